@@ -1,0 +1,18 @@
+"""The plan of a run's privacy costs, and the append-only record of what was paid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from raysyn.privacy.cost import Cost
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Release(Generic[T]):
+    """An answer about private data and its price, which leave a mechanism together; `Ledger.pay` parts them."""
+
+    value: T
+    cost: Cost

@@ -1,0 +1,93 @@
+"""Who takes part in each step, and the random streams that every private answer draws its noise from.
+
+A run draws one 32-byte secret from the operating system; all else here is a pure function of it. A step that
+is run again after a crash, or is cut differently over ranks, therefore releases the same bytes again, and is
+paid once. Whoever holds the secret can subtract the noise: it belongs in the run's `internal/` folder.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
+
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Random numbers that are a pure function of (secret, stage, step, purpose).
+
+    Guarantee: the bits are the AES-256-CTR key stream under the key HMAC-SHA256(secret, stage | step |
+    purpose), so draws of two different (stage, step, purpose) are independent as far as AES and HMAC are
+    pseudo-random. Use one purpose for one draw: the same purpose again, even with another `n`, repeats bits.
+
+    Limit: normals are float64 numbers from Box-Muller, not exact discrete Gaussians. Attacks that read the
+    low-order bits of floating-point noise (Mironov 2012; Jin et al. 2022) are not ruled out, here as in other
+    DP-SGD libraries; the accounting treats the noise as real-valued. Bytes may differ between CPU types,
+    whose sine and logarithm differ in the last bit.
+    """
+
+    secret: bytes = field(repr=False)
+    stage: str
+
+    def __post_init__(self) -> None:
+        if len(self.secret) != SECRET_BYTES:
+            raise ValueError(f"secret has {len(self.secret)} bytes: draw {SECRET_BYTES} with secrets.token_bytes")
+
+    def uniform(self, step: int, purpose: str, n: int) -> NDArray[np.float64]:
+        """`n` float64 numbers in the open interval (0, 1), evenly spaced odd multiples of 2**-53."""
+        return _to_unit(self._words("uniform", step, purpose, n))
+
+    def normal(self, step: int, purpose: str, n: int) -> NDArray[np.float64]:
+        """`n` independent float64 standard normal numbers (Box-Muller; none lies beyond 8.6)."""
+        half = (n + 1) // 2
+        unit = _to_unit(self._words("normal", step, purpose, 2 * half))
+        radius, angle = unit[:half], unit[half:]
+        np.log(radius, out=radius)
+        np.sqrt(np.multiply(radius, -2.0, out=radius), out=radius)
+        angle *= 2.0 * np.pi
+        both = np.empty(2 * half)
+        np.multiply(radius, np.cos(angle), out=both[:half])
+        np.multiply(radius, np.sin(angle, out=angle), out=both[half:])
+        return both[:n]
+
+    def seed(self, step: int, purpose: str, index: int) -> int:
+        """One integer in [0, 2**63), for instance the seed of record `index`'s augmentation at this step."""
+        return int.from_bytes(self._key("seed", step, purpose, index)[:8], "big") >> 1
+
+    def _key(self, kind: str, step: int, purpose: str, index: int = 0) -> bytes:
+        # The kind keeps uniform("x") and normal("x") apart; the length before each part keeps ("ab", "c") and
+        # ("a", "bc") apart.
+        parts = (b"raysyn 1", kind.encode(), self.stage.encode(), b"%d" % step, purpose.encode(), b"%d" % index)
+        message = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+        return hmac.digest(self.secret, message, "sha256")
+
+    def _words(self, kind: str, step: int, purpose: str, n: int) -> NDArray[np.uint64]:
+        # A constant nonce is sound here because each key encrypts one message only.
+        cipher = Cipher(algorithms.AES(self._key(kind, step, purpose)), modes.CTR(bytes(16))).encryptor()
+        # Little-endian by name, so that another byte order draws the same numbers.
+        return np.frombuffer(cipher.update(bytes(8 * n)), dtype="<u8")
+
+
+def _to_unit(words: NDArray[np.uint64]) -> NDArray[np.float64]:
+    # 52 random bits and a half: exact in float64 and never 0 or 1, so that a logarithm is always finite.
+    unit = (words >> np.uint64(12)).astype(np.float64)
+    unit += 0.5
+    unit *= 2.0**-52
+    return unit
+
+
+def participants(stream: Stream, step: int, n: int, sampling_rate: float) -> NDArray[np.int64]:
+    """Sorted int64 indices of the records that take part in `step`: each joins on its own with `sampling_rate`.
+
+    This is Poisson sampling, which the accountant of `cost.py` assumes; the number of indices is binomial and
+    may be 0, and such a step still has to add its noise. The mask depends on nothing but the stream, the step
+    and n, so ranks agree on it without talking.
+    """
+    if not 0.0 < sampling_rate <= 1.0:
+        raise ValueError(f"sampling_rate is {sampling_rate}: give a rate in (0, 1]")
+    return np.flatnonzero(stream.uniform(step, "participants", n) < sampling_rate)
