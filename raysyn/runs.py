@@ -1,0 +1,297 @@
+"""The run folder: a run's secret, finished stages and timings; release/ may leave, internal/ stays inside."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import re
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from raysyn.compute import load_saved, save_atomically
+
+T = TypeVar("T")
+
+SECRET_BYTES = 32
+_TICK_S = 5.0
+
+
+def version(distribution: str = "raysyn") -> str:
+    """The installed version of a distribution, or `not installed`."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def write_atomically(path: Path, content: bytes | str, mode: int = 0o644) -> None:
+    """Write a temporary neighbour, flush it to disk, rename: a reader sees the old file or the whole new one."""
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+class RunFolder:
+    """One run on disk. `open` it; use it as a context manager, or `close` it, to let another driver in."""
+
+    def __init__(self, out: Path, lock: int, cpu_clock: Callable[[], float]) -> None:
+        self.out, self.release, self.internal = out, out / "release", out / "internal"
+        self._cpu_clock = cpu_clock
+        self._running: tuple[str, float, float, dict[str, float]] | None = None
+        self._ticked_at = 0.0
+        # Closing the descriptor releases the lock, also when this object is merely forgotten.
+        self._unlock = weakref.finalize(self, os.close, lock)
+
+    @classmethod
+    def open(
+        cls,
+        out: Path,
+        *,
+        method: str,
+        preset: str,
+        config: dict[str, Any],
+        data_fingerprint: str,
+        cpu_clock: Callable[[], float] = time.process_time,
+    ) -> RunFolder:
+        """Start the run of `config` in `out`, or continue it where it was interrupted.
+
+        `config` is what `dataclasses.asdict` gives: everything that changes the result, nothing that changes
+        only speed. `data_fingerprint` identifies the private images. ValueError (one sentence) when `out`
+        holds another run, something that is no run, or a run that another process is working on; nothing is
+        overwritten then.
+        """
+        out = Path(out)
+        _refuse_strangers(out)
+        _make_private(out / "internal")
+        (out / "release").mkdir(exist_ok=True)
+        folder = cls(out, _lock(out), cpu_clock)
+        wanted = {
+            "raysyn": version(),
+            "method": method,
+            "preset": preset,
+            "data_fingerprint": data_fingerprint,
+            "config": json.loads(json.dumps(config, default=str)),
+        }
+        try:
+            if folder._path("run.json").exists():
+                _refuse_another_run(out, json.loads(folder._path("run.json").read_text()), wanted)
+                folder._sweep()
+            else:
+                # Secret before run.json: a run without its secret has lost it, and must not draw a second one.
+                write_atomically(folder._path("secret"), os.urandom(SECRET_BYTES), 0o600)
+                write_atomically(folder._path("run.json"), json.dumps(wanted, indent=2), 0o600)
+        except BaseException:
+            folder.close()
+            raise
+        return folder
+
+    @property
+    def secret(self) -> bytes:
+        """32 bytes of the operating system's randomness, drawn once per run; all DP noise derives from them."""
+        path = self._path("secret")
+        value = path.read_bytes() if path.exists() else b""
+        if len(value) != SECRET_BYTES:
+            raise ValueError(
+                f"{path} is missing or damaged, so this run cannot continue with the noise it has used; "
+                "start again with another --out."
+            )
+        return value
+
+    def stage(self, name: str, f: Callable[[], T]) -> T:
+        """The stored answer of stage `name`, or `f()`, stored (atomically) and timed.
+
+        Answers are nests of dict, list, tuple, str, int, float, bool, None and tensors: nothing is unpickled.
+        """
+        assert re.fullmatch(r"[\w.-]+", name), f"stage name {name!r} must be usable as a file name"
+        assert self._running is None, f"stage {name} inside stage {self._running}"
+        path = self._path("stages", f"{name}.pt")
+        if path.exists():
+            return load_saved(path)
+        spent = self.timings.get(name, {"wall_s": 0.0, "cpu_s": 0.0})
+        self._running = (name, time.monotonic(), self._cpu_clock(), spent)
+        try:
+            value = f()
+            _assert_plain(value, name)
+        finally:
+            self._note_time()
+            self._running = None
+        save_atomically(value, path)
+        return value
+
+    def tick(self) -> None:
+        """Note the running stage's time so far, so that a killed attempt counts; cheap, call it at any rate."""
+        if self._running is not None and time.monotonic() - self._ticked_at > _TICK_S:
+            self._note_time()
+
+    @property
+    def timings(self) -> dict[str, dict[str, float]]:
+        """{stage: {wall_s, cpu_s}} in seconds, over all attempts at it that are known."""
+        path = self._path("timings.json")
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the report, the last thing a run writes, is there."""
+        return self.report_json.exists()
+
+    @property
+    def synthetic(self) -> Path:
+        return self.release / "synthetic.parquet"
+
+    @property
+    def samples(self) -> Path:
+        return self.release / "samples.png"
+
+    @property
+    def certificate(self) -> Path:
+        return self.release / "certificate.json"
+
+    @property
+    def ledger(self) -> Path:
+        return self.internal / "ledger.jsonl"
+
+    @property
+    def report_json(self) -> Path:
+        return self.internal / "report.json"
+
+    @property
+    def report_html(self) -> Path:
+        return self.internal / "report.html"
+
+    def close(self) -> None:
+        """Give up the lock; safe to call twice."""
+        self._unlock()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _path(self, *parts: str) -> Path:
+        return self.internal.joinpath(*parts)
+
+    def _note_time(self) -> None:
+        assert self._running is not None
+        name, wall, cpu, spent = self._running
+        now = {
+            "wall_s": spent["wall_s"] + time.monotonic() - wall,
+            "cpu_s": spent["cpu_s"] + max(0.0, self._cpu_clock() - cpu),
+        }
+        write_atomically(self._path("timings.json"), json.dumps({**self.timings, name: now}, indent=2))
+        self._ticked_at = time.monotonic()
+
+    def _sweep(self) -> None:
+        """Remove half-written files of a killed attempt; the lock makes sure that nobody is writing them."""
+        for folder in (self.release, self.internal, self._path("stages")):
+            for path in folder.glob(".*.tmp"):
+                path.unlink()
+
+
+def _refuse_strangers(out: Path) -> None:
+    """Only a run folder, an empty one or the bare beginnings of a run are ours to write in."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; choose a new folder.")
+    if not out.exists() or (out / "internal" / "run.json").is_file():
+        return
+    ours = {out / "release", out / "internal", out / "internal" / "lock", out / "internal" / "secret"}
+    for path in _walk(out):
+        unfinished = path.parent == out / "internal" and path.suffix == ".tmp"
+        if path not in ours and not unfinished:
+            raise ValueError(
+                f"--out {out} is not empty and holds no run (it has {path.relative_to(out)}); "
+                "choose a new or empty folder."
+            )
+
+
+def _walk(out: Path) -> Iterator[Path]:
+    """Entries of `out` and of the two folders that a run makes first."""
+    for path in sorted(out.iterdir()):
+        yield path
+        if path in (out / "release", out / "internal") and path.is_dir():
+            yield from sorted(path.iterdir())
+
+
+def _refuse_another_run(out: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+    """ValueError naming the first difference. The preset is only a name for the config, so it may differ."""
+    before = {"method": there["method"], "raysyn version": there["raysyn"], **dict(_flat(there["config"]))}
+    now = {"method": here["method"], "raysyn version": here["raysyn"], **dict(_flat(here["config"]))}
+    for field in [*now, *before]:
+        old, new = before.get(field, "absent"), now.get(field, "absent")
+        if old != new:
+            raise ValueError(
+                f"--out {out} holds a run with {field} = {old}, this one has {field} = {new}; "
+                "choose another --out."
+            )
+    if there["data_fingerprint"] != here["data_fingerprint"]:
+        old, new = there["data_fingerprint"][:12], here["data_fingerprint"][:12]
+        raise ValueError(
+            f"--out {out} holds a run on other images (fingerprint {old}, now {new}), and going on would "
+            "answer twice with the same noise; choose another --out."
+        )
+
+
+def _flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) for every leaf of nested dicts."""
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _lock(out: Path) -> int:
+    """A descriptor that holds the folder's lock; the kernel drops it when the process dies, however it does."""
+    descriptor = os.open(out / "internal" / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 100).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise ValueError(
+            f"--out {out} is in use by another run (process {holder}); wait until it ends, "
+            "or choose another --out."
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
+    return descriptor
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is durable only once its folder is flushed."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _assert_plain(value: Any, where: str) -> None:
+    """Found now, not by the continued run that cannot read its own stage back."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _assert_plain(inner, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            _assert_plain(inner, f"{where}[{index}]")
+    else:
+        plain = value is None or type(value) in (str, int, float, bool) or isinstance(value, torch.Tensor)
+        assert plain, f"{where} is a {type(value).__name__}; a stage stores tensors and plain values"
