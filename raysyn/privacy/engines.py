@@ -1,0 +1,150 @@
+"""Per-image gradients: each engine answers with the sum of clipped gradients, and no engine knows of noise.
+
+For image i with K copies, g_i is the gradient of the mean loss of its copies. An engine returns
+sum_i g_i * min(1, C / |g_i|). Averaging before the clip keeps the sensitivity at C for any K (noise multiplicity,
+Dockhorn et al. 2023, equation 6). The engines differ in speed only, and agree to float rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+Loss = Callable[..., Tensor]
+"""loss(model, *inputs_M) -> (M,): one loss per copy; copy m reads entry m of each input and nothing else."""
+
+SUPPORTED = (nn.Conv2d, nn.Linear, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
+"""The layers with parameters whose per-image gradient every engine can compute."""
+
+
+class Clipped(NamedTuple):
+    """What an engine hands back. All of it is private until the noise has been added to the sum over ranks."""
+
+    sum_P: Tensor
+    """Sum over the images of their clipped gradients, float32, in the order of `trained(model)`."""
+    norms_B: Tensor
+    """Gradient norm of each image before its clip."""
+    loss: Tensor
+    """Mean loss over images and copies, a scalar."""
+
+
+class Engine(Protocol):
+    """One way to the same answer. Inputs have leading dimensions (B, K) with B and K at least 1."""
+
+    def __call__(
+        self, model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float
+    ) -> Clipped: ...
+
+
+def trained(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that learn, in the order of every flat gradient."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def refuse_unsupported(model: nn.Module) -> None:
+    """Raise ValueError where one image's gradient would depend on another image, or where no engine has a rule."""
+    owners: dict[int, str] = {}
+    for name, module in model.named_modules():
+        kind = type(module).__name__
+        if isinstance(module, nn.modules.batchnorm._NormBase) and (
+            isinstance(module, nn.modules.batchnorm._BatchNorm) or module.track_running_stats
+        ):
+            raise ValueError(
+                f"layer {name} is {kind}, which mixes images of a batch: use GroupNorm in its place"
+            )
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+            raise ValueError(
+                f"layer {name} is {kind} with p={module.p}: set p=0, its draws could not be repeated"
+            )
+        own = [parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad]
+        if own and (not isinstance(module, SUPPORTED) or not _has_rule(module)):
+            allowed = ", ".join(layer.__name__ for layer in SUPPORTED)
+            raise ValueError(f"layer {name} is {module}, which has no per-image gradient here: use {allowed}")
+        for parameter in own:
+            if owners.setdefault(id(parameter), name) != name:
+                raise ValueError(
+                    f"layers {owners[id(parameter)]} and {name} share a parameter: give each its own"
+                )
+
+
+def _has_rule(module: nn.Module) -> bool:
+    if isinstance(module, nn.Conv2d):
+        return module.padding_mode == "zeros"
+    if isinstance(module, nn.Embedding):
+        return module.max_norm is None and not module.scale_grad_by_freq and not module.sparse
+    return True
+
+
+def clip_factors(norms_B: Tensor, max_grad_norm: float) -> Tensor:
+    """min(1, max_grad_norm / norm), also for a norm of 0."""
+    return max_grad_norm / norms_B.clamp(min=max_grad_norm)
+
+
+def clipped_sum(
+    engine: Engine, model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float
+) -> Clipped:
+    """The engine's answer, in which an image whose gradient is not finite counts as zero.
+
+    Without this rule one image could turn the sum into NaN, an unbounded influence that no noise hides.
+    """
+    answer = engine(model, loss, inputs_BK, max_grad_norm)
+    finite_B = torch.isfinite(answer.norms_B)
+    if bool(finite_B.all()):
+        return answer
+    sum_P = torch.zeros_like(answer.sum_P)
+    if bool(finite_B.any()):
+        sum_P = engine(model, loss, [x[finite_B] for x in inputs_BK], max_grad_norm).sum_P
+    return answer._replace(sum_P=sum_P)
+
+
+def loop(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float) -> Clipped:
+    """One backward pass per image, its K copies as the batch: the plainest engine, and fast on a CPU for large K."""
+    parameters = trained(model)
+    sum_P = torch.zeros(sum(p.numel() for p in parameters), device=inputs_BK[0].device)
+    parts = [
+        part.view_as(p)
+        for part, p in zip(sum_P.split([p.numel() for p in parameters]), parameters, strict=True)
+    ]
+    norms, losses = [], []
+    for example in zip(*inputs_BK, strict=True):
+        value = loss(model, *example).mean()
+        gradients = torch.autograd.grad(value, parameters, allow_unused=True)
+        used = [(part, g) for part, g in zip(parts, gradients, strict=True) if g is not None]
+        norm = nn.utils.get_total_norm([g for _, g in used])
+        factor = clip_factors(norm, max_grad_norm)
+        for part, gradient in used:
+            part.addcmul_(gradient, factor)
+        norms.append(norm)
+        losses.append(value.detach())
+    return Clipped(sum_P, torch.stack(norms), torch.stack(losses).mean())
+
+
+class _MeanLoss(nn.Module):
+    """The model and its loss as one module, so that `functional_call` can swap the parameters."""
+
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, *inputs_K: Tensor) -> Tensor:
+        return self.loss(self.model, *inputs_K).mean()
+
+
+def vectorised(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float) -> Clipped:
+    """`torch.func`: the per-image gradient function mapped over images. Keeps B gradients in memory."""
+    whole = _MeanLoss(model, loss)
+    learning = {name: p.detach() for name, p in whole.named_parameters() if p.requires_grad}
+
+    def value(parameters: dict[str, Tensor], *inputs_K: Tensor) -> Tensor:
+        return functional_call(whole, parameters, inputs_K)
+
+    per_image = vmap(grad_and_value(value), in_dims=(None, *[0] * len(inputs_BK)))
+    gradients, losses_B = per_image(learning, *inputs_BK)
+    grads_BP = [gradients[name].flatten(1) for name in learning]
+    norms_B = torch.stack([torch.linalg.vector_norm(g, dim=1) for g in grads_BP]).norm(dim=0)
+    factors_B = clip_factors(norms_B, max_grad_norm)
+    return Clipped(torch.cat([factors_B @ g for g in grads_BP]), norms_B, losses_B.mean())

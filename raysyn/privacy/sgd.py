@@ -1,0 +1,264 @@
+"""DP-SGD: who takes part, per-image gradients, clip, sum, noise and scale, all in this one place.
+
+Each step draws its images by Poisson sampling, clips each image's gradient to `max_grad_norm`, sums over images
+and ranks, adds Gaussian noise of standard deviation noise_multiplier * max_grad_norm once, and divides by the
+expected batch (Abadi et al. 2016, algorithm 1; noise multiplicity after Dockhorn et al. 2023). The cost that
+leaves with the answer is the one the steps were taken with.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from raysyn.compute import Worker
+from raysyn.data import Images
+from raysyn.privacy import engines
+from raysyn.privacy.cost import Cost, sgd_schedule
+from raysyn.privacy.ledger import Release
+from raysyn.privacy.poisson import Stream, participants
+from raysyn.privacy.trial import Choice, SGDSpeed, choose
+from raysyn.train.loop import Ema
+
+MARKS = 50
+"""How often a stage saves its state and asks for the epsilon spent so far."""
+
+
+class Task(Protocol):
+    """What is learned; the same object serves private and non-private training."""
+
+    def draw(
+        self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int
+    ) -> tuple[Tensor, ...]:
+        """Inputs with leading dimensions (B, copies); the draws of example i depend on seeds[i] alone."""
+        ...
+
+    def loss(self, model: nn.Module, *inputs_M: Tensor) -> Tensor:
+        """(M,) losses, one per copy."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGDConfig:
+    """DP-SGD fine-tuning. Every field changes the result; defaults are DP-FETA's for MNIST."""
+
+    batch_size: int = 4096
+    """Expected images per step: every image takes part in a step with probability batch_size / n."""
+    epochs: float = 150.0
+    """Expected number of times each image takes part."""
+    noise_multiplicity: int = 32
+    """Copies of each image per step, with their own diffusion noise and time; averaged before the clip."""
+    max_grad_norm: float = 1.0
+    """L2 norm to which the gradient of each image is clipped."""
+    learning_rate: float = 3e-4
+    """Learning rate of Adam, constant."""
+    ema: float = 0.999
+    """Decay of the averaged weights that are sampled from."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}: give at least 1")
+        if self.noise_multiplicity < 1:
+            raise ValueError(f"noise_multiplicity is {self.noise_multiplicity}: give at least 1")
+        for field in ("epochs", "max_grad_norm", "learning_rate"):
+            if not getattr(self, field) > 0:
+                raise ValueError(f"{field} is {getattr(self, field)}: give a number above 0")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}: give a decay in [0, 1)")
+
+    def cost(self, n: int) -> Cost:
+        """What fine-tuning on `n` images costs, with the noise multiplier still to be calibrated.
+
+        Raises ValueError for a batch_size above n.
+        """
+        rate, steps = sgd_schedule(n, self.batch_size, self.epochs)
+        return Cost(mechanism="DP-SGD", noise_multiplier=None, sampling_rate=rate, steps=steps)
+
+
+def fit(
+    worker: Worker,
+    model: nn.Module,
+    task: Task,
+    private: Images,
+    config: SGDConfig,
+    cost: Cost,
+    secret: bytes,
+    speed: SGDSpeed,
+    stage: str = "finetune",
+    epsilon_at: Callable[[int], float] | None = None,
+) -> Release[dict[str, Any]]:
+    """Train `model` on private images and release its weights; call it on every rank.
+
+    Returns {"model", "ema": state dicts on the CPU, "engine": the engine's choice, "history": rows with step and,
+    where `epsilon_at(step)` is given, the epsilon spent by then}. The value holds nothing else that was computed
+    from `private`: losses and gradient norms go to the progress bar, inside the trust boundary, and nowhere else.
+
+    A run that was killed and continued gives the same bytes on the same machine; another number of ranks gives
+    the same weights within float rounding. Raises ValueError for a model or a cost it cannot serve.
+    """
+    _check(model, config, cost, len(private))
+    # Denormal numbers, common in Adam's second moment and in clipped gradients, slow a CPU down many times.
+    torch.set_flush_denormal(True)
+    run = _Run(worker, model, task, private, config, cost, Stream(secret, stage), speed)
+    every = max(1, cost.steps // MARKS)
+    spent: dict[str, float] = {}
+    while run.done < cost.steps:
+        started = time.monotonic()
+        taking = participants(run.stream, run.done, len(private), cost.sampling_rate)
+        loss = run.step(taking)
+        at_mark = run.done % every == 0 or run.done == cost.steps
+        if at_mark and worker.rank == 0:
+            spent = {"epsilon": epsilon_at(run.done)} if epsilon_at else {}
+            run.history.append({"step": run.done, **spent})
+        if at_mark:
+            worker.save(run.state())
+        seconds = time.monotonic() - started
+        worker.progress(run.done, cost.steps, loss=loss, examples_per_s=len(taking) / seconds, **spent)
+    return Release(value=run.released(), cost=cost)
+
+
+def _check(model: nn.Module, config: SGDConfig, cost: Cost, n: int) -> None:
+    engines.refuse_unsupported(model)
+    if cost.noise_multiplier is None or cost.noise_multiplier < 0:
+        raise ValueError(f"noise_multiplier is {cost.noise_multiplier}: calibrate the cost before training")
+    planned = config.cost(n)
+    if (cost.sampling_rate, cost.steps) != (planned.sampling_rate, planned.steps):
+        raise ValueError(
+            f"cost is for rate {cost.sampling_rate} and {cost.steps} steps, but this config on {n} images takes "
+            f"rate {planned.sampling_rate} and {planned.steps} steps: calibrate config.cost({n})"
+        )
+
+
+class _Run:
+    """One rank's share of a stage: the state that a checkpoint holds, and the step that advances it."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        model: nn.Module,
+        task: Task,
+        private: Images,
+        config: SGDConfig,
+        cost: Cost,
+        stream: Stream,
+        speed: SGDSpeed,
+    ) -> None:
+        self.worker, self.task, self.private = worker, task, private
+        self.config, self.cost, self.stream = config, cost, stream
+        self.model = model.to(worker.device).train()
+        self.done, self.loss = 0, float("nan")
+        self.history: list[dict[str, float]] = []
+        saved = worker.resume()
+        # The choice is measured, so it could differ after a restart, and with it the last bits of the weights.
+        self.choice = (
+            Choice(**saved["engine"])
+            if saved
+            else choose(worker, self.model, self._made_up, task.loss, self._expected(), speed)
+        )
+        self.choice.lay_out(self.model)
+        self.ema = Ema(self.model, config.ema)
+        self.optimizer = torch.optim.Adam(engines.trained(self.model), lr=config.learning_rate)
+        if saved:
+            self._load(saved)
+
+    def _expected(self) -> int:
+        return max(1, math.ceil(self.config.batch_size / self.worker.world_size))
+
+    def _made_up(self, images: int) -> tuple[Tensor, ...]:
+        """Inputs of the right shape for the engines' trial, without a look at the private images."""
+        random = torch.Generator().manual_seed(0)
+        shape = (images, *self.private.shape)
+        pixels_BHWC = torch.randint(0, 256, shape, generator=random, dtype=torch.uint8)
+        labels_B = torch.randint(0, self.private.classes, (images,), generator=random)
+        device = self.worker.device
+        return self.task.draw(
+            pixels_BHWC.to(device), labels_B.to(device), range(images), self.config.noise_multiplicity
+        )
+
+    def step(self, taking: NDArray[np.int64]) -> float:
+        """Take one DP-SGD step; returns this rank's mean loss, the last known one where it drew no image."""
+        mine = taking[self.worker.rank :: self.worker.world_size]
+        sum_P = self._clipped_sum(mine)
+        if self.worker.rank == 0:
+            # One rank adds all the noise before the sum over ranks, so its variance does not depend on their
+            # number; a step in which nobody takes part is noisy too, or its emptiness would show.
+            sum_P += self._noise(sum_P)
+        self.worker.sum_(sum_P)
+        # The expected batch, not the realised one, whose value would change the answer beyond its sensitivity.
+        sum_P /= self.cost.sampling_rate * len(self.private)
+        parameters = engines.trained(self.model)
+        for parameter, part in zip(parameters, sum_P.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = part.view_as(parameter)
+        self.optimizer.step()
+        self.ema.update(self.model)
+        self.done += 1
+        return self.loss
+
+    def _clipped_sum(self, mine: NDArray[np.int64]) -> Tensor:
+        size = sum(p.numel() for p in engines.trained(self.model))
+        sum_P = torch.zeros(size, device=self.worker.device)
+        losses = 0.0
+        for start in range(0, len(mine), self.choice.micro_batch):
+            chunk = mine[start : start + self.choice.micro_batch]
+            inputs = self._draw(chunk)
+            answer = self.choice.clipped_sum(self.model, self.task.loss, inputs, self.config.max_grad_norm)
+            sum_P += answer.sum_P
+            losses += float(answer.loss) * len(chunk)
+        if len(mine):
+            self.loss = losses / len(mine)
+        return sum_P
+
+    def _draw(self, chunk: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        images = torch.from_numpy(self.private.images_NHWC[chunk]).to(self.worker.device)
+        labels = torch.from_numpy(self.private.labels_N[chunk]).to(self.worker.device)
+        # Seeds follow the image and the step, so the cut into micro-batches and ranks changes no draw.
+        seeds = [self.stream.seed(self.done, "draw", int(index)) for index in chunk]
+        return self.task.draw(images, labels, seeds, self.config.noise_multiplicity)
+
+    def _noise(self, like_P: Tensor) -> Tensor:
+        assert self.cost.noise_multiplier is not None
+        noise_std = self.cost.noise_multiplier * self.config.max_grad_norm
+        normal = self.stream.normal(self.done, "noise", like_P.numel())
+        return torch.from_numpy(normal * noise_std).to(like_P)
+
+    def state(self) -> dict[str, Any]:
+        """All that a restart needs, as tensors and plain values."""
+        return {
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "done": self.done,
+            "engine": self.choice.as_dict(),
+            "history": self.history,
+        }
+
+    def _load(self, saved: dict[str, Any]) -> None:
+        self.model.load_state_dict(saved["model"])
+        self.ema.load_state_dict(saved["ema"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.done, self.history = saved["done"], list(saved["history"])
+
+    def released(self) -> dict[str, Any]:
+        """What leaves: noised weights, and facts that do not depend on the images."""
+        return {
+            "model": _plain(self.model.state_dict()),
+            "ema": _plain(self.ema.weights),
+            "engine": self.choice.as_dict(),
+            "history": self.history,
+        }
+
+
+def _plain(weights: dict[str, Any]) -> dict[str, Any]:
+    """Weights on the CPU in the default memory layout, so that the bytes do not tell the engine's choice."""
+    return {
+        name: value.detach().cpu().contiguous().clone() if isinstance(value, Tensor) else value
+        for name, value in weights.items()
+    }
