@@ -1,0 +1,102 @@
+"""Diffusion training in EDM's formulation (Karras et al. 2022, section 5), as DPDM and DP-FETA use it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+SIGMA_DATA = math.sqrt(1 / 3)
+"""Standard deviation of pixels spread evenly over [-1, 1]."""
+
+
+def no_class(classes: int) -> int:
+    """The label that means "no class": the last row of the embedding table, in training and in sampling alike."""
+    return classes
+
+
+def to_network(images_BHWC: Tensor) -> Tensor:
+    """uint8 (B, H, W, C) to float32 (B, C, H, W) in [-1, 1]."""
+    return images_BHWC.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_images(x_NCHW: Tensor) -> Tensor:
+    """Float (N, C, H, W) around [-1, 1] to uint8 (N, H, W, C), rounded and clipped."""
+    return ((x_NCHW + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def denoise(model: nn.Module, x_NCHW: Tensor, sigma_N: Tensor, labels_N: Tensor) -> Tensor:
+    """D(x; sigma), the clean image expected behind a noisy one (EDM equation 7): float32 (N, C, H, W).
+
+    Args:
+        model: maps (x, c_noise, labels) to an output of x's shape, for example a UNet.
+        x_NCHW: clean image in [-1, 1] plus sigma times unit Gaussian noise.
+        sigma_N: standard deviation of the noise, above 0.
+        labels_N: int64 class, or `no_class(classes)`.
+    """
+    sigma = sigma_N[:, None, None, None]
+    total = sigma**2 + SIGMA_DATA**2
+    scaled = x_NCHW * total.rsqrt()
+    output = model(scaled, sigma_N.log() / 4, labels_N).float()
+    return SIGMA_DATA**2 / total * x_NCHW + sigma * SIGMA_DATA * total.rsqrt() * output
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionTask:
+    """What one example asks of the denoiser: draw noise levels and noise, then score the restored image."""
+
+    classes: int
+    """Number of classes; label `classes` means "no class"."""
+    p_mean: float = -1.2
+    """Mean of ln(sigma) in training."""
+    p_std: float = 1.2
+    """Standard deviation of ln(sigma) in training."""
+    label_dropout: float = 0.1
+    """Share of examples trained without their class, for guidance; 1 trains an unconditional model."""
+
+    def draw(
+        self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int
+    ) -> tuple[Tensor, ...]:
+        """`copies` noisy versions of each example, as functions of its seed alone.
+
+        So neither micro-batches nor ranks change what an example sees. The generator lives on the images' device,
+        because on a GPU the numbers would otherwise take as long as the training step.
+
+        Args:
+            images_BHWC: uint8 (B, H, W, C).
+            labels_B: int64 (B,).
+            seeds: one whole number in [0, 2**63) per example.
+            copies: noise multiplicity K.
+
+        Returns:
+            noisy image (B, K, C, H, W), clean image of that shape, sigma (B, K), label (B, K).
+        """
+        clean = to_network(images_BHWC)
+        batch, pixels = len(clean), clean[0].numel() if len(clean) else 0
+        numbers = _normals(seeds, 1 + copies + copies * pixels, clean.device)
+        # One draw per example decides on its label, shared by its copies.
+        dropped = torch.special.ndtr(numbers[:, 0]) < self.label_dropout
+        labels = torch.where(dropped, no_class(self.classes), labels_B.long())
+        sigma = torch.exp(self.p_mean + self.p_std * numbers[:, 1 : 1 + copies])
+        noise = numbers[:, 1 + copies :].view(batch, copies, *clean.shape[1:])
+        clean = clean[:, None].expand_as(noise)
+        noisy = clean + sigma[:, :, None, None, None] * noise
+        return noisy, clean, sigma, labels[:, None].expand(batch, copies)
+
+    def loss(self, model: nn.Module, noisy: Tensor, clean: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
+        """EDM's weighted squared error, mean over pixels: (M,). Inputs as `draw` gives them, with B and K as M."""
+        weight = (sigma**2 + SIGMA_DATA**2) / (sigma * SIGMA_DATA) ** 2
+        error = denoise(model, noisy, sigma, labels) - clean
+        return weight * error.square().flatten(1).mean(1)
+
+
+def _normals(seeds: Sequence[int], length: int, device: torch.device) -> Tensor:
+    """Standard normal float32 (len(seeds), length); row i depends on seeds[i] alone."""
+    generator = torch.Generator(device=device)
+    rows = torch.empty(len(seeds), length, device=device)
+    for row, seed in zip(rows, seeds, strict=True):
+        row.normal_(generator=generator.manual_seed(int(seed)))
+    return rows

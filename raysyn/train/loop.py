@@ -1,0 +1,178 @@
+"""Plain data-parallel training where nothing is secret: the warm-up on central images, and public pre-training."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from raysyn.compute import Worker
+
+if TYPE_CHECKING:
+    from raysyn.data import Images
+
+CHECKPOINTS = 20
+Augment = Callable[[Tensor, Sequence[int]], Tensor]
+"""augment(images_BHWC uint8, one seed per image) -> images of the same kind."""
+
+
+class Task(Protocol):
+    """What an example is worth: random inputs from seeds, and one loss per copy (see `DiffusionTask`)."""
+
+    def draw(
+        self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int
+    ) -> tuple[Tensor, ...]: ...
+
+    def loss(self, model: nn.Module, *inputs: Any) -> Tensor: ...
+
+
+class Ema:
+    """Exponential moving average of a model's weights, with warm-up: decay min(decay, (1 + n) / (10 + n)).
+
+    Call `update` once per real optimiser step; n counts these calls.
+    """
+
+    def __init__(self, model: nn.Module, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"ema is {decay}; give a number from 0 up to below 1.")
+        self.decay, self.updates = decay, 0
+        self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        keep = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.weights[name].lerp_(value, 1 - keep)
+            else:
+                self.weights[name].copy_(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"decay": self.decay, "updates": self.updates, "weights": self.weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.decay, self.updates = float(state["decay"]), int(state["updates"])
+        for name, value in state["weights"].items():
+            self.weights[name].copy_(value)
+
+    def copy_to(self, model: nn.Module) -> None:
+        """Overwrite `model`'s weights with the average."""
+        model.load_state_dict(self.weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """Non-private training with Adam at a constant rate (paper appendix B, table VIII)."""
+
+    iterations: int = 2000
+    """Optimiser steps."""
+    batch_size: int = 64
+    """Images per step over all workers."""
+    learning_rate: float = 3e-4
+    """Adam's learning rate."""
+    ema: float = 0.999
+    """Decay of the moving average of the weights."""
+    copies: int = 1
+    """Noisy copies of each image per step."""
+
+    def __post_init__(self) -> None:
+        if self.iterations < 0 or self.batch_size < 1 or self.copies < 1:
+            raise ValueError(
+                f"iterations is {self.iterations}, batch_size {self.batch_size} and copies {self.copies}; "
+                "iterations must be at least 0, the others at least 1."
+            )
+
+
+def fit(
+    worker: Worker, model: nn.Module, task: Task, images: Images, config: LoopConfig, seed: int,
+    augment: Augment | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Train `model` in place; a killed run continues from its last checkpoint and ends bit for bit the same (CPU).
+
+    Batches, draws and augmentation follow from `seed` and the step alone, whatever the number of workers.
+
+    Returns:
+        {"model": weights of the last step, "ema": averaged weights, "history": [{"step", "loss"}, ...]}, on the CPU.
+        The paper's second stage goes on from "model".
+    """
+    if not len(images):
+        raise ValueError("The warm-up has 0 images to learn from; give at least one or set its iterations to 0.")
+    model.to(worker.device).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    ema, history, start = Ema(model, config.ema), [], 0
+    if (state := worker.resume()) is not None:
+        start, history = state["step"], state["history"]
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        ema.load_state_dict(state["ema"])
+
+    every, resumed_at = max(1, math.ceil(config.iterations / CHECKPOINTS)), start
+    began, losses = time.monotonic(), torch.zeros((), device=worker.device)
+    for done in range(start + 1, config.iterations + 1):
+        inputs = _inputs(worker, task, images, config, seed, done - 1, augment)
+        losses += _step(worker, model, task, inputs, config.batch_size * config.copies)
+        optimizer.step()
+        ema.update(model)
+        if done % every == 0 or done == config.iterations:
+            history.append({"step": done, "loss": losses.item() / (done - start)})
+            start, losses = done, torch.zeros_like(losses)
+            worker.save({
+                "step": done, "history": history, "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(), "ema": ema.state_dict(),
+            })  # fmt: skip
+        # The last checkpoint's loss: reading this step's would make a GPU wait.
+        shown = {"loss": history[-1]["loss"]} if history else {}
+        rate = (done - resumed_at) / max(time.monotonic() - began, 1e-9)
+        worker.progress(done, config.iterations, steps_per_s=rate, **shown)
+    return {"model": _on_cpu(model.state_dict()), "ema": _on_cpu(ema.weights), "history": history}
+
+
+def batch(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """Indices of the step's images: int64 (batch_size,), walking through one fresh shuffle of 0..n-1 after another."""
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    rounds = positions // n
+    shuffles = {r: np.random.default_rng([seed, 0, r]).permutation(n) for r in np.unique(rounds).tolist()}
+    return np.array([shuffles[r][p % n] for r, p in zip(rounds.tolist(), positions.tolist(), strict=True)])
+
+
+def _inputs(
+    worker: Worker, task: Task, images: Images, config: LoopConfig, seed: int, step: int, augment: Augment | None
+) -> tuple[Tensor, ...]:
+    """This rank's share of the step's inputs, copies flattened into the batch."""
+    share = slice(worker.rank, None, worker.world_size)
+    chosen = batch(len(images), config.batch_size, seed, step)[share]
+    seeds = np.random.default_rng([seed, 1, step]).integers(2**63, size=(config.batch_size, 2))[share]
+    pixels = torch.from_numpy(images.images_NHWC[chosen])
+    if augment is not None and len(chosen):
+        pixels = augment(pixels, seeds[:, 0].tolist())
+    labels = torch.from_numpy(images.labels_N[chosen]).to(worker.device)
+    inputs = task.draw(pixels.to(worker.device), labels, seeds[:, 1].tolist(), config.copies)
+    return tuple(value.flatten(0, 1) for value in inputs)
+
+
+def _step(worker: Worker, model: nn.Module, task: Task, inputs: tuple[Tensor, ...], total: int) -> Tensor:
+    """Leave the gradient of the mean loss over all `total` copies in `.grad` on every rank, and return that loss."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    loss = torch.zeros((), device=worker.device)
+    gradients = [torch.zeros_like(p) for p in parameters]
+    if len(inputs[0]):  # a rank beyond the batch size has nothing to add
+        loss = task.loss(model, *inputs).sum() / total
+        gradients = list(torch.autograd.grad(loss, parameters))
+    if worker.world_size > 1:
+        flat = worker.sum_(torch.cat([loss.detach().view(1), *(g.flatten() for g in gradients)]))
+        loss, *pieces = flat.split([1, *(g.numel() for g in gradients)])
+        gradients = [piece.view_as(g) for piece, g in zip(pieces, gradients, strict=True)]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    return loss.detach().view(())
+
+
+def _on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
