@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Release(Generic[T]):
-    """An answer about private data and its price, which leave a mechanism together; `Ledger.pay` parts them."""
+    """An answer about private data with its price: a mechanism hands out both, `Ledger.pay` parts them."""
 
     value: T
     cost: Cost

@@ -36,7 +36,9 @@ class Stream:
 
     def __post_init__(self) -> None:
         if len(self.secret) != SECRET_BYTES:
-            raise ValueError(f"secret has {len(self.secret)} bytes: draw {SECRET_BYTES} with secrets.token_bytes")
+            raise ValueError(
+                f"secret has {len(self.secret)} bytes: draw one by secrets.token_bytes({SECRET_BYTES})"
+            )
 
     def uniform(self, step: int, purpose: str, n: int) -> NDArray[np.float64]:
         """`n` float64 numbers in the open interval (0, 1), evenly spaced odd multiples of 2**-53."""
@@ -62,7 +64,7 @@ class Stream:
     def _key(self, kind: str, step: int, purpose: str, index: int = 0) -> bytes:
         # The kind keeps uniform("x") and normal("x") apart; the length before each part keeps ("ab", "c") and
         # ("a", "bc") apart.
-        parts = (b"raysyn 1", kind.encode(), self.stage.encode(), b"%d" % step, purpose.encode(), b"%d" % index)
+        parts = (part.encode() for part in ("raysyn 1", kind, self.stage, str(step), purpose, str(index)))
         message = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
         return hmac.digest(self.secret, message, "sha256")
 
@@ -82,7 +84,7 @@ def _to_unit(words: NDArray[np.uint64]) -> NDArray[np.float64]:
 
 
 def participants(stream: Stream, step: int, n: int, sampling_rate: float) -> NDArray[np.int64]:
-    """Sorted int64 indices of the records that take part in `step`: each joins on its own with `sampling_rate`.
+    """Sorted int64 indices of the records that take part in `step`: each joins with `sampling_rate`.
 
     This is Poisson sampling, which the accountant of `cost.py` assumes; the number of indices is binomial and
     may be 0, and such a step still has to add its noise. The mask depends on nothing but the stream, the step
