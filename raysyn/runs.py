@@ -32,7 +32,7 @@ def version(distribution: str = "raysyn") -> str:
 
 
 def write_atomically(path: Path, content: bytes | str, mode: int = 0o644) -> None:
-    """Write a temporary neighbour, flush it to disk, rename: a reader sees the old file or the whole new one."""
+    """Write a temporary neighbour, flush it to disk, rename: a reader sees the old file or all of the new."""
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
@@ -90,7 +90,7 @@ class RunFolder:
                 _refuse_another_run(out, json.loads(folder._path("run.json").read_text()), wanted)
                 folder._sweep()
             else:
-                # Secret before run.json: a run without its secret has lost it, and must not draw a second one.
+                # Secret before run.json: a run without a secret has lost it, and must not draw a second.
                 write_atomically(folder._path("secret"), os.urandom(SECRET_BYTES), 0o600)
                 write_atomically(folder._path("run.json"), json.dumps(wanted, indent=2), 0o600)
         except BaseException:
@@ -100,7 +100,7 @@ class RunFolder:
 
     @property
     def secret(self) -> bytes:
-        """32 bytes of the operating system's randomness, drawn once per run; all DP noise derives from them."""
+        """32 bytes of the operating system's randomness, drawn once a run; all DP noise derives from them."""
         path = self._path("secret")
         value = path.read_bytes() if path.exists() else b""
         if len(value) != SECRET_BYTES:
@@ -227,8 +227,8 @@ def _walk(out: Path) -> Iterator[Path]:
 
 def _refuse_another_run(out: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
     """ValueError naming the first difference. The preset is only a name for the config, so it may differ."""
-    before = {"method": there["method"], "raysyn version": there["raysyn"], **dict(_flat(there["config"]))}
-    now = {"method": here["method"], "raysyn version": here["raysyn"], **dict(_flat(here["config"]))}
+    before = {"method": there["method"], "raysyn version": there["raysyn"], **dict(leaves(there["config"]))}
+    now = {"method": here["method"], "raysyn version": here["raysyn"], **dict(leaves(here["config"]))}
     for field in [*now, *before]:
         old, new = before.get(field, "absent"), now.get(field, "absent")
         if old != new:
@@ -244,11 +244,11 @@ def _refuse_another_run(out: Path, there: dict[str, Any], here: dict[str, Any]) 
         )
 
 
-def _flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted name, value) for every leaf of nested dicts."""
     for key, value in config.items():
         if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -1,0 +1,198 @@
+"""What may leave the building: synthetic.parquet, samples.png and certificate.json. Nothing here sees real data."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_CEILING, Context
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, ImageDraw, ImageFont
+
+from raysyn.runs import RunFolder, version, write_atomically
+
+
+class LabelledImages(Protocol):
+    """What is needed of `data.Images`: uint8 (N, H, W, C) with C 1 or 3, int64 labels, names of the classes."""
+
+    @property
+    def images_NHWC(self) -> np.ndarray: ...
+    @property
+    def labels_N(self) -> np.ndarray: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+
+COVERS = (
+    "every released file, and everything anyone computes from the released files alone",
+    "the network trained with the ledger's DP-SGD entry and the noisy central images, should they be handed on",
+)
+DOES_NOT_COVER = (
+    "several images of one person: the promise is about one image, and weakens with each further image of the "
+    "same person (group privacy)",
+    "the number of private images, the image shape and the list of classes, which are treated as public",
+    "what is in internal/, such as accuracy and other metrics measured on real images",
+    "the choices listed under uncharged_choices",
+    "anyone who obtains internal/secret, from which all noise can be computed and subtracted",
+    "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid",
+)
+
+
+def write_release(
+    folder: RunFolder,
+    images: LabelledImages,
+    certificate: Mapping[str, Any],
+    *,
+    name: str,
+    soft_labels: np.ndarray | None = None,
+) -> None:
+    """Write release/: the images (with `soft_labels` (N, classes), where there are any), a picture, the certificate.
+
+    `name` is the data set's name inside the Parquet file. The same images give the same bytes.
+    """
+    parquet = parquet_bytes(images, name, soft_labels)
+    write_atomically(folder.synthetic, parquet)
+    write_atomically(folder.samples, png_bytes(sample_sheet(images)))
+    # The hash ties the certificate to this very file.
+    signed = {
+        **certificate,
+        "files": {folder.synthetic.name: {"sha256": hashlib.sha256(parquet).hexdigest()}},
+    }
+    text = json.dumps(signed, indent=2, ensure_ascii=False)
+    # The sentence opens the first line of the file, before anything else.
+    write_atomically(folder.certificate, "{" + text[1:].lstrip() + "\n")
+
+
+def certificate(
+    privacy: Mapping[str, Any], *, method: str, n: int, shape: Sequence[int], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """What was spent and what that promises, from report.json's `privacy` section; no figure measured on real data.
+
+    `n`, `shape` and `class_names` describe the private data and are public by definition.
+    """
+    head = {"statement": statement(privacy), "guarantee": privacy["guarantee"]}
+    tail = {
+        "uncharged_choices": list(privacy["uncharged_choices"]),
+        "public_facts": {"private_images": n, "shape": list(shape), "classes": list(class_names)},
+        "made_by": {"raysyn": version(), "method": method},
+    }
+    if privacy["guarantee"] == "none":
+        return {**head, "covers": [], **tail}
+    spent = {
+        key: privacy.get(key)
+        for key in ("epsilon", "delta", "adjacency", "accountant", "epsilon_prv", "epsilon_rdp", "ledger")
+    }
+    return {**head, **spent, "covers": list(COVERS), "does_not_cover": list(DOES_NOT_COVER), **tail}
+
+
+def statement(privacy: Mapping[str, Any]) -> str:
+    """The certificate's first sentence, in plain words."""
+    if privacy["guarantee"] == "none":
+        return (
+            "There is NO differential privacy guarantee: the released images may reveal things about the "
+            "private images that they were made from."
+        )
+    epsilon, delta = rounded_up(privacy["epsilon"]), rounded_up(privacy["delta"])
+    return (
+        f"This release is ({epsilon}, {delta})-differentially private: whether any single image was among the "
+        f"private images or not changes the probability of any outcome by at most a factor e^{epsilon} "
+        f"(plus {delta})."
+    )
+
+
+def rounded_up(value: float, digits: int = 3) -> str:
+    """At most `digits` significant digits, never below `value`: a printed promise must not be better than the real one."""
+    if not math.isfinite(value):
+        return str(value)
+    number = Context(prec=digits, rounding=ROUND_CEILING).create_decimal(repr(float(value)))
+    return f"{float(number):.{digits}g}".replace("e-0", "e-").replace("e+0", "e+")
+
+
+def parquet_bytes(images: LabelledImages, name: str, soft_labels: np.ndarray | None = None) -> bytes:
+    """Columns image (PNG bytes), label, split = "train" and, if given, soft_label; `data.load` reads it back.
+
+    Compression and row groups are fixed and nothing depends on the time or the machine.
+    """
+    n = len(images.labels_N)
+    columns = {
+        "image": pa.array([png_bytes(image) for image in images.images_NHWC], pa.binary()),
+        "label": pa.array(images.labels_N, pa.int64()),
+        "split": pa.array(["train"] * n, pa.string()),
+    }
+    if soft_labels is not None:
+        assert soft_labels.shape == (n, len(images.class_names)), soft_labels.shape
+        columns["soft_label"] = pa.array(list(soft_labels.astype(np.float32)), pa.list_(pa.float32()))
+    about = {
+        "name": name,
+        "classes": list(images.class_names),
+        "image_shape": list(images.images_NHWC.shape[1:]),
+        "encoding": "PNG",
+    }
+    table = pa.table(columns).replace_schema_metadata({"dataset": json.dumps(about)})
+    buffer = io.BytesIO()
+    # PNG is compressed already; the dictionary makes the constant columns vanish.
+    pq.write_table(
+        table, buffer, row_group_size=10_000, compression="none", use_dictionary=["label", "split"]
+    )
+    return buffer.getvalue()
+
+
+def png_bytes(image: np.ndarray | Image.Image) -> bytes:
+    """A uint8 array (H, W, 1 or 3 or 4), or a picture, as a PNG file."""
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def first_of_class(images: LabelledImages, label: int, count: int) -> np.ndarray:
+    """The first `count` images of a class: a fixed choice, so nobody picks the pretty ones."""
+    return images.images_NHWC[np.flatnonzero(images.labels_N == label)[:count]]
+
+
+def mosaic(images_NHWC: np.ndarray, columns: int, scale: int, gap: int) -> np.ndarray:
+    """RGBA (H, W, 4): images in rows of `columns`, each pixel `scale` wide, transparent in between and after the last."""
+    count, height, width, _ = images_NHWC.shape
+    height, width, rows = height * scale, width * scale, max(1, math.ceil(count / columns))
+    sheet = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, 4), np.uint8)
+    for index, image in enumerate(images_NHWC):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        tile = sheet[top : top + height, left : left + width]
+        tile[..., :3], tile[..., 3] = image.repeat(scale, 0).repeat(scale, 1), 255
+    return sheet
+
+
+def sample_sheet(images: LabelledImages, columns: int = 12, most_rows: int = 25) -> Image.Image:
+    """A labelled row of samples per class, small images enlarged without blurring."""
+    height = images.images_NHWC.shape[1]
+    scale, margin, names = math.ceil(48 / height), 16, images.class_names[:most_rows]
+    font = ImageFont.load_default(size=16)
+    indent = margin + 14 + math.ceil(max((font.getlength(name) for name in names), default=0))
+    strips = [
+        mosaic(first_of_class(images, label, columns), columns, scale, 3) for label in range(len(names))
+    ]
+    step, width = height * scale + 3, indent + strips[0].shape[1] + margin
+    left_out = len(images.class_names) - len(names)
+    sheet = Image.new("RGB", (width, 2 * margin + step * len(names) - 3 + (24 if left_out else 0)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for row, (name, strip) in enumerate(zip(names, strips, strict=True)):
+        top = margin + row * step
+        draw.text((indent - 14, top + strip.shape[0] / 2), name, fill="#333333", font=font, anchor="rm")
+        picture = Image.fromarray(strip)
+        sheet.paste(picture, (indent, top), picture)
+    if left_out:
+        draw.text(
+            (indent, sheet.height - 12),
+            f"and {left_out} more classes",
+            fill="#333333",
+            font=font,
+            anchor="lm",
+        )
+    return sheet

@@ -1,0 +1,309 @@
+"""report.json and report.html, which stay inside, and the table over several runs. The release is in release.py."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+
+from raysyn.release import (
+    LabelledImages,
+    certificate,
+    first_of_class,
+    mosaic,
+    png_bytes,
+    rounded_up,
+    write_release,
+)
+from raysyn.runs import RunFolder, leaves, version, write_atomically
+
+if TYPE_CHECKING:
+    from raysyn.privacy.ledger import Ledger, Plan
+
+__all__ = [
+    "Report",
+    "certificate",
+    "dp_section",
+    "environment",
+    "no_dp_section",
+    "table",
+    "write_release",
+    "write_report",
+]
+
+NAMES = {
+    "cnn": "CNN",
+    "resnet9": "ResNet-9",
+    "mlp": "MLP",
+    "logreg": "logistic regression",
+    "fid": "FID (Inception)",
+}
+MISSING = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One run in figures: the fields are the keys of report.json."""
+
+    method: str
+    preset: str
+    config: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    """name, n_train, n_test, shape, classes."""
+    privacy: Mapping[str, Any]
+    """From `dp_section` or `no_dp_section`."""
+    metrics: Mapping[str, Any]
+    """utility {classifier: {accuracy, accuracy_real_data}} and fidelity {name: value or None, name_reason: why None};
+    utility_mean and utility_best over the classifiers are added here."""
+    attacks: Mapping[str, Any]
+    timings: Mapping[str, Mapping[str, float]]
+    """{stage: {wall_s, cpu_s}}."""
+    environment: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        assert self.privacy["guarantee"] in ("dp", "none"), self.privacy
+        assert {"name", "n_train", "n_test", "shape", "classes"} <= set(self.dataset), self.dataset
+
+    def as_dict(self) -> dict[str, Any]:
+        """report.json: plain values only, and a figure that is not finite becomes null with its reason beside it."""
+        content = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        reached = [entry["accuracy"] for entry in content["metrics"].get("utility", {}).values()]
+        reached = [accuracy for accuracy in reached if accuracy is not None]
+        content["metrics"]["utility_mean"] = sum(reached) / len(reached) if reached else None
+        content["metrics"]["utility_best"] = max(reached, default=None)
+        return content
+
+
+def dp_section(plan: Plan, ledger: Ledger, uncharged: Sequence[str] = ()) -> dict[str, Any]:
+    """The `privacy` section of a run with a guarantee: what the ledger was paid, composed by both accountants.
+
+    `uncharged` lists, in words, what was chosen by looking at private data without being charged.
+    """
+    paid = {entry["stage"] for entry in ledger.entries()}
+    (adjacency,) = {cost.adjacency for cost in plan.stages.values()}
+    return {
+        "guarantee": "dp",
+        "epsilon": ledger.epsilon(),
+        "delta": plan.delta,
+        "adjacency": adjacency,
+        "accountant": plan.accountant,
+        "epsilon_prv": ledger.epsilon("prv"),
+        "epsilon_rdp": ledger.epsilon("rdp"),
+        "epsilon_budget": plan.epsilon_budget,
+        "ledger": [row for row in plan.rows() if row["stage"] in paid],
+        "uncharged_choices": list(uncharged),
+    }
+
+
+def no_dp_section(uncharged: Sequence[str] = ()) -> dict[str, Any]:
+    """The `privacy` section of a method that promises nothing."""
+    nothing = dict.fromkeys(("epsilon", "delta", "adjacency", "accountant", "epsilon_rdp"))
+    return {"guarantee": "none", **nothing, "ledger": [], "uncharged_choices": list(uncharged)}
+
+
+def environment(**more: Any) -> dict[str, Any]:
+    """Versions and machine; the caller adds what it knows (devices, workers, engine)."""
+    packages = {
+        package: version(package) for package in ("raysyn", "torch", "torchvision", "opacus", "ray", "numpy")
+    }
+    return {
+        "python": platform.python_version(),
+        **packages,
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        **more,
+    }
+
+
+def write_report(
+    folder: RunFolder,
+    report: Report,
+    *,
+    synthetic: LabelledImages,
+    central: LabelledImages | None = None,
+    done: Sequence[str] = (),
+) -> None:
+    """Write internal/report.html and, last, internal/report.json, whose presence means that the run is finished.
+
+    `done` says in one sentence per stage what was done. Pictures are of released images only: `synthetic` and the
+    noisy `central` ones.
+    """
+    content = report.as_dict()
+    write_atomically(folder.report_html, render(content, synthetic, central, done))
+    write_atomically(folder.report_json, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def render(
+    content: Mapping[str, Any],
+    synthetic: LabelledImages,
+    central: LabelledImages | None = None,
+    done: Sequence[str] = (),
+) -> str:
+    """The self-contained page: pictures inline, no script, nothing fetched."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    page = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page.filters.update(percent=percent, figure=figure, up=rounded_up, name=_name, duration=_duration)
+    grids = list(_grids(synthetic, central))
+    return page.get_template("report.html.j2").render(
+        r=content,
+        verdict=verdict(content, len(synthetic.labels_N)),
+        done=done,
+        grids=grids,
+        with_central=central is not None,
+        left_out=len(synthetic.class_names) - len(grids),
+        n_synthetic=len(synthetic.labels_N),
+        **_real_summary(content),
+        config=list(leaves(content["config"])),
+        fidelity=list(_with_reasons(content["metrics"].get("fidelity") or {})),
+        attacks=list(_with_reasons(content["attacks"])),
+        total={key: sum(spent[key] for spent in content["timings"].values()) for key in ("wall_s", "cpu_s")},
+    )
+
+
+def verdict(content: Mapping[str, Any], n_synthetic: int) -> str:
+    """One sentence: how many images, what promise, how useful."""
+    privacy, utility = content["privacy"], content["metrics"].get("utility") or {}
+    promise = "with no differential privacy guarantee"
+    if privacy["guarantee"] == "dp":
+        promise = f"({rounded_up(privacy['epsilon'])}, {rounded_up(privacy['delta'])})-differentially private"
+    sentence = f"{n_synthetic:,} synthetic images, {promise}"
+    # The paper's classifier leads where it was trained; the best one is in the table.
+    key = "cnn" if "cnn" in utility else next(iter(utility), None)
+    if key is None or utility[key]["accuracy"] is None:
+        return sentence + "."
+    sentence += (
+        f"; a {_name(key)} trained on them reaches {percent(utility[key]['accuracy'])} on real test images"
+    )
+    real = utility[key].get("accuracy_real_data")
+    return sentence + (
+        f", the same {_name(key)} trained on the real images {percent(real)}." if real is not None else "."
+    )
+
+
+def table(reports: Sequence[Mapping[str, Any]]) -> str:
+    """Several report.json contents as one Markdown table, a run per row."""
+    classifiers = list(
+        dict.fromkeys(key for report in reports for key in report["metrics"].get("utility") or {})
+    )
+    head = ["method", "preset", "data", "epsilon", "delta", *map(_name, classifiers), "mean", "best", "wall"]
+    rows = [head, ["---"] * len(head)]
+    for report in reports:
+        privacy, metrics = report["privacy"], report["metrics"]
+        promise = [
+            rounded_up(privacy[key]) if privacy["guarantee"] == "dp" else "none"
+            for key in ("epsilon", "delta")
+        ]
+        utility = metrics.get("utility") or {}
+        reached = [percent(utility.get(key, {}).get("accuracy")) for key in classifiers]
+        wall = sum(spent["wall_s"] for spent in report["timings"].values())
+        rows.append(
+            [
+                report["method"],
+                report["preset"],
+                report["dataset"]["name"],
+                *promise,
+                *reached,
+                percent(metrics.get("utility_mean")),
+                percent(metrics.get("utility_best")),
+                _duration(wall),
+            ]
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def percent(value: float | None) -> str:
+    return MISSING if value is None else f"{100 * value:.1f} %"
+
+
+def figure(value: Any) -> str:
+    """Any plain value for a reader: four significant digits, and a word for what is not there."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | dict):
+        return ", ".join(map(figure, value)) or "none"
+    return (
+        f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _name(key: str) -> str:
+    return NAMES.get(key, key.replace("_", " "))
+
+
+def _real_summary(content: Mapping[str, Any]) -> dict[str, float | None]:
+    """Mean and best of the classifiers trained on real data; None where one of them was not trained."""
+    real = [entry.get("accuracy_real_data") for entry in (content["metrics"].get("utility") or {}).values()]
+    if not real or None in real:
+        return {"real_mean": None, "real_best": None}
+    return {"real_mean": sum(real) / len(real), "real_best": max(real)}
+
+
+def _with_reasons(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(name, text) per figure; a missing one shows the reason that stands beside it as `<key>_reason` or `reason`."""
+    flat = dict(leaves(values))
+    for key, value in flat.items():
+        base, _, last = key.rpartition(".")
+        if last == "reason" or last.endswith("_reason"):
+            continue
+        reason = flat.get(f"{key}_reason") or flat.get(f"{base}.reason" if base else "reason")
+        yield (
+            _name(key.removesuffix(".value")),
+            f"not available: {reason or 'no reason given'}" if value is None else figure(value),
+        )
+
+
+def _grids(
+    synthetic: LabelledImages, central: LabelledImages | None, most: int = 20
+) -> Iterator[dict[str, str | None]]:
+    """Per class its name, a strip of synthetic and one of central images as data URIs."""
+    names = synthetic.class_names[:most]
+    lines = min(3, max(1, 6 // len(names)))
+    for label, name in enumerate(names):
+        strips = {
+            "synthetic": _strip(first_of_class(synthetic, label, 8 * lines), 8),
+            "central": central and _strip(first_of_class(central, label, 5 * lines), 5),
+        }
+        yield {"name": name, **strips}
+
+
+def _strip(images_NHWC: np.ndarray, columns: int) -> str | None:
+    if not len(images_NHWC):
+        return None
+    scale = max(1, round(44 / images_NHWC.shape[1]))
+    sheet = mosaic(images_NHWC, min(columns, len(images_NHWC)), scale, 3)
+    return "data:image/png;base64," + base64.b64encode(png_bytes(sheet)).decode()
+
+
+def _plain(value: Any) -> Any:
+    """JSON's own types; None for figures that are not finite, with the reason beside them in a mapping."""
+    if isinstance(value, Mapping):
+        content = {str(key): _plain(inner) for key, inner in value.items()}
+        lost = [key for key, inner in value.items() if content[str(key)] is None and inner is not None]
+        return {**content, **{f"{key}_reason": f"the figure was {value[key]}" for key in lost}}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
