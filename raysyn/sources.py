@@ -1,0 +1,263 @@
+"""Where images come from: one reader per kind of source, each finding pictures and labels undecoded.
+
+Every error is a ValueError of one sentence that names the field, the value and, where there is one, the row.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+TORCHVISION = {
+    "mnist": "MNIST",
+    "fashion_mnist": "FashionMNIST",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+}
+MEDMNIST = (
+    *("pathmnist", "dermamnist", "octmnist", "pneumoniamnist", "retinamnist", "breastmnist", "bloodmnist"),
+    *("tissuemnist", "organamnist", "organcmnist", "organsmnist"),
+)
+NAMES = ("digits", *TORCHVISION, *MEDMNIST)
+SPLITS = ("train", "val", "test")
+COLUMNS = ("image", "label", "split")
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split, undecoded: `pictures` are uint8 HWC arrays, bytes of image files or their paths."""
+
+    pictures: Sequence[Any] | np.ndarray
+    labels_N: np.ndarray
+    places: Sequence[str] | Callable[[int], str]
+    """What to call picture i in an error."""
+
+    def place(self, index: int) -> str:
+        return self.places(index) if callable(self.places) else self.places[index]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a reader found; `label` opens error sentences, `class_names` is None where unknown."""
+
+    name: str
+    label: str
+    class_names: Sequence[str] | None
+    splits: dict[str, Split]
+
+
+def from_name(name: str | None, size: int | None) -> Source:
+    """A built-in or downloaded data set; `size` matters where it is published in several sizes."""
+    if name == "digits":
+        return _digits()
+    if name in TORCHVISION:
+        return _torchvision(name)
+    if name in NAMES:
+        return _medmnist(name, size)
+    fault = "has several labels per image, which is not supported" if name == "chestmnist" else "is unknown"
+    raise ValueError(f"data.name={name!r} {fault}; choose one of {', '.join(NAMES)}, or give data.path")
+
+
+def from_path(given: str) -> Source:
+    """A Parquet file, a .npz file or a folder of class folders, told apart by the ending."""
+    path, label = Path(given).expanduser(), f"data.path={given!r}"
+    if not path.exists():
+        raise ValueError(f"{label} does not exist; check the spelling, or use data.name")
+    if path.is_dir():
+        return _folder(path, label)
+    if path.suffix == ".npz":
+        return _npz(path, path.stem, label, None)
+    if path.suffix in (".parquet", ".pq"):
+        return _parquet(path, label)
+    raise ValueError(f"{label} is neither a .parquet file, a .npz file nor a folder with train/ and test/")
+
+
+def subset(n: int, limit: int) -> np.ndarray:
+    """Sorted indices of at most `limit` of n images; a smaller limit gives a subset of a larger one's."""
+    # RandomState, not Generator: its streams are frozen, so a subset means the same under every NumPy.
+    return np.sort(np.random.RandomState(0).permutation(n)[:limit])
+
+
+def _digits() -> Source:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    # A random sixth, not every sixth: the file cycles through the ten classes, so a stride would favour some.
+    test = subset(len(pixels), len(pixels) // 6)
+    train = np.setdiff1d(np.arange(len(pixels)), test)
+    arrays = {"train": (pixels[train], digits.target[train]), "test": (pixels[test], digits.target[test])}
+    return _from_arrays("digits", "data.name='digits'", arrays, [str(digit) for digit in range(10)])
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: $RAYSYN_CACHE, by default ~/.cache/raysyn."""
+    return Path(os.environ.get("RAYSYN_CACHE") or Path.home() / ".cache" / "raysyn")
+
+
+def _fetch(name: str, get: Callable[[Path], Any]) -> Any:
+    """`get(cache folder)`, telling the user first, since it may download."""
+    folder = cache_folder()
+    print(f"data.name={name!r}: looking in {folder}, downloading what is missing", file=sys.stderr)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return get(folder)
+    except (OSError, RuntimeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"data.name={name!r} could not be downloaded to {folder} ({reason}); "
+            "try again, or give a file with data.path"
+        ) from error
+
+
+def _torchvision(name: str) -> Source:
+    import torchvision.datasets
+
+    kind = getattr(torchvision.datasets, TORCHVISION[name])
+    train, test = _fetch(name, lambda root: [kind(str(root), part, download=True) for part in (True, False)])
+    arrays = {
+        split: (np.asarray(part.data), np.asarray(part.targets))
+        for split, part in (("train", train), ("test", test))
+    }
+    return _from_arrays(name, f"data.name={name!r}", arrays, train.classes)
+
+
+def _medmnist(name: str, size: int | None) -> Source:
+    import medmnist
+
+    info = medmnist.INFO[name]
+    # MedMNIST+ publishes these sizes from the original scans; any other is rescaled from 28 as in the papers.
+    native = size if size in (64, 128, 224) else 28
+    kind = getattr(medmnist, info["python_class"])
+    part = _fetch(name, lambda root: kind(split="train", download=True, root=str(root), size=native))
+    names = [info["label"][str(label)] for label in range(len(info["label"]))]
+    return _npz(Path(part.root, f"{part.flag}{part.size_flag}.npz"), name, f"data.name={name!r}", names)
+
+
+def _parquet(path: Path, label: str) -> Source:
+    try:
+        schema = pq.read_schema(path)
+        _check_columns(schema, label)
+        table = pq.read_table(path, columns=list(COLUMNS))
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{label} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+    for column in COLUMNS:
+        empty = table[column].null_count
+        if empty:
+            raise ValueError(f"{label}: column {column} has {empty} empty rows; fill or drop them")
+    pictures, labels = table["image"].to_pylist(), table["label"].to_numpy()
+    where = np.array(table["split"].to_pylist(), dtype=object)
+    unknown = sorted({str(split) for split in where} - set(SPLITS))
+    if unknown:
+        raise ValueError(f"{label}: column split holds {unknown[0]!r}; it must be one of {', '.join(SPLITS)}")
+    splits = {}
+    for split in SPLITS:
+        rows = np.flatnonzero(where == split)
+        splits[split] = Split([pictures[row] for row in rows], labels[rows], [f"row {row}" for row in rows])
+    return Source(path.stem, label, _metadata_names(schema, label), splits)
+
+
+def _check_columns(schema: pa.Schema, label: str) -> None:
+    missing = [column for column in COLUMNS if column not in schema.names]
+    if missing:
+        raise ValueError(f"{label} lacks the column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
+    image, number = schema.field("image").type, schema.field("label").type
+    if not (pa.types.is_binary(image) or pa.types.is_large_binary(image)):
+        raise ValueError(f"{label}: column image is {image}; it must hold PNG or JPEG files (binary)")
+    if not pa.types.is_integer(number):
+        raise ValueError(f"{label}: column label is {number}; it must hold class numbers (integer)")
+
+
+def _metadata_names(schema: pa.Schema, label: str) -> list[str] | None:
+    """Class names from the schema metadata: key `dataset`, a JSON object with a list `classes`."""
+    raw = (schema.metadata or {}).get(b"dataset", b"{}")
+    try:
+        names = json.loads(raw).get("classes")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{label}: schema metadata 'dataset' is no JSON object; mend or remove it"
+        ) from error
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"{label}: 'classes' in the schema metadata is no list of names; mend or remove it")
+    return names
+
+
+def _npz(path: Path, name: str, label: str, class_names: Sequence[str] | None) -> Source:
+    try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("no zip archive")
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{label} cannot be read as .npz of plain arrays ({error})") from error
+    present = [split for split in SPLITS if split != "val" or {"val_images", "val_labels"} & set(arrays)]
+    for key in (f"{split}_{part}" for split in present for part in ("images", "labels")):
+        if key not in arrays:
+            raise ValueError(f"{label} lacks the array {key}; each split needs its images and labels")
+    found = {split: (arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in present}
+    return _from_arrays(name, label, found, class_names)
+
+
+def _from_arrays(
+    name: str, label: str, arrays: dict[str, tuple[np.ndarray, np.ndarray]], class_names: Sequence[str] | None
+) -> Source:
+    splits = {}
+    for split, (images, labels) in arrays.items():
+        where = f"{label}: {split}"
+        pixels = images[..., None] if images.ndim == 3 else images
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
+            raise ValueError(
+                f"{where} images are {images.dtype} of shape {images.shape}; "
+                "they must be uint8 (N, H, W) or (N, H, W, 1 or 3)"
+            )
+        if labels.ndim == 2 and labels.shape[1] > 1:
+            raise ValueError(f"{where} has {labels.shape[1]} labels per image; give one each")
+        if labels.size != len(pixels):
+            raise ValueError(f"{where} has {len(pixels)} images but {labels.size} labels; give one each")
+        splits[split] = Split(pixels, labels.reshape(-1), f"{split} image {{}}".format)
+    return Source(name, label, class_names, splits)
+
+
+def _folder(path: Path, label: str) -> Source:
+    for split in ("train", "test"):
+        if not (path / split).is_dir():
+            raise ValueError(f"{label} has no folder {split}/; it needs train/ and test/ with class folders")
+    class_names = [folder.name for folder in _visible(path / "train") if folder.is_dir()]
+    splits = {}
+    for split in SPLITS:
+        if (path / split).is_dir():
+            files, labels = _class_folders(path / split, class_names, label)
+            splits[split] = Split(files, labels, [f"file {file.relative_to(path)}" for file in files])
+    return Source(path.resolve().name, label, class_names, splits)
+
+
+def _class_folders(folder: Path, class_names: list[str], label: str) -> tuple[list[Path], np.ndarray]:
+    """Files and class numbers of one split, in sorted order."""
+    files: list[Path] = []
+    labels: list[int] = []
+    for entry in _visible(folder):
+        if not entry.is_dir():
+            raise ValueError(f"{label}: {folder.name}/{entry.name} is in no class folder; move or remove it")
+        if entry.name not in class_names:
+            raise ValueError(
+                f"{label}: class {entry.name!r} of {folder.name}/ is not in train/; add it there"
+            )
+        inside = [file for file in sorted(entry.rglob("[!.]*")) if file.is_file()]
+        files += inside
+        labels += [class_names.index(entry.name)] * len(inside)
+    return files, np.array(labels, dtype=np.int64)
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
