@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from raysyn.privacy.cost import Cost
+from raysyn.privacy.cost import Cost, epsilon
 
 T = TypeVar("T")
+_COST_FIELDS = tuple(Cost.__dataclass_fields__)
 
 
 @dataclass(frozen=True)
@@ -16,3 +22,146 @@ class Release(Generic[T]):
 
     value: T
     cost: Cost
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every touch of the private data, priced before the first one.
+
+    Guarantee: the stages composed cost at most `epsilon_budget` at `delta`, or no Plan is made (ValueError).
+    """
+
+    stages: Mapping[str, Cost]
+    delta: float
+    accountant: str
+    epsilon_budget: float
+
+    def __post_init__(self) -> None:
+        spent = self.epsilon()
+        # The slack covers rounding where stages were calibrated in another order, nothing more.
+        if spent > self.epsilon_budget * (1 + 1e-6):
+            raise ValueError(
+                f"budget.epsilon is {self.epsilon_budget:g}, but the planned stages spend {spent:g}: "
+                "raise it or plan more noise"
+            )
+
+    def epsilon(self, accountant: str | None = None) -> float:
+        """Epsilon of all stages composed, by this plan's accountant or another one."""
+        return epsilon(list(self.stages.values()), self.delta, accountant or self.accountant)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per stage, in order, for tables: its noise, sampling and what it would cost alone."""
+        return [
+            {
+                "stage": stage,
+                "mechanism": cost.mechanism,
+                "noise_multiplier": cost.noise_multiplier,
+                "sampling_rate": cost.sampling_rate,
+                "steps": cost.steps,
+                "epsilon_alone": epsilon([cost], self.delta, self.accountant),
+            }
+            for stage, cost in self.stages.items()
+        ]
+
+
+class Ledger:
+    """Swaps releases for their values and keeps the record, one JSON object per line.
+
+    Guarantee: no value leaves without an entry on disk, and no entry is made that the plan does not hold.
+    A continued run may pay a stage of the file again without a second entry: mechanisms are pure functions of
+    (secret, stage, data, cost), so the same bytes are released again. A stage that was interrupted is not in
+    the file and costs nothing yet, since its unfinished work stays inside the run folder.
+
+    Raises ValueError where the file is damaged or records other costs than the plan.
+    """
+
+    def __init__(self, plan: Plan, path: Path) -> None:
+        self.plan = plan
+        self.path = Path(path)
+        self._paid_here: set[str] = set()
+        self._entries = _read(self.path)
+        recorded: set[str] = set()
+        for entry in self._entries:
+            self._check(entry["stage"], _cost_of(entry))
+            if entry["stage"] in recorded:
+                raise ValueError(f"{self.path} holds stage {entry['stage']!r} twice: start a new run folder")
+            recorded.add(entry["stage"])
+
+    def pay(self, stage: str, release: Release[T]) -> T:
+        """The released value, once its cost is on disk; ValueError if unplanned, changed or paid before."""
+        self._check(stage, release.cost)
+        if stage in self._paid_here:
+            raise ValueError(
+                f"stage {stage!r} is already paid: each release needs a stage of its own in the plan"
+            )
+        if stage not in {entry["stage"] for entry in self._entries}:
+            entry = self._entry(stage, release.cost)
+            _append(self.path, entry)
+            self._entries.append(entry)
+        self._paid_here.add(stage)
+        return release.value
+
+    def entries(self) -> list[dict[str, Any]]:
+        """What has been paid, oldest first; a copy."""
+        return [dict(entry) for entry in self._entries]
+
+    def epsilon(self, accountant: str | None = None) -> float:
+        """Epsilon of everything paid so far, composed."""
+        return self._composed(accountant or self.plan.accountant)
+
+    def _composed(self, accountant: str, *more: Cost) -> float:
+        return epsilon([*map(_cost_of, self._entries), *more], self.plan.delta, accountant)
+
+    def _check(self, stage: str, cost: Cost) -> None:
+        planned = self.plan.stages.get(stage)
+        if planned is None:
+            raise ValueError(
+                f"stage {stage!r} is not in the plan, which has {list(self.plan.stages)}: plan it first"
+            )
+        if cost != planned:
+            raise ValueError(
+                f"stage {stage!r} costs {cost}, but {planned} was planned: start a new run folder"
+            )
+
+    def _entry(self, stage: str, cost: Cost) -> dict[str, Any]:
+        accountant, delta = self.plan.accountant, self.plan.delta
+        return {
+            "stage": stage,
+            **asdict(cost),
+            "accountant": accountant,
+            "delta": delta,
+            "epsilon_alone": epsilon([cost], delta, accountant),
+            "epsilon_so_far": self._composed(accountant, cost),
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+
+def _cost_of(entry: Mapping[str, Any]) -> Cost:
+    return Cost(**{name: entry[name] for name in _COST_FIELDS})
+
+
+def _append(path: Path, entry: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        # A crash in the middle of a write leaves a last line without its end. Its value never left `pay`,
+        # so dropping it forgets no release.
+        os.truncate(path, whole)
+    entries = []
+    for number, line in enumerate(content[:whole].splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            _cost_of(entry), str(entry["stage"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged at line {number}: start a new run folder") from error
+        entries.append(entry)
+    return entries
