@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ class Machines:
     """Where a run happens. Nothing here changes the result beyond floating-point rounding."""
 
     address: str = "local"
-    """`local` starts Ray on this machine, `auto` joins the running cluster, `ray://host:port` a remote one."""
+    """`local` starts Ray on this machine (inside `ray job submit`: joins the cluster around it), `auto` joins
+    the running cluster, `host:port` the one there."""
     workers: int | None = None
-    """Training workers; by default one per GPU of the cluster, without GPUs one per two CPUs."""
+    """Training workers; by default one per GPU of the cluster, without GPUs one per CPU up to 4."""
     gpus_per_worker: float | None = None
     """GPUs of each worker; by default 1 where the cluster has GPUs, else 0."""
     cpus_per_worker: int | None = None
@@ -70,15 +72,21 @@ class Compute(ABC):
     def train(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
         """Call module-level `f(worker, *args)` on every rank and return rank 0's answer.
 
+        The answer is tensors and plain values, or classes declared to `torch.serialization.add_safe_globals`.
+        Arrays among `args` may be read-only (they are shared between the workers of a machine). What `f`
+        raises is raised here.
         A killed worker is replaced and `f` starts again, finding its last state with `worker.resume()`.
         """
 
     @abstractmethod
-    def map(self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None) -> list[Any]:
+    def map(
+        self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None
+    ) -> list[Any]:
         """`[f(item, shared) for item in items]`, fanned out; order kept, failures named.
 
         Each result (tensors and plain values) is durable under `name` the moment it exists, so that a rerun
-        does only what is missing.
+        does only what is missing. A unit runs with one thread on Ray. Errors: RuntimeError naming the units
+        that failed, once all others are done.
         """
 
     @abstractmethod
@@ -105,6 +113,15 @@ def save_atomically(state: Any, path: Path) -> None:
 def load_saved(path: Path) -> Any:
     """What `save_atomically` wrote, on the CPU; refuses anything but tensors and plain values."""
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def unit_failure(name: str, failures: Mapping[int, str], units: int) -> RuntimeError:
+    """The error `map` ends with: which units failed, and the first one's traceback."""
+    first, text = min(failures.items())
+    others = f" ({len(failures)} of {units} units failed: {sorted(failures)})" if len(failures) > 1 else ""
+    return RuntimeError(
+        f"{name}, unit {first} of {units} failed{others}: {text.strip().splitlines()[-1]}\n{text}"
+    )
 
 
 def silent(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
@@ -146,17 +163,21 @@ class Local(Compute):
     def train(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
         return f(LocalWorker(name, self._storage / "checkpoints" / f"{name}.pt", self._show), *args)
 
-    def map(self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None) -> list[Any]:
-        results = []
-        for index, item in enumerate(items):
-            path = self._storage / "units" / name / f"{index:06d}.pt"
+    def map(
+        self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None
+    ) -> list[Any]:
+        paths = [self._storage / "units" / name / f"{index:06d}.pt" for index in range(len(items))]
+        failures: dict[int, str] = {}
+        for index, (item, path) in enumerate(zip(items, paths, strict=True)):
             if not path.exists():
-                save_atomically(f(item, shared), path)
-            results.append(load_saved(path))
-            self._show(name, index + 1, len(items), {})
-        return results
+                try:
+                    save_atomically(f(item, shared), path)
+                except Exception:
+                    failures[index] = traceback.format_exc()
+            self._show(name, index + 1 - len(failures), len(items), {})
+        if failures:
+            raise unit_failure(name, failures, len(items))
+        return [load_saved(path) for path in paths]
 
     def cpu_s(self) -> float:
         return time.process_time()
-
-

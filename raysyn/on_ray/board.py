@@ -1,0 +1,32 @@
+"""What workers tell the driver while they run. Imports nothing heavy, so that its actor starts fast."""
+
+from __future__ import annotations
+
+Told = tuple[int, int, dict[str, float]]
+"""(done, total, metrics)"""
+
+
+class Board:
+    """Latest progress, CPU seconds and first error of each job, by job name. Lives in an actor."""
+
+    def __init__(self) -> None:
+        self._progress: dict[str, Told] = {}
+        self._cpu_s: dict[tuple[str, str], float] = {}
+        self._errors: dict[str, bytes] = {}
+
+    def progress(self, job: str, told: Told) -> None:
+        self._progress[job] = told
+
+    def cpu(self, job: str, process: str, seconds: float) -> None:
+        """`seconds` used so far by one process; each has its own entry, so killed attempts stay counted."""
+        self._cpu_s[job, process] = seconds
+
+    def fail(self, job: str, error: bytes) -> None:
+        self._errors.setdefault(job, error)
+
+    def failure(self, job: str) -> bytes | None:
+        return self._errors.get(job)
+
+    def read(self, job: str) -> tuple[Told | None, float]:
+        """Latest progress of `job` and the CPU seconds of all jobs together."""
+        return self._progress.get(job), sum(self._cpu_s.values())

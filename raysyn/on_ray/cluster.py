@@ -1,0 +1,177 @@
+"""Start or join a Ray cluster, decide how its machines are shared out, and answer the verbs with it."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray._private.state
+
+from raysyn.compute import Compute, Machines, Show, silent
+from raysyn.on_ray import fan_out, leftovers, train
+from raysyn.on_ray.board import Board
+from raysyn.on_ray.storage import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """What each training worker gets; a unit of `map` gets one CPU and the same GPU share."""
+
+    workers: int
+    cpus: int
+    gpus: float
+
+
+class OnRay(Compute):
+    """The verbs on a running Ray cluster; made by `connect`."""
+
+    def __init__(self, machines: Machines, storage: Path, show: Show = silent) -> None:
+        self._store, self._show = Store(machines.storage or storage), show
+        self.shares = share_out(machines, cluster_nodes())
+        board: Any = ray.remote(Board)
+        self._board = board.options(num_cpus=0, max_restarts=-1).remote()
+        self._unit_cpu_s = 0.0
+
+    def train(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
+        return train.run(
+            f, args, name=name, shares=self.shares, store=self._store, board=self._board, show=self._show
+        )
+
+    def map(
+        self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None
+    ) -> list[Any]:
+        todo = fan_out.Units(f, items, name=name, shared=shared, gpus=min(self.shares.gpus, 1.0))
+        try:
+            return todo.run(self._store, self._show)
+        finally:
+            self._unit_cpu_s += todo.cpu_s
+
+    def cpu_s(self) -> float:
+        _, workers = ray.get(self._board.read.remote(""))
+        return time.process_time() + workers + self._unit_cpu_s
+
+
+@contextmanager
+def connect(machines: Machines, storage: Path, show: Show = silent) -> Iterator[OnRay]:
+    """A `Compute` on the cluster `machines.address` names, for the length of a `with` block.
+
+    `local` starts a cluster for this process and ends it with the block, except inside `ray job submit` (or
+    wherever RAY_ADDRESS is set), where the cluster around us is joined. Errors: ValueError where the cluster
+    cannot hold the workers asked for, or for a `ray://` address.
+    """
+    with session(machines.address):
+        yield OnRay(machines, storage, show)
+
+
+@contextmanager
+def session(address: str, cpus: int | None = None) -> Iterator[None]:
+    """Be connected to `address` inside the block; a connection that exists already is used and kept."""
+    if address.startswith("ray://"):
+        raise ValueError(
+            f"on.address is {address!r}, but training cannot be driven through Ray Client: send the whole "
+            f"command with `ray job submit --address http://HOST:8265 -- python jobs/...`, or run it on the "
+            f"head node with --on.address auto"
+        )
+    if ray.is_initialized():
+        yield
+    elif address != "local" or "RAY_ADDRESS" in os.environ:
+        with _closing():
+            ray.init(address=None if address == "local" else address, **_QUIET)
+            yield
+    else:
+        _only_our_token()
+        with _private_folder() as folder, _closing():
+            # Loopback: nobody else on the network has business with a cluster that lives for one run.
+            ray.init(address="local", num_cpus=cpus, include_dashboard=False, _temp_dir=str(folder),
+                     _node_ip_address="127.0.0.1", **_QUIET)  # fmt: skip
+            yield
+
+
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+
+
+@contextmanager
+def _closing() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _private_folder() -> Iterator[Path]:
+    """Ray's sockets, logs and spilled objects, gone afterwards; a lock in it says that its owner lives."""
+    # Socket paths are limited to 107 bytes, of which Ray needs about 70.
+    parent = Path(tempfile.gettempdir())
+    parent = parent if len(str(parent)) <= 20 else Path("/tmp")
+    leftovers.sweep(parent)
+    folder = Path(tempfile.mkdtemp(prefix=leftovers.PREFIX, dir=parent))
+    with open(folder / leftovers.LOCK, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            leftovers.wait_for_exit(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _only_our_token() -> None:
+    """Guard the cluster we start with a secret of this process (unless the user decided otherwise).
+
+    Ray turns token authentication on by itself, but would keep its token in the home folder.
+    """
+    if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
+        # Once per process: Ray remembers the first token it reads.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def cluster_nodes() -> list[Mapping[str, float]]:
+    """Resources of every node alive; where an autoscaler may add nodes, all it may add as one node."""
+    nodes: list[Mapping[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    limits = ray._private.state.state.get_max_resources_from_cluster_config()
+    return nodes if limits is None else [*nodes, limits]
+
+
+def share_out(machines: Machines, nodes: Sequence[Mapping[str, float]]) -> Shares:
+    """Fill in what `machines` leaves open.
+
+    With GPUs: one worker per GPU. Without: one per CPU up to four, because data-parallel ranks of one thread
+    beat threads inside small convolutions. CPUs are dealt out evenly.
+    """
+    cpus, gpus = (int(sum(node.get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
+    gpus_each = machines.gpus_per_worker if machines.gpus_per_worker is not None else min(gpus, 1)
+    workers = machines.workers or (gpus if gpus_each else min(cpus, 4))
+    for field, value in {"workers": workers, "cpus_per_worker": machines.cpus_per_worker or 1}.items():
+        if value < 1:
+            raise ValueError(f"on.{field} is {value}: the cluster must give at least 1")
+    cpus_each = machines.cpus_per_worker or max(1, cpus // workers)
+    if machines.cpus_per_worker is None:
+        # CPUs are dealt out evenly over the cluster, but a worker cannot straddle two nodes.
+        while cpus_each > 1 and _fitting(nodes, cpus_each, gpus_each) < workers:
+            cpus_each -= 1
+    if (room := _fitting(nodes, cpus_each, gpus_each)) < workers:
+        raise ValueError(
+            f"on.workers is {workers} with {cpus_each} CPUs and {gpus_each:g} GPUs each, but the cluster of "
+            f"{cpus} CPUs and {gpus} GPUs has room for {room}: lower on.workers or what each of them gets"
+        )
+    return Shares(workers=workers, cpus=cpus_each, gpus=float(gpus_each))
+
+
+def _fitting(nodes: Sequence[Mapping[str, float]], cpus: int, gpus: float) -> int:
+    """How many workers of this size the nodes hold."""
+    per_node = [
+        min(int(node.get("CPU", 0) // cpus), int(node.get("GPU", 0) / gpus + 1e-9) if gpus else 1 << 30)
+        for node in nodes
+    ]
+    return sum(per_node)

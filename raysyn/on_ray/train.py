@@ -1,0 +1,227 @@
+"""`train` on Ray Train: ranks that are replaced when they die and go on from their last state."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+import time
+import traceback
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import ray
+import ray.exceptions
+import ray.train
+import torch
+import torch.distributed
+from ray.data import DataContext
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from raysyn.compute import Show, Worker
+from raysyn.on_ray.storage import Store
+
+if TYPE_CHECKING:
+    from raysyn.on_ray.cluster import Shares
+
+ATTEMPTS_AFTER_THE_FIRST = 3
+
+
+class RankLost(Exception):
+    """Another rank went away in the middle of a collective call: worth a new attempt, unlike our errors."""
+
+
+class RayWorker(Worker):
+    """One rank of a Ray Train worker group.
+
+    States are files of `storage`, the same that `Local` writes, rather than Ray Train checkpoints: they are
+    durable when `save` returns (Train forgets a report its controller has not yet read), do not wait for the
+    controller's poll, and may be continued without Ray or with another version of it.
+    """
+
+    def __init__(self, job: str, name: str, store: Store, board: Any, device: torch.device) -> None:
+        context = ray.train.get_context()
+        self.rank, self.world_size, self.device = context.get_world_rank(), context.get_world_size(), device
+        self._job, self._key, self._store, self._board = job, f"checkpoints/{name}.pt", store, board
+        self._process, self._started_s = uuid.uuid4().hex, time.process_time()
+        self._shown_at = self._accounted_at = 0.0
+
+    def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
+        if self.world_size > 1:
+            with _collective():
+                torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def share(self, value: Any) -> Any:
+        box = [value]
+        if self.world_size > 1:
+            with _collective():
+                torch.distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def progress(self, done: int, total: int, **metrics: float) -> None:
+        now = time.monotonic()
+        if self.rank == 0 and (done >= total or now - self._shown_at > 0.25):
+            self._shown_at = now
+            self._board.progress.remote(self._job, (done, total, metrics))
+        if now - self._accounted_at > 2:
+            self._accounted_at = now
+            self.account()
+
+    def save(self, state: dict[str, Any]) -> None:
+        if self.rank == 0:
+            self._store[self._key] = state
+        # No rank runs ahead of a state that is not durable yet.
+        self.share(None)
+
+    def resume(self) -> dict[str, Any] | None:
+        # Rank 0 looks once for all: ranks that looked for themselves could find different states.
+        return self._store[self._key] if self.share(self._key in self._store) else None
+
+    def account(self) -> Any:
+        """Tell the driver the CPU seconds this process has used in this stage."""
+        return self._board.cpu.remote(self._job, self._process, time.process_time() - self._started_s)
+
+
+def run(
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
+    *,
+    name: str,
+    shares: Shares,
+    store: Store,
+    board: Any,
+    show: Show,
+) -> Any:
+    """`f(worker, *args)` on every rank of a Train worker group; rank 0's answer, through a file of `store`.
+
+    A stage that has answered before answers from its file. Errors: what `f` raised, with the rank's traceback
+    as a note; RuntimeError when the workers were lost too often.
+    """
+    answer = f"answers/{name}.pt"
+    if answer not in store:
+        job, call = f"{name}-{uuid.uuid4().hex}", ray.put((f, args))
+
+        def loop() -> bytes | None:
+            return run_rank(call, job=job, name=name, shares=shares, store=store, board=board)
+
+        trainer = TorchTrainer(
+            loop,  # type: ignore[arg-type]
+            torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if shares.gpus >= 1 else "gloo"),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=shares.workers,
+                use_gpu=shares.gpus > 0,
+                resources_per_worker={"CPU": shares.cpus} | ({"GPU": shares.gpus} if shares.gpus else {}),
+            ),
+            run_config=ray.train.RunConfig(
+                name=name,
+                storage_path=f"{store.root}/ray",
+                failure_config=ray.train.FailureConfig(max_failures=ATTEMPTS_AFTER_THE_FIRST),
+            ),
+        )
+        raise_portable(_watch(trainer, _Display(board, job, name, show)))
+    try:
+        return store[answer]
+    except pickle.UnpicklingError as error:
+        raise TypeError(
+            f"{name} answered with more than tensors, plain values and safe classes: {error}"
+        ) from error
+
+
+def run_rank(
+    call: ray.ObjectRef, *, job: str, name: str, shares: Shares, store: Store, board: Any
+) -> bytes | None:
+    """One rank, in its own process: the answer goes to storage, an error of `f` is returned."""
+    torch.set_num_threads(shares.cpus)
+    worker = RayWorker(job, name, store, board, torch.device("cuda" if shares.gpus else "cpu"))
+    if known := ray.get(board.failure.remote(job)):
+        return known
+    f, args = ray.get(call)
+    try:
+        answer = f(worker, *args)
+        if worker.rank == 0:
+            store[f"answers/{name}.pt"] = answer
+        return None
+    except RankLost:
+        raise
+    except Exception as error:
+        # Trying again would fail again: the error ends the job, and ranks waiting for this one must learn it.
+        ray.get(board.fail.remote(job, failure := portable(error)))
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        return failure
+    finally:
+        ray.get(worker.account())
+
+
+def portable(error: Exception) -> bytes:
+    """`error` with its traceback as a note, pickled; one that does not pickle becomes a RuntimeError."""
+    error.add_note("In a worker:\n" + "".join(traceback.format_exception(error)))
+    try:
+        pickle.loads(data := pickle.dumps(error))
+        return data
+    except Exception:
+        plain = RuntimeError(f"{type(error).__name__}: {error}")
+        plain.__notes__ = list(error.__notes__)
+        return pickle.dumps(plain)
+
+
+def raise_portable(data: bytes | None) -> None:
+    """Raise what `portable` packed, if anything."""
+    if data is not None:
+        raise pickle.loads(data)
+
+
+def _watch(trainer: TorchTrainer, look: Callable[[], None]) -> bytes | None:
+    """Fit in a thread, so that this one can draw progress and be interrupted (Train would swallow Ctrl-C)."""
+    outcome: list[Any] = []
+
+    def fit() -> None:
+        try:
+            outcome.append(trainer.fit().return_value)  # type: ignore[attr-defined]
+        except Exception as error:
+            outcome.append(error)
+
+    with warnings.catch_warnings():
+        # Train makes this context, and Ray's own defaults in it are deprecated: not for our user to mend.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        DataContext.get_current()
+    thread = threading.Thread(target=fit, daemon=True, name="raysyn-train")
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.25)
+        look()
+    if isinstance(outcome[0], ray.train.TrainingFailedError):
+        last = str(outcome[0]).strip().splitlines()[-1]
+        raise RuntimeError(f"{trainer.run_config.name}: workers were lost too often: {last}") from outcome[0]
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0]
+
+
+class _Display:
+    """Draws what rank 0 has told the board of one job, when it is news."""
+
+    def __init__(self, board: Any, job: str, name: str, show: Show) -> None:
+        self._board, self._job, self._name, self._show = board, job, name, show
+        self._last: Any = None
+
+    def __call__(self) -> None:
+        try:
+            told, _ = ray.get(self._board.read.remote(self._job), timeout=5)
+        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+            return  # The board is being restarted: progress is worth no failure.
+        if told and told != self._last:
+            self._last = told
+            self._show(self._name, *told)
+
+
+@contextmanager
+def _collective() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankLost(f"process {os.getpid()} lost a rank: {error}") from error
