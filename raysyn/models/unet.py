@@ -1,7 +1,7 @@
 """The denoiser of the diffusion pipelines: a small NCSN++ / DDPM++ U-Net without batch norm.
 
-Only Conv2d, Linear, GroupNorm and Embedding hold parameters and each is called once per forward pass, which the
-per-sample gradient engines of the privacy room rely on. No example ever sees another one.
+Only Conv2d, Linear, GroupNorm and Embedding hold parameters and each is called once per forward pass, which
+the per-sample gradient engines of the privacy room rely on. No example ever sees another one.
 """
 
 from __future__ import annotations
@@ -31,15 +31,17 @@ class UNetConfig:
     attention: tuple[int, ...] = (14,)
     """Feature-map sides (after `patch`) that get attention; the lowest level always has one in the middle."""
     patch: int = 1
-    """Side of the pixel blocks folded into channels before the first convolution: 2 makes a step ~4 times cheaper."""
+    """Side of the pixel blocks folded into channels at the entrance: 2 makes a step about 4 times cheaper."""
 
     def __post_init__(self) -> None:
         if self.width < 4 or self.width % 4:
-            raise ValueError(f"model.width is {self.width}; give a multiple of 4.")
+            raise ValueError(f"network.width is {self.width}; give a multiple of 4.")
         if not self.multipliers or min(self.multipliers) < 1:
-            raise ValueError(f"model.multipliers is {self.multipliers}; give at least one positive whole number.")
+            raise ValueError(f"network.multipliers is {self.multipliers}; give positive whole numbers.")
         if self.blocks < 1 or self.patch < 1:
-            raise ValueError(f"model.blocks is {self.blocks} and model.patch {self.patch}; both must be at least 1.")
+            raise ValueError(
+                f"network.blocks is {self.blocks} and network.patch {self.patch}; give at least 1 for each."
+            )
 
 
 class UNet(nn.Module):
@@ -48,17 +50,18 @@ class UNet(nn.Module):
     Args:
         config: shape of the network.
         channels: image channels.
-        size: image side in pixels, or (height, width); anything from 8 up. Sides that `patch` and the levels do not
-            divide are padded with zeros inside and cropped again.
+        size: image side in pixels, or (height, width); anything from 8 up. Sides that `patch` and the levels
+            do not divide are padded with zeros inside and cropped again.
         classes: number of classes; label `classes` means "no class".
     """
 
     def __init__(self, config: UNetConfig, channels: int, size: int | tuple[int, int], classes: int) -> None:
         super().__init__()
-        self.config, self.channels, self.classes = config, channels, classes
+        self.config, self.channels = config, channels
+        self.classes: int = classes
         height, width = (size, size) if isinstance(size, int) else size
         if min(height, width) < 8:
-            raise ValueError(f"data.size is {height} x {width}; the U-Net needs images of at least 8 x 8 pixels.")
+            raise ValueError(f"data.size is {height} x {width}; the U-Net needs at least 8 x 8 pixels.")
         self._multiple = config.patch * 2 ** (len(config.multipliers) - 1)
         side = -(-max(height, width) // self._multiple) * self._multiple // config.patch
         nf, time_width = config.width, 4 * config.width
@@ -97,7 +100,9 @@ class UNet(nn.Module):
         return x[..., :height, :width]
 
 
-def _way_down(config: UNetConfig, here: int, side: int, time_width: int) -> tuple[nn.ModuleList, list[int], int]:
+def _way_down(
+    config: UNetConfig, here: int, side: int, time_width: int
+) -> tuple[nn.ModuleList, list[int], int]:
     """The stages going down, the widths of the skip connections they leave, and the width at the bottom."""
     stages, skips = nn.ModuleList(), [here]
     for level, multiplier in enumerate(config.multipliers):
@@ -147,7 +152,7 @@ class Stage(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """BigGAN-style: norm, swish, resample, conv, plus time, norm, swish, conv (zero at first); skip over both."""
+    """BigGAN-style: norm, swish, resample, conv, add time, norm, swish, conv (zero at first), and a skip."""
 
     def __init__(self, wide_in: int, wide_out: int, time_width: int, resample: str = "") -> None:
         super().__init__()
@@ -211,7 +216,7 @@ def _conv(wide_in: int, wide_out: int, kernel: int = 3, zero: bool = False) -> n
 
 
 def _initialised(layer: Layer, zero: bool = False) -> Layer:
-    """Uniform with variance 1 / mean fan, or all zero for the last layer of a residual branch; no bias at first."""
+    """Uniform with variance 1 / mean fan, or zero for the last layer of a residual branch; zero bias."""
     if zero:
         nn.init.zeros_(layer.weight)
     else:

@@ -1,8 +1,8 @@
-"""The bag of 14 augmentations that keeps warm-up from memorising a few central images (paper 3.1.3, appendix B.3).
+"""The bag of 14 augmentations that keeps warm-up from memorising a few central images (paper 3.1.3 and B.3).
 
-RandAugment's operations (Cubuk et al. 2020), a few drawn in sequence for each image. A magnitude runs from 0 (no
-change) to 10 (the strongest), in torchvision's ranges: in the first TensorFlow code a low magnitude of Posterize,
-Solarize and the four blends meant a strong change, which would blacken images at the magnitudes 1 to 3 used here.
+RandAugment's operations (Cubuk et al. 2020), a few drawn in sequence for each image. A magnitude runs from 0
+(no change) to 10 (the strongest), in torchvision's ranges: in the first TensorFlow code a low magnitude of
+Posterize, Solarize and the blends meant a strong change, which blackens images at the magnitudes 1 to 3.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -22,9 +21,10 @@ STRONGEST = 10
 
 
 def _affine(
-    images: Tensor, degrees: float = 0.0, x: float = 0.0, y: float = 0.0, shear_x: float = 0.0, shear_y: float = 0.0
-) -> Tensor:
-    """Rotate, shift by (x, y) times the side, shear by (shear_x, shear_y) pixels per pixel; what comes in is 0."""
+    images: Tensor, degrees: float = 0.0, x: float = 0.0, y: float = 0.0, shear_x: float = 0.0,
+    shear_y: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """Rotate, shift by (x, y) times the side, shear by (shear_x, shear_y) pixels per pixel; fill with 0."""
     height, width = images.shape[-2:]
     return F.affine(
         images, angle=degrees, translate=[round(x * width), round(y * height)], scale=1.0,
@@ -59,21 +59,24 @@ class AugmentConfig:
     operations: int = 2
     """Operations drawn in sequence per image; 0 switches augmentation off."""
     magnitude: tuple[int, int] = (1, 3)
-    """Weakest and strongest magnitude, of 10 (published: 1 to 3 for grey digits, 1 to 9 for colour images)."""
+    """Weakest and strongest magnitude, of 10 (published: 1 to 3 for grey images, 1 to 9 for colour)."""
     bag: tuple[str, ...] = tuple(BAG)
     """Operations to draw from."""
 
     def __post_init__(self) -> None:
         weakest, strongest = self.magnitude
         if not 0 <= weakest <= strongest <= STRONGEST:
-            raise ValueError(f"augment.magnitude is {self.magnitude}; give two rising numbers from 0 to {STRONGEST}.")
+            raise ValueError(f"augment.magnitude is {self.magnitude}; give two rising numbers up to 10.")
         if unknown := [name for name in self.bag if name not in BAG]:
             raise ValueError(f"augment.bag has {unknown[0]!r}; choose from {', '.join(BAG)}.")
         if self.operations < 0 or (self.operations and not self.bag):
-            raise ValueError(f"augment.operations is {self.operations} with a bag of {len(self.bag)}; give at least 0.")
+            raise ValueError(
+                f"augment.operations is {self.operations} and augment.bag holds {len(self.bag)}; "
+                "give at least 0, and something to draw from."
+            )
 
     def __call__(self, images_BHWC: Tensor, seeds: Sequence[int]) -> Tensor:
-        """The augmented images: uint8 (B, H, W, C) on the CPU; image i depends on itself and seeds[i] alone."""
+        """The augmented images: uint8 (B, H, W, C) on the CPU; each depends on itself and its seed alone."""
         if not self.operations:
             return images_BHWC
         images = images_BHWC.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format)

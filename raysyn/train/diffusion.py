@@ -14,7 +14,7 @@ SIGMA_DATA = math.sqrt(1 / 3)
 
 
 def no_class(classes: int) -> int:
-    """The label that means "no class": the last row of the embedding table, in training and in sampling alike."""
+    """The label meaning "no class": the last row of the embedding table, in training and in sampling."""
     return classes
 
 
@@ -62,8 +62,8 @@ class DiffusionTask:
     ) -> tuple[Tensor, ...]:
         """`copies` noisy versions of each example, as functions of its seed alone.
 
-        So neither micro-batches nor ranks change what an example sees. The generator lives on the images' device,
-        because on a GPU the numbers would otherwise take as long as the training step.
+        So neither micro-batches nor ranks change what an example sees. The generator lives on the images'
+        device: at K = 32 drawing on the CPU would take about as long as a GPU's whole training step.
 
         Args:
             images_BHWC: uint8 (B, H, W, C).
@@ -87,7 +87,7 @@ class DiffusionTask:
         return noisy, clean, sigma, labels[:, None].expand(batch, copies)
 
     def loss(self, model: nn.Module, noisy: Tensor, clean: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
-        """EDM's weighted squared error, mean over pixels: (M,). Inputs as `draw` gives them, with B and K as M."""
+        """EDM's weighted squared error, mean over pixels: (M,). Inputs as from `draw`, with (B, K) as M."""
         weight = (sigma**2 + SIGMA_DATA**2) / (sigma * SIGMA_DATA) ** 2
         error = denoise(model, noisy, sigma, labels) - clean
         return weight * error.square().flatten(1).mean(1)

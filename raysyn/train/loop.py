@@ -1,4 +1,4 @@
-"""Plain data-parallel training where nothing is secret: the warm-up on central images, and public pre-training."""
+"""Plain data-parallel training where nothing is secret: warm-up on central images, public pre-training."""
 
 from __future__ import annotations
 
@@ -94,16 +94,16 @@ def fit(
     worker: Worker, model: nn.Module, task: Task, images: Images, config: LoopConfig, seed: int,
     augment: Augment | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train `model` in place; a killed run continues from its last checkpoint and ends bit for bit the same (CPU).
+    """Train `model` in place; a killed run goes on from its last checkpoint and ends bit for bit the same.
 
     Batches, draws and augmentation follow from `seed` and the step alone, whatever the number of workers.
 
     Returns:
-        {"model": weights of the last step, "ema": averaged weights, "history": [{"step", "loss"}, ...]}, on the CPU.
-        The paper's second stage goes on from "model".
+        {"model": weights of the last step, "ema": averaged weights, "history": [{"step", "loss"}, ...]}, on
+        the CPU. The paper's second stage goes on from "model".
     """
     if not len(images):
-        raise ValueError("The warm-up has 0 images to learn from; give at least one or set its iterations to 0.")
+        raise ValueError("There are 0 images to learn from; give at least one.")
     model.to(worker.device).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     ema, history, start = Ema(model, config.ema), [], 0
@@ -135,7 +135,7 @@ def fit(
 
 
 def batch(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Indices of the step's images: int64 (batch_size,), walking through one fresh shuffle of 0..n-1 after another."""
+    """Indices of the step's images: int64 (batch_size,), through one shuffle of 0..n-1 after another."""
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     rounds = positions // n
     shuffles = {r: np.random.default_rng([seed, 0, r]).permutation(n) for r in np.unique(rounds).tolist()}
@@ -143,8 +143,9 @@ def batch(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
 
 
 def _inputs(
-    worker: Worker, task: Task, images: Images, config: LoopConfig, seed: int, step: int, augment: Augment | None
-) -> tuple[Tensor, ...]:
+    worker: Worker, task: Task, images: Images, config: LoopConfig, seed: int, step: int,
+    augment: Augment | None,
+) -> tuple[Tensor, ...]:  # fmt: skip
     """This rank's share of the step's inputs, copies flattened into the batch."""
     share = slice(worker.rank, None, worker.world_size)
     chosen = batch(len(images), config.batch_size, seed, step)[share]
@@ -158,7 +159,7 @@ def _inputs(
 
 
 def _step(worker: Worker, model: nn.Module, task: Task, inputs: tuple[Tensor, ...], total: int) -> Tensor:
-    """Leave the gradient of the mean loss over all `total` copies in `.grad` on every rank, and return that loss."""
+    """Leave the gradient of the mean loss over all `total` copies in each rank's `.grad`; return the loss."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     loss = torch.zeros((), device=worker.device)
     gradients = [torch.zeros_like(p) for p in parameters]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -28,7 +29,7 @@ class SamplerConfig:
     """How images are drawn from the denoiser."""
 
     name: Literal["ddim", "edm", "dpmpp"] = "dpmpp"
-    """`dpmpp`: DPM-Solver++(2M), one network call per step; `ddim`: one per step, many steps; `edm`: Heun, two."""
+    """`dpmpp`: DPM-Solver++(2M), `ddim`: both one network call per step; `edm`: stochastic Heun, two."""
     steps: int = 20
     """Noise levels to pass. Published: edm and ddim with 1000, 250 or 50."""
     guidance: float = 0.0
@@ -44,8 +45,8 @@ class SamplerConfig:
     dpmpp: 0 is the deterministic solver, 1 the fully stochastic one."""
     s_min: float = 0.0
     """Lowest noise level with churn."""
-    s_max: float = math.inf
-    """Highest noise level with churn (published 50)."""
+    s_max: float = 50.0
+    """Highest noise level with churn."""
     s_noise: float = 1.0
     """Standard deviation of the noise put back."""
 
@@ -56,8 +57,8 @@ class SamplerConfig:
             raise ValueError(f"sampler.steps is {self.steps}; give at least 1.")
         if not 0 < self.sigma_min < self.sigma_max or self.rho <= 0 or self.churn < 0:
             raise ValueError(
-                f"sampler has sigma_min {self.sigma_min}, sigma_max {self.sigma_max}, rho {self.rho} and churn "
-                f"{self.churn}; it needs 0 < sigma_min < sigma_max, rho > 0 and churn >= 0."
+                f"sampler has sigma_min {self.sigma_min}, sigma_max {self.sigma_max}, rho {self.rho} and "
+                f"churn {self.churn}; it needs 0 < sigma_min < sigma_max, rho > 0 and churn >= 0."
             )
 
 
@@ -75,7 +76,7 @@ def generate(
     """One image per label, as uint8 (N, H, W, C) on the CPU; a function of the weights, labels and seed.
 
     Args:
-        model: a UNet (or a module with its `forward` and its `classes`); it is moved to `device` and left there.
+        model: a UNet (or a module with its `forward` and `classes`); it is moved to `device` and left there.
         sampler: which solver, and how.
         labels_N: int64 (N,), in [0, classes]; `no_class(classes)` asks for an image of any class.
         shape: (H, W, C).
@@ -85,7 +86,8 @@ def generate(
     height, width, channels = shape
     was_training = model.training
     model.to(device).to(memory_format=torch.channels_last).eval()
-    denoiser = _guided(model, sampler.guidance, labels_N.to(device).long())
+    assert isinstance(model.classes, int)
+    denoiser = _guided(model, model.classes, sampler.guidance, labels_N.to(device).long())
     generator = torch.Generator().manual_seed(seed)
     size = (len(labels_N), channels, height, width)
 
@@ -111,8 +113,8 @@ def noise_levels(config: SamplerConfig) -> list[float]:
 
 
 def _ddim(denoiser: Denoiser, config: SamplerConfig, sigmas: list[float], noise: Noise, x: Tensor) -> Tensor:
-    """Deterministic DDIM: Euler steps along the probability-flow ODE; the one to sigma 0 is a plain denoising."""
-    for sigma, below in zip(sigmas, sigmas[1:], strict=False):
+    """Deterministic DDIM: Euler steps along the probability-flow ODE; the last is a plain denoising."""
+    for sigma, below in pairwise(sigmas):
         x = below / sigma * x + (1 - below / sigma) * denoiser(x, sigma)
     return x
 
@@ -120,7 +122,7 @@ def _ddim(denoiser: Denoiser, config: SamplerConfig, sigmas: list[float], noise:
 def _edm(denoiser: Denoiser, config: SamplerConfig, sigmas: list[float], noise: Noise, x: Tensor) -> Tensor:
     """Stochastic Heun sampler (algorithm 2)."""
     most = min(config.churn / config.steps, math.sqrt(2) - 1)
-    for sigma, below in zip(sigmas, sigmas[1:], strict=False):
+    for sigma, below in pairwise(sigmas):
         if most and config.s_min <= sigma <= config.s_max:
             raised = sigma * (1 + most)
             x = x + math.sqrt(raised**2 - sigma**2) * config.s_noise * noise()
@@ -137,12 +139,12 @@ def _edm(denoiser: Denoiser, config: SamplerConfig, sigmas: list[float], noise: 
 def _dpmpp(denoiser: Denoiser, config: SamplerConfig, sigmas: list[float], noise: Noise, x: Tensor) -> Tensor:
     """DPM-Solver++(2M) in half-log-SNR (Lu et al. 2022, algorithm 2), and with churn its SDE form.
 
-    With churn c the reverse SDE has c**2 times the noise of the standard one: exp(-c h) more decay in x over a step
-    of length h, and the lost variance put back as fresh noise.
+    With churn c, x decays by another exp(-c h) over a step of length h and the variance lost is put back as
+    fresh noise: the SDE with c times the noise rate of the reverse of the forward process.
     """
     before: Tensor | None = None
     step_before = 0.0
-    for sigma, below in zip(sigmas, sigmas[1:], strict=False):
+    for sigma, below in pairwise(sigmas):
         clean = denoiser(x, sigma)
         if not below:
             return clean
@@ -152,7 +154,7 @@ def _dpmpp(denoiser: Denoiser, config: SamplerConfig, sigmas: list[float], noise
         guess = clean
         if before is not None:  # extrapolate to the middle of the step
             guess = clean + step / (2 * step_before) * (clean - before)
-        x = (1 - weight) * x * (below / sigma) / math.exp(-step) + weight * guess
+        x = (1 - weight) * x + weight * guess
         if churn:
             x = x + below * math.sqrt(-math.expm1(-2 * churn * step)) * config.s_noise * noise()
         before, step_before = clean, step
@@ -162,10 +164,10 @@ def _dpmpp(denoiser: Denoiser, config: SamplerConfig, sigmas: list[float], noise
 _SOLVERS = {"ddim": _ddim, "edm": _edm, "dpmpp": _dpmpp}
 
 
-def _guided(model: nn.Module, guidance: float, labels_N: Tensor) -> Denoiser:
+def _guided(model: nn.Module, classes: int, guidance: float, labels_N: Tensor) -> Denoiser:
     """(1 + w) D(x | label) - w D(x), asked in pieces that fit the caches or the memory of the device."""
     at_once = MOST_AT_ONCE.get(labels_N.device.type, 128)
-    nobody = torch.full_like(labels_N, no_class(int(model.classes)))
+    nobody = torch.full_like(labels_N, no_class(classes))
 
     def ask(x: Tensor, sigma: float, labels: Tensor) -> Tensor:
         sigmas = torch.full((len(x),), sigma, device=x.device)
