@@ -44,7 +44,7 @@ class Console:
             self._rich.print(Text(sentence), soft_wrap=True)
 
     def stage(self, name: str, sentence: str, seconds: float | None = None) -> None:
-        """The line of a finished stage; `sentence` has its key figure, the time is since the last such line."""
+        """The line of a finished stage; `sentence` has the key figure, the time counts from the last."""
         with self._lock:
             self.close()
             now = time.monotonic()

@@ -1,4 +1,4 @@
-"""What may leave the building: synthetic.parquet, samples.png and certificate.json. Nothing here sees real data."""
+"""What may leave the building: synthetic.parquet, samples.png, certificate.json."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from raysyn.runs import RunFolder, version, write_atomically
 
+FRAME = (128, 136, 148, 255)
+
 
 class LabelledImages(Protocol):
-    """What is needed of `data.Images`: uint8 (N, H, W, C) with C 1 or 3, int64 labels, names of the classes."""
+    """What is needed of `data.Images`: uint8 (N, H, W, C) with C 1 or 3, int64 labels, class names."""
 
     @property
     def images_NHWC(self) -> np.ndarray: ...
@@ -31,11 +33,11 @@ class LabelledImages(Protocol):
 
 COVERS = (
     "every released file, and everything anyone computes from the released files alone",
-    "the network trained with the ledger's DP-SGD entry and the noisy central images, should they be handed on",
+    "every answer in the ledger (noisy images, the network trained by DP-SGD), should it be handed on",
 )
 DOES_NOT_COVER = (
-    "several images of one person: the promise is about one image, and weakens with each further image of the "
-    "same person (group privacy)",
+    "several images of one person: the promise is about one image, and weakens with each further image of "
+    "that person (group privacy)",
     "the number of private images, the image shape and the list of classes, which are treated as public",
     "what is in internal/, such as accuracy and other metrics measured on real images",
     "the choices listed under uncharged_choices",
@@ -52,7 +54,7 @@ def write_release(
     name: str,
     soft_labels: np.ndarray | None = None,
 ) -> None:
-    """Write release/: the images (with `soft_labels` (N, classes), where there are any), a picture, the certificate.
+    """Write release/: the images (with `soft_labels` (N, classes), if any), a picture, the certificate.
 
     `name` is the data set's name inside the Parquet file. The same images give the same bytes.
     """
@@ -72,7 +74,7 @@ def write_release(
 def certificate(
     privacy: Mapping[str, Any], *, method: str, n: int, shape: Sequence[int], class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """What was spent and what that promises, from report.json's `privacy` section; no figure measured on real data.
+    """What was spent and what that promises, from report.json's `privacy`; no figure measured on real data.
 
     `n`, `shape` and `class_names` describe the private data and are public by definition.
     """
@@ -100,14 +102,14 @@ def statement(privacy: Mapping[str, Any]) -> str:
         )
     epsilon, delta = rounded_up(privacy["epsilon"]), rounded_up(privacy["delta"])
     return (
-        f"This release is ({epsilon}, {delta})-differentially private: whether any single image was among the "
+        f"This release is ({epsilon}, {delta})-differentially private: whether any one image was among the "
         f"private images or not changes the probability of any outcome by at most a factor e^{epsilon} "
         f"(plus {delta})."
     )
 
 
 def rounded_up(value: float, digits: int = 3) -> str:
-    """At most `digits` significant digits, never below `value`: a printed promise must not be better than the real one."""
+    """At most `digits` significant digits, never below `value`: a printed promise must not flatter."""
     if not math.isfinite(value):
         return str(value)
     number = Context(prec=digits, rounding=ROUND_CEILING).create_decimal(repr(float(value)))
@@ -158,29 +160,32 @@ def first_of_class(images: LabelledImages, label: int, count: int) -> np.ndarray
 
 
 def mosaic(images_NHWC: np.ndarray, columns: int, scale: int, gap: int) -> np.ndarray:
-    """RGBA (H, W, 4): images in rows of `columns`, each pixel `scale` wide, transparent in between and after the last."""
+    """RGBA (H, W, 4): images in rows of `columns`, each pixel `scale` wide, framed in grey."""
     count, height, width, _ = images_NHWC.shape
-    height, width, rows = height * scale, width * scale, max(1, math.ceil(count / columns))
-    sheet = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, 4), np.uint8)
+    down, right, rows = height * scale + gap, width * scale + gap, max(1, math.ceil(count / columns))
+    sheet = np.zeros((rows * down + gap, columns * right + gap, 4), np.uint8)
     for index, image in enumerate(images_NHWC):
-        top, left = index // columns * (height + gap), index % columns * (width + gap)
-        tile = sheet[top : top + height, left : left + width]
-        tile[..., :3], tile[..., 3] = image.repeat(scale, 0).repeat(scale, 1), 255
+        top, left = index // columns * down, index % columns * right
+        # Grey frames set off black images as well as white ones, on a light page and on a dark one.
+        sheet[top : top + down + gap, left : left + right + gap] = FRAME
+        tile = sheet[top + gap : top + down, left + gap : left + right]
+        tile[..., :3] = image.repeat(scale, 0).repeat(scale, 1)
     return sheet
 
 
 def sample_sheet(images: LabelledImages, columns: int = 12, most_rows: int = 25) -> Image.Image:
     """A labelled row of samples per class, small images enlarged without blurring."""
     height = images.images_NHWC.shape[1]
-    scale, margin, names = math.ceil(48 / height), 16, images.class_names[:most_rows]
+    scale, margin, gap, names = math.ceil(48 / height), 16, 2, images.class_names[:most_rows]
     font = ImageFont.load_default(size=16)
     indent = margin + 14 + math.ceil(max((font.getlength(name) for name in names), default=0))
     strips = [
-        mosaic(first_of_class(images, label, columns), columns, scale, 3) for label in range(len(names))
+        mosaic(first_of_class(images, label, columns), columns, scale, gap) for label in range(len(names))
     ]
-    step, width = height * scale + 3, indent + strips[0].shape[1] + margin
+    # Rows overlap by one frame, so that frames are equally thick everywhere.
+    step, width = height * scale + gap, indent + strips[0].shape[1] + margin
     left_out = len(images.class_names) - len(names)
-    sheet = Image.new("RGB", (width, 2 * margin + step * len(names) - 3 + (24 if left_out else 0)), "white")
+    sheet = Image.new("RGB", (width, 2 * margin + step * len(names) + gap + (24 if left_out else 0)), "white")
     draw = ImageDraw.Draw(sheet)
     for row, (name, strip) in enumerate(zip(names, strips, strict=True)):
         top = margin + row * step

@@ -1,4 +1,4 @@
-"""report.json and report.html, which stay inside, and the table over several runs. The release is in release.py."""
+"""report.json and report.html, which stay inside, and the table over several runs."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Report:
     privacy: Mapping[str, Any]
     """From `dp_section` or `no_dp_section`."""
     metrics: Mapping[str, Any]
-    """utility {classifier: {accuracy, accuracy_real_data}} and fidelity {name: value or None, name_reason: why None};
-    utility_mean and utility_best over the classifiers are added here."""
+    """utility {classifier: {accuracy, accuracy_real_data}} and fidelity {name: value or None, name_reason};
+    `as_dict` adds utility_mean and utility_best over the classifiers."""
     attacks: Mapping[str, Any]
     timings: Mapping[str, Mapping[str, float]]
     """{stage: {wall_s, cpu_s}}."""
@@ -74,7 +74,7 @@ class Report:
         assert {"name", "n_train", "n_test", "shape", "classes"} <= set(self.dataset), self.dataset
 
     def as_dict(self) -> dict[str, Any]:
-        """report.json: plain values only, and a figure that is not finite becomes null with its reason beside it."""
+        """report.json: plain values; a figure that is not finite becomes null with its reason beside it."""
         content = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
         reached = [entry["accuracy"] for entry in content["metrics"].get("utility", {}).values()]
         reached = [accuracy for accuracy in reached if accuracy is not None]
@@ -84,7 +84,7 @@ class Report:
 
 
 def dp_section(plan: Plan, ledger: Ledger, uncharged: Sequence[str] = ()) -> dict[str, Any]:
-    """The `privacy` section of a run with a guarantee: what the ledger was paid, composed by both accountants.
+    """The `privacy` section of a run with a guarantee: what was paid, composed by both accountants.
 
     `uncharged` lists, in words, what was chosen by looking at private data without being charged.
     """
@@ -132,9 +132,9 @@ def write_report(
     central: LabelledImages | None = None,
     done: Sequence[str] = (),
 ) -> None:
-    """Write internal/report.html and, last, internal/report.json, whose presence means that the run is finished.
+    """Write internal/report.html and, last, internal/report.json, which marks the run as finished.
 
-    `done` says in one sentence per stage what was done. Pictures are of released images only: `synthetic` and the
+    `done` says what was done, a sentence per stage. Pictures show released images only: `synthetic` and the
     noisy `central` ones.
     """
     content = report.as_dict()
@@ -259,7 +259,7 @@ def _real_summary(content: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def _with_reasons(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(name, text) per figure; a missing one shows the reason that stands beside it as `<key>_reason` or `reason`."""
+    """(name, text) per figure; a missing one shows its reason, found as `<key>_reason` or `reason`."""
     flat = dict(leaves(values))
     for key, value in flat.items():
         base, _, last = key.rpartition(".")
@@ -280,8 +280,8 @@ def _grids(
     lines = min(3, max(1, 6 // len(names)))
     for label, name in enumerate(names):
         strips = {
-            "synthetic": _strip(first_of_class(synthetic, label, 8 * lines), 8),
-            "central": central and _strip(first_of_class(central, label, 5 * lines), 5),
+            "synthetic": _strip(first_of_class(synthetic, label, 10 * lines), 10),
+            "central": _strip(first_of_class(central, label, 5 * lines), 5) if central is not None else None,
         }
         yield {"name": name, **strips}
 
@@ -290,7 +290,7 @@ def _strip(images_NHWC: np.ndarray, columns: int) -> str | None:
     if not len(images_NHWC):
         return None
     scale = max(1, round(44 / images_NHWC.shape[1]))
-    sheet = mosaic(images_NHWC, min(columns, len(images_NHWC)), scale, 3)
+    sheet = mosaic(images_NHWC, min(columns, len(images_NHWC)), scale, 2)
     return "data:image/png;base64," + base64.b64encode(png_bytes(sheet)).decode()
 
 
@@ -299,7 +299,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         content = {str(key): _plain(inner) for key, inner in value.items()}
         lost = [key for key, inner in value.items() if content[str(key)] is None and inner is not None]
-        return {**content, **{f"{key}_reason": f"the figure was {value[key]}" for key in lost}}
+        return {**content, **{f"{key}_reason": "it is not a finite number" for key in lost}}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     if isinstance(value, np.generic):

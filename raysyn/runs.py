@@ -132,7 +132,7 @@ class RunFolder:
         return value
 
     def tick(self) -> None:
-        """Note the running stage's time so far, so that a killed attempt counts; cheap, call it at any rate."""
+        """Note the running stage's time so far, so that a killed attempt counts; cheap to call often."""
         if self._running is not None and time.monotonic() - self._ticked_at > _TICK_S:
             self._note_time()
 
@@ -254,7 +254,7 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _lock(out: Path) -> int:
-    """A descriptor that holds the folder's lock; the kernel drops it when the process dies, however it does."""
+    """A descriptor that holds the folder's lock; the kernel drops it when the process dies."""
     descriptor = os.open(out / "internal" / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

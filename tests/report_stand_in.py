@@ -1,4 +1,4 @@
-"""A made-up run to draw reports from: digits play the synthetic images, their noisy means the central ones."""
+"""A made-up run to report on: digits play the synthetic images, their noisy means the central ones."""
 
 from __future__ import annotations
 
@@ -94,5 +94,5 @@ DONE = (
     "Asked 5 noisy mean images per class of the private images.",
     "Trained a diffusion model on the noisy means, with augmentations.",
     "Fine-tuned it on the private images with DP-SGD, 2,197 steps.",
-    "Drew 10,000 images, equally many per class, and trained four classifiers on them.",
+    "Drew 600 images, equally many per class, and trained four classifiers on them.",
 )

@@ -1,0 +1,116 @@
+"""The console: quiet in logs, one line per stage, a bar in a terminal."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from raysyn import console as module
+from raysyn.console import Console, duration
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Log(io.StringIO):
+    encoding = "utf-8"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_log_gets_few_plain_lines(clock: Any) -> None:
+    log = Log()
+    with Console(log) as console:
+        for step in range(0, 2001):
+            console.show("finetune", step, 2000, {"epsilon": 3.217, "loss": 0.123})
+            clock[0] += 0.25
+        console.stage("finetune", "DP-SGD spent ε = 9.9", seconds=500)
+    lines = log.getvalue().splitlines()
+    assert 8 <= len(lines) <= 12 and "\x1b" not in log.getvalue() and "\r" not in log.getvalue()
+    assert lines[0] == "  finetune: 200/2000 · ε 3.217 · loss 0.123 · 4 steps/s · 7 min 30 s left"
+    assert lines[-1] == "✓ finetune    8 min 20 s  DP-SGD spent ε = 9.9"
+
+
+def test_slow_stage_still_shows_that_it_lives(clock: Any) -> None:
+    log = Log()
+    console = Console(log)
+    for step in range(100):
+        console.show("generate", step, 10_000, {})
+        clock[0] += 20
+    assert 25 <= len(log.getvalue().splitlines()) <= 40
+
+
+def test_continued_stage_counts_only_its_own_steps(clock: Any) -> None:
+    log = Log()
+    console = Console(log)
+    console.show("train", 900, 1000, {})
+    clock[0] += 70
+    console.show("train", 935, 1000, {})
+    assert "0.5 steps/s · 2 min 10 s left" in log.getvalue()
+
+
+def test_plan_table_and_sentences_are_taken_literally() -> None:
+    log = Log()
+    console = Console(log)
+    console.say("pixels in [0, 1] and [bold] words :smile:")
+    console.plan_table(
+        [
+            {"stage": "central", "noise_multiplier": 5.0, "steps": 5, "epsilon_alone": 0.204},
+            {"stage": "finetune", "noise_multiplier": None, "steps": 2197, "epsilon_alone": None},
+        ],
+        caption="epsilon 10 in all",
+    )
+    text = log.getvalue()
+    assert "pixels in [0, 1] and [bold] words :smile:" in text
+    for words in ("noise multiplier", "epsilon alone", "2197", "0.204", "epsilon 10 in all"):
+        assert words in text
+    assert "None" not in text
+
+
+def test_ascii_terminal_is_enough() -> None:
+    raw = io.BytesIO()
+    console = Console(io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+    console.stage("central", "spent epsilon = 0.2", seconds=1)
+    console.plan_table([{"stage": "central"}])
+    assert raw.getvalue().startswith(b"* central")
+
+
+def test_bar_comes_and_goes_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    with Console(terminal) as console:
+        for step in range(0, 101, 10):
+            console.show("finetune", step, 100, {"epsilon": 1.0})
+        console.say("a word in between")
+        console.show("evaluate", 1, 4, {})
+        console.stage("evaluate", "CNN 93.1 %")
+        console.show("again", 0, 0, {})
+    text = terminal.getvalue()
+    assert "a word in between" in text and "100/100" in text and "CNN 93.1 %" in text
+    assert console._bar is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (9.9, "9.9 s"),
+        (9.96, "10 s"),
+        (59.7, "1 min 00 s"),
+        (200, "3 min 20 s"),
+        (7500, "2 h 05 min"),
+    ],
+)
+def test_durations_read_well(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,238 @@
+"""What is released reads back and repeats byte for byte; what is reported keeps its contract."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from report_stand_in import DONE, Pictures, central, digits, privacy, report
+
+from raysyn import data
+from raysyn.release import certificate, parquet_bytes, rounded_up, sample_sheet, write_release
+from raysyn.report import Report, no_dp_section, render, table, write_report
+from raysyn.runs import RunFolder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Any:
+    with RunFolder.open(tmp_path / "run", method="m", preset="p", config={}, data_fingerprint="f") as folder:
+        yield folder
+
+
+def colour(count: int = 12) -> Pictures:
+    noise = np.random.default_rng(1)
+    pixels = noise.integers(0, 256, (count, 9, 11, 3), dtype=np.uint8)
+    return Pictures(pixels, np.arange(count) % 3, ("left lung", "Ünïted", "right"))
+
+
+def read_back(content: bytes) -> tuple[Any, Pictures]:
+    read = pq.read_table(io.BytesIO(content))
+    pixels = np.stack([np.asarray(Image.open(io.BytesIO(png))) for png in read["image"].to_pylist()])
+    pixels = pixels if pixels.ndim == 4 else pixels[..., None]
+    names = json.loads(read.schema.metadata[b"dataset"])["classes"]
+    return read, Pictures(pixels, read["label"].to_numpy(), tuple(names))
+
+
+@pytest.mark.parametrize("images", [digits(200), colour()], ids=["grey", "colour"])
+def test_parquet_keeps_every_pixel_and_repeats_exactly(images: Pictures) -> None:
+    content = parquet_bytes(images, "copy")
+    assert content == parquet_bytes(images, "copy")
+    read, back = read_back(content)
+    assert np.array_equal(back.images_NHWC, images.images_NHWC) and np.array_equal(
+        back.labels_N, images.labels_N
+    )
+    assert back.class_names == images.class_names and set(read["split"].to_pylist()) == {"train"}
+    assert read.schema.names == ["image", "label", "split"]
+
+
+def test_soft_labels_are_a_column() -> None:
+    soft = np.random.default_rng(0).dirichlet(np.ones(3), 12)
+    read, _ = read_back(parquet_bytes(colour(), "copy", soft))
+    assert np.allclose(np.array(read["soft_label"].to_pylist()), soft, atol=1e-6)
+
+
+def test_release_is_a_source_of_data(folder: RunFolder) -> None:
+    images = digits(300)
+    terms = certificate(privacy(), method="m", n=300, shape=(8, 8, 1), class_names=images.class_names)
+    write_release(folder, images, terms, name="digits-synthetic")
+    # A data set needs test images too; these have only a train split, so add one as a user would.
+    read = pq.read_table(folder.synthetic)
+    split = read.schema.get_field_index("split")
+    both = read.set_column(split, "split", [["train"] * 200 + ["test"] * 100])
+    path = folder.out / "mended.parquet"
+    pq.write_table(both, path)
+    loaded = data.load(data.DataConfig(name=None, path=str(path)))
+    assert np.array_equal(loaded.train.images_NHWC, images.images_NHWC[:200])
+    assert loaded.train.class_names == images.class_names
+
+
+def test_certificate_opens_with_the_promise(folder: RunFolder) -> None:
+    write_release(
+        folder,
+        digits(50),
+        certificate(privacy(), method="m", n=60000, shape=(28, 28, 1), class_names=["0"]),
+        name="x",
+    )
+    first, content = (
+        folder.certificate.read_text().splitlines()[0],
+        json.loads(folder.certificate.read_text()),
+    )
+    assert first.startswith('{"statement": "This release is (10, 1.52e-6)-differentially private')
+    assert content["epsilon"] == 9.9912 and content["epsilon_rdp"] == 10.8402 and len(content["ledger"]) == 2
+    assert content["adjacency"] == "add/remove one image" and content["accountant"] == "prv"
+    everything = json.dumps(content)
+    for words in (
+        "group privacy",
+        "treated as public",
+        "floating-point",
+        "internal/secret",
+        "uncharged_choices",
+    ):
+        assert words in everything
+    assert (
+        content["files"]["synthetic.parquet"]["sha256"]
+        == hashlib.sha256(folder.synthetic.read_bytes()).hexdigest()
+    )
+    for word in ("accuracy_real", "fid", "utility"):
+        assert word not in everything, "nothing measured on real data leaves"
+    assert sorted(path.name for path in folder.release.iterdir()) == [
+        "certificate.json",
+        "samples.png",
+        "synthetic.parquet",
+    ]
+
+
+def test_certificate_without_a_guarantee_says_so_first(folder: RunFolder) -> None:
+    terms = certificate(no_dp_section(), method="pigan", n=10, shape=(8, 8, 1), class_names=["0"])
+    write_release(folder, digits(50), terms, name="x")
+    assert "There is NO differential privacy guarantee" in folder.certificate.read_text().splitlines()[0]
+    assert terms["covers"] == [] and "epsilon" not in terms
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (9.9912, "10"),
+        (9.981, "9.99"),
+        (1e-5, "1e-5"),
+        (1.5149e-6, "1.52e-6"),
+        (0.20401, "0.205"),
+        (1.0, "1"),
+        (0.0, "0"),
+        (123.4, "124"),
+    ],
+)
+def test_printed_promises_are_rounded_up(value: float, text: str) -> None:
+    assert rounded_up(value) == text
+
+
+def test_report_json_keeps_the_contract(folder: RunFolder) -> None:
+    assert not folder.finished
+    write_report(folder, report(), synthetic=digits(), central=central(), done=DONE)
+    assert folder.finished
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    content = json.loads(folder.report_json.read_text(), parse_constant=refuse)
+    assert list(content) == [
+        "method",
+        "preset",
+        "config",
+        "dataset",
+        "privacy",
+        "metrics",
+        "attacks",
+        "timings",
+        "environment",
+    ]
+    assert {"name", "n_train", "n_test", "shape", "classes"} <= set(content["dataset"])
+    assert {
+        "guarantee",
+        "epsilon",
+        "delta",
+        "adjacency",
+        "accountant",
+        "epsilon_rdp",
+        "ledger",
+        "uncharged_choices",
+    } <= set(content["privacy"])
+    assert set(content["privacy"]["ledger"][0]) == {
+        "stage",
+        "mechanism",
+        "noise_multiplier",
+        "sampling_rate",
+        "steps",
+        "epsilon_alone",
+    }
+    metrics = content["metrics"]
+    assert metrics["utility"]["cnn"] == {"accuracy": 0.9312, "accuracy_real_data": 0.9889}
+    assert metrics["utility_best"] == 0.9401 and metrics["utility_mean"] == pytest.approx(0.910725)
+    assert metrics["fidelity"]["fid"] is None and metrics["fidelity"]["recall"] is None
+    assert metrics["fidelity"]["recall_reason"] == "it is not a finite number"
+    assert all(set(spent) == {"wall_s", "cpu_s"} for spent in content["timings"].values())
+
+
+def test_page_is_self_contained_and_leaves_nothing_blank() -> None:
+    for content in (report().as_dict(), report(dp=False).as_dict()):
+        page = render(content, digits(), central() if content["privacy"]["guarantee"] == "dp" else None, DONE)
+        assert not re.search(r"https?://|<script|<link|@import|url\(", page)
+        assert not re.search(r"\b(null|None|nan|undefined|Undefined)\b", re.sub(r"base64,[^\"]*", "", page))
+        assert set(re.findall(r'src="([^,]*),', page)) == {"data:image/png;base64"}
+    assert "no differential privacy guarantee" in page and "Privacy budget" not in page
+
+
+def test_page_says_what_matters() -> None:
+    page = render(report().as_dict(), digits(), central(), DONE)
+    for words in (
+        "600 synthetic images, (10, 1.52e-6)-differentially private; a CNN trained on them reaches 93.1 % on "
+        "real test images, the same CNN trained on the real images 98.9 %.",
+        "not available: no Inception weights were given",
+        "tuned on MNIST",
+        "2,197",
+        "33 min 31 s",
+        "10.9",
+    ):
+        assert words in page.replace("&#39;", "'"), words
+    assert page.count("<img ") == 20
+
+
+def test_page_escapes_names_and_survives_little() -> None:
+    bare = replace(
+        report(), metrics={}, timings={}, dataset={**report().dataset, "name": "<script>alert(1)</script>"}
+    )
+    one = Pictures(digits(1).images_NHWC, np.zeros(1, np.int64), ("<b>zero</b>", "absent"))
+    page = render(bare.as_dict(), one)
+    assert "<script" not in page and "<b>zero" not in page and "no image" in page
+
+
+def test_sample_sheet_fits_any_shape() -> None:
+    assert sample_sheet(digits()).size == sample_sheet(digits()).size
+    assert sample_sheet(colour()).mode == "RGB"
+    many = Pictures(colour(30).images_NHWC, np.arange(30), tuple(f"class {label}" for label in range(30)))
+    assert sample_sheet(many).size[1] < 25 * 80
+    empty = Pictures(digits(1).images_NHWC[:0], np.zeros(0, np.int64), ("a", "b"))
+    assert sample_sheet(empty).size[0] > 0
+
+
+def test_table_over_runs() -> None:
+    lines = table([report().as_dict(), report(dp=False).as_dict()]).splitlines()
+    assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1
+    assert "| 10 | 1.52e-6 | 93.1 % |" in lines[2] and "| none | none |" in lines[3]
+
+
+def test_report_insists_on_its_fields() -> None:
+    with pytest.raises(AssertionError):
+        replace(report(), dataset={"name": "x"})
+    with pytest.raises(AssertionError):
+        replace(report(), privacy={"guarantee": "surely"})
+    assert isinstance(report(), Report)

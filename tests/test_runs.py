@@ -1,0 +1,199 @@
+"""The run folder: continue the same run, refuse any other, keep secrets, never leave half a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from raysyn.runs import RunFolder, write_atomically
+
+CONFIG = {"budget": {"epsilon": 10.0, "delta": None}, "seed": 0, "network": {"channels": (32, 64)}}
+
+
+def start(out: Path, config: dict[str, Any] = CONFIG, fingerprint: str = "a" * 64, **more: Any) -> RunFolder:
+    more = {"method": "dp_feta", "preset": "quick", **more}
+    return RunFolder.open(out, config=config, data_fingerprint=fingerprint, **more)
+
+
+def elsewhere(out: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` in another process, with `out` and the arguments `what` of the same run."""
+    what = {"method": "dp_feta", "preset": "quick", "config": CONFIG, "data_fingerprint": "a" * 64}
+    head = "import os, pathlib, sys\nfrom raysyn import runs\nfrom raysyn.runs import RunFolder\n"
+    head += f"out, what = pathlib.Path({str(out)!r}), {what!r}\n"
+    root = Path(__file__).parents[1]
+    return subprocess.run(
+        [sys.executable, "-c", head + textwrap.dedent(code)], cwd=root, capture_output=True, text=True
+    )
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_secret_is_drawn_once_and_kept_private(tmp_path: Path) -> None:
+    with start(tmp_path / "one") as folder:
+        secret = folder.secret
+        assert len(secret) == 32 and folder.secret == secret
+        assert mode(folder.internal) == 0o700
+        assert mode(folder.internal / "secret") == mode(folder.internal / "run.json") == 0o600
+    with start(tmp_path / "one") as folder:
+        assert folder.secret == secret
+    with start(tmp_path / "two") as folder:
+        assert folder.secret != secret, "trap 5: noise must not follow from the config"
+
+
+def test_lost_secret_is_not_replaced(tmp_path: Path) -> None:
+    with start(tmp_path):
+        (tmp_path / "internal" / "secret").unlink()
+    with (
+        start(tmp_path) as folder,
+        pytest.raises(ValueError, match=r"secret is missing or damaged.*another --out"),
+    ):
+        _ = folder.secret
+
+
+def test_stage_is_done_once_and_survives(tmp_path: Path) -> None:
+    calls = []
+
+    def work() -> dict[str, Any]:
+        calls.append(1)
+        return {"weights": torch.arange(3.0), "history": [1, 2.5, None, "x", (True,)]}
+
+    with start(tmp_path) as folder:
+        first = folder.stage("train", work)
+        again = folder.stage("train", work)
+        spent = folder.timings["train"]
+    with start(tmp_path) as folder:
+        continued = folder.stage("train", work)
+        assert folder.timings["train"] == spent
+    assert len(calls) == 1
+    for value in (again, continued):
+        assert torch.equal(value["weights"], first["weights"]) and value["history"] == first["history"]
+
+
+def test_killed_run_gives_up_its_lock_and_its_time_counts(tmp_path: Path) -> None:
+    done = elsewhere(
+        tmp_path,
+        """
+        runs._TICK_S, clock = -1.0, iter(range(0, 100, 10))
+        def work():
+            folder.tick()  # the last thing noted before the process dies
+            os._exit(9)
+        folder = RunFolder.open(out, **what, cpu_clock=lambda: float(next(clock)))
+        folder.stage("train", work)
+        """,
+    )
+    assert done.returncode == 9, done.stderr
+    clock = iter(range(0, 100, 10))
+    with start(tmp_path, cpu_clock=lambda: float(next(clock))) as folder:
+        before = folder.timings["train"]
+        assert before["cpu_s"] == 10.0 and folder.stage("train", lambda: 7) == 7
+        assert folder.timings["train"]["cpu_s"] == 20.0
+        assert folder.timings["train"]["wall_s"] >= before["wall_s"]
+
+
+def test_failed_stage_stores_nothing_and_can_be_repeated(tmp_path: Path) -> None:
+    def fail() -> int:
+        raise ValueError("no")
+
+    with start(tmp_path) as folder:
+        with pytest.raises(ValueError, match="no"):
+            folder.stage("train", fail)
+        assert folder.stage("train", lambda: 3) == 3
+
+
+def test_stage_refuses_what_a_continued_run_could_not_read(tmp_path: Path) -> None:
+    with start(tmp_path) as folder:
+        with pytest.raises(AssertionError, match=r"train\['a'\]\[1\] is a Path|PosixPath"):
+            folder.stage("train", lambda: {"a": [1, Path("x")]})
+        assert not list((tmp_path / "internal").glob("stages/*.pt"))
+
+
+def test_crash_before_the_rename_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, "old")
+
+    def crash(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", crash)
+        with pytest.raises(KeyboardInterrupt):
+            write_atomically(path, "new, and longer")
+    assert path.read_text() == "old"
+    write_atomically(path, "new")
+    assert path.read_text() == "new" and os.listdir(tmp_path) == ["file"]
+
+
+def test_half_written_files_are_swept_away(tmp_path: Path) -> None:
+    start(tmp_path).close()
+    left = [tmp_path / "release" / ".synthetic.parquet.1.tmp", tmp_path / "internal" / ".run.json.1.tmp"]
+    for path in left:
+        path.write_text("half")
+    start(tmp_path).close()
+    assert not any(path.exists() for path in left)
+
+
+def test_killed_before_run_json_starts_afresh(tmp_path: Path) -> None:
+    start(tmp_path).close()
+    (tmp_path / "internal" / "run.json").rename(tmp_path / "internal" / ".run.json.1.tmp")
+    start(tmp_path).close()
+    assert json.loads((tmp_path / "internal" / "run.json").read_text())["method"] == "dp_feta"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"config": {**CONFIG, "budget": {"epsilon": 1.0, "delta": None}}},
+            r"budget\.epsilon = 10\.0, this one has budget\.epsilon = 1\.0; choose another --out\.$",
+        ),
+        ({"config": {"budget": CONFIG["budget"], "seed": 0}}, r"network\.channels = \[32, 64\].*= absent"),
+        ({"method": "pigan"}, r"method = dp_feta, this one has method = pigan"),
+        (
+            {"fingerprint": "b" * 64},
+            r"other images.*answer twice with the same noise; choose another --out\.$",
+        ),
+    ],
+)
+def test_another_run_is_refused_in_one_sentence(
+    tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
+    start(tmp_path).close()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=sentence) as error:
+        start(tmp_path, **change)
+    assert "\n" not in str(error.value)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    start(tmp_path, preset="the same config under another name").close()
+
+
+def test_strange_folder_is_refused_untouched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match=r"not empty and holds no run \(it has thesis\.txt\)"):
+        start(tmp_path)
+    assert os.listdir(tmp_path) == ["thesis.txt"]
+    with pytest.raises(ValueError, match="is a file"):
+        start(tmp_path / "thesis.txt")
+    (tmp_path / "other" / "release").mkdir(parents=True)
+    (tmp_path / "other" / "release" / "song.mp3").write_text("la")
+    with pytest.raises(ValueError, match=r"it has release/song\.mp3"):
+        start(tmp_path / "other")
+
+
+def test_two_drivers_do_not_share_a_folder(tmp_path: Path) -> None:
+    folder = start(tmp_path)
+    done = elsewhere(tmp_path, "RunFolder.open(out, **what)")
+    assert f"in use by another run (process {os.getpid()}); wait until it ends" in done.stderr
+    folder.close()
+    folder.close()
+    start(tmp_path).close()
