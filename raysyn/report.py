@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import numpy as np
 
+from raysyn.console import duration
 from raysyn.release import (
     LabelledImages,
     certificate,
@@ -48,6 +49,7 @@ NAMES = {
     "fid": "FID (Inception)",
 }
 MISSING = "-"
+LEDGER_COLUMNS = ("stage", "mechanism", "noise_multiplier", "sampling_rate", "steps", "epsilon_alone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,6 @@ def dp_section(plan: Plan, ledger: Ledger, uncharged: Sequence[str] = ()) -> dic
 
     `uncharged` lists, in words, what was chosen by looking at private data without being charged.
     """
-    paid = {entry["stage"] for entry in ledger.entries()}
     (adjacency,) = {cost.adjacency for cost in plan.stages.values()}
     return {
         "guarantee": "dp",
@@ -96,12 +97,20 @@ def dp_section(plan: Plan, ledger: Ledger, uncharged: Sequence[str] = ()) -> dic
         "delta": plan.delta,
         "adjacency": adjacency,
         "accountant": plan.accountant,
-        "epsilon_prv": ledger.epsilon("prv"),
+        "epsilon_prv": _epsilon_prv(ledger),
         "epsilon_rdp": ledger.epsilon("rdp"),
         "epsilon_budget": plan.epsilon_budget,
-        "ledger": [row for row in plan.rows() if row["stage"] in paid],
+        "ledger": [{key: entry[key] for key in LEDGER_COLUMNS} for entry in ledger.entries()],
         "uncharged_choices": list(uncharged),
     }
+
+
+def _epsilon_prv(ledger: Ledger) -> float | None:
+    try:
+        return ledger.epsilon("prv")
+    except ValueError:
+        # PRV prices no epsilon beyond 200; a run accounted by RDP may still be that large.
+        return None
 
 
 def no_dp_section(uncharged: Sequence[str] = ()) -> dict[str, Any]:
@@ -153,7 +162,7 @@ def render(
     page = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page.filters.update(percent=percent, figure=figure, up=rounded_up, name=_name, duration=_duration)
+    page.filters.update(percent=percent, figure=figure, up=rounded_up, name=_name, duration=duration)
     grids = list(_grids(synthetic, central))
     return page.get_template("report.html.j2").render(
         r=content,
@@ -216,7 +225,7 @@ def table(reports: Sequence[Mapping[str, Any]]) -> str:
                 *reached,
                 percent(metrics.get("utility_mean")),
                 percent(metrics.get("utility_best")),
-                _duration(wall),
+                duration(wall),
             ]
         )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
@@ -237,13 +246,6 @@ def figure(value: Any) -> str:
     return (
         f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _name(key: str) -> str:

@@ -17,8 +17,10 @@ from PIL import Image
 from report_stand_in import DONE, Pictures, central, digits, privacy, report
 
 from raysyn import data
+from raysyn.privacy.cost import Cost, epsilon
+from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.release import certificate, parquet_bytes, rounded_up, sample_sheet, write_release
-from raysyn.report import Report, no_dp_section, render, table, write_report
+from raysyn.report import Report, dp_section, no_dp_section, render, table, write_report
 from raysyn.runs import RunFolder
 
 
@@ -180,6 +182,29 @@ def test_report_json_keeps_the_contract(folder: RunFolder) -> None:
     assert metrics["fidelity"]["fid"] is None and metrics["fidelity"]["recall"] is None
     assert metrics["fidelity"]["recall_reason"] == "it is not a finite number"
     assert all(set(spent) == {"wall_s", "cpu_s"} for spent in content["timings"].values())
+
+
+def test_privacy_section_is_what_the_ledger_was_paid(tmp_path: Path) -> None:
+    query = Cost(mechanism="means", noise_multiplier=5.0, sampling_rate=0.1, steps=5)
+    training = Cost(mechanism="DP-SGD", noise_multiplier=4.0, sampling_rate=0.05, steps=20)
+    plan = Plan(
+        stages={"central": query, "finetune": training}, delta=1e-5, accountant="rdp", epsilon_budget=3.0
+    )
+    ledger = Ledger(plan, tmp_path / "ledger.jsonl")
+    ledger.pay("central", Release(None, query))
+    half = dp_section(plan, ledger)
+    ledger.pay("finetune", Release(None, training))
+    whole = dp_section(plan, ledger, ["clip norm"])
+    assert [row["stage"] for row in half["ledger"]] == ["central"] and half["epsilon"] == epsilon(
+        [query], 1e-5, "rdp"
+    )
+    assert whole["epsilon"] == whole["epsilon_rdp"] == plan.epsilon() > half["epsilon"], (
+        "trap 8: composed, not the last"
+    )
+    assert whole["epsilon_prv"] < whole["epsilon_rdp"] and whole["uncharged_choices"] == ["clip norm"]
+    assert whole["ledger"] == plan.rows() and whole["adjacency"] == "add/remove one image"
+    page = render(replace(report(), privacy=whole).as_dict(), digits())
+    assert "The PRV accountant prices" in page
 
 
 def test_page_is_self_contained_and_leaves_nothing_blank() -> None:

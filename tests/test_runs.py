@@ -192,8 +192,12 @@ def test_strange_folder_is_refused_untouched(tmp_path: Path) -> None:
 
 def test_two_drivers_do_not_share_a_folder(tmp_path: Path) -> None:
     folder = start(tmp_path)
-    done = elsewhere(tmp_path, "RunFolder.open(out, **what)")
-    assert f"in use by another run (process {os.getpid()}); wait until it ends" in done.stderr
+    with pytest.raises(
+        ValueError, match=rf"in use by another run \(process {os.getpid()}\); wait until it ends"
+    ):
+        start(tmp_path)
+    with pytest.raises(ValueError, match="in use"):  # the refused one has not taken the lock away
+        start(tmp_path)
     folder.close()
     folder.close()
     start(tmp_path).close()
