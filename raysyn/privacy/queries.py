@@ -18,8 +18,8 @@ from raysyn.privacy.ledger import Release
 from raysyn.privacy.poisson import Stream, participants
 
 Floats = NDArray[np.float64]
-BLOCK_VALUES = 4_000_000
-"""Numbers held at once while contributions are summed; bounds memory, changes nothing else."""
+BLOCK_VALUES = 400_000
+"""Pixels looked at in one go while contributions are summed; fits a processor's cache."""
 LEAST_COUNT = 0.05
 """A class is never taken to be smaller than this share of an average class."""
 
@@ -97,11 +97,13 @@ class Query:
     Adding or removing one image changes a sum by at most `sensitivity` in L2 norm.
     """
 
+    factor: int
+    """Images shrink by this before they are summed."""
     size: int
     """Numbers in one image's contribution."""
     sensitivity: float
-    vectors: Callable[[NDArray[np.uint8]], Floats]
-    """images_BHWC uint8 -> contributions (B, size) float64."""
+    total: Callable[[NDArray[np.uint8]], Floats]
+    """images_BHWC uint8 -> sum of their contributions (size,), without noise."""
     read: Callable[[Floats, float], Floats]
     """(noisy sums (rounds, cells, size), expected images per sum) -> pixels (rounds, cells, h, w, C)."""
 
@@ -123,22 +125,20 @@ def central_images(private: Images, config: CentralConfig, stream: Stream) -> Re
     query = (mean_query if config.kind == "mean" else mode_query)(config, private.shape)
     sums = np.stack([_one_round(private, config, query, stream, step) for step in range(cost.steps)])
     pixels = query.read(sums, config.sampling_rate * len(private) / cells)
-    images_NHWC = _finish(pixels.reshape(-1, *pixels.shape[2:]), private.shape, config.smooth)
+    images_NHWC = _finish(pixels.reshape(-1, *pixels.shape[2:]), private.shape, query.factor, config.smooth)
     labels_N = np.arange(config.count, dtype=np.int64) % private.classes
     return Release(Images(images_NHWC, labels_N, private.class_names), cost)
 
 
-def noisy_sum(blocks: Iterable[Floats], sensitivity: float, noise_multiplier: float, noise: Floats) -> Floats:
-    """Sum of contributions, given as blocks (B, size), plus noise_multiplier * sensitivity * noise.
+def noisy_sum(parts: Iterable[Floats], sensitivity: float, noise_multiplier: float, noise: Floats) -> Floats:
+    """The sum of `parts` (size,), in their order, plus noise_multiplier * sensitivity * noise.
 
-    noise: standard normal numbers (size,). Guarantee: each contribution is scaled down to the sensitivity if
-    it is longer, so the sum's sensitivity under add/remove does not rest on the caller.
+    noise: standard normal numbers (size,). No parts at all are answered too. Guarantee: the Gaussian
+    mechanism, if adding or removing one record changes the sum by at most `sensitivity` in L2 norm.
     """
     total = np.zeros_like(noise)
-    for block in blocks:
-        scale = sensitivity / np.maximum(np.linalg.norm(block, axis=1), sensitivity)
-        # Not a matrix product, whose rounding depends on the number of threads.
-        total += (block * scale[:, None]).sum(axis=0)
+    for part in parts:
+        total += part
     return total + noise_multiplier * sensitivity * noise
 
 
@@ -150,7 +150,7 @@ def _one_round(private: Images, config: CentralConfig, query: Query, stream: Str
     return np.stack(
         [
             noisy_sum(
-                _blocks(private, members, query),
+                _parts(private, members, query),
                 query.sensitivity,
                 config.noise_multiplier,
                 stream.normal(step, f"central/{config.kind}/class {cell}", query.size),
@@ -160,10 +160,10 @@ def _one_round(private: Images, config: CentralConfig, query: Query, stream: Str
     )
 
 
-def _blocks(private: Images, members: NDArray[np.int64], query: Query) -> Iterator[Floats]:
-    rows = max(1, BLOCK_VALUES // query.size)
+def _parts(private: Images, members: NDArray[np.int64], query: Query) -> Iterator[Floats]:
+    rows = max(1, BLOCK_VALUES // math.prod(private.shape))
     for start in range(0, len(members), rows):
-        yield query.vectors(private.images_NHWC[members[start : start + rows]])
+        yield query.total(private.images_NHWC[members[start : start + rows]])
 
 
 def mean_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
@@ -172,17 +172,19 @@ def mean_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
     That last number adds up to the class count. It lengthens every contribution from clip_norm to
     clip_norm * sqrt(1 + count_share**2), which the noise is scaled to.
     """
-    small = _small_shape(shape, config.downscale or 2)
+    factor = config.downscale or 2
+    small = _small_shape(shape, factor)
     pixels = math.prod(small)
     clip_norm = min(config.clip_norm or math.inf, math.sqrt(pixels))
     # Without classes the count is the number of images, which is public.
     share = config.count_share if config.conditional else 0.0
     counting = 1 if share > 0 else 0
 
-    def vectors(images_BHWC: NDArray[np.uint8]) -> Floats:
-        flat = _shrink(images_BHWC, config.downscale or 2).reshape(len(images_BHWC), pixels)
+    def total(images_BHWC: NDArray[np.uint8]) -> Floats:
+        flat = _shrink(images_BHWC, factor).reshape(-1, pixels)
+        # Elementwise and not a matrix product, whose rounding depends on the number of threads.
         flat *= (clip_norm / np.maximum(np.linalg.norm(flat, axis=1), clip_norm))[:, None]
-        return np.hstack([flat, np.full((len(flat), counting), share * clip_norm)])
+        return np.append(flat.sum(axis=0), [len(flat) * share * clip_norm] * counting)
 
     def read(sums: Floats, expected: float) -> Floats:
         images = sums[..., :pixels].reshape(*sums.shape[:2], *small)
@@ -195,7 +197,7 @@ def mean_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
             / class_counts(counts, expected, noise_std, config.sampling_rate)[None, :, None, None, None]
         )
 
-    return Query(pixels + counting, clip_norm * math.sqrt(1 + share**2), vectors, read)
+    return Query(factor, pixels + counting, clip_norm * math.sqrt(1 + share**2), total, read)
 
 
 def class_counts(counts: Floats, expected: float, noise_std: float, sampling_rate: float) -> Floats:
@@ -217,20 +219,21 @@ def mode_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
     The sensitivity is therefore the square root of the number of histograms; a pixel's value is the midpoint
     of its fullest noisy bin (Eq. 7).
     """
-    small = _small_shape(shape, config.downscale or 1)
+    factor = config.downscale or 1
+    small = _small_shape(shape, factor)
     pixels = math.prod(small)
     bins = config.bins or (2 if shape[2] == 1 else 16)
 
-    def vectors(images_BHWC: NDArray[np.uint8]) -> Floats:
-        flat = _shrink(images_BHWC, config.downscale or 1).reshape(len(images_BHWC), pixels)
-        which = np.minimum((flat * bins).astype(np.int64), bins - 1)
-        return (which[:, :, None] == np.arange(bins)).astype(np.float64).reshape(len(flat), pixels * bins)
+    def total(images_BHWC: NDArray[np.uint8]) -> Floats:
+        flat = _shrink(images_BHWC, factor).reshape(-1, pixels)
+        which = np.minimum((flat * bins).astype(np.int64), bins - 1) + bins * np.arange(pixels)
+        return np.bincount(which.ravel(), minlength=pixels * bins).astype(np.float64)
 
     def read(sums: Floats, expected: float) -> Floats:
         fullest = sums.reshape(*sums.shape[:2], pixels, bins).argmax(axis=-1)
         return ((fullest + 0.5) / bins).reshape(*sums.shape[:2], *small)
 
-    return Query(pixels * bins, math.sqrt(pixels), vectors, read)
+    return Query(factor, pixels * bins, math.sqrt(pixels), total, read)
 
 
 def _small_shape(shape: tuple[int, int, int], factor: int) -> tuple[int, int, int]:
@@ -242,24 +245,17 @@ def _shrink(images_BHWC: NDArray[np.uint8], factor: int) -> Floats:
     # Block averages: no larger a sensitivity than the public code's nearest pixel, and less aliasing. Edges
     # of odd sizes repeat, so that border blocks are full.
     height, width, _ = _small_shape((*images_BHWC.shape[1:3], 1), factor)
-    extra = [
-        (0, 0),
-        (0, height * factor - images_BHWC.shape[1]),
-        (0, width * factor - images_BHWC.shape[2]),
-        (0, 0),
-    ]
-    padded = np.pad(images_BHWC, extra, mode="edge")
-    total = np.zeros((len(padded), height, width, padded.shape[3]), dtype=np.uint32)
-    for row in range(factor):
-        for column in range(factor):
-            total += padded[:, row::factor, column::factor]
+    below, right = height * factor - images_BHWC.shape[1], width * factor - images_BHWC.shape[2]
+    padded = np.pad(images_BHWC, [(0, 0), (0, below), (0, right), (0, 0)], mode="edge")
+    # Rows before columns: adding whole rows is fast, and leaves fewer pixels to pick single columns from.
+    rows = sum((padded[:, row::factor] for row in range(1, factor)), padded[:, ::factor].astype(np.uint32))
+    total = sum((rows[:, :, column::factor] for column in range(1, factor)), rows[:, :, ::factor])
     return total / (255.0 * factor**2)
 
 
-def _finish(pixels_NHWC: Floats, shape: tuple[int, int, int], smooth: bool) -> NDArray[np.uint8]:
+def _finish(pixels_NHWC: Floats, shape: tuple[int, int, int], factor: int, smooth: bool) -> NDArray[np.uint8]:
     """Noisy small images to uint8 images of the data's shape; touches no private data."""
     height, width, channels = shape
-    factor = max(-(-height // pixels_NHWC.shape[1]), -(-width // pixels_NHWC.shape[2]))
     small = torch.from_numpy(np.clip(pixels_NHWC, 0.0, 1.0)).permute(0, 3, 1, 2)
     large = torch.nn.functional.interpolate(small, scale_factor=factor, mode="bilinear", align_corners=False)
     images = np.rint(255.0 * large[:, :, :height, :width].permute(0, 2, 3, 1).numpy())
