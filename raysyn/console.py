@@ -41,7 +41,7 @@ class Console:
     def say(self, sentence: str) -> None:
         """One plain line; a running bar stays below it."""
         with self._lock:
-            self._rich.print(Text(sentence), soft_wrap=True)
+            self._rich.print(Text(self._legible(sentence)), soft_wrap=True)
 
     def stage(self, name: str, sentence: str, seconds: float | None = None) -> None:
         """The line of a finished stage; `sentence` has the key figure, the time counts from the last."""
@@ -54,7 +54,7 @@ class Console:
                 (f"{self._tick} ", "green"),
                 (f"{name:<12}", "bold"),
                 (f"{duration(spent):>10}  ", "dim"),
-                sentence,
+                self._legible(sentence),
             )
             self._rich.print(line, soft_wrap=True)
 
@@ -78,7 +78,7 @@ class Console:
             number = any(isinstance(row[key], int | float) for row in rows)
             table.add_column(_HEADINGS.get(key, key), justify="right" if number else "left")
         for row in rows:
-            table.add_row(*(Text(_cell(value)) for value in row.values()))
+            table.add_row(*(Text(self._legible(_cell(value))) for value in row.values()))
         with self._lock:
             self._rich.print(table)
 
@@ -94,6 +94,12 @@ class Console:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _legible(self, sentence: str) -> str:
+        """`sentence` in the characters that this terminal has."""
+        if self._epsilon == "ε":
+            return sentence
+        return sentence.replace("ε", "epsilon").encode("ascii", "replace").decode()
 
     def _begin(self, stage: str, done: int, total: int, now: float) -> None:
         self.close()
@@ -126,7 +132,7 @@ class Console:
             rate = made / elapsed
             parts.append(f"{rate:.3g} steps/s" if rate >= 0.1 else f"{duration(1 / rate)} per step")
             parts.append(f"{duration((total - done) / rate)} left")
-        return " · ".join(parts) if self._epsilon == "ε" else ", ".join(parts)
+        return (" · " if self._epsilon == "ε" else ", ").join(parts)
 
 
 def duration(seconds: float) -> str:

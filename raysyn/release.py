@@ -8,29 +8,17 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Context
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageFont
 
+from raysyn.data import Images
 from raysyn.runs import RunFolder, version, write_atomically
 
 FRAME = (128, 136, 148, 255)
-
-
-class LabelledImages(Protocol):
-    """What is needed of `data.Images`: uint8 (N, H, W, C) with C 1 or 3, int64 labels, class names."""
-
-    @property
-    def images_NHWC(self) -> np.ndarray: ...
-    @property
-    def labels_N(self) -> np.ndarray: ...
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
-
-
 COVERS = (
     "every released file, and everything anyone computes from the released files alone",
     "every answer in the ledger (noisy images, the network trained by DP-SGD), should it be handed on",
@@ -48,7 +36,7 @@ DOES_NOT_COVER = (
 
 def write_release(
     folder: RunFolder,
-    images: LabelledImages,
+    images: Images,
     certificate: Mapping[str, Any],
     *,
     name: str,
@@ -116,7 +104,7 @@ def rounded_up(value: float, digits: int = 3) -> str:
     return f"{float(number):.{digits}g}".replace("e-0", "e-").replace("e+0", "e+")
 
 
-def parquet_bytes(images: LabelledImages, name: str, soft_labels: np.ndarray | None = None) -> bytes:
+def parquet_bytes(images: Images, name: str, soft_labels: np.ndarray | None = None) -> bytes:
     """Columns image (PNG bytes), label, split = "train" and, if given, soft_label; `data.load` reads it back.
 
     Compression and row groups are fixed and nothing depends on the time or the machine.
@@ -154,7 +142,7 @@ def png_bytes(image: np.ndarray | Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def first_of_class(images: LabelledImages, label: int, count: int) -> np.ndarray:
+def first_of_class(images: Images, label: int, count: int) -> np.ndarray:
     """The first `count` images of a class: a fixed choice, so nobody picks the pretty ones."""
     return images.images_NHWC[np.flatnonzero(images.labels_N == label)[:count]]
 
@@ -173,7 +161,7 @@ def mosaic(images_NHWC: np.ndarray, columns: int, scale: int, gap: int) -> np.nd
     return sheet
 
 
-def sample_sheet(images: LabelledImages, columns: int = 12, most_rows: int = 25) -> Image.Image:
+def sample_sheet(images: Images, columns: int = 12, most_rows: int = 25) -> Image.Image:
     """A labelled row of samples per class, small images enlarged without blurring."""
     height = images.images_NHWC.shape[1]
     scale, margin, gap, names = math.ceil(48 / height), 16, 2, images.class_names[:most_rows]

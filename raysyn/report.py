@@ -10,36 +10,19 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import numpy as np
 
 from raysyn.console import duration
-from raysyn.release import (
-    LabelledImages,
-    certificate,
-    first_of_class,
-    mosaic,
-    png_bytes,
-    rounded_up,
-    write_release,
-)
+from raysyn.data import Images
+from raysyn.privacy.ledger import Ledger, Plan
+from raysyn.release import certificate, first_of_class, mosaic, png_bytes, rounded_up, write_release
 from raysyn.runs import RunFolder, leaves, version, write_atomically
 
-if TYPE_CHECKING:
-    from raysyn.privacy.ledger import Ledger, Plan
-
-__all__ = [
-    "Report",
-    "certificate",
-    "dp_section",
-    "environment",
-    "no_dp_section",
-    "table",
-    "write_release",
-    "write_report",
-]
+__all__ = ["Report", "certificate", "dp_section", "environment", "no_dp_section", "table", "write_release"]
+__all__ += ["write_report"]
 
 NAMES = {
     "cnn": "CNN",
@@ -64,8 +47,8 @@ class Report:
     privacy: Mapping[str, Any]
     """From `dp_section` or `no_dp_section`."""
     metrics: Mapping[str, Any]
-    """utility {classifier: {accuracy, accuracy_real_data}} and fidelity {name: value or None, name_reason};
-    `as_dict` adds utility_mean and utility_best over the classifiers."""
+    """utility {classifier: {accuracy, accuracy_real_data}} and fidelity {name: value or None, name_reason}.
+    `mean` and `best` among the classifiers go into report.json as utility_mean and utility_best."""
     attacks: Mapping[str, Any]
     timings: Mapping[str, Mapping[str, float]]
     """{stage: {wall_s, cpu_s}}."""
@@ -78,10 +61,10 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """report.json: plain values; a figure that is not finite becomes null with its reason beside it."""
         content = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
-        reached = [entry["accuracy"] for entry in content["metrics"].get("utility", {}).values()]
-        reached = [accuracy for accuracy in reached if accuracy is not None]
-        content["metrics"]["utility_mean"] = sum(reached) / len(reached) if reached else None
-        content["metrics"]["utility_best"] = max(reached, default=None)
+        utility = dict(content["metrics"].get("utility") or {})
+        for key in ("mean", "best"):
+            content["metrics"][f"utility_{key}"] = utility.pop(key, None)
+        content["metrics"]["utility"] = utility
         return content
 
 
@@ -137,8 +120,8 @@ def write_report(
     folder: RunFolder,
     report: Report,
     *,
-    synthetic: LabelledImages,
-    central: LabelledImages | None = None,
+    synthetic: Images,
+    central: Images | None = None,
     done: Sequence[str] = (),
 ) -> None:
     """Write internal/report.html and, last, internal/report.json, which marks the run as finished.
@@ -152,10 +135,7 @@ def write_report(
 
 
 def render(
-    content: Mapping[str, Any],
-    synthetic: LabelledImages,
-    central: LabelledImages | None = None,
-    done: Sequence[str] = (),
+    content: Mapping[str, Any], synthetic: Images, central: Images | None = None, done: Sequence[str] = ()
 ) -> str:
     """The self-contained page: pictures inline, no script, nothing fetched."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
@@ -172,8 +152,8 @@ def render(
         with_central=central is not None,
         left_out=len(synthetic.class_names) - len(grids),
         n_synthetic=len(synthetic.labels_N),
-        **_real_summary(content),
         config=list(leaves(content["config"])),
+        machine=list(leaves(content["environment"])),
         fidelity=list(_with_reasons(content["metrics"].get("fidelity") or {})),
         attacks=list(_with_reasons(content["attacks"])),
         total={key: sum(spent[key] for spent in content["timings"].values()) for key in ("wall_s", "cpu_s")},
@@ -223,12 +203,16 @@ def table(reports: Sequence[Mapping[str, Any]]) -> str:
                 report["dataset"]["name"],
                 *promise,
                 *reached,
-                percent(metrics.get("utility_mean")),
-                percent(metrics.get("utility_best")),
+                _summary(metrics, "mean"),
+                _summary(metrics, "best"),
                 duration(wall),
             ]
         )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def _summary(metrics: Mapping[str, Any], key: str) -> str:
+    return percent((metrics.get(f"utility_{key}") or {}).get("accuracy"))
 
 
 def percent(value: float | None) -> str:
@@ -252,14 +236,6 @@ def _name(key: str) -> str:
     return NAMES.get(key, key.replace("_", " "))
 
 
-def _real_summary(content: Mapping[str, Any]) -> dict[str, float | None]:
-    """Mean and best of the classifiers trained on real data; None where one of them was not trained."""
-    real = [entry.get("accuracy_real_data") for entry in (content["metrics"].get("utility") or {}).values()]
-    if not real or None in real:
-        return {"real_mean": None, "real_best": None}
-    return {"real_mean": sum(real) / len(real), "real_best": max(real)}
-
-
 def _with_reasons(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(name, text) per figure; a missing one shows its reason, found as `<key>_reason` or `reason`."""
     flat = dict(leaves(values))
@@ -274,9 +250,7 @@ def _with_reasons(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
 
 
-def _grids(
-    synthetic: LabelledImages, central: LabelledImages | None, most: int = 20
-) -> Iterator[dict[str, str | None]]:
+def _grids(synthetic: Images, central: Images | None, most: int = 20) -> Iterator[dict[str, str | None]]:
     """Per class its name, a strip of synthetic and one of central images as data URIs."""
     names = synthetic.class_names[:most]
     lines = min(3, max(1, 6 // len(names)))

@@ -47,9 +47,9 @@ def write_atomically(path: Path, content: bytes | str, mode: int = 0o644) -> Non
 class RunFolder:
     """One run on disk. `open` it; use it as a context manager, or `close` it, to let another driver in."""
 
-    def __init__(self, out: Path, lock: int, cpu_clock: Callable[[], float]) -> None:
+    def __init__(self, out: Path, preset: str, lock: int, cpu_clock: Callable[[], float]) -> None:
         self.out, self.release, self.internal = out, out / "release", out / "internal"
-        self._cpu_clock = cpu_clock
+        self.preset, self._cpu_clock = preset, cpu_clock
         self._running: tuple[str, float, float, dict[str, float]] | None = None
         self._ticked_at = 0.0
         # Closing the descriptor releases the lock, also when this object is merely forgotten.
@@ -77,7 +77,7 @@ class RunFolder:
         _refuse_strangers(out)
         _make_private(out / "internal")
         (out / "release").mkdir(exist_ok=True)
-        folder = cls(out, _lock(out), cpu_clock)
+        folder = cls(out, preset, _lock(out), cpu_clock)
         wanted = {
             "raysyn": version(),
             "method": method,

@@ -81,9 +81,9 @@ def test_plan_table_and_sentences_are_taken_literally() -> None:
 def test_ascii_terminal_is_enough() -> None:
     raw = io.BytesIO()
     console = Console(io.TextIOWrapper(raw, encoding="ascii", write_through=True))
-    console.stage("central", "spent epsilon = 0.2", seconds=1)
+    console.stage("central", "spent ε = 0.2 · fine", seconds=1)
     console.plan_table([{"stage": "central"}])
-    assert raw.getvalue().startswith(b"* central")
+    assert raw.getvalue().startswith(b"* central") and b"spent epsilon = 0.2 ? fine" in raw.getvalue()
 
 
 def test_bar_comes_and_goes_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
