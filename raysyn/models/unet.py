@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SKIP_SCALE = 1 / math.sqrt(2)
+WAVES = 12
+"""Channels that `positions` adds in front of the first convolution."""
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
@@ -31,7 +33,9 @@ class UNetConfig:
     attention: tuple[int, ...] = (14,)
     """Feature-map sides (after `patch`) that get attention; the lowest level always has one in the middle."""
     patch: int = 1
-    """Side of the pixel blocks folded into channels at the entrance: 2 makes a step about 4 times cheaper."""
+    """Side of the pixel blocks folded into channels before the first convolution: 2 makes a step ~4 times cheaper."""
+    positions: bool = False
+    """Tell the first convolution where it is (waves along both axes): class outlines are learned in fewer steps."""
 
     def __post_init__(self) -> None:
         if self.width < 4 or self.width % 4:
@@ -69,7 +73,7 @@ class UNet(nn.Module):
         self.label = nn.Embedding(classes + 1, nf)
         self.time0 = _initialised(nn.Linear(nf, time_width))
         self.time1 = _initialised(nn.Linear(time_width, time_width))
-        self.stem = _conv(channels * config.patch**2, nf)
+        self.stem = _conv(channels * config.patch**2 + (WAVES if config.positions else 0), nf)
         self.down, skips, here = _way_down(config, nf, side, time_width)
         self.middle = nn.ModuleList([
             ResidualBlock(here, here, time_width), Attention(here), ResidualBlock(here, here, time_width)
@@ -86,7 +90,10 @@ class UNet(nn.Module):
         time = self.time0(_sinusoid(c_noise_N, self.config.width) + self.label(labels_N))
         time = F.silu(self.time1(F.silu(time)))
 
-        x = self.stem(F.pixel_unshuffle(x, patch) if patch > 1 else x)
+        x = F.pixel_unshuffle(x, patch) if patch > 1 else x
+        if self.config.positions:
+            x = torch.cat((x, _waves(x)), dim=1)
+        x = self.stem(x)
         skips = [x]
         for stage in self.down:
             x = stage(x, time)
@@ -100,9 +107,7 @@ class UNet(nn.Module):
         return x[..., :height, :width]
 
 
-def _way_down(
-    config: UNetConfig, here: int, side: int, time_width: int
-) -> tuple[nn.ModuleList, list[int], int]:
+def _way_down(config: UNetConfig, here: int, side: int, time_width: int) -> tuple[nn.ModuleList, list[int], int]:
     """The stages going down, the widths of the skip connections they leave, and the width at the bottom."""
     stages, skips = nn.ModuleList(), [here]
     for level, multiplier in enumerate(config.multipliers):
@@ -117,9 +122,7 @@ def _way_down(
     return stages, skips, here
 
 
-def _way_up(
-    config: UNetConfig, skips: list[int], here: int, side: int, time_width: int
-) -> tuple[nn.ModuleList, int]:
+def _way_up(config: UNetConfig, skips: list[int], here: int, side: int, time_width: int) -> tuple[nn.ModuleList, int]:
     """The stages going up (one attention per level, after its last block) and the width at the top."""
     stages, skips = nn.ModuleList(), list(skips)
     for level, multiplier in reversed(list(enumerate(config.multipliers))):
@@ -188,6 +191,20 @@ class Attention(nn.Module):
         weights = torch.softmax((query * c**-0.5) @ key.transpose(1, 2), dim=-1)
         h = self.out(weights @ value).reshape(n, height, width, c).permute(0, 3, 1, 2)
         return (x + h) * SKIP_SCALE
+
+
+def _waves(x: Tensor) -> Tensor:
+    """Cosines and sines of 1/2, 1 and 2 periods down and across: (N, WAVES, H, W) for x (N, C, H, W)."""
+    n, _, height, width = x.shape
+    maps = []
+    for side, shape in ((height, (1, 1, height, 1)), (width, (1, 1, 1, width))):
+        angle = (torch.arange(side, device=x.device, dtype=x.dtype) + 0.5) * (math.pi / side)
+        maps += [
+            wave(angle * k).view(shape).expand(n, 1, height, width)
+            for k in (1, 2, 4)
+            for wave in (torch.cos, torch.sin)
+        ]
+    return torch.cat(maps, dim=1)
 
 
 def _resample(x: Tensor, how: str) -> Tensor:
