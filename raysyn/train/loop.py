@@ -48,11 +48,12 @@ class Ema:
     def update(self, model: nn.Module) -> None:
         keep = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                self.weights[name].lerp_(value, 1 - keep)
-            else:
-                self.weights[name].copy_(value)
+        now = model.state_dict()
+        floats = [name for name, value in now.items() if value.is_floating_point()]
+        averages = [self.weights[name] for name in floats]
+        torch._foreach_lerp_(averages, [now[name] for name in floats], 1 - keep)
+        for name in now.keys() - floats:
+            self.weights[name].copy_(now[name])
 
     def state_dict(self) -> dict[str, Any]:
         return {"decay": self.decay, "updates": self.updates, "weights": self.weights}
@@ -105,7 +106,7 @@ def fit(
     if not len(images):
         raise ValueError("There are 0 images to learn from; give at least one.")
     model.to(worker.device).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     ema, history, start = Ema(model, config.ema), [], 0
     if (state := worker.resume()) is not None:
         start, history = state["step"], state["history"]

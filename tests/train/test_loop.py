@@ -1,0 +1,194 @@
+"""Plain training: averaged weights, batches that ignore the number of ranks, continuing after a kill."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from raysyn.compute import LocalWorker, Worker, silent
+from raysyn.data import Images
+from raysyn.models.unet import UNet, UNetConfig
+from raysyn.train.augment import AugmentConfig
+from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.loop import Ema, LoopConfig, batch, fit
+
+TASK, CONFIG = DiffusionTask(classes=3), LoopConfig(iterations=6, batch_size=5, copies=2)
+
+
+def _images(n: int = 9) -> Images:
+    rng = np.random.default_rng(0)
+    return Images(rng.integers(256, size=(n, 8, 8, 1), dtype=np.uint8), np.arange(n) % 3, ("a", "b", "c"))
+
+
+def _model() -> UNet:
+    torch.manual_seed(1)
+    model = UNet(UNetConfig(width=8, blocks=1, attention=()), 1, 8, 3)
+    for parameter in model.parameters():
+        # A fresh network has zero layers, and behind them no gradients to compare.
+        nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def _worker(folder: Path) -> LocalWorker:
+    return LocalWorker("warmup", folder / "warmup.pt", silent)
+
+
+def _same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Killed(LocalWorker):
+    """Dies right after its third checkpoint is durable, in the middle of the next steps."""
+
+    saves = 0
+
+    def save(self, state: dict[str, Any]) -> None:
+        super().save(state)
+        self.saves += 1
+
+    def progress(self, done: int, total: int, **metrics: float) -> None:
+        if self.saves == 3 and done % 4 == 3:
+            raise KeyboardInterrupt
+
+
+def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
+    config = LoopConfig(iterations=41, batch_size=2)  # a checkpoint every 3 steps, and an odd end
+    whole = fit(_worker(tmp_path / "a"), _model(), TASK, _images(), config, 7, AugmentConfig())
+    with pytest.raises(KeyboardInterrupt):
+        killed = Killed("warmup", tmp_path / "b" / "warmup.pt", silent)
+        fit(killed, _model(), TASK, _images(), config, 7, AugmentConfig())
+    again = fit(_worker(tmp_path / "b"), _model(), TASK, _images(), config, 7, AugmentConfig())
+    assert _same(whole["model"], again["model"]) and _same(whole["ema"], again["ema"])
+    assert whole["history"] == again["history"] and whole["history"][-1]["step"] == 41
+    # Asked once more, a finished stage only reads its last checkpoint.
+    assert _same(whole["model"], fit(_worker(tmp_path / "b"), _model(), TASK, _images(), config, 7)["model"])
+
+
+class Rank(Worker):
+    """One of several threads that sum through a shared list."""
+
+    def __init__(self, rank: int, world_size: int, board: list[Any], barrier: threading.Barrier) -> None:
+        self.rank, self.world_size, self.device = rank, world_size, torch.device("cpu")
+        self._board, self._barrier = board, barrier
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        self._board[self.rank] = tensor.clone()
+        self._barrier.wait(timeout=60)
+        tensor.copy_(torch.stack(self._board).sum(0))
+        self._barrier.wait(timeout=60)
+        return tensor
+
+    def share(self, value: Any) -> Any:
+        return value
+
+    def progress(self, done: int, total: int, **metrics: float) -> None:
+        pass
+
+    def save(self, state: dict[str, Any]) -> None:
+        pass
+
+    def resume(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize("world_size", [2, 7])  # 7 ranks share a batch of 5: two have nothing to do
+def test_any_number_of_ranks_learns_the_same(tmp_path: Path, world_size: int) -> None:
+    """Compared are the gradients of one step: Adam would magnify the rounding of those near 0 to full steps."""
+    one, alone = LoopConfig(iterations=1, batch_size=5, copies=2), _model()
+    loss = fit(_worker(tmp_path), alone, TASK, _images(), one, 3, AugmentConfig())["history"][-1]["loss"]
+    results: list[Any] = [None] * world_size
+    board: list[Any] = [None] * world_size
+    barrier = threading.Barrier(world_size)
+    models = [_model() for _ in range(world_size)]
+
+    def work(rank: int) -> None:
+        worker = Rank(rank, world_size, board, barrier)
+        results[rank] = fit(worker, models[rank], TASK, _images(), one, 3, AugmentConfig())
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(world_size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result, model in zip(results, models, strict=True):
+        for mine, whole in zip(model.parameters(), alone.parameters(), strict=True):
+            torch.testing.assert_close(mine.grad, whole.grad, rtol=1e-4, atol=1e-5)
+        assert result["history"][-1]["loss"] == pytest.approx(loss, rel=1e-5)
+        assert _same(result["model"], results[0]["model"])
+
+
+def test_training_lowers_the_loss_and_moves_the_average(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    prototypes = rng.integers(2, size=(3, 8, 8, 1), dtype=np.uint8) * 255
+    images = Images(prototypes[np.arange(12) % 3], np.arange(12) % 3, ("a", "b", "c"))
+    torch.manual_seed(0)
+    config = LoopConfig(iterations=60, batch_size=12, learning_rate=5e-3)
+    model = UNet(UNetConfig(width=8, blocks=1, attention=()), 1, 8, 3)
+    result = fit(_worker(tmp_path), model, TASK, images, config, 0)
+    losses = [row["loss"] for row in result["history"]]
+    assert losses[-1] < 0.6 * losses[0]
+    assert len(losses) <= 21 and not _same(result["model"], result["ema"])
+
+
+def test_another_seed_gives_another_run(tmp_path: Path) -> None:
+    folders = [_worker(tmp_path / str(seed)) for seed in (0, 1)]
+    runs = [fit(w, _model(), TASK, _images(), CONFIG, s)["model"] for s, w in enumerate(folders)]
+    assert not _same(*runs)
+
+
+def test_no_iterations_give_back_the_model(tmp_path: Path) -> None:
+    result = fit(_worker(tmp_path), _model(), TASK, _images(), LoopConfig(iterations=0), 0)
+    assert _same(result["model"], _model().state_dict()) and result["history"] == []
+
+
+def test_batches_walk_through_shuffles() -> None:
+    drawn = np.concatenate([batch(7, 3, 5, step) for step in range(14)])  # 42 positions: six rounds of seven
+    for start in range(0, 42, 7):
+        assert sorted(drawn[start : start + 7]) == list(range(7))
+    assert np.bincount(batch(2, 9, 0, 0)).tolist() in ([4, 5], [5, 4])
+
+
+def test_ema_warms_up_and_counts_optimiser_steps() -> None:
+    """Trap 19: the decay depends on the number of updates, min(decay, (1 + n) / (10 + n)), alone."""
+    model = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(0.0)
+    ema, expected = Ema(model, decay=0.5), 0.0
+    for n in range(30):
+        with torch.no_grad():
+            model.weight.fill_(float(n))
+        ema.update(model)
+        keep = min(0.5, (1 + n) / (10 + n))
+        expected = keep * expected + (1 - keep) * n
+    assert ema.weights["weight"].item() == pytest.approx(expected, rel=1e-5)
+
+    continued = Ema(model, decay=0.1)
+    continued.load_state_dict(ema.state_dict())
+    for average in (ema, continued):
+        average.update(model)
+    assert continued.updates == 31 and torch.equal(continued.weights["weight"], ema.weights["weight"])
+    ema.copy_to(model)
+    assert model.weight.item() == pytest.approx(ema.weights["weight"].item())
+
+
+def test_ema_copies_what_cannot_be_averaged() -> None:
+    model = nn.BatchNorm1d(2)
+    ema = Ema(model)
+    model(torch.randn(4, 2))
+    ema.update(model)
+    assert ema.weights["num_batches_tracked"].item() == 1
+
+
+def test_bad_settings_name_the_field(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="batch_size"):
+        LoopConfig(batch_size=0)
+    with pytest.raises(ValueError, match="ema"):
+        Ema(nn.Linear(1, 1), decay=1.0)
+    with pytest.raises(ValueError, match="0 images"):
+        fit(_worker(tmp_path), _model(), TASK, _images(0), CONFIG, 0)
