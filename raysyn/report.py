@@ -30,6 +30,8 @@ NAMES = {
     "mlp": "MLP",
     "logreg": "logistic regression",
     "fid": "FID (Inception)",
+    "frechet_distance_cnn_features": "Fréchet distance, features of a CNN trained here (not FID)",
+    "frechet_distance_cnn_features_real_halves": "the same between two halves of the real images",
 }
 MISSING = "-"
 LEDGER_COLUMNS = ("stage", "mechanism", "noise_multiplier", "sampling_rate", "steps", "epsilon_alone")
@@ -233,7 +235,7 @@ def figure(value: Any) -> str:
 
 
 def _name(key: str) -> str:
-    return NAMES.get(key, key.replace("_", " "))
+    return NAMES.get(key, key.replace("_", " ").replace(".", ", "))
 
 
 def _with_reasons(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -241,7 +243,7 @@ def _with_reasons(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     flat = dict(leaves(values))
     for key, value in flat.items():
         base, _, last = key.rpartition(".")
-        if last == "reason" or last.endswith("_reason"):
+        if last == "reason" or last.endswith("_reason") or value == {}:
             continue
         reason = flat.get(f"{key}_reason") or flat.get(f"{base}.reason" if base else "reason")
         yield (
@@ -254,20 +256,22 @@ def _grids(synthetic: Images, central: Images | None, most: int = 20) -> Iterato
     """Per class its name, a strip of synthetic and one of central images as data URIs."""
     names = synthetic.class_names[:most]
     lines = min(3, max(1, 6 // len(names)))
+    scale = max(1, round(56 / synthetic.images_NHWC.shape[1]))
+    # About as many as fit beside each other on the page.
+    columns = min(10, max(4, 500 // (synthetic.images_NHWC.shape[2] * scale)))
     for label, name in enumerate(names):
-        strips = {
-            "synthetic": _strip(first_of_class(synthetic, label, 10 * lines), 10),
-            "central": _strip(first_of_class(central, label, 5 * lines), 5) if central is not None else None,
-        }
-        yield {"name": name, **strips}
-
-
-def _strip(images_NHWC: np.ndarray, columns: int) -> str | None:
-    if not len(images_NHWC):
-        return None
-    scale = max(1, round(44 / images_NHWC.shape[1]))
-    sheet = mosaic(images_NHWC, min(columns, len(images_NHWC)), scale, 2)
-    return "data:image/png;base64," + base64.b64encode(png_bytes(sheet)).decode()
+        grid: dict[str, str | None] = {"name": name, "synthetic": None, "central": None}
+        for kind, images, across in (
+            ("synthetic", synthetic, columns),
+            ("central", central, min(5, columns)),
+        ):
+            if images is None:
+                continue
+            chosen = first_of_class(images, label, across * lines)
+            if len(chosen):
+                png = png_bytes(mosaic(chosen, min(across, len(chosen)), scale, 2))
+                grid[kind] = "data:image/png;base64," + base64.b64encode(png).decode()
+        yield grid
 
 
 def _plain(value: Any) -> Any:

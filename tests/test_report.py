@@ -229,7 +229,7 @@ def test_page_says_what_matters() -> None:
         "10.9",
         "best over classifiers",
         "94.0 %",
-        "engine.name",
+        "engine, name",
     ):
         assert words in page.replace("&#39;", "'"), words
     assert page.count("<img ") == 20
@@ -242,6 +242,26 @@ def test_page_escapes_names_and_survives_little() -> None:
     one = Images(digits(1).images_NHWC, np.zeros(1, np.int64), ("<b>zero</b>", "absent"))
     page = render(bare.as_dict(), one)
     assert "<script" not in page and "<b>zero" not in page and "no image" in page
+
+
+def test_missing_figures_show_their_reason() -> None:
+    fidelity = {
+        "fid": {"value": None, "reason": "no weights were given"},
+        "inception_score": {"value": 7.5, "reason": None, "images": {"synthetic": 50}},
+        "precision": None,
+        "images": {},
+        "reason": "no CNN was trained",
+    }
+    page = render(replace(report(), metrics={"fidelity": fidelity}).as_dict(), digits())
+    rows = re.findall(
+        r"<tr><td>(.*)</td><td>(.*)</td></tr>", page.split("Fidelity")[1].split("</section>")[0]
+    )
+    assert rows == [
+        ("FID (Inception)", "not available: no weights were given"),
+        ("inception score", "7.5"),
+        ("inception score, images, synthetic", "50"),
+        ("precision", "not available: no CNN was trained"),
+    ]
 
 
 def test_sample_sheet_fits_any_shape() -> None:
