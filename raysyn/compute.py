@@ -68,6 +68,9 @@ class Worker(ABC):
 class Compute(ABC):
     """Three verbs over machines; `search` joins them with the first pipeline that needs it."""
 
+    workers: int
+    """Ranks on which `train` calls its function."""
+
     @abstractmethod
     def train(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
         """Call module-level `f(worker, *args)` on every rank and return rank 0's answer.
@@ -158,7 +161,7 @@ class Local(Compute):
     """Everything in this process, one item after the other: the reference that Ray must equal."""
 
     def __init__(self, storage: Path, show: Show = silent) -> None:
-        self._storage, self._show = Path(storage), show
+        self._storage, self._show, self.workers = Path(storage), show, 1
 
     def train(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
         return f(LocalWorker(name, self._storage / "checkpoints" / f"{name}.pt", self._show), *args)

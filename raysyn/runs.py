@@ -49,7 +49,7 @@ class RunFolder:
 
     def __init__(self, out: Path, preset: str, lock: int, cpu_clock: Callable[[], float]) -> None:
         self.out, self.release, self.internal = out, out / "release", out / "internal"
-        self.preset, self._cpu_clock = preset, cpu_clock
+        self.preset, self.cpu_clock = preset, cpu_clock
         self._running: tuple[str, float, float, dict[str, float]] | None = None
         self._ticked_at = 0.0
         # Closing the descriptor releases the lock, also when this object is merely forgotten.
@@ -121,7 +121,7 @@ class RunFolder:
         if path.exists():
             return load_saved(path)
         spent = self.timings.get(name, {"wall_s": 0.0, "cpu_s": 0.0})
-        self._running = (name, time.monotonic(), self._cpu_clock(), spent)
+        self._running = (name, time.monotonic(), self.cpu_clock(), spent)
         try:
             value = f()
             _assert_plain(value, name)
@@ -189,7 +189,7 @@ class RunFolder:
         name, wall, cpu, spent = self._running
         now = {
             "wall_s": spent["wall_s"] + time.monotonic() - wall,
-            "cpu_s": spent["cpu_s"] + max(0.0, self._cpu_clock() - cpu),
+            "cpu_s": spent["cpu_s"] + max(0.0, self.cpu_clock() - cpu),
         }
         write_atomically(self._path("timings.json"), json.dumps({**self.timings, name: now}, indent=2))
         self._ticked_at = time.monotonic()
@@ -233,8 +233,7 @@ def _refuse_another_run(out: Path, there: dict[str, Any], here: dict[str, Any]) 
         old, new = before.get(field, "absent"), now.get(field, "absent")
         if old != new:
             raise ValueError(
-                f"--out {out} holds a run with {field} = {old}, this one has {field} = {new}; "
-                "choose another --out."
+                f"--out {out} holds a run with {field} = {old}, this one has {field} = {new}; choose another --out."
             )
     if there["data_fingerprint"] != here["data_fingerprint"]:
         old, new = there["data_fingerprint"][:12], here["data_fingerprint"][:12]
@@ -262,8 +261,7 @@ def _lock(out: Path) -> int:
         holder = os.read(descriptor, 100).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
         raise ValueError(
-            f"--out {out} is in use by another run (process {holder}); wait until it ends, "
-            "or choose another --out."
+            f"--out {out} is in use by another run (process {holder}); wait until it ends, or choose another --out."
         ) from None
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -48,6 +48,13 @@ class Plan:
     def epsilon(self, accountant: str | None = None) -> float:
         """Epsilon of all stages composed, by this plan's accountant or another one."""
         return epsilon(list(self.stages.values()), self.delta, accountant or self.accountant)
+
+    def epsilon_after(self, stage: str, steps: int) -> float:
+        """Epsilon of the stages before `stage` and of its first `steps` steps, composed: for progress, not for proof."""
+        names = list(self.stages)
+        before = [self.stages[name] for name in names[: names.index(stage)]]
+        partly = [replace(self.stages[stage], steps=steps)] if steps else []
+        return epsilon(before + partly, self.delta, self.accountant)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per stage, in order, for tables: its noise, sampling and what it would cost alone."""

@@ -1,0 +1,31 @@
+"""DP-FETA on Ray: `python jobs/dp_feta.py PRESET [--flags]`, alone or through `ray job submit`."""
+
+import sys
+from contextlib import ExitStack
+
+from raysyn import cli
+from raysyn.console import Console
+from raysyn.methods import dp_feta
+from raysyn.methods.common import On, Setting, open_run, show_plan
+from raysyn.on_ray.cluster import connect
+
+
+def check(console: Console, stack: ExitStack) -> Setting:
+    """Everything that can be wrong with the input, before the first stage."""
+    command = cli.parse(dp_feta.PRESETS, description=dp_feta.SUMMARY, machines=On())
+    dataset, plan = dp_feta.prepare(command.config)
+    show_plan(console, plan, dataset)
+    if command.dry_run:
+        dp_feta.show_outlook(console, command.config, dataset, plan)
+        raise SystemExit(0)
+    return open_run(command, dp_feta.METHOD, dataset, plan, console, connect, stack)
+
+
+def main() -> int:
+    with ExitStack() as stack:
+        console = stack.enter_context(Console())
+        return cli.run_or_explain(lambda: check(console, stack), dp_feta.run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""What every job does around its pipeline: show the plan, open or continue the run folder, join the machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from raysyn.compute import Compute, Machines, Show
+from raysyn.console import Console
+from raysyn.data import Dataset
+from raysyn.privacy.cost import ADD_REMOVE
+from raysyn.privacy.ledger import Plan
+from raysyn.privacy.trial import SGDSpeed
+from raysyn.runs import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class On(Machines):
+    """Where a run happens and how fast: nothing here changes the result beyond rounding."""
+
+    sgd: SGDSpeed = field(default_factory=SGDSpeed)
+
+
+class Asked(Protocol):
+    """What is needed of `cli.Command`."""
+
+    @property
+    def preset(self) -> str: ...
+    @property
+    def config(self) -> Any: ...
+    @property
+    def machines(self) -> On: ...
+    @property
+    def out(self) -> Path: ...
+
+
+Connect = Callable[[Machines, Path, Show], AbstractContextManager[Compute]]
+"""connect(machines, storage, show): who answers `train` and `map` inside a `with` block."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that a pipeline's `run` is given."""
+
+    config: Any
+    dataset: Dataset
+    plan: Plan
+    compute: Compute
+    folder: RunFolder
+    console: Console
+    speed: SGDSpeed
+
+
+def show_plan(console: Console, plan: Plan, dataset: Dataset) -> None:
+    """The plan as a table: what each touch of the private images will cost, before the first one."""
+    composed = f"together ε {plan.epsilon():.4g} of {plan.epsilon_budget:g} by {plan.accountant.upper()}"
+    other = "rdp" if plan.accountant == "prv" else "prv"
+    console.plan_table(
+        plan.rows(),
+        title=f"Plan for {dataset.name}: {len(dataset.train):,} private images",
+        caption=f"{composed} (by {other.upper()} {plan.epsilon(other):.4g}), δ {plan.delta:.3g}, {ADD_REMOVE}",
+    )
+
+
+def open_run(
+    command: Asked,
+    method: str,
+    dataset: Dataset,
+    plan: Plan,
+    console: Console,
+    connect: Connect,
+    stack: ExitStack,
+) -> Setting:
+    """Open or continue the run folder, then join the machines; `stack` closes both.
+
+    Raises ValueError, in one sentence, for a folder of another run and for machines that cannot be had.
+    """
+    folder = stack.enter_context(
+        RunFolder.open(
+            command.out,
+            method=method,
+            preset=command.preset,
+            config=asdict(command.config),
+            data_fingerprint=f"{dataset.train.fingerprint()} {dataset.test.fingerprint()}",
+        )
+    )
+
+    def show(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
+        folder.tick()
+        console.show(stage, done, total, metrics)
+
+    compute = stack.enter_context(connect(command.machines, folder.internal, show))
+    folder.cpu_clock = compute.cpu_s
+    return Setting(command.config, dataset, plan, compute, folder, console, command.machines.sgd)
