@@ -1,0 +1,93 @@
+"""Distances between two sets of feature vectors: Frechet distance, improved precision and recall. Pure arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+ROWS = 1000  # rows of the distance matrix held at a time: 80 MB against 10,000 columns
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums that give mean and covariance, so that parts made on several machines can be added. All float64."""
+
+    count: int
+    sum_F: torch.Tensor
+    outer_FF: torch.Tensor
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.count + other.count, self.sum_F + other.sum_F, self.outer_FF + other.outer_FF)
+
+    def mean(self) -> torch.Tensor:
+        return self.sum_F / self.count
+
+    def covariance(self) -> torch.Tensor:
+        """Sample covariance (denominator count - 1, as in the original FID code)."""
+        mean = self.mean()
+        return (self.outer_FF - self.count * torch.outer(mean, mean)) / (self.count - 1)
+
+
+def moments(features_NF: torch.Tensor) -> Moments:
+    """Moments of the rows of `features_NF`, on the CPU."""
+    exact = features_NF.double()
+    return Moments(len(exact), exact.sum(0).cpu(), (exact.T @ exact).cpu())
+
+
+def frechet_distance(a: Moments, b: Moments) -> float:
+    """|mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)): squared 2-Wasserstein distance of the fitted Gaussians.
+
+    Dowson and Landau (1982); Heusel et al. (2017) for FID. The trace of the root is that of the symmetric
+    (A^(1/2) B A^(1/2))^(1/2), so two symmetric eigenvalue problems suffice and singular covariances (fewer images
+    than features) do no harm. Raises ValueError below two vectors a side.
+    """
+    if min(a.count, b.count) < 2:
+        raise ValueError(f"a Frechet distance needs at least 2 images a side, not {a.count} and {b.count}")
+    first, second = a.covariance(), b.covariance()
+    values, vectors = torch.linalg.eigh(first)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    shared = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0).sqrt().sum()
+    gap = (a.mean() - b.mean()).square().sum()
+    return max(0.0, float(gap + first.trace() + second.trace() - 2 * shared))
+
+
+def precision_recall(synthetic_NF: torch.Tensor, real_MF: torch.Tensor, neighbours: int = 3) -> tuple[float, float]:
+    """Share of synthetic vectors on the real manifold, and of real ones on the synthetic manifold.
+
+    A manifold is the union of balls around the vectors of a set, each reaching to its `neighbours`-th nearest
+    neighbour in that set (Kynkaanniemi et al. 2019, section 3). Memory is bounded by a block of ROWS rows.
+    Raises ValueError where a set has no `neighbours` other vectors.
+    """
+    fewest = min(len(synthetic_NF), len(real_MF))
+    if fewest <= neighbours:
+        raise ValueError(
+            f"precision and recall need more than eval.neighbours = {neighbours} images a side, not {fewest}: lower it"
+        )
+    synthetic, real = synthetic_NF.double(), real_MF.double()
+    centre = real.mean(0)
+    synthetic, real = synthetic - centre, real - centre  # small norms: less cancellation in squared distances
+    # Copies of one image are at distance 0 and must stay inside a ball of radius 0 despite rounding.
+    slack = 1e-12 * float(max(synthetic.square().sum(1).max(), real.square().sum(1).max()))
+    return (
+        _share_within(synthetic, real, _radii(real, neighbours) + slack),
+        _share_within(real, synthetic, _radii(synthetic, neighbours) + slack),
+    )
+
+
+def _squared_distances(a_NF: torch.Tensor, b_MF: torch.Tensor) -> torch.Tensor:
+    product = a_NF @ b_MF.T
+    return product.mul_(-2).add_(a_NF.square().sum(1)[:, None]).add_(b_MF.square().sum(1)).clamp_(min=0)
+
+
+def _radii(vectors_NF: torch.Tensor, neighbours: int) -> torch.Tensor:
+    """Squared distance of each vector to its k-th neighbour; the nearest of all is the vector itself."""
+    rows = [
+        _squared_distances(part, vectors_NF).kthvalue(neighbours + 1, dim=1).values for part in vectors_NF.split(ROWS)
+    ]
+    return torch.cat(rows)
+
+
+def _share_within(points_NF: torch.Tensor, centres_MF: torch.Tensor, radii_M: torch.Tensor) -> float:
+    inside = sum(int((_squared_distances(part, centres_MF) <= radii_M).any(1).sum()) for part in points_NF.split(ROWS))
+    return inside / len(points_NF)

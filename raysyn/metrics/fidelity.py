@@ -1,0 +1,138 @@
+"""Likeness of synthetic to real images: FID and inception score with Inception weights, a stand-in without.
+
+The stand-in is a Frechet distance on features of a CNN trained here on the real training images. It is never called
+FID and compares only runs on the same data set; precision and recall use the same features. All of this looks at
+real data after the release is made and belongs in the internal report.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from raysyn.compute import Compute, best_device
+from raysyn.data import Images
+from raysyn.metrics import inception
+from raysyn.metrics.distances import Moments, frechet_distance, moments, precision_recall
+from raysyn.metrics.utility import EvalConfig, subset
+from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
+
+CHUNK = 5000  # images per Inception unit: a few minutes on a CPU core, 34 MB of moments
+NO_WEIGHTS = "no Inception weights given: --eval.inception-weights FILE, or download"
+SKIPPED = "skipped: eval.feature_epochs is 0"
+
+Unit = tuple[str, int, int]
+"""("cnn", 0, 0), or a source with the first and the last-but-one index of its Inception chunk."""
+
+
+def fidelity(compute: Compute, synthetic: Images, real: Images, config: EvalConfig, seed: int) -> dict[str, Any]:
+    """Compare `synthetic` with `real`, the training images, as is the custom for FID.
+
+    Returns {fid, inception_score: {value, reason}; frechet_distance_cnn_features, the same between two random halves
+    of `real` as its floor under `..._real_halves`, precision, recall (numbers, or null with `reason`); images: how
+    many were compared; reference}. Inception weights that cannot be had or read leave null with the reason.
+    """
+    assert synthetic.shape == real.shape, f"synthetic images are {synthetic.shape}, real ones {real.shape}"
+    weights, reason = _weights(config.inception_weights)
+    shared: dict[str, Any] = {"synthetic": synthetic, "real": real, "config": config, "seed": seed}
+    shared |= {"inception": weights}
+    for source in ("synthetic", "real"):
+        shared[f"inception_{source}"] = subset(shared[source], config.inception_images, seed)
+    units = _units(shared)
+    answers = dict(zip(units, compute.map(measure, units, name="fidelity", shared=shared), strict=True))
+    result = {"reference": "real training images"} | _inception_scores(answers, reason)
+    return result | answers.get(("cnn", 0, 0), _no_stand_in())
+
+
+def measure(unit: Unit, shared: dict[str, Any]) -> dict[str, Any]:
+    """One unit: everything on CNN features, or the Inception moments of one chunk of images."""
+    source, start, stop = unit
+    if source == "cnn":
+        return _on_cnn_features(shared["synthetic"], shared["real"], shared["config"], shared["seed"])
+    network = inception.extractor(shared["inception"], best_device())
+    pools, probabilities = inception.outputs(network, shared[f"inception_{source}"].select(slice(start, stop)))
+    sums, p = moments(pools), probabilities.double()
+    return {
+        "count": sums.count,
+        "sum": sums.sum_F,
+        "outer": sums.outer_FF,
+        "probabilities": p.sum(0),
+        "negative_entropy": float(torch.xlogy(p, p).sum()),
+    }
+
+
+def inception_score(count: int, probabilities_K: torch.Tensor, negative_entropy: float) -> float:
+    """exp of the mean KL divergence from p(y|x) to p(y), in one split (Salimans et al. 2016).
+
+    From sums over `count` images: of the probabilities, and of p log p.
+    """
+    marginal = probabilities_K / count
+    return float(torch.exp(negative_entropy / count - torch.xlogy(marginal, marginal).sum()))
+
+
+def _weights(source: str | None) -> tuple[dict[str, Any] | None, str]:
+    if source is None:
+        return None, NO_WEIGHTS
+    try:
+        return inception.load_weights(source), ""
+    except ValueError as error:
+        return None, str(error)
+
+
+def _units(shared: dict[str, Any]) -> list[Unit]:
+    units: list[Unit] = [("cnn", 0, 0)] if shared["config"].feature_epochs else []
+    if shared["inception"] is None:
+        return units
+    for source in ("synthetic", "real"):
+        count = len(shared[f"inception_{source}"])
+        units += [(source, start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+    return units
+
+
+def _on_cnn_features(synthetic: Images, real: Images, config: EvalConfig, seed: int) -> dict[str, Any]:
+    training = ClassifierConfig(epochs=config.feature_epochs)
+    images, valid = hold_out(subset(real, config.images, seed), training.validation_share, seed)
+    model = fit(images, valid, "cnn", training, seed, best_device()).model
+    made, true = features(model, synthetic), features(model, real)
+    order = torch.randperm(len(true), generator=torch.Generator().manual_seed(seed)).to(true.device)
+    halves = order.tensor_split(2)
+    fewer = [subset(side, config.precision_recall_images, seed) for side in (synthetic, real)]
+    precision, recall = precision_recall(features(model, fewer[0]), features(model, fewer[1]), config.neighbours)
+    return {
+        "frechet_distance_cnn_features": frechet_distance(moments(made), moments(true)),
+        "frechet_distance_cnn_features_real_halves": frechet_distance(*(moments(true[half]) for half in halves)),
+        "precision": precision,
+        "recall": recall,
+        "images": {
+            "frechet_distance": {"synthetic": len(synthetic), "real": len(real)},
+            "precision_recall": {"synthetic": len(fewer[0]), "real": len(fewer[1])},
+        },
+    }
+
+
+def _no_stand_in() -> dict[str, Any]:
+    measures = ("frechet_distance_cnn_features", "frechet_distance_cnn_features_real_halves", "precision", "recall")
+    return dict.fromkeys(measures) | {"images": {}, "reason": SKIPPED}
+
+
+def _inception_scores(answers: dict[Unit, dict[str, Any]], reason: str) -> dict[str, Any]:
+    chunks = {source: [a for (s, _, _), a in answers.items() if s == source] for source in ("synthetic", "real")}
+    if not chunks["synthetic"]:
+        return {"fid": {"value": None, "reason": reason}, "inception_score": {"value": None, "reason": reason}}
+    made, real = (_added(chunks[source]) for source in ("synthetic", "real"))
+    score = inception_score(
+        made.count,
+        torch.stack([chunk["probabilities"] for chunk in chunks["synthetic"]]).sum(0),
+        sum(chunk["negative_entropy"] for chunk in chunks["synthetic"]),
+    )
+    images = {"synthetic": made.count, "real": real.count}
+    return {
+        "fid": {"value": frechet_distance(made, real), "reason": None, "images": images},
+        "inception_score": {"value": score, "reason": None, "images": {"synthetic": made.count}},
+    }
+
+
+def _added(chunks: list[dict[str, Any]]) -> Moments:
+    first, *rest = (Moments(chunk["count"], chunk["sum"], chunk["outer"]) for chunk in chunks)
+    return sum(rest, start=first)

@@ -1,0 +1,166 @@
+"""Train one classifier on labelled images and keep its best epoch, judged on images held out from the same source.
+
+Nothing here can see a test set: `fit` takes training images and validation images, and a caller that trains on
+synthetic images holds out synthetic ones (`hold_out`). Choosing an epoch on real test data would leak it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from raysyn.data import Images
+from raysyn.models.classifiers import Classifier, build
+from raysyn.train.loop import Ema
+
+EVALUATION_BATCH = 500
+FEWEST_RESNET9_STEPS = 16  # per epoch: on a small set a batch of 512 would leave a handful of steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+    """How a classifier is trained; the defaults are those of DPDM and DP-FETA."""
+
+    epochs: int = 50
+    """Passes over the training images."""
+    batch_size: int = 64
+    """Images per step of cnn, mlp and logreg."""
+    learning_rate: float = 3e-4
+    """Adam's learning rate for cnn, mlp and logreg."""
+    resnet9_batch_size: int = 512
+    """Images per step of resnet9; at most a sixteenth of the training images, but at least 32."""
+    resnet9_learning_rate: float = 0.1
+    """Peak learning rate of resnet9: SGD with Nesterov momentum 0.9, falling to 0 along a cosine."""
+    resnet9_weight_decay: float = 5e-4
+    """Weight decay of resnet9."""
+    ema_decay: float = 0.9999
+    """Decay per step of the averaged weights, which are what is judged; at step t at most (1 + t) / (10 + t)."""
+    validation_share: float = 0.1
+    """Share of the training images held out to choose the epoch."""
+    width: float = 1.0
+    """Multiplies every hidden size."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or self.resnet9_batch_size < 2:
+            raise ValueError(
+                f"epochs is {self.epochs}, batch_size {self.batch_size}, resnet9_batch_size "
+                f"{self.resnet9_batch_size}: give at least 1, 1 and 2"
+            )
+        if not 0 < self.validation_share < 1:
+            raise ValueError(f"validation_share is {self.validation_share}: give a share between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A classifier with the averaged weights of the epoch that was best on the held-out images."""
+
+    model: Classifier
+    epoch: int
+    """Counted from 1."""
+    valid_accuracy: float
+
+
+def hold_out(images: Images, share: float, seed: int) -> tuple[Images, Images]:
+    """Split `images` at random into (training, validation), at least one image each."""
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} images cannot train a classifier: give at least 2")
+    order = np.random.default_rng(seed).permutation(len(images))
+    held = min(max(1, round(share * len(images))), len(images) - 1)
+    return images.select(np.sort(order[held:])), images.select(np.sort(order[:held]))
+
+
+def fit(images: Images, valid: Images, name: str, config: ClassifierConfig, seed: int, device: torch.device) -> Trained:
+    """Train the classifier `name` on `images`; return it as it was at its best epoch on `valid`.
+
+    Ties go to the later epoch. On a CPU the same arguments and thread count give the same weights.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):  # dropout draws from the global generator: leave it as found
+        torch.manual_seed(seed)
+        model = build(name, images.shape, images.classes, config.width)
+        model = model.to(device).to(memory_format=torch.channels_last)
+        judged, ema = copy.deepcopy(model).eval(), Ema(model, config.ema_decay)
+        steps = -(-len(images) // _batch_size(name, config, len(images)))
+        step = _stepper(name, model, config, config.epochs * steps)
+        pixels, labels = _tensors(images, device)
+        order = torch.Generator().manual_seed(seed)
+        best, best_epoch, best_weights = -1.0, 0, ema.weights
+        for epoch in range(1, config.epochs + 1):
+            # Nearly equal parts rather than a short last one: BatchNorm cannot take a batch of one image.
+            for part in torch.tensor_split(torch.randperm(len(images), generator=order).to(device), steps):
+                step(_as_float(pixels[part]), labels[part])
+                ema.update(model)
+            ema.copy_to(judged)
+            reached = accuracy(judged, valid)
+            if reached >= best:
+                best, best_epoch, best_weights = reached, epoch, copy.deepcopy(ema.weights)
+        judged.load_state_dict(best_weights)
+    return Trained(judged, best_epoch, best)
+
+
+@torch.inference_mode()
+def accuracy(model: nn.Module, images: Images) -> float:
+    """Share of `images` that `model` (in evaluation mode) labels rightly, in [0, 1]."""
+    device = next(model.parameters()).device
+    pixels, labels = _tensors(images, device)
+    right = 0
+    for start in range(0, len(images), EVALUATION_BATCH):
+        logits = model(_as_float(pixels[start : start + EVALUATION_BATCH]))
+        right += int((logits.argmax(1) == labels[start : start + EVALUATION_BATCH]).sum())
+    return right / len(images)
+
+
+@torch.inference_mode()
+def features(model: Classifier, images: Images) -> torch.Tensor:
+    """Penultimate features of `images`, float32 (N, width), on the model's device."""
+    pixels, _ = _tensors(images, next(model.parameters()).device)
+    return torch.cat([model.features(_as_float(part)) for part in pixels.split(EVALUATION_BATCH)])
+
+
+def _tensors(images: Images, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    # torch.tensor copies: arrays that came through Ray are read-only, and a view of them would warn.
+    return torch.tensor(images.images_NHWC, device=device), torch.tensor(images.labels_N, device=device)
+
+
+def _as_float(pixels_BHWC: torch.Tensor) -> torch.Tensor:
+    """uint8 NHWC to float NCHW in [-1, 1]; the permuted view is channels-last memory already."""
+    return pixels_BHWC.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+
+
+def _batch_size(name: str, config: ClassifierConfig, count: int) -> int:
+    if name != "resnet9":
+        return min(config.batch_size, count)
+    return min(config.resnet9_batch_size, max(32, count // FEWEST_RESNET9_STEPS), count)
+
+
+def _stepper(
+    name: str, model: nn.Module, config: ClassifierConfig, steps: int
+) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    """One optimiser step on a batch, as a function of its images and labels."""
+    optimizer: torch.optim.Optimizer
+    if name == "resnet9":
+        rate, decay = config.resnet9_learning_rate, config.resnet9_weight_decay
+        optimizer = torch.optim.SGD(
+            model.parameters(), rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=True
+        )
+        falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    else:
+        optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
+        falling = None
+    model.train()
+
+    def step(images_NCHW: torch.Tensor, labels_N: torch.Tensor) -> None:
+        loss = functional.cross_entropy(model(images_NCHW), labels_N)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if falling is not None:
+            falling.step()
+
+    return step

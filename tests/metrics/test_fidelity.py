@@ -1,0 +1,125 @@
+"""Fidelity with and without Inception weights (random ones here, in the real file format)."""
+
+import numpy as np
+import pytest
+import torch
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from raysyn.compute import Local
+from raysyn.data import Images
+from raysyn.metrics import fidelity as fidelity_module
+from raysyn.metrics import inception
+from raysyn.metrics.fidelity import fidelity, inception_score
+from raysyn.metrics.utility import EvalConfig
+
+
+def blobs(count: int, seed: int, brightness: int = 120) -> Images:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
+    pixels = rng.integers(100, size=(count, 8, 8, 1))
+    for label in range(3):
+        pixels[labels == label, 2 * label : 2 * label + 3] += brightness
+    return Images(pixels.astype(np.uint8), labels, ("top", "middle", "bottom"))
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory):
+    """Random weights under the names and shapes of the real file."""
+    torch.manual_seed(0)
+    monkey = pytest.MonkeyPatch()
+    caught = {}
+
+    def remember(self, state_dict):
+        caught.update(torch.nn.Module.state_dict(self))
+
+    monkey.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", lambda *_, **__: {})
+    monkey.setattr(FeatureExtractorInceptionV3, "load_state_dict", remember)
+    FeatureExtractorInceptionV3("inception-v3", ["2048"])
+    monkey.undo()
+    path = tmp_path_factory.mktemp("weights") / "inception.pth"
+    torch.save(caught, path)
+    return path
+
+
+def test_without_weights_fid_is_null_with_the_reason_and_the_stand_in_has_its_own_name(tmp_path):
+    real = blobs(300, 0)
+    config = EvalConfig(feature_epochs=3, precision_recall_images=100)
+    report = fidelity(Local(tmp_path), blobs(200, 1), real, config, 0)
+    assert report["fid"]["value"] is None and "--eval.inception-weights" in report["fid"]["reason"]
+    assert report["inception_score"]["value"] is None
+    assert report["reference"] == "real training images"
+    assert report["images"]["precision_recall"] == {"synthetic": 100, "real": 100}
+    assert report["images"]["frechet_distance"] == {"synthetic": 200, "real": 300}
+    worse = fidelity(Local(tmp_path / "worse"), blobs(200, 1, brightness=0), real, config, 0)
+    floor = report["frechet_distance_cnn_features_real_halves"]
+    assert floor == worse["frechet_distance_cnn_features_real_halves"] < worse["frechet_distance_cnn_features"]
+    assert report["frechet_distance_cnn_features"] < worse["frechet_distance_cnn_features"]
+    assert report["recall"] > worse["recall"]
+
+
+def test_a_set_compared_with_itself_is_perfect(tmp_path):
+    images = blobs(60, 0)
+    report = fidelity(Local(tmp_path), images, images, EvalConfig(feature_epochs=1), 0)
+    assert report["frechet_distance_cnn_features"] == pytest.approx(0, abs=1e-6)
+    assert (report["precision"], report["recall"]) == (1.0, 1.0)
+
+
+def test_zero_feature_epochs_skip_the_stand_in_and_say_so(tmp_path):
+    images = blobs(10, 0)
+    report = fidelity(Local(tmp_path), images, images, EvalConfig(feature_epochs=0), 0)
+    assert report["precision"] is None and "feature_epochs" in report["reason"]
+
+
+@pytest.mark.slow  # five networks and two eigenvalue problems of size 2,048
+def test_inception_weights_from_a_file_give_fid_and_inception_score(tmp_path, weights_file, monkeypatch):
+    monkeypatch.setattr(fidelity_module, "CHUNK", 3)
+    config = EvalConfig(feature_epochs=0, inception_weights=str(weights_file), inception_images=5)
+    report = fidelity(Local(tmp_path), blobs(4, 1), blobs(7, 0), config, 0)
+    assert report["fid"]["value"] > 0 and report["fid"]["reason"] is None
+    assert report["fid"]["images"] == {"synthetic": 4, "real": 5}
+    assert 1 <= report["inception_score"]["value"] < 1008
+
+
+def test_grey_and_rgb_copies_of_an_image_have_the_same_inception_features(weights_file):
+    grey = blobs(2, 0)
+    colour = Images(grey.images_NHWC.repeat(3, axis=3), grey.labels_N, grey.class_names)
+    network = inception.extractor(inception.load_weights(str(weights_file)), torch.device("cpu"))
+    (first, p), (second, _) = inception.outputs(network, grey), inception.outputs(network, colour)
+    assert first.shape == (2, 2048) and p.shape == (2, 1008)
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("content", [None, b"not weights", {"fc.weight": torch.zeros(2)}])
+def test_unusable_weights_leave_null_with_the_reason(tmp_path, content):
+    path = tmp_path / "w.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    images = blobs(10, 0)
+    config = EvalConfig(feature_epochs=0, inception_weights=str(path))
+    report = fidelity(Local(tmp_path), images, images, config, 0)
+    assert report["fid"]["value"] is None and "cannot be used" in report["fid"]["reason"]
+
+
+def test_weights_that_would_run_code_are_refused(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({"fc.weight": print}, path)
+    with pytest.raises(ValueError, match="cannot be used"):
+        inception.load_weights(str(path))
+
+
+def test_a_failed_download_leaves_null_with_the_reason(tmp_path, monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+    images = blobs(10, 0)
+    report = fidelity(Local(tmp_path), images, images, EvalConfig(feature_epochs=0, inception_weights="download"), 0)
+    assert "no route to host" in report["fid"]["reason"]
+
+
+def test_inception_score_spans_1_to_the_number_of_classes():
+    assert inception_score(8, torch.full((4,), 2.0), 0.0) == pytest.approx(4)
+    uniform = torch.full((4,), 0.25, dtype=torch.float64)
+    assert inception_score(8, 8 * uniform, float(8 * torch.xlogy(uniform, uniform).sum())) == pytest.approx(1)

@@ -1,0 +1,101 @@
+"""Accuracy of classifiers trained on synthetic images, beside real-trained ones, through compute.map."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raysyn.compute import Local
+from raysyn.data import Images
+from raysyn.metrics import utility as utility_module
+from raysyn.metrics.utility import EvalConfig, judge, utility
+
+
+def stripes(count: int, seed: int) -> Images:
+    """Two classes that any classifier tells apart: bright left or bright right half."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(2, size=count)
+    pixels = rng.integers(60, size=(count, 8, 8, 1))
+    for label in (0, 1):
+        pixels[labels == label, :, 4 * label : 4 * label + 4] += 180
+    return Images(pixels.astype(np.uint8), labels, ("left", "right"))
+
+
+def mirrored(images: Images) -> Images:
+    return Images(images.images_NHWC[:, :, ::-1].copy(), images.labels_N, images.class_names)
+
+
+CONFIG = EvalConfig(classifiers=("logreg", "mlp"), epochs=20)
+
+
+def test_the_report_has_every_classifier_then_mean_and_best(tmp_path):
+    train, test = stripes(400, 0), stripes(100, 1)
+    report = utility(Local(tmp_path), mirrored(train), train, test, CONFIG, 0)
+    assert list(report) == ["logreg", "mlp", "mean", "best"]
+    for name in CONFIG.classifiers:
+        assert {"accuracy", "accuracy_real_data", "epoch", "epoch_real_data"} <= set(report[name])
+    assert report["logreg"]["accuracy"] < 0.3 < 0.7 < report["logreg"]["accuracy_real_data"]
+    for field in ("accuracy", "accuracy_real_data"):
+        values = [report[name][field] for name in CONFIG.classifiers]
+        assert report["mean"][field] == pytest.approx(sum(values) / 2)
+        assert report["best"][field] == max(values)
+    assert report[report["best"]["classifier"]]["accuracy"] == report["best"]["accuracy"]
+
+
+def test_trap_13_trap_21_best_of_classifiers_is_named_an_uncharged_choice(tmp_path):
+    train = stripes(50, 0)
+    config = EvalConfig(classifiers=("logreg",), epochs=1)
+    assert "real test set" in utility(Local(tmp_path), train, train, train, config, 0)["best"]["uncharged_choice"]
+
+
+def test_trap_12_the_epoch_does_not_depend_on_the_test_images():
+    train, test = stripes(200, 0), stripes(50, 1)
+    shared = {"synthetic": train, "test": test, "config": EvalConfig(epochs=4), "seed": 0}
+    honest = judge(("mlp", "synthetic"), shared)
+    turned = judge(("mlp", "synthetic"), shared | {"test": mirrored(test)})
+    assert {key: honest[key] for key in ("epoch", "valid_accuracy")} == {
+        key: turned[key] for key in ("epoch", "valid_accuracy")
+    }
+    assert honest["accuracy"] != turned["accuracy"]
+
+
+def test_finished_units_are_not_trained_again_and_the_width_is_told(tmp_path, monkeypatch):
+    train = stripes(60, 0)
+    config = EvalConfig(classifiers=("resnet9",), epochs=1, resnet9_width=0.0625)
+    first = utility(Local(tmp_path), train, train, train, config, 0)
+    assert first["resnet9"]["width"] == 0.0625
+    monkeypatch.setattr(utility_module, "fit", None)
+    assert utility(Local(tmp_path), train, train, train, config, 0) == first
+
+
+def test_the_longest_units_go_first_and_data_is_limited_alike(tmp_path):
+    seen: dict[str, Any] = {}
+
+    class Spy(Local):
+        def map(self, f, items, *, name, shared=None):
+            seen.update(items=items, sizes=(len(shared["synthetic"]), len(shared["real"])))
+            return super().map(f, items, name=name, shared=shared)
+
+    config = EvalConfig(classifiers=("logreg", "mlp"), epochs=1, images=30)
+    utility(Spy(tmp_path), stripes(40, 0), stripes(60, 1), stripes(20, 2), config, 0)
+    assert [name for name, _ in seen["items"]] == ["mlp", "mlp", "logreg", "logreg"]
+    assert seen["sizes"] == (30, 30)
+
+
+def test_no_classifiers_no_work(tmp_path):
+    train = stripes(10, 0)
+    assert utility(Local(tmp_path), train, train, train, EvalConfig(classifiers=()), 0) == {}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"classifiers": ("cnn", "cnn")}, "eval.classifiers"),
+        ({"epochs": 0}, "eval.epochs is 0"),
+        ({"images": 1}, "eval.images is 1"),
+        ({"resnet9_width": -1.0}, "eval.resnet9_width"),
+    ],
+)
+def test_bad_settings_say_what_to_change(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        EvalConfig(**wrong)
