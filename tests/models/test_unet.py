@@ -45,6 +45,7 @@ def test_published_parameter_counts() -> None:
         (replace(SMALL, multipliers=(1, 2, 2)), 1, 28),
         (replace(SMALL, patch=2), 1, 28),
         (replace(SMALL, patch=2, multipliers=(1, 2, 2)), 3, 11),
+        (replace(SMALL, patch=2, positions=True), 3, 11),
         (SMALL, 1, (10, 13)),
     ],
 )
@@ -76,7 +77,7 @@ def test_only_four_kinds_of_layer_hold_parameters_and_each_runs_once() -> None:
 
 
 def test_no_example_sees_another_and_vmap_gives_the_same_gradients() -> None:
-    model = _filled(replace(SMALL, patch=2), 1, 9)
+    model = _filled(replace(SMALL, patch=2, positions=True), 1, 9)
     x, c_noise, labels = torch.randn(3, 1, 9, 9), torch.randn(3), torch.tensor([0, 3, 1])
     weights: dict[str, Tensor] = dict(model.named_parameters())
 
@@ -89,6 +90,16 @@ def test_no_example_sees_another_and_vmap_gives_the_same_gradients() -> None:
         alone = grad(loss)(weights, x[i], c_noise[i], labels[i])
         for name, value in alone.items():
             torch.testing.assert_close(per_sample[name][i], value, rtol=1e-4, atol=1e-6)
+
+
+def test_positions_tell_places_apart() -> None:
+    """Of a blank image, a convolution alone answers every place but the border alike."""
+    spread = []
+    for positions in (False, True):
+        model = _filled(replace(SMALL, attention=(), positions=positions), 1, 32)
+        output = model(torch.zeros(1, 1, 32, 32), torch.zeros(1), torch.tensor([0]))
+        spread.append(output[..., 14:18, 14:18].std().item())
+    assert spread[0] < spread[1] / 10
 
 
 def test_memory_format_changes_nothing_and_inputs_stay_as_they_are() -> None:
