@@ -1,0 +1,166 @@
+"""How many network calls does an image need? Downstream accuracy of each sampler, with EDM-1000 as the reference.
+
+    python benchmarks/sampling.py                                # trains a small network on digits first, no privacy
+    python benchmarks/sampling.py --checkpoint RUN_FOLDER        # the fine-tuned network of a DP-FETA run
+    python benchmarks/sampling.py --checkpoint net.pt --data.path mnist.parquet --images 2000
+
+A .pt checkpoint is a dictionary saved by torch.save: "ema", the weights, and "network", the fields of UNetConfig.
+Every sampler draws the same labels from the same seed; a support vector machine is trained on the drawn images
+and tested on real ones. "moved" is the root mean square distance, in grey levels, to the images that the reference
+makes of the same noise: it means something only for samplers that add no noise on the way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.svm import SVC
+from torch import Tensor
+
+from raysyn import data
+from raysyn.compute import LocalWorker, best_device, load_saved, save_atomically
+from raysyn.data import DataConfig, Dataset, Images
+from raysyn.models.unet import UNet, UNetConfig
+from raysyn.train import loop
+from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.loop import LoopConfig
+from raysyn.train.samplers import SamplerConfig, generate, network_calls
+
+CHUNK = 250
+SEED = 0
+SMALL = UNetConfig(width=16, blocks=1, attention=())
+
+
+def samplers(reference_steps: int, guidance: float) -> list[tuple[str, SamplerConfig]]:
+    """What is compared, the reference first."""
+    chosen = [
+        ("EDM, no churn (reference)", SamplerConfig(name="edm", steps=reference_steps)),
+        ("EDM, 20 steps", SamplerConfig(name="edm", steps=20)),
+        ("EDM, 9 steps", SamplerConfig(name="edm", steps=9)),
+        ("DDIM, 250 steps", SamplerConfig(name="ddim", steps=250)),
+        ("DDIM, 50 steps", SamplerConfig(name="ddim", steps=50)),
+        ("DDIM, 18 steps", SamplerConfig(name="ddim", steps=18)),
+        ("DPM-Solver++(2M), 40 steps", SamplerConfig(steps=40)),
+        ("DPM-Solver++(2M), 20 steps", SamplerConfig(steps=20)),
+        ("DPM-Solver++(2M), 12 steps", SamplerConfig(steps=12)),
+        ("DPM-Solver++(2M), 8 steps", SamplerConfig(steps=8)),
+        ("SDE-DPM-Solver++(2M), 40 steps", SamplerConfig(steps=40, churn=1.0)),
+        ("SDE-DPM-Solver++(2M), 20 steps", SamplerConfig(steps=20, churn=1.0)),
+        ("DPM-Solver++(2M), 20 steps from sigma 20", SamplerConfig(steps=20, sigma_max=20.0)),
+    ]
+    if guidance:
+        chosen.append((f"DPM-Solver++(2M), 20 steps, w {guidance}", SamplerConfig(guidance=guidance)))
+    return chosen
+
+
+def network(args: argparse.Namespace, dataset: Dataset) -> UNet:
+    """The averaged weights of a checkpoint or run folder; without one, of a short non-private training."""
+    path = args.checkpoint
+    if path is None:
+        path = args.work / "sampling-digits.pt"
+        if not path.exists():
+            train(dataset.train, path, args)
+    if path.is_dir():
+        saved = load_saved(path / "internal" / "stages" / "finetune.pt")
+        fields = json.loads((path / "internal" / "run.json").read_text())["config"]["network"]
+    else:
+        saved = load_saved(path)
+        fields = saved["network"]
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    config = replace(UNetConfig(), **fields)
+    height, width, channels = dataset.train.shape
+    model = UNet(config, channels, (height, width), dataset.train.classes)
+    model.load_state_dict(saved["ema"])
+    return model
+
+
+def train(images: Images, path: Path, args: argparse.Namespace) -> None:
+    """Non-private training on real images, for want of a checkpoint."""
+    height, width, channels = images.shape
+    torch.manual_seed(SEED)
+    model = UNet(SMALL, channels, (height, width), images.classes)
+    worker = LocalWorker("training", args.work / "sampling-training.pt", show)
+    config = LoopConfig(iterations=args.iterations, learning_rate=1e-3)
+    result = loop.fit(worker, model, DiffusionTask(classes=images.classes), images, config, SEED)
+    save_atomically({"ema": result["ema"], "network": asdict(SMALL)}, path)
+
+
+def show(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
+    if done % max(1, total // 10) == 0:
+        print(f"# {stage} {done}/{total}", {k: round(v, 3) for k, v in metrics.items()}, file=sys.stderr)
+
+
+def draw(model: UNet, sampler: SamplerConfig, labels_N: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """uint8 (N, H, W, C), in chunks with a seed each."""
+    chunks = [
+        generate(model, sampler, chunk, shape, SEED + i, best_device())
+        for i, chunk in enumerate(labels_N.split(CHUNK))
+    ]
+    return torch.cat(chunks)
+
+
+def accuracy(images_NHWC: np.ndarray, labels_N: np.ndarray, test: Images) -> float:
+    """Per cent of real test images that a support vector machine trained on the given ones gets right."""
+    flat = images_NHWC.reshape(len(images_NHWC), -1) / 255
+    judge = SVC(C=10).fit(flat, labels_N)
+    return 100 * float(judge.score(test.images_NHWC.reshape(len(test), -1) / 255, test.labels_N))
+
+
+def measure(model: UNet, dataset: Dataset, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """One row per sampler, shown as soon as it is known."""
+    labels = torch.arange(args.images) % dataset.train.classes
+    some = np.random.default_rng(SEED).permutation(len(dataset.train))[: args.images]
+    real = dataset.train.select(some)
+    print(f"| {'sampler':42} | calls | accuracy % | moved | CPU s / 1000 images |")
+    print(f"|{'-' * 44}|------:|-----------:|------:|--------------------:|")
+    real_accuracy = accuracy(real.images_NHWC, real.labels_N, dataset.test)
+    print(f"| {f'{len(real)} real images':42} |       | {real_accuracy:10.1f} |       |                     |")
+    rows: list[dict[str, Any]] = []
+    reference = None
+    for name, sampler in samplers(args.reference_steps, args.guidance):
+        began = time.process_time()
+        images = draw(model, sampler, labels, dataset.train.shape)
+        spent = (time.process_time() - began) / args.images * 1000
+        reference = images if reference is None else reference
+        row = {
+            "sampler": name, "calls": network_calls(sampler), "cpu_s_per_1000": spent,
+            "accuracy": accuracy(images.numpy(), labels.numpy(), dataset.test),
+            "moved": float((images.double() - reference.double()).square().mean().sqrt()),
+        }  # fmt: skip
+        rows.append(row)
+        print(
+            f"| {name:42} | {row['calls']:5} | {row['accuracy']:10.1f} | {row['moved']:5.1f} | {spent:19.1f} |",
+            flush=True,
+        )
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, help="a .pt file or a run folder; without it, train on the data")
+    parser.add_argument("--data.name", dest="name", default="digits")
+    parser.add_argument("--data.path", dest="path", help="Parquet file, npz file or folder")
+    parser.add_argument("--images", type=int, default=1000, help="images per sampler")
+    parser.add_argument("--reference-steps", type=int, default=1000, help="Heun steps of the reference")
+    parser.add_argument("--guidance", type=float, default=0.0, help="adds a guided row")
+    parser.add_argument("--iterations", type=int, default=3000, help="training steps without a checkpoint")
+    parser.add_argument("--test-limit", type=int, default=2000, help="real test images to judge on")
+    parser.add_argument("--work", type=Path, default=Path("sampling-work"), help="where a trained network is kept")
+    args = parser.parse_args(arguments)
+    print("# python benchmarks/sampling.py", *(sys.argv[1:] if arguments is None else arguments))
+    dataset = data.load(DataConfig(name=args.name, path=args.path))
+    dataset = replace(dataset, test=dataset.test.select(np.arange(min(len(dataset.test), args.test_limit))))
+    return measure(network(args, dataset), dataset, args)
+
+
+if __name__ == "__main__":
+    main()
