@@ -124,9 +124,7 @@ class Console:
     def _describe(self, done: int, total: int, metrics: Mapping[str, float], now: float) -> str:
         """`120/400 · ε 3.21 · loss 0.123 · 4.1 steps/s · 1 min 8 s left`."""
         parts = [f"{done}/{total}"]
-        parts += [
-            f"{self._epsilon if key == 'epsilon' else key} {value:.4g}" for key, value in metrics.items()
-        ]
+        parts += [f"{self._epsilon if key == 'epsilon' else key} {value:.4g}" for key, value in metrics.items()]
         elapsed, made = now - self._start[0], done - self._start[1]
         if made > 0 and elapsed > 0:
             rate = made / elapsed

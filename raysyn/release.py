@@ -127,9 +127,7 @@ def parquet_bytes(images: Images, name: str, soft_labels: np.ndarray | None = No
     table = pa.table(columns).replace_schema_metadata({"dataset": json.dumps(about)})
     buffer = io.BytesIO()
     # PNG is compressed already; the dictionary makes the constant columns vanish.
-    pq.write_table(
-        table, buffer, row_group_size=10_000, compression="none", use_dictionary=["label", "split"]
-    )
+    pq.write_table(table, buffer, row_group_size=10_000, compression="none", use_dictionary=["label", "split"])
     return buffer.getvalue()
 
 
@@ -167,9 +165,7 @@ def sample_sheet(images: Images, columns: int = 12, most_rows: int = 25) -> Imag
     scale, margin, gap, names = math.ceil(48 / height), 16, 2, images.class_names[:most_rows]
     font = ImageFont.load_default(size=16)
     indent = margin + 14 + math.ceil(max((font.getlength(name) for name in names), default=0))
-    strips = [
-        mosaic(first_of_class(images, label, columns), columns, scale, gap) for label in range(len(names))
-    ]
+    strips = [mosaic(first_of_class(images, label, columns), columns, scale, gap) for label in range(len(names))]
     # Rows overlap by one frame, so that frames are equally thick everywhere.
     step, width = height * scale + gap, indent + strips[0].shape[1] + margin
     left_out = len(images.class_names) - len(names)

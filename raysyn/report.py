@@ -106,9 +106,7 @@ def no_dp_section(uncharged: Sequence[str] = ()) -> dict[str, Any]:
 
 def environment(**more: Any) -> dict[str, Any]:
     """Versions and machine; the caller adds what it knows (devices, workers, engine)."""
-    packages = {
-        package: version(package) for package in ("raysyn", "torch", "torchvision", "opacus", "ray", "numpy")
-    }
+    packages = {package: version(package) for package in ("raysyn", "torch", "torchvision", "opacus", "ray", "numpy")}
     return {
         "python": platform.python_version(),
         **packages,
@@ -173,9 +171,7 @@ def verdict(content: Mapping[str, Any], n_synthetic: int) -> str:
     key = "cnn" if "cnn" in utility else next(iter(utility), None)
     if key is None or utility[key]["accuracy"] is None:
         return sentence + "."
-    sentence += (
-        f"; a {_name(key)} trained on them reaches {percent(utility[key]['accuracy'])} on real test images"
-    )
+    sentence += f"; a {_name(key)} trained on them reaches {percent(utility[key]['accuracy'])} on real test images"
     real = utility[key].get("accuracy_real_data")
     return sentence + (
         f", the same {_name(key)} trained on the real images {percent(real)}." if real is not None else "."
@@ -184,17 +180,12 @@ def verdict(content: Mapping[str, Any], n_synthetic: int) -> str:
 
 def table(reports: Sequence[Mapping[str, Any]]) -> str:
     """Several report.json contents as one Markdown table, a run per row."""
-    classifiers = list(
-        dict.fromkeys(key for report in reports for key in report["metrics"].get("utility") or {})
-    )
+    classifiers = list(dict.fromkeys(key for report in reports for key in report["metrics"].get("utility") or {}))
     head = ["method", "preset", "data", "epsilon", "delta", *map(_name, classifiers), "mean", "best", "wall"]
     rows = [head, ["---"] * len(head)]
     for report in reports:
         privacy, metrics = report["privacy"], report["metrics"]
-        promise = [
-            rounded_up(privacy[key]) if privacy["guarantee"] == "dp" else "none"
-            for key in ("epsilon", "delta")
-        ]
+        promise = [rounded_up(privacy[key]) if privacy["guarantee"] == "dp" else "none" for key in ("epsilon", "delta")]
         utility = metrics.get("utility") or {}
         reached = [percent(utility.get(key, {}).get("accuracy")) for key in classifiers]
         wall = sum(spent["wall_s"] for spent in report["timings"].values())
@@ -229,9 +220,7 @@ def figure(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | dict):
         return ", ".join(map(figure, value)) or "none"
-    return (
-        f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-    )
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _name(key: str) -> str:

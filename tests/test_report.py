@@ -50,9 +50,7 @@ def test_parquet_keeps_every_pixel_and_repeats_exactly(images: Images) -> None:
     content = parquet_bytes(images, "copy")
     assert content == parquet_bytes(images, "copy")
     read, back = read_back(content)
-    assert np.array_equal(back.images_NHWC, images.images_NHWC) and np.array_equal(
-        back.labels_N, images.labels_N
-    )
+    assert np.array_equal(back.images_NHWC, images.images_NHWC) and np.array_equal(back.labels_N, images.labels_N)
     assert back.class_names == images.class_names and set(read["split"].to_pylist()) == {"train"}
     assert read.schema.names == ["image", "label", "split"]
 
@@ -101,10 +99,7 @@ def test_certificate_opens_with_the_promise(folder: RunFolder) -> None:
         "uncharged_choices",
     ):
         assert words in everything
-    assert (
-        content["files"]["synthetic.parquet"]["sha256"]
-        == hashlib.sha256(folder.synthetic.read_bytes()).hexdigest()
-    )
+    assert content["files"]["synthetic.parquet"]["sha256"] == hashlib.sha256(folder.synthetic.read_bytes()).hexdigest()
     for word in ("accuracy_real", "fid", "utility"):
         assert word not in everything, "nothing measured on real data leaves"
     assert sorted(path.name for path in folder.release.iterdir()) == [
@@ -188,17 +183,13 @@ def test_report_json_keeps_the_contract(folder: RunFolder) -> None:
 def test_privacy_section_is_what_the_ledger_was_paid(tmp_path: Path) -> None:
     query = Cost(mechanism="means", noise_multiplier=5.0, sampling_rate=0.1, steps=5)
     training = Cost(mechanism="DP-SGD", noise_multiplier=4.0, sampling_rate=0.05, steps=20)
-    plan = Plan(
-        stages={"central": query, "finetune": training}, delta=1e-5, accountant="rdp", epsilon_budget=3.0
-    )
+    plan = Plan(stages={"central": query, "finetune": training}, delta=1e-5, accountant="rdp", epsilon_budget=3.0)
     ledger = Ledger(plan, tmp_path / "ledger.jsonl")
     ledger.pay("central", Release(None, query))
     half = dp_section(plan, ledger)
     ledger.pay("finetune", Release(None, training))
     whole = dp_section(plan, ledger, ["clip norm"])
-    assert [row["stage"] for row in half["ledger"]] == ["central"] and half["epsilon"] == epsilon(
-        [query], 1e-5, "rdp"
-    )
+    assert [row["stage"] for row in half["ledger"]] == ["central"] and half["epsilon"] == epsilon([query], 1e-5, "rdp")
     assert whole["epsilon"] == whole["epsilon_rdp"] == plan.epsilon() > half["epsilon"], (
         "trap 8: composed, not the last"
     )
@@ -236,9 +227,7 @@ def test_page_says_what_matters() -> None:
 
 
 def test_page_escapes_names_and_survives_little() -> None:
-    bare = replace(
-        report(), metrics={}, timings={}, dataset={**report().dataset, "name": "<script>alert(1)</script>"}
-    )
+    bare = replace(report(), metrics={}, timings={}, dataset={**report().dataset, "name": "<script>alert(1)</script>"})
     one = Images(digits(1).images_NHWC, np.zeros(1, np.int64), ("<b>zero</b>", "absent"))
     page = render(bare.as_dict(), one)
     assert "<script" not in page and "<b>zero" not in page and "no image" in page
@@ -253,9 +242,7 @@ def test_missing_figures_show_their_reason() -> None:
         "reason": "no CNN was trained",
     }
     page = render(replace(report(), metrics={"fidelity": fidelity}).as_dict(), digits())
-    rows = re.findall(
-        r"<tr><td>(.*)</td><td>(.*)</td></tr>", page.split("Fidelity")[1].split("</section>")[0]
-    )
+    rows = re.findall(r"<tr><td>(.*)</td><td>(.*)</td></tr>", page.split("Fidelity")[1].split("</section>")[0])
     assert rows == [
         ("FID (Inception)", "not available: no weights were given"),
         ("inception score", "7.5"),

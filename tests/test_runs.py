@@ -165,9 +165,7 @@ def test_killed_before_run_json_starts_afresh(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_another_run_is_refused_in_one_sentence(
-    tmp_path: Path, change: dict[str, Any], sentence: str
-) -> None:
+def test_another_run_is_refused_in_one_sentence(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:
     start(tmp_path).close()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match=sentence) as error:
@@ -192,9 +190,7 @@ def test_strange_folder_is_refused_untouched(tmp_path: Path) -> None:
 
 def test_two_drivers_do_not_share_a_folder(tmp_path: Path) -> None:
     folder = start(tmp_path)
-    with pytest.raises(
-        ValueError, match=rf"in use by another run \(process {os.getpid()}\); wait until it ends"
-    ):
+    with pytest.raises(ValueError, match=rf"in use by another run \(process {os.getpid()}\); wait until it ends"):
         start(tmp_path)
     with pytest.raises(ValueError, match="in use"):  # the refused one has not taken the lock away
         start(tmp_path)
