@@ -1,0 +1,29 @@
+"""What several rooms' tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets as Parquet files; tests that need it are skipped where there is none."""
+    folder = Path(os.environ.get("RAYSYN_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder} (set RAYSYN_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One local Ray cluster of two CPUs for all tests; `connect` and `OnRay` inside it use it."""
+    from raysyn.on_ray.cluster import session
+
+    with session("local", cpus=2):
+        yield

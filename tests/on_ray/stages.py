@@ -1,0 +1,70 @@
+"""Small deterministic stages; workers import this file by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from raysyn.compute import Worker
+
+STEPS, EVERY = 40, 10
+
+
+def problem() -> tuple[np.ndarray, np.ndarray]:
+    """Points and values of a linear regression with weights 0, 1, 2, 3."""
+    points_ND = np.random.default_rng(0).normal(size=(60, 4))
+    return points_ND, points_ND @ np.arange(4.0)
+
+
+def leave_trace(folder: Path, text: str) -> int:
+    """Record that `text` happened; how often it has happened by now."""
+    (folder / f"{text}.{uuid.uuid4().hex}").touch()
+    return len(list(folder.glob(f"{text}.*")))
+
+
+def regress(worker: Worker, points_ND: np.ndarray, values_N: np.ndarray, folder: Path, trouble: str) -> Any:
+    """Gradient descent over all ranks, a state every `EVERY` steps; `trouble` strikes the last rank once."""
+    mine = slice(worker.rank, None, worker.world_size)
+    points, values = torch.tensor(points_ND)[mine], torch.tensor(values_N)[mine]
+    state = worker.resume() or {"step": 0, "weights": torch.zeros(4, dtype=torch.float64)}
+    rate = worker.share(0.2 if worker.rank == 0 else None)
+    leave_trace(folder, f"start-{worker.rank}-at-{state['step']}")
+    weights = state["weights"]
+    for step in range(state["step"], STEPS):
+        if step == 25 and worker.rank == worker.world_size - 1:
+            strike(trouble, folder)
+        gradient = worker.sum_(points.T @ (points @ weights - values)) / len(points_ND)
+        weights = weights - rate * gradient
+        worker.progress(step + 1, STEPS, loss=float(gradient.norm()))
+        if (step + 1) % EVERY == 0:
+            worker.save({"step": step + 1, "weights": weights})
+    return {"weights": weights, "threads": torch.get_num_threads()}
+
+
+def strike(trouble: str, folder: Path) -> None:
+    """What goes wrong at step 25, where the last state is that of step 20."""
+    if trouble == "error":
+        leave_trace(folder, "error")
+        raise ValueError("stage.rate is 3: choose less")
+    if trouble == "killed" and leave_trace(folder, "trouble") == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if trouble == "driver" and leave_trace(folder, "trouble") == 1:
+        time.sleep(120)
+
+
+def unit(item: int, shared: tuple[np.ndarray, str]) -> dict[str, Any]:
+    """Item squared and looked up; item 7's first process is killed, item 3 fails while a file says so."""
+    table, folder = shared[0], Path(shared[1])
+    times = leave_trace(folder, f"unit-{item}")
+    if item == 7 and times == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item == 3 and (folder / "three-fails").exists():
+        raise KeyError("three")
+    return {"square": item**2, "looked_up": float(table[item]), "copied": table.flags.writeable}

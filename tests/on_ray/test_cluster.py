@@ -1,0 +1,107 @@
+"""How machines are shared out, what is refused, and what is cleared away; most of it without a cluster."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+import pytest
+import torch
+
+from raysyn.compute import Machines
+from raysyn.on_ray import leftovers
+from raysyn.on_ray.cluster import OnRay, Shares, connect, share_out
+from raysyn.on_ray.storage import Store
+
+
+@pytest.mark.parametrize(
+    ("asked", "nodes", "given"),
+    [
+        ({}, [{"CPU": 2}], (2, 1, 0)),
+        ({}, [{"CPU": 1}], (1, 1, 0)),
+        ({}, [{"CPU": 16}], (4, 4, 0)),
+        ({}, [{"CPU": 16, "GPU": 1}], (1, 16, 1)),
+        ({}, [{}, {"CPU": 12, "GPU": 4}, {"CPU": 12, "GPU": 4}], (8, 3, 1)),
+        ({}, [{"CPU": 3}, {"CPU": 3}], (4, 1, 0)),
+        ({"workers": 2}, [{"CPU": 3}, {"CPU": 5}], (2, 3, 0)),
+        ({"workers": 3, "gpus_per_worker": 0.25}, [{"CPU": 6, "GPU": 1}], (3, 2, 0.25)),
+        ({"gpus_per_worker": 0}, [{"CPU": 2, "GPU": 1}], (2, 1, 0)),
+        ({"workers": 1, "cpus_per_worker": 1}, [{"CPU": 2}], (1, 1, 0)),
+    ],
+)
+def test_shares(asked: dict[str, Any], nodes: list[dict[str, float]], given: tuple[int, int, float]) -> None:
+    workers, cpus, gpus = given
+    assert share_out(Machines(**asked), nodes) == Shares(workers=workers, cpus=cpus, gpus=gpus)
+
+
+@pytest.mark.parametrize(
+    ("asked", "nodes"),
+    [
+        ({"workers": 3}, [{"CPU": 2}]),
+        ({"workers": 0}, [{"CPU": 2}]),
+        ({"cpus_per_worker": 3}, [{"CPU": 2}, {"CPU": 2}]),
+        ({"gpus_per_worker": 1}, [{"CPU": 2}]),
+        ({"workers": 2, "gpus_per_worker": 0.6}, [{"CPU": 2, "GPU": 1}]),
+        ({}, [{}]),
+    ],
+)
+def test_what_the_cluster_cannot_hold_is_refused(
+    asked: dict[str, Any], nodes: list[dict[str, float]]
+) -> None:
+    with pytest.raises(ValueError, match=r"on\.\w+ is"):
+        share_out(Machines(**asked), nodes)
+
+
+def test_too_many_workers_are_refused_before_anything_waits(ray_session: None, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"on\.workers is 50 .* of 2 CPUs .* has room for 2"):
+        OnRay(Machines(workers=50, gpus_per_worker=0), tmp_path)
+
+
+def test_ray_client_is_refused_with_the_way_to_do_it(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match="ray job submit"),
+        connect(Machines(address="ray://h:10001"), tmp_path),
+    ):
+        pass
+
+
+def test_stored_files_are_found_by_path_and_by_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def from_uri(uri: str) -> tuple[Any, str]:
+        assert uri == "far://bucket/run"
+        return pyarrow.fs.SubTreeFileSystem(str(tmp_path), pyarrow.fs.LocalFileSystem()), "run"
+
+    monkeypatch.setattr(pyarrow.fs, "FileSystem", type("Fake", (), {"from_uri": staticmethod(from_uri)}))
+    value = {"step": 3, "weights": torch.arange(3.0)}
+    for store in (Store("far://bucket/run"), Store(tmp_path / "run"), Store(f"file://{tmp_path}/run")):
+        assert "a/b.pt" not in store
+        store["a/b.pt"] = value
+        for reader in (Store("far://bucket/run"), Store(tmp_path / "run")):
+            assert "a/b.pt" in reader
+            assert reader["a/b.pt"]["step"] == 3 and torch.equal(
+                reader["a/b.pt"]["weights"], value["weights"]
+            )
+        (tmp_path / "run" / "a" / "b.pt").unlink()
+
+
+def test_what_a_dead_driver_left_goes_and_what_a_living_one_uses_stays(tmp_path: Path) -> None:
+    dead, alive = (tmp_path / f"{leftovers.PREFIX}{name}" for name in ("dead", "alive"))
+    for folder in (dead, alive):
+        folder.mkdir()
+        (folder / leftovers.LOCK).touch()
+        os.utime(folder / leftovers.LOCK, (time.time() - 60,) * 2)
+    script = "import sys, time; log = open(sys.argv[1], 'w'); print(flush=True); time.sleep(60)"
+    orphan = subprocess.Popen([sys.executable, "-c", script, str(dead / "log")], stdout=subprocess.PIPE)
+    assert orphan.stdout is not None
+    orphan.stdout.readline()
+    with open(alive / leftovers.LOCK) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        leftovers.sweep(tmp_path)
+    assert not dead.exists() and alive.exists()
+    assert orphan.wait(10) != 0
+    orphan.stdout.close()

@@ -1,0 +1,113 @@
+"""Training through real Ray: same answers as in one process, whatever dies on the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import stages
+import torch
+
+from raysyn.compute import Local, Machines
+from raysyn.on_ray.cluster import OnRay
+from raysyn.on_ray.leftovers import processes_using
+
+
+@pytest.fixture()
+def expected(tmp_path: Path) -> torch.Tensor:
+    traces = tmp_path / "local-traces"
+    traces.mkdir()
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    answer = Local(tmp_path / "local").train(stages.regress, *stages.problem(), traces, "", name="regress")
+    torch.set_num_threads(before)
+    return answer["weights"]
+
+
+def starts(folder: Path, rank: int) -> list[int]:
+    """The steps at which attempts of a rank began."""
+    return sorted(int(path.name.split("-at-")[1].split(".")[0]) for path in folder.glob(f"start-{rank}-*"))
+
+
+def test_two_workers_give_the_answer_of_one_process(
+    ray_session: None, tmp_path: Path, expected: torch.Tensor
+) -> None:
+    told = []
+    compute = OnRay(
+        Machines(workers=2, gpus_per_worker=0), tmp_path / "store", lambda *all_: told.append(all_)
+    )
+    before_s = compute.cpu_s()
+    answer = compute.train(stages.regress, *stages.problem(), tmp_path, "", name="regress")
+    torch.testing.assert_close(answer["weights"], expected, rtol=0, atol=1e-12)
+    assert answer["threads"] == 1 and starts(tmp_path, 0) == starts(tmp_path, 1) == [0]
+    assert [done for _, done, _, _ in told] == sorted(done for _, done, _, _ in told)
+    assert told[-1][:3] == ("regress", stages.STEPS, stages.STEPS) and told[-1][3]["loss"] < 1
+    assert compute.cpu_s() > before_s
+    # A stage that has answered is not run again.
+    again = compute.train(stages.regress, *stages.problem(), tmp_path, "error", name="regress")
+    assert torch.equal(again["weights"], answer["weights"]) and starts(tmp_path, 0) == [0]
+    # What Ray wrote, a run without Ray understands.
+    (tmp_path / "store" / "answers" / "regress.pt").unlink()
+    local = Local(tmp_path / "store").train(stages.regress, *stages.problem(), tmp_path, "", name="regress")
+    assert torch.equal(local["weights"], answer["weights"]) and starts(tmp_path, 0) == [0, stages.STEPS]
+
+
+def test_a_killed_worker_is_replaced_and_continues(
+    ray_session: None, tmp_path: Path, expected: torch.Tensor
+) -> None:
+    compute = OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "store")
+    answer = compute.train(stages.regress, *stages.problem(), tmp_path, "killed", name="regress")
+    torch.testing.assert_close(answer["weights"], expected, rtol=0, atol=1e-12)
+    assert starts(tmp_path, 0) == starts(tmp_path, 1) == [0, 20]
+
+
+def test_an_error_of_one_rank_arrives_with_its_type_and_is_not_tried_again(
+    ray_session: None, tmp_path: Path
+) -> None:
+    compute = OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "store")
+    with pytest.raises(ValueError, match=r"stage\.rate is 3: choose less") as caught:
+        compute.train(stages.regress, *stages.problem(), tmp_path, "error", name="regress")
+    assert "in strike" in caught.value.__notes__[0]
+    assert len(list(tmp_path.glob("error.*"))) == 1
+
+
+@pytest.fixture()
+def short_folder() -> Iterator[Path]:
+    """A temporary folder whose path is short enough for Ray's sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="rs", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_killed_driver_continues_with_the_same_command_and_leaves_nothing(
+    tmp_path: Path, short_folder: Path, expected: torch.Tensor
+) -> None:
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("driver.py")),
+        str(tmp_path / "store"),
+        str(tmp_path),
+    ]
+    environment = {**os.environ, "TMPDIR": str(short_folder)}
+    for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
+        environment.pop(name, None)
+    first = subprocess.Popen(command, env=environment)
+    end = time.monotonic() + 120
+    while not list(tmp_path.glob("trouble.*")):
+        assert first.poll() is None and time.monotonic() < end
+        time.sleep(0.1)
+    first.kill()
+    first.wait()
+    second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=True)
+    answer = torch.load(tmp_path / "answer.pt", weights_only=True)
+    assert torch.equal(answer["weights"], expected), "one worker of one thread must equal one process exactly"
+    assert starts(tmp_path, 0) == [0, 20]
+    assert second.stdout + second.stderr == ""
+    assert not list(short_folder.iterdir()) and not processes_using(short_folder)
