@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from opacus.accountants import RDPAccountant
 from opacus.accountants.analysis import prv as opacus_prv
 from opacus.accountants.analysis import rdp as opacus_rdp
+from scipy.fft import next_fast_len
 from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp, ndtr
 
@@ -106,8 +107,8 @@ def epsilon(costs: Sequence[Cost], delta: float, accountant: str) -> float:
     """Epsilon of all `costs` composed, at `delta`; 0 for no costs.
 
     `rdp` takes the best of many orders (Mironov et al. 2019; conversion of Balle et al. 2020). `prv` is the
-    upper end of a numerical bound (Gopi et al. 2021); it adds its grid's error of 1 % of epsilon, at least
-    1e-4 and at most 0.01, to its estimate.
+    upper end of a numerical bound (Gopi et al. 2021); it adds its grid's error to its estimate: 1 % of
+    epsilon but at least 1e-4 and, from epsilon 1 on, 0.01 or 0.2 % of epsilon.
     Raises ValueError for mixed adjacencies, an uncalibrated cost, or an epsilon beyond what `prv` can price.
     """
     _check_delta(delta)
@@ -198,7 +199,7 @@ def _epsilon(costs: tuple[Cost, ...], delta: float, accountant: str) -> float:
     if by_rdp > PRV_LIMIT:
         return math.inf
     # RDP is a valid upper bound, so it tells beforehand how fine the grid of PRV must be.
-    return _epsilon_prv(costs, delta, eps_error=min(max(0.01 * by_rdp, 1e-4), 0.01))
+    return _epsilon_prv(costs, delta, eps_error=min(max(0.01 * by_rdp, 1e-4), max(0.01, 0.002 * by_rdp)))
 
 
 # Opacus' own orders, so that no answer here is worse than Opacus'; finer ones near 1 for large epsilon; and
@@ -218,10 +219,7 @@ def _epsilon_rdp(costs: Sequence[Cost], delta: float) -> float:
 def _rdp(q: float, noise: float) -> NDArray[np.float64]:
     """RDP of one step at _ORDERS."""
     few = opacus_rdp.compute_rdp(q=q, noise_multiplier=noise, steps=1, orders=list(_FEW))
-    if q == 1.0:
-        many = _MANY / (2 * noise**2)
-    else:
-        many = np.array([_rdp_integer(q, noise, order) for order in _MANY])
+    many = [order / (2 * noise**2) if q == 1.0 else _rdp_integer(q, noise, order) for order in _MANY]
     return np.concatenate([few, many])
 
 
@@ -259,7 +257,9 @@ def _epsilon_prv(costs: Sequence[Cost], delta: float, eps_error: float) -> float
         reach = max(reach, _epsilon_rdp([replace(cost, steps=1)], delta_error / (8 * sum(steps))))
     reach = max(reach, eps_error) + 3
     mesh = eps_error / math.sqrt(sum(steps) * math.log(12 / delta_error) / 2)
-    domain = opacus_prv.Domain.create_aligned(-reach, reach, mesh)
+    # A grid that reaches a little further has a length that FFTs like; other lengths take several times as long.
+    half = next_fast_len(math.ceil(reach / mesh) + 1) - 1.5
+    domain = opacus_prv.Domain.create_aligned(-half * mesh, half * mesh, mesh)
     truncated = [
         opacus_prv.TruncatedPrivacyRandomVariable(loss, domain.t_min, domain.t_max) for loss in losses
     ]

@@ -1,0 +1,114 @@
+"""Streams are pure and independent, and sampling is Poisson. Secrets are fixed, so these tests never flicker."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from raysyn.privacy.poisson import Stream, participants
+
+A = Stream(bytes(range(32)), "finetune")
+N = 200_000
+
+
+@settings(max_examples=25, deadline=None)
+@given(step=st.integers(0, 2**40), purpose=st.text(max_size=20), n=st.integers(0, 65))
+def test_draws_are_pure_functions(step: int, purpose: str, n: int) -> None:
+    again = Stream(bytes(range(32)), "finetune")
+    for kind in ("uniform", "normal"):
+        first = getattr(A, kind)(step, purpose, n)
+        assert first.dtype == np.float64 and first.shape == (n,) and np.isfinite(first).all()
+        np.testing.assert_array_equal(first, getattr(again, kind)(step, purpose, n))
+    assert A.seed(step, purpose, n) == again.seed(step, purpose, n)
+    assert 0 <= A.seed(step, purpose, n) < 2**63
+
+
+def test_known_bytes() -> None:
+    """A change of these numbers would make continued runs release other noise: it needs a new run format."""
+    np.testing.assert_allclose(
+        A.uniform(3, "x", 2), [0.3948059618396004, 0.16855674868673465], rtol=0, atol=0
+    )
+    np.testing.assert_allclose(A.normal(3, "x", 2), [-1.768049371443635, 0.45413222163615047], rtol=1e-14)
+    assert A.seed(3, "x", 5) == 3873058703082198566
+
+
+def test_draws_follow_their_distributions() -> None:
+    """Kolmogorov-Smirnov at level 1e-3 for the fixed secret; moments within 5 standard errors."""
+    uniform, normal = A.uniform(0, "u", N), A.normal(0, "n", N)
+    assert stats.kstest(uniform, "uniform").pvalue > 1e-3
+    assert stats.kstest(normal, "norm").pvalue > 1e-3
+    assert uniform.min() > 0 and uniform.max() < 1
+    assert abs(normal.mean()) < 5 / N**0.5
+    assert abs(normal.var() - 1) < 5 * (2 / N) ** 0.5
+    assert abs(stats.kurtosis(normal)) < 5 * (24 / N) ** 0.5
+
+
+@pytest.mark.parametrize("kind", ["uniform", "normal"])
+def test_draws_of_other_steps_stages_and_purposes_are_independent(kind: str) -> None:
+    """Correlations stay below 5 standard errors: chance of failing 6e-7 each for a random secret."""
+    others = {
+        "step": getattr(A, kind)(2, "x", N),
+        "purpose": getattr(A, kind)(1, "y", N),
+        "stage": getattr(Stream(A.secret, "central"), kind)(1, "x", N),
+        "shifted": np.roll(getattr(A, kind)(1, "x", N), 1),
+        "halves": np.roll(getattr(A, kind)(1, "x", N), N // 2),
+    }
+    one = getattr(A, kind)(1, "x", N)
+    for name, other in others.items():
+        assert abs(np.corrcoef(one, other)[0, 1]) < 5 / N**0.5, name
+    assert abs(np.corrcoef(A.uniform(1, "x", N), A.normal(1, "x", N))[0, 1]) < 5 / N**0.5
+
+
+def test_names_do_not_run_together() -> None:
+    draws = [
+        Stream(A.secret, "ab").seed(1, "c", 0),
+        Stream(A.secret, "a").seed(1, "bc", 0),
+        Stream(A.secret, "a").seed(11, "c", 0),
+        Stream(A.secret, "a").seed(1, "1c", 0),
+    ]
+    assert len(set(draws)) == len(draws)
+
+
+def test_trap_01_participants_are_poisson() -> None:
+    """Batch sizes are binomial (chi-square, level 1e-3), steps and records independent, records all alike."""
+    n, rate, steps = 400, 0.05, 2_000
+    masks = np.zeros((steps, n), bool)
+    for step in range(steps):
+        chosen = participants(A, step, n, rate)
+        assert chosen.dtype == np.int64 and (np.diff(chosen) > 0).all()
+        masks[step, chosen] = True
+    sizes = masks.sum(axis=1)
+    edges = stats.binom(n, rate).ppf(np.linspace(0.1, 0.9, 9))
+    expected = np.diff([0, *stats.binom(n, rate).cdf(edges), 1]) * steps
+    observed = np.bincount(np.searchsorted(edges, sizes), minlength=10)
+    assert stats.chisquare(observed, expected).pvalue > 1e-3
+    assert stats.chisquare(masks.sum(axis=0)).pvalue > 1e-3
+    assert abs(np.corrcoef(sizes[:-1], sizes[1:])[0, 1]) < 5 / steps**0.5
+
+
+def test_trap_02_empty_batches_come_back_empty() -> None:
+    sizes = [len(participants(A, step, 10, 0.01)) for step in range(200)]
+    assert sizes.count(0) > 150
+    assert len(participants(A, 0, 0, 0.5)) == 0
+
+
+def test_full_sampling_takes_everyone_and_bad_rates_are_refused() -> None:
+    np.testing.assert_array_equal(participants(A, 0, 7, 1.0), np.arange(7))
+    for rate in (0.0, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="sampling_rate"):
+            participants(A, 0, 7, rate)
+
+
+def test_trap_05_another_secret_gives_other_noise() -> None:
+    other = Stream(bytes(31) + b"\1", "finetune")
+    assert abs(np.corrcoef(A.normal(0, "noise", N), other.normal(0, "noise", N))[0, 1]) < 5 / N**0.5
+    assert not np.array_equal(participants(A, 0, 1_000, 0.1), participants(other, 0, 1_000, 0.1))
+
+
+def test_secrets_are_whole_and_unseen() -> None:
+    assert repr(A.secret) not in repr(A)
+    with pytest.raises(ValueError, match="secret"):
+        Stream(b"short", "finetune")
