@@ -91,7 +91,7 @@ def load(config: DataConfig) -> Dataset:
     """The data set that `config` names: train and test, and val where the source has one.
 
     A size rescales the whole image (bilinear, antialiased; the aspect ratio is not kept). 16-bit colour is
-    cut to 8 bits. Raises ValueError, one sentence with field, value and mend, for what the user can put right.
+    cut to 8 bits. Raises ValueError, one sentence with field, value and mend, for what a user can mend.
     """
     if config.size is not None and config.size < SMALLEST:
         raise ValueError(f"data.size={config.size} is too small; give at least {SMALLEST} or leave it out")

@@ -1,0 +1,184 @@
+"""Command lines: a preset names a configuration, flags override its fields, mistakes cost one sentence.
+
+`python jobs/<paper>.py PRESET [--flags]`. Exit status 0: done; 2: bad input, said in one sentence on stderr; 130:
+interrupted. Configurations are nested frozen dataclasses; the text under each field is its help.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Generic, NoReturn, TypeVar
+
+import tyro
+
+C = TypeVar("C")
+M = TypeVar("M")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Generic[C, M]):
+    """What the user asked for: a preset with overrides, where to run it and where to put it."""
+
+    preset: str
+    config: C
+    machines: M
+    out: Path
+    dry_run: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Flags(Generic[C, M]):
+    # An empty name leaves the prefix out: --data.name, not --config.data.name.
+    config: Annotated[C, tyro.conf.arg(name="")]
+    on: M
+    """Where the run happens; nothing here changes the result."""
+    out: Path
+    """Run folder. One that holds a finished or interrupted run of the same configuration is continued; one of
+    another configuration is refused."""
+    dry_run: bool = False
+    """Print the plan (noise, steps, epsilon of each stage) and stop before the first stage."""
+
+
+def parse(
+    presets: Mapping[str, C],
+    argv: Sequence[str] | None = None,
+    description: str = "",
+    *,
+    machines: M,
+    prog: str | None = None,
+) -> Command[C, M]:
+    """Read `PRESET [--flags]`: the preset's fields, overridden by flags; `machines` are the defaults of --on.*.
+
+    `argv` (default: the process's) does not include the program; `prog` (default: the process's) names it in help
+    and in the default --out, runs/<prog>-<preset>. Leaves with SystemExit: 0 after help, 2 after bad input.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    prog = sys.argv[0] if prog is None else prog
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_overview(presets, prog, description), file=sys.stdout if argv else sys.stderr)
+        raise SystemExit(0 if argv else 2)
+    preset, *rest = argv
+    if preset not in presets:
+        fault = (
+            "comes before the preset" if preset.startswith("-") else f"is no preset{_guess(preset, presets)}"
+        )
+        _refuse(f"{preset} {fault}; the first word must be one of {', '.join(presets)}")
+    default = _Flags(config=presets[preset], on=machines, out=Path("runs", f"{Path(prog).stem}-{preset}"))
+    about = f"{description}\n\nPreset {preset}: {difference(presets[preset], _terminal_width() * 3)}".strip()
+    flags = _read(default, rest, f"{prog} {preset}", about)
+    return Command(
+        preset=preset, config=flags.config, machines=flags.on, out=flags.out, dry_run=flags.dry_run
+    )
+
+
+def run_or_explain(check: Callable[[], T], work: Callable[[T], object]) -> int:
+    """Exit status of `work(check())`, for `sys.exit`.
+
+    `check` reads and validates (command line, data, plan, folder): its ValueError is the user's, one sentence and 2.
+    `work` does the rest: its ValueError is ours, so it keeps its traceback. Ctrl-C in either gives 130.
+    """
+    try:
+        try:
+            checked = check()
+        except ValueError as error:
+            _refuse(str(error))
+        work(checked)
+    except KeyboardInterrupt:
+        print("interrupted: the same command continues where this one stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def difference(config: Any, width: int) -> str:
+    """How `config` differs from the defaults of its type, as `field=value, ...` cut to `width` characters."""
+    default = dict(_leaves(type(config)()))
+    changed = [
+        f"{name}={value}" for name, value in _leaves(config) if name not in default or default[name] != value
+    ]
+    return textwrap.shorten(", ".join(changed) or "all defaults", width, placeholder=" ...")
+
+
+def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted flag name, value) of every field that is not itself a dataclass."""
+    for field in fields(config):
+        name, value = prefix + field.name.replace("_", "-"), getattr(config, field.name)
+        if is_dataclass(value):
+            yield from _leaves(value, name + ".")
+        else:
+            yield name, value
+
+
+def _read(default: _Flags[C, M], args: list[str], prog: str, about: str) -> _Flags[C, M]:
+    kind: Any = _Flags[type(default.config), type(default.on)]  # type: ignore[misc]
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            flags, unknown = tyro.cli(
+                kind,
+                args=args,
+                default=default,
+                prog=prog,
+                description=about,
+                return_unknown_args=True,
+                # No sub-commands: a group that is None by default has no flags, one with a default has its own.
+                # Comments in a configuration are for readers of the code, not help.
+                config=(tyro.conf.AvoidSubcommands, tyro.conf.HelptextFromCommentsOff),
+            )
+    except SystemExit as error:
+        if error.code:
+            _refuse(_first_sentence(box.getvalue()))
+        raise
+    except ValueError as error:  # a configuration refused its own fields
+        _refuse(str(error))
+    if unknown:
+        known = [f"--{name}" for part in (default.config, default) for name, _ in _leaves(part)]
+        kind = "flag" if unknown[0].startswith("-") else "argument"
+        _refuse(f"{unknown[0]} is no {kind} of {prog}{_guess(unknown[0], known)}; --help lists all flags")
+    return flags
+
+
+def _first_sentence(box: str) -> str:
+    """The message inside the box that tyro draws: its rows up to the first rule, as one line, less the lead-in."""
+    rows: list[str] = []
+    for line in box.splitlines():
+        text = line.strip("│ ")
+        if not text or text[0] in "╭╰─":
+            if rows:
+                break
+            continue
+        rows.append(text)
+    return re.sub(r"^Error parsing (config\.\S+: )?", "", " ".join(rows))
+
+
+def _guess(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _overview(presets: Mapping[str, Any], prog: str, description: str) -> str:
+    width = max(len(name) for name in presets) + 4
+    lines = [f"usage: {prog} PRESET [--flags]", ""]
+    lines += [description, ""] if description else []
+    lines.append("presets, with what they change:")
+    room = max(_terminal_width() - width, 40)
+    lines += [f"  {name:<{width - 2}}{difference(config, room)}" for name, config in presets.items()]
+    return "\n".join([*lines, "", f"`{prog} PRESET --help` lists every flag with the preset's value."])
+
+
+def _terminal_width() -> int:
+    return shutil.get_terminal_size((110, 24)).columns
