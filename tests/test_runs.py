@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import shutil
 import stat
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from raysyn import runs
 from raysyn.runs import RunFolder, write_atomically
 
 CONFIG = {"budget": {"epsilon": 10.0, "delta": None}, "seed": 0, "network": {"channels": (32, 64)}}
@@ -22,17 +22,6 @@ CONFIG = {"budget": {"epsilon": 10.0, "delta": None}, "seed": 0, "network": {"ch
 def start(out: Path, config: dict[str, Any] = CONFIG, fingerprint: str = "a" * 64, **more: Any) -> RunFolder:
     more = {"method": "dp_feta", "preset": "quick", **more}
     return RunFolder.open(out, config=config, data_fingerprint=fingerprint, **more)
-
-
-def elsewhere(out: Path, code: str) -> subprocess.CompletedProcess[str]:
-    """Run `code` in another process, with `out` and the arguments `what` of the same run."""
-    what = {"method": "dp_feta", "preset": "quick", "config": CONFIG, "data_fingerprint": "a" * 64}
-    head = "import os, pathlib, sys\nfrom raysyn import runs\nfrom raysyn.runs import RunFolder\n"
-    head += f"out, what = pathlib.Path({str(out)!r}), {what!r}\n"
-    root = Path(__file__).parents[1]
-    return subprocess.run(
-        [sys.executable, "-c", head + textwrap.dedent(code)], cwd=root, capture_output=True, text=True
-    )
 
 
 def mode(path: Path) -> int:
@@ -80,25 +69,31 @@ def test_stage_is_done_once_and_survives(tmp_path: Path) -> None:
         assert torch.equal(value["weights"], first["weights"]) and value["history"] == first["history"]
 
 
-def test_killed_run_gives_up_its_lock_and_its_time_counts(tmp_path: Path) -> None:
-    done = elsewhere(
-        tmp_path,
-        """
-        runs._TICK_S, clock = -1.0, iter(range(0, 100, 10))
-        def work():
-            folder.tick()  # the last thing noted before the process dies
-            os._exit(9)
-        folder = RunFolder.open(out, **what, cpu_clock=lambda: float(next(clock)))
-        folder.stage("train", work)
-        """,
-    )
-    assert done.returncode == 9, done.stderr
+def test_time_of_a_killed_attempt_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_TICK_S", -1.0)
+
+    def work() -> int:
+        folder.tick()
+        # What a process killed at this moment would leave on disk.
+        shutil.copytree(tmp_path / "run", tmp_path / "killed")
+        return 7
+
     clock = iter(range(0, 100, 10))
-    with start(tmp_path, cpu_clock=lambda: float(next(clock))) as folder:
+    with start(tmp_path / "run", cpu_clock=lambda: float(next(clock))) as folder:
+        folder.stage("train", work)
+    clock = iter(range(0, 100, 10))
+    with start(tmp_path / "killed", cpu_clock=lambda: float(next(clock))) as folder:
         before = folder.timings["train"]
         assert before["cpu_s"] == 10.0 and folder.stage("train", lambda: 7) == 7
         assert folder.timings["train"]["cpu_s"] == 20.0
         assert folder.timings["train"]["wall_s"] >= before["wall_s"]
+
+
+def test_forgotten_folder_gives_up_its_lock(tmp_path: Path) -> None:
+    folder = start(tmp_path)
+    del folder
+    gc.collect()
+    start(tmp_path).close()
 
 
 def test_failed_stage_stores_nothing_and_can_be_repeated(tmp_path: Path) -> None:
