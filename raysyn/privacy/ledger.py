@@ -50,7 +50,7 @@ class Plan:
         return epsilon(list(self.stages.values()), self.delta, accountant or self.accountant)
 
     def epsilon_after(self, stage: str, steps: int) -> float:
-        """Epsilon of the stages before `stage` and of its first `steps` steps, composed: for progress, not for proof."""
+        """Epsilon of the stages before `stage` and of its first `steps` steps, composed: for progress only."""
         names = list(self.stages)
         before = [self.stages[name] for name in names[: names.index(stage)]]
         partly = [replace(self.stages[stage], steps=steps)] if steps else []
