@@ -147,4 +147,6 @@ def vectorised(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_gr
     grads_BP = [gradients[name].flatten(1) for name in learning]
     norms_B = torch.stack([torch.linalg.vector_norm(g, dim=1) for g in grads_BP]).norm(dim=0)
     factors_B = clip_factors(norms_B, max_grad_norm)
-    return Clipped(torch.cat([factors_B @ g for g in grads_BP]), norms_B, losses_B.mean())
+    with torch.autocast(norms_B.device.type, enabled=False):  # a sum in bf16 would be rounded beyond the clip
+        sum_P = torch.cat([factors_B @ g for g in grads_BP])
+    return Clipped(sum_P, norms_B, losses_B.mean())

@@ -19,13 +19,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raysyn.compute import Worker
+from raysyn.compute import Compute, Worker
 from raysyn.data import Images
 from raysyn.privacy import engines
 from raysyn.privacy.cost import Cost, sgd_schedule
 from raysyn.privacy.ledger import Release
 from raysyn.privacy.poisson import Stream, participants
-from raysyn.privacy.trial import Choice, SGDSpeed, choose
+from raysyn.privacy.trial import Choice, SGDSpeed, measure
 from raysyn.train.loop import Ema
 
 MARKS = 50
@@ -81,6 +81,31 @@ class SGDConfig:
         """
         rate, steps = sgd_schedule(n, self.batch_size, self.epochs)
         return Cost(mechanism="DP-SGD", noise_multiplier=None, sampling_rate=rate, steps=steps)
+
+
+def train(
+    compute: Compute,
+    model: nn.Module,
+    task: Task,
+    private: Images,
+    config: SGDConfig,
+    cost: Cost,
+    secret: bytes,
+    speed: SGDSpeed,
+    *,
+    name: str = "finetune",
+    epsilon_at: Callable[[int], float] | None = None,
+) -> Release[dict[str, Any]]:
+    """`fit` on every worker of `compute`; `name` names the stage and its random streams."""
+    value = compute.train(
+        _value_of_fit, model, task, private, config, cost, secret, speed, name, epsilon_at, name=name
+    )
+    # Only tensors and plain values travel between machines, so the price is put back here.
+    return Release(value=value, cost=cost)
+
+
+def _value_of_fit(worker: Worker, *args: Any) -> dict[str, Any]:
+    return fit(worker, *args).value
 
 
 def fit(
@@ -158,19 +183,21 @@ class _Run:
         self.history: list[dict[str, float]] = []
         saved = worker.resume()
         # The choice is measured, so it could differ after a restart, and with it the last bits of the weights.
-        self.choice = (
-            Choice(**saved["engine"])
-            if saved
-            else choose(worker, self.model, self._made_up, task.loss, self._expected(), speed)
-        )
+        self.choice = Choice(**saved["engine"]) if saved else self._measured(speed)
         self.choice.lay_out(self.model)
         self.ema = Ema(self.model, config.ema)
         self.optimizer = torch.optim.Adam(engines.trained(self.model), lr=config.learning_rate)
         if saved:
             self._load(saved)
 
-    def _expected(self) -> int:
-        return max(1, math.ceil(self.config.batch_size / self.worker.world_size))
+    def _measured(self, speed: SGDSpeed) -> Choice:
+        """Rank 0's choice, on every rank: two clocks might disagree, and then so would the last bits."""
+        if self.worker.rank > 0:
+            return Choice(**self.worker.share(None))
+        expected = math.ceil(self.config.batch_size / self.worker.world_size)
+        loss, device = self.task.loss, self.worker.device
+        best = measure(device, self.model, self._made_up, loss, expected, speed)
+        return Choice(**self.worker.share(best.as_dict()))
 
     def _made_up(self, images: int) -> tuple[Tensor, ...]:
         """Inputs of the right shape for the engines' trial, without a look at the private images."""

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from raysyn.compute import Worker
 from raysyn.privacy import engines
+from raysyn.privacy.bookkeeping import bookkeeping
 from raysyn.privacy.engines import Clipped, Engine, Loss
 
-ENGINES: dict[str, Engine] = {"loop": engines.loop, "vmap": engines.vectorised}
-TRIAL_IMAGES = 8
-COPIES_AT_ONCE = 256
-"""Copies in one micro-batch when the user names no micro-batch: more costs memory and gains no speed."""
+ENGINES: dict[str, Engine] = {"loop": engines.loop, "vmap": engines.vectorised, "bookkeeping": bookkeeping}
+COPIES_AT_ONCE = {"cpu": 64, "cuda": 512, "mps": 64}
+"""Copies in a micro-batch where the user names none: enough to keep the device busy, small enough for its cache."""
+ROUNDS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,63 +65,54 @@ class Choice:
             return engines.clipped_sum(ENGINES[self.engine], model, loss, inputs_BK, max_grad_norm)
 
 
-def choose(
-    worker: Worker,
-    model: nn.Module,
-    draw: Callable[[int], Sequence[Tensor]],
-    loss: Loss,
-    expected: int,
-    speed: SGDSpeed,
-) -> Choice:
-    """The fastest choice that `speed` allows; rank 0 measures and every rank follows it.
-
-    Args:
-        draw: draw(b) gives made-up inputs for b images, never private ones: the choice is released.
-        expected: images that one rank expects in a step, the largest useful micro-batch.
-    """
-    if speed.precision == "bf16" and worker.device.type != "cuda":
-        raise ValueError("precision is bf16, but this worker has no GPU: use float32")
-    best = _measured(worker.device, model, draw, loss, expected, speed) if worker.rank == 0 else None
-    return Choice(**worker.share(best))
-
-
-def _measured(
+def measure(
     device: torch.device,
     model: nn.Module,
     draw: Callable[[int], Sequence[Tensor]],
     loss: Loss,
     expected: int,
     speed: SGDSpeed,
-) -> dict[str, Any]:
-    names = list(ENGINES) if speed.engine == "auto" else [speed.engine]
-    layouts = [True, False] if speed.channels_last is None else [speed.channels_last]
+) -> Choice:
+    """The fastest choice that `speed` allows. Changes nothing in the model but its memory layout.
+
+    Args:
+        draw: draw(b) gives made-up inputs for b images, never private ones: the choice is released.
+        expected: images that one rank expects in a step, the largest useful micro-batch.
+    """
+    if speed.precision == "bf16" and device.type != "cuda":
+        raise ValueError("precision is bf16, but this worker has no GPU: use float32")
     copies = draw(1)[0].shape[1]
-    micro_batch = speed.micro_batch or max(1, min(expected, COPIES_AT_ONCE // copies))
+    fitting = max(1, COPIES_AT_ONCE[device.type] // copies)
+    micro_batch = speed.micro_batch or max(1, min(expected, fitting))
     choices = [
         Choice(engine=name, micro_batch=micro_batch, channels_last=layout, precision=speed.precision)
-        for name in names
-        for layout in layouts
+        for name in (list(ENGINES) if speed.engine == "auto" else [speed.engine])
+        for layout in ([True, False] if speed.channels_last is None else [speed.channels_last])
     ]
     if len(choices) == 1:
-        return choices[0].as_dict()
-    inputs = draw(min(micro_batch, TRIAL_IMAGES))
-    seconds = {choice: math.inf for choice in choices}
-    # Interleaved, so that a slow moment of the machine does not fall on one choice; the first round warms up.
-    for measured in (False, True, True):
-        for choice in choices:
-            taken = _time(choice, model, inputs, loss, device)
-            seconds[choice] = min(seconds[choice], taken if measured else math.inf)
-    return min(seconds, key=seconds.__getitem__).as_dict()
+        return choices[0]
+    return _fastest(choices, draw(min(micro_batch, fitting)), device, model, loss)
+
+
+def _fastest(
+    choices: Sequence[Choice], inputs_BK: Sequence[Tensor], device: torch.device, model: nn.Module, loss: Loss
+) -> Choice:
+    # A first round warms up and drops what is far behind. Later rounds are interleaved, so that a slow moment of
+    # the machine does not fall on one choice.
+    rough = {choice: _time(choice, model, inputs_BK, loss, device) for choice in choices}
+    left = [choice for choice in choices if rough[choice] < 2 * min(rough.values())]
+    rounds = [{choice: _time(choice, model, inputs_BK, loss, device) for choice in left} for _ in range(ROUNDS)]
+    return min(left, key=lambda choice: min(times[choice] for times in rounds))
 
 
 def _time(
-    choice: Choice, model: nn.Module, inputs: Sequence[Tensor], loss: Loss, device: torch.device
+    choice: Choice, model: nn.Module, inputs_BK: Sequence[Tensor], loss: Loss, device: torch.device
 ) -> float:
     choice.lay_out(model)
     # CPU time of one thread is deaf to other programs on the machine; with several threads only the clock is fair.
     clock = time.thread_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     started = clock()
-    choice.clipped_sum(model, loss, inputs, 1.0)
+    choice.clipped_sum(model, loss, inputs_BK, 1.0)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return clock() - started

@@ -1,0 +1,272 @@
+"""How fast are the per-image gradient engines? CPU time and peak memory beside a non-private step and Opacus.
+
+    python benchmarks/dp_sgd.py                     # every model and K
+    python benchmarks/dp_sgd.py --cases unet:16x8   # one case, batch x K
+    python benchmarks/dp_sgd.py --repeats 1 --engines auto,bookkeeping
+
+All rows of a case run interleaved on made-up images; times are medians over the repeats. A step is forward,
+backward and (where private) clip and sum; the noise and the optimiser are left out of every row. The ratio is to
+the fastest non-private step among both memory layouts, whole and in micro-batches. Opacus knows no noise
+multiplicity: its hooks' per-copy gradients are averaged here before the clip, while its ghost and fast modes
+cannot average, so they clip each copy alone, which is less work than asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from opacus.grad_sample import GradSampleModule
+from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSampleModuleFastGradientClipping
+from torch import Tensor, nn
+
+from raysyn.compute import best_device
+from raysyn.models.unet import UNet, UNetConfig
+from raysyn.privacy import trial
+from raysyn.privacy.engines import Loss
+from raysyn.privacy.trial import Choice, SGDSpeed
+from raysyn.train.diffusion import DiffusionTask
+
+CASES = "resnet:256x1,unet:16x1,unet:16x8,unet:16x32"
+LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
+
+
+class Residual(nn.Module):
+    """GroupNorm, ReLU, convolution, twice, with a skip."""
+
+    def __init__(self, wide_in: int, wide_out: int, stride: int) -> None:
+        super().__init__()
+        self.norm0, self.norm1 = nn.GroupNorm(8, wide_in), nn.GroupNorm(8, wide_out)
+        self.conv0 = nn.Conv2d(wide_in, wide_out, 3, stride, 1)
+        self.conv1 = nn.Conv2d(wide_out, wide_out, 3, 1, 1)
+        self.skip = nn.Conv2d(wide_in, wide_out, 1, stride) if stride > 1 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv0(F.relu(self.norm0(x)))
+        return self.skip(x) + self.conv1(F.relu(self.norm1(h)))
+
+
+def resnet() -> nn.Module:
+    """A residual GroupNorm classifier for 28 x 28 grey images, 0.18 M parameters."""
+    widths = [(16, 16, 1), (16, 16, 1), (16, 32, 2), (32, 32, 1), (32, 64, 2), (64, 64, 1)]
+    blocks = [Residual(*width) for width in widths]
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, 1, 1), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)
+    )
+
+
+def cross_entropy(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    """(M,) losses."""
+    return F.cross_entropy(model(x), labels, reduction="none")
+
+
+@dataclass
+class Case:
+    """A model with inputs (B, K, ...) and its loss."""
+
+    name: str
+    model: nn.Module
+    inputs_BK: Sequence[Tensor]
+    loss: Loss
+
+    @property
+    def images(self) -> int:
+        return len(self.inputs_BK[0])
+
+    @property
+    def copies(self) -> int:
+        return self.inputs_BK[0].shape[1]
+
+
+def build(text: str, device: torch.device) -> Case:
+    """`unet:16x8` is the U-Net with 16 images of 8 copies each."""
+    name, size = text.split(":")
+    images, copies = (int(number) for number in size.split("x"))
+    pixels = torch.randint(0, 256, (images, 28, 28, 1), dtype=torch.uint8, device=device)
+    labels = torch.randint(0, 10, (images,), device=device)
+    if name == "resnet":
+        x = pixels.permute(0, 3, 1, 2)[:, None].float().expand(-1, copies, -1, -1, -1) / 255
+        return Case(text, resnet().to(device), (x.contiguous(), labels[:, None].expand(-1, copies)), cross_entropy)
+    task = DiffusionTask(classes=10)
+    model = UNet(UNetConfig(patch=2), 1, 28, 10).to(device)
+    return Case(text, model, task.draw(pixels, labels, range(images), copies), task.loss)
+
+
+def randomise(model: nn.Module) -> None:
+    """Zero-initialised layers would make gradients vanish, and vanishing numbers change the speed."""
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.05)
+
+
+def plain_step(case: Case, layout: str, micro_batch: int) -> Callable[[], None]:
+    """Forward and backward of the mean loss."""
+
+    def step() -> None:
+        case.model.to(memory_format=LAYOUTS[layout])
+        for start in range(0, case.images, micro_batch):
+            inputs = [x[start : start + micro_batch].flatten(0, 1) for x in case.inputs_BK]
+            case.loss(case.model, *inputs).sum().backward()
+        case.model.zero_grad()
+
+    return step
+
+
+def private_step(case: Case, choice: Choice) -> Callable[[], None]:
+    """The sum of clipped gradients, as `sgd.fit` takes it."""
+
+    def step() -> None:
+        choice.lay_out(case.model)
+        for start in range(0, case.images, choice.micro_batch):
+            inputs = [x[start : start + choice.micro_batch] for x in case.inputs_BK]
+            choice.clipped_sum(case.model, case.loss, inputs, 1.0)
+
+    return step
+
+
+def opacus_step(case: Case, mode: str, layout: str, micro_batch: int) -> Callable[[], None]:
+    """One of Opacus' modes: `hooks`, `ghost` or `fast`. Hooks are attached for this step alone."""
+
+    def wrapped() -> nn.Module:
+        if mode == "hooks":
+            return GradSampleModule(case.model, loss_reduction="sum")
+        return GradSampleModuleFastGradientClipping(
+            case.model, loss_reduction="sum", max_grad_norm=1.0, use_ghost_clipping=mode == "ghost"
+        )
+
+    def step() -> None:
+        case.model.to(memory_format=LAYOUTS[layout])
+        outer = wrapped()
+        for start in range(0, case.images, micro_batch):
+            inputs = [x[start : start + micro_batch].flatten(0, 1) for x in case.inputs_BK]
+            losses = case.loss(outer, *inputs)
+            if mode == "hooks":
+                (losses / case.copies).sum().backward()
+                _clip_hooks(case.model, case.copies)
+            else:
+                losses.sum().backward(retain_graph=True)
+                factors = outer.get_clipping_coef()
+                outer.zero_grad()
+                outer.disable_hooks()
+                (losses * factors).sum().backward()
+                outer.enable_hooks()
+        outer.zero_grad()
+        # Opacus leaves its hooks and attributes on the model until told to take them off.
+        outer.to_standard_module()
+
+    return step
+
+
+def _clip_hooks(model: nn.Module, copies: int) -> None:
+    grads = []
+    for parameter in model.parameters():
+        rows = parameter.grad_sample.flatten(1)
+        grads.append(rows.view(-1, copies, rows.shape[1]).sum(1) if copies > 1 else rows)
+        parameter.grad_sample = None
+    norms = torch.stack([torch.linalg.vector_norm(g, dim=1) for g in grads]).norm(dim=0)
+    factors = 1.0 / norms.clamp(min=1.0)
+    for grad in grads:
+        factors @ grad
+
+
+def steps_of(case: Case, engines: Sequence[str], device: torch.device) -> dict[str, Callable[[], None]]:
+    """Every row of one case's table."""
+    whole, part = case.images, max(1, min(case.images, 128 // case.copies))
+    steps = {f"plain {layout}": plain_step(case, layout, whole) for layout in LAYOUTS}
+    if part < whole:
+        steps |= {f"plain {layout} /{part}": plain_step(case, layout, part) for layout in LAYOUTS}
+    for engine in engines:
+        if engine == "auto":
+            def draw(images: int) -> list[Tensor]:
+                return [x[:images] for x in case.inputs_BK]
+            choice = trial.measure(device, case.model, draw, case.loss, whole, SGDSpeed())
+            label = f"auto: {choice.engine} {'NHWC' if choice.channels_last else 'NCHW'} /{choice.micro_batch}"
+            steps[label] = private_step(case, choice)
+        elif engine.startswith("opacus"):
+            for layout in LAYOUTS:
+                steps[f"{engine} {layout}"] = opacus_step(case, engine.split("-")[1], layout, part)
+        else:
+            for layout in LAYOUTS:
+                choice = Choice(engine=engine, micro_batch=part, channels_last=layout == "NHWC", precision="float32")
+                steps[f"{engine} {layout} /{part}"] = private_step(case, choice)
+    return steps
+
+
+def peak_bytes(step: Callable[[], None], device: torch.device) -> int:
+    """Memory one step needs beyond what is there before it."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step()
+        return torch.cuda.max_memory_allocated(device) - before
+    ctypes.CDLL(None).malloc_trim(0)
+    # Linux: "5" resets the process's high-water mark.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    step()
+    return _status("VmHWM") - before
+
+
+def _status(field: str) -> int:
+    line = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith(field))
+    return int(line.split()[1]) * 1024
+
+
+def seconds_of(step: Callable[[], None], device: torch.device) -> float:
+    """CPU time of this process, which other programs do not change; on a GPU the time until it is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    started = clock()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return clock() - started
+
+
+def run(case: Case, engines: Sequence[str], repeats: int, device: torch.device) -> None:
+    """Measure one case and print its table."""
+    steps = steps_of(case, engines, device)
+    memory = {name: peak_bytes(step, device) for name, step in steps.items()}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(repeats):
+        for name, step in steps.items():
+            times[name].append(seconds_of(step, device))
+    middle = {name: statistics.median(taken) for name, taken in times.items()}
+    fastest = min(taken for name, taken in middle.items() if name.startswith("plain"))
+    parameters = sum(p.numel() for p in case.model.parameters())
+    print(f"\n{case.name}: {case.images} images x {case.copies} copies, {parameters / 1e6:.2f} M parameters")
+    print(f"  {'engine, layout /micro-batch':34} {'seconds':>8} {'ratio':>6} {'peak MB':>8}")
+    for name, taken in middle.items():
+        print(f"  {name:34} {taken:8.3f} {taken / fastest:6.2f} {memory[name] / 2**20:8.0f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", default=CASES, help="comma-separated MODEL:BATCHxK, models resnet and unet")
+    parser.add_argument("--engines", default="auto,loop,vmap,bookkeeping,opacus-hooks,opacus-ghost,opacus-fast")
+    parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats, of which the median is shown")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; ratios of CPU time need 1")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.set_flush_denormal(True)
+    torch.manual_seed(0)
+    device = best_device()
+    print(f"python {' '.join(sys.argv)}   # torch {torch.__version__}, {device}, {options.threads} threads")
+    for text in options.cases.split(","):
+        case = build(text, device)
+        randomise(case.model)
+        run(case, options.engines.split(","), options.repeats, device)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Every engine equals the obvious reference; what no engine can serve is refused in one sentence."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raysyn.models.unet import UNet, UNetConfig
+from raysyn.privacy import bookkeeping, engines, trial
+from raysyn.privacy.trial import ENGINES, Choice, SGDSpeed
+from raysyn.train.diffusion import DiffusionTask
+
+# The even kernel is there for its lopsided padding, which torch warns may be slow.
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
+
+IMAGES = 3
+CLIP = 0.5
+
+
+class Everything(nn.Module):
+    """Each supported layer in each unusual setting, with attention over positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(4, 8, padding_idx=3)
+        self.stem = nn.Conv2d(1, 8, 3, padding="same")
+        self.norm = nn.GroupNorm(4, 8)
+        self.strided = nn.Conv2d(8, 12, 3, stride=2, padding=1)
+        self.grouped = nn.Conv2d(12, 12, 3, padding=(1, 0), groups=3, bias=False)
+        self.dilated = nn.Conv2d(12, 8, (3, 2), padding=2, dilation=2)
+        self.even = nn.Conv2d(8, 8, 2, padding="same")
+        self.small = nn.Conv2d(8, 8, 1)
+        self.qkv, self.layer_norm = nn.Linear(8, 24), nn.LayerNorm(8)
+        self.unused = nn.Linear(3, 3)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        x = F.silu(self.norm(self.stem(x) + self.table(labels)[:, :, None, None]))
+        x = self.even(F.silu(self.dilated(self.grouped(F.silu(self.strided(x))))))
+        tokens = self.small(x).flatten(2).transpose(1, 2)
+        query, key, value = self.qkv(self.layer_norm(tokens)).chunk(3, dim=-1)
+        mixed = torch.softmax(query @ key.transpose(1, 2), dim=-1) @ value
+        return self.head((tokens + mixed).mean(1))
+
+
+def cross_entropy(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    return 3 * F.cross_entropy(model(x, labels), labels.clamp(max=3), reduction="none")
+
+
+def everything(copies: int) -> tuple[nn.Module, engines.Loss, list[Tensor]]:
+    torch.manual_seed(0)
+    labels = torch.randint(0, 4, (IMAGES, copies))
+    return Everything(), cross_entropy, [torch.randn(IMAGES, copies, 1, 8, 8), labels]
+
+
+def unet(copies: int) -> tuple[nn.Module, engines.Loss, Sequence[Tensor]]:
+    torch.manual_seed(0)
+    model = UNet(UNetConfig(width=8, multipliers=(1, 2), blocks=1, attention=(4,)), 1, 8, 3)
+    for parameter in model.parameters():  # the zero-initialised layers would hide all others
+        nn.init.normal_(parameter, std=0.2)
+    task = DiffusionTask(classes=3)
+    pixels, labels = torch.randint(0, 256, (IMAGES, 8, 8, 1), dtype=torch.uint8), torch.arange(IMAGES)
+    return model, task.loss, task.draw(pixels, labels, range(IMAGES), copies)
+
+
+def reference(model: nn.Module, loss: engines.Loss, inputs_BK: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Clipped sum and norms, image by image in float64."""
+    exact = copy.deepcopy(model).double()
+    inputs = [x.double() if x.is_floating_point() else x for x in inputs_BK]
+    total, norms = 0, []
+    for image in range(IMAGES):
+        value = loss(exact, *(x[image] for x in inputs)).mean()
+        gradients = torch.autograd.grad(value, list(exact.parameters()), allow_unused=True)
+        pairs = zip(gradients, exact.parameters(), strict=True)
+        flat = torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])
+        norms.append(flat.norm())
+        total = total + flat * min(1.0, CLIP / float(flat.norm()))
+    return total, torch.stack(norms)
+
+
+def assert_equal_to_reference(engine: engines.Engine, case: tuple[nn.Module, engines.Loss, Sequence[Tensor]]) -> None:
+    model, loss, inputs = case
+    want, norms = reference(model, loss, inputs)
+    assert norms.max() > CLIP, "the case must clip"
+    got = engines.clipped_sum(engine, model, loss, inputs, CLIP)
+    assert got.sum_P.dtype == torch.float32
+    torch.testing.assert_close(got.norms_B.double(), norms, rtol=1e-5, atol=0)
+    assert (got.sum_P - want).norm() <= 1e-5 * want.norm()
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("copies", [1, 4, 8])
+@pytest.mark.parametrize("build", [everything, unet])
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_engines_equal_the_reference(engine: str, build: Callable, copies: int, channels_last: bool) -> None:
+    case = build(copies)
+    Choice(engine=engine, micro_batch=1, channels_last=channels_last, precision="float32").lay_out(case[0])
+    assert_equal_to_reference(ENGINES[engine], case)
+
+
+@pytest.mark.parametrize("advantage", [0, 1e12])
+@pytest.mark.parametrize("piece", [1, 1 << 15, 1 << 40])
+@pytest.mark.parametrize("build", [everything, unet])
+def test_each_way_to_a_norm_is_right(
+    build: Callable, piece: int, advantage: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The rules choose by shape; here every layer is forced down each way.
+    monkeypatch.setattr(bookkeeping, "PATCH_BYTES", piece)
+    monkeypatch.setattr(bookkeeping, "GHOST_ADVANTAGE", advantage)
+    assert_equal_to_reference(bookkeeping.bookkeeping, build(2))
+
+
+def test_trap_18_copies_are_averaged_before_the_clip() -> None:
+    model, loss, (x, labels) = everything(1)
+    once = engines.loop(model, loss, [x, labels], CLIP)
+    many = engines.loop(model, loss, [x.expand(-1, 4, -1, -1, -1), labels.expand(-1, 4)], CLIP)
+    torch.testing.assert_close(many.sum_P, once.sum_P, rtol=1e-4, atol=1e-6)
+    assert once.sum_P.norm() <= IMAGES * CLIP * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_one_image_without_a_finite_gradient_counts_as_zero(engine: str) -> None:
+    model, loss, (x, labels) = everything(2)
+    rest = engines.clipped_sum(ENGINES[engine], model, loss, [x[1:], labels[1:]], CLIP)
+    broken = x.clone()
+    broken[0] = torch.nan
+    got = engines.clipped_sum(ENGINES[engine], model, loss, [broken, labels], CLIP)
+    torch.testing.assert_close(got.sum_P, rest.sum_P, rtol=1e-5, atol=1e-6)
+    alone = engines.clipped_sum(ENGINES[engine], model, loss, [broken[:1], labels[:1]], CLIP)
+    assert not alone.sum_P.any()
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_frozen_parameters_take_no_part(engine: str) -> None:
+    model, loss, inputs = everything(2)
+    model.stem.requires_grad_(False)
+    model.head.bias.requires_grad_(False)
+    want = engines.loop(model, loss, inputs, CLIP)
+    got = ENGINES[engine](model, loss, inputs, CLIP)
+    assert got.sum_P.numel() == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    torch.testing.assert_close(got.sum_P, want.sum_P, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_bf16_stays_close(engine: str) -> None:
+    model, loss, inputs = unet(2)
+    want = engines.loop(model, loss, inputs, CLIP)
+    choice = Choice(engine=engine, micro_batch=8, channels_last=False, precision="bf16")
+    got = choice.clipped_sum(model, loss, inputs, CLIP)
+    assert got.sum_P.dtype == torch.float32
+    assert (got.sum_P - want.sum_P).norm() < 0.1 * want.sum_P.norm()
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(self.layer(x))
+
+
+def test_a_layer_called_twice_is_named() -> None:
+    def loss(model: nn.Module, x: Tensor) -> Tensor:
+        return model(x).sum(1)
+
+    with pytest.raises(ValueError, match="layer layer is called twice"):
+        bookkeeping.bookkeeping(Twice(), loss, [torch.randn(2, 1, 4)], CLIP)
+
+
+def test_trap_17_layers_that_mix_images_are_refused() -> None:
+    for layer in (nn.BatchNorm2d(4), nn.BatchNorm1d(4, affine=False), nn.InstanceNorm2d(4, track_running_stats=True)):
+        with pytest.raises(ValueError, match=r"layer 0 is .* use GroupNorm"):
+            engines.refuse_unsupported(nn.Sequential(layer))
+
+
+def test_layers_without_a_rule_are_refused() -> None:
+    bad = [
+        nn.ConvTranspose2d(1, 1, 3), nn.PReLU(), nn.Dropout(0.5), nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"),
+        nn.Embedding(2, 2, max_norm=1.0),
+    ]  # fmt: skip
+    for layer in bad:
+        with pytest.raises(ValueError, match="layer 0 is "):
+            engines.refuse_unsupported(nn.Sequential(layer))
+    tied = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    tied[1].weight = tied[0].weight
+    with pytest.raises(ValueError, match="layers 0 and 1 share a parameter"):
+        engines.refuse_unsupported(tied)
+    engines.refuse_unsupported(nn.Sequential(Everything(), nn.Dropout(0.0), nn.InstanceNorm2d(3)))
+
+
+def test_the_trial_answers_within_what_is_allowed() -> None:
+    model, loss, inputs = unet(2)
+
+    def draw(images: int) -> list[Tensor]:
+        return [x[:1].expand(images, *x.shape[1:]) for x in inputs]
+
+    def measure(speed: SGDSpeed) -> Choice:
+        return trial.measure(torch.device("cpu"), model, draw, loss, 5, speed)
+
+    free = measure(SGDSpeed())
+    assert free.engine in ENGINES and 1 <= free.micro_batch <= 5
+    fixed = measure(SGDSpeed(engine="loop", micro_batch=7, channels_last=True))
+    assert fixed == Choice(engine="loop", micro_batch=7, channels_last=True, precision="float32")
+    with pytest.raises(ValueError, match="precision is bf16"):
+        measure(SGDSpeed(precision="bf16"))
+    with pytest.raises(ValueError, match="micro_batch is 0"):
+        SGDSpeed(micro_batch=0)
