@@ -172,7 +172,8 @@ def _step(worker: Worker, model: nn.Module, task: Task, inputs: tuple[Tensor, ..
         loss, *pieces = flat.split([1, *(g.numel() for g in gradients)])
         gradients = [piece.view_as(g) for piece, g in zip(pieces, gradients, strict=True)]
     for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
+        # In the parameter's memory layout: fused Adam pairs elements by address and checks nothing.
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)
     return loss.detach().view(())
 
 
