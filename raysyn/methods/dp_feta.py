@@ -299,7 +299,7 @@ _CPU = Config(
     finetune=SGDConfig(batch_size=768, epochs=5.12, noise_multiplicity=1, learning_rate=1e-3, ema=0.97),
     sampler=SamplerConfig(steps=16),
     synthetic=10_000,
-    eval=EvalConfig(epochs=10, resnet9_width=0.25),
+    eval=EvalConfig(epochs=15, images=10_000, resnet9_width=0.125, feature_epochs=5),
     tuned_on="MNIST",
 )
 
@@ -311,7 +311,7 @@ PRESETS: dict[str, Config] = {
         finetune=SGDConfig(batch_size=256, epochs=40, noise_multiplicity=4, learning_rate=1e-3, ema=0.97),
         sampler=SamplerConfig(steps=16),
         synthetic=1_500,
-        eval=EvalConfig(epochs=15, resnet9_width=0.25),
+        eval=EvalConfig(epochs=40, resnet9_width=0.125),
     ),
     "cpu-mnist": replace(_CPU, data=DataConfig(name="mnist")),
     "cpu-fashion_mnist": replace(_CPU, data=DataConfig(name="fashion_mnist")),
