@@ -32,7 +32,7 @@ from raysyn.report import Report, certificate, dp_section, environment, write_re
 from raysyn.runs import RunFolder
 from raysyn.train import loop
 from raysyn.train.augment import AugmentConfig
-from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.diffusion import DiffusionTask, NoiseConfig
 from raysyn.train.loop import LoopConfig
 from raysyn.train.outlook import measure
 from raysyn.train.samplers import SamplerConfig, generate, network_calls
@@ -51,6 +51,7 @@ class Config:
     budget: Budget = field(default_factory=Budget)
     central: CentralConfig = field(default_factory=CentralConfig)
     network: UNetConfig = field(default_factory=UNetConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     warmup: LoopConfig = field(default_factory=LoopConfig)
     finetune: SGDConfig = field(default_factory=SGDConfig)
@@ -94,7 +95,7 @@ def run(setting: Setting) -> Report:
     compute, folder, console = setting.compute, setting.folder, setting.console
     private = dataset.train
     ledger = Ledger(plan, folder.ledger)
-    task = DiffusionTask(classes=private.classes)
+    task = DiffusionTask(classes=private.classes, **asdict(config.noise))
     torch.manual_seed(config.seed)
     denoiser = UNet(config.network, private.shape[2], private.shape[:2], private.classes)
 

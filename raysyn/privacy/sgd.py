@@ -41,7 +41,7 @@ class Task(Protocol):
         """Inputs with leading dimensions (B, copies); the draws of example i depend on seeds[i] alone."""
         ...
 
-    def loss(self, model: nn.Module, *inputs_M: Tensor) -> Tensor:
+    def loss(self, model: nn.Module, *inputs_M: Any) -> Tensor:
         """(M,) losses, one per copy."""
         ...
 

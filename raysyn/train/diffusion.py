@@ -45,6 +45,25 @@ def denoise(model: nn.Module, x_NCHW: Tensor, sigma_N: Tensor, labels_N: Tensor)
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoiseConfig:
+    """Which noise levels and labels the denoiser trains on; the defaults are EDM's."""
+
+    p_mean: float = -1.2
+    """Mean of ln(sigma): higher teaches the outline of things first, lower their details."""
+    p_std: float = 1.2
+    """Standard deviation of ln(sigma)."""
+    label_dropout: float = 0.1
+    """Share of examples trained without their class, for guidance; 1 trains an unconditional model."""
+
+    def __post_init__(self) -> None:
+        if self.p_std < 0 or not 0 <= self.label_dropout <= 1:
+            raise ValueError(
+                f"noise.p_std is {self.p_std} and noise.label_dropout {self.label_dropout}: give a p_std of at least 0 "
+                "and a label_dropout from 0 to 1"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class DiffusionTask:
     """What one example asks of the denoiser: draw noise levels and noise, then score the restored image."""
 
