@@ -82,9 +82,7 @@ class Compute(ABC):
         """
 
     @abstractmethod
-    def map(
-        self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None
-    ) -> list[Any]:
+    def map(self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None) -> list[Any]:
         """`[f(item, shared) for item in items]`, fanned out; order kept, failures named.
 
         Each result (tensors and plain values) is durable under `name` the moment it exists, so that a rerun
@@ -125,9 +123,7 @@ def unit_failure(name: str, failures: Mapping[int, str], units: int) -> RuntimeE
     """The error `map` ends with: which units failed, and the first one's traceback."""
     first, text = min(failures.items())
     others = f" ({len(failures)} of {units} units failed: {sorted(failures)})" if len(failures) > 1 else ""
-    return RuntimeError(
-        f"{name}, unit {first} of {units} failed{others}: {text.strip().splitlines()[-1]}\n{text}"
-    )
+    return RuntimeError(f"{name}, unit {first} of {units} failed{others}: {text.strip().splitlines()[-1]}\n{text}")
 
 
 def silent(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
@@ -169,9 +165,7 @@ class Local(Compute):
     def train(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
         return f(LocalWorker(name, self._storage / "checkpoints" / f"{name}.pt", self._show), *args)
 
-    def map(
-        self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None
-    ) -> list[Any]:
+    def map(self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None) -> list[Any]:
         paths = [self._storage / "units" / name / f"{index:06d}.pt" for index in range(len(items))]
         failures: dict[int, str] = {}
         for index, (item, path) in enumerate(zip(items, paths, strict=True)):

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,13 +46,9 @@ class OnRay(Compute):
         self._unit_cpu_s = 0.0
 
     def train(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
-        return train.run(
-            f, args, name=name, shares=self.shares, store=self._store, board=self._board, show=self._show
-        )
+        return train.run(f, args, name=name, shares=self.shares, store=self._store, board=self._board, show=self._show)
 
-    def map(
-        self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None
-    ) -> list[Any]:
+    def map(self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None) -> list[Any]:
         todo = fan_out.Units(f, items, name=name, shared=shared, gpus=min(self.shares.gpus, 1.0))
         try:
             return todo.run(self._store, self._show)
@@ -92,10 +89,16 @@ def session(address: str, cpus: int | None = None) -> Iterator[None]:
             yield
     else:
         _only_our_token()
-        with _private_folder() as folder, _closing():
+        with _private_folder() as folder, _closing(), _our_modules():
             # Loopback: nobody else on the network has business with a cluster that lives for one run.
-            ray.init(address="local", num_cpus=cpus, include_dashboard=False, _temp_dir=str(folder),
-                     _node_ip_address="127.0.0.1", **_QUIET)  # fmt: skip
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                _temp_dir=str(folder),
+                _node_ip_address="127.0.0.1",
+                **_QUIET,
+            )
             yield
 
 
@@ -127,6 +130,20 @@ def _private_folder() -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def _our_modules() -> Iterator[None]:
+    """Processes started inside the block can import what this one can: functions travel by name."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
 def _only_our_token() -> None:
     """Guard the cluster we start with a secret of this process (unless the user decided otherwise).
 
@@ -152,7 +169,9 @@ def share_out(machines: Machines, nodes: Sequence[Mapping[str, float]]) -> Share
     """
     cpus, gpus = (int(sum(node.get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
     gpus_each = machines.gpus_per_worker if machines.gpus_per_worker is not None else min(gpus, 1)
-    workers = machines.workers or (gpus if gpus_each else min(cpus, 4))
+    workers = machines.workers
+    if workers is None:
+        workers = gpus if gpus_each else min(cpus, 4)
     for field, value in {"workers": workers, "cpus_per_worker": machines.cpus_per_worker or 1}.items():
         if value < 1:
             raise ValueError(f"on.{field} is {value}: the cluster must give at least 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,9 @@ from raysyn.on_ray.storage import Store
 RETRIES = 3
 WINDOW = 32
 """Units handed to Ray beyond two per CPU: enough for an autoscaler to see demand, too few to fill memory."""
+
+
+_COLOUR = re.compile(r"\x1b\[\d+m")
 
 
 class Units:
@@ -62,7 +66,7 @@ class Units:
                 try:
                     value, error, used_s = ray.get(ref)
                 except ray.exceptions.RayError as lost:
-                    value, error, used_s = None, f"{type(lost).__name__}: {lost}", 0.0
+                    value, error, used_s = None, f"{type(lost).__name__}: {_COLOUR.sub('', str(lost))}", 0.0
                 self.cpu_s += used_s
                 yield index, value, error
 

@@ -126,14 +126,10 @@ def run(
     try:
         return store[answer]
     except pickle.UnpicklingError as error:
-        raise TypeError(
-            f"{name} answered with more than tensors, plain values and safe classes: {error}"
-        ) from error
+        raise TypeError(f"{name} answered with more than tensors, plain values and safe classes: {error}") from error
 
 
-def run_rank(
-    call: ray.ObjectRef, *, job: str, name: str, shares: Shares, store: Store, board: Any
-) -> bytes | None:
+def run_rank(call: ray.ObjectRef, *, job: str, name: str, shares: Shares, store: Store, board: Any) -> bytes | None:
     """One rank, in its own process: the answer goes to storage, an error of `f` is returned."""
     torch.set_num_threads(shares.cpus)
     worker = RayWorker(job, name, store, board, torch.device("cuda" if shares.gpus else "cpu"))

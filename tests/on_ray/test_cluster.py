@@ -51,9 +51,7 @@ def test_shares(asked: dict[str, Any], nodes: list[dict[str, float]], given: tup
         ({}, [{}]),
     ],
 )
-def test_what_the_cluster_cannot_hold_is_refused(
-    asked: dict[str, Any], nodes: list[dict[str, float]]
-) -> None:
+def test_what_the_cluster_cannot_hold_is_refused(asked: dict[str, Any], nodes: list[dict[str, float]]) -> None:
     with pytest.raises(ValueError, match=r"on\.\w+ is"):
         share_out(Machines(**asked), nodes)
 
@@ -83,9 +81,7 @@ def test_stored_files_are_found_by_path_and_by_uri(tmp_path: Path, monkeypatch: 
         store["a/b.pt"] = value
         for reader in (Store("far://bucket/run"), Store(tmp_path / "run")):
             assert "a/b.pt" in reader
-            assert reader["a/b.pt"]["step"] == 3 and torch.equal(
-                reader["a/b.pt"]["weights"], value["weights"]
-            )
+            assert reader["a/b.pt"]["step"] == 3 and torch.equal(reader["a/b.pt"]["weights"], value["weights"])
         (tmp_path / "run" / "a" / "b.pt").unlink()
 
 

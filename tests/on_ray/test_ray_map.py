@@ -30,9 +30,7 @@ def test_a_killed_worker_costs_one_unit_and_a_rerun_only_what_is_missing(
     put = ray.put
     monkeypatch.setattr(ray, "put", lambda value: (puts.append(value), put(value))[1])
     told: list[tuple[Any, ...]] = []
-    compute = OnRay(
-        Machines(workers=1, gpus_per_worker=0), tmp_path / "store", lambda *all_: told.append(all_)
-    )
+    compute = OnRay(Machines(workers=1, gpus_per_worker=0), tmp_path / "store", lambda *all_: told.append(all_))
     table = np.arange(20) / 4
     results = compute.map(stages.unit, range(20), name="squares", shared=(table, str(tmp_path)))
     assert [result["square"] for result in results] == [item**2 for item in range(20)]
@@ -50,9 +48,7 @@ def test_a_killed_worker_costs_one_unit_and_a_rerun_only_what_is_missing(
     assert again.map(stages.unit, range(20), name="squares", shared=(table, str(tmp_path))) == results
     assert sum(runs(tmp_path).values()) == sum(counts.values()) + 2
     assert runs(tmp_path)[4] == counts[4] + 1 and runs(tmp_path)[11] == counts[11] + 1
-    local = Local(tmp_path / "store").map(
-        stages.unit, range(20), name="squares", shared=(table, str(tmp_path))
-    )
+    local = Local(tmp_path / "store").map(stages.unit, range(20), name="squares", shared=(table, str(tmp_path)))
     assert local == results
 
 

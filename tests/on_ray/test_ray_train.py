@@ -36,13 +36,9 @@ def starts(folder: Path, rank: int) -> list[int]:
     return sorted(int(path.name.split("-at-")[1].split(".")[0]) for path in folder.glob(f"start-{rank}-*"))
 
 
-def test_two_workers_give_the_answer_of_one_process(
-    ray_session: None, tmp_path: Path, expected: torch.Tensor
-) -> None:
+def test_two_workers_give_the_answer_of_one_process(ray_session: None, tmp_path: Path, expected: torch.Tensor) -> None:
     told = []
-    compute = OnRay(
-        Machines(workers=2, gpus_per_worker=0), tmp_path / "store", lambda *all_: told.append(all_)
-    )
+    compute = OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "store", lambda *all_: told.append(all_))
     before_s = compute.cpu_s()
     answer = compute.train(stages.regress, *stages.problem(), tmp_path, "", name="regress")
     torch.testing.assert_close(answer["weights"], expected, rtol=0, atol=1e-12)
@@ -59,18 +55,14 @@ def test_two_workers_give_the_answer_of_one_process(
     assert torch.equal(local["weights"], answer["weights"]) and starts(tmp_path, 0) == [0, stages.STEPS]
 
 
-def test_a_killed_worker_is_replaced_and_continues(
-    ray_session: None, tmp_path: Path, expected: torch.Tensor
-) -> None:
+def test_a_killed_worker_is_replaced_and_continues(ray_session: None, tmp_path: Path, expected: torch.Tensor) -> None:
     compute = OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "store")
     answer = compute.train(stages.regress, *stages.problem(), tmp_path, "killed", name="regress")
     torch.testing.assert_close(answer["weights"], expected, rtol=0, atol=1e-12)
     assert starts(tmp_path, 0) == starts(tmp_path, 1) == [0, 20]
 
 
-def test_an_error_of_one_rank_arrives_with_its_type_and_is_not_tried_again(
-    ray_session: None, tmp_path: Path
-) -> None:
+def test_an_error_of_one_rank_arrives_with_its_type_and_is_not_tried_again(ray_session: None, tmp_path: Path) -> None:
     compute = OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "store")
     with pytest.raises(ValueError, match=r"stage\.rate is 3: choose less") as caught:
         compute.train(stages.regress, *stages.problem(), tmp_path, "error", name="regress")
