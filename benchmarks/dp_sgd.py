@@ -5,8 +5,8 @@
     python benchmarks/dp_sgd.py --repeats 1 --engines auto,bookkeeping
 
 All rows of a case run interleaved on made-up images; times are medians over the repeats. A step is forward,
-backward and (where private) clip and sum; the noise and the optimiser are left out of every row. The ratio is to
-the fastest non-private step among both memory layouts, whole and in micro-batches. Opacus knows no noise
+backward and (where private) clip and sum; the noise and the optimiser are left out of every row. The ratio is
+to the fastest non-private step among both memory layouts, whole and in micro-batches. Opacus knows no noise
 multiplicity: its hooks' per-copy gradients are averaged here before the clip, while its ghost and fast modes
 cannot average, so they clip each copy alone, which is less work than asked for.
 """
@@ -86,6 +86,10 @@ class Case:
     def copies(self) -> int:
         return self.inputs_BK[0].shape[1]
 
+    def first(self, images: int) -> list[Tensor]:
+        """The inputs of the first few images."""
+        return [x[:images] for x in self.inputs_BK]
+
 
 def build(text: str, device: torch.device) -> Case:
     """`unet:16x8` is the U-Net with 16 images of 8 copies each."""
@@ -95,7 +99,8 @@ def build(text: str, device: torch.device) -> Case:
     labels = torch.randint(0, 10, (images,), device=device)
     if name == "resnet":
         x = pixels.permute(0, 3, 1, 2)[:, None].float().expand(-1, copies, -1, -1, -1) / 255
-        return Case(text, resnet().to(device), (x.contiguous(), labels[:, None].expand(-1, copies)), cross_entropy)
+        inputs = (x.contiguous(), labels[:, None].expand(-1, copies))
+        return Case(text, resnet().to(device), inputs, cross_entropy)
     task = DiffusionTask(classes=10)
     model = UNet(UNetConfig(patch=2), 1, 28, 10).to(device)
     return Case(text, model, task.draw(pixels, labels, range(images), copies), task.loss)
@@ -179,24 +184,26 @@ def _clip_hooks(model: nn.Module, copies: int) -> None:
 
 def steps_of(case: Case, engines: Sequence[str], device: torch.device) -> dict[str, Callable[[], None]]:
     """Every row of one case's table."""
-    whole, part = case.images, max(1, min(case.images, 128 // case.copies))
-    steps = {f"plain {layout}": plain_step(case, layout, whole) for layout in LAYOUTS}
-    if part < whole:
-        steps |= {f"plain {layout} /{part}": plain_step(case, layout, part) for layout in LAYOUTS}
+    whole, part = case.images, max(1, min(case.images, trial.COPIES_AT_ONCE[device.type] // case.copies))
+    steps = {
+        f"plain {layout} /{size}": plain_step(case, layout, size)
+        for layout in LAYOUTS
+        for size in (whole, part)
+    }
     for engine in engines:
         if engine == "auto":
-            def draw(images: int) -> list[Tensor]:
-                return [x[:images] for x in case.inputs_BK]
-            choice = trial.measure(device, case.model, draw, case.loss, whole, SGDSpeed())
-            label = f"auto: {choice.engine} {'NHWC' if choice.channels_last else 'NCHW'} /{choice.micro_batch}"
-            steps[label] = private_step(case, choice)
-        elif engine.startswith("opacus"):
-            for layout in LAYOUTS:
-                steps[f"{engine} {layout}"] = opacus_step(case, engine.split("-")[1], layout, part)
-        else:
-            for layout in LAYOUTS:
-                choice = Choice(engine=engine, micro_batch=part, channels_last=layout == "NHWC", precision="float32")
-                steps[f"{engine} {layout} /{part}"] = private_step(case, choice)
+            choice = trial.measure(device, case.model, case.first, case.loss, whole, SGDSpeed())
+            layout = "NHWC" if choice.channels_last else "NCHW"
+            steps[f"auto = {choice.engine} {layout} /{choice.micro_batch}"] = private_step(case, choice)
+            continue
+        for layout in LAYOUTS:
+            name = f"{engine} {layout} /{part}"
+            if engine.startswith("opacus"):
+                steps[name] = opacus_step(case, engine.removeprefix("opacus-"), layout, part)
+            else:
+                last = layout == "NHWC"
+                choice = Choice(engine=engine, micro_batch=part, channels_last=last, precision="float32")
+                steps[name] = private_step(case, choice)
     return steps
 
 
@@ -251,10 +258,18 @@ def run(case: Case, engines: Sequence[str], repeats: int, device: torch.device) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", default=CASES, help="comma-separated MODEL:BATCHxK, models resnet and unet")
-    parser.add_argument("--engines", default="auto,loop,vmap,bookkeeping,opacus-hooks,opacus-ghost,opacus-fast")
-    parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats, of which the median is shown")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--cases", default=CASES, help="comma-separated MODEL:BATCHxK, models resnet and unet"
+    )
+    parser.add_argument(
+        "--engines", default="auto,loop,vmap,bookkeeping,opacus-hooks,opacus-ghost,opacus-fast"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="interleaved repeats, of which the median is shown"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; ratios of CPU time need 1")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -81,27 +81,32 @@ def measure(
     """
     if speed.precision == "bf16" and device.type != "cuda":
         raise ValueError("precision is bf16, but this worker has no GPU: use float32")
-    copies = draw(1)[0].shape[1]
-    fitting = max(1, COPIES_AT_ONCE[device.type] // copies)
-    micro_batch = speed.micro_batch or max(1, min(expected, fitting))
+    micro_batch = speed.micro_batch
+    if micro_batch is None:
+        copies = draw(1)[0].shape[1]
+        micro_batch = max(1, min(expected, COPIES_AT_ONCE[device.type] // copies))
     choices = [
         Choice(engine=name, micro_batch=micro_batch, channels_last=layout, precision=speed.precision)
-        for name in (list(ENGINES) if speed.engine == "auto" else [speed.engine])
+        for name in (ENGINES if speed.engine == "auto" else [speed.engine])
         for layout in ([True, False] if speed.channels_last is None else [speed.channels_last])
     ]
     if len(choices) == 1:
         return choices[0]
-    return _fastest(choices, draw(min(micro_batch, fitting)), device, model, loss)
+    return _fastest(choices, draw(min(micro_batch, expected)), device, model, loss)
 
 
 def _fastest(
     choices: Sequence[Choice], inputs_BK: Sequence[Tensor], device: torch.device, model: nn.Module, loss: Loss
 ) -> Choice:
-    # A first round warms up and drops what is far behind. Later rounds are interleaved, so that a slow moment of
-    # the machine does not fall on one choice.
+    for choice in choices:  # the first call of each pays for imports and plans of the libraries below
+        _time(choice, model, [x[:1] for x in inputs_BK], loss, device)
+    # One round drops what is far behind. Later rounds are interleaved, so that a slow moment of the machine does
+    # not fall on one choice.
     rough = {choice: _time(choice, model, inputs_BK, loss, device) for choice in choices}
     left = [choice for choice in choices if rough[choice] < 2 * min(rough.values())]
-    rounds = [{choice: _time(choice, model, inputs_BK, loss, device) for choice in left} for _ in range(ROUNDS)]
+    rounds = [
+        {choice: _time(choice, model, inputs_BK, loss, device) for choice in left} for _ in range(ROUNDS)
+    ]
     return min(left, key=lambda choice: min(times[choice] for times in rounds))
 
 

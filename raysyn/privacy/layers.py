@@ -1,0 +1,317 @@
+"""Per-image gradients of one layer from its input and its output's gradient: the rules of the book-keeping engine.
+
+Shapes: B images with K copies each make M = B * K rows; L is the length of an image's sequence, its copies and
+their positions together; C and O are channels in and out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
+
+PATCH_BYTES = 2 << 20
+"""Patches of convolutions are unfolded in pieces of this size, to stay in a CPU's cache between copy and product."""
+GHOST_ADVANTAGE = 60
+"""Multiplications that take as long as writing and reading back one number of a per-image gradient (measured)."""
+
+
+SMALL_WEIGHT = 32 * 32 * 9
+"""Up to this many weights a convolution with a group per image beats unfolding (measured)."""
+
+
+class Part(NamedTuple):
+    """One parameter's share of the per-image gradients."""
+
+    parameter: Tensor
+    squared_B: Tensor
+    """Squared norm of each image's gradient."""
+    weighted: Callable[[Tensor], Tensor]
+    """weighted(factors_B): sum over the images of factor times gradient, in the parameter's shape."""
+
+
+class GroupNormCall:
+    """Stands in for a GroupNorm's `forward` during one pass, and shares its sums with the backward pass.
+
+    torch's kernels are several times slower on channels-last tensors than two reductions and one fused
+    multiply-add, so those tensors take the latter way; others keep torch's kernel.
+    """
+
+    def __init__(self, layer: nn.GroupNorm) -> None:
+        self.layer = layer
+        self.mean_MG = self.inverse_MG = torch.empty(0)
+        self._sums: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.ndim == 4 and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last):
+            return cast(Tensor, _ChannelsLastNorm.apply(x.float(), self)).to(x.dtype)
+        layer, size = self.layer, x[0, 0].numel()
+        out, self.mean_MG, self.inverse_MG = torch.native_group_norm(
+            x.contiguous(), layer.weight, layer.bias, len(x), x.shape[1], size, layer.num_groups, layer.eps
+        )
+        return out
+
+    def per_channel(self, x_MG: Tensor) -> Tensor:
+        """(M, C): each group's number for all its channels."""
+        return x_MG.view(-1, self.layer.num_groups).repeat_interleave(
+            self.layer.num_channels // self.layer.num_groups, 1
+        )
+
+    def per_group(self, x_MC: Tensor) -> Tensor:
+        """(M, groups): sums over the channels of each group."""
+        return x_MC.view(len(x_MC), self.layer.num_groups, -1).sum(2)
+
+    def sums(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """Over positions, the sums (M, C) of g and of g * (x - mean) / deviation."""
+        if self._sums is None:
+            rows = (_rows(x), _rows(g), 1) if x.ndim == 4 else (x.flatten(2), g.flatten(2), 2)
+            g_MC, gx_MC = rows[1].sum(rows[2]), (rows[0] * rows[1]).sum(rows[2])
+            # Reduced first, so that the normalised activations need not be computed again.
+            mean_MC, inverse_MC = self.per_channel(self.mean_MG), self.per_channel(self.inverse_MG)
+            self._sums = g_MC, (gx_MC - g_MC * mean_MC) * inverse_MC
+        return self._sums
+
+
+class _ChannelsLastNorm(torch.autograd.Function):
+    """GroupNorm of a channels-last tensor whose scale and shift are constants."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, call: GroupNormCall) -> Tensor:
+        layer, x_MLC = call.layer, _rows(x)
+        size = x_MLC[0].numel() // layer.num_groups
+        call.mean_MG = call.per_group(x_MLC.sum(1)) / size
+        square_MG = call.per_group((x_MLC * x_MLC).sum(1)) / size
+        call.inverse_MG = (square_MG - call.mean_MG.square()).clamp(min=0).add(layer.eps).rsqrt()
+        scale_MC = call.per_channel(call.inverse_MG) * layer.weight
+        shift_MC = layer.bias - call.per_channel(call.mean_MG) * scale_MC
+        ctx.save_for_backward(x)
+        ctx.call = call
+        return _like(torch.addcmul(shift_MC[:, None], x_MLC, scale_MC[:, None]), x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        (x,), call, layer = ctx.saved_tensors, ctx.call, ctx.call.layer
+        g_MC, normal_MC = call.sums(x, g)
+        size = x[0].numel() // layer.num_groups
+        # x's gradient is inverse * (weight * g - mean(weight * g) - normalised x * mean(weight * g * normalised x)).
+        mean_g = call.per_channel(call.per_group(g_MC * layer.weight)) / size
+        mean_gx = call.per_channel(call.per_group(normal_MC * layer.weight)) / size
+        inverse_MC = call.per_channel(call.inverse_MG)
+        slope_MC = -inverse_MC.square() * mean_gx
+        start_MC = -inverse_MC * mean_g - slope_MC * call.per_channel(call.mean_MG)
+        dx_MLC = torch.addcmul(start_MC[:, None], _rows(x), slope_MC[:, None])
+        return _like(dx_MLC.addcmul_(_rows(g), (inverse_MC * layer.weight)[:, None]), x), None
+
+
+def _like(x_MLC: Tensor, shape_MCHW: Tensor) -> Tensor:
+    """The inverse of `_rows`, as a channels-last view."""
+    rows, channels, high, wide = shape_MCHW.shape
+    return x_MLC.view(rows, high, wide, channels).permute(0, 3, 1, 2)
+
+
+def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNormCall | None) -> list[Part]:
+    """The per-image gradients of one layer's weight and bias, in float32 whatever the precision of the pass.
+
+    Args:
+        layer: one of `engines.SUPPORTED`.
+        x: what the layer was given, (M, ...).
+        g: gradient of the summed example losses for what it answered, (M, ...).
+        images: B.
+        norm: the call that computed a GroupNorm.
+    """
+    weight, bias = cast(Tensor, layer.weight), cast("Tensor | None", getattr(layer, "bias", None))
+    x, g = (x.float() if x.is_floating_point() else x), g.float()
+    with torch.autocast(g.device.type, enabled=False):
+        if isinstance(layer, nn.Embedding):
+            return [_embedding(layer, x, g, images)]
+        if isinstance(layer, nn.GroupNorm):
+            assert norm is not None
+            shift_MC, scale_MC = norm.sums(x, g)
+            return _kept_both(weight, scale_MC, bias, shift_MC, images)
+        if isinstance(layer, nn.LayerNorm):
+            normal = F.layer_norm(x, layer.normalized_shape, eps=layer.eps)
+            shape = (len(x), -1, weight.numel())
+            return _kept_both(
+                weight, (normal * g).reshape(shape).sum(1), bias, g.reshape(shape).sum(1), images
+            )
+        if isinstance(layer, nn.Conv2d):
+            part, g_MLO = _conv(layer, x, g, images), _rows(g)
+        else:
+            part, g_MLO = _linear(weight, x, g, images), g.reshape(len(g), -1, g.shape[-1])
+        return [part] if bias is None else [part, _kept(bias, _per_image(g_MLO.sum(1), images))]
+
+
+def _kept(
+    parameter: Tensor, grads_BP: Tensor, order: Callable[[Tensor], Tensor] = lambda sum_P: sum_P
+) -> Part:
+    """Per-image gradients that stay in memory; `order` brings their weighted sum into the parameter's order."""
+    squared_B = torch.linalg.vector_norm(grads_BP, dim=1).square()
+    return Part(parameter, squared_B, lambda factors_B: order(factors_B @ grads_BP))
+
+
+def _kept_both(
+    weight: Tensor, weight_MC: Tensor, bias: Tensor | None, bias_MC: Tensor, images: int
+) -> list[Part]:
+    part = _kept(weight, _per_image(weight_MC, images))
+    return [part] if bias is None else [part, _kept(bias, _per_image(bias_MC, images))]
+
+
+def _per_image(x_MC: Tensor, images: int) -> Tensor:
+    """Sum over each image's copies: (B, C)."""
+    return x_MC.view(images, -1, x_MC.shape[1]).sum(1)
+
+
+def _rows(x_MCHW: Tensor) -> Tensor:
+    """(M, H * W, C); a free view of a channels-last tensor."""
+    return x_MCHW.permute(0, 2, 3, 1).reshape(len(x_MCHW), -1, x_MCHW.shape[1])
+
+
+def _embedding(module: nn.Embedding, x: Tensor, g: Tensor, images: int) -> Part:
+    wide = module.embedding_dim
+    index_BL, g_BLD = x.reshape(images, -1), g.reshape(images, -1, wide)
+    if module.padding_idx is not None:
+        g_BLD = g_BLD * (index_BL != module.padding_idx)[..., None]
+    # Two positions meet in the same row of the table only where their indices agree.
+    same_BLL = index_BL[:, :, None] == index_BL[:, None, :]
+    squared_B = ((g_BLD @ g_BLD.transpose(1, 2)) * same_BLL).sum((1, 2))
+
+    def weighted(factors_B: Tensor) -> Tensor:
+        table = torch.zeros(module.num_embeddings, wide, device=g.device)
+        return table.index_add_(0, index_BL.reshape(-1), (g_BLD * factors_B[:, None, None]).view(-1, wide))
+
+    return Part(module.weight, squared_B, weighted)
+
+
+def _linear(weight: Tensor, x: Tensor, g: Tensor, images: int) -> Part:
+    """Linear layers and 1 x 1 convolutions: rows of any number of positions."""
+    wide_in, wide_out = x.shape[-1], g.shape[-1]
+    x_BLC, g_BLO = x.reshape(images, -1, wide_in), g.reshape(images, -1, wide_out)
+    length = x_BLC.shape[1]
+    if 2 * length**2 * (wide_in + wide_out) > GHOST_ADVANTAGE * wide_in * wide_out:
+        return _kept(weight, torch.bmm(g_BLO.transpose(1, 2), x_BLC).flatten(1))
+    grams = torch.bmm(x_BLC, x_BLC.transpose(1, 2)), torch.bmm(g_BLO, g_BLO.transpose(1, 2))
+    squared_B = (grams[0] * grams[1]).sum((1, 2))
+
+    def weighted(factors_B: Tensor) -> Tensor:
+        return (g_BLO * factors_B[:, None, None]).reshape(-1, wide_out).T @ x_BLC.reshape(-1, wide_in)
+
+    return Part(weight, squared_B, weighted)
+
+
+def _conv(module: nn.Conv2d, x: Tensor, g: Tensor, images: int) -> Part:
+    weight, kernel = module.weight, module.weight.shape[2:]
+    x, margin = _padded_evenly(module, x)
+    if module.groups > 1 or (weight.numel() <= SMALL_WEIGHT and x.is_contiguous()):
+        return _kept(weight, _grouped(module, x, g, margin, images))
+    plain = module.stride == (1, 1) and module.dilation == (1, 1)
+    if plain and kernel == (1, 1) and margin == (0, 0):
+        return _linear(weight, _rows(x), _rows(g), images)
+    x_MHWC = F.pad(x.permute(0, 2, 3, 1), (0, 0, margin[1], margin[1], margin[0], margin[0])).contiguous()
+    g_MHWO = g.permute(0, 2, 3, 1)
+    length = len(x) // images * x_MHWC.shape[1] * x_MHWC.shape[2]
+    ghost = 2 * length**2 * (x.shape[1] + len(weight) + 4 * kernel.numel())
+    if plain and ghost < GHOST_ADVANTAGE * weight.numel():
+        squared_B = _ghost_conv(x_MHWC, g_MHWO, kernel, images)
+        return Part(weight, squared_B, lambda factors_B: _batched_conv(weight, x, g, margin, factors_B))
+    grads_BP = _unfolded_conv(module, x_MHWC, g_MHWO, images)
+    return _kept(weight, grads_BP, lambda sum_P: sum_P.view(len(weight), *kernel, -1).permute(0, 3, 1, 2))
+
+
+def _padded_evenly(module: nn.Conv2d, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """The input, and the zeros still to be added on both sides of its height and width."""
+    if module.padding == "valid":
+        return x, (0, 0)
+    if module.padding != "same":
+        return x, (int(module.padding[0]), int(module.padding[1]))
+    high, wide = (d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True))
+    if high % 2 == wide % 2 == 0:
+        return x, (high // 2, wide // 2)
+    # An even kernel pads one side more than the other.
+    return F.pad(x, (wide // 2, wide - wide // 2, high // 2, high - high // 2)), (0, 0)
+
+
+def _unfolded_conv(module: nn.Conv2d, x_MHWC: Tensor, g_MHWO: Tensor, images: int) -> Tensor:
+    """(B, O * kh * kw * C) per-image gradients: products of output gradients with the patches they saw."""
+    rows, high, wide, wide_out = g_MHWO.shape
+    kernel, copies = module.kernel_size, rows // images
+    strides = x_MHWC.stride()
+    steps = [s * n for s, n in zip(strides[1:3], module.stride, strict=True)]
+    spread = [s * n for s, n in zip(strides[1:3], module.dilation, strict=True)]
+    # A view in which every patch is one row; copying a piece of it is the unfolding.
+    shape = (images, copies, high, wide, *kernel, x_MHWC.shape[3])
+    patches = x_MHWC.as_strided(shape, (copies * strides[0], strides[0], *steps, *spread, 1))
+    g_BKLO = g_MHWO.reshape(images, copies, high * wide, wide_out)
+    wide_patch = shape[4] * shape[5] * shape[6]
+    out = torch.empty(images, wide_out, wide_patch, device=g_MHWO.device)
+    room = PATCH_BYTES // (4 * high * wide * wide_patch) if g_MHWO.device.type == "cpu" else rows
+    if room >= copies:
+        per_piece = min(images, room // copies)
+        for start in range(0, images, per_piece):
+            piece = slice(start, start + per_piece)
+            x_BLP = patches[piece].reshape(-1, copies * high * wide, wide_patch)
+            g_BOL = g_BKLO[piece].reshape(len(x_BLP), -1, wide_out).transpose(1, 2)
+            torch.bmm(g_BOL, x_BLP, out=out[piece])
+        return out.flatten(1)
+    per_piece = max(1, room)
+    for image in range(images):
+        for start in range(0, copies, per_piece):
+            piece = slice(start, start + per_piece)
+            x_LP, g_LO = (
+                patches[image, piece].reshape(-1, wide_patch),
+                g_BKLO[image, piece].reshape(-1, wide_out),
+            )
+            torch.addmm(out[image], g_LO.T, x_LP, beta=float(start > 0), out=out[image])
+    return out.flatten(1)
+
+
+def _ghost_conv(x_MHWC: Tensor, g_MHWO: Tensor, kernel: torch.Size, images: int) -> Tensor:
+    """Squared norms (B,) of stride-1 convolutions without unfolding.
+
+    The Gram matrix of patches is the sum over kernel offsets of shifted windows of the Gram matrix of the padded
+    input. Output gradients padded to the input's width make each shift one contiguous window.
+    """
+    _, high, wide, wide_out = g_MHWO.shape
+    padded_wide, channels = x_MHWC.shape[2:]
+    x_BLC = x_MHWC.reshape(images, -1, channels)
+    margin = (0, 0, 0, padded_wide - wide, 0, x_MHWC.shape[1] - high)
+    reach = (kernel[0] - 1) * padded_wide + kernel[1] - 1
+    length = x_BLC.shape[1] - reach
+    g_BLO = F.pad(g_MHWO, margin).reshape(images, -1, wide_out)[:, :length]
+    gram_x, gram_g = torch.bmm(x_BLC, x_BLC.transpose(1, 2)), torch.bmm(g_BLO, g_BLO.transpose(1, 2))
+    patches = torch.zeros_like(gram_g)
+    for row in range(kernel[0]):
+        for column in range(kernel[1]):
+            at = row * padded_wide + column
+            patches += gram_x[:, at : at + length, at : at + length]
+    return patches.mul_(gram_g).sum((1, 2))
+
+
+def _batched_conv(weight: Tensor, x: Tensor, g: Tensor, margin: tuple[int, int], factors_B: Tensor) -> Tensor:
+    """The ordinary weight gradient of the whole batch, each image weighted by its clip factor."""
+    weighted = g * factors_B.repeat_interleave(len(g) // len(factors_B))[:, None, None, None]
+    return conv2d_weight(x, weight.shape, weighted, padding=margin)
+
+
+def _grouped(module: nn.Conv2d, x: Tensor, g: Tensor, margin: tuple[int, int], images: int) -> Tensor:
+    """(B, P) per-image gradients as one convolution with a group per image (Rochette et al. 2019)."""
+    copies, groups = len(x) // images, module.groups
+
+    def images_as_groups(y_MCHW: Tensor) -> Tensor:
+        y = y_MCHW.contiguous().view(images, copies, *y_MCHW.shape[1:]).transpose(0, 1)
+        return y.reshape(copies, -1, *y_MCHW.shape[2:])
+
+    shape = (images * len(module.weight), *module.weight.shape[1:])
+    grads = conv2d_weight(
+        images_as_groups(x),
+        shape,
+        images_as_groups(g),
+        module.stride,
+        margin,
+        module.dilation,
+        images * groups,
+    )
+    return grads.view(images, -1)

@@ -1,0 +1,373 @@
+"""DP-SGD: one noise, one denominator, the same weights however the work is cut, killed or continued."""
+
+from __future__ import annotations
+
+import copy
+import io
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor, nn
+
+from raysyn.compute import Worker
+from raysyn.data import Images
+from raysyn.privacy import sgd
+from raysyn.privacy.cost import Cost
+from raysyn.privacy.poisson import Stream, participants
+from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.trial import SGDSpeed
+
+SECRET = bytes(range(32))
+QUICK = SGDSpeed(engine="bookkeeping", micro_batch=8, channels_last=True)
+
+
+class Killed(Exception):
+    pass
+
+
+@dataclass
+class Shared:
+    """What the ranks of one run have in common, and what the tests look at."""
+
+    ranks: int
+    saved: dict[str, Any] | None = None
+    die_at: int | None = None
+    sums: list[Tensor] = field(default_factory=list)
+    shown: list[dict[str, float]] = field(default_factory=list)
+    calls: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.barrier = threading.Barrier(self.ranks, timeout=60)
+        self.slots: list[Any] = [None] * self.ranks
+
+
+class ThreadWorker(Worker):
+    """One rank as a thread of this process."""
+
+    def __init__(self, rank: int, shared: Shared) -> None:
+        self.rank, self.world_size, self.device, self.shared = rank, shared.ranks, torch.device("cpu"), shared
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        shared = self.shared
+        shared.calls[self.rank] = shared.calls.get(self.rank, 0) + 1
+        shared.slots[self.rank] = tensor.clone()
+        shared.barrier.wait()
+        tensor.copy_(torch.stack(shared.slots).sum(0))
+        shared.barrier.wait()
+        if self.rank == 0:
+            shared.sums.append(tensor.clone())
+        return tensor
+
+    def share(self, value: Any) -> Any:
+        shared = self.shared
+        if self.rank == 0:
+            shared.slots[0] = value
+        shared.barrier.wait()
+        value = shared.slots[0]
+        shared.barrier.wait()
+        return value
+
+    def progress(self, done: int, total: int, **metrics: float) -> None:
+        if self.rank == 0:
+            self.shared.shown.append(metrics)
+        if done == self.shared.die_at:
+            raise Killed
+
+    def save(self, state: dict[str, Any]) -> None:
+        if self.rank == 0:
+            buffer = io.BytesIO()
+            torch.save(state, buffer)
+            buffer.seek(0)
+            self.shared.saved = torch.load(buffer, weights_only=True)
+
+    def resume(self) -> dict[str, Any] | None:
+        # Each rank reads its own copy, as from a file.
+        return copy.deepcopy(self.shared.saved)
+
+
+class Classify:
+    """Logistic loss on images with seeded noise; `scale` 0 leaves nothing but the noise of DP-SGD."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self.scale = scale
+
+    def draw(
+        self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int
+    ) -> tuple[Tensor, ...]:
+        clean = images_BHWC.permute(0, 3, 1, 2)[:, None].float() / 255
+        noise = [
+            torch.randn(copies, *clean.shape[2:], generator=torch.Generator().manual_seed(s)) for s in seeds
+        ]
+        return clean + 0.1 * torch.stack(noise), labels_B[:, None].expand(-1, copies)
+
+    def loss(self, model: nn.Module, *inputs_M: Tensor) -> Tensor:
+        x, labels = inputs_M
+        return self.scale * nn.functional.cross_entropy(model(x), labels, reduction="none")
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.GroupNorm(2, 8),
+        nn.SiLU(),
+        nn.Flatten(),
+        nn.Linear(8 * 64, 3),
+    ]
+    return nn.Sequential(*layers)
+
+
+def private(n: int = 40) -> Images:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (n, 8, 8, 1), dtype=np.uint8)
+    return Images(pixels, random.integers(0, 3, n), ("a", "b", "c"))
+
+
+CONFIG = SGDConfig(
+    batch_size=10, epochs=3, noise_multiplicity=2, max_grad_norm=0.5, ema=0.9, learning_rate=1e-3
+)
+
+
+def priced(config: SGDConfig = CONFIG, n: int = 40, noise_multiplier: float = 0.5) -> Cost:
+    return replace(config.cost(n), noise_multiplier=noise_multiplier)
+
+
+def run(
+    ranks: int = 1,
+    *,
+    model: nn.Module | None = None,
+    task: Classify | None = None,
+    images: Images | None = None,
+    config: SGDConfig = CONFIG,
+    cost: Cost | None = None,
+    secret: bytes = SECRET,
+    speed: SGDSpeed = QUICK,
+    shared: Shared | None = None,
+) -> tuple[dict[str, Any], Shared]:
+    """What rank 0 releases, and what the ranks shared."""
+    images = private() if images is None else images
+    shared = shared or Shared(ranks)
+    # Layers draw from torch's global generator, so they are made here and not in racing threads.
+    models = [model or network() for _ in range(shared.ranks)]
+    released: list[Any] = [None] * shared.ranks
+    failures: list[BaseException] = []
+
+    def rank(index: int) -> None:
+        try:
+            released[index] = sgd.fit(
+                ThreadWorker(index, shared), models[index], task or Classify(), images, config,
+                cost or priced(config, len(images)), secret, speed, epsilon_at=float,
+            )  # fmt: skip
+        except BaseException as failure:
+            failures.append(failure)
+            shared.barrier.abort()
+
+    threads = [threading.Thread(target=rank, args=(index,)) for index in range(shared.ranks)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return released[0].value, shared
+
+
+def assert_same(got: dict[str, Any], want: dict[str, Any], rtol: float = 0.0) -> None:
+    for kind in ("model", "ema"):
+        assert got[kind].keys() == want[kind].keys()
+        for name in want[kind]:
+            torch.testing.assert_close(got[kind][name], want[kind][name], rtol=rtol, atol=rtol / 10)
+
+
+# Adam divides by the gradient's own size, which magnifies rounding.
+CLOSE = 1e-3
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_change_nothing_beyond_rounding(ranks: int) -> None:
+    alone, one = run(1)
+    together, many = run(ranks)
+    assert_same(together, alone, CLOSE)
+    for mine, theirs in zip(one.sums[:1], many.sums[:1], strict=True):
+        torch.testing.assert_close(theirs, mine, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["loop", "vmap", "bookkeeping"])
+def test_trap_19_micro_batches_change_nothing(engine: Any) -> None:
+    whole, _ = run(speed=SGDSpeed(engine="loop", micro_batch=100, channels_last=False))
+    cut, _ = run(speed=SGDSpeed(engine=engine, micro_batch=1, channels_last=True))
+    assert_same(cut, whole, CLOSE)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_trap_7_noise_enters_once_whatever_the_number_of_ranks(ranks: int) -> None:
+    """With zero loss the summed gradient is the noise alone; its variance is tested at an error rate of 1e-6."""
+    config = replace(CONFIG, batch_size=20, epochs=2.5, max_grad_norm=0.7)
+    _, shared = run(ranks, task=Classify(scale=0.0), config=config, cost=priced(config, noise_multiplier=1.3))
+    noise = torch.cat(shared.sums).double() / (1.3 * 0.7)
+    assert len(shared.sums) == 5 and len(noise) > 5000
+    low, high = stats.chi2.ppf([5e-7, 1 - 5e-7], len(noise))
+    assert low < float(noise.square().sum()) < high
+    assert stats.kstest(noise.numpy(), "norm").pvalue > 1e-6
+    # No step repeats the noise of another.
+    first, second = shared.sums[:2]
+    assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < 5 / len(first) ** 0.5
+
+
+def test_trap_2_empty_batches_take_their_noisy_step() -> None:
+    config = replace(CONFIG, batch_size=1, epochs=0.3)
+    cost = priced(config)
+    sizes = [
+        len(participants(Stream(SECRET, "finetune"), t, 40, cost.sampling_rate)) for t in range(cost.steps)
+    ]
+    assert 0 in sizes and max(sizes) < 6, "the case must have steps without any image"
+    value, shared = run(3, config=config)
+    assert shared.calls == {0: cost.steps, 1: cost.steps, 2: cost.steps}
+    assert all(float(total.std()) > 0.1 for total in shared.sums)
+    assert_same(value, run(1, config=config)[0], CLOSE)
+
+
+def test_trap_1_the_batches_are_poisson_samples_at_the_priced_rate() -> None:
+    seen: list[int] = []
+
+    class Counting(Classify):
+        def draw(self, images_BHWC: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+            seen.append(len(images_BHWC))
+            return super().draw(images_BHWC, *rest)
+
+    cost = priced()
+    run(task=Counting(), speed=replace(QUICK, micro_batch=1000))
+    stream = Stream(SECRET, "finetune")
+    assert seen == [len(participants(stream, t, 40, cost.sampling_rate)) for t in range(cost.steps)]
+    assert len(set(seen)) > 2
+
+
+def test_trap_3_one_image_moves_the_noisy_sum_by_at_most_the_clip() -> None:
+    """Neighbours differ in the last image; noise and all other draws stay, and so does the denominator."""
+    # A full batch and still weights leave the last image as the only difference.
+    still = {"max_grad_norm": 0.5, "learning_rate": 1e-12}
+    _, with_it = run(config=replace(CONFIG, batch_size=40, **still))
+    _, without = run(config=replace(CONFIG, batch_size=39, **still), images=private().select(slice(0, 39)))
+    moved = [float((a - b).norm()) for a, b in zip(with_it.sums, without.sums, strict=True)]
+    assert 0.05 < max(moved) <= 0.5 * (1 + 1e-4)
+
+
+def test_trap_3_the_denominator_is_the_expected_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[Tensor] = []
+
+    def remember(optimizer: torch.optim.Adam) -> None:
+        steps.append(torch.cat([p.grad.flatten() for p in optimizer.param_groups[0]["params"]]))
+
+    monkeypatch.setattr(torch.optim.Adam, "step", remember)
+    _, shared = run()
+    for total, step in zip(shared.sums, steps, strict=True):
+        torch.testing.assert_close(step, total / 10)
+
+
+@pytest.mark.parametrize("die_at", [1, 5, 11])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_killed_run_continues_to_the_same_bytes(die_at: int, ranks: int) -> None:
+    whole, _ = run(ranks)
+    shared = Shared(ranks, die_at=die_at)
+    with pytest.raises((Killed, threading.BrokenBarrierError)):
+        run(shared=shared)
+    assert shared.saved is not None and shared.saved["done"] == die_at
+    continued, _ = run(shared=replace(shared, die_at=None))
+    assert_same(continued, whole)
+    assert continued["history"] == whole["history"]
+
+
+def test_trap_30_a_killed_run_continues_with_another_number_of_workers() -> None:
+    whole, _ = run(1)
+    shared = Shared(2, die_at=6)
+    with pytest.raises((Killed, threading.BrokenBarrierError)):
+        run(shared=shared)
+    continued, _ = run(shared=replace(shared, ranks=3, die_at=None))
+    assert_same(continued, whole, CLOSE)
+
+
+def test_a_continued_run_keeps_its_engine_and_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = Shared(1, die_at=3)
+    with pytest.raises(Killed):
+        run(shared=shared, speed=SGDSpeed(engine="vmap", micro_batch=3, channels_last=False))
+
+    def measure(*_: Any) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(sgd, "measure", measure)
+    value, _ = run(shared=replace(shared, die_at=None), speed=SGDSpeed())
+    assert value["engine"] == {
+        "engine": "vmap",
+        "micro_batch": 3,
+        "channels_last": False,
+        "precision": "float32",
+    }
+
+
+def test_the_trial_sees_no_private_image() -> None:
+    class Watching(Classify):
+        def draw(self, images_BHWC: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+            assert not any((images_BHWC == image).flatten(1).all(1).any() for image in private_pixels)
+            return super().draw(images_BHWC, *rest)
+
+    private_pixels = torch.from_numpy(private().images_NHWC)
+    one_step = replace(CONFIG, batch_size=1, epochs=1 / 40)
+    secret = next(
+        bytes([first] * 32)
+        for first in range(256)
+        if not len(
+            participants(Stream(bytes([first] * 32), "finetune"), 0, 40, one_step.cost(40).sampling_rate)
+        )
+    )
+    value, _ = run(task=Watching(), config=one_step, secret=secret, speed=SGDSpeed(channels_last=True))
+    assert value["engine"]["engine"] in ("loop", "vmap", "bookkeeping")
+
+
+def test_the_release_holds_weights_and_no_private_number() -> None:
+    value, shared = run()
+    assert set(value) == {"model", "ema", "engine", "history"}
+    assert value["history"] == [{"step": t, "epsilon": float(t)} for t in range(1, 13)]
+    assert all({"loss", "examples_per_s", "epsilon"} <= set(metrics) for metrics in shared.shown)
+    assert all(weight.is_contiguous() for weight in value["model"].values())
+    for name, weight in network().state_dict().items():
+        assert not torch.equal(value["model"][name], weight) and not torch.equal(value["ema"][name], weight)
+
+
+def test_trap_5_the_noise_follows_the_secret_alone() -> None:
+    torch.manual_seed(1)
+    first, _ = run()
+    torch.manual_seed(2)
+    again, _ = run()
+    other, _ = run(secret=bytes(32))
+    assert_same(again, first)
+    assert not torch.equal(other["model"]["0.weight"], first["model"]["0.weight"])
+
+
+def test_trap_29_the_schedule_follows_from_sizes() -> None:
+    cost = SGDConfig(batch_size=4096, epochs=150).cost(60_000)
+    assert (cost.sampling_rate, cost.steps, cost.noise_multiplier) == (4096 / 60_000, 2197, None)
+
+
+def test_trap_17_and_other_mistakes_are_named() -> None:
+    batch_norm = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 3))
+    with pytest.raises(ValueError, match="layer 1 is BatchNorm2d"):
+        run(model=batch_norm)
+    with pytest.raises(ValueError, match="calibrate the cost"):
+        run(cost=CONFIG.cost(40))
+    with pytest.raises(ValueError, match="cost is for rate"):
+        run(cost=priced(n=50))
+    for wrong in (
+        {"batch_size": 0},
+        {"noise_multiplicity": 0},
+        {"max_grad_norm": 0.0},
+        {"ema": 1.0},
+        {"epochs": 0},
+    ):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} is "):
+            SGDConfig(**wrong)  # type: ignore[arg-type]
