@@ -156,9 +156,7 @@ def run(setting: Setting) -> Report:
 
 
 def _certificate(privacy: Mapping[str, Any], private: Images) -> dict[str, Any]:
-    return certificate(
-        privacy, method=METHOD, n=len(private), shape=private.shape, class_names=private.class_names
-    )
+    return certificate(privacy, method=METHOD, n=len(private), shape=private.shape, class_names=private.class_names)
 
 
 def spent_by(plan: Plan, step: int) -> float:
@@ -231,7 +229,10 @@ def show_outlook(console: Console, config: Config, dataset: Dataset, plan: Plan)
     hours = {stage: count * pace.gradient_s / 3600 for stage, count in gradients.items()}
     hours["synthesise"] = config.synthetic * network_calls(config.sampler) * pace.call_s / 3600
     console.plan_table(
-        [{"stage": stage, "hours of one worker here": round(value, 3)} for stage, value in hours.items()],
+        [
+            {"stage": stage, "hours of one worker with one CPU or GPU": round(value, 3)}
+            for stage, value in hours.items()
+        ],
         title=f"Outlook: {sum(p.numel() for p in denoiser.parameters()):,} parameters",
         caption=f"measured on made-up images; per worker about {pace.memory_bytes / 2**30:.1f} GiB. Classifiers and "
         "start-up come on top.",

@@ -19,12 +19,12 @@ IMAGES = 32
 
 @dataclass(frozen=True)
 class Pace:
-    """What one worker with the current number of threads does here."""
+    """What one worker does here."""
 
     gradient_s: float
-    """Seconds per image copy for a forward and a backward pass."""
+    """Seconds per image copy for a forward and a backward pass, one thread."""
     call_s: float
-    """Seconds per image for one network call in sampling."""
+    """Seconds per image for one network call in sampling, one thread."""
     memory_bytes: int
     """Most memory this process has held so far: data, libraries, network and one step on 32 images."""
 
@@ -44,13 +44,14 @@ def measure(model: UNet, task: DiffusionTask, shape: tuple[int, int, int]) -> Pa
     def call() -> None:
         task.loss(model, *inputs)
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     gradient_s, call_s = _seconds(train) / IMAGES, _seconds(call) / IMAGES
+    torch.set_num_threads(threads)
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return Pace(
-        gradient_s, call_s, held + (torch.cuda.max_memory_allocated() if device.type == "cuda" else 0)
-    )
+    return Pace(gradient_s, call_s, held + (torch.cuda.max_memory_allocated() if device.type == "cuda" else 0))
 
 
 def _seconds(action: Callable[[], None], repeats: int = 3) -> float:
