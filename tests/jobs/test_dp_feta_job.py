@@ -1,0 +1,139 @@
+"""`jobs/dp_feta.py` as a user runs it: a process of its own, real Ray, real digits."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = (
+    "quick --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
+    "--warmup.iterations 20 --finetune.batch-size 32 --finetune.epochs 6 --sampler.steps 3 --synthetic 1200 "
+    "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 --on.sgd.engine bookkeeping "
+    "--on.sgd.micro-batch 16 --on.sgd.channels-last True"
+).split()  # noqa: SIM905 - as one would type it
+
+
+def job(*flags: str | Path) -> list[str]:
+    return [sys.executable, str(ROOT / "jobs/dp_feta.py"), *TINY, *map(str, flags)]
+
+
+def environment() -> dict[str, str]:
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return mine | {"PYTHONPATH": str(ROOT), "COLUMNS": "150"}
+
+
+def run(*flags: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(job(*flags), env=environment(), capture_output=True, text=True, timeout=280)
+
+
+def ledger(out: Path) -> list[dict]:
+    entries = [json.loads(line) for line in (out / "internal/ledger.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in entry.items() if key != "time"} for entry in entries]
+
+
+@pytest.mark.timeout(300)
+def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(tmp_path: Path) -> None:
+    done = run("--out", tmp_path / "run", "--on.workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    report = json.loads((tmp_path / "run/internal/report.json").read_text())
+    assert report["privacy"]["guarantee"] == "dp" and report["privacy"]["epsilon"] <= 10
+    assert report["environment"]["workers"] == 2
+    assert str(tmp_path / "run/internal/report.html") in done.stdout
+    for stage in ("central", "warmup", "finetune", "synthesise", "utility", "fidelity"):
+        assert stage in done.stdout
+    again = run("--out", tmp_path / "run", "--budget.epsilon", "3")
+    assert again.returncode == 2
+    assert again.stderr.count("\n") == 1 and "budget.epsilon = 10" in again.stderr, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--central.count", "7"), "central.count is 7"),
+        (("--budget.epsilon", "0.1"), "epsilon"),
+        (("--data.path", "no-such-file.parquet"), "no-such-file.parquet"),
+        (("--finetune.batch-sise", "4"), "--finetune.batch-size"),
+    ],
+)
+def test_bad_input_costs_one_sentence(tmp_path: Path, flags: tuple[str, ...], words: str) -> None:
+    done = run("--out", tmp_path / "run", *flags)
+    assert done.returncode == 2
+    assert words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_prints_the_plan_and_touches_nothing(tmp_path: Path) -> None:
+    done = run("--dry-run", "--out", tmp_path / "run")
+    assert done.returncode == 0
+    assert "DP-SGD" in done.stdout and "Outlook" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_driver_and_killed_worker_release_the_same_bytes(tmp_path: Path) -> None:
+    """Killed with SIGKILL at random steps of stage II, then continued, against the same run left alone."""
+    rng = random.Random(os.urandom(4))
+    killed, alone = tmp_path / "killed", tmp_path / "alone"
+    driver = start_until(killed, "finetune", rng.uniform(0, 3))
+    driver.kill()
+    driver.wait()
+    # The twin begins with the same secret and nothing else done.
+    (alone / "internal").mkdir(parents=True, mode=0o700)
+    (alone / "release").mkdir()
+    for name in ("secret", "run.json"):
+        shutil.copy(killed / "internal" / name, alone / "internal" / name)
+    driver = start_until(killed, "finetune", rng.uniform(0, 2))
+    for worker in train_workers(driver.pid):
+        os.kill(worker, signal.SIGKILL)
+    output, _ = driver.communicate(timeout=280)
+    assert driver.returncode == 0, output
+    done = run("--out", alone, "--on.workers", "1", "--finetune.epochs", "60")
+    assert done.returncode == 0, done.stderr
+    for name in ("synthetic.parquet", "samples.png", "certificate.json"):
+        assert (killed / "release" / name).read_bytes() == (alone / "release" / name).read_bytes(), name
+    assert ledger(killed) == ledger(alone)
+
+
+def start_until(out: Path, stage: str, seconds: float) -> subprocess.Popen[str]:
+    """Start the job and wait until the first checkpoint of `stage` is there, and then a moment."""
+    command = job("--out", out, "--on.workers", "1", "--finetune.epochs", "60")
+    driver = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    checkpoint = out / "internal/checkpoints" / f"{stage}.pt"
+    before = checkpoint.stat().st_mtime if checkpoint.exists() else 0.0
+    end = time.monotonic() + 200
+    while not checkpoint.exists() or checkpoint.stat().st_mtime == before:
+        assert driver.poll() is None and time.monotonic() < end, driver.stdout.read() if driver.stdout else ""
+        time.sleep(0.05)
+    time.sleep(seconds)
+    return driver
+
+
+def train_workers(driver: int) -> list[int]:
+    """Ray Train's worker processes below `driver`."""
+    parents, names = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+            names[int(stat.parent.name)] = (stat.parent / "cmdline").read_text()
+        except OSError:
+            continue  # gone in the meantime
+        parents[int(stat.parent.name)] = int(text.rpartition(")")[2].split()[1])
+    found = []
+    for process, name in names.items():
+        above = process
+        while above in parents and above != driver:
+            above = parents[above]
+        if above == driver and "RayTrainWorker" in name:
+            found.append(process)
+    assert found, "no training worker is running"
+    return found
