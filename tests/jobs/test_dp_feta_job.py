@@ -18,7 +18,7 @@ TINY = (
     "--warmup.iterations 20 --finetune.batch-size 32 --finetune.epochs 6 --sampler.steps 3 --synthetic 1200 "
     "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 --on.sgd.engine bookkeeping "
     "--on.sgd.micro-batch 16 --on.sgd.channels-last True"
-).split()  # noqa: SIM905 - as one would type it
+).split()
 
 
 def job(*flags: str | Path) -> list[str]:
