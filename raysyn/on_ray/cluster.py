@@ -85,7 +85,13 @@ def session(address: str, cpus: int | None = None) -> Iterator[None]:
         yield
     elif address != "local" or "RAY_ADDRESS" in os.environ:
         with _closing():
-            ray.init(address=None if address == "local" else address, **_QUIET)
+            try:
+                ray.init(address=None if address == "local" else address, **_QUIET)
+            except ConnectionError as error:
+                raise ValueError(
+                    f"on.address is {address!r}, but no Ray cluster answers there: start one with "
+                    f"`ray start --head`, or leave on.address at local"
+                ) from error
             yield
     else:
         _only_our_token()
