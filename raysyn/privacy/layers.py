@@ -50,9 +50,11 @@ class GroupNormCall:
         if x.ndim == 4 and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last):
             return cast(Tensor, _ChannelsLastNorm.apply(x.float(), self)).to(x.dtype)
         layer, size = self.layer, x[0, 0].numel()
-        out, self.mean_MG, self.inverse_MG = torch.native_group_norm(
+        out, mean_MG, inverse_MG = torch.native_group_norm(
             x.contiguous(), layer.weight, layer.bias, len(x), x.shape[1], size, layer.num_groups, layer.eps
         )
+        # Detached: with their history they would keep alive the graph that keeps them, and no batch would be freed.
+        self.mean_MG, self.inverse_MG = mean_MG.detach(), inverse_MG.detach()
         return out
 
     def per_channel(self, x_MG: Tensor) -> Tensor:
@@ -68,8 +70,7 @@ class GroupNormCall:
     def sums(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """Over positions, the sums (M, C) of g and of g * (x - mean) / deviation."""
         if self._sums is None:
-            rows = (_rows(x), _rows(g), 1) if x.ndim == 4 else (x.flatten(2), g.flatten(2), 2)
-            g_MC, gx_MC = rows[1].sum(rows[2]), (rows[0] * rows[1]).sum(rows[2])
+            g_MC, gx_MC = _over_positions(g), _over_positions(x * g)
             # Reduced first, so that the normalised activations need not be computed again.
             mean_MC, inverse_MC = self.per_channel(self.mean_MG), self.per_channel(self.inverse_MG)
             self._sums = g_MC, (gx_MC - g_MC * mean_MC) * inverse_MC
@@ -139,10 +140,10 @@ def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNor
                 weight, (normal * g).reshape(shape).sum(1), bias, g.reshape(shape).sum(1), images
             )
         if isinstance(layer, nn.Conv2d):
-            part, g_MLO = _conv(layer, x, g, images), _rows(g)
+            part, g_MO = _conv(layer, x, g, images), _over_positions(g)
         else:
-            part, g_MLO = _linear(weight, x, g, images), g.reshape(len(g), -1, g.shape[-1])
-        return [part] if bias is None else [part, _kept(bias, _per_image(g_MLO.sum(1), images))]
+            part, g_MO = _linear(weight, x, g, images), g.reshape(len(g), -1, g.shape[-1]).sum(1)
+        return [part] if bias is None else [part, _kept(bias, _per_image(g_MO, images))]
 
 
 def _kept(
@@ -163,6 +164,13 @@ def _kept_both(
 def _per_image(x_MC: Tensor, images: int) -> Tensor:
     """Sum over each image's copies: (B, C)."""
     return x_MC.view(images, -1, x_MC.shape[1]).sum(1)
+
+
+def _over_positions(x: Tensor) -> Tensor:
+    """Sum of (M, C, ...) over all but the first two dimensions, along the memory: (M, C)."""
+    if x.ndim == 4 and not x.is_contiguous():
+        return _rows(x).sum(1)
+    return x.flatten(2).sum(2)
 
 
 def _rows(x_MCHW: Tensor) -> Tensor:
