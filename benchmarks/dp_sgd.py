@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -140,7 +141,7 @@ def private_step(case: Case, choice: Choice) -> Callable[[], None]:
 def opacus_step(case: Case, mode: str, layout: str, micro_batch: int) -> Callable[[], None]:
     """One of Opacus' modes: `hooks`, `ghost` or `fast`. Hooks are attached for this step alone."""
 
-    def wrapped() -> nn.Module:
+    def wrapped() -> Any:
         if mode == "hooks":
             return GradSampleModule(case.model, loss_reduction="sum")
         return GradSampleModuleFastGradientClipping(

@@ -189,9 +189,12 @@ def test_trap_17_layers_that_mix_images_are_refused() -> None:
 
 def test_layers_without_a_rule_are_refused() -> None:
     bad = [
-        nn.ConvTranspose2d(1, 1, 3), nn.PReLU(), nn.Dropout(0.5), nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"),
+        nn.ConvTranspose2d(1, 1, 3),
+        nn.PReLU(),
+        nn.Dropout(0.5),
+        nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"),
         nn.Embedding(2, 2, max_norm=1.0),
-    ]  # fmt: skip
+    ]
     for layer in bad:
         with pytest.raises(ValueError, match="layer 0 is "):
             engines.refuse_unsupported(nn.Sequential(layer))

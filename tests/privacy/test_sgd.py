@@ -251,9 +251,9 @@ def test_trap_1_the_batches_are_poisson_samples_at_the_priced_rate() -> None:
 def test_trap_3_one_image_moves_the_noisy_sum_by_at_most_the_clip() -> None:
     """Neighbours differ in the last image; noise and all other draws stay, and so does the denominator."""
     # A full batch and still weights leave the last image as the only difference.
-    still = {"max_grad_norm": 0.5, "learning_rate": 1e-12}
-    _, with_it = run(config=replace(CONFIG, batch_size=40, **still))
-    _, without = run(config=replace(CONFIG, batch_size=39, **still), images=private().select(slice(0, 39)))
+    still = replace(CONFIG, max_grad_norm=0.5, learning_rate=1e-12)
+    _, with_it = run(config=replace(still, batch_size=40))
+    _, without = run(config=replace(still, batch_size=39), images=private().select(slice(0, 39)))
     moved = [float((a - b).norm()) for a, b in zip(with_it.sums, without.sums, strict=True)]
     assert 0.05 < max(moved) <= 0.5 * (1 + 1e-4)
 
