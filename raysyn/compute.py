@@ -70,6 +70,8 @@ class Compute(ABC):
 
     workers: int
     """Ranks on which `train` calls its function."""
+    device: str
+    """`cpu` or `cuda`: where they compute."""
 
     @abstractmethod
     def train(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
@@ -110,6 +112,10 @@ def save_atomically(state: Any, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        # A rename is durable only once its folder is flushed.
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -161,6 +167,7 @@ class Local(Compute):
 
     def __init__(self, storage: Path, show: Show = silent) -> None:
         self._storage, self._show, self.workers = Path(storage), show, 1
+        self.device = str(best_device())
 
     def train(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
         return f(LocalWorker(name, self._storage / "checkpoints" / f"{name}.pt", self._show), *args)

@@ -20,14 +20,17 @@ from raysyn.runs import RunFolder, version, write_atomically
 
 FRAME = (128, 136, 148, 255)
 COVERS = (
-    "every released file, and everything anyone computes from the released files alone",
+    "every released file but for the public_facts below, and everything anyone computes from the files alone",
     "every answer in the ledger (noisy images, the network trained by DP-SGD), should it be handed on",
 )
 DOES_NOT_COVER = (
     "several images of one person: the promise is about one image, and weakens with each further image of "
     "that person (group privacy)",
-    "the number of private images, the image shape and the list of classes, which are treated as public",
-    "what is in internal/, such as accuracy and other metrics measured on real images",
+    "the number of private images (also where --data.limit took that many of more), the image shape and the list of "
+    "classes, which are treated as public",
+    "other releases made from the same images, by raysyn or by hand: their epsilons and deltas add up",
+    "what is in internal/ and what the console showed while the run went on, such as accuracy on real images and "
+    "losses of DP-SGD, and what Ray held in its object store and spill folder meanwhile",
     "the choices listed under uncharged_choices",
     "anyone who obtains internal/secret, from which all noise can be computed and subtracted",
     "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid",

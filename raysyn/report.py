@@ -74,7 +74,9 @@ def dp_section(plan: Plan, ledger: Ledger, uncharged: Sequence[str] = ()) -> dic
     """The `privacy` section of a run with a guarantee: what was paid, composed by both accountants.
 
     `uncharged` lists, in words, what was chosen by looking at private data without being charged.
+    Raises ValueError where a stage of the plan was not paid.
     """
+    ledger.check_complete()
     (adjacency,) = {cost.adjacency for cost in plan.stages.values()}
     return {
         "guarantee": "dp",

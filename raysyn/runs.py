@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -109,6 +110,11 @@ class RunFolder:
                 "start again with another --out."
             )
         return value
+
+    @property
+    def run_id(self) -> str:
+        """16 hex digits, different for every run and silent about its secret: names its files on shared storage."""
+        return hashlib.sha256(b"raysyn run id " + self.secret).hexdigest()[:16]
 
     def stage(self, name: str, f: Callable[[], T]) -> T:
         """The stored answer of stage `name`, or `f()`, stored (atomically) and timed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from raysyn.compute import Compute, Machines, Show
 from raysyn.console import Console
 from raysyn.data import Dataset
 from raysyn.privacy.cost import ADD_REMOVE
-from raysyn.privacy.ledger import Plan
+from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs import RunFolder
 
@@ -50,6 +50,7 @@ class Setting:
     plan: Plan
     compute: Compute
     folder: RunFolder
+    ledger: Ledger
     console: Console
     speed: SGDSpeed
 
@@ -83,7 +84,8 @@ def open_run(
             command.out,
             method=method,
             preset=command.preset,
-            config=asdict(command.config),
+            # How the result is judged changes nothing in it: a finished run may be judged anew without a new release.
+            config={name: value for name, value in asdict(command.config).items() if name != "eval"},
             data_fingerprint=f"{dataset.train.fingerprint()} {dataset.test.fingerprint()}",
         )
     )
@@ -92,6 +94,10 @@ def open_run(
         folder.tick()
         console.show(stage, done, total, metrics)
 
-    compute = stack.enter_context(connect(command.machines, folder.internal, show))
+    ledger, machines = Ledger(plan, folder.ledger), command.machines
+    if machines.storage is not None:
+        # Runs that share a storage must never find one another's answers.
+        machines = replace(machines, storage=f"{machines.storage.rstrip('/')}/{folder.run_id}")
+    compute = stack.enter_context(connect(machines, folder.internal, show))
     folder.cpu_clock = compute.cpu_s
-    return Setting(command.config, dataset, plan, compute, folder, console, command.machines.sgd)
+    return Setting(command.config, dataset, plan, compute, folder, ledger, console, machines.sgd)

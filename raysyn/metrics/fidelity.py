@@ -15,7 +15,7 @@ from raysyn.compute import Compute, best_device
 from raysyn.data import Images
 from raysyn.metrics import inception
 from raysyn.metrics.distances import Moments, frechet_distance, moments, precision_recall
-from raysyn.metrics.utility import EvalConfig, subset
+from raysyn.metrics.utility import EvalConfig, subset, unit_name
 from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
 
 CHUNK = 5000  # images per Inception unit: a few minutes on a CPU core, 34 MB of moments
@@ -40,7 +40,8 @@ def fidelity(compute: Compute, synthetic: Images, real: Images, config: EvalConf
     for source in ("synthetic", "real"):
         shared[f"inception_{source}"] = subset(shared[source], config.inception_images, seed)
     units = _units(shared)
-    answers = dict(zip(units, compute.map(measure, units, name="fidelity", shared=shared), strict=True))
+    measured = compute.map(measure, units, name=unit_name("fidelity", config), shared=shared)
+    answers = dict(zip(units, measured, strict=True))
     result = {"reference": "real training images"} | _inception_scores(answers, reason)
     return result | answers.get(("cnn", 0, 0), _no_stand_in())
 

@@ -5,6 +5,7 @@ Everything here looks at real data after the release is made; the numbers belong
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,6 +62,11 @@ class EvalConfig:
             raise ValueError(f"eval.resnet9_width is {self.resnet9_width}: give a number above 0")
 
 
+def unit_name(measure: str, config: EvalConfig) -> str:
+    """Name of a measure's durable results: another way of judging must not find those of this one."""
+    return f"{measure}-{hashlib.sha256(repr(config).encode()).hexdigest()[:8]}"
+
+
 def utility(
     compute: Compute, synthetic: Images, real_train: Images, real_test: Images, config: EvalConfig, seed: int
 ) -> dict[str, Any]:
@@ -84,7 +90,7 @@ def utility(
     }
     # The longest first, so that no worker starts a long one when the others are done.
     units = [(name, source) for name in SLOWEST_FIRST if name in config.classifiers for source in SOURCES]
-    answers = dict(zip(units, compute.map(judge, units, name="utility", shared=shared), strict=True))
+    answers = dict(zip(units, compute.map(judge, units, name=unit_name("utility", config), shared=shared), strict=True))
     result: dict[str, Any] = {}
     for name in config.classifiers:
         made, real = answers[name, "synthetic"], answers[name, "real"]

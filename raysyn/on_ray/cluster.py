@@ -40,7 +40,7 @@ class OnRay(Compute):
     def __init__(self, machines: Machines, storage: Path, show: Show = silent) -> None:
         self._store, self._show = Store(machines.storage or storage), show
         self.shares = share_out(machines, cluster_nodes())
-        self.workers = self.shares.workers
+        self.workers, self.device = self.shares.workers, "cuda" if self.shares.gpus else "cpu"
         board: Any = ray.remote(Board)
         self._board = board.options(num_cpus=0, max_restarts=-1).remote()
         self._unit_cpu_s = 0.0

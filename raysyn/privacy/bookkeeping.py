@@ -60,11 +60,14 @@ def _recorded(model: nn.Module, images: int, rows: int, parts: list[Part]) -> It
         if len(out) != rows:
             raise ValueError(f"layer {layers[layer]} sees {len(out)} rows of {rows}: set engine=loop")
         seen.add(layer)
-        x, call = args[0].detach(), norms.get(layer)
+        x, call, version = args[0].detach(), norms.get(layer), args[0]._version
         if not out.requires_grad:
             roots.append(out.requires_grad_())
 
         def after_backward(g: Tensor) -> None:
+            # The weights are constants here, so autograd would not notice.
+            if x._version != version:
+                raise ValueError(f"the input of layer {layers[layer]} is changed in place: set engine=loop")
             found = parts_of(layer, x, g.detach(), images, call)
             parts.extend(part for part in found if id(part.parameter) in wanted)
 

@@ -108,6 +108,15 @@ class Ledger:
         self._paid_here.add(stage)
         return release.value
 
+    def check_complete(self) -> None:
+        """ValueError unless every planned stage has been paid: what is released must be what was priced."""
+        unpaid = set(self.plan.stages) - {entry["stage"] for entry in self._entries}
+        if unpaid:
+            raise ValueError(
+                f"{self.path} has no entry for {', '.join(sorted(unpaid))}, whose answer exists: the ledger was "
+                "damaged or removed, so nothing can be certified; start a new run folder"
+            )
+
     def entries(self) -> list[dict[str, Any]]:
         """What has been paid, oldest first; a copy."""
         return [dict(entry) for entry in self._entries]
@@ -148,10 +157,16 @@ def _cost_of(entry: Mapping[str, Any]) -> Cost:
 
 
 def _append(path: Path, entry: Mapping[str, Any]) -> None:
+    new = not path.exists()
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
         file.flush()
         os.fsync(file.fileno())
+    if new:
+        # A new file is durable only once its folder is flushed.
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

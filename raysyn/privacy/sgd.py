@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -182,13 +182,16 @@ class _Run:
         self.done, self.loss = 0, float("nan")
         self.history: list[dict[str, float]] = []
         saved = worker.resume()
-        # The choice is measured, so it could differ after a restart, and with it the last bits of the weights.
+        # Measured again after a restart the choice could differ, and with it the last bits of the weights.
         self.choice = Choice(**saved["engine"]) if saved else self._measured(speed)
         self.choice.lay_out(self.model)
         self.ema = Ema(self.model, config.ema)
         self.optimizer = torch.optim.Adam(engines.trained(self.model), lr=config.learning_rate)
         if saved:
             self._load(saved)
+        else:
+            # The choice becomes durable before the first step, so that a run killed early repeats it too.
+            worker.save(self.state())
 
     def _measured(self, speed: SGDSpeed) -> Choice:
         """Rank 0's choice, on every rank: two clocks might disagree, and then so would the last bits."""
@@ -265,9 +268,15 @@ class _Run:
             "done": self.done,
             "engine": self.choice.as_dict(),
             "history": self.history,
+            "cost": asdict(self.cost),
         }
 
     def _load(self, saved: dict[str, Any]) -> None:
+        if saved["cost"] != asdict(self.cost):
+            raise ValueError(
+                f"the checkpoint was made at {saved['cost']}, but the plan now says {asdict(self.cost)}: steps of two "
+                "prices cannot be one ledger entry; start a new run folder, or continue with the packages it began with"
+            )
         self.model.load_state_dict(saved["model"])
         self.ema.load_state_dict(saved["ema"])
         self.optimizer.load_state_dict(saved["optimizer"])

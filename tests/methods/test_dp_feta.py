@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from raysyn.methods import dp_feta
 from raysyn.methods.common import Setting
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.unet import UNetConfig
+from raysyn.privacy import sgd
 from raysyn.privacy.cost import Budget
+from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.queries import CentralConfig
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
@@ -33,9 +37,19 @@ TINY = dp_feta.Config(
     finetune=SGDConfig(batch_size=30, epochs=1.2, noise_multiplicity=2),
     sampler=SamplerConfig(steps=3),
     synthetic=60,
+    tuned_on="digits",
     eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50),
 )
 SPEED = SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_pieces() -> Iterator[None]:
+    """Several chunks of synthesis, and steps between checkpoints, so that continuing has both to repeat and to skip."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dp_feta, "CHUNK", 20)
+        patch.setattr(sgd, "MARKS", 3)
+        yield
 
 
 def run(config: dp_feta.Config, out: Path, compute: type[Compute] = Local):
@@ -47,7 +61,8 @@ def run(config: dp_feta.Config, out: Path, compute: type[Compute] = Local):
     )
     with opened as folder, Console(io.StringIO()) as console:
         machines = compute(folder.internal)
-        return dp_feta.run(Setting(config, dataset, plan, machines, folder, console, SPEED))
+        ledger = Ledger(plan, folder.ledger)
+        return dp_feta.run(Setting(config, dataset, plan, machines, folder, ledger, console, SPEED))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +93,13 @@ def test_prv_leaves_more_budget_than_rdp() -> None:
 @pytest.mark.parametrize("name", dp_feta.PRESETS)
 def test_trap_14_a_preset_is_what_its_name_says(name: str) -> None:
     config = dp_feta.PRESETS[name]
+    n = {"celeba": 182_637, "camelyon": 302_436, "quick": 1_498}.get(
+        name.split("-")[1] if "-" in name else name, 60_000
+    )
+    accountant = replace(config.budget, accountant="rdp")
+    assert (
+        dp_feta.plan(replace(config, budget=accountant), n, 2 if n > 60_000 else 10).epsilon() <= config.budget.epsilon
+    )
     source, _, epsilon = name.removeprefix("paper-").removeprefix("cpu-").partition("-eps")
     if epsilon:
         assert config.budget.epsilon == float(epsilon) and config.budget.accountant == "rdp"
@@ -131,7 +153,7 @@ class StopsAt(Local):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("where", [("warmup", 3), ("finetune", 5), ("finetune", 12), ("synthesise", 1)])
+@pytest.mark.parametrize("where", [("warmup", 3), ("finetune", 5), ("finetune", 12), ("synthesise", 2)])
 def test_trap_11_and_30_a_stopped_run_continues_to_the_same_bytes(
     whole: Path, tmp_path: Path, where: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +176,22 @@ def _ledger(out: Path) -> list[dict]:
     return [{key: value for key, value in json.loads(line).items() if key != "time"} for line in lines]
 
 
+def test_trap_10_an_answer_without_its_ledger_entry_is_not_certified(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    (tmp_path / "run/internal/ledger.jsonl").write_text("")
+    with pytest.raises(ValueError, match="has no entry for central, finetune"):
+        run(TINY, tmp_path / "run")
+
+
+def test_trap_13_and_21_choices_on_private_results_are_in_report_and_certificate(whole: Path) -> None:
+    report = json.loads((whole / "internal/report.json").read_text())
+    certificate = json.loads((whole / "release/certificate.json").read_text())
+    choices = report["privacy"]["uncharged_choices"]
+    assert any("real test set" in choice for choice in choices)
+    assert any("tuned while looking" in choice and "digits" in choice for choice in choices)
+    assert certificate["uncharged_choices"] == choices
+
+
 def test_a_finished_run_is_not_done_again(whole: Path) -> None:
     before = (whole / "internal/ledger.jsonl").read_bytes()
     release = (whole / "release/synthetic.parquet").read_bytes()
@@ -173,7 +211,7 @@ def test_colour_and_unconditional_and_an_empty_class(tmp_path: Path) -> None:
     images = rng.integers(0, 256, (40, 9, 11, 3), dtype=np.uint8)
     train = data.Images(images, np.arange(40) % 2, ("a", "b", "none of these"))
     test = train.select(np.arange(10))
-    config = replace(TINY, central=replace(TINY.central, count=6, kind="mode", downscale=None), synthetic=9)
+    config = replace(TINY, central=replace(TINY.central, count=6, kind="mode", downscale=None), synthetic=60)
     plan = dp_feta.plan(config, len(train), train.classes)
     with (
         RunFolder.open(
@@ -182,5 +220,6 @@ def test_colour_and_unconditional_and_an_empty_class(tmp_path: Path) -> None:
         Console(io.StringIO()) as console,
     ):
         dataset = data.Dataset("noise", train, test, None)
-        setting = Setting(config, dataset, plan, Local(folder.internal), folder, console, SPEED)
+        ledger = Ledger(plan, folder.ledger)
+        setting = Setting(config, dataset, plan, Local(folder.internal), folder, ledger, console, SPEED)
         assert dp_feta.run(setting).dataset["classes"] == ("a", "b", "none of these")

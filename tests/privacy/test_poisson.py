@@ -112,3 +112,13 @@ def test_secrets_are_whole_and_unseen() -> None:
     assert repr(A.secret) not in repr(A)
     with pytest.raises(ValueError, match="secret"):
         Stream(b"short", "finetune")
+
+
+def test_trap_20_the_floating_point_limit_is_stated_and_no_bit_is_for_sale() -> None:
+    """No claim beyond ordinary floating point: the certificate's list says so, and so does the noise's own text."""
+    from raysyn.release import DOES_NOT_COVER
+
+    assert any("floating-point" in line for line in DOES_NOT_COVER)
+    assert "Limit" in (Stream.__doc__ or "") and "floating-point" in (Stream.__doc__ or "")
+    noise = Stream(bytes(32), "finetune").normal(0, "noise", 1000)
+    assert noise.dtype == np.float64 and len(np.unique(noise)) == 1000

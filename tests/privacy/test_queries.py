@@ -132,7 +132,8 @@ def test_noise_of_the_whole_query_is_calibrated_to_the_sensitivity() -> None:
 def test_trap_04_denominators_are_what_sampling_expects() -> None:
     """Grey images of one brightness come back at that brightness, on average over rounds, for equal classes."""
     grey = Images(np.full((3_000, 6, 6, 1), 100, np.uint8), np.arange(3_000) % 3, ("a", "b", "c"))
-    config = CentralConfig(count=90, noise_multiplier=QUIET, sampling_rate=0.3, smooth=False)
+    # Without counts, which would put a wrong denominator right again.
+    config = CentralConfig(count=90, noise_multiplier=QUIET, sampling_rate=0.3, smooth=False, count_share=0.0)
     mean = float(central_images(grey, config, STREAM).value.images_NHWC.mean())
     # Binomial batch sizes of 900 * 30 draws: three standard errors are 1.5 %.
     assert mean == pytest.approx(100.0, rel=0.015)

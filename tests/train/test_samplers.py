@@ -89,7 +89,7 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize("name", ["ddim", "edm", "dpmpp"])
 @pytest.mark.parametrize("guidance", [0.0, 0.5])
-def test_network_calls_are_counted_and_guidance_uses_the_no_class_row(name: str, guidance: float) -> None:
+def test_trap_28_guidance_asks_the_no_class_row_and_calls_are_counted(name: str, guidance: float) -> None:
     """Trap 28: the row that sampling looks up for "no class" is the one that training drops labels to."""
     config, model = SamplerConfig(name=name, steps=7, guidance=guidance), Counting()  # type: ignore[arg-type]
     generate(model, config, torch.tensor([0, 2]), (8, 8, 1), 0, torch.device("cpu"))
