@@ -310,6 +310,19 @@ def test_a_continued_run_keeps_its_engine_and_measures_nothing(monkeypatch: pyte
     }
 
 
+def test_a_run_killed_in_its_first_step_keeps_its_engine() -> None:
+    class Dies(Classify):
+        def draw(self, *_: Any) -> tuple[Tensor, ...]:
+            raise Killed
+
+    shared = Shared(1)
+    with pytest.raises(Killed):
+        run(task=Dies(), shared=shared)
+    assert shared.saved is not None and shared.saved["done"] == 0
+    assert shared.saved["engine"]["engine"] == "bookkeeping"
+    assert_same(run(shared=replace(shared))[0], run()[0])
+
+
 def test_the_trial_sees_no_private_image() -> None:
     class Watching(Classify):
         def draw(self, images_BHWC: Tensor, *rest: Any) -> tuple[Tensor, ...]:
