@@ -5,6 +5,8 @@ import os
 _SETTINGS = {
     # Train looks at its workers every 2 s by default, which costs every stage about 15 s.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # A busy machine needs longer than the default minute to start processes that import torch.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",

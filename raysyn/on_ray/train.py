@@ -133,8 +133,6 @@ def run_rank(call: ray.ObjectRef, *, job: str, name: str, shares: Shares, store:
     """One rank, in its own process: the answer goes to storage, an error of `f` is returned."""
     torch.set_num_threads(shares.cpus)
     worker = RayWorker(job, name, store, board, torch.device("cuda" if shares.gpus else "cpu"))
-    if known := ray.get(board.failure.remote(job)):
-        return known
     f, args = ray.get(call)
     try:
         answer = f(worker, *args)
@@ -142,9 +140,12 @@ def run_rank(call: ray.ObjectRef, *, job: str, name: str, shares: Shares, store:
             store[f"answers/{name}.pt"] = answer
         return None
     except RankLost:
+        # Lost to an error of its own, which ends the job, or to a crash, which Train mends.
+        if known := ray.get(board.failure.remote(job)):
+            return known
         raise
     except Exception as error:
-        # Trying again would fail again: the error ends the job, and ranks waiting for this one must learn it.
+        # Trying again would fail again: the error ends the job, and ranks that wait for this one learn of it.
         ray.get(board.fail.remote(job, failure := portable(error)))
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
