@@ -56,7 +56,7 @@ def strike(trouble: str, folder: Path) -> None:
     if trouble == "killed" and leave_trace(folder, "trouble") == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if trouble == "driver" and leave_trace(folder, "trouble") == 1:
-        time.sleep(120)
+        time.sleep(300)
 
 
 def unit(item: int, shared: tuple[np.ndarray, str]) -> dict[str, Any]:
