@@ -19,7 +19,7 @@ from raysyn.compute import Local, Machines
 from raysyn.on_ray.cluster import OnRay
 from raysyn.on_ray.leftovers import processes_using
 
-# Generous, for machines that are busy with something else; alone each takes 15 to 40 s on two cores.
+# Generous, for machines that are busy with something else.
 pytestmark = pytest.mark.timeout(600)
 
 
