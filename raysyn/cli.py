@@ -69,16 +69,12 @@ def parse(
         raise SystemExit(0 if argv else 2)
     preset, *rest = argv
     if preset not in presets:
-        fault = (
-            "comes before the preset" if preset.startswith("-") else f"is no preset{_guess(preset, presets)}"
-        )
+        fault = "comes before the preset" if preset.startswith("-") else f"is no preset{_guess(preset, presets)}"
         _refuse(f"{preset} {fault}; the first word must be one of {', '.join(presets)}")
     default = _Flags(config=presets[preset], on=machines, out=Path("runs", f"{Path(prog).stem}-{preset}"))
     about = f"{description}\n\nPreset {preset}: {difference(presets[preset], _terminal_width() * 3)}".strip()
     flags = _read(default, rest, f"{prog} {preset}", about)
-    return Command(
-        preset=preset, config=flags.config, machines=flags.on, out=flags.out, dry_run=flags.dry_run
-    )
+    return Command(preset=preset, config=flags.config, machines=flags.on, out=flags.out, dry_run=flags.dry_run)
 
 
 def run_or_explain(check: Callable[[], T], work: Callable[[T], object]) -> int:
@@ -102,9 +98,7 @@ def run_or_explain(check: Callable[[], T], work: Callable[[T], object]) -> int:
 def difference(config: Any, width: int) -> str:
     """How `config` differs from the defaults of its type, as `field=value, ...` cut to `width` characters."""
     default = dict(_leaves(type(config)()))
-    changed = [
-        f"{name}={value}" for name, value in _leaves(config) if name not in default or default[name] != value
-    ]
+    changed = [f"{name}={value}" for name, value in _leaves(config) if name not in default or default[name] != value]
     return textwrap.shorten(", ".join(changed) or "all defaults", width, placeholder=" ...")
 
 

@@ -121,9 +121,7 @@ def _labels(source: Source, split: str) -> np.ndarray:
     if not labels.size:
         return labels.astype(np.int64)
     if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"{source.label}: {split} labels are {labels.dtype}; give class numbers 0, 1, 2, ..."
-        )
+        raise ValueError(f"{source.label}: {split} labels are {labels.dtype}; give class numbers 0, 1, 2, ...")
     for label in (labels.min(), labels.max()):
         if not 0 <= int(label) < 2**31:
             raise ValueError(f"{source.label}: {split} has the label {label}; number classes 0, 1, 2, ...")
@@ -138,9 +136,7 @@ def _class_names(source: Source, labels: dict[str, np.ndarray]) -> tuple[str, ..
         unknown = found[found >= classes]
         if unknown.size:
             has = f"train has 0 to {classes - 1}" if names is None else f"only {classes} classes are named"
-            raise ValueError(
-                f"{source.label}: {split} has the label {unknown[0]}, but {has}; mend the labels"
-            )
+            raise ValueError(f"{source.label}: {split} has the label {unknown[0]}, but {has}; mend the labels")
     if len(seen) < classes:
         # The first gap, not all of them: one stray label of a million would list a million classes.
         gap = int(np.flatnonzero(np.append(seen, -1) != np.arange(len(seen) + 1))[0])
@@ -220,9 +216,7 @@ def _plain(image: Image.Image) -> Image.Image:
     """The image in mode L or RGB; refuses what would lose transparency, depth or frames."""
     image.load()
     if "transparency" in image.info or image.mode not in ("1", "L", "P", "RGB"):
-        raise ValueError(
-            f"its mode {image.mode} is not plain; save it as 8-bit grey or RGB without transparency"
-        )
+        raise ValueError(f"its mode {image.mode} is not plain; save it as 8-bit grey or RGB without transparency")
     if getattr(image, "is_animated", False):
         raise ValueError("it is animated; save one frame")
     return image.convert("L" if image.mode == "1" else "RGB") if image.mode in ("1", "P") else image

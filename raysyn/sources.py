@@ -127,8 +127,7 @@ def _torchvision(name: str) -> Source:
     kind = getattr(torchvision.datasets, TORCHVISION[name])
     train, test = _fetch(name, lambda root: [kind(str(root), part, download=True) for part in (True, False)])
     arrays = {
-        split: (np.asarray(part.data), np.asarray(part.targets))
-        for split, part in (("train", train), ("test", test))
+        split: (np.asarray(part.data), np.asarray(part.targets)) for split, part in (("train", train), ("test", test))
     }
     return _from_arrays(name, f"data.name={name!r}", arrays, train.classes)
 
@@ -185,9 +184,7 @@ def _metadata_names(schema: pa.Schema, label: str) -> list[str] | None:
     try:
         names = json.loads(raw).get("classes")
     except (ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{label}: schema metadata 'dataset' is no JSON object; mend or remove it"
-        ) from error
+        raise ValueError(f"{label}: schema metadata 'dataset' is no JSON object; mend or remove it") from error
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ValueError(f"{label}: 'classes' in the schema metadata is no list of names; mend or remove it")
     return names
@@ -250,9 +247,7 @@ def _class_folders(folder: Path, class_names: list[str], label: str) -> tuple[li
         if not entry.is_dir():
             raise ValueError(f"{label}: {folder.name}/{entry.name} is in no class folder; move or remove it")
         if entry.name not in class_names:
-            raise ValueError(
-                f"{label}: class {entry.name!r} of {folder.name}/ is not in train/; add it there"
-            )
+            raise ValueError(f"{label}: class {entry.name!r} of {folder.name}/ is not in train/; add it there")
         inside = [file for file in sorted(entry.rglob("[!.]*")) if file.is_file()]
         files += inside
         labels += [class_names.index(entry.name)] * len(inside)

@@ -122,9 +122,7 @@ def test_flags_override_only_what_they_name() -> None:
 
 
 def test_a_path_and_none_and_equals_signs_are_taken() -> None:
-    command = read(
-        "quick", "--data.path=some/file.parquet", "--data.name", "None", "--on.gpus_per_worker", "1"
-    )
+    command = read("quick", "--data.path=some/file.parquet", "--data.name", "None", "--on.gpus_per_worker", "1")
     assert command.config.data == DataConfig(name=None, path="some/file.parquet")
     assert command.machines.gpus_per_worker == 1.0
 
@@ -149,17 +147,13 @@ def test_a_path_and_none_and_equals_signs_are_taken() -> None:
         (["quick", "--out", "/a", "/b"], ["/b"]),
     ],
 )
-def test_mistakes_are_one_sentence(
-    capsys: pytest.CaptureFixture[str], argv: list[str], words: list[str]
-) -> None:
+def test_mistakes_are_one_sentence(capsys: pytest.CaptureFixture[str], argv: list[str], words: list[str]) -> None:
     sentence = refusal(capsys, *argv)
     assert all(word in sentence for word in words), sentence
 
 
 @pytest.mark.parametrize(("argv", "status"), [([], 2), (["--help"], 0), (["-h"], 0)])
-def test_without_a_preset_all_are_listed(
-    capsys: pytest.CaptureFixture[str], argv: list[str], status: int
-) -> None:
+def test_without_a_preset_all_are_listed(capsys: pytest.CaptureFixture[str], argv: list[str], status: int) -> None:
     with pytest.raises(SystemExit) as left:
         read(*argv)
     out, err = capsys.readouterr()

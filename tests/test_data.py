@@ -84,18 +84,14 @@ def test_digits_need_no_file_and_are_always_the_same() -> None:
     assert digits.train.shape == (8, 8, 1) and digits.train.classes == 10
     assert digits.train.images_NHWC.max() == 255 and np.bincount(digits.test.labels_N).min() >= 15
     assert load(DataConfig()).train.fingerprint() == digits.train.fingerprint()
-    both = {image.tobytes() for image in digits.train.images_NHWC} & {
-        i.tobytes() for i in digits.test.images_NHWC
-    }
+    both = {image.tobytes() for image in digits.train.images_NHWC} & {i.tobytes() for i in digits.test.images_NHWC}
     assert not both
 
 
 def test_parquet_keeps_pixels_labels_splits_and_names(tmp_path: Path) -> None:
     path = parquet(tmp_path, json.dumps({"classes": ["ant", "bee", "cat"]}))
     loaded = load(DataConfig(path=path))
-    assert (
-        loaded.name == "set" and loaded.train.class_names == ("ant", "bee", "cat") and loaded.val is not None
-    )
+    assert loaded.name == "set" and loaded.train.class_names == ("ant", "bee", "cat") and loaded.val is not None
     for images, rows in ((loaded.train, slice(6)), (loaded.val, slice(6, 9)), (loaded.test, slice(9, 12))):
         assert (images.images_NHWC[..., 0] == GREY[rows]).all() and (images.labels_N == LABELS[rows]).all()
         assert images.shape == (9, 8, 1) and images.labels_N.dtype == np.int64
@@ -149,9 +145,7 @@ class FakeTorchvision:
 
     def __init__(self, root: str, train: bool, download: bool) -> None:
         assert Path(root) == cache_folder() and download
-        self.data, self.targets = (
-            (COLOUR[:6], [0, 1, 2, 0, 1, 2]) if train else (COLOUR[6:], [0, 1, 2, 0, 1, 2])
-        )
+        self.data, self.targets = (COLOUR[:6], [0, 1, 2, 0, 1, 2]) if train else (COLOUR[6:], [0, 1, 2, 0, 1, 2])
 
 
 def test_torchvision_names_download_to_the_cache_and_say_so(
@@ -234,8 +228,7 @@ def test_limit_keeps_the_same_images_nested_and_limits_test_too(tmp_path: Path) 
 def test_limit_decodes_only_what_it_keeps(tmp_path: Path) -> None:
     kept = int(subset(6, 1)[0])
     images = [
-        encode(GREY[i]) if i in (kept, 6 + int(subset(3, 1)[0]), 9 + int(subset(3, 1)[0])) else b"x"
-        for i in range(12)
+        encode(GREY[i]) if i in (kept, 6 + int(subset(3, 1)[0]), 9 + int(subset(3, 1)[0])) else b"x" for i in range(12)
     ]
     assert len(load(DataConfig(path=parquet(tmp_path, image=images), limit=1)).train) == 1
 
@@ -260,9 +253,7 @@ def test_fingerprint_sees_pixels_labels_names_order_and_shape() -> None:
 
 @QUICK
 @given(st.integers(8, 40), st.integers(8, 40), st.sampled_from([1, 3]), st.integers(0, 2**32 - 1))
-def test_any_images_survive_parquet_and_npz(
-    tmp_path: Path, height: int, width: int, channels: int, seed: int
-) -> None:
+def test_any_images_survive_parquet_and_npz(tmp_path: Path, height: int, width: int, channels: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (12, height, width, channels), dtype=np.uint8)
     files = [encode(image[..., 0] if channels == 1 else image) for image in pixels]
     loaded = load(DataConfig(path=parquet(tmp_path, image=files)))
@@ -427,12 +418,7 @@ def png_of_16_bit_colour(pixels: np.ndarray) -> bytes:
 
     header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def test_16_bit_colour_keeps_the_high_byte(tmp_path: Path) -> None:
@@ -443,9 +429,7 @@ def test_16_bit_colour_keeps_the_high_byte(tmp_path: Path) -> None:
 # Real files, where there are some
 
 
-@pytest.mark.skipif(
-    not REAL.is_dir(), reason=f"no folder {REAL}; set RAYSYN_DATA to a folder of Parquet files"
-)
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no folder {REAL}; set RAYSYN_DATA to a folder of Parquet files")
 @pytest.mark.parametrize(
     ("name", "train", "val", "shape"),
     [

@@ -78,9 +78,7 @@ class Cost:
 
     def __post_init__(self) -> None:
         if self.noise_multiplier is not None and not 0 < self.noise_multiplier < math.inf:
-            raise ValueError(
-                f"{self.mechanism}: noise_multiplier is {self.noise_multiplier}, give more than 0"
-            )
+            raise ValueError(f"{self.mechanism}: noise_multiplier is {self.noise_multiplier}, give more than 0")
         if not 0 < self.sampling_rate <= 1:
             raise ValueError(f"{self.mechanism}: sampling_rate is {self.sampling_rate}, give one in (0, 1]")
         if self.steps < 1:
@@ -123,9 +121,7 @@ def epsilon(costs: Sequence[Cost], delta: float, accountant: str) -> float:
     return spent
 
 
-def calibrate(
-    budget_epsilon: float, delta: float, accountant: str, fixed: Sequence[Cost], flexible: Cost
-) -> Cost:
+def calibrate(budget_epsilon: float, delta: float, accountant: str, fixed: Sequence[Cost], flexible: Cost) -> Cost:
     """`flexible` with the smallest noise multiplier, to 0.01 %, that keeps everything within the budget.
 
     The result never overspends: epsilon([*fixed, result]) <= budget_epsilon. Multipliers below 0.05 are not
@@ -260,8 +256,6 @@ def _epsilon_prv(costs: Sequence[Cost], delta: float, eps_error: float) -> float
     # A grid that reaches a little further has a length that FFTs like; other lengths take several times as long.
     half = next_fast_len(math.ceil(reach / mesh) + 1) - 1.5
     domain = opacus_prv.Domain.create_aligned(-half * mesh, half * mesh, mesh)
-    truncated = [
-        opacus_prv.TruncatedPrivacyRandomVariable(loss, domain.t_min, domain.t_max) for loss in losses
-    ]
+    truncated = [opacus_prv.TruncatedPrivacyRandomVariable(loss, domain.t_min, domain.t_max) for loss in losses]
     composed = opacus_prv.compose_heterogeneous([opacus_prv.discretize(t, domain) for t in truncated], steps)
     return float(max(0.0, composed.compute_epsilon(delta, delta_error, eps_error)[2]))

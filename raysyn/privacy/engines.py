@@ -12,7 +12,6 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
 
 Loss = Callable[..., Tensor]
 """loss(model, *inputs_M) -> (M,): one loss per copy; copy m reads entry m of each input and nothing else."""
@@ -35,9 +34,7 @@ class Clipped(NamedTuple):
 class Engine(Protocol):
     """One way to the same answer. Inputs have leading dimensions (B, K) with B and K at least 1."""
 
-    def __call__(
-        self, model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float
-    ) -> Clipped: ...
+    def __call__(self, model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float) -> Clipped: ...
 
 
 def trained(model: nn.Module) -> list[nn.Parameter]:
@@ -53,22 +50,16 @@ def refuse_unsupported(model: nn.Module) -> None:
         if isinstance(module, nn.modules.batchnorm._NormBase) and (
             isinstance(module, nn.modules.batchnorm._BatchNorm) or module.track_running_stats
         ):
-            raise ValueError(
-                f"layer {name} is {kind}, which mixes images of a batch: use GroupNorm in its place"
-            )
+            raise ValueError(f"layer {name} is {kind}, which mixes images of a batch: use GroupNorm in its place")
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
-            raise ValueError(
-                f"layer {name} is {kind} with p={module.p}: set p=0, its draws could not be repeated"
-            )
+            raise ValueError(f"layer {name} is {kind} with p={module.p}: set p=0, its draws could not be repeated")
         own = [parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad]
         if own and (not isinstance(module, SUPPORTED) or not _has_rule(module)):
             allowed = ", ".join(layer.__name__ for layer in SUPPORTED)
             raise ValueError(f"layer {name} is {module}, which has no per-image gradient here: use {allowed}")
         for parameter in own:
             if owners.setdefault(id(parameter), name) != name:
-                raise ValueError(
-                    f"layers {owners[id(parameter)]} and {name} share a parameter: give each its own"
-                )
+                raise ValueError(f"layers {owners[id(parameter)]} and {name} share a parameter: give each its own")
 
 
 def _has_rule(module: nn.Module) -> bool:
@@ -105,10 +96,7 @@ def loop(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_nor
     """One backward pass per image, its K copies as the batch: the plainest engine, and fast on a CPU for large K."""
     parameters = trained(model)
     sum_P = torch.zeros(sum(p.numel() for p in parameters), device=inputs_BK[0].device)
-    parts = [
-        part.view_as(p)
-        for part, p in zip(sum_P.split([p.numel() for p in parameters]), parameters, strict=True)
-    ]
+    parts = [part.view_as(p) for part, p in zip(sum_P.split([p.numel() for p in parameters]), parameters, strict=True)]
     norms, losses = [], []
     for example in zip(*inputs_BK, strict=True):
         value = loss(model, *example).mean()
@@ -121,32 +109,3 @@ def loop(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_nor
         norms.append(norm)
         losses.append(value.detach())
     return Clipped(sum_P, torch.stack(norms), torch.stack(losses).mean())
-
-
-class _MeanLoss(nn.Module):
-    """The model and its loss as one module, so that `functional_call` can swap the parameters."""
-
-    def __init__(self, model: nn.Module, loss: Loss) -> None:
-        super().__init__()
-        self.model, self.loss = model, loss
-
-    def forward(self, *inputs_K: Tensor) -> Tensor:
-        return self.loss(self.model, *inputs_K).mean()
-
-
-def vectorised(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float) -> Clipped:
-    """`torch.func`: the per-image gradient function mapped over images. Keeps B gradients in memory."""
-    whole = _MeanLoss(model, loss)
-    learning = {name: p.detach() for name, p in whole.named_parameters() if p.requires_grad}
-
-    def value(parameters: dict[str, Tensor], *inputs_K: Tensor) -> Tensor:
-        return functional_call(whole, parameters, inputs_K)
-
-    per_image = vmap(grad_and_value(value), in_dims=(None, *[0] * len(inputs_BK)))
-    gradients, losses_B = per_image(learning, *inputs_BK)
-    grads_BP = [gradients[name].flatten(1) for name in learning]
-    norms_B = torch.stack([torch.linalg.vector_norm(g, dim=1) for g in grads_BP]).norm(dim=0)
-    factors_B = clip_factors(norms_B, max_grad_norm)
-    with torch.autocast(norms_B.device.type, enabled=False):  # a sum in bf16 would be rounded beyond the clip
-        sum_P = torch.cat([factors_B @ g for g in grads_BP])
-    return Clipped(sum_P, norms_B, losses_B.mean())

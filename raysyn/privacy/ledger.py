@@ -98,9 +98,7 @@ class Ledger:
         """The released value, once its cost is on disk; ValueError if unplanned, changed or paid before."""
         self._check(stage, release.cost)
         if stage in self._paid_here:
-            raise ValueError(
-                f"stage {stage!r} is already paid: each release needs a stage of its own in the plan"
-            )
+            raise ValueError(f"stage {stage!r} is already paid: each release needs a stage of its own in the plan")
         if stage not in {entry["stage"] for entry in self._entries}:
             entry = self._entry(stage, release.cost)
             _append(self.path, entry)
@@ -131,13 +129,9 @@ class Ledger:
     def _check(self, stage: str, cost: Cost) -> None:
         planned = self.plan.stages.get(stage)
         if planned is None:
-            raise ValueError(
-                f"stage {stage!r} is not in the plan, which has {list(self.plan.stages)}: plan it first"
-            )
+            raise ValueError(f"stage {stage!r} is not in the plan, which has {list(self.plan.stages)}: plan it first")
         if cost != planned:
-            raise ValueError(
-                f"stage {stage!r} costs {cost}, but {planned} was planned: start a new run folder"
-            )
+            raise ValueError(f"stage {stage!r} costs {cost}, but {planned} was planned: start a new run folder")
 
     def _entry(self, stage: str, cost: Cost) -> dict[str, Any]:
         accountant, delta = self.plan.accountant, self.plan.delta

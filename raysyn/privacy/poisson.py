@@ -36,9 +36,7 @@ class Stream:
 
     def __post_init__(self) -> None:
         if len(self.secret) != SECRET_BYTES:
-            raise ValueError(
-                f"secret has {len(self.secret)} bytes: draw one by secrets.token_bytes({SECRET_BYTES})"
-            )
+            raise ValueError(f"secret has {len(self.secret)} bytes: draw one by secrets.token_bytes({SECRET_BYTES})")
 
     def uniform(self, step: int, purpose: str, n: int) -> NDArray[np.float64]:
         """`n` float64 numbers in the open interval (0, 1), evenly spaced odd multiples of 2**-53."""

@@ -67,9 +67,7 @@ class CentralConfig:
         """Rounds of queries, M in the paper: each yields one image, or one per class."""
         cells = classes if self.conditional else 1
         if self.count % cells:
-            raise ValueError(
-                f"central.count is {self.count}: give a multiple of {cells}, the number of classes"
-            )
+            raise ValueError(f"central.count is {self.count}: give a multiple of {cells}, the number of classes")
         return self.count // cells
 
     def cost(self, classes: int) -> Cost | None:
@@ -192,10 +190,7 @@ def mean_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
             return images / expected
         counts = sums[..., -1] / (share * clip_norm)
         noise_std = config.noise_multiplier * math.sqrt(1 + share**2) / share
-        return (
-            images
-            / class_counts(counts, expected, noise_std, config.sampling_rate)[None, :, None, None, None]
-        )
+        return images / class_counts(counts, expected, noise_std, config.sampling_rate)[None, :, None, None, None]
 
     return Query(factor, pixels + counting, clip_norm * math.sqrt(1 + share**2), total, read)
 

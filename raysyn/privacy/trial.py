@@ -15,9 +15,11 @@ from raysyn.privacy import engines
 from raysyn.privacy.bookkeeping import bookkeeping
 from raysyn.privacy.engines import Clipped, Engine, Loss
 
-ENGINES: dict[str, Engine] = {"loop": engines.loop, "vmap": engines.vectorised, "bookkeeping": bookkeeping}
-COPIES_AT_ONCE = {"cpu": 64, "cuda": 512, "mps": 64}
-"""Copies in a micro-batch where the user names none: enough to keep the device busy, small enough for its cache."""
+ENGINES: dict[str, Engine] = {"loop": engines.loop, "bookkeeping": bookkeeping}
+PIXELS_AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 20, "mps": 1 << 16}
+"""Pixels of all copies in a micro-batch where the user names none: enough to keep the device busy, few enough for
+its cache and memory."""
+IMAGES_AT_ONCE = 256
 ROUNDS = 2
 
 
@@ -25,7 +27,7 @@ ROUNDS = 2
 class SGDSpeed:
     """How DP-SGD's gradients are computed. Nothing here changes the result beyond rounding."""
 
-    engine: Literal["auto", "loop", "vmap", "bookkeeping"] = "auto"
+    engine: Literal["auto", "loop", "bookkeeping"] = "auto"
     """How per-image gradients are computed; `auto` times every way for a moment and takes the fastest."""
     micro_batch: int | None = None
     """Images (with all their copies) held in memory at once; by default measured together with the engine."""
@@ -56,9 +58,7 @@ class Choice:
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         model.to(memory_format=layout)
 
-    def clipped_sum(
-        self, model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float
-    ) -> Clipped:
+    def clipped_sum(self, model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float) -> Clipped:
         """See `engines.clipped_sum`."""
         device = inputs_BK[0].device.type
         with torch.autocast(device, torch.bfloat16) if self.precision == "bf16" else nullcontext():
@@ -81,10 +81,7 @@ def measure(
     """
     if speed.precision == "bf16" and device.type != "cuda":
         raise ValueError("precision is bf16, but this worker has no GPU: use float32")
-    micro_batch = speed.micro_batch
-    if micro_batch is None:
-        copies = draw(1)[0].shape[1]
-        micro_batch = max(1, min(expected, COPIES_AT_ONCE[device.type] // copies))
+    micro_batch = speed.micro_batch or min(expected, fitting(device, draw(1)[0]))
     choices = [
         Choice(engine=name, micro_batch=micro_batch, channels_last=layout, precision=speed.precision)
         for name in (ENGINES if speed.engine == "auto" else [speed.engine])
@@ -93,6 +90,11 @@ def measure(
     if len(choices) == 1:
         return choices[0]
     return _fastest(choices, draw(min(micro_batch, expected)), device, model, loss)
+
+
+def fitting(device: torch.device, x_1K: Tensor) -> int:
+    """Images in a micro-batch, judged by the first input of one image, (1, K, ...)."""
+    return max(1, min(IMAGES_AT_ONCE, PIXELS_AT_ONCE[device.type] // x_1K.numel()))
 
 
 def _fastest(
@@ -104,15 +106,11 @@ def _fastest(
     # not fall on one choice.
     rough = {choice: _time(choice, model, inputs_BK, loss, device) for choice in choices}
     left = [choice for choice in choices if rough[choice] < 2 * min(rough.values())]
-    rounds = [
-        {choice: _time(choice, model, inputs_BK, loss, device) for choice in left} for _ in range(ROUNDS)
-    ]
+    rounds = [{choice: _time(choice, model, inputs_BK, loss, device) for choice in left} for _ in range(ROUNDS)]
     return min(left, key=lambda choice: min(times[choice] for times in rounds))
 
 
-def _time(
-    choice: Choice, model: nn.Module, inputs_BK: Sequence[Tensor], loss: Loss, device: torch.device
-) -> float:
+def _time(choice: Choice, model: nn.Module, inputs_BK: Sequence[Tensor], loss: Loss, device: torch.device) -> float:
     choice.lay_out(model)
     # CPU time of one thread is deaf to other programs on the machine; with several threads only the clock is fair.
     clock = time.thread_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter

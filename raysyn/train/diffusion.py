@@ -76,9 +76,7 @@ class DiffusionTask:
     label_dropout: float = 0.1
     """Share of examples trained without their class, for guidance; 1 trains an unconditional model."""
 
-    def draw(
-        self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int
-    ) -> tuple[Tensor, ...]:
+    def draw(self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int) -> tuple[Tensor, ...]:
         """`copies` noisy versions of each example, as functions of its seed alone.
 
         So neither micro-batches nor ranks change what an example sees. The generator lives on the images'

@@ -25,9 +25,7 @@ Augment = Callable[[Tensor, Sequence[int]], Tensor]
 class Task(Protocol):
     """What an example is worth: random inputs from seeds, and one loss per copy (see `DiffusionTask`)."""
 
-    def draw(
-        self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int
-    ) -> tuple[Tensor, ...]: ...
+    def draw(self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int) -> tuple[Tensor, ...]: ...
 
     def loss(self, model: nn.Module, *inputs: Any) -> Tensor: ...
 

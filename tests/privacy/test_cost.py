@@ -18,9 +18,7 @@ from raysyn.privacy.cost import Budget, Cost, calibrate, epsilon, sgd_schedule
 
 
 def sgm(noise_multiplier: float | None, sampling_rate: float = 1.0, steps: int = 1, **more: str) -> Cost:
-    return Cost(
-        mechanism="test", noise_multiplier=noise_multiplier, sampling_rate=sampling_rate, steps=steps, **more
-    )
+    return Cost(mechanism="test", noise_multiplier=noise_multiplier, sampling_rate=sampling_rate, steps=steps, **more)
 
 
 SGD = sgm(None, *sgd_schedule(60_000, 4_096, 150))
@@ -129,9 +127,7 @@ class _Added(cost_module._PrivacyLoss):
 
 
 @pytest.mark.parametrize("costs", MIXES[:2])
-def test_adding_a_record_costs_no_more_than_removing_it(
-    costs: list[Cost], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_adding_a_record_costs_no_more_than_removing_it(costs: list[Cost], monkeypatch: pytest.MonkeyPatch) -> None:
     """Opacus and we price removal only; this checks that it is the worse of the two neighbours."""
     removed = cost_module._epsilon_prv(costs, 1e-5, 0.005)
     monkeypatch.setattr(cost_module, "_PrivacyLoss", _Added)
@@ -145,9 +141,7 @@ def test_adding_a_record_costs_no_more_than_removing_it(
     steps=st.integers(1, 300),
     delta=st.sampled_from([1e-9, 1e-5, 1e-2]),
 )
-def test_prv_is_tighter_than_rdp_and_both_fall_with_noise(
-    noise: float, rate: float, steps: int, delta: float
-) -> None:
+def test_prv_is_tighter_than_rdp_and_both_fall_with_noise(noise: float, rate: float, steps: int, delta: float) -> None:
     cost, quieter = sgm(noise, rate, steps), sgm(noise * 1.5, rate, steps)
     by_rdp = epsilon([cost], delta, "rdp")
     assert epsilon([quieter], delta, "rdp") <= by_rdp

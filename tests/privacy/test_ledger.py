@@ -58,9 +58,7 @@ def test_trap_09_entries_come_from_the_mechanism(path: Path) -> None:
     assert not path.exists() and ledger.entries() == []
     ledger.pay("central", Release("means", MEANS))
     (entry,) = [json.loads(line) for line in lines(path)]
-    assert {
-        name: entry[name] for name in ("stage", "mechanism", "noise_multiplier", "sampling_rate", "steps")
-    } == {
+    assert {name: entry[name] for name in ("stage", "mechanism", "noise_multiplier", "sampling_rate", "steps")} == {
         "stage": "central",
         "mechanism": "noisy class means",
         "noise_multiplier": 5.0,

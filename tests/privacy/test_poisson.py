@@ -28,9 +28,7 @@ def test_draws_are_pure_functions(step: int, purpose: str, n: int) -> None:
 
 def test_known_bytes() -> None:
     """A change of these numbers would make continued runs release other noise: it needs a new run format."""
-    np.testing.assert_allclose(
-        A.uniform(3, "x", 2), [0.3948059618396004, 0.16855674868673465], rtol=0, atol=0
-    )
+    np.testing.assert_allclose(A.uniform(3, "x", 2), [0.3948059618396004, 0.16855674868673465], rtol=0, atol=0)
     np.testing.assert_allclose(A.normal(3, "x", 2), [-1.768049371443635, 0.45413222163615047], rtol=1e-14)
     assert A.seed(3, "x", 5) == 3873058703082198566
 

@@ -153,9 +153,7 @@ def test_noisy_counts_put_unbalanced_classes_right() -> None:
 def test_counts_that_drown_in_noise_are_not_believed() -> None:
     noisy = 18 + 250 * np.random.default_rng(0).standard_normal((5, 10))
     np.testing.assert_allclose(class_counts(noisy, 18.0, 250.0, 0.1), 18.0, rtol=0.5)
-    np.testing.assert_allclose(
-        class_counts(np.array([[900.0, 100.0]]), 500.0, 1.0, 0.5), [900, 100], rtol=0.01
-    )
+    np.testing.assert_allclose(class_counts(np.array([[900.0, 100.0]]), 500.0, 1.0, 0.5), [900, 100], rtol=0.01)
     # Negative and absent counts stay usable as denominators.
     assert class_counts(np.array([[1000.0, -5.0]]), 500.0, 1.0, 0.5).min() == pytest.approx(25.0)
 
