@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from opacus.grad_sample import GradSampleModule
 from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSampleModuleFastGradientClipping
 from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
 
 from raysyn.compute import best_device
 from raysyn.models.unet import UNet, UNetConfig
@@ -60,7 +61,9 @@ def resnet() -> nn.Module:
     """A residual GroupNorm classifier for 28 x 28 grey images, 0.18 M parameters."""
     widths = [(16, 16, 1), (16, 16, 1), (16, 32, 2), (32, 32, 1), (32, 64, 2), (64, 64, 1)]
     blocks = [Residual(*width) for width in widths]
-    return nn.Sequential(nn.Conv2d(1, 16, 3, 1, 1), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, 1, 1), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)
+    )
 
 
 def cross_entropy(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
@@ -136,6 +139,43 @@ def private_step(case: Case, choice: Choice) -> Callable[[], None]:
     return step
 
 
+class MeanLoss(nn.Module):
+    """The model and its loss as one module, so that `functional_call` can swap the parameters."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        self.model, self.loss = case.model, case.loss
+
+    def forward(self, *inputs_K: Tensor) -> Tensor:
+        return self.loss(self.model, *inputs_K).mean()
+
+
+def vmap_step(case: Case, layout: str, micro_batch: int) -> Callable[[], None]:
+    """The gradient function of one image mapped over images by torch.func."""
+    whole = MeanLoss(case)
+
+    def value(parameters: dict[str, Tensor], *inputs_K: Tensor) -> Tensor:
+        return functional_call(whole, parameters, inputs_K)
+
+    per_image = vmap(grad(value), in_dims=(None, *[0] * len(case.inputs_BK)))
+
+    def step() -> None:
+        case.model.to(memory_format=LAYOUTS[layout])
+        parameters = {name: parameter.detach() for name, parameter in whole.named_parameters()}
+        for start in range(0, case.images, micro_batch):
+            inputs = [x[start : start + micro_batch] for x in case.inputs_BK]
+            clip_and_sum([g.flatten(1) for g in per_image(parameters, *inputs).values()])
+
+    return step
+
+
+def clip_and_sum(grads_BP: Sequence[Tensor]) -> list[Tensor]:
+    """What is left to do where all per-image gradients are in memory."""
+    norms = torch.stack([torch.linalg.vector_norm(g, dim=1) for g in grads_BP]).norm(dim=0)
+    factors = 1.0 / norms.clamp(min=1.0)
+    return [factors @ g for g in grads_BP]
+
+
 def opacus_step(case: Case, mode: str, layout: str, micro_batch: int) -> Callable[[], None]:
     """One of Opacus' modes: `hooks`, `ghost` or `fast`. Hooks are attached for this step alone."""
 
@@ -169,22 +209,24 @@ def opacus_step(case: Case, mode: str, layout: str, micro_batch: int) -> Callabl
     return step
 
 
-def _clip_hooks(model: nn.Module, copies: int) -> None:
+def _clip_hooks(model: Any, copies: int) -> None:
     grads = []
     for parameter in model.parameters():
         rows = parameter.grad_sample.flatten(1)
         grads.append(rows.view(-1, copies, rows.shape[1]).sum(1) if copies > 1 else rows)
         parameter.grad_sample = None
-    norms = torch.stack([torch.linalg.vector_norm(g, dim=1) for g in grads]).norm(dim=0)
-    factors = 1.0 / norms.clamp(min=1.0)
-    for grad in grads:
-        factors @ grad
+    clip_and_sum(grads)
 
 
 def steps_of(case: Case, engines: Sequence[str], device: torch.device) -> dict[str, Callable[[], None]]:
     """Every row of one case's table."""
-    whole, part = case.images, max(1, min(case.images, trial.COPIES_AT_ONCE[device.type] // case.copies))
-    steps = {f"plain {layout} /{size}": plain_step(case, layout, size) for layout in LAYOUTS for size in (whole, part)}
+    whole = case.images
+    part = min(whole, trial.fitting(device, case.first(1)[0]))
+    steps = {
+        f"plain {layout} /{size}": plain_step(case, layout, size)
+        for layout in LAYOUTS
+        for size in (whole, part)
+    }
     for engine in engines:
         if engine == "auto":
             choice = trial.measure(device, case.model, case.first, case.loss, whole, SGDSpeed())
@@ -193,7 +235,9 @@ def steps_of(case: Case, engines: Sequence[str], device: torch.device) -> dict[s
             continue
         for layout in LAYOUTS:
             name = f"{engine} {layout} /{part}"
-            if engine.startswith("opacus"):
+            if engine == "vmap":
+                steps[name] = vmap_step(case, layout, part)
+            elif engine.startswith("opacus"):
                 steps[name] = opacus_step(case, engine.removeprefix("opacus-"), layout, part)
             else:
                 last = layout == "NHWC"
@@ -253,10 +297,18 @@ def run(case: Case, engines: Sequence[str], repeats: int, device: torch.device) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", default=CASES, help="comma-separated MODEL:BATCHxK, models resnet and unet")
-    parser.add_argument("--engines", default="auto,loop,vmap,bookkeeping,opacus-hooks,opacus-ghost,opacus-fast")
-    parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats, of which the median is shown")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--cases", default=CASES, help="comma-separated MODEL:BATCHxK, models resnet and unet"
+    )
+    parser.add_argument(
+        "--engines", default="auto,loop,vmap,bookkeeping,opacus-hooks,opacus-ghost,opacus-fast"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="interleaved repeats, of which the median is shown"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; ratios of CPU time need 1")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

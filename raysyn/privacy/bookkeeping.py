@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from raysyn.privacy.engines import SUPPORTED, Clipped, Loss, clip_factors, trained
-from raysyn.privacy.layers import GroupNormCall, Part, parts_of
+from raysyn.privacy.group_norm import GroupNormCall
+from raysyn.privacy.layers import Part, parts_of
 
 
 def bookkeeping(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float) -> Clipped:
@@ -54,7 +55,9 @@ def _recorded(model: nn.Module, images: int, rows: int, parts: list[Part]) -> It
 
     def after_forward(layer: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
         if layer in seen:
-            raise ValueError(f"layer {layers[layer]} is called twice in a pass: set engine=loop, or give it a twin")
+            raise ValueError(
+                f"layer {layers[layer]} is called twice in a pass: set engine=loop, or give it a twin"
+            )
         if len(out) != rows:
             raise ValueError(f"layer {layers[layer]} sees {len(out)} rows of {rows}: set engine=loop")
         seen.add(layer)

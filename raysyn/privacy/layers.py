@@ -7,12 +7,14 @@ their positions together; C and O are channels in and out.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
+
+from raysyn.privacy.group_norm import GroupNormCall, over_positions, rows_of
 
 PATCH_BYTES = 2 << 20
 """Patches of convolutions are unfolded in pieces of this size, to stay in a CPU's cache between copy and product."""
@@ -32,86 +34,6 @@ class Part(NamedTuple):
     """Squared norm of each image's gradient."""
     weighted: Callable[[Tensor], Tensor]
     """weighted(factors_B): sum over the images of factor times gradient, in the parameter's shape."""
-
-
-class GroupNormCall:
-    """Stands in for a GroupNorm's `forward` during one pass, and shares its sums with the backward pass.
-
-    torch's kernels are several times slower on channels-last tensors than two reductions and one fused
-    multiply-add, so those tensors take the latter way; others keep torch's kernel.
-    """
-
-    def __init__(self, layer: nn.GroupNorm) -> None:
-        self.layer = layer
-        self.mean_MG = self.inverse_MG = torch.empty(0)
-        self._sums: tuple[Tensor, Tensor] | None = None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if x.ndim == 4 and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last):
-            return cast(Tensor, _ChannelsLastNorm.apply(x.float(), self)).to(x.dtype)
-        layer, size = self.layer, x[0, 0].numel()
-        out, mean_MG, inverse_MG = torch.native_group_norm(
-            x.contiguous(), layer.weight, layer.bias, len(x), x.shape[1], size, layer.num_groups, layer.eps
-        )
-        # Detached: with their history they would keep alive the graph that keeps them, and no batch would be freed.
-        self.mean_MG, self.inverse_MG = mean_MG.detach(), inverse_MG.detach()
-        return out
-
-    def per_channel(self, x_MG: Tensor) -> Tensor:
-        """(M, C): each group's number for all its channels."""
-        return x_MG.view(-1, self.layer.num_groups).repeat_interleave(
-            self.layer.num_channels // self.layer.num_groups, 1
-        )
-
-    def per_group(self, x_MC: Tensor) -> Tensor:
-        """(M, groups): sums over the channels of each group."""
-        return x_MC.view(len(x_MC), self.layer.num_groups, -1).sum(2)
-
-    def sums(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-        """Over positions, the sums (M, C) of g and of g * (x - mean) / deviation."""
-        if self._sums is None:
-            g_MC, gx_MC = _over_positions(g), _over_positions(x * g)
-            # Reduced first, so that the normalised activations need not be computed again.
-            mean_MC, inverse_MC = self.per_channel(self.mean_MG), self.per_channel(self.inverse_MG)
-            self._sums = g_MC, (gx_MC - g_MC * mean_MC) * inverse_MC
-        return self._sums
-
-
-class _ChannelsLastNorm(torch.autograd.Function):
-    """GroupNorm of a channels-last tensor whose scale and shift are constants."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, call: GroupNormCall) -> Tensor:
-        layer, x_MLC = call.layer, _rows(x)
-        size = x_MLC[0].numel() // layer.num_groups
-        call.mean_MG = call.per_group(x_MLC.sum(1)) / size
-        square_MG = call.per_group((x_MLC * x_MLC).sum(1)) / size
-        call.inverse_MG = (square_MG - call.mean_MG.square()).clamp(min=0).add(layer.eps).rsqrt()
-        scale_MC = call.per_channel(call.inverse_MG) * layer.weight
-        shift_MC = layer.bias - call.per_channel(call.mean_MG) * scale_MC
-        ctx.save_for_backward(x)
-        ctx.call = call
-        return _like(torch.addcmul(shift_MC[:, None], x_MLC, scale_MC[:, None]), x)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-        (x,), call, layer = ctx.saved_tensors, ctx.call, ctx.call.layer
-        g_MC, normal_MC = call.sums(x, g)
-        size = x[0].numel() // layer.num_groups
-        # x's gradient is inverse * (weight * g - mean(weight * g) - normalised x * mean(weight * g * normalised x)).
-        mean_g = call.per_channel(call.per_group(g_MC * layer.weight)) / size
-        mean_gx = call.per_channel(call.per_group(normal_MC * layer.weight)) / size
-        inverse_MC = call.per_channel(call.inverse_MG)
-        slope_MC = -inverse_MC.square() * mean_gx
-        start_MC = -inverse_MC * mean_g - slope_MC * call.per_channel(call.mean_MG)
-        dx_MLC = torch.addcmul(start_MC[:, None], _rows(x), slope_MC[:, None])
-        return _like(dx_MLC.addcmul_(_rows(g), (inverse_MC * layer.weight)[:, None]), x), None
-
-
-def _like(x_MLC: Tensor, shape_MCHW: Tensor) -> Tensor:
-    """The inverse of `_rows`, as a channels-last view."""
-    rows, channels, high, wide = shape_MCHW.shape
-    return x_MLC.view(rows, high, wide, channels).permute(0, 3, 1, 2)
 
 
 def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNormCall | None) -> list[Part]:
@@ -136,21 +58,27 @@ def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNor
         if isinstance(layer, nn.LayerNorm):
             normal = F.layer_norm(x, layer.normalized_shape, eps=layer.eps)
             shape = (len(x), -1, weight.numel())
-            return _kept_both(weight, (normal * g).reshape(shape).sum(1), bias, g.reshape(shape).sum(1), images)
+            return _kept_both(
+                weight, (normal * g).reshape(shape).sum(1), bias, g.reshape(shape).sum(1), images
+            )
         if isinstance(layer, nn.Conv2d):
-            part, g_MO = _conv(layer, x, g, images), _over_positions(g)
+            part, g_MO = _conv(layer, x, g, images), over_positions(g)
         else:
             part, g_MO = _linear(weight, x, g, images), g.reshape(len(g), -1, g.shape[-1]).sum(1)
         return [part] if bias is None else [part, _kept(bias, _per_image(g_MO, images))]
 
 
-def _kept(parameter: Tensor, grads_BP: Tensor, order: Callable[[Tensor], Tensor] = lambda sum_P: sum_P) -> Part:
+def _kept(
+    parameter: Tensor, grads_BP: Tensor, order: Callable[[Tensor], Tensor] = lambda sum_P: sum_P
+) -> Part:
     """Per-image gradients that stay in memory; `order` brings their weighted sum into the parameter's order."""
     squared_B = torch.linalg.vector_norm(grads_BP, dim=1).square()
     return Part(parameter, squared_B, lambda factors_B: order(factors_B @ grads_BP))
 
 
-def _kept_both(weight: Tensor, weight_MC: Tensor, bias: Tensor | None, bias_MC: Tensor, images: int) -> list[Part]:
+def _kept_both(
+    weight: Tensor, weight_MC: Tensor, bias: Tensor | None, bias_MC: Tensor, images: int
+) -> list[Part]:
     part = _kept(weight, _per_image(weight_MC, images))
     return [part] if bias is None else [part, _kept(bias, _per_image(bias_MC, images))]
 
@@ -158,18 +86,6 @@ def _kept_both(weight: Tensor, weight_MC: Tensor, bias: Tensor | None, bias_MC: 
 def _per_image(x_MC: Tensor, images: int) -> Tensor:
     """Sum over each image's copies: (B, C)."""
     return x_MC.view(images, -1, x_MC.shape[1]).sum(1)
-
-
-def _over_positions(x: Tensor) -> Tensor:
-    """Sum of (M, C, ...) over all but the first two dimensions, along the memory: (M, C)."""
-    if x.ndim == 4 and not x.is_contiguous():
-        return _rows(x).sum(1)
-    return x.flatten(2).sum(2)
-
-
-def _rows(x_MCHW: Tensor) -> Tensor:
-    """(M, H * W, C); a free view of a channels-last tensor."""
-    return x_MCHW.permute(0, 2, 3, 1).reshape(len(x_MCHW), -1, x_MCHW.shape[1])
 
 
 def _embedding(module: nn.Embedding, x: Tensor, g: Tensor, images: int) -> Part:
@@ -211,7 +127,7 @@ def _conv(module: nn.Conv2d, x: Tensor, g: Tensor, images: int) -> Part:
         return _kept(weight, _grouped(module, x, g, margin, images))
     plain = module.stride == (1, 1) and module.dilation == (1, 1)
     if plain and kernel == (1, 1) and margin == (0, 0):
-        return _linear(weight, _rows(x), _rows(g), images)
+        return _linear(weight, rows_of(x), rows_of(g), images)
     x_MHWC = F.pad(x.permute(0, 2, 3, 1), (0, 0, margin[1], margin[1], margin[0], margin[0])).contiguous()
     g_MHWO = g.permute(0, 2, 3, 1)
     length = len(x) // images * x_MHWC.shape[1] * x_MHWC.shape[2]

@@ -1,0 +1,100 @@
+"""GroupNorm for one recorded pass: its statistics and sums are computed once and serve forward, backward and clip."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+
+class GroupNormCall:
+    """Stands in for a GroupNorm's `forward` during one pass, and shares its sums with the backward pass.
+
+    torch's kernels are several times slower on channels-last tensors than two reductions and one fused
+    multiply-add, so those tensors take the latter way; others keep torch's kernel.
+    """
+
+    def __init__(self, layer: nn.GroupNorm) -> None:
+        self.layer = layer
+        self.mean_MG = self.inverse_MG = torch.empty(0)
+        self._sums: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.ndim == 4 and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last):
+            return cast(Tensor, _ChannelsLastNorm.apply(x.float(), self)).to(x.dtype)
+        layer, size = self.layer, x[0, 0].numel()
+        out, mean_MG, inverse_MG = torch.native_group_norm(
+            x.contiguous(), layer.weight, layer.bias, len(x), x.shape[1], size, layer.num_groups, layer.eps
+        )
+        # Detached: with their history they would keep alive the graph that keeps them, and no batch would be freed.
+        self.mean_MG, self.inverse_MG = mean_MG.detach(), inverse_MG.detach()
+        return out
+
+    def per_channel(self, x_MG: Tensor) -> Tensor:
+        """(M, C): each group's number for all its channels."""
+        return x_MG.view(-1, self.layer.num_groups).repeat_interleave(
+            self.layer.num_channels // self.layer.num_groups, 1
+        )
+
+    def per_group(self, x_MC: Tensor) -> Tensor:
+        """(M, groups): sums over the channels of each group."""
+        return x_MC.view(len(x_MC), self.layer.num_groups, -1).sum(2)
+
+    def sums(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """Over positions, the sums (M, C) of g and of g * (x - mean) / deviation."""
+        if self._sums is None:
+            g_MC, gx_MC = over_positions(g), over_positions(x * g)
+            # Reduced first, so that the normalised activations need not be computed again.
+            mean_MC, inverse_MC = self.per_channel(self.mean_MG), self.per_channel(self.inverse_MG)
+            self._sums = g_MC, (gx_MC - g_MC * mean_MC) * inverse_MC
+        return self._sums
+
+
+class _ChannelsLastNorm(torch.autograd.Function):
+    """GroupNorm of a channels-last tensor whose scale and shift are constants."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, call: GroupNormCall) -> Tensor:
+        layer, x_MLC = call.layer, rows_of(x)
+        size = x_MLC[0].numel() // layer.num_groups
+        call.mean_MG = call.per_group(x_MLC.sum(1)) / size
+        square_MG = call.per_group((x_MLC * x_MLC).sum(1)) / size
+        call.inverse_MG = (square_MG - call.mean_MG.square()).clamp(min=0).add(layer.eps).rsqrt()
+        scale_MC = call.per_channel(call.inverse_MG) * layer.weight
+        shift_MC = layer.bias - call.per_channel(call.mean_MG) * scale_MC
+        ctx.save_for_backward(x)
+        ctx.call = call
+        return _like(torch.addcmul(shift_MC[:, None], x_MLC, scale_MC[:, None]), x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        (x,), call, layer = ctx.saved_tensors, ctx.call, ctx.call.layer
+        g_MC, normal_MC = call.sums(x, g)
+        size = x[0].numel() // layer.num_groups
+        # x's gradient is inverse * (weight * g - mean(weight * g) - normalised x * mean(weight * g * normalised x)).
+        mean_g = call.per_channel(call.per_group(g_MC * layer.weight)) / size
+        mean_gx = call.per_channel(call.per_group(normal_MC * layer.weight)) / size
+        inverse_MC = call.per_channel(call.inverse_MG)
+        slope_MC = -inverse_MC.square() * mean_gx
+        start_MC = -inverse_MC * mean_g - slope_MC * call.per_channel(call.mean_MG)
+        dx_MLC = torch.addcmul(start_MC[:, None], rows_of(x), slope_MC[:, None])
+        return _like(dx_MLC.addcmul_(rows_of(g), (inverse_MC * layer.weight)[:, None]), x), None
+
+
+def _like(x_MLC: Tensor, shape_MCHW: Tensor) -> Tensor:
+    """The inverse of `rows_of`, as a channels-last view."""
+    rows, channels, high, wide = shape_MCHW.shape
+    return x_MLC.view(rows, high, wide, channels).permute(0, 3, 1, 2)
+
+
+def over_positions(x: Tensor) -> Tensor:
+    """Sum of (M, C, ...) over all but the first two dimensions, along the memory: (M, C)."""
+    if x.ndim == 4 and not x.is_contiguous():
+        return rows_of(x).sum(1)
+    return x.flatten(2).sum(2)
+
+
+def rows_of(x_MCHW: Tensor) -> Tensor:
+    """(M, H * W, C); a free view of a channels-last tensor."""
+    return x_MCHW.permute(0, 2, 3, 1).reshape(len(x_MCHW), -1, x_MCHW.shape[1])
