@@ -61,9 +61,7 @@ def resnet() -> nn.Module:
     """A residual GroupNorm classifier for 28 x 28 grey images, 0.18 M parameters."""
     widths = [(16, 16, 1), (16, 16, 1), (16, 32, 2), (32, 32, 1), (32, 64, 2), (64, 64, 1)]
     blocks = [Residual(*width) for width in widths]
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3, 1, 1), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)
-    )
+    return nn.Sequential(nn.Conv2d(1, 16, 3, 1, 1), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
 def cross_entropy(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
@@ -222,11 +220,7 @@ def steps_of(case: Case, engines: Sequence[str], device: torch.device) -> dict[s
     """Every row of one case's table."""
     whole = case.images
     part = min(whole, trial.fitting(device, case.first(1)[0]))
-    steps = {
-        f"plain {layout} /{size}": plain_step(case, layout, size)
-        for layout in LAYOUTS
-        for size in (whole, part)
-    }
+    steps = {f"plain {layout} /{size}": plain_step(case, layout, size) for layout in LAYOUTS for size in (whole, part)}
     for engine in engines:
         if engine == "auto":
             choice = trial.measure(device, case.model, case.first, case.loss, whole, SGDSpeed())
@@ -297,18 +291,10 @@ def run(case: Case, engines: Sequence[str], repeats: int, device: torch.device) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--cases", default=CASES, help="comma-separated MODEL:BATCHxK, models resnet and unet"
-    )
-    parser.add_argument(
-        "--engines", default="auto,loop,vmap,bookkeeping,opacus-hooks,opacus-ghost,opacus-fast"
-    )
-    parser.add_argument(
-        "--repeats", type=int, default=5, help="interleaved repeats, of which the median is shown"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", default=CASES, help="comma-separated MODEL:BATCHxK, models resnet and unet")
+    parser.add_argument("--engines", default="auto,loop,vmap,bookkeeping,opacus-hooks,opacus-ghost,opacus-fast")
+    parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats, of which the median is shown")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; ratios of CPU time need 1")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -55,9 +55,7 @@ def _recorded(model: nn.Module, images: int, rows: int, parts: list[Part]) -> It
 
     def after_forward(layer: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
         if layer in seen:
-            raise ValueError(
-                f"layer {layers[layer]} is called twice in a pass: set engine=loop, or give it a twin"
-            )
+            raise ValueError(f"layer {layers[layer]} is called twice in a pass: set engine=loop, or give it a twin")
         if len(out) != rows:
             raise ValueError(f"layer {layers[layer]} sees {len(out)} rows of {rows}: set engine=loop")
         seen.add(layer)

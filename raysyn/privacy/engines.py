@@ -34,9 +34,7 @@ class Clipped(NamedTuple):
 class Engine(Protocol):
     """One way to the same answer. Inputs have leading dimensions (B, K) with B and K at least 1."""
 
-    def __call__(
-        self, model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float
-    ) -> Clipped: ...
+    def __call__(self, model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float) -> Clipped: ...
 
 
 def trained(model: nn.Module) -> list[nn.Parameter]:
@@ -52,22 +50,16 @@ def refuse_unsupported(model: nn.Module) -> None:
         if isinstance(module, nn.modules.batchnorm._NormBase) and (
             isinstance(module, nn.modules.batchnorm._BatchNorm) or module.track_running_stats
         ):
-            raise ValueError(
-                f"layer {name} is {kind}, which mixes images of a batch: use GroupNorm in its place"
-            )
+            raise ValueError(f"layer {name} is {kind}, which mixes images of a batch: use GroupNorm in its place")
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
-            raise ValueError(
-                f"layer {name} is {kind} with p={module.p}: set p=0, its draws could not be repeated"
-            )
+            raise ValueError(f"layer {name} is {kind} with p={module.p}: set p=0, its draws could not be repeated")
         own = [parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad]
         if own and (not isinstance(module, SUPPORTED) or not _has_rule(module)):
             allowed = ", ".join(layer.__name__ for layer in SUPPORTED)
             raise ValueError(f"layer {name} is {module}, which has no per-image gradient here: use {allowed}")
         for parameter in own:
             if owners.setdefault(id(parameter), name) != name:
-                raise ValueError(
-                    f"layers {owners[id(parameter)]} and {name} share a parameter: give each its own"
-                )
+                raise ValueError(f"layers {owners[id(parameter)]} and {name} share a parameter: give each its own")
 
 
 def _has_rule(module: nn.Module) -> bool:
@@ -104,10 +96,7 @@ def loop(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_nor
     """One backward pass per image, its K copies as the batch: the plainest engine, and fast on a CPU for large K."""
     parameters = trained(model)
     sum_P = torch.zeros(sum(p.numel() for p in parameters), device=inputs_BK[0].device)
-    parts = [
-        part.view_as(p)
-        for part, p in zip(sum_P.split([p.numel() for p in parameters]), parameters, strict=True)
-    ]
+    parts = [part.view_as(p) for part, p in zip(sum_P.split([p.numel() for p in parameters]), parameters, strict=True)]
     norms, losses = [], []
     for example in zip(*inputs_BK, strict=True):
         value = loss(model, *example).mean()

@@ -58,9 +58,7 @@ def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNor
         if isinstance(layer, nn.LayerNorm):
             normal = F.layer_norm(x, layer.normalized_shape, eps=layer.eps)
             shape = (len(x), -1, weight.numel())
-            return _kept_both(
-                weight, (normal * g).reshape(shape).sum(1), bias, g.reshape(shape).sum(1), images
-            )
+            return _kept_both(weight, (normal * g).reshape(shape).sum(1), bias, g.reshape(shape).sum(1), images)
         if isinstance(layer, nn.Conv2d):
             part, g_MO = _conv(layer, x, g, images), over_positions(g)
         else:
@@ -68,17 +66,13 @@ def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNor
         return [part] if bias is None else [part, _kept(bias, _per_image(g_MO, images))]
 
 
-def _kept(
-    parameter: Tensor, grads_BP: Tensor, order: Callable[[Tensor], Tensor] = lambda sum_P: sum_P
-) -> Part:
+def _kept(parameter: Tensor, grads_BP: Tensor, order: Callable[[Tensor], Tensor] = lambda sum_P: sum_P) -> Part:
     """Per-image gradients that stay in memory; `order` brings their weighted sum into the parameter's order."""
     squared_B = torch.linalg.vector_norm(grads_BP, dim=1).square()
     return Part(parameter, squared_B, lambda factors_B: order(factors_B @ grads_BP))
 
 
-def _kept_both(
-    weight: Tensor, weight_MC: Tensor, bias: Tensor | None, bias_MC: Tensor, images: int
-) -> list[Part]:
+def _kept_both(weight: Tensor, weight_MC: Tensor, bias: Tensor | None, bias_MC: Tensor, images: int) -> list[Part]:
     part = _kept(weight, _per_image(weight_MC, images))
     return [part] if bias is None else [part, _kept(bias, _per_image(bias_MC, images))]
 

@@ -35,9 +35,7 @@ MARKS = 50
 class Task(Protocol):
     """What is learned; the same object serves private and non-private training."""
 
-    def draw(
-        self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int
-    ) -> tuple[Tensor, ...]:
+    def draw(self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int) -> tuple[Tensor, ...]:
         """Inputs with leading dimensions (B, copies); the draws of example i depend on seeds[i] alone."""
         ...
 
@@ -97,9 +95,7 @@ def train(
     epsilon_at: Callable[[int], float] | None = None,
 ) -> Release[dict[str, Any]]:
     """`fit` on every worker of `compute`; `name` names the stage and its random streams."""
-    value = compute.train(
-        _value_of_fit, model, task, private, config, cost, secret, speed, name, epsilon_at, name=name
-    )
+    value = compute.train(_value_of_fit, model, task, private, config, cost, secret, speed, name, epsilon_at, name=name)
     # Only tensors and plain values travel between machines, so the price is put back here.
     return Release(value=value, cost=cost)
 

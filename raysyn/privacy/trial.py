@@ -58,9 +58,7 @@ class Choice:
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         model.to(memory_format=layout)
 
-    def clipped_sum(
-        self, model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float
-    ) -> Clipped:
+    def clipped_sum(self, model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float) -> Clipped:
         """See `engines.clipped_sum`."""
         device = inputs_BK[0].device.type
         with torch.autocast(device, torch.bfloat16) if self.precision == "bf16" else nullcontext():
@@ -108,15 +106,11 @@ def _fastest(
     # not fall on one choice.
     rough = {choice: _time(choice, model, inputs_BK, loss, device) for choice in choices}
     left = [choice for choice in choices if rough[choice] < 2 * min(rough.values())]
-    rounds = [
-        {choice: _time(choice, model, inputs_BK, loss, device) for choice in left} for _ in range(ROUNDS)
-    ]
+    rounds = [{choice: _time(choice, model, inputs_BK, loss, device) for choice in left} for _ in range(ROUNDS)]
     return min(left, key=lambda choice: min(times[choice] for times in rounds))
 
 
-def _time(
-    choice: Choice, model: nn.Module, inputs_BK: Sequence[Tensor], loss: Loss, device: torch.device
-) -> float:
+def _time(choice: Choice, model: nn.Module, inputs_BK: Sequence[Tensor], loss: Loss, device: torch.device) -> float:
     choice.lay_out(model)
     # CPU time of one thread is deaf to other programs on the machine; with several threads only the clock is fair.
     clock = time.thread_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter

@@ -83,9 +83,7 @@ def reference(model: nn.Module, loss: engines.Loss, inputs_BK: Sequence[Tensor])
     return total, torch.stack(norms)
 
 
-def assert_equal_to_reference(
-    engine: engines.Engine, case: tuple[nn.Module, engines.Loss, Sequence[Tensor]]
-) -> None:
+def assert_equal_to_reference(engine: engines.Engine, case: tuple[nn.Module, engines.Loss, Sequence[Tensor]]) -> None:
     model, loss, inputs = case
     want, norms = reference(model, loss, inputs)
     assert norms.max() > CLIP, "the case must clip"

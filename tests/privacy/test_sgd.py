@@ -97,13 +97,9 @@ class Classify:
     def __init__(self, scale: float = 1.0) -> None:
         self.scale = scale
 
-    def draw(
-        self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int
-    ) -> tuple[Tensor, ...]:
+    def draw(self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int) -> tuple[Tensor, ...]:
         clean = images_BHWC.permute(0, 3, 1, 2)[:, None].float() / 255
-        noise = [
-            torch.randn(copies, *clean.shape[2:], generator=torch.Generator().manual_seed(s)) for s in seeds
-        ]
+        noise = [torch.randn(copies, *clean.shape[2:], generator=torch.Generator().manual_seed(s)) for s in seeds]
         return clean + 0.1 * torch.stack(noise), labels_B[:, None].expand(-1, copies)
 
     def loss(self, model: nn.Module, *inputs_M: Tensor) -> Tensor:
@@ -129,9 +125,7 @@ def private(n: int = 40) -> Images:
     return Images(pixels, random.integers(0, 3, n), ("a", "b", "c"))
 
 
-CONFIG = SGDConfig(
-    batch_size=10, epochs=3, noise_multiplicity=2, max_grad_norm=0.5, ema=0.9, learning_rate=1e-3
-)
+CONFIG = SGDConfig(batch_size=10, epochs=3, noise_multiplicity=2, max_grad_norm=0.5, ema=0.9, learning_rate=1e-3)
 
 
 def priced(config: SGDConfig = CONFIG, n: int = 40, noise_multiplier: float = 0.5) -> Cost:
@@ -223,9 +217,7 @@ def test_trap_7_noise_enters_once_whatever_the_number_of_ranks(ranks: int) -> No
 def test_trap_2_empty_batches_take_their_noisy_step() -> None:
     config = replace(CONFIG, batch_size=1, epochs=0.3)
     cost = priced(config)
-    sizes = [
-        len(participants(Stream(SECRET, "finetune"), t, 40, cost.sampling_rate)) for t in range(cost.steps)
-    ]
+    sizes = [len(participants(Stream(SECRET, "finetune"), t, 40, cost.sampling_rate)) for t in range(cost.steps)]
     assert 0 in sizes and max(sizes) < 6, "the case must have steps without any image"
     value, shared = run(3, config=config)
     assert shared.calls == {0: cost.steps, 1: cost.steps, 2: cost.steps}
@@ -334,9 +326,7 @@ def test_the_trial_sees_no_private_image() -> None:
     secret = next(
         bytes([first] * 32)
         for first in range(256)
-        if not len(
-            participants(Stream(bytes([first] * 32), "finetune"), 0, 40, one_step.cost(40).sampling_rate)
-        )
+        if not len(participants(Stream(bytes([first] * 32), "finetune"), 0, 40, one_step.cost(40).sampling_rate))
     )
     value, _ = run(task=Watching(), config=one_step, secret=secret, speed=SGDSpeed(channels_last=True))
     assert value["engine"]["engine"] in ("loop", "bookkeeping")
