@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 import torch
 
 from raysyn.compute import load_saved, save_atomically
+from raysyn.privacy.poisson import SECRET_BYTES
 
 T = TypeVar("T")
 
-SECRET_BYTES = 32
 _TICK_S = 5.0
 
 
