@@ -9,10 +9,11 @@ import os
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -102,22 +103,32 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def save_atomically(state: Any, path: Path) -> None:
-    """`torch.save` to a temporary neighbour, flush to disk, rename: a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def written_atomically(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """A file to write in: a temporary neighbour, flushed to disk and renamed to `path` at the end.
+
+    A reader sees the old file or all of the new one; after an error the old one stays.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            torch.save(state, file)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         # A rename is durable only once its folder is flushed.
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def save_atomically(state: Any, path: Path) -> None:
+    """`torch.save`, so that a reader sees all of it or nothing; makes the folder where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_atomically(path) as file:
+        torch.save(state, file)
 
 
 def load_saved(path: Path) -> Any:

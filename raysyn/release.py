@@ -49,14 +49,15 @@ def write_release(
 
     `name` is the data set's name inside the Parquet file. The same images give the same bytes.
     """
-    parquet = parquet_bytes(images, name, soft_labels)
-    write_atomically(folder.synthetic, parquet)
-    write_atomically(folder.samples, png_bytes(sample_sheet(images)))
-    # The hash ties the certificate to this very file.
-    signed = {
-        **certificate,
-        "files": {folder.synthetic.name: {"sha256": hashlib.sha256(parquet).hexdigest()}},
+    contents = {
+        folder.synthetic: parquet_bytes(images, name, soft_labels),
+        folder.samples: png_bytes(sample_sheet(images)),
     }
+    for path, content in contents.items():
+        write_atomically(path, content)
+    # The hashes tie the certificate to these very files.
+    hashes = {path.name: {"sha256": hashlib.sha256(content).hexdigest()} for path, content in contents.items()}
+    signed = {**certificate, "files": hashes}
     text = json.dumps(signed, indent=2, ensure_ascii=False)
     # The sentence opens the first line of the file, before anything else.
     write_atomically(folder.certificate, "{" + text[1:].lstrip() + "\n")

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -278,3 +279,21 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def main(folders: Sequence[str]) -> int:
+    """`python -m raysyn.report RUN_FOLDER ...` prints the table over several runs; returns the exit status."""
+    paths = [Path(folder, "internal", "report.json") for folder in folders]
+    missing = [f"{path} is missing" for path in paths if not path.is_file()]
+    if missing or not paths:
+        print(
+            f"error: {', '.join(missing) or 'no run folder given'}: name the folders (--out) of finished runs",
+            file=sys.stderr,
+        )
+        return 2
+    print(table([json.loads(path.read_text()) for path in paths]), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

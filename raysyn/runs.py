@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from raysyn.compute import load_saved, save_atomically
+from raysyn.compute import load_saved, save_atomically, written_atomically
 from raysyn.privacy.poisson import SECRET_BYTES
 
 T = TypeVar("T")
@@ -33,16 +33,9 @@ def version(distribution: str = "raysyn") -> str:
 
 
 def write_atomically(path: Path, content: bytes | str, mode: int = 0o644) -> None:
-    """Write a temporary neighbour, flush it to disk, rename: a reader sees the old file or all of the new."""
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
+    """The whole content or, after an error, what was there before (see `compute.written_atomically`)."""
+    with written_atomically(path, mode) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 class RunFolder:
@@ -147,11 +140,6 @@ class RunFolder:
         """{stage: {wall_s, cpu_s}} in seconds, over all attempts at it that are known."""
         path = self._path("timings.json")
         return json.loads(path.read_text()) if path.exists() else {}
-
-    @property
-    def finished(self) -> bool:
-        """Whether the report, the last thing a run writes, is there."""
-        return self.report_json.exists()
 
     @property
     def synthetic(self) -> Path:
@@ -277,15 +265,6 @@ def _lock(out: Path) -> int:
 def _make_private(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-
-
-def _sync_folder(folder: Path) -> None:
-    """A rename is durable only once its folder is flushed."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _assert_plain(value: Any, where: str) -> None:

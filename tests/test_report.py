@@ -21,7 +21,7 @@ from raysyn.data import Images
 from raysyn.privacy.cost import Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.release import certificate, parquet_bytes, rounded_up, sample_sheet, write_release
-from raysyn.report import Report, dp_section, no_dp_section, render, table, write_report
+from raysyn.report import Report, dp_section, main, no_dp_section, render, table, write_report
 from raysyn.runs import RunFolder
 
 
@@ -99,7 +99,10 @@ def test_certificate_opens_with_the_promise(folder: RunFolder) -> None:
         "uncharged_choices",
     ):
         assert words in everything
-    assert content["files"]["synthetic.parquet"]["sha256"] == hashlib.sha256(folder.synthetic.read_bytes()).hexdigest()
+    assert content["files"] == {
+        path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for path in (folder.synthetic, folder.samples)
+    }
     for word in ("accuracy_real", "fid", "utility"):
         assert word not in everything, "nothing measured on real data leaves"
     assert sorted(path.name for path in folder.release.iterdir()) == [
@@ -134,9 +137,9 @@ def test_printed_promises_are_rounded_up(value: float, text: str) -> None:
 
 
 def test_report_json_keeps_the_contract(folder: RunFolder) -> None:
-    assert not folder.finished
+    assert not folder.report_json.exists()
     write_report(folder, report(), synthetic=digits(), central=central(), done=DONE)
-    assert folder.finished
+    assert folder.report_json.exists()
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
@@ -263,6 +266,16 @@ def test_table_over_runs() -> None:
     lines = table([report().as_dict(), report(dp=False).as_dict()]).splitlines()
     assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1
     assert "| 10 | 1.52e-6 | 93.1 % |" in lines[2] and "| none | none |" in lines[3]
+
+
+def test_table_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run" / "internal"
+    folder.mkdir(parents=True)
+    assert main([str(tmp_path / "run")]) == 2 and main([]) == 2
+    assert all(line.endswith("finished runs") for line in capsys.readouterr().err.splitlines())
+    (folder / "report.json").write_text(json.dumps(report().as_dict()))
+    assert main([str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out == table([report().as_dict()])
 
 
 def test_report_insists_on_its_fields() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from raysyn.data import Dataset
 from raysyn.privacy.cost import ADD_REMOVE
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.trial import SGDSpeed
+from raysyn.report import Report, environment
 from raysyn.runs import RunFolder
 
 
@@ -54,6 +55,32 @@ class Setting:
     console: Console
     speed: SGDSpeed
 
+    def report(self, method: str, *, privacy: Mapping[str, Any], metrics: Mapping[str, Any], **more: Any) -> Report:
+        """The report of this run: `privacy` and `metrics` are the pipeline's, `more` joins the environment."""
+        private = self.dataset.train
+        return Report(
+            method=method,
+            preset=self.folder.preset,
+            config=asdict(self.config),
+            dataset={
+                "name": self.dataset.name,
+                "n_train": len(private),
+                "n_test": len(self.dataset.test),
+                "shape": private.shape,
+                "classes": private.class_names,
+            },
+            privacy=privacy,
+            metrics=metrics,
+            attacks={},
+            timings={plain_name(stage): spent for stage, spent in self.folder.timings.items()},
+            environment=environment(device=self.compute.device, workers=self.compute.workers, **more),
+        )
+
+
+def plain_name(stage: str) -> str:
+    """What a person calls a stage: without the mark that tells one way of judging from another."""
+    return stage.partition("-")[0]
+
 
 def show_plan(console: Console, plan: Plan, dataset: Dataset) -> None:
     """The plan as a table: what each touch of the private images will cost, before the first one."""
@@ -92,7 +119,7 @@ def open_run(
 
     def show(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
         folder.tick()
-        console.show(stage, done, total, metrics)
+        console.show(plain_name(stage), done, total, metrics)
 
     ledger, machines = Ledger(plan, folder.ledger), command.machines
     if machines.storage is not None:

@@ -28,7 +28,7 @@ from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import CentralConfig
 from raysyn.privacy.sgd import SGDConfig
-from raysyn.report import Report, certificate, dp_section, environment, write_release, write_report
+from raysyn.report import Report, certificate, dp_section, write_release, write_report
 from raysyn.runs import RunFolder
 from raysyn.train import loop
 from raysyn.train.augment import AugmentConfig
@@ -89,7 +89,14 @@ def plan(config: Config, n: int, classes: int) -> Plan:
 def prepare(config: Config) -> tuple[Dataset, Plan]:
     """The data set and the plan for it; ValueError in one sentence where either cannot be."""
     dataset = load(config.data)
+    new_denoiser(config, dataset.train)
     return dataset, plan(config, len(dataset.train), dataset.train.classes)
+
+
+def new_denoiser(config: Config, private: Images) -> UNet:
+    """The network with its first weights, which `config.seed` decides; ValueError where it cannot take the images."""
+    torch.manual_seed(config.seed)
+    return UNet(config.network, private.shape[2], private.shape[:2], private.classes)
 
 
 def run(setting: Setting) -> Report:
@@ -99,8 +106,7 @@ def run(setting: Setting) -> Report:
     private = dataset.train
     ledger = setting.ledger
     task = DiffusionTask(classes=private.classes, **asdict(config.noise))
-    torch.manual_seed(config.seed)
-    denoiser = UNet(config.network, private.shape[2], private.shape[:2], private.classes)
+    denoiser = new_denoiser(config, private)
 
     # Stage I (paper 3.1): central images teach the outline for a small part of the budget.
     central = None
@@ -141,23 +147,7 @@ def run(setting: Setting) -> Report:
 
     # Measured on real images: for the report, which stays inside.
     metrics = evaluate(config, dataset, compute, folder, synthetic, console)
-    report = Report(
-        method=METHOD,
-        preset=folder.preset,
-        config=asdict(config),
-        dataset={
-            "name": dataset.name,
-            "n_train": len(private),
-            "n_test": len(dataset.test),
-            "shape": shape,
-            "classes": class_names,
-        },
-        privacy=privacy,
-        metrics=metrics,
-        attacks={},
-        timings={name.partition("-")[0]: spent for name, spent in folder.timings.items()},
-        environment=environment(device=compute.device, workers=compute.workers, engine=tuned["engine"]),
-    )
+    report = setting.report(METHOD, privacy=privacy, metrics=metrics, engine=tuned["engine"])
     write_report(folder, report, synthetic=synthetic, central=central, done=story(config, plan))
     console.say(f"Release (may leave): {folder.release}\nReport (stays inside): {folder.report_html}")
     return report
@@ -225,7 +215,7 @@ def uncharged(config: Config) -> list[str]:
 def show_outlook(console: Console, config: Config, dataset: Dataset, plan: Plan) -> None:
     """What --dry-run adds to the plan: time and memory, from a short measurement that reads no image."""
     private = dataset.train
-    denoiser = UNet(config.network, private.shape[2], private.shape[:2], private.classes)
+    denoiser = new_denoiser(config, private)
     pace = measure(denoiser, DiffusionTask(classes=private.classes), private.shape)
     gradients = {
         "warmup": config.warmup.iterations * config.warmup.batch_size if "central" in plan.stages else 0,

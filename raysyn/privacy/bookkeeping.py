@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from raysyn.privacy.engines import SUPPORTED, Clipped, Loss, clip_factors, trained
 from raysyn.privacy.group_norm import GroupNormCall
-from raysyn.privacy.layers import Part, parts_of
+from raysyn.privacy.layers import Part, full_float32, parts_of
 
 
 def bookkeeping(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float) -> Clipped:
@@ -30,7 +30,7 @@ def bookkeeping(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_g
     device = losses_B.device
     norms_B = sum((part.squared_B for part in parts), start=torch.zeros(images, device=device)).sqrt()
     factors_B = clip_factors(norms_B, max_grad_norm)
-    with torch.autocast(device.type, enabled=False):
+    with full_float32(device):
         sums = {id(part.parameter): part.weighted(factors_B).reshape(-1) for part in parts}
     flat = [sums[id(p)] if id(p) in sums else torch.zeros(p.numel(), device=device) for p in trained(model)]
     return Clipped(torch.cat(flat), norms_B, losses_B.detach().mean())

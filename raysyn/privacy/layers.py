@@ -6,7 +6,8 @@ their positions together; C and O are channels in and out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, cast
 
 import torch
@@ -24,6 +25,25 @@ GHOST_ADVANTAGE = 60
 
 SMALL_WEIGHT = 32 * 32 * 9
 """Up to this many weights a convolution with a group per image beats unfolding (measured)."""
+
+
+@contextmanager
+def full_float32(device: torch.device) -> Iterator[None]:
+    """Neither autocast nor TF32: the weighted sum must have the very gradients whose norms were clipped.
+
+    cuDNN's default rounds the inputs of convolutions to 10 bits, and an image could then contribute more than
+    max_grad_norm. The forward and backward pass before may round as they like: they only choose the gradient.
+    """
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    rounded, matmul.allow_tf32 = matmul.allow_tf32, False
+    exact = cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    )
+    try:
+        with torch.autocast(device.type, enabled=False), exact:
+            yield
+    finally:
+        matmul.allow_tf32 = rounded
 
 
 class Part(NamedTuple):
@@ -48,7 +68,7 @@ def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNor
     """
     weight, bias = cast(Tensor, layer.weight), cast("Tensor | None", getattr(layer, "bias", None))
     x, g = (x.float() if x.is_floating_point() else x), g.float()
-    with torch.autocast(g.device.type, enabled=False):
+    with full_float32(g.device):
         if isinstance(layer, nn.Embedding):
             return [_embedding(layer, x, g, images)]
         if isinstance(layer, nn.GroupNorm):

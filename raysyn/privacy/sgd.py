@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,22 +26,10 @@ from raysyn.privacy.cost import Cost, sgd_schedule
 from raysyn.privacy.ledger import Release
 from raysyn.privacy.poisson import Stream, participants
 from raysyn.privacy.trial import Choice, SGDSpeed, measure
-from raysyn.train.loop import Ema
+from raysyn.train.loop import Ema, Task, on_cpu
 
 MARKS = 50
 """How often a stage saves its state and asks for the epsilon spent so far."""
-
-
-class Task(Protocol):
-    """What is learned; the same object serves private and non-private training."""
-
-    def draw(self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int) -> tuple[Tensor, ...]:
-        """Inputs with leading dimensions (B, copies); the draws of example i depend on seeds[i] alone."""
-        ...
-
-    def loss(self, model: nn.Module, *inputs_M: Any) -> Tensor:
-        """(M,) losses, one per copy."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,16 +269,8 @@ class _Run:
     def released(self) -> dict[str, Any]:
         """What leaves: noised weights, and facts that do not depend on the images."""
         return {
-            "model": _plain(self.model.state_dict()),
-            "ema": _plain(self.ema.weights),
+            "model": on_cpu(self.model.state_dict()),
+            "ema": on_cpu(self.ema.weights),
             "engine": self.choice.as_dict(),
             "history": self.history,
         }
-
-
-def _plain(weights: dict[str, Any]) -> dict[str, Any]:
-    """Weights on the CPU in the default memory layout, so that the bytes do not tell the engine's choice."""
-    return {
-        name: value.detach().cpu().contiguous().clone() if isinstance(value, Tensor) else value
-        for name, value in weights.items()
-    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,11 +22,15 @@ Augment = Callable[[Tensor, Sequence[int]], Tensor]
 
 
 class Task(Protocol):
-    """What an example is worth: random inputs from seeds, and one loss per copy (see `DiffusionTask`)."""
+    """What is learned; the same object serves private and non-private training (see `DiffusionTask`)."""
 
-    def draw(self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int) -> tuple[Tensor, ...]: ...
+    def draw(self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int) -> tuple[Tensor, ...]:
+        """Inputs with leading dimensions (B, copies); the draws of example i depend on seeds[i] alone."""
+        ...
 
-    def loss(self, model: nn.Module, *inputs: Any) -> Tensor: ...
+    def loss(self, model: nn.Module, *inputs_M: Any) -> Tensor:
+        """(M,) losses, one per copy."""
+        ...
 
 
 class Ema:
@@ -87,6 +90,11 @@ class LoopConfig:
                 f"iterations is {self.iterations}, batch_size {self.batch_size} and copies {self.copies}; "
                 "iterations must be at least 0, the others at least 1."
             )
+        if not self.learning_rate > 0 or not 0 <= self.ema < 1:
+            raise ValueError(
+                f"learning_rate is {self.learning_rate} and ema {self.ema}; learning_rate must be above 0, ema from 0 "
+                "up to below 1."
+            )
 
 
 def fit(
@@ -112,8 +120,8 @@ def fit(
         optimizer.load_state_dict(state["optimizer"])
         ema.load_state_dict(state["ema"])
 
-    every, resumed_at = max(1, math.ceil(config.iterations / CHECKPOINTS)), start
-    began, losses = time.monotonic(), torch.zeros((), device=worker.device)
+    every = max(1, math.ceil(config.iterations / CHECKPOINTS))
+    losses = torch.zeros((), device=worker.device)
     for done in range(start + 1, config.iterations + 1):
         inputs = _inputs(worker, task, images, config, seed, done - 1, augment)
         losses += _step(worker, model, task, inputs, config.batch_size * config.copies)
@@ -128,9 +136,8 @@ def fit(
             })  # fmt: skip
         # The last checkpoint's loss: reading this step's would make a GPU wait.
         shown = {"loss": history[-1]["loss"]} if history else {}
-        rate = (done - resumed_at) / max(time.monotonic() - began, 1e-9)
-        worker.progress(done, config.iterations, steps_per_s=rate, **shown)
-    return {"model": _on_cpu(model.state_dict()), "ema": _on_cpu(ema.weights), "history": history}
+        worker.progress(done, config.iterations, **shown)
+    return {"model": on_cpu(model.state_dict()), "ema": on_cpu(ema.weights), "history": history}
 
 
 def batch(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
@@ -175,5 +182,6 @@ def _step(worker: Worker, model: nn.Module, task: Task, inputs: tuple[Tensor, ..
     return loss.detach().view(())
 
 
-def _on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A copy on the CPU in the default memory layout, so that its bytes do not tell how it was computed."""
     return {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}

@@ -167,6 +167,18 @@ class Twice(nn.Module):
         return self.layer(self.layer(x))
 
 
+def test_the_weighted_sum_is_never_rounded_to_tf32() -> None:
+    """Norms in float32 and a sum in TF32 would let an image contribute more than max_grad_norm."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    assert cudnn.allow_tf32, "PyTorch's default, which the test is about"
+    before = (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32)
+    with pytest.raises(ZeroDivisionError), layers.full_float32(torch.device("cpu")):
+        assert not cudnn.allow_tf32 and not matmul.allow_tf32 and not torch.is_autocast_enabled("cpu")
+        assert (cudnn.enabled, cudnn.benchmark, cudnn.deterministic) == before[:3]
+        1 / 0  # noqa: B018
+    assert (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32) == before
+
+
 def test_a_layer_called_twice_is_named() -> None:
     def loss(model: nn.Module, x: Tensor) -> Tensor:
         return model(x).sum(1)
