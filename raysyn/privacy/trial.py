@@ -100,14 +100,27 @@ def fitting(device: torch.device, x_1K: Tensor) -> int:
 def _fastest(
     choices: Sequence[Choice], inputs_BK: Sequence[Tensor], device: torch.device, model: nn.Module, loss: Loss
 ) -> Choice:
-    for choice in choices:  # the first call of each pays for imports and plans of the libraries below
-        _time(choice, model, [x[:1] for x in inputs_BK], loss, device)
+    choices = _able(choices, lambda choice: _time(choice, model, [x[:1] for x in inputs_BK], loss, device))
     # One round drops what is far behind. Later rounds are interleaved, so that a slow moment of the machine does
     # not fall on one choice.
     rough = {choice: _time(choice, model, inputs_BK, loss, device) for choice in choices}
     left = [choice for choice in choices if rough[choice] < 2 * min(rough.values())]
     rounds = [{choice: _time(choice, model, inputs_BK, loss, device) for choice in left} for _ in range(ROUNDS)]
     return min(left, key=lambda choice: min(times[choice] for times in rounds))
+
+
+def _able(choices: Sequence[Choice], attempt: Callable[[Choice], object]) -> list[Choice]:
+    """Those that can serve this model; the attempt also pays for imports and plans of the libraries below."""
+    able, refusals = [], []
+    for choice in choices:
+        try:
+            attempt(choice)
+            able.append(choice)
+        except ValueError as refusal:  # this engine has no answer for this model; another may
+            refusals.append(refusal)
+    if not able:
+        raise refusals[0]
+    return able
 
 
 def _time(choice: Choice, model: nn.Module, inputs_BK: Sequence[Tensor], loss: Loss, device: torch.device) -> float:

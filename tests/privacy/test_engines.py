@@ -215,6 +215,18 @@ def test_layers_without_a_rule_are_refused() -> None:
     engines.refuse_unsupported(nn.Sequential(Everything(), nn.Dropout(0.0), nn.InstanceNorm2d(3)))
 
 
+def test_the_trial_leaves_out_an_engine_that_cannot_serve_the_model() -> None:
+    def loss(model: nn.Module, x: Tensor) -> Tensor:
+        return model(x).sum(1)
+
+    def measure(speed: SGDSpeed) -> Choice:
+        return trial.measure(torch.device("cpu"), Twice(), lambda b: [torch.ones(b, 1, 4)], loss, 5, speed)
+
+    assert measure(SGDSpeed()).engine == "loop"
+    with pytest.raises(ValueError, match="layer layer is called twice"):
+        measure(SGDSpeed(engine="bookkeeping"))
+
+
 def test_the_trial_answers_within_what_is_allowed() -> None:
     model, loss, inputs = unet(2)
 
