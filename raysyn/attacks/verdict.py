@@ -1,0 +1,141 @@
+"""What the scores of a membership attack prove: ROC, AUC, rates at low false-positive rate, intervals, AOP.
+
+Every attack hands over one score per member and one per non-member, higher meaning "rather a member". Ties are
+treated as a coin would: nothing here depends on the order of the scores.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Scores = NDArray[np.float64]
+CONFIDENCE = 0.95
+LOW_RATES = (0.01, 0.001)
+ROC_POINTS = 400
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with the bounds of its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def as_dict(self) -> dict[str, float]:
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def verdict(members: Sequence[float] | Scores, others: Sequence[float] | Scores) -> dict[str, Any]:
+    """All figures of one attack, as plain values for report.json.
+
+    Args:
+        members: (M,) scores of images that the model was trained on; finite.
+        others: (N,) scores of images that it was not.
+
+    Returns:
+        {members, others: counts, auc, balanced_accuracy: {value, low, high}, tpr: {false-positive rate: {value, low,
+        high, ppv_at_1_percent_prior}}, roc: {fpr, tpr}}.
+    Raises ValueError for an empty side or a score that is not a number.
+    """
+    inside, outside = _checked(members, "members"), _checked(others, "others")
+    fpr, tpr = roc(inside, outside)
+    return {
+        "members": len(inside),
+        "others": len(outside),
+        "auc": auc(inside, outside).as_dict(),
+        "balanced_accuracy": balanced_accuracy(inside, outside),
+        "tpr": {f"{rate:g}": _at(rate, inside, outside) for rate in LOW_RATES},
+        "roc": _thinned(fpr, tpr),
+    }
+
+
+def roc(members: Scores, others: Scores) -> tuple[Scores, Scores]:
+    """False and true positive rates of every threshold "score >= t", from (0, 0) to (1, 1)."""
+    scores = np.concatenate((members, others))
+    order = np.argsort(-scores, kind="stable")
+    hits = np.concatenate((np.ones(len(members)), np.zeros(len(others))))[order]
+    # One point per distinct score: equal scores are accepted together.
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    tp, fp = np.cumsum(hits)[last], np.cumsum(1 - hits)[last]
+    return np.concatenate(([0.0], fp / len(others))), np.concatenate(([0.0], tp / len(members)))
+
+
+def auc(members: Scores, others: Scores) -> Interval:
+    """Chance that a member scores above a non-member, a tie counting half; interval after DeLong et al. (1988)."""
+    above = _placements(members, others)
+    below = _placements(others, members)
+    value = float(above.mean())
+    variance = sum(float(part.var(ddof=1)) / len(part) for part in (above, below) if len(part) > 1)
+    reach = float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) * math.sqrt(variance)
+    return Interval(value, max(0.0, value - reach), min(1.0, value + reach))
+
+
+def tpr_at(rate: float, members: Scores, others: Scores) -> tuple[int, float]:
+    """Members caught by the most generous threshold whose false-positive rate is at most `rate`; that rate."""
+    fpr, tpr = roc(members, others)
+    at = int(np.flatnonzero(fpr <= rate)[-1])
+    return round(tpr[at] * len(members)), float(fpr[at])
+
+
+def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
+    """Exact interval of a rate (Clopper and Pearson 1934), never too narrow."""
+    if not 0 <= successes <= trials or trials < 1:
+        raise ValueError(f"{successes} successes of {trials} trials: give 0 to trials, of at least 1")
+    tail = (1 - confidence) / 2
+    low = stats.beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
+    high = stats.beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    return Interval(successes / trials, float(low), float(high))
+
+
+def balanced_accuracy(members: Scores, others: Scores) -> float:
+    """Best mean of true positive and true negative rate over all thresholds; at least 1/2, optimistic if few."""
+    fpr, tpr = roc(members, others)
+    return float((1 + (tpr - fpr).max()) / 2)
+
+
+def aop(accuracy: float, auc_value: float, weight: float = 2.0) -> float:
+    """Accuracy Over Privacy: accuracy / (2 max(AUC, 1/2)) ** weight, in the unit of `accuracy`.
+
+    Lomurno et al. 2023 ("Discriminative Adversarial Privacy"); Knowledge Recycling uses weight 2 (its table 2).
+    """
+    return accuracy / (2 * max(auc_value, 0.5)) ** weight
+
+
+def _at(rate: float, members: Scores, others: Scores) -> dict[str, Any]:
+    caught, false_rate = tpr_at(rate, members, others)
+    interval = clopper_pearson(caught, len(members))
+    # A balanced test flatters: of a hundred people, one a member, how many of the accused are members?
+    accused = 0.01 * interval.value + 0.99 * false_rate
+    return {**interval.as_dict(), "ppv_at_1_percent_prior": 0.01 * interval.value / accused if accused else None}
+
+
+def _placements(these: Scores, those: Scores) -> Scores:
+    """For each of `these`, the share of `those` below it, ties counting half."""
+    # Both sorted, so that not even the rounding of sums depends on the order.
+    these, those = np.sort(these), np.sort(those)
+    below, upto = np.searchsorted(those, these, "left"), np.searchsorted(those, these, "right")
+    return (below + upto) / (2 * len(those))
+
+
+def _thinned(fpr: Scores, tpr: Scores) -> dict[str, list[float]]:
+    """At most ROC_POINTS points, dense at low rates, where attacks are judged."""
+    grid = np.geomspace(max(fpr[fpr > 0].min(), 1e-6), 1, ROC_POINTS)
+    at = np.unique(np.concatenate(([0], np.searchsorted(fpr, grid, "right") - 1, [len(fpr) - 1])))
+    return {"fpr": fpr[at].tolist(), "tpr": tpr[at].tolist()}
+
+
+def _checked(scores: Sequence[float] | Scores, side: str) -> Scores:
+    values = np.asarray(scores, np.float64)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"{side} has the shape {values.shape}: give at least one score per side, in one row")
+    if np.isnan(values).any():
+        raise ValueError(f"{side} holds {np.isnan(values).sum()} scores that are not numbers: mend the attack")
+    return values

@@ -1,0 +1,138 @@
+"""LiRA on cases with a known answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from raysyn.attacks import lira
+from raysyn.attacks.lira import VARIANTS, Variant
+
+
+def world(shift_N: np.ndarray, models: int, seed: int = 0, queries: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Shadow confidences N(mu_n + shift_n if trained on, 1) of examples that differ far more than models do."""
+    random, examples = np.random.default_rng(seed), len(shift_N)
+    inside_MN = lira.half_design(models, examples, seed)
+    mean_MN = random.normal(0, 10, examples) + inside_MN * shift_N
+    return mean_MN[:, :, None] + random.normal(size=(models, examples, queries)), inside_MN
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_auc_equals_the_closed_form(variant: Variant) -> None:
+    """With "in" one standard deviation above "out", AUC = Phi(1 / sqrt 2), whatever the example's own level."""
+    confidences, inside = world(np.ones(4000), 400)
+    result = lira.attack(confidences[1:], inside[1:], confidences[0], inside[0])["variants"][str(variant)]
+    assert result["auc"]["low"] < stats.norm.cdf(1 / np.sqrt(2)) < result["auc"]["high"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_trap_26_null_members_and_others_alike_give_chance(variant: Variant) -> None:
+    confidences, inside = world(np.zeros(2000), 16, queries=2)
+    result = lira.attack(confidences[1:], inside[1:], confidences[0], inside[0])["variants"][str(variant)]
+    assert result["auc"]["low"] < 0.5 < result["auc"]["high"]
+    # Not its interval: the threshold hangs on ten non-members, which the exact interval for members knows nothing of.
+    assert result["tpr"]["0.01"]["value"] < 0.03
+
+
+def test_a_memorising_model_is_caught() -> None:
+    confidences, inside = world(np.full(500, 8.0), 16)
+    result = lira.attack(confidences[1:], inside[1:], confidences[0], inside[0])
+    best = result["variants"][result["best"]]
+    assert best["auc"]["value"] > 0.99 and best["tpr"]["0.01"]["value"] > 0.95
+
+
+def test_online_beats_offline_and_fixed_variance_wins_with_few_models() -> None:
+    """Published order at 16 models (reference tables): shifts that vary in sign leave offline little to see."""
+    shift = np.random.default_rng(1).choice([-1.0, 2.0], 4000)
+    confidences, inside = world(shift, 16)
+    auc = {
+        variant: np.mean(
+            [v["auc"]["value"] for v in lira.leave_one_out(confidences[:, :1500], inside[:, :1500], variant)]
+        )
+        for variant in VARIANTS
+    }
+    fixed, own = auc[Variant(True, False)], auc[Variant(True, True)]
+    assert fixed > own > auc[Variant(False, False)] > 0.5
+
+
+def test_more_queries_tell_more() -> None:
+    one, inside = world(np.ones(2000), 64, queries=1)
+    many, _ = world(np.ones(2000), 64, queries=8)
+    fixed = Variant(online=True, per_example=False)
+
+    def auc(confidences: np.ndarray) -> float:
+        score = lira.scores(confidences[1:], inside[1:], confidences[0], fixed)
+        return lira.verdict(score[inside[0]], score[~inside[0]])["auc"]["value"]
+
+    assert auc(many) > auc(one) + 0.1
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(2, 40), st.integers(1, 30), st.integers(0, 5))
+def test_half_design_is_balanced_and_grows(models: int, examples: int, seed: int) -> None:
+    design = lira.half_design(models, examples, seed)
+    assert design.shape == (models, examples)
+    assert set(design.sum(0)) == {sum(block // 2 for block in lira.blocks(models))}
+    whole = models // 16 * 16
+    np.testing.assert_array_equal(lira.half_design(whole + 16, examples, seed)[:whole], design[:whole])
+
+
+def test_split_design_has_the_papers_shares_and_grows() -> None:
+    design = lira.split_design(6, 100, 3)
+    for row in design:
+        assert np.bincount(row).tolist() == [50, 10, 40]
+    assert len({row.tobytes() for row in design}) == 6
+    np.testing.assert_array_equal(lira.split_design(9, 100, 3)[:6], design)
+
+
+def test_examples_seen_in_another_role_count_on_neither_side() -> None:
+    confidences, inside = world(np.ones(300), 32)
+    design = lira.split_design(32, 300, 0)
+    cut = np.where((design == lira.VALIDATION)[:, :, None], np.nan, confidences)
+    fixed = Variant(online=True, per_example=False)
+    result = lira.scores(cut, inside, confidences[0], fixed)
+    assert np.isfinite(result).all()
+    example = 7
+    keep = design[:, example] != lira.VALIDATION
+    alone = lira._fit(confidences[keep][:, [example]], inside[keep][:, [example]], False, "")
+    assert lira._fit(cut, inside, False, "").mean_NQ[example] == pytest.approx(alone.mean_NQ[0])
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-30, 30), min_size=2, max_size=5), st.data())
+def test_confidence_is_the_logit_of_the_true_class(logits: list[float], data: st.DataObject) -> None:
+    label = data.draw(st.integers(0, len(logits) - 1))
+    p = torch.softmax(torch.tensor([logits], dtype=torch.float64), 1)[0]
+    rest = sum(float(value) for index, value in enumerate(p) if index != label)
+    found = lira.confidence(np.array([logits]), np.array([label]))
+    assert found[0] == pytest.approx(np.log(float(p[label])) - np.log(rest), abs=1e-6)
+
+
+def test_confidence_stays_finite_and_takes_views() -> None:
+    extreme = np.array([[1e4, -1e4, 0.0]], np.float32)
+    assert lira.confidence(extreme, np.array([0])) == pytest.approx([1e4])
+    views = np.random.default_rng(0).normal(size=(5, 3, 4))
+    labels = np.array([0, 1, 2, 3, 0])
+    whole = lira.confidence(views, labels)
+    np.testing.assert_allclose(whole[:, 1], lira.confidence(views[:, 1], labels))
+    with pytest.raises(ValueError, match="the model has 1 class"):
+        lira.confidence(np.zeros((2, 1)), np.zeros(2, np.int64))
+
+
+def test_saturated_confidences_stay_finite() -> None:
+    inside = lira.half_design(8, 20, 0)
+    for variant in VARIANTS:
+        assert np.isfinite(lira.scores(np.ones((8, 20, 1)), inside, np.ones((20, 1)), variant)).all()
+
+
+def test_too_few_models_are_refused() -> None:
+    inside = np.array([[True], [False], [False]])
+    values = np.zeros((3, 1, 1))
+    with pytest.raises(ValueError, match="only 1 shadow models were trained on some example, 2 are needed"):
+        lira.scores(values, inside, values[0], Variant(True, True))
+    with pytest.raises(ValueError, match="0 shadow models: give at least 2"):
+        lira.half_design(0, 3, 0)

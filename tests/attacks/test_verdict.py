@@ -1,0 +1,111 @@
+"""Figures of an attack against closed forms, slow references and the published table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from raysyn.attacks.verdict import aop, auc, balanced_accuracy, clopper_pearson, roc, tpr_at, verdict
+
+# Table 2 of Knowledge Recycling: accuracy, AUC and AOP of teacher and student, in percent.
+TABLE_2 = """
+    CIFAR10 96.24 95.83 63.10 51.98 60.42 88.80
+    CIFAR100 77.65 74.92 80.76 55.46 29.76 60.90
+    FashionMNIST 95.94 95.21 57.80 51.20 71.72 90.81
+    BloodMNIST 97.49 96.26 56.31 50.99 76.81 92.59
+    DermaMNIST 79.50 76.46 79.75 51.57 31.25 71.91
+    OrganCMNIST 93.16 90.23 69.99 59.29 47.54 64.13
+    OrganSMNIST 79.78 78.76 66.19 58.18 45.52 58.10
+    PneumoniaMNIST 86.54 86.70 58.88 57.36 62.49 65.90
+    RetinaMNIST 54.25 55.00 56.13 52.33 43.02 50.22
+"""
+SCORES = st.lists(st.sampled_from([-2.0, -0.5, 0.0, 0.5, 3.0]), min_size=1, max_size=12)
+
+
+@pytest.mark.parametrize("row", TABLE_2.split("\n")[1:-1], ids=lambda row: row.split()[0])
+def test_aop_of_table_2(row: str) -> None:
+    teacher, student, teacher_auc, student_auc, teacher_aop, student_aop = map(float, row.split()[1:])
+    assert aop(teacher, teacher_auc / 100) == pytest.approx(teacher_aop, abs=0.15)
+    assert aop(student, student_auc / 100) == pytest.approx(student_aop, abs=0.15)
+
+
+def test_aop_rewards_no_auc_below_one_half() -> None:
+    assert aop(90, 0.3) == aop(90, 0.5) == 90
+
+
+@settings(deadline=None)
+@given(SCORES, SCORES)
+def test_auc_and_roc_equal_the_obvious_count(members: list[float], others: list[float]) -> None:
+    inside, outside = np.array(members), np.array(others)
+    pairs = [(m > o) + (m == o) / 2 for m in members for o in others]
+    assert auc(inside, outside).value == pytest.approx(np.mean(pairs))
+    fpr, tpr = roc(inside, outside)
+    assert np.trapezoid(tpr, fpr) == pytest.approx(np.mean(pairs))
+    thresholds = [np.inf, *sorted({*members, *others}, reverse=True)]
+    expected = [((outside >= t).mean(), (inside >= t).mean()) for t in thresholds]
+    np.testing.assert_allclose(np.column_stack((fpr, tpr)), expected)
+    best = max((1 + b - a) / 2 for a, b in expected)
+    assert balanced_accuracy(inside, outside) == pytest.approx(best)
+
+
+@settings(deadline=None)
+@given(SCORES, SCORES, st.integers(0, 99))
+def test_trap_24_order_decides_nothing(members: list[float], others: list[float], seed: int) -> None:
+    shuffle = np.random.default_rng(seed).permutation
+    assert verdict(members, others) == verdict(shuffle(members), shuffle(others))
+
+
+def test_trap_24_saturated_scores_are_chance() -> None:
+    result = verdict(np.ones(50), np.ones(70))
+    assert result["auc"]["value"] == result["balanced_accuracy"] == 0.5
+    assert result["tpr"]["0.01"]["value"] == 0
+
+
+def test_auc_interval_covers_the_truth_as_often_as_it_says() -> None:
+    """Normal scores one standard deviation apart: AUC = Phi(1 / sqrt 2). Fails by chance once in 10^4 or less."""
+    truth, random, covered, runs = stats.norm.cdf(1 / np.sqrt(2)), np.random.default_rng(0), 0, 400
+    for _ in range(runs):
+        interval = auc(random.normal(1, 1, 150), random.normal(0, 1, 120))
+        covered += interval.low <= truth <= interval.high
+    assert stats.binom.ppf(1e-4, runs, 0.94) <= covered <= stats.binom.ppf(1 - 1e-4, runs, 0.96)
+
+
+def test_tpr_at_low_rates() -> None:
+    members, others = np.arange(100.0) + 50, np.arange(100.0)
+    # Two non-members (98, 99) may pass at 2 %: 52 of the members lie at 98 or above.
+    assert tpr_at(0.02, members, others) == (52, 0.02)
+    assert tpr_at(0.001, members, others) == (50, 0.0)
+    result = verdict(members, others)["tpr"]["0.01"]
+    assert result["value"] == 0.51 and result["low"] < 0.51 < result["high"]
+    assert result["ppv_at_1_percent_prior"] == pytest.approx(0.0051 / (0.0051 + 0.0099))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300), st.floats(0, 1))
+def test_clopper_pearson_inverts_the_binomial(trials: int, share: float) -> None:
+    successes = round(share * trials)
+    interval = clopper_pearson(successes, trials)
+    assert 0 <= interval.low <= successes / trials <= interval.high <= 1
+    if successes:
+        assert stats.binom.sf(successes - 1, trials, interval.low) == pytest.approx(0.025)
+    if successes < trials:
+        assert stats.binom.cdf(successes, trials, interval.high) == pytest.approx(0.025)
+
+
+def test_bad_scores_are_refused() -> None:
+    with pytest.raises(ValueError, match="members has the shape"):
+        verdict([], [1.0])
+    with pytest.raises(ValueError, match="others holds 1 scores that are not numbers"):
+        verdict([1.0], [float("nan")])
+    with pytest.raises(ValueError, match="3 successes of 2"):
+        clopper_pearson(3, 2)
+
+
+def test_roc_is_thinned_for_the_report() -> None:
+    random = np.random.default_rng(1)
+    points = verdict(random.normal(1, 1, 5000), random.normal(0, 1, 5000))["roc"]
+    assert len(points["fpr"]) <= 402 and points["fpr"][0] == points["tpr"][0] == 0
+    assert points["fpr"][-1] == points["tpr"][-1] == 1 and np.all(np.diff(points["fpr"]) >= 0)
