@@ -251,7 +251,7 @@ def story(config: Config, plan: Plan) -> list[str]:
         *told,
         f"Fine-tuned it on the sensitive images with {private.steps:,} steps of DP-SGD at noise multiplier "
         f"{private.noise_multiplier:.3g}, expected batch {config.finetune.batch_size:,}, "
-        f"{config.finetune.noise_multiplicity} noisy copies per image.",
+        f"noisy copies per image: {config.finetune.noise_multiplicity}.",
         f"Drew {config.synthetic:,} images, equally many per class, with {network_calls(config.sampler)} network "
         "calls each.",
         "Trained classifiers on them and tested these on real images, beside the same classifiers trained on real "
