@@ -88,6 +88,8 @@ def run_or_explain(check: Callable[[], T], work: Callable[[T], object]) -> int:
             checked = check()
         except ValueError as error:
             _refuse(str(error))
+        except OSError as error:  # a place that cannot be read or written, a download that failed
+            _refuse(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}; name another one")
         work(checked)
     except KeyboardInterrupt:
         print("interrupted: the same command continues where this one stopped", file=sys.stderr)

@@ -35,7 +35,8 @@ class Machines:
     cpus_per_worker: int | None = None
     """CPUs (and threads) of each worker; by default the CPUs divided by the workers."""
     storage: str | None = None
-    """Folder or pyarrow file-system URI for checkpoints that every node reaches; by default inside --out."""
+    """Folder or pyarrow file-system URI that every node reaches, by default inside --out. It holds what internal/
+    holds (unreleased states, figures measured on private images): protect it alike."""
 
 
 class Worker(ABC):
@@ -127,7 +128,8 @@ def written_atomically(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
 def save_atomically(state: Any, path: Path) -> None:
     """`torch.save`, so that a reader sees all of it or nothing; makes the folder where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_atomically(path) as file:
+    # For the owner alone: states of private stages must be no easier to read than the run folder, wherever they lie.
+    with written_atomically(path, 0o600) as file:
         torch.save(state, file)
 
 

@@ -26,11 +26,11 @@ COVERS = (
 DOES_NOT_COVER = (
     "several images of one person: the promise is about one image, and weakens with each further image of "
     "that person (group privacy)",
-    "the number of private images (also where --data.limit took that many of more), the image shape and the list of "
-    "classes, which are treated as public",
+    "the public_facts: the data set's name, the number of private images, their shape and the list of classes",
+    "which images --data.limit took of a larger set: the promise is about the images taken",
     "other releases made from the same images, by raysyn or by hand: their epsilons and deltas add up",
-    "what is in internal/ and what the console showed while the run went on, such as accuracy on real images and "
-    "losses of DP-SGD, and what Ray held in its object store and spill folder meanwhile",
+    "what is in internal/ and in --on.storage, what the console showed while the run went on, such as accuracy on real "
+    "images and losses of DP-SGD, and what Ray held in its object store and spill folder meanwhile",
     "the choices listed under uncharged_choices",
     "anyone who obtains internal/secret, from which all noise can be computed and subtracted",
     "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid",
@@ -47,7 +47,8 @@ def write_release(
 ) -> None:
     """Write release/: the images (with `soft_labels` (N, classes), if any), a picture, the certificate.
 
-    `name` is the data set's name inside the Parquet file. The same images give the same bytes.
+    `name` is the data set's name inside the Parquet file. The same images give the same bytes. Written anew, the
+    certificate keeps the uncharged choices it had: what was once looked at stays looked at.
     """
     contents = {
         folder.synthetic: parquet_bytes(images, name, soft_labels),
@@ -58,22 +59,25 @@ def write_release(
     # The hashes tie the certificate to these very files.
     hashes = {path.name: {"sha256": hashlib.sha256(content).hexdigest()} for path, content in contents.items()}
     signed = {**certificate, "files": hashes}
+    if folder.certificate.exists():
+        earlier = json.loads(folder.certificate.read_text())["uncharged_choices"]
+        signed["uncharged_choices"] = list(dict.fromkeys([*earlier, *certificate["uncharged_choices"]]))
     text = json.dumps(signed, indent=2, ensure_ascii=False)
     # The sentence opens the first line of the file, before anything else.
     write_atomically(folder.certificate, "{" + text[1:].lstrip() + "\n")
 
 
 def certificate(
-    privacy: Mapping[str, Any], *, method: str, n: int, shape: Sequence[int], class_names: Sequence[str]
+    privacy: Mapping[str, Any], *, method: str, name: str, n: int, shape: Sequence[int], class_names: Sequence[str]
 ) -> dict[str, Any]:
     """What was spent and what that promises, from report.json's `privacy`; no figure measured on real data.
 
-    `n`, `shape` and `class_names` describe the private data and are public by definition.
+    `name`, `n`, `shape` and `class_names` describe the private data and are public by definition.
     """
     head = {"statement": statement(privacy), "guarantee": privacy["guarantee"]}
     tail = {
         "uncharged_choices": list(privacy["uncharged_choices"]),
-        "public_facts": {"private_images": n, "shape": list(shape), "classes": list(class_names)},
+        "public_facts": {"name": name, "private_images": n, "shape": list(shape), "classes": list(class_names)},
         "made_by": {"raysyn": version(), "method": method},
     }
     if privacy["guarantee"] == "none":

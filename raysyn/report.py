@@ -35,7 +35,16 @@ NAMES = {
     "frechet_distance_cnn_features_real_halves": "the same between two halves of the real images",
 }
 MISSING = "-"
-LEDGER_COLUMNS = ("stage", "mechanism", "noise_multiplier", "sampling_rate", "steps", "epsilon_alone")
+LEDGER_COLUMNS = (
+    "stage",
+    "mechanism",
+    "noise_multiplier",
+    "sampling_rate",
+    "steps",
+    "epsilon_alone",
+    "adjacency",
+    "note",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +60,7 @@ class Report:
     """From `dp_section` or `no_dp_section`."""
     metrics: Mapping[str, Any]
     """utility {classifier: {accuracy, accuracy_real_data}} and fidelity {name: value or None, name_reason}.
-    `mean` and `best` among the classifiers go into report.json as utility_mean and utility_best."""
+    `mean`, `best` and `images` beside the classifiers go into report.json as utility_mean and so on."""
     attacks: Mapping[str, Any]
     timings: Mapping[str, Mapping[str, float]]
     """{stage: {wall_s, cpu_s}}."""
@@ -65,7 +74,7 @@ class Report:
         """report.json: plain values; a figure that is not finite becomes null with its reason beside it."""
         content = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
         utility = dict(content["metrics"].get("utility") or {})
-        for key in ("mean", "best"):
+        for key in ("mean", "best", "images"):
             content["metrics"][f"utility_{key}"] = utility.pop(key, None)
         content["metrics"]["utility"] = utility
         return content
@@ -176,9 +185,11 @@ def verdict(content: Mapping[str, Any], n_synthetic: int) -> str:
         return sentence + "."
     sentence += f"; a {_name(key)} trained on them reaches {percent(utility[key]['accuracy'])} on real test images"
     real = utility[key].get("accuracy_real_data")
-    return sentence + (
-        f", the same {_name(key)} trained on the real images {percent(real)}." if real is not None else "."
-    )
+    if real is None:
+        return sentence + "."
+    images = content["metrics"].get("utility_images")
+    count = f"{images['real']:,}" if images else "the"
+    return sentence + f", the same {_name(key)} trained on {count} real images {percent(real)}."
 
 
 def table(reports: Sequence[Mapping[str, Any]]) -> str:

@@ -190,7 +190,8 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Remove half-written files of a killed attempt; the lock makes sure that nobody is writing them."""
-        for folder in (self.release, self.internal, self._path("stages")):
+        folders = [self.release, self.internal, *map(self._path, ("stages", "checkpoints", "answers"))]
+        for folder in [*folders, *self._path("units").glob("*")]:
             for path in folder.glob(".*.tmp"):
                 path.unlink()
 

@@ -200,6 +200,13 @@ def test_run_or_explain_explains_bad_input(capsys: pytest.CaptureFixture[str]) -
     assert left.value.code == 2 and capsys.readouterr().err == "error: data.size=3 is too small\n"
 
 
+def test_run_or_explain_explains_a_place_that_cannot_be_used(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        run_or_explain(raising(PermissionError(13, "Permission denied", "/locked")), raising(AssertionError()))
+    assert left.value.code == 2
+    assert capsys.readouterr().err == "error: /locked cannot be used: Permission denied; name another one\n"
+
+
 def test_run_or_explain_keeps_the_traceback_of_a_bug() -> None:
     with pytest.raises(ValueError, match="a bug"):
         run_or_explain(lambda: 0, raising(ValueError("a bug")))

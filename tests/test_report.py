@@ -63,7 +63,7 @@ def test_soft_labels_are_a_column() -> None:
 
 def test_release_is_a_source_of_data(folder: RunFolder) -> None:
     images = digits(300)
-    terms = certificate(privacy(), method="m", n=300, shape=(8, 8, 1), class_names=images.class_names)
+    terms = certificate(privacy(), method="m", name="set", n=300, shape=(8, 8, 1), class_names=images.class_names)
     write_release(folder, images, terms, name="digits-synthetic")
     # A data set needs test images too; these have only a train split, so add one as a user would.
     read = pq.read_table(folder.synthetic)
@@ -80,7 +80,7 @@ def test_certificate_opens_with_the_promise(folder: RunFolder) -> None:
     write_release(
         folder,
         digits(50),
-        certificate(privacy(), method="m", n=60000, shape=(28, 28, 1), class_names=["0"]),
+        certificate(privacy(), method="m", name="set", n=60000, shape=(28, 28, 1), class_names=["0"]),
         name="x",
     )
     first, content = (
@@ -93,7 +93,7 @@ def test_certificate_opens_with_the_promise(folder: RunFolder) -> None:
     everything = json.dumps(content)
     for words in (
         "group privacy",
-        "treated as public",
+        "the data set's name",
         "floating-point",
         "internal/secret",
         "uncharged_choices",
@@ -105,6 +105,12 @@ def test_certificate_opens_with_the_promise(folder: RunFolder) -> None:
     }
     for word in ("accuracy_real", "fid", "utility"):
         assert word not in everything, "nothing measured on real data leaves"
+    # Judged anew with nothing to declare: what was once looked at stays declared.
+    later = certificate(
+        privacy() | {"uncharged_choices": ["new"]}, method="m", name="s", n=9, shape=(8, 8, 1), class_names=["0"]
+    )
+    write_release(folder, digits(50), later, name="x")
+    assert json.loads(folder.certificate.read_text())["uncharged_choices"] == [*content["uncharged_choices"], "new"]
     assert sorted(path.name for path in folder.release.iterdir()) == [
         "certificate.json",
         "samples.png",
@@ -113,7 +119,7 @@ def test_certificate_opens_with_the_promise(folder: RunFolder) -> None:
 
 
 def test_certificate_without_a_guarantee_says_so_first(folder: RunFolder) -> None:
-    terms = certificate(no_dp_section(), method="pigan", n=10, shape=(8, 8, 1), class_names=["0"])
+    terms = certificate(no_dp_section(), method="pigan", name="set", n=10, shape=(8, 8, 1), class_names=["0"])
     write_release(folder, digits(50), terms, name="x")
     assert "There is NO differential privacy guarantee" in folder.certificate.read_text().splitlines()[0]
     assert terms["covers"] == [] and "epsilon" not in terms
@@ -196,7 +202,9 @@ def test_privacy_section_is_what_the_ledger_was_paid(tmp_path: Path) -> None:
     alone = epsilon([training], 1e-5, "rdp")
     assert whole["epsilon"] == whole["epsilon_rdp"] == plan.epsilon() > alone, "trap 8: composed, not the last"
     assert whole["epsilon_prv"] < whole["epsilon_rdp"] and whole["uncharged_choices"] == ["clip norm"]
-    assert whole["ledger"] == plan.rows() and whole["adjacency"] == "add/remove one image"
+    notes = [{"adjacency": cost.adjacency, "note": cost.note} for cost in plan.stages.values()]
+    assert whole["ledger"] == [row | note for row, note in zip(plan.rows(), notes, strict=True)]
+    assert whole["adjacency"] == "add/remove one image"
     page = render(replace(report(), privacy=whole).as_dict(), digits())
     assert "The PRV accountant prices" in page
 
@@ -254,7 +262,7 @@ def test_missing_figures_show_their_reason() -> None:
 
 
 def test_sample_sheet_fits_any_shape() -> None:
-    assert sample_sheet(digits()).size == sample_sheet(digits()).size
+    assert sample_sheet(digits()).size[0] > 12 * digits().shape[1]
     assert sample_sheet(colour()).mode == "RGB"
     many = Images(colour(30).images_NHWC, np.arange(30), tuple(f"class {label}" for label in range(30)))
     assert sample_sheet(many).size[1] < 25 * 80

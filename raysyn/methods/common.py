@@ -72,7 +72,7 @@ class Setting:
             privacy=privacy,
             metrics=metrics,
             attacks={},
-            timings={plain_name(stage): spent for stage, spent in self.folder.timings.items()},
+            timings=_by_plain_name(self.folder.timings),
             environment=environment(device=self.compute.device, workers=self.compute.workers, **more),
         )
 
@@ -82,14 +82,27 @@ def plain_name(stage: str) -> str:
     return stage.partition("-")[0]
 
 
+def _by_plain_name(timings: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """A measure taken in two ways has two stages and one name: their times add up."""
+    merged: dict[str, dict[str, float]] = {}
+    for stage, spent in timings.items():
+        before = merged.get(plain_name(stage), {})
+        merged[plain_name(stage)] = {clock: before.get(clock, 0.0) + seconds for clock, seconds in spent.items()}
+    return merged
+
+
 def show_plan(console: Console, plan: Plan, dataset: Dataset) -> None:
     """The plan as a table: what each touch of the private images will cost, before the first one."""
     composed = f"together ε {plan.epsilon():.4g} of {plan.epsilon_budget:g} by {plan.accountant.upper()}"
     other = "rdp" if plan.accountant == "prv" else "prv"
+    try:
+        theirs = f"{plan.epsilon(other):.4g}"
+    except ValueError:  # PRV prices no epsilon beyond 200
+        theirs = "not priced"
     console.plan_table(
         plan.rows(),
         title=f"Plan for {dataset.name}: {len(dataset.train):,} private images",
-        caption=f"{composed} (by {other.upper()} {plan.epsilon(other):.4g}), δ {plan.delta:.3g}, {ADD_REMOVE}",
+        caption=f"{composed} (by {other.upper()} {theirs}), δ {plan.delta:.3g}, {ADD_REMOVE}",
     )
 
 
@@ -112,7 +125,9 @@ def open_run(
             method=method,
             preset=command.preset,
             # How the result is judged changes nothing in it: a finished run may be judged anew without a new release.
-            config={name: value for name, value in asdict(command.config).items() if name != "eval"},
+            # The prices are part of the run: packages that calibrate otherwise must not continue it.
+            config={name: value for name, value in asdict(command.config).items() if name != "eval"}
+            | {"plan": {stage: asdict(cost) for stage, cost in plan.stages.items()}},
             data_fingerprint=f"{dataset.train.fingerprint()} {dataset.test.fingerprint()}",
         )
     )
@@ -126,5 +141,7 @@ def open_run(
         # Runs that share a storage must never find one another's answers.
         machines = replace(machines, storage=f"{machines.storage.rstrip('/')}/{folder.run_id}")
     compute = stack.enter_context(connect(machines, folder.internal, show))
+    if machines.sgd.precision == "bf16" and compute.device == "cpu":
+        raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
     folder.cpu_clock = compute.cpu_s
     return Setting(command.config, dataset, plan, compute, folder, ledger, console, machines.sgd)

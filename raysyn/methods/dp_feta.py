@@ -19,7 +19,7 @@ from raysyn.compute import Compute, best_device
 from raysyn.console import Console
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods.common import Setting
-from raysyn.metrics.fidelity import fidelity
+from raysyn.metrics.fidelity import check_weights, fidelity
 from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig, unit_name, utility
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.privacy import cost, queries, sgd
@@ -70,6 +70,13 @@ class Config:
                 f"synthetic is {self.synthetic}: give at least 10 images, and more than eval.neighbours, "
                 f"{self.eval.neighbours}"
             )
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
+        if self.sampler.guidance and not self.noise.label_dropout:
+            raise ValueError(
+                f"sampler.guidance is {self.sampler.guidance}, but noise.label_dropout is 0, so no network learns to "
+                "do without classes: raise noise.label_dropout, 0.1 is usual"
+            )
 
 
 def plan(config: Config, n: int, classes: int) -> Plan:
@@ -90,6 +97,7 @@ def prepare(config: Config) -> tuple[Dataset, Plan]:
     """The data set and the plan for it; ValueError in one sentence where either cannot be."""
     dataset = load(config.data)
     new_denoiser(config, dataset.train)
+    check_weights(config.eval)
     return dataset, plan(config, len(dataset.train), dataset.train.classes)
 
 
@@ -116,9 +124,11 @@ def run(setting: Setting) -> Report:
         central = unpack(folder.stage("central", lambda: pack(ledger.pay("central", query()))), private)
         console.stage("central", f"{len(central)} noisy central images, ε {ledger.epsilon():.3g} so far")
         warm_up = partial(compute.train, loop.fit, name="warmup")
+        # Images of all classes together teach what "no class" looks like, and nothing about a class.
+        lesson = task if config.central.conditional else replace(task, label_dropout=1.0)
         warm = folder.stage(
             "warmup",
-            lambda: warm_up(denoiser, task, central, config.warmup, config.seed, config.augment),
+            lambda: warm_up(denoiser, lesson, central, config.warmup, config.seed, config.augment),
         )
         # The raw weights of the last step go on, as published, not their average.
         denoiser.load_state_dict(warm["model"])
@@ -142,7 +152,9 @@ def run(setting: Setting) -> Report:
     synthetic = synthesise(config, compute, folder, denoiser, shape, class_names)
     console.stage("synthesise", f"{len(synthetic):,} images, {network_calls(config.sampler)} network calls each")
     privacy = dp_section(plan, ledger, uncharged(config))
-    promise = certificate(privacy, method=METHOD, n=len(private), shape=shape, class_names=class_names)
+    promise = certificate(
+        privacy, method=METHOD, name=dataset.name, n=len(private), shape=shape, class_names=class_names
+    )
     write_release(folder, synthetic, promise, name=f"synthetic {dataset.name}")
 
     # Measured on real images: for the report, which stays inside.
@@ -169,7 +181,7 @@ def synthesise(
     """`config.synthetic` images, classes in turn, in chunks fanned out over the workers."""
     labels_N = np.arange(config.synthetic, dtype=np.int64) % len(class_names)
     chunks = [
-        ((config.seed << 20) + index, labels_N[start : start + CHUNK])
+        (int(np.random.SeedSequence([config.seed, index]).generate_state(1)[0]), labels_N[start : start + CHUNK])
         for index, start in enumerate(range(0, config.synthetic, CHUNK))
     ]
     shared = (denoiser.cpu(), config.sampler, shape)
@@ -231,7 +243,7 @@ def show_outlook(console: Console, config: Config, dataset: Dataset, plan: Plan)
             for stage, value in hours.items()
         ],
         title=f"Outlook: {sum(p.numel() for p in denoiser.parameters()):,} parameters",
-        caption=f"measured on made-up images; per worker about {pace.memory_bytes / 2**30:.1f} GiB. Classifiers and "
+        caption=f"measured on made-up images; per worker at least {pace.memory_bytes / 2**30:.1f} GiB. Classifiers and "
         "start-up come on top.",
     )
 

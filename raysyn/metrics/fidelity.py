@@ -46,6 +46,12 @@ def fidelity(compute: Compute, synthetic: Images, real: Images, config: EvalConf
     return result | answers.get(("cnn", 0, 0), _no_stand_in())
 
 
+def check_weights(config: EvalConfig) -> None:
+    """ValueError, before any work, where the Inception weights that are asked for cannot be had."""
+    if config.inception_weights is not None:
+        inception.load_weights(config.inception_weights)
+
+
 def measure(unit: Unit, shared: dict[str, Any]) -> dict[str, Any]:
     """One unit: everything on CNN features, or the Inception moments of one chunk of images."""
     source, start, stop = unit

@@ -56,15 +56,31 @@ class EvalConfig:
         for field, least in {**lowest, "inception_images": 2}.items():
             if getattr(self, field) < least:
                 raise ValueError(f"eval.{field} is {getattr(self, field)}: give at least {least}")
+        if self.precision_recall_images <= self.neighbours:
+            raise ValueError(
+                f"eval.precision_recall_images is {self.precision_recall_images}: give more than eval.neighbours, "
+                f"{self.neighbours}"
+            )
         if self.images is not None and self.images < 2:
             raise ValueError(f"eval.images is {self.images}: give at least 2, or leave it out")
         if self.resnet9_width <= 0:
             raise ValueError(f"eval.resnet9_width is {self.resnet9_width}: give a number above 0")
 
 
+READS = {
+    "utility": ("classifiers", "epochs", "images", "resnet9_width"),
+    "fidelity": (
+        *("images", "feature_epochs", "neighbours", "precision_recall_images"),
+        *("inception_weights", "inception_images"),
+    ),
+}
+"""Which settings each measure depends on."""
+
+
 def unit_name(measure: str, config: EvalConfig) -> str:
     """Name of a measure's durable results: another way of judging must not find those of this one."""
-    return f"{measure}-{hashlib.sha256(repr(config).encode()).hexdigest()[:8]}"
+    read = {name: getattr(config, name) for name in READS[measure]}
+    return f"{measure}-{hashlib.sha256(repr(read).encode()).hexdigest()[:8]}"
 
 
 def utility(
@@ -75,13 +91,14 @@ def utility(
     Returns one entry per classifier, in the order of the config: {accuracy, accuracy_real_data, epoch,
     epoch_real_data} and for resnet9 its width; then `mean` and `best` over classifiers, each with {accuracy,
     accuracy_real_data}, where `best` also names the classifiers and says that it is an uncharged choice
-    (papers often print it as the accuracy). No classifiers: an empty dictionary.
+    (papers often print it as the accuracy); `images`, how many each kind was trained on. No classifiers: an empty
+    dictionary.
     """
     if not config.classifiers:
         return {}
     assert synthetic.shape == real_train.shape == real_test.shape, "synthetic and real images differ in shape"
     assert synthetic.classes == real_train.classes == real_test.classes, "synthetic and real classes differ"
-    shared = {
+    shared: dict[str, Any] = {
         "synthetic": subset(synthetic, config.images, seed),
         "real": subset(real_train, config.images, seed),
         "test": real_test,
@@ -99,7 +116,7 @@ def utility(
     summary = _summary(result)
     if "resnet9" in result:
         result["resnet9"]["width"] = config.resnet9_width
-    return result | summary
+    return result | summary | {"images": {source: len(shared[source]) for source in SOURCES}}
 
 
 def judge(unit: tuple[Name, str], shared: dict[str, Any]) -> dict[str, Any]:

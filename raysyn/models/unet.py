@@ -187,7 +187,7 @@ class Attention(nn.Module):
         # (N, positions, C) is a free view of a channels-last tensor.
         tokens = self.norm(x).permute(0, 2, 3, 1).reshape(n, height * width, c)
         query, key, value = self.qkv(tokens).chunk(3, dim=-1)
-        # Plain products: the fused kernels have no batching rule for per-sample gradients by vmap.
+        # Plain products: fused kernels have no batching rule for vmap, with which the benchmark compares.
         weights = torch.softmax((query * c**-0.5) @ key.transpose(1, 2), dim=-1)
         h = self.out(weights @ value).reshape(n, height, width, c).permute(0, 3, 1, 2)
         return (x + h) * SKIP_SCALE

@@ -11,13 +11,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray._private.state
+import ray.exceptions
 
 from raysyn.compute import Compute, Machines, Show, silent
 from raysyn.on_ray import fan_out, leftovers, train
@@ -43,7 +44,7 @@ class OnRay(Compute):
         self.workers, self.device = self.shares.workers, "cuda" if self.shares.gpus else "cpu"
         board: Any = ray.remote(Board)
         self._board = board.options(num_cpus=0, max_restarts=-1).remote()
-        self._unit_cpu_s = 0.0
+        self._unit_cpu_s = self._workers_cpu_s = 0.0
 
     def train(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
         return train.run(f, args, name=name, shares=self.shares, store=self._store, board=self._board, show=self._show)
@@ -56,8 +57,10 @@ class OnRay(Compute):
             self._unit_cpu_s += todo.cpu_s
 
     def cpu_s(self) -> float:
-        _, workers = ray.get(self._board.read.remote(""))
-        return time.process_time() + workers + self._unit_cpu_s
+        # Where the board is being restarted on another node: a clock is worth no failure.
+        with suppress(ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+            _, self._workers_cpu_s = ray.get(self._board.read.remote(""), timeout=5)
+        return time.process_time() + self._workers_cpu_s + self._unit_cpu_s
 
 
 @contextmanager

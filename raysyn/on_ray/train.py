@@ -27,7 +27,10 @@ from raysyn.on_ray.storage import Store
 if TYPE_CHECKING:
     from raysyn.on_ray.cluster import Shares
 
-ATTEMPTS_AFTER_THE_FIRST = 3
+# Machines that may be taken away are taken away often; an error of the algorithm itself ends the job at once.
+ATTEMPTS_AFTER_THE_FIRST = 20
+REACH = "reach.pt"
+"""What the driver writes before a job and every rank must be able to read."""
 
 
 class RankLost(Exception):
@@ -104,6 +107,7 @@ def run(
     answer = f"answers/{name}.pt"
     if answer not in store:
         job, call = f"{name}-{uuid.uuid4().hex}", ray.put((f, args))
+        store[REACH] = job
 
         def loop() -> bytes | None:
             return run_rank(call, job=job, name=name, shares=shares, store=store, board=board)
@@ -135,6 +139,7 @@ def run_rank(call: ray.ObjectRef, *, job: str, name: str, shares: Shares, store:
     worker = RayWorker(job, name, store, board, torch.device("cuda" if shares.gpus else "cpu"))
     f, args = ray.get(call)
     try:
+        _check_reach(store, job)
         answer = f(worker, *args)
         if worker.rank == 0:
             store[f"answers/{name}.pt"] = answer
@@ -152,6 +157,15 @@ def run_rank(call: ray.ObjectRef, *, job: str, name: str, shares: Shares, store:
         return failure
     finally:
         ray.get(worker.account())
+
+
+def _check_reach(store: Store, job: str) -> None:
+    """ValueError where this node does not see what the driver wrote: found now, not when the answer is fetched."""
+    if REACH not in store or store[REACH] != job:
+        raise ValueError(
+            f"on.storage is {store.root}, which the node of process {os.getpid()} does not share with the driver: "
+            "give --out or --on.storage on a file system that every node reaches"
+        )
 
 
 def portable(error: Exception) -> bytes:

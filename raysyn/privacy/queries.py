@@ -31,7 +31,7 @@ class CentralConfig:
     kind: Literal["mean", "mode"] = "mean"
     """`mean` suits most images; `mode`, per-pixel histograms, suits those that are nearly black and white."""
     count: int = 50
-    """Central images in all, over all classes; 0 buys none and skips the warm-up (that is DPDM)."""
+    """Central images in all, rounded up to equally many per class; 0 buys none and skips the warm-up (that is DPDM)."""
     sampling_rate: float = 0.1
     """Probability with which a private image takes part in one round of queries."""
     noise_multiplier: float = 5.0
@@ -42,7 +42,8 @@ class CentralConfig:
     """Images (pixels in [0, 1], after down-scaling) are scaled down to at most this L2 norm; by default the
     largest norm there is, so that none is. For `mean` only."""
     downscale: int | None = None
-    """Images shrink by this factor before the query, against noise; by default 2 for `mean`, 1 for `mode`."""
+    """Images shrink by this factor before the query, against noise; by default 1 for `mode` and for `mean` 2 up to
+    32 pixels a side, 4 up to 64, 8 up to 128 and so on, as published."""
     bins: int | None = None
     """Histogram bins per pixel, for `mode` only; by default 2 for grey images and 16 for colour."""
     count_share: float = 0.1
@@ -65,10 +66,7 @@ class CentralConfig:
 
     def rounds(self, classes: int) -> int:
         """Rounds of queries, M in the paper: each yields one image, or one per class."""
-        cells = classes if self.conditional else 1
-        if self.count % cells:
-            raise ValueError(f"central.count is {self.count}: give a multiple of {cells}, the number of classes")
-        return self.count // cells
+        return math.ceil(self.count / (classes if self.conditional else 1))
 
     def cost(self, classes: int) -> Cost | None:
         """Theorems 3.1 and 3.3: M rounds of the subsampled Gaussian mechanism; None for count 0.
@@ -107,7 +105,7 @@ class Query:
 
 
 def central_images(private: Images, config: CentralConfig, stream: Stream) -> Release[Images]:
-    """`config.count` noisy central images, ordered by round and then class, with the price of them all.
+    """Noisy central images, ordered by round and then class, with the price of them all.
 
     Guarantee: each round and class is one sum with Gaussian noise of noise_multiplier * sensitivity, whoever
     takes part; an empty class or sample is answered with noise alone. Denominators depend on the number of
@@ -124,7 +122,7 @@ def central_images(private: Images, config: CentralConfig, stream: Stream) -> Re
     sums = np.stack([_one_round(private, config, query, stream, step) for step in range(cost.steps)])
     pixels = query.read(sums, config.sampling_rate * len(private) / cells)
     images_NHWC = _finish(pixels.reshape(-1, *pixels.shape[2:]), private.shape, query.factor, config.smooth)
-    labels_N = np.arange(config.count, dtype=np.int64) % private.classes
+    labels_N = np.arange(len(images_NHWC), dtype=np.int64) % private.classes
     return Release(Images(images_NHWC, labels_N, private.class_names), cost)
 
 
@@ -170,7 +168,7 @@ def mean_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
     That last number adds up to the class count. It lengthens every contribution from clip_norm to
     clip_norm * sqrt(1 + count_share**2), which the noise is scaled to.
     """
-    factor = config.downscale or 2
+    factor = config.downscale or 2 * 2 ** max(0, math.ceil(math.log2(max(shape[:2]) / 32)))
     small = _small_shape(shape, factor)
     pixels = math.prod(small)
     clip_norm = min(config.clip_norm or math.inf, math.sqrt(pixels))

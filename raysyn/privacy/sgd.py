@@ -83,13 +83,23 @@ def train(
     epsilon_at: Callable[[int], float] | None = None,
 ) -> Release[dict[str, Any]]:
     """`fit` on every worker of `compute`; `name` names the stage and its random streams."""
-    value = compute.train(_value_of_fit, model, task, private, config, cost, secret, speed, name, epsilon_at, name=name)
-    # Only tensors and plain values travel between machines, so the price is put back here.
-    return Release(value=value, cost=cost)
+    answer = compute.train(_plain_fit, model, task, private, config, cost, secret, speed, name, epsilon_at, name=name)
+    _refuse_another_price(answer["cost"], cost)
+    return Release(value=answer["value"], cost=cost)
 
 
-def _value_of_fit(worker: Worker, *args: Any) -> dict[str, Any]:
-    return fit(worker, *args).value
+def _plain_fit(worker: Worker, *args: Any) -> dict[str, Any]:
+    """`fit` with its price in plain values, all that travels: a stored answer must not be sold at another one."""
+    release = fit(worker, *args)
+    return {"value": release.value, "cost": asdict(release.cost)}
+
+
+def _refuse_another_price(made_at: dict[str, Any], cost: Cost) -> None:
+    if made_at != asdict(cost):
+        raise ValueError(
+            f"the checkpoint was made at {made_at}, but the plan now says {asdict(cost)}: steps of two prices cannot "
+            "be one ledger entry; start a new run folder, or continue with the packages it began with"
+        )
 
 
 def fit(
@@ -256,11 +266,7 @@ class _Run:
         }
 
     def _load(self, saved: dict[str, Any]) -> None:
-        if saved["cost"] != asdict(self.cost):
-            raise ValueError(
-                f"the checkpoint was made at {saved['cost']}, but the plan now says {asdict(self.cost)}: steps of two "
-                "prices cannot be one ledger entry; start a new run folder, or continue with the packages it began with"
-            )
+        _refuse_another_price(saved["cost"], self.cost)
         self.model.load_state_dict(saved["model"])
         self.ema.load_state_dict(saved["ema"])
         self.optimizer.load_state_dict(saved["optimizer"])

@@ -16,7 +16,7 @@ from raysyn.privacy.bookkeeping import bookkeeping
 from raysyn.privacy.engines import Clipped, Engine, Loss
 
 ENGINES: dict[str, Engine] = {"loop": engines.loop, "bookkeeping": bookkeeping}
-PIXELS_AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 20, "mps": 1 << 16}
+PIXELS_AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 20}
 """Pixels of all copies in a micro-batch where the user names none: enough to keep the device busy, few enough for
 its cache and memory."""
 IMAGES_AT_ONCE = 256

@@ -53,13 +53,13 @@ class NoiseConfig:
     p_std: float = 1.2
     """Standard deviation of ln(sigma)."""
     label_dropout: float = 0.1
-    """Share of examples trained without their class, for guidance; 1 trains an unconditional model."""
+    """Share of examples trained without their class, for guidance."""
 
     def __post_init__(self) -> None:
-        if self.p_std < 0 or not 0 <= self.label_dropout <= 1:
+        if self.p_std < 0 or not 0 <= self.label_dropout < 1:
             raise ValueError(
                 f"noise.p_std is {self.p_std} and noise.label_dropout {self.label_dropout}: give a p_std of at least 0 "
-                "and a label_dropout from 0 to 1"
+                "and a label_dropout from 0 up to below 1"
             )
 
 

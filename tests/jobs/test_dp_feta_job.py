@@ -58,9 +58,12 @@ def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(tmp_path: P
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--central.count", "7"), "central.count is 7"),
+        (("--central.count", "-7"), "central.count is -7"),
         (("--budget.epsilon", "0.1"), "epsilon"),
         (("--data.path", "no-such-file.parquet"), "no-such-file.parquet"),
+        (("--seed", "-1"), "seed is -1"),
+        (("--sampler.guidance", "1", "--noise.label-dropout", "0"), "noise.label_dropout is 0"),
+        (("--eval.inception-weights", "no-such-weights.pth"), "no-such-weights.pth"),
         (("--finetune.batch-sise", "4"), "--finetune.batch-size"),
     ],
 )

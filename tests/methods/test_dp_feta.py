@@ -96,10 +96,8 @@ def test_trap_14_a_preset_is_what_its_name_says(name: str) -> None:
     n = {"celeba": 182_637, "camelyon": 302_436, "quick": 1_498}.get(
         name.split("-")[1] if "-" in name else name, 60_000
     )
-    accountant = replace(config.budget, accountant="rdp")
-    assert (
-        dp_feta.plan(replace(config, budget=accountant), n, 2 if n > 60_000 else 10).epsilon() <= config.budget.epsilon
-    )
+    spent = dp_feta.plan(config, n, 2 if n > 60_000 else 10).epsilon()
+    assert 0.99 * config.budget.epsilon <= spent <= config.budget.epsilon * (1 + 1e-6)
     source, _, epsilon = name.removeprefix("paper-").removeprefix("cpu-").partition("-eps")
     if epsilon:
         assert config.budget.epsilon == float(epsilon) and config.budget.accountant == "rdp"
@@ -211,7 +209,8 @@ def test_colour_and_unconditional_and_an_empty_class(tmp_path: Path) -> None:
     images = rng.integers(0, 256, (40, 9, 11, 3), dtype=np.uint8)
     train = data.Images(images, np.arange(40) % 2, ("a", "b", "none of these"))
     test = train.select(np.arange(10))
-    config = replace(TINY, central=replace(TINY.central, count=6, kind="mode", downscale=None), synthetic=60)
+    central = replace(TINY.central, count=6, kind="mode", downscale=None, conditional=False)
+    config = replace(TINY, central=central, synthetic=60)
     plan = dp_feta.plan(config, len(train), train.classes)
     with (
         RunFolder.open(

@@ -31,7 +31,8 @@ CONFIG = EvalConfig(classifiers=("logreg", "mlp"), epochs=20)
 def test_the_report_has_every_classifier_then_mean_and_best(tmp_path):
     train, test = stripes(400, 0), stripes(100, 1)
     report = utility(Local(tmp_path), mirrored(train), train, test, CONFIG, 0)
-    assert list(report) == ["logreg", "mlp", "mean", "best"]
+    assert list(report) == ["logreg", "mlp", "mean", "best", "images"]
+    assert report["images"] == {"synthetic": 400, "real": 400}
     for name in CONFIG.classifiers:
         assert {"accuracy", "accuracy_real_data", "epoch", "epoch_real_data"} <= set(report[name])
     assert report["logreg"]["accuracy"] < 0.3 < 0.7 < report["logreg"]["accuracy_real_data"]

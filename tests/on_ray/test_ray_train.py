@@ -16,8 +16,10 @@ import stages
 import torch
 
 from raysyn.compute import Local, Machines
+from raysyn.on_ray import train
 from raysyn.on_ray.cluster import OnRay
 from raysyn.on_ray.leftovers import processes_using
+from raysyn.on_ray.storage import Store
 
 # Generous, for machines that are busy with something else.
 pytestmark = pytest.mark.timeout(600)
@@ -56,6 +58,16 @@ def test_two_workers_give_the_answer_of_one_process(ray_session: None, tmp_path:
     (tmp_path / "store" / "answers" / "regress.pt").unlink()
     local = Local(tmp_path / "store").train(stages.regress, *stages.problem(), tmp_path, "", name="regress")
     assert torch.equal(local["weights"], answer["weights"]) and starts(tmp_path, 0) == [0, stages.STEPS]
+
+
+def test_storage_that_a_worker_does_not_share_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(ValueError, match=r"on\.storage is .* does not share with the driver"):
+        train._check_reach(store, "job-2")
+    store[train.REACH] = "job-1"
+    train._check_reach(store, "job-1")
+    with pytest.raises(ValueError, match="every node reaches"):
+        train._check_reach(store, "job-2")
 
 
 def test_a_killed_worker_is_replaced_and_continues(ray_session: None, tmp_path: Path, expected: torch.Tensor) -> None:

@@ -208,8 +208,15 @@ def test_bad_values_are_refused(field: str, value: float) -> None:
         CentralConfig(**{field: value})  # type: ignore[arg-type]
 
 
-def test_counts_must_divide_by_classes() -> None:
-    with pytest.raises(ValueError, match="multiple of 10"):
-        CentralConfig(count=15).cost(10)
-    cost = CentralConfig(count=15, conditional=False).cost(10)
-    assert cost is not None and cost.steps == 15
+@pytest.mark.parametrize(("conditional", "rounds", "answers"), [(True, 2, 20), (False, 15, 15)])
+def test_counts_are_rounded_up_to_whole_rounds(conditional: bool, rounds: int, answers: int) -> None:
+    config = CentralConfig(count=15, conditional=conditional)
+    cost = config.cost(10)
+    assert cost is not None and cost.steps == rounds
+    release = central_images(images(list(range(10)), (8, 8, 1), 10), config, STREAM)
+    assert len(release.value) == answers and release.cost == cost
+
+
+@pytest.mark.parametrize(("side", "factor"), [(8, 2), (28, 2), (32, 2), (64, 4), (128, 8)])
+def test_larger_images_shrink_more_before_the_mean_query(side: int, factor: int) -> None:
+    assert mean_query(CentralConfig(), (side, side, 1)).factor == factor

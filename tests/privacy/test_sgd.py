@@ -7,6 +7,7 @@ import io
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from raysyn.compute import Worker
+from raysyn.compute import Local, Worker
 from raysyn.data import Images
 from raysyn.privacy import sgd
 from raysyn.privacy.cost import Cost
@@ -313,6 +314,29 @@ def test_a_run_killed_in_its_first_step_keeps_its_engine() -> None:
     assert shared.saved is not None and shared.saved["done"] == 0
     assert shared.saved["engine"]["engine"] == "bookkeeping"
     assert_same(run(shared=replace(shared))[0], run()[0])
+
+
+def test_neither_a_checkpoint_nor_an_answer_is_sold_at_another_price(tmp_path: Path) -> None:
+    dearer = priced(noise_multiplier=0.7)
+    _, shared = run()
+    with pytest.raises(ValueError, match="steps of two prices"):
+        run(cost=dearer, shared=Shared(1, saved=shared.saved))
+
+    class Remembers(Local):
+        answer: Any = None
+
+        def train(self, f: Any, *args: Any, name: str) -> Any:
+            self.answer = self.answer or super().train(f, *args, name=name)
+            return self.answer
+
+    compute = Remembers(tmp_path)
+
+    def buy(cost: Cost) -> Any:
+        return sgd.train(compute, network(), Classify(), private(), CONFIG, cost, SECRET, QUICK)
+
+    assert buy(priced()).cost == priced()
+    with pytest.raises(ValueError, match="steps of two prices"):
+        buy(dearer)
 
 
 def test_the_trial_sees_no_private_image() -> None:
