@@ -90,6 +90,9 @@ def test_killed_driver_and_killed_worker_release_the_same_bytes(tmp_path: Path) 
     driver = start_until(killed, "finetune", rng.uniform(0, 3))
     driver.kill()
     driver.wait()
+    # Not `communicate`: what Ray left behind still holds the other end.
+    assert driver.stdout is not None
+    driver.stdout.close()
     # The twin begins with the same secret and nothing else done.
     (alone / "internal").mkdir(parents=True, mode=0o700)
     (alone / "release").mkdir()
