@@ -10,6 +10,7 @@ Shapes: M shadow models, N examples, Q queries (views) of each example.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,11 +44,13 @@ VARIANTS = tuple(Variant(online, per_example) for online in (True, False) for pe
 def half_design(models: int, examples: int, seed: int) -> Mask:
     """(models, examples): which model is trained on which example; every example is in exactly half of the models.
 
-    An odd number of models leaves each example out of one more than it is in. The first rows do not depend on how
-    many models follow within the same block of 16, so that a sweep may grow: see `blocks`.
+    Models come in pairs that share out all examples between them. Row m depends on m and the seed alone, so that a
+    sweep may grow by any number; with an odd number the last model has no partner yet.
     """
     _at_least(2, models, "shadow models")
-    return np.concatenate([_half(block, examples, [seed, index]) for index, block in enumerate(blocks(models))])
+    pairs = range(math.ceil(models / 2))
+    first = np.stack([np.random.default_rng([seed, pair]).random(examples) < 0.5 for pair in pairs])
+    return np.stack((first, ~first), axis=1).reshape(-1, examples)[:models]
 
 
 def split_design(models: int, examples: int, seed: int) -> NDArray[np.int8]:
@@ -61,11 +64,6 @@ def split_design(models: int, examples: int, seed: int) -> NDArray[np.int8]:
     return np.stack([np.random.default_rng([seed, model]).permutation(parts) for model in range(models)])
 
 
-def blocks(models: int, size: int = 16) -> list[int]:
-    """`models` in blocks of `size`: each block is a half design of its own, so asking for more keeps those there."""
-    return [size] * (models // size) + [models % size] * (models % size > 0)
-
-
 def confidence(logits: NDArray[Any], labels_N: NDArray[np.int64]) -> Confidences:
     """ln(p / (1 - p)) of the true class's probability p, in float64: (N, Q, classes) or (N, classes) to (N, Q) or (N,).
 
@@ -75,10 +73,10 @@ def confidence(logits: NDArray[Any], labels_N: NDArray[np.int64]) -> Confidences
     values = np.asarray(logits, np.float64)
     if values.shape[-1] < 2:
         raise ValueError(f"the model has {values.shape[-1]} class: membership scores need at least 2")
-    at = labels_N.reshape(-1, *[1] * (values.ndim - 1))
-    own = np.take_along_axis(values, at + np.zeros((*values.shape[:-1], 1), np.int64), -1)[..., 0]
+    at = np.broadcast_to(labels_N.reshape(-1, *[1] * (values.ndim - 1)), (*values.shape[:-1], 1))
+    own = np.take_along_axis(values, at, -1)[..., 0]
     others = values.copy()
-    np.put_along_axis(others, at + np.zeros((*values.shape[:-1], 1), np.int64), -np.inf, -1)
+    np.put_along_axis(others, at, -np.inf, -1)
     return own - special.logsumexp(others, axis=-1)
 
 
@@ -103,17 +101,14 @@ def scores(shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, var
     return (inside.log_density(target_NQ) - out.log_density(target_NQ)).mean(1)
 
 
-def attack(
-    shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, members_N: Mask, *, offline_only: bool = False
-) -> dict[str, Any]:
+def attack(shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, members_N: Mask) -> dict[str, Any]:
     """Every variant's verdict on one target, and which was most effective: {variants: {name: verdict}, best: name}.
 
     `best` is the variant of the highest AUC, as in Knowledge Recycling 3.6; picked on the outcome, so it flatters the
     attacker. `members_N` is the truth about the target.
     """
-    variants = [variant for variant in VARIANTS if not (offline_only and variant.online)]
     found = {}
-    for variant in variants:
+    for variant in VARIANTS:
         score_N = scores(shadow_MNQ, inside_MN, target_NQ, variant)
         found[str(variant)] = verdict(score_N[members_N], score_N[~members_N])
     return {"variants": found, "best": max(found, key=lambda name: found[name]["auc"]["value"])}
@@ -153,13 +148,8 @@ def _fit(shadow_MNQ: Confidences, side_MN: Mask, per_example: bool, did: str) ->
         variance = squares_NQ / (count_NQ - 1)
     else:
         # Deviations from each example's own mean: how much examples differ says nothing about membership.
-        variance = np.broadcast_to(squares_NQ.sum(0) / max(1, int((count_NQ - 1).sum(0).min())), mean_NQ.shape)
+        variance = np.broadcast_to(squares_NQ.sum(0) / np.maximum(1, (count_NQ - 1).sum(0)), mean_NQ.shape)
     return _Gaussians(mean_NQ, np.maximum(np.sqrt(variance), SMALLEST_STD))
-
-
-def _half(models: int, examples: int, seed: list[int]) -> Mask:
-    ranks = np.random.default_rng(seed).random((models, examples)).argsort(0).argsort(0)
-    return ranks < models // 2
 
 
 def _at_least(least: int, value: int, what: str) -> None:

@@ -20,8 +20,8 @@ class ResNetConfig:
     blocks: int = 2
     """Residual blocks per stage: 2 makes ResNet-14."""
     width: int = 64
-    """Channels of the first stage, doubled in the second and third. The paper does not say; 64 is usual with wide
-    stages, 16 is the original."""
+    """Channels of the first stage, doubled in the second and third. The paper does not say: 64 is our
+    choice, 16 that of the original network."""
 
     def __post_init__(self) -> None:
         if self.blocks < 1 or self.width < 1:
