@@ -29,9 +29,11 @@ from sklearn.svm import SVC
 from torch import Tensor
 
 from raysyn import data
-from raysyn.compute import LocalWorker, best_device, load_saved, save_atomically
+from raysyn.compute import best_device
 from raysyn.data import DataConfig, Dataset, Images
+from raysyn.local import LocalWorker
 from raysyn.models.unet import UNet, UNetConfig
+from raysyn.storage import Store, load_saved, save_atomically
 from raysyn.train import loop
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.loop import LoopConfig
@@ -90,7 +92,7 @@ def train(images: Images, path: Path, args: argparse.Namespace) -> None:
     height, width, channels = images.shape
     torch.manual_seed(SEED)
     model = UNet(SMALL, channels, (height, width), images.classes)
-    worker = LocalWorker("training", args.work / "sampling-training.pt", show)
+    worker = LocalWorker("sampling-training", Store(args.work), show)
     config = LoopConfig(iterations=args.iterations, learning_rate=1e-3)
     result = loop.fit(worker, model, DiffusionTask(classes=images.classes), images, config, SEED)
     save_atomically({"ema": result["ema"], "network": asdict(SMALL)}, path)

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from raysyn import cli
 from raysyn.console import Console
 from raysyn.methods import dp_feta
-from raysyn.methods.common import On, Setting, open_run, show_plan
+from raysyn.methods.common import On, PrivateSetting, open_private_run, show_plan
 from raysyn.on_ray.cluster import connect
 
 
-def check(console: Console, stack: ExitStack) -> Setting:
+def check(console: Console, stack: ExitStack) -> PrivateSetting:
     """Everything that can be wrong with the input, before the first stage."""
     command = cli.parse(dp_feta.PRESETS, description=dp_feta.SUMMARY, machines=On())
     dataset, plan = dp_feta.prepare(command.config)
@@ -18,7 +18,7 @@ def check(console: Console, stack: ExitStack) -> Setting:
     if command.dry_run:
         dp_feta.show_outlook(console, command.config, dataset, plan)
         raise SystemExit(0)
-    return open_run(command, dp_feta.METHOD, dataset, plan, console, connect, stack)
+    return open_private_run(command, dp_feta.METHOD, dataset, plan, console, connect, stack)
 
 
 def main() -> int:

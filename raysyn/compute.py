@@ -1,19 +1,17 @@
 """The doorway between algorithms and machines: what a training worker can do, and who runs it.
 
-Algorithms import only this file. `Local` answers in this process; `raysyn.on_ray` answers with a Ray cluster.
+Algorithms import only this file. `raysyn.local` answers in this process, `raysyn.on_ray` with a Ray cluster.
 """
 
 from __future__ import annotations
 
-import os
+import hashlib
+import itertools
 import time
-import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
@@ -34,9 +32,17 @@ class Machines:
     """GPUs of each worker; by default 1 where the cluster has GPUs, else 0."""
     cpus_per_worker: int | None = None
     """CPUs (and threads) of each worker; by default the CPUs divided by the workers."""
+    gpus_per_unit: float | None = None
+    """GPUs of each unit of a fan-out (one shadow model, one trial); a fraction lets several share one. By default
+    as much as a worker has, at most 1."""
     storage: str | None = None
     """Folder or pyarrow file-system URI that every node reaches, by default inside --out. It holds what internal/
     holds (unreleased states, figures measured on private images): protect it alike."""
+
+
+def best_device() -> torch.device:
+    """The GPU this process may use, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Worker(ABC):
@@ -66,9 +72,109 @@ class Worker(ABC):
     def resume(self) -> dict[str, Any] | None:
         """The last durable state of this stage, tensors on the CPU, or None at a fresh start."""
 
+    @abstractmethod
+    def keep(self, key: str, value: Any) -> None:
+        """Make rank 0's `value` durable beyond this stage, under a `key` that no other stage uses."""
+
+    @abstractmethod
+    def kept(self, key: str) -> Any:
+        """What was kept under `key`, by any stage of this run."""
+
+
+class Alone(Worker):
+    """Rank 0 of 1, heard by nobody: for units short enough to start again."""
+
+    def __init__(self) -> None:
+        self.rank, self.world_size, self.device = 0, 1, best_device()
+
+    def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor
+
+    def share(self, value: Any) -> Any:
+        return value
+
+    def progress(self, done: int, total: int, **metrics: float) -> None:
+        pass
+
+    def save(self, state: dict[str, Any]) -> None:
+        pass
+
+    def resume(self) -> dict[str, Any] | None:
+        return None
+
+    def keep(self, key: str, value: Any) -> None:
+        raise NotImplementedError("a unit of a fan-out keeps nothing but its result")
+
+    def kept(self, key: str) -> Any:
+        raise NotImplementedError("a unit of a fan-out is given what it needs")
+
+
+class Clock(Alone):
+    """Notes when it was told of progress, to measure speed; keeps nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+
+    def progress(self, done: int, total: int, **metrics: float) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()  # its steps are queued, not done
+        self.times.append(time.perf_counter())
+
+    def keep(self, key: str, value: Any) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Between:
+    """A range to search in, ends included."""
+
+    low: float
+    high: float
+    whole: bool = False
+    """Whole numbers only."""
+
+
+Space = Mapping[str, Between | Sequence[Any]]
+"""What a search varies: ranges, or the values to choose from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What `Compute.search` looks for."""
+
+    metric: str
+    """The figure in what trials report that should become large."""
+    reports: int
+    """Times that a whole trial calls `progress`."""
+    trials: int | None = None
+    """Trials to make; None: every combination of the values, each to its end."""
+    first_verdict: int = 1
+    """Reports before a trial may be pruned."""
+    reduction: int = 3
+    """One of so many trials goes on at each rung, rungs lying apart by the same factor."""
+    brackets: int = 1
+    """Brackets of asynchronous Hyperband; each next one prunes its first trials later by the factor `reduction`."""
+    known: tuple[tuple[Mapping[str, Any], float], ...] = ()
+    """Parameters whose metric is known: told to the search before its first trial, and not tried again."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One trial of a search."""
+
+    params: dict[str, Any]
+    score: float
+    """The metric in its last report."""
+    reports: int
+    """How often it reported."""
+    pruned: bool
+    """Whether it was stopped before its last report."""
+
 
 class Compute(ABC):
-    """Three verbs over machines; `search` joins them with the first pipeline that needs it."""
+    """Three verbs over machines: train, map, search."""
 
     workers: int
     """Ranks on which `train` calls its function."""
@@ -76,8 +182,8 @@ class Compute(ABC):
     """`cpu` or `cuda`: where they compute."""
 
     @abstractmethod
-    def train(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
-        """Call module-level `f(worker, *args)` on every rank and return rank 0's answer.
+    def train(self, f: Callable[..., Any], *args: Any, name: str, alone: bool = False) -> Any:
+        """Call module-level `f(worker, *args)` on every rank (`alone`: on one) and return rank 0's answer.
 
         The answer is tensors and plain values, or classes declared to `torch.serialization.add_safe_globals`.
         Arrays among `args` may be read-only (they are shared between the workers of a machine). What `f`
@@ -86,56 +192,35 @@ class Compute(ABC):
         """
 
     @abstractmethod
-    def map(self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None) -> list[Any]:
+    def map(
+        self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None,
+        together: int | None = None,
+    ) -> list[Any]:  # fmt: skip
         """`[f(item, shared) for item in items]`, fanned out; order kept, failures named.
 
+        With `together`, f is given a list of up to so many items and answers with a list of results.
         Each result (tensors and plain values) is durable under `name` the moment it exists, so that a rerun
         does only what is missing. A unit runs with one thread on Ray. Errors: RuntimeError naming the units
         that failed, once all others are done.
         """
 
     @abstractmethod
+    def search(self, f: Callable[..., Any], space: Space, search: Search, *, name: str, shared: Any) -> list[Outcome]:
+        """Call `f(worker, params, shared)` for parameters out of `space`; the outcomes, best first.
+
+        Each trial has a worker of its own, alone, and reports by `worker.progress`, with `search.metric` among the
+        figures. Without `search.trials` every combination is tried. With it a tree-structured Parzen estimator
+        proposes, and asynchronous Hyperband stops trials that fall behind. A killed worker's trial goes on from its
+        last `save`, a killed driver's search with the trials it has. Errors: RuntimeError naming a failed trial.
+        """
+
+    @abstractmethod
+    def kept(self, key: str) -> Any:
+        """What a worker of this run kept under `key`."""
+
+    @abstractmethod
     def cpu_s(self) -> float:
         """CPU seconds used so far by this process and by every worker that has reported back."""
-
-
-def best_device() -> torch.device:
-    """The GPU this process may use, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@contextmanager
-def written_atomically(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
-    """A file to write in: a temporary neighbour, flushed to disk and renamed to `path` at the end.
-
-    A reader sees the old file or all of the new one; after an error the old one stays.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        # A rename is durable only once its folder is flushed.
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def save_atomically(state: Any, path: Path) -> None:
-    """`torch.save`, so that a reader sees all of it or nothing; makes the folder where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # For the owner alone: states of private stages must be no easier to read than the run folder, wherever they lie.
-    with written_atomically(path, 0o600) as file:
-        torch.save(state, file)
-
-
-def load_saved(path: Path) -> Any:
-    """What `save_atomically` wrote, on the CPU; refuses anything but tensors and plain values."""
-    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def unit_failure(name: str, failures: Mapping[int, str], units: int) -> RuntimeError:
@@ -149,55 +234,33 @@ def silent(stage: str, done: int, total: int, metrics: dict[str, float]) -> None
     """A `Show` that shows nothing."""
 
 
-class LocalWorker(Worker):
-    """Rank 0 of 1, in this process."""
-
-    def __init__(self, name: str, checkpoint: Path, show: Show) -> None:
-        self.rank, self.world_size, self.device = 0, 1, best_device()
-        self._name, self._checkpoint, self._show, self._shown_at = name, checkpoint, show, 0.0
-
-    def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor
-
-    def share(self, value: Any) -> Any:
-        return value
-
-    def progress(self, done: int, total: int, **metrics: float) -> None:
-        now = time.monotonic()
-        if done >= total or now - self._shown_at > 0.25:
-            self._shown_at = now
-            self._show(self._name, done, total, metrics)
-
-    def save(self, state: dict[str, Any]) -> None:
-        save_atomically(state, self._checkpoint)
-
-    def resume(self) -> dict[str, Any] | None:
-        return load_saved(self._checkpoint) if self._checkpoint.exists() else None
+def groups(indices: Sequence[int], together: int | None) -> list[list[int]]:
+    """`indices` in consecutive groups of at most `together` (None: one each)."""
+    size = together or 1
+    return [list(indices[at : at + size]) for at in range(0, len(indices), size)]
 
 
-class Local(Compute):
-    """Everything in this process, one item after the other: the reference that Ray must equal."""
+def answers_of(f: Callable[[Any, Any], Any], items: Sequence[Any], shared: Any, together: int | None) -> list[Any]:
+    """The results of one group of items; TypeError where `f` did not answer for each."""
+    if together is None:
+        return [f(items[0], shared)]
+    values = list(f(list(items), shared))
+    if len(values) != len(items):
+        raise TypeError(f"{len(items)} items together gave {len(values)} results")
+    return values
 
-    def __init__(self, storage: Path, show: Show = silent) -> None:
-        self._storage, self._show, self.workers = Path(storage), show, 1
-        self.device = str(best_device())
 
-    def train(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
-        return f(LocalWorker(name, self._storage / "checkpoints" / f"{name}.pt", self._show), *args)
+def combinations(space: Space) -> list[dict[str, Any]]:
+    """Every combination of the values in `space`; ranges have none."""
+    assert not any(isinstance(values, Between) for values in space.values()), "a range cannot be tried exhaustively"
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]  # type: ignore[arg-type]
 
-    def map(self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None) -> list[Any]:
-        paths = [self._storage / "units" / name / f"{index:06d}.pt" for index in range(len(items))]
-        failures: dict[int, str] = {}
-        for index, (item, path) in enumerate(zip(items, paths, strict=True)):
-            if not path.exists():
-                try:
-                    save_atomically(f(item, shared), path)
-                except Exception:
-                    failures[index] = traceback.format_exc()
-            self._show(name, index + 1 - len(failures), len(items), {})
-        if failures:
-            raise unit_failure(name, failures, len(items))
-        return [load_saved(path) for path in paths]
 
-    def cpu_s(self) -> float:
-        return time.process_time()
+def trial_key(params: Mapping[str, Any]) -> str:
+    """A file name for the trial of these parameters."""
+    return hashlib.sha256(repr(sorted(params.items())).encode()).hexdigest()[:16]
+
+
+def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Best first, pruned trials after all whole ones: their scores are of a training cut short."""
+    return sorted(outcomes, key=lambda outcome: (outcome.pruned, -outcome.score, repr(outcome.params)))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from raysyn.data import Images
@@ -44,15 +45,17 @@ def write_release(
     *,
     name: str,
     soft_labels: np.ndarray | None = None,
+    more: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write release/: the images (with `soft_labels` (N, classes), if any), a picture, the certificate.
 
-    `name` is the data set's name inside the Parquet file. The same images give the same bytes. Written anew, the
-    certificate keeps the uncharged choices it had: what was once looked at stays looked at.
+    `name` is the data set's name inside the Parquet file, `more` are further files by name. The same images give the
+    same bytes. Written anew, the certificate keeps the uncharged choices it had: what was once looked at stays so.
     """
     contents = {
         folder.synthetic: parquet_bytes(images, name, soft_labels),
         folder.samples: png_bytes(sample_sheet(images)),
+        **{folder.release / file: content for file, content in (more or {}).items()},
     }
     for path, content in contents.items():
         write_atomically(path, content)
@@ -136,6 +139,14 @@ def parquet_bytes(images: Images, name: str, soft_labels: np.ndarray | None = No
     buffer = io.BytesIO()
     # PNG is compressed already; the dictionary makes the constant columns vanish.
     pq.write_table(table, buffer, row_group_size=10_000, compression="none", use_dictionary=["label", "split"])
+    return buffer.getvalue()
+
+
+def state_bytes(weights: Mapping[str, torch.Tensor], network: Mapping[str, Any], like: Images) -> bytes:
+    """A file for `torch.load(..., weights_only=True)`: weights, the network's settings, image shape and classes."""
+    buffer = io.BytesIO()
+    about = {"network": dict(network), "shape": list(like.shape), "classes": list(like.class_names)}
+    torch.save({"weights": dict(weights), **about}, buffer)
     return buffer.getvalue()
 
 

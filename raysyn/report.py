@@ -22,7 +22,7 @@ from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.release import certificate, first_of_class, mosaic, png_bytes, rounded_up, write_release
 from raysyn.runs import RunFolder, leaves, version, write_atomically
 
-__all__ = ["Report", "certificate", "dp_section", "environment", "no_dp_section", "table", "write_release"]
+__all__ = ["Report", "Section", "certificate", "dp_section", "environment", "no_dp_section", "table", "write_release"]
 __all__ += ["write_report"]
 
 NAMES = {
@@ -30,6 +30,7 @@ NAMES = {
     "resnet9": "ResNet-9",
     "mlp": "MLP",
     "logreg": "logistic regression",
+    "resnet14": "ResNet-14",
     "fid": "FID (Inception)",
     "frechet_distance_cnn_features": "Fréchet distance, features of a CNN trained here (not FID)",
     "frechet_distance_cnn_features_real_halves": "the same between two halves of the real images",
@@ -45,6 +46,19 @@ LEDGER_COLUMNS = (
     "adjacency",
     "note",
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of report.html that one pipeline has: text, a table, a picture, each if there is one."""
+
+    title: str
+    text: str = ""
+    rows: Sequence[Sequence[Any]] = ()
+    """The first is the heading; figures are set to the right."""
+    picture: str | None = None
+    """A data URI (see `figures`)."""
+    alt: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +149,7 @@ def write_report(
     synthetic: Images,
     central: Images | None = None,
     done: Sequence[str] = (),
+    sections: Sequence[Section] = (),
 ) -> None:
     """Write internal/report.html and, last, internal/report.json, which marks the run as finished.
 
@@ -142,12 +157,16 @@ def write_report(
     noisy `central` ones.
     """
     content = report.as_dict()
-    write_atomically(folder.report_html, render(content, synthetic, central, done))
+    write_atomically(folder.report_html, render(content, synthetic, central, done, sections))
     write_atomically(folder.report_json, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def render(
-    content: Mapping[str, Any], synthetic: Images, central: Images | None = None, done: Sequence[str] = ()
+    content: Mapping[str, Any],
+    synthetic: Images,
+    central: Images | None = None,
+    done: Sequence[str] = (),
+    sections: Sequence[Section] = (),
 ) -> str:
     """The self-contained page: pictures inline, no script, nothing fetched."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
@@ -167,7 +186,7 @@ def render(
         config=list(leaves(content["config"])),
         machine=list(leaves(content["environment"])),
         fidelity=list(_with_reasons(content["metrics"].get("fidelity") or {})),
-        attacks=list(_with_reasons(content["attacks"])),
+        sections=sections,
         total={key: sum(spent[key] for spent in content["timings"].values()) for key in ("wall_s", "cpu_s")},
     )
 

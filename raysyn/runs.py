@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from raysyn.compute import load_saved, save_atomically, written_atomically
 from raysyn.privacy.poisson import SECRET_BYTES
+from raysyn.storage import load_saved, save_atomically, written_atomically
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ def version(distribution: str = "raysyn") -> str:
 
 
 def write_atomically(path: Path, content: bytes | str, mode: int = 0o644) -> None:
-    """The whole content or, after an error, what was there before (see `compute.written_atomically`)."""
+    """The whole content or, after an error, what was there before (see `storage.written_atomically`)."""
     with written_atomically(path, mode) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from raysyn.compute import Local, Worker, load_saved, save_atomically
+from raysyn.compute import Worker
+from raysyn.local import Local
+from raysyn.storage import load_saved, save_atomically
 
 
 def count(worker: Worker, upto: int, stop_at: int) -> dict[str, Any]:

@@ -12,6 +12,9 @@ ARROWS: dict[str, set[str]] = {
     "data": {"sources"},
     "sources": {"data"},
     "compute": set(),
+    "storage": set(),
+    "local": {"compute", "storage"},
+    "figures": set(),
     "console": set(),
     "cli": set(),
     "models": set(),
@@ -19,7 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "privacy": {"data", "compute", "train"},
     "attacks": {"data", "compute", "models", "train"},
     "metrics": {"data", "compute", "models", "train"},
-    "runs": {"privacy", "compute"},
+    "runs": {"privacy", "storage"},
     "release": {"data", "runs"},
     "report": {"privacy", "runs", "data", "console", "release"},
     "methods": {
@@ -32,9 +35,11 @@ ARROWS: dict[str, set[str]] = {
         "metrics",
         "runs",
         "report",
+        "release",
+        "figures",
         "console",
     },
-    "on_ray": {"compute"},
+    "on_ray": {"compute", "storage", "local"},
     "jobs": {"methods", "on_ray", "cli", "runs", "report", "console"},
 }
 ONE_ROOM_ONLY = {"ray": "on_ray", "tyro": "cli"}

@@ -126,6 +126,26 @@ def leave_one_out(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant) ->
     return answers
 
 
+def spread(shadow_MNQ: Confidences, inside_MN: Mask) -> dict[str, dict[str, float]]:
+    """How the AUC varies over targets: {variant: {auc_mean, auc_std, auc_low, auc_high}} of `leave_one_out`.
+
+    Variants that would lack models on a side once a target is taken out are left out.
+    """
+    found = {}
+    for variant in VARIANTS:
+        try:
+            values = [one["auc"]["value"] for one in leave_one_out(shadow_MNQ, inside_MN, variant)]
+        except ValueError:
+            continue
+        found[str(variant)] = {
+            "auc_mean": float(np.mean(values)),
+            "auc_std": float(np.std(values, ddof=1)),
+            "auc_low": min(values),
+            "auc_high": max(values),
+        }
+    return found
+
+
 class _Gaussians(NamedTuple):
     mean_NQ: Confidences
     std_NQ: Confidences

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,7 +33,7 @@ class Asked(Protocol):
     @property
     def config(self) -> Any: ...
     @property
-    def machines(self) -> On: ...
+    def machines(self) -> Any: ...
     @property
     def out(self) -> Path: ...
 
@@ -48,15 +48,21 @@ class Setting:
 
     config: Any
     dataset: Dataset
-    plan: Plan
     compute: Compute
     folder: RunFolder
-    ledger: Ledger
     console: Console
-    speed: SGDSpeed
+    machines: Any
 
-    def report(self, method: str, *, privacy: Mapping[str, Any], metrics: Mapping[str, Any], **more: Any) -> Report:
-        """The report of this run: `privacy` and `metrics` are the pipeline's, `more` joins the environment."""
+    def report(
+        self,
+        method: str,
+        *,
+        privacy: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        attacks: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> Report:
+        """The report of this run: what is named is the pipeline's, `more` joins the environment."""
         private = self.dataset.train
         return Report(
             method=method,
@@ -71,10 +77,18 @@ class Setting:
             },
             privacy=privacy,
             metrics=metrics,
-            attacks={},
+            attacks=attacks or {},
             timings=_by_plain_name(self.folder.timings),
             environment=environment(device=self.compute.device, workers=self.compute.workers, **more),
         )
+
+
+@dataclass(frozen=True)
+class PrivateSetting(Setting):
+    """That of a pipeline with a guarantee."""
+
+    plan: Plan
+    ledger: Ledger
 
 
 def plain_name(stage: str) -> str:
@@ -110,24 +124,26 @@ def open_run(
     command: Asked,
     method: str,
     dataset: Dataset,
-    plan: Plan,
     console: Console,
     connect: Connect,
     stack: ExitStack,
+    *,
+    judged_by: str = "eval",
+    prices: Mapping[str, Any] | None = None,
 ) -> Setting:
     """Open or continue the run folder, then join the machines; `stack` closes both.
 
-    Raises ValueError, in one sentence, for a folder of another run and for machines that cannot be had.
+    The group of settings `judged_by` changes nothing that is released: a finished run may be judged anew. `prices`
+    are part of the run: packages that calibrate otherwise must not continue it. Raises ValueError, in one sentence,
+    for a folder of another run and for machines that cannot be had.
     """
+    config = {name: value for name, value in asdict(command.config).items() if name != judged_by}
     folder = stack.enter_context(
         RunFolder.open(
             command.out,
             method=method,
             preset=command.preset,
-            # How the result is judged changes nothing in it: a finished run may be judged anew without a new release.
-            # The prices are part of the run: packages that calibrate otherwise must not continue it.
-            config={name: value for name, value in asdict(command.config).items() if name != "eval"}
-            | {"plan": {stage: asdict(cost) for stage, cost in plan.stages.items()}},
+            config=config | ({} if prices is None else {"plan": prices}),
             data_fingerprint=f"{dataset.train.fingerprint()} {dataset.test.fingerprint()}",
         )
     )
@@ -136,12 +152,22 @@ def open_run(
         folder.tick()
         console.show(plain_name(stage), done, total, metrics)
 
-    ledger, machines = Ledger(plan, folder.ledger), command.machines
+    machines = command.machines
     if machines.storage is not None:
         # Runs that share a storage must never find one another's answers.
         machines = replace(machines, storage=f"{machines.storage.rstrip('/')}/{folder.run_id}")
     compute = stack.enter_context(connect(machines, folder.internal, show))
-    if machines.sgd.precision == "bf16" and compute.device == "cpu":
-        raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
     folder.cpu_clock = compute.cpu_s
-    return Setting(command.config, dataset, plan, compute, folder, ledger, console, machines.sgd)
+    return Setting(command.config, dataset, compute, folder, console, machines)
+
+
+def open_private_run(
+    command: Asked, method: str, dataset: Dataset, plan: Plan, console: Console, connect: Connect, stack: ExitStack
+) -> PrivateSetting:
+    """`open_run` for a pipeline that pays for what it touches: its plan and its ledger come along."""
+    prices = {stage: asdict(cost) for stage, cost in plan.stages.items()}
+    setting = open_run(command, method, dataset, console, connect, stack, prices=prices)
+    if setting.machines.sgd.precision == "bf16" and setting.compute.device == "cpu":
+        raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
+    parts = {field.name: getattr(setting, field.name) for field in fields(Setting)}
+    return PrivateSetting(**parts, plan=plan, ledger=Ledger(plan, setting.folder.ledger))

@@ -18,7 +18,7 @@ from torch import Tensor
 from raysyn.compute import Compute, best_device
 from raysyn.console import Console
 from raysyn.data import DataConfig, Dataset, Images, load
-from raysyn.methods.common import Setting
+from raysyn.methods.common import PrivateSetting
 from raysyn.metrics.fidelity import check_weights, fidelity
 from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig, unit_name, utility
 from raysyn.models.unet import UNet, UNetConfig
@@ -107,7 +107,7 @@ def new_denoiser(config: Config, private: Images) -> UNet:
     return UNet(config.network, private.shape[2], private.shape[:2], private.classes)
 
 
-def run(setting: Setting) -> Report:
+def run(setting: PrivateSetting) -> Report:
     """Make the synthetic images, the certificate and the report; a finished stage is stored and never repeated."""
     config, dataset, plan = setting.config, setting.dataset, setting.plan
     compute, folder, console = setting.compute, setting.folder, setting.console
@@ -141,7 +141,7 @@ def run(setting: Setting) -> Report:
         "finetune",
         lambda: ledger.pay(
             "finetune",
-            fine_tune(denoiser, task, private, config.finetune, price, folder.secret, setting.speed),
+            fine_tune(denoiser, task, private, config.finetune, price, folder.secret, setting.machines.sgd),
         ),
     )
     console.stage("finetune", f"{price.steps:,} steps of DP-SGD, ε {ledger.epsilon():.4g} spent in all")

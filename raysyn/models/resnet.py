@@ -37,13 +37,22 @@ class Block(nn.Module):
         self.norm0 = nn.BatchNorm2d(outputs)
         self.conv1 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Sequential()
+        self.stride, self.shortcut = stride, nn.Sequential()
         if stride > 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.norm1(self.conv1(F.relu(self.norm0(self.conv0(x)))))
-        return F.relu(y + self.shortcut(x))
+        # The stride of the 1 x 1 convolution, taken by hand: PyTorch 2.15's own corrupts the heap on CPUs where
+        # channels last meets channels that are no multiple of 8.
+        return F.relu(y + self.shortcut(x[..., :: self.stride, :: self.stride]))
+
+
+class Mean(nn.Module):
+    """Mean over the pixels, (N, C, H, W) to (N, C); unlike PyTorch's pooling it can be mapped over networks."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((-2, -1))
 
 
 def resnet(config: ResNetConfig, channels: int, classes: int) -> Classifier:
@@ -58,7 +67,7 @@ def resnet(config: ResNetConfig, channels: int, classes: int) -> Classifier:
         for block in range(config.blocks):
             layers.append(Block(here, config.width * multiple, stride=2 if stage and not block else 1))
             here = config.width * multiple
-    network = Classifier(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), here, classes)
+    network = Classifier(nn.Sequential(*layers, Mean()), here, classes)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,26 @@ import ray
 import ray._private.state
 import ray.exceptions
 
-from raysyn.compute import Compute, Machines, Show, silent
+from raysyn.compute import Compute, Machines, Outcome, Search, Show, Space, silent
 from raysyn.on_ray import fan_out, leftovers, train
 from raysyn.on_ray.board import Board
-from raysyn.on_ray.storage import Store
+from raysyn.on_ray.search import Trials
+from raysyn.storage import Store
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shares:
-    """What each training worker gets; a unit of `map` gets one CPU and the same GPU share."""
+    """What each training worker gets, and each unit of a fan-out besides one CPU."""
 
     workers: int
     cpus: int
     gpus: float
+    gpus_per_unit: float
+    cpus_alone: int
+    """CPUs of a worker that trains alone: as many as the workers have together, if one node holds them."""
+
+    def alone(self) -> Shares:
+        return replace(self, workers=1, cpus=self.cpus_alone)
 
 
 class OnRay(Compute):
@@ -46,15 +53,27 @@ class OnRay(Compute):
         self._board = board.options(num_cpus=0, max_restarts=-1).remote()
         self._unit_cpu_s = self._workers_cpu_s = 0.0
 
-    def train(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
-        return train.run(f, args, name=name, shares=self.shares, store=self._store, board=self._board, show=self._show)
+    def train(self, f: Callable[..., Any], *args: Any, name: str, alone: bool = False) -> Any:
+        shares = self.shares.alone() if alone else self.shares
+        return train.run(f, args, name=name, shares=shares, store=self._store, board=self._board, show=self._show)
 
-    def map(self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None) -> list[Any]:
-        todo = fan_out.Units(f, items, name=name, shared=shared, gpus=min(self.shares.gpus, 1.0))
+    def map(
+        self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None,
+        together: int | None = None,
+    ) -> list[Any]:  # fmt: skip
+        todo = fan_out.Units(f, items, name=name, shared=shared, together=together, gpus=self.shares.gpus_per_unit)
         try:
             return todo.run(self._store, self._show)
         finally:
             self._unit_cpu_s += todo.cpu_s
+
+    def search(self, f: Callable[..., Any], space: Space, search: Search, *, name: str, shared: Any) -> list[Outcome]:
+        gpus = self.shares.gpus_per_unit
+        trials = Trials(f, space, search, name=name, shared=shared, gpus=gpus, board=self._board)
+        return trials.run(self._store, self._show)
+
+    def kept(self, key: str) -> Any:
+        return self._store[f"kept/{key}.pt"]
 
     def cpu_s(self) -> float:
         # Where the board is being restarted on another node: a clock is worth no failure.
@@ -194,7 +213,21 @@ def share_out(machines: Machines, nodes: Sequence[Mapping[str, float]]) -> Share
             f"on.workers is {workers} with {cpus_each} CPUs and {gpus_each:g} GPUs each, but the cluster of "
             f"{cpus} CPUs and {gpus} GPUs has room for {room}: lower on.workers or what each of them gets"
         )
-    return Shares(workers=workers, cpus=cpus_each, gpus=float(gpus_each))
+    per_unit = machines.gpus_per_unit if machines.gpus_per_unit is not None else min(gpus_each, 1.0)
+    if not 0 <= per_unit <= 1:
+        raise ValueError(f"on.gpus_per_unit is {per_unit}: a unit uses a GPU or a part of one, give 0 to 1")
+    if not _fitting(nodes, 1, per_unit):
+        raise ValueError(
+            f"on.gpus_per_unit is {per_unit:g}, but the cluster has {gpus} GPUs: lower it, or leave it out"
+        )
+    alone = [int(node.get("CPU", 0)) for node in nodes if _fitting([node], cpus_each, gpus_each)]
+    return Shares(
+        workers=workers,
+        cpus=cpus_each,
+        gpus=float(gpus_each),
+        gpus_per_unit=float(per_unit),
+        cpus_alone=min(workers * cpus_each, max(alone)),
+    )
 
 
 def _fitting(nodes: Sequence[Mapping[str, float]], cpus: int, gpus: float) -> int:

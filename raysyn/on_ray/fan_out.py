@@ -12,8 +12,8 @@ import ray
 import ray.exceptions
 import torch
 
-from raysyn.compute import Show, unit_failure
-from raysyn.on_ray.storage import Store
+from raysyn.compute import Show, answers_of, groups, unit_failure
+from raysyn.storage import Store
 
 RETRIES = 3
 WINDOW = 32
@@ -27,9 +27,10 @@ class Units:
     """The units of one `map`; `cpu_s` counts what the finished ones have used."""
 
     def __init__(
-        self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any, gpus: float
-    ) -> None:
-        self._f, self._items, self._name, self._shared = f, items, name, shared
+        self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any, gpus: float,
+        together: int | None = None,
+    ) -> None:  # fmt: skip
+        self._f, self._items, self._name, self._shared, self._together = f, items, name, shared, together
         self._unit = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(run_unit)
         self.cpu_s = 0.0
 
@@ -39,46 +40,49 @@ class Units:
         missing = [index for index, key in enumerate(keys) if key not in store]
         done, failures = len(keys) - len(missing), {}
         show(self._name, done, len(keys), {})
-        for index, value, error in self._answers(missing):
-            if error is None:
+        for group, values, error in self._answers(groups(missing, self._together)):
+            if error is not None:
+                failures.update(dict.fromkeys(group, error))
+                continue
+            for index, value in zip(group, values, strict=True):
                 # Written here, by the one process that surely reaches the run folder.
                 store[keys[index]] = value
                 done += 1
                 show(self._name, done, len(keys), {})
-            else:
-                failures[index] = error
         if failures:
             raise unit_failure(self._name, failures, len(keys))
         return [store[key] for key in keys]
 
-    def _answers(self, missing: Sequence[int]) -> Iterator[tuple[int, Any, str | None]]:
-        """(index, value, error) of each missing unit as it finishes."""
-        common = ray.put((self._f, self._shared))
-        todo, flying = iter(missing), dict[Any, int]()
+    def _answers(self, missing: Sequence[list[int]]) -> Iterator[tuple[list[int], list[Any], str | None]]:
+        """(indices, values, error) of each group of missing units as it finishes."""
+        common = ray.put((self._f, self._shared, self._together))
+        todo, flying = iter(missing), dict[Any, list[int]]()
         window = WINDOW + 2 * int(ray.cluster_resources().get("CPU", 0))
         while True:
-            while len(flying) < window and (index := next(todo, None)) is not None:
-                flying[self._unit.remote(common, self._items[index])] = index
+            while len(flying) < window and (group := next(todo, None)) is not None:
+                flying[self._unit.remote(common, [self._items[index] for index in group])] = group
             if not flying:
                 return
             for ref in ray.wait(list(flying))[0]:
-                index = flying.pop(ref)
+                group = flying.pop(ref)
                 try:
-                    value, error, used_s = ray.get(ref)
+                    values, error, used_s = ray.get(ref)
                 except ray.exceptions.RayError as lost:
-                    value, error, used_s = None, f"{type(lost).__name__}: {_COLOUR.sub('', str(lost))}", 0.0
+                    values, error, used_s = [], f"{type(lost).__name__}: {_COLOUR.sub('', str(lost))}", 0.0
                 self.cpu_s += used_s
-                yield index, value, error
+                yield group, values, error
 
 
-def run_unit(common: tuple[Callable[[Any, Any], Any], Any], item: Any) -> tuple[Any, str | None, float]:
-    """(result, None or the traceback, CPU seconds) of one unit, in a worker process."""
-    f, shared = common
+def run_unit(
+    common: tuple[Callable[[Any, Any], Any], Any, int | None], items: Sequence[Any]
+) -> tuple[list[Any], str | None, float]:
+    """(results, None or the traceback, CPU seconds) of one group of units, in a worker process."""
+    f, shared, together = common
     # Processes are reused, so a unit cannot trust the thread count it finds.
     torch.set_num_threads(1)
     started = time.process_time()
     try:
-        value, error = f(item, shared), None
+        values, error = answers_of(f, items, shared, together), None
     except Exception:
-        value, error = None, traceback.format_exc()
-    return value, error, time.process_time() - started
+        values, error = [], traceback.format_exc()
+    return values, error, time.process_time() - started

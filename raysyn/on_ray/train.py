@@ -22,7 +22,7 @@ from ray.data import DataContext
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from raysyn.compute import Show, Worker
-from raysyn.on_ray.storage import Store
+from raysyn.storage import Store
 
 if TYPE_CHECKING:
     from raysyn.on_ray.cluster import Shares
@@ -83,6 +83,14 @@ class RayWorker(Worker):
     def resume(self) -> dict[str, Any] | None:
         # Rank 0 looks once for all: ranks that looked for themselves could find different states.
         return self._store[self._key] if self.share(self._key in self._store) else None
+
+    def keep(self, key: str, value: Any) -> None:
+        if self.rank == 0:
+            self._store[f"kept/{key}.pt"] = value
+        self.share(None)
+
+    def kept(self, key: str) -> Any:
+        return self._store[f"kept/{key}.pt"]
 
     def account(self) -> Any:
         """Tell the driver the CPU seconds this process has used in this stage."""

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysyn import data
-from raysyn.compute import Compute, Local
+from raysyn.compute import Compute
 from raysyn.console import Console
+from raysyn.local import Local
 from raysyn.methods import dp_feta
-from raysyn.methods.common import Setting
+from raysyn.methods.common import On, PrivateSetting
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.unet import UNetConfig
 from raysyn.privacy import sgd
@@ -40,7 +41,7 @@ TINY = dp_feta.Config(
     tuned_on="digits",
     eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50),
 )
-SPEED = SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True)
+SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -60,9 +61,9 @@ def run(config: dp_feta.Config, out: Path, compute: type[Compute] = Local):
         out, method="dp_feta", preset="tiny", config={"as": repr(config)}, data_fingerprint=fingerprint
     )
     with opened as folder, Console(io.StringIO()) as console:
-        machines = compute(folder.internal)
         ledger = Ledger(plan, folder.ledger)
-        return dp_feta.run(Setting(config, dataset, plan, machines, folder, ledger, console, SPEED))
+        setting = PrivateSetting(config, dataset, compute(folder.internal), folder, console, SPEED, plan, ledger)
+        return dp_feta.run(setting)
 
 
 @pytest.mark.parametrize(
@@ -220,5 +221,5 @@ def test_colour_and_unconditional_and_an_empty_class(tmp_path: Path) -> None:
     ):
         dataset = data.Dataset("noise", train, test, None)
         ledger = Ledger(plan, folder.ledger)
-        setting = Setting(config, dataset, plan, Local(folder.internal), folder, ledger, console, SPEED)
+        setting = PrivateSetting(config, dataset, Local(folder.internal), folder, console, SPEED, plan, ledger)
         assert dp_feta.run(setting).dataset["classes"] == ("a", "b", "none of these")

@@ -68,3 +68,17 @@ def unit(item: int, shared: tuple[np.ndarray, str]) -> dict[str, Any]:
     if item == 3 and (folder / "three-fails").exists():
         raise KeyError("three")
     return {"square": item**2, "looked_up": float(table[item]), "copied": table.flags.writeable}
+
+
+def climb(worker: Worker, params: dict[str, Any], shared: tuple[str, str]) -> None:
+    """A trial of 9 reports towards 1 - (x - 0.3)^2; `trouble` strikes the first trial that reaches report 5."""
+    folder, trouble = Path(shared[0]), shared[1]
+    state = worker.resume() or {"step": 0}
+    leave_trace(folder, f"trial-{params['x']:.6f}-at-{state['step']}")
+    for step in range(state["step"], 9):
+        if step == 5 and not list(folder.glob("trouble.*")):
+            strike(trouble, folder)
+        time.sleep(0.05)
+        leave_trace(folder, "report")
+        worker.progress(step + 1, 9, score=(1 - (params["x"] - 0.3) ** 2) * (step + 1) / 9)
+        worker.save({"step": step + 1})

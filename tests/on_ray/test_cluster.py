@@ -17,27 +17,31 @@ import torch
 from raysyn.compute import Machines
 from raysyn.on_ray import leftovers
 from raysyn.on_ray.cluster import OnRay, Shares, connect, share_out
-from raysyn.on_ray.storage import Store
+from raysyn.storage import Store
 
 
 @pytest.mark.parametrize(
     ("asked", "nodes", "given"),
     [
-        ({}, [{"CPU": 2}], (2, 1, 0)),
-        ({}, [{"CPU": 1}], (1, 1, 0)),
-        ({}, [{"CPU": 16}], (4, 4, 0)),
-        ({}, [{"CPU": 16, "GPU": 1}], (1, 16, 1)),
-        ({}, [{}, {"CPU": 12, "GPU": 4}, {"CPU": 12, "GPU": 4}], (8, 3, 1)),
-        ({}, [{"CPU": 3}, {"CPU": 3}], (4, 1, 0)),
-        ({"workers": 2}, [{"CPU": 3}, {"CPU": 5}], (2, 3, 0)),
-        ({"workers": 3, "gpus_per_worker": 0.25}, [{"CPU": 6, "GPU": 1}], (3, 2, 0.25)),
-        ({"gpus_per_worker": 0}, [{"CPU": 2, "GPU": 1}], (2, 1, 0)),
-        ({"workers": 1, "cpus_per_worker": 1}, [{"CPU": 2}], (1, 1, 0)),
+        ({}, [{"CPU": 2}], (2, 1, 0, 0, 2)),
+        ({}, [{"CPU": 1}], (1, 1, 0, 0, 1)),
+        ({}, [{"CPU": 16}], (4, 4, 0, 0, 16)),
+        ({}, [{"CPU": 16, "GPU": 1}], (1, 16, 1, 1, 16)),
+        ({}, [{}, {"CPU": 12, "GPU": 4}, {"CPU": 12, "GPU": 4}], (8, 3, 1, 1, 12)),
+        ({}, [{"CPU": 3}, {"CPU": 3}], (4, 1, 0, 0, 3)),
+        ({"workers": 2}, [{"CPU": 3}, {"CPU": 5}], (2, 3, 0, 0, 5)),
+        ({"workers": 3, "gpus_per_worker": 0.25}, [{"CPU": 6, "GPU": 1}], (3, 2, 0.25, 0.25, 6)),
+        ({"gpus_per_worker": 0}, [{"CPU": 2, "GPU": 1}], (2, 1, 0, 0, 2)),
+        ({"workers": 1, "cpus_per_worker": 1}, [{"CPU": 2}], (1, 1, 0, 0, 1)),
+        ({"gpus_per_unit": 0.25}, [{"CPU": 16, "GPU": 1}], (1, 16, 1, 0.25, 16)),
     ],
 )
-def test_shares(asked: dict[str, Any], nodes: list[dict[str, float]], given: tuple[int, int, float]) -> None:
-    workers, cpus, gpus = given
-    assert share_out(Machines(**asked), nodes) == Shares(workers=workers, cpus=cpus, gpus=gpus)
+def test_shares(
+    asked: dict[str, Any], nodes: list[dict[str, float]], given: tuple[int, int, float, float, int]
+) -> None:
+    workers, cpus, gpus, per_unit, alone = given
+    expected = Shares(workers=workers, cpus=cpus, gpus=gpus, gpus_per_unit=per_unit, cpus_alone=alone)
+    assert share_out(Machines(**asked), nodes) == expected
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 import ray
 import stages
 
-from raysyn.compute import Local, Machines
+from raysyn.compute import Machines
+from raysyn.local import Local
 from raysyn.on_ray.cluster import OnRay
 
 

@@ -15,11 +15,12 @@ import pytest
 import stages
 import torch
 
-from raysyn.compute import Local, Machines
+from raysyn.compute import Machines
+from raysyn.local import Local
 from raysyn.on_ray import train
 from raysyn.on_ray.cluster import OnRay
 from raysyn.on_ray.leftovers import processes_using
-from raysyn.on_ray.storage import Store
+from raysyn.storage import Store
 
 # Generous, for machines that are busy with something else.
 pytestmark = pytest.mark.timeout(600)

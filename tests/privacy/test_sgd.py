@@ -16,8 +16,9 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from raysyn.compute import Local, Worker
+from raysyn.compute import Alone
 from raysyn.data import Images
+from raysyn.local import Local
 from raysyn.privacy import sgd
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream, participants
@@ -48,7 +49,7 @@ class Shared:
         self.slots: list[Any] = [None] * self.ranks
 
 
-class ThreadWorker(Worker):
+class ThreadWorker(Alone):
     """One rank as a thread of this process."""
 
     def __init__(self, rank: int, shared: Shared) -> None:

@@ -11,9 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raysyn.compute import LocalWorker, Worker, silent
+from raysyn.compute import Alone
 from raysyn.data import Images
+from raysyn.local import LocalWorker
 from raysyn.models.unet import UNet, UNetConfig
+from raysyn.storage import Store
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.loop import Ema, LoopConfig, batch, fit
@@ -36,7 +38,7 @@ def _model() -> UNet:
 
 
 def _worker(folder: Path) -> LocalWorker:
-    return LocalWorker("warmup", folder / "warmup.pt", silent)
+    return LocalWorker("warmup", Store(folder))
 
 
 def _same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -61,7 +63,7 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     config = LoopConfig(iterations=21, batch_size=2)  # a checkpoint every 2 steps, and an odd end
     whole = fit(_worker(tmp_path / "a"), _model(), TASK, _images(), config, 7, AugmentConfig())
     with pytest.raises(KeyboardInterrupt):
-        killed = Killed("warmup", tmp_path / "b" / "warmup.pt", silent)
+        killed = Killed("warmup", Store(tmp_path / "b"))
         fit(killed, _model(), TASK, _images(), config, 7, AugmentConfig())
     again = fit(_worker(tmp_path / "b"), _model(), TASK, _images(), config, 7, AugmentConfig())
     assert _same(whole["model"], again["model"]) and _same(whole["ema"], again["ema"])
@@ -70,7 +72,7 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert _same(whole["model"], fit(_worker(tmp_path / "b"), _model(), TASK, _images(), config, 7)["model"])
 
 
-class Rank(Worker):
+class Rank(Alone):
     """One of several threads that sum through a shared list."""
 
     def __init__(self, rank: int, world_size: int, board: list[Any], barrier: threading.Barrier) -> None:

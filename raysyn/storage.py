@@ -1,15 +1,50 @@
-"""Durable files that every node reaches: a folder, or any file system pyarrow knows by URI."""
+"""Durable files: written whole or not at all, in a folder or on any file system that pyarrow knows by URI."""
 
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow.fs
 import torch
 
-from raysyn.compute import load_saved, save_atomically
+
+@contextmanager
+def written_atomically(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """A file to write in: a temporary neighbour, flushed to disk and renamed to `path` at the end.
+
+    A reader sees the old file or all of the new one; after an error the old one stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        # A rename is durable only once its folder is flushed.
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_atomically(state: Any, path: Path) -> None:
+    """`torch.save`, so that a reader sees all of it or nothing; makes the folder where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # For the owner alone: states of private stages must be no easier to read than the run folder, wherever they lie.
+    with written_atomically(path, 0o600) as file:
+        torch.save(state, file)
+
+
+def load_saved(path: Path) -> Any:
+    """What `save_atomically` wrote, on the CPU; refuses anything but tensors and plain values."""
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 class Store:

@@ -1,0 +1,33 @@
+"""Knowledge Recycling on Ray: `python jobs/knowledge_recycling.py PRESET [--flags]`, alone or by `ray job submit`."""
+
+import sys
+from contextlib import ExitStack
+
+from raysyn import cli
+from raysyn.console import Console
+from raysyn.methods import knowledge_recycling
+from raysyn.methods.common import Setting, open_run
+from raysyn.methods.knowledge_recycling_outlook import show_outlook
+from raysyn.on_ray.cluster import connect
+
+
+def check(console: Console, stack: ExitStack) -> Setting:
+    """Everything that can be wrong with the input, before the first stage."""
+    command = cli.parse(
+        knowledge_recycling.PRESETS, description=knowledge_recycling.SUMMARY, machines=knowledge_recycling.On()
+    )
+    dataset = knowledge_recycling.prepare(command.config)
+    if command.dry_run:
+        show_outlook(console, command.config, dataset, knowledge_recycling.split(command.config, dataset))
+        raise SystemExit(0)
+    return open_run(command, knowledge_recycling.METHOD, dataset, console, connect, stack, judged_by="attack")
+
+
+def main() -> int:
+    with ExitStack() as stack:
+        console = stack.enter_context(Console())
+        return cli.run_or_explain(lambda: check(console, stack), knowledge_recycling.run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

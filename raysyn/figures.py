@@ -1,0 +1,66 @@
+"""Charts for the report, as data URIs of SVG pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e3e8ee",
+    "axes.axisbelow": True,
+    # Text as text: smaller, and legible to machines; ids that do not change from run to run.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "raysyn",
+}
+COLOURS = ("#1f6feb", "#c2410c", "#2f855a", "#7c3aed", "#8a97a6")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve of a chart; a level has the same y everywhere."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    style: str = "-"
+    colour: str | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One point that matters, drawn as a star."""
+
+    x: float
+    y: float
+    colour: str
+
+
+def chart(
+    lines: Mapping[str, Line], *, x: str, y: str, marks: Mapping[str, Mark] | None = None, log: bool = False,
+    lowest: float = 1e-3,
+) -> str:  # fmt: skip
+    """Curves by name, with stars; `log`: both axes logarithmic from `lowest` to 1, as ROC curves are judged."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 4.0), layout="constrained")
+        axes = figure.add_subplot()
+        for index, (name, line) in enumerate(lines.items()):
+            axes.plot(line.x, line.y, line.style, color=line.colour or COLOURS[index % len(COLOURS)], label=name)
+        for name, mark in (marks or {}).items():
+            axes.plot([mark.x], [mark.y], "*", color=mark.colour, markersize=14, label=name, linestyle="none")
+        if log:
+            axes.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(lowest, 1))
+        axes.set(xlabel=x, ylabel=y)
+        axes.legend(frameon=False)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue().encode()).decode()

@@ -1,0 +1,71 @@
+"""What --dry-run shows of Knowledge Recycling: what there is to train, and how long that would take."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from raysyn.compute import Clock
+from raysyn.console import Console
+from raysyn.data import Dataset, Images
+from raysyn.models.biggan import Discriminator, Generator
+from raysyn.models.resnet import resnet
+from raysyn.train import gan
+from raysyn.train.recipe import fit, one_hot
+from raysyn.train.students import Real
+
+if TYPE_CHECKING:
+    from raysyn.methods.knowledge_recycling import Config
+
+
+def show_outlook(console: Console, config: Config, dataset: Dataset, real: Real) -> None:
+    """What --dry-run shows: what there is to train, and how long it would take one worker of this machine."""
+    step_s = {name: time_step(name, config, real.train) for name in ("classifier", "gan")}
+    epoch = math.ceil(len(real.train) / config.recipe.batch_size) * step_s["classifier"]
+    pool = sum(min(len(side), config.attack.images or len(side)) for side in (real.train, dataset.test))
+    scales = [(low + high) / 2 for low, high in (config.tuning.cardinality_scale, config.tuning.regeneration_rate)]
+    seconds = {
+        "teacher": config.recipe.epochs * epoch,
+        "generator": config.gan.epochs * math.ceil(len(real.train) / config.gan.batch_size) * step_s["gan"],
+        "checkpoints": len(config.gan.kept()) * config.search_epochs * epoch * config.recycling.cardinality_scale,
+        "labels": len(config.compare_labels) * config.search_epochs * epoch * config.recycling.cardinality_scale,
+        # Nothing pruned, and sets of middling size: Hyperband usually halves it.
+        "tuning": config.tuning.trials * config.search_epochs * epoch * scales[0],
+        "student": config.recipe.epochs * epoch * scales[0],
+        "shadow models": config.attack.shadow_models * config.recipe.epochs * epoch * pool / 2 / len(real.train),
+    }
+    console.plan_table(
+        [
+            {"stage": stage, "hours of one worker with one CPU or GPU": round(value / 3600, 3)}
+            for stage, value in seconds.items()
+        ],
+        title=f"Plan for {dataset.name}: {len(real.train):,} training and {len(real.valid):,} validation images, "
+        "no differential privacy",
+        caption=f"{len(config.gan.kept())} checkpoints, {config.tuning.trials} trials, {config.attack.shadow_models} "
+        "shadow models; from a few steps measured on made-up images. Generation and start-up come on top.",
+    )
+
+
+def time_step(what: str, config: Config, like: Images) -> float:
+    """Seconds of one training step of the classifier or the GAN, on noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, *like.shape), dtype=np.uint8)
+    images, clock = Images(noise, np.arange(64) % like.classes, like.class_names), Clock()
+    if what == "gan":
+        networks = (
+            Generator(config.network, like.shape, like.classes),
+            Discriminator(config.network, like.shape, like.classes),
+        )
+        size = min(64, config.gan.batch_size)
+        few = replace(config.gan, epochs=3, checkpoint_every=3, batch_size=size)
+        gan.fit(clock, *networks, images.select(slice(size)), few, 0)
+    else:
+        network = resnet(config.classifier, like.shape[2], like.classes)
+        examples = one_hot(images.images_NHWC, images.labels_N, images.classes)
+        fit(
+            clock, [network], lambda epoch, m: examples, config.recipe.batch_size, replace(config.recipe, epochs=3), [0]
+        )
+    return min(after - before for before, after in itertools.pairwise(clock.times))

@@ -1,0 +1,199 @@
+"""Knowledge Recycling's results as figures and tables: figure 1, tables 1 and 2 of the paper, ROC curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from raysyn.attacks.verdict import LOW_RATES
+from raysyn.figures import Line, Mark, chart
+from raysyn.report import Section
+
+if TYPE_CHECKING:
+    from raysyn.methods.knowledge_recycling import Config
+
+KINDS = {
+    "soft": "soft labels of the teacher (GKD)",
+    "hard": "the class asked for",
+    "agree": "the same, where the teacher agrees",
+    "confident": "the same, where it is also sure",
+}
+BLUE, RED, GREY = "#1f6feb", "#d1242f", "#8a97a6"
+
+
+def metrics(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The `metrics` section of report.json."""
+    tested, chosen, default = results["tested"], results["chosen"], results["default"]
+    return {
+        "utility": {
+            "resnet14": {"accuracy": tested["student"], "accuracy_real_data": tested["teacher"]},
+            "images": {"synthetic": results["synthetic"], "real": results["real"]},
+        },
+        "validation": {"teacher": results["teacher"], "student": results["student"]},
+        "cas_by_checkpoint": {str(one["params"]["checkpoint"]): one["score"] for one in _by_epoch(results)},
+        "cas_by_labels": {one["params"]["labels"]: one["score"] for one in results["labels"]},
+        "table_1": {**chosen["params"], "delta_cas": chosen["score"] - default["score"]},
+        "tuning": [
+            {**one["params"], "cas": one["score"], "epochs": one["reports"], "pruned": one["pruned"]}
+            for one in results["tuning"]
+        ],
+    }
+
+
+def story(config: Config, results: Mapping[str, Any]) -> list[str]:
+    """One plain sentence per stage."""
+    chosen, epoch = results["chosen"]["params"], results["default"]["params"]["checkpoint"]
+    told = [
+        f"Trained a teacher on the real images for {config.recipe.epochs} epochs, and a BigGAN-deep for "
+        f"{config.gan.epochs} epochs.",
+        f"Trained a student for each of {len(results['checkpoints'])} checkpoints of the generator, for "
+        f"{config.search_epochs} epochs, on images labelled by "
+        f"{'the teacher' if config.recycling.labels == 'soft' else config.recycling.labels}; the one after epoch "
+        f"{epoch} was best on real validation images.",
+    ]
+    if results["tuning"]:
+        pruned = sum(one["pruned"] for one in results["tuning"])
+        told.append(
+            f"Tried {len(results['tuning'])} settings of generation beside the default, {pruned} of them pruned early."
+        )
+    told.append(
+        f"Trained the final student for {config.recipe.epochs} epochs: {chosen['cardinality_scale']} times as many "
+        f"images as there are real ones, drawn anew every {chosen['regeneration_rate']} epochs, noise of standard "
+        f"deviation {chosen['standard_deviation']:.2f}."
+    )
+    if results["attacks"]:
+        told.append(
+            f"Attacked teacher and student with LiRA and {config.attack.shadow_models} shadow models trained like the "
+            "teacher."
+        )
+    return told
+
+
+def sections(results: Mapping[str, Any]) -> list[Section]:
+    """What this pipeline's report shows beyond that of others."""
+    parts = [_figure_1(results), _table_1(results)]
+    if results["labels"]:
+        rows = [(KINDS[one["params"]["labels"]], percent(one["score"])) for one in results["labels"]]
+        parts.append(
+            Section(
+                title="Labels on the best checkpoint",
+                text="CAS of students that differ in nothing but their labels; 0 where no image passed the filter.",
+                rows=[("Labels", "CAS"), *rows],
+            )
+        )
+    if results["attacks"]:
+        parts += [_table_2(results), *_attack_details(results["attacks"])]
+    return parts
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def _by_epoch(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return sorted(results["checkpoints"], key=lambda one: one["params"]["checkpoint"])
+
+
+def _figure_1(results: Mapping[str, Any]) -> Section:
+    found = _by_epoch(results)
+    epochs, scores = [one["params"]["checkpoint"] for one in found], [100 * one["score"] for one in found]
+    best, tuned = results["default"], results["chosen"]
+    epoch, teacher = best["params"]["checkpoint"], 100 * results["teacher"]
+    picture = chart(
+        {
+            "students": Line(epochs, scores, "o-" if len(epochs) < 30 else "-", BLUE),
+            "teacher": Line([epochs[0], epochs[-1]], [teacher, teacher], "--", GREY),
+        },
+        x="epoch of the generator",
+        y="accuracy on validation images, %",
+        marks={
+            "best checkpoint": Mark(epoch, 100 * best["score"], BLUE),
+            "after tuning": Mark(epoch, 100 * tuned["score"], RED),
+        },
+    )
+    return Section(
+        title="Checkpoints of the generator (figure 1 of the paper)",
+        text="Classification Accuracy Score: accuracy on real validation images of a student trained on what the "
+        "checkpoint generates. Checkpoint and generation parameters are chosen by it.",
+        picture=picture,
+        alt="Classification Accuracy Score of every checkpoint, beside the teacher's accuracy",
+    )
+
+
+def _table_1(results: Mapping[str, Any]) -> Section:
+    chosen = results["chosen"]
+    names = ("standard_deviation", "regeneration_rate", "cardinality_scale")
+    gain = 100 * (chosen["score"] - results["default"]["score"])
+    values = [f"{chosen['params'][name]:.2f}" if name == names[0] else chosen["params"][name] for name in names]
+    return Section(
+        title="Generation parameters after tuning (table 1 of the paper)",
+        rows=[
+            ("", "Standard deviation", "Regeneration rate", "Cardinality scale", "Δ CAS, points"),
+            ("best found", *values, f"{gain:+.2f}"),
+        ],
+    )
+
+
+def _table_2(results: Mapping[str, Any]) -> Section:
+    rows = []
+    for name in ("teacher", "student"):
+        found = results["attacks"][name]
+        area = found["variants"][found["best"]]["auc"]
+        rows.append(
+            (
+                name,
+                f"{100 * results['tested'][name]:.2f}",
+                f"{100 * area['value']:.2f} ({100 * area['low']:.2f} to {100 * area['high']:.2f})",
+                f"{100 * found['aop']:.2f}",
+                found["best"],
+            )
+        )
+    return Section(
+        title="Usefulness and membership inference (table 2 of the paper)",
+        text="Accuracy on real test images; area under the ROC curve of the most effective LiRA variant, 50 being "
+        "chance, with its 95 % interval; accuracy over privacy, AOP = accuracy / (2 · max(AUC, ½))².",
+        rows=[("Model", "Accuracy, %", "AUC, %", "AOP, %", "Variant"), *rows],
+    )
+
+
+def _attack_details(attacks: Mapping[str, Any]) -> list[Section]:
+    curves = {"chance": Line([1e-4, 1], [1e-4, 1], "--", GREY)}
+    rates = [f"TPR at {100 * rate:g} % FPR, %" for rate in LOW_RATES]
+    head = ("Model, variant", "AUC, %", "Balanced accuracy, %", *rates)
+    rows = []
+    for name, colour in (("teacher", RED), ("student", BLUE)):
+        for variant, found in attacks[name]["variants"].items():
+            low = [found["tpr"][f"{rate:g}"] for rate in LOW_RATES]
+            rows.append(
+                (
+                    f"{name}, {variant}",
+                    f"{100 * found['auc']['value']:.2f}",
+                    f"{100 * found['balanced_accuracy']:.2f}",
+                    *(f"{100 * one['value']:.2f} ({100 * one['low']:.2f} to {100 * one['high']:.2f})" for one in low),
+                )
+            )
+        best = attacks[name]["variants"][attacks[name]["best"]]["roc"]
+        curves[name] = Line(best["fpr"], best["tpr"], "-", colour)
+    shadows = [
+        (variant, f"{100 * one['auc_mean']:.2f} ± {100 * one['auc_std']:.2f}", f"{100 * one['auc_high']:.2f}")
+        for variant, one in attacks["shadow_models"].items()
+    ]
+    parts = [
+        Section(
+            title="ROC of the attacks",
+            text="The most effective variant on each model, on logarithmic axes: a leak shows at the left end.",
+            picture=chart(curves, x="false positive rate", y="true positive rate", log=True),
+            alt="ROC curves of the attacks on teacher and student",
+        ),
+        Section(title="Every variant of the attack", rows=[head, *rows]),
+    ]
+    if shadows:
+        parts.append(
+            Section(
+                title="The same attack on each shadow model",
+                text="One target is one draw: this is how the area varies when every shadow model in turn is the "
+                "target and all others help the attacker.",
+                rows=[("Variant", "AUC, %, mean ± std", "Highest"), *shadows],
+            )
+        )
+    return parts

@@ -1,0 +1,202 @@
+"""Train a class-conditional GAN where nothing is secret: logistic loss, several discriminator steps per generator step.
+
+The generator is kept at regular intervals, as Knowledge Recycling asks (section 3.2); what is kept is the moving
+average of its weights with the spectral normalisation worked in.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raysyn.compute import Worker
+from raysyn.data import Images
+from raysyn.models.biggan import Discriminator, Generator, across_ranks
+from raysyn.train.loop import Ema, batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANConfig:
+    """Training of generator and discriminator (Knowledge Recycling 3.2; rates and batch: BigGAN's CIFAR recipe)."""
+
+    epochs: int = 500
+    """Passes of the discriminator over the training images."""
+    batch_size: int = 50
+    """Real images per discriminator step, over all workers."""
+    discriminator_steps: int = 4
+    """Discriminator steps per generator step."""
+    learning_rate: float = 2e-4
+    """AdamW's rate, for both networks."""
+    weight_decay: float = 5e-4
+    """AdamW's weight decay, for both networks."""
+    label_smoothing: float = 0.1
+    """The discriminator is asked to be sure of real images only up to 1 minus this (the paper does not say)."""
+    ema: float = 0.9999
+    """Decay of the moving average of the generator's weights, which is what is kept."""
+    checkpoint_every: int = 5
+    """Epochs between kept generators."""
+
+    def __post_init__(self) -> None:
+        for field in ("epochs", "batch_size", "discriminator_steps", "checkpoint_every"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"gan.{field} is {getattr(self, field)}: give at least 1")
+        if not self.learning_rate > 0 or self.weight_decay < 0:
+            raise ValueError(
+                f"gan.learning_rate is {self.learning_rate} and gan.weight_decay {self.weight_decay}: give a rate "
+                "above 0 and a decay of at least 0"
+            )
+        for field in ("label_smoothing", "ema"):
+            if not 0 <= getattr(self, field) < 1:
+                raise ValueError(f"gan.{field} is {getattr(self, field)}: give a number from 0 up to below 1")
+        if self.checkpoint_every > self.epochs:
+            raise ValueError(
+                f"gan.checkpoint_every is {self.checkpoint_every}, but gan.epochs {self.epochs}: no generator would be "
+                "kept"
+            )
+
+    def kept(self) -> list[int]:
+        """Epochs after which the generator is kept; the last is among them."""
+        epochs = range(self.checkpoint_every, self.epochs + 1, self.checkpoint_every)
+        return sorted({*epochs, self.epochs})
+
+
+def checkpoint_name(epoch: int) -> str:
+    """Under which a kept generator is found (`Compute.kept`)."""
+    return f"generator-{epoch:05d}"
+
+
+def fit(
+    worker: Worker, generator: Generator, discriminator: Discriminator, images: Images, config: GANConfig, seed: int
+) -> dict[str, Any]:
+    """Train both networks in place; `worker.keep` a generator for each of `config.kept()`.
+
+    Batches, labels and noise follow from `seed` and the step alone and statistics span all ranks, so that the number
+    of workers changes no more than rounding. A killed run goes on from its last kept generator.
+
+    Returns {"history": [{"epoch", "discriminator_loss", "generator_loss"}, ...]}.
+    Raises ValueError for more workers than images in a batch, RuntimeError where a loss is not finite.
+    """
+    if worker.world_size > config.batch_size:
+        raise ValueError(f"on.workers is {worker.world_size}, but gan.batch_size {config.batch_size}: lower on.workers")
+    networks = {"generator": generator, "discriminator": discriminator}
+    for network in networks.values():
+        network.to(worker.device).to(memory_format=torch.channels_last).train()
+    across_ranks(generator, worker.sum_ if worker.world_size > 1 else None)
+    optimizers = {name: _adamw(network, config) for name, network in networks.items()}
+    ema, epoch, history = Ema(generator, config.ema), 0, []
+    if (state := worker.resume()) is not None:
+        epoch, history = state["epoch"], state["history"]
+        for name, network in networks.items():
+            network.load_state_dict(state[name])
+            optimizers[name].load_state_dict(state[f"{name}_optimizer"])
+        ema.load_state_dict(state["ema"])
+
+    kept, steps = config.kept(), math.ceil(len(images) / config.batch_size)
+    averaged = copy.deepcopy(generator)
+    while epoch < config.epochs:
+        losses = torch.zeros(2, device=worker.device)
+        for step in range(epoch * steps, (epoch + 1) * steps):
+            losses[0] += _discriminator_step(worker, networks, optimizers, images, config, seed, step) / steps
+            if (step + 1) % config.discriminator_steps == 0:
+                loss = _generator_step(worker, networks, optimizers, images, config, seed, step)
+                losses[1] += loss * config.discriminator_steps / steps
+                ema.update(generator)
+        epoch += 1
+        shown = dict(zip(("discriminator_loss", "generator_loss"), losses.tolist(), strict=True))
+        if not all(map(math.isfinite, shown.values())):
+            raise RuntimeError(f"epoch {epoch} of the GAN ended with the losses {shown}: lower gan.learning_rate")
+        history.append({"epoch": epoch, **shown})
+        if epoch in kept:
+            ema.copy_to(averaged)
+            worker.keep(checkpoint_name(epoch), averaged.plain())
+            worker.save(
+                {"epoch": epoch, "history": history, "ema": ema.state_dict()}
+                | {name: network.state_dict() for name, network in networks.items()}
+                | {f"{name}_optimizer": optimizer.state_dict() for name, optimizer in optimizers.items()}
+            )
+        worker.progress(epoch, config.epochs, **shown)
+    return {"history": history}
+
+
+def _adamw(network: nn.Module, config: GANConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, betas=(0.0, 0.999), eps=1e-6, weight_decay=config.weight_decay
+    )
+
+
+def _discriminator_step(
+    worker: Worker, networks: dict[str, Any], optimizers: dict[str, Any], images: Images, config: GANConfig,
+    seed: int, step: int,
+) -> Tensor:  # fmt: skip
+    """One step on a batch of real and one of generated images; the loss over all ranks."""
+    share = slice(worker.rank, None, worker.world_size)
+    chosen = batch(len(images), config.batch_size, seed, step)[share]
+    real = torch.from_numpy(images.images_NHWC[chosen]).to(worker.device).permute(0, 3, 1, 2).float() / 255
+    labels = torch.from_numpy(images.labels_N[chosen]).to(worker.device)
+    with torch.no_grad():
+        made, asked = _made(worker, networks["generator"], images, config, [seed, 1, step])
+    # One pass over both, so that the power iteration takes one step.
+    logits = networks["discriminator"](torch.cat([real, made]), torch.cat([labels, asked]))
+    on_real, on_made = logits.float().split([len(real), len(made)])
+    smooth = torch.full_like(on_real, 1 - config.label_smoothing)
+    loss = F.binary_cross_entropy_with_logits(on_real, smooth, reduction="sum") + F.softplus(on_made).sum()
+    return _descend(worker, networks["discriminator"], optimizers["discriminator"], loss / config.batch_size)
+
+
+def _generator_step(
+    worker: Worker, networks: dict[str, Any], optimizers: dict[str, Any], images: Images, config: GANConfig,
+    seed: int, step: int,
+) -> Tensor:  # fmt: skip
+    """One step towards images that the discriminator takes for real; the loss over all ranks."""
+    made, asked = _made(worker, networks["generator"], images, config, [seed, 2, step])
+    loss = F.softplus(-networks["discriminator"](made, asked).float()).sum() / config.batch_size
+    return _descend(worker, networks["generator"], optimizers["generator"], loss)
+
+
+def _made(
+    worker: Worker, generator: Generator, images: Images, config: GANConfig, key: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """This rank's share of a batch of generated images and the classes asked for, as frequent as in `images`."""
+    rng, share = np.random.default_rng(key), slice(worker.rank, None, worker.world_size)
+    labels = images.labels_N[rng.integers(len(images), size=config.batch_size)][share]
+    latent = rng.standard_normal((config.batch_size, generator.config.latent), np.float32)[share]
+    asked = torch.from_numpy(labels).to(worker.device)
+    return generator(torch.from_numpy(latent).to(worker.device), asked), asked
+
+
+def _descend(worker: Worker, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
+    """A step along the gradient of the loss summed over ranks; that sum."""
+    parameters = list(network.parameters())
+    gradients = torch.autograd.grad(loss, parameters)
+    if worker.world_size > 1:
+        flat = worker.sum_(torch.cat([loss.detach().view(1), *(g.flatten() for g in gradients)]))
+        loss, *pieces = flat.split([1, *(g.numel() for g in gradients)])
+        gradients = tuple(piece.view_as(g) for piece, g in zip(pieces, gradients, strict=True))
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+    return loss.detach().view(())
+
+
+def draw(generator: Generator, labels_N: Tensor, std: float, seed: int, batch_size: int = 500) -> Tensor:
+    """One image per label from latents of standard deviation `std`: uint8 (N, H, W, C) on the generator's device.
+
+    The same seed gives the same latents whatever the standard deviation.
+    """
+    device = next(generator.parameters()).device
+    latent = np.random.default_rng(seed).standard_normal((len(labels_N), generator.config.latent), np.float32)
+    parts = []
+    with torch.inference_mode():
+        for at in range(0, len(labels_N), batch_size):
+            noise = torch.from_numpy(latent[at : at + batch_size]).to(device) * std
+            made = generator.eval()(noise, labels_N[at : at + batch_size].to(device))
+            parts.append((made.float() * 255).round_().to(torch.uint8).permute(0, 2, 3, 1))
+    return torch.cat(parts)

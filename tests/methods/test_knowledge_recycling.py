@@ -1,0 +1,184 @@
+"""Knowledge Recycling in one process, on a little of the real digits."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
+from raysyn.console import Console
+from raysyn.data import DataConfig, Images
+from raysyn.local import Local
+from raysyn.methods import knowledge_recycling as kr
+from raysyn.methods.common import Setting
+from raysyn.models.biggan import BigGANConfig
+from raysyn.models.resnet import ResNetConfig
+from raysyn.runs import RunFolder
+from raysyn.sources import NAMES
+from raysyn.train import students
+from raysyn.train.gan import GANConfig
+from raysyn.train.recipe import RecipeConfig
+
+TINY = kr.Config(
+    data=DataConfig(limit=200),
+    classifier=ResNetConfig(blocks=1, width=4),
+    recipe=RecipeConfig(epochs=4, batch_size=32, learning_rate=0.1),
+    search_epochs=3,
+    network=BigGANConfig(channels=4, depth=1, latent=8, embedding=8),
+    gan=GANConfig(epochs=4, batch_size=32, discriminator_steps=1, checkpoint_every=2, learning_rate=2e-3, ema=0.9),
+    tuning=kr.TuningConfig(trials=2, cardinality_scale=(1, 2), first_verdict=1),
+    attack=AttackConfig(shadow_models=4, design="half", images=60, queries=3),
+    synthetic=40,
+)
+
+
+def run(config: kr.Config, out: Path, text: io.StringIO | None = None) -> Any:
+    """One run as a job does it, the attack apart from the run's identity."""
+    dataset = kr.prepare(config)
+    about = {"config": repr(replace(config, attack=AttackConfig()))}
+    opened = RunFolder.open(out, method="kr", preset="tiny", config=about, data_fingerprint=dataset.train.fingerprint())
+    with opened as folder, Console(text or io.StringIO()) as console:
+        machines = kr.On(shadows=ShadowSpeed(stack=2))
+        return kr.run(Setting(config, dataset, Local(folder.internal), folder, console, machines))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, str]:
+    out, text = tmp_path_factory.mktemp("kr") / "run", io.StringIO()
+    return run(TINY, out, text), out, text.getvalue()
+
+
+def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) -> None:
+    _, out, text = finished
+    certificate = (out / "release" / "certificate.json").read_text()
+    assert "NO differential privacy guarantee" in certificate.splitlines()[0]
+    content = json.loads((out / "internal" / "report.json").read_text())
+    assert content["privacy"]["guarantee"] == "none" and content["privacy"]["epsilon"] is None
+    assert len(content["privacy"]["uncharged_choices"]) == 3
+    metrics = content["metrics"]
+    assert set(metrics["cas_by_checkpoint"]) == {"2", "4"}
+    assert set(metrics["cas_by_labels"]) == {"soft", "hard", "agree", "confident"}
+    assert set(metrics["table_1"]) == {
+        "standard_deviation", "regeneration_rate", "cardinality_scale", "delta_cas"
+    }  # fmt: skip
+    assert metrics["table_1"]["delta_cas"] >= 0
+    assert len(metrics["tuning"]) == 2
+    for name in ("teacher", "student"):
+        assert len(content["attacks"][name]["variants"]) == 4
+    released = pq.read_table(out / "release" / "synthetic.parquet")
+    assert released.num_rows == 40
+    soft = np.array(released["soft_label"].to_pylist())
+    assert soft.shape == (40, 10) and np.allclose(soft.sum(1), 1, atol=1e-5)
+    assert soft.argmax(1).tolist() == released["label"].to_pylist()
+    student = torch.load(out / "release" / "student.pt", weights_only=True)
+    assert student["shape"] == [8, 8, 1] and student["network"] == {"blocks": 1, "width": 4}
+    html = (out / "internal" / "report.html").read_text()
+    assert html.count("data:image/svg+xml") == 2 and "table 2 of the paper" in html
+    for stage in ("teacher", "generator", "checkpoints", "labels", "tuning", "student", "synthesise", "attack"):
+        assert f" {stage} " in text, stage
+
+
+def test_more_shadow_models_later_reuse_those_that_exist(finished: tuple[Any, Path, str]) -> None:
+    _, out, _ = finished
+    (sweep,) = (path for path in (out / "internal" / "units").glob("shadows-*") if "trial" not in path.name)
+    before = {path.name: path.read_bytes() for path in sweep.iterdir()}
+    report = run(replace(TINY, attack=replace(TINY.attack, shadow_models=6)), out)
+    after = {path.name: path.read_bytes() for path in sweep.iterdir()}
+    assert len(before) == 4 and len(after) == 6 and before.items() <= after.items()
+    assert report.attacks["teacher"]["variants"]
+
+
+def test_trap_12_selection_cannot_see_the_test_images() -> None:
+    """What trains and selects is given a `Lesson`, whose `Real` has no test images."""
+    assert students.Real._fields == ("train", "valid")
+    assert "test" not in {field.name for field in fields(students.Lesson)}
+    for source in (inspect.getsource(kr.tune), inspect.getsource(kr.search_stage), inspect.getsource(students)):
+        assert "dataset" not in source and ".test" not in source
+
+
+@pytest.mark.parametrize("labels", ["soft", "hard", "agree", "confident"])
+def test_labels_are_what_their_kind_promises(labels: str) -> None:
+    """A teacher that always says class 1, with probability 0.8, of two classes."""
+
+    class Teacher(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.logits = torch.nn.Parameter(torch.tensor([0.2, 0.8]).log())
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.logits.expand(len(images), 2)
+
+    torch.manual_seed(0)
+    generator = kr.Generator(TINY.network, (8, 8, 1), 2, spectral=False)
+    real_labels = np.array([0, 1, 1, 1])
+    config = kr.RecyclingConfig(labels=labels, confidence=0.7)  # type: ignore[arg-type]
+    made = kr.recycle(generator, Teacher(), real_labels, 200, config, [0])
+    assert made.images_NHWC.shape == (200, 8, 8, 1) and made.targets_NK.shape == (200, 2)
+    if labels == "soft":
+        assert torch.allclose(made.targets_NK, torch.tensor([0.2, 0.8]))
+    elif labels == "hard":
+        # As frequent as among the real images: three in four, give or take four standard deviations.
+        assert abs(made.targets_NK[:, 1].mean() - 0.75) < 4 * (0.75 * 0.25 / 200) ** 0.5
+    else:
+        assert made.targets_NK[:, 1].eq(1).all(), "only what the teacher agrees with"
+    again = kr.recycle(generator, Teacher(), real_labels, 200, config, [0])
+    assert torch.equal(made.images_NHWC, again.images_NHWC)
+    if labels == "confident":
+        with pytest.raises(students.NothingPassed, match="'confident'"):
+            kr.recycle(generator, Teacher(), real_labels, 200, replace(config, confidence=0.9), [0])
+
+
+def test_sets_are_regenerated_as_often_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    real = students.recycle
+    monkeypatch.setattr(students, "recycle", lambda *args: (drawn.append(args[5]), real(*args))[1])
+    images = Images(np.zeros((20, 8, 8, 1), np.uint8), np.arange(20) % 2, ("a", "b"))
+    compute = Local(tmp_path)
+    compute.train(kr.gan.fit, *kr.new_networks(TINY, images), images, TINY.gan, 0, name="generator")
+    lesson = students.Lesson(
+        real=students.Real(images, images), classifier=TINY.classifier, network=TINY.network,
+        recipe=replace(TINY.recipe, epochs=7),
+    )  # fmt: skip
+    lesson = replace(lesson, teacher=lesson.new_classifier().state_dict())
+    params = {"checkpoint": 4, "regeneration_rate": 3, "cardinality_scale": 2}
+    compute.train(students.fit_student, params, lesson, name="student")
+    assert drawn == [[0, 5, 0], [0, 5, 1], [0, 5, 2]]
+
+
+def test_every_set_of_the_paper_has_a_preset() -> None:
+    names = {preset.removeprefix("paper-") for preset in kr.PRESETS if preset.startswith("paper-")}
+    assert len(names) == 9 and names <= set(NAMES)
+    paper = kr.PRESETS["paper-cifar10"]
+    assert paper.recipe.epochs == 500 and paper.search_epochs == 100 and paper.attack.shadow_models == 256
+    assert paper.gan.kept() == list(range(5, 501, 5)) and paper.tuning.trials == 50 and paper.data.size == 32
+    assert paper.recycling == kr.RecyclingConfig() and paper.attack.design == "split"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"tuning": {"cardinality_scale": (3, 1)}}, "tuning.cardinality_scale is 3 to 1"),
+        ({"recycling": {"standard_deviation": 0.0}}, "recycling.standard_deviation is 0"),
+        ({"attack": {"shadow_models": 1}}, "attack.shadow_models is 1"),
+        ({"attack": {"queries": 19}}, "attack.queries is 19"),
+    ],
+)
+def test_a_wrong_setting_is_named(flags: dict[str, dict[str, Any]], words: str) -> None:
+    kinds = {"tuning": kr.TuningConfig, "recycling": kr.RecyclingConfig, "attack": AttackConfig}
+    ((group, values),) = flags.items()
+    with pytest.raises(ValueError, match=words):
+        kinds[group](**values)  # type: ignore[operator]
+
+
+def test_images_that_cannot_be_doubled_to_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"--data\.size 32"):
+        kr.prepare(replace(TINY, data=DataConfig(name="digits", size=9)))

@@ -1,0 +1,109 @@
+"""BigGAN-deep for small images."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from raysyn.models.biggan import BigGANConfig, Discriminator, Generator, LearnedNorm, across_ranks, first_map
+
+SMALL = BigGANConfig(channels=4, latent=8, embedding=6)
+
+
+@pytest.mark.parametrize(
+    ("side", "map_", "doublings"), [(32, 4, 3), (28, 7, 2), (8, 4, 1), (64, 4, 4), (24, 6, 2), (10, 5, 1)]
+)
+def test_images_grow_from_the_smallest_map(side: int, map_: int, doublings: int) -> None:
+    assert first_map((side, side, 1)) == (map_, map_, doublings)
+
+
+def test_a_side_that_cannot_be_halved_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"25x25 .* --data.size 32"):
+        first_map((25, 25, 1))
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (28, 28, 1), (8, 8, 1)])
+def test_shapes_and_gradients(shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    generator, discriminator = Generator(SMALL, shape, 5), Discriminator(SMALL, shape, 5)
+    labels = torch.arange(4) % 5
+    images = generator(torch.randn(4, 8), labels)
+    assert images.shape == (4, shape[2], *shape[:2])
+    assert images.min() >= 0 and images.max() <= 1 and images.std() > 0.05
+    logits = discriminator(images, labels)
+    assert logits.shape == (4,)
+    logits.sum().backward()
+    for network in (generator, discriminator):
+        for name, parameter in network.named_parameters():
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+def test_the_published_arrangement_at_32() -> None:
+    """Two blocks at each of three resolutions; the discriminator halves twice; channels 4 ch outside, ch inside."""
+    generator, discriminator = Generator(SMALL, (32, 32, 3), 5), Discriminator(SMALL, (32, 32, 3), 5)
+    assert [block.doubles for block in generator.blocks] == [False, True] * 3
+    assert [block.halves for block in discriminator.blocks] == [True, False, True, False, False, False]
+    assert [tuple(conv.weight.shape) for conv in generator.blocks[0].convs] == [
+        (4, 16, 1, 1), (4, 4, 3, 3), (4, 4, 3, 3), (16, 4, 1, 1)
+    ]  # fmt: skip
+
+
+def test_every_weight_of_both_is_spectrally_normalised() -> None:
+    torch.manual_seed(0)
+    for network in (Generator(SMALL, (8, 8, 1), 5), Discriminator(SMALL, (8, 8, 1), 5)):
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                if name.endswith("original"):
+                    parameter.mul_(7)
+                # The class embedding of the generator is an input, not a layer.
+                assert parameter.ndim == 1 or name.endswith("original") or name == "embedding.weight", name
+        checked = 0
+        for name, module in network.named_modules():
+            if hasattr(module, "parametrizations"):
+                for _ in range(30):
+                    weight = module.weight
+                assert float(torch.linalg.matrix_norm(weight.detach().flatten(1), 2)) == pytest.approx(1, abs=0.02), (
+                    name
+                )
+                checked += 1
+        assert checked > 8
+
+
+def test_the_plain_twin_computes_the_same() -> None:
+    torch.manual_seed(0)
+    generator = Generator(SMALL, (8, 8, 1), 5)
+    latent, labels = torch.randn(16, 8), torch.arange(16) % 5
+    for _ in range(20):
+        generator(latent, labels)
+    twin = Generator(SMALL, (8, 8, 1), 5, spectral=False)
+    twin.load_state_dict(generator.plain())
+    assert torch.allclose(generator.eval()(latent, labels), twin.eval()(latent, labels), atol=1e-4)
+
+
+def test_statistics_span_all_ranks() -> None:
+    """Two ranks with a third and two thirds of a batch normalise, and differentiate, as one with all of it."""
+    torch.manual_seed(0)
+    x = torch.randn(6, 3, 4, 4, requires_grad=True)
+    whole = LearnedNorm(3)
+    expected = whole(x)
+    (weights := torch.randn_like(expected))
+    (gradient,) = torch.autograd.grad((expected * weights).sum(), x)
+
+    # Both ranks in one process: `sum_` is asked once per rank, and the other's part is known beforehand.
+    parts = [x[:2], x[2:]]
+    answers = []
+    for mine, other in (parts, parts[::-1]):
+        norm = LearnedNorm(3)
+        mean = x.mean((0, 2, 3))
+        theirs = iter(
+            [
+                torch.tensor([float(other[:, 0].numel())]),
+                other.sum((0, 2, 3)),
+                (other - mean[:, None, None]).square().sum((0, 2, 3)),
+            ]
+        )
+        across_ranks(norm, lambda value, theirs=theirs: value + next(theirs))
+        answers.append(norm(mine))
+        assert torch.allclose(norm.mean, whole.mean, atol=1e-6) and torch.allclose(norm.variance, whole.variance)
+    assert torch.allclose(torch.cat(answers), expected, atol=1e-5)
+    assert gradient.isfinite().all()

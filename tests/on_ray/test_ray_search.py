@@ -1,0 +1,61 @@
+"""Searching through real Ray Tune: grids, TPE with pruning, workers that die."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stages
+
+from raysyn.compute import Between, Machines, Search
+from raysyn.local import Local
+from raysyn.on_ray.cluster import OnRay
+
+MACHINES = Machines(workers=1, gpus_per_worker=0)
+
+
+def test_a_grid_tries_everything_and_ranks_it(ray_session: None, tmp_path: Path) -> None:
+    told: list[tuple[Any, ...]] = []
+    space, search = {"x": [0.1, 0.25, 0.9]}, Search(metric="score", reports=9)
+    compute = OnRay(MACHINES, tmp_path / "store", lambda *all_: told.append(all_))
+    found = compute.search(stages.climb, space, search, name="grid", shared=(str(tmp_path), ""))
+    assert [outcome.params["x"] for outcome in found] == [0.25, 0.1, 0.9]
+    assert all(outcome.reports == 9 and not outcome.pruned for outcome in found)
+    assert told[-1][:3] == ("grid", 3, 3) and told[-1][3]["best_score"] == found[0].score
+    reports = len(list(tmp_path.glob("report.*")))
+    assert reports == 27
+    # Answered from storage; and alike without Ray.
+    again = OnRay(MACHINES, tmp_path / "store").search(
+        stages.climb, space, search, name="grid", shared=(str(tmp_path), "")
+    )
+    assert again == found and len(list(tmp_path.glob("report.*"))) == reports
+    local = Local(tmp_path / "local").search(stages.climb, space, search, name="grid", shared=(str(tmp_path), ""))
+    assert local == found
+
+
+@pytest.mark.parametrize("where", ["ray", "local"])
+def test_tpe_prunes_what_falls_behind_and_knows_what_it_was_told(
+    where: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if where == "ray":
+        request.getfixturevalue("ray_session")
+    compute = OnRay(MACHINES, tmp_path / "store") if where == "ray" else Local(tmp_path / "store")
+    space = {"x": Between(-3.0, 3.0), "n": Between(1, 4, whole=True)}
+    search = Search(metric="score", reports=9, trials=12, seed=1, known=(({"x": 0.5, "n": 2}, 0.96),))
+    found = compute.search(stages.climb, space, search, name="tpe", shared=(str(tmp_path), ""))
+    assert len(found) == 12 and {"x": 0.5, "n": 2} not in [outcome.params for outcome in found]
+    whole = [outcome for outcome in found if not outcome.pruned]
+    assert 1 <= len(whole) < 12 and found[: len(whole)] == whole
+    assert found[0].score > 0.5 and isinstance(found[0].params["n"], int)
+    assert sum(outcome.reports for outcome in found) == len(list(tmp_path.glob("report.*")))
+
+
+def test_a_killed_trial_goes_on_from_its_last_state(ray_session: None, tmp_path: Path) -> None:
+    compute = OnRay(MACHINES, tmp_path / "store")
+    search = Search(metric="score", reports=9)
+    found = compute.search(stages.climb, {"x": [0.1, 0.2]}, search, name="k", shared=(str(tmp_path), "killed"))
+    assert [outcome.reports for outcome in found] == [9, 9]
+    starts = sorted(path.name.split("-at-")[1].split(".")[0] for path in tmp_path.glob("trial-*"))
+    assert starts in (["0", "0", "5"], ["0", "0", "4", "5"], ["0", "0", "3", "5"], ["0", "0", "5", "5"])
+    assert len(list(tmp_path.glob("report.*"))) <= 20

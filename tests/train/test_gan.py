@@ -1,0 +1,90 @@
+"""GAN training on the simplest images there are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from raysyn.data import Images
+from raysyn.local import Local
+from raysyn.models.biggan import BigGANConfig, Discriminator, Generator
+from raysyn.train import gan
+from raysyn.train.gan import GANConfig, checkpoint_name, draw
+
+NET = BigGANConfig(channels=8, depth=1, latent=8, embedding=8)
+QUICK = GANConfig(epochs=4, batch_size=16, discriminator_steps=2, checkpoint_every=2, learning_rate=2e-3, ema=0.9)
+
+
+def halves(count: int) -> Images:
+    """Class 0 is bright above, class 1 bright below."""
+    labels = np.arange(count, dtype=np.int64) % 2
+    pixels = np.random.default_rng(0).integers(0, 60, (count, 8, 8, 1)).astype(np.uint8)
+    pixels[labels == 0, :4] += 190
+    pixels[labels == 1, 4:] += 190
+    return Images(pixels, labels, ("above", "below"))
+
+
+def networks(seed: int = 0) -> tuple[Generator, Discriminator]:
+    torch.manual_seed(seed)
+    return Generator(NET, (8, 8, 1), 2), Discriminator(NET, (8, 8, 1), 2)
+
+
+def test_it_learns_what_the_classes_look_like(tmp_path: Path) -> None:
+    config = replace(QUICK, epochs=15, checkpoint_every=15, discriminator_steps=1)
+    compute = Local(tmp_path)
+    answer = compute.train(gan.fit, *networks(), halves(128), config, 0, name="gan")
+    assert [entry["epoch"] for entry in answer["history"]] == list(range(1, 16))
+    generator = Generator(NET, (8, 8, 1), 2, spectral=False)
+    generator.load_state_dict(compute.kept(checkpoint_name(15)))
+    labels = torch.arange(100) % 2
+    images = draw(generator, labels, 1.0, 0).float()
+    assert images.shape == (100, 8, 8, 1)
+    above = images[:, :4].mean((1, 2, 3)) - images[:, 4:].mean((1, 2, 3))
+    assert ((above > 0) == (labels == 0)).float().mean() > 0.9
+
+
+def test_a_killed_training_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(folder: Path) -> dict[str, torch.Tensor]:
+        Local(folder).train(gan.fit, *networks(), halves(64), QUICK, 0, name="gan")
+        return Local(folder).kept(checkpoint_name(4))
+
+    whole = train(tmp_path / "whole")
+    step = gan._discriminator_step
+
+    def dies(*args: object) -> torch.Tensor:
+        if args[-1] == 11:  # in the third epoch of four steps each
+            raise InterruptedError
+        return step(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gan, "_discriminator_step", dies)
+        with pytest.raises(InterruptedError):
+            train(tmp_path / "broken")
+    again = train(tmp_path / "broken")
+    assert all(torch.equal(value, again[name]) for name, value in whole.items())
+
+
+def test_generators_are_kept_at_intervals_and_at_the_end() -> None:
+    assert GANConfig().kept() == list(range(5, 501, 5))
+    assert GANConfig(epochs=12, checkpoint_every=5).kept() == [5, 10, 12]
+
+
+def test_the_same_seed_draws_the_same_latents_at_any_spread() -> None:
+    generator, _ = networks()
+    labels = torch.zeros(7, dtype=torch.int64)
+    narrow, again, wide = (draw(generator, labels, std, 3) for std in (1.0, 1.0, 2.0))
+    assert torch.equal(narrow, again) and not torch.equal(narrow, wide)
+    # Drawn in parts or at once, each image is the same.
+    assert torch.equal(draw(generator, labels, 1.0, 3, batch_size=2), narrow)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"label_smoothing": 1.0}, {"ema": -0.1}, {"checkpoint_every": 600}, {"learning_rate": 0}]
+)
+def test_a_wrong_field_is_named(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        GANConfig(**wrong)  # type: ignore[arg-type]
