@@ -23,7 +23,7 @@ from raysyn.compute import Between, Machines, Outcome, Search, Space, best_devic
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods import knowledge_recycling_report as shown
 from raysyn.methods.common import Setting
-from raysyn.models.biggan import BigGANConfig, Discriminator, Generator
+from raysyn.models.biggan import BigGANConfig
 from raysyn.models.resnet import ResNetConfig
 from raysyn.release import certificate, state_bytes, write_release
 from raysyn.report import Report, no_dp_section, write_report
@@ -127,7 +127,7 @@ class On(Machines):
 def prepare(config: Config) -> Dataset:
     """The data set; ValueError in one sentence where the networks cannot take it."""
     dataset = load(config.data)
-    new_networks(config, dataset.train)
+    gan.new_networks(config.network, dataset.train, config.seed)
     return dataset
 
 
@@ -136,15 +136,6 @@ def split(config: Config, dataset: Dataset) -> Real:
     if dataset.val is not None:
         return Real(dataset.train, dataset.val)
     return Real(*hold_out(dataset.train, config.valid_share, config.seed))
-
-
-def new_networks(config: Config, images: Images) -> tuple[Generator, Discriminator]:
-    """Generator and discriminator with their first weights."""
-    torch.manual_seed(config.seed)
-    return (
-        Generator(config.network, images.shape, images.classes),
-        Discriminator(config.network, images.shape, images.classes),
-    )
 
 
 def run(setting: Setting) -> Report:
@@ -160,8 +151,8 @@ def run(setting: Setting) -> Report:
     # Preliminary step (paper 3.1, 3.2): teacher and generator learn from the same real images.
     teacher = folder.stage("teacher", lambda: compute.train(fit_teacher, lesson, name="teacher", alone=True))
     console.stage("teacher", f"accuracy on validation images {percent(teacher['valid_accuracy'])}")
-    fit_gan = partial(compute.train, gan.fit, *new_networks(config, train), name="generator")
-    folder.stage("generator", lambda: fit_gan(train, config.gan, config.seed))
+    fit_gan = partial(compute.train, gan.fit, name="generator")
+    folder.stage("generator", lambda: fit_gan(config.network, train, config.gan, config.seed))
     console.stage("generator", f"{config.gan.epochs:,} epochs, {len(config.gan.kept())} checkpoints")
 
     # Checkpoint optimisation (3.4): a brief student for each checkpoint, soft labels from the teacher.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from raysyn.compute import Worker
 from raysyn.data import Images
-from raysyn.models.biggan import Discriminator, Generator, across_ranks
+from raysyn.models.biggan import BigGANConfig, Discriminator, Generator, across_ranks
 from raysyn.train.loop import Ema, batch
 
 
@@ -73,12 +73,16 @@ def checkpoint_name(epoch: int) -> str:
     return f"generator-{epoch:05d}"
 
 
-def fit(
-    worker: Worker, generator: Generator, discriminator: Discriminator, images: Images, config: GANConfig, seed: int
-) -> dict[str, Any]:
-    """Train both networks in place; `worker.keep` a generator for each of `config.kept()`.
+def new_networks(network: BigGANConfig, images: Images, seed: int) -> tuple[Generator, Discriminator]:
+    """Generator and discriminator with their first weights; ValueError where they cannot take the images' sides."""
+    torch.manual_seed(seed)
+    return Generator(network, images.shape, images.classes), Discriminator(network, images.shape, images.classes)
 
-    Batches, labels and noise follow from `seed` and the step alone and statistics span all ranks, so that the number
+
+def fit(worker: Worker, network: BigGANConfig, images: Images, config: GANConfig, seed: int) -> dict[str, Any]:
+    """Train a generator and a discriminator; `worker.keep` a generator for each of `config.kept()`.
+
+    First weights, batches, labels and noise follow from `seed` and the step alone and statistics span all ranks, so that the number
     of workers changes no more than rounding. A killed run goes on from its last kept generator.
 
     Returns {"history": [{"epoch", "discriminator_loss", "generator_loss"}, ...]}.
@@ -86,16 +90,17 @@ def fit(
     """
     if worker.world_size > config.batch_size:
         raise ValueError(f"on.workers is {worker.world_size}, but gan.batch_size {config.batch_size}: lower on.workers")
+    generator, discriminator = new_networks(network, images, seed)
     networks = {"generator": generator, "discriminator": discriminator}
-    for network in networks.values():
-        network.to(worker.device).to(memory_format=torch.channels_last).train()
+    for one in networks.values():
+        one.to(worker.device).to(memory_format=torch.channels_last).train()
     across_ranks(generator, worker.sum_ if worker.world_size > 1 else None)
-    optimizers = {name: _adamw(network, config) for name, network in networks.items()}
+    optimizers = {name: _adamw(one, config) for name, one in networks.items()}
     ema, epoch, history = Ema(generator, config.ema), 0, []
     if (state := worker.resume()) is not None:
         epoch, history = state["epoch"], state["history"]
-        for name, network in networks.items():
-            network.load_state_dict(state[name])
+        for name, one in networks.items():
+            one.load_state_dict(state[name])
             optimizers[name].load_state_dict(state[f"{name}_optimizer"])
         ema.load_state_dict(state["ema"])
 
@@ -119,7 +124,7 @@ def fit(
             worker.keep(checkpoint_name(epoch), averaged.plain())
             worker.save(
                 {"epoch": epoch, "history": history, "ema": ema.state_dict()}
-                | {name: network.state_dict() for name, network in networks.items()}
+                | {name: one.state_dict() for name, one in networks.items()}
                 | {f"{name}_optimizer": optimizer.state_dict() for name, optimizer in optimizers.items()}
             )
         worker.progress(epoch, config.epochs, **shown)

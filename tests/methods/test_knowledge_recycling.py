@@ -143,7 +143,7 @@ def test_sets_are_regenerated_as_often_as_asked(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(students, "recycle", lambda *args: (drawn.append(args[5]), real(*args))[1])
     images = Images(np.zeros((20, 8, 8, 1), np.uint8), np.arange(20) % 2, ("a", "b"))
     compute = Local(tmp_path)
-    compute.train(kr.gan.fit, *kr.new_networks(TINY, images), images, TINY.gan, 0, name="generator")
+    compute.train(kr.gan.fit, TINY.network, images, TINY.gan, 0, name="generator")
     lesson = students.Lesson(
         real=students.Real(images, images), classifier=TINY.classifier, network=TINY.network,
         recipe=replace(TINY.recipe, epochs=7),

@@ -11,7 +11,7 @@ import torch
 
 from raysyn.data import Images
 from raysyn.local import Local
-from raysyn.models.biggan import BigGANConfig, Discriminator, Generator
+from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.train import gan
 from raysyn.train.gan import GANConfig, checkpoint_name, draw
 
@@ -28,15 +28,10 @@ def halves(count: int) -> Images:
     return Images(pixels, labels, ("above", "below"))
 
 
-def networks(seed: int = 0) -> tuple[Generator, Discriminator]:
-    torch.manual_seed(seed)
-    return Generator(NET, (8, 8, 1), 2), Discriminator(NET, (8, 8, 1), 2)
-
-
 def test_it_learns_what_the_classes_look_like(tmp_path: Path) -> None:
     config = replace(QUICK, epochs=15, checkpoint_every=15, discriminator_steps=1)
     compute = Local(tmp_path)
-    answer = compute.train(gan.fit, *networks(), halves(128), config, 0, name="gan")
+    answer = compute.train(gan.fit, NET, halves(128), config, 0, name="gan")
     assert [entry["epoch"] for entry in answer["history"]] == list(range(1, 16))
     generator = Generator(NET, (8, 8, 1), 2, spectral=False)
     generator.load_state_dict(compute.kept(checkpoint_name(15)))
@@ -49,7 +44,7 @@ def test_it_learns_what_the_classes_look_like(tmp_path: Path) -> None:
 
 def test_a_killed_training_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def train(folder: Path) -> dict[str, torch.Tensor]:
-        Local(folder).train(gan.fit, *networks(), halves(64), QUICK, 0, name="gan")
+        Local(folder).train(gan.fit, NET, halves(64), QUICK, 0, name="gan")
         return Local(folder).kept(checkpoint_name(4))
 
     whole = train(tmp_path / "whole")
@@ -74,7 +69,7 @@ def test_generators_are_kept_at_intervals_and_at_the_end() -> None:
 
 
 def test_the_same_seed_draws_the_same_latents_at_any_spread() -> None:
-    generator, _ = networks()
+    generator, _ = gan.new_networks(NET, halves(2), 0)
     labels = torch.zeros(7, dtype=torch.int64)
     narrow, again, wide = (draw(generator, labels, std, 3) for std in (1.0, 1.0, 2.0))
     assert torch.equal(narrow, again) and not torch.equal(narrow, wide)
