@@ -12,7 +12,6 @@ import numpy as np
 from raysyn.compute import Clock
 from raysyn.console import Console
 from raysyn.data import Dataset, Images
-from raysyn.models.biggan import Discriminator, Generator
 from raysyn.models.resnet import resnet
 from raysyn.train import gan
 from raysyn.train.recipe import fit, one_hot
@@ -55,13 +54,9 @@ def time_step(what: str, config: Config, like: Images) -> float:
     noise = np.random.default_rng(0).integers(0, 256, (64, *like.shape), dtype=np.uint8)
     images, clock = Images(noise, np.arange(64) % like.classes, like.class_names), Clock()
     if what == "gan":
-        networks = (
-            Generator(config.network, like.shape, like.classes),
-            Discriminator(config.network, like.shape, like.classes),
-        )
         size = min(64, config.gan.batch_size)
         few = replace(config.gan, epochs=3, checkpoint_every=3, batch_size=size)
-        gan.fit(clock, *networks, images.select(slice(size)), few, 0)
+        gan.fit(clock, config.network, images.select(slice(size)), few, 0)
     else:
         network = resnet(config.classifier, like.shape[2], like.classes)
         examples = one_hot(images.images_NHWC, images.labels_N, images.classes)

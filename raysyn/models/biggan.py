@@ -95,9 +95,13 @@ class Norm(nn.Module):
         if self.sum_ is None:
             variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
         else:
-            count = self.sum_(torch.full((1,), float(x[:, 0].numel()), device=x.device))
-            mean = _Sum.apply(x.sum((0, 2, 3)), self.sum_) / count
-            variance = _Sum.apply((x - mean[:, None, None]).square().sum((0, 2, 3)), self.sum_) / count
+            # One exchange. Measured from the running mean, so that the difference of squares keeps its digits.
+            apart = x - self.mean[:, None, None]
+            count = torch.full((1,), float(x[:, 0].numel()), device=x.device)
+            own = torch.cat([apart.sum((0, 2, 3)), apart.square().sum((0, 2, 3)), count])
+            sums, squares, total = _Sum.apply(own, self.sum_).split([len(self.mean), len(self.mean), 1])
+            variance = (squares / total - (sums / total).square()).clamp_min(0)
+            mean = self.mean + sums / total
         with torch.no_grad():
             self.mean.lerp_(mean, self.momentum)
             self.variance.lerp_(variance, self.momentum)

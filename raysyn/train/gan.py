@@ -82,8 +82,8 @@ def new_networks(network: BigGANConfig, images: Images, seed: int) -> tuple[Gene
 def fit(worker: Worker, network: BigGANConfig, images: Images, config: GANConfig, seed: int) -> dict[str, Any]:
     """Train a generator and a discriminator; `worker.keep` a generator for each of `config.kept()`.
 
-    First weights, batches, labels and noise follow from `seed` and the step alone and statistics span all ranks, so that the number
-    of workers changes no more than rounding. A killed run goes on from its last kept generator.
+    First weights, batches, labels and noise follow from `seed` and the step alone and statistics span all ranks, so
+    that the number of workers changes no more than rounding. A killed run goes on from its last kept generator.
 
     Returns {"history": [{"epoch", "discriminator_loss", "generator_loss"}, ...]}.
     Raises ValueError for more workers than images in a batch, RuntimeError where a loss is not finite.

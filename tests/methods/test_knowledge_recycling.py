@@ -20,7 +20,7 @@ from raysyn.data import DataConfig, Images
 from raysyn.local import Local
 from raysyn.methods import knowledge_recycling as kr
 from raysyn.methods.common import Setting
-from raysyn.models.biggan import BigGANConfig
+from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.resnet import ResNetConfig
 from raysyn.runs import RunFolder
 from raysyn.sources import NAMES
@@ -118,7 +118,7 @@ def test_labels_are_what_their_kind_promises(labels: str) -> None:
             return self.logits.expand(len(images), 2)
 
     torch.manual_seed(0)
-    generator = kr.Generator(TINY.network, (8, 8, 1), 2, spectral=False)
+    generator = Generator(TINY.network, (8, 8, 1), 2, spectral=False)
     real_labels = np.array([0, 1, 1, 1])
     config = kr.RecyclingConfig(labels=labels, confidence=0.7)  # type: ignore[arg-type]
     made = kr.recycle(generator, Teacher(), real_labels, 200, config, [0])

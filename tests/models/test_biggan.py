@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
@@ -85,25 +87,34 @@ def test_statistics_span_all_ranks() -> None:
     torch.manual_seed(0)
     x = torch.randn(6, 3, 4, 4, requires_grad=True)
     whole = LearnedNorm(3)
-    expected = whole(x)
-    (weights := torch.randn_like(expected))
+    whole.mean.fill_(0.3)
+    expected, weights = whole(x), torch.randn(6, 3, 4, 4)
     (gradient,) = torch.autograd.grad((expected * weights).sum(), x)
 
-    # Both ranks in one process: `sum_` is asked once per rank, and the other's part is known beforehand.
-    parts = [x[:2], x[2:]]
-    answers = []
-    for mine, other in (parts, parts[::-1]):
-        norm = LearnedNorm(3)
-        mean = x.mean((0, 2, 3))
-        theirs = iter(
-            [
-                torch.tensor([float(other[:, 0].numel())]),
-                other.sum((0, 2, 3)),
-                (other - mean[:, None, None]).square().sum((0, 2, 3)),
-            ]
-        )
-        across_ranks(norm, lambda value, theirs=theirs: value + next(theirs))
-        answers.append(norm(mine))
-        assert torch.allclose(norm.mean, whole.mean, atol=1e-6) and torch.allclose(norm.variance, whole.variance)
-    assert torch.allclose(torch.cat(answers), expected, atol=1e-5)
-    assert gradient.isfinite().all()
+    box, barrier = [torch.empty(0)] * 2, threading.Barrier(2)
+    norms, parts, found = [LearnedNorm(3) for _ in range(2)], (slice(2), slice(2, 6)), [torch.empty(0)] * 4
+
+    def rank(me: int) -> None:
+        def sum_(value: torch.Tensor) -> torch.Tensor:
+            box[me] = value.clone()
+            barrier.wait(30)
+            total = box[0] + box[1]
+            barrier.wait(30)
+            return total
+
+        norms[me].mean.fill_(0.3)
+        across_ranks(norms[me], sum_)
+        mine = x[parts[me]].detach().requires_grad_()
+        found[me] = norms[me](mine)
+        (found[2 + me],) = torch.autograd.grad((found[me] * weights[parts[me]]).sum(), mine)
+
+    threads = [threading.Thread(target=rank, args=(me,)) for me in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert torch.allclose(torch.cat(found[:2]), expected, atol=1e-5)
+    assert torch.allclose(torch.cat(found[2:]), gradient, atol=1e-5)
+    for norm in norms:
+        assert torch.allclose(norm.mean, whole.mean, atol=1e-6)
+        assert torch.allclose(norm.variance, whole.variance, atol=1e-6)
