@@ -20,7 +20,8 @@ from raysyn.attacks import lira
 from raysyn.compute import Alone, Clock, Compute
 from raysyn.data import Images
 from raysyn.models.resnet import ResNetConfig, resnet
-from raysyn.train.recipe import RecipeConfig, as_float, fit, one_hot
+from raysyn.train.classifier import as_float
+from raysyn.train.recipe import RecipeConfig, fit, one_hot
 
 QUERIES = 18
 STACKS = (1, 2, 4, 8)
@@ -184,8 +185,9 @@ def fastest_stack(compute: Compute, shared: tuple[Any, ...], models: int, name: 
     """The stack of the lowest measured time per model and step, where it is worth 5 %; measured on one worker."""
     sizes = [size for size in STACKS if size <= models]
     (seconds,) = compute.map(time_stacks, [sizes], name=f"{name}-trial", shared=shared)
-    best = min(sizes, key=lambda size: seconds[str(size)])
-    return best if seconds[str(best)] < WORTH_IT * seconds["1"] else 1
+    # By what was measured: the trial of an earlier, smaller sweep stands.
+    best = min(seconds, key=lambda size: seconds[size])
+    return int(best) if seconds[best] < WORTH_IT * seconds["1"] else 1
 
 
 def time_stacks(sizes: Sequence[int], shared: tuple[Any, ...]) -> dict[str, float]:

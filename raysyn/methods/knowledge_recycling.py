@@ -26,7 +26,7 @@ from raysyn.methods.common import Setting
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.resnet import ResNetConfig
 from raysyn.release import certificate, state_bytes, write_release
-from raysyn.report import Report, no_dp_section, write_report
+from raysyn.report import Report, no_dp_section, percent, write_report
 from raysyn.train import gan
 from raysyn.train.classifier import accuracy, hold_out
 from raysyn.train.gan import GANConfig, checkpoint_name
@@ -303,10 +303,6 @@ def uncharged(config: Config) -> list[str]:
     return choices
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
 def _paper(name: str) -> Config:
     return Config(data=DataConfig(name=name, size=32), tuned_on="the paper's data sets, by its authors")
 
@@ -337,7 +333,7 @@ PRESETS: dict[str, Config] = {
         attack=AttackConfig(shadow_models=8, design="half"),
         tuned_on="digits",
     ),
-    "cpu-mnist": replace(_CPU, data=DataConfig(name="mnist", limit=2500), valid_share=0.2, tuned_on="MNIST"),
-    "cpu-pneumoniamnist": replace(_CPU, data=DataConfig(name="pneumoniamnist"), tuned_on="MNIST"),
+    "cpu-mnist": replace(_CPU, data=DataConfig(name="mnist", limit=2500), valid_share=0.2),
+    "cpu-pneumoniamnist": replace(_CPU, data=DataConfig(name="pneumoniamnist")),
     **{f"paper-{name}": _paper(name) for name in _PAPER},
 }

@@ -47,8 +47,7 @@ def story(config: Config, results: Mapping[str, Any]) -> list[str]:
         f"Trained a teacher on the real images for {config.recipe.epochs} epochs, and a BigGAN-deep for "
         f"{config.gan.epochs} epochs.",
         f"Trained a student for each of {len(results['checkpoints'])} checkpoints of the generator, for "
-        f"{config.search_epochs} epochs, on images labelled by "
-        f"{'the teacher' if config.recycling.labels == 'soft' else config.recycling.labels}; the one after epoch "
+        f"{config.search_epochs} epochs; its labels: {KINDS[config.recycling.labels]}. The one after epoch "
         f"{epoch} was best on real validation images.",
     ]
     if results["tuning"]:

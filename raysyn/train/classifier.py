@@ -94,7 +94,7 @@ def fit(images: Images, valid: Images, name: str, config: ClassifierConfig, seed
         for epoch in range(1, config.epochs + 1):
             # Nearly equal parts rather than a short last one: BatchNorm cannot take a batch of one image.
             for part in torch.tensor_split(torch.randperm(len(images), generator=order).to(device), steps):
-                step(_as_float(pixels[part]), labels[part])
+                step(as_float(pixels[part]), labels[part])
                 ema.update(model)
             ema.copy_to(judged)
             reached = accuracy(judged, valid)
@@ -111,7 +111,7 @@ def accuracy(model: nn.Module, images: Images) -> float:
     pixels, labels = _tensors(images, device)
     right = 0
     for start in range(0, len(images), EVALUATION_BATCH):
-        logits = model(_as_float(pixels[start : start + EVALUATION_BATCH]))
+        logits = model(as_float(pixels[start : start + EVALUATION_BATCH]))
         right += int((logits.argmax(1) == labels[start : start + EVALUATION_BATCH]).sum())
     return right / len(images)
 
@@ -120,7 +120,7 @@ def accuracy(model: nn.Module, images: Images) -> float:
 def features(model: Classifier, images: Images) -> torch.Tensor:
     """Penultimate features of `images`, float32 (N, width), on the model's device."""
     pixels, _ = _tensors(images, next(model.parameters()).device)
-    return torch.cat([model.features(_as_float(part)) for part in pixels.split(EVALUATION_BATCH)])
+    return torch.cat([model.features(as_float(part)) for part in pixels.split(EVALUATION_BATCH)])
 
 
 def _tensors(images: Images, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -128,8 +128,8 @@ def _tensors(images: Images, device: torch.device) -> tuple[torch.Tensor, torch.
     return torch.tensor(images.images_NHWC, device=device), torch.tensor(images.labels_N, device=device)
 
 
-def _as_float(pixels_BHWC: torch.Tensor) -> torch.Tensor:
-    """uint8 NHWC to float NCHW in [-1, 1]; the permuted view is channels-last memory already."""
+def as_float(pixels_BHWC: torch.Tensor) -> torch.Tensor:
+    """uint8 (N, H, W, C) to float (N, C, H, W) in [-1, 1]; the permuted view is channels-last memory already."""
     return pixels_BHWC.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from raysyn.compute import Worker
 from raysyn.data import Images
 from raysyn.models.biggan import BigGANConfig, Discriminator, Generator, across_ranks
-from raysyn.train.loop import Ema, batch
+from raysyn.train.loop import Ema, batch, give_gradients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,15 +180,9 @@ def _made(
 def _descend(worker: Worker, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
     """A step along the gradient of the loss summed over ranks; that sum."""
     parameters = list(network.parameters())
-    gradients = torch.autograd.grad(loss, parameters)
-    if worker.world_size > 1:
-        flat = worker.sum_(torch.cat([loss.detach().view(1), *(g.flatten() for g in gradients)]))
-        loss, *pieces = flat.split([1, *(g.numel() for g in gradients)])
-        gradients = tuple(piece.view_as(g) for piece, g in zip(pieces, gradients, strict=True))
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
+    total = give_gradients(worker, parameters, loss, torch.autograd.grad(loss, parameters))
     optimizer.step()
-    return loss.detach().view(())
+    return total
 
 
 def draw(generator: Generator, labels_N: Tensor, std: float, seed: int, batch_size: int = 500) -> Tensor:

@@ -172,6 +172,13 @@ def _step(worker: Worker, model: nn.Module, task: Task, inputs: tuple[Tensor, ..
     if len(inputs[0]):  # a rank beyond the batch size has nothing to add
         loss = task.loss(model, *inputs).sum() / total
         gradients = list(torch.autograd.grad(loss, parameters))
+    return give_gradients(worker, parameters, loss, gradients)
+
+
+def give_gradients(
+    worker: Worker, parameters: Sequence[nn.Parameter], loss: Tensor, gradients: Sequence[Tensor]
+) -> Tensor:
+    """Leave the sum over all ranks of `gradients` in `parameters`' `.grad`; return the sum of the losses."""
     if worker.world_size > 1:
         flat = worker.sum_(torch.cat([loss.detach().view(1), *(g.flatten() for g in gradients)]))
         loss, *pieces = flat.split([1, *(g.numel() for g in gradients)])

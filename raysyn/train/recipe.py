@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from raysyn.compute import Worker
+from raysyn.train.classifier import EVALUATION_BATCH, as_float
 from raysyn.train.loop import CHECKPOINTS, batch, on_cpu
 from raysyn.train.trivial_augment import trivial_augment
-
-EVALUATION_BATCH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +81,6 @@ def one_hot(images_NHWC: np.ndarray, labels_N: np.ndarray, classes: int) -> Exam
     """Images with hard labels."""
     # torch.tensor copies: arrays that came through Ray are read-only, and a view of them would warn.
     return Examples(torch.tensor(images_NHWC), F.one_hot(torch.tensor(labels_N), classes).float())
-
-
-def as_float(images_NHWC: Tensor) -> Tensor:
-    """uint8 (..., H, W, C) to float (..., C, H, W) in [-1, 1]."""
-    return images_NHWC.movedim(-1, -3).float().div_(127.5).sub_(1.0)
 
 
 def fit(

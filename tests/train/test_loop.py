@@ -86,18 +86,6 @@ class Rank(Alone):
         self._barrier.wait(timeout=60)
         return tensor
 
-    def share(self, value: Any) -> Any:
-        return value
-
-    def progress(self, done: int, total: int, **metrics: float) -> None:
-        pass
-
-    def save(self, state: dict[str, Any]) -> None:
-        pass
-
-    def resume(self) -> None:
-        return None
-
 
 @pytest.mark.parametrize("world_size", [2, 7])  # 7 ranks share a batch of 5: two have nothing to do
 def test_any_number_of_ranks_learns_the_same(tmp_path: Path, world_size: int) -> None:

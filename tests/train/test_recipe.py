@@ -13,8 +13,8 @@ from raysyn.data import Images
 from raysyn.local import Local, LocalWorker
 from raysyn.models.resnet import ResNetConfig, resnet
 from raysyn.storage import Store
-from raysyn.train.classifier import accuracy
-from raysyn.train.recipe import Examples, RecipeConfig, as_float, fit, one_hot, predict
+from raysyn.train.classifier import accuracy, as_float
+from raysyn.train.recipe import Examples, RecipeConfig, fit, one_hot, predict
 
 NET = ResNetConfig(blocks=1, width=4)
 QUICK = RecipeConfig(epochs=6, batch_size=16, learning_rate=0.1)
