@@ -146,27 +146,29 @@ def write_report(
     folder: RunFolder,
     report: Report,
     *,
-    synthetic: Images,
+    synthetic: Images | None,
     central: Images | None = None,
     done: Sequence[str] = (),
     sections: Sequence[Section] = (),
+    headline: str | None = None,
 ) -> None:
     """Write internal/report.html and, last, internal/report.json, which marks the run as finished.
 
     `done` says what was done, a sentence per stage. Pictures show released images only: `synthetic` and the
-    noisy `central` ones.
+    noisy `central` ones; a run that makes no images has None, and a `headline` instead of the sentence about them.
     """
     content = report.as_dict()
-    write_atomically(folder.report_html, render(content, synthetic, central, done, sections))
+    write_atomically(folder.report_html, render(content, synthetic, central, done, sections, headline))
     write_atomically(folder.report_json, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def render(
     content: Mapping[str, Any],
-    synthetic: Images,
+    synthetic: Images | None,
     central: Images | None = None,
     done: Sequence[str] = (),
     sections: Sequence[Section] = (),
+    headline: str | None = None,
 ) -> str:
     """The self-contained page: pictures inline, no script, nothing fetched."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
@@ -174,15 +176,16 @@ def render(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page.filters.update(percent=percent, figure=figure, up=rounded_up, name=_name, duration=duration)
-    grids = list(_grids(synthetic, central))
+    grids = [] if synthetic is None else list(_grids(synthetic, central))
+    n_synthetic = 0 if synthetic is None else len(synthetic)
     return page.get_template("report.html.j2").render(
         r=content,
-        verdict=verdict(content, len(synthetic.labels_N)),
+        verdict=headline or verdict(content, n_synthetic),
         done=done,
         grids=grids,
         with_central=central is not None,
-        left_out=len(synthetic.class_names) - len(grids),
-        n_synthetic=len(synthetic.labels_N),
+        left_out=len(content["dataset"]["classes"]) - len(grids),
+        n_synthetic=n_synthetic,
         config=list(leaves(content["config"])),
         machine=list(leaves(content["environment"])),
         fidelity=list(_with_reasons(content["metrics"].get("fidelity") or {})),

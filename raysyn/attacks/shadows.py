@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from raysyn.attacks import lira
 from raysyn.compute import Alone, Clock, Compute
 from raysyn.data import Images
-from raysyn.models.resnet import ResNetConfig, resnet
 from raysyn.train.classifier import as_float
 from raysyn.train.recipe import RecipeConfig, fit, one_hot
 
@@ -63,6 +62,13 @@ class ShadowSpeed:
     def __post_init__(self) -> None:
         if self.stack is not None and self.stack < 1:
             raise ValueError(f"on.shadows.stack is {self.stack}: give at least 1, or leave it out")
+
+
+class Architecture(Protocol):
+    """What target and shadow models have in common: a frozen dataclass whose fields are plain values."""
+
+    def build(self, channels: int, classes: int) -> nn.Module:
+        """An untrained network for float images (N, channels, H, W) in [-1, 1] to logits (N, classes)."""
 
 
 class Pool(NamedTuple):
@@ -125,13 +131,13 @@ class Sweep(NamedTuple):
 
 
 def sweep(
-    compute: Compute, pool: Pool, config: AttackConfig, network: ResNetConfig, recipe: RecipeConfig, seed: int,
+    compute: Compute, pool: Pool, config: AttackConfig, network: Architecture, recipe: RecipeConfig, seed: int,
     speed: ShadowSpeed,
 ) -> Sweep:  # fmt: skip
     """Train and ask `config.shadow_models` networks; models that storage holds already are not trained again."""
     shared = (pool.images, config, network, recipe, seed)
     # Whatever changes an answer is in the name; the number of models is not.
-    told = (pool.images.fingerprint(), config.design, config.queries, asdict(network), asdict(recipe), seed)
+    told = (pool.images.fingerprint(), config.design, config.queries, repr(network), asdict(recipe), seed)
     name = f"shadows-{digest(*told)}"
     stack = speed.stack or fastest_stack(compute, shared, config.shadow_models, name)
     stack = min(stack, config.shadow_models)
@@ -177,7 +183,7 @@ def _prepare(models: Sequence[int], shared: tuple[Any, ...]) -> tuple[list[nn.Mo
     networks: list[nn.Module] = []
     for model in models:
         torch.manual_seed(int(np.random.SeedSequence([seed, 4, model]).generate_state(1)[0]))
-        networks.append(resnet(network, images.shape[2], images.classes))
+        networks.append(network.build(images.shape[2], images.classes))
     return networks, lambda epoch, m: examples[m], len(images) // 2
 
 

@@ -129,12 +129,12 @@ def open_run(
     stack: ExitStack,
     *,
     judged_by: str = "eval",
-    prices: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Setting:
     """Open or continue the run folder, then join the machines; `stack` closes both.
 
-    The group of settings `judged_by` changes nothing that is released: a finished run may be judged anew. `prices`
-    are part of the run: packages that calibrate otherwise must not continue it. Raises ValueError, in one sentence,
+    The group of settings `judged_by` changes nothing that is released: a finished run may be judged anew. `facts`
+    beside the configuration are part of the run: with others it is not continued. Raises ValueError, in one sentence,
     for a folder of another run and for machines that cannot be had.
     """
     config = {name: value for name, value in asdict(command.config).items() if name != judged_by}
@@ -143,7 +143,7 @@ def open_run(
             command.out,
             method=method,
             preset=command.preset,
-            config=config | ({} if prices is None else {"plan": prices}),
+            config=config | dict(facts or {}),
             data_fingerprint=f"{dataset.train.fingerprint()} {dataset.test.fingerprint()}",
         )
     )
@@ -165,8 +165,9 @@ def open_private_run(
     command: Asked, method: str, dataset: Dataset, plan: Plan, console: Console, connect: Connect, stack: ExitStack
 ) -> PrivateSetting:
     """`open_run` for a pipeline that pays for what it touches: its plan and its ledger come along."""
-    prices = {stage: asdict(cost) for stage, cost in plan.stages.items()}
-    setting = open_run(command, method, dataset, console, connect, stack, prices=prices)
+    # Packages that calibrate otherwise must not continue a run.
+    facts = {"plan": {stage: asdict(cost) for stage, cost in plan.stages.items()}}
+    setting = open_run(command, method, dataset, console, connect, stack, facts=facts)
     if setting.machines.sgd.precision == "bf16" and setting.compute.device == "cpu":
         raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
     parts = {field.name: getattr(setting, field.name) for field in fields(Setting)}

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysyn.attacks import lira
-from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, confidences, digest, make_pool, sweep
-from raysyn.attacks.verdict import aop
+from raysyn.attacks.membership import attack
+from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
 from raysyn.compute import Between, Machines, Outcome, Search, Space, best_device
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods import knowledge_recycling_report as shown
@@ -28,7 +27,7 @@ from raysyn.models.resnet import ResNetConfig
 from raysyn.release import certificate, state_bytes, write_release
 from raysyn.report import Report, no_dp_section, percent, write_report
 from raysyn.train import gan
-from raysyn.train.classifier import accuracy, hold_out
+from raysyn.train.classifier import hold_out
 from raysyn.train.gan import GANConfig, checkpoint_name
 from raysyn.train.recipe import RecipeConfig
 from raysyn.train.students import (
@@ -260,35 +259,15 @@ def release_chunk(chunk: tuple[int, int], shared: tuple[Lesson, dict[str, Tensor
 
 def evaluate(setting: Setting, lesson: Lesson, models: Mapping[str, dict[str, Tensor]]) -> dict[str, Any]:
     """Accuracy on the real test images, LiRA on teacher and student, and the trade-off of the two."""
-    config, compute, test = setting.config, setting.compute, setting.dataset.test
-    pool = make_pool(lesson.real.train, test, config.attack.images, config.seed)
-    shared = (lesson, models, test, pool.images, config.attack.queries)
-    name = f"targets-{digest(pool.images.fingerprint(), config.attack.queries)}"
-    answers = dict(zip(models, compute.map(ask_target, list(models), name=name, shared=shared), strict=True))
-    tested = {target: answer["accuracy"] for target, answer in answers.items()}
-    if not config.attack.shadow_models:
-        return {"tested": tested, "attacks": {}}
-    speed = setting.machines.shadows
-    shadow_MNQ, inside_MN = sweep(compute, pool, config.attack, config.classifier, config.recipe, config.seed, speed)
-    attacks: dict[str, Any] = {}
-    for target, answer in answers.items():
-        found = lira.attack(shadow_MNQ, inside_MN, answer["confidences"].numpy(), pool.members_N)
-        area = found["variants"][found["best"]]["auc"]["value"]
-        attacks[target] = {**found, "auc": area, "aop": aop(tested[target], area)}
-    attacks["shadow_models"] = lira.spread(shadow_MNQ, inside_MN)
-    reached = ", ".join(f"{target} {attacks[target]['auc']:.3f}" for target in models)
-    setting.console.stage("attack", f"LiRA with {config.attack.shadow_models} shadow models, AUC: {reached}")
-    return {"tested": tested, "attacks": attacks}
-
-
-def ask_target(target: str, shared: tuple[Lesson, Mapping[str, Any], Images, Images, int]) -> dict[str, Any]:
-    """One unit: a finished model's test accuracy and its confidences on the pool."""
-    lesson, models, test, pool, queries = shared
-    network = lesson.new_classifier()
-    network.load_state_dict(models[target])
-    network.to(best_device()).eval()
-    asked = confidences(network, pool, queries)
-    return {"accuracy": accuracy(network, test), "confidences": torch.from_numpy(asked)}
+    config, speed = setting.config, setting.machines.shadows
+    found = attack(
+        setting.compute, models, lesson.real.train, setting.dataset.test, config.attack, config.classifier,
+        config.recipe, config.seed, speed,
+    )  # fmt: skip
+    if found["attacks"]:
+        reached = ", ".join(f"{target} {found['attacks'][target]['auc']:.3f}" for target in models)
+        setting.console.stage("attack", f"LiRA with {config.attack.shadow_models} shadow models, AUC: {reached}")
+    return found
 
 
 def uncharged(config: Config) -> list[str]:

@@ -12,7 +12,6 @@ import numpy as np
 from raysyn.compute import Clock
 from raysyn.console import Console
 from raysyn.data import Dataset, Images
-from raysyn.models.resnet import resnet
 from raysyn.train import gan
 from raysyn.train.recipe import fit, one_hot
 from raysyn.train.students import Real
@@ -58,7 +57,7 @@ def time_step(what: str, config: Config, like: Images) -> float:
         few = replace(config.gan, epochs=3, checkpoint_every=3, batch_size=size)
         gan.fit(clock, config.network, images.select(slice(size)), few, 0)
     else:
-        network = resnet(config.classifier, like.shape[2], like.classes)
+        network = config.classifier.build(like.shape[2], like.classes)
         examples = one_hot(images.images_NHWC, images.labels_N, images.classes)
         fit(
             clock, [network], lambda epoch, m: examples, config.recipe.batch_size, replace(config.recipe, epochs=3), [0]

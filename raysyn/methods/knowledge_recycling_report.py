@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from raysyn.attacks.verdict import LOW_RATES
 from raysyn.figures import Line, Mark, chart
+from raysyn.methods.attack_report import BLUE, GREY, RED, attack_sections
 from raysyn.report import Section
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ KINDS = {
     "agree": "the same, where the teacher agrees",
     "confident": "the same, where it is also sure",
 }
-BLUE, RED, GREY = "#1f6feb", "#d1242f", "#8a97a6"
 
 
 def metrics(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,7 +80,7 @@ def sections(results: Mapping[str, Any]) -> list[Section]:
             )
         )
     if results["attacks"]:
-        parts += [_table_2(results), *_attack_details(results["attacks"])]
+        parts += attack_sections(results, "Usefulness and membership inference (table 2 of the paper)")
     return parts
 
 
@@ -131,68 +130,3 @@ def _table_1(results: Mapping[str, Any]) -> Section:
             ("best found", *values, f"{gain:+.2f}"),
         ],
     )
-
-
-def _table_2(results: Mapping[str, Any]) -> Section:
-    rows = []
-    for name in ("teacher", "student"):
-        found = results["attacks"][name]
-        area = found["variants"][found["best"]]["auc"]
-        rows.append(
-            (
-                name,
-                f"{100 * results['tested'][name]:.2f}",
-                f"{100 * area['value']:.2f} ({100 * area['low']:.2f} to {100 * area['high']:.2f})",
-                f"{100 * found['aop']:.2f}",
-                found["best"],
-            )
-        )
-    return Section(
-        title="Usefulness and membership inference (table 2 of the paper)",
-        text="Accuracy on real test images; area under the ROC curve of the most effective LiRA variant, 50 being "
-        "chance, with its 95 % interval; accuracy over privacy, AOP = accuracy / (2 · max(AUC, ½))².",
-        rows=[("Model", "Accuracy, %", "AUC, %", "AOP, %", "Variant"), *rows],
-    )
-
-
-def _attack_details(attacks: Mapping[str, Any]) -> list[Section]:
-    curves = {"chance": Line([1e-4, 1], [1e-4, 1], "--", GREY)}
-    rates = [f"TPR at {100 * rate:g} % FPR, %" for rate in LOW_RATES]
-    head = ("Model, variant", "AUC, %", "Balanced accuracy, %", *rates)
-    rows = []
-    for name, colour in (("teacher", RED), ("student", BLUE)):
-        for variant, found in attacks[name]["variants"].items():
-            low = [found["tpr"][f"{rate:g}"] for rate in LOW_RATES]
-            rows.append(
-                (
-                    f"{name}, {variant}",
-                    f"{100 * found['auc']['value']:.2f}",
-                    f"{100 * found['balanced_accuracy']:.2f}",
-                    *(f"{100 * one['value']:.2f} ({100 * one['low']:.2f} to {100 * one['high']:.2f})" for one in low),
-                )
-            )
-        best = attacks[name]["variants"][attacks[name]["best"]]["roc"]
-        curves[name] = Line(best["fpr"], best["tpr"], "-", colour)
-    shadows = [
-        (variant, f"{100 * one['auc_mean']:.2f} ± {100 * one['auc_std']:.2f}", f"{100 * one['auc_high']:.2f}")
-        for variant, one in attacks["shadow_models"].items()
-    ]
-    parts = [
-        Section(
-            title="ROC of the attacks",
-            text="The most effective variant on each model, on logarithmic axes: a leak shows at the left end.",
-            picture=chart(curves, x="false positive rate", y="true positive rate", log=True),
-            alt="ROC curves of the attacks on teacher and student",
-        ),
-        Section(title="Every variant of the attack", rows=[head, *rows]),
-    ]
-    if shadows:
-        parts.append(
-            Section(
-                title="The same attack on each shadow model",
-                text="One target is one draw: this is how the area varies when every shadow model in turn is the "
-                "target and all others help the attacker.",
-                rows=[("Variant", "AUC, %, mean ± std", "Highest"), *shadows],
-            )
-        )
-    return parts

@@ -92,16 +92,15 @@ class Norm(nn.Module):
         return torch.addcmul((bias - mean * scale)[..., None, None], x, scale[..., None, None])
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self.sum_ is None:
-            variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
-        else:
-            # One exchange. Measured from the running mean, so that the difference of squares keeps its digits.
-            apart = x - self.mean[:, None, None]
-            count = torch.full((1,), float(x[:, 0].numel()), device=x.device)
-            own = torch.cat([apart.sum((0, 2, 3)), apart.square().sum((0, 2, 3)), count])
-            sums, squares, total = _Sum.apply(own, self.sum_).split([len(self.mean), len(self.mean), 1])
-            variance = (squares / total - (sums / total).square()).clamp_min(0)
-            mean = self.mean + sums / total
+        """Mean and variance per channel. By sums, which cost the CPU a fraction of torch.var_mean's time; measured from
+        the running mean, so that the difference of squares keeps its digits. One exchange between ranks."""
+        apart = x - self.mean[:, None, None]
+        sums, squares, count = apart.sum((0, 2, 3)), apart.square().sum((0, 2, 3)), torch.tensor(x[:, 0].numel())
+        if self.sum_ is not None:
+            own = torch.cat([sums, squares, count.to(sums)[None]])
+            sums, squares, count = _Sum.apply(own, self.sum_).split([len(sums), len(sums), 1])
+        variance = (squares / count - (sums / count).square()).clamp_min(0)
+        mean = self.mean + sums / count
         with torch.no_grad():
             self.mean.lerp_(mean, self.momentum)
             self.variance.lerp_(variance, self.momentum)

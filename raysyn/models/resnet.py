@@ -27,6 +27,10 @@ class ResNetConfig:
         if self.blocks < 1 or self.width < 1:
             raise ValueError(f"resnet.blocks is {self.blocks} and resnet.width {self.width}; give at least 1 for each.")
 
+    def build(self, channels: int, classes: int) -> Classifier:
+        """See `resnet`."""
+        return resnet(self, channels, classes)
+
 
 class Block(nn.Module):
     """Two 3 x 3 convolutions beside a shortcut, which is a strided 1 x 1 convolution where the shape changes."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import ray
 import ray.exceptions
-import torch
 
 from raysyn.compute import Show, answers_of, groups, unit_failure
+from raysyn.on_ray.process import settle
 from raysyn.storage import Store
 
 RETRIES = 3
@@ -79,7 +79,7 @@ def run_unit(
     """(results, None or the traceback, CPU seconds) of one group of units, in a worker process."""
     f, shared, together = common
     # Processes are reused, so a unit cannot trust the thread count it finds.
-    torch.set_num_threads(1)
+    settle(1)
     started = time.process_time()
     try:
         values, error = answers_of(f, items, shared, together), None

@@ -10,13 +10,13 @@ from typing import Any
 
 import optuna
 import ray
-import torch
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from raysyn.compute import Between, Outcome, Search, Show, Space, combinations, ranked, trial_key
 from raysyn.local import Trial, distributions, sampler
+from raysyn.on_ray.process import settle
 from raysyn.storage import Store
 
 CRASHES = 3
@@ -113,7 +113,7 @@ def _plain(value: Any, values: Any) -> Any:
 def run_trial(params: Mapping[str, Any], common: tuple[Any, ...]) -> None:
     """One trial, in a worker process that may have run others before."""
     f, shared, name, metric, board, root = common
-    torch.set_num_threads(1)
+    settle(1)
     process, started = uuid.uuid4().hex, time.process_time()
 
     def tell(done: int, total: int, metrics: dict[str, float]) -> None:

@@ -133,8 +133,9 @@ def fit(worker: Worker, network: BigGANConfig, images: Images, config: GANConfig
 
 def _adamw(network: nn.Module, config: GANConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, betas=(0.0, 0.999), eps=1e-6, weight_decay=config.weight_decay
-    )
+        network.parameters(), lr=config.learning_rate, betas=(0.0, 0.999), eps=1e-6, weight_decay=config.weight_decay,
+        fused=True,
+    )  # fmt: skip
 
 
 def _discriminator_step(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from raysyn.compute import Worker
 from raysyn.data import Images
 from raysyn.models.biggan import BigGANConfig, Generator
-from raysyn.models.resnet import ResNetConfig, resnet
+from raysyn.models.resnet import ResNetConfig
 from raysyn.train.classifier import accuracy
 from raysyn.train.gan import checkpoint_name, draw
 from raysyn.train.recipe import Examples, Feed, RecipeConfig, fit, one_hot, predict
@@ -82,7 +82,7 @@ class Lesson:
     def new_classifier(self) -> nn.Module:
         """The one architecture of teacher, students and shadow models, with its first weights."""
         torch.manual_seed(self.seed)
-        return resnet(self.classifier, self.real.train.shape[2], self.real.train.classes)
+        return self.classifier.build(self.real.train.shape[2], self.real.train.classes)
 
     def load_teacher(self, device: torch.device) -> nn.Module:
         teacher = self.new_classifier()

@@ -1,0 +1,30 @@
+"""LiRA against any classifier, on Ray: `python jobs/lira.py PRESET [--flags]`, alone or by `ray job submit`."""
+
+import sys
+from contextlib import ExitStack
+
+from raysyn import cli
+from raysyn.console import Console
+from raysyn.methods import lira
+from raysyn.methods.common import Setting, open_run
+from raysyn.on_ray.cluster import connect
+
+
+def check(console: Console, stack: ExitStack) -> Setting:
+    """Everything that can be wrong with the input, before the first stage."""
+    command = cli.parse(lira.PRESETS, description=lira.SUMMARY, machines=lira.On())
+    dataset, facts = lira.prepare(command.config)
+    if command.dry_run:
+        lira.show_outlook(console, command.config, dataset)
+        raise SystemExit(0)
+    return open_run(command, lira.METHOD, dataset, console, connect, stack, judged_by="attack", facts=facts)
+
+
+def main() -> int:
+    with ExitStack() as stack:
+        console = stack.enter_context(Console())
+        return cli.run_or_explain(lambda: check(console, stack), lira.run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
