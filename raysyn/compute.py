@@ -153,11 +153,16 @@ class Search:
     """Reports before a trial may be pruned."""
     reduction: int = 3
     """One of so many trials goes on at each rung, rungs lying apart by the same factor."""
-    brackets: int = 1
-    """Brackets of asynchronous Hyperband; each next one prunes its first trials later by the factor `reduction`."""
     known: tuple[tuple[Mapping[str, Any], float], ...] = ()
     """Parameters whose metric is known: told to the search before its first trial, and not tried again."""
     seed: int = 0
+
+    def brackets(self) -> int:
+        """Hyperband's brackets: each next one prunes its first trials later by the factor `reduction`."""
+        found = 1
+        while self.first_verdict * self.reduction**found < self.reports:
+            found += 1
+        return found
 
 
 @dataclass(frozen=True)

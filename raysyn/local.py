@@ -177,7 +177,8 @@ def _study(space: Space, search: Search) -> optuna.Study:
     """A fresh study that has been told what is known."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = optuna.pruners.HyperbandPruner(search.first_verdict, search.reports, search.reduction)
-    study = optuna.create_study(direction="maximize", sampler=sampler(search), pruner=pruner)
+    # Named, because Hyperband draws a trial's bracket from the study's name: by default a random one.
+    study = optuna.create_study(study_name="search", direction="maximize", sampler=sampler(search), pruner=pruner)
     for params, score in search.known:
         study.add_trial(optuna.trial.create_trial(params=dict(params), distributions=distributions(space), value=score))
     return study

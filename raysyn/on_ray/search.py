@@ -94,7 +94,7 @@ class Trials:
                 max_t=search.reports + 1,
                 grace_period=search.first_verdict,
                 reduction_factor=search.reduction,
-                brackets=search.brackets,
+                brackets=search.brackets(),
             ),
         )
 

@@ -117,5 +117,5 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     for name, words in (("wide.pt", "does not fit the network"), ("text.pt", "no file of tensors")):
         with pytest.raises(ValueError, match=words):
             lira.prepare(with_target(checkpoint=str(tmp_path / name)))
-    with pytest.raises(ValueError, match="attack.shadow_models is 0"):
+    with pytest.raises(ValueError, match=r"attack\.shadow_models is 0"):
         replace(TINY, attack=AttackConfig(shadow_models=0))

@@ -12,9 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from raysyn.compute import Worker
+from raysyn.attacks.shadows import AttackConfig, Pool, make_pool
+from raysyn.compute import Between, Search, Worker
+from raysyn.data import DataConfig, load
+from raysyn.models.resnet import ResNetConfig
+from raysyn.train.recipe import RecipeConfig
 
 STEPS, EVERY = 40, 10
+PEAK = {"x": Between(-3.0, 3.0)}, Search(metric="score", reports=9, trials=6, seed=1)
 
 
 def problem() -> tuple[np.ndarray, np.ndarray]:
@@ -82,3 +87,11 @@ def climb(worker: Worker, params: dict[str, Any], shared: tuple[str, str]) -> No
         leave_trace(folder, "report")
         worker.progress(step + 1, 9, score=(1 - (params["x"] - 0.3) ** 2) * (step + 1) / 9)
         worker.save({"step": step + 1})
+
+
+def shadows(models: int = 24) -> tuple[Pool, AttackConfig, ResNetConfig, RecipeConfig, int]:
+    """A sweep on a few real digits, about a second for each model: what `sweep` takes between compute and speed."""
+    digits = load(DataConfig(limit=300))
+    recipe = RecipeConfig(epochs=12, batch_size=50, learning_rate=0.1, trivial_augment=False, mixup=0.0)
+    pool = make_pool(digits.train, digits.test, 150, 0)
+    return pool, AttackConfig(shadow_models=models, design="half"), ResNetConfig(blocks=1, width=4), recipe, 0

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +12,6 @@ from raysyn.compute import Machines
 from raysyn.local import Local
 from raysyn.on_ray import train
 from raysyn.on_ray.cluster import OnRay
-from raysyn.on_ray.leftovers import processes_using
 from raysyn.storage import Store
 
 # Generous, for machines that are busy with something else.
@@ -84,38 +76,3 @@ def test_an_error_of_one_rank_arrives_with_its_type_and_is_not_tried_again(ray_s
         compute.train(stages.regress, *stages.problem(), tmp_path, "error", name="regress")
     assert "in strike" in caught.value.__notes__[0]
     assert len(list(tmp_path.glob("error.*"))) == 1
-
-
-@pytest.fixture()
-def short_folder() -> Iterator[Path]:
-    """A temporary folder whose path is short enough for Ray's sockets."""
-    folder = Path(tempfile.mkdtemp(prefix="rs", dir="/tmp"))
-    yield folder
-    shutil.rmtree(folder)
-
-
-def test_a_killed_driver_continues_with_the_same_command_and_leaves_nothing(
-    tmp_path: Path, short_folder: Path, expected: torch.Tensor
-) -> None:
-    command = [
-        sys.executable,
-        str(Path(__file__).with_name("driver.py")),
-        str(tmp_path / "store"),
-        str(tmp_path),
-    ]
-    environment = {**os.environ, "TMPDIR": str(short_folder)}
-    for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
-        environment.pop(name, None)
-    first = subprocess.Popen(command, env=environment)
-    end = time.monotonic() + 240
-    while not list(tmp_path.glob("trouble.*")):
-        assert first.poll() is None and time.monotonic() < end
-        time.sleep(0.1)
-    first.kill()
-    first.wait()
-    second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
-    answer = torch.load(tmp_path / "answer.pt", weights_only=True)
-    assert torch.equal(answer["weights"], expected), "one worker of one thread must equal one process exactly"
-    assert starts(tmp_path, 0) == [0, 20]
-    assert second.stdout + second.stderr == ""
-    assert not list(short_folder.iterdir()) and not processes_using(short_folder)
