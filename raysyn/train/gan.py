@@ -34,7 +34,10 @@ class GANConfig:
     discriminator_steps: int = 4
     """Discriminator steps per generator step."""
     learning_rate: float = 2e-4
-    """AdamW's rate, for both networks."""
+    """AdamW's rate for the generator, and for the discriminator unless it has its own."""
+    discriminator_learning_rate: float | None = None
+    """AdamW's rate for the discriminator. A higher one helps small networks, whose generator else finds a few images
+    per class that the discriminator cannot tell, and stays there."""
     weight_decay: float = 5e-4
     """AdamW's weight decay, for both networks."""
     label_smoothing: float = 0.1
@@ -52,6 +55,11 @@ class GANConfig:
             raise ValueError(
                 f"gan.learning_rate is {self.learning_rate} and gan.weight_decay {self.weight_decay}: give a rate "
                 "above 0 and a decay of at least 0"
+            )
+        if self.discriminator_learning_rate is not None and not self.discriminator_learning_rate > 0:
+            raise ValueError(
+                f"gan.discriminator_learning_rate is {self.discriminator_learning_rate}: give a rate above 0, or leave "
+                "it out"
             )
         for field in ("label_smoothing", "ema"):
             if not 0 <= getattr(self, field) < 1:
@@ -95,7 +103,8 @@ def fit(worker: Worker, network: BigGANConfig, images: Images, config: GANConfig
     for one in networks.values():
         one.to(worker.device).to(memory_format=torch.channels_last).train()
     across_ranks(generator, worker.sum_ if worker.world_size > 1 else None)
-    optimizers = {name: _adamw(one, config) for name, one in networks.items()}
+    rates = {"generator": config.learning_rate, "discriminator": config.discriminator_learning_rate}
+    optimizers = {name: _adamw(one, config, rates[name] or config.learning_rate) for name, one in networks.items()}
     ema, epoch, history = Ema(generator, config.ema), 0, []
     if (state := worker.resume()) is not None:
         epoch, history = state["epoch"], state["history"]
@@ -131,9 +140,9 @@ def fit(worker: Worker, network: BigGANConfig, images: Images, config: GANConfig
     return {"history": history}
 
 
-def _adamw(network: nn.Module, config: GANConfig) -> torch.optim.Optimizer:
+def _adamw(network: nn.Module, config: GANConfig, rate: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, betas=(0.0, 0.999), eps=1e-6, weight_decay=config.weight_decay,
+        network.parameters(), lr=rate, betas=(0.0, 0.999), eps=1e-6, weight_decay=config.weight_decay,
         fused=True,
     )  # fmt: skip
 
