@@ -299,7 +299,7 @@ _CPU = Config(
     search_epochs=15,
     network=BigGANConfig(channels=16, depth=2, latent=64, embedding=64),
     gan=GANConfig(
-        epochs=240, batch_size=64, learning_rate=2e-3, discriminator_learning_rate=4e-3, ema=0.99, checkpoint_every=40
+        epochs=420, batch_size=64, learning_rate=2e-3, discriminator_learning_rate=4e-3, ema=0.99, checkpoint_every=60
     ),
     tuning=TuningConfig(trials=12, cardinality_scale=(1, 4)),
     attack=AttackConfig(shadow_models=16, design="half"),

@@ -22,7 +22,7 @@ OFFLINE = Variant(online=False, per_example=False)
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_an_overfitted_resnet_is_caught_in_the_published_order(real_data: Path, tmp_path: Path) -> None:
-    """CIFAR-10, ResNet-14, 16 shadow models, every one a target: online > offline > chance, fixed > per-example variance.
+    """CIFAR-10, ResNet-14, 16 shadow models, each a target: online > offline > chance, fixed > per-example variance.
 
     Published for 16 models and 2 queries (TF Privacy): online .668, fixed .686; offline .549, fixed .555. Means over 16
     targets, compared target by target: each order must hold by more than two standard errors.
