@@ -17,16 +17,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from raysyn.attacks.shadows import AttackConfig, make_pool, train_shadows
 from raysyn.compute import Machines
 from raysyn.data import DataConfig, load
 from raysyn.models.resnet import ResNetConfig
 from raysyn.on_ray.cluster import OnRay, session
+from raysyn.on_ray.process import settle
 from raysyn.train.recipe import RecipeConfig
 
 NO_OPS = 1000
+UNIT_S = 5
 
 
 def no_op(item: int, shared: None) -> int:
@@ -41,7 +41,7 @@ def peak_mb(item: int, shared: None) -> float:
 
 def loop(shared: tuple[Any, ...], models: int, threads: int) -> float:
     """Seconds of one model after the other in this process."""
-    torch.set_num_threads(threads)
+    settle(threads)  # as Ray's workers do, so that the comparison is of Ray and not of the allocator
     started = time.perf_counter()
     for model in range(models):
         train_shadows([model], shared)
@@ -98,7 +98,9 @@ def main() -> None:
         share = f"{100 * gain / args.workers:.0f} %" if memory else ""
         figures = f"{seconds:.1f} | {60 * args.models / seconds:.1f} | {gain:.2f} | {share} | {memory or 0:.0f}"
         print(f"| {name} | {figures} |")
-    print(f"\noverhead: {overhead(args.workers):.1f} ms per unit, over {NO_OPS:,} units that do nothing")
+    cost_ms = overhead(args.workers)
+    share = f"{cost_ms / (UNIT_S * 1000 / args.workers):.2%} of the work at {UNIT_S} s per unit"
+    print(f"\noverhead: {cost_ms:.1f} ms per unit, over {NO_OPS:,} units that do nothing: {share}")
 
 
 if __name__ == "__main__":

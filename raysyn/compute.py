@@ -187,6 +187,10 @@ class Compute(ABC):
     """`cpu` or `cuda`: where they compute."""
 
     @abstractmethod
+    def at_once(self) -> int:
+        """Units of a `map` that can run at the same time."""
+
+    @abstractmethod
     def train(self, f: Callable[..., Any], *args: Any, name: str, alone: bool = False) -> Any:
         """Call module-level `f(worker, *args)` on every rank (`alone`: on one) and return rank 0's answer.
 

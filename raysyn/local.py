@@ -93,6 +93,9 @@ class Local(Compute):
         self._store, self._show, self.workers = Store(storage), show, 1
         self.device = str(best_device())
 
+    def at_once(self) -> int:
+        return 1
+
     def train(self, f: Callable[..., Any], *args: Any, name: str, alone: bool = False) -> Any:
         return f(LocalWorker(name, self._store, self._show), *args)
 

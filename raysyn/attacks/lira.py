@@ -115,10 +115,16 @@ def attack(shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, mem
 
 
 def leave_one_out(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant) -> list[dict[str, Any]]:
-    """The verdict on every shadow model in turn, attacked with the help of all others: M verdicts, not one."""
+    """The verdict on every shadow model in turn, attacked with the help of the others: M verdicts, not one.
+
+    Without the partner of `half_design`: its images are just those that the target never saw, so that how many models
+    saw an image would give away whether the target did.
+    """
     answers = []
     for target in range(len(shadow_MNQ)):
-        rest, seen = np.delete(shadow_MNQ, target, 0), np.delete(inside_MN, target, 0)
+        others = (inside_MN != ~inside_MN[target]).any(1)
+        others[target] = False
+        rest, seen = shadow_MNQ[others], inside_MN[others]
         known_N = ~np.isnan(shadow_MNQ[target]).any(1)
         score_N = scores(rest[:, known_N], seen[:, known_N], shadow_MNQ[target][known_N], variant)
         members_N = inside_MN[target][known_N]

@@ -30,7 +30,8 @@ def attack(
     is measured too.
 
     Returns {"tested": {target: accuracy}, "attacks": {target: {variants, best, auc, aop}, "shadow_models": how the
-    area varies when each of them is the target}}; without shadow models, "attacks" is empty.
+    area varies when each of them is the target}, "shadow_images": images that each learned from}; without
+    shadow models, "attacks" is empty.
     """
     pool = make_pool(members, test, config.images, seed)
     shared = (network, targets, test, pool.images, config.queries)
@@ -39,7 +40,7 @@ def attack(
     answers = dict(zip(targets, compute.map(ask, list(targets), name=name, shared=shared), strict=True))
     tested = {target: answer["accuracy"] for target, answer in answers.items()}
     if not config.shadow_models:
-        return {"tested": tested, "attacks": {}}
+        return {"tested": tested, "attacks": {}, "shadow_images": 0}
     shadows = sweep(compute, pool, config, network, recipe, seed, speed)
     attacks: dict[str, Any] = {}
     for target, answer in answers.items():
@@ -47,7 +48,7 @@ def attack(
         area = found["variants"][found["best"]]["auc"]["value"]
         attacks[target] = {**found, "auc": area, "aop": aop(tested[target], area)}
     attacks["shadow_models"] = lira.spread(*shadows)
-    return {"tested": tested, "attacks": attacks}
+    return {"tested": tested, "attacks": attacks, "shadow_images": len(pool.images) // 2}
 
 
 def ask(target: str, shared: tuple[Architecture, Mapping[str, Weights], Images, Images, int]) -> dict[str, Any]:

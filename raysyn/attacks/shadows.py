@@ -1,12 +1,13 @@
 """A sweep of LiRA's shadow models: each is trained like the target on its part of the pool, and then asked.
 
-One model is one durable unit, so that a killed worker costs one model and a larger sweep starts from those that
-exist. Several may be trained stacked on one device, which a short trial decides.
+One model is one durable unit, so that a killed worker costs what it was training and a larger sweep starts from those
+that exist. Several may be trained stacked on one device, which a short trial decides.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
@@ -24,7 +25,7 @@ from raysyn.train.recipe import RecipeConfig, fit, one_hot
 
 QUERIES = 18
 STACKS = (1, 2, 4, 8)
-TRIAL_STEPS = 4
+TRIAL_STEPS = 8
 WORTH_IT = 0.95
 
 
@@ -35,8 +36,9 @@ class AttackConfig:
     shadow_models: int = 256
     """Shadow models to train; 0 leaves the attack out. More may be asked for later: those that exist are kept."""
     design: Literal["split", "half"] = "split"
-    """`split`: each shadow model is trained on a random 50 % of the pool, 10 % lie aside and 40 % are unseen, as in the
-    paper; `half`: every image is in exactly half of the models, as in LiRA's own."""
+    """`split`: each shadow model is trained on a random 50 % of the pool, 10 % lie aside and 40 % are unseen, the
+    paper's shares (it splits its validation images; here members must be among them); `half`: every image is in exactly
+    half of the models, as in LiRA's own, which needs fewer models."""
     images: int | None = None
     """At most this many members (training images) and at most as many non-members (test images) make the pool that
     shadow models are trained on halves of; by default all."""
@@ -140,7 +142,8 @@ def sweep(
     told = (pool.images.fingerprint(), config.design, config.queries, repr(network), asdict(recipe), seed)
     name = f"shadows-{digest(*told)}"
     stack = speed.stack or fastest_stack(compute, shared, config.shadow_models, name)
-    stack = min(stack, config.shadow_models)
+    # A stack takes one CPU or GPU: no larger than leaves work for the others.
+    stack = min(stack, math.ceil(config.shadow_models / compute.at_once()))
     answers = compute.map(train_shadows, range(config.shadow_models), name=name, shared=shared, together=stack)
     shadow_MNQ = np.stack([answer["confidences"].double().numpy() for answer in answers])
     roles_MN = design(config, len(pool.images), config.shadow_models, seed)
@@ -151,6 +154,20 @@ def sweep(
 def digest(*told: Any) -> str:
     """A short name for all that an answer depends on."""
     return hashlib.sha256(repr(told).encode()).hexdigest()[:8]
+
+
+def check_enough(config: AttackConfig, members: Images, others: Images, seed: int) -> None:
+    """ValueError where some image of the pool would lack shadow models that saw it, or that did not; 2 are needed."""
+    if not config.shadow_models:
+        return
+    count = sum(min(len(side), config.images or len(side)) for side in (members, others))
+    roles_MN = design(config, count, config.shadow_models, seed)
+    least = min(int((roles_MN == role).sum(0).min()) for role in (lira.TRAIN, lira.TEST))
+    if least < 2:
+        raise ValueError(
+            f"attack.shadow_models is {config.shadow_models}: of {count:,} images some would be on one side of only "
+            f"{least} of them, and 2 are needed; give more, or --attack.design half, which needs 4"
+        )
 
 
 def design(config: AttackConfig, examples: int, models: int, seed: int) -> np.ndarray:
@@ -190,7 +207,7 @@ def _prepare(models: Sequence[int], shared: tuple[Any, ...]) -> tuple[list[nn.Mo
 def fastest_stack(compute: Compute, shared: tuple[Any, ...], models: int, name: str) -> int:
     """The stack of the lowest measured time per model and step, where it is worth 5 %; measured on one worker."""
     sizes = [size for size in STACKS if size <= models]
-    (seconds,) = compute.map(time_stacks, [sizes], name=f"{name}-trial", shared=shared)
+    (seconds,) = compute.map(time_stacks, [sizes], name=f"{name}-trial-{compute.device}", shared=shared)
     # By what was measured: the trial of an earlier, smaller sweep stands.
     best = min(seconds, key=lambda size: seconds[size])
     return int(best) if seconds[best] < WORTH_IT * seconds["1"] else 1
@@ -201,12 +218,12 @@ def time_stacks(sizes: Sequence[int], shared: tuple[Any, ...]) -> dict[str, floa
     found: dict[str, float] = {}
     for size in sizes:
         networks, feed, _ = _prepare(range(size), shared)
-        recipe: RecipeConfig = replace(shared[3], epochs=TRIAL_STEPS)
+        recipe: RecipeConfig = replace(shared[3], epochs=2)
         clock = Clock()
         try:
-            # Epochs of one step, so that progress is told of each.
-            fit(clock, networks, feed, recipe.batch_size, recipe, list(range(size)))
-            found[str(size)] = float(min(np.diff(clock.times))) / size
+            # Progress is told after each epoch; the first warms up.
+            fit(clock, networks, feed, TRIAL_STEPS * recipe.batch_size, recipe, list(range(size)))
+            found[str(size)] = float(np.diff(clock.times)[0]) / TRIAL_STEPS / size
         except torch.OutOfMemoryError:
             found[str(size)] = float("inf")
     return found

@@ -144,7 +144,9 @@ def open_run(
             method=method,
             preset=command.preset,
             config=config | dict(facts or {}),
-            data_fingerprint=f"{dataset.train.fingerprint()} {dataset.test.fingerprint()}",
+            data_fingerprint=" ".join(
+                part.fingerprint() for part in (dataset.train, dataset.test, dataset.val) if part is not None
+            ),
         )
     )
 

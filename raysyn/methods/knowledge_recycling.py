@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from raysyn.attacks.membership import attack
-from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
+from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, check_enough
 from raysyn.compute import Between, Machines, Outcome, Search, Space, best_device
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods import knowledge_recycling_report as shown
@@ -118,8 +118,12 @@ class Config:
 
 @dataclass(frozen=True, kw_only=True)
 class On(Machines):
-    """Where a run happens and how fast: nothing here changes the result beyond rounding."""
+    """Where a run happens and how fast. Nothing here changes the result beyond rounding, but for the tuning: what it
+    tries next depends on which trials have ended."""
 
+    gan_alone: bool | None = None
+    """Train the GAN on one worker, with the CPUs of all, instead of on all workers. By default where there are no GPUs:
+    the workers exchange the statistics of every normalisation, which takes small networks longer than it saves."""
     shadows: ShadowSpeed = field(default_factory=ShadowSpeed)
 
 
@@ -127,6 +131,7 @@ def prepare(config: Config) -> Dataset:
     """The data set; ValueError in one sentence where the networks cannot take it."""
     dataset = load(config.data)
     gan.new_networks(config.network, dataset.train, config.seed)
+    check_enough(config.attack, split(config, dataset).train, dataset.test, config.seed)
     return dataset
 
 
@@ -150,7 +155,10 @@ def run(setting: Setting) -> Report:
     # Preliminary step (paper 3.1, 3.2): teacher and generator learn from the same real images.
     teacher = folder.stage("teacher", lambda: compute.train(fit_teacher, lesson, name="teacher", alone=True))
     console.stage("teacher", f"accuracy on validation images {percent(teacher['valid_accuracy'])}")
-    fit_gan = partial(compute.train, gan.fit, name="generator")
+    alone = setting.machines.gan_alone
+    fit_gan = partial(
+        compute.train, gan.fit, name="generator", alone=compute.device == "cpu" if alone is None else alone
+    )
     folder.stage("generator", lambda: fit_gan(config.network, train, config.gan, config.seed))
     console.stage("generator", f"{config.gan.epochs:,} epochs, {len(config.gan.kept())} checkpoints")
 
@@ -163,9 +171,7 @@ def run(setting: Setting) -> Report:
     console.stage("checkpoints", f"best CAS {percent(best['score'])}, after epoch {checkpoint} of the generator")
     by_labels: list[dict[str, Any]] = []
     if config.compare_labels:
-        by_labels = search_stage(
-            setting, "labels", {"labels": config.compare_labels, "checkpoint": [checkpoint]}, brief
-        )
+        by_labels = label_stage(setting, best, brief)
         reached = ", ".join(f"{one['params']['labels']} {percent(one['score'])}" for one in by_labels)
         console.stage("labels", f"CAS by kind of label: {reached}")
 
@@ -175,7 +181,7 @@ def run(setting: Setting) -> Report:
     student = folder.stage("student", lambda: compute.train(fit_student, params, lesson, name="student", alone=True))
     console.stage("student", f"accuracy on validation images {percent(student['valid_accuracy'])}")
 
-    # What the student learned from is what is released, and the student.
+    # Released are the student and a set drawn as its own were, labelled by the teacher whatever it learned from.
     synthetic, soft = release_set(setting, params, lesson)
     console.stage("synthesise", f"{len(synthetic):,} images with soft labels")
     privacy = no_dp_section(uncharged(config))
@@ -212,16 +218,28 @@ def search_stage(
     return setting.folder.stage(name, find)
 
 
+def label_stage(setting: Setting, best: dict[str, Any], lesson: Lesson) -> list[dict[str, Any]]:
+    """A student of the best checkpoint for each kind of labels, best first; the kind that is taught anyway is known."""
+    taught, asked = lesson.recycling.labels, setting.config.compare_labels
+    checkpoint = best["params"]["checkpoint"]
+    space = {"labels": [labels for labels in asked if labels != taught], "checkpoint": [checkpoint]}
+    found = search_stage(setting, "labels", space, lesson) if space["labels"] else []
+    known = [best | {"params": {"labels": taught, "checkpoint": checkpoint}}] if taught in asked else []
+    return sorted([*known, *found], key=lambda one: -one["score"])
+
+
 def tune(setting: Setting, best: dict[str, Any], lesson: Lesson) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The best generation parameters, and all trials. The default's CAS is told to the search, not measured again."""
+    """The best generation parameters, and all trials. The default's CAS is told to the search, if it lies in its range,
+    and not measured again."""
     tuning, checkpoint, epochs = setting.config.tuning, best["params"]["checkpoint"], lesson.recipe.epochs
     defaults = {name: getattr(lesson.recycling, name) for name in tuning.ranges()}
+    searched = all(low <= defaults[name] <= high for name, (low, high) in tuning.ranges().items())
     default = asdict(Outcome(defaults, best["score"], epochs, False))
     if not tuning.trials:
         return default, []
     search = Search(
         metric="accuracy", reports=epochs, trials=tuning.trials, first_verdict=min(tuning.first_verdict, epochs),
-        seed=setting.config.seed, known=(({**defaults, "checkpoint": checkpoint}, best["score"]),),
+        seed=setting.config.seed, known=(({**defaults, "checkpoint": checkpoint}, best["score"]),) if searched else (),
     )  # fmt: skip
     trials = search_stage(setting, "tuning", {**tuning.space(), "checkpoint": [checkpoint]}, lesson, search)
     trials = [trial | {"params": {name: trial["params"][name] for name in defaults}} for trial in trials]
@@ -317,6 +335,6 @@ PRESETS: dict[str, Config] = {
         tuned_on="digits",
     ),
     "cpu-mnist": replace(_CPU, data=DataConfig(name="mnist", limit=2500, size=16), valid_share=0.2, tuned_on="mnist"),
-    "cpu-pneumoniamnist": replace(_CPU, data=DataConfig(name="pneumoniamnist", limit=2500, size=16)),
+    "cpu-pneumoniamnist": replace(_CPU, data=DataConfig(name="pneumoniamnist", limit=2500, size=16), tuned_on="mnist"),
     **{f"paper-{name}": _paper(name) for name in _PAPER},
 }

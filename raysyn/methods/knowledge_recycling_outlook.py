@@ -25,15 +25,17 @@ def show_outlook(console: Console, config: Config, dataset: Dataset, real: Real)
     step_s = {name: time_step(name, config, real.train) for name in ("classifier", "gan")}
     epoch = math.ceil(len(real.train) / config.recipe.batch_size) * step_s["classifier"]
     pool = sum(min(len(side), config.attack.images or len(side)) for side in (real.train, dataset.test))
-    scales = [(low + high) / 2 for low, high in (config.tuning.cardinality_scale, config.tuning.regeneration_rate)]
+    tried = sum(config.tuning.cardinality_scale) / 2
     seconds = {
         "teacher": config.recipe.epochs * epoch,
         "generator": config.gan.epochs * math.ceil(len(real.train) / config.gan.batch_size) * step_s["gan"],
         "checkpoints": len(config.gan.kept()) * config.search_epochs * epoch * config.recycling.cardinality_scale,
         "labels": len(config.compare_labels) * config.search_epochs * epoch * config.recycling.cardinality_scale,
         # Nothing pruned, and sets of middling size: Hyperband usually halves it.
-        "tuning": config.tuning.trials * config.search_epochs * epoch * scales[0],
-        "student": config.recipe.epochs * epoch * scales[0],
+        "tuning": config.tuning.trials * config.search_epochs * epoch * tried,
+        "student": config.recipe.epochs
+        * epoch
+        * (tried if config.tuning.trials else config.recycling.cardinality_scale),
         "shadow models": config.attack.shadow_models * config.recipe.epochs * epoch * pool / 2 / len(real.train),
     }
     console.plan_table(
@@ -54,12 +56,12 @@ def time_step(what: str, config: Config, like: Images) -> float:
     images, clock = Images(noise, np.arange(64) % like.classes, like.class_names), Clock()
     if what == "gan":
         size = min(64, config.gan.batch_size)
-        few = replace(config.gan, epochs=3, checkpoint_every=3, batch_size=size)
+        # Epochs of one step each, from the generator's first step to its second.
+        steps = config.gan.discriminator_steps
+        few = replace(config.gan, epochs=2 * steps, checkpoint_every=2 * steps, batch_size=size)
         gan.fit(clock, config.network, images.select(slice(size)), few, 0)
-    else:
-        network = config.classifier.build(like.shape[2], like.classes)
-        examples = one_hot(images.images_NHWC, images.labels_N, images.classes)
-        fit(
-            clock, [network], lambda epoch, m: examples, config.recipe.batch_size, replace(config.recipe, epochs=3), [0]
-        )
+        return (clock.times[-1] - clock.times[steps - 1]) / steps
+    network = config.classifier.build(like.shape[2], like.classes)
+    examples = one_hot(images.images_NHWC, images.labels_N, images.classes)
+    fit(clock, [network], lambda epoch, m: examples, config.recipe.batch_size, replace(config.recipe, epochs=3), [0])
     return min(after - before for before, after in itertools.pairwise(clock.times))

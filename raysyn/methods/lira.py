@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from raysyn.attacks.membership import attack, fingerprint
-from raysyn.attacks.shadows import Architecture, AttackConfig, ShadowSpeed, make_pool, time_stacks
+from raysyn.attacks.shadows import Architecture, AttackConfig, ShadowSpeed, check_enough, make_pool, time_stacks
 from raysyn.compute import Machines, Worker
 from raysyn.console import Console
 from raysyn.data import DataConfig, Dataset, Images, load
@@ -78,13 +78,15 @@ def prepare(config: Config) -> tuple[Dataset, dict[str, Any]]:
     try:
         with torch.inference_mode():
             shape = tuple(network.eval()(torch.zeros(2, train.shape[2], *train.shape[:2])).shape)
-    except RuntimeError as error:
+    except Exception as error:  # whatever a network that raysyn does not know may raise
         raise ValueError(f"target.model cannot take images of {train.shape}: {_line(error)}") from error
     if shape != (2, train.classes):
         raise ValueError(f"target.model answers 2 images with {shape}: return logits (2, {train.classes})")
-    if config.target.checkpoint is None:
-        return dataset, {}
-    return dataset, {"weights": fingerprint(read_weights(config.target.checkpoint, network))}
+    check_enough(config.attack, train, dataset.test, config.seed)
+    facts = {"network": Imported(config.target.model).source()} if config.target.model else {}
+    if config.target.checkpoint is not None:
+        facts["weights"] = fingerprint(read_weights(config.target.checkpoint, network))
+    return dataset, facts
 
 
 def run(setting: Setting) -> Report:

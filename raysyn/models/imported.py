@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import inspect
 from dataclasses import dataclass
 
 from torch import nn
@@ -25,7 +27,16 @@ class Imported:
                 f"model is {self.function}, which cannot be imported ({error}): give module:function, found from the "
                 "folder that the command starts in or installed on every node"
             ) from error
-        network = make(channels, classes)
+        try:
+            network = make(channels, classes)
+        except Exception as error:  # somebody else's code
+            raise ValueError(f"model {self.function}({channels}, {classes}) failed: {error!r}") from error
         if not isinstance(network, nn.Module):
             raise ValueError(f"model {self.function} returned a {type(network).__name__}: return a torch.nn.Module")
         return network
+
+    def source(self) -> str:
+        """SHA-256 (hex) of the file that defines the function: another network under its name is another network."""
+        return hashlib.sha256(
+            inspect.getsource(importlib.import_module(self.function.partition(":")[0])).encode()
+        ).hexdigest()

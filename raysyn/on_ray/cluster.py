@@ -53,6 +53,11 @@ class OnRay(Compute):
         self._board = board.options(num_cpus=0, max_restarts=-1).remote()
         self._unit_cpu_s = self._workers_cpu_s = 0.0
 
+    def at_once(self) -> int:
+        there, gpus = ray.cluster_resources(), self.shares.gpus_per_unit
+        by_cpu = int(there.get("CPU", 1))
+        return max(1, min(by_cpu, int(there.get("GPU", 0) / gpus)) if gpus else by_cpu)
+
     def train(self, f: Callable[..., Any], *args: Any, name: str, alone: bool = False) -> Any:
         shares = self.shares.alone() if alone else self.shares
         return train.run(f, args, name=name, shares=shares, store=self._store, board=self._board, show=self._show)

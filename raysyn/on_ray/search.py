@@ -78,6 +78,8 @@ class Trials:
         return tune.TuneConfig(
             num_samples=search.trials,
             reuse_actors=True,
+            # The estimator learns from trials that have ended: all at once it would only guess.
+            max_concurrent_trials=max(4, search.trials // 5),
             search_alg=OptunaSearch(
                 distributions(self._space),
                 metric=search.metric,

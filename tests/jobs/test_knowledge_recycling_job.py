@@ -28,7 +28,7 @@ def run(*flags: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.timeout(300)
 def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(tmp_path: Path) -> None:
-    done = run("--out", tmp_path / "run", "--on.workers", "2")
+    done = run("--out", tmp_path / "run", "--on.workers", "2", "--on.gan-alone", "False")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     report = json.loads((tmp_path / "run/internal/report.json").read_text())

@@ -114,6 +114,14 @@ def test_trap_12_selection_cannot_see_the_test_images(finished: tuple[Any, Path,
     assert other.metrics["utility"] != report.metrics["utility"]
 
 
+def test_defaults_outside_the_searched_ranges_are_compared_but_not_told(tmp_path: Path) -> None:
+    tuning = replace(TINY.tuning, standard_deviation=(1.5, 2.5))
+    config = replace(TINY, tuning=tuning, compare_labels=("soft",), attack=replace(TINY.attack, shadow_models=0))
+    report = run(config, tmp_path / "run")
+    assert all(1.5 <= trial["standard_deviation"] <= 2.5 for trial in report.metrics["tuning"])
+    assert report.metrics["cas_by_labels"] == {"soft": max(report.metrics["cas_by_checkpoint"].values())}
+
+
 @pytest.mark.parametrize("labels", ["soft", "hard", "agree", "confident"])
 def test_labels_are_what_their_kind_promises(labels: str) -> None:
     """A teacher that always says class 1, with probability 0.8, of two classes."""

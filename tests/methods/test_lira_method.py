@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import linecache
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +110,17 @@ def test_a_released_student_is_a_checkpoint(tmp_path: Path) -> None:
 def test_what_does_not_fit_costs_one_sentence(users: str, fields: dict[str, str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         lira.prepare(with_target(**fields))
+
+
+def test_another_network_under_the_same_name_is_another_run(users: str) -> None:
+    config = with_target(model=f"{users}:network")
+    _, before = lira.prepare(config)
+    path = Path(sys.modules[users].__file__ or "")
+    path.write_text(USERS.replace("48", "49"))
+    del sys.modules[users]
+    linecache.clearcache()
+    _, after = lira.prepare(config)
+    assert before["network"] != after["network"]
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from raysyn.compute import Alone
 from raysyn.data import Images
 from raysyn.local import Local
 from raysyn.models.biggan import BigGANConfig, Generator
@@ -61,6 +63,43 @@ def test_a_killed_training_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch
             train(tmp_path / "broken")
     again = train(tmp_path / "broken")
     assert all(torch.equal(value, again[name]) for name, value in whole.items())
+
+
+def test_two_ranks_train_the_same_generator_as_one(tmp_path: Path) -> None:
+    """Threads as ranks, uneven shares: batches, latents, statistics and gradients are those of the whole batch."""
+    config, box, barrier = replace(QUICK, epochs=2, batch_size=15), [torch.empty(0)] * 2, threading.Barrier(2)
+    torch.set_num_threads(1)
+
+    class Rank(Alone):
+        def __init__(self, rank: int) -> None:
+            super().__init__()
+            self.rank, self.world_size, self.found = rank, 2, dict[str, torch.Tensor]()
+
+        def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
+            box[self.rank] = tensor.clone()
+            barrier.wait(60)
+            total = box[0] + box[1]
+            barrier.wait(60)
+            return tensor.copy_(total)
+
+        def keep(self, key: str, value: dict[str, torch.Tensor]) -> None:
+            self.found = value
+
+    ranks = [Rank(0), Rank(1)]
+    # Built one after the other: both take their first weights from the process's one generator.
+    gan_seeded = {index: gan.new_networks(NET, halves(64), 0) for index in range(2)}
+    box_of = iter(gan_seeded.values())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gan, "new_networks", lambda *args: next(box_of))
+        threads = [threading.Thread(target=gan.fit, args=(one, NET, halves(64), config, 0)) for one in ranks]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+    Local(tmp_path).train(gan.fit, NET, halves(64), config, 0, name="gan")
+    whole = Local(tmp_path).kept(checkpoint_name(2))
+    for name, value in whole.items():
+        torch.testing.assert_close(ranks[0].found[name], value, rtol=0, atol=1e-4, msg=name)
 
 
 def test_generators_are_kept_at_intervals_and_at_the_end() -> None:
