@@ -86,20 +86,23 @@ def test_two_ranks_train_the_same_generator_as_one(tmp_path: Path) -> None:
             self.found = value
 
     ranks = [Rank(0), Rank(1)]
-    # Built one after the other: both take their first weights from the process's one generator.
-    gan_seeded = {index: gan.new_networks(NET, halves(64), 0) for index in range(2)}
-    box_of = iter(gan_seeded.values())
+    # Built one after the other: threads share the generator that first weights come from.
+    built = iter([gan.new_networks(NET, halves(64), 0) for _ in ranks])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gan, "new_networks", lambda *args: next(box_of))
+        patch.setattr(gan, "new_networks", lambda *args: next(built))
         threads = [threading.Thread(target=gan.fit, args=(one, NET, halves(64), config, 0)) for one in ranks]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(120)
     Local(tmp_path).train(gan.fit, NET, halves(64), config, 0, name="gan")
-    whole = Local(tmp_path).kept(checkpoint_name(2))
-    for name, value in whole.items():
-        torch.testing.assert_close(ranks[0].found[name], value, rtol=0, atol=1e-4, msg=name)
+    whole, start = Local(tmp_path).kept(checkpoint_name(2)), gan.new_networks(NET, halves(64), 0)[0].plain()
+
+    def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+        return float(sum((one[name] - other[name]).square().sum() for name in whole)) ** 0.5
+
+    # By norm: Adam's first steps have the sign of the gradient, which rounding may turn where it is nearly 0.
+    assert apart(ranks[0].found, whole) < 0.005 * apart(whole, start)
 
 
 def test_generators_are_kept_at_intervals_and_at_the_end() -> None:
