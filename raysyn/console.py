@@ -122,13 +122,13 @@ class Console:
         return silence >= _LOG_EVERY_S and (advance >= _LOG_FRACTION or silence >= _LOG_AT_LEAST_EVERY_S)
 
     def _describe(self, done: int, total: int, metrics: Mapping[str, float], now: float) -> str:
-        """`120/400 · ε 3.21 · loss 0.123 · 4.1 steps/s · 1 min 8 s left`."""
+        """`120/400 · ε 3.21 · loss 0.123 · 4.1 per s · 1 min 8 s left`."""
         parts = [f"{done}/{total}"]
         parts += [f"{self._epsilon if key == 'epsilon' else key} {value:.4g}" for key, value in metrics.items()]
         elapsed, made = now - self._start[0], done - self._start[1]
         if made > 0 and elapsed > 0:
             rate = made / elapsed
-            parts.append(f"{rate:.3g} steps/s" if rate >= 0.1 else f"{duration(1 / rate)} per step")
+            parts.append(f"{rate:.3g} per s" if rate >= 0.1 else f"{duration(1 / rate)} each")
             parts.append(f"{duration((total - done) / rate)} left")
         return (" · " if self._epsilon == "ε" else ", ").join(parts)
 

@@ -38,7 +38,7 @@ def test_log_gets_few_plain_lines(clock: Any) -> None:
         console.stage("finetune", "DP-SGD spent ε = 9.9", seconds=500)
     lines = log.getvalue().splitlines()
     assert 8 <= len(lines) <= 12 and "\x1b" not in log.getvalue() and "\r" not in log.getvalue()
-    assert lines[0] == "  finetune: 200/2000 · ε 3.217 · loss 0.123 · 4 steps/s · 7 min 30 s left"
+    assert lines[0] == "  finetune: 200/2000 · ε 3.217 · loss 0.123 · 4 per s · 7 min 30 s left"
     assert lines[-1] == "✓ finetune    8 min 20 s  DP-SGD spent ε = 9.9"
 
 
@@ -57,7 +57,7 @@ def test_continued_stage_counts_only_its_own_steps(clock: Any) -> None:
     console.show("train", 900, 1000, {})
     clock[0] += 70
     console.show("train", 935, 1000, {})
-    assert "0.5 steps/s · 2 min 10 s left" in log.getvalue()
+    assert "0.5 per s · 2 min 10 s left" in log.getvalue()
 
 
 def test_plan_table_and_sentences_are_taken_literally() -> None:
