@@ -159,13 +159,13 @@ def run(setting: Setting) -> Report:
     fit_gan = partial(
         compute.train, gan.fit, name="generator", alone=compute.device == "cpu" if alone is None else alone
     )
-    folder.stage("generator", lambda: fit_gan(config.network, train, config.gan, config.seed))
-    console.stage("generator", f"{config.gan.epochs:,} epochs, {len(config.gan.kept())} checkpoints")
+    generator = folder.stage("generator", lambda: fit_gan(config.network, train, config.gan, config.seed))
+    console.stage("generator", shown.training(config, generator))
 
     # Checkpoint optimisation (3.4): a brief student for each checkpoint, soft labels from the teacher.
     lesson = replace(lesson, teacher=teacher["weights"])
     brief = replace(lesson, recipe=replace(config.recipe, epochs=config.search_epochs))
-    by_checkpoint = search_stage(setting, "checkpoints", {"checkpoint": config.gan.kept()}, brief)
+    by_checkpoint = search_stage(setting, "checkpoints", {"checkpoint": generator["kept"]}, brief)
     best = by_checkpoint[0]
     checkpoint = best["params"]["checkpoint"]
     console.stage("checkpoints", f"best CAS {percent(best['score'])}, after epoch {checkpoint} of the generator")
@@ -196,8 +196,8 @@ def run(setting: Setting) -> Report:
     judged = evaluate(setting, lesson, {"teacher": teacher["weights"], "student": student["weights"]})
     results = {
         "teacher": teacher["valid_accuracy"], "student": student["valid_accuracy"], "checkpoints": by_checkpoint,
-        "default": best, "labels": by_labels, "tuning": trials, "chosen": chosen, "real": len(train),
-        "synthetic": len(synthetic), **judged,
+        "generator": generator, "default": best, "labels": by_labels, "tuning": trials, "chosen": chosen,
+        "real": len(train), "synthetic": len(synthetic), **judged,
     }  # fmt: skip
     report = setting.report(METHOD, privacy=privacy, metrics=shown.metrics(results), attacks=judged["attacks"])
     story, sections = shown.story(config, results), shown.sections(results)
@@ -317,7 +317,7 @@ _CPU = Config(
     search_epochs=15,
     network=BigGANConfig(channels=16, depth=2, latent=64, embedding=64),
     gan=GANConfig(
-        epochs=420, batch_size=64, learning_rate=2e-3, discriminator_learning_rate=4e-3, ema=0.99, checkpoint_every=60
+        epochs=200, batch_size=64, learning_rate=2e-3, discriminator_learning_rate=3e-3, ema=0.99, checkpoint_every=40
     ),
     tuning=TuningConfig(trials=12, cardinality_scale=(1, 4)),
     attack=AttackConfig(shadow_models=16, design="half"),

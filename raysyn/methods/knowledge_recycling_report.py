@@ -43,8 +43,8 @@ def story(config: Config, results: Mapping[str, Any]) -> list[str]:
     """One plain sentence per stage."""
     chosen, epoch = results["chosen"]["params"], results["default"]["params"]["checkpoint"]
     told = [
-        f"Trained a teacher on the real images for {config.recipe.epochs} epochs, and a BigGAN-deep for "
-        f"{config.gan.epochs} epochs.",
+        f"Trained a teacher on the real images for {config.recipe.epochs} epochs, and a BigGAN-deep: "
+        f"{training(config, results['generator'])}.",
         f"Trained a student for each of {len(results['checkpoints'])} checkpoints of the generator, for "
         f"{config.search_epochs} epochs; its labels: {KINDS[config.recycling.labels]}. The one after epoch "
         f"{epoch} was best on real validation images.",
@@ -66,6 +66,17 @@ def story(config: Config, results: Mapping[str, Any]) -> list[str]:
             "a pool of its training images and the test images. The paper splits its validation images instead."
         )
     return told
+
+
+def training(config: Config, generator: Mapping[str, Any]) -> str:
+    """How the generator's training went."""
+    epochs, kept = len(generator["history"]), len(generator["kept"])
+    if epochs == config.gan.epochs:
+        return f"{epochs:,} epochs, {kept} checkpoints"
+    return (
+        f"ended after {epochs:,} of {config.gan.epochs:,} epochs, {kept} checkpoints, for the discriminator answered "
+        "all images alike; a lower gan.discriminator_learning_rate would have gone on"
+    )
 
 
 def sections(results: Mapping[str, Any]) -> list[Section]:

@@ -91,10 +91,12 @@ def fit(worker: Worker, network: BigGANConfig, images: Images, config: GANConfig
     """Train a generator and a discriminator; `worker.keep` a generator for each of `config.kept()`.
 
     First weights, batches, labels and noise follow from `seed` and the step alone and statistics span all ranks, so
-    that the number of workers changes no more than rounding. A killed run goes on from its last kept generator.
+    that the number of workers changes no more than rounding. A killed run goes on from its last kept generator. Where
+    the discriminator has died (it answers all images alike, for good), training ends early.
 
-    Returns {"history": [{"epoch", "discriminator_loss", "generator_loss"}, ...]}.
-    Raises ValueError for more workers than images in a batch, RuntimeError where a loss is not finite.
+    Returns {"history": [{"epoch", "discriminator_loss", "generator_loss"}, ...], "kept": [epoch, ...]}.
+    Raises ValueError for more workers than images in a batch, RuntimeError where a loss is not finite, or the
+    discriminator dies before the first generator is kept.
     """
     if worker.world_size > config.batch_size:
         raise ValueError(f"on.workers is {worker.world_size}, but gan.batch_size {config.batch_size}: lower on.workers")
@@ -116,13 +118,17 @@ def fit(worker: Worker, network: BigGANConfig, images: Images, config: GANConfig
     kept, steps = config.kept(), math.ceil(len(images) / config.batch_size)
     averaged = copy.deepcopy(generator)
     while epoch < config.epochs:
-        losses = torch.zeros(2, device=worker.device)
+        losses, spread = torch.zeros(2, device=worker.device), torch.zeros(1, device=worker.device)
         for step in range(epoch * steps, (epoch + 1) * steps):
-            losses[0] += _discriminator_step(worker, networks, optimizers, images, config, seed, step) / steps
+            loss, apart = _discriminator_step(worker, networks, optimizers, images, config, seed, step)
+            losses[0] += loss / steps
+            spread = torch.maximum(spread, apart)
             if (step + 1) % config.discriminator_steps == 0:
                 loss = _generator_step(worker, networks, optimizers, images, config, seed, step)
                 losses[1] += loss * config.discriminator_steps / steps
                 ema.update(generator)
+        if not worker.sum_(spread):
+            break
         epoch += 1
         shown = dict(zip(("discriminator_loss", "generator_loss"), losses.tolist(), strict=True))
         if not all(map(math.isfinite, shown.values())):
@@ -137,7 +143,13 @@ def fit(worker: Worker, network: BigGANConfig, images: Images, config: GANConfig
                 | {f"{name}_optimizer": optimizer.state_dict() for name, optimizer in optimizers.items()}
             )
         worker.progress(epoch, config.epochs, **shown)
-    return {"history": history}
+    done = [one for one in kept if one <= epoch]
+    if not done:
+        raise RuntimeError(
+            f"in epoch {epoch + 1} of the GAN the discriminator answered all images alike: lower "
+            "gan.discriminator_learning_rate or gan.learning_rate"
+        )
+    return {"history": history, "kept": done}
 
 
 def _adamw(network: nn.Module, config: GANConfig, rate: float) -> torch.optim.Optimizer:
@@ -150,8 +162,9 @@ def _adamw(network: nn.Module, config: GANConfig, rate: float) -> torch.optim.Op
 def _discriminator_step(
     worker: Worker, networks: dict[str, Any], optimizers: dict[str, Any], images: Images, config: GANConfig,
     seed: int, step: int,
-) -> Tensor:  # fmt: skip
-    """One step on a batch of real and one of generated images; the loss over all ranks."""
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """One step on a batch of real and one of generated images; the loss over all ranks, and how far apart this rank's
+    logits lie."""
     share = slice(worker.rank, None, worker.world_size)
     chosen = batch(len(images), config.batch_size, seed, step)[share]
     real = torch.from_numpy(images.images_NHWC[chosen]).to(worker.device).permute(0, 3, 1, 2).float() / 255
@@ -163,7 +176,8 @@ def _discriminator_step(
     on_real, on_made = logits.float().split([len(real), len(made)])
     smooth = torch.full_like(on_real, 1 - config.label_smoothing)
     loss = F.binary_cross_entropy_with_logits(on_real, smooth, reduction="sum") + F.softplus(on_made).sum()
-    return _descend(worker, networks["discriminator"], optimizers["discriminator"], loss / config.batch_size)
+    total = _descend(worker, networks["discriminator"], optimizers["discriminator"], loss / config.batch_size)
+    return total, (logits.detach().max() - logits.detach().min()).float()
 
 
 def _generator_step(

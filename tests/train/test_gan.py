@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_a_killed_training_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch
     whole = train(tmp_path / "whole")
     step = gan._discriminator_step
 
-    def dies(*args: object) -> torch.Tensor:
+    def dies(*args: object) -> Any:
         if args[-1] == 11:  # in the third epoch of four steps each
             raise InterruptedError
         return step(*args)  # type: ignore[arg-type]
@@ -103,6 +104,27 @@ def test_two_ranks_train_the_same_generator_as_one(tmp_path: Path) -> None:
 
     # By norm: Adam's first steps have the sign of the gradient, which rounding may turn where it is nearly 0.
     assert apart(ranks[0].found, whole) < 0.005 * apart(whole, start)
+
+
+def test_training_ends_where_the_discriminator_has_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = gan._discriminator_step
+
+    def dies(worker: Alone, networks: dict[str, torch.nn.Module], *args: Any) -> Any:
+        if args[-1] == dead_from * 4:  # epochs of four steps
+            with torch.no_grad():
+                networks["discriminator"].conv.bias.fill_(-100)  # type: ignore[union-attr,operator]
+                for name, parameter in networks["discriminator"].blocks.named_parameters():  # type: ignore[union-attr,operator]
+                    if "bias" in name:
+                        parameter.zero_()
+        return step(worker, networks, *args)
+
+    monkeypatch.setattr(gan, "_discriminator_step", dies)
+    dead_from = 3
+    answer = Local(tmp_path / "late").train(gan.fit, NET, halves(64), QUICK, 0, name="gan")
+    assert answer["kept"] == [2] and len(answer["history"]) == 3
+    dead_from = 1
+    with pytest.raises(RuntimeError, match=r"epoch 2 of the GAN .* lower gan\.discriminator_learning_rate"):
+        Local(tmp_path / "soon").train(gan.fit, NET, halves(64), QUICK, 0, name="gan")
 
 
 def test_generators_are_kept_at_intervals_and_at_the_end() -> None:
