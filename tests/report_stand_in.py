@@ -60,7 +60,13 @@ def report(dp: bool = True) -> Report:
             "network": {"channels": [32, 64], "attention": False},
             "seed": 0,
         },
-        dataset={"name": "mnist", "n_train": 60000, "n_test": 10000, "shape": [28, 28, 1], "classes": 10},
+        dataset={
+            "name": "mnist",
+            "n_train": 60000,
+            "n_test": 10000,
+            "shape": [28, 28, 1],
+            "classes": tuple(map(str, range(10))),
+        },
         privacy=privacy() if dp else no_dp_section(),
         metrics={
             "utility": {
