@@ -95,8 +95,8 @@ def main() -> None:
     print("|---|---:|---:|---:|---:|---:|")
     for name, seconds, memory in rows:
         gain = rows[0][1] / seconds
-        share = f"{100 * gain / args.workers:.0f} %" if memory else ""
-        figures = f"{seconds:.1f} | {60 * args.models / seconds:.1f} | {gain:.2f} | {share} | {memory or 0:.0f}"
+        share, peak = (f"{100 * gain / args.workers:.0f} %", f"{memory:.0f}") if memory else ("", "")
+        figures = f"{seconds:.1f} | {60 * args.models / seconds:.1f} | {gain:.2f} | {share} | {peak}"
         print(f"| {name} | {figures} |")
     cost_ms = overhead(args.workers)
     share = f"{cost_ms / (UNIT_S * 1000 / args.workers):.2%} of the work at {UNIT_S} s per unit"
