@@ -22,7 +22,6 @@ from ray.data import DataContext
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from raysyn.compute import Show, Worker
-from raysyn.on_ray.process import settle
 from raysyn.storage import Store
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ def run(
 
 def run_rank(call: ray.ObjectRef, *, job: str, name: str, shares: Shares, store: Store, board: Any) -> bytes | None:
     """One rank, in its own process: the answer goes to storage, an error of `f` is returned."""
-    settle(shares.cpus)
+    torch.set_num_threads(shares.cpus)
     worker = RayWorker(job, name, store, board, torch.device("cuda" if shares.gpus else "cpu"))
     f, args = ray.get(call)
     try:
