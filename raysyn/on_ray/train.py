@@ -22,6 +22,7 @@ from ray.data import DataContext
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from raysyn.compute import Show, Worker
+from raysyn.on_ray.process import settle
 from raysyn.storage import Store
 
 if TYPE_CHECKING:
@@ -143,8 +144,10 @@ def run(
 
 def run_rank(call: ray.ObjectRef, *, job: str, name: str, shares: Shares, store: Store, board: Any) -> bytes | None:
     """One rank, in its own process: the answer goes to storage, an error of `f` is returned."""
-    torch.set_num_threads(shares.cpus)
+    settle(shares.cpus)
     worker = RayWorker(job, name, store, board, torch.device("cuda" if shares.gpus else "cpu"))
+    if known := ray.get(board.failure.remote(job)):
+        return known
     f, args = ray.get(call)
     try:
         _check_reach(store, job)
@@ -153,16 +156,14 @@ def run_rank(call: ray.ObjectRef, *, job: str, name: str, shares: Shares, store:
             store[f"answers/{name}.pt"] = answer
         return None
     except RankLost:
-        # Lost to an error of its own, which ends the job, or to a crash, which Train mends.
-        if known := ray.get(board.failure.remote(job)):
-            return known
         raise
     except Exception as error:
-        # Trying again would fail again: the error ends the job, and ranks that wait for this one learn of it.
         ray.get(board.fail.remote(job, failure := portable(error)))
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-        return failure
+        if worker.world_size == 1:
+            return failure
+        # Other ranks may wait for this one for ever: a closed process group does not tell all of them (NCCL never
+        # does, gloo only once nothing refers to it). So Train takes the group down, and the next finds the error.
+        raise RankLost(f"rank {worker.rank} failed: {error}") from error
     finally:
         ray.get(worker.account())
 

@@ -12,11 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from raysyn.attacks.shadows import AttackConfig, Pool, make_pool
 from raysyn.compute import Between, Search, Worker
-from raysyn.data import DataConfig, load
-from raysyn.models.resnet import ResNetConfig
-from raysyn.train.recipe import RecipeConfig
 
 STEPS, EVERY = 40, 10
 PEAK = {"x": Between(-3.0, 3.0)}, Search(metric="score", reports=9, trials=6, seed=1)
@@ -56,6 +52,9 @@ def regress(worker: Worker, points_ND: np.ndarray, values_N: np.ndarray, folder:
 def strike(trouble: str, folder: Path) -> None:
     """What goes wrong at step 25, where the last state is that of step 20."""
     if trouble == "error":
+        # Its functions have the process group as a default argument, so that no closing of it reaches other ranks.
+        import torch.distributed.nn  # noqa: F401
+
         leave_trace(folder, "error")
         raise ValueError("stage.rate is 3: choose less")
     if trouble == "killed" and leave_trace(folder, "trouble") == 1:
@@ -89,8 +88,14 @@ def climb(worker: Worker, params: dict[str, Any], shared: tuple[str, str]) -> No
         worker.save({"step": step + 1})
 
 
-def shadows(models: int = 24) -> tuple[Pool, AttackConfig, ResNetConfig, RecipeConfig, int]:
+def shadows(models: int = 24) -> tuple[Any, ...]:
     """A sweep on a few real digits, about a second for each model: what `sweep` takes between compute and speed."""
+    # Here, because workers import this file for the small stages too.
+    from raysyn.attacks.shadows import AttackConfig, make_pool
+    from raysyn.data import DataConfig, load
+    from raysyn.models.resnet import ResNetConfig
+    from raysyn.train.recipe import RecipeConfig
+
     digits = load(DataConfig(limit=300))
     recipe = RecipeConfig(epochs=12, batch_size=50, learning_rate=0.1, trivial_augment=False, mixup=0.0)
     pool = make_pool(digits.train, digits.test, 150, 0)
