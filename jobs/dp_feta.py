@@ -10,8 +10,9 @@ from raysyn.methods.common import On, PrivateSetting, open_private_run, show_pla
 from raysyn.on_ray.cluster import connect
 
 
-def check(console: Console, stack: ExitStack) -> PrivateSetting:
+def check(stack: ExitStack) -> PrivateSetting:
     """Everything that can be wrong with the input, before the first stage."""
+    console = stack.enter_context(Console())
     command = cli.parse(dp_feta.PRESETS, description=dp_feta.SUMMARY, machines=On())
     dataset, plan = dp_feta.prepare(command.config)
     show_plan(console, plan, dataset)
@@ -21,11 +22,5 @@ def check(console: Console, stack: ExitStack) -> PrivateSetting:
     return open_private_run(command, dp_feta.METHOD, dataset, plan, console, connect, stack)
 
 
-def main() -> int:
-    with ExitStack() as stack:
-        console = stack.enter_context(Console())
-        return cli.run_or_explain(lambda: check(console, stack), dp_feta.run)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.run_or_explain(check, dp_feta.run))

@@ -11,8 +11,9 @@ from raysyn.methods.knowledge_recycling_outlook import show_outlook
 from raysyn.on_ray.cluster import connect
 
 
-def check(console: Console, stack: ExitStack) -> Setting:
+def check(stack: ExitStack) -> Setting:
     """Everything that can be wrong with the input, before the first stage."""
+    console = stack.enter_context(Console())
     command = cli.parse(
         knowledge_recycling.PRESETS, description=knowledge_recycling.SUMMARY, machines=knowledge_recycling.On()
     )
@@ -23,11 +24,5 @@ def check(console: Console, stack: ExitStack) -> Setting:
     return open_run(command, knowledge_recycling.METHOD, dataset, console, connect, stack, judged_by="attack")
 
 
-def main() -> int:
-    with ExitStack() as stack:
-        console = stack.enter_context(Console())
-        return cli.run_or_explain(lambda: check(console, stack), knowledge_recycling.run)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.run_or_explain(check, knowledge_recycling.run))

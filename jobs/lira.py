@@ -10,8 +10,9 @@ from raysyn.methods.common import Setting, open_run
 from raysyn.on_ray.cluster import connect
 
 
-def check(console: Console, stack: ExitStack) -> Setting:
+def check(stack: ExitStack) -> Setting:
     """Everything that can be wrong with the input, before the first stage."""
+    console = stack.enter_context(Console())
     command = cli.parse(lira.PRESETS, description=lira.SUMMARY, machines=lira.On())
     dataset, facts = lira.prepare(command.config)
     if command.dry_run:
@@ -20,11 +21,5 @@ def check(console: Console, stack: ExitStack) -> Setting:
     return open_run(command, lira.METHOD, dataset, console, connect, stack, judged_by="attack", facts=facts)
 
 
-def main() -> int:
-    with ExitStack() as stack:
-        console = stack.enter_context(Console())
-        return cli.run_or_explain(lambda: check(console, stack), lira.run)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.run_or_explain(check, lira.run))

@@ -14,6 +14,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
@@ -77,20 +78,21 @@ def parse(
     return Command(preset=preset, config=flags.config, machines=flags.on, out=flags.out, dry_run=flags.dry_run)
 
 
-def run_or_explain(check: Callable[[], T], work: Callable[[T], object]) -> int:
-    """Exit status of `work(check())`, for `sys.exit`.
+def run_or_explain(check: Callable[[ExitStack], T], work: Callable[[T], object]) -> int:
+    """Exit status of `work(check(stack))`, for `sys.exit`; what `check` opened is closed by the stack.
 
     `check` reads and validates (command line, data, plan, folder): its ValueError is the user's, one sentence and 2.
     `work` does the rest: its ValueError is ours, so it keeps its traceback. Ctrl-C in either gives 130.
     """
     try:
-        try:
-            checked = check()
-        except ValueError as error:
-            _refuse(str(error))
-        except OSError as error:  # a place that cannot be read or written, a download that failed
-            _refuse(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}; name another one")
-        work(checked)
+        with ExitStack() as stack:
+            try:
+                checked = check(stack)
+            except ValueError as error:
+                _refuse(str(error))
+            except OSError as error:  # a place that cannot be read or written, a download that failed
+                _refuse(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}; name another one")
+            work(checked)
     except KeyboardInterrupt:
         print("interrupted: the same command continues where this one stopped", file=sys.stderr)
         return 130

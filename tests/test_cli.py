@@ -191,7 +191,7 @@ def raising(error: BaseException) -> Callable[..., None]:
 
 def test_run_or_explain_hands_on_what_was_checked() -> None:
     seen: list[int] = []
-    assert run_or_explain(lambda: 3, seen.append) == 0 and seen == [3]
+    assert run_or_explain(lambda _: 3, seen.append) == 0 and seen == [3]
 
 
 def test_run_or_explain_explains_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,7 +209,7 @@ def test_run_or_explain_explains_a_place_that_cannot_be_used(capsys: pytest.Capt
 
 def test_run_or_explain_keeps_the_traceback_of_a_bug() -> None:
     with pytest.raises(ValueError, match="a bug"):
-        run_or_explain(lambda: 0, raising(ValueError("a bug")))
+        run_or_explain(lambda _: 0, raising(ValueError("a bug")))
     with pytest.raises(KeyError):
         run_or_explain(raising(KeyError("a bug")), lambda _: None)
 
@@ -217,5 +217,5 @@ def test_run_or_explain_keeps_the_traceback_of_a_bug() -> None:
 @pytest.mark.parametrize("phase", [0, 1])
 def test_an_interrupt_says_how_to_continue(capsys: pytest.CaptureFixture[str], phase: int) -> None:
     stop = raising(KeyboardInterrupt())
-    assert run_or_explain(stop if phase == 0 else lambda: 0, stop) == 130
+    assert run_or_explain(stop if phase == 0 else lambda _: 0, stop) == 130
     assert "same command" in capsys.readouterr().err
