@@ -8,9 +8,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from torch import Tensor
+
+from raysyn.attacks.membership import attack
+from raysyn.attacks.shadows import Architecture, ShadowSpeed, digest
 from raysyn.compute import Compute, Machines, Show
 from raysyn.console import Console
-from raysyn.data import Dataset
+from raysyn.data import Dataset, Images
 from raysyn.privacy.cost import ADD_REMOVE
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.trial import SGDSpeed
@@ -80,6 +84,18 @@ class Setting:
             attacks=attacks or {},
             timings=_by_plain_name(self.folder.timings),
             environment=environment(device=self.compute.device, workers=self.compute.workers, **more),
+        )
+
+    def attack(
+        self, targets: Mapping[str, Mapping[str, Tensor]], members: Images, network: Architecture, speed: ShadowSpeed
+    ) -> dict[str, Any]:
+        """`attacks.membership.attack` on classifiers trained by the configuration's recipe, as a stored stage."""
+        config, test = self.config, self.dataset.test
+        return self.folder.stage(
+            f"attack-{digest(config.attack)}",
+            lambda: attack(
+                self.compute, targets, members, test, config.attack, network, config.recipe, config.seed, speed
+            ),
         )
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysyn.attacks.membership import attack
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, check_enough
 from raysyn.compute import Between, Machines, Outcome, Search, Space, best_device
 from raysyn.data import DataConfig, Dataset, Images, load
@@ -277,11 +276,8 @@ def release_chunk(chunk: tuple[int, int], shared: tuple[Lesson, dict[str, Tensor
 
 def evaluate(setting: Setting, lesson: Lesson, models: Mapping[str, dict[str, Tensor]]) -> dict[str, Any]:
     """Accuracy on the real test images, LiRA on teacher and student, and the trade-off of the two."""
-    config, speed = setting.config, setting.machines.shadows
-    found = attack(
-        setting.compute, models, lesson.real.train, setting.dataset.test, config.attack, config.classifier,
-        config.recipe, config.seed, speed,
-    )  # fmt: skip
+    config = setting.config
+    found = setting.attack(models, lesson.real.train, config.classifier, setting.machines.shadows)
     if found["attacks"]:
         reached = ", ".join(f"{target} {found['attacks'][target]['auc']:.3f}" for target in models)
         setting.console.stage("attack", f"LiRA with {config.attack.shadow_models} shadow models, AUC: {reached}")

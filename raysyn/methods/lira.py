@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raysyn.attacks.membership import attack, fingerprint
+from raysyn.attacks.membership import fingerprint
 from raysyn.attacks.shadows import Architecture, AttackConfig, ShadowSpeed, check_enough, make_pool, time_stacks
 from raysyn.compute import Machines, Worker
 from raysyn.console import Console
@@ -103,10 +103,7 @@ def run(setting: Setting) -> Report:
     if config.target.model and speed.stack is None:
         # A network that nobody has seen may not be mapped over: torch.func refuses some layers.
         speed = replace(speed, stack=1)
-    found = attack(
-        setting.compute, {"target": weights}, train, setting.dataset.test, config.attack, network, config.recipe,
-        config.seed, speed,
-    )  # fmt: skip
+    found = setting.attack({"target": weights}, train, network, speed)
     told = found["attacks"]["target"]
     area = told["variants"][told["best"]]["auc"]
     headline = (
