@@ -179,7 +179,7 @@ class Outcome:
 
 
 class Compute(ABC):
-    """Three verbs over machines: train, map, search."""
+    """Four verbs over machines: train, once, map, search."""
 
     workers: int
     """Ranks on which `train` calls its function."""
@@ -199,6 +199,10 @@ class Compute(ABC):
         raises is raised here.
         A killed worker is replaced and `f` starts again, finding its last state with `worker.resume()`.
         """
+
+    @abstractmethod
+    def once(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
+        """`train` for what a single rank does in minutes: without a group of workers, which takes long to form."""
 
     @abstractmethod
     def map(

@@ -97,6 +97,9 @@ class Local(Compute):
         return 1
 
     def train(self, f: Callable[..., Any], *args: Any, name: str, alone: bool = False) -> Any:
+        return self.once(f, *args, name=name)
+
+    def once(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
         return f(LocalWorker(name, self._store, self._show), *args)
 
     def map(

@@ -152,7 +152,7 @@ def run(setting: Setting) -> Report:
     train = lesson.real.train
 
     # Preliminary step (paper 3.1, 3.2): teacher and generator learn from the same real images.
-    teacher = folder.stage("teacher", lambda: compute.train(fit_teacher, lesson, name="teacher", alone=True))
+    teacher = folder.stage("teacher", lambda: compute.once(fit_teacher, lesson, name="teacher"))
     console.stage("teacher", f"accuracy on validation images {percent(teacher['valid_accuracy'])}")
     alone = setting.machines.gan_alone
     fit_gan = partial(
@@ -177,7 +177,7 @@ def run(setting: Setting) -> Report:
     # Tuning (3.5): parameters of generation, then the student that stays.
     chosen, trials = tune(setting, best, brief)
     params = {"checkpoint": checkpoint, **chosen["params"]}
-    student = folder.stage("student", lambda: compute.train(fit_student, params, lesson, name="student", alone=True))
+    student = folder.stage("student", lambda: compute.once(fit_student, params, lesson, name="student"))
     console.stage("student", f"accuracy on validation images {percent(student['valid_accuracy'])}")
 
     # Released are the student and a set drawn as its own were, labelled by the teacher whatever it learned from.
@@ -325,7 +325,7 @@ PRESETS: dict[str, Config] = {
         recipe=replace(_CPU.recipe, epochs=16),
         search_epochs=6,
         network=BigGANConfig(channels=16, depth=1, latent=32, embedding=32),
-        gan=replace(_CPU.gan, epochs=90, checkpoint_every=30, learning_rate=4e-3, discriminator_learning_rate=4e-3),
+        gan=replace(_CPU.gan, epochs=75, checkpoint_every=25, learning_rate=4e-3, discriminator_learning_rate=4e-3),
         tuning=TuningConfig(trials=4, cardinality_scale=(1, 2), first_verdict=2),
         attack=AttackConfig(shadow_models=8, design="half"),
         tuned_on="digits",

@@ -95,7 +95,7 @@ def run(setting: Setting) -> Report:
     network = config.architecture()
     if config.target.checkpoint is None:
         shared = (network, train, config.recipe, config.seed)
-        weights = folder.stage("target", lambda: setting.compute.train(fit_target, *shared, name="target", alone=True))
+        weights = folder.stage("target", lambda: setting.compute.once(fit_target, *shared, name="target"))
         console.stage("target", f"a classifier trained here on {len(train):,} images")
     else:
         weights = read_weights(config.target.checkpoint, network.build(train.shape[2], train.classes))

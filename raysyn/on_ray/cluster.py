@@ -59,8 +59,15 @@ class OnRay(Compute):
         return max(1, min(by_cpu, int(there.get("GPU", 0) / gpus)) if gpus else by_cpu)
 
     def train(self, f: Callable[..., Any], *args: Any, name: str, alone: bool = False) -> Any:
-        shares = self.shares.alone() if alone else self.shares
-        return train.run(f, args, name=name, shares=shares, store=self._store, board=self._board, show=self._show)
+        return self._train(f, args, name, self.shares.alone() if alone else self.shares, True)
+
+    def once(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
+        return self._train(f, args, name, self.shares.alone(), False)
+
+    def _train(self, f: Callable[..., Any], args: tuple[Any, ...], name: str, shares: Shares, group: bool) -> Any:
+        return train.run(
+            f, args, name=name, shares=shares, store=self._store, board=self._board, show=self._show, group=group
+        )
 
     def map(
         self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None,

@@ -11,6 +11,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -39,16 +40,17 @@ class RankLost(Exception):
 
 
 class RayWorker(Worker):
-    """One rank of a Ray Train worker group.
+    """One rank of a Ray Train worker group, or the only one, in a task.
 
     States are files of `storage`, the same that `Local` writes, rather than Ray Train checkpoints: they are
     durable when `save` returns (Train forgets a report its controller has not yet read), do not wait for the
     controller's poll, and may be continued without Ray or with another version of it.
     """
 
-    def __init__(self, job: str, name: str, store: Store, board: Any, device: torch.device) -> None:
-        context = ray.train.get_context()
-        self.rank, self.world_size, self.device = context.get_world_rank(), context.get_world_size(), device
+    def __init__(
+        self, job: str, name: str, store: Store, board: Any, device: torch.device, rank: int, world_size: int
+    ) -> None:
+        self.rank, self.world_size, self.device = rank, world_size, device
         self._job, self._key, self._store, self._board = job, f"checkpoints/{name}.pt", store, board
         self._process, self._started_s = uuid.uuid4().hex, time.process_time()
         self._shown_at = self._accounted_at = 0.0
@@ -107,8 +109,9 @@ def run(
     store: Store,
     board: Any,
     show: Show,
+    group: bool,
 ) -> Any:
-    """`f(worker, *args)` on every rank of a Train worker group; rank 0's answer, through a file of `store`.
+    """`f(worker, *args)` on every rank of a `group`, or on one in a task; rank 0's answer, through a file of `store`.
 
     A stage that has answered before answers from its file. Errors: what `f` raised, with the rank's traceback
     as a note; RuntimeError when the workers were lost too often.
@@ -117,38 +120,70 @@ def run(
     if answer not in store:
         job, call = f"{name}-{uuid.uuid4().hex}", ray.put((f, args))
         store[REACH] = job
-
-        def loop() -> bytes | None:
-            return run_rank(call, job=job, name=name, shares=shares, store=store, board=board)
-
-        trainer = TorchTrainer(
-            loop,  # type: ignore[arg-type]
-            torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if shares.gpus >= 1 else "gloo"),
-            scaling_config=ray.train.ScalingConfig(
-                num_workers=shares.workers,
-                use_gpu=shares.gpus > 0,
-                resources_per_worker={"CPU": shares.cpus} | ({"GPU": shares.gpus} if shares.gpus else {}),
-            ),
-            run_config=ray.train.RunConfig(
-                name=name,
-                storage_path=f"{store.root}/ray",
-                failure_config=ray.train.FailureConfig(max_failures=ATTEMPTS_AFTER_THE_FIRST),
-            ),
-        )
-        raise_portable(_watch(trainer, _Display(board, job, name, show)))
+        rank = partial(run_rank, [call], job=job, name=name, shares=shares, store=store, board=board)
+        look = _Display(board, job, name, show)
+        raise_portable((_in_a_group if group else _in_a_task)(rank, name, shares, store, look))
     try:
         return store[answer]
     except pickle.UnpicklingError as error:
         raise TypeError(f"{name} answered with more than tensors, plain values and safe classes: {error}") from error
 
 
-def run_rank(call: ray.ObjectRef, *, job: str, name: str, shares: Shares, store: Store, board: Any) -> bytes | None:
+Rank = Callable[[int, int], bytes | None]
+"""rank(rank, world_size): the failure of `f`, if any."""
+
+
+def _in_a_group(rank: Rank, name: str, shares: Shares, store: Store, look: Callable[[], None]) -> bytes | None:
+    """All ranks in a Ray Train worker group, which is formed anew when one of them dies."""
+
+    def loop() -> bytes | None:
+        context = ray.train.get_context()
+        return rank(context.get_world_rank(), context.get_world_size())
+
+    trainer = TorchTrainer(
+        loop,  # type: ignore[arg-type]
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if shares.gpus >= 1 else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=shares.workers,
+            use_gpu=shares.gpus > 0,
+            resources_per_worker={"CPU": shares.cpus} | ({"GPU": shares.gpus} if shares.gpus else {}),
+        ),
+        run_config=ray.train.RunConfig(
+            name=name,
+            storage_path=f"{store.root}/ray",
+            failure_config=ray.train.FailureConfig(max_failures=ATTEMPTS_AFTER_THE_FIRST),
+        ),
+    )
+    return _watch(trainer, look)
+
+
+def _in_a_task(rank: Rank, name: str, shares: Shares, store: Store, look: Callable[[], None]) -> bytes | None:
+    """The only rank in a Ray task, which is started anew when its process dies."""
+
+    @ray.remote(num_cpus=shares.cpus, num_gpus=shares.gpus, max_retries=ATTEMPTS_AFTER_THE_FIRST)
+    def task() -> bytes | None:
+        return rank(0, 1)
+
+    answer = task.remote()
+    while not ray.wait([answer], timeout=0.25)[0]:
+        look()
+    look()
+    try:
+        return ray.get(answer)
+    except ray.exceptions.RayError as error:
+        raise RuntimeError(f"{name}: workers were lost too often: {str(error).strip().splitlines()[-1]}") from error
+
+
+def run_rank(
+    call: list[ray.ObjectRef], rank: int, world_size: int, *, job: str, name: str, shares: Shares, store: Store,
+    board: Any,
+) -> bytes | None:  # fmt: skip
     """One rank, in its own process: the answer goes to storage, an error of `f` is returned."""
     settle(shares.cpus)
-    worker = RayWorker(job, name, store, board, torch.device("cuda" if shares.gpus else "cpu"))
+    worker = RayWorker(job, name, store, board, torch.device("cuda" if shares.gpus else "cpu"), rank, world_size)
     if known := ray.get(board.failure.remote(job)):
         return known
-    f, args = ray.get(call)
+    f, args = ray.get(call[0])
     try:
         _check_reach(store, job)
         answer = f(worker, *args)

@@ -76,3 +76,16 @@ def test_an_error_of_one_rank_arrives_with_its_type_and_is_not_tried_again(ray_s
         compute.train(stages.regress, *stages.problem(), tmp_path, "error", name="regress")
     assert "in strike" in caught.value.__notes__[0]
     assert len(list(tmp_path.glob("error.*"))) == 1
+
+
+def test_once_a_killed_worker_is_replaced_and_an_error_is_not_tried_again(
+    ray_session: None, tmp_path: Path, expected: torch.Tensor
+) -> None:
+    told = []
+    compute = OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "store", lambda *all_: told.append(all_))
+    answer = compute.once(stages.regress, *stages.problem(), tmp_path, "killed", name="regress")
+    assert torch.equal(answer["weights"], expected) and answer["threads"] == 2
+    assert starts(tmp_path, 0) == [0, 20] and told[-1][:3] == ("regress", stages.STEPS, stages.STEPS)
+    with pytest.raises(ValueError, match=r"stage\.rate is 3: choose less") as caught:
+        compute.once(stages.regress, *stages.problem(), tmp_path, "error", name="other")
+    assert "in strike" in caught.value.__notes__[0] and len(list(tmp_path.glob("error.*"))) == 1
