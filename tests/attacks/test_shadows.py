@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from raysyn.attacks import shadows
 from raysyn.attacks.membership import attack
@@ -38,6 +39,7 @@ def test_trap_26_members_and_others_are_asked_alike(tmp_path: Path) -> None:
     members, others = digits.select(slice(0, 600, 2)), digits.select(slice(1, 601, 2))
     config = AttackConfig(shadow_models=4, design="half", queries=18)
     recipe = RecipeConfig(epochs=2, batch_size=50, learning_rate=0.1)
+    torch.manual_seed(0)
     targets = {"untrained": network.build(1, 10).state_dict()}
     found = attack(Local(tmp_path), targets, members, others, config, network, recipe, 0, ShadowSpeed(stack=2))
     for name, variant in found["attacks"]["untrained"]["variants"].items():
