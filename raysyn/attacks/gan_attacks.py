@@ -1,0 +1,221 @@
+"""Membership inference against generative models: white-box, total variation distance, Monte Carlo.
+
+PIGAN, section 4.1; after Hayes et al. 2019 (LOGAN), Hilprecht et al. 2019, Mukherjee et al. 2021 (privGAN). Every
+attack is told with the value it would have by chance, and the interval in which chance puts it 95 times of 100. Ties
+are broken at random, and nothing depends on the order of the images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from raysyn.attacks.verdict import CONFIDENCE, Interval
+from raysyn.data import Images
+
+Scores = NDArray[np.float64]
+BINS = 50
+"""Of the histograms whose distance is the total variation (privGAN's choice)."""
+PERMUTATIONS = 1000
+FAKES_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonteCarloConfig:
+    """The Monte Carlo attack (PIGAN 5.1.2); defaults are the paper's."""
+
+    fakes: int = 100_000
+    """Generated images that the attacker holds."""
+    suspects: int = 100
+    """Suspected images drawn from each side, the paper's M."""
+    components: int = 40
+    """Principal components in which distances are measured."""
+    fit_share: float = 0.1
+    """Share of the images held out that the components are fitted on; the others are suspects."""
+    repeats: int = 20
+    """Draws of suspects."""
+
+    def __post_init__(self) -> None:
+        for name in ("fakes", "suspects", "components", "repeats"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"monte_carlo.{name} is {getattr(self, name)}: give at least 1")
+        if not 0 < self.fit_share < 1:
+            raise ValueError(f"monte_carlo.fit_share is {self.fit_share}: give a share between 0 and 1")
+
+    def check(self, members: int, others: int, pixels: int) -> None:
+        """ValueError, in one sentence, where so many images of so many pixels cannot be attacked like this."""
+        fitted = round(self.fit_share * others)
+        if self.suspects > min(members, others - fitted):
+            raise ValueError(
+                f"monte_carlo.suspects is {self.suspects}, but there are {members} members and {others - fitted} "
+                "others to draw from: lower it"
+            )
+        if self.components > min(fitted, pixels):
+            raise ValueError(
+                f"monte_carlo.components is {self.components}, but there are {pixels} pixels and {fitted} images to "
+                "fit them on: lower it"
+            )
+
+
+def white_box(members_MK: Scores, others_NK: Scores, seed: int) -> dict[str, Any]:
+    """The M images with the highest scores are called members: {accuracy, chance: {value, low, high}}.
+
+    Args: scores of members (M, K) and of images held out (N, K) by K discriminators, or for K membership codes; an
+    image's score is its maximum. Only their order matters: logits are better than probabilities, which saturate.
+    accuracy is the share of members among those called so (chance M / (M + N)).
+    """
+    members, others = _of_images(members_MK).max(1), _of_images(others_NK).max(1)
+    m, n = len(members), len(others)
+    found = _members_on_top(members, others, m, np.random.default_rng(seed)) / m
+    return {"accuracy": found, "chance": _chance(stats.hypergeom(m + n, m, m), m)}
+
+
+def total_variation(members_MK: Scores, others_NK: Scores, seed: int) -> dict[str, Any]:
+    """The distance of two histograms of discriminator scores, an upper limit on attacks that use them.
+
+    Args: probabilities in [0, 1] of members (M, K) and of images held out (N, K) by K discriminators or for K codes.
+    Returns {distance: the maximum over K, chance: {value, low, high} under permuted membership, histograms: {members,
+    others: K rows of shares per bin}}. Histograms of few images lie apart by chance alone, so compare with that.
+    """
+    both = np.concatenate((_of_images(members_MK), _of_images(others_NK)))
+    if both.min() < 0 or both.max() > 1:
+        raise ValueError(f"scores lie between {both.min():g} and {both.max():g}: give probabilities")
+    bins = np.minimum((both * BINS).astype(np.int64), BINS - 1)
+    inside = np.arange(len(both)) < len(members_MK)
+    rng = np.random.default_rng(seed)
+    by_chance = [_distance(bins, rng.permutation(inside)) for _ in range(PERMUTATIONS)]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(by_chance, [tail, 1 - tail])
+    return {
+        "distance": _distance(bins, inside),
+        "chance": Interval(float(np.mean(by_chance)), float(low), float(high)).as_dict(),
+        "histograms": {"members": _shares(bins[inside]).tolist(), "others": _shares(bins[~inside]).tolist()},
+    }
+
+
+def monte_carlo(
+    members: Images, others: Images, fakes_NHWC: NDArray[np.uint8], config: MonteCarloConfig, seed: int
+) -> dict[str, Any]:
+    """Suspects near which many generated images lie are called members, one by one (single) and as a set.
+
+    Distances are Euclidean in the top principal components of a part of `others`, the rest of which are suspects.
+    Returns {single: {accuracy, chance}, set: {accuracy, chance}}, accuracies being means over the repeats.
+    """
+    config.check(len(members), len(others), int(np.prod(members.shape)))
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(others))
+    fitted = round(config.fit_share * len(others))
+    project = fit_projection(others.images_NHWC[order[:fitted]], config.components, seed)
+    outside = others.images_NHWC[order[fitted:]]
+    m = config.suspects
+    suspects = [
+        np.concatenate([side[rng.choice(len(side), m, replace=False)] for side in (members.images_NHWC, outside)])
+        for _ in range(config.repeats)
+    ]
+    fakes = project(fakes_NHWC)
+    single, as_set = [], []
+    for drawn in suspects:
+        near = share_nearby(project(drawn), fakes)
+        caught = _members_on_top(near[:m], near[m:], m, rng)
+        single.append(caught / m)
+        # Half and half says nothing about which set it is: a coin says it then.
+        as_set.append(float(2 * caught > m) if 2 * caught != m else float(rng.integers(2)))
+    return {
+        "single": {"accuracy": float(np.mean(single)), "chance": _chance_of_means(m, config.repeats, rng)},
+        "set": {
+            "accuracy": float(np.mean(as_set)),
+            "chance": _chance(stats.binom(config.repeats, 0.5), config.repeats),
+        },
+    }
+
+
+def fit_projection(images_NHWC: NDArray[np.uint8], components: int, seed: int) -> Projection:
+    """The principal components of pixel intensities."""
+    pixels = images_NHWC.reshape(len(images_NHWC), -1).astype(np.float64)
+    fitted = PCA(components, svd_solver="covariance_eigh", random_state=seed).fit(pixels)
+    return Projection(torch.from_numpy(fitted.mean_.copy()), torch.from_numpy(fitted.components_.T.copy()))
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Images to their coordinates among principal components."""
+
+    mean_P: Tensor
+    components_PD: Tensor
+
+    def __call__(self, images_NHWC: NDArray[np.uint8]) -> Tensor:
+        """uint8 (N, H, W, C) to float64 (N, D)."""
+        parts = torch.from_numpy(images_NHWC.reshape(len(images_NHWC), -1)).split(FAKES_AT_ONCE)
+        return torch.cat([(part.double() - self.mean_P) @ self.components_PD for part in parts])
+
+
+def share_nearby(suspects_SD: Tensor, fakes_ND: Tensor) -> Scores:
+    """Hilprecht et al.'s f: for each suspect, the share of fakes within the median heuristic's distance.
+
+    That distance is the median over suspects of the distance to the nearest fake. Float64 coordinates; two passes over
+    the fakes, a block at a time.
+    """
+    own_S = suspects_SD.square().sum(1, keepdim=True)
+
+    def blocks() -> Any:
+        for block in fakes_ND.split(FAKES_AT_ONCE):
+            # |x - y|^2 less rounding below zero.
+            yield torch.addmm(own_S + block.square().sum(1), suspects_SD, block.T, alpha=-2).clamp_min_(0)
+
+    nearest_S = torch.full((len(suspects_SD),), torch.inf, dtype=suspects_SD.dtype)
+    for distances in blocks():
+        nearest_S = torch.minimum(nearest_S, distances.amin(1))
+    epsilon = float(np.median(nearest_S.sqrt().numpy()))
+    count_S = torch.zeros(len(suspects_SD), dtype=torch.int64)
+    for distances in blocks():
+        count_S += (distances <= epsilon**2).sum(1)
+    return (count_S.double() / len(fakes_ND)).numpy()
+
+
+def _of_images(scores: Scores) -> Scores:
+    """(N,) or (N, K) to (N, K), every one a number."""
+    values = np.asarray(scores, np.float64)
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"scores have the shape {values.shape}: give one row per image, and at least one image")
+    if np.isnan(values).any():
+        raise ValueError(f"{np.isnan(values).sum()} scores are not numbers: mend the model")
+    return values
+
+
+def _members_on_top(members_M: Scores, others_N: Scores, top: int, rng: np.random.Generator) -> int:
+    """How many of the `top` highest scores are members', equal scores being ranked by a coin."""
+    scores = np.concatenate((members_M, others_N))
+    order = np.lexsort((rng.random(len(scores)), -scores))
+    return int((order[:top] < len(members_M)).sum())
+
+
+def _distance(bins_NK: NDArray[np.int64], inside_N: NDArray[np.bool_]) -> float:
+    apart = np.abs(_shares(bins_NK[inside_N]) - _shares(bins_NK[~inside_N])).sum(1) / 2
+    return float(apart.max())
+
+
+def _shares(bins_NK: NDArray[np.int64]) -> Scores:
+    """(K, BINS): the share of images in each bin."""
+    return np.stack([np.bincount(row, minlength=BINS) / len(row) for row in bins_NK.T])
+
+
+def _chance(law: Any, whole: int) -> dict[str, float]:
+    """Mean and interval of a count out of `whole` that follows `law`."""
+    low, high = law.interval(CONFIDENCE)
+    return Interval(float(law.mean()) / whole, float(low) / whole, float(high) / whole).as_dict()
+
+
+def _chance_of_means(m: int, repeats: int, rng: np.random.Generator) -> dict[str, float]:
+    """Mean and interval of the mean over repeats of the share of m members among the top m of 2 m."""
+    means = rng.hypergeometric(m, m, m, size=(10_000, repeats)).mean(1) / m
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(0.5, float(low), float(high)).as_dict()

@@ -1,0 +1,173 @@
+"""Attacks on generative models: chance where nothing leaks, success where everything does, and no order in between."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from raysyn.attacks.gan_attacks import (
+    MonteCarloConfig,
+    fit_projection,
+    monte_carlo,
+    share_nearby,
+    total_variation,
+    white_box,
+)
+from raysyn.data import DataConfig, Images, load
+
+SMALL = MonteCarloConfig(fakes=400, suspects=40, components=10, repeats=20)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Images:
+    return load(DataConfig()).train
+
+
+def probabilities(rng: np.random.Generator, n: int, shift: float = 0.0) -> np.ndarray:
+    return 1 / (1 + np.exp(-rng.normal(shift, 1, (n, 2))))
+
+
+def within(chance: dict[str, float], value: float) -> bool:
+    return chance["low"] <= value <= chance["high"]
+
+
+def at_most_by_chance(misses: int, trials: int) -> bool:
+    """Whether so many misses of a 95 % interval are ordinary; refused wrongly once in 1,000 sets of trials."""
+    return misses <= stats.binom(trials, 0.05).ppf(0.999)
+
+
+def test_the_null_holds_for_scores() -> None:
+    """200 draws of members and others of one distribution; error rate 1 in 1,000 for each attack."""
+    rng, missed = np.random.default_rng(0), {"white box": 0, "tvd": 0}
+    for seed in range(200):
+        members, others = probabilities(rng, 60), probabilities(rng, 540)
+        found = white_box(members, others, seed)
+        assert found["chance"]["value"] == pytest.approx(0.1)
+        missed["white box"] += not within(found["chance"], found["accuracy"])
+    for seed in range(40):
+        found = total_variation(probabilities(rng, 60), probabilities(rng, 540), seed)
+        missed["tvd"] += not within(found["chance"], found["distance"])
+    assert at_most_by_chance(missed["white box"], 200) and at_most_by_chance(missed["tvd"], 40), missed
+
+
+def test_the_null_holds_for_monte_carlo(digits: Images) -> None:
+    """Members, others and fakes are three random thirds of real digits: mean accuracy over splits is chance.
+
+    The pools are small, so the repeats within a split are not independent: the test is over 30 splits, by their own
+    spread (error rate 1 in 1,000 for each attack).
+    """
+    rng, single, as_set = np.random.default_rng(1), [], []
+    for seed in range(30):
+        thirds = np.array_split(rng.permutation(len(digits)), 3)
+        members, others, fakes = (digits.select(third) for third in thirds)
+        found = monte_carlo(members, others, fakes.images_NHWC[:400], SMALL, seed)
+        assert found["single"]["chance"]["value"] == found["set"]["chance"]["value"] == 0.5
+        single.append(found["single"]["accuracy"])
+        as_set.append(found["set"]["accuracy"])
+    for accuracies in (single, as_set):
+        assert stats.ttest_1samp(accuracies, 0.5).pvalue > 0.001, np.mean(accuracies)
+
+
+def test_a_discriminator_that_knows_its_training_set_gives_it_away() -> None:
+    rng = np.random.default_rng(2)
+    members, others = probabilities(rng, 50, -3), probabilities(rng, 450, -3)
+    members[np.arange(50), rng.integers(2, size=50)] = 0.999  # known to one of the two alone
+    assert white_box(members, others, 0)["accuracy"] == 1
+    found = total_variation(members, others, 0)
+    assert found["distance"] > 0.4 > found["chance"]["high"]
+
+
+def test_a_generator_that_copies_its_training_set_gives_it_away(digits: Images) -> None:
+    members, others = digits.select(slice(0, 300)), digits.select(slice(300, None))
+    copies = members.images_NHWC[np.random.default_rng(3).integers(300, size=2000)]
+    found = monte_carlo(members, others, copies, SMALL, 0)
+    assert found["set"]["accuracy"] == 1 > found["set"]["chance"]["high"]
+    assert found["single"]["accuracy"] > 0.9 > found["single"]["chance"]["high"]
+
+
+def test_trap_24_ties_say_nothing_whoever_comes_first() -> None:
+    """A saturated discriminator, and fakes near nobody: chance, not 100 %, which members in front would give."""
+    rates = [white_box(np.ones((100, 2)), np.ones((900, 2)), seed)["accuracy"] for seed in range(50)]
+    assert abs(np.mean(rates) - 0.1) < 4 * np.std(rates) / np.sqrt(50)
+    # Suspects are black or white, and so are the fakes.
+    pixels = np.zeros((200, 8, 8, 1), np.uint8)
+    pixels[::2] = 255
+    flat, config = (
+        Images(pixels, np.zeros(200, np.int64), ("0",)),
+        MonteCarloConfig(suspects=50, components=1, repeats=200),
+    )
+    found = monte_carlo(flat, flat, pixels, config, 0)
+    assert within(found["single"]["chance"], found["single"]["accuracy"])
+    assert within(found["set"]["chance"], found["set"]["accuracy"])
+
+
+def test_trap_24_both_sides_are_drawn_by_themselves(digits: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Suspects of the two sides have different places in their pools."""
+    from raysyn.attacks import gan_attacks
+
+    seen = []
+    near = gan_attacks.share_nearby
+    monkeypatch.setattr(gan_attacks, "share_nearby", lambda x, f: (seen.append(x.numpy()), near(x, f))[1])
+    # With one and the same pool on both sides, places would show as equal images.
+    pool = digits.select(slice(0, 900))
+    monte_carlo(pool, pool, pool.images_NHWC, SMALL, 0)
+    for drawn in seen:
+        assert not np.array_equal(drawn[:40], drawn[40:]) and len(np.unique(drawn[:40], axis=0)) > 30
+
+
+def test_trap_25_the_distance_of_few_images_is_told_beside_chance() -> None:
+    rng = np.random.default_rng(4)
+    found = total_variation(probabilities(rng, 30), probabilities(rng, 300), 0)
+    assert found["distance"] > 0.2 and within(found["chance"], found["distance"])
+    assert np.allclose(np.sum(found["histograms"]["members"], axis=1), 1)
+    assert np.shape(found["histograms"]["others"]) == (2, 50)
+
+
+def test_shares_equal_a_brute_force_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raysyn.attacks.gan_attacks.FAKES_AT_ONCE", 7)  # several blocks, the last one short
+    rng = np.random.default_rng(5)
+    suspects = rng.integers(0, 256, (12, 4, 4, 1), np.uint8)
+    fakes = rng.integers(0, 256, (60, 4, 4, 1), np.uint8)
+    project = fit_projection(rng.integers(0, 256, (30, 4, 4, 1), np.uint8), 5, 0)
+
+    def coordinates(image: np.ndarray) -> np.ndarray:
+        return (image.reshape(-1).astype(float) - project.mean_P.numpy()) @ project.components_PD.numpy()
+
+    distance = np.zeros((12, 60))
+    for (i, suspect), (j, fake) in itertools.product(enumerate(suspects), enumerate(fakes)):
+        distance[i, j] = np.sqrt(((coordinates(suspect) - coordinates(fake)) ** 2).sum())
+    epsilon = np.median(distance.min(1))
+    assert np.array_equal(share_nearby(project(suspects), project(fakes)), (distance <= epsilon).mean(1))
+
+
+def test_projections_keep_the_largest_variance() -> None:
+    """The first component of points on a line is that line."""
+    images = np.zeros((20, 2, 2, 1), np.uint8)
+    images[:, 0, 0, 0] = np.arange(20) * 10
+    along = fit_projection(images, 1, 0)(images).numpy()[:, 0]
+    assert np.allclose(np.abs(np.diff(along)), 10)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"suspects": 1400}, "monte_carlo.suspects is 1400"), ({"components": 70}, "monte_carlo.components is 70")],
+)
+def test_what_cannot_be_drawn_is_refused(digits: Images, change: dict[str, int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        monte_carlo(digits, digits, digits.images_NHWC, MonteCarloConfig(**change), 0)
+
+
+@pytest.mark.parametrize("field", ["fakes", "suspects", "components", "repeats", "fit_share"])
+def test_settings_are_refused_by_name(field: str) -> None:
+    with pytest.raises(ValueError, match=rf"monte_carlo\.{field} is 0"):
+        MonteCarloConfig(**{field: 0})
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 scores are not numbers"):
+        white_box(np.array([[np.nan]]), np.array([[0.5]]), 0)
+    with pytest.raises(ValueError, match="give probabilities"):
+        total_variation(np.array([[2.0]]), np.array([[0.5]]), 0)
