@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from raysyn.models.norm import LearnedNorm, Norm
+
 BOTTLENECK = 4
 SMALLEST_MAP, LARGEST_MAP = 4, 8
 POWER_ITERATIONS = 20
@@ -59,54 +61,6 @@ def first_map(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     return height, width, doublings
 
 
-class _Sum(torch.autograd.Function):
-    """Sum over ranks, forwards and backwards."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, sum_: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.sum_ = sum_
-        return sum_(values.clone())
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return ctx.sum_(gradient.clone()), None
-
-
-class Norm(nn.Module):
-    """Batch normalisation whose statistics span all ranks; subclasses say where gain and bias come from."""
-
-    momentum = 0.1
-    mean: Tensor
-    variance: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("variance", torch.ones(channels))
-        self.sum_: Callable[[Tensor], Tensor] | None = None
-
-    def normalise(self, x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
-        """(N, C, H, W), with gain and bias (N, C) or (C,)."""
-        mean, variance = self._statistics(x) if self.training else (self.mean, self.variance)
-        scale = gain * (variance + 1e-5).rsqrt()
-        return torch.addcmul((bias - mean * scale)[..., None, None], x, scale[..., None, None])
-
-    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance per channel. By sums, which cost the CPU a fraction of torch.var_mean's time; measured from
-        the running mean, so that the difference of squares keeps its digits. One exchange between ranks."""
-        apart = x - self.mean[:, None, None]
-        sums, squares, count = apart.sum((0, 2, 3)), apart.square().sum((0, 2, 3)), torch.tensor(x[:, 0].numel())
-        if self.sum_ is not None:
-            own = torch.cat([sums, squares, count.to(sums)[None]])
-            sums, squares, count = _Sum.apply(own, self.sum_).split([len(sums), len(sums), 1])
-        variance = (squares / count - (sums / count).square()).clamp_min(0)
-        mean = self.mean + sums / count
-        with torch.no_grad():
-            self.mean.lerp_(mean, self.momentum)
-            self.variance.lerp_(variance, self.momentum)
-        return mean, variance
-
-
 class ConditionalNorm(Norm):
     """Gain and bias are linear in a condition vector."""
 
@@ -116,17 +70,6 @@ class ConditionalNorm(Norm):
 
     def forward(self, x: Tensor, condition_NE: Tensor) -> Tensor:
         return self.normalise(x, 1 + self.gain(condition_NE), self.bias(condition_NE))
-
-
-class LearnedNorm(Norm):
-    """Gain and bias are learned."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels)
-        self.gain, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.normalise(x, self.gain, self.bias)
 
 
 class Up(nn.Module):
@@ -243,13 +186,6 @@ class Discriminator(nn.Module):
         """Images in [0, 1] and classes to logits (N,)."""
         h = F.relu(self.blocks(self.conv(2 * images_NCHW - 1))).sum((2, 3))
         return self.linear(h)[:, 0] + (self.embedding(labels_N) * h).sum(1)
-
-
-def across_ranks(network: nn.Module, sum_: Callable[[Tensor], Tensor] | None) -> None:
-    """Let the statistics of every normalisation span all ranks (None: this one alone)."""
-    for module in network.modules():
-        if isinstance(module, Norm):
-            module.sum_ = sum_
 
 
 def _layers(spectral: bool) -> tuple[Any, Any]:

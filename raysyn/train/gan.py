@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from raysyn.compute import Worker
 from raysyn.data import Images
-from raysyn.models.biggan import BigGANConfig, Discriminator, Generator, across_ranks
+from raysyn.models.biggan import BigGANConfig, Discriminator, Generator
+from raysyn.models.norm import across_ranks
 from raysyn.train.loop import Ema, batch, give_gradients
 
 

@@ -7,7 +7,8 @@ import threading
 import pytest
 import torch
 
-from raysyn.models.biggan import BigGANConfig, Discriminator, Generator, LearnedNorm, across_ranks, first_map
+from raysyn.models.biggan import BigGANConfig, Discriminator, Generator, first_map
+from raysyn.models.norm import LearnedNorm, across_ranks
 
 SMALL = BigGANConfig(channels=4, latent=8, embedding=6)
 
