@@ -6,14 +6,14 @@ from contextlib import ExitStack
 from raysyn import cli
 from raysyn.console import Console
 from raysyn.methods import lira
-from raysyn.methods.common import Setting, open_run
+from raysyn.methods.common import OnAttacked, Setting, open_run
 from raysyn.on_ray.cluster import connect
 
 
 def check(stack: ExitStack) -> Setting:
     """Everything that can be wrong with the input, before the first stage."""
     console = stack.enter_context(Console())
-    command = cli.parse(lira.PRESETS, description=lira.SUMMARY, machines=lira.On())
+    command = cli.parse(lira.PRESETS, description=lira.SUMMARY, machines=OnAttacked())
     dataset, facts = lira.prepare(command.config)
     if command.dry_run:
         lira.show_outlook(console, command.config, dataset)

@@ -29,6 +29,14 @@ class On(Machines):
     sgd: SGDSpeed = field(default_factory=SGDSpeed)
 
 
+@dataclass(frozen=True, kw_only=True)
+class OnAttacked(Machines):
+    """Where a run that ends with shadow models happens, and how fast: nothing here changes the result beyond
+    rounding."""
+
+    shadows: ShadowSpeed = field(default_factory=ShadowSpeed)
+
+
 class Asked(Protocol):
     """What is needed of `cli.Command`."""
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, check_enough
-from raysyn.compute import Between, Machines, Outcome, Search, Space, best_device
+from raysyn.attacks.shadows import AttackConfig, check_enough
+from raysyn.compute import Between, Outcome, Search, Space, best_device
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods import knowledge_recycling_report as shown
-from raysyn.methods.common import Setting
+from raysyn.methods.common import OnAttacked, Setting
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.resnet import ResNetConfig
 from raysyn.release import certificate, state_bytes, write_release
@@ -116,14 +116,13 @@ class Config:
 
 
 @dataclass(frozen=True, kw_only=True)
-class On(Machines):
+class On(OnAttacked):
     """Where a run happens and how fast. Nothing here changes the result beyond rounding, but for the tuning: what it
     tries next depends on which trials have ended."""
 
     gan_alone: bool | None = None
     """Train the GAN on one worker, with the CPUs of all, instead of on all workers. By default where there are no GPUs:
     the workers exchange the statistics of every normalisation, which takes small networks longer than it saves."""
-    shadows: ShadowSpeed = field(default_factory=ShadowSpeed)
 
 
 def prepare(config: Config) -> Dataset:

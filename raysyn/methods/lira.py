@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from raysyn.attacks.membership import fingerprint
-from raysyn.attacks.shadows import Architecture, AttackConfig, ShadowSpeed, check_enough, make_pool, time_stacks
-from raysyn.compute import Machines, Worker
+from raysyn.attacks.shadows import Architecture, AttackConfig, check_enough, make_pool, time_stacks
+from raysyn.compute import Worker
 from raysyn.console import Console
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods.attack_report import attack_sections
@@ -61,13 +61,6 @@ class Config:
 
     def architecture(self) -> Architecture:
         return Imported(self.target.model) if self.target.model else self.classifier
-
-
-@dataclass(frozen=True, kw_only=True)
-class On(Machines):
-    """Where a run happens and how fast: nothing here changes the result beyond rounding."""
-
-    shadows: ShadowSpeed = field(default_factory=ShadowSpeed)
 
 
 def prepare(config: Config) -> tuple[Dataset, dict[str, Any]]:

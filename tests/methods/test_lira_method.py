@@ -18,7 +18,7 @@ from raysyn.console import Console
 from raysyn.data import DataConfig
 from raysyn.local import Local
 from raysyn.methods import lira
-from raysyn.methods.common import Setting
+from raysyn.methods.common import OnAttacked, Setting
 from raysyn.models.resnet import ResNetConfig
 from raysyn.runs import RunFolder
 from raysyn.train.recipe import RecipeConfig
@@ -47,7 +47,7 @@ def run(config: lira.Config, out: Path) -> dict[str, Any]:
     dataset, facts = lira.prepare(config)
     opened = RunFolder.open(out, method="lira", preset="tiny", config=facts, data_fingerprint="x")
     with opened as folder, Console(io.StringIO()) as console:
-        lira.run(Setting(config, dataset, Local(folder.internal), folder, console, lira.On()))
+        lira.run(Setting(config, dataset, Local(folder.internal), folder, console, OnAttacked()))
     return json.loads((out / "internal" / "report.json").read_text())
 
 
