@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raysyn.compute import Worker
 from raysyn.data import Images
 from raysyn.models.biggan import BigGANConfig, Discriminator, Generator
 from raysyn.models.norm import across_ranks
-from raysyn.train.loop import Ema, batch, give_gradients
+from raysyn.train.adversarial import descend, discriminator_loss, generator_loss, real_batch, wishes
+from raysyn.train.loop import Ema
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +105,7 @@ def fit(worker: Worker, network: BigGANConfig, images: Images, config: GANConfig
     networks = {"generator": generator, "discriminator": discriminator}
     for one in networks.values():
         one.to(worker.device).to(memory_format=torch.channels_last).train()
+    averaged = copy.deepcopy(generator)
     across_ranks(generator, worker.sum_ if worker.world_size > 1 else None)
     rates = {"generator": config.learning_rate, "discriminator": config.discriminator_learning_rate}
     optimizers = {name: _adamw(one, config, rates[name] or config.learning_rate) for name, one in networks.items()}
@@ -117,7 +118,6 @@ def fit(worker: Worker, network: BigGANConfig, images: Images, config: GANConfig
         ema.load_state_dict(state["ema"])
 
     kept, steps = config.kept(), math.ceil(len(images) / config.batch_size)
-    averaged = copy.deepcopy(generator)
     while epoch < config.epochs:
         losses, spread = torch.zeros(2, device=worker.device), torch.zeros(1, device=worker.device)
         for step in range(epoch * steps, (epoch + 1) * steps):
@@ -166,18 +166,14 @@ def _discriminator_step(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """One step on a batch of real and one of generated images; the loss over all ranks, and how far apart this rank's
     logits lie."""
-    share = slice(worker.rank, None, worker.world_size)
-    chosen = batch(len(images), config.batch_size, seed, step)[share]
-    real = torch.from_numpy(images.images_NHWC[chosen]).to(worker.device).permute(0, 3, 1, 2).float() / 255
-    labels = torch.from_numpy(images.labels_N[chosen]).to(worker.device)
+    real, labels, _ = real_batch(worker, images, config.batch_size, seed, step)
     with torch.no_grad():
         made, asked = _made(worker, networks["generator"], images, config, [seed, 1, step])
     # One pass over both, so that the power iteration takes one step.
     logits = networks["discriminator"](torch.cat([real, made]), torch.cat([labels, asked]))
     on_real, on_made = logits.float().split([len(real), len(made)])
-    smooth = torch.full_like(on_real, 1 - config.label_smoothing)
-    loss = F.binary_cross_entropy_with_logits(on_real, smooth, reduction="sum") + F.softplus(on_made).sum()
-    total = _descend(worker, networks["discriminator"], optimizers["discriminator"], loss / config.batch_size)
+    loss = discriminator_loss(on_real, on_made, config.label_smoothing) / config.batch_size
+    total = descend(worker, networks["discriminator"], optimizers["discriminator"], loss)
     return total, (logits.detach().max() - logits.detach().min()).float()
 
 
@@ -187,27 +183,16 @@ def _generator_step(
 ) -> Tensor:  # fmt: skip
     """One step towards images that the discriminator takes for real; the loss over all ranks."""
     made, asked = _made(worker, networks["generator"], images, config, [seed, 2, step])
-    loss = F.softplus(-networks["discriminator"](made, asked).float()).sum() / config.batch_size
-    return _descend(worker, networks["generator"], optimizers["generator"], loss)
+    loss = generator_loss(networks["discriminator"](made, asked).float()) / config.batch_size
+    return descend(worker, networks["generator"], optimizers["generator"], loss)
 
 
 def _made(
     worker: Worker, generator: Generator, images: Images, config: GANConfig, key: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """This rank's share of a batch of generated images and the classes asked for, as frequent as in `images`."""
-    rng, share = np.random.default_rng(key), slice(worker.rank, None, worker.world_size)
-    labels = images.labels_N[rng.integers(len(images), size=config.batch_size)][share]
-    latent = rng.standard_normal((config.batch_size, generator.config.latent), np.float32)[share]
-    asked = torch.from_numpy(labels).to(worker.device)
-    return generator(torch.from_numpy(latent).to(worker.device), asked), asked
-
-
-def _descend(worker: Worker, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
-    """A step along the gradient of the loss summed over ranks; that sum."""
-    parameters = list(network.parameters())
-    total = give_gradients(worker, parameters, loss, torch.autograd.grad(loss, parameters))
-    optimizer.step()
-    return total
+    noise, asked, _ = wishes(worker, images, config.batch_size, generator.config.latent, key)
+    return generator(noise, asked), asked
 
 
 def draw(generator: Generator, labels_N: Tensor, std: float, seed: int, batch_size: int = 500) -> Tensor:

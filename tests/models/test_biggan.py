@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 import torch
+from ranks import on_ranks
 
+from raysyn.compute import Worker
 from raysyn.models.biggan import BigGANConfig, Discriminator, Generator, first_map
 from raysyn.models.norm import LearnedNorm, across_ranks
 
@@ -92,30 +92,19 @@ def test_statistics_span_all_ranks() -> None:
     expected, weights = whole(x), torch.randn(6, 3, 4, 4)
     (gradient,) = torch.autograd.grad((expected * weights).sum(), x)
 
-    box, barrier = [torch.empty(0)] * 2, threading.Barrier(2)
-    norms, parts, found = [LearnedNorm(3) for _ in range(2)], (slice(2), slice(2, 6)), [torch.empty(0)] * 4
+    norms, parts = [LearnedNorm(3) for _ in range(2)], (slice(2), slice(2, 6))
 
-    def rank(me: int) -> None:
-        def sum_(value: torch.Tensor) -> torch.Tensor:
-            box[me] = value.clone()
-            barrier.wait(30)
-            total = box[0] + box[1]
-            barrier.wait(30)
-            return total
+    def rank(worker: Worker) -> tuple[torch.Tensor, torch.Tensor]:
+        norm, part = norms[worker.rank], parts[worker.rank]
+        norm.mean.fill_(0.3)
+        across_ranks(norm, worker.sum_)
+        mine = x[part].detach().requires_grad_()
+        answer = norm(mine)
+        return answer, torch.autograd.grad((answer * weights[part]).sum(), mine)[0]
 
-        norms[me].mean.fill_(0.3)
-        across_ranks(norms[me], sum_)
-        mine = x[parts[me]].detach().requires_grad_()
-        found[me] = norms[me](mine)
-        (found[2 + me],) = torch.autograd.grad((found[me] * weights[parts[me]]).sum(), mine)
-
-    threads = [threading.Thread(target=rank, args=(me,)) for me in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert torch.allclose(torch.cat(found[:2]), expected, atol=1e-5)
-    assert torch.allclose(torch.cat(found[2:]), gradient, atol=1e-5)
+    found, _ = on_ranks(rank, 2)
+    assert torch.allclose(torch.cat([answer for answer, _ in found]), expected, atol=1e-5)
+    assert torch.allclose(torch.cat([own for _, own in found]), gradient, atol=1e-5)
     for norm in norms:
         assert torch.allclose(norm.mean, whole.mean, atol=1e-6)
         assert torch.allclose(norm.variance, whole.variance, atol=1e-6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ranks import on_ranks
 
 from raysyn.compute import Alone
 from raysyn.data import Images
@@ -68,34 +68,13 @@ def test_a_killed_training_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch
 
 def test_two_ranks_train_the_same_generator_as_one(tmp_path: Path) -> None:
     """Threads as ranks, uneven shares: batches, latents, statistics and gradients are those of the whole batch."""
-    config, box, barrier = replace(QUICK, epochs=2, batch_size=15), [torch.empty(0)] * 2, threading.Barrier(2)
+    config = replace(QUICK, epochs=2, batch_size=15)
     torch.set_num_threads(1)
-
-    class Rank(Alone):
-        def __init__(self, rank: int) -> None:
-            super().__init__()
-            self.rank, self.world_size, self.found = rank, 2, dict[str, torch.Tensor]()
-
-        def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
-            box[self.rank] = tensor.clone()
-            barrier.wait(60)
-            total = box[0] + box[1]
-            barrier.wait(60)
-            return tensor.copy_(total)
-
-        def keep(self, key: str, value: dict[str, torch.Tensor]) -> None:
-            self.found = value
-
-    ranks = [Rank(0), Rank(1)]
     # Built one after the other: threads share the generator that first weights come from.
-    built = iter([gan.new_networks(NET, halves(64), 0) for _ in ranks])
+    built = iter([gan.new_networks(NET, halves(64), 0) for _ in range(2)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gan, "new_networks", lambda *args: next(built))
-        threads = [threading.Thread(target=gan.fit, args=(one, NET, halves(64), config, 0)) for one in ranks]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(120)
+        _, ranks = on_ranks(lambda worker: gan.fit(worker, NET, halves(64), config, 0), 2)
     Local(tmp_path).train(gan.fit, NET, halves(64), config, 0, name="gan")
     whole, start = Local(tmp_path).kept(checkpoint_name(2)), gan.new_networks(NET, halves(64), 0)[0].plain()
 
@@ -103,7 +82,7 @@ def test_two_ranks_train_the_same_generator_as_one(tmp_path: Path) -> None:
         return float(sum((one[name] - other[name]).square().sum() for name in whole)) ** 0.5
 
     # By norm: Adam's first steps have the sign of the gradient, which rounding may turn where it is nearly 0.
-    assert apart(ranks[0].found, whole) < 0.005 * apart(whole, start)
+    assert apart(ranks[0].found[checkpoint_name(2)], whole) < 0.005 * apart(whole, start)
 
 
 def test_training_ends_where_the_discriminator_has_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ranks import on_ranks
 from torch import Tensor, nn
 
-from raysyn.compute import Alone
 from raysyn.data import Images
 from raysyn.local import LocalWorker
 from raysyn.models.unet import UNet, UNetConfig
@@ -72,40 +71,15 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert _same(whole["model"], fit(_worker(tmp_path / "b"), _model(), TASK, _images(), config, 7)["model"])
 
 
-class Rank(Alone):
-    """One of several threads that sum through a shared list."""
-
-    def __init__(self, rank: int, world_size: int, board: list[Any], barrier: threading.Barrier) -> None:
-        self.rank, self.world_size, self.device = rank, world_size, torch.device("cpu")
-        self._board, self._barrier = board, barrier
-
-    def sum_(self, tensor: Tensor) -> Tensor:
-        self._board[self.rank] = tensor.clone()
-        self._barrier.wait(timeout=60)
-        tensor.copy_(torch.stack(self._board).sum(0))
-        self._barrier.wait(timeout=60)
-        return tensor
-
-
 @pytest.mark.parametrize("world_size", [2, 7])  # 7 ranks share a batch of 5: two have nothing to do
 def test_any_number_of_ranks_learns_the_same(tmp_path: Path, world_size: int) -> None:
     """Compared are the gradients of one step: Adam would magnify the rounding of those near 0 to full steps."""
     one, alone = LoopConfig(iterations=1, batch_size=5, copies=2), _model()
     loss = fit(_worker(tmp_path), alone, TASK, _images(), one, 3, AugmentConfig())["history"][-1]["loss"]
-    results: list[Any] = [None] * world_size
-    board: list[Any] = [None] * world_size
-    barrier = threading.Barrier(world_size)
     models = [_model() for _ in range(world_size)]
-
-    def work(rank: int) -> None:
-        worker = Rank(rank, world_size, board, barrier)
-        results[rank] = fit(worker, models[rank], TASK, _images(), one, 3, AugmentConfig())
-
-    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(world_size)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    results, _ = on_ranks(
+        lambda worker: fit(worker, models[worker.rank], TASK, _images(), one, 3, AugmentConfig()), world_size
+    )
     for result, model in zip(results, models, strict=True):
         for mine, whole in zip(model.parameters(), alone.parameters(), strict=True):
             torch.testing.assert_close(mine.grad, whole.grad, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,208 @@
+"""GAN, PIGAN and PrivGAN on the simplest images there are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from ranks import on_ranks
+
+from raysyn.compute import Alone
+from raysyn.data import Images
+from raysyn.local import Local
+from raysyn.models.dcgan import DCGANConfig
+from raysyn.train import conditional_gans as gans
+from raysyn.train.conditional_gans import AdversarialConfig, Kind, Networks, PenaltyConfig
+
+NET = DCGANConfig(width=0.125, latent=8)
+SHORT = AdversarialConfig(epochs=4, batch_size=16, learning_rate=2e-3)
+PENALTY = PenaltyConfig(pretrain_epochs=2, delay_epochs=2)
+KINDS: tuple[Kind, ...] = ("gan", "pigan", "privgan")
+
+
+def halves(count: int) -> Images:
+    """Class 0 is bright above, class 1 bright below."""
+    labels = np.arange(count, dtype=np.int64) % 2
+    pixels = np.random.default_rng(0).integers(0, 60, (count, 8, 8, 1)).astype(np.uint8)
+    pixels[labels == 0, :4] += 190
+    pixels[labels == 1, 4:] += 190
+    return Images(pixels, labels, ("above", "below"))
+
+
+def train(
+    folder: Path, kind: Kind, config: AdversarialConfig = SHORT, penalty: PenaltyConfig = PENALTY, count: int = 64
+) -> dict[str, Any]:
+    return Local(folder).train(gans.fit, kind, NET, halves(count), config, penalty, 0, name="gan")
+
+
+def built(kind: Kind, answer: dict[str, Any], parts: int = 2) -> Networks:
+    networks = gans.new_networks(kind, NET, (8, 8, 1), 2, parts, 0)
+    networks.load_state_dict(answer["weights"])
+    return networks.eval()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_learns_what_the_classes_look_like(tmp_path: Path, kind: Kind) -> None:
+    answer = train(tmp_path, kind, replace(SHORT, epochs=30), count=128)
+    assert [entry["epoch"] for entry in answer["history"]] == list(range(1, 31))
+    labels = torch.arange(100) % 2
+    images = gans.draw(built(kind, answer), labels, 0).astype(float)
+    assert images.shape == (100, 8, 8, 1)
+    above = images[:, :4].mean((1, 2, 3)) - images[:, 4:].mean((1, 2, 3))
+    assert ((above > 0) == (labels.numpy() == 0)).mean() > 0.9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_training_goes_on_and_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    whole = train(tmp_path / "whole", kind)
+    play = gans._Game.play
+
+    def dies(game: Any) -> Any:
+        if game.epoch == 3:
+            raise InterruptedError
+        return play(game)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gans._Game, "play", dies)
+        with pytest.raises(InterruptedError):
+            train(tmp_path / "broken", kind)
+    again = train(tmp_path / "broken", kind)
+    assert again["history"] == whole["history"]
+    assert all(torch.equal(value, again["weights"][name]) for name, value in whole["weights"].items())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_ranks_train_the_same_networks_as_one(tmp_path: Path, kind: Kind) -> None:
+    """Threads as ranks, uneven shares: batches, noise, codes, statistics and gradients are those of the whole batch."""
+    config, images, penalty = replace(SHORT, epochs=2, batch_size=15), halves(64), replace(PENALTY, delay_epochs=1)
+    torch.set_num_threads(1)
+    # Built one after the other: threads share the generator that first weights come from.
+    first = iter([gans.new_networks(kind, NET, images.shape, 2, 2, 0) for _ in range(2)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gans, "new_networks", lambda *args: next(first))
+        (mine, other), _ = on_ranks(lambda worker: gans.fit(worker, kind, NET, images, config, penalty, 0), 2)
+    whole = train(tmp_path, kind, config, penalty)["weights"]
+    start = gans.new_networks(kind, NET, images.shape, 2, 2, 0).state_dict()
+
+    def apart(one: dict[str, torch.Tensor], another: dict[str, torch.Tensor]) -> float:
+        return float(sum((one[name] - another[name]).square().sum() for name in whole)) ** 0.5
+
+    assert apart(mine["weights"], other["weights"]) == 0
+    # By norm: Adam's first steps have the sign of the gradient, which rounding may turn where it is nearly 0.
+    assert apart(mine["weights"], whole) < 0.005 * apart(whole, start)
+
+
+def test_q_learns_parts_of_real_images_waits_and_then_learns_from_generated_ones(tmp_path: Path) -> None:
+    def classifier(epochs: int, **differences: Any) -> dict[str, torch.Tensor]:
+        penalty = replace(PENALTY, delay_epochs=3, **differences)
+        answer = train(tmp_path / f"{epochs}-{differences}", "pigan", replace(SHORT, epochs=epochs), penalty)
+        return {name: value for name, value in answer["weights"].items() if name.startswith("classifier")}
+
+    def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+        return all(torch.equal(value, other[name]) for name, value in one.items())
+
+    pretrained, waited, learnt = classifier(1), classifier(3), classifier(4)
+    assert same(pretrained, waited) and not same(waited, learnt)
+    assert not same(classifier(1, pretrain_epochs=0), pretrained)
+    # Without a penalty nobody asks Q.
+    untouched = gans.new_networks("pigan", NET, (8, 8, 1), 2, 2, 0).state_dict()
+    assert same(classifier(4, weight=0.0), untouched)
+
+
+@pytest.mark.parametrize("kind", ["pigan", "privgan"])
+def test_the_penalty_makes_generators_pass_for_another_part(tmp_path: Path, kind: Kind) -> None:
+    """Parts that differ, 0 dark and 1 bright: without a penalty generated images do too, with one hardly."""
+    images = halves(128)
+    part_N = gans.parts_of(128, 2, 0)
+    pixels = np.where(part_N[:, None, None, None] == 0, images.images_NHWC // 8, images.images_NHWC)
+    torn = Images(pixels.astype(np.uint8), images.labels_N, images.class_names)
+
+    def gap(weight: float) -> float:
+        penalty = PenaltyConfig(weight=weight, pretrain_epochs=10, delay_epochs=0)
+        config, folder = replace(SHORT, epochs=30), tmp_path / f"{weight}"
+        answer = Local(folder).train(gans.fit, kind, NET, torn, config, penalty, 0, name="gan")
+        networks, labels = built(kind, answer), torch.arange(400) % 2
+        return float(
+            gans.draw(networks, labels, 1, parts=[1]).mean() - gans.draw(networks, labels, 1, parts=[0]).mean()
+        )
+
+    assert gap(0.0) > 90
+    assert abs(gap(10.0)) < 40
+
+
+def test_privgan_pairs_see_their_own_part_only() -> None:
+    game = gans._Game(Alone(), "privgan", NET, halves(65), SHORT, replace(PENALTY, parts=3), 0)
+    sizes = [len(pool) for pool, _ in game.pools]
+    assert sum(sizes) == 65 and max(sizes) - min(sizes) <= 1
+    assert all((part_N == pair).all() for pair, (_, part_N) in enumerate(game.pools))
+    assert game.steps == 2  # 22 images in batches of 16
+
+
+def test_an_attacker_asks_every_code_or_every_discriminator() -> None:
+    images = halves(6)
+    for kind, answers in (("gan", 1), ("pigan", 3), ("privgan", 3)):
+        torch.manual_seed(0)
+        networks = Networks(kind, NET, (8, 8, 1), 2, 3).eval()  # type: ignore[arg-type]
+        logits = gans.discriminator_logits(networks, images, batch_size=4)
+        assert logits.shape == (6, answers) and logits.dtype == np.float64
+        x = torch.from_numpy(images.images_NHWC).permute(0, 3, 1, 2).float() / 127.5 - 1
+        labels, codes = torch.from_numpy(images.labels_N), torch.full((6,), answers - 1)
+        last = networks.discriminators[-1](x, labels, codes)
+        assert np.allclose(logits[:, -1], last.detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_drawing_is_the_same_in_any_batches_and_mixes_parts(kind: Kind) -> None:
+    networks = gans.new_networks(kind, NET, (8, 8, 1), 2, 3, 0)
+    labels = torch.zeros(50, dtype=torch.int64)
+    whole = gans.draw(networks, labels, 5)
+    assert np.abs(whole.astype(int) - gans.draw(networks, labels, 5, batch_size=7)).max() <= 1
+    assert not np.array_equal(whole, gans.draw(networks, labels, 6))
+    if kind != "gan":
+        one = gans.draw(networks, labels, 5, parts=[0])
+        assert not np.array_equal(one, gans.draw(networks, labels, 5, parts=[1]))
+
+
+def test_wrong_codes_are_never_right_and_all_others_alike() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(4, size=30_000)
+    wrong = (codes + rng.integers(1, 4, size=30_000)) % 4
+    assert (wrong != codes).all()
+    counts = np.bincount(wrong[codes == 1], minlength=4)
+    assert counts[1] == 0 and F.softmax(torch.tensor(counts[[0, 2, 3]] / counts.sum()), 0).std() < 0.01
+
+
+def test_parts_are_equal_and_random() -> None:
+    part_N = gans.parts_of(1000, 3, 0)
+    assert np.bincount(part_N).tolist() == [334, 333, 333]
+    assert not np.array_equal(part_N, gans.parts_of(1000, 3, 1))
+    assert abs(np.corrcoef(part_N, np.arange(1000))[0, 1]) < 0.1
+
+
+def test_too_few_images_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"penalty\.parts is 3, but there are 2 images"):
+        train(tmp_path, "pigan", penalty=PenaltyConfig(parts=3), count=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (AdversarialConfig, {"epochs": 0}),
+        (AdversarialConfig, {"learning_rate": 0.0}),
+        (AdversarialConfig, {"beta1": 1.0}),
+        (AdversarialConfig, {"label_smoothing": -0.1}),
+        (PenaltyConfig, {"weight": -1.0}),
+        (PenaltyConfig, {"parts": 1}),
+        (PenaltyConfig, {"delay_epochs": -1}),
+    ],
+)
+def test_a_wrong_field_is_named(kind: Any, wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        kind(**wrong)
