@@ -27,6 +27,14 @@ class Rank(Alone):
         self._barrier.wait()
         return tensor.copy_(total)
 
+    def share(self, value: Any) -> Any:
+        if self.rank == 0:
+            self._slots[0] = value
+        self._barrier.wait()
+        value = self._slots[0]
+        self._barrier.wait()
+        return value
+
     def keep(self, key: str, value: Any) -> None:
         self.found[key] = value
 

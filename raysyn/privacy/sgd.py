@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -48,6 +48,8 @@ class SGDConfig:
     """Learning rate of Adam, constant."""
     ema: float = 0.999
     """Decay of the averaged weights that are sampled from."""
+    beta1: float = 0.9
+    """Adam's first decay."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -57,8 +59,9 @@ class SGDConfig:
         for field in ("epochs", "max_grad_norm", "learning_rate"):
             if not getattr(self, field) > 0:
                 raise ValueError(f"{field} is {getattr(self, field)}: give a number above 0")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema is {self.ema}: give a decay in [0, 1)")
+        for field in ("ema", "beta1"):
+            if not 0 <= getattr(self, field) < 1:
+                raise ValueError(f"{field} is {getattr(self, field)}: give a decay in [0, 1)")
 
     def cost(self, n: int) -> Cost:
         """What fine-tuning on `n` images costs, with the noise multiplier still to be calibrated.
@@ -67,6 +70,28 @@ class SGDConfig:
         """
         rate, steps = sgd_schedule(n, self.batch_size, self.epochs)
         return Cost(mechanism="DP-SGD", noise_multiplier=None, sampling_rate=rate, steps=steps)
+
+
+class Partner(Protocol):
+    """What learns in turn with the private model, from nothing but that model's noised weights: a generator."""
+
+    def join(self, worker: Worker) -> None:
+        """Come to the worker's device; called once, before anything else."""
+        ...
+
+    def step(self, worker: Worker, model: nn.Module, done: int) -> None:
+        """Learn from the model as it is after `done` steps; called on every rank."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a restart needs."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+    def released(self) -> dict[str, Tensor]:
+        """Its weights."""
+        ...
 
 
 def train(
@@ -81,9 +106,11 @@ def train(
     *,
     name: str = "finetune",
     epsilon_at: Callable[[int], float] | None = None,
+    partner: Partner | None = None,
 ) -> Release[dict[str, Any]]:
     """`fit` on every worker of `compute`; `name` names the stage and its random streams."""
-    answer = compute.train(_plain_fit, model, task, private, config, cost, secret, speed, name, epsilon_at, name=name)
+    args = (model, task, private, config, cost, secret, speed, name, epsilon_at, partner)
+    answer = compute.train(_plain_fit, *args, name=name)
     _refuse_another_price(answer["cost"], cost)
     return Release(value=answer["value"], cost=cost)
 
@@ -113,12 +140,14 @@ def fit(
     speed: SGDSpeed,
     stage: str = "finetune",
     epsilon_at: Callable[[int], float] | None = None,
+    partner: Partner | None = None,
 ) -> Release[dict[str, Any]]:
     """Train `model` on private images and release its weights; call it on every rank.
 
     Returns {"model", "ema": state dicts on the CPU, "engine": the engine's choice, "history": rows with step and,
-    where `epsilon_at(step)` is given, the epsilon spent by then}. The value holds nothing else that was computed
-    from `private`: losses and gradient norms go to the progress bar, inside the trust boundary, and nowhere else.
+    where `epsilon_at(step)` is given, the epsilon spent by then; "partner": its weights, if there is one}. The value
+    holds nothing else that was computed from `private`: losses and gradient norms go to the progress bar, inside the
+    trust boundary, and nowhere else.
 
     A run that was killed and continued gives the same bytes on the same machine; another number of ranks gives
     the same weights within float rounding. Raises ValueError for a model or a cost it cannot serve.
@@ -126,7 +155,7 @@ def fit(
     _check(model, config, cost, len(private))
     # Denormal numbers, common in Adam's second moment and in clipped gradients, slow a CPU down many times.
     torch.set_flush_denormal(True)
-    run = _Run(worker, model, task, private, config, cost, Stream(secret, stage), speed)
+    run = _Run(worker, model, task, private, config, cost, Stream(secret, stage), speed, partner)
     every = max(1, cost.steps // MARKS)
     spent: dict[str, float] = {}
     while run.done < cost.steps:
@@ -169,8 +198,11 @@ class _Run:
         cost: Cost,
         stream: Stream,
         speed: SGDSpeed,
+        partner: Partner | None,
     ) -> None:
-        self.worker, self.task, self.private = worker, task, private
+        self.worker, self.task, self.private, self.partner = worker, task, private, partner
+        if partner is not None:
+            partner.join(worker)
         self.config, self.cost, self.stream = config, cost, stream
         self.model = model.to(worker.device).train()
         self.done, self.loss = 0, float("nan")
@@ -180,7 +212,9 @@ class _Run:
         self.choice = Choice(**saved["engine"]) if saved else self._measured(speed)
         self.choice.lay_out(self.model)
         self.ema = Ema(self.model, config.ema)
-        self.optimizer = torch.optim.Adam(engines.trained(self.model), lr=config.learning_rate)
+        self.optimizer = torch.optim.Adam(
+            engines.trained(self.model), lr=config.learning_rate, betas=(config.beta1, 0.999)
+        )
         if saved:
             self._load(saved)
         else:
@@ -224,6 +258,8 @@ class _Run:
         self.optimizer.step()
         self.ema.update(self.model)
         self.done += 1
+        if self.partner is not None:
+            self.partner.step(self.worker, self.model, self.done)
         return self.loss
 
     def _clipped_sum(self, mine: NDArray[np.int64]) -> Tensor:
@@ -263,6 +299,7 @@ class _Run:
             "engine": self.choice.as_dict(),
             "history": self.history,
             "cost": asdict(self.cost),
+            **({} if self.partner is None else {"partner": self.partner.state_dict()}),
         }
 
     def _load(self, saved: dict[str, Any]) -> None:
@@ -271,6 +308,8 @@ class _Run:
         self.ema.load_state_dict(saved["ema"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.done, self.history = saved["done"], list(saved["history"])
+        if self.partner is not None:
+            self.partner.load_state_dict(saved["partner"])
 
     def released(self) -> dict[str, Any]:
         """What leaves: noised weights, and facts that do not depend on the images."""
@@ -279,4 +318,5 @@ class _Run:
             "ema": on_cpu(self.ema.weights),
             "engine": self.choice.as_dict(),
             "history": self.history,
+            **({} if self.partner is None else {"partner": on_cpu(self.partner.released())}),
         }

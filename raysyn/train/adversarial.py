@@ -22,12 +22,12 @@ def real_batch(worker: Worker, images: Images, batch_size: int, seed: int, step:
 
 
 def wishes(
-    worker: Worker, images: Images, batch_size: int, latent: int, key: Sequence[int]
+    worker: Worker, labels_N: np.ndarray, batch_size: int, latent: int, key: Sequence[int]
 ) -> tuple[Tensor, Tensor, np.random.Generator]:
-    """This rank's share of a batch of noise (N, latent) and of classes to generate, as frequent as in `images`; and the
-    generator of random numbers that follows from `key`, for more."""
+    """This rank's share of a batch of noise (N, latent) and of classes to generate, as frequent as in `labels_N`; and
+    the source of random numbers that follows from `key`, for more."""
     rng, share = np.random.default_rng(key), slice(worker.rank, None, worker.world_size)
-    labels = images.labels_N[rng.integers(len(images), size=batch_size)][share]
+    labels = labels_N[rng.integers(len(labels_N), size=batch_size)][share]
     noise = rng.standard_normal((batch_size, latent), np.float32)[share]
     return torch.from_numpy(noise).to(worker.device), torch.from_numpy(labels).to(worker.device), rng
 

@@ -214,7 +214,7 @@ class _Game:
     def _wishes(self, stream: int, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Noise, classes and codes of one batch; pairs share them."""
         size, worker = self.config.batch_size, self.worker
-        z, labels, rng = wishes(worker, self.images, size, self.networks.latent, [self.seed, stream, step])
+        z, labels, rng = wishes(worker, self.images.labels_N, size, self.networks.latent, [self.seed, stream, step])
         codes = torch.from_numpy(rng.integers(self.penalty.parts, size=size)[worker.rank :: worker.world_size])
         return z, labels, codes.to(worker.device)
 

@@ -191,7 +191,7 @@ def _made(
     worker: Worker, generator: Generator, images: Images, config: GANConfig, key: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """This rank's share of a batch of generated images and the classes asked for, as frequent as in `images`."""
-    noise, asked, _ = wishes(worker, images, config.batch_size, generator.config.latent, key)
+    noise, asked, _ = wishes(worker, images.labels_N, config.batch_size, generator.config.latent, key)
     return generator(noise, asked), asked
 
 

@@ -1,0 +1,132 @@
+"""DPGAN: the discriminator by DP-SGD, the generator from the discriminator."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ranks import on_ranks
+
+from raysyn.compute import Alone, Worker
+from raysyn.data import Images
+from raysyn.local import Local
+from raysyn.models.dcgan import DCGANConfig, Discriminator, Generator
+from raysyn.privacy import sgd
+from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.trial import SGDSpeed
+from raysyn.train.conditional_gans import AdversarialConfig
+from raysyn.train.private_gan import PrivateGame
+
+NET = DCGANConfig(width=0.125, latent=8)
+CONFIG = SGDConfig(batch_size=16, epochs=2, noise_multiplicity=1, learning_rate=2e-3, beta1=0.5)
+SECRET = bytes(range(32))
+SPEED = SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True)
+
+
+def halves(count: int) -> Images:
+    """Class 0 is bright above, class 1 bright below."""
+    labels = np.arange(count, dtype=np.int64) % 2
+    pixels = np.random.default_rng(0).integers(0, 60, (count, 8, 8, 1)).astype(np.uint8)
+    pixels[labels == 0, :4] += 190
+    pixels[labels == 1, 4:] += 190
+    return Images(pixels, labels, ("above", "below"))
+
+
+def game_and_discriminator() -> tuple[PrivateGame, Discriminator]:
+    torch.manual_seed(0)
+    generator, discriminator = Generator(NET, (8, 8, 1), 2), Discriminator(NET, (8, 8, 1), 2)
+    return PrivateGame(generator, AdversarialConfig(batch_size=16, learning_rate=2e-3), 0), discriminator
+
+
+def train(worker: Worker, noise_multiplier: float = 0.5, config: SGDConfig = CONFIG, count: int = 64) -> dict[str, Any]:
+    game, discriminator = game_and_discriminator()
+    cost = replace(config.cost(count), noise_multiplier=noise_multiplier)
+    return sgd.fit(worker, discriminator, game, halves(count), config, cost, SECRET, SPEED, partner=game).value
+
+
+def test_without_noise_it_learns_what_the_classes_look_like(tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=30, max_grad_norm=10.0)
+    answer = Local(tmp_path).train(train, 1e-6, config, 128, name="dpgan")
+    generator = game_and_discriminator()[0].generator
+    generator.load_state_dict(answer["partner"])
+    labels = torch.arange(100) % 2
+    with torch.inference_mode():
+        images = generator.eval()(torch.randn(100, 8, generator=torch.Generator().manual_seed(0)), labels)
+    above = images[:, 0, :4].mean((1, 2)) - images[:, 0, 4:].mean((1, 2))
+    assert ((above > 0) == (labels == 0)).float().mean() > 0.9
+
+
+def test_the_pair_of_an_image_depends_on_no_other_image() -> None:
+    """Also after steps that have moved the running statistics, and whatever mode the generator was left in."""
+    game, discriminator = game_and_discriminator()
+    game.join(Alone())
+    game.step(Alone(), discriminator, 1)
+    images = torch.from_numpy(halves(6).images_NHWC)
+    labels, seeds = torch.arange(6) % 2, list(range(6))
+    whole = game.draw(images, labels, seeds, 2)
+    for index in range(6):
+        one = game.draw(images[index : index + 1], labels[index : index + 1], seeds[index : index + 1], 2)
+        for mine, all_ in zip(one, whole, strict=True):
+            torch.testing.assert_close(mine[0], all_[index])
+    pixels, classes, is_real = whole
+    assert pixels.shape == (6, 4, 1, 8, 8) and classes.shape == is_real.shape == (6, 4)
+    assert is_real[0].tolist() == [1, 1, 0, 0] and torch.equal(classes[:, 0], labels)
+    assert game.generator.training
+
+
+def test_the_generator_never_meets_a_private_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all noise and no signal, other images give the same generator, bit for bit."""
+    torch.set_num_threads(1)
+    config = replace(CONFIG, max_grad_norm=1e-30)
+
+    def generator(images: Images) -> dict[str, torch.Tensor]:
+        game, discriminator = game_and_discriminator()
+        cost = replace(config.cost(len(images)), noise_multiplier=1e30)
+        return sgd.fit(Alone(), discriminator, game, images, config, cost, SECRET, SPEED, partner=game).value["partner"]
+
+    images = halves(64)
+    others = Images(255 - images.images_NHWC, 1 - images.labels_N, images.class_names)
+    one, other = generator(images), generator(others)
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_a_killed_training_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Local(tmp_path / "whole").train(train, name="dpgan")
+    step = PrivateGame.step
+
+    def dies(game: PrivateGame, worker: Worker, model: Any, done: int) -> None:
+        if done == 6:
+            raise InterruptedError
+        step(game, worker, model, done)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PrivateGame, "step", dies)
+        with pytest.raises(InterruptedError):
+            Local(tmp_path / "broken").train(train, name="dpgan")
+    again = Local(tmp_path / "broken").train(train, name="dpgan")
+    for part in ("model", "partner"):
+        assert all(torch.equal(value, again[part][name]) for name, value in whole[part].items())
+
+
+def test_two_ranks_train_the_same_networks_as_one(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    made = [game_and_discriminator() for _ in range(2)]
+    cost = replace(CONFIG.cost(64), noise_multiplier=0.5)
+
+    def rank(worker: Worker) -> dict[str, Any]:
+        game, discriminator = made[worker.rank]
+        return sgd.fit(worker, discriminator, game, halves(64), CONFIG, cost, SECRET, SPEED, partner=game).value
+
+    (mine, other), _ = on_ranks(rank, 2)
+    whole = Local(tmp_path).train(train, name="dpgan")
+    start = game_and_discriminator()[0].generator.state_dict()
+
+    def apart(one: dict[str, torch.Tensor], another: dict[str, torch.Tensor]) -> float:
+        return float(sum((one[name] - another[name]).square().sum() for name in start)) ** 0.5
+
+    assert apart(mine["partner"], other["partner"]) == 0
+    assert apart(mine["partner"], whole["partner"]) < 0.01 * apart(whole["partner"], start)
