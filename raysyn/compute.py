@@ -207,13 +207,14 @@ class Compute(ABC):
     @abstractmethod
     def map(
         self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None,
-        together: int | None = None,
+        together: int | None = None, keys: Sequence[str] | None = None,
     ) -> list[Any]:  # fmt: skip
         """`[f(item, shared) for item in items]`, fanned out; order kept, failures named.
 
         With `together`, f is given a list of up to so many items and answers with a list of results.
         Each result (tensors and plain values) is durable under `name` the moment it exists, so that a rerun
-        does only what is missing. A unit runs with one thread on Ray. Errors: RuntimeError naming the units
+        does only what is missing. `keys` (file names, all different) say which result is whose; without them the
+        places in `items` do, and a rerun must have the same items in the same order. A unit runs with one thread on Ray. Errors: RuntimeError naming the units
         that failed, once all others are done.
         """
 
@@ -245,6 +246,13 @@ def unit_failure(name: str, failures: Mapping[int, str], units: int) -> RuntimeE
 
 def silent(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
     """A `Show` that shows nothing."""
+
+
+def unit_files(name: str, count: int, keys: Sequence[str] | None) -> list[str]:
+    """Where storage keeps the results of a `map`."""
+    keys = [f"{index:06d}" for index in range(count)] if keys is None else keys
+    assert len(set(keys)) == count, f"{name}: {count} items need as many different keys"
+    return [f"units/{name}/{key}.pt" for key in keys]
 
 
 def groups(indices: Sequence[int], together: int | None) -> list[list[int]]:

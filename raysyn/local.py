@@ -28,6 +28,7 @@ from raysyn.compute import (
     silent,
     trial_key,
     unit_failure,
+    unit_files,
 )
 from raysyn.storage import Store
 
@@ -104,23 +105,23 @@ class Local(Compute):
 
     def map(
         self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None,
-        together: int | None = None,
+        together: int | None = None, keys: Sequence[str] | None = None,
     ) -> list[Any]:  # fmt: skip
-        keys = [f"units/{name}/{index:06d}.pt" for index in range(len(items))]
-        missing = [index for index, key in enumerate(keys) if key not in self._store]
+        files = unit_files(name, len(items), keys)
+        missing = [index for index, file in enumerate(files) if file not in self._store]
         done, failures = len(items) - len(missing), dict[int, str]()
         for group in groups(missing, together):
             try:
                 values = answers_of(f, [items[index] for index in group], shared, together)
                 for index, value in zip(group, values, strict=True):
-                    self._store[keys[index]] = value
+                    self._store[files[index]] = value
                 done += len(group)
             except Exception:
                 failures.update(dict.fromkeys(group, traceback.format_exc()))
             self._show(name, done, len(items), {})
         if failures:
             raise unit_failure(name, failures, len(items))
-        return [self._store[key] for key in keys]
+        return [self._store[file] for file in files]
 
     def search(self, f: Callable[..., Any], space: Space, search: Search, *, name: str, shared: Any) -> list[Outcome]:
         grid = combinations(space) if search.trials is None else []

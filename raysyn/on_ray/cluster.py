@@ -71,9 +71,10 @@ class OnRay(Compute):
 
     def map(
         self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None,
-        together: int | None = None,
+        together: int | None = None, keys: Sequence[str] | None = None,
     ) -> list[Any]:  # fmt: skip
-        todo = fan_out.Units(f, items, name=name, shared=shared, together=together, gpus=self.shares.gpus_per_unit)
+        gpus = self.shares.gpus_per_unit
+        todo = fan_out.Units(f, items, name=name, shared=shared, together=together, keys=keys, gpus=gpus)
         try:
             return todo.run(self._store, self._show)
         finally:

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 import ray.exceptions
 
-from raysyn.compute import Show, answers_of, groups, unit_failure
+from raysyn.compute import Show, answers_of, groups, unit_failure, unit_files
 from raysyn.on_ray.process import settle
 from raysyn.storage import Store
 
@@ -28,30 +28,31 @@ class Units:
 
     def __init__(
         self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any, gpus: float,
-        together: int | None = None,
+        together: int | None = None, keys: Sequence[str] | None = None,
     ) -> None:  # fmt: skip
         self._f, self._items, self._name, self._shared, self._together = f, items, name, shared, together
+        self._files = unit_files(name, len(items), keys)
         self._unit = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(run_unit)
         self.cpu_s = 0.0
 
     def run(self, store: Store, show: Show) -> list[Any]:
         """Every result in the order of the items; those that storage holds are not computed again."""
-        keys = [f"units/{self._name}/{index:06d}.pt" for index in range(len(self._items))]
-        missing = [index for index, key in enumerate(keys) if key not in store]
-        done, failures = len(keys) - len(missing), {}
-        show(self._name, done, len(keys), {})
+        files = self._files
+        missing = [index for index, file in enumerate(files) if file not in store]
+        done, failures = len(files) - len(missing), {}
+        show(self._name, done, len(files), {})
         for group, values, error in self._answers(groups(missing, self._together)):
             if error is not None:
                 failures.update(dict.fromkeys(group, error))
                 continue
             for index, value in zip(group, values, strict=True):
                 # Written here, by the one process that surely reaches the run folder.
-                store[keys[index]] = value
+                store[files[index]] = value
                 done += 1
-                show(self._name, done, len(keys), {})
+                show(self._name, done, len(files), {})
         if failures:
-            raise unit_failure(self._name, failures, len(keys))
-        return [store[key] for key in keys]
+            raise unit_failure(self._name, failures, len(files))
+        return [store[file] for file in files]
 
     def _answers(self, missing: Sequence[list[int]]) -> Iterator[tuple[list[int], list[Any], str | None]]:
         """(indices, values, error) of each group of missing units as it finishes."""

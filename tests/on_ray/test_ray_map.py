@@ -68,3 +68,23 @@ def test_a_failing_unit_is_named_after_the_others_are_done(
     (tmp_path / "three-fails").unlink()
     assert len(compute.map(stages.unit, range(6), name="squares", shared=shared)) == 6
     assert runs(tmp_path) == {0: 1, 1: 1, 2: 1, 3: 2, 4: 1, 5: 1}
+
+
+@pytest.mark.parametrize("where", ["ray", "local"])
+def test_named_units_are_found_in_any_company(where: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if where == "ray":
+        request.getfixturevalue("ray_session")
+        compute: Any = OnRay(Machines(workers=1, gpus_per_worker=0), tmp_path)
+    else:
+        compute = Local(tmp_path)
+
+    def squares(*items: int) -> list[int]:
+        shared = (np.arange(20.0), str(tmp_path))
+        found = compute.map(stages.unit, items, name="squares", shared=shared, keys=[f"item-{item}" for item in items])
+        return [one["square"] for one in found]
+
+    assert squares(5, 2) == [25, 4]
+    assert squares(1, 2, 9, 5) == [1, 4, 81, 25]
+    assert runs(tmp_path) == {1: 1, 2: 1, 5: 1, 9: 1}
+    with pytest.raises(AssertionError, match="2 items need as many different keys"):
+        squares(2, 2)
