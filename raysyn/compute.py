@@ -214,8 +214,8 @@ class Compute(ABC):
         With `together`, f is given a list of up to so many items and answers with a list of results.
         Each result (tensors and plain values) is durable under `name` the moment it exists, so that a rerun
         does only what is missing. `keys` (file names, all different) say which result is whose; without them the
-        places in `items` do, and a rerun must have the same items in the same order. A unit runs with one thread on Ray. Errors: RuntimeError naming the units
-        that failed, once all others are done.
+        places in `items` do, and a rerun must have the same items in the same order. A unit runs with one thread on
+        Ray. Errors: RuntimeError naming the units that failed, once all others are done.
         """
 
     @abstractmethod

@@ -7,8 +7,11 @@ real data after the release is made and belongs in the internal report.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 
 from raysyn.compute import Compute, best_device
@@ -26,24 +29,34 @@ Unit = tuple[str, int, int]
 """("cnn", 0, 0), or a source with the first and the last-but-one index of its Inception chunk."""
 
 
-def fidelity(compute: Compute, synthetic: Images, real: Images, config: EvalConfig, seed: int) -> dict[str, Any]:
-    """Compare `synthetic` with `real`, the training images, as is the custom for FID.
+def fidelity(
+    compute: Compute | None, synthetic: Images, real: Images, config: EvalConfig, seed: int, intra: bool = False
+) -> dict[str, Any]:
+    """Compare `synthetic` with `real`, the training images, as is the custom for FID; here, or on a `compute`.
 
     Returns {fid, inception_score: {value, reason}; frechet_distance_cnn_features, the same between two random halves
     of `real` as its floor under `..._real_halves`, precision, recall (numbers, or null with `reason`); images: how
-    many were compared; reference}. Inception weights that cannot be had or read leave null with the reason.
+    many were compared; reference}. Inception weights that cannot be had or read leave null with the reason. `intra`
+    adds intra_fid and intra_frechet_distance_cnn_features: the mean of the distances within the classes (Miyato and
+    Koyama 2018), null where no class has two images a side.
     """
     assert synthetic.shape == real.shape, f"synthetic images are {synthetic.shape}, real ones {real.shape}"
     weights, reason = _weights(config.inception_weights)
     shared: dict[str, Any] = {"synthetic": synthetic, "real": real, "config": config, "seed": seed}
-    shared |= {"inception": weights}
+    shared |= {"inception": weights, "intra": intra}
     for source in ("synthetic", "real"):
-        shared[f"inception_{source}"] = subset(shared[source], config.inception_images, seed)
+        some = subset(shared[source], config.inception_images, seed)
+        shared[f"inception_{source}"] = some.select(np.argsort(some.labels_N, kind="stable")) if intra else some
     units = _units(shared)
-    measured = compute.map(measure, units, name=unit_name("fidelity", config), shared=shared)
+    if compute is None:
+        measured = [measure(unit, shared) for unit in units]
+    else:
+        measured = compute.map(measure, units, name=unit_name("fidelity", config), shared=shared)
     answers = dict(zip(units, measured, strict=True))
     result = {"reference": "real training images"} | _inception_scores(answers, reason)
-    return result | answers.get(("cnn", 0, 0), _no_stand_in())
+    if intra:
+        result["intra_fid"] = {"value": _intra_fid(answers, shared), "reason": reason or None}
+    return result | answers.get(("cnn", 0, 0), _no_stand_in(intra))
 
 
 def check_weights(config: EvalConfig) -> None:
@@ -56,7 +69,7 @@ def measure(unit: Unit, shared: dict[str, Any]) -> dict[str, Any]:
     """One unit: everything on CNN features, or the Inception moments of one chunk of images."""
     source, start, stop = unit
     if source == "cnn":
-        return _on_cnn_features(shared["synthetic"], shared["real"], shared["config"], shared["seed"])
+        return _on_cnn_features(shared["synthetic"], shared["real"], shared["config"], shared["seed"], shared["intra"])
     network = inception.extractor(shared["inception"], best_device())
     pools, probabilities = inception.outputs(network, shared[f"inception_{source}"].select(slice(start, stop)))
     sums, p = moments(pools), probabilities.double()
@@ -88,16 +101,19 @@ def _weights(source: str | None) -> tuple[dict[str, Any] | None, str]:
 
 
 def _units(shared: dict[str, Any]) -> list[Unit]:
+    """Chunks end where a class does, if classes are to be compared."""
     units: list[Unit] = [("cnn", 0, 0)] if shared["config"].feature_epochs else []
     if shared["inception"] is None:
         return units
     for source in ("synthetic", "real"):
-        count = len(shared[f"inception_{source}"])
-        units += [(source, start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+        labels_N = shared[f"inception_{source}"].labels_N
+        inner = np.flatnonzero(np.diff(labels_N)) + 1 if shared["intra"] else ()
+        for first, end in pairwise([0, *map(int, inner), len(labels_N)]):
+            units += [(source, start, min(start + CHUNK, end)) for start in range(first, end, CHUNK)]
     return units
 
 
-def _on_cnn_features(synthetic: Images, real: Images, config: EvalConfig, seed: int) -> dict[str, Any]:
+def _on_cnn_features(synthetic: Images, real: Images, config: EvalConfig, seed: int, intra: bool) -> dict[str, Any]:
     training = ClassifierConfig(epochs=config.feature_epochs)
     images, valid = hold_out(subset(real, config.images, seed), training.validation_share, seed)
     model = fit(images, valid, "cnn", training, seed, best_device()).model
@@ -106,7 +122,11 @@ def _on_cnn_features(synthetic: Images, real: Images, config: EvalConfig, seed: 
     halves = order.tensor_split(2)
     fewer = [subset(side, config.precision_recall_images, seed) for side in (synthetic, real)]
     precision, recall = precision_recall(features(model, fewer[0]), features(model, fewer[1]), config.neighbours)
-    return {
+    within = {}
+    if intra:
+        by_class = [_by_class(vectors, side.labels_N) for vectors, side in ((made, synthetic), (true, real))]
+        within = {"intra_frechet_distance_cnn_features": _mean_distance(*by_class)}
+    return within | {
         "frechet_distance_cnn_features": frechet_distance(moments(made), moments(true)),
         "frechet_distance_cnn_features_real_halves": frechet_distance(*(moments(true[half]) for half in halves)),
         "precision": precision,
@@ -118,9 +138,30 @@ def _on_cnn_features(synthetic: Images, real: Images, config: EvalConfig, seed: 
     }
 
 
-def _no_stand_in() -> dict[str, Any]:
-    measures = ("frechet_distance_cnn_features", "frechet_distance_cnn_features_real_halves", "precision", "recall")
+def _by_class(vectors_NF: torch.Tensor, labels_N: np.ndarray) -> dict[int, Moments]:
+    return {label: moments(vectors_NF[np.flatnonzero(labels_N == label)]) for label in np.unique(labels_N).tolist()}
+
+
+def _mean_distance(made: Mapping[int, Moments], real: Mapping[int, Moments]) -> float | None:
+    """Mean of the Frechet distances of the classes that have two images on both sides."""
+    common = [label for label in made.keys() & real.keys() if min(made[label].count, real[label].count) > 1]
+    return float(np.mean([frechet_distance(made[label], real[label]) for label in common])) if common else None
+
+
+def _no_stand_in(intra: bool) -> dict[str, Any]:
+    measures = ["frechet_distance_cnn_features", "frechet_distance_cnn_features_real_halves", "precision", "recall"]
+    measures += ["intra_frechet_distance_cnn_features"] if intra else []
     return dict.fromkeys(measures) | {"images": {}, "reason": SKIPPED}
+
+
+def _intra_fid(answers: Mapping[Unit, dict[str, Any]], shared: Mapping[str, Any]) -> float | None:
+    """From chunks that hold one class each."""
+    sides: dict[str, dict[int, list[dict[str, Any]]]] = {"synthetic": {}, "real": {}}
+    for (source, start, _), answer in answers.items():
+        if source in sides:
+            sides[source].setdefault(int(shared[f"inception_{source}"].labels_N[start]), []).append(answer)
+    made, real = ({label: _added(chunks) for label, chunks in side.items()} for side in sides.values())
+    return _mean_distance(made, real)
 
 
 def _inception_scores(answers: dict[Unit, dict[str, Any]], reason: str) -> dict[str, Any]:

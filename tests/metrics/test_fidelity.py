@@ -123,3 +123,39 @@ def test_inception_score_spans_1_to_the_number_of_classes():
     assert inception_score(8, torch.full((4,), 2.0), 0.0) == pytest.approx(4)
     uniform = torch.full((4,), 0.25, dtype=torch.float64)
     assert inception_score(8, 8 * uniform, float(8 * torch.xlogy(uniform, uniform).sum())) == pytest.approx(1)
+
+
+def test_intra_distances_see_classes_that_were_swapped(tmp_path, monkeypatch):
+    """The same pixels under each other's labels: no distance, but within classes a large one."""
+    monkeypatch.setattr(fidelity_module, "CHUNK", 40)
+    monkeypatch.setattr(fidelity_module, "_weights", lambda source: ({"any": 1}, ""))
+    monkeypatch.setattr(inception, "extractor", lambda weights, device: None)
+
+    def outputs(network, images):
+        pixels = torch.from_numpy(images.images_NHWC[:, ::4, ::4, 0].reshape(len(images), -1).copy()).float()
+        return pixels, torch.full((len(images), 4), 0.25)
+
+    monkeypatch.setattr(inception, "outputs", outputs)
+    real, config = blobs(200, 0), EvalConfig(feature_epochs=2, precision_recall_images=50)
+    swapped = Images(real.images_NHWC, (real.labels_N + 1) % real.classes, real.class_names)
+    for made, low, high in ((real, 0, 1e-3), (swapped, 1, np.inf)):
+        report = fidelity(None, made, real, config, 0, intra=True)
+        assert report["fid"]["value"] < 1e-3 and report["frechet_distance_cnn_features"] < 1e-3
+        assert low <= report["intra_fid"]["value"] <= high and report["intra_fid"]["reason"] is None
+    plain = fidelity(Local(tmp_path), real, real, config, 0)
+    assert "intra_fid" not in plain and plain["fid"]["value"] == pytest.approx(0, abs=1e-3)
+
+
+def test_intra_distances_equal_distances_of_each_class():
+    from raysyn.metrics.distances import frechet_distance, moments
+
+    rng = np.random.default_rng(0)
+    made, real = (torch.from_numpy(rng.normal(size=(60, 3))) for _ in range(2))
+    labels = np.arange(60) % 3
+    found = fidelity_module._mean_distance(
+        fidelity_module._by_class(made, labels), fidelity_module._by_class(real, labels)
+    )
+    each = [frechet_distance(moments(made[labels == k]), moments(real[labels == k])) for k in range(3)]
+    assert found == pytest.approx(np.mean(each))
+    lonely = fidelity_module._by_class(made[:2], np.array([0, 1]))
+    assert fidelity_module._mean_distance(lonely, lonely) is None
