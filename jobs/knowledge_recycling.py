@@ -21,7 +21,7 @@ def check(stack: ExitStack) -> Setting:
     if command.dry_run:
         show_outlook(console, command.config, dataset, knowledge_recycling.split(command.config, dataset))
         raise SystemExit(0)
-    return open_run(command, knowledge_recycling.METHOD, dataset, console, connect, stack, judged_by="attack")
+    return open_run(command, knowledge_recycling.METHOD, dataset, console, connect, stack, judged_by=("attack",))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def check(stack: ExitStack) -> Setting:
     if command.dry_run:
         lira.show_outlook(console, command.config, dataset)
         raise SystemExit(0)
-    return open_run(command, lira.METHOD, dataset, console, connect, stack, judged_by="attack", facts=facts)
+    return open_run(command, lira.METHOD, dataset, console, connect, stack, judged_by=("attack",), facts=facts)
 
 
 if __name__ == "__main__":

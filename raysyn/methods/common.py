@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -152,16 +152,16 @@ def open_run(
     connect: Connect,
     stack: ExitStack,
     *,
-    judged_by: str = "eval",
+    judged_by: Sequence[str] = ("eval",),
     facts: Mapping[str, Any] | None = None,
 ) -> Setting:
     """Open or continue the run folder, then join the machines; `stack` closes both.
 
-    The group of settings `judged_by` changes nothing that is released: a finished run may be judged anew. `facts`
+    The groups of settings `judged_by` change nothing that is released: a finished run may be judged anew. `facts`
     beside the configuration are part of the run: with others it is not continued. Raises ValueError, in one sentence,
     for a folder of another run and for machines that cannot be had.
     """
-    config = {name: value for name, value in asdict(command.config).items() if name != judged_by}
+    config = {name: value for name, value in asdict(command.config).items() if name not in judged_by}
     folder = stack.enter_context(
         RunFolder.open(
             command.out,
@@ -188,12 +188,13 @@ def open_run(
 
 
 def open_private_run(
-    command: Asked, method: str, dataset: Dataset, plan: Plan, console: Console, connect: Connect, stack: ExitStack
-) -> PrivateSetting:
+    command: Asked, method: str, dataset: Dataset, plan: Plan, console: Console, connect: Connect, stack: ExitStack,
+    *, judged_by: Sequence[str] = ("eval",),
+) -> PrivateSetting:  # fmt: skip
     """`open_run` for a pipeline that pays for what it touches: its plan and its ledger come along."""
     # Packages that calibrate otherwise must not continue a run.
     facts = {"plan": {stage: asdict(cost) for stage, cost in plan.stages.items()}}
-    setting = open_run(command, method, dataset, console, connect, stack, facts=facts)
+    setting = open_run(command, method, dataset, console, connect, stack, judged_by=judged_by, facts=facts)
     if setting.machines.sgd.precision == "bf16" and setting.compute.device == "cpu":
         raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
     parts = {field.name: getattr(setting, field.name) for field in fields(Setting)}

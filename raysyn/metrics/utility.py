@@ -32,6 +32,10 @@ class EvalConfig:
     """Classifiers trained on synthetic and, for comparison, on real images; none skips this part."""
     epochs: int = 50
     """Passes of each classifier over its training images; the epoch kept is the best on held-out training images."""
+    learning_rate: float = 3e-4
+    """Adam's learning rate for cnn, mlp and logreg (DPDM's)."""
+    beta1: float = 0.9
+    """Adam's first decay, for the same."""
     images: int | None = None
     """Train each classifier (and the feature network) on at most this many images, synthetic and real alike; by
     default on all."""
@@ -63,12 +67,17 @@ class EvalConfig:
             )
         if self.images is not None and self.images < 2:
             raise ValueError(f"eval.images is {self.images}: give at least 2, or leave it out")
+        if not self.learning_rate > 0 or not 0 <= self.beta1 < 1:
+            raise ValueError(
+                f"eval.learning_rate is {self.learning_rate} and eval.beta1 {self.beta1}: give a rate above 0 and a "
+                "decay from 0 up to below 1"
+            )
         if self.resnet9_width <= 0:
             raise ValueError(f"eval.resnet9_width is {self.resnet9_width}: give a number above 0")
 
 
 READS = {
-    "utility": ("classifiers", "epochs", "images", "resnet9_width"),
+    "utility": ("classifiers", "epochs", "learning_rate", "beta1", "images", "resnet9_width"),
     "fidelity": (
         *("images", "feature_epochs", "neighbours", "precision_recall_images"),
         *("inception_weights", "inception_images"),
@@ -126,7 +135,7 @@ def judge(unit: tuple[Name, str], shared: dict[str, Any]) -> dict[str, Any]:
     """
     name, source = unit
     config: EvalConfig = shared["config"]
-    training = ClassifierConfig(epochs=config.epochs)
+    training = ClassifierConfig(epochs=config.epochs, learning_rate=config.learning_rate, beta1=config.beta1)
     if name == "resnet9":
         training = replace(training, width=config.resnet9_width)
     images, valid = hold_out(shared[source], training.validation_share, shared["seed"])

@@ -33,6 +33,8 @@ class ClassifierConfig:
     """Images per step of cnn, mlp and logreg."""
     learning_rate: float = 3e-4
     """Adam's learning rate for cnn, mlp and logreg."""
+    beta1: float = 0.9
+    """Adam's first decay for cnn, mlp and logreg."""
     resnet9_batch_size: int = 512
     """Images per step of resnet9; at most a sixteenth of the training images, but at least 32."""
     resnet9_learning_rate: float = 0.1
@@ -151,7 +153,7 @@ def _stepper(
         )
         falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     else:
-        optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
+        optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, (config.beta1, 0.999), fused=True)
         falling = None
     model.train()
 

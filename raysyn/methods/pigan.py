@@ -1,0 +1,289 @@
+"""PIGAN: a mutual-information penalty against membership inference, beside GAN, PrivGAN and DPGAN (Hassanzadeh and
+Tillman 2022).
+
+Reads downwards in the paper's order: the four GANs (3.1, 5.1), the attacks on them (4.1), the fidelity of their images
+(4.2), the experiments (5.2). Only DPGAN promises differential privacy; the certificate of the others says so first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from raysyn.attacks.gan_attacks import MonteCarloConfig
+from raysyn.compute import best_device
+from raysyn.data import DataConfig, Dataset, Images, load
+from raysyn.methods import pigan_experiments as experiments
+from raysyn.methods import pigan_report as shown
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.pigan_experiments import ExperimentConfig, Model, Variant
+from raysyn.metrics.fidelity import check_weights, fidelity
+from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig, unit_name, utility
+from raysyn.models.dcgan import DCGANConfig
+from raysyn.privacy import sgd
+from raysyn.privacy.cost import Budget
+from raysyn.privacy.ledger import Plan
+from raysyn.release import certificate, write_release
+from raysyn.report import Report, dp_section, no_dp_section, write_report
+from raysyn.train import conditional_gans as gans
+from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
+
+METHOD = "pigan"
+SUMMARY = "PIGAN: a penalty against membership inference, beside GAN, PrivGAN and DPGAN; attacks on all of them."
+JUDGED_BY = ("experiment", "monte_carlo", "eval")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that changes the result. Defaults are the paper's for Fashion-MNIST."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: Model = "pigan"
+    """The GAN whose images are released: gan, pigan, privgan or dpgan. Only dpgan promises differential privacy."""
+    member_share: float | None = 0.1
+    """Share of all images, training and test, that the GANs learn from; the others are the attacks' non-members. None
+    takes the data's own training and test images."""
+    network: DCGANConfig = field(default_factory=DCGANConfig)
+    gan: AdversarialConfig = field(default_factory=AdversarialConfig)
+    penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
+    budget: Budget = field(default_factory=lambda: Budget(epsilon=10.0, delta=1e-4))
+    """Of dpgan."""
+    max_grad_norm: float = 1.0
+    """L2 norm to which dpgan clips the gradient of each member (and the image generated beside it)."""
+    synthetic: int = 10_000
+    """Images to release, equally many per class; the scores are measured on as many."""
+    monte_carlo: MonteCarloConfig = field(default_factory=MonteCarloConfig)
+    eval: EvalConfig = field(default_factory=lambda: EvalConfig(classifiers=("cnn",), learning_rate=2e-4, beta1=0.5))
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
+    tuned_on: str | None = None
+    """Data set whose results shaped these settings; the report lists it as an uncharged choice."""
+    seed: int = 0
+    """Seed of all that is public: splits, weights, batches, noise vectors. Privacy noise never comes from it."""
+
+    def __post_init__(self) -> None:
+        if self.member_share is not None and not 0 < self.member_share < 1:
+            raise ValueError(f"member_share is {self.member_share}: give a share between 0 and 1, or None")
+        if self.synthetic < 10 or self.synthetic <= self.eval.neighbours:
+            raise ValueError(
+                f"synthetic is {self.synthetic}: give at least 10 images, and more than eval.neighbours, "
+                f"{self.eval.neighbours}"
+            )
+        if not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm is {self.max_grad_norm}: give a number above 0")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
+        if self.member_share is None and self.experiment.splits > 1:
+            raise ValueError(
+                f"experiment.splits is {self.experiment.splits}, but member_share is None, which is one split: set one"
+            )
+        less = self.experiment.fewer_epochs
+        if less is not None and less >= self.gan.epochs:
+            raise ValueError(f"experiment.fewer_epochs is {less}: give less than gan.epochs, {self.gan.epochs}")
+
+
+def prepare(config: Config) -> tuple[Dataset, Plan | None]:
+    """Members and others as training and test images, and for dpgan the plan; ValueError, in one sentence, where either
+    cannot be."""
+    dataset = experiments.first_split(config, load(config.data))
+    check_weights(config.eval)
+    members, others = dataset.train, dataset.test
+    variants = {v.key(): v for group in experiments.asked(config).values() for v in group}
+    for variant in [experiments.released(config), *variants.values()]:
+        parts = variant.penalty.parts
+        gans.new_networks(variant.kind, config.network, dataset.train.shape, dataset.train.classes, parts, config.seed)
+        own = experiments.learnt_from(variant, members, config.seed)
+        if len(own) < parts:
+            raise ValueError(f"penalty.parts is {parts}, but there are {len(own)} members: lower it")
+        config.monte_carlo.check(len(own), len(others), dataset.train.images_NHWC[0].size)
+        if variant.model == "dpgan":
+            variant.cost(len(own))
+    return dataset, plan(config, len(members)) if config.model == "dpgan" else None
+
+
+def plan(config: Config, n: int) -> Plan:
+    """Price the one touch of the `n` members, DP-SGD of the discriminator; ValueError where the budget is too small."""
+    price = experiments.released(config).cost(n)
+    return Plan(
+        stages={"generator": price}, delta=config.budget.delta_for(n), accountant=config.budget.accountant,
+        epsilon_budget=config.budget.epsilon,
+    )  # fmt: skip
+
+
+def run(setting: Setting) -> Report:
+    """Train the GAN, release its images, attack it; then the experiments. A finished stage is never repeated."""
+    config, dataset, compute = setting.config, setting.dataset, setting.compute
+    folder, console = setting.folder, setting.console
+    members, others = dataset.train, dataset.test
+    variant, seed = experiments.released(config), experiments.seed_of(config, 0)
+
+    # The GAN (paper 3.1, algorithm 1; for dpgan, DP-SGD of its discriminator).
+    weights = folder.stage("generator", partial(train, setting, variant, members, seed))
+    console.stage("generator", f"{variant.title}: {config.gan.epochs:,} epochs on {len(members):,} members")
+
+    # The release: for dpgan, post-processing of what the ledger was paid for.
+    stored = folder.stage("synthesise", partial(synthesise, config, variant, members, weights, seed))
+    synthetic = Images(stored["images"].numpy(), stored["labels"].numpy(), members.class_names)
+    console.stage("synthesise", f"{len(synthetic):,} images")
+    chosen = uncharged(config)
+    privacy = no_dp_section(chosen)
+    if isinstance(setting, PrivateSetting):
+        privacy = dp_section(setting.plan, setting.ledger, chosen)
+    promise = certificate(
+        privacy, method=METHOD, name=dataset.name, n=len(members), shape=members.shape,
+        class_names=members.class_names,
+    )  # fmt: skip
+    write_release(folder, synthetic, promise, name=f"synthetic {dataset.name}")
+
+    # Fidelity (4.2) of what was released.
+    useful = folder.stage(
+        unit_name("utility", config.eval),
+        lambda: utility(compute, synthetic, members, others, config.eval, seed),
+    )
+    faithful = folder.stage(
+        unit_name("fidelity", config.eval),
+        lambda: fidelity(compute, synthetic, members, config.eval, seed, intra=True),
+    )
+    console.stage("fidelity", shown.fidelity(useful, faithful))
+
+    # The attacks (4.1), and every experiment (5.2): one unit per GAN and split.
+    results = compare(setting, variant, weights)
+    report = setting.report(
+        METHOD, privacy=privacy, metrics={"utility": useful, "fidelity": faithful, **shown.metrics(results)},
+        attacks=shown.attacks(results),
+    )  # fmt: skip
+    write_report(
+        folder, report, synthetic=synthetic, done=shown.story(config, len(members), len(others), results),
+        sections=shown.sections(config, results),
+    )  # fmt: skip
+    console.say(f"Release: {folder.release}\nReport (stays inside): {folder.report_html}")
+    return report
+
+
+def train(setting: Setting, variant: Variant, members: Images, seed: int) -> dict[str, Tensor]:
+    """The weights of the released GAN, trained by all workers."""
+    config, compute = setting.config, setting.compute
+    if not isinstance(setting, PrivateSetting):
+        answer = compute.train(
+            gans.fit, variant.kind, config.network, members, variant.gan, variant.penalty, seed, name="generator"
+        )
+        return answer["weights"]
+    discriminator, game = experiments.private_networks(config.network, variant, members, seed)
+    price, speed = setting.plan.stages["generator"], setting.machines.sgd
+    release = sgd.train(
+        compute, discriminator, game, members, variant.sgd(), price, setting.folder.secret, speed, name="generator",
+        epsilon_at=partial(spent_by, setting.plan), partner=game,
+    )  # fmt: skip
+    return experiments.weights_of(setting.ledger.pay("generator", release))
+
+
+def spent_by(plan: Plan, step: int) -> float:
+    """Epsilon once `step` steps of DP-SGD are done; what the progress bar shows."""
+    return plan.epsilon_after("generator", step)
+
+
+def synthesise(
+    config: Config, variant: Variant, members: Images, weights: Mapping[str, Tensor], seed: int
+) -> dict[str, Tensor]:
+    """The images to release, classes in turn, as a stored stage keeps them."""
+    networks = experiments.loaded(config.network, variant, members, weights, best_device())
+    made = experiments.as_images(networks, config.synthetic, members.class_names, [seed, 31])
+    return {"images": torch.from_numpy(made.images_NHWC), "labels": torch.from_numpy(made.labels_N)}
+
+
+def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """{"released": its judgement, "experiments": {name: [{variant, results: one per split}, ...]}}."""
+    config = setting.config
+    asked = experiments.asked(config)
+    first = (variant, 0)
+    wanted = [(one, index) for group in asked.values() for one in group for index in range(config.experiment.splits)]
+    units = list({experiments.unit_key(config, unit): unit for unit in [first, *wanted]}.items())
+    keys, todo = [key for key, _ in units], [unit for _, unit in units]
+    shared = {
+        "config": config, "dataset": setting.dataset, "secret": setting.folder.secret, "speed": setting.machines.sgd,
+        "known": {experiments.unit_key(config, first): dict(weights)},
+    }  # fmt: skip
+    answers = setting.folder.stage(
+        f"attacks-{experiments.digest(keys)}",
+        lambda: setting.compute.map(experiments.run_unit, todo, name="attacks", shared=shared, keys=keys),
+    )
+    found = dict(zip(keys, answers, strict=True))
+    setting.console.stage("attacks", shown.white_box(found[experiments.unit_key(config, first)], len(todo)))
+    return {
+        "released": {"title": variant.title, **found[experiments.unit_key(config, first)]},
+        "experiments": {
+            name: [
+                {
+                    "title": one.title,
+                    "model": one.model,
+                    "results": [
+                        found[experiments.unit_key(config, (one, index))] for index in range(config.experiment.splits)
+                    ],
+                }
+                for one in group
+            ]
+            for name, group in asked.items()
+        },
+    }
+
+
+def uncharged(config: Config) -> list[str]:
+    """What looking at private images may have shaped without being paid for."""
+    choices = [BEST_IS_UNCHARGED] if len(config.eval.classifiers) > 1 else []
+    if experiments.asked(config):
+        choices.append("the experiments train further GANs on private images; nothing of these is released")
+    if config.tuned_on:
+        choices.append(f"the preset's settings were tuned while looking at real results on {config.tuned_on}")
+    return choices
+
+
+_PAPER = Config(
+    data=DataConfig(name="fashion_mnist"),
+    experiment=ExperimentConfig(
+        lambdas=(0.0, 1.0, 5.0, 10.0, 20.0, 30.0),
+        parts=(2, 3, 4, 5, 6),
+        compare=True,
+        privgan_lambdas=(0.0, 0.01, 0.1, 1.0, 10.0),
+        epsilons=(1.0, 10.0, 100.0),
+        fewer_epochs=100,
+        fewer_images=0.75,
+        splits=10,
+    ),
+    tuned_on="the paper's data sets, by its authors",
+)
+_CPU = Config(
+    network=DCGANConfig(width=0.25),
+    gan=AdversarialConfig(epochs=100),
+    penalty=PenaltyConfig(pretrain_epochs=20, delay_epochs=30),
+    synthetic=4000,
+    monte_carlo=MonteCarloConfig(fakes=20_000),
+    eval=EvalConfig(classifiers=("cnn",), epochs=15, learning_rate=2e-4, beta1=0.5, feature_epochs=5),
+)
+
+PRESETS: dict[str, Config] = {
+    "quick": replace(
+        _CPU,
+        network=DCGANConfig(width=0.25, latent=32),
+        monte_carlo=MonteCarloConfig(fakes=2000, suspects=50),
+        synthetic=1000,
+        experiment=ExperimentConfig(lambdas=(0.0, 10.0)),
+    ),
+    "cpu-fashion_mnist": replace(
+        _CPU,
+        data=DataConfig(name="fashion_mnist", limit=15_000),
+        experiment=ExperimentConfig(lambdas=(0.0, 1.0, 10.0), compare=True),
+    ),
+    "paper-fashion_mnist": _PAPER,
+    "paper-cifar10": replace(
+        _PAPER,
+        data=DataConfig(name="cifar10"),
+        network=DCGANConfig(layout="cifar10"),
+        gan=AdversarialConfig(epochs=500, label_smoothing=0.1),
+        penalty=PenaltyConfig(delay_epochs=400),
+        synthetic=20_000,
+    ),
+}

@@ -1,0 +1,200 @@
+"""PIGAN and its rivals in one process, on a little of the real digits."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from raysyn.attacks.gan_attacks import MonteCarloConfig
+from raysyn.console import Console
+from raysyn.data import DataConfig
+from raysyn.local import Local
+from raysyn.methods import pigan
+from raysyn.methods import pigan_experiments as experiments
+from raysyn.methods.common import On, PrivateSetting, Setting
+from raysyn.methods.pigan import PRESETS, Config
+from raysyn.methods.pigan_experiments import ExperimentConfig
+from raysyn.metrics.utility import EvalConfig
+from raysyn.models.dcgan import DCGANConfig
+from raysyn.privacy.cost import Budget
+from raysyn.privacy.ledger import Ledger
+from raysyn.privacy.trial import SGDSpeed
+from raysyn.runs import RunFolder
+from raysyn.sources import NAMES
+from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
+
+TINY = Config(
+    data=DataConfig(limit=400),
+    network=DCGANConfig(width=0.125, latent=8),
+    gan=AdversarialConfig(epochs=2, batch_size=32, learning_rate=2e-3),
+    penalty=PenaltyConfig(pretrain_epochs=1, delay_epochs=1),
+    budget=Budget(epsilon=20.0, delta=1e-4, accountant="rdp"),
+    synthetic=60,
+    monte_carlo=MonteCarloConfig(fakes=200, suspects=20, components=10),
+    eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50),
+)
+EVERYTHING = ExperimentConfig(
+    lambdas=(0.0, 10.0), parts=(2, 3), compare=True, privgan_lambdas=(1.0,), epsilons=(20.0,), fewer_epochs=1,
+    fewer_images=0.75, splits=2,
+)  # fmt: skip
+
+
+def run(config: Config, out: Path, text: io.StringIO | None = None) -> Any:
+    """One run as a job does it, what judges it apart from the run's identity."""
+    dataset, plan = pigan.prepare(config)
+    judged = {name: getattr(Config(), name) for name in pigan.JUDGED_BY}
+    about = {"config": repr(replace(config, **judged))}
+    opened = RunFolder.open(
+        out, method="pigan", preset="tiny", config=about, data_fingerprint=dataset.train.fingerprint()
+    )
+    with opened as folder, Console(text or io.StringIO()) as console:
+        machines = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True))
+        parts = (config, dataset, Local(folder.internal), folder, console, machines)
+        if plan is None:
+            return pigan.run(Setting(*parts))
+        return pigan.run(PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger)))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, str]:
+    out, text = tmp_path_factory.mktemp("pigan") / "run", io.StringIO()
+    return run(replace(TINY, experiment=EVERYTHING), out, text), out, text.getvalue()
+
+
+def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) -> None:
+    _, out, text = finished
+    assert "NO differential privacy guarantee" in (out / "release" / "certificate.json").read_text().splitlines()[0]
+    content = json.loads((out / "internal" / "report.json").read_text())
+    assert content["privacy"]["guarantee"] == "none" and content["method"] == "pigan"
+    assert content["dataset"]["n_train"] == 70 and content["dataset"]["n_test"] == 629
+    assert set(content["attacks"]) == {"white_box", "total_variation", "monte_carlo"}
+    assert content["attacks"]["white_box"]["chance"]["value"] == pytest.approx(70 / 699)
+    assert content["metrics"]["fidelity"]["intra_frechet_distance_cnn_features"] > 0
+    told = content["metrics"]["experiments"]
+    assert [one["title"] for one in told["lambdas"]] == ["GAN", "PIGAN, λ 0", "PIGAN, λ 10"]
+    assert [one["title"] for one in told["parts"]] == ["PIGAN, λ 1", "PIGAN, λ 1, N 3"]
+    assert [one["title"] for one in told["compare"]] == [
+        "GAN", "PIGAN, λ 0", "PIGAN, λ 10", "PrivGAN, λ 1", "DPGAN, ε 20"
+    ]  # fmt: skip
+    assert len(told["fewer_epochs"]) == len(told["fewer_images"]) == 2
+    for group in told.values():
+        for one in group:
+            assert one["splits"] == 2 and one["white-box"]["std"] is not None
+            assert 0 <= one["white-box"]["mean"] <= 100 and one["accuracy, %"]["mean"] is not None
+    assert pq.read_table(out / "release" / "synthetic.parquet").num_rows == 60
+    html = (out / "internal" / "report.html").read_text()
+    for words in ("figure 1", "figure 2", "figure 3", "table 1", "table 2", "table 3 a", "table 3 b", "By chance"):
+        assert words in html, words
+    for stage in ("generator", "synthesise", "fidelity", "attacks"):
+        assert f" {stage} " in text, stage
+
+
+def test_experiments_share_units_and_more_of_them_train_only_what_is_missing(finished: tuple[Any, Path, str]) -> None:
+    _, out, _ = finished
+    units = out / "internal" / "units" / "attacks"
+    before = {path.name: path.stat().st_mtime_ns for path in units.iterdir()}
+    # GAN, lambda 0 and 10, lambda 1 with 2 and 3 parts, PrivGAN, DPGAN, two of fewer: twice; the released one is among.
+    assert len(before) == 2 * 9
+    more = replace(EVERYTHING, lambdas=(0.0, 5.0, 10.0), compare=False)
+    run(replace(TINY, experiment=more), out)
+    after = {path.name: path.stat().st_mtime_ns for path in units.iterdir()}
+    assert len(after) == len(before) + 2 and before.items() <= after.items()
+
+
+def test_dpgan_pays_for_its_discriminator_and_promises_what_was_paid(tmp_path: Path) -> None:
+    report = run(replace(TINY, model="dpgan"), tmp_path / "run")
+    assert report.privacy["guarantee"] == "dp" and report.privacy["epsilon"] <= 20
+    (entry,) = report.privacy["ledger"]
+    assert entry["mechanism"] == "DP-SGD" and entry["stage"] == "generator" and entry["noise_multiplier"] > 0
+    assert entry["sampling_rate"] == pytest.approx(32 / 70) and entry["steps"] == 4  # twice all 70 members
+    promise = json.loads((tmp_path / "run" / "release" / "certificate.json").read_text())
+    assert promise["epsilon"] == report.privacy["epsilon"]
+
+
+@pytest.mark.parametrize("model", ["gan", "privgan"])
+def test_the_rivals_promise_nothing(model: Any, tmp_path: Path) -> None:
+    report = run(replace(TINY, model=model), tmp_path / "run")
+    assert report.privacy["guarantee"] == "none" and report.privacy["ledger"] == []
+
+
+def test_splits_are_random_disjoint_and_whole() -> None:
+    dataset, _ = pigan.prepare(TINY)
+    seen = []
+    for index in range(3):
+        members, others = experiments.split(TINY, dataset, index)
+        assert (len(members), len(others)) == (70, 629)
+        both = np.concatenate((members.images_NHWC, others.images_NHWC)).reshape(699, -1)
+        seen.append((members.fingerprint(), np.sort(both, axis=0).tobytes()))
+    assert len({members for members, _ in seen}) == 3 and len({both for _, both in seen}) == 1
+    own = replace(TINY, member_share=None)
+    dataset, _ = pigan.prepare(own)
+    assert (len(dataset.train), len(dataset.test)) == (400, 299)
+    assert experiments.split(own, dataset, 0) == (dataset.train, dataset.test)
+
+
+def test_fewer_images_are_a_part_of_the_members() -> None:
+    dataset, _ = pigan.prepare(TINY)
+    few = replace(experiments.released(TINY), share=0.75)
+    own = experiments.learnt_from(few, dataset.train, 5)
+    assert len(own) == 52
+    members = {image.tobytes() for image in dataset.train.images_NHWC}
+    assert all(image.tobytes() in members for image in own.images_NHWC)
+
+
+def test_no_two_private_trainings_share_noise() -> None:
+    """Streams are named by what is trained and on which split: the same pair only ever trains once."""
+    variant = replace(experiments.released(TINY), model="dpgan")
+    other = replace(variant, budget=replace(variant.budget, epsilon=3.0))
+    assert variant.key() != other.key()
+    assert variant.key() == replace(variant, penalty=PenaltyConfig(weight=7)).key()  # which DPGAN does not have
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"member_share": 1.0}, "member_share is 1.0"),
+        ({"synthetic": 5}, "synthetic is 5"),
+        ({"seed": -1}, "seed is -1"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm is 0.0"),
+        ({"member_share": None, "experiment": ExperimentConfig(splits=2)}, "experiment.splits is 2"),
+        ({"experiment": ExperimentConfig(fewer_epochs=2)}, "experiment.fewer_epochs is 2"),
+        ({"penalty": PenaltyConfig(parts=80)}, "penalty.parts is 80"),
+        ({"monte_carlo": MonteCarloConfig(suspects=90)}, "monte_carlo.suspects is 90"),
+        (
+            {"network": DCGANConfig(layout="cifar10"), "data": DataConfig(limit=400, size=28)},
+            "cannot be halved 3 times",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        pigan.prepare(replace(TINY, **wrong))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"lambdas": (-1.0,)}, {"parts": (1,)}, {"epsilons": (0.0,)}, {"splits": 0}, {"fewer_images": 1.0}]
+)
+def test_a_wrong_experiment_is_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=rf"experiment\.{next(iter(wrong))} is"):
+        ExperimentConfig(**wrong)
+
+
+def test_presets_are_the_papers() -> None:
+    assert set(PRESETS) == {"quick", "cpu-fashion_mnist", "paper-fashion_mnist", "paper-cifar10"}
+    fashion, cifar = PRESETS["paper-fashion_mnist"], PRESETS["paper-cifar10"]
+    for preset in (fashion, cifar):
+        assert preset.data.name in NAMES and preset.member_share == 0.1 and preset.experiment.splits == 10
+        assert (preset.gan.batch_size, preset.gan.learning_rate, preset.gan.beta1) == (128, 2e-4, 0.5)
+        assert preset.penalty.pretrain_epochs == 50 and preset.budget.delta == 1e-4
+        assert preset.monte_carlo == MonteCarloConfig() and preset.network.width == 1
+        assert (preset.eval.epochs, preset.eval.learning_rate, preset.eval.beta1) == (50, 2e-4, 0.5)
+    assert (fashion.gan.epochs, fashion.penalty.delay_epochs, fashion.synthetic) == (300, 200, 10_000)
+    assert (cifar.gan.epochs, cifar.penalty.delay_epochs, cifar.synthetic) == (500, 400, 20_000)
+    assert (fashion.gan.label_smoothing, cifar.gan.label_smoothing) == (0.0, 0.1)
