@@ -270,12 +270,12 @@ PRESETS: dict[str, Config] = {
         network=DCGANConfig(width=0.25, latent=32),
         monte_carlo=MonteCarloConfig(fakes=2000, suspects=50),
         synthetic=1000,
-        experiment=ExperimentConfig(lambdas=(0.0, 10.0)),
+        experiment=ExperimentConfig(lambdas=(0.0, 10.0), privgan_delay_epochs=15),
     ),
     "cpu-fashion_mnist": replace(
         _CPU,
         data=DataConfig(name="fashion_mnist", limit=15_000),
-        experiment=ExperimentConfig(lambdas=(0.0, 1.0, 10.0), compare=True),
+        experiment=ExperimentConfig(lambdas=(0.0, 1.0, 10.0), compare=True, privgan_delay_epochs=15),
     ),
     "paper-fashion_mnist": _PAPER,
     "paper-cifar10": replace(

@@ -48,7 +48,9 @@ class ExperimentConfig:
     compare: bool = False
     """Compare GAN, PIGAN, PrivGAN and DPGAN (figure 2), and pick those of equal white-box accuracy (table 1)."""
     privgan_lambdas: tuple[float, ...] = (0.01, 1.0)
-    """PrivGAN's weights in that comparison."""
+    """PrivGAN's weights in that comparison and in those of training efficiency."""
+    privgan_delay_epochs: int = 100
+    """PrivGAN's delay there, instead of --penalty.delay-epochs (A.2)."""
     epsilons: tuple[float, ...] = (10.0,)
     """DPGAN's budgets in that comparison."""
     fewer_epochs: int | None = None
@@ -67,8 +69,9 @@ class ExperimentConfig:
             raise ValueError(f"experiment.parts is {self.parts}: give at least 2 parts each")
         if any(not epsilon > 0 for epsilon in self.epsilons):
             raise ValueError(f"experiment.epsilons is {self.epsilons}: give budgets above 0")
-        if self.splits < 1:
-            raise ValueError(f"experiment.splits is {self.splits}: give at least 1")
+        for name, least in {"splits": 1, "privgan_delay_epochs": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"experiment.{name} is {getattr(self, name)}: give at least {least}")
         if self.fewer_images is not None and not 0 < self.fewer_images < 1:
             raise ValueError(f"experiment.fewer_images is {self.fewer_images}: give a share between 0 and 1")
         if self.fewer_epochs is not None and self.fewer_epochs < 1:
@@ -139,7 +142,8 @@ def asked(config: Config) -> dict[str, list[Variant]]:
         return replace(base, penalty=replace(config.penalty, **differences))
 
     def privgan(weight: float) -> Variant:
-        return replace(base, model="privgan", penalty=replace(config.penalty, weight=weight))
+        delay = experiment.privgan_delay_epochs
+        return replace(base, model="privgan", penalty=replace(config.penalty, weight=weight, delay_epochs=delay))
 
     found: dict[str, list[Variant]] = {}
     sweep = [pigan(weight=weight) for weight in experiment.lambdas]

@@ -192,6 +192,7 @@ def test_presets_are_the_papers() -> None:
     for preset in (fashion, cifar):
         assert preset.data.name in NAMES and preset.member_share == 0.1 and preset.experiment.splits == 10
         assert (preset.gan.batch_size, preset.gan.learning_rate, preset.gan.beta1) == (128, 2e-4, 0.5)
+        assert preset.experiment.privgan_delay_epochs == 100 and preset.experiment.fewer_epochs == 100
         assert preset.penalty.pretrain_epochs == 50 and preset.budget.delta == 1e-4
         assert preset.monte_carlo == MonteCarloConfig() and preset.network.width == 1
         assert (preset.eval.epochs, preset.eval.learning_rate, preset.eval.beta1) == (50, 2e-4, 0.5)
