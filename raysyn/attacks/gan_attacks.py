@@ -24,6 +24,7 @@ Scores = NDArray[np.float64]
 BINS = 50
 """Of the histograms whose distance is the total variation (privGAN's choice)."""
 PERMUTATIONS = 1000
+SIMULATIONS = 500
 FAKES_AT_ONCE = 4096
 
 
@@ -81,8 +82,9 @@ def total_variation(members_MK: Scores, others_NK: Scores, seed: int) -> dict[st
     """The distance of two histograms of discriminator scores, an upper limit on attacks that use them.
 
     Args: probabilities in [0, 1] of members (M, K) and of images held out (N, K) by K discriminators or for K codes.
-    Returns {distance: the maximum over K, chance: {value, low, high} under permuted membership, histograms: {members,
-    others: K rows of shares per bin}}. Histograms of few images lie apart by chance alone, so compare with that.
+    Returns {distance: the maximum over K, at: its place in K, chance: {value, low, high} under permuted membership,
+    histograms: {members, others: K rows of shares per bin}}. Histograms of few images lie apart by chance alone, so
+    compare with that.
     """
     both = np.concatenate((_of_images(members_MK), _of_images(others_NK)))
     if both.min() < 0 or both.max() > 1:
@@ -90,12 +92,12 @@ def total_variation(members_MK: Scores, others_NK: Scores, seed: int) -> dict[st
     bins = np.minimum((both * BINS).astype(np.int64), BINS - 1)
     inside = np.arange(len(both)) < len(members_MK)
     rng = np.random.default_rng(seed)
-    by_chance = [_distance(bins, rng.permutation(inside)) for _ in range(PERMUTATIONS)]
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(by_chance, [tail, 1 - tail])
+    by_chance = [_distances(bins, rng.permutation(inside)).max() for _ in range(PERMUTATIONS)]
+    distances_K = _distances(bins, inside)
     return {
-        "distance": _distance(bins, inside),
-        "chance": Interval(float(np.mean(by_chance)), float(low), float(high)).as_dict(),
+        "distance": float(distances_K.max()),
+        "at": int(distances_K.argmax()),
+        "chance": _interval(np.array(by_chance)),
         "histograms": {"members": _shares(bins[inside]).tolist(), "others": _shares(bins[~inside]).tolist()},
     }
 
@@ -120,20 +122,38 @@ def monte_carlo(
         for _ in range(config.repeats)
     ]
     fakes = project(fakes_NHWC)
-    single, as_set = [], []
-    for drawn in suspects:
-        near = share_nearby(project(drawn), fakes)
-        caught = _members_on_top(near[:m], near[m:], m, rng)
-        single.append(caught / m)
-        # Half and half says nothing about which set it is: a coin says it then.
-        as_set.append(float(2 * caught > m) if 2 * caught != m else float(rng.integers(2)))
+    near = [share_nearby(project(drawn), fakes) for drawn in suspects]
+    told = np.array([_told(one[:m], one[m:], rng) for one in near]).mean(0)
+    by_chance = _by_chance(len(members), len(outside), m, config.repeats, rng)
     return {
-        "single": {"accuracy": float(np.mean(single)), "chance": _chance_of_means(m, config.repeats, rng)},
-        "set": {
-            "accuracy": float(np.mean(as_set)),
-            "chance": _chance(stats.binom(config.repeats, 0.5), config.repeats),
-        },
+        name: {"accuracy": float(told[index]), "chance": {**_interval(by_chance[:, index]), "value": 0.5}}
+        for index, name in enumerate(("single", "set"))
     }
+
+
+def _told(members_M: Scores, others_M: Scores, rng: np.random.Generator) -> tuple[float, float]:
+    """One draw of suspects: the share that is told rightly, and whether the set is."""
+    m = len(members_M)
+    caught = _members_on_top(members_M, others_M, m, rng)
+    # Half and half says nothing about which set it is: a coin says it then.
+    return caught / m, float(2 * caught > m) if 2 * caught != m else float(rng.integers(2))
+
+
+def _by_chance(members: int, others: int, m: int, repeats: int, rng: np.random.Generator) -> Scores:
+    """(SIMULATIONS, 2): what both attacks reach, as means over repeats, where scores say nothing.
+
+    Simulated with one score per image of the pools, because all repeats draw from the same pools: means over repeats
+    vary more than means of independent draws would.
+    """
+    found = np.empty((SIMULATIONS, 2))
+    for simulation in range(SIMULATIONS):
+        inside, outside = rng.random(members), rng.random(others)
+        draws = [
+            _told(rng.choice(inside, m, replace=False), rng.choice(outside, m, replace=False), rng)
+            for _ in range(repeats)
+        ]
+        found[simulation] = np.mean(draws, axis=0)
+    return found
 
 
 def fit_projection(images_NHWC: NDArray[np.uint8], components: int, seed: int) -> Projection:
@@ -197,9 +217,8 @@ def _members_on_top(members_M: Scores, others_N: Scores, top: int, rng: np.rando
     return int((order[:top] < len(members_M)).sum())
 
 
-def _distance(bins_NK: NDArray[np.int64], inside_N: NDArray[np.bool_]) -> float:
-    apart = np.abs(_shares(bins_NK[inside_N]) - _shares(bins_NK[~inside_N])).sum(1) / 2
-    return float(apart.max())
+def _distances(bins_NK: NDArray[np.int64], inside_N: NDArray[np.bool_]) -> Scores:
+    return np.abs(_shares(bins_NK[inside_N]) - _shares(bins_NK[~inside_N])).sum(1) / 2
 
 
 def _shares(bins_NK: NDArray[np.int64]) -> Scores:
@@ -213,9 +232,8 @@ def _chance(law: Any, whole: int) -> dict[str, float]:
     return Interval(float(law.mean()) / whole, float(low) / whole, float(high) / whole).as_dict()
 
 
-def _chance_of_means(m: int, repeats: int, rng: np.random.Generator) -> dict[str, float]:
-    """Mean and interval of the mean over repeats of the share of m members among the top m of 2 m."""
-    means = rng.hypergeometric(m, m, m, size=(10_000, repeats)).mean(1) / m
+def _interval(simulated: Scores) -> dict[str, float]:
+    """Mean and central interval of simulated values."""
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(0.5, float(low), float(high)).as_dict()
+    low, high = np.quantile(simulated, [tail, 1 - tail])
+    return Interval(float(np.mean(simulated)), float(low), float(high)).as_dict()

@@ -183,6 +183,8 @@ def open_run(
         # Runs that share a storage must never find one another's answers.
         machines = replace(machines, storage=f"{machines.storage.rstrip('/')}/{folder.run_id}")
     compute = stack.enter_context(connect(machines, folder.internal, show))
+    if getattr(machines, "sgd", SGDSpeed()).precision == "bf16" and compute.device == "cpu":
+        raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
     folder.cpu_clock = compute.cpu_s
     return Setting(command.config, dataset, compute, folder, console, machines)
 
@@ -195,7 +197,5 @@ def open_private_run(
     # Packages that calibrate otherwise must not continue a run.
     facts = {"plan": {stage: asdict(cost) for stage, cost in plan.stages.items()}}
     setting = open_run(command, method, dataset, console, connect, stack, judged_by=judged_by, facts=facts)
-    if setting.machines.sgd.precision == "bf16" and setting.compute.device == "cpu":
-        raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
     parts = {field.name: getattr(setting, field.name) for field in fields(Setting)}
     return PrivateSetting(**parts, plan=plan, ledger=Ledger(plan, setting.folder.ledger))

@@ -7,11 +7,12 @@ Reads downwards in the paper's order: the four GANs (3.1, 5.1), the attacks on t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,8 +23,8 @@ from raysyn.methods import pigan_experiments as experiments
 from raysyn.methods import pigan_report as shown
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.pigan_experiments import ExperimentConfig, Model, Variant
-from raysyn.metrics.fidelity import check_weights, fidelity
-from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig, unit_name, utility
+from raysyn.metrics.fidelity import check_weights, inception_weights
+from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig, judge, subset, unit_name
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.privacy import sgd
 from raysyn.privacy.cost import Budget
@@ -36,6 +37,9 @@ from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
 METHOD = "pigan"
 SUMMARY = "PIGAN: a penalty against membership inference, beside GAN, PrivGAN and DPGAN; attacks on all of them."
 JUDGED_BY = ("experiment", "monte_carlo", "eval")
+SLOWEST_LAST = ("gan", "pigan", "privgan", "dpgan")
+AT_ONCE = 64
+"""GANs whose weights the driver holds at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,7 @@ class Config:
     network: DCGANConfig = field(default_factory=DCGANConfig)
     gan: AdversarialConfig = field(default_factory=AdversarialConfig)
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
-    budget: Budget = field(default_factory=lambda: Budget(epsilon=10.0, delta=1e-4))
+    budget: Budget = field(default_factory=lambda: Budget(epsilon=10.0))
     """Of dpgan."""
     max_grad_norm: float = 1.0
     """L2 norm to which dpgan clips the gradient of each member (and the image generated beside it)."""
@@ -92,17 +96,37 @@ def prepare(config: Config) -> tuple[Dataset, Plan | None]:
     dataset = experiments.first_split(config, load(config.data))
     check_weights(config.eval)
     members, others = dataset.train, dataset.test
-    variants = {v.key(): v for group in experiments.asked(config).values() for v in group}
-    for variant in [experiments.released(config), *variants.values()]:
-        parts = variant.penalty.parts
-        gans.new_networks(variant.kind, config.network, dataset.train.shape, dataset.train.classes, parts, config.seed)
-        own = experiments.learnt_from(variant, members, config.seed)
-        if len(own) < parts:
-            raise ValueError(f"penalty.parts is {parts}, but there are {len(own)} members: lower it")
-        config.monte_carlo.check(len(own), len(others), dataset.train.images_NHWC[0].size)
-        if variant.model == "dpgan":
-            variant.cost(len(own))
+    for given, variant in wanted(config):
+        own = experiments.share_of(members, variant.share, config.seed)
+        check(config, given, variant, own, others)
     return dataset, plan(config, len(members)) if config.model == "dpgan" else None
+
+
+def wanted(config: Config) -> list[tuple[str, Variant]]:
+    """Every GAN to train, with the setting that asks for its number of parts."""
+    found = [("penalty.parts", experiments.released(config))]
+    for name, group in experiments.asked(config).items():
+        found += [("experiment.parts" if name == "parts" else "penalty.parts", one) for one in group]
+    return found
+
+
+def check(config: Config, given: str, variant: Variant, members: Images, others: Images) -> None:
+    """ValueError, in one sentence, for a GAN that cannot be trained or attacked."""
+    parts, n = variant.penalty.parts, len(members)
+    gans.new_networks(variant.kind, config.network, members.shape, members.classes, parts, config.seed)
+    if variant.kind != "gan" and n < parts:
+        raise ValueError(f"{given} is {parts}, but there are {n} members: lower it")
+    if variant.kind != "gan" and variant.penalty.weight and variant.penalty.delay(variant.kind) >= variant.gan.epochs:
+        name = "privgan_delay_epochs" if variant.kind == "privgan" else "delay_epochs"
+        raise ValueError(
+            f"penalty.{name} is {variant.penalty.delay(variant.kind)}, but {variant.title} trains for "
+            f"{variant.gan.epochs} epochs, so that its classifier would never learn from generated images: lower it"
+        )
+    config.monte_carlo.check(n, len(others), int(np.prod(members.shape)))
+    if variant.model == "dpgan":
+        if variant.gan.batch_size > n:
+            raise ValueError(f"gan.batch_size is {variant.gan.batch_size}, but there are {n} members: lower it")
+        variant.cost(n)
 
 
 def plan(config: Config, n: int) -> Plan:
@@ -116,8 +140,7 @@ def plan(config: Config, n: int) -> Plan:
 
 def run(setting: Setting) -> Report:
     """Train the GAN, release its images, attack it; then the experiments. A finished stage is never repeated."""
-    config, dataset, compute = setting.config, setting.dataset, setting.compute
-    folder, console = setting.folder, setting.console
+    config, dataset, folder, console = setting.config, setting.dataset, setting.folder, setting.console
     members, others = dataset.train, dataset.test
     variant, seed = experiments.released(config), experiments.seed_of(config, 0)
 
@@ -139,19 +162,9 @@ def run(setting: Setting) -> Report:
     )  # fmt: skip
     write_release(folder, synthetic, promise, name=f"synthetic {dataset.name}")
 
-    # Fidelity (4.2) of what was released.
-    useful = folder.stage(
-        unit_name("utility", config.eval),
-        lambda: utility(compute, synthetic, members, others, config.eval, seed),
-    )
-    faithful = folder.stage(
-        unit_name("fidelity", config.eval),
-        lambda: fidelity(compute, synthetic, members, config.eval, seed, intra=True),
-    )
-    console.stage("fidelity", shown.fidelity(useful, faithful))
-
-    # The attacks (4.1), and every experiment (5.2): one unit per GAN and split.
+    # Attacks (4.1) and scores (4.2) of the released GAN and of every experiment (5.2), a unit per GAN and split.
     results = compare(setting, variant, weights)
+    useful, faithful = results["utility"], results["released"]["fidelity"]
     report = setting.report(
         METHOD, privacy=privacy, metrics={"utility": useful, "fidelity": faithful, **shown.metrics(results)},
         attacks=shown.attacks(results),
@@ -167,6 +180,7 @@ def run(setting: Setting) -> Report:
 def train(setting: Setting, variant: Variant, members: Images, seed: int) -> dict[str, Tensor]:
     """The weights of the released GAN, trained by all workers."""
     config, compute = setting.config, setting.compute
+    assert isinstance(setting, PrivateSetting) == (variant.model == "dpgan"), "a plan for dpgan, and for it alone"
     if not isinstance(setting, PrivateSetting):
         answer = compute.train(
             gans.fit, variant.kind, config.network, members, variant.gan, variant.penalty, seed, name="generator"
@@ -196,39 +210,75 @@ def synthesise(
 
 
 def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """{"released": its judgement, "experiments": {name: [{variant, results: one per split}, ...]}}."""
-    config = setting.config
-    asked = experiments.asked(config)
-    first = (variant, 0)
-    wanted = [(one, index) for group in asked.values() for one in group for index in range(config.experiment.splits)]
-    units = list({experiments.unit_key(config, unit): unit for unit in [first, *wanted]}.items())
-    keys, todo = [key for key, _ in units], [unit for _, unit in units]
-    shared = {
-        "config": config, "dataset": setting.dataset, "secret": setting.folder.secret, "speed": setting.machines.sgd,
-        "known": {experiments.unit_key(config, first): dict(weights)},
-    }  # fmt: skip
-    answers = setting.folder.stage(
-        f"attacks-{experiments.digest(keys)}",
-        lambda: setting.compute.map(experiments.run_unit, todo, name="attacks", shared=shared, keys=keys),
+    """{"released": its judgement, "experiments": {name: [(variant, one judgement per split), ...]}, "utility": accuracy
+    of classifiers trained on what was released and on the members}."""
+    config, folder = setting.config, setting.folder
+    asked, first = experiments.asked(config), (variant, 0)
+    splits = range(config.experiment.splits)
+    units = [first, *((one, index) for group in asked.values() for one in group for index in splits)]
+    found = folder.stage(
+        f"attacks-{experiments.digest([experiments.judging_key(config, unit) for unit in units])}",
+        partial(train_and_judge, setting, units, {experiments.training_key(first): dict(weights)}),
     )
-    found = dict(zip(keys, answers, strict=True))
-    setting.console.stage("attacks", shown.white_box(found[experiments.unit_key(config, first)], len(todo)))
+    released = found[experiments.judging_key(config, first)]
+    setting.console.stage("attacks", shown.attacked(released, len(found)))
+    real = folder.stage(unit_name("utility", config.eval), partial(accuracy_on_members, setting))
+    if real:
+        setting.console.stage("utility", shown.useful(released, real))
+    both = {
+        name: {"accuracy": released["accuracy"][name], "accuracy_real_data": reached} for name, reached in real.items()
+    }
+    counts = {"synthetic": config.synthetic, "real": len(setting.dataset.train)}
+    images = {source: min(count, config.eval.images or count) for source, count in counts.items()}
     return {
-        "released": {"title": variant.title, **found[experiments.unit_key(config, first)]},
+        "variant": variant,
+        "released": released,
         "experiments": {
-            name: [
-                {
-                    "title": one.title,
-                    "model": one.model,
-                    "results": [
-                        found[experiments.unit_key(config, (one, index))] for index in range(config.experiment.splits)
-                    ],
-                }
-                for one in group
-            ]
+            name: [(one, [found[experiments.judging_key(config, (one, index))] for index in splits]) for one in group]
             for name, group in asked.items()
         },
+        "utility": both | ({"images": images} if real else {}),
     }
+
+
+def train_and_judge(
+    setting: Setting, units: Sequence[experiments.Unit], known: Mapping[str, dict[str, Tensor]]
+) -> dict[str, Any]:
+    """The judgement of each different unit by its key; weights that are `known` are not trained again."""
+    config, compute = setting.config, setting.compute
+    shared = {
+        "config": config, "dataset": setting.dataset, "secret": setting.folder.secret, "speed": setting.machines.sgd,
+        "inception": inception_weights(config.eval),
+    }  # fmt: skip
+    different = {experiments.judging_key(config, unit): unit for unit in units}
+    # The slowest first, so that no worker starts one when the others are done.
+    todo = sorted(different.items(), key=lambda one: -SLOWEST_LAST.index(one[1][0].model))
+    found: dict[str, Any] = {}
+    for at in range(0, len(todo), AT_ONCE):
+        some = todo[at : at + AT_ONCE]
+        unknown = {
+            experiments.training_key(unit): unit for _, unit in some if experiments.training_key(unit) not in known
+        }
+        trained = compute.map(
+            experiments.train_unit, list(unknown.values()), name="gans", shared=shared, keys=list(unknown)
+        )
+        weights = {**known, **dict(zip(unknown, trained, strict=True))}
+        items = [(unit, weights[experiments.training_key(unit)]) for _, unit in some]
+        keys = [key for key, _ in some]
+        judged = compute.map(experiments.judge_unit, items, name="attacks", shared=shared, keys=keys)
+        found |= dict(zip(keys, judged, strict=True))
+    return found
+
+
+def accuracy_on_members(setting: Setting) -> dict[str, float]:
+    """What classifiers trained on the members themselves reach on the others, by name."""
+    config, dataset = setting.config, setting.dataset
+    seed, names = experiments.seed_of(config, 0), list(config.eval.classifiers)
+    real = subset(dataset.train, config.eval.images, seed)
+    shared = {"real": real, "test": dataset.test, "config": config.eval, "seed": seed}
+    units, name = [(one, "real") for one in names], unit_name("utility", config.eval)
+    answers = setting.compute.map(judge, units, name=name, shared=shared)
+    return {one: answer["accuracy"] for one, answer in zip(names, answers, strict=True)}
 
 
 def uncharged(config: Config) -> list[str]:
@@ -243,11 +293,13 @@ def uncharged(config: Config) -> list[str]:
 
 _PAPER = Config(
     data=DataConfig(name="fashion_mnist"),
+    budget=Budget(epsilon=10.0, delta=1e-4),
     experiment=ExperimentConfig(
         lambdas=(0.0, 1.0, 5.0, 10.0, 20.0, 30.0),
         parts=(2, 3, 4, 5, 6),
         compare=True,
-        privgan_lambdas=(0.0, 0.01, 0.1, 1.0, 10.0),
+        equal_lambda=5.0,
+        privgan_lambdas=(0.0, 0.01, 0.1, 1.0, 10.0, 20.0),
         epsilons=(1.0, 10.0, 100.0),
         fewer_epochs=100,
         fewer_images=0.75,
@@ -258,7 +310,7 @@ _PAPER = Config(
 _CPU = Config(
     network=DCGANConfig(width=0.25),
     gan=AdversarialConfig(epochs=100),
-    penalty=PenaltyConfig(pretrain_epochs=20, delay_epochs=30),
+    penalty=PenaltyConfig(pretrain_epochs=20, delay_epochs=30, privgan_delay_epochs=15),
     synthetic=4000,
     monte_carlo=MonteCarloConfig(fakes=20_000),
     eval=EvalConfig(classifiers=("cnn",), epochs=15, learning_rate=2e-4, beta1=0.5, feature_epochs=5),
@@ -270,12 +322,12 @@ PRESETS: dict[str, Config] = {
         network=DCGANConfig(width=0.25, latent=32),
         monte_carlo=MonteCarloConfig(fakes=2000, suspects=50),
         synthetic=1000,
-        experiment=ExperimentConfig(lambdas=(0.0, 10.0), privgan_delay_epochs=15),
+        experiment=ExperimentConfig(lambdas=(0.0, 10.0)),
     ),
     "cpu-fashion_mnist": replace(
         _CPU,
         data=DataConfig(name="fashion_mnist", limit=15_000),
-        experiment=ExperimentConfig(lambdas=(0.0, 1.0, 10.0), compare=True, privgan_delay_epochs=15),
+        experiment=ExperimentConfig(lambdas=(0.0, 1.0, 10.0), compare=True),
     ),
     "paper-fashion_mnist": _PAPER,
     "paper-cifar10": replace(
@@ -285,5 +337,6 @@ PRESETS: dict[str, Config] = {
         gan=AdversarialConfig(epochs=500, label_smoothing=0.1),
         penalty=PenaltyConfig(delay_epochs=400),
         synthetic=20_000,
+        experiment=replace(_PAPER.experiment, equal_lambda=30.0),
     ),
 }

@@ -1,7 +1,7 @@
 """PIGAN's experiments: which GANs they compare, and the unit of work that trains one of them and attacks it.
 
-Every (GAN, split into members and others) is one durable unit of a fan-out; experiments that ask for the same one share
-it, and asking for more later trains only what is missing.
+Every (GAN, split into members and others) is one durable unit of a fan-out, and so is its judgement; experiments that
+ask for the same one share it, and asking for more later does only what is missing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from raysyn.attacks.gan_attacks import monte_carlo, total_variation, white_box
 from raysyn.attacks.shadows import digest
-from raysyn.compute import Alone, Worker, best_device
+from raysyn.compute import Alone, best_device
 from raysyn.data import Dataset, Images
 from raysyn.metrics import utility
 from raysyn.metrics.fidelity import fidelity
@@ -25,7 +25,6 @@ from raysyn.models.dcgan import DCGANConfig, Discriminator, Generator
 from raysyn.privacy import cost, sgd
 from raysyn.privacy.cost import Budget, Cost
 from raysyn.privacy.sgd import SGDConfig
-from raysyn.privacy.trial import SGDSpeed
 from raysyn.train import conditional_gans as gans
 from raysyn.train.conditional_gans import AdversarialConfig, Kind, Networks, PenaltyConfig
 from raysyn.train.private_gan import PrivateGame
@@ -42,15 +41,15 @@ class ExperimentConfig:
     """What to compare beside the released GAN; every GAN is trained and attacked anew for each split."""
 
     lambdas: tuple[float, ...] = ()
-    """Weights of PIGAN's penalty to compare, beside the GAN without (figure 1)."""
+    """Weights of PIGAN's penalty to compare, beside the GAN without (figure 1); also for training efficiency."""
     parts: tuple[int, ...] = ()
     """Numbers of parts N of PIGAN to compare, at --penalty.weight (table 2)."""
     compare: bool = False
     """Compare GAN, PIGAN, PrivGAN and DPGAN (figure 2), and pick those of equal white-box accuracy (table 1)."""
+    equal_lambda: float | None = None
+    """PIGAN's weight whose white-box accuracy the others are to equal in table 1; by default --penalty.weight."""
     privgan_lambdas: tuple[float, ...] = (0.01, 1.0)
-    """PrivGAN's weights in that comparison and in those of training efficiency."""
-    privgan_delay_epochs: int = 100
-    """PrivGAN's delay there, instead of --penalty.delay-epochs (A.2)."""
+    """PrivGAN's weights in that comparison, and for training efficiency."""
     epsilons: tuple[float, ...] = (10.0,)
     """DPGAN's budgets in that comparison."""
     fewer_epochs: int | None = None
@@ -62,20 +61,25 @@ class ExperimentConfig:
     """Splits into members and others to repeat every experiment over (the paper: 10)."""
 
     def __post_init__(self) -> None:
-        for name in ("lambdas", "privgan_lambdas"):
-            if any(weight < 0 for weight in getattr(self, name)):
+        weights = {"lambdas": self.lambdas, "privgan_lambdas": self.privgan_lambdas}
+        weights |= {"equal_lambda": () if self.equal_lambda is None else (self.equal_lambda,)}
+        for name, values in weights.items():
+            if any(weight < 0 for weight in values):
                 raise ValueError(f"experiment.{name} is {getattr(self, name)}: give weights of at least 0")
         if any(parts < 2 for parts in self.parts):
             raise ValueError(f"experiment.parts is {self.parts}: give at least 2 parts each")
         if any(not epsilon > 0 for epsilon in self.epsilons):
             raise ValueError(f"experiment.epsilons is {self.epsilons}: give budgets above 0")
-        for name, least in {"splits": 1, "privgan_delay_epochs": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"experiment.{name} is {getattr(self, name)}: give at least {least}")
+        if self.splits < 1:
+            raise ValueError(f"experiment.splits is {self.splits}: give at least 1")
         if self.fewer_images is not None and not 0 < self.fewer_images < 1:
             raise ValueError(f"experiment.fewer_images is {self.fewer_images}: give a share between 0 and 1")
         if self.fewer_epochs is not None and self.fewer_epochs < 1:
             raise ValueError(f"experiment.fewer_epochs is {self.fewer_epochs}: give at least 1")
+        efficiency = self.fewer_epochs is not None or self.fewer_images is not None
+        for name, needed in {"privgan_lambdas": self.compare or efficiency, "epsilons": self.compare}.items():
+            if needed and not getattr(self, name):
+                raise ValueError(f"experiment.{name} is empty: give at least one, or ask for no comparison")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +93,8 @@ class Variant:
     max_grad_norm: float
     share: float = 1.0
     """Of the members it learns from."""
+    less: str = ""
+    """What its title says of how much less it is trained."""
 
     @property
     def kind(self) -> Kind:
@@ -101,7 +107,7 @@ class Variant:
         if self.model == "dpgan":
             return f"DPGAN, ε {self.budget.epsilon:g}"
         parts = f", N {self.penalty.parts}" if self.penalty.parts != 2 else ""
-        return f"{NAMES[self.model]}, λ {self.penalty.weight:g}{parts}"
+        return f"{NAMES[self.model]}, λ {self.penalty.weight:g}{parts}{self.less}"
 
     def key(self) -> tuple[Any, ...]:
         """What its training depends on: two variants that differ elsewhere are one."""
@@ -134,43 +140,40 @@ def released(config: Config) -> Variant:
 
 
 def asked(config: Config) -> dict[str, list[Variant]]:
-    """The variants of each experiment that is asked for, by its name."""
-    base, experiment = replace(released(config), model="pigan"), config.experiment
+    """The variants of each experiment that is asked for, by its name; each once."""
+    experiment, base = config.experiment, replace(released(config), model="pigan")
     plain = replace(base, model="gan")
 
-    def pigan(**differences: Any) -> Variant:
-        return replace(base, penalty=replace(config.penalty, **differences))
+    def weighted(one: Variant, weights: Sequence[float], model: Model = "pigan") -> list[Variant]:
+        return [replace(one, model=model, penalty=replace(one.penalty, weight=weight)) for weight in weights]
 
-    def privgan(weight: float) -> Variant:
-        delay = experiment.privgan_delay_epochs
-        return replace(base, model="privgan", penalty=replace(config.penalty, weight=weight, delay_epochs=delay))
-
+    sweep, privgans = weighted(base, experiment.lambdas), weighted(base, experiment.privgan_lambdas, "privgan")
     found: dict[str, list[Variant]] = {}
-    sweep = [pigan(weight=weight) for weight in experiment.lambdas]
     if sweep:
         found["lambdas"] = [plain, *sweep]
     if experiment.parts:
-        found["parts"] = [pigan(parts=parts) for parts in experiment.parts]
+        found["parts"] = [replace(base, penalty=replace(config.penalty, parts=parts)) for parts in experiment.parts]
     if experiment.compare:
-        private = [
-            replace(base, model="dpgan", budget=replace(config.budget, epsilon=epsilon))
-            for epsilon in experiment.epsilons
-        ]
-        found["compare"] = [
-            plain, *(sweep or [base]), *(privgan(weight) for weight in experiment.privgan_lambdas), *private
-        ]  # fmt: skip
+        budgets = [replace(config.budget, epsilon=epsilon) for epsilon in experiment.epsilons]
+        dpgans = [replace(base, model="dpgan", budget=budget) for budget in budgets]
+        found["compare"] = [plain, *sweep, equal(config), *privgans, *dpgans]
+    tried = experiment.lambdas or (config.penalty.weight,)
     if experiment.fewer_epochs is not None:
-        less = experiment.fewer_epochs
-        short = replace(
-            base,
-            gan=replace(config.gan, epochs=config.gan.epochs - less),
-            penalty=replace(config.penalty, delay_epochs=max(0, config.penalty.delay_epochs - less)),
-        )
-        found["fewer_epochs"] = [short, *(privgan(weight) for weight in experiment.privgan_lambdas)]
+        epochs, delay = (value - experiment.fewer_epochs for value in (config.gan.epochs, config.penalty.delay_epochs))
+        penalty = replace(config.penalty, delay_epochs=max(0, delay))
+        short = replace(base, gan=replace(config.gan, epochs=epochs), penalty=penalty, less=f", {epochs} epochs")
+        found["fewer_epochs"] = [*weighted(short, tried), *privgans]
     if experiment.fewer_images is not None:
-        few = replace(base, share=experiment.fewer_images)
-        found["fewer_images"] = [few, *(privgan(weight) for weight in experiment.privgan_lambdas)]
-    return found
+        share = experiment.fewer_images
+        few = replace(base, share=share, less=f", {100 * share:g} % of the members")
+        found["fewer_images"] = [*weighted(few, tried), *privgans]
+    return {name: list({one.key(): one for one in group}.values()) for name, group in found.items()}
+
+
+def equal(config: Config) -> Variant:
+    """The PIGAN whose white-box accuracy the others are to equal in table 1."""
+    base, weight = replace(released(config), model="pigan"), config.experiment.equal_lambda
+    return base if weight is None else replace(base, penalty=replace(config.penalty, weight=weight))
 
 
 def first_split(config: Config, raw: Dataset) -> Dataset:
@@ -195,12 +198,12 @@ def _members_and_others(config: Config, dataset: Dataset, index: int) -> tuple[I
     return pool.select(np.sort(order[:count])), pool.select(np.sort(order[count:]))
 
 
-def learnt_from(variant: Variant, members: Images, seed: int) -> Images:
-    """The members that a variant learns from."""
-    if variant.share == 1:
-        return members
-    count = max(1, round(variant.share * len(members)))
-    return members.select(np.sort(np.random.default_rng([seed, 21]).permutation(len(members))[:count]))
+def share_of(images: Images, share: float, seed: int) -> Images:
+    """A random share of the images."""
+    if share == 1:
+        return images
+    count = max(1, round(share * len(images)))
+    return images.select(np.sort(np.random.default_rng([seed, 21]).permutation(len(images))[:count]))
 
 
 def seed_of(config: Config, index: int) -> int:
@@ -234,62 +237,68 @@ def loaded(
 
 
 Unit = tuple[Variant, int]
+"""A GAN, and the split that it is trained and attacked on."""
 
 
-def unit_key(config: Config, unit: Unit) -> str:
-    """Under which a unit's result is found again: all that it depends on beside what a run folder is known by."""
+def training_key(unit: Unit) -> str:
+    """Under which a unit's weights are found again: what they depend on beside what a run folder is known by."""
     variant, index = unit
-    return f"{variant.model}-{digest(variant.key(), index, config.monte_carlo, config.eval)}"
+    return f"{variant.model}-{digest(variant.key(), index)}"
 
 
-def run_unit(unit: Unit, shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Train one GAN on one split, and judge it."""
+def judging_key(config: Config, unit: Unit) -> str:
+    """Under which its judgement is."""
+    return f"{training_key(unit)}-{digest(config.monte_carlo, config.eval)}"
+
+
+def train_unit(unit: Unit, shared: Mapping[str, Any]) -> dict[str, Tensor]:
+    """One unit: the weights of one GAN, trained on one split."""
     (variant, index), config = unit, shared["config"]
-    members, others = split(config, shared["dataset"], index)
     seed = seed_of(config, index)
-    own = learnt_from(variant, members, seed)
-    weights = shared["known"].get(unit_key(config, unit))
-    if weights is None:
-        weights = train(Alone(), config.network, variant, own, seed, shared["secret"], shared["speed"], index)
-    return judge(config, variant, weights, own, others, seed)
-
-
-def train(
-    worker: Worker, network: DCGANConfig, variant: Variant, members: Images, seed: int, secret: bytes,
-    speed: SGDSpeed, index: int,
-) -> dict[str, Tensor]:  # fmt: skip
-    """The weights of one variant, trained by one worker."""
+    members = share_of(split(config, shared["dataset"], index)[0], variant.share, seed)
     if variant.model != "dpgan":
-        return gans.fit(worker, variant.kind, network, members, variant.gan, variant.penalty, seed)["weights"]
-    discriminator, game = private_networks(network, variant, members, seed)
+        return gans.fit(Alone(), variant.kind, config.network, members, variant.gan, variant.penalty, seed)["weights"]
+    discriminator, game = private_networks(config.network, variant, members, seed)
     # Streams of noise must never be shared: not by two budgets, not by two splits.
     stage = f"experiment {variant.key()!r} {index}"
-    price = variant.cost(len(members))
-    answer = sgd.fit(worker, discriminator, game, members, variant.sgd(), price, secret, speed, stage, partner=game)
+    answer = sgd.fit(
+        Alone(), discriminator, game, members, variant.sgd(), variant.cost(len(members)), shared["secret"],
+        shared["speed"], stage, partner=game,
+    )  # fmt: skip
     return weights_of(answer.value)
 
 
-def judge(
-    config: Config, variant: Variant, weights: Mapping[str, Tensor], members: Images, others: Images, seed: int
-) -> dict[str, Any]:
-    """All attacks on one GAN and all scores of its images, as plain values.
+def judge_unit(item: tuple[Unit, Mapping[str, Tensor]], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """One unit: all attacks on one GAN and all scores of its images, as plain values.
 
-    Returns {white_box, total_variation, monte_carlo, accuracy, fidelity, samples: uint8 (classes * 8, H, W, C)}.
+    Returns {white_box, total_variation, monte_carlo, accuracy: {classifier: share}, fidelity, samples: uint8
+    (classes * 8, H, W, C)}.
     """
+    ((variant, index), weights), config = item, shared["config"]
+    members, others = split(config, shared["dataset"], index)
+    seed = seed_of(config, index)
     networks = loaded(config.network, variant, members, weights, best_device())
-    inside, outside = (gans.discriminator_logits(networks, side) for side in (members, others))
+    # As many others per member, whatever the share of members: chance is the same for all GANs.
+    own, outside = share_of(members, variant.share, seed), share_of(others, variant.share, seed)
+    on_members, on_others = (gans.discriminator_logits(networks, side) for side in (own, outside))
     fakes = drawn(networks, config.monte_carlo.fakes, members.classes, [seed, 30])
     synthetic = as_images(networks, config.synthetic, members.class_names, [seed, 31])
-    shared = {"synthetic": synthetic, "test": others, "config": config.eval, "seed": seed}
-    accuracy = {name: utility.judge((name, "synthetic"), shared)["accuracy"] for name in config.eval.classifiers}
+    trained_on = utility.subset(synthetic, config.eval.images, seed)
+    useful = {"synthetic": trained_on, "test": others, "config": config.eval, "seed": seed}
     return {
-        "white_box": white_box(inside, outside, seed),
-        "total_variation": total_variation(expit(inside), expit(outside), seed),
-        "monte_carlo": monte_carlo(members, others, fakes, config.monte_carlo, seed),
-        "accuracy": accuracy,
-        "fidelity": fidelity(None, synthetic, members, config.eval, seed, intra=True),
+        "white_box": white_box(on_members, on_others, seed),
+        "total_variation": total_variation(expit(on_members), expit(on_others), seed),
+        "monte_carlo": monte_carlo(own, outside, fakes, config.monte_carlo, seed),
+        "accuracy": {
+            name: utility.judge((name, "synthetic"), useful)["accuracy"] for name in config.eval.classifiers
+        },
+        # Compared with images that no GAN saw (5.1): likeness to the members would reward a copy.
+        "fidelity": fidelity(
+            None, synthetic, utility.subset(others, config.synthetic, seed), config.eval, seed, intra=True,
+            reference="real images that the GAN did not learn from", loaded=shared["inception"],
+        ),
         "samples": torch.from_numpy(drawn(networks, 8 * members.classes, members.classes, [seed, 32])),
-    }
+    }  # fmt: skip
 
 
 def drawn(networks: Networks, count: int, classes: int, key: Sequence[int]) -> np.ndarray:
@@ -299,5 +308,6 @@ def drawn(networks: Networks, count: int, classes: int, key: Sequence[int]) -> n
 
 
 def as_images(networks: Networks, count: int, class_names: tuple[str, ...], key: Sequence[int]) -> Images:
+    """The same with labels."""
     labels_N = np.arange(count, dtype=np.int64) % len(class_names)
     return Images(drawn(networks, count, len(class_names), key), labels_N, class_names)

@@ -49,6 +49,9 @@ def time_step(config: Config, kind: gans.Kind, like: Images) -> float:
     images, clock = Images(noise, np.arange(size) % like.classes, like.class_names), Clock()
     # Epochs of one step each: parts of a batch that is padded by repeating them.
     short = replace(config.gan, epochs=3)
-    penalty = replace(config.penalty, pretrain_epochs=1, delay_epochs=0, parts=min(config.penalty.parts, size))
+    penalty = replace(
+        config.penalty, pretrain_epochs=0, delay_epochs=0, privgan_delay_epochs=0,
+        weight=1.0, parts=min(config.penalty.parts, size),
+    )  # fmt: skip
     gans.fit(clock, kind, config.network, images, short, penalty, 0)
     return min(after - before for before, after in itertools.pairwise(clock.times))

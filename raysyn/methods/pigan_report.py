@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from raysyn.attacks.gan_attacks import BINS
 from raysyn.figures import COLOURS, Line, chart
-from raysyn.methods.pigan_experiments import NAMES
+from raysyn.methods.pigan_experiments import NAMES, Variant, equal
 from raysyn.release import mosaic, png_bytes
 from raysyn.report import Section, percent
 
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from raysyn.methods.pigan import Config
 
 Result = Mapping[str, Any]
+"""What `judge_unit` answers."""
+Group = Sequence[tuple[Variant, Sequence[Result]]]
+"""An experiment: GANs with their results, one per split."""
 TITLES = {
     "lambdas": "Weight of the penalty (figure 1 of the paper)",
     "parts": "Number of parts (table 2 of the paper)",
     "compare": "GAN, PIGAN, PrivGAN and DPGAN",
-    "fewer_epochs": "PIGAN with fewer epochs (table 3 a of the paper)",
-    "fewer_images": "PIGAN with fewer images (table 3 b of the paper)",
+    "fewer_epochs": "Training efficiency: PIGAN with fewer epochs",
+    "fewer_images": "Training efficiency: PIGAN with fewer images",
 }
 ATTACKS: dict[str, Callable[[Result], Mapping[str, Any]]] = {
     "white-box": lambda result: result["white_box"],
@@ -32,12 +36,16 @@ ATTACKS: dict[str, Callable[[Result], Mapping[str, Any]]] = {
     "MC-single": lambda result: result["monte_carlo"]["single"],
 }
 IN_PERCENT = ("white-box", "MC-set", "MC-single")
+STAND_IN = "distance*"
+PLOTTED = ("white-box", "MC-set")
 
 
-def value_of(attack: str, result: Result) -> float:
-    """The figure of one attack, shares in percent."""
+def reached(attack: str, result: Result) -> tuple[float, float, float, float]:
+    """What one attack reached, and what it would by chance: (value, chance, low, high), shares in percent."""
     found = ATTACKS[attack](result)
-    return 100 * found["accuracy"] if attack in IN_PERCENT else found["distance"]
+    value, scale = (found["accuracy"], 100) if attack in IN_PERCENT else (found["distance"], 1)
+    chance = found["chance"]
+    return scale * value, scale * chance["value"], scale * chance["low"], scale * chance["high"]
 
 
 def scores(result: Result) -> dict[str, float | None]:
@@ -47,47 +55,42 @@ def scores(result: Result) -> dict[str, float | None]:
         "inception score": faithful["inception_score"]["value"],
         "FID": faithful["fid"]["value"],
         "intra-FID": faithful["intra_fid"]["value"],
-        "distance*": faithful["frechet_distance_cnn_features"],
-        "intra-distance*": faithful["intra_frechet_distance_cnn_features"],
+        STAND_IN: faithful["frechet_distance_cnn_features"],
+        f"intra-{STAND_IN}": faithful["intra_frechet_distance_cnn_features"],
         "accuracy, %": 100 * useful[0] if useful else None,
     }
 
 
-def fidelity(useful: Mapping[str, Any], faithful: Mapping[str, Any]) -> str:
-    """The console's sentence."""
-    reached = f"accuracy on the others {percent(useful['mean']['accuracy'])}; " if useful else ""
-    distance = faithful["intra_fid"]["value"]
-    if distance is not None:
-        return f"{reached}intra-FID {distance:.4g}"
-    distance = faithful["intra_frechet_distance_cnn_features"]
-    return reached + ("no distance measured" if distance is None else f"intra-distance {distance:.4g} (not FID)")
-
-
-def white_box(result: Result, units: int) -> str:
-    """The console's sentence."""
-    chance = result["white_box"]["chance"]
+def attacked(released: Result, units: int) -> str:
+    """The console's sentence about the attacks."""
+    value, _, low, high = reached("white-box", released)
     more = f"; {units} GANs attacked in all" if units > 1 else ""
-    return (
-        f"white-box accuracy {percent(result['white_box']['accuracy'])} (by chance {percent(chance['low'])} to "
-        f"{percent(chance['high'])}){more}"
-    )
+    return f"white-box accuracy {value:.1f} % (by chance {low:.1f} to {high:.1f} %){more}"
+
+
+def useful(released: Result, real: Mapping[str, float]) -> str:
+    """The console's sentence about accuracy."""
+    name = next(iter(real))
+    return f"{name} reaches {percent(released['accuracy'][name])}, trained on the members {percent(real[name])}"
 
 
 def metrics(results: Mapping[str, Any]) -> dict[str, Any]:
-    """What joins the `metrics` of report.json: mean and spread of every experiment."""
+    """What joins the `metrics` of report.json: mean and spread of every experiment, and chance."""
     return {
         "experiments": {
             name: [
                 {
-                    "title": one["title"],
-                    "splits": len(one["results"]),
-                    **{column: _spread(values) for column, values in _columns(one["results"]).items()},
+                    "title": variant.title,
+                    "splits": len(found),
+                    **{column: _spread(values) for column, values in _columns(found).items()},
+                    "chance": {attack: dict(zip(("value", "low", "high"), _chance(attack, found), strict=True))
+                               for attack in ATTACKS},
                 }
-                for one in group
+                for variant, found in group
             ]
             for name, group in results["experiments"].items()
         }
-    }
+    }  # fmt: skip
 
 
 def attacks(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,13 +101,13 @@ def attacks(results: Mapping[str, Any]) -> dict[str, Any]:
 
 def story(config: Config, members: int, others: int, results: Mapping[str, Any]) -> list[str]:
     """One plain sentence per stage."""
-    monte_carlo, title = config.monte_carlo, results["released"]["title"]
-    told = [f"Trained a {title} for {config.gan.epochs:,} epochs on {members:,} images, the members."]
-    if config.model in ("pigan", "privgan"):
+    monte_carlo, variant = config.monte_carlo, results["variant"]
+    told = [f"Trained a {variant.title} for {config.gan.epochs:,} epochs on {members:,} images, the members."]
+    if variant.kind != "gan":
         told.append(
             f"Its penalty: a classifier pre-trained for {config.penalty.pretrain_epochs} epochs to tell "
             f"{config.penalty.parts} parts of the members apart, and trained on generated images after epoch "
-            f"{config.penalty.delay_epochs}."
+            f"{config.penalty.delay(variant.kind)}."
         )
     told += [
         f"Drew {config.synthetic:,} images, equally many per class.",
@@ -112,48 +115,41 @@ def story(config: Config, members: int, others: int, results: Mapping[str, Any])
         f"{monte_carlo.fakes:,} generated images near {monte_carlo.suspects} suspects of each side, "
         f"{monte_carlo.repeats} times (Monte Carlo).",
     ]
-    trained = {id(one): one for group in results["experiments"].values() for one in group}
-    if trained:
+    compared = {variant.key() for group in results["experiments"].values() for variant, _ in group}
+    if compared:
         told.append(
-            f"For comparison, trained and attacked {len({one['title'] for one in trained.values()})} GANs on "
-            f"{config.experiment.splits} splits into members and others."
+            f"For comparison, trained and attacked {len(compared)} GANs on {config.experiment.splits} "
+            f"split{'s' if config.experiment.splits > 1 else ''} into members and others."
         )
     return told
 
 
 def sections(config: Config, results: Mapping[str, Any]) -> list[Section]:
     """What this pipeline's report shows beyond that of others."""
-    released = results["released"]
-    parts = [_attacks(released), _histograms("Discriminator scores", [(released["title"], released)])]
-    for name, group in results["experiments"].items():
+    variant, released, groups = results["variant"], results["released"], results["experiments"]
+    parts = [_attacks(variant, released), _histograms("Discriminator scores", [(variant, [released])])]
+    for name, group in groups.items():
         parts.append(_table(TITLES[name], group))
         if name == "lambdas":
-            parts += _against_lambda(group, config.experiment.lambdas)
-            shown = [(one["title"], one["results"][0]) for one in group]
-            parts.append(_histograms("Discriminator scores by weight (figure 3 of the paper)", shown))
+            parts += _against_lambda(group)
+            parts.append(_histograms("Discriminator scores by weight (figure 3 of the paper)", group))
         if name == "compare":
             parts += _trade_off(group)
-            parts.append(_equal(group, config))
-    everyone = {one["title"]: one for group in results["experiments"].values() for one in group}
-    parts += [_grid(one["title"], one["results"][0]) for one in everyone.values()]
-    return parts
+            parts.append(_equal(group, equal(config)))
+        if name in ("fewer_epochs", "fewer_images"):
+            parts.append(_nearest_pair(group, "a" if name == "fewer_epochs" else "b"))
+    everyone = {variant.key(): (variant, found[0]) for group in groups.values() for variant, found in group}
+    return parts + [_grid(variant, result) for variant, result in everyone.values()]
 
 
-def _attacks(released: Result) -> Section:
+def _attacks(variant: Variant, released: Result) -> Section:
     rows = []
-    for name, find in ATTACKS.items():
-        chance = find(released)["chance"]
-        scale, digits = (100, 1) if name in IN_PERCENT else (1, 3)
-        low, high = (f"{scale * chance[side]:.{digits}f}" for side in ("low", "high"))
-        rows.append(
-            (
-                name + (", %" if name in IN_PERCENT else ""),
-                f"{value_of(name, released):.{digits}f}",
-                f"{scale * chance['value']:.{digits}f} ({low} to {high})",
-            )
-        )
+    for name in ATTACKS:
+        digits = 1 if name in IN_PERCENT else 3
+        value, chance, low, high = (f"{figure:.{digits}f}" for figure in reached(name, released))
+        rows.append((name + (", %" if name in IN_PERCENT else ""), value, f"{chance} ({low} to {high})"))
     return Section(
-        title=f"Membership inference against the released {released['title']}",
+        title=f"Membership inference against the released {variant.title}",
         text="Each attack beside what it would reach by chance, with the interval in which chance puts it 95 times of "
         "100. Total variation is an upper limit on attacks that use discriminator scores.",
         rows=[("Attack", "Reached", "By chance"), *rows],
@@ -162,9 +158,15 @@ def _attacks(released: Result) -> Section:
 
 def _columns(found: Sequence[Result]) -> dict[str, list[float | None]]:
     """All figures of one variant, a list over splits each."""
-    columns: dict[str, list[float | None]] = {name: [value_of(name, one) for one in found] for name in ATTACKS}
+    columns: dict[str, list[float | None]] = {name: [reached(name, one)[0] for one in found] for name in ATTACKS}
     each = [scores(one) for one in found]
     return columns | {name: [one[name] for one in each] for name in each[0]}
+
+
+def _chance(attack: str, found: Sequence[Result]) -> tuple[float, float, float]:
+    """Chance value and bounds of one attack, means over splits."""
+    value, low, high = np.mean([reached(attack, one)[1:] for one in found], axis=0)
+    return float(value), float(low), float(high)
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, float | None]:
@@ -182,90 +184,120 @@ def _told(values: Sequence[float | None]) -> str:
     return mean if spread["std"] is None else f"{mean} ± {spread['std']:.2g}"
 
 
-def _table(title: str, group: Sequence[Mapping[str, Any]]) -> Section:
-    columns = [_columns(one["results"]) for one in group]
+def _table(title: str, group: Group, text: str = "") -> Section:
+    columns = [_columns(found) for _, found in group]
     # A column that nobody has a figure in is left out.
     names = [name for name in columns[0] if any(value is not None for one in columns for value in one[name])]
     heads = [name + (", %" if name in IN_PERCENT else "") for name in names]
-    splits = len(group[0]["results"])
-    text = "One split into members and others." if splits == 1 else f"Mean ± standard deviation over {splits} splits."
-    if "distance*" in names:
-        text += " * Fréchet distance on features of a CNN trained here on the members, not FID."
-    rows = [(one["title"], *(_told(found[name]) for name in names)) for one, found in zip(group, columns, strict=True)]
+    splits = len(group[0][1])
+    text += "One split into members and others." if splits == 1 else f"Mean ± standard deviation over {splits} splits."
+    text += " In brackets: where chance puts a single split 95 times of 100."
+    if STAND_IN in names:
+        text += " * Fréchet distance on features of a CNN trained here on images that no GAN saw, not FID."
+    rows = []
+    for (variant, found), own in zip(group, columns, strict=True):
+        cells = [_told(own[name]) + (_bounds(name, found) if name in ATTACKS else "") for name in names]
+        rows.append((variant.title, *cells))
     return Section(title=title, text=text, rows=[("GAN", *heads), *rows])
 
 
-def _fidelities(group: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What to plot privacy against: accuracy, and the intra-class distance that there is."""
-    measured = scores(group[0]["results"][0])
-    distance = "intra-FID" if measured["intra-FID"] is not None else "intra-distance*"
+def _bounds(attack: str, found: Sequence[Result]) -> str:
+    _, low, high = _chance(attack, found)
+    digits = 1 if attack in IN_PERCENT else 3
+    return f" ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _fidelities(group: Group) -> list[str]:
+    """What to plot privacy against: accuracy, and the distance within classes that there is."""
+    measured = scores(group[0][1][0])
+    distance = "intra-FID" if measured["intra-FID"] is not None else f"intra-{STAND_IN}"
     return [name for name in ("accuracy, %", distance) if measured[name] is not None]
 
 
-def _mean(one: Mapping[str, Any], name: str) -> float:
-    found = _spread(_columns(one["results"])[name])["mean"]
-    assert found is not None
-    return found
+def _mean(found: Sequence[Result], name: str) -> float:
+    mean = _spread(_columns(found)[name])["mean"]
+    assert mean is not None, f"no figure for {name}"
+    return mean
 
 
-def _against_lambda(group: Sequence[Mapping[str, Any]], lambdas: Sequence[float]) -> list[Section]:
-    """Figure 1: attacks and fidelity over the weight; the GAN without a penalty is a level."""
-    plain, *swept = group
+def _axis(name: str) -> str:
+    if name in IN_PERCENT:
+        return f"{name} accuracy, %"
+    return name.replace("*", " (not FID)")
+
+
+def _against_lambda(group: Group) -> list[Section]:
+    """Figure 1: attacks and fidelity over the weight; the GAN without a penalty, and chance, are levels."""
+    (_, plain), *rest = group
+    swept = sorted(rest, key=lambda pair: pair[0].penalty.weight)
+    weights = [variant.penalty.weight for variant, _ in swept]
+    ends = [weights[0], weights[-1]]
     parts = []
-    for name, y in (("white-box", "white-box accuracy, %"), *((one, one) for one in _fidelities(group))):
-        level = _mean(plain, name)
-        ordered = sorted(zip(lambdas, swept, strict=True), key=lambda pair: pair[0])
+    for name in (*PLOTTED, *_fidelities(group)):
         lines = {
-            "PIGAN": Line([weight for weight, _ in ordered], [_mean(one, name) for _, one in ordered], "o-"),
-            "GAN": Line([min(lambdas), max(lambdas)], [level, level], "--"),
+            "PIGAN": Line(weights, [_mean(found, name) for _, found in swept], "o-"),
+            "GAN": Line(ends, [_mean(plain, name)] * 2, "--"),
         }
-        picture = chart(lines, x="λ", y=y.replace("*", " (not FID)"))
-        parts.append(Section(title=f"λ and {y.rstrip('*')}", picture=picture, alt=f"{y} over the weight"))
+        if name in ATTACKS:
+            lines["chance"] = Line(ends, [_chance(name, plain)[0]] * 2, ":")
+        picture = chart(lines, x="λ", y=_axis(name))
+        parts.append(Section(title=f"λ and {_axis(name)}", picture=picture, alt=f"{_axis(name)} over the weight"))
     return parts
 
 
-def _trade_off(group: Sequence[Mapping[str, Any]]) -> list[Section]:
-    """Figure 2: what fidelity each GAN gives for its white-box accuracy."""
+def _trade_off(group: Group) -> list[Section]:
+    """Figure 2: what fidelity each GAN gives for its resistance."""
     parts = []
-    for name in _fidelities(group):
-        lines = {}
-        for model in dict.fromkeys(one["model"] for one in group):
-            points = sorted((_mean(one, "white-box"), _mean(one, name)) for one in group if one["model"] == model)
-            lines[NAMES[model]] = Line([x for x, _ in points], [y for _, y in points], "o-")
-        parts.append(
-            Section(
-                title=f"Privacy and {name.rstrip('*')} (figure 2 of the paper)",
-                picture=chart(lines, x="white-box accuracy, %", y=name.replace("*", " (not FID)")),
-                alt=f"{name} over white-box accuracy",
+    for attack in PLOTTED:
+        for name in _fidelities(group):
+            lines = {}
+            for model in dict.fromkeys(variant.model for variant, _ in group):
+                points = sorted(
+                    (_mean(found, attack), _mean(found, name)) for variant, found in group if variant.model == model
+                )
+                lines[NAMES[model]] = Line([x for x, _ in points], [y for _, y in points], "o-")
+            parts.append(
+                Section(
+                    title=f"{attack} and {_axis(name)} (figure 2 of the paper)",
+                    picture=chart(lines, x=_axis(attack), y=_axis(name)),
+                    alt=f"{_axis(name)} over {attack} accuracy",
+                )
             )
-        )
     return parts
 
 
-def _equal(group: Sequence[Mapping[str, Any]], config: Config) -> Section:
-    """Table 1: of each private GAN the setting whose white-box accuracy is nearest to PIGAN's at --penalty.weight."""
-    swept = [one for one in group if one["model"] == "pigan"]
-    reference = next((one for one in swept if one["title"].endswith(f"λ {config.penalty.weight:g}")), swept[0])
-    level = _mean(reference, "white-box")
-    nearest = [reference]
+def _equal(group: Group, reference: Variant) -> Section:
+    """Table 1: of PrivGAN and DPGAN the setting whose white-box accuracy is nearest to that of one PIGAN."""
+    (own,) = ((variant, found) for variant, found in group if variant.key() == reference.key())
+    level = _mean(own[1], "white-box")
+    nearest = [own]
     for model in ("privgan", "dpgan"):
-        candidates = [one for one in group if one["model"] == model]
-        nearest += sorted(candidates, key=lambda one: abs(_mean(one, "white-box") - level))[:1]
-    table = _table("At equal white-box accuracy (table 1 of the paper)", nearest)
-    text = f"The settings tried whose white-box accuracy is nearest to that of {reference['title']}. {table.text}"
-    return Section(title=table.title, text=text, rows=table.rows)
+        candidates = [pair for pair in group if pair[0].model == model]
+        nearest.append(min(candidates, key=lambda pair: abs(_mean(pair[1], "white-box") - level)))
+    text = f"Of each kind the one whose white-box accuracy is nearest to that of {reference.title}. "
+    return _table("At equal white-box accuracy (table 1 of the paper)", nearest, text)
 
 
-def _histograms(title: str, shown: Sequence[tuple[str, Result]]) -> Section:
-    """Figure 3: the first discriminator's, or code's, scores of members and others."""
-    centres = (np.arange(BINS) + 0.5) / BINS
+def _nearest_pair(group: Group, letter: str) -> Section:
+    """Table 3: the PIGAN with less and the PrivGAN with all whose white-box accuracies lie nearest."""
+    pigans, privgans = ([pair for pair in group if pair[0].model == model] for model in ("pigan", "privgan"))
+    pair = min(
+        itertools.product(pigans, privgans),
+        key=lambda both: abs(_mean(both[0][1], "white-box") - _mean(both[1][1], "white-box")),
+    )
+    text = "Of all settings tried the two whose white-box accuracies are nearest. "
+    return _table(f"The same at equal white-box accuracy (table 3 {letter} of the paper)", list(pair), text)
+
+
+def _histograms(title: str, group: Group) -> Section:
+    """Figure 3: scores of members and others, of the discriminator, or under the code, where they differ most."""
+    centres = ((np.arange(BINS) + 0.5) / BINS).tolist()
     lines = {}
-    for index, (name, result) in enumerate(shown):
-        histograms = result["total_variation"]["histograms"]
+    for (variant, found), colour in zip(group, itertools.cycle(COLOURS), strict=False):
+        told = found[0]["total_variation"]
         for side, style in (("members", "-"), ("others", "--")):
-            lines[f"{name}, {side}"] = Line(
-                centres.tolist(), (100 * np.array(histograms[side][0])).tolist(), style, COLOURS[index % len(COLOURS)]
-            )
+            shares = 100 * np.array(told["histograms"][side][told["at"]])
+            lines[f"{variant.title}, {side}"] = Line(centres, shares.tolist(), style, colour)
     return Section(
         title=title,
         text="Share of images per score: where the curves of members and others part, the discriminator knows its own.",
@@ -274,14 +306,13 @@ def _histograms(title: str, shown: Sequence[tuple[str, Result]]) -> Section:
     )
 
 
-def _grid(title: str, result: Result) -> Section:
+def _grid(variant: Variant, result: Result) -> Section:
     pixels = result["samples"].numpy()
-    classes = len(pixels) // 8
-    # Classes come in turn: a row for each of the eight, a column per class.
-    png = png_bytes(mosaic(pixels, classes, max(1, round(40 / pixels.shape[1])), 2))
+    # Classes come in turn: a column per class.
+    png = png_bytes(mosaic(pixels, len(pixels) // 8, max(1, round(40 / pixels.shape[1])), 2))
     return Section(
-        title=f"Images of {title}",
+        title=f"Images of {variant.title}",
         text="The first ones, a column per class.",
         picture="data:image/png;base64," + base64.b64encode(png).decode(),
-        alt=f"images generated by {title}",
+        alt=f"images generated by {variant.title}",
     )

@@ -29,10 +29,16 @@ Unit = tuple[str, int, int]
 """("cnn", 0, 0), or a source with the first and the last-but-one index of its Inception chunk."""
 
 
+Inception = tuple[dict[str, Any] | None, str]
+"""Weights by name and "", or None and the reason."""
+
+
 def fidelity(
-    compute: Compute | None, synthetic: Images, real: Images, config: EvalConfig, seed: int, intra: bool = False
-) -> dict[str, Any]:
-    """Compare `synthetic` with `real`, the training images, as is the custom for FID; here, or on a `compute`.
+    compute: Compute | None, synthetic: Images, real: Images, config: EvalConfig, seed: int, intra: bool = False,
+    reference: str = "real training images", loaded: Inception | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Compare `synthetic` with `real`, the `reference`, which by custom is the training images; on a `compute`, or here
+    (None). `loaded` is what `inception_weights` answered, where other machines cannot read the file.
 
     Returns {fid, inception_score: {value, reason}; frechet_distance_cnn_features, the same between two random halves
     of `real` as its floor under `..._real_halves`, precision, recall (numbers, or null with `reason`); images: how
@@ -41,7 +47,7 @@ def fidelity(
     Koyama 2018), null where no class has two images a side.
     """
     assert synthetic.shape == real.shape, f"synthetic images are {synthetic.shape}, real ones {real.shape}"
-    weights, reason = _weights(config.inception_weights)
+    weights, reason = loaded or inception_weights(config)
     shared: dict[str, Any] = {"synthetic": synthetic, "real": real, "config": config, "seed": seed}
     shared |= {"inception": weights, "intra": intra}
     for source in ("synthetic", "real"):
@@ -53,7 +59,7 @@ def fidelity(
     else:
         measured = compute.map(measure, units, name=unit_name("fidelity", config), shared=shared)
     answers = dict(zip(units, measured, strict=True))
-    result = {"reference": "real training images"} | _inception_scores(answers, reason)
+    result = {"reference": reference} | _inception_scores(answers, reason)
     if intra:
         result["intra_fid"] = {"value": _intra_fid(answers, shared), "reason": reason or None}
     return result | answers.get(("cnn", 0, 0), _no_stand_in(intra))
@@ -91,11 +97,12 @@ def inception_score(count: int, probabilities_K: torch.Tensor, negative_entropy:
     return float(torch.exp(negative_entropy / count - torch.xlogy(marginal, marginal).sum()))
 
 
-def _weights(source: str | None) -> tuple[dict[str, Any] | None, str]:
-    if source is None:
+def inception_weights(config: EvalConfig) -> Inception:
+    """The weights that are asked for, or None and why not."""
+    if config.inception_weights is None:
         return None, NO_WEIGHTS
     try:
-        return inception.load_weights(source), ""
+        return inception.load_weights(config.inception_weights), ""
     except ValueError as error:
         return None, str(error)
 

@@ -67,7 +67,9 @@ class PenaltyConfig:
     pretrain_epochs: int = 50
     """Passes of Q over the real images, with the part as the class, before all else."""
     delay_epochs: int = 200
-    """The paper's K: epochs in which Q stays as pre-trained, while the generators are already penalised by it."""
+    """The paper's K for PIGAN: epochs in which Q stays as pre-trained, while the generator is already penalised."""
+    privgan_delay_epochs: int = 100
+    """The same for PrivGAN."""
 
     def __post_init__(self) -> None:
         if self.weight < 0 or self.parts < 2:
@@ -75,9 +77,13 @@ class PenaltyConfig:
                 f"penalty.weight is {self.weight} and penalty.parts {self.parts}: give a weight of at least 0 and at "
                 "least 2 parts"
             )
-        for name in ("pretrain_epochs", "delay_epochs"):
+        for name in ("pretrain_epochs", "delay_epochs", "privgan_delay_epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"penalty.{name} is {getattr(self, name)}: give at least 0")
+
+    def delay(self, kind: Kind) -> int:
+        """Epochs before Q learns from generated images."""
+        return self.privgan_delay_epochs if kind == "privgan" else self.delay_epochs
 
 
 def parts_of(n: int, parts: int, seed: int) -> np.ndarray:
@@ -130,10 +136,12 @@ def fit(
 
     Returns {"weights": state dict of `Networks` on the CPU, "history": [{"epoch", "discriminator_loss",
     "generator_loss"[, "classifier_loss"]}, ...]}; losses are means over pairs. Raises ValueError for fewer images than
-    parts, RuntimeError where a loss is not finite.
+    parts or a batch smaller than the number of workers, RuntimeError where a loss is not finite.
     """
     if kind != "gan" and len(images) < penalty.parts:
         raise ValueError(f"penalty.parts is {penalty.parts}, but there are {len(images)} images: lower it")
+    if worker.world_size > config.batch_size:
+        raise ValueError(f"on.workers is {worker.world_size}, but gan.batch_size {config.batch_size}: lower on.workers")
     game = _Game(worker, kind, network, images, config, penalty, seed)
     if (state := worker.resume()) is not None:
         game.load(state)
@@ -194,7 +202,7 @@ class _Game:
 
     def play(self) -> dict[str, float]:
         """One epoch: discriminators, then Q, then generators, step by step; mean losses."""
-        learns = self.penalised and self.epoch >= self.penalty.delay_epochs
+        learns = self.penalised and self.epoch >= self.penalty.delay(self.kind)
         losses = torch.zeros(3, device=self.worker.device)
         for step in range(self.epoch * self.steps, (self.epoch + 1) * self.steps):
             z, labels, codes = self._wishes(1, step)
@@ -296,6 +304,7 @@ def discriminator_logits(networks: Networks, images: Images, batch_size: int = 5
     with torch.inference_mode():
         for at in range(0, len(images), batch_size):
             some = images.select(slice(at, at + batch_size))
-            pixels = torch.from_numpy(some.images_NHWC).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-            found.append(networks.eval().logits(pixels, torch.from_numpy(some.labels_N).to(device)).double().cpu())
+            # torch.tensor copies: arrays that came through Ray are read-only, and a view of them would warn.
+            pixels = torch.tensor(some.images_NHWC, device=device).permute(0, 3, 1, 2).float() / 127.5 - 1
+            found.append(networks.eval().logits(pixels, torch.tensor(some.labels_N, device=device)).double().cpu())
     return torch.cat(found).numpy()

@@ -23,6 +23,10 @@ from raysyn.models.norm import across_ranks
 from raysyn.train.adversarial import descend, discriminator_loss, generator_loss, real_batch, wishes
 from raysyn.train.loop import Ema
 
+DEAD = 0.01
+"""Distance between the highest and the lowest logit of an epoch below which a discriminator tells nothing any more; it
+fades into that, and one that learns is hundreds of times above."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GANConfig:
@@ -128,7 +132,7 @@ def fit(worker: Worker, network: BigGANConfig, images: Images, config: GANConfig
                 loss = _generator_step(worker, networks, optimizers, images, config, seed, step)
                 losses[1] += loss * config.discriminator_steps / steps
                 ema.update(generator)
-        if not worker.sum_(spread):
+        if worker.sum_(spread) < DEAD:
             break
         epoch += 1
         shown = dict(zip(("discriminator_loss", "generator_loss"), losses.tolist(), strict=True))

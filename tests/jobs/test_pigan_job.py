@@ -13,9 +13,9 @@ from running import environment, job, refusal, run
 JOB = "pigan"
 TINY = (
     "quick --data.limit 400 --network.width 0.125 --gan.epochs 4 --gan.batch-size 32 --penalty.pretrain-epochs 1 "
-    "--penalty.delay-epochs 2 --synthetic 100 --monte-carlo.fakes 300 --monte-carlo.suspects 20 "
-    "--monte-carlo.components 10 --eval.classifiers logreg --eval.epochs 1 --eval.feature-epochs 1 "
-    "--eval.precision-recall-images 50 --experiment.lambdas 0 1 2 5 10 --experiment.compare "
+    "--penalty.delay-epochs 2 --penalty.privgan-delay-epochs 2 --synthetic 100 --monte-carlo.fakes 300 "
+    "--monte-carlo.suspects 20 --monte-carlo.components 10 --eval.classifiers logreg --eval.epochs 1 "
+    "--eval.feature-epochs 1 --eval.precision-recall-images 50 --experiment.lambdas 0 1 2 5 10 --experiment.compare "
     "--experiment.privgan-lambdas 1 --experiment.epsilons 20"
 ).split()
 
@@ -26,26 +26,27 @@ def test_a_sweep_whose_driver_was_killed_continues_and_repeats_nothing(tmp_path:
     driver = subprocess.Popen(
         job(JOB, *flags), env=environment(tmp_path), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    units, end = tmp_path / "run/internal/units/attacks", time.monotonic() + 200
-    while not list(units.glob("*.pt")):
+    units, end = tmp_path / "run/internal/units", time.monotonic() + 200
+    while not list(units.glob("gans/*.pt")):
         assert driver.poll() is None and time.monotonic() < end
         time.sleep(0.02)
     driver.kill()
     driver.wait()
-    before = {path.name: path.stat().st_mtime_ns for path in units.glob("*.pt")}
+    before = {path.name: path.stat().st_mtime_ns for path in units.glob("*s/*.pt")}
     generator = (tmp_path / "run/internal/stages/generator.pt").stat().st_mtime_ns
 
     done = run(JOB, *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    after = {path.name: path.stat().st_mtime_ns for path in units.glob("*.pt")}
+    after = {path.name: path.stat().st_mtime_ns for path in units.glob("*s/*.pt")}
     # The GAN, five weights, PrivGAN, DPGAN; the released PIGAN is one of the weights.
-    assert len(before) < len(after) == 8 and before.items() <= after.items()
+    assert len(list(units.glob("attacks/*.pt"))) == 8 and len(list(units.glob("gans/*.pt"))) == 7
+    assert before.items() <= after.items()
     assert (tmp_path / "run/internal/stages/generator.pt").stat().st_mtime_ns == generator
     report = json.loads((tmp_path / "run/internal/report.json").read_text())
     assert report["privacy"]["guarantee"] == "none"
     assert len(report["metrics"]["experiments"]["compare"]) == 8
-    for stage in ("generator", "synthesise", "fidelity", "attacks"):
+    for stage in ("generator", "synthesise", "attacks", "utility"):
         assert f" {stage} " in done.stdout, stage
     assert "penalty.weight" in refusal(JOB, *TINY, "--out", tmp_path / "run", "--penalty.weight", "3")
 

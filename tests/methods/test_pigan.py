@@ -28,13 +28,14 @@ from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs import RunFolder
 from raysyn.sources import NAMES
+from raysyn.storage import load_saved
 from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
 
 TINY = Config(
     data=DataConfig(limit=400),
     network=DCGANConfig(width=0.125, latent=8),
     gan=AdversarialConfig(epochs=2, batch_size=32, learning_rate=2e-3),
-    penalty=PenaltyConfig(pretrain_epochs=1, delay_epochs=1),
+    penalty=PenaltyConfig(pretrain_epochs=1, delay_epochs=1, privgan_delay_epochs=1),
     budget=Budget(epsilon=20.0, delta=1e-4, accountant="rdp"),
     synthetic=60,
     monte_carlo=MonteCarloConfig(fakes=200, suspects=20, components=10),
@@ -81,31 +82,57 @@ def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) 
     assert [one["title"] for one in told["lambdas"]] == ["GAN", "PIGAN, λ 0", "PIGAN, λ 10"]
     assert [one["title"] for one in told["parts"]] == ["PIGAN, λ 1", "PIGAN, λ 1, N 3"]
     assert [one["title"] for one in told["compare"]] == [
-        "GAN", "PIGAN, λ 0", "PIGAN, λ 10", "PrivGAN, λ 1", "DPGAN, ε 20"
+        "GAN", "PIGAN, λ 0", "PIGAN, λ 10", "PIGAN, λ 1", "PrivGAN, λ 1", "DPGAN, ε 20"
     ]  # fmt: skip
-    assert len(told["fewer_epochs"]) == len(told["fewer_images"]) == 2
+    assert [one["title"] for one in told["fewer_epochs"]] == [
+        "PIGAN, λ 0, 1 epochs", "PIGAN, λ 10, 1 epochs", "PrivGAN, λ 1"
+    ]  # fmt: skip
+    assert told["fewer_images"][1]["title"] == "PIGAN, λ 10, 75 % of the members"
     for group in told.values():
         for one in group:
             assert one["splits"] == 2 and one["white-box"]["std"] is not None
+            # The same for all, also those with fewer members.
+            assert one["chance"]["white-box"]["value"] == pytest.approx(10, abs=0.1)
             assert 0 <= one["white-box"]["mean"] <= 100 and one["accuracy, %"]["mean"] is not None
     assert pq.read_table(out / "release" / "synthetic.parquet").num_rows == 60
     html = (out / "internal" / "report.html").read_text()
     for words in ("figure 1", "figure 2", "figure 3", "table 1", "table 2", "table 3 a", "table 3 b", "By chance"):
         assert words in html, words
-    for stage in ("generator", "synthesise", "fidelity", "attacks"):
+    assert "nearest to that of PIGAN, λ 1." in html
+    for stage in ("generator", "synthesise", "attacks", "utility"):
         assert f" {stage} " in text, stage
 
 
-def test_experiments_share_units_and_more_of_them_train_only_what_is_missing(finished: tuple[Any, Path, str]) -> None:
+def test_tables_are_means_and_spreads_of_units(finished: tuple[Any, Path, str]) -> None:
     _, out, _ = finished
-    units = out / "internal" / "units" / "attacks"
-    before = {path.name: path.stat().st_mtime_ns for path in units.iterdir()}
-    # GAN, lambda 0 and 10, lambda 1 with 2 and 3 parts, PrivGAN, DPGAN, two of fewer: twice; the released one is among.
-    assert len(before) == 2 * 9
-    more = replace(EVERYTHING, lambdas=(0.0, 5.0, 10.0), compare=False)
+    told = json.loads((out / "internal" / "report.json").read_text())["metrics"]["experiments"]["lambdas"][0]
+    config = replace(TINY, experiment=EVERYTHING)
+    plain = experiments.asked(config)["lambdas"][0]
+    keys = [experiments.judging_key(config, (plain, index)) for index in range(2)]
+    units = [load_saved(out / "internal" / "units" / "attacks" / f"{key}.pt") for key in keys]
+    found = [100 * unit["white_box"]["accuracy"] for unit in units]
+    assert told["white-box"] == {"mean": pytest.approx(np.mean(found)), "std": pytest.approx(np.std(found, ddof=1))}
+    found = [unit["monte_carlo"]["set"]["accuracy"] for unit in units]
+    assert told["MC-set"]["mean"] == pytest.approx(100 * np.mean(found))
+
+
+def test_experiments_share_units_and_more_of_them_do_only_what_is_missing(finished: tuple[Any, Path, str]) -> None:
+    _, out, _ = finished
+
+    def units(kind: str) -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in (out / "internal" / "units" / kind).iterdir()}
+
+    gans, judged = units("gans"), units("attacks")
+    # GAN, lambda 0, 10 and 1, 3 parts, PrivGAN, DPGAN, two of fewer epochs and of fewer images: twice; of the released
+    # one, which is among them, the weights of split 0 are known.
+    assert len(judged) == 2 * 11 and len(gans) == len(judged) - 1
+    more = replace(EVERYTHING, lambdas=(0.0, 5.0, 10.0), compare=False, fewer_epochs=None, fewer_images=None)
     run(replace(TINY, experiment=more), out)
-    after = {path.name: path.stat().st_mtime_ns for path in units.iterdir()}
-    assert len(after) == len(before) + 2 and before.items() <= after.items()
+    assert len(units("gans")) == len(gans) + 2 and gans.items() <= units("gans").items()
+    assert len(units("attacks")) == len(judged) + 2 and judged.items() <= units("attacks").items()
+    # Judged in another way, nothing is trained again.
+    run(replace(TINY, experiment=more, monte_carlo=replace(TINY.monte_carlo, repeats=5)), out)
+    assert len(units("gans")) == len(gans) + 2 and len(units("attacks")) > len(judged) + 2
 
 
 def test_dpgan_pays_for_its_discriminator_and_promises_what_was_paid(tmp_path: Path) -> None:
@@ -141,19 +168,37 @@ def test_splits_are_random_disjoint_and_whole() -> None:
 
 def test_fewer_images_are_a_part_of_the_members() -> None:
     dataset, _ = pigan.prepare(TINY)
-    few = replace(experiments.released(TINY), share=0.75)
-    own = experiments.learnt_from(few, dataset.train, 5)
+    own = experiments.share_of(dataset.train, 0.75, 5)
     assert len(own) == 52
     members = {image.tobytes() for image in dataset.train.images_NHWC}
     assert all(image.tobytes() in members for image in own.images_NHWC)
 
 
-def test_no_two_private_trainings_share_noise() -> None:
-    """Streams are named by what is trained and on which split: the same pair only ever trains once."""
-    variant = replace(experiments.released(TINY), model="dpgan")
-    other = replace(variant, budget=replace(variant.budget, epsilon=3.0))
-    assert variant.key() != other.key()
-    assert variant.key() == replace(variant, penalty=PenaltyConfig(weight=7)).key()  # which DPGAN does not have
+def test_no_two_private_trainings_share_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, _ = pigan.prepare(TINY)
+    stages = []
+
+    def caught(*args: Any, **more: Any) -> Any:
+        stages.append(args[8])
+        raise InterruptedError
+
+    monkeypatch.setattr(experiments.sgd, "fit", caught)
+    shared = {"config": TINY, "dataset": dataset, "secret": bytes(32), "speed": SGDSpeed()}
+    one = replace(experiments.released(TINY), model="dpgan")
+    for variant in (one, replace(one, budget=replace(one.budget, epsilon=3.0)), replace(one, max_grad_norm=2.0)):
+        for index in range(2):
+            with pytest.raises(InterruptedError):
+                experiments.train_unit((variant, index), shared)
+    assert len(set(stages)) == 6 and "generator" not in stages
+
+
+def test_all_gans_of_an_experiment_have_titles_and_keys_of_their_own() -> None:
+    for name, preset in PRESETS.items():
+        variants = {one.key(): one for group in experiments.asked(preset).values() for one in group}
+        assert len({one.title for one in variants.values()}) == len(variants), name
+        assert len({experiments.training_key((one, 0)) for one in variants.values()}) == len(variants), name
+    released = experiments.released(replace(TINY, model="privgan", experiment=EVERYTHING))
+    assert released.key() in {one.key() for one in experiments.asked(replace(TINY, experiment=EVERYTHING))["compare"]}
 
 
 @pytest.mark.parametrize(
@@ -166,6 +211,9 @@ def test_no_two_private_trainings_share_noise() -> None:
         ({"member_share": None, "experiment": ExperimentConfig(splits=2)}, "experiment.splits is 2"),
         ({"experiment": ExperimentConfig(fewer_epochs=2)}, "experiment.fewer_epochs is 2"),
         ({"penalty": PenaltyConfig(parts=80)}, "penalty.parts is 80"),
+        ({"experiment": ExperimentConfig(parts=(80,))}, "experiment.parts is 80"),
+        ({"penalty": PenaltyConfig(delay_epochs=2)}, "penalty.delay_epochs is 2, but PIGAN, λ 1 trains for 2 epochs"),
+        ({"model": "dpgan", "gan": AdversarialConfig(epochs=2)}, "gan.batch_size is 128, but there are 70 members"),
         ({"monte_carlo": MonteCarloConfig(suspects=90)}, "monte_carlo.suspects is 90"),
         (
             {"network": DCGANConfig(layout="cifar10"), "data": DataConfig(limit=400, size=28)},
@@ -192,10 +240,11 @@ def test_presets_are_the_papers() -> None:
     for preset in (fashion, cifar):
         assert preset.data.name in NAMES and preset.member_share == 0.1 and preset.experiment.splits == 10
         assert (preset.gan.batch_size, preset.gan.learning_rate, preset.gan.beta1) == (128, 2e-4, 0.5)
-        assert preset.experiment.privgan_delay_epochs == 100 and preset.experiment.fewer_epochs == 100
+        assert preset.penalty.privgan_delay_epochs == 100 and preset.experiment.fewer_epochs == 100
         assert preset.penalty.pretrain_epochs == 50 and preset.budget.delta == 1e-4
         assert preset.monte_carlo == MonteCarloConfig() and preset.network.width == 1
         assert (preset.eval.epochs, preset.eval.learning_rate, preset.eval.beta1) == (50, 2e-4, 0.5)
     assert (fashion.gan.epochs, fashion.penalty.delay_epochs, fashion.synthetic) == (300, 200, 10_000)
     assert (cifar.gan.epochs, cifar.penalty.delay_epochs, cifar.synthetic) == (500, 400, 20_000)
+    assert (fashion.experiment.equal_lambda, cifar.experiment.equal_lambda) == (5, 30)
     assert (fashion.gan.label_smoothing, cifar.gan.label_smoothing) == (0.0, 0.1)

@@ -128,7 +128,7 @@ def test_inception_score_spans_1_to_the_number_of_classes():
 def test_intra_distances_see_classes_that_were_swapped(tmp_path, monkeypatch):
     """The same pixels under each other's labels: no distance, but within classes a large one."""
     monkeypatch.setattr(fidelity_module, "CHUNK", 40)
-    monkeypatch.setattr(fidelity_module, "_weights", lambda source: ({"any": 1}, ""))
+    monkeypatch.setattr(fidelity_module, "inception_weights", lambda config: ({"any": 1}, ""))
     monkeypatch.setattr(inception, "extractor", lambda weights, device: None)
 
     def outputs(network, images):
@@ -142,6 +142,7 @@ def test_intra_distances_see_classes_that_were_swapped(tmp_path, monkeypatch):
         report = fidelity(None, made, real, config, 0, intra=True)
         assert report["fid"]["value"] < 1e-3 and report["frechet_distance_cnn_features"] < 1e-3
         assert low <= report["intra_fid"]["value"] <= high and report["intra_fid"]["reason"] is None
+        assert low / 100 <= report["intra_frechet_distance_cnn_features"] <= high
     plain = fidelity(Local(tmp_path), real, real, config, 0)
     assert "intra_fid" not in plain and plain["fid"]["value"] == pytest.approx(0, abs=1e-3)
 

@@ -17,11 +17,12 @@ from raysyn.data import Images
 from raysyn.local import Local
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.train import conditional_gans as gans
+from raysyn.train.adversarial import discriminator_loss
 from raysyn.train.conditional_gans import AdversarialConfig, Kind, Networks, PenaltyConfig
 
 NET = DCGANConfig(width=0.125, latent=8)
 SHORT = AdversarialConfig(epochs=4, batch_size=16, learning_rate=2e-3)
-PENALTY = PenaltyConfig(pretrain_epochs=2, delay_epochs=2)
+PENALTY = PenaltyConfig(pretrain_epochs=2, delay_epochs=2, privgan_delay_epochs=2)
 KINDS: tuple[Kind, ...] = ("gan", "pigan", "privgan")
 
 
@@ -81,7 +82,11 @@ def test_a_killed_training_goes_on_and_ends_the_same(
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_ranks_train_the_same_networks_as_one(tmp_path: Path, kind: Kind) -> None:
     """Threads as ranks, uneven shares: batches, noise, codes, statistics and gradients are those of the whole batch."""
-    config, images, penalty = replace(SHORT, epochs=2, batch_size=15), halves(64), replace(PENALTY, delay_epochs=1)
+    config, images, penalty = (
+        replace(SHORT, epochs=2, batch_size=15),
+        halves(64),
+        replace(PENALTY, delay_epochs=1, privgan_delay_epochs=1),
+    )
     torch.set_num_threads(1)
     # Built one after the other: threads share the generator that first weights come from.
     first = iter([gans.new_networks(kind, NET, images.shape, 2, 2, 0) for _ in range(2)])
@@ -125,7 +130,7 @@ def test_the_penalty_makes_generators_pass_for_another_part(tmp_path: Path, kind
     torn = Images(pixels.astype(np.uint8), images.labels_N, images.class_names)
 
     def gap(weight: float) -> float:
-        penalty = PenaltyConfig(weight=weight, pretrain_epochs=10, delay_epochs=0)
+        penalty = PenaltyConfig(weight=weight, pretrain_epochs=10, delay_epochs=0, privgan_delay_epochs=0)
         config, folder = replace(SHORT, epochs=30), tmp_path / f"{weight}"
         answer = Local(folder).train(gans.fit, kind, NET, torn, config, penalty, 0, name="gan")
         networks, labels = built(kind, answer), torch.arange(400) % 2
@@ -156,6 +161,7 @@ def test_an_attacker_asks_every_code_or_every_discriminator() -> None:
         labels, codes = torch.from_numpy(images.labels_N), torch.full((6,), answers - 1)
         last = networks.discriminators[-1](x, labels, codes)
         assert np.allclose(logits[:, -1], last.detach().numpy(), atol=1e-5)
+        assert answers == 1 or not np.allclose(logits[:, 0], logits[:, -1])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -170,13 +176,32 @@ def test_drawing_is_the_same_in_any_batches_and_mixes_parts(kind: Kind) -> None:
         assert not np.array_equal(one, gans.draw(networks, labels, 5, parts=[1]))
 
 
-def test_wrong_codes_are_never_right_and_all_others_alike() -> None:
-    rng = np.random.default_rng(0)
-    codes = rng.integers(4, size=30_000)
-    wrong = (codes + rng.integers(1, 4, size=30_000)) % 4
-    assert (wrong != codes).all()
-    counts = np.bincount(wrong[codes == 1], minlength=4)
-    assert counts[1] == 0 and F.softmax(torch.tensor(counts[[0, 2, 3]] / counts.sum()), 0).std() < 0.01
+@pytest.mark.parametrize("kind", ["pigan", "privgan"])
+def test_generators_are_to_pass_for_a_wrong_part_any_wrong_part(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    penalty = replace(PENALTY, parts=4, pretrain_epochs=0)
+    game = gans._Game(Alone(), kind, NET, halves(512), replace(SHORT, batch_size=500), penalty, 0)
+    asked: list[torch.Tensor] = []
+    told_apart = gans._Game._told_apart
+    monkeypatch.setattr(
+        gans._Game, "_told_apart", lambda self, made, parts: (asked.append(parts), told_apart(self, made, parts))[1]
+    )
+    codes = []
+    for step in range(6):
+        game._generators_step(step)
+        codes += [game._of(pair, game._wishes(2, step)[2]) for pair in range(game.networks.pairs)]
+    shift = (torch.cat(asked) - torch.cat(codes)) % 4
+    counts = torch.bincount(shift, minlength=4)
+    assert counts[0] == 0 and counts[1:].min() > 0.9 * counts[1:].float().mean()
+
+
+def test_label_smoothing_moves_the_target_of_real_images_alone() -> None:
+    real, made = torch.tensor([2.0, -1.0]), torch.tensor([0.5])
+    expected = -(0.9 * F.logsigmoid(real) + 0.1 * F.logsigmoid(-real)).sum() - F.logsigmoid(-made).sum()
+    assert torch.allclose(discriminator_loss(real, made, 0.1), expected)
+
+
+def test_each_kind_has_its_delay() -> None:
+    assert (PenaltyConfig().delay("pigan"), PenaltyConfig().delay("privgan")) == (200, 100)
 
 
 def test_parts_are_equal_and_random() -> None:

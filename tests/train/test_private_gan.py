@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from ranks import on_ranks
 
 from raysyn.compute import Alone, Worker
@@ -130,3 +131,13 @@ def test_two_ranks_train_the_same_networks_as_one(tmp_path: Path) -> None:
 
     assert apart(mine["partner"], other["partner"]) == 0
     assert apart(mine["partner"], whole["partner"]) < 0.01 * apart(whole["partner"], start)
+
+
+def test_label_smoothing_moves_the_target_of_real_images_alone() -> None:
+    game, discriminator = game_and_discriminator()
+    smooth = PrivateGame(game.generator, AdversarialConfig(label_smoothing=0.1), 0)
+    x, labels = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1])
+    logits = discriminator(x, labels)
+    found = smooth.loss(discriminator, x, labels, torch.tensor([1.0, 0.0]))
+    of_real = -(0.9 * F.logsigmoid(logits[0]) + 0.1 * F.logsigmoid(-logits[0]))
+    assert torch.allclose(found, torch.stack([of_real, -F.logsigmoid(-logits[1])]))
