@@ -7,7 +7,7 @@ import os
 import runpy
 import subprocess
 import sys
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
@@ -31,11 +31,24 @@ def run(name: str, *flags: str | Path, cwd: Path) -> subprocess.CompletedProcess
     return subprocess.run(job(name, *flags), env=environment(cwd), cwd=cwd, capture_output=True, text=True, timeout=280)
 
 
-def refusal(name: str, *flags: str | Path) -> str:
-    """The one sentence with which the job refuses its flags; here, in this process: a new one imports for seconds."""
-    said = io.StringIO()
-    with redirect_stderr(said), patch.object(sys, "argv", job(name, *flags)[1:]), pytest.raises(SystemExit) as left:
+def here(name: str, *flags: str | Path) -> tuple[int, str, str]:
+    """Status, output and errors of a job that ends before any work, in this process: a new one imports for seconds."""
+    out, errors = io.StringIO(), io.StringIO()
+    command = patch.object(sys, "argv", job(name, *flags)[1:])
+    with redirect_stdout(out), redirect_stderr(errors), command, pytest.raises(SystemExit) as left:
         runpy.run_path(sys.argv[0], run_name="__main__")
-    sentence = said.getvalue()
-    assert left.value.code == 2 and sentence.startswith("error: ") and sentence.count("\n") == 1, sentence
-    return sentence
+    return int(left.value.code or 0), out.getvalue(), errors.getvalue()
+
+
+def refusal(name: str, *flags: str | Path) -> str:
+    """The one sentence with which the job refuses its flags."""
+    status, _, said = here(name, *flags)
+    assert status == 2 and said.startswith("error: ") and said.count("\n") == 1, said
+    return said
+
+
+def plan(name: str, *flags: str | Path) -> str:
+    """What --dry-run shows, as one line."""
+    status, shown, said = here(name, *flags, "--dry-run")
+    assert status == 0 and said == "", said
+    return " ".join(shown.split())
