@@ -102,7 +102,7 @@ def test_trap_24_ties_say_nothing_whoever_comes_first() -> None:
     pixels[::2] = 255
     flat, config = (
         Images(pixels, np.zeros(200, np.int64), ("0",)),
-        MonteCarloConfig(suspects=50, components=1, repeats=200),
+        MonteCarloConfig(suspects=50, components=1, repeats=50),
     )
     found = monte_carlo(flat, flat, pixels, config, 0)
     assert within(found["single"]["chance"], found["single"]["accuracy"])

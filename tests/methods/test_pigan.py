@@ -38,7 +38,7 @@ TINY = Config(
     penalty=PenaltyConfig(pretrain_epochs=1, delay_epochs=1, privgan_delay_epochs=1),
     budget=Budget(epsilon=20.0, delta=1e-4, accountant="rdp"),
     synthetic=60,
-    monte_carlo=MonteCarloConfig(fakes=200, suspects=20, components=10),
+    monte_carlo=MonteCarloConfig(fakes=200, suspects=20, components=10, repeats=5),
     eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50),
 )
 EVERYTHING = ExperimentConfig(
@@ -131,7 +131,7 @@ def test_experiments_share_units_and_more_of_them_do_only_what_is_missing(finish
     assert len(units("gans")) == len(gans) + 2 and gans.items() <= units("gans").items()
     assert len(units("attacks")) == len(judged) + 2 and judged.items() <= units("attacks").items()
     # Judged in another way, nothing is trained again.
-    run(replace(TINY, experiment=more, monte_carlo=replace(TINY.monte_carlo, repeats=5)), out)
+    run(replace(TINY, experiment=more, monte_carlo=replace(TINY.monte_carlo, repeats=4)), out)
     assert len(units("gans")) == len(gans) + 2 and len(units("attacks")) > len(judged) + 2
 
 

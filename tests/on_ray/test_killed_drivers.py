@@ -69,6 +69,7 @@ def wait_until(happened: Callable[[], bool], driver: subprocess.Popen[bytes], se
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_training_continues_and_leaves_nothing(tmp_path: Path, temporary: Path) -> None:
     (tmp_path / "local").mkdir()
     before = torch.get_num_threads()
