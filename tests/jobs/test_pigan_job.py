@@ -15,8 +15,8 @@ TINY = (
     "quick --data.limit 400 --network.width 0.125 --gan.epochs 4 --gan.batch-size 32 --penalty.pretrain-epochs 1 "
     "--penalty.delay-epochs 2 --penalty.privgan-delay-epochs 2 --synthetic 100 --monte-carlo.fakes 300 "
     "--monte-carlo.suspects 20 --monte-carlo.components 10 --monte-carlo.repeats 5 --eval.classifiers logreg "
-    "--eval.epochs 1 --eval.feature-epochs 1 --eval.precision-recall-images 50 --experiment.lambdas 0 2 10 --experiment.compare "
-    "--experiment.privgan-lambdas 1 --experiment.epsilons 20"
+    "--eval.epochs 1 --eval.feature-epochs 1 --eval.precision-recall-images 50 --experiment.lambdas 0 2 10 "
+    "--experiment.compare --experiment.privgan-lambdas 1 --experiment.epsilons 20"
 ).split()
 
 
