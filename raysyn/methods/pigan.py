@@ -37,7 +37,7 @@ from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
 METHOD = "pigan"
 SUMMARY = "PIGAN: a penalty against membership inference, beside GAN, PrivGAN and DPGAN; attacks on all of them."
 JUDGED_BY = ("experiment", "monte_carlo", "eval")
-SLOWEST_LAST = ("gan", "pigan", "privgan", "dpgan")
+SLOWEST_FIRST = ("dpgan", "privgan", "pigan", "gan")
 AT_ONCE = 64
 """GANs whose weights the driver holds at a time."""
 
@@ -252,7 +252,7 @@ def train_and_judge(
     }  # fmt: skip
     different = {experiments.judging_key(config, unit): unit for unit in units}
     # The slowest first, so that no worker starts one when the others are done.
-    todo = sorted(different.items(), key=lambda one: -SLOWEST_LAST.index(one[1][0].model))
+    todo = sorted(different.items(), key=lambda one: SLOWEST_FIRST.index(one[1][0].model))
     found: dict[str, Any] = {}
     for at in range(0, len(todo), AT_ONCE):
         some = todo[at : at + AT_ONCE]

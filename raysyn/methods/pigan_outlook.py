@@ -47,7 +47,7 @@ def time_step(config: Config, kind: gans.Kind, like: Images) -> float:
     size = config.gan.batch_size
     noise = np.random.default_rng(0).integers(0, 256, (size, *like.shape), dtype=np.uint8)
     images, clock = Images(noise, np.arange(size) % like.classes, like.class_names), Clock()
-    # Epochs of one step each: parts of a batch that is padded by repeating them.
+    # One batch of images: epochs of one step each.
     short = replace(config.gan, epochs=3)
     penalty = replace(
         config.penalty, pretrain_epochs=0, delay_epochs=0, privgan_delay_epochs=0,
