@@ -19,7 +19,7 @@ def check(stack: ExitStack) -> Setting:
     if plan is not None:
         show_plan(console, plan, dataset)
     if command.dry_run:
-        show_outlook(console, command.config, dataset)
+        show_outlook(console, command.config, dataset, command.machines.sgd)
         raise SystemExit(0)
     if plan is None:
         return open_run(command, pigan.METHOD, dataset, console, connect, stack, judged_by=pigan.JUDGED_BY)

@@ -1,11 +1,11 @@
-"""What --dry-run shows of PIGAN: the GANs there are to train, and how long that would take."""
+"""What --dry-run shows of PIGAN: the GANs to train, how long that would take, and what DPGANs promise."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,45 +13,73 @@ from raysyn.compute import Clock
 from raysyn.console import Console
 from raysyn.data import Dataset, Images
 from raysyn.methods import pigan_experiments as experiments
+from raysyn.methods.pigan_experiments import Variant
+from raysyn.privacy import sgd
+from raysyn.privacy.trial import SGDSpeed
 from raysyn.train import conditional_gans as gans
 
 if TYPE_CHECKING:
     from raysyn.methods.pigan import Config
 
 
-def show_outlook(console: Console, config: Config, dataset: Dataset) -> None:
+def show_outlook(console: Console, config: Config, dataset: Dataset, speed: SGDSpeed) -> None:
     """The GANs to train, one row each, with the hours that one worker of this machine would take for them."""
     members, splits = dataset.train, config.experiment.splits
     chosen = experiments.released(config)
     variants = {chosen.key(): (chosen, 1)}
     for one in itertools.chain.from_iterable(experiments.asked(config).values()):
         variants[one.key()] = (one, splits)
-    step_s = {kind: time_step(config, kind, members) for kind in {one.kind for one, _ in variants.values()}}
+    timed: dict[Any, tuple[float, float]] = {}
     rows = []
     for one, count in variants.values():
-        steps = math.ceil(one.share * len(members) / one.gan.batch_size) * one.gan.epochs
-        # PrivGAN's pairs go through their own part only, all in the step that was measured.
-        steps = math.ceil(steps / one.penalty.parts) if one.kind == "privgan" else steps
-        hours = count * steps * step_s[one.kind] / 3600
-        rows.append({"GAN": one.title, "splits": count, "hours of one worker with one CPU or GPU": round(hours, 3)})
+        n, kind = round(one.share * len(members)), (one.model, one.penalty.parts, one.gan)
+        if kind not in timed:
+            timed[kind] = step_times(config, one, members, speed)
+        hours = count * seconds(one, n, *timed[kind]) / 3600
+        row = {"GAN": one.title, "splits": count, "hours of one worker with one CPU or GPU": round(hours, 3)}
+        rows.append(row | {"noise multiplier": one.cost(n).noise_multiplier if one.model == "dpgan" else "-"})
+    caption = "from a few steps measured on made-up images. Attacks, scores and start-up come on top."
+    if any(one.model == "dpgan" for one, _ in variants.values()):
+        caption += f" δ is {config.budget.delta_for(len(members)):.3g}."
+    else:
+        rows = [{name: value for name, value in row.items() if name != "noise multiplier"} for row in rows]
     console.plan_table(
         rows,
         title=f"Plan for {dataset.name}: {len(members):,} members and {len(dataset.test):,} others",
-        caption="from a few steps measured on made-up images; DPGAN costs more than the GAN that stands for it. "
-        "Attacks, scores and start-up come on top.",
+        caption=caption,
     )
 
 
-def time_step(config: Config, kind: gans.Kind, like: Images) -> float:
-    """Seconds of one training step of all networks of a kind, on noise."""
-    size = config.gan.batch_size
+def seconds(variant: Variant, n: int, pretraining_s: float, step_s: float) -> float:
+    """Of training on `n` images, given the times of one step."""
+    if variant.model == "dpgan":
+        return variant.cost(n).steps * step_s
+    steps, penalty = math.ceil(n / variant.gan.batch_size), variant.penalty
+    before = penalty.pretrain_epochs * steps * pretraining_s if variant.kind != "gan" and penalty.weight else 0.0
+    # PrivGAN's pairs go through their own part only, all in the step that was measured.
+    own = math.ceil(n / penalty.parts) if variant.kind == "privgan" else n
+    return before + variant.gan.epochs * math.ceil(own / variant.gan.batch_size) * step_s
+
+
+def step_times(config: Config, variant: Variant, like: Images, speed: SGDSpeed) -> tuple[float, float]:
+    """Seconds of one step of pre-training and of one of training all networks, on noise."""
+    size, clock = variant.gan.batch_size, Clock()
     noise = np.random.default_rng(0).integers(0, 256, (size, *like.shape), dtype=np.uint8)
-    images, clock = Images(noise, np.arange(size) % like.classes, like.class_names), Clock()
+    images = Images(noise, np.arange(size) % like.classes, like.class_names)
     # One batch of images: epochs of one step each.
-    short = replace(config.gan, epochs=3)
+    short = replace(variant, gan=replace(variant.gan, epochs=3))
+    if variant.model == "dpgan":
+        discriminator, game = experiments.private_networks(config.network, short, images, 0)
+        price = replace(short.sgd().cost(size), noise_multiplier=1.0)
+        sgd.fit(clock, discriminator, game, images, short.sgd(), price, bytes(32), speed, partner=game)
+        return 0.0, _shortest(clock.times)
     penalty = replace(
-        config.penalty, pretrain_epochs=0, delay_epochs=0, privgan_delay_epochs=0,
-        weight=1.0, parts=min(config.penalty.parts, size),
+        config.penalty, pretrain_epochs=3, delay_epochs=0, privgan_delay_epochs=0,
+        weight=1.0, parts=min(variant.penalty.parts, size),
     )  # fmt: skip
-    gans.fit(clock, kind, config.network, images, short, penalty, 0)
-    return min(after - before for before, after in itertools.pairwise(clock.times))
+    gans.fit(clock, variant.kind, config.network, images, short.gan, penalty, 0)
+    return (0.0 if variant.kind == "gan" else _shortest(clock.times[:3])), _shortest(clock.times[-3:])
+
+
+def _shortest(times: list[float]) -> float:
+    return min(after - before for before, after in itertools.pairwise(times))

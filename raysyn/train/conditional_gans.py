@@ -142,11 +142,14 @@ def fit(
         raise ValueError(f"penalty.parts is {penalty.parts}, but there are {len(images)} images: lower it")
     if worker.world_size > config.batch_size:
         raise ValueError(f"on.workers is {worker.world_size}, but gan.batch_size {config.batch_size}: lower on.workers")
+    # Denormal numbers, common in Adam's second moment, slow a CPU down many times.
+    torch.set_flush_denormal(True)
     game = _Game(worker, kind, network, images, config, penalty, seed)
     if (state := worker.resume()) is not None:
         game.load(state)
     else:
         game.pretrain()
+        worker.save(game.state())
     every = math.ceil(config.epochs / SAVES)
     while game.epoch < config.epochs:
         shown = game.play()
@@ -154,7 +157,7 @@ def fit(
             raise RuntimeError(f"epoch {game.epoch} of the GAN ended with the losses {shown}: lower gan.learning_rate")
         if game.epoch % every == 0 or game.epoch == config.epochs:
             worker.save(game.state())
-        worker.progress(game.epoch, config.epochs, **shown)
+        worker.progress(game.pretrained + game.epoch, game.pretrained + config.epochs, **shown)
     return {"weights": on_cpu(game.networks.state_dict()), "history": game.history}
 
 
@@ -170,6 +173,7 @@ class _Game:
         self.networks.to(worker.device).to(memory_format=torch.channels_last).train()
         across_ranks(self.networks, worker.sum_ if worker.world_size > 1 else None)
         self.penalised = kind != "gan" and penalty.weight > 0
+        self.pretrained = penalty.pretrain_epochs if self.penalised else 0
         self.images, self.part_N = images, parts_of(len(images), penalty.parts, seed)
         # Each pair plays on its own images: those of its part, or all.
         own = [np.arange(len(images))]
@@ -191,14 +195,16 @@ class _Game:
 
     def pretrain(self) -> None:
         """Q learns to tell the parts of the real images apart."""
-        if not self.penalised:
-            return
         size, steps = self.config.batch_size, math.ceil(len(self.images) / self.config.batch_size)
-        for step in range(self.penalty.pretrain_epochs * steps):
-            real, _, chosen = real_batch(self.worker, self.images, size, self.seed, step)
-            parts = torch.from_numpy(self.part_N[chosen.numpy()]).to(self.worker.device)
-            loss = F.cross_entropy(self.networks.classifier(2 * real - 1), parts, reduction="sum") / size
-            descend(self.worker, self.networks.classifier, self.optimizers["classifier"], loss)
+        for epoch in range(self.pretrained):
+            total = torch.zeros((), device=self.worker.device)
+            for step in range(epoch * steps, (epoch + 1) * steps):
+                real, _, chosen = real_batch(self.worker, self.images, size, self.seed, step)
+                parts = torch.from_numpy(self.part_N[chosen.numpy()]).to(self.worker.device)
+                loss = F.cross_entropy(self.networks.classifier(2 * real - 1), parts, reduction="sum") / size
+                total += descend(self.worker, self.networks.classifier, self.optimizers["classifier"], loss)
+            told = float(total / steps)
+            self.worker.progress(epoch + 1, self.pretrained + self.config.epochs, classifier_loss=told)
 
     def play(self) -> dict[str, float]:
         """One epoch: discriminators, then Q, then generators, step by step; mean losses."""

@@ -69,5 +69,5 @@ def test_bad_input_costs_one_sentence(tmp_path: Path, flags: tuple[str, ...], wo
 
 def test_a_dry_run_says_what_there_is_to_train(tmp_path: Path) -> None:
     said = plan(JOB, *TINY, "--out", tmp_path / "run")
-    assert "PrivGAN, λ 1" in said and "members" in said
+    assert "PrivGAN, λ 1" in said and "members" in said and "noise multiplier" in said
     assert not (tmp_path / "run").exists()
