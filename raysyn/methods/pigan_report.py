@@ -145,8 +145,7 @@ def sections(config: Config, results: Mapping[str, Any]) -> list[Section]:
 def _attacks(variant: Variant, released: Result) -> Section:
     rows = []
     for name in ATTACKS:
-        digits = 1 if name in IN_PERCENT else 3
-        value, chance, low, high = (f"{figure:.{digits}f}" for figure in reached(name, released))
+        value, chance, low, high = (format(figure, _form(name)) for figure in reached(name, released))
         rows.append((name + (", %" if name in IN_PERCENT else ""), value, f"{chance} ({low} to {high})"))
     return Section(
         title=f"Membership inference against the released {variant.title}",
@@ -176,12 +175,19 @@ def _spread(values: Sequence[float | None]) -> dict[str, float | None]:
     return {"mean": float(np.mean(known)), "std": float(np.std(known, ddof=1)) if len(known) > 1 else None}
 
 
-def _told(values: Sequence[float | None]) -> str:
-    spread = _spread(values)
+def _told(name: str, values: Sequence[float | None]) -> str:
+    spread, form = _spread(values), _form(name)
     if spread["mean"] is None:
         return "-"
-    mean = f"{spread['mean']:.4g}"
-    return mean if spread["std"] is None else f"{mean} ± {spread['std']:.2g}"
+    mean = format(spread["mean"], form)
+    return mean if spread["std"] is None else f"{mean} ± {spread['std']:{form}}"
+
+
+def _form(name: str) -> str:
+    """How a column's numbers are written."""
+    if name in IN_PERCENT or "%" in name:
+        return ".1f"
+    return ".3f" if name in ATTACKS else ".3g"
 
 
 def _table(title: str, group: Group, text: str = "") -> Section:
@@ -191,20 +197,19 @@ def _table(title: str, group: Group, text: str = "") -> Section:
     heads = [name + (", %" if name in IN_PERCENT else "") for name in names]
     splits = len(group[0][1])
     text += "One split into members and others." if splits == 1 else f"Mean ± standard deviation over {splits} splits."
-    text += " In brackets: where chance puts a single split 95 times of 100."
+    text += " Below each attack: where chance puts a single split 95 times of 100."
     if STAND_IN in names:
         text += " * Fréchet distance on features of a CNN trained here on images that no GAN saw, not FID."
     rows = []
     for (variant, found), own in zip(group, columns, strict=True):
-        cells = [_told(own[name]) + (_bounds(name, found) if name in ATTACKS else "") for name in names]
+        cells = [_told(name, own[name]) + (_bounds(name, found) if name in ATTACKS else "") for name in names]
         rows.append((variant.title, *cells))
     return Section(title=title, text=text, rows=[("GAN", *heads), *rows])
 
 
 def _bounds(attack: str, found: Sequence[Result]) -> str:
     _, low, high = _chance(attack, found)
-    digits = 1 if attack in IN_PERCENT else 3
-    return f" ({low:.{digits}f} to {high:.{digits}f})"
+    return f"\n({low:{_form(attack)}} to {high:{_form(attack)}})"
 
 
 def _fidelities(group: Group) -> list[str]:
