@@ -34,6 +34,8 @@ NAMES = {
     "fid": "FID (Inception)",
     "frechet_distance_cnn_features": "Fréchet distance, features of a CNN trained here (not FID)",
     "frechet_distance_cnn_features_real_halves": "the same between two halves of the real images",
+    "intra_fid": "intra-FID (Inception, mean over classes)",
+    "intra_frechet_distance_cnn_features": "Fréchet distance within classes, mean, same features (not intra-FID)",
 }
 MISSING = "-"
 LEDGER_COLUMNS = (

@@ -113,8 +113,10 @@ class Networks(nn.Module):
         """One image per code: the code is the generator's input, or says which generator."""
         if self.pairs == 1:
             return self.generators[0](z_NL, labels_N, codes_N)
-        choices = torch.stack([one(z_NL, labels_N) for one in self.generators])
-        return choices[codes_N, torch.arange(len(codes_N), device=codes_N.device)]
+        order = codes_N.argsort(stable=True)
+        counts = codes_N.bincount(minlength=self.pairs).tolist()
+        shares = zip(self.generators, z_NL[order].split(counts), labels_N[order].split(counts), strict=True)
+        return torch.cat([one(z, labels) for one, z, labels in shares if len(z)])[order.argsort()]
 
 
 def new_networks(

@@ -231,3 +231,13 @@ def test_too_few_images_are_refused(tmp_path: Path) -> None:
 def test_a_wrong_field_is_named(kind: Any, wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         kind(**wrong)
+
+
+def test_each_image_comes_from_the_generator_its_code_names() -> None:
+    networks = gans.new_networks("privgan", NET, (8, 8, 1), 2, 3, 0).eval()
+    z, labels, codes = torch.randn(7, networks.latent), torch.arange(7) % 2, torch.tensor([2, 0, 2, 0, 0, 2, 2])
+    with torch.no_grad():
+        made = networks.made(z, labels, codes)
+        for i, code in enumerate(codes.tolist()):
+            alone = networks.generators[code](z[i : i + 1], labels[i : i + 1])
+            torch.testing.assert_close(made[i : i + 1], alone)
