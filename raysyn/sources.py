@@ -5,8 +5,10 @@ Every error is a ValueError of one sentence that names the field, the value and,
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import string
 import sys
 import zipfile
 import zlib
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image, ImageDraw, ImageFont
 
 TORCHVISION = {
     "mnist": "MNIST",
@@ -29,7 +32,7 @@ MEDMNIST = (
     *("pathmnist", "dermamnist", "octmnist", "pneumoniamnist", "retinamnist", "breastmnist", "bloodmnist"),
     *("tissuemnist", "organamnist", "organcmnist", "organsmnist"),
 )
-NAMES = ("digits", *TORCHVISION, *MEDMNIST)
+NAMES = ("digits", "glyphs", *TORCHVISION, *MEDMNIST)
 SPLITS = ("train", "val", "test")
 COLUMNS = ("image", "label", "split")
 
@@ -61,6 +64,8 @@ def from_name(name: str | None, size: int | None) -> Source:
     """A built-in or downloaded data set; `size` matters where it is published in several sizes."""
     if name == "digits":
         return _digits()
+    if name == "glyphs":
+        return glyphs(size or 28)
     if name in TORCHVISION:
         return _torchvision(name)
     if name in NAMES:
@@ -99,6 +104,52 @@ def _digits() -> Source:
     train = np.setdiff1d(np.arange(len(pixels)), test)
     arrays = {"train": (pixels[train], digits.target[train]), "test": (pixels[test], digits.target[test])}
     return _from_arrays("digits", "data.name='digits'", arrays, [str(digit) for digit in range(10)])
+
+
+FONTS = (
+    *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSerif"),
+    *("DejaVuSerif-Bold", "DejaVuSerif-Italic", "STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic"),
+    *("STIXGeneralBolIta", "cmb10", "cmr10", "cmss10", "cmti10", "cmtt10"),
+)
+
+
+def glyphs(size: int, per_class: int = 120) -> Source:
+    """Letters of the fonts that come with Matplotlib, each turned, slanted and framed a little differently: a public
+    set that is always at hand. Grey, white on black, `size` pixels a side; a sixth is for tests."""
+    letters = list(string.ascii_letters)
+    rng = np.random.RandomState(0)
+    pixels = np.stack([_glyph(letter, size, rng) for letter in letters for _ in range(per_class)])
+    labels = np.repeat(np.arange(len(letters)), per_class)
+    test = np.arange(len(labels)) % 6 == 0
+    arrays = {"train": (pixels[~test], labels[~test]), "test": (pixels[test], labels[test])}
+    return _from_arrays("glyphs", "data.name='glyphs'", arrays, letters)
+
+
+def _glyph(letter: str, size: int, rng: np.random.RandomState) -> np.ndarray:
+    """One letter, uint8 (size, size)."""
+    face = _font(FONTS[rng.randint(len(FONTS))])
+    canvas = Image.new("L", (128, 128))
+    ImageDraw.Draw(canvas).text((64, 64), letter, fill=255, font=face, anchor="mm")
+    turn, slant = np.deg2rad(rng.uniform(-12, 12)), rng.uniform(-0.2, 0.2)
+    matrix = np.array([[np.cos(turn), np.sin(turn) + slant], [-np.sin(turn), np.cos(turn)]])
+    matrix[0] *= rng.uniform(0.8, 1.25)
+    moved = 64 - matrix @ [64, 64]
+    canvas = canvas.transform(
+        canvas.size, Image.Transform.AFFINE, (*matrix[0], moved[0], *matrix[1], moved[1]), Image.Resampling.BILINEAR
+    )
+    left, top, right, bottom = canvas.getbbox() or (0, 0, *canvas.size)
+    side = max(right - left, bottom - top) * rng.uniform(1.0, 1.2)
+    across, down = ((side - extent) * rng.uniform(0.3, 0.7) for extent in (right - left, bottom - top))
+    box = (left - across, top - down, left - across + side, top - down + side)
+    framed = canvas.transform((4 * size, 4 * size), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR)
+    return np.asarray(framed.resize((size, size), Image.Resampling.BOX))
+
+
+@functools.cache
+def _font(name: str) -> ImageFont.FreeTypeFont:
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(str(Path(get_data_path(), "fonts", "ttf", f"{name}.ttf")), 64)
 
 
 def cache_folder() -> Path:
@@ -147,7 +198,7 @@ def _medmnist(name: str, size: int | None) -> Source:
 def _parquet(path: Path, label: str) -> Source:
     try:
         schema = pq.read_schema(path)
-        _check_columns(schema, label)
+        check_columns(schema, label)
         table = pq.read_table(path, columns=list(COLUMNS))
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{label} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
@@ -164,10 +215,10 @@ def _parquet(path: Path, label: str) -> Source:
     for split in SPLITS:
         rows = np.flatnonzero(where == split)
         splits[split] = Split([pictures[row] for row in rows], labels[rows], [f"row {row}" for row in rows])
-    return Source(path.stem, label, _metadata_names(schema, label), splits)
+    return Source(path.stem, label, metadata_names(schema, label), splits)
 
 
-def _check_columns(schema: pa.Schema, label: str) -> None:
+def check_columns(schema: pa.Schema, label: str) -> None:
     missing = [column for column in COLUMNS if column not in schema.names]
     if missing:
         raise ValueError(f"{label} lacks the column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
@@ -178,7 +229,7 @@ def _check_columns(schema: pa.Schema, label: str) -> None:
         raise ValueError(f"{label}: column label is {number}; it must hold class numbers (integer)")
 
 
-def _metadata_names(schema: pa.Schema, label: str) -> list[str] | None:
+def metadata_names(schema: pa.Schema, label: str) -> list[str] | None:
     """Class names from the schema metadata: key `dataset`, a JSON object with a list `classes`."""
     raw = (schema.metadata or {}).get(b"dataset", b"{}")
     try:

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 # A room may import itself and what is listed. Order is the order of the README.
 ARROWS: dict[str, set[str]] = {
     "data": {"sources"},
+    "public": {"data", "sources"},
     "sources": {"data"},
     "compute": set(),
     "storage": set(),
@@ -27,6 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "report": {"privacy", "runs", "data", "console", "release"},
     "methods": {
         "data",
+        "public",
         "compute",
         "models",
         "train",

@@ -1,0 +1,297 @@
+"""Public images, however many: decoded once into a flat file, and read from it by number.
+
+Memory holds their labels and what is asked for, never the set, so that ImageNet needs no more of it than digits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from io import FileIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, UnidentifiedImageError
+
+from raysyn.data import Images
+from raysyn.sources import (
+    COLUMNS,
+    SPLITS,
+    Source,
+    cache_folder,
+    check_columns,
+    from_name,
+    from_path,
+    metadata_names,
+    subset,
+)
+
+HELD_OUT = 50
+"""Where a source has training images only, one of so many is for validation."""
+ROWS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublicConfig:
+    """Which labelled public images to use, brought to the size and colours of the sensitive ones."""
+
+    name: str | None = "glyphs"
+    """glyphs (letters, built in), or a name that --data.name knows."""
+    path: str | None = None
+    """Own data instead of a name: a Parquet file (columns image, label, split), a .npz file, or a folder with train/
+    and, if there is one, val/ or test/, each with one sub-folder of images per class. Read as a stream."""
+    limit: int | None = None
+    """Use only this many of the training images, always the same ones."""
+
+
+@dataclass(frozen=True)
+class Public:
+    """Training and validation images, whose pixels stay in a file until they are asked for."""
+
+    name: str
+    train: Images
+    valid: Images
+
+
+class Picture(NamedTuple):
+    """One picture as a source holds it."""
+
+    split: str
+    pixels: Any
+    """HWC uint8 array, bytes of an image file, or its path."""
+    label: int
+    place: str
+    """What to call it in an error."""
+
+
+class FlatPixels:
+    """uint8 (N, H, W, C) in a file, indexed by numbers, a slice or a mask, like an array; what is asked for is read.
+
+    Travels as a path: every machine that uses it must reach the file.
+    """
+
+    dtype, ndim = np.dtype(np.uint8), 4
+
+    def __init__(self, path: Path, shape: tuple[int, int, int], rows_N: np.ndarray) -> None:
+        self._path, self._rows_N, self.shape = path, rows_N, (len(rows_N), *shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, indices: Any) -> np.ndarray:
+        rows = self._rows_N[indices]
+        pixels = np.empty((rows.size, *self.shape[1:]), np.uint8)
+        flat, size = rows.reshape(-1), pixels[:1].nbytes
+        # Neighbours in the file are read in one go.
+        starts = np.flatnonzero(np.diff(flat, prepend=-2) != 1).tolist()
+        with self._opened() as file:
+            for start, end in pairwise([*starts, len(flat)]):
+                file.seek(int(flat[start]) * size)
+                read = file.readinto(pixels[start:end].data.cast("B"))
+                assert read == size * (end - start), f"{self._path} ends early"
+        return pixels.reshape(*rows.shape, *self.shape[1:])
+
+    def view(self, indices: np.ndarray) -> FlatPixels:
+        """The same file, of which only these images are seen."""
+        return FlatPixels(self._path, self.shape[1:], self._rows_N[indices])
+
+    def _opened(self) -> FileIO:
+        try:
+            return FileIO(self._path)
+        except OSError as error:
+            raise ValueError(
+                f"{self._path} is not on this machine: set RAYSYN_CACHE to a folder that all machines share"
+            ) from error
+
+
+def view(images: Images, indices: np.ndarray, labels_N: np.ndarray, class_names: tuple[str, ...]) -> Images:
+    """Some of the public images under other labels, unread."""
+    pixels = cast(FlatPixels, images.images_NHWC)
+    return Images(cast(np.ndarray, pixels.view(indices)), labels_N, class_names)
+
+
+def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:
+    """The public images in `shape` (H, W, C): scaled as a whole (bilinear, antialiased), grey or colour as it says.
+
+    Decodes once into RAYSYN_CACHE and again only when the source or the shape changes. Raises ValueError, one sentence
+    with field, value and mend, for what a user can mend.
+    """
+    if config.limit is not None and config.limit < 1:
+        raise ValueError(f"public.limit={config.limit} leaves no images; give at least 1 or leave it out")
+    source = _Stream.of(config)
+    folder = cache_folder() / "public" / hashlib.sha256(repr((source.identity, shape)).encode()).hexdigest()[:24]
+    if not (folder / "facts.json").exists():
+        _decode_into(folder, source, shape)
+    facts = json.loads((folder / "facts.json").read_text())
+
+    def part(split: str, chosen: Callable[[int], np.ndarray]) -> Images:
+        labels = np.load(folder / f"{split}.npy")
+        rows = chosen(len(labels))
+        pixels = FlatPixels(folder / f"{split}.u8", shape, rows)
+        return Images(cast(np.ndarray, pixels), labels[rows], tuple(facts["class_names"]))
+
+    def wanted(n: int) -> np.ndarray:
+        own = np.arange(n) if apart else np.flatnonzero(np.arange(n) % HELD_OUT != HELD_OUT - 1)
+        if (config.limit or 0) > len(own):
+            raise ValueError(f"public.limit={config.limit} exceeds the {len(own)} images of {source.label}; lower it")
+        return own if config.limit is None else own[subset(len(own), config.limit)]
+
+    apart = next((split for split in ("val", "test") if facts["images"][split]), None)
+    valid = part(apart, np.arange) if apart else part("train", lambda n: np.arange(HELD_OUT - 1, n, HELD_OUT))
+    return Public(source.name, part("train", wanted), valid)
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """A source read from its beginning to its end."""
+
+    name: str
+    label: str
+    identity: tuple[Any, ...]
+    """Changes when its images may have."""
+    class_names: Sequence[str] | None
+    pictures: Callable[[], Iterator[Picture]]
+
+    @staticmethod
+    def of(config: PublicConfig) -> _Stream:
+        path = None if config.path is None else Path(config.path).expanduser()
+        if path is not None and path.is_dir():
+            return _folder(path)
+        if path is not None and path.suffix in (".parquet", ".pq") and path.exists():
+            return _parquet(path)
+        try:
+            source = from_name(config.name, None) if config.path is None else from_path(config.path)
+        except ValueError as error:
+            raise ValueError(str(error).replace("data.", "public.")) from error
+        identity = (config.name,) if path is None else _file_facts(path)
+        return _Stream(source.name, f"public set {source.name}", identity, source.class_names, partial(_of, source))
+
+
+def _of(source: Source) -> Iterator[Picture]:
+    for split, part in source.splits.items():
+        for index, label in enumerate(part.labels_N.tolist()):
+            yield Picture(split, part.pictures[index], label, part.place(index))
+
+
+def _file_facts(path: Path) -> tuple[str, int, int]:
+    found = path.stat()
+    return str(path.resolve()), found.st_size, found.st_mtime_ns
+
+
+def _parquet(path: Path) -> _Stream:
+    label = f"public.path={str(path)!r}"
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{label} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+    check_columns(schema, label)
+
+    def pictures() -> Iterator[Picture]:
+        row = 0
+        with pq.ParquetFile(path) as file:
+            for part in file.iter_batches(ROWS_AT_ONCE, columns=list(COLUMNS)):
+                columns = [part.column(name).to_pylist() for name in COLUMNS]
+                for image, number, split in zip(*columns, strict=True):
+                    if image is None or number is None or split is None:
+                        raise ValueError(f"{label}: row {row} has an empty field; fill or drop it")
+                    yield Picture(split, image, number, f"row {row}")
+                    row += 1
+
+    return _Stream(path.stem, label, _file_facts(path), metadata_names(schema, label), pictures)
+
+
+def _folder(path: Path) -> _Stream:
+    label = f"public.path={str(path)!r}"
+    if not (path / "train").is_dir():
+        raise ValueError(f"{label} has no folder train/; it needs one with a sub-folder of images per class")
+    splits = [split for split in ("train", "val", "test") if (path / split).is_dir()]
+    names = sorted(entry.name for entry in os.scandir(path / "train") if entry.is_dir() and entry.name[0] != ".")
+
+    def files(split: str) -> Iterator[tuple[int, os.DirEntry[str]]]:
+        for number, name in enumerate(names):
+            if (path / split / name).is_dir():
+                entries = (one for one in os.scandir(path / split / name) if one.is_file() and one.name[0] != ".")
+                yield from ((number, entry) for entry in sorted(entries, key=lambda entry: entry.name))
+
+    def pictures() -> Iterator[Picture]:
+        for split in splits:
+            for number, entry in files(split):
+                yield Picture(split, Path(entry.path), number, f"file {Path(entry.path).relative_to(path)}")
+
+    digest = hashlib.sha256()
+    for split in splits:
+        for _, entry in files(split):
+            digest.update(f"{entry.path} {entry.stat().st_size} {entry.stat().st_mtime_ns}\n".encode())
+    return _Stream(path.resolve().name, label, (str(path.resolve()), digest.hexdigest()), names, pictures)
+
+
+def _decode_into(folder: Path, source: _Stream, shape: tuple[int, int, int]) -> None:
+    """Write all splits beside `folder`, then move them there as a whole: nobody sees half a set."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    print(f"{source.label}: decoding into {folder}, once", file=sys.stderr)
+    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+    try:
+        labels = _write(part, source, shape)
+        classes = max(max(found, default=0) for found in labels.values()) + 1
+        names = [str(number) for number in range(classes)] if source.class_names is None else list(source.class_names)
+        images = {split: len(found) for split, found in labels.items()}
+        (part / "facts.json").write_text(json.dumps({"class_names": names, "images": images, "of": source.identity}))
+        try:
+            part.rename(folder)
+        except OSError:
+            # Another run was faster.
+            if not (folder / "facts.json").exists():
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write(part: Path, source: _Stream, shape: tuple[int, int, int]) -> dict[str, array[int]]:
+    """The labels of each split, once all its pixels are written."""
+    labels = {split: array("q") for split in SPLITS}
+    known = 2**31 if source.class_names is None else len(source.class_names)
+    with ExitStack() as stack:
+        files = {split: stack.enter_context((part / f"{split}.u8").open("wb")) for split in SPLITS}
+        for picture in source.pictures():
+            place = f"{source.label}: {picture.place}"
+            if picture.split not in SPLITS:
+                raise ValueError(f"{place} has the split {picture.split!r}; it must be one of {', '.join(SPLITS)}")
+            if not 0 <= picture.label < known:
+                raise ValueError(f"{place} has the label {picture.label}, but classes are 0 to {known - 1}; mend it")
+            files[picture.split].write(_fitted(picture.pixels, shape, place).tobytes())
+            labels[picture.split].append(picture.label)
+    if not labels["train"]:
+        raise ValueError(f"{source.label} has no train images; give some")
+    for split, found in labels.items():
+        np.save(part / f"{split}.npy", np.array(found, np.int64))
+    return labels
+
+
+def _fitted(picture: Any, shape: tuple[int, int, int], place: str) -> np.ndarray:
+    """One picture (HWC array, bytes of a file or path) in `shape`."""
+    mode, size = ("L" if shape[2] == 1 else "RGB"), (shape[1], shape[0])
+    try:
+        if isinstance(picture, np.ndarray):
+            image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+        else:
+            image = Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
+        with image:
+            fitted = image.convert(mode)
+    except Exception as error:  # decoders raise anything on damaged bytes; only here is the place known
+        fault = "no image file" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise ValueError(f"{place} cannot be used: {fault}") from error
+    return np.asarray(fitted if fitted.size == size else fitted.resize(size, Image.Resampling.BILINEAR))

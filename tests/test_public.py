@@ -1,0 +1,148 @@
+"""Public images as a stream: decoded once, in the shape asked for, never held as a whole."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from raysyn.data import Images
+from raysyn.public import PublicConfig, load_public, view
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYSYN_CACHE", str(tmp_path / "cache"))
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def parquet(path: Path, splits: dict[str, int], side: int = 8, seed: int = 0, **broken: object) -> np.ndarray:
+    """A colour set with `splits` images each, classes in turn; all pixels in order."""
+    rng, n = np.random.default_rng(seed), sum(splits.values())
+    pixels = rng.integers(0, 256, (n, side, side, 3), np.uint8)
+    columns: dict[str, list] = {
+        "image": [png(one) for one in pixels],
+        "label": [index % 3 for index in range(n)],
+        "split": [split for split, count in splits.items() for _ in range(count)],
+    }
+    for name, value in broken.items():
+        columns[name][4] = value
+    pq.write_table(pa.table(columns), path, row_group_size=7)
+    return pixels
+
+
+def test_a_parquet_file_is_the_images_that_it_holds(tmp_path: Path) -> None:
+    pixels = parquet(tmp_path / "set.parquet", {"train": 20, "test": 6})
+    public = load_public(PublicConfig(path=str(tmp_path / "set.parquet")), (8, 8, 3))
+    assert len(public.train) == 20 and len(public.valid) == 6 and public.train.class_names == ("0", "1", "2")
+    assert np.array_equal(public.train.images_NHWC[:], pixels[:20])
+    assert np.array_equal(public.valid.images_NHWC[np.array([5, 0])], pixels[[25, 20]])
+    chosen = np.array([3, 4, 5, 19, 0, 0])
+    assert np.array_equal(public.train.images_NHWC[chosen], pixels[chosen])
+    assert np.array_equal(public.train.images_NHWC[chosen.reshape(2, 3)], pixels[chosen.reshape(2, 3)])
+    assert public.train.images_NHWC[np.array([], np.int64)].shape == (0, 8, 8, 3)
+    assert np.array_equal(public.train.labels_N, np.arange(20) % 3)
+
+
+def test_selecting_and_viewing_give_the_same_images(tmp_path: Path) -> None:
+    pixels = parquet(tmp_path / "set.parquet", {"train": 20, "val": 4, "test": 6})
+    train = load_public(PublicConfig(path=str(tmp_path / "set.parquet")), (8, 8, 3)).train
+    rows = np.array([7, 2, 11])
+    seen = view(train, rows, np.array([1, 0, 1]), ("a", "b"))
+    assert np.array_equal(seen.images_NHWC[:], pixels[rows]) and seen.class_names == ("a", "b")
+    assert np.array_equal(train.select(rows).images_NHWC, pixels[rows])
+    held = Images(pixels[:20], train.labels_N, train.class_names)
+    assert train.fingerprint() == held.fingerprint()
+    travelled = pickle.loads(pickle.dumps(seen))
+    assert np.array_equal(travelled.images_NHWC[:], pixels[rows]) and len(pickle.dumps(train)) < 2000
+
+
+def test_images_come_in_the_shape_of_the_sensitive_ones(tmp_path: Path) -> None:
+    pixels = parquet(tmp_path / "set.parquet", {"train": 5, "test": 1}, side=16)
+    grey = load_public(PublicConfig(path=str(tmp_path / "set.parquet")), (8, 8, 1)).train.images_NHWC[:]
+    assert grey.shape == (5, 8, 8, 1)
+    luma = pixels[:5] @ [0.299, 0.587, 0.114]
+    # Antialiased: the mean of a picture survives.
+    assert abs(grey.mean() - luma.mean()) < 3
+    letters = load_public(PublicConfig(), (8, 8, 3))
+    assert letters.train.shape == (8, 8, 3) and len(letters.train) == 5200 and letters.train.classes == 52
+    assert (np.bincount(letters.valid.labels_N) == 20).all()
+
+
+def test_without_other_splits_one_of_fifty_is_for_validation(tmp_path: Path) -> None:
+    pixels = parquet(tmp_path / "set.parquet", {"train": 100})
+    public = load_public(PublicConfig(path=str(tmp_path / "set.parquet")), (8, 8, 3))
+    assert len(public.train) == 98 and np.array_equal(public.valid.images_NHWC[:], pixels[[49, 99]])
+    few = load_public(PublicConfig(path=str(tmp_path / "set.parquet"), limit=10), (8, 8, 3)).train
+    more = load_public(PublicConfig(path=str(tmp_path / "set.parquet"), limit=20), (8, 8, 3)).train
+    assert len(few) == 10 and {one.tobytes() for one in few.images_NHWC[:]} <= {
+        one.tobytes() for one in more.images_NHWC[:]
+    }
+
+
+def test_a_folder_is_read_in_order_and_again_once_it_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split, count in (("train", 3), ("val", 1)):
+        for name in ("cat", "dog"):
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = np.full((9, 12, 3), 10 * index + (100 if name == "dog" else 0), np.uint8)
+                (tmp_path / "set" / split / name / f"{index}.png").write_bytes(png(pixels))
+    config = PublicConfig(path=str(tmp_path / "set"))
+    train = load_public(config, (8, 8, 1)).train
+    assert "once" in capsys.readouterr().err
+    assert train.class_names == ("cat", "dog")
+    assert train.images_NHWC[:][:, 0, 0, 0].tolist() == [0, 10, 20, 100, 110, 120]
+    assert len(load_public(config, (8, 8, 1)).valid) == 2 and capsys.readouterr().err == ""
+    (tmp_path / "set" / "train" / "dog" / "3.png").write_bytes(png(np.full((9, 12, 3), 130, np.uint8)))
+    assert load_public(config, (8, 8, 1)).train.images_NHWC[-1:].max() == 130
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ({"image": b"no picture"}, "row 4 cannot be used: no image file"),
+        ({"label": -1}, "row 4 has the label -1"),
+        ({"label": None}, "row 4 has an empty field"),
+        ({"split": "training"}, "row 4 has the split 'training'"),
+    ],
+)
+def test_what_cannot_be_used_is_named_by_its_row(tmp_path: Path, broken: dict, words: str) -> None:
+    parquet(tmp_path / "set.parquet", {"train": 10}, **broken)
+    with pytest.raises(ValueError, match=words):
+        load_public(PublicConfig(path=str(tmp_path / "set.parquet")), (8, 8, 3))
+    assert not list((tmp_path / "cache" / "public").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (PublicConfig(limit=0), "public.limit=0"),
+        (PublicConfig(limit=10**6), "public.limit=1000000 exceeds"),
+        (PublicConfig(path="nowhere.parquet"), "public.path='nowhere.parquet'"),
+        (PublicConfig(name="nothing"), "public.name='nothing'"),
+    ],
+)
+def test_bad_input_costs_one_sentence(config: PublicConfig, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        load_public(config, (8, 8, 1))
+
+
+def test_a_machine_without_the_file_says_what_to_do(tmp_path: Path) -> None:
+    parquet(tmp_path / "set.parquet", {"train": 10})
+    train = pickle.loads(pickle.dumps(load_public(PublicConfig(path=str(tmp_path / "set.parquet")), (8, 8, 3)).train))
+    (tmp_path / "cache").rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="RAYSYN_CACHE"):
+        train.images_NHWC[:2]
