@@ -1,0 +1,145 @@
+"""The semantic query function: a classifier of public images, and what it sees in others (PrivImage 3.2, C.2)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raysyn.compute import Worker
+from raysyn.data import Images
+from raysyn.models.semantic import SemanticNetConfig
+from raysyn.train.classifier import as_float
+from raysyn.train.loop import CHECKPOINTS, batch, give_gradients, on_cpu
+
+BATCH = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryConfig:
+    """Training of the classifier of public classes; defaults are the paper's for ImageNet at 32 x 32 (table 7)."""
+
+    network: SemanticNetConfig = field(default_factory=SemanticNetConfig)
+    epochs: int = 60
+    """Passes over the public images; the epoch that is best on public validation images is kept."""
+    batch_size: int = 8192
+    """Images per step over all workers."""
+    learning_rate: float = 0.01
+    """Highest rate of SGD, falling to 0 along a cosine."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 5e-4
+    """Weight decay of all weights."""
+    flip: bool = True
+    """Mirror half of the images; not for writing."""
+    checkpoint: str | None = None
+    """File of a classifier trained before (a state_dict of this network saved by torch.save): nothing is trained."""
+
+    def __post_init__(self) -> None:
+        for name, least in {"epochs": 1, "batch_size": 1, "momentum": 0, "weight_decay": 0}.items():
+            if not getattr(self, name) >= least:
+                raise ValueError(f"query.{name} is {getattr(self, name)}: give at least {least}")
+        if not self.learning_rate > 0 or self.momentum >= 1:
+            raise ValueError(
+                f"query.learning_rate is {self.learning_rate} and query.momentum {self.momentum}: give a rate above 0 "
+                "and a momentum below 1"
+            )
+
+
+def fit(worker: Worker, train: Images, valid: Images, config: QueryConfig, seed: int) -> dict[str, Any]:
+    """Train the classifier on public images: {"weights": those of its best epoch on `valid`, on the CPU, "epoch",
+    "accuracy": on `valid`, "history": [{"epoch", "loss", "accuracy"}, ...]}.
+
+    Batches and mirroring follow from `seed` and the step. Batch statistics are each rank's own, as is usual; a killed
+    run goes on from its last state. Raises RuntimeError where the loss is not finite.
+    """
+    torch.manual_seed(seed)
+    network = config.network.build(train.shape[2], train.classes).to(worker.device)
+    network = network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+    best: dict[str, Any] = {"weights": {}, "epoch": 0, "accuracy": -1.0}
+    start, history = 0, list[dict[str, float]]()
+    if (state := worker.resume()) is not None:
+        start, history, best = state["epoch"], state["history"], state["best"]
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+    steps = math.ceil(len(train) / config.batch_size)
+    every = math.ceil(config.epochs / CHECKPOINTS)
+    for epoch in range(start, config.epochs):
+        total = torch.zeros((), device=worker.device)
+        for step in range(epoch * steps, (epoch + 1) * steps):
+            optimizer.param_groups[0]["lr"] = config.learning_rate * _cosine(step / (config.epochs * steps))
+            total += _step(worker, network.train(), train, config, seed, step)
+            optimizer.step()
+        shown = {"loss": float(total / steps), "accuracy": accuracy(worker, network, valid)}
+        if not math.isfinite(shown["loss"]):
+            raise RuntimeError(f"epoch {epoch + 1} ended with the loss {shown['loss']}: lower query.learning_rate")
+        history.append({"epoch": epoch + 1, **shown})
+        if shown["accuracy"] >= best["accuracy"]:
+            best = {"weights": on_cpu(network.state_dict()), "epoch": epoch + 1, "accuracy": shown["accuracy"]}
+        if (epoch + 1) % every == 0 or epoch + 1 == config.epochs:
+            worker.save({
+                "epoch": epoch + 1, "history": history, "best": best,
+                "network": network.state_dict(), "optimizer": optimizer.state_dict(),
+            })  # fmt: skip
+        worker.progress(epoch + 1, config.epochs, **shown)
+    return {**best, "history": history}
+
+
+def _cosine(done: float) -> float:
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+def _step(worker: Worker, network: nn.Module, train: Images, config: QueryConfig, seed: int, step: int) -> Tensor:
+    """Leave the gradient of the mean loss in each rank's `.grad`; the loss."""
+    share = slice(worker.rank, None, worker.world_size)
+    chosen = batch(len(train), config.batch_size, seed, step)[share]
+    mirrored = np.random.default_rng([seed, 1, step]).random(config.batch_size)[share] < 0.5
+    images = as_float(torch.from_numpy(train.images_NHWC[chosen]).to(worker.device))
+    if config.flip:
+        flags = torch.from_numpy(mirrored).to(worker.device)
+        images = torch.where(flags[:, None, None, None], images.flip(3), images)
+    labels = torch.from_numpy(train.labels_N[chosen]).to(worker.device)
+    with torch.autocast(worker.device.type, torch.bfloat16, enabled=worker.device.type == "cuda"):
+        logits = network(images.contiguous(memory_format=torch.channels_last))
+    loss = F.cross_entropy(logits.float(), labels, reduction="sum") / config.batch_size
+    parameters = list(network.parameters())
+    return give_gradients(worker, parameters, loss, torch.autograd.grad(loss, parameters))
+
+
+def accuracy(worker: Worker, network: nn.Module, valid: Images) -> float:
+    """Share of `valid` that is classified rightly, each rank doing its part."""
+    right = torch.zeros((), device=worker.device)
+    own = np.arange(len(valid))[worker.rank :: worker.world_size]
+    for part in np.array_split(own, max(1, math.ceil(len(own) / BATCH))):
+        told = top_classes(network, valid.images_NHWC[part], 1, worker.device)[:, 0]
+        right += int((told == valid.labels_N[part]).sum())
+    return float(worker.sum_(right)) / len(valid)
+
+
+def top_classes(network: nn.Module, images_NHWC: np.ndarray, k: int, device: torch.device) -> np.ndarray:
+    """The k most probable classes of each image, uint8 (N, H, W, C): int64 (N, k), each a function of its image alone.
+
+    Batches shrink until they fit the device's memory.
+    """
+    network, found, at, size = network.to(device).eval(), list[np.ndarray](), 0, BATCH
+    while at < len(images_NHWC):
+        try:
+            # torch.tensor copies: arrays that came through Ray are read-only, and a view of them would warn.
+            pixels = torch.tensor(images_NHWC[at : at + size], device=device)
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                logits = network(as_float(pixels))
+            found.append(logits.topk(k, 1).indices.cpu().numpy())
+            at += size
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+    return np.concatenate(found) if found else np.empty((0, k), np.int64)

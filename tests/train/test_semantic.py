@@ -1,0 +1,96 @@
+"""The classifier of public classes: it learns, survives a kill, keeps its best epoch, looks at images one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ranks import on_ranks
+
+from raysyn.compute import Alone
+from raysyn.data import Images
+from raysyn.models.semantic import SemanticNetConfig
+from raysyn.train import semantic
+from raysyn.train.semantic import QueryConfig, top_classes
+
+SMALL = QueryConfig(
+    network=SemanticNetConfig(name="resnet14", width=4), epochs=6, batch_size=20, learning_rate=0.1, flip=False
+)
+
+
+def stripes(n: int, seed: int = 0) -> Images:
+    """Three classes: a bright row, a bright column, both."""
+    rng, labels = np.random.default_rng(seed), np.arange(n, dtype=np.int64) % 3
+    pixels = rng.integers(0, 80, (n, 8, 8, 1), np.uint8)
+    pixels[labels != 1, 3] = 255
+    pixels[labels != 0, :, 4] = 255
+    return Images(pixels, labels, ("row", "column", "both"))
+
+
+class Interrupted(Alone):
+    """Stops at an epoch, once; what was saved is found again."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        super().__init__()
+        self.saved, self.stop_at = None, stop_at
+
+    def save(self, state: dict) -> None:
+        self.saved = {**state, "network": {name: value.clone() for name, value in state["network"].items()}}
+
+    def resume(self) -> dict | None:
+        return self.saved
+
+    def progress(self, done: int, total: int, **metrics: float) -> None:
+        if done == self.stop_at:
+            self.stop_at = None
+            raise KeyboardInterrupt
+
+
+def test_it_learns_and_keeps_its_best_epoch() -> None:
+    answer = semantic.fit(Alone(), stripes(60), stripes(30, 1), SMALL, 0)
+    accuracies = [row["accuracy"] for row in answer["history"]]
+    assert answer["accuracy"] == max(accuracies) > 0.9 and len(accuracies) == 6
+    assert accuracies[answer["epoch"] - 1] == answer["accuracy"]
+    network = SMALL.network.build(1, 3)
+    network.load_state_dict(answer["weights"])
+    told = top_classes(network, stripes(30, 1).images_NHWC, 1, torch.device("cpu"))[:, 0]
+    assert np.mean(told == stripes(30, 1).labels_N) == pytest.approx(answer["accuracy"])
+
+
+def test_a_killed_training_ends_as_if_nothing_had_happened() -> None:
+    whole = semantic.fit(Alone(), stripes(60), stripes(30, 1), SMALL, 0)
+    worker = Interrupted(stop_at=3)
+    with pytest.raises(KeyboardInterrupt):
+        semantic.fit(worker, stripes(60), stripes(30, 1), SMALL, 0)
+    again = semantic.fit(worker, stripes(60), stripes(30, 1), SMALL, 0)
+    assert again["history"] == whole["history"] and again["epoch"] == whole["epoch"]
+    assert all(torch.equal(again["weights"][name], value) for name, value in whole["weights"].items())
+
+
+def test_two_ranks_share_the_work() -> None:
+    answers, _ = on_ranks(lambda worker: semantic.fit(worker, stripes(60), stripes(30, 1), SMALL, 0), 2)
+    assert answers[0]["accuracy"] == answers[1]["accuracy"] > 0.9
+
+
+def test_what_is_seen_in_an_image_is_its_own_and_small_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, images = SMALL.network.build(1, 3), stripes(20).images_NHWC
+    whole = top_classes(network, images, 2, torch.device("cpu"))
+    assert whole.shape == (20, 2) and (whole[:, 0] != whole[:, 1]).all()
+    alone = np.concatenate([top_classes(network, one[None], 2, torch.device("cpu")) for one in images])
+    assert np.array_equal(whole, alone)
+
+    def greedy(module: torch.nn.Module, given: tuple) -> None:
+        if len(given[0]) > 6:
+            raise torch.OutOfMemoryError
+
+    network.register_forward_pre_hook(greedy)
+    assert np.array_equal(top_classes(network, images, 2, torch.device("cpu")), whole)
+    assert top_classes(network, images[:0], 2, torch.device("cpu")).shape == (0, 2)
+
+
+def test_the_papers_network_is_a_resnet_50_for_small_images() -> None:
+    network = SemanticNetConfig().build(3, 1000)
+    # torchvision's 25,557,032, less 7 x 7 - 3 x 3 = 40 places of 3 x 64 weights.
+    assert sum(p.numel() for p in network.parameters()) == 25_557_032 - 40 * 3 * 64
+    small = SemanticNetConfig(width=4).build(1, 5).eval()
+    assert small(torch.zeros(2, 1, 16, 16)).shape == (2, 5)
