@@ -51,16 +51,16 @@ class QueryConfig:
             )
 
 
-def fit(worker: Worker, train: Images, valid: Images, config: QueryConfig, seed: int) -> dict[str, Any]:
-    """Train the classifier on public images: {"weights": those of its best epoch on `valid`, on the CPU, "epoch",
+def fit(
+    worker: Worker, network: nn.Module, train: Images, valid: Images, config: QueryConfig, seed: int
+) -> dict[str, Any]:
+    """Train `network` in place on public images: {"weights": those of its best epoch on `valid`, on the CPU, "epoch",
     "accuracy": on `valid`, "history": [{"epoch", "loss", "accuracy"}, ...]}.
 
     Batches and mirroring follow from `seed` and the step. Batch statistics are each rank's own, as is usual; a killed
     run goes on from its last state. Raises RuntimeError where the loss is not finite.
     """
-    torch.manual_seed(seed)
-    network = config.network.build(train.shape[2], train.classes).to(worker.device)
-    network = network.to(memory_format=torch.channels_last)
+    network.to(worker.device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         network.parameters(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
     )

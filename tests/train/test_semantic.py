@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from ranks import on_ranks
 
-from raysyn.compute import Alone
+from raysyn.compute import Alone, Worker
 from raysyn.data import Images
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.train import semantic
@@ -25,6 +27,11 @@ def stripes(n: int, seed: int = 0) -> Images:
     pixels[labels != 1, 3] = 255
     pixels[labels != 0, :, 4] = 255
     return Images(pixels, labels, ("row", "column", "both"))
+
+
+def trained(worker: Worker) -> dict:
+    torch.manual_seed(0)
+    return semantic.fit(worker, SMALL.network.build(1, 3), stripes(60), stripes(30, 1), SMALL, 0)
 
 
 class Interrupted(Alone):
@@ -47,7 +54,7 @@ class Interrupted(Alone):
 
 
 def test_it_learns_and_keeps_its_best_epoch() -> None:
-    answer = semantic.fit(Alone(), stripes(60), stripes(30, 1), SMALL, 0)
+    answer = trained(Alone())
     accuracies = [row["accuracy"] for row in answer["history"]]
     assert answer["accuracy"] == max(accuracies) > 0.9 and len(accuracies) == 6
     assert accuracies[answer["epoch"] - 1] == answer["accuracy"]
@@ -58,17 +65,22 @@ def test_it_learns_and_keeps_its_best_epoch() -> None:
 
 
 def test_a_killed_training_ends_as_if_nothing_had_happened() -> None:
-    whole = semantic.fit(Alone(), stripes(60), stripes(30, 1), SMALL, 0)
+    whole = trained(Alone())
     worker = Interrupted(stop_at=3)
     with pytest.raises(KeyboardInterrupt):
-        semantic.fit(worker, stripes(60), stripes(30, 1), SMALL, 0)
-    again = semantic.fit(worker, stripes(60), stripes(30, 1), SMALL, 0)
+        trained(worker)
+    again = trained(worker)
     assert again["history"] == whole["history"] and again["epoch"] == whole["epoch"]
     assert all(torch.equal(again["weights"][name], value) for name, value in whole["weights"].items())
 
 
 def test_two_ranks_share_the_work() -> None:
-    answers, _ = on_ranks(lambda worker: semantic.fit(worker, stripes(60), stripes(30, 1), SMALL, 0), 2)
+    first = SMALL.network.build(1, 3)
+
+    def rank(worker: Worker) -> dict:
+        return semantic.fit(worker, copy.deepcopy(first), stripes(60), stripes(30, 1), SMALL, 0)
+
+    answers, _ = on_ranks(rank, 2)
     assert answers[0]["accuracy"] == answers[1]["accuracy"] > 0.9
 
 
