@@ -186,16 +186,19 @@ def share_nearby(suspects_SD: Tensor, fakes_ND: Tensor) -> Scores:
 
     def blocks() -> Any:
         for block in fakes_ND.split(FAKES_AT_ONCE):
-            # |x - y|^2 less rounding below zero.
-            yield torch.addmm(own_S + block.square().sum(1), suspects_SD, block.T, alpha=-2).clamp_min_(0)
+            sizes = own_S + block.square().sum(1)
+            squares = torch.addmm(sizes, suspects_SD, block.T, alpha=-2)
+            # What rounding leaves of the distance between equal images is none.
+            yield squares.masked_fill_(squares < 1e-12 * sizes, 0).sqrt_()
 
     nearest_S = torch.full((len(suspects_SD),), torch.inf, dtype=suspects_SD.dtype)
     for distances in blocks():
         nearest_S = torch.minimum(nearest_S, distances.amin(1))
-    epsilon = float(np.median(nearest_S.sqrt().numpy()))
+    # Equal distances may differ in their last digits, and stay equal.
+    epsilon = float(np.median(nearest_S.numpy())) * (1 + 1e-9)
     count_S = torch.zeros(len(suspects_SD), dtype=torch.int64)
     for distances in blocks():
-        count_S += (distances <= epsilon**2).sum(1)
+        count_S += (distances <= epsilon).sum(1)
     return (count_S.double() / len(fakes_ND)).numpy()
 
 

@@ -135,7 +135,7 @@ def run(setting: PrivateSetting) -> Report:
         console.stage("warmup", f"{config.warmup.iterations:,} steps on them, augmented: no further cost")
 
     # Stage II (paper 3.2): DP-SGD on the sensitive images spends what is left.
-    fine_tune = partial(sgd.train, compute, name="finetune", epsilon_at=partial(spent_by, plan))
+    fine_tune = partial(sgd.train, compute, name="finetune", epsilon_at=partial(plan.epsilon_after, "finetune"))
     price = plan.stages["finetune"]
     tuned = folder.stage(
         "finetune",
@@ -163,11 +163,6 @@ def run(setting: PrivateSetting) -> Report:
     write_report(folder, report, synthetic=synthetic, central=central, done=story(config, plan))
     console.say(f"Release (may leave): {folder.release}\nReport (stays inside): {folder.report_html}")
     return report
-
-
-def spent_by(plan: Plan, step: int) -> float:
-    """Epsilon of the whole run once `step` steps of DP-SGD are done; what the progress bar shows."""
-    return plan.epsilon_after("finetune", step)
 
 
 def synthesise(

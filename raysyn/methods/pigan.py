@@ -24,7 +24,7 @@ from raysyn.methods import pigan_report as shown
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.pigan_experiments import ExperimentConfig, Model, Variant
 from raysyn.metrics.fidelity import check_weights, inception_weights
-from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig, judge, subset, unit_name
+from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig, judge, subset, summary, unit_name
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.privacy import sgd
 from raysyn.privacy.cost import Budget
@@ -50,8 +50,8 @@ class Config:
     model: Model = "pigan"
     """The GAN whose images are released: gan, pigan, privgan or dpgan. Only dpgan promises differential privacy."""
     member_share: float | None = 0.1
-    """Share of all images, training and test, that the GANs learn from; the others are the attacks' non-members. None
-    takes the data's own training and test images."""
+    """Share of the images loaded, training and test, that the GANs learn from; the others are the attacks' non-members.
+    None takes the data's own training and test images."""
     network: DCGANConfig = field(default_factory=DCGANConfig)
     gan: AdversarialConfig = field(default_factory=AdversarialConfig)
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
@@ -96,9 +96,14 @@ def prepare(config: Config) -> tuple[Dataset, Plan | None]:
     dataset = experiments.first_split(config, load(config.data))
     check_weights(config.eval)
     members, others = dataset.train, dataset.test
+    if not len(members) or not len(others):
+        raise ValueError(
+            f"member_share is {config.member_share}, which makes {len(members)} members and {len(others)} others: give "
+            "each side some images"
+        )
     for given, variant in wanted(config):
-        own = experiments.share_of(members, variant.share, config.seed)
-        check(config, given, variant, own, others)
+        own, outside = (experiments.share_of(side, variant.share, config.seed) for side in (members, others))
+        check(config, given, variant, own, outside)
     return dataset, plan(config, len(members)) if config.model == "dpgan" else None
 
 
@@ -157,7 +162,7 @@ def run(setting: Setting) -> Report:
     if isinstance(setting, PrivateSetting):
         privacy = dp_section(setting.plan, setting.ledger, chosen)
     promise = certificate(
-        privacy, method=METHOD, name=dataset.name, n=len(members), shape=members.shape,
+        privacy, method=config.model, name=dataset.name, n=len(members), shape=members.shape,
         class_names=members.class_names,
     )  # fmt: skip
     write_release(folder, synthetic, promise, name=f"synthetic {dataset.name}")
@@ -166,7 +171,7 @@ def run(setting: Setting) -> Report:
     results = compare(setting, variant, weights)
     useful, faithful = results["utility"], results["released"]["fidelity"]
     report = setting.report(
-        METHOD, privacy=privacy, metrics={"utility": useful, "fidelity": faithful, **shown.metrics(results)},
+        config.model, privacy=privacy, metrics={"utility": useful, "fidelity": faithful, **shown.metrics(results)},
         attacks=shown.attacks(results),
     )  # fmt: skip
     write_report(
@@ -188,16 +193,12 @@ def train(setting: Setting, variant: Variant, members: Images, seed: int) -> dic
         return answer["weights"]
     discriminator, game = experiments.private_networks(config.network, variant, members, seed)
     price, speed = setting.plan.stages["generator"], setting.machines.sgd
+    epsilon_at = partial(setting.plan.epsilon_after, "generator")
     release = sgd.train(
         compute, discriminator, game, members, variant.sgd(), price, setting.folder.secret, speed, name="generator",
-        epsilon_at=partial(spent_by, setting.plan), partner=game,
+        epsilon_at=epsilon_at, partner=game,
     )  # fmt: skip
     return experiments.weights_of(setting.ledger.pay("generator", release))
-
-
-def spent_by(plan: Plan, step: int) -> float:
-    """Epsilon once `step` steps of DP-SGD are done; what the progress bar shows."""
-    return plan.epsilon_after("generator", step)
 
 
 def synthesise(
@@ -216,12 +217,13 @@ def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor]) -
     asked, first = experiments.asked(config), (variant, 0)
     splits = range(config.experiment.splits)
     units = [first, *((one, index) for group in asked.values() for one in group for index in splits)]
+    stage = "experiments" if asked else "attacks"
     found = folder.stage(
-        f"attacks-{experiments.digest([experiments.judging_key(config, unit) for unit in units])}",
+        f"{stage}-{experiments.digest([experiments.judging_key(config, unit) for unit in units])}",
         partial(train_and_judge, setting, units, {experiments.training_key(first): dict(weights)}),
     )
     released = found[experiments.judging_key(config, first)]
-    setting.console.stage("attacks", shown.attacked(released, len(found)))
+    setting.console.stage(stage, shown.attacked(released, len(found)))
     real = folder.stage(unit_name("utility", config.eval), partial(accuracy_on_members, setting))
     if real:
         setting.console.stage("utility", shown.useful(released, real))
@@ -237,7 +239,7 @@ def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor]) -
             name: [(one, [found[experiments.judging_key(config, (one, index))] for index in splits]) for one in group]
             for name, group in asked.items()
         },
-        "utility": both | ({"images": images} if real else {}),
+        "utility": both | (summary(both) | {"images": images} if real else {}),
     }
 
 
@@ -331,6 +333,7 @@ PRESETS: dict[str, Config] = {
     ),
     "cpu-fashion_mnist": replace(
         _CPU,
+        # 1,000 members of 10,000 images: for time, and because so narrow a discriminator remembers no more.
         data=DataConfig(name="fashion_mnist", limit=5000),
         experiment=ExperimentConfig(lambdas=(0.0, 1.0, 10.0), compare=True),
         tuned_on="fashion_mnist",

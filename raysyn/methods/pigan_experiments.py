@@ -6,6 +6,7 @@ ask for the same one share it, and asking for more later does only what is missi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -64,8 +65,8 @@ class ExperimentConfig:
         weights = {"lambdas": self.lambdas, "privgan_lambdas": self.privgan_lambdas}
         weights |= {"equal_lambda": () if self.equal_lambda is None else (self.equal_lambda,)}
         for name, values in weights.items():
-            if any(weight < 0 for weight in values):
-                raise ValueError(f"experiment.{name} is {getattr(self, name)}: give weights of at least 0")
+            if not all(0 <= weight < math.inf for weight in values):
+                raise ValueError(f"experiment.{name} is {getattr(self, name)}: give finite weights of at least 0")
         if any(parts < 2 for parts in self.parts):
             raise ValueError(f"experiment.parts is {self.parts}: give at least 2 parts each")
         if any(not epsilon > 0 for epsilon in self.epsilons):

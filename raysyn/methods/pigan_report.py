@@ -38,6 +38,7 @@ ATTACKS: dict[str, Callable[[Result], Mapping[str, Any]]] = {
 IN_PERCENT = ("white-box", "MC-set", "MC-single")
 STAND_IN = "distance*"
 PLOTTED = ("white-box", "MC-set")
+PARTING = "Share of images per score: where the curves of members and others part, the discriminator knows its own."
 
 
 def reached(attack: str, result: Result) -> tuple[float, float, float, float]:
@@ -103,7 +104,7 @@ def story(config: Config, members: int, others: int, results: Mapping[str, Any])
     """One plain sentence per stage."""
     monte_carlo, variant = config.monte_carlo, results["variant"]
     told = [f"Trained a {variant.title} for {config.gan.epochs:,} epochs on {members:,} images, the members."]
-    if variant.kind != "gan":
+    if variant.kind != "gan" and variant.penalty.weight:
         told.append(
             f"Its penalty: a classifier pre-trained for {config.penalty.pretrain_epochs} epochs to tell "
             f"{config.penalty.parts} parts of the members apart, and trained on generated images after epoch "
@@ -127,12 +128,13 @@ def story(config: Config, members: int, others: int, results: Mapping[str, Any])
 def sections(config: Config, results: Mapping[str, Any]) -> list[Section]:
     """What this pipeline's report shows beyond that of others."""
     variant, released, groups = results["variant"], results["released"], results["experiments"]
-    parts = [_attacks(variant, released), _histograms("Discriminator scores", [(variant, [released])])]
+    parts = [_attacks(variant, released), _histograms("Discriminator scores", variant, [released], PARTING)]
     for name, group in groups.items():
         parts.append(_table(TITLES[name], group))
         if name == "lambdas":
             parts += _against_lambda(group)
-            parts.append(_histograms("Discriminator scores by weight (figure 3 of the paper)", group))
+            title = "Discriminator scores of {} (figure 3 of the paper)"
+            parts += [_histograms(title.format(one.title), one, found) for one, found in group]
         if name == "compare":
             parts += _trade_off(group)
             parts.append(_equal(group, equal(config)))
@@ -197,9 +199,16 @@ def _table(title: str, group: Group, text: str = "") -> Section:
     heads = [name + (", %" if name in IN_PERCENT else "") for name in names]
     splits = len(group[0][1])
     text += "One split into members and others." if splits == 1 else f"Mean ± standard deviation over {splits} splits."
-    text += " Below each attack: where chance puts a single split 95 times of 100."
+    text += " Below each attack: what it reaches by chance, and where chance puts a single split 95 times of 100."
+    if judges := list(group[0][1][0]["accuracy"]):
+        text += (
+            f" Accuracy: of a {judges[0]} trained on generated images, with its best epoch on some of these held out, "
+            "tested on the others."
+        )
+    if any(variant.share < 1 for variant, _ in group):
+        text += " GANs of fewer members are attacked with as few of the others, so that chance is the same."
     if STAND_IN in names:
-        text += " * Fréchet distance on features of a CNN trained here on images that no GAN saw, not FID."
+        text += " * Fréchet distance on features of a CNN trained on images that the GAN did not learn from, not FID."
     rows = []
     for (variant, found), own in zip(group, columns, strict=True):
         cells = [_told(name, own[name]) + (_bounds(name, found) if name in ATTACKS else "") for name in names]
@@ -208,8 +217,8 @@ def _table(title: str, group: Group, text: str = "") -> Section:
 
 
 def _bounds(attack: str, found: Sequence[Result]) -> str:
-    _, low, high = _chance(attack, found)
-    return f"\n({low:{_form(attack)}} to {high:{_form(attack)}})"
+    value, low, high = (format(one, _form(attack)) for one in _chance(attack, found))
+    return f"\n{value} ({low} to {high})"
 
 
 def _fidelities(group: Group) -> list[str]:
@@ -294,20 +303,18 @@ def _nearest_pair(group: Group, letter: str) -> Section:
     return _table(f"The same at equal white-box accuracy (table 3 {letter} of the paper)", list(pair), text)
 
 
-def _histograms(title: str, group: Group) -> Section:
+def _histograms(title: str, variant: Variant, found: Sequence[Result], text: str = "") -> Section:
     """Figure 3: scores of members and others, of the discriminator, or under the code, where they differ most."""
-    centres = ((np.arange(BINS) + 0.5) / BINS).tolist()
+    centres, told = ((np.arange(BINS) + 0.5) / BINS).tolist(), found[0]["total_variation"]
     lines = {}
-    for (variant, found), colour in zip(group, itertools.cycle(COLOURS), strict=False):
-        told = found[0]["total_variation"]
-        for side, style in (("members", "-"), ("others", "--")):
-            shares = 100 * np.array(told["histograms"][side][told["at"]])
-            lines[f"{variant.title}, {side}"] = Line(centres, shares.tolist(), style, colour)
+    for side, colour in zip(("members", "others"), COLOURS, strict=False):
+        shares = 100 * np.array(told["histograms"][side][told["at"]])
+        lines[side] = Line(centres, shares.tolist(), colour=colour)
     return Section(
         title=title,
-        text="Share of images per score: where the curves of members and others part, the discriminator knows its own.",
+        text=text + (" Of the first split." if len(found) > 1 else ""),
         picture=chart(lines, x="score: probability of being real", y="images, %"),
-        alt="Histograms of discriminator scores of members and others",
+        alt=f"histograms of the scores that the discriminator of {variant.title} gives members and others",
     )
 
 
@@ -317,7 +324,7 @@ def _grid(variant: Variant, result: Result) -> Section:
     png = png_bytes(mosaic(pixels, len(pixels) // 8, max(1, round(40 / pixels.shape[1])), 2))
     return Section(
         title=f"Images of {variant.title}",
-        text="The first ones, a column per class.",
+        text="The first ones of the first split, a column per class.",
         picture="data:image/png;base64," + base64.b64encode(png).decode(),
         alt=f"images generated by {variant.title}",
     )

@@ -6,6 +6,7 @@ Everything here looks at real data after the release is made; the numbers belong
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -122,10 +123,10 @@ def utility(
         made, real = answers[name, "synthetic"], answers[name, "real"]
         result[name] = {"accuracy": made["accuracy"], "accuracy_real_data": real["accuracy"]}
         result[name] |= {"epoch": made["epoch"], "epoch_real_data": real["epoch"]}
-    summary = _summary(result)
+    averages = summary(result)
     if "resnet9" in result:
         result["resnet9"]["width"] = config.resnet9_width
-    return result | summary | {"images": {source: len(shared[source]) for source in SOURCES}}
+    return result | averages | {"images": {source: len(shared[source]) for source in SOURCES}}
 
 
 def judge(unit: tuple[Name, str], shared: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +155,8 @@ def subset(images: Images, most: int | None, seed: int) -> Images:
     return images.select(np.sort(np.random.default_rng(seed).choice(len(images), most, replace=False)))
 
 
-def _summary(result: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def summary(result: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """`mean` and `best` over classifiers, given {accuracy, accuracy_real_data} of each."""
     mean: dict[str, Any] = {}
     best: dict[str, Any] = {}
     for field in ("accuracy", "accuracy_real_data"):

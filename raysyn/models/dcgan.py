@@ -4,9 +4,9 @@ Two arrangements, the paper's for Fashion-MNIST and for CIFAR-10; both take othe
 membership code c is one more input of generator and discriminator where there are `parts`; without, they are those of
 the non-private GAN, PrivGAN and DPGAN. Classes and codes come in as numbers and are one-hot inside.
 
-Table 5 (b) is lost from the paper's text. Its total of 2.59 million parameters leaves one width open once c is treated
-as in table 5 (a): in the discriminator as the class is, a dense map of the image's shape; in the generator by 56 maps
-beside the 256 that come from noise and class.
+Table 5 (b) is lost from the paper's text. With c treated as in table 5 (a) (in the discriminator as the class is, by a
+dense map of the image's shape; in the generator by maps beside the 256 of noise and class) 55 to 58 maps give its total
+of 2.59 million parameters; 56 are taken. 64, the ratio of table 5 (a), would give 2.61.
 """
 
 from __future__ import annotations
@@ -166,7 +166,8 @@ def _doubling(inside: int, outside: int, kernel: int) -> nn.Module:
 
 
 def _initialise(network: nn.Module) -> None:
-    """Glorot's uniform weights and no biases, the default of Keras, which the paper used."""
+    """Glorot's uniform weights and no biases, as Keras has them, which the paper used (of its other defaults, batch
+    normalisation's epsilon of 1e-3 is not taken: it is 1e-5 here)."""
     for module in network.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.xavier_uniform_(module.weight)

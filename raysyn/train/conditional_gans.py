@@ -72,10 +72,10 @@ class PenaltyConfig:
     """The same for PrivGAN."""
 
     def __post_init__(self) -> None:
-        if self.weight < 0 or self.parts < 2:
+        if not 0 <= self.weight < math.inf or self.parts < 2:
             raise ValueError(
-                f"penalty.weight is {self.weight} and penalty.parts {self.parts}: give a weight of at least 0 and at "
-                "least 2 parts"
+                f"penalty.weight is {self.weight} and penalty.parts {self.parts}: give a finite weight of at least 0 "
+                "and at least 2 parts"
             )
         for name in ("pretrain_epochs", "delay_epochs", "privgan_delay_epochs"):
             if getattr(self, name) < 0:

@@ -138,11 +138,16 @@ def test_trap_25_the_distance_of_few_images_is_told_beside_chance() -> None:
     assert np.shape(found["histograms"]["others"]) == (2, 50)
 
 
-def test_shares_equal_a_brute_force_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("special", ["", "equal suspects", "copies"])
+def test_shares_equal_a_brute_force_twin(special: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raysyn.attacks.gan_attacks.FAKES_AT_ONCE", 7)  # several blocks, the last one short
     rng = np.random.default_rng(5)
     suspects = rng.integers(0, 256, (12, 4, 4, 1), np.uint8)
     fakes = rng.integers(0, 256, (60, 4, 4, 1), np.uint8)
+    if special == "equal suspects":
+        suspects[6:] = suspects[:6]
+    if special == "copies":
+        suspects[:8] = fakes[20:28]
     project = fit_projection(rng.integers(0, 256, (30, 4, 4, 1), np.uint8), 5, 0)
 
     def coordinates(image: np.ndarray) -> np.ndarray:
@@ -152,7 +157,9 @@ def test_shares_equal_a_brute_force_twin(monkeypatch: pytest.MonkeyPatch) -> Non
     for (i, suspect), (j, fake) in itertools.product(enumerate(suspects), enumerate(fakes)):
         distance[i, j] = np.sqrt(((coordinates(suspect) - coordinates(fake)) ** 2).sum())
     epsilon = np.median(distance.min(1))
-    assert np.array_equal(share_nearby(project(suspects), project(fakes)), (distance <= epsilon).mean(1))
+    found = share_nearby(project(suspects), project(fakes))
+    assert np.array_equal(found, (distance <= epsilon * (1 + 1e-9)).mean(1))
+    assert special != "copies" or (found[:8] > 0).all()
 
 
 def test_projections_keep_the_largest_variance() -> None:

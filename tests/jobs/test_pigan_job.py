@@ -59,6 +59,10 @@ def test_a_sweep_whose_driver_was_killed_continues_and_repeats_nothing(tmp_path:
         (("--member-share", "2"), "member_share is 2"),
         (("--penalty.parts", "1"), "penalty.parts 1"),
         (("--monte-carlo.suspects", "500"), "monte_carlo.suspects is 500"),
+        (("--experiment.fewer-images", "0.1", "--experiment.fewer-epochs", "1"), "18 members"),
+        (("--member-share", "1e-6"), "member_share is 1e-06"),
+        (("--penalty.weight", "nan"), "penalty.weight is nan"),
+        (("--experiment.lambdas", "inf"), "experiment.lambdas is (inf,)"),
         (("--gan.epoch", "4"), "--gan.epochs"),
     ],
 )

@@ -99,7 +99,7 @@ def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) 
     for words in ("figure 1", "figure 2", "figure 3", "table 1", "table 2", "table 3 a", "table 3 b", "By chance"):
         assert words in html, words
     assert "nearest to that of PIGAN, λ 1." in html
-    for stage in ("generator", "synthesise", "attacks", "utility"):
+    for stage in ("generator", "synthesise", "experiments", "utility"):
         assert f" {stage} " in text, stage
 
 
