@@ -6,21 +6,18 @@ stage II (3.2), synthesis and evaluation (4). `central.count = 0` leaves stage I
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from raysyn.compute import Compute, best_device
 from raysyn.console import Console
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods.common import PrivateSetting
-from raysyn.metrics.fidelity import check_weights, fidelity
-from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig, unit_name, utility
+from raysyn.methods.synthesis import evaluate, pack, synthesise, unpack
+from raysyn.metrics.fidelity import check_weights
+from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.privacy import cost, queries, sgd
 from raysyn.privacy.cost import Budget
@@ -29,18 +26,15 @@ from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import CentralConfig
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.report import Report, certificate, dp_section, write_release, write_report
-from raysyn.runs import RunFolder
 from raysyn.train import loop
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import DiffusionTask, NoiseConfig
 from raysyn.train.loop import LoopConfig
 from raysyn.train.outlook import measure
-from raysyn.train.samplers import SamplerConfig, generate, network_calls
+from raysyn.train.samplers import SamplerConfig, network_calls
 
 METHOD = "dp_feta"
 SUMMARY = "DP-FETA: noisy central images warm up a diffusion model, DP-SGD fine-tunes it."
-# One seed per chunk: part of the result, so a constant and not a speed setting.
-CHUNK = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +143,7 @@ def run(setting: PrivateSetting) -> Report:
     # From here on every released byte is post-processing of what the ledger was paid for.
     shape, class_names = private.shape, private.class_names
     denoiser.load_state_dict(tuned["ema"])
-    synthetic = synthesise(config, compute, folder, denoiser, shape, class_names)
-    console.stage("synthesise", f"{len(synthetic):,} images, {network_calls(config.sampler)} network calls each")
+    synthetic = synthesise(setting, denoiser, config.sampler, config.synthetic, class_names)
     privacy = dp_section(plan, ledger, uncharged(config))
     promise = certificate(
         privacy, method=METHOD, name=dataset.name, n=len(private), shape=shape, class_names=class_names
@@ -158,57 +151,11 @@ def run(setting: PrivateSetting) -> Report:
     write_release(folder, synthetic, promise, name=f"synthetic {dataset.name}")
 
     # Measured on real images: for the report, which stays inside.
-    metrics = evaluate(config, dataset, compute, folder, synthetic, console)
+    metrics = evaluate(setting, synthetic, config.eval)
     report = setting.report(METHOD, privacy=privacy, metrics=metrics, engine=tuned["engine"])
     write_report(folder, report, synthetic=synthetic, central=central, done=story(config, plan))
     console.say(f"Release (may leave): {folder.release}\nReport (stays inside): {folder.report_html}")
     return report
-
-
-def synthesise(
-    config: Config,
-    compute: Compute,
-    folder: RunFolder,
-    denoiser: UNet,
-    shape: tuple[int, int, int],
-    class_names: tuple[str, ...],
-) -> Images:
-    """`config.synthetic` images, classes in turn, in chunks fanned out over the workers."""
-    labels_N = np.arange(config.synthetic, dtype=np.int64) % len(class_names)
-    chunks = [
-        (int(np.random.SeedSequence([config.seed, index]).generate_state(1)[0]), labels_N[start : start + CHUNK])
-        for index, start in enumerate(range(0, config.synthetic, CHUNK))
-    ]
-    shared = (denoiser.cpu(), config.sampler, shape)
-    parts = folder.stage(
-        "synthesise", lambda: torch.cat(compute.map(draw_chunk, chunks, name="synthesise", shared=shared))
-    )
-    return Images(parts.numpy(), labels_N, class_names)
-
-
-def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[UNet, SamplerConfig, tuple[int, int, int]]) -> Tensor:
-    """One unit of synthesis: (seed, labels) to uint8 (N, H, W, C)."""
-    (seed, labels_N), (denoiser, sampler, shape) = chunk, shared
-    return generate(denoiser, sampler, torch.from_numpy(labels_N), shape, seed, best_device())
-
-
-def evaluate(
-    config: Config, dataset: Dataset, compute: Compute, folder: RunFolder, synthetic: Images, console: Console
-) -> dict[str, Any]:
-    """Train on synthetic, test on real (paper B.5), and fidelity: figures that never enter release/."""
-    useful = folder.stage(
-        unit_name("utility", config.eval),
-        lambda: utility(compute, synthetic, dataset.train, dataset.test, config.eval, config.seed),
-    )
-    if useful:
-        reached = f"mean {100 * useful['mean']['accuracy']:.1f} %, best {100 * useful['best']['accuracy']:.1f} %"
-        console.stage("utility", f"accuracy on real test images over the classifiers: {reached}")
-    faithful = folder.stage(
-        unit_name("fidelity", config.eval),
-        lambda: fidelity(compute, synthetic, dataset.train, config.eval, config.seed),
-    )
-    console.stage("fidelity", "distances between synthetic and real images")
-    return {"utility": useful, "fidelity": faithful}
 
 
 def uncharged(config: Config) -> list[str]:
@@ -264,16 +211,6 @@ def story(config: Config, plan: Plan) -> list[str]:
         "Trained classifiers on them and tested these on real images, beside the same classifiers trained on real "
         "images.",
     ]
-
-
-def pack(images: Images) -> dict[str, Tensor]:
-    """Images as a stored stage keeps them: plain tensors."""
-    return {"images": torch.from_numpy(images.images_NHWC), "labels": torch.from_numpy(images.labels_N)}
-
-
-def unpack(stored: Mapping[str, Tensor], like: Images) -> Images:
-    """The inverse of `pack`, with the class names of `like`."""
-    return Images(stored["images"].numpy(), stored["labels"].numpy(), like.class_names)
 
 
 def _paper(epsilon: float, sampler: SamplerConfig, **differences: Any) -> Config:

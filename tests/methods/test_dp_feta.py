@@ -15,7 +15,7 @@ from raysyn import data
 from raysyn.compute import Compute
 from raysyn.console import Console
 from raysyn.local import Local
-from raysyn.methods import dp_feta
+from raysyn.methods import dp_feta, synthesis
 from raysyn.methods.common import On, PrivateSetting
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.unet import UNetConfig
@@ -48,7 +48,7 @@ SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True
 def _small_pieces() -> Iterator[None]:
     """Several chunks of synthesis, and steps between checkpoints, so that continuing has both to repeat and to skip."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dp_feta, "CHUNK", 20)
+        patch.setattr(synthesis, "CHUNK", 20)
         patch.setattr(sgd, "MARKS", 3)
         yield
 

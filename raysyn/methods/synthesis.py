@@ -1,0 +1,72 @@
+"""What pipelines that end with a diffusion model share: drawing its images, judging them, keeping images in a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysyn.compute import best_device
+from raysyn.data import Images
+from raysyn.methods.common import Setting
+from raysyn.metrics.fidelity import fidelity
+from raysyn.metrics.utility import EvalConfig, unit_name, utility
+from raysyn.models.unet import UNet
+from raysyn.train.samplers import SamplerConfig, generate, network_calls
+
+# One seed per chunk: part of the result, so a constant and not a speed setting.
+CHUNK = 500
+
+
+def synthesise(
+    setting: Setting, denoiser: UNet, sampler: SamplerConfig, count: int, class_names: tuple[str, ...]
+) -> Images:
+    """`count` images of a diffusion model, classes in turn, in chunks fanned out over the workers."""
+    shape = setting.dataset.train.shape
+    labels_N = np.arange(count, dtype=np.int64) % len(class_names)
+    chunks = [
+        (int(np.random.SeedSequence([setting.config.seed, index]).generate_state(1)[0]), labels_N[at : at + CHUNK])
+        for index, at in enumerate(range(0, count, CHUNK))
+    ]
+    shared = (denoiser.cpu(), sampler, shape)
+    parts = setting.folder.stage(
+        "synthesise", lambda: torch.cat(setting.compute.map(draw_chunk, chunks, name="synthesise", shared=shared))
+    )
+    setting.console.stage("synthesise", f"{count:,} images, {network_calls(sampler)} network calls each")
+    return Images(parts.numpy(), labels_N, class_names)
+
+
+def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[UNet, SamplerConfig, tuple[int, int, int]]) -> Tensor:
+    """One unit of synthesis: (seed, labels) to uint8 (N, H, W, C)."""
+    (seed, labels_N), (denoiser, sampler, shape) = chunk, shared
+    return generate(denoiser, sampler, torch.from_numpy(labels_N), shape, seed, best_device())
+
+
+def evaluate(setting: Setting, synthetic: Images, config: EvalConfig) -> dict[str, Any]:
+    """Train on synthetic, test on real, and fidelity: figures that never enter release/."""
+    compute, dataset, seed = setting.compute, setting.dataset, setting.config.seed
+    useful = setting.folder.stage(
+        unit_name("utility", config),
+        lambda: utility(compute, synthetic, dataset.train, dataset.test, config, seed),
+    )
+    if useful:
+        reached = f"mean {100 * useful['mean']['accuracy']:.1f} %, best {100 * useful['best']['accuracy']:.1f} %"
+        setting.console.stage("utility", f"accuracy on real test images over the classifiers: {reached}")
+    faithful = setting.folder.stage(
+        unit_name("fidelity", config), lambda: fidelity(compute, synthetic, dataset.train, config, seed)
+    )
+    setting.console.stage("fidelity", "distances between synthetic and real images")
+    return {"utility": useful, "fidelity": faithful}
+
+
+def pack(images: Images) -> dict[str, Tensor]:
+    """Images as a stored stage keeps them: plain tensors."""
+    return {"images": torch.from_numpy(images.images_NHWC), "labels": torch.from_numpy(images.labels_N)}
+
+
+def unpack(stored: Mapping[str, Tensor], like: Images) -> Images:
+    """The inverse of `pack`, with the class names of `like`."""
+    return Images(stored["images"].numpy(), stored["labels"].numpy(), like.class_names)
