@@ -207,14 +207,15 @@ class Compute(ABC):
     @abstractmethod
     def map(
         self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None,
-        together: int | None = None, keys: Sequence[str] | None = None,
+        together: int | None = None, keys: Sequence[str] | None = None, sizes: Sequence[int] | None = None,
     ) -> list[Any]:  # fmt: skip
         """`[f(item, shared) for item in items]`, fanned out; order kept, failures named.
 
         With `together`, f is given a list of up to so many items and answers with a list of results.
         Each result (tensors and plain values) is durable under `name` the moment it exists, so that a rerun
         does only what is missing. `keys` (file names, all different) say which result is whose; without them the
-        places in `items` do, and a rerun must have the same items in the same order. A unit runs with one thread on
+        places in `items` do, and a rerun must have the same items in the same order. `sizes` say how much each item
+        counts in progress (the images of a shard, say), by default 1. A unit runs with one thread on
         Ray. Errors: RuntimeError naming the units that failed, once all others are done.
         """
 
@@ -253,6 +254,20 @@ def unit_files(name: str, count: int, keys: Sequence[str] | None) -> list[str]:
     keys = [f"{index:06d}" for index in range(count)] if keys is None else keys
     assert len(set(keys)) == count, f"{name}: {count} items need as many different keys"
     return [f"units/{name}/{key}.pt" for key in keys]
+
+
+class Tally:
+    """How far a `map` is: what the done ones of its items count together, of how much."""
+
+    def __init__(self, name: str, count: int, sizes: Sequence[int] | None, show: Show) -> None:
+        self._name, self._sizes, self._show = name, [1] * count if sizes is None else list(sizes), show
+        assert len(self._sizes) == count, f"{name}: {count} items have {len(self._sizes)} sizes"
+        self._done = 0
+
+    def add(self, indices: Sequence[int]) -> None:
+        """These are done; show it."""
+        self._done += sum(self._sizes[index] for index in indices)
+        self._show(self._name, self._done, sum(self._sizes), {})
 
 
 def groups(indices: Sequence[int], together: int | None) -> list[list[int]]:

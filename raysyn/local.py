@@ -20,6 +20,7 @@ from raysyn.compute import (
     Search,
     Show,
     Space,
+    Tally,
     answers_of,
     best_device,
     combinations,
@@ -105,20 +106,20 @@ class Local(Compute):
 
     def map(
         self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None,
-        together: int | None = None, keys: Sequence[str] | None = None,
+        together: int | None = None, keys: Sequence[str] | None = None, sizes: Sequence[int] | None = None,
     ) -> list[Any]:  # fmt: skip
-        files = unit_files(name, len(items), keys)
+        files, tally = unit_files(name, len(items), keys), Tally(name, len(items), sizes, self._show)
         missing = [index for index, file in enumerate(files) if file not in self._store]
-        done, failures = len(items) - len(missing), dict[int, str]()
+        tally.add(sorted(set(range(len(items))) - set(missing)))
+        failures = dict[int, str]()
         for group in groups(missing, together):
             try:
                 values = answers_of(f, [items[index] for index in group], shared, together)
                 for index, value in zip(group, values, strict=True):
                     self._store[files[index]] = value
-                done += len(group)
+                tally.add(group)
             except Exception:
                 failures.update(dict.fromkeys(group, traceback.format_exc()))
-            self._show(name, done, len(items), {})
         if failures:
             raise unit_failure(name, failures, len(items))
         return [self._store[file] for file in files]

@@ -191,11 +191,11 @@ def open_run(
 
 def open_private_run(
     command: Asked, method: str, dataset: Dataset, plan: Plan, console: Console, connect: Connect, stack: ExitStack,
-    *, judged_by: Sequence[str] = ("eval",),
+    *, judged_by: Sequence[str] = ("eval",), facts: Mapping[str, Any] | None = None,
 ) -> PrivateSetting:  # fmt: skip
     """`open_run` for a pipeline that pays for what it touches: its plan and its ledger come along."""
     # Packages that calibrate otherwise must not continue a run.
-    facts = {"plan": {stage: asdict(cost) for stage, cost in plan.stages.items()}}
-    setting = open_run(command, method, dataset, console, connect, stack, judged_by=judged_by, facts=facts)
+    known = {"plan": {stage: asdict(cost) for stage, cost in plan.stages.items()}, **(facts or {})}
+    setting = open_run(command, method, dataset, console, connect, stack, judged_by=judged_by, facts=known)
     parts = {field.name: getattr(setting, field.name) for field in fields(Setting)}
     return PrivateSetting(**parts, plan=plan, ledger=Ledger(plan, setting.folder.ledger))

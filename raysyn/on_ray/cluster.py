@@ -71,10 +71,12 @@ class OnRay(Compute):
 
     def map(
         self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None,
-        together: int | None = None, keys: Sequence[str] | None = None,
+        together: int | None = None, keys: Sequence[str] | None = None, sizes: Sequence[int] | None = None,
     ) -> list[Any]:  # fmt: skip
-        gpus = self.shares.gpus_per_unit
-        todo = fan_out.Units(f, items, name=name, shared=shared, together=together, keys=keys, gpus=gpus)
+        todo = fan_out.Units(
+            f, items, name=name, shared=shared, together=together, keys=keys, sizes=sizes,
+            gpus=self.shares.gpus_per_unit,
+        )  # fmt: skip
         try:
             return todo.run(self._store, self._show)
         finally:

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 import ray.exceptions
 
-from raysyn.compute import Show, answers_of, groups, unit_failure, unit_files
+from raysyn.compute import Show, Tally, answers_of, groups, unit_failure, unit_files
 from raysyn.on_ray.process import settle
 from raysyn.storage import Store
 
@@ -28,8 +28,9 @@ class Units:
 
     def __init__(
         self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any, gpus: float,
-        together: int | None = None, keys: Sequence[str] | None = None,
+        together: int | None = None, keys: Sequence[str] | None = None, sizes: Sequence[int] | None = None,
     ) -> None:  # fmt: skip
+        self._sizes = sizes
         self._f, self._items, self._name, self._shared, self._together = f, items, name, shared, together
         self._files = unit_files(name, len(items), keys)
         self._unit = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(run_unit)
@@ -39,8 +40,8 @@ class Units:
         """Every result in the order of the items; those that storage holds are not computed again."""
         files = self._files
         missing = [index for index, file in enumerate(files) if file not in store]
-        done, failures = len(files) - len(missing), {}
-        show(self._name, done, len(files), {})
+        tally, failures = Tally(self._name, len(files), self._sizes, show), {}
+        tally.add(sorted(set(range(len(files))) - set(missing)))
         for group, values, error in self._answers(groups(missing, self._together)):
             if error is not None:
                 failures.update(dict.fromkeys(group, error))
@@ -48,8 +49,7 @@ class Units:
             for index, value in zip(group, values, strict=True):
                 # Written here, by the one process that surely reaches the run folder.
                 store[files[index]] = value
-                done += 1
-                show(self._name, done, len(files), {})
+                tally.add([index])
         if failures:
             raise unit_failure(self._name, failures, len(files))
         return [store[file] for file in files]

@@ -1,0 +1,33 @@
+"""PrivImage on Ray: `python jobs/privimage.py PRESET [--flags]`, alone or through `ray job submit`."""
+
+import sys
+from contextlib import ExitStack
+
+from raysyn import cli
+from raysyn.console import Console
+from raysyn.methods import privimage
+from raysyn.methods.common import On, open_private_run, open_run, show_plan
+from raysyn.methods.privimage import Given
+from raysyn.on_ray.cluster import connect
+
+
+def check(stack: ExitStack) -> Given:
+    """Everything that can be wrong with the input, before the first stage."""
+    console = stack.enter_context(Console())
+    command = cli.parse(privimage.PRESETS, description=privimage.SUMMARY, machines=On())
+    dataset, public, plan = privimage.prepare(command.config)
+    if plan is not None:
+        show_plan(console, plan, dataset)
+    if command.dry_run:
+        raise SystemExit(0)
+    # Other public images are another run.
+    facts = {} if public is None else {"public": public.train.fingerprint()}
+    if plan is None:
+        return Given(open_run(command, privimage.METHOD, dataset, console, connect, stack, facts=facts), public)
+    return Given(
+        open_private_run(command, privimage.METHOD, dataset, plan, console, connect, stack, facts=facts), public
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run_or_explain(check, privimage.run))

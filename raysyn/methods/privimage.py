@@ -1,0 +1,424 @@
+"""PrivImage: a private query picks the public images to pre-train on, DP-SGD fine-tunes (Li et al., USENIX Sec. 2024).
+
+Reads downwards in the paper's order: price every touch of the sensitive images (theorems E.1 to E.3), what public
+classes they resemble (3.2, 3.3), pre-training on these, fine-tuning (3.4), synthesis and evaluation (4). The baselines
+are settings of it: `pretraining` all is PDP-Diffusion, none is DPDM, `private` False with selected is NonPrivD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from raysyn.compute import best_device
+from raysyn.data import DataConfig, Dataset, Images, load
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.synthesis import evaluate, pack, synthesise, unpack
+from raysyn.metrics.fidelity import check_weights
+from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
+from raysyn.models.unet import UNet, UNetConfig
+from raysyn.privacy import cost, queries, sgd
+from raysyn.privacy.cost import Budget
+from raysyn.privacy.ledger import Plan
+from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import CentralConfig, SemanticConfig
+from raysyn.privacy.sgd import SGDConfig
+from raysyn.public import Public, PublicConfig, joined, load_public, view
+from raysyn.report import Report, Section, certificate, dp_section, no_dp_section, write_release, write_report
+from raysyn.train import loop, semantic
+from raysyn.train.augment import AugmentConfig
+from raysyn.train.diffusion import DiffusionTask, NoiseConfig
+from raysyn.train.loop import LoopConfig
+from raysyn.train.samplers import SamplerConfig, network_calls
+from raysyn.train.semantic import QueryConfig
+
+METHOD = "privimage"
+SUMMARY = "PrivImage: a private query picks the public images to pre-train on, DP-SGD fine-tunes."
+SHARD = 2000
+"""Sensitive images per unit of inference."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that changes the synthetic images. Defaults are the paper's for CIFAR-10 (tables 5, 7, 8)."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    public: PublicConfig = field(default_factory=PublicConfig)
+    budget: Budget = field(default_factory=Budget)
+    pretraining: Literal["selected", "all", "none"] = "selected"
+    """Public images to pre-train on: those of the selected classes, all (PDP-Diffusion), or none (DPDM)."""
+    private: bool = True
+    """False leaves out all noise and with it the promise (NonPrivD): a limit to compare with, nothing to share."""
+    query: QueryConfig = field(default_factory=QueryConfig)
+    semantic: SemanticConfig = field(default_factory=SemanticConfig)
+    central: CentralConfig = field(default_factory=lambda: CentralConfig(count=0))
+    """Noisy central images of DP-FETA, beside the public ones; by default none."""
+    central_use: Literal["between", "mixed"] = "between"
+    """Train on central images after the public ones, or on both as one set (DP-FETA 6.1)."""
+    network: UNetConfig = field(default_factory=lambda: UNetConfig(multipliers=(1, 2, 2), attention=(16,)))
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    pretrain: LoopConfig = field(default_factory=lambda: LoopConfig(iterations=128_000, batch_size=2048))
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Of central images."""
+    warmup: LoopConfig = field(default_factory=LoopConfig)
+    """Training on central images between pre-training and fine-tuning."""
+    finetune: SGDConfig = field(
+        default_factory=lambda: SGDConfig(batch_size=16_384, epochs=50, noise_multiplicity=8, max_grad_norm=1e-3)
+    )
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    synthetic: int = 50_000
+    """Synthetic images to make, shared equally among the classes: the true class counts stay private."""
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    tuned_on: str | None = None
+    """Data set whose non-private results shaped these settings; the report lists it as an uncharged choice."""
+    seed: int = 0
+    """Seed of all that is public: first weights, batches, sampling. Privacy noise never comes from it."""
+
+    def __post_init__(self) -> None:
+        if self.synthetic < 10 or self.synthetic <= self.eval.neighbours:
+            raise ValueError(
+                f"synthetic is {self.synthetic}: give at least 10 images, and more than eval.neighbours, "
+                f"{self.eval.neighbours}"
+            )
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
+        if self.sampler.guidance and not self.noise.label_dropout:
+            raise ValueError(
+                f"sampler.guidance is {self.sampler.guidance}, but noise.label_dropout is 0, so no network learns to "
+                "do without classes: raise noise.label_dropout, 0.1 is usual"
+            )
+        if not self.private and self.central.count:
+            raise ValueError(
+                f"private is False, but central.count is {self.central.count}: central images are noisy, leave them out"
+            )
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a run is given beside its setting: the public images, None where there is no pre-training."""
+
+    setting: Setting
+    public: Public | None
+
+
+def prepare(config: Config) -> tuple[Dataset, Public | None, Plan | None]:
+    """Sensitive and public images, and the plan of a private run; ValueError in one sentence where any cannot be."""
+    dataset = load(config.data)
+    private, public = dataset.train, None
+    if config.pretraining != "none":
+        public = load_public(config.public, private.shape)
+        if config.pretraining == "selected":
+            config.semantic.check(private.classes, public.train.classes)
+            new_query(config, public)
+    new_denoiser(config, private, public)
+    check_weights(config.eval)
+    return dataset, public, plan(config, len(private), private.classes) if config.private else None
+
+
+def plan(config: Config, n: int, classes: int) -> Plan:
+    """Price every touch of the `n` sensitive images before the first one (theorems E.2 and E.3).
+
+    The queries are fixed by the config; the noise multiplier of DP-SGD is what the budget leaves. Raises ValueError
+    where the queries alone exceed it.
+    """
+    delta, accountant = config.budget.delta_for(n), config.budget.accountant
+    fixed = {"semantic": config.semantic.cost()} if config.pretraining == "selected" else {}
+    if (central := config.central.cost(classes)) is not None:
+        fixed["central"] = central
+    finetune = cost.calibrate(config.budget.epsilon, delta, accountant, list(fixed.values()), config.finetune.cost(n))
+    stages = {**fixed, "finetune": finetune}
+    return Plan(stages=stages, delta=delta, accountant=accountant, epsilon_budget=config.budget.epsilon)
+
+
+def new_query(config: Config, public: Public) -> nn.Module:
+    """The semantic query function with its first weights, or those of `query.checkpoint`; ValueError where these do not
+    fit."""
+    torch.manual_seed(config.seed)
+    network = config.query.network.build(public.train.shape[2], public.train.classes)
+    if (given := config.query.checkpoint) is not None:
+        try:
+            network.load_state_dict(torch.load(Path(given).expanduser(), map_location="cpu", weights_only=True))
+        except Exception as error:  # unpickling raises anything
+            raise ValueError(
+                f"query.checkpoint={given!r} holds no weights of query.network for {public.train.classes} classes "
+                f"({str(error).strip().splitlines()[0]})"
+            ) from error
+    return network
+
+
+def labels(config: Config, private: Images, public: Public | None) -> int:
+    """Rows in the denoiser's table of labels: sensitive classes, then public ones where it learns from all of these."""
+    return private.classes + (public.train.classes if public is not None and config.pretraining == "all" else 0)
+
+
+def new_denoiser(config: Config, private: Images, public: Public | None) -> UNet:
+    """The network with its first weights, which `config.seed` decides; ValueError where it cannot take the images."""
+    torch.manual_seed(config.seed)
+    return UNet(config.network, private.shape[2], private.shape[:2], labels(config, private, public))
+
+
+def run(given: Given) -> Report:
+    """Make the synthetic images, the certificate and the report; a finished stage is stored and never repeated."""
+    setting, public = given.setting, given.public
+    config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
+    denoiser = new_denoiser(config, private, public)
+    task = DiffusionTask(classes=labels(config, private, public), **asdict(config.noise))
+
+    # What public classes the sensitive images resemble (3.2, 3.3); which ones is not secret any more.
+    chosen = None
+    if public is not None and config.pretraining == "selected":
+        network = train_query(setting, public)
+        noisy = folder.stage("semantic", partial(ask, setting, public, network))
+        chosen = queries.select_classes(noisy.numpy(), config.semantic.selected)
+        console.stage("semantic", told(chosen, private, public))
+    central = central_images(setting)
+
+    # Pre-training (3.4), at no cost: public images, and what was paid for.
+    if public is not None:
+        lesson, images = curriculum(config, private, public, chosen, task)
+        if central is not None and config.central_use == "mixed":
+            images = joined(images, central)
+        learn(setting, denoiser, lesson, images, config.pretrain, "pretrain")
+    if central is not None and (public is None or config.central_use == "between"):
+        alone = task if config.central.conditional else replace(task, label_dropout=1.0)
+        learn(setting, denoiser, alone, central, config.warmup, "warmup", config.augment)
+
+    # Fine-tuning on the sensitive images (3.4, algorithm 1) spends what is left.
+    tuned = folder.stage("finetune", partial(fine_tune, setting, denoiser, task))
+    console.stage("finetune", spent(setting))
+
+    # From here on every released byte is post-processing of what the ledger was paid for.
+    denoiser.load_state_dict(tuned["ema"])
+    synthetic = synthesise(setting, denoiser, config.sampler, config.synthetic, private.class_names)
+    privacy = no_dp_section(uncharged(config))
+    if isinstance(setting, PrivateSetting):
+        privacy = dp_section(setting.plan, setting.ledger, uncharged(config))
+    name = name_of(config)
+    promise = certificate(
+        privacy, method=name, name=setting.dataset.name, n=len(private), shape=private.shape,
+        class_names=private.class_names,
+    )  # fmt: skip
+    write_release(folder, synthetic, promise, name=f"synthetic {setting.dataset.name}")
+
+    # Measured on real images: for the report, which stays inside.
+    metrics = evaluate(setting, synthetic, config.eval)
+    report = setting.report(name, privacy=privacy, metrics=metrics, engine=tuned.get("engine"))
+    write_report(
+        folder, report, synthetic=synthetic, central=central, done=story(setting, public),
+        sections=[] if chosen is None or public is None else [selection(chosen, private, public)],
+    )  # fmt: skip
+    may = "may leave" if config.private else "no promise"
+    console.say(f"Release ({may}): {folder.release}\nReport (stays inside): {folder.report_html}")
+    return report
+
+
+def name_of(config: Config) -> str:
+    """What the paper calls this run."""
+    names = {"selected": METHOD, "all": "pdp_diffusion", "none": "dpdm"}
+    return names[config.pretraining] if config.private else f"{names[config.pretraining]} without privacy"
+
+
+def train_query(setting: Setting, public: Public) -> nn.Module:
+    """The semantic query function: trained on public images, unless it was given."""
+    config: Config = setting.config
+    network = new_query(config, public)
+    if config.query.checkpoint is None:
+        fit = partial(setting.compute.train, semantic.fit, network, public.train, public.valid, config.query)
+        trained = setting.folder.stage("query", lambda: fit(config.seed, name="query"))
+        network.load_state_dict(trained["weights"])
+        setting.console.stage(
+            "query", f"{100 * trained['accuracy']:.1f} % of {len(public.valid):,} public images recognised"
+        )
+    return network
+
+
+def ask(setting: Setting, public: Public, network: nn.Module) -> Tensor:
+    """The semantic histogram, noisy in a private run: float64 (rows, public classes)."""
+    config, private = setting.config, setting.dataset.train
+    cuts = list(range(0, len(private), SHARD))
+    shards = [(start, min(start + SHARD, len(private))) for start in cuts]
+    shared = (network.cpu(), private, config.semantic, public.train.classes)
+    counted = setting.compute.map(
+        count_shard, shards, name="semantic", shared=shared, sizes=[end - start for start, end in shards]
+    )
+    exact = [shard.numpy() for shard in counted]
+    if not isinstance(setting, PrivateSetting):
+        return torch.from_numpy(np.sum(exact, axis=0))
+    answer = queries.semantic_histogram(exact, config.semantic, Stream(setting.folder.secret, "semantic"))
+    return torch.from_numpy(setting.ledger.pay("semantic", answer))
+
+
+def count_shard(shard: tuple[int, int], shared: tuple[nn.Module, Images, SemanticConfig, int]) -> Tensor:
+    """One unit of inference: the exact counts of some sensitive images, which stay inside."""
+    (start, end), (network, private, config, semantics) = shard, shared
+    part = private.select(slice(start, end))
+    top_NK = semantic.top_classes(network, part.images_NHWC, config.k, best_device())
+    rows_N = part.labels_N if config.conditional else np.zeros(len(part), np.int64)
+    return torch.from_numpy(queries.semantic_counts(top_NK, rows_N, config.rows(part.classes), semantics))
+
+
+def central_images(setting: Setting) -> Images | None:
+    """DP-FETA's noisy central images, if any are asked for."""
+    if not isinstance(setting, PrivateSetting) or "central" not in setting.plan.stages:
+        return None
+    private = setting.dataset.train
+    query = partial(queries.central_images, private, setting.config.central, Stream(setting.folder.secret, "central"))
+    stored = setting.folder.stage("central", lambda: pack(setting.ledger.pay("central", query())))
+    setting.console.stage("central", f"{len(stored['labels'])} noisy central images")
+    return unpack(stored, private)
+
+
+def curriculum(
+    config: Config, private: Images, public: Public, chosen: np.ndarray | None, task: DiffusionTask
+) -> tuple[DiffusionTask, Images]:
+    """What is pre-trained on, and how: selected public images under the labels of the sensitive classes whose rows
+    chose them; all of them under labels of their own, after those."""
+    train = public.train
+    if chosen is None:
+        names = (*private.class_names, *(f"public {name}" for name in train.class_names))
+        return task, view(train, np.arange(len(train)), private.classes + train.labels_N, names)
+    row_of = np.full(train.classes, -1)
+    for row, classes in enumerate(chosen):
+        row_of[classes] = row
+    mine = np.flatnonzero(row_of[train.labels_N] >= 0)
+    images = view(train, mine, row_of[train.labels_N[mine]], private.class_names)
+    # One histogram of all sensitive classes says nothing about any: "no class" is what can be learned.
+    return task if config.semantic.conditional else replace(task, label_dropout=1.0), images
+
+
+def learn(
+    setting: Setting, denoiser: UNet, task: DiffusionTask, images: Images, config: LoopConfig, stage: str,
+    augment: AugmentConfig | None = None,
+) -> None:  # fmt: skip
+    """Train the denoiser on what is not secret, and go on from its raw weights, as published."""
+    seed = setting.config.seed
+    trained = setting.folder.stage(
+        stage, lambda: setting.compute.train(loop.fit, denoiser, task, images, config, seed, augment, name=stage)
+    )
+    denoiser.load_state_dict(trained["model"])
+    setting.console.stage(stage, f"{config.iterations:,} steps on {len(images):,} images: no further cost")
+
+
+def fine_tune(setting: Setting, denoiser: UNet, task: DiffusionTask) -> dict[str, Any]:
+    """DP-SGD on the sensitive images; without privacy the same number of plain steps."""
+    config, private = setting.config, setting.dataset.train
+    tuning: SGDConfig = config.finetune
+    if not isinstance(setting, PrivateSetting):
+        plain = LoopConfig(
+            iterations=tuning.cost(len(private)).steps, batch_size=tuning.batch_size, copies=tuning.noise_multiplicity,
+            learning_rate=tuning.learning_rate, ema=tuning.ema,
+        )  # fmt: skip
+        return setting.compute.train(loop.fit, denoiser, task, private, plain, config.seed, name="finetune")
+    price, secret = setting.plan.stages["finetune"], setting.folder.secret
+    release = sgd.train(
+        setting.compute, denoiser, task, private, tuning, price, secret, setting.machines.sgd,
+        epsilon_at=partial(setting.plan.epsilon_after, "finetune"),
+    )  # fmt: skip
+    return setting.ledger.pay("finetune", release)
+
+
+def spent(setting: Setting) -> str:
+    """The console's sentence about fine-tuning."""
+    steps = setting.config.finetune.cost(len(setting.dataset.train)).steps
+    if not isinstance(setting, PrivateSetting):
+        return f"{steps:,} plain steps, without privacy"
+    return f"{steps:,} steps of DP-SGD, ε {setting.ledger.epsilon():.4g} spent in all"
+
+
+def told(chosen: np.ndarray, private: Images, public: Public) -> str:
+    """The console's sentence about the selection."""
+    share = np.isin(public.train.labels_N, chosen).mean()
+    first = ", ".join(public.train.class_names[one] for one in chosen[0])
+    whom = private.class_names[0] if len(chosen) > 1 else "all"
+    return f"{100 * share:.1f} % of the public images selected (for {whom}: {first})"
+
+
+def selection(chosen: np.ndarray, private: Images, public: Public) -> Section:
+    """Which public classes were selected for which sensitive one."""
+    names, train = public.train.class_names, public.train
+    whom: Sequence[str] = private.class_names if len(chosen) > 1 else ("all",)
+    rows = [
+        (who, ", ".join(names[one] for one in classes), f"{np.isin(train.labels_N, classes).sum():,}")
+        for who, classes in zip(whom, chosen, strict=True)
+    ]
+    share = np.isin(train.labels_N, chosen).mean()
+    return Section(
+        title="Public classes selected",
+        text=f"{chosen.size} of {train.classes} classes, {100 * share:.1f} % of {len(train):,} public images, fullest "
+        "first. This is what the semantic query was paid for.",
+        rows=[("sensitive class", "public classes", "images"), *rows],
+    )
+
+
+def uncharged(config: Config) -> list[str]:
+    """What looking at private data may have shaped without being paid for."""
+    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
+    if config.tuned_on:
+        choices.append(f"the preset's settings were tuned while looking at real results on {config.tuned_on}")
+    return choices
+
+
+def story(setting: Setting, public: Public | None) -> list[str]:
+    """One plain sentence per stage, for the report."""
+    config, done = setting.config, list[str]()
+    if public is not None and config.pretraining == "selected":
+        k = config.semantic.k
+        noise = f", with noise of {config.semantic.noise_multiplier:g} times its sensitivity" if config.private else ""
+        done += [
+            f"Trained a classifier on {len(public.train):,} public images of {public.train.classes} classes."
+            if config.query.checkpoint is None
+            else "Took the given classifier of public classes.",
+            f"Counted the {k} most probable public classes of every sensitive image{noise}.",
+            f"Selected the {config.semantic.selected} fullest for each row of that histogram.",
+        ]
+    if config.central.count:
+        done.append(f"Asked for {config.central.count} noisy {config.central.kind} images.")
+    if public is not None:
+        which = "the selected" if config.pretraining == "selected" else "all"
+        done.append(
+            f"Pre-trained the diffusion model on {which} public images for {config.pretrain.iterations:,} steps."
+        )
+    if isinstance(setting, PrivateSetting):
+        price = setting.plan.stages["finetune"]
+        done.append(
+            f"Fine-tuned it on the sensitive images with {price.steps:,} steps of DP-SGD at noise multiplier "
+            f"{price.noise_multiplier:.3g}, expected batch {config.finetune.batch_size:,}, noisy copies per image: "
+            f"{config.finetune.noise_multiplicity}."
+        )
+    else:
+        done.append("Fine-tuned it on the sensitive images without any privacy.")
+    done.append(
+        f"Drew {config.synthetic:,} images, equally many per class, with {network_calls(config.sampler)} network calls "
+        "each."
+    )
+    return done
+
+
+_CPU = Config(
+    network=UNetConfig(width=16, multipliers=(1, 2), blocks=1, attention=(), positions=True),
+    noise=NoiseConfig(p_mean=0.3),
+    sampler=SamplerConfig(steps=16),
+)
+
+PRESETS: dict[str, Config] = {
+    "quick": replace(
+        _CPU,
+        query=QueryConfig(
+            network=semantic.SemanticNetConfig(name="resnet14", width=16),
+            epochs=6, batch_size=64, learning_rate=0.1, flip=False,
+        ),
+        semantic=SemanticConfig(k=2, noise_multiplier=10.0),
+        pretrain=LoopConfig(iterations=400, learning_rate=2e-3),
+        finetune=SGDConfig(batch_size=256, epochs=20, noise_multiplicity=1, learning_rate=2e-3, ema=0.97),
+        synthetic=2_000,
+        eval=EvalConfig(epochs=30, resnet9_width=0.125),
+        tuned_on="digits",
+    ),
+}  # fmt: skip
