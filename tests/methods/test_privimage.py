@@ -1,0 +1,206 @@
+"""PrivImage and its baselines on real digits and built-in letters: plan, selection, release, promise."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from raysyn import data
+from raysyn.console import Console
+from raysyn.data import Images
+from raysyn.local import Local
+from raysyn.methods import privimage
+from raysyn.methods.common import On, PrivateSetting, Setting
+from raysyn.methods.privimage import Config, Given
+from raysyn.metrics.utility import EvalConfig
+from raysyn.models.semantic import SemanticNetConfig
+from raysyn.models.unet import UNetConfig
+from raysyn.privacy.cost import Budget
+from raysyn.privacy.ledger import Ledger
+from raysyn.privacy.queries import CentralConfig, SemanticConfig
+from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.trial import SGDSpeed
+from raysyn.public import Public, PublicConfig, load_public
+from raysyn.runs import RunFolder
+from raysyn.storage import load_saved
+from raysyn.train.loop import LoopConfig
+from raysyn.train.samplers import SamplerConfig
+from raysyn.train.semantic import QueryConfig
+
+TINY = Config(
+    data=data.DataConfig(limit=300),
+    public=PublicConfig(limit=400),
+    budget=Budget(epsilon=8.0, accountant="rdp"),
+    query=QueryConfig(network=SemanticNetConfig(name="resnet14", width=4), epochs=2, batch_size=50, flip=False),
+    semantic=SemanticConfig(k=2, noise_multiplier=20.0),
+    network=UNetConfig(width=8, multipliers=(1,), blocks=1, attention=(), patch=2, positions=True),
+    pretrain=LoopConfig(iterations=4, batch_size=16),
+    warmup=LoopConfig(iterations=3, batch_size=16),
+    finetune=SGDConfig(batch_size=30, epochs=1.2, noise_multiplicity=2),
+    sampler=SamplerConfig(steps=3),
+    synthetic=60,
+    eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50),
+)
+SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True))
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(privimage, "SHARD", 130)
+
+
+def run(config: Config, out: Path) -> dict[str, Any]:
+    """One run of `config` in `out`, as a job does it: its report."""
+    dataset, public, plan = privimage.prepare(config)
+    with (
+        RunFolder.open(out, method="privimage", preset="tiny", config={}, data_fingerprint="digits") as folder,
+        Console() as console,
+    ):
+        parts = (config, dataset, Local(folder.internal), folder, console, SPEED)
+        if plan is None:
+            setting = Setting(*parts)
+        else:
+            setting = PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger))
+        privimage.run(Given(setting, public))
+    return json.loads((out / "internal" / "report.json").read_text())
+
+
+def test_a_run_pays_for_its_query_and_its_fine_tuning(tmp_path: Path) -> None:
+    report = run(TINY, tmp_path)
+    assert [entry["stage"] for entry in report["privacy"]["ledger"]] == ["semantic", "finetune"]
+    assert (
+        report["privacy"]["guarantee"] == "dp" and report["privacy"]["epsilon"] <= 8 and report["method"] == "privimage"
+    )
+    assert pq.read_table(tmp_path / "release" / "synthetic.parquet").num_rows == 60
+    html = (tmp_path / "internal" / "report.html").read_text()
+    assert "Public classes selected" in html and "20 of 52 classes" in html
+    promise = json.loads((tmp_path / "release" / "certificate.json").read_text())
+    assert {entry["mechanism"] for entry in promise["ledger"]} == {"semantic histogram", "DP-SGD"}
+    # The exact counts stay in the units of the fan-out; what the selection saw is noisy.
+    noisy = load_saved(tmp_path / "internal" / "stages" / "semantic.pt").numpy()
+    exact = sum(load_saved(path).numpy() for path in (tmp_path / "internal" / "units" / "semantic").glob("*.pt"))
+    assert exact.sum() == 300 * 2 and exact.shape == noisy.shape == (10, 52)
+    apart = (noisy - exact) / (20.0 * np.sqrt(2))
+    assert 0.85 < apart.std() < 1.15  # 520 numbers: a wrong test fails once in a million
+    assert not np.array_equal(noisy, np.round(noisy))
+
+
+def test_continuing_pays_once_and_keeps_the_answer(tmp_path: Path) -> None:
+    first = run(TINY, tmp_path)
+    (tmp_path / "internal" / "stages" / "semantic.pt").unlink()
+    (tmp_path / "internal" / "report.json").unlink()
+    before = (tmp_path / "release" / "synthetic.parquet").read_bytes()
+    again = run(TINY, tmp_path)
+    assert again["privacy"]["ledger"] == first["privacy"]["ledger"]
+    assert (tmp_path / "release" / "synthetic.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "method", "stages"),
+    [
+        ({"pretraining": "none"}, "dpdm", ["finetune"]),
+        ({"pretraining": "all"}, "pdp_diffusion", ["finetune"]),
+        ({"pretraining": "all", "central": CentralConfig(count=10), "central_use": "mixed"}, "pdp_diffusion", None),
+        ({"central": CentralConfig(count=10, kind="mode")}, "privimage", ["semantic", "central", "finetune"]),
+        ({"semantic": SemanticConfig(k=3, noise_multiplier=20.0, conditional=False)}, "privimage", None),
+    ],
+)
+def test_baselines_and_combinations(
+    changes: dict[str, Any], method: str, stages: list[str] | None, tmp_path: Path
+) -> None:
+    report = run(replace(TINY, **changes), tmp_path)
+    assert report["method"] == method and report["privacy"]["epsilon"] <= 8
+    if stages is not None:
+        assert [entry["stage"] for entry in report["privacy"]["ledger"]] == stages
+
+
+def test_without_privacy_nothing_is_promised(tmp_path: Path) -> None:
+    report = run(replace(TINY, private=False), tmp_path)
+    assert report["privacy"]["guarantee"] == "none" and report["method"] == "privimage without privacy"
+    promise = (tmp_path / "release" / "certificate.json").read_text()
+    assert "no differential privacy" in promise.lower() or '"none"' in promise
+    exact = load_saved(tmp_path / "internal" / "stages" / "semantic.pt").numpy()
+    assert exact.sum() == 300 * 2
+    assert not (tmp_path / "internal" / "ledger.jsonl").exists()
+
+
+def test_selected_images_carry_the_label_of_the_row_that_chose_them() -> None:
+    pixels, labels = np.zeros((40, 8, 8, 1), np.uint8), np.arange(40, dtype=np.int64) % 8
+    pixels[:, 0, 0, 0] = labels
+    names = tuple("abcdefgh")
+
+    class Held:
+        """Pixels that can be viewed, as those of a file."""
+
+        dtype, ndim, shape = np.dtype(np.uint8), 4, (40, 8, 8, 1)
+
+        def __init__(self, rows: np.ndarray) -> None:
+            self.rows, self.shape = rows, (len(rows), 8, 8, 1)
+
+        def __len__(self) -> int:
+            return len(self.rows)
+
+        def __getitem__(self, indices: Any) -> np.ndarray:
+            return pixels[self.rows[indices]]
+
+        def view(self, indices: np.ndarray) -> Held:
+            return Held(self.rows[indices])
+
+    train = Images(Held(np.arange(40)), labels, names)  # type: ignore[arg-type]
+    private = Images(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]), ("zero", "one"))
+    task = privimage.DiffusionTask(classes=2)
+    chosen = np.array([[5, 1], [7, 2]])
+    lesson, images = privimage.curriculum(TINY, private, Public("set", train, train), chosen, task)
+    assert lesson == task and len(images) == 20 and images.class_names == ("zero", "one")
+    for pixel, label in zip(images.images_NHWC[:][:, 0, 0, 0].tolist(), images.labels_N.tolist(), strict=True):
+        assert pixel in chosen[label]
+    together = replace(TINY, semantic=SemanticConfig(conditional=False))
+    lesson, images = privimage.curriculum(together, private, Public("set", train, train), chosen[:1], task)
+    assert lesson.label_dropout == 1.0 and set(images.images_NHWC[:][:, 0, 0, 0].tolist()) == {1, 5}
+    _, images = privimage.curriculum(TINY, private, Public("set", train, train), None, task)
+    assert np.array_equal(images.labels_N, labels + 2) and images.classes == 10
+
+
+@pytest.mark.parametrize("noise_multiplier", [20.0, 484.0])
+def test_the_query_costs_fine_tuning_little(noise_multiplier: float) -> None:
+    config = replace(TINY, semantic=SemanticConfig(noise_multiplier=noise_multiplier), budget=Budget(accountant="rdp"))
+    planned = privimage.plan(config, 50_000, 10)
+    assert list(planned.stages) == ["semantic", "finetune"] and 9.99 < planned.epsilon() <= 10
+    alone = privimage.plan(replace(config, pretraining="all"), 50_000, 10).stages["finetune"].noise_multiplier
+    ours = planned.stages["finetune"].noise_multiplier
+    assert alone is not None and ours is not None and alone <= ours < 1.02 * alone
+
+
+def test_a_given_classifier_is_taken_and_a_wrong_one_refused(tmp_path: Path) -> None:
+    public = load_public(TINY.public, (8, 8, 1))
+    network = TINY.query.network.build(1, 52)
+    torch.save(network.state_dict(), tmp_path / "right.pt")
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "wrong.pt")
+    query = replace(TINY.query, checkpoint=str(tmp_path / "right.pt"))
+    taken = privimage.new_query(replace(TINY, query=query), public)
+    assert all(torch.equal(value, taken.state_dict()[name]) for name, value in network.state_dict().items())
+    for name in ("wrong.pt", "missing.pt"):
+        query = replace(TINY.query, checkpoint=str(tmp_path / name))
+        with pytest.raises(ValueError, match=r"query\.checkpoint"):
+            privimage.prepare(replace(TINY, query=query))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"semantic": SemanticConfig(k=6)}, "60 in all, but the public set has 52"),
+        ({"private": False, "central": CentralConfig(count=10)}, "private is False"),
+        ({"synthetic": 3}, "synthetic is 3"),
+        ({"semantic": SemanticConfig(noise_multiplier=0.1)}, "budget.epsilon"),
+    ],
+)
+def test_bad_settings_cost_one_sentence(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        privimage.prepare(replace(TINY, **changes))
