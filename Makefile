@@ -17,7 +17,7 @@ demo: $(VENV)/.ready
 	@echo "Report: $(abspath $(DEMO_OUT))/internal/report.html"
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow

@@ -11,6 +11,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In two processes (`make test`): one runs all that starts Ray, first, for two clusters at a time would be slow; a
+    module, whose fixtures may be whole runs, stays in one."""
+    on_ray = [item for item in items if item.path.parent.name in ("on_ray", "jobs")]
+    others = [item for item in items if item not in on_ray]
+    for item in on_ray:
+        item.add_marker(pytest.mark.xdist_group("ray"))
+    for item in others:
+        item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    items[:] = on_ray + others
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets as Parquet files; tests that need it are skipped where there is none."""
