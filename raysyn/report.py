@@ -31,6 +31,8 @@ NAMES = {
     "mlp": "MLP",
     "logreg": "logistic regression",
     "resnet14": "ResNet-14",
+    "sklearn_mlp": "MLP (scikit-learn)",
+    "sklearn_logreg": "logistic regression (scikit-learn)",
     "fid": "FID (Inception)",
     "frechet_distance_cnn_features": "Fréchet distance, features of a CNN trained here (not FID)",
     "frechet_distance_cnn_features_real_halves": "the same between two halves of the real images",

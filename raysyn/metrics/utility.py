@@ -6,18 +6,23 @@ Everything here looks at real data after the release is made; the numbers belong
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
 
 from raysyn.compute import Compute, best_device
 from raysyn.data import Images
-from raysyn.models.classifiers import NAMES, Name
+from raysyn.models.classifiers import NAMES
 from raysyn.train.classifier import ClassifierConfig, accuracy, fit, hold_out
 
-SLOWEST_FIRST = ("resnet9", "cnn", "mlp", "logreg")
+Name = Literal["cnn", "resnet9", "mlp", "logreg", "sklearn_mlp", "sklearn_logreg"]
+SLOWEST_FIRST: tuple[Name, ...] = ("resnet9", "cnn", "sklearn_mlp", "sklearn_logreg", "mlp", "logreg")
 SOURCES = ("synthetic", "real")
 BEST_IS_UNCHARGED = (
     "metrics.utility.best: the classifier is picked by its accuracy on the real test set, "
@@ -30,7 +35,8 @@ class EvalConfig:
     """How the synthetic images are judged; nothing here changes them."""
 
     classifiers: tuple[Name, ...] = NAMES
-    """Classifiers trained on synthetic and, for comparison, on real images; none skips this part."""
+    """Classifiers trained on synthetic and, for comparison, on real images; none skips this part. sklearn_mlp and
+    sklearn_logreg are scikit-learn's, as PrivImage uses them, with its defaults but for the MLP's early stop."""
     epochs: int = 50
     """Passes of each classifier over its training images; the epoch kept is the best on held-out training images."""
     learning_rate: float = 3e-4
@@ -54,9 +60,11 @@ class EvalConfig:
     """At most this many images per side for FID and inception score."""
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.classifiers) - set(NAMES))
+        unknown = sorted(set(self.classifiers) - set(SLOWEST_FIRST))
         if unknown or len(set(self.classifiers)) != len(self.classifiers):
-            raise ValueError(f"eval.classifiers is {self.classifiers}: name each of {', '.join(NAMES)} at most once")
+            raise ValueError(
+                f"eval.classifiers is {self.classifiers}: name each of {', '.join(SLOWEST_FIRST)} at most once"
+            )
         lowest = {"epochs": 1, "feature_epochs": 0, "neighbours": 1, "precision_recall_images": 2}
         for field, least in {**lowest, "inception_images": 2}.items():
             if getattr(self, field) < least:
@@ -136,6 +144,8 @@ def judge(unit: tuple[Name, str], shared: dict[str, Any]) -> dict[str, Any]:
     """
     name, source = unit
     config: EvalConfig = shared["config"]
+    if name.startswith("sklearn_"):
+        return _scikit(name, shared[source], shared["test"], shared["seed"])
     training = ClassifierConfig(epochs=config.epochs, learning_rate=config.learning_rate, beta1=config.beta1)
     if name == "resnet9":
         training = replace(training, width=config.resnet9_width)
@@ -145,6 +155,25 @@ def judge(unit: tuple[Name, str], shared: dict[str, Any]) -> dict[str, Any]:
         "accuracy": accuracy(trained.model, shared["test"]),
         "epoch": trained.epoch,
         "valid_accuracy": trained.valid_accuracy,
+    }
+
+
+def _scikit(name: Name, images: Images, test: Images, seed: int) -> dict[str, Any]:
+    """The accuracy of scikit-learn's classifier on pixels in [0, 1]; an epoch is one of its iterations."""
+    if name == "sklearn_mlp":
+        # Its own early stop, on a tenth of the training images: 200 iterations are many for large images.
+        model: Any = MLPClassifier(early_stopping=True, random_state=seed)
+    else:
+        model = LogisticRegression(random_state=seed)
+    pixels, test_pixels = (part.images_NHWC.reshape(len(part), -1).astype(np.float32) / 255 for part in (images, test))
+    with warnings.catch_warnings():
+        # A hundred iterations are its default, and what papers quote, converged or not.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(pixels, images.labels_N)
+    return {
+        "accuracy": float(model.score(test_pixels, test.labels_N)),
+        "epoch": int(np.max(model.n_iter_)),
+        "valid_accuracy": getattr(model, "best_validation_score_", None),
     }
 
 

@@ -43,6 +43,14 @@ def test_the_report_has_every_classifier_then_mean_and_best(tmp_path):
     assert report[report["best"]["classifier"]]["accuracy"] == report["best"]["accuracy"]
 
 
+def test_classifiers_of_scikit_learn_stand_beside_ours(tmp_path):
+    train, test = stripes(200, 0), stripes(100, 1)
+    config = EvalConfig(classifiers=("sklearn_logreg", "sklearn_mlp"))
+    report = utility(Local(tmp_path), mirrored(train), train, test, config, 0)
+    for name in config.classifiers:
+        assert report[name]["accuracy"] < 0.3 < 0.7 < report[name]["accuracy_real_data"] and report[name]["epoch"] >= 1
+
+
 def test_trap_13_trap_21_best_of_classifiers_is_named_an_uncharged_choice(tmp_path):
     train = stripes(50, 0)
     config = EvalConfig(classifiers=("logreg",), epochs=1)
