@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 
 STYLE: dict[Any, Any] = {
@@ -61,6 +61,27 @@ def chart(
             axes.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(lowest, 1))
         axes.set(xlabel=x, ylabel=y)
         axes.legend(frameon=False)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        return _uri(figure)
+
+
+def clouds(panels: Mapping[str, tuple[Sequence[Sequence[float]], Sequence[int]]], class_names: Sequence[str]) -> str:
+    """Points of a plane beside each other, a panel per name: (points (N, 2), class of each), coloured by class."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9.2, 4.4), layout="constrained")
+        plots = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+        colours = colormaps["tab10" if len(class_names) <= 10 else "hsv"]
+        shades = [colours(index / max(10, len(class_names))) for index in range(len(class_names))]
+        for axes, (name, (points, labels)) in zip(plots, panels.items(), strict=True):
+            for label, (shade, title) in enumerate(zip(shades, class_names, strict=True)):
+                own = [point for point, other in zip(points, labels, strict=True) if other == label]
+                axes.plot(*zip(*own, strict=True) if own else ([], []), ".", color=shade, markersize=4, label=title)
+            axes.set(title=name, xticks=[], yticks=[])
+        if len(class_names) <= 20:
+            figure.legend(*plots[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+        return _uri(figure)
+
+
+def _uri(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue().encode()).decode()

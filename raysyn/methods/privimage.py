@@ -19,10 +19,12 @@ from torch import Tensor, nn
 
 from raysyn.compute import best_device
 from raysyn.data import DataConfig, Dataset, Images, load
+from raysyn.figures import clouds
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.synthesis import evaluate, pack, synthesise, unpack
+from raysyn.metrics.embedding import tsne
 from raysyn.metrics.fidelity import check_weights
-from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
+from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig, unit_name
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.privacy import cost, queries, sgd
 from raysyn.privacy.cost import Budget
@@ -41,6 +43,7 @@ from raysyn.train.semantic import QueryConfig
 
 METHOD = "privimage"
 SUMMARY = "PrivImage: a private query picks the public images to pre-train on, DP-SGD fine-tunes."
+PANELS = {"synthetic": "synthetic", "real, of the test set": "real"}
 SHARD = 2000
 """Sensitive images per unit of inference."""
 
@@ -209,10 +212,11 @@ def run(given: Given) -> Report:
 
     # Measured on real images: for the report, which stays inside.
     metrics = evaluate(setting, synthetic, config.eval)
+    picture = in_one_plane(setting, synthetic)
+    parts = [] if chosen is None or public is None else [selection(chosen, private, public)]
     report = setting.report(name, privacy=privacy, metrics=metrics, engine=tuned.get("engine"))
     write_report(
-        folder, report, synthetic=synthetic, central=central, done=story(setting, public),
-        sections=[] if chosen is None or public is None else [selection(chosen, private, public)],
+        folder, report, synthetic=synthetic, central=central, done=story(setting, public), sections=[*parts, picture],
     )  # fmt: skip
     may = "may leave" if config.private else "no promise"
     console.say(f"Release ({may}): {folder.release}\nReport (stays inside): {folder.report_html}")
@@ -355,6 +359,28 @@ def selection(chosen: np.ndarray, private: Images, public: Public) -> Section:
         "first. This is what the semantic query was paid for.",
         rows=[("sensitive class", "public classes", "images"), *rows],
     )
+
+
+def in_one_plane(setting: Setting, synthetic: Images) -> Section:
+    """Figure 4: what a CNN trained on the synthetic images sees in them and in real ones."""
+    shared = {
+        "synthetic": synthetic, "real": setting.dataset.test, "config": setting.config.eval, "seed": setting.config.seed
+    }  # fmt: skip
+    name = unit_name("utility", setting.config.eval).replace("utility", "plane")
+    (points,) = setting.folder.stage(name, lambda: setting.compute.map(draw_plane, [None], name=name, shared=shared))
+    panels = {side: (points[key], points[f"{key}_labels"]) for side, key in PANELS.items()}
+    return Section(
+        title="Synthetic and real images in one plane (figure 4 of the paper)",
+        text="t-SNE of the features of a CNN trained on the synthetic images: classes that lie apart here are told "
+        "apart, and real images should fall on the synthetic ones of their class.",
+        picture=clouds(panels, synthetic.class_names),
+        alt="two clouds of points, synthetic and real images, coloured by class",
+    )
+
+
+def draw_plane(_: None, shared: dict[str, Any]) -> dict[str, Any]:
+    """`tsne` as the one unit of a fan-out."""
+    return tsne(shared)
 
 
 def uncharged(config: Config) -> list[str]:
