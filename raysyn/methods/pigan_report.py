@@ -13,6 +13,7 @@ from raysyn.attacks.gan_attacks import BINS
 from raysyn.figures import COLOURS, Line, chart
 from raysyn.methods.pigan_experiments import NAMES, Variant, equal
 from raysyn.release import mosaic, png_bytes
+from raysyn.report import NAMES as NAMES_OF_CLASSIFIERS
 from raysyn.report import Section, percent
 
 if TYPE_CHECKING:
@@ -130,16 +131,16 @@ def sections(config: Config, results: Mapping[str, Any]) -> list[Section]:
     variant, released, groups = results["variant"], results["released"], results["experiments"]
     parts = [_attacks(variant, released), _histograms("Discriminator scores", variant, [released], PARTING)]
     for name, group in groups.items():
-        parts.append(_table(TITLES[name], group))
+        parts += _table(TITLES[name], group)
         if name == "lambdas":
             parts += _against_lambda(group)
             title = "Discriminator scores of {} (figure 3 of the paper)"
             parts += [_histograms(title.format(one.title), one, found) for one, found in group]
         if name == "compare":
             parts += _trade_off(group)
-            parts.append(_equal(group, equal(config)))
+            parts += _equal(group, equal(config))
         if name in ("fewer_epochs", "fewer_images"):
-            parts.append(_nearest_pair(group, "a" if name == "fewer_epochs" else "b"))
+            parts += _nearest_pair(group, "a" if name == "fewer_epochs" else "b")
     everyone = {variant.key(): (variant, found[0]) for group in groups.values() for variant, found in group}
     return parts + [_grid(variant, result) for variant, result in everyone.values()]
 
@@ -192,28 +193,41 @@ def _form(name: str) -> str:
     return ".3f" if name in ATTACKS else ".3g"
 
 
-def _table(title: str, group: Group, text: str = "") -> Section:
+def _table(title: str, group: Group, text: str = "") -> list[Section]:
+    """What attacks reach on each GAN of a group, and how faithful its images are."""
     columns = [_columns(found) for _, found in group]
     # A column that nobody has a figure in is left out.
     names = [name for name in columns[0] if any(value is not None for one in columns for value in one[name])]
-    heads = [name + (", %" if name in IN_PERCENT else "") for name in names]
     splits = len(group[0][1])
-    text += "One split into members and others." if splits == 1 else f"Mean ± standard deviation over {splits} splits."
-    text += " Below each attack: what it reaches by chance, and where chance puts a single split 95 times of 100."
-    if judges := list(group[0][1][0]["accuracy"]):
-        text += (
-            f" Accuracy: of a {judges[0]} trained on generated images, with its best epoch on some of these held out, "
-            "tested on the others."
-        )
+    over = "One split into members and others." if splits == 1 else f"Mean ± standard deviation over {splits} splits."
+    text += f"{over} Below: what the attack reaches by chance, and where chance puts a single split 95 times of 100."
     if any(variant.share < 1 for variant, _ in group):
         text += " GANs of fewer members are attacked with as few of the others, so that chance is the same."
+    scored = over
+    if judges := list(group[0][1][0]["accuracy"]):
+        scored += (
+            f" Accuracy: of a {NAMES_OF_CLASSIFIERS.get(judges[0], judges[0])} trained on generated images, with its "
+            "best epoch on some of these held out, tested on the others."
+        )
     if STAND_IN in names:
-        text += " * Fréchet distance on features of a CNN trained on images that the GAN did not learn from, not FID."
-    rows = []
+        scored += " * Fréchet distance on features of a CNN trained on images that the GAN did not learn from, not FID."
+    return [
+        Section(title=title, text=text, rows=_rows(group, columns, [name for name in names if name in ATTACKS])),
+        Section(
+            title=f"{title}: fidelity",
+            text=scored,
+            rows=_rows(group, columns, [name for name in names if name not in ATTACKS]),
+        ),
+    ]
+
+
+def _rows(group: Group, columns: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[tuple[str, ...]]:
+    heads = [name + (", %" if name in IN_PERCENT else "") for name in names]
+    rows = [("GAN", *heads)]
     for (variant, found), own in zip(group, columns, strict=True):
         cells = [_told(name, own[name]) + (_bounds(name, found) if name in ATTACKS else "") for name in names]
         rows.append((variant.title, *cells))
-    return Section(title=title, text=text, rows=[("GAN", *heads), *rows])
+    return rows
 
 
 def _bounds(attack: str, found: Sequence[Result]) -> str:
@@ -280,7 +294,7 @@ def _trade_off(group: Group) -> list[Section]:
     return parts
 
 
-def _equal(group: Group, reference: Variant) -> Section:
+def _equal(group: Group, reference: Variant) -> list[Section]:
     """Table 1: of PrivGAN and DPGAN the setting whose white-box accuracy is nearest to that of one PIGAN."""
     (own,) = ((variant, found) for variant, found in group if variant.key() == reference.key())
     level = _mean(own[1], "white-box")
@@ -292,7 +306,7 @@ def _equal(group: Group, reference: Variant) -> Section:
     return _table("At equal white-box accuracy (table 1 of the paper)", nearest, text)
 
 
-def _nearest_pair(group: Group, letter: str) -> Section:
+def _nearest_pair(group: Group, letter: str) -> list[Section]:
     """Table 3: the PIGAN with less and the PrivGAN with all whose white-box accuracies lie nearest."""
     pigans, privgans = ([pair for pair in group if pair[0].model == model] for model in ("pigan", "privgan"))
     pair = min(
