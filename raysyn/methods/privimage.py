@@ -427,6 +427,36 @@ def story(setting: Setting, public: Public | None) -> list[str]:
     return done
 
 
+def _paper(epsilon: float, **differences: Any) -> Config:
+    """The paper's own setting for CIFAR-10 (tables 5, 7, 8; noise of the query, clip and copies: published code)."""
+    settings: dict[str, Any] = {
+        "data": DataConfig(name="cifar10"),
+        "budget": Budget(epsilon=epsilon, delta=1e-5, accountant="rdp"),
+        # ImageNet, as a folder or Parquet file that the user names.
+        "public": PublicConfig(name=None),
+        "pretrain": LoopConfig(iterations=128_000, batch_size=2048, learning_rate=1e-4),
+        "finetune": SGDConfig(batch_size=16_384, epochs=49.8, noise_multiplicity=8, max_grad_norm=1e-3),
+        "sampler": SamplerConfig(name="ddim", steps=250),
+        "eval": EvalConfig(classifiers=("cnn", "sklearn_mlp", "sklearn_logreg")),
+        "tuned_on": "the data sets of the paper, by its authors",
+    }
+    return Config(**settings | differences)
+
+
+def _paper_celeba(epsilon: float, size: int) -> Config:
+    """CelebA: one histogram of all images, 1 % of ImageNet; attention at the published sides."""
+    batch, epochs = (16_384, 62.2) if size == 32 else (8192, 62.2)
+    return _paper(
+        epsilon,
+        data=DataConfig(name=None, size=size),
+        budget=Budget(epsilon=epsilon, delta=1e-6, accountant="rdp"),
+        semantic=SemanticConfig(k=10, noise_multiplier=5300.0, conditional=False),
+        network=UNetConfig(multipliers=(1, 2, 2), attention=(8, 16)),
+        pretrain=LoopConfig(iterations=42_000, batch_size=2048, learning_rate=1e-4),
+        finetune=SGDConfig(batch_size=batch, epochs=epochs, noise_multiplicity=8, max_grad_norm=1e-3),
+    )
+
+
 _CPU = Config(
     network=UNetConfig(width=16, multipliers=(1, 2), blocks=1, attention=(), positions=True),
     noise=NoiseConfig(p_mean=0.3),
@@ -447,4 +477,6 @@ PRESETS: dict[str, Config] = {
         eval=EvalConfig(epochs=30, resnet9_width=0.125),
         tuned_on="digits",
     ),
+    **{f"paper-cifar10-eps{epsilon}": _paper(epsilon) for epsilon in (1, 5, 10)},
+    **{f"paper-celeba{size}-eps{epsilon}": _paper_celeba(epsilon, size) for size in (32, 64) for epsilon in (1, 5, 10)},
 }  # fmt: skip

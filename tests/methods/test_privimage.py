@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from opacus.accountants import RDPAccountant
 
 from raysyn import data
 from raysyn.console import Console
@@ -185,6 +186,26 @@ def test_the_query_costs_fine_tuning_little(noise_multiplier: float) -> None:
     alone = privimage.plan(replace(config, pretraining="all"), 50_000, 10).stages["finetune"].noise_multiplier
     ours = planned.stages["finetune"].noise_multiplier
     assert alone is not None and ours is not None and alone <= ours < 1.02 * alone
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "steps"),
+    [
+        ("paper-cifar10-eps10", 50_000, 152),
+        ("paper-celeba32-eps1", 162_770, 618),
+        ("paper-celeba64-eps5", 162_770, 1236),
+    ],
+)
+def test_the_papers_presets_spend_their_budget(name: str, n: int, steps: int) -> None:
+    """Table 5's steps, and by Opacus directly the epsilon that the composition of query and fine-tuning promises."""
+    config = privimage.PRESETS[name]
+    planned = privimage.plan(config, n, 10 if "cifar" in name else 2)
+    query, tuning = planned.stages["semantic"], planned.stages["finetune"]
+    assert tuning.steps == steps and query.noise_multiplier == (484.0 if "cifar" in name else 5300.0)
+    accountant = RDPAccountant()
+    accountant.history = [(one.noise_multiplier, one.sampling_rate, one.steps) for one in (query, tuning)]
+    orders = [1 + x / 10 for x in range(1, 100)] + list(range(12, 2000, 4)) + list(range(2000, 30_000, 500))
+    assert accountant.get_epsilon(planned.delta, alphas=orders) == pytest.approx(config.budget.epsilon, rel=0.04)
 
 
 def test_a_given_classifier_is_taken_and_a_wrong_one_refused(tmp_path: Path) -> None:
