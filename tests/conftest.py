@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """In two processes (`make test`): one runs all that starts Ray, first, for two clusters at a time would be slow; a
     module, whose fixtures may be whole runs, stays in one."""

@@ -28,7 +28,7 @@ from raysyn.privacy.cost import Budget, Cost
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.train import conditional_gans as gans
 from raysyn.train.conditional_gans import AdversarialConfig, Kind, Networks, PenaltyConfig
-from raysyn.train.private_gan import PrivateGame
+from raysyn.train.private_gan import PlayConfig, PrivateGame
 
 if TYPE_CHECKING:
     from raysyn.methods.pigan import Config
@@ -219,7 +219,12 @@ def private_networks(
     fresh = gans.new_networks("gan", network, members.shape, members.classes, 2, seed)
     generator, discriminator = fresh.generators[0], fresh.discriminators[0]
     assert isinstance(generator, Generator) and isinstance(discriminator, Discriminator)
-    return discriminator, PrivateGame(generator, variant.gan, seed)
+    gan = variant.gan
+    play = PlayConfig(
+        batch_size=gan.batch_size, learning_rate=gan.learning_rate, beta1=gan.beta1,
+        label_smoothing=gan.label_smoothing,
+    )  # fmt: skip
+    return discriminator, PrivateGame(generator, play, seed)
 
 
 def weights_of(trained: dict[str, Any]) -> dict[str, Tensor]:

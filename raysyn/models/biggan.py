@@ -119,10 +119,13 @@ class Down(nn.Module):
 class Generator(nn.Module):
     """Noise and class to image. `spectral` False: the same function with the normalisation worked in (see `plain`)."""
 
+    black = 0.0
+    """The value of a black pixel; a white one is 1."""
+
     def __init__(self, config: BigGANConfig, shape: tuple[int, int, int], classes: int, spectral: bool = True) -> None:
         super().__init__()
         conv, linear = _layers(spectral)
-        self.config, self.shape, self.classes = config, shape, classes
+        self.config, self.shape, self.classes, self.spectral = config, shape, classes, spectral
         self.map = first_map(shape)
         condition, width = config.latent + config.embedding, 4 * config.channels
         self.embedding = nn.Embedding(classes, config.embedding)
@@ -149,6 +152,10 @@ class Generator(nn.Module):
             h = block(h, condition)
         return torch.sigmoid(self.conv(F.relu(self.norm(h))))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Parametrised layers do not travel; what they are made of does.
+        return _rebuilt, (self.config, self.shape, self.classes, self.spectral, self.state_dict(), self.training)
+
     def plain(self) -> dict[str, Tensor]:
         """The weights of the same function as a network with `spectral` False: smaller, and faster to draw from."""
         with torch.random.fork_rng(devices=[]):
@@ -164,6 +171,16 @@ class Generator(nn.Module):
                 module.eval()
                 parametrize.remove_parametrizations(module, "weight")
         return {name: value.detach().cpu().clone() for name, value in twin.state_dict().items()}
+
+
+def _rebuilt(
+    config: BigGANConfig, shape: tuple[int, int, int], classes: int, spectral: bool, weights: dict[str, Tensor],
+    training: bool,
+) -> Generator:  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        generator = Generator(config, shape, classes, spectral)
+    generator.load_state_dict(weights)
+    return generator.train(training)
 
 
 class Discriminator(nn.Module):

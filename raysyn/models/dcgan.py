@@ -63,6 +63,9 @@ class DCGANConfig:
 class Generator(nn.Module):
     """(z, y[, c]) to an image (N, C, H, W) in [-1, 1]."""
 
+    black = -1.0
+    """The value of a black pixel; a white one is 1."""
+
     def __init__(self, config: DCGANConfig, shape: tuple[int, int, int], classes: int, parts: int = 0) -> None:
         super().__init__()
         self.config, self.shape, self.classes, self.parts = config, shape, classes, parts

@@ -32,15 +32,19 @@ def wishes(
     return torch.from_numpy(noise).to(worker.device), torch.from_numpy(labels).to(worker.device), rng
 
 
-def discriminator_loss(on_real: Tensor, on_made: Tensor, label_smoothing: float) -> Tensor:
-    """Summed logistic loss of a discriminator that is asked to be sure of real images up to 1 minus the smoothing."""
+def discriminator_loss(on_real: Tensor, on_made: Tensor, label_smoothing: float, hinge: bool = False) -> Tensor:
+    """Summed logistic loss of a discriminator that is asked to be sure of real images up to 1 minus the smoothing, or
+    the hinge loss, which asks for logits beyond 1 and -1."""
+    if hinge:
+        return F.relu(1 - on_real).sum() + F.relu(1 + on_made).sum()
     smooth = torch.full_like(on_real, 1 - label_smoothing)
     return F.binary_cross_entropy_with_logits(on_real, smooth, reduction="sum") + F.softplus(on_made).sum()
 
 
-def generator_loss(on_made: Tensor) -> Tensor:
-    """Summed logistic loss of a generator whose images should be taken for real (the non-saturating one)."""
-    return F.softplus(-on_made).sum()
+def generator_loss(on_made: Tensor, hinge: bool = False) -> Tensor:
+    """Summed loss of a generator whose images should be taken for real: the non-saturating logistic one, or beside a
+    hinge loss the logit itself."""
+    return -on_made.sum() if hinge else F.softplus(-on_made).sum()
 
 
 def descend(worker: Worker, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:

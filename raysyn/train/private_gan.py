@@ -9,6 +9,7 @@ paired with one record depend on how many others take part.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raysyn.compute import Worker
+from raysyn.models.biggan import Generator as BigGenerator
 from raysyn.models.dcgan import Generator
 from raysyn.models.norm import across_ranks
 from raysyn.train.adversarial import descend, generator_loss, wishes
-from raysyn.train.conditional_gans import AdversarialConfig
+from raysyn.train.loop import Ema
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlayConfig:
+    """How the generator learns beside a discriminator under DP-SGD, and what both want."""
+
+    batch_size: int
+    """Generated images per step of the generator, over all workers."""
+    learning_rate: float = 2e-4
+    """Adam's rate for the generator."""
+    beta1: float = 0.5
+    """Adam's first decay."""
+    label_smoothing: float = 0.0
+    """The discriminator is asked to be sure of real images only up to 1 minus this; for the logistic loss."""
+    hinge: bool = False
+    """Hinge loss in place of the logistic one."""
+    discriminator_steps: int = 1
+    """Steps of the discriminator per step of the generator."""
+    ema: float = 0.0
+    """Decay of the moving average of the generator's weights, which is what is released; 0 releases the last ones."""
 
 
 class PrivateGame:
@@ -29,13 +51,15 @@ class PrivateGame:
     Classes are asked for equally often: how frequent they are among the private images is private.
     """
 
-    def __init__(self, generator: Generator, config: AdversarialConfig, seed: int) -> None:
+    def __init__(self, generator: Generator | BigGenerator, config: PlayConfig, seed: int) -> None:
         self.generator, self.config, self.seed = generator, config, seed
 
     def draw(self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int) -> tuple[Tensor, ...]:
         """(images, classes, whether real) with leading dimensions (B, 2 copies): the real image, then generated ones,
         each as often as `copies` says; those of an image depend on its seed alone."""
-        real = (images_BHWC.permute(0, 3, 1, 2).float() / 127.5 - 1)[:, None].expand(-1, copies, -1, -1, -1)
+        black = self.generator.black
+        pixels = images_BHWC.permute(0, 3, 1, 2).float() * ((1 - black) / 255) + black
+        real = pixels[:, None].expand(-1, copies, -1, -1, -1)
         randoms = [np.random.default_rng(seed) for seed in seeds]
         shape = (copies, self.generator.config.latent)
         noise = np.stack([random.standard_normal(shape, np.float32) for random in randoms])
@@ -50,8 +74,10 @@ class PrivateGame:
         return torch.cat([real, made], 1), classes, is_real.to(real)
 
     def loss(self, model: nn.Module, *inputs_M: Tensor) -> Tensor:
-        """(M,) logistic losses."""
+        """(M,) losses."""
         images, labels, is_real = inputs_M
+        if self.config.hinge:
+            return F.relu(1 - (2 * is_real - 1) * model(images, labels))
         targets = is_real * (1 - self.config.label_smoothing)
         return F.binary_cross_entropy_with_logits(model(images, labels), targets, reduction="none")
 
@@ -62,20 +88,29 @@ class PrivateGame:
         self.optimizer = torch.optim.Adam(
             self.generator.parameters(), lr=config.learning_rate, betas=(config.beta1, 0.999), fused=True
         )
+        self.ema = Ema(self.generator, config.ema)
 
     def step(self, worker: Worker, model: nn.Module, done: int) -> None:
-        """A step of the generator on a batch of public size."""
+        """A step of the generator on a batch of public size, once the discriminator has made enough of its own."""
+        if done % self.config.discriminator_steps:
+            return
         classes, size = np.arange(self.generator.classes), self.config.batch_size
         z, labels, _ = wishes(worker, classes, size, self.generator.config.latent, [self.seed, 2, done])
-        loss = generator_loss(model(self.generator(z, labels), labels)) / size
+        # Only the generator's parameters are asked for their gradient: the discriminator stays as it is.
+        loss = generator_loss(model(self.generator(z, labels), labels), self.config.hinge) / size
         descend(worker, self.generator, self.optimizer, loss)
+        self.ema.update(self.generator)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"generator": self.generator.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {
+            "generator": self.generator.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict(),
+        }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.generator.load_state_dict(state["generator"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.ema.load_state_dict(state["ema"])
 
     def released(self) -> dict[str, Tensor]:
-        return self.generator.state_dict()
+        return self.ema.weights

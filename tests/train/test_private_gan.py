@@ -19,8 +19,7 @@ from raysyn.models.dcgan import DCGANConfig, Discriminator, Generator
 from raysyn.privacy import sgd
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.train.conditional_gans import AdversarialConfig
-from raysyn.train.private_gan import PrivateGame
+from raysyn.train.private_gan import PlayConfig, PrivateGame
 
 NET = DCGANConfig(width=0.125, latent=8)
 CONFIG = SGDConfig(batch_size=16, epochs=2, noise_multiplicity=1, learning_rate=2e-3, beta1=0.5)
@@ -40,7 +39,7 @@ def halves(count: int) -> Images:
 def game_and_discriminator() -> tuple[PrivateGame, Discriminator]:
     torch.manual_seed(0)
     generator, discriminator = Generator(NET, (8, 8, 1), 2), Discriminator(NET, (8, 8, 1), 2)
-    return PrivateGame(generator, AdversarialConfig(batch_size=16, learning_rate=2e-3), 0), discriminator
+    return PrivateGame(generator, PlayConfig(batch_size=16, learning_rate=2e-3), 0), discriminator
 
 
 def train(worker: Worker, noise_multiplier: float = 0.5, config: SGDConfig = CONFIG, count: int = 64) -> dict[str, Any]:
@@ -135,7 +134,7 @@ def test_two_ranks_train_the_same_networks_as_one(tmp_path: Path) -> None:
 
 def test_label_smoothing_moves_the_target_of_real_images_alone() -> None:
     game, discriminator = game_and_discriminator()
-    smooth = PrivateGame(game.generator, AdversarialConfig(label_smoothing=0.1), 0)
+    smooth = PrivateGame(game.generator, PlayConfig(batch_size=16, label_smoothing=0.1), 0)
     x, labels = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1])
     logits = discriminator(x, labels)
     found = smooth.loss(discriminator, x, labels, torch.tensor([1.0, 0.0]))
