@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # so that it comes before xdist, which reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     """In two processes (`make test`): one runs all that starts Ray, first, for two clusters at a time would be slow; a
     module, whose fixtures may be whole runs, stays in one."""
     on_ray = [item for item in items if item.path.parent.name in ("on_ray", "jobs")]
@@ -22,6 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in others:
         item.add_marker(pytest.mark.xdist_group(str(item.path)))
     items[:] = on_ray + others
+    return (yield)
 
 
 @pytest.fixture(scope="session")
