@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.hookimpl(wrapper=True)  # so that it comes before xdist, which reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
-    """In two processes (`make test`): one runs all that starts Ray, first, for two clusters at a time would be slow; a
-    module, whose fixtures may be whole runs, stays in one."""
-    on_ray = [item for item in items if item.path.parent.name in ("on_ray", "jobs")]
-    others = [item for item in items if item not in on_ray]
-    for item in on_ray:
-        item.add_marker(pytest.mark.xdist_group("ray"))
-    for item in others:
-        item.add_marker(pytest.mark.xdist_group(str(item.path)))
-    items[:] = on_ray + others
-    return (yield)
+RAY = ("tests/on_ray", "tests/jobs")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts Ray comes first: it takes longest, and in two processes (`make test`) one of them does it all."""
+    items.sort(key=lambda item: not item.nodeid.startswith(RAY))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Two clusters of Ray at a time would be slow, and a module's fixtures may be whole runs: neither is split."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModule(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "ray" if nodeid.startswith(RAY) else nodeid.split("::")[0]
+
+    return ByModule(config, log)
 
 
 @pytest.fixture(scope="session")
