@@ -1,14 +1,15 @@
 """PrivImage: a private query picks the public images to pre-train on, DP-SGD fine-tunes (Li et al., USENIX Sec. 2024).
 
 Reads downwards in the paper's order: price every touch of the sensitive images (theorems E.1 to E.3), what public
-classes they resemble (3.2, 3.3), pre-training on these, fine-tuning (3.4), synthesis and evaluation (4). The baselines
-are settings of it: `pretraining` all is PDP-Diffusion, none is DPDM, `private` False with selected is NonPrivD.
+classes they resemble (3.2, 3.3), pre-training on these, fine-tuning (3.4), synthesis and evaluation (4). `generator`
+chooses between PRIVIMAGE+D and +G. The baselines are settings of it: `pretraining` all is PDP-Diffusion or DPGAN-p,
+none is DPDM or DPGAN, `private` False with selected is NonPrivD or NonPrivG.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,31 +20,31 @@ from torch import Tensor, nn
 
 from raysyn.compute import best_device
 from raysyn.data import DataConfig, Dataset, Images, load
-from raysyn.figures import clouds
 from raysyn.methods.common import PrivateSetting, Setting
-from raysyn.methods.synthesis import evaluate, pack, synthesise, unpack
-from raysyn.metrics.embedding import tsne
+from raysyn.methods.privimage_models import GAN, Diffusion, GANModelConfig, Kind, Model, new_denoiser, new_gan
+from raysyn.methods.privimage_report import in_one_plane, selection, spent, story, told
+from raysyn.methods.synthesis import evaluate, pack, unpack
 from raysyn.metrics.fidelity import check_weights
-from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig, unit_name
-from raysyn.models.unet import UNet, UNetConfig
-from raysyn.privacy import cost, queries, sgd
+from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
+from raysyn.models.unet import UNetConfig
+from raysyn.privacy import cost, queries
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import CentralConfig, SemanticConfig
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.public import Public, PublicConfig, joined, load_public, view
-from raysyn.report import Report, Section, certificate, dp_section, no_dp_section, write_release, write_report
-from raysyn.train import loop, semantic
+from raysyn.report import Report, certificate, dp_section, no_dp_section, write_release, write_report
+from raysyn.train import semantic
 from raysyn.train.augment import AugmentConfig
-from raysyn.train.diffusion import DiffusionTask, NoiseConfig
+from raysyn.train.diffusion import NoiseConfig
 from raysyn.train.loop import LoopConfig
-from raysyn.train.samplers import SamplerConfig, network_calls
+from raysyn.train.samplers import SamplerConfig
 from raysyn.train.semantic import QueryConfig
 
 METHOD = "privimage"
 SUMMARY = "PrivImage: a private query picks the public images to pre-train on, DP-SGD fine-tunes."
-PANELS = {"synthetic": "synthetic", "real, of the test set": "real"}
+MODELS: dict[Kind, Callable[[Setting, int], Model]] = {"diffusion": Diffusion, "gan": GAN}
 SHARD = 2000
 """Sensitive images per unit of inference."""
 
@@ -55,10 +56,14 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     public: PublicConfig = field(default_factory=PublicConfig)
     budget: Budget = field(default_factory=Budget)
+    generator: Kind = "diffusion"
+    """A diffusion model (PRIVIMAGE+D) or a GAN (PRIVIMAGE+G)."""
     pretraining: Literal["selected", "all", "none"] = "selected"
-    """Public images to pre-train on: those of the selected classes, all (PDP-Diffusion), or none (DPDM)."""
+    """Public images to pre-train on: those of the selected classes, all (PDP-Diffusion, DPGAN-p), or none (DPDM,
+    DPGAN)."""
     private: bool = True
-    """False leaves out all noise and with it the promise (NonPrivD): a limit to compare with, nothing to share."""
+    """False leaves out all noise and with it the promise (NonPrivD, NonPrivG): a limit to compare with, nothing to
+    share."""
     query: QueryConfig = field(default_factory=QueryConfig)
     semantic: SemanticConfig = field(default_factory=SemanticConfig)
     central: CentralConfig = field(default_factory=lambda: CentralConfig(count=0))
@@ -72,6 +77,7 @@ class Config:
     """Of central images."""
     warmup: LoopConfig = field(default_factory=LoopConfig)
     """Training on central images between pre-training and fine-tuning."""
+    gan: GANModelConfig = field(default_factory=GANModelConfig)
     finetune: SGDConfig = field(
         default_factory=lambda: SGDConfig(batch_size=16_384, epochs=50, noise_multiplicity=8, max_grad_norm=1e-3)
     )
@@ -97,6 +103,11 @@ class Config:
                 f"sampler.guidance is {self.sampler.guidance}, but noise.label_dropout is 0, so no network learns to "
                 "do without classes: raise noise.label_dropout, 0.1 is usual"
             )
+        if self.generator == "gan" and self.central.count:
+            raise ValueError(
+                f"generator is gan, but central.count is {self.central.count}: central images go with diffusion, leave "
+                "them out"
+            )
         if not self.private and self.central.count:
             raise ValueError(
                 f"private is False, but central.count is {self.central.count}: central images are noisy, leave them out"
@@ -120,7 +131,10 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, Plan | None]:
         if config.pretraining == "selected":
             config.semantic.check(private.classes, public.train.classes)
             new_query(config, public)
-    new_denoiser(config, private, public)
+    if config.generator == "gan":
+        new_gan(config, private)
+    else:
+        new_denoiser(config, private, private.classes + others(config, public))
     check_weights(config.eval)
     return dataset, public, plan(config, len(private), private.classes) if config.private else None
 
@@ -156,23 +170,16 @@ def new_query(config: Config, public: Public) -> nn.Module:
     return network
 
 
-def labels(config: Config, private: Images, public: Public | None) -> int:
-    """Rows in the denoiser's table of labels: sensitive classes, then public ones where it learns from all of these."""
-    return private.classes + (public.train.classes if public is not None and config.pretraining == "all" else 0)
-
-
-def new_denoiser(config: Config, private: Images, public: Public | None) -> UNet:
-    """The network with its first weights, which `config.seed` decides; ValueError where it cannot take the images."""
-    torch.manual_seed(config.seed)
-    return UNet(config.network, private.shape[2], private.shape[:2], labels(config, private, public))
+def others(config: Config, public: Public | None) -> int:
+    """Labels beside those of the sensitive classes: the public ones, where all their images are learned from."""
+    return public.train.classes if public is not None and config.pretraining == "all" else 0
 
 
 def run(given: Given) -> Report:
     """Make the synthetic images, the certificate and the report; a finished stage is stored and never repeated."""
     setting, public = given.setting, given.public
     config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
-    denoiser = new_denoiser(config, private, public)
-    task = DiffusionTask(classes=labels(config, private, public), **asdict(config.noise))
+    model: Model = MODELS[config.generator](setting, others(config, public))
 
     # What public classes the sensitive images resemble (3.2, 3.3); which ones is not secret any more.
     chosen = None
@@ -185,21 +192,20 @@ def run(given: Given) -> Report:
 
     # Pre-training (3.4), at no cost: public images, and what was paid for.
     if public is not None:
-        lesson, images = curriculum(config, private, public, chosen, task)
+        images = curriculum(private, public, chosen)
         if central is not None and config.central_use == "mixed":
             images = joined(images, central)
-        learn(setting, denoiser, lesson, images, config.pretrain, "pretrain")
+        # One histogram of all sensitive classes says nothing about any of them.
+        model.pretrain(images, conditional=chosen is None or config.semantic.conditional)
     if central is not None and (public is None or config.central_use == "between"):
-        alone = task if config.central.conditional else replace(task, label_dropout=1.0)
-        learn(setting, denoiser, alone, central, config.warmup, "warmup", config.augment)
+        model.warm_up(central)
 
     # Fine-tuning on the sensitive images (3.4, algorithm 1) spends what is left.
-    tuned = folder.stage("finetune", partial(fine_tune, setting, denoiser, task))
+    tuned = model.fine_tune()
     console.stage("finetune", spent(setting))
 
     # From here on every released byte is post-processing of what the ledger was paid for.
-    denoiser.load_state_dict(tuned["ema"])
-    synthetic = synthesise(setting, denoiser, config.sampler, config.synthetic, private.class_names)
+    synthetic = model.draw()
     privacy = no_dp_section(uncharged(config))
     if isinstance(setting, PrivateSetting):
         privacy = dp_section(setting.plan, setting.ledger, uncharged(config))
@@ -224,9 +230,13 @@ def run(given: Given) -> Report:
 
 
 def name_of(config: Config) -> str:
-    """What the paper calls this run."""
-    names = {"selected": METHOD, "all": "pdp_diffusion", "none": "dpdm"}
-    return names[config.pretraining] if config.private else f"{names[config.pretraining]} without privacy"
+    """What the papers call this run."""
+    names = {
+        ("diffusion", "selected"): METHOD, ("diffusion", "all"): "pdp_diffusion", ("diffusion", "none"): "dpdm",
+        ("gan", "selected"): f"{METHOD}_gan", ("gan", "all"): "dpgan_pretrained", ("gan", "none"): "dpgan",
+    }  # fmt: skip
+    name = names[config.generator, config.pretraining]
+    return name if config.private else f"{name} without privacy"
 
 
 def train_query(setting: Setting, public: Public) -> nn.Module:
@@ -279,108 +289,18 @@ def central_images(setting: Setting) -> Images | None:
     return unpack(stored, private)
 
 
-def curriculum(
-    config: Config, private: Images, public: Public, chosen: np.ndarray | None, task: DiffusionTask
-) -> tuple[DiffusionTask, Images]:
-    """What is pre-trained on, and how: selected public images under the labels of the sensitive classes whose rows
-    chose them; all of them under labels of their own, after those."""
+def curriculum(private: Images, public: Public, chosen: np.ndarray | None) -> Images:
+    """What is pre-trained on: selected public images under the labels of the sensitive classes whose rows chose them;
+    or all of them under labels of their own, after those."""
     train = public.train
     if chosen is None:
         names = (*private.class_names, *(f"public {name}" for name in train.class_names))
-        return task, view(train, np.arange(len(train)), private.classes + train.labels_N, names)
+        return view(train, np.arange(len(train)), private.classes + train.labels_N, names)
     row_of = np.full(train.classes, -1)
     for row, classes in enumerate(chosen):
         row_of[classes] = row
     mine = np.flatnonzero(row_of[train.labels_N] >= 0)
-    images = view(train, mine, row_of[train.labels_N[mine]], private.class_names)
-    # One histogram of all sensitive classes says nothing about any: "no class" is what can be learned.
-    return task if config.semantic.conditional else replace(task, label_dropout=1.0), images
-
-
-def learn(
-    setting: Setting, denoiser: UNet, task: DiffusionTask, images: Images, config: LoopConfig, stage: str,
-    augment: AugmentConfig | None = None,
-) -> None:  # fmt: skip
-    """Train the denoiser on what is not secret, and go on from its raw weights, as published."""
-    seed = setting.config.seed
-    trained = setting.folder.stage(
-        stage, lambda: setting.compute.train(loop.fit, denoiser, task, images, config, seed, augment, name=stage)
-    )
-    denoiser.load_state_dict(trained["model"])
-    setting.console.stage(stage, f"{config.iterations:,} steps on {len(images):,} images: no further cost")
-
-
-def fine_tune(setting: Setting, denoiser: UNet, task: DiffusionTask) -> dict[str, Any]:
-    """DP-SGD on the sensitive images; without privacy the same number of plain steps."""
-    config, private = setting.config, setting.dataset.train
-    tuning: SGDConfig = config.finetune
-    if not isinstance(setting, PrivateSetting):
-        plain = LoopConfig(
-            iterations=tuning.cost(len(private)).steps, batch_size=tuning.batch_size, copies=tuning.noise_multiplicity,
-            learning_rate=tuning.learning_rate, ema=tuning.ema,
-        )  # fmt: skip
-        return setting.compute.train(loop.fit, denoiser, task, private, plain, config.seed, name="finetune")
-    price, secret = setting.plan.stages["finetune"], setting.folder.secret
-    release = sgd.train(
-        setting.compute, denoiser, task, private, tuning, price, secret, setting.machines.sgd,
-        epsilon_at=partial(setting.plan.epsilon_after, "finetune"),
-    )  # fmt: skip
-    return setting.ledger.pay("finetune", release)
-
-
-def spent(setting: Setting) -> str:
-    """The console's sentence about fine-tuning."""
-    steps = setting.config.finetune.cost(len(setting.dataset.train)).steps
-    if not isinstance(setting, PrivateSetting):
-        return f"{steps:,} plain steps, without privacy"
-    return f"{steps:,} steps of DP-SGD, ε {setting.ledger.epsilon():.4g} spent in all"
-
-
-def told(chosen: np.ndarray, private: Images, public: Public) -> str:
-    """The console's sentence about the selection."""
-    share = np.isin(public.train.labels_N, chosen).mean()
-    first = ", ".join(public.train.class_names[one] for one in chosen[0])
-    whom = private.class_names[0] if len(chosen) > 1 else "all"
-    return f"{100 * share:.1f} % of the public images selected (for {whom}: {first})"
-
-
-def selection(chosen: np.ndarray, private: Images, public: Public) -> Section:
-    """Which public classes were selected for which sensitive one."""
-    names, train = public.train.class_names, public.train
-    whom: Sequence[str] = private.class_names if len(chosen) > 1 else ("all",)
-    rows = [
-        (who, ", ".join(names[one] for one in classes), f"{np.isin(train.labels_N, classes).sum():,}")
-        for who, classes in zip(whom, chosen, strict=True)
-    ]
-    share = np.isin(train.labels_N, chosen).mean()
-    return Section(
-        title="Public classes selected",
-        text=f"{chosen.size} of {train.classes} classes, {100 * share:.1f} % of {len(train):,} public images, fullest "
-        "first. This is what the semantic query was paid for.",
-        rows=[("sensitive class", "public classes", "images"), *rows],
-    )
-
-
-def in_one_plane(setting: Setting, synthetic: Images) -> Section:
-    """Figure 4: what a CNN trained on the synthetic images sees in them and in real ones."""
-    shared = {
-        "synthetic": synthetic, "real": setting.dataset.test, "config": setting.config.eval, "seed": setting.config.seed
-    }  # fmt: skip
-    name = unit_name("utility", setting.config.eval).replace("utility", "plane")
-    (points,) = setting.folder.stage(name, lambda: setting.compute.map(draw_plane, [None], name=name, shared=shared))
-    panels = {side: (points[key], points[f"{key}_labels"]) for side, key in PANELS.items()}
-    return Section(
-        title="Synthetic and real images in one plane (figure 4 of the paper)",
-        text="t-SNE of the features of a CNN trained on the synthetic images: classes that lie apart here are told "
-        "apart, and real images should fall on the synthetic ones of their class.",
-        picture=clouds(panels, synthetic.class_names),
-        alt="two clouds of points, synthetic and real images, coloured by class",
-    )
-
-
-def draw_plane(_: None, shared: dict[str, Any]) -> dict[str, Any]:
-    """`tsne` as the one unit of a fan-out."""
-    return tsne(shared)
+    return view(train, mine, row_of[train.labels_N[mine]], private.class_names)
 
 
 def uncharged(config: Config) -> list[str]:
@@ -389,42 +309,6 @@ def uncharged(config: Config) -> list[str]:
     if config.tuned_on:
         choices.append(f"the preset's settings were tuned while looking at real results on {config.tuned_on}")
     return choices
-
-
-def story(setting: Setting, public: Public | None) -> list[str]:
-    """One plain sentence per stage, for the report."""
-    config, done = setting.config, list[str]()
-    if public is not None and config.pretraining == "selected":
-        k = config.semantic.k
-        noise = f", with noise of {config.semantic.noise_multiplier:g} times its sensitivity" if config.private else ""
-        done += [
-            f"Trained a classifier on {len(public.train):,} public images of {public.train.classes} classes."
-            if config.query.checkpoint is None
-            else "Took the given classifier of public classes.",
-            f"Counted the {k} most probable public classes of every sensitive image{noise}.",
-            f"Selected the {config.semantic.selected} fullest for each row of that histogram.",
-        ]
-    if config.central.count:
-        done.append(f"Asked for {config.central.count} noisy {config.central.kind} images.")
-    if public is not None:
-        which = "the selected" if config.pretraining == "selected" else "all"
-        done.append(
-            f"Pre-trained the diffusion model on {which} public images for {config.pretrain.iterations:,} steps."
-        )
-    if isinstance(setting, PrivateSetting):
-        price = setting.plan.stages["finetune"]
-        done.append(
-            f"Fine-tuned it on the sensitive images with {price.steps:,} steps of DP-SGD at noise multiplier "
-            f"{price.noise_multiplier:.3g}, expected batch {config.finetune.batch_size:,}, noisy copies per image: "
-            f"{config.finetune.noise_multiplicity}."
-        )
-    else:
-        done.append("Fine-tuned it on the sensitive images without any privacy.")
-    done.append(
-        f"Drew {config.synthetic:,} images, equally many per class, with {network_calls(config.sampler)} network calls "
-        "each."
-    )
-    return done
 
 
 def _paper(epsilon: float, **differences: Any) -> Config:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,9 @@ from raysyn.compute import Worker
 from raysyn.data import Images
 from raysyn.models.biggan import BigGANConfig, Discriminator, Generator
 from raysyn.models.norm import across_ranks
+from raysyn.models.private_discriminator import PrivateDiscriminator, PrivateDiscriminatorConfig
 from raysyn.train.adversarial import descend, discriminator_loss, generator_loss, real_batch, wishes
-from raysyn.train.loop import Ema
+from raysyn.train.loop import Ema, on_cpu
 
 DEAD = 0.01
 """Distance between the highest and the lowest logit of an epoch below which a discriminator tells nothing any more; it
@@ -47,6 +48,8 @@ class GANConfig:
     """AdamW's weight decay, for both networks."""
     label_smoothing: float = 0.1
     """The discriminator is asked to be sure of real images only up to 1 minus this (the paper does not say)."""
+    hinge: bool = False
+    """Hinge loss in place of the logistic one."""
     ema: float = 0.9999
     """Decay of the moving average of the generator's weights, which is what is kept."""
     checkpoint_every: int = 5
@@ -86,27 +89,41 @@ def checkpoint_name(epoch: int) -> str:
     return f"generator-{epoch:05d}"
 
 
-def new_networks(network: BigGANConfig, images: Images, seed: int) -> tuple[Generator, Discriminator]:
+def new_networks(
+    network: BigGANConfig, images: Images, seed: int, private: PrivateDiscriminatorConfig | None = None
+) -> tuple[Generator, nn.Module]:
     """Generator and discriminator with their first weights; ValueError where they cannot take the images' sides."""
     torch.manual_seed(seed)
-    return Generator(network, images.shape, images.classes), Discriminator(network, images.shape, images.classes)
+    generator = Generator(network, images.shape, images.classes)
+    if private is not None:
+        return generator, PrivateDiscriminator(private, images.shape, images.classes)
+    return generator, Discriminator(network, images.shape, images.classes)
 
 
-def fit(worker: Worker, network: BigGANConfig, images: Images, config: GANConfig, seed: int) -> dict[str, Any]:
+def fit(
+    worker: Worker, network: BigGANConfig, images: Images, config: GANConfig, seed: int,
+    private: PrivateDiscriminatorConfig | None = None, start: Mapping[str, dict[str, Tensor]] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Train a generator and a discriminator; `worker.keep` a generator for each of `config.kept()`.
 
     First weights, batches, labels and noise follow from `seed` and the step alone and statistics span all ranks, so
     that the number of workers changes no more than rounding. A killed run goes on from its last kept generator. Where
     the discriminator has died (it answers all images alike, for good), training ends early.
 
-    Returns {"history": [{"epoch", "discriminator_loss", "generator_loss"}, ...], "kept": [epoch, ...]}.
+    With `private` the discriminator is one that DP-SGD can go on training, and the answer has the weights of both;
+    `start` are such weights to begin with.
+
+    Returns {"history": [{"epoch", "discriminator_loss", "generator_loss"}, ...], "kept": [epoch, ...][, "generator",
+    "discriminator": last weights, on the CPU]}.
     Raises ValueError for more workers than images in a batch, RuntimeError where a loss is not finite, or the
     discriminator dies before the first generator is kept.
     """
     if worker.world_size > config.batch_size:
         raise ValueError(f"on.workers is {worker.world_size}, but gan.batch_size {config.batch_size}: lower on.workers")
-    generator, discriminator = new_networks(network, images, seed)
+    generator, discriminator = new_networks(network, images, seed, private)
     networks = {"generator": generator, "discriminator": discriminator}
+    for name, weights in (start or {}).items():
+        networks[name].load_state_dict(weights)
     for one in networks.values():
         one.to(worker.device).to(memory_format=torch.channels_last).train()
     averaged = copy.deepcopy(generator)
@@ -154,7 +171,8 @@ def fit(worker: Worker, network: BigGANConfig, images: Images, config: GANConfig
             f"in epoch {epoch + 1} of the GAN the discriminator answered all images alike: lower "
             "gan.discriminator_learning_rate or gan.learning_rate"
         )
-    return {"history": history, "kept": done}
+    last = {name: on_cpu(one.state_dict()) for name, one in networks.items()} if private is not None else {}
+    return {"history": history, "kept": done, **last}
 
 
 def _adamw(network: nn.Module, config: GANConfig, rate: float) -> torch.optim.Optimizer:
@@ -176,7 +194,7 @@ def _discriminator_step(
     # One pass over both, so that the power iteration takes one step.
     logits = networks["discriminator"](torch.cat([real, made]), torch.cat([labels, asked]))
     on_real, on_made = logits.float().split([len(real), len(made)])
-    loss = discriminator_loss(on_real, on_made, config.label_smoothing) / config.batch_size
+    loss = discriminator_loss(on_real, on_made, config.label_smoothing, config.hinge) / config.batch_size
     total = descend(worker, networks["discriminator"], optimizers["discriminator"], loss)
     return total, (logits.detach().max() - logits.detach().min()).float()
 
@@ -187,7 +205,7 @@ def _generator_step(
 ) -> Tensor:  # fmt: skip
     """One step towards images that the discriminator takes for real; the loss over all ranks."""
     made, asked = _made(worker, networks["generator"], images, config, [seed, 2, step])
-    loss = generator_loss(networks["discriminator"](made, asked).float()) / config.batch_size
+    loss = generator_loss(networks["discriminator"](made, asked).float(), config.hinge) / config.batch_size
     return descend(worker, networks["generator"], optimizers["generator"], loss)
 
 

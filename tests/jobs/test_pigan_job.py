@@ -48,7 +48,7 @@ def test_a_sweep_whose_driver_was_killed_continues_and_repeats_nothing(tmp_path:
     assert report["privacy"]["guarantee"] == "dp" and report["privacy"]["epsilon"] <= 10
     assert [entry["stage"] for entry in report["privacy"]["ledger"]] == ["generator"]
     assert len(report["metrics"]["experiments"]["compare"]) == 7
-    for stage in ("generator", "synthesise", "attacks", "utility"):
+    for stage in ("generator", "synthesise", "experiments", "utility"):
         assert f" {stage} " in done.stdout, stage
     assert "penalty.weight" in refusal(JOB, *flags, "--out", tmp_path / "run", "--penalty.weight", "3")
 

@@ -21,7 +21,10 @@ from raysyn.local import Local
 from raysyn.methods import privimage
 from raysyn.methods.common import On, PrivateSetting, Setting
 from raysyn.methods.privimage import Config, Given
+from raysyn.methods.privimage_models import GANModelConfig
 from raysyn.metrics.utility import EvalConfig
+from raysyn.models.biggan import BigGANConfig
+from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.unet import UNetConfig
 from raysyn.privacy.cost import Budget
@@ -32,6 +35,7 @@ from raysyn.privacy.trial import SGDSpeed
 from raysyn.public import Public, PublicConfig, load_public
 from raysyn.runs import RunFolder
 from raysyn.storage import load_saved
+from raysyn.train.gan import GANConfig
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
 from raysyn.train.semantic import QueryConfig
@@ -44,6 +48,12 @@ TINY = Config(
     semantic=SemanticConfig(k=2, noise_multiplier=20.0),
     network=UNetConfig(width=8, multipliers=(1,), blocks=1, attention=(), patch=2, positions=True),
     pretrain=LoopConfig(iterations=4, batch_size=16),
+    gan=GANModelConfig(
+        network=BigGANConfig(channels=2, depth=1, latent=6, embedding=4),
+        discriminator=PrivateDiscriminatorConfig(channels=2),
+        pretrain=GANConfig(epochs=1, checkpoint_every=1, batch_size=32, discriminator_steps=2, hinge=True, ema=0.9),
+        discriminator_steps=2,
+    ),
     warmup=LoopConfig(iterations=3, batch_size=16),
     finetune=SGDConfig(batch_size=30, epochs=1.2, noise_multiplicity=2),
     sampler=SamplerConfig(steps=3),
@@ -120,6 +130,9 @@ def test_continuing_pays_once_and_keeps_the_answer(tmp_path: Path) -> None:
         ({"pretraining": "all", "central": CentralConfig(count=10), "central_use": "mixed"}, "pdp_diffusion", None),
         ({"central": CentralConfig(count=10, kind="mode")}, "privimage", ["semantic", "central", "finetune"]),
         ({"semantic": SemanticConfig(k=3, noise_multiplier=20.0, conditional=False)}, "privimage", None),
+        ({"generator": "gan"}, "privimage_gan", ["semantic", "finetune"]),
+        ({"generator": "gan", "pretraining": "none"}, "dpgan", ["finetune"]),
+        ({"generator": "gan", "pretraining": "all"}, "dpgan_pretrained", ["finetune"]),
     ],
 )
 def test_baselines_and_combinations(
@@ -131,9 +144,10 @@ def test_baselines_and_combinations(
         assert [entry["stage"] for entry in report["privacy"]["ledger"]] == stages
 
 
-def test_without_privacy_nothing_is_promised(tmp_path: Path) -> None:
-    report = run(replace(TINY, private=False), tmp_path)
-    assert report["privacy"]["guarantee"] == "none" and report["method"] == "privimage without privacy"
+@pytest.mark.parametrize(("generator", "method"), [("diffusion", "privimage"), ("gan", "privimage_gan")])
+def test_without_privacy_nothing_is_promised(generator: Any, method: str, tmp_path: Path) -> None:
+    report = run(replace(TINY, private=False, generator=generator), tmp_path)
+    assert report["privacy"]["guarantee"] == "none" and report["method"] == f"{method} without privacy"
     promise = (tmp_path / "release" / "certificate.json").read_text()
     assert "no differential privacy" in promise.lower() or '"none"' in promise
     exact = load_saved(tmp_path / "internal" / "stages" / "semantic.pt").numpy()
@@ -165,16 +179,14 @@ def test_selected_images_carry_the_label_of_the_row_that_chose_them() -> None:
 
     train = Images(Held(np.arange(40)), labels, names)  # type: ignore[arg-type]
     private = Images(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]), ("zero", "one"))
-    task = privimage.DiffusionTask(classes=2)
     chosen = np.array([[5, 1], [7, 2]])
-    lesson, images = privimage.curriculum(TINY, private, Public("set", train, train), chosen, task)
-    assert lesson == task and len(images) == 20 and images.class_names == ("zero", "one")
+    images = privimage.curriculum(private, Public("set", train, train), chosen)
+    assert len(images) == 20 and images.class_names == ("zero", "one")
     for pixel, label in zip(images.images_NHWC[:][:, 0, 0, 0].tolist(), images.labels_N.tolist(), strict=True):
         assert pixel in chosen[label]
-    together = replace(TINY, semantic=SemanticConfig(conditional=False))
-    lesson, images = privimage.curriculum(together, private, Public("set", train, train), chosen[:1], task)
-    assert lesson.label_dropout == 1.0 and set(images.images_NHWC[:][:, 0, 0, 0].tolist()) == {1, 5}
-    _, images = privimage.curriculum(TINY, private, Public("set", train, train), None, task)
+    images = privimage.curriculum(private, Public("set", train, train), chosen[:1])
+    assert set(images.images_NHWC[:][:, 0, 0, 0].tolist()) == {1, 5}
+    images = privimage.curriculum(private, Public("set", train, train), None)
     assert np.array_equal(images.labels_N, labels + 2) and images.classes == 10
 
 
@@ -227,6 +239,7 @@ def test_a_given_classifier_is_taken_and_a_wrong_one_refused(tmp_path: Path) -> 
     [
         ({"semantic": SemanticConfig(k=6)}, "60 in all, but the public set has 52"),
         ({"private": False, "central": CentralConfig(count=10)}, "private is False"),
+        ({"generator": "gan", "central": CentralConfig(count=10)}, "generator is gan"),
         ({"synthetic": 3}, "synthetic is 3"),
         ({"semantic": SemanticConfig(noise_multiplier=0.1)}, "budget.epsilon"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,12 @@ from ranks import on_ranks
 from raysyn.compute import Alone, Worker
 from raysyn.data import Images
 from raysyn.local import Local
+from raysyn.models.biggan import BigGANConfig
+from raysyn.models.biggan import Generator as BigGenerator
 from raysyn.models.dcgan import DCGANConfig, Discriminator, Generator
+from raysyn.models.private_discriminator import PrivateDiscriminator, PrivateDiscriminatorConfig
 from raysyn.privacy import sgd
+from raysyn.privacy.engines import refuse_unsupported
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.train.private_gan import PlayConfig, PrivateGame
@@ -140,3 +145,56 @@ def test_label_smoothing_moves_the_target_of_real_images_alone() -> None:
     found = smooth.loss(discriminator, x, labels, torch.tensor([1.0, 0.0]))
     of_real = -(0.9 * F.logsigmoid(logits[0]) + 0.1 * F.logsigmoid(-logits[0]))
     assert torch.allclose(found, torch.stack([of_real, -F.logsigmoid(-logits[1])]))
+
+
+def test_the_hinge_asks_for_logits_beyond_one() -> None:
+    game, discriminator = game_and_discriminator()
+    hinge = PrivateGame(game.generator, PlayConfig(batch_size=16, hinge=True), 0)
+    x, labels = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1])
+    logits = discriminator(x, labels)
+    found = hinge.loss(discriminator, x, labels, torch.tensor([1.0, 0.0]))
+    assert torch.allclose(found, torch.stack([(1 - logits[0]).clamp_min(0), (1 + logits[1]).clamp_min(0)]))
+
+
+def test_the_generator_waits_for_the_discriminator_and_leaves_it_as_it_is() -> None:
+    game, discriminator = game_and_discriminator()
+    slow = PrivateGame(game.generator, PlayConfig(batch_size=16, discriminator_steps=3, ema=0.9), 0)
+    slow.join(Alone())
+    theirs = {name: value.clone() for name, value in discriminator.state_dict().items()}
+    seen = []
+    for done in range(1, 7):
+        before = {name: value.clone() for name, value in slow.generator.named_parameters()}
+        slow.step(Alone(), discriminator, done)
+        after = dict(slow.generator.named_parameters())
+        seen.append(any(not torch.equal(value, after[name]) for name, value in before.items()))
+    assert seen == [False, False, True, False, False, True]
+    assert all(torch.equal(value, discriminator.state_dict()[name]) for name, value in theirs.items())
+    assert all(parameter.grad is None for parameter in discriminator.parameters())
+    # What is released is the average, not the last weights.
+    assert not torch.equal(slow.released()["dense.weight"], slow.generator.state_dict()["dense.weight"])
+
+
+def test_a_game_of_biggan_travels_and_pairs_pixels_on_its_own_scale() -> None:
+    torch.manual_seed(0)
+    generator = BigGenerator(BigGANConfig(channels=2, depth=1, latent=6, embedding=4), (8, 8, 1), 2)
+    game = pickle.loads(pickle.dumps(PrivateGame(generator, PlayConfig(batch_size=4, hinge=True), 0)))
+    z, labels = torch.randn(3, 6), torch.tensor([0, 1, 1])
+    with torch.no_grad():
+        torch.testing.assert_close(game.generator.eval()(z, labels), generator.eval()(z, labels))
+    images = torch.full((2, 8, 8, 1), 255, dtype=torch.uint8)
+    images[1] = 0
+    pixels, _, _ = game.draw(images, torch.tensor([0, 1]), [1, 2], 1)
+    assert pixels[0, 0].min() == 1 and pixels[1, 0].abs().max() == 0
+    assert pixels[:, 1].min() >= 0 and pixels[:, 1].max() <= 1
+
+
+def test_its_discriminator_can_be_trained_image_by_image() -> None:
+    torch.manual_seed(0)
+    discriminator = PrivateDiscriminator(PrivateDiscriminatorConfig(channels=3), (16, 16, 3), 4)
+    refuse_unsupported(discriminator)
+    x, labels = torch.rand(5, 3, 16, 16), torch.tensor([0, 1, 2, 3, 0])
+    whole = discriminator(x, labels)
+    for index in range(5):
+        torch.testing.assert_close(discriminator(x[index : index + 1], labels[index : index + 1])[0], whole[index])
+    # The classes matter, and groups divide any width.
+    assert not torch.allclose(discriminator(x, (labels + 1) % 4), whole)

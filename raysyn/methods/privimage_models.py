@@ -1,0 +1,232 @@
+"""The two generators of PrivImage: a diffusion model (+D) and a GAN (+G). Each learns from public images, is fine-tuned
+on the sensitive ones, and draws; the pipeline does not care which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysyn.compute import best_device
+from raysyn.data import Images
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.synthesis import CHUNK, synthesise
+from raysyn.models.biggan import BigGANConfig, Generator
+from raysyn.models.private_discriminator import PrivateDiscriminator, PrivateDiscriminatorConfig
+from raysyn.models.unet import UNet
+from raysyn.privacy import sgd
+from raysyn.privacy.ledger import Release
+from raysyn.train import gan, loop
+from raysyn.train.augment import AugmentConfig
+from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.gan import GANConfig
+from raysyn.train.loop import LoopConfig
+from raysyn.train.private_gan import PlayConfig, PrivateGame
+
+if TYPE_CHECKING:
+    from raysyn.methods.privimage import Config
+
+Kind = Literal["diffusion", "gan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANModelConfig:
+    """PRIVIMAGE+G; `finetune` is DP-SGD of its discriminator (table 6; the rest: published DP-GANs)."""
+
+    network: BigGANConfig = field(default_factory=BigGANConfig)
+    discriminator: PrivateDiscriminatorConfig = field(default_factory=PrivateDiscriminatorConfig)
+    pretrain: GANConfig = field(
+        default_factory=lambda: GANConfig(
+            batch_size=64, discriminator_steps=5, weight_decay=0.0, label_smoothing=0.0, hinge=True, ema=0.999
+        )
+    )
+    learning_rate: float = 2e-4
+    """Adam's rate for the generator in fine-tuning."""
+    discriminator_steps: int = 5
+    """Steps of the discriminator per step of the generator in fine-tuning."""
+    ema: float = 0.999
+    """Decay of the moving average of the generator's weights in fine-tuning, which is what is drawn from."""
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0 or self.discriminator_steps < 1 or not 0 <= self.ema < 1:
+            raise ValueError(
+                f"gan.learning_rate is {self.learning_rate}, gan.discriminator_steps {self.discriminator_steps} and "
+                f"gan.ema {self.ema}: give a rate above 0, at least 1 step and a decay from 0 up to below 1"
+            )
+
+
+class Model(Protocol):
+    """What the pipeline asks of a generator."""
+
+    def pretrain(self, images: Images, conditional: bool) -> None:
+        """Learn from images that are public or paid for."""
+        ...
+
+    def warm_up(self, central: Images) -> None:
+        """Learn from noisy central images after that."""
+        ...
+
+    def fine_tune(self) -> dict[str, Any]:
+        """Learn from the sensitive images, paying for it in a private run; facts for the report."""
+        ...
+
+    def draw(self) -> Images:
+        """The synthetic images."""
+        ...
+
+
+def pay(setting: Setting, release: Release[dict[str, Any]]) -> dict[str, Any]:
+    """What DP-SGD released, once the ledger has its price."""
+    assert isinstance(setting, PrivateSetting)
+    return setting.ledger.pay("finetune", release)
+
+
+class Diffusion:
+    """PRIVIMAGE+D: a denoiser, whose table of labels has the sensitive classes first and `others` after them."""
+
+    def __init__(self, setting: Setting, others: int) -> None:
+        self.setting, self.config, self.private = setting, setting.config, setting.dataset.train
+        rows = self.private.classes + others
+        self.denoiser = new_denoiser(self.config, self.private, rows)
+        self.task = DiffusionTask(classes=rows, **asdict(self.config.noise))
+
+    def pretrain(self, images: Images, conditional: bool) -> None:
+        self._learn(images, conditional, self.config.pretrain, "pretrain", None)
+
+    def warm_up(self, central: Images) -> None:
+        self._learn(central, self.config.central.conditional, self.config.warmup, "warmup", self.config.augment)
+
+    def fine_tune(self) -> dict[str, Any]:
+        tuned = self.setting.folder.stage("finetune", self._tuned)
+        self.denoiser.load_state_dict(tuned["ema"])
+        return tuned
+
+    def draw(self) -> Images:
+        config = self.config
+        return synthesise(self.setting, self.denoiser, config.sampler, config.synthetic, self.private.class_names)
+
+    def _learn(
+        self, images: Images, conditional: bool, config: LoopConfig, stage: str, augment: AugmentConfig | None
+    ) -> None:
+        """Train on what is not secret, and go on from the raw weights, as published."""
+        # Images of no one class teach what "no class" looks like, and nothing about a class.
+        lesson = self.task if conditional else replace(self.task, label_dropout=1.0)
+        fit = partial(self.setting.compute.train, loop.fit, self.denoiser, lesson, images, config, name=stage)
+        trained = self.setting.folder.stage(stage, lambda: fit(self.config.seed, augment))
+        self.denoiser.load_state_dict(trained["model"])
+        self.setting.console.stage(stage, f"{config.iterations:,} steps on {len(images):,} images: no further cost")
+
+    def _tuned(self) -> dict[str, Any]:
+        setting, tuning = self.setting, self.config.finetune
+        if not isinstance(setting, PrivateSetting):
+            plain = LoopConfig(
+                iterations=tuning.cost(len(self.private)).steps, batch_size=tuning.batch_size,
+                copies=tuning.noise_multiplicity, learning_rate=tuning.learning_rate, ema=tuning.ema,
+            )  # fmt: skip
+            fit = partial(setting.compute.train, loop.fit, name="finetune")
+            return fit(self.denoiser, self.task, self.private, plain, self.config.seed)
+        release = sgd.train(
+            setting.compute, self.denoiser, self.task, self.private, tuning, setting.plan.stages["finetune"],
+            setting.folder.secret, setting.machines.sgd, epsilon_at=partial(setting.plan.epsilon_after, "finetune"),
+        )  # fmt: skip
+        return pay(setting, release)
+
+
+def new_denoiser(config: Config, private: Images, rows: int) -> UNet:
+    """The network with its first weights, which `config.seed` decides; ValueError where it cannot take the images."""
+    torch.manual_seed(config.seed)
+    return UNet(config.network, private.shape[2], private.shape[:2], rows)
+
+
+class GAN:
+    """PRIVIMAGE+G: a generator that never meets a sensitive image, and a discriminator that DP-SGD trains."""
+
+    def __init__(self, setting: Setting, others: int) -> None:
+        self.setting, self.config, self.private = setting, setting.config, setting.dataset.train
+        self.generator, self.discriminator = new_gan(self.config, self.private)
+
+    def pretrain(self, images: Images, conditional: bool) -> None:
+        own, classes = self.config.gan, self.private.classes
+        if not conditional:
+            # A GAN has no "no class": every class begins alike.
+            images = replace(images, labels_N=np.arange(len(images), dtype=np.int64) % classes)
+        fit = partial(self.setting.compute.train, gan.fit, own.network, images, own.pretrain, name="pretrain")
+        trained = self.setting.folder.stage("pretrain", lambda: fit(self.config.seed, own.discriminator))
+        # Rows of public classes, after those of the sensitive ones, have done their part.
+        self.generator.load_state_dict(_first_rows(trained["generator"], classes))
+        self.discriminator.load_state_dict(_first_rows(trained["discriminator"], classes))
+        epochs = own.pretrain.epochs
+        self.setting.console.stage("pretrain", f"{epochs:,} epochs on {len(images):,} images: no further cost")
+
+    def warm_up(self, central: Images) -> None:
+        raise AssertionError("central images go with diffusion")
+
+    def fine_tune(self) -> dict[str, Any]:
+        tuned = self.setting.folder.stage("finetune", self._tuned)
+        self.generator.load_state_dict(tuned["partner"])
+        return tuned
+
+    def draw(self) -> Images:
+        config, names = self.config, self.private.class_names
+        labels_N = np.arange(config.synthetic, dtype=np.int64) % len(names)
+        chunks = [
+            (int(np.random.SeedSequence([config.seed, index]).generate_state(1)[0]), labels_N[at : at + CHUNK])
+            for index, at in enumerate(range(0, config.synthetic, CHUNK))
+        ]
+        shared = (self.generator.plain(), config.gan.network, self.private.shape, len(names))
+        parts = self.setting.folder.stage(
+            "synthesise",
+            lambda: torch.cat(self.setting.compute.map(draw_chunk, chunks, name="synthesise", shared=shared)),
+        )
+        self.setting.console.stage("synthesise", f"{config.synthetic:,} images")
+        return Images(parts.numpy(), labels_N, names)
+
+    def _tuned(self) -> dict[str, Any]:
+        setting, own, tuning = self.setting, self.config.gan, self.config.finetune
+        if not isinstance(setting, PrivateSetting):
+            epochs = max(1, round(tuning.epochs))
+            plain = replace(
+                own.pretrain, epochs=epochs, checkpoint_every=epochs, batch_size=tuning.batch_size,
+                learning_rate=own.learning_rate, discriminator_learning_rate=tuning.learning_rate,
+            )  # fmt: skip
+            start = {"generator": self.generator.state_dict(), "discriminator": self.discriminator.state_dict()}
+            fit = partial(setting.compute.train, gan.fit, own.network, self.private, plain, name="finetune")
+            return {"partner": fit(self.config.seed, own.discriminator, start)["generator"]}
+        play = PlayConfig(
+            batch_size=tuning.batch_size, learning_rate=own.learning_rate, beta1=0.0, hinge=True,
+            discriminator_steps=own.discriminator_steps, ema=own.ema,
+        )  # fmt: skip
+        game = PrivateGame(self.generator, play, self.config.seed)
+        release = sgd.train(
+            setting.compute, self.discriminator, game, self.private, tuning, setting.plan.stages["finetune"],
+            setting.folder.secret, setting.machines.sgd, epsilon_at=partial(setting.plan.epsilon_after, "finetune"),
+            partner=game,
+        )  # fmt: skip
+        return pay(setting, release)
+
+
+def new_gan(config: Config, private: Images) -> tuple[Generator, PrivateDiscriminator]:
+    """Both networks with their first weights; ValueError where they cannot take the images."""
+    generator, discriminator = gan.new_networks(config.gan.network, private, config.seed, config.gan.discriminator)
+    assert isinstance(discriminator, PrivateDiscriminator)
+    return generator, discriminator
+
+
+def _first_rows(weights: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
+    """The weights of the same network for fewer classes."""
+    return {name: value[:rows] if name == "embedding.weight" else value for name, value in weights.items()}
+
+
+def draw_chunk(
+    chunk: tuple[int, np.ndarray], shared: tuple[dict[str, Tensor], BigGANConfig, tuple[int, int, int], int]
+) -> Tensor:
+    """One unit of a GAN's synthesis: (seed, labels) to uint8 (N, H, W, C)."""
+    (seed, labels_N), (weights, network, shape, classes) = chunk, shared
+    generator = Generator(network, shape, classes, spectral=False)
+    generator.load_state_dict(weights)
+    return gan.draw(generator.to(best_device()), torch.from_numpy(labels_N), 1.0, seed).cpu()
