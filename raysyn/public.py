@@ -1,6 +1,6 @@
 """Public images, however many: decoded once into a flat file, and read from it by number.
 
-Memory holds their labels and what is asked for, never the set, so that ImageNet needs no more of it than digits.
+Once decoded, memory holds their labels and what is asked for, not the set.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class PublicConfig:
     """glyphs (letters, built in), or a name that --data.name knows."""
     path: str | None = None
     """Own data instead of a name: a Parquet file (columns image, label, split), a .npz file, or a folder with train/
-    and, if there is one, val/ or test/, each with one sub-folder of images per class. Read as a stream."""
+    and, if there is one, val/ or test/, each with one sub-folder of images per class. Parquet and folders are read as a
+    stream; a .npz file, or a set by name, is held once, while it is decoded."""
     limit: int | None = None
     """Use only this many of the training images, always the same ones."""
 
@@ -163,8 +164,8 @@ class _Stream:
     label: str
     identity: tuple[Any, ...]
     """Changes when its images may have."""
-    class_names: Sequence[str] | None
-    pictures: Callable[[], Iterator[Picture]]
+    opened: Callable[[], tuple[Sequence[str] | None, Iterator[Picture]]]
+    """Class names, where they are known, and all pictures: asked for only where these are not decoded yet."""
 
     @staticmethod
     def of(config: PublicConfig) -> _Stream:
@@ -173,12 +174,18 @@ class _Stream:
             return _folder(path)
         if path is not None and path.suffix in (".parquet", ".pq") and path.exists():
             return _parquet(path)
-        try:
-            source = from_name(config.name, None) if config.path is None else from_path(config.path)
-        except ValueError as error:
-            raise ValueError(str(error).replace("data.", "public.")) from error
-        identity = (config.name,) if path is None else _file_facts(path)
-        return _Stream(source.name, f"public set {source.name}", identity, source.class_names, partial(_of, source))
+        name = str(config.name) if path is None else path.stem
+        identity = (config.name,) if path is None or not path.exists() else _file_facts(path)
+        return _Stream(name, f"public set {name}", identity, partial(_held, config))
+
+
+def _held(config: PublicConfig) -> tuple[Sequence[str] | None, Iterator[Picture]]:
+    """A source that is read as a whole."""
+    try:
+        source = from_name(config.name, None) if config.path is None else from_path(config.path)
+    except ValueError as error:
+        raise ValueError(str(error).replace("data.", "public.")) from error
+    return source.class_names, _of(source)
 
 
 def _of(source: Source) -> Iterator[Picture]:
@@ -211,7 +218,8 @@ def _parquet(path: Path) -> _Stream:
                     yield Picture(split, image, number, f"row {row}")
                     row += 1
 
-    return _Stream(path.stem, label, _file_facts(path), metadata_names(schema, label), pictures)
+    names = metadata_names(schema, label)
+    return _Stream(path.stem, label, _file_facts(path), lambda: (names, pictures()))
 
 
 def _folder(path: Path) -> _Stream:
@@ -236,18 +244,19 @@ def _folder(path: Path) -> _Stream:
     for split in splits:
         for _, entry in files(split):
             digest.update(f"{entry.path} {entry.stat().st_size} {entry.stat().st_mtime_ns}\n".encode())
-    return _Stream(path.resolve().name, label, (str(path.resolve()), digest.hexdigest()), names, pictures)
+    return _Stream(path.resolve().name, label, (str(path.resolve()), digest.hexdigest()), lambda: (names, pictures()))
 
 
 def _decode_into(folder: Path, source: _Stream, shape: tuple[int, int, int]) -> None:
     """Write all splits beside `folder`, then move them there as a whole: nobody sees half a set."""
+    class_names, pictures = source.opened()
     folder.parent.mkdir(parents=True, exist_ok=True)
     print(f"{source.label}: decoding into {folder}, once", file=sys.stderr)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
-        labels = _write(part, source, shape)
+        labels = _write(part, source.label, class_names, pictures, shape)
         classes = max(max(found, default=0) for found in labels.values()) + 1
-        names = [str(number) for number in range(classes)] if source.class_names is None else list(source.class_names)
+        names = [str(number) for number in range(classes)] if class_names is None else list(class_names)
         images = {split: len(found) for split, found in labels.items()}
         (part / "facts.json").write_text(json.dumps({"class_names": names, "images": images, "of": source.identity}))
         try:
@@ -260,14 +269,16 @@ def _decode_into(folder: Path, source: _Stream, shape: tuple[int, int, int]) -> 
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _write(part: Path, source: _Stream, shape: tuple[int, int, int]) -> dict[str, array[int]]:
+def _write(
+    part: Path, label: str, class_names: Sequence[str] | None, pictures: Iterator[Picture], shape: tuple[int, int, int]
+) -> dict[str, array[int]]:
     """The labels of each split, once all its pixels are written."""
     labels = {split: array("q") for split in SPLITS}
-    known = 2**31 if source.class_names is None else len(source.class_names)
+    known = 2**31 if class_names is None else len(class_names)
     with ExitStack() as stack:
         files = {split: stack.enter_context((part / f"{split}.u8").open("wb")) for split in SPLITS}
-        for picture in source.pictures():
-            place = f"{source.label}: {picture.place}"
+        for picture in pictures:
+            place = f"{label}: {picture.place}"
             if picture.split not in SPLITS:
                 raise ValueError(f"{place} has the split {picture.split!r}; it must be one of {', '.join(SPLITS)}")
             if not 0 <= picture.label < known:
@@ -275,7 +286,7 @@ def _write(part: Path, source: _Stream, shape: tuple[int, int, int]) -> dict[str
             files[picture.split].write(_fitted(picture.pixels, shape, place).tobytes())
             labels[picture.split].append(picture.label)
     if not labels["train"]:
-        raise ValueError(f"{source.label} has no train images; give some")
+        raise ValueError(f"{label} has no train images; give some")
     for split, found in labels.items():
         np.save(part / f"{split}.npy", np.array(found, np.int64))
     return labels

@@ -68,7 +68,7 @@ def test_selecting_and_viewing_give_the_same_images(tmp_path: Path) -> None:
     assert np.array_equal(travelled.images_NHWC[:], pixels[rows]) and len(pickle.dumps(train)) < 2000
 
 
-def test_images_come_in_the_shape_of_the_sensitive_ones(tmp_path: Path) -> None:
+def test_images_come_in_the_shape_of_the_sensitive_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = parquet(tmp_path / "set.parquet", {"train": 5, "test": 1}, side=16)
     grey = load_public(PublicConfig(path=str(tmp_path / "set.parquet")), (8, 8, 1)).train.images_NHWC[:]
     assert grey.shape == (5, 8, 8, 1)
@@ -78,6 +78,9 @@ def test_images_come_in_the_shape_of_the_sensitive_ones(tmp_path: Path) -> None:
     letters = load_public(PublicConfig(), (8, 8, 3))
     assert letters.train.shape == (8, 8, 3) and len(letters.train) == 5200 and letters.train.classes == 52
     assert (np.bincount(letters.valid.labels_N) == 20).all()
+    # Once decoded, the source is not even asked.
+    monkeypatch.setattr("raysyn.public.from_name", None)
+    assert load_public(PublicConfig(), (8, 8, 3)).train.fingerprint() == letters.train.fingerprint()
 
 
 def test_without_other_splits_one_of_fifty_is_for_validation(tmp_path: Path) -> None:
