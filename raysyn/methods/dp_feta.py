@@ -15,7 +15,7 @@ import torch
 from raysyn.console import Console
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods.common import PrivateSetting
-from raysyn.methods.synthesis import evaluate, pack, synthesise, unpack
+from raysyn.methods.synthesis import check_drawing, draw_chunk, evaluate, pack, synthesise, unpack
 from raysyn.metrics.fidelity import check_weights
 from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
 from raysyn.models.unet import UNet, UNetConfig
@@ -59,18 +59,7 @@ class Config:
     """Seed of all that is public: first weights, augmentation, sampling. Privacy noise never comes from it."""
 
     def __post_init__(self) -> None:
-        if self.synthetic < 10 or self.synthetic <= self.eval.neighbours:
-            raise ValueError(
-                f"synthetic is {self.synthetic}: give at least 10 images, and more than eval.neighbours, "
-                f"{self.eval.neighbours}"
-            )
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
-        if self.sampler.guidance and not self.noise.label_dropout:
-            raise ValueError(
-                f"sampler.guidance is {self.sampler.guidance}, but noise.label_dropout is 0, so no network learns to "
-                "do without classes: raise noise.label_dropout, 0.1 is usual"
-            )
+        check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise)
 
 
 def plan(config: Config, n: int, classes: int) -> Plan:
@@ -143,7 +132,8 @@ def run(setting: PrivateSetting) -> Report:
     # From here on every released byte is post-processing of what the ledger was paid for.
     shape, class_names = private.shape, private.class_names
     denoiser.load_state_dict(tuned["ema"])
-    synthetic = synthesise(setting, denoiser, config.sampler, config.synthetic, class_names)
+    calls = f"{network_calls(config.sampler)} network calls each"
+    synthetic = synthesise(setting, draw_chunk, (denoiser.cpu(), config.sampler, shape), class_names, calls)
     privacy = dp_section(plan, ledger, uncharged(config))
     promise = certificate(
         privacy, method=METHOD, name=dataset.name, n=len(private), shape=shape, class_names=class_names

@@ -23,7 +23,7 @@ from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.privimage_models import GAN, Diffusion, GANModelConfig, Kind, Model, new_denoiser, new_gan
 from raysyn.methods.privimage_report import in_one_plane, selection, spent, story, told
-from raysyn.methods.synthesis import evaluate, pack, unpack
+from raysyn.methods.synthesis import check_drawing, evaluate, pack, unpack
 from raysyn.metrics.fidelity import check_weights
 from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
 from raysyn.models.unet import UNetConfig
@@ -91,18 +91,7 @@ class Config:
     """Seed of all that is public: first weights, batches, sampling. Privacy noise never comes from it."""
 
     def __post_init__(self) -> None:
-        if self.synthetic < 10 or self.synthetic <= self.eval.neighbours:
-            raise ValueError(
-                f"synthetic is {self.synthetic}: give at least 10 images, and more than eval.neighbours, "
-                f"{self.eval.neighbours}"
-            )
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
-        if self.sampler.guidance and not self.noise.label_dropout:
-            raise ValueError(
-                f"sampler.guidance is {self.sampler.guidance}, but noise.label_dropout is 0, so no network learns to "
-                "do without classes: raise noise.label_dropout, 0.1 is usual"
-            )
+        check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise)
         if self.generator == "gan" and self.central.count:
             raise ValueError(
                 f"generator is gan, but central.count is {self.central.count}: central images go with diffusion, leave "

@@ -15,7 +15,7 @@ from torch import Tensor
 from raysyn.compute import best_device
 from raysyn.data import Images
 from raysyn.methods.common import PrivateSetting, Setting
-from raysyn.methods.synthesis import CHUNK, synthesise
+from raysyn.methods.synthesis import draw_chunk, synthesise
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.private_discriminator import PrivateDiscriminator, PrivateDiscriminatorConfig
 from raysyn.models.unet import UNet
@@ -27,6 +27,7 @@ from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.gan import GANConfig
 from raysyn.train.loop import LoopConfig
 from raysyn.train.private_gan import PlayConfig, PrivateGame
+from raysyn.train.samplers import network_calls
 
 if TYPE_CHECKING:
     from raysyn.methods.privimage import Config
@@ -107,8 +108,9 @@ class Diffusion:
         return tuned
 
     def draw(self) -> Images:
-        config = self.config
-        return synthesise(self.setting, self.denoiser, config.sampler, config.synthetic, self.private.class_names)
+        sampler = self.config.sampler
+        shared, calls = (self.denoiser.cpu(), sampler, self.private.shape), network_calls(sampler)
+        return synthesise(self.setting, draw_chunk, shared, self.private.class_names, f"{calls} network calls each")
 
     def _learn(
         self, images: Images, conditional: bool, config: LoopConfig, stage: str, augment: AugmentConfig | None
@@ -172,19 +174,9 @@ class GAN:
         return tuned
 
     def draw(self) -> Images:
-        config, names = self.config, self.private.class_names
-        labels_N = np.arange(config.synthetic, dtype=np.int64) % len(names)
-        chunks = [
-            (int(np.random.SeedSequence([config.seed, index]).generate_state(1)[0]), labels_N[at : at + CHUNK])
-            for index, at in enumerate(range(0, config.synthetic, CHUNK))
-        ]
-        shared = (self.generator.plain(), config.gan.network, self.private.shape, len(names))
-        parts = self.setting.folder.stage(
-            "synthesise",
-            lambda: torch.cat(self.setting.compute.map(draw_chunk, chunks, name="synthesise", shared=shared)),
-        )
-        self.setting.console.stage("synthesise", f"{config.synthetic:,} images")
-        return Images(parts.numpy(), labels_N, names)
+        names = self.private.class_names
+        shared = (self.generator.plain(), self.config.gan.network, self.private.shape, len(names))
+        return synthesise(self.setting, draw_of_gan, shared, names, "one network call each")
 
     def _tuned(self) -> dict[str, Any]:
         setting, own, tuning = self.setting, self.config.gan, self.config.finetune
@@ -222,7 +214,7 @@ def _first_rows(weights: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
     return {name: value[:rows] if name == "embedding.weight" else value for name, value in weights.items()}
 
 
-def draw_chunk(
+def draw_of_gan(
     chunk: tuple[int, np.ndarray], shared: tuple[dict[str, Tensor], BigGANConfig, tuple[int, int, int], int]
 ) -> Tensor:
     """One unit of a GAN's synthesis: (seed, labels) to uint8 (N, H, W, C)."""

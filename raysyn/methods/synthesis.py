@@ -1,8 +1,8 @@
-"""What pipelines that end with a diffusion model share: drawing its images, judging them, keeping images in a stage."""
+"""What pipelines share that draw images from a trained model: drawing, judging, keeping images in a stage."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,32 +15,47 @@ from raysyn.methods.common import Setting
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.utility import EvalConfig, unit_name, utility
 from raysyn.models.unet import UNet
-from raysyn.train.samplers import SamplerConfig, generate, network_calls
+from raysyn.train.diffusion import NoiseConfig
+from raysyn.train.samplers import SamplerConfig, generate
 
 # One seed per chunk: part of the result, so a constant and not a speed setting.
 CHUNK = 500
 
 
+def check_drawing(synthetic: int, seed: int, judged: EvalConfig, sampler: SamplerConfig, noise: NoiseConfig) -> None:
+    """ValueError, in one sentence, for settings that cannot be drawn with or judged."""
+    if synthetic < 10 or synthetic <= judged.neighbours:
+        raise ValueError(
+            f"synthetic is {synthetic}: give at least 10 images, and more than eval.neighbours, {judged.neighbours}"
+        )
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed is {seed}: give a whole number from 0 to {2**32 - 1}")
+    if sampler.guidance and not noise.label_dropout:
+        raise ValueError(
+            f"sampler.guidance is {sampler.guidance}, but noise.label_dropout is 0, so no network learns to do without "
+            "classes: raise noise.label_dropout, 0.1 is usual"
+        )
+
+
 def synthesise(
-    setting: Setting, denoiser: UNet, sampler: SamplerConfig, count: int, class_names: tuple[str, ...]
+    setting: Setting, draw: Callable[[Any, Any], Tensor], shared: Any, class_names: tuple[str, ...], told: str
 ) -> Images:
-    """`count` images of a diffusion model, classes in turn, in chunks fanned out over the workers."""
-    shape = setting.dataset.train.shape
-    labels_N = np.arange(count, dtype=np.int64) % len(class_names)
+    """`config.synthetic` images, classes in turn: `draw((seed, labels), shared)` for each chunk, fanned out."""
+    config, compute = setting.config, setting.compute
+    labels_N = np.arange(config.synthetic, dtype=np.int64) % len(class_names)
     chunks = [
-        (int(np.random.SeedSequence([setting.config.seed, index]).generate_state(1)[0]), labels_N[at : at + CHUNK])
-        for index, at in enumerate(range(0, count, CHUNK))
+        (int(np.random.SeedSequence([config.seed, index]).generate_state(1)[0]), labels_N[at : at + CHUNK])
+        for index, at in enumerate(range(0, config.synthetic, CHUNK))
     ]
-    shared = (denoiser.cpu(), sampler, shape)
     parts = setting.folder.stage(
-        "synthesise", lambda: torch.cat(setting.compute.map(draw_chunk, chunks, name="synthesise", shared=shared))
+        "synthesise", lambda: torch.cat(compute.map(draw, chunks, name="synthesise", shared=shared))
     )
-    setting.console.stage("synthesise", f"{count:,} images, {network_calls(sampler)} network calls each")
+    setting.console.stage("synthesise", f"{config.synthetic:,} images, {told}")
     return Images(parts.numpy(), labels_N, class_names)
 
 
 def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[UNet, SamplerConfig, tuple[int, int, int]]) -> Tensor:
-    """One unit of synthesis: (seed, labels) to uint8 (N, H, W, C)."""
+    """One unit of a diffusion model's synthesis: (seed, labels) to uint8 (N, H, W, C)."""
     (seed, labels_N), (denoiser, sampler, shape) = chunk, shared
     return generate(denoiser, sampler, torch.from_numpy(labels_N), shape, seed, best_device())
 
