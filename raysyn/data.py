@@ -26,7 +26,7 @@ class DataConfig:
     """Which labelled images to use."""
 
     name: str | None = "digits"
-    """digits (built in), or mnist, fashion_mnist, cifar10, cifar100 or a 2D MedMNIST flag such as bloodmnist,
+    """digits (built in), or mnist, fashion_mnist, kmnist, cifar10, cifar100 or a 2D MedMNIST flag such as bloodmnist,
     which are downloaded on first use."""
     path: str | None = None
     """Own data instead of a name: a Parquet file (columns image, label, split), a MedMNIST-style .npz file,

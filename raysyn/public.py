@@ -49,11 +49,12 @@ ROWS_AT_ONCE = 500
 class PublicConfig:
     """Which labelled public images to use, brought to the size and colours of the sensitive ones."""
 
-    name: str | None = "glyphs"
-    """glyphs (letters, built in), or a name that --data.name knows."""
-    path: str | None = None
-    """Own data instead of a name: a Parquet file (columns image, label, split), a .npz file, or a folder with train/
-    and, if there is one, val/ or test/, each with one sub-folder of images per class. Parquet and folders are read as a
+    name: tuple[str, ...] = ("glyphs",)
+    """glyphs (letters, built in), or names that --data.name knows. Several sets make one, whose classes are those of
+    the first, then of the second and so on."""
+    path: tuple[str, ...] = ()
+    """Own data instead of names: Parquet files (columns image, label, split), .npz files, or folders with train/ and,
+    if there is one, val/ or test/, each with one sub-folder of images per class. Parquet and folders are read as a
     stream; a .npz file, or a set by name, is held once, while it is decoded."""
     limit: int | None = None
     """Use only this many of the training images, always the same ones."""
@@ -169,23 +170,62 @@ class _Stream:
 
     @staticmethod
     def of(config: PublicConfig) -> _Stream:
-        path = None if config.path is None else Path(config.path).expanduser()
-        if path is not None and path.is_dir():
-            return _folder(path)
-        if path is not None and path.suffix in (".parquet", ".pq") and path.exists():
-            return _parquet(path)
-        name = str(config.name) if path is None else path.stem
-        identity = (config.name,) if path is None or not path.exists() else _file_facts(path)
-        return _Stream(name, f"public set {name}", identity, partial(_held, config))
+        if not config.path and not config.name:
+            raise ValueError("public.name and public.path are both empty: name one public set at least")
+        streams = [*map(_from_path, config.path)] if config.path else [*map(_from_name, config.name)]
+        return streams[0] if len(streams) == 1 else _chained(streams)
 
 
-def _held(config: PublicConfig) -> tuple[Sequence[str] | None, Iterator[Picture]]:
+def _from_name(name: str) -> _Stream:
+    return _Stream(name, f"public set {name}", (name,), partial(_held, from_name, name, None))
+
+
+def _from_path(given: str) -> _Stream:
+    path = Path(given).expanduser()
+    if path.is_dir():
+        return _folder(path)
+    if path.suffix in (".parquet", ".pq") and path.exists():
+        return _parquet(path)
+    identity = _file_facts(path) if path.exists() else (given,)
+    return _Stream(path.stem, f"public set {path.stem}", identity, partial(_held, from_path, given))
+
+
+def _held(read: Callable[..., Source], *given: Any) -> tuple[Sequence[str] | None, Iterator[Picture]]:
     """A source that is read as a whole."""
     try:
-        source = from_name(config.name, None) if config.path is None else from_path(config.path)
+        source = read(*given)
     except ValueError as error:
         raise ValueError(str(error).replace("data.", "public.")) from error
     return source.class_names, _of(source)
+
+
+def _chained(streams: Sequence[_Stream]) -> _Stream:
+    """Several sources as one: the labels of each come after those of the sources before it."""
+
+    def opened() -> tuple[Sequence[str] | None, Iterator[Picture]]:
+        parts = [stream.opened() for stream in streams]
+        known = [
+            f"{stream.name}: {name}" for stream, (names, _) in zip(streams, parts, strict=True) for name in names or ()
+        ]
+        return (known if all(names for names, _ in parts) else None), pictures(parts)
+
+    def pictures(parts: Sequence[tuple[Sequence[str] | None, Iterator[Picture]]]) -> Iterator[Picture]:
+        before = 0
+        for stream, (names, found) in zip(streams, parts, strict=True):
+            classes = len(names or ())
+            for picture in found:
+                if names is None:
+                    classes = max(classes, picture.label + 1)
+                elif not 0 <= picture.label < classes:
+                    raise ValueError(
+                        f"{stream.label}: {picture.place} has the label {picture.label}, but classes are 0 to "
+                        f"{classes - 1}; mend it"
+                    )
+                yield picture._replace(label=before + picture.label, place=f"{stream.name}, {picture.place}")
+            before += classes
+
+    name = " and ".join(stream.name for stream in streams)
+    return _Stream(name, f"public sets {name}", tuple(stream.identity for stream in streams), opened)
 
 
 def _of(source: Source) -> Iterator[Picture]:

@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 TORCHVISION = {
     "mnist": "MNIST",
     "fashion_mnist": "FashionMNIST",
+    "kmnist": "KMNIST",
     "cifar10": "CIFAR10",
     "cifar100": "CIFAR100",
 }

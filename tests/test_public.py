@@ -21,6 +21,10 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYSYN_CACHE", str(tmp_path / "cache"))
 
 
+def of(*paths: Path, limit: int | None = None) -> PublicConfig:
+    return PublicConfig(path=tuple(map(str, paths)), limit=limit)
+
+
 def png(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
@@ -44,7 +48,7 @@ def parquet(path: Path, splits: dict[str, int], side: int = 8, seed: int = 0, **
 
 def test_a_parquet_file_is_the_images_that_it_holds(tmp_path: Path) -> None:
     pixels = parquet(tmp_path / "set.parquet", {"train": 20, "test": 6})
-    public = load_public(PublicConfig(path=str(tmp_path / "set.parquet")), (8, 8, 3))
+    public = load_public(of(tmp_path / "set.parquet"), (8, 8, 3))
     assert len(public.train) == 20 and len(public.valid) == 6 and public.train.class_names == ("0", "1", "2")
     assert np.array_equal(public.train.images_NHWC[:], pixels[:20])
     assert np.array_equal(public.valid.images_NHWC[np.array([5, 0])], pixels[[25, 20]])
@@ -55,9 +59,29 @@ def test_a_parquet_file_is_the_images_that_it_holds(tmp_path: Path) -> None:
     assert np.array_equal(public.train.labels_N, np.arange(20) % 3)
 
 
+def test_several_sets_are_one_whose_classes_follow_one_another(tmp_path: Path) -> None:
+    first = parquet(tmp_path / "first.parquet", {"train": 20, "test": 6})
+    second = parquet(tmp_path / "second.parquet", {"train": 9, "test": 3}, seed=1)
+    apart = [
+        load_public(PublicConfig(path=(str(tmp_path / f"{name}.parquet"),)), (8, 8, 3)) for name in ("first", "second")
+    ]
+    both = load_public(
+        PublicConfig(path=tuple(str(tmp_path / f"{name}.parquet") for name in ("first", "second"))), (8, 8, 3)
+    )
+    assert both.name == "first and second" and both.train.classes == 6
+    assert np.array_equal(both.train.images_NHWC[:], np.concatenate([first[:20], second[:9]]))
+    labels = np.concatenate([apart[0].train.labels_N, apart[1].train.labels_N + 3])
+    assert np.array_equal(both.train.labels_N, labels)
+    assert len(both.valid) == 9
+    letters = load_public(PublicConfig(name=("glyphs", "digits")), (8, 8, 1)).train
+    assert letters.classes == 62 and letters.class_names[0] == "glyphs: a" and letters.class_names[-1] == "digits: 9"
+    with pytest.raises(ValueError, match=r"public\.name and public\.path are both empty"):
+        load_public(PublicConfig(name=()), (8, 8, 1))
+
+
 def test_selecting_and_viewing_give_the_same_images(tmp_path: Path) -> None:
     pixels = parquet(tmp_path / "set.parquet", {"train": 20, "val": 4, "test": 6})
-    train = load_public(PublicConfig(path=str(tmp_path / "set.parquet")), (8, 8, 3)).train
+    train = load_public(of(tmp_path / "set.parquet"), (8, 8, 3)).train
     rows = np.array([7, 2, 11])
     seen = view(train, rows, np.array([1, 0, 1]), ("a", "b"))
     assert np.array_equal(seen.images_NHWC[:], pixels[rows]) and seen.class_names == ("a", "b")
@@ -70,7 +94,7 @@ def test_selecting_and_viewing_give_the_same_images(tmp_path: Path) -> None:
 
 def test_images_come_in_the_shape_of_the_sensitive_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = parquet(tmp_path / "set.parquet", {"train": 5, "test": 1}, side=16)
-    grey = load_public(PublicConfig(path=str(tmp_path / "set.parquet")), (8, 8, 1)).train.images_NHWC[:]
+    grey = load_public(of(tmp_path / "set.parquet"), (8, 8, 1)).train.images_NHWC[:]
     assert grey.shape == (5, 8, 8, 1)
     luma = pixels[:5] @ [0.299, 0.587, 0.114]
     # Antialiased: the mean of a picture survives.
@@ -85,12 +109,12 @@ def test_images_come_in_the_shape_of_the_sensitive_ones(tmp_path: Path, monkeypa
 
 def test_without_other_splits_one_of_fifty_is_for_validation(tmp_path: Path) -> None:
     pixels = parquet(tmp_path / "set.parquet", {"train": 100})
-    public = load_public(PublicConfig(path=str(tmp_path / "set.parquet")), (8, 8, 3))
+    public = load_public(of(tmp_path / "set.parquet"), (8, 8, 3))
     assert len(public.train) == 98 and np.array_equal(public.valid.images_NHWC[:], pixels[[49, 99]])
-    few = load_public(PublicConfig(path=str(tmp_path / "set.parquet"), limit=10), (8, 8, 3)).train
-    more = load_public(PublicConfig(path=str(tmp_path / "set.parquet"), limit=20), (8, 8, 3)).train
+    few = load_public(of(tmp_path / "set.parquet", limit=10), (8, 8, 3)).train
+    more = load_public(of(tmp_path / "set.parquet", limit=20), (8, 8, 3)).train
     with pytest.raises(ValueError, match=r"public\.limit=99 exceeds the 98 images"):
-        load_public(PublicConfig(path=str(tmp_path / "set.parquet"), limit=99), (8, 8, 3))
+        load_public(of(tmp_path / "set.parquet", limit=99), (8, 8, 3))
     assert len(few) == 10 and {one.tobytes() for one in few.images_NHWC[:]} <= {
         one.tobytes() for one in more.images_NHWC[:]
     }
@@ -105,7 +129,7 @@ def test_a_folder_is_read_in_order_and_again_once_it_changed(
             for index in range(count):
                 pixels = np.full((9, 12, 3), 10 * index + (100 if name == "dog" else 0), np.uint8)
                 (tmp_path / "set" / split / name / f"{index}.png").write_bytes(png(pixels))
-    config = PublicConfig(path=str(tmp_path / "set"))
+    config = of(tmp_path / "set")
     train = load_public(config, (8, 8, 1)).train
     assert "once" in capsys.readouterr().err
     assert train.class_names == ("cat", "dog")
@@ -127,7 +151,7 @@ def test_a_folder_is_read_in_order_and_again_once_it_changed(
 def test_what_cannot_be_used_is_named_by_its_row(tmp_path: Path, broken: dict, words: str) -> None:
     parquet(tmp_path / "set.parquet", {"train": 10}, **broken)
     with pytest.raises(ValueError, match=words):
-        load_public(PublicConfig(path=str(tmp_path / "set.parquet")), (8, 8, 3))
+        load_public(of(tmp_path / "set.parquet"), (8, 8, 3))
     assert not list((tmp_path / "cache" / "public").iterdir())
 
 
@@ -135,8 +159,8 @@ def test_what_cannot_be_used_is_named_by_its_row(tmp_path: Path, broken: dict, w
     ("config", "words"),
     [
         (PublicConfig(limit=0), "public.limit=0"),
-        (PublicConfig(path="nowhere.parquet"), "public.path='nowhere.parquet'"),
-        (PublicConfig(name="nothing"), "public.name='nothing'"),
+        (PublicConfig(path=("nowhere.parquet",)), "public.path='nowhere.parquet'"),
+        (PublicConfig(name=("nothing",)), "public.name='nothing'"),
     ],
 )
 def test_bad_input_costs_one_sentence(config: PublicConfig, words: str) -> None:
@@ -146,7 +170,7 @@ def test_bad_input_costs_one_sentence(config: PublicConfig, words: str) -> None:
 
 def test_a_machine_without_the_file_says_what_to_do(tmp_path: Path) -> None:
     parquet(tmp_path / "set.parquet", {"train": 10})
-    train = pickle.loads(pickle.dumps(load_public(PublicConfig(path=str(tmp_path / "set.parquet")), (8, 8, 3)).train))
+    train = pickle.loads(pickle.dumps(load_public(of(tmp_path / "set.parquet"), (8, 8, 3)).train))
     (tmp_path / "cache").rename(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="RAYSYN_CACHE"):
         train.images_NHWC[:2]
