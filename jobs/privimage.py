@@ -7,8 +7,12 @@ from raysyn import cli
 from raysyn.console import Console
 from raysyn.methods import privimage
 from raysyn.methods.common import On, open_private_run, open_run, show_plan
-from raysyn.methods.privimage import Given
+from raysyn.methods.privimage import METHOD, Given
+from raysyn.methods.privimage_outlook import show_outlook
 from raysyn.on_ray.cluster import connect
+
+JUDGED_BY = ("eval", "word_vectors")
+"""Settings that change nothing that is released."""
 
 
 def check(stack: ExitStack) -> Given:
@@ -19,13 +23,16 @@ def check(stack: ExitStack) -> Given:
     if plan is not None:
         show_plan(console, plan, dataset)
     if command.dry_run:
+        show_outlook(console, command.config, dataset, public, command.machines.sgd)
         raise SystemExit(0)
     # Other public images are another run.
     facts = {} if public is None else {"public": public.train.fingerprint()}
     if plan is None:
-        return Given(open_run(command, privimage.METHOD, dataset, console, connect, stack, facts=facts), public)
+        setting = open_run(command, METHOD, dataset, console, connect, stack, judged_by=JUDGED_BY, facts=facts)
+        return Given(setting, public)
     return Given(
-        open_private_run(command, privimage.METHOD, dataset, plan, console, connect, stack, facts=facts), public
+        open_private_run(command, METHOD, dataset, plan, console, connect, stack, judged_by=JUDGED_BY, facts=facts),
+        public,
     )
 
 

@@ -17,6 +17,7 @@ from raysyn.methods.pigan_experiments import Variant
 from raysyn.privacy import sgd
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.train import conditional_gans as gans
+from raysyn.train.outlook import shortest
 
 if TYPE_CHECKING:
     from raysyn.methods.pigan import Config
@@ -72,14 +73,10 @@ def step_times(config: Config, variant: Variant, like: Images, speed: SGDSpeed) 
         discriminator, game = experiments.private_networks(config.network, short, images, 0)
         price = replace(short.sgd().cost(size), noise_multiplier=1.0)
         sgd.fit(clock, discriminator, game, images, short.sgd(), price, bytes(32), speed, partner=game)
-        return 0.0, _shortest(clock.times)
+        return 0.0, shortest(clock.times)
     penalty = replace(
         config.penalty, pretrain_epochs=3, delay_epochs=0, privgan_delay_epochs=0,
         weight=1.0, parts=min(variant.penalty.parts, size),
     )  # fmt: skip
     gans.fit(clock, variant.kind, config.network, images, short.gan, penalty, 0)
-    return (0.0 if variant.kind == "gan" else _shortest(clock.times[:3])), _shortest(clock.times[-3:])
-
-
-def _shortest(times: list[float]) -> float:
-    return min(after - before for before, after in itertools.pairwise(times))
+    return (0.0 if variant.kind == "gan" else shortest(clock.times[:3])), shortest(clock.times[-3:])

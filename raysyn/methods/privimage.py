@@ -22,7 +22,7 @@ from raysyn.compute import best_device
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.privimage_models import GAN, Diffusion, GANModelConfig, Kind, Model, new_denoiser, new_gan
-from raysyn.methods.privimage_report import in_one_plane, selection, spent, story, told
+from raysyn.methods.privimage_report import in_one_plane, selection, similarity, spent, story, told
 from raysyn.methods.synthesis import check_drawing, evaluate, pack, unpack
 from raysyn.metrics.fidelity import check_weights
 from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
@@ -85,6 +85,9 @@ class Config:
     synthetic: int = 50_000
     """Synthetic images to make, shared equally among the classes: the true class counts stay private."""
     eval: EvalConfig = field(default_factory=EvalConfig)
+    word_vectors: str | None = None
+    """Text file of word vectors (GloVe, word2vec, fastText) for the semantic distribution similarity (equation 5) of
+    public and sensitive classes, in the report alone; without it that measure is left out."""
     tuned_on: str | None = None
     """Data set whose non-private results shaped these settings; the report lists it as an uncharged choice."""
     seed: int = 0
@@ -101,6 +104,10 @@ class Config:
             raise ValueError(
                 f"private is False, but central.count is {self.central.count}: central images are noisy, leave them out"
             )
+
+    def warms_up(self) -> bool:
+        """Whether central images are a stage of their own: after the public ones, or in place of them."""
+        return self.central.count > 0 and (self.pretraining == "none" or self.central_use == "between")
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,7 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, Plan | None]:
         if config.pretraining == "selected":
             config.semantic.check(private.classes, public.train.classes)
             new_query(config, public)
+        similarity(config, private, public, None)
     if config.generator == "gan":
         new_gan(config, private)
     else:
@@ -182,11 +190,11 @@ def run(given: Given) -> Report:
     # Pre-training (3.4), at no cost: public images, and what was paid for.
     if public is not None:
         images = curriculum(private, public, chosen)
-        if central is not None and config.central_use == "mixed":
+        if central is not None and not config.warms_up():
             images = joined(images, central)
         # One histogram of all sensitive classes says nothing about any of them.
         model.pretrain(images, conditional=chosen is None or config.semantic.conditional)
-    if central is not None and (public is None or config.central_use == "between"):
+    if central is not None and config.warms_up():
         model.warm_up(central)
 
     # Fine-tuning on the sensitive images (3.4, algorithm 1) spends what is left.
@@ -207,6 +215,7 @@ def run(given: Given) -> Report:
 
     # Measured on real images: for the report, which stays inside.
     metrics = evaluate(setting, synthetic, config.eval)
+    metrics["fidelity"] |= similarity(config, private, public, chosen)
     picture = in_one_plane(setting, synthetic)
     parts = [] if chosen is None or public is None else [selection(chosen, private, public)]
     report = setting.report(name, privacy=privacy, metrics=metrics, engine=tuned.get("engine"))
@@ -339,15 +348,15 @@ _CPU = Config(
 _CPU_PHOTOS = replace(
     _CPU,
     query=QueryConfig(
-        network=semantic.SemanticNetConfig(name="resnet14", width=16), epochs=15, batch_size=128, learning_rate=0.1
+        network=semantic.SemanticNetConfig(name="resnet14", width=16), epochs=12, batch_size=128, learning_rate=0.1
     ),
     semantic=SemanticConfig(k=2, noise_multiplier=50.0),
     network=UNetConfig(width=24, multipliers=(1, 2), blocks=1, attention=(), patch=2, positions=True),
-    pretrain=LoopConfig(iterations=3_000, learning_rate=2e-3),
+    pretrain=LoopConfig(iterations=2_000, learning_rate=2e-3),
     finetune=SGDConfig(batch_size=2_048, epochs=3, noise_multiplicity=1, learning_rate=2e-3, ema=0.95),
-    synthetic=10_000,
+    synthetic=5_000,
     eval=EvalConfig(
-        classifiers=("cnn", "sklearn_mlp", "sklearn_logreg"), epochs=15, images=10_000, feature_epochs=5,
+        classifiers=("cnn", "sklearn_mlp", "sklearn_logreg"), epochs=20, images=5_000, feature_epochs=10,
         precision_recall_images=5_000,
     ),
     tuned_on="CIFAR-10",

@@ -60,6 +60,13 @@ class GANModelConfig:
                 f"gan.ema {self.ema}: give a rate above 0, at least 1 step and a decay from 0 up to below 1"
             )
 
+    def play(self, batch_size: int) -> PlayConfig:
+        """How the generator learns beside DP-SGD."""
+        return PlayConfig(
+            batch_size=batch_size, learning_rate=self.learning_rate, beta1=0.0, hinge=True,
+            discriminator_steps=self.discriminator_steps, ema=self.ema,
+        )  # fmt: skip
+
 
 class Model(Protocol):
     """What the pipeline asks of a generator."""
@@ -189,11 +196,7 @@ class GAN:
             start = {"generator": self.generator.state_dict(), "discriminator": self.discriminator.state_dict()}
             fit = partial(setting.compute.train, gan.fit, own.network, self.private, plain, name="finetune")
             return {"partner": fit(self.config.seed, own.discriminator, start)["generator"]}
-        play = PlayConfig(
-            batch_size=tuning.batch_size, learning_rate=own.learning_rate, beta1=0.0, hinge=True,
-            discriminator_steps=own.discriminator_steps, ema=own.ema,
-        )  # fmt: skip
-        game = PrivateGame(self.generator, play, self.config.seed)
+        game = PrivateGame(self.generator, own.play(tuning.batch_size), self.config.seed)
         release = sgd.train(
             setting.compute, self.discriminator, game, self.private, tuning, setting.plan.stages["finetune"],
             setting.folder.secret, setting.machines.sgd, epsilon_at=partial(setting.plan.epsilon_after, "finetune"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,11 +11,16 @@ from raysyn.data import Images
 from raysyn.figures import clouds
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.metrics.embedding import tsne
+from raysyn.metrics.semantics import read_vectors, semantic_similarity
 from raysyn.metrics.utility import unit_name
 from raysyn.public import Public
 from raysyn.report import Section
 from raysyn.train.samplers import network_calls
 
+if TYPE_CHECKING:
+    from raysyn.methods.privimage import Config
+
+SDS = "semantic_distribution_similarity"
 PANELS = {"synthetic": "synthetic", "real, of the test set": "real"}
 KINDS = {"diffusion": "diffusion model", "gan": "GAN"}
 TUNED = {"diffusion": "it", "gan": "its discriminator, and the generator from that,"}
@@ -52,6 +57,24 @@ def selection(chosen: np.ndarray, private: Images, public: Public) -> Section:
         "first. This is what the semantic query was paid for.",
         rows=[("sensitive class", "public classes", "images"), *rows],
     )
+
+
+def similarity(config: Config, private: Images, public: Public | None, chosen: np.ndarray | None) -> dict[str, Any]:
+    """Semantic distribution similarity (equation 5) of the sensitive images and what was pre-trained on, and of the
+    whole public set beside it: {name: {value, reason, ...}}. ValueError where the file of word vectors is none."""
+    if public is None or config.word_vectors is None:
+        reason = "no public images" if public is None else "no file of word vectors; name one with --word-vectors"
+        return {SDS: {"value": None, "reason": reason}}
+    names, train = public.train.class_names, public.train
+    vectors = read_vectors(config.word_vectors, (*names, *private.class_names))
+    mine = np.bincount(private.labels_N, minlength=private.classes)
+    theirs = np.bincount(train.labels_N, minlength=train.classes)
+    used = theirs if chosen is None else np.where(np.isin(np.arange(len(theirs)), chosen), theirs, 0)
+    weights = {SDS: used, f"{SDS}_whole_public_set": theirs}
+    return {
+        name: semantic_similarity(names, weight, private.class_names, mine, vectors)
+        for name, weight in weights.items()
+    }  # fmt: skip
 
 
 def in_one_plane(setting: Setting, synthetic: Images) -> Section:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ Vectors = dict[str, NDArray[np.float64]]
 
 
 def semantic_similarity(
-    names_1: Sequence[str], weights_1: NDArray[np.float64], names_2: Sequence[str], weights_2: NDArray[np.float64],
+    names_1: Sequence[str], weights_1: NDArray[Any], names_2: Sequence[str], weights_2: NDArray[Any],
     vectors: Vectors,
 ) -> dict[str, object]:  # fmt: skip
     """SDS of two sets: {"value": mean cosine over all pairs of their classes, each weighted by its share of its set, in

@@ -5,14 +5,15 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
+from torch import nn
 
 from raysyn.compute import best_device
-from raysyn.models.unet import UNet
-from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.loop import Task
 
 IMAGES = 32
 
@@ -29,7 +30,7 @@ class Pace:
     """Most memory this process has held so far: data, libraries, network and one step on 32 images."""
 
 
-def measure(model: UNet, task: DiffusionTask, shape: tuple[int, int, int]) -> Pace:
+def measure(model: nn.Module, task: Task, shape: tuple[int, int, int]) -> Pace:
     """Time `model` on random images of `shape` (H, W, C); takes a few seconds and reads no data."""
     device = best_device()
     model = model.to(device)
@@ -52,6 +53,11 @@ def measure(model: UNet, task: DiffusionTask, shape: tuple[int, int, int]) -> Pa
     unit = 1 if sys.platform == "darwin" else 1024
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return Pace(gradient_s, call_s, held + (torch.cuda.max_memory_allocated() if device.type == "cuda" else 0))
+
+
+def shortest(times: Sequence[float]) -> float:
+    """The shortest step of those between the moments that a `Clock` noted."""
+    return min(after - before for before, after in pairwise(times))
 
 
 def _seconds(action: Callable[[], None], repeats: int = 3) -> float:

@@ -22,6 +22,7 @@ from raysyn.methods import privimage
 from raysyn.methods.common import On, PrivateSetting, Setting
 from raysyn.methods.privimage import Config, Given
 from raysyn.methods.privimage_models import GANModelConfig
+from raysyn.methods.privimage_report import similarity
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
@@ -153,6 +154,24 @@ def test_without_privacy_nothing_is_promised(generator: Any, method: str, tmp_pa
     exact = load_saved(tmp_path / "internal" / "stages" / "semantic.pt").numpy()
     assert exact.sum() == 300 * 2
     assert not (tmp_path / "internal" / "ledger.jsonl").exists()
+
+
+def test_words_tell_how_close_the_selection_is(tmp_path: Path) -> None:
+    """Letters and digits are given vectors under which two letters mean the same as all digits."""
+    words = [f"{digit} 1 0" for digit in range(10)] + [f"{letter} 0 1" for letter in "acdefghijklmnopqrstuvwxyz"]
+    (tmp_path / "words.txt").write_text("\n".join([*words, "b 1 0"]))
+    config = replace(TINY, word_vectors=str(tmp_path / "words.txt"))
+    fidelity = run(config, tmp_path / "run")["metrics"]["fidelity"]
+    whole = fidelity["semantic_distribution_similarity_whole_public_set"]
+    private, public = data.load(config.data).train, load_public(config.public, (8, 8, 1))
+    b = np.isin(public.train.labels_N, [public.train.class_names.index(name) for name in "bB"])
+    assert whole["value"] == pytest.approx(b.mean()) and whole["reason"] is None
+    chosen = np.array([[public.train.class_names.index("b"), public.train.class_names.index("c")]])
+    ours = similarity(config, private, public, chosen)["semantic_distribution_similarity"]["value"]
+    assert ours == pytest.approx(b[np.isin(public.train.labels_N, chosen)].mean()) and ours > 0.3
+    assert "Semantic distribution similarity" in (tmp_path / "run" / "internal" / "report.html").read_text()
+    without = similarity(TINY, private, public, chosen)["semantic_distribution_similarity"]
+    assert without["value"] is None and "--word-vectors" in without["reason"]
 
 
 def test_selected_images_carry_the_label_of_the_row_that_chose_them() -> None:

@@ -1,0 +1,75 @@
+"""`jobs/privimage.py` as a user runs it: a process of its own, real Ray, real digits, built-in letters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running import plan, refusal, run
+
+from raysyn.public import PublicConfig, load_public
+
+JOB = "privimage"
+TINY = (
+    "quick --data.limit 300 --public.limit 600 --query.network.width 4 --query.epochs 1 --network.width 8 "
+    "--network.multipliers 1 --network.patch 2 --pretrain.iterations 10 --finetune.batch-size 32 --finetune.epochs 2 "
+    "--gan.network.channels 2 --gan.network.depth 1 --gan.discriminator.channels 2 --gan.pretrain.epochs 1 "
+    "--gan.pretrain.checkpoint-every 1 --sampler.steps 3 --synthetic 600 --eval.epochs 1 --eval.classifiers logreg "
+    "--eval.feature-epochs 1 --on.sgd.engine bookkeeping --on.sgd.micro-batch 16 --on.sgd.channels-last True"
+).split()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Letters are drawn once for all tests, and leave nothing behind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYSYN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        load_public(PublicConfig(), (8, 8, 1))
+        yield
+
+
+@pytest.mark.timeout(300)
+def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(tmp_path: Path) -> None:
+    flags = [*TINY, *"--central.count 10 --warmup.iterations 5 --out run --on.workers 2".split()]
+    done = run(JOB, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    report = json.loads((tmp_path / "run/internal/report.json").read_text())
+    assert report["privacy"]["guarantee"] == "dp" and report["privacy"]["epsilon"] <= 10
+    assert [entry["stage"] for entry in report["privacy"]["ledger"]] == ["semantic", "central", "finetune"]
+    for stage in ("query", "semantic", "pretrain", "warmup", "finetune", "synthesise", "utility", "fidelity"):
+        assert f" {stage} " in done.stdout, stage
+    # The same command finds everything done; other public images are another run.
+    pixels = (tmp_path / "run/release/synthetic.parquet").read_bytes()
+    again = run(JOB, *flags, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "run/release/synthetic.parquet").read_bytes() == pixels
+    assert "public" in refusal(JOB, *flags, "--out", tmp_path / "run", "--public.limit", "500")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--public.path", "nowhere.parquet"), "public.path='nowhere.parquet'"),
+        (("--public.name", "animals"), "public.name='animals'"),
+        (("--semantic.k", "30"), "the public set has 52 classes"),
+        (("--query.checkpoint", "missing.pt"), "query.checkpoint"),
+        (("--generator", "gan", "--central.count", "10"), "generator is gan"),
+        (("--word-vectors", "missing.txt"), "word_vectors='missing.txt'"),
+        (("--pretrain.iteration", "4"), "--pretrain.iterations"),
+    ],
+)
+def test_bad_input_costs_one_sentence(tmp_path: Path, flags: tuple[str, ...], words: str) -> None:
+    assert words in refusal(JOB, *TINY, "--out", tmp_path / "run", *flags)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("flags", ["", "--generator gan", "--no-private", "--pretraining none --generator gan"])
+def test_a_dry_run_says_what_each_stage_will_take(tmp_path: Path, flags: str) -> None:
+    said = plan(JOB, *TINY, *flags.split(), "--out", tmp_path / "run")
+    assert "Outlook" in said and "finetune" in said and "synthesise" in said
+    assert ("DP-SGD" in said) == ("--no-private" not in flags)
+    assert ("semantic" in said) == ("none" not in flags)
+    assert not (tmp_path / "run").exists()
