@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
+import shards
 import stages
+import torch
 
 from raysyn.compute import Machines
+from raysyn.data import Images
 from raysyn.local import Local
+from raysyn.methods.privimage import count_shard
+from raysyn.models.semantic import SemanticNetConfig
 from raysyn.on_ray.cluster import OnRay
+from raysyn.privacy.queries import SemanticConfig
 
 
 def runs(folder: Path) -> dict[int, int]:
@@ -51,6 +57,22 @@ def test_a_killed_worker_costs_one_unit_and_a_rerun_only_what_is_missing(
     assert runs(tmp_path)[4] == counts[4] + 1 and runs(tmp_path)[11] == counts[11] + 1
     local = Local(tmp_path / "store").map(stages.unit, range(20), name="squares", shared=(table, str(tmp_path)))
     assert local == results
+
+
+def test_a_worker_killed_in_semantic_inference_costs_one_shard_and_no_count(ray_session: None, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    private = Images(rng.integers(0, 256, (240, 8, 8, 1), np.uint8), np.arange(240) % 3, ("a", "b", "c"))
+    network = SemanticNetConfig(name="resnet14", width=4).build(1, 12)
+    shared = (network, private, SemanticConfig(k=2), 12)
+    parts = [(at, min(at + 25, 240)) for at in range(0, 240, 25)]
+    compute = OnRay(Machines(workers=1, gpus_per_worker=0), tmp_path / "store")
+    counted = compute.map(shards.count_or_die, parts, name="semantic", shared=(shared, str(tmp_path)))
+    alone = count_shard((0, 240), shared)
+    assert torch.equal(sum(counted, torch.zeros_like(alone)), alone) and alone.sum() == 2 * 240
+    times = runs(tmp_path)
+    assert times.keys() == {start for start, _ in parts} and times[50] == 2
+    # The killed process may have held one more shard that was just beginning.
+    assert sum(times.values()) <= len(parts) + 2
 
 
 @pytest.mark.parametrize("where", ["ray", "local"])
