@@ -9,6 +9,7 @@ from raysyn.methods import privimage
 from raysyn.methods.common import On, open_private_run, open_run, show_plan
 from raysyn.methods.privimage import METHOD, Given
 from raysyn.methods.privimage_outlook import show_outlook
+from raysyn.methods.privimage_presets import PRESETS
 from raysyn.on_ray.cluster import connect
 
 JUDGED_BY = ("eval", "word_vectors")
@@ -18,7 +19,7 @@ JUDGED_BY = ("eval", "word_vectors")
 def check(stack: ExitStack) -> Given:
     """Everything that can be wrong with the input, before the first stage."""
     console = stack.enter_context(Console())
-    command = cli.parse(privimage.PRESETS, description=privimage.SUMMARY, machines=On())
+    command = cli.parse(PRESETS, description=privimage.SUMMARY, machines=On())
     dataset, public, plan = privimage.prepare(command.config)
     if plan is not None:
         show_plan(console, plan, dataset)

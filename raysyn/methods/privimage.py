@@ -9,10 +9,10 @@ none is DPDM or DPGAN, `private` False with selected is NonPrivD or NonPrivG.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,7 +21,15 @@ from torch import Tensor, nn
 from raysyn.compute import best_device
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods.common import PrivateSetting, Setting
-from raysyn.methods.privimage_models import GAN, Diffusion, GANModelConfig, Kind, Model, new_denoiser, new_gan
+from raysyn.methods.privimage_models import (
+    GAN,
+    Diffusion,
+    GANModelConfig,
+    Kind,
+    Model,
+    new_denoiser,
+    new_gan,
+)
 from raysyn.methods.privimage_report import in_one_plane, selection, similarity, spent, story, told
 from raysyn.methods.synthesis import check_drawing, evaluate, pack, unpack
 from raysyn.metrics.fidelity import check_weights
@@ -307,76 +315,3 @@ def uncharged(config: Config) -> list[str]:
     if config.tuned_on:
         choices.append(f"the preset's settings were tuned while looking at real results on {config.tuned_on}")
     return choices
-
-
-def _paper(epsilon: float, **differences: Any) -> Config:
-    """The paper's own setting for CIFAR-10 (tables 5, 7, 8; noise of the query, clip and copies: published code)."""
-    settings: dict[str, Any] = {
-        "data": DataConfig(name="cifar10"),
-        "budget": Budget(epsilon=epsilon, delta=1e-5, accountant="rdp"),
-        # ImageNet, as a folder or Parquet file that the user names.
-        "public": PublicConfig(name=()),
-        "pretrain": LoopConfig(iterations=128_000, batch_size=2048, learning_rate=1e-4),
-        "finetune": SGDConfig(batch_size=16_384, epochs=49.8, noise_multiplicity=8, max_grad_norm=1e-3),
-        "sampler": SamplerConfig(name="ddim", steps=250),
-        "eval": EvalConfig(classifiers=("cnn", "sklearn_mlp", "sklearn_logreg")),
-        "tuned_on": "the data sets of the paper, by its authors",
-    }
-    return Config(**settings | differences)
-
-
-def _paper_celeba(epsilon: float, size: int) -> Config:
-    """CelebA: one histogram of all images, 1 % of ImageNet; attention at the published sides."""
-    batch, epochs = (16_384, 62.2) if size == 32 else (8192, 62.2)
-    return _paper(
-        epsilon,
-        data=DataConfig(name=None, size=size),
-        budget=Budget(epsilon=epsilon, delta=1e-6, accountant="rdp"),
-        semantic=SemanticConfig(k=10, noise_multiplier=5300.0, conditional=False),
-        network=UNetConfig(multipliers=(1, 2, 2), attention=(8, 16)),
-        pretrain=LoopConfig(iterations=42_000, batch_size=2048, learning_rate=1e-4),
-        finetune=SGDConfig(batch_size=batch, epochs=epochs, noise_multiplicity=8, max_grad_norm=1e-3),
-    )
-
-
-_CPU = Config(
-    network=UNetConfig(width=16, multipliers=(1, 2), blocks=1, attention=(), positions=True),
-    noise=NoiseConfig(p_mean=0.3),
-    sampler=SamplerConfig(steps=16),
-)
-# Two cores: a tenth of the paper's classes is two of 100, and a query of that kind is cheap.
-_CPU_PHOTOS = replace(
-    _CPU,
-    query=QueryConfig(
-        network=semantic.SemanticNetConfig(name="resnet14", width=16), epochs=12, batch_size=128, learning_rate=0.1
-    ),
-    semantic=SemanticConfig(k=2, noise_multiplier=50.0),
-    network=UNetConfig(width=24, multipliers=(1, 2), blocks=1, attention=(), patch=2, positions=True),
-    pretrain=LoopConfig(iterations=2_000, learning_rate=2e-3),
-    finetune=SGDConfig(batch_size=2_048, epochs=3, noise_multiplicity=1, learning_rate=2e-3, ema=0.95),
-    synthetic=5_000,
-    eval=EvalConfig(
-        classifiers=("cnn", "sklearn_mlp", "sklearn_logreg"), epochs=20, images=5_000, feature_epochs=10,
-        precision_recall_images=5_000,
-    ),
-    tuned_on="CIFAR-10",
-)  # fmt: skip
-
-PRESETS: dict[str, Config] = {
-    "quick": replace(
-        _CPU,
-        query=QueryConfig(
-            network=semantic.SemanticNetConfig(name="resnet14", width=16),
-            epochs=6, batch_size=64, learning_rate=0.1, flip=False,
-        ),
-        semantic=SemanticConfig(k=2, noise_multiplier=10.0),
-        pretrain=LoopConfig(iterations=400, learning_rate=2e-3),
-        finetune=SGDConfig(batch_size=256, epochs=20, noise_multiplicity=1, learning_rate=2e-3, ema=0.97),
-        synthetic=2_000,
-        eval=EvalConfig(epochs=30, resnet9_width=0.125),
-        tuned_on="digits",
-    ),
-    "cpu-cifar10": replace(_CPU_PHOTOS, data=DataConfig(name="cifar10"), public=PublicConfig(name=("cifar100",))),
-    **{f"paper-cifar10-eps{epsilon}": _paper(epsilon) for epsilon in (1, 5, 10)},
-    **{f"paper-celeba{size}-eps{epsilon}": _paper_celeba(epsilon, size) for size in (32, 64) for epsilon in (1, 5, 10)},
-}  # fmt: skip

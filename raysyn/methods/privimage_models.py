@@ -3,6 +3,7 @@ on the sensitive ones, and draws; the pipeline does not care which."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -25,7 +26,7 @@ from raysyn.train import gan, loop
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.gan import GANConfig
-from raysyn.train.loop import LoopConfig
+from raysyn.train.loop import CHECKPOINTS, LoopConfig
 from raysyn.train.private_gan import PlayConfig, PrivateGame
 from raysyn.train.samplers import network_calls
 
@@ -36,16 +37,48 @@ Kind = Literal["diffusion", "gan"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class GANPretrainConfig:
+    """Pre-training of PRIVIMAGE+G (table 6), with the hinge loss."""
+
+    iterations: int = 20_000
+    """Steps of the discriminator, rounded to whole passes over the images."""
+    batch_size: int = 64
+    """Real images per discriminator step, over all workers."""
+    discriminator_steps: int = 5
+    """Discriminator steps per generator step."""
+    learning_rate: float = 2e-4
+    """Adam's rate for the generator, and for the discriminator unless it has its own."""
+    discriminator_learning_rate: float | None = None
+    """Adam's rate for the discriminator."""
+    ema: float = 0.999
+    """Decay of the moving average of the generator's weights, which is what is kept of each checkpoint."""
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise ValueError(f"gan.pretrain.iterations is {self.iterations}: give at least 1")
+        try:
+            self.recipe(1)
+        except ValueError as error:
+            raise ValueError(str(error).replace("gan.", "gan.pretrain.")) from error
+
+    def recipe(self, n: int) -> GANConfig:
+        """For `n` images."""
+        epochs = max(1, round(self.iterations / math.ceil(n / max(1, self.batch_size))))
+        return GANConfig(
+            epochs=epochs, checkpoint_every=math.ceil(epochs / CHECKPOINTS), batch_size=self.batch_size,
+            discriminator_steps=self.discriminator_steps, learning_rate=self.learning_rate,
+            discriminator_learning_rate=self.discriminator_learning_rate, ema=self.ema,
+            weight_decay=0.0, label_smoothing=0.0, hinge=True,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
 class GANModelConfig:
     """PRIVIMAGE+G; `finetune` is DP-SGD of its discriminator (table 6; the rest: published DP-GANs)."""
 
     network: BigGANConfig = field(default_factory=BigGANConfig)
     discriminator: PrivateDiscriminatorConfig = field(default_factory=PrivateDiscriminatorConfig)
-    pretrain: GANConfig = field(
-        default_factory=lambda: GANConfig(
-            batch_size=64, discriminator_steps=5, weight_decay=0.0, label_smoothing=0.0, hinge=True, ema=0.999
-        )
-    )
+    pretrain: GANPretrainConfig = field(default_factory=GANPretrainConfig)
     learning_rate: float = 2e-4
     """Adam's rate for the generator in fine-tuning."""
     discriminator_steps: int = 5
@@ -164,13 +197,13 @@ class GAN:
         if not conditional:
             # A GAN has no "no class": every class begins alike.
             images = replace(images, labels_N=np.arange(len(images), dtype=np.int64) % classes)
-        fit = partial(self.setting.compute.train, gan.fit, own.network, images, own.pretrain, name="pretrain")
+        recipe = own.pretrain.recipe(len(images))
+        fit = partial(self.setting.compute.train, gan.fit, own.network, images, recipe, name="pretrain")
         trained = self.setting.folder.stage("pretrain", lambda: fit(self.config.seed, own.discriminator))
         # Rows of public classes, after those of the sensitive ones, have done their part.
         self.generator.load_state_dict(_first_rows(trained["generator"], classes))
         self.discriminator.load_state_dict(_first_rows(trained["discriminator"], classes))
-        epochs = own.pretrain.epochs
-        self.setting.console.stage("pretrain", f"{epochs:,} epochs on {len(images):,} images: no further cost")
+        self.setting.console.stage("pretrain", f"{recipe.epochs:,} epochs on {len(images):,} images: no further cost")
 
     def warm_up(self, central: Images) -> None:
         raise AssertionError("central images go with diffusion")
@@ -190,8 +223,9 @@ class GAN:
         if not isinstance(setting, PrivateSetting):
             epochs = max(1, round(tuning.epochs))
             plain = replace(
-                own.pretrain, epochs=epochs, checkpoint_every=epochs, batch_size=tuning.batch_size,
-                learning_rate=own.learning_rate, discriminator_learning_rate=tuning.learning_rate,
+                own.pretrain.recipe(1), epochs=epochs, checkpoint_every=math.ceil(epochs / CHECKPOINTS),
+                batch_size=tuning.batch_size, learning_rate=own.learning_rate,
+                discriminator_learning_rate=tuning.learning_rate,
             )  # fmt: skip
             start = {"generator": self.generator.state_dict(), "discriminator": self.discriminator.state_dict()}
             fit = partial(setting.compute.train, gan.fit, own.network, self.private, plain, name="finetune")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -82,25 +81,20 @@ def gan_seconds(config: Config, private: Images, public: Public | None, speed: S
     """Of pre-training, fine-tuning and drawing, from a few steps on noise."""
     own, tuning, seconds, clock = config.gan, config.finetune, dict[str, float](), Clock()
     if public is not None:
-        # What will be selected is not known yet: as many images as that many classes hold on the average.
-        share = 1.0
-        if config.pretraining == "selected":
-            share = config.semantic.selected * config.semantic.rows(private.classes) / public.train.classes
-        steps = math.ceil(share * len(public.train) / own.pretrain.batch_size)
         images = made_up(private, own.pretrain.batch_size)
-        short = replace(own.pretrain, epochs=4, checkpoint_every=4, discriminator_steps=1)
-        gan.fit(clock, own.network, images, short, config.seed, own.discriminator)
+        four = replace(own.pretrain.recipe(1), epochs=4, checkpoint_every=4, discriminator_steps=1)
+        gan.fit(clock, own.network, images, four, config.seed, own.discriminator)
         # Each timed step has one of the generator, which has fewer of its own: a little too much.
-        seconds["pretrain"] = own.pretrain.epochs * steps * shortest(clock.times)
+        seconds["pretrain"] = own.pretrain.iterations * shortest(clock.times)
     count, batch = tuning.cost(len(private)).steps, min(tuning.batch_size, 256)
     images, clock = made_up(private, batch), Clock()
     if config.private:
         generator, discriminator = gan.new_networks(own.network, images, config.seed, own.discriminator)
-        game, four = PrivateGame(generator, own.play(batch), config.seed), replace(tuning, batch_size=batch, epochs=4)
-        price = replace(four.cost(batch), noise_multiplier=1.0)
-        sgd.fit(clock, discriminator, game, images, four, price, bytes(32), speed, partner=game)
+        game, brief = PrivateGame(generator, own.play(batch), config.seed), replace(tuning, batch_size=batch, epochs=4)
+        price = replace(brief.cost(batch), noise_multiplier=1.0)
+        sgd.fit(clock, discriminator, game, images, brief, price, bytes(32), speed, partner=game)
     else:
-        plain = replace(own.pretrain, epochs=4, checkpoint_every=4, batch_size=batch)
+        plain = replace(own.pretrain.recipe(1), epochs=4, checkpoint_every=4, batch_size=batch)
         gan.fit(clock, own.network, images, plain, config.seed, own.discriminator)
     seconds["finetune"] = count * shortest(clock.times) * tuning.batch_size / batch
     generator, _ = gan.new_networks(own.network, images, config.seed, own.discriminator)

@@ -118,7 +118,7 @@ def story(setting: Setting, public: Public | None) -> list[str]:
         which = "the selected" if config.pretraining == "selected" else "all"
         length = f"{config.pretrain.iterations:,} steps"
         if config.generator == "gan":
-            length = f"{config.gan.pretrain.epochs:,} epochs"
+            length = f"about {config.gan.pretrain.iterations:,} steps of the discriminator"
         done.append(f"Pre-trained the {KINDS[config.generator]} on {which} public images for {length}.")
     if isinstance(setting, PrivateSetting):
         price = setting.plan.stages["finetune"]

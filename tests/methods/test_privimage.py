@@ -21,7 +21,8 @@ from raysyn.local import Local
 from raysyn.methods import privimage
 from raysyn.methods.common import On, PrivateSetting, Setting
 from raysyn.methods.privimage import Config, Given
-from raysyn.methods.privimage_models import GANModelConfig
+from raysyn.methods.privimage_models import GANModelConfig, GANPretrainConfig, new_gan
+from raysyn.methods.privimage_presets import PRESETS
 from raysyn.methods.privimage_report import similarity
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
@@ -36,7 +37,6 @@ from raysyn.privacy.trial import SGDSpeed
 from raysyn.public import Public, PublicConfig, load_public
 from raysyn.runs import RunFolder
 from raysyn.storage import load_saved
-from raysyn.train.gan import GANConfig
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
 from raysyn.train.semantic import QueryConfig
@@ -52,7 +52,7 @@ TINY = Config(
     gan=GANModelConfig(
         network=BigGANConfig(channels=2, depth=1, latent=6, embedding=4),
         discriminator=PrivateDiscriminatorConfig(channels=2),
-        pretrain=GANConfig(epochs=1, checkpoint_every=1, batch_size=32, discriminator_steps=2, hinge=True, ema=0.9),
+        pretrain=GANPretrainConfig(iterations=4, batch_size=32, discriminator_steps=2, ema=0.9),
         discriminator_steps=2,
     ),
     warmup=LoopConfig(iterations=3, batch_size=16),
@@ -169,7 +169,7 @@ def test_words_tell_how_close_the_selection_is(tmp_path: Path) -> None:
     chosen = np.array([[public.train.class_names.index("b"), public.train.class_names.index("c")]])
     ours = similarity(config, private, public, chosen)["semantic_distribution_similarity"]["value"]
     assert ours == pytest.approx(b[np.isin(public.train.labels_N, chosen)].mean()) and ours > 0.3
-    assert "Semantic distribution similarity" in (tmp_path / "run" / "internal" / "report.html").read_text()
+    assert "semantic distribution similarity" in (tmp_path / "run" / "internal" / "report.html").read_text()
     without = similarity(TINY, private, public, chosen)["semantic_distribution_similarity"]
     assert without["value"] is None and "--word-vectors" in without["reason"]
 
@@ -229,7 +229,7 @@ def test_the_query_costs_fine_tuning_little(noise_multiplier: float) -> None:
 )
 def test_the_papers_presets_spend_their_budget(name: str, n: int, steps: int) -> None:
     """Table 5's steps, and by Opacus directly the epsilon that the composition of query and fine-tuning promises."""
-    config = privimage.PRESETS[name]
+    config = PRESETS[name]
     planned = privimage.plan(config, n, 10 if "cifar" in name else 2)
     query, tuning = planned.stages["semantic"], planned.stages["finetune"]
     assert tuning.steps == steps and query.noise_multiplier == (484.0 if "cifar" in name else 5300.0)
@@ -237,6 +237,33 @@ def test_the_papers_presets_spend_their_budget(name: str, n: int, steps: int) ->
     accountant.history = [(one.noise_multiplier, one.sampling_rate, one.steps) for one in (query, tuning)]
     orders = [1 + x / 10 for x in range(1, 100)] + list(range(12, 2000, 4)) + list(range(2000, 30_000, 500))
     assert accountant.get_epsilon(planned.delta, alphas=orders) == pytest.approx(config.budget.epsilon, rel=0.04)
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "steps", "sizes"),
+    [("paper-cifar10-gan-eps10", 32, 30, (9.42e6, 2.37e6)), ("paper-celeba64-gan-eps1", 64, 124, (11.3e6, 19.6e6))],
+)
+def test_the_papers_gans_have_its_steps_and_sizes(name: str, side: int, steps: int, sizes: tuple[float, float]) -> None:
+    """Table 6."""
+    config = PRESETS[name]
+    classes, n = (10, 50_000) if "cifar" in name else (2, 162_770)
+    assert privimage.plan(config, n, classes).stages["finetune"].steps == steps
+    like = Images(np.zeros((1, side, side, 3), np.uint8), np.zeros(1, np.int64), tuple("abcdefghij"[:classes]))
+    for network, size in zip(new_gan(config, like), sizes, strict=True):
+        assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(size, rel=0.01)
+    recipe = config.gan.pretrain.recipe(12_800)
+    assert recipe.epochs == round(config.gan.pretrain.iterations / 200) and recipe.discriminator_steps == 5
+
+
+def test_combinations_ask_for_central_images_at_the_budget_of_the_others() -> None:
+    names = [name for name in PRESETS if name.endswith(("-mean", "-mode"))]
+    assert len(names) == 4 * 5
+    for name in names:
+        config = PRESETS[name]
+        planned = privimage.plan(config, 60_000, 10)
+        assert ("semantic" in planned.stages) == ("privimage" in name) and "central" in planned.stages
+        assert config.central.kind == name.rpartition("-")[2] and config.warms_up() == ("privimage" in name)
+        assert 9.9 < planned.epsilon() <= 10
 
 
 def test_a_given_classifier_is_taken_and_a_wrong_one_refused(tmp_path: Path) -> None:
