@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from raysyn.compute import Clock
 from raysyn.console import Console
@@ -19,8 +17,8 @@ from raysyn.privacy import sgd
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.public import Public
 from raysyn.train import gan
-from raysyn.train.classifier import as_float
 from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.naming import Naming
 from raysyn.train.outlook import measure, shortest
 from raysyn.train.private_gan import PrivateGame
 from raysyn.train.samplers import network_calls
@@ -62,19 +60,6 @@ def show_outlook(console: Console, config: Config, dataset: Dataset, public: Pub
         title=f"Outlook: {size:,} parameters of the {config.generator} generator",
         caption=f"measured on made-up images{held}. Classifiers and start-up come on top.",
     )
-
-
-class Naming:
-    """Naming the class of an image, as the task that `measure` times."""
-
-    def draw(self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int) -> tuple[Tensor, ...]:
-        """(images, labels) with leading dimensions (B, 1)."""
-        return as_float(images_BHWC)[:, None], labels_B[:, None]
-
-    def loss(self, model: nn.Module, *inputs_M: Tensor) -> Tensor:
-        """(M,) losses."""
-        images, labels = inputs_M
-        return F.cross_entropy(model(images), labels, reduction="none")
 
 
 def gan_seconds(config: Config, private: Images, public: Public | None, speed: SGDSpeed) -> dict[str, float]:

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raysyn.models.biggan import first_map
-
-MOST_GROUPS = 32
+from raysyn.models.group_norm import group_norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,7 @@ class HalvingBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm0, self.norm1 = _norm(channels), _norm(channels)
+        self.norm0, self.norm1 = group_norm(channels), group_norm(channels)
         self.conv0, self.conv1 = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
         self.shortcut = nn.Conv2d(channels, channels, 1)
 
@@ -51,7 +50,7 @@ class PrivateDiscriminator(nn.Module):
         width = 2 * config.channels
         self.conv = nn.Conv2d(shape[2], width, 3, padding=1)
         self.blocks = nn.Sequential(*(HalvingBlock(width) for _ in range(first_map(shape)[2])))
-        self.norm = _norm(width)
+        self.norm = group_norm(width)
         self.linear, self.embedding = nn.Linear(width, 1), nn.Embedding(classes, width)
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1:
@@ -64,8 +63,3 @@ class PrivateDiscriminator(nn.Module):
         h = self.blocks(self.conv(2 * images_NCHW - 1))
         h = F.relu(self.norm(h)).sum((2, 3))
         return self.linear(h)[:, 0] + (self.embedding(labels_N) * h).sum(1)
-
-
-def _norm(channels: int) -> nn.GroupNorm:
-    groups = next(groups for groups in range(min(MOST_GROUPS, channels), 0, -1) if channels % groups == 0)
-    return nn.GroupNorm(groups, channels)

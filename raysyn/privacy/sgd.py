@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -44,12 +44,14 @@ class SGDConfig:
     """Copies of each image per step, with their own diffusion noise and time; averaged before the clip."""
     max_grad_norm: float = 1.0
     """L2 norm to which the gradient of each image is clipped."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Adam, or plain stochastic gradient descent."""
     learning_rate: float = 3e-4
-    """Learning rate of Adam, constant."""
+    """Learning rate of the optimizer, constant."""
     ema: float = 0.999
-    """Decay of the averaged weights that are sampled from."""
+    """Decay of the averaged weights, which are what is used of the model; 0 uses the last ones."""
     beta1: float = 0.9
-    """Adam's first decay."""
+    """Adam's first decay, or the momentum of stochastic gradient descent."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -59,6 +61,8 @@ class SGDConfig:
         for field in ("epochs", "max_grad_norm", "learning_rate"):
             if not getattr(self, field) > 0:
                 raise ValueError(f"{field} is {getattr(self, field)}: give a number above 0")
+        if self.optimizer not in ("adam", "sgd"):
+            raise ValueError(f"optimizer is {self.optimizer!r}: give adam or sgd")
         for field in ("ema", "beta1"):
             if not 0 <= getattr(self, field) < 1:
                 raise ValueError(f"{field} is {getattr(self, field)}: give a decay in [0, 1)")
@@ -185,6 +189,12 @@ def _check(model: nn.Module, config: SGDConfig, cost: Cost, n: int) -> None:
         )
 
 
+def _optimizer(model: nn.Module, config: SGDConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(engines.trained(model), lr=config.learning_rate, momentum=config.beta1)
+    return torch.optim.Adam(engines.trained(model), lr=config.learning_rate, betas=(config.beta1, 0.999))
+
+
 class _Run:
     """One rank's share of a stage: the state that a checkpoint holds, and the step that advances it."""
 
@@ -212,9 +222,7 @@ class _Run:
         self.choice = Choice(**saved["engine"]) if saved else self._measured(speed)
         self.choice.lay_out(self.model)
         self.ema = Ema(self.model, config.ema)
-        self.optimizer = torch.optim.Adam(
-            engines.trained(self.model), lr=config.learning_rate, betas=(config.beta1, 0.999)
-        )
+        self.optimizer = _optimizer(self.model, config)
         if saved:
             self._load(saved)
         else:

@@ -1,0 +1,106 @@
+"""ResNet-18 and -34 with group normalisation: the teachers that DP-SGD can train (DP-ImgSyn 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raysyn.models.group_norm import group_norm
+
+BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+LARGE_SIDE = 96
+"""From this side on, ImageNet's first layers: a stride and a pooling that smaller images could not bear."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """Size of the teacher."""
+
+    name: Literal["resnet18", "resnet34"] = "resnet18"
+    """The paper's ResNet-18, or the ResNet-34 of its section 4.2."""
+    width: int = 64
+    """Channels of the first of four stages, each of which has twice as many as the one before; 64 is the paper's."""
+
+    def __post_init__(self) -> None:
+        if self.name not in BLOCKS or self.width < 1:
+            raise ValueError(
+                f"teacher.name is {self.name!r} and teacher.width {self.width}: give resnet18 or resnet34, and at "
+                "least 1"
+            )
+
+
+Norm = Callable[[int], nn.Module]
+"""norm(channels): a normalisation layer."""
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut, each followed by its normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm) -> None:
+        super().__init__()
+        self.conv0 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.norm0 = norm(outputs)
+        self.conv1 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm1 = norm(outputs)
+        self.stride, self.shortcut = stride, nn.Sequential()
+        if stride > 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), norm(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm1(self.conv1(F.relu(self.norm0(self.conv0(x)))))
+        # The stride of the 1 x 1 convolution, taken by hand: PyTorch 2.15's own corrupts the heap on CPUs where
+        # channels last meets channels that are no multiple of 8.
+        return F.relu(y + self.shortcut(x[..., :: self.stride, :: self.stride]))
+
+
+class Teacher(nn.Module):
+    """Float images (N, channels, H, W) in [-1, 1], sides of at least 8, to logits (N, classes).
+
+    No image ever sees another one, unless another `norm` is asked for, which no DP path may.
+    """
+
+    def __init__(
+        self, config: TeacherConfig, shape: tuple[int, int, int], classes: int, norm: Norm = group_norm
+    ) -> None:
+        super().__init__()
+        width, large = config.width, min(shape[:2]) >= LARGE_SIDE
+        self.conv = nn.Conv2d(
+            shape[2], width, 7 if large else 3, 2 if large else 1, padding=3 if large else 1, bias=False
+        )
+        self.norm = norm(width)
+        self.pool = nn.MaxPool2d(3, 2, padding=1) if large else nn.Identity()
+        blocks, here = [], width
+        for stage, count in enumerate(BLOCKS[config.name]):
+            for index in range(count):
+                blocks.append(Block(here, width << stage, 2 if stage and not index else 1, norm))
+                here = width << stage
+        self.blocks, self.head = nn.Sequential(*blocks), nn.Linear(here, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def features(self, images_NCHW: Tensor) -> Tensor:
+        """What the last layer sees: (N, 8 width)."""
+        x = self.pool(F.relu(self.norm(self.conv(images_NCHW))))
+        return self.blocks(x).mean((2, 3))
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        return self.head(self.features(images_NCHW))
+
+
+@contextmanager
+def norm_inputs(teacher: nn.Module) -> Iterator[list[Tensor]]:
+    """Inside the block, what went into each normalisation layer, in the order of the last forward pass."""
+    seen: list[Tensor] = []
+    norms = [module for module in teacher.modules() if isinstance(module, nn.GroupNorm)]
+    hooks = [norm.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for norm in norms]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,117 @@
+"""Public images are changed until a teacher sees in them what it saw in the private ones (DP-ImgSyn 3.2).
+
+All that is known of the private images is the teacher and its layer statistics, both paid for: this is post-processing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raysyn.models.teacher import norm_inputs
+
+Start = Literal["public", "gaussian", "low-pass"]
+LOW_PASS = 4
+"""Noise of `low-pass` is drawn this many times coarser than the pixels, and smoothed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignmentConfig:
+    """Algorithm 1, with the paper's values (A.1.2, table 7)."""
+
+    start: Start = "public"
+    """Begin with public images, with standard normal noise, or with such noise of which only coarse parts are left."""
+    iterations: int = 10
+    """Steps of the optimization, the paper's k; 0 releases public images as they are, with soft labels."""
+    batch_size: int = 80
+    """Images that are aligned together: their statistics are those of the batch."""
+    learning_rate: float = 0.1
+    """Adam's rate, for pixels in [-1, 1]."""
+    feature: float = 10.0
+    """Weight alpha_f of the distance between layer statistics (equation 1)."""
+    classification: float = 1.0
+    """Weight alpha_c of the cross-entropy with uniform targets (equation 2)."""
+    total_variation: float = 2.5e-5
+    """Weight alpha_tv of the total variation (equation 3)."""
+    l2: float = 3e-8
+    """Weight alpha_l2 of the squared norm (equation 4)."""
+
+    def __post_init__(self) -> None:
+        if self.start not in ("public", "gaussian", "low-pass"):
+            raise ValueError(f"alignment.start is {self.start!r}: give public, gaussian or low-pass")
+        if self.iterations < 0 or self.batch_size < 1 or not self.learning_rate > 0:
+            raise ValueError(
+                f"alignment.iterations is {self.iterations}, alignment.batch_size {self.batch_size} and "
+                f"alignment.learning_rate {self.learning_rate}: give at least 0, at least 1, and a rate above 0"
+            )
+        for field in ("feature", "classification", "total_variation", "l2"):
+            if not getattr(self, field) >= 0:
+                raise ValueError(f"alignment.{field} is {getattr(self, field)}: give at least 0")
+
+
+Statistics = Sequence[tuple[Tensor, Tensor]]
+"""Per normalisation layer (means, variances) of its channels, each (C_l,)."""
+
+
+def targets(n: int, classes: int) -> Tensor:
+    """Labels of a batch, classes in turn (A.1.3): int64 (n,)."""
+    return torch.arange(n) % classes
+
+
+def noise(start: Start, n: int, shape: tuple[int, int, int], seed: int) -> Tensor:
+    """Images to begin with that are no public ones: float32 (n, C, H, W)."""
+    height, width, channels = shape
+    rng = np.random.default_rng(seed)
+    if start == "gaussian":
+        return torch.from_numpy(rng.standard_normal((n, channels, height, width), np.float32))
+    coarse = -(-height // LOW_PASS), -(-width // LOW_PASS)
+    small = torch.from_numpy(rng.standard_normal((n, channels, *coarse), np.float32))
+    return F.interpolate(small, (height, width), mode="bicubic", align_corners=False)
+
+
+def losses(teacher: nn.Module, images_NCHW: Tensor, labels_N: Tensor, wanted: Statistics) -> dict[str, Tensor]:
+    """The four terms of equation 5, unweighted, for a batch."""
+    with norm_inputs(teacher) as seen:
+        logits = teacher(images_NCHW)
+    feature = torch.zeros((), device=images_NCHW.device)
+    for h, (mean, variance) in zip(seen, wanted, strict=True):
+        v, m = torch.var_mean(h.float(), (0, 2, 3), correction=0)
+        feature = feature + (m - mean).square().sum() + (v - variance).square().sum()
+    across, down = images_NCHW.diff(dim=3)[:, :, :-1], images_NCHW.diff(dim=2)[:, :, :, :-1]
+    return {
+        "feature": feature,
+        "classification": F.cross_entropy(logits.float(), labels_N),
+        # A root has no slope at 0, where neighbours are equal.
+        "total_variation": (across.square() + down.square() + 1e-12).sqrt().sum(),
+        "l2": images_NCHW.square().sum(),
+    }
+
+
+def align(
+    teacher: nn.Module, images_NCHW: Tensor, labels_N: Tensor, wanted: Statistics, config: AlignmentConfig
+) -> tuple[Tensor, list[dict[str, float]]]:
+    """Algorithm 1: one batch, aligned, (N, C, H, W), and the losses before each step and after the last.
+
+    The teacher is not changed. Images begin and stay around [-1, 1], but nothing keeps them inside.
+    """
+    teacher.eval().requires_grad_(False)
+    x = images_NCHW.detach().clone().contiguous(memory_format=torch.channels_last).requires_grad_()
+    optimizer = torch.optim.Adam([x], lr=config.learning_rate, betas=(0.5, 0.99))
+    weights = {name: getattr(config, name) for name in ("feature", "classification", "total_variation", "l2")}
+    told = []
+    for step in range(config.iterations + 1):
+        last = step == config.iterations
+        with torch.set_grad_enabled(not last), torch.autocast(x.device.type, torch.bfloat16, enabled=x.is_cuda):
+            terms = losses(teacher, x, labels_N, wanted)
+        total = sum((weights[name] * term for name, term in terms.items()), torch.zeros((), device=x.device))
+        told.append({name: float(term) for name, term in terms.items()} | {"total": float(total)})
+        if not last:
+            (x.grad,) = torch.autograd.grad(total, x)
+            optimizer.step()
+    return x.detach(), told
