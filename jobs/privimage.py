@@ -26,8 +26,8 @@ def check(stack: ExitStack) -> Given:
     if command.dry_run:
         show_outlook(console, command.config, dataset, public, command.machines.sgd)
         raise SystemExit(0)
-    # Other public images are another run.
-    facts = {} if public is None else {"public": public.train.fingerprint()}
+    # Other public images, or another classifier of them, are another run.
+    facts = privimage.facts(command.config, public)
     if plan is None:
         setting = open_run(command, METHOD, dataset, console, connect, stack, judged_by=JUDGED_BY, facts=facts)
         return Given(setting, public)

@@ -12,9 +12,10 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
@@ -43,6 +44,9 @@ from raysyn.sources import (
 HELD_OUT = 50
 """Where a source has training images only, one of so many is for validation."""
 ROWS_AT_ONCE = 500
+ABANDONED_S = 6 * 3600.0
+TELL_S = 20.0
+"""Between lines about a decoding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +133,9 @@ def view(images: Images, indices: np.ndarray, labels_N: np.ndarray, class_names:
 def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:
     """The public images in `shape` (H, W, C): scaled as a whole (bilinear, antialiased), grey or colour as it says.
 
-    Decodes once into RAYSYN_CACHE and again only when the source or the shape changes. Raises ValueError, one sentence
+    Decodes once into RAYSYN_CACHE and again only when the source or the shape changes. Validation images are those of
+    the val split, else of the test split, else one of 50 training images; of several sets, of those that have one.
+    Raises ValueError, one sentence
     with field, value and mend, for what a user can mend.
     """
     if config.limit is not None and config.limit < 1:
@@ -154,6 +160,11 @@ def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:
 
     apart = next((split for split in ("val", "test") if facts["images"][split]), None)
     valid = part(apart, np.arange) if apart else part("train", lambda n: np.arange(HELD_OUT - 1, n, HELD_OUT))
+    if not len(valid):
+        raise ValueError(
+            f"{source.label} has {facts['images']['train']} images and none to validate a classifier with: give a val "
+            f"or test split, or at least {HELD_OUT} images"
+        )
     return Public(source.name, part("train", wanted), valid)
 
 
@@ -291,10 +302,11 @@ def _decode_into(folder: Path, source: _Stream, shape: tuple[int, int, int]) -> 
     """Write all splits beside `folder`, then move them there as a whole: nobody sees half a set."""
     class_names, pictures = source.opened()
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder.parent)
     print(f"{source.label}: decoding into {folder}, once", file=sys.stderr)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
-        labels = _write(part, source.label, class_names, pictures, shape)
+        labels = _write(part, source.label, class_names, _told(pictures, source.label), shape)
         classes = max(max(found, default=0) for found in labels.values()) + 1
         names = [str(number) for number in range(classes)] if class_names is None else list(class_names)
         images = {split: len(found) for split, found in labels.items()}
@@ -307,6 +319,24 @@ def _decode_into(folder: Path, source: _Stream, shape: tuple[int, int, int]) -> 
                 raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what killed processes have left half decoded: nobody has written to it for long."""
+    for part in cache.glob(".part-*"):
+        with suppress(OSError):
+            if time.time() - max(one.stat().st_mtime for one in (part, *part.iterdir())) > ABANDONED_S:
+                shutil.rmtree(part)
+
+
+def _told(pictures: Iterator[Picture], label: str) -> Iterator[Picture]:
+    """The same pictures, with a line about how many there were every now and then."""
+    spoken = time.monotonic()
+    for count, picture in enumerate(pictures):
+        if time.monotonic() - spoken > TELL_S:
+            print(f"{label}: {count:,} images decoded", file=sys.stderr)
+            spoken = time.monotonic()
+        yield picture
 
 
 def _write(

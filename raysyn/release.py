@@ -29,6 +29,8 @@ DOES_NOT_COVER = (
     "that person (group privacy)",
     "the public_facts: the data set's name, the number of private images, their shape and the list of classes",
     "which images --data.limit or --member-share took of a larger set: the promise is about the images taken",
+    "public images, and a classifier of them that was given: they count as known to everybody, and as made without the "
+    "private ones",
     "other releases made from the same images, by raysyn or by hand: their epsilons and deltas add up",
     "what is in internal/ and in --on.storage, what the console showed while the run went on, such as accuracy on real "
     "images and losses of DP-SGD, and what Ray held in its object store and spill folder meanwhile",

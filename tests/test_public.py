@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
+import time
 from pathlib import Path
 
 import numpy as np
@@ -168,8 +170,26 @@ def test_bad_input_costs_one_sentence(config: PublicConfig, words: str) -> None:
         load_public(config, (8, 8, 1))
 
 
+def test_too_few_images_to_validate_with_are_refused(tmp_path: Path) -> None:
+    parquet(tmp_path / "set.parquet", {"train": 40})
+    with pytest.raises(ValueError, match="40 images and none to validate"):
+        load_public(of(tmp_path / "set.parquet"), (8, 8, 3))
+
+
+def test_what_a_killed_decoding_left_is_swept_once_it_is_old(tmp_path: Path) -> None:
+    parquet(tmp_path / "set.parquet", {"train": 60})
+    cache = tmp_path / "cache" / "public"
+    for name, age in (("old", 7 * 3600), ("young", 60)):
+        (cache / f".part-{name}").mkdir(parents=True)
+        (cache / f".part-{name}" / "train.u8").touch()
+        for path in (cache / f".part-{name}" / "train.u8", cache / f".part-{name}"):
+            os.utime(path, (time.time() - age,) * 2)
+    load_public(of(tmp_path / "set.parquet"), (8, 8, 3))
+    assert [path.name for path in cache.glob(".part-*")] == [".part-young"]
+
+
 def test_a_machine_without_the_file_says_what_to_do(tmp_path: Path) -> None:
-    parquet(tmp_path / "set.parquet", {"train": 10})
+    parquet(tmp_path / "set.parquet", {"train": 10, "val": 2})
     train = pickle.loads(pickle.dumps(load_public(of(tmp_path / "set.parquet"), (8, 8, 3)).train))
     (tmp_path / "cache").rename(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="RAYSYN_CACHE"):

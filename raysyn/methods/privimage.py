@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from raysyn.attacks.membership import fingerprint
 from raysyn.compute import best_device
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods.common import PrivateSetting, Setting
@@ -30,9 +31,10 @@ from raysyn.methods.privimage_models import (
     new_denoiser,
     new_gan,
 )
-from raysyn.methods.privimage_report import in_one_plane, selection, similarity, spent, story, told
+from raysyn.methods.privimage_report import in_figures, in_one_plane, selection, similarity, spent, story, told
 from raysyn.methods.synthesis import check_drawing, evaluate, pack, unpack
 from raysyn.metrics.fidelity import check_weights
+from raysyn.metrics.semantics import read_vectors
 from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
 from raysyn.models.unet import UNetConfig
 from raysyn.privacy import cost, queries
@@ -112,6 +114,12 @@ class Config:
             raise ValueError(
                 f"private is False, but central.count is {self.central.count}: central images are noisy, leave them out"
             )
+        mixed = self.central.count and not self.warms_up()
+        if mixed and self.central.conditional != (self.pretraining == "all" or self.semantic.conditional):
+            raise ValueError(
+                f"central.conditional is {self.central.conditional}, but the public images that they are mixed with "
+                "have it otherwise: say the same of both, or --central-use between"
+            )
 
     def warms_up(self) -> bool:
         """Whether central images are a stage of their own: after the public ones, or in place of them."""
@@ -130,18 +138,62 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, Plan | None]:
     """Sensitive and public images, and the plan of a private run; ValueError in one sentence where any cannot be."""
     dataset = load(config.data)
     private, public = dataset.train, None
-    if config.pretraining != "none":
-        public = load_public(config.public, private.shape)
-        if config.pretraining == "selected":
-            config.semantic.check(private.classes, public.train.classes)
-            new_query(config, public)
-        similarity(config, private, public, None)
+    planned = plan(config, len(private), private.classes) if config.private else None
     if config.generator == "gan":
         new_gan(config, private)
+        check_turns(config, len(private))
     else:
-        new_denoiser(config, private, private.classes + others(config, public))
+        new_denoiser(config, private, private.classes)
     check_weights(config.eval)
-    return dataset, public, plan(config, len(private), private.classes) if config.private else None
+    if config.word_vectors is not None:
+        read_vectors(config.word_vectors, private.class_names)
+    # Last, because it may take hours the first time.
+    if config.pretraining != "none":
+        check_public(config)
+        public = load_public(config.public, private.shape)
+        if config.pretraining == "selected":
+            config.semantic.check(private.classes, int(has_images(public).sum()))
+            new_query(config, public)
+    return dataset, public, planned
+
+
+def check_public(config: Config) -> None:
+    """ValueError where the sensitive images are named as public ones."""
+    own, sets = (config.data.name,), config.public.name
+    if config.data.path is not None:
+        own = (str(Path(config.data.path).expanduser().resolve()),)
+    if config.public.path:
+        sets = tuple(str(Path(path).expanduser().resolve()) for path in config.public.path)
+    if bool(config.public.path) == (config.data.path is not None) and own[0] in sets:
+        raise ValueError(
+            f"public.{'path' if config.public.path else 'name'} names {own[0]}, the sensitive images themselves: name "
+            "images that everybody may see"
+        )
+
+
+def check_turns(config: Config, n: int) -> None:
+    """ValueError where the generator would never have its turn."""
+    steps, turn = config.finetune.cost(n).steps, config.gan.discriminator_steps
+    if steps < turn:
+        raise ValueError(
+            f"finetune has {steps} steps, but the generator learns after every {turn} (gan.discriminator_steps): raise "
+            "finetune.epochs, or lower one of gan.discriminator_steps and finetune.batch_size"
+        )
+
+
+def has_images(public: Public) -> np.ndarray:
+    """Which public classes have training images: bool (classes,)."""
+    return np.bincount(public.train.labels_N, minlength=public.train.classes) > 0
+
+
+def facts(config: Config, public: Public | None) -> dict[str, str]:
+    """What identifies a run beside its configuration and the sensitive images."""
+    if public is None:
+        return {}
+    told = {"public": public.train.fingerprint(), "public_valid": public.valid.fingerprint()}
+    if config.pretraining == "selected" and config.query.checkpoint is not None:
+        told["query"] = fingerprint(new_query(config, public).state_dict())
+    return told
 
 
 def plan(config: Config, n: int, classes: int) -> Plan:
@@ -191,7 +243,7 @@ def run(given: Given) -> Report:
     if public is not None and config.pretraining == "selected":
         network = train_query(setting, public)
         noisy = folder.stage("semantic", partial(ask, setting, public, network))
-        chosen = queries.select_classes(noisy.numpy(), config.semantic.selected)
+        chosen = queries.select_classes(noisy.numpy(), config.semantic.selected, has_images(public))
         console.stage("semantic", told(chosen, private, public))
     central = central_images(setting)
 
@@ -224,6 +276,8 @@ def run(given: Given) -> Report:
     # Measured on real images: for the report, which stays inside.
     metrics = evaluate(setting, synthetic, config.eval)
     metrics["fidelity"] |= similarity(config, private, public, chosen)
+    if chosen is not None and public is not None:
+        metrics["selection"] = in_figures(chosen, private, public)
     picture = in_one_plane(setting, synthetic)
     parts = [] if chosen is None or public is None else [selection(chosen, private, public)]
     report = setting.report(name, privacy=privacy, metrics=metrics, engine=tuned.get("engine"))
@@ -242,6 +296,8 @@ def name_of(config: Config) -> str:
         ("gan", "selected"): f"{METHOD}_gan", ("gan", "all"): "dpgan_pretrained", ("gan", "none"): "dpgan",
     }  # fmt: skip
     name = names[config.generator, config.pretraining]
+    if config.central.count:
+        name = "dp_feta" if config.pretraining == "none" else f"{name} with {config.central.kind} central images"
     return name if config.private else f"{name} without privacy"
 
 
@@ -312,6 +368,8 @@ def curriculum(private: Images, public: Public, chosen: np.ndarray | None) -> Im
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
     choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
+    if config.pretraining == "selected" and config.query.checkpoint is not None:
+        choices.append("query.checkpoint: the classifier of public classes was given, and counts as made without them")
     if config.tuned_on:
         choices.append(f"the preset's settings were tuned while looking at real results on {config.tuned_on}")
     return choices

@@ -3,8 +3,7 @@ on the sensitive ones, and draws; the pipeline does not care which."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -26,7 +25,7 @@ from raysyn.train import gan, loop
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.gan import GANConfig
-from raysyn.train.loop import CHECKPOINTS, LoopConfig
+from raysyn.train.loop import LoopConfig
 from raysyn.train.private_gan import PlayConfig, PrivateGame
 from raysyn.train.samplers import network_calls
 
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from raysyn.methods.privimage import Config
 
 Kind = Literal["diffusion", "gan"]
+MOST_PARTS = 20
+"""A GAN's state is kept this often at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class GANPretrainConfig:
     """Pre-training of PRIVIMAGE+G (table 6), with the hinge loss."""
 
     iterations: int = 20_000
-    """Steps of the discriminator, rounded to whole passes over the images."""
+    """Steps of the discriminator."""
     batch_size: int = 64
     """Real images per discriminator step, over all workers."""
     discriminator_steps: int = 5
@@ -57,15 +58,15 @@ class GANPretrainConfig:
         if self.iterations < 1:
             raise ValueError(f"gan.pretrain.iterations is {self.iterations}: give at least 1")
         try:
-            self.recipe(1)
+            self.recipe()
         except ValueError as error:
             raise ValueError(str(error).replace("gan.", "gan.pretrain.")) from error
 
-    def recipe(self, n: int) -> GANConfig:
-        """For `n` images."""
-        epochs = max(1, round(self.iterations / math.ceil(n / max(1, self.batch_size))))
+    def recipe(self) -> GANConfig:
+        """All steps, in parts after each of which the state is kept."""
+        epochs = next(parts for parts in range(min(MOST_PARTS, self.iterations), 0, -1) if self.iterations % parts == 0)
         return GANConfig(
-            epochs=epochs, checkpoint_every=math.ceil(epochs / CHECKPOINTS), batch_size=self.batch_size,
+            epochs=epochs, epoch_steps=self.iterations // epochs, checkpoint_every=1, batch_size=self.batch_size,
             discriminator_steps=self.discriminator_steps, learning_rate=self.learning_rate,
             discriminator_learning_rate=self.discriminator_learning_rate, ema=self.ema,
             weight_decay=0.0, label_smoothing=0.0, hinge=True,
@@ -135,6 +136,7 @@ class Diffusion:
         rows = self.private.classes + others
         self.denoiser = new_denoiser(self.config, self.private, rows)
         self.task = DiffusionTask(classes=rows, **asdict(self.config.noise))
+        self.learned = set[int]()
 
     def pretrain(self, images: Images, conditional: bool) -> None:
         self._learn(images, conditional, self.config.pretrain, "pretrain", None)
@@ -161,7 +163,16 @@ class Diffusion:
         fit = partial(self.setting.compute.train, loop.fit, self.denoiser, lesson, images, config, name=stage)
         trained = self.setting.folder.stage(stage, lambda: fit(self.config.seed, augment))
         self.denoiser.load_state_dict(trained["model"])
+        self._let_begin_alike(set(images.labels_N.tolist()) if conditional else set())
         self.setting.console.stage(stage, f"{config.iterations:,} steps on {len(images):,} images: no further cost")
+
+    def _let_begin_alike(self, learned: Set[int]) -> None:
+        """Sensitive classes that no image has taught anything begin as "no class", which all images have."""
+        self.learned |= learned
+        table = self.denoiser.label.weight
+        with torch.no_grad():
+            for label in set(range(self.private.classes)) - self.learned:
+                table[label] = table[-1]
 
     def _tuned(self) -> dict[str, Any]:
         setting, tuning = self.setting, self.config.finetune
@@ -197,13 +208,13 @@ class GAN:
         if not conditional:
             # A GAN has no "no class": every class begins alike.
             images = replace(images, labels_N=np.arange(len(images), dtype=np.int64) % classes)
-        recipe = own.pretrain.recipe(len(images))
-        fit = partial(self.setting.compute.train, gan.fit, own.network, images, recipe, name="pretrain")
+        fit = partial(self.setting.compute.train, gan.fit, own.network, images, own.pretrain.recipe(), name="pretrain")
         trained = self.setting.folder.stage("pretrain", lambda: fit(self.config.seed, own.discriminator))
-        # Rows of public classes, after those of the sensitive ones, have done their part.
-        self.generator.load_state_dict(_first_rows(trained["generator"], classes))
-        self.discriminator.load_state_dict(_first_rows(trained["discriminator"], classes))
-        self.setting.console.stage("pretrain", f"{recipe.epochs:,} epochs on {len(images):,} images: no further cost")
+        learned = np.isin(np.arange(images.classes), images.labels_N)
+        self.generator.load_state_dict(_first_rows(trained["generator"], classes, learned))
+        self.discriminator.load_state_dict(_first_rows(trained["discriminator"], classes, learned))
+        steps = f"{own.pretrain.iterations:,} steps of the discriminator"
+        self.setting.console.stage("pretrain", f"{steps} on {len(images):,} images: no further cost")
 
     def warm_up(self, central: Images) -> None:
         raise AssertionError("central images go with diffusion")
@@ -221,15 +232,14 @@ class GAN:
     def _tuned(self) -> dict[str, Any]:
         setting, own, tuning = self.setting, self.config.gan, self.config.finetune
         if not isinstance(setting, PrivateSetting):
-            epochs = max(1, round(tuning.epochs))
-            plain = replace(
-                own.pretrain.recipe(1), epochs=epochs, checkpoint_every=math.ceil(epochs / CHECKPOINTS),
-                batch_size=tuning.batch_size, learning_rate=own.learning_rate,
-                discriminator_learning_rate=tuning.learning_rate,
+            plain = GANPretrainConfig(
+                iterations=tuning.cost(len(self.private)).steps, batch_size=tuning.batch_size,
+                discriminator_steps=own.discriminator_steps, learning_rate=own.learning_rate,
+                discriminator_learning_rate=tuning.learning_rate, ema=own.ema,
             )  # fmt: skip
             start = {"generator": self.generator.state_dict(), "discriminator": self.discriminator.state_dict()}
-            fit = partial(setting.compute.train, gan.fit, own.network, self.private, plain, name="finetune")
-            return {"partner": fit(self.config.seed, own.discriminator, start)["generator"]}
+            fit = partial(setting.compute.train, gan.fit, own.network, self.private, plain.recipe(), name="finetune")
+            return {"partner": fit(self.config.seed, own.discriminator, start)["averaged"]}
         game = PrivateGame(self.generator, own.play(tuning.batch_size), self.config.seed)
         release = sgd.train(
             setting.compute, self.discriminator, game, self.private, tuning, setting.plan.stages["finetune"],
@@ -246,9 +256,12 @@ def new_gan(config: Config, private: Images) -> tuple[Generator, PrivateDiscrimi
     return generator, discriminator
 
 
-def _first_rows(weights: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
-    """The weights of the same network for fewer classes."""
-    return {name: value[:rows] if name == "embedding.weight" else value for name, value in weights.items()}
+def _first_rows(weights: Mapping[str, Tensor], rows: int, learned_K: np.ndarray) -> dict[str, Tensor]:
+    """The weights of the same network for the sensitive classes alone, which come first in its table of classes. Those
+    that no image has taught anything begin as the mean of the others."""
+    table, taught = weights["embedding.weight"], torch.from_numpy(learned_K)
+    begun = torch.where(taught[:, None], table, table[taught].mean(0))
+    return {**weights, "embedding.weight": begun[:rows]}
 
 
 def draw_of_gan(

@@ -67,7 +67,7 @@ def gan_seconds(config: Config, private: Images, public: Public | None, speed: S
     own, tuning, seconds, clock = config.gan, config.finetune, dict[str, float](), Clock()
     if public is not None:
         images = made_up(private, own.pretrain.batch_size)
-        four = replace(own.pretrain.recipe(1), epochs=4, checkpoint_every=4, discriminator_steps=1)
+        four = replace(own.pretrain.recipe(), epochs=4, epoch_steps=1, discriminator_steps=1)
         gan.fit(clock, own.network, images, four, config.seed, own.discriminator)
         # Each timed step has one of the generator, which has fewer of its own: a little too much.
         seconds["pretrain"] = own.pretrain.iterations * shortest(clock.times)
@@ -79,7 +79,7 @@ def gan_seconds(config: Config, private: Images, public: Public | None, speed: S
         price = replace(brief.cost(batch), noise_multiplier=1.0)
         sgd.fit(clock, discriminator, game, images, brief, price, bytes(32), speed, partner=game)
     else:
-        plain = replace(own.pretrain.recipe(1), epochs=4, checkpoint_every=4, batch_size=batch)
+        plain = replace(own.pretrain.recipe(), epochs=4, epoch_steps=1, batch_size=batch)
         gan.fit(clock, own.network, images, plain, config.seed, own.discriminator)
     seconds["finetune"] = count * shortest(clock.times) * tuning.batch_size / batch
     generator, _ = gan.new_networks(own.network, images, config.seed, own.discriminator)

@@ -59,13 +59,24 @@ def selection(chosen: np.ndarray, private: Images, public: Public) -> Section:
     )
 
 
+def in_figures(chosen: np.ndarray, private: Images, public: Public) -> dict[str, Any]:
+    """The selection, for report.json: its share of the public images, and the classes by name."""
+    names = public.train.class_names
+    whom: Sequence[str] = private.class_names if len(chosen) > 1 else ("all",)
+    return {
+        "share": float(np.isin(public.train.labels_N, chosen).mean()),
+        "classes": {who: [names[one] for one in classes] for who, classes in zip(whom, chosen, strict=True)},
+    }
+
+
 def similarity(config: Config, private: Images, public: Public | None, chosen: np.ndarray | None) -> dict[str, Any]:
     """Semantic distribution similarity (equation 5) of the sensitive images and what was pre-trained on, and of the
     whole public set beside it: {name: {value, reason, ...}}. ValueError where the file of word vectors is none."""
     if public is None or config.word_vectors is None:
         reason = "no public images" if public is None else "no file of word vectors; name one with --word-vectors"
         return {SDS: {"value": None, "reason": reason}}
-    names, train = public.train.class_names, public.train
+    # Of several sets, class names begin with the set's.
+    names, train = [name.rpartition(": ")[2] for name in public.train.class_names], public.train
     vectors = read_vectors(config.word_vectors, (*names, *private.class_names))
     mine = np.bincount(private.labels_N, minlength=private.classes)
     theirs = np.bincount(train.labels_N, minlength=train.classes)
@@ -118,7 +129,7 @@ def story(setting: Setting, public: Public | None) -> list[str]:
         which = "the selected" if config.pretraining == "selected" else "all"
         length = f"{config.pretrain.iterations:,} steps"
         if config.generator == "gan":
-            length = f"about {config.gan.pretrain.iterations:,} steps of the discriminator"
+            length = f"{config.gan.pretrain.iterations:,} steps of the discriminator"
         done.append(f"Pre-trained the {KINDS[config.generator]} on {which} public images for {length}.")
     if isinstance(setting, PrivateSetting):
         price = setting.plan.stages["finetune"]

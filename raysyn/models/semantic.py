@@ -19,7 +19,7 @@ class SemanticNetConfig:
     name: Literal["resnet50", "resnet14"] = "resnet50"
     """The paper's ResNet-50, or a ResNet-14 for smaller machines."""
     width: int = 64
-    """Channels of the first stage; 64 is the paper's."""
+    """Channels of the first stage, for resnet50 inside its bottlenecks; 64 is the paper's."""
 
     def __post_init__(self) -> None:
         if self.name not in ("resnet50", "resnet14") or self.width < 1:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,16 +90,3 @@ class Teacher(nn.Module):
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         return self.head(self.features(images_NCHW))
-
-
-@contextmanager
-def norm_inputs(teacher: nn.Module) -> Iterator[list[Tensor]]:
-    """Inside the block, what went into each normalisation layer, in the order of the last forward pass."""
-    seen: list[Tensor] = []
-    norms = [module for module in teacher.modules() if isinstance(module, nn.GroupNorm)]
-    hooks = [norm.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for norm in norms]
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -180,7 +180,7 @@ def _overspent(budget: float, delta: float, accountant: str, fixed: Sequence[Cos
     return (
         f"budget.epsilon is {budget:g}, but the queries before {flexible.mechanism} spend "
         f"{epsilon(fixed, delta, accountant):.3g} ({', '.join(alone)}): "
-        "raise --budget.epsilon or lower --central.count"
+        "raise --budget.epsilon, or ask less or with more noise"
     )
 
 

@@ -329,12 +329,15 @@ def semantic_histogram(shards: Sequence[Floats], config: SemanticConfig, stream:
     return Release(noisy_sum(shards, math.sqrt(config.k), config.noise_multiplier, noise), config.cost())
 
 
-def select_classes(noisy_RS: Floats, count: int) -> NDArray[np.int64]:
+def select_classes(noisy_RS: Floats, count: int, there_S: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
     """The `count` fullest public classes of each row, no class for two rows: int64 (R, count); post-processing.
 
-    Rows choose in their order, and what one took is closed to the next, as in the published code.
+    Rows choose in their order, and what one took is closed to the next, as in the published code. Classes that are not
+    `there_S`, because they have no public image, are closed to all.
     """
     open_RS, chosen = noisy_RS.copy(), []
+    if there_S is not None:
+        open_RS[:, ~there_S] = -np.inf
     for row in open_RS:
         chosen.append(np.argsort(-row, kind="stable")[:count])
         open_RS[:, chosen[-1]] = -np.inf

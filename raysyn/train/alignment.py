@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raysyn.models.teacher import norm_inputs
+from raysyn.train.norm_inputs import norm_inputs
 
 Start = Literal["public", "gaussian", "low-pass"]
 LOW_PASS = 4

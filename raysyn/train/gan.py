@@ -54,11 +54,15 @@ class GANConfig:
     """Decay of the moving average of the generator's weights, which is what is kept."""
     checkpoint_every: int = 5
     """Epochs between kept generators."""
+    epoch_steps: int | None = None
+    """Discriminator steps that count as an epoch; by default as many as make a pass over the images."""
 
     def __post_init__(self) -> None:
         for field in ("epochs", "batch_size", "discriminator_steps", "checkpoint_every"):
             if getattr(self, field) < 1:
                 raise ValueError(f"gan.{field} is {getattr(self, field)}: give at least 1")
+        if self.epoch_steps is not None and self.epoch_steps < 1:
+            raise ValueError(f"gan.epoch_steps is {self.epoch_steps}: give at least 1, or leave it out")
         if not self.learning_rate > 0 or self.weight_decay < 0:
             raise ValueError(
                 f"gan.learning_rate is {self.learning_rate} and gan.weight_decay {self.weight_decay}: give a rate "
@@ -104,17 +108,18 @@ def fit(
     worker: Worker, network: BigGANConfig, images: Images, config: GANConfig, seed: int,
     private: PrivateDiscriminatorConfig | None = None, start: Mapping[str, dict[str, Tensor]] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train a generator and a discriminator; `worker.keep` a generator for each of `config.kept()`.
+    """Train a generator and a discriminator; after each of `config.kept()` a killed run can go on, and `worker.keep`
+    has the generator.
 
     First weights, batches, labels and noise follow from `seed` and the step alone and statistics span all ranks, so
     that the number of workers changes no more than rounding. A killed run goes on from its last kept generator. Where
     the discriminator has died (it answers all images alike, for good), training ends early.
 
-    With `private` the discriminator is one that DP-SGD can go on training, and the answer has the weights of both;
-    `start` are such weights to begin with.
+    With `private` the discriminator is one that DP-SGD can go on training, no generator is kept, and the answer has
+    the weights of both; `start` are such weights to begin with.
 
     Returns {"history": [{"epoch", "discriminator_loss", "generator_loss"}, ...], "kept": [epoch, ...][, "generator",
-    "discriminator": last weights, on the CPU]}.
+    "discriminator": last weights, "averaged": the generator's moving average, on the CPU]}.
     Raises ValueError for more workers than images in a batch, RuntimeError where a loss is not finite, or the
     discriminator dies before the first generator is kept.
     """
@@ -138,7 +143,7 @@ def fit(
             optimizers[name].load_state_dict(state[f"{name}_optimizer"])
         ema.load_state_dict(state["ema"])
 
-    kept, steps = config.kept(), math.ceil(len(images) / config.batch_size)
+    kept, steps = config.kept(), config.epoch_steps or math.ceil(len(images) / config.batch_size)
     while epoch < config.epochs:
         losses, spread = torch.zeros(2, device=worker.device), torch.zeros(1, device=worker.device)
         for step in range(epoch * steps, (epoch + 1) * steps):
@@ -157,8 +162,9 @@ def fit(
             raise RuntimeError(f"epoch {epoch} of the GAN ended with the losses {shown}: lower gan.learning_rate")
         history.append({"epoch": epoch, **shown})
         if epoch in kept:
-            ema.copy_to(averaged)
-            worker.keep(checkpoint_name(epoch), averaged.plain())
+            if private is None:
+                ema.copy_to(averaged)
+                worker.keep(checkpoint_name(epoch), averaged.plain())
             worker.save(
                 {"epoch": epoch, "history": history, "ema": ema.state_dict()}
                 | {name: one.state_dict() for name, one in networks.items()}
@@ -171,8 +177,11 @@ def fit(
             f"in epoch {epoch + 1} of the GAN the discriminator answered all images alike: lower "
             "gan.discriminator_learning_rate or gan.learning_rate"
         )
-    last = {name: on_cpu(one.state_dict()) for name, one in networks.items()} if private is not None else {}
-    return {"history": history, "kept": done, **last}
+    answer: dict[str, Any] = {"history": history, "kept": done}
+    if private is not None:
+        answer |= {name: on_cpu(one.state_dict()) for name, one in networks.items()}
+        answer["averaged"] = on_cpu(ema.weights)
+    return answer
 
 
 def _adamw(network: nn.Module, config: GANConfig, rate: float) -> torch.optim.Optimizer:

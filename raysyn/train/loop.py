@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -144,8 +145,14 @@ def batch(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
     """Indices of the step's images: int64 (batch_size,), through one shuffle of 0..n-1 after another."""
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     rounds = positions // n
-    shuffles = {r: np.random.default_rng([seed, 0, r]).permutation(n) for r in np.unique(rounds).tolist()}
+    shuffles = {r: _shuffle(n, seed, r) for r in np.unique(rounds).tolist()}
     return np.array([shuffles[r][p % n] for r, p in zip(rounds.tolist(), positions.tolist(), strict=True)])
+
+
+@lru_cache(maxsize=4)
+def _shuffle(n: int, seed: int, number: int) -> np.ndarray:
+    # Kept for the steps that share it: of a million images it takes longer than a step of a small network.
+    return np.random.default_rng([seed, 0, number]).permutation(n)
 
 
 def _inputs(

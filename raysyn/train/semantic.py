@@ -57,8 +57,9 @@ def fit(
     """Train `network` in place on public images: {"weights": those of its best epoch on `valid`, on the CPU, "epoch",
     "accuracy": on `valid`, "history": [{"epoch", "loss", "accuracy"}, ...]}.
 
-    Batches and mirroring follow from `seed` and the step. Batch statistics are each rank's own, as is usual; a killed
-    run goes on from its last state. Raises RuntimeError where the loss is not finite.
+    Batches and mirroring follow from `seed` and the step. Batch statistics are each rank's own within an epoch, as is
+    usual, and running ones are shared after it; a killed run goes on from its last state. Raises RuntimeError where the
+    loss is not finite.
     """
     network.to(worker.device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
@@ -78,6 +79,7 @@ def fit(
             optimizer.param_groups[0]["lr"] = config.learning_rate * _cosine(step / (config.epochs * steps))
             total += _step(worker, network.train(), train, config, seed, step)
             optimizer.step()
+        _share_statistics(worker, network)
         shown = {"loss": float(total / steps), "accuracy": accuracy(worker, network, valid)}
         if not math.isfinite(shown["loss"]):
             raise RuntimeError(f"epoch {epoch + 1} ended with the loss {shown['loss']}: lower query.learning_rate")
@@ -91,6 +93,13 @@ def fit(
             })  # fmt: skip
         worker.progress(epoch + 1, config.epochs, **shown)
     return {**best, "history": history}
+
+
+def _share_statistics(worker: Worker, network: nn.Module) -> None:
+    """Give every rank the mean of all ranks' running statistics: one network is judged, kept and gone on from."""
+    for buffer in network.buffers():
+        if worker.world_size > 1 and buffer.is_floating_point():
+            buffer.copy_(worker.sum_(buffer.clone()) / worker.world_size)
 
 
 def _cosine(done: float) -> float:
@@ -125,17 +134,20 @@ def accuracy(worker: Worker, network: nn.Module, valid: Images) -> float:
 
 
 def top_classes(network: nn.Module, images_NHWC: np.ndarray, k: int, device: torch.device) -> np.ndarray:
-    """The k most probable classes of each image, uint8 (N, H, W, C): int64 (N, k), each a function of its image alone.
+    """The k most probable classes of each image, uint8 (N, H, W, C): int64 (N, k).
 
-    Batches shrink until they fit the device's memory.
+    Each a function of its image alone: full precision, and batches of one size, filled up with black images, because
+    kernels are chosen by size and round differently. Batches shrink until they fit the device's memory.
     """
     network, found, at, size = network.to(device).eval(), list[np.ndarray](), 0, BATCH
     while at < len(images_NHWC):
         try:
+            part = images_NHWC[at : at + size]
+            pixels = torch.zeros((size, *part.shape[1:]), dtype=torch.uint8, device=device)
             # torch.tensor copies: arrays that came through Ray are read-only, and a view of them would warn.
-            pixels = torch.tensor(images_NHWC[at : at + size], device=device)
-            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = network(as_float(pixels))
+            pixels[: len(part)] = torch.tensor(part, device=device)
+            with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+                logits = network(as_float(pixels))[: len(part)]
             found.append(logits.topk(k, 1).indices.cpu().numpy())
             at += size
         except torch.OutOfMemoryError:

@@ -21,7 +21,7 @@ from raysyn.local import Local
 from raysyn.methods import privimage
 from raysyn.methods.common import On, PrivateSetting, Setting
 from raysyn.methods.privimage import Config, Given
-from raysyn.methods.privimage_models import GANModelConfig, GANPretrainConfig, new_gan
+from raysyn.methods.privimage_models import GANModelConfig, GANPretrainConfig, _first_rows, new_denoiser, new_gan
 from raysyn.methods.privimage_presets import PRESETS
 from raysyn.methods.privimage_report import similarity
 from raysyn.metrics.utility import EvalConfig
@@ -29,6 +29,7 @@ from raysyn.models.biggan import BigGANConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.unet import UNetConfig
+from raysyn.privacy import queries
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.queries import CentralConfig, SemanticConfig
@@ -37,6 +38,7 @@ from raysyn.privacy.trial import SGDSpeed
 from raysyn.public import Public, PublicConfig, load_public
 from raysyn.runs import RunFolder
 from raysyn.storage import load_saved
+from raysyn.train import gan
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
 from raysyn.train.semantic import QueryConfig
@@ -115,12 +117,43 @@ def test_a_run_pays_for_its_query_and_its_fine_tuning(tmp_path: Path) -> None:
 
 def test_continuing_pays_once_and_keeps_the_answer(tmp_path: Path) -> None:
     first = run(TINY, tmp_path)
-    (tmp_path / "internal" / "stages" / "semantic.pt").unlink()
-    (tmp_path / "internal" / "report.json").unlink()
+    asked = tmp_path / "internal" / "stages" / "semantic.pt"
+    noisy = load_saved(asked)
     before = (tmp_path / "release" / "synthetic.parquet").read_bytes()
+    for forgotten in (asked, asked.with_name("synthesise.pt"), tmp_path / "internal" / "report.json"):
+        forgotten.unlink()
     again = run(TINY, tmp_path)
     assert again["privacy"]["ledger"] == first["privacy"]["ledger"]
+    assert torch.equal(load_saved(asked), noisy), "noise must not be drawn anew"
     assert (tmp_path / "release" / "synthetic.parquet").read_bytes() == before
+
+
+def test_classes_that_nobody_taught_begin_as_no_class_or_as_the_mean(tmp_path: Path) -> None:
+    """After a selection for all classes together, and where all public images have labels of their own."""
+    rows: dict[str, torch.Tensor] = {}
+
+    class Watched(privimage.MODELS["diffusion"]):  # type: ignore[misc,name-defined]
+        def fine_tune(self) -> dict[str, Any]:
+            rows["table"] = self.denoiser.label.weight.detach().clone()
+            return super().fine_tune()
+
+    for changes in (
+        {"semantic": SemanticConfig(k=3, noise_multiplier=20.0, conditional=False)},
+        {"pretraining": "all"},
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(privimage.MODELS, "diffusion", Watched)
+            run(replace(TINY, **changes), tmp_path / str(len(changes.get("pretraining", ""))))
+        table = rows["table"]
+        assert torch.equal(table[:10], table[-1:].expand(10, -1))
+        assert len(table) == 11 or not torch.equal(table[10], table[-1])
+    table = torch.randn(6, 4)
+    begun = _first_rows({"embedding.weight": table, "bias": table}, 3, np.array([False, True, False, True, True, True]))
+    assert torch.equal(begun["embedding.weight"][1], table[1]) and torch.equal(begun["bias"], table)
+    assert (
+        torch.allclose(begun["embedding.weight"][0], table[[1, 3, 4, 5]].mean(0))
+        and len(begun["embedding.weight"]) == 3
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,8 +161,12 @@ def test_continuing_pays_once_and_keeps_the_answer(tmp_path: Path) -> None:
     [
         ({"pretraining": "none"}, "dpdm", ["finetune"]),
         ({"pretraining": "all"}, "pdp_diffusion", ["finetune"]),
-        ({"pretraining": "all", "central": CentralConfig(count=10), "central_use": "mixed"}, "pdp_diffusion", None),
-        ({"central": CentralConfig(count=10, kind="mode")}, "privimage", ["semantic", "central", "finetune"]),
+        (
+            {"pretraining": "all", "central": CentralConfig(count=10), "central_use": "mixed"},
+            "pdp_diffusion with mean",
+            None,
+        ),
+        ({"central": CentralConfig(count=10, kind="mode")}, "privimage with mode", ["semantic", "central", "finetune"]),
         ({"semantic": SemanticConfig(k=3, noise_multiplier=20.0, conditional=False)}, "privimage", None),
         ({"generator": "gan"}, "privimage_gan", ["semantic", "finetune"]),
         ({"generator": "gan", "pretraining": "none"}, "dpgan", ["finetune"]),
@@ -140,7 +177,8 @@ def test_baselines_and_combinations(
     changes: dict[str, Any], method: str, stages: list[str] | None, tmp_path: Path
 ) -> None:
     report = run(replace(TINY, **changes), tmp_path)
-    assert report["method"] == method and report["privacy"]["epsilon"] <= 8
+    name = f"{method} central images" if " with " in method else method
+    assert report["method"] == name and report["privacy"]["epsilon"] <= 8
     if stages is not None:
         assert [entry["stage"] for entry in report["privacy"]["ledger"]] == stages
 
@@ -251,8 +289,9 @@ def test_the_papers_gans_have_its_steps_and_sizes(name: str, side: int, steps: i
     like = Images(np.zeros((1, side, side, 3), np.uint8), np.zeros(1, np.int64), tuple("abcdefghij"[:classes]))
     for network, size in zip(new_gan(config, like), sizes, strict=True):
         assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(size, rel=0.01)
-    recipe = config.gan.pretrain.recipe(12_800)
-    assert recipe.epochs == round(config.gan.pretrain.iterations / 200) and recipe.discriminator_steps == 5
+    recipe = config.gan.pretrain.recipe()
+    assert recipe.epochs * (recipe.epoch_steps or 0) == (20_000 if "cifar" in name else 4_000)
+    assert recipe.discriminator_steps == 5 and config.gan.discriminator_steps == (5 if "cifar" in name else 2)
 
 
 def test_combinations_ask_for_central_images_at_the_budget_of_the_others() -> None:
@@ -280,9 +319,64 @@ def test_a_given_classifier_is_taken_and_a_wrong_one_refused(tmp_path: Path) -> 
             privimage.prepare(replace(TINY, query=query))
 
 
+@pytest.mark.parametrize(("name", "size"), [("cifar10", 1.75e6), ("celeba32", 1.80e6)])
+def test_the_papers_diffusion_models_have_its_sizes(name: str, size: float) -> None:
+    """Table 5."""
+    config = PRESETS[f"paper-{name}-eps10"]
+    classes = 10 if name == "cifar10" else 2
+    like = Images(np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1, np.int64), tuple("abcdefghij"[:classes]))
+    found = sum(parameter.numel() for parameter in new_denoiser(config, like, classes).parameters())
+    assert found == pytest.approx(size, rel=0.01)
+
+
+def test_a_gan_without_privacy_takes_the_steps_and_turns_of_its_private_twin(tmp_path: Path) -> None:
+    taken: dict[str, Any] = {}
+    fit = gan.fit
+
+    def watched(worker: Any, network: Any, images: Any, config: Any, *more: Any) -> Any:
+        taken[images.class_names[0] + str(len(images))] = config
+        return fit(worker, network, images, config, *more)
+
+    config = replace(TINY, private=False, generator="gan", pretraining="none", gan=replace(TINY.gan, ema=0.5))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gan, "fit", watched)
+        run(config, tmp_path)
+    (recipe,) = taken.values()
+    assert recipe.epochs * recipe.epoch_steps == TINY.finetune.cost(300).steps
+    assert (recipe.discriminator_steps, recipe.ema) == (TINY.gan.discriminator_steps, 0.5)
+
+
+def test_a_given_classifier_is_part_of_the_run(tmp_path: Path) -> None:
+    public = load_public(TINY.public, (8, 8, 1))
+    found = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        torch.save(TINY.query.network.build(1, 52).state_dict(), tmp_path / "net.pt")
+        config = replace(TINY, query=replace(TINY.query, checkpoint=str(tmp_path / "net.pt")))
+        found.append(privimage.facts(config, public))
+    assert found[0] == found[1] != found[2] and found[0].keys() == {"public", "public_valid", "query"}
+    assert any("query.checkpoint" in choice for choice in privimage.uncharged(config))
+    assert privimage.facts(TINY, public).keys() == {"public", "public_valid"}
+
+
+def test_classes_without_public_images_are_not_selected() -> None:
+    few = replace(TINY, public=PublicConfig(limit=30), semantic=SemanticConfig(k=3, noise_multiplier=20.0))
+    with pytest.raises(ValueError, match="but the public set has 25 classes"):
+        privimage.prepare(few)
+    noisy = np.array([[9.0, 8.0, 7.0, 1.0, 0.0], [9.0, 8.0, 0.0, 7.0, 1.0]])
+    there = np.array([False, True, True, True, True])
+    assert queries.select_classes(noisy, 2, there).tolist() == [[1, 2], [3, 4]]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"public": PublicConfig(name=("glyphs", "digits"))}, "the sensitive images themselves"),
+        ({"generator": "gan", "gan": replace(TINY.gan, discriminator_steps=40)}, "the generator learns after every 40"),
+        (
+            {"central": CentralConfig(count=10, conditional=False), "central_use": "mixed"},
+            "central.conditional is False",
+        ),
         ({"semantic": SemanticConfig(k=6)}, "60 in all, but the public set has 52"),
         ({"private": False, "central": CentralConfig(count=10)}, "private is False"),
         ({"generator": "gan", "central": CentralConfig(count=10)}, "generator is gan"),
@@ -293,3 +387,10 @@ def test_a_given_classifier_is_taken_and_a_wrong_one_refused(tmp_path: Path) -> 
 def test_bad_settings_cost_one_sentence(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         privimage.prepare(replace(TINY, **changes))
+
+
+def test_bad_settings_are_found_before_public_images_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(privimage, "load_public", None)
+    for changes in ({"budget": Budget(epsilon=1e-3)}, {"finetune": replace(TINY.finetune, batch_size=10**6)}):
+        with pytest.raises(ValueError, match=r"budget\.epsilon|batch_size"):
+            privimage.prepare(replace(TINY, **changes))

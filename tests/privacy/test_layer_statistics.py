@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from opacus.accountants import RDPAccountant
 from torch import Tensor, nn
 
-from raysyn.models.teacher import Teacher, TeacherConfig, norm_inputs
+from raysyn.models.teacher import Teacher, TeacherConfig
 from raysyn.privacy import cost
 from raysyn.privacy import layer_statistics as ls
 from raysyn.privacy.layer_statistics import StatisticsConfig
 from raysyn.privacy.poisson import Stream
+from raysyn.train.norm_inputs import norm_inputs
 
 CONFIG = StatisticsConfig(clip_norm=1.5, noise_multiplier=3.0)
 

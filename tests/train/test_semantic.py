@@ -82,6 +82,9 @@ def test_two_ranks_share_the_work() -> None:
 
     answers, _ = on_ranks(rank, 2)
     assert answers[0]["accuracy"] == answers[1]["accuracy"] > 0.9
+    # Running statistics too: what is judged is what is kept, and what a restart goes on from.
+    for name, value in answers[0]["weights"].items():
+        assert torch.equal(value, answers[1]["weights"][name]), name
 
 
 def test_what_is_seen_in_an_image_is_its_own_and_small_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

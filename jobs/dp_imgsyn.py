@@ -1,0 +1,31 @@
+"""DP-ImgSyn on Ray: `python jobs/dp_imgsyn.py PRESET [--flags]`, alone or through `ray job submit`."""
+
+import sys
+from contextlib import ExitStack
+
+from raysyn import cli
+from raysyn.console import Console
+from raysyn.methods import dp_imgsyn
+from raysyn.methods.common import On, open_private_run, show_plan
+from raysyn.methods.dp_imgsyn import JUDGED_BY, METHOD, Given
+from raysyn.on_ray.cluster import connect
+
+
+def check(stack: ExitStack) -> Given:
+    """Everything that can be wrong with the input, before the first stage."""
+    console = stack.enter_context(Console())
+    command = cli.parse(dp_imgsyn.PRESETS, description=dp_imgsyn.SUMMARY, machines=On())
+    dataset, public, plan = dp_imgsyn.prepare(command.config)
+    show_plan(console, plan, dataset)
+    if command.dry_run:
+        raise SystemExit(0)
+    # Other public images are another run.
+    facts = {} if public is None else {"public": public.train.fingerprint()}
+    setting = open_private_run(
+        command, METHOD, dataset, plan, console, connect, stack, judged_by=JUDGED_BY, facts=facts
+    )  # fmt: skip
+    return Given(setting, public)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run_or_explain(check, dp_imgsyn.run))
