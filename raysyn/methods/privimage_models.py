@@ -3,7 +3,7 @@ on the sensitive ones, and draws; the pipeline does not care which."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -136,7 +136,7 @@ class Diffusion:
         rows = self.private.classes + others
         self.denoiser = new_denoiser(self.config, self.private, rows)
         self.task = DiffusionTask(classes=rows, **asdict(self.config.noise))
-        self.learned = set[int]()
+        self.knows_classes = False
 
     def pretrain(self, images: Images, conditional: bool) -> None:
         self._learn(images, conditional, self.config.pretrain, "pretrain", None)
@@ -163,16 +163,12 @@ class Diffusion:
         fit = partial(self.setting.compute.train, loop.fit, self.denoiser, lesson, images, config, name=stage)
         trained = self.setting.folder.stage(stage, lambda: fit(self.config.seed, augment))
         self.denoiser.load_state_dict(trained["model"])
-        self._let_begin_alike(set(images.labels_N.tolist()) if conditional else set())
+        if not conditional and not self.knows_classes:
+            # Rows that nothing has been learned about would be noise: all classes begin as "no class".
+            with torch.no_grad():
+                self.denoiser.label.weight[:] = self.denoiser.label.weight[-1].clone()
+        self.knows_classes |= conditional
         self.setting.console.stage(stage, f"{config.iterations:,} steps on {len(images):,} images: no further cost")
-
-    def _let_begin_alike(self, learned: Set[int]) -> None:
-        """Sensitive classes that no image has taught anything begin as "no class", which all images have."""
-        self.learned |= learned
-        table = self.denoiser.label.weight
-        with torch.no_grad():
-            for label in set(range(self.private.classes)) - self.learned:
-                table[label] = table[-1]
 
     def _tuned(self) -> dict[str, Any]:
         setting, tuning = self.setting, self.config.finetune
@@ -210,9 +206,9 @@ class GAN:
             images = replace(images, labels_N=np.arange(len(images), dtype=np.int64) % classes)
         fit = partial(self.setting.compute.train, gan.fit, own.network, images, own.pretrain.recipe(), name="pretrain")
         trained = self.setting.folder.stage("pretrain", lambda: fit(self.config.seed, own.discriminator))
-        learned = np.isin(np.arange(images.classes), images.labels_N)
-        self.generator.load_state_dict(_first_rows(trained["generator"], classes, learned))
-        self.discriminator.load_state_dict(_first_rows(trained["discriminator"], classes, learned))
+        # Where public images have classes of their own, sensitive ones begin untaught but different.
+        self.generator.load_state_dict(_first_rows(trained["generator"], classes))
+        self.discriminator.load_state_dict(_first_rows(trained["discriminator"], classes))
         steps = f"{own.pretrain.iterations:,} steps of the discriminator"
         self.setting.console.stage("pretrain", f"{steps} on {len(images):,} images: no further cost")
 
@@ -256,12 +252,9 @@ def new_gan(config: Config, private: Images) -> tuple[Generator, PrivateDiscrimi
     return generator, discriminator
 
 
-def _first_rows(weights: Mapping[str, Tensor], rows: int, learned_K: np.ndarray) -> dict[str, Tensor]:
-    """The weights of the same network for the sensitive classes alone, which come first in its table of classes. Those
-    that no image has taught anything begin as the mean of the others."""
-    table, taught = weights["embedding.weight"], torch.from_numpy(learned_K)
-    begun = torch.where(taught[:, None], table, table[taught].mean(0))
-    return {**weights, "embedding.weight": begun[:rows]}
+def _first_rows(weights: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
+    """The weights of the same network for the sensitive classes alone, which come first in its table of classes."""
+    return {name: value[:rows] if name == "embedding.weight" else value for name, value in weights.items()}
 
 
 def draw_of_gan(

@@ -49,7 +49,8 @@ def _paper_celeba(epsilon: float, size: int) -> Config:
         data=DataConfig(name=None, size=size),
         budget=Budget(epsilon=epsilon, delta=1e-6, accountant="rdp"),
         semantic=SemanticConfig(k=10, noise_multiplier=5300.0, conditional=False),
-        network=UNetConfig(multipliers=(1, 2, 2), attention=(8, 16)),
+        # The one arrangement with these attentions that has table 5's 2.00 M parameters at 64 x 64.
+        network=UNetConfig(multipliers=(1, 2, 2) if size == 32 else (1, 1, 2, 2), attention=(8, 16)),
         pretrain=LoopConfig(iterations=42_000, batch_size=2048, learning_rate=1e-4),
         finetune=SGDConfig(batch_size=batch, epochs=epochs, noise_multiplicity=8, max_grad_norm=1e-3),
     )
@@ -145,13 +146,17 @@ _QUICK_GAN = GANModelConfig(
     network=BigGANConfig(channels=16, depth=1, latent=32, embedding=32),
     discriminator=PrivateDiscriminatorConfig(channels=24),
     pretrain=GANPretrainConfig(iterations=2_000, learning_rate=5e-4),
+    # Few steps, so that each must count: on digits a logistic regression reached 67 % with these rates, 36 % with the
+    # paper's.
+    learning_rate=1e-3,
     ema=0.9,
 )
 _PHOTOS = replace(_CPU_PHOTOS, data=DataConfig(name="cifar10"), public=PublicConfig(name=("cifar100",)))
 _PHOTOS_GAN = GANModelConfig(
     network=BigGANConfig(channels=24, depth=1, latent=64, embedding=64),
     discriminator=PrivateDiscriminatorConfig(channels=12),
-    pretrain=GANPretrainConfig(iterations=4_000, learning_rate=5e-4),
+    pretrain=GANPretrainConfig(iterations=3_000, learning_rate=5e-4),
+    learning_rate=1e-3,
     ema=0.9,
 )
 _PAPER = {
@@ -166,14 +171,14 @@ PRESETS: dict[str, Config] = {
     "quick": _QUICK,
     "quick-gan": _gan(
         _QUICK, _QUICK_GAN,
-        SGDConfig(batch_size=256, epochs=10, noise_multiplicity=1, learning_rate=5e-4, beta1=0.0),
+        SGDConfig(batch_size=256, epochs=20, noise_multiplicity=1, learning_rate=5e-3, beta1=0.0),
     ),
     # 150 images per class: all of them are asked, as in DP-FETA's own preset.
     **_combined("quick", _QUICK, CentralConfig(count=20, sampling_rate=1.0, downscale=1, smooth=False)),
     "cpu-cifar10": _PHOTOS,
     "cpu-cifar10-gan": _gan(
         _PHOTOS, _PHOTOS_GAN,
-        SGDConfig(batch_size=2_048, epochs=2, noise_multiplicity=1, learning_rate=5e-4, beta1=0.0),
+        SGDConfig(batch_size=1_024, epochs=2, noise_multiplicity=1, learning_rate=5e-3, beta1=0.0),
     ),
     "cpu-mnist": replace(
         _CPU_PHOTOS, data=DataConfig(name="mnist"), public=PublicConfig(name=("kmnist", "cifar100")),

@@ -1,0 +1,199 @@
+"""DP-ImgSyn on real digits and built-in letters: plan, alignment, release, promise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from raysyn import data
+from raysyn.console import Console
+from raysyn.local import Local
+from raysyn.methods import dp_imgsyn
+from raysyn.methods.common import On, PrivateSetting
+from raysyn.methods.dp_imgsyn import PRESETS, Config, Given
+from raysyn.metrics.dissimilarity import DissimilarityConfig
+from raysyn.models.students import NAMES, student
+from raysyn.models.teacher import Teacher, TeacherConfig
+from raysyn.privacy.cost import Budget
+from raysyn.privacy.layer_statistics import StatisticsConfig
+from raysyn.privacy.ledger import Ledger
+from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.trial import SGDSpeed
+from raysyn.public import PublicConfig
+from raysyn.runs import RunFolder
+from raysyn.storage import load_saved
+from raysyn.train import alignment
+from raysyn.train.alignment import AlignmentConfig
+from raysyn.train.distillation import DistillationConfig, distill
+from raysyn.train.norm_inputs import norm_inputs
+
+TINY = Config(
+    data=data.DataConfig(limit=240),
+    public=PublicConfig(limit=300),
+    budget=Budget(epsilon=8.0, accountant="rdp"),
+    teacher=TeacherConfig(width=4),
+    training=SGDConfig(batch_size=40, epochs=0.5, noise_multiplicity=1),
+    statistics=StatisticsConfig(epochs=2.0, batch_size=60),
+    alignment=AlignmentConfig(iterations=2, batch_size=20),
+    synthetic=60,
+    students=NAMES,
+    distillation=DistillationConfig(epochs=1, batch_size=30, width=0.125),
+    dissimilarity=DissimilarityConfig(images=40, epochs=1),
+)
+SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=20, channels_last=True))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Letters are drawn once for all tests, and leave nothing behind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYSYN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dp_imgsyn, "SHARD", 100)
+
+
+def run(config: Config, out: Path) -> dict[str, Any]:
+    """One run of `config` in `out`, as a job does it: its report."""
+    dataset, public, plan = dp_imgsyn.prepare(config)
+    with (
+        RunFolder.open(out, method="dp_imgsyn", preset="tiny", config={}, data_fingerprint="digits") as folder,
+        Console() as console,
+    ):
+        parts = (config, dataset, Local(folder.internal), folder, console, SPEED)
+        setting = PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger))
+        dp_imgsyn.run(Given(setting, public))
+    return json.loads((out / "internal" / "report.json").read_text())
+
+
+def test_a_run_pays_for_its_teacher_and_its_statistics_and_releases_soft_labels(tmp_path: Path) -> None:
+    report = run(TINY, tmp_path)
+    assert [entry["stage"] for entry in report["privacy"]["ledger"]] == ["teacher", "statistics"]
+    assert report["privacy"]["guarantee"] == "dp" and report["privacy"]["epsilon"] <= 8
+    assert report["metrics"]["utility"].keys() == {"teacher", *NAMES}
+    far = report["metrics"]["fidelity"]["distance_to_nearest_private_image"]
+    assert far["pixels"].keys() == far["features"].keys() == {"released", "held_out", "public"}
+    table = pq.read_table(tmp_path / "release" / "synthetic.parquet")
+    assert table.num_rows == 60
+    stored = load_saved(tmp_path / "internal" / "stages" / "align.pt")
+    assert torch.allclose(stored["soft"].sum(1), torch.ones(60), atol=1e-5)
+    # The soft labels are the teacher's answer to the very pixels that are released.
+    teacher = dp_imgsyn.new_teacher(TINY, data.load(TINY.data).train)
+    teacher.load_state_dict(load_saved(tmp_path / "internal" / "stages" / "teacher.pt")["ema"])
+    with torch.no_grad():
+        told = teacher.eval()(stored["images"].permute(0, 3, 1, 2).float() / 127.5 - 1).softmax(1)
+    assert torch.allclose(told, stored["soft"], atol=1e-4)
+    html = (tmp_path / "internal" / "report.html").read_text()
+    assert "Alignment" in html and "look like private ones" in html
+    # Finished stages, and with them the noise and the release, are found again.
+    before = (tmp_path / "release" / "synthetic.parquet").read_bytes()
+    for stage in ("align", "statistics"):
+        (tmp_path / "internal" / "stages" / f"{stage}.pt").unlink()
+    assert run(TINY, tmp_path)["privacy"]["ledger"] == report["privacy"]["ledger"]
+    assert (tmp_path / "release" / "synthetic.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("start", ["gaussian", "low-pass"])
+def test_noise_is_a_start_too(start: Any, tmp_path: Path) -> None:
+    config = replace(TINY, alignment=replace(TINY.alignment, start=start), students=(), synthetic=None)
+    report = run(replace(config, dissimilarity=replace(TINY.dissimilarity, images=0)), tmp_path)
+    assert pq.read_table(tmp_path / "release" / "synthetic.parquet").num_rows == 240
+    assert report["metrics"]["utility"].keys() == {"teacher"}
+
+
+def test_alignment_brings_the_layer_statistics_near() -> None:
+    """Towards those of other images; without the feature loss it does not."""
+    torch.manual_seed(0)
+    teacher = Teacher(TeacherConfig(width=4), (8, 8, 1), 5).eval()
+    theirs, ours = torch.rand(200, 1, 8, 8) * 2 - 1, torch.full((40, 1, 8, 8), -0.8)
+    with norm_inputs(teacher) as seen, torch.no_grad():
+        teacher(theirs)
+    wanted = [(h.mean((0, 2, 3)), h.var((0, 2, 3), correction=0)) for h in seen]
+    labels = alignment.targets(40, 5)
+    assert torch.bincount(labels).tolist() == [8] * 5
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    config = AlignmentConfig(iterations=20)
+    aligned, told = alignment.align(teacher, ours + 0.1 * torch.randn_like(ours), labels, wanted, config)
+    assert len(told) == 21 and told[-1]["feature"] < 0.2 * told[0]["feature"] and told[-1]["total"] < told[0]["total"]
+    assert aligned.shape == ours.shape and not aligned.requires_grad
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+    _, without = alignment.align(teacher, ours, labels, wanted, replace(config, feature=0.0))
+    assert without[-1]["feature"] > 5 * told[-1]["feature"]
+    same, once = alignment.align(teacher, ours, labels, wanted, replace(config, iterations=0))
+    assert torch.equal(same, ours) and len(once) == 1
+
+
+def test_the_losses_are_those_of_the_equations() -> None:
+    torch.manual_seed(0)
+    teacher = Teacher(TeacherConfig(width=4), (8, 8, 2), 3).eval()
+    x, y = torch.randn(6, 2, 8, 8), torch.tensor([0, 1, 2, 0, 1, 2])
+    with norm_inputs(teacher) as seen, torch.no_grad():
+        logits = teacher(x)
+    wanted = [(torch.zeros(h.shape[1]), torch.ones(h.shape[1])) for h in seen]
+    found = alignment.losses(teacher, x, y, wanted)
+    feature = sum(
+        float((h[:, c].mean() - 0) ** 2 + (h[:, c].var(correction=0) - 1) ** 2) for h in seen for c in range(h.shape[1])
+    )
+    variation = sum(
+        float(((x[n, c, i, j + 1] - x[n, c, i, j]) ** 2 + (x[n, c, i + 1, j] - x[n, c, i, j]) ** 2) ** 0.5)
+        for n in range(6) for c in range(2) for i in range(7) for j in range(7)
+    )  # fmt: skip
+    assert float(found["feature"]) == pytest.approx(feature, rel=1e-4)
+    assert float(found["total_variation"]) == pytest.approx(variation, rel=1e-4)
+    assert float(found["l2"]) == pytest.approx(float((x**2).sum()), rel=1e-5)
+    assert float(found["classification"]) == pytest.approx(float(-logits.log_softmax(1)[range(6), y].mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3)])
+def test_all_students_learn_soft_labels_of_small_images(name: Any, shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    pixels = rng.integers(0, 60, (60, *shape), np.uint8) + (150 * labels[:, None, None, None]).astype(np.uint8)
+    soft = np.where(labels[:, None] == np.arange(2), 0.9, 0.1)
+    config = DistillationConfig(epochs=8, batch_size=20, temperature=1.0, width=0.125)
+    told: list[float] = []
+    network = distill(
+        student(name, shape, 2, 0.125), pixels, soft, config, 0, torch.device("cpu"), lambda _, loss: told.append(loss)
+    )
+    assert len(told) == 8 and told[-1] < told[0] and not network.training
+    assert config.rate(0) == 0.1 and config.rate(7) == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("paper")])
+def test_the_papers_presets_spend_their_budget(name: str) -> None:
+    config = PRESETS[name]
+    n = {"mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000}.get(config.data.name or "", 162_770)
+    planned = dp_imgsyn.plan(config, 9469 if "imagenette" in name else n)
+    assert 0.99 * config.budget.epsilon < planned.epsilon() <= config.budget.epsilon
+    assert planned.stages["statistics"].sampling_rate < 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"synthetic": 301}, "301, but there are 300 public images"),
+        ({"training": replace(TINY.training, batch_size=1000)}, "batch_size is 1000"),
+        ({"statistics": StatisticsConfig(batch_size=1000)}, r"statistics\.batch_size is 1000"),
+        ({"statistics": StatisticsConfig(noise_multiplier=0.05)}, r"budget\.epsilon"),
+    ],
+)
+def test_bad_settings_cost_one_sentence(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        dp_imgsyn.prepare(replace(TINY, **changes))
+    with pytest.raises(ValueError, match="students is"):
+        replace(TINY, students=("resnet18", "resnet18"))
+    with pytest.raises(ValueError, match=r"alignment\.start is 'white'"):
+        AlignmentConfig(start="white")  # type: ignore[arg-type]
