@@ -110,7 +110,7 @@ def align(
         with torch.set_grad_enabled(not last), torch.autocast(x.device.type, torch.bfloat16, enabled=x.is_cuda):
             terms = losses(teacher, x, labels_N, wanted)
         total = sum((weights[name] * term for name, term in terms.items()), torch.zeros((), device=x.device))
-        told.append({name: float(term) for name, term in terms.items()} | {"total": float(total)})
+        told.append({name: float(term.detach()) for name, term in terms.items()} | {"total": float(total.detach())})
         if not last:
             (x.grad,) = torch.autograd.grad(total, x)
             optimizer.step()
