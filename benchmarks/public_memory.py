@@ -2,8 +2,8 @@
 
     python benchmarks/public_memory.py              # 20,000 made-up images of 32 x 32 in Parquet, and 80,000
 
-Each process does with the set what PrivImage does: decode it, train the classifier of public classes on it, select some
-classes, read batches of these. What is left of its peak is the libraries' and the network's.
+Each process does with the set what PrivImage does: decode it, train the classifier of public classes on it (for equally
+many steps), select some classes, read batches of these. What is left of its peak is the libraries' and the network's.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def held() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measured(path: str, cache: str) -> list[float]:
+def measured(path: str, cache: str, epochs: int) -> list[float]:
     """MiB held after each step: none, decoding, the classifier's training, batches of the selection."""
     os.environ["RAYSYN_CACHE"] = cache
     torch.set_num_threads(1)
     config = semantic.QueryConfig(
-        network=SemanticNetConfig(name="resnet14", width=4), epochs=1, batch_size=512, learning_rate=0.01
+        network=SemanticNetConfig(name="resnet14", width=4), epochs=epochs, batch_size=512, learning_rate=0.01
     )
     network = config.network.build(3, CLASSES)
     found = [held()]
@@ -85,7 +85,7 @@ def main() -> None:
             path = Path(folder) / "public.parquet"
             write(path, given.images, copies)
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                found = pool.submit(measured, str(path), folder).result()
+                found = pool.submit(measured, str(path), folder, 4 // copies).result()
         pixels = copies * given.images * np.prod(SHAPE) / 2**20
         print(f"| {copies * given.images:,} | {pixels:.0f} | " + " | ".join(f"{one:.0f}" for one in found) + " |")
 
