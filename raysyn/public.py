@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from raysyn.data import Images
+from raysyn.data import DataConfig, Images
 from raysyn.sources import (
     COLUMNS,
     SPLITS,
@@ -128,6 +128,19 @@ def view(images: Images, indices: np.ndarray, labels_N: np.ndarray, class_names:
     """Some of the public images under other labels, unread."""
     pixels = cast(FlatPixels, images.images_NHWC)
     return Images(cast(np.ndarray, pixels.view(indices)), labels_N, class_names)
+
+
+def refuse_private(private: DataConfig, public: PublicConfig) -> None:
+    """ValueError where the sensitive images are named as public ones: no guarantee would hold."""
+    if (private.path is None) == bool(public.path):
+        return
+    own = private.name if private.path is None else str(Path(private.path).expanduser().resolve())
+    sets = [str(Path(path).expanduser().resolve()) for path in public.path] or list(public.name)
+    if own in sets:
+        raise ValueError(
+            f"public.{'path' if public.path else 'name'} names {own}, the sensitive images themselves: name images "
+            "that everybody may see"
+        )
 
 
 def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:

@@ -7,7 +7,6 @@ public images to them (3.2), soft labels and release (3.3), students and what th
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raysyn.attacks.shadows import digest
 from raysyn.compute import best_device
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods.common import PrivateSetting
@@ -30,11 +30,12 @@ from raysyn.privacy.layer_statistics import StatisticsConfig
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.sgd import SGDConfig
-from raysyn.public import Public, PublicConfig, load_public
+from raysyn.public import Public, PublicConfig, load_public, refuse_private
 from raysyn.report import Report, certificate, dp_section, write_release, write_report
 from raysyn.train import alignment
 from raysyn.train.alignment import AlignmentConfig, Statistics
 from raysyn.train.classifier import accuracy, as_float
+from raysyn.train.diffusion import to_images
 from raysyn.train.distillation import DistillationConfig, distill
 from raysyn.train.naming import Naming
 from raysyn.train.norm_inputs import norm_inputs
@@ -105,6 +106,7 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, Plan]:
         student(name, private.shape, private.classes, config.distillation.width)
     planned = plan(config, len(private))
     if config.alignment.start == "public":
+        refuse_private(config.data, config.public)
         public = load_public(config.public, private.shape)
         if (config.synthetic or 0) > len(public.train):
             raise ValueError(
@@ -272,7 +274,7 @@ def align_some(
         y = alignment.targets(len(x), classes).to(device)
         x, history = alignment.align(teacher, x, y, wanted, config.alignment)
         # What leaves are whole numbers: the teacher labels those, and not what they were rounded from.
-        pixels = ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+        pixels = to_images(x.float())
         with torch.no_grad():
             labels.append(teacher(as_float(pixels)).float().softmax(1).cpu())
         images.append(pixels.cpu())
@@ -290,7 +292,7 @@ def teach(setting: PrivateSetting, teacher: Teacher, released: Images, soft: np.
     config = setting.config
     shared = (released, soft, setting.dataset.test, teacher.cpu(), config.distillation, config.seed)
     units: list[str] = ["teacher", *config.students]
-    name = f"students-{mark(config.students, config.distillation)}"
+    name = f"students-{digest(config.students, config.distillation)}"
 
     def learned() -> dict[str, float]:
         found = setting.compute.map(learn, units, name=name, shared=shared)
@@ -324,7 +326,7 @@ def compare(setting: PrivateSetting, released: Images, public: Public | None) ->
         some = np.sort(np.random.default_rng(config.seed).permutation(len(public.train))[: config.dissimilarity.images])
         raw = public.train.images_NHWC[some]
     shared = (released, raw, dataset.train, dataset.test, config.dissimilarity, config.seed)
-    name = f"dissimilarity-{mark(config.dissimilarity)}"
+    name = f"dissimilarity-{digest(config.dissimilarity)}"
     (found,) = setting.folder.stage(
         name, lambda: setting.compute.map(measure_distances, [None], name=name, shared=shared)
     )
@@ -336,11 +338,6 @@ def measure_distances(
 ) -> dict[str, Any]:
     """`dissimilarity` as the one unit of a fan-out."""
     return dissimilarity(*shared)
-
-
-def mark(*read: Any) -> str:
-    """Tells results of one way of judging from those of another."""
-    return hashlib.sha256(repr(read).encode()).hexdigest()[:8]
 
 
 def uncharged(config: Config) -> list[str]:

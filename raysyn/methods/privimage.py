@@ -43,7 +43,7 @@ from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import CentralConfig, SemanticConfig
 from raysyn.privacy.sgd import SGDConfig
-from raysyn.public import Public, PublicConfig, joined, load_public, view
+from raysyn.public import Public, PublicConfig, joined, load_public, refuse_private, view
 from raysyn.report import Report, certificate, dp_section, no_dp_section, write_release, write_report
 from raysyn.train import semantic
 from raysyn.train.augment import AugmentConfig
@@ -149,26 +149,12 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, Plan | None]:
         read_vectors(config.word_vectors, private.class_names)
     # Last, because it may take hours the first time.
     if config.pretraining != "none":
-        check_public(config)
+        refuse_private(config.data, config.public)
         public = load_public(config.public, private.shape)
         if config.pretraining == "selected":
             config.semantic.check(private.classes, int(has_images(public).sum()))
             new_query(config, public)
     return dataset, public, planned
-
-
-def check_public(config: Config) -> None:
-    """ValueError where the sensitive images are named as public ones."""
-    own, sets = (config.data.name,), config.public.name
-    if config.data.path is not None:
-        own = (str(Path(config.data.path).expanduser().resolve()),)
-    if config.public.path:
-        sets = tuple(str(Path(path).expanduser().resolve()) for path in config.public.path)
-    if bool(config.public.path) == (config.data.path is not None) and own[0] in sets:
-        raise ValueError(
-            f"public.{'path' if config.public.path else 'name'} names {own[0]}, the sensitive images themselves: name "
-            "images that everybody may see"
-        )
 
 
 def check_turns(config: Config, n: int) -> None:
@@ -318,8 +304,7 @@ def train_query(setting: Setting, public: Public) -> nn.Module:
 def ask(setting: Setting, public: Public, network: nn.Module) -> Tensor:
     """The semantic histogram, noisy in a private run: float64 (rows, public classes)."""
     config, private = setting.config, setting.dataset.train
-    cuts = list(range(0, len(private), SHARD))
-    shards = [(start, min(start + SHARD, len(private))) for start in cuts]
+    shards = [(start, min(start + SHARD, len(private))) for start in range(0, len(private), SHARD)]
     shared = (network.cpu(), private, config.semantic, public.train.classes)
     counted = setting.compute.map(
         count_shard, shards, name="semantic", shared=shared, sizes=[end - start for start, end in shards]

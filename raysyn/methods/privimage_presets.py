@@ -109,7 +109,7 @@ _CPU = Config(
     noise=NoiseConfig(p_mean=0.3),
     sampler=SamplerConfig(steps=16),
 )
-# Two cores: a tenth of the paper's classes is two of 100, and a query of that kind is cheap.
+# Two cores. Two of 100 public classes for each sensitive one; 50,000 images bear so little noise that it is cheap.
 _CPU_PHOTOS = replace(
     _CPU,
     query=QueryConfig(

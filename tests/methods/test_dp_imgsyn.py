@@ -186,6 +186,7 @@ def test_the_papers_presets_spend_their_budget(name: str) -> None:
     ("changes", "words"),
     [
         ({"synthetic": 301}, "301, but there are 300 public images"),
+        ({"public": PublicConfig(name=("digits",))}, "the sensitive images themselves"),
         ({"training": replace(TINY.training, batch_size=1000)}, "batch_size is 1000"),
         ({"statistics": StatisticsConfig(batch_size=1000)}, r"statistics\.batch_size is 1000"),
         ({"statistics": StatisticsConfig(noise_multiplier=0.05)}, r"budget\.epsilon"),
