@@ -44,6 +44,8 @@ from raysyn.sources import (
 HELD_OUT = 50
 """Where a source has training images only, one of so many is for validation."""
 ROWS_AT_ONCE = 500
+READ_AT_ONCE = 2**20
+"""Bytes of a column."""
 ABANDONED_S = 6 * 3600.0
 TELL_S = 20.0
 """Between lines about a decoding."""
@@ -273,7 +275,8 @@ def _parquet(path: Path) -> _Stream:
 
     def pictures() -> Iterator[Picture]:
         row = 0
-        with pq.ParquetFile(path) as file:
+        # By default all row groups are fetched ahead and kept.
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_AT_ONCE) as file:
             for part in file.iter_batches(ROWS_AT_ONCE, columns=list(COLUMNS)):
                 columns = [part.column(name).to_pylist() for name in COLUMNS]
                 for image, number, split in zip(*columns, strict=True):
