@@ -8,23 +8,26 @@ from raysyn.console import Console
 from raysyn.methods import dp_imgsyn
 from raysyn.methods.common import On, open_private_run, show_plan
 from raysyn.methods.dp_imgsyn import JUDGED_BY, METHOD, Given
+from raysyn.methods.dp_imgsyn_outlook import show_outlook
+from raysyn.methods.dp_imgsyn_presets import PRESETS
 from raysyn.on_ray.cluster import connect
 
 
 def check(stack: ExitStack) -> Given:
     """Everything that can be wrong with the input, before the first stage."""
     console = stack.enter_context(Console())
-    command = cli.parse(dp_imgsyn.PRESETS, description=dp_imgsyn.SUMMARY, machines=On())
-    dataset, public, plan = dp_imgsyn.prepare(command.config)
+    command = cli.parse(PRESETS, description=dp_imgsyn.SUMMARY, machines=On())
+    dataset, public, publics, plan = dp_imgsyn.prepare(command.config)
     show_plan(console, plan, dataset)
     if command.dry_run:
+        show_outlook(console, command.config, dataset, public)
         raise SystemExit(0)
     # Other public images are another run.
     facts = {} if public is None else {"public": public.train.fingerprint()}
     setting = open_private_run(
         command, METHOD, dataset, plan, console, connect, stack, judged_by=JUDGED_BY, facts=facts
     )  # fmt: skip
-    return Given(setting, public)
+    return Given(setting, public, publics)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 
@@ -78,6 +79,21 @@ def clouds(panels: Mapping[str, tuple[Sequence[Sequence[float]], Sequence[int]]]
             axes.set(title=name, xticks=[], yticks=[])
         if len(class_names) <= 20:
             figure.legend(*plots[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+        return _uri(figure)
+
+
+def maps(panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]]) -> str:
+    """Shares over the unit square beside each other, a panel per name: ((side, side), y first, {colour: points (N, 2)
+    drawn over it})."""
+    with rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(9.2, 9.2 / len(panels) + 0.6), layout="constrained")
+        plots = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (name, (shares, points)) in zip(plots, panels.items(), strict=True):
+            axes.imshow(shares, origin="lower", extent=(0, 1, 0, 1), cmap="cividis_r", vmin=0, vmax=1)
+            for colour, some in points.items():
+                axes.plot(some[:, 0], some[:, 1], ".", color=colour, markersize=2)
+            axes.set(xlim=(-0.3, 1.3), ylim=(-0.3, 1.3), xticks=(0, 1), yticks=(0, 1))
+            axes.set_title(name, fontsize=9)
         return _uri(figure)
 
 

@@ -16,11 +16,31 @@ import torch
 from torch import Tensor
 
 from raysyn.attacks.shadows import digest
-from raysyn.compute import best_device
 from raysyn.data import DataConfig, Dataset, Images, load
+from raysyn.methods import dp_imgsyn_experiments as experiments
 from raysyn.methods.common import PrivateSetting
-from raysyn.methods.dp_imgsyn_report import look_alike, losses_over_steps, story
-from raysyn.metrics.dissimilarity import DissimilarityConfig, dissimilarity
+from raysyn.methods.dp_imgsyn_experiments import ExperimentConfig
+from raysyn.methods.dp_imgsyn_plane import draw_plane
+from raysyn.methods.dp_imgsyn_report import (
+    Compared,
+    compared,
+    in_figures,
+    look_alike,
+    losses_over_steps,
+    plane_section,
+    story,
+)
+from raysyn.methods.dp_imgsyn_units import (
+    YARDSTICK,
+    Layers,
+    Synthesis,
+    align_some,
+    joined,
+    learn,
+    measure_distances,
+    sum_shard,
+)
+from raysyn.metrics.dissimilarity import DissimilarityConfig
 from raysyn.models import students
 from raysyn.models.students import NAMES, student
 from raysyn.models.teacher import Teacher, TeacherConfig
@@ -31,21 +51,15 @@ from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.public import Public, PublicConfig, load_public, refuse_private
-from raysyn.report import Report, certificate, dp_section, write_release, write_report
-from raysyn.train import alignment
+from raysyn.report import Report, Section, certificate, dp_section, write_release, write_report
 from raysyn.train.alignment import AlignmentConfig, Statistics
-from raysyn.train.classifier import accuracy, as_float
-from raysyn.train.diffusion import to_images
-from raysyn.train.distillation import DistillationConfig, distill
+from raysyn.train.distillation import DistillationConfig
 from raysyn.train.naming import Naming
-from raysyn.train.norm_inputs import norm_inputs
 
 METHOD = "dp_imgsyn"
 SUMMARY = "DP-ImgSyn: a DP teacher and its noisy layer statistics align public images; soft labels are released."
 SHARD = 1000
 """Private images per unit of the statistics."""
-BATCHES = 5
-"""Batches per unit of the alignment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +84,7 @@ class Config:
     """Students trained on the release and tested on real images, for the report alone."""
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     dissimilarity: DissimilarityConfig = field(default_factory=DissimilarityConfig)
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     tuned_on: str | None = None
     """Data set whose non-private results shaped these settings; the report lists it as an uncharged choice."""
     seed: int = 0
@@ -81,38 +96,52 @@ class Config:
         unknown = sorted(set(self.students) - set(NAMES))
         if unknown or len(set(self.students)) != len(self.students):
             raise ValueError(f"students is {self.students}: name each of {', '.join(NAMES)} at most once")
+        if experiments.asked(self) and not self.students:
+            raise ValueError("students is empty, but experiments are judged by the first of them: name one")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
 
 
-JUDGED_BY = ("students", "distillation", "dissimilarity")
+JUDGED_BY = ("students", "distillation", "dissimilarity", "experiment")
 """Settings that change nothing that is released."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a run is given beside its setting: the public images, None where it begins with noise."""
+    """What a run is given beside its setting: the public images, None where it begins with noise, and those of its
+    experiments by their places."""
 
     setting: PrivateSetting
     public: Public | None
+    publics: dict[int, Public]
 
 
-def prepare(config: Config) -> tuple[Dataset, Public | None, Plan]:
-    """Private and public images, and the plan; ValueError in one sentence where any of them cannot be."""
+def prepare(config: Config) -> tuple[Dataset, Public | None, dict[int, Public], Plan]:
+    """Private images, public ones, those of the experiments, and the plan; ValueError in one sentence where any of them
+    cannot be."""
     dataset, public = load(config.data), None
     private = dataset.train
     new_teacher(config, private)
     for name in config.students:
         student(name, private.shape, private.classes, config.distillation.width)
     planned = plan(config, len(private))
+    for epsilon in config.experiment.epsilons:
+        plan(at_epsilon(config, epsilon), len(private))
+    blurs = [("alignment.kernel_size", config.alignment.kernel_size if config.alignment.start == "low-pass" else 1)]
+    for field_name, size in [*blurs, *(("experiment.kernel_sizes", one) for one in config.experiment.kernel_sizes)]:
+        if size // 2 >= min(private.shape[:2]):
+            raise ValueError(f"{field_name} is {size}, too large for images of {private.shape[:2]}: lower it")
+    # Last, because it may take hours the first time.
     if config.alignment.start == "public":
         refuse_private(config.data, config.public)
         public = load_public(config.public, private.shape)
-        if (config.synthetic or 0) > len(public.train):
+    publics = experiments.load_publics(config, config.data, private.shape)
+    for one in (public, *publics.values()):
+        if one is not None and (config.synthetic or 0) > len(one.train):
             raise ValueError(
-                f"synthetic is {config.synthetic}, but there are {len(public.train)} public images: lower it"
+                f"synthetic is {config.synthetic}, but there are {len(one.train)} public images of {one.name}: lower it"
             )
-    return dataset, public, planned
+    return dataset, public, publics, planned
 
 
 def plan(config: Config, n: int) -> Plan:
@@ -140,7 +169,7 @@ def run(given: Given) -> Report:
 
     # A teacher under DP-SGD, and what its layers see of the private images, with noise (3.1).
     teacher, engine = train_teacher(setting)
-    wanted = ask(setting, teacher, public)
+    wanted = ask(setting, teacher, yardstick_of(config, private, public))
     console.stage("statistics", f"{len(wanted)} layers, ε {setting.ledger.epsilon():.4g} spent in all")
 
     # From here on every released byte is post-processing of what the ledger was paid for.
@@ -156,12 +185,13 @@ def run(given: Given) -> Report:
     # Measured on real images: for the report, which stays inside.
     useful = teach(setting, teacher, released, soft)
     alike = compare(setting, released, public)
-    metrics = {"utility": useful, "fidelity": {"distance_to_nearest_private_image": alike}}
+    tables = experiment(given, teacher, wanted, useful["teacher"]["accuracy"])
+    metrics = {"utility": useful, "fidelity": {"distance_to_nearest_private_image": alike}, **in_figures(tables)}
+    parts = [losses_over_steps(told, config.alignment), look_alike(alike), *compared(tables)]
+    if config.experiment.plane:
+        parts.append(in_the_plane(setting))
     report = setting.report(METHOD, privacy=privacy, metrics=metrics, engine=engine)
-    write_report(
-        folder, report, synthetic=released, done=story(setting, public),
-        sections=[losses_over_steps(told, config.alignment), look_alike(alike)],
-    )  # fmt: skip
+    write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
     console.say(f"Release (may leave): {folder.release}\nReport (stays inside): {folder.report_html}")
     return report
 
@@ -181,51 +211,27 @@ def train_teacher(setting: PrivateSetting) -> tuple[Teacher, Any]:
     stored = setting.folder.stage("teacher", trained)
     teacher.load_state_dict(stored["ema"])
     setting.console.stage("teacher", f"{price.steps:,} steps of DP-SGD, ε {setting.ledger.epsilon():.4g} spent so far")
-    return teacher.eval().requires_grad_(False), stored["engine"]
+    return teacher.cpu().eval().requires_grad_(False), stored["engine"]
 
 
-def ask(setting: PrivateSetting, teacher: Teacher, public: Public | None) -> Statistics:
+def ask(setting: PrivateSetting, teacher: Teacher, yardstick: Tensor) -> Statistics:
     """Noisy means and variances of what goes into each normalisation layer (3.1)."""
     config, private = setting.config, setting.dataset.train
-    begun = begin(config, public, private.shape, np.arange(200 if public is None else min(200, len(public.train))), 0)
-    scales = layer_statistics.scales(layer_statistics.moments(teacher.cpu(), begun))
-    with norm_inputs(teacher) as seen, torch.no_grad():
-        teacher(begun[:1])
-    layers = [h.shape[1] for h in seen]
-    stream = Stream(setting.folder.secret, "statistics")
+    layers, stream = Layers.of(teacher, yardstick), Stream(setting.folder.secret, "statistics")
 
     def asked() -> list[list[Tensor]]:
         times_N = layer_statistics.takes_part(config.statistics, stream, len(private))
         shards = [(start, min(start + SHARD, len(private))) for start in range(0, len(private), SHARD)]
-        shared = (teacher, private, times_N, scales, config.statistics.clip_norm)
+        shared = (teacher, private, times_N, layers.scales, config.statistics.clip_norm)
         exact = setting.compute.map(
             sum_shard, shards, name="statistics", shared=shared, sizes=[end - start for start, end in shards]
         )
-        sums = [one.numpy() for one in exact]
-        release = layer_statistics.layer_statistics(sums, layers, scales, config.statistics, stream, len(private))
+        release = layer_statistics.layer_statistics(
+            [one.numpy() for one in exact], layers.channels, layers.scales, config.statistics, stream, len(private)
+        )
         return [list(pair) for pair in setting.ledger.pay("statistics", release)]
 
     return [(mean, variance) for mean, variance in setting.folder.stage("statistics", asked)]
-
-
-def sum_shard(shard: tuple[int, int], shared: tuple[Teacher, Images, np.ndarray, list[float], float]) -> Tensor:
-    """One unit of the statistics: exact sums over some private images, which stay inside."""
-    (start, end), (teacher, private, times_N, scales, clip_norm) = shard, shared
-    device, total = best_device(), torch.zeros(())
-    teacher = teacher.to(device)
-    for at in range(start, end, 250):
-        part = slice(at, min(at + 250, end))
-        pixels = as_float(torch.tensor(private.images_NHWC[part], device=device))
-        u = layer_statistics.clipped(layer_statistics.moments(teacher, pixels), scales, clip_norm)
-        total = total + (u * torch.tensor(times_N[part], device=device)[:, None]).sum(0).cpu()
-    return total
-
-
-def begin(config: Config, public: Public | None, shape: tuple[int, int, int], chosen: np.ndarray, seed: int) -> Tensor:
-    """Images to align, float32 (N, C, H, W): the chosen public ones in [-1, 1], or noise."""
-    if public is None:
-        return alignment.noise(config.alignment.start, len(chosen), shape, seed)
-    return as_float(torch.from_numpy(public.train.images_NHWC[chosen]))
 
 
 def align(
@@ -233,87 +239,49 @@ def align(
 ) -> tuple[Images, np.ndarray, np.ndarray]:
     """Released images under their most probable label, soft labels float32 (N, K), and the mean losses of each step."""
     config, private = setting.config, setting.dataset.train
-    there = len(private) if public is None else min(len(public.train), len(private))
-    # In random order, because the file of a public set may be ordered by class, and a batch should see many.
-    rng = np.random.default_rng([config.seed, 7])
-    chosen = rng.permutation(len(private) if public is None else len(public.train))[: config.synthetic or there]
-    size = config.alignment.batch_size * BATCHES
-    units = [(at, chosen[at : at + size]) for at in range(0, len(chosen), size)]
-    shared = (teacher.cpu(), [list(pair) for pair in wanted], public, config, private.shape, private.classes)
+    synthesis = synthesis_of(config, private)
+    units = synthesis.units(synthesis.chosen(public, len(private), config.synthetic))
+    shared = (teacher, [list(pair) for pair in wanted], public, synthesis)
 
     def aligned() -> dict[str, Tensor]:
-        parts = setting.compute.map(
-            align_some, units, name="align", shared=shared, sizes=[len(some) for _, some in units]
+        return joined(
+            setting.compute.map(align_some, units, name="align", shared=shared, sizes=[len(some) for _, some in units])
         )
-        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
     stored = setting.folder.stage("align", aligned)
     soft = stored["soft"].numpy()
-    setting.console.stage("align", f"{len(soft):,} images in {config.alignment.iterations} steps each")
+    setting.console.stage("align", f"{len(soft):,} images, {config.alignment.iterations} steps each")
     images = Images(stored["images"].numpy(), soft.argmax(1).astype(np.int64), private.class_names)
     return images, soft, stored["losses"].mean(0).numpy()
 
 
-LOSSES = ("feature", "classification", "total_variation", "l2", "total")
+def synthesis_of(config: Config, private: Images) -> Synthesis:
+    """How the released images are made."""
+    return Synthesis(config.alignment, private.shape, private.classes, config.seed)
 
 
-def align_some(
-    unit: tuple[int, np.ndarray],
-    shared: tuple[Teacher, list[list[Tensor]], Public | None, Config, tuple[int, int, int], int],
-) -> dict[str, Tensor]:
-    """One unit of the alignment: some batches, as they are released, with the teacher's probabilities."""
-    (at, chosen), (teacher, stored, public, config, shape, classes) = unit, shared
-    device = best_device()
-    teacher = teacher.to(device).to(memory_format=torch.channels_last)
-    wanted = [(mean.to(device), variance.to(device)) for mean, variance in stored]
-    images, labels, told = [], [], []
-    for start in range(0, len(chosen), config.alignment.batch_size):
-        some = chosen[start : start + config.alignment.batch_size]
-        seed = int(np.random.SeedSequence([config.seed, at, start]).generate_state(1)[0])
-        x = begin(config, public, shape, some, seed).to(device)
-        y = alignment.targets(len(x), classes).to(device)
-        x, history = alignment.align(teacher, x, y, wanted, config.alignment)
-        # What leaves are whole numbers: the teacher labels those, and not what they were rounded from.
-        pixels = to_images(x.float())
-        with torch.no_grad():
-            labels.append(teacher(as_float(pixels)).float().softmax(1).cpu())
-        images.append(pixels.cpu())
-        told.append(
-            [
-                [step[name] / len(x) if name in ("total_variation", "l2") else step[name] for name in LOSSES]
-                for step in history
-            ]
-        )
-    return {"images": torch.cat(images), "soft": torch.cat(labels), "losses": torch.tensor(told)}
+def yardstick_of(config: Config, private: Images, public: Public | None) -> Tensor:
+    """Some images, none of them private, that say how large each layer's inputs are."""
+    synthesis = synthesis_of(config, private)
+    return synthesis.begin(public, synthesis.chosen(public, len(private), YARDSTICK))
 
 
 def teach(setting: PrivateSetting, teacher: Teacher, released: Images, soft: np.ndarray) -> dict[str, Any]:
     """Accuracy on the real test images of the teacher and of each student of the release."""
     config = setting.config
-    shared = (released, soft, setting.dataset.test, teacher.cpu(), config.distillation, config.seed)
+    shared = (released, soft, setting.dataset.test, teacher, config.distillation, config.seed)
     units: list[str] = ["teacher", *config.students]
-    name = f"students-{digest(config.students, config.distillation)}"
+    keys = [f"{who}-{digest(config.distillation)}" for who in units]
 
-    def learned() -> dict[str, float]:
-        found = setting.compute.map(learn, units, name=name, shared=shared)
-        return dict(zip(units, found, strict=True))
+    def learned() -> dict[str, Any]:
+        return dict(
+            zip(units, setting.compute.map(learn, units, name="students", shared=shared, keys=keys), strict=True)
+        )
 
-    reached = setting.folder.stage(name, learned)
-    words = ", ".join(f"{who} {100 * accuracy:.1f} %" for who, accuracy in reached.items())
+    reached = setting.folder.stage(f"students-{digest(config.students, config.distillation)}", learned)
+    words = ", ".join(f"{who} {100 * found['accuracy']:.1f} %" for who, found in reached.items())
     setting.console.stage("students", f"accuracy on real test images: {words}")
-    return {who: {"accuracy": accuracy, "accuracy_real_data": None} for who, accuracy in reached.items()}
-
-
-def learn(name: str, shared: tuple[Images, np.ndarray, Images, Teacher, DistillationConfig, int]) -> float:
-    """One unit: a student trained on the release, or the teacher itself, tested on real images."""
-    released, soft, test, teacher, config, seed = shared
-    device = best_device()
-    if name == "teacher":
-        return accuracy(teacher.to(device), test)
-    with torch.random.fork_rng():  # dropout and first weights draw from the global generator: leave it as found
-        torch.manual_seed(seed)
-        network = student(name, released.shape, released.classes, config.width)  # type: ignore[arg-type]
-        return accuracy(distill(network, released.images_NHWC, soft, config, seed, device), test)
+    return {who: {**found, "accuracy_real_data": None} for who, found in reached.items()}
 
 
 def compare(setting: PrivateSetting, released: Images, public: Public | None) -> dict[str, Any]:
@@ -330,76 +298,78 @@ def compare(setting: PrivateSetting, released: Images, public: Public | None) ->
     (found,) = setting.folder.stage(
         name, lambda: setting.compute.map(measure_distances, [None], name=name, shared=shared)
     )
+    setting.console.stage("dissimilarity", "how far released images are from private ones")
     return found
 
 
-def measure_distances(
-    _: None, shared: tuple[Images, np.ndarray | None, Images, Images, DissimilarityConfig, int]
-) -> dict[str, Any]:
-    """`dissimilarity` as the one unit of a fan-out."""
-    return dissimilarity(*shared)
+def experiment(given: Given, teacher: Teacher, wanted: Statistics, accuracy: float) -> dict[str, list[Compared]]:
+    """{experiment: [(variant, one result per repeat), ...]}: further syntheses and their students, none released."""
+    setting, config = given.setting, given.setting.config
+    asked, private, test = experiments.asked(config), setting.dataset.train, setting.dataset.test
+    if not asked:
+        return {}
+    own = {"weights": teacher.state_dict(), "layers": [list(pair) for pair in wanted], "accuracy": accuracy}
+    repeats = range(config.experiment.repeats)
+    units = {
+        experiments.unit_key(config, unit): unit
+        for group in asked.values() for unit in ((variant, repeat) for variant in group for repeat in repeats)
+    }  # fmt: skip
+
+    def found() -> dict[str, Any]:
+        budgets = list(dict.fromkeys(e for e in config.experiment.epsilons if e != config.budget.epsilon))
+        taught = setting.compute.map(
+            experiments.teacher_unit, budgets, name="teachers", keys=[repr(epsilon) for epsilon in budgets],
+            shared={
+                "config": config, "private": private, "test": test, "teacher": new_teacher(config, private),
+                "plans": {epsilon: plan(at_epsilon(config, epsilon), len(private)) for epsilon in budgets},
+                "secret": setting.folder.secret, "speed": setting.machines.sgd,
+                "yardstick": yardstick_of(config, private, given.public),
+            },
+        )  # fmt: skip
+        teachers = {config.budget.epsilon: own, **dict(zip(budgets, taught, strict=True))}
+        answers = setting.compute.map(
+            experiments.synthesis_unit, list(units.values()), name="experiments", keys=list(units),
+            shared={
+                "config": config, "test": test, "teacher": teacher, "teachers": teachers, "count": len(private),
+                "publics": given.publics,
+            },
+        )  # fmt: skip
+        return {
+            "teachers": {f"{epsilon:g}": one["accuracy"] for epsilon, one in teachers.items()},
+            "results": dict(zip(units, answers, strict=True)),
+        }
+
+    stored = setting.folder.stage(f"experiments-{digest(list(units))}", found)
+    setting.console.stage("experiments", f"{len(units)} syntheses, each with a student")
+    return {
+        name: [
+            (variant, [stored["results"][experiments.unit_key(config, (variant, repeat))] for repeat in repeats])
+            for variant in group
+        ]
+        for name, group in asked.items()
+    }
+
+
+def in_the_plane(setting: PrivateSetting) -> Section:
+    """Figure 5, of made-up points."""
+    name, seed = f"plane-{setting.config.seed}", setting.config.seed
+    (points,) = setting.folder.stage(name, lambda: setting.compute.map(draw_plane, [seed], name=name))
+    return plane_section(points)
+
+
+def at_epsilon(config: Config, epsilon: float) -> Config:
+    """The same with another budget."""
+    return replace(config, budget=replace(config.budget, epsilon=epsilon))
 
 
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
+    choices = []
+    if experiments.asked(config):
+        choices.append(
+            "the experiments train further teachers and students and test them on private images; nothing of these is "
+            "released, but a setting chosen by them is a look at these images"
+        )
     if config.tuned_on:
-        return [f"the preset's settings were tuned while looking at real results on {config.tuned_on}"]
-    return []
-
-
-def _paper(
-    data: DataConfig, epsilon: float, epochs: float, batch_size: int, learning_rate: float, clip: float,
-    statistics: tuple[float, int], iterations: int, **differences: Any,
-) -> Config:  # fmt: skip
-    """A row of table 5, and its iterations from table 2. The paper's sigma would, with statistics charged as they must
-    be, exceed its epsilon or leave some of it: the noise multiplier is what the budget leaves."""
-    large = data.size is not None
-    base = Config(
-        data=data, public=PublicConfig(name=()), budget=Budget(epsilon=epsilon, delta=1e-5),
-        training=SGDConfig(
-            batch_size=batch_size, epochs=epochs, noise_multiplicity=1, optimizer="sgd", learning_rate=learning_rate,
-            max_grad_norm=clip, beta1=0.0, ema=0.0,
-        ),
-        statistics=StatisticsConfig(
-            epochs=statistics[0], batch_size=statistics[1], noise_multiplier=max(2.0, 20 / epsilon)
-        ),
-        alignment=AlignmentConfig(iterations=iterations, batch_size=60 if large else 80),
-        students=NAMES,
-        distillation=DistillationConfig(temperature=10.0 if large else 100.0),
-        tuned_on="the data sets of the paper, by its authors",
-    )  # fmt: skip
-    return replace(base, **differences)
-
-
-_MNIST, _FASHION, _CIFAR = (DataConfig(name=name) for name in ("mnist", "fashion_mnist", "cifar10"))
-_CELEBA, _IMAGENETTE = DataConfig(name=None, size=64), DataConfig(name=None, size=224)
-_CPU = Config(
-    teacher=TeacherConfig(width=16),
-    training=SGDConfig(batch_size=512, epochs=6, noise_multiplicity=1, learning_rate=1e-3, ema=0.95),
-    students=("resnet18",),
-    synthetic=10_000,
-    distillation=DistillationConfig(epochs=20, width=0.25),
-    dissimilarity=DissimilarityConfig(images=1_000, private=10_000, epochs=5),
-)
-
-PRESETS: dict[str, Config] = {
-    "quick": Config(
-        teacher=TeacherConfig(width=8),
-        training=SGDConfig(batch_size=256, epochs=30, noise_multiplicity=1, learning_rate=2e-3, ema=0.95),
-        distillation=DistillationConfig(epochs=40, batch_size=64, width=0.125),
-        dissimilarity=DissimilarityConfig(images=500, epochs=10),
-        tuned_on="digits",
-    ),
-    "cpu-mnist": replace(_CPU, data=_MNIST, public=PublicConfig(name=("kmnist",)), tuned_on="MNIST"),
-    "cpu-fashion_mnist": replace(_CPU, data=_FASHION, public=PublicConfig(name=("mnist",)), tuned_on="Fashion-MNIST"),
-    "paper-mnist-eps1": _paper(_MNIST, 1, 4, 128, 0.01, 1.0, (2, 64), 10),
-    "paper-mnist-eps10": _paper(_MNIST, 10, 14, 128, 0.01, 1.0, (2, 64), 10),
-    "paper-fashion_mnist-eps1": _paper(_FASHION, 1, 30, 50, 0.01, 1.2, (2, 64), 10),
-    "paper-fashion_mnist-eps10": _paper(_FASHION, 10, 20, 128, 0.01, 1.2, (2, 64), 10),
-    "paper-celeba_hair-eps1": _paper(_CELEBA, 1, 18, 128, 0.001, 1.0, (5, 128), 1),
-    "paper-celeba_hair-eps10": _paper(_CELEBA, 10, 22, 128, 0.001, 1.0, (3, 128), 1),
-    "paper-celeba_gender-eps1": _paper(_CELEBA, 1, 18, 128, 0.001, 1.0, (4, 128), 1),
-    "paper-celeba_gender-eps10": _paper(_CELEBA, 10, 22, 128, 0.001, 1.0, (4, 128), 1),
-    "paper-cifar10-eps10": _paper(_CIFAR, 10, 12, 128, 0.001, 1.0, (5, 128), 20),
-    "paper-imagenette-eps105": _paper(_IMAGENETTE, 105, 57, 8, 0.001, 1.0, (3, 8), 20),
-}
+        choices.append(f"the preset's settings were tuned while looking at real results on {config.tuned_on}")
+    return choices

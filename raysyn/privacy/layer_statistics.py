@@ -69,7 +69,8 @@ class StatisticsConfig:
 @torch.no_grad()
 def moments(network: nn.Module, images_NCHW: Tensor) -> list[Tensor]:
     """v_l of each image: per layer float32 (N, 2 C_l), the mean over pixels of each channel, then of its square."""
-    with norm_inputs(network.eval()) as seen:
+    # In full precision: what one image gives away is its own.
+    with norm_inputs(network.eval()) as seen, torch.backends.cudnn.flags(allow_tf32=False):
         network(images_NCHW)
     return [torch.cat([h.float().mean((2, 3)), h.float().square().mean((2, 3))], 1) for h in seen]
 
@@ -78,7 +79,8 @@ def clipped(moments_L: Sequence[Tensor], scales_L: Sequence[float], clip_norm: f
     """u of each image: float64 (N, sum of 2 C_l), each layer's part of norm `clip_norm` at most."""
     parts = []
     for v, scale in zip(moments_L, scales_L, strict=True):
-        u = v.double() / scale
+        # What is not finite would slip through the clipping.
+        u = v.double().nan_to_num(0.0, 0.0, 0.0) / scale
         parts.append(u * (clip_norm / torch.linalg.vector_norm(u, dim=1, keepdim=True).clamp(min=clip_norm)))
     return torch.cat(parts, 1)
 

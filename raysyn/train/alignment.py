@@ -13,12 +13,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import gaussian_blur
 
 from raysyn.train.norm_inputs import norm_inputs
 
 Start = Literal["public", "gaussian", "low-pass"]
-LOW_PASS = 4
-"""Noise of `low-pass` is drawn this many times coarser than the pixels, and smoothed."""
+LOSSES = ("feature", "classification", "total_variation", "l2")
+"""The terms of equation 5, and the names of their weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,9 @@ class AlignmentConfig:
     """Algorithm 1, with the paper's values (A.1.2, table 7)."""
 
     start: Start = "public"
-    """Begin with public images, with standard normal noise, or with such noise of which only coarse parts are left."""
+    """Begin with public images, with standard normal noise, or with such noise after a Gaussian blur (A.6)."""
+    kernel_size: int = 3
+    """Side of that blur's kernel in pixels, odd; its sigma follows as 0.15 * kernel_size + 0.35."""
     iterations: int = 10
     """Steps of the optimization, the paper's k; 0 releases public images as they are, with soft labels."""
     batch_size: int = 80
@@ -50,7 +53,9 @@ class AlignmentConfig:
                 f"alignment.iterations is {self.iterations}, alignment.batch_size {self.batch_size} and "
                 f"alignment.learning_rate {self.learning_rate}: give at least 0, at least 1, and a rate above 0"
             )
-        for field in ("feature", "classification", "total_variation", "l2"):
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise ValueError(f"alignment.kernel_size is {self.kernel_size}: give an odd number of at least 1")
+        for field in LOSSES:
             if not getattr(self, field) >= 0:
                 raise ValueError(f"alignment.{field} is {getattr(self, field)}: give at least 0")
 
@@ -64,15 +69,12 @@ def targets(n: int, classes: int) -> Tensor:
     return torch.arange(n) % classes
 
 
-def noise(start: Start, n: int, shape: tuple[int, int, int], seed: int) -> Tensor:
+def noise(config: AlignmentConfig, n: int, shape: tuple[int, int, int], seed: int) -> Tensor:
     """Images to begin with that are no public ones: float32 (n, C, H, W)."""
     height, width, channels = shape
-    rng = np.random.default_rng(seed)
-    if start == "gaussian":
-        return torch.from_numpy(rng.standard_normal((n, channels, height, width), np.float32))
-    coarse = -(-height // LOW_PASS), -(-width // LOW_PASS)
-    small = torch.from_numpy(rng.standard_normal((n, channels, *coarse), np.float32))
-    return F.interpolate(small, (height, width), mode="bicubic", align_corners=False)
+    drawn = np.random.default_rng(seed).standard_normal((n, channels, height, width), np.float32)
+    noise = torch.from_numpy(drawn)
+    return noise if config.start == "gaussian" else gaussian_blur(noise, [config.kernel_size] * 2)
 
 
 def losses(teacher: nn.Module, images_NCHW: Tensor, labels_N: Tensor, wanted: Statistics) -> dict[str, Tensor]:
@@ -103,7 +105,7 @@ def align(
     teacher.eval().requires_grad_(False)
     x = images_NCHW.detach().clone().contiguous(memory_format=torch.channels_last).requires_grad_()
     optimizer = torch.optim.Adam([x], lr=config.learning_rate, betas=(0.5, 0.99))
-    weights = {name: getattr(config, name) for name in ("feature", "classification", "total_variation", "l2")}
+    weights = {name: getattr(config, name) for name in LOSSES}
     told = []
     for step in range(config.iterations + 1):
         last = step == config.iterations

@@ -1,0 +1,212 @@
+"""DP-ImgSyn's experiments: which syntheses they compare, and the units that make and judge them.
+
+Every (synthesis, repeat) is one durable unit of a fan-out: experiments that ask for the same one share it, and asking
+for more later does only what is missing. Nothing of these is released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from raysyn.attacks.shadows import digest
+from raysyn.compute import Alone
+from raysyn.data import DataConfig, Images
+from raysyn.methods.dp_imgsyn_units import Layers, Synthesis, align_some, joined, learn, sum_shard
+from raysyn.models.teacher import Teacher
+from raysyn.privacy import layer_statistics, sgd
+from raysyn.privacy.poisson import Stream
+from raysyn.public import Public, PublicConfig, load_public, refuse_private
+from raysyn.sources import NAMES
+from raysyn.train.alignment import LOSSES, AlignmentConfig, Start
+from raysyn.train.classifier import accuracy
+from raysyn.train.naming import Naming
+
+if TYPE_CHECKING:
+    from raysyn.methods.dp_imgsyn import Config
+
+ABLATION = (LOSSES[:1], LOSSES[:2], LOSSES[:3], LOSSES, LOSSES[1:])
+"""Terms of the loss that table 8 keeps, row by row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """What to compare beside the release, each judged by the first of --students."""
+
+    iterations: tuple[int, ...] = ()
+    """Numbers of steps k to compare (figure 4; the paper: 0 to 100)."""
+    public: tuple[str, ...] = ()
+    """Further public sets, each with no and with --alignment.iterations steps (table 2): names that --public.name
+    knows, or paths."""
+    epsilons: tuple[float, ...] = ()
+    """Further budgets, each with a teacher of its own, over all public sets (table 2)."""
+    losses: bool = False
+    """Leave out terms of the loss, beginning with public images and with Gaussian noise (table 8)."""
+    factors: tuple[float, ...] = ()
+    """Multiply each weight of the loss in turn (table 6)."""
+    starts: bool = False
+    """Compare public images with Gaussian noise (table 9)."""
+    kernel_sizes: tuple[int, ...] = ()
+    """And with noise that is blurred by kernels of so many pixels (table 11; the paper: 3, 7, 11, 15)."""
+    plane: bool = False
+    """Draw what alignment does to points of a plane (figure 5); takes no private image."""
+    repeats: int = 1
+    """Seeds to repeat each synthesis and its student with (the paper: 3)."""
+
+    def __post_init__(self) -> None:
+        if any(not epsilon > 0 for epsilon in self.epsilons):
+            raise ValueError(f"experiment.epsilons is {self.epsilons}: give budgets above 0")
+        if any(not factor >= 0 for factor in self.factors):
+            raise ValueError(f"experiment.factors is {self.factors}: give numbers of at least 0")
+        if any(steps < 0 for steps in self.iterations):
+            raise ValueError(f"experiment.iterations is {self.iterations}: give numbers of at least 0")
+        if any(size < 1 or size % 2 == 0 for size in self.kernel_sizes):
+            raise ValueError(f"experiment.kernel_sizes is {self.kernel_sizes}: give odd numbers")
+        if self.repeats < 1:
+            raise ValueError(f"experiment.repeats is {self.repeats}: give at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One synthesis to compare."""
+
+    epsilon: float
+    public: int
+    """Place of the public set among `publics`; says nothing where noise is the start."""
+    alignment: AlignmentConfig
+    title: str = ""
+
+    def key(self) -> tuple[Any, ...]:
+        """What its result depends on: variants that differ elsewhere are one."""
+        noise = self.alignment.start != "public"
+        kernel = self.alignment.kernel_size if self.alignment.start == "low-pass" else 1
+        return self.epsilon, -1 if noise else self.public, replace(self.alignment, kernel_size=kernel)
+
+
+def public_sets(config: Config) -> list[PublicConfig]:
+    """The run's own, then those of the experiments."""
+    return [config.public, *(_public_set(entry) for entry in config.experiment.public)]
+
+
+def _public_set(entry: str) -> PublicConfig:
+    return PublicConfig(name=(entry,)) if entry in NAMES else PublicConfig(path=(entry,))
+
+
+def load_publics(config: Config, data: DataConfig, shape: tuple[int, int, int]) -> dict[int, Public]:
+    """The public sets that the experiments need, by their places; ValueError in one sentence for one that cannot be."""
+    sets = public_sets(config)
+    needed = {one.public for group in asked(config).values() for one in group if one.alignment.start == "public"}
+    for place in needed:
+        refuse_private(data, sets[place])
+    return {place: load_public(sets[place], shape) for place in sorted(needed)}
+
+
+def asked(config: Config) -> dict[str, list[Variant]]:
+    """The variants of each experiment that is asked for, by its name."""
+    experiment, own = config.experiment, config.alignment
+
+    def with_(
+        title: str, changes: Mapping[str, Any], epsilon: float = config.budget.epsilon, place: int = 0
+    ) -> Variant:
+        return Variant(epsilon=epsilon, public=place, alignment=replace(own, **changes), title=title)
+
+    found: dict[str, list[Variant]] = {}
+    if experiment.iterations:
+        found["iterations"] = [with_(f"k = {k}", {"iterations": k}) for k in sorted(set(experiment.iterations))]
+    if experiment.public or experiment.epsilons:
+        names = [" and ".join(one.path or one.name) for one in public_sets(config)]
+        found["public"] = [
+            with_(f"ε {epsilon:g}, {name}, k = {k}", {"iterations": k, "start": "public"}, epsilon, place)
+            for epsilon in dict.fromkeys((config.budget.epsilon, *experiment.epsilons))
+            for place, name in enumerate(names)
+            for k in dict.fromkeys((0, own.iterations))
+        ]
+    starts: tuple[Start, ...] = ("public", "gaussian")
+    if experiment.losses:
+        found["losses"] = [
+            with_(f"{start}: {' + '.join(kept)}", {"start": start} | dict.fromkeys(set(LOSSES) - set(kept), 0.0))
+            for start in starts
+            for kept in ABLATION
+        ]
+    if experiment.factors:
+        found["weights"] = [
+            with_(f"{name} times {factor:g}", {name: factor * getattr(own, name)})
+            for name in LOSSES
+            for factor in experiment.factors
+        ]
+    if experiment.starts or experiment.kernel_sizes:
+        kinds: list[tuple[str, dict[str, Any]]] = [(start, {"start": start}) for start in starts]
+        kinds += [
+            (f"low-pass, {size} pixels", {"start": "low-pass", "kernel_size": size}) for size in experiment.kernel_sizes
+        ]
+        found["starts"] = [
+            with_(f"{title}, k = {k}", {"iterations": k} | changes)
+            for title, changes in kinds
+            for k in dict.fromkeys((0, own.iterations))
+        ]
+    return found
+
+
+Unit = tuple[Variant, int]
+"""A synthesis, and which repeat of it."""
+
+
+def unit_key(config: Config, unit: Unit) -> str:
+    """Under which a unit's result is found again: what it depends on beside what a run folder is known by."""
+    variant, repeat = unit
+    sets = public_sets(config)
+    public = sets[variant.public] if variant.alignment.start == "public" else None
+    return digest(variant.key(), public, repeat, config.synthetic, config.students[0], config.distillation)
+
+
+def teacher_unit(epsilon: float, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """One unit: the teacher of another budget, {"weights", "layers": what was asked of its layers, "accuracy"}.
+
+    Under DP-SGD and noise like the released one, so that tables compare what a release would have been.
+    """
+    config, private, plan, speed = shared["config"], shared["private"], shared["plans"][epsilon], shared["speed"]
+    teacher: Teacher = shared["teacher"]
+    # Streams of noise must never be shared by two budgets.
+    stage = f"experiment ε {epsilon!r}"
+    trained = sgd.fit(
+        Alone(), teacher, Naming(), private, config.training, plan.stages["teacher"], shared["secret"], speed,
+        f"{stage} teacher",
+    )  # fmt: skip
+    teacher.load_state_dict(trained.value["ema"])
+    teacher = teacher.cpu().eval().requires_grad_(False)
+    layers = Layers.of(teacher, shared["yardstick"])
+    stream = Stream(shared["secret"], f"{stage} statistics")
+    times_N = layer_statistics.takes_part(config.statistics, stream, len(private))
+    exact = sum_shard((0, len(private)), (teacher, private, times_N, layers.scales, config.statistics.clip_norm))
+    answer = layer_statistics.layer_statistics(
+        [exact.numpy()], layers.channels, layers.scales, config.statistics, stream, len(private)
+    )
+    return {
+        "weights": teacher.state_dict(),
+        "layers": [list(pair) for pair in answer.value],
+        "accuracy": accuracy(teacher, shared["test"]),
+    }
+
+
+def synthesis_unit(unit: Unit, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """One unit: a synthesis and its student, {"accuracy", "losses": (steps + 1, terms and total)}."""
+    (variant, repeat), config = unit, shared["config"]
+    teacher, test = shared["teacher"], shared["test"]
+    told = shared["teachers"][variant.epsilon]
+    teacher.load_state_dict(told["weights"])
+    public = shared["publics"][variant.public] if variant.alignment.start == "public" else None
+    synthesis = Synthesis(variant.alignment, test.shape, test.classes, seed_of(config, repeat))
+    chosen = synthesis.chosen(public, shared["count"], config.synthetic)
+    made = joined([align_some(one, (teacher, told["layers"], public, synthesis)) for one in synthesis.units(chosen)])
+    soft = made["soft"].numpy()
+    images = Images(made["images"].numpy(), soft.argmax(1).astype(np.int64), test.class_names)
+    reached = learn(config.students[0], (images, soft, test, None, config.distillation, synthesis.seed))
+    return {**reached, "losses": made["losses"].mean(0)}
+
+
+def seed_of(config: Config, repeat: int) -> int:
+    """The run's own seed first."""
+    return config.seed if not repeat else int(np.random.SeedSequence([config.seed, repeat]).generate_state(1)[0])
