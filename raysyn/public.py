@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ ROWS_AT_ONCE = 500
 READ_AT_ONCE = 2**20
 """Bytes of a column."""
 ABANDONED_S = 6 * 3600.0
+MOST_SHARED = 0.01
+"""Share of the sensitive images that may be public ones as well, as happens where both were gathered from the web."""
 TELL_S = 20.0
 """Between lines about a decoding."""
 
@@ -132,17 +135,31 @@ def view(images: Images, indices: np.ndarray, labels_N: np.ndarray, class_names:
     return Images(cast(np.ndarray, pixels.view(indices)), labels_N, class_names)
 
 
-def refuse_private(private: DataConfig, public: PublicConfig) -> None:
-    """ValueError where the sensitive images are named as public ones: no guarantee would hold."""
-    if (private.path is None) == bool(public.path):
-        return
+def load_beside(private: DataConfig, images: Images, config: PublicConfig) -> Public:
+    """`load_public` in the shape of the sensitive `images`; ValueError where these are among the public ones too, by
+    name or by their pixels: no guarantee would hold."""
     own = private.name if private.path is None else str(Path(private.path).expanduser().resolve())
-    sets = [str(Path(path).expanduser().resolve()) for path in public.path] or list(public.name)
-    if own in sets:
+    sets = [str(Path(path).expanduser().resolve()) for path in config.path] or list(config.name)
+    field = f"public.{'path' if config.path else 'name'}"
+    if (private.path is None) != bool(config.path) and own in sets:
+        raise ValueError(f"{field} names {own}, the sensitive images themselves: name images that everybody may see")
+    public = load_public(config, images.shape)
+    if (both := shared_pixels(images, public)) > MOST_SHARED * len(images):
         raise ValueError(
-            f"public.{'path' if public.path else 'name'} names {own}, the sensitive images themselves: name images "
-            "that everybody may see"
+            f"{field} has {both:,} of the {len(images):,} sensitive images in it, pixel by pixel: name images that "
+            "everybody may see"
         )
+    return public
+
+
+def shared_pixels(private: Images, public: Public) -> int:
+    """How many of the sensitive images are public ones too, as they are after decoding; images of one colour apart."""
+    sensitive = Counter(one.tobytes() for one in private.images_NHWC if one.min() != one.max())
+    found = set[bytes]()
+    for part in (public.train, public.valid):
+        for at in range(0, len(part), ROWS_AT_ONCE):
+            found.update(sensitive.keys() & {one.tobytes() for one in part.images_NHWC[at : at + ROWS_AT_ONCE]})
+    return sum(sensitive[one] for one in found)
 
 
 def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from raysyn.data import Images
-from raysyn.public import PublicConfig, load_public, view
+from raysyn.data import DataConfig, Images, load
+from raysyn.public import PublicConfig, load_beside, load_public, view
 
 
 @pytest.fixture(autouse=True)
@@ -194,3 +194,33 @@ def test_a_machine_without_the_file_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "cache").rename(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="RAYSYN_CACHE"):
         train.images_NHWC[:2]
+
+
+def test_sensitive_images_under_another_name_are_found_by_their_pixels(tmp_path: Path) -> None:
+    config = DataConfig(name="digits", limit=300)
+    digits, letters = load(config).train, load_public(PublicConfig(limit=500), (8, 8, 1)).train
+    for copied in (2, 3, 4):
+        pixels = np.concatenate([letters.images_NHWC[:], digits.images_NHWC[:copied]])
+        labels = np.arange(len(pixels)) % 3
+        path = tmp_path / f"{copied}.npz"
+        np.savez(path, train_images=pixels, train_labels=labels, test_images=pixels[:9], test_labels=labels[:9])
+        if copied <= 3:
+            assert len(load_beside(config, digits, of(path)).train) == 500 + copied
+            continue
+        with pytest.raises(ValueError, match=r"^public\.path has 4 of the 300 sensitive images in it, pixel by pixel"):
+            load_beside(config, digits, of(path))
+    # Nor where they are the whole of it, nor under their own name.
+    np.savez(tmp_path / "all.npz", **{
+        f"{split}_{what}": value
+        for split in ("train", "test")
+        for what, value in {"images": digits.images_NHWC, "labels": digits.labels_N}.items()
+    })  # fmt: skip
+    with pytest.raises(ValueError, match="300 of the 300"):
+        load_beside(config, digits, of(tmp_path / "all.npz"))
+    with pytest.raises(ValueError, match=r"^public\.name names digits, the sensitive images themselves"):
+        load_beside(config, digits, PublicConfig(name=("glyphs", "digits")))
+    # Blank pages are nobody's.
+    blank = Images(np.zeros((40, 8, 8, 1), np.uint8), np.zeros(40, np.int64), ("one",))
+    np.savez(tmp_path / "blank.npz", train_images=blank.images_NHWC, train_labels=blank.labels_N,
+             test_images=blank.images_NHWC, test_labels=blank.labels_N)  # fmt: skip
+    assert len(load_beside(config, blank, of(tmp_path / "blank.npz")).train) == 40

@@ -50,7 +50,7 @@ from raysyn.privacy.layer_statistics import StatisticsConfig
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.sgd import SGDConfig
-from raysyn.public import Public, PublicConfig, load_public, refuse_private
+from raysyn.public import Public, PublicConfig, load_beside
 from raysyn.report import Report, Section, certificate, dp_section, write_release, write_report
 from raysyn.train.alignment import AlignmentConfig, Statistics
 from raysyn.train.distillation import DistillationConfig
@@ -133,9 +133,8 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, dict[int, Public], 
             raise ValueError(f"{field_name} is {size}, too large for images of {private.shape[:2]}: lower it")
     # Last, because it may take hours the first time.
     if config.alignment.start == "public":
-        refuse_private(config.data, config.public)
-        public = load_public(config.public, private.shape)
-    publics = experiments.load_publics(config, config.data, private.shape)
+        public = load_beside(config.data, private, config.public)
+    publics = experiments.load_publics(config, private)
     for one in (public, *publics.values()):
         if one is not None and (config.synthetic or 0) > len(one.train):
             raise ValueError(

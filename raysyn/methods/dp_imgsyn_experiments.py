@@ -14,12 +14,12 @@ import numpy as np
 
 from raysyn.attacks.shadows import digest
 from raysyn.compute import Alone
-from raysyn.data import DataConfig, Images
+from raysyn.data import Images
 from raysyn.methods.dp_imgsyn_units import Layers, Synthesis, align_some, joined, learn, sum_shard
 from raysyn.models.teacher import Teacher
 from raysyn.privacy import layer_statistics, sgd
 from raysyn.privacy.poisson import Stream
-from raysyn.public import Public, PublicConfig, load_public, refuse_private
+from raysyn.public import Public, PublicConfig, load_beside
 from raysyn.sources import NAMES
 from raysyn.train.alignment import LOSSES, AlignmentConfig, Start
 from raysyn.train.classifier import accuracy
@@ -95,13 +95,11 @@ def _public_set(entry: str) -> PublicConfig:
     return PublicConfig(name=(entry,)) if entry in NAMES else PublicConfig(path=(entry,))
 
 
-def load_publics(config: Config, data: DataConfig, shape: tuple[int, int, int]) -> dict[int, Public]:
+def load_publics(config: Config, private: Images) -> dict[int, Public]:
     """The public sets that the experiments need, by their places; ValueError in one sentence for one that cannot be."""
     sets = public_sets(config)
     needed = {one.public for group in asked(config).values() for one in group if one.alignment.start == "public"}
-    for place in needed:
-        refuse_private(data, sets[place])
-    return {place: load_public(sets[place], shape) for place in sorted(needed)}
+    return {place: load_beside(config.data, private, sets[place]) for place in sorted(needed)}
 
 
 def asked(config: Config) -> dict[str, list[Variant]]:

@@ -43,7 +43,7 @@ from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import CentralConfig, SemanticConfig
 from raysyn.privacy.sgd import SGDConfig
-from raysyn.public import Public, PublicConfig, joined, load_public, refuse_private, view
+from raysyn.public import Public, PublicConfig, joined, load_beside, view
 from raysyn.report import Report, certificate, dp_section, no_dp_section, write_release, write_report
 from raysyn.train import semantic
 from raysyn.train.augment import AugmentConfig
@@ -149,8 +149,7 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, Plan | None]:
         read_vectors(config.word_vectors, private.class_names)
     # Last, because it may take hours the first time.
     if config.pretraining != "none":
-        refuse_private(config.data, config.public)
-        public = load_public(config.public, private.shape)
+        public = load_beside(config.data, private, config.public)
         if config.pretraining == "selected":
             config.semantic.check(private.classes, int(has_images(public).sum()))
             new_query(config, public)

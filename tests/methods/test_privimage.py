@@ -381,7 +381,7 @@ def test_bad_settings_cost_one_sentence(changes: dict[str, Any], words: str) -> 
 
 
 def test_bad_settings_are_found_before_public_images_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(privimage, "load_public", None)
+    monkeypatch.setattr(privimage, "load_beside", None)
     for changes in ({"budget": Budget(epsilon=1e-3)}, {"finetune": replace(TINY.finetune, batch_size=10**6)}):
         with pytest.raises(ValueError, match=r"budget\.epsilon|batch_size"):
             privimage.prepare(replace(TINY, **changes))
