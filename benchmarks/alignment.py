@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -22,7 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from raysyn.compute import Machines
-from raysyn.methods.dp_imgsyn import Config, align_some
+from raysyn.methods.dp_imgsyn_units import Synthesis, align_some
 from raysyn.models.teacher import Teacher, TeacherConfig
 from raysyn.on_ray.cluster import OnRay, session
 from raysyn.on_ray.process import settle
@@ -73,7 +72,7 @@ def main() -> None:
     wanted = [(first, (second - first.square()).clamp(min=0)) for first, second in parts]
     config = AlignmentConfig(start="gaussian", iterations=given.iterations, batch_size=given.batch)
     times: dict[str, list[float]] = {"bare": [], "align": [], "one": [], "two": []}
-    shared = (teacher, [list(pair) for pair in wanted], None, replace(Config(), alignment=config), SHAPE, CLASSES)
+    shared = (teacher, [list(pair) for pair in wanted], None, Synthesis(config, SHAPE, CLASSES, 0))
     for _ in range(given.repeats):
         times["bare"].append(cpu_seconds(bare, teacher, images, labels, given.iterations))
         times["align"].append(cpu_seconds(alignment.align, teacher, images, labels, wanted, config))

@@ -9,7 +9,8 @@ import hashlib
 import itertools
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,21 @@ class Machines:
 def best_device() -> torch.device:
     """The GPU this process may use, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def full_float32(device: torch.device) -> Iterator[None]:
+    """Neither autocast nor TF32, which rounds the inputs of convolutions to 10 bits and is cuDNN's default."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    rounded, matmul.allow_tf32 = matmul.allow_tf32, False
+    exact = cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    )
+    try:
+        with torch.autocast(device.type, enabled=False), exact:
+            yield
+    finally:
+        matmul.allow_tf32 = rounded
 
 
 class Worker(ABC):

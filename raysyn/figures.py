@@ -82,17 +82,18 @@ def clouds(panels: Mapping[str, tuple[Sequence[Sequence[float]], Sequence[int]]]
         return _uri(figure)
 
 
-def maps(panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]]) -> str:
-    """Shares over the unit square beside each other, a panel per name: ((side, side), y first, {colour: points (N, 2)
-    drawn over it})."""
+def maps(panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], edge: float) -> str:
+    """Shares over the unit square and `edge` around it beside each other, a panel per name: ((side, side), y first,
+    {colour: points (N, 2) drawn over it})."""
     with rc_context(STYLE | {"axes.grid": False}):
         figure = Figure(figsize=(9.2, 9.2 / len(panels) + 0.6), layout="constrained")
         plots = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (name, (shares, points)) in zip(plots, panels.items(), strict=True):
-            axes.imshow(shares, origin="lower", extent=(0, 1, 0, 1), cmap="cividis_r", vmin=0, vmax=1)
+            axes.imshow(shares, origin="lower", extent=(-edge, 1 + edge) * 2, cmap="cividis_r", vmin=0, vmax=1)
             for colour, some in points.items():
-                axes.plot(some[:, 0], some[:, 1], ".", color=colour, markersize=2)
-            axes.set(xlim=(-0.3, 1.3), ylim=(-0.3, 1.3), xticks=(0, 1), yticks=(0, 1))
+                axes.plot(some[:, 0], some[:, 1], ".", color=colour, markersize=3)
+            axes.plot([0, 1, 1, 0, 0], [0, 0, 1, 1, 0], "--", color="white", linewidth=1)
+            axes.set(xlim=(-edge, 1 + edge), ylim=(-edge, 1 + edge), xticks=(0, 1), yticks=(0, 1))
             axes.set_title(name, fontsize=9)
         return _uri(figure)
 

@@ -17,7 +17,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import FileIO
 from itertools import pairwise
@@ -32,6 +32,7 @@ from PIL import Image, UnidentifiedImageError
 from raysyn.data import DataConfig, Images
 from raysyn.sources import (
     COLUMNS,
+    NAMES,
     SPLITS,
     Source,
     cache_folder,
@@ -48,8 +49,8 @@ ROWS_AT_ONCE = 500
 READ_AT_ONCE = 2**20
 """Bytes of a column."""
 ABANDONED_S = 6 * 3600.0
-MOST_SHARED = 0.01
-"""Share of the sensitive images that may be public ones as well, as happens where both were gathered from the web."""
+COMPARED = "public images were compared with the private ones, so that the same ones are refused and not learned from"
+"""The choice that `load_beside` makes uncharged."""
 TELL_S = 20.0
 """Between lines about a decoding."""
 
@@ -68,6 +69,11 @@ class PublicConfig:
     limit: int | None = None
     """Use only this many of the training images, always the same ones."""
 
+    @staticmethod
+    def of(entry: str) -> PublicConfig:
+        """All of one set, by a name that is known or else a path."""
+        return PublicConfig(name=(entry,)) if entry in NAMES else PublicConfig(path=(entry,))
+
 
 @dataclass(frozen=True)
 class Public:
@@ -76,6 +82,8 @@ class Public:
     name: str
     train: Images
     valid: Images
+    shared: int = 0
+    """Sensitive images that are among them, pixel by pixel, where that was looked for."""
 
 
 class Picture(NamedTuple):
@@ -135,21 +143,29 @@ def view(images: Images, indices: np.ndarray, labels_N: np.ndarray, class_names:
     return Images(cast(np.ndarray, pixels.view(indices)), labels_N, class_names)
 
 
-def load_beside(private: DataConfig, images: Images, config: PublicConfig) -> Public:
-    """`load_public` in the shape of the sensitive `images`; ValueError where these are among the public ones too, by
-    name or by their pixels: no guarantee would hold."""
+def load_beside(private: DataConfig, images: Images, config: PublicConfig, most_shared: float = 0.01) -> Public:
+    """`load_public` in the shape of the sensitive `images`.
+
+    ValueError where these are named as public ones, or where more than `most_shared` of them are among these pixel by
+    pixel (a few may be where both were gathered from the web): no guarantee would hold.
+    """
     own = private.name if private.path is None else str(Path(private.path).expanduser().resolve())
     sets = [str(Path(path).expanduser().resolve()) for path in config.path] or list(config.name)
     field = f"public.{'path' if config.path else 'name'}"
     if (private.path is None) != bool(config.path) and own in sets:
         raise ValueError(f"{field} names {own}, the sensitive images themselves: name images that everybody may see")
     public = load_public(config, images.shape)
-    if (both := shared_pixels(images, public)) > MOST_SHARED * len(images):
+    if (both := shared_pixels(images, public)) > most_shared * len(images):
         raise ValueError(
             f"{field} has {both:,} of the {len(images):,} sensitive images in it, pixel by pixel: name images that "
             "everybody may see"
         )
-    return public
+    return replace(public, shared=both)
+
+
+def in_both(public: Public) -> list[str]:
+    """What a report, which stays inside, says of sensitive images among the public ones."""
+    return [f"{public.shared:,} of the sensitive images are public ones too, pixel by pixel."] if public.shared else []
 
 
 def shared_pixels(private: Images, public: Public) -> int:

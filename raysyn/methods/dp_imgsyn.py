@@ -7,7 +7,8 @@ public images to them (3.2), soft labels and release (3.3), students and what th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,10 +20,11 @@ from raysyn.attacks.shadows import digest
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods import dp_imgsyn_experiments as experiments
 from raysyn.methods.common import PrivateSetting
-from raysyn.methods.dp_imgsyn_experiments import ExperimentConfig
+from raysyn.methods.dp_imgsyn_experiments import Compared, ExperimentConfig
 from raysyn.methods.dp_imgsyn_plane import draw_plane
 from raysyn.methods.dp_imgsyn_report import (
-    Compared,
+    about_teacher,
+    asked_of_layers,
     compared,
     in_figures,
     look_alike,
@@ -31,14 +33,13 @@ from raysyn.methods.dp_imgsyn_report import (
     story,
 )
 from raysyn.methods.dp_imgsyn_units import (
-    YARDSTICK,
-    Layers,
     Synthesis,
     align_some,
     joined,
-    learn,
     measure_distances,
     sum_shard,
+    teach_student,
+    teacher_accuracy,
 )
 from raysyn.metrics.dissimilarity import DissimilarityConfig
 from raysyn.models import students
@@ -46,11 +47,11 @@ from raysyn.models.students import NAMES, student
 from raysyn.models.teacher import Teacher, TeacherConfig
 from raysyn.privacy import cost, layer_statistics, sgd
 from raysyn.privacy.cost import Budget
-from raysyn.privacy.layer_statistics import StatisticsConfig
-from raysyn.privacy.ledger import Plan
+from raysyn.privacy.layer_statistics import Layers, StatisticsConfig
+from raysyn.privacy.ledger import Plan, Release
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.sgd import SGDConfig
-from raysyn.public import Public, PublicConfig, load_beside
+from raysyn.public import COMPARED, Public, PublicConfig, load_beside
 from raysyn.report import Report, Section, certificate, dp_section, write_release, write_report
 from raysyn.train.alignment import AlignmentConfig, Statistics
 from raysyn.train.distillation import DistillationConfig
@@ -60,6 +61,8 @@ METHOD = "dp_imgsyn"
 SUMMARY = "DP-ImgSyn: a DP teacher and its noisy layer statistics align public images; soft labels are released."
 SHARD = 1000
 """Private images per unit of the statistics."""
+YARDSTICK = 200
+"""Images, no private ones, that say how large each layer's inputs are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +129,14 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, dict[int, Public], 
         student(name, private.shape, private.classes, config.distillation.width)
     planned = plan(config, len(private))
     for epsilon in config.experiment.epsilons:
-        plan(at_epsilon(config, epsilon), len(private))
+        plan(config, len(private), epsilon)
     blurs = [("alignment.kernel_size", config.alignment.kernel_size if config.alignment.start == "low-pass" else 1)]
     for field_name, size in [*blurs, *(("experiment.kernel_sizes", one) for one in config.experiment.kernel_sizes)]:
         if size // 2 >= min(private.shape[:2]):
             raise ValueError(f"{field_name} is {size}, too large for images of {private.shape[:2]}: lower it")
     # Last, because it may take hours the first time.
     if config.alignment.start == "public":
-        public = load_beside(config.data, private, config.public)
+        public = load_beside(config.data, private, config.public, most_shared=0)
     publics = experiments.load_publics(config, private)
     for one in (public, *publics.values()):
         if one is not None and (config.synthetic or 0) > len(one.train):
@@ -143,16 +146,16 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, dict[int, Public], 
     return dataset, public, publics, planned
 
 
-def plan(config: Config, n: int) -> Plan:
-    """Price every touch of the `n` private images before the first one.
+def plan(config: Config, n: int, epsilon: float | None = None) -> Plan:
+    """Price every touch of the `n` private images before the first one, within `epsilon` or the run's own budget.
 
-    The statistics are fixed by the config; the noise multiplier of DP-SGD is what the budget leaves.
+    The statistics have their share of it; the noise multiplier of DP-SGD is what they leave.
     """
-    delta, accountant = config.budget.delta_for(n), config.budget.accountant
-    asked = config.statistics.cost(n)
-    training = cost.calibrate(config.budget.epsilon, delta, accountant, [asked], config.training.cost(n))
+    delta, accountant, epsilon = config.budget.delta_for(n), config.budget.accountant, epsilon or config.budget.epsilon
+    asked = cost.calibrate(config.statistics.share * epsilon, delta, accountant, [], config.statistics.cost(n))
+    training = cost.calibrate(epsilon, delta, accountant, [asked], config.training.cost(n))
     stages = {"teacher": training, "statistics": asked}
-    return Plan(stages=stages, delta=delta, accountant=accountant, epsilon_budget=config.budget.epsilon)
+    return Plan(stages=stages, delta=delta, accountant=accountant, epsilon_budget=epsilon)
 
 
 def new_teacher(config: Config, private: Images) -> Teacher:
@@ -167,13 +170,17 @@ def run(given: Given) -> Report:
     config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
 
     # A teacher under DP-SGD, and what its layers see of the private images, with noise (3.1).
-    teacher, engine = train_teacher(setting)
-    wanted = ask(setting, teacher, yardstick_of(config, private, public))
-    console.stage("statistics", f"{len(wanted)} layers, ε {setting.ledger.epsilon():.4g} spent in all")
+    teacher, engine = train_teacher(setting, setting.plan, setting.ledger.pay)
+    layers = Layers.of(teacher, yardstick(config, private, public))
+    wanted = ask(setting, teacher, layers, setting.plan, setting.ledger.pay)
+    noise = layers.noise_to_signal(config.statistics, setting.plan.stages["statistics"], len(private))
+    console.stage("statistics", f"{len(wanted)} layers; noise at most {max(noise):.2g} times what images show")
 
     # From here on every released byte is post-processing of what the ledger was paid for.
     # Public images are aligned (3.2, algorithm 1), and the teacher labels them (3.3).
-    released, soft, told = align(setting, teacher, wanted, public)
+    synthesis = synthesis_of(config, private)
+    chosen = synthesis.chosen(public, len(private), config.synthetic)
+    released, soft, told = align(setting, teacher, wanted, public, synthesis, chosen)
     privacy = dp_section(setting.plan, setting.ledger, uncharged(config))
     promise = certificate(
         privacy, method=METHOD, name=setting.dataset.name, n=len(private), shape=private.shape,
@@ -182,11 +189,18 @@ def run(given: Given) -> Report:
     write_release(folder, released, promise, name=f"synthetic {setting.dataset.name}", soft_labels=soft)
 
     # Measured on real images: for the report, which stays inside.
-    useful = teach(setting, teacher, released, soft)
-    alike = compare(setting, released, public)
-    tables = experiment(given, teacher, wanted, useful["teacher"]["accuracy"])
-    metrics = {"utility": useful, "fidelity": {"distance_to_nearest_private_image": alike}, **in_figures(tables)}
-    parts = [losses_over_steps(told, config.alignment), look_alike(alike), *compared(tables)]
+    useful, own = teach(setting, teacher, released, soft)
+    alike = compare(setting, released, public, chosen)
+    teachers, tables = experiment(given, teacher, wanted, own)
+    metrics = {
+        "utility": useful, "fidelity": {}, "teacher": {"accuracy": own},
+        "distance_to_nearest_private_image": {space: alike[space] for space in alike if space != "closest"},
+        **in_figures(teachers, tables),
+    }  # fmt: skip
+    parts = [
+        about_teacher(config, own), asked_of_layers(config, layers, noise), losses_over_steps(told, config.alignment),
+        *look_alike(alike), *compared(teachers, tables),
+    ]  # fmt: skip
     if config.experiment.plane:
         parts.append(in_the_plane(setting))
     report = setting.report(METHOD, privacy=privacy, metrics=metrics, engine=engine)
@@ -195,51 +209,58 @@ def run(given: Given) -> Report:
     return report
 
 
-def train_teacher(setting: PrivateSetting) -> tuple[Teacher, Any]:
-    """The teacher after DP-SGD, and the engine's choice."""
-    config, private, price = setting.config, setting.dataset.train, setting.plan.stages["teacher"]
-    teacher = new_teacher(config, private)
+Pay = Callable[[str, Release[Any]], Any]
+"""pay(stage, release): the answer, once it has been paid for."""
+
+
+def train_teacher(setting: PrivateSetting, priced: Plan, pay: Pay, mark: str = "") -> tuple[Teacher, Any]:
+    """The teacher after DP-SGD, and the engine's choice; `mark` tells the stages and the noise of an experiment's
+    teachers from those of the released one."""
+    config, private, price = setting.config, setting.dataset.train, priced.stages["teacher"]
+    teacher, name = new_teacher(config, private), f"teacher{mark}"
 
     def trained() -> dict[str, Any]:
         release = sgd.train(
             setting.compute, teacher, Naming(), private, config.training, price, setting.folder.secret,
-            setting.machines.sgd, name="teacher", epsilon_at=partial(setting.plan.epsilon_after, "teacher"),
+            setting.machines.sgd, name=name, epsilon_at=partial(priced.epsilon_after, "teacher"),
         )  # fmt: skip
-        return setting.ledger.pay("teacher", release)
+        return pay("teacher", release)
 
-    stored = setting.folder.stage("teacher", trained)
+    stored = setting.folder.stage(name, trained)
     teacher.load_state_dict(stored["ema"])
-    setting.console.stage("teacher", f"{price.steps:,} steps of DP-SGD, ε {setting.ledger.epsilon():.4g} spent so far")
+    setting.console.stage(name, f"{price.steps:,} steps of DP-SGD at noise multiplier {price.noise_multiplier:.3g}")
     return teacher.cpu().eval().requires_grad_(False), stored["engine"]
 
 
-def ask(setting: PrivateSetting, teacher: Teacher, yardstick: Tensor) -> Statistics:
+def ask(
+    setting: PrivateSetting, teacher: Teacher, layers: Layers, priced: Plan, pay: Pay, mark: str = ""
+) -> Statistics:
     """Noisy means and variances of what goes into each normalisation layer (3.1)."""
-    config, private = setting.config, setting.dataset.train
-    layers, stream = Layers.of(teacher, yardstick), Stream(setting.folder.secret, "statistics")
+    config, private, price = setting.config, setting.dataset.train, priced.stages["statistics"]
+    name = f"statistics{mark}"
+    stream = Stream(setting.folder.secret, name)
 
     def asked() -> list[list[Tensor]]:
-        times_N = layer_statistics.takes_part(config.statistics, stream, len(private))
+        times_N = layer_statistics.takes_part(price, stream, len(private))
         shards = [(start, min(start + SHARD, len(private))) for start in range(0, len(private), SHARD)]
         shared = (teacher, private, times_N, layers.scales, config.statistics.clip_norm)
         exact = setting.compute.map(
-            sum_shard, shards, name="statistics", shared=shared, sizes=[end - start for start, end in shards]
+            sum_shard, shards, name=name, shared=shared, sizes=[end - start for start, end in shards]
         )
         release = layer_statistics.layer_statistics(
-            [one.numpy() for one in exact], layers.channels, layers.scales, config.statistics, stream, len(private)
+            [one.numpy() for one in exact], layers, config.statistics, price, stream, len(private)
         )
-        return [list(pair) for pair in setting.ledger.pay("statistics", release)]
+        return [list(pair) for pair in pay("statistics", release)]
 
-    return [(mean, variance) for mean, variance in setting.folder.stage("statistics", asked)]
+    return [(mean, variance) for mean, variance in setting.folder.stage(name, asked)]
 
 
 def align(
-    setting: PrivateSetting, teacher: Teacher, wanted: Statistics, public: Public | None
-) -> tuple[Images, np.ndarray, np.ndarray]:
+    setting: PrivateSetting, teacher: Teacher, wanted: Statistics, public: Public | None, synthesis: Synthesis,
+    chosen: np.ndarray,
+) -> tuple[Images, np.ndarray, np.ndarray]:  # fmt: skip
     """Released images under their most probable label, soft labels float32 (N, K), and the mean losses of each step."""
-    config, private = setting.config, setting.dataset.train
-    synthesis = synthesis_of(config, private)
-    units = synthesis.units(synthesis.chosen(public, len(private), config.synthetic))
+    units = synthesis.units(chosen)
     shared = (teacher, [list(pair) for pair in wanted], public, synthesis)
 
     def aligned() -> dict[str, Tensor]:
@@ -249,8 +270,9 @@ def align(
 
     stored = setting.folder.stage("align", aligned)
     soft = stored["soft"].numpy()
-    setting.console.stage("align", f"{len(soft):,} images, {config.alignment.iterations} steps each")
-    images = Images(stored["images"].numpy(), soft.argmax(1).astype(np.int64), private.class_names)
+    setting.console.stage("align", f"{len(soft):,} images, {synthesis.alignment.iterations} steps each")
+    names = setting.dataset.train.class_names
+    images = Images(stored["images"].numpy(), soft.argmax(1).astype(np.int64), names)
     return images, soft, stored["losses"].mean(0).numpy()
 
 
@@ -259,94 +281,74 @@ def synthesis_of(config: Config, private: Images) -> Synthesis:
     return Synthesis(config.alignment, private.shape, private.classes, config.seed)
 
 
-def yardstick_of(config: Config, private: Images, public: Public | None) -> Tensor:
+def yardstick(config: Config, private: Images, public: Public | None) -> Tensor:
     """Some images, none of them private, that say how large each layer's inputs are."""
     synthesis = synthesis_of(config, private)
     return synthesis.begin(public, synthesis.chosen(public, len(private), YARDSTICK))
 
 
-def teach(setting: PrivateSetting, teacher: Teacher, released: Images, soft: np.ndarray) -> dict[str, Any]:
-    """Accuracy on the real test images of the teacher and of each student of the release."""
-    config = setting.config
-    shared = (released, soft, setting.dataset.test, teacher, config.distillation, config.seed)
-    units: list[str] = ["teacher", *config.students]
-    keys = [f"{who}-{digest(config.distillation)}" for who in units]
+def teach(
+    setting: PrivateSetting, teacher: Teacher, released: Images, soft: np.ndarray
+) -> tuple[dict[str, Any], float]:
+    """Accuracy on the real test images of each student of the release, and of the teacher."""
+    config, test = setting.config, setting.dataset.test
+    keys = [f"{who}-{digest(config.distillation)}" for who in config.students]
 
     def learned() -> dict[str, Any]:
-        return dict(
-            zip(units, setting.compute.map(learn, units, name="students", shared=shared, keys=keys), strict=True)
-        )
+        (own,) = setting.compute.map(teacher_accuracy, [None], name="teacher-accuracy", shared=(teacher, test))
+        shared = (released, soft, test, config.distillation, config.seed)
+        found = setting.compute.map(teach_student, config.students, name="students", shared=shared, keys=keys)
+        return {"teacher": own, "students": dict(zip(config.students, found, strict=True))}
 
-    reached = setting.folder.stage(f"students-{digest(config.students, config.distillation)}", learned)
-    words = ", ".join(f"{who} {100 * found['accuracy']:.1f} %" for who, found in reached.items())
-    setting.console.stage("students", f"accuracy on real test images: {words}")
-    return {who: {**found, "accuracy_real_data": None} for who, found in reached.items()}
+    reached = setting.folder.stage(f"students-{digest(keys)}", learned)
+    words = [f"{who} {100 * found['accuracy']:.1f} %" for who, found in reached["students"].items()]
+    said = ", ".join([f"teacher {100 * reached['teacher']:.1f} %", *words])
+    setting.console.stage("students", f"accuracy on real test images: {said}")
+    useful = {who: {**found, "accuracy_real_data": None} for who, found in reached["students"].items()}
+    return useful, reached["teacher"]
 
 
-def compare(setting: PrivateSetting, released: Images, public: Public | None) -> dict[str, Any]:
-    """How far released and raw public images are from their nearest private one."""
+def compare(setting: PrivateSetting, released: Images, public: Public | None, chosen: np.ndarray) -> dict[str, Any]:
+    """How far released images are from their nearest private one, beside the public images that they were."""
     config, dataset = setting.config, setting.dataset
     if not config.dissimilarity.images:
         return {}
-    raw = None
-    if public is not None:
-        some = np.sort(np.random.default_rng(config.seed).permutation(len(public.train))[: config.dissimilarity.images])
-        raw = public.train.images_NHWC[some]
-    shared = (released, raw, dataset.train, dataset.test, config.dissimilarity, config.seed)
+    # Those that are released first are in random order.
+    some = slice(0, config.dissimilarity.images)
+    raw = None if public is None else Images(
+        public.train.images_NHWC[chosen[some]], released.labels_N[some], released.class_names
+    )  # fmt: skip
+    shared = (released.select(some), raw, dataset.train, dataset.test, config.dissimilarity, config.seed)
     name = f"dissimilarity-{digest(config.dissimilarity)}"
     (found,) = setting.folder.stage(
         name, lambda: setting.compute.map(measure_distances, [None], name=name, shared=shared)
     )
-    setting.console.stage("dissimilarity", "how far released images are from private ones")
+    nearer = found["features"]["released"]["median"]
+    setting.console.stage("dissimilarity", f"nearest private image {nearer:.2f} times as far as of real images")
     return found
 
 
-def experiment(given: Given, teacher: Teacher, wanted: Statistics, accuracy: float) -> dict[str, list[Compared]]:
-    """{experiment: [(variant, one result per repeat), ...]}: further syntheses and their students, none released."""
-    setting, config = given.setting, given.setting.config
-    asked, private, test = experiments.asked(config), setting.dataset.train, setting.dataset.test
-    if not asked:
-        return {}
-    own = {"weights": teacher.state_dict(), "layers": [list(pair) for pair in wanted], "accuracy": accuracy}
-    repeats = range(config.experiment.repeats)
-    units = {
-        experiments.unit_key(config, unit): unit
-        for group in asked.values() for unit in ((variant, repeat) for variant in group for repeat in repeats)
-    }  # fmt: skip
-
-    def found() -> dict[str, Any]:
-        budgets = list(dict.fromkeys(e for e in config.experiment.epsilons if e != config.budget.epsilon))
-        taught = setting.compute.map(
-            experiments.teacher_unit, budgets, name="teachers", keys=[repr(epsilon) for epsilon in budgets],
-            shared={
-                "config": config, "private": private, "test": test, "teacher": new_teacher(config, private),
-                "plans": {epsilon: plan(at_epsilon(config, epsilon), len(private)) for epsilon in budgets},
-                "secret": setting.folder.secret, "speed": setting.machines.sgd,
-                "yardstick": yardstick_of(config, private, given.public),
-            },
-        )  # fmt: skip
-        teachers = {config.budget.epsilon: own, **dict(zip(budgets, taught, strict=True))}
-        answers = setting.compute.map(
-            experiments.synthesis_unit, list(units.values()), name="experiments", keys=list(units),
-            shared={
-                "config": config, "test": test, "teacher": teacher, "teachers": teachers, "count": len(private),
-                "publics": given.publics,
-            },
-        )  # fmt: skip
-        return {
-            "teachers": {f"{epsilon:g}": one["accuracy"] for epsilon, one in teachers.items()},
-            "results": dict(zip(units, answers, strict=True)),
-        }
-
-    stored = setting.folder.stage(f"experiments-{digest(list(units))}", found)
-    setting.console.stage("experiments", f"{len(units)} syntheses, each with a student")
-    return {
-        name: [
-            (variant, [stored["results"][experiments.unit_key(config, (variant, repeat))] for repeat in repeats])
-            for variant in group
-        ]
-        for name, group in asked.items()
-    }
+def experiment(
+    given: Given, teacher: Teacher, wanted: Statistics, accuracy: float
+) -> tuple[dict[float, float], dict[str, list[Compared]]]:
+    """Accuracy of the teacher at each budget, and {experiment: [(variant, one result per repeat), ...]}: further
+    teachers, syntheses and students, none released."""
+    setting, config, private = given.setting, given.setting.config, given.setting.dataset.train
+    if not experiments.asked(config):
+        return {}, {}
+    reached, teachers = {config.budget.epsilon: accuracy}, {config.budget.epsilon: (teacher, wanted)}
+    for epsilon in dict.fromkeys(config.experiment.epsilons):
+        if epsilon in teachers:
+            continue
+        # Paid for by nothing, because nothing of it is released: for the report, which stays inside.
+        priced, pay, mark = plan(config, len(private), epsilon), lambda _, release: release.value, f"-{epsilon!r}"
+        other, _ = train_teacher(setting, priced, pay, mark)
+        layers = Layers.of(other, yardstick(config, private, given.public))
+        teachers[epsilon] = other, ask(setting, other, layers, priced, pay, mark)
+        (reached[epsilon],) = setting.compute.map(
+            teacher_accuracy, [None], name=f"teacher-accuracy{mark}", shared=(other, setting.dataset.test)
+        )
+    return reached, experiments.compare(setting, teachers, given.publics)
 
 
 def in_the_plane(setting: PrivateSetting) -> Section:
@@ -356,14 +358,11 @@ def in_the_plane(setting: PrivateSetting) -> Section:
     return plane_section(points)
 
 
-def at_epsilon(config: Config, epsilon: float) -> Config:
-    """The same with another budget."""
-    return replace(config, budget=replace(config.budget, epsilon=epsilon))
-
-
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
     choices = []
+    if config.alignment.start == "public":
+        choices.append(COMPARED)
     if experiments.asked(config):
         choices.append(
             "the experiments train further teachers and students and test them on private images; nothing of these is "

@@ -6,24 +6,19 @@ for more later does only what is missing. Nothing of these is released.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from raysyn.attacks.shadows import digest
-from raysyn.compute import Alone
 from raysyn.data import Images
-from raysyn.methods.dp_imgsyn_units import Layers, Synthesis, align_some, joined, learn, sum_shard
+from raysyn.methods.common import PrivateSetting
+from raysyn.methods.dp_imgsyn_units import Synthesis, align_some, joined, seed_for, teach_student
 from raysyn.models.teacher import Teacher
-from raysyn.privacy import layer_statistics, sgd
-from raysyn.privacy.poisson import Stream
 from raysyn.public import Public, PublicConfig, load_beside
-from raysyn.sources import NAMES
-from raysyn.train.alignment import LOSSES, AlignmentConfig, Start
-from raysyn.train.classifier import accuracy
-from raysyn.train.naming import Naming
+from raysyn.train.alignment import LOSSES, AlignmentConfig, Start, Statistics
 
 if TYPE_CHECKING:
     from raysyn.methods.dp_imgsyn import Config
@@ -42,11 +37,12 @@ class ExperimentConfig:
     """Further public sets, each with no and with --alignment.iterations steps (table 2): names that --public.name
     knows, or paths."""
     epsilons: tuple[float, ...] = ()
-    """Further budgets, each with a teacher of its own, over all public sets (table 2)."""
+    """Further budgets, each with a teacher of its own, trained with this run's settings, over all public sets (tables 1
+    and 2)."""
     losses: bool = False
     """Leave out terms of the loss, beginning with public images and with Gaussian noise (table 8)."""
     factors: tuple[float, ...] = ()
-    """Multiply each weight of the loss in turn (table 6)."""
+    """Multiply each weight of the loss in turn, beginning with public images and with noise (table 6)."""
     starts: bool = False
     """Compare public images with Gaussian noise (table 9)."""
     kernel_sizes: tuple[int, ...] = ()
@@ -54,7 +50,7 @@ class ExperimentConfig:
     plane: bool = False
     """Draw what alignment does to points of a plane (figure 5); takes no private image."""
     repeats: int = 1
-    """Seeds to repeat each synthesis and its student with (the paper: 3)."""
+    """Seeds to repeat each synthesis and its student with, under one teacher (the paper: 3)."""
 
     def __post_init__(self) -> None:
         if any(not epsilon > 0 for epsilon in self.epsilons):
@@ -88,18 +84,14 @@ class Variant:
 
 def public_sets(config: Config) -> list[PublicConfig]:
     """The run's own, then those of the experiments."""
-    return [config.public, *(_public_set(entry) for entry in config.experiment.public)]
-
-
-def _public_set(entry: str) -> PublicConfig:
-    return PublicConfig(name=(entry,)) if entry in NAMES else PublicConfig(path=(entry,))
+    return [config.public, *map(PublicConfig.of, config.experiment.public)]
 
 
 def load_publics(config: Config, private: Images) -> dict[int, Public]:
     """The public sets that the experiments need, by their places; ValueError in one sentence for one that cannot be."""
     sets = public_sets(config)
     needed = {one.public for group in asked(config).values() for one in group if one.alignment.start == "public"}
-    return {place: load_beside(config.data, private, sets[place]) for place in sorted(needed)}
+    return {place: load_beside(config.data, private, sets[place], most_shared=0) for place in sorted(needed)}
 
 
 def asked(config: Config) -> dict[str, list[Variant]]:
@@ -131,7 +123,8 @@ def asked(config: Config) -> dict[str, list[Variant]]:
         ]
     if experiment.factors:
         found["weights"] = [
-            with_(f"{name} times {factor:g}", {name: factor * getattr(own, name)})
+            with_(f"{start}: {name} times {factor:g}", {"start": start, name: factor * getattr(own, name)})
+            for start in starts
             for name in LOSSES
             for factor in experiment.factors
         ]
@@ -150,61 +143,56 @@ def asked(config: Config) -> dict[str, list[Variant]]:
 
 Unit = tuple[Variant, int]
 """A synthesis, and which repeat of it."""
+Compared = tuple[Variant, Sequence[Mapping[str, Any]]]
+"""A synthesis, and what each of its repeats came to."""
 
 
-def unit_key(config: Config, unit: Unit) -> str:
-    """Under which a unit's result is found again: what it depends on beside what a run folder is known by."""
-    variant, repeat = unit
-    sets = public_sets(config)
-    public = sets[variant.public] if variant.alignment.start == "public" else None
-    return digest(variant.key(), public, repeat, config.synthetic, config.students[0], config.distillation)
-
-
-def teacher_unit(epsilon: float, shared: Mapping[str, Any]) -> dict[str, Any]:
-    """One unit: the teacher of another budget, {"weights", "layers": what was asked of its layers, "accuracy"}.
-
-    Under DP-SGD and noise like the released one, so that tables compare what a release would have been.
-    """
-    config, private, plan, speed = shared["config"], shared["private"], shared["plans"][epsilon], shared["speed"]
-    teacher: Teacher = shared["teacher"]
-    # Streams of noise must never be shared by two budgets.
-    stage = f"experiment ε {epsilon!r}"
-    trained = sgd.fit(
-        Alone(), teacher, Naming(), private, config.training, plan.stages["teacher"], shared["secret"], speed,
-        f"{stage} teacher",
+def compare(
+    setting: PrivateSetting, teachers: Mapping[float, tuple[Teacher, Statistics]], publics: Mapping[int, Public]
+) -> dict[str, list[Compared]]:
+    """Every synthesis and its student: {experiment: [(variant, one result per repeat), ...]}."""
+    config, groups = setting.config, asked(setting.config)
+    prints = {place: public.train.fingerprint() for place, public in publics.items()}
+    repeats = range(config.experiment.repeats)
+    units = {
+        unit_key(config, (variant, repeat), prints): (variant, repeat)
+        for group in groups.values() for variant in group for repeat in repeats
+    }  # fmt: skip
+    shared = {
+        "config": config, "test": setting.dataset.test, "count": len(setting.dataset.train), "publics": publics,
+        "teachers": {epsilon: (one, [list(pair) for pair in asked]) for epsilon, (one, asked) in teachers.items()},
+    }  # fmt: skip
+    results = setting.folder.stage(
+        f"experiments-{digest(list(units))}",
+        lambda: dict(zip(units, setting.compute.map(
+            synthesis_unit, list(units.values()), name="experiments", shared=shared, keys=list(units)
+        ), strict=True)),
     )  # fmt: skip
-    teacher.load_state_dict(trained.value["ema"])
-    teacher = teacher.cpu().eval().requires_grad_(False)
-    layers = Layers.of(teacher, shared["yardstick"])
-    stream = Stream(shared["secret"], f"{stage} statistics")
-    times_N = layer_statistics.takes_part(config.statistics, stream, len(private))
-    exact = sum_shard((0, len(private)), (teacher, private, times_N, layers.scales, config.statistics.clip_norm))
-    answer = layer_statistics.layer_statistics(
-        [exact.numpy()], layers.channels, layers.scales, config.statistics, stream, len(private)
-    )
+    setting.console.stage("experiments", f"{len(units)} syntheses, each with a student")
     return {
-        "weights": teacher.state_dict(),
-        "layers": [list(pair) for pair in answer.value],
-        "accuracy": accuracy(teacher, shared["test"]),
+        name: [(one, [results[unit_key(config, (one, repeat), prints)] for repeat in repeats]) for one in group]
+        for name, group in groups.items()
     }
 
 
+def unit_key(config: Config, unit: Unit, prints: Mapping[int, str]) -> str:
+    """Under which a unit's result is found again: what it depends on beside what a run folder is known by."""
+    variant, repeat = unit
+    public = prints[variant.public] if variant.alignment.start == "public" else None
+    return digest(variant.key(), public, repeat, config.synthetic, config.students[0], config.distillation)
+
+
 def synthesis_unit(unit: Unit, shared: Mapping[str, Any]) -> dict[str, Any]:
-    """One unit: a synthesis and its student, {"accuracy", "losses": (steps + 1, terms and total)}."""
-    (variant, repeat), config = unit, shared["config"]
-    teacher, test = shared["teacher"], shared["test"]
-    told = shared["teachers"][variant.epsilon]
-    teacher.load_state_dict(told["weights"])
+    """One unit: a synthesis and its student, {"accuracy", "width", "losses": (steps + 1, terms and total)}."""
+    (variant, repeat), config, test = unit, shared["config"], shared["test"]
+    teacher, wanted = shared["teachers"][variant.epsilon]
     public = shared["publics"][variant.public] if variant.alignment.start == "public" else None
-    synthesis = Synthesis(variant.alignment, test.shape, test.classes, seed_of(config, repeat))
+    # The run's own seed first.
+    seed = seed_for(config.seed, 12, repeat) if repeat else config.seed
+    synthesis = Synthesis(variant.alignment, test.shape, test.classes, seed)
     chosen = synthesis.chosen(public, shared["count"], config.synthetic)
-    made = joined([align_some(one, (teacher, told["layers"], public, synthesis)) for one in synthesis.units(chosen)])
+    made = joined([align_some(one, (teacher, wanted, public, synthesis)) for one in synthesis.units(chosen)])
     soft = made["soft"].numpy()
     images = Images(made["images"].numpy(), soft.argmax(1).astype(np.int64), test.class_names)
-    reached = learn(config.students[0], (images, soft, test, None, config.distillation, synthesis.seed))
-    return {**reached, "losses": made["losses"].mean(0)}
-
-
-def seed_of(config: Config, repeat: int) -> int:
-    """The run's own seed first."""
-    return config.seed if not repeat else int(np.random.SeedSequence([config.seed, repeat]).generate_state(1)[0])
+    found = teach_student(config.students[0], (images, soft, test, config.distillation, seed))
+    return {**found, "losses": made["losses"].mean(0)}

@@ -14,13 +14,15 @@ from raysyn.train import alignment
 from raysyn.train.alignment import AlignmentConfig
 from raysyn.train.norm_inputs import norm_inputs
 
-POINTS, STEPS, ITERATIONS, SIDE = 1_000, 2_000, 60, 60
+POINTS, PUBLIC, STEPS, ITERATIONS, SIDE = 1_000, 60, 600, 60, 80
+EDGE = 0.3
+"""How far around the unit square is drawn."""
 LEARNING_RATE = 0.01
 
 
 def draw_plane(seed: int, _: None) -> dict[str, Tensor]:
     """One unit: {"private", "public", "aligned": (N, 2) points, "labels": (N,) of the private ones, "teacher",
-    "vanilla", "student": (SIDE, SIDE) probabilities of class 1 over the unit square, y first}."""
+    "vanilla", "student": (SIDE, SIDE) probabilities of class 1 around the unit square, y first}."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return _drawn()
@@ -31,19 +33,25 @@ def _drawn() -> dict[str, Tensor]:
     labels = above(private).long()
     # Two clusters, which leave most of the square out.
     centres = torch.tensor([[0.25, 0.25], [0.75, 0.75]])
-    public = centres.repeat(POINTS // 2, 1) + 0.25 * torch.randn(POINTS, 2)
+    public = centres.repeat(PUBLIC // 2, 1) + 0.25 * torch.randn(PUBLIC, 2)
     teacher = _fitted(private, F.one_hot(labels, 2).float())
     with norm_inputs(teacher) as seen, torch.no_grad():
         teacher(_pixels(private))
     wanted = [(h.mean((0, 2, 3)), h.var((0, 2, 3), correction=0)) for h in seen]
-    config = AlignmentConfig(iterations=ITERATIONS, learning_rate=0.02, batch_size=POINTS)
-    aligned, _ = alignment.align(teacher, _pixels(public), alignment.targets(POINTS, 2), wanted, config)
+    config = AlignmentConfig(iterations=ITERATIONS, learning_rate=0.02, batch_size=PUBLIC)
+    aligned, _ = alignment.align(teacher, _pixels(public), alignment.targets(PUBLIC, 2), wanted, config)
     points = aligned.flatten(1)
     return {
-        "private": private, "labels": labels, "public": public, "aligned": points, "teacher": _over_square(teacher),
-        "vanilla": _over_square(_fitted(public, _told(teacher, public))),
-        "student": _over_square(_fitted(points, _told(teacher, points))),
+        "private": private, "labels": labels, "public": public, "aligned": points, "teacher": _around(teacher),
+        "vanilla": _around(_fitted(public, _told(teacher, public))),
+        "student": _around(_fitted(points, _told(teacher, points))),
     }  # fmt: skip
+
+
+def inside(drawn: np.ndarray) -> np.ndarray:
+    """What of (SIDE, SIDE) lies in the unit square."""
+    margin = round(SIDE * EDGE / (1 + 2 * EDGE))
+    return drawn[margin:-margin, margin:-margin]
 
 
 def above(points: Tensor) -> Tensor:
@@ -80,7 +88,7 @@ def _fitted(points: Tensor, soft: Tensor) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def _over_square(network: nn.Module) -> Tensor:
-    middle = torch.from_numpy((np.arange(SIDE, dtype=np.float32) + 0.5) / SIDE)
+def _around(network: nn.Module) -> Tensor:
+    middle = torch.from_numpy((np.arange(SIDE, dtype=np.float32) + 0.5) / SIDE * (1 + 2 * EDGE) - EDGE)
     y, x = torch.meshgrid(middle, middle, indexing="ij")
     return _told(network, torch.stack((x.flatten(), y.flatten()), 1))[:, 1].view(SIDE, SIDE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,17 @@ from torch import Tensor
 
 from raysyn.figures import Line, chart, maps
 from raysyn.methods.common import PrivateSetting
-from raysyn.methods.dp_imgsyn_experiments import Variant
-from raysyn.public import Public
+from raysyn.methods.dp_imgsyn_experiments import Compared
+from raysyn.methods.dp_imgsyn_plane import EDGE, inside
+from raysyn.privacy.layer_statistics import Layers
+from raysyn.public import Public, in_both
+from raysyn.release import mosaic, png_bytes
 from raysyn.report import Section
 from raysyn.train.alignment import LOSSES, AlignmentConfig
 
 if TYPE_CHECKING:
     from raysyn.methods.dp_imgsyn import Config
 
-Compared = tuple[Variant, Sequence[Mapping[str, Any]]]
-"""A synthesis, and what each of its repeats came to."""
 TITLES = {
     "iterations": ("Numbers of steps (figure 4 of the paper)", "Student accuracy after k steps of alignment."),
     "public": ("Public sets and budgets (table 2 of the paper)", "With and without alignment."),
@@ -30,7 +32,7 @@ TITLES = {
     "weights": ("Weights of the loss (table 6 of the paper)", "One weight multiplied, the others as they were."),
     "starts": ("Noise to begin with (tables 9 and 11 of the paper)", "With and without alignment."),
 }
-KINDS = {"released": "released", "public": "raw public", "held_out": "real, held out"}
+KINDS = {"released": "released", "public": "the same before alignment", "held_out": "real, held out"}
 
 
 def losses_over_steps(told: np.ndarray, config: AlignmentConfig) -> Section:
@@ -48,43 +50,77 @@ def losses_over_steps(told: np.ndarray, config: AlignmentConfig) -> Section:
     )
 
 
-def look_alike(found: Mapping[str, Any]) -> Section:
-    """Nearest private neighbours, in a table."""
-    if not found:
-        return Section(
-            title="Do released images look like private ones?", text="Not measured: dissimilarity.images is 0."
-        )
-    rows = [
-        (
-            KINDS[kind],
-            *(
-                f"{found[space][kind][figure]:.3f}"
-                for space in ("pixels", "features")
-                for figure in ("median", "nearest_5_percent")
-            ),
-        )
-        for kind in KINDS
-        if kind in found["pixels"]
-    ]
-    head = ("images", "pixels, median", "pixels, nearest 5 %", "features, median", "features, nearest 5 %")
+def about_teacher(config: Config, reached: float) -> Section:
+    """What the students can hope for."""
     return Section(
-        title="Do released images look like private ones?",
-        text="Distance to the nearest private training image: root mean square difference of pixels, and in the "
-        "features of a CNN trained on private images (1 is the median of real images that were held out). Images that "
-        "owe nothing to the private ones, the raw public ones, are as far as can be expected; copies would be at 0.",
-        rows=[head, *rows],
+        title="The teacher",
+        text=f"A {config.teacher.name} of width {config.teacher.width}, trained on the private images with DP-SGD, "
+        f"recognises {100 * reached:.1f} % of the real test images. It is not released: students learn from its "
+        "labels.",
     )
 
 
-def in_figures(tables: Mapping[str, Sequence[Compared]]) -> dict[str, Any]:
+def asked_of_layers(config: Config, layers: Layers, noise: Sequence[float]) -> Section:
+    """What one image can change, layer by layer, and how much noise that made."""
+    asked, whole = config.statistics, layers.sensitivity(config.statistics)
+    rows = [
+        (str(at + 1), f"{channels:,}", f"{scale:.3g}", f"{asked.clip_norm * scale:.3g}", f"{ratio:.2g}")
+        for at, (channels, scale, ratio) in enumerate(zip(layers.channels, layers.scales, noise, strict=True))
+    ]
+    return Section(
+        title="What was asked of the teacher's layers",
+        text="Of each image, each layer gives away the means of its channels and of their squares. As a multiple of "
+        f"what public images show (the scale), both together are clipped to {asked.clip_norm:g}; all layers together "
+        f"change by {whole:.3g} at most when one image is added or removed, and the noise is scaled to that. The paper "
+        "scales its noise to one layer, as if an image showed itself in no other, clips whole feature maps and adds "
+        "noise to each image's; under adding or removing one image that has no price, and was not used.",
+        rows=[("layer", "channels", "scale", "one image changes at most", "noise / what images show"), *rows],
+    )
+
+
+def look_alike(found: Mapping[str, Any]) -> list[Section]:
+    """Nearest private neighbours, in a table and a picture."""
+    title = "Do released images look like private ones?"
+    if not found:
+        return [Section(title=title, text="Not measured: dissimilarity.images is 0.")]
+    figures = ("median", "nearest_5_percent", "nearest")
+    rows = [
+        (KINDS[kind], *(f"{found[space][kind][figure]:.3f}" for space in ("pixels", "features") for figure in figures))
+        for kind in KINDS
+        if kind in found["pixels"]
+    ]
+    heads = [f"{space}, {what}" for space in ("pixels", "features") for what in ("median", "nearest 5 %", "nearest")]
+    pairs = found["closest"].numpy()
+    large = pairs.reshape(-1, *pairs.shape[2:])
+    png = png_bytes(mosaic(large, 2, max(1, round(64 / large.shape[1])), 2))
+    return [
+        Section(
+            title=title,
+            text="Distance to the nearest of all private training images: root mean square difference of pixels, and "
+            "in the features of a CNN trained on private images (1 is the median of real images that were held out). "
+            "The same public images before the alignment owe nothing to the private ones, and are as far as can be "
+            "expected; a copy would be at 0.",
+            rows=[("images", *heads), *rows],
+        ),
+        Section(
+            title="The released images nearest to a private one",
+            text="Each on the left, with its nearest private image in features on the right.",
+            picture="data:image/png;base64," + base64.b64encode(png).decode(),
+            alt="pairs of a released image and its nearest private one",
+        ),
+    ]
+
+
+def in_figures(teachers: Mapping[float, float], tables: Mapping[str, Sequence[Compared]]) -> dict[str, Any]:
     """The experiments, for report.json."""
     if not tables:
         return {}
     return {
+        "teachers": {f"{epsilon:g}": reached for epsilon, reached in teachers.items()},
         "experiments": {
             name: [{"title": variant.title, "epsilon": variant.epsilon, **_spread(found)} for variant, found in group]
             for name, group in tables.items()
-        }
+        },
     }
 
 
@@ -97,15 +133,25 @@ def _spread(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def compared(tables: Mapping[str, Sequence[Compared]]) -> list[Section]:
+def compared(teachers: Mapping[float, float], tables: Mapping[str, Sequence[Compared]]) -> list[Section]:
     """A table per experiment, and figure 4's curves."""
     parts = []
+    if len(teachers) > 1:
+        reached = [(f"{epsilon:g}", f"{100 * teachers[epsilon]:.2f}") for epsilon in sorted(teachers)]
+        parts.append(
+            Section(
+                title="Teachers (table 1 of the paper)",
+                text="Trained with the settings of this run, whatever their budget.",
+                rows=[("ε", "accuracy on real test images, %"), *reached],
+            )
+        )
     for name, group in tables.items():
         title, text = TITLES[name]
         repeats = len(group[0][1])
-        text += " One seed." if repeats == 1 else f" Mean ± standard deviation over {repeats} seeds."
-        rows = [("synthesis", "student accuracy, %"), *((variant.title, _cell(found)) for variant, found in group)]
+        over = f" Mean ± standard deviation over {repeats} seeds of the synthesis and the student, under one teacher."
+        text += " One seed." if repeats == 1 else over
         text += " Choosing by these figures is a look at private images that nobody pays for."
+        rows = [("synthesis", "student accuracy, %"), *((variant.title, _cell(found)) for variant, found in group)]
         parts.append(Section(title=title, text=text, rows=rows))
         if name == "iterations" and len(group) > 1:
             parts.append(_over_steps(group))
@@ -148,21 +194,22 @@ def plane_section(points: Mapping[str, Tensor]) -> Section:
     clouds = {"#ffffff": drawn["public"]}
     aligned = {"#e7298a": drawn["aligned"]}
     agree = {
-        name: f"{100 * float(((drawn[name] > 0.5) == (drawn['teacher'] > 0.5)).mean()):.0f} %"
+        name: f"{100 * inside((drawn[name] > 0.5) == (drawn['teacher'] > 0.5)).mean():.1f} %"
         for name in ("vanilla", "student")
     }
     return Section(
         title="Alignment in a plane (figure 5 of the paper)",
         text="Made-up points, without privacy: what a teacher, a student of unaligned points and a student of aligned "
-        f"ones say over the unit square. The students say the same as the teacher in {agree['vanilla']} and in "
-        f"{agree['student']} of it.",
+        f"ones say. In the unit square, where the teacher has learned, the students say the same in {agree['vanilla']} "
+        f"and in {agree['student']} of it.",
         picture=maps(
             {
                 "teacher and its points": (drawn["teacher"], {"#f97316": sides[0], "#16a34a": sides[1]}),
                 "student of public points": (drawn["vanilla"], clouds),
                 "teacher and aligned points": (drawn["teacher"], aligned),
                 "student of aligned points": (drawn["student"], aligned),
-            }
+            },
+            EDGE,
         ),
         alt="four decision boundaries over the unit square",
     )
@@ -174,12 +221,14 @@ def story(setting: PrivateSetting, public: Public | None) -> list[str]:
     training, asked = setting.plan.stages["teacher"], setting.plan.stages["statistics"]
     begun = f"public images ({public.name})" if public is not None else f"{config.alignment.start} noise"
     return [
+        *([] if public is None else in_both(public)),
         f"Trained a teacher ({config.teacher.name}, group norm) with {training.steps:,} steps of DP-SGD at noise "
         f"multiplier {training.noise_multiplier:.3g}, expected batch {config.training.batch_size:,}.",
         f"Asked for the means and variances of its layers' inputs over the private images in {asked.steps:,} answers, "
-        f"with noise of {asked.noise_multiplier:g} times what one image can change in all layers together: stricter "
-        "than the paper, whose noise is scaled to one layer.",
-        f"Changed {begun} in {config.alignment.iterations} steps towards these statistics and uniform labels.",
+        f"with noise of {asked.noise_multiplier:.3g} times what one image can change in all layers together.",
+        f"Changed {begun} in {config.alignment.iterations} steps towards these statistics and uniform labels; so many "
+        "because the preset or the command says so, not because of any figure measured in this run.",
         "Labelled them with the teacher's probabilities, and released both.",
-        f"Trained {len(config.students)} kinds of students on the release and tested them on real images.",
+        f"Trained {len(config.students)} kinds of students, {config.distillation.width:g} times as wide as published, "
+        "on the release, and tested them on real images.",
     ]

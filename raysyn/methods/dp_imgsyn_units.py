@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 from raysyn.compute import best_device
 from raysyn.data import Images
 from raysyn.metrics.dissimilarity import DissimilarityConfig, dissimilarity
-from raysyn.models.students import student
+from raysyn.models.students import NAMES, Name, student
 from raysyn.models.teacher import Teacher
 from raysyn.privacy import layer_statistics
 from raysyn.public import Public
@@ -26,22 +27,6 @@ from raysyn.train.distillation import DistillationConfig, distill
 
 BATCHES = 5
 """Batches per unit of the alignment."""
-YARDSTICK = 200
-"""Images, no private ones, that say how large each layer's inputs are."""
-
-
-@dataclass(frozen=True)
-class Layers:
-    """What is public about the layers that are asked about."""
-
-    channels: list[int]
-    scales: list[float]
-
-    @staticmethod
-    def of(teacher: Teacher, images_NCHW: Tensor) -> Layers:
-        """As `teacher` sees some images, none of them private."""
-        seen = layer_statistics.moments(teacher, images_NCHW)
-        return Layers([v.shape[1] // 2 for v in seen], layer_statistics.scales(seen))
 
 
 @dataclass(frozen=True)
@@ -57,19 +42,23 @@ class Synthesis:
         """Images to align, float32 (N, C, H, W): the chosen public ones in [-1, 1], or noise that follows from `at`."""
         if public is not None:
             return as_float(torch.from_numpy(public.train.images_NHWC[chosen]))
-        seed = int(np.random.SeedSequence([self.seed, at]).generate_state(1)[0])
-        return alignment.noise(self.alignment, len(chosen), self.shape, seed)
+        return alignment.noise(self.alignment, len(chosen), self.shape, seed_for(self.seed, at))
 
     def chosen(self, public: Public | None, private: int, wanted: int | None) -> NDArray[np.int64]:
         """Which public images are aligned: `wanted`, by default as many as there are `private` ones, if that many."""
-        there = private if public is None else len(public.train)
+        if public is None:
+            return np.arange(wanted or private)
         # In random order, because the file of a public set may be ordered by class, and a batch should see many.
-        return np.random.default_rng([self.seed, 7]).permutation(there)[: wanted or min(there, private)]
+        return np.random.default_rng([self.seed, 7]).permutation(len(public.train))[: wanted or private]
 
     def units(self, chosen: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
-        """Parts of what is chosen, each with its place."""
-        size = self.alignment.batch_size * BATCHES
-        return [(at, chosen[at : at + size]) for at in range(0, len(chosen), size)]
+        """Parts of what is chosen, each with its place; a whole number of batches as equal as can be."""
+        batches = max(1, round(len(chosen) / self.alignment.batch_size))
+        units, at = [], 0
+        for part in np.array_split(chosen, math.ceil(batches / BATCHES)):
+            units.append((at, part))
+            at += len(part)
+        return units
 
 
 def sum_shard(shard: tuple[int, int], shared: tuple[Teacher, Images, np.ndarray, list[float], float]) -> Tensor:
@@ -91,16 +80,17 @@ Aligning = tuple[Teacher, Sequence[Sequence[Tensor]], Public | None, Synthesis]
 def align_some(unit: tuple[int, NDArray[np.int64]], shared: Aligning) -> dict[str, Tensor]:
     """One unit of the alignment: some batches, as they are released, with the teacher's probabilities.
 
-    {"images": uint8 (N, H, W, C), "soft": float32 (N, K), "losses": (batches, steps + 1, terms and total), of total
+    {"images": uint8 (N, H, W, C), "soft": float32 (N, K), "losses": (batches, steps + 1, terms and total), total
     variation and squared norm per image}.
     """
     (at, chosen), (teacher, stored, public, synthesis) = unit, shared
-    device, size = best_device(), synthesis.alignment.batch_size
+    device = best_device()
     teacher = teacher.to(device).to(memory_format=torch.channels_last)
     wanted = [(mean.to(device), variance.to(device)) for mean, variance in stored]
-    images, soft, told = [], [], []
-    for start in range(0, len(chosen), size):
-        x = synthesis.begin(public, chosen[start : start + size], at + start).to(device)
+    images, soft, told = list[Tensor](), list[Tensor](), []
+    # As equal as can be: the statistics of a small remainder would be its own.
+    for some in np.array_split(chosen, max(1, round(len(chosen) / synthesis.alignment.batch_size))):
+        x = synthesis.begin(public, some, at + sum(map(len, images))).to(device)
         y = alignment.targets(len(x), synthesis.classes).to(device)
         x, history = alignment.align(teacher, x, y, wanted, synthesis.alignment)
         # What leaves are whole numbers: the teacher labels those, and not what they were rounded from.
@@ -118,23 +108,30 @@ def joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
-def learn(
-    name: str, shared: tuple[Images, np.ndarray, Images, Teacher | None, DistillationConfig, int]
-) -> dict[str, float]:
-    """One unit: a student trained on the release, or the teacher itself, and its accuracy on real test images."""
-    released, soft, test, teacher, config, seed = shared
-    device = best_device()
-    if name == "teacher":
-        assert teacher is not None
-        return {"accuracy": accuracy(teacher.to(device), test)}
+def seed_for(seed: int, *who: int) -> int:
+    """A seed of its own for each use: a student that began with its teacher's first weights would learn too easily."""
+    return int(np.random.SeedSequence([seed, *who]).generate_state(1)[0])
+
+
+def teach_student(name: Name, shared: tuple[Images, np.ndarray, Images, DistillationConfig, int]) -> dict[str, float]:
+    """One unit: a student trained on a release, {"accuracy": on real test images, "width"}."""
+    released, soft, test, config, seed = shared
+    own = seed_for(seed, 11, NAMES.index(name))
     with torch.random.fork_rng():  # dropout and first weights draw from the global generator: leave it as found
-        torch.manual_seed(seed)
-        network = student(name, released.shape, released.classes, config.width)  # type: ignore[arg-type]
-        return {"accuracy": accuracy(distill(network, released.images_NHWC, soft, config, seed, device), test)}
+        torch.manual_seed(own)
+        network = student(name, released.shape, released.classes, config.width)
+        distill(network, released.images_NHWC, soft, config, own, best_device())
+    return {"accuracy": accuracy(network, test), "width": config.width}
+
+
+def teacher_accuracy(_: None, shared: tuple[Teacher, Images]) -> float:
+    """One unit: the teacher's own accuracy on real test images."""
+    teacher, test = shared
+    return accuracy(teacher.to(best_device()), test)
 
 
 def measure_distances(
-    _: None, shared: tuple[Images, np.ndarray | None, Images, Images, DissimilarityConfig, int]
+    _: None, shared: tuple[Images, Images | None, Images, Images, DissimilarityConfig, int]
 ) -> dict[str, Any]:
     """`dissimilarity` as the one unit of a fan-out."""
     return dissimilarity(*shared)

@@ -43,7 +43,7 @@ from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import CentralConfig, SemanticConfig
 from raysyn.privacy.sgd import SGDConfig
-from raysyn.public import Public, PublicConfig, joined, load_beside, view
+from raysyn.public import COMPARED, Public, PublicConfig, joined, load_beside, view
 from raysyn.report import Report, certificate, dp_section, no_dp_section, write_release, write_report
 from raysyn.train import semantic
 from raysyn.train.augment import AugmentConfig
@@ -352,6 +352,8 @@ def curriculum(private: Images, public: Public, chosen: np.ndarray | None) -> Im
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
     choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
+    if config.pretraining != "none":
+        choices.append(COMPARED)
     if config.pretraining == "selected" and config.query.checkpoint is not None:
         choices.append("query.checkpoint: the classifier of public classes was given, and counts as made without them")
     if config.tuned_on:

@@ -13,7 +13,7 @@ from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.metrics.embedding import tsne
 from raysyn.metrics.semantics import read_vectors, semantic_similarity
 from raysyn.metrics.utility import unit_name
-from raysyn.public import Public
+from raysyn.public import Public, in_both
 from raysyn.report import Section
 from raysyn.train.samplers import network_calls
 
@@ -112,7 +112,7 @@ def draw_plane(_: None, shared: dict[str, Any]) -> dict[str, Any]:
 
 def story(setting: Setting, public: Public | None) -> list[str]:
     """One plain sentence per stage, for the report."""
-    config, done = setting.config, list[str]()
+    config, done = setting.config, [] if public is None else in_both(public)
     if public is not None and config.pretraining == "selected":
         k = config.semantic.k
         noise = f", with noise of {config.semantic.noise_multiplier:g} times its sensitivity" if config.private else ""

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from raysyn.compute import full_float32
 from raysyn.privacy.engines import SUPPORTED, Clipped, Loss, clip_factors, trained
 from raysyn.privacy.group_norm import GroupNormCall
-from raysyn.privacy.layers import Part, full_float32, parts_of
+from raysyn.privacy.layers import Part, parts_of
 
 
 def bookkeeping(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float) -> Clipped:
@@ -30,6 +31,8 @@ def bookkeeping(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_g
     device = losses_B.device
     norms_B = sum((part.squared_B for part in parts), start=torch.zeros(images, device=device)).sqrt()
     factors_B = clip_factors(norms_B, max_grad_norm)
+    # The forward and backward pass may round as they like: they only choose the gradients. Their sum must have those
+    # whose norms were clipped, or an image could contribute more than max_grad_norm.
     with full_float32(device):
         sums = {id(part.parameter): part.weighted(factors_B).reshape(-1) for part in parts}
     flat = [sums[id(p)] if id(p) in sums else torch.zeros(p.numel(), device=device) for p in trained(model)]

@@ -6,8 +6,7 @@ their positions together; C and O are channels in and out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import torch
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
+from raysyn.compute import full_float32
 from raysyn.privacy.group_norm import GroupNormCall, over_positions, rows_of
 
 PATCH_BYTES = 2 << 20
@@ -25,25 +25,6 @@ GHOST_ADVANTAGE = 60
 
 SMALL_WEIGHT = 32 * 32 * 9
 """Up to this many weights a convolution with a group per image beats unfolding (measured)."""
-
-
-@contextmanager
-def full_float32(device: torch.device) -> Iterator[None]:
-    """Neither autocast nor TF32: the weighted sum must have the very gradients whose norms were clipped.
-
-    cuDNN's default rounds the inputs of convolutions to 10 bits, and an image could then contribute more than
-    max_grad_norm. The forward and backward pass before may round as they like: they only choose the gradient.
-    """
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    rounded, matmul.allow_tf32 = matmul.allow_tf32, False
-    exact = cudnn.flags(
-        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-    )
-    try:
-        with torch.autocast(device.type, enabled=False), exact:
-            yield
-    finally:
-        matmul.allow_tf32 = rounded
 
 
 class Part(NamedTuple):

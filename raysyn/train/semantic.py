@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raysyn.compute import Worker
+from raysyn.compute import Worker, full_float32
 from raysyn.data import Images
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.train.classifier import as_float
@@ -146,7 +146,7 @@ def top_classes(network: nn.Module, images_NHWC: np.ndarray, k: int, device: tor
             pixels = torch.zeros((size, *part.shape[1:]), dtype=torch.uint8, device=device)
             # torch.tensor copies: arrays that came through Ray are read-only, and a view of them would warn.
             pixels[: len(part)] = torch.tensor(part, device=device)
-            with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+            with torch.inference_mode(), full_float32(device):
                 logits = network(as_float(pixels))[: len(part)]
             found.append(logits.topk(k, 1).indices.cpu().numpy())
             at += size

@@ -16,12 +16,12 @@ import torch
 from raysyn import data
 from raysyn.console import Console
 from raysyn.local import Local
-from raysyn.methods import dp_imgsyn
+from raysyn.methods import dp_imgsyn, dp_imgsyn_units
 from raysyn.methods import dp_imgsyn_experiments as experiments
 from raysyn.methods.common import On, PrivateSetting
 from raysyn.methods.dp_imgsyn import Config, Given
 from raysyn.methods.dp_imgsyn_experiments import ExperimentConfig
-from raysyn.methods.dp_imgsyn_plane import above, draw_plane
+from raysyn.methods.dp_imgsyn_plane import above, draw_plane, inside
 from raysyn.methods.dp_imgsyn_presets import PRESETS
 from raysyn.metrics.dissimilarity import DissimilarityConfig
 from raysyn.models.students import NAMES, student
@@ -29,6 +29,7 @@ from raysyn.models.teacher import Teacher, TeacherConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.layer_statistics import StatisticsConfig
 from raysyn.privacy.ledger import Ledger
+from raysyn.privacy.poisson import Stream
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.public import PublicConfig
@@ -45,7 +46,7 @@ TINY = Config(
     budget=Budget(epsilon=8.0, accountant="rdp"),
     teacher=TeacherConfig(width=4),
     training=SGDConfig(batch_size=40, epochs=0.5, noise_multiplicity=1),
-    statistics=StatisticsConfig(epochs=2.0, batch_size=60),
+    statistics=StatisticsConfig(epochs=2.0, batch_size=60, share=0.3),
     alignment=AlignmentConfig(iterations=2, batch_size=20),
     synthetic=60,
     students=NAMES,
@@ -85,8 +86,9 @@ def test_a_run_pays_for_its_teacher_and_its_statistics_and_releases_soft_labels(
     report = run(TINY, tmp_path)
     assert [entry["stage"] for entry in report["privacy"]["ledger"]] == ["teacher", "statistics"]
     assert report["privacy"]["guarantee"] == "dp" and report["privacy"]["epsilon"] <= 8
-    assert report["metrics"]["utility"].keys() == {"teacher", *NAMES}
-    far = report["metrics"]["fidelity"]["distance_to_nearest_private_image"]
+    assert report["metrics"]["utility"].keys() == set(NAMES) and 0 <= report["metrics"]["teacher"]["accuracy"] <= 1
+    assert all(one["width"] == 0.125 for one in report["metrics"]["utility"].values())
+    far = report["metrics"]["distance_to_nearest_private_image"]
     assert far["pixels"].keys() == far["features"].keys() == {"released", "held_out", "public"}
     table = pq.read_table(tmp_path / "release" / "synthetic.parquet")
     assert table.num_rows == 60
@@ -100,9 +102,11 @@ def test_a_run_pays_for_its_teacher_and_its_statistics_and_releases_soft_labels(
     pixels = stored["images"].permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
         told = torch.cat([teacher(part).softmax(1) for part in pixels.split(TINY.alignment.batch_size)])
+    assert len(pixels) % TINY.alignment.batch_size == 0
     assert torch.allclose(told, stored["soft"], atol=1e-4)
     html = (tmp_path / "internal" / "report.html").read_text()
-    assert "Alignment" in html and "look like private ones" in html
+    for words in ("Alignment", "look like private ones", "asked of the teacher", "a resnet18 trained on them reaches"):
+        assert words in html, words
     # Finished stages, and with them the noise and the release, are found again.
     before = (tmp_path / "release" / "synthetic.parquet").read_bytes()
     for stage in ("align", "statistics"):
@@ -113,20 +117,26 @@ def test_a_run_pays_for_its_teacher_and_its_statistics_and_releases_soft_labels(
 
 @pytest.mark.parametrize("start", ["gaussian", "low-pass"])
 def test_noise_is_a_start_too(start: Any, tmp_path: Path) -> None:
+    """Of which there is as much as one wants: more than private images, too."""
     config = replace(TINY, alignment=replace(TINY.alignment, start=start), students=(), synthetic=None)
-    report = run(replace(config, dissimilarity=replace(TINY.dissimilarity, images=0)), tmp_path)
-    assert pq.read_table(tmp_path / "release" / "synthetic.parquet").num_rows == 240
-    assert report["metrics"]["utility"].keys() == {"teacher"}
+    config = replace(config, dissimilarity=replace(TINY.dissimilarity, images=0))
+    report = run(config, tmp_path / "as many")
+    assert pq.read_table(tmp_path / "as many/release/synthetic.parquet").num_rows == 240
+    assert report["metrics"]["utility"] == {}
+    run(replace(config, synthetic=300), tmp_path / "more")
+    assert pq.read_table(tmp_path / "more/release/synthetic.parquet").num_rows == 300
 
 
-def test_experiments_compare_syntheses_and_release_none_of_them(tmp_path: Path) -> None:
-    """All tables at once, two repeats; asking for more later trains only what is missing."""
+def test_experiments_compare_syntheses_and_release_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All tables at once; asking for more later trains only what is missing."""
     asked = ExperimentConfig(
-        iterations=(0, 2), public=("digits",), epsilons=(4.0,), losses=True, factors=(0.1,), starts=True,
-        kernel_sizes=(3,), plane=True, repeats=2,
+        iterations=(0, 2), public=("digits",), epsilons=(4.0, 2.0), losses=True, factors=(0.1,), starts=True,
+        kernel_sizes=(3,), plane=True,
     )  # fmt: skip
     config = replace(TINY, students=("shufflenet_v2",), dissimilarity=replace(TINY.dissimilarity, images=0))
-    # Digits would be private here: any other set will do.
+    # Digits are private here: any other set will do.
     with pytest.raises(ValueError, match="the sensitive images themselves"):
         run(replace(config, experiment=asked), tmp_path / "refused")
     own = tmp_path / "letters.npz"
@@ -134,57 +144,69 @@ def test_experiments_compare_syntheses_and_release_none_of_them(tmp_path: Path) 
     np.savez(own, train_images=pixels, train_labels=labels, test_images=pixels[:9], test_labels=labels[:9])
     alone = run(config, tmp_path / "run")
     released = (tmp_path / "run/release/synthetic.parquet").read_bytes()
+
+    # No stream of noise is used twice: neither by two budgets nor by teacher and statistics.
+    streams = list[tuple[str, int]]()
+    drawn = Stream.normal
+
+    def noted(self: Stream, step: int, what: str, *size: Any) -> Any:
+        streams.append((f"{self.stage} {what}", step))
+        return drawn(self, step, what, *size)
+
+    monkeypatch.setattr(Stream, "normal", noted)
     report = run(replace(config, experiment=replace(asked, public=(str(own),))), tmp_path / "run")
+    assert len(set(streams)) == len(streams) > 4
     tables = report["metrics"]["experiments"]
     assert {name: len(group) for name, group in tables.items()} == {
-        "iterations": 2, "public": 8, "losses": 10, "weights": 4, "starts": 6,
+        "iterations": 2, "public": 12, "losses": 10, "weights": 8, "starts": 6,
     }  # fmt: skip
-    assert all(len(one["repeats"]) == 2 for group in tables.values() for one in group)
+    assert report["metrics"]["teachers"].keys() == {"8", "4", "2"}
     # The run's own synthesis is among them, and comes to the same.
-    assert tables["iterations"][1]["repeats"][0] == alone["metrics"]["utility"]["shufflenet_v2"]["accuracy"]
+    assert tables["iterations"][1]["repeats"] == [alone["metrics"]["utility"]["shufflenet_v2"]["accuracy"]]
     assert report["privacy"]["ledger"] == alone["privacy"]["ledger"]
     assert (tmp_path / "run/release/synthetic.parquet").read_bytes() == released
     html = (tmp_path / "run/internal/report.html").read_text()
-    for words in ("figure 4", "table 2", "table 8", "table 6", "tables 9 and 11", "figure 5"):
+    for words in ("table 1", "figure 4", "table 2", "table 8", "table 6", "tables 9 and 11", "figure 5"):
         assert f"{words} of the paper" in html, words
     # No variant is trained twice, and no two that differ share a result.
-    units = [variant for group in experiments.asked(replace(config, experiment=asked)).values() for variant in group]
-    assert len({variant.key() for variant in units}) == 24
+    variants = [variant for group in experiments.asked(replace(config, experiment=asked)).values() for variant in group]
+    assert len({variant.key() for variant in variants}) == 32
+    # Another public set under the same name is another synthesis; so is another repeat.
+    done = len(list((tmp_path / "run/internal/units/experiments").iterdir()))
+    assert done == 32
+    np.savez(own, train_images=255 - pixels, train_labels=labels, test_images=pixels[:9], test_labels=labels[:9])
+    once_more = ExperimentConfig(public=(str(own),), repeats=2)
+    run(replace(config, experiment=once_more), tmp_path / "run")
+    assert len(list((tmp_path / "run/internal/units/experiments").iterdir())) == done + 2 + 4
 
 
-def test_experiments_do_not_share_noise_with_the_release() -> None:
-    """The teacher of another budget has streams of its own."""
-    config = replace(TINY, experiment=ExperimentConfig(epsilons=(4.0,)))
-    dataset, public, _, plan = dp_imgsyn.prepare(config)
-    private, teacher = dataset.train, dp_imgsyn.new_teacher(config, dataset.train)
-    shared = {
-        "config": config, "private": private, "test": dataset.test, "teacher": teacher,
-        "plans": {epsilon: plan for epsilon in (4.0, 8.0)}, "secret": bytes(32), "speed": SPEED.sgd,
-        "yardstick": dp_imgsyn.yardstick_of(config, private, public),
-    }  # fmt: skip
-    first, again, other = (
-        experiments.teacher_unit(epsilon, shared | {"teacher": dp_imgsyn.new_teacher(config, private)})
-        for epsilon in (4.0, 4.0, 8.0)
-    )
-    for name, weight in first["weights"].items():
-        assert torch.equal(weight, again["weights"][name])
-    assert not torch.equal(first["weights"]["head.weight"], other["weights"]["head.weight"])
+def test_a_student_does_not_begin_where_its_teacher_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same weights and the same width it would have an easy task."""
+    begun = list[torch.nn.Module]()
+    monkeypatch.setattr(dp_imgsyn_units, "distill", lambda network, *_: begun.append(network))
+    private = data.load(TINY.data).train
+    soft = np.full((len(private), 10), 0.1, np.float32)
+    own = replace(TINY, teacher=TeacherConfig(width=8))
+    dp_imgsyn_units.teach_student("resnet18", (private, soft, private, own.distillation, own.seed))
+    teacher = dp_imgsyn.new_teacher(own, private).state_dict()
+    for name, weight in begun[0].named_parameters():
+        if weight.ndim == 4:
+            assert not torch.equal(weight, teacher[name]), name
 
 
-def test_in_a_plane_students_of_aligned_points_see_more_of_what_their_teacher_sees() -> None:
+def test_points_of_a_plane_come_to_where_their_teacher_has_learned() -> None:
     points = draw_plane(0, None)
-    teacher = points["teacher"] > 0.5
-    agree = {name: float(((points[name] > 0.5) == teacher).float().mean()) for name in ("vanilla", "student")}
-    assert agree["student"] > agree["vanilla"] - 0.02 and agree["student"] > 0.9
-    middle = (torch.arange(60) + 0.5) / 60
+    teacher, student = (inside((points[name] > 0.5).numpy()) for name in ("teacher", "student"))
+    assert (student == teacher).mean() > 0.9
+    middle = (torch.arange(50) + 0.5) / 50
     y, x = torch.meshgrid(middle, middle, indexing="ij")
-    truth = above(torch.stack((x.flatten(), y.flatten()), 1)).view(60, 60)
-    assert float((teacher == truth).float().mean()) > 0.95
+    truth = above(torch.stack((x.flatten(), y.flatten()), 1)).view(50, 50).numpy()
+    assert (teacher == truth).mean() > 0.95
 
-    def outside(points: torch.Tensor) -> float:
-        return float(((points < 0) | (points > 1)).any(1).float().mean())
+    def far_out(points: torch.Tensor) -> float:
+        return float(((points - 0.5).abs() - 0.5).clamp(min=0).mean())
 
-    assert outside(points["aligned"]) < outside(points["public"])
+    assert far_out(points["aligned"]) < far_out(points["public"])
 
 
 def test_alignment_brings_the_layer_statistics_near() -> None:
@@ -271,7 +293,9 @@ def test_the_papers_presets_spend_their_budget(name: str) -> None:
         ({"public": PublicConfig(name=("digits",))}, "the sensitive images themselves"),
         ({"training": replace(TINY.training, batch_size=1000)}, "batch_size is 1000"),
         ({"statistics": StatisticsConfig(batch_size=1000)}, r"statistics\.batch_size is 1000"),
-        ({"statistics": StatisticsConfig(noise_multiplier=0.05)}, r"budget\.epsilon"),
+        ({"experiment": ExperimentConfig(kernel_sizes=(3, 17))}, r"experiment\.kernel_sizes is 17"),
+        ({"alignment": AlignmentConfig(start="low-pass", kernel_size=17)}, r"alignment\.kernel_size is 17"),
+        ({"budget": Budget(epsilon=1e-9)}, r"budget\.epsilon"),
     ],
 )
 def test_bad_settings_cost_one_sentence(changes: dict[str, Any], words: str) -> None:
@@ -281,3 +305,29 @@ def test_bad_settings_cost_one_sentence(changes: dict[str, Any], words: str) -> 
         replace(TINY, students=("resnet18", "resnet18"))
     with pytest.raises(ValueError, match=r"alignment\.start is 'white'"):
         AlignmentConfig(start="white")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("resnet18", (64, 64, 3)), ("resnet34", (28, 28, 1)), ("resnet34", (224, 224, 3))]
+)
+def test_teachers_and_students_take_large_images(name: Any, shape: tuple[int, int, int]) -> None:
+    images = torch.zeros(2, shape[2], *shape[:2])
+    teacher = Teacher(TeacherConfig(name=name, width=4), shape, 3).eval()
+    assert teacher(images).shape == (2, 3)
+    with norm_inputs(teacher) as seen, torch.no_grad():
+        teacher(images)
+    # The stem's, two per block, and one in each of three shortcuts.
+    assert len(seen) == 1 + 2 * {"resnet18": 8, "resnet34": 16}[name] + 3
+    assert all(student(kind, shape, 3, 0.125).eval()(images).shape == (2, 3) for kind in NAMES)
+
+
+def test_low_pass_noise_is_gaussian_noise_after_a_blur() -> None:
+    config = AlignmentConfig(start="low-pass", kernel_size=3)
+    plain = alignment.noise(replace(config, start="gaussian"), 2000, (8, 8, 1), 5)
+    blurred = alignment.noise(config, 2000, (8, 8, 1), 5)
+    weights = torch.exp(-torch.tensor([-1.0, 0.0, 1.0]).square() / 2 / (0.15 * 3 + 0.35) ** 2)
+    kernel = torch.outer(weights, weights) / weights.sum() ** 2
+    by_hand = torch.nn.functional.conv2d(plain, kernel[None, None])
+    assert torch.allclose(blurred[:, :, 1:-1, 1:-1], by_hand, atol=1e-5)
+    # 128,000 numbers: five standard errors.
+    assert abs(float(plain.std()) - 1) < 5 / (2 * 128_000) ** 0.5

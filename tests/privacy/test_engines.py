@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raysyn.compute import full_float32
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.privacy import bookkeeping, engines, layers, trial
 from raysyn.privacy.trial import ENGINES, Choice, SGDSpeed
@@ -172,7 +173,7 @@ def test_the_weighted_sum_is_never_rounded_to_tf32() -> None:
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     assert cudnn.allow_tf32, "PyTorch's default, which the test is about"
     before = (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32)
-    with pytest.raises(ZeroDivisionError), layers.full_float32(torch.device("cpu")):
+    with pytest.raises(ZeroDivisionError), full_float32(torch.device("cpu")):
         assert not cudnn.allow_tf32 and not matmul.allow_tf32 and not torch.is_autocast_enabled("cpu")
         assert (cudnn.enabled, cudnn.benchmark, cudnn.deterministic) == before[:3]
         1 / 0  # noqa: B018

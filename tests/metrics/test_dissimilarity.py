@@ -1,0 +1,37 @@
+"""Distances to the nearest private image: of copies, of strangers, and which pairs are shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from raysyn.data import DataConfig, load
+from raysyn.metrics.dissimilarity import DissimilarityConfig, dissimilarity, nearest
+
+
+def test_a_copy_is_at_no_distance_and_is_shown_first() -> None:
+    digits = load(DataConfig())
+    private, test = digits.train.select(slice(0, 400)), digits.test
+    released = test.select(np.arange(100, 140))
+    # The last private image, so that the search must see them all; one whose neighbour no longer looks like it.
+    released.images_NHWC[7] = private.images_NHWC[399]
+    raw = test.select(np.arange(100, 140))
+    config = DissimilarityConfig(images=50, learn_from=200, epochs=2)
+    found = dissimilarity(released, raw, private, test.select(slice(0, 50)), config, 0)
+    assert found["pixels"]["released"]["nearest"] == found["features"]["released"]["nearest"] == 0
+    assert found["pixels"]["public"]["nearest"] > 0.05
+    assert np.array_equal(found["closest"][0, 0], found["closest"][0, 1])
+    assert np.array_equal(found["closest"][0, 0].numpy(), private.images_NHWC[399])
+    # Held-out images are the unit of distances between features, and distances of pixels are shares of the range.
+    assert abs(found["features"]["held_out"]["median"] - 1) < 1e-6
+    assert 0 < found["pixels"]["held_out"]["median"] < 0.5
+    assert "public" not in dissimilarity(released, None, private, test.select(slice(0, 50)), config, 0)["pixels"]
+
+
+def test_the_nearest_is_the_nearest() -> None:
+    random = torch.Generator().manual_seed(0)
+    queries, among = torch.randn(1203, 5, generator=random), torch.randn(40, 5, generator=random)
+    far, who = nearest(queries, among)
+    all_of_them = (queries[:, None] - among[None]).square().sum(2).sqrt()
+    assert torch.allclose(far, all_of_them.min(1).values, atol=1e-5)
+    assert torch.equal(who, all_of_them.argmin(1))
