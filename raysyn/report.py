@@ -162,6 +162,11 @@ def write_report(
     noisy `central` ones; a run that makes no images has None, and a `headline` instead of the sentence about them.
     """
     content = report.as_dict()
+    if folder.certificate.exists():
+        # What an earlier report of this run looked at stays looked at: it has been added up there.
+        signed = json.loads(folder.certificate.read_text())["uncharged_choices"]
+        own = content["privacy"]["uncharged_choices"]
+        content["privacy"]["uncharged_choices"] = list(dict.fromkeys([*signed, *own]))
     write_atomically(folder.report_html, render(content, synthetic, central, done, sections, headline))
     write_atomically(folder.report_json, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
 

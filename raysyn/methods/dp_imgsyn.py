@@ -8,7 +8,7 @@ public images to them (3.2), soft labels and release (3.3), students and what th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -41,7 +41,10 @@ from raysyn.methods.dp_imgsyn_units import (
     teach_student,
     teacher_accuracy,
 )
+from raysyn.methods.synthesis import evaluate
 from raysyn.metrics.dissimilarity import DissimilarityConfig
+from raysyn.metrics.fidelity import check_weights
+from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
 from raysyn.models import students
 from raysyn.models.students import NAMES, student
 from raysyn.models.teacher import Teacher, TeacherConfig
@@ -53,7 +56,7 @@ from raysyn.privacy.poisson import Stream
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.public import COMPARED, Public, PublicConfig, load_beside
 from raysyn.report import Report, Section, certificate, dp_section, write_release, write_report
-from raysyn.train.alignment import AlignmentConfig, Statistics
+from raysyn.train.alignment import MOST_STEPS, AlignmentConfig, Statistics, enough_steps
 from raysyn.train.distillation import DistillationConfig
 from raysyn.train.naming import Naming
 
@@ -61,6 +64,8 @@ METHOD = "dp_imgsyn"
 SUMMARY = "DP-ImgSyn: a DP teacher and its noisy layer statistics align public images; soft labels are released."
 SHARD = 1000
 """Private images per unit of the statistics."""
+CHOOSE_ON = 5
+"""Batches on which the number of steps is chosen."""
 YARDSTICK = 200
 """Images, no private ones, that say how large each layer's inputs are."""
 
@@ -87,6 +92,9 @@ class Config:
     """Students trained on the release and tested on real images, for the report alone."""
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     dissimilarity: DissimilarityConfig = field(default_factory=DissimilarityConfig)
+    eval: EvalConfig = field(default_factory=lambda: EvalConfig(classifiers=()))
+    """How faithful the released images are, which are not meant to be (table 12); its classifiers learn from the most
+    probable labels alone."""
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     tuned_on: str | None = None
     """Data set whose non-private results shaped these settings; the report lists it as an uncharged choice."""
@@ -105,7 +113,7 @@ class Config:
             raise ValueError(f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
 
 
-JUDGED_BY = ("students", "distillation", "dissimilarity", "experiment")
+JUDGED_BY = ("students", "distillation", "dissimilarity", "eval", "experiment")
 """Settings that change nothing that is released."""
 
 
@@ -127,6 +135,7 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, dict[int, Public], 
     new_teacher(config, private)
     for name in config.students:
         student(name, private.shape, private.classes, config.distillation.width)
+    check_weights(config.eval)
     planned = plan(config, len(private))
     for epsilon in config.experiment.epsilons:
         plan(config, len(private), epsilon)
@@ -178,6 +187,8 @@ def run(given: Given) -> Report:
 
     # From here on every released byte is post-processing of what the ledger was paid for.
     # Public images are aligned (3.2, algorithm 1), and the teacher labels them (3.3).
+    config = replace(config, alignment=with_steps(setting, teacher, wanted, public))
+    setting = replace(setting, config=config)
     synthesis = synthesis_of(config, private)
     chosen = synthesis.chosen(public, len(private), config.synthetic)
     released, soft, told = align(setting, teacher, wanted, public, synthesis, chosen)
@@ -190,10 +201,11 @@ def run(given: Given) -> Report:
 
     # Measured on real images: for the report, which stays inside.
     useful, own = teach(setting, teacher, released, soft)
+    judged = evaluate(setting, released, config.eval)
     alike = compare(setting, released, public, chosen)
-    teachers, tables = experiment(given, teacher, wanted, own)
+    teachers, tables = experiment(replace(given, setting=setting), teacher, wanted, own)
     metrics = {
-        "utility": useful, "fidelity": {}, "teacher": {"accuracy": own},
+        "utility": useful | judged["utility"], "fidelity": judged["fidelity"], "teacher": {"accuracy": own},
         "distance_to_nearest_private_image": {space: alike[space] for space in alike if space != "closest"},
         **in_figures(teachers, tables),
     }  # fmt: skip
@@ -253,6 +265,24 @@ def ask(
         return [list(pair) for pair in pay("statistics", release)]
 
     return [(mean, variance) for mean, variance in setting.folder.stage(name, asked)]
+
+
+def with_steps(setting: PrivateSetting, teacher: Teacher, wanted: Statistics, public: Public | None) -> AlignmentConfig:
+    """The alignment with its number of steps: where none is given, chosen on a few batches."""
+    own = setting.config.alignment
+    if own.iterations is not None:
+        return own
+    synthesis = replace(
+        synthesis_of(setting.config, setting.dataset.train), alignment=replace(own, iterations=MOST_STEPS)
+    )
+    few = synthesis.chosen(public, len(setting.dataset.train), CHOOSE_ON * own.batch_size)
+    shared = (teacher, [list(pair) for pair in wanted], public, synthesis)
+    tried = setting.folder.stage(
+        "steps", lambda: joined(setting.compute.map(align_some, synthesis.units(few), name="steps", shared=shared))
+    )
+    steps = enough_steps(tried["losses"][..., -1].mean(0).tolist())
+    setting.console.stage("steps", f"k = {steps}, which brings nine tenths of what {MOST_STEPS} steps bring")
+    return replace(own, iterations=steps)
 
 
 def align(
@@ -360,7 +390,7 @@ def in_the_plane(setting: PrivateSetting) -> Section:
 
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
-    choices = []
+    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
     if config.alignment.start == "public":
         choices.append(COMPARED)
     if experiments.asked(config):

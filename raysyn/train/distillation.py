@@ -33,7 +33,8 @@ class DistillationConfig:
     weight_decay: float = 1e-4
     """Weight decay of all weights."""
     temperature: float = 100.0
-    """T: the student's logits are divided by it, and are so much larger in the end (equations 6 and 7)."""
+    """T: the student's logits are divided by it, and are so much larger in the end (equations 6 and 7). Gradients are
+    so much smaller, which takes the paper's number of steps."""
     width: float = 1.0
     """Multiplies the channels of the students; 0.25 is affordable on a CPU. The report states it."""
 

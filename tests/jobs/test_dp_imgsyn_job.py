@@ -57,7 +57,7 @@ def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(tmp_path: P
         (("--alignment.kernel-size", "4"), "alignment.kernel_size is 4"),
         (("--experiment.iterations", "0", "5", "--students"), "students is empty"),
         (("--synthetic", "301"), "301, but there are 300 public images"),
-        (("--statistics.noise-multiplier", "0.05"), "budget.epsilon"),
+        (("--statistics.share", "1.5"), "statistics.share is 1.5"),
         (("--alignment.iteration", "4"), "--alignment.iterations"),
     ],
 )

@@ -24,6 +24,7 @@ from raysyn.methods.dp_imgsyn_experiments import ExperimentConfig
 from raysyn.methods.dp_imgsyn_plane import above, draw_plane, inside
 from raysyn.methods.dp_imgsyn_presets import PRESETS
 from raysyn.metrics.dissimilarity import DissimilarityConfig
+from raysyn.metrics.utility import EvalConfig
 from raysyn.models.students import NAMES, student
 from raysyn.models.teacher import Teacher, TeacherConfig
 from raysyn.privacy.cost import Budget
@@ -52,6 +53,7 @@ TINY = Config(
     students=NAMES,
     distillation=DistillationConfig(epochs=1, batch_size=30, width=0.125),
     dissimilarity=DissimilarityConfig(images=40, epochs=1),
+    eval=EvalConfig(classifiers=(), feature_epochs=1, precision_recall_images=50),
 )
 SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=20, channels_last=True))
 
@@ -88,6 +90,7 @@ def test_a_run_pays_for_its_teacher_and_its_statistics_and_releases_soft_labels(
     assert report["privacy"]["guarantee"] == "dp" and report["privacy"]["epsilon"] <= 8
     assert report["metrics"]["utility"].keys() == set(NAMES) and 0 <= report["metrics"]["teacher"]["accuracy"] <= 1
     assert all(one["width"] == 0.125 for one in report["metrics"]["utility"].values())
+    assert report["metrics"]["fidelity"]["frechet_distance_cnn_features"] > 0
     far = report["metrics"]["distance_to_nearest_private_image"]
     assert far["pixels"].keys() == far["features"].keys() == {"released", "held_out", "public"}
     table = pq.read_table(tmp_path / "release" / "synthetic.parquet")
@@ -229,6 +232,18 @@ def test_alignment_brings_the_layer_statistics_near() -> None:
     assert without[-1]["feature"] > 5 * told[-1]["feature"]
     same, once = alignment.align(teacher, ours, labels, wanted, replace(config, iterations=0))
     assert torch.equal(same, ours) and len(once) == 1
+
+
+def test_steps_are_chosen_by_what_was_paid_for(tmp_path: Path) -> None:
+    assert alignment.enough_steps([10.0, 5.0, 2.0, 1.5, 1.0]) == 3
+    assert alignment.enough_steps([10.0, 11.0, 12.0]) == 0 and alignment.enough_steps([3.0]) == 0
+    chosen = replace(TINY.alignment, iterations=None)
+    config = replace(TINY, alignment=chosen, students=(), dissimilarity=replace(TINY.dissimilarity, images=0))
+    run(config, tmp_path)
+    stages = tmp_path / "internal" / "stages"
+    tried = load_saved(stages / "steps.pt")["losses"][..., -1].mean(0)
+    steps = load_saved(stages / "align.pt")["losses"].shape[1] - 1
+    assert len(tried) == 51 and steps == alignment.enough_steps(tried.tolist()) > 0
 
 
 def test_the_losses_are_those_of_the_equations() -> None:
