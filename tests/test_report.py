@@ -142,6 +142,16 @@ def test_printed_promises_are_rounded_up(value: float, text: str) -> None:
     assert rounded_up(value) == text
 
 
+def test_what_an_earlier_report_looked_at_stays_in_a_later_one(folder: RunFolder) -> None:
+    """The certificate adds it up; the report must not say less than it."""
+    folder.certificate.parent.mkdir(parents=True, exist_ok=True)
+    folder.certificate.write_text(json.dumps({"uncharged_choices": ["experiments were looked at"]}))
+    write_report(folder, report(), synthetic=digits(), done=DONE)
+    choices = json.loads(folder.report_json.read_text())["privacy"]["uncharged_choices"]
+    assert choices == ["experiments were looked at", *report().as_dict()["privacy"]["uncharged_choices"]]
+    assert "experiments were looked at" in folder.report_html.read_text()
+
+
 def test_report_json_keeps_the_contract(folder: RunFolder) -> None:
     assert not folder.report_json.exists()
     write_report(folder, report(), synthetic=digits(), central=central(), done=DONE)

@@ -1,5 +1,5 @@
 """DP-ImgSyn: a teacher trained with DP-SGD and noisy statistics of its layers align public images; these and the
-teacher's soft labels are released, and look nothing like the private ones.
+teacher's soft labels are released, which need not look like the private ones.
 
 Reads downwards in the paper's order: price the teacher and its layer statistics, train it and ask for them (3.1), align
 public images to them (3.2), soft labels and release (3.3), students and what they know (4).
