@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from raysyn.data import Images
 from raysyn.metrics.utility import subset
 from raysyn.train.classifier import ClassifierConfig, as_float, features, fit, hold_out
 
-BLOCK = 500
+BLOCK = 4_000
 CLOSEST = 8
 """Released images that are shown beside their nearest private ones."""
 
@@ -56,11 +57,8 @@ def dissimilarity(
     some = subset(private, config.learn_from, seed)
     model = fit(*hold_out(some, training.validation_share, seed), "cnn", training, seed, best_device()).model
 
-    def found(see: Callable[[Images], Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        mine = see(private)
-        return {kind: nearest(see(images), mine) for kind, images in kinds.items()}
-
-    pixels, seen = found(flat), found(lambda images: features(model, images))
+    pixels = {kind: nearest(images, private, flat) for kind, images in kinds.items()}
+    seen = {kind: nearest(images, private, partial(features, model)) for kind, images in kinds.items()}
     unit = float(seen["held_out"][0].median()) or 1.0
     far, who = seen["released"]
     order = far.argsort()[:CLOSEST].cpu().numpy()
@@ -85,10 +83,18 @@ def flat(images: Images) -> Tensor:
     return as_float(torch.tensor(images.images_NHWC, device=best_device())).flatten(1)
 
 
-def nearest(queries_NF: Tensor, among_MF: Tensor) -> tuple[Tensor, Tensor]:
-    """Euclidean distance of each query to the nearest of the others, (N,), and which one that is."""
-    found = [
-        torch.cdist(part, among_MF, compute_mode="donot_use_mm_for_euclid_dist").min(1)
-        for part in queries_NF.split(BLOCK)
-    ]
-    return torch.cat([one.values for one in found]), torch.cat([one.indices for one in found])
+def nearest(images: Images, among: Images, see: Callable[[Images], Tensor]) -> tuple[Tensor, Tensor]:
+    """Euclidean distance of each image to the nearest of the others, by what `see` says of them, (N,), and which one
+    that is. The others are looked at in blocks: they may be many and large."""
+    mine = see(images)
+    squared = mine.square().sum(1, keepdim=True)
+    best, far = torch.full_like(mine[:, 0], torch.inf), torch.zeros_like(mine[:, 0])
+    who = torch.zeros(len(mine), dtype=torch.int64, device=mine.device)
+    for at in range(0, len(among), BLOCK):
+        theirs = see(among.select(slice(at, at + BLOCK)))
+        # The fast form of the distance: good enough to tell the nearest, not to say how far a copy is.
+        values, indices = (squared - 2 * mine @ theirs.T + theirs.square().sum(1)).min(1)
+        nearer = values < best
+        far = torch.where(nearer, torch.linalg.vector_norm(mine - theirs[indices], dim=1), far)
+        best, who = torch.where(nearer, values, best), torch.where(nearer, at + indices, who)
+    return far, who

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
-from raysyn.data import DataConfig, load
-from raysyn.metrics.dissimilarity import DissimilarityConfig, dissimilarity, nearest
+from raysyn.data import DataConfig, Images, load
+from raysyn.metrics import dissimilarity as metric
+from raysyn.metrics.dissimilarity import DissimilarityConfig, dissimilarity, flat
 
 
 def test_a_copy_is_at_no_distance_and_is_shown_first() -> None:
@@ -28,10 +30,14 @@ def test_a_copy_is_at_no_distance_and_is_shown_first() -> None:
     assert "public" not in dissimilarity(released, None, private, test.select(slice(0, 50)), config, 0)["pixels"]
 
 
-def test_the_nearest_is_the_nearest() -> None:
-    random = torch.Generator().manual_seed(0)
-    queries, among = torch.randn(1203, 5, generator=random), torch.randn(40, 5, generator=random)
-    far, who = nearest(queries, among)
-    all_of_them = (queries[:, None] - among[None]).square().sum(2).sqrt()
-    assert torch.allclose(far, all_of_them.min(1).values, atol=1e-5)
-    assert torch.equal(who, all_of_them.argmin(1))
+def test_the_nearest_is_the_nearest_however_many_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    queries, among = (
+        Images(rng.integers(0, 256, (n, 4, 5, 3), np.uint8), np.zeros(n, np.int64), ("a",)) for n in (103, 40)
+    )
+    all_of_them = (flat(queries)[:, None] - flat(among)[None]).square().sum(2).sqrt()
+    for block in (7, 40, 1000):
+        monkeypatch.setattr(metric, "BLOCK", block)
+        far, who = metric.nearest(queries, among, flat)
+        assert torch.allclose(far, all_of_them.min(1).values, atol=1e-5)
+        assert torch.equal(who, all_of_them.argmin(1))
