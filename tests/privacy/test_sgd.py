@@ -271,7 +271,8 @@ def test_a_killed_run_continues_to_the_same_bytes(die_at: int, ranks: int) -> No
     shared = Shared(ranks, die_at=die_at)
     with pytest.raises((Killed, threading.BrokenBarrierError)):
         run(shared=shared)
-    assert shared.saved is not None and shared.saved["done"] == die_at
+    # The rank that dies may be a step ahead of the one that saves.
+    assert shared.saved is not None and die_at - (ranks - 1) <= shared.saved["done"] <= die_at
     continued, _ = run(shared=replace(shared, die_at=None))
     assert_same(continued, whole)
     assert continued["history"] == whole["history"]
