@@ -265,6 +265,11 @@ def silent(stage: str, done: int, total: int, metrics: dict[str, float]) -> None
     """A `Show` that shows nothing."""
 
 
+def digest(*told: Any) -> str:
+    """A short name for all that an answer depends on, under which it is stored and found again."""
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:8]
+
+
 def unit_files(name: str, count: int, keys: Sequence[str] | None) -> list[str]:
     """Where storage keeps the results of a `map`."""
     keys = [f"{index:06d}" for index in range(count)] if keys is None else keys

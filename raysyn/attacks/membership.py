@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from raysyn.attacks import lira
-from raysyn.attacks.shadows import Architecture, AttackConfig, ShadowSpeed, confidences, digest, make_pool, sweep
+from raysyn.attacks.shadows import Architecture, AttackConfig, ShadowSpeed, confidences, make_pool, sweep
 from raysyn.attacks.verdict import aop
-from raysyn.compute import Compute, best_device
+from raysyn.compute import Compute, best_device, digest
 from raysyn.data import Images
 from raysyn.train.classifier import accuracy
 from raysyn.train.recipe import RecipeConfig

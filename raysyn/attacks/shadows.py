@@ -6,7 +6,6 @@ that exist. Several may be trained stacked on one device, which a short trial de
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raysyn.attacks import lira
-from raysyn.compute import Alone, Clock, Compute
+from raysyn.compute import Alone, Clock, Compute, digest
 from raysyn.data import Images
 from raysyn.train.classifier import as_float
 from raysyn.train.recipe import RecipeConfig, fit, one_hot
@@ -149,11 +148,6 @@ def sweep(
     roles_MN = design(config, len(pool.images), config.shadow_models, seed)
     shadow_MNQ[roles_MN == lira.VALIDATION] = np.nan
     return Sweep(shadow_MNQ, roles_MN == lira.TRAIN)
-
-
-def digest(*told: Any) -> str:
-    """A short name for all that an answer depends on."""
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:8]
 
 
 def check_enough(config: AttackConfig, members: Images, others: Images, seed: int) -> None:

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from raysyn.attacks.membership import attack
-from raysyn.attacks.shadows import Architecture, ShadowSpeed, digest
-from raysyn.compute import Compute, Machines, Show
+from raysyn.attacks.shadows import Architecture, ShadowSpeed
+from raysyn.compute import Compute, Machines, Show, digest
 from raysyn.console import Console
 from raysyn.data import Dataset, Images
 from raysyn.privacy.cost import ADD_REMOVE

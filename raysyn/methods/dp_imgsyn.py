@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysyn.attacks.shadows import digest
+from raysyn.compute import digest
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods import dp_imgsyn_experiments as experiments
 from raysyn.methods.common import PrivateSetting

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raysyn.attacks.shadows import digest
+from raysyn.compute import digest
 from raysyn.data import Images
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_imgsyn_units import Synthesis, align_some, joined, seed_for, teach_student

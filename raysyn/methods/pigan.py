@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from raysyn.attacks.gan_attacks import MonteCarloConfig
-from raysyn.compute import best_device
+from raysyn.compute import best_device, digest
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods import pigan_experiments as experiments
 from raysyn.methods import pigan_report as shown
@@ -219,7 +219,7 @@ def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor]) -
     units = [first, *((one, index) for group in asked.values() for one in group for index in splits)]
     stage = "experiments" if asked else "attacks"
     found = folder.stage(
-        f"{stage}-{experiments.digest([experiments.judging_key(config, unit) for unit in units])}",
+        f"{stage}-{digest([experiments.judging_key(config, unit) for unit in units])}",
         partial(train_and_judge, setting, units, {experiments.training_key(first): dict(weights)}),
     )
     released = found[experiments.judging_key(config, first)]

@@ -17,8 +17,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from raysyn.attacks.gan_attacks import monte_carlo, total_variation, white_box
-from raysyn.attacks.shadows import digest
-from raysyn.compute import Alone, best_device
+from raysyn.compute import Alone, best_device, digest
 from raysyn.data import Dataset, Images
 from raysyn.metrics import utility
 from raysyn.metrics.fidelity import fidelity

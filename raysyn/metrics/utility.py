@@ -5,7 +5,6 @@ Everything here looks at real data after the release is made; the numbers belong
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
-from raysyn.compute import Compute, best_device
+from raysyn.compute import Compute, best_device, digest
 from raysyn.data import Images
 from raysyn.models.classifiers import NAMES
 from raysyn.train.classifier import ClassifierConfig, accuracy, fit, hold_out
@@ -98,7 +97,7 @@ READS = {
 def unit_name(measure: str, config: EvalConfig) -> str:
     """Name of a measure's durable results: another way of judging must not find those of this one."""
     read = {name: getattr(config, name) for name in READS[measure]}
-    return f"{measure}-{hashlib.sha256(repr(read).encode()).hexdigest()[:8]}"
+    return f"{measure}-{digest(read)}"
 
 
 def utility(

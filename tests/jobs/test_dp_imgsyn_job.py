@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from running import plan, refusal, run
-
-from raysyn.public import PublicConfig, load_public
 
 JOB = "dp_imgsyn"
 TINY = (
@@ -21,13 +18,7 @@ TINY = (
 ).split()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Letters are drawn once for all tests, and leave nothing behind."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAYSYN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        load_public(PublicConfig(), (8, 8, 1))
-        yield
+pytestmark = pytest.mark.usefixtures("letters")
 
 
 @pytest.mark.timeout(300)
