@@ -158,8 +158,9 @@ def write_report(
 ) -> None:
     """Write internal/report.html and, last, internal/report.json, which marks the run as finished.
 
-    `done` says what was done, a sentence per stage. Pictures show released images only: `synthetic` and the
-    noisy `central` ones; a run that makes no images has None, and a `headline` instead of the sentence about them.
+    `done` says what was done, a sentence per stage. Pictures show released images only, `synthetic` and the noisy
+    `central` ones, unless a pipeline's section was asked for more; a run that makes no images has None, and a
+    `headline` instead of the sentence about them.
     """
     content = report.as_dict()
     if folder.certificate.exists():

@@ -57,6 +57,7 @@ from raysyn.privacy.sgd import SGDConfig
 from raysyn.public import COMPARED, Public, PublicConfig, load_beside
 from raysyn.report import Report, Section, certificate, dp_section, write_release, write_report
 from raysyn.train.alignment import MOST_STEPS, AlignmentConfig, Statistics, enough_steps
+from raysyn.train.diffusion import to_images
 from raysyn.train.distillation import DistillationConfig
 from raysyn.train.naming import Naming
 
@@ -72,7 +73,8 @@ YARDSTICK = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that changes the release. Defaults are the paper's for MNIST at epsilon 10 (table 5, A.1.2)."""
+    """Everything that changes the release. Defaults of the training and the alignment are the paper's for MNIST at
+    epsilon 10 (table 5, A.1.2); statistics are asked of all images at once."""
 
     data: DataConfig = field(default_factory=DataConfig)
     public: PublicConfig = field(default_factory=PublicConfig)
@@ -146,7 +148,7 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, dict[int, Public], 
     # Last, because it may take hours the first time.
     if config.alignment.start == "public":
         public = load_beside(config.data, private, config.public, most_shared=0)
-    publics = experiments.load_publics(config, private)
+    publics = experiments.load_publics(config, private, public)
     for one in (public, *publics.values()):
         if one is not None and (config.synthetic or 0) > len(one.train):
             raise ValueError(
@@ -158,11 +160,21 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, dict[int, Public], 
 def plan(config: Config, n: int, epsilon: float | None = None) -> Plan:
     """Price every touch of the `n` private images before the first one, within `epsilon` or the run's own budget.
 
-    The statistics have their share of it; the noise multiplier of DP-SGD is what they leave.
+    The statistics have their share of it; the noise multiplier of DP-SGD is what they leave. ValueError in one sentence
+    where there is too little for both.
     """
-    delta, accountant, epsilon = config.budget.delta_for(n), config.budget.accountant, epsilon or config.budget.epsilon
-    asked = cost.calibrate(config.statistics.share * epsilon, delta, accountant, [], config.statistics.cost(n))
-    training = cost.calibrate(epsilon, delta, accountant, [asked], config.training.cost(n))
+    delta, accountant, share = config.budget.delta_for(n), config.budget.accountant, config.statistics.share
+    field = "budget.epsilon" if epsilon is None else "experiment.epsilons"
+    epsilon = epsilon or config.budget.epsilon
+    wanted = config.statistics.cost(n), config.training.cost(n)
+    try:
+        asked = cost.calibrate(share * epsilon, delta, accountant, [], wanted[0])
+        training = cost.calibrate(epsilon, delta, accountant, [asked], wanted[1])
+    except cost.Overspent as error:
+        raise ValueError(
+            f"{field} is {epsilon:g} with {share:g} of it for the layer statistics (statistics.share): too little for "
+            f"these or for the teacher, raise it"
+        ) from error
     stages = {"teacher": training, "statistics": asked}
     return Plan(stages=stages, delta=delta, accountant=accountant, epsilon_budget=epsilon)
 
@@ -206,7 +218,7 @@ def run(given: Given) -> Report:
     teachers, tables = experiment(replace(given, setting=setting), teacher, wanted, own)
     metrics = {
         "utility": useful | judged["utility"], "fidelity": judged["fidelity"], "teacher": {"accuracy": own},
-        "distance_to_nearest_private_image": {space: alike[space] for space in alike if space != "closest"},
+        "distance_to_nearest_private_image": {space: alike[space] for space in ("pixels", "features") if alike},
         **in_figures(teachers, tables),
     }  # fmt: skip
     parts = [
@@ -225,11 +237,11 @@ Pay = Callable[[str, Release[Any]], Any]
 """pay(stage, release): the answer, once it has been paid for."""
 
 
-def train_teacher(setting: PrivateSetting, priced: Plan, pay: Pay, mark: str = "") -> tuple[Teacher, Any]:
-    """The teacher after DP-SGD, and the engine's choice; `mark` tells the stages and the noise of an experiment's
-    teachers from those of the released one."""
+def train_teacher(setting: PrivateSetting, priced: Plan, pay: Pay, before: str = "") -> tuple[Teacher, Any]:
+    """The teacher after DP-SGD, and the engine's choice; what stands `before` its name tells the stages and the noise
+    of an experiment's teachers from those of the released one."""
     config, private, price = setting.config, setting.dataset.train, priced.stages["teacher"]
-    teacher, name = new_teacher(config, private), f"teacher{mark}"
+    teacher, name = new_teacher(config, private), f"{before}teacher"
 
     def trained() -> dict[str, Any]:
         release = sgd.train(
@@ -245,11 +257,11 @@ def train_teacher(setting: PrivateSetting, priced: Plan, pay: Pay, mark: str = "
 
 
 def ask(
-    setting: PrivateSetting, teacher: Teacher, layers: Layers, priced: Plan, pay: Pay, mark: str = ""
+    setting: PrivateSetting, teacher: Teacher, layers: Layers, priced: Plan, pay: Pay, before: str = ""
 ) -> Statistics:
     """Noisy means and variances of what goes into each normalisation layer (3.1)."""
     config, private, price = setting.config, setting.dataset.train, priced.stages["statistics"]
-    name = f"statistics{mark}"
+    name = f"{before}statistics"
     stream = Stream(setting.folder.secret, name)
 
     def asked() -> list[list[Tensor]]:
@@ -339,15 +351,15 @@ def teach(
 
 
 def compare(setting: PrivateSetting, released: Images, public: Public | None, chosen: np.ndarray) -> dict[str, Any]:
-    """How far released images are from their nearest private one, beside the public images that they were."""
+    """How far released images are from their nearest private one, beside the public images that they were, or noise
+    like that which they were."""
     config, dataset = setting.config, setting.dataset
     if not config.dissimilarity.images:
         return {}
     # Those that are released first are in random order.
     some = slice(0, config.dissimilarity.images)
-    raw = None if public is None else Images(
-        public.train.images_NHWC[chosen[some]], released.labels_N[some], released.class_names
-    )  # fmt: skip
+    begun = to_images(synthesis_of(config, dataset.train).begin(public, chosen[some])).numpy()
+    raw = Images(begun, released.labels_N[some], released.class_names)
     shared = (released.select(some), raw, dataset.train, dataset.test, config.dissimilarity, config.seed)
     name = f"dissimilarity-{digest(config.dissimilarity)}"
     (found,) = setting.folder.stage(
@@ -371,12 +383,13 @@ def experiment(
         if epsilon in teachers:
             continue
         # Paid for by nothing, because nothing of it is released: for the report, which stays inside.
-        priced, pay, mark = plan(config, len(private), epsilon), lambda _, release: release.value, f"-{epsilon!r}"
-        other, _ = train_teacher(setting, priced, pay, mark)
+        priced, pay = plan(config, len(private), epsilon), lambda _, release: release.value
+        before = f"experiments-{epsilon!r}-"
+        other, _ = train_teacher(setting, priced, pay, before)
         layers = Layers.of(other, yardstick(config, private, given.public))
-        teachers[epsilon] = other, ask(setting, other, layers, priced, pay, mark)
+        teachers[epsilon] = other, ask(setting, other, layers, priced, pay, before)
         (reached[epsilon],) = setting.compute.map(
-            teacher_accuracy, [None], name=f"teacher-accuracy{mark}", shared=(other, setting.dataset.test)
+            teacher_accuracy, [None], name=f"{before}teacher-accuracy", shared=(other, setting.dataset.test)
         )
     return reached, experiments.compare(setting, teachers, given.publics)
 
@@ -391,7 +404,7 @@ def in_the_plane(setting: PrivateSetting) -> Section:
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
     choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
-    if config.alignment.start == "public":
+    if config.alignment.start == "public" or experiments.public_places(config):
         choices.append(COMPARED)
     if experiments.asked(config):
         choices.append(

@@ -6,6 +6,7 @@ for more later does only what is missing. Nothing of these is released.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from raysyn.compute import digest
 from raysyn.data import Images
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_imgsyn_units import Synthesis, align_some, joined, seed_for, teach_student
+from raysyn.models.students import Name
 from raysyn.models.teacher import Teacher
 from raysyn.public import Public, PublicConfig, load_beside
 from raysyn.train.alignment import LOSSES, AlignmentConfig, Start, Statistics
@@ -39,6 +41,8 @@ class ExperimentConfig:
     epsilons: tuple[float, ...] = ()
     """Further budgets, each with a teacher of its own, trained with this run's settings, over all public sets (tables 1
     and 2)."""
+    students: bool = False
+    """Train every one of --students on each public set at each budget (table 4)."""
     losses: bool = False
     """Leave out terms of the loss, beginning with public images and with Gaussian noise (table 8)."""
     factors: tuple[float, ...] = ()
@@ -53,8 +57,8 @@ class ExperimentConfig:
     """Seeds to repeat each synthesis and its student with, under one teacher (the paper: 3)."""
 
     def __post_init__(self) -> None:
-        if any(not epsilon > 0 for epsilon in self.epsilons):
-            raise ValueError(f"experiment.epsilons is {self.epsilons}: give budgets above 0")
+        if any(not 0 < epsilon < math.inf for epsilon in self.epsilons):
+            raise ValueError(f"experiment.epsilons is {self.epsilons}: give finite budgets above 0")
         if any(not factor >= 0 for factor in self.factors):
             raise ValueError(f"experiment.factors is {self.factors}: give numbers of at least 0")
         if any(steps < 0 for steps in self.iterations):
@@ -73,13 +77,13 @@ class Variant:
     public: int
     """Place of the public set among `publics`; says nothing where noise is the start."""
     alignment: AlignmentConfig
+    student: Name
     title: str = ""
 
     def key(self) -> tuple[Any, ...]:
-        """What its result depends on: variants that differ elsewhere are one."""
-        noise = self.alignment.start != "public"
+        """What its result depends on beside the public set: variants that differ elsewhere are one."""
         kernel = self.alignment.kernel_size if self.alignment.start == "low-pass" else 1
-        return self.epsilon, -1 if noise else self.public, replace(self.alignment, kernel_size=kernel)
+        return self.epsilon, replace(self.alignment, kernel_size=kernel), self.student
 
 
 def public_sets(config: Config) -> list[PublicConfig]:
@@ -87,11 +91,21 @@ def public_sets(config: Config) -> list[PublicConfig]:
     return [config.public, *map(PublicConfig.of, config.experiment.public)]
 
 
-def load_publics(config: Config, private: Images) -> dict[int, Public]:
-    """The public sets that the experiments need, by their places; ValueError in one sentence for one that cannot be."""
+def public_places(config: Config) -> list[int]:
+    """Places of the public sets that the experiments need."""
+    every = {one.public for group in asked(config).values() for one in group if one.alignment.start == "public"}
+    return sorted(every)
+
+
+def load_publics(config: Config, private: Images, own: Public | None) -> dict[int, Public]:
+    """The public sets that the experiments need, by their places; the run's `own` is there already, unless it begins
+    with noise. ValueError in one sentence for one that cannot be."""
     sets = public_sets(config)
-    needed = {one.public for group in asked(config).values() for one in group if one.alignment.start == "public"}
-    return {place: load_beside(config.data, private, sets[place], most_shared=0) for place in sorted(needed)}
+
+    def loaded(place: int) -> Public:
+        return own if own and not place else load_beside(config.data, private, sets[place], most_shared=0)
+
+    return {place: loaded(place) for place in public_places(config)}
 
 
 def asked(config: Config) -> dict[str, list[Variant]]:
@@ -99,20 +113,34 @@ def asked(config: Config) -> dict[str, list[Variant]]:
     experiment, own = config.experiment, config.alignment
 
     def with_(
-        title: str, changes: Mapping[str, Any], epsilon: float = config.budget.epsilon, place: int = 0
-    ) -> Variant:
-        return Variant(epsilon=epsilon, public=place, alignment=replace(own, **changes), title=title)
+        title: str, changes: Mapping[str, Any], epsilon: float = config.budget.epsilon, place: int = 0,
+        student: Name | None = None,
+    ) -> Variant:  # fmt: skip
+        own_student = student or config.students[0]
+        return Variant(
+            epsilon=epsilon, public=place, alignment=replace(own, **changes), student=own_student, title=title
+        )
 
     found: dict[str, list[Variant]] = {}
     if experiment.iterations:
         found["iterations"] = [with_(f"k = {k}", {"iterations": k}) for k in sorted(set(experiment.iterations))]
+    names = [" and ".join(one.path or one.name) for one in public_sets(config)]
+    places = [
+        (epsilon, place, f"ε {epsilon:g}, {name}")
+        for epsilon in dict.fromkeys((config.budget.epsilon, *experiment.epsilons))
+        for place, name in enumerate(names)
+    ]
     if experiment.public or experiment.epsilons:
-        names = [" and ".join(one.path or one.name) for one in public_sets(config)]
         found["public"] = [
-            with_(f"ε {epsilon:g}, {name}, k = {k}", {"iterations": k, "start": "public"}, epsilon, place)
-            for epsilon in dict.fromkeys((config.budget.epsilon, *experiment.epsilons))
-            for place, name in enumerate(names)
+            with_(f"{title}, k = {k}", {"iterations": k, "start": "public"}, epsilon, place)
+            for epsilon, place, title in places
             for k in dict.fromkeys((0, own.iterations))
+        ]
+    if experiment.students:
+        found["students"] = [
+            with_(f"{title}, {student}", {"start": "public"}, epsilon, place, student)
+            for epsilon, place, title in places
+            for student in config.students
         ]
     starts: tuple[Start, ...] = ("public", "gaussian")
     if experiment.losses:
@@ -153,13 +181,16 @@ def compare(
     """Every synthesis and its student: {experiment: [(variant, one result per repeat), ...]}."""
     config, groups = setting.config, asked(setting.config)
     prints = {place: public.train.fingerprint() for place, public in publics.items()}
+    # As many everywhere, or tables would compare numbers of images too.
+    most = min([len(setting.dataset.train), *(len(public.train) for public in publics.values())])
+    count = config.synthetic or most
     repeats = range(config.experiment.repeats)
     units = {
-        unit_key(config, (variant, repeat), prints): (variant, repeat)
+        unit_key(config, (variant, repeat), prints, count): (variant, repeat)
         for group in groups.values() for variant in group for repeat in repeats
     }  # fmt: skip
     shared = {
-        "config": config, "test": setting.dataset.test, "count": len(setting.dataset.train), "publics": publics,
+        "config": config, "test": setting.dataset.test, "count": count, "publics": publics,
         "teachers": {epsilon: (one, [list(pair) for pair in asked]) for epsilon, (one, asked) in teachers.items()},
     }  # fmt: skip
     results = setting.folder.stage(
@@ -170,29 +201,29 @@ def compare(
     )  # fmt: skip
     setting.console.stage("experiments", f"{len(units)} syntheses, each with a student")
     return {
-        name: [(one, [results[unit_key(config, (one, repeat), prints)] for repeat in repeats]) for one in group]
+        name: [(one, [results[unit_key(config, (one, repeat), prints, count)] for repeat in repeats]) for one in group]
         for name, group in groups.items()
     }
 
 
-def unit_key(config: Config, unit: Unit, prints: Mapping[int, str]) -> str:
+def unit_key(config: Config, unit: Unit, prints: Mapping[int, str], count: int) -> str:
     """Under which a unit's result is found again: what it depends on beside what a run folder is known by."""
     variant, repeat = unit
     public = prints[variant.public] if variant.alignment.start == "public" else None
-    return digest(variant.key(), public, repeat, config.synthetic, config.students[0], config.distillation)
+    return digest(variant.key(), public, repeat, count, config.distillation)
 
 
 def synthesis_unit(unit: Unit, shared: Mapping[str, Any]) -> dict[str, Any]:
-    """One unit: a synthesis and its student, {"accuracy", "width", "losses": (steps + 1, terms and total)}."""
+    """One unit: a synthesis and its student, {"accuracy", "width", "images", "losses": (steps + 1, 5)}."""
     (variant, repeat), config, test = unit, shared["config"], shared["test"]
     teacher, wanted = shared["teachers"][variant.epsilon]
     public = shared["publics"][variant.public] if variant.alignment.start == "public" else None
     # The run's own seed first.
     seed = seed_for(config.seed, 12, repeat) if repeat else config.seed
     synthesis = Synthesis(variant.alignment, test.shape, test.classes, seed)
-    chosen = synthesis.chosen(public, shared["count"], config.synthetic)
+    chosen = synthesis.chosen(public, len(test), shared["count"])
     made = joined([align_some(one, (teacher, wanted, public, synthesis)) for one in synthesis.units(chosen)])
     soft = made["soft"].numpy()
     images = Images(made["images"].numpy(), soft.argmax(1).astype(np.int64), test.class_names)
-    found = teach_student(config.students[0], (images, soft, test, config.distillation, seed))
-    return {**found, "losses": made["losses"].mean(0)}
+    found = teach_student(variant.student, (images, soft, test, config.distillation, seed))
+    return {**found, "images": len(images), "losses": made["losses"].mean(0)}

@@ -31,10 +31,10 @@ def show_outlook(console: Console, config: Config, dataset: Dataset, public: Pub
     }
     taught = {name: config.distillation.epochs * images * one.gradient_s for name, one in students.items()}
     seconds["students"] = sum(taught.values())
-    variants = {one.key(): one for group in asked(config).values() for one in group}.values()
+    variants = {(one.public, *one.key()): one for group in asked(config).values() for one in group}.values()
     if variants:
         budgets = {one.epsilon for one in variants} - {config.budget.epsilon}
-        each = sum(steps_of(one.alignment) * images * pace.gradient_s + taught[config.students[0]] for one in variants)
+        each = sum(steps_of(one.alignment) * images * pace.gradient_s + taught[one.student] for one in variants)
         seconds["experiments"] = len(budgets) * seconds["teacher"] + config.experiment.repeats * each
     size = sum(parameter.numel() for parameter in teacher.parameters())
     console.plan_table(

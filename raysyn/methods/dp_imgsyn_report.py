@@ -13,8 +13,9 @@ from raysyn.figures import Line, chart, maps
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_imgsyn_experiments import Compared
 from raysyn.methods.dp_imgsyn_plane import EDGE, inside
+from raysyn.metrics.dissimilarity import SHARES
 from raysyn.privacy.layer_statistics import Layers
-from raysyn.public import Public, in_both
+from raysyn.public import Public
 from raysyn.release import mosaic, png_bytes
 from raysyn.report import Section
 from raysyn.train.alignment import LOSSES, AlignmentConfig
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 TITLES = {
     "iterations": ("Numbers of steps (figure 4 of the paper)", "Student accuracy after k steps of alignment."),
     "public": ("Public sets and budgets (table 2 of the paper)", "With and without alignment."),
+    "students": ("Students (table 4 of the paper)", "Each trained on the same syntheses."),
     "losses": (
         "Terms of the loss (table 8 of the paper)",
         "What is kept, beginning with public images or noise.",
@@ -32,7 +34,7 @@ TITLES = {
     "weights": ("Weights of the loss (table 6 of the paper)", "One weight multiplied, the others as they were."),
     "starts": ("Noise to begin with (tables 9 and 11 of the paper)", "With and without alignment."),
 }
-KINDS = {"released": "released", "public": "the same before alignment", "held_out": "real, held out"}
+KINDS = {"released": "released", "before": "the same before alignment", "held_out": "real, held out"}
 
 
 def losses_over_steps(told: np.ndarray, config: AlignmentConfig) -> Section:
@@ -87,26 +89,33 @@ def look_alike(found: Mapping[str, Any]) -> list[Section]:
     rows = [
         (KINDS[kind], *(f"{found[space][kind][figure]:.3f}" for space in ("pixels", "features") for figure in figures))
         for kind in KINDS
-        if kind in found["pixels"]
     ]
     heads = [f"{space}, {what}" for space in ("pixels", "features") for what in ("median", "nearest 5 %", "nearest")]
-    pairs = found["closest"].numpy()
-    large = pairs.reshape(-1, *pairs.shape[2:])
-    png = png_bytes(mosaic(large, 2, max(1, round(64 / large.shape[1])), 2))
+    shown = found["closest"].numpy()
+    large, across = shown.reshape(-1, *shown.shape[2:]), shown.shape[1]
+    png = png_bytes(mosaic(large, across, max(1, round(64 / large.shape[1])), 2))
+    lines = {title: Line(found["curves"][kind], (100 * SHARES).tolist()) for kind, title in KINDS.items()}
     return [
         Section(
             title=title,
             text="Distance to the nearest of all private training images: root mean square difference of pixels, and "
             "in the features of a CNN trained on private images (1 is the median of real images that were held out). "
-            "The same public images before the alignment owe nothing to the private ones, and are as far as can be "
-            "expected; a copy would be at 0.",
+            "The same images before the alignment (where it began with noise, other noise of that kind) owe nothing "
+            "to the private ones, and are as far as can be expected; a copy would be at 0.",
             rows=[("images", *heads), *rows],
+            picture=chart(lines, x="distance to the nearest private image, in features", y="% of images within it"),
+            alt="how many released images, images before alignment and held-out images lie within each distance",
         ),
         Section(
             title="The released images nearest to a private one",
-            text="Each on the left, with its nearest private image in features on the right.",
+            text="Each on the left, and beside it what it was before the alignment"
+            + (
+                ", and its nearest private image in features on the right."
+                if across == 3
+                else ". To see the private ones too, which then stand in this file: --dissimilarity.show-private."
+            ),
             picture="data:image/png;base64," + base64.b64encode(png).decode(),
-            alt="pairs of a released image and its nearest private one",
+            alt="released images and what they were before alignment",
         ),
     ]
 
@@ -150,7 +159,8 @@ def compared(teachers: Mapping[float, float], tables: Mapping[str, Sequence[Comp
         repeats = len(group[0][1])
         over = f" Mean ± standard deviation over {repeats} seeds of the synthesis and the student, under one teacher."
         text += " One seed." if repeats == 1 else over
-        text += " Choosing by these figures is a look at private images that nobody pays for."
+        text += f" Of {group[0][1][0]['images']:,} images each. Choosing by these figures is a look at private images "
+        text += "that nobody pays for."
         rows = [("synthesis", "student accuracy, %"), *((variant.title, _cell(found)) for variant, found in group)]
         parts.append(Section(title=title, text=text, rows=rows))
         if name == "iterations" and len(group) > 1:
@@ -221,7 +231,6 @@ def story(setting: PrivateSetting, public: Public | None) -> list[str]:
     training, asked = setting.plan.stages["teacher"], setting.plan.stages["statistics"]
     begun = f"public images ({public.name})" if public is not None else f"{config.alignment.start} noise"
     return [
-        *([] if public is None else in_both(public)),
         f"Trained a teacher ({config.teacher.name}, group norm) with {training.steps:,} steps of DP-SGD at noise "
         f"multiplier {training.noise_multiplier:.3g}, expected batch {config.training.batch_size:,}.",
         f"Asked for the means and variances of its layers' inputs over the private images in {asked.steps:,} answers, "

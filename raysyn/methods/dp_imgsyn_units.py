@@ -94,12 +94,12 @@ def align_some(unit: tuple[int, NDArray[np.int64]], shared: Aligning) -> dict[st
         y = alignment.targets(len(x), synthesis.classes).to(device)
         x, history = alignment.align(teacher, x, y, wanted, synthesis.alignment)
         # What leaves are whole numbers: the teacher labels those, and not what they were rounded from.
-        pixels = to_images(x.float())
-        with torch.no_grad():
-            soft.append(teacher(as_float(pixels)).float().softmax(1).cpu())
+        pixels = to_images(x)
+        said, last = alignment.label(teacher, as_float(pixels), y, wanted, synthesis.alignment)
+        soft.append(said.cpu())
         images.append(pixels.cpu())
         each = {"total_variation": len(x), "l2": len(x)}
-        told.append([[step[name] / each.get(name, 1) for name in (*LOSSES, "total")] for step in history])
+        told.append([[step[name] / each.get(name, 1) for name in (*LOSSES, "total")] for step in (*history, last)])
     return {"images": torch.cat(images), "soft": torch.cat(soft), "losses": torch.tensor(told)}
 
 
@@ -131,7 +131,7 @@ def teacher_accuracy(_: None, shared: tuple[Teacher, Images]) -> float:
 
 
 def measure_distances(
-    _: None, shared: tuple[Images, Images | None, Images, Images, DissimilarityConfig, int]
+    _: None, shared: tuple[Images, Images, Images, Images, DissimilarityConfig, int]
 ) -> dict[str, Any]:
     """`dissimilarity` as the one unit of a fan-out."""
     return dissimilarity(*shared)

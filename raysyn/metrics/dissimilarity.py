@@ -3,6 +3,7 @@ the private ones nothing (DP-ImgSyn's claim, measured)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +18,12 @@ from raysyn.data import Images
 from raysyn.metrics.utility import subset
 from raysyn.train.classifier import ClassifierConfig, as_float, features, fit, hold_out
 
-BLOCK = 4_000
+BLOCK = 4_000 * 28 * 28
+"""Numbers in the pixels of the private images that are looked at together."""
 CLOSEST = 8
-"""Released images that are shown beside their nearest private ones."""
+"""Released images, the nearest to a private one, that are shown."""
+SHARES = torch.arange(0, 1.0001, 0.05, dtype=torch.float64)
+"""Of the images, for the curve of distances."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,8 @@ class DissimilarityConfig:
     """Private images, at most, that the CNN learns from in whose features images are compared."""
     epochs: int = 10
     """Epochs of that CNN."""
+    show_private: bool = False
+    """Show real private images in internal/report.html, beside the released ones that they are nearest to."""
 
     def __post_init__(self) -> None:
         for field, least in {"images": 0, "learn_from": 20, "epochs": 1}.items():
@@ -40,19 +46,18 @@ class DissimilarityConfig:
 
 
 def dissimilarity(
-    released: Images, raw: Images | None, private: Images, test: Images, config: DissimilarityConfig, seed: int
+    released: Images, raw: Images, private: Images, test: Images, config: DissimilarityConfig, seed: int
 ) -> dict[str, Any]:
-    """{"pixels", "features": {"released", "public", "held_out": {"median", "nearest_5_percent", "nearest"}}}: distances
-    to the nearest private image, of released images, of the public ones that they were (None leaves them out) and of
-    real images that were never trained on; "closest": uint8 (pairs, 2, H, W, C), the released images nearest to a
-    private one in features, and that one.
+    """{"pixels", "features": {"released", "before", "held_out": {"median", "nearest_5_percent", "nearest"}}}: distances
+    to the nearest private image, of `released` images, of the `raw` ones that they were before alignment, in the same
+    order, and of real images that were never trained on; "curves": {kind: distances in features at SHARES};
+    "closest": uint8 (some, 2 or 3, H, W, C), the released images nearest to a private one in features, what each was
+    before, and, where `show_private`, the private one.
 
     Pixels: root mean square difference, in [0, 1]. Features: Euclidean, of a CNN trained on private images, as a
     multiple of the median of held-out images. Not for release: it is computed from private images.
     """
-    kinds = {"released": released, "held_out": subset(test, config.images, seed)}
-    if raw is not None:
-        kinds["public"] = raw
+    kinds = {"released": released, "before": raw, "held_out": subset(test, config.images, seed)}
     training = ClassifierConfig(epochs=config.epochs)
     some = subset(private, config.learn_from, seed)
     model = fit(*hold_out(some, training.validation_share, seed), "cnn", training, seed, best_device()).model
@@ -62,11 +67,14 @@ def dissimilarity(
     unit = float(seen["held_out"][0].median()) or 1.0
     far, who = seen["released"]
     order = far.argsort()[:CLOSEST].cpu().numpy()
-    pairs = np.stack([released.images_NHWC[order], private.images_NHWC[who.cpu().numpy()[order]]], 1)
+    shown = [released.images_NHWC[order], raw.images_NHWC[order]]
+    if config.show_private:
+        shown.append(private.images_NHWC[who.cpu().numpy()[order]])
     return {
         "pixels": {kind: _told(far / np.sqrt(np.prod(private.shape)) / 2) for kind, (far, _) in pixels.items()},
         "features": {kind: _told(far / unit) for kind, (far, _) in seen.items()},
-        "closest": torch.from_numpy(pairs),
+        "curves": {kind: (far / unit).double().cpu().quantile(SHARES).tolist() for kind, (far, _) in seen.items()},
+        "closest": torch.from_numpy(np.stack(shown, 1)),
     }
 
 
@@ -90,11 +98,12 @@ def nearest(images: Images, among: Images, see: Callable[[Images], Tensor]) -> t
     squared = mine.square().sum(1, keepdim=True)
     best, far = torch.full_like(mine[:, 0], torch.inf), torch.zeros_like(mine[:, 0])
     who = torch.zeros(len(mine), dtype=torch.int64, device=mine.device)
-    for at in range(0, len(among), BLOCK):
-        theirs = see(among.select(slice(at, at + BLOCK)))
+    together = max(1, BLOCK // math.prod(among.shape))
+    for at in range(0, len(among), together):
+        theirs = see(among.select(slice(at, at + together)))
         # The fast form of the distance: good enough to tell the nearest, not to say how far a copy is.
         values, indices = (squared - 2 * mine @ theirs.T + theirs.square().sum(1)).min(1)
         nearer = values < best
-        far = torch.where(nearer, torch.linalg.vector_norm(mine - theirs[indices], dim=1), far)
+        far[nearer] = torch.linalg.vector_norm(mine[nearer] - theirs[indices[nearer]], dim=1)
         best, who = torch.where(nearer, values, best), torch.where(nearer, at + indices, who)
     return far, who

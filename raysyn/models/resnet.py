@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -32,18 +33,23 @@ class ResNetConfig:
         return resnet(self, channels, classes)
 
 
-class Block(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut, which is a strided 1 x 1 convolution where the shape changes."""
+Norm = Callable[[int], nn.Module]
+"""norm(channels): a normalisation layer."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut, which is a strided 1 x 1 convolution where the shape changes; each is
+    followed by its normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm) -> None:
         super().__init__()
         self.conv0 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.norm0 = nn.BatchNorm2d(outputs)
+        self.norm0 = norm(outputs)
         self.conv1 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
+        self.norm1 = norm(outputs)
         self.stride, self.shortcut = stride, nn.Sequential()
         if stride > 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), norm(outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.norm1(self.conv1(F.relu(self.norm0(self.conv0(x)))))
@@ -69,7 +75,7 @@ def resnet(config: ResNetConfig, channels: int, classes: int) -> Classifier:
     here = config.width
     for stage, multiple in enumerate(STAGES):
         for block in range(config.blocks):
-            layers.append(Block(here, config.width * multiple, stride=2 if stage and not block else 1))
+            layers.append(Block(here, config.width * multiple, 2 if stage and not block else 1, nn.BatchNorm2d))
             here = config.width * multiple
     network = Classifier(nn.Sequential(*layers, Mean()), here, classes)
     for module in network.modules():

@@ -1,6 +1,7 @@
 """Students of a release: ResNet-18, VGG11, MobileNetV2 and ShuffleNetV2, for small images too (DP-ImgSyn 4.6).
 
-They learn from what has been released, so that batch normalisation and dropout are allowed.
+They learn from what has been released, so that batch normalisation and dropout are allowed. VGG11 is torchvision's with
+batch normalisation.
 """
 
 from __future__ import annotations

@@ -121,18 +121,22 @@ def epsilon(costs: Sequence[Cost], delta: float, accountant: str) -> float:
     return spent
 
 
+class Overspent(ValueError):
+    """A budget is too small for what it shall pay."""
+
+
 def calibrate(budget_epsilon: float, delta: float, accountant: str, fixed: Sequence[Cost], flexible: Cost) -> Cost:
     """`flexible` with the smallest noise multiplier, to 0.01 %, that keeps everything within the budget.
 
     The result never overspends: epsilon([*fixed, result]) <= budget_epsilon. Multipliers below 0.05 are not
-    tried. Raises ValueError where the fixed costs leave nothing.
+    tried. Raises Overspent, a ValueError, where the fixed costs leave nothing.
     """
     if not (math.isfinite(budget_epsilon) and budget_epsilon > 0):
         raise ValueError(f"budget.epsilon is {budget_epsilon}: give a finite number above 0")
 
     _check_same_adjacency([*fixed, flexible])
     if epsilon(fixed, delta, accountant) >= budget_epsilon:
-        raise ValueError(_overspent(budget_epsilon, delta, accountant, fixed, flexible))
+        raise Overspent(_overspent(budget_epsilon, delta, accountant, fixed, flexible))
 
     def excess(log_noise: float) -> float:
         costs = (*fixed, replace(flexible, noise_multiplier=math.exp(log_noise)))
@@ -146,7 +150,7 @@ def calibrate(budget_epsilon: float, delta: float, accountant: str, fixed: Seque
     while excess(high) > 0:
         high += math.log(2)
         if high > math.log(LARGEST_NOISE):
-            raise ValueError(_overspent(budget_epsilon, delta, accountant, fixed, flexible))
+            raise Overspent(_overspent(budget_epsilon, delta, accountant, fixed, flexible))
     low = high - math.log(2)
     while excess(low) <= 0:
         high, low = low, low - math.log(2)

@@ -5,9 +5,10 @@ All that is known of the private images is the teacher and its layer statistics,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class AlignmentConfig:
     def __post_init__(self) -> None:
         if self.start not in ("public", "gaussian", "low-pass"):
             raise ValueError(f"alignment.start is {self.start!r}: give public, gaussian or low-pass")
-        if (self.iterations or 0) < 0 or self.batch_size < 1 or not self.learning_rate > 0:
+        if (self.iterations or 0) < 0 or self.batch_size < 1 or not 0 < self.learning_rate < math.inf:
             raise ValueError(
                 f"alignment.iterations is {self.iterations}, alignment.batch_size {self.batch_size} and "
                 f"alignment.learning_rate {self.learning_rate}: give at least 0, at least 1, and a rate above 0"
@@ -57,8 +58,8 @@ class AlignmentConfig:
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
             raise ValueError(f"alignment.kernel_size is {self.kernel_size}: give an odd number of at least 1")
         for field in LOSSES:
-            if not getattr(self, field) >= 0:
-                raise ValueError(f"alignment.{field} is {getattr(self, field)}: give at least 0")
+            if not 0 <= getattr(self, field) < math.inf:
+                raise ValueError(f"alignment.{field} is {getattr(self, field)}: give a finite number of at least 0")
 
 
 Statistics = Sequence[tuple[Tensor, Tensor]]
@@ -78,47 +79,97 @@ def noise(config: AlignmentConfig, n: int, shape: tuple[int, int, int], seed: in
     return noise if config.start == "gaussian" else gaussian_blur(noise, [config.kernel_size] * 2)
 
 
-def losses(teacher: nn.Module, images_NCHW: Tensor, labels_N: Tensor, wanted: Statistics) -> dict[str, Tensor]:
-    """The four terms of equation 5, unweighted, for a batch."""
+class Moments(torch.autograd.Function):
+    """Mean and mean square of each channel, float32 (C,), of (N, C, H, W) that lies channels last.
+
+    With a slope by hand, one pass over h each way: var_mean over (0, 2, 3) takes as long as the network itself.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(h)
+        rows = h.permute(0, 2, 3, 1).flatten(0, 2).float()
+        return rows.mean(0), torch.linalg.vector_norm(rows, dim=0).square() / len(rows)
+
+    @staticmethod
+    def backward(ctx: Any, of_mean: Tensor, of_squares: Tensor) -> Tensor:  # type: ignore[override]
+        (h,) = ctx.saved_tensors
+        count = h.numel() / h.shape[1]
+        first, second = ((g / count).to(h.dtype)[:, None, None] for g in (of_mean, 2 * of_squares))
+        return torch.addcmul(first, h, second)
+
+
+def losses(
+    teacher: nn.Module, images_NCHW: Tensor, labels_N: Tensor, wanted: Statistics
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The four terms of equation 5, unweighted, for a batch, and the teacher's logits, float32 (N, K)."""
     with norm_inputs(teacher) as seen:
-        logits = teacher(images_NCHW)
+        logits = teacher(images_NCHW).float()
     feature = torch.zeros((), device=images_NCHW.device)
     for h, (mean, variance) in zip(seen, wanted, strict=True):
-        v, m = torch.var_mean(h.float(), (0, 2, 3), correction=0)
+        m, squares = Moments.apply(h)
+        v = squares - m.square()
         feature = feature + (m - mean).square().sum() + (v - variance).square().sum()
     across, down = images_NCHW.diff(dim=3)[:, :, :-1], images_NCHW.diff(dim=2)[:, :, :, :-1]
-    return {
+    terms = {
         "feature": feature,
-        "classification": F.cross_entropy(logits.float(), labels_N),
+        "classification": F.cross_entropy(logits, labels_N),
         # A root has no slope at 0, where neighbours are equal.
         "total_variation": (across.square() + down.square() + 1e-12).sqrt().sum(),
         "l2": images_NCHW.square().sum(),
     }
+    return terms, logits
+
+
+def weighted(terms: dict[str, Tensor], config: AlignmentConfig) -> Tensor:
+    """Equation 5: the terms by their weights."""
+    return torch.stack([getattr(config, name) * term.float() for name, term in terms.items()]).sum()
 
 
 def align(
     teacher: nn.Module, images_NCHW: Tensor, labels_N: Tensor, wanted: Statistics, config: AlignmentConfig
 ) -> tuple[Tensor, list[dict[str, float]]]:
-    """Algorithm 1: one batch, aligned, (N, C, H, W), and the losses before each step and after the last.
+    """Algorithm 1: one batch, aligned, (N, C, H, W), and the losses before each step.
 
-    The teacher is not changed. Images begin and stay around [-1, 1], but nothing keeps them inside.
+    The teacher is not changed. Images begin and stay around [-1, 1], but nothing keeps them inside. RuntimeError where
+    a loss is not finite.
     """
     teacher.eval().requires_grad_(False)
     x = images_NCHW.detach().clone().contiguous(memory_format=torch.channels_last).requires_grad_()
     optimizer = torch.optim.Adam([x], lr=config.learning_rate, betas=(0.5, 0.99))
-    weights = {name: getattr(config, name) for name in LOSSES}
     told = []
     assert config.iterations is not None, "chosen before"
-    for step in range(config.iterations + 1):
-        last = step == config.iterations
-        with torch.set_grad_enabled(not last), torch.autocast(x.device.type, torch.bfloat16, enabled=x.is_cuda):
-            terms = losses(teacher, x, labels_N, wanted)
-        total = sum((weights[name] * term for name, term in terms.items()), torch.zeros((), device=x.device))
-        told.append({name: float(term.detach()) for name, term in terms.items()} | {"total": float(total.detach())})
-        if not last:
-            (x.grad,) = torch.autograd.grad(total, x)
-            optimizer.step()
+    for _ in range(config.iterations):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=x.is_cuda):
+            terms, _ = losses(teacher, x, labels_N, wanted)
+        total = weighted(terms, config)
+        (x.grad,) = torch.autograd.grad(total, x)
+        optimizer.step()
+        told.append(in_figures(terms, total))
     return x.detach(), told
+
+
+@torch.no_grad()
+def label(
+    teacher: nn.Module, images_NCHW: Tensor, labels_N: Tensor, wanted: Statistics, config: AlignmentConfig
+) -> tuple[Tensor, dict[str, float]]:
+    """What the teacher says of images as they are released, probabilities float32 (N, K), and their losses; in full
+    precision. RuntimeError where either is not finite."""
+    terms, logits = losses(teacher, images_NCHW, labels_N, wanted)
+    return logits.softmax(1), in_figures(terms, weighted(terms, config))
+
+
+def in_figures(terms: dict[str, Tensor], total: Tensor) -> dict[str, float]:
+    """{term, "total": its value}."""
+    # Together, because each figure that is read from a GPU waits for it.
+    values = torch.stack([*(term.detach().float() for term in terms.values()), total.detach()]).tolist()
+    told = dict(zip((*terms, "total"), values, strict=True))
+    if not all(map(math.isfinite, told.values())):
+        raise RuntimeError(
+            f"the losses of a batch are {told}: lower alignment.learning_rate, or, where the teacher's training has "
+            "diverged, training.learning_rate"
+        )
+    return told
 
 
 MOST_STEPS, ENOUGH = 50, 0.9
