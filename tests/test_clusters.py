@@ -1,0 +1,130 @@
+"""The files of `clusters/`, without a cloud: by Ray's own schema and KubeRay's published fields, and the house's rules
+on what listens where. (That the local one runs is tests/on_ray/test_submitted_jobs.py.)"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+FOLDER = Path(__file__).parents[1] / "clusters"
+LAUNCHED = ["aws", "gcp"]
+SCRIPTS = ["workstation.sh", "gpu-node.sh", "slurm.sbatch"]
+KUBERAY = ["kuberay-cluster", "kuberay-job"]
+
+# https://ray-project.github.io/kuberay/reference/api/, as of version 1.6.
+CLUSTER = set(
+    "suspend managedBy autoscalerOptions headServiceAnnotations enableInTreeAutoscaling gcsFaultToleranceOptions "
+    "headGroupSpec rayVersion workerGroupSpecs authOptions".split()
+)
+FIELDS = {
+    "RayCluster": CLUSTER,
+    "rayClusterSpec": CLUSTER,
+    "RayJob": set(
+        "activeDeadlineSeconds backoffLimit rayClusterSpec submitterPodTemplate metadata clusterSelector "
+        "submitterConfig managedBy deletionStrategy entrypoint runtimeEnvYAML jobId submissionMode entrypointResources "
+        "entrypointNumCpus entrypointNumGpus ttlSecondsAfterFinished shutdownAfterJobFinishes suspend".split()
+    ),
+    "autoscalerOptions": set(
+        "resources image imagePullPolicy securityContext idleTimeoutSeconds upscalingMode version env envFrom "
+        "volumeMounts".split()
+    ),
+    "authOptions": {"mode", "secretName", "enableK8sTokenAuth"},
+    "headGroupSpec": {"template", "headService", "enableIngress", "rayStartParams", "serviceType"},
+    "workerGroupSpecs": set(
+        "groupName replicas minReplicas maxReplicas idleTimeoutSeconds rayStartParams template scaleStrategy "
+        "numOfHosts suspend".split()
+    ),
+    "submitterConfig": {"backoffLimit"},
+}
+CHOICES = {
+    "upscalingMode": {"Default", "Aggressive", "Conservative"},
+    "version": {"v1", "v2"},
+    "mode": {"disabled", "token"},
+    "submissionMode": {"K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"},
+}
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((FOLDER / f"{name}.yaml").read_text()))
+
+
+def parts(kind: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every described part of a KubeRay document, with the kind it is of."""
+    for one in value if isinstance(value, list) else [value]:
+        yield kind, one
+        for field, inner in one.items():
+            if field in FIELDS:
+                yield from parts(field, inner)
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_rays_launcher_takes_the_file(name: str) -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    (config,) = documents(name)
+    validate_config(prepare_config(config))
+    types = config["available_node_types"]
+    assert types["head"]["resources"] == {"CPU": 0} and types["gpu"]["resources"]["GPU"] == 1
+    assert types["gpu"]["min_workers"] == 0 and 0 < config["idle_timeout_minutes"] <= 10
+    nodes = {node: kind["node_config"] for node, kind in types.items()}
+    # What Ray's schema does not look into: the head is not spot, the workers are, disks are encrypted.
+    if name == "aws":
+        assert all({"InstanceType", "BlockDeviceMappings"} <= one.keys() for one in nodes.values())
+        assert nodes["gpu"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+        assert "InstanceMarketOptions" not in nodes["head"]
+        assert all(disk["Ebs"]["Encrypted"] for one in nodes.values() for disk in one["BlockDeviceMappings"])
+    else:
+        assert all({"machineType", "disks"} <= one.keys() for one in nodes.values())
+        assert nodes["gpu"]["scheduling"][0]["preemptible"] and "scheduling" not in nodes["head"]
+
+
+@pytest.mark.parametrize("name", KUBERAY)
+def test_kuberay_knows_every_field(name: str) -> None:
+    (first, *others) = documents(name)
+    assert first["apiVersion"] == "ray.io/v1" and first.keys() == {"apiVersion", "kind", "metadata", "spec"}
+    seen = list(parts(first["kind"], first["spec"]))
+    assert {"headGroupSpec", "workerGroupSpecs", "authOptions", "autoscalerOptions"} <= {kind for kind, _ in seen}
+    for kind, part in seen:
+        assert part.keys() <= FIELDS[kind], (kind, part.keys() - FIELDS[kind])
+        for field, values in CHOICES.items():
+            assert part.get(field, next(iter(values))) in values, field
+        start = part.get("rayStartParams", {})
+        assert all(isinstance(value, str) for value in start.values()), "KubeRay takes strings alone"
+        if kind == "workerGroupSpecs":
+            assert part["minReplicas"] == part["replicas"] == 0 < part["maxReplicas"]
+    # Nothing lies open: loopback, or where the operator must reach it, a policy beside the token.
+    cluster = first["spec"].get("rayClusterSpec", first["spec"])
+    start = cluster["headGroupSpec"]["rayStartParams"]
+    assert cluster["authOptions"]["mode"] == "token" and start["ray-client-server-port"] == start["num-cpus"] == "0"
+    assert start["dashboard-host"] == "127.0.0.1" or [one["kind"] for one in others] == ["NetworkPolicy"]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_shell_takes_the_script(name: str) -> None:
+    done = subprocess.run(["bash", "-n", str(FOLDER / name)], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, *(f"{one}.yaml" for one in LAUNCHED)])
+def test_heads_ask_for_a_token_and_listen_on_loopback(name: str) -> None:
+    text = (FOLDER / name).read_text().replace("\\\n", " ").replace("\n    --", " --")
+    starts = [line for line in text.splitlines() if "ray start --head" in line or "ray symmetric-run" in line]
+    assert len(starts) == 1 and "--ray-client-server-port=0" in starts[0]
+    assert "--dashboard-host=127.0.0.1" in starts[0] or "--include-dashboard=false" in starts[0]
+    assert "--disable-usage-stats" in starts[0]
+    assert "RAY_AUTH_MODE=token" in text
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.iterdir()), ids=lambda path: path.name)
+def test_each_file_says_how_it_is_used(path: Path) -> None:
+    """The command, what it costs, and what to change first; no science."""
+    text = path.read_text()
+    assert path.name in text or path.name == "Dockerfile"
+    if path.name != "Dockerfile":
+        assert "# Costs: " in text and "# Change first: " in text
+    assert "epsilon" not in text and "noise" not in text
