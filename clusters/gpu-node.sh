@@ -14,6 +14,8 @@ PORT=${PORT:-6379} DASHBOARD_PORT=${DASHBOARD_PORT:-8265} SCRATCH=${SCRATCH:?nam
 mkdir -p -m 700 "$SCRATCH"
 export RAY_AUTH_MODE=token
 ray get-auth-token --generate > /dev/null
+# For this machine alone, dashboard, Ray Client and all: Ray's own switch for that, whatever its name says.
+export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
 exec ray start --head --block --disable-usage-stats ${GPUS:+--num-gpus="$GPUS"} \
-    --node-ip-address=127.0.0.1 --port="$PORT" --dashboard-host=127.0.0.1 --dashboard-port="$DASHBOARD_PORT" \
-    --ray-client-server-port=0 --temp-dir="$SCRATCH" --object-spilling-directory="$SCRATCH/spill"
+    --port="$PORT" --dashboard-host=127.0.0.1 --dashboard-port="$DASHBOARD_PORT" \
+    --ray-client-server-port="${CLIENT_PORT:-10001}" --temp-dir="$SCRATCH" --object-spilling-directory="$SCRATCH/spill"

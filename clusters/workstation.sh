@@ -13,7 +13,8 @@ PORT=${PORT:-6379} DASHBOARD_PORT=${DASHBOARD_PORT:-8265} SCRATCH=${SCRATCH:-/tm
 # Whoever has no token is sent away, also on this machine; `ray get-auth-token` shows it.
 export RAY_AUTH_MODE=token
 ray get-auth-token --generate > /dev/null
-# For this machine alone: everything listens on loopback. Ray Client (port 10001) is switched off, nothing here needs it.
+# For this machine alone, dashboard, Ray Client and all: Ray's own switch for that, whatever its name says.
+export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
 exec ray start --head --block --disable-usage-stats ${CPUS:+--num-cpus="$CPUS"} \
-    --node-ip-address=127.0.0.1 --port="$PORT" --dashboard-host=127.0.0.1 --dashboard-port="$DASHBOARD_PORT" \
-    --ray-client-server-port=0 --dashboard-agent-listen-port="${AGENT_PORT:-52365}" --temp-dir="$SCRATCH"
+    --port="$PORT" --dashboard-host=127.0.0.1 --dashboard-port="$DASHBOARD_PORT" \
+    --ray-client-server-port="${CLIENT_PORT:-10001}" --dashboard-agent-listen-port="${AGENT_PORT:-52365}" --temp-dir="$SCRATCH"

@@ -28,7 +28,8 @@ class Machines:
     """`local` starts Ray on this machine (inside `ray job submit`: joins the cluster around it), `auto` joins
     the running cluster, `host:port` the one there."""
     workers: int | None = None
-    """Training workers; by default one per GPU of the cluster, without GPUs one per CPU up to 4."""
+    """Training workers; by default one per GPU of the cluster, without GPUs one per CPU up to 4. Where an autoscaler
+    adds nodes, say how many, and what each of them needs: what is there at the start decides nothing then."""
     gpus_per_worker: float | None = None
     """GPUs of each worker; by default 1 where the cluster has GPUs, else 0."""
     cpus_per_worker: int | None = None
@@ -285,10 +286,10 @@ class Tally:
         assert len(self._sizes) == count, f"{name}: {count} items have {len(self._sizes)} sizes"
         self._done = 0
 
-    def add(self, indices: Sequence[int]) -> None:
+    def add(self, indices: Sequence[int], **metrics: float) -> None:
         """These are done; show it."""
         self._done += sum(self._sizes[index] for index in indices)
-        self._show(self._name, self._done, sum(self._sizes), {})
+        self._show(self._name, self._done, sum(self._sizes), metrics)
 
 
 def groups(indices: Sequence[int], together: int | None) -> list[list[int]]:

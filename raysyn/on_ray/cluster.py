@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray._private.state
 import ray.exceptions
 
 from raysyn.compute import Compute, Machines, Outcome, Search, Show, Space, silent
-from raysyn.on_ray import fan_out, leftovers, train
+from raysyn.on_ray import fan_out, leftovers, scaling, train
 from raysyn.on_ray.board import Board
 from raysyn.on_ray.search import Trials
 from raysyn.storage import Store
@@ -47,11 +46,27 @@ class OnRay(Compute):
 
     def __init__(self, machines: Machines, storage: Path, show: Show = silent) -> None:
         self._store, self._show = Store(machines.storage or storage), show
-        self.shares = share_out(machines, cluster_nodes())
+        self.shares = share_out(machines, self._nodes(machines))
         self.workers, self.device = self.shares.workers, "cuda" if self.shares.gpus else "cpu"
         board: Any = ray.remote(Board)
         self._board = board.options(num_cpus=0, max_restarts=-1).remote()
         self._unit_cpu_s = self._workers_cpu_s = 0.0
+
+    @staticmethod
+    def _nodes(machines: Machines) -> list[Mapping[str, float]]:
+        """Resources of every node alive; where these are too small for what is asked and an autoscaler will add what
+        is missing, those that it was asked for."""
+        nodes: list[Mapping[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        wanted, gpus = machines.workers or 1, max(machines.gpus_per_worker or 0, machines.gpus_per_unit or 0)
+        bundle = {"CPU": float(machines.cpus_per_worker or 1), "GPU": float(gpus)}
+        if fitting(nodes, bundle["CPU"], bundle["GPU"]) < wanted and scaling.may_have(bundle, wanted):
+            return [bundle] * wanted
+        if not any(node.get("CPU") for node in nodes):
+            raise ValueError(
+                f"the cluster has no CPUs, and its autoscaler cannot add {wanted} times {scaling.words(bundle)} on one "
+                "node: lower on.workers, on.cpus_per_worker, on.gpus_per_worker or on.gpus_per_unit"
+            )
+        return nodes
 
     def at_once(self) -> int:
         there, gpus = ray.cluster_resources(), self.shares.gpus_per_unit
@@ -197,13 +212,6 @@ def _only_our_token() -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
-def cluster_nodes() -> list[Mapping[str, float]]:
-    """Resources of every node alive; where an autoscaler may add nodes, all it may add as one node."""
-    nodes: list[Mapping[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    limits = ray._private.state.state.get_max_resources_from_cluster_config()
-    return nodes if limits is None else [*nodes, limits]
-
-
 def share_out(machines: Machines, nodes: Sequence[Mapping[str, float]]) -> Shares:
     """Fill in what `machines` leaves open.
 
@@ -221,9 +229,9 @@ def share_out(machines: Machines, nodes: Sequence[Mapping[str, float]]) -> Share
     cpus_each = machines.cpus_per_worker or max(1, cpus // workers)
     if machines.cpus_per_worker is None:
         # CPUs are dealt out evenly over the cluster, but a worker cannot straddle two nodes.
-        while cpus_each > 1 and _fitting(nodes, cpus_each, gpus_each) < workers:
+        while cpus_each > 1 and fitting(nodes, cpus_each, gpus_each) < workers:
             cpus_each -= 1
-    if (room := _fitting(nodes, cpus_each, gpus_each)) < workers:
+    if (room := fitting(nodes, cpus_each, gpus_each)) < workers:
         raise ValueError(
             f"on.workers is {workers} with {cpus_each} CPUs and {gpus_each:g} GPUs each, but the cluster of "
             f"{cpus} CPUs and {gpus} GPUs has room for {room}: lower on.workers or what each of them gets"
@@ -231,11 +239,11 @@ def share_out(machines: Machines, nodes: Sequence[Mapping[str, float]]) -> Share
     per_unit = machines.gpus_per_unit if machines.gpus_per_unit is not None else min(gpus_each, 1.0)
     if not 0 <= per_unit <= 1:
         raise ValueError(f"on.gpus_per_unit is {per_unit}: a unit uses a GPU or a part of one, give 0 to 1")
-    if not _fitting(nodes, 1, per_unit):
+    if not fitting(nodes, 1, per_unit):
         raise ValueError(
             f"on.gpus_per_unit is {per_unit:g}, but the cluster has {gpus} GPUs: lower it, or leave it out"
         )
-    alone = [int(node.get("CPU", 0)) for node in nodes if _fitting([node], cpus_each, gpus_each)]
+    alone = [int(node.get("CPU", 0)) for node in nodes if fitting([node], cpus_each, gpus_each)]
     return Shares(
         workers=workers,
         cpus=cpus_each,
@@ -245,7 +253,7 @@ def share_out(machines: Machines, nodes: Sequence[Mapping[str, float]]) -> Share
     )
 
 
-def _fitting(nodes: Sequence[Mapping[str, float]], cpus: int, gpus: float) -> int:
+def fitting(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float) -> int:
     """How many workers of this size the nodes hold."""
     per_node = [
         min(int(node.get("CPU", 0) // cpus), int(node.get("GPU", 0) / gpus + 1e-9) if gpus else 1 << 30)

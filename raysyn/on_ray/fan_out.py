@@ -13,11 +13,13 @@ import ray.exceptions
 
 from raysyn.compute import Show, Tally, answers_of, groups, unit_failure, unit_files
 from raysyn.on_ray.process import settle
+from raysyn.on_ray.scaling import EVERY_S, Watch
 from raysyn.storage import Store
 
 RETRIES = 3
 WINDOW = 32
-"""Units handed to Ray beyond two per CPU: enough for an autoscaler to see demand, too few to fill memory."""
+"""Units handed to Ray beyond two per CPU that is there: enough for an autoscaler to see demand, which grows with what
+it adds, too few to fill memory."""
 
 
 _COLOUR = re.compile(r"\x1b\[\d+m")
@@ -33,6 +35,7 @@ class Units:
         self._sizes = sizes
         self._f, self._items, self._name, self._shared, self._together = f, items, name, shared, together
         self._files = unit_files(name, len(items), keys)
+        self._bundle = {"CPU": 1.0, "GPU": gpus}
         self._unit = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(run_unit)
         self.cpu_s = 0.0
 
@@ -42,7 +45,7 @@ class Units:
         missing = [index for index, file in enumerate(files) if file not in store]
         tally, failures = Tally(self._name, len(files), self._sizes, show), {}
         tally.add(sorted(set(range(len(files))) - set(missing)))
-        for group, values, error in self._answers(groups(missing, self._together)):
+        for group, values, error in self._answers(groups(missing, self._together), tally):
             if error is not None:
                 failures.update(dict.fromkeys(group, error))
                 continue
@@ -54,17 +57,20 @@ class Units:
             raise unit_failure(self._name, failures, len(files))
         return [store[file] for file in files]
 
-    def _answers(self, missing: Sequence[list[int]]) -> Iterator[tuple[list[int], list[Any], str | None]]:
+    def _answers(self, missing: Sequence[list[int]], tally: Tally) -> Iterator[tuple[list[int], list[Any], str | None]]:
         """(indices, values, error) of each group of missing units as it finishes."""
         common = ray.put((self._f, self._shared, self._together))
-        todo, flying = iter(missing), dict[Any, list[int]]()
-        window = WINDOW + 2 * int(ray.cluster_resources().get("CPU", 0))
+        todo, flying, watch = iter(missing), dict[Any, list[int]](), Watch(self._name, self._bundle)
         while True:
+            window = WINDOW + 2 * int(ray.cluster_resources().get("CPU", 0))
             while len(flying) < window and (group := next(todo, None)) is not None:
                 flying[self._unit.remote(common, [self._items[index] for index in group])] = group
             if not flying:
                 return
-            for ref in ray.wait(list(flying))[0]:
+            done = ray.wait(list(flying), timeout=EVERY_S)[0]
+            if cluster := watch():
+                tally.add([], **cluster)
+            for ref in done:
                 group = flying.pop(ref)
                 try:
                     values, error, used_s = ray.get(ref)

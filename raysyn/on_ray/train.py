@@ -24,6 +24,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from raysyn.compute import Show, Worker
 from raysyn.on_ray.process import settle
+from raysyn.on_ray.scaling import Watch
 from raysyn.storage import Store
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def run(
         job, call = f"{name}-{uuid.uuid4().hex}", ray.put((f, args))
         store[REACH] = job
         rank = partial(run_rank, [call], job=job, name=name, shares=shares, store=store, board=board)
-        look = _Display(board, job, name, show)
+        watch = Watch(name, {"CPU": float(shares.cpus), "GPU": shares.gpus})
+        look = _Display(board, job, name, show, watch)
         raise_portable((_in_a_group if group else _in_a_task)(rank, name, shares, store, look))
     try:
         return store[answer]
@@ -258,13 +260,16 @@ def _watch(trainer: TorchTrainer, look: Callable[[], None]) -> bytes | None:
 
 
 class _Display:
-    """Draws what rank 0 has told the board of one job, when it is news."""
+    """Draws what rank 0 has told the board of one job, when it is news; before that, what the cluster waits for."""
 
-    def __init__(self, board: Any, job: str, name: str, show: Show) -> None:
-        self._board, self._job, self._name, self._show = board, job, name, show
+    def __init__(self, board: Any, job: str, name: str, show: Show, watch: Watch) -> None:
+        self._board, self._job, self._name, self._show, self._watch = board, job, name, show, watch
         self._last: Any = None
 
     def __call__(self) -> None:
+        cluster = self._watch()
+        if cluster and self._last is None:
+            self._show(self._name, 0, 1, cluster)
         try:
             told, _ = ray.get(self._board.read.remote(self._job), timeout=5)
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):

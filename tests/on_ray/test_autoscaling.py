@@ -1,0 +1,43 @@
+"""A cluster without workers grows for a sweep, shrinks after it, and says what it can never give."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from growing import growing_cluster
+
+SWEEPER = str(Path(__file__).with_name("sweeper.py"))
+
+
+def sweep(env: dict[str, str], folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    (folder / "traces").mkdir()
+    command = [sys.executable, SWEEPER, str(folder / "store"), str(folder / "traces"), *more]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=170)
+
+
+@pytest.mark.timeout(200)
+def test_a_sweep_of_12_units_grows_the_cluster_from_nothing_and_lets_it_go(tmp_path: Path) -> None:
+    with growing_cluster(most=2) as env:
+        done = sweep(env, tmp_path, "12", "1.0")
+    assert done.returncode == 0, done.stderr
+    seen: dict[str, Any] = json.loads((tmp_path / "traces" / "answer.json").read_text())
+    assert (seen["before"], seen["most"], seen["after"]) == (0, 2, 0)
+    assert [one["square"] for one in seen["found"]] == [item**2 for item in range(12)]
+    assert len({one["node"] for one in seen["found"]}) == 2, "both nodes worked"
+    ran = [path.name.split(".")[0] for path in (tmp_path / "traces").glob("unit-*")]
+    assert sorted(ran) == sorted(f"unit-{item}" for item in range(12)), "each once"
+    # Progress tells what it waits for.
+    assert any(one.get("waiting", 0) > 0 for one in seen["told"])
+
+
+@pytest.mark.timeout(200)
+def test_what_no_node_can_ever_give_is_said_at_once(tmp_path: Path) -> None:
+    with growing_cluster(most=2) as env:
+        done = sweep(env, tmp_path, "2", "0.1", "1")
+    assert done.returncode != 0
+    assert "ValueError: the cluster has no CPUs, and its autoscaler cannot add 1 times 1 CPUs and 1 GPUs" in done.stderr
