@@ -1,0 +1,84 @@
+"""`ray job submit` to the cluster of clusters/workstation.sh: the console is the job's log, a stopped job goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from growing import end_session, free_ports
+
+from raysyn.on_ray.leftovers import end_processes
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "quick --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
+    "--warmup.iterations 5 --finetune.batch-size 32 --finetune.epochs 6 --sampler.steps 3 --synthetic 1200 "
+    "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 --on.sgd.engine bookkeeping "
+    "--on.sgd.micro-batch 16 --on.sgd.channels-last True --on.workers 1 --on.cpus-per-worker 1 --on.address auto"
+).split()
+
+
+@pytest.fixture()
+def workstation() -> Iterator[dict[str, str]]:
+    """The environment in which clients of the cluster submit jobs."""
+    with tempfile.TemporaryDirectory(prefix="rs", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        ports = dict(zip(("PORT", "DASHBOARD_PORT", "CLIENT_PORT", "AGENT_PORT"), map(str, free_ports(4)), strict=True))
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
+        # The job's python is the cluster's; its token lies in the home of whoever started it.
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        env = own | ports | {"HOME": folder, "SCRATCH": f"{folder}/ray", "CPUS": "2", "PATH": path}
+        with (Path(folder) / "head.log").open("wb") as log:
+            head = subprocess.Popen(
+                [str(ROOT / "clusters/workstation.sh")], env=env, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+        try:
+            yield env | {
+                "RAY_AUTH_MODE": "token",
+                "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{ports['DASHBOARD_PORT']}",
+            }
+        finally:
+            end_session(head)
+            end_processes(Path(folder))
+
+
+def ray_job(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ray.scripts.scripts", "job", *arguments]
+    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=200)
+
+
+@pytest.mark.timeout(400)
+def test_a_submitted_job_is_stopped_and_the_same_command_continues_it(
+    workstation: dict[str, str], tmp_path: Path
+) -> None:
+    command = ["--working-dir", ".", "--", "python", "jobs/dp_feta.py", *TINY, "--out", str(tmp_path / "run")]
+    end = time.monotonic() + 90
+    while (first := ray_job(workstation, "submit", "--no-wait", "--submission-id", "first", *command)).returncode:
+        assert time.monotonic() < end, first.stdout + first.stderr
+        time.sleep(1)
+    warmed_up = tmp_path / "run/internal/stages/warmup.pt"
+    while not warmed_up.exists():
+        assert time.monotonic() < end + 120, ray_job(workstation, "logs", "first").stdout
+        time.sleep(0.2)
+    assert ray_job(workstation, "stop", "first").returncode == 0
+    assert "was stopped" in ray_job(workstation, "status", "first").stdout
+    report = tmp_path / "run/internal/report.json"
+    assert not report.exists()
+    before = warmed_up.stat().st_mtime_ns
+    second = ray_job(workstation, "submit", "--submission-id", "second", *command)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "succeeded" in second.stdout and " finetune " in second.stdout and "Report (stays inside)" in second.stdout
+    assert json.loads(report.read_text())["privacy"]["guarantee"] == "dp" and warmed_up.stat().st_mtime_ns == before
+    # What a user did wrong is the end of the job, with its sentence in the log.
+    wrong = ray_job(workstation, "submit", *command, "--budget.epsilon", "-1")
+    assert wrong.returncode == 1 and "budget.epsilon is -1" in wrong.stdout + wrong.stderr
+    # Nobody without the token comes in.
+    stranger = ray_job(workstation | {"RAY_AUTH_TOKEN": "0" * 64}, "list")
+    assert stranger.returncode != 0
