@@ -45,8 +45,9 @@ def losses_over_steps(told: np.ndarray, config: AlignmentConfig) -> Section:
     lines["total variation"] = Line(steps, _shares(told[:, LOSSES.index("total_variation")]), style="--")
     return Section(
         title="Alignment (figure 4 of the paper)",
-        text=f"Losses over {config.iterations} steps, each as a share of what it was before the first. Where the total "
-        "variation climbs, images become artificial: stop before that.",
+        text=f"Losses over {config.iterations} steps, each as a share of what it was before the first; the last ones "
+        "are those of the images as they are released, rounded to whole numbers. Where the total variation climbs, "
+        "images become artificial: stop before that.",
         picture=chart(lines, x="step", y="share of the first loss"),
         alt="four losses over the steps of the alignment",
     )
@@ -87,10 +88,10 @@ def look_alike(found: Mapping[str, Any]) -> list[Section]:
         return [Section(title=title, text="Not measured: dissimilarity.images is 0.")]
     figures = ("median", "nearest_5_percent", "nearest")
     rows = [
-        (KINDS[kind], *(f"{found[space][kind][figure]:.3f}" for space in ("pixels", "features") for figure in figures))
-        for kind in KINDS
+        (f"{title}: {space}", *(f"{found[space][kind][figure]:.3f}" for figure in figures))
+        for space in ("features", "pixels")
+        for kind, title in KINDS.items()
     ]
-    heads = [f"{space}, {what}" for space in ("pixels", "features") for what in ("median", "nearest 5 %", "nearest")]
     shown = found["closest"].numpy()
     large, across = shown.reshape(-1, *shown.shape[2:]), shown.shape[1]
     png = png_bytes(mosaic(large, across, max(1, round(64 / large.shape[1])), 2))
@@ -102,7 +103,7 @@ def look_alike(found: Mapping[str, Any]) -> list[Section]:
             "in the features of a CNN trained on private images (1 is the median of real images that were held out). "
             "The same images before the alignment (where it began with noise, other noise of that kind) owe nothing "
             "to the private ones, and are as far as can be expected; a copy would be at 0.",
-            rows=[("images", *heads), *rows],
+            rows=[("images", "median", "nearest 5 %", "nearest"), *rows],
             picture=chart(lines, x="distance to the nearest private image, in features", y="% of images within it"),
             alt="how many released images, images before alignment and held-out images lie within each distance",
         ),
@@ -233,12 +234,12 @@ def story(setting: PrivateSetting, public: Public | None) -> list[str]:
     return [
         f"Trained a teacher ({config.teacher.name}, group norm) with {training.steps:,} steps of DP-SGD at noise "
         f"multiplier {training.noise_multiplier:.3g}, expected batch {config.training.batch_size:,}.",
-        f"Asked for the means and variances of its layers' inputs over the private images in {asked.steps:,} answers, "
+        f"Asked {asked.steps:,} times for the means and variances of its layers' inputs over the private images, "
         f"with noise of {asked.noise_multiplier:.3g} times what one image can change in all layers together.",
         f"Changed {begun} in {config.alignment.iterations} steps towards these statistics and uniform labels; so many "
         "because the preset or the command says so, or because of losses on public images, never because of an "
         "accuracy measured in this run.",
         "Labelled them with the teacher's probabilities, and released both.",
-        f"Trained {len(config.students)} kinds of students, {config.distillation.width:g} times as wide as published, "
-        "on the release, and tested them on real images.",
+        f"Trained students ({', '.join(config.students) or 'none'}), {config.distillation.width:g} times as wide as "
+        "published, on the release, and tested them on real images.",
     ]

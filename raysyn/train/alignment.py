@@ -31,6 +31,9 @@ class AlignmentConfig:
     """Begin with public images, with standard normal noise, or with such noise after a Gaussian blur (A.6)."""
     kernel_size: int = 3
     """Side of that blur's kernel in pixels, odd; its sigma follows as 0.15 * kernel_size + 0.35."""
+    inside: bool = True
+    """Bring pixels back into [-1, 1] after each step, as those of released images are. Algorithm 1 does not; what it
+    then reaches is undone in part where images are rounded to what can be released."""
     iterations: int | None = 10
     """Steps of the optimization, the paper's k; 0 releases public images as they are, with soft labels. None: as many
     as `enough_steps` says, by what was paid for alone."""
@@ -131,8 +134,7 @@ def align(
 ) -> tuple[Tensor, list[dict[str, float]]]:
     """Algorithm 1: one batch, aligned, (N, C, H, W), and the losses before each step.
 
-    The teacher is not changed. Images begin and stay around [-1, 1], but nothing keeps them inside. RuntimeError where
-    a loss is not finite.
+    The teacher is not changed. RuntimeError where a loss is not finite.
     """
     teacher.eval().requires_grad_(False)
     x = images_NCHW.detach().clone().contiguous(memory_format=torch.channels_last).requires_grad_()
@@ -145,6 +147,9 @@ def align(
         total = weighted(terms, config)
         (x.grad,) = torch.autograd.grad(total, x)
         optimizer.step()
+        if config.inside:
+            with torch.no_grad():
+                x.clamp_(-1, 1)
         told.append(in_figures(terms, total))
     return x.detach(), told
 

@@ -255,7 +255,7 @@ def test_a_step_of_the_alignment_is_adams(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(
         alignment, "losses", lambda _, x, labels, wanted: ({"l2": (x - 3).pow(4).sum()}, torch.zeros(1))
     )
-    config = AlignmentConfig(iterations=2, l2=1.0)
+    config = AlignmentConfig(iterations=2, l2=1.0, inside=False)
     start = torch.tensor([[[[0.0, 1.0], [2.0, 5.0]]]])
     aligned, _ = alignment.align(torch.nn.Identity(), start, torch.zeros(1), [], config)
     x, m, v = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
@@ -264,6 +264,10 @@ def test_a_step_of_the_alignment_is_adams(monkeypatch: pytest.MonkeyPatch) -> No
         m, v = 0.5 * m + 0.5 * slope, 0.99 * v + 0.01 * slope**2
         x = x - 0.1 * (m / (1 - 0.5**t)) / ((v / (1 - 0.99**t)).sqrt() + 1e-8)
     assert torch.allclose(aligned, x, atol=1e-6)
+    kept, _ = alignment.align(
+        torch.nn.Identity(), start / 5, torch.zeros(1), [], replace(config, iterations=9, inside=True)
+    )
+    assert float(kept.max()) == 1.0, "pushed towards 3, kept where released images are"
 
 
 @pytest.mark.parametrize("last", [True, False])
