@@ -31,7 +31,7 @@ class AlignmentConfig:
     """Begin with public images, with standard normal noise, or with such noise after a Gaussian blur (A.6)."""
     kernel_size: int = 3
     """Side of that blur's kernel in pixels, odd; its sigma follows as 0.15 * kernel_size + 0.35."""
-    inside: bool = True
+    inside: bool = False
     """Bring pixels back into [-1, 1] after each step, as those of released images are. Algorithm 1 does not; what it
     then reaches is undone in part where images are rounded to what can be released."""
     iterations: int | None = 10
