@@ -26,7 +26,7 @@ class Machines:
 
     address: str = "local"
     """`local` starts Ray on this machine (inside `ray job submit`: joins the cluster around it), `auto` joins
-    the running cluster, `host:port` the one there."""
+    the running cluster, `host:port` the one there. `here` does without Ray: all in this process, one after another."""
     workers: int | None = None
     """Training workers; by default one per GPU of the cluster, without GPUs one per CPU up to 4. Where an autoscaler
     adds nodes, say how many, and what each of them needs: what is there at the start decides nothing then."""

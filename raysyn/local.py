@@ -91,7 +91,7 @@ class _Pruned(Exception):
 class Local(Compute):
     """Everything in this process."""
 
-    def __init__(self, storage: Path, show: Show = silent) -> None:
+    def __init__(self, storage: str | Path, show: Show = silent) -> None:
         self._store, self._show, self.workers = Store(storage), show, 1
         self.device = str(best_device())
 

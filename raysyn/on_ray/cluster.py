@@ -20,6 +20,7 @@ import ray
 import ray.exceptions
 
 from raysyn.compute import Compute, Machines, Outcome, Search, Show, Space, silent
+from raysyn.local import Local
 from raysyn.on_ray import fan_out, leftovers, scaling, train
 from raysyn.on_ray.board import Board
 from raysyn.on_ray.search import Trials
@@ -113,13 +114,18 @@ class OnRay(Compute):
 
 
 @contextmanager
-def connect(machines: Machines, storage: Path, show: Show = silent) -> Iterator[OnRay]:
+def connect(machines: Machines, storage: Path, show: Show = silent) -> Iterator[Compute]:
     """A `Compute` on the cluster `machines.address` names, for the length of a `with` block.
 
     `local` starts a cluster for this process and ends it with the block, except inside `ray job submit` (or
     wherever RAY_ADDRESS is set), where the cluster around us is joined. Errors: ValueError where the cluster
-    cannot hold the workers asked for, or for a `ray://` address.
+    cannot hold the workers asked for, or for a `ray://` address. `here` needs no Ray at all.
     """
+    if machines.address == "here":
+        if (machines.workers or 1) > 1:
+            raise ValueError(f"on.workers is {machines.workers}, but `here` is one process: leave it out")
+        yield Local(machines.storage or storage, show)
+        return
     with session(machines.address):
         yield OnRay(machines, storage, show)
 

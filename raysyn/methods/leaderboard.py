@@ -1,0 +1,176 @@
+"""Methods, presets, epsilons and seeds beside each other: every run is one durable unit, and one table tells of all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from raysyn.compute import Compute, Machines
+from raysyn.console import Console
+from raysyn.runs import RunFolder, write_atomically
+
+METHOD = "leaderboard"
+SUMMARY = "Methods, presets, epsilons and seeds beside each other, each run a unit of work on the cluster."
+Method = Literal["dp_feta", "privimage", "dp_imgsyn", "pigan", "knowledge_recycling"]
+PAID: tuple[Method, ...] = ("dp_feta", "privimage", "dp_imgsyn")
+"""Those with a guarantee, which run once per epsilon."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What is compared."""
+
+    methods: tuple[Method, ...] = (*PAID, "pigan", "knowledge_recycling")
+    """Methods, by their jobs."""
+    presets: tuple[str, ...] = ("quick",)
+    """Presets, and so data sets; each of these methods must have each of them."""
+    epsilons: tuple[float, ...] = (1.0, 10.0)
+    """Budgets of the methods with a guarantee; the others run once without."""
+    seeds: tuple[int, ...] = (0, 1)
+    """Runs of each, whose spread is told."""
+    more: str = ""
+    """Further flags for every job, in one string: --more="--data.path images.parquet"."""
+
+    def __post_init__(self) -> None:
+        for field in ("methods", "presets", "seeds"):
+            value = getattr(self, field)
+            if not value or len(set(value)) != len(value):
+                raise ValueError(f"{field} is {value}: give at least one, each once")
+        if not self.epsilons and set(self.methods) & set(PAID):
+            raise ValueError("epsilons is empty, but there are methods with a guarantee: give at least one")
+        if any(epsilon <= 0 for epsilon in self.epsilons):
+            raise ValueError(f"epsilons is {self.epsilons}: give budgets above 0")
+        for flag in ("--out", "--on.address", "--seed", "--budget.epsilon"):
+            if any(word.startswith(flag) for word in shlex.split(self.more)):
+                raise ValueError(f"more is {self.more!r}: {flag} is what the leaderboard itself decides, leave it out")
+
+
+PRESETS: dict[str, Config] = {"quick": Config()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class On(Machines):
+    """Where the runs happen, each on one CPU; with GPUs, `gpus_per_unit` is each run's share of one."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One unit."""
+
+    method: Method
+    preset: str
+    epsilon: float | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder, and of its result."""
+        paid = "" if self.epsilon is None else f"-eps{self.epsilon:g}"
+        return f"{self.method}-{self.preset}{paid}-seed{self.seed}"
+
+
+def runs(config: Config) -> list[Run]:
+    """Every run of the comparison."""
+    return [
+        Run(method, preset, epsilon, seed)
+        for method in config.methods
+        for preset in config.presets
+        for epsilon in (config.epsilons if method in PAID else (None,))
+        for seed in config.seeds
+    ]
+
+
+def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
+    """One unit: the job as a process of its own, on one CPU and without Ray, in a run folder of its own, which a second
+    attempt continues. Its report.json, as it is."""
+    out = Path(shared["out"]) / run.name
+    command = [sys.executable, str(Path(shared["jobs"]) / f"{run.method}.py"), run.preset, *shlex.split(shared["more"])]
+    command += ["--seed", str(run.seed), "--on.address", "here", "--out", str(out)]
+    if run.epsilon is not None:
+        command += ["--budget.epsilon", repr(run.epsilon)]
+    # As many threads as the unit has CPUs, and no way into the cluster around it.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    package = str(Path(__file__).parents[2])
+    paths = os.pathsep.join([package, *filter(None, [own.get("PYTHONPATH")])])
+    done = subprocess.run(
+        command, env=own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"{shlex.join(command)}\n{done.stderr.strip() or done.stdout.strip()}")
+    return json.loads((out / "internal" / "report.json").read_text())
+
+
+@dataclass(frozen=True)
+class Board:
+    """All that `run` is given."""
+
+    config: Config
+    compute: Compute
+    folder: RunFolder
+    console: Console
+    jobs: Path
+
+
+def run(board: Board) -> list[dict[str, Any]]:
+    """Finish every run, and write table.html and table.csv; its rows."""
+    config, folder = board.config, board.folder
+    units = runs(config)
+    shared = {"out": str(folder.internal / "runs"), "jobs": str(board.jobs), "more": config.more}
+    found = board.compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
+    rows = table(units, found)
+    page = Environment(
+        loader=PackageLoader("raysyn", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    ).get_template("leaderboard.html.j2")
+    write_atomically(folder.internal / "table.html", page.render(rows=rows, runs=len(units)))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(folder.internal / "table.csv", text.getvalue())
+    board.console.say(f"Table (stays inside): {folder.internal / 'table.html'}, table.csv")
+    return rows
+
+
+def table(units: Sequence[Run], found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row per method, preset and epsilon, over its seeds; accuracies as shares, None where there is none."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for unit, report in zip(units, found, strict=True):
+        groups.setdefault((unit.method, unit.preset, unit.epsilon), []).append(report)
+    rows = []
+    for (method, preset, asked), reports in groups.items():
+        reached = [[one["accuracy"] for one in report["metrics"]["utility"].values()] for report in reports]
+        spent = [sum(stage[clock] for stage in report["timings"].values()) for clock in ("wall_s", "cpu_s")
+                 for report in reports]  # fmt: skip
+        privacy = [report["privacy"] for report in reports]
+        rows.append(
+            {
+                "method": method, "preset": preset, "data": reports[0]["dataset"]["name"],
+                "guarantee": privacy[0]["guarantee"], "epsilon_asked": asked,
+                # Every run of a row kept its promise: the weakest of them is theirs.
+                "epsilon": max(one["epsilon"] for one in privacy) if asked is not None else None,
+                "delta": max(one["delta"] for one in privacy) if asked is not None else None,
+                "runs": len(reports),
+                **spread("mean_classifier", [mean(some) for some in reached if some]),
+                **spread("best_classifier", [max(some) for some in reached if some]),
+                "wall_s": mean(spent[: len(reports)]), "cpu_s": mean(spent[len(reports) :]),
+                "device": ", ".join(sorted({str(report["environment"].get("device", "cpu")) for report in reports})),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def spread(name: str, values: Sequence[float]) -> dict[str, float | None]:
+    """{name: mean, name_std: of the sample} of some values, None where there are too few."""
+    return {name: mean(values) if values else None, f"{name}_std": stdev(values) if len(values) > 1 else None}

@@ -1,0 +1,83 @@
+"""`jobs/leaderboard.py`: runs beside each other, continued and extended. Without Ray, which its units do not need."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pytest
+from running import here, refusal, run
+
+from raysyn.methods.leaderboard import PRESETS, Run, runs, spread, table
+
+JOB = "leaderboard"
+TINY = (
+    "--data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
+    "--warmup.iterations 3 --finetune.batch-size 32 --finetune.epochs 2 --sampler.steps 3 --synthetic 300 "
+    "--eval.epochs 1 --eval.classifiers logreg mlp --eval.feature-epochs 1 --on.sgd.engine bookkeeping "
+    "--on.sgd.micro-batch 16 --on.sgd.channels-last True"
+)
+
+
+@pytest.mark.timeout(300)
+def test_runs_are_compared_and_more_seeds_add_to_them(tmp_path: Path) -> None:
+    flags = ["quick", "--methods", "dp_feta", "--epsilons", "5", "--out", "board", "--on.address", "here"]
+    more = [f"--more={TINY}"]
+    done = run(JOB, *flags, *more, "--seeds", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "" and "table.html" in done.stdout
+    inside = tmp_path / "board" / "internal"
+    first = inside / "runs" / "dp_feta-quick-eps5-seed3" / "internal" / "report.json"
+    (row,) = csv.DictReader((inside / "table.csv").read_text().splitlines())
+    report = json.loads(first.read_text())
+    reached = [one["accuracy"] for one in report["metrics"]["utility"].values()]
+    assert len(reached) == 2 and float(row["mean_classifier"]) == pytest.approx(sum(reached) / 2)
+    assert float(row["best_classifier"]) == max(reached) and row["runs"] == "1" and row["mean_classifier_std"] == ""
+    assert float(row["epsilon"]) == report["privacy"]["epsilon"] <= 5 and row["guarantee"] == "dp"
+    before = first.stat().st_mtime_ns
+    done = run(JOB, *flags, *more, "--seeds", "3", "4", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (row,) = csv.DictReader((inside / "table.csv").read_text().splitlines())
+    assert row["runs"] == "2" and row["mean_classifier_std"] != "" and first.stat().st_mtime_ns == before
+    assert "±" in (inside / "table.html").read_text()
+    assert os.stat(inside).st_mode & 0o077 == 0
+    assert "more = " in refusal(JOB, *flags, "--seeds", "3", "--out", str(tmp_path / "board"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--presets", "cpu-cifar10"), "presets has cpu-cifar10, which dp_feta does not have"),
+        (("--seeds", "1", "1"), "seeds is (1, 1)"),
+        (("--epsilons", "0"), "epsilons is (0.0,)"),
+        (("--more=--out elsewhere",), "--out is what the leaderboard itself decides"),
+        (("--on.address", "here", "--on.workers", "2"), "on.workers is 2"),
+    ],
+)
+def test_bad_input_costs_one_sentence(tmp_path: Path, flags: tuple[str, ...], words: str) -> None:
+    assert words in refusal(JOB, "quick", "--out", tmp_path / "board", *flags)
+
+
+def test_a_dry_run_names_the_runs(tmp_path: Path) -> None:
+    status, shown, _ = here(JOB, "quick", "--dry-run", "--out", tmp_path / "board")
+    assert status == 0 and not (tmp_path / "board").exists()
+    assert len(shown.split()) == len(runs(PRESETS["quick"])) == 3 * 2 * 2 + 2 * 2
+    assert "pigan-quick-seed1" in shown and "privimage-quick-eps10-seed0" in shown
+
+
+def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() -> None:
+    def report(*reached: float) -> dict:
+        return {
+            "metrics": {"utility": {str(place): {"accuracy": one} for place, one in enumerate(reached)}},
+            "privacy": {"guarantee": "none"}, "dataset": {"name": "digits"}, "environment": {},
+            "timings": {"a": {"wall_s": 1.0, "cpu_s": 2.0}, "b": {"wall_s": 3.0, "cpu_s": 5.0}},
+        }  # fmt: skip
+
+    units = [Run("pigan", "quick", None, seed) for seed in (0, 1)]
+    (row,) = table(units, [report(0.5, 0.7), report(0.7, 0.9)])
+    assert row["mean_classifier"] == pytest.approx(0.7) and row["mean_classifier_std"] == pytest.approx(0.02**0.5)
+    assert row["best_classifier"] == pytest.approx(0.8) and row["epsilon"] is None and row["guarantee"] == "none"
+    assert (row["wall_s"], row["cpu_s"]) == (4.0, 7.0)
+    assert spread("x", []) == {"x": None, "x_std": None}
