@@ -62,9 +62,6 @@ def _paper(data: DataConfig, epsilon: float, row: Row, iterations: int) -> Confi
 _CPU = Config(
     teacher=TeacherConfig(width=8),
     training=SGDConfig(batch_size=512, epochs=6, noise_multiplicity=1, learning_rate=5e-3, ema=0.95),
-    # As released images are clipped, what alignment reached outside is lost: kept inside, the layer statistics of
-    # released images are three times nearer, and a student on Fashion-MNIST is four points better.
-    alignment=AlignmentConfig(inside=True),
     students=("resnet18",),
     synthetic=10_000,
     # A temperature of 100 divides gradients by as much, and students of a few hundred steps learn nothing.
@@ -87,7 +84,9 @@ PRESETS: dict[str, Config] = {
         distillation=replace(_CPU.distillation, width=0.25),
     ),
     "cpu-fashion_mnist": replace(
-        _CPU, data=_FASHION, public=PublicConfig(name=("mnist",)),
+        # As released images are clipped, what alignment reached outside is lost: kept inside, students of these images
+        # were 4 and 9 points better. With MNIST as private set they were worse, and differed more from seed to seed.
+        _CPU, data=_FASHION, public=PublicConfig(name=("mnist",)), alignment=AlignmentConfig(inside=True),
         tuned_on="Fashion-MNIST, its number of steps by the paper",
     ),
     **{
