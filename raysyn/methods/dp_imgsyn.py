@@ -109,7 +109,7 @@ class Config:
         unknown = sorted(set(self.students) - set(NAMES))
         if unknown or len(set(self.students)) != len(self.students):
             raise ValueError(f"students is {self.students}: name each of {', '.join(NAMES)} at most once")
-        if experiments.asked(self) and not self.students:
+        if self.experiment.trains() and not self.students:
             raise ValueError("students is empty, but experiments are judged by the first of them: name one")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")

@@ -68,6 +68,10 @@ class ExperimentConfig:
         if self.repeats < 1:
             raise ValueError(f"experiment.repeats is {self.repeats}: give at least 1")
 
+    def trains(self) -> bool:
+        """Whether anything is compared that needs a student."""
+        return replace(self, plane=False, repeats=1) != ExperimentConfig()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
