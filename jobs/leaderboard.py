@@ -34,7 +34,7 @@ def check(stack: ExitStack) -> Board:
             command.out, method=METHOD, preset=command.preset, config={"more": command.config.more}, data_fingerprint=""
         )
     )
-    compute = stack.enter_context(connect(command.machines, folder.internal, console.show))
+    compute = stack.enter_context(connect(command.machines, folder.storage, console.show))
     return Board(command.config, compute, folder, console, JOBS)
 
 

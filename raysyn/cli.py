@@ -33,7 +33,7 @@ class Command(Generic[C, M]):
     preset: str
     config: C
     machines: M
-    out: Path
+    out: str
     dry_run: bool
 
 
@@ -43,9 +43,9 @@ class _Flags(Generic[C, M]):
     config: Annotated[C, tyro.conf.arg(name="")]
     on: M
     """Where the run happens; nothing here changes the result."""
-    out: Path
-    """Run folder. One that holds a finished or interrupted run of the same configuration is continued; one of
-    another configuration is refused."""
+    out: str
+    """Run folder, or its URI on an object store (s3://bucket/run). One that holds a finished or interrupted run of the
+    same configuration is continued; one of another configuration is refused."""
     dry_run: bool = False
     """Print the plan (noise, steps, epsilon of each stage) and stop before the first stage."""
 
@@ -72,7 +72,7 @@ def parse(
     if preset not in presets:
         fault = "comes before the preset" if preset.startswith("-") else f"is no preset{_guess(preset, presets)}"
         _refuse(f"{preset} {fault}; the first word must be one of {', '.join(presets)}")
-    default = _Flags(config=presets[preset], on=machines, out=Path("runs", f"{Path(prog).stem}-{preset}"))
+    default = _Flags(config=presets[preset], on=machines, out=f"runs/{Path(prog).stem}-{preset}")
     about = f"{description}\n\nPreset {preset}: {difference(presets[preset], _terminal_width() * 3)}".strip()
     flags = _read(default, rest, f"{prog} {preset}", about)
     return Command(preset=preset, config=flags.config, machines=flags.on, out=flags.out, dry_run=flags.dry_run)

@@ -70,6 +70,7 @@ def write_release(
     text = json.dumps(signed, indent=2, ensure_ascii=False)
     # The sentence opens the first line of the file, before anything else.
     write_atomically(folder.certificate, "{" + text[1:].lstrip() + "\n")
+    folder.push()
 
 
 def certificate(

@@ -170,6 +170,7 @@ def write_report(
         content["privacy"]["uncharged_choices"] = list(dict.fromkeys([*signed, *own]))
     write_atomically(folder.report_html, render(content, synthetic, central, done, sections, headline))
     write_atomically(folder.report_json, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    folder.push()
 
 
 def render(

@@ -10,14 +10,15 @@ import os
 import re
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from raysyn.privacy.poisson import SECRET_BYTES
-from raysyn.storage import load_saved, save_atomically, written_atomically
+from raysyn.remote import Remote
+from raysyn.storage import load_saved, save_atomically, under, written_atomically
 
 T = TypeVar("T")
 
@@ -39,10 +40,14 @@ def write_atomically(path: Path, content: bytes | str, mode: int = 0o644) -> Non
 
 
 class RunFolder:
-    """One run on disk. `open` it; use it as a context manager, or `close` it, to let another driver in."""
+    """One run on disk, or on an object store with a copy on disk. `open` it; `close` it, or leave its `with` block, to
+    let another driver in."""
 
-    def __init__(self, out: Path, preset: str, lock: int, cpu_clock: Callable[[], float]) -> None:
+    def __init__(
+        self, out: Path, preset: str, lock: int, cpu_clock: Callable[[], float], remote: Remote | None = None
+    ) -> None:
         self.out, self.release, self.internal = out, out / "release", out / "internal"
+        self._remote = remote
         self.preset, self.cpu_clock = preset, cpu_clock
         self._running: tuple[str, float, float, dict[str, float]] | None = None
         self._ticked_at = 0.0
@@ -52,7 +57,7 @@ class RunFolder:
     @classmethod
     def open(
         cls,
-        out: Path,
+        out: str | Path,
         *,
         method: str,
         preset: str,
@@ -67,11 +72,32 @@ class RunFolder:
         holds another run, something that is no run, or a run that another process is working on; nothing is
         overwritten then.
         """
-        out = Path(out)
+        if "://" not in str(out) or str(out).startswith("file://"):
+            return cls._open(
+                Path(str(out).removeprefix("file://")), None, method, preset, config, data_fingerprint, cpu_clock
+            )
+        remote = Remote(str(out))
+        try:
+            if "internal/run.json" not in (names := remote.names()):
+                _refuse_strange_names(str(out), names)
+            remote.pull()
+            folder = cls._open(remote.local, remote, method, preset, config, data_fingerprint, cpu_clock)
+            folder.push()
+        except BaseException:
+            remote.close()
+            raise
+        return folder
+
+    @classmethod
+    def _open(
+        cls, out: Path, remote: Remote | None, method: str, preset: str, config: dict[str, Any], data_fingerprint: str,
+        cpu_clock: Callable[[], float],
+    ) -> RunFolder:  # fmt: skip
+        shown = str(out if remote is None else remote.uri)
         _refuse_strangers(out)
         _make_private(out / "internal")
         (out / "release").mkdir(exist_ok=True)
-        folder = cls(out, preset, _lock(out), cpu_clock)
+        folder = cls(out, preset, _lock(out), cpu_clock, remote)
         wanted = {
             "raysyn": version(),
             "method": method,
@@ -81,7 +107,7 @@ class RunFolder:
         }
         try:
             if folder._path("run.json").exists():
-                _refuse_another_run(out, json.loads(folder._path("run.json").read_text()), wanted)
+                _refuse_another_run(shown, json.loads(folder._path("run.json").read_text()), wanted)
                 folder._sweep()
             else:
                 # Secret before run.json: a run without a secret has lost it, and must not draw a second.
@@ -128,7 +154,22 @@ class RunFolder:
             self._note_time()
             self._running = None
         save_atomically(value, path)
+        self.push()
         return value
+
+    def push(self) -> None:
+        """Make what has been written durable where the run belongs; a folder of this machine's already is."""
+        if self._remote is not None:
+            self._remote.push()
+
+    @property
+    def storage(self) -> str:
+        """Where workers keep what they need, by default."""
+        return str(self.internal) if self._remote is None else under(self._remote.uri, "internal")
+
+    def shown(self, path: Path) -> str:
+        """What to call one of this folder's files."""
+        return str(path) if self._remote is None else under(self._remote.uri, *path.relative_to(self.out).parts)
 
     def tick(self) -> None:
         """Note the running stage's time so far, so that a killed attempt counts; cheap to call often."""
@@ -165,9 +206,15 @@ class RunFolder:
     def report_html(self) -> Path:
         return self.internal / "report.html"
 
+    def where(self, release: str) -> str:
+        """Two lines for the end of a run; `release` says what may be done with it."""
+        return f"{release}: {self.shown(self.release)}\nReport (stays inside): {self.shown(self.report_html)}"
+
     def close(self) -> None:
         """Give up the lock; safe to call twice."""
         self._unlock()
+        if self._remote is not None:
+            self._remote.close()
 
     def __enter__(self) -> RunFolder:
         return self
@@ -202,13 +249,17 @@ def _refuse_strangers(out: Path) -> None:
         raise ValueError(f"--out {out} is a file; choose a new folder.")
     if not out.exists() or (out / "internal" / "run.json").is_file():
         return
-    ours = {out / "release", out / "internal", out / "internal" / "lock", out / "internal" / "secret"}
-    for path in _walk(out):
-        unfinished = path.parent == out / "internal" and path.suffix == ".tmp"
-        if path not in ours and not unfinished:
+    _refuse_strange_names(str(out), [path.relative_to(out).as_posix() for path in _walk(out)])
+
+
+def _refuse_strange_names(out: str, names: Sequence[str]) -> None:
+    """ValueError where one of these names is no beginning of a run."""
+    ours = {"release", "internal", "internal/lock", "internal/secret", "internal/lease.json"}
+    for name in names:
+        unfinished = name.startswith("internal/.") and name.endswith(".tmp")
+        if name not in ours and not unfinished:
             raise ValueError(
-                f"--out {out} is not empty and holds no run (it has {path.relative_to(out)}); "
-                "choose a new or empty folder."
+                f"--out {out} is not empty and holds no run (it has {name}); choose a new or empty folder."
             )
 
 
@@ -220,7 +271,7 @@ def _walk(out: Path) -> Iterator[Path]:
             yield from sorted(path.iterdir())
 
 
-def _refuse_another_run(out: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+def _refuse_another_run(out: str, there: dict[str, Any], here: dict[str, Any]) -> None:
     """ValueError naming the first difference. The preset is only a name for the config, so it may differ."""
     before = {"method": there["method"], "raysyn version": there["raysyn"], **dict(leaves(there["config"]))}
     now = {"method": here["method"], "raysyn version": here["raysyn"], **dict(leaves(here["config"]))}

@@ -47,42 +47,69 @@ def load_saved(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def under(root: str, *names: str) -> str:
+    """A place inside `root`, which may be a URI with a query."""
+    place, mark, query = root.partition("?") if "://" in root else (root, "", "")
+    return "/".join([place.rstrip("/"), *names]) + mark + query
+
+
+def file_system(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """The file system of a URI, and the path in it; ValueError in one sentence for what is no such place."""
+    try:
+        system, path = pyarrow.fs.FileSystem.from_uri(uri)
+    except (ValueError, ImportError) as error:
+        raise ValueError(
+            f"{uri!r} is no place that can be written to ({error}): give a folder, or a URI such as s3://bucket/run"
+        ) from error
+    return system, path.rstrip("/")
+
+
+def read_bytes(root: str, name: str) -> bytes:
+    """A file under a folder or URI; FileNotFoundError where there is none."""
+    if "://" not in root:
+        return (Path(root) / name).read_bytes()
+    system, path = file_system(root)
+    with system.open_input_file(f"{path}/{name}") as file:
+        return bytes(file.read())
+
+
+def write_bytes(uri: str, name: str, content: bytes | memoryview) -> None:
+    """A file under a URI, whole or not at all."""
+    system, path = file_system(uri)
+    whole = f"{path}/{name}"
+    system.create_dir(whole.rpartition("/")[0], recursive=True)
+    # Object stores show a key only when its upload is complete: no temporary name is needed there.
+    with system.open_output_stream(whole) as file:
+        file.write(content)
+
+
 class Store:
     """Tensors and plain values under a root; a reader finds all of a file or nothing. Pickles as its root."""
 
     def __init__(self, root: str | Path) -> None:
         # Workers run in a working folder of Ray's, so a relative root would mean another place there.
         self.root = str(root) if "://" in str(root) else str(Path(root).resolve())
+        self._folder = Path(self.root.removeprefix("file://")) if _is_folder(self.root) else None
 
     def __getitem__(self, key: str) -> Any:
-        if isinstance(place := self._place(key), Path):
-            return load_saved(place)
-        system, path = place
-        with system.open_input_file(path) as file:
-            return torch.load(io.BytesIO(file.read()), map_location="cpu", weights_only=True)
+        if self._folder is not None:
+            return load_saved(self._folder / key)
+        return torch.load(io.BytesIO(read_bytes(self.root, key)), map_location="cpu", weights_only=True)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if isinstance(place := self._place(key), Path):
-            save_atomically(value, place)
+        if self._folder is not None:
+            save_atomically(value, self._folder / key)
             return
-        system, path = place
-        system.create_dir(path.rpartition("/")[0], recursive=True)
         buffer = io.BytesIO()
         torch.save(value, buffer)
-        # Object stores show a key only when its upload is complete: no temporary name is needed there.
-        with system.open_output_stream(path) as file:
-            file.write(buffer.getbuffer())
+        write_bytes(self.root, key, buffer.getbuffer())
 
     def __contains__(self, key: str) -> bool:
-        if isinstance(place := self._place(key), Path):
-            return place.exists()
-        system, path = place
-        return bool(system.get_file_info(path).type == pyarrow.fs.FileType.File)
+        if self._folder is not None:
+            return (self._folder / key).exists()
+        system, path = file_system(self.root)
+        return bool(system.get_file_info(f"{path}/{key}").type == pyarrow.fs.FileType.File)
 
-    def _place(self, key: str) -> Path | tuple[Any, str]:
-        if "://" not in self.root:
-            return Path(self.root) / key
-        if self.root.startswith("file://"):
-            return Path(self.root.removeprefix("file://")) / key
-        system, path = pyarrow.fs.FileSystem.from_uri(self.root)
-        return system, f"{path.rstrip('/')}/{key}"
+
+def _is_folder(root: str) -> bool:
+    return "://" not in root or root.startswith("file://")

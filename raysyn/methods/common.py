@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -20,6 +19,7 @@ from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.report import Report, environment
 from raysyn.runs import RunFolder
+from raysyn.storage import under
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +47,10 @@ class Asked(Protocol):
     @property
     def machines(self) -> Any: ...
     @property
-    def out(self) -> Path: ...
+    def out(self) -> str: ...
 
 
-Connect = Callable[[Machines, Path, Show], AbstractContextManager[Compute]]
+Connect = Callable[[Machines, str, Show], AbstractContextManager[Compute]]
 """connect(machines, storage, show): who answers `train` and `map` inside a `with` block."""
 
 
@@ -181,8 +181,8 @@ def open_run(
     machines = command.machines
     if machines.storage is not None:
         # Runs that share a storage must never find one another's answers.
-        machines = replace(machines, storage=f"{machines.storage.rstrip('/')}/{folder.run_id}")
-    compute = stack.enter_context(connect(machines, folder.internal, show))
+        machines = replace(machines, storage=under(machines.storage, folder.run_id))
+    compute = stack.enter_context(connect(machines, folder.storage, show))
     if getattr(machines, "sgd", SGDSpeed()).precision == "bf16" and compute.device == "cpu":
         raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
     folder.cpu_clock = compute.cpu_s
@@ -198,4 +198,4 @@ def open_private_run(
     known = {"plan": {stage: asdict(cost) for stage, cost in plan.stages.items()}, **(facts or {})}
     setting = open_run(command, method, dataset, console, connect, stack, judged_by=judged_by, facts=known)
     parts = {field.name: getattr(setting, field.name) for field in fields(Setting)}
-    return PrivateSetting(**parts, plan=plan, ledger=Ledger(plan, setting.folder.ledger))
+    return PrivateSetting(**parts, plan=plan, ledger=Ledger(plan, setting.folder.ledger, setting.folder.push))

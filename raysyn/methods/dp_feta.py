@@ -144,7 +144,7 @@ def run(setting: PrivateSetting) -> Report:
     metrics = evaluate(setting, synthetic, config.eval)
     report = setting.report(METHOD, privacy=privacy, metrics=metrics, engine=tuned["engine"])
     write_report(folder, report, synthetic=synthetic, central=central, done=story(config, plan))
-    console.say(f"Release (may leave): {folder.release}\nReport (stays inside): {folder.report_html}")
+    console.say(folder.where("Release (may leave)"))
     return report
 
 

@@ -229,7 +229,7 @@ def run(given: Given) -> Report:
         parts.append(in_the_plane(setting))
     report = setting.report(METHOD, privacy=privacy, metrics=metrics, engine=engine)
     write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
-    console.say(f"Release (may leave): {folder.release}\nReport (stays inside): {folder.report_html}")
+    console.say(folder.where("Release (may leave)"))
     return report
 
 

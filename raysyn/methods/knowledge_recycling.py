@@ -200,7 +200,7 @@ def run(setting: Setting) -> Report:
     report = setting.report(METHOD, privacy=privacy, metrics=shown.metrics(results), attacks=judged["attacks"])
     story, sections = shown.story(config, results), shown.sections(results)
     write_report(folder, report, synthetic=synthetic, done=story, sections=sections)
-    console.say(f"Release: {folder.release}\nReport (stays inside): {folder.report_html}")
+    console.say(folder.where("Release"))
     return report
 
 

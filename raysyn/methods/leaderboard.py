@@ -20,6 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from raysyn.compute import Compute, Machines
 from raysyn.console import Console
 from raysyn.runs import RunFolder, write_atomically
+from raysyn.storage import read_bytes, under
 
 METHOD = "leaderboard"
 SUMMARY = "Methods, presets, epsilons and seeds beside each other, each run a unit of work on the cluster."
@@ -95,9 +96,9 @@ def runs(config: Config) -> list[Run]:
 def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
     """One unit: the job as a process of its own, on one CPU and without Ray, in a run folder of its own, which a second
     attempt continues. Its report.json, as it is."""
-    out = Path(shared["out"]) / run.name
+    out = under(shared["out"], run.name)
     command = [sys.executable, str(Path(shared["jobs"]) / f"{run.method}.py"), run.preset, *shlex.split(shared["more"])]
-    command += ["--seed", str(run.seed), "--on.address", "here", "--out", str(out)]
+    command += ["--seed", str(run.seed), "--on.address", "here", "--out", out]
     if run.epsilon is not None:
         command += ["--budget.epsilon", repr(run.epsilon)]
     # As many threads as the unit has CPUs, and no way into the cluster around it.
@@ -109,7 +110,7 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
     )
     if done.returncode:
         raise RuntimeError(f"{shlex.join(command)}\n{done.stderr.strip() or done.stdout.strip()}")
-    return json.loads((out / "internal" / "report.json").read_text())
+    return json.loads(read_bytes(out, "internal/report.json"))
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def run(board: Board) -> list[dict[str, Any]]:
     """Finish every run, and write table.html and table.csv; its rows."""
     config, folder = board.config, board.folder
     units = runs(config)
-    shared = {"out": str(folder.internal / "runs"), "jobs": str(board.jobs), "more": config.more}
+    shared = {"out": under(folder.storage, "runs"), "jobs": str(board.jobs), "more": config.more}
     found = board.compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
     rows = table(units, found)
     page = Environment(
@@ -139,7 +140,8 @@ def run(board: Board) -> list[dict[str, Any]]:
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(folder.internal / "table.csv", text.getvalue())
-    board.console.say(f"Table (stays inside): {folder.internal / 'table.html'}, table.csv")
+    folder.push()
+    board.console.say(f"Table (stays inside): {folder.shown(folder.internal / 'table.html')}, table.csv")
     return rows
 
 

@@ -110,7 +110,7 @@ def run(setting: Setting) -> Report:
     report = setting.report(METHOD, privacy=privacy, metrics={"tested": tested}, attacks=found["attacks"])
     sections = attack_sections(found, "Usefulness and membership inference")
     write_report(folder, report, synthetic=None, done=story(config, len(train)), sections=sections, headline=headline)
-    console.say(f"Report (stays inside): {folder.report_html}")
+    console.say(f"Report (stays inside): {folder.shown(folder.report_html)}")
     return report
 
 

@@ -178,7 +178,7 @@ def run(setting: Setting) -> Report:
         folder, report, synthetic=synthetic, done=shown.story(config, len(members), len(others), results),
         sections=shown.sections(config, results),
     )  # fmt: skip
-    console.say(f"Release: {folder.release}\nReport (stays inside): {folder.report_html}")
+    console.say(folder.where("Release"))
     return report
 
 

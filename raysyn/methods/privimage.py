@@ -270,7 +270,7 @@ def run(given: Given) -> Report:
         folder, report, synthetic=synthetic, central=central, done=story(setting, public), sections=[*parts, picture],
     )  # fmt: skip
     may = "may leave" if config.private else "no promise"
-    console.say(f"Release ({may}): {folder.release}\nReport (stays inside): {folder.report_html}")
+    console.say(folder.where(f"Release ({may})"))
     return report
 
 

@@ -45,7 +45,7 @@ class Shares:
 class OnRay(Compute):
     """The verbs on a running Ray cluster; made by `connect`."""
 
-    def __init__(self, machines: Machines, storage: Path, show: Show = silent) -> None:
+    def __init__(self, machines: Machines, storage: str | Path, show: Show = silent) -> None:
         self._store, self._show = Store(machines.storage or storage), show
         self.shares = share_out(machines, self._nodes(machines))
         self.workers, self.device = self.shares.workers, "cuda" if self.shares.gpus else "cpu"
@@ -114,7 +114,7 @@ class OnRay(Compute):
 
 
 @contextmanager
-def connect(machines: Machines, storage: Path, show: Show = silent) -> Iterator[Compute]:
+def connect(machines: Machines, storage: str | Path, show: Show = silent) -> Iterator[Compute]:
     """A `Compute` on the cluster `machines.address` names, for the length of a `with` block.
 
     `local` starts a cluster for this process and ends it with the block, except inside `ray job submit` (or

@@ -1,28 +1,45 @@
-"""`map` on plain Ray tasks: retried when their process dies, each result durable the moment it exists."""
+"""`map` on plain Ray tasks: tried again when their process or node dies, with more room when their memory runs out,
+each result durable the moment it exists."""
 
 from __future__ import annotations
 
 import re
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 import ray.exceptions
+import torch
 
 from raysyn.compute import Show, Tally, answers_of, groups, unit_failure, unit_files
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import EVERY_S, Watch
 from raysyn.storage import Store
 
-RETRIES = 3
+CRASHES, LOSSES = 3, 20
+"""Further attempts after a process died, and after a node did: machines that may be taken away are taken away often,
+but a unit that ends its process would end the next one too."""
 WINDOW = 32
 """Units handed to Ray beyond two per CPU that is there: enough for an autoscaler to see demand, which grows with what
 it adds, too few to fill memory."""
 
-
+LOST = (ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError, ray.exceptions.LocalRayletDiedError)
 _COLOUR = re.compile(r"\x1b\[\d+m")
+
+
+@dataclass
+class Group:
+    """Units that are handed out together, and how their attempts ended."""
+
+    indices: list[int]
+    room: int = 1
+    """Times what a unit asks for: the more, the fewer others run beside it."""
+    crashes: int = 0
+    losses: int = 0
 
 
 class Units:
@@ -35,8 +52,9 @@ class Units:
         self._sizes = sizes
         self._f, self._items, self._name, self._shared, self._together = f, items, name, shared, together
         self._files = unit_files(name, len(items), keys)
-        self._bundle = {"CPU": 1.0, "GPU": gpus}
-        self._unit = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(run_unit)
+        self._gpus = gpus
+        # Ray would try a unit that ran out of memory again for ever, beside as many others as before.
+        self._unit: Any = ray.remote(max_retries=0)(run_unit)
         self.cpu_s = 0.0
 
     def run(self, store: Store, show: Show) -> list[Any]:
@@ -45,11 +63,11 @@ class Units:
         missing = [index for index, file in enumerate(files) if file not in store]
         tally, failures = Tally(self._name, len(files), self._sizes, show), {}
         tally.add(sorted(set(range(len(files))) - set(missing)))
-        for group, values, error in self._answers(groups(missing, self._together), tally):
+        for indices, values, error in self._answers(groups(missing, self._together), tally):
             if error is not None:
-                failures.update(dict.fromkeys(group, error))
+                failures.update(dict.fromkeys(indices, error))
                 continue
-            for index, value in zip(group, values, strict=True):
+            for index, value in zip(indices, values, strict=True):
                 # Written here, by the one process that surely reaches the run folder.
                 store[files[index]] = value
                 tally.add([index])
@@ -60,36 +78,88 @@ class Units:
     def _answers(self, missing: Sequence[list[int]], tally: Tally) -> Iterator[tuple[list[int], list[Any], str | None]]:
         """(indices, values, error) of each group of missing units as it finishes."""
         common = ray.put((self._f, self._shared, self._together))
-        todo, flying, watch = iter(missing), dict[Any, list[int]](), Watch(self._name, self._bundle)
+        todo, flying, again = deque(map(Group, missing)), dict[Any, Group](), 0
+        watch = Watch(self._name, self._asked(1))
         while True:
             window = WINDOW + 2 * int(ray.cluster_resources().get("CPU", 0))
-            while len(flying) < window and (group := next(todo, None)) is not None:
-                flying[self._unit.remote(common, [self._items[index] for index in group])] = group
+            while len(flying) < window and todo:
+                group = todo.popleft()
+                asked, items = self._asked(group.room), [self._items[index] for index in group.indices]
+                unit = self._unit.options(num_cpus=asked["CPU"], num_gpus=asked["GPU"])
+                flying[unit.remote(common, items)] = group
             if not flying:
                 return
             done = ray.wait(list(flying), timeout=EVERY_S)[0]
             if cluster := watch():
-                tally.add([], **cluster)
+                tally.add([], **cluster, **({"again": again} if again else {}))
             for ref in done:
                 group = flying.pop(ref)
-                try:
-                    values, error, used_s = ray.get(ref)
-                except ray.exceptions.RayError as lost:
-                    values, error, used_s = [], f"{type(lost).__name__}: {_COLOUR.sub('', str(lost))}", 0.0
-                self.cpu_s += used_s
-                yield group, values, error
+                values, error, failure = self._fetch(ref)
+                if error is not None and self._may_try_again(group, failure):
+                    again += 1
+                    todo.appendleft(group)
+                    continue
+                yield group.indices, values, error
+
+    def _fetch(self, ref: Any) -> tuple[list[Any], str | None, Exception | None]:
+        """(values, error, what went wrong with the machine rather than with the unit)."""
+        try:
+            values, error, used_s, hungry = ray.get(ref)
+        except ray.exceptions.OutOfMemoryError as short:
+            return [], f"OutOfMemoryError: {_advice(str(short))}", short
+        except ray.exceptions.RayError as lost:
+            return [], f"{type(lost).__name__}: {_COLOUR.sub('', str(lost))}", lost
+        self.cpu_s += used_s
+        return values, error, MemoryError() if hungry else None
+
+    def _may_try_again(self, group: Group, failure: Exception | None) -> bool:
+        """Whether another attempt is worth it; where memory ran out, or may have, it has more room."""
+        if isinstance(failure, MemoryError | ray.exceptions.OutOfMemoryError):
+            return self._give_room(group)
+        if isinstance(failure, ray.exceptions.WorkerCrashedError):
+            group.crashes += 1
+            # The system's own killer says nothing when it takes a process whose memory it needs.
+            if group.crashes > 1:
+                self._give_room(group)
+            return group.crashes <= CRASHES
+        if isinstance(failure, LOST):
+            group.losses += 1
+            return group.losses <= LOSSES
+        return False
+
+    def _give_room(self, group: Group) -> bool:
+        """Ask for twice as much; False where the largest node has no more."""
+        before = self._asked(group.room)
+        group.room *= 2
+        return self._asked(group.room) != before
+
+    def _asked(self, room: int) -> dict[str, float]:
+        """What a unit with so much room asks for: at most the largest node's CPUs, and one GPU."""
+        cpus = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]] if room > 1 else []
+        return {"CPU": min(float(room), max([*cpus, 1.0])), "GPU": min(room * self._gpus, 1.0)}
+
+
+def _advice(told: str) -> str:
+    """Ray's sixty lines on memory in one."""
+    first = _COLOUR.sub("", told).strip().partition("\n")[0]
+    return f"it had as much of a node to itself as there is, and the node ran out of memory: {first}"
 
 
 def run_unit(
     common: tuple[Callable[[Any, Any], Any], Any, int | None], items: Sequence[Any]
-) -> tuple[list[Any], str | None, float]:
-    """(results, None or the traceback, CPU seconds) of one group of units, in a worker process."""
+) -> tuple[list[Any], str | None, float, bool]:
+    """(results, None or the traceback, CPU seconds, whether memory ran out) of one group of units, in a worker."""
     f, shared, together = common
     # Processes are reused, so a unit cannot trust the thread count it finds.
     settle(1)
-    started = time.process_time()
+    started, hungry = time.process_time(), False
     try:
         values, error = answers_of(f, items, shared, together), None
-    except Exception:
-        values, error = [], traceback.format_exc()
-    return values, error, time.process_time() - started
+    except Exception as failure:
+        values, error, hungry = [], traceback.format_exc(), _out_of_memory(failure)
+    return values, error, time.process_time() - started, hungry
+
+
+def _out_of_memory(failure: Exception) -> bool:
+    # On a CPU, torch has no class of its own for it.
+    return isinstance(failure, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(failure)

@@ -17,7 +17,7 @@ from ray.tune.search.optuna import OptunaSearch
 from raysyn.compute import Between, Outcome, Search, Show, Space, combinations, ranked, trial_key
 from raysyn.local import Trial, distributions, sampler
 from raysyn.on_ray.process import settle
-from raysyn.storage import Store
+from raysyn.storage import Store, under
 
 CRASHES = 3
 """Times that a trial is started again."""
@@ -38,10 +38,10 @@ class Trials:
         trainable = tune.with_resources(
             tune.with_parameters(run_trial, common=(*self._common, store.root)), self._resources
         )
-        place = f"{store.root}/ray/{self._name}"
+        place = under(store.root, "ray", self._name)
         run_config = tune.RunConfig(
             name=self._name,
-            storage_path=f"{store.root}/ray",
+            storage_path=under(store.root, "ray"),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=CRASHES),
             callbacks=[_Progress(place, self._name, self._search, self._total)],

@@ -25,7 +25,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from raysyn.compute import Show, Worker
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import Watch
-from raysyn.storage import Store
+from raysyn.storage import Store, under
 
 if TYPE_CHECKING:
     from raysyn.on_ray.cluster import Shares
@@ -152,7 +152,7 @@ def _in_a_group(rank: Rank, name: str, shares: Shares, store: Store, look: Calla
         ),
         run_config=ray.train.RunConfig(
             name=name,
-            storage_path=f"{store.root}/ray",
+            storage_path=under(store.root, "ray"),
             failure_config=ray.train.FailureConfig(max_failures=ATTEMPTS_AFTER_THE_FIRST),
         ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,12 +79,14 @@ class Ledger:
     (secret, stage, data, cost), so the same bytes are released again. A stage that was interrupted is not in
     the file and costs nothing yet, since its unfinished work stays inside the run folder.
 
+    `make_durable` is called with every entry, before its value leaves: where the file is a copy, it copies it out.
     Raises ValueError where the file is damaged or records other costs than the plan.
     """
 
-    def __init__(self, plan: Plan, path: Path) -> None:
+    def __init__(self, plan: Plan, path: Path, make_durable: Callable[[], None] = lambda: None) -> None:
         self.plan = plan
         self.path = Path(path)
+        self._make_durable = make_durable
         self._paid_here: set[str] = set()
         self._entries = _read(self.path)
         recorded: set[str] = set()
@@ -102,6 +104,7 @@ class Ledger:
         if stage not in {entry["stage"] for entry in self._entries}:
             entry = self._entry(stage, release.cost)
             _append(self.path, entry)
+            self._make_durable()
             self._entries.append(entry)
         self._paid_here.add(stage)
         return release.value

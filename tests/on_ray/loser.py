@@ -1,0 +1,107 @@
+"""python loser.py KIND STORAGE TRACES: one stage on the cluster of RAY_ADDRESS, whose nodes are taken away meanwhile.
+
+What it released is TRACES/released.pt, its ledger TRACES/ledger.jsonl. Without RAY_ADDRESS: the same, undisturbed, in
+this process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stages import leave_trace
+
+from raysyn.compute import Compute, Machines
+from raysyn.data import DataConfig, Images, load
+from raysyn.local import Local
+from raysyn.methods.privimage import count_shard
+from raysyn.models.semantic import SemanticNetConfig
+from raysyn.models.unet import UNet, UNetConfig
+from raysyn.on_ray.cluster import connect
+from raysyn.privacy import queries, sgd
+from raysyn.privacy.ledger import Ledger, Plan
+from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import SemanticConfig
+from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.trial import SGDSpeed
+from raysyn.train.diffusion import DiffusionTask
+
+PRICE = sgd.Cost(mechanism="DP-SGD", noise_multiplier=1.0, sampling_rate=0.1, steps=400)
+MIB = 1 << 20
+
+
+def slow_square(item: int, shared: tuple[str, float]) -> dict[str, Any]:
+    leave_trace(Path(shared[0]), f"unit-{item}")
+    time.sleep(shared[1])
+    return {"square": item * item, "many": torch.full((300_000,), float(item))}
+
+
+def sweep(compute: Compute, traces: Path) -> Any:
+    """Twelve units, whose answers are too large to travel with the message that they are done."""
+    return compute.map(slow_square, range(12), name="sweep", shared=(str(traces), 0.6))
+
+
+def slow_count(shard: tuple[int, int], shared: tuple[tuple[Any, ...], str]) -> torch.Tensor:
+    leave_trace(Path(shared[1]), f"unit-{shard[0]}")
+    time.sleep(0.5)
+    return count_shard(shard, shared[0])
+
+
+def semantic(compute: Compute, traces: Path) -> Any:
+    """PrivImage's query."""
+    rng, config = np.random.default_rng(0), SemanticConfig(k=2)
+    private = Images(rng.integers(0, 256, (240, 8, 8, 1), np.uint8), np.arange(240) % 3, ("a", "b", "c"))
+    torch.manual_seed(0)
+    shared = (SemanticNetConfig(name="resnet14", width=4).build(1, 12), private, config, 12)
+    parts = [(at, at + 20) for at in range(0, 240, 20)]
+    exact = compute.map(slow_count, parts, name="semantic", shared=(shared, str(traces)))
+    answer = queries.semantic_histogram([one.numpy() for one in exact], config, Stream(bytes(32), "semantic"))
+    return torch.from_numpy(ledger(traces, {"semantic": answer.cost}).pay("semantic", answer))
+
+
+def dp_sgd(compute: Compute, traces: Path) -> Any:
+    """Training of a small network on two workers."""
+    config = SGDConfig(batch_size=20, epochs=40.0, noise_multiplicity=2)
+    torch.manual_seed(0)
+    model = UNet(UNetConfig(width=8, multipliers=(1,), blocks=1, attention=(), patch=2), 1, 8, 10)
+    speed = SGDSpeed(engine="bookkeeping", micro_batch=7, channels_last=True)
+    private, task = load(DataConfig(limit=200)).train, DiffusionTask(classes=10)
+    release = sgd.train(compute, model, task, private, config, PRICE, bytes(32), speed, name="finetune")
+    return ledger(traces, {"finetune": PRICE}).pay("finetune", release)["ema"]
+
+
+def hungry(item: int, shared: tuple[str, int]) -> int:
+    """Takes memory for a while; item 5 takes more than there is."""
+    leave_trace(Path(shared[0]), f"unit-{item}")
+    taken = np.ones(shared[1] * MIB * (3 if item == 5 else 1), np.uint8)
+    time.sleep(2.0)
+    return int(taken[-1]) + item
+
+
+def memory(compute: Compute, traces: Path) -> Any:
+    """Units of which only one fits into memory at a time, and one that never does."""
+    return compute.map(hungry, range(6), name="memory", shared=(str(traces), int(os.environ["EACH_MIB"])))
+
+
+def ledger(traces: Path, stages: dict[str, sgd.Cost]) -> Ledger:
+    plan = Plan(stages=stages, delta=1e-5, accountant="rdp", epsilon_budget=1e3)
+    return Ledger(plan, traces / "ledger.jsonl")
+
+
+if __name__ == "__main__":
+    kind, storage, traces = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    stage = {"sweep": sweep, "semantic": semantic, "dp_sgd": dp_sgd, "memory": memory}[kind]
+    if "RAY_ADDRESS" in os.environ:
+        machines = Machines(address="auto", workers=2 if kind == "dp_sgd" else 1, cpus_per_worker=1, gpus_per_worker=0)
+        with connect(machines, storage) as compute:
+            (traces / "connected").touch()
+            released = stage(compute, traces)
+    else:
+        torch.set_num_threads(1)
+        released = stage(Local(storage), traces)
+    torch.save(released, traces / "released.pt")

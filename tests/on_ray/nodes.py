@@ -1,0 +1,111 @@
+"""A cluster of nodes that are processes of this machine, to be taken away one by one."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from growing import ADDRESS, RAY, end_session, free_ports
+
+from raysyn.on_ray.leftovers import end_processes
+
+# A dead node is noticed after 3 s rather than 14; less would take a busy one for dead.
+HEALTH = {
+    "health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_timeout_ms": 2000,
+    "health_check_failure_threshold": 3,
+}  # fmt: skip
+
+
+class Nodes:
+    """A head without CPUs, and nodes of one CPU."""
+
+    def __init__(self, folder: Path) -> None:
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
+        here, root = Path(__file__).parent, Path(__file__).parents[2]
+        ports = free_ports(2)
+        self._folder, self._gcs = folder, f"{ADDRESS}:{ports[0]}"
+        self._env = own | {
+            "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "PYTHONPATH": f"{here}:{root}",
+        }  # fmt: skip
+        self.env = self._env | {"RAY_ADDRESS": self._gcs}
+        """In which drivers find the cluster."""
+        self.workers: list[subprocess.Popen[bytes]] = []
+        more = ["--head", f"--port={ports[0]}", f"--ray-client-server-port={ports[1]}", "--num-cpus=0"]
+        more += [f"--system-config={json.dumps(HEALTH)}", f"--temp-dir={folder}", "--include-dashboard=false"]
+        self.head = self._start(more)
+
+    def add(self, cpus: int = 1, **env: str) -> subprocess.Popen[bytes]:
+        """One more node; it is there when this returns."""
+        more = [f"--address={self._gcs}", f"--num-cpus={cpus}", "--num-gpus=0", "--object-store-memory=104857600"]
+        more += ["--dashboard-agent-listen-port=0", "--min-worker-port=0", "--max-worker-port=0"]
+        self.workers.append(self._start(more, **env))
+        return self.workers[-1]
+
+    def lose(self, at: int) -> None:
+        """The machine of a node is gone: all of its processes at once."""
+        node = self.workers.pop(at)
+        kill_session(node.pid)
+        node.wait()
+
+    def preempt(self, at: int, notice_s: float) -> None:
+        """SIGTERM, and gone after `notice_s`, as spot machines are taken."""
+        node = self.workers.pop(at)
+        node.terminate()
+        time.sleep(notice_s)
+        kill_session(node.pid)
+        node.wait()
+
+    def lose_head(self) -> None:
+        """Everything is gone but the drivers."""
+        for node in (self.head, *self.workers):
+            kill_session(node.pid)
+            node.wait()
+        self.workers.clear()
+
+    def close(self) -> None:
+        for node in (*self.workers, self.head):
+            end_session(node)
+        end_processes(self._folder)
+
+    def _start(self, more: list[str], **env: str) -> subprocess.Popen[bytes]:
+        log = self._folder / f"node-{secrets.token_hex(4)}.log"
+        with log.open("wb") as file:
+            node = subprocess.Popen(
+                [*RAY, *more], env=self._env | env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        end = time.monotonic() + 60
+        while "Ray runtime started" not in log.read_text():
+            assert node.poll() is None and time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+        return node
+
+
+def kill_session(leader: int) -> None:
+    """SIGKILL for every process that `leader` has started, whatever group it is in."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(path.read_text().rpartition(")")[2].split()[3]) == leader:
+                os.kill(int(path.parent.name), signal.SIGKILL)
+        except OSError:
+            continue
+
+
+@contextmanager
+def cluster(workers: int, **env: str) -> Iterator[Nodes]:
+    """A head and so many nodes, gone after the block."""
+    with tempfile.TemporaryDirectory(prefix="rs", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        nodes = Nodes(Path(folder))
+        try:
+            for _ in range(workers):
+                nodes.add(**env)
+            yield nodes
+        finally:
+            nodes.close()
