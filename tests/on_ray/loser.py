@@ -1,7 +1,6 @@
 """python loser.py KIND STORAGE TRACES: one stage on the cluster of RAY_ADDRESS, whose nodes are taken away meanwhile.
 
-What it released is TRACES/released.pt, its ledger TRACES/ledger.jsonl. Without RAY_ADDRESS: the same, undisturbed, in
-this process.
+What it released is TRACES/released.pt, its ledger TRACES/ledger.jsonl.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from stages import leave_trace
 
 from raysyn.compute import Compute, Machines
 from raysyn.data import DataConfig, Images, load
-from raysyn.local import Local
 from raysyn.methods.privimage import count_shard
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.unet import UNet, UNetConfig
@@ -93,15 +91,12 @@ def ledger(traces: Path, stages: dict[str, sgd.Cost]) -> Ledger:
     return Ledger(plan, traces / "ledger.jsonl")
 
 
+STAGES = {"sweep": sweep, "semantic": semantic, "dp_sgd": dp_sgd, "memory": memory}
+
+
 if __name__ == "__main__":
     kind, storage, traces = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    stage = {"sweep": sweep, "semantic": semantic, "dp_sgd": dp_sgd, "memory": memory}[kind]
-    if "RAY_ADDRESS" in os.environ:
-        machines = Machines(address="auto", workers=2 if kind == "dp_sgd" else 1, cpus_per_worker=1, gpus_per_worker=0)
-        with connect(machines, storage) as compute:
-            (traces / "connected").touch()
-            released = stage(compute, traces)
-    else:
-        torch.set_num_threads(1)
-        released = stage(Local(storage), traces)
+    machines = Machines(address="auto", workers=2 if kind == "dp_sgd" else 1, cpus_per_worker=1, gpus_per_worker=0)
+    with connect(machines, storage) as compute:
+        released = STAGES[kind](compute, traces)
     torch.save(released, traces / "released.pt")
