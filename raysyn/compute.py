@@ -40,6 +40,12 @@ class Machines:
     storage: str | None = None
     """Folder or pyarrow file-system URI that every node reaches, by default inside --out. It holds what internal/
     holds (unreleased states, figures measured on private images): protect it alike."""
+    temp: str | None = None
+    """Folder of this machine for sockets and logs of the cluster that starts with the run, gone with it; by default
+    $TMPDIR, or /tmp. A short path, because Ray's sockets leave room for 20 characters."""
+    spill: str | None = None
+    """Folder of this machine where that cluster puts what memory has no room for, sensitive images among it, gone with
+    the run; by default inside `temp`."""
 
 
 def best_device() -> torch.device:

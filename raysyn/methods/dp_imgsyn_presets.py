@@ -80,8 +80,8 @@ PRESETS: dict[str, Config] = {
         tuned_on="digits",
     ),
     "cpu-mnist": replace(
-        # Many images of many kinds, each seen less often: with 9,000 of KMNIST, twice as often, students were 1.5 points
-        # worse, and with CIFAR-100 alone 6.
+        # Many images of many kinds, each seen less often: with 9,000 of KMNIST, twice as often, students were 1.5
+        # points worse, with CIFAR-100 alone 6.
         _CPU, data=_MNIST, public=PublicConfig(name=("kmnist", "fashion_mnist", "cifar100")), synthetic=20_000,
         distillation=replace(_CPU.distillation, epochs=10, batch_size=64, learning_rate=0.1),
         tuned_on="MNIST, its number of steps by the paper",

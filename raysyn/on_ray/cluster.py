@@ -124,14 +124,15 @@ def connect(machines: Machines, storage: str | Path, show: Show = silent) -> Ite
     if machines.address == "here":
         if (machines.workers or 1) > 1:
             raise ValueError(f"on.workers is {machines.workers}, but `here` is one process: leave it out")
+        _only_ours(machines.address, machines.temp, machines.spill)
         yield Local(machines.storage or storage, show)
         return
-    with session(machines.address):
+    with session(machines.address, temp=machines.temp, spill=machines.spill):
         yield OnRay(machines, storage, show)
 
 
 @contextmanager
-def session(address: str, cpus: int | None = None) -> Iterator[None]:
+def session(address: str, cpus: int | None = None, temp: str | None = None, spill: str | None = None) -> Iterator[None]:
     """Be connected to `address` inside the block; a connection that exists already is used and kept."""
     if address.startswith("ray://"):
         raise ValueError(
@@ -142,6 +143,7 @@ def session(address: str, cpus: int | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
     elif address != "local" or "RAY_ADDRESS" in os.environ:
+        _only_ours(os.environ.get("RAY_ADDRESS", address), temp, spill)
         with _closing():
             try:
                 ray.init(address=None if address == "local" else address, **_QUIET)
@@ -153,13 +155,14 @@ def session(address: str, cpus: int | None = None) -> Iterator[None]:
             yield
     else:
         _only_our_token()
-        with _private_folder() as folder, _closing(), _our_modules():
+        with _private_folders(temp, spill) as (folder, spilled), _closing(), _our_modules():
             # Loopback: nobody else on the network has business with a cluster that lives for one run.
             ray.init(
                 address="local",
                 num_cpus=cpus,
                 include_dashboard=False,
                 _temp_dir=str(folder),
+                object_spilling_directory=str(spilled),
                 _node_ip_address="127.0.0.1",
                 **_QUIET,
             )
@@ -177,20 +180,40 @@ def _closing() -> Iterator[None]:
         ray.shutdown()
 
 
+def _only_ours(address: str, temp: str | None, spill: str | None) -> None:
+    for field, value in {"temp": temp, "spill": spill}.items():
+        if value is not None:
+            raise ValueError(
+                f"on.{field} is {value!r}, but no cluster is started here (on.address is {address!r}): nodes have that "
+                "of their own `ray start`, leave it out"
+            )
+
+
 @contextmanager
-def _private_folder() -> Iterator[Path]:
-    """Ray's sockets, logs and spilled objects, gone afterwards; a lock in it says that its owner lives."""
+def _private_folders(temp: str | None, spill: str | None) -> Iterator[tuple[Path, Path]]:
+    """One for Ray's sockets and logs, one for what it spills, gone afterwards; a lock says that their owner lives."""
     # Socket paths are limited to 107 bytes, of which Ray needs about 70.
-    parent = Path(tempfile.gettempdir())
-    parent = parent if len(str(parent)) <= 20 else Path("/tmp")
+    parent = Path(temp or tempfile.gettempdir()).absolute()
+    if len(str(parent)) > 20:
+        if temp:
+            raise ValueError(f"on.temp is {temp!r}, too long for Ray's sockets: give a path of at most 20 characters")
+        parent = Path("/tmp")
+    for field, value in {"temp": parent, "spill": spill}.items():
+        if value is not None and not Path(value).is_dir():
+            raise ValueError(f"on.{field} is {str(value)!r}, which is no folder: make it, or name another one")
     leftovers.sweep(parent)
     folder = Path(tempfile.mkdtemp(prefix=leftovers.PREFIX, dir=parent))
+    spilled = folder / "spill" if spill is None else Path(spill).absolute() / folder.name
     with open(folder / leftovers.LOCK, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(str(spilled))
+        lock.flush()
+        spilled.mkdir(mode=0o700)
         try:
-            yield folder
+            yield folder, spilled
         finally:
             leftovers.wait_for_exit(folder)
+            shutil.rmtree(spilled, ignore_errors=True)
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -30,6 +30,8 @@ def sweep(parent: Path) -> None:
                 continue
             if time.time() - (folder / LOCK).stat().st_mtime > 5:
                 end_processes(folder)
+                if (spilled := Path(lock.read().strip())).name in (folder.name, "spill"):
+                    shutil.rmtree(spilled, ignore_errors=True)
                 shutil.rmtree(folder, ignore_errors=True)
 
 

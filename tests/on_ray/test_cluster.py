@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import pyarrow.fs
 import pytest
+import ray
 import torch
 
 from raysyn.compute import Machines
 from raysyn.on_ray import leftovers
-from raysyn.on_ray.cluster import OnRay, Shares, connect, share_out
+from raysyn.on_ray.cluster import OnRay, Shares, connect, session, share_out
 from raysyn.storage import Store
 
 
@@ -93,7 +96,8 @@ def test_what_a_dead_driver_left_goes_and_what_a_living_one_uses_stays(tmp_path:
     dead, alive = (tmp_path / f"{leftovers.PREFIX}{name}" for name in ("dead", "alive"))
     for folder in (dead, alive):
         folder.mkdir()
-        (folder / leftovers.LOCK).touch()
+        (tmp_path / "spill" / folder.name).mkdir(parents=True)
+        (folder / leftovers.LOCK).write_text(str(tmp_path / "spill" / folder.name))
         os.utime(folder / leftovers.LOCK, (time.time() - 60,) * 2)
     script = "import sys, time; log = open(sys.argv[1], 'w'); print(flush=True); time.sleep(60)"
     orphan = subprocess.Popen([sys.executable, "-c", script, str(dead / "log")], stdout=subprocess.PIPE)
@@ -103,5 +107,48 @@ def test_what_a_dead_driver_left_goes_and_what_a_living_one_uses_stays(tmp_path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         leftovers.sweep(tmp_path)
     assert not dead.exists() and alive.exists()
+    assert [path.name for path in (tmp_path / "spill").iterdir()] == [alive.name], "what it spilled goes with it"
     assert orphan.wait(10) != 0
     orphan.stdout.close()
+
+
+def test_ray_s_own_files_lie_where_they_are_asked_for_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[dict[str, Any]] = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+
+    def init(**arguments: Any) -> None:
+        places = [Path(arguments[name]) for name in ("_temp_dir", "object_spilling_directory")]
+        begun.append({"places": places, "modes": [stat.S_IMODE(place.stat().st_mode) for place in places]})
+
+    monkeypatch.setattr(ray, "init", init)
+    with tempfile.TemporaryDirectory(prefix="rs", dir="/tmp") as temp, tempfile.TemporaryDirectory() as spill:
+        with session("local", temp=temp, spill=spill):
+            pass
+        with session("local", temp=temp):
+            pass
+        first, second = (one["places"] for one in begun)
+        assert first[0].parent == Path(temp) and first[1].parent == Path(spill)
+        assert second[0].parent == Path(temp) and second[1].parent == second[0]
+        assert all(one["modes"] == [0o700, 0o700] for one in begun)
+        assert not any(place.exists() for place in (*first, *second))
+
+
+@pytest.mark.parametrize(
+    ("places", "words"),
+    [
+        ({"temp": "/a/path/that/is/too/long/for/sockets"}, r"on.temp is '/a/path.*at most 20 characters"),
+        ({"spill": "/no/such/folder"}, r"on.spill is '/no/such/folder', which is no folder"),
+        ({"temp": "/no"}, r"on.temp is '/no', which is no folder"),
+        ({"temp": "/tmp", "address": "here"}, r"on.temp is '/tmp', but no cluster is started here"),
+        ({"spill": "/tmp", "address": "head:6379"}, r"on.spill is '/tmp', but .*'head:6379'.*`ray start`"),
+    ],
+)
+def test_places_that_cannot_be_are_refused(
+    places: dict[str, str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(ValueError, match=words), connect(Machines(**places), tmp_path):
+        pass
