@@ -24,7 +24,7 @@ LEASE_S, BEAT_S = 60.0, 10.0
 """A lease that has not been renewed for so long is nobody's; it is renewed this often."""
 SETTLE_S = 2.0
 """Between two drivers that take a free lease at the same moment, the later one wins: time for both to see it."""
-WORKERS_OWN = ("units", "checkpoints", "answers", "kept", "ray", "runs")
+WORKERS_OWN = ("units", "checkpoints", "answers", "kept", "trials", "ray", "runs")
 """Folders of internal/ that workers read and write where they are."""
 _LEASE, _PREFIX = "internal/lease.json", "raysyn-run-"
 

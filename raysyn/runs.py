@@ -238,7 +238,7 @@ class RunFolder:
     def _sweep(self) -> None:
         """Remove half-written files of a killed attempt; the lock makes sure that nobody is writing them."""
         folders = [self.release, self.internal, *map(self._path, ("stages", "checkpoints", "answers", "kept"))]
-        for folder in [*folders, *self._path("units").glob("*")]:
+        for folder in [*folders, *self._path("units").glob("*"), *self._path("trials").glob("*")]:
             for path in folder.glob(".*.tmp"):
                 path.unlink()
 

@@ -15,8 +15,6 @@ _SETTINGS = {
     # Tune would turn Ctrl-C into a search that ends early and looks finished.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # What a killed driver may lose of its search.
-    "TUNE_GLOBAL_CHECKPOINT_S": "5",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     # A worker that was promised no GPU must not see one.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import optuna
@@ -17,6 +20,7 @@ from ray.tune.search.optuna import OptunaSearch
 from raysyn.compute import Between, Outcome, Search, Show, Space, combinations, ranked, trial_key
 from raysyn.local import Trial, distributions, sampler
 from raysyn.on_ray.process import settle
+from raysyn.on_ray.scaling import Watch
 from raysyn.storage import Store, under
 
 CRASHES = 3
@@ -33,61 +37,73 @@ class Trials:
         self._common, self._resources = (f, shared, name, search.metric, board), {"cpu": 1, "gpu": gpus}
 
     def run(self, store: Store, show: Show) -> list[Outcome]:
-        """Every trial's outcome, best first; what an earlier driver has finished is not done again."""
+        """Every trial's outcome, best first; what an earlier driver has finished is not done again.
+
+        What it had is read from our own files: Tune's of an earlier process would have to be unpickled.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        found = [store[key] for key in store.names(f"trials/{self._name}")]
+        ended = [Outcome(**one) for one in found if "score" in one]
+        begun = [one["params"] for one in found if "score" not in one]
+        if len(ended) == self._total:
+            show(self._name, self._total, self._total, {})
+            return ranked(ended)
         trainable = tune.with_resources(
             tune.with_parameters(run_trial, common=(*self._common, store.root)), self._resources
         )
-        place = under(store.root, "ray", self._name)
+        bundle = {"CPU": float(self._resources["cpu"]), "GPU": float(self._resources["gpu"])}
+        note = partial(self._note, store)
         run_config = tune.RunConfig(
-            name=self._name,
+            name=f"{self._name}-{uuid.uuid4().hex[:8]}",
             storage_path=under(store.root, "ray"),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=CRASHES),
-            callbacks=[_Progress(place, self._name, self._search, self._total)],
+            callbacks=[_Progress(show, Watch(self._name, bundle), note, self._name, self._search, ended, self._total)],
         )
-        _SHOWS[place] = show
         with warnings.catch_warnings():
             # Tune's own use of what Ray and Optuna deprecate: not for our user to mend.
             warnings.simplefilter("ignore")
-            if tune.Tuner.can_restore(place):
-                tuner = tune.Tuner.restore(place, trainable, resume_unfinished=True, restart_errored=True)
-            else:
-                tuner = tune.Tuner(
-                    trainable, param_space=self._param_space(), tune_config=self._tune_config(), run_config=run_config
-                )
-            results = tuner.fit()
+            results = tune.Tuner(
+                trainable, param_space=self._param_space(ended), tune_config=self._tune_config(ended, begun),
+                run_config=run_config,
+            ).fit()  # fmt: skip
         if results.errors:
             raise RuntimeError(f"{self._name}: {len(results.errors)} trials failed, the first with {results.errors[0]}")
-        return ranked([self._outcome(results[index]) for index in range(len(results))])
+        new = [results[index] for index in range(len(results))]
+        return ranked([*ended, *(self._outcome(one.config or {}, one.metrics or {}) for one in new)])
 
     @property
     def _total(self) -> int:
         return self._search.trials or len(combinations(self._space))
 
-    def _param_space(self) -> dict[str, Any] | None:
+    def _note(self, store: Store, config: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        """A trial has ended, and is not tried again."""
+        outcome = self._outcome(config, result)
+        store[trial_file(self._name, outcome.params)] = asdict(outcome)
+
+    def _param_space(self, ended: Sequence[Outcome]) -> dict[str, Any] | None:
         if self._search.trials is not None:
             return None  # The searcher knows it.
-        return {key: tune.grid_search(list(values)) for key, values in self._space.items()}  # type: ignore[arg-type]
+        done = [one.params for one in ended]
+        return {"params": tune.grid_search([one for one in combinations(self._space) if one not in done])}
 
-    def _tune_config(self) -> tune.TuneConfig:
+    def _tune_config(self, ended: Sequence[Outcome], begun: Sequence[dict[str, Any]]) -> tune.TuneConfig:
         search = self._search
         if search.trials is None:
             return tune.TuneConfig(metric=search.metric, mode="max", reuse_actors=True)
-        points, rewards = zip(*search.known, strict=True) if search.known else ((), ())
+        searcher = OptunaSearch(
+            distributions(self._space), metric=search.metric, mode="max", points_to_evaluate=list(begun) or None,
+            # Not the proposals that an earlier driver has made.
+            sampler=sampler(replace(search, seed=search.seed + len(ended) + len(begun))),
+        )  # fmt: skip
+        for params, score in [*search.known, *((one.params, one.score) for one in ended)]:
+            searcher.add_evaluated_point(dict(params), score)
         return tune.TuneConfig(
-            num_samples=search.trials,
+            num_samples=search.trials - len(ended),
             reuse_actors=True,
             # The estimator learns from trials that have ended: all at once it would only guess.
             max_concurrent_trials=max(4, search.trials // 5),
-            search_alg=OptunaSearch(
-                distributions(self._space),
-                metric=search.metric,
-                mode="max",
-                sampler=sampler(search),
-                points_to_evaluate=[dict(point) for point in points] or None,
-                evaluated_rewards=list(rewards) or None,
-            ),
+            search_alg=searcher,
             scheduler=AsyncHyperBandScheduler(
                 time_attr="reports",
                 metric=search.metric,
@@ -100,10 +116,15 @@ class Trials:
             ),
         )
 
-    def _outcome(self, result: Any) -> Outcome:
-        reports = int(result.metrics["reports"])
-        params = {key: _plain(value, self._space[key]) for key, value in result.config.items()}
-        return Outcome(params, float(result.metrics[self._search.metric]), reports, reports < self._search.reports)
+    def _outcome(self, config: Mapping[str, Any], result: Mapping[str, Any]) -> Outcome:
+        reports = int(result["reports"])
+        params = {key: _plain(value, self._space[key]) for key, value in config.get("params", config).items()}
+        return Outcome(params, float(result[self._search.metric]), reports, reports < self._search.reports)
+
+
+def trial_file(name: str, params: Mapping[str, Any]) -> str:
+    """Where storage keeps what is known of a trial: its parameters, and when it has ended its outcome."""
+    return f"trials/{name}/{trial_key(params)}.pt"
 
 
 def _plain(value: Any, values: Any) -> Any:
@@ -112,38 +133,51 @@ def _plain(value: Any, values: Any) -> Any:
     return value
 
 
-def run_trial(params: Mapping[str, Any], common: tuple[Any, ...]) -> None:
+def run_trial(config: Mapping[str, Any], common: tuple[Any, ...]) -> None:
     """One trial, in a worker process that may have run others before."""
     f, shared, name, metric, board, root = common
+    params, store = dict(config.get("params", config)), Store(root)
     settle(1)
+    store[trial_file(name, params)] = {"params": params}
     process, started = uuid.uuid4().hex, time.process_time()
 
     def tell(done: int, total: int, metrics: dict[str, float]) -> None:
         board.cpu.remote(name, process, time.process_time() - started)
         tune.report({"reports": done, metric: metrics[metric]})
 
-    f(Trial(f"{name}-{trial_key(params)}", Store(root), tell), dict(params), shared)
+    f(Trial(f"{name}-{trial_key(params)}", store, tell), params, shared)
     ray.get(board.cpu.remote(name, process, time.process_time() - started))
 
 
-_SHOWS: dict[str, Show] = {}
-"""Who draws the progress of the search at a place; a search that is continued brings its callbacks from disk."""
-
-
 class _Progress(tune.Callback):
-    """Draws how many trials have ended and the best figure so far."""
+    """Draws how many trials have ended and the best figure so far, and has the ended ones noted."""
 
-    def __init__(self, place: str, name: str, search: Search, total: int) -> None:
-        self._place, self._name, self._metric, self._total = place, name, search.metric, total
-        self._best = max((score for _, score in search.known), default=float("-inf"))
+    def __init__(
+        self, show: Show, watch: Watch, note: Callable[[Mapping[str, Any], Mapping[str, Any]], None], name: str,
+        search: Search, ended: Sequence[Outcome], total: int,
+    ) -> None:  # fmt: skip
+        self._show, self._watch, self._note = show, watch, note
+        self._name, self._metric, self._before, self._total = name, search.metric, len(ended), total
+        scores = [*(score for _, score in search.known), *(one.score for one in ended)]
+        self._best, self._cluster = max(scores, default=-math.inf), dict[str, float]()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune keeps its callbacks on disk, from where nobody will fetch this one.
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         self._best = max(self._best, result[self._metric])
         self._tell(trials, set())
 
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        before, self._cluster = self._cluster, self._watch()
+        if self._cluster != before:
+            self._tell(trials, set())
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._note(trial.config, trial.last_result)
         self._tell(trials, {trial.trial_id})  # told before its status is
 
     def _tell(self, trials: list[Any], just_now: set[str]) -> None:
-        ended = len({trial.trial_id for trial in trials if trial.is_finished()} | just_now)
-        _SHOWS[self._place](self._name, ended, self._total, {f"best_{self._metric}": self._best})
+        ended = self._before + len({trial.trial_id for trial in trials if trial.is_finished()} | just_now)
+        best = {f"best_{self._metric}": self._best} if self._best > -math.inf else {}
+        self._show(self._name, ended, self._total, best | self._cluster)

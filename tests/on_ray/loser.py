@@ -1,4 +1,4 @@
-"""python loser.py KIND STORAGE TRACES: one stage on the cluster of RAY_ADDRESS, whose nodes are taken away meanwhile.
+"""python loser.py KINDS STORAGE TRACES: stages on the cluster of RAY_ADDRESS, whose nodes are taken away meanwhile.
 
 What it released is TRACES/released.pt, its ledger TRACES/ledger.jsonl.
 """
@@ -29,12 +29,12 @@ from raysyn.privacy.sgd import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.train.diffusion import DiffusionTask
 
-PRICE = sgd.Cost(mechanism="DP-SGD", noise_multiplier=1.0, sampling_rate=0.1, steps=400)
+PRICE = sgd.Cost(mechanism="DP-SGD", noise_multiplier=1.0, sampling_rate=0.1, steps=120)
 MIB = 1 << 20
 
 
 def slow_square(item: int, shared: tuple[str, float]) -> dict[str, Any]:
-    leave_trace(Path(shared[0]), f"unit-{item}")
+    leave_trace(Path(shared[0]), f"sweep-{item}")
     time.sleep(shared[1])
     return {"square": item * item, "many": torch.full((300_000,), float(item))}
 
@@ -45,7 +45,7 @@ def sweep(compute: Compute, traces: Path) -> Any:
 
 
 def slow_count(shard: tuple[int, int], shared: tuple[tuple[Any, ...], str]) -> torch.Tensor:
-    leave_trace(Path(shared[1]), f"unit-{shard[0]}")
+    leave_trace(Path(shared[1]), f"semantic-{shard[0]}")
     time.sleep(0.5)
     return count_shard(shard, shared[0])
 
@@ -64,7 +64,7 @@ def semantic(compute: Compute, traces: Path) -> Any:
 
 def dp_sgd(compute: Compute, traces: Path) -> Any:
     """Training of a small network on two workers."""
-    config = SGDConfig(batch_size=20, epochs=40.0, noise_multiplicity=2)
+    config = SGDConfig(batch_size=20, epochs=12.0, noise_multiplicity=2)
     torch.manual_seed(0)
     model = UNet(UNetConfig(width=8, multipliers=(1,), blocks=1, attention=(), patch=2), 1, 8, 10)
     speed = SGDSpeed(engine="bookkeeping", micro_batch=7, channels_last=True)
@@ -75,9 +75,9 @@ def dp_sgd(compute: Compute, traces: Path) -> Any:
 
 def hungry(item: int, shared: tuple[str, int]) -> int:
     """Takes memory for a while; item 5 takes more than there is."""
-    leave_trace(Path(shared[0]), f"unit-{item}")
+    leave_trace(Path(shared[0]), f"memory-{item}")
     taken = np.ones(shared[1] * MIB * (3 if item == 5 else 1), np.uint8)
-    time.sleep(2.0)
+    time.sleep(1.0)
     return int(taken[-1]) + item
 
 
@@ -95,8 +95,8 @@ STAGES = {"sweep": sweep, "semantic": semantic, "dp_sgd": dp_sgd, "memory": memo
 
 
 if __name__ == "__main__":
-    kind, storage, traces = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    machines = Machines(address="auto", workers=2 if kind == "dp_sgd" else 1, cpus_per_worker=1, gpus_per_worker=0)
+    kinds, storage, traces = sys.argv[1].split(","), Path(sys.argv[2]), Path(sys.argv[3])
+    machines = Machines(address="auto", workers=2 if "dp_sgd" in kinds else 1, cpus_per_worker=1, gpus_per_worker=0)
     with connect(machines, storage) as compute:
-        released = STAGES[kind](compute, traces)
+        released = {kind: STAGES[kind](compute, traces) for kind in kinds}
     torch.save(released, traces / "released.pt")

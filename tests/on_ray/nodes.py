@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from growing import ADDRESS, RAY, end_session, free_ports
+from growing import ADDRESS, RAY, free_ports
 
 from raysyn.on_ray.leftovers import end_processes
 
@@ -71,8 +71,8 @@ class Nodes:
         self.workers.clear()
 
     def close(self) -> None:
-        for node in (*self.workers, self.head):
-            end_session(node)
+        # Asked politely, they would drain for many seconds.
+        self.lose_head()
         end_processes(self._folder)
 
     def _start(self, more: list[str], **env: str) -> subprocess.Popen[bytes]:

@@ -1,4 +1,5 @@
-"""python sweeper.py STORAGE TRACES UNITS SECONDS [GPUS]: a sweep on the cluster of RAY_ADDRESS, as its driver."""
+"""python sweeper.py KIND STORAGE TRACES UNITS SECONDS [GPUS]: a sweep on the cluster of RAY_ADDRESS, as its driver:
+a map or a search of so many UNITS, or training on so many workers."""
 
 import json
 import sys
@@ -7,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 
-from raysyn.compute import Machines
+from raysyn.compute import Compute, Machines, Search, Worker
 from raysyn.on_ray.cluster import connect
 
 
@@ -19,23 +21,44 @@ def unit(item: int, shared: tuple[str, float]) -> dict[str, Any]:
     return {"square": item * item, "node": ray.get_runtime_context().get_node_id()}
 
 
+def trial(worker: Worker, params: dict[str, Any], shared: tuple[str, float]) -> None:
+    found = unit(params["item"], shared)
+    worker.progress(1, 1, square=float(found["square"]))
+
+
+def rank(worker: Worker, shared: tuple[str, float]) -> list[float]:
+    unit(worker.rank, shared)
+    return [float(worker.sum_(torch.ones(1)))]
+
+
+def sweep(compute: Compute, kind: str, units: int, shared: tuple[str, float]) -> Any:
+    if kind == "map":
+        return compute.map(unit, range(units), name="sweep", shared=shared)
+    if kind == "train":
+        return compute.train(rank, shared, name="sweep")
+    search = Search(metric="square", reports=1)
+    found = compute.search(trial, {"item": list(range(units))}, search, name="sweep", shared=shared)
+    return sorted(one.score for one in found)
+
+
 def nodes() -> int:
     return sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())
 
 
 if __name__ == "__main__":
-    storage, traces, units, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
-    gpus = float(sys.argv[5]) if len(sys.argv) > 5 else None
+    kind, storage, traces, units, seconds = *sys.argv[1:4], int(sys.argv[4]), float(sys.argv[5])
+    gpus = float(sys.argv[6]) if len(sys.argv) > 6 else None
     told: list[dict[str, float]] = []
     end = time.monotonic() + 60
     while True:
         try:
-            machines = Machines(gpus_per_unit=gpus, address="auto")
+            workers = units if kind == "train" else None
+            machines = Machines(gpus_per_unit=gpus, address="auto", workers=workers)
             with connect(
                 machines, Path(storage), lambda stage, done, total, metrics: told.append(dict(metrics))
             ) as one:
                 before = nodes()
-                found = one.map(unit, range(units), name="sweep", shared=(traces, seconds))
+                found = sweep(one, kind, units, (traces, seconds))
                 most, until = nodes(), time.monotonic() + 60
                 while nodes() and time.monotonic() < until:
                     time.sleep(0.5)

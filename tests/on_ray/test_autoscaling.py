@@ -14,16 +14,16 @@ from growing import growing_cluster
 SWEEPER = str(Path(__file__).with_name("sweeper.py"))
 
 
-def sweep(env: dict[str, str], folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+def sweep(env: dict[str, str], folder: Path, kind: str, *more: str) -> subprocess.CompletedProcess[str]:
     (folder / "traces").mkdir()
-    command = [sys.executable, SWEEPER, str(folder / "store"), str(folder / "traces"), *more]
+    command = [sys.executable, SWEEPER, kind, str(folder / "store"), str(folder / "traces"), *more]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=170)
 
 
 @pytest.mark.timeout(200)
 def test_a_sweep_of_12_units_grows_the_cluster_from_nothing_and_lets_it_go(tmp_path: Path) -> None:
     with growing_cluster(most=2) as env:
-        done = sweep(env, tmp_path, "12", "1.0")
+        done = sweep(env, tmp_path, "map", "12", "1.0")
     assert done.returncode == 0, done.stderr
     seen: dict[str, Any] = json.loads((tmp_path / "traces" / "answer.json").read_text())
     assert (seen["before"], seen["most"], seen["after"]) == (0, 2, 0)
@@ -35,9 +35,23 @@ def test_a_sweep_of_12_units_grows_the_cluster_from_nothing_and_lets_it_go(tmp_p
     assert any(one.get("waiting", 0) > 0 for one in seen["told"])
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("kind", "units", "found"), [("search", 6, [item**2 for item in range(6)]), ("train", 2, [2.0])]
+)
+def test_a_search_and_a_training_grow_it_too(kind: str, units: int, found: list[float], tmp_path: Path) -> None:
+    with growing_cluster(most=2) as env:
+        done = sweep(env, tmp_path, kind, str(units), "3.0")
+    assert done.returncode == 0, done.stderr
+    seen: dict[str, Any] = json.loads((tmp_path / "traces" / "answer.json").read_text())
+    assert (seen["before"], seen["most"], seen["after"], seen["found"]) == (0, 2, 0, found)
+    assert any(one.get("nodes") or one.get("waiting") or one.get("starting") for one in seen["told"]), seen["told"]
+
+
 @pytest.mark.timeout(200)
 def test_what_no_node_can_ever_give_is_said_at_once(tmp_path: Path) -> None:
     with growing_cluster(most=2) as env:
-        done = sweep(env, tmp_path, "2", "0.1", "1")
+        done = sweep(env, tmp_path, "map", "2", "0.1", "1")
     assert done.returncode != 0
     assert "ValueError: the cluster has no CPUs, and its autoscaler cannot add 1 times 1 CPUs and 1 GPUs" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,14 +12,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from growing import end_session, free_ports
+from PIL import Image
 
+from raysyn.data import DataConfig, load
 from raysyn.on_ray.leftovers import end_processes
 
 ROOT = Path(__file__).parents[2]
 TINY = (
-    "quick --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
+    "quick --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
     "--warmup.iterations 5 --finetune.batch-size 32 --finetune.epochs 6 --sampler.steps 3 --synthetic 1200 "
     "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 --on.sgd.engine bookkeeping "
     "--on.sgd.micro-batch 16 --on.sgd.channels-last True --on.workers 1 --on.cpus-per-worker 1 --on.address auto"
@@ -54,11 +58,40 @@ def ray_job(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess
     return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=200)
 
 
+@pytest.fixture()
+def patients(tmp_path: Path) -> Path:
+    """Digits as a folder of files whose names nobody should read in a log."""
+    digits = load(DataConfig())
+    for split, images, count in (("train", digits.train, 300), ("test", digits.test, 100)):
+        for index in range(count):
+            folder = tmp_path / "patients" / split / f"ward{images.labels_N[index]}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images.images_NHWC[index, ..., 0]).save(folder / f"jane-doe-{index:04d}.png")
+    return tmp_path / "patients"
+
+
+def what_logs_tell(logs: list[Path], patients: Path) -> list[str]:
+    """Logs in which a file's name, its label's folder, its bytes or its pixels stand, as bytes or in figures."""
+    secret, figures = [b"jane-doe", b"/ward"], list[bytes]()
+    for path in patients.rglob("*.png"):
+        pixels = np.asarray(Image.open(path))
+        secret += [pixels[2:6].tobytes(), path.read_bytes()[40:70]]
+        figures.append(b"," + b",".join(b"%d" % value for value in pixels[3]) + b",")
+    found = []
+    for log in logs:
+        content = log.read_bytes()
+        plain = re.sub(rb"[^\w.]+", b",", content)
+        if any(one in content for one in secret) or any(one in plain for one in figures):
+            found.append(str(log))
+    return found
+
+
 @pytest.mark.timeout(400)
 def test_a_submitted_job_is_stopped_and_the_same_command_continues_it(
-    workstation: dict[str, str], tmp_path: Path
+    workstation: dict[str, str], patients: Path, tmp_path: Path
 ) -> None:
-    command = ["--working-dir", ".", "--", "python", "jobs/dp_feta.py", *TINY, "--out", str(tmp_path / "run")]
+    out = ["--data.path", str(patients), "--out", str(tmp_path / "run")]
+    command = ["--working-dir", ".", "--", "python", "jobs/dp_feta.py", *TINY, *out]
     end = time.monotonic() + 90
     while (first := ray_job(workstation, "submit", "--no-wait", "--submission-id", "first", *command)).returncode:
         assert time.monotonic() < end, first.stdout + first.stderr
@@ -82,3 +115,14 @@ def test_a_submitted_job_is_stopped_and_the_same_command_continues_it(
     # Nobody without the token comes in.
     stranger = ray_job(workstation | {"RAY_AUTH_TOKEN": "0" * 64}, "list")
     assert stranger.returncode != 0
+    # Logs of all of Ray's processes and of the jobs, which are theirs too, and what the user saw.
+    logs = [path for path in Path(workstation["SCRATCH"]).glob("session_*/logs/**/*") if path.is_file()]
+    assert any("Report (stays inside)" in path.read_text(errors="replace") for path in logs)
+    (tmp_path / "console").write_text(first.stdout + second.stdout + second.stderr + wrong.stdout)
+    assert what_logs_tell([*logs, tmp_path / "console"], patients) == []
+    # The search finds what it looks for.
+    one = next(patients.rglob("*.png"))
+    pixels = np.asarray(Image.open(one))
+    for index, trap in enumerate([str(one).encode(), one.read_bytes(), pixels.tobytes(), str(pixels).encode()]):
+        (tmp_path / f"trap-{index}").write_bytes(b"before " + trap + b" after")
+        assert what_logs_tell([tmp_path / f"trap-{index}"], patients)
