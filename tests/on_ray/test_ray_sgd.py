@@ -20,6 +20,7 @@ from raysyn.train.diffusion import DiffusionTask
 pytestmark = pytest.mark.timeout(600)
 
 
+@pytest.mark.slow
 def test_one_and_two_workers_release_the_same_weights(ray_session: None, tmp_path: Path) -> None:
     private = load(DataConfig(limit=200)).train
     config = SGDConfig(batch_size=20, epochs=1.0, noise_multiplicity=2)

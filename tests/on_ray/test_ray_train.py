@@ -63,6 +63,7 @@ def test_storage_that_a_worker_does_not_share_is_named(tmp_path: Path) -> None:
         train._check_reach(store, "job-2")
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_continues(ray_session: None, tmp_path: Path, expected: torch.Tensor) -> None:
     compute = OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "store")
     answer = compute.train(stages.regress, *stages.problem(), tmp_path, "killed", name="regress")

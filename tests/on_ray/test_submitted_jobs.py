@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from growing import end_session, free_ports
+from growing import free_ports
+from nodes import kill_session
 from PIL import Image
 
 from raysyn.data import DataConfig, load
@@ -49,7 +50,8 @@ def workstation() -> Iterator[dict[str, str]]:
                 "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{ports['DASHBOARD_PORT']}",
             }
         finally:
-            end_session(head)
+            kill_session(head.pid)
+            head.wait()
             end_processes(Path(folder))
 
 
