@@ -20,7 +20,8 @@ from raysyn.console import duration
 from raysyn.data import Images
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.release import certificate, first_of_class, mosaic, png_bytes, rounded_up, write_release
-from raysyn.runs import RunFolder, leaves, version, write_atomically
+from raysyn.runs import REPORT_JSON, RunFolder, leaves, version, write_atomically
+from raysyn.storage import read_bytes, under
 
 __all__ = ["Report", "Section", "certificate", "dp_section", "environment", "no_dp_section", "table", "write_release"]
 __all__ += ["write_report"]
@@ -327,15 +328,19 @@ def _plain(value: Any) -> Any:
 
 def main(folders: Sequence[str]) -> int:
     """`python -m raysyn.report RUN_FOLDER ...` prints the table over several runs; returns the exit status."""
-    paths = [Path(folder, "internal", "report.json") for folder in folders]
-    missing = [f"{path} is missing" for path in paths if not path.is_file()]
-    if missing or not paths:
+    found, missing = list[str](), list[str]()
+    for folder in folders:
+        try:
+            found.append(read_bytes(folder, REPORT_JSON).decode())
+        except (OSError, ValueError):
+            missing.append(f"{under(folder, REPORT_JSON)} is missing")
+    if missing or not found:
         print(
             f"error: {', '.join(missing) or 'no run folder given'}: name the folders (--out) of finished runs",
             file=sys.stderr,
         )
         return 2
-    print(table([json.loads(path.read_text()) for path in paths]), end="")
+    print(table([json.loads(one) for one in found]), end="")
     return 0
 
 

@@ -22,6 +22,8 @@ from raysyn.storage import load_saved, save_atomically, under, written_atomicall
 
 T = TypeVar("T")
 
+REPORT_JSON = "internal/report.json"
+"""A run's figures, which it has once it has ended."""
 _TICK_S = 5.0
 
 
@@ -200,7 +202,7 @@ class RunFolder:
 
     @property
     def report_json(self) -> Path:
-        return self.internal / "report.json"
+        return self.out / REPORT_JSON
 
     @property
     def report_html(self) -> Path:

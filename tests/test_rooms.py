@@ -26,7 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "metrics": {"data", "compute", "models", "train"},
     "runs": {"privacy", "storage", "remote"},
     "release": {"data", "runs"},
-    "report": {"privacy", "runs", "data", "console", "release"},
+    "report": {"privacy", "runs", "storage", "data", "console", "release"},
     "methods": {
         "data",
         "public",

@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from raysyn.compute import Compute, Machines
 from raysyn.console import Console
-from raysyn.runs import RunFolder, write_atomically
+from raysyn.runs import REPORT_JSON, RunFolder, write_atomically
 from raysyn.storage import read_bytes, under
 
 METHOD = "leaderboard"
@@ -110,7 +110,7 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
     )
     if done.returncode:
         raise RuntimeError(f"{shlex.join(command)}\n{done.stderr.strip() or done.stdout.strip()}")
-    return json.loads(read_bytes(out, "internal/report.json"))
+    return json.loads(read_bytes(out, REPORT_JSON))
 
 
 @dataclass(frozen=True)
