@@ -13,6 +13,7 @@ same time asleep; efficiency is the time that these would take without any overh
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import os
 import resource
@@ -83,12 +84,13 @@ def units(counts: list[int], workers: int) -> None:
 def nodes(counts: list[int], models: int, unit_s: float) -> None:
     print(f"{models} models of {unit_s:g} s, {unit_s / 60:.3g} of a minute\n")
     print("| nodes | ideal | took | parallel efficiency | driver CPU |\n|---:|---:|---:|---:|---:|")
-    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    # Ray remembers the first token that it reads.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     # One worker process for each node, and none on a guess.
     os.environ |= {"RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0"}
     head = {"num_cpus": 0, "include_dashboard": False, "_system_config": PATIENT}
     cluster = Cluster(initialize_head=True, head_node_args=head)
-    ray.init(address=cluster.address, log_to_driver=False)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     try:
         there = 0
         for count in sorted(counts):

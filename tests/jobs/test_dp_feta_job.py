@@ -65,11 +65,13 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_driver_and_killed_worker_release_the_same_bytes(tmp_path: Path) -> None:
-    """Killed with SIGKILL at random steps of stage II, then continued, against the same run left alone."""
+@pytest.mark.parametrize("scheme", ["", "fsspec+file://"])
+def test_killed_driver_and_killed_worker_release_the_same_bytes(tmp_path: Path, scheme: str) -> None:
+    """Killed with SIGKILL at random steps of stage II, then continued, against the same run left alone; in a folder, or
+    where only a URI leads."""
     rng = random.Random(os.urandom(4))
     killed, alone = tmp_path / "killed", tmp_path / "alone"
-    driver = start_until(killed, "finetune", rng.uniform(0, 3))
+    driver = start_until(killed, scheme, "finetune", rng.uniform(0, 3))
     driver.kill()
     driver.wait()
     # Not `communicate`: what Ray left behind still holds the other end.
@@ -80,7 +82,7 @@ def test_killed_driver_and_killed_worker_release_the_same_bytes(tmp_path: Path) 
     (alone / "release").mkdir()
     for name in ("secret", "run.json"):
         shutil.copy(killed / "internal" / name, alone / "internal" / name)
-    driver = start_until(killed, "finetune", rng.uniform(0, 2))
+    driver = start_until(killed, scheme, "finetune", rng.uniform(0, 2))
     for worker in train_workers(driver.pid):
         os.kill(worker, signal.SIGKILL)
     output, _ = driver.communicate(timeout=280)
@@ -92,9 +94,9 @@ def test_killed_driver_and_killed_worker_release_the_same_bytes(tmp_path: Path) 
     assert ledger(killed) == ledger(alone)
 
 
-def start_until(out: Path, stage: str, seconds: float) -> subprocess.Popen[str]:
+def start_until(out: Path, scheme: str, stage: str, seconds: float) -> subprocess.Popen[str]:
     """Start the job and wait until the first checkpoint of `stage` is there, and then a moment."""
-    command = job(JOB, *TINY, "--out", out, *"--on.workers 1 --finetune.epochs 60".split())
+    command = job(JOB, *TINY, "--out", f"{scheme}{out}", *"--on.workers 1 --finetune.epochs 60".split())
     driver = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     checkpoint = out / "internal/checkpoints" / f"{stage}.pt"
     before = checkpoint.stat().st_mtime if checkpoint.exists() else 0.0
