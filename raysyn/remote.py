@@ -75,14 +75,25 @@ class Remote:
 
         Raises RuntimeError where the lease was lost: another driver may have taken the run over.
         """
+        files = [path for path in self.local.rglob("*") if path.is_file() and not path.name.endswith(".tmp")]
+        files = [path for path in files if path.name != "lock" and self._pushed.get(self._name(path)) != _mark(path)]
+        # Read anew: a driver that was suspended does not know yet what it has lost meanwhile.
+        if files and not self._lost:
+            self._look()
         if self._lost:
             raise RuntimeError(f"--out {self.uri}: {self._lost}; the same command continues the run")
-        files = [path for path in self.local.rglob("*") if path.is_file() and not path.name.endswith(".tmp")]
         for path in sorted(files, key=lambda one: one.stat().st_mtime_ns):
-            name, mark = path.relative_to(self.local).as_posix(), _mark(path)
-            if self._pushed.get(name) != mark and name != "internal/lock":
-                write_bytes(self.uri, name, path.read_bytes())
-                self._pushed[name] = mark
+            mark = _mark(path)
+            write_bytes(self.uri, self._name(path), path.read_bytes())
+            self._pushed[self._name(path)] = mark
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.local).as_posix()
+
+    def _look(self) -> None:
+        """Whether the lease is still ours."""
+        if (now := self._lease()) is None or now["holder"] != self._me:
+            self._lost = f"another run has taken it over ({(now or {}).get('who', 'unknown')})"
 
     def close(self) -> None:
         """Give up the lease and the local copy; safe to call twice."""
@@ -90,15 +101,22 @@ class Remote:
         if self._beat is not None:
             self._beat.join()
             self._beat = None
-            if not self._lost and (self._lease() or {}).get("holder") == self._me:
-                self._system.delete_file(f"{self._root}/{_LEASE}")
+            # Where that fails the lease lapses by itself.
+            with suppress(OSError):
+                self._look()
+                if not self._lost:
+                    self._system.delete_file(f"{self._root}/{_LEASE}")
         shutil.rmtree(self.local, ignore_errors=True)
 
     def _lease(self) -> dict[str, Any] | None:
-        try:
-            return json.loads(read_bytes(self.uri, _LEASE))
-        except FileNotFoundError:
-            return None
+        for _ in range(20):
+            with suppress(json.JSONDecodeError):  # on a file system that shows half a file: being written
+                try:
+                    return json.loads(read_bytes(self.uri, _LEASE))
+                except FileNotFoundError:
+                    return None
+            time.sleep(0.05)
+        raise OSError(f"{self.uri}/{_LEASE} is damaged: remove it if no other run is using the folder")
 
     def _renew(self, beat: int) -> None:
         who = f"process {os.getpid()} on {socket.gethostname()}"
@@ -127,8 +145,8 @@ class Remote:
         renewed, beat = time.monotonic(), 0
         while not self._ended.wait(BEAT_S):
             try:
-                if (now := self._lease()) is None or now["holder"] != self._me:
-                    self._lost = f"another run has taken it over ({(now or {}).get('who', 'unknown')})"
+                self._look()
+                if self._lost:
                     return
                 beat += 1
                 self._renew(beat)
