@@ -3,6 +3,7 @@
 import runpy
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from raysyn import cli
@@ -11,6 +12,7 @@ from raysyn.methods import leaderboard
 from raysyn.methods.leaderboard import METHOD, PRESETS, Board, On
 from raysyn.on_ray.cluster import connect
 from raysyn.runs import RunFolder
+from raysyn.storage import under
 
 JOBS = Path(__file__).resolve().parent
 
@@ -34,7 +36,10 @@ def check(stack: ExitStack) -> Board:
             command.out, method=METHOD, preset=command.preset, config={"more": command.config.more}, data_fingerprint=""
         )
     )
-    compute = stack.enter_context(connect(command.machines, folder.storage, console.show))
+    machines = command.machines
+    if machines.storage is not None:
+        machines = replace(machines, storage=under(machines.storage, folder.run_id))
+    compute = stack.enter_context(connect(machines, folder.storage, console.show))
     return Board(command.config, compute, folder, console, JOBS)
 
 

@@ -11,10 +11,11 @@ import difflib
 import io
 import re
 import shutil
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
@@ -85,7 +86,7 @@ def run_or_explain(check: Callable[[ExitStack], T], work: Callable[[T], object])
     `work` does the rest: its ValueError is ours, so it keeps its traceback. Ctrl-C in either gives 130.
     """
     try:
-        with ExitStack() as stack:
+        with _terminated_is_exit(), ExitStack() as stack:
             try:
                 checked = check(stack)
             except ValueError as error:
@@ -97,6 +98,16 @@ def run_or_explain(check: Callable[[ExitStack], T], work: Callable[[T], object])
         print("interrupted: the same command continues where this one stopped", file=sys.stderr)
         return 130
     return 0
+
+
+@contextmanager
+def _terminated_is_exit() -> Iterator[None]:
+    """SIGTERM (`ray job stop`, a spot machine's notice) unwinds like an exception, so that what is open is closed."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def difference(config: Any, width: int) -> str:

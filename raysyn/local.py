@@ -109,7 +109,8 @@ class Local(Compute):
         together: int | None = None, keys: Sequence[str] | None = None, sizes: Sequence[int] | None = None,
     ) -> list[Any]:  # fmt: skip
         files, tally = unit_files(name, len(items), keys), Tally(name, len(items), sizes, self._show)
-        missing = [index for index, file in enumerate(files) if file not in self._store]
+        there = set(self._store.names(f"units/{name}"))
+        missing = [index for index, file in enumerate(files) if file not in there]
         tally.add(sorted(set(range(len(items))) - set(missing)))
         failures = dict[int, str]()
         for group in groups(missing, together):

@@ -26,7 +26,7 @@ SETTLE_S = 2.0
 """Between two drivers that take a free lease at the same moment, the later one wins: time for both to see it."""
 WORKERS_OWN = ("units", "checkpoints", "answers", "kept", "trials", "ray", "runs")
 """Folders of internal/ that workers read and write where they are."""
-_LEASE, _PREFIX = "internal/lease.json", "raysyn-run-"
+_LEASE, _PREFIX, _ALIVE = "internal/lease.json", "raysyn-run-", "alive"
 
 
 class Remote:
@@ -38,6 +38,8 @@ class Remote:
         _sweep(Path(tempfile.gettempdir()))
         self.local = Path(tempfile.mkdtemp(prefix=_PREFIX))
         """What the run reads and writes, for its owner alone; gone at the end."""
+        self._alive = open(self.local / _ALIVE, "w")  # noqa: SIM115 - locked as long as this process lives
+        fcntl.flock(self._alive, fcntl.LOCK_EX)
         self._pushed: dict[str, tuple[int, int]] = {}
         self._me, self._ended, self._lost = uuid.uuid4().hex, threading.Event(), ""
         self._beat: threading.Thread | None = None
@@ -76,16 +78,21 @@ class Remote:
         Raises RuntimeError where the lease was lost: another driver may have taken the run over.
         """
         files = [path for path in self.local.rglob("*") if path.is_file() and not path.name.endswith(".tmp")]
-        files = [path for path in files if path.name != "lock" and self._pushed.get(self._name(path)) != _mark(path)]
+        files = [path for path in files if path.name not in (_ALIVE, "lock")]
+        files = [path for path in files if self._pushed.get(self._name(path)) != _mark(path)]
         # Read anew: a driver that was suspended does not know yet what it has lost meanwhile.
         if files and not self._lost:
             self._look()
-        if self._lost:
-            raise RuntimeError(f"--out {self.uri}: {self._lost}; the same command continues the run")
+        self.check()
         for path in sorted(files, key=lambda one: one.stat().st_mtime_ns):
             mark = _mark(path)
             write_bytes(self.uri, self._name(path), path.read_bytes())
             self._pushed[self._name(path)] = mark
+
+    def check(self) -> None:
+        """RuntimeError where the lease is known to be lost."""
+        if self._lost:
+            raise RuntimeError(f"--out {self.uri}: {self._lost}; the same command continues the run")
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.local).as_posix()
@@ -102,10 +109,11 @@ class Remote:
             self._beat.join()
             self._beat = None
             # Where that fails the lease lapses by itself.
-            with suppress(OSError):
+            with suppress(Exception):
                 self._look()
                 if not self._lost:
                     self._system.delete_file(f"{self._root}/{_LEASE}")
+        self._alive.close()
         shutil.rmtree(self.local, ignore_errors=True)
 
     def _lease(self) -> dict[str, Any] | None:
@@ -151,7 +159,7 @@ class Remote:
                 beat += 1
                 self._renew(beat)
                 renewed = time.monotonic()
-            except OSError as error:
+            except Exception as error:  # file systems have errors of their own
                 if time.monotonic() - renewed > LEASE_S - 2 * BEAT_S:
                     self._lost = f"it could not be reached for {LEASE_S - 2 * BEAT_S:g} seconds ({error})"
                     return
@@ -161,12 +169,13 @@ def _sweep(parent: Path) -> None:
     """Remove the copies of drivers that were killed: each locks its own as long as it lives."""
     for folder in parent.glob(f"{_PREFIX}*"):
         try:
-            lock = open(folder / "internal" / "lock")  # noqa: SIM115 - closed below, after the folder is gone
+            lock = open(folder / _ALIVE)  # noqa: SIM115 - closed below, after the folder is gone
         except OSError:
             continue  # Not ours, or its owner is just starting.
         with lock, suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if time.time() - os.fstat(lock.fileno()).st_mtime > 5:
+            found = os.fstat(lock.fileno())
+            if found.st_uid == os.getuid() and time.time() - found.st_mtime > 5:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

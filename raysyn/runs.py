@@ -167,14 +167,19 @@ class RunFolder:
     @property
     def storage(self) -> str:
         """Where workers keep what they need, by default."""
-        return str(self.internal) if self._remote is None else under(self._remote.uri, "internal")
+        return str(self.internal.resolve()) if self._remote is None else under(self._remote.uri, "internal")
 
     def shown(self, path: Path) -> str:
         """What to call one of this folder's files."""
         return str(path) if self._remote is None else under(self._remote.uri, *path.relative_to(self.out).parts)
 
     def tick(self) -> None:
-        """Note the running stage's time so far, so that a killed attempt counts; cheap to call often."""
+        """Note the running stage's time so far, so that a killed attempt counts; cheap to call often.
+
+        Raises RuntimeError where the run is another driver's by now.
+        """
+        if self._remote is not None:
+            self._remote.check()
         if self._running is not None and time.monotonic() - self._ticked_at > _TICK_S:
             self._note_time()
 
@@ -256,7 +261,7 @@ def _refuse_strangers(out: Path) -> None:
 
 def _refuse_strange_names(out: str, names: Sequence[str]) -> None:
     """ValueError where one of these names is no beginning of a run."""
-    ours = {"release", "internal", "internal/lock", "internal/secret", "internal/lease.json"}
+    ours = {"release", "internal", "internal/lock", "internal/secret", "internal/lease.json", "alive"}
     for name in names:
         unfinished = name.startswith("internal/.") and name.endswith(".tmp")
         if name not in ours and not unfinished:

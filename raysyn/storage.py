@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 from collections.abc import Iterator
@@ -53,6 +54,7 @@ def under(root: str, *names: str) -> str:
     return "/".join([place.rstrip("/"), *names]) + mark + query
 
 
+@functools.lru_cache(maxsize=16)
 def file_system(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """The file system of a URI, and the path in it; ValueError in one sentence for what is no such place."""
     try:
@@ -76,11 +78,16 @@ def read_bytes(root: str, name: str) -> bytes:
 def write_bytes(uri: str, name: str, content: bytes | memoryview) -> None:
     """A file under a URI, whole or not at all."""
     system, path = file_system(uri)
-    whole = f"{path}/{name}"
-    system.create_dir(whole.rpartition("/")[0], recursive=True)
-    # Object stores show a key only when its upload is complete: no temporary name is needed there.
-    with system.open_output_stream(whole) as file:
+    folder, _, last = f"{path}/{name}".rpartition("/")
+    # Object stores show a key only when its upload is complete: no temporary name is needed there, nor a folder.
+    complete = system.type_name in ("s3", "gcs", "abfs")
+    if not complete:
+        system.create_dir(folder, recursive=True)
+    begun = f"{folder}/{last}" if complete else f"{folder}/.{last}.{os.getpid()}.tmp"
+    with system.open_output_stream(begun) as file:
         file.write(content)
+    if not complete:
+        system.move(begun, f"{folder}/{last}")
 
 
 class Store:
@@ -116,7 +123,8 @@ class Store:
             return [f"{folder}/{path.name}" for path in sorted((self._folder / folder).glob("[!.]*"))]
         system, path = file_system(self.root)
         found = system.get_file_info(pyarrow.fs.FileSelector(f"{path}/{folder}", allow_not_found=True))
-        return sorted(f"{folder}/{one.base_name}" for one in found if one.type == pyarrow.fs.FileType.File)
+        names = [one.base_name for one in found if one.type == pyarrow.fs.FileType.File]
+        return [f"{folder}/{name}" for name in sorted(names) if not name.startswith(".")]
 
 
 def _is_folder(root: str) -> bool:

@@ -3,7 +3,9 @@ on what listens where. (That the local one runs is tests/on_ray/test_submitted_j
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,7 +103,13 @@ def test_kuberay_knows_every_field(name: str) -> None:
     cluster = first["spec"].get("rayClusterSpec", first["spec"])
     start = cluster["headGroupSpec"]["rayStartParams"]
     assert cluster["authOptions"]["mode"] == "token" and start["num-cpus"] == "0"
-    assert start["dashboard-host"] == "127.0.0.1" or [one["kind"] for one in others] == ["NetworkPolicy"]
+    assert start["dashboard-host"] == "127.0.0.1" or name == "kuberay-job"
+    (policy,) = others
+    ours = {"matchLabels": cluster["headGroupSpec"]["template"]["metadata"]["labels"]}
+    assert policy["kind"] == "NetworkPolicy" and policy["spec"]["podSelector"] == ours
+    assert [group["template"]["metadata"]["labels"] for group in cluster["workerGroupSpecs"]] == [ours["matchLabels"]]
+    assert policy["spec"]["ingress"][0] == {"from": [{"podSelector": ours}]}
+    assert all(rule["ports"] == [{"protocol": "TCP", "port": 8265}] for rule in policy["spec"]["ingress"][1:])
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -112,14 +120,44 @@ def test_the_shell_takes_the_script(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*SCRIPTS, *(f"{one}.yaml" for one in LAUNCHED)])
 def test_heads_ask_for_a_token_and_listen_on_loopback(name: str) -> None:
-    text = (FOLDER / name).read_text().replace("\\\n", " ").replace("\n    --", " --")
+    lines = [line for line in (FOLDER / name).read_text().splitlines() if not line.lstrip().startswith("#")]
+    text = "\n".join(lines).replace("\\\n", " ").replace("\n    --", " --")
     starts = [line for line in text.splitlines() if "ray start --head" in line or "ray symmetric-run" in line]
-    assert len(starts) == 1
+    joins = [line for line in text.splitlines() if "ray start --address" in line]
+    assert len(starts) == 1 and len(joins) == (1 if name.endswith(".yaml") else 0)
     assert "--dashboard-host=127.0.0.1" in starts[0] or "--include-dashboard=false" in starts[0]
     assert "--disable-usage-stats" in starts[0]
-    assert "RAY_AUTH_MODE=token" in text
+    if joins:
+        assert all("RAY_AUTH_MODE=token ray start" in line for line in (*starts, *joins))
+    else:
+        assert "export RAY_AUTH_MODE=token" in text
+        # Ray lets everybody into its temporary folder, which therefore lies in one that lets nobody in.
+        assert '"$SCRATCH/ray"' in text or '"$scratch/ray"' in text
+        assert "chmod 700" in text or "mkdir -m 700" in text
     # On a machine alone Ray Client is on loopback too.
     assert ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0" in text) == (name in ("workstation.sh", "gpu-node.sh"))
+
+
+@pytest.mark.parametrize("name", [*LAUNCHED, *KUBERAY])
+def test_commands_for_clusters_without_workers_say_what_each_worker_needs(name: str) -> None:
+    """There is no GPU yet from which to tell."""
+    text = (FOLDER / f"{name}.yaml").read_text().replace("\\\n#", " ").replace("\n    --", " --")
+    commands = [line for line in text.splitlines() if "jobs/dp_feta.py" in line]
+    assert commands and all("--on.workers" in one and "--on.gpus-per-worker 1" in one for one in commands)
+
+
+def test_a_job_takes_code_along_and_nothing_that_lies_beside_it(tmp_path: Path) -> None:
+    from ray._private.runtime_env.packaging import create_package
+
+    code = {"raysyn/cli.py", "raysyn/report.html.j2", "jobs/dp_feta.py", "mynets.py", "pyproject.toml"}
+    others = {"chest_xrays/train/a/jane.png", "net.pt", "scans.h5", "runs/x/internal/secret", "a.parquet", "tests/x.py"}
+    for name in code | others:
+        (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "here" / name).write_text("x")
+    shutil.copy(FOLDER.parent / ".rayignore", tmp_path / "here" / ".rayignore")
+    create_package(str(tmp_path / "here"), tmp_path / "package.zip", include_gitignore=True)
+    packed = {name for name in zipfile.ZipFile(tmp_path / "package.zip").namelist() if not name.endswith("/")}
+    assert packed == code, packed ^ code
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.iterdir()), ids=lambda path: path.name)

@@ -107,7 +107,8 @@ def test_a_killed_driver_s_run_is_taken_over_and_its_copy_removed(uri: str, tmp_
     killed._remote._ended.set()  # type: ignore[union-attr]
     killed._remote._beat.join()  # type: ignore[union-attr]
     killed._unlock()
-    lock = killed.internal / "lock"
+    killed._remote._alive.close()  # type: ignore[union-attr]
+    lock = killed.out / "alive"
     os.utime(lock, (time.time() - 60, time.time() - 60))
     begun = time.monotonic()
     with start(uri) as folder:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import io
 import json
+import math
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -45,16 +49,20 @@ class Config:
     """Further flags for every job, in one string: --more="--data.path images.parquet"."""
 
     def __post_init__(self) -> None:
-        for field in ("methods", "presets", "seeds"):
+        for field in ("methods", "presets", "seeds", "epsilons"):
             value = getattr(self, field)
-            if not value or len(set(value)) != len(value):
+            if (not value and field != "epsilons") or len(set(value)) != len(value):
                 raise ValueError(f"{field} is {value}: give at least one, each once")
         if not self.epsilons and set(self.methods) & set(PAID):
             raise ValueError("epsilons is empty, but there are methods with a guarantee: give at least one")
-        if any(epsilon <= 0 for epsilon in self.epsilons):
+        if not all(0 < epsilon < math.inf for epsilon in self.epsilons):
             raise ValueError(f"epsilons is {self.epsilons}: give budgets above 0")
-        for flag in ("--out", "--on.address", "--seed", "--budget.epsilon"):
-            if any(word.startswith(flag) for word in shlex.split(self.more)):
+        try:
+            words = shlex.split(self.more)
+        except ValueError as error:
+            raise ValueError(f"more is {self.more!r}, which no shell could read ({error}): mend its quotes") from error
+        for flag in ("--out", "--on.address", "--seed", "--budget.epsilon", "--dry-run", "--help", "-h"):
+            if any(word.startswith(flag) for word in words):
                 raise ValueError(f"more is {self.more!r}: {flag} is what the leaderboard itself decides, leave it out")
 
 
@@ -78,7 +86,7 @@ class Run:
     @property
     def name(self) -> str:
         """Of its folder, and of its result."""
-        paid = "" if self.epsilon is None else f"-eps{self.epsilon:g}"
+        paid = "" if self.epsilon is None else f"-eps{f'{self.epsilon!r}'.removesuffix('.0')}"
         return f"{self.method}-{self.preset}{paid}-seed{self.seed}"
 
 
@@ -106,11 +114,22 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
     package = str(Path(__file__).parents[2])
     paths = os.pathsep.join([package, *filter(None, [own.get("PYTHONPATH")])])
     done = subprocess.run(
-        command, env=own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}, capture_output=True, text=True
-    )
+        command, env=own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}, capture_output=True, text=True,
+        preexec_fn=_die_with_parent,
+    )  # fmt: skip
+    if done.returncode < 0:
+        # Nobody but the system, short of memory, kills it.
+        raise MemoryError(f"{shlex.join(command)}: killed by signal {-done.returncode}")
     if done.returncode:
         raise RuntimeError(f"{shlex.join(command)}\n{done.stderr.strip() or done.stdout.strip()}")
     return json.loads(read_bytes(out, REPORT_JSON))
+
+
+def _die_with_parent() -> None:
+    """In the child: one that outlived its worker would keep the run folder, and its memory (Linux)."""
+    pr_set_pdeathsig = 1
+    with suppress(AttributeError):
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -149,7 +168,10 @@ def table(units: Sequence[Run], found: Sequence[Mapping[str, Any]]) -> list[dict
     """A row per method, preset and epsilon, over its seeds; accuracies as shares, None where there is none."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for unit, report in zip(units, found, strict=True):
-        groups.setdefault((unit.method, unit.preset, unit.epsilon), []).append(report)
+        same = groups.setdefault((unit.method, unit.preset, unit.epsilon), [])
+        if same and same[0]["dataset"] != report["dataset"]:
+            raise ValueError(f"{unit.name} ran on other images than the runs beside it: choose another --out")
+        same.append(report)
     rows = []
     for (method, preset, asked), reports in groups.items():
         reached = [[one["accuracy"] for one in report["metrics"]["utility"].values()] for report in reports]

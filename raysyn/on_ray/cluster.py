@@ -18,6 +18,7 @@ from typing import Any
 
 import ray
 import ray.exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysyn.compute import Compute, Machines, Outcome, Search, Show, Space, silent
 from raysyn.local import Local
@@ -25,6 +26,9 @@ from raysyn.on_ray import fan_out, leftovers, scaling, train
 from raysyn.on_ray.board import Board
 from raysyn.on_ray.search import Trials
 from raysyn.storage import Store
+
+MANY = 1 << 20
+"""Units at once on a cluster that grows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +53,10 @@ class OnRay(Compute):
         self._store, self._show = Store(machines.storage or storage), show
         self.shares = share_out(machines, self._nodes(machines))
         self.workers, self.device = self.shares.workers, "cuda" if self.shares.gpus else "cpu"
+        # Beside the driver, with whom it may go: nodes come and go.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         board: Any = ray.remote(Board)
-        self._board = board.options(num_cpus=0, max_restarts=-1).remote()
+        self._board = board.options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here).remote()
         self._unit_cpu_s = self._workers_cpu_s = 0.0
 
     @staticmethod
@@ -70,6 +76,8 @@ class OnRay(Compute):
         return nodes
 
     def at_once(self) -> int:
+        if scaling.growth().seen:
+            return MANY  # What is there now says nothing of what there will be.
         there, gpus = ray.cluster_resources(), self.shares.gpus_per_unit
         by_cpu = int(there.get("CPU", 1))
         return max(1, min(by_cpu, int(there.get("GPU", 0) / gpus)) if gpus else by_cpu)
@@ -166,6 +174,8 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
                 _node_ip_address="127.0.0.1",
                 **_QUIET,
             )
+            # Ray lets everybody in.
+            folder.chmod(0o700)
             yield
 
 

@@ -7,7 +7,7 @@ import re
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,8 @@ class Units:
     def run(self, store: Store, show: Show) -> list[Any]:
         """Every result in the order of the items; those that storage holds are not computed again."""
         files = self._files
-        missing = [index for index, file in enumerate(files) if file not in store]
+        there = set(store.names(f"units/{self._name}"))
+        missing = [index for index, file in enumerate(files) if file not in there]
         tally, failures = Tally(self._name, len(files), self._sizes, show), {}
         tally.add(sorted(set(range(len(files))) - set(missing)))
         for indices, values, error in self._answers(groups(missing, self._together), tally):
@@ -78,7 +79,7 @@ class Units:
     def _answers(self, missing: Sequence[list[int]], tally: Tally) -> Iterator[tuple[list[int], list[Any], str | None]]:
         """(indices, values, error) of each group of missing units as it finishes."""
         common = ray.put((self._f, self._shared, self._together))
-        todo, flying, again = deque(map(Group, missing)), dict[Any, Group](), 0
+        todo, flying, again = deque(map(Group, missing)), dict[Any, tuple[Group, float]](), 0
         watch = Watch(self._name, self._asked(1))
         while True:
             window = WINDOW + 2 * int(ray.cluster_resources().get("CPU", 0))
@@ -86,20 +87,29 @@ class Units:
                 group = todo.popleft()
                 asked, items = self._asked(group.room), [self._items[index] for index in group.indices]
                 unit = self._unit.options(num_cpus=asked["CPU"], num_gpus=asked["GPU"])
-                flying[unit.remote(common, items)] = group
+                flying[unit.remote(common, items)] = group, asked["CPU"]
             if not flying:
                 return
             done = ray.wait(list(flying), timeout=EVERY_S)[0]
             if cluster := watch():
                 tally.add([], **cluster, **({"again": again} if again else {}))
+            for ref in self._too_large(flying) if not done else []:
+                ray.cancel(ref, force=True)
+                todo.appendleft(flying.pop(ref)[0])
             for ref in done:
-                group = flying.pop(ref)
+                group, _ = flying.pop(ref)
                 values, error, failure = self._fetch(ref)
                 if error is not None and self._may_try_again(group, failure):
                     again += 1
                     todo.appendleft(group)
                     continue
                 yield group.indices, values, error
+
+    def _too_large(self, flying: Mapping[Any, tuple[Group, float]]) -> list[Any]:
+        """What was given more room than any node has by now: the largest has been lost meanwhile."""
+        return [
+            ref for ref, (group, cpus) in flying.items() if group.room > 1 and self._asked(group.room)["CPU"] < cpus
+        ]
 
     def _fetch(self, ref: Any) -> tuple[list[Any], str | None, Exception | None]:
         """(values, error, what went wrong with the machine rather than with the unit)."""

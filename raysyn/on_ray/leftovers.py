@@ -24,13 +24,15 @@ def sweep(parent: Path) -> None:
         except OSError:
             continue  # Not ours, or its owner is just starting.
         with lock:
+            if os.fstat(lock.fileno()).st_uid != os.getuid():
+                continue
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
             if time.time() - (folder / LOCK).stat().st_mtime > 5:
                 end_processes(folder)
-                if (spilled := Path(lock.read().strip())).name in (folder.name, "spill"):
+                if (spilled := Path(lock.read().strip())).name == folder.name:
                     shutil.rmtree(spilled, ignore_errors=True)
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 import ray._private.worker
+import ray.exceptions
 from ray.core.generated import autoscaler_pb2
 
 EVERY_S = 3.0
@@ -35,12 +36,23 @@ class Growth:
     """Asked for, and not there yet."""
     waiting: int
     """Tasks and actors that no node has room for."""
-    never: list[dict[str, float]]
-    """What waits and fits on no node, neither on one that is there nor on one that may be added."""
+    unplaced: list[dict[str, float]]
+    """What waits and has no place, neither on a node that is there now nor on one that may be added: a cluster at its
+    largest calls everything so that it is too busy for."""
+    largest: list[dict[str, float]]
+    """All that each node has, busy or not."""
+    refused: list[dict[str, float]]
+    """What `may_have` asked for and cannot be had."""
     version: int
     """Of the cluster's state, which counts up."""
     seen: int
     """The version that the autoscaler has answered to; 0 where there is none."""
+
+    def never(self, bundle: Bundle) -> bool:
+        """Whether no node has as much as this, and none is coming or may come."""
+        if self.starting or not any(_same(one, bundle) for one in self.unplaced):
+            return False
+        return not any(all(node.get(kind, 0) >= value for kind, value in bundle.items()) for node in self.largest)
 
 
 def growth() -> Growth:
@@ -55,7 +67,9 @@ def growth() -> Growth:
         nodes=sum(node.total_resources.get("CPU", 0) > 0 for node in alive),
         starting=len(auto.pending_instances) + sum(one.count for one in auto.pending_instance_requests),
         waiting=sum(one.count for one in here.pending_resource_requests),
-        never=[dict(one.resources_bundle) for one in (*auto.infeasible_resource_requests, *gangs, *kept)],
+        unplaced=[dict(one.resources_bundle) for one in (*auto.infeasible_resource_requests, *gangs)],
+        largest=[dict(node.total_resources) for node in alive],
+        refused=[dict(one.resources_bundle) for one in kept],
         version=here.cluster_resource_state_version,
         seen=auto.last_seen_cluster_resource_state_version,
     )
@@ -70,7 +84,7 @@ def may_have(bundle: Bundle, count: int) -> bool:
         while True:
             now = growth()
             if now.seen > before:
-                return not any(_same(one, bundle) for one in now.never)
+                return not any(_same(one, bundle) for one in now.refused)
             if time.monotonic() - begun > (ANSWERS_WITHIN_S if now.seen else SPEAKS_WITHIN_S):
                 return False
             time.sleep(0.5)
@@ -94,8 +108,12 @@ class Watch:
         now = time.monotonic()
         if now - self._looked_at < EVERY_S:
             return self._told
-        self._looked_at, found = now, growth()
-        if not any(_same(one, self._bundle) for one in found.never):
+        self._looked_at = now
+        try:
+            found = growth()
+        except ray.exceptions.RayError:
+            return self._told  # The head is busy: progress is worth no failure.
+        if not found.never(self._bundle):
             self._never_since = 0.0
         elif not self._never_since:
             self._never_since = now

@@ -68,7 +68,10 @@ class Trials:
                 run_config=run_config,
             ).fit()  # fmt: skip
         if results.errors:
-            raise RuntimeError(f"{self._name}: {len(results.errors)} trials failed, the first with {results.errors[0]}")
+            failed = next(results[index] for index in range(len(results)) if results[index].error)
+            raise RuntimeError(
+                f"{self._name}: {len(results.errors)} trials failed, the first, of {failed.config}, with {failed.error}"
+            )
         new = [results[index] for index in range(len(results))]
         return ranked([*ended, *(self._outcome(one.config or {}, one.metrics or {}) for one in new)])
 
@@ -138,7 +141,8 @@ def run_trial(config: Mapping[str, Any], common: tuple[Any, ...]) -> None:
     f, shared, name, metric, board, root = common
     params, store = dict(config.get("params", config)), Store(root)
     settle(1)
-    store[trial_file(name, params)] = {"params": params}
+    if (file := trial_file(name, params)) not in store:
+        store[file] = {"params": params}
     process, started = uuid.uuid4().hex, time.process_time()
 
     def tell(done: int, total: int, metrics: dict[str, float]) -> None:

@@ -73,17 +73,18 @@ def dp_sgd(compute: Compute, traces: Path) -> Any:
     return ledger(traces, {"finetune": PRICE}).pay("finetune", release)["ema"]
 
 
-def hungry(item: int, shared: tuple[str, int]) -> int:
-    """Takes memory for a while; item 5 takes more than there is."""
+def hungry(item: int, shared: tuple[str, int, int]) -> int:
+    """Takes memory for a while; one of the items takes more than there is."""
     leave_trace(Path(shared[0]), f"memory-{item}")
-    taken = np.ones(shared[1] * MIB * (3 if item == 5 else 1), np.uint8)
+    taken = np.ones(shared[1] * MIB * (3 if item == shared[2] else 1), np.uint8)
     time.sleep(1.0)
     return int(taken[-1]) + item
 
 
 def memory(compute: Compute, traces: Path) -> Any:
     """Units of which only one fits into memory at a time, and one that never does."""
-    return compute.map(hungry, range(6), name="memory", shared=(str(traces), int(os.environ["EACH_MIB"])))
+    shared = (str(traces), int(os.environ["EACH_MIB"]), int(os.environ["HUGE"]))
+    return compute.map(hungry, range(6), name="memory", shared=shared)
 
 
 def ledger(traces: Path, stages: dict[str, sgd.Cost]) -> Ledger:

@@ -37,6 +37,14 @@ def test_a_sweep_of_12_units_grows_the_cluster_from_nothing_and_lets_it_go(tmp_p
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+def test_a_sweep_that_keeps_the_largest_cluster_busy_for_long_is_not_called_impossible(tmp_path: Path) -> None:
+    with growing_cluster(most=2) as env:
+        done = sweep(env, tmp_path, "map", "22", "8.0")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("kind", "units", "found"), [("search", 6, [item**2 for item in range(6)]), ("train", 2, [2.0])]
 )

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from raysyn.compute import Machines
 from raysyn.on_ray import leftovers
 from raysyn.on_ray.cluster import OnRay, Shares, connect, session, share_out
+from raysyn.on_ray.scaling import Growth
 from raysyn.storage import Store
 
 
@@ -133,6 +135,32 @@ def test_ray_s_own_files_lie_where_they_are_asked_for_and_go(monkeypatch: pytest
         assert second[0].parent == Path(temp) and second[1].parent == second[0]
         assert all(one["modes"] == [0o700, 0o700] for one in begun)
         assert not any(place.exists() for place in (*first, *second))
+
+
+def test_nobody_else_reads_what_ray_keeps(ray_session: None) -> None:
+    """Ray itself opens its folder to everybody."""
+    folder = Path(ray._private.worker._global_node.get_temp_dir_path())
+    assert folder.name.startswith(leftovers.PREFIX) and stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_lock_that_names_another_folder_takes_nothing_with_it(tmp_path: Path) -> None:
+    dead, precious = tmp_path / f"{leftovers.PREFIX}dead", tmp_path / "home" / "spill"
+    dead.mkdir()
+    precious.mkdir(parents=True)
+    (dead / leftovers.LOCK).write_text(str(precious))
+    os.utime(dead / leftovers.LOCK, (time.time() - 60,) * 2)
+    leftovers.sweep(tmp_path)
+    assert not dead.exists() and precious.exists()
+
+
+def test_a_busy_cluster_is_not_an_impossible_one() -> None:
+    """At its largest, the autoscaler calls all that waits infeasible."""
+    one, wide = {"CPU": 1.0, "GPU": 0.0}, {"CPU": 4.0, "GPU": 0.0}
+    two = [{"CPU": 2.0}, {"CPU": 2.0}]
+    now = Growth(nodes=2, starting=0, waiting=8, unplaced=[one, wide], largest=two, refused=[], version=3, seen=3)
+    assert not now.never(one) and now.never(wide) and not replace(now, starting=1).never(wide)
+    assert replace(now, largest=[]).never(one) and not replace(now, unplaced=[]).never(wide)
+    assert now.never({"CPU": 1.0, "GPU": 1.0}) is False, "nobody has asked for it"
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,8 @@ def test_dp_sgd_on_two_workers_outlives_a_node(seed: int, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_units_that_run_out_of_memory_have_more_room_and_are_named_in_the_end(seed: int, tmp_path: Path) -> None:
-    """On one node of two CPUs, whose memory is full with two units and never holds the sixth."""
-    run = Run("memory", tmp_path)
+    """On one node of two CPUs, whose memory is full with two units and never holds one of them."""
+    run, huge = Run("memory", tmp_path), random.Random(seed).randrange(6)
     # The cluster, the driver and two workers take two GiB.
     each, own = 2500 << 20, 2200 << 20
     if get_system_memory() < get_used_memory() + own + 3 * each:
@@ -142,12 +142,15 @@ def test_units_that_run_out_of_memory_have_more_room_and_are_named_in_the_end(se
     monitor = {"RAY_memory_usage_threshold": f"{limit:.4f}", "RAY_memory_monitor_refresh_ms": "100"}
     with cluster(workers=0) as nodes:
         nodes.add(cpus=2, **monitor)
-        run.start(nodes.env | {"EACH_MIB": str(each >> 20)})
+        run.start(nodes.env | {"EACH_MIB": str(each >> 20), "HUGE": str(huge)})
         assert run.end() != 0
     units = sorted((run.store / "units" / "memory").glob("*.pt"))
-    assert [path.stem for path in units] == [f"{item:06d}" for item in (0, 1, 2, 3, 4)], run.said()
-    assert [load_saved(path) for path in units] == [1, 2, 3, 4, 5]
-    assert "RuntimeError: memory, unit 5 of 6 failed: OutOfMemoryError: " in run.said()
+    others = [item for item in range(6) if item != huge]
+    assert [path.stem for path in units] == [f"{item:06d}" for item in others], run.said()
+    assert [load_saved(path) for path in units] == [1 + item for item in others]
+    assert f"RuntimeError: memory, unit {huge} of 6 failed: OutOfMemoryError: " in run.said()
+    # Beside another one, and with the node to itself.
+    assert run.ran("memory")[f"memory-{huge}"] >= 2
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
 import tempfile
@@ -114,11 +115,13 @@ def test_a_submitted_job_is_stopped_and_the_same_command_continues_it(
     # What a user did wrong is the end of the job, with its sentence in the log.
     wrong = ray_job(workstation, "submit", *command, "--budget.epsilon", "-1")
     assert wrong.returncode == 1 and "budget.epsilon is -1" in wrong.stdout + wrong.stderr
+    # What Ray opens to everybody lies where nobody else comes.
+    assert stat.S_IMODE(Path(workstation["SCRATCH"]).stat().st_mode) == 0o700
     # Nobody without the token comes in.
     stranger = ray_job(workstation | {"RAY_AUTH_TOKEN": "0" * 64}, "list")
     assert stranger.returncode != 0
     # Logs of all of Ray's processes and of the jobs, which are theirs too, and what the user saw.
-    logs = [path for path in Path(workstation["SCRATCH"]).glob("session_*/logs/**/*") if path.is_file()]
+    logs = [path for path in Path(workstation["SCRATCH"]).glob("ray/session_*/logs/**/*") if path.is_file()]
     assert any("Report (stays inside)" in path.read_text(errors="replace") for path in logs)
     (tmp_path / "console").write_text(first.stdout + second.stdout + second.stderr + wrong.stdout)
     assert what_logs_tell([*logs, tmp_path / "console"], patients) == []
