@@ -15,10 +15,11 @@ from raysyn.on_ray.cluster import OnRay
 MACHINES = Machines(workers=1, gpus_per_worker=0)
 
 
-def test_a_grid_tries_everything_and_ranks_it(ray_session: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheme", ["", pytest.param("fsspec+file://", marks=pytest.mark.slow)])
+def test_a_grid_tries_everything_and_ranks_it(ray_session: None, tmp_path: Path, scheme: str) -> None:
     told: list[tuple[Any, ...]] = []
     space, search = {"x": [0.1, 0.25, 0.9]}, Search(metric="score", reports=9)
-    compute = OnRay(MACHINES, tmp_path / "store", lambda *all_: told.append(all_))
+    compute = OnRay(MACHINES, f"{scheme}{tmp_path}/store", lambda *all_: told.append(all_))
     found = compute.search(stages.climb, space, search, name="grid", shared=(str(tmp_path), ""))
     assert [outcome.params["x"] for outcome in found] == [0.25, 0.1, 0.9]
     assert all(outcome.reports == 9 and not outcome.pruned for outcome in found)
@@ -26,7 +27,7 @@ def test_a_grid_tries_everything_and_ranks_it(ray_session: None, tmp_path: Path)
     reports = len(list(tmp_path.glob("report.*")))
     assert reports == 27
     # Answered from storage; and alike without Ray.
-    again = OnRay(MACHINES, tmp_path / "store").search(
+    again = OnRay(MACHINES, f"{scheme}{tmp_path}/store").search(
         stages.climb, space, search, name="grid", shared=(str(tmp_path), "")
     )
     assert again == found and len(list(tmp_path.glob("report.*"))) == reports
