@@ -55,7 +55,9 @@ class Remote:
                     if one.base_name not in WORKERS_OWN
                 )
         stages = self._list(f"{self._root}/internal/stages", True)
-        files = {one.path for one in [*found, *stages] if one.type == pyarrow.fs.FileType.File}
+        # Half-written ones come and go.
+        there = [one for one in [*found, *stages] if not one.base_name.endswith(".tmp")]
+        files = {one.path for one in there if one.type == pyarrow.fs.FileType.File}
         return sorted(path.removeprefix(self._root).lstrip("/") for path in files)
 
     def _list(self, folder: str, recursive: bool) -> list[Any]:
