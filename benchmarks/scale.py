@@ -1,6 +1,6 @@
 """How far does a fan-out scale? Thousands of units, a sweep on many nodes, and how long each verb takes to begin.
 
-    python benchmarks/scale.py                              # all three; about 20 minutes, 8 GB of memory
+    python benchmarks/scale.py                              # all three
     python benchmarks/scale.py --parts units verbs
     python benchmarks/scale.py --parts nodes --nodes 4 8 16 32 --models 256 --unit-s 3
 

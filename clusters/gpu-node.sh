@@ -12,7 +12,7 @@ set -euo pipefail
 
 PORT=${PORT:-6379} DASHBOARD_PORT=${DASHBOARD_PORT:-8265} SCRATCH=${SCRATCH:?name a fast local disk}
 # Ray opens its own folders to everybody: they lie in one that is ours alone.
-mkdir -p "$SCRATCH" && chmod 700 "$SCRATCH"
+mkdir -p "$SCRATCH/spill" && chmod 700 "$SCRATCH"
 export RAY_AUTH_MODE=token
 ray get-auth-token --generate > /dev/null
 # For this machine alone, dashboard, Ray Client and all: Ray's own switch for that, whatever its name says.
@@ -20,4 +20,4 @@ export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
 exec ray start --head --block --disable-usage-stats ${GPUS:+--num-gpus="$GPUS"} \
     --port="$PORT" --dashboard-host=127.0.0.1 --dashboard-port="$DASHBOARD_PORT" \
     --ray-client-server-port="${CLIENT_PORT:-10001}" \
-    --temp-dir="$SCRATCH/ray" --object-spilling-directory="$SCRATCH"
+    --temp-dir="$SCRATCH/ray" --object-spilling-directory="$SCRATCH/spill"

@@ -11,7 +11,7 @@ set -euo pipefail
 
 PORT=${PORT:-6379} DASHBOARD_PORT=${DASHBOARD_PORT:-8265} SCRATCH=${SCRATCH:-/tmp/raysyn-$UID}
 # Ray opens its own folders to everybody: they lie in one that is ours alone.
-mkdir -p "$SCRATCH" && chmod 700 "$SCRATCH"
+mkdir -p "$SCRATCH/spill" && chmod 700 "$SCRATCH"
 # Whoever has no token is sent away, also on this machine; `ray get-auth-token` shows it.
 export RAY_AUTH_MODE=token
 ray get-auth-token --generate > /dev/null
@@ -20,4 +20,4 @@ export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
 exec ray start --head --block --disable-usage-stats ${CPUS:+--num-cpus="$CPUS"} \
     --port="$PORT" --dashboard-host=127.0.0.1 --dashboard-port="$DASHBOARD_PORT" \
     --ray-client-server-port="${CLIENT_PORT:-10001}" --dashboard-agent-listen-port="${AGENT_PORT:-52365}" \
-    --temp-dir="$SCRATCH/ray" --object-spilling-directory="$SCRATCH"
+    --temp-dir="$SCRATCH/ray" --object-spilling-directory="$SCRATCH/spill"

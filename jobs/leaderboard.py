@@ -3,16 +3,15 @@
 import runpy
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from raysyn import cli
 from raysyn.console import Console
 from raysyn.methods import leaderboard
+from raysyn.methods.common import apart
 from raysyn.methods.leaderboard import METHOD, PRESETS, Board, On
 from raysyn.on_ray.cluster import connect
 from raysyn.runs import RunFolder
-from raysyn.storage import under
 
 JOBS = Path(__file__).resolve().parent
 
@@ -36,10 +35,7 @@ def check(stack: ExitStack) -> Board:
             command.out, method=METHOD, preset=command.preset, config={"more": command.config.more}, data_fingerprint=""
         )
     )
-    machines = command.machines
-    if machines.storage is not None:
-        machines = replace(machines, storage=under(machines.storage, folder.run_id))
-    compute = stack.enter_context(connect(machines, folder.storage, console.show))
+    compute = stack.enter_context(connect(apart(command.machines, folder), folder.storage, console.show))
     return Board(command.config, compute, folder, console, JOBS)
 
 

@@ -46,21 +46,16 @@ class Remote:
 
     def names(self) -> list[str]:
         """Files of the run, but for what workers write."""
-        found = self._list(self._root, False)
-        for part in found:
-            if part.type == pyarrow.fs.FileType.Directory:
-                found.extend(
-                    one
-                    for one in self._list(part.path, part.base_name != "internal")
-                    if one.base_name not in WORKERS_OWN
-                )
-        stages = self._list(f"{self._root}/internal/stages", True)
+        inside = [one for one in self._list(f"{self._root}/internal") if one.base_name not in WORKERS_OWN]
+        there = [*self._list(self._root), *inside]
+        folders = [one for one in there if one.type == pyarrow.fs.FileType.Directory and one.base_name != "internal"]
+        for folder in folders:
+            there.extend(self._list(folder.path, recursive=True))
         # Half-written ones come and go.
-        there = [one for one in [*found, *stages] if not one.base_name.endswith(".tmp")]
-        files = {one.path for one in there if one.type == pyarrow.fs.FileType.File}
+        files = [one.path for one in there if one.type == pyarrow.fs.FileType.File and one.extension != "tmp"]
         return sorted(path.removeprefix(self._root).lstrip("/") for path in files)
 
-    def _list(self, folder: str, recursive: bool) -> list[Any]:
+    def _list(self, folder: str, recursive: bool = False) -> list[Any]:
         return self._system.get_file_info(pyarrow.fs.FileSelector(folder, allow_not_found=True, recursive=recursive))
 
     def pull(self) -> None:

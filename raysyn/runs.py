@@ -18,7 +18,7 @@ import torch
 
 from raysyn.privacy.poisson import SECRET_BYTES
 from raysyn.remote import Remote
-from raysyn.storage import load_saved, save_atomically, under, written_atomically
+from raysyn.storage import load_saved, local_folder, save_atomically, under, written_atomically
 
 T = TypeVar("T")
 
@@ -74,32 +74,6 @@ class RunFolder:
         holds another run, something that is no run, or a run that another process is working on; nothing is
         overwritten then.
         """
-        if "://" not in str(out) or str(out).startswith("file://"):
-            return cls._open(
-                Path(str(out).removeprefix("file://")), None, method, preset, config, data_fingerprint, cpu_clock
-            )
-        remote = Remote(str(out))
-        try:
-            if "internal/run.json" not in (names := remote.names()):
-                _refuse_strange_names(str(out), names)
-            remote.pull()
-            folder = cls._open(remote.local, remote, method, preset, config, data_fingerprint, cpu_clock)
-            folder.push()
-        except BaseException:
-            remote.close()
-            raise
-        return folder
-
-    @classmethod
-    def _open(
-        cls, out: Path, remote: Remote | None, method: str, preset: str, config: dict[str, Any], data_fingerprint: str,
-        cpu_clock: Callable[[], float],
-    ) -> RunFolder:  # fmt: skip
-        shown = str(out if remote is None else remote.uri)
-        _refuse_strangers(out)
-        _make_private(out / "internal")
-        (out / "release").mkdir(exist_ok=True)
-        folder = cls(out, preset, _lock(out), cpu_clock, remote)
         wanted = {
             "raysyn": version(),
             "method": method,
@@ -107,6 +81,29 @@ class RunFolder:
             "data_fingerprint": data_fingerprint,
             "config": json.loads(json.dumps(config, default=str)),
         }
+        if (here := local_folder(str(out))) is not None:
+            _refuse_strangers(here)
+            return cls._begin(here, None, wanted, cpu_clock)
+        remote = Remote(str(out))
+        try:
+            if "internal/run.json" not in (names := remote.names()):
+                _refuse_strange_names(str(out), names)
+            remote.pull()
+            folder = cls._begin(remote.local, remote, wanted, cpu_clock)
+            folder.push()
+        except BaseException:
+            remote.close()
+            raise
+        return folder
+
+    @classmethod
+    def _begin(
+        cls, out: Path, remote: Remote | None, wanted: dict[str, Any], cpu_clock: Callable[[], float]
+    ) -> RunFolder:
+        shown = str(out if remote is None else remote.uri)
+        _make_private(out / "internal")
+        (out / "release").mkdir(exist_ok=True)
+        folder = cls(out, wanted["preset"], _lock(out), cpu_clock, remote)
         try:
             if folder._path("run.json").exists():
                 _refuse_another_run(shown, json.loads(folder._path("run.json").read_text()), wanted)
@@ -261,7 +258,7 @@ def _refuse_strangers(out: Path) -> None:
 
 def _refuse_strange_names(out: str, names: Sequence[str]) -> None:
     """ValueError where one of these names is no beginning of a run."""
-    ours = {"release", "internal", "internal/lock", "internal/secret", "internal/lease.json", "alive"}
+    ours = {"release", "internal", "internal/lock", "internal/secret", "internal/lease.json"}
     for name in names:
         unfinished = name.startswith("internal/.") and name.endswith(".tmp")
         if name not in ours and not unfinished:

@@ -54,6 +54,11 @@ def under(root: str, *names: str) -> str:
     return "/".join([place.rstrip("/"), *names]) + mark + query
 
 
+def local_folder(root: str) -> Path | None:
+    """The folder that `root` names, or None where it is a URI elsewhere."""
+    return Path(root.removeprefix("file://")) if "://" not in root or root.startswith("file://") else None
+
+
 @functools.lru_cache(maxsize=16)
 def file_system(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """The file system of a URI, and the path in it; ValueError in one sentence for what is no such place."""
@@ -96,7 +101,7 @@ class Store:
     def __init__(self, root: str | Path) -> None:
         # Workers run in a working folder of Ray's, so a relative root would mean another place there.
         self.root = str(root) if "://" in str(root) else str(Path(root).resolve())
-        self._folder = Path(self.root.removeprefix("file://")) if _is_folder(self.root) else None
+        self._folder = local_folder(self.root)
 
     def __getitem__(self, key: str) -> Any:
         if self._folder is not None:
@@ -125,7 +130,3 @@ class Store:
         found = system.get_file_info(pyarrow.fs.FileSelector(f"{path}/{folder}", allow_not_found=True))
         names = [one.base_name for one in found if one.type == pyarrow.fs.FileType.File]
         return [f"{folder}/{name}" for name in sorted(names) if not name.startswith(".")]
-
-
-def _is_folder(root: str) -> bool:
-    return "://" not in root or root.startswith("file://")

@@ -1,6 +1,10 @@
 """Presets and flags become one command; every mistake is one sentence and exit status 2."""
 
+import os
+import signal
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -88,6 +92,23 @@ def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     assert err.startswith("error: ") and err.count("\n") == 1, err
     assert not set("│╭╰─") & set(err), err
     return err
+
+
+def test_being_terminated_closes_what_is_open() -> None:
+    closed = list[str]()
+
+    def check(stack: ExitStack) -> None:
+        stack.callback(closed.append, "folder")
+
+    def work(_: None) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        raise AssertionError("went on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as left:
+        run_or_explain(check, work)
+    assert left.value.code == 143 and closed == ["folder"] and signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_preset_alone_is_itself() -> None:

@@ -44,7 +44,7 @@ ARROWS: dict[str, set[str]] = {
         "console",
     },
     "on_ray": {"compute", "storage", "local"},
-    "jobs": {"methods", "on_ray", "cli", "runs", "storage", "report", "console"},
+    "jobs": {"methods", "on_ray", "cli", "runs", "report", "console"},
 }
 ONE_ROOM_ONLY = {"ray": "on_ray", "tyro": "cli"}
 FILES = sorted([*(ROOT / "raysyn").rglob("*.py"), *(ROOT / "jobs").glob("*.py")])

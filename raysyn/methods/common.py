@@ -144,6 +144,13 @@ def show_plan(console: Console, plan: Plan, dataset: Dataset) -> None:
     )
 
 
+def apart(machines: Any, folder: RunFolder) -> Any:
+    """`machines` with a place of this run's own: those that share a storage must never find one another's answers."""
+    if machines.storage is None:
+        return machines
+    return replace(machines, storage=under(machines.storage, folder.run_id))
+
+
 def open_run(
     command: Asked,
     method: str,
@@ -178,10 +185,7 @@ def open_run(
         folder.tick()
         console.show(plain_name(stage), done, total, metrics)
 
-    machines = command.machines
-    if machines.storage is not None:
-        # Runs that share a storage must never find one another's answers.
-        machines = replace(machines, storage=under(machines.storage, folder.run_id))
+    machines = apart(command.machines, folder)
     compute = stack.enter_context(connect(machines, folder.storage, show))
     if getattr(machines, "sgd", SGDSpeed()).precision == "bf16" and compute.device == "cpu":
         raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")

@@ -163,19 +163,17 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
             yield
     else:
         _only_our_token()
-        with _private_folders(temp, spill) as (folder, spilled), _closing(), _our_modules():
+        with _private_folders(temp, spill) as (own, spilled), _closing(), _our_modules():
             # Loopback: nobody else on the network has business with a cluster that lives for one run.
             ray.init(
                 address="local",
                 num_cpus=cpus,
                 include_dashboard=False,
-                _temp_dir=str(folder),
+                _temp_dir=str(own),
                 object_spilling_directory=str(spilled),
                 _node_ip_address="127.0.0.1",
                 **_QUIET,
             )
-            # Ray lets everybody in.
-            folder.chmod(0o700)
             yield
 
 
@@ -201,7 +199,10 @@ def _only_ours(address: str, temp: str | None, spill: str | None) -> None:
 
 @contextmanager
 def _private_folders(temp: str | None, spill: str | None) -> Iterator[tuple[Path, Path]]:
-    """One for Ray's sockets and logs, one for what it spills, gone afterwards; a lock says that their owner lives."""
+    """One for Ray's sockets and logs, one for what it spills, gone afterwards; a lock says that their owner lives.
+
+    Every process of Ray opens them to everybody, again and again: they lie in folders that are closed.
+    """
     # Socket paths are limited to 107 bytes, of which Ray needs about 70.
     parent = Path(temp or tempfile.gettempdir()).absolute()
     if len(str(parent)) > 20:
@@ -213,14 +214,16 @@ def _private_folders(temp: str | None, spill: str | None) -> Iterator[tuple[Path
             raise ValueError(f"on.{field} is {str(value)!r}, which is no folder: make it, or name another one")
     leftovers.sweep(parent)
     folder = Path(tempfile.mkdtemp(prefix=leftovers.PREFIX, dir=parent))
-    spilled = folder / "spill" if spill is None else Path(spill).absolute() / folder.name
+    spilled = folder if spill is None else Path(spill).absolute() / folder.name
     with open(folder / leftovers.LOCK, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write(str(spilled))
         lock.flush()
-        spilled.mkdir(mode=0o700)
         try:
-            yield folder, spilled
+            spilled.mkdir(mode=0o700, exist_ok=spill is None)
+            for path in (inside := (folder / "r", spilled / "spill")):
+                path.mkdir()
+            yield inside
         finally:
             leftovers.wait_for_exit(folder)
             shutil.rmtree(spilled, ignore_errors=True)

@@ -38,6 +38,8 @@ class Group:
     indices: list[int]
     room: int = 1
     """Times what a unit asks for: the more, the fewer others run beside it."""
+    cpus: float = 1.0
+    """What it was handed out with."""
     crashes: int = 0
     losses: int = 0
 
@@ -79,7 +81,7 @@ class Units:
     def _answers(self, missing: Sequence[list[int]], tally: Tally) -> Iterator[tuple[list[int], list[Any], str | None]]:
         """(indices, values, error) of each group of missing units as it finishes."""
         common = ray.put((self._f, self._shared, self._together))
-        todo, flying, again = deque(map(Group, missing)), dict[Any, tuple[Group, float]](), 0
+        todo, flying, again = deque(map(Group, missing)), dict[Any, Group](), 0
         watch = Watch(self._name, self._asked(1))
         while True:
             window = WINDOW + 2 * int(ray.cluster_resources().get("CPU", 0))
@@ -87,7 +89,8 @@ class Units:
                 group = todo.popleft()
                 asked, items = self._asked(group.room), [self._items[index] for index in group.indices]
                 unit = self._unit.options(num_cpus=asked["CPU"], num_gpus=asked["GPU"])
-                flying[unit.remote(common, items)] = group, asked["CPU"]
+                group.cpus = asked["CPU"]
+                flying[unit.remote(common, items)] = group
             if not flying:
                 return
             done = ray.wait(list(flying), timeout=EVERY_S)[0]
@@ -95,9 +98,9 @@ class Units:
                 tally.add([], **cluster, **({"again": again} if again else {}))
             for ref in self._too_large(flying) if not done else []:
                 ray.cancel(ref, force=True)
-                todo.appendleft(flying.pop(ref)[0])
+                todo.appendleft(flying.pop(ref))
             for ref in done:
-                group, _ = flying.pop(ref)
+                group = flying.pop(ref)
                 values, error, failure = self._fetch(ref)
                 if error is not None and self._may_try_again(group, failure):
                     again += 1
@@ -105,11 +108,9 @@ class Units:
                     continue
                 yield group.indices, values, error
 
-    def _too_large(self, flying: Mapping[Any, tuple[Group, float]]) -> list[Any]:
-        """What was given more room than any node has by now: the largest has been lost meanwhile."""
-        return [
-            ref for ref, (group, cpus) in flying.items() if group.room > 1 and self._asked(group.room)["CPU"] < cpus
-        ]
+    def _too_large(self, flying: Mapping[Any, Group]) -> list[Any]:
+        """What asks for more than any node has by now: the largest has been lost meanwhile."""
+        return [ref for ref, group in flying.items() if group.cpus > self._asked(group.room)["CPU"]]
 
     def _fetch(self, ref: Any) -> tuple[list[Any], str | None, Exception | None]:
         """(values, error, what went wrong with the machine rather than with the unit)."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-from running import here, refusal, run
+from running import environment, here, refusal, run
 
-from raysyn.methods.leaderboard import PRESETS, Run, runs, spread, table
+from raysyn.methods.leaderboard import PRESETS, Run, run_job, runs, spread, table
 
 JOB = "leaderboard"
 TINY = (
@@ -69,6 +72,30 @@ def test_a_dry_run_names_the_runs(tmp_path: Path) -> None:
     assert status == 0 and not (tmp_path / "board").exists()
     assert len(shown.split()) == len(runs(PRESETS["quick"])) == 3 * 2 * 2 + 2 * 2
     assert "pigan-quick-seed1" in shown and "privimage-quick-eps10-seed0" in shown
+
+
+def test_a_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    (tmp_path / "dp_feta.py").write_text(f"import os, time; open('{tmp_path}/pid', 'w').write(str(os.getpid())); "
+                                         "time.sleep(60)")  # fmt: skip
+    shared = {"jobs": str(tmp_path), "out": str(tmp_path), "more": ""}
+    script = f"from raysyn.methods.leaderboard import *; run_job(Run('dp_feta', 'quick', None, 0), {shared!r})"
+    worker = subprocess.Popen([sys.executable, "-c", script], env=environment())
+    end = time.monotonic() + 60
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert worker.poll() is None and time.monotonic() < end
+        time.sleep(0.1)
+    child = Path("/proc") / (tmp_path / "pid").read_text()
+    worker.kill()
+    worker.wait()
+    while child.exists() and child.joinpath("stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_a_run_that_the_system_killed_ran_out_of_memory(tmp_path: Path) -> None:
+    (tmp_path / "dp_feta.py").write_text("import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(MemoryError, match="killed by signal 9"):
+        run_job(Run("dp_feta", "quick", None, 0), {"jobs": str(tmp_path), "out": str(tmp_path), "more": ""})
 
 
 def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() -> None:

@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,9 @@ HEAD = "head-0"
 # Ray takes this for every node of the machine, whatever it is told.
 ADDRESS = get_node_ip_address()
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
+# Of every node but the head: many are to fit on one machine, without meeting at a port.
+SMALL = ["--num-gpus=0", "--object-store-memory=104857600", "--dashboard-agent-listen-port=0"]
+SMALL += ["--min-worker-port=0", "--max-worker-port=0"]
 
 
 class Processes(NodeProvider):
@@ -55,8 +58,7 @@ class Processes(NodeProvider):
                 name, kind = f"node-{uuid.uuid4().hex[:8]}", tags[TAG_RAY_USER_NODE_TYPE]
                 log = Path(self.provider_config["logs"]) / f"{name}.log"
                 more = [f"--address={self.provider_config['gcs']}", f"--num-cpus={resources['CPU']:.0f}"]
-                more += ["--num-gpus=0", "--object-store-memory=104857600"]
-                more += ["--dashboard-agent-listen-port=0", "--min-worker-port=0", "--max-worker-port=0"]
+                more += SMALL
                 env = {**os.environ, "RAY_CLOUD_INSTANCE_ID": name, "RAY_NODE_TYPE_NAME": kind}
                 with log.open("wb") as file:
                     node = subprocess.Popen(
@@ -110,17 +112,29 @@ def _tags(name: str, kind: str, node_type: str) -> dict[str, str]:
 def end_session(process: subprocess.Popen[bytes]) -> None:
     """Terminate `process`; what is left of its session after 10 s is killed."""
     process.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for other in Path("/proc").glob("[0-9]*/stat"):
+    kill_session(process)
+
+
+def kill_session(leader: subprocess.Popen[bytes]) -> None:
+    """SIGKILL for `leader` and every process that it has started, whatever group they are in."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            if int(other.read_text().rpartition(")")[2].split()[3]) == process.pid:
-                os.kill(int(other.parent.name), signal.SIGKILL)
+            if int(path.read_text().rpartition(")")[2].split()[3]) == leader.pid:
+                os.kill(int(path.parent.name), signal.SIGKILL)
         except OSError:
             continue
+    leader.wait()
+
+
+def clean_environment() -> dict[str, str]:
+    """Ours, without what another cluster has left in it, with a token for a new one."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
+    here, root = Path(__file__).parent, Path(__file__).parents[2]
+    return own | {
+        "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "PYTHONPATH": f"{here}:{root}",
+    }  # fmt: skip
 
 
 def free_ports(count: int) -> list[int]:
@@ -157,12 +171,7 @@ def growing_cluster(most: int, idle_s: float = 4.0) -> Iterator[dict[str, str]]:
             **{f"{name}_commands": [] for name in lists},
         }  # fmt: skip
         (Path(folder) / "cluster.json").write_text(json.dumps(config))
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
-        here, root = Path(__file__).parent, Path(__file__).parents[2]
-        env = own | {
-            "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "PYTHONPATH": f"{here}:{root}",
-            "RAY_enable_autoscaler_v2": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-        }  # fmt: skip
+        env = clean_environment() | {"RAY_enable_autoscaler_v2": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
         more = ["--head", f"--port={ports[0]}", f"--ray-client-server-port={ports[1]}", "--num-cpus=0"]
         more += [f"--autoscaling-config={folder}/cluster.json", f"--temp-dir={folder}", "--include-dashboard=false"]
         with (Path(folder) / "head.log").open("wb") as log:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import signal
 import subprocess
 import tempfile
 import time
@@ -13,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from growing import ADDRESS, RAY, free_ports
+from growing import ADDRESS, RAY, SMALL, clean_environment, free_ports, kill_session
 
 from raysyn.on_ray.leftovers import end_processes
 
@@ -28,13 +26,8 @@ class Nodes:
     """A head without CPUs, and nodes of one CPU."""
 
     def __init__(self, folder: Path) -> None:
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
-        here, root = Path(__file__).parent, Path(__file__).parents[2]
         ports = free_ports(2)
-        self._folder, self._gcs = folder, f"{ADDRESS}:{ports[0]}"
-        self._env = own | {
-            "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "PYTHONPATH": f"{here}:{root}",
-        }  # fmt: skip
+        self._folder, self._gcs, self._env = folder, f"{ADDRESS}:{ports[0]}", clean_environment()
         self.env = self._env | {"RAY_ADDRESS": self._gcs}
         """In which drivers find the cluster."""
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -44,30 +37,24 @@ class Nodes:
 
     def add(self, cpus: int = 1, **env: str) -> subprocess.Popen[bytes]:
         """One more node; it is there when this returns."""
-        more = [f"--address={self._gcs}", f"--num-cpus={cpus}", "--num-gpus=0", "--object-store-memory=104857600"]
-        more += ["--dashboard-agent-listen-port=0", "--min-worker-port=0", "--max-worker-port=0"]
-        self.workers.append(self._start(more, **env))
+        self.workers.append(self._start([f"--address={self._gcs}", f"--num-cpus={cpus}", *SMALL], **env))
         return self.workers[-1]
 
     def lose(self, at: int) -> None:
         """The machine of a node is gone: all of its processes at once."""
-        node = self.workers.pop(at)
-        kill_session(node.pid)
-        node.wait()
+        kill_session(self.workers.pop(at))
 
     def preempt(self, at: int, notice_s: float) -> None:
         """SIGTERM, and gone after `notice_s`, as spot machines are taken."""
         node = self.workers.pop(at)
         node.terminate()
         time.sleep(notice_s)
-        kill_session(node.pid)
-        node.wait()
+        kill_session(node)
 
     def lose_head(self) -> None:
         """Everything is gone but the drivers."""
         for node in (self.head, *self.workers):
-            kill_session(node.pid)
-            node.wait()
+            kill_session(node)
         self.workers.clear()
 
     def close(self) -> None:
@@ -86,16 +73,6 @@ class Nodes:
             assert node.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.1)
         return node
-
-
-def kill_session(leader: int) -> None:
-    """SIGKILL for every process that `leader` has started, whatever group it is in."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(path.read_text().rpartition(")")[2].split()[3]) == leader:
-                os.kill(int(path.parent.name), signal.SIGKILL)
-        except OSError:
-            continue
 
 
 @contextmanager

@@ -122,7 +122,9 @@ def test_ray_s_own_files_lie_where_they_are_asked_for_and_go(monkeypatch: pytest
 
     def init(**arguments: Any) -> None:
         places = [Path(arguments[name]) for name in ("_temp_dir", "object_spilling_directory")]
-        begun.append({"places": places, "modes": [stat.S_IMODE(place.stat().st_mode) for place in places]})
+        assert all(place.is_dir() for place in places)
+        outer = [place.parent for place in places]
+        begun.append({"places": outer, "modes": [stat.S_IMODE(place.stat().st_mode) for place in outer]})
 
     monkeypatch.setattr(ray, "init", init)
     with tempfile.TemporaryDirectory(prefix="rs", dir="/tmp") as temp, tempfile.TemporaryDirectory() as spill:
@@ -132,15 +134,17 @@ def test_ray_s_own_files_lie_where_they_are_asked_for_and_go(monkeypatch: pytest
             pass
         first, second = (one["places"] for one in begun)
         assert first[0].parent == Path(temp) and first[1].parent == Path(spill)
-        assert second[0].parent == Path(temp) and second[1].parent == second[0]
+        assert second[0].parent == Path(temp) and second[1] == second[0]
         assert all(one["modes"] == [0o700, 0o700] for one in begun)
         assert not any(place.exists() for place in (*first, *second))
 
 
 def test_nobody_else_reads_what_ray_keeps(ray_session: None) -> None:
-    """Ray itself opens its folder to everybody."""
-    folder = Path(ray._private.worker._global_node.get_temp_dir_path())
-    assert folder.name.startswith(leftovers.PREFIX) and stat.S_IMODE(folder.stat().st_mode) == 0o700
+    """Every process of Ray opens its folder to everybody when it starts."""
+    theirs = Path(ray._private.worker._global_node.get_temp_dir_path())
+    ray.get(ray.remote(num_cpus=0)(lambda: None).remote())
+    assert stat.S_IMODE(theirs.stat().st_mode) == 0o777, "Ray no longer does: one folder less is needed"
+    assert theirs.parent.name.startswith(leftovers.PREFIX) and stat.S_IMODE(theirs.parent.stat().st_mode) == 0o700
 
 
 def test_a_lock_that_names_another_folder_takes_nothing_with_it(tmp_path: Path) -> None:

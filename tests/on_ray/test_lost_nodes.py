@@ -86,7 +86,9 @@ def same(left: Any, right: Any) -> bool:
         return torch.equal(left, right)
     if isinstance(left, dict):
         return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
-    return bool(left == right) if not isinstance(left, list) else all(map(same, left, right))
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right)
 
 
 def take(nodes: Nodes, chance: random.Random) -> None:
@@ -104,7 +106,8 @@ def test_a_sweep_and_semantic_inference_outlive_nodes(seed: int, tmp_path: Path)
         run.start(nodes.env)
         for kind in ("sweep", "semantic"):
             run.wait_for(f"store/units/{kind}/*.pt", 1 + chance.randrange(4))
-            time.sleep(chance.uniform(0, 2))
+            time.sleep(chance.uniform(0, 1))
+            assert len(list((run.store / "units" / kind).glob("*.pt"))) < 12, "in the middle"
             take(nodes, chance)
         assert run.end() == 0, run.said()
     for kind in ("sweep", "semantic"):
@@ -124,6 +127,7 @@ def test_dp_sgd_on_two_workers_outlives_a_node(seed: int, tmp_path: Path) -> Non
         run.start(nodes.env)
         run.wait_for("store/checkpoints/finetune.pt")
         time.sleep(chance.uniform(0, 3))
+        assert not (run.store / "answers" / "finetune.pt").exists(), "in the middle"
         take(nodes, chance)
         assert run.end() == 0, run.said()
     assert same(run.released()["dp_sgd"], undisturbed("dp_sgd", tmp_path)[0])

@@ -34,9 +34,9 @@ def test_two_workers_train_the_same_pigan_as_one(ray_session: None, tmp_path: Pa
     found = weights(OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "two"))
     first = gans.new_networks("pigan", DCGANConfig(width=0.125, latent=8), members.shape, 10, 2, 0).state_dict()
     assert found.keys() == alone.keys()
-    # Four steps: where a slope is almost nothing, rounding decides the sign of each of Adam's.
-    for name, value in found.items():
-        torch.testing.assert_close(value, alone[name], rtol=1e-3, atol=2 * 4 * config.learning_rate, msg=name)
+    # Alike but for a few weights: where a slope is almost nothing, rounding decides the sign of Adam's steps.
+    close = [torch.isclose(found[name], value, rtol=1e-3, atol=2e-5).flatten() for name, value in alone.items()]
+    assert float(torch.cat(close).float().mean()) > 0.999
     moved = sum(float((alone[name] - first[name]).abs().sum()) for name in alone)
     apart = sum(float((alone[name] - found[name]).abs().sum()) for name in alone)
     assert apart < 0.02 * moved

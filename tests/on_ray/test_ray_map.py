@@ -18,6 +18,7 @@ from raysyn.local import Local
 from raysyn.methods.privimage import count_shard
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.on_ray.cluster import OnRay
+from raysyn.on_ray.fan_out import Group, Units
 from raysyn.privacy.queries import SemanticConfig
 
 
@@ -73,6 +74,19 @@ def test_a_worker_killed_in_semantic_inference_costs_one_shard_and_no_count(ray_
     assert times.keys() == {start for start, _ in parts} and times[50] == 2
     # The killed process may have held one more shard that was just beginning.
     assert sum(times.values()) <= len(parts) + 2
+
+
+def test_a_unit_that_waits_for_a_node_that_is_gone_asks_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [{"Alive": True, "Resources": {"CPU": 8.0}}, {"Alive": True, "Resources": {"CPU": 2.0}}]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    units = Units(stages.unit, [0, 1], name="two", shared=None, gpus=0.25)
+    assert [units._asked(room) for room in (1, 2, 4, 64)] == [
+        {"CPU": 1.0, "GPU": 0.25}, {"CPU": 2.0, "GPU": 0.5}, {"CPU": 4.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 1.0},
+    ]  # fmt: skip
+    flying = {"plain": Group([0]), "roomy": Group([1], room=4, cpus=4.0)}
+    assert units._too_large(flying) == []
+    nodes[0]["Alive"] = False
+    assert units._too_large(flying) == ["roomy"]
 
 
 @pytest.mark.parametrize("where", ["ray", "local"])

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from growing import free_ports
-from nodes import kill_session
+from growing import free_ports, kill_session
 from PIL import Image
 
 from raysyn.data import DataConfig, load
@@ -51,8 +50,7 @@ def workstation() -> Iterator[dict[str, str]]:
                 "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{ports['DASHBOARD_PORT']}",
             }
         finally:
-            kill_session(head.pid)
-            head.wait()
+            kill_session(head)
             end_processes(Path(folder))
 
 
