@@ -14,7 +14,9 @@ PORT=${PORT:-6379} DASHBOARD_PORT=${DASHBOARD_PORT:-8265} SCRATCH=${SCRATCH:?nam
 # Ray opens its own folders to everybody: they lie in one that is ours alone.
 mkdir -p "$SCRATCH/spill" && chmod 700 "$SCRATCH"
 export RAY_AUTH_MODE=token
-ray get-auth-token --generate > /dev/null
+(umask 077 && ray get-auth-token --generate > /dev/null)
+# Ray itself lets others read it.
+[ ! -e ~/.ray/auth_token ] || chmod 600 ~/.ray/auth_token
 # For this machine alone, dashboard, Ray Client and all: Ray's own switch for that, whatever its name says.
 export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
 exec ray start --head --block --disable-usage-stats ${GPUS:+--num-gpus="$GPUS"} \

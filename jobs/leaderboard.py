@@ -4,6 +4,7 @@ import runpy
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from raysyn import cli
 from raysyn.console import Console
@@ -35,7 +36,12 @@ def check(stack: ExitStack) -> Board:
             command.out, method=METHOD, preset=command.preset, config={"more": command.config.more}, data_fingerprint=""
         )
     )
-    compute = stack.enter_context(connect(apart(command.machines, folder), folder.storage, console.show))
+
+    def show(*told: Any) -> None:
+        folder.tick()
+        console.show(*told)
+
+    compute = stack.enter_context(connect(apart(command.machines, folder), folder.storage, show))
     return Board(command.config, compute, folder, console, JOBS)
 
 

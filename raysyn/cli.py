@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import os
 import re
 import shutil
 import signal
@@ -76,6 +77,12 @@ def parse(
     default = _Flags(config=presets[preset], on=machines, out=f"runs/{Path(prog).stem}-{preset}")
     about = f"{description}\n\nPreset {preset}: {difference(presets[preset], _terminal_width() * 3)}".strip()
     flags = _read(default, rest, f"{prog} {preset}", about)
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and "://" not in flags.out and not Path(flags.out).is_absolute():
+        # Submitted: the same command would find nothing there, and spend the budget once more.
+        _refuse(
+            f"out is {flags.out}, in the working directory of a submitted job, which is thrown away with it: give an "
+            "absolute path that every node reaches, or a URI"
+        )
     return Command(preset=preset, config=flags.config, machines=flags.on, out=flags.out, dry_run=flags.dry_run)
 
 

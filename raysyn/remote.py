@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,9 @@ class Remote:
         self._me, self._ended, self._lost = uuid.uuid4().hex, threading.Event(), ""
         self._beat: threading.Thread | None = None
 
-    def names(self) -> list[str]:
-        """Files of the run, but for what workers write."""
-        inside = [one for one in self._list(f"{self._root}/internal") if one.base_name not in WORKERS_OWN]
+    def names(self, but: Sequence[str] = WORKERS_OWN) -> list[str]:
+        """Files of the run, without what workers write in their folders of internal/."""
+        inside = [one for one in self._list(f"{self._root}/internal") if one.base_name not in but]
         there = [*self._list(self._root), *inside]
         folders = [one for one in there if one.type == pyarrow.fs.FileType.Directory and one.base_name != "internal"]
         for folder in folders:
@@ -77,11 +78,12 @@ class Remote:
         files = [path for path in self.local.rglob("*") if path.is_file() and not path.name.endswith(".tmp")]
         files = [path for path in files if path.name not in (_ALIVE, "lock")]
         files = [path for path in files if self._pushed.get(self._name(path)) != _mark(path)]
-        # Read anew: a driver that was suspended does not know yet what it has lost meanwhile.
-        if files and not self._lost:
-            self._look()
         self.check()
         for path in sorted(files, key=lambda one: one.stat().st_mtime_ns):
+            # Read anew: a driver that was suspended does not know yet what it has lost meanwhile.
+            if not self._lost:
+                self._look()
+            self.check()
             mark = _mark(path)
             write_bytes(self.uri, self._name(path), path.read_bytes())
             self._pushed[self._name(path)] = mark

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import re
+import socket
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +23,13 @@ from raysyn.storage import load_saved, local_folder, save_atomically, under, wri
 
 T = TypeVar("T")
 
+RUN_JSON = "internal/run.json"
+"""What a run is: method, config, fingerprint of its images."""
 REPORT_JSON = "internal/report.json"
 """A run's figures, which it has once it has ended."""
 _TICK_S = 5.0
+VANISHED_S = 120.0
+"""A file server keeps the lock of a machine that vanished for a while (NFS: its lease, 90 s)."""
 
 
 def version(distribution: str = "raysyn") -> str:
@@ -86,8 +91,8 @@ class RunFolder:
             return cls._begin(here, None, wanted, cpu_clock)
         remote = Remote(str(out))
         try:
-            if "internal/run.json" not in (names := remote.names()):
-                _refuse_strange_names(str(out), names)
+            if RUN_JSON not in remote.names():
+                _refuse_strange_names(str(out), remote.names(but=()))
             remote.pull()
             folder = cls._begin(remote.local, remote, wanted, cpu_clock)
             folder.push()
@@ -101,7 +106,7 @@ class RunFolder:
         cls, out: Path, remote: Remote | None, wanted: dict[str, Any], cpu_clock: Callable[[], float]
     ) -> RunFolder:
         shown = str(out if remote is None else remote.uri)
-        _make_private(out / "internal")
+        make_private(out / "internal")
         (out / "release").mkdir(exist_ok=True)
         folder = cls(out, wanted["preset"], _lock(out), cpu_clock, remote)
         try:
@@ -251,7 +256,7 @@ def _refuse_strangers(out: Path) -> None:
     """Only a run folder, an empty one or the bare beginnings of a run are ours to write in."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; choose a new folder.")
-    if not out.exists() or (out / "internal" / "run.json").is_file():
+    if not out.exists() or (out / RUN_JSON).is_file():
         return
     _refuse_strange_names(str(out), [path.relative_to(out).as_posix() for path in _walk(out)])
 
@@ -305,20 +310,28 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _lock(out: Path) -> int:
     """A descriptor that holds the folder's lock; the kernel drops it when the process dies."""
     descriptor = os.open(out / "internal" / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(descriptor, 100).decode(errors="replace").strip() or "unknown"
-        os.close(descriptor)
-        raise ValueError(
-            f"--out {out} is in use by another run (process {holder}); wait until it ends, or choose another --out."
-        ) from None
+    begun, here = time.monotonic(), f" on {socket.gethostname()}"
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            holder = os.pread(descriptor, 300, 0).decode(errors="replace").strip() or "unknown"
+            elsewhere = " on " in holder and not holder.endswith(here)
+            if not elsewhere or time.monotonic() - begun > VANISHED_S:
+                os.close(descriptor)
+                raise ValueError(
+                    f"--out {out} is in use by another run (process {holder}); wait until it ends, or choose another "
+                    "--out."
+                ) from None
+            time.sleep(1)
     os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
+    os.pwrite(descriptor, f"{os.getpid()}{here}".encode(), 0)
     return descriptor
 
 
-def _make_private(folder: Path) -> None:
+def make_private(folder: Path) -> None:
+    """A folder for its owner alone."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import io
 import os
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +21,7 @@ def written_atomically(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
 
     A reader sees the old file or all of the new one; after an error the old one stays.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(_temporary(path.name))
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             yield file
@@ -88,11 +89,26 @@ def write_bytes(uri: str, name: str, content: bytes | memoryview) -> None:
     complete = system.type_name in ("s3", "gcs", "abfs")
     if not complete:
         system.create_dir(folder, recursive=True)
-    begun = f"{folder}/{last}" if complete else f"{folder}/.{last}.{os.getpid()}.tmp"
-    with system.open_output_stream(begun) as file:
-        file.write(content)
-    if not complete:
-        system.move(begun, f"{folder}/{last}")
+    begun = f"{folder}/{last if complete else _temporary(last)}"
+    try:
+        with system.open_output_stream(begun) as file:
+            file.write(content)
+        if not complete:
+            system.move(begun, f"{folder}/{last}")
+    except BaseException:
+        if not complete:
+            with suppress(Exception):  # What went wrong first is what counts.
+                system.delete_file(begun)
+        raise
+
+
+def _temporary(name: str) -> str:
+    # Process numbers alone meet: containers on one file system all count from one.
+    return f".{name}.{uuid.uuid4().hex[:12]}.tmp"
+
+
+REACH = "reach.pt"
+"""What a driver writes into a store, and workers read before they do anything: whether they share it."""
 
 
 class Store:

@@ -196,6 +196,16 @@ def test_help_of_a_preset_explains_every_flag(capsys: pytest.CaptureFixture[str]
     assert "readers of the code" not in out
 
 
+def test_a_submitted_job_does_not_write_where_it_is_thrown_away(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert "out is runs/dp_feta-quick, in the working directory of a submitted job" in refusal(capsys, "quick")
+    assert "out is here, in the working directory" in refusal(capsys, "quick", "--out", "here")
+    for out in ("/shared/run", "s3://bucket/run"):
+        assert read("quick", "--out", out).out == out
+
+
 def test_difference_names_what_a_preset_changes() -> None:
     assert difference(Config(), 80) == "all defaults"
     assert difference(PRESETS["quick"], 80) == "central.count=10"

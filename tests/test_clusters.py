@@ -3,6 +3,7 @@ on what listens where. (That the local one runs is tests/on_ray/test_submitted_j
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import zipfile
@@ -125,12 +126,18 @@ def test_heads_ask_for_a_token_and_listen_on_loopback(name: str) -> None:
     starts = [line for line in text.splitlines() if "ray start --head" in line or "ray symmetric-run" in line]
     joins = [line for line in text.splitlines() if "ray start --address" in line]
     assert len(starts) == 1 and len(joins) == (1 if name.endswith(".yaml") else 0)
-    assert "--dashboard-host=127.0.0.1" in starts[0] or "--include-dashboard=false" in starts[0]
+    assert "--dashboard-host=127.0.0.1" in starts[0]
+    # Ray gives these flags to workers too, which refuse those of a head.
+    if "ray symmetric-run" in starts[0]:
+        assert not {"--head", "--port", "--include-dashboard", "--redis-shard-ports"} & set(
+            re.split(r"[ =]", starts[0])
+        )
     assert "--disable-usage-stats" in starts[0]
     if joins:
         assert all("RAY_AUTH_MODE=token ray start" in line for line in (*starts, *joins))
     else:
         assert "export RAY_AUTH_MODE=token" in text
+        assert "RAY_AUTH_TOKEN=$(python" in text or "chmod 600 ~/.ray/auth_token" in text
         # Ray lets everybody into its temporary folder, which therefore lies in one that lets nobody in.
         assert '"$SCRATCH/ray"' in text or '"$scratch/ray"' in text
         assert "chmod 700" in text or "mkdir -m 700" in text

@@ -17,7 +17,7 @@ from raysyn import remote
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.runs import RunFolder
-from raysyn.storage import Store, read_bytes, under
+from raysyn.storage import Store, read_bytes, under, write_bytes
 
 PRICE = Cost(mechanism="counts", noise_multiplier=2.0, sampling_rate=1.0, steps=1)
 PLAN = Plan(stages={"counts": PRICE}, delta=1e-5, accountant="rdp", epsilon_budget=10)
@@ -75,7 +75,7 @@ def test_a_run_is_continued_from_its_uri(uri: str, tmp_path: Path) -> None:
         start(uri, seed=1)
 
 
-def test_what_was_paid_is_at_the_uri_before_the_value_leaves(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_paid_is_at_the_uri_before_the_value_leaves(uri: str) -> None:
     with start(uri) as folder:
         ledger = Ledger(PLAN, folder.ledger, folder.push)
         assert ledger.pay("counts", Release(7, PRICE)) == 7
@@ -124,6 +124,35 @@ def test_a_driver_that_lost_its_lease_pays_for_nothing_more(uri: str) -> None:
         with pytest.raises(RuntimeError, match=r"another run has taken it over \(process 1 on moon\)"):
             Ledger(PLAN, folder.ledger, folder.push).pay("counts", Release(7, PRICE))
     assert json.loads(read_bytes(uri, "internal/lease.json"))["holder"] == "another", "not ours to delete"
+
+
+def test_a_driver_that_loses_its_lease_in_the_middle_writes_out_nothing_more(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = Path(uri.removeprefix("fsspec+file://")) / "internal" / "lease.json"
+
+    def slow(root: str, name: str, content: bytes) -> None:
+        write_bytes(root, name, content)
+        if name == "internal/first":
+            lease.write_text(json.dumps({"holder": "another", "who": "process 1 on moon", "beat": 3}))
+
+    with start(uri) as folder:
+        monkeypatch.setattr(remote, "write_bytes", slow)
+        (folder.internal / "first").write_text("1")
+        time.sleep(0.02)
+        folder.ledger.write_text("mine")
+        with pytest.raises(RuntimeError, match=r"another run has taken it over \(process 1 on moon\)"):
+            folder.push()
+        assert "internal/first" in folder._remote.names()  # type: ignore[union-attr]
+    assert not lease.with_name("ledger.jsonl").exists()
+
+
+def test_what_workers_of_another_run_have_left_is_no_beginning(uri: str) -> None:
+    left = Path(uri.removeprefix("fsspec+file://")) / "internal" / "answers" / "finetune.pt"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    with pytest.raises(ValueError, match=r"is not empty and holds no run \(it has internal/answers/finetune.pt\)"):
+        start(uri)
 
 
 def test_strangers_and_impossible_places_are_refused(uri: str, tmp_path: Path) -> None:

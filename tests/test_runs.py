@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -185,10 +186,29 @@ def test_strange_folder_is_refused_untouched(tmp_path: Path) -> None:
 
 def test_two_drivers_do_not_share_a_folder(tmp_path: Path) -> None:
     folder = start(tmp_path)
-    with pytest.raises(ValueError, match=rf"in use by another run \(process {os.getpid()}\); wait until it ends"):
+    with pytest.raises(ValueError, match=rf"in use by another run \(process {os.getpid()} on .*\); wait until"):
         start(tmp_path)
     with pytest.raises(ValueError, match="in use"):  # the refused one has not taken the lock away
         start(tmp_path)
     folder.close()
     folder.close()
     start(tmp_path).close()
+
+
+def test_the_lock_of_a_machine_that_vanished_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file server keeps it for a while."""
+    folder, slept = start(tmp_path), list[float]()
+    (tmp_path / "internal" / "lock").write_text("7 on another-machine")
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            folder.close()
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with start(tmp_path):
+        assert len(slept) == 3
+        (tmp_path / "internal" / "lock").write_text("7 on another-machine")
+        monkeypatch.setattr(runs, "VANISHED_S", 0.0)
+        with pytest.raises(ValueError, match=r"in use by another run \(process 7 on another-machine\)"):
+            start(tmp_path)

@@ -18,8 +18,8 @@ from raysyn.privacy.cost import ADD_REMOVE
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.report import Report, environment
-from raysyn.runs import RunFolder
-from raysyn.storage import under
+from raysyn.runs import RunFolder, make_private
+from raysyn.storage import local_folder, under
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +148,10 @@ def apart(machines: Any, folder: RunFolder) -> Any:
     """`machines` with a place of this run's own: those that share a storage must never find one another's answers."""
     if machines.storage is None:
         return machines
-    return replace(machines, storage=under(machines.storage, folder.run_id))
+    place = under(machines.storage, folder.run_id)
+    if (here := local_folder(place)) is not None:
+        make_private(here)
+    return replace(machines, storage=place)
 
 
 def open_run(

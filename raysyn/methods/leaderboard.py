@@ -23,8 +23,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from raysyn.compute import Compute, Machines
 from raysyn.console import Console
-from raysyn.runs import REPORT_JSON, RunFolder, write_atomically
-from raysyn.storage import read_bytes, under
+from raysyn.runs import REPORT_JSON, RUN_JSON, RunFolder, write_atomically
+from raysyn.storage import REACH, Store, read_bytes, under
 
 METHOD = "leaderboard"
 SUMMARY = "Methods, presets, epsilons and seeds beside each other, each run a unit of work on the cluster."
@@ -104,7 +104,8 @@ def runs(config: Config) -> list[Run]:
 def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
     """One unit: the job as a process of its own, on one CPU and without Ray, in a run folder of its own, which a second
     attempt continues. Its report.json, as it is."""
-    out = under(shared["out"], run.name)
+    _check_reach(shared)
+    out = under(shared["out"], "runs", run.name)
     command = [sys.executable, str(Path(shared["jobs"]) / f"{run.method}.py"), run.preset, *shlex.split(shared["more"])]
     command += ["--seed", str(run.seed), "--on.address", "here", "--out", out]
     if run.epsilon is not None:
@@ -117,19 +118,36 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
         command, env=own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}, capture_output=True, text=True,
         preexec_fn=_die_with_parent,
     )  # fmt: skip
-    if done.returncode < 0:
-        # Nobody but the system, short of memory, kills it.
-        raise MemoryError(f"{shlex.join(command)}: killed by signal {-done.returncode}")
+    if done.returncode == -signal.SIGKILL:
+        # Nobody but the system, short of memory, does that.
+        raise MemoryError(f"{shlex.join(command)}: killed by the system, which was short of memory")
     if done.returncode:
-        raise RuntimeError(f"{shlex.join(command)}\n{done.stderr.strip() or done.stdout.strip()}")
-    return json.loads(read_bytes(out, REPORT_JSON))
+        raise RuntimeError(
+            f"{shlex.join(command)}: exit status {done.returncode}\n{done.stderr.strip() or done.stdout.strip()}"
+        )
+    report, began = (json.loads(read_bytes(out, name)) for name in (REPORT_JSON, RUN_JSON))
+    return {**report, "data_fingerprint": began["data_fingerprint"]}
+
+
+def _check_reach(shared: Mapping[str, str]) -> None:
+    """ValueError where this node does not see the driver's folder: a run here would be paid for and lost."""
+    store = Store(shared["out"])
+    if REACH not in store or store[REACH] != shared["board"]:
+        raise ValueError(
+            f"--out {shared['out'].rpartition('/internal')[0]} is not what the driver sees on the node of process "
+            f"{os.getpid()}: give one that every node reaches, or a URI"
+        )
+
+
+_LIBC = ctypes.CDLL(None)
+"""Loaded here: nothing may be loaded between fork and exec."""
 
 
 def _die_with_parent() -> None:
     """In the child: one that outlived its worker would keep the run folder, and its memory (Linux)."""
     pr_set_pdeathsig = 1
     with suppress(AttributeError):
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        _LIBC.prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -147,7 +165,8 @@ def run(board: Board) -> list[dict[str, Any]]:
     """Finish every run, and write table.html and table.csv; its rows."""
     config, folder = board.config, board.folder
     units = runs(config)
-    shared = {"out": under(folder.storage, "runs"), "jobs": str(board.jobs), "more": config.more}
+    shared = {"out": folder.storage, "board": folder.run_id, "jobs": str(board.jobs), "more": config.more}
+    Store(folder.storage)[REACH] = folder.run_id
     found = board.compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
     rows = table(units, found)
     page = Environment(
@@ -169,7 +188,7 @@ def table(units: Sequence[Run], found: Sequence[Mapping[str, Any]]) -> list[dict
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for unit, report in zip(units, found, strict=True):
         same = groups.setdefault((unit.method, unit.preset, unit.epsilon), [])
-        if same and same[0]["dataset"] != report["dataset"]:
+        if same and any(same[0][told] != report[told] for told in ("dataset", "data_fingerprint")):
             raise ValueError(f"{unit.name} ran on other images than the runs beside it: choose another --out")
         same.append(report)
     rows = []

@@ -17,18 +17,18 @@ import torch
 
 from raysyn.compute import Show, Tally, answers_of, groups, unit_failure, unit_files
 from raysyn.on_ray.process import settle
-from raysyn.on_ray.scaling import EVERY_S, Watch
+from raysyn.on_ray.scaling import EVERY_S, Watch, growth
 from raysyn.storage import Store
 
 CRASHES, LOSSES = 3, 20
 """Further attempts after a process died, and after a node did: machines that may be taken away are taken away often,
 but a unit that ends its process would end the next one too."""
-WINDOW = 32
-"""Units handed to Ray beyond two per CPU that is there: enough for an autoscaler to see demand, which grows with what
-it adds, too few to fill memory."""
+WINDOW, GROWING_WINDOW = 32, 1024
+"""Units handed to Ray beyond two per CPU that is there: few, and where an autoscaler is to see how much there is to do,
+as many as a large cluster takes at once."""
 
-LOST = (ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError, ray.exceptions.LocalRayletDiedError)
 _COLOUR = re.compile(r"\x1b\[\d+m")
+LOST = (ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError, ray.exceptions.LocalRayletDiedError)
 
 
 @dataclass
@@ -82,9 +82,9 @@ class Units:
         """(indices, values, error) of each group of missing units as it finishes."""
         common = ray.put((self._f, self._shared, self._together))
         todo, flying, again = deque(map(Group, missing)), dict[Any, Group](), 0
-        watch = Watch(self._name, self._asked(1))
+        watch, beyond = Watch(self._name, self._asked(1)), GROWING_WINDOW if growth().seen else WINDOW
         while True:
-            window = WINDOW + 2 * int(ray.cluster_resources().get("CPU", 0))
+            window = beyond + 2 * int(ray.cluster_resources().get("CPU", 0))
             while len(flying) < window and todo:
                 group = todo.popleft()
                 asked, items = self._asked(group.room), [self._items[index] for index in group.indices]
@@ -117,7 +117,8 @@ class Units:
         try:
             values, error, used_s, hungry = ray.get(ref)
         except ray.exceptions.OutOfMemoryError as short:
-            return [], f"OutOfMemoryError: {_advice(str(short))}", short
+            advice = "it had as much of a node to itself as there is, and the node ran out of memory"
+            return [], f"OutOfMemoryError: {advice}: {first_line(short)}", short
         except ray.exceptions.RayError as lost:
             return [], f"{type(lost).__name__}: {_COLOUR.sub('', str(lost))}", lost
         self.cpu_s += used_s
@@ -139,21 +140,22 @@ class Units:
         return False
 
     def _give_room(self, group: Group) -> bool:
-        """Ask for twice as much; False where the largest node has no more."""
-        before = self._asked(group.room)
+        """Ask for twice as much; False where the largest node has no more, and it was tried twice."""
         group.room *= 2
-        return self._asked(group.room) != before
+        return group.room == 2 or self._asked(group.room)["CPU"] > group.cpus
 
     def _asked(self, room: int) -> dict[str, float]:
-        """What a unit with so much room asks for: at most the largest node's CPUs, and one GPU."""
-        cpus = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]] if room > 1 else []
-        return {"CPU": min(float(room), max([*cpus, 1.0])), "GPU": min(room * self._gpus, 1.0)}
+        """What a unit with so much room asks for: at most one GPU, and the CPUs of the largest node that has as much
+        of one."""
+        gpu = min(room * self._gpus, 1.0)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]] if room > 1 else []
+        cpus = [node.get("CPU", 0.0) for node in nodes if node.get("GPU", 0.0) >= gpu]
+        return {"CPU": min(float(room), max([*cpus, 1.0])), "GPU": gpu}
 
 
-def _advice(told: str) -> str:
-    """Ray's sixty lines on memory in one."""
-    first = _COLOUR.sub("", told).strip().partition("\n")[0]
-    return f"it had as much of a node to itself as there is, and the node ran out of memory: {first}"
+def first_line(error: Exception) -> str:
+    """Of Ray's sixty on memory."""
+    return _COLOUR.sub("", str(error)).strip().partition("\n")[0]
 
 
 def run_unit(

@@ -16,6 +16,8 @@ EVERY_S = 3.0
 """Between two looks at the autoscaler, which itself looks about once in 5 s."""
 PATIENCE_S = 60.0
 """After so long a request that it calls infeasible is one; a cluster that is just starting calls many so."""
+PATIENCE_WITHOUT_S = 600.0
+"""Where there is no autoscaler: a node that was lost may be on its way back."""
 
 _DEAD = autoscaler_pb2.NodeStatus.Value("DEAD")  # type: ignore[attr-defined]
 
@@ -49,14 +51,14 @@ class Growth:
     """The version that the autoscaler has answered to; 0 where there is none."""
 
     def never(self, bundle: Bundle) -> bool:
-        """Whether no node has as much as this, and none is coming or may come."""
-        if self.starting or not any(_same(one, bundle) for one in self.unplaced):
+        """Whether no node has as much as this, and none is coming or, by an autoscaler, may come."""
+        if self.seen and (self.starting or not any(_same(one, bundle) for one in self.unplaced)):
             return False
         return not any(all(node.get(kind, 0) >= value for kind, value in bundle.items()) for node in self.largest)
 
 
 def growth() -> Growth:
-    """How the cluster stands now. Without an autoscaler nothing starts, and nothing is called impossible."""
+    """How the cluster stands now. Without an autoscaler nothing starts."""
     reply = autoscaler_pb2.GetClusterStatusReply()  # type: ignore[attr-defined]
     reply.ParseFromString(_gcs().get_cluster_status(timeout_s=10))
     here, auto = reply.cluster_resource_state, reply.autoscaling_state
@@ -117,10 +119,11 @@ class Watch:
             self._never_since = 0.0
         elif not self._never_since:
             self._never_since = now
-        elif now - self._never_since > PATIENCE_S:
+        elif now - self._never_since > (PATIENCE_S if found.seen else PATIENCE_WITHOUT_S):
+            added = "and none that the cluster's autoscaler may add" if found.seen else "nor has come back meanwhile"
             raise RuntimeError(
-                f"{self._name} asks for {words(self._bundle)} at a time, which no node has and none that the "
-                f"cluster's autoscaler may add; what is there: {words(ray.cluster_resources())}. Ask for less "
+                f"{self._name} asks for {words(self._bundle)} at a time, which no node has {added}; "
+                f"what is there: {words(ray.cluster_resources())}. Ask for less "
                 "(--on.cpus-per-worker, --on.gpus-per-worker, --on.gpus-per-unit), or change the cluster"
             )
         grows = found.nodes > 1 or found.starting or not found.nodes

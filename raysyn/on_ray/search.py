@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +24,12 @@ from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import Watch
 from raysyn.storage import Store, under
 
-CRASHES = 3
-"""Times that a trial is started again."""
+LOSSES = 20
+"""Times that a trial goes on from its last state after its process or node was lost; an error of its own ends it."""
+
+
+FAILED = "failed"
+"""In a trial's last report: the traceback that ended it."""
 
 
 class Trials:
@@ -57,7 +62,7 @@ class Trials:
             name=f"{self._name}-{uuid.uuid4().hex[:8]}",
             storage_path=under(store.root, "ray"),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=CRASHES),
+            failure_config=tune.FailureConfig(max_failures=LOSSES),
             callbacks=[_Progress(show, Watch(self._name, bundle), note, self._name, self._search, ended, self._total)],
         )
         with warnings.catch_warnings():
@@ -67,12 +72,11 @@ class Trials:
                 trainable, param_space=self._param_space(ended), tune_config=self._tune_config(ended, begun),
                 run_config=run_config,
             ).fit()  # fmt: skip
-        if results.errors:
-            failed = next(results[index] for index in range(len(results)) if results[index].error)
-            raise RuntimeError(
-                f"{self._name}: {len(results.errors)} trials failed, the first, of {failed.config}, with {failed.error}"
-            )
         new = [results[index] for index in range(len(results))]
+        if failed := [(one.config, why) for one in new if (why := one.error or (one.metrics or {}).get(FAILED))]:
+            raise RuntimeError(
+                f"{self._name}: {len(failed)} trials failed, the first, of {failed[0][0]}, with {failed[0][1]}"
+            )
         return ranked([*ended, *(self._outcome(one.config or {}, one.metrics or {}) for one in new)])
 
     @property
@@ -80,7 +84,9 @@ class Trials:
         return self._search.trials or len(combinations(self._space))
 
     def _note(self, store: Store, config: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """A trial has ended, and is not tried again."""
+        """A trial has ended, and is not tried again, unless it failed."""
+        if FAILED in result:
+            return
         outcome = self._outcome(config, result)
         store[trial_file(self._name, outcome.params)] = asdict(outcome)
 
@@ -149,7 +155,11 @@ def run_trial(config: Mapping[str, Any], common: tuple[Any, ...]) -> None:
         board.cpu.remote(name, process, time.process_time() - started)
         tune.report({"reports": done, metric: metrics[metric]})
 
-    f(Trial(f"{name}-{trial_key(params)}", store, tell), params, shared)
+    try:
+        f(Trial(f"{name}-{trial_key(params)}", store, tell), params, shared)
+    except Exception:
+        # To Tune, all that is raised is worth another attempt.
+        tune.report({"reports": 0, metric: -math.inf, FAILED: traceback.format_exc()})
     ray.get(board.cpu.remote(name, process, time.process_time() - started))
 
 

@@ -23,17 +23,16 @@ from ray.data import DataContext
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from raysyn.compute import Show, Worker
+from raysyn.on_ray.fan_out import first_line
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import Watch
-from raysyn.storage import Store, under
+from raysyn.storage import REACH, Store, under
 
 if TYPE_CHECKING:
     from raysyn.on_ray.cluster import Shares
 
 # Machines that may be taken away are taken away often; an error of the algorithm itself ends the job at once.
-ATTEMPTS_AFTER_THE_FIRST = 20
-REACH = "reach.pt"
-"""What the driver writes before a job and every rank must be able to read."""
+ATTEMPTS_AFTER_THE_FIRST, SHORT_OF_MEMORY = 20, 3
 
 
 class RankLost(Exception):
@@ -162,18 +161,28 @@ def _in_a_group(rank: Rank, name: str, shares: Shares, store: Store, look: Calla
 def _in_a_task(rank: Rank, name: str, shares: Shares, store: Store, look: Callable[[], None]) -> bytes | None:
     """The only rank in a Ray task, which is started anew when its process dies."""
 
-    @ray.remote(num_cpus=shares.cpus, num_gpus=shares.gpus, max_retries=ATTEMPTS_AFTER_THE_FIRST)
+    # Started again here: Ray itself would do so for ever where memory runs out.
+    @ray.remote(num_cpus=shares.cpus, num_gpus=shares.gpus, max_retries=0)
     def task() -> bytes | None:
         return rank(0, 1)
 
-    answer = task.remote()
-    while not ray.wait([answer], timeout=0.25)[0]:
+    lost = short = 0
+    while True:
+        answer = task.remote()
+        while not ray.wait([answer], timeout=0.25)[0]:
+            look()
         look()
-    look()
-    try:
-        return ray.get(answer)
-    except ray.exceptions.RayError as error:
-        raise RuntimeError(f"{name}: workers were lost too often: {str(error).strip().splitlines()[-1]}") from error
+        try:
+            return ray.get(answer)
+        except ray.exceptions.OutOfMemoryError as error:
+            short += 1
+            if short > SHORT_OF_MEMORY:
+                raise RuntimeError(f"{name} ran out of memory again and again: {first_line(error)}") from error
+        except ray.exceptions.RayError as error:
+            lost += 1
+            if lost > ATTEMPTS_AFTER_THE_FIRST:
+                last = str(error).strip().splitlines()[-1]
+                raise RuntimeError(f"{name}: workers were lost too often: {last}") from error
 
 
 def run_rank(

@@ -14,6 +14,7 @@ import pytest
 from running import environment, here, refusal, run
 
 from raysyn.methods.leaderboard import PRESETS, Run, run_job, runs, spread, table
+from raysyn.storage import REACH, Store
 
 JOB = "leaderboard"
 TINY = (
@@ -77,7 +78,7 @@ def test_a_dry_run_names_the_runs(tmp_path: Path) -> None:
 def test_a_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     (tmp_path / "dp_feta.py").write_text(f"import os, time; open('{tmp_path}/pid', 'w').write(str(os.getpid())); "
                                          "time.sleep(60)")  # fmt: skip
-    shared = {"jobs": str(tmp_path), "out": str(tmp_path), "more": ""}
+    shared = shared_by(tmp_path)
     script = f"from raysyn.methods.leaderboard import *; run_job(Run('dp_feta', 'quick', None, 0), {shared!r})"
     worker = subprocess.Popen([sys.executable, "-c", script], env=environment())
     end = time.monotonic() + 60
@@ -93,9 +94,26 @@ def test_a_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
 
 
 def test_a_run_that_the_system_killed_ran_out_of_memory(tmp_path: Path) -> None:
-    (tmp_path / "dp_feta.py").write_text("import os; os.kill(os.getpid(), 9)")
-    with pytest.raises(MemoryError, match="killed by signal 9"):
-        run_job(Run("dp_feta", "quick", None, 0), {"jobs": str(tmp_path), "out": str(tmp_path), "more": ""})
+    unit, shared = Run("dp_feta", "quick", None, 0), shared_by(tmp_path)
+    for signal, error in (("9", MemoryError), ("11", RuntimeError)):
+        (tmp_path / "dp_feta.py").write_text(f"import os; os.kill(os.getpid(), {signal})")
+        with pytest.raises(error, match="short of memory" if signal == "9" else "exit status -11"):
+            run_job(unit, shared)
+
+
+def test_a_node_that_does_not_see_the_board_s_folder_pays_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "dp_feta.py").write_text(f"open('{tmp_path}/paid', 'w')")
+    unit, shared = Run("dp_feta", "quick", None, 0), shared_by(tmp_path)
+    for elsewhere in (shared | {"board": "another"}, shared | {"out": str(tmp_path / "own" / "internal")}):
+        with pytest.raises(ValueError, match=r"is not what the driver sees on the node of process \d+: give one that"):
+            run_job(unit, elsewhere)
+    assert not (tmp_path / "paid").exists()
+
+
+def shared_by(folder: Path) -> dict[str, str]:
+    """What units are given by a board in `folder`, whose jobs are there too."""
+    Store(folder)[REACH] = "board"
+    return {"jobs": str(folder), "out": str(folder), "board": "board", "more": ""}
 
 
 def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() -> None:
@@ -103,6 +121,7 @@ def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() 
         return {
             "metrics": {"utility": {str(place): {"accuracy": one} for place, one in enumerate(reached)}},
             "privacy": {"guarantee": "none"}, "dataset": {"name": "digits"}, "environment": {},
+            "data_fingerprint": "abc",
             "timings": {"a": {"wall_s": 1.0, "cpu_s": 2.0}, "b": {"wall_s": 3.0, "cpu_s": 5.0}},
         }  # fmt: skip
 
@@ -112,3 +131,5 @@ def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() 
     assert row["best_classifier"] == pytest.approx(0.8) and row["epsilon"] is None and row["guarantee"] == "none"
     assert (row["wall_s"], row["cpu_s"]) == (4.0, 7.0)
     assert spread("x", []) == {"x": None, "x_std": None}
+    with pytest.raises(ValueError, match="seed1 ran on other images"):
+        table(units, [report(0.5), report(0.5) | {"data_fingerprint": "abd"}])

@@ -31,6 +31,8 @@ from ray.autoscaler.tags import (
     TAG_RAY_USER_NODE_TYPE,
 )
 
+from raysyn.on_ray.leftovers import end_processes
+
 HEAD = "head-0"
 # Ray takes this for every node of the machine, whatever it is told.
 ADDRESS = get_node_ip_address()
@@ -183,11 +185,5 @@ def growing_cluster(most: int, idle_s: float = 4.0) -> Iterator[dict[str, str]]:
             yield env | {"RAY_ADDRESS": gcs}
         finally:
             end_session(head)
-            _end_nodes(Path(folder))
-
-
-def _end_nodes(folder: Path) -> None:
-    """Nodes outlive the head that started them."""
-    from raysyn.on_ray.leftovers import end_processes
-
-    end_processes(folder)
+            # Nodes outlive the head that started them.
+            end_processes(Path(folder))

@@ -87,12 +87,32 @@ def memory(compute: Compute, traces: Path) -> Any:
     return compute.map(hungry, range(6), name="memory", shared=shared)
 
 
+def crowded(item: int, shared: tuple[str, int]) -> int:
+    """Fails for want of memory beside another unit; one of the items always does."""
+    traces, huge = Path(shared[0]), shared[1]
+    leave_trace(traces, f"scarce-{item}")
+    mine = traces / f"inside-{item}-{os.getpid()}"
+    mine.touch()
+    try:
+        time.sleep(0.5)
+        if item == huge or len(list(traces.glob("inside-*"))) > 1:
+            raise MemoryError("memory ran out")
+        return 1 + item
+    finally:
+        mine.unlink()
+
+
+def scarce(compute: Compute, traces: Path) -> Any:
+    """Units of which only one fits into memory at a time, and one that never does; they themselves say so."""
+    return compute.map(crowded, range(6), name="scarce", shared=(str(traces), int(os.environ["HUGE"])))
+
+
 def ledger(traces: Path, stages: dict[str, sgd.Cost]) -> Ledger:
     plan = Plan(stages=stages, delta=1e-5, accountant="rdp", epsilon_budget=1e3)
     return Ledger(plan, traces / "ledger.jsonl")
 
 
-STAGES = {"sweep": sweep, "semantic": semantic, "dp_sgd": dp_sgd, "memory": memory}
+STAGES = {"sweep": sweep, "semantic": semantic, "dp_sgd": dp_sgd, "memory": memory, "scarce": scarce}
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ import ray
 import torch
 
 from raysyn.compute import Machines
-from raysyn.on_ray import leftovers
+from raysyn.on_ray import leftovers, scaling
 from raysyn.on_ray.cluster import OnRay, Shares, connect, session, share_out
-from raysyn.on_ray.scaling import Growth
+from raysyn.on_ray.scaling import Growth, Watch
 from raysyn.storage import Store
 
 
@@ -165,6 +165,25 @@ def test_a_busy_cluster_is_not_an_impossible_one() -> None:
     assert not now.never(one) and now.never(wide) and not replace(now, starting=1).never(wide)
     assert replace(now, largest=[]).never(one) and not replace(now, unplaced=[]).never(wide)
     assert now.never({"CPU": 1.0, "GPU": 1.0}) is False, "nobody has asked for it"
+    # Nobody will add a node.
+    alone = replace(now, unplaced=[], seen=0)
+    assert alone.never(wide) and not alone.never(one)
+
+
+def test_a_node_that_does_not_come_back_is_missed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, now = [0.0], Growth(
+        nodes=1, starting=0, waiting=1, unplaced=[], largest=[{"CPU": 1.0}], refused=[], version=1, seen=0,
+    )  # fmt: skip
+    monkeypatch.setattr(scaling, "growth", lambda: now)
+    monkeypatch.setattr(scaling.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
+    watch, fits = Watch("finetune", {"CPU": 1.0, "GPU": 1.0}), Watch("central", {"CPU": 1.0})
+    for clock[0] in (10.0, 100.0, 600.0):
+        assert watch() == fits() == {}
+    clock[0] = 700.0
+    assert fits() == {}
+    with pytest.raises(RuntimeError, match=r"finetune asks for 1 CPUs and 1 GPUs .* no node has nor has come back"):
+        watch()
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_a_worker_killed_in_semantic_inference_costs_one_shard_and_no_count(ray_
 
 
 def test_a_unit_that_waits_for_a_node_that_is_gone_asks_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes = [{"Alive": True, "Resources": {"CPU": 8.0}}, {"Alive": True, "Resources": {"CPU": 2.0}}]
+    nodes = [{"Alive": True, "Resources": {"CPU": cpus, "GPU": 1.0}} for cpus in (8.0, 2.0)]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     units = Units(stages.unit, [0, 1], name="two", shared=None, gpus=0.25)
     assert [units._asked(room) for room in (1, 2, 4, 64)] == [
@@ -87,6 +87,17 @@ def test_a_unit_that_waits_for_a_node_that_is_gone_asks_for_less(monkeypatch: py
     assert units._too_large(flying) == []
     nodes[0]["Alive"] = False
     assert units._too_large(flying) == ["roomy"]
+    # The CPUs of a node without a GPU are of no use to it.
+    nodes[0] = {"Alive": True, "Resources": {"CPU": 8.0}}
+    nodes[1] = {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}
+    assert units._asked(64) == {"CPU": 4.0, "GPU": 1.0}
+
+
+def test_a_unit_is_tried_twice_where_no_node_has_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}])
+    units, group = Units(stages.unit, [0], name="one", shared=None, gpus=0.0), Group([0])
+    assert units._give_room(group) and units._asked(group.room)["CPU"] == 1.0
+    assert not units._give_room(group)
 
 
 @pytest.mark.parametrize("where", ["ray", "local"])

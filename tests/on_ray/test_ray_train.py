@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 import pytest
+import ray
 import stages
 import torch
 
@@ -90,3 +92,14 @@ def test_once_a_killed_worker_is_replaced_and_an_error_is_not_tried_again(
     with pytest.raises(ValueError, match=r"stage\.rate is 3: choose less") as caught:
         compute.once(stages.regress, *stages.problem(), tmp_path, "error", name="other")
     assert "in strike" in caught.value.__notes__[0] and len(list(tmp_path.glob("error.*"))) == 1
+
+
+def test_once_ends_where_memory_runs_out_again_and_again(ray_session: None, tmp_path: Path) -> None:
+    def short(rank: int, world_size: int) -> None:
+        (tmp_path / f"attempt.{uuid.uuid4().hex}").touch()
+        raise ray.exceptions.OutOfMemoryError("Task was killed\nand many lines more")
+
+    shares = OnRay(Machines(workers=1, gpus_per_worker=0), tmp_path / "store").shares
+    with pytest.raises(RuntimeError, match=r"^steps ran out of memory again and again: "):
+        train._in_a_task(short, "steps", shares, Store(tmp_path / "store"), lambda: None)
+    assert len(list(tmp_path.glob("attempt.*"))) == 1 + train.SHORT_OF_MEMORY

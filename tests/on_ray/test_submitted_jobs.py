@@ -19,7 +19,7 @@ from growing import free_ports, kill_session
 from PIL import Image
 
 from raysyn.data import DataConfig, load
-from raysyn.on_ray.leftovers import end_processes
+from raysyn.on_ray.leftovers import end_processes, processes_using
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -28,6 +28,10 @@ TINY = (
     "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 --on.sgd.engine bookkeeping "
     "--on.sgd.micro-batch 16 --on.sgd.channels-last True --on.workers 1 --on.cpus-per-worker 1 --on.address auto"
 ).split()
+
+
+# 127.0.0.1 and ::1 in /proc/net/tcp and tcp6, and the first as an address of the second's.
+LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
 
 
 @pytest.fixture()
@@ -52,6 +56,14 @@ def workstation() -> Iterator[dict[str, str]]:
         finally:
             kill_session(head)
             end_processes(Path(folder))
+
+
+def listening(scratch: Path) -> set[str]:
+    """Where, as the kernel writes it, the processes listen that have files open under `scratch`: all of the cluster."""
+    rows = [row.split() for name in ("tcp", "tcp6") for row in Path("/proc/net", name).read_text().splitlines()[1:]]
+    at = {f"socket:[{row[9]}]": row[1] for row in rows if row[3] == "0A"}
+    links = [link for process in processes_using(scratch) for link in Path(f"/proc/{process}/fd").iterdir()]
+    return {at[name] for link in links if link.is_symlink() and (name := os.readlink(link)) in at}
 
 
 def ray_job(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -115,6 +127,9 @@ def test_a_submitted_job_is_stopped_and_the_same_command_continues_it(
     assert wrong.returncode == 1 and "budget.epsilon is -1" in wrong.stdout + wrong.stderr
     # What Ray opens to everybody lies where nobody else comes.
     assert stat.S_IMODE(Path(workstation["SCRATCH"]).stat().st_mode) == 0o700
+    assert stat.S_IMODE((Path(workstation["HOME"]) / ".ray/auth_token").stat().st_mode) == 0o600
+    places = listening(Path(workstation["SCRATCH"]))
+    assert len(places) > 3 and {place.partition(":")[0] for place in places} <= LOOPBACK, places
     # Nobody without the token comes in.
     stranger = ray_job(workstation | {"RAY_AUTH_TOKEN": "0" * 64}, "list")
     assert stranger.returncode != 0
