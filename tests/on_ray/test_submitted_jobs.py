@@ -66,9 +66,9 @@ def listening(scratch: Path) -> set[str]:
     return {at[name] for link in links if link.is_symlink() and (name := os.readlink(link)) in at}
 
 
-def ray_job(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+def ray_job(env: dict[str, str], *arguments: str, timeout_s: float = 200) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "job", *arguments]
-    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)
 
 
 @pytest.fixture()
@@ -144,3 +144,22 @@ def test_a_submitted_job_is_stopped_and_the_same_command_continues_it(
     for index, trap in enumerate([str(one).encode(), one.read_bytes(), pixels.tobytes(), str(pixels).encode()]):
         (tmp_path / f"trap-{index}").write_bytes(b"before " + trap + b" after")
         assert what_logs_tell([tmp_path / f"trap-{index}"], patients)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("paper", ["privimage", "dp_imgsyn", "knowledge_recycling"])
+def test_a_paper_s_quick_preset_is_submitted_and_ends_with_a_report(
+    workstation: dict[str, str], paper: str, tmp_path: Path
+) -> None:
+    command = ["submit", "--working-dir", ".", "--submission-id", paper, "--"]
+    command += ["python", f"jobs/{paper}.py", "quick", "--on.address", "auto", "--out", str(tmp_path / "run")]
+    end = time.monotonic() + 90
+    while ray_job(workstation, "list").returncode:
+        assert time.monotonic() < end
+    done = ray_job(workstation, *command, timeout_s=1400)
+    assert done.returncode == 0 and "succeeded" in done.stdout, done.stdout + done.stderr
+    assert "SUCCEEDED" in ray_job(workstation, "list").stdout
+    report = json.loads((tmp_path / "run/internal/report.json").read_text())
+    assert report["preset"] == "quick" and (tmp_path / "run/internal/report.html").exists()
+    assert (tmp_path / "run/release/synthetic.parquet").exists()
