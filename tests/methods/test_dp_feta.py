@@ -158,7 +158,7 @@ def test_trap_11_and_30_a_stopped_run_continues_to_the_same_bytes(
 ) -> None:
     """The secret of the undisturbed run is given to the stopped one; all noise derives from it."""
     secret = (whole / "internal/secret").read_bytes()
-    monkeypatch.setattr("raysyn.runs.os.urandom", lambda n: secret)
+    monkeypatch.setattr("raysyn.runs.os.urandom", lambda n: secret[:n])
     # Progress is shown at most a few times a second; here every step counts.
     monkeypatch.setattr("raysyn.compute.time.monotonic", iter(range(10**6)).__next__)
     monkeypatch.setattr(StopsAt, "where", where)
