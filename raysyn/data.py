@@ -87,6 +87,14 @@ class Dataset:
     train: Images
     test: Images
     val: Images | None
+    origin: str | None = None
+    """Fingerprint of the data set whose images these are, divided anew; None where this is that data set."""
+
+    def fingerprint(self) -> str:
+        """Which images these are, however a method divides them: the fingerprints of the source's splits."""
+        if self.origin is not None:
+            return self.origin
+        return " ".join(part.fingerprint() for part in (self.train, self.test, self.val) if part is not None)
 
 
 def load(config: DataConfig) -> Dataset:

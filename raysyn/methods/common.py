@@ -178,9 +178,7 @@ def open_run(
             method=method,
             preset=command.preset,
             config=config | dict(facts or {}),
-            data_fingerprint=" ".join(
-                part.fingerprint() for part in (dataset.train, dataset.test, dataset.val) if part is not None
-            ),
+            data_fingerprint=dataset.fingerprint(),
         )
     )
 

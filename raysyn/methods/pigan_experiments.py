@@ -178,7 +178,10 @@ def equal(config: Config) -> Variant:
 
 def first_split(config: Config, raw: Dataset) -> Dataset:
     """The members of split 0 as training images and the others as test images."""
-    return raw if config.member_share is None else Dataset(raw.name, *_members_and_others(config, raw, 0), None)
+    if config.member_share is None:
+        return raw
+    members, others = _members_and_others(config, raw, 0)
+    return Dataset(raw.name, members, others, None, raw.fingerprint())
 
 
 def split(config: Config, dataset: Dataset, index: int) -> tuple[Images, Images]:

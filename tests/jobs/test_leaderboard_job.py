@@ -1,14 +1,18 @@
-"""`jobs/leaderboard.py`: runs beside each other, continued and extended. Without Ray, which its units do not need."""
+"""`jobs/leaderboard.py`: runs beside each other, continued and extended. Its units need no Ray."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from running import environment, here, refusal, run
@@ -48,6 +52,17 @@ def test_runs_are_compared_and_more_seeds_add_to_them(tmp_path: Path) -> None:
     assert "±" in (inside / "table.html").read_text()
     assert os.stat(inside).st_mode & 0o077 == 0
     assert "more = " in refusal(JOB, *flags, "--seeds", "3", "--out", str(tmp_path / "board"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_five_methods_at_two_seeds(tmp_path: Path) -> None:
+    done = run(JOB, "quick", "--epsilons", "10", "--out", "board", cwd=tmp_path, timeout=3600)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "board" / "internal" / "table.csv").read_text().splitlines()))
+    assert [row["method"] for row in rows] == list(PRESETS["quick"].methods)
+    assert all(row["runs"] == "2" and float(row["mean_classifier"]) > 0.5 for row in rows)
+    assert [row["guarantee"] for row in rows] == ["dp"] * 3 + ["none"] * 2
 
 
 @pytest.mark.parametrize(
@@ -114,6 +129,26 @@ def shared_by(folder: Path) -> dict[str, str]:
     """What units are given by a board in `folder`, whose jobs are there too."""
     Store(folder)[REACH] = "board"
     return {"jobs": str(folder), "out": str(folder), "board": "board", "more": ""}
+
+
+@pytest.mark.parametrize("unit", [one for one in runs(PRESETS["quick"]) if one.seed == 0 and one.epsilon != 10])
+def test_every_seed_of_a_method_runs_on_the_same_images(unit: Run) -> None:
+    method = importlib.import_module(f"raysyn.methods.{unit.method}")
+
+    def images(seed: int, **other: int) -> str:
+        config = method_presets(method)[unit.preset]
+        data = dataclasses.replace(config.data, **other)
+        prepared = method.prepare(dataclasses.replace(config, seed=seed, data=data))
+        return (prepared[0] if isinstance(prepared, tuple) else prepared).fingerprint()
+
+    assert images(0) == images(1) != images(0, limit=1400)
+
+
+def method_presets(method: ModuleType) -> dict[str, Any]:
+    """As the job finds them: some methods keep theirs in a file of their own."""
+    beside = f"{method.__name__}_presets"
+    home = importlib.import_module(beside) if importlib.util.find_spec(beside) else method
+    return home.PRESETS
 
 
 def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() -> None:
