@@ -45,10 +45,11 @@ def check(stack: ExitStack) -> Board:
     return Board(command.config, compute, folder, console, JOBS)
 
 
-def presets_of(method: str) -> list[str]:
-    """Names of a job's presets."""
+def presets_of(method: str) -> dict[str, Any]:
+    """A job's presets by name."""
     job = runpy.run_path(str(JOBS / f"{method}.py"))
-    return list(job["PRESETS"] if "PRESETS" in job else job[method].PRESETS)
+    presets: dict[str, Any] = job["PRESETS"] if "PRESETS" in job else job[method].PRESETS
+    return presets
 
 
 if __name__ == "__main__":

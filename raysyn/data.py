@@ -87,13 +87,11 @@ class Dataset:
     train: Images
     test: Images
     val: Images | None
-    origin: str | None = None
-    """Fingerprint of the data set whose images these are, divided anew; None where this is that data set."""
+    source_fingerprint: str | None = None
+    """Of the data set whose images these are, where a seed divided them anew."""
 
     def fingerprint(self) -> str:
-        """Which images these are, however a method divides them: the fingerprints of the source's splits."""
-        if self.origin is not None:
-            return self.origin
+        """Which images these are, and which of them are for training: the fingerprints of the splits."""
         return " ".join(part.fingerprint() for part in (self.train, self.test, self.val) if part is not None)
 
 

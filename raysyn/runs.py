@@ -70,13 +70,15 @@ class RunFolder:
         preset: str,
         config: dict[str, Any],
         data_fingerprint: str,
+        source_fingerprint: str | None = None,
         cpu_clock: Callable[[], float] = time.process_time,
     ) -> RunFolder:
         """Start the run of `config` in `out`, or continue it where it was interrupted.
 
         `config` is what `dataclasses.asdict` gives: everything that changes the result, nothing that changes
-        only speed. `data_fingerprint` identifies the private images. ValueError (one sentence) when `out`
-        holds another run, something that is no run, or a run that another process is working on; nothing is
+        only speed. `data_fingerprint` identifies the private images, as they are divided;
+        `source_fingerprint`, those that a seed divided, is noted and not compared. ValueError (one sentence) when
+        `out` holds another run, something that is no run, or a run that another process is working on; nothing is
         overwritten then.
         """
         wanted = {
@@ -86,6 +88,8 @@ class RunFolder:
             "data_fingerprint": data_fingerprint,
             "config": json.loads(json.dumps(config, default=str)),
         }
+        if source_fingerprint is not None:
+            wanted["source_fingerprint"] = source_fingerprint
         if (here := local_folder(str(out))) is not None:
             _refuse_strangers(here)
             return cls._begin(here, None, wanted, cpu_clock)

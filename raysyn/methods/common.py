@@ -179,6 +179,7 @@ def open_run(
             preset=command.preset,
             config=config | dict(facts or {}),
             data_fingerprint=dataset.fingerprint(),
+            source_fingerprint=dataset.source_fingerprint,
         )
     )
 

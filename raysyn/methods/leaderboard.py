@@ -126,7 +126,8 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
             f"{shlex.join(command)}: exit status {done.returncode}\n{done.stderr.strip() or done.stdout.strip()}"
         )
     report, began = (json.loads(read_bytes(out, name)) for name in (REPORT_JSON, RUN_JSON))
-    return {**report, "data_fingerprint": began["data_fingerprint"]}
+    # PIGAN's seed divides the images, which are the same ones nevertheless.
+    return {**report, "data_fingerprint": began.get("source_fingerprint", began["data_fingerprint"])}
 
 
 def _check_reach(shared: Mapping[str, str]) -> None:

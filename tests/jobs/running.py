@@ -26,10 +26,10 @@ def environment(*more: Path) -> dict[str, str]:
     return mine | {"PYTHONPATH": ":".join(map(str, (ROOT, *more))), "COLUMNS": "150"}
 
 
-def run(name: str, *flags: str | Path, cwd: Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+def run(name: str, *flags: str | Path, cwd: Path, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
     """The job in a process of its own, in a folder of the user's."""
     own = environment(cwd)
-    return subprocess.run(job(name, *flags), env=own, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(job(name, *flags), env=own, cwd=cwd, capture_output=True, text=True, timeout=timeout_s)
 
 
 def here(name: str, *flags: str | Path) -> tuple[int, str, str]:

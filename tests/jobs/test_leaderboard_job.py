@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import importlib.util
+import importlib
 import json
 import os
+import runpy
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
-from running import environment, here, refusal, run
+from running import environment, here, job, refusal, run
 
 from raysyn.methods.leaderboard import PRESETS, Run, run_job, runs, spread, table
+from raysyn.runs import RunFolder
 from raysyn.storage import REACH, Store
 
 JOB = "leaderboard"
@@ -57,7 +57,7 @@ def test_runs_are_compared_and_more_seeds_add_to_them(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_five_methods_at_two_seeds(tmp_path: Path) -> None:
-    done = run(JOB, "quick", "--epsilons", "10", "--out", "board", cwd=tmp_path, timeout=3600)
+    done = run(JOB, "quick", "--epsilons", "10", "--out", "board", cwd=tmp_path, timeout_s=3600)
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader((tmp_path / "board" / "internal" / "table.csv").read_text().splitlines()))
     assert [row["method"] for row in rows] == list(PRESETS["quick"].methods)
@@ -131,24 +131,32 @@ def shared_by(folder: Path) -> dict[str, str]:
     return {"jobs": str(folder), "out": str(folder), "board": "board", "more": ""}
 
 
-@pytest.mark.parametrize("unit", [one for one in runs(PRESETS["quick"]) if one.seed == 0 and one.epsilon != 10])
-def test_every_seed_of_a_method_runs_on_the_same_images(unit: Run) -> None:
-    method = importlib.import_module(f"raysyn.methods.{unit.method}")
+@pytest.mark.parametrize("name", PRESETS["quick"].methods)
+def test_every_seed_of_a_method_runs_on_the_same_images(name: str) -> None:
+    method = importlib.import_module(f"raysyn.methods.{name}")
+    preset = runpy.run_path(job(JOB)[1])["presets_of"](name)["quick"]
 
     def images(seed: int, **other: int) -> str:
-        config = method_presets(method)[unit.preset]
-        data = dataclasses.replace(config.data, **other)
-        prepared = method.prepare(dataclasses.replace(config, seed=seed, data=data))
-        return (prepared[0] if isinstance(prepared, tuple) else prepared).fingerprint()
+        config = dataclasses.replace(preset, seed=seed, data=dataclasses.replace(preset.data, **other))
+        prepared = method.prepare(config)
+        dataset = prepared[0] if isinstance(prepared, tuple) else prepared
+        return dataset.source_fingerprint or dataset.fingerprint()
 
     assert images(0) == images(1) != images(0, limit=1400)
 
 
-def method_presets(method: ModuleType) -> dict[str, Any]:
-    """As the job finds them: some methods keep theirs in a file of their own."""
-    beside = f"{method.__name__}_presets"
-    home = importlib.import_module(beside) if importlib.util.find_spec(beside) else method
-    return home.PRESETS
+def test_the_images_of_a_run_are_those_that_its_seed_divided(tmp_path: Path) -> None:
+    shared = shared_by(tmp_path)
+    for seed, source in enumerate(("all", None)):
+        unit = Run("pigan", "quick", None, seed)
+        more: dict[str, str] = {} if source is None else {"source_fingerprint": source}
+        folder = RunFolder.open(
+            tmp_path / "runs" / unit.name, method="m", preset="p", config={}, data_fingerprint="members others", **more
+        )
+        folder.close()
+        (folder.internal / "report.json").write_text("{}")
+        (tmp_path / "pigan.py").touch()
+        assert run_job(unit, shared) == {"data_fingerprint": source or "members others"}
 
 
 def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() -> None:

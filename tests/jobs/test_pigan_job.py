@@ -50,6 +50,10 @@ def test_a_sweep_whose_driver_was_killed_continues_and_repeats_nothing(tmp_path:
     assert len(report["metrics"]["experiments"]["compare"]) == 7
     for stage in ("generator", "synthesise", "experiments", "utility"):
         assert f" {stage} " in done.stdout, stage
+    began = json.loads((tmp_path / "run/internal/run.json").read_text())
+    # Members and others, drawn by the seed, are the run's identity; the images that were divided are noted.
+    assert len(began["data_fingerprint"].split()) == len(began["source_fingerprint"].split()) == 2
+    assert began["data_fingerprint"] != began["source_fingerprint"]
     assert "penalty.weight" in refusal(JOB, *flags, "--out", tmp_path / "run", "--penalty.weight", "3")
 
 

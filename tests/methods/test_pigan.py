@@ -160,6 +160,8 @@ def test_splits_are_random_disjoint_and_whole() -> None:
         both = np.concatenate((members.images_NHWC, others.images_NHWC)).reshape(699, -1)
         seen.append((members.fingerprint(), np.sort(both, axis=0).tobytes()))
     assert len({members for members, _ in seen}) == 3 and len({both for _, both in seen}) == 1
+    other, _ = pigan.prepare(replace(TINY, seed=TINY.seed + 1))
+    assert other.fingerprint() != dataset.fingerprint() and other.source_fingerprint == dataset.source_fingerprint
     own = replace(TINY, member_share=None)
     dataset, _ = pigan.prepare(own)
     assert (len(dataset.train), len(dataset.test)) == (400, 299)

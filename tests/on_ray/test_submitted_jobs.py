@@ -157,6 +157,7 @@ def test_a_paper_s_quick_preset_is_submitted_and_ends_with_a_report(
     end = time.monotonic() + 90
     while ray_job(workstation, "list").returncode:
         assert time.monotonic() < end
+        time.sleep(1)
     done = ray_job(workstation, *command, timeout_s=1400)
     assert done.returncode == 0 and "succeeded" in done.stdout, done.stdout + done.stderr
     assert "SUCCEEDED" in ray_job(workstation, "list").stdout
