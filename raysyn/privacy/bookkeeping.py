@@ -19,6 +19,9 @@ from raysyn.privacy.engines import SUPPORTED, Clipped, Loss, clip_factors, train
 from raysyn.privacy.group_norm import GroupNormCall
 from raysyn.privacy.layers import Part, parts_of
 
+IN_DOUBT = 0.1
+"""Share of a squared norm that may be slack before the image's gradient is worth forming."""
+
 
 def bookkeeping(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float) -> Clipped:
     """See the module; needs every layer with parameters to be called once, with the copies as first dimension."""
@@ -29,14 +32,19 @@ def bookkeeping(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_g
         if roots:
             torch.autograd.grad(losses_B.sum(), roots, allow_unused=True)
     device = losses_B.device
-    norms_B = sum((part.squared_B for part in parts), start=torch.zeros(images, device=device)).sqrt()
+    nothing = torch.zeros(images, device=device)
+    squared_B = sum((part.squared_B for part in parts), start=nothing)
+    slack_B = sum((part.slack_B for part in parts if part.slack_B is not None), start=nothing)
+    norms_B = squared_B.sqrt()
+    # A slack that shortens what is below the clip anyway, or shortens little, costs nothing.
+    doubtful_B = (norms_B > max_grad_norm) & (slack_B > IN_DOUBT * squared_B)
     factors_B = clip_factors(norms_B, max_grad_norm)
     # The forward and backward pass may round as they like: they only choose the gradients. Their sum must have those
     # whose norms were clipped, or an image could contribute more than max_grad_norm.
     with full_float32(device):
         sums = {id(part.parameter): part.weighted(factors_B).reshape(-1) for part in parts}
     flat = [sums[id(p)] if id(p) in sums else torch.zeros(p.numel(), device=device) for p in trained(model)]
-    return Clipped(torch.cat(flat), norms_B, losses_B.detach().mean())
+    return Clipped(torch.cat(flat), norms_B, losses_B.detach().mean(), doubtful_B)
 
 
 @contextmanager

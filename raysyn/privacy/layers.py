@@ -1,5 +1,9 @@
 """Per-image gradients of one layer from its input and its output's gradient: the rules of the book-keeping engine.
 
+A rule answers with a squared norm that is never too small, whatever the input, and there are two kinds of rule. Some
+form each image's gradient: then what is measured is what is summed. The others never form it and take the norm from
+Gram matrices; there rounding can be larger than the norm, so they answer with an upper bound (see `_ghost`).
+
 Shapes: B images with K copies each make M = B * K rows; L is the length of an image's sequence, its copies and
 their positions together; C and O are channels in and out.
 """
@@ -15,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
 from raysyn.compute import full_float32
+from raysyn.privacy.engines import squared_norms
 from raysyn.privacy.group_norm import GroupNormCall, over_positions, rows_of
 
 PATCH_BYTES = 2 << 20
@@ -22,9 +27,16 @@ PATCH_BYTES = 2 << 20
 GHOST_ADVANTAGE = 60
 """Multiplications that take as long as writing and reading back one number of a per-image gradient (measured)."""
 
-
 SMALL_WEIGHT = 32 * 32 * 9
 """Up to this many weights a convolution with a group per image beats unfolding (measured)."""
+
+
+EPSILON = torch.finfo(torch.float32).eps
+SUM_TERMS = 64
+"""Roundings that torch's sum of many numbers may add up to: it sums in a tree, and so in far fewer."""
+UNDERFLOW = 1e-30
+"""Added to squared lengths of which float32 may have lost a product below 1e-38; as a share of the length it is lost
+in rounding for all but the shortest."""
 
 
 class Part(NamedTuple):
@@ -32,7 +44,9 @@ class Part(NamedTuple):
 
     parameter: Tensor
     squared_B: Tensor
-    """Squared norm of each image's gradient."""
+    """Squared norm of each image's gradient, or more."""
+    slack_B: Tensor | None
+    """How much of `squared_B` is there for what rounding may have hidden; None where the gradient was measured."""
     weighted: Callable[[Tensor], Tensor]
     """weighted(factors_B): sum over the images of factor times gradient, in the parameter's shape."""
 
@@ -69,8 +83,7 @@ def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNor
 
 def _kept(parameter: Tensor, grads_BP: Tensor, order: Callable[[Tensor], Tensor] = lambda sum_P: sum_P) -> Part:
     """Per-image gradients that stay in memory; `order` brings their weighted sum into the parameter's order."""
-    squared_B = torch.linalg.vector_norm(grads_BP, dim=1).square()
-    return Part(parameter, squared_B, lambda factors_B: order(factors_B @ grads_BP))
+    return Part(parameter, squared_norms(grads_BP), None, lambda factors_B: order(factors_B @ grads_BP))
 
 
 def _kept_both(weight: Tensor, weight_MC: Tensor, bias: Tensor | None, bias_MC: Tensor, images: int) -> list[Part]:
@@ -88,15 +101,17 @@ def _embedding(module: nn.Embedding, x: Tensor, g: Tensor, images: int) -> Part:
     index_BL, g_BLD = x.reshape(images, -1), g.reshape(images, -1, wide)
     if module.padding_idx is not None:
         g_BLD = g_BLD * (index_BL != module.padding_idx)[..., None]
-    # Two positions meet in the same row of the table only where their indices agree.
-    same_BLL = index_BL[:, :, None] == index_BL[:, None, :]
-    squared_B = ((g_BLD @ g_BLD.transpose(1, 2)) * same_BLL).sum((1, 2))
+    # Positions that read the same row of the table share its gradient, each an equal part.
+    same_BLL = (index_BL[:, :, None] == index_BL[:, None, :]).float()
+    shares_BLD, sharers_BL = torch.bmm(same_BLL, g_BLD), same_BLL.sum(2)
+    squared_B = squared_norms((shares_BLD / sharers_BL.sqrt()[..., None]).flatten(1))
 
     def weighted(factors_B: Tensor) -> Tensor:
         table = torch.zeros(module.num_embeddings, wide, device=g.device)
-        return table.index_add_(0, index_BL.reshape(-1), (g_BLD * factors_B[:, None, None]).view(-1, wide))
+        parts_BLD = shares_BLD * (factors_B[:, None] / sharers_BL)[..., None]
+        return table.index_add_(0, index_BL.reshape(-1), parts_BLD.view(-1, wide))
 
-    return Part(module.weight, squared_B, weighted)
+    return Part(module.weight, squared_B, None, weighted)
 
 
 def _linear(weight: Tensor, x: Tensor, g: Tensor, images: int) -> Part:
@@ -107,12 +122,30 @@ def _linear(weight: Tensor, x: Tensor, g: Tensor, images: int) -> Part:
     if 2 * length**2 * (wide_in + wide_out) > GHOST_ADVANTAGE * wide_in * wide_out:
         return _kept(weight, torch.bmm(g_BLO.transpose(1, 2), x_BLC).flatten(1))
     grams = torch.bmm(x_BLC, x_BLC.transpose(1, 2)), torch.bmm(g_BLO, g_BLO.transpose(1, 2))
-    squared_B = (grams[0] * grams[1]).sum((1, 2))
 
     def weighted(factors_B: Tensor) -> Tensor:
         return (g_BLO * factors_B[:, None, None]).reshape(-1, wide_out).T @ x_BLC.reshape(-1, wide_in)
 
-    return Part(weight, squared_B, weighted)
+    return _ghost(weight, *grams, wide_in + wide_out, weighted)
+
+
+def _ghost(weight: Tensor, gram_x: Tensor, gram_g: Tensor, terms: int, weighted: Callable[[Tensor], Tensor]) -> Part:
+    """A weight whose gradient is sum_l g_l x_l^T, from the products (B, L, L) of all inputs and of all gradients.
+
+    Its squared norm is s = sum_lm (x_l . x_m)(g_l . g_m), terms of both signs. A product that sums n numbers is wrong
+    by at most n * 2^-24 |x_l| |x_m| (Cauchy-Schwarz), so s by at most terms * 2^-24 (sum_l |x_l| |g_l|)^2 with n
+    added up over both products and the sum. Twice that is added. It also keeps the rounding of the weighted sum,
+    whose terms cancel likewise, below the bound.
+    """
+    lengths_BL = (_diagonal(gram_x) + UNDERFLOW).sqrt() * (_diagonal(gram_g) + UNDERFLOW).sqrt()
+    slack_B = (terms + SUM_TERMS) * EPSILON * lengths_BL.sum(1).square()
+    # Written over the larger matrix, which nobody needs any more.
+    estimate_B = gram_g.mul_(gram_x).sum((1, 2))
+    return Part(weight, estimate_B.clamp(min=0) + slack_B, slack_B, weighted)
+
+
+def _diagonal(gram_BLL: Tensor) -> Tensor:
+    return gram_BLL.diagonal(dim1=1, dim2=2)
 
 
 def _conv(module: nn.Conv2d, x: Tensor, g: Tensor, images: int) -> Part:
@@ -128,8 +161,9 @@ def _conv(module: nn.Conv2d, x: Tensor, g: Tensor, images: int) -> Part:
     length = len(x) // images * x_MHWC.shape[1] * x_MHWC.shape[2]
     ghost = 2 * length**2 * (x.shape[1] + len(weight) + 4 * kernel.numel())
     if plain and ghost < GHOST_ADVANTAGE * weight.numel():
-        squared_B = _ghost_conv(x_MHWC, g_MHWO, kernel, images)
-        return Part(weight, squared_B, lambda factors_B: _batched_conv(weight, x, g, margin, factors_B))
+        terms = x.shape[1] + kernel.numel() + len(weight)
+        grams = _grams_of_conv(x_MHWC, g_MHWO, kernel, images)
+        return _ghost(weight, *grams, terms, lambda factors_B: _batched_conv(weight, x, g, margin, factors_B))
     grads_BP = _unfolded_conv(module, x_MHWC, g_MHWO, images)
     return _kept(weight, grads_BP, lambda sum_P: sum_P.view(len(weight), *kernel, -1).permute(0, 3, 1, 2))
 
@@ -181,8 +215,8 @@ def _unfolded_conv(module: nn.Conv2d, x_MHWC: Tensor, g_MHWO: Tensor, images: in
     return out.flatten(1)
 
 
-def _ghost_conv(x_MHWC: Tensor, g_MHWO: Tensor, kernel: torch.Size, images: int) -> Tensor:
-    """Squared norms (B,) of stride-1 convolutions without unfolding.
+def _grams_of_conv(x_MHWC: Tensor, g_MHWO: Tensor, kernel: torch.Size, images: int) -> tuple[Tensor, Tensor]:
+    """Products (B, L, L) of the patches and of the gradients of a stride-1 convolution, without unfolding.
 
     The Gram matrix of patches is the sum over kernel offsets of shifted windows of the Gram matrix of the padded
     input. Output gradients padded to the input's width make each shift one contiguous window.
@@ -200,7 +234,7 @@ def _ghost_conv(x_MHWC: Tensor, g_MHWO: Tensor, kernel: torch.Size, images: int)
         for column in range(kernel[1]):
             at = row * padded_wide + column
             patches += gram_x[:, at : at + length, at : at + length]
-    return patches.mul_(gram_g).sum((1, 2))
+    return patches, gram_g
 
 
 def _batched_conv(weight: Tensor, x: Tensor, g: Tensor, margin: tuple[int, int], factors_B: Tensor) -> Tensor:

@@ -69,28 +69,32 @@ def unet(copies: int) -> tuple[nn.Module, engines.Loss, Sequence[Tensor]]:
     return model, task.loss, task.draw(pixels, labels, range(IMAGES), copies)
 
 
-def reference(model: nn.Module, loss: engines.Loss, inputs_BK: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Clipped sum and norms, image by image in float64."""
+def reference(model: nn.Module, loss: engines.Loss, inputs_BK: Sequence[Tensor]) -> Tensor:
+    """Gradients (B, P), image by image in float64."""
     exact = copy.deepcopy(model).double()
     inputs = [x.double() if x.is_floating_point() else x for x in inputs_BK]
-    total, norms = torch.zeros(sum(p.numel() for p in model.parameters())).double(), []
-    for image in range(IMAGES):
+    rows = []
+    for image in range(len(inputs[0])):
         value = loss(exact, *(x[image] for x in inputs)).mean()
         gradients = torch.autograd.grad(value, list(exact.parameters()), allow_unused=True)
         pairs = zip(gradients, exact.parameters(), strict=True)
-        flat = torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])
-        norms.append(flat.norm())
-        total = total + flat * min(1.0, CLIP / float(flat.norm()))
-    return total, torch.stack(norms)
+        rows.append(torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs]))
+    return torch.stack(rows)
 
 
-def assert_equal_to_reference(engine: engines.Engine, case: tuple[nn.Module, engines.Loss, Sequence[Tensor]]) -> None:
+def assert_equal_to_reference(
+    engine: engines.Engine, case: tuple[nn.Module, engines.Loss, Sequence[Tensor]], slack: float = 1e-5
+) -> None:
+    """Norms are right, or too large by `slack` at most, and the sum is that of gradients clipped by them."""
     model, loss, inputs = case
-    want, norms = reference(model, loss, inputs)
-    assert norms.max() > CLIP, "the case must clip"
+    grads_BP = reference(model, loss, inputs)
+    norms_B = grads_BP.norm(dim=1)
+    assert norms_B.max() > CLIP, "the case must clip"
     got = engines.clipped_sum(engine, model, loss, inputs, CLIP)
     assert got.sum_P.dtype == torch.float32
-    torch.testing.assert_close(got.norms_B.double(), norms, rtol=1e-5, atol=0)
+    found_B = got.norms_B.double()
+    assert ((1 - 1e-5) * norms_B <= found_B).all() and (found_B <= (1 + slack) * norms_B).all(), found_B / norms_B - 1
+    want = engines.clip_factors(found_B, CLIP) @ grads_BP
     assert (got.sum_P - want).norm() <= 1e-5 * want.norm()
     assert all(p.requires_grad for p in model.parameters())
 
@@ -102,7 +106,8 @@ def assert_equal_to_reference(engine: engines.Engine, case: tuple[nn.Module, eng
 def test_engines_equal_the_reference(engine: str, build: Callable, copies: int, channels_last: bool) -> None:
     case = build(copies)
     Choice(engine=engine, micro_batch=1, channels_last=channels_last, precision="float32").lay_out(case[0])
-    assert_equal_to_reference(ENGINES[engine], case)
+    # Where the rules of the book-keeping engine take a norm from products, its bound lies a hair above the norm.
+    assert_equal_to_reference(ENGINES[engine], case, slack=1e-3 if engine == "bookkeeping" else 1e-5)
 
 
 @pytest.mark.parametrize("advantage", [0, 1e12])
@@ -115,7 +120,7 @@ def test_each_way_to_a_norm_is_right(
     monkeypatch.setattr(layers, "SMALL_WEIGHT", 0)
     monkeypatch.setattr(layers, "PATCH_BYTES", piece)
     monkeypatch.setattr(layers, "GHOST_ADVANTAGE", advantage)
-    assert_equal_to_reference(bookkeeping.bookkeeping, build(2))
+    assert_equal_to_reference(bookkeeping.bookkeeping, build(2), slack=1e-5 if advantage == 0 else 1e-3)
 
 
 def test_trap_18_copies_are_averaged_before_the_clip() -> None:
