@@ -121,17 +121,13 @@ def loop(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_nor
     """One backward pass per image, its K copies as the batch: the plainest engine, and fast on a CPU for large K."""
     parameters = trained(model)
     sum_P = torch.zeros(sum(p.numel() for p in parameters), device=inputs_BK[0].device)
-    parts = [part.view_as(p) for part, p in zip(sum_P.split([p.numel() for p in parameters]), parameters, strict=True)]
     norms, losses = [], []
     for example in zip(*inputs_BK, strict=True):
         value = loss(model, *example).mean()
-        gradients = torch.autograd.grad(value, parameters, allow_unused=True)
-        used = [(part, g) for part, g in zip(parts, gradients, strict=True) if g is not None]
-        squares = [squared_norms(g.reshape(1, -1)) for _, g in used]
-        norm = torch.cat(squares).sum().sqrt() if squares else torch.zeros((), device=sum_P.device)
-        factor = clip_factors(norm, max_grad_norm)
-        for part, gradient in used:
-            part.addcmul_(gradient, factor)
+        gradients = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
+        gradient_P = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        norm = squared_norms(gradient_P[None])[0].sqrt()
+        sum_P.addcmul_(gradient_P, clip_factors(norm, max_grad_norm))
         norms.append(norm)
         losses.append(value.detach())
     return Clipped(sum_P, torch.stack(norms), torch.stack(losses).mean())
