@@ -29,7 +29,8 @@ def metrics(results: Mapping[str, Any]) -> dict[str, Any]:
             "images": {"synthetic": results["synthetic"], "real": results["real"]},
         },
         "validation": {
-            "teacher": results["teacher"], "teacher_best": dict(zip(("epoch", "accuracy"), _best(results), strict=True)),
+            "teacher": results["teacher"],
+            "teacher_best": dict(zip(("epoch", "accuracy"), _best(results), strict=True)),
             "student": results["student"],
         },
         "cas_by_checkpoint": {str(one["params"]["checkpoint"]): one["score"] for one in _by_epoch(results)},
@@ -39,7 +40,7 @@ def metrics(results: Mapping[str, Any]) -> dict[str, Any]:
             {**one["params"], "cas": one["score"], "epochs": one["reports"], "pruned": one["pruned"]}
             for one in results["tuning"]
         ],
-    }  # fmt: skip
+    }
 
 
 def story(config: Config, results: Mapping[str, Any]) -> list[str]:
