@@ -104,8 +104,8 @@ def charts(panels: Sequence[Panel]) -> str:
         return _uri(figure)
 
 
-def galleries(columns: Mapping[str, Gallery], *, x: str = "", y: str = "", across: int = 4) -> str:
-    """Images beside each other by name, their curves below them on one scale; `across` in a row."""
+def galleries(columns: Mapping[str, Gallery], *, x: str = "", y: str = "", across: int = 2) -> str:
+    """Images by name, `across` beside each other, their curves below them on one scale."""
     names = list(dict.fromkeys(name for gallery in columns.values() for name in gallery.lines))
     rows, across = math.ceil(len(columns) / across), min(across, len(columns))
     width = 9.2 / across
@@ -167,6 +167,8 @@ def maps(panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], edge
 
 def _plot(axes: Axes, lines: Mapping[str, Line], names: Sequence[str]) -> None:
     """Curves; the colour of one that has none of its own follows from its place among `names`."""
+    if any(line.labels for line in lines.values()):
+        axes.margins(x=0.08, y=0.14)  # room for what is written
     for name, line in lines.items():
         place = names.index(name)
         colour = line.colour or COLOURS[place % len(COLOURS)]

@@ -131,7 +131,7 @@ def parts_of(variant: Variant, found: Sequence[Result]) -> Section:
         title=f"Parts of {variant.title} (figure 4 of the paper)",
         text="Generated from the same noise under each code c, a column per class; below, the discriminator's scores "
         "of members and others under that code." + (FIRST_SPLIT if len(found) > 1 else ""),
-        picture=galleries(columns, x=SCORE, y=SHARE, across=2),
+        picture=galleries(columns, x=SCORE, y=SHARE),
         alt=f"images of {variant.title} under each code, and its discriminator's scores",
     )
 
@@ -154,7 +154,7 @@ def side_by_side(group: Group) -> Section:
         "of members and others.",
         picture=galleries(
             {variant.title: Gallery(_images(found[0]), _histograms(found[0])) for variant, found in group},
-            x="score", y=SHARE,
+            x=SCORE, y=SHARE,
         ),
         alt="images and scores of " + ", ".join(variant.title for variant, _ in group),
     )  # fmt: skip

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from raysyn.methods.pigan import Config
 
 TITLES = {
-    "lambdas": "Weight of the penalty (figure 1 of the paper)",
+    "lambdas": "Weight of the penalty",
     "parts": "Number of parts (table 2 of the paper)",
     "compare": "GAN, PIGAN, PrivGAN and DPGAN",
     "fewer_epochs": "Training efficiency: PIGAN with fewer epochs",
