@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps, rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 STYLE: dict[Any, Any] = {
@@ -35,6 +37,27 @@ class Line:
     y: Sequence[float]
     style: str = "-"
     colour: str | None = None
+    labels: Sequence[str] = ()
+    """What is written beside each point; nothing by default."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart among several."""
+
+    lines: Mapping[str, Line]
+    x: str
+    y: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images, and curves below them."""
+
+    sheet_HWC: np.ndarray
+    """uint8, RGB or RGBA."""
+    lines: Mapping[str, Line]
 
 
 @dataclass(frozen=True)
@@ -54,14 +77,58 @@ def chart(
     with rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.0), layout="constrained")
         axes = figure.add_subplot()
-        for index, (name, line) in enumerate(lines.items()):
-            axes.plot(line.x, line.y, line.style, color=line.colour or COLOURS[index % len(COLOURS)], label=name)
+        _plot(axes, lines, list(lines))
         for name, mark in (marks or {}).items():
             axes.plot([mark.x], [mark.y], "*", color=mark.colour, markersize=14, label=name, linestyle="none")
         if log:
             axes.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(lowest, 1))
         axes.set(xlabel=x, ylabel=y)
         axes.legend(frameon=False)
+        return _uri(figure)
+
+
+def charts(panels: Sequence[Panel]) -> str:
+    """Charts beside each other, two in a row; curves of one name look alike, and are named once, below."""
+    names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
+    rows, columns = math.ceil(len(panels) / 2), min(2, len(panels))
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9.2, 3.3 * rows + 0.4), layout="constrained")
+        plots = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes, panel in zip(plots, panels, strict=False):
+            _plot(axes, panel.lines, names)
+            axes.set(xlabel=panel.x, ylabel=panel.y)
+            axes.set_title(panel.title, fontsize=10)
+        for axes in plots[len(panels) :]:
+            axes.set_visible(False)
+        _name_once(figure, plots)
+        return _uri(figure)
+
+
+def galleries(columns: Mapping[str, Gallery], *, x: str = "", y: str = "", across: int = 2) -> str:
+    """Images by name, `across` beside each other, their curves below them on one scale."""
+    names = list(dict.fromkeys(name for gallery in columns.values() for name in gallery.lines))
+    rows, across = math.ceil(len(columns) / across), min(across, len(columns))
+    width = 9.2 / across
+    sheet = next(iter(columns.values())).sheet_HWC
+    heights = [0.94 * width * sheet.shape[0] / sheet.shape[1] + 0.25, *([1.9] if names else [])]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9.2, rows * sum(heights) + 0.4), layout="constrained")
+        plots = figure.subplots(rows * len(heights), across, squeeze=False, height_ratios=heights * rows)
+        for index, (name, gallery) in enumerate(columns.items()):
+            row, column = index // across * len(heights), index % across
+            plots[row, column].imshow(gallery.sheet_HWC, interpolation="none", aspect="equal")
+            plots[row, column].set_title(name, fontsize=10)
+            if names:
+                below, first = plots[row + 1, column], plots[1, 0]
+                below.sharex(first)
+                below.sharey(first)
+                _plot(below, gallery.lines, names)
+                below.set(xlabel=x, ylabel=y if column == 0 else "")
+        for axes in plots.ravel():
+            if not axes.lines:
+                axes.set_axis_off()
+        if names:
+            _name_once(figure, plots.ravel())
         return _uri(figure)
 
 
@@ -96,6 +163,29 @@ def maps(panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], edge
             axes.set(xlim=(-edge, 1 + edge), ylim=(-edge, 1 + edge), xticks=(0, 1), yticks=(0, 1))
             axes.set_title(name, fontsize=9)
         return _uri(figure)
+
+
+def _plot(axes: Axes, lines: Mapping[str, Line], names: Sequence[str]) -> None:
+    """Curves; the colour of one that has none of its own follows from its place among `names`."""
+    if any(line.labels for line in lines.values()):
+        axes.margins(x=0.08, y=0.14)  # room for what is written
+    for name, line in lines.items():
+        place = names.index(name)
+        colour = line.colour or COLOURS[place % len(COLOURS)]
+        axes.plot(line.x, line.y, line.style, color=colour, label=name)
+        for label, x, y in zip(line.labels, line.x if line.labels else (), line.y if line.labels else (), strict=True):
+            # Every other curve's labels lie below its points, so that those of neighbours seldom meet.
+            below = place % 2
+            axes.annotate(
+                label, (x, y), (0, -6 if below else 6), textcoords="offset points", fontsize=8, color=colour,
+                ha="center", va="top" if below else "bottom",
+            )  # fmt: skip
+
+
+def _name_once(figure: Figure, plots: Iterable[Axes]) -> None:
+    """One legend for all of them, below."""
+    found = {name: handle for axes in plots for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(6, len(found)), frameon=False)
 
 
 def _uri(figure: Figure) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import math
@@ -16,12 +17,13 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from raysyn import across_runs
 from raysyn.console import duration
 from raysyn.data import Images
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.release import certificate, first_of_class, mosaic, png_bytes, rounded_up, write_release
 from raysyn.runs import REPORT_JSON, RunFolder, leaves, version, write_atomically
-from raysyn.storage import read_bytes, under
+from raysyn.storage import under
 
 __all__ = ["Report", "Section", "certificate", "dp_section", "environment", "no_dp_section", "table", "write_release"]
 __all__ += ["write_report"]
@@ -228,9 +230,14 @@ def verdict(content: Mapping[str, Any], n_synthetic: int) -> str:
 
 def table(reports: Sequence[Mapping[str, Any]]) -> str:
     """Several report.json contents as one Markdown table, a run per row."""
+    head, *rows = _rows(reports)
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]) + "\n"
+
+
+def _rows(reports: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     classifiers = list(dict.fromkeys(key for report in reports for key in report["metrics"].get("utility") or {}))
     head = ["method", "preset", "data", "epsilon", "delta", *map(_name, classifiers), "mean", "best", "wall"]
-    rows = [head, ["---"] * len(head)]
+    rows = [head]
     for report in reports:
         privacy, metrics = report["privacy"], report["metrics"]
         promise = [rounded_up(privacy[key]) if privacy["guarantee"] == "dp" else "none" for key in ("epsilon", "delta")]
@@ -249,7 +256,7 @@ def table(reports: Sequence[Mapping[str, Any]]) -> str:
                 duration(wall),
             ]
         )
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+    return rows
 
 
 def _summary(metrics: Mapping[str, Any], key: str) -> str:
@@ -326,21 +333,28 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def main(folders: Sequence[str]) -> int:
-    """`python -m raysyn.report RUN_FOLDER ...` prints the table over several runs; returns the exit status."""
-    found, missing = list[str](), list[str]()
-    for folder in folders:
-        try:
-            found.append(read_bytes(folder, REPORT_JSON).decode())
-        except (OSError, ValueError):
-            missing.append(f"{under(folder, REPORT_JSON)} is missing")
-    if missing or not found:
-        print(
-            f"error: {', '.join(missing) or 'no run folder given'}: name the folders (--out) of finished runs",
-            file=sys.stderr,
-        )
+def main(arguments: Sequence[str]) -> int:
+    """`python -m raysyn.report RUN_FOLDER ...` prints the table over several runs, and those of the papers that they
+    belong to; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m raysyn.report", description="Tables over finished runs.")
+    parser.add_argument("runs", nargs="*", metavar="FOLDER", help="a run's folder (--out), or one that holds runs")
+    parser.add_argument("--html", metavar="FILE", help="write the tables as a page, too")
+    asked = parser.parse_args(arguments)
+    found = across_runs.find(asked.runs)
+    if found.unfinished:
+        print(f"not finished, and left out: {', '.join(found.unfinished)}", file=sys.stderr)
+    if found.strange or not found.finished:
+        missing = ", ".join(f"{under(folder, REPORT_JSON)} is missing" for folder in found.strange or found.unfinished)
+        said = f"error: {missing or 'no run folder given'}: name the folders (--out) of finished runs"
+        print(said, file=sys.stderr)
         return 2
-    print(table([json.loads(one) for one in found]), end="")
+    reports, papers = [report for _, report in found.finished], across_runs.paper_tables(found.finished)
+    print(table(reports), end="")
+    for one in papers:
+        print(f"\n{one.title}\n\n{across_runs.markdown(one.rows)}\n{one.text}")
+    if asked.html is not None:
+        tables = [across_runs.Table("Runs", "", _rows(reports)), *papers]
+        write_atomically(Path(asked.html), across_runs.page(tables, found.unfinished))
     return 0
 
 

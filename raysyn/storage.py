@@ -81,6 +81,17 @@ def read_bytes(root: str, name: str) -> bytes:
         return bytes(file.read())
 
 
+def folders_in(root: str) -> list[str]:
+    """Names of the folders in a folder or at a URI, in order; none where it is not there. Hidden ones are left out."""
+    if (here := local_folder(root)) is not None:
+        names = [path.name for path in here.iterdir() if path.is_dir()] if here.is_dir() else []
+    else:
+        system, path = file_system(root)
+        found = system.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
+        names = [one.base_name for one in found if one.type == pyarrow.fs.FileType.Directory]
+    return sorted(name for name in names if not name.startswith("."))
+
+
 def write_bytes(uri: str, name: str, content: bytes | memoryview) -> None:
     """A file under a URI, whole or not at all."""
     system, path = file_system(uri)

@@ -26,7 +26,8 @@ ARROWS: dict[str, set[str]] = {
     "metrics": {"data", "compute", "models", "train"},
     "runs": {"privacy", "storage", "remote"},
     "release": {"data", "runs"},
-    "report": {"privacy", "runs", "storage", "data", "console", "release"},
+    "across_runs": {"runs", "storage"},
+    "report": {"privacy", "runs", "storage", "data", "console", "release", "across_runs"},
     "methods": {
         "data",
         "public",

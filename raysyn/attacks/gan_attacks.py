@@ -1,12 +1,14 @@
 """Membership inference against generative models: white-box, total variation distance, Monte Carlo.
 
 PIGAN, section 4.1; after Hayes et al. 2019 (LOGAN), Hilprecht et al. 2019, Mukherjee et al. 2021 (privGAN). Every
-attack is told with the value it would have by chance, and the interval in which chance puts it 95 times of 100. Ties
-are broken at random, and nothing depends on the order of the images.
+attack is told with what it would reach by chance, {value, low, high, draws}: the mean, the interval in which chance
+puts it 95 times of 100, and draws of it, from which that of a mean over splits follows (`chance_of_mean`). Ties are
+broken at random, and nothing depends on the order of the images.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +27,10 @@ BINS = 50
 """Of the histograms whose distance is the total variation (privGAN's choice)."""
 PERMUTATIONS = 1000
 SIMULATIONS = 500
+MEANS = 10_000
+"""Draws of a mean over splits."""
 FAKES_AT_ONCE = 4096
+TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +71,7 @@ class MonteCarloConfig:
 
 
 def white_box(members_MK: Scores, others_NK: Scores, seed: int) -> dict[str, Any]:
-    """The M images with the highest scores are called members: {accuracy, chance: {value, low, high}}.
+    """The M images with the highest scores are called members: {accuracy, chance}.
 
     Args: scores of members (M, K) and of images held out (N, K) by K discriminators, or for K membership codes; an
     image's score is its maximum. Only their order matters: logits are better than probabilities, which saturate.
@@ -74,15 +79,16 @@ def white_box(members_MK: Scores, others_NK: Scores, seed: int) -> dict[str, Any
     """
     members, others = _of_images(members_MK).max(1), _of_images(others_NK).max(1)
     m, n = len(members), len(others)
-    found = _members_on_top(members, others, m, np.random.default_rng(seed)) / m
-    return {"accuracy": found, "chance": _chance(stats.hypergeom(m + n, m, m), m)}
+    rng = np.random.default_rng(seed)
+    found = _members_on_top(members, others, m, rng) / m
+    return {"accuracy": found, "chance": _chance(stats.hypergeom(m + n, m, m), m, rng)}
 
 
 def total_variation(members_MK: Scores, others_NK: Scores, seed: int) -> dict[str, Any]:
     """The distance of two histograms of discriminator scores, an upper limit on attacks that use them.
 
     Args: probabilities in [0, 1] of members (M, K) and of images held out (N, K) by K discriminators or for K codes.
-    Returns {distance: the maximum over K, at: its place in K, chance: {value, low, high} under permuted membership,
+    Returns {distance: the maximum over K, at: its place in K, chance under permuted membership,
     histograms: {members, others: K rows of shares per bin}}. Histograms of few images lie apart by chance alone, so
     compare with that.
     """
@@ -129,6 +135,21 @@ def monte_carlo(
         name: {"accuracy": float(told[index]), "chance": {**_interval(by_chance[:, index]), "value": 0.5}}
         for index, name in enumerate(("single", "set"))
     }
+
+
+def chance_of_mean(chances: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """{value, low, high} of what the mean over splits reaches by chance, given the `chance` of each split.
+
+    Where scores say nothing, splits are drawn independently, and so are the attacks' answers on them.
+    """
+    value = float(np.mean([one["value"] for one in chances]))
+    if len(chances) == 1:
+        (only,) = chances
+        return {"value": value, "low": only["low"], "high": only["high"]}
+    rng = np.random.default_rng(0)
+    means = np.mean([rng.choice(np.asarray(one["draws"]), MEANS) for one in chances], axis=0)
+    low, high = np.quantile(means, TAILS)
+    return Interval(value, float(low), float(high)).as_dict()
 
 
 def _told(members_M: Scores, others_M: Scores, rng: np.random.Generator) -> tuple[float, float]:
@@ -229,14 +250,15 @@ def _shares(bins_NK: NDArray[np.int64]) -> Scores:
     return np.stack([np.bincount(row, minlength=BINS) / len(row) for row in bins_NK.T])
 
 
-def _chance(law: Any, whole: int) -> dict[str, float]:
-    """Mean and interval of a count out of `whole` that follows `law`."""
+def _chance(law: Any, whole: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Mean and interval of a count out of `whole` that follows `law`, and draws of it."""
     low, high = law.interval(CONFIDENCE)
-    return Interval(float(law.mean()) / whole, float(low) / whole, float(high) / whole).as_dict()
+    told = Interval(float(law.mean()) / whole, float(low) / whole, float(high) / whole).as_dict()
+    return told | {"draws": torch.from_numpy(law.rvs(PERMUTATIONS, random_state=rng) / whole)}
 
 
-def _interval(simulated: Scores) -> dict[str, float]:
-    """Mean and central interval of simulated values."""
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(simulated, [tail, 1 - tail])
-    return Interval(float(np.mean(simulated)), float(low), float(high)).as_dict()
+def _interval(simulated: Scores) -> dict[str, Any]:
+    """Mean and central interval of simulated values, and these."""
+    low, high = np.quantile(simulated, TAILS)
+    told = Interval(float(np.mean(simulated)), float(low), float(high)).as_dict()
+    return told | {"draws": torch.from_numpy(simulated.copy())}

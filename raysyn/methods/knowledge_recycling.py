@@ -193,7 +193,8 @@ def run(setting: Setting) -> Report:
     # Membership inference attack (3.6), and the only look at the test images.
     judged = evaluate(setting, lesson, {"teacher": teacher["weights"], "student": student["weights"]})
     results = {
-        "teacher": teacher["valid_accuracy"], "student": student["valid_accuracy"], "checkpoints": by_checkpoint,
+        "teacher": teacher["valid_accuracy"], "teacher_by_epoch": teacher["valid_by_epoch"],
+        "student": student["valid_accuracy"], "checkpoints": by_checkpoint,
         "generator": generator, "default": best, "labels": by_labels, "tuning": trials, "chosen": chosen,
         "real": len(train), "synthetic": len(synthetic), **judged,
     }  # fmt: skip

@@ -23,7 +23,9 @@ from raysyn.methods import pigan_experiments as experiments
 from raysyn.methods import pigan_report as shown
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.pigan_experiments import ExperimentConfig, Model, Variant
-from raysyn.metrics.fidelity import check_weights, inception_weights
+from raysyn.methods.pigan_measures import parameters
+from raysyn.metrics.fidelity import Inception, as_had, check_weights, inception_weights, left_out
+from raysyn.metrics.inception import TRY
 from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig, judge, subset, summary, unit_name
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.privacy import sgd
@@ -148,6 +150,9 @@ def run(setting: Setting) -> Report:
     config, dataset, folder, console = setting.config, setting.dataset, setting.folder, setting.console
     members, others = dataset.train, dataset.test
     variant, seed = experiments.released(config), experiments.seed_of(config, 0)
+    inception = inception_weights(config.eval)
+    if (said := left_out(config.eval, inception)) is not None:
+        console.say(said)
 
     # The GAN (paper 3.1, algorithm 1; for dpgan, DP-SGD of its discriminator).
     weights = folder.stage("generator", partial(train, setting, variant, members, seed))
@@ -168,7 +173,8 @@ def run(setting: Setting) -> Report:
     write_release(folder, synthetic, promise, name=f"synthetic {dataset.name}")
 
     # Attacks (4.1) and scores (4.2) of the released GAN and of every experiment (5.2), a unit per GAN and split.
-    results = compare(setting, variant, weights)
+    had = replace(config, eval=as_had(config.eval, inception))
+    results = compare(replace(setting, config=had), variant, weights, inception)
     useful, faithful = results["utility"], results["released"]["fidelity"]
     report = setting.report(
         config.model, privacy=privacy, metrics={"utility": useful, "fidelity": faithful, **shown.metrics(results)},
@@ -210,9 +216,10 @@ def synthesise(
     return {"images": torch.from_numpy(made.images_NHWC), "labels": torch.from_numpy(made.labels_N)}
 
 
-def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """{"released": its judgement, "experiments": {name: [(variant, one judgement per split), ...]}, "utility": accuracy
-    of classifiers trained on what was released and on the members}."""
+def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor], inception: Inception) -> dict[str, Any]:
+    """{"variant": what was released, "released": its judgement, "experiments": {name: [(variant, one judgement per
+    split), ...]}, "utility": accuracy of classifiers trained on what was released and on the members, "parameters":
+    sizes of the GANs}."""
     config, folder = setting.config, setting.folder
     asked, first = experiments.asked(config), (variant, 0)
     splits = range(config.experiment.splits)
@@ -220,7 +227,7 @@ def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor]) -
     stage = "experiments" if asked else "attacks"
     found = folder.stage(
         f"{stage}-{digest([experiments.judging_key(config, unit) for unit in units])}",
-        partial(train_and_judge, setting, units, {experiments.training_key(first): dict(weights)}),
+        partial(train_and_judge, setting, units, {experiments.training_key(first): dict(weights)}, inception),
     )
     released = found[experiments.judging_key(config, first)]
     setting.console.stage(stage, shown.attacked(released, len(found)))
@@ -240,17 +247,18 @@ def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor]) -
             for name, group in asked.items()
         },
         "utility": both | (summary(both) | {"images": images} if real else {}),
+        "parameters": parameters(config, setting.dataset.train),
     }
 
 
 def train_and_judge(
-    setting: Setting, units: Sequence[experiments.Unit], known: Mapping[str, dict[str, Tensor]]
+    setting: Setting, units: Sequence[experiments.Unit], known: Mapping[str, dict[str, Tensor]], inception: Inception
 ) -> dict[str, Any]:
     """The judgement of each different unit by its key; weights that are `known` are not trained again."""
     config, compute = setting.config, setting.compute
     shared = {
         "config": config, "dataset": setting.dataset, "secret": setting.folder.secret, "speed": setting.machines.sgd,
-        "inception": inception_weights(config.eval),
+        "inception": inception,
     }  # fmt: skip
     different = {experiments.judging_key(config, unit): unit for unit in units}
     # The slowest first, so that no worker starts one when the others are done.
@@ -296,6 +304,8 @@ def uncharged(config: Config) -> list[str]:
 _PAPER = Config(
     data=DataConfig(name="fashion_mnist"),
     budget=Budget(epsilon=10.0, delta=1e-4),
+    # The papers' scores are Inception's: where the network cannot be downloaded, they are null with the reason.
+    eval=replace(Config().eval, inception_weights=TRY),
     experiment=ExperimentConfig(
         lambdas=(0.0, 1.0, 5.0, 10.0, 20.0, 30.0),
         parts=(2, 3, 4, 5, 6),

@@ -254,9 +254,13 @@ def training_key(unit: Unit) -> str:
     return f"{variant.model}-{digest(variant.key(), index)}"
 
 
+JUDGEMENT = "with images by code and draws of chance"
+"""What a judgement holds: one that holds less is not taken for it."""
+
+
 def judging_key(config: Config, unit: Unit) -> str:
     """Under which its judgement is."""
-    return f"{training_key(unit)}-{digest(config.monte_carlo, config.eval)}"
+    return f"{training_key(unit)}-{digest(config.monte_carlo, config.eval, JUDGEMENT)}"
 
 
 def train_unit(unit: Unit, shared: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -280,7 +284,7 @@ def judge_unit(item: tuple[Unit, Mapping[str, Tensor]], shared: Mapping[str, Any
     """One unit: all attacks on one GAN and all scores of its images, as plain values.
 
     Returns {white_box, total_variation, monte_carlo, accuracy: {classifier: share}, fidelity, samples: uint8
-    (classes * 8, H, W, C)}.
+    (classes * 8, H, W, C), by_code: the same under each code of a PIGAN, of one noise, (codes, classes * 8, H, W, C)}.
     """
     ((variant, index), weights), config = item, shared["config"]
     members, others = split(config, shared["dataset"], index)
@@ -306,13 +310,17 @@ def judge_unit(item: tuple[Unit, Mapping[str, Tensor]], shared: Mapping[str, Any
             reference="real images that the GAN did not learn from", loaded=shared["inception"],
         ),
         "samples": torch.from_numpy(drawn(networks, 8 * members.classes, members.classes, [seed, 32])),
+        "by_code": torch.stack([
+            torch.from_numpy(drawn(networks, 8 * members.classes, members.classes, [seed, 33], code))
+            for code in range(networks.parts)
+        ]) if variant.kind == "pigan" else None,
     }  # fmt: skip
 
 
-def drawn(networks: Networks, count: int, classes: int, key: Sequence[int]) -> np.ndarray:
-    """`count` generated images, classes in turn: uint8 (N, H, W, C)."""
+def drawn(networks: Networks, count: int, classes: int, key: Sequence[int], code: int | None = None) -> np.ndarray:
+    """`count` generated images, classes in turn, under random codes or the one given: uint8 (N, H, W, C)."""
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
-    return gans.draw(networks, torch.arange(count) % classes, seed)
+    return gans.draw(networks, torch.arange(count) % classes, seed, None if code is None else [code])
 
 
 def as_images(networks: Networks, count: int, class_names: tuple[str, ...], key: Sequence[int]) -> Images:

@@ -14,6 +14,8 @@ from raysyn.console import Console
 from raysyn.data import Dataset, Images
 from raysyn.methods import pigan_experiments as experiments
 from raysyn.methods.pigan_experiments import Variant
+from raysyn.metrics.fidelity import inception_weights, left_out
+from raysyn.metrics.inception import TRY
 from raysyn.privacy import sgd
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.train import conditional_gans as gans
@@ -49,6 +51,9 @@ def show_outlook(console: Console, config: Config, dataset: Dataset, speed: SGDS
         title=f"Plan for {dataset.name}: {len(members):,} members and {len(dataset.test):,} others",
         caption=caption,
     )
+    tried = config.eval.inception_weights == TRY
+    if tried and (said := left_out(config.eval, inception_weights(config.eval))) is not None:
+        console.say(said)
 
 
 def seconds(variant: Variant, n: int, pretraining_s: float, step_s: float) -> float:

@@ -8,6 +8,7 @@ real data after the release is made and belongs in the internal report.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -66,9 +67,26 @@ def fidelity(
 
 
 def check_weights(config: EvalConfig) -> None:
-    """ValueError, before any work, where the Inception weights that are asked for cannot be had."""
-    if config.inception_weights is not None:
+    """ValueError, before any work, where the Inception weights that are asked for cannot be had; what may fail to be
+    downloaded is not asked for."""
+    if config.inception_weights not in (None, inception.TRY):
         inception.load_weights(config.inception_weights)
+
+
+def as_had(config: EvalConfig, loaded: Inception) -> EvalConfig:
+    """The configuration by what `inception_weights` answered: without weights that could not be had, so that an answer
+    without FID is not found again by a run that has them."""
+    return config if loaded[0] is not None else replace(config, inception_weights=None)
+
+
+def left_out(config: EvalConfig, loaded: Inception) -> str | None:
+    """The sentence about weights that were asked for and could not be had."""
+    if loaded[0] is not None or config.inception_weights is None:
+        return None
+    return (
+        f"FID and inception score are left out: {loaded[1]}. Judge this run anew with --eval.inception-weights FILE, "
+        "or where the download works; nothing is trained again."
+    )
 
 
 def measure(unit: Unit, shared: dict[str, Any]) -> dict[str, Any]:

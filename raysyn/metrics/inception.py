@@ -15,15 +15,17 @@ BATCH = 50
 # What a missing or broken file, an unreachable host and foreign weights raise.
 UNUSABLE = (OSError, EOFError, RuntimeError, pickle.UnpicklingError, AttributeError, KeyError, TypeError, ValueError)
 OUTPUTS = ["2048", "logits_unbiased"]
+TRY = "try-download"
+"""`download`, where its failure is no reason not to run."""
 
 
 def load_weights(source: str) -> dict[str, Any]:
-    """Weights by name from a file in torch-fidelity's format, or from its release page for `download`.
+    """Weights by name from a file in torch-fidelity's format, or from its release page for `download` and `TRY`.
 
     Raises ValueError, saying what failed, where they cannot be had or are not those of this network.
     """
     try:
-        if source == "download":
+        if source in ("download", TRY):
             weights = torch.hub.load_state_dict_from_url(
                 URL_INCEPTION_V3, map_location="cpu", progress=False, check_hash=True, weights_only=True
             )

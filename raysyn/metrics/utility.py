@@ -54,7 +54,8 @@ class EvalConfig:
     precision_recall_images: int = 10_000
     """At most this many images per side for precision and recall."""
     inception_weights: str | None = None
-    """File with the standard FID weights in torch-fidelity's format, or `download`; without it FID is left out."""
+    """File with the standard FID weights in torch-fidelity's format, or `download`; without it FID is left out.
+    `try-download` does without where the download fails, and says why."""
     inception_images: int = 60_000
     """At most this many images per side for FID and inception score."""
 

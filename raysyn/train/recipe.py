@@ -77,6 +77,19 @@ Feed = Callable[[int, int], Examples]
 """feed(epoch, m): what network m learns from in that epoch (from 0); asked for once per network and epoch."""
 
 
+class Judge:
+    """Measures the first network after every epoch; a restart keeps what was measured before it."""
+
+    def __init__(self, measure: Callable[[nn.Module], float]) -> None:
+        self._measure = measure
+        self.values: list[float] = []
+        """One per epoch."""
+
+    def __call__(self, network: nn.Module) -> float:
+        self.values.append(self._measure(network))
+        return self.values[-1]
+
+
 def one_hot(images_NHWC: np.ndarray, labels_N: np.ndarray, classes: int) -> Examples:
     """Images with hard labels."""
     # torch.tensor copies: arrays that came through Ray are read-only, and a view of them would warn.
@@ -85,7 +98,7 @@ def one_hot(images_NHWC: np.ndarray, labels_N: np.ndarray, classes: int) -> Exam
 
 def fit(
     worker: Worker, networks: Sequence[nn.Module], feed: Feed, size: int, config: RecipeConfig, seeds: Sequence[int],
-    judge: Callable[[nn.Module], float] | None = None,
+    judge: Judge | None = None,
 ) -> list[dict[str, Tensor]]:  # fmt: skip
     """Train `networks` (all of one architecture) and return the weights of each after the last epoch, on the CPU.
 
@@ -95,7 +108,7 @@ def fit(
     Args:
         size: images that make an epoch: ceil(size / batch) steps, however many `feed` gives.
         seeds: one per network: order, augmentation and MixUp of its images follow from it and the step alone.
-        judge: called with the first network after every epoch; its value is shown as `accuracy`.
+        judge: asked about the first network after every epoch; its last value is shown as `accuracy`.
     Raises RuntimeError where the weights became infinite.
     """
     stack = _Stack(networks, worker.device)
@@ -105,6 +118,8 @@ def fit(
         start, shown = state["epoch"], state["shown"]
         stack.load(state["networks"])
         optimizer.load_state_dict(state["optimizer"])
+        if judge is not None:
+            judge.values = list(state["judged"])
 
     every = max(1, math.ceil(config.epochs / CHECKPOINTS))
     for epoch in range(start, config.epochs):
@@ -127,9 +142,9 @@ def fit(
         if judge is not None:
             shown["accuracy"] = judge(stack.first())
         if (epoch + 1) % every == 0 or epoch + 1 == config.epochs:
-            worker.save(
-                {"epoch": epoch + 1, "shown": shown, "networks": stack.states(), "optimizer": optimizer.state_dict()}
-            )
+            judged = [] if judge is None else judge.values
+            state = {"epoch": epoch + 1, "shown": shown, "judged": judged, "networks": stack.states()}
+            worker.save(state | {"optimizer": optimizer.state_dict()})
         worker.progress(epoch + 1, config.epochs, **shown)
     return stack.states()
 

@@ -20,7 +20,7 @@ from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.resnet import ResNetConfig
 from raysyn.train.classifier import accuracy
 from raysyn.train.gan import checkpoint_name, draw
-from raysyn.train.recipe import Examples, Feed, RecipeConfig, fit, one_hot, predict
+from raysyn.train.recipe import Examples, Feed, Judge, RecipeConfig, fit, one_hot, predict
 
 FILTER_ROUNDS = 10
 
@@ -102,7 +102,7 @@ class Lesson:
 
 
 def fit_teacher(worker: Worker, lesson: Lesson) -> dict[str, Any]:
-    """The teacher's weights and its accuracy on the validation images."""
+    """The teacher's weights and its accuracy on the validation images, as `taught` answers."""
     train = lesson.real.train
     examples = one_hot(train.images_NHWC, train.labels_N, train.classes)
     return taught(worker, lesson, lambda epoch, m: examples, len(train))
@@ -138,13 +138,13 @@ def try_student(worker: Worker, params: Mapping[str, Any], lesson: Lesson) -> No
 
 
 def taught(worker: Worker, lesson: Lesson, feed: Feed, size: int) -> dict[str, Any]:
-    """Weights after the last epoch, and what they reach on the validation images (for a student: its CAS)."""
+    """Weights after the last epoch, what they reach on the validation images (for a student: its CAS), and what those
+    after each epoch did."""
     model, valid = lesson.new_classifier(), lesson.real.valid
-    (weights,) = fit(
-        worker, [model], feed, size, lesson.recipe, [lesson.seed], judge=lambda network: accuracy(network, valid)
-    )
+    judge = Judge(lambda network: accuracy(network, valid))
+    (weights,) = fit(worker, [model], feed, size, lesson.recipe, [lesson.seed], judge)
     model.load_state_dict(weights)
-    return {"weights": weights, "valid_accuracy": accuracy(model.eval(), valid)}
+    return {"weights": weights, "valid_accuracy": accuracy(model.eval(), valid), "valid_by_epoch": judge.values}
 
 
 def recycle(

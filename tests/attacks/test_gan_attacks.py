@@ -11,6 +11,7 @@ from scipy import stats
 from raysyn.attacks import gan_attacks
 from raysyn.attacks.gan_attacks import (
     MonteCarloConfig,
+    chance_of_mean,
     fit_projection,
     monte_carlo,
     share_nearby,
@@ -66,6 +67,37 @@ def test_the_null_holds_for_monte_carlo(digits: Images) -> None:
             assert found[name]["chance"]["value"] == 0.5
             missed[name] += not within(found[name]["chance"], found[name]["accuracy"])
     assert all(at_most_by_chance(count, 30) for count in missed.values()), missed
+
+
+def test_the_null_holds_for_means_over_splits() -> None:
+    """Means over 5 splits, 200 times: outside their interval as seldom, and as often, as 95 % says (error rate 1 in
+    500). The interval of a single split, which is wider, would hold all of them."""
+    rng, missed, widths = np.random.default_rng(6), 0, []
+    for _ in range(200):
+        splits = [white_box(rng.normal(size=60), rng.normal(size=540), int(rng.integers(2**32))) for _ in range(5)]
+        chance = chance_of_mean([split["chance"] for split in splits])
+        assert chance["value"] == pytest.approx(0.1)
+        missed += not within(chance, float(np.mean([split["accuracy"] for split in splits])))
+        widths.append(chance["high"] - chance["low"])
+    assert at_most_by_chance(missed, 200) and missed >= stats.binom(200, 0.05).ppf(0.001), missed
+    single = splits[0]["chance"]["high"] - splits[0]["chance"]["low"]
+    assert np.mean(widths) == pytest.approx(single / 5**0.5, rel=0.1)
+
+
+def test_every_attack_tells_what_the_chance_of_a_mean_needs(digits: Images) -> None:
+    """Of one split it is that split's; of nine it is a third as wide, whatever the attack."""
+    rng = np.random.default_rng(7)
+    members, others = probabilities(rng, 60), probabilities(rng, 540)
+    carlo = monte_carlo(digits.select(slice(0, 300)), digits.select(slice(300, None)), digits.images_NHWC, SMALL, 0)
+    found = [white_box(members, others, 0), total_variation(members, others, 0), carlo["single"], carlo["set"]]
+    for chance in (one["chance"] for one in found):
+        told = {name: chance[name] for name in ("value", "low", "high")}
+        assert chance_of_mean([chance]) == told
+        mean = chance_of_mean([chance] * 9)
+        assert mean["value"] == pytest.approx(told["value"])
+        third = (told["high"] - told["low"]) / 3
+        assert mean["high"] - mean["low"] == pytest.approx(third, rel=0.2)
+        assert mean["low"] < mean["value"] < mean["high"]
 
 
 def test_small_pools_widen_what_chance_may_reach() -> None:

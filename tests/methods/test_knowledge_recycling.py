@@ -23,6 +23,7 @@ from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.resnet import ResNetConfig
 from raysyn.runs import RunFolder
 from raysyn.sources import NAMES
+from raysyn.storage import load_saved
 from raysyn.train import students
 from raysyn.train.gan import GANConfig
 from raysyn.train.recipe import RecipeConfig
@@ -85,6 +86,27 @@ def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) 
     assert html.count("data:image/svg+xml") == 2 and "table 2 of the paper" in html
     for stage in ("teacher", "generator", "checkpoints", "labels", "tuning", "student", "synthesise", "attack"):
         assert f" {stage} " in text, stage
+
+
+def test_figure_1_shows_the_teachers_best_epoch_and_says_that_the_last_one_stays(
+    finished: tuple[Any, Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, out, _ = finished
+    teacher = load_saved(out / "internal" / "stages" / "teacher.pt")
+    by_epoch, told = teacher["valid_by_epoch"], json.loads((out / "internal/report.json").read_text())["metrics"]
+    assert len(by_epoch) == TINY.recipe.epochs and by_epoch[-1] == teacher["valid_accuracy"]
+    best = told["validation"]["teacher_best"]
+    assert best["accuracy"] == max(by_epoch) == by_epoch[best["epoch"] - 1]
+    assert told["validation"]["teacher"] == teacher["valid_accuracy"]
+    # A teacher that was better before its last epoch.
+    by_score = [{"params": {"checkpoint": epoch}, "score": 0.5} for epoch in (2, 4)]
+    results = {"checkpoints": by_score, "default": by_score[0], "chosen": by_score[0], "teacher": 0.75,
+               "teacher_by_epoch": [0.25, 0.875, 0.75]}  # fmt: skip
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(kr.shown, "chart", lambda lines, **_: drawn.update(lines))
+    shown = kr.shown._figure_1(results)
+    assert drawn["teacher's best epoch"].y == [87.5, 87.5]
+    assert "87.50 % after epoch 2 of 3" in shown.text and "that of the last epoch (75.00 %)" in shown.text
 
 
 def test_more_shadow_models_later_reuse_those_that_exist(finished: tuple[Any, Path, str]) -> None:

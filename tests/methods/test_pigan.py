@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,20 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.console import Console
-from raysyn.data import DataConfig
+from raysyn.data import DataConfig, Images
 from raysyn.local import Local
 from raysyn.methods import pigan
 from raysyn.methods import pigan_experiments as experiments
+from raysyn.methods import pigan_figures as figures
 from raysyn.methods.common import On, PrivateSetting, Setting
 from raysyn.methods.pigan import PRESETS, Config
 from raysyn.methods.pigan_experiments import ExperimentConfig
+from raysyn.methods.pigan_measures import parameters
+from raysyn.metrics import inception
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.privacy.cost import Budget
@@ -96,8 +102,20 @@ def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) 
             assert 0 <= one["white-box"]["mean"] <= 100 and one["accuracy, %"]["mean"] is not None
     assert pq.read_table(out / "release" / "synthetic.parquet").num_rows == 60
     html = (out / "internal" / "report.html").read_text()
-    for words in ("figure 1", "figure 2", "figure 3", "table 1", "table 2", "table 3 a", "table 3 b", "By chance"):
+    for words in ("table 1", "table 2", "table 3 a", "table 3 b", "By chance", "Not measured: inception score"):
         assert words in html, words
+    for figure in (
+        "figure 1",
+        "figure 2",
+        "figure 3",
+        "figure 4",
+        "figure 5",
+        "figure 6",
+        "figure 7",
+        "figures 8 and 9",
+    ):
+        assert html.count(f"({figure} of the paper)</h2>") == 1, figure
+    assert "Images of PIGAN, λ 1, N 3" in html and "Images of PIGAN, λ 0<" not in html, "each GAN's images once"
     assert "nearest to that of PIGAN, λ 1." in html
     for stage in ("generator", "synthesise", "experiments", "utility"):
         assert f" {stage} " in text, stage
@@ -114,6 +132,98 @@ def test_tables_are_means_and_spreads_of_units(finished: tuple[Any, Path, str]) 
     assert told["white-box"] == {"mean": pytest.approx(np.mean(found)), "std": pytest.approx(np.std(found, ddof=1))}
     found = [unit["monte_carlo"]["set"]["accuracy"] for unit in units]
     assert told["MC-set"]["mean"] == pytest.approx(100 * np.mean(found))
+
+
+def pictures(html: str) -> dict[str, str]:
+    """The charts of a report as SVG text, by the title of their section."""
+    found = re.findall(r"<h2>([^<]*)</h2>(?:(?!</section>).)*svg[+]xml;base64,([^\"]*)", html, re.DOTALL)
+    return {title: base64.b64decode(picture).decode() for title, picture in found}
+
+
+def test_points_of_the_trade_offs_are_named(finished: tuple[Any, Path, str]) -> None:
+    """Every GAN of the comparison by its λ or ε, on every panel; the GAN has neither."""
+    _, out, _ = finished
+    drawn = pictures((out / "internal" / "report.html").read_text())
+    for figure, panels in (("figure 2", 4), ("figure 7", 3)):  # no inception score without weights
+        (picture,) = (svg for title, svg in drawn.items() if f"({figure} of" in title)
+        names = re.findall(r">([λε] [\d.]+)</text>", picture)
+        assert sorted(names) == sorted(panels * ["λ 0", "λ 10", "λ 1", "λ 1", "ε 20"]), figure
+
+
+def test_figure_4_shows_both_parts_from_one_noise(finished: tuple[Any, Path, str]) -> None:
+    _, out, _ = finished
+    config = replace(TINY, experiment=EVERYTHING)
+    for variant in experiments.asked(config)["compare"]:
+        unit = load_saved(out / f"internal/units/attacks/{experiments.judging_key(config, (variant, 0))}.pt")
+        if variant.model != "pigan":
+            assert unit["by_code"] is None
+            continue
+        first, second = unit["by_code"].float()
+        assert unit["by_code"].shape == (2, 80, 8, 8, 1)
+        # The same noise and class, another code: like one another, not the same.
+        assert 0 < (first - second).abs().mean() < (first - first.flip(0)).abs().mean()
+        lines = [figures._histograms(unit, code)["members"].y for code in range(2)]
+        assert np.allclose(np.array(lines) / 100, unit["total_variation"]["histograms"]["members"])
+    (picture,) = (
+        svg for title, svg in pictures((out / "internal/report.html").read_text()).items() if "figure 4" in title
+    )
+    assert ">c = 1<" in picture and ">c = 2<" in picture and picture.count("<image ") == 2
+
+
+def test_chance_of_an_experiment_is_that_of_its_mean(finished: tuple[Any, Path, str]) -> None:
+    """Narrower than that of each split, by about the root of two; and its draws are for nobody to read."""
+    _, out, _ = finished
+    content = json.loads((out / "internal" / "report.json").read_text())
+    alone = content["attacks"]["white_box"]["chance"]
+    assert set(alone) == {"value", "low", "high"}
+    mean = content["metrics"]["experiments"]["parts"][0]["chance"]["white-box"]
+    assert (mean["high"] - mean["low"]) / 100 == pytest.approx((alone["high"] - alone["low"]) / 2**0.5, rel=0.15)
+    html = (out / "internal" / "report.html").read_text()
+    assert "where chance puts the mean over 2 splits 95 times of 100" in html and "draws" not in html
+
+
+@pytest.mark.parametrize(("layout", "size", "channels", "counted"), [
+    ("fashion_mnist", 28, 1, {"GAN": "2.24", "PIGAN": "2.98", "PrivGAN": "5.11"}),
+    ("cifar10", 32, 3, {"GAN": "1.93", "PIGAN": "2.59", "PrivGAN": "4.39"}),
+])  # fmt: skip
+def test_gans_are_as_large_as_the_papers(layout: Any, size: int, channels: int, counted: dict[str, str]) -> None:
+    """Section 5.2.5; on Fashion-MNIST, the paper counts running statistics among the parameters."""
+    images = Images(np.zeros((1, size, size, channels), np.uint8), np.zeros(1, np.int64), tuple("0123456789"))
+    config = replace(TINY, network=DCGANConfig(layout=layout), penalty=PenaltyConfig())
+    found = parameters(config, images)
+    assert {name: f"{one['with_statistics'] / 1e6:.2f}" for name, one in found.items()} == counted
+    assert all(one["trainable"] <= one["with_statistics"] for one in found.values())
+
+
+def test_weights_that_cannot_be_had_are_told_and_cost_no_training_once_they_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The paper presets' default: the run ends with null and the reason; where there are weights, it is judged anew."""
+    config = replace(TINY, eval=replace(TINY.eval, inception_weights=inception.TRY, classifiers=()))
+
+    def offline(*_: Any, **__: Any) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", offline)
+    text = io.StringIO()
+    report = run(config, tmp_path / "run", text)
+    fid = report.metrics["fidelity"]["fid"]
+    assert fid["value"] is None and "no route to host" in fid["reason"]
+    assert report.config["eval"]["inception_weights"] == "try-download"
+    assert "FID and inception score are left out" in text.getvalue().partition("generator")[0], "before any work"
+    trained = (tmp_path / "run/internal/stages/generator.pt").stat().st_mtime_ns
+
+    def outputs(network: Any, images: Any) -> Any:
+        pixels = torch.from_numpy(images.images_NHWC[:, ::4, ::4, 0].reshape(len(images), -1).copy()).float()
+        return pixels, torch.full((len(images), 4), 0.25)
+
+    monkeypatch.setattr(pigan, "inception_weights", lambda config: ({"any": torch.zeros(1)}, ""))
+    monkeypatch.setattr(inception, "extractor", lambda weights, device: None)
+    monkeypatch.setattr(inception, "outputs", outputs)
+    text = io.StringIO()
+    report = run(config, tmp_path / "run", text)
+    assert report.metrics["fidelity"]["fid"]["value"] > 0 and "left out" not in text.getvalue()
+    assert (tmp_path / "run/internal/stages/generator.pt").stat().st_mtime_ns == trained
 
 
 def test_experiments_share_units_and_more_of_them_do_only_what_is_missing(finished: tuple[Any, Path, str]) -> None:
@@ -250,3 +360,6 @@ def test_presets_are_the_papers() -> None:
     assert (cifar.gan.epochs, cifar.penalty.delay_epochs, cifar.synthetic) == (500, 400, 20_000)
     assert (fashion.experiment.equal_lambda, cifar.experiment.equal_lambda) == (5, 30)
     assert (fashion.gan.label_smoothing, cifar.gan.label_smoothing) == (0.0, 0.1)
+    assert {name: preset.eval.inception_weights for name, preset in PRESETS.items()} == {
+        "quick": None, "cpu-fashion_mnist": None, "paper-fashion_mnist": inception.TRY, "paper-cifar10": inception.TRY
+    }  # fmt: skip

@@ -119,6 +119,25 @@ def test_a_failed_download_leaves_null_with_the_reason(tmp_path, monkeypatch):
     assert "no route to host" in report["fid"]["reason"]
 
 
+def test_a_download_that_is_only_tried_refuses_no_run_and_its_answers_are_not_taken_for_measured_ones(monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+    tried, asked, without = (EvalConfig(inception_weights=name) for name in (inception.TRY, "download", None))
+    fidelity_module.check_weights(tried)
+    with pytest.raises(ValueError, match="no route to host"):
+        fidelity_module.check_weights(asked)
+    had = fidelity_module.inception_weights(tried)
+    said = fidelity_module.left_out(tried, had)
+    assert had[0] is None and "no route to host" in said and "--eval.inception-weights FILE" in said
+    assert fidelity_module.as_had(tried, had) == without
+    # With weights it is what was asked for; without being asked for, nothing is missing.
+    assert fidelity_module.as_had(tried, ({"any": 1}, "")) == tried
+    assert fidelity_module.left_out(tried, ({"any": 1}, "")) is None
+    assert fidelity_module.left_out(without, fidelity_module.inception_weights(without)) is None
+
+
 def test_inception_score_spans_1_to_the_number_of_classes():
     assert inception_score(8, torch.full((4,), 2.0), 0.0) == pytest.approx(4)
     uniform = torch.full((4,), 0.25, dtype=torch.float64)

@@ -14,7 +14,7 @@ from raysyn.local import Local, LocalWorker
 from raysyn.models.resnet import ResNetConfig, resnet
 from raysyn.storage import Store
 from raysyn.train.classifier import accuracy, as_float
-from raysyn.train.recipe import Examples, RecipeConfig, fit, one_hot, predict
+from raysyn.train.recipe import Examples, Judge, RecipeConfig, fit, one_hot, predict
 
 NET = ResNetConfig(blocks=1, width=4)
 QUICK = RecipeConfig(epochs=6, batch_size=16, learning_rate=0.1)
@@ -102,9 +102,29 @@ def test_sets_are_asked_for_once_per_epoch_and_judged_after_it(tmp_path: Path) -
         return 0.25
 
     local = LocalWorker("recipe", Store(tmp_path), lambda *all_: told.append(all_))
-    fit(local, [network(0)], feed, 40, replace(QUICK, epochs=3), [0], judge)
+    fit(local, [network(0)], feed, 40, replace(QUICK, epochs=3), [0], Judge(judge))
     assert asked == [(0, 0), (1, 0), (2, 0)] and len(judged) == 3
     assert told[-1][1:3] == (3, 3) and told[-1][3]["accuracy"] == 0.25
+
+
+def test_what_was_judged_before_a_restart_is_known_after_it(tmp_path: Path) -> None:
+    """Every epoch's value, in order, as if the training had never been killed."""
+    images, ready = squares(40, 1), feed_of(squares(40, 1))
+
+    def values(folder: Path, stop_at: int | None = None) -> list[float]:
+        def feed(epoch: int, m: int) -> Examples:
+            if epoch == stop_at:
+                raise InterruptedError
+            return ready(epoch, m)
+
+        judge = Judge(lambda model: float(predict(model, images.images_NHWC).double().sum()))
+        Local(folder).train(fit, [network(0)], feed, 40, QUICK, [0], judge, name="recipe")
+        return judge.values
+
+    whole = values(tmp_path / "whole")
+    with pytest.raises(InterruptedError):
+        values(tmp_path / "broken", stop_at=4)
+    assert values(tmp_path / "broken") == whole and len(whole) == len(set(whole)) == QUICK.epochs
 
 
 def test_soft_labels_teach_uncertainty(tmp_path: Path) -> None:
