@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import io
 import json
 from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,11 @@ import pytest
 from report_stand_in import digits, privacy
 from what_is_said import BY_DEFINITION, CHECKS, checks_of, spoken_by
 
-from raysyn import choices, may_leave, report
+from raysyn import choices, data, may_leave, report
+from raysyn.cli import Command
+from raysyn.compute import Machines
+from raysyn.console import Console
+from raysyn.local import Local
 from raysyn.methods import common, leaderboard
 from raysyn.methods.leaderboard_together import in_row, together
 from raysyn.privacy.cost import Cost, epsilon
@@ -75,7 +82,7 @@ def test_what_is_not_listed_is_refused_before_anything_is_written(plant: Plant, 
     with folder(tmp_path / "run") as there:
         with pytest.raises(ValueError, match=r"^certificate\.json may not say \S+"):
             write_release(there, digits(20), told, name="x")
-        assert list(there.release.iterdir()) == []
+        assert list(there.release.glob("*")) == []
 
 
 @pytest.mark.parametrize("row", ["time", "accuracy", "class_counts", "fingerprint"])
@@ -101,7 +108,7 @@ def test_a_file_that_is_not_listed_does_not_leave(name: str, tmp_path: Path) -> 
     with folder(tmp_path / "run") as there:
         with pytest.raises(ValueError, match=rf"^release/{name} may not leave"):
             write_release(there, digits(20), signed(), name="x", more={name: b"?"})
-        assert list(there.release.iterdir()) == []
+        assert list(there.release.glob("*")) == []
         write_release(there, digits(20), signed(), name="x", more={"student.pt": b"?"})
 
 
@@ -152,6 +159,24 @@ def test_a_leaderboard_that_has_grown_takes_the_place_of_what_it_was() -> None:
     assert choices.added_up(["a", board(9)], ["b", board(12), "a"]) == ["a", "b", board(12)]
     assert choices.added_up(["a", board(100), by_hand], [board(12)]) == ["a", board(100), by_hand]
     assert choices.added_up([], []) == []
+
+
+def test_what_a_run_was_chosen_among_is_no_part_of_what_it_is(tmp_path: Path) -> None:
+    """A finished run is said to be chosen among more; with another setting it is not continued."""
+    dataset = data.load(data.DataConfig(limit=30))
+
+    def opened(**more: Any) -> list[str]:
+        config = replace(METHODS[0].PRESETS["quick"], **more)
+        command = Command(preset="quick", config=config, machines=Machines(), out=str(tmp_path / "run"), dry_run=False)
+        with ExitStack() as stack:
+            connect = lambda machines, storage, show: nullcontext(Local(storage))  # noqa: E731
+            setting = common.open_run(command, "dp_feta", dataset, Console(io.StringIO()), connect, stack)
+            return METHODS[0].uncharged(setting.config)
+
+    assert "leaderboard" not in " ".join(opened())
+    assert choices.chosen("12 runs of a leaderboard") in opened(chosen_among="12 runs of a leaderboard")
+    with pytest.raises(ValueError, match="holds a run with tuned_on = digits, this one has tuned_on = mnist"):
+        opened(tuned_on="mnist")
 
 
 @pytest.mark.parametrize("scheme", ["", "fsspec+file://"])
