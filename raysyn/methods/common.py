@@ -89,7 +89,7 @@ class Setting:
                 "classes": private.class_names,
             },
             privacy=privacy,
-            metrics=metrics,
+            metrics={**metrics, "private_copies": private.copies()},
             attacks=attacks or {},
             timings=_by_plain_name(self.folder.timings),
             environment=environment(device=self.compute.device, workers=self.compute.workers, **more),
