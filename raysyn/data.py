@@ -69,6 +69,10 @@ class Images:
         """The images at `indices` (integers, a slice or a mask), with the same classes."""
         return Images(self.images_NHWC[indices], self.labels_N[indices], self.class_names)
 
+    def copies(self) -> int:
+        """How many are exact copies, pixel by pixel, of others before them."""
+        return len(self) - len({hashlib.sha256(one.tobytes()).digest() for one in self.images_NHWC})
+
     def fingerprint(self) -> str:
         """SHA-256 (hex) over shape, class names, labels and pixels, in this order of images."""
         digest = hashlib.sha256(json.dumps([self.images_NHWC.shape, self.class_names]).encode())

@@ -49,8 +49,6 @@ ROWS_AT_ONCE = 500
 READ_AT_ONCE = 2**20
 """Bytes of a column."""
 ABANDONED_S = 6 * 3600.0
-COMPARED = "public images were compared with the private ones, so that the same ones are refused and not learned from"
-"""The choice that `load_beside` makes uncharged."""
 TELL_S = 20.0
 """Between lines about a decoding."""
 
@@ -84,6 +82,19 @@ class Public:
     valid: Images
     shared: int = 0
     """Sensitive images that are among them, pixel by pixel, where that was looked for."""
+    sets: tuple[str, ...] = ()
+    """Names of the sets they come from: public sets, files or folders, without their paths."""
+
+    def described(self) -> dict[str, Any]:
+        """What a certificate says of them: anyone who has the same images gets the same fingerprints, by
+        `load_public(config, shape)` and `Images.fingerprint`."""
+        return {
+            "sets": list(self.sets),
+            "images": len(self.train),
+            "sha256": self.train.fingerprint(),
+            "validation_images": len(self.valid),
+            "validation_sha256": self.valid.fingerprint(),
+        }
 
 
 class Picture(NamedTuple):
@@ -143,11 +154,13 @@ def view(images: Images, indices: np.ndarray, labels_N: np.ndarray, class_names:
     return Images(cast(np.ndarray, pixels.view(indices)), labels_N, class_names)
 
 
-def load_beside(private: DataConfig, images: Images, config: PublicConfig, most_shared: float = 0.01) -> Public:
+def load_beside(private: DataConfig, images: Images, config: PublicConfig, most_shared: float) -> Public:
     """`load_public` in the shape of the sensitive `images`.
 
-    ValueError where these are named as public ones, or where more than `most_shared` of them are among these pixel by
-    pixel (a few may be where both were gathered from the web): no guarantee would hold.
+    ValueError where these are named as public ones, or where more than the share `most_shared` of them is among these
+    pixel by pixel: then they are hardly public. None are taken out: which public images are learned from would tell
+    which of them are private, and no noise would hide it. What the comparison tells, `comparison` says; how many
+    there are is said in a report alone, which stays inside.
     """
     own = private.name if private.path is None else str(Path(private.path).expanduser().resolve())
     sets = [str(Path(path).expanduser().resolve()) for path in config.path] or list(config.name)
@@ -156,11 +169,25 @@ def load_beside(private: DataConfig, images: Images, config: PublicConfig, most_
         raise ValueError(f"{field} names {own}, the sensitive images themselves: name images that everybody may see")
     public = load_public(config, images.shape)
     if (both := shared_pixels(images, public)) > most_shared * len(images):
-        raise ValueError(
-            f"{field} has {both:,} of the {len(images):,} sensitive images in it, pixel by pixel: name images that "
-            "everybody may see"
-        )
+        # Not how many: an error message is copied to whom a report is not shown.
+        many = f"more than {100 * most_shared:g} % of the sensitive images" if most_shared else "sensitive images"
+        raise ValueError(f"{field} has {many} in it, pixel by pixel: name images that everybody may see")
     return replace(public, shared=both)
+
+
+def comparison(most_shared: float) -> str:
+    """The choice that `load_beside` makes uncharged, as a certificate lists it."""
+    how = (
+        "public images were compared with the private ones, pixel by pixel in the size they are used in (another crop "
+        "or compression passes, and so do images of one colour): "
+    )
+    if not most_shared:
+        return how + "had one been among them, there would be no release, so that this one tells of none there"
+    share = f"{100 * most_shared:g} %"
+    return how + (
+        f"had more than {share} of the private ones been among them, there would be no release; up to {share} may be "
+        "there, and are learned from as public images, without noise"
+    )
 
 
 def in_both(public: Public) -> list[str]:
@@ -213,7 +240,8 @@ def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:
             f"{source.label} has {facts['images']['train']} images and none to validate a classifier with: give a val "
             f"or test split, or at least {HELD_OUT} images"
         )
-    return Public(source.name, part("train", wanted), valid)
+    sets = tuple(Path(one).expanduser().resolve().name for one in config.path) or config.name
+    return Public(source.name, part("train", wanted), valid, sets=sets)
 
 
 @dataclass(frozen=True)

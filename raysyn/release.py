@@ -16,8 +16,11 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from raysyn import may_leave
+from raysyn.choices import added_up
 from raysyn.data import Images
 from raysyn.runs import RunFolder, version, write_atomically
+from raysyn.storage import local_folder, read_bytes, write_bytes
 
 FRAME = (128, 136, 148, 255)
 COVERS = (
@@ -29,11 +32,12 @@ DOES_NOT_COVER = (
     "that person (group privacy)",
     "the public_facts: the data set's name, the number of private images, their shape and the list of classes",
     "which images --data.limit or --member-share took of a larger set: the promise is about the images taken",
-    "public images, and a classifier of them that was given: they count as known to everybody, and as made without the "
-    "private ones",
+    "public images, and a classifier of them that was given, which public_images and public_networks name: they count "
+    "as known to everybody, and as made without the private ones",
     "other releases made from the same images, by raysyn or by hand: their epsilons and deltas add up",
     "what is in internal/ and in --on.storage, what the console showed while the run went on, such as accuracy on real "
-    "images and losses of DP-SGD, and what Ray held in its object store and spill folder meanwhile",
+    "images and losses of DP-SGD (of a submitted job, in Ray's log of it), and what Ray held in its object store and "
+    "spill folder meanwhile",
     "the choices listed under uncharged_choices",
     "anyone who obtains internal/secret, from which all noise can be computed and subtracted",
     "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid",
@@ -53,12 +57,14 @@ def write_release(
 
     `name` is the data set's name inside the Parquet file, `more` are further files by name. The same images give the
     same bytes. Written anew, the certificate keeps the uncharged choices it had: what was once looked at stays so.
+    ValueError, before anything is written, for what `may_leave` does not list.
     """
     contents = {
         folder.synthetic: parquet_bytes(images, name, soft_labels),
         folder.samples: png_bytes(sample_sheet(images)),
         **{folder.release / file: content for file, content in (more or {}).items()},
     }
+    may_leave.check(certificate, (path.name for path in contents))
     for path, content in contents.items():
         write_atomically(path, content)
     # The hashes tie the certificate to these very files.
@@ -66,24 +72,57 @@ def write_release(
     signed = {**certificate, "files": hashes}
     if folder.certificate.exists():
         earlier = json.loads(folder.certificate.read_text())["uncharged_choices"]
-        signed["uncharged_choices"] = list(dict.fromkeys([*earlier, *certificate["uncharged_choices"]]))
-    text = json.dumps(signed, indent=2, ensure_ascii=False)
-    # The sentence opens the first line of the file, before anything else.
-    write_atomically(folder.certificate, "{" + text[1:].lstrip() + "\n")
+        signed["uncharged_choices"] = added_up(earlier, certificate["uncharged_choices"])
+    write_atomically(folder.certificate, _as_text(signed))
     folder.push()
 
 
+def declare(out: str, choice: str) -> None:
+    """Add an uncharged choice to the certificate of the run in `out`, a folder or URI, if it has one by now."""
+    name = "release/certificate.json"
+    try:
+        signed = json.loads(read_bytes(out, name))
+    except FileNotFoundError:
+        return
+    told = added_up(signed["uncharged_choices"], [choice])
+    if told == signed["uncharged_choices"]:
+        return
+    text = _as_text({**signed, "uncharged_choices": told})
+    if (here := local_folder(out)) is None:
+        write_bytes(out, name, text.encode())
+    else:
+        write_atomically(here / name, text)
+
+
+def _as_text(signed: Mapping[str, Any]) -> str:
+    may_leave.check(signed, ())
+    text = json.dumps(signed, indent=2, ensure_ascii=False)
+    # The sentence opens the first line of the file, before anything else.
+    return "{" + text[1:].lstrip() + "\n"
+
+
 def certificate(
-    privacy: Mapping[str, Any], *, method: str, name: str, n: int, shape: Sequence[int], class_names: Sequence[str]
+    privacy: Mapping[str, Any],
+    *,
+    method: str,
+    name: str,
+    n: int,
+    shape: Sequence[int],
+    class_names: Sequence[str],
+    public_images: Sequence[Mapping[str, Any]] = (),
+    public_networks: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, Any]:
     """What was spent and what that promises, from report.json's `privacy`; no figure measured on real data.
 
-    `name`, `n`, `shape` and `class_names` describe the private data and are public by definition.
+    `name`, `n`, `shape` and `class_names` describe the private data and are public by definition; `public_images`
+    (from `Public.described`) and `public_networks` (name, sha256) are what else the release was made from.
     """
     head = {"statement": statement(privacy), "guarantee": privacy["guarantee"]}
     tail = {
         "uncharged_choices": list(privacy["uncharged_choices"]),
         "public_facts": {"name": name, "private_images": n, "shape": list(shape), "classes": list(class_names)},
+        "public_images": [dict(one) for one in public_images],
+        "public_networks": [dict(one) for one in public_networks],
         "made_by": {"raysyn": version(), "method": method},
     }
     if privacy["guarantee"] == "none":

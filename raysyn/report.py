@@ -18,6 +18,7 @@ import jinja2
 import numpy as np
 
 from raysyn import across_runs
+from raysyn.choices import added_up
 from raysyn.console import duration
 from raysyn.data import Images
 from raysyn.privacy.ledger import Ledger, Plan
@@ -170,7 +171,7 @@ def write_report(
         # What an earlier report of this run looked at stays looked at: it has been added up there.
         signed = json.loads(folder.certificate.read_text())["uncharged_choices"]
         own = content["privacy"]["uncharged_choices"]
-        content["privacy"]["uncharged_choices"] = list(dict.fromkeys([*signed, *own]))
+        content["privacy"]["uncharged_choices"] = added_up(signed, own)
     write_atomically(folder.report_html, render(content, synthetic, central, done, sections, headline))
     write_atomically(folder.report_json, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
     folder.push()

@@ -149,6 +149,14 @@ class Store:
         system, path = file_system(self.root)
         return bool(system.get_file_info(f"{path}/{key}").type == pyarrow.fs.FileType.File)
 
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders in one folder, in order."""
+        if self._folder is not None:
+            return [path.name for path in sorted((self._folder / folder).glob("[!.]*")) if path.is_dir()]
+        system, path = file_system(self.root)
+        found = system.get_file_info(pyarrow.fs.FileSelector(f"{path}/{folder}", allow_not_found=True))
+        return sorted(one.base_name for one in found if one.type == pyarrow.fs.FileType.Directory)
+
     def names(self, folder: str) -> list[str]:
         """Keys of the files in one folder, in order."""
         if self._folder is not None:

@@ -205,22 +205,36 @@ def test_sensitive_images_under_another_name_are_found_by_their_pixels(tmp_path:
         path = tmp_path / f"{copied}.npz"
         np.savez(path, train_images=pixels, train_labels=labels, test_images=pixels[:9], test_labels=labels[:9])
         if copied <= 3:
-            assert len(load_beside(config, digits, of(path)).train) == 500 + copied
+            assert len(load_beside(config, digits, of(path), 0.01).train) == 500 + copied
             continue
-        with pytest.raises(ValueError, match=r"^public\.path has 4 of the 300 sensitive images in it, pixel by pixel"):
-            load_beside(config, digits, of(path))
+        with pytest.raises(
+            ValueError, match=r"^public\.path has more than 1 % of the sensitive images in it, pixel by"
+        ):
+            load_beside(config, digits, of(path), 0.01)
     # Nor where they are the whole of it, nor under their own name.
     np.savez(tmp_path / "all.npz", **{
         f"{split}_{what}": value
         for split in ("train", "test")
         for what, value in {"images": digits.images_NHWC, "labels": digits.labels_N}.items()
     })  # fmt: skip
-    with pytest.raises(ValueError, match="300 of the 300"):
-        load_beside(config, digits, of(tmp_path / "all.npz"))
+    with pytest.raises(ValueError, match="more than 1 % of the sensitive images"):
+        load_beside(config, digits, of(tmp_path / "all.npz"), 0.01)
     with pytest.raises(ValueError, match=r"^public\.name names digits, the sensitive images themselves"):
-        load_beside(config, digits, PublicConfig(name=("glyphs", "digits")))
+        load_beside(config, digits, PublicConfig(name=("glyphs", "digits")), 0.01)
     # Blank pages are nobody's.
     blank = Images(np.zeros((40, 8, 8, 1), np.uint8), np.zeros(40, np.int64), ("one",))
     np.savez(tmp_path / "blank.npz", train_images=blank.images_NHWC, train_labels=blank.labels_N,
              test_images=blank.images_NHWC, test_labels=blank.labels_N)  # fmt: skip
-    assert len(load_beside(config, blank, of(tmp_path / "blank.npz")).train) == 40
+    assert len(load_beside(config, blank, of(tmp_path / "blank.npz"), 0.01).train) == 40
+
+
+def test_public_images_are_described_by_names_numbers_and_fingerprints_that_anyone_gets(tmp_path: Path) -> None:
+    pixels = parquet(tmp_path / "first.parquet", {"train": 20, "test": 6})
+    parquet(tmp_path / "second.parquet", {"train": 9, "test": 3}, seed=1)
+    both = load_public(of(tmp_path / "first.parquet", tmp_path / "second.parquet"), (8, 8, 3)).described()
+    assert both["sets"] == ["first.parquet", "second.parquet"]
+    assert (both["images"], both["validation_images"]) == (29, 9)
+    alone = load_public(of(tmp_path / "first.parquet", limit=20), (8, 8, 3)).described()
+    held = Images(pixels[:20], np.arange(20, dtype=np.int64) % 3, ("0", "1", "2"))
+    assert alone["sha256"] == held.fingerprint() != both["sha256"]
+    assert alone["validation_sha256"] != both["validation_sha256"]

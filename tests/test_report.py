@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from report_stand_in import DONE, central, digits, privacy, report
 
-from raysyn import data
+from raysyn import data, may_leave
 from raysyn.data import Images
 from raysyn.privacy.cost import Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
@@ -239,6 +239,15 @@ def test_page_says_what_matters() -> None:
     ):
         assert words in page.replace("&#39;", "'"), words
     assert page.count("<img ") == 20
+
+
+def test_page_counts_copies_which_no_certificate_does() -> None:
+    copied = replace(report(), metrics={**report().metrics, "private_copies": 1234})
+    words = "1,234 of the private images are exact copies"
+    assert words in render(copied.as_dict(), digits()) and words not in render(report().as_dict(), digits())
+    with pytest.raises(ValueError, match=r"^certificate\.json may not say public_facts\.private_copies"):
+        told = certificate(privacy(), method="m", name="set", n=9, shape=(8, 8, 1), class_names=["0"])
+        may_leave.check(told | {"public_facts": {"private_copies": 1234}}, ())
 
 
 def test_page_escapes_names_and_survives_little() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from raysyn import choices
 from raysyn.attacks.membership import attack
 from raysyn.attacks.shadows import Architecture, ShadowSpeed
 from raysyn.compute import Compute, Machines, Show, digest
@@ -88,7 +89,7 @@ class Setting:
                 "classes": private.class_names,
             },
             privacy=privacy,
-            metrics=metrics,
+            metrics={**metrics, "private_copies": private.copies()},
             attacks=attacks or {},
             timings=_by_plain_name(self.folder.timings),
             environment=environment(device=self.compute.device, workers=self.compute.workers, **more),
@@ -113,6 +114,12 @@ class PrivateSetting(Setting):
 
     plan: Plan
     ledger: Ledger
+
+
+def declared(config: Any) -> list[str]:
+    """What a user or a preset says was chosen by looking at private data: the uncharged choices that no code makes."""
+    told = [choices.tuned(config.tuned_on)] if config.tuned_on else []
+    return told + ([choices.chosen(config.chosen_among)] if config.chosen_among else [])
 
 
 def plain_name(stage: str) -> str:
@@ -171,7 +178,9 @@ def open_run(
     beside the configuration are part of the run: with others it is not continued. Raises ValueError, in one sentence,
     for a folder of another run and for machines that cannot be had.
     """
-    config = {name: value for name, value in asdict(command.config).items() if name not in judged_by}
+    # What a run was chosen among is said of it afterwards, and changes nothing in it.
+    beside = (*judged_by, "chosen_among")
+    config = {name: value for name, value in asdict(command.config).items() if name not in beside}
     folder = stack.enter_context(
         RunFolder.open(
             command.out,

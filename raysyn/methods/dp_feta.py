@@ -14,7 +14,7 @@ import torch
 
 from raysyn.console import Console
 from raysyn.data import DataConfig, Dataset, Images, load
-from raysyn.methods.common import PrivateSetting
+from raysyn.methods.common import PrivateSetting, declared
 from raysyn.methods.synthesis import check_drawing, draw_chunk, evaluate, pack, synthesise, unpack
 from raysyn.metrics.fidelity import check_weights
 from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
@@ -55,6 +55,9 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
     tuned_on: str | None = None
     """Data set whose non-private results shaped these settings; the report lists it as an uncharged choice."""
+    chosen_among: str | None = None
+    """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
+    it as an uncharged choice."""
     seed: int = 0
     """Seed of all that is public: first weights, augmentation, sampling. Privacy noise never comes from it."""
 
@@ -151,9 +154,7 @@ def run(setting: PrivateSetting) -> Report:
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for (house rule: charge it or say it)."""
     choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
-    if config.tuned_on:
-        choices.append(f"the preset's settings were tuned while looking at real results on {config.tuned_on}")
-    return choices
+    return [*choices, *declared(config)]
 
 
 def show_outlook(console: Console, config: Config, dataset: Dataset, plan: Plan) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from raysyn.compute import digest
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods import dp_imgsyn_experiments as experiments
-from raysyn.methods.common import PrivateSetting
+from raysyn.methods.common import PrivateSetting, declared
 from raysyn.methods.dp_imgsyn_experiments import Compared, ExperimentConfig
 from raysyn.methods.dp_imgsyn_plane import draw_plane
 from raysyn.methods.dp_imgsyn_report import (
@@ -54,7 +54,7 @@ from raysyn.privacy.layer_statistics import Layers, StatisticsConfig
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.sgd import SGDConfig
-from raysyn.public import COMPARED, Public, PublicConfig, load_beside
+from raysyn.public import Public, PublicConfig, comparison, load_beside
 from raysyn.report import Report, Section, certificate, dp_section, write_release, write_report
 from raysyn.train.alignment import MOST_STEPS, AlignmentConfig, Statistics, enough_steps
 from raysyn.train.diffusion import to_images
@@ -100,6 +100,9 @@ class Config:
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     tuned_on: str | None = None
     """Data set whose non-private results shaped these settings; the report lists it as an uncharged choice."""
+    chosen_among: str | None = None
+    """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
+    it as an uncharged choice."""
     seed: int = 0
     """Seed of all that is public: first weights, batches, noise to begin with. Privacy noise never comes from it."""
 
@@ -147,7 +150,7 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, dict[int, Public], 
             raise ValueError(f"{field_name} is {size}, too large for images of {private.shape[:2]}: lower it")
     # Last, because it may take hours the first time.
     if config.alignment.start == "public":
-        public = load_beside(config.data, private, config.public, most_shared=0)
+        public = load_beside(config.data, private, config.public, experiments.MOST_SHARED)
     publics = experiments.load_publics(config, private, public)
     for one in (public, *publics.values()):
         if one is not None and (config.synthetic or 0) > len(one.train):
@@ -207,7 +210,7 @@ def run(given: Given) -> Report:
     privacy = dp_section(setting.plan, setting.ledger, uncharged(config))
     promise = certificate(
         privacy, method=METHOD, name=setting.dataset.name, n=len(private), shape=private.shape,
-        class_names=private.class_names,
+        class_names=private.class_names, public_images=[] if public is None else [public.described()],
     )  # fmt: skip
     write_release(folder, released, promise, name=f"synthetic {setting.dataset.name}", soft_labels=soft)
 
@@ -405,12 +408,10 @@ def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
     choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
     if config.alignment.start == "public" or experiments.public_places(config):
-        choices.append(COMPARED)
+        choices.append(comparison(experiments.MOST_SHARED))
     if experiments.asked(config):
         choices.append(
             "the experiments train further teachers and students and test them on private images; nothing of these is "
             "released, but a setting chosen by them is a look at these images"
         )
-    if config.tuned_on:
-        choices.append(f"the preset's settings were tuned while looking at real results on {config.tuned_on}")
-    return choices
+    return [*choices, *declared(config)]

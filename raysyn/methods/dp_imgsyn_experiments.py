@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 ABLATION = (LOSSES[:1], LOSSES[:2], LOSSES[:3], LOSSES, LOSSES[1:])
 """Terms of the loss that table 8 keeps, row by row."""
+MOST_SHARED = 0.0
+"""Share of the private images that may be public ones too: none, because aligned public images are released."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +109,7 @@ def load_publics(config: Config, private: Images, own: Public | None) -> dict[in
     sets = public_sets(config)
 
     def loaded(place: int) -> Public:
-        return own if own and not place else load_beside(config.data, private, sets[place], most_shared=0)
+        return own if own and not place else load_beside(config.data, private, sets[place], MOST_SHARED)
 
     return {place: loaded(place) for place in public_places(config)}
 

@@ -20,7 +20,7 @@ from raysyn.attacks.shadows import AttackConfig, check_enough
 from raysyn.compute import Between, Outcome, Search, Space, best_device
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods import knowledge_recycling_report as shown
-from raysyn.methods.common import OnAttacked, Setting
+from raysyn.methods.common import OnAttacked, Setting, declared
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.resnet import ResNetConfig
 from raysyn.release import certificate, state_bytes, write_release
@@ -101,6 +101,9 @@ class Config:
     """Images to release; by default as many as the tuned student learns from at a time."""
     tuned_on: str | None = None
     """Data set whose results shaped these settings; the report lists it as an uncharged choice."""
+    chosen_among: str | None = None
+    """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
+    it as an uncharged choice."""
     seed: int = 0
     """Seed of everything: weights, order, augmentation, generation, shadow designs."""
 
@@ -291,9 +294,7 @@ def uncharged(config: Config) -> list[str]:
         choices.append("the generation parameters are those whose student is best on real validation images")
     if config.attack.shadow_models:
         choices.append("the attack's variant is the most effective one on these very images, which flatters it")
-    if config.tuned_on:
-        choices.append(f"the preset's settings were tuned while looking at real results on {config.tuned_on}")
-    return choices
+    return [*choices, *declared(config)]
 
 
 def _paper(name: str) -> Config:

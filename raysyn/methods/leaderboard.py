@@ -21,8 +21,11 @@ from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from raysyn.choices import chosen, of_leaderboard
 from raysyn.compute import Compute, Machines
 from raysyn.console import Console
+from raysyn.methods.leaderboard_together import beside, finished, in_row, together
+from raysyn.release import declare
 from raysyn.runs import REPORT_JSON, RUN_JSON, RunFolder, write_atomically
 from raysyn.storage import REACH, Store, read_bytes, under
 
@@ -31,6 +34,8 @@ SUMMARY = "Methods, presets, epsilons and seeds beside each other, each run a un
 Method = Literal["dp_feta", "privimage", "dp_imgsyn", "pigan", "knowledge_recycling"]
 PAID: tuple[Method, ...] = ("dp_feta", "privimage", "dp_imgsyn")
 """Those with a guarantee, which run once per epsilon."""
+DECIDED = ("--out", "--on.address", "--seed", "--budget.epsilon", "--chosen-among", "--dry-run", "--help", "-h")
+"""Flags of the jobs that are not for the user to add."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +66,7 @@ class Config:
             words = shlex.split(self.more)
         except ValueError as error:
             raise ValueError(f"more is {self.more!r}, which no shell could read ({error}): mend its quotes") from error
-        for flag in ("--out", "--on.address", "--seed", "--budget.epsilon", "--dry-run", "--help", "-h"):
+        for flag in DECIDED:
             if any(word.startswith(flag) for word in words):
                 raise ValueError(f"more is {self.more!r}: {flag} is what the leaderboard itself decides, leave it out")
 
@@ -108,6 +113,8 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
     out = under(shared["out"], "runs", run.name)
     command = [sys.executable, str(Path(shared["jobs"]) / f"{run.method}.py"), run.preset, *shlex.split(shared["more"])]
     command += ["--seed", str(run.seed), "--on.address", "here", "--out", out]
+    if shared["among"]:
+        command += ["--chosen-among", shared["among"]]
     if run.epsilon is not None:
         command += ["--budget.epsilon", repr(run.epsilon)]
     # As many threads as the unit has CPUs, and no way into the cluster around it.
@@ -166,20 +173,33 @@ def run(board: Board) -> list[dict[str, Any]]:
     """Finish every run, and write table.html and table.csv; its rows."""
     config, folder = board.config, board.folder
     units = runs(config)
-    shared = {"out": folder.storage, "board": folder.run_id, "jobs": str(board.jobs), "more": config.more}
+    names = beside(folder.storage, [one.name for one in units])
+    shared = {
+        "out": folder.storage, "board": folder.run_id, "jobs": str(board.jobs), "more": config.more,
+        "among": of_leaderboard(len(names)) if len(names) > 1 else "",
+    }  # fmt: skip
+    if shared["among"]:
+        # Before any further result that one could choose by: what earlier runs are chosen among has grown too.
+        for name in names:
+            declare(under(folder.storage, "runs", name), chosen(shared["among"]))
     Store(folder.storage)[REACH] = folder.run_id
     found = board.compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
-    rows = table(units, found)
+    totals = together(finished(folder.storage, names))
+    rows = [row | in_row(totals.get(row["data"])) for row in table(units, found)]
     page = Environment(
         loader=PackageLoader("raysyn", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).get_template("leaderboard.html.j2")
-    write_atomically(folder.internal / "table.html", page.render(rows=rows, runs=len(units)))
+    told = [total.told() for total in totals.values()]
+    shown = page.render(rows=rows, runs=len(units), among=len(names), told=told)
+    write_atomically(folder.internal / "table.html", shown)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(folder.internal / "table.csv", text.getvalue())
     folder.push()
+    for sentence in told:
+        board.console.say(sentence)
     board.console.say(f"Table (stays inside): {folder.shown(folder.internal / 'table.html')}, table.csv")
     return rows
 

@@ -21,7 +21,7 @@ from raysyn.compute import best_device, digest
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods import pigan_experiments as experiments
 from raysyn.methods import pigan_report as shown
-from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.common import PrivateSetting, Setting, declared
 from raysyn.methods.pigan_experiments import ExperimentConfig, Model, Variant
 from raysyn.methods.pigan_measures import parameters
 from raysyn.metrics.fidelity import Inception, as_had, check_weights, inception_weights, left_out
@@ -68,6 +68,9 @@ class Config:
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     tuned_on: str | None = None
     """Data set whose results shaped these settings; the report lists it as an uncharged choice."""
+    chosen_among: str | None = None
+    """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
+    it as an uncharged choice."""
     seed: int = 0
     """Seed of all that is public: splits, weights, batches, noise vectors. Privacy noise never comes from it."""
 
@@ -295,10 +298,11 @@ def uncharged(config: Config) -> list[str]:
     """What looking at private images may have shaped without being paid for."""
     choices = [BEST_IS_UNCHARGED] if len(config.eval.classifiers) > 1 else []
     if experiments.asked(config):
-        choices.append("the experiments train further GANs on private images; nothing of these is released")
-    if config.tuned_on:
-        choices.append(f"the preset's settings were tuned while looking at real results on {config.tuned_on}")
-    return choices
+        choices.append(
+            "the experiments train further GANs on private images; nothing of these is released, but a setting chosen "
+            "by them is a look at these images"
+        )
+    return [*choices, *declared(config)]
 
 
 _PAPER = Config(

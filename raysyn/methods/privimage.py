@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from raysyn.attacks.membership import fingerprint
 from raysyn.compute import best_device
 from raysyn.data import DataConfig, Dataset, Images, load
-from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.common import PrivateSetting, Setting, declared
 from raysyn.methods.privimage_models import (
     GAN,
     Diffusion,
@@ -43,7 +43,7 @@ from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import CentralConfig, SemanticConfig
 from raysyn.privacy.sgd import SGDConfig
-from raysyn.public import COMPARED, Public, PublicConfig, joined, load_beside, view
+from raysyn.public import Public, PublicConfig, comparison, joined, load_beside, view
 from raysyn.report import Report, certificate, dp_section, no_dp_section, write_release, write_report
 from raysyn.train import semantic
 from raysyn.train.augment import AugmentConfig
@@ -57,6 +57,9 @@ SUMMARY = "PrivImage: a private query picks the public images to pre-train on, D
 MODELS: dict[Kind, Callable[[Setting, int], Model]] = {"diffusion": Diffusion, "gan": GAN}
 SHARD = 2000
 """Sensitive images per unit of inference."""
+MOST_SHARED = 0.01
+"""Share of the sensitive images that may be public ones too: a few are where both were gathered from the web."""
+GIVEN = "query.checkpoint: the classifier of public classes was given, and counts as made without the private images"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,9 @@ class Config:
     public and sensitive classes, in the report alone; without it that measure is left out."""
     tuned_on: str | None = None
     """Data set whose non-private results shaped these settings; the report lists it as an uncharged choice."""
+    chosen_among: str | None = None
+    """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
+    it as an uncharged choice."""
     seed: int = 0
     """Seed of all that is public: first weights, batches, sampling. Privacy noise never comes from it."""
 
@@ -149,7 +155,7 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, Plan | None]:
         read_vectors(config.word_vectors, private.class_names)
     # Last, because it may take hours the first time.
     if config.pretraining != "none":
-        public = load_beside(config.data, private, config.public)
+        public = load_beside(config.data, private, config.public, MOST_SHARED)
         if config.pretraining == "selected":
             config.semantic.check(private.classes, int(has_images(public).sum()))
             new_query(config, public)
@@ -254,7 +260,7 @@ def run(given: Given) -> Report:
     name = name_of(config)
     promise = certificate(
         privacy, method=name, name=setting.dataset.name, n=len(private), shape=private.shape,
-        class_names=private.class_names,
+        class_names=private.class_names, **made_from(config, public),
     )  # fmt: skip
     write_release(folder, synthetic, promise, name=f"synthetic {setting.dataset.name}")
 
@@ -272,6 +278,17 @@ def run(given: Given) -> Report:
     may = "may leave" if config.private else "no promise"
     console.say(folder.where(f"Release ({may})"))
     return report
+
+
+def made_from(config: Config, public: Public | None) -> dict[str, Any]:
+    """What was public, as the certificate names it: images, and a classifier of them that was given."""
+    if public is None:
+        return {}
+    given, networks = config.query.checkpoint, []
+    if config.pretraining == "selected" and given is not None:
+        print_of = fingerprint(new_query(config, public).state_dict())
+        networks.append({"name": Path(given).name, "sha256": print_of})
+    return {"public_images": [public.described()], "public_networks": networks}
 
 
 def name_of(config: Config) -> str:
@@ -353,9 +370,7 @@ def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
     choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
     if config.pretraining != "none":
-        choices.append(COMPARED)
+        choices.append(comparison(MOST_SHARED))
     if config.pretraining == "selected" and config.query.checkpoint is not None:
-        choices.append("query.checkpoint: the classifier of public classes was given, and counts as made without them")
-    if config.tuned_on:
-        choices.append(f"the preset's settings were tuned while looking at real results on {config.tuned_on}")
-    return choices
+        choices.append(GIVEN)
+    return [*choices, *declared(config)]

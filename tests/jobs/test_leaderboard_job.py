@@ -17,6 +17,7 @@ import pytest
 from running import environment, here, job, refusal, run
 
 from raysyn.methods.leaderboard import PRESETS, Run, run_job, runs, spread, table
+from raysyn.release import rounded_up
 from raysyn.runs import RunFolder
 from raysyn.storage import REACH, Store
 
@@ -45,13 +46,29 @@ def test_runs_are_compared_and_more_seeds_add_to_them(tmp_path: Path) -> None:
     assert float(row["best_classifier"]) == max(reached) and row["runs"] == "1" and row["mean_classifier_std"] == ""
     assert float(row["epsilon"]) == report["privacy"]["epsilon"] <= 5 and row["guarantee"] == "dp"
     before = first.stat().st_mtime_ns
+    assert not of_leaderboard_in(inside / "runs"), "one run is no choice"
+    assert row["releases_together"] == "1" and float(row["epsilon_together"]) == pytest.approx(float(row["epsilon"]))
     done = run(JOB, *flags, *more, "--seeds", "3", "4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (row,) = csv.DictReader((inside / "table.csv").read_text().splitlines())
     assert row["runs"] == "2" and row["mean_classifier_std"] != "" and first.stat().st_mtime_ns == before
-    assert "±" in (inside / "table.html").read_text()
+    page = (inside / "table.html").read_text()
+    assert "±" in page and "chosen among 2" in page
+    # The earlier run, which is not run again, was chosen among more by now; and both cost more than one.
+    assert (
+        of_leaderboard_in(inside / "runs") == ["chosen among 2 runs of a leaderboard, by accuracy on real images"] * 2
+    )
+    told = f"All 2 private releases of digits together: epsilon {rounded_up(float(row['epsilon_together']))} at delta"
+    assert told in page and told in " ".join(done.stdout.split()) and row["releases_together"] == "2"
+    assert 1.05 * float(row["epsilon"]) < float(row["epsilon_together"]) < 2 * float(row["epsilon"])
     assert os.stat(inside).st_mode & 0o077 == 0
     assert "more = " in refusal(JOB, *flags, "--seeds", "3", "--out", str(tmp_path / "board"))
+
+
+def of_leaderboard_in(runs: Path) -> list[str]:
+    """What the certificates of a leaderboard's runs say of it."""
+    found = [json.loads(path.read_text()) for path in sorted(runs.glob("*/release/certificate.json"))]
+    return [choice for one in found for choice in one["uncharged_choices"] if "leaderboard" in choice]
 
 
 @pytest.mark.slow
@@ -76,6 +93,7 @@ def test_five_methods_at_two_seeds(tmp_path: Path) -> None:
         (("--more=--dry-run",), "--dry-run is what the leaderboard itself decides"),
         (("--more=--data.path 'a",), "mend its quotes"),
         (("--more=--out elsewhere",), "--out is what the leaderboard itself decides"),
+        (("--more=--chosen-among nobody",), "--chosen-among is what the leaderboard itself decides"),
         (("--on.address", "here", "--on.workers", "2"), "on.workers is 2"),
     ],
 )
@@ -128,7 +146,7 @@ def test_a_node_that_does_not_see_the_board_s_folder_pays_for_nothing(tmp_path: 
 def shared_by(folder: Path) -> dict[str, str]:
     """What units are given by a board in `folder`, whose jobs are there too."""
     Store(folder)[REACH] = "board"
-    return {"jobs": str(folder), "out": str(folder), "board": "board", "more": ""}
+    return {"jobs": str(folder), "out": str(folder), "board": "board", "more": "", "among": ""}
 
 
 @pytest.mark.parametrize("name", PRESETS["quick"].methods)

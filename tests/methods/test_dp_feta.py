@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from what_is_said import honest, spoken_by
+from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
 
 from raysyn import data
 from raysyn.compute import Compute
@@ -39,6 +41,7 @@ TINY = dp_feta.Config(
     sampler=SamplerConfig(steps=3),
     synthetic=60,
     tuned_on="digits",
+    chosen_among="3 runs by hand",
     eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50),
 )
 SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True))
@@ -191,6 +194,18 @@ def test_trap_13_and_21_choices_on_private_results_are_in_report_and_certificate
     assert certificate["uncharged_choices"] == choices
 
 
+def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(whole: Path) -> None:
+    left = Left(whole, TINY, data.load(TINY.data))
+    pinned(left, PROMISE)
+    assert honest(left) >= spoken_by(dp_feta)
+
+
+def test_nothing_after_the_paid_answers_looks_at_private_images(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_of_paid_answers(run, dp_feta, TINY, whole, tmp_path / "run", monkeypatch)
+
+
 def test_a_finished_run_is_not_done_again(whole: Path) -> None:
     before = (whole / "internal/ledger.jsonl").read_bytes()
     release = (whole / "release/synthetic.parquet").read_bytes()
@@ -200,8 +215,12 @@ def test_a_finished_run_is_not_done_again(whole: Path) -> None:
 
 
 def test_no_central_images_is_dpdm(tmp_path: Path) -> None:
-    report = run(replace(TINY, central=replace(TINY.central, count=0)), tmp_path / "run")
+    config = replace(TINY, central=replace(TINY.central, count=0))
+    report = run(config, tmp_path / "run")
     assert [row["stage"] for row in report.privacy["ledger"]] == ["finetune"]
+    left = Left(tmp_path / "run", config, data.load(config.data))
+    pinned(left, PROMISE)
+    honest(left)
 
 
 def test_colour_and_unconditional_and_an_empty_class(tmp_path: Path) -> None:

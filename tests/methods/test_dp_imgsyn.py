@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from what_is_said import honest, spoken_by
+from what_leaves import PROMISE, WITH_PUBLIC_IMAGES, Left, made_of_paid_answers, pinned
 
 from raysyn import data
 from raysyn.console import Console
@@ -32,7 +38,7 @@ from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.public import COMPARED, PublicConfig
+from raysyn.public import PublicConfig, comparison, load_public
 from raysyn.runs import RunFolder
 from raysyn.storage import load_saved
 from raysyn.train import alignment
@@ -54,15 +60,20 @@ TINY = Config(
     dissimilarity=DissimilarityConfig(images=40, epochs=1),
     eval=EvalConfig(classifiers=(), feature_epochs=1, precision_recall_images=50),
 )
+WHOLE = replace(
+    TINY, eval=replace(TINY.eval, classifiers=("logreg",)), tuned_on="digits", chosen_among="3 runs by hand"
+)  # fmt: skip
 SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=20, channels_last=True))
 
 
 pytestmark = pytest.mark.usefixtures("letters")
 
 
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dp_imgsyn, "SHARD", 100)
+@pytest.fixture(autouse=True, scope="module")
+def small_shards() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dp_imgsyn, "SHARD", 100)
+        yield
 
 
 def run(config: Config, out: Path) -> dict[str, Any]:
@@ -78,12 +89,61 @@ def run(config: Config, out: Path) -> dict[str, Any]:
     return json.loads((out / "internal" / "report.json").read_text())
 
 
-def test_a_run_pays_for_its_teacher_and_its_statistics_and_releases_soft_labels(tmp_path: Path) -> None:
-    report = run(TINY, tmp_path)
+@pytest.fixture(scope="module")
+def whole(letters: None, small_shards: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dp_imgsyn") / "run"
+    run(WHOLE, out)
+    return out
+
+
+def held_to(config: Config, out: Path) -> set[str]:
+    """The release of a run holds what it may, and says what is so: its sentences."""
+    dataset, public, _, _ = dp_imgsyn.prepare(config)
+    left = Left(out, config, dataset, public)
+    pinned(left, PROMISE if public is None else PROMISE | WITH_PUBLIC_IMAGES, soft=True)
+    return honest(left)
+
+
+def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(whole: Path) -> None:
+    """But for the one about experiments, which stands where these are tested."""
+    (experiments_too,) = spoken_by(dp_imgsyn) - held_to(WHOLE, whole)
+    assert experiments_too.startswith("the experiments train further teachers and students")
+
+
+def test_nothing_after_the_paid_answers_looks_at_private_images(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_of_paid_answers(run, dp_imgsyn, WHOLE, whole, tmp_path / "run", monkeypatch)
+
+
+def test_one_private_image_among_the_public_ones_is_refused(tmp_path: Path) -> None:
+    """In words that count none of them."""
+    private, letters = data.load(TINY.data).train, load_public(TINY.public, (8, 8, 1)).train
+
+    def beside(copied: np.ndarray) -> Config:
+        pixels = np.concatenate([letters.images_NHWC[:], copied])
+        labels, path = np.arange(len(pixels)) % 3, tmp_path / f"{hashlib.sha256(copied.tobytes()).hexdigest()}.npz"
+        np.savez(path, train_images=pixels, train_labels=labels, test_images=pixels, test_labels=labels)
+        return replace(TINY, public=PublicConfig(path=(str(path),)))
+
+    with pytest.raises(ValueError, match=r"^public\.path has sensitive images in it, pixel by pixel") as refused:
+        dp_imgsyn.prepare(beside(private.images_NHWC[5:6]))
+    assert not re.search(r"\b(1|240)\b", str(refused.value))
+    # Another crop passes, and so do images of one colour.
+    _, public, _, _ = dp_imgsyn.prepare(beside(np.roll(private.images_NHWC[5:6], 1, axis=2)))
+    assert public is not None and public.shared == 0
+    dp_imgsyn.prepare(beside(np.zeros((1, 8, 8, 1), np.uint8)))
+
+
+def test_a_run_pays_for_its_teacher_and_its_statistics_and_releases_soft_labels(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    report = json.loads((tmp_path / "internal" / "report.json").read_text())
     assert [entry["stage"] for entry in report["privacy"]["ledger"]] == ["teacher", "statistics"]
     assert report["privacy"]["guarantee"] == "dp" and report["privacy"]["epsilon"] <= 8
-    assert report["metrics"]["utility"].keys() == set(NAMES) and 0 <= report["metrics"]["teacher"]["accuracy"] <= 1
-    assert all(one["width"] == 0.125 for one in report["metrics"]["utility"].values())
+    assert (
+        report["metrics"]["utility"].keys() == {*NAMES, "logreg"} and 0 <= report["metrics"]["teacher"]["accuracy"] <= 1
+    )
+    assert all(report["metrics"]["utility"][name]["width"] == 0.125 for name in NAMES)
     assert report["metrics"]["fidelity"]["frechet_distance_cnn_features"] > 0
     far = report["metrics"]["distance_to_nearest_private_image"]
     assert far["pixels"].keys() == far["features"].keys() == {"released", "held_out", "before"}
@@ -108,7 +168,7 @@ def test_a_run_pays_for_its_teacher_and_its_statistics_and_releases_soft_labels(
     before = (tmp_path / "release" / "synthetic.parquet").read_bytes()
     for stage in ("align", "statistics"):
         (tmp_path / "internal" / "stages" / f"{stage}.pt").unlink()
-    assert run(TINY, tmp_path)["privacy"]["ledger"] == report["privacy"]["ledger"]
+    assert run(WHOLE, tmp_path)["privacy"]["ledger"] == report["privacy"]["ledger"]
     assert (tmp_path / "release" / "synthetic.parquet").read_bytes() == before
 
 
@@ -168,8 +228,11 @@ def test_experiments_compare_syntheses_and_release_none_of_them(
     # Teachers of the experiments take their own time, and the comparison with public images is told of.
     assert report["timings"]["teacher"] == alone["timings"]["teacher"]
     noise = replace(config, alignment=replace(config.alignment, start="gaussian"))
-    assert COMPARED not in dp_imgsyn.uncharged(noise)
-    assert COMPARED in dp_imgsyn.uncharged(replace(noise, experiment=ExperimentConfig(losses=True)))
+    told = comparison(experiments.MOST_SHARED)
+    assert told not in dp_imgsyn.uncharged(noise)
+    assert told in dp_imgsyn.uncharged(replace(noise, experiment=ExperimentConfig(losses=True)))
+    shown = replace(config, experiment=replace(asked, public=(str(own),)))
+    assert any(one.startswith("the experiments train further teachers") for one in held_to(shown, tmp_path / "run"))
     # No variant is trained twice, and no two that differ share a result: vgg11 adds one per public set and budget.
     done = len(list((tmp_path / "run/internal/units/experiments").iterdir()))
     assert done == 32 + 6
@@ -295,16 +358,17 @@ def test_students_learn_at_the_papers_temperature() -> None:
         assert torch.allclose(divergence(student, images, soft, temperature), by_hand, atol=1e-6)
 
 
-def test_steps_are_chosen_by_what_was_paid_for(tmp_path: Path) -> None:
+def test_steps_are_chosen_by_what_was_paid_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert alignment.enough_steps([10.0, 5.0, 2.0, 1.5, 1.0]) == 3
     assert alignment.enough_steps([10.0, 11.0, 12.0]) == 0 and alignment.enough_steps([3.0]) == 0
     chosen = replace(TINY.alignment, iterations=None)
     config = replace(TINY, alignment=chosen, students=(), dissimilarity=replace(TINY.dissimilarity, images=0))
-    run(config, tmp_path)
-    stages = tmp_path / "internal" / "stages"
+    run(config, tmp_path / "run")
+    stages = tmp_path / "run" / "internal" / "stages"
     tried = load_saved(stages / "steps.pt")["losses"][..., -1].mean(0)
     steps = load_saved(stages / "align.pt")["losses"].shape[1] - 1
     assert len(tried) == 51 and steps == alignment.enough_steps(tried.tolist()) > 0
+    made_of_paid_answers(run, dp_imgsyn, config, tmp_path / "run", tmp_path / "other", monkeypatch)
 
 
 def test_the_losses_are_those_of_the_equations() -> None:

@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from what_is_said import honest, spoken_by
+from what_leaves import NO_PROMISE, Left, pinned
 
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
 from raysyn.console import Console
-from raysyn.data import DataConfig, Images
+from raysyn.data import DataConfig, Images, load
 from raysyn.local import Local
 from raysyn.methods import knowledge_recycling as kr
 from raysyn.methods.common import Setting
@@ -38,6 +40,8 @@ TINY = kr.Config(
     tuning=kr.TuningConfig(trials=2, cardinality_scale=(1, 2), first_verdict=1),
     attack=AttackConfig(shadow_models=4, design="half", images=60, queries=3),
     synthetic=40,
+    tuned_on="digits",
+    chosen_among="3 runs by hand",
 )
 
 
@@ -64,7 +68,7 @@ def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) 
     assert "NO differential privacy guarantee" in certificate.splitlines()[0]
     content = json.loads((out / "internal" / "report.json").read_text())
     assert content["privacy"]["guarantee"] == "none" and content["privacy"]["epsilon"] is None
-    assert len(content["privacy"]["uncharged_choices"]) == 3
+    assert len(content["privacy"]["uncharged_choices"]) == 5
     metrics = content["metrics"]
     assert set(metrics["cas_by_checkpoint"]) == {"2", "4"}
     assert set(metrics["cas_by_labels"]) == {"soft", "hard", "agree", "confident"}
@@ -107,6 +111,12 @@ def test_figure_1_shows_the_teachers_best_epoch_and_says_that_the_last_one_stays
     shown = kr.shown._figure_1(results)
     assert drawn["teacher's best epoch"].y == [87.5, 87.5]
     assert "87.50 % after epoch 2 of 3" in shown.text and "that of the last epoch (75.00 %)" in shown.text
+
+
+def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(finished: tuple[Any, Path, str]) -> None:
+    left = Left(finished[1], TINY, load(TINY.data))
+    pinned(left, NO_PROMISE, soft=True, student=True)
+    assert honest(left) >= spoken_by(kr)
 
 
 def test_more_shadow_models_later_reuse_those_that_exist(finished: tuple[Any, Path, str]) -> None:

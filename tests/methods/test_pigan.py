@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from what_is_said import honest, spoken_by
+from what_leaves import NO_PROMISE, PROMISE, Left, made_of_paid_answers, pinned
 
 from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.console import Console
@@ -47,6 +49,10 @@ TINY = Config(
     monte_carlo=MonteCarloConfig(fakes=200, suspects=20, components=10, repeats=5),
     eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50),
 )
+DPGAN = replace(
+    TINY, model="dpgan", eval=replace(TINY.eval, classifiers=("logreg", "mlp")), tuned_on="digits",
+    chosen_among="3 runs by hand",
+)  # fmt: skip
 EVERYTHING = ExperimentConfig(
     lambdas=(0.0, 10.0), parts=(2, 3), compare=True, privgan_lambdas=(1.0,), epsilons=(20.0,), fewer_epochs=1,
     fewer_images=0.75, splits=2,
@@ -226,13 +232,16 @@ def test_weights_that_cannot_be_had_are_told_and_cost_no_training_once_they_can(
     assert (tmp_path / "run/internal/stages/generator.pt").stat().st_mtime_ns == trained
 
 
-def test_experiments_share_units_and_more_of_them_do_only_what_is_missing(finished: tuple[Any, Path, str]) -> None:
+def test_experiments_share_units_and_more_of_them_do_only_what_is_missing(
+    finished: tuple[Any, Path, str], tmp_path: Path
+) -> None:
     _, out, _ = finished
 
     def units(kind: str) -> dict[str, int]:
         return {path.name: path.stat().st_mtime_ns for path in (out / "internal" / "units" / kind).iterdir()}
 
     gans, judged = units("gans"), units("attacks")
+    released = (out / "release" / "synthetic.parquet").read_bytes()
     # GAN, lambda 0, 10 and 1, 3 parts, PrivGAN, DPGAN, two of fewer epochs and of fewer images: twice; of the released
     # one, which is among them, the weights of split 0 are known.
     assert len(judged) == 2 * 11 and len(gans) == len(judged) - 1
@@ -240,18 +249,44 @@ def test_experiments_share_units_and_more_of_them_do_only_what_is_missing(finish
     run(replace(TINY, experiment=more), out)
     assert len(units("gans")) == len(gans) + 2 and gans.items() <= units("gans").items()
     assert len(units("attacks")) == len(judged) + 2 and judged.items() <= units("attacks").items()
+    # Nothing of them is released.
+    assert (out / "release" / "synthetic.parquet").read_bytes() == released
+    run(TINY, tmp_path / "alone")
+    assert (tmp_path / "alone" / "release" / "synthetic.parquet").read_bytes() == released
     # Judged in another way, nothing is trained again.
     run(replace(TINY, experiment=more, monte_carlo=replace(TINY.monte_carlo, repeats=4)), out)
     assert len(units("gans")) == len(gans) + 2 and len(units("attacks")) > len(judged) + 2
 
 
-def test_dpgan_pays_for_its_discriminator_and_promises_what_was_paid(tmp_path: Path) -> None:
-    report = run(replace(TINY, model="dpgan"), tmp_path / "run")
+@pytest.fixture(scope="module")
+def private(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    out = tmp_path_factory.mktemp("dpgan") / "run"
+    return run(DPGAN, out), out
+
+
+def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(
+    finished: tuple[Any, Path, str], private: tuple[Any, Path]
+) -> None:
+    dataset, _ = pigan.prepare(TINY)
+    own, theirs = Left(finished[1], replace(TINY, experiment=EVERYTHING), dataset), Left(private[1], DPGAN, dataset)
+    pinned(own, NO_PROMISE)
+    pinned(theirs, PROMISE)
+    assert honest(own) | honest(theirs) >= spoken_by(pigan)
+
+
+def test_nothing_after_the_paid_answers_looks_at_private_images(
+    private: tuple[Any, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_of_paid_answers(run, pigan, DPGAN, private[1], tmp_path / "run", monkeypatch)
+
+
+def test_dpgan_pays_for_its_discriminator_and_promises_what_was_paid(private: tuple[Any, Path]) -> None:
+    report, out = private
     assert report.privacy["guarantee"] == "dp" and report.privacy["epsilon"] <= 20
     (entry,) = report.privacy["ledger"]
     assert entry["mechanism"] == "DP-SGD" and entry["stage"] == "generator" and entry["noise_multiplier"] > 0
     assert entry["sampling_rate"] == pytest.approx(32 / 70) and entry["steps"] == 4  # twice all 70 members
-    promise = json.loads((tmp_path / "run" / "release" / "certificate.json").read_text())
+    promise = json.loads((out / "release" / "certificate.json").read_text())
     assert promise["epsilon"] == report.privacy["epsilon"]
 
 
@@ -259,6 +294,9 @@ def test_dpgan_pays_for_its_discriminator_and_promises_what_was_paid(tmp_path: P
 def test_the_rivals_promise_nothing(model: Any, tmp_path: Path) -> None:
     report = run(replace(TINY, model=model), tmp_path / "run")
     assert report.privacy["guarantee"] == "none" and report.privacy["ledger"] == []
+    left = Left(tmp_path / "run", replace(TINY, model=model), pigan.prepare(TINY)[0])
+    pinned(left, NO_PROMISE)
+    honest(left)
 
 
 def test_splits_are_random_disjoint_and_whole() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from opacus.accountants import RDPAccountant
+from what_is_said import honest, spoken_by
+from what_leaves import (
+    NO_PROMISE,
+    PROMISE,
+    WITH_PUBLIC_IMAGES,
+    WITH_PUBLIC_NETWORKS,
+    Left,
+    made_of_paid_answers,
+    pinned,
+)
 
 from raysyn import data
 from raysyn.console import Console
@@ -34,7 +47,7 @@ from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.queries import CentralConfig, SemanticConfig
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.public import Public, PublicConfig, load_public
+from raysyn.public import Public, PublicConfig, in_both, load_public
 from raysyn.runs import RunFolder
 from raysyn.storage import load_saved
 from raysyn.train import gan
@@ -60,6 +73,8 @@ TINY = Config(
     finetune=SGDConfig(batch_size=30, epochs=1.2, noise_multiplicity=2),
     sampler=SamplerConfig(steps=3),
     synthetic=60,
+    tuned_on="digits",
+    chosen_among="3 runs by hand",
     eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50),
 )
 SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True))
@@ -68,9 +83,11 @@ SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True
 pytestmark = pytest.mark.usefixtures("letters")
 
 
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(privimage, "SHARD", 130)
+@pytest.fixture(autouse=True, scope="module")
+def small_shards() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(privimage, "SHARD", 130)
+        yield
 
 
 def run(config: Config, out: Path) -> dict[str, Any]:
@@ -89,8 +106,67 @@ def run(config: Config, out: Path) -> dict[str, Any]:
     return json.loads((out / "internal" / "report.json").read_text())
 
 
-def test_a_run_pays_for_its_query_and_its_fine_tuning(tmp_path: Path) -> None:
-    report = run(TINY, tmp_path)
+@pytest.fixture(scope="module")
+def whole(letters: None, small_shards: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("privimage") / "run"
+    run(TINY, out)
+    return out
+
+
+def held_to(config: Config, out: Path) -> set[str]:
+    """The release of a run holds what it may, and says what is so: its sentences."""
+    dataset, public, plan = privimage.prepare(config)
+    left = Left(out, config, dataset, public)
+    networks = WITH_PUBLIC_NETWORKS if config.query.checkpoint else frozenset()
+    fields = (NO_PROMISE if plan is None else PROMISE) | networks
+    pinned(left, fields if public is None else fields | WITH_PUBLIC_IMAGES)
+    return honest(left)
+
+
+def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(whole: Path, tmp_path: Path) -> None:
+    torch.save(TINY.query.network.build(1, 52).state_dict(), tmp_path / "net.pt")
+    given = replace(TINY, query=replace(TINY.query, checkpoint=str(tmp_path / "net.pt")))
+    run(given, tmp_path / "run")
+    assert held_to(TINY, whole) | held_to(given, tmp_path / "run") >= spoken_by(privimage)
+
+
+def test_nothing_after_the_paid_answers_looks_at_private_images(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_of_paid_answers(run, privimage, TINY, whole, tmp_path / "run", monkeypatch)
+
+
+@pytest.mark.parametrize("pretraining", ["selected", "all"])
+def test_a_few_private_images_among_the_public_ones_are_learned_from_as_such(pretraining: Any, tmp_path: Path) -> None:
+    """Up to one in a hundred, pixel by pixel; one more is refused, in words that count none of them."""
+    private, letters = data.load(TINY.data).train, load_public(PublicConfig(limit=500), (8, 8, 1)).train
+
+    def beside(copied: np.ndarray) -> Config:
+        pixels = np.concatenate([letters.images_NHWC[:], copied])
+        labels = np.concatenate([letters.labels_N, np.arange(len(copied)) % 52])
+        splits = {"train_images": pixels, "train_labels": labels, "test_images": pixels, "test_labels": labels}
+        np.savez(tmp_path / f"{len(copied)}.npz", **splits)
+        return replace(TINY, public=PublicConfig(path=(str(tmp_path / f"{len(copied)}.npz"),)), pretraining=pretraining)
+
+    _, public, _ = privimage.prepare(beside(private.images_NHWC[:3]))
+    assert public is not None and public.shared == 3 and len(public.train) == 503
+    chosen = None if pretraining == "all" else np.arange(52)[None]
+    learned = {one.tobytes() for one in privimage.curriculum(private, public, chosen).images_NHWC[:]}
+    assert {one.tobytes() for one in private.images_NHWC[:3]} <= learned
+    assert any("3 of the sensitive images" in one for one in in_both(public)), (
+        "counted in the report, which stays inside"
+    )
+    with pytest.raises(ValueError, match=r"^public\.path has more than 1 % of the sensitive images in it") as refused:
+        privimage.prepare(beside(private.images_NHWC[:4]))
+    assert not re.search(r"\b(4|300)\b", str(refused.value))
+    # Another crop passes, and so do images of one colour.
+    shifted = np.roll(private.images_NHWC[:9], 1, axis=2)
+    _, public, _ = privimage.prepare(beside(np.concatenate([shifted, np.zeros((9, 8, 8, 1), np.uint8)])))
+    assert public is not None and public.shared == 0
+
+
+def test_a_run_pays_for_its_query_and_its_fine_tuning(whole: Path) -> None:
+    tmp_path, report = whole, json.loads((whole / "internal" / "report.json").read_text())
     assert [entry["stage"] for entry in report["privacy"]["ledger"]] == ["semantic", "finetune"]
     assert (
         report["privacy"]["guarantee"] == "dp" and report["privacy"]["epsilon"] <= 8 and report["method"] == "privimage"
@@ -109,8 +185,9 @@ def test_a_run_pays_for_its_query_and_its_fine_tuning(tmp_path: Path) -> None:
     assert not np.array_equal(noisy, np.round(noisy))
 
 
-def test_continuing_pays_once_and_keeps_the_answer(tmp_path: Path) -> None:
-    first = run(TINY, tmp_path)
+def test_continuing_pays_once_and_keeps_the_answer(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    first = json.loads((tmp_path / "internal" / "report.json").read_text())
     asked = tmp_path / "internal" / "stages" / "semantic.pt"
     noisy = load_saved(asked)
     before = (tmp_path / "release" / "synthetic.parquet").read_bytes()
@@ -159,9 +236,12 @@ def test_classes_begin_as_no_class_only_where_none_was_taught(changes: dict[str,
     ],
 )
 def test_baselines_and_combinations(
-    changes: dict[str, Any], method: str, stages: list[str] | None, tmp_path: Path
+    changes: dict[str, Any], method: str, stages: list[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = run(replace(TINY, **changes), tmp_path)
+    held_to(replace(TINY, **changes), tmp_path)
+    if method == "privimage_gan":
+        made_of_paid_answers(run, privimage, replace(TINY, **changes), tmp_path, tmp_path / "other", monkeypatch)
     name = f"{method} central images" if " with " in method else method
     assert report["method"] == name and report["privacy"]["epsilon"] <= 8
     if stages is not None:
@@ -171,6 +251,7 @@ def test_baselines_and_combinations(
 @pytest.mark.parametrize(("generator", "method"), [("diffusion", "privimage"), ("gan", "privimage_gan")])
 def test_without_privacy_nothing_is_promised(generator: Any, method: str, tmp_path: Path) -> None:
     report = run(replace(TINY, private=False, generator=generator), tmp_path)
+    held_to(replace(TINY, private=False, generator=generator), tmp_path)
     assert report["privacy"]["guarantee"] == "none" and report["method"] == f"{method} without privacy"
     promise = (tmp_path / "release" / "certificate.json").read_text()
     assert "no differential privacy" in promise.lower() or '"none"' in promise

@@ -1,0 +1,32 @@
+"""Choices made by looking at private data, paid for by nobody: in words, and how they add up over a run's reports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+
+def tuned(where: str) -> str:
+    """Settings that came with the preset."""
+    return f"the preset's settings were tuned while looking at real results on {where}"
+
+
+def chosen(among: str) -> str:
+    """A run that others stood beside."""
+    return f"chosen among {among}, by accuracy on real images"
+
+
+def of_leaderboard(runs: int) -> str:
+    """What the runs of a leaderboard are chosen among."""
+    return f"{runs} runs of a leaderboard"
+
+
+_OF_LEADERBOARD = re.compile(re.escape(chosen(of_leaderboard(0))).replace("0", r"(\d+)"))
+
+
+def added_up(*told: Iterable[str]) -> list[str]:
+    """All choices, the earlier first, each once: what was once looked at stays looked at. A leaderboard that has grown
+    takes the place of what it was."""
+    every = list(dict.fromkeys(one for some in told for one in some))
+    runs = {one: int(found[1]) for one in every if (found := _OF_LEADERBOARD.fullmatch(one))}
+    return [one for one in every if one not in runs or runs[one] == max(runs.values())]

@@ -1,0 +1,79 @@
+"""The list of what release/ may hold: what is not on it is refused, whoever wrote it and wherever it came from.
+
+Nothing measured on private data is on it: no accuracy, no count of a class, no fingerprint of the private images, no
+time. What a new field tells of the private images is asked when its line is added here, and not when it has left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+FILES = ("synthetic.parquet", "samples.png", "student.pt", "certificate.json")
+
+_TEXT, _WHOLE, _NUMBER = (str,), (int,), (int, float, type(None))
+_SHA256 = {"sha256": _TEXT}
+_SPENT = {
+    "stage": _TEXT,
+    "mechanism": _TEXT,
+    "noise_multiplier": _NUMBER,
+    "sampling_rate": _NUMBER,
+    "steps": _WHOLE,
+    "epsilon_alone": _NUMBER,
+    "adjacency": _TEXT,
+    "note": _TEXT,
+}
+_PUBLIC_IMAGES = {
+    "sets": [_TEXT],
+    "images": _WHOLE,
+    "sha256": _TEXT,
+    "validation_images": _WHOLE,
+    "validation_sha256": _TEXT,
+}
+CERTIFICATE: Mapping[str, Any] = {
+    "statement": _TEXT,
+    "guarantee": _TEXT,
+    "epsilon": _NUMBER,
+    "delta": _NUMBER,
+    "adjacency": _TEXT,
+    "accountant": _TEXT,
+    "epsilon_prv": _NUMBER,
+    "epsilon_rdp": _NUMBER,
+    "ledger": [_SPENT],
+    "covers": [_TEXT],
+    "does_not_cover": [_TEXT],
+    "uncharged_choices": [_TEXT],
+    "public_facts": {"name": _TEXT, "private_images": _WHOLE, "shape": [_WHOLE], "classes": [_TEXT]},
+    "public_images": [_PUBLIC_IMAGES],
+    "public_networks": [{"name": _TEXT, **_SHA256}],
+    "made_by": {"raysyn": _TEXT, "method": _TEXT},
+    "files": dict.fromkeys(FILES, _SHA256),
+}
+"""Fields by name: types of a plain value, [what each of a list is], or the fields inside."""
+
+
+def check(certificate: Mapping[str, Any], files: Iterable[str]) -> None:
+    """ValueError for a field of the certificate, or a file beside it, that is not on the list."""
+    for name in files:
+        if name not in FILES:
+            raise ValueError(f"release/{name} may not leave: it is not among may_leave.FILES, {', '.join(FILES)}")
+    _check(certificate, CERTIFICATE, "")
+
+
+def _check(value: Any, allowed: Any, place: str) -> None:
+    if isinstance(allowed, tuple):
+        # By the very type: a subclass, such as bool of int, is another thing to say.
+        fits = type(value) in allowed
+    elif isinstance(allowed, list):
+        fits = isinstance(value, list | tuple)
+        for one in value if fits else ():
+            _check(one, allowed[0], f"{place}[]")
+    else:
+        fits = isinstance(value, Mapping)
+        for name, inner in value.items() if fits else ():
+            where = f"{place}.{name}" if place else name
+            if name not in allowed:
+                raise ValueError(f"certificate.json may not say {where}: it is not in may_leave.CERTIFICATE")
+            _check(inner, allowed[name], where)
+    if not fits:
+        raise ValueError(f"certificate.json may not say {place} as {type(value).__name__}: see may_leave.CERTIFICATE")
