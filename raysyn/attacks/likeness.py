@@ -27,7 +27,7 @@ def figures(
     target_N: Mask, shadow_MN: Mask, shadow_MNQ: Confidences, inside_MN: Mask, members_N: Mask
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Accuracies like for like: {"target": {"seen", "unseen"}, "shadow_models": {"seen", "unseen"}} of {value, low,
-    high, images}, and {lowest, highest} of all shadow models.
+    high, images}: of the median shadow model, with {lowest, highest} of all.
 
     `seen` are members, of a shadow model those that it was trained on; `unseen` non-members, of a shadow model those
     that it was not. Images that lay aside for a shadow model (NaN in `shadow_MNQ`) count on no side.
@@ -41,8 +41,8 @@ def figures(
 
 
 def apart(found: Mapping[str, Any]) -> float:
-    """By how much the target's accuracy on images it was trained on exceeds its shadow models' on theirs; 0 unless the
-    two lie far apart: by more than `FAR`, with intervals that do not meet."""
+    """By how much the target's accuracy on images it was trained on exceeds the median shadow model's on its own; 0
+    unless the two lie far apart: by more than `FAR`, with intervals that do not meet."""
     target, shadows = (found[whose]["seen"] for whose in ("target", "shadow_models"))
     meet = target["low"] <= shadows["high"] and shadows["low"] <= target["high"]
     difference = target["value"] - shadows["value"]
@@ -54,8 +54,7 @@ def _rate(right_N: Mask) -> dict[str, float]:
 
 
 def _rates(right_MN: Mask, asked_MN: Mask) -> dict[str, float]:
-    """Of all models' answers together, and of the least and the most accurate model."""
-    each = [
-        float(right_N[asked_N].mean()) for right_N, asked_N in zip(right_MN, asked_MN, strict=True) if asked_N.any()
-    ]
-    return {**_rate(right_MN[asked_MN]), "lowest": min(each), "highest": max(each)}
+    """Of the median model, which one that learned nothing does not move, and of the least and the most accurate one."""
+    each = [right_N[asked_N] for right_N, asked_N in zip(right_MN, asked_MN, strict=True) if asked_N.any()]
+    each.sort(key=lambda right_n: float(right_n.mean()))
+    return {**_rate(each[(len(each) - 1) // 2]), "lowest": float(each[0].mean()), "highest": float(each[-1].mean())}

@@ -94,8 +94,8 @@ def unlike(found: Mapping[str, Any], trained_here: bool) -> list[str]:
         return []
     target, shadows = (100 * found[whose]["seen"]["value"] for whose in ("target", "shadow_models"))
     told = (
-        f"the classifier is right about {target:.1f} % of the images it was trained on, its shadow models about "
-        f"{shadows:.1f} % of theirs, more than {100 * likeness.FAR:.0f} points apart and outside the intervals of both"
+        f"the classifier is right about {target:.1f} % of the images it was trained on, its median shadow model about "
+        f"{shadows:.1f} % of its own, more than {100 * likeness.FAR:.0f} points apart with intervals that do not meet"
     )
     if difference > 0:
         mend = "shadow models that learned less hide its leak: train them as it was trained (--recipe.*, longer)"
@@ -114,7 +114,7 @@ def likeness_section(found: Mapping[str, Any], warnings: list[str]) -> Section:
     rows: list[tuple[str, ...]] = [("", "Images trained on, %", "Images never seen, %")]
     target, shadows = found["target"], found["shadow_models"]
     rows.append(("attacked classifier", *(_interval(target[side]) for side in ("seen", "unseen"))))
-    rows.append(("shadow models, all", *(_interval(shadows[side]) for side in ("seen", "unseen"))))
+    rows.append(("shadow models, median", *(_interval(shadows[side]) for side in ("seen", "unseen"))))
     for which in ("lowest", "highest"):
         rows.append((f"shadow models, {which}", *(f"{100 * shadows[side][which]:.1f}" for side in ("seen", "unseen"))))
     return Section(

@@ -182,10 +182,10 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
-def _plain_path() -> JobConfig | None:
+def _plain_path() -> JobConfig:
     """Keep the folder that the driver starts in off its workers' import path, where Ray puts it before all else: a
     user's statistics.py would be taken for Python's own. A submitted job's folder is Ray's matter."""
-    return None if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else JobConfig(_client_job=True)
+    return JobConfig(_client_job="RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ)
 
 
 @contextmanager

@@ -34,15 +34,19 @@ def test_each_side_is_counted_where_it_was_trained_and_where_it_was_not() -> Non
     found = likeness.figures(target_N, right_MN, shadow_MNQ, inside_MN, members_N)
     assert found["target"]["seen"] == {**clopper_pearson(3, 4).as_dict(), "images": 4}
     assert found["target"]["unseen"] == {**clopper_pearson(1, 3).as_dict(), "images": 3}
-    # Members that they were trained on: 1 of 2 and 2 of 2. Others that they were not: 2 of 2, and 0 of 1.
-    assert found["shadow_models"]["seen"] == {
-        **clopper_pearson(3, 4).as_dict(),
-        "images": 4,
-        "lowest": 0.5,
-        "highest": 1,
-    }
-    seen_not = {**clopper_pearson(2, 3).as_dict(), "images": 3, "lowest": 0.0, "highest": 1.0}
-    assert found["shadow_models"]["unseen"] == seen_not
+    # Members that they were trained on: 1 of 2 and 2 of 2. Others that they were not: 0 of 1, and 2 of 2.
+    seen = {**clopper_pearson(1, 2).as_dict(), "images": 2, "lowest": 0.5, "highest": 1.0}
+    unseen = {**clopper_pearson(0, 1).as_dict(), "images": 1, "lowest": 0.0, "highest": 1.0}
+    assert found["shadow_models"] == {"seen": seen, "unseen": unseen}
+
+
+def test_a_shadow_model_that_learned_nothing_does_not_move_the_median() -> None:
+    right_MN = np.ones((5, 20), bool)
+    right_MN[3] = False
+    inside_MN = np.arange(20) % 2 == np.arange(5)[:, None] % 2
+    members_N = np.arange(20) < 10
+    found = likeness.figures(members_N, right_MN, np.zeros((5, 20, 1)), inside_MN, members_N)
+    assert found["shadow_models"]["seen"]["value"] == 1 and found["shadow_models"]["seen"]["lowest"] == 0
 
 
 def rates(right: int, of: int) -> dict[str, Any]:
