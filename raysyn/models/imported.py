@@ -65,7 +65,7 @@ class Imported:
         except (Exception, SystemExit) as error:
             self._refuse(f"called with ({channels}, {classes}), {self.told(error)}: mend it", error)
         if not isinstance(network, nn.Module):
-            self._refuse(f"it returned a {type(network).__name__}: return a torch.nn.Module")
+            self._refuse(f"it returned something of type {type(network).__name__}: return a torch.nn.Module")
         return network
 
     def source(self) -> str:
@@ -104,7 +104,7 @@ class Imported:
                 "(channels, classes) that makes one"
             )
         if not callable(found):
-            self._refuse(f"it is a {type(found).__name__} in {file}: name a function of (channels, classes)")
+            self._refuse(f"it is of type {type(found).__name__} in {file}: name a function of (channels, classes)")
         return found
 
     def _module(self) -> ModuleType:
@@ -113,7 +113,7 @@ class Imported:
         try:
             return self._imported(name)
         except ModuleNotFoundError as error:
-            if error.name and f"{name}.".startswith(f"{error.name}.") and self._place(error) == "":
+            if error.name and f"{name}.".startswith(f"{error.name}.") and not _run(error):
                 close = difflib.get_close_matches(name, [path.stem for path in Path(self.folder).glob("*.py")], n=1)
                 guess = f" (did you mean {close[0]}?)" if close else ""
                 self._refuse(
@@ -159,13 +159,9 @@ class Imported:
                 raise
 
     def _place(self, error: BaseException) -> str:
-        """`mynets.py, line 3,` in the user's files; else where a library raised it; nothing where none was run."""
-        mine = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
-        run = [frame for frame in mine if "importlib" not in frame.filename]
-        users = [frame for frame in run if not frame.filename.startswith((*_LIBRARIES, "<"))]
-        if not (frames := users or run):
-            return ""
-        return f"{self._shown(frames[-1].filename)}, line {frames[-1].lineno},"
+        """`mynets.py, line 3,`: the innermost place in the user's own files, if there is one."""
+        users = [frame for frame in _run(error) if not frame.filename.startswith((*_LIBRARIES, "<"))]
+        return f"{self._shown(users[-1].filename)}, line {users[-1].lineno}," if users else "it"
 
     def _shown(self, file: str) -> str:
         path = Path(file)
@@ -173,6 +169,12 @@ class Imported:
 
     def _refuse(self, fault: str, error: BaseException | None = None) -> NoReturn:
         raise ValueError(f"target.model {self.function}: {fault}") from error
+
+
+def _run(error: BaseException) -> list[traceback.FrameSummary]:
+    """What was run until the error arose, without this file and Python's import machinery."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame for frame in frames if frame.filename != __file__ and "importlib" not in frame.filename]
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:

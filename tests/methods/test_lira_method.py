@@ -173,7 +173,7 @@ def test_a_released_student_is_a_checkpoint(tmp_path: Path) -> None:
         ({"model": "users_networks:network", "mean": (0.1, 0.2), "std": (0.3,)}, "the images have 1 channels"),
         ({"model": "users_networks"}, "give module:function"),
         ({"model": "users_networks:features"}, r"answers 2 images with \(2, 64\): return logits \(2, 10\)"),
-        ({"model": "users_networks:nothing"}, "returned a NoneType"),
+        ({"model": "users_networks:nothing"}, "returned something of type NoneType"),
     ],
 )
 def test_what_does_not_fit_costs_one_sentence(users: str, fields: dict[str, str], words: str) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from raysyn.attacks.verdict import clopper_pearson
 from raysyn.data import DataConfig, Images, load
 from raysyn.methods import lira_target
+from raysyn.models.normalised import Behind
 
 DIGITS = load(DataConfig(limit=600)).train
 
@@ -52,7 +53,7 @@ class Infinite(nn.Module):
         (nn.Softmax(1), "answers with probabilities"),
         (nn.Sequential(nn.Softmax(1), nn.Dropout(0.5)), "answers with probabilities"),
         (Infinite(), r"answers \d+ of 50 training images with what is no finite number: check the normalisation"),
-        (Tupled(), "answers with a tuple: return logits"),
+        (Tupled(), "answers with something of type tuple: return logits"),
         (nn.Linear(10, 9), r"answers 2 images with \(2, 9\): return logits \(2, 10\)"),
         (nn.Linear(9, 10), "cannot take images of 8 x 8 x 1: mat1 and mat2"),
     ],
@@ -110,6 +111,54 @@ def test_a_target_at_chance_on_its_own_training_images_is_warned_of_before_any_t
     # Hardly better than always answering the common class, and yet it has learned something.
     assert lira_target.doubts(Answers(images, share=0.93), images, "mine") == []
     assert lira_target.doubts(Answers(share=0.3), DIGITS, "mine") == []
+
+
+class Trained(nn.Module):
+    """A linear network that learned from images as `seen` makes them of pixel values in [0, 1], without noticing other
+    scales: constant inputs, far from zero, drown the rest."""
+
+    def __init__(self, images: Images, seen: Any) -> None:
+        super().__init__()
+        x = seen(torch.tensor(images.images_NHWC).permute(0, 3, 1, 2).double() / 255)
+        self.mean, self.std = x.mean(0, keepdim=True).float(), x.std(0, keepdim=True).float() + 0.3
+        flat = ((x.float() - self.mean) / self.std).flatten(1)
+        wanted = nn.functional.one_hot(torch.tensor(images.labels_N), images.classes).float() - 0.1
+        self.weight = nn.Parameter(torch.linalg.lstsq(flat.T @ flat + torch.eye(flat.shape[1]), flat.T @ wanted)[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x - self.mean) / self.std).flatten(1) @ self.weight
+
+
+def coloured() -> Images:
+    """Digits in colour: the channels differ."""
+    pixels = np.concatenate([DIGITS.images_NHWC, DIGITS.images_NHWC[:, ::-1] // 2, DIGITS.images_NHWC[:, :, ::-1]], 3)
+    return Images(pixels, DIGITS.labels_N, DIGITS.class_names)
+
+
+def behind(mean: tuple[float, ...], std: tuple[float, ...]) -> Any:
+    centre, deviation = (torch.tensor(one).double()[:, None, None] for one in (mean, std))
+    return lambda x: (x - centre) / deviation
+
+
+@pytest.mark.parametrize(
+    ("images", "seen", "words"),
+    [
+        (DIGITS, behind((0.0,), (1.0,)), "--target.mean 0 --target.std 1 (pixels in [0, 1])"),
+        (DIGITS, behind((0.306,), (0.377,)), "--target.mean 0.306 --target.std 0.377 (these images' own)"),
+        (coloured(), behind(*lira_target.IMAGENET), "--target.std 0.229 0.224 0.225 (ImageNet's)"),
+        (coloured(), lambda x: 2 * x.flip(1) - 1, "its channels in the order blue, green, red"),
+    ],
+)
+def test_the_normalisation_that_was_forgotten_is_named(images: Images, seen: Any, words: str) -> None:
+    (said,) = lira_target.doubts(Trained(images, seen), images, "mine")
+    assert words in said, said
+
+
+def test_the_normalisation_that_was_given_is_not_doubted_and_too_much_of_it_is() -> None:
+    inner = Trained(DIGITS, behind((0.9,), (0.1,)))
+    assert lira_target.doubts(Behind(inner, (0.9,), (0.1,)), DIGITS, "mine") == []
+    (said,) = lira_target.doubts(Behind(Trained(DIGITS, lambda x: 2 * x - 1), (0.9,), (0.1,)), DIGITS, "mine")
+    assert "--target.mean 0.5 --target.std 0.5 (pixels in [-1, 1])" in said
 
 
 def test_networks_that_do_not_begin_afresh_are_found() -> None:

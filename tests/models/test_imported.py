@@ -107,17 +107,22 @@ SUM = "def build(channels, classes):\n    return {}\n"
         ("import mynets.deeper\n", "mynets.py, line 1, imports mynets.deeper, which is not there"),
         ("def biuld(channels, classes): ...\n", "mynets.py has no function build (did you mean biuld?); it has biuld"),
         ("x = 1\n", "mynets.py has no function build; it has none"),
-        ("build = 3\n", "it is a int in mynets.py: name a function"),
+        ("build = 3\n", "it is of type int in mynets.py: name a function"),
         ("from torch import nn\nbuild = nn.Linear(1, 1)\n", "mynets.py has a finished network under this name"),
         ("def build(): ...\n", "it takes () (too many positional arguments): write it as a function of"),
         ("def build(channels, classes, depth): ...\n", "(missing a required argument: 'depth')"),
         (SUM.format("channels / 0"), "called with (1, 10), mynets.py, line 2, raised ZeroDivisionError"),
         (SUM.format("__import__('torch').nn.Conv2d(1, 2, 3, groups=5)"), "mynets.py, line 2, raised ValueError: in_ch"),
-        (SUM.format("classes"), "it returned a int: return a torch.nn.Module"),
+        (SUM.format("classes"), "it returned something of type int: return a torch.nn.Module"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_the_users_file_is_named_with_its_place(start: Path, source: str, words: str) -> None:
     assert words in refusal("mynets:build", source)
+
+
+def test_where_nothing_of_the_users_ran_no_place_inside_a_library_is_named(start: Path) -> None:
+    with pytest.raises(ValueError, match=r"^target\.model torch\.nn:Linear: called with \(-1, 10\), it raised Runtime"):
+        Imported("torch.nn:Linear").build(-1, 10)
 
 
 def test_a_mistake_in_a_file_that_it_imports_is_named_there(start: Path) -> None:
