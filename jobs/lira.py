@@ -14,7 +14,7 @@ def check(stack: ExitStack) -> Setting:
     """Everything that can be wrong with the input, before the first stage."""
     console = stack.enter_context(Console())
     command = cli.parse(lira.PRESETS, description=lira.SUMMARY, machines=OnAttacked())
-    dataset, facts = lira.prepare(command.config)
+    dataset, facts = lira.prepare(command.config, lambda sentence: lira.warn(console, sentence))
     if command.dry_run:
         lira.show_outlook(console, command.config, dataset)
         raise SystemExit(0)

@@ -62,6 +62,8 @@ class Section:
 
     title: str
     text: str = ""
+    warnings: Sequence[str] = ()
+    """Sentences that stand out, first."""
     rows: Sequence[Sequence[Any]] = ()
     """The first is the heading; figures are set to the right."""
     picture: str | None = None

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raysyn.attacks import lira
+from raysyn.attacks import likeness, lira
 from raysyn.attacks.shadows import Architecture, AttackConfig, ShadowSpeed, confidences, make_pool, sweep
 from raysyn.attacks.verdict import aop
 from raysyn.compute import Compute, best_device, digest
@@ -30,8 +30,8 @@ def attack(
     is measured too.
 
     Returns {"tested": {target: accuracy}, "attacks": {target: {variants, best, auc, aop}, "shadow_models": how the
-    area varies when each of them is the target}, "shadow_images": images that each learned from}; without
-    shadow models, "attacks" is empty.
+    area varies when each of them is the target}, "shadow_images": images that each learned from, "likeness": {target:
+    see `likeness.figures`}}; without shadow models, "attacks" is empty and there is no "likeness".
     """
     pool = make_pool(members, test, config.images, seed)
     shared = (network, targets, test, pool.images, config.queries)
@@ -41,21 +41,26 @@ def attack(
     tested = {target: answer["accuracy"] for target, answer in answers.items()}
     if not config.shadow_models:
         return {"tested": tested, "attacks": {}, "shadow_images": 0}
-    shadows = sweep(compute, pool, config, network, recipe, seed, speed)
+    shadows, right_MN = sweep(compute, pool, config, network, recipe, seed, speed)
     attacks: dict[str, Any] = {}
     for target, answer in answers.items():
         found = lira.attack(*shadows, answer["confidences"].numpy(), pool.members_N)
         area = found["variants"][found["best"]]["auc"]["value"]
         attacks[target] = {**found, "auc": area, "aop": aop(tested[target], area)}
     attacks["shadow_models"] = lira.spread(*shadows)
-    return {"tested": tested, "attacks": attacks, "shadow_images": len(pool.images) // 2}
+    alike = {
+        target: likeness.figures(answer["right"].numpy(), right_MN, *shadows, pool.members_N)
+        for target, answer in answers.items()
+    }
+    return {"tested": tested, "attacks": attacks, "shadow_images": len(pool.images) // 2, "likeness": alike}
 
 
 def ask(target: str, shared: tuple[Architecture, Mapping[str, Weights], Images, Images, int]) -> dict[str, Any]:
-    """One unit: a finished model's test accuracy and its confidences on the pool."""
+    """One unit: a finished model's test accuracy and its confidences on the pool, and where it is right there."""
     network, targets, test, pool, queries = shared
     model = loaded(network.build(test.shape[2], test.classes), targets[target])
-    return {"accuracy": accuracy(model, test), "confidences": torch.from_numpy(confidences(model, pool, queries))}
+    asked = {"confidences": torch.from_numpy(confidences(model, pool, queries)), "right": likeness.right(model, pool)}
+    return {"accuracy": accuracy(model, test), **asked}
 
 
 def fingerprint(weights: Weights) -> str:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raysyn.attacks import lira
+from raysyn.attacks import likeness, lira
 from raysyn.compute import Alone, Clock, Compute, digest
 from raysyn.data import Images
 from raysyn.train.classifier import as_float
@@ -134,8 +134,11 @@ class Sweep(NamedTuple):
 def sweep(
     compute: Compute, pool: Pool, config: AttackConfig, network: Architecture, recipe: RecipeConfig, seed: int,
     speed: ShadowSpeed,
-) -> Sweep:  # fmt: skip
-    """Train and ask `config.shadow_models` networks; models that storage holds already are not trained again."""
+) -> tuple[Sweep, np.ndarray]:  # fmt: skip
+    """Train and ask `config.shadow_models` networks; models that storage holds already are not trained again.
+
+    Beside the sweep: (M, N) bool, which images each model labels rightly.
+    """
     shared = (pool.images, config, network, recipe, seed)
     # Whatever changes an answer is in the name; the number of models is not.
     told = (pool.images.fingerprint(), config.design, config.queries, repr(network), asdict(recipe), seed)
@@ -147,7 +150,7 @@ def sweep(
     shadow_MNQ = np.stack([answer["confidences"].double().numpy() for answer in answers])
     roles_MN = design(config, len(pool.images), config.shadow_models, seed)
     shadow_MNQ[roles_MN == lira.VALIDATION] = np.nan
-    return Sweep(shadow_MNQ, roles_MN == lira.TRAIN)
+    return Sweep(shadow_MNQ, roles_MN == lira.TRAIN), np.stack([answer["right"].numpy() for answer in answers])
 
 
 def check_enough(config: AttackConfig, members: Images, others: Images, seed: int) -> None:
@@ -182,7 +185,7 @@ def train_shadows(models: Sequence[int], shared: tuple[Any, ...]) -> list[dict[s
         one.load_state_dict(state)
         asked = confidences(one, images, config.queries)
         answers.append({"confidences": torch.from_numpy(asked).float()})
-    return answers
+    return [answer | {"right": likeness.right(one, images)} for one, answer in zip(networks, answers, strict=True)]
 
 
 def _prepare(models: Sequence[int], shared: tuple[Any, ...]) -> tuple[list[nn.Module], Any, int]:

@@ -6,6 +6,7 @@ are trained as it was. Nothing is released.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,9 +18,12 @@ from raysyn.attacks.shadows import Architecture, AttackConfig, check_enough, mak
 from raysyn.compute import Worker
 from raysyn.console import Console
 from raysyn.data import DataConfig, Dataset, Images, load
+from raysyn.methods import lira_target
 from raysyn.methods.attack_report import attack_sections
 from raysyn.methods.common import Setting
+from raysyn.models import checkpoints
 from raysyn.models.imported import Imported
+from raysyn.models.normalised import Normalised
 from raysyn.models.resnet import ResNetConfig
 from raysyn.report import Report, no_dp_section, write_report
 from raysyn.train.recipe import RecipeConfig, fit, one_hot
@@ -33,11 +37,29 @@ class TargetConfig:
     """The attacked classifier."""
 
     checkpoint: str | None = None
-    """Its weights: a file that torch.save wrote of a state dict, alone or under the key `weights` (a released
-    student.pt is one). Without it a classifier is trained here, to learn how much one like it would leak."""
+    """Its weights: a state dict in a file of torch.save, alone or under a key such as `model_state_dict` (a released
+    student.pt is one), or in safetensors; what DataParallel, Opacus or torch.compile put before names is taken off.
+    Without it a classifier is trained here, to learn how much one like it would leak."""
     model: str | None = None
-    """`module:function` that builds its network, called with (channels, classes), for float images (N, C, H, W) in
-    [-1, 1]; normalise inside it if it was trained otherwise. By default the ResNet of --classifier."""
+    """`module:function` that builds its network, untrained, called with (channels, classes): float images (N, C, H, W)
+    in [-1, 1], or as --target.mean and --target.std say, to logits. `mynets:build` is found as mynets.py in the folder
+    that the command starts in, or as an installed module. By default the ResNet of --classifier."""
+    mean: tuple[float, ...] | None = None
+    """Normalisation of its images, of pixel values in [0, 1]: (x - mean) / std, one value per channel or one for all.
+    It is put before the classifier and before its shadow models. By default 0.5 and 0.5, which is [-1, 1]."""
+    std: tuple[float, ...] | None = None
+    """See --target.mean."""
+
+    def __post_init__(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            there, missing = ("mean", "std") if self.std is None else ("std", "mean")
+            raise ValueError(f"target.{there} is given without target.{missing}: give both, or neither")
+        for name, values in (("mean", self.mean or ()), ("std", self.std or ())):
+            if not all(0 <= value <= 1 for value in values) or (name == "std" and 0 in values):
+                raise ValueError(
+                    f"target.{name} is {' '.join(f'{value:g}' for value in values)}, but is that of pixel values in "
+                    f"[0, 1]: give {'above' if name == 'std' else 'from'} 0 to 1, dividing by 255 what is of [0, 255]"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,44 +81,55 @@ class Config:
         if not self.attack.shadow_models:
             raise ValueError("attack.shadow_models is 0: give at least 2")
 
+    def imported(self) -> Imported | None:
+        return Imported(self.target.model) if self.target.model else None
+
     def architecture(self) -> Architecture:
-        return Imported(self.target.model) if self.target.model else self.classifier
+        network = self.imported() or self.classifier
+        if self.target.mean is None or self.target.std is None:
+            return network
+        # Shadow models too: they learn as the target did, from what it saw.
+        return Normalised(network, self.target.mean, self.target.std)
+
+    def called(self) -> str:
+        """What errors and warnings call the target."""
+        return f"target.model {self.target.model}" if self.target.model else "the classifier"
 
 
-def prepare(config: Config) -> tuple[Dataset, dict[str, Any]]:
-    """The data set, and what identifies the target; ValueError, in one sentence, for what does not fit together."""
+def prepare(config: Config, warn: Callable[[str], None] = lambda sentence: None) -> tuple[Dataset, dict[str, Any]]:
+    """The data set, and what identifies the target; ValueError, in one sentence, for what does not fit together.
+
+    `warn` is told what is doubtful about the target.
+    """
     dataset = load(config.data)
     train = dataset.train
-    network = config.architecture().build(train.shape[2], train.classes)
-    try:
-        with torch.inference_mode():
-            shape = tuple(network.eval()(torch.zeros(2, train.shape[2], *train.shape[:2])).shape)
-    except Exception as error:  # whatever a network that raysyn does not know may raise
-        raise ValueError(f"target.model cannot take images of {train.shape}: {_line(error)}") from error
-    if shape != (2, train.classes):
-        raise ValueError(f"target.model answers 2 images with {shape}: return logits (2, {train.classes})")
+    network, other = _fresh(config, train)
+    lira_target.check_network(network, train, config.called(), config.imported())
+    found = lira_target.check_fresh(network, other, config.called())
     check_enough(config.attack, train, dataset.test, config.seed)
-    facts = {"network": Imported(config.target.model).source()} if config.target.model else {}
+    facts = {"network": imported.source()} if (imported := config.imported()) else {}
     if config.target.checkpoint is not None:
         facts["weights"] = fingerprint(read_weights(config.target.checkpoint, network))
+        found += lira_target.doubts(network, train, config.called())
+    for sentence in found:
+        warn(sentence)
     return dataset, facts
 
 
 def run(setting: Setting) -> Report:
     """Take or train the target, train shadow models, attack."""
     config, train, console, folder = setting.config, setting.dataset.train, setting.console, setting.folder
-    network = config.architecture()
-    if config.target.checkpoint is None:
-        shared = (network, train, config.recipe, config.seed)
-        weights = folder.stage("target", lambda: setting.compute.once(fit_target, *shared, name="target"))
-        console.stage("target", f"a classifier trained here on {len(train):,} images")
-    else:
-        weights = read_weights(config.target.checkpoint, network.build(train.shape[2], train.classes))
+    model, other = _fresh(config, train)
+    doubts = lira_target.check_fresh(model, other, config.called())
+    weights = _target(setting, model)
+    doubts += lira_target.doubts(model, train, config.called())
     speed = setting.machines.shadows
     if config.target.model and speed.stack is None:
         # A network that nobody has seen may not be mapped over: torch.func refuses some layers.
         speed = replace(speed, stack=1)
-    found = setting.attack({"target": weights}, train, network, speed)
+    found = setting.attack({"target": weights}, train, config.architecture(), speed)
+    alike = found["likeness"]["target"]
+    unlike = lira_target.unlike(alike, trained_here=config.target.checkpoint is None)
     told = found["attacks"]["target"]
     area = told["variants"][told["best"]]["auc"]
     headline = (
@@ -105,13 +138,34 @@ def run(setting: Setting) -> Report:
         f"classifier's accuracy on real test images is {100 * found['tested']['target']:.1f} %."
     )
     console.stage("attack", headline)
+    for sentence in unlike:
+        warn(console, sentence)
     privacy = no_dp_section(["the attack's variant is the most effective one on these very images, which flatters it"])
     tested = {"target": {"accuracy_real_data": found["tested"]["target"]}}
-    report = setting.report(METHOD, privacy=privacy, metrics={"tested": tested}, attacks=found["attacks"])
-    sections = attack_sections(found, "Usefulness and membership inference")
+    metrics = {"tested": tested, "likeness": alike, "warnings": doubts + unlike}
+    report = setting.report(METHOD, privacy=privacy, metrics=metrics, attacks=found["attacks"])
+    sections = [lira_target.likeness_section(alike, doubts + unlike)]
+    sections += attack_sections(found, "Usefulness and membership inference")
     write_report(folder, report, synthetic=None, done=story(config, len(train)), sections=sections, headline=headline)
     console.say(f"Report (stays inside): {folder.shown(folder.report_html)}")
     return report
+
+
+def _fresh(config: Config, train: Images) -> list[nn.Module]:
+    """Two untrained networks, as target and shadow models begin."""
+    return [config.architecture().build(train.shape[2], train.classes) for _ in range(2)]
+
+
+def _target(setting: Setting, model: nn.Module) -> dict[str, Tensor]:
+    """The weights that are attacked, read or trained; `model` takes them on."""
+    config, train = setting.config, setting.dataset.train
+    if config.target.checkpoint is not None:
+        return read_weights(config.target.checkpoint, model)
+    shared = (config.architecture(), train, config.recipe, config.seed)
+    weights = setting.folder.stage("target", lambda: setting.compute.once(fit_target, *shared, name="target"))
+    model.load_state_dict(weights)
+    setting.console.stage("target", f"a classifier trained here on {len(train):,} images")
+    return weights
 
 
 def show_outlook(console: Console, config: Config, dataset: Dataset) -> None:
@@ -142,29 +196,14 @@ def fit_target(worker: Worker, network: Architecture, train: Images, recipe: Rec
 
 
 def read_weights(path: str, network: nn.Module) -> dict[str, Tensor]:
-    """The state dict in the file, as it fits the network; ValueError, in one sentence, where it does not."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ValueError(
-            f"target.checkpoint {path} does not exist: name the file of the classifier's weights"
-        ) from None
-    except Exception as error:  # torch raises whatever the unpickler meets
-        raise ValueError(
-            f"target.checkpoint {path} is no file of tensors that torch.load(..., weights_only=True) reads: save the "
-            "classifier's state_dict() with torch.save"
-        ) from error
-    for key in ("weights", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    try:
-        network.load_state_dict(content)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"target.checkpoint {path} does not fit the network ({_line(error)}): give --target.model, or --classifier "
-            "as it was trained"
-        ) from error
+    """The state dict in the file, as it fits the network, with the normalisation before it; see `checkpoints`."""
+    checkpoints.read_weights(path, lira_target.bare(network))
     return network.state_dict()
+
+
+def warn(console: Console, sentence: str) -> None:
+    """A line that stands out among those of the stages."""
+    console.say(f"WARNING: {sentence}.")
 
 
 def story(config: Config, members: int) -> list[str]:
@@ -179,11 +218,6 @@ def story(config: Config, members: int) -> list[str]:
         "Compared the classifier's confidence in each image with that of shadow models that were, and were not, "
         "trained on it.",
     ]
-
-
-def _line(error: Exception) -> str:
-    """The last line of an error, which is where torch says what is wrong."""
-    return str(error).strip().splitlines()[-1].strip()
 
 
 PRESETS: dict[str, Config] = {

@@ -2,41 +2,187 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib
+import importlib.util
 import inspect
-from dataclasses import dataclass
+import os
+import re
+import site
+import sys
+import sysconfig
+import textwrap
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
 
 from torch import nn
+
+_LIBRARIES = tuple(
+    {
+        folder + os.sep
+        for folder in (
+            *(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
+            *site.getsitepackages(),
+            site.getusersitepackages(),
+            str(Path(__file__).parents[1]),
+        )
+    }
+)
+EVERYWHERE = (
+    "on a cluster of several machines the file must be on every node, or in the working directory of `ray job submit`"
+)
 
 
 @dataclass(frozen=True)
 class Imported:
-    """An architecture that raysyn does not know: built by a function that every worker can import."""
+    """An architecture that raysyn does not know: built by a function that every worker can import.
+
+    Its module is looked for in `folder` first, so that no package of the same name comes before it; what that module
+    imports, in `folder` last, so that a user's statistics.py is not taken for Python's own.
+    """
 
     function: str
     """`module:function`; function(channels, classes) returns the untrained network."""
+    folder: str = field(default_factory=os.getcwd, repr=False, compare=False)
+    """The folder that the command starts in, which workers elsewhere would not know."""
 
     def build(self, channels: int, classes: int) -> nn.Module:
-        """The network for float images (N, channels, H, W) in [-1, 1]; ValueError where there is no such function."""
-        module, _, name = self.function.partition(":")
-        try:
-            make = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise ValueError(
-                f"model is {self.function}, which cannot be imported ({error}): give module:function, found from the "
-                "folder that the command starts in or installed on every node"
-            ) from error
+        """The network for float images (N, channels, H, W); ValueError, in one sentence, where there is none."""
+        make = self._find()
+        if (takes := _signature(make)) is not None:
+            try:
+                takes.bind(channels, classes)
+            except TypeError as error:
+                self._refuse(f"it takes {takes} ({error}): write it as a function of (channels, classes)", error)
         try:
             network = make(channels, classes)
-        except Exception as error:  # somebody else's code
-            raise ValueError(f"model {self.function}({channels}, {classes}) failed: {error!r}") from error
+        except (Exception, SystemExit) as error:
+            self._refuse(f"called with ({channels}, {classes}), {self.told(error)}: mend it", error)
         if not isinstance(network, nn.Module):
-            raise ValueError(f"model {self.function} returned a {type(network).__name__}: return a torch.nn.Module")
+            self._refuse(f"it returned something of type {type(network).__name__}: return a torch.nn.Module")
         return network
 
     def source(self) -> str:
         """SHA-256 (hex) of the file that defines the function: another network under its name is another network."""
-        return hashlib.sha256(
-            inspect.getsource(importlib.import_module(self.function.partition(":")[0])).encode()
-        ).hexdigest()
+        return hashlib.sha256(inspect.getsource(self._module()).encode()).hexdigest()
+
+    def told(self, error: BaseException) -> str:
+        """`mynets.py, line 3, raised NameError: ...`: an error of the user's code, by the innermost place in it."""
+        text = textwrap.shorten(" ".join(str(error).split()), 300)
+        if isinstance(error, SyntaxError):
+            line = f", line {error.lineno}" if error.lineno else ""
+            return f"{self._shown(error.filename or 'its file')}{line}: {error.msg}"
+        place = self._place(error)
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            return f"{place} imports {error.name}, which is not there"
+        said = "ended the process (sys.exit)" if isinstance(error, SystemExit) else f"raised {type(error).__name__}"
+        return f"{place} {said}: {text}" if text else f"{place} {said}"
+
+    def _find(self) -> Callable[..., Any]:
+        """The function itself."""
+        module, _, name = self.function.partition(":")
+        if not re.fullmatch(r"\w+(\.\w+)*", module) or not name.isidentifier() or module.endswith(".py"):
+            guess = f"{Path(module.removesuffix('.py')).name or 'mynets'}:{name or 'build'}"
+            self._refuse(f"give module:function, such as {guess} for a function in {guess.partition(':')[0]}.py")
+        loaded = self._module()
+        found, file = getattr(loaded, name, None), self._shown(getattr(loaded, "__file__", None) or module)
+        if found is None:
+            own = (key for key, value in vars(loaded).items() if getattr(value, "__module__", "") == module)
+            there = sorted(key for key in own if callable(vars(loaded)[key]) and not key.startswith("_"))
+            close = difflib.get_close_matches(name, there, n=1)
+            guess = f" (did you mean {close[0]}?)" if close else ""
+            self._refuse(f"{file} has no function {name}{guess}; it has {', '.join(there) or 'none'}")
+        if isinstance(found, nn.Module):
+            self._refuse(
+                f"{file} has a finished network under this name: shadow models need fresh ones, name a function of "
+                "(channels, classes) that makes one"
+            )
+        if not callable(found):
+            self._refuse(f"it is of type {type(found).__name__} in {file}: name a function of (channels, classes)")
+        return found
+
+    def _module(self) -> ModuleType:
+        """The user's module; ValueError, in one sentence, for all that may be wrong with it."""
+        name = self.function.partition(":")[0]
+        try:
+            return self._imported(name)
+        except ModuleNotFoundError as error:
+            if error.name and f"{name}.".startswith(f"{error.name}.") and not _run(error):
+                close = difflib.get_close_matches(name, [path.stem for path in Path(self.folder).glob("*.py")], n=1)
+                guess = f" (did you mean {close[0]}?)" if close else ""
+                self._refuse(
+                    f"there is no {name.replace('.', '/')}.py in {self.folder}, where the command started, and no "
+                    f"installed module {error.name}{guess}: start in its folder, or correct the name; {EVERYWHERE}",
+                    error,
+                )
+            self._refuse(f"{self.told(error)}: install it wherever raysyn runs, or correct the name", error)
+        except (Exception, SystemExit) as error:
+            if isinstance(error, _NameTaken):
+                raise
+            self._refuse(f"{self.told(error)}; mend the file", error)
+
+    def _imported(self, name: str) -> ModuleType:
+        if self.folder not in sys.path:
+            sys.path.append(self.folder)
+        importlib.invalidate_caches()
+        top = name.partition(".")[0]
+        spec = PathFinder.find_spec(top, [self.folder])
+        if spec is not None and spec.origin is not None:
+            self._load(top, spec)
+        return importlib.import_module(name)
+
+    def _load(self, top: str, spec: ModuleSpec) -> None:
+        """The module or package of the start folder, as if nothing came before it on the path."""
+        assert spec.origin is not None and spec.loader is not None, spec
+        known = sys.modules.get(top)
+        own = getattr(known, "__file__", None)
+        if top in sys.stdlib_module_names or (
+            known is not None and (own is None or not os.path.samefile(own, spec.origin))
+        ):
+            whose = "Python's own" if top in sys.stdlib_module_names else f"loaded from {own} already"
+            raise _NameTaken(
+                f"target.model {self.function}: {self._shown(spec.origin)} has the name of a module that is {whose}: "
+                "rename the file"
+            )
+        if known is None:
+            sys.modules[top] = module = importlib.util.module_from_spec(spec)
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                sys.modules.pop(top, None)
+                raise
+
+    def _place(self, error: BaseException) -> str:
+        """`mynets.py, line 3,`: the innermost place in the user's own files, if there is one."""
+        users = [frame for frame in _run(error) if not frame.filename.startswith((*_LIBRARIES, "<"))]
+        return f"{self._shown(users[-1].filename)}, line {users[-1].lineno}," if users else "it"
+
+    def _shown(self, file: str) -> str:
+        path = Path(file)
+        return str(path.relative_to(self.folder) if path.is_relative_to(self.folder) else path)
+
+    def _refuse(self, fault: str, error: BaseException | None = None) -> NoReturn:
+        raise ValueError(f"target.model {self.function}: {fault}") from error
+
+
+def _run(error: BaseException) -> list[traceback.FrameSummary]:
+    """What was run until the error arose, without this file and Python's import machinery."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame for frame in frames if frame.filename != __file__ and "importlib" not in frame.filename]
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except ValueError:  # some builtins do not tell what they take
+        return None
+
+
+class _NameTaken(ValueError):
+    """A file that cannot be loaded under its own name."""

@@ -32,7 +32,7 @@ def test_an_overfitted_resnet_is_caught_in_the_published_order(real_data: Path, 
     recipe = RecipeConfig(epochs=20, batch_size=50, learning_rate=0.1, trivial_augment=False, mixup=0.0)
     config = AttackConfig(shadow_models=16, design="half", queries=2)
     torch.set_num_threads(1)
-    shadows = sweep(Local(tmp_path), pool, config, ResNetConfig(width=8), recipe, 0, ShadowSpeed(stack=1))
+    shadows, _ = sweep(Local(tmp_path), pool, config, ResNetConfig(width=8), recipe, 0, ShadowSpeed(stack=1))
 
     def areas(variant: Variant) -> torch.Tensor:
         return torch.tensor([one["auc"]["value"] for one in lira.leave_one_out(*shadows, variant)])

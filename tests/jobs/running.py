@@ -27,8 +27,8 @@ def environment(*more: Path) -> dict[str, str]:
 
 
 def run(name: str, *flags: str | Path, cwd: Path, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
-    """The job in a process of its own, in a folder of the user's."""
-    own = environment(cwd)
+    """The job in a process of its own, in a folder of the user's, which is on no path."""
+    own = environment()
     return subprocess.run(job(name, *flags), env=own, cwd=cwd, capture_output=True, text=True, timeout=timeout_s)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import linecache
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import torch
 
 from raysyn.attacks.shadows import AttackConfig
 from raysyn.console import Console
-from raysyn.data import DataConfig
+from raysyn.data import DataConfig, load
 from raysyn.local import Local
 from raysyn.methods import lira
 from raysyn.methods.common import OnAttacked, Setting
@@ -30,16 +32,30 @@ TINY = lira.Config(
     attack=AttackConfig(shadow_models=8, design="half", queries=2),
 )
 USERS = """
+import torch
 from torch import nn
 
 def network(channels, classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, 48), nn.ReLU(), nn.Linear(48, classes))
+
+def normed(channels, classes):
+    return nn.Sequential(nn.BatchNorm2d(channels), network(channels, classes))
 
 def features(channels, classes):
     return nn.Flatten()
 
 def nothing(channels, classes):
     return None
+
+def softmax(channels, classes):
+    return nn.Sequential(network(channels, classes), nn.Softmax(1))
+
+def one(channels, classes, made=network(1, 10)):
+    return made
+
+def seeded(channels, classes):
+    torch.manual_seed(0)
+    return network(channels, classes)
 """
 
 
@@ -52,15 +68,16 @@ def run(config: lira.Config, out: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A module of the user's."""
+def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module of the user's, in the folder that the command starts in."""
     (tmp_path / "users_networks.py").write_text(USERS)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "users_networks", raising=False)
-    return "users_networks"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield "users_networks"
+    sys.modules.pop("users_networks", None)
 
 
-def with_target(**fields: str) -> lira.Config:
+def with_target(**fields: Any) -> lira.Config:
     return replace(TINY, target=lira.TargetConfig(**fields))
 
 
@@ -90,6 +107,55 @@ def test_a_users_network_that_memorised_is_caught_and_a_stranger_is_not(tmp_path
     assert found["member"]["auc"]["low"] > 0.5 > found["stranger"]["auc"]["high"]
 
 
+def test_a_forgotten_normalisation_is_warned_of_and_the_right_one_is_not(tmp_path: Path, users: str) -> None:
+    """A target that learned from normalised images, attacked without and with what it was normalised by."""
+    right = with_target(model=f"{users}:normed", mean=(0.9,), std=(0.1,), checkpoint=str(tmp_path / "net.pt"))
+    recipe = replace(TINY.recipe, learning_rate=0.05)
+    right = replace(right, recipe=recipe, attack=AttackConfig(shadow_models=4, design="half"))
+    dataset = load(right.data)
+    weights = Local(tmp_path / "own").train(
+        lira.fit_target, right.architecture(), dataset.train, right.recipe, 0, name="own"
+    )
+    # As its owner has it: the network's own names, without the normalisation.
+    own = {name.removeprefix("network."): value for name, value in weights.items() if name.startswith("network.")}
+    torch.save(own, tmp_path / "net.pt")
+    found = {}
+    for name, target in (("right", right.target), ("forgotten", replace(right.target, mean=None, std=None))):
+        found[name] = run(replace(right, target=target), tmp_path / name)["metrics"]
+    assert found["right"]["likeness"]["target"]["seen"]["value"] > 0.95 and found["right"]["warnings"] == []
+    (said,) = found["forgotten"]["warnings"]
+    assert "--target.mean and --target.std" in said and "more than 10 points apart" in said
+    page = (tmp_path / "forgotten/internal/report.html").read_text()
+    assert f"Warning: {said}." in html.unescape(page) and "shadow models, median" in page
+    assert "Warning:" not in (tmp_path / "right/internal/report.html").read_text()
+
+
+def test_what_is_doubtful_is_said_before_any_training_and_never_when_nothing_is(tmp_path: Path, users: str) -> None:
+    network = with_target(model=f"{users}:network").architecture().build(1, 10)
+    torch.save(network.state_dict(), tmp_path / "untrained.pt")
+    for fields, words in (
+        ({}, []),
+        ({"checkpoint": "untrained.pt"}, ["if its answers were dealt out at random"]),
+        ({"model": f"{users}:seeded"}, ["returns the same weights at each call"]),
+    ):
+        said: list[str] = []
+        lira.prepare(with_target(**{"model": f"{users}:network", **fields}), said.append)
+        assert len(said) == len(words) and all(word in one for word, one in zip(words, said, strict=True)), said
+
+
+def test_a_normalisation_is_given_whole_and_in_units_of_pixel_values_from_0_to_1() -> None:
+    for fields, words in (
+        ({"mean": (0.5,)}, r"target\.mean is given without target\.std"),
+        ({"std": (0.5,)}, r"target\.std is given without target\.mean"),
+        ({"mean": (123.7, 116.3, 103.5), "std": (0.2, 0.2, 0.2)}, r"target\.mean is 123\.7 116\.3 103\.5, but"),
+        ({"mean": (0.5,), "std": (58.4,)}, r"target\.std is 58\.4, but .* dividing by 255"),
+        ({"mean": (0.5,), "std": (0.0,)}, r"target\.std is 0, .* give above 0 to 1"),
+        ({"mean": (float("nan"),), "std": (0.5,)}, r"target\.mean is nan"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            with_target(**fields)
+
+
 def test_a_released_student_is_a_checkpoint(tmp_path: Path) -> None:
     network = TINY.classifier.build(1, 10)
     torch.save({"weights": network.state_dict(), "network": {"width": 4}, "classes": []}, tmp_path / "student.pt")
@@ -101,10 +167,13 @@ def test_a_released_student_is_a_checkpoint(tmp_path: Path) -> None:
     ("fields", "words"),
     [
         ({"checkpoint": "no-such.pt"}, "target.checkpoint no-such.pt does not exist"),
-        ({"model": "nowhere:f"}, "model is nowhere:f, which cannot be imported"),
+        ({"model": "nowhere:f"}, r"target\.model nowhere:f: there is no nowhere\.py in /"),
+        ({"model": "users_networks:softmax"}, "target.model users_networks:softmax answers with probabilities"),
+        ({"model": "users_networks:one"}, "target.model users_networks:one returns the same network twice"),
+        ({"model": "users_networks:network", "mean": (0.1, 0.2), "std": (0.3,)}, "the images have 1 channels"),
         ({"model": "users_networks"}, "give module:function"),
         ({"model": "users_networks:features"}, r"answers 2 images with \(2, 64\): return logits \(2, 10\)"),
-        ({"model": "users_networks:nothing"}, "returned a NoneType"),
+        ({"model": "users_networks:nothing"}, "returned something of type NoneType"),
     ],
 )
 def test_what_does_not_fit_costs_one_sentence(users: str, fields: dict[str, str], words: str) -> None:

@@ -18,7 +18,7 @@ def answer_of(stage: str, compute: Compute, traces: Path) -> object:
     if stage == "climb":
         shared = (str(traces), "driver")
         return [asdict(one) for one in compute.search(stages.climb, *stages.PEAK, name="climb", shared=shared)]
-    found = sweep(compute, *stages.shadows(), ShadowSpeed(stack=1))
+    found, _ = sweep(compute, *stages.shadows(), ShadowSpeed(stack=1))
     return {"shadow_MNQ": torch.from_numpy(found.shadow_MNQ), "inside_MN": torch.from_numpy(found.inside_MN)}
 
 

@@ -142,7 +142,7 @@ def test_a_sweep_of_24_survives_three_workers_and_a_driver(tmp_path: Path, tempo
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    calm = sweep(Local(tmp_path / "calm"), *stages.shadows(), ShadowSpeed(stack=1))
+    calm, _ = sweep(Local(tmp_path / "calm"), *stages.shadows(), ShadowSpeed(stack=1))
     torch.set_num_threads(before)
     shadow_MNQ, inside_MN = found["shadow_MNQ"].numpy(), found["inside_MN"].numpy()
     torch.testing.assert_close(torch.from_numpy(shadow_MNQ), torch.from_numpy(calm.shadow_MNQ), rtol=0, atol=0)

@@ -1,0 +1,151 @@
+"""A user's own network, by name: found where the command starts, and every mistake in one sentence."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from raysyn.models.imported import Imported
+
+GOOD = """
+from torch import nn
+from mysizes import WIDTH
+
+def build(channels, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, WIDTH), nn.ReLU(), nn.Linear(WIDTH, classes))
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder that a command starts in; what is imported from it is forgotten afterwards."""
+    (tmp_path / "start").mkdir()
+    monkeypatch.chdir(tmp_path / "start")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield tmp_path / "start"
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def refusal(function: str, source: str) -> str:
+    Path("mynets.py").write_text(source)
+    with pytest.raises(ValueError) as found:
+        Imported(function).build(1, 10)
+    assert "\n" not in str(found.value) and str(found.value).startswith(f"target.model {function}: ")
+    return str(found.value)
+
+
+def test_a_file_in_the_start_folder_is_found_with_what_it_imports_also_from_elsewhere(
+    start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (start / "mynets.py").write_text(GOOD)
+    (start / "mysizes.py").write_text("WIDTH = 48")
+    packed = pickle.dumps(Imported("mynets:build"))
+    # A worker: another folder, another path.
+    monkeypatch.chdir("/")
+    built = pickle.loads(packed).build(1, 10)
+    assert isinstance(built, nn.Sequential) and sys.modules["mynets"].__file__ == str(start / "mynets.py")
+    assert sys.path[-1] == str(start) and repr(Imported("mynets:build")) == repr(pickle.loads(packed))
+
+
+def test_a_package_in_the_start_folder_is_found(start: Path) -> None:
+    (start / "mypackage").mkdir()
+    (start / "mypackage/__init__.py").write_text("")
+    (start / "mypackage/nets.py").write_text(GOOD.replace("mysizes", "mypackage.sizes"))
+    (start / "mypackage/sizes.py").write_text("WIDTH = 8")
+    assert Imported("mypackage.nets:build").build(1, 10)[1].out_features == 8  # type: ignore[index]
+
+
+def test_the_users_file_comes_before_another_package_of_its_name_but_not_before_pythons_own(start: Path) -> None:
+    installed = start.parent / "installed"
+    installed.mkdir()
+    (installed / "mynets.py").write_text("raise SystemError('not this one')")
+    sys.path.insert(0, str(installed))
+    source = "import statistics, random, torch\n" + GOOD.replace("mysizes", "mysizes_too")
+    (start / "mynets.py").write_text(source)
+    (start / "mysizes_too.py").write_text("WIDTH = 4")
+    for name in ("statistics", "random", "torch", "colorsys"):
+        (start / f"{name}.py").write_text("raise SystemError('nor this one')")
+    sys.modules.pop("colorsys", None)
+    Imported("mynets:build").build(1, 10)
+    import colorsys
+
+    assert [sys.modules[name] for name in ("statistics", "random")] == [statistics, random]
+    assert colorsys.__file__ != str(start / "colorsys.py")
+
+
+@pytest.mark.parametrize("name", ["random", "colorsys", "numpy"])
+def test_a_file_named_like_what_is_there_already_is_to_be_renamed(start: Path, name: str) -> None:
+    (start / f"{name}.py").write_text(GOOD)
+    with pytest.raises(ValueError, match=rf"{name}\.py has the name of a module .*: rename the file"):
+        Imported(f"{name}:build").build(1, 10)
+
+
+SUM = "def build(channels, classes):\n    return {}\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("x = 1\n\ndef build(:\n", "mynets.py, line 3: invalid syntax; mend the file"),
+        ("def build(a, b):\n\treturn a\n        return b\n", "mynets.py, line 3: "),
+        ("x = 1\ny = nn.Linear\n", "mynets.py, line 2, raised NameError: name 'nn' is not defined; mend the file"),
+        ("def f():\n    return 1 / 0\nf()\n", "mynets.py, line 2, raised ZeroDivisionError: division by zero"),
+        ("from torch import nothing_such\n", "mynets.py, line 1, raised ImportError: cannot import name"),
+        ("import json\njson.loads('{')\n", "mynets.py, line 2, raised JSONDecodeError"),
+        ("raise ValueError\n", "mynets.py, line 1, raised ValueError; mend the file"),
+        ("import sys\n\nsys.exit(2)\n", "mynets.py, line 3, ended the process (sys.exit)"),
+        ("\nimport timm_of_mine\n", "mynets.py, line 2, imports timm_of_mine, which is not there: install it"),
+        ("import mynets.deeper\n", "mynets.py, line 1, imports mynets.deeper, which is not there"),
+        ("def biuld(channels, classes): ...\n", "mynets.py has no function build (did you mean biuld?); it has biuld"),
+        ("x = 1\n", "mynets.py has no function build; it has none"),
+        ("build = 3\n", "it is of type int in mynets.py: name a function"),
+        ("from torch import nn\nbuild = nn.Linear(1, 1)\n", "mynets.py has a finished network under this name"),
+        ("def build(): ...\n", "it takes () (too many positional arguments): write it as a function of"),
+        ("def build(channels, classes, depth): ...\n", "(missing a required argument: 'depth')"),
+        (SUM.format("channels / 0"), "called with (1, 10), mynets.py, line 2, raised ZeroDivisionError"),
+        (SUM.format("__import__('torch').nn.Conv2d(1, 2, 3, groups=5)"), "mynets.py, line 2, raised ValueError: in_ch"),
+        (SUM.format("classes"), "it returned something of type int: return a torch.nn.Module"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_users_file_is_named_with_its_place(start: Path, source: str, words: str) -> None:
+    assert words in refusal("mynets:build", source)
+
+
+def test_where_nothing_of_the_users_ran_no_place_inside_a_library_is_named(start: Path) -> None:
+    with pytest.raises(ValueError, match=r"^target\.model torch\.nn:Linear: called with \(-1, 10\), it raised Runtime"):
+        Imported("torch.nn:Linear").build(-1, 10)
+
+
+def test_a_mistake_in_a_file_that_it_imports_is_named_there(start: Path) -> None:
+    (start / "myblocks.py").write_text("\n\nclass Block\n")
+    assert "myblocks.py, line 3: expected ':'" in refusal("mynets:build", "import myblocks\n")
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (
+            "mynet:build",
+            "there is no mynet.py in {start}, where the command started, and no installed module mynet (did",
+        ),
+        ("mynet:build", "(did you mean mynets?)"),
+        ("mynet:build", "on a cluster of several machines the file must be on every node, or in the working directory"),
+        ("mynets.nets:build", "no installed module mynets.nets"),
+        ("mynets", "give module:function, such as mynets:build"),
+        ("mynets.py:build", "give module:function, such as mynets:build"),
+        ("nets/mynets.py:build", "give module:function, such as mynets:build"),
+        (":build", "give module:function"),
+        ("mynets:Net.make", "give module:function"),
+    ],
+)
+def test_a_name_that_leads_nowhere_says_where_it_was_looked_for(start: Path, function: str, words: str) -> None:
+    assert words.format(start=start) in refusal(function, "x = 1\n")
