@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_CEILING, Context
 from typing import Any
 
@@ -17,6 +17,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from raysyn.data import Images
+from raysyn.privacy.cost import Cost, delta_beside
+from raysyn.privacy.tradeoff import tradeoff
 from raysyn.runs import RunFolder, version, write_atomically
 
 FRAME = (128, 136, 148, 255)
@@ -38,6 +40,10 @@ DOES_NOT_COVER = (
     "anyone who obtains internal/secret, from which all noise can be computed and subtracted",
     "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid",
 )
+
+SPENT = ("epsilon", "delta", "adjacency", "accountant", "priced_by", "epsilon_prv", "epsilon_rdp")
+SPENT += ("what_an_attacker_can_do", "ledger")
+"""Of report.json's `privacy`, what the certificate states too."""
 
 
 def write_release(
@@ -88,10 +94,8 @@ def certificate(
     }
     if privacy["guarantee"] == "none":
         return {**head, "covers": [], **tail}
-    spent = {
-        key: privacy.get(key)
-        for key in ("epsilon", "delta", "adjacency", "accountant", "epsilon_prv", "epsilon_rdp", "ledger")
-    }
+    spent = {key: privacy.get(key) for key in SPENT}
+    spent["delta_beside"] = delta_beside(privacy["delta"], n)
     return {**head, **spent, "covers": list(COVERS), "does_not_cover": list(DOES_NOT_COVER), **tail}
 
 
@@ -108,6 +112,30 @@ def statement(privacy: Mapping[str, Any]) -> str:
         f"private images or not changes the probability of any outcome by at most a factor e^{epsilon} "
         f"(plus {delta})."
     )
+
+
+def attack_limits(costs: Sequence[Cost]) -> dict[str, Any]:
+    """What no attack on what these costs paid for can pass, in a sentence and in figures, which are rounded up."""
+    limits = tradeoff(costs)
+    found = {share: _up_to_4_digits(most) for share, most in limits.found.items()}
+    right = _up_to_4_digits(limits.right)
+    return {
+        "sentence": f"Whatever the attack, it finds at most {_listed(found.values())} of the private images at "
+        f"{_listed(found)} of false alarms, and wins at most {_listed([right])} of bets at even odds on whether one "
+        "image was among them.",
+        "most_found_at_false_alarms": {f"{share:g}": most for share, most in found.items()},
+        "most_right_guesses": right,
+    }
+
+
+def _up_to_4_digits(share: float) -> float:
+    # A hair less than the next digit is not worth it: another machine may compute the last bits otherwise.
+    return min(1.0, math.ceil(share * 1e4 - 1e-6) / 1e4)
+
+
+def _listed(shares: Iterable[float]) -> str:
+    *some, last = [f"{rounded_up(100 * share)} %" for share in shares]
+    return f"{', '.join(some)} and {last}" if some else last
 
 
 def rounded_up(value: float, digits: int = 3) -> str:

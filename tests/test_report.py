@@ -18,7 +18,7 @@ from report_stand_in import DONE, central, digits, privacy, report
 
 from raysyn import data
 from raysyn.data import Images
-from raysyn.privacy.cost import Cost, epsilon
+from raysyn.privacy.cost import ADD_REMOVE, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.release import certificate, parquet_bytes, rounded_up, sample_sheet, write_release
 from raysyn.report import Report, dp_section, main, no_dp_section, render, table, write_report
@@ -89,7 +89,7 @@ def test_certificate_opens_with_the_promise(folder: RunFolder) -> None:
     )
     assert first.startswith('{"statement": "This release is (10, 1.52e-6)-differentially private')
     assert content["epsilon"] == 9.9912 and content["epsilon_rdp"] == 10.8402 and len(content["ledger"]) == 2
-    assert content["adjacency"] == "add/remove one image" and content["accountant"] == "prv"
+    assert content["adjacency"] == ADD_REMOVE and content["accountant"] == "prv"
     everything = json.dumps(content)
     for words in (
         "group privacy",
@@ -209,7 +209,7 @@ def test_privacy_section_is_what_the_ledger_was_paid(tmp_path: Path) -> None:
     # By name, since tools read them; of the real section, not of a made-up one.
     named = "stage mechanism noise_multiplier sampling_rate steps epsilon_alone adjacency note"
     assert all(list(row) == named.split() for row in whole["ledger"])
-    assert whole["adjacency"] == "add/remove one image"
+    assert whole["adjacency"] == ADD_REMOVE
     page = render(replace(report(), privacy=whole).as_dict(), digits())
     assert "The PRV accountant prices" in page
 

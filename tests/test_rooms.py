@@ -25,7 +25,7 @@ ARROWS: dict[str, set[str]] = {
     "attacks": {"data", "compute", "models", "train"},
     "metrics": {"data", "compute", "models", "train"},
     "runs": {"privacy", "storage", "remote"},
-    "release": {"data", "runs"},
+    "release": {"data", "runs", "privacy"},
     "report": {"privacy", "runs", "storage", "data", "console", "release"},
     "methods": {
         "data",

@@ -14,9 +14,10 @@ from raysyn.attacks.shadows import Architecture, ShadowSpeed
 from raysyn.compute import Compute, Machines, Show, digest
 from raysyn.console import Console
 from raysyn.data import Dataset, Images
-from raysyn.privacy.cost import ADD_REMOVE
+from raysyn.privacy.cost import ADD_REMOVE, delta_beside
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.trial import SGDSpeed
+from raysyn.release import attack_limits
 from raysyn.report import Report, environment
 from raysyn.runs import RunFolder, make_private
 from raysyn.storage import local_folder, under
@@ -131,16 +132,18 @@ def _by_plain_name(timings: Mapping[str, Mapping[str, float]]) -> dict[str, dict
 
 def show_plan(console: Console, plan: Plan, dataset: Dataset) -> None:
     """The plan as a table: what each touch of the private images will cost, before the first one."""
-    composed = f"together ε {plan.epsilon():.4g} of {plan.epsilon_budget:g} by {plan.accountant.upper()}"
+    spent = plan.priced()
+    composed = f"together ε {spent.epsilon:.4g} of {plan.epsilon_budget:g} by {spent.by.upper()}"
+    if spent.by != plan.accountant:
+        composed += f", here smaller than {plan.accountant.upper()}'s"
     other = "rdp" if plan.accountant == "prv" else "prv"
-    try:
-        theirs = f"{plan.epsilon(other):.4g}"
-    except ValueError:  # PRV prices no epsilon beyond 200
-        theirs = "not priced"
+    limits = attack_limits(list(plan.stages.values()))
+    n = len(dataset.train)
     console.plan_table(
         plan.rows(),
-        title=f"Plan for {dataset.name}: {len(dataset.train):,} private images",
-        caption=f"{composed} (by {other.upper()} {theirs}), δ {plan.delta:.3g}, {ADD_REMOVE}",
+        title=f"Plan for {dataset.name}: {n:,} private images",
+        caption=f"{composed} (by {other.upper()} {plan.epsilon(other):.4g}), δ {plan.delta:.3g}, {ADD_REMOVE}; "
+        f"{delta_beside(plan.delta, n)}. {limits['sentence']}",
     )
 
 
