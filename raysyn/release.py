@@ -115,21 +115,25 @@ def statement(privacy: Mapping[str, Any]) -> str:
 
 
 def attack_limits(costs: Sequence[Cost]) -> dict[str, Any]:
-    """What no attack on what these costs paid for can pass, in a sentence and in figures, which are rounded up."""
+    """What no attack on what these costs paid for can pass: figures, which are rounded up, and a sentence of them."""
     limits = tradeoff(costs)
-    found = {share: _up_to_4_digits(most) for share, most in limits.found.items()}
-    right = _up_to_4_digits(limits.right)
-    return {
-        "sentence": f"Whatever the attack, it finds at most {_listed(found.values())} of the private images at "
-        f"{_listed(found)} of false alarms, and wins at most {_listed([right])} of bets at even odds on whether one "
-        "image was among them.",
-        "most_found_at_false_alarms": {f"{share:g}": most for share, most in found.items()},
-        "most_right_guesses": right,
-    }
+    found = {f"{share:g}": _up_to_4_digits(most) for share, most in limits.found.items()}
+    figures = {"most_found_at_false_alarms": found, "most_right_guesses": _up_to_4_digits(limits.right)}
+    return {"sentence": attack_sentence(figures), **figures}
+
+
+def attack_sentence(figures: Mapping[str, Any]) -> str:
+    """The figures of `attack_limits` in words."""
+    found = figures["most_found_at_false_alarms"]
+    return (
+        f"Whatever the attack, it finds at most {_listed(found.values())} of the private images at "
+        f"{_listed(map(float, found))} of false alarms, and wins at most {_listed([figures['most_right_guesses']])} of "
+        "bets at even odds on whether one image was among them."
+    )
 
 
 def _up_to_4_digits(share: float) -> float:
-    # A hair less than the next digit is not worth it: another machine may compute the last bits otherwise.
+    # Another machine may compute the last bits otherwise.
     return min(1.0, math.ceil(share * 1e4 - 1e-6) / 1e4)
 
 

@@ -26,6 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "metrics": {"data", "compute", "models", "train"},
     "runs": {"privacy", "storage", "remote"},
     "release": {"data", "runs", "privacy"},
+    "verify": {"privacy", "release", "runs"},
     "report": {"privacy", "runs", "storage", "data", "console", "release"},
     "methods": {
         "data",

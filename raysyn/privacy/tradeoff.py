@@ -33,7 +33,7 @@ class Tradeoff:
 
 
 def tradeoff(costs: Sequence[Cost], false_alarms: Sequence[float] = FALSE_ALARMS) -> Tradeoff:
-    """The limits of attacks on everything that was paid for; without noise, and without costs, what those give.
+    """The limits of attacks on everything that was paid for; without costs, those of guessing.
 
     Raises ValueError for mixed adjacencies, an uncalibrated cost, and a share of false alarms outside of [0, 1].
     """
