@@ -41,8 +41,8 @@ DOES_NOT_COVER = (
     "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid",
 )
 
-SPENT = ("epsilon", "delta", "adjacency", "accountant", "priced_by", "epsilon_prv", "epsilon_rdp")
-SPENT += ("what_an_attacker_can_do", "ledger")
+SPENT = ["epsilon", "delta", "adjacency", "accountant", "priced_by", "epsilon_prv", "epsilon_rdp"]
+SPENT += ["what_an_attacker_can_do", "ledger"]
 """Of report.json's `privacy`, what the certificate states too."""
 
 

@@ -35,14 +35,16 @@ def verify(release: Path) -> list[Check]:
     try:
         signed = json.loads((release / CERTIFICATE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{release / CERTIFICATE} cannot be read ({error}): name the folder release/ of a run") from error
+        raise ValueError(
+            f"{release / CERTIFICATE} cannot be read ({error}): name the folder release/ of a run"
+        ) from error
     try:
         return [*(_promise(signed) if signed["guarantee"] != "none" else _no_promise(signed)), *_files(release, signed)]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         made_by = signed.get("made_by", {}).get("raysyn", "unknown") if isinstance(signed, dict) else "unknown"
         raise ValueError(
-            f"{release / CERTIFICATE} is damaged or of another version of raysyn (made by {made_by}, here {version()}): "
-            f"{type(error).__name__} {error}"
+            f"{release / CERTIFICATE} is damaged or of another version of raysyn (made by {made_by}, here "
+            f"{version()}): {type(error).__name__} {error}"
         ) from error
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, NoReturn, Protocol
 
 from torch import Tensor
 
+from raysyn import sealing
 from raysyn.attacks.membership import attack
 from raysyn.attacks.shadows import Architecture, ShadowSpeed
 from raysyn.compute import Compute, Machines, Show, digest
@@ -49,6 +51,8 @@ class Asked(Protocol):
     def machines(self) -> Any: ...
     @property
     def out(self) -> str: ...
+    @property
+    def seal(self) -> bool: ...
 
 
 Connect = Callable[[Machines, str, Show], AbstractContextManager[Compute]]
@@ -186,16 +190,37 @@ def open_run(
         )
     )
 
+    if folder.sealed is not None:
+        leave_sealed(folder, command, console)
+    if command.seal:
+        # Entered before the machines, so that it comes after them: nothing writes any more.
+        stack.push(partial(_seal_at_the_end, folder, command, console))
+
     def show(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
         folder.tick()
         console.show(plain_name(stage), done, total, metrics)
 
     machines = apart(command.machines, folder)
+    sealing.note_place(folder, machines.storage)
     compute = stack.enter_context(connect(machines, folder.storage, show))
     if getattr(machines, "sgd", SGDSpeed()).precision == "bf16" and compute.device == "cpu":
         raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
     folder.cpu_clock = compute.cpu_s
     return Setting(command.config, dataset, compute, folder, console, machines)
+
+
+def leave_sealed(folder: RunFolder, command: Asked, console: Console) -> NoReturn:
+    """Say where a sealed run's report is and end with status 0; ValueError for settings that need what is gone."""
+    sealing.check_settings(folder, asdict(command.config))
+    sealing.finish(folder)
+    console.say(f"Sealed, finished: nothing is left to do.\n{folder.where('Release')}")
+    raise SystemExit(0)
+
+
+def _seal_at_the_end(folder: RunFolder, command: Asked, console: Console, failed: Any, *_: object) -> None:
+    if failed is None:
+        sealing.seal(folder, asdict(command.config))
+        console.say("Sealed: the secret, exact answers and unreleased states are erased")
 
 
 def open_private_run(

@@ -67,7 +67,9 @@ def delta_beside(delta: float, n: int) -> str:
     part = f"delta is {delta * n:.2g} of 1/n"
     if delta * n <= MUCH:
         return part
-    return f"{part}, which is much: drawing lots and publishing each image with probability delta would keep the promise"
+    return (
+        f"{part}, which is much: drawing lots and publishing each image with probability delta would keep the promise"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

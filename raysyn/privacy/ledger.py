@@ -162,7 +162,7 @@ class Ledger:
 
 
 def cost_of(entry: Mapping[str, Any]) -> Cost:
-    """The cost that an entry, or a certificate's row, states; KeyError, TypeError or ValueError where it states none."""
+    """The cost that an entry, or a certificate's row, states; KeyError, TypeError or ValueError for none."""
     return Cost(**{name: entry[name] for name in _COST_FIELDS})
 
 

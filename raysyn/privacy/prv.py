@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -222,7 +221,7 @@ def _on_grid(rate: float, noise: float, direction: Direction, reach: float, mesh
         # Where the record takes part with this probability, its absence is never more surprising than that.
         end = math.ceil(-math.log1p(-rate) / mesh) + 1
         first, last = (max(first, -end), last) if direction == "removed" else (first, min(last, end))
-    borders = (np.arange(first, last) + 0.5) * mesh
+    borders: Array = (np.arange(first, last, dtype=np.float64) + 0.5) * mesh
     below, above = _tails(borders, rate, noise, direction)
     below, above = np.concatenate([[0.0], below, [1.0]]), np.concatenate([[1.0], above, [0.0]])
     # Differences of whichever is small, or rounding would hide the tails.

@@ -240,7 +240,9 @@ def test_every_paper_preset_has_a_delta_below_one_in_n(presets: dict) -> None:
 
 @pytest.mark.parametrize(("given", "n"), [(0.9, 1_498), (1e-5, 100_000), (1e-5, 150_000), (0.5, 2), (0.2, 5)])
 def test_a_delta_that_promises_nothing_is_refused_with_one_that_does(given: float, n: int) -> None:
-    with pytest.raises(ValueError, match=r"^budget.delta is .* publishing one of them outright: give --budget.delta") as no:
+    with pytest.raises(
+        ValueError, match=r"^budget.delta is .* publishing one of them outright: give --budget.delta"
+    ) as no:
         Budget(delta=given).delta_for(n)
     suggested = float(str(no.value).rpartition(" ")[2])
     assert Budget(delta=suggested).delta_for(n) == suggested and suggested * n < 0.1
@@ -248,7 +250,7 @@ def test_a_delta_that_promises_nothing_is_refused_with_one_that_does(given: floa
 
 @pytest.mark.parametrize("n", [1, 3, 10, 99])
 def test_the_default_delta_wants_a_hundred_images(n: int) -> None:
-    with pytest.raises(ValueError, match="too few for the default delta .* --budget.delta"):
+    with pytest.raises(ValueError, match=r"too few for the default delta .* --budget\.delta"):
         Budget().delta_for(n)
     assert Budget(delta=0.5 / n).delta_for(n) == 0.5 / n
     assert Budget().delta_for(100) < 1 / 100
