@@ -138,7 +138,7 @@ def _up_to_4_digits(share: float) -> float:
 
 
 def _listed(shares: Iterable[float]) -> str:
-    *some, last = [f"{rounded_up(100 * share)} %" for share in shares]
+    *some, last = [f"{rounded_up(round(100 * share, 9))} %" for share in shares]
     return f"{', '.join(some)} and {last}" if some else last
 
 

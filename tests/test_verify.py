@@ -12,7 +12,7 @@ from report_stand_in import digits
 
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Ledger, Plan, Release
-from raysyn.release import certificate, write_release
+from raysyn.release import attack_sentence, certificate, write_release
 from raysyn.report import dp_section, no_dp_section
 from raysyn.runs import RunFolder
 from raysyn.verify import main
@@ -56,6 +56,14 @@ def test_a_sound_release_passes(
         assert len(rows) == 7 and f"by {accountant.upper()} from the 2 rows" in rows["epsilon"][1]
     else:
         assert "no differential privacy" in rows["promise"][1]
+
+
+def test_the_sentence_says_its_figures_rounded_up() -> None:
+    figures = {"most_found_at_false_alarms": {"0.01": 0.0188, "0.05": 0.08125}, "most_right_guesses": 0.5491}
+    assert attack_sentence(figures) == (
+        "Whatever the attack, it finds at most 1.88 % and 8.13 % of the private images at 1 % and 5 % of false alarms, "
+        "and wins at most 55 % of bets at even odds on whether one image was among them."
+    )
 
 
 def flatter_epsilon(signed: dict[str, Any]) -> None:

@@ -42,6 +42,13 @@ def test_rounding_is_in_the_error_budget(steps: int, noise: float, delta: float,
     assert exact <= prv.epsilon([(1.0, noise, steps)], delta) <= exact * 1.003
 
 
+def test_where_rounding_may_be_all_of_delta_nothing_is_said() -> None:
+    """Without the tilt, that is so: rounding of the transform is then beside a mass of 1, not beside the tail."""
+    kinds, delta = [(1.0, 100.0, 10**4)], 1e-11
+    plain, tilted = (prv._Sum(kinds, "removed", delta * 1e-4, 0.01, tilt) for tilt in (0.0, 6.0))
+    assert plain.epsilon(delta) == math.inf and plain.epsilon(1e-6) < tilted.epsilon(delta) < 7.0
+
+
 @settings(max_examples=30, deadline=None)
 @given(steps=logs(1, 3000), mu=logs(1e-3, 30.0), delta=logs(1e-14, 1e-2))
 def test_never_below_the_exact_value(steps: float, mu: float, delta: float) -> None:
