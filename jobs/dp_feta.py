@@ -13,7 +13,7 @@ from raysyn.on_ray.cluster import connect
 def check(stack: ExitStack) -> PrivateSetting:
     """Everything that can be wrong with the input, before the first stage."""
     console = stack.enter_context(Console())
-    command = cli.parse(dp_feta.PRESETS, description=dp_feta.SUMMARY, machines=On())
+    command = cli.parse(dp_feta.PRESETS, description=dp_feta.SUMMARY, machines=On(), seal=True)
     dataset, plan = dp_feta.prepare(command.config)
     show_plan(console, plan, dataset)
     if command.dry_run:

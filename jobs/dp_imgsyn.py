@@ -16,7 +16,7 @@ from raysyn.on_ray.cluster import connect
 def check(stack: ExitStack) -> Given:
     """Everything that can be wrong with the input, before the first stage."""
     console = stack.enter_context(Console())
-    command = cli.parse(PRESETS, description=dp_imgsyn.SUMMARY, machines=On())
+    command = cli.parse(PRESETS, description=dp_imgsyn.SUMMARY, machines=On(), seal=True)
     dataset, public, publics, plan = dp_imgsyn.prepare(command.config)
     show_plan(console, plan, dataset)
     if command.dry_run:

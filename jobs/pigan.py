@@ -14,7 +14,7 @@ from raysyn.on_ray.cluster import connect
 def check(stack: ExitStack) -> Setting:
     """Everything that can be wrong with the input, before the first stage."""
     console = stack.enter_context(Console())
-    command = cli.parse(pigan.PRESETS, description=pigan.SUMMARY, machines=On())
+    command = cli.parse(pigan.PRESETS, description=pigan.SUMMARY, machines=On(), seal=True)
     dataset, plan = pigan.prepare(command.config)
     if plan is not None:
         show_plan(console, plan, dataset)

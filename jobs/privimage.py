@@ -19,7 +19,7 @@ JUDGED_BY = ("eval", "word_vectors")
 def check(stack: ExitStack) -> Given:
     """Everything that can be wrong with the input, before the first stage."""
     console = stack.enter_context(Console())
-    command = cli.parse(PRESETS, description=privimage.SUMMARY, machines=On())
+    command = cli.parse(PRESETS, description=privimage.SUMMARY, machines=On(), seal=True)
     dataset, public, plan = privimage.prepare(command.config)
     if plan is not None:
         show_plan(console, plan, dataset)

@@ -37,6 +37,7 @@ class Command(Generic[C, M]):
     machines: M
     out: str
     dry_run: bool
+    seal: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,15 @@ class _Flags(Generic[C, M]):
     """Print the plan (noise, steps, epsilon of each stage) and stop before the first stage."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _SealingFlags(_Flags[C, M]):
+    seal: bool = False
+    """Once the report is written, erase what could undo the noise: the secret, exact answers and unreleased states, in
+    internal/ and in this run's part of --on.storage. Release, report, ledger and paid answers stay; other settings of
+    --eval can then no longer be tried. On a finished run the same command with --seal does it later. What cannot be
+    erased: snapshots and old blocks of copy-on-write file systems and SSDs, old versions in a bucket, backups."""
+
+
 def parse(
     presets: Mapping[str, C],
     argv: Sequence[str] | None = None,
@@ -59,8 +69,10 @@ def parse(
     *,
     machines: M,
     prog: str | None = None,
+    seal: bool = False,
 ) -> Command[C, M]:
-    """Read `PRESET [--flags]`: the preset's fields, overridden by flags; `machines` are the defaults of --on.*.
+    """Read `PRESET [--flags]`: the preset's fields, overridden by flags; `machines` are the defaults of --on.*, and
+    there is a flag --seal where a run can be sealed.
 
     `argv` (default: the process's) does not include the program; `prog` (default: the process's) names it in help
     and in the default --out, runs/<prog>-<preset>. Leaves with SystemExit: 0 after help, 2 after bad input.
@@ -74,7 +86,8 @@ def parse(
     if preset not in presets:
         fault = "comes before the preset" if preset.startswith("-") else f"is no preset{_guess(preset, presets)}"
         _refuse(f"{preset} {fault}; the first word must be one of {', '.join(presets)}")
-    default = _Flags(config=presets[preset], on=machines, out=f"runs/{Path(prog).stem}-{preset}")
+    flags_of = _SealingFlags if seal else _Flags
+    default = flags_of(config=presets[preset], on=machines, out=f"runs/{Path(prog).stem}-{preset}")
     about = f"{description}\n\nPreset {preset}: {difference(presets[preset], _terminal_width() * 3)}".strip()
     flags = _read(default, rest, f"{prog} {preset}", about)
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and "://" not in flags.out and not Path(flags.out).is_absolute():
@@ -83,7 +96,10 @@ def parse(
             f"out is {flags.out}, in the working directory of a submitted job, which is thrown away with it: give an "
             "absolute path that every node reaches, or a URI"
         )
-    return Command(preset=preset, config=flags.config, machines=flags.on, out=flags.out, dry_run=flags.dry_run)
+    return Command(
+        preset=preset, config=flags.config, machines=flags.on, out=flags.out, dry_run=flags.dry_run,
+        seal=isinstance(flags, _SealingFlags) and flags.seal,
+    )  # fmt: skip
 
 
 def run_or_explain(check: Callable[[ExitStack], T], work: Callable[[T], object]) -> int:
@@ -135,7 +151,7 @@ def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _read(default: _Flags[C, M], args: list[str], prog: str, about: str) -> _Flags[C, M]:
-    kind: Any = _Flags[type(default.config), type(default.on)]  # type: ignore[misc]
+    kind: Any = type(default)[type(default.config), type(default.on)]  # type: ignore[index]
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):

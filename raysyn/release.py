@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_CEILING, Context
 from typing import Any
 
@@ -19,6 +19,8 @@ from PIL import Image, ImageDraw, ImageFont
 from raysyn import may_leave
 from raysyn.choices import added_up
 from raysyn.data import Images
+from raysyn.privacy.cost import Cost, delta_beside
+from raysyn.privacy.tradeoff import tradeoff
 from raysyn.runs import RunFolder, version, write_atomically
 from raysyn.storage import local_folder, read_bytes, write_bytes
 
@@ -42,6 +44,10 @@ DOES_NOT_COVER = (
     "anyone who obtains internal/secret, from which all noise can be computed and subtracted",
     "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid",
 )
+
+SPENT = ["epsilon", "delta", "adjacency", "accountant", "priced_by", "epsilon_prv", "epsilon_rdp"]
+SPENT += ["what_an_attacker_can_do", "ledger"]
+"""Of report.json's `privacy`, what the certificate states too."""
 
 
 def write_release(
@@ -127,10 +133,8 @@ def certificate(
     }
     if privacy["guarantee"] == "none":
         return {**head, "covers": [], **tail}
-    spent = {
-        key: privacy.get(key)
-        for key in ("epsilon", "delta", "adjacency", "accountant", "epsilon_prv", "epsilon_rdp", "ledger")
-    }
+    spent = {key: privacy.get(key) for key in SPENT}
+    spent["delta_beside"] = delta_beside(privacy["delta"], n)
     return {**head, **spent, "covers": list(COVERS), "does_not_cover": list(DOES_NOT_COVER), **tail}
 
 
@@ -147,6 +151,34 @@ def statement(privacy: Mapping[str, Any]) -> str:
         f"private images or not changes the probability of any outcome by at most a factor e^{epsilon} "
         f"(plus {delta})."
     )
+
+
+def attack_limits(costs: Sequence[Cost]) -> dict[str, Any]:
+    """What no attack on what these costs paid for can pass: figures, which are rounded up, and a sentence of them."""
+    limits = tradeoff(costs)
+    found = {f"{share:g}": _up_to_4_digits(most) for share, most in limits.found.items()}
+    figures = {"most_found_at_false_alarms": found, "most_right_guesses": _up_to_4_digits(limits.right)}
+    return {"sentence": attack_sentence(figures), **figures}
+
+
+def attack_sentence(figures: Mapping[str, Any]) -> str:
+    """The figures of `attack_limits` in words."""
+    found = figures["most_found_at_false_alarms"]
+    return (
+        f"Whatever the attack, it finds at most {_listed(found.values())} of the private images at "
+        f"{_listed(map(float, found))} of false alarms, and wins at most {_listed([figures['most_right_guesses']])} of "
+        "bets at even odds on whether one image was among them."
+    )
+
+
+def _up_to_4_digits(share: float) -> float:
+    # Another machine may compute the last bits otherwise.
+    return min(1.0, math.ceil(share * 1e4 - 1e-6) / 1e4)
+
+
+def _listed(shares: Iterable[float]) -> str:
+    *some, last = [f"{rounded_up(round(100 * share, 9))} %" for share in shares]
+    return f"{', '.join(some)} and {last}" if some else last
 
 
 def rounded_up(value: float, digits: int = 3) -> str:

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,14 @@ class Remote:
             mark = _mark(path)
             write_bytes(self.uri, self._name(path), path.read_bytes())
             self._pushed[self._name(path)] = mark
+
+    def erase(self, folder: str, kept: Collection[str]) -> None:
+        """Delete what is in a folder of the run, workers' files too, but these names in it."""
+        self.check()
+        top = f"{self._root}/{folder}"
+        for one in self._list(top, recursive=True):
+            if one.type == pyarrow.fs.FileType.File and one.path.removeprefix(top).lstrip("/") not in kept:
+                self._system.delete_file(one.path)
 
     def check(self) -> None:
         """RuntimeError where the lease is known to be lost."""

@@ -22,7 +22,7 @@ from raysyn.choices import added_up
 from raysyn.console import duration
 from raysyn.data import Images
 from raysyn.privacy.ledger import Ledger, Plan
-from raysyn.release import certificate, first_of_class, mosaic, png_bytes, rounded_up, write_release
+from raysyn.release import attack_limits, certificate, first_of_class, mosaic, png_bytes, rounded_up, write_release
 from raysyn.runs import REPORT_JSON, RunFolder, leaves, version, write_atomically
 from raysyn.storage import under
 
@@ -112,26 +112,21 @@ def dp_section(plan: Plan, ledger: Ledger, uncharged: Sequence[str] = ()) -> dic
     """
     ledger.check_complete()
     (adjacency,) = {cost.adjacency for cost in plan.stages.values()}
+    spent = ledger.priced()
     return {
         "guarantee": "dp",
-        "epsilon": ledger.epsilon(),
+        "epsilon": spent.epsilon,
         "delta": plan.delta,
         "adjacency": adjacency,
         "accountant": plan.accountant,
-        "epsilon_prv": _epsilon_prv(ledger),
+        "priced_by": spent.by,
+        "epsilon_prv": ledger.epsilon("prv"),
         "epsilon_rdp": ledger.epsilon("rdp"),
         "epsilon_budget": plan.epsilon_budget,
+        "what_an_attacker_can_do": attack_limits(ledger.costs()),
         "ledger": [{key: entry[key] for key in LEDGER_COLUMNS} for entry in ledger.entries()],
         "uncharged_choices": list(uncharged),
     }
-
-
-def _epsilon_prv(ledger: Ledger) -> float | None:
-    try:
-        return ledger.epsilon("prv")
-    except ValueError:
-        # PRV prices no epsilon beyond 200; a run accounted by RDP may still be that large.
-        return None
 
 
 def no_dp_section(uncharged: Sequence[str] = ()) -> dict[str, Any]:

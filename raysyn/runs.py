@@ -11,7 +11,7 @@ import re
 import socket
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -139,6 +139,12 @@ class RunFolder:
         return value
 
     @property
+    def sealed(self) -> dict[str, Any] | None:
+        """What was noted when the run was sealed (`sealing`); None for one that still has its secret."""
+        found: dict[str, Any] | None = json.loads(self.run_json.read_text()).get("sealed")
+        return found
+
+    @property
     def run_id(self) -> str:
         """16 hex digits, different for every run and silent about its secret: names its files on shared storage."""
         return hashlib.sha256(b"raysyn run id " + self.secret).hexdigest()[:16]
@@ -169,6 +175,11 @@ class RunFolder:
         """Make what has been written durable where the run belongs; a folder of this machine's already is."""
         if self._remote is not None:
             self._remote.push()
+
+    def erase_at_uri(self, kept: Collection[str]) -> None:
+        """Delete the files of internal/ but these, where the run belongs to an object store."""
+        if self._remote is not None:
+            self._remote.erase("internal", kept)
 
     @property
     def storage(self) -> str:
@@ -206,6 +217,10 @@ class RunFolder:
     @property
     def certificate(self) -> Path:
         return self.release / "certificate.json"
+
+    @property
+    def run_json(self) -> Path:
+        return self.out / RUN_JSON
 
     @property
     def ledger(self) -> Path:

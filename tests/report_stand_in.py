@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from raysyn.data import Images
+from raysyn.privacy.cost import ADD_REMOVE
 from raysyn.report import Report, environment, no_dp_section
 
 
@@ -34,11 +35,17 @@ def privacy() -> dict[str, Any]:
         "guarantee": "dp",
         "epsilon": 9.9912,
         "delta": 1.5149e-6,
-        "adjacency": "add/remove one image",
+        "adjacency": ADD_REMOVE,
         "accountant": "prv",
+        "priced_by": "prv",
         "epsilon_prv": 9.9912,
         "epsilon_rdp": 10.8402,
         "epsilon_budget": 10.0,
+        "what_an_attacker_can_do": {
+            "sentence": "Whatever the attack, it finds at most 31.5 % at 1 % of false alarms.",
+            "most_found_at_false_alarms": {"0.01": 0.315},
+            "most_right_guesses": 0.82,
+        },
         "ledger": [dict(zip(keys, row, strict=True)) for row in rows],
         "uncharged_choices": ["the preset's clip norm was tuned on MNIST by the paper's authors"],
     }

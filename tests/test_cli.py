@@ -206,6 +206,18 @@ def test_a_submitted_job_does_not_write_where_it_is_thrown_away(
         assert read("quick", "--out", out).out == out
 
 
+def test_only_where_a_run_can_be_sealed_there_is_a_flag_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def sealable(*argv: str) -> Command[Config, Machines]:
+        return parse(PRESETS, argv, machines=Machines(), prog="jobs/dp_feta.py", seal=True)
+
+    assert sealable("quick", "--seal", "--seed", "3").seal and not sealable("quick").seal and not read("quick").seal
+    assert "--seal is no flag" in refusal(capsys, "quick", "--seal")
+    with pytest.raises(SystemExit):
+        sealable("quick", "--help")
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--seal" in shown and "snapshots" in shown and "old versions in a bucket" in shown
+
+
 def test_difference_names_what_a_preset_changes() -> None:
     assert difference(Config(), 80) == "all defaults"
     assert difference(PRESETS["quick"], 80) == "central.count=10"

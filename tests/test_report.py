@@ -17,8 +17,10 @@ from PIL import Image
 from report_stand_in import DONE, central, digits, privacy, report
 
 from raysyn import data, may_leave
-from raysyn.data import Images
-from raysyn.privacy.cost import Cost, epsilon
+from raysyn.console import Console
+from raysyn.data import Dataset, Images
+from raysyn.methods.common import show_plan
+from raysyn.privacy.cost import ADD_REMOVE, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.release import certificate, parquet_bytes, rounded_up, sample_sheet, write_release
 from raysyn.report import Report, dp_section, main, no_dp_section, render, table, write_report
@@ -89,7 +91,7 @@ def test_certificate_opens_with_the_promise(folder: RunFolder) -> None:
     )
     assert first.startswith('{"statement": "This release is (10, 1.52e-6)-differentially private')
     assert content["epsilon"] == 9.9912 and content["epsilon_rdp"] == 10.8402 and len(content["ledger"]) == 2
-    assert content["adjacency"] == "add/remove one image" and content["accountant"] == "prv"
+    assert content["adjacency"] == ADD_REMOVE and content["accountant"] == "prv"
     everything = json.dumps(content)
     for words in (
         "group privacy",
@@ -209,9 +211,30 @@ def test_privacy_section_is_what_the_ledger_was_paid(tmp_path: Path) -> None:
     # By name, since tools read them; of the real section, not of a made-up one.
     named = "stage mechanism noise_multiplier sampling_rate steps epsilon_alone adjacency note"
     assert all(list(row) == named.split() for row in whole["ledger"])
-    assert whole["adjacency"] == "add/remove one image"
+    assert whole["adjacency"] == ADD_REMOVE
     page = render(replace(report(), privacy=whole).as_dict(), digits())
-    assert "The PRV accountant prices" in page
+    assert "The PRV accountant prices" in page and whole["what_an_attacker_can_do"]["sentence"] in page
+    assert "number of images held fixed" in page and "which was asked for" not in page
+
+
+def test_it_says_when_rdp_priced_what_prv_was_asked_for(tmp_path: Path) -> None:
+    """A noise multiplier too small for PRV's grid."""
+    quiet = Cost(mechanism="means", noise_multiplier=5e-4, sampling_rate=1.0, steps=1)
+    plan = Plan(stages={"means": quiet}, delta=1e-5, accountant="prv", epsilon_budget=1e8)
+    ledger = Ledger(plan, tmp_path / "ledger.jsonl")
+    ledger.pay("means", Release(None, quiet))
+    section = dp_section(plan, ledger)
+    assert section["accountant"] == "prv" and section["priced_by"] == "rdp"
+    page = " ".join(render(replace(report(), privacy=section).as_dict(), digits()).split())
+    assert "by the RDP accountant, whose bound is smaller here than that of PRV, which was asked for" in page
+    terms = certificate(section, method="m", name="s", n=9_000, shape=(8, 8, 1), class_names=["0"])
+    assert terms["priced_by"] == "rdp" and terms["delta_beside"] == "delta is 0.09 of 1/n"
+    said = io.StringIO()
+    images = digits(9)
+    show_plan(Console(said), plan, Dataset("s", images, images, None))
+    shown = " ".join(said.getvalue().split())
+    assert "by RDP, here smaller than PRV's" in shown and "delta is 9e-05 of 1/n" in shown
+    assert "wins at most 100 % of bets" in shown
 
 
 def test_page_is_self_contained_and_leaves_nothing_blank() -> None:

@@ -27,7 +27,9 @@ ARROWS: dict[str, set[str]] = {
     "attacks": {"data", "compute", "models", "train"},
     "metrics": {"data", "compute", "models", "train"},
     "runs": {"privacy", "storage", "remote"},
-    "release": {"data", "runs", "storage", "may_leave", "choices"},
+    "sealing": {"runs", "storage"},
+    "release": {"data", "privacy", "runs", "storage", "may_leave", "choices"},
+    "verify": {"privacy", "release", "runs"},
     "across_runs": {"runs", "storage"},
     "report": {"privacy", "runs", "storage", "data", "console", "release", "across_runs", "choices"},
     "methods": {
@@ -40,6 +42,7 @@ ARROWS: dict[str, set[str]] = {
         "attacks",
         "metrics",
         "runs",
+        "sealing",
         "storage",
         "report",
         "release",

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, NoReturn, Protocol
 
 from torch import Tensor
 
-from raysyn import choices
+from raysyn import choices, sealing
 from raysyn.attacks.membership import attack
 from raysyn.attacks.shadows import Architecture, ShadowSpeed
 from raysyn.compute import Compute, Machines, Show, digest
 from raysyn.console import Console
 from raysyn.data import Dataset, Images
-from raysyn.privacy.cost import ADD_REMOVE
+from raysyn.privacy.cost import ADD_REMOVE, delta_beside
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.trial import SGDSpeed
+from raysyn.release import attack_limits
 from raysyn.report import Report, environment
 from raysyn.runs import RunFolder, make_private
 from raysyn.storage import local_folder, under
@@ -49,6 +51,8 @@ class Asked(Protocol):
     def machines(self) -> Any: ...
     @property
     def out(self) -> str: ...
+    @property
+    def seal(self) -> bool: ...
 
 
 Connect = Callable[[Machines, str, Show], AbstractContextManager[Compute]]
@@ -138,16 +142,18 @@ def _by_plain_name(timings: Mapping[str, Mapping[str, float]]) -> dict[str, dict
 
 def show_plan(console: Console, plan: Plan, dataset: Dataset) -> None:
     """The plan as a table: what each touch of the private images will cost, before the first one."""
-    composed = f"together ε {plan.epsilon():.4g} of {plan.epsilon_budget:g} by {plan.accountant.upper()}"
+    spent = plan.priced()
+    composed = f"together ε {spent.epsilon:.4g} of {plan.epsilon_budget:g} by {spent.by.upper()}"
+    if spent.by != plan.accountant:
+        composed += f", here smaller than {plan.accountant.upper()}'s"
     other = "rdp" if plan.accountant == "prv" else "prv"
-    try:
-        theirs = f"{plan.epsilon(other):.4g}"
-    except ValueError:  # PRV prices no epsilon beyond 200
-        theirs = "not priced"
+    limits = attack_limits(list(plan.stages.values()))
+    n = len(dataset.train)
     console.plan_table(
         plan.rows(),
-        title=f"Plan for {dataset.name}: {len(dataset.train):,} private images",
-        caption=f"{composed} (by {other.upper()} {theirs}), δ {plan.delta:.3g}, {ADD_REMOVE}",
+        title=f"Plan for {dataset.name}: {n:,} private images",
+        caption=f"{composed} (by {other.upper()} {plan.epsilon(other):.4g}), δ {plan.delta:.3g}, {ADD_REMOVE}; "
+        f"{delta_beside(plan.delta, n)}. {limits['sentence']}",
     )
 
 
@@ -192,16 +198,37 @@ def open_run(
         )
     )
 
+    if folder.sealed is not None:
+        leave_sealed(folder, command, console)
+    if command.seal:
+        # Entered before the machines, so that it comes after them: nothing writes any more.
+        stack.push(partial(_seal_at_the_end, folder, command, console))
+
     def show(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
         folder.tick()
         console.show(plain_name(stage), done, total, metrics)
 
     machines = apart(command.machines, folder)
+    sealing.note_place(folder, machines.storage)
     compute = stack.enter_context(connect(machines, folder.storage, show))
     if getattr(machines, "sgd", SGDSpeed()).precision == "bf16" and compute.device == "cpu":
         raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
     folder.cpu_clock = compute.cpu_s
     return Setting(command.config, dataset, compute, folder, console, machines)
+
+
+def leave_sealed(folder: RunFolder, command: Asked, console: Console) -> NoReturn:
+    """Say where a sealed run's report is and end with status 0; ValueError for settings that need what is gone."""
+    sealing.check_settings(folder, asdict(command.config))
+    sealing.finish(folder)
+    console.say(f"Sealed, finished: nothing is left to do.\n{folder.where('Release')}")
+    raise SystemExit(0)
+
+
+def _seal_at_the_end(folder: RunFolder, command: Asked, console: Console, failed: Any, *_: object) -> None:
+    if failed is None:
+        sealing.seal(folder, asdict(command.config))
+        console.say("Sealed: the secret, exact answers and unreleased states are erased")
 
 
 def open_private_run(

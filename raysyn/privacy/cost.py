@@ -6,20 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-from opacus.accountants import RDPAccountant
-from opacus.accountants.analysis import prv as opacus_prv
-from opacus.accountants.analysis import rdp as opacus_rdp
-from scipy.fft import next_fast_len
 from scipy.optimize import brentq
-from scipy.special import gammaln, logsumexp, ndtr
 
-ADD_REMOVE = "add/remove one image"
-PRV_LIMIT = 200.0
-"""Largest epsilon priced by PRV: its grid grows with epsilon, and such a promise means nothing anyway."""
+from raysyn.privacy import prv, rdp
+from raysyn.privacy.rdp import Kind
+
+ADD_REMOVE = "add/remove one image, the number of images held fixed (a removed image counts as blank)"
+"""What is proved: the number of images is public, so a neighbour has as many, one of which contributes nothing."""
+FEWEST, MUCH = 100, 0.1
+"""Images that the default delta asks for; the part of 1/n from which on delta is worth a warning."""
+ROUGH = 0.03
+"""Relative error of a first look at a price."""
 SMALLEST_NOISE, LARGEST_NOISE = 0.05, 1e5
 """Where `calibrate` stops to look for a noise multiplier."""
 
@@ -31,9 +30,10 @@ class Budget:
     epsilon: float = 10.0
     """Total (epsilon, delta) budget of all stages together; smaller promises more."""
     delta: float | None = None
-    """Failure probability of the promise; by default 1/(n ln n) for n training images."""
+    """Failure probability of the promise, below 1/n for n training images; by default 1/(n ln n), for 100 or more."""
     accountant: Literal["prv", "rdp"] = "prv"
-    """`prv` (numerical, tight) or `rdp` (Renyi, as in most papers; needs about 8 % more noise)."""
+    """`prv` (numerical, tight; the smaller of its bound and RDP's) or `rdp` (Renyi, as in most papers; needs about
+    8 % more noise)."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epsilon) and self.epsilon > 0):
@@ -43,12 +43,33 @@ class Budget:
         _check_accountant(self.accountant)
 
     def delta_for(self, n: int) -> float:
-        """The delta in force for `n` training images; n counts as public."""
-        if self.delta is not None:
-            return self.delta
-        if n < 3:
-            raise ValueError(f"the data has {n} images, too few for the default delta: set --budget.delta")
-        return 1.0 / (n * math.log(n))
+        """The delta in force for `n` training images; n counts as public.
+
+        ValueError where it promises nothing: with 1/n or more, publishing one of the images outright is allowed.
+        """
+        if self.delta is None:
+            if n < FEWEST:
+                raise ValueError(
+                    f"the data has {n} images, too few for the default delta 1/(n ln n) to promise much (at least "
+                    f"{FEWEST}): name a smaller one, such as --budget.delta {0.01 / max(n, 1):.0e}"
+                )
+            return 1.0 / (n * math.log(n))
+        if self.delta * n >= 1:
+            raise ValueError(
+                f"budget.delta is {self.delta:g}, but there are {n:,} images, and with 1/n or more the promise holds "
+                f"for publishing one of them outright: give --budget.delta below {1 / n:.2g}, such as {0.01 / n:.0e}"
+            )
+        return self.delta
+
+
+def delta_beside(delta: float, n: int) -> str:
+    """How much of 1/n a delta is, in a sentence, with a warning where that is much."""
+    part = f"delta is {delta * n:.2g} of 1/n"
+    if delta * n <= MUCH:
+        return part
+    return (
+        f"{part}, which is much: drawing lots and publishing each image with probability delta would keep the promise"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,24 +122,41 @@ def _check_accountant(accountant: str) -> None:
         raise ValueError(f"budget.accountant is {accountant!r}: choose prv or rdp")
 
 
-def epsilon(costs: Sequence[Cost], delta: float, accountant: str) -> float:
-    """Epsilon of all `costs` composed, at `delta`; 0 for no costs.
+class Priced(NamedTuple):
+    """An epsilon, and the accountant that gave it."""
 
-    `rdp` takes the best of many orders (Mironov et al. 2019; conversion of Balle et al. 2020). `prv` is the
-    upper end of a numerical bound (Gopi et al. 2021); it adds its grid's error to its estimate: 1 % of
-    epsilon but at least 1e-4 and, from epsilon 1 on, 0.01 or 0.2 % of epsilon.
-    Raises ValueError for mixed adjacencies, an uncalibrated cost, or an epsilon beyond what `prv` can price.
+    epsilon: float
+    by: str
+
+
+def priced(costs: Sequence[Cost], delta: float, accountant: str) -> Priced:
+    """Epsilon of all `costs` composed, at `delta`, and whose bound it is; 0 for no costs.
+
+    `rdp` takes the best of many orders (Mironov et al. 2019; conversion of Balle et al. 2020). `prv` composes the
+    losses numerically (after Gopi et al. 2021) and is mostly 0.2 % above the exact value. Both are upper bounds,
+    rounding included, so with `prv` the smaller of the two is returned: RDP's where the numbers are so extreme that the
+    grid, which may not grow without end, is too coarse.
+    Raises ValueError for mixed adjacencies and for an uncalibrated cost.
     """
     _check_delta(delta)
     _check_accountant(accountant)
-    _check_same_adjacency(costs)
-    for cost in costs:
-        if cost.noise_multiplier is None:
-            raise ValueError(f"noise_multiplier of {cost.mechanism} is not set: calibrate it first")
-    spent = _epsilon(tuple(costs), delta, accountant)
-    if math.isinf(spent):
-        raise ValueError(f"budget.accountant prv prices epsilon up to {PRV_LIMIT:g}: add noise or use rdp")
-    return spent
+    return _priced(kinds_of(costs), delta, accountant)
+
+
+def epsilon(costs: Sequence[Cost], delta: float, accountant: str) -> float:
+    """The epsilon of `priced`."""
+    return priced(costs, delta, accountant).epsilon
+
+
+def delta(costs: Sequence[Cost], epsilon: float) -> float:
+    """Delta of all `costs` composed, at `epsilon`: an upper bound, the smaller of PRV's and RDP's; 0 for no costs.
+
+    Raises ValueError as `priced` does, and for an epsilon below 0.
+    """
+    if not 0 <= epsilon < math.inf:
+        raise ValueError(f"epsilon is {epsilon}: give a finite number of at least 0")
+    kinds = kinds_of(costs)
+    return min(prv.delta(kinds, epsilon), rdp.delta(kinds, epsilon)) if kinds else 0.0
 
 
 class Overspent(ValueError):
@@ -139,11 +177,11 @@ def calibrate(budget_epsilon: float, delta: float, accountant: str, fixed: Seque
         raise Overspent(_overspent(budget_epsilon, delta, accountant, fixed, flexible))
 
     def excess(log_noise: float) -> float:
-        costs = (*fixed, replace(flexible, noise_multiplier=math.exp(log_noise)))
-        # RDP alone tells a guess that is far off; PRV takes seconds there and is never so much lower.
-        spent = _epsilon_rdp(costs, delta)
-        if spent < 10 * budget_epsilon:
-            spent = _epsilon(costs, delta, accountant)
+        kinds = kinds_of((*fixed, replace(flexible, noise_multiplier=math.exp(log_noise))))
+        # A coarse price tells a guess that is far off; only near the budget is it worth a fine one.
+        spent = _priced(kinds, delta, accountant, ROUGH).epsilon
+        if abs(math.log(max(spent, 1e-9) / budget_epsilon)) < 4 * ROUGH:
+            spent = _priced(kinds, delta, accountant).epsilon
         return math.log(min(max(spent, 1e-9), 1e9) / budget_epsilon)
 
     high = 0.0
@@ -188,78 +226,26 @@ def _overspent(budget: float, delta: float, accountant: str, fixed: Sequence[Cos
     )
 
 
-@lru_cache(maxsize=256)
-def _epsilon(costs: tuple[Cost, ...], delta: float, accountant: str) -> float:
-    """Composed epsilon of calibrated costs; inf where PRV cannot price it."""
-    if not costs:
-        return 0.0
-    by_rdp = _epsilon_rdp(costs, delta)
-    if accountant == "rdp":
-        return by_rdp
-    if by_rdp > PRV_LIMIT:
-        return math.inf
-    # RDP is a valid upper bound, so it tells beforehand how fine the grid of PRV must be.
-    return _epsilon_prv(costs, delta, eps_error=min(max(0.01 * by_rdp, 1e-4), max(0.01, 0.002 * by_rdp)))
+def kinds_of(costs: Sequence[Cost]) -> tuple[Kind, ...]:
+    """What is composed, like answers together, in an order of its own: the same costs always give the same bits.
 
-
-# Opacus' own orders, so that no answer here is worse than Opacus'; finer ones near 1 for large epsilon; and
-# large ones without which cheap queries would look expensive.
-_FEW = np.array([1.01, 1.02, 1.05, *RDPAccountant.DEFAULT_ALPHAS])
-_MANY = np.unique(np.geomspace(64, 20_000, 60).round())
-_ORDERS = np.concatenate([_FEW, _MANY])
-
-
-def _epsilon_rdp(costs: Sequence[Cost], delta: float) -> float:
-    rdp = sum(cost.steps * _rdp(cost.sampling_rate, cost.noise_multiplier or 0.0) for cost in costs)
-    spent = rdp - (math.log(delta) + np.log(_ORDERS)) / (_ORDERS - 1) + np.log1p(-1 / _ORDERS)
-    return max(0.0, float(np.min(spent)))
-
-
-@lru_cache(maxsize=4096)
-def _rdp(q: float, noise: float) -> NDArray[np.float64]:
-    """RDP of one step at _ORDERS."""
-    few = opacus_rdp.compute_rdp(q=q, noise_multiplier=noise, steps=1, orders=list(_FEW))
-    many = [order / (2 * noise**2) if q == 1.0 else _rdp_integer(q, noise, order) for order in _MANY]
-    return np.concatenate([few, many])
-
-
-def _rdp_integer(q: float, noise: float, order: float) -> float:
-    # Mironov et al. 2019, section 3.3. Opacus' binomial coefficients overflow beyond order 1,029.
-    i = np.arange(order + 1.0)
-    log_binomial = gammaln(order + 1) - gammaln(i + 1) - gammaln(order - i + 1)
-    log_weights = log_binomial + i * math.log(q) + (order - i) * math.log1p(-q)
-    return float(logsumexp(log_weights + (i * i - i) / (2 * noise**2))) / (order - 1)
-
-
-@dataclass(frozen=True)
-class _PrivacyLoss:
-    """Loss of one step, for Opacus' grid: exact at sampling_rate 1, where Opacus' class divides by zero."""
-
-    sampling_rate: float
-    noise_multiplier: float
-
-    def cdf(self, t: NDArray[np.float64] | float) -> NDArray[np.float64]:
-        q, noise = self.sampling_rate, self.noise_multiplier
-        # The loss t belongs to the output z * noise**2 + 1/2; losses below log(1 - q) do not occur.
-        inside = np.maximum(np.expm1(t) / q, -1.0)
-        with np.errstate(divide="ignore"):
-            z = np.log1p(inside)
-        return q * ndtr(noise * z - 0.5 / noise) + (1 - q) * ndtr(noise * z + 0.5 / noise)
-
-
-def _epsilon_prv(costs: Sequence[Cost], delta: float, eps_error: float) -> float:
-    delta_error = delta / 1000
-    steps = [cost.steps for cost in costs]
-    losses = [_PrivacyLoss(cost.sampling_rate, cost.noise_multiplier or 0.0) for cost in costs]
-    # Gopi et al. 2021, remark 5.6: the grid must hold the sum and every single loss but for delta_error.
-    reach = _epsilon_rdp(costs, delta_error / 4)
+    Raises ValueError for mixed adjacencies and for a cost that is not calibrated.
+    """
+    _check_same_adjacency(costs)
+    steps: dict[tuple[float, float], int] = {}
     for cost in costs:
-        reach = max(reach, _epsilon_rdp([replace(cost, steps=1)], delta_error / (8 * sum(steps))))
-    reach = max(reach, eps_error) + 3
-    mesh = eps_error / math.sqrt(sum(steps) * math.log(12 / delta_error) / 2)
-    # A grid that reaches a little further has a length that FFTs like; other lengths take several times as long.
-    half = next_fast_len(math.ceil(reach / mesh) + 1) - 1.5
-    domain = opacus_prv.Domain.create_aligned(-half * mesh, half * mesh, mesh)
-    truncated = [opacus_prv.TruncatedPrivacyRandomVariable(loss, domain.t_min, domain.t_max) for loss in losses]
-    composed = opacus_prv.compose_heterogeneous([opacus_prv.discretize(t, domain) for t in truncated], steps)
-    return float(max(0.0, composed.compute_epsilon(delta, delta_error, eps_error)[2]))
+        if cost.noise_multiplier is None:
+            raise ValueError(f"noise_multiplier of {cost.mechanism} is not set: calibrate it first")
+        alike = (cost.sampling_rate, cost.noise_multiplier)
+        steps[alike] = steps.get(alike, 0) + cost.steps
+    return tuple((rate, noise, steps[rate, noise]) for rate, noise in sorted(steps))
+
+
+@lru_cache(maxsize=1024)
+def _priced(kinds: tuple[Kind, ...], delta: float, accountant: str, fine: float = prv.FINE) -> Priced:
+    if not kinds:
+        return Priced(0.0, accountant)
+    by_rdp = rdp.epsilon(kinds, delta)
+    if accountant == "prv" and (by_prv := prv.epsilon(kinds, delta, fine)) <= by_rdp:
+        return Priced(by_prv, "prv")
+    return Priced(by_rdp, "rdp")

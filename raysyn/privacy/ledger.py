@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from raysyn.privacy.cost import Cost, epsilon
+from raysyn.privacy.cost import Cost, Priced, epsilon, priced
 
 T = TypeVar("T")
 _COST_FIELDS = tuple(Cost.__dataclass_fields__)
@@ -47,7 +47,11 @@ class Plan:
 
     def epsilon(self, accountant: str | None = None) -> float:
         """Epsilon of all stages composed, by this plan's accountant or another one."""
-        return epsilon(list(self.stages.values()), self.delta, accountant or self.accountant)
+        return self.priced(accountant).epsilon
+
+    def priced(self, accountant: str | None = None) -> Priced:
+        """The same, and whose bound it is: PRV's, or RDP's where that is smaller."""
+        return priced(list(self.stages.values()), self.delta, accountant or self.accountant)
 
     def epsilon_after(self, stage: str, steps: int) -> float:
         """Epsilon of the stages before `stage` and of its first `steps` steps, composed: for progress only."""
@@ -91,7 +95,7 @@ class Ledger:
         self._entries = _read(self.path)
         recorded: set[str] = set()
         for entry in self._entries:
-            self._check(entry["stage"], _cost_of(entry))
+            self._check(entry["stage"], cost_of(entry))
             if entry["stage"] in recorded:
                 raise ValueError(f"{self.path} holds stage {entry['stage']!r} twice: start a new run folder")
             recorded.add(entry["stage"])
@@ -126,8 +130,16 @@ class Ledger:
         """Epsilon of everything paid so far, composed."""
         return self._composed(accountant or self.plan.accountant)
 
+    def priced(self) -> Priced:
+        """The same by the plan's accountant, and whose bound it is."""
+        return priced(self.costs(), self.plan.delta, self.plan.accountant)
+
+    def costs(self) -> list[Cost]:
+        """What has been paid, oldest first."""
+        return [cost_of(entry) for entry in self._entries]
+
     def _composed(self, accountant: str, *more: Cost) -> float:
-        return epsilon([*map(_cost_of, self._entries), *more], self.plan.delta, accountant)
+        return epsilon([*self.costs(), *more], self.plan.delta, accountant)
 
     def _check(self, stage: str, cost: Cost) -> None:
         planned = self.plan.stages.get(stage)
@@ -149,7 +161,8 @@ class Ledger:
         }
 
 
-def _cost_of(entry: Mapping[str, Any]) -> Cost:
+def cost_of(entry: Mapping[str, Any]) -> Cost:
+    """The cost that an entry, or a certificate's row, states; KeyError, TypeError or ValueError for none."""
     return Cost(**{name: entry[name] for name in _COST_FIELDS})
 
 
@@ -179,7 +192,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(content[:whole].splitlines(), start=1):
         try:
             entry = json.loads(line)
-            _cost_of(entry), str(entry["stage"])
+            cost_of(entry), str(entry["stage"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is damaged at line {number}: start a new run folder") from error
         entries.append(entry)

@@ -230,7 +230,7 @@ def test_colour_and_unconditional_and_an_empty_class(tmp_path: Path) -> None:
     train = data.Images(images, np.arange(40) % 2, ("a", "b", "none of these"))
     test = train.select(np.arange(10))
     central = replace(TINY.central, count=6, kind="mode", downscale=None, conditional=False)
-    config = replace(TINY, central=central, synthetic=60)
+    config = replace(TINY, budget=replace(TINY.budget, delta=1e-3), central=central, synthetic=60)
     plan = dp_feta.plan(config, len(train), train.classes)
     with (
         RunFolder.open(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from raysyn.privacy.cost import Cost, epsilon
+from raysyn.privacy.cost import ADD_REMOVE, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 
 MEANS = Cost(mechanism="noisy class means", noise_multiplier=5.0, sampling_rate=0.1, steps=5, note="parallel")
@@ -65,7 +65,7 @@ def test_trap_09_entries_come_from_the_mechanism(path: Path) -> None:
         "sampling_rate": 0.1,
         "steps": 5,
     }
-    assert entry["adjacency"] == "add/remove one image" and entry["note"] == "parallel"
+    assert entry["adjacency"] == ADD_REMOVE and entry["note"] == "parallel"
     assert (entry["accountant"], entry["delta"]) == ("rdp", 1e-5) and entry["time"].endswith("+00:00")
 
 

@@ -1,0 +1,115 @@
+"""A finished run without what could undo its noise: the secret, exact answers, unreleased states, all erased.
+
+What stays is release/, the report, the ledger, and the answers that the ledger was paid for, which may be handed on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+
+from raysyn.runs import RunFolder, leaves, write_atomically
+from raysyn.storage import file_system, local_folder
+
+KEPT = ("run.json", "report.json", "report.html", "ledger.jsonl", "timings.json", "lock", "lease.json")
+"""Of internal/: everything else is erased, but for the stages that were paid for."""
+_PLACES = "places.json"
+
+
+def note_place(folder: RunFolder, place: str | None) -> None:
+    """Remember where workers of this run write besides its folder, so that it can be erased there too."""
+    path = folder.internal / _PLACES
+    known = json.loads(path.read_text()) if path.exists() else []
+    if place is not None and place not in known:
+        write_atomically(path, json.dumps([*known, place]), 0o600)
+        folder.push()
+
+
+def seal(folder: RunFolder, settings: Mapping[str, Any]) -> None:
+    """Erase, here, at the run's URI and wherever its workers wrote, what a run that was reported needs no more.
+
+    `settings` are those it was reported with. Interrupted, it is finished by `finish`. Raises OSError where a place
+    cannot be reached.
+    """
+    assert folder.report_json.exists(), "only a run that has ended may lose its secret"
+    about = json.loads(folder.run_json.read_text())
+    noted = folder.internal / _PLACES
+    about["sealed"] = {
+        "settings": _plain(settings),
+        "places": json.loads(noted.read_text()) if noted.exists() else [],
+    }
+    # Said before anything is erased: without its secret a run must be known as sealed, not as damaged.
+    write_atomically(folder.run_json, json.dumps(about, indent=2), 0o600)
+    folder.push()
+    finish(folder)
+
+
+def finish(folder: RunFolder) -> None:
+    """Erase what a sealed run still has; nothing where that was done."""
+    sealed = folder.sealed
+    assert sealed is not None, "not sealed"
+    for place in sealed["places"]:
+        if (here := local_folder(place)) is None:
+            _erase_at(place)
+        elif here.is_dir():
+            _erase_in(here, ())
+            shutil.rmtree(here)
+    paid = (
+        [json.loads(line)["stage"] for line in folder.ledger.read_text().splitlines()] if folder.ledger.exists() else []
+    )
+    kept = {*KEPT, *(f"stages/{stage}.pt" for stage in paid)}
+    _erase_in(folder.internal, kept)
+    folder.erase_at_uri(kept)
+
+
+def check_settings(folder: RunFolder, settings: Mapping[str, Any]) -> None:
+    """ValueError where a sealed run was reported with other settings: what these need is erased."""
+    assert folder.sealed is not None, "not sealed"
+    before, now = dict(leaves(folder.sealed["settings"])), dict(leaves(_plain(settings)))
+    for field in [*now, *before]:
+        old, new = before.get(field, "absent"), now.get(field, "absent")
+        if old != new:
+            raise ValueError(
+                f"--out {folder.out} holds a sealed run with {field} = {old}, this one has {field} = {new}, and what "
+                "that would need is erased; choose another --out."
+            )
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    return plain
+
+
+def _erase_in(folder: Path, kept: Collection[str]) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder comes before it
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path.relative_to(folder).as_posix() not in kept:
+            _overwrite(path)
+            path.unlink()
+
+
+def _overwrite(path: Path) -> None:
+    """Zeros in place; on file systems that write elsewhere instead, the old bytes are merely free."""
+    if path.is_symlink() or not path.is_file():
+        return
+    path.chmod(0o600)
+    with path.open("r+b") as file:
+        left = path.stat().st_size
+        while left > 0:
+            left -= file.write(bytes(min(left, 1 << 20)))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _erase_at(place: str) -> None:
+    system, path = file_system(place)
+    if system.get_file_info(path).type == pyarrow.fs.FileType.Directory:
+        system.delete_dir(path)
