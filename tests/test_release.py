@@ -223,9 +223,9 @@ def test_all_private_releases_of_a_data_set_are_composed_as_one() -> None:
          told("b", 1e-5, dear)]
     )  # fmt: skip
     both = found["a"]
-    assert found.keys() == {"a", "b"} and (both.releases, both.delta, both.accountant) == (2, 1e-6, "prv")
+    assert found.keys() == {"a", "b"} and (both.releases, both.delta, both.priced_by) == (2, 1e-6, "prv")
     assert both.epsilon == epsilon([query, training, training], 1e-6, "prv") > epsilon([query, training], 1e-6, "prv")
-    assert found["b"].epsilon == epsilon([dear], 1e-5, "rdp") > 200 and "by RDP" in found["b"].told()
+    assert found["b"].epsilon == epsilon([dear], 1e-5, "prv") > 200
     assert both.told().startswith("All 2 private releases of a together: epsilon ")
     assert in_row(both) == {"releases_together": 2, "epsilon_together": both.epsilon, "delta_together": 1e-6}
     assert set(in_row(None).values()) == {None}

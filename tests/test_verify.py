@@ -32,7 +32,7 @@ def release_of(out: Path, accountant: str = "prv", private: bool = True) -> Path
             ledger.pay(stage, Release(None, cost))
         privacy = dp_section(plan, ledger) if private else no_dp_section()
         terms = certificate(privacy, method="m", name="s", n=5_000, shape=(8, 8, 1), class_names=list("0123456789"))
-        write_release(folder, digits(20), terms, name="x", more={"net.pt": b"weights"})
+        write_release(folder, digits(20), terms, name="x", more={"student.pt": b"weights"})
     return out / "release"
 
 
@@ -147,13 +147,13 @@ def test_what_is_not_so_is_named(
 
 def test_a_changed_a_missing_and_an_added_file_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     release = release_of(tmp_path)
-    (release / "net.pt").write_bytes(b"weightz")
+    (release / "student.pt").write_bytes(b"weightz")
     (release / "samples.png").unlink()
     (release / "notes").mkdir()
     (release / "notes" / "scan 7.png").write_bytes(b"?")
     status, rows, _ = checked(release, capsys)
     assert status == 1
-    assert rows["files"] == ("FAILS", "samples.png is missing; net.pt is not the file that was signed")
+    assert rows["files"] == ("FAILS", "samples.png is missing; student.pt is not the file that was signed")
     assert rows["nothing else"] == ("FAILS", "not covered: notes/scan 7.png")
     assert rows["epsilon"][0] == "holds"
 

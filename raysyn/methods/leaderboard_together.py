@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from raysyn.privacy.cost import Cost, epsilon
+from raysyn.privacy.cost import Cost, priced
 from raysyn.release import rounded_up
 from raysyn.runs import REPORT_JSON
 from raysyn.storage import Store, read_bytes, under
@@ -35,14 +35,14 @@ class Total:
     data: str
     releases: int
     epsilon: float
+    priced_by: str
     delta: float
-    accountant: str
 
     def told(self) -> str:
         """The sentence that page and console say."""
         return (
             f"All {self.releases} private releases of {self.data} together: epsilon {rounded_up(self.epsilon)} at "
-            f"delta {rounded_up(self.delta)}, by {self.accountant.upper()}. One of them alone costs its own epsilon, "
+            f"delta {rounded_up(self.delta)}, by {self.priced_by.upper()}. One of them alone costs its own epsilon, "
             "unless it was chosen by looking at the others."
         )
 
@@ -58,13 +58,8 @@ def together(reports: Sequence[Mapping[str, Any]]) -> dict[str, Total]:
     for data, paid in groups.items():
         fields = Cost.__dataclass_fields__
         costs = [Cost(**{key: row[key] for key in fields}) for one in paid for row in one["ledger"]]
-        delta, accountant = min(one["delta"] for one in paid), "prv"
-        try:
-            spent = epsilon(costs, delta, accountant)
-        except ValueError:  # beyond what PRV prices
-            accountant = "rdp"
-            spent = epsilon(costs, delta, accountant)
-        totals[data] = Total(data, len(paid), spent, delta, accountant)
+        delta = min(one["delta"] for one in paid)
+        totals[data] = Total(data, len(paid), *priced(costs, delta, "prv"), delta)
     return totals
 
 
