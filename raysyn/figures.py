@@ -35,6 +35,21 @@ class Line:
     y: Sequence[float]
     style: str = "-"
     colour: str | None = None
+    resolution: float | None = None
+    """For a ROC curve of N non-members 1 / N: a stair, since nothing lies between two of its points, and dotted below
+    this x, where it is only known to be no lower than what is caught without a false alarm."""
+
+    def stair(self, lowest: float) -> tuple[tuple[list[float], list[float]], tuple[list[float], list[float]]]:
+        """Corners (x, y) of the part that was measured, and of the dotted one from `lowest` up to it."""
+        assert self.resolution is not None
+        x, y = np.asarray(self.x), np.asarray(self.y)
+        # Of several points of one x the last is the highest.
+        start = int(np.searchsorted(x, self.resolution * (1 + 1e-9), "right")) - 1
+        measured = [self.resolution, *x[start + 1 :]], [float(y[start]), *y[start + 1 :]]
+        if self.resolution <= lowest:
+            return measured, ([], [])
+        silent = float(y[np.searchsorted(x, 0.0, "right") - 1])
+        return measured, ([lowest, self.resolution], [silent, silent])
 
 
 @dataclass(frozen=True)
@@ -55,7 +70,13 @@ def chart(
         figure = Figure(figsize=(7.2, 4.0), layout="constrained")
         axes = figure.add_subplot()
         for index, (name, line) in enumerate(lines.items()):
-            axes.plot(line.x, line.y, line.style, color=line.colour or COLOURS[index % len(COLOURS)], label=name)
+            colour = line.colour or COLOURS[index % len(COLOURS)]
+            if line.resolution is None:
+                axes.plot(line.x, line.y, line.style, color=colour, label=name)
+                continue
+            measured, below = line.stair(lowest)
+            axes.plot(*measured, line.style, color=colour, label=name, drawstyle="steps-post")
+            axes.plot(*below, ":", color=colour)
         for name, mark in (marks or {}).items():
             axes.plot([mark.x], [mark.y], "*", color=mark.colour, markersize=14, label=name, linestyle="none")
         if log:
