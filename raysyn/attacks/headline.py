@@ -17,10 +17,10 @@ PERMUTATIONS = 400
 
 def headline(
     shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, members_N: Mask,
-    labels_N: NDArray[np.int64], variant: Variant, seed: int,
+    labels_N: NDArray[np.int64], variant: Variant, views: int, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """{variant, auc, tpr, null, by_views}: the verdict from all views, what membership at random would give (see
-    `permuted`), and auc and tpr from the first view, the first two, and so on."""
+    """{variant, views, auc, tpr, null, by_views}: the verdict from the first `views`, what membership at random would
+    give (see `permuted`), and auc and tpr from the first view, the first two, ..., all."""
     score_NQ = lira.view_scores(shadow_MNQ, inside_MN, target_NQ, variant)
     by_views = []
     for score_N in lira.over_views(score_NQ):
@@ -28,8 +28,9 @@ def headline(
         by_views.append({"auc": found["auc"], "tpr": found["tpr"]})
     return {
         "variant": str(variant),
-        **by_views[-1],
-        "null": permuted(score_NQ.mean(1), members_N, labels_N, seed),
+        "views": views,
+        **by_views[views - 1],
+        "null": permuted(score_NQ[:, :views].mean(1), members_N, labels_N, seed),
         "by_views": by_views,
     }
 

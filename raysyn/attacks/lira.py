@@ -166,24 +166,25 @@ def leave_one_out(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant) ->
     return [verdict(*_sides(one.score_NQ.mean(1), one.members_N)) for one in judged]
 
 
-def spread(shadow_MNQ: Confidences, inside_MN: Mask) -> dict[str, dict[str, Any]]:
-    """How the AUC varies over targets: {variant: {auc_mean, auc_std, auc_low, auc_high, by_views}} of `leave_one_out`.
+def spread(shadow_MNQ: Confidences, inside_MN: Mask, views: int | None = None) -> dict[str, dict[str, Any]]:
+    """How the AUC varies over targets when the first `views` are averaged, by default all:
+    {variant: {auc_mean, auc_std, auc_low, auc_high, by_views}} of `each_as_target`.
 
-    `by_views` is the mean of the AUC when the first 1, 2, ... views are asked, and of the share of members caught at a
-    false-positive rate of 1 %. Variants that would lack models on a side once a target is taken out are left out.
+    `by_views` is the mean of the AUC from the first view, the first two, ..., all, and of the share of members caught
+    at a false-positive rate of 1 %. Variants that would lack models on a side once a target is taken out are left out.
     """
     found = {}
     for variant in VARIANTS:
         areas_TQ, caught_TQ = np.empty((2, len(shadow_MNQ), shadow_MNQ.shape[2]))
         try:
             for target, (score_NQ, members_N) in enumerate(each_as_target(shadow_MNQ, inside_MN, variant)):
-                for views, score_N in enumerate(over_views(score_NQ)):
+                for last, score_N in enumerate(over_views(score_NQ)):
                     sides = _sides(score_N, members_N)
-                    areas_TQ[target, views] = auc(*sides).value
-                    caught_TQ[target, views] = tpr_at(BY_VIEWS_RATE, *sides)[0] / len(sides[0])
+                    areas_TQ[target, last] = auc(*sides).value
+                    caught_TQ[target, last] = tpr_at(BY_VIEWS_RATE, *sides)[0] / len(sides[0])
         except ValueError:
             continue
-        whole = areas_TQ[:, -1]
+        whole = areas_TQ[:, (views or areas_TQ.shape[1]) - 1]
         found[str(variant)] = {
             "auc_mean": float(whole.mean()),
             "auc_std": float(whole.std(ddof=1)),
@@ -249,9 +250,16 @@ class _Moments(NamedTuple):
 
 
 def _moments(shadow_MNQ: Confidences, side_MN: Mask, centre_NQ: Confidences) -> _Moments:
-    counted_MNQ = side_MN[:, :, None] & ~np.isnan(shadow_MNQ)
-    values = np.where(counted_MNQ, shadow_MNQ - centre_NQ, 0.0)
-    return _Moments(counted_MNQ.sum(0), values.sum(0), (values**2).sum(0), centre_NQ)
+    count_NQ = np.zeros(shadow_MNQ.shape[1:], np.int64)
+    sum_NQ, squares_NQ = np.zeros((2, *shadow_MNQ.shape[1:]))
+    # One after the other: of hundreds of models at once, every step in between would take gigabytes.
+    for shadow_NQ, side_N in zip(shadow_MNQ, side_MN, strict=True):
+        counted_NQ = side_N[:, None] & ~np.isnan(shadow_NQ)
+        values_NQ = np.where(counted_NQ, shadow_NQ - centre_NQ, 0.0)
+        count_NQ += counted_NQ
+        sum_NQ += values_NQ
+        squares_NQ += values_NQ**2
+    return _Moments(count_NQ, sum_NQ, squares_NQ, centre_NQ)
 
 
 def _fit(shadow_MNQ: Confidences, side_MN: Mask, per_example: bool, did: str) -> _Gaussians:

@@ -45,18 +45,18 @@ def attack(
         }
     pool = make_pool(members, test, config.images, seed)
     answers = _asked(compute, targets, pool.images, test, network, recipe)
-    tested, views, variant = _tested(answers), config.views(recipe), config.variant()
-    shadows = sweep(compute, pool, config, network, recipe, seed, speed)
+    tested, views, variant = _tested(answers), config.averaged(recipe), config.variant()
+    shadow_MNQ, inside_MN = sweep(compute, pool, config, network, recipe, seed, speed)
     attacks: dict[str, Any] = {}
     for target, answer in answers.items():
-        asked_NQ = answer["confidences"][:, : len(views)].numpy()
-        found = lira.attack(*shadows, asked_NQ, pool.members_N)
-        told = headline(*shadows, asked_NQ, pool.members_N, pool.images.labels_N, variant, seed)
+        asked_NQ, labels_N = answer["confidences"].numpy(), pool.images.labels_N
+        found = lira.attack(shadow_MNQ[:, :, :views], inside_MN, asked_NQ[:, :views], pool.members_N)
+        told = headline(shadow_MNQ, inside_MN, asked_NQ, pool.members_N, labels_N, variant, views, seed)
         areas = {"": told["auc"]["value"], "best_": found["variants"][found["best"]]["auc"]["value"]}
         figures = {f"{which}auc": area for which, area in areas.items()}
         figures |= {f"{which}aop": aop(tested[target], area) for which, area in areas.items()}
-        attacks[target] = {**found, "headline": told, **figures, "views": views, "pool": told_of(pool)}
-    attacks["shadow_models"] = lira.spread(*shadows)
+        attacks[target] = {**found, "headline": told, **figures, "views": list(recipe.views()), "pool": told_of(pool)}
+    attacks["shadow_models"] = lira.spread(shadow_MNQ, inside_MN, views)
     return {"tested": tested, "attacks": attacks, "shadow_images": len(pool.images) // 2}
 
 

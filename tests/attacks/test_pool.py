@@ -94,7 +94,7 @@ def test_sides_that_cannot_be_compared_are_refused_in_prepare(method: Any, monke
     """Test images that are all training images; and none of the classes that were trained on."""
     train, attack = images([40, 40], 0), AttackConfig(shadow_models=4, design="half")
     stranger = images([0, 0, 40], 1)
-    for test in (train, Images(stranger.images_NHWC, stranger.labels_N, train.class_names + ("2",))):
+    for test in (train, Images(stranger.images_NHWC, stranger.labels_N, (*train.class_names, "2"))):
         whole = Images(train.images_NHWC, train.labels_N, test.class_names)
         monkeypatch.setattr(method, "load", lambda config, whole=whole, test=test: Dataset("made", whole, test, None))
         with pytest.raises(ValueError, match=r"attack: .* test images only 0 of a side can be compared"):
