@@ -50,7 +50,12 @@ def test_half_of_the_members_above_all_others_are_seen_at_the_left_end() -> None
 def test_a_curve_is_a_stair_where_it_was_measured_and_dotted_below(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[Any, ...]] = []
     real = Axes.plot
-    monkeypatch.setattr(Axes, "plot", lambda self, *args, **more: (drawn.append((*args, more)), real(self, *args, **more))[1])
+
+    def noted(self: Axes, *args: Any, **more: Any) -> Any:
+        drawn.append((*args, more))
+        return real(self, *args, **more)
+
+    monkeypatch.setattr(Axes, "plot", noted)
     inside, outside = np.r_[np.full(30, 9.0), np.zeros(30)], np.linspace(-1, 1, 100)
     chart({"target": line(inside, outside)}, x="x", y="y", log=True, lowest=1e-3)
     (x, y, style, more), (below_x, below_y, below_style, _) = drawn

@@ -167,7 +167,7 @@ def _views(attacks: Mapping[str, Any], shadows: Mapping[str, Any]) -> Section:
         head.append("shadow models, mean: AUC, %; TPR at 1 % FPR, %")
     return Section(
         title="How many views help",
-        text="The headline's variant when the first view of each image is asked, the first two are averaged, and so on. "
+        text="The headline's variant when the first view of each image is asked, the first two averaged, and so on. "
         "Only views that training by the recipe gives are asked; those that it seldom gives are not in the "
         "headline unless --attack.queries asks for them.",
         rows=[head, *rows],

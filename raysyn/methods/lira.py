@@ -121,7 +121,7 @@ def show_outlook(console: Console, config: Config, dataset: Dataset) -> None:
     """What --dry-run shows: what there is to train, and how long it would take one worker of this machine."""
     pool = make_pool(dataset.train, dataset.test, config.attack.images, config.seed)
     shared = (pool.images, config.attack, config.architecture(), config.recipe, config.seed)
-    step_s = time_stacks([1], shared)["1"]
+    step_s, left_out = time_stacks([1], shared)["1"], sum(sum(side.values()) for side in pool.left_out.values())
     images = {"shadow models": config.attack.shadow_models * len(pool.images) / 2}
     if config.target.checkpoint is None:
         images = {"target": len(dataset.train), **images}
@@ -131,7 +131,8 @@ def show_outlook(console: Console, config: Config, dataset: Dataset) -> None:
         [{"stage": stage, column: round(count * step_s / 3600, 3)} for stage, count in steps.items()],
         title=f"Plan for {dataset.name}: {int(pool.members_N.sum()):,} members and {int((~pool.members_N).sum()):,} "
         "non-members",
-        caption=f"{config.attack.shadow_models} shadow models, one at a time; from a few measured steps.",
+        caption=f"{config.attack.shadow_models} shadow models, one at a time; from a few measured steps. "
+        f"{left_out:,} images are left out, so that members and non-members are of the same classes and share no image.",
     )
 
 

@@ -69,9 +69,9 @@ class RecipeConfig:
     def usual_views(self) -> int:
         """How many of them, the first ones, training keeps showing: itself, and what flips and shifts make of it.
 
-        TrivialAugment draws one shift in hundreds of draws. On CIFAR-10 at 16 pixels (6 ResNet-14, 80 epochs), LiRA
-        (online, global variance) catches 53 % of members at 0.1 % false alarms from the image itself, and 34 % when
-        four such shifts are averaged in.
+        TrivialAugment shows a given shift once in hundreds of draws. On CIFAR-10 at 16 pixels (10 ResNet-14 of width
+        16, 500 images each, 80 epochs, each model the target in turn) LiRA catches 60 % of the members at 0.1 % false
+        alarms by the image itself, 37 % with four such shifts averaged in (online, global variance).
         """
         return (9 if self.shift else 1) * (2 if self.flip else 1)
 

@@ -31,7 +31,7 @@ def test_the_null_is_what_dealing_out_membership_within_classes_gives() -> None:
 
 
 def test_a_mix_of_classes_that_differs_shows_in_the_null() -> None:
-    """Scores that tell the class and nothing else, members 95:5 and others 1:1: the area is high, and so is the null."""
+    """Scores that tell the class and nothing else, members 95:5 and others 1:1: area and null are high."""
     rng = np.random.default_rng(0)
     labels = np.repeat((0, 1, 0, 1), (285, 15, 150, 150))
     members, scores = np.arange(600) < 300, rng.normal(size=600) - 3.0 * labels
@@ -41,7 +41,7 @@ def test_a_mix_of_classes_that_differs_shows_in_the_null() -> None:
 
 
 def test_chance_is_called_chance_as_often_as_it_says() -> None:
-    """Of 200 attacks that know nothing, one in twenty is in the highest twentieth: 2 to 20 of them, but for 1 in 500."""
+    """Of 200 attacks that know nothing one in twenty is in the highest twentieth; misses by chance once in 500."""
     rng, found = np.random.default_rng(1), []
     for seed in range(200):
         labels, members = rng.integers(0, 3, 60), rng.random(60) < 0.5

@@ -47,7 +47,7 @@ def test_trap_26_members_and_others_are_asked_alike(tmp_path: Path) -> None:
     found = attack(Local(tmp_path), targets, members, others, config, network, recipe, 0, ShadowSpeed(stack=2))
     for name, variant in found["attacks"]["untrained"]["variants"].items():
         assert variant["auc"]["low"] < 0.5 < variant["auc"]["high"], name
-    twice = Images(*(np.concatenate([part, part]) for part in (members.images_NHWC, members.labels_N)), digits.class_names)
+    twice = members.select(np.tile(np.arange(300), 2))
     views = RecipeConfig(flip=True, shift=4).views()
     asked = shadows.confidences(network.build(1, 10), twice, views)
     assert asked.shape == (600, 18) and np.array_equal(asked[:300], asked[300:])

@@ -84,12 +84,16 @@ def test_a_classifier_trained_here_is_attacked(tmp_path: Path) -> None:
     assert list((tmp_path / "run/release").iterdir()) == []
 
 
+def written(out: Path) -> dict[str, int]:
+    """When each shadow model was stored."""
+    return {str(path): path.stat().st_mtime_ns for path in (out / "internal/units").glob("shadows-*/*.pt")}
+
+
 def test_other_questions_train_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Views and headline are asked anew of the networks that are there: none is trained, and the answers differ."""
     config = replace(TINY, recipe=replace(TINY.recipe, epochs=4, flip=True, shift=1))
     first = run(config, tmp_path / "run")["attacks"]["target"]
-    units = sorted((tmp_path / "run/internal/units").glob("shadows-*/*.pt"))
-    before = {path: path.stat().st_mtime_ns for path in units}
+    before = written(tmp_path / "run")
     assert first["headline"]["views"] == len(first["views"]) == 18
 
     def trained(*_: Any) -> None:
@@ -104,7 +108,7 @@ def test_other_questions_train_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         assert told["headline"]["views"] == asked.get("queries", 18)
         assert told["headline"]["by_views"] == first["headline"]["by_views"] or "headline" in asked
     assert len(areas) == 5
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run/internal/units").glob("shadows-*/*.pt")} == before
+    assert written(tmp_path / "run") == before
 
 
 def test_a_users_classifier_is_asked_one_view_unless_told(tmp_path: Path, users: str) -> None:
