@@ -49,27 +49,46 @@ class Variant(NamedTuple):
 VARIANTS = tuple(Variant(online, per_example) for online in (True, False) for per_example in (True, False))
 
 
-def half_design(models: int, examples: int, seed: int) -> Mask:
+def half_design(models: int, examples: int, seed: int, labels_N: NDArray[np.int64] | None = None) -> Mask:
     """(models, examples): which model is trained on which example; every example is in exactly half of the models.
 
-    Models come in pairs that share out all examples between them. Row m depends on m and the seed alone, so that a
-    sweep may grow by any number; with an odd number the last model has no partner yet.
+    Models come in pairs that share out all examples between them; with `labels_N` those of each class, up to one, so
+    that no model knows a class better than its partner does: what it knows less well would pass for not seen. Row m
+    depends on m, the seed and the labels alone, so that a sweep may grow by any number; with an odd number the last
+    model has no partner yet.
     """
     _at_least(2, models, "shadow models")
     pairs = range(math.ceil(models / 2))
-    first = np.stack([np.random.default_rng([seed, pair]).random(examples) < 0.5 for pair in pairs])
+    if labels_N is None:
+        first = np.stack([np.random.default_rng([seed, pair]).random(examples) < 0.5 for pair in pairs])
+    else:
+        first = np.stack([_dealt((True, False), labels_N, [seed, pair]) for pair in pairs])
     return np.stack((first, ~first), axis=1).reshape(-1, examples)[:models]
 
 
-def split_design(models: int, examples: int, seed: int) -> NDArray[np.int8]:
-    """(models, examples) of TRAIN, VALIDATION, TEST in the shares 50/10/40, drawn anew for each model.
+def split_design(models: int, examples: int, seed: int, labels_N: NDArray[np.int64] | None = None) -> NDArray[np.int8]:
+    """(models, examples) of TRAIN, VALIDATION, TEST in the shares 50/10/40, drawn anew for each model; with `labels_N`
+    in every class, as near as it goes (see `half_design`).
 
-    Knowledge Recycling, section 3.6. Row m depends on m and the seed alone.
+    Knowledge Recycling, section 3.6. Row m depends on m, the seed and the labels alone.
     """
     _at_least(2, models, "shadow models")
+    if labels_N is not None:
+        dealt = (TRAIN, TEST, TRAIN, TEST, TRAIN, VALIDATION, TRAIN, TEST, TRAIN, TEST)
+        return np.stack([_dealt(dealt, labels_N, [seed, model]) for model in range(models)]).astype(np.int8)
     cuts = np.round(np.cumsum(SPLIT)[:2] * examples).astype(int)
     parts = np.repeat(np.array([TRAIN, VALIDATION, TEST], np.int8), np.diff([0, *cuts, examples]))
     return np.stack([np.random.default_rng([seed, model]).permutation(parts) for model in range(models)])
+
+
+def _dealt(hand: tuple[int, ...], labels_N: NDArray[np.int64], key: list[int]) -> NDArray[Any]:
+    """`hand` dealt out round and round to the examples, one class after the other, in random order and from a random
+    place on."""
+    rng = np.random.default_rng(key)
+    order = np.lexsort((rng.random(len(labels_N)), labels_N))
+    found = np.empty(len(labels_N), np.array(hand).dtype)
+    found[order] = np.array(hand)[(np.arange(len(labels_N)) + rng.integers(len(hand))) % len(hand)]
+    return found
 
 
 def confidence(logits: NDArray[Any], labels_N: NDArray[np.int64]) -> Confidences:

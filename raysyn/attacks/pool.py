@@ -17,7 +17,7 @@ from raysyn.data import Images
 
 FEWEST = 2
 """Images that each side needs."""
-NEARLY = 0.85
+NEARLY = 0.9
 # Why an image is left out.
 SHARED, COPIES = "the same image lies on both sides", "a copy of another image of its side"
 LONELY, MIX = "the other side has none of its class", "both sides shall have one mix of classes"

@@ -138,7 +138,7 @@ def sweep(
     stack = min(stack, math.ceil(config.shadow_models / compute.at_once()))
     answers = compute.map(train_shadows, range(config.shadow_models), name=name, shared=shared, together=stack)
     shadow_MNQ = np.stack([answer["confidences"].double().numpy() for answer in answers])
-    roles_MN = design(config, len(pool.images), config.shadow_models, seed)
+    roles_MN = design(config, pool.images.labels_N, config.shadow_models, seed)
     shadow_MNQ[roles_MN == lira.VALIDATION] = np.nan
     return Sweep(shadow_MNQ, roles_MN == lira.TRAIN)
 
@@ -148,21 +148,22 @@ def check_enough(config: AttackConfig, members: Images, others: Images, seed: in
     that did not; 2 are needed."""
     if not config.shadow_models:
         return
-    count = len(make_pool(members, others, config.images, seed).images)
-    roles_MN = design(config, count, config.shadow_models, seed)
+    labels_N = make_pool(members, others, config.images, seed).images.labels_N
+    roles_MN = design(config, labels_N, config.shadow_models, seed)
     least = min(int((roles_MN == role).sum(0).min()) for role in (lira.TRAIN, lira.TEST))
     if least < 2:
         raise ValueError(
-            f"attack.shadow_models is {config.shadow_models}: of {count:,} images some would be on one side of only "
+            f"attack.shadow_models is {config.shadow_models}: of {len(labels_N):,} images some would be on one side of only "
             f"{least} of them, and 2 are needed; give more, or --attack.design half, which needs 4"
         )
 
 
-def design(config: AttackConfig, examples: int, models: int, seed: int) -> np.ndarray:
-    """(models, examples) of TRAIN, VALIDATION and TEST; row m is the same however many models there are."""
+def design(config: AttackConfig, labels_N: np.ndarray, models: int, seed: int) -> np.ndarray:
+    """(models, examples) of TRAIN, VALIDATION and TEST, in the same shares of every class; row m is the same however
+    many models there are."""
     if config.design == "split":
-        return lira.split_design(models, examples, seed)
-    return np.where(lira.half_design(models, examples, seed), lira.TRAIN, lira.TEST).astype(np.int8)
+        return lira.split_design(models, len(labels_N), seed, labels_N)
+    return np.where(lira.half_design(models, len(labels_N), seed, labels_N), lira.TRAIN, lira.TEST).astype(np.int8)
 
 
 def train_shadows(models: Sequence[int], shared: tuple[Any, ...]) -> list[dict[str, Any]]:
@@ -182,7 +183,7 @@ def train_shadows(models: Sequence[int], shared: tuple[Any, ...]) -> list[dict[s
 def _prepare(models: Sequence[int], shared: tuple[Any, ...]) -> tuple[list[nn.Module], Any, int]:
     """Fresh networks, what each learns from, and the images that make an epoch: half the pool, for all alike."""
     images, config, network, _, seed = shared
-    roles_MN = design(config, len(images), max(2, *(model + 1 for model in models)), seed)
+    roles_MN = design(config, images.labels_N, max(2, *(model + 1 for model in models)), seed)
     parts = [images.select(roles_MN[model] == lira.TRAIN) for model in models]
     examples = [one_hot(part.images_NHWC, part.labels_N, part.classes) for part in parts]
     networks: list[nn.Module] = []

@@ -132,7 +132,7 @@ def show_outlook(console: Console, config: Config, dataset: Dataset) -> None:
         title=f"Plan for {dataset.name}: {int(pool.members_N.sum()):,} members and {int((~pool.members_N).sum()):,} "
         "non-members",
         caption=f"{config.attack.shadow_models} shadow models, one at a time; from a few measured steps. "
-        f"{left_out:,} images are left out, so that members and non-members are of the same classes and share no image.",
+        f"{left_out:,} images are left out: both sides get one mix of classes, and no image lies on both.",
     )
 
 

@@ -128,6 +128,34 @@ def test_split_design_has_the_papers_shares_and_grows() -> None:
     np.testing.assert_array_equal(lira.split_design(9, 100, 3)[:6], design)
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(2, 9), st.integers(0, 5))
+def test_designs_share_out_every_class(labels: list[int], models: int, seed: int) -> None:
+    """A model that knows more of a class would be surer of it, and that would pass for memory."""
+    labels_N = np.array(labels)
+    half = lira.half_design(models, len(labels), seed, labels_N)
+    split = lira.split_design(models, len(labels), seed, labels_N)
+    for label in set(labels):
+        own = labels_N == label
+        assert (np.abs(half[:, own].sum(1) - own.sum() / 2) <= 0.5).all()
+        for role, share in enumerate(lira.SPLIT):
+            assert (np.abs((split[:, own] == role).sum(1) - share * own.sum()) <= 1.5).all()
+    assert set(half[: models // 2 * 2].sum(0)) == {models // 2}
+    np.testing.assert_array_equal(lira.half_design(models + 3, len(labels), seed, labels_N)[:models], half)
+    np.testing.assert_array_equal(lira.split_design(models + 3, len(labels), seed, labels_N)[:models], split)
+
+
+def test_roles_in_a_class_fall_to_chance() -> None:
+    """Every image has every role in its share of the models; five standard deviations of 2,000."""
+    labels_N = np.array([0, 0, 0, 1, 1, 2])
+    split = lira.split_design(2000, 6, 0, labels_N)
+    half = lira.half_design(2000, 6, 0, labels_N)[::2]
+    for role, share in enumerate(lira.SPLIT):
+        assert (np.abs((split == role).mean(0) - share) < 5 * (share * (1 - share) / 2000) ** 0.5).all()
+    assert (np.abs(half.mean(0) - 0.5) < 5 * 0.5 / 1000**0.5).all()
+    assert len({row.tobytes() for row in half}) > 8
+
+
 def test_examples_seen_in_another_role_count_on_neither_side() -> None:
     confidences, inside = world(np.ones(300), 32)
     design = lira.split_design(32, 300, 0)

@@ -25,8 +25,9 @@ OFFLINE, OFFLINE_OWN = Variant(online=False, per_example=False), Variant(online=
 def test_an_overfitted_resnet_is_caught_in_the_published_order(real_data: Path, tmp_path: Path) -> None:
     """CIFAR-10, ResNet-14, 16 shadow models, each a target: online > offline > chance, fixed > per-example variance.
 
-    Published for 16 models and 2 queries, image and mirror image, trained on both (TF Privacy): online .668, fixed .686; offline .549, fixed .555. Means over 16
-    targets, compared target by target: each order must hold by more than two standard errors.
+    Published for 16 models and 2 queries, image and mirror image, trained on both (TF Privacy): online .668, fixed
+    .686; offline .549, fixed .555. Means over 16 targets, compared target by target: each order must hold by more than
+    two standard errors.
     """
     cifar = load(DataConfig(path=str(real_data / "cifar10.parquet"), limit=1000))
     pool = make_pool(cifar.train, cifar.test, 500, 0)
