@@ -153,8 +153,8 @@ def check_enough(config: AttackConfig, members: Images, others: Images, seed: in
     least = min(int((roles_MN == role).sum(0).min()) for role in (lira.TRAIN, lira.TEST))
     if least < 2:
         raise ValueError(
-            f"attack.shadow_models is {config.shadow_models}: of {len(labels_N):,} images some would be on one side of only "
-            f"{least} of them, and 2 are needed; give more, or --attack.design half, which needs 4"
+            f"attack.shadow_models is {config.shadow_models}: of {len(labels_N):,} images some would be on one side of "
+            f"only {least} of them, and 2 are needed; give more, or --attack.design half, which needs 4"
         )
 
 

@@ -201,8 +201,9 @@ def _pool(attacks: Mapping[str, Any]) -> Section:
     ]
     return Section(
         title="Images compared",
-        text="Both sides have the same mix of classes and no image in common, so that nothing but membership tells "
-        "them apart.",
+        text="Both sides have the same mix of classes and no image in common. Whatever else differs between training "
+        "and test images (another hospital, another camera) may still pass for membership, to offline variants above "
+        "all, whose shadow models learn from both: only images of one source, divided at random, rule that out.",
         rows=[("Side", "Images", "Left out"), *rows],
     )
 
