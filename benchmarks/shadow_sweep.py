@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from raysyn.attacks.shadows import AttackConfig, make_pool, train_shadows
+from raysyn.attacks.pool import make_pool
+from raysyn.attacks.shadows import AttackConfig, train_shadows
 from raysyn.compute import Machines
 from raysyn.data import DataConfig, load
 from raysyn.models.resnet import ResNetConfig

@@ -40,6 +40,22 @@ class Line:
     labels: Sequence[str] = ()
     """What is written beside each point; nothing by default."""
 
+    resolution: float | None = None
+    """For a ROC curve of N non-members 1 / N: a stair, since nothing lies between two of its points, and dotted below
+    this x, where it is only known to be no lower than what is caught without a false alarm."""
+
+    def stair(self, lowest: float) -> tuple[tuple[list[float], list[float]], tuple[list[float], list[float]]]:
+        """Corners (x, y) of the part that was measured, and of the dotted one from `lowest` up to it."""
+        assert self.resolution is not None
+        x, y = np.asarray(self.x), np.asarray(self.y)
+        # Of several points of one x the last is the highest.
+        start = int(np.searchsorted(x, self.resolution * (1 + 1e-9), "right")) - 1
+        measured = [self.resolution, *x[start + 1 :]], [float(y[start]), *y[start + 1 :]]
+        if self.resolution <= lowest:
+            return measured, ([], [])
+        silent = float(y[np.searchsorted(x, 0.0, "right") - 1])
+        return measured, ([lowest, self.resolution], [silent, silent])
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -77,7 +93,7 @@ def chart(
     with rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.0), layout="constrained")
         axes = figure.add_subplot()
-        _plot(axes, lines, list(lines))
+        _plot(axes, lines, list(lines), lowest)
         for name, mark in (marks or {}).items():
             axes.plot([mark.x], [mark.y], "*", color=mark.colour, markersize=14, label=name, linestyle="none")
         if log:
@@ -165,13 +181,19 @@ def maps(panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], edge
         return _uri(figure)
 
 
-def _plot(axes: Axes, lines: Mapping[str, Line], names: Sequence[str]) -> None:
-    """Curves; the colour of one that has none of its own follows from its place among `names`."""
+def _plot(axes: Axes, lines: Mapping[str, Line], names: Sequence[str], lowest: float = 0.0) -> None:
+    """Curves; the colour of one that has none of its own follows from its place among `names`. Stairs begin at
+    `lowest`."""
     if any(line.labels for line in lines.values()):
         axes.margins(x=0.08, y=0.14)  # room for what is written
     for name, line in lines.items():
         place = names.index(name)
         colour = line.colour or COLOURS[place % len(COLOURS)]
+        if line.resolution is not None:
+            measured, below_it = line.stair(lowest)
+            axes.plot(*measured, line.style, color=colour, label=name, drawstyle="steps-post")
+            axes.plot(*below_it, ":", color=colour)
+            continue
         axes.plot(line.x, line.y, line.style, color=colour, label=name)
         for label, x, y in zip(line.labels, line.x if line.labels else (), line.y if line.labels else (), strict=True):
             # Every other curve's labels lie below its points, so that those of neighbours seldom meet.

@@ -37,7 +37,9 @@ def recycled(name: str, figures: tuple[float, ...], attacked: bool = True) -> di
     content["metrics"] |= {"utility": useful, "table_1": tuned}
     if attacked:
         leaked = {"teacher": (shares[2], shares[4]), "student": (shares[3], shares[5])}
-        content["attacks"] = {model: dict(zip(("auc", "aop"), told, strict=True)) for model, told in leaked.items()}
+        content["attacks"] = {
+            model: dict(zip(("best_auc", "best_aop"), told, strict=True)) for model, told in leaked.items()
+        }
         content["attacks"]["shadow_models"] = {}
     return content
 

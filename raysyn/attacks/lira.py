@@ -11,13 +11,14 @@ Shapes: M shadow models, N examples, Q queries (views) of each example.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from raysyn.attacks.verdict import verdict
+from raysyn.attacks.verdict import auc, tpr_at, verdict
 
 Confidences = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -26,6 +27,8 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLIT = (0.5, 0.1, 0.4)
 SMALLEST_STD = 1e-6
 """Saturated confidences may agree in every shadow model; their likelihoods must stay finite."""
+BY_VIEWS_RATE = 0.01
+IN, OUT = "were trained on", "never saw"
 
 
 class Variant(NamedTuple):
@@ -34,6 +37,11 @@ class Variant(NamedTuple):
     online: bool
     per_example: bool
 
+    @property
+    def flag(self) -> str:
+        """What it is called on the command line."""
+        return f"{'online' if self.online else 'offline'}-{'per-example' if self.per_example else 'global'}"
+
     def __str__(self) -> str:
         return f"{'online' if self.online else 'offline'}, {'per-example' if self.per_example else 'global'} variance"
 
@@ -41,27 +49,46 @@ class Variant(NamedTuple):
 VARIANTS = tuple(Variant(online, per_example) for online in (True, False) for per_example in (True, False))
 
 
-def half_design(models: int, examples: int, seed: int) -> Mask:
+def half_design(models: int, examples: int, seed: int, labels_N: NDArray[np.int64] | None = None) -> Mask:
     """(models, examples): which model is trained on which example; every example is in exactly half of the models.
 
-    Models come in pairs that share out all examples between them. Row m depends on m and the seed alone, so that a
-    sweep may grow by any number; with an odd number the last model has no partner yet.
+    Models come in pairs that share out all examples between them; with `labels_N` those of each class, up to one, so
+    that no model knows a class better than its partner does: what it knows less well would pass for not seen. Row m
+    depends on m, the seed and the labels alone, so that a sweep may grow by any number; with an odd number the last
+    model has no partner yet.
     """
     _at_least(2, models, "shadow models")
     pairs = range(math.ceil(models / 2))
-    first = np.stack([np.random.default_rng([seed, pair]).random(examples) < 0.5 for pair in pairs])
+    if labels_N is None:
+        first = np.stack([np.random.default_rng([seed, pair]).random(examples) < 0.5 for pair in pairs])
+    else:
+        first = np.stack([_dealt((True, False), labels_N, [seed, pair]) for pair in pairs])
     return np.stack((first, ~first), axis=1).reshape(-1, examples)[:models]
 
 
-def split_design(models: int, examples: int, seed: int) -> NDArray[np.int8]:
-    """(models, examples) of TRAIN, VALIDATION, TEST in the shares 50/10/40, drawn anew for each model.
+def split_design(models: int, examples: int, seed: int, labels_N: NDArray[np.int64] | None = None) -> NDArray[np.int8]:
+    """(models, examples) of TRAIN, VALIDATION, TEST in the shares 50/10/40, drawn anew for each model; with `labels_N`
+    in every class, as near as it goes (see `half_design`).
 
-    Knowledge Recycling, section 3.6. Row m depends on m and the seed alone.
+    Knowledge Recycling, section 3.6. Row m depends on m, the seed and the labels alone.
     """
     _at_least(2, models, "shadow models")
+    if labels_N is not None:
+        dealt = (TRAIN, TEST, TRAIN, TEST, TRAIN, VALIDATION, TRAIN, TEST, TRAIN, TEST)
+        return np.stack([_dealt(dealt, labels_N, [seed, model]) for model in range(models)]).astype(np.int8)
     cuts = np.round(np.cumsum(SPLIT)[:2] * examples).astype(int)
     parts = np.repeat(np.array([TRAIN, VALIDATION, TEST], np.int8), np.diff([0, *cuts, examples]))
     return np.stack([np.random.default_rng([seed, model]).permutation(parts) for model in range(models)])
+
+
+def _dealt(hand: tuple[int, ...], labels_N: NDArray[np.int64], key: list[int]) -> NDArray[Any]:
+    """`hand` dealt out round and round to the examples, one class after the other, in random order and from a random
+    place on."""
+    rng = np.random.default_rng(key)
+    order = np.lexsort((rng.random(len(labels_N)), labels_N))
+    found = np.empty(len(labels_N), np.array(hand).dtype)
+    found[order] = np.array(hand)[(np.arange(len(labels_N)) + rng.integers(len(hand))) % len(hand)]
+    return found
 
 
 def confidence(logits: NDArray[Any], labels_N: NDArray[np.int64]) -> Confidences:
@@ -94,11 +121,20 @@ def scores(shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, var
         target_NQ: confidences of the attacked model.
     Raises ValueError where an example has too few models on a side.
     """
-    out = _fit(shadow_MNQ, ~inside_MN, variant.per_example, "never saw")
-    if not variant.online:
-        return ((target_NQ - out.mean_NQ) / out.std_NQ).mean(1)
-    inside = _fit(shadow_MNQ, inside_MN, variant.per_example, "were trained on")
-    return (inside.log_density(target_NQ) - out.log_density(target_NQ)).mean(1)
+    return view_scores(shadow_MNQ, inside_MN, target_NQ, variant).mean(1)
+
+
+def view_scores(shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, variant: Variant) -> Confidences:
+    """(N, Q): what each view alone says; see `scores`."""
+    out = _fit(shadow_MNQ, ~inside_MN, variant.per_example, OUT)
+    inside = _fit(shadow_MNQ, inside_MN, variant.per_example, IN) if variant.online else None
+    return _judged(target_NQ, inside, out)
+
+
+def _judged(target_NQ: Confidences, inside: _Gaussians | None, out: _Gaussians) -> Confidences:
+    if inside is None:
+        return (target_NQ - out.mean_NQ) / out.std_NQ
+    return inside.log_density(target_NQ) - out.log_density(target_NQ)
 
 
 def attack(shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, members_N: Mask) -> dict[str, Any]:
@@ -110,46 +146,84 @@ def attack(shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, mem
     found = {}
     for variant in VARIANTS:
         score_N = scores(shadow_MNQ, inside_MN, target_NQ, variant)
-        found[str(variant)] = verdict(score_N[members_N], score_N[~members_N])
+        found[str(variant)] = verdict(*_sides(score_N, members_N))
     return {"variants": found, "best": max(found, key=lambda name: found[name]["auc"]["value"])}
 
 
-def leave_one_out(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant) -> list[dict[str, Any]]:
-    """The verdict on every shadow model in turn, attacked with the help of the others: M verdicts, not one.
+class Judged(NamedTuple):
+    """One shadow model as the target: of the images whose role in it is known, what each view says, and the truth."""
+
+    score_NQ: Confidences
+    members_N: Mask
+
+
+def each_as_target(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant) -> Iterator[Judged]:
+    """Every shadow model in turn, attacked with the help of the others.
 
     Without the partner of `half_design`: its images are just those that the target never saw, so that how many models
-    saw an image would give away whether the target did.
+    saw an image would give away whether the target did. Sums over all models are made once; what helps no attacker on
+    this target is taken away again.
     """
-    answers = []
+    centre_NQ = _moments(shadow_MNQ, np.ones_like(inside_MN), np.zeros(shadow_MNQ.shape[1:])).mean()
+    everything = [_moments(shadow_MNQ, side_MN, centre_NQ) for side_MN in (inside_MN, ~inside_MN)]
     for target in range(len(shadow_MNQ)):
-        others = (inside_MN != ~inside_MN[target]).any(1)
-        others[target] = False
-        rest, seen = shadow_MNQ[others], inside_MN[others]
+        useless = (inside_MN == ~inside_MN[target]).all(1)
+        useless[target] = True
         known_N = ~np.isnan(shadow_MNQ[target]).any(1)
-        score_N = scores(rest[:, known_N], seen[:, known_N], shadow_MNQ[target][known_N], variant)
-        members_N = inside_MN[target][known_N]
-        answers.append(verdict(score_N[members_N], score_N[~members_N]))
-    return answers
+        rest = [
+            whole.without(_moments(shadow_MNQ[useless], side_MN[useless], centre_NQ)).only(known_N)
+            for whole, side_MN in zip(everything, (inside_MN, ~inside_MN), strict=True)
+        ]
+        inside = rest[0].gaussians(variant.per_example, IN) if variant.online else None
+        out = rest[1].gaussians(variant.per_example, OUT)
+        yield Judged(_judged(shadow_MNQ[target][known_N], inside, out), inside_MN[target][known_N])
 
 
-def spread(shadow_MNQ: Confidences, inside_MN: Mask) -> dict[str, dict[str, float]]:
-    """How the AUC varies over targets: {variant: {auc_mean, auc_std, auc_low, auc_high}} of `leave_one_out`.
+def leave_one_out(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant) -> list[dict[str, Any]]:
+    """The verdict on each of `each_as_target`: M verdicts, not one."""
+    judged = each_as_target(shadow_MNQ, inside_MN, variant)
+    return [verdict(*_sides(one.score_NQ.mean(1), one.members_N)) for one in judged]
 
-    Variants that would lack models on a side once a target is taken out are left out.
+
+def spread(shadow_MNQ: Confidences, inside_MN: Mask, views: int | None = None) -> dict[str, dict[str, Any]]:
+    """How the AUC varies over targets when the first `views` are averaged, by default all:
+    {variant: {auc_mean, auc_std, auc_low, auc_high, by_views}} of `each_as_target`.
+
+    `by_views` is the mean of the AUC from the first view, the first two, ..., all, and of the share of members caught
+    at a false-positive rate of 1 %. Variants that would lack models on a side once a target is taken out are left out.
     """
     found = {}
     for variant in VARIANTS:
+        areas_TQ, caught_TQ = np.empty((2, len(shadow_MNQ), shadow_MNQ.shape[2]))
         try:
-            values = [one["auc"]["value"] for one in leave_one_out(shadow_MNQ, inside_MN, variant)]
+            for target, (score_NQ, members_N) in enumerate(each_as_target(shadow_MNQ, inside_MN, variant)):
+                for last, score_N in enumerate(over_views(score_NQ)):
+                    sides = _sides(score_N, members_N)
+                    areas_TQ[target, last] = auc(*sides).value
+                    caught_TQ[target, last] = tpr_at(BY_VIEWS_RATE, *sides)[0] / len(sides[0])
         except ValueError:
             continue
+        whole = areas_TQ[:, (views or areas_TQ.shape[1]) - 1]
         found[str(variant)] = {
-            "auc_mean": float(np.mean(values)),
-            "auc_std": float(np.std(values, ddof=1)),
-            "auc_low": min(values),
-            "auc_high": max(values),
+            "auc_mean": float(whole.mean()),
+            "auc_std": float(whole.std(ddof=1)),
+            "auc_low": float(whole.min()),
+            "auc_high": float(whole.max()),
+            "by_views": [
+                {"auc_mean": float(area), "tpr_mean": float(caught)}
+                for area, caught in zip(areas_TQ.mean(0), caught_TQ.mean(0), strict=True)
+            ],
         }
     return found
+
+
+def over_views(score_NQ: Confidences) -> list[Confidences]:
+    """The scores from the first view, the first two, ..., all of them."""
+    return [score_NQ[:, : views + 1].mean(1) for views in range(score_NQ.shape[1])]
+
+
+def _sides(score_N: Confidences, members_N: Mask) -> tuple[Confidences, Confidences]:
+    return score_N[members_N], score_N[~members_N]
 
 
 class _Gaussians(NamedTuple):
@@ -160,22 +234,57 @@ class _Gaussians(NamedTuple):
         return -np.log(self.std_NQ) - ((x_NQ - self.mean_NQ) / self.std_NQ) ** 2 / 2
 
 
+class _Moments(NamedTuple):
+    """Sums over models, per example and view, of confidences less `centre_NQ`: squares far from zero cancel badly."""
+
+    count_NQ: NDArray[np.int64]
+    sum_NQ: Confidences
+    squares_NQ: Confidences
+    centre_NQ: Confidences
+
+    def without(self, other: _Moments) -> _Moments:
+        count_NQ, sum_NQ = self.count_NQ - other.count_NQ, self.sum_NQ - other.sum_NQ
+        return _Moments(count_NQ, sum_NQ, self.squares_NQ - other.squares_NQ, self.centre_NQ)
+
+    def only(self, chosen_N: Mask) -> _Moments:
+        count_NQ, sum_NQ = self.count_NQ[chosen_N], self.sum_NQ[chosen_N]
+        return _Moments(count_NQ, sum_NQ, self.squares_NQ[chosen_N], self.centre_NQ[chosen_N])
+
+    def mean(self) -> Confidences:
+        return self.centre_NQ + self.sum_NQ / np.maximum(1, self.count_NQ)
+
+    def gaussians(self, per_example: bool, did: str) -> _Gaussians:
+        """Mean per example and view; standard deviation per example and view, or one per view pooled over examples."""
+        needed = 2 if per_example else 1
+        if (least := int(self.count_NQ.min())) < needed:
+            raise ValueError(f"only {least} shadow models {did} some example, {needed} are needed: train more of them")
+        squares_NQ = np.maximum(0.0, self.squares_NQ - self.sum_NQ**2 / self.count_NQ)
+        if per_example:
+            variance = squares_NQ / (self.count_NQ - 1)
+        else:
+            # Deviations from each example's own mean: how much examples differ says nothing about membership.
+            degrees_Q = np.maximum(1, (self.count_NQ - 1).sum(0))
+            variance = np.broadcast_to(squares_NQ.sum(0) / degrees_Q, squares_NQ.shape)
+        return _Gaussians(self.mean(), np.maximum(np.sqrt(variance), SMALLEST_STD))
+
+
+def _moments(shadow_MNQ: Confidences, side_MN: Mask, centre_NQ: Confidences) -> _Moments:
+    count_NQ = np.zeros(shadow_MNQ.shape[1:], np.int64)
+    sum_NQ, squares_NQ = np.zeros((2, *shadow_MNQ.shape[1:]))
+    # One after the other: of hundreds of models at once, every step in between would take gigabytes.
+    for shadow_NQ, side_N in zip(shadow_MNQ, side_MN, strict=True):
+        counted_NQ = side_N[:, None] & ~np.isnan(shadow_NQ)
+        values_NQ = np.where(counted_NQ, shadow_NQ - centre_NQ, 0.0)
+        count_NQ += counted_NQ
+        sum_NQ += values_NQ
+        squares_NQ += values_NQ**2
+    return _Moments(count_NQ, sum_NQ, squares_NQ, centre_NQ)
+
+
 def _fit(shadow_MNQ: Confidences, side_MN: Mask, per_example: bool, did: str) -> _Gaussians:
-    """Mean per example and view; standard deviation per example and view, or one per view pooled over examples."""
-    counted_MNQ = side_MN[:, :, None] & ~np.isnan(shadow_MNQ)
-    count_NQ = counted_MNQ.sum(0)
-    needed = 2 if per_example else 1
-    if (least := int(count_NQ.min())) < needed:
-        raise ValueError(f"only {least} shadow models {did} some example, {needed} are needed: train more of them")
-    values = np.where(counted_MNQ, shadow_MNQ, 0.0)
-    mean_NQ = values.sum(0) / count_NQ
-    squares_NQ = (np.where(counted_MNQ, shadow_MNQ - mean_NQ, 0.0) ** 2).sum(0)
-    if per_example:
-        variance = squares_NQ / (count_NQ - 1)
-    else:
-        # Deviations from each example's own mean: how much examples differ says nothing about membership.
-        variance = np.broadcast_to(squares_NQ.sum(0) / np.maximum(1, (count_NQ - 1).sum(0)), mean_NQ.shape)
-    return _Gaussians(mean_NQ, np.maximum(np.sqrt(variance), SMALLEST_STD))
+    """Gaussians of the models on one side of each example."""
+    centre_NQ = _moments(shadow_MNQ, side_MN, np.zeros(shadow_MNQ.shape[1:])).mean()
+    return _moments(shadow_MNQ, side_MN, centre_NQ).gaussians(per_example, did)
 
 
 def _at_least(least: int, value: int, what: str) -> None:

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from raysyn.attacks import likeness, lira
-from raysyn.attacks.shadows import Architecture, AttackConfig, ShadowSpeed, confidences, make_pool, sweep
+from raysyn.attacks.headline import headline
+from raysyn.attacks.pool import Pool, make_pool
+from raysyn.attacks.shadows import Architecture, AttackConfig, ShadowSpeed, confidences, sweep
 from raysyn.attacks.verdict import aop
 from raysyn.compute import Compute, best_device, digest
 from raysyn.data import Images
@@ -26,40 +28,80 @@ def attack(
 ) -> dict[str, Any]:  # fmt: skip
     """LiRA against finished models of one architecture, with shadow models trained by `recipe`.
 
-    Members are the images that may have shaped the targets, the non-members are the `test` images, on which accuracy
-    is measured too.
+    Members are among the images that may have shaped the targets, non-members among the `test` images (see
+    `make_pool`), on which accuracy is measured too.
 
-    Returns {"tested": {target: accuracy}, "attacks": {target: {variants, best, auc, aop}, "shadow_models": how the
-    area varies when each of them is the target}, "shadow_images": images that each learned from, "likeness": {target:
-    see `likeness.figures`}}; without shadow models, "attacks" is empty and there is no "likeness".
+    Returns {"tested": {target: accuracy}, "attacks": {target: {variants, best, headline, auc, aop, best_auc, best_aop,
+    views: names of what was asked, pool: images of each side and those left out}, "shadow_models": how the area varies
+    when each of them is the target}, "shadow_images": images that each learned from, "likeness": {target: see
+    `likeness.figures`}}. `auc` and `aop` are those of the headline, `best_auc` and `best_aop` of the variant that turned
+    out best. Without shadow models "attacks" is empty,
+    and so is what speaks of them.
     """
-    pool = make_pool(members, test, config.images, seed)
-    shared = (network, targets, test, pool.images, config.queries)
-    told = (pool.images.fingerprint(), test.fingerprint(), config.queries, list(map(fingerprint, targets.values())))
-    name = f"targets-{digest(*told)}"
-    answers = dict(zip(targets, compute.map(ask, list(targets), name=name, shared=shared), strict=True))
-    tested = {target: answer["accuracy"] for target, answer in answers.items()}
     if not config.shadow_models:
-        return {"tested": tested, "attacks": {}, "shadow_images": 0}
-    shadows, right_MN = sweep(compute, pool, config, network, recipe, seed, speed)
+        return {
+            "tested": _tested(_asked(compute, targets, test.select([]), test, network, recipe)),
+            "attacks": {},
+            "shadow_images": 0,
+        }
+    pool = make_pool(members, test, config.images, seed)
+    answers = _asked(compute, targets, pool.images, test, network, recipe)
+    tested, views, variant = _tested(answers), config.averaged(recipe), config.variant()
+    (shadow_MNQ, inside_MN), right_MN = sweep(compute, pool, config, network, recipe, seed, speed)
     attacks: dict[str, Any] = {}
     for target, answer in answers.items():
-        found = lira.attack(*shadows, answer["confidences"].numpy(), pool.members_N)
-        area = found["variants"][found["best"]]["auc"]["value"]
-        attacks[target] = {**found, "auc": area, "aop": aop(tested[target], area)}
-    attacks["shadow_models"] = lira.spread(*shadows)
+        asked_NQ, labels_N = answer["confidences"].numpy(), pool.images.labels_N
+        found = lira.attack(shadow_MNQ[:, :, :views], inside_MN, asked_NQ[:, :views], pool.members_N)
+        told = headline(shadow_MNQ, inside_MN, asked_NQ, pool.members_N, labels_N, variant, views, seed)
+        areas = {"": told["auc"]["value"], "best_": found["variants"][found["best"]]["auc"]["value"]}
+        figures = {f"{which}auc": area for which, area in areas.items()}
+        figures |= {f"{which}aop": aop(tested[target], area) for which, area in areas.items()}
+        attacks[target] = {**found, "headline": told, **figures, "views": list(recipe.views()), "pool": told_of(pool)}
+    attacks["shadow_models"] = lira.spread(shadow_MNQ, inside_MN, views)
     alike = {
-        target: likeness.figures(answer["right"].numpy(), right_MN, *shadows, pool.members_N)
+        target: likeness.figures(answer["right"].numpy(), right_MN, shadow_MNQ, inside_MN, pool.members_N)
         for target, answer in answers.items()
     }
     return {"tested": tested, "attacks": attacks, "shadow_images": len(pool.images) // 2, "likeness": alike}
 
 
-def ask(target: str, shared: tuple[Architecture, Mapping[str, Weights], Images, Images, int]) -> dict[str, Any]:
-    """One unit: a finished model's test accuracy and its confidences on the pool, and where it is right there."""
-    network, targets, test, pool, queries = shared
+def told_of(pool: Pool) -> dict[str, Any]:
+    """{members, others: {kept, left_out: {reason: images}}}, without reasons that left out nothing."""
+    kept = {"members": int(pool.members_N.sum()), "others": int((~pool.members_N).sum())}
+    return {
+        side: {"kept": count, "left_out": {why: n for why, n in pool.left_out[side].items() if n}}
+        for side, count in kept.items()
+    }
+
+
+def _asked(
+    compute: Compute, targets: Mapping[str, Weights], pool: Images, test: Images, network: Architecture,
+    recipe: RecipeConfig,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Every target's answers about all views that training gives, so that fewer may be looked at later."""
+    told = (pool.fingerprint(), test.fingerprint(), list(recipe.views()), list(map(fingerprint, targets.values())))
+    shared = (network, targets, test, pool, recipe)
+    return dict(
+        zip(targets, compute.map(ask, list(targets), name=f"targets-{digest(*told)}", shared=shared), strict=True)
+    )
+
+
+def _tested(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    return {target: answer["accuracy"] for target, answer in answers.items()}
+
+
+def ask(
+    target: str, shared: tuple[Architecture, Mapping[str, Weights], Images, Images, RecipeConfig]
+) -> dict[str, Any]:
+    """One unit: a finished model's test accuracy; of the pool, its confidences in every view, and where it is right."""
+    network, targets, test, pool, recipe = shared
     model = loaded(network.build(test.shape[2], test.classes), targets[target])
-    asked = {"confidences": torch.from_numpy(confidences(model, pool, queries)), "right": likeness.right(model, pool)}
+    asked = {}
+    if len(pool):
+        asked = {
+            "confidences": torch.from_numpy(confidences(model, pool, recipe.views())),
+            "right": likeness.right(model, pool),
+        }
     return {"accuracy": accuracy(model, test), **asked}
 
 

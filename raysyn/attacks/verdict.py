@@ -41,8 +41,8 @@ def verdict(members: Sequence[float] | Scores, others: Sequence[float] | Scores)
         others: (N,) scores of images that it was not.
 
     Returns:
-        {members, others: counts, auc, balanced_accuracy: {value, low, high}, tpr: {false-positive rate: {value, low,
-        high, ppv_at_1_percent_prior}}, roc: {fpr, tpr}}.
+        {members, others: counts, auc, balanced_accuracy: {value, low, high}, tpr: {false-positive rate: `low_rate`},
+        roc: {fpr, tpr}}.
     Raises ValueError for an empty side or a score that is not a number.
     """
     inside, outside = _checked(members, "members"), _checked(others, "others")
@@ -52,7 +52,7 @@ def verdict(members: Sequence[float] | Scores, others: Sequence[float] | Scores)
         "others": len(outside),
         "auc": auc(inside, outside).as_dict(),
         "balanced_accuracy": balanced_accuracy(inside, outside),
-        "tpr": {f"{rate:g}": _at(rate, inside, outside) for rate in LOW_RATES},
+        "tpr": {f"{rate:g}": low_rate(rate, inside, outside) for rate in LOW_RATES},
         "roc": _thinned(fpr, tpr),
     }
 
@@ -109,12 +109,39 @@ def aop(accuracy: float, auc_value: float, weight: float = 2.0) -> float:
     return accuracy / (2 * max(auc_value, 0.5)) ** weight
 
 
-def _at(rate: float, members: Scores, others: Scores) -> dict[str, Any]:
+def low_rate(rate: float, members: Scores, others: Scores) -> dict[str, Any]:
+    """The share of members caught at a false-positive rate of at most `rate`, as far as so many non-members tell.
+
+    Returns {measurable, value, low, high, ppv_at_1_percent_prior, bound}. Below one false alarm among the non-members a
+    rate cannot be measured, and a precision not without a false alarm: null then. `bound` is what can be said without
+    one: members caught above every non-member {value, low, high}; `false_positive_rate`, the most that this threshold's
+    may be; `ppv_at_1_percent_prior`, the least that follows. Each limit holds with 97.5 %.
+    """
+    measurable = len(others) * rate >= 1 - 1e-9
     caught, false_rate = tpr_at(rate, members, others)
-    interval = clopper_pearson(caught, len(members))
-    # A balanced test flatters: of a hundred people, one a member, how many of the accused are members?
-    accused = 0.01 * interval.value + 0.99 * false_rate
-    return {**interval.as_dict(), "ppv_at_1_percent_prior": 0.01 * interval.value / accused if accused else None}
+    found = clopper_pearson(caught, len(members))
+    return {
+        "measurable": measurable,
+        **(found.as_dict() if measurable else dict.fromkeys(("value", "low", "high"))),
+        "ppv_at_1_percent_prior": ppv(found.value, false_rate) if measurable and false_rate else None,
+        "bound": _without_false_alarm(members, others),
+    }
+
+
+def ppv(true_rate: float, false_rate: float, prior: float = 0.01) -> float | None:
+    """Of those accused, the share that are members, where a share `prior` of all are: a balanced test flatters."""
+    accused = prior * true_rate + (1 - prior) * false_rate
+    return prior * true_rate / accused if accused else None
+
+
+def _without_false_alarm(members: Scores, others: Scores) -> dict[str, Any]:
+    caught = clopper_pearson(int((members > others.max()).sum()), len(members))
+    false_rate = clopper_pearson(0, len(others)).high
+    return {
+        **caught.as_dict(),
+        "false_positive_rate": false_rate,
+        "ppv_at_1_percent_prior": ppv(caught.low, false_rate),
+    }
 
 
 def _placements(these: Scores, those: Scores) -> Scores:
@@ -126,9 +153,13 @@ def _placements(these: Scores, those: Scores) -> Scores:
 
 
 def _thinned(fpr: Scores, tpr: Scores) -> dict[str, list[float]]:
-    """At most ROC_POINTS points, dense at low rates, where attacks are judged."""
-    grid = np.geomspace(max(fpr[fpr > 0].min(), 1e-6), 1, ROC_POINTS)
-    at = np.unique(np.concatenate(([0], np.searchsorted(fpr, grid, "right") - 1, [len(fpr) - 1])))
+    """At most ROC_POINTS points, (0, 0) and (1, 1) among them, dense at low rates, where attacks are judged.
+
+    Of all points of one rate the highest; what is caught without a false alarm is the second point.
+    """
+    told = [0.0, *LOW_RATES]
+    grid = np.geomspace(max(fpr[fpr > 0].min(), 1e-6), 1, ROC_POINTS - len(told) - 1)
+    at = np.unique(np.append(np.searchsorted(fpr, [*told, *grid], "right") - 1, 0))
     return {"fpr": fpr[at].tolist(), "tpr": tpr[at].tolist()}
 
 

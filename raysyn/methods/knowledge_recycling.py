@@ -20,6 +20,7 @@ from raysyn.attacks.shadows import AttackConfig, check_enough
 from raysyn.compute import Between, Outcome, Search, Space, best_device
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods import knowledge_recycling_report as shown
+from raysyn.methods.attack_report import CHOSEN_AFTER
 from raysyn.methods.common import OnAttacked, Setting, declared
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.resnet import ResNetConfig
@@ -293,7 +294,7 @@ def uncharged(config: Config) -> list[str]:
     if config.tuning.trials:
         choices.append("the generation parameters are those whose student is best on real validation images")
     if config.attack.shadow_models:
-        choices.append("the attack's variant is the most effective one on these very images, which flatters it")
+        choices.append(CHOSEN_AFTER)
     return [*choices, *declared(config)]
 
 

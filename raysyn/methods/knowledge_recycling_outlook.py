@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from raysyn.attacks.pool import make_pool
 from raysyn.compute import Clock
 from raysyn.console import Console
 from raysyn.data import Dataset, Images
@@ -24,7 +25,9 @@ def show_outlook(console: Console, config: Config, dataset: Dataset, real: Real)
     """What --dry-run shows: what there is to train, and how long it would take one worker of this machine."""
     step_s = {name: time_step(name, config, real.train) for name in ("classifier", "gan")}
     epoch = math.ceil(len(real.train) / config.recipe.batch_size) * step_s["classifier"]
-    pool = sum(min(len(side), config.attack.images or len(side)) for side in (real.train, dataset.test))
+    pool = 0
+    if config.attack.shadow_models:
+        pool = len(make_pool(real.train, dataset.test, config.attack.images, config.seed).images)
     tried = sum(config.tuning.cardinality_scale) / 2
     seconds = {
         "teacher": config.recipe.epochs * epoch,

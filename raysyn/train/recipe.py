@@ -21,6 +21,7 @@ from raysyn.compute import Worker
 from raysyn.train.classifier import EVALUATION_BATCH, as_float
 from raysyn.train.loop import CHECKPOINTS, batch, on_cpu
 from raysyn.train.trivial_augment import trivial_augment
+from raysyn.train.views import View, flip_and_shift, views
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +42,17 @@ class RecipeConfig:
     """Weight decay of all weights but biases and those of normalisation (the paper does not say)."""
     trivial_augment: bool = True
     """Change each image by one random operation of random strength."""
+    flip: bool = False
+    """Mirror half of the images, left to right (not in the paper)."""
+    shift: int = 0
+    """Move each image by up to so many pixels in both directions (not in the paper)."""
     mixup: float = 0.2
     """Both parameters of the Beta distribution that mixes pairs of images; 0 switches MixUp off (the paper
     does not say; 0.2 is usual)."""
 
     def __post_init__(self) -> None:
-        lowest = {"epochs": 1, "batch_size": 2, "warmup_epochs": 0, "momentum": 0, "weight_decay": 0, "mixup": 0}
+        lowest = {"epochs": 1, "batch_size": 2, "warmup_epochs": 0, "momentum": 0, "weight_decay": 0, "shift": 0}
+        lowest["mixup"] = 0
         for field, least in lowest.items():
             if not getattr(self, field) >= least:
                 raise ValueError(f"recipe.{field} is {getattr(self, field)}: give at least {least}")
@@ -55,6 +61,19 @@ class RecipeConfig:
                 f"recipe.learning_rate is {self.learning_rate} and recipe.momentum {self.momentum}: give a rate above "
                 "0 and a momentum below 1"
             )
+
+    def views(self) -> dict[str, View]:
+        """Fixed views of an image that this training gives, by name, the image itself first."""
+        return views(self.flip, self.shift, self.trivial_augment)
+
+    def usual_views(self) -> int:
+        """How many of them, the first ones, training keeps showing: itself, and what flips and shifts make of it.
+
+        TrivialAugment shows a given shift once in hundreds of draws. On CIFAR-10 at 16 pixels (10 ResNet-14 of width
+        16, 500 images each, 80 epochs, each model the target in turn) LiRA catches 60 % of the members at 0.1 % false
+        alarms by the image itself, 37 % with four such shifts averaged in (online, global variance).
+        """
+        return (9 if self.shift else 1) * (2 if self.flip else 1)
 
     def rate(self, done: float) -> float:
         """Learning rate once `done` epochs (a fraction counts) are over."""
@@ -158,6 +177,7 @@ def _draw(
     pixels, targets = examples.images_NHWC[chosen].to(device), examples.targets_NK[chosen].to(device)
     if config.trivial_augment:
         pixels = trivial_augment(pixels, rng)
+    pixels = flip_and_shift(pixels, config.flip, config.shift, rng)
     images = as_float(pixels)
     if config.mixup:
         # Batches are drawn in random order, so that a neighbour is a random partner.

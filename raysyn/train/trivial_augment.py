@@ -108,12 +108,17 @@ def trivial_augment(images_NHWC: Tensor, rng: np.random.Generator) -> Tensor:
     """
     drawn = rng.integers(len(OPERATIONS), size=len(images_NHWC))
     strengths = rng.integers(BINS, size=len(images_NHWC)) / (BINS - 1) * rng.choice((-1.0, 1.0), len(images_NHWC))
-    images = images_NHWC.permute(0, 3, 1, 2).float()
-    result = images.clone()
-    for index, operation in enumerate(OPERATIONS.values()):
+    result = images_NHWC.clone()
+    for index, name in enumerate(OPERATIONS):
         members = np.flatnonzero(drawn == index)
         if len(members) and index:
-            at = torch.from_numpy(members).to(images.device)
-            strength = torch.from_numpy(strengths[members]).to(images.device, torch.float32)
-            result[at] = operation(images[at], strength)
+            at = torch.from_numpy(members).to(result.device)
+            result[at] = changed(name, images_NHWC[at], torch.from_numpy(strengths[members]))
+    return result
+
+
+def changed(name: str, images_NHWC: Tensor, strength_N: Tensor) -> Tensor:
+    """The images after one of OPERATIONS, each at its own strength: uint8 (N, H, W, C)."""
+    images = images_NHWC.permute(0, 3, 1, 2).float()
+    result = OPERATIONS[name](images, strength_N.to(images.device, torch.float32))
     return result.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from scipy import stats
 
 from raysyn.attacks import lira
 from raysyn.attacks.lira import VARIANTS, Variant
+from raysyn.attacks.verdict import auc
 
 
 def world(shift_N: np.ndarray, models: int, seed: int = 0, queries: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -61,26 +64,50 @@ def test_online_beats_offline_and_fixed_variance_wins_with_few_models() -> None:
     """Published order at 16 models (reference tables): shifts that vary in sign leave offline little to see."""
     shift = np.random.default_rng(1).choice([-1.0, 2.0], 4000)
     confidences, inside = world(shift, 16)
-    auc = {
+    areas = {
         variant: np.mean(
             [v["auc"]["value"] for v in lira.leave_one_out(confidences[:, :1500], inside[:, :1500], variant)]
         )
         for variant in VARIANTS
     }
-    fixed, own = auc[Variant(True, False)], auc[Variant(True, True)]
-    assert fixed > own > auc[Variant(False, False)] > 0.5
+    fixed, own = areas[Variant(True, False)], areas[Variant(True, True)]
+    assert fixed > own > areas[Variant(False, False)] > 0.5
 
 
-def test_more_queries_tell_more() -> None:
-    one, inside = world(np.ones(2000), 64, queries=1)
-    many, _ = world(np.ones(2000), 64, queries=8)
-    fixed = Variant(online=True, per_example=False)
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_views_that_training_gave_tell_more_and_others_less(variant: Variant) -> None:
+    """Four views that training left a trace in, then four in which it left none; `test_shadows.py` has networks."""
+    trace = np.repeat((1.0, 0.0), 4)
+    confidences, inside = world(np.zeros(2000), 64, queries=8)
+    confidences += inside[:, :, None] * trace
+    score_NQ = lira.view_scores(confidences[2:], inside[2:], confidences[0], variant)
+    areas = [auc(score[inside[0]], score[~inside[0]]).value for score in lira.over_views(score_NQ)]
+    assert areas[3] > areas[0] + 0.1
+    assert all(after > before for before, after in itertools.pairwise(areas[:4]))
+    if not variant.online:
+        # Online weighs a view by what it tells: one that tells nothing takes little away.
+        assert areas[7] < areas[3] - 0.05
 
-    def auc(confidences: np.ndarray) -> float:
-        score = lira.scores(confidences[2:], inside[2:], confidences[0], fixed)
-        return lira.verdict(score[inside[0]], score[~inside[0]])["auc"]["value"]
 
-    assert auc(many) > auc(one) + 0.1
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("design", ["half", "split"])
+def test_each_as_target_equals_an_attack_without_its_own_models(design: str, variant: Variant) -> None:
+    """Against the obvious: the others' confidences alone, fitted anew for every target."""
+    rng, models = np.random.default_rng(0), 30
+    roles = lira.split_design(models, 60, 0)
+    inside = lira.half_design(models, 60, 0) if design == "half" else roles == lira.TRAIN
+    confidences = 1e3 + rng.normal(size=(models, 60, 2)) + inside[:, :, None]
+    if design == "split":
+        confidences[roles == lira.VALIDATION] = np.nan
+    for target, judged in enumerate(lira.each_as_target(confidences, inside, variant)):
+        partner = target ^ 1 if design == "half" else target
+        rest = [model for model in range(models) if model not in (target, partner)]
+        known = ~np.isnan(confidences[target]).any(1)
+        expected = lira.view_scores(
+            confidences[rest][:, known], inside[rest][:, known], confidences[target][known], variant
+        )
+        np.testing.assert_allclose(judged.score_NQ, expected, rtol=1e-6, atol=1e-8)
+        np.testing.assert_array_equal(judged.members_N, inside[target][known])
 
 
 @settings(deadline=None, max_examples=30)
@@ -99,6 +126,34 @@ def test_split_design_has_the_papers_shares_and_grows() -> None:
         assert np.bincount(row).tolist() == [50, 10, 40]
     assert len({row.tobytes() for row in design}) == 6
     np.testing.assert_array_equal(lira.split_design(9, 100, 3)[:6], design)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(2, 9), st.integers(0, 5))
+def test_designs_share_out_every_class(labels: list[int], models: int, seed: int) -> None:
+    """A model that knows more of a class would be surer of it, and that would pass for memory."""
+    labels_N = np.array(labels)
+    half = lira.half_design(models, len(labels), seed, labels_N)
+    split = lira.split_design(models, len(labels), seed, labels_N)
+    for label in set(labels):
+        own = labels_N == label
+        assert (np.abs(half[:, own].sum(1) - own.sum() / 2) <= 0.5).all()
+        for role, share in enumerate(lira.SPLIT):
+            assert (np.abs((split[:, own] == role).sum(1) - share * own.sum()) <= 1.5).all()
+    assert set(half[: models // 2 * 2].sum(0)) == {models // 2}
+    np.testing.assert_array_equal(lira.half_design(models + 3, len(labels), seed, labels_N)[:models], half)
+    np.testing.assert_array_equal(lira.split_design(models + 3, len(labels), seed, labels_N)[:models], split)
+
+
+def test_roles_in_a_class_fall_to_chance() -> None:
+    """Every image has every role in its share of the models; five standard deviations of 2,000."""
+    labels_N = np.array([0, 0, 0, 1, 1, 2])
+    split = lira.split_design(2000, 6, 0, labels_N)
+    half = lira.half_design(2000, 6, 0, labels_N)[::2]
+    for role, share in enumerate(lira.SPLIT):
+        assert (np.abs((split == role).mean(0) - share) < 5 * (share * (1 - share) / 2000) ** 0.5).all()
+    assert (np.abs(half.mean(0) - 0.5) < 5 * 0.5 / 1000**0.5).all()
+    assert len({row.tobytes() for row in half}) > 8
 
 
 def test_examples_seen_in_another_role_count_on_neither_side() -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
-from raysyn.attacks import shadows
+from raysyn.attacks import lira, shadows
 from raysyn.attacks.membership import attack
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
-from raysyn.data import DataConfig, load
+from raysyn.attacks.verdict import auc
+from raysyn.compute import Alone
+from raysyn.data import DataConfig, Images, load
 from raysyn.local import Local
 from raysyn.models.resnet import ResNetConfig
-from raysyn.train.recipe import RecipeConfig
+from raysyn.train.recipe import RecipeConfig, fit, one_hot
 
 
 @pytest.mark.parametrize(
@@ -44,9 +47,92 @@ def test_trap_26_members_and_others_are_asked_alike(tmp_path: Path) -> None:
     found = attack(Local(tmp_path), targets, members, others, config, network, recipe, 0, ShadowSpeed(stack=2))
     for name, variant in found["attacks"]["untrained"]["variants"].items():
         assert variant["auc"]["low"] < 0.5 < variant["auc"]["high"], name
-    twice = shadows.make_pool(members, members, None, 0)
-    asked = shadows.confidences(network.build(1, 10), twice.images, 18)
-    assert np.array_equal(asked[twice.members_N], asked[~twice.members_N])
+    twice = members.select(np.tile(np.arange(300), 2))
+    views = RecipeConfig(flip=True, shift=4).views()
+    asked = shadows.confidences(network.build(1, 10), twice, views)
+    assert asked.shape == (600, 18) and np.array_equal(asked[:300], asked[300:])
+
+
+def areas(folder: Path, recipe: RecipeConfig, views: list[str]) -> np.ndarray:
+    """Area for each of 8 small networks on half of some 250 digits as the target, by the number of `views` averaged."""
+    digits = load(DataConfig(limit=150))
+    pool, config = shadows.make_pool(digits.train, digits.test, None, 0), AttackConfig(shadow_models=8, design="half")
+    asked = {name: RecipeConfig(flip=True, shift=1).views()[name] for name in views}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RecipeConfig, "views", lambda self: asked)
+        network = ResNetConfig(blocks=1, width=4)
+        found, _ = shadows.sweep(Local(folder), pool, config, network, recipe, 0, ShadowSpeed(stack=4))
+    judged = lira.each_as_target(*found, lira.Variant(online=True, per_example=False))
+    return np.array(
+        [[auc(s[one.members_N], s[~one.members_N]).value for s in lira.over_views(one.score_NQ)] for one in judged]
+    )
+
+
+def test_a_view_tells_more_if_training_shows_it_and_less_if_not(tmp_path: Path) -> None:
+    """What mirror images add, target by target, to networks that were mirrored in training, and take from those that
+    were not: each surely (two standard errors)."""
+    recipe = RecipeConfig(epochs=20, batch_size=20, learning_rate=0.1, trivial_augment=False, mixup=0.0)
+    for flip in (True, False):
+        found = areas(tmp_path / str(flip), replace(recipe, flip=flip), ["itself", "mirrored"])
+        gain = (found[:, 1] - found[:, 0]) * (1 if flip else -1)
+        print(flip, found.mean(0))
+        assert gain.mean() > 2 * gain.std(ddof=1) / len(gain) ** 0.5, (flip, found)
+
+
+def test_only_views_that_the_recipe_gives_are_averaged() -> None:
+    plain = RecipeConfig(trivial_augment=False)
+    for recipe, default, most in (
+        (plain, 1, 1),
+        (replace(plain, flip=True), 2, 2),
+        (replace(plain, shift=2), 9, 9),
+        (replace(plain, shift=2, flip=True), 18, 18),
+        (RecipeConfig(), 1, 5),
+        (RecipeConfig(flip=True), 2, 10),
+    ):
+        assert AttackConfig().averaged(recipe) == default
+        assert [AttackConfig(queries=asked).averaged(recipe) for asked in (1, 18)] == [1, most]
+
+
+@pytest.mark.parametrize(
+    ("design", "models", "named"),
+    [
+        ("half", 4, "online-global"),
+        ("half", 63, "online-global"),
+        ("half", 64, "online-per-example"),
+        ("split", 64, "online-global"),
+        ("split", 80, "online-per-example"),
+        ("split", 256, "online-per-example"),
+    ],
+)
+def test_the_headline_is_named_by_the_design_alone(design: Any, models: int, named: Any) -> None:
+    config = AttackConfig(shadow_models=models, design=design)
+    assert config.variant().flag == named
+    for asked in get_args(shadows.Headline):
+        assert replace(config, headline=asked).variant().flag == asked
+
+
+def grey(counts: tuple[int, int], seed: int) -> Images:
+    """Noise, dark in one class and bright in the other: told apart at once, and nothing in it to remember."""
+    labels = np.repeat((0, 1), counts)
+    noise = np.random.default_rng(seed).integers(0, 100, (len(labels), 8, 8, 1))
+    return Images((noise + 100 * labels[:, None, None, None]).astype(np.uint8), labels, ("dark", "bright"))
+
+
+def test_where_nothing_is_remembered_the_mix_of_classes_is_no_leak(tmp_path: Path) -> None:
+    """95:5 for training and 1:1 for testing. By chance an area is off by 0.1, 3.5 standard errors, in one of 2,000."""
+    train, test = grey((285, 15), 0), grey((150, 150), 1)
+    network, recipe = ResNetConfig(blocks=1, width=4), RecipeConfig(epochs=3, batch_size=32, learning_rate=0.1)
+    torch.manual_seed(0)
+    model, examples = network.build(1, 2), one_hot(train.images_NHWC, train.labels_N, 2)
+    (weights,) = fit(Alone(), [model], lambda epoch, m: examples, len(train), recipe, [0])
+    config = AttackConfig(shadow_models=8, design="half")
+    found = attack(Local(tmp_path), {"it": weights}, train, test, config, network, recipe, 0, ShadowSpeed(stack=4))
+    told = found["attacks"]["it"]
+    for name, variant in told["variants"].items():
+        assert abs(variant["auc"]["value"] - 0.5) < 0.1, (name, variant["auc"])
+    assert told["headline"]["null"]["mean"] == pytest.approx(0.5, abs=0.02)
+    assert told["headline"]["variant"] == "online, global variance" and told["auc"] == told["headline"]["auc"]["value"]
+    assert told["pool"]["members"]["kept"] == 298 and told["pool"]["others"]["kept"] == 157
 
 
 @pytest.mark.parametrize(("design", "models"), [("half", 2), ("half", 3), ("split", 8)])

@@ -59,9 +59,9 @@ def test_trap_24_order_decides_nothing(members: list[float], others: list[float]
 
 
 def test_trap_24_saturated_scores_are_chance() -> None:
-    result = verdict(np.ones(50), np.ones(70))
+    result = verdict(np.ones(50), np.ones(170))
     assert result["auc"]["value"] == result["balanced_accuracy"] == 0.5
-    assert result["tpr"]["0.01"]["value"] == 0
+    assert result["tpr"]["0.01"]["value"] == result["tpr"]["0.01"]["bound"]["value"] == 0
 
 
 def test_auc_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -81,6 +81,46 @@ def test_tpr_at_low_rates() -> None:
     result = verdict(members, others)["tpr"]["0.01"]
     assert result["value"] == 0.51 and result["low"] < 0.51 < result["high"]
     assert result["ppv_at_1_percent_prior"] == pytest.approx(0.0051 / (0.0051 + 0.0099))
+
+
+@pytest.mark.parametrize(
+    ("others", "resolved"), [(20, []), (99, []), (100, ["0.01"]), (999, ["0.01"]), (1000, ["0.01", "0.001"])]
+)
+def test_rates_below_one_false_alarm_are_not_measured(others: int, resolved: list[str]) -> None:
+    """Half of the members lie above all others, which 20 non-members cannot call one in a hundred."""
+    result = verdict(np.r_[np.full(20, 2.0), np.zeros(20)], np.linspace(-1, 1, others))["tpr"]
+    for rate, one in result.items():
+        assert one["measurable"] == (rate in resolved)
+        if not one["measurable"]:
+            assert [one[key] for key in ("value", "low", "high", "ppv_at_1_percent_prior")] == [None] * 4
+        bound = one["bound"]
+        assert bound["value"] == 0.5 and 0.33 < bound["low"] < 0.34
+        # The rule of three, for one side of 95 %: about 3.7 / N.
+        assert bound["false_positive_rate"] == pytest.approx(1 - 0.025 ** (1 / others))
+        accused = 0.01 * bound["low"] + 0.99 * bound["false_positive_rate"]
+        assert bound["ppv_at_1_percent_prior"] == pytest.approx(0.01 * bound["low"] / accused)
+
+
+@settings(deadline=None)
+@given(SCORES, SCORES, st.integers(1, 120))
+def test_a_precision_is_never_certain(members: list[float], others: list[float], repeats: int) -> None:
+    """Without a false alarm it would be 1, however few there were to raise one."""
+    for one in verdict(members, others * repeats)["tpr"].values():
+        found, least = one["ppv_at_1_percent_prior"], one["bound"]["ppv_at_1_percent_prior"]
+        assert found is None or 0 <= found < 1
+        assert 0 <= least < 1
+
+
+def test_what_is_said_without_a_false_alarm_holds() -> None:
+    """Normal scores: the threshold above 30 others lets through at most the rate that is said, and catches at least the
+    share that is said, each in 97.5 % of the cases; fails by chance once in 10^4."""
+    random, held = np.random.default_rng(0), np.zeros(2)
+    for _ in range(400):
+        inside, outside = random.normal(1.5, 1, 40), random.normal(0, 1, 30)
+        bound = verdict(inside, outside)["tpr"]["0.001"]["bound"]
+        threshold = outside.max()
+        held += stats.norm.sf(threshold) <= bound["false_positive_rate"], stats.norm.sf(threshold, 1.5) >= bound["low"]
+    assert (held >= stats.binom.ppf(1e-4, 400, 0.975)).all()
 
 
 @settings(deadline=None)

@@ -29,7 +29,7 @@ TINY = lira.Config(
     data=DataConfig(limit=120),
     classifier=ResNetConfig(blocks=1, width=4),
     recipe=RecipeConfig(epochs=25, batch_size=20, learning_rate=0.1, trivial_augment=False, mixup=0.0),
-    attack=AttackConfig(shadow_models=8, design="half", queries=2),
+    attack=AttackConfig(shadow_models=8, design="half"),
 )
 USERS = """
 import torch
@@ -59,10 +59,10 @@ def seeded(channels, classes):
 """
 
 
-def run(config: lira.Config, out: Path) -> dict[str, Any]:
+def run(config: lira.Config, out: Path, text: io.StringIO | None = None) -> dict[str, Any]:
     dataset, facts = lira.prepare(config)
     opened = RunFolder.open(out, method="lira", preset="tiny", config=facts, data_fingerprint="x")
-    with opened as folder, Console(io.StringIO()) as console:
+    with opened as folder, Console(text or io.StringIO()) as console:
         lira.run(Setting(config, dataset, Local(folder.internal), folder, console, OnAttacked()))
     return json.loads((out / "internal" / "report.json").read_text())
 
@@ -82,13 +82,57 @@ def with_target(**fields: Any) -> lira.Config:
 
 
 def test_a_classifier_trained_here_is_attacked(tmp_path: Path) -> None:
-    content = run(TINY, tmp_path / "run")
+    said = io.StringIO()
+    content = run(TINY, tmp_path / "run", said)
+    text = " ".join(said.getvalue().split())
     assert set(content["attacks"]) == {"target", "shadow_models"} and len(content["attacks"]["target"]["variants"]) == 4
     assert content["privacy"]["guarantee"] == "none"
     page = (tmp_path / "run/internal/report.html").read_text()
     assert "Trained the attacked classifier on the 120 training images" in page and "LiRA with 8 shadow models" in page
     assert "Samples" not in page and "Its images may reveal" not in page
+    target = content["attacks"]["target"]
+    assert target["headline"]["variant"] == "online, global variance", "of 8 models, whatever came out best"
+    others = target["pool"]["others"]["kept"]
+    for words in ("How many views help", "Images compared", "both sides shall have one mix of classes"):
+        assert words in page, words
+    assert f"not measurable with {others} non-members" in page and others < 100
+    assert f"at 0.1 % not measurable with {others} non-members" in text and "dealt out at random" in text
+    assert target["headline"]["tpr"]["0.001"]["value"] is None
     assert list((tmp_path / "run/release").iterdir()) == []
+
+
+def written(out: Path) -> dict[str, int]:
+    """When each shadow model was stored."""
+    return {str(path): path.stat().st_mtime_ns for path in (out / "internal/units").glob("shadows-*/*.pt")}
+
+
+def test_other_questions_train_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views and headline are asked anew of the networks that are there: none is trained, and the answers differ."""
+    config = replace(TINY, recipe=replace(TINY.recipe, epochs=4, flip=True, shift=1))
+    first = run(config, tmp_path / "run")["attacks"]["target"]
+    before = written(tmp_path / "run")
+    assert first["headline"]["views"] == len(first["views"]) == 18
+
+    def trained(*_: Any) -> None:
+        raise AssertionError("a network was trained again")
+
+    monkeypatch.setattr("raysyn.attacks.shadows.fit", trained)
+    monkeypatch.setattr(lira, "fit", trained)
+    areas = {first["auc"]}
+    for asked in ({"queries": 1}, {"queries": 2}, {"queries": 7}, {"headline": "offline-global"}):
+        told = run(replace(config, attack=replace(config.attack, **asked)), tmp_path / "run")["attacks"]["target"]
+        areas.add(told["auc"])
+        assert told["headline"]["views"] == asked.get("queries", 18)
+        assert told["headline"]["by_views"] == first["headline"]["by_views"] or "headline" in asked
+    assert len(areas) == 5
+    assert written(tmp_path / "run") == before
+
+
+def test_a_users_classifier_is_asked_one_view_unless_told(tmp_path: Path, users: str) -> None:
+    config = replace(with_target(model=f"{users}:network"), recipe=replace(TINY.recipe, epochs=2, flip=True))
+    assert run(config, tmp_path / "run")["attacks"]["target"]["headline"]["views"] == 1
+    told = replace(config, attack=replace(config.attack, queries=2))
+    assert run(told, tmp_path / "run")["attacks"]["target"]["headline"]["views"] == 2
 
 
 def test_a_users_network_that_memorised_is_caught_and_a_stranger_is_not(tmp_path: Path, users: str) -> None:

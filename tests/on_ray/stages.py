@@ -91,7 +91,8 @@ def climb(worker: Worker, params: dict[str, Any], shared: tuple[str, str]) -> No
 def shadows(models: int = 24) -> tuple[Any, ...]:
     """A sweep on a few real digits, about a second for each model: what `sweep` takes between compute and speed."""
     # Here, because workers import this file for the small stages too.
-    from raysyn.attacks.shadows import AttackConfig, make_pool
+    from raysyn.attacks.pool import make_pool
+    from raysyn.attacks.shadows import AttackConfig
     from raysyn.data import DataConfig, load
     from raysyn.models.resnet import ResNetConfig
     from raysyn.train.recipe import RecipeConfig

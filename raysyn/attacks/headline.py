@@ -1,0 +1,69 @@
+"""The figures that speak for an attack: those of one variant, named before its outcome, beside what chance gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from raysyn.attacks import lira
+from raysyn.attacks.lira import Confidences, Mask, Variant
+from raysyn.attacks.verdict import CONFIDENCE, verdict
+
+PERMUTATIONS = 400
+
+
+def headline(
+    shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, members_N: Mask,
+    labels_N: NDArray[np.int64], variant: Variant, views: int, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """{variant, views, auc, tpr, null, by_views}: the verdict from the first `views`, what membership at random would
+    give (see `permuted`), and auc and tpr from the first view, the first two, ..., all."""
+    score_NQ = lira.view_scores(shadow_MNQ, inside_MN, target_NQ, variant)
+    by_views = []
+    for score_N in lira.over_views(score_NQ):
+        found = verdict(score_N[members_N], score_N[~members_N])
+        by_views.append({"auc": found["auc"], "tpr": found["tpr"]})
+    return {
+        "variant": str(variant),
+        "views": views,
+        **by_views[views - 1],
+        "null": permuted(score_NQ[:, :views].mean(1), members_N, labels_N, seed),
+        "by_views": by_views,
+    }
+
+
+def permuted(score_N: Confidences, members_N: Mask, labels_N: NDArray[np.int64], seed: int) -> dict[str, float]:
+    """The area under the ROC curve where membership says nothing: {mean, low, high, share_as_high}.
+
+    Who is a member is dealt out anew among the images of each class, PERMUTATIONS times, so that a mix of classes that
+    differs between the sides shows here as it would in the area itself. `low` to `high` holds 95 % of the draws;
+    `share_as_high` is that of draws at least as high as the truth, itself counted (a p-value).
+    """
+    ranks_N, rng = stats.rankdata(score_N), np.random.default_rng(seed)
+    sums_P, true_sum = np.zeros(PERMUTATIONS), 0.0
+    for label in np.unique(labels_N):
+        own = labels_N == label
+        true_sum += float(ranks_N[own & members_N].sum())
+        for draw in range(PERMUTATIONS):
+            chosen = rng.permutation(ranks_N[own])[: int(members_N[own].sum())]
+            sums_P[draw] += chosen.sum()
+    members = int(members_N.sum())
+    others = len(members_N) - members
+
+    def area(sums: Any) -> Any:
+        """Mann and Whitney's statistic as a share, from the sum of the members' ranks."""
+        return (sums - members * (members + 1) / 2) / (members * others)
+
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(area(sums_P), [tail, 1 - tail])
+    # Sums in another order round otherwise: what differs by rounding alone is as high.
+    as_high = int((area(sums_P) >= area(true_sum) - 1e-12).sum())
+    return {
+        "mean": float(area(sums_P).mean()),
+        "low": float(low),
+        "high": float(high),
+        "share_as_high": (1 + as_high) / (1 + PERMUTATIONS),
+    }

@@ -1,0 +1,134 @@
+"""The images an attack is about: members and non-members that differ in nothing but membership, as far as one can see.
+
+An attack that is handed cats as members and dogs as non-members tells cats from dogs. So both sides get the same mix of
+classes, by leaving images out, and no image lies on both sides or twice on one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysyn.data import Images
+
+FEWEST = 2
+"""Images that each side needs."""
+NEARLY = 0.9
+# Why an image is left out.
+SHARED, COPIES = "the same image lies on both sides", "a copy of another image of its side"
+LONELY, MIX = "the other side has none of its class", "both sides shall have one mix of classes"
+Counts = NDArray[np.int64]
+
+
+class Pool(NamedTuple):
+    """Members first."""
+
+    images: Images
+    members_N: np.ndarray
+    left_out: dict[str, dict[str, int]]
+    """{"members", "others": {reason: images}}, of all that there were."""
+
+
+def make_pool(members: Images, others: Images, most: int | None, seed: int) -> Pool:
+    """What can be compared of both sides, at most `most` images of each, drawn without replacement.
+
+    Raises ValueError where hardly anything is left.
+    """
+    sides = (members, others)
+    single, copies = zip(*_distinct(members, others), strict=True)
+    labels = [side.labels_N[rows] for side, rows in zip(sides, single, strict=True)]
+    there = [np.bincount(side, minlength=members.classes) for side in labels]
+    both = (there[0] > 0) & (there[1] > 0)
+    wanted = matched(np.where(both, there[0], 0), np.where(both, there[1], 0), most)
+    if (least := min(int(counts.sum()) for counts in wanted)) < FEWEST:
+        raise ValueError(
+            f"attack: of {len(members):,} training and {len(others):,} test images only {least} of a side can be "
+            "compared, since both need the same classes and no image may lie on both: give test images of the classes "
+            "in training that are no training images"
+        )
+    chosen, left_out = [], {}
+    for index, (name, side) in enumerate(zip(("members", "others"), sides, strict=True)):
+        rows = single[index][_drawn(labels[index], wanted[index], [seed, index])]
+        chosen.append(side.select(np.sort(rows)))
+        lonely, rest = int(there[index][~both].sum()), len(single[index])
+        reason = MIX if most is None or most >= rest else f"{MIX}, and attack.images asks for fewer"
+        left_out[name] = {**copies[index], LONELY: lonely, reason: rest - lonely - len(rows)}
+    images = Images(
+        np.concatenate([side.images_NHWC for side in chosen]),
+        np.concatenate([side.labels_N for side in chosen]),
+        members.class_names,
+    )
+    return Pool(images, np.arange(len(images)) < len(chosen[0]), left_out)
+
+
+def matched(members_K: Counts, others_K: Counts, most: int | None = None) -> tuple[Counts, Counts]:
+    """How many images of each class to keep on each side, so that the mix is the same up to one image per class.
+
+    There are r members to each non-member, in every class. A large r keeps the members' own mix, which is what the
+    target learned from and its shadow models then learn from too; so it is the largest one that leaves nearly the
+    certainty of the best: the variance of the area under the ROC curve falls with members * others / (both).
+    """
+    sides = [members_K.astype(float), others_K.astype(float)]
+    if most is not None:
+        sides = [side * min(1.0, most / max(1.0, side.sum())) for side in sides]
+    members, others = sides
+    there = (members > 0) & (others > 0)
+    if not there.any():
+        return np.zeros_like(members_K), np.zeros_like(others_K)
+    ratios = np.unique(members[there] / others[there])
+    # Between two of these ratios the certainty is monotone, so that the best is among them.
+    certain = ratios / (1 + ratios) * [np.minimum(others, members / ratio).sum() for ratio in ratios]
+    ratio = ratios[certain >= NEARLY * certain.max()][-1]
+    shares = np.minimum(others, members / ratio)
+    # The scarcer side is rounded first, for an image more or less is more of it.
+    if ratio >= 1:
+        few = _rounded(shares, others_K)
+        return _both(_rounded(few * ratio, members_K), few)
+    few = _rounded(shares * ratio, members_K)
+    return _both(few, _rounded(few / ratio, others_K))
+
+
+def _both(members_K: Counts, others_K: Counts) -> tuple[Counts, Counts]:
+    """Without classes of which rounding left a side nothing."""
+    there = (members_K > 0) & (others_K > 0)
+    return np.where(there, members_K, 0), np.where(there, others_K, 0)
+
+
+def _rounded(shares_K: NDArray[np.float64], most_K: Counts) -> Counts:
+    """Whole numbers that add up to the sum rounded down, by largest remainders; never above `most_K`."""
+    # A hair more, lest 3 be counted as 2.9999999.
+    whole = np.floor(shares_K + 1e-9)
+    missing = int(np.floor(shares_K.sum() + 1e-9) - whole.sum())
+    rest = shares_K - whole
+    whole[np.argsort(-rest, kind="stable")[: max(0, missing)]] += 1
+    return np.minimum(whole, most_K).astype(np.int64)
+
+
+def _drawn(labels_N: Counts, wanted_K: Counts, key: list[int]) -> NDArray[np.int64]:
+    """Places of `wanted_K` random images of each class."""
+    order = np.random.default_rng(key).permutation(len(labels_N))
+    parts = [order[labels_N[order] == label][:count] for label, count in enumerate(wanted_K)]
+    return np.concatenate(parts)
+
+
+def _distinct(members: Images, others: Images) -> Iterator[tuple[NDArray[np.int64], dict[str, int]]]:
+    """For each side the places of images that are once in it and not on the other, and how many are not."""
+    prints = [_prints(side) for side in (members, others)]
+    for own, other in (prints, prints[::-1]):
+        shared = np.isin(own, other)
+        first = np.zeros(len(own), bool)
+        first[np.unique(own, return_index=True)[1]] = True
+        yield (
+            np.flatnonzero(first & ~shared),
+            {SHARED: int(shared.sum()), COPIES: int((~first & ~shared).sum())},
+        )
+
+
+def _prints(images: Images) -> NDArray[np.bytes_]:
+    """16 bytes for each image's pixels."""
+    found = [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images.images_NHWC]
+    return np.array(found, "S32")
