@@ -20,6 +20,7 @@ from raysyn import choices
 from raysyn.attacks.membership import fingerprint
 from raysyn.data import load
 from raysyn.methods import dp_imgsyn_experiments, privimage
+from raysyn.methods.attack_report import CHOSEN_AFTER
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
 from raysyn.privacy.cost import Cost, epsilon
 from raysyn.public import comparison
@@ -169,7 +170,11 @@ def the_checkpoint_is_the_best_on_validation_images(left: Left) -> None:
 def the_variant_is_the_most_effective(left: Left) -> None:
     for found in (left.report["attacks"][target] for target in ("teacher", "student")):
         areas = {name: one["auc"]["value"] for name, one in found["variants"].items()}
-        assert areas[found["best"]] == max(areas.values())
+        assert areas[found["best"]] == max(areas.values()) == found["best_auc"]
+        assert (
+            found["headline"]["variant"] == str(left.config.attack.variant())
+            and found["auc"] == areas[found["headline"]["variant"]]
+        )
 
 
 def it_is_what_the_config_says(field: str) -> Callable[[Left], None]:
@@ -227,8 +232,9 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     "the generation parameters are those whose student is best on real validation images": (
         the_checkpoint_is_the_best_on_validation_images,
     ),
-    "the attack's variant is the most effective one on these very images, which flatters it": (
+    CHOSEN_AFTER: (
         the_variant_is_the_most_effective,
+        "tests/attacks/test_shadows.py::test_the_headline_is_named_by_the_design_alone",
     ),
     choices.tuned("..."): (
         it_is_what_the_config_says("tuned_on"),

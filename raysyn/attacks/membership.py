@@ -34,9 +34,8 @@ def attack(
     Returns {"tested": {target: accuracy}, "attacks": {target: {variants, best, headline, auc, aop, best_auc, best_aop,
     views: names of what was asked, pool: images of each side and those left out}, "shadow_models": how the area varies
     when each of them is the target}, "shadow_images": images that each learned from, "likeness": {target: see
-    `likeness.figures`}}. `auc` and `aop` are those of the headline, `best_auc` and `best_aop` of the variant that turned
-    out best. Without shadow models "attacks" is empty,
-    and so is what speaks of them.
+    `likeness.figures`}}. `auc` and `aop` are those of the headline, `best_auc` and `best_aop` of the variant that
+    turned out best. Without shadow models "attacks" is empty, and so is what speaks of them.
     """
     if not config.shadow_models:
         return {
