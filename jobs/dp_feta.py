@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from raysyn import cli
 from raysyn.console import Console
 from raysyn.methods import dp_feta
-from raysyn.methods.common import On, PrivateSetting, open_private_run, show_plan
+from raysyn.methods.common import On, PrivateSetting, open_private_run, say_empty, show_plan
 from raysyn.on_ray.cluster import connect
 
 
@@ -15,6 +15,7 @@ def check(stack: ExitStack) -> PrivateSetting:
     console = stack.enter_context(Console())
     command = cli.parse(dp_feta.PRESETS, description=dp_feta.SUMMARY, machines=On())
     dataset, plan = dp_feta.prepare(command.config)
+    say_empty(console, dataset)
     show_plan(console, plan, dataset)
     if command.dry_run:
         dp_feta.show_outlook(console, command.config, dataset, plan)

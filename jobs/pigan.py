@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from raysyn import cli
 from raysyn.console import Console
 from raysyn.methods import pigan
-from raysyn.methods.common import On, Setting, open_private_run, open_run, show_plan
+from raysyn.methods.common import On, Setting, open_private_run, open_run, say_empty, show_plan
 from raysyn.methods.pigan_outlook import show_outlook
 from raysyn.on_ray.cluster import connect
 
@@ -16,6 +16,7 @@ def check(stack: ExitStack) -> Setting:
     console = stack.enter_context(Console())
     command = cli.parse(pigan.PRESETS, description=pigan.SUMMARY, machines=On())
     dataset, plan = pigan.prepare(command.config)
+    say_empty(console, dataset)
     if plan is not None:
         show_plan(console, plan, dataset)
     if command.dry_run:

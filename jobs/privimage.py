@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from raysyn import cli
 from raysyn.console import Console
 from raysyn.methods import privimage
-from raysyn.methods.common import On, open_private_run, open_run, show_plan
+from raysyn.methods.common import On, open_private_run, open_run, say_empty, show_plan
 from raysyn.methods.privimage import METHOD, Given
 from raysyn.methods.privimage_outlook import show_outlook
 from raysyn.methods.privimage_presets import PRESETS
@@ -21,6 +21,7 @@ def check(stack: ExitStack) -> Given:
     console = stack.enter_context(Console())
     command = cli.parse(PRESETS, description=privimage.SUMMARY, machines=On())
     dataset, public, plan = privimage.prepare(command.config)
+    say_empty(console, dataset)
     if plan is not None:
         show_plan(console, plan, dataset)
     if command.dry_run:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from raysyn.data import Images
-from raysyn.runs import RunFolder, version, write_atomically
+from raysyn.runs import RunFolder, version
 
 FRAME = (128, 136, 148, 255)
 COVERS = (
@@ -34,6 +34,7 @@ DOES_NOT_COVER = (
     "other releases made from the same images, by raysyn or by hand: their epsilons and deltas add up",
     "what is in internal/ and in --on.storage, what the console showed while the run went on, such as accuracy on real "
     "images and losses of DP-SGD, and what Ray held in its object store and spill folder meanwhile",
+    "that this release exists: input that cannot be used is refused, which tells of it",
     "the choices listed under uncharged_choices",
     "anyone who obtains internal/secret, from which all noise can be computed and subtracted",
     "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid",
@@ -49,28 +50,37 @@ def write_release(
     soft_labels: np.ndarray | None = None,
     more: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write release/: the images (with `soft_labels` (N, classes), if any), a picture, the certificate.
+    """Write release/, whole or not at all: the images (with `soft_labels` (N, classes), if any), a picture, the
+    certificate.
 
     `name` is the data set's name inside the Parquet file, `more` are further files by name. The same images give the
     same bytes. Written anew, the certificate keeps the uncharged choices it had: what was once looked at stays so.
     """
+    if (earlier := folder.signed()) is not None:
+        choices = list(dict.fromkeys([*earlier["uncharged_choices"], *certificate["uncharged_choices"]]))
+        certificate = {**certificate, "uncharged_choices": choices}
+    folder.publish(release_files(images, certificate, name=name, soft_labels=soft_labels, more=more))
+
+
+def release_files(
+    images: Images,
+    certificate: Mapping[str, Any],
+    *,
+    name: str,
+    soft_labels: np.ndarray | None = None,
+    more: Mapping[str, bytes] | None = None,
+) -> dict[str, bytes]:
+    """The files of release/ by name, the certificate last; see `write_release`."""
     contents = {
-        folder.synthetic: parquet_bytes(images, name, soft_labels),
-        folder.samples: png_bytes(sample_sheet(images)),
-        **{folder.release / file: content for file, content in (more or {}).items()},
+        "synthetic.parquet": parquet_bytes(images, name, soft_labels),
+        "samples.png": png_bytes(sample_sheet(images)),
+        **(more or {}),
     }
-    for path, content in contents.items():
-        write_atomically(path, content)
     # The hashes tie the certificate to these very files.
-    hashes = {path.name: {"sha256": hashlib.sha256(content).hexdigest()} for path, content in contents.items()}
-    signed = {**certificate, "files": hashes}
-    if folder.certificate.exists():
-        earlier = json.loads(folder.certificate.read_text())["uncharged_choices"]
-        signed["uncharged_choices"] = list(dict.fromkeys([*earlier, *certificate["uncharged_choices"]]))
-    text = json.dumps(signed, indent=2, ensure_ascii=False)
+    hashes = {file: {"sha256": hashlib.sha256(content).hexdigest()} for file, content in contents.items()}
+    text = json.dumps({**certificate, "files": hashes}, indent=2, ensure_ascii=False)
     # The sentence opens the first line of the file, before anything else.
-    write_atomically(folder.certificate, "{" + text[1:].lstrip() + "\n")
-    folder.push()
+    return {**contents, "certificate.json": ("{" + text[1:].lstrip() + "\n").encode()}
 
 
 def certificate(

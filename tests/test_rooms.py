@@ -9,8 +9,9 @@ ROOT = Path(__file__).parent.parent
 
 # A room may import itself and what is listed. Order is the order of the README.
 ARROWS: dict[str, set[str]] = {
-    "data": {"sources"},
-    "public": {"data", "sources"},
+    "names": set(),
+    "data": {"sources", "names"},
+    "public": {"data", "sources", "names"},
     "sources": {"data"},
     "compute": set(),
     "storage": set(),
@@ -26,6 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "metrics": {"data", "compute", "models", "train"},
     "runs": {"privacy", "storage", "remote"},
     "release": {"data", "runs"},
+    "rehearsal": {"data", "names", "release", "report"},
     "report": {"privacy", "runs", "storage", "data", "console", "release"},
     "methods": {
         "data",
@@ -40,6 +42,7 @@ ARROWS: dict[str, set[str]] = {
         "storage",
         "report",
         "release",
+        "rehearsal",
         "figures",
         "console",
     },

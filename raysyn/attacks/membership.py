@@ -34,8 +34,10 @@ def attack(
     shadow models, "attacks" is empty.
     """
     pool = make_pool(members, test, config.images, seed)
-    shared = (network, targets, test, pool.images, config.queries)
-    told = (pool.images.fingerprint(), test.fingerprint(), config.queries, list(map(fingerprint, targets.values())))
+    # Without an attack confidences are nobody's concern, and of one class there are none.
+    queries = config.queries if config.shadow_models else 0
+    shared = (network, targets, test, pool.images, queries)
+    told = (pool.images.fingerprint(), test.fingerprint(), queries, list(map(fingerprint, targets.values())))
     name = f"targets-{digest(*told)}"
     answers = dict(zip(targets, compute.map(ask, list(targets), name=name, shared=shared), strict=True))
     tested = {target: answer["accuracy"] for target, answer in answers.items()}
@@ -55,7 +57,8 @@ def ask(target: str, shared: tuple[Architecture, Mapping[str, Weights], Images, 
     """One unit: a finished model's test accuracy and its confidences on the pool."""
     network, targets, test, pool, queries = shared
     model = loaded(network.build(test.shape[2], test.classes), targets[target])
-    return {"accuracy": accuracy(model, test), "confidences": torch.from_numpy(confidences(model, pool, queries))}
+    found = {"accuracy": accuracy(model, test)}
+    return found | ({"confidences": torch.from_numpy(confidences(model, pool, queries))} if queries else {})
 
 
 def fingerprint(weights: Weights) -> str:

@@ -16,7 +16,7 @@ from raysyn.console import Console
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.synthesis import check_drawing, draw_chunk, evaluate, pack, synthesise, unpack
-from raysyn.metrics.fidelity import check_weights
+from raysyn.metrics.checks import check_measures
 from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.privacy import cost, queries, sgd
@@ -25,6 +25,7 @@ from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import CentralConfig
 from raysyn.privacy.sgd import SGDConfig
+from raysyn.rehearsal import rehearse
 from raysyn.report import Report, certificate, dp_section, write_release, write_report
 from raysyn.train import loop
 from raysyn.train.augment import AugmentConfig
@@ -80,8 +81,10 @@ def prepare(config: Config) -> tuple[Dataset, Plan]:
     """The data set and the plan for it; ValueError in one sentence where either cannot be."""
     dataset = load(config.data)
     new_denoiser(config, dataset.train)
-    check_weights(config.eval)
-    return dataset, plan(config, len(dataset.train), dataset.train.classes)
+    private = dataset.train
+    check_measures(config.eval, private.classes, synthetic=config.synthetic, train=len(private))
+    rehearse(METHOD, dataset)
+    return dataset, plan(config, len(private), private.classes)
 
 
 def new_denoiser(config: Config, private: Images) -> UNet:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from raysyn.attacks.checks import check_classes
 from raysyn.attacks.membership import fingerprint
 from raysyn.attacks.shadows import Architecture, AttackConfig, check_enough, make_pool, time_stacks
 from raysyn.compute import Worker
@@ -21,6 +22,7 @@ from raysyn.methods.attack_report import attack_sections
 from raysyn.methods.common import Setting
 from raysyn.models.imported import Imported
 from raysyn.models.resnet import ResNetConfig
+from raysyn.rehearsal import rehearse
 from raysyn.report import Report, no_dp_section, write_report
 from raysyn.train.recipe import RecipeConfig, fit, one_hot
 
@@ -67,6 +69,8 @@ def prepare(config: Config) -> tuple[Dataset, dict[str, Any]]:
     """The data set, and what identifies the target; ValueError, in one sentence, for what does not fit together."""
     dataset = load(config.data)
     train = dataset.train
+    check_classes(config.attack, train.classes, "give images of at least 2 classes")
+    rehearse(METHOD, dataset)
     network = config.architecture().build(train.shape[2], train.classes)
     try:
         with torch.inference_mode():
