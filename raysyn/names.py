@@ -36,7 +36,7 @@ def check_name(place: str, what: str, name: str) -> None:
 
 
 def check_class_names(place: str, names: Sequence[str], *, once: bool = True) -> None:
-    """The same for the names of all classes, which must differ (as they are read, however they are stored) if `once`."""
+    """The same for the names of all classes; if `once`, they must differ as they are read, however stored."""
     for number, name in enumerate(names):
         check_name(place, f"class {number}", name)
     same = Counter(unicodedata.normalize("NFC", name) for name in names)

@@ -312,7 +312,7 @@ def _class_folders(folder: Path, class_names: list[str], label: str) -> tuple[li
             raise ValueError(f"{label}: {folder.name}/{entry.name} is in no class folder; move or remove it")
         if entry.name not in class_names:
             raise ValueError(
-                f"{label}: class {entry.name!r} of {folder.name}/ is not in train/; add it there, empty if it has no image"
+                f"{label}: class {entry.name!r} of {folder.name}/ is not in train/; add it there, if only empty"
             )
         inside = [file for file in sorted(entry.rglob("[!.]*")) if file.is_file()]
         files += inside

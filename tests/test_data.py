@@ -230,7 +230,8 @@ def test_limit_decodes_only_what_it_keeps(tmp_path: Path) -> None:
     images = [
         encode(GREY[i]) if i in (kept, 6 + int(subset(3, 1)[0]), 9 + int(subset(3, 1)[0])) else b"x" for i in range(12)
     ]
-    assert len(load(DataConfig(path=parquet(tmp_path, image=images), limit=1)).train) == 1
+    declared = json.dumps({"classes": ["a", "b", "c"]})
+    assert len(load(DataConfig(path=parquet(tmp_path, declared, image=images), limit=1)).train) == 1
 
 
 def test_fingerprint_sees_pixels_labels_names_order_and_shape() -> None:
@@ -325,7 +326,7 @@ ANIMATED = encode(GREY[4], save_all=True, append_images=[Image.fromarray(GREY[5]
         ({"label": [0.0, 1.0, 2.0] * 4}, ["label", "double", "integer"]),
         ({"label": [None, 1, 2] * 4}, ["label", "4 empty"]),
         ({"label": [-1, 1, 2] * 4}, ["-1"]),
-        ({"label": [0, 1, 3] * 4}, ["class 2", "no training images"]),
+        ({"label": [0, 1, 3] * 4}, ["class 2", "no training images", "declare", "schema metadata 'dataset'"]),
         ({"label": [1, 2, 3] * 4}, ["class 0"]),
         ({"label": [0, 1, 2**40] * 4}, [str(2**40)]),
         ({"label": [0, 1, 2] * 3 + [0, 1, 3]}, ["test", "label 3", "0 to 2"]),
@@ -356,7 +357,11 @@ def test_bad_parquet_is_named(tmp_path: Path, columns: dict[str, Any], words: li
         ("[]", ["no JSON object"]),
         ('{"classes": "abc"}', ["no list of names"]),
         ('{"classes": ["a", "b"]}', ["label 2", "only 2 classes"]),
-        ('{"classes": ["a", "b", "c", "d"]}', ["class 3 (d)", "no training images"]),
+        ('{"classes": ["a", "b", "a"]}', ["2 classes are called 'a'", "rename"]),
+        ('{"classes": ["\\u00e9", "e\\u0301", "a"]}', ["2 classes are called", "rename"]),
+        ('{"classes": ["a", "b\\n(biopsy)", "c"]}', ["class 1, 'b\\\\n(biopsy)'", "line break", "rename"]),
+        ('{"classes": ["a", "b", "\\ud83d"]}', ["class 2, '\\\\ud83d'", "not UTF-8", "rename"]),
+        ('{"classes": ["a", " ", "c"]}', ["class 1", "empty", "give it a name"]),
     ],
 )
 def test_bad_metadata_is_named(tmp_path: Path, metadata: str, words: list[str]) -> None:
@@ -400,7 +405,7 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
     (zoo / "test" / "cat").mkdir()
     assert "'cat'" in fault(DataConfig(path=str(zoo)))
     (zoo / "train" / "cat").mkdir()
-    assert "class 2 (cat)" in fault(DataConfig(path=str(zoo)))
+    assert load(DataConfig(path=str(zoo))).empty_classes() == ("cat",)
     (zoo / "train" / "cat" / "notes.txt").write_text("x")
     assert "train/cat/notes.txt" in fault(DataConfig(path=str(zoo)))
 

@@ -62,8 +62,7 @@ def test_a_run_is_continued_from_its_uri(uri: str, tmp_path: Path) -> None:
         assert {"internal/stages/train.pt", "internal/timings.json"} <= files(tmp_path)
         # Workers write beside it, where they are.
         Store(folder.storage)["units/counts/000000.pt"] = 1
-        folder.certificate.write_text("{}")
-        folder.push()
+        folder.publish({"certificate.json": b"{}"})
     assert not copy.exists() and not list((tmp_path / "copies").iterdir())
     assert "internal/lease.json" not in files(tmp_path) and "release/certificate.json" in files(tmp_path)
     with start(uri) as folder:

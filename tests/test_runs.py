@@ -132,6 +132,7 @@ def test_crash_before_the_rename_leaves_the_old_file(tmp_path: Path, monkeypatch
 
 def test_half_written_files_are_swept_away(tmp_path: Path) -> None:
     start(tmp_path).close()
+    (tmp_path / "release").mkdir()
     left = [tmp_path / "release" / ".synthetic.parquet.1.tmp", tmp_path / "internal" / ".run.json.1.tmp"]
     for path in left:
         path.write_text("half")
