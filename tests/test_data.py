@@ -359,8 +359,8 @@ def test_bad_parquet_is_named(tmp_path: Path, columns: dict[str, Any], words: li
         ('{"classes": ["a", "b"]}', ["label 2", "only 2 classes"]),
         ('{"classes": ["a", "b", "a"]}', ["2 classes are called 'a'", "rename"]),
         ('{"classes": ["\\u00e9", "e\\u0301", "a"]}', ["2 classes are called", "rename"]),
-        ('{"classes": ["a", "b\\n(biopsy)", "c"]}', ["class 1, 'b\\\\n(biopsy)'", "line break", "rename"]),
-        ('{"classes": ["a", "b", "\\ud83d"]}', ["class 2, '\\\\ud83d'", "not UTF-8", "rename"]),
+        ('{"classes": ["a", "b\\n(biopsy)", "c"]}', ["class 1, 'b\\n(biopsy)'", "line break", "rename"]),
+        ('{"classes": ["a", "b", "\\ud83d"]}', ["class 2, '\\ud83d'", "not UTF-8", "rename"]),
         ('{"classes": ["a", " ", "c"]}', ["class 1", "empty", "give it a name"]),
     ],
 )
