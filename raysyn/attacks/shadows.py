@@ -20,6 +20,7 @@ from raysyn.attacks import lira
 from raysyn.compute import Alone, Clock, Compute, digest
 from raysyn.data import Images
 from raysyn.train.classifier import as_float
+from raysyn.train.memory import at_once
 from raysyn.train.recipe import RecipeConfig, fit, one_hot
 
 QUERIES = 18
@@ -115,7 +116,7 @@ def confidences(network: nn.Module, images: Images, queries: int, batch_size: in
     """(N, Q) logit-scaled confidences of the true class, float64, in evaluation mode."""
     device, network = next(network.parameters()).device, network.eval()
     pixels, labels = torch.tensor(images.images_NHWC), images.labels_N
-    parts = []
+    parts, batch_size = [], at_once(batch_size, images.shape)
     for at in range(0, len(images), batch_size):
         asked = views(pixels[at : at + batch_size].to(device), queries)
         logits = network(asked.flatten(0, 1)).float().view(len(asked), queries, -1).cpu().numpy()

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from raysyn.console import Console
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.synthesis import check_drawing, draw_chunk, evaluate, pack, synthesise, unpack
@@ -31,7 +30,6 @@ from raysyn.train import loop
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import DiffusionTask, NoiseConfig
 from raysyn.train.loop import LoopConfig
-from raysyn.train.outlook import measure
 from raysyn.train.samplers import SamplerConfig, network_calls
 
 METHOD = "dp_feta"
@@ -157,30 +155,6 @@ def uncharged(config: Config) -> list[str]:
     if config.tuned_on:
         choices.append(f"the preset's settings were tuned while looking at real results on {config.tuned_on}")
     return choices
-
-
-def show_outlook(console: Console, config: Config, dataset: Dataset, plan: Plan) -> None:
-    """What --dry-run adds to the plan: time and memory, from a short measurement that reads no image."""
-    private = dataset.train
-    denoiser = new_denoiser(config, private)
-    pace = measure(denoiser, DiffusionTask(classes=private.classes), private.shape)
-    gradients = {
-        "warmup": config.warmup.iterations * config.warmup.batch_size if "central" in plan.stages else 0,
-        "finetune": plan.stages["finetune"].steps
-        * min(config.finetune.batch_size, len(private))
-        * config.finetune.noise_multiplicity,
-    }
-    hours = {stage: count * pace.gradient_s / 3600 for stage, count in gradients.items()}
-    hours["synthesise"] = config.synthetic * network_calls(config.sampler) * pace.call_s / 3600
-    console.plan_table(
-        [
-            {"stage": stage, "hours of one worker with one CPU or GPU": round(value, 3)}
-            for stage, value in hours.items()
-        ],
-        title=f"Outlook: {sum(p.numel() for p in denoiser.parameters()):,} parameters",
-        caption=f"measured on made-up images; per worker at least {pace.memory_bytes / 2**30:.1f} GiB. Classifiers and "
-        "start-up come on top.",
-    )
 
 
 def story(config: Config, plan: Plan) -> list[str]:
