@@ -7,7 +7,7 @@ from raysyn import cli
 from raysyn.console import Console
 from raysyn.methods import knowledge_recycling
 from raysyn.methods.common import Setting, open_run, say_empty
-from raysyn.methods.knowledge_recycling_outlook import show_outlook
+from raysyn.methods.knowledge_recycling_outlook import check_memory, show_outlook
 from raysyn.on_ray.cluster import connect
 
 
@@ -19,6 +19,7 @@ def check(stack: ExitStack) -> Setting:
     )
     dataset = knowledge_recycling.prepare(command.config)
     say_empty(console, dataset)
+    check_memory(console, command.config, dataset, command.machines)
     if command.dry_run:
         show_outlook(console, command.config, dataset, knowledge_recycling.split(command.config, dataset))
         raise SystemExit(0)

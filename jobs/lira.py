@@ -16,6 +16,7 @@ def check(stack: ExitStack) -> Setting:
     command = cli.parse(lira.PRESETS, description=lira.SUMMARY, machines=OnAttacked())
     dataset, facts = lira.prepare(command.config)
     say_empty(console, dataset)
+    lira.check_memory(console, command.config, dataset, command.machines)
     if command.dry_run:
         lira.show_outlook(console, command.config, dataset)
         raise SystemExit(0)

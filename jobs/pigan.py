@@ -7,7 +7,7 @@ from raysyn import cli
 from raysyn.console import Console
 from raysyn.methods import pigan
 from raysyn.methods.common import On, Setting, open_private_run, open_run, say_empty, show_plan
-from raysyn.methods.pigan_outlook import show_outlook
+from raysyn.methods.pigan_outlook import check_memory, show_outlook
 from raysyn.on_ray.cluster import connect
 
 
@@ -19,6 +19,7 @@ def check(stack: ExitStack) -> Setting:
     say_empty(console, dataset)
     if plan is not None:
         show_plan(console, plan, dataset)
+    check_memory(console, command.config, dataset, command.machines)
     if command.dry_run:
         show_outlook(console, command.config, dataset, command.machines.sgd)
         raise SystemExit(0)

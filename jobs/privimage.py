@@ -8,7 +8,7 @@ from raysyn.console import Console
 from raysyn.methods import privimage
 from raysyn.methods.common import On, open_private_run, open_run, say_empty, show_plan
 from raysyn.methods.privimage import METHOD, Given
-from raysyn.methods.privimage_outlook import show_outlook
+from raysyn.methods.privimage_outlook import check_memory, show_outlook
 from raysyn.methods.privimage_presets import PRESETS
 from raysyn.on_ray.cluster import connect
 
@@ -24,6 +24,7 @@ def check(stack: ExitStack) -> Given:
     say_empty(console, dataset)
     if plan is not None:
         show_plan(console, plan, dataset)
+    check_memory(console, command.config, dataset, public, command.machines)
     if command.dry_run:
         show_outlook(console, command.config, dataset, public, command.machines.sgd)
         raise SystemExit(0)

@@ -137,8 +137,10 @@ def check_memory(
 
 def _first_that_fits(group: Sequence[Mend], available: int) -> str | None:
     for flag, needed in group:
-        if (size := HEADROOM * largest(needed()).bytes) <= available:
-            return f"{flag} (about {told(size)})"
+        # Networks do not take every size.
+        with suppress(ValueError):
+            if (size := HEADROOM * largest(needed()).bytes) <= available:
+                return f"{flag} (about {told(size)})"
     return None
 
 
