@@ -91,7 +91,7 @@ def seconds(variant: Variant, n: int, pretraining_s: float, step_s: float) -> fl
 def step_times(config: Config, variant: Variant, like: Images, speed: SGDSpeed) -> tuple[float, float]:
     """Seconds of one step of pre-training and of one of training all networks, on noise; from fewer images where these
     are large."""
-    size, clock = at_once(variant.gan.batch_size, like.shape), Clock()
+    size, clock = max(2, at_once(variant.gan.batch_size, like.shape)), Clock()
     share = variant.gan.batch_size / size
     noise = np.random.default_rng(0).integers(0, 256, (size, *like.shape), dtype=np.uint8)
     images = Images(noise, np.arange(size) % like.classes, like.class_names)

@@ -97,7 +97,7 @@ class Networks(nn.Module):
 
     def __init__(self, kind: Kind, config: DCGANConfig, shape: tuple[int, int, int], classes: int, parts: int) -> None:
         super().__init__()
-        self.kind, self.latent, self.classes, self.parts = kind, config.latent, classes, parts
+        self.kind, self.latent, self.classes, self.parts, self.shape = kind, config.latent, classes, parts, shape
         self.pairs, codes = parts if kind == "privgan" else 1, parts if kind == "pigan" else 0
         self.generators = nn.ModuleList(Generator(config, shape, classes, codes) for _ in range(self.pairs))
         self.discriminators = nn.ModuleList(Discriminator(config, shape, classes, codes) for _ in range(self.pairs))
@@ -298,7 +298,7 @@ def draw(
     rng = np.random.default_rng(seed)
     noise = torch.from_numpy(rng.standard_normal((len(labels_N), networks.latent), np.float32))
     codes = torch.from_numpy(rng.choice(range(networks.parts) if parts is None else parts, len(labels_N)))
-    pixels, batch_size = [], at_once(batch_size, networks.generators[0].shape)
+    pixels, batch_size = [], at_once(batch_size, networks.shape)
     with torch.inference_mode():
         parts_of_all = (values.split(batch_size) for values in (noise, labels_N, codes))
         for z, labels, code in zip(*parts_of_all, strict=True):
