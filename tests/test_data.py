@@ -234,6 +234,38 @@ def test_limit_decodes_only_what_it_keeps(tmp_path: Path) -> None:
     assert len(load(DataConfig(path=parquet(tmp_path, declared, image=images), limit=1)).train) == 1
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_class_that_a_limit_leaves_out_is_declared_or_refused(tmp_path: Path, named: bool) -> None:
+    """The rule that holds for the whole set holds for the subset."""
+    names = {"class_names": np.array(["ant", "bee", "cat"])} if named else {}
+    path = npz(tmp_path, **names)
+    kept = LABELS[:6][subset(6, 2)]
+    gone = min({0, 1, 2} - set(kept.tolist()))
+    if named:
+        loaded = load(DataConfig(path=path, limit=2))
+        assert loaded.empty_classes() == tuple("ant bee cat".split()[one] for one in {0, 1, 2} - set(kept.tolist()))
+        assert loaded.train.class_names == ("ant", "bee", "cat")
+        return
+    # Labels beyond those that are left would not be classes at all; those below are a gap, or the end of the list.
+    sentence = fault(DataConfig(path=path, limit=2))
+    assert f"data.limit=2 leaves class {gone} without a training image; raise it, or declare" in sentence
+    assert "class_names" in sentence
+    assert load(DataConfig(path=path)).empty_classes() == ()
+
+
+def test_one_image_does_not_decide_whether_declared_classes_can_be_used(tmp_path: Path) -> None:
+    """Two neighbours: with the only image of a rare class, and without it."""
+    names = np.array(["ant", "bee", "rare"])
+    labels = np.array([0, 1, 0, 1, 0, 2], np.uint8)
+    for keep in (slice(6), slice(5)):
+        more = {"train_images": COLOUR[keep], "train_labels": labels[keep], "class_names": names}
+        loaded = load(DataConfig(path=npz(tmp_path, **more)))
+        assert loaded.train.class_names == ("ant", "bee", "rare") and loaded.train.classes == 3
+    assert loaded.empty_classes() == ("rare",)
+    bad = fault(DataConfig(path=npz(tmp_path, class_names=np.array([1, 2, 3]))))
+    assert "class_names is int64 of shape (3,); give one string per class" in bad
+
+
 def test_fingerprint_sees_pixels_labels_names_order_and_shape() -> None:
     images = Images(GREY[..., None], LABELS, ("a", "b", "c"))
     others = [
