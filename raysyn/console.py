@@ -78,8 +78,9 @@ class Console:
         table = Table(title=title, title_justify="left", caption=caption or None, caption_justify="left")
         for key in rows[0] if rows else ():
             number = any(isinstance(row[key], int | float) for row in rows)
-            heading = Text(self._legible(_HEADINGS.get(key, key)), overflow="fold")
-            table.add_column(heading, justify="right" if number else "left")
+            heading = Text(self._legible(_HEADINGS.get(key, key)))
+            # What is cut off would end in dots that not every terminal has.
+            table.add_column(heading, justify="right" if number else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(self._legible(_cell(value))) for value in row.values()))
         with self._lock:
