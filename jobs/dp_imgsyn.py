@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from raysyn import cli
 from raysyn.console import Console
 from raysyn.methods import dp_imgsyn
-from raysyn.methods.common import On, open_private_run, show_plan
+from raysyn.methods.common import On, open_private_run, say_empty, show_plan
 from raysyn.methods.dp_imgsyn import JUDGED_BY, METHOD, Given
 from raysyn.methods.dp_imgsyn_outlook import show_outlook
 from raysyn.methods.dp_imgsyn_presets import PRESETS
@@ -18,6 +18,7 @@ def check(stack: ExitStack) -> Given:
     console = stack.enter_context(Console())
     command = cli.parse(PRESETS, description=dp_imgsyn.SUMMARY, machines=On(), seal=True)
     dataset, public, publics, plan = dp_imgsyn.prepare(command.config)
+    say_empty(console, dataset)
     show_plan(console, plan, dataset)
     if command.dry_run:
         show_outlook(console, command.config, dataset, public)

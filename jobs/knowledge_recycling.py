@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from raysyn import cli
 from raysyn.console import Console
 from raysyn.methods import knowledge_recycling
-from raysyn.methods.common import Setting, open_run
-from raysyn.methods.knowledge_recycling_outlook import show_outlook
+from raysyn.methods.common import Setting, open_run, say_empty
+from raysyn.methods.knowledge_recycling_outlook import check_memory, show_outlook
 from raysyn.on_ray.cluster import connect
 
 
@@ -18,6 +18,8 @@ def check(stack: ExitStack) -> Setting:
         knowledge_recycling.PRESETS, description=knowledge_recycling.SUMMARY, machines=knowledge_recycling.On()
     )
     dataset = knowledge_recycling.prepare(command.config)
+    say_empty(console, dataset)
+    check_memory(console, command.config, dataset, command.machines)
     if command.dry_run:
         show_outlook(console, command.config, dataset, knowledge_recycling.split(command.config, dataset))
         raise SystemExit(0)

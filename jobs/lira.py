@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from raysyn import cli
 from raysyn.console import Console
 from raysyn.methods import lira
-from raysyn.methods.common import OnAttacked, Setting, open_run
+from raysyn.methods.common import OnAttacked, Setting, open_run, say_empty
 from raysyn.on_ray.cluster import connect
 
 
@@ -15,6 +15,8 @@ def check(stack: ExitStack) -> Setting:
     console = stack.enter_context(Console())
     command = cli.parse(lira.PRESETS, description=lira.SUMMARY, machines=OnAttacked())
     dataset, facts = lira.prepare(command.config, lambda sentence: lira.warn(console, sentence))
+    say_empty(console, dataset)
+    lira.check_memory(console, command.config, dataset, command.machines)
     if command.dry_run:
         lira.show_outlook(console, command.config, dataset)
         raise SystemExit(0)

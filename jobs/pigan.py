@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from raysyn import cli
 from raysyn.console import Console
 from raysyn.methods import pigan
-from raysyn.methods.common import On, Setting, open_private_run, open_run, show_plan
-from raysyn.methods.pigan_outlook import show_outlook
+from raysyn.methods.common import On, Setting, open_private_run, open_run, say_empty, show_plan
+from raysyn.methods.pigan_outlook import check_memory, show_outlook
 from raysyn.on_ray.cluster import connect
 
 
@@ -16,8 +16,10 @@ def check(stack: ExitStack) -> Setting:
     console = stack.enter_context(Console())
     command = cli.parse(pigan.PRESETS, description=pigan.SUMMARY, machines=On(), seal=True)
     dataset, plan = pigan.prepare(command.config)
+    say_empty(console, dataset)
     if plan is not None:
         show_plan(console, plan, dataset)
+    check_memory(console, command.config, dataset, command.machines)
     if command.dry_run:
         show_outlook(console, command.config, dataset, command.machines.sgd)
         raise SystemExit(0)

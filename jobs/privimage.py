@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from raysyn import cli
 from raysyn.console import Console
 from raysyn.methods import privimage
-from raysyn.methods.common import On, open_private_run, open_run, show_plan
+from raysyn.methods.common import On, open_private_run, open_run, say_empty, show_plan
 from raysyn.methods.privimage import METHOD, Given
-from raysyn.methods.privimage_outlook import show_outlook
+from raysyn.methods.privimage_outlook import check_memory, show_outlook
 from raysyn.methods.privimage_presets import PRESETS
 from raysyn.on_ray.cluster import connect
 
@@ -21,8 +21,10 @@ def check(stack: ExitStack) -> Given:
     console = stack.enter_context(Console())
     command = cli.parse(PRESETS, description=privimage.SUMMARY, machines=On(), seal=True)
     dataset, public, plan = privimage.prepare(command.config)
+    say_empty(console, dataset)
     if plan is not None:
         show_plan(console, plan, dataset)
+    check_memory(console, command.config, dataset, public, command.machines)
     if command.dry_run:
         show_outlook(console, command.config, dataset, public, command.machines.sgd)
         raise SystemExit(0)

@@ -108,6 +108,10 @@ def run_or_explain(check: Callable[[ExitStack], T], work: Callable[[T], object])
     `check` reads and validates (command line, data, plan, folder): its ValueError is the user's, one sentence and 2.
     `work` does the rest: its ValueError is ours, so it keeps its traceback. Ctrl-C in either gives 130.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that lacks a character, or a path that is no UTF-8, must not end a run.
+            stream.reconfigure(errors="backslashreplace")
     try:
         with _terminated_is_exit(), ExitStack() as stack:
             try:
@@ -181,14 +185,16 @@ def _read(default: _Flags[C, M], args: list[str], prog: str, about: str) -> _Fla
 
 def _first_sentence(box: str) -> str:
     """The message inside the box that tyro draws: its rows up to the first rule, as one line, less the lead-in."""
-    rows: list[str] = []
+    parts: list[list[str]] = [[]]
     for line in box.splitlines():
         text = line.strip("│ ")
-        if not text or text[0] in "╭╰─":
-            if rows:
-                break
-            continue
-        rows.append(text)
+        if not text or text[0] in "╭╰─" or set(text) == {"-"}:
+            parts.append([])
+        else:
+            parts[-1].append(text)
+    told = [rows for rows in parts if rows]
+    # A terminal without such lines gets dashes, and the title, which else is in the box's upper edge, as a row.
+    rows = told["╭" not in box and len(told) > 1] if told else []
     return re.sub(r"^Error parsing (config\.\S+: )?", "", " ".join(rows))
 
 

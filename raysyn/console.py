@@ -30,7 +30,8 @@ class Console:
         self._rich = RichConsole(file=file or sys.stdout, highlight=False, markup=False, emoji=False)
         if not self._rich.is_terminal:
             self._rich.width = 120  # a log has no width of its own
-        unicode = (self._rich.encoding or "").lower().startswith("utf")
+        self._encoding = self._rich.encoding or "ascii"
+        unicode = self._encoding.lower().startswith("utf")
         self._tick, self._epsilon = ("✓", "ε") if unicode else ("*", "eps")
         self._lock = threading.RLock()
         self._last_line = time.monotonic()
@@ -73,10 +74,13 @@ class Console:
 
     def plan_table(self, rows: Sequence[Mapping[str, Any]], title: str = "Plan", caption: str = "") -> None:
         """The rows of a plan (or any list of equal dicts) as a table, with a caption for the totals."""
+        title, caption = self._legible(title), self._legible(caption)
         table = Table(title=title, title_justify="left", caption=caption or None, caption_justify="left")
         for key in rows[0] if rows else ():
             number = any(isinstance(row[key], int | float) for row in rows)
-            table.add_column(_HEADINGS.get(key, key), justify="right" if number else "left")
+            heading = Text(self._legible(_HEADINGS.get(key, key)))
+            # What is cut off would end in dots that not every terminal has.
+            table.add_column(heading, justify="right" if number else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(self._legible(_cell(value))) for value in row.values()))
         with self._lock:
@@ -98,8 +102,9 @@ class Console:
     def _legible(self, sentence: str) -> str:
         """`sentence` in the characters that this terminal has."""
         if self._epsilon == "ε":
-            return sentence
-        return sentence.replace("ε", "epsilon").encode("ascii", "replace").decode()
+            return sentence.encode("utf-8", "backslashreplace").decode()
+        plain = sentence.replace("ε", "epsilon").replace("δ", "delta")
+        return plain.encode(self._encoding, "replace").decode(self._encoding)
 
     def _begin(self, stage: str, done: int, total: int, now: float) -> None:
         self.close()

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from raysyn.names import check_class_names, check_name
 from raysyn.sources import SPLITS, Source, Split, from_name, from_path, subset
 
 SMALLEST = 8
@@ -30,7 +31,8 @@ class DataConfig:
     which are downloaded on first use."""
     path: str | None = None
     """Own data instead of a name: a Parquet file (columns image, label, split), a MedMNIST-style .npz file,
-    or a folder with train/ and test/, each with one sub-folder of images per class."""
+    or a folder with train/ and test/, each with one sub-folder of images per class. Where classes are named (the
+    sub-folders of train/, the Parquet file's metadata, the array class_names), one of them may have no image."""
     size: int | None = None
     """Rescale every image to this many pixels a side, at least 8; by default images stay as they are."""
     limit: int | None = None
@@ -93,6 +95,22 @@ class Dataset:
     val: Images | None
     source_fingerprint: str | None = None
     """Of the data set whose images these are, where a seed divided them anew."""
+    naming: str | None = None
+    """How the source could declare names of its classes, where it knows them only as the labels of its images."""
+
+    def empty_classes(self) -> tuple[str, ...]:
+        """Names of the classes without a training image."""
+        return tuple(self.train.class_names[label] for label in _empty(self.train))
+
+    def check_classes(self, setting: str, mend: str) -> Dataset:
+        """Itself; ValueError where `setting` has left a class without a training image that no source has declared, so
+        that nobody could say what its synthetic images are."""
+        if self.naming is not None and len(empty := _empty(self.train)):
+            raise ValueError(
+                f"{setting} leaves class {empty[0]} without a training image; {mend}, or declare the names of classes "
+                f"({self.naming}), one of which may then have no image"
+            )
+        return self
 
     def fingerprint(self) -> str:
         """Which images these are, and which of them are for training: the fingerprints of the splits."""
@@ -110,6 +128,7 @@ def load(config: DataConfig) -> Dataset:
     if config.limit is not None and config.limit < 1:
         raise ValueError(f"data.limit={config.limit} leaves no images; give at least 1 or leave it out")
     source = from_path(config.path) if config.path is not None else from_name(config.name, config.size)
+    check_name(source.label, "the data set", source.name)
     labels = {split: _labels(source, split) for split in SPLITS if split in source.splits}
     for split in ("train", "test"):
         if not labels[split].size:
@@ -124,7 +143,14 @@ def load(config: DataConfig) -> Dataset:
         shape = done["train"].shape if done else None
         pixels = _pixels(source, source.splits[split], keep, config.size, shape)
         done[split] = Images(pixels, labels[split][keep], class_names)
-    return Dataset(source.name, done["train"], done["test"], done.get("val"))
+    naming = source.naming if source.class_names is None else None
+    dataset = Dataset(source.name, done["train"], done["test"], done.get("val"), naming=naming)
+    return dataset.check_classes(f"data.limit={config.limit}", "raise it")
+
+
+def _empty(images: Images) -> np.ndarray:
+    """The classes that have no image."""
+    return np.flatnonzero(np.bincount(images.labels_N, minlength=images.classes) == 0)
 
 
 def _labels(source: Source, split: str) -> np.ndarray:
@@ -141,7 +167,8 @@ def _labels(source: Source, split: str) -> np.ndarray:
 
 
 def _class_names(source: Source, labels: dict[str, np.ndarray]) -> tuple[str, ...]:
-    """Names of all classes, each with a training image; numbers where the source has no names."""
+    """Names of all classes. Where the source declares none they are the numbers in the labels of train, without a gap;
+    a declared class may have no image, because whether a release exists must not depend on single images."""
     seen, names = np.unique(labels["train"]), source.class_names
     classes = int(seen[-1]) + 1 if names is None else len(names)
     for split, found in labels.items():
@@ -149,12 +176,16 @@ def _class_names(source: Source, labels: dict[str, np.ndarray]) -> tuple[str, ..
         if unknown.size:
             has = f"train has 0 to {classes - 1}" if names is None else f"only {classes} classes are named"
             raise ValueError(f"{source.label}: {split} has the label {unknown[0]}, but {has}; mend the labels")
-    if len(seen) < classes:
+    if names is None and len(seen) < classes:
         # The first gap, not all of them: one stray label of a million would list a million classes.
         gap = int(np.flatnonzero(np.append(seen, -1) != np.arange(len(seen) + 1))[0])
-        name = "" if names is None else f" ({names[gap]})"
-        raise ValueError(f"{source.label}: class {gap}{name} has no training images; add some or renumber")
-    return tuple(str(name) for name in (range(classes) if names is None else names))
+        raise ValueError(
+            f"{source.label}: class {gap} has no training images; add some, renumber, or declare the names of classes "
+            f"({source.naming}), one of which may then have no image"
+        )
+    named = tuple(str(name) for name in (range(classes) if names is None else names))
+    check_class_names(source.label, named)
+    return named
 
 
 def _pixels(

@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
 from raysyn.data import DataConfig, Images
+from raysyn.names import check_class_names, check_name
 from raysyn.sources import (
     COLUMNS,
     NAMES,
@@ -216,10 +217,12 @@ def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:
     if config.limit is not None and config.limit < 1:
         raise ValueError(f"public.limit={config.limit} leaves no images; give at least 1 or leave it out")
     source = _Stream.of(config)
+    check_name(source.label, "the public set", source.name)
     folder = cache_folder() / "public" / hashlib.sha256(repr((source.identity, shape)).encode()).hexdigest()[:24]
     if not (folder / "facts.json").exists():
         _decode_into(folder, source, shape)
     facts = json.loads((folder / "facts.json").read_text())
+    check_class_names(source.label, facts["class_names"], once=False)
 
     def part(split: str, chosen: Callable[[int], np.ndarray]) -> Images:
         labels = np.load(folder / f"{split}.npy")
@@ -371,13 +374,14 @@ def _folder(path: Path) -> _Stream:
     digest = hashlib.sha256()
     for split in splits:
         for _, entry in files(split):
-            digest.update(f"{entry.path} {entry.stat().st_size} {entry.stat().st_mtime_ns}\n".encode())
+            digest.update(os.fsencode(f"{entry.path} {entry.stat().st_size} {entry.stat().st_mtime_ns}\n"))
     return _Stream(path.resolve().name, label, (str(path.resolve()), digest.hexdigest()), lambda: (names, pictures()))
 
 
 def _decode_into(folder: Path, source: _Stream, shape: tuple[int, int, int]) -> None:
     """Write all splits beside `folder`, then move them there as a whole: nobody sees half a set."""
     class_names, pictures = source.opened()
+    check_class_names(source.label, class_names or (), once=False)
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder.parent)
     print(f"{source.label}: decoding into {folder}, once", file=sys.stderr)

@@ -40,6 +40,7 @@ DOES_NOT_COVER = (
     "what is in internal/ and in --on.storage, what the console showed while the run went on, such as accuracy on real "
     "images and losses of DP-SGD (of a submitted job, in Ray's log of it), and what Ray held in its object store and "
     "spill folder meanwhile",
+    "that this release exists: input that cannot be used is refused, which tells of it",
     "the choices listed under uncharged_choices",
     "anyone who obtains internal/secret, from which all noise can be computed and subtracted",
     "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid",
@@ -59,28 +60,37 @@ def write_release(
     soft_labels: np.ndarray | None = None,
     more: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write release/: the images (with `soft_labels` (N, classes), if any), a picture, the certificate.
+    """Write release/, whole or not at all: the images (with `soft_labels` (N, classes), if any), a picture, the
+    certificate.
 
     `name` is the data set's name inside the Parquet file, `more` are further files by name. The same images give the
     same bytes. Written anew, the certificate keeps the uncharged choices it had: what was once looked at stays so.
     ValueError, before anything is written, for what `may_leave` does not list.
     """
+    if (earlier := folder.signed()) is not None:
+        choices = added_up(earlier["uncharged_choices"], certificate["uncharged_choices"])
+        certificate = {**certificate, "uncharged_choices": choices}
+    folder.publish(release_files(images, certificate, name=name, soft_labels=soft_labels, more=more))
+
+
+def release_files(
+    images: Images,
+    certificate: Mapping[str, Any],
+    *,
+    name: str,
+    soft_labels: np.ndarray | None = None,
+    more: Mapping[str, bytes] | None = None,
+) -> dict[str, bytes]:
+    """The files of release/ by name, the certificate last; see `write_release`."""
     contents = {
-        folder.synthetic: parquet_bytes(images, name, soft_labels),
-        folder.samples: png_bytes(sample_sheet(images)),
-        **{folder.release / file: content for file, content in (more or {}).items()},
+        "synthetic.parquet": parquet_bytes(images, name, soft_labels),
+        "samples.png": png_bytes(sample_sheet(images)),
+        **(more or {}),
     }
-    may_leave.check(certificate, (path.name for path in contents))
-    for path, content in contents.items():
-        write_atomically(path, content)
+    may_leave.check(certificate, contents)
     # The hashes tie the certificate to these very files.
-    hashes = {path.name: {"sha256": hashlib.sha256(content).hexdigest()} for path, content in contents.items()}
-    signed = {**certificate, "files": hashes}
-    if folder.certificate.exists():
-        earlier = json.loads(folder.certificate.read_text())["uncharged_choices"]
-        signed["uncharged_choices"] = added_up(earlier, certificate["uncharged_choices"])
-    write_atomically(folder.certificate, _as_text(signed))
-    folder.push()
+    hashes = {file: {"sha256": hashlib.sha256(content).hexdigest()} for file, content in contents.items()}
+    return {**contents, "certificate.json": _as_text({**certificate, "files": hashes}).encode()}
 
 
 def declare(out: str, choice: str) -> None:

@@ -27,6 +27,8 @@ SETTLE_S = 2.0
 """Between two drivers that take a free lease at the same moment, the later one wins: time for both to see it."""
 WORKERS_OWN = ("units", "checkpoints", "answers", "kept", "trials", "ray", "runs")
 """Folders of internal/ that workers read and write where they are."""
+SIGNATURE = "certificate.json"
+"""Says that the files beside it are complete: the last of them to come, the first to go."""
 _LEASE, _PREFIX, _ALIVE = "internal/lease.json", "raysyn-run-", "alive"
 
 
@@ -79,7 +81,7 @@ class Remote:
         files = [path for path in files if path.name not in (_ALIVE, "lock")]
         files = [path for path in files if self._pushed.get(self._name(path)) != _mark(path)]
         self.check()
-        for path in sorted(files, key=lambda one: one.stat().st_mtime_ns):
+        for path in sorted(files, key=lambda one: (one.name == SIGNATURE, one.stat().st_mtime_ns)):
             # Read anew: a driver that was suspended does not know yet what it has lost meanwhile.
             if not self._lost:
                 self._look()
@@ -95,6 +97,15 @@ class Remote:
         for one in self._list(top, recursive=True):
             if one.type == pyarrow.fs.FileType.File and one.path.removeprefix(top).lstrip("/") not in kept:
                 self._system.delete_file(one.path)
+
+    def withdraw(self, folder: str) -> None:
+        """Remove the files below `folder` (release/) from the URI, those that say that it is complete first."""
+        self._look()
+        self.check()
+        names = [name for name in self.names() if name.startswith(folder)]
+        for name in sorted(names, key=lambda one: not one.endswith(f"/{SIGNATURE}")):
+            self._system.delete_file(f"{self._root}/{name}")
+            self._pushed.pop(name, None)
 
     def check(self) -> None:
         """RuntimeError where the lease is known to be lost."""

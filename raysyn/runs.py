@@ -11,7 +11,7 @@ import re
 import socket
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,15 @@ import torch
 
 from raysyn.privacy.poisson import SECRET_BYTES
 from raysyn.remote import Remote
-from raysyn.storage import load_saved, local_folder, save_atomically, under, written_atomically
+from raysyn.storage import (
+    load_saved,
+    local_folder,
+    mend_folder,
+    save_atomically,
+    under,
+    write_folder,
+    written_atomically,
+)
 
 T = TypeVar("T")
 
@@ -41,9 +49,10 @@ def version(distribution: str = "raysyn") -> str:
 
 
 def write_atomically(path: Path, content: bytes | str, mode: int = 0o644) -> None:
-    """The whole content or, after an error, what was there before (see `storage.written_atomically`)."""
+    """The whole content or, after an error, what was there before (see `storage.written_atomically`). What of a text is
+    no UTF-8 (a path on an old disk) is escaped, in JSON by its own escapes."""
     with written_atomically(path, mode) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 
 
 class RunFolder:
@@ -111,7 +120,6 @@ class RunFolder:
     ) -> RunFolder:
         shown = str(out if remote is None else remote.uri)
         make_private(out / "internal")
-        (out / "release").mkdir(exist_ok=True)
         folder = cls(out, wanted["preset"], _lock(out), cpu_clock, remote)
         try:
             if folder._path("run.json").exists():
@@ -170,6 +178,32 @@ class RunFolder:
         save_atomically(value, path)
         self.push()
         return value
+
+    def publish(self, contents: Mapping[str, bytes]) -> None:
+        """Let release/ hold these files, certificate.json among them, and no others.
+
+        A reader finds all of the old ones or all of the new; at a URI, where files come and go one by one, what has no
+        certificate beside it is not released. The same files again change nothing.
+        """
+        there = {path.name: path.read_bytes() for path in self.release.glob("*")}
+        if there != dict(contents):
+            if self._remote is not None and self.certificate.name in there:
+                # The choices that it declares must outlive a driver that is killed before the next one is there.
+                write_atomically(self._withdrawn, there[self.certificate.name], 0o600)
+                self.push()
+            if self._remote is not None:
+                self._remote.withdraw(f"{self.release.name}/")
+            write_folder(self.release, contents)
+        self.push()
+
+    def signed(self) -> dict[str, Any] | None:
+        """The certificate that this run has, or had while it is being replaced."""
+        found = next((path for path in (self.certificate, self._withdrawn) if path.exists()), None)
+        return None if found is None else json.loads(found.read_text())
+
+    @property
+    def _withdrawn(self) -> Path:
+        return self._path("withdrawn.json")
 
     def push(self) -> None:
         """Make what has been written durable where the run belongs; a folder of this machine's already is."""
@@ -265,6 +299,7 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Remove half-written files of a killed attempt; the lock makes sure that nobody is writing them."""
+        mend_folder(self.release)
         folders = [self.release, self.internal, *map(self._path, ("stages", "checkpoints", "answers", "kept"))]
         for folder in [*folders, *self._path("units").glob("*"), *self._path("trials").glob("*")]:
             for path in folder.glob(".*.tmp"):
@@ -299,17 +334,30 @@ def _walk(out: Path) -> Iterator[Path]:
             yield from sorted(path.iterdir())
 
 
+STANDS_FOR = {"weights": ("target.checkpoint",)}
+"""Settings that only say where something lies, by the fact that says what it is."""
+PLACES = "data."
+"""Settings that say which images to read: which these are the fingerprint says, whatever the path is called."""
+
+
 def _refuse_another_run(out: str, there: dict[str, Any], here: dict[str, Any]) -> None:
-    """ValueError naming the first difference. The preset is only a name for the config, so it may differ."""
+    """ValueError naming the first difference. The preset is only a name for the config, so it may differ, and so may
+    the spelling of a path to the same images or weights."""
     before = {"method": there["method"], "raysyn version": there["raysyn"], **dict(leaves(there["config"]))}
     now = {"method": here["method"], "raysyn version": here["raysyn"], **dict(leaves(here["config"]))}
-    for field in [*now, *before]:
-        old, new = before.get(field, "absent"), now.get(field, "absent")
-        if old != new:
+    known = {place for fact, places in STANDS_FOR.items() if fact in before and fact in now for place in places}
+    fields = dict.fromkeys([*now, *before])
+    different = [field for field in fields if before.get(field, "absent") != now.get(field, "absent")]
+    told = [field for field in different if field not in known and not field.startswith(PLACES)]
+    other = there["data_fingerprint"] != here["data_fingerprint"]
+    if told or other:
+        # Of other images, what was asked for is the best name, if anything else was.
+        field = next(iter(told or [field for field in different if field.startswith(PLACES)]), None)
+        if field is not None:
+            old, new = before.get(field, "absent"), now.get(field, "absent")
             raise ValueError(
                 f"--out {out} holds a run with {field} = {old}, this one has {field} = {new}; choose another --out."
             )
-    if there["data_fingerprint"] != here["data_fingerprint"]:
         old, new = there["data_fingerprint"][:12], here["data_fingerprint"][:12]
         raise ValueError(
             f"--out {out} holds a run on other images (fingerprint {old}, now {new}), and going on would "

@@ -53,12 +53,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Source:
-    """What a reader found; `label` opens error sentences, `class_names` is None where unknown."""
+    """What a reader found; `label` opens error sentences, `class_names` is None where unknown, and then `naming` says
+    how they could be declared."""
 
     name: str
     label: str
     class_names: Sequence[str] | None
     splits: dict[str, Split]
+    naming: str = ""
 
 
 def from_name(name: str | None, size: int | None) -> Source:
@@ -216,7 +218,8 @@ def _parquet(path: Path, label: str) -> Source:
     for split in SPLITS:
         rows = np.flatnonzero(where == split)
         splits[split] = Split([pictures[row] for row in rows], labels[rows], [f"row {row}" for row in rows])
-    return Source(path.stem, label, metadata_names(schema, label), splits)
+    naming = "a list \"classes\" in the JSON object of the schema metadata 'dataset'"
+    return Source(path.stem, label, metadata_names(schema, label), splits, naming)
 
 
 def check_columns(schema: pa.Schema, label: str) -> None:
@@ -255,7 +258,16 @@ def _npz(path: Path, name: str, label: str, class_names: Sequence[str] | None) -
         if key not in arrays:
             raise ValueError(f"{label} lacks the array {key}; each split needs its images and labels")
     found = {split: (arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in present}
+    if class_names is None and "class_names" in arrays:
+        class_names = _array_names(arrays["class_names"], label)
     return _from_arrays(name, label, found, class_names)
+
+
+def _array_names(names: np.ndarray, label: str) -> list[str]:
+    """Class names from an array of the file, a name per class."""
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise ValueError(f"{label}: class_names is {names.dtype} of shape {names.shape}; give one string per class")
+    return [str(name) for name in names]
 
 
 def _from_arrays(
@@ -275,7 +287,7 @@ def _from_arrays(
         if labels.size != len(pixels):
             raise ValueError(f"{where} has {len(pixels)} images but {labels.size} labels; give one each")
         splits[split] = Split(pixels, labels.reshape(-1), f"{split} image {{}}".format)
-    return Source(name, label, class_names, splits)
+    return Source(name, label, class_names, splits, "an array class_names, a string per class")
 
 
 def _folder(path: Path, label: str) -> Source:
@@ -299,7 +311,9 @@ def _class_folders(folder: Path, class_names: list[str], label: str) -> tuple[li
         if not entry.is_dir():
             raise ValueError(f"{label}: {folder.name}/{entry.name} is in no class folder; move or remove it")
         if entry.name not in class_names:
-            raise ValueError(f"{label}: class {entry.name!r} of {folder.name}/ is not in train/; add it there")
+            raise ValueError(
+                f"{label}: class {entry.name!r} of {folder.name}/ is not in train/; add it there, if only empty"
+            )
         inside = [file for file in sorted(entry.rglob("[!.]*")) if file.is_file()]
         files += inside
         labels += [class_names.index(entry.name)] * len(inside)

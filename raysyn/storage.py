@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import io
 import os
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,12 +29,53 @@ def written_atomically(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        # A rename is durable only once its folder is flushed.
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush(folder: Path) -> None:
+    """Make renames in it durable."""
+    opened = os.open(folder, os.O_RDONLY)
+    os.fsync(opened)
+    os.close(opened)
+
+
+def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """`folder` with these files and no others: after an error or a kill it is as it was before, or as it shall be.
+
+    Between two renames it may be missing for a moment; `mend_folder` then gives back what was there before.
+    """
+    new, old = _beside(folder)
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        new.mkdir()
+        for name, content in contents.items():
+            with written_atomically(new / name) as file:
+                file.write(content)
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+        _flush(folder.parent)
+    except BaseException:
+        mend_folder(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def mend_folder(folder: Path) -> None:
+    """Tidy up after a `write_folder` that was cut off."""
+    new, old = _beside(folder)
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _beside(folder: Path) -> tuple[Path, Path]:
+    """Where the next content is built, and where the last one waits until that is in its place."""
+    return folder.with_name(f".{folder.name}.new.tmp"), folder.with_name(f".{folder.name}.old.tmp")
 
 
 def save_atomically(state: Any, path: Path) -> None:

@@ -1,7 +1,9 @@
 """Presets and flags become one command; every mistake is one sentence and exit status 2."""
 
+import io
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -261,3 +263,24 @@ def test_an_interrupt_says_how_to_continue(capsys: pytest.CaptureFixture[str], p
     stop = raising(KeyboardInterrupt())
     assert run_or_explain(stop if phase == 0 else lambda _: 0, stop) == 130
     assert "same command" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_a_mistake_is_the_same_sentence_in_every_terminal(
+    encoding: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """tyro draws its box by the encoding of stdout."""
+
+    class Terminal(io.StringIO):
+        pass
+
+    Terminal.encoding = encoding  # type: ignore[assignment]
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    said = []
+    for flag in ("--budget.epsilon=-1", "--budget.epsilon=much"):
+        with pytest.raises(SystemExit):
+            parse(PRESETS, ["quick", flag], machines=Machines(), prog="job.py")
+        said.append(capsys.readouterr().err)
+    assert said[0] == "error: budget.epsilon is -1.0: give a number above 0\n"
+    assert said[1].startswith("error: --budget.epsilon: ") or said[1].startswith("error: Argument --budget.epsilon: ")
+    assert said[1].count("\n") == 1 and "---" not in said[1] and "Value error" not in said[1]

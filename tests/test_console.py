@@ -86,6 +86,17 @@ def test_ascii_terminal_is_enough() -> None:
     assert raw.getvalue().startswith(b"* central") and b"spent epsilon = 0.2 ? fine" in raw.getvalue()
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_plan_is_shown_in_any_encoding(encoding: str) -> None:
+    raw = io.BytesIO()
+    console = Console(io.TextIOWrapper(raw, encoding=encoding, write_through=True))
+    row = {"stage": "ε of größe", "良性": 0.1, "a very long heading that is cut off with dots": "x" * 200}
+    console.plan_table([row], title="Plan for 良性 größe: ε", caption="together ε 10, δ 1e-5 · in all")
+    shown = raw.getvalue().decode(encoding)
+    assert "epsilon 10, delta 1e-5" in " ".join(shown.split()) and "Plan for ??" in shown
+    assert ("größe" in shown) == (encoding != "ascii")
+
+
 def test_bar_comes_and_goes_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal()

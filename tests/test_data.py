@@ -230,7 +230,40 @@ def test_limit_decodes_only_what_it_keeps(tmp_path: Path) -> None:
     images = [
         encode(GREY[i]) if i in (kept, 6 + int(subset(3, 1)[0]), 9 + int(subset(3, 1)[0])) else b"x" for i in range(12)
     ]
-    assert len(load(DataConfig(path=parquet(tmp_path, image=images), limit=1)).train) == 1
+    declared = json.dumps({"classes": ["a", "b", "c"]})
+    assert len(load(DataConfig(path=parquet(tmp_path, declared, image=images), limit=1)).train) == 1
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_class_that_a_limit_leaves_out_is_declared_or_refused(tmp_path: Path, named: bool) -> None:
+    """The rule that holds for the whole set holds for the subset."""
+    names = {"class_names": np.array(["ant", "bee", "cat"])} if named else {}
+    path = npz(tmp_path, **names)
+    kept = LABELS[:6][subset(6, 2)]
+    gone = min({0, 1, 2} - set(kept.tolist()))
+    if named:
+        loaded = load(DataConfig(path=path, limit=2))
+        assert loaded.empty_classes() == tuple("ant bee cat".split()[one] for one in {0, 1, 2} - set(kept.tolist()))
+        assert loaded.train.class_names == ("ant", "bee", "cat")
+        return
+    # Labels beyond those that are left would not be classes at all; those below are a gap, or the end of the list.
+    sentence = fault(DataConfig(path=path, limit=2))
+    assert f"data.limit=2 leaves class {gone} without a training image; raise it, or declare" in sentence
+    assert "class_names" in sentence
+    assert load(DataConfig(path=path)).empty_classes() == ()
+
+
+def test_one_image_does_not_decide_whether_declared_classes_can_be_used(tmp_path: Path) -> None:
+    """Two neighbours: with the only image of a rare class, and without it."""
+    names = np.array(["ant", "bee", "rare"])
+    labels = np.array([0, 1, 0, 1, 0, 2], np.uint8)
+    for keep in (slice(6), slice(5)):
+        more = {"train_images": COLOUR[keep], "train_labels": labels[keep], "class_names": names}
+        loaded = load(DataConfig(path=npz(tmp_path, **more)))
+        assert loaded.train.class_names == ("ant", "bee", "rare") and loaded.train.classes == 3
+    assert loaded.empty_classes() == ("rare",)
+    bad = fault(DataConfig(path=npz(tmp_path, class_names=np.array([1, 2, 3]))))
+    assert "class_names is int64 of shape (3,); give one string per class" in bad
 
 
 def test_fingerprint_sees_pixels_labels_names_order_and_shape() -> None:
@@ -325,7 +358,7 @@ ANIMATED = encode(GREY[4], save_all=True, append_images=[Image.fromarray(GREY[5]
         ({"label": [0.0, 1.0, 2.0] * 4}, ["label", "double", "integer"]),
         ({"label": [None, 1, 2] * 4}, ["label", "4 empty"]),
         ({"label": [-1, 1, 2] * 4}, ["-1"]),
-        ({"label": [0, 1, 3] * 4}, ["class 2", "no training images"]),
+        ({"label": [0, 1, 3] * 4}, ["class 2", "no training images", "declare", "schema metadata 'dataset'"]),
         ({"label": [1, 2, 3] * 4}, ["class 0"]),
         ({"label": [0, 1, 2**40] * 4}, [str(2**40)]),
         ({"label": [0, 1, 2] * 3 + [0, 1, 3]}, ["test", "label 3", "0 to 2"]),
@@ -356,7 +389,11 @@ def test_bad_parquet_is_named(tmp_path: Path, columns: dict[str, Any], words: li
         ("[]", ["no JSON object"]),
         ('{"classes": "abc"}', ["no list of names"]),
         ('{"classes": ["a", "b"]}', ["label 2", "only 2 classes"]),
-        ('{"classes": ["a", "b", "c", "d"]}', ["class 3 (d)", "no training images"]),
+        ('{"classes": ["a", "b", "a"]}', ["2 classes are called 'a'", "rename"]),
+        ('{"classes": ["\\u00e9", "e\\u0301", "a"]}', ["2 classes are called", "rename"]),
+        ('{"classes": ["a", "b\\n(biopsy)", "c"]}', ["class 1, 'b\\n(biopsy)'", "line break", "rename"]),
+        ('{"classes": ["a", "b", "\\ud83d"]}', ["class 2, '\\ud83d'", "not UTF-8", "rename"]),
+        ('{"classes": ["a", " ", "c"]}', ["class 1", "empty", "give it a name"]),
     ],
 )
 def test_bad_metadata_is_named(tmp_path: Path, metadata: str, words: list[str]) -> None:
@@ -400,7 +437,7 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
     (zoo / "test" / "cat").mkdir()
     assert "'cat'" in fault(DataConfig(path=str(zoo)))
     (zoo / "train" / "cat").mkdir()
-    assert "class 2 (cat)" in fault(DataConfig(path=str(zoo)))
+    assert load(DataConfig(path=str(zoo))).empty_classes() == ("cat",)
     (zoo / "train" / "cat" / "notes.txt").write_text("x")
     assert "train/cat/notes.txt" in fault(DataConfig(path=str(zoo)))
 

@@ -62,8 +62,7 @@ def test_a_run_is_continued_from_its_uri(uri: str, tmp_path: Path) -> None:
         assert {"internal/stages/train.pt", "internal/timings.json"} <= files(tmp_path)
         # Workers write beside it, where they are.
         Store(folder.storage)["units/counts/000000.pt"] = 1
-        folder.certificate.write_text("{}")
-        folder.push()
+        folder.publish({"certificate.json": b"{}"})
     assert not copy.exists() and not list((tmp_path / "copies").iterdir())
     assert "internal/lease.json" not in files(tmp_path) and "release/certificate.json" in files(tmp_path)
     with start(uri) as folder:
@@ -164,6 +163,44 @@ def test_strangers_and_impossible_places_are_refused(uri: str, tmp_path: Path) -
     assert files(tmp_path) == {"thesis.tex"} and not list((tmp_path / "copies").iterdir())
     with pytest.raises(ValueError, match=r"'s4://bucket/run' is no place that can be written to"):
         start("s4://bucket/run")
+
+
+def test_a_release_at_a_uri_has_no_certificate_until_it_is_whole(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files come one by one there: what lies without a certificate is not released, and a continued run repairs it."""
+    old = {"synthetic.parquet": b"old", "gone.pt": b"o", "certificate.json": b'{"uncharged_choices": ["old"]}'}
+    new = {"synthetic.parquet": b"new", "certificate.json": b'{"uncharged_choices": ["new"]}'}
+    seen: list[set[str]] = []
+
+    def watched(root: str, name: str, content: bytes) -> None:
+        write_bytes(root, name, content)
+        if not name.endswith("lease.json"):
+            seen.append({one.removeprefix("release/") for one in files(tmp_path) if one.startswith("release/")})
+
+    with start(uri) as folder:
+        folder.publish(old)
+    monkeypatch.setattr(remote, "write_bytes", watched)
+    with start(uri) as folder:
+        folder.publish(new)
+    assert seen[-1] == set(new) and set(old) in seen and {"synthetic.parquet"} in seen
+    assert all("certificate.json" not in one for one in seen if one not in (set(old), set(new)))
+
+    def cut_off(root: str, name: str, content: bytes) -> None:
+        if name == "release/certificate.json":
+            raise OSError("no route to host")
+        write_bytes(root, name, content)
+
+    monkeypatch.setattr(remote, "write_bytes", cut_off)
+    with start(uri) as folder, pytest.raises(OSError, match="no route"):
+        folder.publish(old)
+    assert "release/certificate.json" not in files(tmp_path)
+    monkeypatch.setattr(remote, "write_bytes", write_bytes)
+    with start(uri) as folder:
+        # What was once looked at stays declared, though its certificate is gone.
+        assert folder.signed() == {"uncharged_choices": ["new"]}
+        folder.publish(old)
+        assert {name for name in files(tmp_path) if name.startswith("release/")} == {f"release/{one}" for one in old}
 
 
 def test_places_inside_a_uri_keep_its_query() -> None:

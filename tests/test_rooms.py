@@ -9,8 +9,9 @@ ROOT = Path(__file__).parent.parent
 
 # A room may import itself and what is listed. Order is the order of the README.
 ARROWS: dict[str, set[str]] = {
-    "data": {"sources"},
-    "public": {"data", "sources"},
+    "names": set(),
+    "data": {"sources", "names"},
+    "public": {"data", "sources", "names"},
     "sources": {"data"},
     "compute": set(),
     "storage": set(),
@@ -29,6 +30,7 @@ ARROWS: dict[str, set[str]] = {
     "runs": {"privacy", "storage", "remote"},
     "sealing": {"runs", "storage"},
     "release": {"data", "privacy", "runs", "storage", "may_leave", "choices"},
+    "rehearsal": {"data", "names", "release", "report"},
     "verify": {"privacy", "release", "runs"},
     "across_runs": {"runs", "storage"},
     "report": {"privacy", "runs", "storage", "data", "console", "release", "across_runs", "choices"},
@@ -47,6 +49,7 @@ ARROWS: dict[str, set[str]] = {
         "report",
         "release",
         "choices",
+        "rehearsal",
         "figures",
         "console",
     },

@@ -132,6 +132,7 @@ def test_crash_before_the_rename_leaves_the_old_file(tmp_path: Path, monkeypatch
 
 def test_half_written_files_are_swept_away(tmp_path: Path) -> None:
     start(tmp_path).close()
+    (tmp_path / "release").mkdir()
     left = [tmp_path / "release" / ".synthetic.parquet.1.tmp", tmp_path / "internal" / ".run.json.1.tmp"]
     for path in left:
         path.write_text("half")
@@ -169,6 +170,116 @@ def test_another_run_is_refused_in_one_sentence(tmp_path: Path, change: dict[str
     assert "\n" not in str(error.value)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     start(tmp_path, preset="the same config under another name").close()
+
+
+def another(path: str = "b/scans.parquet", **more: Any) -> dict[str, Any]:
+    """A configuration that names its images and weights by where they lie."""
+    return {"data": {"path": path, "name": "digits", "limit": None}, "target": {"checkpoint": "a.pt"}, **more}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        another("b/scans.parquet/"),
+        another("/mnt/b/scans.parquet"),
+        another("c.npz"),
+        {**another(), "data": {"name": "digits"}},
+    ],
+)
+def test_the_same_images_are_the_same_run_however_their_path_is_spelled(tmp_path: Path, config: dict[str, Any]) -> None:
+    with start(tmp_path, another()) as folder:
+        secret = folder.secret
+    with start(tmp_path, config) as folder:
+        assert folder.secret == secret
+    # And what was refused before still is, in its own words.
+    with pytest.raises(ValueError, match=r"on other images \(fingerprint aaaaaaaaaaaa, now bbbbbbbbbbbb\)"):
+        start(tmp_path, another(), fingerprint="b" * 64)
+    fewer = {**another(), "data": {**another()["data"], "limit": 60}}
+    with pytest.raises(ValueError, match=r"holds a run with data\.limit = None, this one has data\.limit = 60; choose"):
+        start(tmp_path, fewer, fingerprint="b" * 64)
+    with pytest.raises(ValueError, match=r"seed = absent, this one has seed = 1"):
+        start(tmp_path, another(seed=1))
+
+
+def test_a_checkpoint_is_its_weights_where_these_are_known(tmp_path: Path) -> None:
+    elsewhere = {**another(), "target": {"checkpoint": "/mnt/a.pt"}}
+    start(tmp_path / "known", another(weights="f" * 8)).close()
+    start(tmp_path / "known", {**elsewhere, "weights": "f" * 8}).close()
+    with pytest.raises(ValueError, match=r"weights = ffffffff, this one has weights = eeeeeeee"):
+        start(tmp_path / "known", {**elsewhere, "weights": "e" * 8})
+    start(tmp_path / "unknown", another()).close()
+    with pytest.raises(ValueError, match=r"target\.checkpoint = a\.pt"):
+        start(tmp_path / "unknown", elsewhere)
+
+
+OLD = {"synthetic.parquet": b"old", "samples.png": b"o", "certificate.json": b'{"uncharged_choices": ["old"]}'}
+NEW = {"synthetic.parquet": b"new", "student.pt": b"w", "certificate.json": b'{"uncharged_choices": ["new"]}'}
+
+
+def released(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (out / "release").glob("*")}
+
+
+@pytest.mark.parametrize("before", [{}, OLD], ids=["first", "again"])
+def test_a_release_is_whole_or_as_before_wherever_it_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: dict[str, bytes]
+) -> None:
+    """What a kill would leave at each step of the writing; and the continued run."""
+    out, left = tmp_path / "run", list[Path]()
+    with start(out) as folder:
+        assert not folder.release.exists()
+        if before:
+            folder.publish(before)
+
+        def photographed(call: Any) -> Any:
+            def wrapper(*args: Any) -> Any:
+                left.append(tmp_path / f"killed{len(left)}")
+                shutil.copytree(out, left[-1])
+                return call(*args)
+
+            return wrapper
+
+        with monkeypatch.context() as patch:
+            for call in ("replace", "fsync", "rename"):
+                patch.setattr(os, call, photographed(getattr(os, call)))
+            folder.publish(NEW)
+    assert released(out) == NEW and [path.name for path in out.iterdir() if path.name.startswith(".")] == []
+    assert len(left) >= 9
+    for killed in left:
+        # Between two renames nothing is there for a moment.
+        assert released(killed) in (before, NEW, {}), killed
+        with start(killed) as folder:
+            assert released(killed) in (before, NEW), killed
+            folder.publish(NEW)
+        assert released(killed) == NEW and not list(killed.glob(".*"))
+
+
+def test_a_release_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start(tmp_path) as folder:
+        folder.publish(OLD)
+        for call in ("replace", "rename"):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, call, lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+                with pytest.raises(OSError, match="no space"):
+                    folder.publish(NEW)
+            assert released(tmp_path) == OLD and not list(tmp_path.glob(".*"))
+        folder.publish(NEW)
+        assert released(tmp_path) == NEW
+
+
+def test_the_same_release_again_touches_nothing(tmp_path: Path) -> None:
+    with start(tmp_path) as folder:
+        folder.publish(OLD)
+        before = {path: path.stat().st_mtime_ns for path in folder.release.iterdir()}
+        folder.publish(OLD)
+        assert {path: path.stat().st_mtime_ns for path in folder.release.iterdir()} == before
+
+
+def test_texts_with_a_path_that_is_no_utf_8_are_written(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "x.json", json.dumps({"path": "pati\udcebnten"}, ensure_ascii=False))
+    assert json.loads((tmp_path / "x.json").read_text()) == {"path": "pati\udcebnten"}
 
 
 def test_strange_folder_is_refused_untouched(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from raysyn.attacks.pool import Pool, make_pool
 from raysyn.compute import Alone, Clock, Compute, digest
 from raysyn.data import Images
 from raysyn.train.classifier import as_float
+from raysyn.train.memory import HEADROOM, at_once, available_bytes, step_bytes
 from raysyn.train.recipe import RecipeConfig, fit, one_hot
 from raysyn.train.views import View
 
@@ -103,7 +104,7 @@ def confidences(network: nn.Module, images: Images, views: Mapping[str, View], b
     """
     device, network = next(network.parameters()).device, network.eval()
     pixels, labels = torch.tensor(images.images_NHWC), images.labels_N
-    parts = []
+    parts, batch_size = [], at_once(batch_size, images.shape)
     for at in range(0, len(images), batch_size):
         batch = pixels[at : at + batch_size].to(device)
         logits = torch.stack([network(as_float(view(batch))).float() for view in views.values()], 1)
@@ -204,10 +205,21 @@ def fastest_stack(compute: Compute, shared: tuple[Any, ...], models: int, name: 
     return int(best) if seconds[best] < WORTH_IT * seconds["1"] else 1
 
 
+def _has_place(models: int, shared: tuple[Any, ...]) -> bool:
+    """Whether so many networks may be trained together here: on a CPU nothing else says so before the system kills."""
+    images, _, network, recipe, _ = shared
+    model, shape = network.build(images.shape[2], images.classes).to("meta"), (images.shape[2], *images.shape[:2])
+    free, pixels = available_bytes(), torch.empty(recipe.batch_size, *shape, device="meta")
+    return free is None or HEADROOM * models * step_bytes([model], lambda: model(pixels)) <= free
+
+
 def time_stacks(sizes: Sequence[int], shared: tuple[Any, ...]) -> dict[str, float]:
     """Seconds per model and step of each stack size, by its name; infinite where memory ends."""
     found: dict[str, float] = {}
     for size in sizes:
+        if size > 1 and not _has_place(size, shared):
+            found[str(size)] = float("inf")
+            continue
         networks, feed, _ = _prepare(range(size), shared)
         recipe: RecipeConfig = replace(shared[3], epochs=2)
         clock = Clock()

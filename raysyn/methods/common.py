@@ -81,6 +81,7 @@ class Setting:
     ) -> Report:
         """The report of this run: what is named is the pipeline's, `more` joins the environment."""
         private = self.dataset.train
+        empty = {"classes_without_training_image": names} if (names := self.dataset.empty_classes()) else {}
         return Report(
             method=method,
             preset=self.folder.preset,
@@ -93,7 +94,7 @@ class Setting:
                 "classes": private.class_names,
             },
             privacy=privacy,
-            metrics={**metrics, "private_copies": private.copies()},
+            metrics={**metrics, **empty, "private_copies": private.copies()},
             attacks=attacks or {},
             timings=_by_plain_name(self.folder.timings),
             environment=environment(device=self.compute.device, workers=self.compute.workers, **more),
@@ -138,6 +139,13 @@ def _by_plain_name(timings: Mapping[str, Mapping[str, float]]) -> dict[str, dict
         before = merged.get(plain_name(stage), {})
         merged[plain_name(stage)] = {clock: before.get(clock, 0.0) + seconds for clock, seconds in spent.items()}
     return merged
+
+
+def say_empty(console: Console, dataset: Dataset) -> None:
+    """Which declared classes have no training image; on the console and in the report alone, which stay inside."""
+    if names := dataset.empty_classes():
+        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        console.say(f"Without a training image: {shown}. Synthetic images of such a class show nothing of it.")
 
 
 def show_plan(console: Console, plan: Plan, dataset: Dataset) -> None:

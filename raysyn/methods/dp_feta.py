@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 
-from raysyn.console import Console
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods.common import PrivateSetting, declared
 from raysyn.methods.synthesis import check_drawing, draw_chunk, evaluate, pack, synthesise, unpack
-from raysyn.metrics.fidelity import check_weights
+from raysyn.metrics.checks import check_measures
 from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.privacy import cost, queries, sgd
@@ -25,12 +24,12 @@ from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import CentralConfig
 from raysyn.privacy.sgd import SGDConfig
+from raysyn.rehearsal import rehearse
 from raysyn.report import Report, certificate, dp_section, write_release, write_report
 from raysyn.train import loop
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import DiffusionTask, NoiseConfig
 from raysyn.train.loop import LoopConfig
-from raysyn.train.outlook import measure
 from raysyn.train.samplers import SamplerConfig, network_calls
 
 METHOD = "dp_feta"
@@ -83,8 +82,10 @@ def prepare(config: Config) -> tuple[Dataset, Plan]:
     """The data set and the plan for it; ValueError in one sentence where either cannot be."""
     dataset = load(config.data)
     new_denoiser(config, dataset.train)
-    check_weights(config.eval)
-    return dataset, plan(config, len(dataset.train), dataset.train.classes)
+    private = dataset.train
+    check_measures(config.eval, private.classes, synthetic=config.synthetic, train=len(private))
+    rehearse(METHOD, dataset)
+    return dataset, plan(config, len(private), private.classes)
 
 
 def new_denoiser(config: Config, private: Images) -> UNet:
@@ -155,30 +156,6 @@ def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for (house rule: charge it or say it)."""
     choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
     return [*choices, *declared(config)]
-
-
-def show_outlook(console: Console, config: Config, dataset: Dataset, plan: Plan) -> None:
-    """What --dry-run adds to the plan: time and memory, from a short measurement that reads no image."""
-    private = dataset.train
-    denoiser = new_denoiser(config, private)
-    pace = measure(denoiser, DiffusionTask(classes=private.classes), private.shape)
-    gradients = {
-        "warmup": config.warmup.iterations * config.warmup.batch_size if "central" in plan.stages else 0,
-        "finetune": plan.stages["finetune"].steps
-        * min(config.finetune.batch_size, len(private))
-        * config.finetune.noise_multiplicity,
-    }
-    hours = {stage: count * pace.gradient_s / 3600 for stage, count in gradients.items()}
-    hours["synthesise"] = config.synthetic * network_calls(config.sampler) * pace.call_s / 3600
-    console.plan_table(
-        [
-            {"stage": stage, "hours of one worker with one CPU or GPU": round(value, 3)}
-            for stage, value in hours.items()
-        ],
-        title=f"Outlook: {sum(p.numel() for p in denoiser.parameters()):,} parameters",
-        caption=f"measured on made-up images; per worker at least {pace.memory_bytes / 2**30:.1f} GiB. Classifiers and "
-        "start-up come on top.",
-    )
 
 
 def story(config: Config, plan: Plan) -> list[str]:

@@ -42,8 +42,8 @@ from raysyn.methods.dp_imgsyn_units import (
     teacher_accuracy,
 )
 from raysyn.methods.synthesis import evaluate
+from raysyn.metrics.checks import check_measures
 from raysyn.metrics.dissimilarity import DissimilarityConfig
-from raysyn.metrics.fidelity import check_weights
 from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
 from raysyn.models import students
 from raysyn.models.students import NAMES, student
@@ -55,6 +55,7 @@ from raysyn.privacy.ledger import Plan, Release
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.public import Public, PublicConfig, comparison, load_beside
+from raysyn.rehearsal import rehearse
 from raysyn.report import Report, Section, certificate, dp_section, write_release, write_report
 from raysyn.train.alignment import MOST_STEPS, AlignmentConfig, Statistics, enough_steps
 from raysyn.train.diffusion import to_images
@@ -140,7 +141,7 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, dict[int, Public], 
     new_teacher(config, private)
     for name in config.students:
         student(name, private.shape, private.classes, config.distillation.width)
-    check_weights(config.eval)
+    rehearse(METHOD, dataset, soft_labels=True)
     planned = plan(config, len(private))
     for epsilon in config.experiment.epsilons:
         plan(config, len(private), epsilon)
@@ -157,6 +158,8 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, dict[int, Public], 
             raise ValueError(
                 f"synthetic is {config.synthetic}, but there are {len(one.train)} public images of {one.name}: lower it"
             )
+    released = len(synthesis_of(config, private).chosen(public, len(private), config.synthetic))
+    check_measures(config.eval, private.classes, synthetic=released, train=len(private))
     return dataset, public, publics, planned
 
 

@@ -24,6 +24,7 @@ from raysyn.train.alignment import LOSSES, AlignmentConfig
 from raysyn.train.classifier import accuracy, as_float
 from raysyn.train.diffusion import to_images
 from raysyn.train.distillation import DistillationConfig, distill
+from raysyn.train.memory import at_once
 
 BATCHES = 5
 """Batches per unit of the alignment."""
@@ -66,8 +67,9 @@ def sum_shard(shard: tuple[int, int], shared: tuple[Teacher, Images, np.ndarray,
     (start, end), (teacher, private, times_N, scales, clip_norm) = shard, shared
     device, total = best_device(), torch.zeros(())
     teacher = teacher.to(device)
-    for at in range(start, end, 250):
-        part = slice(at, min(at + 250, end))
+    size = at_once(250, private.shape)
+    for at in range(start, end, size):
+        part = slice(at, min(at + size, end))
         pixels = as_float(torch.tensor(private.images_NHWC[part], device=device))
         u = layer_statistics.clipped(layer_statistics.moments(teacher, pixels), scales, clip_norm)
         total = total + (u * torch.tensor(times_N[part], device=device)[:, None]).sum(0).cpu()

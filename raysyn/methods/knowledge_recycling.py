@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raysyn.attacks.checks import check_classes
 from raysyn.attacks.shadows import AttackConfig, check_enough
 from raysyn.compute import Between, Outcome, Search, Space, best_device
 from raysyn.data import DataConfig, Dataset, Images, load
@@ -24,6 +25,7 @@ from raysyn.methods.attack_report import CHOSEN_AFTER
 from raysyn.methods.common import OnAttacked, Setting, declared
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.resnet import ResNetConfig
+from raysyn.rehearsal import rehearse
 from raysyn.release import certificate, state_bytes, write_release
 from raysyn.report import Report, no_dp_section, percent, write_report
 from raysyn.train import gan
@@ -133,7 +135,11 @@ def prepare(config: Config) -> Dataset:
     """The data set; ValueError in one sentence where the networks cannot take it."""
     dataset = load(config.data)
     gan.new_networks(config.network, dataset.train, config.seed)
-    check_enough(config.attack, split(config, dataset).train, dataset.test, config.seed)
+    real = split(config, dataset)
+    replace(dataset, train=real.train).check_classes(f"valid_share={config.valid_share}", "change it")
+    check_classes(config.attack, real.train.classes, "--attack.shadow-models 0 leaves the attack out")
+    check_enough(config.attack, real.train, dataset.test, config.seed)
+    rehearse(METHOD, dataset, soft_labels=True)
     return dataset
 
 

@@ -13,12 +13,36 @@ from raysyn.attacks.pool import make_pool
 from raysyn.compute import Clock
 from raysyn.console import Console
 from raysyn.data import Dataset, Images
+from raysyn.methods.common import OnAttacked
+from raysyn.methods.gan_needs import game_needs, taught_need
+from raysyn.methods.needs import Shape, per_worker, refuse_too_large
+from raysyn.models.biggan import Discriminator, Generator
 from raysyn.train import gan
+from raysyn.train.memory import Need, at_once
 from raysyn.train.recipe import fit, one_hot
 from raysyn.train.students import Real
 
 if TYPE_CHECKING:
     from raysyn.methods.knowledge_recycling import Config
+
+
+def check_memory(console: Console, config: Config, dataset: Dataset, machines: OnAttacked) -> None:
+    """ValueError, in one sentence with a mend that fits, where a stage has no place in this machine's memory."""
+    train = dataset.train
+    refuse_too_large(console, config, train.shape, lambda one, shape: needs(one, shape, train, machines), machines)
+
+
+def needs(config: Config, shape: Shape, train: Images, machines: OnAttacked) -> list[Need]:
+    """What each stage holds, on images of `shape` in place of the training ones."""
+    generator = Generator(config.network, shape, train.classes)
+    discriminator = Discriminator(config.network, shape, train.classes)
+    batch = per_worker(config.gan.batch_size, machines)
+    return [
+        taught_need("teacher", config.classifier, shape, train.classes, config.recipe.batch_size),
+        *game_needs(
+            generator, discriminator, [generator, discriminator], config.network.latent, shape, batch, "generator"
+        ),
+    ]
 
 
 def show_outlook(console: Console, config: Config, dataset: Dataset, real: Real) -> None:
@@ -54,17 +78,19 @@ def show_outlook(console: Console, config: Config, dataset: Dataset, real: Real)
 
 
 def time_step(what: str, config: Config, like: Images) -> float:
-    """Seconds of one training step of the classifier or the GAN, on noise."""
+    """Seconds of one training step of the classifier or the GAN, on noise; from fewer images where these are large."""
     noise = np.random.default_rng(0).integers(0, 256, (64, *like.shape), dtype=np.uint8)
     images, clock = Images(noise, np.arange(64) % like.classes, like.class_names), Clock()
+    batch = min(64, config.gan.batch_size) if what == "gan" else config.recipe.batch_size
+    size = max(2, at_once(batch, like.shape))
     if what == "gan":
-        size = min(64, config.gan.batch_size)
         # Epochs of one step each, from the generator's first step to its second.
         steps = config.gan.discriminator_steps
         few = replace(config.gan, epochs=2 * steps, checkpoint_every=2 * steps, batch_size=size)
         gan.fit(clock, config.network, images.select(slice(size)), few, 0)
-        return (clock.times[-1] - clock.times[steps - 1]) / steps
+        return (clock.times[-1] - clock.times[steps - 1]) / steps * batch / size
     network = config.classifier.build(like.shape[2], like.classes)
     examples = one_hot(images.images_NHWC, images.labels_N, images.classes)
-    fit(clock, [network], lambda epoch, m: examples, config.recipe.batch_size, replace(config.recipe, epochs=3), [0])
-    return min(after - before for before, after in itertools.pairwise(clock.times))
+    three = replace(config.recipe, epochs=3, batch_size=size)
+    fit(clock, [network], lambda epoch, m: examples, size, three, [0])
+    return min(after - before for before, after in itertools.pairwise(clock.times)) * batch / size

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from raysyn.attacks.checks import check_classes
 from raysyn.attacks.membership import fingerprint
 from raysyn.attacks.pool import make_pool
 from raysyn.attacks.shadows import Architecture, AttackConfig, check_enough, time_stacks
@@ -21,12 +22,16 @@ from raysyn.console import Console
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods import lira_target
 from raysyn.methods.attack_report import CHOSEN_AFTER, attack_sections, headline_sentence
-from raysyn.methods.common import Setting
+from raysyn.methods.common import OnAttacked, Setting
+from raysyn.methods.gan_needs import taught_need
+from raysyn.methods.needs import Shape, refuse_too_large
 from raysyn.models import checkpoints
 from raysyn.models.imported import Imported
 from raysyn.models.normalised import Normalised
 from raysyn.models.resnet import ResNetConfig
+from raysyn.rehearsal import rehearse
 from raysyn.report import Report, no_dp_section, write_report
+from raysyn.train.memory import Need, at_once
 from raysyn.train.recipe import RecipeConfig, fit, one_hot
 
 METHOD = "lira"
@@ -108,6 +113,8 @@ def prepare(config: Config, warn: Callable[[str], None] = lambda sentence: None)
     """
     dataset = load(config.data)
     train = dataset.train
+    check_classes(config.attack, train.classes, "give images of at least 2 classes")
+    rehearse(METHOD, dataset)
     network, other = _fresh(config, train)
     lira_target.check_network(network, train, config.called(), config.imported())
     found = lira_target.check_fresh(network, other, config.called())
@@ -171,11 +178,27 @@ def _target(setting: Setting, model: nn.Module) -> dict[str, Tensor]:
     return weights
 
 
+def check_memory(console: Console, config: Config, dataset: Dataset, machines: OnAttacked) -> None:
+    """ValueError, in one sentence with a mend that fits, where a classifier has no place in this machine's memory."""
+    train, batch = dataset.train, config.recipe.batch_size
+    if config.target.model is None:
+
+        def needs(one: Config, shape: Shape) -> list[Need]:
+            return [taught_need("a shadow model", one.architecture(), shape, train.classes, batch)]
+
+        refuse_too_large(console, config, train.shape, needs, machines)
+
+
 def show_outlook(console: Console, config: Config, dataset: Dataset) -> None:
     """What --dry-run shows: what there is to train, and how long it would take one worker of this machine."""
     pool = make_pool(dataset.train, dataset.test, config.attack.images, config.seed)
-    shared = (pool.images, config.attack, config.architecture(), config.recipe, config.seed)
-    step_s, left_out = time_stacks([1], shared)["1"], sum(sum(side.values()) for side in pool.left_out.values())
+    batch = config.recipe.batch_size
+    few = max(2, at_once(batch, dataset.train.shape))
+    brief = replace(config.recipe, batch_size=few)
+    step_s = (
+        time_stacks([1], (pool.images, config.attack, config.architecture(), brief, config.seed))["1"] * batch / few
+    )
+    left_out = sum(sum(side.values()) for side in pool.left_out.values())
     images = {"shadow models": config.attack.shadow_models * len(pool.images) / 2}
     if config.target.checkpoint is None:
         images = {"target": len(dataset.train), **images}

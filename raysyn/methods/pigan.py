@@ -24,13 +24,15 @@ from raysyn.methods import pigan_report as shown
 from raysyn.methods.common import PrivateSetting, Setting, declared
 from raysyn.methods.pigan_experiments import ExperimentConfig, Model, Variant
 from raysyn.methods.pigan_measures import parameters
-from raysyn.metrics.fidelity import Inception, as_had, check_weights, inception_weights, left_out
+from raysyn.metrics.checks import check_measures
+from raysyn.metrics.fidelity import Inception, as_had, inception_weights, left_out
 from raysyn.metrics.inception import TRY
 from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig, judge, subset, summary, unit_name
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.privacy import sgd
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Plan
+from raysyn.rehearsal import rehearse
 from raysyn.release import certificate, write_release
 from raysyn.report import Report, dp_section, no_dp_section, write_report
 from raysyn.train import conditional_gans as gans
@@ -99,13 +101,16 @@ def prepare(config: Config) -> tuple[Dataset, Plan | None]:
     """Members and others as training and test images, and for dpgan the plan; ValueError, in one sentence, where either
     cannot be."""
     dataset = experiments.first_split(config, load(config.data))
-    check_weights(config.eval)
     members, others = dataset.train, dataset.test
     if not len(members) or not len(others):
         raise ValueError(
             f"member_share is {config.member_share}, which makes {len(members)} members and {len(others)} others: give "
             "each side some images"
         )
+    dataset.check_classes(f"member_share={config.member_share}", "raise it")
+    compared = min(len(others), config.synthetic)
+    check_measures(config.eval, members.classes, synthetic=config.synthetic, train=len(members), compared=compared)
+    rehearse(config.model, dataset)
     for given, variant in wanted(config):
         own, outside = (experiments.share_of(side, variant.share, config.seed) for side in (members, others))
         check(config, given, variant, own, outside)

@@ -13,16 +13,42 @@ from raysyn.compute import Clock
 from raysyn.console import Console
 from raysyn.data import Dataset, Images
 from raysyn.methods import pigan_experiments as experiments
+from raysyn.methods.common import On
+from raysyn.methods.gan_needs import game_needs
+from raysyn.methods.needs import Shape, classifier_needs, per_worker, refuse_too_large
 from raysyn.methods.pigan_experiments import Variant
 from raysyn.metrics.fidelity import inception_weights, left_out
 from raysyn.metrics.inception import TRY
 from raysyn.privacy import sgd
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.train import conditional_gans as gans
+from raysyn.train.memory import Need, at_once
 from raysyn.train.outlook import shortest
 
 if TYPE_CHECKING:
     from raysyn.methods.pigan import Config
+
+
+def check_memory(console: Console, config: Config, dataset: Dataset, machines: On) -> None:
+    """ValueError, in one sentence with a mend that fits, where a GAN has no place in this machine's memory."""
+    members = dataset.train
+    refuse_too_large(console, config, members.shape, lambda one, shape: needs(one, shape, members, machines), machines)
+
+
+def needs(config: Config, shape: Shape, members: Images, machines: On) -> list[Need]:
+    """What each GAN and each classifier holds, on images of `shape` in place of the members."""
+    variants = [experiments.released(config), *itertools.chain.from_iterable(experiments.asked(config).values())]
+    found = []
+    for kind, parts in dict.fromkeys((one.kind, one.penalty.parts) for one in variants):
+        networks = gans.new_networks(kind, config.network, shape, members.classes, parts, 0)
+        generator, discriminator = networks.generators[0], networks.discriminators[0]
+        found += game_needs(
+            lambda z, labels, one=generator: one(z, labels, labels),  # type: ignore[misc]
+            lambda x, labels, one=discriminator: one(x, labels, labels),  # type: ignore[misc]
+            [generator, discriminator], networks.latent, shape, per_worker(config.gan.batch_size, machines),
+            experiments.NAMES[kind], networks.pairs,
+        )  # fmt: skip
+    return found + classifier_needs(config.eval, shape, members.classes, max(len(members), config.synthetic))
 
 
 def show_outlook(console: Console, config: Config, dataset: Dataset, speed: SGDSpeed) -> None:
@@ -68,20 +94,23 @@ def seconds(variant: Variant, n: int, pretraining_s: float, step_s: float) -> fl
 
 
 def step_times(config: Config, variant: Variant, like: Images, speed: SGDSpeed) -> tuple[float, float]:
-    """Seconds of one step of pre-training and of one of training all networks, on noise."""
-    size, clock = variant.gan.batch_size, Clock()
+    """Seconds of one step of pre-training and of one of training all networks, on noise; from fewer images where these
+    are large."""
+    size, clock = max(2, at_once(variant.gan.batch_size, like.shape)), Clock()
+    share = variant.gan.batch_size / size
     noise = np.random.default_rng(0).integers(0, 256, (size, *like.shape), dtype=np.uint8)
     images = Images(noise, np.arange(size) % like.classes, like.class_names)
     # One batch of images: epochs of one step each.
-    short = replace(variant, gan=replace(variant.gan, epochs=3))
+    short = replace(variant, gan=replace(variant.gan, epochs=3, batch_size=size))
     if variant.model == "dpgan":
         discriminator, game = experiments.private_networks(config.network, short, images, 0)
         price = replace(short.sgd().cost(size), noise_multiplier=1.0)
         sgd.fit(clock, discriminator, game, images, short.sgd(), price, bytes(32), speed, partner=game)
-        return 0.0, shortest(clock.times)
+        return 0.0, share * shortest(clock.times)
     penalty = replace(
         config.penalty, pretrain_epochs=3, delay_epochs=0, privgan_delay_epochs=0,
         weight=1.0, parts=min(variant.penalty.parts, size),
     )  # fmt: skip
     gans.fit(clock, variant.kind, config.network, images, short.gan, penalty, 0)
-    return (0.0 if variant.kind == "gan" else shortest(clock.times[:3])), shortest(clock.times[-3:])
+    before = 0.0 if variant.kind == "gan" else share * shortest(clock.times[:3])
+    return before, share * shortest(clock.times[-3:])

@@ -33,7 +33,7 @@ from raysyn.methods.privimage_models import (
 )
 from raysyn.methods.privimage_report import in_figures, in_one_plane, selection, similarity, spent, story, told
 from raysyn.methods.synthesis import check_drawing, evaluate, pack, unpack
-from raysyn.metrics.fidelity import check_weights
+from raysyn.metrics.checks import check_measures
 from raysyn.metrics.semantics import read_vectors
 from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
 from raysyn.models.unet import UNetConfig
@@ -44,6 +44,7 @@ from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import CentralConfig, SemanticConfig
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.public import Public, PublicConfig, comparison, joined, load_beside, view
+from raysyn.rehearsal import rehearse
 from raysyn.report import Report, certificate, dp_section, no_dp_section, write_release, write_report
 from raysyn.train import semantic
 from raysyn.train.augment import AugmentConfig
@@ -150,12 +151,15 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, Plan | None]:
         check_turns(config, len(private))
     else:
         new_denoiser(config, private, private.classes)
-    check_weights(config.eval)
+    check_measures(config.eval, private.classes, synthetic=config.synthetic, train=len(private))
+    rehearse(name_of(config), dataset)
     if config.word_vectors is not None:
         read_vectors(config.word_vectors, private.class_names)
     # Last, because it may take hours the first time.
     if config.pretraining != "none":
         public = load_beside(config.data, private, config.public, MOST_SHARED)
+        if config.word_vectors is not None:
+            similarity(config, private, public, None)
         if config.pretraining == "selected":
             config.semantic.check(private.classes, int(has_images(public).sum()))
             new_query(config, public)

@@ -11,28 +11,104 @@ from torch import nn
 from raysyn.compute import Clock
 from raysyn.console import Console
 from raysyn.data import Dataset, Images
+from raysyn.methods.common import On
+from raysyn.methods.gan_needs import game_needs
+from raysyn.methods.needs import (
+    Shape,
+    classifier_needs,
+    denoiser_needs,
+    naming_need,
+    per_worker,
+    private_need,
+    refuse_too_large,
+)
 from raysyn.methods.privimage import Config, new_query, others
 from raysyn.methods.privimage_models import new_denoiser, new_gan
+from raysyn.models.biggan import Generator
+from raysyn.models.private_discriminator import PrivateDiscriminator
+from raysyn.models.unet import UNet
 from raysyn.privacy import sgd
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.public import Public
 from raysyn.train import gan
 from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.memory import Need, at_once
 from raysyn.train.naming import Naming
 from raysyn.train.outlook import measure, shortest
 from raysyn.train.private_gan import PrivateGame
 from raysyn.train.samplers import network_calls
 
 
+def check_memory(console: Console, config: Config, dataset: Dataset, public: Public | None, machines: On) -> None:
+    """ValueError, in one sentence with a mend that fits, where a stage has no place in this machine's memory."""
+    private = dataset.train
+    refuse_too_large(
+        console, config, private.shape, lambda one, shape: needs(one, shape, private, public, machines), machines
+    )
+
+
+def needs(config: Config, shape: Shape, private: Images, public: Public | None, machines: On) -> list[Need]:
+    """What each stage holds, on images of `shape` in place of the sensitive ones."""
+    found = gan_needs(config, shape, private, public is not None, machines)
+    if config.generator == "diffusion":
+        found = diffusion_needs(config, shape, private, public, machines)
+    if public is not None and config.pretraining == "selected":
+        batch = per_worker(min(config.query.batch_size, len(public.train)), machines)
+        found.append(naming_need("query", new_query(config, public), shape, batch))
+    return found + classifier_needs(config.eval, shape, private.classes, max(len(private), config.synthetic))
+
+
+def diffusion_needs(
+    config: Config, shape: Shape, private: Images, public: Public | None, machines: On
+) -> list[Need]:  # fmt: skip
+    """Of PRIVIMAGE+D."""
+    rows, tuning, plain = private.classes + others(config, public), config.finetune, dict[str, tuple[int, int]]()
+    if public is not None:
+        plain["pretrain"] = per_worker(config.pretrain.batch_size, machines), config.pretrain.copies
+    if config.warms_up():
+        plain["warmup"] = per_worker(config.warmup.batch_size, machines), config.warmup.copies
+    if not config.private:
+        plain["finetune"] = per_worker(tuning.batch_size, machines), tuning.noise_multiplicity
+
+    def new() -> UNet:
+        return UNet(config.network, shape[2], shape[:2], rows)
+
+    return denoiser_needs(new, shape, plain, tuning if config.private else None, machines.sgd)
+
+
+def gan_needs(config: Config, shape: Shape, private: Images, pretrains: bool, machines: On) -> list[Need]:
+    """Of PRIVIMAGE+G."""
+    if config.generator != "gan":
+        return []
+    own, tuning = config.gan, config.finetune
+    latent = own.network.latent
+
+    def new() -> tuple[Generator, PrivateDiscriminator]:
+        classes = private.classes
+        return Generator(own.network, shape, classes), PrivateDiscriminator(own.discriminator, shape, classes)
+
+    batches = {"pretrain": own.pretrain.batch_size} if pretrains else {}
+    found = []
+    for stage, batch in {**batches, "finetune": tuning.batch_size}.items():
+        generator, discriminator = new()
+        found += game_needs(
+            generator, discriminator, [generator, discriminator], latent, shape, per_worker(batch, machines), stage
+        )
+    if config.private:
+        generator, discriminator = new()
+        task = PrivateGame(generator, own.play(1), config.seed)
+        found.append(private_need(lambda: discriminator, task, shape, tuning, machines.sgd, 2))
+    return found
+
+
 def show_outlook(console: Console, config: Config, dataset: Dataset, public: Public | None, speed: SGDSpeed) -> None:
     """Hours of each stage, from a moment's measurement that reads no image."""
-    private, seconds, memory = dataset.train, dict[str, float](), 0.0
+    private, seconds = dataset.train, dict[str, float]()
     if public is not None and config.pretraining == "selected":
         pace, train = measure(new_query(config, public), Naming(), private.shape), public.train
         if config.query.checkpoint is None:
             seconds["query"] = config.query.epochs * len(train) * pace.gradient_s
         seconds["semantic"] = len(private) * pace.call_s
-        memory = pace.memory_bytes
     generator: nn.Module
     if config.generator == "gan":
         generator, _ = new_gan(config, private)
@@ -40,7 +116,7 @@ def show_outlook(console: Console, config: Config, dataset: Dataset, public: Pub
     else:
         generator = new_denoiser(config, private, private.classes + others(config, public))
         pace = measure(generator, DiffusionTask(classes=private.classes), private.shape)
-        tuning, memory = config.finetune, pace.memory_bytes
+        tuning = config.finetune
         copies = tuning.cost(len(private)).steps * tuning.batch_size * tuning.noise_multiplicity
         gradients = {
             "pretrain": config.pretrain.iterations * config.pretrain.batch_size if public is not None else 0,
@@ -53,12 +129,11 @@ def show_outlook(console: Console, config: Config, dataset: Dataset, public: Pub
         {"stage": stage, "hours of one worker with one CPU or GPU": round(value / 3600, 3)}
         for stage, value in seconds.items()
     ]
-    held = f"; per worker at least {memory / 2**30:.1f} GiB" if memory else ""
     size = sum(parameter.numel() for parameter in generator.parameters())
     console.plan_table(
         rows,
         title=f"Outlook: {size:,} parameters of the {config.generator} generator",
-        caption=f"measured on made-up images{held}. Classifiers and start-up come on top.",
+        caption="measured on made-up images. Classifiers and start-up come on top.",
     )
 
 
@@ -66,12 +141,13 @@ def gan_seconds(config: Config, private: Images, public: Public | None, speed: S
     """Of pre-training, fine-tuning and drawing, from a few steps on noise."""
     own, tuning, seconds, clock = config.gan, config.finetune, dict[str, float](), Clock()
     if public is not None:
-        images = made_up(private, own.pretrain.batch_size)
-        four = replace(own.pretrain.recipe(), epochs=4, epoch_steps=1, discriminator_steps=1)
+        some = at_once(own.pretrain.batch_size, private.shape)
+        images = made_up(private, some)
+        four = replace(own.pretrain.recipe(), epochs=4, epoch_steps=1, discriminator_steps=1, batch_size=some)
         gan.fit(clock, own.network, images, four, config.seed, own.discriminator)
         # Each timed step has one of the generator, which has fewer of its own: a little too much.
-        seconds["pretrain"] = own.pretrain.iterations * shortest(clock.times)
-    count, batch = tuning.cost(len(private)).steps, min(tuning.batch_size, 256)
+        seconds["pretrain"] = own.pretrain.iterations * shortest(clock.times) * own.pretrain.batch_size / some
+    count, batch = tuning.cost(len(private)).steps, at_once(min(tuning.batch_size, 256), private.shape)
     images, clock = made_up(private, batch), Clock()
     if config.private:
         generator, discriminator = gan.new_networks(own.network, images, config.seed, own.discriminator)

@@ -5,6 +5,7 @@ Everything here looks at real data after the release is made; the numbers belong
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ BEST_IS_UNCHARGED = (
     "metrics.utility.best: the classifier is picked by its accuracy on the real test set, "
     "as the best-of-several numbers of papers are; quote the mean beside it"
 )
+ONE_CLASS = "all training images are of one class, which is the answer to every image"
+NO_EARLY_STOP = "trained without early stopping: too few images of a class to hold some out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +110,8 @@ def utility(
     """Accuracy on `real_test` of every classifier, trained on `synthetic` and on `real_train`.
 
     Returns one entry per classifier, in the order of the config: {accuracy, accuracy_real_data, epoch,
-    epoch_real_data} and for resnet9 its width; then `mean` and `best` over classifiers, each with {accuracy,
+    epoch_real_data}, for resnet9 its width, and `notes` by source where something was done in another way than usual;
+    then `mean` and `best` over classifiers, each with {accuracy,
     accuracy_real_data}, where `best` also names the classifiers and says that it is an uncharged choice
     (papers often print it as the accuracy); `images`, how many each kind was trained on. No classifiers: an empty
     dictionary.
@@ -131,6 +135,8 @@ def utility(
         made, real = answers[name, "synthetic"], answers[name, "real"]
         result[name] = {"accuracy": made["accuracy"], "accuracy_real_data": real["accuracy"]}
         result[name] |= {"epoch": made["epoch"], "epoch_real_data": real["epoch"]}
+        notes = {source: answer["note"] for source, answer in (("synthetic", made), ("real", real)) if "note" in answer}
+        result[name] |= {"notes": notes} if notes else {}
     averages = summary(result)
     if "resnet9" in result:
         result["resnet9"]["width"] = config.resnet9_width
@@ -159,10 +165,17 @@ def judge(unit: tuple[Name, str], shared: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scikit(name: Name, images: Images, test: Images, seed: int) -> dict[str, Any]:
-    """The accuracy of scikit-learn's classifier on pixels in [0, 1]; an epoch is one of its iterations."""
+    """The accuracy of scikit-learn's classifier on pixels in [0, 1]; an epoch is one of its iterations. Where there are
+    too few images for what it does by default, `note` says what was done instead."""
+    counts = np.bincount(images.labels_N)
+    if np.count_nonzero(counts) == 1:
+        # Neither of the two takes images of one class.
+        share = float(np.mean(test.labels_N == counts.argmax()))
+        return {"accuracy": share, "epoch": 0, "valid_accuracy": None, "note": ONE_CLASS}
+    stops = _can_hold_out(counts)
     if name == "sklearn_mlp":
         # Its own early stop, on a tenth of the training images: 200 iterations are many for large images.
-        model: Any = MLPClassifier(early_stopping=True, random_state=seed)
+        model: Any = MLPClassifier(early_stopping=stops, random_state=seed)
     else:
         model = LogisticRegression(random_state=seed)
     pixels, test_pixels = (part.images_NHWC.reshape(len(part), -1).astype(np.float32) / 255 for part in (images, test))
@@ -170,11 +183,19 @@ def _scikit(name: Name, images: Images, test: Images, seed: int) -> dict[str, An
         # A hundred iterations are its default, and what papers quote, converged or not.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(pixels, images.labels_N)
-    return {
+    found = {
         "accuracy": float(model.score(test_pixels, test.labels_N)),
         "epoch": int(np.max(model.n_iter_)),
         "valid_accuracy": getattr(model, "best_validation_score_", None),
     }
+    return found | ({"note": NO_EARLY_STOP} if name == "sklearn_mlp" and not stops else {})
+
+
+def _can_hold_out(counts_K: np.ndarray) -> bool:
+    """Whether a tenth of the images can be held out with an image of every class on both sides, as the MLP's early stop
+    asks; how many images a class has must not end a run."""
+    there, held = np.count_nonzero(counts_K), math.ceil(0.1 * counts_K.sum())
+    return bool(counts_K[counts_K > 0].min() > 1 and there <= held <= counts_K.sum() - there)
 
 
 def subset(images: Images, most: int | None, seed: int) -> Images:

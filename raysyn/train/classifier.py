@@ -18,8 +18,9 @@ from torch.nn import functional
 from raysyn.data import Images
 from raysyn.models.classifiers import Classifier, build
 from raysyn.train.loop import Ema
+from raysyn.train.memory import at_once
 
-EVALUATION_BATCH = 500
+EVALUATION_BATCH = 500  # of small images (see `at_once`)
 FEWEST_RESNET9_STEPS = 16  # per epoch: on a small set a batch of 512 would leave a handful of steps
 
 
@@ -88,7 +89,7 @@ def fit(images: Images, valid: Images, name: str, config: ClassifierConfig, seed
         model = build(name, images.shape, images.classes, config.width)
         model = model.to(device).to(memory_format=torch.channels_last)
         judged, ema = copy.deepcopy(model).eval(), Ema(model, config.ema_decay)
-        steps = -(-len(images) // _batch_size(name, config, len(images)))
+        steps = -(-len(images) // images_per_step(name, config, len(images)))
         step = _stepper(name, model, config, config.epochs * steps)
         pixels, labels = _tensors(images, device)
         order = torch.Generator().manual_seed(seed)
@@ -111,10 +112,10 @@ def accuracy(model: nn.Module, images: Images) -> float:
     """Share of `images` that `model` (in evaluation mode) labels rightly, in [0, 1]."""
     device = next(model.parameters()).device
     pixels, labels = _tensors(images, device)
-    right = 0
-    for start in range(0, len(images), EVALUATION_BATCH):
-        logits = model(as_float(pixels[start : start + EVALUATION_BATCH]))
-        right += int((logits.argmax(1) == labels[start : start + EVALUATION_BATCH]).sum())
+    right, size = 0, at_once(EVALUATION_BATCH, images.shape)
+    for start in range(0, len(images), size):
+        logits = model(as_float(pixels[start : start + size]))
+        right += int((logits.argmax(1) == labels[start : start + size]).sum())
     return right / len(images)
 
 
@@ -122,7 +123,7 @@ def accuracy(model: nn.Module, images: Images) -> float:
 def features(model: Classifier, images: Images) -> torch.Tensor:
     """Penultimate features of `images`, float32 (N, width), on the model's device."""
     pixels, _ = _tensors(images, next(model.parameters()).device)
-    return torch.cat([model.features(as_float(part)) for part in pixels.split(EVALUATION_BATCH)])
+    return torch.cat([model.features(as_float(part)) for part in pixels.split(at_once(EVALUATION_BATCH, images.shape))])
 
 
 def _tensors(images: Images, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -135,7 +136,8 @@ def as_float(pixels_BHWC: torch.Tensor) -> torch.Tensor:
     return pixels_BHWC.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
-def _batch_size(name: str, config: ClassifierConfig, count: int) -> int:
+def images_per_step(name: str, config: ClassifierConfig, count: int) -> int:
+    """Of the classifier `name` on `count` images."""
     if name != "resnet9":
         return min(config.batch_size, count)
     return min(config.resnet9_batch_size, max(32, count // FEWEST_RESNET9_STEPS), count)

@@ -23,6 +23,7 @@ from raysyn.models.dcgan import DCGANConfig, Discriminator, Generator, PartClass
 from raysyn.models.norm import across_ranks
 from raysyn.train.adversarial import descend, discriminator_loss, generator_loss, real_batch, wishes
 from raysyn.train.loop import on_cpu
+from raysyn.train.memory import at_once
 
 Kind = Literal["gan", "pigan", "privgan"]
 """gan: one pair. pigan: one pair that is given the part c, penalised by Q. privgan: a pair for each part, penalised by
@@ -96,7 +97,7 @@ class Networks(nn.Module):
 
     def __init__(self, kind: Kind, config: DCGANConfig, shape: tuple[int, int, int], classes: int, parts: int) -> None:
         super().__init__()
-        self.kind, self.latent, self.classes, self.parts = kind, config.latent, classes, parts
+        self.kind, self.latent, self.classes, self.parts, self.shape = kind, config.latent, classes, parts, shape
         self.pairs, codes = parts if kind == "privgan" else 1, parts if kind == "pigan" else 0
         self.generators = nn.ModuleList(Generator(config, shape, classes, codes) for _ in range(self.pairs))
         self.discriminators = nn.ModuleList(Discriminator(config, shape, classes, codes) for _ in range(self.pairs))
@@ -297,7 +298,7 @@ def draw(
     rng = np.random.default_rng(seed)
     noise = torch.from_numpy(rng.standard_normal((len(labels_N), networks.latent), np.float32))
     codes = torch.from_numpy(rng.choice(range(networks.parts) if parts is None else parts, len(labels_N)))
-    pixels = []
+    pixels, batch_size = [], at_once(batch_size, networks.shape)
     with torch.inference_mode():
         parts_of_all = (values.split(batch_size) for values in (noise, labels_N, codes))
         for z, labels, code in zip(*parts_of_all, strict=True):
@@ -309,6 +310,7 @@ def draw(
 def discriminator_logits(networks: Networks, images: Images, batch_size: int = 500) -> np.ndarray:
     """`Networks.logits` of real images: float64 (N, K)."""
     device, found = next(networks.parameters()).device, []
+    batch_size = at_once(batch_size, images.shape)
     with torch.inference_mode():
         for at in range(0, len(images), batch_size):
             some = images.select(slice(at, at + batch_size))

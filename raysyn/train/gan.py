@@ -23,6 +23,7 @@ from raysyn.models.norm import across_ranks
 from raysyn.models.private_discriminator import PrivateDiscriminator, PrivateDiscriminatorConfig
 from raysyn.train.adversarial import descend, discriminator_loss, generator_loss, real_batch, wishes
 from raysyn.train.loop import Ema, on_cpu
+from raysyn.train.memory import at_once
 
 DEAD = 0.01
 """Distance between the highest and the lowest logit of an epoch below which a discriminator tells nothing any more; it
@@ -233,7 +234,7 @@ def draw(generator: Generator, labels_N: Tensor, std: float, seed: int, batch_si
     """
     device = next(generator.parameters()).device
     latent = np.random.default_rng(seed).standard_normal((len(labels_N), generator.config.latent), np.float32)
-    parts = []
+    parts, batch_size = [], at_once(batch_size, generator.shape)
     with torch.inference_mode():
         for at in range(0, len(labels_N), batch_size):
             noise = torch.from_numpy(latent[at : at + batch_size]).to(device) * std

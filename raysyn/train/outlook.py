@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import resource
-import sys
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import nn
 
 from raysyn.compute import best_device
 from raysyn.train.loop import Task
+from raysyn.train.memory import HEADROOM, at_once, available_bytes, gradient_bytes, held_bytes, told
 
 IMAGES = 32
 
@@ -27,16 +27,16 @@ class Pace:
     call_s: float
     """Seconds per image for one network call in sampling, one thread."""
     memory_bytes: int
-    """Most memory this process has held so far: data, libraries, network and one step on 32 images."""
+    """Most memory this process has held so far: data, libraries, network and one step on a few images."""
 
 
 def measure(model: nn.Module, task: Task, shape: tuple[int, int, int]) -> Pace:
-    """Time `model` on random images of `shape` (H, W, C); takes a few seconds and reads no data."""
-    device = best_device()
+    """Time `model` on random images of `shape` (H, W, C), as many as fit; takes a few seconds and reads no data."""
+    device, count = best_device(), fitting_images(model, task, shape)
     model = model.to(device)
-    images = torch.randint(256, (IMAGES, *shape), dtype=torch.uint8, device=device)
-    labels = torch.zeros(IMAGES, dtype=torch.int64, device=device)
-    inputs = [value.flatten(0, 1) for value in task.draw(images, labels, range(IMAGES), 1)]
+    images = torch.randint(256, (count, *shape), dtype=torch.uint8, device=device)
+    labels = torch.zeros(count, dtype=torch.int64, device=device)
+    inputs = [value.flatten(0, 1) for value in task.draw(images, labels, range(count), 1)]
 
     def train() -> None:
         task.loss(model, *inputs).mean().backward()
@@ -47,12 +47,23 @@ def measure(model: nn.Module, task: Task, shape: tuple[int, int, int]) -> Pace:
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    gradient_s, call_s = _seconds(train) / IMAGES, _seconds(call) / IMAGES
+    gradient_s, call_s = _seconds(train) / count, _seconds(call) / count
     torch.set_num_threads(threads)
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return Pace(gradient_s, call_s, held + (torch.cuda.max_memory_allocated() if device.type == "cuda" else 0))
+    return Pace(gradient_s, call_s, held_bytes() + (torch.cuda.max_memory_allocated() if device.type == "cuda" else 0))
+
+
+def fitting_images(model: nn.Module, task: Task, shape: tuple[int, int, int]) -> int:
+    """As many images as can be measured with: 32 of small ones, fewer of large ones, and no more than half the free
+    memory holds. ValueError where it does not hold one."""
+    free, one = available_bytes(), HEADROOM * gradient_bytes(copy.deepcopy(model), task, shape, 1)
+    if free is None:
+        return at_once(IMAGES, shape)
+    if one > free:
+        raise ValueError(
+            f"images are {shape[1]}x{shape[0]} pixels (data.size): one step on one of them holds {told(one)}, and "
+            f"{told(free)} are free here; make them smaller, e.g. --data.size 64"
+        )
+    return max(1, min(at_once(IMAGES, shape), int(free / 2 / one)))
 
 
 def shortest(times: Sequence[float]) -> float:

@@ -20,6 +20,7 @@ from torch.func import functional_call, stack_module_state
 from raysyn.compute import Worker
 from raysyn.train.classifier import EVALUATION_BATCH, as_float
 from raysyn.train.loop import CHECKPOINTS, batch, on_cpu
+from raysyn.train.memory import at_once
 from raysyn.train.trivial_augment import trivial_augment
 from raysyn.train.views import View, flip_and_shift, views
 
@@ -250,5 +251,5 @@ def predict(network: nn.Module, images_NHWC: np.ndarray | Tensor) -> Tensor:
     """Logits (N, K), float32 on the CPU, of uint8 images (N, H, W, C), in evaluation mode."""
     device, network = next(network.parameters()).device, network.eval()
     images = torch.as_tensor(images_NHWC) if isinstance(images_NHWC, Tensor) else torch.tensor(images_NHWC)
-    parts = [network(as_float(part.to(device)).float()).float().cpu() for part in images.split(EVALUATION_BATCH)]
-    return torch.cat(parts)
+    parts = images.split(at_once(EVALUATION_BATCH, images.shape[1:]))
+    return torch.cat([network(as_float(part.to(device)).float()).float().cpu() for part in parts])

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from raysyn.train.diffusion import denoise, no_class, to_images
+from raysyn.train.memory import at_once
 
 Denoiser = Callable[[Tensor, float], Tensor]
 """denoiser(x, sigma) -> the clean image expected behind x."""
 Noise = Callable[[], Tensor]
 """noise() -> fresh standard normal numbers of x's shape and dtype."""
 
-MOST_AT_ONCE = {"cpu": 128, "cuda": 2048}  # images per network call: no effect on the result beyond rounding
+MOST_AT_ONCE = {"cpu": 128, "cuda": 2048}  # small images per network call: no effect on the result beyond rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,12 +167,13 @@ _SOLVERS = {"ddim": _ddim, "edm": _edm, "dpmpp": _dpmpp}
 
 def _guided(model: nn.Module, classes: int, guidance: float, labels_N: Tensor) -> Denoiser:
     """(1 + w) D(x | label) - w D(x), asked in pieces that fit the caches or the memory of the device."""
-    at_once = MOST_AT_ONCE.get(labels_N.device.type, 128)
+    most = MOST_AT_ONCE.get(labels_N.device.type, 128)
     nobody = torch.full_like(labels_N, no_class(classes))
 
     def ask(x: Tensor, sigma: float, labels: Tensor) -> Tensor:
         sigmas = torch.full((len(x),), sigma, device=x.device)
-        pieces = zip(x.split(at_once), sigmas.split(at_once), labels.split(at_once), strict=True)
+        size = at_once(most, x.shape[2:])
+        pieces = zip(x.split(size), sigmas.split(size), labels.split(size), strict=True)
         return torch.cat([denoise(model, *piece) for piece in pieces])
 
     def denoiser(x: Tensor, sigma: float) -> Tensor:

@@ -16,6 +16,7 @@ from raysyn.data import Images
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.train.classifier import as_float
 from raysyn.train.loop import CHECKPOINTS, batch, give_gradients, on_cpu
+from raysyn.train.memory import at_once
 
 BATCH = 512
 
@@ -139,7 +140,8 @@ def top_classes(network: nn.Module, images_NHWC: np.ndarray, k: int, device: tor
     Each a function of its image alone: full precision, and batches of one size, filled up with black images, because
     kernels are chosen by size and round differently. Batches shrink until they fit the device's memory.
     """
-    network, found, at, size = network.to(device).eval(), list[np.ndarray](), 0, BATCH
+    network, found, at = network.to(device).eval(), list[np.ndarray](), 0
+    size = at_once(BATCH, images_NHWC.shape[1:])
     while at < len(images_NHWC):
         try:
             part = images_NHWC[at : at + size]

@@ -1,0 +1,14 @@
+"""Can these images be attacked like this? Asked before the first stage, because attacks come last."""
+
+from __future__ import annotations
+
+from raysyn.attacks.shadows import AttackConfig
+
+
+def check_classes(config: AttackConfig, classes: int, mend: str) -> None:
+    """ValueError, with its `mend`, where LiRA is asked for and there is nothing for a classifier to be unsure about."""
+    if config.shadow_models and classes < 2:
+        raise ValueError(
+            f"attack.shadow_models is {config.shadow_models}, but there is one class, of which every classifier is "
+            f"equally sure, so that LiRA sees nothing: {mend}"
+        )

@@ -1,0 +1,141 @@
+"""How much memory each stage of a run will hold, and the refusal of one that has no place here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from raysyn.compute import Machines, best_device
+from raysyn.console import Console
+from raysyn.metrics.utility import EvalConfig
+from raysyn.models.classifiers import NAMES, build
+from raysyn.models.unet import UNet
+from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.trial import SGDSpeed, fitting
+from raysyn.train.classifier import EVALUATION_BATCH, ClassifierConfig, images_per_step
+from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.memory import (
+    BOOKS,
+    HEADROOM,
+    Need,
+    at_once,
+    available_bytes,
+    call_bytes,
+    check_memory,
+    gradient_bytes,
+    held_bytes,
+    largest,
+    step_bytes,
+    told,
+)
+from raysyn.train.samplers import MOST_AT_ONCE
+
+Shape = tuple[int, int, int]
+Needs = Callable[[Any, Shape], list[Need]]
+"""needs(config, shape): what the stages of a run on images of `shape` would hold."""
+PATCHES, SIDES = (2, 4, 8, 16), (128, 64, 32, 28, 16)
+"""What is tried where a run does not fit."""
+
+
+def refuse_too_large(console: Console, config: Any, shape: Shape, needs: Needs, machines: Machines) -> None:
+    """Say what a worker will hold; ValueError, with a mend that fits, where this machine is to do it and cannot."""
+    found, free = needs(config, shape), available_bytes()
+    worst = largest(found)
+    here = machines.address in ("local", "here")
+    check_memory(shape, found, mends(config, shape, needs), free if here else None)
+    console.say(
+        f"Memory: a worker holds about {told(held_bytes() + HEADROOM * worst.bytes)}, of it "
+        f"{told(HEADROOM * worst.bytes)} in {worst.stage} ({worst.of})"
+    )
+
+
+def mends(config: Any, shape: Shape, needs: Needs) -> Iterator[list[tuple[str, Callable[[], list[Need]]]]]:
+    """Groups of flags, of each of which the first that fits is worth naming."""
+    if hasattr(getattr(config, "network", None), "patch") and getattr(config, "generator", "diffusion") == "diffusion":
+        patched = [(one, replace(config, network=replace(config.network, patch=one))) for one in PATCHES]
+        yield [
+            (f"--network.patch {one}", lambda other=other: needs(other, shape))  # type: ignore[misc]
+            for one, other in patched
+            if one > config.network.patch
+        ]
+    names = getattr(getattr(config, "eval", None), "classifiers", ())
+    if "resnet9" in names:
+        few = tuple(name for name in names if name != "resnet9")
+        other = replace(config, eval=replace(config.eval, classifiers=few))
+        yield [(f"--eval.classifiers {' '.join(few)}".strip(), lambda: needs(other, shape))]
+    yield [
+        (f"--data.size {side}", lambda side=side: needs(config, (side, side, shape[2])))  # type: ignore[misc]
+        for side in SIDES
+        if side < min(shape[:2])
+    ]
+
+
+def per_worker(batch: int, machines: Machines) -> int:
+    """Images of a batch in one memory: workers without a GPU share the machine's."""
+    if best_device().type != "cuda":
+        return batch
+    return math.ceil(batch / (machines.workers or torch.cuda.device_count()))
+
+
+def denoiser_needs(
+    new: Callable[[], UNet], shape: Shape, plain: dict[str, tuple[int, int]], private: SGDConfig | None,
+    speed: SGDSpeed,
+) -> list[Need]:  # fmt: skip
+    """Of a diffusion model: of the `plain` stages with their images and copies per step, of DP-SGD, of drawing."""
+    device, task = best_device(), DiffusionTask(classes=1)
+    found = [
+        Need(stage, gradient_bytes(new(), task, shape, images, copies), f"a batch of {images:,} images")
+        for stage, (images, copies) in plain.items()
+    ]
+    if private is not None:
+        found.append(private_need(new, task, shape, private, speed, private.noise_multiplicity))
+    drawn = at_once(MOST_AT_ONCE[device.type], shape)
+    found.append(Need("synthesise", call_bytes(new(), task, shape, drawn), f"{drawn:,} images at a time"))
+    return found
+
+
+def private_need(
+    new: Callable[[], nn.Module], task: Any, shape: Shape, config: SGDConfig, speed: SGDSpeed, rows: int
+) -> Need:
+    """Of DP-SGD, whose micro-batch follows the memory; `rows` of the network's input belong to an image."""
+    channels_first = (shape[2], *shape[:2])
+    fits = fitting(best_device(), torch.empty(1, rows, *channels_first, device="meta"))
+    images, model = speed.micro_batch or min(config.batch_size, fits), new()
+    own = images * sum(value.numel() for value in model.parameters()) * 4
+    size = BOOKS * gradient_bytes(model, task, shape, images, config.noise_multiplicity) + own
+    return Need("finetune", int(size), f"{images:,} images of {rows} rows at a time")
+
+
+def classifier_needs(config: EvalConfig, shape: Shape, classes: int, images: int) -> list[Need]:
+    """Of the classifiers that judge, and of the network whose features are compared."""
+    found, training = [], ClassifierConfig()
+    names: Sequence[str] = [name for name in NAMES if name in config.classifiers]
+    if config.feature_epochs:
+        names = [*dict.fromkeys([*names, "cnn"])]
+    for name in names:
+        width = config.resnet9_width if name == "resnet9" else 1.0
+        size = images_per_step(name, training, min(images, config.images or images))
+        found.append(naming_need(name, build(name, shape, classes, width), shape, size))
+    if any(name.startswith("sklearn_") for name in config.classifiers):
+        held = min(images, config.images or images) * math.prod(shape) * 4 * 3
+        found.append(Need("utility", held, "scikit-learn's copies of all images"))
+    return found
+
+
+def naming_need(name: str, network: nn.Module, shape: Shape, images: int) -> Need:
+    """Of one classifier, in training or asked."""
+    network, channels_first = network.to("meta"), (shape[2], *shape[:2])
+    asked = at_once(EVALUATION_BATCH, shape)
+
+    def loss() -> torch.Tensor:
+        labels = torch.empty(images, dtype=torch.int64, device="meta")
+        return F.cross_entropy(network(torch.empty(images, *channels_first, device="meta")), labels)
+
+    # Without gradients layers let go of what they were given, so that a few times as many images fit.
+    return Need(name, step_bytes([network], loss), f"{images:,} images a step, {asked:,} when asked")

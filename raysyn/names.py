@@ -1,0 +1,45 @@
+"""Names that a release can carry: certificate, Parquet file, picture and report are written in UTF-8, a line a name.
+
+A name that cannot be written is refused where it is read, before anything is spent.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+
+CONTROL = ("Cc", "Zl", "Zp")
+"""Unicode's categories of line breaks, tabs and other control characters."""
+
+
+def legible(text: str) -> str:
+    """`text` with what is no UTF-8 as the bytes that it came from (\\xe4), for messages."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # halves of a character that came from no file name
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
+def check_name(place: str, what: str, name: str) -> None:
+    """ValueError, in one sentence that `place` opens, where `what` (a class, a data set) has such a `name`."""
+    if not name.strip():
+        fault = "is empty; give it a name"
+    elif any(unicodedata.category(one) == "Cs" for one in name):
+        fault = "is not UTF-8 and cannot be written into the release; rename it"
+    elif any(unicodedata.category(one) in CONTROL for one in name):
+        fault = "holds a line break or another control character and cannot be written into the release; rename it"
+    else:
+        return
+    shown = "".join(repr(one)[1:-1] if unicodedata.category(one) in CONTROL else one for one in legible(name))
+    raise ValueError(f"{legible(place)}: the name of {what}, '{shown}', {fault}")
+
+
+def check_class_names(place: str, names: Sequence[str], *, once: bool = True) -> None:
+    """The same for the names of all classes; if `once`, they must differ as they are read, however stored."""
+    for number, name in enumerate(names):
+        check_name(place, f"class {number}", name)
+    same = Counter(unicodedata.normalize("NFC", name) for name in names)
+    for name, count in same.items():
+        if once and count > 1:
+            raise ValueError(f"{legible(place)}: {count} classes are called {name!r}; rename all but one")

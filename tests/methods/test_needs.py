@@ -1,0 +1,137 @@
+"""Every method tells what its stages will hold, and refuses what has no place, before it measures or trains."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raysyn.attacks import shadows
+from raysyn.attacks.shadows import AttackConfig
+from raysyn.console import Console
+from raysyn.data import Dataset, Images
+from raysyn.methods import dp_feta, knowledge_recycling, lira, needs, pigan, privimage_presets
+from raysyn.methods import dp_feta_outlook as of_dp_feta
+from raysyn.methods import knowledge_recycling_outlook as of_recycling
+from raysyn.methods import pigan_outlook as of_pigan
+from raysyn.methods import privimage_outlook as of_privimage
+from raysyn.methods.common import On, OnAttacked
+from raysyn.models.resnet import ResNetConfig
+from raysyn.public import Public
+from raysyn.train.memory import Need
+from raysyn.train.recipe import RecipeConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def images(side: int, channels: int = 1, count: int = 40) -> Images:
+    return Images(np.zeros((count, side, side, channels), np.uint8), np.arange(count) % 2, ("a", "b"))
+
+
+def dataset(side: int, channels: int = 1) -> Dataset:
+    return Dataset("set", images(side, channels), images(side, channels, 10), None)
+
+
+LETTERS = Public("letters", images(16, count=300), images(16, count=20))
+MANY = privimage_presets.PRESETS
+CHECKS: dict[str, tuple[Callable[[Console, Dataset], None], set[str]]] = {
+    "dp_feta": (
+        lambda console, data: of_dp_feta.check_memory(console, dp_feta.PRESETS["quick"], data, On()),
+        {"warmup", "finetune", "synthesise", "cnn", "resnet9"},
+    ),
+    "privimage": (
+        lambda console, data: of_privimage.check_memory(console, MANY["quick"], data, LETTERS, On()),
+        {"pretrain", "finetune", "synthesise", "query", "cnn"},
+    ),
+    "privimage_gan": (
+        lambda console, data: of_privimage.check_memory(console, MANY["quick-gan"], data, LETTERS, On()),
+        {"pretrain", "finetune", "query", "cnn"},
+    ),
+    "knowledge_recycling": (
+        lambda console, data: of_recycling.check_memory(
+            console, knowledge_recycling.PRESETS["quick"], data, knowledge_recycling.On()
+        ),
+        {"teacher", "generator"},
+    ),
+    "pigan": (
+        lambda console, data: of_pigan.check_memory(
+            console,
+            replace(pigan.PRESETS["quick"], experiment=pigan.ExperimentConfig(compare=True)),
+            data,
+            On(),
+        ),
+        {"GAN", "PIGAN", "PrivGAN", "cnn"},
+    ),
+    "lira": (
+        lambda console, data: lira.check_memory(console, lira.PRESETS["quick"], data, OnAttacked()),
+        {"a shadow model"},
+    ),
+}
+
+
+@pytest.mark.parametrize("method", CHECKS)
+def test_every_stage_is_told_and_what_has_no_place_is_refused(
+    method: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check, stages = CHECKS[method]
+    told: list[Need] = []
+    monkeypatch.setattr(needs, "largest", lambda found: told.extend(found) or max(found, key=lambda one: one.bytes))
+    with Console() as console:
+        check(console, dataset(16))
+        assert {one.stage for one in told} >= stages and all(2**10 < one.bytes < 2**33 for one in told), told
+        assert "Memory: a worker holds about" in capsys.readouterr().out
+        monkeypatch.setattr(needs, "available_bytes", lambda: 2**12)
+        with pytest.raises(ValueError, match=r"images are 16x16 pixels .* are free here; give .*cluster"):
+            check(console, dataset(16))
+
+
+@pytest.mark.parametrize("method", ["knowledge_recycling", "pigan", "lira"])
+def test_larger_images_need_more(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DP-SGD takes fewer of them at a time; these methods do not."""
+    sizes: list[int] = []
+    monkeypatch.setattr(needs, "check_memory", lambda shape, found, *_: sizes.append(max(n.bytes for n in found)))
+    with Console() as console:
+        for side in (16, 32):
+            CHECKS[method][0](console, dataset(side))
+    assert sizes[1] > 2 * sizes[0]
+
+
+def test_stacks_of_shadow_models_that_have_no_place_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = RecipeConfig(epochs=1, batch_size=4, trivial_augment=False, mixup=0.0)
+    shared = (images(8), AttackConfig(shadow_models=4, design="half"), ResNetConfig(blocks=1, width=4), recipe, 0)
+    monkeypatch.setattr(shadows, "available_bytes", lambda: 2**12)
+    assert shadows.time_stacks([2, 4], shared) == {"2": float("inf"), "4": float("inf")}
+    monkeypatch.setattr(shadows, "available_bytes", lambda: None)
+    assert shadows.time_stacks([2], shared)["2"] < 60
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of address space are Linux's")
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [128, 224, 512])
+@pytest.mark.parametrize("method", ["dp_feta", "privimage", "dp_imgsyn", "knowledge_recycling", "lira", "pigan"])
+def test_no_dry_run_dies_of_the_memory_that_it_tells(method: str, side: int, channels: int, tmp_path: Path) -> None:
+    """Under a limit of the process, as a job's or a container's."""
+    rng, arrays = np.random.default_rng(0), {}
+    for split, count in (("train", 12), ("test", 12)):
+        shape = (count, side, side) if channels == 1 else (count, side, side, channels)
+        arrays |= {f"{split}_images": rng.integers(0, 256, shape, dtype=np.uint8)}
+        arrays |= {f"{split}_labels": np.arange(count) % 2}
+    np.savez(tmp_path / "large.npz", **arrays)
+    flags = ["--data.path", str(tmp_path / "large.npz"), "--dry-run"]
+    flags += {
+        "dp_feta": ["--finetune.batch-size", "6"],
+        "privimage": ["--finetune.batch-size", "6", "--public.limit", "100"],
+        "dp_imgsyn": ["--training.batch-size", "6", "--statistics.batch-size", "6", "--public.limit", "100"],
+        "pigan": ["--member-share", "0.5", "--monte-carlo.suspects", "2", "--monte-carlo.components", "1"],
+    }.get(method, [])
+    limited = f'ulimit -v 12000000; exec "{sys.executable}" "{ROOT}/jobs/{method}.py" quick "$@"'
+    done = subprocess.run(["bash", "-c", limited, "job", *flags], capture_output=True, text=True, cwd=tmp_path)
+    last = (done.stderr.strip().splitlines() or [""])[-1]
+    assert done.returncode in (0, 2), done.stderr[-2000:]
+    assert done.returncode == 0 or (last.startswith("error: images are") and "--data.size" in last), last
