@@ -34,7 +34,7 @@ def note_place(folder: RunFolder, place: str | None) -> None:
 def seal(folder: RunFolder, settings: Mapping[str, Any]) -> None:
     """Erase, here, at the run's URI and wherever its workers wrote, what a run that was reported needs no more.
 
-    `settings` are those it was reported with. Interrupted, it is finished by `finish`. Raises OSError where a place
+    `settings` are those it was judged by. Interrupted, it is finished by `finish`. Raises OSError where a place
     cannot be reached.
     """
     assert folder.report_json.exists(), "only a run that has ended may lose its secret"
@@ -69,7 +69,7 @@ def finish(folder: RunFolder) -> None:
 
 
 def check_settings(folder: RunFolder, settings: Mapping[str, Any]) -> None:
-    """ValueError where a sealed run was reported with other settings: what these need is erased."""
+    """ValueError where a sealed run was judged by other settings: what these need is erased."""
     assert folder.sealed is not None, "not sealed"
     before, now = dict(leaves(folder.sealed["settings"])), dict(leaves(_plain(settings)))
     for field in [*now, *before]:

@@ -206,6 +206,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     beginning("what is in internal/"): (what_is_measured_stays_inside,),
     beginning("the choices listed"): (choices_are_listed,),
     beginning("anyone who obtains internal/secret"): (the_secret_is_not_in_it,),
+    beginning("that this release exists"): (BY_DEFINITION,),
     beginning("attacks on floating-point"): (BY_DEFINITION,),
     BEST_IS_UNCHARGED: (the_best_classifier_is_so_on_test_images,),
     comparison(privimage.MOST_SHARED): (

@@ -19,7 +19,7 @@ from raysyn.data import Dataset, Images
 from raysyn.privacy.cost import ADD_REMOVE, delta_beside
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.release import attack_limits
+from raysyn.release import attack_limits, declare
 from raysyn.report import Report, environment
 from raysyn.runs import RunFolder, make_private
 from raysyn.storage import local_folder, under
@@ -206,11 +206,12 @@ def open_run(
         )
     )
 
+    judged = {name: value for name, value in asdict(command.config).items() if name in judged_by}
     if folder.sealed is not None:
-        leave_sealed(folder, command, console)
+        leave_sealed(folder, command, judged, console)
     if command.seal:
         # Entered before the machines, so that it comes after them: nothing writes any more.
-        stack.push(partial(_seal_at_the_end, folder, command, console))
+        stack.push(partial(_seal_at_the_end, folder, judged, console))
 
     def show(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
         folder.tick()
@@ -225,17 +226,20 @@ def open_run(
     return Setting(command.config, dataset, compute, folder, console, machines)
 
 
-def leave_sealed(folder: RunFolder, command: Asked, console: Console) -> NoReturn:
-    """Say where a sealed run's report is and end with status 0; ValueError for settings that need what is gone."""
-    sealing.check_settings(folder, asdict(command.config))
+def leave_sealed(folder: RunFolder, command: Asked, judged: Mapping[str, Any], console: Console) -> NoReturn:
+    """Say where a sealed run's report is and end with status 0; ValueError where it shall be judged by other settings,
+    which would need what is gone. What it was chosen among can still be said."""
+    sealing.check_settings(folder, judged)
     sealing.finish(folder)
+    if command.config.chosen_among:
+        declare(command.out, choices.chosen(command.config.chosen_among))
     console.say(f"Sealed, finished: nothing is left to do.\n{folder.where('Release')}")
     raise SystemExit(0)
 
 
-def _seal_at_the_end(folder: RunFolder, command: Asked, console: Console, failed: Any, *_: object) -> None:
+def _seal_at_the_end(folder: RunFolder, judged: Mapping[str, Any], console: Console, failed: Any, *_: object) -> None:
     if failed is None:
-        sealing.seal(folder, asdict(command.config))
+        sealing.seal(folder, judged)
         console.say("Sealed: the secret, exact answers and unreleased states are erased")
 
 
