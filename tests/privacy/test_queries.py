@@ -126,6 +126,7 @@ def test_trap_02_empty_classes_and_samples_are_answered_with_noise(kind: str) ->
     assert len({image.tobytes() for image in value.images_NHWC}) == 12
 
 
+@example(multiplier=5.0, sensitivity=0.3)
 @settings(max_examples=5, deadline=None)
 @given(multiplier=st.floats(0.1, 10.0), sensitivity=st.floats(0.1, 10.0))
 def test_noise_has_the_promised_size(multiplier: float, sensitivity: float) -> None:

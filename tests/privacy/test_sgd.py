@@ -273,8 +273,8 @@ def test_trap_3_one_image_moves_the_noisy_sum_by_at_most_the_clip() -> None:
 
 
 def test_trap_3_one_image_moves_the_weights_by_the_clip_over_the_expected_batch() -> None:
-    """Through a whole step of plain descent at a rate of 1/4, n held fixed: every image is left out in turn. Who takes no
-    part changes no byte, whatever it shows."""
+    """Through a whole step of plain descent at a rate of 1/4, n held fixed: each image is left out in turn. Those that
+    took no part change no byte, whatever they show."""
     config = SGDConfig(
         batch_size=10, epochs=0.25, noise_multiplicity=1, max_grad_norm=0.5, optimizer="sgd", learning_rate=1.0,
         beta1=0.0, ema=0.0,
