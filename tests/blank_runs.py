@@ -35,7 +35,7 @@ from raysyn.models.unet import UNetConfig
 from raysyn.privacy import layer_statistics, queries, sgd
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.layer_statistics import StatisticsConfig
-from raysyn.privacy.ledger import Ledger, Release
+from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import CentralConfig, SemanticConfig
 from raysyn.privacy.sgd import SGDConfig
@@ -144,7 +144,7 @@ class BlankRun:
     draws: list[tuple[str, str, int, str, int]] = field(default_factory=list)
     """(stage, kind, step, purpose, index) of all that was drawn."""
     sold: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    """By stage, each noisy sum as it was read; noise of one standard deviation over the whole list."""
+    """By stage, the noisy sums as they are read by what comes next: all of one standard deviation."""
     turns: list[int] = field(default_factory=list)
     """Images of each step of a generator."""
     released: list[Any] = field(default_factory=list)
@@ -214,8 +214,9 @@ def _watch_draws(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
 
 
 def _blank_queries(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
-    counts, clipped, statistics = queries.semantic_counts, layer_statistics.clipped, layer_statistics.layer_statistics
-    pay = Ledger.pay
+    counts, clipped, select = queries.semantic_counts, layer_statistics.clipped, queries.select_classes
+    statistics, align = layer_statistics.layer_statistics, dp_imgsyn.align
+    asked: list[tuple[list[float], float]] = []
 
     def blank(make: Callable[..., queries.Query]) -> Callable[..., queries.Query]:
         def made(*args: Any) -> queries.Query:
@@ -229,25 +230,28 @@ def _blank_queries(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
 
         return made
 
-    def asked(shards: Any, layers: Any, config: Any, cost: Any, stream: Stream, n: int) -> Any:
-        release = statistics(shards, layers, config, cost, stream, n)
-        # Read from the means that leave: they were multiplied by a public scale and divided by what is expected.
-        size = cost.sampling_rate * math.sqrt(cost.steps) * n
-        means = [mean.double().numpy() / scale for (mean, _), scale in zip(release.value, layers.scales, strict=True)]
-        run.sold.setdefault("statistics", []).extend(mean * size for mean in means)
-        return release
+    def selected(noisy: np.ndarray, *more: Any) -> np.ndarray:
+        run.sold.setdefault("semantic", []).append(noisy)
+        return select(noisy, *more)
 
-    def paid(self: Ledger, stage: str, release: Release[Any]) -> Any:
-        if stage == "semantic":
-            run.sold.setdefault(stage, []).append(release.value)
-        return pay(self, stage, release)
+    def noted(shards: Any, layers: Any, config: Any, cost: Any, stream: Stream, n: int) -> Any:
+        asked.append((layers.scales, cost.sampling_rate * math.sqrt(cost.steps) * n))
+        return statistics(shards, layers, config, cost, stream, n)
+
+    def aligned(setting: Any, teacher: Any, wanted: Any, *more: Any) -> Any:
+        ((scales, size),) = asked
+        # The means, which were multiplied by a public scale and divided by what is expected.
+        means = [mean.double().numpy() / scale for (mean, _), scale in zip(wanted, scales, strict=True)]
+        run.sold.setdefault("statistics", []).extend(mean * size for mean in means)
+        return align(setting, teacher, wanted, *more)
 
     patch.setattr(queries, "mean_query", blank(queries.mean_query))
     patch.setattr(queries, "mode_query", blank(queries.mode_query))
     patch.setattr(queries, "semantic_counts", lambda *args: 0.0 * counts(*args))
     patch.setattr(layer_statistics, "clipped", lambda *args: 0.0 * clipped(*args))
-    patch.setattr(layer_statistics, "layer_statistics", asked)
-    patch.setattr(Ledger, "pay", paid)
+    patch.setattr(layer_statistics, "layer_statistics", noted)
+    patch.setattr(queries, "select_classes", selected)
+    patch.setattr(dp_imgsyn, "align", aligned)
 
 
 def _blank_sgd(patch: pytest.MonkeyPatch, run: BlankRun) -> None:

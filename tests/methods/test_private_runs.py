@@ -96,6 +96,8 @@ def test_trap_5_noise_follows_the_secret_and_not_the_seed(runs: Runs) -> None:
         np.testing.assert_allclose(runs.other_seed.noise(stage), noise, rtol=1e-4, atol=1e-5, err_msg=stage)
         apart = np.corrcoef(noise, runs.other_secret.noise(stage))[0, 1]
         assert abs(apart) < 5 / len(noise) ** 0.5, stage
+    released = [run.released[0].images_NHWC for run in (runs.first, runs.other_secret)]
+    assert not np.array_equal(*released)
 
 
 def test_images_that_add_nothing_leave_no_trace(runs: Runs) -> None:

@@ -142,6 +142,15 @@ def test_trap_20_noise_is_normal_down_to_its_last_bits_and_out_to_its_tails() ->
     assert_normal(million())
 
 
+def test_trap_20_every_bit_of_a_uniform_number_is_random() -> None:
+    """52 bits, of which noise is made, and a last one that is always set: each of the others is set in half of the
+    numbers, to five standard errors."""
+    whole = (A.uniform(0, "bits", N) * 2.0**53).astype(np.uint64)
+    share = [float(np.mean((whole >> np.uint64(bit)) & np.uint64(1))) for bit in range(53)]
+    assert share[0] == 1.0
+    assert all(abs(one - 0.5) < 5 * 0.5 / N**0.5 for one in share[1:])
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
