@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from raysyn.compute import Machines
-from raysyn.methods.common import apart
+import numpy as np
+import pytest
+
+from raysyn.compute import Compute, Machines
+from raysyn.console import Console
+from raysyn.data import Dataset, Images
+from raysyn.local import Local
+from raysyn.methods.common import On, PrivateSetting, apart, open_private_run
+from raysyn.metrics.utility import EvalConfig
+from raysyn.privacy.cost import Cost
+from raysyn.privacy.ledger import Plan, Release
 from raysyn.runs import RunFolder
 
 
@@ -28,3 +42,71 @@ def test_runs_that_share_a_storage_have_places_of_their_own_that_are_private(tmp
             assert apart(Machines(), one) == Machines()
     finally:
         os.umask(before)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What a command line gave."""
+
+    seed: int = 0
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+
+def dataset(brightness: int = 0) -> Dataset:
+    images = Images(np.full((4, 8, 8, 1), brightness, np.uint8), np.arange(4, dtype=np.int64) % 2, ("a", "b"))
+    return Dataset("made up", images, images, None)
+
+
+QUERY = Cost(mechanism="query", noise_multiplier=5.0, sampling_rate=0.5, steps=2)
+PLAN = Plan(stages={"central": QUERY}, delta=1e-3, accountant="rdp", epsilon_budget=10.0)
+
+
+def opened(out: Path, stack: ExitStack, **changed: Any) -> PrivateSetting:
+    """A private run begun or continued in `out`, as a job does it but without machines, where some things changed."""
+    given = {"config": Config(), "dataset": dataset(), "plan": PLAN, "facts": {"public": "p"}} | changed
+
+    def connect(_: Machines, storage: str, show: Any) -> nullcontext[Compute]:
+        return nullcontext(Local(storage, show))
+
+    command = SimpleNamespace(preset="tiny", config=given["config"], machines=On(), out=str(out))
+    return open_private_run(
+        command, "m", given["dataset"], given["plan"], Console(io.StringIO()), connect, stack, facts=given["facts"]
+    )
+
+
+def planned(**changes: Any) -> Plan:
+    return replace(PLAN, stages={"central": replace(QUERY, **changes)})
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"plan": planned(noise_multiplier=6.0)}, r"plan\.central\.noise_multiplier = 5\.0"),
+        ({"plan": planned(sampling_rate=0.25)}, r"plan\.central\.sampling_rate = 0\.5"),
+        ({"plan": planned(steps=1)}, r"plan\.central\.steps = 2"),
+        ({"plan": replace(PLAN, stages={**PLAN.stages, "finetune": QUERY})}, r"plan\.finetune"),
+        ({"facts": {"public": "q"}}, "public = p"),
+        ({"config": Config(seed=1)}, "seed = 0"),
+        ({"dataset": dataset(1)}, "a run on other images"),
+    ],
+)
+def test_trap_30_a_run_is_not_continued_under_another_plan_nor_on_other_images(
+    tmp_path: Path, changed: dict[str, Any], words: str
+) -> None:
+    """Any of them would be answered with noise that has answered already: what is not paid yet is refused, too."""
+    with ExitStack() as stack:
+        opened(tmp_path, stack)
+    before = (tmp_path / "internal/run.json").read_bytes()
+    with ExitStack() as stack, pytest.raises(ValueError, match=words):
+        opened(tmp_path, stack, **changed)
+    assert (tmp_path / "internal/run.json").read_bytes() == before
+
+
+def test_a_run_continues_with_its_plan_and_its_ledger_and_may_be_judged_anew(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        first = opened(tmp_path, stack)
+        assert first.plan is first.ledger.plan is PLAN and first.ledger.pay("central", Release(7, QUERY)) == 7
+        secret = first.folder.secret
+    with ExitStack() as stack:
+        again = opened(tmp_path, stack, config=Config(eval=EvalConfig(epochs=1)))
+        assert [entry["stage"] for entry in again.ledger.entries()] == ["central"] and again.folder.secret == secret

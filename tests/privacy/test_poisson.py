@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 
 from raysyn.privacy.poisson import Stream, participants
@@ -112,11 +116,74 @@ def test_secrets_are_whole_and_unseen() -> None:
         Stream(b"short", "finetune")
 
 
-def test_trap_20_the_floating_point_limit_is_stated_and_no_bit_is_for_sale() -> None:
+def assert_normal(noise: NDArray[np.float64]) -> None:
+    """About a million standard normal numbers in float64, each drawn once: of a right source, none of these lines fails
+    more often than once in a million times."""
+    n = len(noise)
+    low, high = stats.chi2.ppf([5e-7, 1 - 5e-7], n)
+    assert low < float(noise @ noise) < high, "scale"
+    assert abs(float(noise.mean())) < 5 / n**0.5, "mean"
+    assert stats.kstest(noise, "norm").pvalue > 1e-6, "shape"
+    for limit in (2.5, 3.0, 3.5, 4.0, 4.25):
+        fewest, most = stats.binom.ppf([5e-7, 1 - 5e-7], n, 2 * stats.norm.sf(limit))
+        assert fewest <= np.sum(np.abs(noise) > limit) <= most, f"tail beyond {limit}"
+    # Of 5e11 pairs of numbers with some 50 random bits, one is equal in one of 2,000 such draws.
+    assert n - len(np.unique(noise)) < 3, "repeated"
+    # A float64 has 29 bits that float32 has no room for: they are all zero once in 5e8 numbers.
+    assert np.mean(noise == noise.astype(np.float32)) < 1e-3, "float32"
+
+
+@cache
+def million() -> NDArray[np.float64]:
+    return A.normal(0, "trap 20", 1_000_000)
+
+
+def test_trap_20_noise_is_normal_down_to_its_last_bits_and_out_to_its_tails() -> None:
+    assert_normal(million())
+
+
+def test_trap_20_every_bit_of_a_uniform_number_is_random() -> None:
+    """52 bits, of which noise is made, and a last one that is always set: each of the others is set in half of the
+    numbers, to five standard errors."""
+    whole = (A.uniform(0, "bits", N) * 2.0**53).astype(np.uint64)
+    share = [float(np.mean((whole >> np.uint64(bit)) & np.uint64(1))) for bit in range(53)]
+    assert share[0] == 1.0
+    assert all(abs(one - 0.5) < 5 * 0.5 / N**0.5 for one in share[1:])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda noise: noise * 0.995, "scale"),
+        (lambda noise: noise + 0.006, "mean"),
+        (lambda noise: 3**0.5 * (2 * stats.norm.cdf(noise) - 1), "shape"),
+        (lambda noise: noise * np.where(np.arange(len(noise)) % 2, 0.9, 1.19**0.5), "shape|tail"),
+        (lambda noise: np.clip(noise, -4, 4), "tail"),
+        (lambda noise: noise[np.abs(noise) < 4.2], "tail"),
+        (lambda noise: np.tile(noise[: len(noise) // 2], 2), "repeated"),
+        (lambda noise: noise.astype(np.float32).astype(np.float64), "repeated"),
+        (lambda noise: np.unique(noise.astype(np.float32)).astype(np.float64), "float32"),
+    ],
+    ids=[
+        "small",
+        "shifted",
+        "another law",
+        "a mixture",
+        "clipped",
+        "cut",
+        "drawn once for two",
+        "float32",
+        "float32 once",
+    ],
+)
+def test_trap_20_wrong_noise_is_told(wrong: Any, words: str) -> None:
+    with pytest.raises(AssertionError, match=words):
+        assert_normal(wrong(million()))
+
+
+def test_trap_20_the_floating_point_limit_is_stated() -> None:
     """No claim beyond ordinary floating point: the certificate's list says so, and so does the noise's own text."""
     from raysyn.release import DOES_NOT_COVER
 
     assert any("floating-point" in line for line in DOES_NOT_COVER)
     assert "Limit" in (Stream.__doc__ or "") and "floating-point" in (Stream.__doc__ or "")
-    noise = Stream(bytes(32), "finetune").normal(0, "noise", 1000)
-    assert noise.dtype == np.float64

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
@@ -56,6 +56,11 @@ configs = st.builds(
 shapes = st.tuples(st.integers(1, 7), st.integers(1, 7), st.sampled_from([1, 3]))
 
 
+# What is drawn may well miss the cases that matter: a clip that bites, alone and beside a count, and one that is off.
+@example(CentralConfig(count=3, clip_norm=0.3, count_share=0.0), (5, 6, 1), [0, 1, 1, 2], 0)
+@example(CentralConfig(count=3, clip_norm=0.3, downscale=1, count_share=2.0), (5, 6, 3), [0, 1, 1, 2], 1)
+@example(CentralConfig(count=3, downscale=1), (5, 6, 1), [0, 1, 1, 2], 2)
+@example(CentralConfig(count=3, kind="mode", bins=9), (5, 6, 3), [0, 1, 1, 2], 3)
 @settings(max_examples=40, deadline=None)
 @given(
     config=configs,
@@ -70,6 +75,7 @@ def test_trap_03_and_04_removing_any_record_moves_the_sums_by_at_most_the_sensit
     data = images(labels, shape, classes=3, seed=seed)
     query = (mean_query if config.kind == "mean" else mode_query)(config, shape)
     taking = np.random.default_rng(seed).random(len(data)) < 0.7
+    taking[0] = True  # white, where any image is
     whole = cell_sums(data, query, taking)
     for gone in range(len(data)):
         left = np.arange(len(data)) != gone
@@ -84,6 +90,17 @@ def test_the_sensitivity_is_met_and_so_not_wasted(kind: str) -> None:
     white = np.full((1, 4, 4, 1), 255, np.uint8)
     assert np.linalg.norm(query.total(white)) == pytest.approx(query.sensitivity)
     assert query.sensitivity == pytest.approx(4 * math.sqrt(1.01) if kind == "mean" else 4.0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 2.0])
+def test_the_clip_of_a_mean_bites(share: float) -> None:
+    """A white image adds the clip norm and its count, no more; one that is darker than the clip adds itself."""
+    query = mean_query(CentralConfig(clip_norm=0.3, downscale=1, count_share=share), (4, 4, 1))
+    white, dark = np.full((1, 4, 4, 1), 255, np.uint8), np.zeros((1, 4, 4, 1), np.uint8)
+    dark[0, 0, 0] = 51
+    assert np.linalg.norm(query.total(white)[:16]) == pytest.approx(0.3)
+    assert np.linalg.norm(query.total(white)) == pytest.approx(query.sensitivity) == 0.3 * math.sqrt(1 + share**2)
+    assert query.total(dark)[0] == pytest.approx(0.2) and query.total(dark)[1:16].max() == 0
 
 
 def test_trap_16_changing_a_label_touches_two_cells() -> None:
@@ -109,6 +126,7 @@ def test_trap_02_empty_classes_and_samples_are_answered_with_noise(kind: str) ->
     assert len({image.tobytes() for image in value.images_NHWC}) == 12
 
 
+@example(multiplier=5.0, sensitivity=0.3)
 @settings(max_examples=5, deadline=None)
 @given(multiplier=st.floats(0.1, 10.0), sensitivity=st.floats(0.1, 10.0))
 def test_noise_has_the_promised_size(multiplier: float, sensitivity: float) -> None:

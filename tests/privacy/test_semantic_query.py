@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opacus.accountants.analysis import rdp as opacus_rdp
 from scipy import stats
@@ -24,6 +24,7 @@ def images(n: int, k: int, rows: int, seed: int = 0) -> tuple[np.ndarray, np.nda
     return np.stack([rng.permutation(SEMANTICS)[:k] for _ in range(n)]), rng.integers(rows, size=n)
 
 
+@example(n=9, k=4, rows=3, seed=0)
 @settings(max_examples=30, deadline=None)
 @given(n=st.integers(1, 30), k=st.integers(1, SEMANTICS), rows=st.integers(1, 4), seed=st.integers(0, 99))
 def test_removing_any_image_changes_the_counts_by_the_root_of_k(n: int, k: int, rows: int, seed: int) -> None:
@@ -38,6 +39,23 @@ def test_removing_any_image_changes_the_counts_by_the_root_of_k(n: int, k: int, 
         rest = np.delete(np.arange(n), gone)
         apart = counts - semantic_counts(top_NK[rest], rows_N[rest], rows, SEMANTICS)
         assert np.linalg.norm(apart) == pytest.approx(math.sqrt(k))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_one_image_moves_the_whole_answer_by_the_root_of_k(rows: int) -> None:
+    """Noise and shards stay what they are: every image is removed in turn from the answer as it leaves."""
+    config, stream = SemanticConfig(k=3, noise_multiplier=5.0), Stream(bytes(range(32)), "semantic")
+    top_NK, rows_N = images(30, 3, rows)
+
+    def answer(kept: np.ndarray) -> np.ndarray:
+        parts = [kept[kept < 17], kept[kept >= 17]]
+        exact = [semantic_counts(top_NK[part], rows_N[part], rows, SEMANTICS) for part in parts]
+        return semantic_histogram(exact, config, stream).value
+
+    whole = answer(np.arange(30))
+    for gone in range(30):
+        moved = np.linalg.norm(whole - answer(np.delete(np.arange(30), gone)))
+        assert moved == pytest.approx(math.sqrt(3), rel=1e-9)
 
 
 def test_an_image_that_names_a_class_twice_is_refused() -> None:

@@ -201,6 +201,26 @@ def test_trap_19_micro_batches_change_nothing(engine: Any) -> None:
     assert_same(cut, whole, CLOSE)
 
 
+def test_trap_19_the_average_moves_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand from the weights after each step: decay 0.9, less while there are few."""
+    step, after = sgd._Run.step, []
+
+    def noted(self: Any, taking: np.ndarray) -> float:
+        loss = step(self, taking)
+        after.append({name: value.clone() for name, value in self.model.state_dict().items()})
+        return loss
+
+    monkeypatch.setattr(sgd._Run, "step", noted)
+    value, _ = run(speed=replace(QUICK, micro_batch=3))
+    average = network().state_dict()
+    for done, weights in enumerate(after):
+        keep = min(0.9, (1 + done) / (10 + done))
+        average = {name: keep * average[name] + (1 - keep) * weight for name, weight in weights.items()}
+    assert len(after) == 12
+    for name, weight in average.items():
+        torch.testing.assert_close(value["ema"][name], weight, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_trap_7_noise_enters_once_whatever_the_number_of_ranks(ranks: int) -> None:
     """With zero loss the summed gradient is the noise alone; its variance is tested at an error rate of 1e-6."""
@@ -250,6 +270,55 @@ def test_trap_3_one_image_moves_the_noisy_sum_by_at_most_the_clip() -> None:
     _, without = run(config=replace(still, batch_size=39), images=private().select(slice(0, 39)))
     moved = [float((a - b).norm()) for a, b in zip(with_it.sums, without.sums, strict=True)]
     assert 0.05 < max(moved) <= 0.5 * (1 + 1e-4)
+
+
+def test_trap_3_one_image_moves_the_weights_by_the_clip_over_the_expected_batch() -> None:
+    """Through a whole step of plain descent at a rate of 1/4, n held fixed: each image is left out in turn. Those that
+    took no part change no byte, whatever they show."""
+    config = SGDConfig(
+        batch_size=10, epochs=0.25, noise_multiplicity=1, max_grad_norm=0.5, optimizer="sgd", learning_rate=1.0,
+        beta1=0.0, ema=0.0,
+    )  # fmt: skip
+    taking = participants(Stream(SECRET, "finetune"), 0, 40, 0.25)
+    assert 0 < len(taking) < 40 and len(taking) != 10
+
+    def weights(gone: int | None = None, images: Images | None = None) -> Tensor:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                sgd, "participants", lambda *args: np.setdiff1d(participants(*args), [] if gone is None else gone)
+            )
+            value, _ = run(config=config, images=images, cost=priced(config, noise_multiplier=1e-6))
+        return torch.cat([weight.flatten() for weight in value["model"].values()]).double()
+
+    whole, moved = weights(), []
+    for index in range(40):
+        change = float((weights(index) - whole).norm())
+        moved.append(change)
+        assert (change > 0) == (index in taking)
+    # 0.5 / 10, but for float32: weights are kept to 1e-7.
+    assert 0.01 < max(moved) <= 0.05 * (1 + 1e-3)
+    other = private()
+    out = np.setdiff1d(np.arange(40), taking)
+    other.images_NHWC[out], other.labels_N[out] = 255 - other.images_NHWC[out], (other.labels_N[out] + 1) % 3
+    assert torch.equal(weights(images=other), whole)
+
+
+def test_every_draw_of_every_image_has_a_seed_of_its_own() -> None:
+    """In each step another one, or an image would show itself under the same noise again and again; and none that a
+    cut into ranks and micro-batches changes."""
+
+    class Noting(Classify):
+        def draw(self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int) -> tuple[Tensor, ...]:
+            noted.extend(seeds)
+            return super().draw(images_BHWC, labels_B, seeds, copies)
+
+    config, found = replace(CONFIG, batch_size=40), []
+    for ranks in (1, 3):
+        noted: list[int] = []
+        run(ranks, task=Noting(), config=config)
+        assert len(noted) == 40 * 3 == len(set(noted))
+        found.append(sorted(noted))
+    assert found[0] == found[1]
 
 
 def test_trap_3_the_denominator_is_the_expected_batch(monkeypatch: pytest.MonkeyPatch) -> None:

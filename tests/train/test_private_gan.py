@@ -24,6 +24,8 @@ from raysyn.privacy import sgd
 from raysyn.privacy.engines import refuse_unsupported
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
+from raysyn.train import private_gan
+from raysyn.train.adversarial import wishes
 from raysyn.train.private_gan import PlayConfig, PrivateGame
 
 NET = DCGANConfig(width=0.125, latent=8)
@@ -81,6 +83,56 @@ def test_the_pair_of_an_image_depends_on_no_other_image() -> None:
     assert pixels.shape == (6, 4, 1, 8, 8) and classes.shape == is_real.shape == (6, 4)
     assert is_real[0].tolist() == [1, 1, 0, 0] and torch.equal(classes[:, 0], labels)
     assert game.generator.training
+
+
+def test_generated_images_are_of_classes_that_no_private_label_decides() -> None:
+    """How frequent classes are is private: each is asked for equally often, by the seeds alone. 600 draws of 2 classes:
+    five standard errors."""
+    game, _ = game_and_discriminator()
+    game.join(Alone())
+    images, seeds = torch.from_numpy(halves(200).images_NHWC), list(range(200))
+    found = [game.draw(images, labels, seeds, 3) for labels in (torch.zeros(200).long(), torch.arange(200) % 2)]
+    (pixels, classes, _), (others, other_classes, _) = found
+    assert torch.equal(classes[:, 3:], other_classes[:, 3:]) and torch.equal(pixels[:, 3:], others[:, 3:])
+    assert abs(float(classes[:, 3:].float().mean()) - 0.5) < 5 * 0.5 / 600**0.5
+    # What the discriminator is told of a generated image is what the generator was asked for.
+    with torch.no_grad():
+        noise = np.stack([np.random.default_rng(seed).standard_normal((3, 8), np.float32) for seed in seeds])
+        made = game.generator.eval()(torch.from_numpy(noise).flatten(0, 1), classes[:, 3:].flatten())
+    torch.testing.assert_close(pixels[:, 3:].flatten(0, 1), made)
+
+
+def test_the_generator_learns_from_batches_of_public_size_and_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many images took part in the discriminator's step."""
+    asked, sizes, game_of = [], set(), PrivateGame.draw
+
+    def noted(worker: Worker, labels_N: np.ndarray, size: int, latent: int, key: Any) -> Any:
+        asked.append((labels_N.tolist(), size, key))
+        return wishes(worker, labels_N, size, latent, key)
+
+    def drawn(game: PrivateGame, images: torch.Tensor, *more: Any) -> Any:
+        sizes.add(len(images))
+        return game_of(game, images, *more)
+
+    monkeypatch.setattr(private_gan, "wishes", noted)
+    monkeypatch.setattr(PrivateGame, "draw", drawn)
+    train(Alone())
+    assert asked == [([0, 1], 16, [0, 2, done]) for done in range(1, 9)] and len(sizes) > 2
+
+
+def test_the_generators_average_moves_once_a_step() -> None:
+    """By hand from its weights after each of its steps: decay 0.9, less while there are few."""
+    game, discriminator = game_and_discriminator()
+    slow = PrivateGame(game.generator, PlayConfig(batch_size=16, discriminator_steps=2, ema=0.9), 0)
+    slow.join(Alone())
+    average, steps = slow.generator.dense.weight.detach().clone(), 0
+    for done in range(1, 9):
+        slow.step(Alone(), discriminator, done)
+        if done % 2 == 0:
+            keep = min(0.9, (1 + steps) / (10 + steps))
+            average, steps = keep * average + (1 - keep) * slow.generator.dense.weight.detach(), steps + 1
+    assert steps == 4
+    torch.testing.assert_close(slow.released()["dense.weight"], average)
 
 
 def test_the_generator_never_meets_a_private_image(monkeypatch: pytest.MonkeyPatch) -> None:

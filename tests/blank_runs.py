@@ -1,0 +1,275 @@
+"""Tiny runs of every private method, as a job makes them but in this process, in which no private image adds anything.
+
+What each image contributes is set to nothing where it would be summed, so that all that is sold must be noise, and
+all else that leaves must be the same whatever the images are. A run ends where its release is written.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from raysyn.attacks.gan_attacks import MonteCarloConfig
+from raysyn.console import Console
+from raysyn.data import DataConfig, Dataset, Images
+from raysyn.local import Local
+from raysyn.methods import dp_feta, dp_imgsyn, pigan, privimage
+from raysyn.methods.common import On, PrivateSetting
+from raysyn.methods.privimage_models import GANModelConfig, GANPretrainConfig
+from raysyn.metrics.utility import EvalConfig
+from raysyn.models.biggan import BigGANConfig
+from raysyn.models.dcgan import DCGANConfig
+from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
+from raysyn.models.semantic import SemanticNetConfig
+from raysyn.models.teacher import TeacherConfig
+from raysyn.models.unet import UNetConfig
+from raysyn.privacy import layer_statistics, queries, sgd
+from raysyn.privacy.cost import Budget
+from raysyn.privacy.layer_statistics import StatisticsConfig
+from raysyn.privacy.ledger import Ledger
+from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import CentralConfig, SemanticConfig
+from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.trial import SGDSpeed
+from raysyn.public import PublicConfig
+from raysyn.runs import RunFolder
+from raysyn.train import private_gan
+from raysyn.train.alignment import AlignmentConfig
+from raysyn.train.conditional_gans import AdversarialConfig
+from raysyn.train.loop import LoopConfig
+from raysyn.train.samplers import SamplerConfig
+from raysyn.train.semantic import QueryConfig
+
+SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=20, channels_last=True))
+BUDGET = Budget(epsilon=8.0, accountant="rdp")
+TUNING = SGDConfig(batch_size=30, epochs=0.6, noise_multiplicity=1, max_grad_norm=0.5)
+UNET = UNetConfig(width=8, multipliers=(1,), blocks=1, attention=(), patch=2, positions=True)
+SHORT = LoopConfig(iterations=1, batch_size=16)
+EVAL = EvalConfig(classifiers=(), feature_epochs=1, precision_recall_images=50)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One private method, and by hand what one image changes in each answer that it sells, in L2 norm."""
+
+    module: ModuleType
+    config: Any
+    sensitivities: dict[str, float]
+    turn: int | None = None
+    """Images in a step of its generator, if it plays with one."""
+
+
+_PRIVIMAGE = privimage.Config(
+    data=DataConfig(limit=300),
+    public=PublicConfig(limit=400),
+    budget=BUDGET,
+    query=QueryConfig(network=SemanticNetConfig(name="resnet14", width=4), epochs=1, batch_size=50, flip=False),
+    semantic=SemanticConfig(k=2, noise_multiplier=20.0),
+    central=CentralConfig(count=40, kind="mode", conditional=False),
+    network=UNET,
+    pretrain=SHORT,
+    warmup=SHORT,
+    finetune=TUNING,
+    sampler=SamplerConfig(steps=2),
+    synthetic=60,
+    eval=EVAL,
+)
+METHODS: dict[str, Method] = {
+    "dp_feta": Method(
+        dp_feta,
+        dp_feta.Config(
+            data=DataConfig(limit=300), budget=BUDGET, network=UNET, warmup=SHORT, finetune=TUNING, eval=EVAL,
+            central=CentralConfig(count=100, clip_norm=3.0, downscale=1), sampler=SamplerConfig(steps=2), synthetic=60,
+        ),
+        {"central": 3.0 * math.sqrt(1 + 0.1**2), "finetune": 0.5},
+    ),
+    # 64 pixels, one histogram each.
+    "privimage": Method(privimage, _PRIVIMAGE, {"semantic": math.sqrt(2), "central": 8.0, "finetune": 0.5}),
+    "privimage_gan": Method(
+        privimage,
+        replace(
+            _PRIVIMAGE, generator="gan", central=CentralConfig(count=0),
+            gan=GANModelConfig(
+                network=BigGANConfig(channels=2, depth=1, latent=6, embedding=4),
+                discriminator=PrivateDiscriminatorConfig(channels=4),
+                pretrain=GANPretrainConfig(iterations=2, batch_size=32, discriminator_steps=2),
+                discriminator_steps=2,
+            ),
+        ),
+        {"semantic": math.sqrt(2), "finetune": 0.5},
+        turn=30,
+    ),
+    # A ResNet-18 has 20 normalisation layers.
+    "dp_imgsyn": Method(
+        dp_imgsyn,
+        dp_imgsyn.Config(
+            data=DataConfig(limit=240), public=PublicConfig(limit=300), budget=BUDGET, teacher=TeacherConfig(width=4),
+            training=SGDConfig(batch_size=40, epochs=0.5, noise_multiplicity=1, max_grad_norm=0.5),
+            statistics=StatisticsConfig(epochs=2.0, batch_size=60, share=0.3, clip_norm=1.5),
+            alignment=AlignmentConfig(iterations=1, batch_size=30), synthetic=60, students=(), eval=EVAL,
+        ),
+        {"teacher": 0.5, "statistics": 1.5 * math.sqrt(20)},
+    ),
+    "dpgan": Method(
+        pigan,
+        pigan.Config(
+            data=DataConfig(limit=400), model="dpgan", network=DCGANConfig(width=0.125, latent=8), max_grad_norm=0.5,
+            gan=AdversarialConfig(epochs=2, batch_size=32, learning_rate=2e-3), budget=replace(BUDGET, epsilon=20.0),
+            synthetic=60, eval=EVAL, monte_carlo=MonteCarloConfig(fakes=60, suspects=20, components=10, repeats=2),
+        ),
+        {"generator": 0.5},
+        turn=32,
+    ),
+}  # fmt: skip
+
+
+@dataclass
+class BlankRun:
+    """What a run sold and drew."""
+
+    out: Path
+    n: int = 0
+    ledger: list[dict[str, Any]] = field(default_factory=list)
+    streams: set[tuple[bytes, str]] = field(default_factory=set)
+    """(secret, stage) of all that were made."""
+    draws: list[tuple[str, str, int, str, int]] = field(default_factory=list)
+    """(stage, kind, step, purpose, index) of all that was drawn."""
+    sold: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    """By stage, the noisy sums as they are read by what comes next: all of one standard deviation."""
+    turns: list[int] = field(default_factory=list)
+    """Images of each step of a generator."""
+    released: list[Any] = field(default_factory=list)
+    """Arguments of `write_release` but the folder."""
+
+    @property
+    def secret(self) -> bytes:
+        return (self.out / "internal/secret").read_bytes()
+
+    def noise(self, stage: str) -> np.ndarray:
+        return np.concatenate([part.ravel() for part in self.sold[stage]])
+
+
+class _Released(Exception):
+    """Ends a run."""
+
+
+def blank_run(
+    method: Method, out: Path, secret: bytes, *, seed: int = 0, change: Callable[[Images], Images] | None = None
+) -> BlankRun:
+    """One run with this secret and --seed, if asked for on changed images; what it sold, drew and released."""
+    config = replace(method.config, seed=seed)
+    dataset, *beside, plan = method.module.prepare(config)
+    if change is not None:
+        dataset = Dataset(dataset.name, change(dataset.train), change(dataset.test), None)
+    run = BlankRun(out, len(dataset.train))
+    with pytest.MonkeyPatch.context() as patch, Console(io.StringIO()) as console:
+        with patch.context() as opening:
+            opening.setattr("raysyn.runs.os.urandom", lambda size: secret[:size])
+            folder = RunFolder.open(out, method="blank", preset="tiny", config={}, data_fingerprint="none")
+        with folder:
+            ledger = Ledger(plan, folder.ledger)
+            setting = PrivateSetting(config, dataset, Local(folder.internal), folder, console, SPEED, plan, ledger)
+            _watch_draws(patch, run)
+            _blank_queries(patch, run)
+            _blank_sgd(patch, run)
+            patch.setattr(method.module, "write_release", lambda _, *rest, **more: _release(run, [*rest, more]))
+            with pytest.raises(_Released):
+                method.module.run(method.module.Given(setting, *beside) if beside else setting)
+            run.ledger = ledger.entries()
+    return run
+
+
+def _release(run: BlankRun, what: list[Any]) -> None:
+    run.released = what
+    raise _Released
+
+
+def _watch_draws(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
+    made, key, wishes = Stream.__post_init__, Stream._key, private_gan.wishes
+
+    def noted(self: Stream) -> None:
+        made(self)
+        run.streams.add((self.secret, self.stage))
+
+    def drawn(self: Stream, kind: str, step: int, purpose: str, index: int = 0) -> bytes:
+        run.draws.append((self.stage, kind, step, purpose, index))
+        return key(self, kind, step, purpose, index)
+
+    def turn(worker: Any, labels_N: np.ndarray, size: int, *more: Any) -> Any:
+        run.turns.append(size)
+        return wishes(worker, labels_N, size, *more)
+
+    patch.setattr(Stream, "__post_init__", noted)
+    patch.setattr(Stream, "_key", drawn)
+    patch.setattr(private_gan, "wishes", turn)
+
+
+def _blank_queries(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
+    counts, clipped, select = queries.semantic_counts, layer_statistics.clipped, queries.select_classes
+    statistics, align = layer_statistics.layer_statistics, dp_imgsyn.align
+    asked: list[tuple[list[float], float]] = []
+
+    def blank(make: Callable[..., queries.Query]) -> Callable[..., queries.Query]:
+        def made(*args: Any) -> queries.Query:
+            query = make(*args)
+
+            def read(sums: np.ndarray, expected: float) -> np.ndarray:
+                run.sold.setdefault("central", []).append(sums)
+                return query.read(sums, expected)
+
+            return replace(query, total=lambda images: 0.0 * query.total(images), read=read)
+
+        return made
+
+    def selected(noisy: np.ndarray, *more: Any) -> np.ndarray:
+        run.sold.setdefault("semantic", []).append(noisy)
+        return select(noisy, *more)
+
+    def noted(shards: Any, layers: Any, config: Any, cost: Any, stream: Stream, n: int) -> Any:
+        asked.append((layers.scales, cost.sampling_rate * math.sqrt(cost.steps) * n))
+        return statistics(shards, layers, config, cost, stream, n)
+
+    def aligned(setting: Any, teacher: Any, wanted: Any, *more: Any) -> Any:
+        ((scales, size),) = asked
+        # The means, which were multiplied by a public scale and divided by what is expected.
+        means = [mean.double().numpy() / scale for (mean, _), scale in zip(wanted, scales, strict=True)]
+        run.sold.setdefault("statistics", []).extend(mean * size for mean in means)
+        return align(setting, teacher, wanted, *more)
+
+    patch.setattr(queries, "mean_query", blank(queries.mean_query))
+    patch.setattr(queries, "mode_query", blank(queries.mode_query))
+    patch.setattr(queries, "semantic_counts", lambda *args: 0.0 * counts(*args))
+    patch.setattr(layer_statistics, "clipped", lambda *args: 0.0 * clipped(*args))
+    patch.setattr(layer_statistics, "layer_statistics", noted)
+    patch.setattr(queries, "select_classes", selected)
+    patch.setattr(dp_imgsyn, "align", aligned)
+
+
+def _blank_sgd(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
+    total, step = sgd._Run._clipped_sum, sgd._Run.step
+
+    def noted(self: Any, taking: np.ndarray) -> float:
+        def remember(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+            gradients = [p.grad.flatten() for group in optimizer.param_groups for p in group["params"]]
+            # What the model learns from, times the expected batch.
+            whole = torch.cat(gradients).double().numpy() * self.cost.sampling_rate * run.n
+            run.sold.setdefault(self.stream.stage, []).append(whole)
+
+        hook = self.optimizer.register_step_pre_hook(remember)
+        loss = step(self, taking)
+        hook.remove()
+        return loss
+
+    patch.setattr(sgd._Run, "_clipped_sum", lambda self, mine: 0.0 * total(self, mine))
+    patch.setattr(sgd._Run, "step", noted)
+    # Nothing is continued here.
+    patch.setattr(sgd, "MARKS", 1)

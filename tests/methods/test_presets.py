@@ -1,0 +1,95 @@
+"""Trap 14, a label that lies: every preset of every private method is what its name says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from raysyn.methods import dp_feta, dp_imgsyn, pigan, privimage
+from raysyn.methods.dp_imgsyn_presets import PRESETS as DP_IMGSYN
+from raysyn.methods.privimage_presets import PRESETS as PRIVIMAGE
+from raysyn.privacy.ledger import Plan
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "dp_feta": dp_feta.PRESETS, "privimage": PRIVIMAGE, "dp_imgsyn": DP_IMGSYN, "pigan": pigan.PRESETS,
+}  # fmt: skip
+ALL = [(family, name) for family, presets in FAMILIES.items() for name in presets]
+SOURCES: dict[str, tuple[str | None, int | None, int, int]] = {
+    # What a preset's name calls its images: data.name, data.size, training images as published, and classes.
+    "quick": ("digits", None, 1_498, 10),
+    "mnist": ("mnist", None, 60_000, 10),
+    "fashion_mnist": ("fashion_mnist", None, 60_000, 10),
+    "cifar10": ("cifar10", None, 50_000, 10),
+    "celeba": (None, 32, 182_637, 2),
+    "camelyon": (None, 32, 302_436, 2),
+    "celeba32": (None, 32, 162_770, 2),
+    "celeba64": (None, 64, 162_770, 2),
+    "celeba_hair": (None, 64, 162_770, 3),
+    "celeba_gender": (None, 64, 162_770, 2),
+    "imagenette": (None, 224, 9_469, 10),
+}
+MARKS = ("gan", "mean", "mode", "p_dpdm", "privimage")
+
+
+def read(name: str) -> tuple[str, float | None, set[str]]:
+    """The images, the epsilon and the marks that a preset's name speaks of; nothing is left over."""
+    rest = name.removeprefix("paper-").removeprefix("cpu-").split("-")
+    epsilons = [float(part.removeprefix("eps")) for part in rest if part.startswith("eps")]
+    images, marks = rest[0], {part for part in rest[1:] if not part.startswith("eps")}
+    assert images in SOURCES and marks <= set(MARKS) and len(epsilons) <= 1, name
+    return images, (epsilons or [None])[0], marks
+
+
+@pytest.mark.parametrize(("family", "name"), ALL)
+def test_trap_14_a_preset_has_the_budget_the_images_and_the_parts_of_its_name(family: str, name: str) -> None:
+    config, (images, epsilon, marks) = FAMILIES[family][name], read(name)
+    assert (config.data.name, config.data.size) == SOURCES[images][:2]
+    # Where a name says nothing, it is the budget that README and help speak of.
+    assert config.budget.epsilon == (10.0 if epsilon is None else epsilon)
+    # Of all published deltas, none is more than 1/n; the default is less.
+    assert config.budget.delta is None or config.budget.delta <= 1e-4
+    if family == "privimage":
+        assert config.private and config.generator == ("gan" if "gan" in marks else "diffusion")
+        assert config.pretraining == ("all" if "p_dpdm" in marks else "selected")
+        assert (config.central.count > 0) == bool(marks & {"mean", "mode"})
+        assert not config.central.count or config.central.kind in marks
+    elif family == "pigan":
+        assert config.model == "pigan", "no preset promises what its name does not"
+        assert replace(config, model="dpgan").budget == config.budget
+    if name.startswith("paper") and family != "dp_imgsyn":
+        assert family == "pigan" or config.budget.accountant == "rdp"
+
+
+TESTS = {"digits": 299, "fashion_mnist": 10_000, "cifar10": 10_000}
+
+
+def planned(family: str, config: Any, n: int, classes: int) -> Plan:
+    if family == "pigan":
+        # Members are a share of the images that are loaded, training and test.
+        tests = TESTS[config.data.name]
+        loaded = min(n, config.data.limit or n) + min(tests, config.data.limit or tests)
+        return pigan.plan(replace(config, model="dpgan"), round(config.member_share * loaded))
+    if family == "dp_imgsyn":
+        return dp_imgsyn.plan(config, n)
+    return privimage.plan(config, n, classes)
+
+
+# Those of DP-FETA and the papers' of DP-ImgSyn are priced beside their other tests.
+PRICED = [
+    (family, name) for family, name in ALL if family != "dp_feta" and (family, name[:5]) != ("dp_imgsyn", "paper")
+]
+FAST = {("privimage", "paper-celeba64-gan-eps5"), ("privimage", "paper-mnist-eps10-privimage-mode"), ("pigan", "quick")}
+
+
+@pytest.mark.parametrize(
+    ("family", "name"), [pytest.param(*case, marks=[] if case in FAST else pytest.mark.slow) for case in PRICED]
+)
+def test_trap_14_a_preset_spends_the_epsilon_of_its_name(family: str, name: str) -> None:
+    """By the sizes that data sets are published with, no more and hardly less."""
+    images, epsilon, _ = read(name)
+    _, _, n, classes = SOURCES[images]
+    spent = planned(family, FAMILIES[family][name], n, classes).epsilon()
+    wanted = 10.0 if epsilon is None else epsilon
+    assert 0.99 * wanted <= spent <= wanted * (1 + 1e-6)
