@@ -32,9 +32,9 @@ def connect(machines: Any, storage: str, show: Any) -> Iterator[Local]:
     yield Local(machines.storage or storage, show)
 
 
-def run(out: Path, storage: Path, seal: bool, epochs: int = 1) -> str:
+def run(out: Path, storage: Path, seal: bool, epochs: int = 1, among: str | None = None) -> str:
     """What `jobs/privimage.py` does with --seal or without, and what it says."""
-    config = replace(TINY, eval=replace(TINY.eval, epochs=epochs))
+    config = replace(TINY, eval=replace(TINY.eval, epochs=epochs), chosen_among=among)
     machines = replace(SPEED, storage=str(storage))
     command = Command(preset="tiny", config=config, machines=machines, out=str(out), dry_run=False, seal=seal)
     said = io.StringIO()
@@ -82,6 +82,13 @@ def test_sealed_later_it_tells_nothing_exact_and_its_promise_still_holds(
     with pytest.raises(ValueError, match=r"sealed run with eval.epochs = 1, this one has eval.epochs = 2"):
         run(out, storage, seal=False, epochs=2)
     assert not (out / "internal" / "secret").exists()
+    # What the run was chosen among afterwards is no other setting, and is said.
+    with pytest.raises(SystemExit) as left_with:
+        run(out, storage, seal=False, among="2 runs by hand")
+    assert left_with.value.code == 0
+    said = json.loads((out / "release" / "certificate.json").read_text())["uncharged_choices"]
+    assert said[-1] == "chosen among 2 runs by hand, by accuracy on real images"
+    assert verify([str(out / "release")]) == 0, capsys.readouterr().out
     with RunFolder.open(
         out, method="privimage", preset="tiny", **_identity(out / "internal" / "run.json")
     ) as folder:  # fmt: skip
