@@ -68,7 +68,7 @@ def opened(out: Path, stack: ExitStack, **changed: Any) -> PrivateSetting:
     def connect(_: Machines, storage: str, show: Any) -> nullcontext[Compute]:
         return nullcontext(Local(storage, show))
 
-    command = SimpleNamespace(preset="tiny", config=given["config"], machines=On(), out=str(out))
+    command = SimpleNamespace(seal=False, preset="tiny", config=given["config"], machines=On(), out=str(out))
     return open_private_run(
         command, "m", given["dataset"], given["plan"], Console(io.StringIO()), connect, stack, facts=given["facts"]
     )

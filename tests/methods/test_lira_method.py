@@ -98,7 +98,7 @@ def test_a_classifier_trained_here_is_attacked(tmp_path: Path) -> None:
     assert f"not measurable with {others} non-members" in page and others < 100
     assert f"at 0.1 % not measurable with {others} non-members" in text and "dealt out at random" in text
     assert target["headline"]["tpr"]["0.001"]["value"] is None
-    assert list((tmp_path / "run/release").iterdir()) == []
+    assert not (tmp_path / "run/release").exists()
 
 
 def written(out: Path) -> dict[str, int]:

@@ -69,10 +69,12 @@ def test_attention_counts_positions_times_positions() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("side", "channels", "images"), [(32, 1, 64), (64, 1, 32), (64, 3, 32), (128, 1, 4)])
+@pytest.mark.parametrize(("side", "channels", "images"), [(32, 1, 128), (64, 1, 32), (64, 3, 32), (128, 1, 4)])
 @pytest.mark.parametrize("kind", ["unet", "cnn", "resnet9"])
 def test_estimates_are_within_a_factor_of_two_of_a_process(kind: str, side: int, channels: int, images: int) -> None:
     """The growth of a fresh process' resident memory in one step."""
+    # Classifiers hold little: as many images as show above what importing took and gave back.
+    images *= {"unet": 1, "cnn": 16, "resnet9": 8}[kind]
     own = Path(__file__).parent
     code = (
         f"import sys; sys.path.insert(0, {str(own)!r})\n"
@@ -93,7 +95,7 @@ def test_estimates_are_within_a_factor_of_two_of_a_process(kind: str, side: int,
 def real(kind: str, side: int, channels: int, images: int) -> tuple[torch.nn.Module, object, list[torch.Tensor]]:
     """A network, its task and inputs with content."""
     shape = (side, side, channels)
-    model = unet(side, channels) if kind == "unet" else build(kind, shape, 2, 0.25)
+    model = unet(side, channels) if kind == "unet" else build(kind, shape, 2, 0.5)
     task = DiffusionTask(classes=2) if kind == "unet" else Naming()
     drawn = task.draw(torch.zeros(1, *shape, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64), [0], 1)
     return model, task, [torch.zeros(images, *value.shape[2:], dtype=value.dtype) for value in drawn]
