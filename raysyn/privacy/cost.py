@@ -19,6 +19,8 @@ FEWEST, MUCH = 100, 0.1
 """Images that the default delta asks for; the part of 1/n from which on delta is worth a warning."""
 ROUGH = 0.03
 """Relative error of a first look at a price."""
+LEAST_NOISE = 1e-6
+"""Less than that is none, and float64 cannot price it."""
 SMALLEST_NOISE, LARGEST_NOISE = 0.05, 1e5
 """Where `calibrate` stops to look for a noise multiplier."""
 
@@ -98,8 +100,11 @@ class Cost:
     """Why the price is right where that is not plain, e.g. parallel composition over classes."""
 
     def __post_init__(self) -> None:
-        if self.noise_multiplier is not None and not 0 < self.noise_multiplier < math.inf:
-            raise ValueError(f"{self.mechanism}: noise_multiplier is {self.noise_multiplier}, give more than 0")
+        if self.noise_multiplier is not None and not LEAST_NOISE <= self.noise_multiplier < math.inf:
+            raise ValueError(
+                f"{self.mechanism}: noise_multiplier is {self.noise_multiplier}, give a finite one of at least "
+                f"{LEAST_NOISE:g}"
+            )
         if not 0 < self.sampling_rate <= 1:
             raise ValueError(f"{self.mechanism}: sampling_rate is {self.sampling_rate}, give one in (0, 1]")
         if self.steps < 1:

@@ -70,7 +70,8 @@ def epsilon(kinds: Sequence[Kind], delta: float, fine: float = FINE) -> float:
 
 
 def delta(kinds: Sequence[Kind], epsilon: float) -> float:
-    """Upper bound of delta at `epsilon`, mostly 1 % above the true one; 1 where nothing can be said."""
+    """Upper bound of delta at `epsilon`; 1 where nothing can be said. Mostly 1 % above the true one, but more where
+    delta falls steeply: of a million unsampled steps, up to 2.6 times."""
     by_rdp = rdp.delta(kinds, epsilon)
     if not _can_say(kinds, by_rdp):
         return 1.0
