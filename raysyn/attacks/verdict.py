@@ -110,21 +110,39 @@ def aop(accuracy: float, auc_value: float, weight: float = 2.0) -> float:
 
 
 def low_rate(rate: float, members: Scores, others: Scores) -> dict[str, Any]:
-    """The share of members caught at a false-positive rate of at most `rate`, as far as so many non-members tell.
+    """The share of members caught at a false-positive rate of `rate`, as far as so many non-members tell.
 
-    Returns {measurable, value, low, high, ppv_at_1_percent_prior, bound}. Below one false alarm among the non-members a
-    rate cannot be measured, and a precision not without a false alarm: null then. `bound` is what can be said without
-    one: members caught above every non-member {value, low, high}; `false_positive_rate`, the most that this threshold's
-    may be; `ppv_at_1_percent_prior`, the least that follows. Each limit holds with 97.5 %.
+    Returns {measurable, value, low, high, ppv_at_1_percent_prior, ppv_low, ppv_high, bound}. The interval is that of
+    the threshold that `rate` of all non-members there are would pass, which these ones tell only roughly. Below one
+    false alarm among the non-members a rate cannot be measured, and a precision not without a false alarm: null then.
+    `bound` is what can be said without one: members caught above every non-member {value, low, high};
+    `false_positive_rate`, the most that this threshold's may be; `ppv_at_1_percent_prior`, the least that follows. Each
+    limit holds with 97.5 %.
     """
     measurable = len(others) * rate >= 1 - 1e-9
-    caught, false_rate = tpr_at(rate, members, others)
-    found = clopper_pearson(caught, len(members))
+    found, limits = dict.fromkeys(("value", "low", "high")), ("ppv_at_1_percent_prior", "ppv_low", "ppv_high")
+    if measurable:
+        found = {"value": tpr_at(rate, members, others)[0] / len(members), **_interval_at(rate, members, others)}
+    precise = {key: None if one is None else ppv(one, rate) for key, one in zip(limits, found.values(), strict=True)}
+    return {"measurable": measurable, **found, **precise, "bound": _without_false_alarm(members, others)}
+
+
+def _interval_at(rate: float, members: Scores, others: Scores) -> dict[str, float]:
+    """{low, high} of the true-positive rate at the threshold that a share `rate` of all non-members exceeds.
+
+    Two sources of error share the 5 %: order statistics of these non-members bracket the threshold (how many of them
+    exceed it is binomial), and Clopper and Pearson count members beyond either end. Never too narrow, also with ties.
+    """
+    part, falling = (1 - CONFIDENCE) / 4, np.sort(others)[::-1]
+    surely, maybe = stats.binom.ppf([part, 1 - part], len(others), rate).astype(int)
+    # Fewer than `surely` above it, or more than `maybe`, in `part` of the cases at most.
+    highest = falling[surely - 1] if surely else np.inf
+    lowest = falling[maybe] if maybe < len(others) else -np.inf
+    above, upto = int((members > highest).sum()), int((members >= lowest).sum())
+    within = 1 - 2 * part
     return {
-        "measurable": measurable,
-        **(found.as_dict() if measurable else dict.fromkeys(("value", "low", "high"))),
-        "ppv_at_1_percent_prior": ppv(found.value, false_rate) if measurable and false_rate else None,
-        "bound": _without_false_alarm(members, others),
+        "low": clopper_pearson(above, len(members), within).low,
+        "high": clopper_pearson(upto, len(members), within).high,
     }
 
 

@@ -107,7 +107,9 @@ def _low_rates(attacks: Mapping[str, Any]) -> Section:
     return Section(
         title="Where false alarms are rare",
         text="Members caught by the headline's variant, and how many of those it accuses would be members if one image "
-        "in a hundred were; exact 95 % intervals.",
+        "in a hundred were. The 95 % intervals are those of the threshold that this share of all non-members passes, "
+        "of which the non-members here tell only roughly: few of them, and an interval from near 0, mean that more are "
+        "needed.",
         rows=[("Model", "False positive rate, %", "Members caught, %", "Precision at 1 % prior, %"), *rows],
     )
 
@@ -124,7 +126,7 @@ def precision(one: Mapping[str, Any], others: int) -> str:
     value, least = one["ppv_at_1_percent_prior"], one["bound"]["ppv_at_1_percent_prior"]
     if value is None:
         return f"not measurable with {others:,} non-members; at least {100 * least:.2g} without a false alarm"
-    return f"{100 * value:.2f}"
+    return f"{100 * value:.2f} ({100 * one['ppv_low']:.2f} to {100 * one['ppv_high']:.2f})"
 
 
 def _variants(attacks: Mapping[str, Any]) -> Section:

@@ -81,6 +81,30 @@ def test_tpr_at_low_rates() -> None:
     result = verdict(members, others)["tpr"]["0.01"]
     assert result["value"] == 0.51 and result["low"] < 0.51 < result["high"]
     assert result["ppv_at_1_percent_prior"] == pytest.approx(0.0051 / (0.0051 + 0.0099))
+    assert result["ppv_low"] < result["ppv_at_1_percent_prior"] < result["ppv_high"]
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "rate"),
+    [(1000, 100, "0.01"), (1000, 1000, "0.01"), (300, 1000, "0.001"), (1000, 10_000, "0.001"), (100, 10_000, "0.01")],
+)
+def test_the_interval_at_a_low_rate_covers_the_truth(inside: int, outside: int, rate: str) -> None:
+    """Normal scores, whose threshold is known; fails by chance once in 10^4. Members alone, as if these non-members'
+    threshold were it, would cover the truth in 16 to 66 % of the cases."""
+    truth = stats.norm.sf(stats.norm.isf(float(rate)), 1.5)
+    random, covered, runs = np.random.default_rng(0), 0, 300
+    for _ in range(runs):
+        one = verdict(random.normal(1.5, 1, inside), random.normal(0, 1, outside))["tpr"][rate]
+        covered += one["low"] <= truth <= one["high"]
+        assert one["low"] <= one["value"] <= one["high"]
+    assert covered >= stats.binom.ppf(1e-4, runs, 0.95)
+
+
+@settings(deadline=None)
+@given(SCORES, SCORES, st.integers(1, 120))
+def test_the_interval_at_a_low_rate_holds_its_estimate(members: list[float], others: list[float], repeats: int) -> None:
+    for one in verdict(members, others * repeats)["tpr"].values():
+        assert not one["measurable"] or 0 <= one["low"] <= one["value"] <= one["high"] <= 1
 
 
 @pytest.mark.parametrize(
