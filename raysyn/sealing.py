@@ -26,6 +26,9 @@ def note_place(folder: RunFolder, place: str | None) -> None:
     """Remember where workers of this run write besides its folder, so that it can be erased there too."""
     path = folder.internal / _PLACES
     known = json.loads(path.read_text()) if path.exists() else []
+    if place is not None and (here := local_folder(place)) is not None:
+        # The command that seals may start elsewhere.
+        place = str(here.resolve())
     if place is not None and place not in known:
         write_atomically(path, json.dumps([*known, place]), 0o600)
         folder.push()
@@ -34,8 +37,8 @@ def note_place(folder: RunFolder, place: str | None) -> None:
 def seal(folder: RunFolder, settings: Mapping[str, Any]) -> None:
     """Erase, here, at the run's URI and wherever its workers wrote, what a run that was reported needs no more.
 
-    `settings` are those it was judged by. Interrupted, it is finished by `finish`. Raises OSError where a place
-    cannot be reached.
+    `settings` are those it was judged by. Interrupted, it is finished by `finish`. Raises OSError, or ValueError in one
+    sentence, where a place cannot be reached.
     """
     assert folder.report_json.exists(), "only a run that has ended may lose its secret"
     about = json.loads(folder.run_json.read_text())
@@ -55,17 +58,33 @@ def finish(folder: RunFolder) -> None:
     sealed = folder.sealed
     assert sealed is not None, "not sealed"
     for place in sealed["places"]:
-        if (here := local_folder(place)) is None:
-            _erase_at(place)
-        elif here.is_dir():
-            _erase_in(here, ())
-            shutil.rmtree(here)
+        _erase_place(folder, place)
     paid = (
         [json.loads(line)["stage"] for line in folder.ledger.read_text().splitlines()] if folder.ledger.exists() else []
     )
     kept = {*KEPT, *(f"stages/{stage}.pt" for stage in paid)}
     _erase_in(folder.internal, kept)
     folder.erase_at_uri(kept)
+
+
+def _erase_place(folder: RunFolder, place: str) -> None:
+    """Erase what workers wrote there, and note that it is done; ValueError where it is not there to be erased."""
+    here = local_folder(place)
+    if here is None:
+        _erase_at(place)
+    elif not here.is_dir():
+        raise ValueError(
+            f"on.storage: {place}, where this run kept exact answers, is not there, so that they cannot be erased: "
+            "bring it back (mount it) and give the same command again"
+        )
+    else:
+        _erase_in(here, ())
+    about = json.loads(folder.run_json.read_text())
+    about["sealed"]["places"].remove(place)
+    write_atomically(folder.run_json, json.dumps(about, indent=2), 0o600)
+    folder.push()
+    if here is not None:
+        shutil.rmtree(here)
 
 
 def check_settings(folder: RunFolder, settings: Mapping[str, Any]) -> None:

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from raysyn import may_leave
 from raysyn.privacy.cost import ADD_REMOVE, Cost, delta_beside, priced
 from raysyn.privacy.ledger import cost_of
-from raysyn.release import attack_limits, attack_sentence, rounded_up, statement
+from raysyn.release import COVERS, DOES_NOT_COVER, attack_limits, attack_sentence, rounded_up, statement
 from raysyn.runs import version
 
 CERTIFICATE = "certificate.json"
+TERMS = {"covers": COVERS, "does_not_cover": DOES_NOT_COVER}
 
 
 class Check(NamedTuple):
@@ -39,7 +42,8 @@ def verify(release: Path) -> list[Check]:
             f"{release / CERTIFICATE} cannot be read ({error}): name the folder release/ of a run"
         ) from error
     try:
-        return [*(_promise(signed) if signed["guarantee"] != "none" else _no_promise(signed)), *_files(release, signed)]
+        said = _promise(signed) if signed["guarantee"] != "none" else _no_promise(signed)
+        return [*said, _fields(signed), *_files(release, signed)]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         made_by = signed.get("made_by", {}).get("raysyn", "unknown") if isinstance(signed, dict) else "unknown"
         raise ValueError(
@@ -59,8 +63,14 @@ def _promise(signed: Mapping[str, Any]) -> Iterator[Check]:
     yield _adjacency(signed, costs)
     if len({cost.adjacency for cost in costs}) == 1:
         yield _epsilon(signed, costs)
+        yield _figures(signed, costs)
         yield _attacks(signed["what_an_attacker_can_do"], costs)
+    else:
+        why = "mixed adjacencies do not compose" if costs else "the ledger has no row, so that nothing was paid for"
+        for name in ("epsilon", "figures", "attacks"):
+            yield Check(name, False, f"cannot be: {why}")
     yield _delta(signed)
+    yield _terms(signed)
 
 
 def _statement(signed: Mapping[str, Any]) -> Check:
@@ -83,6 +93,39 @@ def _epsilon(signed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
     return Check("epsilon", again.epsilon <= float(claimed), told)
 
 
+def _figures(signed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
+    """The epsilons beside the one that is promised: by either accountant, and of each stage alone."""
+    delta, accountant = signed["delta"], signed["accountant"]
+    again = {f"epsilon_{by}": (signed[f"epsilon_{by}"], priced(costs, delta, by).epsilon) for by in ("prv", "rdp")}
+    for row, cost in zip(signed["ledger"], costs, strict=True):
+        again[f"epsilon_alone of {row['stage']}"] = (row["epsilon_alone"], priced([cost], delta, accountant).epsilon)
+    low = [f"{name} is {known}, not {found:.6g}" for name, (known, found) in again.items() if not _is(known, found)]
+    if signed["priced_by"] != (by := priced(costs, delta, accountant).by):
+        low.append(f"priced_by is {signed['priced_by']}, not {by}")
+    return Check(
+        "figures", not low, "; ".join(low) or "of both accountants and of each stage are what the ledger gives"
+    )
+
+
+def _is(known: float, found: float) -> bool:
+    # Another machine may compute the last bits otherwise.
+    return math.isclose(known, found, rel_tol=1e-6, abs_tol=1e-12)
+
+
+def _terms(signed: Mapping[str, Any]) -> Check:
+    others = [name for name, terms in TERMS.items() if signed[name] != list(terms)]
+    told = f"{' and '.join(others)} are not what raysyn {version()} signs" if others else "are what raysyn signs"
+    return Check("terms", not others, told)
+
+
+def _fields(signed: Mapping[str, Any]) -> Check:
+    try:
+        may_leave.check(signed, signed["files"])
+    except ValueError as error:
+        return Check("fields", False, str(error))
+    return Check("fields", True, "nothing is said that may not leave")
+
+
 def _attacks(claimed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
     again = attack_limits(costs)
     name, found, right = "attacks", "most_found_at_false_alarms", "most_right_guesses"
@@ -97,6 +140,8 @@ def _attacks(claimed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
 
 def _delta(signed: Mapping[str, Any]) -> Check:
     told = delta_beside(signed["delta"], n := signed["public_facts"]["private_images"])
+    if n < 1:
+        return Check("delta", False, f"there are {n} private images, beside which no delta means anything")
     if signed["delta"] * n >= 1:
         return Check("delta", False, f"{told}: the promise holds for publishing one image outright, so it is void")
     same = signed["delta_beside"] == told

@@ -31,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "sealing": {"runs", "storage"},
     "release": {"data", "privacy", "runs", "storage", "may_leave", "choices"},
     "rehearsal": {"data", "names", "release", "report"},
-    "verify": {"privacy", "release", "runs"},
+    "verify": {"privacy", "release", "runs", "may_leave"},
     "across_runs": {"runs", "storage"},
     "report": {"privacy", "runs", "storage", "data", "console", "release", "across_runs", "choices"},
     "methods": {

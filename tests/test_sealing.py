@@ -46,8 +46,9 @@ def finished(out: Path | str, *places: str) -> Any:
                 store[key] = {"exact": EXACT, "secret": folder.secret.hex()}
         for place in places:
             sealing.note_place(folder, place)
-        for path in (folder.report_json, folder.report_html, folder.certificate):
+        for path in (folder.report_json, folder.report_html):
             path.write_text("{}")
+        folder.publish({"certificate.json": b"{}"})
         folder.push()
         yield folder
 
@@ -111,6 +112,23 @@ def test_sealing_that_was_interrupted_is_finished_later(at: int, tmp_path: Path,
         assert folder.sealed is not None
         sealing.finish(folder)
     assert telling(tmp_path, secret) == set() and not (tmp_path / "storage").exists()
+
+
+def test_a_place_named_from_elsewhere_or_taken_away_is_not_passed_over(tmp_path: Path, monkeypatch: Any) -> None:
+    """What is not there to be erased is not erased: said, and done once it is back."""
+    monkeypatch.chdir(tmp_path)
+    with finished(tmp_path / "run", "scratch") as folder:
+        secret = folder.secret
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        (tmp_path / "scratch").rename(tmp_path / "unmounted")
+        with pytest.raises(ValueError, match=r"on.storage: .*/scratch, .* is not there"):
+            sealing.seal(folder, SETTINGS)
+    (tmp_path / "unmounted").rename(tmp_path / "scratch")
+    with start(tmp_path / "run") as folder:
+        sealing.finish(folder)
+        sealing.finish(folder)
+    assert telling(tmp_path, secret) == set() and not (tmp_path / "scratch").exists()
 
 
 def test_other_settings_are_refused_in_one_sentence(tmp_path: Path) -> None:
