@@ -182,7 +182,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "pickle's own": (lambda path: path.write_bytes(pickle.dumps(network())), "is a pickle of more than tensors, and"),
     "no weights": (lambda path: torch.save({"epoch": 3, "best": 0.9}, path), r"holds no state dict \(epoch, best\)"),
     "nothing": (lambda path: torch.save({}, path), r"holds no state dict \(nothing\)"),
-    "whole numbers for names": (lambda path: torch.save({0: torch.zeros(1)}, path), "holds tensors under 0, which is no"),
+    "whole numbers for names": (lambda path: torch.save({0: torch.zeros(1)}, path), "holds tensors under 0, which"),
     "two in one": (
         lambda path: torch.save({f"{part}.{name}": STATE[name] for part in ("model", "net") for name in STATE}, path),
         r"holds weights under model\. and net\.: save those",
