@@ -94,8 +94,11 @@ class Config:
         """Whether the classifier is one of the user's, trained or built elsewhere."""
         return self.target.checkpoint is not None or self.target.model is not None
 
-    def architecture(self) -> Architecture:
-        network = self.imported() or self.classifier
+    def architecture(self, images: Images | None = None) -> Architecture:
+        """Of target and shadow models; for answers that are stored, told from another network by that for `images`."""
+        network = (imported := self.imported()) or self.classifier
+        if imported is not None and images is not None:
+            network = imported.identified(images.shape[2], images.classes)
         if self.target.mean is None or self.target.std is None:
             return network
         # Shadow models too: they learn as the target did, from what it saw.
@@ -119,7 +122,7 @@ def prepare(config: Config, warn: Callable[[str], None] = lambda sentence: None)
     lira_target.check_network(network, train, config.called(), config.imported())
     found = lira_target.check_fresh(network, other, config.called())
     check_enough(config.attack, train, dataset.test, config.seed)
-    facts = {"network": imported.source()} if (imported := config.imported()) else {}
+    facts = {"network": imported.source(train.shape[2], train.classes)} if (imported := config.imported()) else {}
     if config.target.checkpoint is not None:
         facts["weights"] = fingerprint(read_weights(config.target.checkpoint, network))
         found += lira_target.doubts(network, train, config.called())
@@ -142,7 +145,7 @@ def run(setting: Setting) -> Report:
     # How a classifier of the user's was trained is the user's to say: one view unless told.
     asked = replace(config.attack, queries=config.attack.queries or 1) if config.is_users() else config.attack
     setting_asked = replace(setting, config=replace(config, attack=asked))
-    found = setting_asked.attack({"target": weights}, train, config.architecture(), speed)
+    found = setting_asked.attack({"target": weights}, train, config.architecture(train), speed)
     alike = found["likeness"]["target"]
     unlike = lira_target.unlike(alike, trained_here=config.target.checkpoint is None)
     told, accuracy = found["attacks"]["target"], found["tested"]["target"]

@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
+from raysyn.models.numpy_numbers import NUMBERS
+
 KEYS = ("weights", "state_dict", "model_state_dict", "module_state_dict", "model_state", "model", "net", "network")
 """Where training loops put a state dict: raysyn's own, Lightning's, PyTorch's tutorial's, Opacus's, and others."""
 PREFIXES = ("module.", "_module.", "model.", "net.", "network.")
@@ -26,11 +28,12 @@ def read_weights(path: str, network: nn.Module) -> dict[str, Tensor]:
     """The state dict in the file, as it fits the network, which takes it on.
 
     Reads what torch.save wrote of tensors and plain values, and safetensors; nothing is unpickled that could run code.
-    A state dict may lie under one of `KEYS`, its names may begin with `PREFIXES`. ValueError, in one sentence, where
-    the file is another, where names or shapes do not fit, and for weights that are not finite.
+    A state dict may lie under one of `KEYS`, its names may begin with `PREFIXES`, and other tensors may stand beside
+    those that do. ValueError, in one sentence, where the file is another, where names or shapes do not fit, and for
+    weights that are not finite; what a fresh network has of infinity in its buffers (a mask) may stay there.
     """
-    own = network.state_dict().keys()
-    names = max(_spellings(_state_dict(path, _content(path))), key=lambda names: len(own & names.keys()))
+    fresh = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    names = _chosen(path, _state_dict(path, _content(path)), set(network.state_dict()))
     try:
         network.load_state_dict(names)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -41,8 +44,10 @@ def read_weights(path: str, network: nn.Module) -> dict[str, Tensor]:
         )
     found = network.state_dict()
     for name, value in found.items():
-        if not torch.isfinite(value).all():
-            count = int((~torch.isfinite(value)).sum())
+        wrong = ~torch.isfinite(value)
+        if name in fresh:
+            wrong &= (value != fresh[name]) & ~(value.isnan() & fresh[name].isnan())
+        if count := int(wrong.sum()):
             _refuse(
                 path,
                 f"holds weights that are not finite, {count:,} of the {value.numel():,} in {name} first: training "
@@ -70,13 +75,14 @@ def _content(path: str) -> Any:
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             _refuse_programs(path, archive.namelist())
-    try:
-        with warnings.catch_warnings():
-            # That a pickle is of another protocol than torch.save's is no concern where it can be read.
-            warnings.simplefilter("ignore", UserWarning)
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the unpickler meets
-        _refuse_pickles(path, error)
+    with torch.serialization.safe_globals(NUMBERS):
+        try:
+            with warnings.catch_warnings():
+                # That a pickle is of another protocol than torch.save's is no concern where it can be read.
+                warnings.simplefilter("ignore", UserWarning)
+                return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises whatever the unpickler meets
+            _refuse_pickles(path, error)
 
 
 def _safetensors(path: str) -> Any:
@@ -125,6 +131,8 @@ def _state_dict(path: str, content: Any) -> Mapping[str, Any]:
     if not _holds_tensors(content):
         keys = ", ".join(map(str, list(content)[:8])) if isinstance(content, Mapping) else type(content).__name__
         _refuse(path, f"holds no state dict ({keys or 'nothing'}): put it alone, or under one of {', '.join(KEYS)}")
+    if odd := [key for key in content if not isinstance(key, str)]:
+        _refuse(path, f"holds tensors under {odd[0]!r}, which is no name of a network's: {SAVE}")
     return content
 
 
@@ -139,6 +147,19 @@ def _holds_tensors(content: Any) -> bool:
     return any(isinstance(value, Tensor) for value in content.values()) or bool(_inside(content))
 
 
+def _chosen(path: str, state: Mapping[str, Any], own: set[str]) -> Mapping[str, Any]:
+    """The state dict in the spelling that fits the names of the network, or best."""
+    whole = list(_spellings(state))
+    best = max(whole, key=lambda names: len(own & names.keys()))
+    if best.keys() == own:
+        return best
+    # What a wrapper has of its own stands beside what it wraps: AveragedModel's count, the weights of a loss.
+    parts = {prefix: part for prefix, part in _parts(whole) if part.keys() == own}
+    if len(parts) > 1:
+        _refuse(path, f"holds weights under {' and '.join(parts)}: save those of the attacked classifier alone")
+    return next(iter(parts.values()), best)
+
+
 def _spellings(state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The state dict under its own names, then without what wrappers put before all of them, one after another."""
     names = state
@@ -149,6 +170,15 @@ def _spellings(state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     while prefix := next((prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in names)), ""):
         names = {key.removeprefix(prefix): value for key, value in names.items()}
         yield names
+
+
+def _parts(whole: list[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(prefix, spelling) of the tensors whose names begin with one of `PREFIXES`, where others stand beside them."""
+    for names in whole:
+        for prefix in PREFIXES:
+            some = {key.removeprefix(prefix): value for key, value in names.items() if key.startswith(prefix)}
+            if some and len(some) < len(names):
+                yield from ((prefix, part) for part in _spellings(some))
 
 
 def _refuse(path: str, fault: str, error: BaseException | None = None) -> NoReturn:

@@ -15,13 +15,15 @@ import sysconfig
 import textwrap
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
 from torch import nn
+
+from raysyn.models import start_folder
 
 _LIBRARIES = tuple(
     {
@@ -49,6 +51,8 @@ class Imported:
 
     function: str
     """`module:function`; function(channels, classes) returns the untrained network."""
+    identity: str = ""
+    """What `identified` found: answers of another network under the same name are stored under another one."""
     folder: str = field(default_factory=os.getcwd, repr=False, compare=False)
     """The folder that the command starts in, which workers elsewhere would not know."""
 
@@ -68,9 +72,26 @@ class Imported:
             self._refuse(f"it returned something of type {type(network).__name__}: return a torch.nn.Module")
         return network
 
-    def source(self) -> str:
-        """SHA-256 (hex) of the file that defines the function: another network under its name is another network."""
-        return hashlib.sha256(inspect.getsource(self._module()).encode()).hexdigest()
+    def source(self, channels: int, classes: int) -> str:
+        """SHA-256 (hex) of what the network is: another one under its name is another network.
+
+        Of a fresh one, what it shows and the shapes of its state; and the file that defines the function, with all
+        that is loaded from the start folder by then.
+        """
+        network = self.build(channels, classes)
+        # Where an object lies in memory is another matter each time.
+        shown = re.sub(r" at 0x[0-9a-f]+", "", repr(network))
+        shapes = [(name, tuple(value.shape), str(value.dtype)) for name, value in network.state_dict().items()]
+        found = hashlib.sha256(repr((shown, shapes)).encode())
+        own = getattr(self._module(), "__file__", None)
+        files = [("", Path(own))] if own else []
+        for name, file in files + start_folder.loaded(self.folder, _LIBRARIES):
+            found.update(f"{name}:{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+        return found.hexdigest()
+
+    def identified(self, channels: int, classes: int) -> Imported:
+        """The same, whose repr tells it from another network under its name."""
+        return replace(self, identity=self.source(channels, classes))
 
     def told(self, error: BaseException) -> str:
         """`mynets.py, line 3, raised NameError: ...`: an error of the user's code, by the innermost place in it."""
@@ -134,8 +155,19 @@ class Imported:
         top = name.partition(".")[0]
         spec = PathFinder.find_spec(top, [self.folder])
         if spec is not None and spec.origin is not None:
+            if top not in sys.modules:
+                self._refuse_hidden(name)
             self._load(top, spec)
         return importlib.import_module(name)
+
+    def _refuse_hidden(self, name: str) -> None:
+        """ValueError for what the user's files import from another place than the folder, which has it too."""
+        if (found := start_folder.hidden(name, self.folder)) is not None:
+            file, top, own, other = found
+            raise _NameTaken(
+                f"target.model {self.function}: {self._shown(str(file))} imports {top}, which is {other} and not "
+                f"{self._shown(own)}: rename {self._shown(own)}"
+            )
 
     def _load(self, top: str, spec: ModuleSpec) -> None:
         """The module or package of the start folder, as if nothing came before it on the path."""

@@ -18,13 +18,13 @@ from typing import Any
 
 import ray
 import ray.exceptions
-from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysyn.compute import Compute, Machines, Outcome, Search, Show, Space, silent
 from raysyn.local import Local
 from raysyn.on_ray import fan_out, leftovers, scaling, train
 from raysyn.on_ray.board import Board
+from raysyn.on_ray.imports import OurJob
 from raysyn.on_ray.search import Trials
 from raysyn.storage import Store
 
@@ -155,7 +155,7 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
         _only_ours(os.environ.get("RAY_ADDRESS", address), temp, spill)
         with _closing():
             try:
-                ray.init(address=None if address == "local" else address, job_config=_plain_path(), **_QUIET)
+                ray.init(address=None if address == "local" else address, job_config=OurJob(ours=False), **_QUIET)
             except ConnectionError as error:
                 raise ValueError(
                     f"on.address is {address!r}, but no Ray cluster answers there: start one with "
@@ -173,19 +173,13 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
                 _temp_dir=str(own),
                 object_spilling_directory=str(spilled),
                 _node_ip_address="127.0.0.1",
-                job_config=_plain_path(),
+                job_config=OurJob(ours=True),
                 **_QUIET,
             )
             yield
 
 
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-
-
-def _plain_path() -> JobConfig:
-    """Keep the folder that the driver starts in off its workers' import path, where Ray puts it before all else: a
-    user's statistics.py would be taken for Python's own. A submitted job's folder is Ray's matter."""
-    return JobConfig(_client_job="RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ)
 
 
 @contextmanager

@@ -236,6 +236,21 @@ def test_another_network_under_the_same_name_is_another_run(users: str) -> None:
     assert before["network"] != after["network"]
 
 
+def test_a_run_goes_on_only_with_what_its_network_imports_as_it_was(tmp_path: Path, users: str) -> None:
+    (tmp_path / "users_sizes.py").write_text("WIDTH = 48")
+    source = "from users_sizes import WIDTH\n" + USERS.replace("48", "WIDTH")
+    (tmp_path / f"{users}.py").write_text(source)
+    config = with_target(model=f"{users}:network")
+    dataset, before = lira.prepare(config)
+    first = repr(config.architecture(dataset.train))
+    (tmp_path / "users_sizes.py").write_text("WIDTH = 480")
+    del sys.modules[users], sys.modules["users_sizes"]
+    _, after = lira.prepare(config)
+    assert before["network"] != after["network"], "another run"
+    assert repr(config.architecture(dataset.train)) != first, "other shadow models"
+    del sys.modules["users_sizes"]
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     torch.save(ResNetConfig(blocks=1, width=8).build(1, 10).state_dict(), tmp_path / "wide.pt")
     (tmp_path / "text.pt").write_text("not tensors")

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from opacus import GradSampleModule
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from raysyn.models.checkpoints import KEYS, read_weights
+from raysyn.models.checkpoints import KEYS, _content, read_weights
 
 
 def network(seed: int = 0, norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> nn.Module:
@@ -89,6 +90,61 @@ def test_a_network_whose_own_names_begin_so_keeps_them(tmp_path: Path) -> None:
     assert same(read_weights(str(tmp_path / "net.pt"), Own(1)), Own(0).state_dict())
 
 
+@pytest.mark.parametrize("under", ["", "model_state_dict"])
+@pytest.mark.parametrize("prefix", ["module.", "model.", "net.", "model._orig_mod.", "module.model."])
+def test_what_a_wrapper_has_of_its_own_is_left_aside(tmp_path: Path, prefix: str, under: str) -> None:
+    """AveragedModel's count, the weights of Lightning's loss."""
+    state: dict[str, Any] = {f"{prefix}{name}": value for name, value in network().state_dict().items()}
+    state |= {"n_averaged": torch.tensor(3), "criterion.weight": torch.ones(3)}
+    torch.save({under: state} if under else state, tmp_path / "net.pt")
+    check(tmp_path / "net.pt")
+
+
+def test_an_averaged_model_is_read(tmp_path: Path) -> None:
+    torch.save(torch.optim.swa_utils.AveragedModel(network()).state_dict(), tmp_path / "net.pt")
+    check(tmp_path / "net.pt")
+
+
+class Masked(nn.Module):
+    mask: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(2, 2)
+        self.register_buffer("mask", torch.tensor([[0, -torch.inf], [0, 0]]))
+
+
+def test_a_mask_of_infinity_is_no_sign_of_training_that_diverged(tmp_path: Path) -> None:
+    torch.save((state := Masked().state_dict()), tmp_path / "net.pt")
+    assert same(read_weights(str(tmp_path / "net.pt"), Masked()), state)
+    state["mask"][1, 1] = -torch.inf
+    torch.save(state, tmp_path / "net.pt")
+    with pytest.raises(ValueError, match="not finite, 1 of the 4 in mask first"):
+        read_weights(str(tmp_path / "net.pt"), Masked())
+    state = Masked().state_dict()
+    state["inner.bias"][0] = -torch.inf
+    torch.save(state, tmp_path / "net.pt")
+    with pytest.raises(ValueError, match=r"not finite, 1 of the 2 in inner\.bias first"):
+        read_weights(str(tmp_path / "net.pt"), Masked())
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("kind", ["float64", "float32", "float16", "int64", "uint8", "bool", "complex64", ">f4", "U3"])
+def test_numbers_of_numpy_beside_the_weights_are_numbers(tmp_path: Path, kind: str, zipped: bool) -> None:
+    best = np.array([0.5], kind)[0]
+    content = {"state_dict": network().state_dict(), "best_acc": best}
+    torch.save(content, tmp_path / "net.pt", _use_new_zipfile_serialization=zipped)
+    check(tmp_path / "net.pt")
+    assert _content(str(tmp_path / "net.pt"))["best_acc"] == best
+
+
+def test_numbers_written_by_an_older_numpy_are_read(tmp_path: Path) -> None:
+    torch.save({"model": STATE, "best": np.float64(0.5)}, tmp_path / "new.pt", _use_new_zipfile_serialization=False)
+    older = (tmp_path / "new.pt").read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    (tmp_path / "net.pt").write_bytes(older)
+    check(tmp_path / "net.pt")
+
+
 def _script(path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -126,6 +182,19 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "pickle's own": (lambda path: path.write_bytes(pickle.dumps(network())), "is a pickle of more than tensors, and"),
     "no weights": (lambda path: torch.save({"epoch": 3, "best": 0.9}, path), r"holds no state dict \(epoch, best\)"),
     "nothing": (lambda path: torch.save({}, path), r"holds no state dict \(nothing\)"),
+    "whole numbers for names": (lambda path: torch.save({0: torch.zeros(1)}, path), "holds tensors under 0, which"),
+    "two in one": (
+        lambda path: torch.save({f"{part}.{name}": STATE[name] for part in ("model", "net") for name in STATE}, path),
+        r"holds weights under model\. and net\.: save those",
+    ),
+    "an object of numpy": (
+        lambda path: torch.save({"model": STATE, "x": np.array([None])}, path),
+        r"is a pickle of more than tensors \(numpy\._core\.multiarray\._reconstruct",
+    ),
+    "a date of numpy": (
+        lambda path: torch.save({"model": STATE, "x": np.datetime64("2026-01-01")}, path),
+        "is no file of tensors",
+    ),
     "a list": (lambda path: torch.save([torch.zeros(1)], path), r"holds no state dict \(list\)"),
     "two": (lambda path: torch.save({"model": STATE, "net": STATE}, path), "holds weights under model and net"),
     "text": (lambda path: path.write_text("not tensors"), "is no file of tensors"),

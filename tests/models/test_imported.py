@@ -69,10 +69,10 @@ def test_the_users_file_comes_before_another_package_of_its_name_but_not_before_
     installed.mkdir()
     (installed / "mynets.py").write_text("raise SystemError('not this one')")
     sys.path.insert(0, str(installed))
-    source = "import statistics, random, torch\n" + GOOD.replace("mysizes", "mysizes_too")
+    source = "import statistics, random\n" + GOOD.replace("mysizes", "mysizes_too")
     (start / "mynets.py").write_text(source)
     (start / "mysizes_too.py").write_text("WIDTH = 4")
-    for name in ("statistics", "random", "torch", "colorsys"):
+    for name in ("statistics", "random", "numpy", "colorsys"):  # of which numpy is not imported by the user
         (start / f"{name}.py").write_text("raise SystemError('nor this one')")
     sys.modules.pop("colorsys", None)
     Imported("mynets:build").build(1, 10)
@@ -87,6 +87,76 @@ def test_a_file_named_like_what_is_there_already_is_to_be_renamed(start: Path, n
     (start / f"{name}.py").write_text(GOOD)
     with pytest.raises(ValueError, match=rf"{name}\.py has the name of a module .*: rename the file"):
         Imported(f"{name}:build").build(1, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("lira", {"mynets": "from lira import WIDTH\n"}),  # beside the command's own file
+        ("lira", {"mynets": "import mysizes\n", "mysizes": "def width():\n    import lira\n"}),
+        ("numpy", {"mynets": "import numpy.linalg\n"}),  # an installed package, loaded already
+        ("pyarrow", {"mynets": "from pyarrow import compute\n"}),  # or not yet, or so
+        ("lira", {"mynets/__init__": "", "mynets/nets": "from . import sizes", "mynets/sizes": "import lira"}),
+    ],
+)
+def test_a_file_beside_the_users_that_another_one_comes_before_is_to_be_renamed(
+    start: Path, name: str, files: dict[str, str]
+) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[2] / "jobs"))
+    for file, source in (files | {name: "WIDTH = 4\n"}).items():
+        (start / f"{file}.py").parent.mkdir(exist_ok=True)
+        (start / f"{file}.py").write_text(source)
+    last = list(files)[-1]
+    with pytest.raises(ValueError, match=rf"{last}\.py imports {name}, which is /.* and not {name}\.py: rename {name}"):
+        Imported("mynets.nets:build" if len(files) == 3 else "mynets:build").build(1, 10)
+
+
+def test_without_a_file_of_the_users_in_its_place_anything_is_imported(start: Path) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[2] / "jobs"))
+    (start / "mysizes.py").write_text("from numpy import pi\nfrom raysyn.models import norm\nWIDTH = 4")
+    (start / "mynets.py").write_text("import mynets\n" + GOOD)
+    Imported("mynets:build").build(1, 10)
+
+
+def identity(start: Path, **files: str) -> str:
+    """As a new process finds it."""
+    for name, source in files.items():
+        (start / f"{name}.py").write_text(source)
+        sys.modules.pop(name, None)
+    found = Imported("mynets:build").identified(1, 10)
+    assert repr(found) == repr(pickle.loads(pickle.dumps(found))), "workers know it under this name too"
+    return repr(found)
+
+
+def test_whatever_changes_the_network_changes_its_identity_and_nothing_else_does(start: Path) -> None:
+    files = {"mynets": GOOD, "mysizes": "WIDTH = 8", "mynotes": "x = 1"}
+    first = identity(start, **files)
+    assert identity(start, **files) == first == identity(start, **files | {"mynotes": "x = 22"})
+    assert len({
+        first,
+        identity(start, **files | {"mysizes": "WIDTH = 16"}),
+        identity(start, **files | {"mysizes": "WIDTH = 16  # of the same shapes"}),
+        identity(start, **files | {"mynets": GOOD.replace("ReLU", "Tanh")}),
+    }) == 4  # fmt: skip
+
+
+def test_what_only_the_built_network_tells_changes_its_identity(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = GOOD.replace("from mysizes import WIDTH", "import os\nWIDTH = int(os.environ['MY_WIDTH'])")
+    monkeypatch.setenv("MY_WIDTH", "8")
+    first = identity(start, mynets=source)
+    monkeypatch.setenv("MY_WIDTH", "16")
+    assert identity(start, mynets=source) != first
+
+
+def test_where_a_network_lies_in_memory_is_no_part_of_its_identity(start: Path) -> None:
+    source = GOOD.replace("from mysizes import WIDTH", "WIDTH = 4").replace("nn.ReLU()", "Own()") + (
+        "class Own(nn.ReLU):\n    def extra_repr(self):\n"
+        "        return repr(self.__dict__.setdefault('kept', object()))\n"
+    )
+    first = identity(start, mynets=source)
+    build = Imported("mynets:build").build
+    one, other = build(1, 10), build(1, 10)
+    assert repr(one) != repr(other) and identity(start, mynets=source) == first
 
 
 SUM = "def build(channels, classes):\n    return {}\n"

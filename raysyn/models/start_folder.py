@@ -1,0 +1,82 @@
+"""What a user's file imports from the folder that the command starts in."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import ModuleType
+
+
+def loaded(folder: str, libraries: tuple[str, ...]) -> list[tuple[str, Path]]:
+    """(name, file) of every module of the folder that is loaded, by name; not of `libraries`, which may lie in it."""
+    found, inside = list[tuple[str, Path]](), folder.rstrip(os.sep) + os.sep
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name != "__main__" and file and file.startswith(inside) and not file.startswith(libraries):
+            found.append((name, Path(file)))
+    return found
+
+
+def hidden(module: str, folder: str) -> tuple[Path, str, str, str] | None:
+    """(importing file, name, its file in the folder, the file that is imported instead), where there is such a name.
+
+    Looks at what the file of `module` imports, and at what that imports, without running it. Python's own modules are
+    meant to come first, and `module` itself is the folder's.
+    """
+    seen, todo = set[Path](), list(_files(module, Path(folder)))
+    while todo:
+        if (file := todo.pop()) in seen:
+            continue
+        seen.add(file)
+        for name in _imported(file, Path(folder)):
+            top = name.partition(".")[0]
+            if top in sys.stdlib_module_names:
+                continue
+            own = PathFinder.find_spec(top, [folder])
+            if own is None or own.origin is None:
+                continue
+            other = None if top == module.partition(".")[0] else _comes_first(top)
+            if other is not None and not os.path.samefile(other, own.origin):
+                return file, top, own.origin, other
+            todo += _files(name, Path(folder))
+    return None
+
+
+def _comes_first(top: str) -> str | None:
+    """The file that `import top` runs, if it is one."""
+    known: ModuleType | None = sys.modules.get(top)
+    if known is not None:
+        return getattr(known, "__file__", None)
+    spec = importlib.util.find_spec(top)
+    return spec.origin if spec is not None and spec.has_location else None
+
+
+def _files(module: str, folder: Path) -> Iterator[Path]:
+    """Those of the folder that `import module` runs."""
+    path = folder
+    for part in module.split("."):
+        path = path / part
+        yield from (file for file in (path / "__init__.py", path.with_name(f"{part}.py")) if file.is_file())
+
+
+def _imported(file: Path, folder: Path) -> Iterator[str]:
+    """The full names of all modules that a file of the folder may import; none where it is no Python."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return  # Importing it tells where.
+    inside = file.relative_to(folder).parent.parts
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = inside[: len(inside) - node.level + 1] if node.level else ()
+            base = ".".join((*above, *([node.module] if node.module else [])))
+            yield from ([base] if base else [])
+            # What is taken from a package may be a module of it.
+            yield from (f"{base}.{alias.name}" for alias in node.names if base and alias.name != "*")
