@@ -27,6 +27,7 @@ from raysyn.methods.common import On, OnAttacked
 from raysyn.models.resnet import ResNetConfig
 from raysyn.models.students import NAMES
 from raysyn.models.teacher import TeacherConfig
+from raysyn.on_ray.cluster import share_out
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.public import Public
 from raysyn.train.memory import Need
@@ -118,7 +119,7 @@ def test_images_that_dp_imgsyn_cannot_take_are_refused_with_the_size_that_it_can
 ) -> None:
     """At 224 pixels, in the paper's sizes."""
     config = replace(dp_imgsyn_presets.PRESETS["quick"], teacher=TeacherConfig(), students=("vgg11",))
-    monkeypatch.setattr(needs, "available_bytes", lambda: 2 * 2**30)
+    monkeypatch.setattr(needs, "available_bytes", lambda: 2**30)
     with Console() as console:
         with pytest.raises(ValueError, match=r"images are 224x224 pixels .*; give --data\.size \d+ ") as caught:
             of_dp_imgsyn.check_memory(console, config, dataset(224, 3), LETTERS, On(address="here"))
@@ -126,33 +127,33 @@ def test_images_that_dp_imgsyn_cannot_take_are_refused_with_the_size_that_it_can
         of_dp_imgsyn.check_memory(console, config, dataset(side, 3), LETTERS, On(address="here"))
 
 
-@pytest.mark.parametrize("method", ["dp_feta", "privimage", "privimage_gan", "dp_imgsyn"])
+@pytest.mark.parametrize("method", ["dp_feta", "privimage_gan", "dp_imgsyn"])
 def test_workers_without_gpus_share_one_memory(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """DP-SGD holds what a worker holds as often as there are workers, and their libraries."""
     monkeypatch.setattr(needs, "best_device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(needs.os, "cpu_count", lambda: 16)
-    module, data = {
-        "dp_feta": (of_dp_feta, {}), "privimage": (of_privimage, {"public": LETTERS}),
-        "privimage_gan": (of_privimage, {"public": LETTERS}), "dp_imgsyn": (of_dp_imgsyn, {"released": 40}),
-    }[method]  # fmt: skip
-    preset = {"dp_feta": dp_feta.PRESETS["quick"], "dp_imgsyn": dp_imgsyn_presets.PRESETS["quick"]}
-    config = preset.get(method) or MANY["quick-gan" if method == "privimage_gan" else "quick"]
-    stage = "teacher" if method == "dp_imgsyn" else "finetune"
+    module, config, stage, more = {
+        "dp_feta": (of_dp_feta, dp_feta.PRESETS["quick"], "finetune", {}),
+        "privimage_gan": (of_privimage, MANY["quick-gan"], "finetune", {"public": LETTERS}),
+        "dp_imgsyn": (of_dp_imgsyn, dp_imgsyn_presets.PRESETS["quick"], "teacher", {"released": 40}),
+    }[method]
 
     def held(**machines: Any) -> int:
-        speed = SGDSpeed(micro_batch=4)
-        found = module.needs(config, (16, 16, 1), On(sgd=speed, **machines), private=images(16), **data)
-        return [one.bytes for one in found if one.stage == stage and "rows" in one.of][0]
+        on = On(sgd=SGDSpeed(micro_batch=4), **machines)
+        found = module.needs(config, (16, 16, 1), on, private=images(16), **more)
+        return next(one.bytes for one in found if one.stage == stage and "rows" in one.of)
 
-    alone = held(address="here")
-    assert held(workers=1) == alone == held(address="auto", workers=3)
-    assert held(workers=3) == pytest.approx(3 * (alone + needs.LIBRARIES), abs=3)
-    # As many as a run takes by default.
-    assert held() == held(workers=4)
-    monkeypatch.setattr(needs.os, "cpu_count", lambda: 2)
-    assert held() == held(workers=2)
+    assert held(workers=3) == pytest.approx(3 * (held(address="here") + needs.LIBRARIES), abs=3)
+
+
+def test_as_many_workers_share_a_memory_as_a_run_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "best_device", lambda: torch.device("cpu"))
+    for cpus in (1, 2, 16):
+        monkeypatch.setattr(needs.os, "cpu_count", lambda cpus=cpus: cpus)
+        assert needs.sharing(On()) == share_out(On(), [{"CPU": cpus}]).workers
+    assert needs.sharing(On(workers=3)) == 3
+    assert needs.sharing(On(address="here")) == needs.sharing(On(address="auto", workers=3)) == 1
     monkeypatch.setattr(needs, "best_device", lambda: torch.device("cuda"))
-    assert held(workers=3) == alone
+    assert needs.sharing(On(workers=3)) == 1
 
 
 def test_fewer_workers_are_a_mend(monkeypatch: pytest.MonkeyPatch) -> None:
