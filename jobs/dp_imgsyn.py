@@ -8,7 +8,7 @@ from raysyn.console import Console
 from raysyn.methods import dp_imgsyn
 from raysyn.methods.common import On, open_private_run, say_empty, show_plan
 from raysyn.methods.dp_imgsyn import JUDGED_BY, METHOD, Given
-from raysyn.methods.dp_imgsyn_outlook import show_outlook
+from raysyn.methods.dp_imgsyn_outlook import check_memory, show_outlook
 from raysyn.methods.dp_imgsyn_presets import PRESETS
 from raysyn.on_ray.cluster import connect
 
@@ -20,6 +20,7 @@ def check(stack: ExitStack) -> Given:
     dataset, public, publics, plan = dp_imgsyn.prepare(command.config)
     say_empty(console, dataset)
     show_plan(console, plan, dataset)
+    check_memory(console, command.config, dataset, public, command.machines)
     if command.dry_run:
         show_outlook(console, command.config, dataset, public)
         raise SystemExit(0)

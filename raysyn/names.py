@@ -24,15 +24,31 @@ def legible(text: str) -> str:
 def check_name(place: str, what: str, name: str) -> None:
     """ValueError, in one sentence that `place` opens, where `what` (a class, a data set) has such a `name`."""
     if not name.strip():
-        fault = "is empty; give it a name"
-    elif any(unicodedata.category(one) == "Cs" for one in name):
-        fault = "is not UTF-8 and cannot be written into the release; rename it"
-    elif any(unicodedata.category(one) in CONTROL for one in name):
-        fault = "holds a line break or another control character and cannot be written into the release; rename it"
+        fault, mend = "is empty", "give it a name"
+    elif found := _fault(name):
+        fault, mend = found, "rename it"
     else:
         return
-    shown = "".join(repr(one)[1:-1] if unicodedata.category(one) in CONTROL else one for one in legible(name))
-    raise ValueError(f"{legible(place)}: the name of {what}, '{shown}', {fault}")
+    raise ValueError(f"{legible(place)}: the name of {what}, '{_shown(name)}', {fault}; {mend}")
+
+
+def check_text(field: str, text: str) -> None:
+    """The same for what a setting says in words, which the certificate repeats."""
+    fault = _fault(text) if text.strip() else "says nothing"
+    if fault:
+        raise ValueError(f"{field} is '{_shown(text)}', which {fault}; write it otherwise, or leave it out")
+
+
+def _fault(text: str) -> str | None:
+    if any(unicodedata.category(one) == "Cs" for one in text):
+        return "is not UTF-8 and cannot be written into the release"
+    if any(unicodedata.category(one) in CONTROL for one in text):
+        return "holds a line break or another control character and cannot be written into the release"
+    return None
+
+
+def _shown(text: str) -> str:
+    return "".join(repr(one)[1:-1] if unicodedata.category(one) in CONTROL else one for one in legible(text))
 
 
 def check_class_names(place: str, names: Sequence[str], *, once: bool = True) -> None:

@@ -68,6 +68,10 @@ class PublicConfig:
     limit: int | None = None
     """Use only this many of the training images, always the same ones."""
 
+    def sets(self) -> tuple[str, ...]:
+        """Names of the sets, files or folders, without their paths, as a certificate names them."""
+        return tuple(Path(one).expanduser().resolve().name for one in self.path) or self.name
+
     @staticmethod
     def of(entry: str) -> PublicConfig:
         """All of one set, by a name that is known or else a path."""
@@ -217,7 +221,8 @@ def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:
     if config.limit is not None and config.limit < 1:
         raise ValueError(f"public.limit={config.limit} leaves no images; give at least 1 or leave it out")
     source = _Stream.of(config)
-    check_name(source.label, "the public set", source.name)
+    for name in (source.name, *config.sets()):
+        check_name(source.label, "the public set", name)
     folder = cache_folder() / "public" / hashlib.sha256(repr((source.identity, shape)).encode()).hexdigest()[:24]
     if not (folder / "facts.json").exists():
         _decode_into(folder, source, shape)
@@ -243,8 +248,7 @@ def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:
             f"{source.label} has {facts['images']['train']} images and none to validate a classifier with: give a val "
             f"or test split, or at least {HELD_OUT} images"
         )
-    sets = tuple(Path(one).expanduser().resolve().name for one in config.path) or config.name
-    return Public(source.name, part("train", wanted), valid, sets=sets)
+    return Public(source.name, part("train", wanted), valid, sets=config.sets())
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -98,12 +98,12 @@ class Remote:
             if one.type == pyarrow.fs.FileType.File and one.path.removeprefix(top).lstrip("/") not in kept:
                 self._system.delete_file(one.path)
 
-    def withdraw(self, folder: str) -> None:
-        """Remove the files below `folder` (release/) from the URI, those that say that it is complete first."""
+    def withdraw(self, names: Iterable[str]) -> None:
+        """Remove these files from the URI, where they are there, those that say that a release is complete first."""
         self._look()
         self.check()
-        names = [name for name in self.names() if name.startswith(folder)]
-        for name in sorted(names, key=lambda one: not one.endswith(f"/{SIGNATURE}")):
+        there = set(names) & set(self.names())
+        for name in sorted(there, key=lambda one: not one.endswith(f"/{SIGNATURE}")):
             self._system.delete_file(f"{self._root}/{name}")
             self._pushed.pop(name, None)
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from raysyn.may_leave import FILES
 from raysyn.privacy.poisson import SECRET_BYTES
 from raysyn.remote import Remote
 from raysyn.storage import (
@@ -180,20 +181,23 @@ class RunFolder:
         return value
 
     def publish(self, contents: Mapping[str, bytes]) -> None:
-        """Let release/ hold these files, certificate.json among them, and no others.
+        """Let release/ hold these files, certificate.json among them, and no others that a run writes; what somebody
+        else has put there stays.
 
         A reader finds all of the old ones or all of the new; at a URI, where files come and go one by one, what has no
         certificate beside it is not released. The same files again change nothing.
         """
-        there = {path.name: path.read_bytes() for path in self.release.glob("*")}
+        ours = {*FILES, *contents}
+        found = (path for path in self.release.glob("*") if path.name in ours and path.is_file())
+        there = {path.name: path.read_bytes() for path in found}
         if there != dict(contents):
             if self._remote is not None and self.certificate.name in there:
                 # The choices that it declares must outlive a driver that is killed before the next one is there.
                 write_atomically(self._withdrawn, there[self.certificate.name], 0o600)
                 self.push()
             if self._remote is not None:
-                self._remote.withdraw(f"{self.release.name}/")
-            write_folder(self.release, contents)
+                self._remote.withdraw(f"{self.release.name}/{name}" for name in ours)
+            write_folder(self.release, contents, ours)
         self.push()
 
     def signed(self) -> dict[str, Any] | None:
@@ -299,11 +303,12 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Remove half-written files of a killed attempt; the lock makes sure that nobody is writing them."""
-        mend_folder(self.release)
+        mend_folder(self.release, FILES)
         folders = [self.release, self.internal, *map(self._path, ("stages", "checkpoints", "answers", "kept"))]
         for folder in [*folders, *self._path("units").glob("*"), *self._path("trials").glob("*")]:
             for path in folder.glob(".*.tmp"):
-                path.unlink()
+                if path.is_file():
+                    path.unlink()
 
 
 def _refuse_strangers(out: Path) -> None:

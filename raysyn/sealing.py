@@ -20,6 +20,10 @@ from raysyn.storage import file_system, local_folder
 KEPT = ("run.json", "report.json", "report.html", "ledger.jsonl", "timings.json", "lock", "lease.json")
 """Of internal/: everything else is erased, but for the stages that were paid for."""
 _PLACES = "places.json"
+FILES = ("eval.inception_weights", "word_vectors")
+"""Settings that say where a file lies: a run that is finished reads none."""
+_NO_FILE = ("download", "try-download")
+"""What they may say instead."""
 
 
 def note_place(folder: RunFolder, place: str | None) -> None:
@@ -88,16 +92,21 @@ def _erase_place(folder: RunFolder, place: str) -> None:
 
 
 def check_settings(folder: RunFolder, settings: Mapping[str, Any]) -> None:
-    """ValueError where a sealed run was judged by other settings: what these need is erased."""
+    """ValueError where a sealed run was judged by other settings: what these need is erased. Where a file lies that
+    both name may differ."""
     assert folder.sealed is not None, "not sealed"
     before, now = dict(leaves(folder.sealed["settings"])), dict(leaves(_plain(settings)))
     for field in [*now, *before]:
         old, new = before.get(field, "absent"), now.get(field, "absent")
-        if old != new:
+        if old != new and not (field in FILES and _is_path(old) and _is_path(new)):
             raise ValueError(
                 f"--out {folder.out} holds a sealed run with {field} = {old}, this one has {field} = {new}, and what "
                 "that would need is erased; choose another --out."
             )
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and value not in (*_NO_FILE, "absent")
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

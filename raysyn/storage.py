@@ -7,7 +7,7 @@ import io
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -41,14 +41,14 @@ def _flush(folder: Path) -> None:
     os.close(opened)
 
 
-def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """`folder` with these files and no others: after an error or a kill it is as it was before, or as it shall be.
+def write_folder(folder: Path, contents: Mapping[str, bytes], ours: Collection[str]) -> None:
+    """`folder` with these files and no others of the names that are `ours`: after an error or a kill these are as they
+    were before, or as they shall be. What somebody else has put there stays.
 
     Between two renames it may be missing for a moment; `mend_folder` then gives back what was there before.
     """
     new, old = _beside(folder)
-    for left in (new, old):
-        shutil.rmtree(left, ignore_errors=True)
+    mend_folder(folder, ours)
     try:
         new.mkdir()
         for name, content in contents.items():
@@ -59,16 +59,20 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
         new.rename(folder)
         _flush(folder.parent)
     except BaseException:
-        mend_folder(folder)
+        mend_folder(folder, ours)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    mend_folder(folder, ours)
 
 
-def mend_folder(folder: Path) -> None:
-    """Tidy up after a `write_folder` that was cut off."""
+def mend_folder(folder: Path, ours: Collection[str]) -> None:
+    """Tidy up after a `write_folder`, also one that was cut off; see there."""
     new, old = _beside(folder)
     if old.exists() and not folder.exists():
         old.rename(folder)
+    for path in old.iterdir() if old.exists() else ():
+        # Only moved: whatever it is, it need not be read.
+        if path.name not in ours and not os.path.lexists(folder / path.name):
+            path.rename(folder / path.name)
     for left in (new, old):
         shutil.rmtree(left, ignore_errors=True)
 

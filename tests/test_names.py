@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from raysyn import rehearsal
 from raysyn.console import Console
 from raysyn.data import DataConfig, Dataset, Images, load
+from raysyn.methods import (
+    dp_feta,
+    dp_imgsyn,
+    dp_imgsyn_presets,
+    knowledge_recycling,
+    pigan,
+    privimage,
+    privimage_presets,
+)
 from raysyn.names import check_class_names, check_name, legible
 from raysyn.public import PublicConfig, load_public
 from raysyn.rehearsal import rehearse
@@ -112,3 +125,75 @@ def test_a_writer_that_fails_fails_in_the_rehearsal(monkeypatch: pytest.MonkeyPa
 def test_the_console_shows_a_path_that_is_no_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
     Console().say(f"Release: {LATIN}/release")
     assert "kr\\udce4nklich/release" in capsys.readouterr().out
+
+
+PRESETS: dict[str, tuple[Callable[[Any], object], Any]] = {
+    "dp_feta": (dp_feta.prepare, dp_feta.PRESETS["quick"]),
+    "privimage": (privimage.prepare, privimage_presets.PRESETS["quick"]),
+    "dp_imgsyn": (dp_imgsyn.prepare, dp_imgsyn_presets.PRESETS["quick"]),
+    "knowledge_recycling": (knowledge_recycling.prepare, knowledge_recycling.PRESETS["quick"]),
+    "pigan": (pigan.prepare, pigan.PRESETS["quick"]),
+}
+
+
+@pytest.fixture
+def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataConfig:
+    """Images of two classes, and a cache of its own."""
+    monkeypatch.setenv("RAYSYN_CACHE", str(tmp_path / "cache"))
+    rng, arrays = np.random.default_rng(0), {}
+    for split, count in (("train", 3000), ("test", 60)):
+        arrays |= {f"{split}_images": rng.integers(0, 256, (count, 16, 16), dtype=np.uint8)}
+        arrays |= {f"{split}_labels": np.arange(count) % 2}
+    np.savez(tmp_path / "few.npz", **arrays)
+    return DataConfig(path=str(tmp_path / "few.npz"))
+
+
+@pytest.mark.parametrize("method", PRESETS)
+@pytest.mark.parametrize("field", ["tuned_on", "chosen_among"])
+@pytest.mark.parametrize("text", [f"sets of {LATIN}", "9 runs\nof mine", " "])
+def test_what_the_certificate_will_repeat_is_read_before_anything_is_spent(
+    method: str, field: str, text: str, few: DataConfig
+) -> None:
+    prepare, preset = PRESETS[method]
+    config = replace(preset, **{"data": few, field: text})
+    with pytest.raises(
+        ValueError, match=rf"^{field} is '.*', which .*; write it otherwise, or leave it out$"
+    ) as caught:
+        prepare(config)
+    assert str(caught.value).encode().isascii() and str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", [f"{LATIN}.pt", "a\nb.pt"])
+def test_the_name_of_a_network_is_read_before_anything_is_spent(name: str, few: DataConfig, tmp_path: Path) -> None:
+    preset = privimage_presets.PRESETS["quick"]
+    config = replace(preset, data=few, query=replace(preset.query, checkpoint=str(tmp_path / name)))
+    with pytest.raises(ValueError, match=r"^query\.checkpoint: the name of the file, '.*', .*; rename it$"):
+        privimage.prepare(config)
+
+
+@pytest.mark.parametrize("method", ["privimage", "dp_imgsyn"])
+def test_public_sets_are_named_by_what_a_link_leads_to(method: str, few: DataConfig, tmp_path: Path) -> None:
+    """As the certificate names them."""
+    (tmp_path / "good").symlink_to(zoo(tmp_path, LATIN, ("cat", "dog")))
+    public = PublicConfig(path=(str(tmp_path / "good"),))
+    prepare, preset = PRESETS[method]
+    for read in (lambda: prepare(replace(preset, data=few, public=public)), lambda: load_public(public, (16, 16, 1))):
+        with pytest.raises(ValueError, match=r"the name of the public set, 'kr\\xe4nklich', is not UTF-8"):
+            read()
+    assert not list((tmp_path / "cache").glob("public/*"))
+
+
+def test_the_rehearsal_signs_what_the_run_will_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, signed = Images(np.zeros((4, 8, 8, 1), np.uint8), np.arange(4) % 2, ("a", "b")), list[dict[str, Any]]()
+    write = rehearsal.release_files
+    monkeypatch.setattr(
+        rehearsal, "release_files", lambda *args, **more: signed.append(args[1]) or write(*args, **more)
+    )
+    rehearse(
+        "m", Dataset("set", images, images, None), uncharged=["x"], sets=["y"], networks={"f": "/z/w.pt", "g": None}
+    )
+    (terms,) = signed
+    assert terms["uncharged_choices"] == ["x"] and terms["public_images"][0]["sets"] == ["y"]
+    assert [one["name"] for one in terms["public_networks"]] == ["w.pt"]
+    with pytest.raises(ValueError, match="utf-8"):
+        rehearse("m", Dataset("set", images, images, None), uncharged=[LATIN])

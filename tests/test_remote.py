@@ -169,7 +169,7 @@ def test_a_release_at_a_uri_has_no_certificate_until_it_is_whole(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files come one by one there: what lies without a certificate is not released, and a continued run repairs it."""
-    old = {"synthetic.parquet": b"old", "gone.pt": b"o", "certificate.json": b'{"uncharged_choices": ["old"]}'}
+    old = {"synthetic.parquet": b"old", "student.pt": b"o", "certificate.json": b'{"uncharged_choices": ["old"]}'}
     new = {"synthetic.parquet": b"new", "certificate.json": b'{"uncharged_choices": ["new"]}'}
     seen: list[set[str]] = []
 
@@ -201,6 +201,17 @@ def test_a_release_at_a_uri_has_no_certificate_until_it_is_whole(
         assert folder.signed() == {"uncharged_choices": ["new"]}
         folder.publish(old)
         assert {name for name in files(tmp_path) if name.startswith("release/")} == {f"release/{one}" for one in old}
+
+
+def test_what_a_user_puts_into_a_release_at_a_uri_stays(uri: str, tmp_path: Path) -> None:
+    with start(uri) as folder:
+        folder.publish({"student.pt": b"old", "certificate.json": b'{"uncharged_choices": ["old"]}'})
+    write_bytes(uri, "release/README.txt", b"mine")
+    write_bytes(uri, "release/.ipynb_checkpoints/x.json", b"mine too")
+    with start(uri) as folder:
+        folder.publish({"certificate.json": b'{"uncharged_choices": ["new"]}'})
+    left = {name.removeprefix("release/") for name in files(tmp_path) if name.startswith("release/")}
+    assert left == {"certificate.json", "README.txt", ".ipynb_checkpoints/x.json"}
 
 
 def test_places_inside_a_uri_keep_its_query() -> None:

@@ -269,6 +269,68 @@ def test_a_release_that_cannot_be_written_leaves_the_one_before(
         assert released(tmp_path) == NEW
 
 
+STRANGE = {"README.txt", ".ipynb_checkpoints", "link"}
+
+
+def with_strangers(out: Path) -> None:
+    """What a user may have put beside the released files."""
+    (out / "release" / "README.txt").write_text("mine")
+    (out / "release" / ".ipynb_checkpoints").mkdir()
+    (out / "release" / ".ipynb_checkpoints" / "x.json").write_text("mine too")
+    (out / "release" / "link").symlink_to("nowhere")
+
+
+def strangers_are_there(out: Path) -> bool:
+    release = out / "release"
+    return (
+        (release / "README.txt").read_text() == "mine"
+        and (release / ".ipynb_checkpoints" / "x.json").read_text() == "mine too"
+        and os.readlink(release / "link") == "nowhere"
+    )
+
+
+def ours(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (out / "release").glob("*") if path.name not in STRANGE}
+
+
+def test_what_a_user_puts_into_a_release_stays_and_changes_nothing(tmp_path: Path) -> None:
+    with start(tmp_path) as folder:
+        folder.publish(OLD)
+    with_strangers(tmp_path)
+    with start(tmp_path) as folder:
+        before = (tmp_path / "release").stat().st_ino
+        folder.publish(OLD)
+        assert (tmp_path / "release").stat().st_ino == before
+        folder.publish(NEW)
+    assert ours(tmp_path) == NEW and strangers_are_there(tmp_path) and not list(tmp_path.glob(".*"))
+
+
+def test_a_user_s_files_outlive_a_kill_at_any_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, left, rename, rmtree = tmp_path / "run", list[Path](), Path.rename, shutil.rmtree
+    with start(out) as folder:
+        folder.publish(OLD)
+        with_strangers(out)
+
+        def photographed(call: Any) -> Any:
+            def wrapper(*args: Any, **more: Any) -> Any:
+                left.append(tmp_path / f"killed{len(left)}")
+                shutil.copytree(out, left[-1], symlinks=True)
+                return call(*args, **more)
+
+            return wrapper
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", photographed(rename))
+            patch.setattr(shutil, "rmtree", photographed(rmtree))
+            folder.publish(NEW)
+    assert len(left) >= 5
+    for killed in left:
+        with start(killed) as folder:
+            assert ours(killed) in (OLD, NEW) and strangers_are_there(killed), killed
+            folder.publish(NEW)
+        assert ours(killed) == NEW and strangers_are_there(killed) and not list(killed.glob(".*")), killed
+
+
 def test_the_same_release_again_touches_nothing(tmp_path: Path) -> None:
     with start(tmp_path) as folder:
         folder.publish(OLD)

@@ -156,3 +156,23 @@ def test_what_is_overwritten_holds_zeros_before_it_goes(tmp_path: Path) -> None:
     assert (tmp_path / "big").read_bytes()[:1] == b"x"
     sealing._overwrite(tmp_path / "big")
     assert (tmp_path / "big").read_bytes() == bytes((1 << 20) + 7)
+
+
+@pytest.mark.parametrize("field", ["eval.inception_weights", "word_vectors"])
+def test_where_a_file_lies_is_no_other_setting(field: str, tmp_path: Path) -> None:
+    def judged(value: str | None) -> dict[str, Any]:
+        group, _, name = field.rpartition(".")
+        return {**SETTINGS, group: {**SETTINGS[group], name: value}} if group else {**SETTINGS, name: value}
+
+    with start(tmp_path / "run") as folder:
+        folder.publish({"certificate.json": b"{}"})
+        for path in (folder.report_json, folder.report_html):
+            path.write_text("{}")
+        sealing.seal(folder, judged("/mnt/a/weights.pt"))
+        for spelled in ("/mnt/a/weights.pt", "weights.pt", "~/b.pt"):
+            sealing.check_settings(folder, judged(spelled))
+        for other in (None, "try-download", "download"):
+            with pytest.raises(ValueError, match=rf"with {field} = /mnt/a/weights\.pt, this one has {field} = {other}"):
+                sealing.check_settings(folder, judged(other))
+        with pytest.raises(ValueError, match=r"this one has eval\.names = \['/mnt/a'\]"):
+            sealing.check_settings(folder, {**judged("x.pt"), "eval": {**judged("x.pt")["eval"], "names": ("/mnt/a",)}})

@@ -84,7 +84,7 @@ def prepare(config: Config) -> tuple[Dataset, Plan]:
     new_denoiser(config, dataset.train)
     private = dataset.train
     check_measures(config.eval, private.classes, synthetic=config.synthetic, train=len(private))
-    rehearse(METHOD, dataset)
+    rehearse(METHOD, dataset, told=config, uncharged=uncharged(config))
     return dataset, plan(config, len(private), private.classes)
 
 

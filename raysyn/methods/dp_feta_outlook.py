@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from raysyn.console import Console
 from raysyn.data import Dataset, Images
 from raysyn.methods.common import On
@@ -18,10 +20,10 @@ from raysyn.train.samplers import network_calls
 def check_memory(console: Console, config: Config, dataset: Dataset, machines: On) -> None:
     """ValueError, in one sentence with a mend that fits, where a stage has no place in this machine's memory."""
     private = dataset.train
-    refuse_too_large(console, config, private.shape, lambda one, shape: needs(one, shape, private, machines), machines)
+    refuse_too_large(console, config, private.shape, partial(needs, private=private), machines)
 
 
-def needs(config: Config, shape: Shape, private: Images, machines: On) -> list[Need]:
+def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> list[Need]:
     """What each stage holds, on images of `shape` in place of the private ones."""
     plain, warmup = {}, config.warmup
     if config.central.count:
@@ -31,7 +33,7 @@ def needs(config: Config, shape: Shape, private: Images, machines: On) -> list[N
         return UNet(config.network, shape[2], shape[:2], private.classes)
 
     return [
-        *denoiser_needs(new, shape, plain, config.finetune, machines.sgd),
+        *denoiser_needs(new, shape, plain, config.finetune, machines),
         *classifier_needs(config.eval, shape, private.classes, max(len(private), config.synthetic)),
     ]
 

@@ -141,7 +141,8 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, dict[int, Public], 
     new_teacher(config, private)
     for name in config.students:
         student(name, private.shape, private.classes, config.distillation.width)
-    rehearse(METHOD, dataset, soft_labels=True)
+    sets = config.public.sets() if config.alignment.start == "public" else ()
+    rehearse(METHOD, dataset, soft_labels=True, told=config, uncharged=uncharged(config), sets=sets)
     planned = plan(config, len(private))
     for epsilon in config.experiment.epsilons:
         plan(config, len(private), epsilon)

@@ -139,7 +139,7 @@ def prepare(config: Config) -> Dataset:
     replace(dataset, train=real.train).check_classes(f"valid_share={config.valid_share}", "change it")
     check_classes(config.attack, real.train.classes, "--attack.shadow-models 0 leaves the attack out")
     check_enough(config.attack, real.train, dataset.test, config.seed)
-    rehearse(METHOD, dataset, soft_labels=True)
+    rehearse(METHOD, dataset, soft_labels=True, told=config, uncharged=uncharged(config))
     return dataset
 
 

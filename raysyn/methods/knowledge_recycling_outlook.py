@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 def check_memory(console: Console, config: Config, dataset: Dataset, machines: OnAttacked) -> None:
     """ValueError, in one sentence with a mend that fits, where a stage has no place in this machine's memory."""
     train = dataset.train
-    refuse_too_large(console, config, train.shape, lambda one, shape: needs(one, shape, train, machines), machines)
+    refuse_too_large(console, config, train.shape, partial(needs, train=train), machines)
 
 
-def needs(config: Config, shape: Shape, train: Images, machines: OnAttacked) -> list[Need]:
+def needs(config: Config, shape: Shape, machines: OnAttacked, *, train: Images) -> list[Need]:
     """What each stage holds, on images of `shape` in place of the training ones."""
     generator = Generator(config.network, shape, train.classes)
     discriminator = Discriminator(config.network, shape, train.classes)

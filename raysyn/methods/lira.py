@@ -186,7 +186,7 @@ def check_memory(console: Console, config: Config, dataset: Dataset, machines: O
     train, batch = dataset.train, config.recipe.batch_size
     if config.target.model is None:
 
-        def needs(one: Config, shape: Shape) -> list[Need]:
+        def needs(one: Config, shape: Shape, _: OnAttacked) -> list[Need]:
             return [taught_need("a shadow model", one.architecture(), shape, train.classes, batch)]
 
         refuse_too_large(console, config, train.shape, needs, machines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,11 +14,12 @@ from torch import nn
 
 from raysyn.compute import Machines, best_device
 from raysyn.console import Console
+from raysyn.methods.common import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.classifiers import NAMES, build
 from raysyn.models.unet import UNet
 from raysyn.privacy.sgd import SGDConfig
-from raysyn.privacy.trial import SGDSpeed, fitting
+from raysyn.privacy.trial import fitting
 from raysyn.train.classifier import EVALUATION_BATCH, ClassifierConfig, images_per_step
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.memory import (
@@ -37,30 +39,36 @@ from raysyn.train.memory import (
 from raysyn.train.samplers import MOST_AT_ONCE
 
 Shape = tuple[int, int, int]
-Needs = Callable[[Any, Shape], list[Need]]
-"""needs(config, shape): what the stages of a run on images of `shape` would hold."""
+Needs = Callable[[Any, Shape, Any], list[Need]]
+"""needs(config, shape, machines): what the stages of a run on images of `shape` would hold."""
+LIBRARIES = 450 * 2**20
+"""Bytes that a further worker's process holds of its own before it does anything: Python, PyTorch and Ray."""
 PATCHES, SIDES = (2, 4, 8, 16), (128, 64, 32, 28, 16)
 """What is tried where a run does not fit."""
 
 
 def refuse_too_large(console: Console, config: Any, shape: Shape, needs: Needs, machines: Machines) -> None:
     """Say what a worker will hold; ValueError, with a mend that fits, where this machine is to do it and cannot."""
-    found, free = needs(config, shape), available_bytes()
+    found, free = needs(config, shape, machines), available_bytes()
     worst = largest(found)
     here = machines.address in ("local", "here")
-    check_memory(shape, found, mends(config, shape, needs), free if here else None)
+    check_memory(shape, found, mends(config, shape, needs, machines), free if here else None)
     console.say(
         f"Memory: a worker holds about {told(held_bytes() + HEADROOM * worst.bytes)}, of it "
         f"{told(HEADROOM * worst.bytes)} in {worst.stage} ({worst.of})"
     )
 
 
-def mends(config: Any, shape: Shape, needs: Needs) -> Iterator[list[tuple[str, Callable[[], list[Need]]]]]:
+def mends(
+    config: Any, shape: Shape, needs: Needs, machines: Machines
+) -> Iterator[list[tuple[str, Callable[[], list[Need]]]]]:
     """Groups of flags, of each of which the first that fits is worth naming."""
+    if sharing(machines) > 1:
+        yield [("--on.workers 1", lambda: needs(config, shape, replace(machines, workers=1)))]
     if hasattr(getattr(config, "network", None), "patch") and getattr(config, "generator", "diffusion") == "diffusion":
         patched = [(one, replace(config, network=replace(config.network, patch=one))) for one in PATCHES]
         yield [
-            (f"--network.patch {one}", lambda other=other: needs(other, shape))  # type: ignore[misc]
+            (f"--network.patch {one}", lambda other=other: needs(other, shape, machines))  # type: ignore[misc]
             for one, other in patched
             if one > config.network.patch
         ]
@@ -68,9 +76,9 @@ def mends(config: Any, shape: Shape, needs: Needs) -> Iterator[list[tuple[str, C
     if "resnet9" in names:
         few = tuple(name for name in names if name != "resnet9")
         other = replace(config, eval=replace(config.eval, classifiers=few))
-        yield [(f"--eval.classifiers {' '.join(few)}".strip(), lambda: needs(other, shape))]
+        yield [(f"--eval.classifiers {' '.join(few)}".strip(), lambda: needs(other, shape, machines))]
     yield [
-        (f"--data.size {side}", lambda side=side: needs(config, (side, side, shape[2])))  # type: ignore[misc]
+        (f"--data.size {side}", lambda side=side: needs(config, (side, side, shape[2]), machines))  # type: ignore[misc]
         for side in SIDES
         if side < min(shape[:2])
     ]
@@ -83,9 +91,17 @@ def per_worker(batch: int, machines: Machines) -> int:
     return math.ceil(batch / (machines.workers or torch.cuda.device_count()))
 
 
+def sharing(machines: Machines) -> int:
+    """Workers of one group whose memory is this machine's, as `on_ray` deals them out by default. One each where they
+    have GPUs, and on a cluster, of which nothing is known here."""
+    if best_device().type == "cuda" or machines.address != "local":
+        return 1
+    return machines.workers or min(os.cpu_count() or 1, 4)
+
+
 def denoiser_needs(
     new: Callable[[], UNet], shape: Shape, plain: dict[str, tuple[int, int]], private: SGDConfig | None,
-    speed: SGDSpeed,
+    machines: On,
 ) -> list[Need]:  # fmt: skip
     """Of a diffusion model: of the `plain` stages with their images and copies per step, of DP-SGD, of drawing."""
     device, task = best_device(), DiffusionTask(classes=1)
@@ -94,22 +110,28 @@ def denoiser_needs(
         for stage, (images, copies) in plain.items()
     ]
     if private is not None:
-        found.append(private_need(new, task, shape, private, speed, private.noise_multiplicity))
+        found.append(private_need(new, task, shape, private, machines, private.noise_multiplicity))
     drawn = at_once(MOST_AT_ONCE[device.type], shape)
     found.append(Need("synthesise", call_bytes(new(), task, shape, drawn), f"{drawn:,} images at a time"))
     return found
 
 
 def private_need(
-    new: Callable[[], nn.Module], task: Any, shape: Shape, config: SGDConfig, speed: SGDSpeed, rows: int
-) -> Need:
-    """Of DP-SGD, whose micro-batch follows the memory; `rows` of the network's input belong to an image."""
+    new: Callable[[], nn.Module], task: Any, shape: Shape, config: SGDConfig, machines: On, rows: int,
+    stage: str = "finetune",
+) -> Need:  # fmt: skip
+    """Of DP-SGD by all workers that share this memory, whose micro-batch follows it; `rows` of the network's input
+    belong to an image."""
+    workers, speed = sharing(machines), machines.sgd
     channels_first = (shape[2], *shape[:2])
     fits = fitting(best_device(), torch.empty(1, rows, *channels_first, device="meta"))
-    images, model = speed.micro_batch or min(config.batch_size, fits), new()
+    images, model = speed.micro_batch or min(math.ceil(config.batch_size / workers), fits), new()
     own = images * sum(value.numel() for value in model.parameters()) * 4
     size = BOOKS * gradient_bytes(model, task, shape, images, config.noise_multiplicity) + own
-    return Need("finetune", int(size), f"{images:,} images of {rows} rows at a time")
+    of = f"{images:,} images of {rows} rows at a time"
+    if workers == 1:
+        return Need(stage, int(size), of)
+    return Need(stage, int(workers * (size + LIBRARIES)), f"{workers} workers with {of} each")
 
 
 def classifier_needs(config: EvalConfig, shape: Shape, classes: int, images: int) -> list[Need]:

@@ -110,7 +110,7 @@ def prepare(config: Config) -> tuple[Dataset, Plan | None]:
     dataset.check_classes(f"member_share={config.member_share}", "raise it")
     compared = min(len(others), config.synthetic)
     check_measures(config.eval, members.classes, synthetic=config.synthetic, train=len(members), compared=compared)
-    rehearse(config.model, dataset)
+    rehearse(config.model, dataset, told=config, uncharged=uncharged(config))
     for given, variant in wanted(config):
         own, outside = (experiments.share_of(side, variant.share, config.seed) for side in (members, others))
         check(config, given, variant, own, outside)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 def check_memory(console: Console, config: Config, dataset: Dataset, machines: On) -> None:
     """ValueError, in one sentence with a mend that fits, where a GAN has no place in this machine's memory."""
     members = dataset.train
-    refuse_too_large(console, config, members.shape, lambda one, shape: needs(one, shape, members, machines), machines)
+    refuse_too_large(console, config, members.shape, partial(needs, members=members), machines)
 
 
-def needs(config: Config, shape: Shape, members: Images, machines: On) -> list[Need]:
+def needs(config: Config, shape: Shape, machines: On, *, members: Images) -> list[Need]:
     """What each GAN and each classifier holds, on images of `shape` in place of the members."""
     variants = [experiments.released(config), *itertools.chain.from_iterable(experiments.asked(config).values())]
     found = []

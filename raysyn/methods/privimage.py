@@ -152,7 +152,9 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, Plan | None]:
     else:
         new_denoiser(config, private, private.classes)
     check_measures(config.eval, private.classes, synthetic=config.synthetic, train=len(private))
-    rehearse(name_of(config), dataset)
+    sets = config.public.sets() if config.pretraining != "none" else ()
+    networks = {"query.checkpoint": config.query.checkpoint} if config.pretraining == "selected" else {}
+    rehearse(name_of(config), dataset, told=config, uncharged=uncharged(config), sets=sets, networks=networks)
     if config.word_vectors is not None:
         read_vectors(config.word_vectors, private.class_names)
     # Last, because it may take hours the first time.

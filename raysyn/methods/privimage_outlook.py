@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -42,12 +43,10 @@ from raysyn.train.samplers import network_calls
 def check_memory(console: Console, config: Config, dataset: Dataset, public: Public | None, machines: On) -> None:
     """ValueError, in one sentence with a mend that fits, where a stage has no place in this machine's memory."""
     private = dataset.train
-    refuse_too_large(
-        console, config, private.shape, lambda one, shape: needs(one, shape, private, public, machines), machines
-    )
+    refuse_too_large(console, config, private.shape, partial(needs, private=private, public=public), machines)
 
 
-def needs(config: Config, shape: Shape, private: Images, public: Public | None, machines: On) -> list[Need]:
+def needs(config: Config, shape: Shape, machines: On, *, private: Images, public: Public | None) -> list[Need]:
     """What each stage holds, on images of `shape` in place of the sensitive ones."""
     found = gan_needs(config, shape, private, public is not None, machines)
     if config.generator == "diffusion":
@@ -73,7 +72,7 @@ def diffusion_needs(
     def new() -> UNet:
         return UNet(config.network, shape[2], shape[:2], rows)
 
-    return denoiser_needs(new, shape, plain, tuning if config.private else None, machines.sgd)
+    return denoiser_needs(new, shape, plain, tuning if config.private else None, machines)
 
 
 def gan_needs(config: Config, shape: Shape, private: Images, pretrains: bool, machines: On) -> list[Need]:
@@ -97,7 +96,7 @@ def gan_needs(config: Config, shape: Shape, private: Images, pretrains: bool, ma
     if config.private:
         generator, discriminator = new()
         task = PrivateGame(generator, own.play(1), config.seed)
-        found.append(private_need(lambda: discriminator, task, shape, tuning, machines.sgd, 2))
+        found.append(private_need(lambda: discriminator, task, shape, tuning, machines, 2))
     return found
 
 

@@ -10,7 +10,7 @@ import os
 import resource
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ HEADROOM = 1.2
 """Of what is counted: libraries have workspaces, and an allocator does not find every gap."""
 BOOKS = 1.25
 """DP-SGD's book-keeping beside a plain step: inputs and gradients of each layer stay until it has its norm."""
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+"""Where Linux tells what a container may take."""
 SMALL = 32 * 32
 """Pixels of an image up to which the batches of this package are as large as they are said to be."""
 
@@ -173,14 +175,27 @@ def _free_of_machine() -> int | None:
 
 
 def _free_of_container() -> int | None:
-    """Control groups, version 2 or 1."""
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
+    """Control groups, version 2 or 1. Pages of files that were read count as used, and yet make way for whoever needs
+    memory."""
+    for folder, limit, used, pages in (
+        (CONTROL_GROUPS, "memory.max", "memory.current", ("inactive_file", "active_file")),
+        (
+            CONTROL_GROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+            ("total_inactive_file", "total_active_file"),
+        ),
+    ):  # fmt: skip
         with suppress(OSError, ValueError):  # no such group, or the word `max`
-            return max(0, int(Path(limit).read_text()) - int(Path(used).read_text()))
+            most, held = (int((folder / name).read_text()) for name in (limit, used))
+            return max(0, most - max(0, held - _pages(folder / "memory.stat", pages)))
     return None
+
+
+def _pages(told: Path, names: Collection[str]) -> int:
+    """Sum of these lines of a group's memory.stat; 0 where that cannot be read."""
+    with suppress(OSError, ValueError):
+        lines = (line.split() for line in told.read_text().splitlines())
+        return sum(int(size) for name, size in lines if name in names)
+    return 0
 
 
 def _free_of_process() -> int | None:

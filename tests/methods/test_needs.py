@@ -7,21 +7,28 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from raysyn.attacks import shadows
 from raysyn.attacks.shadows import AttackConfig
 from raysyn.console import Console
 from raysyn.data import Dataset, Images
-from raysyn.methods import dp_feta, knowledge_recycling, lira, needs, pigan, privimage_presets
+from raysyn.methods import dp_feta, dp_imgsyn_presets, knowledge_recycling, lira, needs, pigan, privimage_presets
 from raysyn.methods import dp_feta_outlook as of_dp_feta
+from raysyn.methods import dp_imgsyn_outlook as of_dp_imgsyn
 from raysyn.methods import knowledge_recycling_outlook as of_recycling
 from raysyn.methods import pigan_outlook as of_pigan
 from raysyn.methods import privimage_outlook as of_privimage
 from raysyn.methods.common import On, OnAttacked
 from raysyn.models.resnet import ResNetConfig
+from raysyn.models.students import NAMES
+from raysyn.models.teacher import TeacherConfig
+from raysyn.on_ray.cluster import share_out
+from raysyn.privacy.trial import SGDSpeed
 from raysyn.public import Public
 from raysyn.train.memory import Need
 from raysyn.train.recipe import RecipeConfig
@@ -51,6 +58,12 @@ CHECKS: dict[str, tuple[Callable[[Console, Dataset], None], set[str]]] = {
     "privimage_gan": (
         lambda console, data: of_privimage.check_memory(console, MANY["quick-gan"], data, LETTERS, On()),
         {"pretrain", "finetune", "query", "cnn"},
+    ),
+    "dp_imgsyn": (
+        lambda console, data: of_dp_imgsyn.check_memory(
+            console, replace(dp_imgsyn_presets.PRESETS["quick"], students=NAMES), data, LETTERS, On()
+        ),
+        {"teacher", "align", *(f"student {name}" for name in NAMES)},
     ),
     "knowledge_recycling": (
         lambda console, data: of_recycling.check_memory(
@@ -99,6 +112,55 @@ def test_larger_images_need_more(method: str, monkeypatch: pytest.MonkeyPatch) -
         for side in (16, 32):
             CHECKS[method][0](console, dataset(side))
     assert sizes[1] > 2 * sizes[0]
+
+
+def test_images_that_dp_imgsyn_cannot_take_are_refused_with_the_size_that_it_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At 224 pixels, in the paper's sizes."""
+    config = replace(dp_imgsyn_presets.PRESETS["quick"], teacher=TeacherConfig(), students=("vgg11",))
+    monkeypatch.setattr(needs, "available_bytes", lambda: 2**30)
+    with Console() as console:
+        with pytest.raises(ValueError, match=r"images are 224x224 pixels .*; give --data\.size \d+ ") as caught:
+            of_dp_imgsyn.check_memory(console, config, dataset(224, 3), LETTERS, On(address="here"))
+        side = int(str(caught.value).partition("--data.size ")[2].split()[0])
+        of_dp_imgsyn.check_memory(console, config, dataset(side, 3), LETTERS, On(address="here"))
+
+
+@pytest.mark.parametrize("method", ["dp_feta", "privimage_gan", "dp_imgsyn"])
+def test_workers_without_gpus_share_one_memory(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DP-SGD holds what a worker holds as often as there are workers, and their libraries."""
+    monkeypatch.setattr(needs, "best_device", lambda: torch.device("cpu"))
+    module, config, stage, more = {
+        "dp_feta": (of_dp_feta, dp_feta.PRESETS["quick"], "finetune", {}),
+        "privimage_gan": (of_privimage, MANY["quick-gan"], "finetune", {"public": LETTERS}),
+        "dp_imgsyn": (of_dp_imgsyn, dp_imgsyn_presets.PRESETS["quick"], "teacher", {"released": 40}),
+    }[method]
+
+    def held(**machines: Any) -> int:
+        on = On(sgd=SGDSpeed(micro_batch=4), **machines)
+        found = module.needs(config, (16, 16, 1), on, private=images(16), **more)
+        return next(one.bytes for one in found if one.stage == stage and "rows" in one.of)
+
+    assert held(workers=3) == pytest.approx(3 * (held(address="here") + needs.LIBRARIES), abs=3)
+
+
+def test_as_many_workers_share_a_memory_as_a_run_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "best_device", lambda: torch.device("cpu"))
+    for cpus in (1, 2, 16):
+        monkeypatch.setattr(needs.os, "cpu_count", lambda cpus=cpus: cpus)
+        assert needs.sharing(On()) == share_out(On(), [{"CPU": cpus}]).workers
+    assert needs.sharing(On(workers=3)) == 3
+    assert needs.sharing(On(address="here")) == needs.sharing(On(address="auto", workers=3)) == 1
+    monkeypatch.setattr(needs, "best_device", lambda: torch.device("cuda"))
+    assert needs.sharing(On(workers=3)) == 1
+
+
+def test_fewer_workers_are_a_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(needs, "available_bytes", lambda: 2**30)
+    with Console() as console, pytest.raises(ValueError, match=r"4 workers with .*; give --on\.workers 1 \(about "):
+        of_dp_feta.check_memory(console, dp_feta.PRESETS["quick"], dataset(16), On(workers=4))
 
 
 def test_stacks_of_shadow_models_that_have_no_place_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,6 +186,36 @@ def test_limits_of_machine_container_and_process_are_read(monkeypatch: pytest.Mo
         assert memory.available_bytes() == value
 
 
+GROUPS = {
+    2: ("", "memory.max", "memory.current", "anon 60\ninactive_file 500\nactive_file 300\nfile 890\n"),
+    1: (
+        "memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "inactive_file 7\nactive_file 9\ntotal_rss 60\ntotal_inactive_file 500\ntotal_active_file 300\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("version", GROUPS)
+def test_a_container_s_cache_of_files_makes_way(version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, limit, used, told = GROUPS[version]
+    monkeypatch.setattr(memory, "CONTROL_GROUPS", tmp_path)
+    assert memory._free_of_container() is None
+    group = tmp_path / folder
+    group.mkdir(exist_ok=True)
+    (group / limit).write_text("1000\n")
+    (group / used).write_text("950\n")
+    # Without its shares all that is used counts.
+    assert memory._free_of_container() == 50
+    (group / "memory.stat").write_text(told)
+    assert memory._free_of_container() == 1000 - (950 - 800)
+    (group / used).write_text("2000\n")
+    assert memory._free_of_container() == 0
+    (group / limit).write_text("max\n")
+    assert memory._free_of_container() is None
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of address space are Linux's")
 def test_a_limit_of_the_process_is_what_it_may_still_take() -> None:
