@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from raysyn.attacks.shadows import AttackConfig
+from raysyn.train.recipe import RecipeConfig
 
 
 def check_classes(config: AttackConfig, classes: int, mend: str) -> None:
@@ -12,3 +13,9 @@ def check_classes(config: AttackConfig, classes: int, mend: str) -> None:
             f"attack.shadow_models is {config.shadow_models}, but there is one class, of which every classifier is "
             f"equally sure, so that LiRA sees nothing: {mend}"
         )
+
+
+def check_views(config: AttackConfig, recipe: RecipeConfig) -> None:
+    """ValueError where more views of an image are to be averaged than training by the recipe gives."""
+    if config.shadow_models:
+        config.averaged(recipe)

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raysyn.attacks import likeness, lira
+from raysyn.attacks import control, likeness, lira
 from raysyn.attacks.headline import headline
 from raysyn.attacks.pool import Pool, make_pool
-from raysyn.attacks.shadows import Architecture, AttackConfig, ShadowSpeed, confidences, sweep
+from raysyn.attacks.shadows import Architecture, AttackConfig, ShadowSpeed, Sweep, confidences, sweep
 from raysyn.attacks.verdict import aop
 from raysyn.compute import Compute, best_device, digest
 from raysyn.data import Images
@@ -34,7 +34,8 @@ def attack(
     Returns {"tested": {target: accuracy}, "attacks": {target: {variants, best, headline, auc, aop, best_auc, best_aop,
     views: names of what was asked, pool: images of each side and those left out}, "shadow_models": how the area varies
     when each of them is the target}, "shadow_images": images that each learned from, "likeness": {target: see
-    `likeness.figures`}}. `auc` and `aop` are those of the headline, `best_auc` and `best_aop` of the variant that
+    `likeness.figures`}}. Beside every variant's verdict and in the headline stands its `control`, what it reads where
+    nothing is remembered. `auc` and `aop` are those of the headline, `best_auc` and `best_aop` of the variant that
     turned out best. Without shadow models "attacks" is empty, and so is what speaks of them.
     """
     if not config.shadow_models:
@@ -47,11 +48,15 @@ def attack(
     answers = _asked(compute, targets, pool.images, test, network, recipe)
     tested, views, variant = _tested(answers), config.averaged(recipe), config.variant()
     (shadow_MNQ, inside_MN), right_MN = sweep(compute, pool, config, network, recipe, seed, speed)
+    nothing = _controls(compute, pool, Sweep(shadow_MNQ[:, :, :views], inside_MN), network, recipe, seed)
     attacks: dict[str, Any] = {}
     for target, answer in answers.items():
         asked_NQ, labels_N = answer["confidences"].numpy(), pool.images.labels_N
         found = lira.attack(shadow_MNQ[:, :, :views], inside_MN, asked_NQ[:, :views], pool.members_N)
         told = headline(shadow_MNQ, inside_MN, asked_NQ, pool.members_N, labels_N, variant, views, seed)
+        told["control"] = nothing[str(variant)]
+        for name, one in found["variants"].items():
+            one["control"] = nothing[name]
         areas = {"": told["auc"]["value"], "best_": found["variants"][found["best"]]["auc"]["value"]}
         figures = {f"{which}auc": area for which, area in areas.items()}
         figures |= {f"{which}aop": aop(tested[target], area) for which, area in areas.items()}
@@ -62,6 +67,16 @@ def attack(
         for target, answer in answers.items()
     }
     return {"tested": tested, "attacks": attacks, "shadow_images": len(pool.images) // 2, "likeness": alike}
+
+
+def _controls(
+    compute: Compute, pool: Pool, shadows: Sweep, network: Architecture, recipe: RecipeConfig, seed: int
+) -> dict[str, dict[str, float]]:
+    """By variant, what the attack reads where nothing is remembered: one control for all targets, who share a recipe
+    and the side that they learned from."""
+    asked_MNQ, inside_MN = control.answers(compute, pool, network, recipe, seed)
+    asked_MNQ = asked_MNQ[:, :, : shadows.shadow_MNQ.shape[2]]
+    return {str(one): control.control(shadows, asked_MNQ, inside_MN, pool.members_N, one) for one in lira.VARIANTS}
 
 
 def told_of(pool: Pool) -> dict[str, Any]:

@@ -66,45 +66,59 @@ def make_pool(members: Images, others: Images, most: int | None, seed: int) -> P
 
 
 def matched(members_K: Counts, others_K: Counts, most: int | None = None) -> tuple[Counts, Counts]:
-    """How many images of each class to keep on each side, so that the mix is the same up to one image per class.
+    """How many images of each class to keep on each side, so that the mix is the same up to rounding.
+
+    Every class that both sides have keeps at least one image on each; of more classes than images the most frequent.
 
     There are r members to each non-member, in every class. A large r keeps the members' own mix, which is what the
     target learned from and its shadow models then learn from too; so it is the largest one that leaves nearly the
     certainty of the best: the variance of the area under the ROC curve falls with members * others / (both).
+    Of ratios that leave the same certainty it is the one with more non-members, who resolve low false-positive rates.
     """
-    sides = [members_K.astype(float), others_K.astype(float)]
-    if most is not None:
-        sides = [side * min(1.0, most / max(1.0, side.sum())) for side in sides]
-    members, others = sides
-    there = (members > 0) & (others > 0)
+    there = (members_K > 0) & (others_K > 0)
     if not there.any():
         return np.zeros_like(members_K), np.zeros_like(others_K)
+    sides = [np.where(there, members_K, 0.0), np.where(there, others_K, 0.0)]
+    if most is not None:
+        sides = [side * min(1.0, most / side.sum()) for side in sides]
+    members, others = sides
     ratios = np.unique(members[there] / others[there])
     # Between two of these ratios the certainty is monotone, so that the best is among them.
     certain = ratios / (1 + ratios) * [np.minimum(others, members / ratio).sum() for ratio in ratios]
-    ratio = ratios[certain >= NEARLY * certain.max()][-1]
+    chosen = certain[certain >= NEARLY * certain.max()][-1]
+    ratio = ratios[np.isclose(certain, chosen, rtol=1e-9, atol=0)][0]
     shares = np.minimum(others, members / ratio)
     # The scarcer side is rounded first, for an image more or less is more of it.
     if ratio >= 1:
-        few = _rounded(shares, others_K)
-        return _both(_rounded(few * ratio, members_K), few)
-    few = _rounded(shares * ratio, members_K)
-    return _both(few, _rounded(few / ratio, others_K))
+        few = _rounded(shares, others_K, most)
+        return _both(_rounded(few * ratio, members_K, most), few)
+    few = _rounded(shares * ratio, members_K, most)
+    return _both(few, _rounded(few / ratio, others_K, most))
 
 
 def _both(members_K: Counts, others_K: Counts) -> tuple[Counts, Counts]:
-    """Without classes of which rounding left a side nothing."""
+    """Without classes for which `most` left a side no place."""
     there = (members_K > 0) & (others_K > 0)
     return np.where(there, members_K, 0), np.where(there, others_K, 0)
 
 
-def _rounded(shares_K: NDArray[np.float64], most_K: Counts) -> Counts:
-    """Whole numbers that add up to the sum rounded down, by largest remainders; never above `most_K`."""
+def _rounded(shares_K: NDArray[np.float64], most_K: Counts, most: int | None) -> Counts:
+    """Whole numbers that add up to the sum rounded down, by largest remainders, after one for each share above 0, the
+    largest ones first; never above `most_K`, nor in all above `most`."""
+    if most is not None:
+        # Where a scarce class was rounded up, what goes with it may be too many.
+        shares_K = shares_K * min(1.0, most / shares_K.sum())
+    wanted = int((shares_K > 0).sum())
     # A hair more, lest 3 be counted as 2.9999999.
-    whole = np.floor(shares_K + 1e-9)
-    missing = int(np.floor(shares_K.sum() + 1e-9) - whole.sum())
+    total = max(int(np.floor(shares_K.sum() + 1e-9)), wanted if most is None else min(wanted, most))
+    first = np.argsort(-shares_K, kind="stable")[: min(total, wanted)]
+    whole = np.zeros(len(shares_K))
+    whole[first] = np.maximum(1, np.floor(shares_K + 1e-9)[first])
+    while whole.sum() > total:
+        # What one class got beyond its share is taken from those that lose least by it.
+        whole[np.argmax(np.where(whole > 1, whole - shares_K, -np.inf))] -= 1
     rest = shares_K - whole
-    whole[np.argsort(-rest, kind="stable")[: max(0, missing)]] += 1
+    whole[np.argsort(-rest, kind="stable")[: int(total - whole.sum())]] += 1
     return np.minimum(whole, most_K).astype(np.int64)
 
 

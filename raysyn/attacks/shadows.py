@@ -48,10 +48,10 @@ class AttackConfig:
     """At most this many members (training images) and at most as many non-members (test images) make the pool that
     shadow models are trained on halves of; by default all."""
     queries: int | None = None
-    """At most this many views of each image are averaged, up to 18, the image itself first: those that training by the
-    recipe gives, and no others. By default itself and what --recipe.flip and --recipe.shift make of it, but itself
-    alone where raysyn did not train the classifier. The report shows what each further view changes, TrivialAugment's
-    shifts among them. May be changed later without training again."""
+    """So many views of each image are averaged, up to 18, the image itself first: those that training by the recipe
+    gives, and no more than it gives. By default itself and what --recipe.flip and --recipe.shift make of it, but itself
+    alone where the classifier comes as a checkpoint, trained elsewhere. The report shows what each further view
+    changes, TrivialAugment's shifts among them. May be changed later without training again."""
     headline: Headline | None = None
     """The variant of the attack that speaks for it, named before its outcome: by default online, with a variance per
     example where shadow models are as many as make 32 on each side of an image (64 of design half, 80 of split), else
@@ -66,8 +66,14 @@ class AttackConfig:
             raise ValueError(f"attack.queries is {self.queries}: give 1 to {QUERIES}, or leave it out")
 
     def averaged(self, recipe: RecipeConfig) -> int:
-        """How many of the views that `recipe` gives are averaged, from the first on."""
-        return min(self.queries or recipe.usual_views(), len(recipe.views()))
+        """How many of the views that `recipe` gives are averaged, from the first on; ValueError for more than those."""
+        if (self.queries or 1) > (given := len(recipe.views())):
+            raise ValueError(
+                f"attack.queries is {self.queries}, but training by this recipe gives {given} "
+                f"view{'s' if given > 1 else ''} of an image: give at most {given}, or where the classifier was "
+                "trained so --recipe.flip (twice as many) or --recipe.shift (9 or more)"
+            )
+        return self.queries or recipe.usual_views()
 
     def variant(self) -> lira.Variant:
         """The one whose figures are the headline; it depends on nothing that an attack finds out."""
@@ -152,6 +158,11 @@ def check_enough(config: AttackConfig, members: Images, others: Images, seed: in
     if not config.shadow_models:
         return
     labels_N = make_pool(members, others, config.images, seed).images.labels_N
+    if (left := len(np.unique(labels_N))) < 2:
+        raise ValueError(
+            f"attack: training and test images have {left} class in common, of which every classifier is equally sure, "
+            "so that LiRA sees nothing: give test images of at least 2 classes in training, or a larger --attack.images"
+        )
     roles_MN = design(config, labels_N, config.shadow_models, seed)
     least = min(int((roles_MN == role).sum(0).min()) for role in (lira.TRAIN, lira.TEST))
     if least < 2:

@@ -69,13 +69,37 @@ def roc(members: Scores, others: Scores) -> tuple[Scores, Scores]:
 
 
 def auc(members: Scores, others: Scores) -> Interval:
-    """Chance that a member scores above a non-member, a tie counting half; interval after DeLong et al. (1988)."""
-    above = _placements(members, others)
-    below = _placements(others, members)
-    value = float(above.mean())
-    variance = sum(float(part.var(ddof=1)) / len(part) for part in (above, below) if len(part) > 1)
+    """Chance that a member scores above a non-member, a tie counting half; interval after DeLong et al. (1988), or that
+    of `_from_pairs` where their variance is 0 or a side has one score."""
+    return mean_auc([(members, others)])
+
+
+def mean_auc(attacks: Sequence[tuple[Scores, Scores]]) -> Interval:
+    """Mean of the areas of several attacks, each (members, others), with its interval as `auc` has it: no member is in
+    two attacks; the same non-members, in the same order, are in all."""
+    above = [_placements(members, others) for members, others in attacks]
+    value = float(np.mean([part.mean() for part in above]))
+    fewest = min(min(len(members), len(others)) for members, others in attacks)
+    below_N = np.mean([_placed(others, members) for members, others in attacks], 0)
+    variance = 0.0
+    if fewest > 1:
+        # Sorted, so that not even the rounding of sums depends on the order.
+        variance = float(np.sort(below_N).var(ddof=1)) / len(below_N)
+        variance += sum(float(part.var(ddof=1)) / len(part) for part in above) / len(attacks) ** 2
+    # What rounding leaves of 0 is 0.
+    if variance < 1e-15:
+        return _from_pairs(value, fewest)
     reach = float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) * math.sqrt(variance)
     return Interval(value, max(0.0, value - reach), min(1.0, value + reach))
+
+
+def _from_pairs(value: float, pairs: int) -> Interval:
+    """Clopper and Pearson's interval as if only so many pairs of a member and a non-member, no image in two, had been
+    compared: all of them in order is no likelier than a ** pairs at the area a, so that 5 against 5 are no proof."""
+    tail, won = (1 - CONFIDENCE) / 2, value * pairs
+    low = float(stats.beta.ppf(tail, won, pairs - won + 1)) if won > 0 else 0.0
+    high = float(stats.beta.ppf(1 - tail, won + 1, pairs - won)) if won < pairs else 1.0
+    return Interval(value, low, high)
 
 
 def tpr_at(rate: float, members: Scores, others: Scores) -> tuple[int, float]:
@@ -164,8 +188,13 @@ def _without_false_alarm(members: Scores, others: Scores) -> dict[str, Any]:
 
 def _placements(these: Scores, those: Scores) -> Scores:
     """For each of `these`, the share of `those` below it, ties counting half."""
-    # Both sorted, so that not even the rounding of sums depends on the order.
-    these, those = np.sort(these), np.sort(those)
+    # Sorted, so that not even the rounding of sums depends on the order.
+    return _placed(np.sort(these), those)
+
+
+def _placed(these: Scores, those: Scores) -> Scores:
+    """`_placements` in the order of `these`."""
+    those = np.sort(those)
     below, upto = np.searchsorted(those, these, "left"), np.searchsorted(those, these, "right")
     return (below + upto) / (2 * len(those))
 

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysyn.attacks.checks import check_classes
+from raysyn.attacks.checks import check_classes, check_views
 from raysyn.attacks.shadows import AttackConfig, check_enough
 from raysyn.compute import Between, Outcome, Search, Space, best_device
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods import knowledge_recycling_report as shown
-from raysyn.methods.attack_report import CHOSEN_AFTER
+from raysyn.methods.attack_report import CHOSEN_AFTER, side_warnings
 from raysyn.methods.common import OnAttacked, Setting, declared
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.resnet import ResNetConfig
@@ -138,6 +138,7 @@ def prepare(config: Config) -> Dataset:
     real = split(config, dataset)
     replace(dataset, train=real.train).check_classes(f"valid_share={config.valid_share}", "change it")
     check_classes(config.attack, real.train.classes, "--attack.shadow-models 0 leaves the attack out")
+    check_views(config.attack, config.recipe)
     check_enough(config.attack, real.train, dataset.test, config.seed)
     rehearse(METHOD, dataset, soft_labels=True, told=config, uncharged=uncharged(config))
     return dataset
@@ -291,6 +292,8 @@ def evaluate(setting: Setting, lesson: Lesson, models: Mapping[str, dict[str, Te
     if found["attacks"]:
         reached = ", ".join(f"{target} {found['attacks'][target]['auc']:.3f}" for target in models)
         setting.console.stage("attack", f"LiRA with {config.attack.shadow_models} shadow models, AUC: {reached}")
+        for sentence in side_warnings(found["attacks"]):
+            setting.console.say(f"WARNING: {sentence}.")
     return found
 
 

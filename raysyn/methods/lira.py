@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raysyn.attacks.checks import check_classes
+from raysyn.attacks.checks import check_classes, check_views
 from raysyn.attacks.membership import fingerprint
 from raysyn.attacks.pool import make_pool
 from raysyn.attacks.shadows import Architecture, AttackConfig, check_enough, time_stacks
@@ -21,7 +21,7 @@ from raysyn.compute import Worker
 from raysyn.console import Console
 from raysyn.data import DataConfig, Dataset, Images, load
 from raysyn.methods import lira_target
-from raysyn.methods.attack_report import CHOSEN_AFTER, attack_sections, headline_sentence
+from raysyn.methods.attack_report import CHOSEN_AFTER, attack_sections, headline_sentence, side_warnings
 from raysyn.methods.common import OnAttacked, Setting
 from raysyn.methods.gan_needs import taught_need
 from raysyn.methods.needs import Shape, refuse_too_large
@@ -91,8 +91,8 @@ class Config:
         return Imported(self.target.model) if self.target.model else None
 
     def is_users(self) -> bool:
-        """Whether the classifier is one of the user's, trained or built elsewhere."""
-        return self.target.checkpoint is not None or self.target.model is not None
+        """Whether the classifier was trained elsewhere; a network of the user's without weights is trained here."""
+        return self.target.checkpoint is not None
 
     def architecture(self, images: Images | None = None) -> Architecture:
         """Of target and shadow models; for answers that are stored, told from another network by that for `images`."""
@@ -121,6 +121,7 @@ def prepare(config: Config, warn: Callable[[str], None] = lambda sentence: None)
     network, other = _fresh(config, train)
     lira_target.check_network(network, train, config.called(), config.imported())
     found = lira_target.check_fresh(network, other, config.called())
+    check_views(config.attack, config.recipe)
     check_enough(config.attack, train, dataset.test, config.seed)
     facts = {"network": imported.source(train.shape[2], train.classes)} if (imported := config.imported()) else {}
     if config.target.checkpoint is not None:
@@ -142,7 +143,7 @@ def run(setting: Setting) -> Report:
     if config.target.model and speed.stack is None:
         # A network that nobody has seen may not be mapped over: torch.func refuses some layers.
         speed = replace(speed, stack=1)
-    # How a classifier of the user's was trained is the user's to say: one view unless told.
+    # How a classifier from elsewhere was trained is the user's to say: one view unless told.
     asked = replace(config.attack, queries=config.attack.queries or 1) if config.is_users() else config.attack
     setting_asked = replace(setting, config=replace(config, attack=asked))
     found = setting_asked.attack({"target": weights}, train, config.architecture(train), speed)
@@ -151,11 +152,12 @@ def run(setting: Setting) -> Report:
     told, accuracy = found["attacks"]["target"], found["tested"]["target"]
     headline = headline_sentence(told, config.attack.shadow_models, accuracy)
     console.stage("attack", headline)
-    for sentence in unlike:
+    sides = side_warnings(found["attacks"])
+    for sentence in unlike + sides:
         warn(console, sentence)
     privacy = no_dp_section([CHOSEN_AFTER])
     tested = {"target": {"accuracy_real_data": found["tested"]["target"]}}
-    metrics = {"tested": tested, "likeness": alike, "warnings": doubts + unlike}
+    metrics = {"tested": tested, "likeness": alike, "warnings": doubts + unlike + sides}
     report = setting.report(METHOD, privacy=privacy, metrics=metrics, attacks=found["attacks"])
     sections = [lira_target.likeness_section(alike, doubts + unlike)]
     sections += attack_sections(found, "Usefulness and membership inference")
@@ -203,6 +205,7 @@ def show_outlook(console: Console, config: Config, dataset: Dataset) -> None:
     )
     left_out = sum(sum(side.values()) for side in pool.left_out.values())
     images = {"shadow models": config.attack.shadow_models * len(pool.images) / 2}
+    images["control models"] = int(pool.members_N.sum())
     if config.target.checkpoint is None:
         images = {"target": len(dataset.train), **images}
     column = "hours of one worker with one CPU or GPU"
@@ -247,6 +250,8 @@ def story(config: Config, members: int) -> list[str]:
         "pool of training and test images.",
         "Compared the classifier's confidence in each image with that of shadow models that were, and were not, "
         "trained on it.",
+        "Did the same to two control models, each trained alike on half of the members, and the members it never saw: "
+        "what the attack reads where nothing is remembered.",
     ]
 
 

@@ -34,6 +34,8 @@ def test_sides_have_one_mix_up_to_an_image_per_class(counts: list[tuple[int, int
     assert ((kept[0] > 0) == (kept[1] > 0)).all()
     if most is not None:
         assert kept[0].sum() <= most and kept[1].sum() <= most
+    both = int(((members > 0) & (others > 0)).sum())
+    assert int((kept[0] > 0).sum()) == (both if most is None else min(both, most)), "rounding drops no class"
     if kept[0].sum():
         ratio = kept[0].sum() / kept[1].sum()
         # Rounding moves each side by less than an image per class, the total by less than one for each class left.
@@ -48,11 +50,29 @@ def test_sides_have_one_mix_up_to_an_image_per_class(counts: list[tuple[int, int
         ([285, 15], [150, 150], ([285, 13], [150, 7])),
         ([10, 5], [0, 5], ([0, 5], [0, 5])),
         ([10, 0], [0, 5], ([0, 0], [0, 0])),
+        # Either mix is as certain: more non-members resolve lower rates.
+        ([900, 100], [100, 900], ([11, 100], [99, 900])),
     ],
 )
 def test_as_much_is_kept_as_one_mix_allows(members: list[int], others: list[int], kept: Any) -> None:
     found = matched(np.array(members), np.array(others))
     assert [side.tolist() for side in found] == list(kept)
+
+
+def test_few_images_of_opposite_mixes_keep_both_classes() -> None:
+    kept = matched(np.array([900, 100]), np.array([10, 90]), 50)
+    assert min(map(min, kept)) >= 1 and max(map(sum, kept)) <= 50
+
+
+@settings(deadline=None)
+@given(COUNTS, st.none() | st.integers(2, 200))
+def test_where_either_mix_is_as_certain_the_one_with_more_non_members_is_taken(
+    counts: list[tuple[int, int]], most: int | None
+) -> None:
+    """Sides that are each other's mirror: exchanging them exchanges nothing, so that members cannot be more."""
+    one, other = np.array(counts).T
+    first, second = matched(np.r_[one, other], np.r_[other, one], most)
+    assert first.sum() <= second.sum()
 
 
 @settings(deadline=None, max_examples=30)
@@ -103,7 +123,14 @@ def test_sides_that_cannot_be_compared_are_refused_in_prepare(method: Any, monke
 
 def test_models_are_counted_on_what_is_compared() -> None:
     """Ten models split 50/10/40 suffice for a few images and not for thousands; all but a few are left out here."""
-    config, lonely = AttackConfig(shadow_models=12, design="split"), images([4, 3000], 0)
-    check_enough(config, lonely, images([4, 0], 1), 0)
+    config, lonely = AttackConfig(shadow_models=12, design="split"), images([2, 2, 3000], 0)
+    check_enough(config, lonely, images([2, 2, 0], 1), 0)
     with pytest.raises(ValueError, match="2 are needed"):
-        check_enough(config, lonely, images([4, 3000], 1), 0)
+        check_enough(config, lonely, images([2, 2, 3000], 1), 0)
+
+
+def test_one_class_in_common_is_refused() -> None:
+    config = AttackConfig(shadow_models=4, design="half")
+    with pytest.raises(ValueError, match="have 1 class in common"):
+        check_enough(config, images([20, 9, 0], 0), images([20, 0, 9], 1), 0)
+    check_enough(config, images([20, 9, 0], 0), images([20, 1, 9], 1), 0)

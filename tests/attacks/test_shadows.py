@@ -40,7 +40,7 @@ def test_trap_26_members_and_others_are_asked_alike(tmp_path: Path) -> None:
     image on both sides gets the same confidence in every view."""
     digits, network = load(DataConfig()).train, ResNetConfig(blocks=1, width=4)
     members, others = digits.select(slice(0, 600, 2)), digits.select(slice(1, 601, 2))
-    config = AttackConfig(shadow_models=4, design="half", queries=18)
+    config = AttackConfig(shadow_models=4, design="half", queries=5)
     recipe = RecipeConfig(epochs=2, batch_size=50, learning_rate=0.1)
     torch.manual_seed(0)
     targets = {"untrained": network.build(1, 10).state_dict()}
@@ -90,7 +90,13 @@ def test_only_views_that_the_recipe_gives_are_averaged() -> None:
         (RecipeConfig(flip=True), 2, 10),
     ):
         assert AttackConfig().averaged(recipe) == default
-        assert [AttackConfig(queries=asked).averaged(recipe) for asked in (1, 18)] == [1, most]
+        assert [AttackConfig(queries=asked).averaged(recipe) for asked in (1, most)] == [1, most]
+        for more in range(most + 1, shadows.QUERIES + 1):
+            words = (
+                rf"queries is {more}, .* gives {most} views? .* at most {most}, .* --recipe\.flip .* --recipe\.shift"
+            )
+            with pytest.raises(ValueError, match=words):
+                AttackConfig(queries=more).averaged(recipe)
 
 
 @pytest.mark.parametrize(

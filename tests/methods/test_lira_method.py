@@ -19,7 +19,7 @@ from raysyn.attacks.shadows import AttackConfig
 from raysyn.console import Console
 from raysyn.data import DataConfig, load
 from raysyn.local import Local
-from raysyn.methods import lira
+from raysyn.methods import knowledge_recycling, lira
 from raysyn.methods.common import OnAttacked, Setting
 from raysyn.models.resnet import ResNetConfig
 from raysyn.runs import RunFolder
@@ -97,13 +97,20 @@ def test_a_classifier_trained_here_is_attacked(tmp_path: Path) -> None:
         assert words in page, words
     assert f"not measurable with {others} non-members" in page and others < 100
     assert f"at 0.1 % not measurable with {others} non-members" in text and "dealt out at random" in text
+    assert "which excludes chance alone; control models that never saw the image give 0." in text
+    assert "Nothing remembered, %" in page
     assert target["headline"]["tpr"]["0.001"]["value"] is None
     assert not (tmp_path / "run/release").exists()
 
 
 def written(out: Path) -> dict[str, int]:
     """When each shadow model was stored."""
-    return {str(path): path.stat().st_mtime_ns for path in (out / "internal/units").glob("shadows-*/*.pt")}
+    units = out / "internal/units"
+    found = {
+        str(path): path.stat().st_mtime_ns for kind in ("shadows", "control") for path in units.glob(f"{kind}-*/*.pt")
+    }
+    assert any("control-" in path for path in found)
+    return found
 
 
 def test_other_questions_train_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +124,7 @@ def test_other_questions_train_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         raise AssertionError("a network was trained again")
 
     monkeypatch.setattr("raysyn.attacks.shadows.fit", trained)
+    monkeypatch.setattr("raysyn.attacks.control.fit", trained)
     monkeypatch.setattr(lira, "fit", trained)
     areas = {first["auc"]}
     for asked in ({"queries": 1}, {"queries": 2}, {"queries": 7}, {"headline": "offline-global"}):
@@ -128,8 +136,12 @@ def test_other_questions_train_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert written(tmp_path / "run") == before
 
 
-def test_a_users_classifier_is_asked_one_view_unless_told(tmp_path: Path, users: str) -> None:
+def test_a_classifier_from_elsewhere_is_asked_one_view_unless_told(tmp_path: Path, users: str) -> None:
+    """A checkpoint was trained nobody knows how; a network of the user's that is trained here is asked its recipe's."""
     config = replace(with_target(model=f"{users}:network"), recipe=replace(TINY.recipe, epochs=2, flip=True))
+    assert run(config, tmp_path / "here")["attacks"]["target"]["headline"]["views"] == 2
+    torch.save(config.architecture().build(1, 10).state_dict(), tmp_path / "net.pt")
+    config = replace(config, target=replace(config.target, checkpoint=str(tmp_path / "net.pt")))
     assert run(config, tmp_path / "run")["attacks"]["target"]["headline"]["views"] == 1
     told = replace(config, attack=replace(config.attack, queries=2))
     assert run(told, tmp_path / "run")["attacks"]["target"]["headline"]["views"] == 2
@@ -259,3 +271,14 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
             lira.prepare(with_target(checkpoint=str(tmp_path / name)))
     with pytest.raises(ValueError, match=r"attack\.shadow_models is 0"):
         replace(TINY, attack=AttackConfig(shadow_models=0))
+
+
+@pytest.mark.parametrize("method", [lira, knowledge_recycling], ids=["lira", "knowledge_recycling"])
+def test_more_views_than_the_recipe_gives_are_refused_in_prepare(method: Any) -> None:
+    """Averaged were fewer otherwise, and nobody told."""
+    preset = method.PRESETS["quick"]
+    given = len(preset.recipe.views())
+    attack = replace(preset.attack, queries=given)
+    method.prepare(replace(preset, attack=attack))
+    with pytest.raises(ValueError, match=rf"attack\.queries is {given + 1}, .* --recipe\.flip .* --recipe\.shift"):
+        method.prepare(replace(preset, attack=replace(attack, queries=given + 1)))

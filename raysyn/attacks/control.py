@@ -1,0 +1,80 @@
+"""The control of a membership attack: what it reads where nothing is remembered.
+
+Training and test images may differ by more than membership (another hospital, another camera). Membership dealt out at
+random cannot show that, for it mixes the sides; nor can the shadow models, which learn from both. So two models more
+are trained as the target is, on the training side alone, each on one half of the members; its other half, which it
+never saw, is told from the non-members by the very attack. Sides that differ in nothing but membership read 1/2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import numpy as np
+import torch
+
+from raysyn.attacks import lira
+from raysyn.attacks.lira import Confidences, Mask, Variant
+from raysyn.attacks.pool import Pool
+from raysyn.attacks.shadows import Architecture, Sweep, confidences
+from raysyn.attacks.verdict import mean_auc
+from raysyn.compute import Alone, Compute, digest
+from raysyn.data import Images
+from raysyn.train.recipe import RecipeConfig, fit, one_hot
+
+MODELS = 2
+"""One for each half of the members."""
+
+
+def answers(
+    compute: Compute, pool: Pool, network: Architecture, recipe: RecipeConfig, seed: int
+) -> tuple[Confidences, Mask]:
+    """(MODELS, N, Q) confidences of the control models in every view that `recipe` gives, and (MODELS, N), which
+    images of the pool each was trained on; models that storage holds already are not trained again."""
+    inside_MN = _halves(pool.images, pool.members_N, seed)
+    told = (pool.images.fingerprint(), int(pool.members_N.sum()), repr(network), asdict(recipe), seed)
+    shared = (pool.images, pool.members_N, network, recipe, seed)
+    found = compute.map(train, range(MODELS), name=f"control-{digest(*told)}", shared=shared)
+    return np.stack([asked_NQ.double().numpy() for asked_NQ in found]), inside_MN
+
+
+def train(model: int, shared: tuple[Images, Mask, Architecture, RecipeConfig, int]) -> torch.Tensor:
+    """One unit: train the control model of this number on its half, and ask it about the pool."""
+    images, members_N, network, recipe, seed = shared
+    part = images.select(_halves(images, members_N, seed)[model])
+    own, order = (int(np.random.SeedSequence([seed, key, model]).generate_state(1)[0]) for key in (6, 5))
+    torch.manual_seed(own)
+    built = network.build(images.shape[2], images.classes)
+    examples = one_hot(part.images_NHWC, part.labels_N, part.classes)
+    (weights,) = fit(Alone(), [built], lambda epoch, m: examples, len(part), recipe, [order])
+    built.load_state_dict(weights)
+    return torch.from_numpy(confidences(built, images, recipe.views())).float()
+
+
+def control(
+    shadows: Sweep, asked_MNQ: Confidences, inside_MN: Mask, members_N: Mask, variant: Variant
+) -> dict[str, float]:
+    """{value, low, high}: the chance that an unseen image of the members' side scores above one of the other side.
+
+    The mean over control models: every member is judged once, by the model that never saw it.
+    """
+    sides = []
+    for asked_NQ, inside_N in zip(asked_MNQ, inside_MN, strict=True):
+        score_N = lira.scores(*shadows, asked_NQ, variant)
+        sides.append((score_N[members_N & ~inside_N], score_N[~members_N]))
+    return mean_auc(sides).as_dict()
+
+
+def differs(found: Mapping[str, float]) -> bool:
+    """Whether the sides differ by more than membership, as far as the control's interval tells."""
+    return not found["low"] <= 0.5 <= found["high"]
+
+
+def _halves(images: Images, members_N: Mask, seed: int) -> Mask:
+    """(MODELS, N): the members, shared out between the control models in every class."""
+    inside_MN = np.zeros((MODELS, len(images)), bool)
+    # A key of its own: shadow models deal with the same seed.
+    key = int(np.random.SeedSequence([seed, 7]).generate_state(1)[0])
+    inside_MN[:, members_N] = lira.half_design(MODELS, int(members_N.sum()), key, images.labels_N[members_N])
+    return inside_MN
