@@ -50,7 +50,7 @@ from raysyn.train.samplers import SamplerConfig
 from raysyn.train.semantic import QueryConfig
 
 SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=20, channels_last=True))
-BUDGET = Budget(epsilon=8.0, accountant="rdp")
+BUDGET = Budget(epsilon=8.0, delta=1e-4, accountant="rdp")
 TUNING = SGDConfig(batch_size=30, epochs=0.6, noise_multiplicity=1, max_grad_norm=0.5)
 UNET = UNetConfig(width=8, multipliers=(1,), blocks=1, attention=(), patch=2, positions=True)
 SHORT = LoopConfig(iterations=1, batch_size=16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "ray" if nodeid.startswith(RAY) else nodeid.split("::")[0]
 
     return ByModule(config, log)
+
+
+@pytest.fixture(autouse=True)
+def denormals() -> None:
+    """Training on CPUs turns denormal numbers into zeros, for the whole process: no test hangs on those before it."""
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
