@@ -27,7 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "privacy": {"data", "compute", "train"},
     "attacks": {"data", "compute", "models", "train"},
     "metrics": {"data", "compute", "models", "train"},
-    "runs": {"privacy", "storage", "remote"},
+    "runs": {"privacy", "storage", "remote", "may_leave"},
     "sealing": {"runs", "storage"},
     "release": {"data", "privacy", "runs", "storage", "may_leave", "choices"},
     "rehearsal": {"data", "names", "release", "report"},

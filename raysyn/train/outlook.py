@@ -55,7 +55,9 @@ def measure(model: nn.Module, task: Task, shape: tuple[int, int, int]) -> Pace:
 def fitting_images(model: nn.Module, task: Task, shape: tuple[int, int, int]) -> int:
     """As many images as can be measured with: 32 of small ones, fewer of large ones, and no more than half the free
     memory holds. ValueError where it does not hold one."""
-    free, one = available_bytes(), HEADROOM * gradient_bytes(copy.deepcopy(model), task, shape, 1)
+    # Batch normalisation does not learn from one image whose maps are one pixel; what it holds is the same.
+    counted = copy.deepcopy(model).eval()
+    free, one = available_bytes(), HEADROOM * gradient_bytes(counted, task, shape, 1)
     if free is None:
         return at_once(IMAGES, shape)
     if one > free:
