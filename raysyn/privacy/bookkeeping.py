@@ -20,7 +20,7 @@ from raysyn.privacy.group_norm import GroupNormCall
 from raysyn.privacy.layers import Part, parts_of
 
 IN_DOUBT = 0.1
-"""Share of a squared norm that may be slack before the image's gradient is worth forming."""
+"""Share of a squared norm that may be slack before the image's gradient is formed alone."""
 
 
 def bookkeeping(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float) -> Clipped:
@@ -36,7 +36,7 @@ def bookkeeping(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_g
     squared_B = sum((part.squared_B for part in parts), start=nothing)
     slack_B = sum((part.slack_B for part in parts if part.slack_B is not None), start=nothing)
     norms_B = squared_B.sqrt()
-    # A slack that shortens what is below the clip anyway, or shortens little, costs nothing.
+    # Below the clip nothing is shortened, and what was summed is at most the bound.
     doubtful_B = (norms_B > max_grad_norm) & (slack_B > IN_DOUBT * squared_B)
     factors_B = clip_factors(norms_B, max_grad_norm)
     # The forward and backward pass may round as they like: they only choose the gradients. Their sum must have those

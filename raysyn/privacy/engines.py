@@ -33,7 +33,7 @@ class Clipped(NamedTuple):
     loss: Tensor
     """Mean loss over images and copies, a scalar."""
     doubtful_B: Tensor | None = None
-    """Images of whose norm too little is known for a fair clip (bool); `clipped_sum` asks `loop` about them."""
+    """Images of whose norm hardly anything is known (bool); `clipped_sum` has `loop` form them."""
 
 
 class Engine(Protocol):
@@ -100,8 +100,9 @@ def clipped_sum(
 ) -> Clipped:
     """The engine's answer, in which an image whose gradient is not finite counts as zero.
 
-    Without this rule one image could turn the sum into NaN, an unbounded influence that no noise hides. Images whose
-    norm is in doubt are formed alone, and clipped as formed.
+    Without this rule one image could turn the sum into NaN, an unbounded influence that no noise hides. Images of whose
+    norm hardly anything is known are formed alone, and clipped as formed where the engine's bound has not done so:
+    their share in a sum of many would be rounding.
     """
     answer = engine(model, loss, inputs_BK, max_grad_norm)
     finite_B = torch.isfinite(answer.norms_B)
@@ -110,10 +111,15 @@ def clipped_sum(
     if bool(plain_B.all()):
         return answer
     sum_P = torch.zeros_like(answer.sum_P)
-    for way, some_B in ((engine, plain_B), (loop, doubtful_B)):
-        if bool(some_B.any()):
-            # Looked at again: in another batch a norm at the edge of what float32 holds may round to infinity.
-            sum_P += clipped_sum(way, model, loss, [x[some_B] for x in inputs_BK], max_grad_norm).sum_P
+    if bool(plain_B.any()):
+        # Looked at again: in another batch a norm at the edge of what float32 holds may round to infinity.
+        sum_P += clipped_sum(engine, model, loss, [x[plain_B] for x in inputs_BK], max_grad_norm).sum_P
+    for image in doubtful_B.nonzero()[:, 0].tolist():
+        alone = loop(model, loss, [x[image : image + 1] for x in inputs_BK], max_grad_norm)
+        if bool(torch.isfinite(alone.norms_B).all()):
+            # Clipped by the bound all the same: whether an image is in doubt may hang on rounding, and so on others.
+            bound, formed = (clip_factors(norms, max_grad_norm) for norms in (answer.norms_B[image], alone.norms_B[0]))
+            sum_P += alone.sum_P * (bound / formed).clamp(max=1)
     return answer._replace(sum_P=sum_P)
 
 
