@@ -14,11 +14,17 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 RAY = ("tests/on_ray", "tests/jobs")
+BEFORE_RAY = ("bad_input", "one_sentence", "dry_run", "commands_of_the_readme")
+"""Of the jobs' tests, by their names: what ends before Ray would start, or does without it."""
+
+
+def starts_ray(nodeid: str) -> bool:
+    return nodeid.startswith(RAY) and not any(words in nodeid for words in BEFORE_RAY)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What starts Ray comes first: it takes longest, and in two processes (`make test`) one of them does it all."""
-    items.sort(key=lambda item: not item.nodeid.startswith(RAY))
+    items.sort(key=lambda item: not starts_ray(item.nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -28,7 +34,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByModule(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "ray" if nodeid.startswith(RAY) else nodeid.split("::")[0]
+            return "ray" if starts_ray(nodeid) else nodeid.split("::")[0]
 
     return ByModule(config, log)
 
