@@ -19,7 +19,7 @@ FEWEST, MUCH = 100, 0.1
 """Images that the default delta asks for; the part of 1/n from which on delta is worth a warning."""
 ROUGH = 0.03
 """Relative error of a first look at a price."""
-LEAST_NOISE = 1e-6
+LEAST_NOISE = 1e-12
 """Less than that is none, and float64 cannot price it."""
 SMALLEST_NOISE, LARGEST_NOISE = 0.05, 1e5
 """Where `calibrate` stops to look for a noise multiplier."""
