@@ -28,13 +28,12 @@ _NO_FILE = ("download", "try-download")
 
 def note_place(folder: RunFolder, place: str | None) -> None:
     """Remember where workers of this run write besides its folder, so that it can be erased there too."""
-    path = folder.internal / _PLACES
-    known = json.loads(path.read_text()) if path.exists() else []
+    known = _noted(folder)
     if place is not None and (here := local_folder(place)) is not None:
         # The command that seals may start elsewhere.
         place = str(here.resolve())
     if place is not None and place not in known:
-        write_atomically(path, json.dumps([*known, place]), 0o600)
+        write_atomically(folder.internal / _PLACES, json.dumps([*known, place]), 0o600)
         folder.push()
 
 
@@ -46,11 +45,7 @@ def seal(folder: RunFolder, settings: Mapping[str, Any]) -> None:
     """
     assert folder.report_json.exists(), "only a run that has ended may lose its secret"
     about = json.loads(folder.run_json.read_text())
-    noted = folder.internal / _PLACES
-    about["sealed"] = {
-        "settings": _plain(settings),
-        "places": json.loads(noted.read_text()) if noted.exists() else [],
-    }
+    about["sealed"] = {"settings": _plain(settings), "places": _noted(folder)}
     # Said before anything is erased: without its secret a run must be known as sealed, not as damaged.
     write_atomically(folder.run_json, json.dumps(about, indent=2), 0o600)
     folder.push()
@@ -71,16 +66,33 @@ def finish(folder: RunFolder) -> None:
     folder.erase_at_uri(kept)
 
 
-def _erase_place(folder: RunFolder, place: str) -> None:
-    """Erase what workers wrote there, and note that it is done; ValueError where it is not there to be erased."""
+def check_places(folder: RunFolder) -> None:
+    """ValueError, before the work that shall end with a seal, where a place that it must erase is not there."""
+    for place in _noted(folder):
+        _there(place)
+
+
+def _noted(folder: RunFolder) -> list[str]:
+    path = folder.internal / _PLACES
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def _there(place: str) -> Path | None:
+    """The folder of a place on this machine, None for one elsewhere; ValueError where it is not there."""
     here = local_folder(place)
-    if here is None:
-        _erase_at(place)
-    elif not here.is_dir():
+    if here is not None and not here.is_dir():
         raise ValueError(
             f"on.storage: {place}, where this run kept exact answers, is not there, so that they cannot be erased: "
             "bring it back (mount it) and give the same command again"
         )
+    return here
+
+
+def _erase_place(folder: RunFolder, place: str) -> None:
+    """Erase what workers wrote there, and note that it is done; ValueError where it is not there to be erased."""
+    here = _there(place)
+    if here is None:
+        _erase_at(place)
     else:
         _erase_in(here, ())
     about = json.loads(folder.run_json.read_text())

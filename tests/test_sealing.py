@@ -121,7 +121,10 @@ def test_a_place_named_from_elsewhere_or_taken_away_is_not_passed_over(tmp_path:
         secret = folder.secret
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir(tmp_path / "elsewhere")
+        sealing.check_places(folder)
         (tmp_path / "scratch").rename(tmp_path / "unmounted")
+        with pytest.raises(ValueError, match=r"on.storage: .*/scratch, .* is not there"):
+            sealing.check_places(folder)
         with pytest.raises(ValueError, match=r"on.storage: .*/scratch, .* is not there"):
             sealing.seal(folder, SETTINGS)
     (tmp_path / "unmounted").rename(tmp_path / "scratch")

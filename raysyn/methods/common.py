@@ -210,6 +210,7 @@ def open_run(
     if folder.sealed is not None:
         leave_sealed(folder, command, judged, console)
     if command.seal:
+        sealing.check_places(folder)
         # Entered before the machines, so that it comes after them: nothing writes any more.
         stack.push(partial(_seal_at_the_end, folder, judged, console))
 
