@@ -3,12 +3,12 @@
 import sys
 from contextlib import ExitStack
 
-from raysyn import cli
-from raysyn.console import Console
-from raysyn.methods import dp_feta
 from raysyn.methods.common import On, PrivateSetting, open_private_run, say_empty, show_plan
-from raysyn.methods.dp_feta_outlook import check_memory, show_outlook
+from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.on_ray.cluster import connect
+from raysyn.screen import cli
+from raysyn.screen.console import Console
 
 
 def check(stack: ExitStack) -> PrivateSetting:

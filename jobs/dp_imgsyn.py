@@ -3,14 +3,14 @@
 import sys
 from contextlib import ExitStack
 
-from raysyn import cli
-from raysyn.console import Console
-from raysyn.methods import dp_imgsyn
 from raysyn.methods.common import On, open_private_run, say_empty, show_plan
-from raysyn.methods.dp_imgsyn import JUDGED_BY, METHOD, Given
-from raysyn.methods.dp_imgsyn_outlook import check_memory, show_outlook
-from raysyn.methods.dp_imgsyn_presets import PRESETS
+from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.dp_imgsyn.outlook import check_memory, show_outlook
+from raysyn.methods.dp_imgsyn.pipeline import JUDGED_BY, METHOD, Given
+from raysyn.methods.dp_imgsyn.presets import PRESETS
 from raysyn.on_ray.cluster import connect
+from raysyn.screen import cli
+from raysyn.screen.console import Console
 
 
 def check(stack: ExitStack) -> Given:

@@ -3,12 +3,12 @@
 import sys
 from contextlib import ExitStack
 
-from raysyn import cli
-from raysyn.console import Console
-from raysyn.methods import knowledge_recycling
 from raysyn.methods.common import Setting, open_run, say_empty
-from raysyn.methods.knowledge_recycling_outlook import check_memory, show_outlook
+from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
+from raysyn.methods.knowledge_recycling.outlook import check_memory, show_outlook
 from raysyn.on_ray.cluster import connect
+from raysyn.screen import cli
+from raysyn.screen.console import Console
 
 
 def check(stack: ExitStack) -> Setting:

@@ -6,13 +6,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from raysyn import cli
-from raysyn.console import Console
-from raysyn.methods import leaderboard
 from raysyn.methods.common import apart
-from raysyn.methods.leaderboard import METHOD, PRESETS, Board, On
+from raysyn.methods.leaderboard import pipeline as leaderboard
+from raysyn.methods.leaderboard.pipeline import METHOD, PRESETS, Board, On
 from raysyn.on_ray.cluster import connect
-from raysyn.runs import RunFolder
+from raysyn.runs.folder import RunFolder
+from raysyn.screen import cli
+from raysyn.screen.console import Console
 
 JOBS = Path(__file__).resolve().parent
 

@@ -3,11 +3,11 @@
 import sys
 from contextlib import ExitStack
 
-from raysyn import cli
-from raysyn.console import Console
-from raysyn.methods import lira
 from raysyn.methods.common import OnAttacked, Setting, open_run, say_empty
+from raysyn.methods.lira import pipeline as lira
 from raysyn.on_ray.cluster import connect
+from raysyn.screen import cli
+from raysyn.screen.console import Console
 
 
 def check(stack: ExitStack) -> Setting:

@@ -3,12 +3,12 @@
 import sys
 from contextlib import ExitStack
 
-from raysyn import cli
-from raysyn.console import Console
-from raysyn.methods import pigan
 from raysyn.methods.common import On, Setting, open_private_run, open_run, say_empty, show_plan
-from raysyn.methods.pigan_outlook import check_memory, show_outlook
+from raysyn.methods.pigan import pipeline as pigan
+from raysyn.methods.pigan.outlook import check_memory, show_outlook
 from raysyn.on_ray.cluster import connect
+from raysyn.screen import cli
+from raysyn.screen.console import Console
 
 
 def check(stack: ExitStack) -> Setting:

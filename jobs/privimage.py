@@ -3,14 +3,14 @@
 import sys
 from contextlib import ExitStack
 
-from raysyn import cli
-from raysyn.console import Console
-from raysyn.methods import privimage
 from raysyn.methods.common import On, open_private_run, open_run, say_empty, show_plan
-from raysyn.methods.privimage import METHOD, Given
-from raysyn.methods.privimage_outlook import check_memory, show_outlook
-from raysyn.methods.privimage_presets import PRESETS
+from raysyn.methods.privimage import pipeline as privimage
+from raysyn.methods.privimage.outlook import check_memory, show_outlook
+from raysyn.methods.privimage.pipeline import METHOD, Given
+from raysyn.methods.privimage.presets import PRESETS
 from raysyn.on_ray.cluster import connect
+from raysyn.screen import cli
+from raysyn.screen.console import Console
 
 JUDGED_BY = ("eval", "word_vectors")
 """Settings that change nothing that is released."""

@@ -10,19 +10,20 @@ from typing import Any, NoReturn, Protocol
 
 from torch import Tensor
 
-from raysyn import choices, sealing
 from raysyn.attacks.membership import attack
 from raysyn.attacks.shadows import Architecture, ShadowSpeed
-from raysyn.compute import Compute, Machines, Show, digest
-from raysyn.console import Console
-from raysyn.data import Dataset, Images
+from raysyn.compute.doorway import Compute, Machines, Show, digest
+from raysyn.data.images import Dataset, Images
 from raysyn.privacy.cost import ADD_REMOVE, delta_beside
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.release import attack_limits, declare
-from raysyn.report import Report, environment
-from raysyn.runs import RunFolder, make_private
-from raysyn.storage import local_folder, under
+from raysyn.report import choices
+from raysyn.report.release import attack_limits, declare
+from raysyn.report.report import Report, environment
+from raysyn.runs import sealing
+from raysyn.runs.folder import RunFolder, make_private
+from raysyn.runs.storage import local_folder, under
+from raysyn.screen.console import Console
 
 
 @dataclass(frozen=True, kw_only=True)

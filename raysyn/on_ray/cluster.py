@@ -20,13 +20,13 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raysyn.compute import Compute, Machines, Outcome, Search, Show, Space, silent
-from raysyn.local import Local
+from raysyn.compute.doorway import Compute, Machines, Outcome, Search, Show, Space, silent
+from raysyn.compute.local import Local
 from raysyn.on_ray import fan_out, leftovers, scaling, train
 from raysyn.on_ray.board import Board
 from raysyn.on_ray.imports import OurJob
 from raysyn.on_ray.search import Trials
-from raysyn.storage import Store
+from raysyn.runs.storage import Store
 
 MANY = 1 << 20
 """Units at once on a cluster that grows."""

@@ -22,11 +22,11 @@ import torch.distributed
 from ray.data import DataContext
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from raysyn.compute import Show, Worker
+from raysyn.compute.doorway import Show, Worker
 from raysyn.on_ray.fan_out import first_line
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import Watch
-from raysyn.storage import REACH, Store, under
+from raysyn.runs.storage import REACH, Store, under
 
 if TYPE_CHECKING:
     from raysyn.on_ray.cluster import Shares

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysyn.compute import Worker
+from raysyn.compute.doorway import Worker
 
 if TYPE_CHECKING:
-    from raysyn.data import Images
+    from raysyn.data.images import Images
 
 CHECKPOINTS = 20
 Augment = Callable[[Tensor, Sequence[int]], Tensor]

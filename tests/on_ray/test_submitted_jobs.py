@@ -18,7 +18,7 @@ import pytest
 from growing import free_ports, kill_session
 from PIL import Image
 
-from raysyn.data import DataConfig, load
+from raysyn.data.images import DataConfig, load
 from raysyn.on_ray.leftovers import end_processes, processes_using
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,235 @@
+"""DP-ImgSyn's experiments: which syntheses they compare, and the units that make and judge them.
+
+Every (synthesis, repeat) is one durable unit of a fan-out: experiments that ask for the same one share it, and asking
+for more later does only what is missing. Nothing of these is released.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from raysyn.compute.doorway import digest
+from raysyn.data.images import Images
+from raysyn.data.public import Public, PublicConfig, load_beside
+from raysyn.methods.common import PrivateSetting
+from raysyn.methods.dp_imgsyn.units import Synthesis, align_some, joined, seed_for, teach_student
+from raysyn.models.students import Name
+from raysyn.models.teacher import Teacher
+from raysyn.train.alignment import LOSSES, AlignmentConfig, Start, Statistics
+
+if TYPE_CHECKING:
+    from raysyn.methods.dp_imgsyn.pipeline import Config
+
+ABLATION = (LOSSES[:1], LOSSES[:2], LOSSES[:3], LOSSES, LOSSES[1:])
+"""Terms of the loss that table 8 keeps, row by row."""
+MOST_SHARED = 0.0
+"""Share of the private images that may be public ones too: none, because aligned public images are released."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """What to compare beside the release, each judged by the first of --students."""
+
+    iterations: tuple[int, ...] = ()
+    """Numbers of steps k to compare (figure 4; the paper: 0 to 100)."""
+    public: tuple[str, ...] = ()
+    """Further public sets, each with no and with --alignment.iterations steps (table 2): names that --public.name
+    knows, or paths."""
+    epsilons: tuple[float, ...] = ()
+    """Further budgets, each with a teacher of its own, trained with this run's settings, over all public sets (tables 1
+    and 2)."""
+    students: bool = False
+    """Train every one of --students on each public set at each budget (table 4)."""
+    losses: bool = False
+    """Leave out terms of the loss, beginning with public images and with Gaussian noise (table 8)."""
+    factors: tuple[float, ...] = ()
+    """Multiply each weight of the loss in turn, beginning with public images and with noise (table 6)."""
+    starts: bool = False
+    """Compare public images with Gaussian noise (table 9)."""
+    kernel_sizes: tuple[int, ...] = ()
+    """And with noise that is blurred by kernels of so many pixels (table 11; the paper: 3, 7, 11, 15)."""
+    plane: bool = False
+    """Draw what alignment does to points of a plane (figure 5); takes no private image."""
+    repeats: int = 1
+    """Seeds to repeat each synthesis and its student with, under one teacher (the paper: 3)."""
+
+    def __post_init__(self) -> None:
+        if any(not 0 < epsilon < math.inf for epsilon in self.epsilons):
+            raise ValueError(f"experiment.epsilons is {self.epsilons}: give finite budgets above 0")
+        if any(not factor >= 0 for factor in self.factors):
+            raise ValueError(f"experiment.factors is {self.factors}: give numbers of at least 0")
+        if any(steps < 0 for steps in self.iterations):
+            raise ValueError(f"experiment.iterations is {self.iterations}: give numbers of at least 0")
+        if any(size < 1 or size % 2 == 0 for size in self.kernel_sizes):
+            raise ValueError(f"experiment.kernel_sizes is {self.kernel_sizes}: give odd numbers")
+        if self.repeats < 1:
+            raise ValueError(f"experiment.repeats is {self.repeats}: give at least 1")
+
+    def trains(self) -> bool:
+        """Whether anything is compared that needs a student."""
+        return replace(self, plane=False, repeats=1) != ExperimentConfig()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One synthesis to compare."""
+
+    epsilon: float
+    public: int
+    """Place of the public set among `publics`; says nothing where noise is the start."""
+    alignment: AlignmentConfig
+    student: Name
+    title: str = ""
+
+    def key(self) -> tuple[Any, ...]:
+        """What its result depends on beside the public set: variants that differ elsewhere are one."""
+        kernel = self.alignment.kernel_size if self.alignment.start == "low-pass" else 1
+        return self.epsilon, replace(self.alignment, kernel_size=kernel), self.student
+
+
+def public_sets(config: Config) -> list[PublicConfig]:
+    """The run's own, then those of the experiments."""
+    return [config.public, *map(PublicConfig.of, config.experiment.public)]
+
+
+def public_places(config: Config) -> list[int]:
+    """Places of the public sets that the experiments need."""
+    every = {one.public for group in asked(config).values() for one in group if one.alignment.start == "public"}
+    return sorted(every)
+
+
+def load_publics(config: Config, private: Images, own: Public | None) -> dict[int, Public]:
+    """The public sets that the experiments need, by their places; the run's `own` is there already, unless it begins
+    with noise. ValueError in one sentence for one that cannot be."""
+    sets = public_sets(config)
+
+    def loaded(place: int) -> Public:
+        return own if own and not place else load_beside(config.data, private, sets[place], MOST_SHARED)
+
+    return {place: loaded(place) for place in public_places(config)}
+
+
+def asked(config: Config) -> dict[str, list[Variant]]:
+    """The variants of each experiment that is asked for, by its name."""
+    experiment, own = config.experiment, config.alignment
+
+    def with_(
+        title: str, changes: Mapping[str, Any], epsilon: float = config.budget.epsilon, place: int = 0,
+        student: Name | None = None,
+    ) -> Variant:  # fmt: skip
+        own_student = student or config.students[0]
+        return Variant(
+            epsilon=epsilon, public=place, alignment=replace(own, **changes), student=own_student, title=title
+        )
+
+    found: dict[str, list[Variant]] = {}
+    if experiment.iterations:
+        found["iterations"] = [with_(f"k = {k}", {"iterations": k}) for k in sorted(set(experiment.iterations))]
+    names = [" and ".join(one.path or one.name) for one in public_sets(config)]
+    places = [
+        (epsilon, place, f"ε {epsilon:g}, {name}")
+        for epsilon in dict.fromkeys((config.budget.epsilon, *experiment.epsilons))
+        for place, name in enumerate(names)
+    ]
+    if experiment.public or experiment.epsilons:
+        found["public"] = [
+            with_(f"{title}, k = {k}", {"iterations": k, "start": "public"}, epsilon, place)
+            for epsilon, place, title in places
+            for k in dict.fromkeys((0, own.iterations))
+        ]
+    if experiment.students:
+        found["students"] = [
+            with_(f"{title}, {student}", {"start": "public"}, epsilon, place, student)
+            for epsilon, place, title in places
+            for student in config.students
+        ]
+    starts: tuple[Start, ...] = ("public", "gaussian")
+    if experiment.losses:
+        found["losses"] = [
+            with_(f"{start}: {' + '.join(kept)}", {"start": start} | dict.fromkeys(set(LOSSES) - set(kept), 0.0))
+            for start in starts
+            for kept in ABLATION
+        ]
+    if experiment.factors:
+        found["weights"] = [
+            with_(f"{start}: {name} times {factor:g}", {"start": start, name: factor * getattr(own, name)})
+            for start in starts
+            for name in LOSSES
+            for factor in experiment.factors
+        ]
+    if experiment.starts or experiment.kernel_sizes:
+        kinds: list[tuple[str, dict[str, Any]]] = [(start, {"start": start}) for start in starts]
+        kinds += [
+            (f"low-pass, {size} pixels", {"start": "low-pass", "kernel_size": size}) for size in experiment.kernel_sizes
+        ]
+        found["starts"] = [
+            with_(f"{title}, k = {k}", {"iterations": k} | changes)
+            for title, changes in kinds
+            for k in dict.fromkeys((0, own.iterations))
+        ]
+    return found
+
+
+Unit = tuple[Variant, int]
+"""A synthesis, and which repeat of it."""
+Compared = tuple[Variant, Sequence[Mapping[str, Any]]]
+"""A synthesis, and what each of its repeats came to."""
+
+
+def compare(
+    setting: PrivateSetting, teachers: Mapping[float, tuple[Teacher, Statistics]], publics: Mapping[int, Public]
+) -> dict[str, list[Compared]]:
+    """Every synthesis and its student: {experiment: [(variant, one result per repeat), ...]}."""
+    config, groups = setting.config, asked(setting.config)
+    prints = {place: public.train.fingerprint() for place, public in publics.items()}
+    # As many everywhere, or tables would compare numbers of images too.
+    most = min([len(setting.dataset.train), *(len(public.train) for public in publics.values())])
+    count = config.synthetic or most
+    repeats = range(config.experiment.repeats)
+    units = {
+        unit_key(config, (variant, repeat), prints, count): (variant, repeat)
+        for group in groups.values() for variant in group for repeat in repeats
+    }  # fmt: skip
+    shared = {
+        "config": config, "test": setting.dataset.test, "count": count, "publics": publics,
+        "teachers": {epsilon: (one, [list(pair) for pair in asked]) for epsilon, (one, asked) in teachers.items()},
+    }  # fmt: skip
+    results = setting.folder.stage(
+        f"experiments-{digest(list(units))}",
+        lambda: dict(zip(units, setting.compute.map(
+            synthesis_unit, list(units.values()), name="experiments", shared=shared, keys=list(units)
+        ), strict=True)),
+    )  # fmt: skip
+    setting.console.stage("experiments", f"{len(units)} syntheses, each with a student")
+    return {
+        name: [(one, [results[unit_key(config, (one, repeat), prints, count)] for repeat in repeats]) for one in group]
+        for name, group in groups.items()
+    }
+
+
+def unit_key(config: Config, unit: Unit, prints: Mapping[int, str], count: int) -> str:
+    """Under which a unit's result is found again: what it depends on beside what a run folder is known by."""
+    variant, repeat = unit
+    public = prints[variant.public] if variant.alignment.start == "public" else None
+    return digest(variant.key(), public, repeat, count, config.distillation)
+
+
+def synthesis_unit(unit: Unit, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """One unit: a synthesis and its student, {"accuracy", "width", "images", "losses": (steps + 1, 5)}."""
+    (variant, repeat), config, test = unit, shared["config"], shared["test"]
+    teacher, wanted = shared["teachers"][variant.epsilon]
+    public = shared["publics"][variant.public] if variant.alignment.start == "public" else None
+    # The run's own seed first.
+    seed = seed_for(config.seed, 12, repeat) if repeat else config.seed
+    synthesis = Synthesis(variant.alignment, test.shape, test.classes, seed)
+    chosen = synthesis.chosen(public, len(test), shared["count"])
+    made = joined([align_some(one, (teacher, wanted, public, synthesis)) for one in synthesis.units(chosen)])
+    soft = made["soft"].numpy()
+    images = Images(made["images"].numpy(), soft.argmax(1).astype(np.int64), test.class_names)
+    found = teach_student(variant.student, (images, soft, test, config.distillation, seed))
+    return {**found, "images": len(images), "losses": made["losses"].mean(0)}

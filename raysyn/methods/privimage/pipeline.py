@@ -1,0 +1,382 @@
+"""PrivImage: a private query picks the public images to pre-train on, DP-SGD fine-tunes (Li et al., USENIX Sec. 2024).
+
+Reads downwards in the paper's order: price every touch of the sensitive images (theorems E.1 to E.3), what public
+classes they resemble (3.2, 3.3), pre-training on these, fine-tuning (3.4), synthesis and evaluation (4). `generator`
+chooses between PRIVIMAGE+D and +G. The baselines are settings of it: `pretraining` all is PDP-Diffusion or DPGAN-p,
+none is DPDM or DPGAN, `private` False with selected is NonPrivD or NonPrivG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from raysyn.attacks.membership import fingerprint
+from raysyn.compute.doorway import best_device
+from raysyn.data.images import DataConfig, Dataset, Images, load
+from raysyn.data.public import Public, PublicConfig, comparison, joined, load_beside, view
+from raysyn.methods.common import PrivateSetting, Setting, declared
+from raysyn.methods.privimage.models import (
+    GAN,
+    Diffusion,
+    GANModelConfig,
+    Kind,
+    Model,
+    new_denoiser,
+    new_gan,
+)
+from raysyn.methods.privimage.report import in_figures, in_one_plane, selection, similarity, spent, story, told
+from raysyn.methods.synthesis import check_drawing, evaluate, pack, unpack
+from raysyn.metrics.checks import check_measures
+from raysyn.metrics.semantics import read_vectors
+from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
+from raysyn.models.unet import UNetConfig
+from raysyn.privacy import cost, queries
+from raysyn.privacy.cost import Budget
+from raysyn.privacy.ledger import Plan
+from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import CentralConfig, SemanticConfig
+from raysyn.privacy.sgd import SGDConfig
+from raysyn.report.rehearsal import rehearse
+from raysyn.report.report import Report, certificate, dp_section, no_dp_section, write_release, write_report
+from raysyn.train import semantic
+from raysyn.train.augment import AugmentConfig
+from raysyn.train.diffusion import NoiseConfig
+from raysyn.train.loop import LoopConfig
+from raysyn.train.samplers import SamplerConfig
+from raysyn.train.semantic import QueryConfig
+
+METHOD = "privimage"
+SUMMARY = "PrivImage: a private query picks the public images to pre-train on, DP-SGD fine-tunes."
+MODELS: dict[Kind, Callable[[Setting, int], Model]] = {"diffusion": Diffusion, "gan": GAN}
+SHARD = 2000
+"""Sensitive images per unit of inference."""
+MOST_SHARED = 0.01
+"""Share of the sensitive images that may be public ones too: a few are where both were gathered from the web."""
+GIVEN = "query.checkpoint: the classifier of public classes was given, and counts as made without the private images"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that changes the synthetic images. Defaults are the paper's for CIFAR-10 (tables 5, 7, 8)."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    public: PublicConfig = field(default_factory=PublicConfig)
+    budget: Budget = field(default_factory=Budget)
+    generator: Kind = "diffusion"
+    """A diffusion model (PRIVIMAGE+D) or a GAN (PRIVIMAGE+G)."""
+    pretraining: Literal["selected", "all", "none"] = "selected"
+    """Public images to pre-train on: those of the selected classes, all (PDP-Diffusion, DPGAN-p), or none (DPDM,
+    DPGAN)."""
+    private: bool = True
+    """False leaves out all noise and with it the promise (NonPrivD, NonPrivG): a limit to compare with, nothing to
+    share."""
+    query: QueryConfig = field(default_factory=QueryConfig)
+    semantic: SemanticConfig = field(default_factory=SemanticConfig)
+    central: CentralConfig = field(default_factory=lambda: CentralConfig(count=0))
+    """Noisy central images of DP-FETA, beside the public ones; by default none."""
+    central_use: Literal["between", "mixed"] = "between"
+    """Train on central images after the public ones, or on both as one set (DP-FETA 6.1)."""
+    network: UNetConfig = field(default_factory=lambda: UNetConfig(multipliers=(1, 2, 2), attention=(16,)))
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    pretrain: LoopConfig = field(default_factory=lambda: LoopConfig(iterations=128_000, batch_size=2048))
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Of central images."""
+    warmup: LoopConfig = field(default_factory=LoopConfig)
+    """Training on central images between pre-training and fine-tuning."""
+    gan: GANModelConfig = field(default_factory=GANModelConfig)
+    finetune: SGDConfig = field(
+        default_factory=lambda: SGDConfig(batch_size=16_384, epochs=50, noise_multiplicity=8, max_grad_norm=1e-3)
+    )
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    synthetic: int = 50_000
+    """Synthetic images to make, shared equally among the classes: the true class counts stay private."""
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    word_vectors: str | None = None
+    """Text file of word vectors (GloVe, word2vec, fastText) for the semantic distribution similarity (equation 5) of
+    public and sensitive classes, in the report alone; without it that measure is left out."""
+    tuned_on: str | None = None
+    """Data set whose non-private results shaped these settings; the report lists it as an uncharged choice."""
+    chosen_among: str | None = None
+    """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
+    it as an uncharged choice."""
+    seed: int = 0
+    """Seed of all that is public: first weights, batches, sampling. Privacy noise never comes from it."""
+
+    def __post_init__(self) -> None:
+        check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise)
+        if self.generator == "gan" and self.central.count:
+            raise ValueError(
+                f"generator is gan, but central.count is {self.central.count}: central images go with diffusion, leave "
+                "them out"
+            )
+        if not self.private and self.central.count:
+            raise ValueError(
+                f"private is False, but central.count is {self.central.count}: central images are noisy, leave them out"
+            )
+        mixed = self.central.count and not self.warms_up()
+        if mixed and self.central.conditional != (self.pretraining == "all" or self.semantic.conditional):
+            raise ValueError(
+                f"central.conditional is {self.central.conditional}, but the public images that they are mixed with "
+                "have it otherwise: say the same of both, or --central-use between"
+            )
+
+    def warms_up(self) -> bool:
+        """Whether central images are a stage of their own: after the public ones, or in place of them."""
+        return self.central.count > 0 and (self.pretraining == "none" or self.central_use == "between")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a run is given beside its setting: the public images, None where there is no pre-training."""
+
+    setting: Setting
+    public: Public | None
+
+
+def prepare(config: Config) -> tuple[Dataset, Public | None, Plan | None]:
+    """Sensitive and public images, and the plan of a private run; ValueError in one sentence where any cannot be."""
+    dataset = load(config.data)
+    private, public = dataset.train, None
+    planned = plan(config, len(private), private.classes) if config.private else None
+    if config.generator == "gan":
+        new_gan(config, private)
+        check_turns(config, len(private))
+    else:
+        new_denoiser(config, private, private.classes)
+    check_measures(config.eval, private.classes, synthetic=config.synthetic, train=len(private))
+    sets = config.public.sets() if config.pretraining != "none" else ()
+    networks = {"query.checkpoint": config.query.checkpoint} if config.pretraining == "selected" else {}
+    rehearse(name_of(config), dataset, told=config, uncharged=uncharged(config), sets=sets, networks=networks)
+    if config.word_vectors is not None:
+        read_vectors(config.word_vectors, private.class_names)
+    # Last, because it may take hours the first time.
+    if config.pretraining != "none":
+        public = load_beside(config.data, private, config.public, MOST_SHARED)
+        if config.word_vectors is not None:
+            similarity(config, private, public, None)
+        if config.pretraining == "selected":
+            config.semantic.check(private.classes, int(has_images(public).sum()))
+            new_query(config, public)
+    return dataset, public, planned
+
+
+def check_turns(config: Config, n: int) -> None:
+    """ValueError where the generator would never have its turn."""
+    steps, turn = config.finetune.cost(n).steps, config.gan.discriminator_steps
+    if steps < turn:
+        raise ValueError(
+            f"finetune has {steps} steps, but the generator learns after every {turn} (gan.discriminator_steps): raise "
+            "finetune.epochs, or lower one of gan.discriminator_steps and finetune.batch_size"
+        )
+
+
+def has_images(public: Public) -> np.ndarray:
+    """Which public classes have training images: bool (classes,)."""
+    return np.bincount(public.train.labels_N, minlength=public.train.classes) > 0
+
+
+def facts(config: Config, public: Public | None) -> dict[str, str]:
+    """What identifies a run beside its configuration and the sensitive images."""
+    if public is None:
+        return {}
+    told = {"public": public.train.fingerprint(), "public_valid": public.valid.fingerprint()}
+    if config.pretraining == "selected" and config.query.checkpoint is not None:
+        told["query"] = fingerprint(new_query(config, public).state_dict())
+    return told
+
+
+def plan(config: Config, n: int, classes: int) -> Plan:
+    """Price every touch of the `n` sensitive images before the first one (theorems E.2 and E.3).
+
+    The queries are fixed by the config; the noise multiplier of DP-SGD is what the budget leaves. Raises ValueError
+    where the queries alone exceed it.
+    """
+    delta, accountant = config.budget.delta_for(n), config.budget.accountant
+    fixed = {"semantic": config.semantic.cost()} if config.pretraining == "selected" else {}
+    if (central := config.central.cost(classes)) is not None:
+        fixed["central"] = central
+    finetune = cost.calibrate(config.budget.epsilon, delta, accountant, list(fixed.values()), config.finetune.cost(n))
+    stages = {**fixed, "finetune": finetune}
+    return Plan(stages=stages, delta=delta, accountant=accountant, epsilon_budget=config.budget.epsilon)
+
+
+def new_query(config: Config, public: Public) -> nn.Module:
+    """The semantic query function with its first weights, or those of `query.checkpoint`; ValueError where these do not
+    fit."""
+    torch.manual_seed(config.seed)
+    network = config.query.network.build(public.train.shape[2], public.train.classes)
+    if (given := config.query.checkpoint) is not None:
+        try:
+            network.load_state_dict(torch.load(Path(given).expanduser(), map_location="cpu", weights_only=True))
+        except Exception as error:  # unpickling raises anything
+            raise ValueError(
+                f"query.checkpoint={given!r} holds no weights of query.network for {public.train.classes} classes "
+                f"({str(error).strip().splitlines()[0]})"
+            ) from error
+    return network
+
+
+def others(config: Config, public: Public | None) -> int:
+    """Labels beside those of the sensitive classes: the public ones, where all their images are learned from."""
+    return public.train.classes if public is not None and config.pretraining == "all" else 0
+
+
+def run(given: Given) -> Report:
+    """Make the synthetic images, the certificate and the report; a finished stage is stored and never repeated."""
+    setting, public = given.setting, given.public
+    config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
+    model: Model = MODELS[config.generator](setting, others(config, public))
+
+    # What public classes the sensitive images resemble (3.2, 3.3); which ones is not secret any more.
+    chosen = None
+    if public is not None and config.pretraining == "selected":
+        network = train_query(setting, public)
+        noisy = folder.stage("semantic", partial(ask, setting, public, network))
+        chosen = queries.select_classes(noisy.numpy(), config.semantic.selected, has_images(public))
+        console.stage("semantic", told(chosen, private, public))
+    central = central_images(setting)
+
+    # Pre-training (3.4), at no cost: public images, and what was paid for.
+    if public is not None:
+        images = curriculum(private, public, chosen)
+        if central is not None and not config.warms_up():
+            images = joined(images, central)
+        # One histogram of all sensitive classes says nothing about any of them.
+        model.pretrain(images, conditional=chosen is None or config.semantic.conditional)
+    if central is not None and config.warms_up():
+        model.warm_up(central)
+
+    # Fine-tuning on the sensitive images (3.4, algorithm 1) spends what is left.
+    tuned = model.fine_tune()
+    console.stage("finetune", spent(setting))
+
+    # From here on every released byte is post-processing of what the ledger was paid for.
+    synthetic = model.draw()
+    privacy = no_dp_section(uncharged(config))
+    if isinstance(setting, PrivateSetting):
+        privacy = dp_section(setting.plan, setting.ledger, uncharged(config))
+    name = name_of(config)
+    promise = certificate(
+        privacy, method=name, name=setting.dataset.name, n=len(private), shape=private.shape,
+        class_names=private.class_names, **made_from(config, public),
+    )  # fmt: skip
+    write_release(folder, synthetic, promise, name=f"synthetic {setting.dataset.name}")
+
+    # Measured on real images: for the report, which stays inside.
+    metrics = evaluate(setting, synthetic, config.eval)
+    metrics["fidelity"] |= similarity(config, private, public, chosen)
+    if chosen is not None and public is not None:
+        metrics["selection"] = in_figures(chosen, private, public)
+    picture = in_one_plane(setting, synthetic)
+    parts = [] if chosen is None or public is None else [selection(chosen, private, public)]
+    report = setting.report(name, privacy=privacy, metrics=metrics, engine=tuned.get("engine"))
+    write_report(
+        folder, report, synthetic=synthetic, central=central, done=story(setting, public), sections=[*parts, picture],
+    )  # fmt: skip
+    may = "may leave" if config.private else "no promise"
+    console.say(folder.where(f"Release ({may})"))
+    return report
+
+
+def made_from(config: Config, public: Public | None) -> dict[str, Any]:
+    """What was public, as the certificate names it: images, and a classifier of them that was given."""
+    if public is None:
+        return {}
+    given, networks = config.query.checkpoint, []
+    if config.pretraining == "selected" and given is not None:
+        print_of = fingerprint(new_query(config, public).state_dict())
+        networks.append({"name": Path(given).name, "sha256": print_of})
+    return {"public_images": [public.described()], "public_networks": networks}
+
+
+def name_of(config: Config) -> str:
+    """What the papers call this run."""
+    names = {
+        ("diffusion", "selected"): METHOD, ("diffusion", "all"): "pdp_diffusion", ("diffusion", "none"): "dpdm",
+        ("gan", "selected"): f"{METHOD}_gan", ("gan", "all"): "dpgan_pretrained", ("gan", "none"): "dpgan",
+    }  # fmt: skip
+    name = names[config.generator, config.pretraining]
+    if config.central.count:
+        name = "dp_feta" if config.pretraining == "none" else f"{name} with {config.central.kind} central images"
+    return name if config.private else f"{name} without privacy"
+
+
+def train_query(setting: Setting, public: Public) -> nn.Module:
+    """The semantic query function: trained on public images, unless it was given."""
+    config: Config = setting.config
+    network = new_query(config, public)
+    if config.query.checkpoint is None:
+        fit = partial(setting.compute.train, semantic.fit, network, public.train, public.valid, config.query)
+        trained = setting.folder.stage("query", lambda: fit(config.seed, name="query"))
+        network.load_state_dict(trained["weights"])
+        setting.console.stage(
+            "query", f"{100 * trained['accuracy']:.1f} % of {len(public.valid):,} public images recognised"
+        )
+    return network
+
+
+def ask(setting: Setting, public: Public, network: nn.Module) -> Tensor:
+    """The semantic histogram, noisy in a private run: float64 (rows, public classes)."""
+    config, private = setting.config, setting.dataset.train
+    shards = [(start, min(start + SHARD, len(private))) for start in range(0, len(private), SHARD)]
+    shared = (network.cpu(), private, config.semantic, public.train.classes)
+    counted = setting.compute.map(
+        count_shard, shards, name="semantic", shared=shared, sizes=[end - start for start, end in shards]
+    )
+    exact = [shard.numpy() for shard in counted]
+    if not isinstance(setting, PrivateSetting):
+        return torch.from_numpy(np.sum(exact, axis=0))
+    answer = queries.semantic_histogram(exact, config.semantic, Stream(setting.folder.secret, "semantic"))
+    return torch.from_numpy(setting.ledger.pay("semantic", answer))
+
+
+def count_shard(shard: tuple[int, int], shared: tuple[nn.Module, Images, SemanticConfig, int]) -> Tensor:
+    """One unit of inference: the exact counts of some sensitive images, which stay inside."""
+    (start, end), (network, private, config, semantics) = shard, shared
+    part = private.select(slice(start, end))
+    top_NK = semantic.top_classes(network, part.images_NHWC, config.k, best_device())
+    rows_N = part.labels_N if config.conditional else np.zeros(len(part), np.int64)
+    return torch.from_numpy(queries.semantic_counts(top_NK, rows_N, config.rows(part.classes), semantics))
+
+
+def central_images(setting: Setting) -> Images | None:
+    """DP-FETA's noisy central images, if any are asked for."""
+    if not isinstance(setting, PrivateSetting) or "central" not in setting.plan.stages:
+        return None
+    private = setting.dataset.train
+    query = partial(queries.central_images, private, setting.config.central, Stream(setting.folder.secret, "central"))
+    stored = setting.folder.stage("central", lambda: pack(setting.ledger.pay("central", query())))
+    setting.console.stage("central", f"{len(stored['labels'])} noisy central images")
+    return unpack(stored, private)
+
+
+def curriculum(private: Images, public: Public, chosen: np.ndarray | None) -> Images:
+    """What is pre-trained on: selected public images under the labels of the sensitive classes whose rows chose them;
+    or all of them under labels of their own, after those."""
+    train = public.train
+    if chosen is None:
+        names = (*private.class_names, *(f"public {name}" for name in train.class_names))
+        return view(train, np.arange(len(train)), private.classes + train.labels_N, names)
+    row_of = np.full(train.classes, -1)
+    for row, classes in enumerate(chosen):
+        row_of[classes] = row
+    mine = np.flatnonzero(row_of[train.labels_N] >= 0)
+    return view(train, mine, row_of[train.labels_N[mine]], private.class_names)
+
+
+def uncharged(config: Config) -> list[str]:
+    """What looking at private data may have shaped without being paid for."""
+    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
+    if config.pretraining != "none":
+        choices.append(comparison(MOST_SHARED))
+    if config.pretraining == "selected" and config.query.checkpoint is not None:
+        choices.append(GIVEN)
+    return [*choices, *declared(config)]
