@@ -5,8 +5,9 @@ from contextlib import ExitStack
 
 from raysyn.methods.common import On, open_private_run, say_empty, show_plan
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.dp_imgsyn.config import JUDGED_BY, METHOD
 from raysyn.methods.dp_imgsyn.outlook import check_memory, show_outlook
-from raysyn.methods.dp_imgsyn.pipeline import JUDGED_BY, METHOD, Given
+from raysyn.methods.dp_imgsyn.pipeline import Given
 from raysyn.methods.dp_imgsyn.presets import PRESETS
 from raysyn.on_ray.cluster import connect
 from raysyn.screen import cli

@@ -8,7 +8,8 @@ from typing import Any
 
 from raysyn.methods.common import apart
 from raysyn.methods.leaderboard import pipeline as leaderboard
-from raysyn.methods.leaderboard.pipeline import METHOD, PRESETS, Board, On
+from raysyn.methods.leaderboard.config import METHOD, PRESETS, On
+from raysyn.methods.leaderboard.pipeline import Board
 from raysyn.on_ray.cluster import connect
 from raysyn.runs.folder import RunFolder
 from raysyn.screen import cli

@@ -5,8 +5,9 @@ from contextlib import ExitStack
 
 from raysyn.methods.common import On, open_private_run, open_run, say_empty, show_plan
 from raysyn.methods.privimage import pipeline as privimage
+from raysyn.methods.privimage.config import METHOD
 from raysyn.methods.privimage.outlook import check_memory, show_outlook
-from raysyn.methods.privimage.pipeline import METHOD, Given
+from raysyn.methods.privimage.pipeline import Given
 from raysyn.methods.privimage.presets import PRESETS
 from raysyn.on_ray.cluster import connect
 from raysyn.screen import cli

@@ -27,7 +27,7 @@ from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
 from raysyn.methods.pigan import pipeline as pigan
 from raysyn.methods.privimage import pipeline as privimage
-from raysyn.methods.privimage.models import GANModelConfig, GANPretrainConfig
+from raysyn.methods.privimage.config import GANModelConfig, GANPretrainConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.dcgan import DCGANConfig

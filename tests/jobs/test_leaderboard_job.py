@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from running import environment, here, job, refusal, run
 
-from raysyn.methods.leaderboard.pipeline import PRESETS, Run, run_job, runs, spread, table
+from raysyn.methods.leaderboard.config import PRESETS, Run, runs
+from raysyn.methods.leaderboard.pipeline import run_job, spread, table
 from raysyn.report.release import rounded_up
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import REACH, Store

@@ -25,8 +25,8 @@ from raysyn.methods.common import On, PrivateSetting
 from raysyn.methods.dp_imgsyn import experiments
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
 from raysyn.methods.dp_imgsyn import units as dp_imgsyn_units
-from raysyn.methods.dp_imgsyn.experiments import ExperimentConfig
-from raysyn.methods.dp_imgsyn.pipeline import Config, Given
+from raysyn.methods.dp_imgsyn.config import Config, ExperimentConfig
+from raysyn.methods.dp_imgsyn.pipeline import Given
 from raysyn.methods.dp_imgsyn.plane import above, draw_plane, inside
 from raysyn.methods.dp_imgsyn.presets import PRESETS
 from raysyn.metrics.dissimilarity import DissimilarityConfig

@@ -24,9 +24,9 @@ from raysyn.data.sources import NAMES
 from raysyn.methods.common import On, PrivateSetting, Setting
 from raysyn.methods.pigan import experiments, figures
 from raysyn.methods.pigan import pipeline as pigan
-from raysyn.methods.pigan.experiments import ExperimentConfig
+from raysyn.methods.pigan.config import Config, ExperimentConfig
 from raysyn.methods.pigan.measures import parameters
-from raysyn.methods.pigan.pipeline import PRESETS, Config
+from raysyn.methods.pigan.presets import PRESETS
 from raysyn.metrics import inception
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.dcgan import DCGANConfig

@@ -32,8 +32,9 @@ from raysyn.data.images import Images
 from raysyn.data.public import Public, PublicConfig, in_both, load_public
 from raysyn.methods.common import On, PrivateSetting, Setting
 from raysyn.methods.privimage import pipeline as privimage
-from raysyn.methods.privimage.models import GANModelConfig, GANPretrainConfig, new_denoiser, new_gan
-from raysyn.methods.privimage.pipeline import Config, Given
+from raysyn.methods.privimage.config import Config, GANModelConfig, GANPretrainConfig
+from raysyn.methods.privimage.models import new_denoiser, new_gan
+from raysyn.methods.privimage.pipeline import Given
 from raysyn.methods.privimage.presets import PRESETS
 from raysyn.methods.privimage.report import similarity
 from raysyn.metrics.utility import EvalConfig

@@ -6,7 +6,7 @@ from functools import partial
 
 from raysyn.data.images import Dataset, Images
 from raysyn.methods.common import On
-from raysyn.methods.dp_feta.pipeline import Config
+from raysyn.methods.dp_feta.config import Config
 from raysyn.methods.needs import Shape, classifier_needs, denoiser_needs, per_worker, refuse_too_large
 from raysyn.models.unet import UNet
 from raysyn.privacy.ledger import Plan

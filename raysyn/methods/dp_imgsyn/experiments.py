@@ -6,10 +6,9 @@ for more later does only what is missing. Nothing of these is released.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,62 +16,16 @@ from raysyn.compute.doorway import digest
 from raysyn.data.images import Images
 from raysyn.data.public import Public, PublicConfig, load_beside
 from raysyn.methods.common import PrivateSetting
+from raysyn.methods.dp_imgsyn.config import Config
 from raysyn.methods.dp_imgsyn.units import Synthesis, align_some, joined, seed_for, teach_student
 from raysyn.models.students import Name
 from raysyn.models.teacher import Teacher
 from raysyn.train.alignment import LOSSES, AlignmentConfig, Start, Statistics
 
-if TYPE_CHECKING:
-    from raysyn.methods.dp_imgsyn.pipeline import Config
-
 ABLATION = (LOSSES[:1], LOSSES[:2], LOSSES[:3], LOSSES, LOSSES[1:])
 """Terms of the loss that table 8 keeps, row by row."""
 MOST_SHARED = 0.0
 """Share of the private images that may be public ones too: none, because aligned public images are released."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExperimentConfig:
-    """What to compare beside the release, each judged by the first of --students."""
-
-    iterations: tuple[int, ...] = ()
-    """Numbers of steps k to compare (figure 4; the paper: 0 to 100)."""
-    public: tuple[str, ...] = ()
-    """Further public sets, each with no and with --alignment.iterations steps (table 2): names that --public.name
-    knows, or paths."""
-    epsilons: tuple[float, ...] = ()
-    """Further budgets, each with a teacher of its own, trained with this run's settings, over all public sets (tables 1
-    and 2)."""
-    students: bool = False
-    """Train every one of --students on each public set at each budget (table 4)."""
-    losses: bool = False
-    """Leave out terms of the loss, beginning with public images and with Gaussian noise (table 8)."""
-    factors: tuple[float, ...] = ()
-    """Multiply each weight of the loss in turn, beginning with public images and with noise (table 6)."""
-    starts: bool = False
-    """Compare public images with Gaussian noise (table 9)."""
-    kernel_sizes: tuple[int, ...] = ()
-    """And with noise that is blurred by kernels of so many pixels (table 11; the paper: 3, 7, 11, 15)."""
-    plane: bool = False
-    """Draw what alignment does to points of a plane (figure 5); takes no private image."""
-    repeats: int = 1
-    """Seeds to repeat each synthesis and its student with, under one teacher (the paper: 3)."""
-
-    def __post_init__(self) -> None:
-        if any(not 0 < epsilon < math.inf for epsilon in self.epsilons):
-            raise ValueError(f"experiment.epsilons is {self.epsilons}: give finite budgets above 0")
-        if any(not factor >= 0 for factor in self.factors):
-            raise ValueError(f"experiment.factors is {self.factors}: give numbers of at least 0")
-        if any(steps < 0 for steps in self.iterations):
-            raise ValueError(f"experiment.iterations is {self.iterations}: give numbers of at least 0")
-        if any(size < 1 or size % 2 == 0 for size in self.kernel_sizes):
-            raise ValueError(f"experiment.kernel_sizes is {self.kernel_sizes}: give odd numbers")
-        if self.repeats < 1:
-            raise ValueError(f"experiment.repeats is {self.repeats}: give at least 1")
-
-    def trains(self) -> bool:
-        """Whether anything is compared that needs a student."""
-        return replace(self, plane=False, repeats=1) != ExperimentConfig()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,9 @@ import torch
 from raysyn.data.images import Dataset, Images
 from raysyn.data.public import Public
 from raysyn.methods.common import On
+from raysyn.methods.dp_imgsyn.config import Config, new_teacher
 from raysyn.methods.dp_imgsyn.experiments import asked
-from raysyn.methods.dp_imgsyn.pipeline import Config, new_teacher, synthesis_of
+from raysyn.methods.dp_imgsyn.pipeline import synthesis_of
 from raysyn.methods.needs import Shape, classifier_needs, naming_need, private_need, refuse_too_large
 from raysyn.models.students import student
 from raysyn.models.teacher import Teacher

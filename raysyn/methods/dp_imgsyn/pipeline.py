@@ -8,20 +8,20 @@ public images to them (3.2), soft labels and release (3.3), students and what th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from raysyn.compute.doorway import digest
-from raysyn.data.images import DataConfig, Dataset, Images, load
-from raysyn.data.public import Public, PublicConfig, comparison, load_beside
+from raysyn.data.images import Dataset, Images, load
+from raysyn.data.public import Public, comparison, load_beside
 from raysyn.methods.common import PrivateSetting, declared
 from raysyn.methods.dp_imgsyn import experiments
-from raysyn.methods.dp_imgsyn.experiments import Compared, ExperimentConfig
+from raysyn.methods.dp_imgsyn.config import METHOD, Config, new_teacher, plan
+from raysyn.methods.dp_imgsyn.experiments import Compared
 from raysyn.methods.dp_imgsyn.plane import draw_plane
 from raysyn.methods.dp_imgsyn.report import (
     about_teacher,
@@ -44,83 +44,26 @@ from raysyn.methods.dp_imgsyn.units import (
 )
 from raysyn.methods.synthesis import evaluate
 from raysyn.metrics.checks import check_measures
-from raysyn.metrics.dissimilarity import DissimilarityConfig
-from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
-from raysyn.models import students
-from raysyn.models.students import NAMES, student
-from raysyn.models.teacher import Teacher, TeacherConfig
-from raysyn.privacy import cost, layer_statistics, sgd
-from raysyn.privacy.cost import Budget
-from raysyn.privacy.layer_statistics import Layers, StatisticsConfig
+from raysyn.metrics.utility import BEST_IS_UNCHARGED
+from raysyn.models.students import student
+from raysyn.models.teacher import Teacher
+from raysyn.privacy import layer_statistics, sgd
+from raysyn.privacy.layer_statistics import Layers
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.sgd import SGDConfig
 from raysyn.report.rehearsal import rehearse
-from raysyn.report.report import Report, Section, certificate, dp_section, write_release, write_report
+from raysyn.report.release import certificate, write_release
+from raysyn.report.report import Report, Section, dp_section, write_report
 from raysyn.train.alignment import MOST_STEPS, AlignmentConfig, Statistics, enough_steps
 from raysyn.train.diffusion import to_images
-from raysyn.train.distillation import DistillationConfig
 from raysyn.train.naming import Naming
 
-METHOD = "dp_imgsyn"
-SUMMARY = "DP-ImgSyn: a DP teacher and its noisy layer statistics align public images; soft labels are released."
 SHARD = 1000
 """Private images per unit of the statistics."""
 CHOOSE_ON = 5
 """Batches on which the number of steps is chosen."""
 YARDSTICK = 200
 """Images, no private ones, that say how large each layer's inputs are."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Everything that changes the release. Defaults of the training and the alignment are the paper's for MNIST at
-    epsilon 10 (table 5, A.1.2); statistics are asked of all images at once."""
-
-    data: DataConfig = field(default_factory=DataConfig)
-    public: PublicConfig = field(default_factory=PublicConfig)
-    budget: Budget = field(default_factory=Budget)
-    teacher: TeacherConfig = field(default_factory=TeacherConfig)
-    training: SGDConfig = field(
-        default_factory=lambda: SGDConfig(
-            batch_size=128, epochs=14, noise_multiplicity=1, optimizer="sgd", learning_rate=0.01, beta1=0.0, ema=0.0
-        )
-    )
-    """DP-SGD of the teacher."""
-    statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
-    alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
-    synthetic: int | None = None
-    """Images to release; by default as many as there are private ones, or public ones if these are fewer."""
-    students: tuple[students.Name, ...] = ("resnet18",)
-    """Students trained on the release and tested on real images, for the report alone."""
-    distillation: DistillationConfig = field(default_factory=DistillationConfig)
-    dissimilarity: DissimilarityConfig = field(default_factory=DissimilarityConfig)
-    eval: EvalConfig = field(default_factory=lambda: EvalConfig(classifiers=()))
-    """How faithful the released images are, which are not meant to be (table 12); its classifiers learn from the most
-    probable labels alone."""
-    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
-    tuned_on: str | None = None
-    """Data set whose non-private results shaped these settings; the report lists it as an uncharged choice."""
-    chosen_among: str | None = None
-    """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
-    it as an uncharged choice."""
-    seed: int = 0
-    """Seed of all that is public: first weights, batches, noise to begin with. Privacy noise never comes from it."""
-
-    def __post_init__(self) -> None:
-        if self.synthetic is not None and self.synthetic < 10:
-            raise ValueError(f"synthetic is {self.synthetic}: give at least 10, or leave it out")
-        unknown = sorted(set(self.students) - set(NAMES))
-        if unknown or len(set(self.students)) != len(self.students):
-            raise ValueError(f"students is {self.students}: name each of {', '.join(NAMES)} at most once")
-        if self.experiment.trains() and not self.students:
-            raise ValueError("students is empty, but experiments are judged by the first of them: name one")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
-
-
-JUDGED_BY = ("students", "distillation", "dissimilarity", "eval", "experiment")
-"""Settings that change nothing that is released."""
 
 
 @dataclass(frozen=True)
@@ -162,34 +105,6 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, dict[int, Public], 
     released = len(synthesis_of(config, private).chosen(public, len(private), config.synthetic))
     check_measures(config.eval, private.classes, synthetic=released, train=len(private))
     return dataset, public, publics, planned
-
-
-def plan(config: Config, n: int, epsilon: float | None = None) -> Plan:
-    """Price every touch of the `n` private images before the first one, within `epsilon` or the run's own budget.
-
-    The statistics have their share of it; the noise multiplier of DP-SGD is what they leave. ValueError in one sentence
-    where there is too little for both.
-    """
-    delta, accountant, share = config.budget.delta_for(n), config.budget.accountant, config.statistics.share
-    field = "budget.epsilon" if epsilon is None else "experiment.epsilons"
-    epsilon = epsilon or config.budget.epsilon
-    wanted = config.statistics.cost(n), config.training.cost(n)
-    try:
-        asked = cost.calibrate(share * epsilon, delta, accountant, [], wanted[0])
-        training = cost.calibrate(epsilon, delta, accountant, [asked], wanted[1])
-    except cost.Overspent as error:
-        raise ValueError(
-            f"{field} is {epsilon:g} with {share:g} of it for the layer statistics (statistics.share): too little for "
-            f"these or for the teacher, raise it"
-        ) from error
-    stages = {"teacher": training, "statistics": asked}
-    return Plan(stages=stages, delta=delta, accountant=accountant, epsilon_budget=epsilon)
-
-
-def new_teacher(config: Config, private: Images) -> Teacher:
-    """The teacher with its first weights, which `config.seed` decides."""
-    torch.manual_seed(config.seed)
-    return Teacher(config.teacher, private.shape, private.classes)
 
 
 def run(given: Given) -> Report:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from raysyn.data.images import DataConfig
 from raysyn.data.public import PublicConfig
-from raysyn.methods.dp_imgsyn.pipeline import Config
+from raysyn.methods.dp_imgsyn.config import Config
 from raysyn.metrics.dissimilarity import DissimilarityConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.students import NAMES

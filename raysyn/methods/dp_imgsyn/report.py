@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from raysyn.data.public import Public
 from raysyn.methods.common import PrivateSetting
+from raysyn.methods.dp_imgsyn.config import Config
 from raysyn.methods.dp_imgsyn.experiments import Compared
 from raysyn.methods.dp_imgsyn.plane import EDGE, inside
 from raysyn.metrics.dissimilarity import SHARES
@@ -19,9 +20,6 @@ from raysyn.report.figures import Line, chart, maps
 from raysyn.report.release import mosaic, png_bytes
 from raysyn.report.report import Section
 from raysyn.train.alignment import LOSSES, AlignmentConfig
-
-if TYPE_CHECKING:
-    from raysyn.methods.dp_imgsyn.pipeline import Config
 
 TITLES = {
     "iterations": ("Numbers of steps (figure 4 of the paper)", "Student accuracy after k steps of alignment."),

@@ -6,7 +6,6 @@ import itertools
 import math
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from raysyn.compute.doorway import Clock
 from raysyn.data.images import Dataset, Images
 from raysyn.methods.common import OnAttacked
 from raysyn.methods.gan_needs import game_needs, taught_need
+from raysyn.methods.knowledge_recycling.config import Config
 from raysyn.methods.needs import Shape, per_worker, refuse_too_large
 from raysyn.models.biggan import Discriminator, Generator
 from raysyn.screen.console import Console
@@ -22,9 +22,6 @@ from raysyn.train import gan
 from raysyn.train.memory import Need, at_once
 from raysyn.train.recipe import fit, one_hot
 from raysyn.train.students import Real
-
-if TYPE_CHECKING:
-    from raysyn.methods.knowledge_recycling.pipeline import Config
 
 
 def check_memory(console: Console, config: Config, dataset: Dataset, machines: OnAttacked) -> None:

@@ -8,7 +8,7 @@ membership inference attack (3.6). There is no differential privacy here: the ce
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -17,118 +17,28 @@ import torch
 from torch import Tensor
 
 from raysyn.attacks.checks import check_classes, check_views
-from raysyn.attacks.shadows import AttackConfig, check_enough
-from raysyn.compute.doorway import Between, Outcome, Search, Space, best_device
-from raysyn.data.images import DataConfig, Dataset, Images, load
-from raysyn.methods.attack_report import CHOSEN_AFTER, side_warnings
-from raysyn.methods.common import OnAttacked, Setting, declared
+from raysyn.attacks.shadows import check_enough
+from raysyn.compute.doorway import Outcome, Search, Space, best_device
+from raysyn.data.images import Dataset, Images, load
+from raysyn.methods.attack_report import side_warnings
+from raysyn.methods.common import Setting
 from raysyn.methods.knowledge_recycling import report as shown
-from raysyn.models.biggan import BigGANConfig
-from raysyn.models.resnet import ResNetConfig
+from raysyn.methods.knowledge_recycling.config import METHOD, Config, split
+from raysyn.methods.knowledge_recycling.report import uncharged
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.release import certificate, state_bytes, write_release
 from raysyn.report.report import Report, no_dp_section, percent, write_report
 from raysyn.train import gan
-from raysyn.train.classifier import hold_out
-from raysyn.train.gan import GANConfig, checkpoint_name
-from raysyn.train.recipe import RecipeConfig
+from raysyn.train.gan import checkpoint_name
 from raysyn.train.students import (
-    Labels,
     Lesson,
-    Real,
-    RecyclingConfig,
     fit_student,
     fit_teacher,
     recycle,
     try_student,
 )
 
-METHOD = "knowledge_recycling"
-SUMMARY = "Knowledge Recycling: GAN checkpoints chosen by student accuracy, soft labels, tuned generation, LiRA."
 CHUNK = 5000
-
-
-@dataclass(frozen=True, kw_only=True)
-class TuningConfig:
-    """The search for generation parameters (3.5): TPE with Hyperband pruning."""
-
-    trials: int = 50
-    """Students to train; 0 keeps the default parameters."""
-    regeneration_rate: tuple[int, int] = (1, 10)
-    """Range searched, ends included."""
-    cardinality_scale: tuple[int, int] = (1, 10)
-    """Range searched, ends included."""
-    standard_deviation: tuple[float, float] = (1.0, 2.5)
-    """Range searched."""
-    first_verdict: int = 4
-    """Epochs before a trial may be pruned."""
-
-    def __post_init__(self) -> None:
-        if self.trials < 0 or self.first_verdict < 1:
-            raise ValueError(
-                f"tuning.trials is {self.trials} and tuning.first_verdict {self.first_verdict}: give at least 0 and 1"
-            )
-        for name, (low, high) in self.ranges().items():
-            if not 0 < low <= high:
-                raise ValueError(f"tuning.{name} is {low} to {high}: give two rising numbers above 0")
-
-    def ranges(self) -> dict[str, tuple[float, float]]:
-        names = ("regeneration_rate", "cardinality_scale", "standard_deviation")
-        return {name: getattr(self, name) for name in names}
-
-    def space(self) -> dict[str, Between]:
-        ranges = self.ranges()
-        return {name: Between(*ranges[name], whole=name != "standard_deviation") for name in ranges}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Everything that changes the result. Defaults are the paper's where it says."""
-
-    data: DataConfig = field(default_factory=DataConfig)
-    valid_share: float = 0.1
-    """Training images held out for validation where the data has no validation images of its own."""
-    classifier: ResNetConfig = field(default_factory=ResNetConfig)
-    recipe: RecipeConfig = field(default_factory=RecipeConfig)
-    """Training of teacher, final student and shadow models."""
-    search_epochs: int = 100
-    """Epochs of the students that judge checkpoints and generation parameters."""
-    network: BigGANConfig = field(default_factory=BigGANConfig)
-    gan: GANConfig = field(default_factory=GANConfig)
-    recycling: RecyclingConfig = field(default_factory=RecyclingConfig)
-    compare_labels: tuple[Labels, ...] = ("soft", "hard", "agree", "confident")
-    """Kinds of labels to compare on the best checkpoint; none skips the comparison."""
-    tuning: TuningConfig = field(default_factory=TuningConfig)
-    attack: AttackConfig = field(default_factory=AttackConfig)
-    synthetic: int | None = None
-    """Images to release; by default as many as the tuned student learns from at a time."""
-    tuned_on: str | None = None
-    """Data set whose results shaped these settings; the report lists it as an uncharged choice."""
-    chosen_among: str | None = None
-    """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
-    it as an uncharged choice."""
-    seed: int = 0
-    """Seed of everything: weights, order, augmentation, generation, shadow designs."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.valid_share < 1:
-            raise ValueError(f"valid_share is {self.valid_share}: give a share between 0 and 1")
-        if self.search_epochs < 1:
-            raise ValueError(f"search_epochs is {self.search_epochs}: give at least 1")
-        if self.synthetic is not None and self.synthetic < 1:
-            raise ValueError(f"synthetic is {self.synthetic}: give at least 1, or leave it out")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class On(OnAttacked):
-    """Where a run happens and how fast. Nothing here changes the result beyond rounding, but for the tuning: what it
-    tries next depends on which trials have ended."""
-
-    gan_alone: bool | None = None
-    """Train the GAN on one worker, with the CPUs of all, instead of on all workers. By default where there are no GPUs:
-    the workers exchange the statistics of every normalisation, which takes small networks longer than it saves."""
 
 
 def prepare(config: Config) -> Dataset:
@@ -142,13 +52,6 @@ def prepare(config: Config) -> Dataset:
     check_enough(config.attack, real.train, dataset.test, config.seed)
     rehearse(METHOD, dataset, soft_labels=True, told=config, uncharged=uncharged(config))
     return dataset
-
-
-def split(config: Config, dataset: Dataset) -> Real:
-    """Training and validation images: the source's own, or a part of its training images held out."""
-    if dataset.val is not None:
-        return Real(dataset.train, dataset.val)
-    return Real(*hold_out(dataset.train, config.valid_share, config.seed))
 
 
 def run(setting: Setting) -> Report:
@@ -295,53 +198,3 @@ def evaluate(setting: Setting, lesson: Lesson, models: Mapping[str, dict[str, Te
         for sentence in side_warnings(found["attacks"]):
             setting.console.say(f"WARNING: {sentence}.")
     return found
-
-
-def uncharged(config: Config) -> list[str]:
-    """What was chosen by looking at private images; there is no budget that it could be charged to."""
-    choices = ["the generator's checkpoint is the one whose student is best on real validation images"]
-    if config.tuning.trials:
-        choices.append("the generation parameters are those whose student is best on real validation images")
-    if config.attack.shadow_models:
-        choices.append(CHOSEN_AFTER)
-    return [*choices, *declared(config)]
-
-
-def _paper(name: str) -> Config:
-    return Config(data=DataConfig(name=name, size=32), tuned_on="the paper's data sets, by its authors")
-
-
-_PAPER = (
-    *("cifar10", "cifar100", "fashion_mnist", "bloodmnist", "dermamnist", "organcmnist", "organsmnist"),
-    *("pneumoniamnist", "retinamnist"),
-)
-
-# Two cores: narrow networks, small images, few epochs; the pipeline and its updates are the paper's. The high rates and
-# the discriminator's head start are what keeps a GAN this small and this briefly trained from repeating itself.
-_CPU = Config(
-    classifier=ResNetConfig(width=8),
-    recipe=RecipeConfig(epochs=40, batch_size=64, learning_rate=0.2),
-    search_epochs=15,
-    network=BigGANConfig(channels=16, depth=2, latent=64, embedding=64),
-    gan=GANConfig(
-        epochs=200, batch_size=64, learning_rate=2e-3, discriminator_learning_rate=3e-3, ema=0.99, checkpoint_every=40
-    ),
-    tuning=TuningConfig(trials=12, cardinality_scale=(1, 4)),
-    attack=AttackConfig(shadow_models=16, design="half"),
-)
-
-PRESETS: dict[str, Config] = {
-    "quick": replace(
-        _CPU,
-        recipe=replace(_CPU.recipe, epochs=16),
-        search_epochs=6,
-        network=BigGANConfig(channels=16, depth=1, latent=32, embedding=32),
-        gan=replace(_CPU.gan, epochs=75, checkpoint_every=25, learning_rate=4e-3, discriminator_learning_rate=4e-3),
-        tuning=TuningConfig(trials=4, cardinality_scale=(1, 2), first_verdict=2),
-        attack=AttackConfig(shadow_models=8, design="half"),
-        tuned_on="digits",
-    ),
-    "cpu-mnist": replace(_CPU, data=DataConfig(name="mnist", limit=2500, size=16), valid_share=0.2, tuned_on="mnist"),
-    "cpu-pneumoniamnist": replace(_CPU, data=DataConfig(name="pneumoniamnist", limit=2500, size=16), tuned_on="mnist"),
-    **{f"paper-{name}": _paper(name) for name in _PAPER},
-}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from raysyn.methods.attack_report import BLUE, GREY, RED, attack_sections
+from raysyn.methods.attack_report import BLUE, CHOSEN_AFTER, GREY, RED, attack_sections
+from raysyn.methods.common import declared
+from raysyn.methods.knowledge_recycling.config import Config
 from raysyn.report.figures import Line, Mark, chart
 from raysyn.report.report import Section
-
-if TYPE_CHECKING:
-    from raysyn.methods.knowledge_recycling.pipeline import Config
 
 KINDS = {
     "soft": "soft labels of the teacher (GKD)",
@@ -158,3 +157,13 @@ def _table_1(results: Mapping[str, Any]) -> Section:
             ("best found", *values, f"{gain:+.2f}"),
         ],
     )
+
+
+def uncharged(config: Config) -> list[str]:
+    """What was chosen by looking at private images; there is no budget that it could be charged to."""
+    choices = ["the generator's checkpoint is the one whose student is best on real validation images"]
+    if config.tuning.trials:
+        choices.append("the generation parameters are those whose student is best on real validation images")
+    if config.attack.shadow_models:
+        choices.append(CHOSEN_AFTER)
+    return [*choices, *declared(config)]

@@ -6,10 +6,8 @@ ask for the same one share it, and asking for more later does only what is missi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,200 +16,16 @@ from torch import Tensor
 
 from raysyn.attacks.gan_attacks import monte_carlo, total_variation, white_box
 from raysyn.compute.doorway import Alone, best_device, digest
-from raysyn.data.images import Dataset, Images
+from raysyn.data.images import Images
+from raysyn.methods.pigan.config import Config
+from raysyn.methods.pigan.variants import Variant, seed_of, share_of, split
 from raysyn.metrics import utility
 from raysyn.metrics.fidelity import fidelity
 from raysyn.models.dcgan import DCGANConfig, Discriminator, Generator
-from raysyn.privacy import cost, sgd
-from raysyn.privacy.cost import Budget, Cost
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy import sgd
 from raysyn.train import conditional_gans as gans
-from raysyn.train.conditional_gans import AdversarialConfig, Kind, Networks, PenaltyConfig
+from raysyn.train.conditional_gans import Networks
 from raysyn.train.private_gan import PlayConfig, PrivateGame
-
-if TYPE_CHECKING:
-    from raysyn.methods.pigan.pipeline import Config
-
-Model = Literal["gan", "pigan", "privgan", "dpgan"]
-NAMES = {"gan": "GAN", "pigan": "PIGAN", "privgan": "PrivGAN", "dpgan": "DPGAN"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExperimentConfig:
-    """What to compare beside the released GAN; every GAN is trained and attacked anew for each split."""
-
-    lambdas: tuple[float, ...] = ()
-    """Weights of PIGAN's penalty to compare, beside the GAN without (figure 1); also for training efficiency."""
-    parts: tuple[int, ...] = ()
-    """Numbers of parts N of PIGAN to compare, at --penalty.weight (table 2)."""
-    compare: bool = False
-    """Compare GAN, PIGAN, PrivGAN and DPGAN (figure 2), and pick those of equal white-box accuracy (table 1)."""
-    equal_lambda: float | None = None
-    """PIGAN's weight whose white-box accuracy the others are to equal in table 1; by default --penalty.weight."""
-    privgan_lambdas: tuple[float, ...] = (0.01, 1.0)
-    """PrivGAN's weights in that comparison, and for training efficiency."""
-    epsilons: tuple[float, ...] = (10.0,)
-    """DPGAN's budgets in that comparison."""
-    fewer_epochs: int | None = None
-    """Training efficiency 1: PIGAN with so many epochs less, of which its delay loses as many, beside PrivGAN with all
-    (the paper: 100; table 3 a)."""
-    fewer_images: float | None = None
-    """Training efficiency 2: PIGAN on this share of the members beside PrivGAN on all (the paper: 0.75; table 3 b)."""
-    splits: int = 1
-    """Splits into members and others to repeat every experiment over (the paper: 10)."""
-
-    def __post_init__(self) -> None:
-        weights = {"lambdas": self.lambdas, "privgan_lambdas": self.privgan_lambdas}
-        weights |= {"equal_lambda": () if self.equal_lambda is None else (self.equal_lambda,)}
-        for name, values in weights.items():
-            if not all(0 <= weight < math.inf for weight in values):
-                raise ValueError(f"experiment.{name} is {getattr(self, name)}: give finite weights of at least 0")
-        if any(parts < 2 for parts in self.parts):
-            raise ValueError(f"experiment.parts is {self.parts}: give at least 2 parts each")
-        if any(not epsilon > 0 for epsilon in self.epsilons):
-            raise ValueError(f"experiment.epsilons is {self.epsilons}: give budgets above 0")
-        if self.splits < 1:
-            raise ValueError(f"experiment.splits is {self.splits}: give at least 1")
-        if self.fewer_images is not None and not 0 < self.fewer_images < 1:
-            raise ValueError(f"experiment.fewer_images is {self.fewer_images}: give a share between 0 and 1")
-        if self.fewer_epochs is not None and self.fewer_epochs < 1:
-            raise ValueError(f"experiment.fewer_epochs is {self.fewer_epochs}: give at least 1")
-        efficiency = self.fewer_epochs is not None or self.fewer_images is not None
-        for name, needed in {"privgan_lambdas": self.compare or efficiency, "epsilons": self.compare}.items():
-            if needed and not getattr(self, name):
-                raise ValueError(f"experiment.{name} is empty: give at least one, or ask for no comparison")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """One GAN to train."""
-
-    model: Model
-    gan: AdversarialConfig
-    penalty: PenaltyConfig
-    budget: Budget
-    max_grad_norm: float
-    share: float = 1.0
-    """Of the members it learns from."""
-    less: str = ""
-    """What its title says of how much less it is trained."""
-
-    @property
-    def kind(self) -> Kind:
-        return "gan" if self.model == "dpgan" else self.model
-
-    @property
-    def title(self) -> str:
-        if self.model == "gan":
-            return "GAN"
-        if self.model == "dpgan":
-            return f"DPGAN, ε {self.budget.epsilon:g}"
-        parts = f", N {self.penalty.parts}" if self.penalty.parts != 2 else ""
-        return f"{NAMES[self.model]}, λ {self.penalty.weight:g}{parts}{self.less}"
-
-    def key(self) -> tuple[Any, ...]:
-        """What its training depends on: two variants that differ elsewhere are one."""
-        read: list[Any] = [self.model, self.gan, self.share]
-        if self.model == "dpgan":
-            read += [self.budget, self.max_grad_norm]
-        elif self.model != "gan":
-            read += [self.penalty]
-        return tuple(read)
-
-    def sgd(self) -> SGDConfig:
-        """DP-SGD of the discriminator."""
-        return SGDConfig(
-            batch_size=self.gan.batch_size, epochs=self.gan.epochs, noise_multiplicity=1,
-            max_grad_norm=self.max_grad_norm, learning_rate=self.gan.learning_rate, beta1=self.gan.beta1, ema=0.0,
-        )  # fmt: skip
-
-    def cost(self, n: int) -> Cost:
-        """What DP-SGD on `n` members costs; ValueError where the budget cannot be met."""
-        budget = self.budget
-        return cost.calibrate(budget.epsilon, budget.delta_for(n), budget.accountant, [], self.sgd().cost(n))
-
-
-def released(config: Config) -> Variant:
-    """The GAN whose images leave."""
-    return Variant(
-        model=config.model, gan=config.gan, penalty=config.penalty, budget=config.budget,
-        max_grad_norm=config.max_grad_norm,
-    )  # fmt: skip
-
-
-def asked(config: Config) -> dict[str, list[Variant]]:
-    """The variants of each experiment that is asked for, by its name; each once."""
-    experiment, base = config.experiment, replace(released(config), model="pigan")
-    plain = replace(base, model="gan")
-
-    def weighted(one: Variant, weights: Sequence[float], model: Model = "pigan") -> list[Variant]:
-        return [replace(one, model=model, penalty=replace(one.penalty, weight=weight)) for weight in weights]
-
-    sweep, privgans = weighted(base, experiment.lambdas), weighted(base, experiment.privgan_lambdas, "privgan")
-    found: dict[str, list[Variant]] = {}
-    if sweep:
-        found["lambdas"] = [plain, *sweep]
-    if experiment.parts:
-        found["parts"] = [replace(base, penalty=replace(config.penalty, parts=parts)) for parts in experiment.parts]
-    if experiment.compare:
-        budgets = [replace(config.budget, epsilon=epsilon) for epsilon in experiment.epsilons]
-        dpgans = [replace(base, model="dpgan", budget=budget) for budget in budgets]
-        found["compare"] = [plain, *sweep, equal(config), *privgans, *dpgans]
-    tried = experiment.lambdas or (config.penalty.weight,)
-    if experiment.fewer_epochs is not None:
-        epochs, delay = (value - experiment.fewer_epochs for value in (config.gan.epochs, config.penalty.delay_epochs))
-        penalty = replace(config.penalty, delay_epochs=max(0, delay))
-        short = replace(base, gan=replace(config.gan, epochs=epochs), penalty=penalty, less=f", {epochs} epochs")
-        found["fewer_epochs"] = [*weighted(short, tried), *privgans]
-    if experiment.fewer_images is not None:
-        share = experiment.fewer_images
-        few = replace(base, share=share, less=f", {100 * share:g} % of the members")
-        found["fewer_images"] = [*weighted(few, tried), *privgans]
-    return {name: list({one.key(): one for one in group}.values()) for name, group in found.items()}
-
-
-def equal(config: Config) -> Variant:
-    """The PIGAN whose white-box accuracy the others are to equal in table 1."""
-    base, weight = replace(released(config), model="pigan"), config.experiment.equal_lambda
-    return base if weight is None else replace(base, penalty=replace(config.penalty, weight=weight))
-
-
-def first_split(config: Config, raw: Dataset) -> Dataset:
-    """The members of split 0 as training images and the others as test images."""
-    if config.member_share is None:
-        return raw
-    members, others = _members_and_others(config, raw, 0)
-    return Dataset(raw.name, members, others, None, raw.fingerprint(), raw.naming)
-
-
-def split(config: Config, dataset: Dataset, index: int) -> tuple[Images, Images]:
-    """Members and others of the split `index` of what `first_split` answered."""
-    return _members_and_others(config, dataset, index) if index else (dataset.train, dataset.test)
-
-
-def _members_and_others(config: Config, dataset: Dataset, index: int) -> tuple[Images, Images]:
-    assert config.member_share is not None, "the source's own split is the only one"
-    pool = Images(
-        np.concatenate((dataset.train.images_NHWC, dataset.test.images_NHWC)),
-        np.concatenate((dataset.train.labels_N, dataset.test.labels_N)),
-        dataset.train.class_names,
-    )
-    order = np.random.default_rng([config.seed, 20, index]).permutation(len(pool))
-    count = round(config.member_share * len(pool))
-    return pool.select(np.sort(order[:count])), pool.select(np.sort(order[count:]))
-
-
-def share_of(images: Images, share: float, seed: int) -> Images:
-    """A random share of the images."""
-    if share == 1:
-        return images
-    count = max(1, round(share * len(images)))
-    return images.select(np.sort(np.random.default_rng([seed, 21]).permutation(len(images))[:count]))
-
-
-def seed_of(config: Config, index: int) -> int:
-    """The seed of everything in the split `index`."""
-    return int(np.random.SeedSequence([config.seed, index]).generate_state(1)[0])
 
 
 def private_networks(

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from raysyn.attacks.gan_attacks import BINS
-from raysyn.methods.pigan.experiments import NAMES, Variant
+from raysyn.methods.pigan.config import NAMES
 from raysyn.methods.pigan.measures import ATTACKS, STAND_IN, Group, Result, at_hand, axis, chance, mean, measured
+from raysyn.methods.pigan.variants import Variant
 from raysyn.report.figures import COLOURS, Gallery, Line, Panel, charts, galleries
 from raysyn.report.release import mosaic, png_bytes
 from raysyn.report.report import Section

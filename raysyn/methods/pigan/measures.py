@@ -4,17 +4,15 @@ over splits, their mean and spread."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from raysyn.attacks.gan_attacks import chance_of_mean
 from raysyn.data.images import Images
-from raysyn.methods.pigan.experiments import NAMES, Variant
+from raysyn.methods.pigan.config import NAMES, Config
+from raysyn.methods.pigan.variants import Variant
 from raysyn.train import conditional_gans as gans
-
-if TYPE_CHECKING:
-    from raysyn.methods.pigan.pipeline import Config
 
 Result = Mapping[str, Any]
 """What `judge_unit` answers."""

@@ -6,7 +6,7 @@ import itertools
 import math
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from raysyn.methods.common import On
 from raysyn.methods.gan_needs import game_needs
 from raysyn.methods.needs import Shape, classifier_needs, per_worker, refuse_too_large
 from raysyn.methods.pigan import experiments
-from raysyn.methods.pigan.experiments import Variant
+from raysyn.methods.pigan.config import Config
+from raysyn.methods.pigan.variants import Variant
 from raysyn.metrics.fidelity import inception_weights, left_out
 from raysyn.metrics.inception import TRY
 from raysyn.privacy import sgd
@@ -25,9 +26,6 @@ from raysyn.screen.console import Console
 from raysyn.train import conditional_gans as gans
 from raysyn.train.memory import Need, at_once
 from raysyn.train.outlook import shortest
-
-if TYPE_CHECKING:
-    from raysyn.methods.pigan.pipeline import Config
 
 
 def check_memory(console: Console, config: Config, dataset: Dataset, machines: On) -> None:

@@ -8,7 +8,7 @@ Reads downwards in the paper's order: the four GANs (3.1, 5.1), the attacks on t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,85 +16,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.compute.doorway import best_device, digest
-from raysyn.data.images import DataConfig, Dataset, Images, load
+from raysyn.data.images import Dataset, Images, load
 from raysyn.methods.common import PrivateSetting, Setting, declared
 from raysyn.methods.pigan import experiments
 from raysyn.methods.pigan import report as shown
-from raysyn.methods.pigan.experiments import ExperimentConfig, Model, Variant
+from raysyn.methods.pigan.config import Config
 from raysyn.methods.pigan.measures import parameters
+from raysyn.methods.pigan.variants import Variant
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.fidelity import Inception, as_had, inception_weights, left_out
-from raysyn.metrics.inception import TRY
-from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig, judge, subset, summary, unit_name
-from raysyn.models.dcgan import DCGANConfig
+from raysyn.metrics.utility import BEST_IS_UNCHARGED, judge, subset, summary, unit_name
 from raysyn.privacy import sgd
-from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Plan
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.release import certificate, write_release
 from raysyn.report.report import Report, dp_section, no_dp_section, write_report
 from raysyn.train import conditional_gans as gans
-from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
 
-METHOD = "pigan"
-SUMMARY = "PIGAN: a penalty against membership inference, beside GAN, PrivGAN and DPGAN; attacks on all of them."
-JUDGED_BY = ("experiment", "monte_carlo", "eval")
 SLOWEST_FIRST = ("dpgan", "privgan", "pigan", "gan")
 AT_ONCE = 64
 """GANs whose weights the driver holds at a time."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Everything that changes the result. Defaults are the paper's for Fashion-MNIST."""
-
-    data: DataConfig = field(default_factory=DataConfig)
-    model: Model = "pigan"
-    """The GAN whose images are released: gan, pigan, privgan or dpgan. Only dpgan promises differential privacy."""
-    member_share: float | None = 0.1
-    """Share of the images loaded, training and test, that the GANs learn from; the others are the attacks' non-members.
-    None takes the data's own training and test images."""
-    network: DCGANConfig = field(default_factory=DCGANConfig)
-    gan: AdversarialConfig = field(default_factory=AdversarialConfig)
-    penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
-    budget: Budget = field(default_factory=lambda: Budget(epsilon=10.0))
-    """Of dpgan."""
-    max_grad_norm: float = 1.0
-    """L2 norm to which dpgan clips the gradient of each member (and the image generated beside it)."""
-    synthetic: int = 10_000
-    """Images to release, equally many per class; the scores are measured on as many."""
-    monte_carlo: MonteCarloConfig = field(default_factory=MonteCarloConfig)
-    eval: EvalConfig = field(default_factory=lambda: EvalConfig(classifiers=("cnn",), learning_rate=2e-4, beta1=0.5))
-    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
-    tuned_on: str | None = None
-    """Data set whose results shaped these settings; the report lists it as an uncharged choice."""
-    chosen_among: str | None = None
-    """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
-    it as an uncharged choice."""
-    seed: int = 0
-    """Seed of all that is public: splits, weights, batches, noise vectors. Privacy noise never comes from it."""
-
-    def __post_init__(self) -> None:
-        if self.member_share is not None and not 0 < self.member_share < 1:
-            raise ValueError(f"member_share is {self.member_share}: give a share between 0 and 1, or None")
-        if self.synthetic < 10 or self.synthetic <= self.eval.neighbours:
-            raise ValueError(
-                f"synthetic is {self.synthetic}: give at least 10 images, and more than eval.neighbours, "
-                f"{self.eval.neighbours}"
-            )
-        if not self.max_grad_norm > 0:
-            raise ValueError(f"max_grad_norm is {self.max_grad_norm}: give a number above 0")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
-        if self.member_share is None and self.experiment.splits > 1:
-            raise ValueError(
-                f"experiment.splits is {self.experiment.splits}, but member_share is None, which is one split: set one"
-            )
-        less = self.experiment.fewer_epochs
-        if less is not None and less >= self.gan.epochs:
-            raise ValueError(f"experiment.fewer_epochs is {less}: give less than gan.epochs, {self.gan.epochs}")
 
 
 def prepare(config: Config) -> tuple[Dataset, Plan | None]:
@@ -308,63 +250,3 @@ def uncharged(config: Config) -> list[str]:
             "by them is a look at these images"
         )
     return [*choices, *declared(config)]
-
-
-_PAPER = Config(
-    data=DataConfig(name="fashion_mnist"),
-    budget=Budget(epsilon=10.0, delta=1e-4),
-    # The papers' scores are Inception's: where the network cannot be downloaded, they are null with the reason.
-    eval=replace(Config().eval, inception_weights=TRY),
-    experiment=ExperimentConfig(
-        lambdas=(0.0, 1.0, 5.0, 10.0, 20.0, 30.0),
-        parts=(2, 3, 4, 5, 6),
-        compare=True,
-        equal_lambda=5.0,
-        privgan_lambdas=(0.0, 0.01, 0.1, 1.0, 10.0, 20.0),
-        epsilons=(1.0, 10.0, 100.0),
-        fewer_epochs=100,
-        fewer_images=0.75,
-        splits=10,
-    ),
-    tuned_on="the paper's data sets, by its authors",
-)
-_CPU = Config(
-    # A quarter of the width bears four times the rate.
-    network=DCGANConfig(width=0.25),
-    gan=AdversarialConfig(epochs=150, batch_size=64, learning_rate=8e-4),
-    penalty=PenaltyConfig(delay_epochs=100, privgan_delay_epochs=50),
-    synthetic=4000,
-    monte_carlo=MonteCarloConfig(fakes=20_000),
-    eval=EvalConfig(classifiers=("cnn",), epochs=20, learning_rate=1e-3, beta1=0.5, feature_epochs=5),
-    experiment=ExperimentConfig(lambdas=(0.0, 10.0)),
-)
-
-PRESETS: dict[str, Config] = {
-    "quick": replace(
-        _CPU,
-        member_share=0.25,
-        network=DCGANConfig(width=0.25, latent=32),
-        gan=AdversarialConfig(epochs=120, batch_size=64, learning_rate=1.6e-3),
-        penalty=PenaltyConfig(delay_epochs=80, privgan_delay_epochs=40),
-        monte_carlo=MonteCarloConfig(fakes=2000, suspects=50),
-        synthetic=1000,
-        tuned_on="digits",
-    ),
-    "cpu-fashion_mnist": replace(
-        _CPU,
-        # 1,000 members of 10,000 images: for time, and because so narrow a discriminator remembers no more.
-        data=DataConfig(name="fashion_mnist", limit=5000),
-        experiment=ExperimentConfig(lambdas=(0.0, 1.0, 10.0), compare=True),
-        tuned_on="fashion_mnist",
-    ),
-    "paper-fashion_mnist": _PAPER,
-    "paper-cifar10": replace(
-        _PAPER,
-        data=DataConfig(name="cifar10"),
-        network=DCGANConfig(layout="cifar10"),
-        gan=AdversarialConfig(epochs=500, label_smoothing=0.1),
-        penalty=PenaltyConfig(delay_epochs=400),
-        synthetic=20_000,
-        experiment=replace(_PAPER.experiment, equal_lambda=30.0),
-    ),
-}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raysyn.methods.pigan import figures
-from raysyn.methods.pigan.experiments import Variant, equal
+from raysyn.methods.pigan.config import Config
 from raysyn.methods.pigan.measures import (
     ATTACKS,
     IN_PERCENT,
@@ -21,11 +21,9 @@ from raysyn.methods.pigan.measures import (
     reached,
     spread,
 )
+from raysyn.methods.pigan.variants import Variant, equal
 from raysyn.report.report import NAMES as NAMES_OF_CLASSIFIERS
 from raysyn.report.report import Section, percent
-
-if TYPE_CHECKING:
-    from raysyn.methods.pigan.pipeline import Config
 
 TITLES = {
     "lambdas": "Weight of the penalty",

@@ -4,9 +4,9 @@ on the sensitive ones, and draws; the pipeline does not care which."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,91 +15,19 @@ from torch import Tensor
 from raysyn.compute.doorway import best_device
 from raysyn.data.images import Images
 from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.privimage.config import Config, GANPretrainConfig
 from raysyn.methods.synthesis import draw_chunk, synthesise
 from raysyn.models.biggan import BigGANConfig, Generator
-from raysyn.models.private_discriminator import PrivateDiscriminator, PrivateDiscriminatorConfig
+from raysyn.models.private_discriminator import PrivateDiscriminator
 from raysyn.models.unet import UNet
 from raysyn.privacy import sgd
 from raysyn.privacy.ledger import Release
 from raysyn.train import gan, loop
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import DiffusionTask
-from raysyn.train.gan import GANConfig
 from raysyn.train.loop import LoopConfig
-from raysyn.train.private_gan import PlayConfig, PrivateGame
+from raysyn.train.private_gan import PrivateGame
 from raysyn.train.samplers import network_calls
-
-if TYPE_CHECKING:
-    from raysyn.methods.privimage.pipeline import Config
-
-Kind = Literal["diffusion", "gan"]
-MOST_PARTS = 20
-"""A GAN's state is kept this often at most."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GANPretrainConfig:
-    """Pre-training of PRIVIMAGE+G (table 6), with the hinge loss."""
-
-    iterations: int = 20_000
-    """Steps of the discriminator."""
-    batch_size: int = 64
-    """Real images per discriminator step, over all workers."""
-    discriminator_steps: int = 5
-    """Discriminator steps per generator step."""
-    learning_rate: float = 2e-4
-    """Adam's rate for the generator, and for the discriminator unless it has its own."""
-    discriminator_learning_rate: float | None = None
-    """Adam's rate for the discriminator."""
-    ema: float = 0.999
-    """Decay of the moving average of the generator's weights, which is what is kept of each checkpoint."""
-
-    def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise ValueError(f"gan.pretrain.iterations is {self.iterations}: give at least 1")
-        try:
-            self.recipe()
-        except ValueError as error:
-            raise ValueError(str(error).replace("gan.", "gan.pretrain.")) from error
-
-    def recipe(self) -> GANConfig:
-        """All steps, in parts after each of which the state is kept."""
-        epochs = next(parts for parts in range(min(MOST_PARTS, self.iterations), 0, -1) if self.iterations % parts == 0)
-        return GANConfig(
-            epochs=epochs, epoch_steps=self.iterations // epochs, checkpoint_every=1, batch_size=self.batch_size,
-            discriminator_steps=self.discriminator_steps, learning_rate=self.learning_rate,
-            discriminator_learning_rate=self.discriminator_learning_rate, ema=self.ema,
-            weight_decay=0.0, label_smoothing=0.0, hinge=True,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class GANModelConfig:
-    """PRIVIMAGE+G; `finetune` is DP-SGD of its discriminator (table 6; the rest: published DP-GANs)."""
-
-    network: BigGANConfig = field(default_factory=BigGANConfig)
-    discriminator: PrivateDiscriminatorConfig = field(default_factory=PrivateDiscriminatorConfig)
-    pretrain: GANPretrainConfig = field(default_factory=GANPretrainConfig)
-    learning_rate: float = 2e-4
-    """Adam's rate for the generator in fine-tuning."""
-    discriminator_steps: int = 5
-    """Steps of the discriminator per step of the generator in fine-tuning."""
-    ema: float = 0.999
-    """Decay of the moving average of the generator's weights in fine-tuning, which is what is drawn from."""
-
-    def __post_init__(self) -> None:
-        if not self.learning_rate > 0 or self.discriminator_steps < 1 or not 0 <= self.ema < 1:
-            raise ValueError(
-                f"gan.learning_rate is {self.learning_rate}, gan.discriminator_steps {self.discriminator_steps} and "
-                f"gan.ema {self.ema}: give a rate above 0, at least 1 step and a decay from 0 up to below 1"
-            )
-
-    def play(self, batch_size: int) -> PlayConfig:
-        """How the generator learns beside DP-SGD."""
-        return PlayConfig(
-            batch_size=batch_size, learning_rate=self.learning_rate, beta1=0.0, hinge=True,
-            discriminator_steps=self.discriminator_steps, ema=self.ema,
-        )  # fmt: skip
 
 
 class Model(Protocol):

@@ -23,8 +23,9 @@ from raysyn.methods.needs import (
     private_need,
     refuse_too_large,
 )
+from raysyn.methods.privimage.config import Config
 from raysyn.methods.privimage.models import new_denoiser, new_gan
-from raysyn.methods.privimage.pipeline import Config, new_query, others
+from raysyn.methods.privimage.pipeline import new_query, others
 from raysyn.models.biggan import Generator
 from raysyn.models.private_discriminator import PrivateDiscriminator
 from raysyn.models.unet import UNet

@@ -9,10 +9,10 @@ none is DPDM or DPGAN, `private` False with selected is NonPrivD or NonPrivG.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,117 +20,31 @@ from torch import Tensor, nn
 
 from raysyn.attacks.membership import fingerprint
 from raysyn.compute.doorway import best_device
-from raysyn.data.images import DataConfig, Dataset, Images, load
-from raysyn.data.public import Public, PublicConfig, comparison, joined, load_beside, view
+from raysyn.data.images import Dataset, Images, load
+from raysyn.data.public import Public, comparison, joined, load_beside, view
 from raysyn.methods.common import PrivateSetting, Setting, declared
-from raysyn.methods.privimage.models import (
-    GAN,
-    Diffusion,
-    GANModelConfig,
-    Kind,
-    Model,
-    new_denoiser,
-    new_gan,
-)
+from raysyn.methods.privimage.config import Config, Kind, name_of, plan
+from raysyn.methods.privimage.models import GAN, Diffusion, Model, new_denoiser, new_gan
 from raysyn.methods.privimage.report import in_figures, in_one_plane, selection, similarity, spent, story, told
-from raysyn.methods.synthesis import check_drawing, evaluate, pack, unpack
+from raysyn.methods.synthesis import evaluate, pack, unpack
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.semantics import read_vectors
-from raysyn.metrics.utility import BEST_IS_UNCHARGED, EvalConfig
-from raysyn.models.unet import UNetConfig
-from raysyn.privacy import cost, queries
-from raysyn.privacy.cost import Budget
+from raysyn.metrics.utility import BEST_IS_UNCHARGED
+from raysyn.privacy import queries
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import CentralConfig, SemanticConfig
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries import SemanticConfig
 from raysyn.report.rehearsal import rehearse
-from raysyn.report.report import Report, certificate, dp_section, no_dp_section, write_release, write_report
+from raysyn.report.release import certificate, write_release
+from raysyn.report.report import Report, dp_section, no_dp_section, write_report
 from raysyn.train import semantic
-from raysyn.train.augment import AugmentConfig
-from raysyn.train.diffusion import NoiseConfig
-from raysyn.train.loop import LoopConfig
-from raysyn.train.samplers import SamplerConfig
-from raysyn.train.semantic import QueryConfig
 
-METHOD = "privimage"
-SUMMARY = "PrivImage: a private query picks the public images to pre-train on, DP-SGD fine-tunes."
 MODELS: dict[Kind, Callable[[Setting, int], Model]] = {"diffusion": Diffusion, "gan": GAN}
 SHARD = 2000
 """Sensitive images per unit of inference."""
 MOST_SHARED = 0.01
 """Share of the sensitive images that may be public ones too: a few are where both were gathered from the web."""
 GIVEN = "query.checkpoint: the classifier of public classes was given, and counts as made without the private images"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Everything that changes the synthetic images. Defaults are the paper's for CIFAR-10 (tables 5, 7, 8)."""
-
-    data: DataConfig = field(default_factory=DataConfig)
-    public: PublicConfig = field(default_factory=PublicConfig)
-    budget: Budget = field(default_factory=Budget)
-    generator: Kind = "diffusion"
-    """A diffusion model (PRIVIMAGE+D) or a GAN (PRIVIMAGE+G)."""
-    pretraining: Literal["selected", "all", "none"] = "selected"
-    """Public images to pre-train on: those of the selected classes, all (PDP-Diffusion, DPGAN-p), or none (DPDM,
-    DPGAN)."""
-    private: bool = True
-    """False leaves out all noise and with it the promise (NonPrivD, NonPrivG): a limit to compare with, nothing to
-    share."""
-    query: QueryConfig = field(default_factory=QueryConfig)
-    semantic: SemanticConfig = field(default_factory=SemanticConfig)
-    central: CentralConfig = field(default_factory=lambda: CentralConfig(count=0))
-    """Noisy central images of DP-FETA, beside the public ones; by default none."""
-    central_use: Literal["between", "mixed"] = "between"
-    """Train on central images after the public ones, or on both as one set (DP-FETA 6.1)."""
-    network: UNetConfig = field(default_factory=lambda: UNetConfig(multipliers=(1, 2, 2), attention=(16,)))
-    noise: NoiseConfig = field(default_factory=NoiseConfig)
-    pretrain: LoopConfig = field(default_factory=lambda: LoopConfig(iterations=128_000, batch_size=2048))
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """Of central images."""
-    warmup: LoopConfig = field(default_factory=LoopConfig)
-    """Training on central images between pre-training and fine-tuning."""
-    gan: GANModelConfig = field(default_factory=GANModelConfig)
-    finetune: SGDConfig = field(
-        default_factory=lambda: SGDConfig(batch_size=16_384, epochs=50, noise_multiplicity=8, max_grad_norm=1e-3)
-    )
-    sampler: SamplerConfig = field(default_factory=SamplerConfig)
-    synthetic: int = 50_000
-    """Synthetic images to make, shared equally among the classes: the true class counts stay private."""
-    eval: EvalConfig = field(default_factory=EvalConfig)
-    word_vectors: str | None = None
-    """Text file of word vectors (GloVe, word2vec, fastText) for the semantic distribution similarity (equation 5) of
-    public and sensitive classes, in the report alone; without it that measure is left out."""
-    tuned_on: str | None = None
-    """Data set whose non-private results shaped these settings; the report lists it as an uncharged choice."""
-    chosen_among: str | None = None
-    """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
-    it as an uncharged choice."""
-    seed: int = 0
-    """Seed of all that is public: first weights, batches, sampling. Privacy noise never comes from it."""
-
-    def __post_init__(self) -> None:
-        check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise)
-        if self.generator == "gan" and self.central.count:
-            raise ValueError(
-                f"generator is gan, but central.count is {self.central.count}: central images go with diffusion, leave "
-                "them out"
-            )
-        if not self.private and self.central.count:
-            raise ValueError(
-                f"private is False, but central.count is {self.central.count}: central images are noisy, leave them out"
-            )
-        mixed = self.central.count and not self.warms_up()
-        if mixed and self.central.conditional != (self.pretraining == "all" or self.semantic.conditional):
-            raise ValueError(
-                f"central.conditional is {self.central.conditional}, but the public images that they are mixed with "
-                "have it otherwise: say the same of both, or --central-use between"
-            )
-
-    def warms_up(self) -> bool:
-        """Whether central images are a stage of their own: after the public ones, or in place of them."""
-        return self.central.count > 0 and (self.pretraining == "none" or self.central_use == "between")
 
 
 @dataclass(frozen=True)
@@ -191,21 +105,6 @@ def facts(config: Config, public: Public | None) -> dict[str, str]:
     if config.pretraining == "selected" and config.query.checkpoint is not None:
         told["query"] = fingerprint(new_query(config, public).state_dict())
     return told
-
-
-def plan(config: Config, n: int, classes: int) -> Plan:
-    """Price every touch of the `n` sensitive images before the first one (theorems E.2 and E.3).
-
-    The queries are fixed by the config; the noise multiplier of DP-SGD is what the budget leaves. Raises ValueError
-    where the queries alone exceed it.
-    """
-    delta, accountant = config.budget.delta_for(n), config.budget.accountant
-    fixed = {"semantic": config.semantic.cost()} if config.pretraining == "selected" else {}
-    if (central := config.central.cost(classes)) is not None:
-        fixed["central"] = central
-    finetune = cost.calibrate(config.budget.epsilon, delta, accountant, list(fixed.values()), config.finetune.cost(n))
-    stages = {**fixed, "finetune": finetune}
-    return Plan(stages=stages, delta=delta, accountant=accountant, epsilon_budget=config.budget.epsilon)
 
 
 def new_query(config: Config, public: Public) -> nn.Module:
@@ -295,18 +194,6 @@ def made_from(config: Config, public: Public | None) -> dict[str, Any]:
         print_of = fingerprint(new_query(config, public).state_dict())
         networks.append({"name": Path(given).name, "sha256": print_of})
     return {"public_images": [public.described()], "public_networks": networks}
-
-
-def name_of(config: Config) -> str:
-    """What the papers call this run."""
-    names = {
-        ("diffusion", "selected"): METHOD, ("diffusion", "all"): "pdp_diffusion", ("diffusion", "none"): "dpdm",
-        ("gan", "selected"): f"{METHOD}_gan", ("gan", "all"): "dpgan_pretrained", ("gan", "none"): "dpgan",
-    }  # fmt: skip
-    name = names[config.generator, config.pretraining]
-    if config.central.count:
-        name = "dp_feta" if config.pretraining == "none" else f"{name} with {config.central.kind} central images"
-    return name if config.private else f"{name} without privacy"
 
 
 def train_query(setting: Setting, public: Public) -> nn.Module:

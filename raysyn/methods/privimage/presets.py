@@ -7,9 +7,8 @@ from typing import Any
 
 from raysyn.data.images import DataConfig
 from raysyn.data.public import PublicConfig
-from raysyn.methods.dp_feta import pipeline as dp_feta
-from raysyn.methods.privimage.models import GANModelConfig, GANPretrainConfig
-from raysyn.methods.privimage.pipeline import Config
+from raysyn.methods.dp_feta import config as dp_feta
+from raysyn.methods.privimage.config import Config, GANModelConfig, GANPretrainConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
@@ -93,7 +92,7 @@ def _combined(name: str, base: Config, central: CentralConfig) -> dict[str, Conf
 def _paper_combined(name: str) -> dict[str, Config]:
     """On the data sets of DP-FETA, with its fine-tuning and 1 % of ImageNet; pre-training as PrivImage's (it does not
     say)."""
-    feta = dp_feta.PRESETS[f"paper-{name}-eps10"]
+    feta = dp_feta.PAPER[f"paper-{name}-eps10"]
     base = Config(
         data=feta.data, public=PublicConfig(name=()), budget=feta.budget, network=feta.network, noise=feta.noise,
         augment=feta.augment, warmup=feta.warmup, finetune=feta.finetune, sampler=feta.sampler,

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from raysyn.data.images import Images
 from raysyn.data.public import Public, in_both
 from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.privimage.config import Config
 from raysyn.metrics.embedding import tsne
 from raysyn.metrics.semantics import read_vectors, semantic_similarity
 from raysyn.metrics.utility import unit_name
 from raysyn.report.figures import clouds
 from raysyn.report.report import Section
 from raysyn.train.samplers import network_calls
-
-if TYPE_CHECKING:
-    from raysyn.methods.privimage.pipeline import Config
 
 SDS = "semantic_distribution_similarity"
 PANELS = {"synthetic": "synthetic", "real, of the test set": "real"}
