@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from raysyn.compute.doorway import Machines, best_device
-from raysyn.methods.common import On
+from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.classifiers import NAMES, build
 from raysyn.models.unet import UNet

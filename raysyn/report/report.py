@@ -362,7 +362,3 @@ def main(arguments: Sequence[str]) -> int:
         tables = [across_runs.Table("Runs", "", _rows(reports)), *papers]
         write_atomically(Path(asked.html), across_runs.page(tables, found.unfinished))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

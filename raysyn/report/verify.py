@@ -177,7 +177,3 @@ def main(arguments: Sequence[str]) -> int:
     failed = [check.name for check in checks if not check.holds]
     print(f"does not hold: {', '.join(failed)}" if failed else "everything that can be checked from a release holds")
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -85,14 +85,14 @@ def parse(
     preset, *rest = argv
     if preset not in presets:
         fault = "comes before the preset" if preset.startswith("-") else f"is no preset{_guess(preset, presets)}"
-        _refuse(f"{preset} {fault}; the first word must be one of {', '.join(presets)}")
+        refuse(f"{preset} {fault}; the first word must be one of {', '.join(presets)}")
     flags_of = _SealingFlags if seal else _Flags
-    default = flags_of(config=presets[preset], on=machines, out=f"runs/{Path(prog).stem}-{preset}")
+    default = flags_of(config=presets[preset], on=machines, out=f"runs/{Path(prog.split()[-1]).stem}-{preset}")
     about = f"{description}\n\nPreset {preset}: {difference(presets[preset], _terminal_width() * 3)}".strip()
     flags = _read(default, rest, f"{prog} {preset}", about)
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and "://" not in flags.out and not Path(flags.out).is_absolute():
         # Submitted: the same command would find nothing there, and spend the budget once more.
-        _refuse(
+        refuse(
             f"out is {flags.out}, in the working directory of a submitted job, which is thrown away with it: give an "
             "absolute path that every node reaches, or a URI"
         )
@@ -117,9 +117,9 @@ def run_or_explain(check: Callable[[ExitStack], T], work: Callable[[T], object])
             try:
                 checked = check(stack)
             except ValueError as error:
-                _refuse(str(error))
+                refuse(str(error))
             except OSError as error:  # a place that cannot be read or written, a download that failed
-                _refuse(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}; name another one")
+                refuse(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}; name another one")
             work(checked)
     except KeyboardInterrupt:
         print("interrupted: the same command continues where this one stopped", file=sys.stderr)
@@ -172,14 +172,14 @@ def _read(default: _Flags[C, M], args: list[str], prog: str, about: str) -> _Fla
             )
     except SystemExit as error:
         if error.code:
-            _refuse(_first_sentence(box.getvalue()))
+            refuse(_first_sentence(box.getvalue()))
         raise
     except ValueError as error:  # a configuration refused its own fields
-        _refuse(str(error))
+        refuse(str(error))
     if unknown:
         known = [f"--{name}" for part in (default.config, default) for name, _ in _leaves(part)]
         kind = "flag" if unknown[0].startswith("-") else "argument"
-        _refuse(f"{unknown[0]} is no {kind} of {prog}{_guess(unknown[0], known)}; --help lists all flags")
+        refuse(f"{unknown[0]} is no {kind} of {prog}{_guess(unknown[0], known)}; --help lists all flags")
     return flags
 
 
@@ -198,12 +198,19 @@ def _first_sentence(box: str) -> str:
     return re.sub(r"^Error parsing (config\.\S+: )?", "", " ".join(rows))
 
 
+def filled(text: str, indent: int) -> str:
+    """`text` in lines that fit the terminal, all but the first indented."""
+    told = textwrap.fill(text, max(_terminal_width() - indent, 40), break_on_hyphens=False)
+    return told.replace("\n", "\n" + " " * indent)
+
+
 def _guess(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _refuse(sentence: str) -> NoReturn:
+def refuse(sentence: str) -> NoReturn:
+    """Say what is wrong with the input, and end with status 2."""
     print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
     raise SystemExit(2)
 

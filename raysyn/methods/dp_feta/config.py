@@ -21,10 +21,7 @@ from raysyn.train.diffusion import NoiseConfig
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
 
-METHOD = "dp_feta"
-
-
-SUMMARY = "DP-FETA: noisy central images warm up a diffusion model, DP-SGD fine-tunes it."
+NAME = "dp_feta"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from raysyn.data.images import Dataset, Images
-from raysyn.methods.common import On
+from raysyn.data.images import Images
 from raysyn.methods.dp_feta.config import Config
+from raysyn.methods.machines import On
+from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, classifier_needs, denoiser_needs, per_worker, refuse_too_large
 from raysyn.models.unet import UNet
-from raysyn.privacy.ledger import Plan
 from raysyn.screen.console import Console
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.memory import Need
@@ -17,9 +17,9 @@ from raysyn.train.outlook import measure
 from raysyn.train.samplers import network_calls
 
 
-def check_memory(console: Console, config: Config, dataset: Dataset, machines: On) -> None:
+def check_memory(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
     """ValueError, in one sentence with a mend that fits, where a stage has no place in this machine's memory."""
-    private = dataset.train
+    private = prepared.dataset.train
     refuse_too_large(console, config, private.shape, partial(needs, private=private), machines)
 
 
@@ -38,9 +38,10 @@ def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> lis
     ]
 
 
-def show_outlook(console: Console, config: Config, dataset: Dataset, plan: Plan) -> None:
+def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
     """Hours of each stage, from a moment's measurement that reads no image."""
-    private = dataset.train
+    private, plan = prepared.dataset.train, prepared.plan
+    assert plan is not None
     denoiser = UNet(config.network, private.shape[2], private.shape[:2], private.classes)
     pace = measure(denoiser, DiffusionTask(classes=private.classes), private.shape)
     gradients = {

@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from functools import partial
 
-from raysyn.data.images import Dataset, load
+from raysyn.data.images import load
 from raysyn.methods.common import PrivateSetting
-from raysyn.methods.dp_feta.config import METHOD, Config, new_denoiser, plan
+from raysyn.methods.dp_feta.config import NAME, Config, new_denoiser, plan
+from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.methods.dp_feta.report import story, uncharged
+from raysyn.methods.method import Method, Prepared
 from raysyn.methods.synthesis import draw_chunk, evaluate, pack, synthesise, unpack
 from raysyn.metrics.checks import check_measures
 from raysyn.privacy import queries, sgd
-from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.release import certificate, write_release
@@ -26,14 +27,14 @@ from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.samplers import network_calls
 
 
-def prepare(config: Config) -> tuple[Dataset, Plan]:
+def prepare(config: Config) -> Prepared:
     """The data set and the plan for it; ValueError in one sentence where either cannot be."""
     dataset = load(config.data)
     new_denoiser(config, dataset.train)
     private = dataset.train
     check_measures(config.eval, private.classes, synthetic=config.synthetic, train=len(private))
-    rehearse(METHOD, dataset, told=config, uncharged=uncharged(config))
-    return dataset, plan(config, len(private), private.classes)
+    rehearse(NAME, dataset, told=config, uncharged=uncharged(config))
+    return Prepared(dataset=dataset, plan=plan(config, len(private), private.classes))
 
 
 def run(setting: PrivateSetting) -> Report:
@@ -81,14 +82,15 @@ def run(setting: PrivateSetting) -> Report:
     calls = f"{network_calls(config.sampler)} network calls each"
     synthetic = synthesise(setting, draw_chunk, (denoiser.cpu(), config.sampler, shape), class_names, calls)
     privacy = dp_section(plan, ledger, uncharged(config))
-    promise = certificate(
-        privacy, method=METHOD, name=dataset.name, n=len(private), shape=shape, class_names=class_names
-    )
+    promise = certificate(privacy, method=NAME, name=dataset.name, n=len(private), shape=shape, class_names=class_names)
     write_release(folder, synthetic, promise, name=f"synthetic {dataset.name}")
 
     # Measured on real images: for the report, which stays inside.
     metrics = evaluate(setting, synthetic, config.eval)
-    report = setting.report(METHOD, privacy=privacy, metrics=metrics, engine=tuned["engine"])
+    report = setting.report(NAME, privacy=privacy, metrics=metrics, engine=tuned["engine"])
     write_report(folder, report, synthetic=synthetic, central=central, done=story(config, plan))
     console.say(folder.where("Release (may leave)"))
     return report
+
+
+METHOD = Method(name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from raysyn.data.images import DataConfig
 from raysyn.methods.dp_feta.config import PAPER, Config
+from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.unet import UNetConfig
 from raysyn.privacy.queries import CentralConfig
@@ -48,3 +49,5 @@ PRESETS: dict[str, Config] = {
     "cpu-fashion_mnist": replace(_CPU, data=DataConfig(name="fashion_mnist")),
     **PAPER,
 }
+
+MACHINES = On()

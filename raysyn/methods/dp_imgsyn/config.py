@@ -67,10 +67,7 @@ class ExperimentConfig:
         return replace(self, plane=False, repeats=1) != ExperimentConfig()
 
 
-METHOD = "dp_imgsyn"
-
-
-SUMMARY = "DP-ImgSyn: a DP teacher and its noisy layer statistics align public images; soft labels are released."
+NAME = "dp_imgsyn"
 
 
 @dataclass(frozen=True, kw_only=True)

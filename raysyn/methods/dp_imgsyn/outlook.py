@@ -7,12 +7,12 @@ from functools import partial
 
 import torch
 
-from raysyn.data.images import Dataset, Images
-from raysyn.data.public import Public
-from raysyn.methods.common import On
+from raysyn.data.images import Images
 from raysyn.methods.dp_imgsyn.config import Config, new_teacher
 from raysyn.methods.dp_imgsyn.experiments import asked
-from raysyn.methods.dp_imgsyn.pipeline import synthesis_of
+from raysyn.methods.dp_imgsyn.units import synthesis_of
+from raysyn.methods.machines import On
+from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, classifier_needs, naming_need, private_need, refuse_too_large
 from raysyn.models.students import student
 from raysyn.models.teacher import Teacher
@@ -24,10 +24,10 @@ from raysyn.train.norm_inputs import norm_inputs
 from raysyn.train.outlook import measure
 
 
-def check_memory(console: Console, config: Config, dataset: Dataset, public: Public | None, machines: On) -> None:
+def check_memory(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
     """ValueError, in one sentence with a mend that fits, where a stage has no place in this machine's memory."""
-    private = dataset.train
-    released = len(synthesis_of(config, private).chosen(public, len(private), config.synthetic))
+    private = prepared.dataset.train
+    released = len(synthesis_of(config, private).chosen(prepared.more.own, len(private), config.synthetic))
     refuse_too_large(console, config, private.shape, partial(needs, private=private, released=released), machines)
 
 
@@ -65,9 +65,9 @@ def alignment_need(teacher: Teacher, shape: Shape, config: AlignmentConfig, rele
     return Need("align", peak_bytes(step) + 3 * x.numel() * x.element_size() + weights, f"a batch of {images:,} images")
 
 
-def show_outlook(console: Console, config: Config, dataset: Dataset, public: Public | None) -> None:
+def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
     """Hours of each stage, from a moment's measurement that reads no image."""
-    private, task = dataset.train, Naming()
+    private, public, task = prepared.dataset.train, prepared.more.own, Naming()
     teacher = new_teacher(config, private)
     pace = measure(teacher, task, private.shape)
     images = len(synthesis_of(config, private).chosen(public, len(private), config.synthetic))

@@ -8,7 +8,7 @@ public images to them (3.2), soft labels and release (3.3), students and what th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,12 +16,13 @@ import numpy as np
 from torch import Tensor
 
 from raysyn.compute.doorway import digest
-from raysyn.data.images import Dataset, Images, load
+from raysyn.data.images import Images, load
 from raysyn.data.public import Public, comparison, load_beside
 from raysyn.methods.common import PrivateSetting, declared
 from raysyn.methods.dp_imgsyn import experiments
-from raysyn.methods.dp_imgsyn.config import METHOD, Config, new_teacher, plan
+from raysyn.methods.dp_imgsyn.config import JUDGED_BY, NAME, Config, new_teacher, plan
 from raysyn.methods.dp_imgsyn.experiments import Compared
+from raysyn.methods.dp_imgsyn.outlook import check_memory, show_outlook
 from raysyn.methods.dp_imgsyn.plane import draw_plane
 from raysyn.methods.dp_imgsyn.report import (
     about_teacher,
@@ -34,14 +35,17 @@ from raysyn.methods.dp_imgsyn.report import (
     story,
 )
 from raysyn.methods.dp_imgsyn.units import (
+    Publics,
     Synthesis,
     align_some,
     joined,
     measure_distances,
     sum_shard,
+    synthesis_of,
     teach_student,
     teacher_accuracy,
 )
+from raysyn.methods.method import Method, Prepared
 from raysyn.methods.synthesis import evaluate
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
@@ -66,17 +70,7 @@ YARDSTICK = 200
 """Images, no private ones, that say how large each layer's inputs are."""
 
 
-@dataclass(frozen=True)
-class Given:
-    """What a run is given beside its setting: the public images, None where it begins with noise, and those of its
-    experiments by their places."""
-
-    setting: PrivateSetting
-    public: Public | None
-    publics: dict[int, Public]
-
-
-def prepare(config: Config) -> tuple[Dataset, Public | None, dict[int, Public], Plan]:
+def prepare(config: Config) -> Prepared:
     """Private images, public ones, those of the experiments, and the plan; ValueError in one sentence where any of them
     cannot be."""
     dataset, public = load(config.data), None
@@ -85,7 +79,7 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, dict[int, Public], 
     for name in config.students:
         student(name, private.shape, private.classes, config.distillation.width)
     sets = config.public.sets() if config.alignment.start == "public" else ()
-    rehearse(METHOD, dataset, soft_labels=True, told=config, uncharged=uncharged(config), sets=sets)
+    rehearse(NAME, dataset, soft_labels=True, told=config, uncharged=uncharged(config), sets=sets)
     planned = plan(config, len(private))
     for epsilon in config.experiment.epsilons:
         plan(config, len(private), epsilon)
@@ -104,12 +98,14 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, dict[int, Public], 
             )
     released = len(synthesis_of(config, private).chosen(public, len(private), config.synthetic))
     check_measures(config.eval, private.classes, synthetic=released, train=len(private))
-    return dataset, public, publics, planned
+    # Other public images are another run.
+    facts = {} if public is None else {"public": public.train.fingerprint()}
+    return Prepared(dataset=dataset, plan=planned, more=Publics(public, publics), facts=facts)
 
 
-def run(given: Given) -> Report:
+def run(setting: PrivateSetting) -> Report:
     """Make the release, the certificate and the report; a finished stage is stored and never repeated."""
-    setting, public = given.setting, given.public
+    public: Public | None = setting.more.own
     config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
 
     # A teacher under DP-SGD, and what its layers see of the private images, with noise (3.1).
@@ -128,7 +124,7 @@ def run(given: Given) -> Report:
     released, soft, told = align(setting, teacher, wanted, public, synthesis, chosen)
     privacy = dp_section(setting.plan, setting.ledger, uncharged(config))
     promise = certificate(
-        privacy, method=METHOD, name=setting.dataset.name, n=len(private), shape=private.shape,
+        privacy, method=NAME, name=setting.dataset.name, n=len(private), shape=private.shape,
         class_names=private.class_names, public_images=[] if public is None else [public.described()],
     )  # fmt: skip
     write_release(folder, released, promise, name=f"synthetic {setting.dataset.name}", soft_labels=soft)
@@ -137,7 +133,7 @@ def run(given: Given) -> Report:
     useful, own = teach(setting, teacher, released, soft)
     judged = evaluate(setting, released, config.eval)
     alike = compare(setting, released, public, chosen)
-    teachers, tables = experiment(replace(given, setting=setting), teacher, wanted, own)
+    teachers, tables = experiment(setting, teacher, wanted, own)
     metrics = {
         "utility": useful | judged["utility"], "fidelity": judged["fidelity"], "teacher": {"accuracy": own},
         "distance_to_nearest_private_image": {space: alike[space] for space in ("pixels", "features") if alike},
@@ -149,7 +145,7 @@ def run(given: Given) -> Report:
     ]  # fmt: skip
     if config.experiment.plane:
         parts.append(in_the_plane(setting))
-    report = setting.report(METHOD, privacy=privacy, metrics=metrics, engine=engine)
+    report = setting.report(NAME, privacy=privacy, metrics=metrics, engine=engine)
     write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
     console.say(folder.where("Release (may leave)"))
     return report
@@ -240,11 +236,6 @@ def align(
     return images, soft, stored["losses"].mean(0).numpy()
 
 
-def synthesis_of(config: Config, private: Images) -> Synthesis:
-    """How the released images are made."""
-    return Synthesis(config.alignment, private.shape, private.classes, config.seed)
-
-
 def yardstick(config: Config, private: Images, public: Public | None) -> Tensor:
     """Some images, none of them private, that say how large each layer's inputs are."""
     synthesis = synthesis_of(config, private)
@@ -293,11 +284,11 @@ def compare(setting: PrivateSetting, released: Images, public: Public | None, ch
 
 
 def experiment(
-    given: Given, teacher: Teacher, wanted: Statistics, accuracy: float
+    setting: PrivateSetting, teacher: Teacher, wanted: Statistics, accuracy: float
 ) -> tuple[dict[float, float], dict[str, list[Compared]]]:
     """Accuracy of the teacher at each budget, and {experiment: [(variant, one result per repeat), ...]}: further
     teachers, syntheses and students, none released."""
-    setting, config, private = given.setting, given.setting.config, given.setting.dataset.train
+    config, private, given = setting.config, setting.dataset.train, setting.more
     if not experiments.asked(config):
         return {}, {}
     reached, teachers = {config.budget.epsilon: accuracy}, {config.budget.epsilon: (teacher, wanted)}
@@ -308,12 +299,12 @@ def experiment(
         priced, pay = plan(config, len(private), epsilon), lambda _, release: release.value
         before = f"experiments-{epsilon!r}-"
         other, _ = train_teacher(setting, priced, pay, before)
-        layers = Layers.of(other, yardstick(config, private, given.public))
+        layers = Layers.of(other, yardstick(config, private, given.own))
         teachers[epsilon] = other, ask(setting, other, layers, priced, pay, before)
         (reached[epsilon],) = setting.compute.map(
             teacher_accuracy, [None], name=f"{before}teacher-accuracy", shared=(other, setting.dataset.test)
         )
-    return reached, experiments.compare(setting, teachers, given.publics)
+    return reached, experiments.compare(setting, teachers, given.of_experiments)
 
 
 def in_the_plane(setting: PrivateSetting) -> Section:
@@ -334,3 +325,8 @@ def uncharged(config: Config) -> list[str]:
             "released, but a setting chosen by them is a look at these images"
         )
     return [*choices, *declared(config)]
+
+
+METHOD = Method(
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=JUDGED_BY
+)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from raysyn.data.images import DataConfig
 from raysyn.data.public import PublicConfig
 from raysyn.methods.dp_imgsyn.config import Config
+from raysyn.methods.machines import On
 from raysyn.metrics.dissimilarity import DissimilarityConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.students import NAMES
@@ -98,3 +99,5 @@ PRESETS: dict[str, Config] = {
         for epsilon in dict.fromkeys((0.2, 1.0, 10.0, *rows))
     },
 }  # fmt: skip
+
+MACHINES = On()

@@ -15,6 +15,7 @@ from torch import Tensor
 from raysyn.compute.doorway import best_device
 from raysyn.data.images import Images
 from raysyn.data.public import Public
+from raysyn.methods.dp_imgsyn.config import Config
 from raysyn.metrics.dissimilarity import DissimilarityConfig, dissimilarity
 from raysyn.models.students import NAMES, Name, student
 from raysyn.models.teacher import Teacher
@@ -28,6 +29,16 @@ from raysyn.train.memory import at_once
 
 BATCHES = 5
 """Batches per unit of the alignment."""
+
+
+@dataclass(frozen=True)
+class Publics:
+    """The public images of a run."""
+
+    own: Public | None
+    """None where it begins with noise."""
+    of_experiments: Mapping[int, Public]
+    """By their places."""
 
 
 @dataclass(frozen=True)
@@ -137,3 +148,8 @@ def measure_distances(
 ) -> dict[str, Any]:
     """`dissimilarity` as the one unit of a fan-out."""
     return dissimilarity(*shared)
+
+
+def synthesis_of(config: Config, private: Images) -> Synthesis:
+    """How the released images are made."""
+    return Synthesis(config.alignment, private.shape, private.classes, config.seed)

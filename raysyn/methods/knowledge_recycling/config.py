@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from raysyn.attacks.shadows import AttackConfig
 from raysyn.compute.doorway import Between
 from raysyn.data.images import DataConfig, Dataset
-from raysyn.methods.common import OnAttacked
+from raysyn.methods.machines import OnAttacked
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.resnet import ResNetConfig
 from raysyn.train.classifier import hold_out
@@ -19,10 +19,7 @@ from raysyn.train.students import (
     RecyclingConfig,
 )
 
-METHOD = "knowledge_recycling"
-
-
-SUMMARY = "Knowledge Recycling: GAN checkpoints chosen by student accuracy, soft labels, tuned generation, LiRA."
+NAME = "knowledge_recycling"
 
 
 @dataclass(frozen=True, kw_only=True)

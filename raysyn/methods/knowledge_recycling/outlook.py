@@ -11,22 +11,22 @@ import numpy as np
 
 from raysyn.attacks.pool import make_pool
 from raysyn.compute.doorway import Clock
-from raysyn.data.images import Dataset, Images
-from raysyn.methods.common import OnAttacked
+from raysyn.data.images import Images
 from raysyn.methods.gan_needs import game_needs, taught_need
-from raysyn.methods.knowledge_recycling.config import Config
+from raysyn.methods.knowledge_recycling.config import Config, split
+from raysyn.methods.machines import OnAttacked
+from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, per_worker, refuse_too_large
 from raysyn.models.biggan import Discriminator, Generator
 from raysyn.screen.console import Console
 from raysyn.train import gan
 from raysyn.train.memory import Need, at_once
 from raysyn.train.recipe import fit, one_hot
-from raysyn.train.students import Real
 
 
-def check_memory(console: Console, config: Config, dataset: Dataset, machines: OnAttacked) -> None:
+def check_memory(console: Console, config: Config, prepared: Prepared, machines: OnAttacked) -> None:
     """ValueError, in one sentence with a mend that fits, where a stage has no place in this machine's memory."""
-    train = dataset.train
+    train = prepared.dataset.train
     refuse_too_large(console, config, train.shape, partial(needs, train=train), machines)
 
 
@@ -43,8 +43,9 @@ def needs(config: Config, shape: Shape, machines: OnAttacked, *, train: Images) 
     ]
 
 
-def show_outlook(console: Console, config: Config, dataset: Dataset, real: Real) -> None:
+def show_outlook(console: Console, config: Config, prepared: Prepared, machines: OnAttacked) -> None:
     """What --dry-run shows: what there is to train, and how long it would take one worker of this machine."""
+    dataset, real = prepared.dataset, split(config, prepared.dataset)
     step_s = {name: time_step(name, config, real.train) for name in ("classifier", "gan")}
     epoch = math.ceil(len(real.train) / config.recipe.batch_size) * step_s["classifier"]
     pool = 0

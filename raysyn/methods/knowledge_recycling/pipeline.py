@@ -19,12 +19,14 @@ from torch import Tensor
 from raysyn.attacks.checks import check_classes, check_views
 from raysyn.attacks.shadows import check_enough
 from raysyn.compute.doorway import Outcome, Search, Space, best_device
-from raysyn.data.images import Dataset, Images, load
+from raysyn.data.images import Images, load
 from raysyn.methods.attack_report import side_warnings
 from raysyn.methods.common import Setting
 from raysyn.methods.knowledge_recycling import report as shown
-from raysyn.methods.knowledge_recycling.config import METHOD, Config, split
+from raysyn.methods.knowledge_recycling.config import NAME, Config, split
+from raysyn.methods.knowledge_recycling.outlook import check_memory, show_outlook
 from raysyn.methods.knowledge_recycling.report import uncharged
+from raysyn.methods.method import Method, Prepared
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.release import certificate, state_bytes, write_release
 from raysyn.report.report import Report, no_dp_section, percent, write_report
@@ -41,7 +43,7 @@ from raysyn.train.students import (
 CHUNK = 5000
 
 
-def prepare(config: Config) -> Dataset:
+def prepare(config: Config) -> Prepared:
     """The data set; ValueError in one sentence where the networks cannot take it."""
     dataset = load(config.data)
     gan.new_networks(config.network, dataset.train, config.seed)
@@ -50,8 +52,8 @@ def prepare(config: Config) -> Dataset:
     check_classes(config.attack, real.train.classes, "--attack.shadow-models 0 leaves the attack out")
     check_views(config.attack, config.recipe)
     check_enough(config.attack, real.train, dataset.test, config.seed)
-    rehearse(METHOD, dataset, soft_labels=True, told=config, uncharged=uncharged(config))
-    return dataset
+    rehearse(NAME, dataset, soft_labels=True, told=config, uncharged=uncharged(config))
+    return Prepared(dataset=dataset)
 
 
 def run(setting: Setting) -> Report:
@@ -98,7 +100,7 @@ def run(setting: Setting) -> Report:
     console.stage("synthesise", f"{len(synthetic):,} images with soft labels")
     privacy = no_dp_section(uncharged(config))
     promise = certificate(
-        privacy, method=METHOD, name=dataset.name, n=len(dataset.train), shape=train.shape,
+        privacy, method=NAME, name=dataset.name, n=len(dataset.train), shape=train.shape,
         class_names=train.class_names,
     )  # fmt: skip
     weights = {"student.pt": state_bytes(student["weights"], asdict(config.classifier), train)}
@@ -112,7 +114,7 @@ def run(setting: Setting) -> Report:
         "generator": generator, "default": best, "labels": by_labels, "tuning": trials, "chosen": chosen,
         "real": len(train), "synthetic": len(synthetic), **judged,
     }  # fmt: skip
-    report = setting.report(METHOD, privacy=privacy, metrics=shown.metrics(results), attacks=judged["attacks"])
+    report = setting.report(NAME, privacy=privacy, metrics=shown.metrics(results), attacks=judged["attacks"])
     story, sections = shown.story(config, results), shown.sections(results)
     write_report(folder, report, synthetic=synthetic, done=story, sections=sections)
     console.say(folder.where("Release"))
@@ -198,3 +200,8 @@ def evaluate(setting: Setting, lesson: Lesson, models: Mapping[str, dict[str, Te
         for sentence in side_warnings(found["attacks"]):
             setting.console.say(f"WARNING: {sentence}.")
     return found
+
+
+METHOD = Method(
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=("attack",)
+)

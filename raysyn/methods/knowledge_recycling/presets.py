@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from raysyn.attacks.shadows import AttackConfig
 from raysyn.data.images import DataConfig
-from raysyn.methods.knowledge_recycling.config import Config, TuningConfig
+from raysyn.methods.knowledge_recycling.config import Config, On, TuningConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.resnet import ResNetConfig
 from raysyn.train.gan import GANConfig
@@ -53,3 +53,5 @@ PRESETS: dict[str, Config] = {
     "cpu-pneumoniamnist": replace(_CPU, data=DataConfig(name="pneumoniamnist", limit=2500, size=16), tuned_on="mnist"),
     **{f"paper-{name}": _paper(name) for name in _PAPER},
 }
+
+MACHINES = On()

@@ -5,21 +5,11 @@ from __future__ import annotations
 import math
 import shlex
 from dataclasses import dataclass
-from typing import Literal
 
 from raysyn.compute.doorway import Machines
+from raysyn.methods import catalogue
 
-METHOD = "leaderboard"
-
-
-SUMMARY = "Methods, presets, epsilons and seeds beside each other, each run a unit of work on the cluster."
-
-
-Method = Literal["dp_feta", "privimage", "dp_imgsyn", "pigan", "knowledge_recycling"]
-
-
-PAID: tuple[Method, ...] = ("dp_feta", "privimage", "dp_imgsyn")
-"""Those with a guarantee, which run once per epsilon."""
+NAME = "leaderboard"
 
 
 DECIDED = ("--out", "--on.address", "--seed", "--budget.epsilon", "--chosen-among", "--dry-run", "--help", "-h")
@@ -30,8 +20,8 @@ DECIDED = ("--out", "--on.address", "--seed", "--budget.epsilon", "--chosen-amon
 class Config:
     """What is compared."""
 
-    methods: tuple[Method, ...] = (*PAID, "pigan", "knowledge_recycling")
-    """Methods, by their jobs."""
+    methods: tuple[str, ...] = tuple(one.name for one in catalogue.METHODS)
+    """Methods, by their names in `raysyn methods`."""
     presets: tuple[str, ...] = ("quick",)
     """Presets, and so data sets; each of these methods must have each of them."""
     epsilons: tuple[float, ...] = (1.0, 10.0)
@@ -46,7 +36,14 @@ class Config:
             value = getattr(self, field)
             if (not value and field != "epsilons") or len(set(value)) != len(value):
                 raise ValueError(f"{field} is {value}: give at least one, each once")
-        if not self.epsilons and set(self.methods) & set(PAID):
+        known = catalogue.methods()
+        for method in self.methods:
+            if method not in known:
+                raise ValueError(f"methods has {method}, which is none: there are {', '.join(known)}")
+            for preset in self.presets:
+                if preset not in (has := known[method].presets()):
+                    raise ValueError(f"presets has {preset}, which {method} does not have: it has {', '.join(has)}")
+        if not self.epsilons and any(paid(method) for method in self.methods):
             raise ValueError("epsilons is empty, but there are methods with a guarantee: give at least one")
         if not all(0 < epsilon < math.inf for epsilon in self.epsilons):
             raise ValueError(f"epsilons is {self.epsilons}: give budgets above 0")
@@ -59,19 +56,21 @@ class Config:
                 raise ValueError(f"more is {self.more!r}: {flag} is what the leaderboard itself decides, leave it out")
 
 
-PRESETS: dict[str, Config] = {"quick": Config()}
-
-
 @dataclass(frozen=True, kw_only=True)
 class On(Machines):
     """Where the runs happen, each on one CPU; with GPUs, `gpus_per_unit` is each run's share of one."""
+
+
+def paid(method: str) -> bool:
+    """Whether every run of it has a guarantee, so that it runs once per epsilon."""
+    return catalogue.find(method).guarantee == "dp"
 
 
 @dataclass(frozen=True)
 class Run:
     """One unit."""
 
-    method: Method
+    method: str
     preset: str
     epsilon: float | None
     seed: int
@@ -89,6 +88,6 @@ def runs(config: Config) -> list[Run]:
         Run(method, preset, epsilon, seed)
         for method in config.methods
         for preset in config.presets
-        for epsilon in (config.epsilons if method in PAID else (None,))
+        for epsilon in (config.epsilons if paid(method) else (None,))
         for seed in config.seeds
     ]

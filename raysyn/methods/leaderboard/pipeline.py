@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -21,8 +21,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from raysyn.compute.doorway import Compute
-from raysyn.methods.leaderboard.config import Config, Run, runs
+from raysyn.methods.common import Connect, apart
+from raysyn.methods.leaderboard.config import NAME, Config, Run, runs
 from raysyn.methods.leaderboard.together import beside, finished, in_row, together
+from raysyn.methods.method import Command
 from raysyn.report.choices import chosen, of_leaderboard
 from raysyn.report.release import declare
 from raysyn.runs.folder import REPORT_JSON, RUN_JSON, RunFolder, write_atomically
@@ -35,7 +37,7 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
     attempt continues. Its report.json, as it is."""
     _check_reach(shared)
     out = under(shared["out"], "runs", run.name)
-    command = [sys.executable, str(Path(shared["jobs"]) / f"{run.method}.py"), run.preset, *shlex.split(shared["more"])]
+    command = [sys.executable, "-m", "raysyn", run.method, run.preset, *shlex.split(shared["more"])]
     command += ["--seed", str(run.seed), "--on.address", "here", "--out", out]
     if shared["among"]:
         command += ["--chosen-among", shared["among"]]
@@ -43,7 +45,7 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
         command += ["--budget.epsilon", repr(run.epsilon)]
     # As many threads as the unit has CPUs, and no way into the cluster around it.
     own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    package = str(Path(__file__).parents[2])
+    package = str(Path(__file__).parents[3])
     paths = os.pathsep.join([package, *filter(None, [own.get("PYTHONPATH")])])
     done = subprocess.run(
         command, env=own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}, capture_output=True, text=True,
@@ -90,7 +92,34 @@ class Board:
     compute: Compute
     folder: RunFolder
     console: Console
-    jobs: Path
+
+
+class Leaderboard:
+    """A comparison, as the command line starts it."""
+
+    def begin(self, command: Command, console: Console, connect: Connect, stack: ExitStack) -> Board:
+        """The folder and the machines; ValueError, in one sentence, where either cannot be had."""
+        if command.dry_run:
+            console.say("\n".join(unit.name for unit in runs(command.config)))
+            raise SystemExit(0)
+        # More methods, epsilons and seeds extend a comparison; other flags for all of them make another one.
+        known = {"more": command.config.more}
+        opened = RunFolder.open(command.out, method=NAME, preset=command.preset, config=known, data_fingerprint="")
+        folder = stack.enter_context(opened)
+
+        def show(*told: Any) -> None:
+            folder.tick()
+            console.show(*told)
+
+        compute = stack.enter_context(connect(apart(command.machines, folder), folder.storage, show))
+        return Board(command.config, compute, folder, console)
+
+    def run(self, board: Board) -> list[dict[str, Any]]:
+        """See `run`."""
+        return run(board)
+
+
+METHOD = Leaderboard()
 
 
 def run(board: Board) -> list[dict[str, Any]]:
@@ -99,7 +128,7 @@ def run(board: Board) -> list[dict[str, Any]]:
     units = runs(config)
     names = beside(folder.storage, [one.name for one in units])
     shared = {
-        "out": folder.storage, "board": folder.run_id, "jobs": str(board.jobs), "more": config.more,
+        "out": folder.storage, "board": folder.run_id, "more": config.more,
         "among": of_leaderboard(len(names)) if len(names) > 1 else "",
     }  # fmt: skip
     if shared["among"]:

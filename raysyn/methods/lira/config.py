@@ -11,10 +11,7 @@ from raysyn.models.normalised import Normalised
 from raysyn.models.resnet import ResNetConfig
 from raysyn.train.recipe import RecipeConfig
 
-METHOD = "lira"
-
-
-SUMMARY = "LiRA: train shadow models, then tell a classifier's training images from others."
+NAME = "lira"
 
 
 @dataclass(frozen=True, kw_only=True)

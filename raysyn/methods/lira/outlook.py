@@ -6,18 +6,18 @@ from dataclasses import replace
 
 from raysyn.attacks.pool import make_pool
 from raysyn.attacks.shadows import time_stacks
-from raysyn.data.images import Dataset
-from raysyn.methods.common import OnAttacked
 from raysyn.methods.gan_needs import taught_need
 from raysyn.methods.lira.config import Config
+from raysyn.methods.machines import OnAttacked
+from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, refuse_too_large
 from raysyn.screen.console import Console
 from raysyn.train.memory import Need, at_once
 
 
-def check_memory(console: Console, config: Config, dataset: Dataset, machines: OnAttacked) -> None:
+def check_memory(console: Console, config: Config, prepared: Prepared, machines: OnAttacked) -> None:
     """ValueError, in one sentence with a mend that fits, where a classifier has no place in this machine's memory."""
-    train, batch = dataset.train, config.recipe.batch_size
+    train, batch = prepared.dataset.train, config.recipe.batch_size
     if config.target.model is None:
 
         def needs(one: Config, shape: Shape, _: OnAttacked) -> list[Need]:
@@ -26,8 +26,9 @@ def check_memory(console: Console, config: Config, dataset: Dataset, machines: O
         refuse_too_large(console, config, train.shape, needs, machines)
 
 
-def show_outlook(console: Console, config: Config, dataset: Dataset) -> None:
+def show_outlook(console: Console, config: Config, prepared: Prepared, machines: OnAttacked) -> None:
     """What --dry-run shows: what there is to train, and how long it would take one worker of this machine."""
+    dataset = prepared.dataset
     pool = make_pool(dataset.train, dataset.test, config.attack.images, config.seed)
     batch = config.recipe.batch_size
     few = max(2, at_once(batch, dataset.train.shape))

@@ -6,7 +6,6 @@ are trained as it was. Nothing is released.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +16,14 @@ from raysyn.attacks.checks import check_classes, check_views
 from raysyn.attacks.membership import fingerprint
 from raysyn.attacks.shadows import Architecture, check_enough
 from raysyn.compute.doorway import Worker
-from raysyn.data.images import Dataset, Images, load
+from raysyn.data.images import Images, load
 from raysyn.methods.attack_report import CHOSEN_AFTER, attack_sections, headline_sentence, side_warnings
 from raysyn.methods.common import Setting
 from raysyn.methods.lira import target as lira_target
-from raysyn.methods.lira.config import METHOD, Config
+from raysyn.methods.lira.config import NAME, Config
+from raysyn.methods.lira.outlook import check_memory, show_outlook
 from raysyn.methods.lira.report import story
+from raysyn.methods.method import Method, Prepared
 from raysyn.models import checkpoints
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, no_dp_section, write_report
@@ -30,15 +31,13 @@ from raysyn.screen.console import Console
 from raysyn.train.recipe import RecipeConfig, fit, one_hot
 
 
-def prepare(config: Config, warn: Callable[[str], None] = lambda sentence: None) -> tuple[Dataset, dict[str, Any]]:
-    """The data set, and what identifies the target; ValueError, in one sentence, for what does not fit together.
-
-    `warn` is told what is doubtful about the target.
-    """
+def prepare(config: Config) -> Prepared:
+    """The data set, what identifies the target and what is doubtful about it; ValueError, in one sentence, for what
+    does not fit together."""
     dataset = load(config.data)
     train = dataset.train
     check_classes(config.attack, train.classes, "give images of at least 2 classes")
-    rehearse(METHOD, dataset)
+    rehearse(NAME, dataset)
     network, other = _fresh(config, train)
     lira_target.check_network(network, train, config.called(), config.imported())
     found = lira_target.check_fresh(network, other, config.called())
@@ -48,9 +47,7 @@ def prepare(config: Config, warn: Callable[[str], None] = lambda sentence: None)
     if config.target.checkpoint is not None:
         facts["weights"] = fingerprint(read_weights(config.target.checkpoint, network))
         found += lira_target.doubts(network, train, config.called())
-    for sentence in found:
-        warn(sentence)
-    return dataset, facts
+    return Prepared(dataset=dataset, facts=facts, doubts=found)
 
 
 def run(setting: Setting) -> Report:
@@ -79,7 +76,7 @@ def run(setting: Setting) -> Report:
     privacy = no_dp_section([CHOSEN_AFTER])
     tested = {"target": {"accuracy_real_data": found["tested"]["target"]}}
     metrics = {"tested": tested, "likeness": alike, "warnings": doubts + unlike + sides}
-    report = setting.report(METHOD, privacy=privacy, metrics=metrics, attacks=found["attacks"])
+    report = setting.report(NAME, privacy=privacy, metrics=metrics, attacks=found["attacks"])
     sections = [lira_target.likeness_section(alike, doubts + unlike)]
     sections += attack_sections(found, "Usefulness and membership inference")
     write_report(folder, report, synthetic=None, done=story(config, len(train)), sections=sections, headline=headline)
@@ -122,3 +119,8 @@ def read_weights(path: str, network: nn.Module) -> dict[str, Tensor]:
 def warn(console: Console, sentence: str) -> None:
     """A line that stands out among those of the stages."""
     console.say(f"WARNING: {sentence}.")
+
+
+METHOD = Method(
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=("attack",)
+)

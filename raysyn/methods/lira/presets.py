@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from raysyn.attacks.shadows import AttackConfig
 from raysyn.methods.lira.config import Config
+from raysyn.methods.machines import OnAttacked
 from raysyn.models.resnet import ResNetConfig
 from raysyn.train.recipe import RecipeConfig
 
@@ -15,3 +16,5 @@ PRESETS: dict[str, Config] = {
     ),
     "knowledge-recycling": Config(attack=AttackConfig(shadow_models=256)),
 }
+
+MACHINES = OnAttacked()

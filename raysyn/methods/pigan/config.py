@@ -65,10 +65,7 @@ class ExperimentConfig:
                 raise ValueError(f"experiment.{name} is empty: give at least one, or ask for no comparison")
 
 
-METHOD = "pigan"
-
-
-SUMMARY = "PIGAN: a penalty against membership inference, beside GAN, PrivGAN and DPGAN; attacks on all of them."
+NAME = "pigan"
 
 
 JUDGED_BY = ("experiment", "monte_carlo", "eval")

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from raysyn.compute.doorway import Clock
-from raysyn.data.images import Dataset, Images
-from raysyn.methods.common import On
+from raysyn.data.images import Images
 from raysyn.methods.gan_needs import game_needs
+from raysyn.methods.machines import On
+from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, classifier_needs, per_worker, refuse_too_large
-from raysyn.methods.pigan import experiments
-from raysyn.methods.pigan.config import Config
+from raysyn.methods.pigan import experiments, variants
+from raysyn.methods.pigan.config import NAMES, Config
 from raysyn.methods.pigan.variants import Variant
 from raysyn.metrics.fidelity import inception_weights, left_out
 from raysyn.metrics.inception import TRY
@@ -28,46 +29,47 @@ from raysyn.train.memory import Need, at_once
 from raysyn.train.outlook import shortest
 
 
-def check_memory(console: Console, config: Config, dataset: Dataset, machines: On) -> None:
+def check_memory(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
     """ValueError, in one sentence with a mend that fits, where a GAN has no place in this machine's memory."""
-    members = dataset.train
+    members = prepared.dataset.train
     refuse_too_large(console, config, members.shape, partial(needs, members=members), machines)
 
 
 def needs(config: Config, shape: Shape, machines: On, *, members: Images) -> list[Need]:
     """What each GAN and each classifier holds, on images of `shape` in place of the members."""
-    variants = [experiments.released(config), *itertools.chain.from_iterable(experiments.asked(config).values())]
+    every = [variants.released(config), *itertools.chain.from_iterable(variants.asked(config).values())]
     found = []
-    for kind, parts in dict.fromkeys((one.kind, one.penalty.parts) for one in variants):
+    for kind, parts in dict.fromkeys((one.kind, one.penalty.parts) for one in every):
         networks = gans.new_networks(kind, config.network, shape, members.classes, parts, 0)
         generator, discriminator = networks.generators[0], networks.discriminators[0]
         found += game_needs(
             lambda z, labels, one=generator: one(z, labels, labels),  # type: ignore[misc]
             lambda x, labels, one=discriminator: one(x, labels, labels),  # type: ignore[misc]
             [generator, discriminator], networks.latent, shape, per_worker(config.gan.batch_size, machines),
-            experiments.NAMES[kind], networks.pairs,
+            NAMES[kind], networks.pairs,
         )  # fmt: skip
     return found + classifier_needs(config.eval, shape, members.classes, max(len(members), config.synthetic))
 
 
-def show_outlook(console: Console, config: Config, dataset: Dataset, speed: SGDSpeed) -> None:
+def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
     """The GANs to train, one row each, with the hours that one worker of this machine would take for them."""
-    members, splits = dataset.train, config.experiment.splits
-    chosen = experiments.released(config)
-    variants = {chosen.key(): (chosen, 1)}
-    for one in itertools.chain.from_iterable(experiments.asked(config).values()):
-        variants[one.key()] = (one, splits)
+    dataset, splits = prepared.dataset, config.experiment.splits
+    members = dataset.train
+    chosen = variants.released(config)
+    every = {chosen.key(): (chosen, 1)}
+    for one in itertools.chain.from_iterable(variants.asked(config).values()):
+        every[one.key()] = (one, splits)
     timed: dict[Any, tuple[float, float]] = {}
     rows = []
-    for one, count in variants.values():
+    for one, count in every.values():
         n, kind = round(one.share * len(members)), (one.model, one.penalty.parts, one.gan)
         if kind not in timed:
-            timed[kind] = step_times(config, one, members, speed)
+            timed[kind] = step_times(config, one, members, machines.sgd)
         hours = count * seconds(one, n, *timed[kind]) / 3600
         row = {"GAN": one.title, "splits": count, "hours of one worker with one CPU or GPU": round(hours, 3)}
         rows.append(row | {"noise multiplier": one.cost(n).noise_multiplier if one.model == "dpgan" else "-"})
     caption = "from a few steps measured on made-up images. Attacks, scores and start-up come on top."
-    if any(one.model == "dpgan" for one, _ in variants.values()):
+    if any(one.model == "dpgan" for one, _ in every.values()):
         caption += f" δ is {config.budget.delta_for(len(members)):.3g}."
     else:
         rows = [{name: value for name, value in row.items() if name != "noise multiplier"} for row in rows]

@@ -17,12 +17,14 @@ import torch
 from torch import Tensor
 
 from raysyn.compute.doorway import best_device, digest
-from raysyn.data.images import Dataset, Images, load
+from raysyn.data.images import Images, load
 from raysyn.methods.common import PrivateSetting, Setting, declared
-from raysyn.methods.pigan import experiments
+from raysyn.methods.method import Method, Prepared
+from raysyn.methods.pigan import experiments, variants
 from raysyn.methods.pigan import report as shown
-from raysyn.methods.pigan.config import Config
+from raysyn.methods.pigan.config import JUDGED_BY, NAME, Config
 from raysyn.methods.pigan.measures import parameters
+from raysyn.methods.pigan.outlook import check_memory, show_outlook
 from raysyn.methods.pigan.variants import Variant
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.fidelity import Inception, as_had, inception_weights, left_out
@@ -39,10 +41,10 @@ AT_ONCE = 64
 """GANs whose weights the driver holds at a time."""
 
 
-def prepare(config: Config) -> tuple[Dataset, Plan | None]:
+def prepare(config: Config) -> Prepared:
     """Members and others as training and test images, and for dpgan the plan; ValueError, in one sentence, where either
     cannot be."""
-    dataset = experiments.first_split(config, load(config.data))
+    dataset = variants.first_split(config, load(config.data))
     members, others = dataset.train, dataset.test
     if not len(members) or not len(others):
         raise ValueError(
@@ -54,15 +56,15 @@ def prepare(config: Config) -> tuple[Dataset, Plan | None]:
     check_measures(config.eval, members.classes, synthetic=config.synthetic, train=len(members), compared=compared)
     rehearse(config.model, dataset, told=config, uncharged=uncharged(config))
     for given, variant in wanted(config):
-        own, outside = (experiments.share_of(side, variant.share, config.seed) for side in (members, others))
+        own, outside = (variants.share_of(side, variant.share, config.seed) for side in (members, others))
         check(config, given, variant, own, outside)
-    return dataset, plan(config, len(members)) if config.model == "dpgan" else None
+    return Prepared(dataset=dataset, plan=plan(config, len(members)) if config.model == "dpgan" else None)
 
 
 def wanted(config: Config) -> list[tuple[str, Variant]]:
     """Every GAN to train, with the setting that asks for its number of parts."""
-    found = [("penalty.parts", experiments.released(config))]
-    for name, group in experiments.asked(config).items():
+    found = [("penalty.parts", variants.released(config))]
+    for name, group in variants.asked(config).items():
         found += [("experiment.parts" if name == "parts" else "penalty.parts", one) for one in group]
     return found
 
@@ -88,7 +90,7 @@ def check(config: Config, given: str, variant: Variant, members: Images, others:
 
 def plan(config: Config, n: int) -> Plan:
     """Price the one touch of the `n` members, DP-SGD of the discriminator; ValueError where the budget is too small."""
-    price = experiments.released(config).cost(n)
+    price = variants.released(config).cost(n)
     return Plan(
         stages={"generator": price}, delta=config.budget.delta_for(n), accountant=config.budget.accountant,
         epsilon_budget=config.budget.epsilon,
@@ -99,7 +101,7 @@ def run(setting: Setting) -> Report:
     """Train the GAN, release its images, attack it; then the experiments. A finished stage is never repeated."""
     config, dataset, folder, console = setting.config, setting.dataset, setting.folder, setting.console
     members, others = dataset.train, dataset.test
-    variant, seed = experiments.released(config), experiments.seed_of(config, 0)
+    variant, seed = variants.released(config), variants.seed_of(config, 0)
     inception = inception_weights(config.eval)
     if (said := left_out(config.eval, inception)) is not None:
         console.say(said)
@@ -171,7 +173,7 @@ def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor], i
     split), ...]}, "utility": accuracy of classifiers trained on what was released and on the members, "parameters":
     sizes of the GANs}."""
     config, folder = setting.config, setting.folder
-    asked, first = experiments.asked(config), (variant, 0)
+    asked, first = variants.asked(config), (variant, 0)
     splits = range(config.experiment.splits)
     units = [first, *((one, index) for group in asked.values() for one in group for index in splits)]
     stage = "experiments" if asked else "attacks"
@@ -233,7 +235,7 @@ def train_and_judge(
 def accuracy_on_members(setting: Setting) -> dict[str, float]:
     """What classifiers trained on the members themselves reach on the others, by name."""
     config, dataset = setting.config, setting.dataset
-    seed, names = experiments.seed_of(config, 0), list(config.eval.classifiers)
+    seed, names = variants.seed_of(config, 0), list(config.eval.classifiers)
     real = subset(dataset.train, config.eval.images, seed)
     shared = {"real": real, "test": dataset.test, "config": config.eval, "seed": seed}
     units, name = [(one, "real") for one in names], unit_name("utility", config.eval)
@@ -244,9 +246,14 @@ def accuracy_on_members(setting: Setting) -> dict[str, float]:
 def uncharged(config: Config) -> list[str]:
     """What looking at private images may have shaped without being paid for."""
     choices = [BEST_IS_UNCHARGED] if len(config.eval.classifiers) > 1 else []
-    if experiments.asked(config):
+    if variants.asked(config):
         choices.append(
             "the experiments train further GANs on private images; nothing of these is released, but a setting chosen "
             "by them is a look at these images"
         )
     return [*choices, *declared(config)]
+
+
+METHOD = Method(
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=JUDGED_BY
+)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.data.images import DataConfig
+from raysyn.methods.machines import On
 from raysyn.methods.pigan.config import Config, ExperimentConfig
 from raysyn.metrics.inception import TRY
 from raysyn.metrics.utility import EvalConfig
@@ -74,3 +75,5 @@ PRESETS: dict[str, Config] = {
         experiment=replace(_PAPER.experiment, equal_lambda=30.0),
     ),
 }
+
+MACHINES = On()

@@ -97,10 +97,7 @@ class GANModelConfig:
         )  # fmt: skip
 
 
-METHOD = "privimage"
-
-
-SUMMARY = "PrivImage: a private query picks the public images to pre-train on, DP-SGD fine-tunes."
+NAME = "privimage"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +188,8 @@ def plan(config: Config, n: int, classes: int) -> Plan:
 def name_of(config: Config) -> str:
     """What the papers call this run."""
     names = {
-        ("diffusion", "selected"): METHOD, ("diffusion", "all"): "pdp_diffusion", ("diffusion", "none"): "dpdm",
-        ("gan", "selected"): f"{METHOD}_gan", ("gan", "all"): "dpgan_pretrained", ("gan", "none"): "dpgan",
+        ("diffusion", "selected"): NAME, ("diffusion", "all"): "pdp_diffusion", ("diffusion", "none"): "dpdm",
+        ("gan", "selected"): f"{NAME}_gan", ("gan", "all"): "dpgan_pretrained", ("gan", "none"): "dpgan",
     }  # fmt: skip
     name = names[config.generator, config.pretraining]
     if config.central.count:

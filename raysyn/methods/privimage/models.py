@@ -6,14 +6,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from raysyn.compute.doorway import best_device
 from raysyn.data.images import Images
+from raysyn.data.public import Public
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.privimage.config import Config, GANPretrainConfig
 from raysyn.methods.synthesis import draw_chunk, synthesise
@@ -193,3 +195,29 @@ def draw_of_gan(
     generator = Generator(network, shape, classes, spectral=False)
     generator.load_state_dict(weights)
     return gan.draw(generator.to(best_device()), torch.from_numpy(labels_N), 1.0, seed).cpu()
+
+
+def has_images(public: Public) -> np.ndarray:
+    """Which public classes have training images: bool (classes,)."""
+    return np.bincount(public.train.labels_N, minlength=public.train.classes) > 0
+
+
+def new_query(config: Config, public: Public) -> nn.Module:
+    """The semantic query function with its first weights, or those of `query.checkpoint`; ValueError where these do not
+    fit."""
+    torch.manual_seed(config.seed)
+    network = config.query.network.build(public.train.shape[2], public.train.classes)
+    if (given := config.query.checkpoint) is not None:
+        try:
+            network.load_state_dict(torch.load(Path(given).expanduser(), map_location="cpu", weights_only=True))
+        except Exception as error:  # unpickling raises anything
+            raise ValueError(
+                f"query.checkpoint={given!r} holds no weights of query.network for {public.train.classes} classes "
+                f"({str(error).strip().splitlines()[0]})"
+            ) from error
+    return network
+
+
+def others(config: Config, public: Public | None) -> int:
+    """Labels beside those of the sensitive classes: the public ones, where all their images are learned from."""
+    return public.train.classes if public is not None and config.pretraining == "all" else 0

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from raysyn.compute.doorway import Clock
-from raysyn.data.images import Dataset, Images
+from raysyn.data.images import Images
 from raysyn.data.public import Public
-from raysyn.methods.common import On
 from raysyn.methods.gan_needs import game_needs
+from raysyn.methods.machines import On
+from raysyn.methods.method import Prepared
 from raysyn.methods.needs import (
     Shape,
     classifier_needs,
@@ -24,8 +25,7 @@ from raysyn.methods.needs import (
     refuse_too_large,
 )
 from raysyn.methods.privimage.config import Config
-from raysyn.methods.privimage.models import new_denoiser, new_gan
-from raysyn.methods.privimage.pipeline import new_query, others
+from raysyn.methods.privimage.models import new_denoiser, new_gan, new_query, others
 from raysyn.models.biggan import Generator
 from raysyn.models.private_discriminator import PrivateDiscriminator
 from raysyn.models.unet import UNet
@@ -41,10 +41,11 @@ from raysyn.train.private_gan import PrivateGame
 from raysyn.train.samplers import network_calls
 
 
-def check_memory(console: Console, config: Config, dataset: Dataset, public: Public | None, machines: On) -> None:
+def check_memory(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
     """ValueError, in one sentence with a mend that fits, where a stage has no place in this machine's memory."""
-    private = dataset.train
-    refuse_too_large(console, config, private.shape, partial(needs, private=private, public=public), machines)
+    private = prepared.dataset.train
+    measured = partial(needs, private=private, public=prepared.more)
+    refuse_too_large(console, config, private.shape, measured, machines)
 
 
 def needs(config: Config, shape: Shape, machines: On, *, private: Images, public: Public | None) -> list[Need]:
@@ -101,9 +102,10 @@ def gan_needs(config: Config, shape: Shape, private: Images, pretrains: bool, ma
     return found
 
 
-def show_outlook(console: Console, config: Config, dataset: Dataset, public: Public | None, speed: SGDSpeed) -> None:
+def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
     """Hours of each stage, from a moment's measurement that reads no image."""
-    private, seconds = dataset.train, dict[str, float]()
+    private, seconds = prepared.dataset.train, dict[str, float]()
+    public: Public | None = prepared.more
     if public is not None and config.pretraining == "selected":
         pace, train = measure(new_query(config, public), Naming(), private.shape), public.train
         if config.query.checkpoint is None:
@@ -112,7 +114,7 @@ def show_outlook(console: Console, config: Config, dataset: Dataset, public: Pub
     generator: nn.Module
     if config.generator == "gan":
         generator, _ = new_gan(config, private)
-        seconds |= gan_seconds(config, private, public, speed)
+        seconds |= gan_seconds(config, private, public, machines.sgd)
     else:
         generator = new_denoiser(config, private, private.classes + others(config, public))
         pace = measure(generator, DiffusionTask(classes=private.classes), private.shape)

@@ -9,7 +9,6 @@ none is DPDM or DPGAN, `private` False with selected is NonPrivD or NonPrivG.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,19 @@ from torch import Tensor, nn
 
 from raysyn.attacks.membership import fingerprint
 from raysyn.compute.doorway import best_device
-from raysyn.data.images import Dataset, Images, load
+from raysyn.data.images import Images, load
 from raysyn.data.public import Public, comparison, joined, load_beside, view
 from raysyn.methods.common import PrivateSetting, Setting, declared
-from raysyn.methods.privimage.config import Config, Kind, name_of, plan
-from raysyn.methods.privimage.models import GAN, Diffusion, Model, new_denoiser, new_gan
+from raysyn.methods.method import Method, Prepared
+from raysyn.methods.privimage.config import NAME, Config, Kind, name_of, plan
+from raysyn.methods.privimage.models import GAN, Diffusion, Model, has_images, new_denoiser, new_gan, new_query, others
+from raysyn.methods.privimage.outlook import check_memory, show_outlook
 from raysyn.methods.privimage.report import in_figures, in_one_plane, selection, similarity, spent, story, told
 from raysyn.methods.synthesis import evaluate, pack, unpack
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.semantics import read_vectors
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
 from raysyn.privacy import queries
-from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import SemanticConfig
 from raysyn.report.rehearsal import rehearse
@@ -47,15 +47,7 @@ MOST_SHARED = 0.01
 GIVEN = "query.checkpoint: the classifier of public classes was given, and counts as made without the private images"
 
 
-@dataclass(frozen=True)
-class Given:
-    """What a run is given beside its setting: the public images, None where there is no pre-training."""
-
-    setting: Setting
-    public: Public | None
-
-
-def prepare(config: Config) -> tuple[Dataset, Public | None, Plan | None]:
+def prepare(config: Config) -> Prepared:
     """Sensitive and public images, and the plan of a private run; ValueError in one sentence where any cannot be."""
     dataset = load(config.data)
     private, public = dataset.train, None
@@ -79,7 +71,7 @@ def prepare(config: Config) -> tuple[Dataset, Public | None, Plan | None]:
         if config.pretraining == "selected":
             config.semantic.check(private.classes, int(has_images(public).sum()))
             new_query(config, public)
-    return dataset, public, planned
+    return Prepared(dataset=dataset, plan=planned, more=public, facts=facts(config, public))
 
 
 def check_turns(config: Config, n: int) -> None:
@@ -92,11 +84,6 @@ def check_turns(config: Config, n: int) -> None:
         )
 
 
-def has_images(public: Public) -> np.ndarray:
-    """Which public classes have training images: bool (classes,)."""
-    return np.bincount(public.train.labels_N, minlength=public.train.classes) > 0
-
-
 def facts(config: Config, public: Public | None) -> dict[str, str]:
     """What identifies a run beside its configuration and the sensitive images."""
     if public is None:
@@ -107,30 +94,9 @@ def facts(config: Config, public: Public | None) -> dict[str, str]:
     return told
 
 
-def new_query(config: Config, public: Public) -> nn.Module:
-    """The semantic query function with its first weights, or those of `query.checkpoint`; ValueError where these do not
-    fit."""
-    torch.manual_seed(config.seed)
-    network = config.query.network.build(public.train.shape[2], public.train.classes)
-    if (given := config.query.checkpoint) is not None:
-        try:
-            network.load_state_dict(torch.load(Path(given).expanduser(), map_location="cpu", weights_only=True))
-        except Exception as error:  # unpickling raises anything
-            raise ValueError(
-                f"query.checkpoint={given!r} holds no weights of query.network for {public.train.classes} classes "
-                f"({str(error).strip().splitlines()[0]})"
-            ) from error
-    return network
-
-
-def others(config: Config, public: Public | None) -> int:
-    """Labels beside those of the sensitive classes: the public ones, where all their images are learned from."""
-    return public.train.classes if public is not None and config.pretraining == "all" else 0
-
-
-def run(given: Given) -> Report:
+def run(setting: Setting) -> Report:
     """Make the synthetic images, the certificate and the report; a finished stage is stored and never repeated."""
-    setting, public = given.setting, given.public
+    public: Public | None = setting.more
     config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
     model: Model = MODELS[config.generator](setting, others(config, public))
 
@@ -267,3 +233,9 @@ def uncharged(config: Config) -> list[str]:
     if config.pretraining == "selected" and config.query.checkpoint is not None:
         choices.append(GIVEN)
     return [*choices, *declared(config)]
+
+
+METHOD = Method(
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
+    judged_by=("eval", "word_vectors"),
+)  # fmt: skip

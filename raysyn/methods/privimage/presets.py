@@ -8,6 +8,7 @@ from typing import Any
 from raysyn.data.images import DataConfig
 from raysyn.data.public import PublicConfig
 from raysyn.methods.dp_feta import config as dp_feta
+from raysyn.methods.machines import On
 from raysyn.methods.privimage.config import Config, GANModelConfig, GANPretrainConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
@@ -194,3 +195,5 @@ PRESETS: dict[str, Config] = {
         for name, config in _paper_combined(data).items()
     },
 }  # fmt: skip
+
+MACHINES = On()
