@@ -226,6 +226,15 @@ def parquet_bytes(images: Images, name: str, soft_labels: np.ndarray | None = No
     return buffer.getvalue()
 
 
+def read_images(content: bytes) -> Images:
+    """The images of a synthetic.parquet, as they were released."""
+    table = pq.read_table(io.BytesIO(content))
+    about = json.loads(table.schema.metadata[b"dataset"])
+    pictures = [np.asarray(Image.open(io.BytesIO(one))) for one in table["image"].to_pylist()]
+    images_NHWC = np.stack(pictures).reshape(len(pictures), *about["image_shape"])
+    return Images(images_NHWC, table["label"].to_numpy(), tuple(about["classes"]))
+
+
 def state_bytes(weights: Mapping[str, torch.Tensor], network: Mapping[str, Any], like: Images) -> bytes:
     """A file for `torch.load(..., weights_only=True)`: weights, the network's settings, image shape and classes."""
     buffer = io.BytesIO()

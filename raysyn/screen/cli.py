@@ -79,20 +79,30 @@ def parse(
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     prog = sys.argv[0] if prog is None else prog
+    try:
+        return read(presets, argv, description, machines=machines, prog=prog, seal=seal)
+    except ValueError as error:
+        refuse(str(error))
+
+
+def read(
+    presets: Mapping[str, C], argv: Sequence[str], description: str = "", *, machines: M, prog: str, seal: bool = False
+) -> Command[C, M]:
+    """`parse`, with ValueError, in one sentence, for bad input."""
     if not argv or argv[0] in ("-h", "--help"):
         print(_overview(presets, prog, description), file=sys.stdout if argv else sys.stderr)
         raise SystemExit(0 if argv else 2)
     preset, *rest = argv
     if preset not in presets:
         fault = "comes before the preset" if preset.startswith("-") else f"is no preset{_guess(preset, presets)}"
-        refuse(f"{preset} {fault}; the first word must be one of {', '.join(presets)}")
+        raise ValueError(f"{preset} {fault}; the first word must be one of {', '.join(presets)}")
     flags_of = _SealingFlags if seal else _Flags
     default = flags_of(config=presets[preset], on=machines, out=f"runs/{Path(prog.split()[-1]).stem}-{preset}")
     about = f"{description}\n\nPreset {preset}: {difference(presets[preset], _terminal_width() * 3)}".strip()
     flags = _read(default, rest, f"{prog} {preset}", about)
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and "://" not in flags.out and not Path(flags.out).is_absolute():
         # Submitted: the same command would find nothing there, and spend the budget once more.
-        refuse(
+        raise ValueError(
             f"out is {flags.out}, in the working directory of a submitted job, which is thrown away with it: give an "
             "absolute path that every node reaches, or a URI"
         )
@@ -115,16 +125,26 @@ def run_or_explain(check: Callable[[ExitStack], T], work: Callable[[T], object])
     try:
         with _terminated_is_exit(), ExitStack() as stack:
             try:
-                checked = check(stack)
+                with explained():
+                    checked = check(stack)
             except ValueError as error:
                 refuse(str(error))
-            except OSError as error:  # a place that cannot be read or written, a download that failed
-                refuse(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}; name another one")
             work(checked)
     except KeyboardInterrupt:
         print("interrupted: the same command continues where this one stopped", file=sys.stderr)
         return 130
     return 0
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Around the validation of what a user gave: a place that cannot be read or written, or a download that failed, is
+    a ValueError too, in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or "a file"
+        raise ValueError(f"{place} cannot be used: {error.strerror or error}; name another one") from error
 
 
 @contextmanager
@@ -172,14 +192,12 @@ def _read(default: _Flags[C, M], args: list[str], prog: str, about: str) -> _Fla
             )
     except SystemExit as error:
         if error.code:
-            refuse(_first_sentence(box.getvalue()))
+            raise ValueError(_first_sentence(box.getvalue())) from error
         raise
-    except ValueError as error:  # a configuration refused its own fields
-        refuse(str(error))
     if unknown:
         known = [f"--{name}" for part in (default.config, default) for name, _ in _leaves(part)]
         kind = "flag" if unknown[0].startswith("-") else "argument"
-        refuse(f"{unknown[0]} is no {kind} of {prog}{_guess(unknown[0], known)}; --help lists all flags")
+        raise ValueError(f"{unknown[0]} is no {kind} of {prog}{_guess(unknown[0], known)}; --help lists all flags")
     return flags
 
 
