@@ -23,15 +23,15 @@ def main(arguments: Sequence[str] | None = None, prog: str = "raysyn") -> int:
     0: done; 2: bad input, said in one sentence on stderr; 130: interrupted; 143: terminated.
     """
     first, *rest = (list(sys.argv[1:]) if arguments is None else list(arguments)) or [""]
-    if first in ("", "-h", "--help"):
-        print(overview(prog), file=sys.stdout if first else sys.stderr)
-        return 0 if first else 2
     if first in VERBS:
         return VERBS[first](rest)
     try:
+        if first in ("", "-h", "--help"):
+            print(overview(prog), file=sys.stdout if first else sys.stderr)
+            return 0 if first else 2
         entry = catalogue.find(first)
-    except ValueError as error:
-        return cli.refuse(f"{error}; verbs are {', '.join(VERBS)}")
+    except ValueError as error:  # no such method, or a package that brings one is broken
+        return cli.refuse(f"{error}; verbs are {', '.join(VERBS)}" if first[:1].isalpha() else str(error))
     return run(entry, rest, f"{prog} {first}")
 
 
@@ -72,8 +72,12 @@ def _methods(arguments: Sequence[str]) -> int:
     """The methods: paper, guarantee, what each needs, presets."""
     if arguments:
         return cli.refuse(f"methods takes no arguments, but there is {arguments[0]}: leave it out")
-    for name, one in catalogue.methods().items():
-        print(f"{name}\n  {one.summary}\n  paper      {one.paper}\n  guarantee  {GUARANTEES[one.guarantee]}")
+    try:
+        known = catalogue.methods()
+    except ValueError as error:
+        return cli.refuse(str(error))
+    for name, one in known.items():
+        print(f"{name}\n  {one.summary}\n  paper      {one.paper or '-'}\n  guarantee  {GUARANTEES[one.guarantee]}")
         print(f"  needs      {one.needs}\n  presets    {cli.filled(', '.join(one.presets()), 13)}\n")
     return 0
 

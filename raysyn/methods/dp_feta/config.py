@@ -11,7 +11,6 @@ from raysyn.data.images import DataConfig, Images
 from raysyn.methods.synthesis import check_drawing
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.unet import UNet, UNetConfig
-from raysyn.privacy import cost
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries import CentralConfig
@@ -58,12 +57,9 @@ def plan(config: Config, n: int, classes: int) -> Plan:
     The central query is fixed by the config; the noise multiplier of DP-SGD is what the budget leaves.
     Raises ValueError where the query alone exceeds the budget.
     """
-    delta, accountant = config.budget.delta_for(n), config.budget.accountant
     central = config.central.cost(classes)
     fixed = {} if central is None else {"central": central}
-    finetune = cost.calibrate(config.budget.epsilon, delta, accountant, list(fixed.values()), config.finetune.cost(n))
-    stages = {**fixed, "finetune": finetune}
-    return Plan(stages=stages, delta=delta, accountant=accountant, epsilon_budget=config.budget.epsilon)
+    return Plan.within(config.budget, n, "finetune", config.finetune.cost(n), fixed)
 
 
 def new_denoiser(config: Config, private: Images) -> UNet:

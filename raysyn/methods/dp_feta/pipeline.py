@@ -9,19 +9,16 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from functools import partial
 
-from raysyn.data.images import load
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_feta.config import NAME, Config, new_denoiser, plan
 from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
-from raysyn.methods.dp_feta.report import story, uncharged
+from raysyn.methods.dp_feta.report import story
+from raysyn.methods.ends import finish, look
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.synthesis import draw_chunk, evaluate, pack, synthesise, unpack
-from raysyn.metrics.checks import check_measures
+from raysyn.methods.synthesis import draw_chunk, pack, synthesise, unpack
 from raysyn.privacy import queries, sgd
 from raysyn.privacy.poisson import Stream
-from raysyn.report.rehearsal import rehearse
-from raysyn.report.release import certificate, write_release
-from raysyn.report.report import Report, dp_section, write_report
+from raysyn.report.report import Report
 from raysyn.train import loop
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.samplers import network_calls
@@ -29,11 +26,9 @@ from raysyn.train.samplers import network_calls
 
 def prepare(config: Config) -> Prepared:
     """The data set and the plan for it; ValueError in one sentence where either cannot be."""
-    dataset = load(config.data)
-    new_denoiser(config, dataset.train)
+    dataset = look(NAME, config)
     private = dataset.train
-    check_measures(config.eval, private.classes, synthetic=config.synthetic, train=len(private))
-    rehearse(NAME, dataset, told=config, uncharged=uncharged(config))
+    new_denoiser(config, private)
     return Prepared(dataset=dataset, plan=plan(config, len(private), private.classes))
 
 
@@ -81,16 +76,7 @@ def run(setting: PrivateSetting) -> Report:
     denoiser.load_state_dict(tuned["ema"])
     calls = f"{network_calls(config.sampler)} network calls each"
     synthetic = synthesise(setting, draw_chunk, (denoiser.cpu(), config.sampler, shape), class_names, calls)
-    privacy = dp_section(plan, ledger, uncharged(config))
-    promise = certificate(privacy, method=NAME, name=dataset.name, n=len(private), shape=shape, class_names=class_names)
-    write_release(folder, synthetic, promise, name=f"synthetic {dataset.name}")
-
-    # Measured on real images: for the report, which stays inside.
-    metrics = evaluate(setting, synthetic, config.eval)
-    report = setting.report(NAME, privacy=privacy, metrics=metrics, engine=tuned["engine"])
-    write_report(folder, report, synthetic=synthetic, central=central, done=story(config, plan))
-    console.say(folder.where("Release (may leave)"))
-    return report
+    return finish(setting, NAME, synthetic, done=story(config, plan), central=central, engine=tuned["engine"])
 
 
 METHOD = Method(name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run)
