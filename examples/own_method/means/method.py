@@ -61,5 +61,7 @@ def blend(chunk: tuple[int, np.ndarray], means: Images) -> torch.Tensor:
     return torch.from_numpy(np.einsum("nr,rnhwc->nhwc", weights_NR, means_RNHWC).round().astype(np.uint8))
 
 
-PRESETS = {"quick": Config(synthetic=1000, eval=EvalConfig(classifiers=("cnn", "logreg"), epochs=20), tuned_on="digits")}
+PRESETS = {
+    "quick": Config(synthetic=1000, eval=EvalConfig(classifiers=("cnn", "logreg"), epochs=20), tuned_on="digits")
+}
 METHOD = Method(name="means", prepare=prepare, run=run)

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from raysyn.data.images import DataConfig, Images
 from raysyn.methods.synthesis import check_drawing
 from raysyn.metrics.utility import EvalConfig
-from raysyn.models.unet import UNet, UNetConfig
+from raysyn.models import denoiser
+from raysyn.models.unet import UNetConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries import CentralConfig
@@ -62,10 +64,10 @@ def plan(config: Config, n: int, classes: int) -> Plan:
     return Plan.within(config.budget, n, "finetune", config.finetune.cost(n), fixed)
 
 
-def new_denoiser(config: Config, private: Images) -> UNet:
+def new_denoiser(config: Config, private: Images) -> nn.Module:
     """The network with its first weights, which `config.seed` decides; ValueError where it cannot take the images."""
     torch.manual_seed(config.seed)
-    return UNet(config.network, private.shape[2], private.shape[:2], private.classes)
+    return denoiser.new_denoiser(config.network, private.shape[2], private.shape[:2], private.classes)
 
 
 def _paper(epsilon: float, sampler: SamplerConfig, **differences: Any) -> Config:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+from torch import nn
+
 from raysyn.data.images import Images
 from raysyn.methods.dp_feta.config import Config
 from raysyn.methods.machines import On
 from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, classifier_needs, denoiser_needs, per_worker, refuse_too_large
-from raysyn.models.unet import UNet
+from raysyn.models.denoiser import new_denoiser
 from raysyn.screen.console import Console
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.memory import Need
@@ -29,8 +31,8 @@ def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> lis
     if config.central.count:
         plain["warmup"] = per_worker(warmup.batch_size, machines), warmup.copies
 
-    def new() -> UNet:
-        return UNet(config.network, shape[2], shape[:2], private.classes)
+    def new() -> nn.Module:
+        return new_denoiser(config.network, shape[2], shape[:2], private.classes)
 
     return [
         *denoiser_needs(new, shape, plain, config.finetune, machines),
@@ -42,7 +44,7 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
     """Hours of each stage, from a moment's measurement that reads no image."""
     private, plan = prepared.dataset.train, prepared.plan
     assert plan is not None
-    denoiser = UNet(config.network, private.shape[2], private.shape[:2], private.classes)
+    denoiser = new_denoiser(config.network, private.shape[2], private.shape[:2], private.classes)
     pace = measure(denoiser, DiffusionTask(classes=private.classes), private.shape)
     gradients = {
         "warmup": config.warmup.iterations * config.warmup.batch_size if "central" in plan.stages else 0,

@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from functools import partial
 
+from raysyn.data.images import Images
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_feta.config import NAME, Config, new_denoiser, plan
 from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look
 from raysyn.methods.method import Method, Prepared
+from raysyn.methods.own_network import check_denoiser
 from raysyn.methods.synthesis import draw_chunk, pack, synthesise, unpack
 from raysyn.privacy import queries, sgd
 from raysyn.privacy.poisson import Stream
@@ -28,8 +30,13 @@ def prepare(config: Config) -> Prepared:
     """The data set and the plan for it; ValueError in one sentence where either cannot be."""
     dataset = look(NAME, config)
     private = dataset.train
-    new_denoiser(config, private)
-    return Prepared(dataset=dataset, plan=plan(config, len(private), private.classes))
+    facts = check_denoiser(new_denoiser(config, private), private.shape, task_of(config, private), config.sampler)
+    return Prepared(dataset=dataset, plan=plan(config, len(private), private.classes), facts=facts)
+
+
+def task_of(config: Config, private: Images) -> DiffusionTask:
+    """What the denoiser learns from one image."""
+    return DiffusionTask(classes=private.classes, **asdict(config.noise))
 
 
 def run(setting: PrivateSetting) -> Report:
@@ -38,7 +45,7 @@ def run(setting: PrivateSetting) -> Report:
     compute, folder, console = setting.compute, setting.folder, setting.console
     private = dataset.train
     ledger = setting.ledger
-    task = DiffusionTask(classes=private.classes, **asdict(config.noise))
+    task = task_of(config, private)
     denoiser = new_denoiser(config, private)
 
     # Stage I (paper 3.1): central images teach the outline for a small part of the budget.

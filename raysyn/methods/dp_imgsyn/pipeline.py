@@ -51,7 +51,7 @@ from raysyn.metrics.checks import check_measures
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
 from raysyn.models.students import student
 from raysyn.models.teacher import Teacher
-from raysyn.privacy import layer_statistics, sgd
+from raysyn.privacy import engines, layer_statistics, sgd
 from raysyn.privacy.layer_statistics import Layers
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.privacy.poisson import Stream
@@ -75,7 +75,7 @@ def prepare(config: Config) -> Prepared:
     cannot be."""
     dataset, public = load(config.data), None
     private = dataset.train
-    new_teacher(config, private)
+    engines.refuse_unsupported(new_teacher(config, private))
     for name in config.students:
         student(name, private.shape, private.classes, config.distillation.width)
     sets = config.public.sets() if config.alignment.start == "public" else ()
