@@ -127,8 +127,8 @@ def check_diffusion(config: Config, private: Images, rows: int) -> dict[str, str
     facts = check_denoiser(own, private.shape, task_of(config, rows), config.sampler)
     if not (config.semantic.conditional and config.central.conditional) and table_of_labels(own, rows) is None:
         raise ValueError(
-            f"network.factory {config.network.factory} has no nn.Embedding of {rows + 1} rows called label, which are made "
-            "alike after learning from images without classes: add it, or leave semantic.conditional and "
+            f"network.factory {config.network.factory} has no nn.Embedding of {rows + 1} rows called label, which "
+            "are made alike after learning from images without classes: add it, or leave semantic.conditional and "
             "central.conditional at True"
         )
     return facts
