@@ -25,7 +25,7 @@ test-slow: $(VENV)/.ready
 check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy raysyn jobs
+	$(BIN)/mypy raysyn jobs examples
 
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/dp_sgd.py

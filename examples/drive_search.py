@@ -3,11 +3,11 @@
     python examples/drive_search.py [TRIALS [ADDRESS]]
 
 ADDRESS: local (default, starts Ray on this machine), auto (joins the cluster that runs here), host:port, or here, which
-does without Ray. Started again it has the trials that it has made.
+does without Ray. Started again on Ray it has the trials that it has made.
 
 A trial is chosen by its accuracy on real images, and each such look at private ones costs privacy that nobody accounts
-for. So this searches on a public data set of the same kind, here the digits; the real run then takes what was found, and
-says so (`--tuned-on digits`).
+for. So this searches on a public data set of the same kind, here the digits; the real run then takes what was found,
+and says so (`--tuned-on digits`).
 """
 
 import sys
@@ -22,10 +22,10 @@ SPACE = {
     "warmup.learning-rate": [5e-4, 1e-3, 2e-3],
 }
 SMALL: dict[str, Any] = {
-    "data": {"name": "digits", "limit": 500}, "synthetic": 300, "warmup": {"iterations": 50},
-    "finetune": {"epochs": 4}, "sampler": {"steps": 5},
-    "eval": {"classifiers": ("logreg",), "epochs": 5, "feature_epochs": 0},
+    "data": {"name": "digits"}, "finetune": {"epochs": 5}, "sampler": {"steps": 8}, "synthetic": 500,
+    "eval": {"classifiers": ("cnn",), "epochs": 20, "feature_epochs": 0},
 }  # fmt: skip
+"""Of `quick`, so that a trial takes a minute of one core."""
 
 
 def trial(worker: Any, params: dict[str, Any], shared: dict[str, Any]) -> None:

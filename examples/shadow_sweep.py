@@ -3,9 +3,9 @@
     python examples/shadow_sweep.py [MODELS [ADDRESS [OUT]]]
 
 ADDRESS: local (default, starts Ray on this machine), auto (joins the cluster that runs here), host:port, or here, which
-does without Ray. On several machines OUT must be a folder that every node reaches, or a URI. Shadow models that exist are
-not trained again, also where more are asked for later. With `target={"checkpoint": "net.pt", "model": "mynets:build"}` it
-is your classifier that is attacked (docs/attack_your_classifier.md); without, one is trained here.
+does without Ray. On several machines OUT must be a folder that every node reaches, or a URI. Shadow models that exist
+are not trained again, also where more are asked for later. With `target={"checkpoint": "net.pt"}` and, beside it,
+`"model": "mynets:build"`, your classifier is attacked (docs/attack_your_classifier.md); without, one is trained here.
 """
 
 import sys

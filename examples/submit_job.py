@@ -3,10 +3,10 @@
     python examples/submit_job.py OUT METHOD PRESET [--flags]
     python examples/submit_job.py /shared/runs/scans dp_feta cpu-mnist --data.path /shared/scans.parquet
 
-The cluster is that of RAY_API_SERVER_ADDRESS, such as http://head:8265, as for `ray job`; where it asks for a token, see
-docs/cluster.md. OUT is a folder that every node reaches, or a URI (s3://bucket/run): what a job leaves elsewhere is gone
-with it. Ctrl-C stops the job; the same command continues the run where it stopped, and spends nothing twice. Start it in
-the folder of this repository, which travels along; where raysyn is installed on the nodes, take `working_dir` out.
+The cluster is that of RAY_API_SERVER_ADDRESS, such as http://head:8265, as for `ray job`; where it asks for a token,
+see docs/cluster.md. OUT is a folder that every node reaches, or a URI (s3://bucket/run): what a job leaves elsewhere is
+gone with it. Ctrl-C stops the job; the same command continues the run where it stopped, and spends nothing twice. Start
+it in the folder of this repository, which travels along; where raysyn is installed on the nodes, take the folder out.
 """
 
 import shlex

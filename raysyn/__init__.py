@@ -3,7 +3,7 @@
 raysyn.run(method, preset, data=..., epsilon=..., out=...)   make a run, or continue it: a `Result`
 raysyn.load(out)                                             the `Result` of a finished run
 raysyn.connect(address, storage=...)                         machines for a search or a fan-out of one's own
-raysyn.methods()                                             what `run` knows
+raysyn.catalogue()                                           what `run` knows: {name: Entry}
 """
 
 from importlib import import_module
@@ -16,18 +16,19 @@ _HOMES = {
     "load": "raysyn.door",
     "connect": "raysyn.door",
     "Result": "raysyn.door",
-    "methods": "raysyn.methods.catalogue",
+    "catalogue": "raysyn.methods.catalogue:methods",
     "Search": "raysyn.compute.doorway",
     "Between": "raysyn.compute.doorway",
 }
 
-__all__ = ["Between", "Result", "Search", "__version__", "connect", "load", "methods", "run"]
+__all__ = ["Between", "Result", "Search", "__version__", "catalogue", "connect", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'raysyn' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    home, _, called = _HOMES[name].partition(":")
+    return getattr(import_module(home), called or name)
 
 
 def __dir__() -> list[str]:

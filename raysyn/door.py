@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
@@ -18,7 +18,7 @@ from typing import Any
 
 from raysyn.compute.doorway import Compute, Machines, Show
 from raysyn.data.images import Images
-from raysyn.methods import catalogue
+from raysyn.methods.catalogue import find
 from raysyn.runs.folder import REPORT_JSON
 from raysyn.runs.storage import read_bytes, under
 from raysyn.screen import cli
@@ -98,12 +98,12 @@ def run(
     of --budget. Every other flag is a keyword: `synthetic=2000`, a group as a mapping, `on={"workers": 2}`, or in full,
     `**{"finetune.batch-size": 256}`. `quiet` shows no progress. Raises ValueError for bad input.
     """
-    entry = catalogue.find(method)
-    given = flags | ({} if out is None else {"out": str(out)})
-    given = _merged(given, "data", data if data is None or isinstance(data, Mapping) else _place(str(data)))
-    given = _merged(given, "budget", {k: v for k, v in (("epsilon", epsilon), ("delta", delta)) if v is not None})
+    entry = find(method)
+    own: dict[str, Any] = {"out": out, "budget.epsilon": epsilon, "budget.delta": delta}
+    own |= dict(_flat({"data": data if data is None or isinstance(data, Mapping) else _place(str(data))}))
+    given = _once([*((name, value) for name, value in own.items() if value is not None), *_flat(flags)])
     presets, machines = entry.presets(), entry.machines()
-    words = _words(_flat(given), presets.get(preset), machines)
+    words = _words(given, presets.get(preset), machines)
     command = cli.read(presets, [preset, *words], machines=machines, prog=f"raysyn {method}", seal=entry.seal)
     from raysyn.command import connect as join
     from raysyn.screen.console import Console
@@ -148,23 +148,23 @@ def _place(data: str) -> dict[str, str]:
     return {"name": data} if data in NAMES else {"path": data}
 
 
-def _merged(flags: dict[str, Any], group: str, more: Mapping[str, Any] | None) -> dict[str, Any]:
-    """`flags` with `more` of a group; ValueError where both say the same."""
-    if not more:
-        return flags
-    said = flags.get(group, {})
-    twice = sorted(set(said) & set(more))
-    if twice:
-        raise ValueError(f"{group}.{twice[0]} is given twice: say it once")
-    return flags | {group: {**said, **more}}
-
-
-def _flat(flags: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{dotted flag: value} of nested mappings."""
-    found: dict[str, Any] = {}
+def _flat(flags: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted flag, value) of nested mappings."""
     for name, value in flags.items():
         name = prefix + name.replace("_", "-")
-        found |= _flat(value, name + ".") if isinstance(value, Mapping) else {name: value}
+        if isinstance(value, Mapping):
+            yield from _flat(value, name + ".")
+        else:
+            yield name, value
+
+
+def _once(flags: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """{flag: value}; ValueError for one that is given by two names, of which one would be lost."""
+    found: dict[str, Any] = {}
+    for name, value in flags:
+        if name in found:
+            raise ValueError(f"{name} is given twice: say it once")
+        found[name] = value
     return found
 
 
@@ -172,6 +172,7 @@ def _words(flags: Mapping[str, Any], config: Any, machines: Any) -> list[str]:
     """The command line that says the same, so that it is read, and refused, alike."""
     words: list[str] = []
     for name, value in flags.items():
+        value = value.item() if getattr(value, "shape", None) == () else value  # a number of NumPy's or PyTorch's
         if isinstance(value, bool) and _is_switch(name, config, machines):
             group, _, last = name.rpartition(".")
             words.append(f"--{group}{'.' if group else ''}{'' if value else 'no-'}{last}")

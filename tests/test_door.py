@@ -1,0 +1,202 @@
+"""The Python door takes what the command takes, and a mistake costs the sentence that the command prints."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import raysyn
+from raysyn import command, door
+from raysyn.report.release import read_images
+from raysyn.screen import cli
+
+TINY: dict[str, Any] = {
+    "data": {"limit": 200}, "network": {"width": 8, "multipliers": (1,), "patch": 2}, "central": {"count": 10},
+    "warmup": {"iterations": 3}, "finetune": {"batch_size": 32, "epochs": 1}, "sampler": {"steps": 2}, "synthetic": 20,
+    "eval": {"classifiers": (), "feature_epochs": 0}, "on": {"address": "here"}, "quiet": True,
+}  # fmt: skip
+
+
+def printed(*words: str) -> str:
+    """The sentence with which the command refuses."""
+    said = io.StringIO()
+    with redirect_stderr(said), redirect_stdout(io.StringIO()), pytest.raises(SystemExit) as left:
+        command.main(list(words))
+    assert left.value.code == 2 and said.getvalue().startswith("error: "), said.getvalue()
+    return said.getvalue().removeprefix("error: ").rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        ("dp_feta quick --budget.epsilon=-1", {"epsilon": -1}),
+        ("dp_feta quick --budget.epsilon=nan", {"epsilon": float("nan")}),
+        ("dp_feta quick --budget.epsilon=much", {"epsilon": "much"}),
+        ("dp_feta quick --data.path=nothing.parquet", {"data": "nothing.parquet"}),
+        ("dp_feta quick --data.path=nothing.parquet", {"data": Path("nothing.parquet")}),
+        ("dp_feta quick --synthetic=3", {"synthetic": 3}),
+        ("dp_feta quick --synthetic=3.5", {"synthetic": 3.5}),
+        ("dp_feta quick --synthetic=None", {"synthetic": None}),
+        ("dp_feta quick --sampler.name=euler", {"sampler": {"name": "euler"}}),
+        ("dp_feta quick --sampler.steps=0", {"sampler.steps": 0}),
+        ("dp_feta quick --finetune.batch-size=0", {"finetune": {"batch_size": 0}}),
+        ("dp_feta quick --finetune.batchsize=4", {"finetune": {"batchsize": 4}}),
+        ("dp_feta quick --synthetc=4", {"synthetc": 4}),
+        ("dp_feta quick --on.worker=4", {"on": {"worker": 4}}),
+        ("dp_feta quick --network.multipliers", {"network": {"multipliers": ()}}),
+        ("dp_feta quick --network.multipliers 1 two", {"network": {"multipliers": (1, "two")}}),
+        ("dp_feta quick --eval.classifiers cnn cnn", {"eval": {"classifiers": ("cnn", "cnn")}}),
+        ("dp_feta quick --network.positions=maybe", {"network": {"positions": "maybe"}}),
+        ("dp_feta quickest", {"preset": "quickest"}),
+        ("dp_feta quick --tuned-on=-5", {"tuned_on": "-5", "synthetic": 3}),
+        ("lira quick --attack.shadow-models=0", {"attack": {"shadow_models": 0}}),
+        ("lira quick --seal", {"seal": True}),
+    ],
+)
+def test_a_mistake_raises_the_sentence_that_the_command_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, given: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = words.split()
+    if "tuned_on" in given:
+        line.append("--synthetic=3")
+    with pytest.raises(ValueError) as refused:
+        raysyn.run(line[0], quiet=True, **given)
+    # The command says the prog before the preset.
+    assert " ".join(str(refused.value).split()) == printed(*line)
+    assert list(tmp_path.iterdir()) == [], "nothing was begun"
+
+
+def test_an_unknown_method_is_named_with_its_neighbour() -> None:
+    with pytest.raises(ValueError, match=r"dp_fetta is no method \(did you mean dp_feta\?\)") as refused:
+        raysyn.run("dp_fetta")
+    assert printed("dp_fetta", "quick").startswith(f"{refused.value}; verbs are ")
+
+
+def read(method: str = "dp_feta", preset: str = "quick", **given: Any) -> Any:
+    """The command that `run` makes of these keywords."""
+    entry = raysyn.catalogue()[method]
+    presets, machines = entry.presets(), entry.machines()
+    words = door._words(door._once(door._flat(given)), presets[preset], machines)
+    return cli.read(presets, [preset, *words], machines=machines, prog="raysyn", seal=entry.seal)
+
+
+@pytest.mark.parametrize(
+    ("given", "place", "value"),
+    [
+        ({"synthetic": 40}, "config.synthetic", 40),
+        ({"finetune": {"learning_rate": 1e-3, "optimizer": "sgd"}}, "config.finetune.optimizer", "sgd"),
+        ({"finetune.learning-rate": 1e-7}, "config.finetune.learning_rate", 1e-7),
+        ({"finetune.learning_rate": 1e-7}, "config.finetune.learning_rate", 1e-7),
+        ({"network": {"positions": False}}, "config.network.positions", False),
+        ({"network": {"positions": True}}, "config.network.positions", True),
+        ({"network.positions": False}, "config.network.positions", False),
+        ({"network": {"multipliers": (1, 2, 4)}}, "config.network.multipliers", (1, 2, 4)),
+        ({"network": {"multipliers": [3]}}, "config.network.multipliers", (3,)),
+        ({"network": {"attention": ()}}, "config.network.attention", ()),
+        ({"augment": {"magnitude": (2, 5)}}, "config.augment.magnitude", (2, 5)),
+        ({"eval": {"classifiers": ()}}, "config.eval.classifiers", ()),
+        ({"tuned_on": None}, "config.tuned_on", None),
+        ({"tuned_on": "-5 of them, and more"}, "config.tuned_on", "-5 of them, and more"),
+        ({"tuned_on": "--seal"}, "config.tuned_on", "--seal"),
+        ({"tuned_on": ""}, "config.tuned_on", ""),
+        ({"data": {"name": None, "path": "-x=y.parquet"}}, "config.data.path", "-x=y.parquet"),
+        ({"central": {"clip_norm": None}}, "config.central.clip_norm", None),
+        ({"on": {"sgd": {"channels_last": True}}}, "machines.sgd.channels_last", True),
+        ({"on": {"sgd": {"channels_last": False}}}, "machines.sgd.channels_last", False),
+        ({"on": {"sgd": {"channels_last": None}}}, "machines.sgd.channels_last", None),
+        ({"on": {"workers": 2, "address": "here"}}, "machines.workers", 2),
+        ({"on.workers": 2}, "machines.workers", 2),
+        ({"on": {"gpus_per_unit": 0.5}}, "machines.gpus_per_unit", 0.5),
+        ({"dry_run": True}, "dry_run", True),
+        ({"dry_run": False}, "dry_run", False),
+        ({"seal": True}, "seal", True),
+        ({"seal": False}, "seal", False),
+        ({"out": "-odd name"}, "out", "-odd name"),
+        ({"synthetic": np.int64(40)}, "config.synthetic", 40),
+        ({"finetune": {"learning_rate": np.float64(0.25)}}, "config.finetune.learning_rate", 0.25),
+        ({"network": {"positions": np.bool_(False)}}, "config.network.positions", False),
+    ],
+)
+def test_keywords_have_the_names_and_types_of_the_flags(given: dict[str, Any], place: str, value: Any) -> None:
+    found = read(**given)
+    for name in place.split("."):
+        found = getattr(found, name)
+    assert found == value and type(found) is type(value)
+
+
+def test_every_value_of_every_preset_comes_through_unchanged() -> None:
+    for method, entry in raysyn.catalogue().items():
+        for preset, config in entry.presets().items():
+            given = {name: value for name, value in cli._leaves(config) if not isinstance(value, dict)}
+            assert read(method, preset, **given).config == config, (method, preset)
+
+
+def test_what_is_said_twice_or_is_no_group_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^budget\.epsilon is given twice: say it once$"):
+        raysyn.run("dp_feta", epsilon=5, budget={"epsilon": 4})
+    with pytest.raises(ValueError, match=r"^data\.path is given twice: say it once$"):
+        raysyn.run("dp_feta", data="a.parquet", **{"data.path": "b.parquet"})
+    with pytest.raises(ValueError, match=r"^budget\.epsilon is given twice: say it once$"):
+        raysyn.run("dp_feta", epsilon=5, **{"budget.epsilon": 4})
+    with pytest.raises(ValueError, match=r"^finetune\.batch-size is given twice: say it once$"):
+        raysyn.run("dp_feta", finetune={"batch_size": 4}, **{"finetune.batch-size": 5})
+    with pytest.raises(ValueError, match=r"^--budget=5 is no flag of raysyn dp_feta quick"):
+        raysyn.run("dp_feta", epsilon=5, budget=5)
+    with pytest.raises(ValueError, match=r"^on\.wokers is no flag"), raysyn.connect("here", wokers=2):
+        pass
+
+
+def test_importing_raysyn_imports_neither_torch_nor_ray_and_names_what_it_has() -> None:
+    told = "import raysyn, sys; raysyn.__version__; dir(raysyn); print(sorted({m.split('.')[0] for m in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert not {"torch", "ray", "numpy", "tyro", "sklearn"} & set(eval(done.stdout))
+    rooms = {path.stem for path in Path(raysyn.__file__).parent.iterdir()}
+    for name in raysyn.__all__:
+        assert getattr(raysyn, name) is not None
+        # Whoever imports a room of this name would have that instead, and by then a function is called.
+        assert name not in rooms
+    with pytest.raises(AttributeError, match="has no attribute 'runn'"):
+        _ = raysyn.runn
+
+
+def test_a_result_is_what_was_released_and_a_run_is_continued_or_refused(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = raysyn.run("dp_feta", epsilon=8, out=out, **TINY)
+    released = read_images((out / "release/synthetic.parquet").read_bytes())
+    assert np.array_equal(result.images.images_NHWC, released.images_NHWC)
+    assert result.images.class_names == released.class_names and len(result.images) == 20
+    assert result.certificate == json.loads((out / "release/certificate.json").read_text())
+    assert result.certificate["epsilon"] <= 8 and result.report["method"] == "dp_feta"
+    assert all(Path(path).exists() for path in result.paths.values()) and result.out == str(out)
+    frame = result.as_frame()
+    assert list(frame.columns) == ["image", "label", "split"] and frame["image"][0].startswith(b"\x89PNG")
+    before = (out / "release/synthetic.parquet").read_bytes()
+    again = raysyn.run("dp_feta", epsilon=8, out=out, **TINY)
+    assert (out / "release/synthetic.parquet").read_bytes() == before and again.certificate == result.certificate
+    assert raysyn.load(str(out)).report["privacy"] == result.report["privacy"]
+    with pytest.raises(ValueError, match="choose another --out"):
+        raysyn.run("dp_feta", epsilon=7, out=out, **TINY)
+    sealed = raysyn.run("dp_feta", epsilon=8, out=out, seal=True, **TINY)
+    assert not (out / "internal/secret").exists() and sealed.certificate == result.certificate
+    # Nothing is left to do, and the result is there.
+    assert raysyn.run("dp_feta", epsilon=8, out=out, seal=True, **TINY).certificate == result.certificate
+
+
+def test_a_dry_run_shows_the_plan_and_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    planned = raysyn.run("dp_feta", out=tmp_path / "run", dry_run=True, **TINY | {"quiet": False})
+    assert "Plan for digits" in capsys.readouterr().out and not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match=r"holds no internal/report\.json: name the folder of a finished run"):
+        _ = planned.report
+    with pytest.raises(ValueError, match=r"out is .*, which holds no internal/report\.json"):
+        raysyn.load(str(tmp_path / "run"))
+    assert raysyn.run("dp_feta", out=tmp_path / "run", dry_run=True, **TINY).out == str(tmp_path / "run")
+    assert capsys.readouterr().out == "", "quiet"
