@@ -1,6 +1,8 @@
-"""Read released images with pandas, as a data set of torchvision, and with Hugging Face datasets. Needs no raysyn.
+"""Read released images with pandas, as a data set of torchvision, and with Hugging Face datasets.
 
-python examples/read_release.py runs/scans/release
+    python examples/read_release.py runs/scans/release
+
+For whoever is handed the folder: it needs pandas, PyTorch and pillow, and nothing of the program that made it.
 """
 
 import io

@@ -91,7 +91,7 @@ def test_a_release_is_read_by_its_recipient(tmp_path: Path, monkeypatch: pytest.
     assert shown.startswith("This is a promise.\npandas: 40 images") and "the first one is (8, 8)" in shown
     labels = digits.labels_N[:8].tolist()
     assert f"a batch (8, 1, 8, 8) with {labels}" in shown and "datasets" in shown
-    assert "raysyn" not in re.sub(r'""".*?"""', "", (EXAMPLES / "read_release.py").read_text(), flags=re.S)
+    assert "raysyn" not in (EXAMPLES / "read_release.py").read_text(), "whoever is handed it may not have that"
 
 
 TINY: dict[str, Any] = {
