@@ -27,7 +27,7 @@ from raysyn.methods.common import On, OnAttacked
 from raysyn.models.resnet import ResNetConfig
 from raysyn.models.students import NAMES
 from raysyn.models.teacher import TeacherConfig
-from raysyn.on_ray.cluster import share_out
+from raysyn.on_ray.shares import share_out
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.public import Public
 from raysyn.train.memory import Need

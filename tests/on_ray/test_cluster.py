@@ -20,8 +20,9 @@ import torch
 
 from raysyn.compute import Machines
 from raysyn.on_ray import leftovers, scaling
-from raysyn.on_ray.cluster import OnRay, Shares, connect, session, share_out
+from raysyn.on_ray.cluster import OnRay, connect, session
 from raysyn.on_ray.scaling import Growth, Watch
+from raysyn.on_ray.shares import Shares, share_out
 from raysyn.storage import Store
 
 
