@@ -21,11 +21,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysyn.compute import Compute, Machines, Outcome, Search, Show, Space, silent
 from raysyn.local import Local
-from raysyn.on_ray import fan_out, leftovers, scaling, train
+from raysyn.on_ray import fan_out, joining, leftovers, scaling, train
 from raysyn.on_ray.board import Board
+from raysyn.on_ray.fan_out import first_line
 from raysyn.on_ray.imports import OurJob
 from raysyn.on_ray.search import Trials
-from raysyn.on_ray.shares import fitting, share_out
+from raysyn.on_ray.shares import fitting, share_out, this_machine
 from raysyn.storage import Store
 
 MANY = 1 << 20
@@ -116,11 +117,11 @@ def connect(machines: Machines, storage: str | Path, show: Show = silent) -> Ite
     cannot hold the workers asked for, or for a `ray://` address. `here` needs no Ray at all.
     """
     if machines.address == "here":
-        if (machines.workers or 1) > 1:
-            raise ValueError(f"on.workers is {machines.workers}, but `here` is one process: leave it out")
         _only_ours(machines.address, machines.temp, machines.spill)
         yield Local(machines.storage or storage, show)
         return
+    if _starts_one(machines.address):
+        share_out(machines, [this_machine()])  # What this machine cannot hold is refused before it starts anything.
     with session(machines.address, temp=machines.temp, spill=machines.spill):
         yield OnRay(machines, storage, show)
 
@@ -136,16 +137,14 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
         )
     if ray.is_initialized():
         yield
-    elif address != "local" or "RAY_ADDRESS" in os.environ:
+    elif not _starts_one(address):
         _only_ours(os.environ.get("RAY_ADDRESS", address), temp, spill)
-        with _closing():
+        with joining.found(address) as there, _closing():
             try:
-                ray.init(address=None if address == "local" else address, job_config=OurJob(ours=False), **_QUIET)
-            except ConnectionError as error:
-                raise ValueError(
-                    f"on.address is {address!r}, but no Ray cluster answers there: start one with "
-                    f"`ray start --head`, or leave on.address at local"
-                ) from error
+                ray.init(address=there, job_config=OurJob(ours=False), **_QUIET)
+            except (ConnectionError, RuntimeError) as error:
+                # As where its Ray is of another version.
+                raise ValueError(f"on.address is {address!r}, and Ray does not join: {first_line(error)}") from error
             yield
     else:
         _only_our_token()
@@ -162,6 +161,11 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
                 **_QUIET,
             )
             yield
+
+
+def _starts_one(address: str) -> bool:
+    """Whether there is no cluster yet that `address` means."""
+    return address == "local" and not os.environ.get("RAY_ADDRESS") and not ray.is_initialized()
 
 
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ray._private.resource_and_label_spec import ResourceAndLabelSpec
+
 from raysyn.compute import Machines
 
 
@@ -34,9 +36,8 @@ def share_out(machines: Machines, nodes: Sequence[Mapping[str, float]]) -> Share
     workers = machines.workers
     if workers is None:
         workers = gpus if gpus_each else min(cpus, 4)
-    for field, value in {"workers": workers, "cpus_per_worker": machines.cpus_per_worker or 1}.items():
-        if value < 1:
-            raise ValueError(f"on.{field} is {value}: the cluster must give at least 1")
+    if workers < 1:
+        raise ValueError(f"on.workers is {workers}: the cluster must have at least one CPU")
     cpus_each = machines.cpus_per_worker or max(1, cpus // workers)
     if machines.cpus_per_worker is None:
         # CPUs are dealt out evenly over the cluster, but a worker cannot straddle two nodes.
@@ -48,8 +49,6 @@ def share_out(machines: Machines, nodes: Sequence[Mapping[str, float]]) -> Share
             f"{cpus} CPUs and {gpus} GPUs has room for {room}: lower on.workers or what each of them gets"
         )
     per_unit = machines.gpus_per_unit if machines.gpus_per_unit is not None else min(gpus_each, 1.0)
-    if not 0 <= per_unit <= 1:
-        raise ValueError(f"on.gpus_per_unit is {per_unit}: a unit uses a GPU or a part of one, give 0 to 1")
     if not fitting(nodes, 1, per_unit):
         raise ValueError(
             f"on.gpus_per_unit is {per_unit:g}, but the cluster has {gpus} GPUs: lower it, or leave it out"
@@ -71,3 +70,9 @@ def fitting(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float) -> i
         for node in nodes
     ]
     return sum(per_node)
+
+
+def this_machine() -> dict[str, float]:
+    """What a cluster that is started here will have, as its only node will say it."""
+    found = ResourceAndLabelSpec().resolve(is_head=True, node_ip_address="127.0.0.1")
+    return {"CPU": float(found.num_cpus), "GPU": float(found.num_gpus)}
