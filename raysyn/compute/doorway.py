@@ -47,6 +47,22 @@ class Machines:
     """Folder of this machine where that cluster puts what memory has no room for, sensitive images among it, gone with
     the run; by default inside `temp`."""
 
+    def __post_init__(self) -> None:
+        """ValueError for what no machine can give: known before one is asked."""
+        for field in ("workers", "cpus_per_worker"):
+            if (count := getattr(self, field)) is not None and count < 1:
+                raise ValueError(f"on.{field} is {count}: give at least 1, or leave it out")
+        if (each := self.gpus_per_worker) is not None and not (0 <= each <= 1 or (each > 1 and each % 1 == 0)):
+            raise ValueError(f"on.gpus_per_worker is {each:g}: give 0, a part of one, or a whole number of GPUs")
+        if self.gpus_per_unit is not None and not 0 <= self.gpus_per_unit <= 1:
+            raise ValueError(
+                f"on.gpus_per_unit is {self.gpus_per_unit:g}: a unit uses a GPU or a part of one: give 0 to 1"
+            )
+        if self.address == "here" and (self.workers or 1) > 1:
+            raise ValueError(f"on.workers is {self.workers}, but `here` is one process: leave it out")
+        if not self.address:
+            raise ValueError("on.address is empty: give local, here, auto, or host:port of a cluster")
+
 
 def best_device() -> torch.device:
     """The GPU this process may use, else the CPU."""

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 import ray.exceptions
@@ -26,10 +26,8 @@ from raysyn.compute.doorway import Show, Worker
 from raysyn.on_ray.fan_out import first_line
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import Watch
+from raysyn.on_ray.shares import Shares
 from raysyn.runs.storage import REACH, Store, under
-
-if TYPE_CHECKING:
-    from raysyn.on_ray.cluster import Shares
 
 # Machines that may be taken away are taken away often; an error of the algorithm itself ends the job at once.
 ATTEMPTS_AFTER_THE_FIRST, SHORT_OF_MEMORY = 20, 3

@@ -33,7 +33,7 @@ from raysyn.methods.privimage import presets as privimage_presets
 from raysyn.models.resnet import ResNetConfig
 from raysyn.models.students import NAMES
 from raysyn.models.teacher import TeacherConfig
-from raysyn.on_ray.cluster import share_out
+from raysyn.on_ray.shares import share_out
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.screen.console import Console
 from raysyn.train.memory import Need
