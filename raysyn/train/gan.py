@@ -112,12 +112,10 @@ def fit(
     """Train a generator and a discriminator; after each of `config.kept()` a killed run can go on, and `worker.keep`
     has the generator.
 
-    First weights, batches, labels and noise follow from `seed` and the step alone and statistics span all ranks, so
-    that the number of workers changes no more than rounding. A killed run goes on from its last kept generator. Where
-    the discriminator has died (it answers all images alike, for good), training ends early.
-
-    With `private` the discriminator is one that DP-SGD can go on training, no generator is kept, and the answer has
-    the weights of both; `start` are such weights to begin with.
+    All that is random follows from `seed` and the step alone and statistics span all ranks, so that the number of
+    workers changes no more than rounding. Where the discriminator has died (it answers all images alike, for good),
+    training ends early. With `private` the discriminator is one that DP-SGD can go on training, no generator is kept,
+    and the answer has the weights of both; `start` are such weights to begin with.
 
     Returns {"history": [{"epoch", "discriminator_loss", "generator_loss"}, ...], "kept": [epoch, ...][, "generator",
     "discriminator": last weights, "averaged": the generator's moving average, on the CPU]}.
