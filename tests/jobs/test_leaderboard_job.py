@@ -22,7 +22,7 @@ from raysyn.report.release import rounded_up
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import REACH, Store
 
-JOB = "leaderboard"
+JOB, PYTHON = "leaderboard", sys.executable
 TINY = (
     "--data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
     "--warmup.iterations 3 --finetune.batch-size 32 --finetune.epochs 2 --sampler.steps 3 --synthetic 300 "
@@ -160,7 +160,7 @@ def shared_by(folder: Path) -> dict[str, str]:
 def stand_in(folder: Path, source: str) -> str:
     """In place of Python: a program that does this, whatever command it is given."""
     program = folder / "python"
-    program.write_text(f"#!{sys.executable}\n{source}\n")
+    program.write_text(f"#!{PYTHON}\n{source}\n")
     program.chmod(0o700)
     return str(program)
 
