@@ -19,7 +19,6 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Literal
 
-
 from raysyn.choices import chosen, of_leaderboard
 from raysyn.compute import Compute, Machines
 from raysyn.console import Console
