@@ -84,7 +84,7 @@ def main() -> None:
     print(f"\n| imported by python {given.imports} | ms |\n|---|--:|")
     for package, own in found.most_common(given.packages):
         print(f"| {package} | {own / 1000:.0f} |")
-    print(f"| all others | {sum(own for _, own in found.most_common()[given.packages:]) / 1000:.0f} |")
+    print(f"| all others | {sum(own for _, own in found.most_common()[given.packages :]) / 1000:.0f} |")
 
 
 if __name__ == "__main__":
