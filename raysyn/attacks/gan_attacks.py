@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raysyn.attacks.verdict import CONFIDENCE, Interval
-from raysyn.data import Images
+from raysyn.data.images import Images
 
 Scores = NDArray[np.float64]
 BINS = 50

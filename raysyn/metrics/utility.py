@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from raysyn.compute import Compute, best_device, digest
-from raysyn.data import Images
+from raysyn.compute.doorway import Compute, best_device, digest
+from raysyn.data.images import Images
 from raysyn.models.classifiers import NAMES
 from raysyn.train.classifier import ClassifierConfig, accuracy, fit, hold_out
 
