@@ -126,12 +126,8 @@ def fit(
     """
     if worker.world_size > config.batch_size:
         raise ValueError(f"on.workers is {worker.world_size}, but gan.batch_size {config.batch_size}: lower on.workers")
-    generator, discriminator = new_networks(network, images, seed, private)
-    networks = {"generator": generator, "discriminator": discriminator}
-    for name, weights in (start or {}).items():
-        networks[name].load_state_dict(weights)
-    for one in networks.values():
-        one.to(worker.device).to(memory_format=torch.channels_last).train()
+    networks = _begun(worker, network, images, seed, private, start)
+    generator = networks["generator"]
     averaged = copy.deepcopy(generator)
     across_ranks(generator, worker.sum_ if worker.world_size > 1 else None)
     rates = {"generator": config.learning_rate, "discriminator": config.discriminator_learning_rate}
@@ -146,15 +142,8 @@ def fit(
 
     kept, steps = config.kept(), config.epoch_steps or math.ceil(len(images) / config.batch_size)
     while epoch < config.epochs:
-        losses, spread = torch.zeros(2, device=worker.device), torch.zeros(1, device=worker.device)
-        for step in range(epoch * steps, (epoch + 1) * steps):
-            loss, apart = _discriminator_step(worker, networks, optimizers, images, config, seed, step)
-            losses[0] += loss / steps
-            spread = torch.maximum(spread, apart)
-            if (step + 1) % config.discriminator_steps == 0:
-                loss = _generator_step(worker, networks, optimizers, images, config, seed, step)
-                losses[1] += loss * config.discriminator_steps / steps
-                ema.update(generator)
+        span = range(epoch * steps, (epoch + 1) * steps)
+        losses, spread = _epoch(worker, networks, optimizers, images, config, seed, span, ema)
         if worker.sum_(spread) < DEAD:
             break
         epoch += 1
@@ -166,14 +155,9 @@ def fit(
             if private is None:
                 ema.copy_to(averaged)
                 worker.keep(checkpoint_name(epoch), averaged.plain())
-            worker.save(
-                {"epoch": epoch, "history": history, "ema": ema.state_dict()}
-                | {name: one.state_dict() for name, one in networks.items()}
-                | {f"{name}_optimizer": optimizer.state_dict() for name, optimizer in optimizers.items()}
-            )
+            worker.save({"epoch": epoch, "history": history, "ema": ema.state_dict()} | _states(networks, optimizers))
         worker.progress(epoch, config.epochs, **shown)
-    done = [one for one in kept if one <= epoch]
-    if not done:
+    if not (done := [one for one in kept if one <= epoch]):
         raise RuntimeError(
             f"in epoch {epoch + 1} of the GAN the discriminator answered all images alike: lower "
             "gan.discriminator_learning_rate or gan.learning_rate"
@@ -183,6 +167,44 @@ def fit(
         answer |= {name: on_cpu(one.state_dict()) for name, one in networks.items()}
         answer["averaged"] = on_cpu(ema.weights)
     return answer
+
+
+def _begun(
+    worker: Worker, network: BigGANConfig, images: Images, seed: int, private: PrivateDiscriminatorConfig | None,
+    start: Mapping[str, dict[str, Tensor]] | None,
+) -> dict[str, Any]:  # fmt: skip
+    """{"generator", "discriminator"}, with first weights or those to start with, on the worker's device."""
+    generator, discriminator = new_networks(network, images, seed, private)
+    networks: dict[str, Any] = {"generator": generator, "discriminator": discriminator}
+    for name, one in networks.items():
+        if start is not None:
+            one.load_state_dict(start[name])
+        one.to(worker.device).to(memory_format=torch.channels_last).train()
+    return networks
+
+
+def _states(networks: Mapping[str, Any], optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Any]:
+    """Of all of them, by their names."""
+    states = {name: one.state_dict() for name, one in networks.items()}
+    return states | {f"{name}_optimizer": one.state_dict() for name, one in optimizers.items()}
+
+
+def _epoch(
+    worker: Worker, networks: dict[str, Any], optimizers: dict[str, torch.optim.Optimizer], images: Images,
+    config: GANConfig, seed: int, steps: range, ema: Ema,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Mean losses (2,) of discriminator and generator over these steps, and the widest spread of the answers of this
+    rank's discriminator (1,)."""
+    losses, spread = torch.zeros(2, device=worker.device), torch.zeros(1, device=worker.device)
+    for step in steps:
+        loss, apart = _discriminator_step(worker, networks, optimizers, images, config, seed, step)
+        losses[0] += loss / len(steps)
+        spread = torch.maximum(spread, apart)
+        if (step + 1) % config.discriminator_steps == 0:
+            loss = _generator_step(worker, networks, optimizers, images, config, seed, step)
+            losses[1] += loss * config.discriminator_steps / len(steps)
+            ema.update(networks["generator"])
+    return losses, spread
 
 
 def _adamw(network: nn.Module, config: GANConfig, rate: float) -> torch.optim.Optimizer:
