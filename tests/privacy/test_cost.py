@@ -15,7 +15,7 @@ from raysyn.methods.dp_feta.presets import PRESETS as DP_FETA
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
 from raysyn.methods.pigan.presets import PRESETS as PIGAN
 from raysyn.methods.privimage.presets import PRESETS as PRIVIMAGE
-from raysyn.privacy import prv
+from raysyn.privacy import prv, rdp
 from raysyn.privacy.cost import Budget, Cost, calibrate, delta, delta_beside, epsilon, kinds_of, priced, sgd_schedule
 
 
@@ -96,6 +96,11 @@ def test_equals_opacus_called_directly(costs: list[Cost]) -> None:
     # Opacus' fixed grid error is 0.01.
     assert ours <= _opacus(PRVAccountant, *costs, delta=1e-5) + 1e-4
     assert ours == pytest.approx(_opacus(PRVAccountant, *costs, delta=1e-5), abs=0.01)
+
+
+def test_no_order_that_opacus_tries_is_left_out() -> None:
+    """They are written out there, so that pricing alone waits for Opacus."""
+    assert set(RDPAccountant.DEFAULT_ALPHAS) <= set(rdp.ORDERS)
 
 
 @pytest.mark.parametrize("noise_multiplier", [0.7, 1.0, 5.0, 50.0, 484.0])
