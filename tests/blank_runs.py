@@ -19,12 +19,15 @@ import pytest
 import torch
 
 from raysyn.attacks.gan_attacks import MonteCarloConfig
-from raysyn.console import Console
-from raysyn.data import DataConfig, Dataset, Images
-from raysyn.local import Local
-from raysyn.methods import dp_feta, dp_imgsyn, pigan, privimage
+from raysyn.compute.local import Local
+from raysyn.data.images import DataConfig, Dataset, Images
+from raysyn.data.public import PublicConfig
 from raysyn.methods.common import On, PrivateSetting
-from raysyn.methods.privimage_models import GANModelConfig, GANPretrainConfig
+from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.pigan import pipeline as pigan
+from raysyn.methods.privimage import pipeline as privimage
+from raysyn.methods.privimage.config import GANModelConfig, GANPretrainConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.dcgan import DCGANConfig
@@ -40,8 +43,8 @@ from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import CentralConfig, SemanticConfig
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.public import PublicConfig
-from raysyn.runs import RunFolder
+from raysyn.runs.folder import RunFolder
+from raysyn.screen.console import Console
 from raysyn.train import private_gan
 from raysyn.train.alignment import AlignmentConfig
 from raysyn.train.conditional_gans import AdversarialConfig
@@ -173,7 +176,7 @@ def blank_run(
     run = BlankRun(out, len(dataset.train))
     with pytest.MonkeyPatch.context() as patch, Console(io.StringIO()) as console:
         with patch.context() as opening:
-            opening.setattr("raysyn.runs.os.urandom", lambda size: secret[:size])
+            opening.setattr("raysyn.runs.folder.os.urandom", lambda size: secret[:size])
             folder = RunFolder.open(out, method="blank", preset="tiny", config={}, data_fingerprint="none")
         with folder:
             ledger = Ledger(plan, folder.ledger)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from report_stand_in import report
 
-from raysyn import across_runs
-from raysyn.report import main
-from raysyn.storage import folders_in
+from raysyn.report import across_runs
+from raysyn.report.report import main
+from raysyn.runs.storage import folders_in
 
 # Table 2 of the paper: accuracy, AUC and AOP of teacher and student, in percent.
 PAPER = {

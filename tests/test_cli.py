@@ -12,8 +12,8 @@ from typing import Literal
 
 import pytest
 
-from raysyn.cli import Command, difference, parse, run_or_explain
-from raysyn.data import DataConfig
+from raysyn.data.images import DataConfig
+from raysyn.screen.cli import Command, difference, parse, run_or_explain
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from raysyn.compute import Worker
-from raysyn.local import Local
-from raysyn.storage import load_saved, save_atomically
+from raysyn.compute.doorway import Worker
+from raysyn.compute.local import Local
+from raysyn.runs.storage import load_saved, save_atomically
 
 
 def count(worker: Worker, upto: int, stop_at: int) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from raysyn import console as module
-from raysyn.console import Console, duration
+from raysyn.screen import console as module
+from raysyn.screen.console import Console, duration
 
 
 class Terminal(io.StringIO):

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from raysyn.data import DataConfig, Dataset, Images, load
-from raysyn.sources import MEDMNIST, NAMES, cache_folder, subset
+from raysyn.data.images import DataConfig, Dataset, Images, load
+from raysyn.data.sources import MEDMNIST, NAMES, cache_folder, subset
 
 REAL = Path(os.environ.get("RAYSYN_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 QUICK = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

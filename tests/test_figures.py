@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from matplotlib.axes import Axes
 
 from raysyn.attacks.verdict import tpr_at, verdict
-from raysyn.figures import Line, chart
+from raysyn.report.figures import Line, chart
 
 
 def line(members: np.ndarray, others: np.ndarray) -> Line:

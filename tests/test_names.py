@@ -11,22 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysyn import rehearsal
-from raysyn.console import Console
-from raysyn.data import DataConfig, Dataset, Images, load
-from raysyn.methods import (
-    dp_feta,
-    dp_imgsyn,
-    dp_imgsyn_presets,
-    knowledge_recycling,
-    pigan,
-    privimage,
-    privimage_presets,
-)
-from raysyn.names import check_class_names, check_name, legible
-from raysyn.public import PublicConfig, load_public
-from raysyn.rehearsal import rehearse
-from raysyn.release import png_bytes
+from raysyn.data.images import DataConfig, Dataset, Images, load
+from raysyn.data.names import check_class_names, check_name, legible
+from raysyn.data.public import PublicConfig, load_public
+from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.dp_imgsyn import presets as dp_imgsyn_presets
+from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
+from raysyn.methods.pigan import pipeline as pigan
+from raysyn.methods.privimage import pipeline as privimage
+from raysyn.methods.privimage import presets as privimage_presets
+from raysyn.report import rehearsal
+from raysyn.report.rehearsal import rehearse
+from raysyn.report.release import png_bytes
+from raysyn.screen.console import Console
 
 LATIN = os.fsdecode(b"kr\xe4nklich")
 """A Latin-1 name, as Linux hands it to Python."""

@@ -17,18 +17,21 @@ import pytest
 from report_stand_in import digits, privacy
 from what_is_said import BY_DEFINITION, CHECKS, checks_of, spoken_by
 
-from raysyn import choices, data, may_leave, report
-from raysyn.cli import Command
-from raysyn.compute import Machines
-from raysyn.console import Console
-from raysyn.local import Local
-from raysyn.methods import common, leaderboard
-from raysyn.methods.leaderboard_together import in_row, together
+from raysyn.compute.doorway import Machines
+from raysyn.compute.local import Local
+from raysyn.data import images as data
+from raysyn.methods import common
+from raysyn.methods.leaderboard import pipeline as leaderboard
+from raysyn.methods.leaderboard.together import in_row, together
 from raysyn.privacy.cost import Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
-from raysyn.release import COVERS, DOES_NOT_COVER, certificate, declare, write_release
-from raysyn.runs import RunFolder
-from raysyn.storage import Store, read_bytes, under, write_bytes
+from raysyn.report import choices, report
+from raysyn.report.release import COVERS, DOES_NOT_COVER, certificate, declare, write_release
+from raysyn.runs import may_leave
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import Store, read_bytes, under, write_bytes
+from raysyn.screen.cli import Command
+from raysyn.screen.console import Console
 
 ROOT = Path(__file__).parent.parent
 METHODS = [importlib.import_module(f"raysyn.methods.{name}") for name in leaderboard.PRESETS["quick"].methods]

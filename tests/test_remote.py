@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from raysyn import remote
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Ledger, Plan, Release
-from raysyn.runs import RunFolder
-from raysyn.storage import Store, read_bytes, under, write_bytes
+from raysyn.runs import remote
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import Store, read_bytes, under, write_bytes
 
 PRICE = Cost(mechanism="counts", noise_multiplier=2.0, sampling_rate=1.0, steps=1)
 PLAN = Plan(stages={"counts": PRICE}, delta=1e-5, accountant="rdp", epsilon_budget=10)

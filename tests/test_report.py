@@ -16,15 +16,16 @@ import pytest
 from PIL import Image
 from report_stand_in import DONE, central, digits, privacy, report
 
-from raysyn import data, may_leave
-from raysyn.console import Console
-from raysyn.data import Dataset, Images
+from raysyn.data import images as data
+from raysyn.data.images import Dataset, Images
 from raysyn.methods.common import show_plan
 from raysyn.privacy.cost import ADD_REMOVE, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
-from raysyn.release import certificate, parquet_bytes, rounded_up, sample_sheet, write_release
-from raysyn.report import Report, dp_section, main, no_dp_section, render, table, write_report
-from raysyn.runs import RunFolder
+from raysyn.report.release import certificate, parquet_bytes, rounded_up, sample_sheet, write_release
+from raysyn.report.report import Report, dp_section, main, no_dp_section, render, table, write_report
+from raysyn.runs import may_leave
+from raysyn.runs.folder import RunFolder
+from raysyn.screen.console import Console
 
 
 @pytest.fixture

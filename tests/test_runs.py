@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from raysyn import runs
-from raysyn.runs import RunFolder, write_atomically
+from raysyn.runs import folder as runs
+from raysyn.runs.folder import RunFolder, write_atomically
 
 CONFIG = {"budget": {"epsilon": 10.0, "delta": None}, "seed": 0, "network": {"channels": (32, 64)}}
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from raysyn import remote, sealing
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Ledger, Plan, Release
-from raysyn.runs import RunFolder
-from raysyn.storage import Store
+from raysyn.runs import remote, sealing
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import Store
 
 PRICE = Cost(mechanism="counts", noise_multiplier=2.0, sampling_rate=1.0, steps=1)
 PLAN = Plan(stages={"counts": PRICE}, delta=1e-5, accountant="rdp", epsilon_budget=10)

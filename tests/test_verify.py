@@ -12,10 +12,10 @@ from report_stand_in import digits
 
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Ledger, Plan, Release
-from raysyn.release import attack_sentence, certificate, write_release
-from raysyn.report import dp_section, no_dp_section
-from raysyn.runs import RunFolder
-from raysyn.verify import main
+from raysyn.report.release import attack_sentence, certificate, write_release
+from raysyn.report.report import dp_section, no_dp_section
+from raysyn.report.verify import main
+from raysyn.runs.folder import RunFolder
 
 STAGES = {
     "central": Cost(mechanism="means", noise_multiplier=5.0, sampling_rate=0.1, steps=5, note="parallel"),

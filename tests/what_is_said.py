@@ -16,17 +16,18 @@ import numpy as np
 import torch
 from what_leaves import Left
 
-from raysyn import choices
 from raysyn.attacks.membership import fingerprint
-from raysyn.data import load
-from raysyn.methods import dp_imgsyn_experiments, privimage
+from raysyn.data.images import load
+from raysyn.data.public import comparison
+from raysyn.data.sources import subset
 from raysyn.methods.attack_report import CHOSEN_AFTER
+from raysyn.methods.dp_imgsyn import experiments as dp_imgsyn_experiments
+from raysyn.methods.privimage import pipeline as privimage
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
 from raysyn.privacy.cost import Cost, epsilon
-from raysyn.public import comparison
-from raysyn.release import COVERS, DOES_NOT_COVER, statement
-from raysyn.sources import subset
-from raysyn.storage import load_saved
+from raysyn.report import choices
+from raysyn.report.release import COVERS, DOES_NOT_COVER, statement
+from raysyn.runs.storage import load_saved
 
 
 def first_line(left: Left) -> None:

@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from raysyn.attacks.verdict import CONFIDENCE, Interval
-from raysyn.data import Images
+from raysyn.data.images import Images
 
 Scores = NDArray[np.float64]
 BINS = 50

@@ -4,40 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from torch import Tensor
 
-from raysyn import choices, sealing
 from raysyn.attacks.membership import attack
 from raysyn.attacks.shadows import Architecture, ShadowSpeed
-from raysyn.compute import Compute, Machines, Show, digest
-from raysyn.console import Console
-from raysyn.data import Dataset, Images
+from raysyn.compute.doorway import Compute, Machines, Show, digest
+from raysyn.data.images import Dataset, Images
 from raysyn.privacy.cost import ADD_REMOVE, delta_beside
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.release import attack_limits, declare
-from raysyn.report import Report, environment
-from raysyn.runs import RunFolder, make_private
-from raysyn.storage import local_folder, under
-
-
-@dataclass(frozen=True, kw_only=True)
-class On(Machines):
-    """Where a run happens and how fast: nothing here changes the result beyond rounding."""
-
-    sgd: SGDSpeed = field(default_factory=SGDSpeed)
-
-
-@dataclass(frozen=True, kw_only=True)
-class OnAttacked(Machines):
-    """Where a run that ends with shadow models happens, and how fast: nothing here changes the result beyond
-    rounding."""
-
-    shadows: ShadowSpeed = field(default_factory=ShadowSpeed)
+from raysyn.report import choices
+from raysyn.report.release import attack_limits, declare
+from raysyn.report.report import Report, environment
+from raysyn.runs import sealing
+from raysyn.runs.folder import RunFolder, make_private
+from raysyn.runs.storage import local_folder, under
+from raysyn.screen.console import Console
 
 
 class Asked(Protocol):
@@ -69,6 +55,8 @@ class Setting:
     folder: RunFolder
     console: Console
     machines: Any
+    more: Any = None
+    """What `prepare` found beside the data set, such as public images."""
 
     def report(
         self,
@@ -113,9 +101,9 @@ class Setting:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PrivateSetting(Setting):
-    """That of a pipeline with a guarantee."""
+    """That of a pipeline with a guarantee, which pays for what it touches."""
 
     plan: Plan
     ledger: Ledger
@@ -183,15 +171,21 @@ def open_run(
     connect: Connect,
     stack: ExitStack,
     *,
+    plan: Plan | None = None,
+    more: Any = None,
     judged_by: Sequence[str] = ("eval",),
     facts: Mapping[str, Any] | None = None,
 ) -> Setting:
-    """Open or continue the run folder, then join the machines; `stack` closes both.
+    """Open or continue the run folder, then join the machines; `stack` closes both. A plan brings its ledger.
 
     The groups of settings `judged_by` change nothing that is released: a finished run may be judged anew. `facts`
     beside the configuration are part of the run: with others it is not continued. Raises ValueError, in one sentence,
     for a folder of another run and for machines that cannot be had.
     """
+    known = dict(facts or {})
+    if plan is not None:
+        # Packages that calibrate otherwise must not continue a run.
+        known["plan"] = {stage: asdict(cost) for stage, cost in plan.stages.items()}
     # What a run was chosen among is said of it afterwards, and changes nothing in it.
     beside = (*judged_by, "chosen_among")
     config = {name: value for name, value in asdict(command.config).items() if name not in beside}
@@ -200,7 +194,7 @@ def open_run(
             command.out,
             method=method,
             preset=command.preset,
-            config=config | dict(facts or {}),
+            config=config | known,
             data_fingerprint=dataset.fingerprint(),
             source_fingerprint=dataset.source_fingerprint,
         )
@@ -224,7 +218,10 @@ def open_run(
     if getattr(machines, "sgd", SGDSpeed()).precision == "bf16" and compute.device == "cpu":
         raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
     folder.cpu_clock = compute.cpu_s
-    return Setting(command.config, dataset, compute, folder, console, machines)
+    parts = (command.config, dataset, compute, folder, console, machines, more)
+    if plan is None:
+        return Setting(*parts)
+    return PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger, folder.push))
 
 
 def leave_sealed(folder: RunFolder, command: Asked, judged: Mapping[str, Any], console: Console) -> NoReturn:
@@ -242,15 +239,3 @@ def _seal_at_the_end(folder: RunFolder, judged: Mapping[str, Any], console: Cons
     if failed is None:
         sealing.seal(folder, judged)
         console.say("Sealed: the secret, exact answers and unreleased states are erased")
-
-
-def open_private_run(
-    command: Asked, method: str, dataset: Dataset, plan: Plan, console: Console, connect: Connect, stack: ExitStack,
-    *, judged_by: Sequence[str] = ("eval",), facts: Mapping[str, Any] | None = None,
-) -> PrivateSetting:  # fmt: skip
-    """`open_run` for a pipeline that pays for what it touches: its plan and its ledger come along."""
-    # Packages that calibrate otherwise must not continue a run.
-    known = {"plan": {stage: asdict(cost) for stage, cost in plan.stages.items()}, **(facts or {})}
-    setting = open_run(command, method, dataset, console, connect, stack, judged_by=judged_by, facts=known)
-    parts = {field.name: getattr(setting, field.name) for field in fields(Setting)}
-    return PrivateSetting(**parts, plan=plan, ledger=Ledger(plan, setting.folder.ledger, setting.folder.push))

@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from raysyn.compute import Machines, best_device
-from raysyn.console import Console
-from raysyn.methods.common import On
+from raysyn.compute.doorway import Machines, best_device
+from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.classifiers import NAMES, build
 from raysyn.models.unet import UNet
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.privacy.trial import fitting
+from raysyn.screen.console import Console
 from raysyn.train.classifier import EVALUATION_BATCH, ClassifierConfig, images_per_step
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.memory import (

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysyn.compute import best_device
-from raysyn.data import Images
+from raysyn.compute.doorway import best_device
+from raysyn.data.images import Images
 from raysyn.methods.common import Setting
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.utility import EvalConfig, unit_name, utility

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from sklearn.manifold import TSNE
 
-from raysyn.compute import best_device
-from raysyn.data import Images
+from raysyn.compute.doorway import best_device
+from raysyn.data.images import Images
 from raysyn.metrics.utility import EvalConfig, subset
 from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
 

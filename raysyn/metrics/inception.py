@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
-from raysyn.data import Images
+from raysyn.data.images import Images
 
 BATCH = 50
 # What a missing or broken file, an unreachable host and foreign weights raise.

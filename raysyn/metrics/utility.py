@@ -16,8 +16,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
-from raysyn.compute import Compute, best_device, digest
-from raysyn.data import Images
+from raysyn.compute.doorway import Compute, best_device, digest
+from raysyn.data.images import Images
 from raysyn.models.classifiers import NAMES
 from raysyn.train.classifier import ClassifierConfig, accuracy, fit, hold_out
 

@@ -19,15 +19,15 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raysyn.compute import Compute, Machines, Outcome, Search, Show, Space, silent
-from raysyn.local import Local
+from raysyn.compute.doorway import Compute, Machines, Outcome, Search, Show, Space, silent
+from raysyn.compute.local import Local
 from raysyn.on_ray import fan_out, joining, leftovers, scaling, train
 from raysyn.on_ray.board import Board
 from raysyn.on_ray.fan_out import first_line
 from raysyn.on_ray.imports import OurJob
 from raysyn.on_ray.search import Trials
-from raysyn.on_ray.shares import fitting, share_out, this_machine
-from raysyn.storage import Store
+from raysyn.on_ray.shares import Shares, fitting, share_out, this_machine
+from raysyn.runs.storage import Store
 
 MANY = 1 << 20
 """Units at once on a cluster that grows."""

@@ -15,10 +15,10 @@ import ray
 import ray.exceptions
 import torch
 
-from raysyn.compute import Show, Tally, answers_of, groups, unit_failure, unit_files
+from raysyn.compute.doorway import Show, Tally, answers_of, groups, unit_failure, unit_files
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import EVERY_S, Watch, growth
-from raysyn.storage import Store
+from raysyn.runs.storage import Store
 
 CRASHES, LOSSES = 3, 20
 """Further attempts after a process died, and after a node did: machines that may be taken away are taken away often,

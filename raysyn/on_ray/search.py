@@ -18,11 +18,11 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from raysyn.compute import Between, Outcome, Search, Show, Space, combinations, ranked, trial_key
-from raysyn.local import Trial, distributions, sampler
+from raysyn.compute.doorway import Between, Outcome, Search, Show, Space, combinations, ranked, trial_key
+from raysyn.compute.local import Trial, distributions, sampler
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import Watch
-from raysyn.storage import Store, under
+from raysyn.runs.storage import Store, under
 
 LOSSES = 20
 """Times that a trial goes on from its last state after its process or node was lost; an error of its own ends it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 
-from raysyn.compute import Machines
+from raysyn.compute.doorway import Machines
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,12 +22,12 @@ import torch.distributed
 from ray.data import DataContext
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from raysyn.compute import Show, Worker
+from raysyn.compute.doorway import Show, Worker
 from raysyn.on_ray.fan_out import first_line
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import Watch
 from raysyn.on_ray.shares import Shares
-from raysyn.storage import REACH, Store, under
+from raysyn.runs.storage import REACH, Store, under
 
 # Machines that may be taken away are taken away often; an error of the algorithm itself ends the job at once.
 ATTEMPTS_AFTER_THE_FIRST, SHORT_OF_MEMORY = 20, 3

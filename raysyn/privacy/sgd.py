@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raysyn.compute import Compute, Worker
-from raysyn.data import Images
+from raysyn.compute.doorway import Compute, Worker
+from raysyn.data.images import Images
 from raysyn.privacy import engines
 from raysyn.privacy.cost import Cost, sgd_schedule
 from raysyn.privacy.ledger import Release

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from raysyn.data import Images
+from raysyn.data.images import Images
 from raysyn.models.classifiers import Classifier, build
 from raysyn.train.loop import Ema
 from raysyn.train.memory import at_once

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raysyn.compute import Worker
-from raysyn.data import Images
+from raysyn.compute.doorway import Worker
+from raysyn.data.images import Images
 from raysyn.models.dcgan import DCGANConfig, Discriminator, Generator, PartClassifier
 from raysyn.models.norm import across_ranks
 from raysyn.train.adversarial import descend, discriminator_loss, generator_loss, real_batch, wishes

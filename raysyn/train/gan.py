@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysyn.compute import Worker
-from raysyn.data import Images
+from raysyn.compute.doorway import Worker
+from raysyn.data.images import Images
 from raysyn.models.biggan import BigGANConfig, Discriminator, Generator
 from raysyn.models.norm import across_ranks
 from raysyn.models.private_discriminator import PrivateDiscriminator, PrivateDiscriminatorConfig

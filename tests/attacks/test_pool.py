@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from raysyn.attacks.pool import COPIES, LONELY, SHARED, make_pool, matched
 from raysyn.attacks.shadows import AttackConfig, check_enough
-from raysyn.data import Dataset, Images
-from raysyn.methods import knowledge_recycling, lira
+from raysyn.data.images import Dataset, Images
+from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
+from raysyn.methods.lira import pipeline as lira
 
 COUNTS = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)), min_size=1, max_size=6)
 

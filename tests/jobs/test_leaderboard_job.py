@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 from running import environment, here, job, refusal, run
 
-from raysyn.methods.leaderboard import PRESETS, Run, run_job, runs, spread, table
-from raysyn.release import rounded_up
-from raysyn.runs import RunFolder
-from raysyn.storage import REACH, Store
+from raysyn.methods.leaderboard.config import PRESETS, Run, runs
+from raysyn.methods.leaderboard.pipeline import run_job, spread, table
+from raysyn.report.release import rounded_up
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import REACH, Store
 
 JOB = "leaderboard"
 TINY = (
@@ -112,7 +113,7 @@ def test_a_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     (tmp_path / "dp_feta.py").write_text(f"import os, time; open('{tmp_path}/pid', 'w').write(str(os.getpid())); "
                                          "time.sleep(60)")  # fmt: skip
     shared = shared_by(tmp_path)
-    script = f"from raysyn.methods.leaderboard import *; run_job(Run('dp_feta', 'quick', None, 0), {shared!r})"
+    script = f"from raysyn.methods.leaderboard.pipeline import *; run_job(Run('dp_feta', 'quick', None, 0), {shared!r})"
     worker = subprocess.Popen([sys.executable, "-c", script], env=environment())
     end = time.monotonic() + 60
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():

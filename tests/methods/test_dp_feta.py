@@ -13,12 +13,12 @@ import pytest
 from what_is_said import honest, spoken_by
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
 
-from raysyn import data
-from raysyn.compute import Compute
-from raysyn.console import Console
-from raysyn.local import Local
-from raysyn.methods import dp_feta, synthesis
+from raysyn.compute.doorway import Compute
+from raysyn.compute.local import Local
+from raysyn.data import images as data
+from raysyn.methods import synthesis
 from raysyn.methods.common import On, PrivateSetting
+from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.unet import UNetConfig
 from raysyn.privacy import sgd
@@ -27,7 +27,8 @@ from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.queries import CentralConfig
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.runs import RunFolder
+from raysyn.runs.folder import RunFolder
+from raysyn.screen.console import Console
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
 
@@ -161,9 +162,9 @@ def test_trap_11_and_30_a_stopped_run_continues_to_the_same_bytes(
 ) -> None:
     """The secret of the undisturbed run is given to the stopped one; all noise derives from it."""
     secret = (whole / "internal/secret").read_bytes()
-    monkeypatch.setattr("raysyn.runs.os.urandom", lambda n: secret[:n])
+    monkeypatch.setattr("raysyn.runs.folder.os.urandom", lambda n: secret[:n])
     # Progress is shown at most a few times a second; here every step counts.
-    monkeypatch.setattr("raysyn.compute.time.monotonic", iter(range(10**6)).__next__)
+    monkeypatch.setattr("raysyn.compute.doorway.time.monotonic", iter(range(10**6)).__next__)
     monkeypatch.setattr(StopsAt, "where", where)
     with pytest.raises(KeyboardInterrupt):
         run(TINY, tmp_path / "run", StopsAt)

@@ -18,16 +18,17 @@ import torch
 from what_is_said import honest, spoken_by
 from what_leaves import PROMISE, WITH_PUBLIC_IMAGES, Left, made_of_paid_answers, pinned
 
-from raysyn import data
-from raysyn.console import Console
-from raysyn.local import Local
-from raysyn.methods import dp_imgsyn, dp_imgsyn_units
-from raysyn.methods import dp_imgsyn_experiments as experiments
+from raysyn.compute.local import Local
+from raysyn.data import images as data
+from raysyn.data.public import PublicConfig, comparison, load_public
 from raysyn.methods.common import On, PrivateSetting
-from raysyn.methods.dp_imgsyn import Config, Given
-from raysyn.methods.dp_imgsyn_experiments import ExperimentConfig
-from raysyn.methods.dp_imgsyn_plane import above, draw_plane, inside
-from raysyn.methods.dp_imgsyn_presets import PRESETS
+from raysyn.methods.dp_imgsyn import experiments
+from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.dp_imgsyn import units as dp_imgsyn_units
+from raysyn.methods.dp_imgsyn.config import Config, ExperimentConfig
+from raysyn.methods.dp_imgsyn.pipeline import Given
+from raysyn.methods.dp_imgsyn.plane import above, draw_plane, inside
+from raysyn.methods.dp_imgsyn.presets import PRESETS
 from raysyn.metrics.dissimilarity import DissimilarityConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.students import NAMES, student
@@ -38,9 +39,9 @@ from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.public import PublicConfig, comparison, load_public
-from raysyn.runs import RunFolder
-from raysyn.storage import load_saved
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import load_saved
+from raysyn.screen.console import Console
 from raysyn.train import alignment
 from raysyn.train.alignment import AlignmentConfig
 from raysyn.train.distillation import DistillationConfig, distill, divergence

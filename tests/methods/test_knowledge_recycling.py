@@ -16,16 +16,16 @@ from what_is_said import honest, spoken_by
 from what_leaves import NO_PROMISE, Left, pinned
 
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
-from raysyn.console import Console
-from raysyn.data import DataConfig, Images, load
-from raysyn.local import Local
-from raysyn.methods import knowledge_recycling as kr
+from raysyn.compute.local import Local
+from raysyn.data.images import DataConfig, Images, load
+from raysyn.data.sources import NAMES
 from raysyn.methods.common import Setting
+from raysyn.methods.knowledge_recycling import pipeline as kr
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.resnet import ResNetConfig
-from raysyn.runs import RunFolder
-from raysyn.sources import NAMES
-from raysyn.storage import load_saved
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import load_saved
+from raysyn.screen.console import Console
 from raysyn.train import students
 from raysyn.train.gan import GANConfig
 from raysyn.train.recipe import RecipeConfig

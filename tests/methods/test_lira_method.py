@@ -16,13 +16,14 @@ import pytest
 import torch
 
 from raysyn.attacks.shadows import AttackConfig
-from raysyn.console import Console
-from raysyn.data import DataConfig, load
-from raysyn.local import Local
-from raysyn.methods import knowledge_recycling, lira
+from raysyn.compute.local import Local
+from raysyn.data.images import DataConfig, load
 from raysyn.methods.common import OnAttacked, Setting
+from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
+from raysyn.methods.lira import pipeline as lira
 from raysyn.models.resnet import ResNetConfig
-from raysyn.runs import RunFolder
+from raysyn.runs.folder import RunFolder
+from raysyn.screen.console import Console
 from raysyn.train.recipe import RecipeConfig
 
 TINY = lira.Config(

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from raysyn.attacks.verdict import clopper_pearson
-from raysyn.data import DataConfig, Images, load
-from raysyn.methods import lira_target
+from raysyn.data.images import DataConfig, Images, load
+from raysyn.methods.lira import target as lira_target
 from raysyn.models.normalised import Behind
 
 DIGITS = load(DataConfig(limit=600)).train

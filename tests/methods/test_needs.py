@@ -15,21 +15,27 @@ import torch
 
 from raysyn.attacks import shadows
 from raysyn.attacks.shadows import AttackConfig
-from raysyn.console import Console
-from raysyn.data import Dataset, Images
-from raysyn.methods import dp_feta, dp_imgsyn_presets, knowledge_recycling, lira, needs, pigan, privimage_presets
-from raysyn.methods import dp_feta_outlook as of_dp_feta
-from raysyn.methods import dp_imgsyn_outlook as of_dp_imgsyn
-from raysyn.methods import knowledge_recycling_outlook as of_recycling
-from raysyn.methods import pigan_outlook as of_pigan
-from raysyn.methods import privimage_outlook as of_privimage
+from raysyn.data.images import Dataset, Images
+from raysyn.data.public import Public
+from raysyn.methods import needs
 from raysyn.methods.common import On, OnAttacked
+from raysyn.methods.dp_feta import outlook as of_dp_feta
+from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_imgsyn import outlook as of_dp_imgsyn
+from raysyn.methods.dp_imgsyn import presets as dp_imgsyn_presets
+from raysyn.methods.knowledge_recycling import outlook as of_recycling
+from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
+from raysyn.methods.lira import pipeline as lira
+from raysyn.methods.pigan import outlook as of_pigan
+from raysyn.methods.pigan import pipeline as pigan
+from raysyn.methods.privimage import outlook as of_privimage
+from raysyn.methods.privimage import presets as privimage_presets
 from raysyn.models.resnet import ResNetConfig
 from raysyn.models.students import NAMES
 from raysyn.models.teacher import TeacherConfig
 from raysyn.on_ray.shares import share_out
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.public import Public
+from raysyn.screen.console import Console
 from raysyn.train.memory import Need
 from raysyn.train.recipe import RecipeConfig
 

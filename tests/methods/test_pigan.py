@@ -18,25 +18,24 @@ from what_is_said import honest, spoken_by
 from what_leaves import NO_PROMISE, PROMISE, Left, made_of_paid_answers, pinned
 
 from raysyn.attacks.gan_attacks import MonteCarloConfig
-from raysyn.console import Console
-from raysyn.data import DataConfig, Images
-from raysyn.local import Local
-from raysyn.methods import pigan
-from raysyn.methods import pigan_experiments as experiments
-from raysyn.methods import pigan_figures as figures
+from raysyn.compute.local import Local
+from raysyn.data.images import DataConfig, Images
+from raysyn.data.sources import NAMES
 from raysyn.methods.common import On, PrivateSetting, Setting
-from raysyn.methods.pigan import PRESETS, Config
-from raysyn.methods.pigan_experiments import ExperimentConfig
-from raysyn.methods.pigan_measures import parameters
+from raysyn.methods.pigan import experiments, figures
+from raysyn.methods.pigan import pipeline as pigan
+from raysyn.methods.pigan.config import Config, ExperimentConfig
+from raysyn.methods.pigan.measures import parameters
+from raysyn.methods.pigan.presets import PRESETS
 from raysyn.metrics import inception
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.runs import RunFolder
-from raysyn.sources import NAMES
-from raysyn.storage import load_saved
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import load_saved
+from raysyn.screen.console import Console
 from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
 
 TINY = Config(

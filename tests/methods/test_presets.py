@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from raysyn.methods import dp_feta, dp_imgsyn, pigan, privimage
-from raysyn.methods.dp_imgsyn_presets import PRESETS as DP_IMGSYN
-from raysyn.methods.privimage_presets import PRESETS as PRIVIMAGE
+from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
+from raysyn.methods.pigan import pipeline as pigan
+from raysyn.methods.privimage import pipeline as privimage
+from raysyn.methods.privimage.presets import PRESETS as PRIVIMAGE
 from raysyn.privacy.ledger import Plan
 
 FAMILIES: dict[str, dict[str, Any]] = {

@@ -26,16 +26,17 @@ from what_leaves import (
     pinned,
 )
 
-from raysyn import data
-from raysyn.console import Console
-from raysyn.data import Images
-from raysyn.local import Local
-from raysyn.methods import privimage
+from raysyn.compute.local import Local
+from raysyn.data import images as data
+from raysyn.data.images import Images
+from raysyn.data.public import Public, PublicConfig, in_both, load_public
 from raysyn.methods.common import On, PrivateSetting, Setting
-from raysyn.methods.privimage import Config, Given
-from raysyn.methods.privimage_models import GANModelConfig, GANPretrainConfig, new_denoiser, new_gan
-from raysyn.methods.privimage_presets import PRESETS
-from raysyn.methods.privimage_report import similarity
+from raysyn.methods.privimage import pipeline as privimage
+from raysyn.methods.privimage.config import Config, GANModelConfig, GANPretrainConfig
+from raysyn.methods.privimage.models import new_denoiser, new_gan
+from raysyn.methods.privimage.pipeline import Given
+from raysyn.methods.privimage.presets import PRESETS
+from raysyn.methods.privimage.report import similarity
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
@@ -47,9 +48,9 @@ from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.queries import CentralConfig, SemanticConfig
 from raysyn.privacy.sgd import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.public import Public, PublicConfig, in_both, load_public
-from raysyn.runs import RunFolder
-from raysyn.storage import load_saved
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import load_saved
+from raysyn.screen.console import Console
 from raysyn.train import gan
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from test_privimage import SPEED, TINY
 
-from raysyn.cli import Command
-from raysyn.console import Console
-from raysyn.local import Local
-from raysyn.methods import privimage
+from raysyn.compute.local import Local
 from raysyn.methods.common import open_private_run
-from raysyn.methods.privimage import Given
-from raysyn.runs import RunFolder
-from raysyn.storage import load_saved
-from raysyn.verify import main as verify
+from raysyn.methods.privimage import pipeline as privimage
+from raysyn.methods.privimage.pipeline import Given
+from raysyn.report.verify import main as verify
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import load_saved
+from raysyn.screen.cli import Command
+from raysyn.screen.console import Console
 
 pytestmark = pytest.mark.usefixtures("letters")
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from stages import leave_trace
 
-from raysyn.compute import Compute, Machines
-from raysyn.data import DataConfig, Images, load
-from raysyn.methods.privimage import count_shard
+from raysyn.compute.doorway import Compute, Machines
+from raysyn.data.images import DataConfig, Images, load
+from raysyn.methods.privimage.pipeline import count_shard
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.on_ray.cluster import connect

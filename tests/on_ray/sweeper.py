@@ -10,7 +10,7 @@ from typing import Any
 import ray
 import torch
 
-from raysyn.compute import Compute, Machines, Search, Worker
+from raysyn.compute.doorway import Compute, Machines, Search, Worker
 from raysyn.on_ray.cluster import connect
 
 

@@ -18,12 +18,12 @@ import pytest
 import ray
 import torch
 
-from raysyn.compute import Machines
+from raysyn.compute.doorway import Machines
 from raysyn.on_ray import leftovers, scaling
 from raysyn.on_ray.cluster import OnRay, connect, session
 from raysyn.on_ray.scaling import Growth, Watch
 from raysyn.on_ray.shares import Shares, share_out
-from raysyn.storage import Store
+from raysyn.runs.storage import Store
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_port_that_accepts_and_is_silent_is_refused(port: socket.socket, monke
 def test_a_job_says_so_within_half_a_minute(port: socket.socket, tmp_path: Path) -> None:
     """Ray itself would try for 14 minutes, and warn all the while."""
     script = (
-        "import sys\nfrom raysyn.compute import Machines\nfrom raysyn.on_ray.cluster import connect\n"
+        "import sys\nfrom raysyn.compute.doorway import Machines\nfrom raysyn.on_ray.cluster import connect\n"
         "with connect(Machines(address=sys.argv[1]), sys.argv[2]): pass"
     )
     command = [sys.executable, "-c", script, f"127.0.0.1:{port.getsockname()[1]}", str(tmp_path)]
@@ -113,9 +113,9 @@ def test_loopback_is_kept_where_the_cluster_keeps_to_it(
     before = ray_constants.ENABLE_RAY_CLUSTER
     with found("127.0.0.1:6379") as address:
         assert address == "127.0.0.1:6379" and os.environ.get(SWITCH) == ("0" if alone else None)
-        assert ray_constants.ENABLE_RAY_CLUSTER == (before and not alone)
+        assert (before and not alone) == ray_constants.ENABLE_RAY_CLUSTER
         assert services.resolve_ip_for_localhost("127.0.0.1") == node or not before
-    assert ray_constants.ENABLE_RAY_CLUSTER == before and SWITCH not in os.environ
+    assert before == ray_constants.ENABLE_RAY_CLUSTER and SWITCH not in os.environ
 
 
 def test_auto_finds_what_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import stages
 
-from raysyn.compute import Between, Machines, Search
-from raysyn.local import Local
+from raysyn.compute.doorway import Between, Machines, Search
+from raysyn.compute.local import Local
 from raysyn.on_ray.cluster import OnRay
 
 MACHINES = Machines(workers=1, gpus_per_worker=0)

@@ -18,7 +18,7 @@ import pytest
 from growing import free_ports, kill_session
 from PIL import Image
 
-from raysyn.data import DataConfig, load
+from raysyn.data.images import DataConfig, load
 from raysyn.on_ray.joining import found
 from raysyn.on_ray.leftovers import end_processes, processes_using
 
@@ -79,7 +79,7 @@ def ray_job(env: dict[str, str], *arguments: str, timeout_s: float = 200) -> sub
 # A user's script in another terminal: by address, and by what Ray finds.
 DRIVER = """
 import math, os, sys
-from raysyn.compute import Machines
+from raysyn.compute.doorway import Machines
 from raysyn.on_ray.cluster import connect
 address, storage = sys.argv[1:]
 for given in (address, "auto"):

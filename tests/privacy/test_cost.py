@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus.accountants import PRVAccountant, RDPAccountant
 
-from raysyn.methods import dp_feta, pigan
-from raysyn.methods.dp_imgsyn_presets import PRESETS as DP_IMGSYN
-from raysyn.methods.privimage_presets import PRESETS as PRIVIMAGE
+from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
+from raysyn.methods.pigan import pipeline as pigan
+from raysyn.methods.privimage.presets import PRESETS as PRIVIMAGE
 from raysyn.privacy import prv
 from raysyn.privacy.cost import Budget, Cost, calibrate, delta, delta_beside, epsilon, kinds_of, priced, sgd_schedule
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from opacus.accountants import PRVAccountant, RDPAccountant
 from torch import Tensor, nn
 
-from raysyn.data import Images
-from raysyn.methods.dp_imgsyn_units import sum_shard
+from raysyn.data.images import Images
+from raysyn.methods.dp_imgsyn.units import sum_shard
 from raysyn.models.teacher import Teacher, TeacherConfig
 from raysyn.privacy import cost
 from raysyn.privacy import layer_statistics as ls

@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import nn
 
-from raysyn.data import Images
-from raysyn.methods.dp_imgsyn_units import sum_shard
+from raysyn.data.images import Images
+from raysyn.methods.dp_imgsyn.units import sum_shard
 from raysyn.models.teacher import Teacher, TeacherConfig
 from raysyn.privacy import layer_statistics as ls
 from raysyn.privacy import queries

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from raysyn.data import Images
+from raysyn.data.images import Images
 from raysyn.privacy.poisson import Stream, participants
 from raysyn.privacy.queries import (
     CentralConfig,

@@ -16,9 +16,9 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from raysyn.compute import Alone
-from raysyn.data import Images
-from raysyn.local import Local
+from raysyn.compute.doorway import Alone
+from raysyn.compute.local import Local
+from raysyn.data.images import Images
 from raysyn.privacy import sgd
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream, participants

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from raysyn.methods import dp_feta
+from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.privacy import prv
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.tradeoff import FALSE_ALARMS, tradeoff

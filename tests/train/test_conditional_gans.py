@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from ranks import on_ranks
 
-from raysyn.compute import Alone
-from raysyn.data import Images
-from raysyn.local import Local
+from raysyn.compute.doorway import Alone
+from raysyn.compute.local import Local
+from raysyn.data.images import Images
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.train import conditional_gans as gans
 from raysyn.train.adversarial import discriminator_loss

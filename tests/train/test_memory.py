@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from raysyn.console import Console
-from raysyn.data import Dataset, Images
-from raysyn.methods import dp_feta, dp_feta_outlook, needs
+from raysyn.data.images import Dataset, Images
+from raysyn.methods import needs
 from raysyn.methods.common import On
+from raysyn.methods.dp_feta import outlook as dp_feta_outlook
+from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.models.classifiers import build
 from raysyn.models.unet import UNet, UNetConfig
+from raysyn.screen.console import Console
 from raysyn.train import memory, outlook
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.memory import Need, at_once, call_bytes, check_memory, gradient_bytes, peak_bytes

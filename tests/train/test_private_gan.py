@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from ranks import on_ranks
 
-from raysyn.compute import Alone, Worker
-from raysyn.data import Images
-from raysyn.local import Local
+from raysyn.compute.doorway import Alone, Worker
+from raysyn.compute.local import Local
+from raysyn.data.images import Images
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.biggan import Generator as BigGenerator
 from raysyn.models.dcgan import DCGANConfig, Discriminator, Generator
