@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from raysyn.data.images import Images
 from raysyn.privacy.cost import Cost
@@ -249,6 +248,9 @@ def _shrink(images_BHWC: NDArray[np.uint8], factor: int) -> Floats:
 
 def _finish(pixels_NHWC: Floats, shape: tuple[int, int, int], factor: int, smooth: bool) -> NDArray[np.uint8]:
     """Noisy small images to uint8 images of the data's shape; touches no private data."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from scipy import ndimage
+
     height, width, channels = shape
     small = torch.from_numpy(np.clip(pixels_NHWC, 0.0, 1.0)).permute(0, 3, 1, 2)
     large = torch.nn.functional.interpolate(small, scale_factor=factor, mode="bilinear", align_corners=False)

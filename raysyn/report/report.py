@@ -14,7 +14,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from raysyn.data.images import Images
@@ -191,6 +190,9 @@ def render(
     headline: str | None = None,
 ) -> str:
     """The self-contained page: pictures inline, no script, nothing fetched."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    import jinja2
+
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     page = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -18,8 +18,6 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from raysyn.compute.doorway import Compute
 from raysyn.methods.common import Connect, apart
 from raysyn.methods.leaderboard.config import NAME, Config, Run, runs
@@ -139,6 +137,9 @@ def run(board: Board) -> list[dict[str, Any]]:
     found = board.compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
     totals = together(finished(folder.storage, names))
     rows = [row | in_row(totals.get(row["data"])) for row in table(units, found)]
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     page = Environment(
         loader=PackageLoader("raysyn.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).get_template("leaderboard.html.j2")

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit
 from torch import Tensor
 
 from raysyn.attacks.gan_attacks import monte_carlo, total_variation, white_box
@@ -100,6 +99,9 @@ def judge_unit(item: tuple[Unit, Mapping[str, Tensor]], shared: Mapping[str, Any
     Returns {white_box, total_variation, monte_carlo, accuracy: {classifier: share}, fidelity, samples: uint8
     (classes * 8, H, W, C), by_code: the same under each code of a PIGAN, of one noise, (codes, classes * 8, H, W, C)}.
     """
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from scipy.special import expit
+
     ((variant, index), weights), config = item, shared["config"]
     members, others = split(config, shared["dataset"], index)
     seed = seed_of(config, index)
