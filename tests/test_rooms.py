@@ -8,7 +8,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = sorted([*(ROOT / "raysyn").rglob("*.py"), *(ROOT / "jobs").glob("*.py")])
 
-<<<<<<< HEAD
 # A room may import itself and what is listed; a dotted name is that one file.
 STORAGE = "runs.storage"
 ARROWS: dict[str, set[str]] = {
@@ -26,53 +25,9 @@ ARROWS: dict[str, set[str]] = {
         "data",
         "compute",
         "privacy",
-=======
-# A room, or a module with a rule of its own, may import itself and what is listed. Order is the order of the README.
-ARROWS: dict[str, set[str]] = {
-    "data.names": set(),
-    "data.images": {"data.sources", "data.names"},
-    "data.public": {"data.images", "data.sources", "data.names"},
-    "data.sources": {"data.images"},
-    "compute.doorway": set(),
-    "compute.local": {"compute.doorway", "runs.storage"},
-    "screen.console": set(),
-    "screen.cli": set(),
-    "models": set(),
-    "train": {"models", "compute.doorway", "data.images"},
-    "privacy": {"data.images", "compute.doorway", "train"},
-    "attacks": {"data.images", "compute.doorway", "models", "train"},
-    "metrics": {"data.images", "compute.doorway", "models", "train"},
-    "runs.storage": set(),
-    "runs.remote": {"runs.storage"},
-    "runs.may_leave": set(),
-    "runs.folder": {"privacy", "runs.storage", "runs.remote", "runs.may_leave"},
-    "runs.sealing": {"runs.folder", "runs.storage"},
-    "report.figures": set(),
-    "report.choices": set(),
-    "report.release": {"data.images", "privacy", "runs.folder", "runs.storage", "runs.may_leave", "report.choices"},
-    "report.rehearsal": {"data.images", "data.names", "report.release", "report.report"},
-    "report.verify": {"privacy", "report.release", "runs.folder", "runs.may_leave"},
-    "report.across_runs": {"runs.folder", "runs.storage"},
-    "report.report": {
-        "privacy",
-        "runs.folder",
-        "runs.storage",
-        "data.images",
-        "screen.console",
-        "report.release",
-        "report.across_runs",
-        "report.choices",
-    },
-    "report.__main__": {"report.report"},
-    "methods": {
-        "data.images",
-        "data.public",
-        "compute.doorway",
->>>>>>> tests
         "models",
         "train",
         "metrics",
-<<<<<<< HEAD
         "attacks",
         "runs",
         "report",
@@ -102,40 +57,6 @@ def room_of(module: str) -> str:
     if top == "jobs":
         return "jobs"
     return "door" if not rest or rest[0] in DOOR else rest[0]
-=======
-        "runs.folder",
-        "runs.sealing",
-        "runs.storage",
-        "report.report",
-        "report.release",
-        "report.choices",
-        "report.rehearsal",
-        "report.figures",
-        "screen.console",
-    },
-    "on_ray": {"compute.doorway", "compute.local", "runs.storage"},
-    "command": {"methods", "on_ray", "screen.cli", "screen.console", "report.report", "report.verify"},
-    "__main__": {"command"},
-    "verify": {"report.verify"},
-    "jobs": {"command"},
-}
-ONE_ROOM_ONLY = {"ray": "on_ray", "tyro": "screen.cli"}
-FILES = sorted([*(ROOT / "raysyn").rglob("*.py"), *(ROOT / "jobs").glob("*.py")])
-STEPS = {"config": 0, "experiments": 2, "report": 3, "outlook": 3, "pipeline": 4}
-"""Of a method's modules: none imports a later one. Presets and stages, by whatever names, are 1."""
-
-
-def dotted(path: Path) -> str:
-    """As it is imported, without `raysyn`; that of a room for its `__init__`."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts if parts[0] == "jobs" else parts[1:]).removesuffix(".__init__")
-
-
-def room_of(name: str) -> str | None:
-    """The entry of ARROWS that a dotted name without `raysyn` belongs to."""
-    parts = name.split(".")
-    return next((key for key in (".".join(parts[:2]), parts[0]) if key in ARROWS), None)
->>>>>>> tests
 
 
 def imports(path: Path) -> set[str]:
@@ -152,7 +73,6 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-<<<<<<< HEAD
 def of_raysyn(module: str) -> set[str]:
     return {name for name in imports(MODULES[module]) if name.split(".")[0] == "raysyn"} - {module}
 
@@ -166,25 +86,10 @@ def test_imports_follow_the_arrows(module: str) -> None:
         assert allowed, f"{module} must not import {name}: {room} may import {', '.join(sorted(ARROWS[room]))}"
     for name in imports(MODULES[module]):
         if (top := name.split(".")[0]) in ONE_ROOM_ONLY:
-=======
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_follow_the_arrows(path: Path) -> None:
-    room = room_of(dotted(path))
-    if room is None:
-        return
-    for name in imports(path):
-        top, _, rest = name.partition(".")
-        if top == "raysyn" and (other := room_of(rest)) is not None:
-            assert other == room or other in ARROWS[room], f"{room} must not import raysyn.{rest}"
-        elif top == "raysyn":
-            raise AssertionError(f"{room} must name the module of raysyn.{rest} that it imports")
-        if top in ONE_ROOM_ONLY:
->>>>>>> tests
             assert room == ONE_ROOM_ONLY[top], f"only {ONE_ROOM_ONLY[top]} may import {top}"
 
 
 def test_every_room_is_known() -> None:
-<<<<<<< HEAD
     assert {room_of(module) for module in MODULES} == set(ARROWS)
 
 
@@ -226,36 +131,3 @@ def test_there_is_no_circle() -> None:
     while free := set(left) - {name for needs in left.values() for name in needs}:
         left = {module: needs for module, needs in left.items() if module not in free}
     assert not left, f"circles among {', '.join(sorted(left))}"
-=======
-    strangers = [path for path in FILES if room_of(dotted(path)) is None]
-    assert all(path.name == "__init__.py" for path in strangers), strangers
-    assert all(not imports(path) for path in strangers if path.parent != ROOT / "raysyn")
-    # A rule for what is gone would be no rule.
-    assert {room_of(dotted(path)) for path in FILES} - {None} == set(ARROWS)
-
-
-def test_a_method_reads_downwards_and_takes_of_another_its_config_alone() -> None:
-    found = 0
-    for path in (path for path in FILES if path.parent.parent == ROOT / "raysyn" / "methods"):
-        own, step = path.parent.name, STEPS.get(path.stem, 1)
-        for name in (name for name in imports(path) if name.startswith("raysyn.methods.")):
-            paper, *module = name.split(".")[2:4]
-            if not (ROOT / "raysyn" / "methods" / paper).is_dir():
-                continue
-            found += 1
-            assert module and (paper == own or module == ["config"]), f"{path} must not import {name}"
-            assert paper != own or STEPS.get(module[0], 1) <= step, f"{path} must not import {name}, which comes later"
-    assert found > 50
-
-
-def test_no_module_of_the_methods_imports_itself_by_way_of_others() -> None:
-    known = {f"raysyn.{dotted(path)}": path for path in FILES if room_of(dotted(path)) == "methods"}
-
-    def imported(path: Path) -> set[str]:
-        return {one for name in imports(path) for one in (name, name.rpartition(".")[0]) if one in known}
-
-    left = {name: imported(path) - {name} for name, path in known.items()}
-    while free := {name for name, needed in left.items() if not needed & left.keys()}:
-        left = {name: needed for name, needed in left.items() if name not in free}
-    assert len(known) > 50 and not left, "some of these import one another in a circle"
->>>>>>> tests
