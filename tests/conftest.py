@@ -67,7 +67,8 @@ def ray_session() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def letters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Built-in public letters, drawn once for all tests of a module in a cache that leaves nothing behind."""
-    from raysyn.data.public import PublicConfig, load_public
+    from raysyn.data.public import load_public
+    from raysyn.data.streams import PublicConfig
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYSYN_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -21,7 +21,8 @@ from raysyn.report import choices
 from raysyn.report.release import attack_limits, declare
 from raysyn.report.report import Report, environment
 from raysyn.runs import sealing
-from raysyn.runs.folder import RunFolder, make_private
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.ownership import make_private
 from raysyn.runs.storage import local_folder, under
 from raysyn.screen.console import Console
 

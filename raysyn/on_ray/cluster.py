@@ -19,8 +19,9 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raysyn.compute.doorway import Compute, Machines, Outcome, Search, Show, Space, silent
+from raysyn.compute.doorway import Compute, Machines, Show, silent
 from raysyn.compute.local import Local
+from raysyn.compute.searches import Outcome, Search, Space
 from raysyn.on_ray import fan_out, joining, leftovers, scaling, train
 from raysyn.on_ray.board import Board
 from raysyn.on_ray.fan_out import first_line

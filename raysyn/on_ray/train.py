@@ -22,7 +22,8 @@ import torch.distributed
 from ray.data import DataContext
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from raysyn.compute.doorway import Show, Worker
+from raysyn.compute.doorway import Show
+from raysyn.compute.worker import Worker
 from raysyn.on_ray.fan_out import first_line
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import Watch

@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from raysyn.data.flat_pixels import view
 from raysyn.data.images import DataConfig, Images, load
-from raysyn.data.public import PublicConfig, load_beside, load_public, view
+from raysyn.data.public import load_beside, load_public
+from raysyn.data.streams import PublicConfig
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +107,7 @@ def test_images_come_in_the_shape_of_the_sensitive_ones(tmp_path: Path, monkeypa
     assert letters.train.shape == (8, 8, 3) and len(letters.train) == 5200 and letters.train.classes == 52
     assert (np.bincount(letters.valid.labels_N) == 20).all()
     # Once decoded, the source is not even asked.
-    monkeypatch.setattr("raysyn.data.public.from_name", None)
+    monkeypatch.setattr("raysyn.data.streams.from_name", None)
     assert load_public(PublicConfig(), (8, 8, 3)).train.fingerprint() == letters.train.fingerprint()
 
 

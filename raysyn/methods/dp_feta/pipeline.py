@@ -18,8 +18,9 @@ from raysyn.methods.method import Method, Prepared
 from raysyn.methods.releasing import release
 from raysyn.methods.synthesis import draw_chunk, evaluate, pack, synthesise, unpack
 from raysyn.metrics.checks import check_measures
-from raysyn.privacy import queries, sgd
+from raysyn.privacy import sgd
 from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import central as central_query
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, write_report
 from raysyn.train import loop
@@ -48,7 +49,7 @@ def run(setting: PrivateSetting) -> Report:
     central = None
     if "central" in plan.stages:
         stream = Stream(folder.secret, "central")
-        query = partial(queries.central_images, private, config.central, stream)
+        query = partial(central_query.central_images, private, config.central, stream)
         central = unpack(folder.stage("central", lambda: pack(ledger.pay("central", query()))), private)
         console.stage("central", f"{len(central)} noisy central images, ε {ledger.epsilon():.3g} so far")
         warm_up = partial(compute.train, loop.fit, name="warmup")

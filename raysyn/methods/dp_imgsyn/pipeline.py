@@ -50,10 +50,11 @@ from raysyn.metrics.checks import check_measures
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
 from raysyn.models.students import student
 from raysyn.models.teacher import Teacher
-from raysyn.privacy import layer_statistics, sgd
-from raysyn.privacy.layer_statistics import Layers
+from raysyn.privacy import sgd
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import layer_statistics
+from raysyn.privacy.queries.layer_statistics import Layers
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, Section, write_report
 from raysyn.train.alignment import MOST_STEPS, AlignmentConfig, Statistics, enough_steps

@@ -25,8 +25,9 @@ from raysyn.methods.leaderboard.together import beside, finished, in_row, togeth
 from raysyn.methods.method import Command
 from raysyn.report.choices import chosen, of_leaderboard
 from raysyn.report.release import declare
-from raysyn.runs.folder import REPORT_JSON, RUN_JSON, RunFolder, write_atomically
-from raysyn.runs.storage import REACH, Store, read_bytes, under
+from raysyn.runs.folder import REPORT_JSON, RunFolder
+from raysyn.runs.refusals import RUN_JSON
+from raysyn.runs.storage import REACH, Store, read_bytes, under, write_atomically
 from raysyn.screen.console import Console
 
 

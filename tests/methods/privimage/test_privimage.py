@@ -29,7 +29,8 @@ from what_leaves import (
 from raysyn.compute.local import Local
 from raysyn.data import images as data
 from raysyn.data.images import Images
-from raysyn.data.public import Public, PublicConfig, in_both, load_public
+from raysyn.data.public import Public, in_both, load_public
+from raysyn.data.streams import PublicConfig
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.machines import On
 from raysyn.methods.privimage import pipeline as privimage
@@ -42,11 +43,12 @@ from raysyn.models.biggan import BigGANConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.unet import UNetConfig
-from raysyn.privacy import queries
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Ledger
-from raysyn.privacy.queries import CentralConfig, SemanticConfig
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries import semantic as semantic_query
+from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.queries.semantic import SemanticConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import load_saved
@@ -434,7 +436,7 @@ def test_classes_without_public_images_are_not_selected() -> None:
         privimage.prepare(few)
     noisy = np.array([[9.0, 8.0, 7.0, 1.0, 0.0], [9.0, 8.0, 0.0, 7.0, 1.0]])
     there = np.array([False, True, True, True, True])
-    assert queries.select_classes(noisy, 2, there).tolist() == [[1, 2], [3, 4]]
+    assert semantic_query.select_classes(noisy, 2, there).tolist() == [[1, 2], [3, 4]]
 
 
 @pytest.mark.parametrize(
