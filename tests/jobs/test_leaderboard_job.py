@@ -136,6 +136,15 @@ def test_a_run_that_the_system_killed_ran_out_of_memory(tmp_path: Path, monkeypa
             run_job(unit, shared)
 
 
+def test_a_run_takes_no_file_beside_it_for_a_module_of_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("random", "statistics", "zoneinfo", "secrets", "raysyn"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user')")
+    unit, shared = Run("dp_feta", "quick", None, 0), shared_by(tmp_path) | {"more": "--no-such-flag"}
+    with pytest.raises(RuntimeError, match="exit status 2\nerror: --no-such-flag is no flag"):
+        run_job(unit, shared)
+
+
 def test_a_node_that_does_not_see_the_board_s_folder_pays_for_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
