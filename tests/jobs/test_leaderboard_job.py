@@ -105,7 +105,9 @@ def test_bad_input_costs_one_sentence(tmp_path: Path, flags: tuple[str, ...], wo
 def test_a_dry_run_names_the_runs(tmp_path: Path) -> None:
     status, shown, _ = here(JOB, "quick", "--dry-run", "--out", tmp_path / "board")
     assert status == 0 and not (tmp_path / "board").exists()
-    assert len(shown.split()) == len(runs(PRESETS["quick"])) == 3 * 2 * 2 + 2 * 2
+    first, *names = shown.splitlines()
+    assert first == f"leaderboard quick, in {tmp_path / 'board'}"
+    assert names == [one.name for one in runs(PRESETS["quick"])] and len(names) == 3 * 2 * 2 + 2 * 2
     assert "pigan-quick-seed1" in shown and "privimage-quick-eps10-seed0" in shown
 
 
