@@ -105,7 +105,9 @@ def test_bad_input_costs_one_sentence(tmp_path: Path, flags: tuple[str, ...], wo
 def test_a_dry_run_names_the_runs(tmp_path: Path) -> None:
     status, shown, _ = here(JOB, "quick", "--dry-run", "--out", tmp_path / "board")
     assert status == 0 and not (tmp_path / "board").exists()
-    assert len(shown.split()) == len(runs(PRESETS["quick"])) == 3 * 2 * 2 + 2 * 2
+    first, *names = shown.splitlines()
+    assert first == f"leaderboard quick, in {tmp_path / 'board'}"
+    assert names == [one.name for one in runs(PRESETS["quick"])] and len(names) == 3 * 2 * 2 + 2 * 2
     assert "pigan-quick-seed1" in shown and "privimage-quick-eps10-seed0" in shown
 
 
@@ -134,6 +136,15 @@ def test_a_run_that_the_system_killed_ran_out_of_memory(tmp_path: Path, monkeypa
         monkeypatch.setattr(sys, "executable", stand_in(tmp_path, f"import os; os.kill(os.getpid(), {signal})"))
         with pytest.raises(error, match="short of memory" if signal == "9" else "exit status -11"):
             run_job(unit, shared)
+
+
+def test_a_run_takes_no_file_beside_it_for_a_module_of_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("random", "statistics", "zoneinfo", "secrets", "raysyn"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user')")
+    unit, shared = Run("dp_feta", "quick", None, 0), shared_by(tmp_path) | {"more": "--no-such-flag"}
+    with pytest.raises(RuntimeError, match="exit status 2\nerror: --no-such-flag is no flag"):
+        run_job(unit, shared)
 
 
 def test_a_node_that_does_not_see_the_board_s_folder_pays_for_nothing(

@@ -36,7 +36,8 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
     attempt continues. Its report.json, as it is."""
     _check_reach(shared)
     out = under(shared["out"], "runs", run.name)
-    command = [sys.executable, "-m", "raysyn", run.method, run.preset, *shlex.split(shared["more"])]
+    # -P: a file where the leaderboard was started must not come before a module of Python's.
+    command = [sys.executable, "-P", "-m", "raysyn", run.method, run.preset, *shlex.split(shared["more"])]
     command += ["--seed", str(run.seed), "--on.address", "here", "--out", out]
     if shared["among"]:
         command += ["--chosen-among", shared["among"]]
