@@ -232,6 +232,9 @@ def parquet_bytes(images: Images, name: str, soft_labels: np.ndarray | None = No
 
 def read_images(content: bytes) -> Images:
     """The images of a synthetic.parquet, as they were released."""
+    import pyarrow.parquet as pq
+    from PIL import Image
+
     table = pq.read_table(io.BytesIO(content))
     about = json.loads(table.schema.metadata[b"dataset"])
     pictures = [np.asarray(Image.open(io.BytesIO(one))) for one in table["image"].to_pylist()]
