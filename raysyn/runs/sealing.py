@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from raysyn.runs.folder import RunFolder
-from raysyn.runs.storage import write_atomically
 from raysyn.runs.refusals import leaves
-from raysyn.runs.storage import file_system, local_folder
+from raysyn.runs.storage import file_system, local_folder, write_atomically
 
 KEPT = ("run.json", "report.json", "report.html", "ledger.jsonl", "timings.json", "lock", "lease.json")
 """Of internal/: everything else is erased, but for the stages that were paid for."""

@@ -15,7 +15,6 @@ from typing import Any, BinaryIO
 import torch
 
 
-
 @contextmanager
 def written_atomically(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     """A file to write in: a temporary neighbour, flushed to disk and renamed to `path` at the end.

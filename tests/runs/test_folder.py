@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from raysyn.runs import ownership
 from raysyn.runs import folder as runs
+from raysyn.runs import ownership
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import write_atomically
 
