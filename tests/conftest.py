@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 RAY = ("tests/on_ray", "tests/jobs")
-BEFORE_RAY = ("bad_input", "one_sentence", "dry_run", "commands_of_the_readme")
+BEFORE_RAY = ("bad_input", "one_sentence", "dry_run", "commands_of_the_readme", "leaderboard_job")
 """Of the jobs' tests, by their names: what ends before Ray would start, or does without it."""
 
 
@@ -61,6 +61,15 @@ def ray_session() -> Iterator[None]:
     from raysyn.on_ray.cluster import session
 
     with session("local", cpus=2):
+        yield
+
+
+@pytest.fixture()
+def group_of_tasks(ray_session: None, tmp_path: Path) -> Iterator[None]:
+    """On that cluster, stages of several workers run without Ray Train: see tests/groups.py."""
+    from groups import in_tasks
+
+    with in_tasks(tmp_path):
         yield
 
 
