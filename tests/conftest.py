@@ -73,12 +73,21 @@ def group_of_tasks(ray_session: None, tmp_path: Path) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def letters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Built-in public letters, drawn once for all tests of a module in a cache that leaves nothing behind."""
+@pytest.fixture(scope="session")
+def drawn_letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that leaves nothing behind, with built-in public letters in it: they take seconds to draw."""
     from raysyn.public import PublicConfig, load_public
 
+    cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAYSYN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("RAYSYN_CACHE", str(cache))
         load_public(PublicConfig(), (8, 8, 1))
+    return cache
+
+
+@pytest.fixture(scope="module")
+def letters(drawn_letters: Path) -> Iterator[None]:
+    """For all tests of a module, the cache is that one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYSYN_CACHE", str(drawn_letters))
         yield

@@ -24,8 +24,8 @@ def _rank(rank: Any, at: int, world_size: int, meeting: str) -> bytes | None:
 
 @contextmanager
 def in_tasks(folder: Path) -> Iterator[None]:
-    """Ranks are tasks of Ray, whose processes are used again: what they share goes through gloo, what they are given and
-    answer through Ray, as ever. For tests of what ranks do, not of how Ray Train keeps them; `folder` is theirs."""
+    """Ranks are tasks of Ray, whose processes are used again: what they share goes through gloo, what they are given
+    and answer through Ray, as ever. For tests of what ranks do, not of how Ray Train keeps them; `folder` is theirs."""
     formed = 0
 
     def group(rank: train.Rank, name: str, shares: Any, store: Any, look: Callable[[], None]) -> bytes | None:
