@@ -198,7 +198,10 @@ def test_a_machine_without_the_file_says_what_to_do(tmp_path: Path) -> None:
         train.images_NHWC[:2]
 
 
-def test_sensitive_images_under_another_name_are_found_by_their_pixels(tmp_path: Path) -> None:
+def test_sensitive_images_under_another_name_are_found_by_their_pixels(
+    drawn_letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYSYN_CACHE", str(drawn_letters))
     config = DataConfig(name="digits", limit=300)
     digits, letters = load(config).train, load_public(PublicConfig(limit=500), (8, 8, 1)).train
     for copied in (2, 3, 4):

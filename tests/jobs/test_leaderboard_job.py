@@ -33,11 +33,10 @@ TINY = (
 
 @pytest.mark.timeout(300)
 def test_runs_are_compared_and_more_seeds_add_to_them(tmp_path: Path) -> None:
-    flags = ["quick", "--methods", "dp_feta", "--epsilons", "5", "--out", "board", "--on.address", "here"]
+    flags = ["quick", "--methods", "dp_feta", "--epsilons", "5", "--out", tmp_path / "board", "--on.address", "here"]
     more = [f"--more={TINY}"]
-    done = run(JOB, *flags, *more, "--seeds", "3", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == "" and "table.html" in done.stdout
+    status, shown, said = here(JOB, *flags, *more, "--seeds", "3")
+    assert (status, said) == (0, "") and "table.html" in shown, said
     inside = tmp_path / "board" / "internal"
     first = inside / "runs" / "dp_feta-quick-eps5-seed3" / "internal" / "report.json"
     (row,) = csv.DictReader((inside / "table.csv").read_text().splitlines())
@@ -49,8 +48,8 @@ def test_runs_are_compared_and_more_seeds_add_to_them(tmp_path: Path) -> None:
     before = first.stat().st_mtime_ns
     assert not of_leaderboard_in(inside / "runs"), "one run is no choice"
     assert row["releases_together"] == "1" and float(row["epsilon_together"]) == pytest.approx(float(row["epsilon"]))
-    done = run(JOB, *flags, *more, "--seeds", "3", "4", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    status, shown, said = here(JOB, *flags, *more, "--seeds", "3", "4")
+    assert status == 0, said
     (row,) = csv.DictReader((inside / "table.csv").read_text().splitlines())
     assert row["runs"] == "2" and row["mean_classifier_std"] != "" and first.stat().st_mtime_ns == before
     page = (inside / "table.html").read_text()
@@ -60,10 +59,10 @@ def test_runs_are_compared_and_more_seeds_add_to_them(tmp_path: Path) -> None:
         of_leaderboard_in(inside / "runs") == ["chosen among 2 runs of a leaderboard, by accuracy on real images"] * 2
     )
     told = f"All 2 private releases of digits together: epsilon {rounded_up(float(row['epsilon_together']))} at delta"
-    assert told in page and told in " ".join(done.stdout.split()) and row["releases_together"] == "2"
+    assert told in page and told in " ".join(shown.split()) and row["releases_together"] == "2"
     assert 1.05 * float(row["epsilon"]) < float(row["epsilon_together"]) < 2 * float(row["epsilon"])
     assert os.stat(inside).st_mode & 0o077 == 0
-    assert "more = " in refusal(JOB, *flags, "--seeds", "3", "--out", str(tmp_path / "board"))
+    assert "more = " in refusal(JOB, *flags, "--seeds", "3")
 
 
 def of_leaderboard_in(runs: Path) -> list[str]:

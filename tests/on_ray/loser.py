@@ -1,6 +1,6 @@
 """python loser.py KINDS STORAGE TRACES: stages on the cluster of RAY_ADDRESS, whose nodes are taken away meanwhile.
 
-What it released is TRACES/released.pt, its ledger TRACES/ledger.jsonl.
+What it released is TRACES/released.pt, the ledger of a stage that pays TRACES/<stage>.jsonl.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def semantic(compute: Compute, traces: Path) -> Any:
     parts = [(at, at + 20) for at in range(0, 240, 20)]
     exact = compute.map(slow_count, parts, name="semantic", shared=(shared, str(traces)))
     answer = semantic_query.semantic_histogram([one.numpy() for one in exact], config, Stream(bytes(32), "semantic"))
-    return torch.from_numpy(ledger(traces, {"semantic": answer.cost}).pay("semantic", answer))
+    return torch.from_numpy(pay(traces, "semantic", answer.cost, answer))
 
 
 def dp_sgd(compute: Compute, traces: Path) -> Any:
@@ -71,7 +71,7 @@ def dp_sgd(compute: Compute, traces: Path) -> Any:
     speed = SGDSpeed(engine="bookkeeping", micro_batch=7, channels_last=True)
     private, task = load(DataConfig(limit=200)).train, DiffusionTask(classes=10)
     release = sgd.train(compute, model, task, private, config, PRICE, bytes(32), speed, name="finetune")
-    return ledger(traces, {"finetune": PRICE}).pay("finetune", release)["ema"]
+    return pay(traces, "finetune", PRICE, release)["ema"]
 
 
 def hungry(item: int, shared: tuple[str, int, int]) -> int:
@@ -108,9 +108,9 @@ def scarce(compute: Compute, traces: Path) -> Any:
     return compute.map(crowded, range(6), name="scarce", shared=(str(traces), int(os.environ["HUGE"])))
 
 
-def ledger(traces: Path, stages: dict[str, sgd.Cost]) -> Ledger:
-    plan = Plan(stages=stages, delta=1e-5, accountant="rdp", epsilon_budget=1e3)
-    return Ledger(plan, traces / "ledger.jsonl")
+def pay(traces: Path, stage: str, price: sgd.Cost, release: Any) -> Any:
+    plan = Plan(stages={stage: price}, delta=1e-5, accountant="rdp", epsilon_budget=1e3)
+    return Ledger(plan, traces / f"{stage}.jsonl").pay(stage, release)
 
 
 STAGES = {"sweep": sweep, "semantic": semantic, "dp_sgd": dp_sgd, "memory": memory, "scarce": scarce}

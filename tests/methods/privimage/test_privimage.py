@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from raysyn.methods.privimage.config import Config, GANModelConfig, GANPretrainC
 from raysyn.methods.privimage.models import new_denoiser, new_gan, new_query
 from raysyn.methods.privimage.presets import PRESETS
 from raysyn.methods.privimage.report import similarity
+from raysyn.metrics import embedding
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
@@ -73,7 +75,7 @@ TINY = Config(
         discriminator_steps=2,
     ),
     warmup=LoopConfig(iterations=3, batch_size=16),
-    finetune=SGDConfig(batch_size=30, epochs=1.2, noise_multiplicity=2),
+    finetune=SGDConfig(batch_size=30, epochs=0.6, noise_multiplicity=2),
     sampler=SamplerConfig(steps=3),
     synthetic=60,
     tuned_on="digits",
@@ -90,6 +92,8 @@ pytestmark = pytest.mark.usefixtures("letters")
 def small_shards() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(privimage, "SHARD", 130)
+        # A picture that nobody looks at.
+        patch.setattr(embedding, "TSNE", partial(embedding.TSNE, max_iter=250))
         yield
 
 
