@@ -169,7 +169,9 @@ def test_a_launcher_says_how_a_job_gets_there(name: str, tmp_path: Path) -> None
     done = launched(name, tmp_path)
     assert done.returncode == 0 and done.stderr == ""
     said = done.stdout.replace("\\\n", " ")
-    assert re.search(r"RAY_AUTH_MODE=token ray job submit --address http://127.0.0.1:7002 .*job_name.* -- +python", said)
+    assert re.search(
+        r"RAY_AUTH_MODE=token ray job submit --address http://127.0.0.1:7002 .*job_name.* -- +python", said
+    )
     assert re.search(r"\n +python jobs/dp_feta.py .*--on.address 127.0.0.1:7001 ", said)
     assert "http://127.0.0.1:7002, which asks for the token that `ray get-auth-token` prints" in said
     assert "Ray runtime started." in said and "Blocked" in said and "my_script.py" not in said

@@ -39,7 +39,7 @@ def test_log_gets_few_plain_lines(clock: Any) -> None:
     lines = log.getvalue().splitlines()
     assert 8 <= len(lines) <= 12 and "\x1b" not in log.getvalue() and "\r" not in log.getvalue()
     assert lines[0] == "  finetune: 200/2000 · ε 3.217 · loss 0.123 · 4 per s · 7 min 30 s left"
-    assert lines[-1] == "✓ finetune    8 min 20 s  DP-SGD spent ε = 9.9"
+    assert lines[-1] == "✓ finetune      8 min 20 s  DP-SGD spent ε = 9.9"
 
 
 def test_slow_stage_still_shows_that_it_lives(clock: Any) -> None:

@@ -17,7 +17,9 @@ from typing import Any
 import torch
 
 Show = Callable[[str, int, int, dict[str, float]], None]
-"""show(stage, done, total, metrics): draws progress; called at most a few times a second."""
+"""show(stage, done, total, metrics): draws progress; called at most a few times a second.
+
+A total of 0 says that nothing is counted yet; `stage` may then end with `: ` and what is being done, in a few words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,9 @@ class Worker(ABC):
     @abstractmethod
     def progress(self, done: int, total: int, **metrics: float) -> None:
         """Tell the user how far this stage is; cheap, may be called every step, only rank 0 is heard."""
+
+    def doing(self, what: str) -> None:  # noqa: B027 - a worker that nobody hears need not speak
+        """Tell the user, in a few words, what is done before there is progress to tell; only rank 0 is heard."""
 
     @abstractmethod
     def save(self, state: dict[str, Any]) -> None:

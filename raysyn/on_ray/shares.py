@@ -75,4 +75,4 @@ def fitting(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float) -> i
 def this_machine() -> dict[str, float]:
     """What a cluster that is started here will have, as its only node will say it."""
     found = ResourceAndLabelSpec().resolve(is_head=True, node_ip_address="127.0.0.1")
-    return {"CPU": float(found.num_cpus), "GPU": float(found.num_gpus)}
+    return {"CPU": float(found.num_cpus or 0), "GPU": float(found.num_gpus or 0)}
