@@ -186,7 +186,7 @@ class Console:
 
     def _describe(self, done: int, total: int, metrics: Mapping[str, float], now: float) -> str:
         """`120/400 · ε 3.21 · loss 0.123 · 4.1 per s · 1 min 8 s left`."""
-        parts = [f"{done}/{total}"] if total else []
+        parts = [f"{done}/{total}"] if total else [""] * bool(metrics)
         parts += [self._figure(key, value) for key, value in metrics.items()]
         elapsed, made = now - self._start[0], done - self._start[1]
         # The first of several that run at the same time says nothing of the others.
