@@ -22,10 +22,15 @@ from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Dataset, Images
 from raysyn.data.public import PublicConfig
-from raysyn.methods.common import On, PrivateSetting
+from raysyn.methods.common import PrivateSetting
+from raysyn.methods.dp_feta import config as of_dp_feta
 from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_imgsyn import config as of_dp_imgsyn
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.machines import On
+from raysyn.methods.pigan import config as of_pigan
 from raysyn.methods.pigan import pipeline as pigan
+from raysyn.methods.privimage import config as of_privimage
 from raysyn.methods.privimage import pipeline as privimage
 from raysyn.methods.privimage.config import GANModelConfig, GANPretrainConfig
 from raysyn.metrics.utility import EvalConfig
@@ -71,7 +76,7 @@ class Method:
     """Images in a step of its generator, if it plays with one."""
 
 
-_PRIVIMAGE = privimage.Config(
+_PRIVIMAGE = of_privimage.Config(
     data=DataConfig(limit=300),
     public=PublicConfig(limit=400),
     budget=BUDGET,
@@ -89,7 +94,7 @@ _PRIVIMAGE = privimage.Config(
 METHODS: dict[str, Method] = {
     "dp_feta": Method(
         dp_feta,
-        dp_feta.Config(
+        of_dp_feta.Config(
             data=DataConfig(limit=300), budget=BUDGET, network=UNET, warmup=SHORT, finetune=TUNING, eval=EVAL,
             central=CentralConfig(count=100, clip_norm=3.0, downscale=1), sampler=SamplerConfig(steps=2), synthetic=60,
         ),
@@ -114,7 +119,7 @@ METHODS: dict[str, Method] = {
     # A ResNet-18 has 20 normalisation layers.
     "dp_imgsyn": Method(
         dp_imgsyn,
-        dp_imgsyn.Config(
+        of_dp_imgsyn.Config(
             data=DataConfig(limit=240), public=PublicConfig(limit=300), budget=BUDGET, teacher=TeacherConfig(width=4),
             training=SGDConfig(batch_size=40, epochs=0.5, noise_multiplicity=1, max_grad_norm=0.5),
             statistics=StatisticsConfig(epochs=2.0, batch_size=60, share=0.3, clip_norm=1.5),
@@ -124,7 +129,7 @@ METHODS: dict[str, Method] = {
     ),
     "dpgan": Method(
         pigan,
-        pigan.Config(
+        of_pigan.Config(
             data=DataConfig(limit=400), model="dpgan", network=DCGANConfig(width=0.125, latent=8), max_grad_norm=0.5,
             gan=AdversarialConfig(epochs=2, batch_size=32, learning_rate=2e-3), budget=replace(BUDGET, epsilon=20.0),
             synthetic=60, eval=EVAL, monte_carlo=MonteCarloConfig(fakes=60, suspects=20, components=10, repeats=2),
@@ -170,7 +175,8 @@ def blank_run(
 ) -> BlankRun:
     """One run with this secret and --seed, if asked for on changed images; what it sold, drew and released."""
     config = replace(method.config, seed=seed)
-    dataset, *beside, plan = method.module.prepare(config)
+    prepared = method.module.prepare(config)
+    dataset, plan = prepared.dataset, prepared.plan
     if change is not None:
         dataset = Dataset(dataset.name, change(dataset.train), change(dataset.test), None)
     run = BlankRun(out, len(dataset.train))
@@ -180,13 +186,13 @@ def blank_run(
             folder = RunFolder.open(out, method="blank", preset="tiny", config={}, data_fingerprint="none")
         with folder:
             ledger = Ledger(plan, folder.ledger)
-            setting = PrivateSetting(config, dataset, Local(folder.internal), folder, console, SPEED, plan, ledger)
+            parts = (config, dataset, Local(folder.internal), folder, console, SPEED, prepared.more)
             _watch_draws(patch, run)
             _blank_queries(patch, run)
             _blank_sgd(patch, run)
             patch.setattr(method.module, "write_release", lambda _, *rest, **more: _release(run, [*rest, more]))
             with pytest.raises(_Released):
-                method.module.run(method.module.Given(setting, *beside) if beside else setting)
+                method.module.run(PrivateSetting(*parts, plan=plan, ledger=ledger))
             run.ledger = ledger.entries()
     return run
 

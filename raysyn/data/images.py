@@ -11,13 +11,15 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from raysyn.data.names import check_class_names, check_name
 from raysyn.data.sources import SPLITS, Source, Split, from_name, from_path, subset
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 SMALLEST = 8
 
@@ -192,6 +194,8 @@ def _pixels(
     source: Source, split: Split, keep: np.ndarray, size: int | None, shape: tuple[int, int, int] | None
 ) -> np.ndarray:
     """The pictures at `keep`, decoded to uint8 (N, H, W, C); `shape` as in train, None for train itself."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from PIL import UnidentifiedImageError
 
     def decode(index: int) -> np.ndarray:
         try:
@@ -242,6 +246,8 @@ def _mixed(place: str, shape: tuple[int, ...], first: tuple[int, int, int]) -> s
 
 def _decode(picture: Any, size: int | None) -> np.ndarray:
     """One picture (HWC array, bytes of a file or path) as uint8 (H, W, C) in the `size` asked for."""
+    from PIL import Image
+
     if isinstance(picture, np.ndarray):
         if size is None or picture.shape[:2] == (size, size):
             return picture
@@ -255,7 +261,7 @@ def _decode(picture: Any, size: int | None) -> np.ndarray:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _plain(image: Picture) -> Picture:
     """The image in mode L or RGB; refuses what would lose transparency, depth or frames."""
     image.load()
     if "transparency" in image.info or image.mode not in ("1", "L", "P", "RGB"):

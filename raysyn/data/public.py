@@ -25,9 +25,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
 
 from raysyn.data.images import DataConfig, Images
 from raysyn.data.names import check_class_names, check_name
@@ -334,6 +331,10 @@ def _file_facts(path: Path) -> tuple[str, int, int]:
 
 
 def _parquet(path: Path) -> _Stream:
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     label = f"public.path={str(path)!r}"
     try:
         schema = pq.read_schema(path)
@@ -449,6 +450,8 @@ def _write(
 
 def _fitted(picture: Any, shape: tuple[int, int, int], place: str) -> np.ndarray:
     """One picture (HWC array, bytes of a file or path) in `shape`."""
+    from PIL import Image, UnidentifiedImageError
+
     mode, size = ("L" if shape[2] == 1 else "RGB"), (shape[1], shape[0])
     try:
         if isinstance(picture, np.ndarray):

@@ -18,9 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image, ImageDraw, ImageFont
 
 TORCHVISION = {
     "mnist": "MNIST",
@@ -130,6 +127,9 @@ def glyphs(size: int, per_class: int = 120) -> Source:
 
 def _glyph(letter: str, size: int, rng: np.random.RandomState) -> np.ndarray:
     """One letter, uint8 (size, size)."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from PIL import Image, ImageDraw
+
     face = _font(FONTS[rng.randint(len(FONTS))])
     canvas = Image.new("L", (128, 128))
     ImageDraw.Draw(canvas).text((64, 64), letter, fill=255, font=face, anchor="mm")
@@ -149,8 +149,9 @@ def _glyph(letter: str, size: int, rng: np.random.RandomState) -> np.ndarray:
 
 
 @functools.cache
-def _font(name: str) -> ImageFont.FreeTypeFont:
+def _font(name: str) -> Any:
     from matplotlib import get_data_path
+    from PIL import ImageFont
 
     return ImageFont.truetype(str(Path(get_data_path(), "fonts", "ttf", f"{name}.ttf")), 64)
 
@@ -199,6 +200,9 @@ def _medmnist(name: str, size: int | None) -> Source:
 
 
 def _parquet(path: Path, label: str) -> Source:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         schema = pq.read_schema(path)
         check_columns(schema, label)
@@ -222,18 +226,20 @@ def _parquet(path: Path, label: str) -> Source:
     return Source(path.stem, label, metadata_names(schema, label), splits, naming)
 
 
-def check_columns(schema: pa.Schema, label: str) -> None:
+def check_columns(schema: Any, label: str) -> None:
+    from pyarrow import types
+
     missing = [column for column in COLUMNS if column not in schema.names]
     if missing:
         raise ValueError(f"{label} lacks the column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
     image, number = schema.field("image").type, schema.field("label").type
-    if not (pa.types.is_binary(image) or pa.types.is_large_binary(image)):
+    if not (types.is_binary(image) or types.is_large_binary(image)):
         raise ValueError(f"{label}: column image is {image}; it must hold PNG or JPEG files (binary)")
-    if not pa.types.is_integer(number):
+    if not types.is_integer(number):
         raise ValueError(f"{label}: column label is {number}; it must hold class numbers (integer)")
 
 
-def metadata_names(schema: pa.Schema, label: str) -> list[str] | None:
+def metadata_names(schema: Any, label: str) -> list[str] | None:
     """Class names from the schema metadata: key `dataset`, a JSON object with a list `classes`."""
     raw = (schema.metadata or {}).get(b"dataset", b"{}")
     try:

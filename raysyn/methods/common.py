@@ -174,18 +174,10 @@ def apart(machines: Any, folder: RunFolder) -> Any:
 
 
 def open_run(
-    command: Asked,
-    method: str,
-    dataset: Dataset,
-    console: Console,
-    connect: Connect,
-    stack: ExitStack,
-    *,
-    plan: Plan | None = None,
-    more: Any = None,
-    judged_by: Sequence[str] = ("eval",),
+    command: Asked, method: str, dataset: Dataset, console: Console, connect: Connect, stack: ExitStack, *,
+    plan: Plan | None = None, more: Any = None, judged_by: Sequence[str] = ("eval",),
     facts: Mapping[str, Any] | None = None,
-) -> Setting:
+) -> Setting:  # fmt: skip
     """Open or continue the run folder, then join the machines; `stack` closes both. A plan brings its ledger.
 
     The groups of settings `judged_by` change nothing that is released: a finished run may be judged anew. `facts`
@@ -196,21 +188,15 @@ def open_run(
     if plan is not None:
         # Packages that calibrate otherwise must not continue a run.
         known["plan"] = {stage: asdict(cost) for stage, cost in plan.stages.items()}
+    settings = asdict(command.config)
+    judged = {name: settings.pop(name) for name in judged_by if name in settings}
     # What a run was chosen among is said of it afterwards, and changes nothing in it.
-    beside = (*judged_by, "chosen_among")
-    config = {name: value for name, value in asdict(command.config).items() if name not in beside}
-    folder = stack.enter_context(
-        RunFolder.open(
-            command.out,
-            method=method,
-            preset=command.preset,
-            config=config | known,
-            data_fingerprint=dataset.fingerprint(),
-            source_fingerprint=dataset.source_fingerprint,
-        )
-    )
-
-    judged = {name: value for name, value in asdict(command.config).items() if name in judged_by}
+    settings.pop("chosen_among", None)
+    opened = RunFolder.open(
+        command.out, method=method, preset=command.preset, config=settings | known,
+        data_fingerprint=dataset.fingerprint(), source_fingerprint=dataset.source_fingerprint,
+    )  # fmt: skip
+    folder = stack.enter_context(opened)
     if folder.sealed is not None:
         leave_sealed(folder, command, judged, console)
     if command.seal:

@@ -8,13 +8,10 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_CEILING, Context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from PIL import Image, ImageDraw, ImageFont
 
 from raysyn.data.images import Images
 from raysyn.privacy.cost import Cost, delta_beside
@@ -23,6 +20,9 @@ from raysyn.report.choices import added_up
 from raysyn.runs import may_leave
 from raysyn.runs.folder import RunFolder, version, write_atomically
 from raysyn.runs.storage import local_folder, read_bytes, write_bytes
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 FRAME = (128, 136, 148, 255)
 COVERS = (
@@ -204,6 +204,10 @@ def parquet_bytes(images: Images, name: str, soft_labels: np.ndarray | None = No
 
     Compression and row groups are fixed and nothing depends on the time or the machine.
     """
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     n = len(images.labels_N)
     columns = {
         "image": pa.array([png_bytes(image) for image in images.images_NHWC], pa.binary()),
@@ -228,6 +232,9 @@ def parquet_bytes(images: Images, name: str, soft_labels: np.ndarray | None = No
 
 def read_images(content: bytes) -> Images:
     """The images of a synthetic.parquet, as they were released."""
+    import pyarrow.parquet as pq
+    from PIL import Image
+
     table = pq.read_table(io.BytesIO(content))
     about = json.loads(table.schema.metadata[b"dataset"])
     pictures = [np.asarray(Image.open(io.BytesIO(one))) for one in table["image"].to_pylist()]
@@ -243,8 +250,10 @@ def state_bytes(weights: Mapping[str, torch.Tensor], network: Mapping[str, Any],
     return buffer.getvalue()
 
 
-def png_bytes(image: np.ndarray | Image.Image) -> bytes:
+def png_bytes(image: np.ndarray | Picture) -> bytes:
     """A uint8 array (H, W, 1 or 3 or 4), or a picture, as a PNG file."""
+    from PIL import Image
+
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     buffer = io.BytesIO()
@@ -271,8 +280,10 @@ def mosaic(images_NHWC: np.ndarray, columns: int, scale: int, gap: int) -> np.nd
     return sheet
 
 
-def sample_sheet(images: Images, columns: int = 12, most_rows: int = 25) -> Image.Image:
+def sample_sheet(images: Images, columns: int = 12, most_rows: int = 25) -> Picture:
     """A labelled row of samples per class, small images enlarged without blurring."""
+    from PIL import Image, ImageDraw, ImageFont
+
     height = images.images_NHWC.shape[1]
     scale, margin, gap, names = math.ceil(48 / height), 16, 2, images.class_names[:most_rows]
     font = ImageFont.load_default(size=16)

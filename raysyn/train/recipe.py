@@ -162,9 +162,8 @@ def fit(
         if judge is not None:
             shown["accuracy"] = judge(stack.first())
         if (epoch + 1) % every == 0 or epoch + 1 == config.epochs:
-            judged = [] if judge is None else judge.values
-            state = {"epoch": epoch + 1, "shown": shown, "judged": judged, "networks": stack.states()}
-            worker.save(state | {"optimizer": optimizer.state_dict()})
+            state = {"epoch": epoch + 1, "shown": shown, "judged": [] if judge is None else judge.values}
+            worker.save(state | {"networks": stack.states(), "optimizer": optimizer.state_dict()})
         worker.progress(epoch + 1, config.epochs, **shown)
     return stack.states()
 

@@ -15,13 +15,13 @@ from raysyn.methods.dp_feta.config import NAME, Config, new_denoiser, plan
 from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.methods.dp_feta.report import story, uncharged
 from raysyn.methods.method import Method, Prepared
+from raysyn.methods.releasing import release
 from raysyn.methods.synthesis import draw_chunk, evaluate, judging, pack, synthesise, unpack
 from raysyn.metrics.checks import check_measures
 from raysyn.privacy import queries, sgd
 from raysyn.privacy.poisson import Stream
 from raysyn.report.rehearsal import rehearse
-from raysyn.report.release import certificate, write_release
-from raysyn.report.report import Report, dp_section, write_report
+from raysyn.report.report import Report, write_report
 from raysyn.train import loop
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.samplers import network_calls
@@ -39,10 +39,8 @@ def prepare(config: Config) -> Prepared:
 
 def run(setting: PrivateSetting) -> Report:
     """Make the synthetic images, the certificate and the report; a finished stage is stored and never repeated."""
-    config, dataset, plan = setting.config, setting.dataset, setting.plan
+    config, private, plan, ledger = setting.config, setting.dataset.train, setting.plan, setting.ledger
     compute, folder, console = setting.compute, setting.folder, setting.console
-    private = dataset.train
-    ledger = setting.ledger
     task = DiffusionTask(classes=private.classes, **asdict(config.noise))
     denoiser = new_denoiser(config, private)
     before = ["central", "warmup"] if "central" in plan.stages else []
@@ -79,13 +77,11 @@ def run(setting: PrivateSetting) -> Report:
     console.stage("finetune", f"{price.steps:,} steps of DP-SGD, ε {ledger.epsilon():.4g} spent in all")
 
     # From here on every released byte is post-processing of what the ledger was paid for.
-    shape, class_names = private.shape, private.class_names
     denoiser.load_state_dict(tuned["ema"])
     calls = f"{network_calls(config.sampler)} network calls each"
-    synthetic = synthesise(setting, draw_chunk, (denoiser.cpu(), config.sampler, shape), class_names, calls)
-    privacy = dp_section(plan, ledger, uncharged(config))
-    promise = certificate(privacy, method=NAME, name=dataset.name, n=len(private), shape=shape, class_names=class_names)
-    write_release(folder, synthetic, promise, name=f"synthetic {dataset.name}")
+    drawing = (denoiser.cpu(), config.sampler, private.shape)
+    synthetic = synthesise(setting, draw_chunk, drawing, private.class_names, calls)
+    privacy = release(setting, NAME, synthetic, uncharged(config))
 
     # Measured on real images: for the report, which stays inside.
     metrics = evaluate(setting, synthetic, config.eval)

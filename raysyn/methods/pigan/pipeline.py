@@ -26,14 +26,14 @@ from raysyn.methods.pigan.config import JUDGED_BY, NAME, Config
 from raysyn.methods.pigan.measures import parameters
 from raysyn.methods.pigan.outlook import check_memory, show_outlook
 from raysyn.methods.pigan.variants import Variant
+from raysyn.methods.releasing import release
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.fidelity import Inception, as_had, inception_weights, left_out
 from raysyn.metrics.utility import BEST_IS_UNCHARGED, judge, subset, summary, unit_name
 from raysyn.privacy import sgd
 from raysyn.privacy.ledger import Plan
 from raysyn.report.rehearsal import rehearse
-from raysyn.report.release import certificate, write_release
-from raysyn.report.report import Report, dp_section, no_dp_section, write_report
+from raysyn.report.report import Report, write_report
 from raysyn.train import conditional_gans as gans
 
 SLOWEST_FIRST = ("dpgan", "privgan", "pigan", "gan")
@@ -114,15 +114,7 @@ def run(setting: Setting) -> Report:
     stored = folder.stage("synthesise", partial(synthesise, config, variant, members, weights, seed))
     synthetic = Images(stored["images"].numpy(), stored["labels"].numpy(), members.class_names)
     console.stage("synthesise", f"{len(synthetic):,} images")
-    chosen = uncharged(config)
-    privacy = no_dp_section(chosen)
-    if isinstance(setting, PrivateSetting):
-        privacy = dp_section(setting.plan, setting.ledger, chosen)
-    promise = certificate(
-        privacy, method=config.model, name=dataset.name, n=len(members), shape=members.shape,
-        class_names=members.class_names,
-    )  # fmt: skip
-    write_release(folder, synthetic, promise, name=f"synthetic {dataset.name}")
+    privacy = release(setting, config.model, synthetic, uncharged(config))
 
     # Attacks (4.1) and scores (4.2) of the released GAN and of every experiment (5.2), a unit per GAN and split.
     had = replace(config, eval=as_had(config.eval, inception))

@@ -27,6 +27,7 @@ from raysyn.methods.privimage.config import NAME, Config, Kind, name_of, plan
 from raysyn.methods.privimage.models import GAN, Diffusion, Model, has_images, new_denoiser, new_gan, new_query, others
 from raysyn.methods.privimage.outlook import check_memory, show_outlook
 from raysyn.methods.privimage.report import in_figures, in_one_plane, selection, similarity, spent, story, told
+from raysyn.methods.releasing import release
 from raysyn.methods.synthesis import evaluate, pack, unpack
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.semantics import read_vectors
@@ -35,8 +36,7 @@ from raysyn.privacy import queries
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import SemanticConfig
 from raysyn.report.rehearsal import rehearse
-from raysyn.report.release import certificate, write_release
-from raysyn.report.report import Report, dp_section, no_dp_section, write_report
+from raysyn.report.report import Report, write_report
 from raysyn.train import semantic
 
 MODELS: dict[Kind, Callable[[Setting, int], Model]] = {"diffusion": Diffusion, "gan": GAN}
@@ -125,15 +125,8 @@ def run(setting: Setting) -> Report:
 
     # From here on every released byte is post-processing of what the ledger was paid for.
     synthetic = model.draw()
-    privacy = no_dp_section(uncharged(config))
-    if isinstance(setting, PrivateSetting):
-        privacy = dp_section(setting.plan, setting.ledger, uncharged(config))
     name = name_of(config)
-    promise = certificate(
-        privacy, method=name, name=setting.dataset.name, n=len(private), shape=private.shape,
-        class_names=private.class_names, **made_from(config, public),
-    )  # fmt: skip
-    write_release(folder, synthetic, promise, name=f"synthetic {setting.dataset.name}")
+    privacy = release(setting, name, synthetic, uncharged(config), **made_from(config, public))
 
     # Measured on real images: for the report, which stays inside.
     metrics = evaluate(setting, synthetic, config.eval)

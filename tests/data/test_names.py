@@ -15,10 +15,13 @@ from raysyn.data.images import DataConfig, Dataset, Images, load
 from raysyn.data.names import check_class_names, check_name, legible
 from raysyn.data.public import PublicConfig, load_public
 from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_feta import presets as dp_feta_presets
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
 from raysyn.methods.dp_imgsyn import presets as dp_imgsyn_presets
 from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
+from raysyn.methods.knowledge_recycling import presets as knowledge_recycling_presets
 from raysyn.methods.pigan import pipeline as pigan
+from raysyn.methods.pigan import presets as pigan_presets
 from raysyn.methods.privimage import pipeline as privimage
 from raysyn.methods.privimage import presets as privimage_presets
 from raysyn.report import rehearsal
@@ -126,11 +129,11 @@ def test_the_console_shows_a_path_that_is_no_utf_8(capsys: pytest.CaptureFixture
 
 
 PRESETS: dict[str, tuple[Callable[[Any], object], Any]] = {
-    "dp_feta": (dp_feta.prepare, dp_feta.PRESETS["quick"]),
+    "dp_feta": (dp_feta.prepare, dp_feta_presets.PRESETS["quick"]),
     "privimage": (privimage.prepare, privimage_presets.PRESETS["quick"]),
     "dp_imgsyn": (dp_imgsyn.prepare, dp_imgsyn_presets.PRESETS["quick"]),
-    "knowledge_recycling": (knowledge_recycling.prepare, knowledge_recycling.PRESETS["quick"]),
-    "pigan": (pigan.prepare, pigan.PRESETS["quick"]),
+    "knowledge_recycling": (knowledge_recycling.prepare, knowledge_recycling_presets.PRESETS["quick"]),
+    "pigan": (pigan.prepare, pigan_presets.PRESETS["quick"]),
 }
 
 
