@@ -15,7 +15,7 @@ class Board:
         self._errors: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
-        return "raysyn board: progress, CPU seconds, failures"
+        return "raysyn board"
 
     def progress(self, job: str, told: Told) -> None:
         self._progress[job] = told

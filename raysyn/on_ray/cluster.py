@@ -25,6 +25,7 @@ from raysyn.compute.doorway import Compute, Machines, Outcome, Search, Show, Spa
 from raysyn.compute.local import Local
 from raysyn.on_ray import fan_out, joining, leftovers, scaling, train
 from raysyn.on_ray.board import Board
+from raysyn.on_ray.dashboard import Gauges
 from raysyn.on_ray.fan_out import first_line
 from raysyn.on_ray.imports import OurJob
 from raysyn.on_ray.search import Trials
@@ -122,13 +123,15 @@ def connect(machines: Machines, storage: str | Path, show: Show = silent) -> Ite
         _only_ours(machines.address, machines.temp, machines.spill)
         yield Local(machines.storage or storage, show)
         return
-    if _starts_one(machines.address):
+    ours = _starts_one(machines.address)
+    if ours:
         show("Ray is starting", 0, 0, {})
         share_out(machines, [this_machine()])  # What this machine cannot hold is refused before it starts anything.
     elif not ray.is_initialized():
         show("a Ray cluster is joined", 0, 0, {})
     with session(machines.address, temp=machines.temp, spill=machines.spill):
-        yield OnRay(machines, storage, show)
+        # Nobody sees metrics of a cluster that lives as long as this run.
+        yield OnRay(machines, storage, show if ours else Gauges(str(storage), show))
 
 
 @contextmanager

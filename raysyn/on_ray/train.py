@@ -17,6 +17,7 @@ from ray.data import DataContext
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from raysyn.compute.doorway import Show
+from raysyn.on_ray.dashboard import called
 from raysyn.on_ray.fan_out import first_line
 from raysyn.on_ray.rank import raise_portable, run_rank
 from raysyn.on_ray.scaling import Watch
@@ -97,7 +98,7 @@ def _in_a_task(rank: Rank, name: str, shares: Shares, store: Store, look: Callab
 
     lost = short = 0
     while True:
-        answer = task.remote()
+        answer = task.options(name=called(name)).remote()
         while not ray.wait([answer], timeout=0.25)[0]:
             look()
         look()

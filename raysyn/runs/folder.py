@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from raysyn.runs.may_leave import FILES
 from raysyn.privacy.poisson import SECRET_BYTES
+from raysyn.runs.may_leave import FILES
 from raysyn.runs.remote import Remote
 from raysyn.runs.storage import (
     load_saved,
