@@ -217,12 +217,20 @@ def test_commands_for_clusters_without_workers_say_what_each_worker_needs(name: 
 def test_a_job_takes_code_along_and_nothing_that_lies_beside_it(tmp_path: Path) -> None:
     from ray._private.runtime_env.packaging import create_package
 
-    code = {"raysyn/cli.py", "raysyn/report.html.j2", "jobs/dp_feta.py", "mynets.py", "pyproject.toml"}
+    code = {
+        "raysyn/command.py",
+        "raysyn/runs/folder.py",
+        "raysyn/report.html.j2",
+        "jobs/dp_feta.py",
+        "mynets.py",
+        "pyproject.toml",
+    }
     others = {"chest_xrays/train/a/jane.png", "net.pt", "scans.h5", "runs/x/internal/secret", "a.parquet", "tests/x.py"}
     for name in code | others:
         (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "here" / name).write_text("x")
-    shutil.copy(FOLDER.parent / ".rayignore", tmp_path / "here" / ".rayignore")
+    for rules in (".rayignore", ".gitignore"):  # Ray heeds both
+        shutil.copy(FOLDER.parent / rules, tmp_path / "here" / rules)
     create_package(str(tmp_path / "here"), tmp_path / "package.zip", include_gitignore=True)
     packed = {name for name in zipfile.ZipFile(tmp_path / "package.zip").namelist() if not name.endswith("/")}
     assert packed == code, packed ^ code

@@ -14,7 +14,9 @@ from typing import Any
 from raysyn.compute.searches import Outcome, Search, Space
 
 Show = Callable[[str, int, int, dict[str, float]], None]
-"""show(stage, done, total, metrics): draws progress; called at most a few times a second."""
+"""show(stage, done, total, metrics): draws progress; called at most a few times a second.
+
+A total of 0 says that nothing is counted yet; `stage` may then end with `: ` and what is being done, in a few words."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,9 @@ class LocalWorker(Alone):
             self._shown_at = now
             self._show(self._name, done, total, metrics)
 
+    def doing(self, what: str) -> None:
+        self._show(f"{self._name}: {what}" if what else self._name, 0, 0, {})
+
     def save(self, state: dict[str, Any]) -> None:
         self._store[f"checkpoints/{self._name}.pt"] = state
 

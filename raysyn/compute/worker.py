@@ -50,6 +50,9 @@ class Worker(ABC):
     def progress(self, done: int, total: int, **metrics: float) -> None:
         """Tell the user how far this stage is; cheap, may be called every step, only rank 0 is heard."""
 
+    def doing(self, what: str) -> None:  # noqa: B027 - a worker that nobody hears need not speak
+        """Tell the user, in a few words, what is done before there is progress to tell; only rank 0 is heard."""
+
     @abstractmethod
     def save(self, state: dict[str, Any]) -> None:
         """Make rank 0's `state` (tensors and plain values) durable; every rank calls it at the same step."""

@@ -60,6 +60,11 @@ def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[UNet, SamplerConfig,
     return generate(denoiser, sampler, torch.from_numpy(labels_N), shape, seed, best_device())
 
 
+def judging(config: EvalConfig) -> list[str]:
+    """The stages of `evaluate`."""
+    return [*(["utility"] if config.classifiers else []), "fidelity"]
+
+
 def evaluate(setting: Setting, synthetic: Images, config: EvalConfig) -> dict[str, Any]:
     """Train on synthetic, test on real, and fidelity: figures that never enter release/."""
     compute, dataset, seed = setting.compute, setting.dataset, setting.config.seed

@@ -193,6 +193,8 @@ class _Run:
             return Choice(**self.worker.share(None))
         expected = math.ceil(self.config.batch_size / self.worker.world_size)
         loss, device = self.task.loss, self.worker.device
+        if speed.leaves_open():
+            self.worker.doing("timing ways to compute gradients")
         best = measure(device, self.model, self._made_up, loss, expected, speed)
         return Choice(**self.worker.share(best.as_dict()))
 

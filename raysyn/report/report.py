@@ -143,8 +143,9 @@ def write_report(
     done: Sequence[str] = (),
     sections: Sequence[Section] = (),
     headline: str | None = None,
-) -> None:
-    """Write internal/report.html and, last, internal/report.json, which marks the run as finished.
+) -> str:
+    """Write internal/report.html and, last, internal/report.json, which marks the run as finished; the sentence that
+    the report begins with.
 
     `done` says what was done, a sentence per stage. Pictures show released images only, `synthetic` and the noisy
     `central` ones, unless a pipeline's section was asked for more; a run that makes no images has None, and a
@@ -159,6 +160,7 @@ def write_report(
     write_atomically(folder.report_html, render(content, synthetic, central, done, sections, headline))
     write_atomically(folder.report_json, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
     folder.push()
+    return headline or verdict(content, 0 if synthetic is None else len(synthetic))
 
 
 def render(

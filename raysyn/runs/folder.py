@@ -55,6 +55,10 @@ class RunFolder:
         self._remote = remote
         self.preset, self.cpu_clock = preset, cpu_clock
         self._running: tuple[str, float, float, dict[str, float]] | None = None
+        self.began: Callable[[str], None] = lambda stage: None
+        """Told of each stage that is not found finished."""
+        self.ran: set[str] = set()
+        """Stages that this process has worked at."""
         self._ticked_at = 0.0
         # Closing the descriptor releases the lock, also when this object is merely forgotten.
         self._unlock = weakref.finalize(self, os.close, lock)
@@ -158,6 +162,8 @@ class RunFolder:
             return load_saved(path)
         spent = self.timings.get(name, {"wall_s": 0.0, "cpu_s": 0.0})
         self._running = (name, time.monotonic(), self.cpu_clock(), spent)
+        self.ran.add(name)
+        self.began(name)
         try:
             value = f()
             assert_plain(value, name)

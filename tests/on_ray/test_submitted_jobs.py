@@ -180,6 +180,8 @@ def test_a_submitted_job_is_stopped_and_the_same_command_continues_it(
         time.sleep(0.2)
     stopped = ray_job(workstation, "stop", "first")
     assert stopped.returncode == 0 and "Job 'first' was stopped" in stopped.stdout + stopped.stderr
+    log = ray_job(workstation, "logs", "first").stdout
+    assert "interrupted: the same command continues where this one stopped" in log and "SIGTERM" not in log, log
     report = tmp_path / "run/internal/report.json"
     assert not report.exists()
     before = warmed_up.stat().st_mtime_ns

@@ -140,8 +140,8 @@ def run(setting: PrivateSetting) -> Report:
     if config.experiment.plane:
         parts.append(in_the_plane(setting))
     report = setting.report(NAME, privacy=privacy, metrics=metrics, engine=engine)
-    write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
-    console.say(folder.where("Release (may leave)"))
+    verdict = write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
+    setting.end(verdict, folder.where("Release (may leave)"))
     return report
 
 

@@ -105,8 +105,8 @@ def run(setting: Setting) -> Report:
     }  # fmt: skip
     report = setting.report(NAME, privacy=privacy, metrics=shown.metrics(results), attacks=judged["attacks"])
     story, sections = shown.story(config, results), shown.sections(results)
-    write_report(folder, report, synthetic=synthetic, done=story, sections=sections)
-    console.say(folder.where("Release"))
+    verdict = write_report(folder, report, synthetic=synthetic, done=story, sections=sections)
+    setting.end(verdict, folder.where("Release"))
     return report
 
 

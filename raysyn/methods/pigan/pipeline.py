@@ -126,11 +126,11 @@ def run(setting: Setting) -> Report:
         config.model, privacy=privacy, metrics={"utility": useful, "fidelity": faithful, **shown.metrics(results)},
         attacks=shown.attacks(results),
     )  # fmt: skip
-    write_report(
+    verdict = write_report(
         folder, report, synthetic=synthetic, done=shown.story(config, len(members), len(others), results),
         sections=shown.sections(config, results),
     )  # fmt: skip
-    console.say(folder.where("Release"))
+    setting.end(verdict, folder.where("Release"))
     return report
 
 

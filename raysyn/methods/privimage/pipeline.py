@@ -138,11 +138,11 @@ def run(setting: Setting) -> Report:
     picture = in_one_plane(setting, synthetic)
     parts = [] if chosen is None or public is None else [selection(chosen, private, public)]
     report = setting.report(name, privacy=privacy, metrics=metrics, engine=tuned.get("engine"))
-    write_report(
+    verdict = write_report(
         folder, report, synthetic=synthetic, central=central, done=story(setting, public), sections=[*parts, picture],
     )  # fmt: skip
     may = "may leave" if config.private else "no promise"
-    console.say(folder.where(f"Release ({may})"))
+    setting.end(verdict, folder.where(f"Release ({may})"))
     return report
 
 
