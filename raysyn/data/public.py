@@ -271,7 +271,7 @@ class _Stream:
 
 
 def _from_name(name: str) -> _Stream:
-    return _Stream(name, f"public set {name}", (name,), partial(_held, from_name, name, None))
+    return _Stream(name, f"public set {name}", (name,), partial(_held, from_name, name, None, "public"))
 
 
 def _from_path(given: str) -> _Stream:
