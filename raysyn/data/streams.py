@@ -80,7 +80,7 @@ class Stream:
 
 
 def _from_name(name: str) -> Stream:
-    return Stream(name, f"public set {name}", (name,), partial(_held, from_name, name, None))
+    return Stream(name, f"public set {name}", (name,), partial(_held, from_name, name, None, "public"))
 
 
 def _from_path(given: str) -> Stream:

@@ -129,10 +129,10 @@ def private_need(
     images, model = speed.micro_batch or min(math.ceil(config.batch_size / workers), fits), new()
     own = images * sum(value.numel() for value in model.parameters()) * 4
     size = BOOKS * gradient_bytes(model, task, shape, images, config.noise_multiplicity) + own
-    of = f"{images:,} images of {rows} rows at a time"
+    of = f"{images:,} images at a time" + (f", {rows} inputs of the network each" if rows > 1 else "")
     if workers == 1:
         return Need(stage, int(size), of)
-    return Need(stage, int(workers * (size + LIBRARIES)), f"{workers} workers with {of} each")
+    return Need(stage, int(workers * (size + LIBRARIES)), f"{workers} workers, each with {of}")
 
 
 def classifier_needs(config: EvalConfig, shape: Shape, classes: int, images: int) -> list[Need]:

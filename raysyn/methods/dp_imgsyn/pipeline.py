@@ -35,6 +35,7 @@ from raysyn.methods.dp_imgsyn.report import (
     story,
 )
 from raysyn.methods.dp_imgsyn.units import (
+    CHOOSE_ON,
     Publics,
     Synthesis,
     align_some,
@@ -62,8 +63,6 @@ from raysyn.train.naming import Naming
 
 SHARD = 1000
 """Private images per unit of the statistics."""
-CHOOSE_ON = 5
-"""Batches on which the number of steps is chosen."""
 YARDSTICK = 200
 """Images, no private ones, that say how large each layer's inputs are."""
 

@@ -29,6 +29,8 @@ from raysyn.train.memory import at_once
 
 BATCHES = 5
 """Batches per unit of the alignment."""
+CHOOSE_ON = 5
+"""Batches on which the number of steps is chosen."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import Any
 from raysyn.compute.doorway import Compute
 from raysyn.methods.common import Connect, apart
 from raysyn.methods.leaderboard.config import NAME, Config, Run, runs
+from raysyn.methods.leaderboard.outlook import show_outlook
 from raysyn.methods.leaderboard.together import beside, finished, in_row, together
 from raysyn.methods.method import Command
 from raysyn.report.choices import chosen, of_leaderboard
@@ -100,7 +101,7 @@ class Leaderboard:
     def begin(self, command: Command, console: Console, connect: Connect, stack: ExitStack) -> Board:
         """The folder and the machines; ValueError, in one sentence, where either cannot be had."""
         if command.dry_run:
-            console.say("\n".join(unit.name for unit in runs(command.config)))
+            show_outlook(console, command.config, command.machines)
             raise SystemExit(0)
         # More methods, epsilons and seeds extend a comparison; other flags for all of them make another one.
         known = {"more": command.config.more}
