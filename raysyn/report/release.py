@@ -19,8 +19,9 @@ from raysyn.privacy.tradeoff import tradeoff
 from raysyn.report.choices import added_up
 from raysyn.report.pictures import png_bytes, sample_sheet
 from raysyn.runs import may_leave
-from raysyn.runs.folder import RunFolder, version
+from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import local_folder, read_bytes, write_atomically, write_bytes
+from raysyn.runs.versions import version
 
 COVERS = (
     "every released file but for the public_facts below, and everything anyone computes from the files alone",

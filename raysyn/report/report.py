@@ -23,9 +23,10 @@ from raysyn.report.choices import added_up
 from raysyn.report.pictures import first_of_class, mosaic, png_bytes
 from raysyn.report.release import attack_limits, certificate, rounded_up, write_release
 from raysyn.report.tables import figure, in_words, percent, table, table_rows
-from raysyn.runs.folder import REPORT_JSON, RunFolder, version
+from raysyn.runs.folder import REPORT_JSON, RunFolder
 from raysyn.runs.refusals import leaves
 from raysyn.runs.storage import under, write_atomically
+from raysyn.runs.versions import version
 from raysyn.screen.console import duration
 
 __all__ = ["Report", "Section", "certificate", "dp_section", "environment", "no_dp_section", "table", "write_release"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import re
@@ -28,20 +27,13 @@ from raysyn.runs.storage import (
     write_atomically,
     write_folder,
 )
+from raysyn.runs.versions import version
 
 T = TypeVar("T")
 
 REPORT_JSON = "internal/report.json"
 """A run's figures, which it has once it has ended."""
 _TICK_S = 5.0
-
-
-def version(distribution: str = "raysyn") -> str:
-    """The installed version of a distribution, or `not installed`."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 class RunFolder:

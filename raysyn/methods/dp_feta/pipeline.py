@@ -57,10 +57,8 @@ def run(setting: PrivateSetting) -> Report:
         warm_up = partial(compute.train, loop.fit, name="warmup")
         # Images of all classes together teach what "no class" looks like, and nothing about a class.
         lesson = task if config.central.conditional else replace(task, label_dropout=1.0)
-        warm = folder.stage(
-            "warmup",
-            lambda: warm_up(denoiser, lesson, central, config.warmup, config.seed, config.augment),
-        )
+        taught = (denoiser, lesson, central, config.warmup, config.seed, config.augment)
+        warm = folder.stage("warmup", lambda: warm_up(*taught))
         # The raw weights of the last step go on, as published, not their average.
         denoiser.load_state_dict(warm["model"])
         console.stage("warmup", f"{config.warmup.iterations:,} steps on them, augmented: no further cost")
