@@ -114,12 +114,6 @@ class PrivateSetting(Setting):
     ledger: Ledger
 
 
-def declared(config: Any) -> list[str]:
-    """What a user or a preset says was chosen by looking at private data: the uncharged choices that no code makes."""
-    told = [choices.tuned(config.tuned_on)] if config.tuned_on else []
-    return told + ([choices.chosen(config.chosen_among)] if config.chosen_among else [])
-
-
 def plain_name(stage: str) -> str:
     """What a person calls a stage: without the mark that tells one way of judging from another."""
     return stage.partition("-")[0]

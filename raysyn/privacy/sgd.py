@@ -57,19 +57,10 @@ class Partner(Protocol):
 
 
 def train(
-    compute: Compute,
-    model: nn.Module,
-    task: Task,
-    private: Images,
-    config: SGDConfig,
-    cost: Cost,
-    secret: bytes,
-    speed: SGDSpeed,
-    *,
-    name: str = "finetune",
-    epsilon_at: Callable[[int], float] | None = None,
+    compute: Compute, model: nn.Module, task: Task, private: Images, config: SGDConfig, cost: Cost, secret: bytes,
+    speed: SGDSpeed, *, name: str = "finetune", epsilon_at: Callable[[int], float] | None = None,
     partner: Partner | None = None,
-) -> Release[dict[str, Any]]:
+) -> Release[dict[str, Any]]:  # fmt: skip
     """`fit` on every worker of `compute`; `name` names the stage and its random streams."""
     args = (model, task, private, config, cost, secret, speed, name, epsilon_at, partner)
     answer = compute.train(_plain_fit, *args, name=name)

@@ -165,13 +165,9 @@ def write_report(
 
 
 def render(
-    content: Mapping[str, Any],
-    synthetic: Images | None,
-    central: Images | None = None,
-    done: Sequence[str] = (),
-    sections: Sequence[Section] = (),
-    headline: str | None = None,
-) -> str:
+    content: Mapping[str, Any], synthetic: Images | None, central: Images | None = None, done: Sequence[str] = (),
+    sections: Sequence[Section] = (), headline: str | None = None,
+) -> str:  # fmt: skip
     """The self-contained page: pictures inline, no script, nothing fetched."""
     # Imported where it is used, not above: who only asks for help must not wait for it.
     import jinja2

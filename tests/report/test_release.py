@@ -148,7 +148,7 @@ def test_every_preset_says_what_it_was_tuned_on() -> None:
     for method in catalogue.METHODS:
         presets = method.presets()
         assert presets and all(one.tuned_on for one in presets.values()), method.name
-    told = common.declared(QUICK)
+    told = declared(QUICK)
     assert told == ["the preset's settings were tuned while looking at real results on digits"]
 
 

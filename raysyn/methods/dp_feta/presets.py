@@ -44,7 +44,7 @@ PRESETS: dict[str, Config] = {
         synthetic=2_000,
         eval=EvalConfig(epochs=30, resnet9_width=0.125),
         tuned_on="digits",
-    ),
+    ),  # fmt: skip
     "cpu-mnist": replace(_CPU, data=DataConfig(name="mnist")),
     "cpu-fashion_mnist": replace(_CPU, data=DataConfig(name="fashion_mnist")),
     **PAPER,

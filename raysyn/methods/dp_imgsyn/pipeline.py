@@ -17,7 +17,8 @@ from torch import Tensor
 
 from raysyn.data.images import Images, load
 from raysyn.data.public import Public, comparison, load_beside
-from raysyn.methods.common import PrivateSetting, declared
+from raysyn.methods.common import PrivateSetting
+from raysyn.methods.declared import declared
 from raysyn.methods.dp_imgsyn import experiments
 from raysyn.methods.dp_imgsyn.config import JUDGED_BY, NAME, Config, new_teacher, plan
 from raysyn.methods.dp_imgsyn.experiments import Compared

@@ -19,7 +19,8 @@ from torch import Tensor
 from raysyn.compute.doorway import digest
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images, load
-from raysyn.methods.common import PrivateSetting, Setting, declared
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.declared import declared
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.pigan import experiments, variants
 from raysyn.methods.pigan import report as shown

@@ -22,7 +22,8 @@ from raysyn.compute.worker import best_device
 from raysyn.data.flat_pixels import joined, view
 from raysyn.data.images import Images, load
 from raysyn.data.public import Public, comparison, load_beside
-from raysyn.methods.common import PrivateSetting, Setting, declared
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.declared import declared
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.privimage.config import NAME, Config, Kind, name_of, plan
 from raysyn.methods.privimage.models import GAN, Diffusion, Model, has_images, new_denoiser, new_gan, new_query, others
