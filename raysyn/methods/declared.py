@@ -1,4 +1,4 @@
-"""What looking at private data has shaped and no code knows of: a user or a preset says it, the certificate lists it."""
+"""What looking at private data has shaped and no code knows of: users and presets say it, certificates list it."""
 
 from __future__ import annotations
 

@@ -148,17 +148,9 @@ class _Run:
     """One rank's share of a stage: the state that a checkpoint holds, and the step that advances it."""
 
     def __init__(
-        self,
-        worker: Worker,
-        model: nn.Module,
-        task: Task,
-        private: Images,
-        config: SGDConfig,
-        cost: Cost,
-        stream: Stream,
-        speed: SGDSpeed,
-        partner: Partner | None,
-    ) -> None:
+        self, worker: Worker, model: nn.Module, task: Task, private: Images, config: SGDConfig, cost: Cost,
+        stream: Stream, speed: SGDSpeed, partner: Partner | None,
+    ) -> None:  # fmt: skip
         self.worker, self.task, self.private, self.partner = worker, task, private, partner
         if partner is not None:
             partner.join(worker)

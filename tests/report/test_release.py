@@ -21,6 +21,7 @@ from raysyn.compute.doorway import Machines
 from raysyn.compute.local import Local
 from raysyn.data import images as data
 from raysyn.methods import catalogue, common
+from raysyn.methods.declared import declared
 from raysyn.methods.leaderboard.together import in_row, together
 from raysyn.privacy.cost import Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release

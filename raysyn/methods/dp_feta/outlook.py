@@ -6,21 +6,11 @@ from dataclasses import asdict
 from functools import partial
 
 from raysyn.data.images import Images
+from raysyn.methods import outlook as shared
 from raysyn.methods.dp_feta.config import Config
 from raysyn.methods.machines import On
 from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, classifier_needs, denoiser_needs, per_worker, refuse_too_large
-from raysyn.methods.outlook import (
-    Stage,
-    alone,
-    central_seconds,
-    drawing_seconds,
-    judging,
-    learning_seconds,
-    private_seconds,
-    show,
-    start_up,
-)
 from raysyn.models.unet import UNet
 from raysyn.screen.console import Console
 from raysyn.train.diffusion import DiffusionTask
@@ -48,28 +38,30 @@ def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> lis
     ]
 
 
-def stages(config: Config, prepared: Prepared, machines: On) -> list[Stage]:
+def stages(config: Config, prepared: Prepared, machines: On) -> list[shared.Stage]:
     """Every stage of a run, from moments' measurements that read no image."""
     private, plan = prepared.dataset.train, prepared.plan
     assert plan is not None
-    found = [start_up(machines)]
+    found = [shared.start_up(machines)]
     task = DiffusionTask(classes=private.classes, **asdict(config.noise))
 
     def new() -> UNet:
         return UNet(config.network, private.shape[2], private.shape[:2], private.classes)
 
     if "central" in plan.stages:
-        found.append(alone("central", central_seconds(config.central, private)))
-        found.append(Stage("warmup", learning_seconds(new(), task, private, config.warmup, config.augment)))
-    found.append(Stage("finetune", private_seconds(new(), task, private, config.finetune, machines.sgd)))
-    found.append(Stage("synthesise", drawing_seconds(new(), config.sampler, private, config.synthetic)))
-    return found + judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))
+        found.append(shared.alone("central", shared.central_seconds(config.central, private)))
+        found.append(
+            shared.Stage("warmup", shared.learning_seconds(new(), task, private, config.warmup, config.augment))
+        )
+    found.append(shared.Stage("finetune", shared.private_seconds(new(), task, private, config.finetune, machines.sgd)))
+    found.append(shared.Stage("synthesise", shared.drawing_seconds(new(), config.sampler, private, config.synthetic)))
+    return found + shared.judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))
 
 
-def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> list[Stage]:
+def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> list[shared.Stage]:
     """The stages as a table, which are answered too."""
     private, found = prepared.dataset.train, stages(config, prepared, machines)
     denoiser = UNet(config.network, private.shape[2], private.shape[:2], private.classes)
     size = sum(parameter.numel() for parameter in denoiser.parameters())
-    show(console, found, machines, title=f"Outlook: {size:,} parameters")
+    shared.show(console, found, machines, title=f"Outlook: {size:,} parameters")
     return found
