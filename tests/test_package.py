@@ -11,6 +11,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+import raysyn
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NEEDED = [Requirement(one) for one in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
@@ -32,7 +34,7 @@ def test_the_licence_is_whole_and_the_one_that_is_declared() -> None:
 
 def test_the_citation_is_of_this_version_and_licence() -> None:
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert cited["version"] == PROJECT["version"] and cited["license"] == PROJECT["license"]
+    assert cited["version"] == raysyn.__version__ and cited["license"] == PROJECT["license"]
     assert {"cff-version", "message", "title", "authors"} <= cited.keys()
 
 

@@ -10,25 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from raysyn.compute.doorway import (
-    Alone,
-    Between,
-    Compute,
-    Outcome,
-    Search,
-    Show,
-    Space,
-    Tally,
-    answers_of,
-    best_device,
-    combinations,
-    groups,
-    ranked,
-    silent,
-    trial_key,
-    unit_failure,
-    unit_files,
-)
+from raysyn.compute.doorway import Compute, Show, Tally, answers_of, groups, silent, unit_failure, unit_files
+from raysyn.compute.searches import Between, Outcome, Search, Space, combinations, ranked, trial_key
+from raysyn.compute.worker import Alone, best_device
 from raysyn.runs.storage import Store
 
 
@@ -44,6 +28,9 @@ class LocalWorker(Alone):
         if done >= total or now - self._shown_at > 0.25:
             self._shown_at = now
             self._show(self._name, done, total, metrics)
+
+    def doing(self, what: str) -> None:
+        self._show(f"{self._name}: {what}" if what else self._name, 0, 0, {})
 
     def save(self, state: dict[str, Any]) -> None:
         self._store[f"checkpoints/{self._name}.pt"] = state

@@ -21,7 +21,8 @@ from raysyn.report import choices
 from raysyn.report.release import attack_limits, declare
 from raysyn.report.report import Report, environment
 from raysyn.runs import sealing
-from raysyn.runs.folder import RunFolder, make_private
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.ownership import make_private
 from raysyn.runs.storage import local_folder, under
 from raysyn.screen.console import Console
 
@@ -88,6 +89,10 @@ class Setting:
             environment=environment(device=self.compute.device, workers=self.compute.workers, **more),
         )
 
+    def end(self, sentence: str, places: str) -> None:
+        """The console's last lines: how long it took, the report's `sentence`, and where things are."""
+        self.console.end(sum(spent["wall_s"] for spent in self.folder.timings.values()), sentence, places)
+
     def attack(
         self, targets: Mapping[str, Mapping[str, Tensor]], members: Images, network: Architecture, speed: ShadowSpeed
     ) -> dict[str, Any]:
@@ -127,6 +132,12 @@ def _by_plain_name(timings: Mapping[str, Mapping[str, float]]) -> dict[str, dict
         before = merged.get(plain_name(stage), {})
         merged[plain_name(stage)] = {clock: before.get(clock, 0.0) + seconds for clock, seconds in spent.items()}
     return merged
+
+
+def _timed(folder: RunFolder, stage: str) -> tuple[float, bool] | None:
+    """What `Console.timed` is to know."""
+    spent = _by_plain_name(folder.timings).get(stage)
+    return None if spent is None else (spent["wall_s"], stage in map(plain_name, folder.ran))
 
 
 def say_empty(console: Console, dataset: Dataset) -> None:
@@ -196,13 +207,17 @@ def open_run(
 
     def show(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
         folder.tick()
-        console.show(plain_name(stage), done, total, metrics)
+        name, *what = stage.split(": ", 1)
+        console.show(": ".join([plain_name(name), *what]), done, total, metrics)
 
+    folder.began = lambda stage: console.show(plain_name(stage), 0, 0, {})
+    console.timed = partial(_timed, folder)
     machines = apart(command.machines, folder)
     sealing.note_place(folder, machines.storage)
     compute = stack.enter_context(connect(machines, folder.storage, show))
     if getattr(machines, "sgd", SGDSpeed()).precision == "bf16" and compute.device == "cpu":
         raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
+    console.close()  # of what was shown while they were joined
     folder.cpu_clock = compute.cpu_s
     parts = (command.config, dataset, compute, folder, console, machines, more)
     if plan is None:

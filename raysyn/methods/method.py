@@ -60,7 +60,9 @@ class Method:
 
         Raises ValueError, in one sentence, for bad input; SystemExit(0) after the plan of a dry run.
         """
+        console.show("images are read and checked", 0, 0, {})
         prepared = self.prepare(command.config)
+        console.close()
         for sentence in prepared.doubts:
             console.say(f"WARNING: {sentence}.")
         say_empty(console, prepared.dataset)

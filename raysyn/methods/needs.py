@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from raysyn.compute.doorway import Machines, best_device
+from raysyn.compute.doorway import Machines
+from raysyn.compute.worker import best_device
 from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.classifiers import NAMES, build
 from raysyn.models.unet import UNet
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import fitting
 from raysyn.screen.console import Console
 from raysyn.train.classifier import EVALUATION_BATCH, ClassifierConfig, images_per_step

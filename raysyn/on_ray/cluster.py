@@ -7,18 +7,22 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from raysyn.compute.doorway import Compute, Machines, Outcome, Search, Show, Space, silent
+from raysyn.compute.doorway import Compute, Machines, Show, silent
 from raysyn.compute.local import Local
+from raysyn.compute.searches import Outcome, Search, Space
 from raysyn.on_ray import leftovers
 from raysyn.on_ray.board import Board
+from raysyn.on_ray.dashboard import Gauges
 from raysyn.on_ray.shares import Shares, fitting, share_out, this_machine
 from raysyn.runs.storage import Store
 
@@ -133,10 +137,17 @@ def connect(machines: Machines, storage: str | Path, show: Show = silent) -> Ite
         _only_ours(machines.address, machines.temp, machines.spill)
         yield Local(machines.storage or storage, show)
         return
-    if _starts_one(machines.address):
+    import ray
+
+    ours = _starts_one(machines.address)
+    if ours:
+        show("Ray is starting", 0, 0, {})
         share_out(machines, [this_machine()])  # What this machine cannot hold is refused before it starts anything.
+    elif not ray.is_initialized():
+        show("a Ray cluster is joined", 0, 0, {})
     with session(machines.address, temp=machines.temp, spill=machines.spill):
-        yield OnRay(machines, storage, show)
+        # Nobody sees metrics of a cluster that lives as long as this run.
+        yield OnRay(machines, storage, show if ours else Gauges(str(storage), show))
 
 
 @contextmanager
@@ -164,6 +175,7 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
             except (ConnectionError, RuntimeError) as error:
                 # As where its Ray is of another version.
                 raise ValueError(f"on.address is {address!r}, and Ray does not join: {first_line(error)}") from error
+            _keep_our_signals()
             yield
     else:
         _only_our_token()
@@ -179,6 +191,7 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
                 job_config=OurJob(ours=True),
                 **_QUIET,
             )
+            _keep_our_signals()
             yield
 
 
@@ -190,6 +203,13 @@ def _starts_one(address: str) -> bool:
 
 
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+
+
+def _keep_our_signals() -> None:
+    """Ray has put a handler of its own below Python's, which prints a stack of C++ and drops what we wanted to say."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if callable(handler) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import grpc
 from ray._private import ray_constants, services
 from ray._private.authentication import authentication_token_setup as tokens
 from ray._private.gcs_utils import create_gcs_channel
-from ray._raylet import AuthenticationTokenLoader, Config
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.core.generated import gcs_pb2, gcs_service_pb2, gcs_service_pb2_grpc
 
 ANSWERS_WITHIN_S = 15.0
@@ -28,6 +28,7 @@ ANSWERS_WITHIN_S = 15.0
 LISTENS_WITHIN_S = 4.0
 """Where nobody does: the cluster may just be starting."""
 
+_DEAD = gcs_pb2.GcsNodeInfo.DEAD  # type: ignore[attr-defined]
 _LOOPBACK = ("127.", "localhost", "::1", "[::1]")
 _LOOPBACK_ALONE = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
 _START = "start one with `clusters/workstation.sh`, or leave on.address at local"
@@ -87,7 +88,7 @@ def _candidates(given: str) -> list[str]:
         # A cluster that is for more than this machine listens on its address alone.
         own = [f"{services.get_node_ip_address()}:{port}"] if given.startswith(_LOOPBACK) else []
         return list(dict.fromkeys([given, *own]))
-    services.find_gcs_addresses.cache_clear()
+    services.find_gcs_addresses.cache_clear()  # type: ignore[attr-defined]
     running, last = sorted(services.find_gcs_addresses()), services.find_bootstrap_address(None)
     # What the last plain `ray start` has noted comes first: Ray itself goes there.
     return [last] if last in running else running
@@ -107,9 +108,9 @@ def _choose(given: str, answers: Sequence[Answer]) -> Answer:
     at = f"{_named(given)}, "
     if last.wants_token():
         raise ValueError(
-            f"{at}and the cluster at {last.address} wants its token: type `{tokens.AUTH_MODE_ENV_VAR}=token {_typed()}` "
-            "as the user who started it, or put before that RAY_AUTH_TOKEN_PATH=FILE, a file with what "
-            "`ray get-auth-token` prints there"
+            f"{at}and the cluster at {last.address} wants its token: type `RAY_AUTH_MODE=token {_typed()}` as the user "
+            "who started it, or put before that RAY_AUTH_TOKEN_PATH=FILE, a file with what `ray get-auth-token` prints "
+            "there"
         )
     if last.refusal is grpc.StatusCode.DEADLINE_EXCEEDED:
         raise ValueError(
@@ -136,22 +137,23 @@ def _let_in(given: str, address: str, patience_s: float) -> Answer:
 
 
 def _ask(address: str, patience_s: float) -> Answer:
-    """Who is in the cluster there; patient with one that is busy, and for `patience_s` with one that may be starting."""
+    """Who is in the cluster there; patient with one that is busy, for `patience_s` with one that may be starting."""
     begun, answer = time.monotonic(), Answer(address)
     channel = create_gcs_channel(address)
     try:
+        asked = gcs_service_pb2.GetAllNodeInfoRequest()  # type: ignore[attr-defined]
         stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
         while True:
             try:
                 left = ANSWERS_WITHIN_S - (time.monotonic() - begun)
-                reply = stub.GetAllNodeInfo(gcs_service_pb2.GetAllNodeInfoRequest(), timeout=max(left, 0.1))
+                reply = stub.GetAllNodeInfo(asked, timeout=max(left, 0.1))
             except grpc.RpcError as error:
                 answer = replace(answer, refusal=error.code(), details=_reason(error.details() or ""))
                 if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() - begun > patience_s:
                     return answer
                 time.sleep(0.5)
             else:
-                alive = [node for node in reply.node_info_list if node.state != gcs_pb2.GcsNodeInfo.DEAD]
+                alive = [node for node in reply.node_info_list if node.state != _DEAD]
                 return Answer(address, tuple(sorted({node.node_manager_address for node in alive})))
     finally:
         channel.close()
@@ -188,6 +190,8 @@ def _named(given: str) -> str:
 def _typed() -> str:
     """The command that this process was started with."""
     script = Path(sys.argv[0] or "script.py")
+    if script.name == "__main__.py":
+        return shlex.join(["python", "-m", script.parent.name, *sys.argv[1:]])
     return shlex.join(["python" if script.suffix == ".py" else script.name, *sys.argv[script.suffix != ".py" :]])
 
 

@@ -76,4 +76,4 @@ def this_machine() -> dict[str, float]:
     from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 
     found = ResourceAndLabelSpec().resolve(is_head=True, node_ip_address="127.0.0.1")
-    return {"CPU": float(found.num_cpus), "GPU": float(found.num_gpus)}
+    return {"CPU": float(found.num_cpus or 0), "GPU": float(found.num_gpus or 0)}

@@ -112,11 +112,14 @@ def read(
     )  # fmt: skip
 
 
+_INTERRUPTED = "interrupted: the same command continues where this one stopped"
+
+
 def run_or_explain(check: Callable[[ExitStack], T], work: Callable[[T], object]) -> int:
     """Exit status of `work(check(stack))`, for `sys.exit`; what `check` opened is closed by the stack.
 
     `check` reads and validates (command line, data, plan, folder): its ValueError is the user's, one sentence and 2.
-    `work` does the rest: its ValueError is ours, so it keeps its traceback. Ctrl-C in either gives 130.
+    `work` does the rest: its ValueError is ours, so it keeps its traceback. Ctrl-C in either gives 130, SIGTERM 143.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -131,7 +134,7 @@ def run_or_explain(check: Callable[[ExitStack], T], work: Callable[[T], object])
                 refuse(str(error))
             work(checked)
     except KeyboardInterrupt:
-        print("interrupted: the same command continues where this one stopped", file=sys.stderr)
+        print(_INTERRUPTED, file=sys.stderr)
         return 130
     return 0
 
@@ -150,7 +153,15 @@ def explained() -> Iterator[None]:
 @contextmanager
 def _terminated_is_exit() -> Iterator[None]:
     """SIGTERM (`ray job stop`, a spot machine's notice) unwinds like an exception, so that what is open is closed."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+    def leave(*_: object) -> None:
+        # Said at once, and past what may be printing just now: `ray job stop` kills a job that closes for long.
+        with contextlib.suppress(OSError):
+            os.write(2, f"{_INTERRUPTED}\n".encode())
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, leave)
     try:
         yield
     finally:

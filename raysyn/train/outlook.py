@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from raysyn.compute.doorway import best_device
+from raysyn.compute.worker import best_device
 from raysyn.train.loop import Task
 from raysyn.train.memory import HEADROOM, at_once, available_bytes, gradient_bytes, held_bytes, told
 

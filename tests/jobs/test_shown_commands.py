@@ -16,7 +16,7 @@ from unittest.mock import patch
 import pytest
 from running import ROOT, job
 
-from raysyn import cli
+from raysyn.screen import cli
 
 CARDS = sorted((ROOT / "raysyn/methods").glob("*/README.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *CARDS]

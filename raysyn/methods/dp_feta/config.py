@@ -14,8 +14,8 @@ from raysyn.models.unet import UNet, UNetConfig
 from raysyn.privacy import cost
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Plan
-from raysyn.privacy.queries import CentralConfig
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import NoiseConfig
 from raysyn.train.loop import LoopConfig

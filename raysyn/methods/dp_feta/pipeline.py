@@ -16,10 +16,11 @@ from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.methods.dp_feta.report import story, uncharged
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.releasing import release
-from raysyn.methods.synthesis import draw_chunk, evaluate, pack, synthesise, unpack
+from raysyn.methods.synthesis import draw_chunk, evaluate, judging, pack, synthesise, unpack
 from raysyn.metrics.checks import check_measures
-from raysyn.privacy import queries, sgd
+from raysyn.privacy import sgd
 from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import central as central_query
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, write_report
 from raysyn.train import loop
@@ -43,12 +44,14 @@ def run(setting: PrivateSetting) -> Report:
     compute, folder, console = setting.compute, setting.folder, setting.console
     task = DiffusionTask(classes=private.classes, **asdict(config.noise))
     denoiser = new_denoiser(config, private)
+    before = ["central", "warmup"] if "central" in plan.stages else []
+    console.begin([*before, "finetune", "synthesise", *judging(config.eval)])
 
     # Stage I (paper 3.1): central images teach the outline for a small part of the budget.
     central = None
     if "central" in plan.stages:
         stream = Stream(folder.secret, "central")
-        query = partial(queries.central_images, private, config.central, stream)
+        query = partial(central_query.central_images, private, config.central, stream)
         central = unpack(folder.stage("central", lambda: pack(ledger.pay("central", query()))), private)
         console.stage("central", f"{len(central)} noisy central images, ε {ledger.epsilon():.3g} so far")
         warm_up = partial(compute.train, loop.fit, name="warmup")
@@ -84,8 +87,8 @@ def run(setting: PrivateSetting) -> Report:
     # Measured on real images: for the report, which stays inside.
     metrics = evaluate(setting, synthetic, config.eval)
     report = setting.report(NAME, privacy=privacy, metrics=metrics, engine=tuned["engine"])
-    write_report(folder, report, synthetic=synthetic, central=central, done=story(config, plan))
-    console.say(folder.where("Release (may leave)"))
+    verdict = write_report(folder, report, synthetic=synthetic, central=central, done=story(config, plan))
+    setting.end(verdict, folder.where("Release (may leave)"))
     return report
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from raysyn.data.images import DataConfig, Images
-from raysyn.data.public import PublicConfig
+from raysyn.data.streams import PublicConfig
 from raysyn.metrics.dissimilarity import DissimilarityConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models import students
@@ -16,9 +16,9 @@ from raysyn.models.students import NAMES
 from raysyn.models.teacher import Teacher, TeacherConfig
 from raysyn.privacy import cost
 from raysyn.privacy.cost import Budget
-from raysyn.privacy.layer_statistics import StatisticsConfig
 from raysyn.privacy.ledger import Plan
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries.layer_statistics import StatisticsConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.alignment import AlignmentConfig
 from raysyn.train.distillation import DistillationConfig
 

@@ -50,10 +50,11 @@ from raysyn.metrics.checks import check_measures
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
 from raysyn.models.students import student
 from raysyn.models.teacher import Teacher
-from raysyn.privacy import layer_statistics, sgd
-from raysyn.privacy.layer_statistics import Layers
+from raysyn.privacy import sgd
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import layer_statistics
+from raysyn.privacy.queries.layer_statistics import Layers
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, Section, write_report
 from raysyn.train.alignment import MOST_STEPS, AlignmentConfig, Statistics, enough_steps
@@ -139,8 +140,8 @@ def run(setting: PrivateSetting) -> Report:
     if config.experiment.plane:
         parts.append(in_the_plane(setting))
     report = setting.report(NAME, privacy=privacy, metrics=metrics, engine=engine)
-    write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
-    console.say(folder.where("Release (may leave)"))
+    verdict = write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
+    setting.end(verdict, folder.where("Release (may leave)"))
     return report
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from raysyn.attacks.shadows import AttackConfig
-from raysyn.compute.doorway import Between
+from raysyn.compute.searches import Between
 from raysyn.data.images import DataConfig, Dataset
 from raysyn.methods.machines import OnAttacked
 from raysyn.models.biggan import BigGANConfig

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from raysyn.attacks.pool import make_pool
-from raysyn.compute.doorway import Clock
+from raysyn.compute.worker import Clock
 from raysyn.data.images import Images
 from raysyn.methods.gan_needs import game_needs, taught_need
 from raysyn.methods.knowledge_recycling.config import Config, split

@@ -25,8 +25,9 @@ from raysyn.methods.leaderboard.together import beside, finished, in_row, togeth
 from raysyn.methods.method import Command
 from raysyn.report.choices import chosen, of_leaderboard
 from raysyn.report.release import declare
-from raysyn.runs.folder import REPORT_JSON, RUN_JSON, RunFolder, write_atomically
-from raysyn.runs.storage import REACH, Store, read_bytes, under
+from raysyn.runs.folder import REPORT_JSON, RunFolder
+from raysyn.runs.refusals import RUN_JSON
+from raysyn.runs.storage import REACH, Store, read_bytes, under, write_atomically
 from raysyn.screen.console import Console
 
 
@@ -35,7 +36,8 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
     attempt continues. Its report.json, as it is."""
     _check_reach(shared)
     out = under(shared["out"], "runs", run.name)
-    command = [sys.executable, "-m", "raysyn", run.method, run.preset, *shlex.split(shared["more"])]
+    # -P: a file where the leaderboard was started must not come before a module of Python's.
+    command = [sys.executable, "-P", "-m", "raysyn", run.method, run.preset, *shlex.split(shared["more"])]
     command += ["--seed", str(run.seed), "--on.address", "here", "--out", out]
     if shared["among"]:
         command += ["--chosen-among", shared["among"]]

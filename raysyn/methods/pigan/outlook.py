@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from raysyn.compute.doorway import Clock
+from raysyn.compute.worker import Clock
 from raysyn.data.images import Images
 from raysyn.methods.gan_needs import game_needs
 from raysyn.methods.machines import On
@@ -25,6 +25,7 @@ from raysyn.privacy import sgd
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.screen.console import Console
 from raysyn.train import conditional_gans as gans
+from raysyn.train import paired_networks
 from raysyn.train.memory import Need, at_once
 from raysyn.train.outlook import shortest
 
@@ -40,7 +41,7 @@ def needs(config: Config, shape: Shape, machines: On, *, members: Images) -> lis
     every = [variants.released(config), *itertools.chain.from_iterable(variants.asked(config).values())]
     found = []
     for kind, parts in dict.fromkeys((one.kind, one.penalty.parts) for one in every):
-        networks = gans.new_networks(kind, config.network, shape, members.classes, parts, 0)
+        networks = paired_networks.new_networks(kind, config.network, shape, members.classes, parts, 0)
         generator, discriminator = networks.generators[0], networks.discriminators[0]
         found += game_needs(
             lambda z, labels, one=generator: one(z, labels, labels),  # type: ignore[misc]

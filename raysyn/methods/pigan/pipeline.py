@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysyn.compute.doorway import best_device, digest
+from raysyn.compute.doorway import digest
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images, load
 from raysyn.methods.common import PrivateSetting, Setting, declared
 from raysyn.methods.method import Method, Prepared
@@ -35,6 +36,7 @@ from raysyn.privacy.ledger import Plan
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, write_report
 from raysyn.train import conditional_gans as gans
+from raysyn.train import paired_networks
 
 SLOWEST_FIRST = ("dpgan", "privgan", "pigan", "gan")
 AT_ONCE = 64
@@ -72,7 +74,7 @@ def wanted(config: Config) -> list[tuple[str, Variant]]:
 def check(config: Config, given: str, variant: Variant, members: Images, others: Images) -> None:
     """ValueError, in one sentence, for a GAN that cannot be trained or attacked."""
     parts, n = variant.penalty.parts, len(members)
-    gans.new_networks(variant.kind, config.network, members.shape, members.classes, parts, config.seed)
+    paired_networks.new_networks(variant.kind, config.network, members.shape, members.classes, parts, config.seed)
     if variant.kind != "gan" and n < parts:
         raise ValueError(f"{given} is {parts}, but there are {n} members: lower it")
     if variant.kind != "gan" and variant.penalty.weight and variant.penalty.delay(variant.kind) >= variant.gan.epochs:
@@ -124,11 +126,11 @@ def run(setting: Setting) -> Report:
         config.model, privacy=privacy, metrics={"utility": useful, "fidelity": faithful, **shown.metrics(results)},
         attacks=shown.attacks(results),
     )  # fmt: skip
-    write_report(
+    verdict = write_report(
         folder, report, synthetic=synthetic, done=shown.story(config, len(members), len(others), results),
         sections=shown.sections(config, results),
     )  # fmt: skip
-    console.say(folder.where("Release"))
+    setting.end(verdict, folder.where("Release"))
     return report
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from raysyn.compute.doorway import Clock
+from raysyn.compute.worker import Clock
 from raysyn.data.images import Images
 from raysyn.data.public import Public
 from raysyn.methods.gan_needs import game_needs

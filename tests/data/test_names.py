@@ -13,17 +13,21 @@ import pytest
 
 from raysyn.data.images import DataConfig, Dataset, Images, load
 from raysyn.data.names import check_class_names, check_name, legible
-from raysyn.data.public import PublicConfig, load_public
+from raysyn.data.public import load_public
+from raysyn.data.streams import PublicConfig
 from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_feta import presets as dp_feta_presets
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
 from raysyn.methods.dp_imgsyn import presets as dp_imgsyn_presets
 from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
+from raysyn.methods.knowledge_recycling import presets as knowledge_recycling_presets
 from raysyn.methods.pigan import pipeline as pigan
+from raysyn.methods.pigan import presets as pigan_presets
 from raysyn.methods.privimage import pipeline as privimage
 from raysyn.methods.privimage import presets as privimage_presets
 from raysyn.report import rehearsal
+from raysyn.report.pictures import png_bytes
 from raysyn.report.rehearsal import rehearse
-from raysyn.report.release import png_bytes
 from raysyn.screen.console import Console
 
 LATIN = os.fsdecode(b"kr\xe4nklich")
@@ -115,7 +119,7 @@ def test_a_writer_that_fails_fails_in_the_rehearsal(monkeypatch: pytest.MonkeyPa
     images = Images(np.zeros((4, 8, 8, 1), np.uint8), np.arange(4) % 2, ("a", "b"))
     for writer in ("release.parquet_bytes", "release.sample_sheet", "rehearsal.render", "rehearsal.certificate"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"raysyn.{writer}", lambda *_, **__: 1 / 0)
+            patch.setattr(f"raysyn.report.report.{writer}", lambda *_, **__: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 rehearse("m", Dataset("set", images, images, None))
 
@@ -126,11 +130,11 @@ def test_the_console_shows_a_path_that_is_no_utf_8(capsys: pytest.CaptureFixture
 
 
 PRESETS: dict[str, tuple[Callable[[Any], object], Any]] = {
-    "dp_feta": (dp_feta.prepare, dp_feta.PRESETS["quick"]),
+    "dp_feta": (dp_feta.prepare, dp_feta_presets.PRESETS["quick"]),
     "privimage": (privimage.prepare, privimage_presets.PRESETS["quick"]),
     "dp_imgsyn": (dp_imgsyn.prepare, dp_imgsyn_presets.PRESETS["quick"]),
-    "knowledge_recycling": (knowledge_recycling.prepare, knowledge_recycling.PRESETS["quick"]),
-    "pigan": (pigan.prepare, pigan.PRESETS["quick"]),
+    "knowledge_recycling": (knowledge_recycling.prepare, knowledge_recycling_presets.PRESETS["quick"]),
+    "pigan": (pigan.prepare, pigan_presets.PRESETS["quick"]),
 }
 
 

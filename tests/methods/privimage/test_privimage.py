@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +30,27 @@ from what_leaves import (
 from raysyn.compute.local import Local
 from raysyn.data import images as data
 from raysyn.data.images import Images
-from raysyn.data.public import Public, PublicConfig, in_both, load_public
-from raysyn.methods.common import On, PrivateSetting, Setting
+from raysyn.data.public import Public, in_both, load_public
+from raysyn.data.streams import PublicConfig
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.machines import On
 from raysyn.methods.privimage import pipeline as privimage
-from raysyn.methods.privimage.config import Config, GANModelConfig, GANPretrainConfig
-from raysyn.methods.privimage.models import new_denoiser, new_gan
-from raysyn.methods.privimage.pipeline import Given
+from raysyn.methods.privimage.config import Config, GANModelConfig, GANPretrainConfig, plan
+from raysyn.methods.privimage.models import new_denoiser, new_gan, new_query
 from raysyn.methods.privimage.presets import PRESETS
 from raysyn.methods.privimage.report import similarity
+from raysyn.metrics import embedding
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.unet import UNetConfig
-from raysyn.privacy import queries
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Ledger
-from raysyn.privacy.queries import CentralConfig, SemanticConfig
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries import semantic as semantic_query
+from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.queries.semantic import SemanticConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import load_saved
@@ -71,7 +75,7 @@ TINY = Config(
         discriminator_steps=2,
     ),
     warmup=LoopConfig(iterations=3, batch_size=16),
-    finetune=SGDConfig(batch_size=30, epochs=1.2, noise_multiplicity=2),
+    finetune=SGDConfig(batch_size=30, epochs=0.6, noise_multiplicity=2),
     sampler=SamplerConfig(steps=3),
     synthetic=60,
     tuned_on="digits",
@@ -88,22 +92,25 @@ pytestmark = pytest.mark.usefixtures("letters")
 def small_shards() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(privimage, "SHARD", 130)
+        # A picture that nobody looks at.
+        patch.setattr(embedding, "TSNE", partial(embedding.TSNE, max_iter=250))
         yield
 
 
 def run(config: Config, out: Path) -> dict[str, Any]:
     """One run of `config` in `out`, as a job does it: its report."""
-    dataset, public, plan = privimage.prepare(config)
+    prepared = privimage.prepare(config)
+    planned = prepared.plan
     with (
         RunFolder.open(out, method="privimage", preset="tiny", config={}, data_fingerprint="digits") as folder,
         Console() as console,
     ):
-        parts = (config, dataset, Local(folder.internal), folder, console, SPEED)
-        if plan is None:
+        parts = (config, prepared.dataset, Local(folder.internal), folder, console, SPEED, prepared.more)
+        if planned is None:
             setting = Setting(*parts)
         else:
-            setting = PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger))
-        privimage.run(Given(setting, public))
+            setting = PrivateSetting(*parts, plan=planned, ledger=Ledger(planned, folder.ledger))
+        privimage.run(setting)
     return json.loads((out / "internal" / "report.json").read_text())
 
 
@@ -116,10 +123,11 @@ def whole(letters: None, small_shards: None, tmp_path_factory: pytest.TempPathFa
 
 def held_to(config: Config, out: Path) -> set[str]:
     """The release of a run holds what it may, and says what is so: its sentences."""
-    dataset, public, plan = privimage.prepare(config)
-    left = Left(out, config, dataset, public)
+    prepared = privimage.prepare(config)
+    public = prepared.more
+    left = Left(out, config, prepared.dataset, public)
     networks = WITH_PUBLIC_NETWORKS if config.query.checkpoint else frozenset()
-    fields = (NO_PROMISE if plan is None else PROMISE) | networks
+    fields = (NO_PROMISE if prepared.plan is None else PROMISE) | networks
     pinned(left, fields if public is None else fields | WITH_PUBLIC_IMAGES)
     return honest(left)
 
@@ -149,7 +157,7 @@ def test_a_few_private_images_among_the_public_ones_are_learned_from_as_such(pre
         np.savez(tmp_path / f"{len(copied)}.npz", **splits)
         return replace(TINY, public=PublicConfig(path=(str(tmp_path / f"{len(copied)}.npz"),)), pretraining=pretraining)
 
-    _, public, _ = privimage.prepare(beside(private.images_NHWC[:3]))
+    public = privimage.prepare(beside(private.images_NHWC[:3])).more
     assert public is not None and public.shared == 3 and len(public.train) == 503
     chosen = None if pretraining == "all" else np.arange(52)[None]
     learned = {one.tobytes() for one in privimage.curriculum(private, public, chosen).images_NHWC[:]}
@@ -162,7 +170,7 @@ def test_a_few_private_images_among_the_public_ones_are_learned_from_as_such(pre
     assert not re.search(r"\b(4|300)\b", str(refused.value))
     # Another crop passes, and so do images of one colour.
     shifted = np.roll(private.images_NHWC[:9], 1, axis=2)
-    _, public, _ = privimage.prepare(beside(np.concatenate([shifted, np.zeros((9, 8, 8, 1), np.uint8)])))
+    public = privimage.prepare(beside(np.concatenate([shifted, np.zeros((9, 8, 8, 1), np.uint8)]))).more
     assert public is not None and public.shared == 0
 
 
@@ -317,9 +325,9 @@ def test_selected_images_carry_the_label_of_the_row_that_chose_them() -> None:
 @pytest.mark.parametrize("noise_multiplier", [20.0, 484.0])
 def test_the_query_costs_fine_tuning_little(noise_multiplier: float) -> None:
     config = replace(TINY, semantic=SemanticConfig(noise_multiplier=noise_multiplier), budget=Budget(accountant="rdp"))
-    planned = privimage.plan(config, 50_000, 10)
+    planned = plan(config, 50_000, 10)
     assert list(planned.stages) == ["semantic", "finetune"] and 9.99 < planned.epsilon() <= 10
-    alone = privimage.plan(replace(config, pretraining="all"), 50_000, 10).stages["finetune"].noise_multiplier
+    alone = plan(replace(config, pretraining="all"), 50_000, 10).stages["finetune"].noise_multiplier
     ours = planned.stages["finetune"].noise_multiplier
     assert alone is not None and ours is not None and alone <= ours < 1.02 * alone
 
@@ -335,7 +343,7 @@ def test_the_query_costs_fine_tuning_little(noise_multiplier: float) -> None:
 def test_the_papers_presets_spend_their_budget(name: str, n: int, steps: int) -> None:
     """Table 5's steps, and by Opacus directly the epsilon that the composition of query and fine-tuning promises."""
     config = PRESETS[name]
-    planned = privimage.plan(config, n, 10 if "cifar" in name else 2)
+    planned = plan(config, n, 10 if "cifar" in name else 2)
     query, tuning = planned.stages["semantic"], planned.stages["finetune"]
     assert tuning.steps == steps and query.noise_multiplier == (484.0 if "cifar" in name else 5300.0)
     accountant = RDPAccountant()
@@ -352,7 +360,7 @@ def test_the_papers_gans_have_its_steps_and_sizes(name: str, side: int, steps: i
     """Table 6."""
     config = PRESETS[name]
     classes, n = (10, 50_000) if "cifar" in name else (2, 162_770)
-    assert privimage.plan(config, n, classes).stages["finetune"].steps == steps
+    assert plan(config, n, classes).stages["finetune"].steps == steps
     like = Images(np.zeros((1, side, side, 3), np.uint8), np.zeros(1, np.int64), tuple("abcdefghij"[:classes]))
     for network, size in zip(new_gan(config, like), sizes, strict=True):
         assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(size, rel=0.01)
@@ -366,7 +374,7 @@ def test_combinations_ask_for_central_images_at_the_budget_of_the_others() -> No
     assert len(names) == 4 * 5
     for name in names:
         config = PRESETS[name]
-        planned = privimage.plan(config, 60_000, 10)
+        planned = plan(config, 60_000, 10)
         assert ("semantic" in planned.stages) == ("privimage" in name) and "central" in planned.stages
         assert config.central.kind == name.rpartition("-")[2] and config.warms_up() == ("privimage" in name)
         assert 9.9 < planned.epsilon() <= 10
@@ -378,7 +386,7 @@ def test_a_given_classifier_is_taken_and_a_wrong_one_refused(tmp_path: Path) -> 
     torch.save(network.state_dict(), tmp_path / "right.pt")
     torch.save({"weights": torch.zeros(3)}, tmp_path / "wrong.pt")
     query = replace(TINY.query, checkpoint=str(tmp_path / "right.pt"))
-    taken = privimage.new_query(replace(TINY, query=query), public)
+    taken = new_query(replace(TINY, query=query), public)
     assert all(torch.equal(value, taken.state_dict()[name]) for name, value in network.state_dict().items())
     for name in ("wrong.pt", "missing.pt"):
         query = replace(TINY.query, checkpoint=str(tmp_path / name))
@@ -432,7 +440,7 @@ def test_classes_without_public_images_are_not_selected() -> None:
         privimage.prepare(few)
     noisy = np.array([[9.0, 8.0, 7.0, 1.0, 0.0], [9.0, 8.0, 0.0, 7.0, 1.0]])
     there = np.array([False, True, True, True, True])
-    assert queries.select_classes(noisy, 2, there).tolist() == [[1, 2], [3, 4]]
+    assert semantic_query.select_classes(noisy, 2, there).tolist() == [[1, 2], [3, 4]]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_log_gets_few_plain_lines(clock: Any) -> None:
     lines = log.getvalue().splitlines()
     assert 8 <= len(lines) <= 12 and "\x1b" not in log.getvalue() and "\r" not in log.getvalue()
     assert lines[0] == "  finetune: 200/2000 · ε 3.217 · loss 0.123 · 4 per s · 7 min 30 s left"
-    assert lines[-1] == "✓ finetune    8 min 20 s  DP-SGD spent ε = 9.9"
+    assert lines[-1] == "✓ finetune      8 min 20 s  DP-SGD spent ε = 9.9"
 
 
 def test_slow_stage_still_shows_that_it_lives(clock: Any) -> None:
@@ -49,6 +49,99 @@ def test_slow_stage_still_shows_that_it_lives(clock: Any) -> None:
         console.show("generate", step, 10_000, {})
         clock[0] += 20
     assert 25 <= len(log.getvalue().splitlines()) <= 40
+
+
+def test_what_is_not_counted_is_named_once_in_a_log(clock: Any) -> None:
+    log = Log()
+    console = Console(log)
+    console.begin(["central", "finetune"])
+    for _ in range(3):
+        console.show("Ray is starting", 0, 0, {})
+        clock[0] += 20
+    console.show("central", 0, 0, {})  # of a stage that says no more a log has the line at its end
+    console.stage("central", "noisy")
+    for _ in range(3):
+        console.show("finetune: 2 workers are starting", 0, 0, {"nodes": 1.0, "starting": 2.0})
+        clock[0] += 20
+    console.show("finetune", 1, 2, {})
+    assert log.getvalue().splitlines() == [
+        "  Ray is starting",
+        "✓ 1/2 central            0.0 s  noisy",
+        "  finetune (2 of 2): 2 workers are starting",
+    ]
+
+
+def test_a_terminal_shows_how_long_what_is_not_counted_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    with Console(terminal) as console:
+        console.show("finetune: 2 workers are starting", 0, 0, {"nodes": 1.0, "starting": 2.0})
+    shown = terminal.getvalue()
+    assert "finetune: 2 workers are starting  · 1 nodes · 2 starting " in shown and "0/0" not in shown
+
+
+def test_times_are_those_that_somebody_keeps(clock: Any) -> None:
+    """The report's: what lies before a stage is none of it, and what is found finished took no time now."""
+    log, known = Log(), {"central": (0.2, True), "warmup": (90.0, False)}
+    console = Console(log)
+    console.timed = known.get
+    clock[0] += 12
+    console.stage("central", "noisy")
+    console.stage("warmup", "steps")
+    clock[0] += 3
+    console.stage("dissimilarity", "of 9")
+    console.end(96.5, "Images.", "Release: here")
+    assert log.getvalue().splitlines() == [
+        "✓ central            0.2 s  noisy",
+        "✓ warmup        found finished  steps",
+        "✓ dissimilarity      3.0 s  of 9",
+        "✓ all stages    1 min 36 s  as in the report; 15 s from the first line to this one",
+        "Images.",
+        "Release: here",
+    ]
+
+
+def test_ray_s_start_is_no_part_of_the_next_stage(clock: Any) -> None:
+    log = Log()
+    console = Console(log)
+    console.show("Ray is starting", 0, 0, {})
+    clock[0] += 12
+    console.close()
+    clock[0] += 1
+    console.stage("central", "noisy")
+    assert log.getvalue().splitlines()[-1] == "✓ central            1.0 s  noisy"
+
+
+@pytest.mark.parametrize("name", ["gan", "dissimilarity", "a_stage_of_somebody_s_own_method"])
+@pytest.mark.parametrize("seconds", [0.1, 63, 20_000, 200_000])
+def test_a_name_never_touches_its_time(name: str, seconds: float) -> None:
+    log = Log()
+    Console(log).stage(name, "done", seconds=seconds)
+    assert f"{name} " in log.getvalue() and f" {duration(seconds)}  done" in log.getvalue()
+
+
+def test_figures_have_words(clock: Any) -> None:
+    log = Log()
+    console = Console(log)
+    figures = {"examples_per_s": 4172.3, "discriminator_loss": 0.5, "best_accuracy": 0.91, "waiting": 3.0, "again": 1}
+    console.show("finetune", 0, 100, figures)
+    clock[0] += 100
+    console.show("finetune", 50, 100, figures)
+    assert log.getvalue() == (
+        "  finetune: 50/100 · 4,172 images/s · discriminator loss 0.5 · best accuracy 0.91 · 3 waiting · 1 tried again "
+        "· 0.5 per s · 1 min 40 s left\n"
+    )
+
+
+def test_the_first_of_several_that_run_at_once_foretells_nothing(clock: Any) -> None:
+    log = Log()
+    console = Console(log)
+    console.show("synthesise", 0, 4, {})
+    for done in (1, 2):
+        clock[0] += 36
+        console.show("synthesise", done, 4, {})
+    first, second = log.getvalue().splitlines()
+    assert first == "  synthesise: 1/4" and "left" in second
 
 
 def test_continued_stage_counts_only_its_own_steps(clock: Any) -> None:

@@ -96,7 +96,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return err
 
 
-def test_being_terminated_closes_what_is_open() -> None:
+def test_being_terminated_says_what_goes_on_and_closes_what_is_open(capfd: pytest.CaptureFixture[str]) -> None:
     closed = list[str]()
 
     def check(stack: ExitStack) -> None:
@@ -110,6 +110,7 @@ def test_being_terminated_closes_what_is_open() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as left:
         run_or_explain(check, work)
+    assert capfd.readouterr().err == "interrupted: the same command continues where this one stopped\n"
     assert left.value.code == 143 and closed == ["folder"] and signal.getsignal(signal.SIGTERM) == before
 
 

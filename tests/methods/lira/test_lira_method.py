@@ -18,15 +18,17 @@ import torch
 from raysyn.attacks.shadows import AttackConfig
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, load
-from raysyn.methods.common import OnAttacked, Setting
-from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
+from raysyn.methods import catalogue
+from raysyn.methods.common import Setting
 from raysyn.methods.lira import pipeline as lira
+from raysyn.methods.lira.config import Config, TargetConfig
+from raysyn.methods.machines import OnAttacked
 from raysyn.models.resnet import ResNetConfig
 from raysyn.runs.folder import RunFolder
 from raysyn.screen.console import Console
 from raysyn.train.recipe import RecipeConfig
 
-TINY = lira.Config(
+TINY = Config(
     data=DataConfig(limit=120),
     classifier=ResNetConfig(blocks=1, width=4),
     recipe=RecipeConfig(epochs=25, batch_size=20, learning_rate=0.1, trivial_augment=False, mixup=0.0),
@@ -60,11 +62,11 @@ def seeded(channels, classes):
 """
 
 
-def run(config: lira.Config, out: Path, text: io.StringIO | None = None) -> dict[str, Any]:
-    dataset, facts = lira.prepare(config)
-    opened = RunFolder.open(out, method="lira", preset="tiny", config=facts, data_fingerprint="x")
+def run(config: Config, out: Path, text: io.StringIO | None = None) -> dict[str, Any]:
+    prepared = lira.prepare(config)
+    opened = RunFolder.open(out, method="lira", preset="tiny", config=dict(prepared.facts), data_fingerprint="x")
     with opened as folder, Console(text or io.StringIO()) as console:
-        lira.run(Setting(config, dataset, Local(folder.internal), folder, console, OnAttacked()))
+        lira.run(Setting(config, prepared.dataset, Local(folder.internal), folder, console, OnAttacked()))
     return json.loads((out / "internal" / "report.json").read_text())
 
 
@@ -78,8 +80,8 @@ def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop("users_networks", None)
 
 
-def with_target(**fields: Any) -> lira.Config:
-    return replace(TINY, target=lira.TargetConfig(**fields))
+def with_target(**fields: Any) -> Config:
+    return replace(TINY, target=TargetConfig(**fields))
 
 
 def test_a_classifier_trained_here_is_attacked(tmp_path: Path) -> None:
@@ -151,7 +153,7 @@ def test_a_classifier_from_elsewhere_is_asked_one_view_unless_told(tmp_path: Pat
 def test_a_users_network_that_memorised_is_caught_and_a_stranger_is_not(tmp_path: Path, users: str) -> None:
     """The same network, once trained on the data set's training images, once on its test images instead."""
     config = with_target(model=f"{users}:network")
-    dataset, _ = lira.prepare(config)
+    dataset = lira.prepare(config).dataset
     torch.manual_seed(1)
     found = {}
     for name, images in (("member", dataset.train), ("stranger", dataset.test)):
@@ -195,8 +197,7 @@ def test_what_is_doubtful_is_said_before_any_training_and_never_when_nothing_is(
         ({"checkpoint": "untrained.pt"}, ["if its answers were dealt out at random"]),
         ({"model": f"{users}:seeded"}, ["returns the same weights at each call"]),
     ):
-        said: list[str] = []
-        lira.prepare(with_target(**{"model": f"{users}:network", **fields}), said.append)
+        said = lira.prepare(with_target(**{"model": f"{users}:network", **fields})).doubts
         assert len(said) == len(words) and all(word in one for word, one in zip(words, said, strict=True)), said
 
 
@@ -240,12 +241,12 @@ def test_what_does_not_fit_costs_one_sentence(users: str, fields: dict[str, str]
 
 def test_another_network_under_the_same_name_is_another_run(users: str) -> None:
     config = with_target(model=f"{users}:network")
-    _, before = lira.prepare(config)
+    before = lira.prepare(config).facts
     path = Path(sys.modules[users].__file__ or "")
     path.write_text(USERS.replace("48", "49"))
     del sys.modules[users]
     linecache.clearcache()
-    _, after = lira.prepare(config)
+    after = lira.prepare(config).facts
     assert before["network"] != after["network"]
 
 
@@ -254,11 +255,12 @@ def test_a_run_goes_on_only_with_what_its_network_imports_as_it_was(tmp_path: Pa
     source = "from users_sizes import WIDTH\n" + USERS.replace("48", "WIDTH")
     (tmp_path / f"{users}.py").write_text(source)
     config = with_target(model=f"{users}:network")
-    dataset, before = lira.prepare(config)
+    prepared = lira.prepare(config)
+    dataset, before = prepared.dataset, prepared.facts
     first = repr(config.architecture(dataset.train))
     (tmp_path / "users_sizes.py").write_text("WIDTH = 480")
     del sys.modules[users], sys.modules["users_sizes"]
-    _, after = lira.prepare(config)
+    after = lira.prepare(config).facts
     assert before["network"] != after["network"], "another run"
     assert repr(config.architecture(dataset.train)) != first, "other shadow models"
     del sys.modules["users_sizes"]
@@ -274,12 +276,13 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         replace(TINY, attack=AttackConfig(shadow_models=0))
 
 
-@pytest.mark.parametrize("method", [lira, knowledge_recycling], ids=["lira", "knowledge_recycling"])
-def test_more_views_than_the_recipe_gives_are_refused_in_prepare(method: Any) -> None:
+@pytest.mark.parametrize("method", ["lira", "knowledge_recycling"])
+def test_more_views_than_the_recipe_gives_are_refused_in_prepare(method: str) -> None:
     """Averaged were fewer otherwise, and nobody told."""
-    preset = method.PRESETS["quick"]
+    entry = catalogue.find(method)
+    preset, prepare = entry.presets()["quick"], entry.method().prepare
     given = len(preset.recipe.views())
     attack = replace(preset.attack, queries=given)
-    method.prepare(replace(preset, attack=attack))
+    prepare(replace(preset, attack=attack))
     with pytest.raises(ValueError, match=rf"attack\.queries is {given + 1}, .* --recipe\.flip .* --recipe\.shift"):
-        method.prepare(replace(preset, attack=replace(attack, queries=given + 1)))
+        prepare(replace(preset, attack=replace(attack, queries=given + 1)))

@@ -15,9 +15,7 @@ import pytest
 from test_privimage import SPEED, TINY
 
 from raysyn.compute.local import Local
-from raysyn.methods.common import open_private_run
 from raysyn.methods.privimage import pipeline as privimage
-from raysyn.methods.privimage.pipeline import Given
 from raysyn.report.verify import main as verify
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import load_saved
@@ -40,10 +38,7 @@ def run(out: Path, storage: Path, seal: bool, epochs: int = 1, among: str | None
     said = io.StringIO()
     with ExitStack() as stack:
         console = stack.enter_context(Console(said))
-        dataset, public, plan = privimage.prepare(config)
-        assert plan is not None
-        setting = open_private_run(command, "privimage", dataset, plan, console, connect, stack)
-        privimage.run(Given(setting, public))
+        privimage.run(privimage.METHOD.begin(command, console, connect, stack))
     return said.getvalue()
 
 

@@ -20,24 +20,25 @@ from what_leaves import PROMISE, WITH_PUBLIC_IMAGES, Left, made_of_paid_answers,
 
 from raysyn.compute.local import Local
 from raysyn.data import images as data
-from raysyn.data.public import PublicConfig, comparison, load_public
-from raysyn.methods.common import On, PrivateSetting
+from raysyn.data.public import comparison, load_public
+from raysyn.data.streams import PublicConfig
+from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_imgsyn import experiments
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
 from raysyn.methods.dp_imgsyn import units as dp_imgsyn_units
-from raysyn.methods.dp_imgsyn.config import Config, ExperimentConfig
-from raysyn.methods.dp_imgsyn.pipeline import Given
+from raysyn.methods.dp_imgsyn.config import Config, ExperimentConfig, new_teacher, plan
 from raysyn.methods.dp_imgsyn.plane import above, draw_plane, inside
 from raysyn.methods.dp_imgsyn.presets import PRESETS
+from raysyn.methods.machines import On
 from raysyn.metrics.dissimilarity import DissimilarityConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.students import NAMES, student
 from raysyn.models.teacher import Teacher, TeacherConfig
 from raysyn.privacy.cost import Budget
-from raysyn.privacy.layer_statistics import StatisticsConfig
 from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries.layer_statistics import StatisticsConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import load_saved
@@ -79,14 +80,13 @@ def small_shards() -> Iterator[None]:
 
 def run(config: Config, out: Path) -> dict[str, Any]:
     """One run of `config` in `out`, as a job does it: its report."""
-    dataset, public, publics, plan = dp_imgsyn.prepare(config)
+    prepared = dp_imgsyn.prepare(config)
     with (
         RunFolder.open(out, method="dp_imgsyn", preset="tiny", config={}, data_fingerprint="digits") as folder,
         Console() as console,
     ):
-        parts = (config, dataset, Local(folder.internal), folder, console, SPEED)
-        setting = PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger))
-        dp_imgsyn.run(Given(setting, public, publics))
+        parts = (config, prepared.dataset, Local(folder.internal), folder, console, SPEED, prepared.more)
+        dp_imgsyn.run(PrivateSetting(*parts, plan=prepared.plan, ledger=Ledger(prepared.plan, folder.ledger)))
     return json.loads((out / "internal" / "report.json").read_text())
 
 
@@ -99,7 +99,8 @@ def whole(letters: None, small_shards: None, tmp_path_factory: pytest.TempPathFa
 
 def held_to(config: Config, out: Path) -> set[str]:
     """The release of a run holds what it may, and says what is so: its sentences."""
-    dataset, public, _, _ = dp_imgsyn.prepare(config)
+    prepared = dp_imgsyn.prepare(config)
+    dataset, public = prepared.dataset, prepared.more.own
     left = Left(out, config, dataset, public)
     pinned(left, PROMISE if public is None else PROMISE | WITH_PUBLIC_IMAGES, soft=True)
     return honest(left)
@@ -131,7 +132,7 @@ def test_one_private_image_among_the_public_ones_is_refused(tmp_path: Path) -> N
         dp_imgsyn.prepare(beside(private.images_NHWC[5:6]))
     assert not re.search(r"\b(1|240)\b", str(refused.value))
     # Another crop passes, and so do images of one colour.
-    _, public, _, _ = dp_imgsyn.prepare(beside(np.roll(private.images_NHWC[5:6], 1, axis=2)))
+    public = dp_imgsyn.prepare(beside(np.roll(private.images_NHWC[5:6], 1, axis=2))).more.own
     assert public is not None and public.shared == 0
     dp_imgsyn.prepare(beside(np.zeros((1, 8, 8, 1), np.uint8)))
 
@@ -153,7 +154,7 @@ def test_a_run_pays_for_its_teacher_and_its_statistics_and_releases_soft_labels(
     stored = load_saved(tmp_path / "internal" / "stages" / "align.pt")
     assert torch.allclose(stored["soft"].sum(1), torch.ones(60), atol=1e-5)
     # The soft labels are the teacher's answer to the very pixels that are released.
-    teacher = dp_imgsyn.new_teacher(TINY, data.load(TINY.data).train)
+    teacher = new_teacher(TINY, data.load(TINY.data).train)
     teacher.load_state_dict(load_saved(tmp_path / "internal" / "stages" / "teacher.pt")["ema"])
     # In the same batches and memory layout: a group whose values hardly vary makes much of a rounding.
     teacher.eval().to(memory_format=torch.channels_last)
@@ -260,7 +261,7 @@ def test_a_student_does_not_begin_where_its_teacher_did(monkeypatch: pytest.Monk
     soft = np.full((len(private), 10), 0.1, np.float32)
     own = replace(TINY, teacher=TeacherConfig(width=8))
     dp_imgsyn_units.teach_student("resnet18", (private, soft, private, own.distillation, own.seed))
-    teacher = dp_imgsyn.new_teacher(own, private).state_dict()
+    teacher = new_teacher(own, private).state_dict()
     for name, weight in begun[0].named_parameters():
         if weight.ndim == 4:
             assert not torch.equal(weight, teacher[name]), name
@@ -450,7 +451,7 @@ def test_the_papers_presets_spend_their_budget(name: str) -> None:
     config = PRESETS[name]
     assert config.budget.epsilon == float(name.rpartition("eps")[2])
     n = {"mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000}.get(config.data.name or "", 162_770)
-    planned = dp_imgsyn.plan(config, 9469 if "imagenette" in name else n)
+    planned = plan(config, 9469 if "imagenette" in name else n)
     assert 0.99 * config.budget.epsilon < planned.epsilon() <= config.budget.epsilon
     assert planned.stages["statistics"].sampling_rate < 1
 

@@ -17,22 +17,25 @@ from raysyn.compute.doorway import Compute
 from raysyn.compute.local import Local
 from raysyn.data import images as data
 from raysyn.methods import synthesis
-from raysyn.methods.common import On, PrivateSetting
+from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_feta.config import Config, plan
+from raysyn.methods.dp_feta.presets import PRESETS
+from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.unet import UNetConfig
 from raysyn.privacy import sgd
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Ledger
-from raysyn.privacy.queries import CentralConfig
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs.folder import RunFolder
 from raysyn.screen.console import Console
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
 
-TINY = dp_feta.Config(
+TINY = Config(
     data=data.DataConfig(limit=300),
     budget=Budget(epsilon=8.0, accountant="rdp"),
     network=UNetConfig(width=8, multipliers=(1,), blocks=1, attention=(), patch=2, positions=True),
@@ -57,16 +60,17 @@ def _small_pieces() -> Iterator[None]:
         yield
 
 
-def run(config: dp_feta.Config, out: Path, compute: type[Compute] = Local):
+def run(config: Config, out: Path, compute: type[Compute] = Local):
     """One run of `config` in `out` on `compute`, as a job does it."""
-    dataset, plan = dp_feta.prepare(config)
+    prepared = dp_feta.prepare(config)
+    dataset = prepared.dataset
     fingerprint = dataset.train.fingerprint()
     opened = RunFolder.open(
         out, method="dp_feta", preset="tiny", config={"as": repr(config)}, data_fingerprint=fingerprint
     )
     with opened as folder, Console(io.StringIO()) as console:
-        ledger = Ledger(plan, folder.ledger)
-        setting = PrivateSetting(config, dataset, compute(folder.internal), folder, console, SPEED, plan, ledger)
+        parts = (config, dataset, compute(folder.internal), folder, console, SPEED, prepared.more)
+        setting = PrivateSetting(*parts, plan=prepared.plan, ledger=Ledger(prepared.plan, folder.ledger))
         return dp_feta.run(setting)
 
 
@@ -74,34 +78,34 @@ def run(config: dp_feta.Config, out: Path, compute: type[Compute] = Local):
     ("count", "noise_multiplier"), [(0, 12.8), (50, 13.2), (500, 16.1), (750, 19.1), (1000, 24.4), (1250, 40.0)]
 )
 def test_plan_gives_table_v_of_the_paper(count: int, noise_multiplier: float) -> None:
-    preset = dp_feta.PRESETS["paper-mnist-eps1"]
+    preset = PRESETS["paper-mnist-eps1"]
     config = replace(preset, central=replace(preset.central, count=count))
-    plan = dp_feta.plan(config, 60_000, 10)
-    assert plan.stages["finetune"].noise_multiplier == pytest.approx(noise_multiplier, rel=0.04)
-    assert ("central" in plan.stages) == (count > 0)
+    planned = plan(config, 60_000, 10)
+    assert planned.stages["finetune"].noise_multiplier == pytest.approx(noise_multiplier, rel=0.04)
+    assert ("central" in planned.stages) == (count > 0)
 
 
 @pytest.mark.parametrize(("name", "n", "classes", "noise_multiplier"), [
     ("paper-celeba-eps1", 182_637, 2, 6.8), ("paper-camelyon-eps1", 302_436, 2, 1.91),
 ])  # fmt: skip
 def test_plan_of_the_colour_sets_gives_table_v(name: str, n: int, classes: int, noise_multiplier: float) -> None:
-    plan = dp_feta.plan(dp_feta.PRESETS[name], n, classes)
-    assert plan.stages["finetune"].noise_multiplier == pytest.approx(noise_multiplier, rel=0.04)
+    planned = plan(PRESETS[name], n, classes)
+    assert planned.stages["finetune"].noise_multiplier == pytest.approx(noise_multiplier, rel=0.04)
 
 
 def test_prv_leaves_more_budget_than_rdp() -> None:
-    preset = dp_feta.PRESETS["paper-mnist-eps1"]
-    plan = dp_feta.plan(replace(preset, budget=replace(preset.budget, accountant="prv")), 60_000, 10)
-    assert plan.stages["finetune"].noise_multiplier == pytest.approx(12.2, rel=0.04)
+    preset = PRESETS["paper-mnist-eps1"]
+    planned = plan(replace(preset, budget=replace(preset.budget, accountant="prv")), 60_000, 10)
+    assert planned.stages["finetune"].noise_multiplier == pytest.approx(12.2, rel=0.04)
 
 
-@pytest.mark.parametrize("name", dp_feta.PRESETS)
+@pytest.mark.parametrize("name", PRESETS)
 def test_trap_14_a_preset_is_what_its_name_says(name: str) -> None:
-    config = dp_feta.PRESETS[name]
+    config = PRESETS[name]
     n = {"celeba": 182_637, "camelyon": 302_436, "quick": 1_498}.get(
         name.split("-")[1] if "-" in name else name, 60_000
     )
-    spent = dp_feta.plan(config, n, 2 if n > 60_000 else 10).epsilon()
+    spent = plan(config, n, 2 if n > 60_000 else 10).epsilon()
     assert 0.99 * config.budget.epsilon <= spent <= config.budget.epsilon * (1 + 1e-6)
     source, _, epsilon = name.removeprefix("paper-").removeprefix("cpu-").partition("-eps")
     if epsilon:
@@ -111,7 +115,7 @@ def test_trap_14_a_preset_is_what_its_name_says(name: str) -> None:
 
 def test_a_paper_preset_without_its_images_says_what_to_give() -> None:
     with pytest.raises(ValueError, match=r"data\.path"):
-        dp_feta.prepare(dp_feta.PRESETS["paper-celeba-eps1"])
+        dp_feta.prepare(PRESETS["paper-celeba-eps1"])
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +236,7 @@ def test_colour_and_unconditional_and_an_empty_class(tmp_path: Path) -> None:
     test = train.select(np.arange(10))
     central = replace(TINY.central, count=6, kind="mode", downscale=None, conditional=False)
     config = replace(TINY, budget=replace(TINY.budget, delta=1e-3), central=central, synthetic=60)
-    plan = dp_feta.plan(config, len(train), train.classes)
+    planned = plan(config, len(train), train.classes)
     with (
         RunFolder.open(
             tmp_path / "run", method="dp_feta", preset="", config={}, data_fingerprint=train.fingerprint()
@@ -240,6 +244,6 @@ def test_colour_and_unconditional_and_an_empty_class(tmp_path: Path) -> None:
         Console(io.StringIO()) as console,
     ):
         dataset = data.Dataset("noise", train, test, None)
-        ledger = Ledger(plan, folder.ledger)
-        setting = PrivateSetting(config, dataset, Local(folder.internal), folder, console, SPEED, plan, ledger)
+        parts = (config, dataset, Local(folder.internal), folder, console, SPEED)
+        setting = PrivateSetting(*parts, plan=planned, ledger=Ledger(planned, folder.ledger))
         assert dp_feta.run(setting).dataset["classes"] == ("a", "b", "none of these")

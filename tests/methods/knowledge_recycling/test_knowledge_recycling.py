@@ -21,23 +21,26 @@ from raysyn.data.images import DataConfig, Images, load
 from raysyn.data.sources import NAMES
 from raysyn.methods.common import Setting
 from raysyn.methods.knowledge_recycling import pipeline as kr
+from raysyn.methods.knowledge_recycling import report as shown_by
+from raysyn.methods.knowledge_recycling.config import Config, On, TuningConfig
+from raysyn.methods.knowledge_recycling.presets import PRESETS
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.resnet import ResNetConfig
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import load_saved
 from raysyn.screen.console import Console
-from raysyn.train import students
+from raysyn.train import gan, students
 from raysyn.train.gan import GANConfig
 from raysyn.train.recipe import RecipeConfig
 
-TINY = kr.Config(
+TINY = Config(
     data=DataConfig(limit=200),
     classifier=ResNetConfig(blocks=1, width=4),
     recipe=RecipeConfig(epochs=4, batch_size=32, learning_rate=0.1),
     search_epochs=3,
     network=BigGANConfig(channels=4, depth=1, latent=8, embedding=8),
     gan=GANConfig(epochs=4, batch_size=32, discriminator_steps=1, checkpoint_every=2, learning_rate=2e-3, ema=0.9),
-    tuning=kr.TuningConfig(trials=2, cardinality_scale=(1, 2), first_verdict=1),
+    tuning=TuningConfig(trials=2, cardinality_scale=(1, 2), first_verdict=1),
     attack=AttackConfig(shadow_models=4, design="half", images=60, queries=3),
     synthetic=40,
     tuned_on="digits",
@@ -45,14 +48,14 @@ TINY = kr.Config(
 )
 
 
-def run(config: kr.Config, out: Path, text: io.StringIO | None = None, test: Images | None = None) -> Any:
+def run(config: Config, out: Path, text: io.StringIO | None = None, test: Images | None = None) -> Any:
     """One run as a job does it, the attack apart from the run's identity; `test`: other test images."""
-    dataset = kr.prepare(config)
+    dataset = kr.prepare(config).dataset
     dataset = dataset if test is None else replace(dataset, test=test)
     about = {"config": repr(replace(config, attack=AttackConfig()))}
     opened = RunFolder.open(out, method="kr", preset="tiny", config=about, data_fingerprint=dataset.train.fingerprint())
     with opened as folder, Console(text or io.StringIO()) as console:
-        machines = kr.On(shadows=ShadowSpeed(stack=2))
+        machines = On(shadows=ShadowSpeed(stack=2))
         return kr.run(Setting(config, dataset, Local(folder.internal), folder, console, machines))
 
 
@@ -107,8 +110,8 @@ def test_figure_1_shows_the_teachers_best_epoch_and_says_that_the_last_one_stays
     results = {"checkpoints": by_score, "default": by_score[0], "chosen": by_score[0], "teacher": 0.75,
                "teacher_by_epoch": [0.25, 0.875, 0.75]}  # fmt: skip
     drawn: dict[str, Any] = {}
-    monkeypatch.setattr(kr.shown, "chart", lambda lines, **_: drawn.update(lines))
-    shown = kr.shown._figure_1(results)
+    monkeypatch.setattr(shown_by, "chart", lambda lines, **_: drawn.update(lines))
+    shown = shown_by._figure_1(results)
     assert drawn["teacher's best epoch"].y == [87.5, 87.5]
     assert "87.50 % after epoch 2 of 3" in shown.text and "that of the last epoch (75.00 %)" in shown.text
 
@@ -135,7 +138,7 @@ def test_trap_12_selection_cannot_see_the_test_images(finished: tuple[Any, Path,
     assert students.Real._fields == ("train", "valid")
     assert "test" not in {field.name for field in fields(students.Lesson)}
     report, out, _ = finished
-    there = kr.prepare(TINY).test
+    there = kr.prepare(TINY).dataset.test
     noise = np.random.default_rng(0).integers(0, 256, there.images_NHWC.shape, dtype=np.uint8)
     wrong = Images(noise, (there.labels_N + 1) % 10, there.class_names)
     other = run(replace(TINY, attack=replace(TINY.attack, shadow_models=0)), tmp_path / "run", test=wrong)
@@ -169,8 +172,8 @@ def test_labels_are_what_their_kind_promises(labels: str) -> None:
     torch.manual_seed(0)
     generator = Generator(TINY.network, (8, 8, 1), 2, spectral=False)
     real_labels = np.array([0, 1, 1, 1])
-    config = kr.RecyclingConfig(labels=labels, confidence=0.7)  # type: ignore[arg-type]
-    made = kr.recycle(generator, Teacher(), real_labels, 200, config, [0])
+    config = students.RecyclingConfig(labels=labels, confidence=0.7)  # type: ignore[arg-type]
+    made = students.recycle(generator, Teacher(), real_labels, 200, config, [0])
     assert made.images_NHWC.shape == (200, 8, 8, 1) and made.targets_NK.shape == (200, 2)
     if labels == "soft":
         assert torch.allclose(made.targets_NK, torch.tensor([0.2, 0.8]))
@@ -179,11 +182,11 @@ def test_labels_are_what_their_kind_promises(labels: str) -> None:
         assert abs(made.targets_NK[:, 1].mean() - 0.75) < 4 * (0.75 * 0.25 / 200) ** 0.5
     else:
         assert made.targets_NK[:, 1].eq(1).all(), "only what the teacher agrees with"
-    again = kr.recycle(generator, Teacher(), real_labels, 200, config, [0])
+    again = students.recycle(generator, Teacher(), real_labels, 200, config, [0])
     assert torch.equal(made.images_NHWC, again.images_NHWC)
     if labels == "confident":
         with pytest.raises(students.NothingPassed, match="'confident'"):
-            kr.recycle(generator, Teacher(), real_labels, 200, replace(config, confidence=0.9), [0])
+            students.recycle(generator, Teacher(), real_labels, 200, replace(config, confidence=0.9), [0])
 
 
 def test_sets_are_regenerated_as_often_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +195,7 @@ def test_sets_are_regenerated_as_often_as_asked(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(students, "recycle", lambda *args: (drawn.append(args[5]), real(*args))[1])
     images = Images(np.zeros((20, 8, 8, 1), np.uint8), np.arange(20) % 2, ("a", "b"))
     compute = Local(tmp_path)
-    compute.train(kr.gan.fit, TINY.network, images, TINY.gan, 0, name="generator")
+    compute.train(gan.fit, TINY.network, images, TINY.gan, 0, name="generator")
     lesson = students.Lesson(
         real=students.Real(images, images), classifier=TINY.classifier, network=TINY.network,
         recipe=replace(TINY.recipe, epochs=7),
@@ -204,12 +207,12 @@ def test_sets_are_regenerated_as_often_as_asked(tmp_path: Path, monkeypatch: pyt
 
 
 def test_every_set_of_the_paper_has_a_preset() -> None:
-    names = {preset.removeprefix("paper-") for preset in kr.PRESETS if preset.startswith("paper-")}
+    names = {preset.removeprefix("paper-") for preset in PRESETS if preset.startswith("paper-")}
     assert len(names) == 9 and names <= set(NAMES)
-    paper = kr.PRESETS["paper-cifar10"]
+    paper = PRESETS["paper-cifar10"]
     assert paper.recipe.epochs == 500 and paper.search_epochs == 100 and paper.attack.shadow_models == 256
     assert paper.gan.kept() == list(range(5, 501, 5)) and paper.tuning.trials == 50 and paper.data.size == 32
-    assert paper.recycling == kr.RecyclingConfig() and paper.attack.design == "split"
+    assert paper.recycling == students.RecyclingConfig() and paper.attack.design == "split"
 
 
 @pytest.mark.parametrize(
@@ -222,7 +225,7 @@ def test_every_set_of_the_paper_has_a_preset() -> None:
     ],
 )
 def test_a_wrong_setting_is_named(flags: dict[str, dict[str, Any]], words: str) -> None:
-    kinds = {"tuning": kr.TuningConfig, "recycling": kr.RecyclingConfig, "attack": AttackConfig}
+    kinds = {"tuning": TuningConfig, "recycling": students.RecyclingConfig, "attack": AttackConfig}
     ((group, values),) = flags.items()
     with pytest.raises(ValueError, match=words):
         kinds[group](**values)  # type: ignore[operator]

@@ -21,10 +21,11 @@ from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Images
 from raysyn.data.sources import NAMES
-from raysyn.methods.common import On, PrivateSetting, Setting
-from raysyn.methods.pigan import experiments, figures
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.machines import On
+from raysyn.methods.pigan import experiments, figures, variants
 from raysyn.methods.pigan import pipeline as pigan
-from raysyn.methods.pigan.config import Config, ExperimentConfig
+from raysyn.methods.pigan.config import JUDGED_BY, Config, ExperimentConfig
 from raysyn.methods.pigan.measures import parameters
 from raysyn.methods.pigan.presets import PRESETS
 from raysyn.metrics import inception
@@ -60,8 +61,9 @@ EVERYTHING = ExperimentConfig(
 
 def run(config: Config, out: Path, text: io.StringIO | None = None) -> Any:
     """One run as a job does it, what judges it apart from the run's identity."""
-    dataset, plan = pigan.prepare(config)
-    judged = {name: getattr(Config(), name) for name in pigan.JUDGED_BY}
+    prepared = pigan.prepare(config)
+    dataset, plan = prepared.dataset, prepared.plan
+    judged = {name: getattr(Config(), name) for name in JUDGED_BY}
     about = {"config": repr(replace(config, **judged))}
     opened = RunFolder.open(
         out, method="pigan", preset="tiny", config=about, data_fingerprint=dataset.train.fingerprint()
@@ -130,7 +132,7 @@ def test_tables_are_means_and_spreads_of_units(finished: tuple[Any, Path, str]) 
     _, out, _ = finished
     told = json.loads((out / "internal" / "report.json").read_text())["metrics"]["experiments"]["lambdas"][0]
     config = replace(TINY, experiment=EVERYTHING)
-    plain = experiments.asked(config)["lambdas"][0]
+    plain = variants.asked(config)["lambdas"][0]
     keys = [experiments.judging_key(config, (plain, index)) for index in range(2)]
     units = [load_saved(out / "internal" / "units" / "attacks" / f"{key}.pt") for key in keys]
     found = [100 * unit["white_box"]["accuracy"] for unit in units]
@@ -158,7 +160,7 @@ def test_points_of_the_trade_offs_are_named(finished: tuple[Any, Path, str]) -> 
 def test_figure_4_shows_both_parts_from_one_noise(finished: tuple[Any, Path, str]) -> None:
     _, out, _ = finished
     config = replace(TINY, experiment=EVERYTHING)
-    for variant in experiments.asked(config)["compare"]:
+    for variant in variants.asked(config)["compare"]:
         unit = load_saved(out / f"internal/units/attacks/{experiments.judging_key(config, (variant, 0))}.pt")
         if variant.model != "pigan":
             assert unit["by_code"] is None
@@ -266,7 +268,7 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
 def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(
     finished: tuple[Any, Path, str], private: tuple[Any, Path]
 ) -> None:
-    dataset, _ = pigan.prepare(TINY)
+    dataset = pigan.prepare(TINY).dataset
     own, theirs = Left(finished[1], replace(TINY, experiment=EVERYTHING), dataset), Left(private[1], DPGAN, dataset)
     pinned(own, NO_PROMISE)
     pinned(theirs, PROMISE)
@@ -293,38 +295,38 @@ def test_dpgan_pays_for_its_discriminator_and_promises_what_was_paid(private: tu
 def test_the_rivals_promise_nothing(model: Any, tmp_path: Path) -> None:
     report = run(replace(TINY, model=model), tmp_path / "run")
     assert report.privacy["guarantee"] == "none" and report.privacy["ledger"] == []
-    left = Left(tmp_path / "run", replace(TINY, model=model), pigan.prepare(TINY)[0])
+    left = Left(tmp_path / "run", replace(TINY, model=model), pigan.prepare(TINY).dataset)
     pinned(left, NO_PROMISE)
     honest(left)
 
 
 def test_splits_are_random_disjoint_and_whole() -> None:
-    dataset, _ = pigan.prepare(TINY)
+    dataset = pigan.prepare(TINY).dataset
     seen = []
     for index in range(3):
-        members, others = experiments.split(TINY, dataset, index)
+        members, others = variants.split(TINY, dataset, index)
         assert (len(members), len(others)) == (70, 629)
         both = np.concatenate((members.images_NHWC, others.images_NHWC)).reshape(699, -1)
         seen.append((members.fingerprint(), np.sort(both, axis=0).tobytes()))
     assert len({members for members, _ in seen}) == 3 and len({both for _, both in seen}) == 1
-    other, _ = pigan.prepare(replace(TINY, seed=TINY.seed + 1))
+    other = pigan.prepare(replace(TINY, seed=TINY.seed + 1)).dataset
     assert other.fingerprint() != dataset.fingerprint() and other.source_fingerprint == dataset.source_fingerprint
     own = replace(TINY, member_share=None)
-    dataset, _ = pigan.prepare(own)
+    dataset = pigan.prepare(own).dataset
     assert (len(dataset.train), len(dataset.test)) == (400, 299)
-    assert experiments.split(own, dataset, 0) == (dataset.train, dataset.test)
+    assert variants.split(own, dataset, 0) == (dataset.train, dataset.test)
 
 
 def test_fewer_images_are_a_part_of_the_members() -> None:
-    dataset, _ = pigan.prepare(TINY)
-    own = experiments.share_of(dataset.train, 0.75, 5)
+    dataset = pigan.prepare(TINY).dataset
+    own = variants.share_of(dataset.train, 0.75, 5)
     assert len(own) == 52
     members = {image.tobytes() for image in dataset.train.images_NHWC}
     assert all(image.tobytes() in members for image in own.images_NHWC)
 
 
 def test_no_two_private_trainings_share_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset, _ = pigan.prepare(TINY)
+    dataset = pigan.prepare(TINY).dataset
     stages = []
 
     def caught(*args: Any, **more: Any) -> Any:
@@ -333,7 +335,7 @@ def test_no_two_private_trainings_share_noise(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(experiments.sgd, "fit", caught)
     shared = {"config": TINY, "dataset": dataset, "secret": bytes(32), "speed": SGDSpeed()}
-    one = replace(experiments.released(TINY), model="dpgan")
+    one = replace(variants.released(TINY), model="dpgan")
     for variant in (one, replace(one, budget=replace(one.budget, epsilon=3.0)), replace(one, max_grad_norm=2.0)):
         for index in range(2):
             with pytest.raises(InterruptedError):
@@ -343,11 +345,11 @@ def test_no_two_private_trainings_share_noise(monkeypatch: pytest.MonkeyPatch) -
 
 def test_all_gans_of_an_experiment_have_titles_and_keys_of_their_own() -> None:
     for name, preset in PRESETS.items():
-        variants = {one.key(): one for group in experiments.asked(preset).values() for one in group}
-        assert len({one.title for one in variants.values()}) == len(variants), name
-        assert len({experiments.training_key((one, 0)) for one in variants.values()}) == len(variants), name
-    released = experiments.released(replace(TINY, model="privgan", experiment=EVERYTHING))
-    assert released.key() in {one.key() for one in experiments.asked(replace(TINY, experiment=EVERYTHING))["compare"]}
+        every = {one.key(): one for group in variants.asked(preset).values() for one in group}
+        assert len({one.title for one in every.values()}) == len(every), name
+        assert len({experiments.training_key((one, 0)) for one in every.values()}) == len(every), name
+    released = variants.released(replace(TINY, model="privgan", experiment=EVERYTHING))
+    assert released.key() in {one.key() for one in variants.asked(replace(TINY, experiment=EVERYTHING))["compare"]}
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,7 @@ from what_is_said import BY_DEFINITION, CHECKS, checks_of, spoken_by
 from raysyn.compute.doorway import Machines
 from raysyn.compute.local import Local
 from raysyn.data import images as data
-from raysyn.methods import common
-from raysyn.methods.leaderboard import pipeline as leaderboard
+from raysyn.methods import catalogue, common
 from raysyn.methods.leaderboard.together import in_row, together
 from raysyn.privacy.cost import Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
@@ -33,8 +32,9 @@ from raysyn.runs.storage import Store, read_bytes, under, write_bytes
 from raysyn.screen.cli import Command
 from raysyn.screen.console import Console
 
-ROOT = Path(__file__).parent.parent
-METHODS = [importlib.import_module(f"raysyn.methods.{name}") for name in leaderboard.PRESETS["quick"].methods]
+ROOT = Path(__file__).parents[2]
+METHODS = [importlib.import_module(one.work) for one in catalogue.METHODS]
+QUICK = catalogue.find("dp_feta").presets()["quick"]
 
 
 def folder(out: Path) -> RunFolder:
@@ -132,24 +132,23 @@ def test_each_sentence_has_a_check_and_each_check_that_is_named_exists() -> None
 def test_what_a_method_adds_to_its_choices_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it stands in `uncharged`: a new sentence without a check fails above."""
     method, told = METHODS[0], "a new choice that nobody has a check for"
+    home = inspect.getmodule(method.uncharged)
     source = inspect.getsource(method.uncharged)
     for new in (
         source.replace("    return [", f"    if config.seed > 3:\n        choices.append({told!r})\n    return ["),
         source.replace("[BEST_IS_UNCHARGED]", "[ANOTHER]"),
     ):
         monkeypatch.setattr(inspect, "getsource", lambda _, new=new: new)
-        monkeypatch.setattr(method, "ANOTHER", told, raising=False)
+        monkeypatch.setattr(home, "ANOTHER", told, raising=False)
         with pytest.raises(AssertionError, match=told):
             spoken_by(method)
 
 
 def test_every_preset_says_what_it_was_tuned_on() -> None:
-    module = {"privimage": "privimage_presets", "dp_imgsyn": "dp_imgsyn_presets"}
-    for method in METHODS:
-        name = method.__name__.rpartition(".")[2]
-        presets = importlib.import_module(f"raysyn.methods.{module.get(name, name)}").PRESETS
-        assert presets and all(one.tuned_on for one in presets.values()), name
-    told = common.declared(METHODS[0].PRESETS["quick"])
+    for method in catalogue.METHODS:
+        presets = method.presets()
+        assert presets and all(one.tuned_on for one in presets.values()), method.name
+    told = common.declared(QUICK)
     assert told == ["the preset's settings were tuned while looking at real results on digits"]
 
 
@@ -169,7 +168,7 @@ def test_what_a_run_was_chosen_among_is_no_part_of_what_it_is(tmp_path: Path) ->
     dataset = data.load(data.DataConfig(limit=30))
 
     def opened(**more: Any) -> list[str]:
-        config = replace(METHODS[0].PRESETS["quick"], **more)
+        config = replace(QUICK, **more)
         command = Command(preset="quick", config=config, machines=Machines(), out=str(tmp_path / "run"), dry_run=False)
         with ExitStack() as stack:
             connect = lambda machines, storage, show: nullcontext(Local(storage))  # noqa: E731

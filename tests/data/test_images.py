@@ -21,7 +21,7 @@ from PIL import Image
 from raysyn.data.images import DataConfig, Dataset, Images, load
 from raysyn.data.sources import MEDMNIST, NAMES, cache_folder, subset
 
-REAL = Path(os.environ.get("RAYSYN_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+REAL = Path(os.environ.get("RAYSYN_DATA", Path(__file__).parents[3] / "shared" / "data"))
 QUICK = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (12, 9, 8), dtype=np.uint8)
