@@ -18,7 +18,9 @@ HEAVY = (
     *("torchvision", "torch._dynamo", "sympy", "opacus", "sklearn", "scipy", "pandas", "matplotlib", "jinja2", "PIL"),
     *("pyarrow", "cryptography", "ray", "optuna", "medmnist", "torch_fidelity", "safetensors"),
 )
-BESIDE_RAY = tuple(f"raysyn.on_ray.{name}" for name in ("fan_out", "imports", "joining", "scaling", "search", "train"))
+BESIDE_RAY = tuple(
+    f"raysyn.on_ray.{name}" for name in ("fan_out", "imports", "joining", "rank", "scaling", "search", "train")
+)
 """Imported where Ray is known to be wanted."""
 
 # In one process: it prints, by what was done, which heavy packages came in with it.
