@@ -16,7 +16,8 @@ from raysyn.methods.catalogue import Entry
 from raysyn.screen import cli, completion
 from raysyn.screen.flags import flags_of
 from raysyn.screen.help import large, small
-from raysyn.screen.text import filled, folded, guess
+from raysyn.screen.kinds import listed
+from raysyn.screen.text import filled, filled_patterns, folded, guess
 
 GUARANTEES = {"dp": "(ε, δ)-DP", "none": "none", "either": "(ε, δ)-DP or none"}
 
@@ -114,11 +115,11 @@ def _methods(arguments: Sequence[str]) -> int:
     for name, one in catalogue.methods().items():
         told = {"paper": one.paper, "guarantee": GUARANTEES[one.guarantee], "needs": one.needs}
         presets = one.presets()
-        told |= {"for a laptop": ", ".join(small(presets)), "as in the paper": ", ".join(folded(large(presets)))}
+        told |= {"for a laptop": ", ".join(small(presets))}
         print(f"{name}\n  {filled(one.summary, 2)}")
         for key, text in told.items():
             print(f"  {key:<15}  {filled(text or 'none', 19)}")
-        print()
+        print(f"  {'as in the paper':<15}  {filled_patterns(folded(large(presets)) or ['none'], 19)}\n")
     return 0
 
 
@@ -159,7 +160,7 @@ def _completion(arguments: Sequence[str]) -> int:
     shells = list(completion.SHELLS)
     if len(arguments) != 1 or arguments[0] not in shells:
         has = " ".join(arguments) or "no shell"
-        return cli.refuse(f"completion has {has}: give one of {', '.join(shells)}")
+        return cli.refuse(f"completion has {has}: give one of {listed(shells)}")
     print(completion.script(arguments[0], completions()), end="")
     return 0
 

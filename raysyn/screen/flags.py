@@ -66,14 +66,15 @@ class Flag:
 
 def flags_of(config: Any, prefix: str = "", path: tuple[str, ...] = ()) -> Iterator[Flag]:
     """Every field that is not itself a group. A group that is None has no flags."""
-    hints = _hints(type(config))
+    home: Any = type(config)
+    hints = _hints(home)
     for field in fields(config):
         value, hint = getattr(config, field.name), hints[field.name]
         name, here = prefix + field.name.replace("_", "-"), (*path, field.name)
         if is_dataclass(value):
             yield from flags_of(value, prefix if field.metadata.get("bare") else name + ".", here)
         elif field.init and not any(is_dataclass(one) for one in typing.get_args(hint)):
-            yield Flag(name=name, path=here, home=type(config), hint=hint, value=value)
+            yield Flag(name=name, path=here, home=home, hint=hint, value=value)
 
 
 def assigned(config: C, words: Sequence[str], prog: str) -> C:

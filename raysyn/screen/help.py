@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raysyn.screen.flags import Flag, difference, flags_of, text_under
-from raysyn.screen.text import WIDEST, filled, folded, terminal_width
+from raysyn.screen.text import WIDEST, filled, filled_patterns, folded, terminal_width
 
 SMALL = ("quick", "cpu-")
 """Beginnings of the presets that a laptop can run."""
@@ -40,7 +40,7 @@ def overview(presets: Mapping[str, Any], prog: str, description: str, everything
     shown += [filled(description, 0), ""] if description else []
     others = {name: name in presets for name in (large(presets) if everything else folded(large(presets)))}
     width = max(map(len, [*small(presets), *(name for name, is_one in others.items() if is_one)])) + 4
-    room = max(min(terminal_width(), WIDEST) - width - 1, 40)
+    room = max(min(terminal_width(), WIDEST) - width - 1, 20)
 
     def line(name: str) -> str:
         return f"  {name:<{width - 2}}{difference(presets[name], room)}"
@@ -49,7 +49,7 @@ def overview(presets: Mapping[str, Any], prog: str, description: str, everything
         shown += ["presets for a laptop, with what they change:", *map(line, small(presets)), ""]
     if others:
         shown.append("presets as in the paper, for GPUs:")
-        shown += [line(name) if is_one else f"  {name}" for name, is_one in others.items()]
+        shown += [line(name) if is_one else f"  {filled_patterns([name], 6)}" for name, is_one in others.items()]
         shown.append("")
     if not all(others.values()):
         shown.append("  <a|b> is one of these words, [-a] may be left out.")

@@ -28,6 +28,12 @@ def filled(text: str, indent: int, first: int | None = None) -> str:
     return " " * (first or 0) + told[indent:]
 
 
+def filled_patterns(patterns: Sequence[str], indent: int) -> str:
+    """What `folded` returns, each on its own line; one that is longer than a line goes on after a |."""
+    told = [filled(pattern.replace("|", "| "), indent).splitlines() for pattern in patterns]
+    return f"\n{' ' * indent}".join("\n".join(line.replace("| ", "|") for line in lines) for lines in told)
+
+
 def guess(word: str, known: Iterable[str] | Mapping[str, Any]) -> str:
     """` (did you mean ...?)`, or nothing where nothing is near."""
     close = difflib.get_close_matches(word, list(known), n=1)
@@ -42,10 +48,10 @@ def folded(names: Sequence[str]) -> list[str]:
         for part in name.split("-"):
             node = node.setdefault(part, {})
         node[""] = {}
-    return ["-".join(parts).replace("-[", "[") for parts in _patterns(tree)]
+    return ["-".join(parts).replace("-[", "[") for parts in _patterns(tree, first=True)]
 
 
-def _patterns(tree: Mapping[str, Any]) -> list[list[str]]:
+def _patterns(tree: Mapping[str, Any], first: bool = False) -> list[list[str]]:
     """Each a list of parts. Parts after which the same may follow stand together."""
     alike: list[tuple[list[list[str]], list[str]]] = []
     for part, below in tree.items():
@@ -57,9 +63,9 @@ def _patterns(tree: Mapping[str, Any]) -> list[list[str]]:
         else:
             alike.append((rest, [part]))
     found = [([_either(parts)] if parts != [""] else []) + after for rest, parts in alike for after in rest]
-    for long in list(found):
+    for long in [] if first else list(found):
         if len(long) > 1 and long[1:] in found and not long[0].startswith(("<", "[")):
-            # What may be left out: the same follows with it and without.
+            # The same follows with it and without, so that it may be left out; the first part of a name may not.
             found[found.index(long[1:])] = [f"[-{long[0]}]", *long[1:]]
             found.remove(long)
     return found
