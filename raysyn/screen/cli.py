@@ -181,7 +181,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise
+        raise  # nobody reads the output: see `printing`
     except OSError as error:
         place = error.filename or "a file"
         raise ValueError(f"{place} cannot be used: {error.strerror or error}; name another one") from error

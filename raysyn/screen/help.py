@@ -39,7 +39,7 @@ def overview(presets: Mapping[str, Any], prog: str, description: str, everything
     shown = [f"usage: {prog} PRESET [--flags]", ""]
     shown += [filled(description, 0), ""] if description else []
     others = {name: name in presets for name in (large(presets) if everything else folded(large(presets)))}
-    width = max(map(len, [*small(presets), *(name for name, is_one in others.items() if is_one)])) + 4
+    width = max(map(len, [*small(presets), *(name for name, is_one in others.items() if is_one)]), default=0) + 4
     room = max(min(terminal_width(), WIDEST) - width - 1, 20)
 
     def line(name: str) -> str:

@@ -285,6 +285,11 @@ def test_presets_for_a_laptop_come_first_and_all_names_are_taken(capsys: pytest.
         assert command.config == presets[name]
 
 
+def test_all_presets_may_be_folded() -> None:
+    text = help.overview({f"paper-eps{epsilon}": Config() for epsilon in (1, 2)}, "raysyn toy", "")
+    assert "  paper-eps<1|2>\n" in text and "laptop" not in text
+
+
 def test_a_wrong_preset_is_refused_with_the_folded_names(capsys: pytest.CaptureFixture[str]) -> None:
     entry = catalogue.find("privimage")
     with pytest.raises(ValueError, match=r"quic is no preset \(did you mean quick\?\); .*\[-gan\]-eps<1\|5\|10>"):
