@@ -1,7 +1,7 @@
 """What does a command cost before it works? CPU seconds of a refused flag and of help, beside a bare `import torch`.
 
-    python benchmarks/startup.py                        # every method's overview; refusal and help of some
-    python benchmarks/startup.py --repeats 15 --imports "jobs/pigan.py quick --help"
+    python benchmarks/startup.py                        # every method's presets; refusal and help of some
+    python benchmarks/startup.py --repeats 15 --imports "-m raysyn pigan quick --help"
 
 Each command is a process of its own, user and system time together. Rows are taken in turn, `--repeats` times after one
 round that nobody counts (it writes bytecode), and their medians shown. The second table says where the time of one
@@ -21,15 +21,14 @@ from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
 BARE = ["-c", "import torch"]
-JOBS = sorted(f"jobs/{path.name}" for path in (ROOT / "jobs").glob("*.py"))
 # What follows `python`; a refusal's status is 2.
 COMMANDS = [
     BARE,
-    ["jobs/dp_feta.py", "quick", "--no-such-flag"],
-    ["jobs/privimage.py", "quick", "--no-such-flag"],
-    ["jobs/dp_feta.py", "quick", "--help"],
-    ["jobs/privimage.py", "quick", "--help"],
-    *([job, "--help"] for job in JOBS),
+    ["-m", "raysyn", "--help"],
+    ["-m", "raysyn", "methods"],
+    *(["-m", "raysyn", name, "quick", "--no-such-flag"] for name in ("dp_feta", "privimage")),
+    *(["-m", "raysyn", name, "quick", "--help"] for name in ("dp_feta", "privimage")),
+    *([f"jobs/{path.name}", "--help"] for path in sorted((ROOT / "jobs").glob("*.py"))),
 ]
 
 
@@ -66,7 +65,9 @@ def by_package(command: list[str]) -> Counter[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--imports", default="jobs/dp_feta.py quick --no-such-flag", help="command of the second table")
+    parser.add_argument(
+        "--imports", default="-m raysyn dp_feta quick --no-such-flag", help="command of the second table"
+    )
     parser.add_argument("--packages", type=int, default=12, help="rows of the second table")
     given = parser.parse_args()
     print("# python benchmarks/startup.py", shlex.join(sys.argv[1:]))

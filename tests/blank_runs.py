@@ -21,7 +21,7 @@ import torch
 from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Dataset, Images
-from raysyn.data.public import PublicConfig
+from raysyn.data.streams import PublicConfig
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_feta import config as of_dp_feta
 from raysyn.methods.dp_feta import pipeline as dp_feta
@@ -40,13 +40,17 @@ from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.teacher import TeacherConfig
 from raysyn.models.unet import UNetConfig
-from raysyn.privacy import layer_statistics, queries, sgd
+from raysyn.privacy import sgd
 from raysyn.privacy.cost import Budget
-from raysyn.privacy.layer_statistics import StatisticsConfig
 from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import CentralConfig, SemanticConfig
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries import central as central_query
+from raysyn.privacy.queries import layer_statistics
+from raysyn.privacy.queries import semantic as semantic_query
+from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.queries.layer_statistics import StatisticsConfig
+from raysyn.privacy.queries.semantic import SemanticConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs.folder import RunFolder
 from raysyn.screen.console import Console
@@ -223,12 +227,12 @@ def _watch_draws(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
 
 
 def _blank_queries(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
-    counts, clipped, select = queries.semantic_counts, layer_statistics.clipped, queries.select_classes
+    counts, clipped, select = semantic_query.semantic_counts, layer_statistics.clipped, semantic_query.select_classes
     statistics, align = layer_statistics.layer_statistics, dp_imgsyn.align
     asked: list[tuple[list[float], float]] = []
 
-    def blank(make: Callable[..., queries.Query]) -> Callable[..., queries.Query]:
-        def made(*args: Any) -> queries.Query:
+    def blank(make: Callable[..., central_query.Query]) -> Callable[..., central_query.Query]:
+        def made(*args: Any) -> central_query.Query:
             query = make(*args)
 
             def read(sums: np.ndarray, expected: float) -> np.ndarray:
@@ -254,12 +258,12 @@ def _blank_queries(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
         run.sold.setdefault("statistics", []).extend(mean * size for mean in means)
         return align(setting, teacher, wanted, *more)
 
-    patch.setattr(queries, "mean_query", blank(queries.mean_query))
-    patch.setattr(queries, "mode_query", blank(queries.mode_query))
-    patch.setattr(queries, "semantic_counts", lambda *args: 0.0 * counts(*args))
+    patch.setattr(central_query, "mean_query", blank(central_query.mean_query))
+    patch.setattr(central_query, "mode_query", blank(central_query.mode_query))
+    patch.setattr(semantic_query, "semantic_counts", lambda *args: 0.0 * counts(*args))
     patch.setattr(layer_statistics, "clipped", lambda *args: 0.0 * clipped(*args))
     patch.setattr(layer_statistics, "layer_statistics", noted)
-    patch.setattr(queries, "select_classes", selected)
+    patch.setattr(semantic_query, "select_classes", selected)
     patch.setattr(dp_imgsyn, "align", aligned)
 
 

@@ -10,25 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from raysyn.compute.doorway import (
-    Alone,
-    Between,
-    Compute,
-    Outcome,
-    Search,
-    Show,
-    Space,
-    Tally,
-    answers_of,
-    best_device,
-    combinations,
-    groups,
-    ranked,
-    silent,
-    trial_key,
-    unit_failure,
-    unit_files,
-)
+from raysyn.compute.doorway import Compute, Show, Tally, answers_of, groups, silent, unit_failure, unit_files
+from raysyn.compute.searches import Between, Outcome, Search, Space, combinations, ranked, trial_key
+from raysyn.compute.worker import Alone, best_device
 from raysyn.runs.storage import Store
 
 

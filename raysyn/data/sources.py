@@ -13,7 +13,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ MEDMNIST = (
 NAMES = ("digits", "glyphs", *TORCHVISION, *MEDMNIST)
 SPLITS = ("train", "val", "test")
 COLUMNS = ("image", "label", "split")
+OTHER_NAMES = (*SPLITS, "training", "testing", "valid", "validation")
+"""What folders of splits are called elsewhere, in small letters."""
 
 
 @dataclass(frozen=True)
@@ -58,20 +60,25 @@ class Source:
     class_names: Sequence[str] | None
     splits: dict[str, Split]
     naming: str = ""
+    lacks: str = "has no test images"
+    """What is said of it where it has none."""
+    released: bool = False
+    """Whether raysyn made it: then all its images are for training."""
 
 
-def from_name(name: str | None, size: int | None) -> Source:
-    """A built-in or downloaded data set; `size` matters where it is published in several sizes."""
+def from_name(name: str | None, size: int | None, group: str = "data") -> Source:
+    """A built-in or downloaded data set; `size` matters where it is published in several sizes. `group` is that of the
+    flag which names it: --data.name or --public.name."""
     if name == "digits":
         return _digits()
     if name == "glyphs":
         return glyphs(size or 28)
     if name in TORCHVISION:
-        return _torchvision(name)
+        return _torchvision(name, group)
     if name in NAMES:
-        return _medmnist(name, size)
+        return _medmnist(name, size, group)
     fault = "has several labels per image, which is not supported" if name == "chestmnist" else "is unknown"
-    raise ValueError(f"data.name={name!r} {fault}; choose one of {', '.join(NAMES)}, or give data.path")
+    raise ValueError(f"{group}.name={name!r} {fault}; choose one of {', '.join(NAMES)}, or give {group}.path")
 
 
 def from_path(given: str) -> Source:
@@ -85,7 +92,9 @@ def from_path(given: str) -> Source:
         return _npz(path, path.stem, label, None)
     if path.suffix in (".parquet", ".pq"):
         return _parquet(path, label)
-    raise ValueError(f"{label} is neither a .parquet file, a .npz file nor a folder with train/ and test/")
+    raise ValueError(
+        f"{label} is neither a .parquet file, a .npz file nor a folder with train/ and test/, or one of class folders"
+    )
 
 
 def subset(n: int, limit: int) -> np.ndarray:
@@ -161,42 +170,42 @@ def cache_folder() -> Path:
     return Path(os.environ.get("RAYSYN_CACHE") or Path.home() / ".cache" / "raysyn")
 
 
-def _fetch(name: str, get: Callable[[Path], Any]) -> Any:
+def _fetch(name: str, group: str, get: Callable[[Path], Any]) -> Any:
     """`get(cache folder)`, telling the user first, since it may download."""
     folder = cache_folder()
-    print(f"data.name={name!r}: looking in {folder}, downloading what is missing", file=sys.stderr)
+    print(f"{group}.name={name!r}: looking in {folder}, downloading what is missing", file=sys.stderr)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return get(folder)
     except (OSError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"data.name={name!r} could not be downloaded to {folder} ({reason}); "
-            "try again, or give a file with data.path"
+            f"{group}.name={name!r} could not be downloaded to {folder} ({reason}); "
+            f"try again, or give a file with {group}.path"
         ) from error
 
 
-def _torchvision(name: str) -> Source:
+def _torchvision(name: str, group: str) -> Source:
     import torchvision.datasets
 
     kind = getattr(torchvision.datasets, TORCHVISION[name])
-    train, test = _fetch(name, lambda root: [kind(str(root), part, download=True) for part in (True, False)])
+    train, test = _fetch(name, group, lambda root: [kind(str(root), part, download=True) for part in (True, False)])
     arrays = {
         split: (np.asarray(part.data), np.asarray(part.targets)) for split, part in (("train", train), ("test", test))
     }
-    return _from_arrays(name, f"data.name={name!r}", arrays, train.classes)
+    return _from_arrays(name, f"{group}.name={name!r}", arrays, train.classes)
 
 
-def _medmnist(name: str, size: int | None) -> Source:
+def _medmnist(name: str, size: int | None, group: str) -> Source:
     import medmnist
 
     info = medmnist.INFO[name]
     # MedMNIST+ publishes these sizes from the original scans; any other is rescaled from 28 as in the papers.
     native = size if size in (64, 128, 224) else 28
     kind = getattr(medmnist, info["python_class"])
-    part = _fetch(name, lambda root: kind(split="train", download=True, root=str(root), size=native))
+    part = _fetch(name, group, lambda root: kind(split="train", download=True, root=str(root), size=native))
     names = [info["label"][str(label)] for label in range(len(info["label"]))]
-    return _npz(Path(part.root, f"{part.flag}{part.size_flag}.npz"), name, f"data.name={name!r}", names)
+    return _npz(Path(part.root, f"{part.flag}{part.size_flag}.npz"), name, f"{group}.name={name!r}", names)
 
 
 def _parquet(path: Path, label: str) -> Source:
@@ -223,7 +232,14 @@ def _parquet(path: Path, label: str) -> Source:
         rows = np.flatnonzero(where == split)
         splits[split] = Split([pictures[row] for row in rows], labels[rows], [f"row {row}" for row in rows])
     naming = "a list \"classes\" in the JSON object of the schema metadata 'dataset'"
-    return Source(path.stem, label, metadata_names(schema, label), splits, naming)
+    names = metadata_names(schema, label)
+    return Source(path.stem, label, names, splits, naming, released=_is_release(schema))
+
+
+def _is_release(schema: Any) -> bool:
+    """Whether the schema's metadata are those that raysyn writes into synthetic.parquet (`release.parquet_bytes`)."""
+    about = json.loads((schema.metadata or {}).get(b"dataset", b"{}"))
+    return {"name", "classes", "image_shape", "encoding"} <= about.keys()
 
 
 def check_columns(schema: Any, label: str) -> None:
@@ -259,14 +275,15 @@ def _npz(path: Path, name: str, label: str, class_names: Sequence[str] | None) -
             arrays = {key: file[key] for key in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{label} cannot be read as .npz of plain arrays ({error})") from error
-    present = [split for split in SPLITS if split != "val" or {"val_images", "val_labels"} & set(arrays)]
+    present = [split for split in SPLITS if split == "train" or {f"{split}_images", f"{split}_labels"} & set(arrays)]
     for key in (f"{split}_{part}" for split in present for part in ("images", "labels")):
         if key not in arrays:
             raise ValueError(f"{label} lacks the array {key}; each split needs its images and labels")
     found = {split: (arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in present}
     if class_names is None and "class_names" in arrays:
         class_names = _array_names(arrays["class_names"], label)
-    return _from_arrays(name, label, found, class_names)
+    source = _from_arrays(name, label, found, class_names)
+    return source if "test" in present else replace(source, lacks="lacks the arrays test_images and test_labels")
 
 
 def _array_names(names: np.ndarray, label: str) -> list[str]:
@@ -297,16 +314,30 @@ def _from_arrays(
 
 
 def _folder(path: Path, label: str) -> Source:
-    for split in ("train", "test"):
-        if not (path / split).is_dir():
-            raise ValueError(f"{label} has no folder {split}/; it needs train/ and test/ with class folders")
-    class_names = [folder.name for folder in _visible(path / "train") if folder.is_dir()]
+    """A folder with train/ and what else there is of the splits; or with class folders, all of them for training."""
+    if not (path / "train").is_dir():
+        _refuse_other_names(path, label)
+        roots = {"train": path}
+        lacks = "has no folders train/ and test/"
+    else:
+        roots = {split: path / split for split in SPLITS if (path / split).is_dir()}
+        lacks = "has no folder test/" if "test" not in roots else "has no test images"
+    class_names = [folder.name for folder in _visible(roots["train"]) if folder.is_dir()]
     splits = {}
-    for split in SPLITS:
-        if (path / split).is_dir():
-            files, labels = _class_folders(path / split, class_names, label)
-            splits[split] = Split(files, labels, [f"file {file.relative_to(path)}" for file in files])
-    return Source(path.resolve().name, label, class_names, splits)
+    for split, root in roots.items():
+        files, labels = _class_folders(root, class_names, label)
+        splits[split] = Split(files, labels, [f"file {file.relative_to(path)}" for file in files])
+    return Source(path.resolve().name, label, class_names, splits, lacks=lacks)
+
+
+def _refuse_other_names(path: Path, label: str) -> None:
+    """ValueError where a folder without train/ has the splits under other names: these are no classes."""
+    named = [entry.name for entry in _visible(path) if entry.is_dir() and entry.name.lower() in OTHER_NAMES]
+    if named:
+        raise ValueError(
+            f"{label} has {', '.join(f'{name}/' for name in named)} but no folder train/: its splits must be called "
+            "train/ and test/ (and val/), rename them"
+        )
 
 
 def _class_folders(folder: Path, class_names: list[str], label: str) -> tuple[list[Path], np.ndarray]:

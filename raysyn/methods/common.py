@@ -21,7 +21,8 @@ from raysyn.report import choices
 from raysyn.report.release import attack_limits, declare
 from raysyn.report.report import Report, environment
 from raysyn.runs import sealing
-from raysyn.runs.folder import RunFolder, make_private
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.ownership import make_private
 from raysyn.runs.storage import local_folder, under
 from raysyn.screen.console import Console
 
@@ -111,12 +112,6 @@ class PrivateSetting(Setting):
 
     plan: Plan
     ledger: Ledger
-
-
-def declared(config: Any) -> list[str]:
-    """What a user or a preset says was chosen by looking at private data: the uncharged choices that no code makes."""
-    told = [choices.tuned(config.tuned_on)] if config.tuned_on else []
-    return told + ([choices.chosen(config.chosen_among)] if config.chosen_among else [])
 
 
 def plain_name(stage: str) -> str:

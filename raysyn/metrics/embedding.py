@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from raysyn.compute.doorway import best_device
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.metrics.utility import EvalConfig, subset
 from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from raysyn.compute.doorway import Compute, best_device, digest
+from raysyn.compute.doorway import Compute, digest
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.models.classifiers import NAMES
 from raysyn.train.classifier import ClassifierConfig, accuracy, fit, hold_out

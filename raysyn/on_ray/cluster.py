@@ -17,18 +17,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import ray
-import ray.exceptions
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-from raysyn.compute.doorway import Compute, Machines, Outcome, Search, Show, Space, silent
+from raysyn.compute.doorway import Compute, Machines, Show, silent
 from raysyn.compute.local import Local
-from raysyn.on_ray import fan_out, joining, leftovers, scaling, train
+from raysyn.compute.searches import Outcome, Search, Space
+from raysyn.on_ray import leftovers
 from raysyn.on_ray.board import Board
 from raysyn.on_ray.dashboard import Gauges
-from raysyn.on_ray.fan_out import first_line
-from raysyn.on_ray.imports import OurJob
-from raysyn.on_ray.search import Trials
 from raysyn.on_ray.shares import Shares, fitting, share_out, this_machine
 from raysyn.runs.storage import Store
 
@@ -40,6 +34,10 @@ class OnRay(Compute):
     """The verbs on a running Ray cluster; made by `connect`."""
 
     def __init__(self, machines: Machines, storage: str | Path, show: Show = silent) -> None:
+        # Imported where it is used, here and below: `here` does without Ray, and must not wait for it.
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         self._store, self._show = Store(machines.storage or storage), show
         self.shares = share_out(machines, self._nodes(machines))
         self.workers, self.device = self.shares.workers, "cuda" if self.shares.gpus else "cpu"
@@ -53,6 +51,10 @@ class OnRay(Compute):
     def _nodes(machines: Machines) -> list[Mapping[str, float]]:
         """Resources of every node alive; where these are too small for what is asked and an autoscaler will add what
         is missing, those that it was asked for."""
+        import ray
+
+        from raysyn.on_ray import scaling
+
         nodes: list[Mapping[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         wanted, gpus = machines.workers or 1, max(machines.gpus_per_worker or 0, machines.gpus_per_unit or 0)
         bundle = {"CPU": float(machines.cpus_per_worker or 1), "GPU": float(gpus)}
@@ -66,6 +68,10 @@ class OnRay(Compute):
         return nodes
 
     def at_once(self) -> int:
+        import ray
+
+        from raysyn.on_ray import scaling
+
         if scaling.growth().seen:
             return MANY  # What is there now says nothing of what there will be.
         there, gpus = ray.cluster_resources(), self.shares.gpus_per_unit
@@ -79,6 +85,8 @@ class OnRay(Compute):
         return self._train(f, args, name, self.shares.alone(), False)
 
     def _train(self, f: Callable[..., Any], args: tuple[Any, ...], name: str, shares: Shares, group: bool) -> Any:
+        from raysyn.on_ray import train
+
         return train.run(
             f, args, name=name, shares=shares, store=self._store, board=self._board, show=self._show, group=group
         )
@@ -87,7 +95,9 @@ class OnRay(Compute):
         self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None,
         together: int | None = None, keys: Sequence[str] | None = None, sizes: Sequence[int] | None = None,
     ) -> list[Any]:  # fmt: skip
-        todo = fan_out.Units(
+        from raysyn.on_ray.fan_out import Units
+
+        todo = Units(
             f, items, name=name, shared=shared, together=together, keys=keys, sizes=sizes,
             gpus=self.shares.gpus_per_unit,
         )  # fmt: skip
@@ -97,6 +107,8 @@ class OnRay(Compute):
             self._unit_cpu_s += todo.cpu_s
 
     def search(self, f: Callable[..., Any], space: Space, search: Search, *, name: str, shared: Any) -> list[Outcome]:
+        from raysyn.on_ray.search import Trials
+
         gpus = self.shares.gpus_per_unit
         trials = Trials(f, space, search, name=name, shared=shared, gpus=gpus, board=self._board)
         return trials.run(self._store, self._show)
@@ -105,6 +117,8 @@ class OnRay(Compute):
         return self._store[f"kept/{key}.pt"]
 
     def cpu_s(self) -> float:
+        import ray.exceptions
+
         # Where the board is being restarted on another node: a clock is worth no failure.
         with suppress(ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
             _, self._workers_cpu_s = ray.get(self._board.read.remote(""), timeout=5)
@@ -123,6 +137,8 @@ def connect(machines: Machines, storage: str | Path, show: Show = silent) -> Ite
         _only_ours(machines.address, machines.temp, machines.spill)
         yield Local(machines.storage or storage, show)
         return
+    import ray
+
     ours = _starts_one(machines.address)
     if ours:
         show("Ray is starting", 0, 0, {})
@@ -143,6 +159,12 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
             f"command with `ray job submit --address http://HOST:8265 -- python jobs/...`, or run it on the "
             f"head node with --on.address auto"
         )
+    import ray
+
+    from raysyn.on_ray import joining
+    from raysyn.on_ray.fan_out import first_line
+    from raysyn.on_ray.imports import OurJob
+
     if ray.is_initialized():
         yield
     elif not _starts_one(address):
@@ -175,6 +197,8 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
 
 def _starts_one(address: str) -> bool:
     """Whether there is no cluster yet that `address` means."""
+    import ray
+
     return address == "local" and not os.environ.get("RAY_ADDRESS") and not ray.is_initialized()
 
 
@@ -196,6 +220,8 @@ def _our_signals() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _closing() -> Iterator[None]:
+    import ray
+
     try:
         yield
     finally:

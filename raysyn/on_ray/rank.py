@@ -15,7 +15,7 @@ import ray
 import torch
 import torch.distributed
 
-from raysyn.compute.doorway import Worker
+from raysyn.compute.worker import Worker
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.shares import Shares
 from raysyn.runs.storage import REACH, Store

@@ -18,8 +18,9 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from raysyn.compute.doorway import Between, Outcome, Search, Show, Space, combinations, ranked, trial_key
+from raysyn.compute.doorway import Show
 from raysyn.compute.local import Trial, distributions, sampler
+from raysyn.compute.searches import Between, Outcome, Search, Space, combinations, ranked, trial_key
 from raysyn.on_ray.dashboard import called
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import Watch

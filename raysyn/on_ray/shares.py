@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ray._private.resource_and_label_spec import ResourceAndLabelSpec
-
 from raysyn.compute.doorway import Machines
 
 
@@ -74,5 +72,8 @@ def fitting(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float) -> i
 
 def this_machine() -> dict[str, float]:
     """What a cluster that is started here will have, as its only node will say it."""
+    # Imported where it is used, not above: `here` does without Ray, and must not wait for it.
+    from ray._private.resource_and_label_spec import ResourceAndLabelSpec
+
     found = ResourceAndLabelSpec().resolve(is_head=True, node_ip_address="127.0.0.1")
     return {"CPU": float(found.num_cpus or 0), "GPU": float(found.num_gpus or 0)}

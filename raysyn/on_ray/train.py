@@ -15,9 +15,6 @@ import ray
 import ray._private.state
 import ray._private.worker
 import ray.exceptions
-import ray.train
-from ray.data import DataContext
-from ray.train.torch import TorchConfig, TorchTrainer
 
 from raysyn.compute.doorway import Show
 from raysyn.on_ray.dashboard import called
@@ -69,23 +66,26 @@ Rank = Callable[[int, int], bytes | None]
 
 def _in_a_group(rank: Rank, name: str, shares: Shares, store: Store, look: Callable[[], None]) -> bytes | None:
     """All ranks in a Ray Train worker group, which is formed anew when one of them dies."""
+    # Imported where it is used: `once`, and whoever does without a group, must not wait for Ray Train.
+    from ray import train
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     def loop() -> bytes | None:
-        context = ray.train.get_context()
+        context = train.get_context()
         return rank(context.get_world_rank(), context.get_world_size())
 
     trainer = TorchTrainer(
         loop,  # type: ignore[arg-type]
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if shares.gpus >= 1 else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
+        scaling_config=train.ScalingConfig(
             num_workers=shares.workers,
             use_gpu=shares.gpus > 0,
             resources_per_worker={"CPU": shares.cpus} | ({"GPU": shares.gpus} if shares.gpus else {}),
         ),
-        run_config=ray.train.RunConfig(
+        run_config=train.RunConfig(
             name=name,
             storage_path=under(store.root, "ray"),
-            failure_config=ray.train.FailureConfig(max_failures=ATTEMPTS_AFTER_THE_FIRST),
+            failure_config=train.FailureConfig(max_failures=ATTEMPTS_AFTER_THE_FIRST),
         ),
     )
     return _watch(trainer, look)
@@ -118,13 +118,16 @@ def _in_a_task(rank: Rank, name: str, shares: Shares, store: Store, look: Callab
                 raise RuntimeError(f"{name}: workers were lost too often: {last}") from error
 
 
-def _watch(trainer: TorchTrainer, look: Callable[[], None]) -> bytes | None:
+def _watch(trainer: Any, look: Callable[[], None]) -> bytes | None:
     """Fit in a thread, so that this one can draw progress and be interrupted (Train would swallow Ctrl-C)."""
+    from ray.data import DataContext
+    from ray.train import TrainingFailedError
+
     outcome: list[Any] = []
 
     def fit() -> None:
         try:
-            outcome.append(trainer.fit().return_value)  # type: ignore[attr-defined]
+            outcome.append(trainer.fit().return_value)
         except Exception as error:
             outcome.append(error)
 
@@ -141,7 +144,7 @@ def _watch(trainer: TorchTrainer, look: Callable[[], None]) -> bytes | None:
     except BaseException:
         _end(thread)
         raise
-    if isinstance(outcome[0], ray.train.TrainingFailedError):
+    if isinstance(outcome[0], TrainingFailedError):
         last = str(outcome[0]).strip().splitlines()[-1]
         raise RuntimeError(f"{trainer.run_config.name}: workers were lost too often: {last}") from outcome[0]
     if isinstance(outcome[0], Exception):

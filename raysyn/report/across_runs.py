@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raysyn.runs.folder import REPORT_JSON, RUN_JSON
+from raysyn.runs.folder import REPORT_JSON
+from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import folders_in, read_bytes, under
 
 KNOWLEDGE_RECYCLING = "knowledge_recycling"

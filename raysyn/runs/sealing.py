@@ -12,8 +12,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from raysyn.runs.folder import RunFolder, leaves, write_atomically
-from raysyn.runs.storage import file_system, local_folder
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.refusals import leaves
+from raysyn.runs.storage import file_system, local_folder, write_atomically
 
 KEPT = ("run.json", "report.json", "report.html", "ledger.jsonl", "timings.json", "lock", "lease.json")
 """Of internal/: everything else is erased, but for the stages that were paid for."""

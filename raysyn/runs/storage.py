@@ -221,3 +221,23 @@ class Store:
         found = system.get_file_info(pyarrow.fs.FileSelector(f"{path}/{folder}", allow_not_found=True))
         names = [one.base_name for one in found if one.type == pyarrow.fs.FileType.File]
         return [f"{folder}/{name}" for name in sorted(names) if not name.startswith(".")]
+
+
+def write_atomically(path: Path, content: bytes | str, mode: int = 0o644) -> None:
+    """The whole content or, after an error, what was there before (see `storage.written_atomically`). What of a text is
+    no UTF-8 (a path on an old disk) is escaped, in JSON by its own escapes."""
+    with written_atomically(path, mode) as file:
+        file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
+
+
+def assert_plain(value: Any, where: str) -> None:
+    """Found now, not by the continued run that cannot read its own stage back."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            assert_plain(inner, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            assert_plain(inner, f"{where}[{index}]")
+    else:
+        plain = value is None or type(value) in (str, int, float, bool) or isinstance(value, torch.Tensor)
+        assert plain, f"{where} is a {type(value).__name__}; a stage stores tensors and plain values"

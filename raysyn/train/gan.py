@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysyn.compute.doorway import Worker
+from raysyn.compute.worker import Worker
 from raysyn.data.images import Images
 from raysyn.models.biggan import BigGANConfig, Discriminator, Generator
 from raysyn.models.norm import across_ranks

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from raysyn.compute.doorway import Worker
+from raysyn.compute.worker import Worker
 from raysyn.train.classifier import EVALUATION_BATCH, as_float
 from raysyn.train.loop import CHECKPOINTS, batch, on_cpu
 from raysyn.train.memory import at_once

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from raysyn.compute.doorway import Worker
 from raysyn.compute.local import Local
+from raysyn.compute.worker import Worker
 from raysyn.runs.storage import load_saved, save_atomically
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from raysyn.data.images import DataConfig, Dataset, Images, load
 from raysyn.data.names import check_class_names, check_name, legible
-from raysyn.data.public import PublicConfig, load_public
+from raysyn.data.public import load_public
+from raysyn.data.streams import PublicConfig
 from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_feta import presets as dp_feta_presets
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
@@ -25,8 +26,8 @@ from raysyn.methods.pigan import presets as pigan_presets
 from raysyn.methods.privimage import pipeline as privimage
 from raysyn.methods.privimage import presets as privimage_presets
 from raysyn.report import rehearsal
+from raysyn.report.pictures import png_bytes
 from raysyn.report.rehearsal import rehearse
-from raysyn.report.release import png_bytes
 from raysyn.screen.console import Console
 
 LATIN = os.fsdecode(b"kr\xe4nklich")
@@ -118,7 +119,7 @@ def test_a_writer_that_fails_fails_in_the_rehearsal(monkeypatch: pytest.MonkeyPa
     images = Images(np.zeros((4, 8, 8, 1), np.uint8), np.arange(4) % 2, ("a", "b"))
     for writer in ("release.parquet_bytes", "release.sample_sheet", "rehearsal.render", "rehearsal.certificate"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"raysyn.{writer}", lambda *_, **__: 1 / 0)
+            patch.setattr(f"raysyn.report.report.{writer}", lambda *_, **__: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 rehearse("m", Dataset("set", images, images, None))
 

@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from raysyn.data.flat_pixels import view
 from raysyn.data.images import DataConfig, Images, load
-from raysyn.data.public import PublicConfig, load_beside, load_public, view
+from raysyn.data.public import load_beside, load_public
+from raysyn.data.streams import PublicConfig
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +107,7 @@ def test_images_come_in_the_shape_of_the_sensitive_ones(tmp_path: Path, monkeypa
     assert letters.train.shape == (8, 8, 3) and len(letters.train) == 5200 and letters.train.classes == 52
     assert (np.bincount(letters.valid.labels_N) == 20).all()
     # Once decoded, the source is not even asked.
-    monkeypatch.setattr("raysyn.data.public.from_name", None)
+    monkeypatch.setattr("raysyn.data.streams.from_name", None)
     assert load_public(PublicConfig(), (8, 8, 3)).train.fingerprint() == letters.train.fingerprint()
 
 
@@ -196,7 +198,10 @@ def test_a_machine_without_the_file_says_what_to_do(tmp_path: Path) -> None:
         train.images_NHWC[:2]
 
 
-def test_sensitive_images_under_another_name_are_found_by_their_pixels(tmp_path: Path) -> None:
+def test_sensitive_images_under_another_name_are_found_by_their_pixels(
+    drawn_letters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYSYN_CACHE", str(drawn_letters))
     config = DataConfig(name="digits", limit=300)
     digits, letters = load(config).train, load_public(PublicConfig(limit=500), (8, 8, 1)).train
     for copied in (2, 3, 4):

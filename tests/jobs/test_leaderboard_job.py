@@ -33,11 +33,10 @@ TINY = (
 
 @pytest.mark.timeout(300)
 def test_runs_are_compared_and_more_seeds_add_to_them(tmp_path: Path) -> None:
-    flags = ["quick", "--methods", "dp_feta", "--epsilons", "5", "--out", "board", "--on.address", "here"]
+    flags = ["quick", "--methods", "dp_feta", "--epsilons", "5", "--out", tmp_path / "board", "--on.address", "here"]
     more = [f"--more={TINY}"]
-    done = run(JOB, *flags, *more, "--seeds", "3", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == "" and "table.html" in done.stdout
+    status, shown, said = here(JOB, *flags, *more, "--seeds", "3")
+    assert (status, said) == (0, "") and "table.html" in shown, said
     inside = tmp_path / "board" / "internal"
     first = inside / "runs" / "dp_feta-quick-eps5-seed3" / "internal" / "report.json"
     (row,) = csv.DictReader((inside / "table.csv").read_text().splitlines())
@@ -49,8 +48,8 @@ def test_runs_are_compared_and_more_seeds_add_to_them(tmp_path: Path) -> None:
     before = first.stat().st_mtime_ns
     assert not of_leaderboard_in(inside / "runs"), "one run is no choice"
     assert row["releases_together"] == "1" and float(row["epsilon_together"]) == pytest.approx(float(row["epsilon"]))
-    done = run(JOB, *flags, *more, "--seeds", "3", "4", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    status, shown, said = here(JOB, *flags, *more, "--seeds", "3", "4")
+    assert status == 0, said
     (row,) = csv.DictReader((inside / "table.csv").read_text().splitlines())
     assert row["runs"] == "2" and row["mean_classifier_std"] != "" and first.stat().st_mtime_ns == before
     page = (inside / "table.html").read_text()
@@ -60,10 +59,10 @@ def test_runs_are_compared_and_more_seeds_add_to_them(tmp_path: Path) -> None:
         of_leaderboard_in(inside / "runs") == ["chosen among 2 runs of a leaderboard, by accuracy on real images"] * 2
     )
     told = f"All 2 private releases of digits together: epsilon {rounded_up(float(row['epsilon_together']))} at delta"
-    assert told in page and told in " ".join(done.stdout.split()) and row["releases_together"] == "2"
+    assert told in page and told in " ".join(shown.split()) and row["releases_together"] == "2"
     assert 1.05 * float(row["epsilon"]) < float(row["epsilon_together"]) < 2 * float(row["epsilon"])
     assert os.stat(inside).st_mode & 0o077 == 0
-    assert "more = " in refusal(JOB, *flags, "--seeds", "3", "--out", str(tmp_path / "board"))
+    assert "more = " in refusal(JOB, *flags, "--seeds", "3")
 
 
 def of_leaderboard_in(runs: Path) -> list[str]:
@@ -105,7 +104,9 @@ def test_bad_input_costs_one_sentence(tmp_path: Path, flags: tuple[str, ...], wo
 def test_a_dry_run_names_the_runs(tmp_path: Path) -> None:
     status, shown, _ = here(JOB, "quick", "--dry-run", "--out", tmp_path / "board")
     assert status == 0 and not (tmp_path / "board").exists()
-    assert len(shown.split()) == len(runs(PRESETS["quick"])) == 3 * 2 * 2 + 2 * 2
+    first, *names = shown.splitlines()
+    assert first == f"leaderboard quick, in {tmp_path / 'board'}"
+    assert names == [one.name for one in runs(PRESETS["quick"])] and len(names) == 3 * 2 * 2 + 2 * 2
     assert "pigan-quick-seed1" in shown and "privimage-quick-eps10-seed0" in shown
 
 
@@ -134,6 +135,15 @@ def test_a_run_that_the_system_killed_ran_out_of_memory(tmp_path: Path, monkeypa
         monkeypatch.setattr(sys, "executable", stand_in(tmp_path, f"import os; os.kill(os.getpid(), {signal})"))
         with pytest.raises(error, match="short of memory" if signal == "9" else "exit status -11"):
             run_job(unit, shared)
+
+
+def test_a_run_takes_no_file_beside_it_for_a_module_of_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("random", "statistics", "zoneinfo", "secrets", "raysyn"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user')")
+    unit, shared = Run("dp_feta", "quick", None, 0), shared_by(tmp_path) | {"more": "--no-such-flag"}
+    with pytest.raises(RuntimeError, match="exit status 2\nerror: --no-such-flag is no flag"):
+        run_job(unit, shared)
 
 
 def test_a_node_that_does_not_see_the_board_s_folder_pays_for_nothing(

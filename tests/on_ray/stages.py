@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from raysyn.compute.doorway import Between, Search, Worker
+from raysyn.compute.searches import Between, Search
+from raysyn.compute.worker import Worker
 
 STEPS, EVERY = 40, 10
 PEAK = {"x": Between(-3.0, 3.0)}, Search(metric="score", reports=9, trials=6, seed=1)

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import pytest
 import ray
 
-from raysyn.compute.doorway import Machines, Worker
+from raysyn.compute.doorway import Machines
+from raysyn.compute.worker import Worker
 from raysyn.on_ray import dashboard
 from raysyn.on_ray.cluster import OnRay, connect
 from raysyn.on_ray.dashboard import Gauges

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import stages
 
-from raysyn.compute.doorway import Between, Machines, Search
+from raysyn.compute.doorway import Machines
 from raysyn.compute.local import Local
+from raysyn.compute.searches import Between, Search
 from raysyn.on_ray.cluster import OnRay
 
 MACHINES = Machines(workers=1, gpus_per_worker=0)

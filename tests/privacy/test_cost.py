@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
+import scipy.fft
 from exact_curves import gaussian_epsilon
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -218,9 +219,9 @@ def test_the_order_of_costs_and_how_alike_ones_are_cut_changes_no_bit() -> None:
 def test_a_tiny_budget_over_many_steps_is_calibrated_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Epsilon 0.02 over 46,875 steps did not end in 300 s."""
     asked = list[int]()
-    next_fast_len = prv.next_fast_len
+    next_fast_len = scipy.fft.next_fast_len
     monkeypatch.setattr(
-        prv, "next_fast_len", lambda points, real: asked.append(points) or next_fast_len(points, real)
+        scipy.fft, "next_fast_len", lambda points, real: asked.append(points) or next_fast_len(points, real)
     )  # fmt: skip
     found = calibrate(0.02, 1e-7, "prv", [], sgm(None, 0.001, 46_875))
     assert 0.01998 < epsilon([found], 1e-7, "prv") <= 0.02

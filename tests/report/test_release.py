@@ -21,6 +21,7 @@ from raysyn.compute.doorway import Machines
 from raysyn.compute.local import Local
 from raysyn.data import images as data
 from raysyn.methods import catalogue, common
+from raysyn.methods.declared import declared
 from raysyn.methods.leaderboard.together import in_row, together
 from raysyn.privacy.cost import Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
@@ -148,7 +149,7 @@ def test_every_preset_says_what_it_was_tuned_on() -> None:
     for method in catalogue.METHODS:
         presets = method.presets()
         assert presets and all(one.tuned_on for one in presets.values()), method.name
-    told = common.declared(QUICK)
+    told = declared(QUICK)
     assert told == ["the preset's settings were tuned while looking at real results on digits"]
 
 

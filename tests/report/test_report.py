@@ -21,8 +21,10 @@ from raysyn.data.images import Dataset, Images
 from raysyn.methods.common import show_plan
 from raysyn.privacy.cost import ADD_REMOVE, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
-from raysyn.report.release import certificate, parquet_bytes, rounded_up, sample_sheet, write_release
-from raysyn.report.report import Report, dp_section, main, no_dp_section, render, table, write_report
+from raysyn.report.pictures import sample_sheet
+from raysyn.report.release import certificate, parquet_bytes, rounded_up, write_release
+from raysyn.report.report import Report, dp_section, main, no_dp_section, render, write_report
+from raysyn.report.tables import table
 from raysyn.runs import may_leave
 from raysyn.runs.folder import RunFolder
 from raysyn.screen.console import Console

@@ -15,7 +15,9 @@ import pytest
 import torch
 
 from raysyn.runs import folder as runs
-from raysyn.runs.folder import RunFolder, write_atomically
+from raysyn.runs import ownership
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import write_atomically
 
 CONFIG = {"budget": {"epsilon": 10.0, "delta": None}, "seed": 0, "network": {"channels": (32, 64)}}
 
@@ -382,6 +384,6 @@ def test_the_lock_of_a_machine_that_vanished_is_waited_for(tmp_path: Path, monke
     with start(tmp_path):
         assert len(slept) == 3
         (tmp_path / "internal" / "lock").write_text("7 on another-machine")
-        monkeypatch.setattr(runs, "VANISHED_S", 0.0)
+        monkeypatch.setattr(ownership, "VANISHED_S", 0.0)
         with pytest.raises(ValueError, match=r"in use by another run \(process 7 on another-machine\)"):
             start(tmp_path)

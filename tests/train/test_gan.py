@@ -11,8 +11,8 @@ import pytest
 import torch
 from ranks import on_ranks
 
-from raysyn.compute.doorway import Alone
 from raysyn.compute.local import Local
+from raysyn.compute.worker import Alone
 from raysyn.data.images import Images
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.train import gan

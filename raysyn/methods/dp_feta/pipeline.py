@@ -18,8 +18,9 @@ from raysyn.methods.method import Method, Prepared
 from raysyn.methods.releasing import release
 from raysyn.methods.synthesis import draw_chunk, evaluate, judging, pack, synthesise, unpack
 from raysyn.metrics.checks import check_measures
-from raysyn.privacy import queries, sgd
+from raysyn.privacy import sgd
 from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import central as central_query
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, write_report
 from raysyn.train import loop
@@ -50,16 +51,14 @@ def run(setting: PrivateSetting) -> Report:
     central = None
     if "central" in plan.stages:
         stream = Stream(folder.secret, "central")
-        query = partial(queries.central_images, private, config.central, stream)
+        query = partial(central_query.central_images, private, config.central, stream)
         central = unpack(folder.stage("central", lambda: pack(ledger.pay("central", query()))), private)
         console.stage("central", f"{len(central)} noisy central images, ε {ledger.epsilon():.3g} so far")
         warm_up = partial(compute.train, loop.fit, name="warmup")
         # Images of all classes together teach what "no class" looks like, and nothing about a class.
         lesson = task if config.central.conditional else replace(task, label_dropout=1.0)
-        warm = folder.stage(
-            "warmup",
-            lambda: warm_up(denoiser, lesson, central, config.warmup, config.seed, config.augment),
-        )
+        taught = (denoiser, lesson, central, config.warmup, config.seed, config.augment)
+        warm = folder.stage("warmup", lambda: warm_up(*taught))
         # The raw weights of the last step go on, as published, not their average.
         denoiser.load_state_dict(warm["model"])
         console.stage("warmup", f"{config.warmup.iterations:,} steps on them, augmented: no further cost")

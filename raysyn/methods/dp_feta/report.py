@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raysyn.methods.common import declared
+from raysyn.methods.declared import declared
 from raysyn.methods.dp_feta.config import Config
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
 from raysyn.privacy.ledger import Plan

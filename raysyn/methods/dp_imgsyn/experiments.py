@@ -15,7 +15,8 @@ import numpy as np
 
 from raysyn.compute.doorway import digest
 from raysyn.data.images import Images
-from raysyn.data.public import Public, PublicConfig, load_beside
+from raysyn.data.public import Public, load_beside
+from raysyn.data.streams import PublicConfig
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_imgsyn.config import Config
 from raysyn.methods.dp_imgsyn.units import Synthesis, align_some, joined, seed_for, teach_student

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from raysyn.data.images import Images, load
 from raysyn.data.public import Public, comparison, load_beside
-from raysyn.methods.common import PrivateSetting, declared
+from raysyn.methods.common import PrivateSetting
+from raysyn.methods.declared import declared
 from raysyn.methods.dp_imgsyn import experiments
 from raysyn.methods.dp_imgsyn.config import JUDGED_BY, NAME, Config, new_teacher, plan
 from raysyn.methods.dp_imgsyn.experiments import Compared
@@ -35,6 +36,7 @@ from raysyn.methods.dp_imgsyn.report import (
     story,
 )
 from raysyn.methods.dp_imgsyn.units import (
+    CHOOSE_ON,
     Publics,
     Synthesis,
     align_some,
@@ -50,10 +52,11 @@ from raysyn.metrics.checks import check_measures
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
 from raysyn.models.students import student
 from raysyn.models.teacher import Teacher
-from raysyn.privacy import layer_statistics, sgd
-from raysyn.privacy.layer_statistics import Layers
+from raysyn.privacy import sgd
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import layer_statistics
+from raysyn.privacy.queries.layer_statistics import Layers
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, Section, write_report
 from raysyn.train.alignment import MOST_STEPS, AlignmentConfig, Statistics, enough_steps
@@ -61,8 +64,6 @@ from raysyn.train.naming import Naming
 
 SHARD = 1000
 """Private images per unit of the statistics."""
-CHOOSE_ON = 5
-"""Batches on which the number of steps is chosen."""
 YARDSTICK = 200
 """Images, no private ones, that say how large each layer's inputs are."""
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from raysyn.attacks.checks import check_classes, check_views
 from raysyn.attacks.shadows import check_enough
-from raysyn.compute.doorway import Outcome, Search, Space, best_device
+from raysyn.compute.searches import Outcome, Search, Space
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images, load
 from raysyn.methods.attack_report import side_warnings
 from raysyn.methods.common import Setting
@@ -29,7 +30,8 @@ from raysyn.methods.method import Method, Prepared
 from raysyn.methods.releasing import release
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.release import state_bytes
-from raysyn.report.report import Report, percent, write_report
+from raysyn.report.report import Report, write_report
+from raysyn.report.tables import percent
 from raysyn.train import gan
 from raysyn.train.gan import checkpoint_name
 from raysyn.train.students import (

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from raysyn.attacks.checks import check_classes, check_views
 from raysyn.attacks.membership import fingerprint
 from raysyn.attacks.shadows import Architecture, check_enough
-from raysyn.compute.doorway import Worker
+from raysyn.compute.worker import Worker
 from raysyn.data.images import Images, load
 from raysyn.methods.attack_report import CHOSEN_AFTER, attack_sections, headline_sentence, side_warnings
 from raysyn.methods.common import Setting

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysyn.compute.doorway import best_device, digest
+from raysyn.compute.doorway import digest
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images, load
-from raysyn.methods.common import PrivateSetting, Setting, declared
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.declared import declared
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.pigan import experiments, variants
 from raysyn.methods.pigan import report as shown
@@ -35,6 +37,7 @@ from raysyn.privacy.ledger import Plan
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, write_report
 from raysyn.train import conditional_gans as gans
+from raysyn.train import paired_networks
 
 SLOWEST_FIRST = ("dpgan", "privgan", "pigan", "gan")
 AT_ONCE = 64
@@ -72,7 +75,7 @@ def wanted(config: Config) -> list[tuple[str, Variant]]:
 def check(config: Config, given: str, variant: Variant, members: Images, others: Images) -> None:
     """ValueError, in one sentence, for a GAN that cannot be trained or attacked."""
     parts, n = variant.penalty.parts, len(members)
-    gans.new_networks(variant.kind, config.network, members.shape, members.classes, parts, config.seed)
+    paired_networks.new_networks(variant.kind, config.network, members.shape, members.classes, parts, config.seed)
     if variant.kind != "gan" and n < parts:
         raise ValueError(f"{given} is {parts}, but there are {n} members: lower it")
     if variant.kind != "gan" and variant.penalty.weight and variant.penalty.delay(variant.kind) >= variant.gan.epochs:

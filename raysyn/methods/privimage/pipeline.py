@@ -18,10 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from raysyn.attacks.membership import fingerprint
-from raysyn.compute.doorway import best_device
+from raysyn.compute.worker import best_device
+from raysyn.data.flat_pixels import joined, view
 from raysyn.data.images import Images, load
-from raysyn.data.public import Public, comparison, joined, load_beside, view
-from raysyn.methods.common import PrivateSetting, Setting, declared
+from raysyn.data.public import Public, comparison, load_beside
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.declared import declared
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.privimage.config import NAME, Config, Kind, name_of, plan
 from raysyn.methods.privimage.models import GAN, Diffusion, Model, has_images, new_denoiser, new_gan, new_query, others
@@ -32,9 +34,10 @@ from raysyn.methods.synthesis import evaluate, pack, unpack
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.semantics import read_vectors
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
-from raysyn.privacy import queries
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import SemanticConfig
+from raysyn.privacy.queries import central as central_query
+from raysyn.privacy.queries import semantic as semantic_query
+from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, write_report
 from raysyn.train import semantic
@@ -105,7 +108,7 @@ def run(setting: Setting) -> Report:
     if public is not None and config.pretraining == "selected":
         network = train_query(setting, public)
         noisy = folder.stage("semantic", partial(ask, setting, public, network))
-        chosen = queries.select_classes(noisy.numpy(), config.semantic.selected, has_images(public))
+        chosen = semantic_query.select_classes(noisy.numpy(), config.semantic.selected, has_images(public))
         console.stage("semantic", told(chosen, private, public))
     central = central_images(setting)
 
@@ -180,7 +183,7 @@ def ask(setting: Setting, public: Public, network: nn.Module) -> Tensor:
     exact = [shard.numpy() for shard in counted]
     if not isinstance(setting, PrivateSetting):
         return torch.from_numpy(np.sum(exact, axis=0))
-    answer = queries.semantic_histogram(exact, config.semantic, Stream(setting.folder.secret, "semantic"))
+    answer = semantic_query.semantic_histogram(exact, config.semantic, Stream(setting.folder.secret, "semantic"))
     return torch.from_numpy(setting.ledger.pay("semantic", answer))
 
 
@@ -190,7 +193,7 @@ def count_shard(shard: tuple[int, int], shared: tuple[nn.Module, Images, Semanti
     part = private.select(slice(start, end))
     top_NK = semantic.top_classes(network, part.images_NHWC, config.k, best_device())
     rows_N = part.labels_N if config.conditional else np.zeros(len(part), np.int64)
-    return torch.from_numpy(queries.semantic_counts(top_NK, rows_N, config.rows(part.classes), semantics))
+    return torch.from_numpy(semantic_query.semantic_counts(top_NK, rows_N, config.rows(part.classes), semantics))
 
 
 def central_images(setting: Setting) -> Images | None:
@@ -198,7 +201,9 @@ def central_images(setting: Setting) -> Images | None:
     if not isinstance(setting, PrivateSetting) or "central" not in setting.plan.stages:
         return None
     private = setting.dataset.train
-    query = partial(queries.central_images, private, setting.config.central, Stream(setting.folder.secret, "central"))
+    query = partial(
+        central_query.central_images, private, setting.config.central, Stream(setting.folder.secret, "central")
+    )
     stored = setting.folder.stage("central", lambda: pack(setting.ledger.pay("central", query())))
     setting.console.stage("central", f"{len(stored['labels'])} noisy central images")
     return unpack(stored, private)

@@ -20,7 +20,8 @@ from what_leaves import PROMISE, WITH_PUBLIC_IMAGES, Left, made_of_paid_answers,
 
 from raysyn.compute.local import Local
 from raysyn.data import images as data
-from raysyn.data.public import PublicConfig, comparison, load_public
+from raysyn.data.public import comparison, load_public
+from raysyn.data.streams import PublicConfig
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_imgsyn import experiments
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
@@ -34,10 +35,10 @@ from raysyn.metrics.utility import EvalConfig
 from raysyn.models.students import NAMES, student
 from raysyn.models.teacher import Teacher, TeacherConfig
 from raysyn.privacy.cost import Budget
-from raysyn.privacy.layer_statistics import StatisticsConfig
 from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries.layer_statistics import StatisticsConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import load_saved

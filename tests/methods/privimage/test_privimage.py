@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from what_leaves import (
 from raysyn.compute.local import Local
 from raysyn.data import images as data
 from raysyn.data.images import Images
-from raysyn.data.public import Public, PublicConfig, in_both, load_public
+from raysyn.data.public import Public, in_both, load_public
+from raysyn.data.streams import PublicConfig
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.machines import On
 from raysyn.methods.privimage import pipeline as privimage
@@ -37,16 +39,18 @@ from raysyn.methods.privimage.config import Config, GANModelConfig, GANPretrainC
 from raysyn.methods.privimage.models import new_denoiser, new_gan, new_query
 from raysyn.methods.privimage.presets import PRESETS
 from raysyn.methods.privimage.report import similarity
+from raysyn.metrics import embedding
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.unet import UNetConfig
-from raysyn.privacy import queries
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Ledger
-from raysyn.privacy.queries import CentralConfig, SemanticConfig
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries import semantic as semantic_query
+from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.queries.semantic import SemanticConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import load_saved
@@ -71,7 +75,7 @@ TINY = Config(
         discriminator_steps=2,
     ),
     warmup=LoopConfig(iterations=3, batch_size=16),
-    finetune=SGDConfig(batch_size=30, epochs=1.2, noise_multiplicity=2),
+    finetune=SGDConfig(batch_size=30, epochs=0.6, noise_multiplicity=2),
     sampler=SamplerConfig(steps=3),
     synthetic=60,
     tuned_on="digits",
@@ -88,6 +92,8 @@ pytestmark = pytest.mark.usefixtures("letters")
 def small_shards() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(privimage, "SHARD", 130)
+        # A picture that nobody looks at.
+        patch.setattr(embedding, "TSNE", partial(embedding.TSNE, max_iter=250))
         yield
 
 
@@ -434,7 +440,7 @@ def test_classes_without_public_images_are_not_selected() -> None:
         privimage.prepare(few)
     noisy = np.array([[9.0, 8.0, 7.0, 1.0, 0.0], [9.0, 8.0, 0.0, 7.0, 1.0]])
     there = np.array([False, True, True, True, True])
-    assert queries.select_classes(noisy, 2, there).tolist() == [[1, 2], [3, 4]]
+    assert semantic_query.select_classes(noisy, 2, there).tolist() == [[1, 2], [3, 4]]
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raysyn.compute.doorway import full_float32
+from raysyn.compute.worker import full_float32
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Release
 from raysyn.privacy.poisson import Stream, participants
-from raysyn.privacy.queries import noisy_sum
+from raysyn.privacy.queries.noise import noisy_sum
 from raysyn.train.norm_inputs import norm_inputs
 
 Floats = NDArray[np.float64]
