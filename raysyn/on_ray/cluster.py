@@ -169,17 +169,17 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
         yield
     elif not _starts_one(address):
         _only_ours(os.environ.get("RAY_ADDRESS", address), temp, spill)
-        with joining.found(address) as there, _closing():
+        with joining.found(address) as there, _closing(), _our_signals() as keep:
             try:
                 ray.init(address=there, job_config=OurJob(ours=False), **_QUIET)
             except (ConnectionError, RuntimeError) as error:
                 # As where its Ray is of another version.
                 raise ValueError(f"on.address is {address!r}, and Ray does not join: {first_line(error)}") from error
-            _keep_our_signals()
+            keep()
             yield
     else:
         _only_our_token()
-        with _private_folders(temp, spill) as (own, spilled), _closing(), _our_modules():
+        with _private_folders(temp, spill) as (own, spilled), _closing(), _our_modules(), _our_signals() as keep:
             # Loopback: nobody else on the network has business with a cluster that lives for one run.
             ray.init(
                 address="local",
@@ -191,7 +191,7 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
                 job_config=OurJob(ours=True),
                 **_QUIET,
             )
-            _keep_our_signals()
+            keep()
             yield
 
 
@@ -205,11 +205,17 @@ def _starts_one(address: str) -> bool:
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
-def _keep_our_signals() -> None:
-    """Ray has put a handler of its own below Python's, which prints a stack of C++ and drops what we wanted to say."""
+@contextmanager
+def _our_signals() -> Iterator[Callable[[], None]]:
+    """To be called after Ray has put handlers in the place of ours: one that exits with another status, and one below
+    Python's that prints a stack of C++."""
     handler = signal.getsignal(signal.SIGTERM)
-    if callable(handler) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
+
+    def keep() -> None:
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+    yield keep
 
 
 @contextmanager
