@@ -13,7 +13,8 @@ from typing import Literal
 import pytest
 
 from raysyn.data.images import DataConfig
-from raysyn.screen.cli import Command, difference, parse, run_or_explain
+from raysyn.screen.cli import Command, parse, run_or_explain
+from raysyn.screen.flags import difference
 
 
 @dataclass(frozen=True, kw_only=True)
