@@ -82,7 +82,7 @@ def connect(machines: Any, storage: str, show: Any) -> AbstractContextManager[An
 def overview(prog: str) -> str:
     """What there is to type."""
     shown = [f"usage: {prog} METHOD PRESET [--flags]", "", "methods, each with presets of its own:"]
-    shown += [_row(name, one.summary) for name, one in catalogue.methods().items()]
+    shown += [_row(name, one.summary) for name, one in _all_methods().items()]
     shown += ["", "started alike:", *(_row(one.name, one.summary) for one in catalogue.TOOLS)]
     shown += ["", "verbs:", *(_row(name, verb.__doc__ or "") for name, verb in VERBS.items())]
     more = (
@@ -95,13 +95,17 @@ def _row(name: str, text: str) -> str:
     return f"  {name:<20} {filled(text, 23)}"
 
 
-def _known(word: str, prog: str) -> Entry:
-    """The method or tool; leaves with a sentence, and what was probably meant, where there is none."""
+def _all_methods() -> dict[str, Entry]:
+    """The catalogue; leaves with a sentence where a package that adds to it is broken."""
     try:
-        methods = catalogue.methods()
+        return catalogue.methods()
     except ValueError as error:
         cli.refuse(str(error))
-    entries = methods | {one.name: one for one in catalogue.TOOLS}
+
+
+def _known(word: str, prog: str) -> Entry:
+    """The method or tool; leaves with a sentence, and what was probably meant, where there is none."""
+    entries = _all_methods() | {one.name: one for one in catalogue.TOOLS}
     if word not in entries:
         kind = "flag" if word.startswith("-") else "method or verb"
         near = guess(word, [*entries, *VERBS, "--version", "--help"])
@@ -116,7 +120,7 @@ def _methods(arguments: Sequence[str]) -> int:
     if arguments:
         print(markdown())
         return 0
-    for name, one in catalogue.methods().items():
+    for name, one in _all_methods().items():
         told = {"paper": one.paper, "guarantee": GUARANTEES[one.guarantee], "needs": one.needs}
         presets = one.presets()
         told |= {"for a laptop": ", ".join(small(presets))}
@@ -130,7 +134,7 @@ def _methods(arguments: Sequence[str]) -> int:
 def markdown() -> str:
     """The table of methods that README shows, between its two markers."""
     rows = [("method", "what it does", "paper", "guarantee", "what it needs"), ("---",) * 5]
-    for name, one in catalogue.methods().items():
+    for name, one in _all_methods().items():
         # Those that come with raysyn have a card.
         shown = f"[`{name}`](raysyn/methods/{name}/README.md)" if one in catalogue.METHODS else f"`{name}`"
         rows.append((shown, one.summary, one.paper, GUARANTEES[one.guarantee], one.needs))
