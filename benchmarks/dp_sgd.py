@@ -31,7 +31,7 @@ from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSam
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from raysyn.compute import best_device
+from raysyn.compute.worker import best_device
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.privacy import trial
 from raysyn.privacy.engines import Loss

@@ -18,7 +18,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from raysyn.attacks.gan_attacks import MonteCarloConfig, fit_projection, monte_carlo, share_nearby
-from raysyn.data import Images
+from raysyn.data.images import Images
 
 
 def full_matrix(suspects: np.ndarray, fakes: np.ndarray) -> np.ndarray:

@@ -23,11 +23,12 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from raysyn.compute import Alone
-from raysyn.data import Images
-from raysyn.methods.privimage import curriculum
+from raysyn.compute.worker import Alone
+from raysyn.data.images import Images
+from raysyn.data.public import load_public
+from raysyn.data.streams import PublicConfig
+from raysyn.methods.privimage.pipeline import curriculum
 from raysyn.models.semantic import SemanticNetConfig
-from raysyn.public import PublicConfig, load_public
 from raysyn.train import semantic
 from raysyn.train.loop import batch
 

@@ -28,12 +28,12 @@ import torch
 from sklearn.svm import SVC
 from torch import Tensor
 
-from raysyn import data
-from raysyn.compute import best_device
-from raysyn.data import DataConfig, Dataset, Images
-from raysyn.local import LocalWorker
+from raysyn.compute.local import LocalWorker
+from raysyn.compute.worker import best_device
+from raysyn.data import images as data
+from raysyn.data.images import DataConfig, Dataset, Images
 from raysyn.models.unet import UNet, UNetConfig
-from raysyn.storage import Store, load_saved, save_atomically
+from raysyn.runs.storage import Store, load_saved, save_atomically
 from raysyn.train import loop
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.loop import LoopConfig

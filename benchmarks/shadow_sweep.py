@@ -19,8 +19,8 @@ from typing import Any
 
 from raysyn.attacks.pool import make_pool
 from raysyn.attacks.shadows import AttackConfig, train_shadows
-from raysyn.compute import Machines
-from raysyn.data import DataConfig, load
+from raysyn.compute.doorway import Machines
+from raysyn.data.images import DataConfig, load
 from raysyn.models.resnet import ResNetConfig
 from raysyn.on_ray.cluster import OnRay, session
 from raysyn.on_ray.process import settle

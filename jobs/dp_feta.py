@@ -1,29 +1,8 @@
 """DP-FETA on Ray: `python jobs/dp_feta.py PRESET [--flags]`, alone or through `ray job submit`."""
 
 import sys
-from contextlib import ExitStack
 
-from raysyn import cli
-from raysyn.console import Console
-from raysyn.methods import dp_feta
-from raysyn.methods.common import On, PrivateSetting, open_private_run, say_empty, show_plan
-from raysyn.methods.dp_feta_outlook import check_memory, show_outlook
-from raysyn.on_ray.cluster import connect
-
-
-def check(stack: ExitStack) -> PrivateSetting:
-    """Everything that can be wrong with the input, before the first stage."""
-    console = stack.enter_context(Console())
-    command = cli.parse(dp_feta.PRESETS, description=dp_feta.SUMMARY, machines=On(), seal=True)
-    dataset, plan = dp_feta.prepare(command.config)
-    say_empty(console, dataset)
-    show_plan(console, plan, dataset)
-    check_memory(console, command.config, dataset, command.machines)
-    if command.dry_run:
-        show_outlook(console, command.config, dataset, plan)
-        raise SystemExit(0)
-    return open_private_run(command, dp_feta.METHOD, dataset, plan, console, connect, stack)
-
+from raysyn.command import main
 
 if __name__ == "__main__":
-    sys.exit(cli.run_or_explain(check, dp_feta.run))
+    sys.exit(main(["dp_feta", *sys.argv[1:]]))

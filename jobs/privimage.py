@@ -1,43 +1,8 @@
 """PrivImage on Ray: `python jobs/privimage.py PRESET [--flags]`, alone or through `ray job submit`."""
 
 import sys
-from contextlib import ExitStack
 
-from raysyn import cli
-from raysyn.console import Console
-from raysyn.methods import privimage
-from raysyn.methods.common import On, open_private_run, open_run, say_empty, show_plan
-from raysyn.methods.privimage import METHOD, Given
-from raysyn.methods.privimage_outlook import check_memory, show_outlook
-from raysyn.methods.privimage_presets import PRESETS
-from raysyn.on_ray.cluster import connect
-
-JUDGED_BY = ("eval", "word_vectors")
-"""Settings that change nothing that is released."""
-
-
-def check(stack: ExitStack) -> Given:
-    """Everything that can be wrong with the input, before the first stage."""
-    console = stack.enter_context(Console())
-    command = cli.parse(PRESETS, description=privimage.SUMMARY, machines=On(), seal=True)
-    dataset, public, plan = privimage.prepare(command.config)
-    say_empty(console, dataset)
-    if plan is not None:
-        show_plan(console, plan, dataset)
-    check_memory(console, command.config, dataset, public, command.machines)
-    if command.dry_run:
-        show_outlook(console, command.config, dataset, public, command.machines.sgd)
-        raise SystemExit(0)
-    # Other public images, or another classifier of them, are another run.
-    facts = privimage.facts(command.config, public)
-    if plan is None:
-        setting = open_run(command, METHOD, dataset, console, connect, stack, judged_by=JUDGED_BY, facts=facts)
-        return Given(setting, public)
-    return Given(
-        open_private_run(command, METHOD, dataset, plan, console, connect, stack, judged_by=JUDGED_BY, facts=facts),
-        public,
-    )
-
+from raysyn.command import main
 
 if __name__ == "__main__":
-    sys.exit(cli.run_or_explain(check, privimage.run))
+    sys.exit(main(["privimage", *sys.argv[1:]]))

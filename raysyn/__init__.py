@@ -1,1 +1,34 @@
+"""raysyn: private synthetic images on Ray. Nothing is imported before it is used.
 
+raysyn.run(method, preset, data=..., epsilon=..., out=...)   make a run, or continue it: a `Result`
+raysyn.load(out)                                             the `Result` of a finished run
+raysyn.connect(address, storage=...)                         machines for a search or a fan-out of one's own
+raysyn.methods()                                             what `run` knows
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "run": "raysyn.door",
+    "load": "raysyn.door",
+    "connect": "raysyn.door",
+    "Result": "raysyn.door",
+    "methods": "raysyn.methods.catalogue",
+    "Search": "raysyn.compute.doorway",
+    "Between": "raysyn.compute.doorway",
+}
+
+__all__ = ["Between", "Result", "Search", "__version__", "connect", "load", "methods", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'raysyn' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

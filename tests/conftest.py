@@ -76,7 +76,8 @@ def group_of_tasks(ray_session: None, tmp_path: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def drawn_letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that leaves nothing behind, with built-in public letters in it: they take seconds to draw."""
-    from raysyn.public import PublicConfig, load_public
+    from raysyn.data.public import load_public
+    from raysyn.data.streams import PublicConfig
 
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_digits
 
-from raysyn.data import Images
+from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE
-from raysyn.report import Report, environment, no_dp_section
+from raysyn.report.report import Report, environment, no_dp_section
 
 
 def digits(count: int = 600) -> Images:

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from raysyn.data import Dataset, Images, load
-from raysyn.public import Public
-from raysyn.storage import load_saved
+from raysyn.data.images import Dataset, Images, load
+from raysyn.data.public import Public
+from raysyn.runs.storage import load_saved
 
 FILES = ("certificate.json", "samples.png", "synthetic.parquet")
 _ALWAYS = """statement guarantee covers uncharged_choices public_images public_networks made_by.raysyn made_by.method
@@ -155,7 +155,7 @@ def made_of_paid_answers(
     gone = kept_as_paid(out, to)
     assert gone and not (to / "release").exists()
     patch.setattr(method, "load", lambda asked: other_images(load(asked)))
-    patch.setattr("raysyn.runs._refuse_another_run", lambda *_: None)
+    patch.setattr("raysyn.runs.folder.refuse_another_run", lambda *_: None)
     run(config, to)
     for name in gone:
         assert alike(*(load_saved(folder / "internal" / "stages" / name) for folder in (out, to))), name

@@ -19,8 +19,9 @@ from raysyn.attacks.lira import Confidences, Mask, Variant
 from raysyn.attacks.pool import Pool
 from raysyn.attacks.shadows import Architecture, Sweep, confidences
 from raysyn.attacks.verdict import mean_auc
-from raysyn.compute import Alone, Compute, digest
-from raysyn.data import Images
+from raysyn.compute.doorway import Compute, digest
+from raysyn.compute.worker import Alone
+from raysyn.data.images import Images
 from raysyn.train.recipe import RecipeConfig, fit, one_hot
 
 MODELS = 2

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from raysyn.attacks.lira import Confidences, Mask
 from raysyn.attacks.verdict import clopper_pearson
-from raysyn.data import Images
+from raysyn.data.images import Images
 from raysyn.train.recipe import predict
 
 FAR = 0.10

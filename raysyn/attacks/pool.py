@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from raysyn.data import Images
+from raysyn.data.images import Images
 
 FEWEST = 2
 """Images that each side needs."""

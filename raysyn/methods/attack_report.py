@@ -8,8 +8,8 @@ from typing import Any
 
 from raysyn.attacks.control import differs
 from raysyn.attacks.verdict import LOW_RATES
-from raysyn.figures import Line, chart
-from raysyn.report import Section
+from raysyn.report.figures import Line, chart
+from raysyn.report.report import Section
 
 RED, BLUE, GREY = "#d1242f", "#1f6feb", "#8a97a6"
 COLOURS = (RED, BLUE, "#1a7f37", "#8250df")

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysyn.compute import best_device
-from raysyn.data import Images
+from raysyn.compute.worker import best_device
+from raysyn.data.images import Images
 from raysyn.methods.common import Setting
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.utility import EvalConfig, unit_name, utility
@@ -58,6 +58,11 @@ def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[UNet, SamplerConfig,
     """One unit of a diffusion model's synthesis: (seed, labels) to uint8 (N, H, W, C)."""
     (seed, labels_N), (denoiser, sampler, shape) = chunk, shared
     return generate(denoiser, sampler, torch.from_numpy(labels_N), shape, seed, best_device())
+
+
+def judging(config: EvalConfig) -> list[str]:
+    """The stages of `evaluate`."""
+    return [*(["utility"] if config.classifiers else []), "fidelity"]
 
 
 def evaluate(setting: Setting, synthetic: Images, config: EvalConfig) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from raysyn.compute import Compute, best_device
-from raysyn.data import Images
+from raysyn.compute.doorway import Compute
+from raysyn.compute.worker import best_device
+from raysyn.data.images import Images
 from raysyn.metrics import inception
 from raysyn.metrics.distances import Moments, frechet_distance, moments, precision_recall
 from raysyn.metrics.utility import EvalConfig, subset, unit_name

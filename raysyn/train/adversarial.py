@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raysyn.compute import Worker
-from raysyn.data import Images
+from raysyn.compute.worker import Worker
+from raysyn.data.images import Images
 from raysyn.train.loop import batch, give_gradients
 
 

@@ -6,16 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysyn.compute import Worker
-
-if TYPE_CHECKING:
-    from raysyn.data import Images
+from raysyn.compute.worker import Worker
+from raysyn.data.images import Images
 
 CHECKPOINTS = 20
 Augment = Callable[[Tensor, Sequence[int]], Tensor]

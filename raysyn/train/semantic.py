@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raysyn.compute import Worker, full_float32
-from raysyn.data import Images
+from raysyn.compute.worker import Worker, full_float32
+from raysyn.data.images import Images
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.train.classifier import as_float
 from raysyn.train.loop import CHECKPOINTS, batch, give_gradients, on_cpu

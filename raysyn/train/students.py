@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysyn.compute import Worker
-from raysyn.data import Images
+from raysyn.compute.worker import Worker
+from raysyn.data.images import Images
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.resnet import ResNetConfig
 from raysyn.train.classifier import accuracy

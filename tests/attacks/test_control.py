@@ -13,8 +13,8 @@ from raysyn.attacks import control, lira
 from raysyn.attacks.membership import attack
 from raysyn.attacks.pool import make_pool
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, Sweep
-from raysyn.data import DataConfig, Images, load
-from raysyn.local import Local
+from raysyn.compute.local import Local
+from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods.attack_report import headline_sentence, side_warnings
 from raysyn.models.resnet import ResNetConfig
 from raysyn.train.recipe import RecipeConfig

@@ -18,7 +18,7 @@ from raysyn.attacks.gan_attacks import (
     total_variation,
     white_box,
 )
-from raysyn.data import DataConfig, Images, load
+from raysyn.data.images import DataConfig, Images, load
 
 SMALL = MonteCarloConfig(fakes=400, suspects=40, components=10, repeats=20)
 

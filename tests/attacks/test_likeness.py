@@ -11,7 +11,7 @@ from torch import nn
 
 from raysyn.attacks import likeness
 from raysyn.attacks.verdict import clopper_pearson
-from raysyn.data import Images
+from raysyn.data.images import Images
 
 
 def test_right_is_what_the_network_says_of_the_images_as_they_are() -> None:

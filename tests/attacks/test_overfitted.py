@@ -11,8 +11,8 @@ from raysyn.attacks import lira
 from raysyn.attacks.lira import Variant
 from raysyn.attacks.pool import make_pool
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, sweep
-from raysyn.data import DataConfig, load
-from raysyn.local import Local
+from raysyn.compute.local import Local
+from raysyn.data.images import DataConfig, load
 from raysyn.models.resnet import ResNetConfig
 from raysyn.train.recipe import RecipeConfig
 

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import importlib
 import json
 import os
-import runpy
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from running import environment, here, job, refusal, run
+from running import environment, here, refusal, run
 
-from raysyn.methods.leaderboard import PRESETS, Run, run_job, runs, spread, table
-from raysyn.release import rounded_up
-from raysyn.runs import RunFolder
-from raysyn.storage import REACH, Store
+from raysyn.methods import catalogue
+from raysyn.methods.leaderboard.config import Run, runs
+from raysyn.methods.leaderboard.pipeline import run_job, spread, table
+from raysyn.methods.leaderboard.presets import PRESETS
+from raysyn.report.release import rounded_up
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import REACH, Store
 
-JOB = "leaderboard"
+JOB, PYTHON = "leaderboard", sys.executable
 TINY = (
     "--data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
     "--warmup.iterations 3 --finetune.batch-size 32 --finetune.epochs 2 --sampler.steps 3 --synthetic 300 "
@@ -103,15 +104,18 @@ def test_bad_input_costs_one_sentence(tmp_path: Path, flags: tuple[str, ...], wo
 def test_a_dry_run_names_the_runs(tmp_path: Path) -> None:
     status, shown, _ = here(JOB, "quick", "--dry-run", "--out", tmp_path / "board")
     assert status == 0 and not (tmp_path / "board").exists()
-    assert len(shown.split()) == len(runs(PRESETS["quick"])) == 3 * 2 * 2 + 2 * 2
+    first, *names = shown.splitlines()
+    assert first == f"leaderboard quick, in {tmp_path / 'board'}"
+    assert names == [one.name for one in runs(PRESETS["quick"])] and len(names) == 3 * 2 * 2 + 2 * 2
     assert "pigan-quick-seed1" in shown and "privimage-quick-eps10-seed0" in shown
 
 
 def test_a_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    (tmp_path / "dp_feta.py").write_text(f"import os, time; open('{tmp_path}/pid', 'w').write(str(os.getpid())); "
-                                         "time.sleep(60)")  # fmt: skip
-    shared = shared_by(tmp_path)
-    script = f"from raysyn.methods.leaderboard import *; run_job(Run('dp_feta', 'quick', None, 0), {shared!r})"
+    instead = stand_in(
+        tmp_path, f"import os, time; open('{tmp_path}/pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+    script = "import sys; from raysyn.methods.leaderboard.pipeline import *; "
+    script += f"sys.executable = {instead!r}; run_job(Run('dp_feta', 'quick', None, 0), {shared_by(tmp_path)!r})"
     worker = subprocess.Popen([sys.executable, "-c", script], env=environment())
     end = time.monotonic() + 60
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
@@ -125,45 +129,68 @@ def test_a_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         time.sleep(0.1)
 
 
-def test_a_run_that_the_system_killed_ran_out_of_memory(tmp_path: Path) -> None:
+def test_a_run_that_the_system_killed_ran_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unit, shared = Run("dp_feta", "quick", None, 0), shared_by(tmp_path)
     for signal, error in (("9", MemoryError), ("11", RuntimeError)):
-        (tmp_path / "dp_feta.py").write_text(f"import os; os.kill(os.getpid(), {signal})")
+        monkeypatch.setattr(sys, "executable", stand_in(tmp_path, f"import os; os.kill(os.getpid(), {signal})"))
         with pytest.raises(error, match="short of memory" if signal == "9" else "exit status -11"):
             run_job(unit, shared)
 
 
-def test_a_node_that_does_not_see_the_board_s_folder_pays_for_nothing(tmp_path: Path) -> None:
-    (tmp_path / "dp_feta.py").write_text(f"open('{tmp_path}/paid', 'w')")
+def test_a_run_takes_no_file_beside_it_for_a_module_of_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("random", "statistics", "zoneinfo", "secrets", "raysyn"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user')")
+    unit, shared = Run("dp_feta", "quick", None, 0), shared_by(tmp_path) | {"more": "--no-such-flag"}
+    with pytest.raises(RuntimeError, match="exit status 2\nerror: --no-such-flag is no flag"):
+        run_job(unit, shared)
+
+
+def test_a_node_that_does_not_see_the_board_s_folder_pays_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", stand_in(tmp_path, f"open('{tmp_path}/paid', 'w')"))
     unit, shared = Run("dp_feta", "quick", None, 0), shared_by(tmp_path)
     for elsewhere in (shared | {"board": "another"}, shared | {"out": str(tmp_path / "own" / "internal")}):
         with pytest.raises(ValueError, match=r"is not what the driver sees on the node of process \d+: give one that"):
             run_job(unit, elsewhere)
     assert not (tmp_path / "paid").exists()
+    # The node that sees it begins to pay.
+    with pytest.raises(FileNotFoundError):
+        run_job(unit, shared)
+    assert (tmp_path / "paid").exists()
 
 
 def shared_by(folder: Path) -> dict[str, str]:
-    """What units are given by a board in `folder`, whose jobs are there too."""
+    """What units are given by a board in `folder`."""
     Store(folder)[REACH] = "board"
-    return {"jobs": str(folder), "out": str(folder), "board": "board", "more": "", "among": ""}
+    return {"out": str(folder), "board": "board", "more": "", "among": ""}
+
+
+def stand_in(folder: Path, source: str) -> str:
+    """In place of Python: a program that does this, whatever command it is given."""
+    program = folder / "python"
+    program.write_text(f"#!{PYTHON}\n{source}\n")
+    program.chmod(0o700)
+    return str(program)
 
 
 @pytest.mark.parametrize("name", PRESETS["quick"].methods)
 def test_every_seed_of_a_method_runs_on_the_same_images(name: str) -> None:
-    method = importlib.import_module(f"raysyn.methods.{name}")
-    preset = runpy.run_path(job(JOB)[1])["presets_of"](name)["quick"]
+    entry = catalogue.find(name)
+    preset = entry.presets()["quick"]
 
     def images(seed: int, **other: int) -> str:
         config = dataclasses.replace(preset, seed=seed, data=dataclasses.replace(preset.data, **other))
-        prepared = method.prepare(config)
-        dataset = prepared[0] if isinstance(prepared, tuple) else prepared
+        dataset = entry.method().prepare(config).dataset
         return dataset.source_fingerprint or dataset.fingerprint()
 
     assert images(0) == images(1) != images(0, limit=1400)
 
 
-def test_the_images_of_a_run_are_those_that_its_seed_divided(tmp_path: Path) -> None:
+def test_the_images_of_a_run_are_those_that_its_seed_divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shared = shared_by(tmp_path)
+    monkeypatch.setattr(sys, "executable", stand_in(tmp_path, ""))
     for seed, source in enumerate(("all", None)):
         unit = Run("pigan", "quick", None, seed)
         more: dict[str, str] = {} if source is None else {"source_fingerprint": source}
@@ -172,7 +199,6 @@ def test_the_images_of_a_run_are_those_that_its_seed_divided(tmp_path: Path) -> 
         )
         folder.close()
         (folder.internal / "report.json").write_text("{}")
-        (tmp_path / "pigan.py").touch()
         assert run_job(unit, shared) == {"data_fingerprint": source or "members others"}
 
 

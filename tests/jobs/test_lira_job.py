@@ -13,8 +13,8 @@ import torch
 from running import refusal, run
 from torch import nn
 
-from raysyn.data import DataConfig, load
-from raysyn.release import png_bytes
+from raysyn.data.images import DataConfig, load
+from raysyn.report.pictures import png_bytes
 
 NETWORK = """
 import statistics

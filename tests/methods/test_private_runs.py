@@ -12,7 +12,7 @@ import torch
 from blank_runs import METHODS, BlankRun, Method, blank_run
 from scipy import stats
 
-from raysyn.data import Images
+from raysyn.data.images import Images
 
 ONE, OTHER = bytes(range(32)), bytes(range(100, 132))
 

@@ -20,8 +20,13 @@ import test_privimage
 
 from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.attacks.shadows import AttackConfig
-from raysyn.data import DataConfig
-from raysyn.methods import dp_feta, dp_imgsyn, knowledge_recycling, lira, pigan, privimage
+from raysyn.data.images import DataConfig
+from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
+from raysyn.methods.lira import pipeline as lira
+from raysyn.methods.pigan import pipeline as pigan
+from raysyn.methods.privimage import pipeline as privimage
 from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy.cost import Budget
 

@@ -10,8 +10,8 @@ import pytest
 
 from raysyn.attacks.checks import check_classes
 from raysyn.attacks.shadows import AttackConfig
-from raysyn.data import Images
-from raysyn.local import Local
+from raysyn.compute.local import Local
+from raysyn.data.images import Images
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.utility import NO_EARLY_STOP, ONE_CLASS, EvalConfig, judge, utility

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysyn.data import DataConfig, Images, load
+from raysyn.data.images import DataConfig, Images, load
 from raysyn.metrics import dissimilarity as metric
 from raysyn.metrics.dissimilarity import DissimilarityConfig, dissimilarity, flat
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from raysyn.data import Images
-from raysyn.local import Local
+from raysyn.compute.local import Local
+from raysyn.data.images import Images
 from raysyn.metrics import fidelity as fidelity_module
 from raysyn.metrics import inception
 from raysyn.metrics.fidelity import fidelity, inception_score

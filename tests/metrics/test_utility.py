@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysyn.data import Images
-from raysyn.local import Local
+from raysyn.compute.local import Local
+from raysyn.data.images import Images
 from raysyn.metrics import utility as utility_module
 from raysyn.metrics.utility import EvalConfig, judge, utility
 

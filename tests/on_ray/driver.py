@@ -8,7 +8,7 @@ import stages
 import torch
 
 from raysyn.attacks.shadows import ShadowSpeed, sweep
-from raysyn.compute import Compute, Machines
+from raysyn.compute.doorway import Compute, Machines
 from raysyn.on_ray.cluster import connect
 
 

@@ -15,17 +15,18 @@ import numpy as np
 import torch
 from stages import leave_trace
 
-from raysyn.compute import Compute, Machines
-from raysyn.data import DataConfig, Images, load
-from raysyn.methods.privimage import count_shard
+from raysyn.compute.doorway import Compute, Machines
+from raysyn.data.images import DataConfig, Images, load
+from raysyn.methods.privimage.pipeline import count_shard
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.on_ray.cluster import connect
-from raysyn.privacy import queries, sgd
+from raysyn.privacy import sgd
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import SemanticConfig
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries import semantic as semantic_query
+from raysyn.privacy.queries.semantic import SemanticConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.train.diffusion import DiffusionTask
 
@@ -58,7 +59,7 @@ def semantic(compute: Compute, traces: Path) -> Any:
     shared = (SemanticNetConfig(name="resnet14", width=4).build(1, 12), private, config, 12)
     parts = [(at, at + 20) for at in range(0, 240, 20)]
     exact = compute.map(slow_count, parts, name="semantic", shared=(shared, str(traces)))
-    answer = queries.semantic_histogram([one.numpy() for one in exact], config, Stream(bytes(32), "semantic"))
+    answer = semantic_query.semantic_histogram([one.numpy() for one in exact], config, Stream(bytes(32), "semantic"))
     return torch.from_numpy(pay(traces, "semantic", answer.cost, answer))
 
 

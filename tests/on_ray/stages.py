@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from raysyn.compute import Between, Search, Worker
+from raysyn.compute.searches import Between, Search
+from raysyn.compute.worker import Worker
 
 STEPS, EVERY = 40, 10
 PEAK = {"x": Between(-3.0, 3.0)}, Search(metric="score", reports=9, trials=6, seed=1)
@@ -93,7 +94,7 @@ def shadows(models: int = 24) -> tuple[Any, ...]:
     # Here, because workers import this file for the small stages too.
     from raysyn.attacks.pool import make_pool
     from raysyn.attacks.shadows import AttackConfig
-    from raysyn.data import DataConfig, load
+    from raysyn.data.images import DataConfig, load
     from raysyn.models.resnet import ResNetConfig
     from raysyn.train.recipe import RecipeConfig
 

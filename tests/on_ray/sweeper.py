@@ -10,7 +10,9 @@ from typing import Any
 import ray
 import torch
 
-from raysyn.compute import Compute, Machines, Search, Worker
+from raysyn.compute.doorway import Compute, Machines
+from raysyn.compute.searches import Search
+from raysyn.compute.worker import Worker
 from raysyn.on_ray.cluster import connect
 
 

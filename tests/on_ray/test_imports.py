@@ -54,7 +54,7 @@ def test_the_folder_of_raysyn_itself_and_that_of_a_submitted_job_stay(
 
 
 DRIVER = """
-from raysyn.compute import Machines
+from raysyn.compute.doorway import Machines
 from raysyn.on_ray.cluster import connect
 import myunits
 

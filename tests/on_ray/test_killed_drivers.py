@@ -19,7 +19,7 @@ import torch
 
 from raysyn.attacks import lira
 from raysyn.attacks.shadows import ShadowSpeed, sweep
-from raysyn.local import Local
+from raysyn.compute.local import Local
 from raysyn.on_ray.leftovers import processes_using
 
 # Generous, for machines that are busy with something else.

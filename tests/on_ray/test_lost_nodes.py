@@ -21,8 +21,8 @@ from nodes import Nodes, cluster
 from ranks import on_ranks
 from ray._private.utils import get_system_memory, get_used_memory
 
-from raysyn.local import Local
-from raysyn.storage import load_saved
+from raysyn.compute.local import Local
+from raysyn.runs.storage import load_saved
 
 LOSER = str(Path(__file__).with_name("loser.py"))
 SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(10)]

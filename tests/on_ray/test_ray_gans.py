@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from raysyn.compute import Machines
-from raysyn.data import DataConfig, load
-from raysyn.local import Local
+from raysyn.compute.doorway import Machines
+from raysyn.compute.local import Local
+from raysyn.data.images import DataConfig, load
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.on_ray.cluster import OnRay
 from raysyn.train import conditional_gans as gans
+from raysyn.train import paired_networks
 from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
 
 pytestmark = pytest.mark.timeout(300)
@@ -32,7 +33,9 @@ def test_two_workers_train_the_same_pigan_as_one(ray_session: None, tmp_path: Pa
 
     alone = weights(Local(tmp_path / "local"))
     found = weights(OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "two"))
-    first = gans.new_networks("pigan", DCGANConfig(width=0.125, latent=8), members.shape, 10, 2, 0).state_dict()
+    first = paired_networks.new_networks(
+        "pigan", DCGANConfig(width=0.125, latent=8), members.shape, 10, 2, 0
+    ).state_dict()
     assert found.keys() == alone.keys()
     # Alike but for a few weights: where a slope is almost nothing, rounding decides the sign of Adam's steps.
     close = [torch.isclose(found[name], value, rtol=1e-3, atol=2e-5).flatten() for name, value in alone.items()]

@@ -12,14 +12,14 @@ import shards
 import stages
 import torch
 
-from raysyn.compute import Machines
-from raysyn.data import Images
-from raysyn.local import Local
-from raysyn.methods.privimage import count_shard
+from raysyn.compute.doorway import Machines
+from raysyn.compute.local import Local
+from raysyn.data.images import Images
+from raysyn.methods.privimage.pipeline import count_shard
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.on_ray.cluster import OnRay
 from raysyn.on_ray.fan_out import Group, Units
-from raysyn.privacy.queries import SemanticConfig
+from raysyn.privacy.queries.semantic import SemanticConfig
 
 
 def runs(folder: Path) -> dict[int, int]:

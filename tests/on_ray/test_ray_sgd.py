@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from raysyn.compute import Machines
-from raysyn.data import DataConfig, load
-from raysyn.local import Local
+from raysyn.compute.doorway import Machines
+from raysyn.compute.local import Local
+from raysyn.data.images import DataConfig, load
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.on_ray.cluster import OnRay
 from raysyn.privacy import sgd
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.train.diffusion import DiffusionTask
 

@@ -10,11 +10,11 @@ import ray
 import stages
 import torch
 
-from raysyn.compute import Machines
-from raysyn.local import Local
+from raysyn.compute.doorway import Machines
+from raysyn.compute.local import Local
 from raysyn.on_ray import train
 from raysyn.on_ray.cluster import OnRay
-from raysyn.storage import Store
+from raysyn.runs.storage import Store
 
 # Generous, for machines that are busy with something else.
 pytestmark = pytest.mark.timeout(600)

@@ -20,7 +20,8 @@ import pytest
 from growing import free_ports, kill_session
 from PIL import Image
 
-from raysyn.data import DataConfig, load
+from raysyn.data.images import DataConfig, load
+from raysyn.on_ray.joining import found
 from raysyn.on_ray.leftovers import end_processes, processes_using
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ TINY = (
 LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
 
 
-@pytest.fixture()
+@pytest.fixture(scope="module")
 def workstation() -> Iterator[dict[str, str]]:
     """The environment in which clients of the cluster submit jobs."""
     with tempfile.TemporaryDirectory(prefix="rs", dir="/tmp", ignore_cleanup_errors=True) as folder:
@@ -51,6 +52,10 @@ def workstation() -> Iterator[dict[str, str]]:
                 start_new_session=True,
             )  # fmt: skip
         try:
+            end = time.monotonic() + 90
+            while "Ray runtime started" not in (told := Path(folder, "head.log").read_text()):
+                assert head.poll() is None and time.monotonic() < end, told
+                time.sleep(0.2)
             yield env | {
                 "RAY_AUTH_MODE": "token",
                 "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{ports['DASHBOARD_PORT']}",
@@ -71,6 +76,38 @@ def listening(scratch: Path) -> set[str]:
 def ray_job(env: dict[str, str], *arguments: str, timeout_s: float = 200) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "job", *arguments]
     return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)
+
+
+# A user's script in another terminal: by address, and by what Ray finds.
+DRIVER = """
+import math, os, sys
+from raysyn.compute.doorway import Machines
+from raysyn.on_ray.cluster import connect
+address, storage = sys.argv[1:]
+for given in (address, "auto"):
+    with connect(Machines(address=given, workers=1), f"{storage}/{given}") as compute:
+        print(given, compute.map(math.pow, [1.0, 2.0, 3.0], name="squares", shared=2.0))
+    os.environ["RAY_ADDRESS"] = address
+"""
+
+
+def test_a_driver_needs_nothing_in_its_environment(workstation: dict[str, str], tmp_path: Path) -> None:
+    """The cluster listens on loopback alone, which only its own processes are told."""
+    bare = {name: workstation[name] for name in ("HOME", "PATH")} | {"PYTHONPATH": str(ROOT)}
+    address = f"127.0.0.1:{workstation['PORT']}"
+    command = [sys.executable, "-c", DRIVER, address, str(tmp_path)]
+    done = subprocess.run(command, env=bare, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"{address} [1.0, 4.0, 9.0]", "auto [1.0, 4.0, 9.0]"] and done.stderr == ""
+
+
+def test_a_stranger_is_told_what_to_type(workstation: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(sys, "argv", ["jobs/dp_feta.py", "quick", "--on.address", "auto"])
+    address = f"127.0.0.1:{workstation['PORT']}"
+    words = r"wants its token: type `RAY_AUTH_MODE=token python jobs/dp_feta.py quick --on.address auto`"
+    with pytest.raises(ValueError, match=words), found(address):
+        pass
 
 
 def token(env: dict[str, str]) -> str:
@@ -143,6 +180,8 @@ def test_a_submitted_job_is_stopped_and_the_same_command_continues_it(
         time.sleep(0.2)
     stopped = ray_job(workstation, "stop", "first")
     assert stopped.returncode == 0 and "Job 'first' was stopped" in stopped.stdout + stopped.stderr
+    log = ray_job(workstation, "logs", "first").stdout
+    assert "interrupted: the same command continues where this one stopped" in log and "SIGTERM" not in log, log
     report = tmp_path / "run/internal/report.json"
     assert not report.exists()
     before = warmed_up.stat().st_mtime_ns

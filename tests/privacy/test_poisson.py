@@ -183,7 +183,7 @@ def test_trap_20_wrong_noise_is_told(wrong: Any, words: str) -> None:
 
 def test_trap_20_the_floating_point_limit_is_stated() -> None:
     """No claim beyond ordinary floating point: the certificate's list says so, and so does the noise's own text."""
-    from raysyn.release import DOES_NOT_COVER
+    from raysyn.report.release import DOES_NOT_COVER
 
     assert any("floating-point" in line for line in DOES_NOT_COVER)
     assert "Limit" in (Stream.__doc__ or "") and "floating-point" in (Stream.__doc__ or "")

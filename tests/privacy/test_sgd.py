@@ -16,13 +16,13 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from raysyn.compute import Alone
-from raysyn.data import Images
-from raysyn.local import Local
+from raysyn.compute.local import Local
+from raysyn.compute.worker import Alone
+from raysyn.data.images import Images
 from raysyn.privacy import sgd
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream, participants
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 
 SECRET = bytes(range(32))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from raysyn.data import Images
+from raysyn.data.images import Images
 from raysyn.models.classifiers import NAMES
 from raysyn.train.classifier import ClassifierConfig, accuracy, features, fit, hold_out
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from ranks import on_ranks
 
-from raysyn.compute import Alone
-from raysyn.data import Images
-from raysyn.local import Local
+from raysyn.compute.local import Local
+from raysyn.compute.worker import Alone
+from raysyn.data.images import Images
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.train import gan
 from raysyn.train.gan import GANConfig, checkpoint_name, draw

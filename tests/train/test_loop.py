@@ -11,10 +11,10 @@ import torch
 from ranks import on_ranks
 from torch import Tensor, nn
 
-from raysyn.data import Images
-from raysyn.local import LocalWorker
+from raysyn.compute.local import LocalWorker
+from raysyn.data.images import Images
 from raysyn.models.unet import UNet, UNetConfig
-from raysyn.storage import Store
+from raysyn.runs.storage import Store
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.loop import Ema, LoopConfig, batch, fit

@@ -13,16 +13,16 @@ import torch
 import torch.nn.functional as F
 from ranks import on_ranks
 
-from raysyn.compute import Alone, Worker
-from raysyn.data import Images
-from raysyn.local import Local
+from raysyn.compute.local import Local
+from raysyn.compute.worker import Alone, Worker
+from raysyn.data.images import Images
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.biggan import Generator as BigGenerator
 from raysyn.models.dcgan import DCGANConfig, Discriminator, Generator
 from raysyn.models.private_discriminator import PrivateDiscriminator, PrivateDiscriminatorConfig
 from raysyn.privacy import sgd
 from raysyn.privacy.engines import refuse_unsupported
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.train import private_gan
 from raysyn.train.adversarial import wishes

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from raysyn.data import Images
-from raysyn.local import Local, LocalWorker
+from raysyn.compute.local import Local, LocalWorker
+from raysyn.data.images import Images
 from raysyn.models.resnet import ResNetConfig, resnet
-from raysyn.storage import Store
+from raysyn.runs.storage import Store
 from raysyn.train.classifier import accuracy, as_float
 from raysyn.train.recipe import Examples, Judge, RecipeConfig, fit, one_hot, predict
 

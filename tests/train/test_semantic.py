@@ -9,8 +9,8 @@ import pytest
 import torch
 from ranks import on_ranks
 
-from raysyn.compute import Alone, Worker
-from raysyn.data import Images
+from raysyn.compute.worker import Alone, Worker
+from raysyn.data.images import Images
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.train import semantic
 from raysyn.train.semantic import QueryConfig, top_classes

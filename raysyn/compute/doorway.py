@@ -1,0 +1,176 @@
+"""The doorway between algorithms and machines: what a training worker can do, and who runs it.
+
+Algorithms import only this file. `raysyn.compute.local` answers in this process, `raysyn.on_ray` with a Ray cluster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raysyn.compute.searches import Outcome, Search, Space
+
+Show = Callable[[str, int, int, dict[str, float]], None]
+"""show(stage, done, total, metrics): draws progress; called at most a few times a second.
+
+A total of 0 says that nothing is counted yet; `stage` may then end with `: ` and what is being done, in a few words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """Where a run happens. Nothing here changes the result beyond floating-point rounding."""
+
+    address: str = "local"
+    """`local` starts Ray on this machine (inside `ray job submit`: joins the cluster around it), `auto` joins
+    the running cluster, `host:port` the one there. `here` does without Ray: all in this process, one after another."""
+    workers: int | None = None
+    """Training workers; by default one per GPU of the cluster, without GPUs one per CPU up to 4. Where an autoscaler
+    adds nodes, say how many, and what each of them needs: what is there at the start decides nothing then."""
+    gpus_per_worker: float | None = None
+    """GPUs of each worker; by default 1 where the cluster has GPUs, else 0."""
+    cpus_per_worker: int | None = None
+    """CPUs (and threads) of each worker; by default the CPUs divided by the workers."""
+    gpus_per_unit: float | None = None
+    """GPUs of each unit of a fan-out (one shadow model, one trial); a fraction lets several share one. By default
+    as much as a worker has, at most 1."""
+    storage: str | None = None
+    """Folder or pyarrow file-system URI that every node reaches, by default inside --out. It holds what internal/
+    holds (unreleased states, figures measured on private images): protect it alike."""
+    temp: str | None = None
+    """Folder of this machine for sockets and logs of the cluster that starts with the run, gone with it; by default
+    $TMPDIR, or /tmp. A short path, because Ray's sockets leave room for 20 characters."""
+    spill: str | None = None
+    """Folder of this machine where that cluster puts what memory has no room for, sensitive images among it, gone with
+    the run; by default inside `temp`."""
+
+    def __post_init__(self) -> None:
+        """ValueError for what no machine can give: known before one is asked."""
+        for field in ("workers", "cpus_per_worker"):
+            if (count := getattr(self, field)) is not None and count < 1:
+                raise ValueError(f"on.{field} is {count}: give at least 1, or leave it out")
+        if (each := self.gpus_per_worker) is not None and not (0 <= each <= 1 or (each > 1 and each % 1 == 0)):
+            raise ValueError(f"on.gpus_per_worker is {each:g}: give 0, a part of one, or a whole number of GPUs")
+        if self.gpus_per_unit is not None and not 0 <= self.gpus_per_unit <= 1:
+            raise ValueError(
+                f"on.gpus_per_unit is {self.gpus_per_unit:g}: a unit uses a GPU or a part of one: give 0 to 1"
+            )
+        if self.address == "here" and (self.workers or 1) > 1:
+            raise ValueError(f"on.workers is {self.workers}, but `here` is one process: leave it out")
+        if not self.address:
+            raise ValueError("on.address is empty: give local, here, auto, or host:port of a cluster")
+
+
+class Compute(ABC):
+    """Four verbs over machines: train, once, map, search."""
+
+    workers: int
+    """Ranks on which `train` calls its function."""
+    device: str
+    """`cpu` or `cuda`: where they compute."""
+
+    @abstractmethod
+    def at_once(self) -> int:
+        """Units of a `map` that can run at the same time."""
+
+    @abstractmethod
+    def train(self, f: Callable[..., Any], *args: Any, name: str, alone: bool = False) -> Any:
+        """Call module-level `f(worker, *args)` on every rank (`alone`: on one) and return rank 0's answer.
+
+        The answer is tensors and plain values, or classes declared to `torch.serialization.add_safe_globals`.
+        Arrays among `args` may be read-only (they are shared between the workers of a machine). What `f`
+        raises is raised here.
+        A killed worker is replaced and `f` starts again, finding its last state with `worker.resume()`.
+        """
+
+    @abstractmethod
+    def once(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
+        """`train` for what a single rank does in minutes: without a group of workers, which takes long to form."""
+
+    @abstractmethod
+    def map(
+        self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None,
+        together: int | None = None, keys: Sequence[str] | None = None, sizes: Sequence[int] | None = None,
+    ) -> list[Any]:  # fmt: skip
+        """`[f(item, shared) for item in items]`, fanned out; order kept, failures named.
+
+        With `together`, f is given a list of up to so many items and answers with a list of results.
+        Each result (tensors and plain values) is durable under `name` the moment it exists, so that a rerun
+        does only what is missing. `keys` (file names, all different) say which result is whose; without them the
+        places in `items` do, and a rerun must have the same items in the same order. `sizes` say how much each item
+        counts in progress (the images of a shard, say), by default 1. A unit runs with one thread on
+        Ray. Errors: RuntimeError naming the units that failed, once all others are done.
+        """
+
+    @abstractmethod
+    def search(self, f: Callable[..., Any], space: Space, search: Search, *, name: str, shared: Any) -> list[Outcome]:
+        """Call `f(worker, params, shared)` for parameters out of `space`; the outcomes, best first.
+
+        Each trial has a worker of its own, alone, and reports by `worker.progress`, with `search.metric` among the
+        figures. Without `search.trials` every combination is tried. With it a tree-structured Parzen estimator
+        proposes, and asynchronous Hyperband stops trials that fall behind. A killed worker's trial goes on from its
+        last `save`, a killed driver's search with the trials it has. Errors: RuntimeError naming a failed trial.
+        """
+
+    @abstractmethod
+    def kept(self, key: str) -> Any:
+        """What a worker of this run kept under `key`."""
+
+    @abstractmethod
+    def cpu_s(self) -> float:
+        """CPU seconds used so far by this process and by every worker that has reported back."""
+
+
+def unit_failure(name: str, failures: Mapping[int, str], units: int) -> RuntimeError:
+    """The error `map` ends with: which units failed, and the first one's traceback."""
+    first, text = min(failures.items())
+    others = f" ({len(failures)} of {units} units failed: {sorted(failures)})" if len(failures) > 1 else ""
+    return RuntimeError(f"{name}, unit {first} of {units} failed{others}: {text.strip().splitlines()[-1]}\n{text}")
+
+
+def silent(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
+    """A `Show` that shows nothing."""
+
+
+def digest(*told: Any) -> str:
+    """A short name for all that an answer depends on, under which it is stored and found again."""
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:8]
+
+
+def unit_files(name: str, count: int, keys: Sequence[str] | None) -> list[str]:
+    """Where storage keeps the results of a `map`."""
+    keys = [f"{index:06d}" for index in range(count)] if keys is None else keys
+    assert len(set(keys)) == count, f"{name}: {count} items need as many different keys"
+    return [f"units/{name}/{key}.pt" for key in keys]
+
+
+class Tally:
+    """How far a `map` is: what the done ones of its items count together, of how much."""
+
+    def __init__(self, name: str, count: int, sizes: Sequence[int] | None, show: Show) -> None:
+        self._name, self._sizes, self._show = name, [1] * count if sizes is None else list(sizes), show
+        assert len(self._sizes) == count, f"{name}: {count} items have {len(self._sizes)} sizes"
+        self._done = 0
+
+    def add(self, indices: Sequence[int], **metrics: float) -> None:
+        """These are done; show it."""
+        self._done += sum(self._sizes[index] for index in indices)
+        self._show(self._name, self._done, sum(self._sizes), metrics)
+
+
+def groups(indices: Sequence[int], together: int | None) -> list[list[int]]:
+    """`indices` in consecutive groups of at most `together` (None: one each)."""
+    size = together or 1
+    return [list(indices[at : at + size]) for at in range(0, len(indices), size)]
+
+
+def answers_of(f: Callable[[Any, Any], Any], items: Sequence[Any], shared: Any, together: int | None) -> list[Any]:
+    """The results of one group of items; TypeError where `f` did not answer for each."""
+    if together is None:
+        return [f(items[0], shared)]
+    values = list(f(list(items), shared))
+    if len(values) != len(items):
+        raise TypeError(f"{len(items)} items together gave {len(values)} results")
+    return values

@@ -1,0 +1,291 @@
+"""Labelled images as every part of raysyn sees them: uint8 NHWC in NumPy, which Ray shares without copying.
+
+The number of images, their shape and the list of classes are treated as public throughout raysyn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from raysyn.data.names import check_class_names, check_name
+from raysyn.data.shares import check_share, with_test_images
+from raysyn.data.sources import SPLITS, Source, Split, from_name, from_path, subset
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+SMALLEST = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which labelled images to use."""
+
+    name: str | None = "digits"
+    """digits (built in), or mnist, fashion_mnist, kmnist, cifar10, cifar100 or a 2D MedMNIST flag such as bloodmnist,
+    which are downloaded on first use."""
+    path: str | None = None
+    """Own data instead of a name: a Parquet file (columns image, label, split), a MedMNIST-style .npz file,
+    or a folder with train/ and test/, each with one sub-folder of images per class. Where classes are named (the
+    sub-folders of train/, the Parquet file's metadata, the array class_names), one of them may have no image. Without
+    test images, also a folder of class folders: see --data.test-share."""
+    test_share: float | None = None
+    """Share of the training images held out as test images where the source has none; the others are left to train.
+    Always the same ones, by their places alone. A synthetic.parquet of raysyn has 0.1 held out by itself."""
+    size: int | None = None
+    """Rescale every image to this many pixels a side, at least 8; by default images stay as they are."""
+    limit: int | None = None
+    """Keep only this many training images, always the same ones, and at most as many test images."""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Labelled images: images_NHWC uint8 (N, H, W, C), C 1 or 3; labels_N int64 in [0, len(class_names))."""
+
+    images_NHWC: np.ndarray
+    labels_N: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        assert self.images_NHWC.dtype == np.uint8 and self.images_NHWC.ndim == 4, self.images_NHWC.shape
+        assert self.images_NHWC.shape[3] in (1, 3), self.images_NHWC.shape
+        assert self.labels_N.dtype == np.int64 and self.labels_N.shape == self.images_NHWC.shape[:1]
+        assert len(self) == 0 or (self.labels_N.min() >= 0 and self.labels_N.max() < self.classes)
+
+    def __len__(self) -> int:
+        return len(self.images_NHWC)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of one image."""
+        height, width, channels = self.images_NHWC.shape[1:]
+        return height, width, channels
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, those without an image here included."""
+        return len(self.class_names)
+
+    def select(self, indices: Any) -> Images:
+        """The images at `indices` (integers, a slice or a mask), with the same classes."""
+        return Images(self.images_NHWC[indices], self.labels_N[indices], self.class_names)
+
+    def copies(self) -> int:
+        """How many are exact copies, pixel by pixel, of others before them."""
+        return len(self) - len({hashlib.sha256(one.tobytes()).digest() for one in self.images_NHWC})
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over shape, class names, labels and pixels, in this order of images."""
+        digest = hashlib.sha256(json.dumps([self.images_NHWC.shape, self.class_names]).encode())
+        digest.update(np.ascontiguousarray(self.labels_N, dtype="<i8").data)
+        # In parts, because public images stay in a file until they are asked for.
+        for at in range(0, len(self), 4096):
+            digest.update(np.ascontiguousarray(self.images_NHWC[at : at + 4096]).data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The splits of one data set; all have the same image shape and classes."""
+
+    name: str
+    train: Images
+    test: Images
+    val: Images | None
+    source_fingerprint: str | None = None
+    """Of the data set whose images these are, where a seed divided them anew."""
+    naming: str | None = None
+    """How the source could declare names of its classes, where it knows them only as the labels of its images."""
+
+    def empty_classes(self) -> tuple[str, ...]:
+        """Names of the classes without a training image."""
+        return tuple(self.train.class_names[label] for label in _empty(self.train))
+
+    def check_classes(self, setting: str, mend: str) -> Dataset:
+        """Itself; ValueError where `setting` has left a class without a training image that no source has declared, so
+        that nobody could say what its synthetic images are."""
+        if self.naming is not None and len(empty := _empty(self.train)):
+            raise ValueError(
+                f"{setting} leaves class {empty[0]} without a training image; {mend}, or declare the names of classes "
+                f"({self.naming}), one of which may then have no image"
+            )
+        return self
+
+    def fingerprint(self) -> str:
+        """Which images these are, and which of them are for training: the fingerprints of the splits."""
+        return " ".join(part.fingerprint() for part in (self.train, self.test, self.val) if part is not None)
+
+
+def load(config: DataConfig) -> Dataset:
+    """The data set that `config` names: train and test, and val where the source has one.
+
+    A size rescales the whole image (bilinear, antialiased; the aspect ratio is not kept). 16-bit colour is
+    cut to 8 bits. Raises ValueError, one sentence with field, value and mend, for what a user can mend.
+    """
+    if config.size is not None and config.size < SMALLEST:
+        raise ValueError(f"data.size={config.size} is too small; give at least {SMALLEST} or leave it out")
+    if config.limit is not None and config.limit < 1:
+        raise ValueError(f"data.limit={config.limit} leaves no images; give at least 1 or leave it out")
+    check_share(config.test_share)
+    source = from_path(config.path) if config.path is not None else from_name(config.name, config.size)
+    check_name(source.label, "the data set", source.name)
+    labels = {split: _labels(source, split) for split in SPLITS if split in source.splits}
+    if not labels["train"].size:
+        raise ValueError(f"{source.label} has no train images; both train and test are needed")
+    # Of all images: which classes there are must not depend on what is held out.
+    class_names = _class_names(source, labels)
+    source = with_test_images(source, config.test_share)
+    labels = {split: _labels(source, split) for split in SPLITS if split in source.splits}
+    n = len(labels["train"])
+    if config.limit is not None and config.limit > n:
+        left = f"{n} images of {source.label}" + (" that are left to train" if config.test_share else "")
+        raise ValueError(f"data.limit={config.limit} exceeds the {left}; lower it")
+    done: dict[str, Images] = {}
+    for split in (split for split in labels if labels[split].size):
+        keep = subset(len(labels[split]), config.limit or len(labels[split]))
+        shape = done["train"].shape if done else None
+        pixels = _pixels(source, source.splits[split], keep, config.size, shape)
+        done[split] = Images(pixels, labels[split][keep], class_names)
+    naming = source.naming if source.class_names is None else None
+    dataset = Dataset(source.name, done["train"], done["test"], done.get("val"), naming=naming)
+    return dataset.check_classes(*_left_out_by(config))
+
+
+def _left_out_by(config: DataConfig) -> tuple[str, str]:
+    """Which settings leave images out, and how they leave out fewer."""
+    named = {"limit": "raise", "test_share": "lower"}
+    given = {field: getattr(config, field) for field in named if getattr(config, field) is not None}
+    if len(given) == 1:
+        ((field, value),) = given.items()
+        return f"data.{field}={value}", f"{named[field]} it"
+    settings = " with ".join(f"data.{field}={value}" for field, value in given.items())
+    return settings, " or ".join(f"{named[field]} data.{field}" for field in given)
+
+
+def _empty(images: Images) -> np.ndarray:
+    """The classes that have no image."""
+    return np.flatnonzero(np.bincount(images.labels_N, minlength=images.classes) == 0)
+
+
+def _labels(source: Source, split: str) -> np.ndarray:
+    """The labels of one split as int64, refusing anything but whole numbers from 0."""
+    labels = source.splits[split].labels_N
+    if not labels.size:
+        return labels.astype(np.int64)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"{source.label}: {split} labels are {labels.dtype}; give class numbers 0, 1, 2, ...")
+    for label in (labels.min(), labels.max()):
+        if not 0 <= int(label) < 2**31:
+            raise ValueError(f"{source.label}: {split} has the label {label}; number classes 0, 1, 2, ...")
+    return labels.astype(np.int64)
+
+
+def _class_names(source: Source, labels: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """Names of all classes. Where the source declares none they are the numbers in the labels of train, without a gap;
+    a declared class may have no image, because whether a release exists must not depend on single images."""
+    seen, names = np.unique(labels["train"]), source.class_names
+    classes = int(seen[-1]) + 1 if names is None else len(names)
+    for split, found in labels.items():
+        unknown = found[found >= classes]
+        if unknown.size:
+            has = f"train has 0 to {classes - 1}" if names is None else f"only {classes} classes are named"
+            raise ValueError(f"{source.label}: {split} has the label {unknown[0]}, but {has}; mend the labels")
+    if names is None and len(seen) < classes:
+        # The first gap, not all of them: one stray label of a million would list a million classes.
+        gap = int(np.flatnonzero(np.append(seen, -1) != np.arange(len(seen) + 1))[0])
+        raise ValueError(
+            f"{source.label}: class {gap} has no training images; add some, renumber, or declare the names of classes "
+            f"({source.naming}), one of which may then have no image"
+        )
+    named = tuple(str(name) for name in (range(classes) if names is None else names))
+    check_class_names(source.label, named)
+    return named
+
+
+def _pixels(
+    source: Source, split: Split, keep: np.ndarray, size: int | None, shape: tuple[int, int, int] | None
+) -> np.ndarray:
+    """The pictures at `keep`, decoded to uint8 (N, H, W, C); `shape` as in train, None for train itself."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from PIL import UnidentifiedImageError
+
+    def decode(index: int) -> np.ndarray:
+        try:
+            return _decode(split.pictures[index], size)
+        except Exception as error:  # decoders raise anything on damaged bytes; only here is the row known
+            fault = "no image file" if isinstance(error, UnidentifiedImageError) else str(error)
+            raise ValueError(f"{source.label}: {split.place(index)} cannot be used: {fault}") from error
+
+    first = decode(keep[0])
+    shape = shape or _checked_shape(first, f"{source.label}: {split.place(keep[0])}")
+    result = np.empty((len(keep), *shape), dtype=np.uint8)
+
+    def fill(start: int) -> None:
+        for at in range(start, min(start + 512, len(keep))):
+            pixels = decode(keep[at])
+            if pixels.shape != shape:
+                raise ValueError(_mixed(f"{source.label}: {split.place(keep[at])}", pixels.shape, shape))
+            result[at] = pixels
+
+    # Small pictures spend their time in Python, where threads only fight over the interpreter lock.
+    threads = min(16, os.cpu_count() or 1) if _bytes(split.pictures[keep[0]]) > 8192 else 1
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(fill, range(0, len(keep), 512)):
+            pass
+    return result
+
+
+def _bytes(picture: Any) -> int:
+    if isinstance(picture, np.ndarray):
+        return picture.nbytes
+    return len(picture) if isinstance(picture, bytes) else picture.stat().st_size
+
+
+def _checked_shape(pixels: np.ndarray, place: str) -> tuple[int, int, int]:
+    height, width, channels = pixels.shape
+    if min(height, width) < SMALLEST:
+        raise ValueError(f"{place} is {width}x{height} pixels, under {SMALLEST}; rescale with data.size")
+    return height, width, channels
+
+
+def _mixed(place: str, shape: tuple[int, ...], first: tuple[int, int, int]) -> str:
+    if shape[2] != first[2]:
+        kind = {1: "grey", 3: "colour"}
+        return f"{place} is {kind[shape[2]]} but the first is {kind[first[2]]}; convert all to one of the two"
+    sizes = f"{shape[1]}x{shape[0]} pixels but the first is {first[1]}x{first[0]}"
+    return f"{place} is {sizes}; rescale all with data.size"
+
+
+def _decode(picture: Any, size: int | None) -> np.ndarray:
+    """One picture (HWC array, bytes of a file or path) as uint8 (H, W, C) in the `size` asked for."""
+    from PIL import Image
+
+    if isinstance(picture, np.ndarray):
+        if size is None or picture.shape[:2] == (size, size):
+            return picture
+        image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+    else:
+        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as file:
+            image = _plain(file)
+    if size is not None and image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _plain(image: Picture) -> Picture:
+    """The image in mode L or RGB; refuses what would lose transparency, depth or frames."""
+    image.load()
+    if "transparency" in image.info or image.mode not in ("1", "L", "P", "RGB"):
+        raise ValueError(f"its mode {image.mode} is not plain; save it as 8-bit grey or RGB without transparency")
+    if getattr(image, "is_animated", False):
+        raise ValueError("it is animated; save one frame")
+    return image.convert("L" if image.mode == "1" else "RGB") if image.mode in ("1", "P") else image

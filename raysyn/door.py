@@ -1,0 +1,193 @@
+"""The Python door: what the command line does, as functions. `import raysyn` leads here, and costs nothing until then.
+
+    result = raysyn.run("dp_feta", preset="quick", data="scans.parquet", epsilon=5, out="runs/scans")
+
+Names and values are those of the flags, and a mistake raises ValueError with the sentence that the command prints.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import typing
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from typing import Any
+
+from raysyn.compute.doorway import Compute, Machines, Show
+from raysyn.data.images import Images
+from raysyn.methods import catalogue
+from raysyn.runs.folder import REPORT_JSON
+from raysyn.runs.storage import read_bytes, under
+from raysyn.screen import cli
+
+RELEASE = ("release/synthetic.parquet", "release/samples.png", "release/certificate.json")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run, read from its folder when asked."""
+
+    out: str
+    """Run folder, or its URI."""
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """`internal/report.json`: stays inside."""
+        return self._json(REPORT_JSON)
+
+    @cached_property
+    def certificate(self) -> dict[str, Any]:
+        """What the run promises, and what it does not."""
+        return self._json(RELEASE[2])
+
+    @cached_property
+    def images(self) -> Images:
+        """The synthetic images, uint8 (N, H, W, C), with labels and names of classes."""
+        from raysyn.report.release import read_images
+
+        return read_images(self._bytes(RELEASE[0]))
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Where things are: release, images, samples, certificate (these may leave), report (stays inside)."""
+        files = {"images": RELEASE[0], "samples": RELEASE[1], "certificate": RELEASE[2]}
+        files |= {"release": "release", "report": "internal/report.html"}
+        return {name: under(self.out, *file.split("/")) for name, file in files.items()}
+
+    def as_frame(self) -> Any:
+        """The release as a pandas DataFrame: image (PNG bytes), label, split and, where there is one, soft_label."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(io.BytesIO(self._bytes(RELEASE[0]))).to_pandas()
+
+    def _json(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._bytes(name))
+        return found
+
+    def _bytes(self, name: str) -> bytes:
+        try:
+            return read_bytes(self.out, name)
+        except FileNotFoundError as error:
+            raise ValueError(f"out is {self.out}, which holds no {name}: name the folder of a finished run") from error
+
+
+def load(out: str) -> Result:
+    """The finished run in a folder; ValueError where there is none."""
+    result = Result(str(out))
+    result.report  # noqa: B018, asked for here so that a mistake is named here
+    return result
+
+
+def run(
+    method: str,
+    preset: str = "quick",
+    *,
+    data: str | Mapping[str, Any] | None = None,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    out: str | None = None,
+    quiet: bool = False,
+    **flags: Any,
+) -> Result:
+    """Make the run that `raysyn METHOD PRESET` would, or continue it, and return what it made.
+
+    `data` is a file, a folder or the name of a data set, or {"path": ..., "size": ...}; `epsilon` and `delta` are those
+    of --budget. Every other flag is a keyword: `synthetic=2000`, a group as a mapping, `on={"workers": 2}`, or in full,
+    `**{"finetune.batch-size": 256}`. `quiet` shows no progress. Raises ValueError for bad input.
+    """
+    entry = catalogue.find(method)
+    given = flags | ({} if out is None else {"out": str(out)})
+    given = _merged(given, "data", data if data is None or isinstance(data, Mapping) else _place(str(data)))
+    given = _merged(given, "budget", {k: v for k, v in (("epsilon", epsilon), ("delta", delta)) if v is not None})
+    presets, machines = entry.presets(), entry.machines()
+    words = _words(_flat(given), presets.get(preset), machines)
+    command = cli.read(presets, [preset, *words], machines=machines, prog=f"raysyn {method}", seal=entry.seal)
+    from raysyn.command import connect as join
+    from raysyn.screen.console import Console
+
+    work = entry.method()
+    with ExitStack() as stack:
+        console = stack.enter_context(Console(io.StringIO()) if quiet else Console())
+        try:
+            with cli.explained():
+                setting = work.begin(command, console, join, stack)
+        except SystemExit as ended:  # a plan that was asked for was shown, or a sealed run has nothing to do
+            if ended.code:
+                raise
+            return Result(command.out)
+        work.run(setting)
+    return Result(command.out)
+
+
+@contextmanager
+def connect(
+    address: str = "local", storage: str = "runs/search", show: Show | None = None, **on: Any
+) -> Iterator[Compute]:
+    """Machines for a search or a fan-out of your own: `with raysyn.connect("auto") as compute: compute.search(...)`.
+
+    `address` and `on` are the flags of --on.*, `storage` is where answers are kept, so that the same program continues
+    where it stopped. Raises ValueError for machines that cannot be had.
+    """
+    from raysyn.compute.doorway import silent
+    from raysyn.on_ray import cluster
+
+    unknown = sorted(set(on) - {field.name for field in fields(Machines)})
+    if unknown:
+        raise ValueError(f"on.{unknown[0]} is no flag: there are {', '.join(f.name for f in fields(Machines))}")
+    with cluster.connect(Machines(address=address, **on), storage, show or silent) as compute:
+        yield compute
+
+
+def _place(data: str) -> dict[str, str]:
+    """`data` as the flag that it would be: a name that is known, else a path."""
+    from raysyn.data.sources import NAMES
+
+    return {"name": data} if data in NAMES else {"path": data}
+
+
+def _merged(flags: dict[str, Any], group: str, more: Mapping[str, Any] | None) -> dict[str, Any]:
+    """`flags` with `more` of a group; ValueError where both say the same."""
+    if not more:
+        return flags
+    said = flags.get(group, {})
+    twice = sorted(set(said) & set(more))
+    if twice:
+        raise ValueError(f"{group}.{twice[0]} is given twice: say it once")
+    return flags | {group: {**said, **more}}
+
+
+def _flat(flags: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{dotted flag: value} of nested mappings."""
+    found: dict[str, Any] = {}
+    for name, value in flags.items():
+        name = prefix + name.replace("_", "-")
+        found |= _flat(value, name + ".") if isinstance(value, Mapping) else {name: value}
+    return found
+
+
+def _words(flags: Mapping[str, Any], config: Any, machines: Any) -> list[str]:
+    """The command line that says the same, so that it is read, and refused, alike."""
+    words: list[str] = []
+    for name, value in flags.items():
+        if isinstance(value, bool) and _is_switch(name, config, machines):
+            group, _, last = name.rpartition(".")
+            words.append(f"--{group}{'.' if group else ''}{'' if value else 'no-'}{last}")
+        elif isinstance(value, (list, tuple)):
+            words += [f"--{name}", *map(str, value)]
+        else:
+            words.append(f"--{name}={value}")
+    return words
+
+
+def _is_switch(name: str, config: Any, machines: Any) -> bool:
+    """Whether the flag is said as --name or --no-name: a plain bool, not one of three answers."""
+    on, config = name.startswith("on."), machines if name.startswith("on.") else config
+    *groups, last = name.removeprefix("on.").replace("-", "_").split(".") if on else name.replace("-", "_").split(".")
+    for group in groups:
+        config = getattr(config, group, None)
+    if not is_dataclass(config) or last not in {field.name for field in fields(config)}:
+        return last in ("dry_run", "seal")
+    return typing.get_type_hints(type(config))[last] is bool

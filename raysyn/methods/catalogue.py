@@ -1,0 +1,149 @@
+"""Every method by its name: what it promises, what it needs, where it lives. Imports none of them.
+
+The command line, the leaderboard, `raysyn methods` and the table in README are made from this list. A package of
+somebody else's adds its own by an entry point of the group `raysyn.methods`, whose object is an `Entry`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Literal
+
+GROUP = "raysyn.methods"
+"""Of the entry points by which packages add methods."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One word of the command line, and what a reader is told of it."""
+
+    name: str
+    """As in `raysyn NAME PRESET`; lower case, digits and underscores."""
+    summary: str
+    """One sentence."""
+    paper: str
+    guarantee: Literal["dp", "none", "either"]
+    """Whether its certificate states a differential privacy guarantee; `either`: some of its models' does."""
+    needs: str
+    """What it needs beside the private images, in words."""
+    settings: str
+    """Module with PRESETS, {name: configuration}, and where --on.* has more than usual, MACHINES."""
+    work: str
+    """Module with METHOD, a `Method`."""
+    seal: bool = True
+    """Whether its runs have anything to erase (--seal)."""
+
+    def presets(self) -> Mapping[str, Any]:
+        """{name: configuration}, the smallest run first."""
+        presets: Mapping[str, Any] = import_module(self.settings).PRESETS
+        return presets
+
+    def machines(self) -> Any:
+        """The defaults of --on.*."""
+        from raysyn.compute.doorway import Machines
+
+        return getattr(import_module(self.settings), "MACHINES", None) or Machines()
+
+    def method(self) -> Any:
+        """What does the work: its `method.Method`."""
+        return import_module(self.work).METHOD
+
+
+def _own(name: str, summary: str, paper: str, **more: Any) -> Entry:
+    home = f"raysyn.methods.{name}"
+    return Entry(name=name, summary=summary, paper=paper, settings=f"{home}.presets", work=f"{home}.pipeline", **more)
+
+
+METHODS = (
+    _own(
+        "dp_feta",
+        "Noisy central images warm up a diffusion model, DP-SGD fine-tunes it.",
+        "DP-FETA (Li et al., S&P 2025); without the warm-up DPDM (2023)",
+        guarantee="dp",
+        needs="nothing",
+    ),
+    _own(
+        "privimage",
+        "A private query picks the public images to pre-train on, DP-SGD fine-tunes a diffusion model or a GAN.",
+        "PrivImage (Li et al., USENIX Security 2024); PDP-Diffusion, DPGAN-p, DPGAN",
+        guarantee="dp",
+        needs="public images",
+    ),
+    _own(
+        "dp_imgsyn",
+        "A DP-SGD teacher and noisy statistics of its layers align public images; its soft labels are released too.",
+        "DP-ImgSyn (Ravikumar et al., 2025)",
+        guarantee="dp",
+        needs="public images, or noise",
+    ),
+    _own(
+        "pigan",
+        "A mutual-information penalty against membership inference, beside GAN, PrivGAN and DPGAN; attacks on all.",
+        "PIGAN (Hassanzadeh and Tillman, 2022)",
+        guarantee="either",
+        needs="nothing",
+    ),
+    _own(
+        "knowledge_recycling",
+        "GAN checkpoints chosen by student accuracy, soft labels, tuned generation; LiRA on teacher and student.",
+        "Knowledge Recycling (Lomurno and Matteucci, 2024)",
+        guarantee="none",
+        needs="nothing",
+        seal=False,
+    ),
+)
+"""The methods that come with raysyn."""
+
+TOOLS = (
+    _own(
+        "lira",
+        "Train shadow models, then tell a classifier's training images from others.",
+        "LiRA (Carlini et al., S&P 2022)",
+        guarantee="none",
+        needs="a classifier, or trains one",
+        seal=False,
+    ),
+    _own(
+        "leaderboard",
+        "Methods, presets, epsilons and seeds beside each other, each run a unit of work on the cluster.",
+        "",
+        guarantee="none",
+        needs="what its methods need",
+        seal=False,
+    ),
+)
+"""What is started as a method is, and makes no images."""
+
+
+def methods() -> dict[str, Entry]:
+    """All methods by name: raysyn's own, then those of installed packages.
+
+    Raises ValueError for a package whose entry is no `Entry`, or has a name that is taken.
+    """
+    found = {one.name: one for one in METHODS}
+    for point in entry_points(group=GROUP):
+        one = point.load()
+        if not isinstance(one, Entry) or one.name != point.name or not re.fullmatch("[a-z][a-z0-9_]*", one.name):
+            raise ValueError(
+                f"entry point {point.name} of {GROUP} is {point.value}, which is no catalogue.Entry of that name in "
+                "lower case: mend the package that brings it, or uninstall it"
+            )
+        if one.name in found or one.name in {tool.name for tool in TOOLS}:
+            raise ValueError(f"entry point {point.value} of {GROUP} brings a second {one.name}: uninstall one of them")
+        found[one.name] = one
+    return found
+
+
+def find(name: str) -> Entry:
+    """A method or tool by its name; ValueError, with the nearest name, where there is none."""
+    known = methods() | {one.name: one for one in TOOLS}
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        guess = f" (did you mean {close[0]}?)" if close else ""
+        raise ValueError(f"{name} is no method{guess}: there are {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,93 @@
+"""DP-FETA: noisy central images warm up a diffusion model, DP-SGD fine-tunes it (Li et al., S&P 2025).
+
+Reads downwards in the paper's order: price both touches of the sensitive images (3.3), stage I (3.1),
+stage II (3.2), synthesis and evaluation (4). `central.count = 0` leaves stage I out: that is DPDM, the baseline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from functools import partial
+
+from raysyn.data.images import load
+from raysyn.methods.common import PrivateSetting
+from raysyn.methods.dp_feta.config import NAME, Config, new_denoiser, plan
+from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
+from raysyn.methods.dp_feta.report import story, uncharged
+from raysyn.methods.method import Method, Prepared
+from raysyn.methods.releasing import release
+from raysyn.methods.synthesis import draw_chunk, evaluate, judging, pack, synthesise, unpack
+from raysyn.metrics.checks import check_measures
+from raysyn.privacy import sgd
+from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import central as central_query
+from raysyn.report.rehearsal import rehearse
+from raysyn.report.report import Report, write_report
+from raysyn.train import loop
+from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.samplers import network_calls
+
+
+def prepare(config: Config) -> Prepared:
+    """The data set and the plan for it; ValueError in one sentence where either cannot be."""
+    dataset = load(config.data)
+    new_denoiser(config, dataset.train)
+    private = dataset.train
+    check_measures(config.eval, private.classes, synthetic=config.synthetic, train=len(private))
+    rehearse(NAME, dataset, told=config, uncharged=uncharged(config))
+    return Prepared(dataset=dataset, plan=plan(config, len(private), private.classes))
+
+
+def run(setting: PrivateSetting) -> Report:
+    """Make the synthetic images, the certificate and the report; a finished stage is stored and never repeated."""
+    config, private, plan, ledger = setting.config, setting.dataset.train, setting.plan, setting.ledger
+    compute, folder, console = setting.compute, setting.folder, setting.console
+    task = DiffusionTask(classes=private.classes, **asdict(config.noise))
+    denoiser = new_denoiser(config, private)
+    before = ["central", "warmup"] if "central" in plan.stages else []
+    console.begin([*before, "finetune", "synthesise", *judging(config.eval)])
+
+    # Stage I (paper 3.1): central images teach the outline for a small part of the budget.
+    central = None
+    if "central" in plan.stages:
+        stream = Stream(folder.secret, "central")
+        query = partial(central_query.central_images, private, config.central, stream)
+        central = unpack(folder.stage("central", lambda: pack(ledger.pay("central", query()))), private)
+        console.stage("central", f"{len(central)} noisy central images, ε {ledger.epsilon():.3g} so far")
+        warm_up = partial(compute.train, loop.fit, name="warmup")
+        # Images of all classes together teach what "no class" looks like, and nothing about a class.
+        lesson = task if config.central.conditional else replace(task, label_dropout=1.0)
+        taught = (denoiser, lesson, central, config.warmup, config.seed, config.augment)
+        warm = folder.stage("warmup", lambda: warm_up(*taught))
+        # The raw weights of the last step go on, as published, not their average.
+        denoiser.load_state_dict(warm["model"])
+        console.stage("warmup", f"{config.warmup.iterations:,} steps on them, augmented: no further cost")
+
+    # Stage II (paper 3.2): DP-SGD on the sensitive images spends what is left.
+    fine_tune = partial(sgd.train, compute, name="finetune", epsilon_at=partial(plan.epsilon_after, "finetune"))
+    price = plan.stages["finetune"]
+    tuned = folder.stage(
+        "finetune",
+        lambda: ledger.pay(
+            "finetune",
+            fine_tune(denoiser, task, private, config.finetune, price, folder.secret, setting.machines.sgd),
+        ),
+    )
+    console.stage("finetune", f"{price.steps:,} steps of DP-SGD, ε {ledger.epsilon():.4g} spent in all")
+
+    # From here on every released byte is post-processing of what the ledger was paid for.
+    denoiser.load_state_dict(tuned["ema"])
+    calls = f"{network_calls(config.sampler)} network calls each"
+    drawing = (denoiser.cpu(), config.sampler, private.shape)
+    synthetic = synthesise(setting, draw_chunk, drawing, private.class_names, calls)
+    privacy = release(setting, NAME, synthetic, uncharged(config))
+
+    # Measured on real images: for the report, which stays inside.
+    metrics = evaluate(setting, synthetic, config.eval)
+    report = setting.report(NAME, privacy=privacy, metrics=metrics, engine=tuned["engine"])
+    verdict = write_report(folder, report, synthetic=synthetic, central=central, done=story(config, plan))
+    setting.end(verdict, folder.where("Release (may leave)"))
+    return report
+
+
+METHOD = Method(name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run)

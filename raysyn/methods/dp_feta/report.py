@@ -1,0 +1,38 @@
+"""DP-FETA: what its report says."""
+
+from __future__ import annotations
+
+from raysyn.methods.declared import declared
+from raysyn.methods.dp_feta.config import Config
+from raysyn.metrics.utility import BEST_IS_UNCHARGED
+from raysyn.privacy.ledger import Plan
+from raysyn.train.samplers import network_calls
+
+
+def uncharged(config: Config) -> list[str]:
+    """What looking at private data may have shaped without being paid for (house rule: charge it or say it)."""
+    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
+    return [*choices, *declared(config)]
+
+
+def story(config: Config, plan: Plan) -> list[str]:
+    """One plain sentence per stage, for the report."""
+    told = []
+    if "central" in plan.stages:
+        query = plan.stages["central"]
+        told += [
+            f"Asked for {config.central.count} noisy {config.central.kind} images, {query.steps} per class, each over "
+            f"a random {100 * query.sampling_rate:g} % of the images.",
+            f"Warmed up the diffusion model on them for {config.warmup.iterations:,} steps, randomly augmented.",
+        ]
+    private = plan.stages["finetune"]
+    return [
+        *told,
+        f"Fine-tuned it on the sensitive images with {private.steps:,} steps of DP-SGD at noise multiplier "
+        f"{private.noise_multiplier:.3g}, expected batch {config.finetune.batch_size:,}, "
+        f"noisy copies per image: {config.finetune.noise_multiplicity}.",
+        f"Drew {config.synthetic:,} images, equally many per class, with {network_calls(config.sampler)} network "
+        "calls each.",
+        "Trained classifiers on them and tested these on real images, beside the same classifiers trained on real "
+        "images.",
+    ]

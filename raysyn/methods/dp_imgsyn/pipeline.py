@@ -1,0 +1,285 @@
+"""DP-ImgSyn: a teacher trained with DP-SGD and noisy statistics of its layers align public images; these and the
+teacher's soft labels are released, which need not look like the private ones.
+
+Reads downwards in the paper's order: price the teacher and its layer statistics, train it and ask for them (3.1), align
+public images to them (3.2), soft labels and release (3.3), students and what they know (4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from raysyn.data.images import Images, load
+from raysyn.data.public import Public, comparison, load_beside
+from raysyn.methods.common import PrivateSetting
+from raysyn.methods.declared import declared
+from raysyn.methods.dp_imgsyn import experiments
+from raysyn.methods.dp_imgsyn.config import JUDGED_BY, NAME, Config, new_teacher, plan
+from raysyn.methods.dp_imgsyn.experiments import Compared
+from raysyn.methods.dp_imgsyn.judging import compare, teach
+from raysyn.methods.dp_imgsyn.outlook import check_memory, show_outlook
+from raysyn.methods.dp_imgsyn.plane import draw_plane
+from raysyn.methods.dp_imgsyn.report import (
+    about_teacher,
+    asked_of_layers,
+    compared,
+    in_figures,
+    look_alike,
+    losses_over_steps,
+    plane_section,
+    story,
+)
+from raysyn.methods.dp_imgsyn.units import (
+    CHOOSE_ON,
+    Publics,
+    Synthesis,
+    align_some,
+    joined,
+    sum_shard,
+    synthesis_of,
+    teacher_accuracy,
+)
+from raysyn.methods.method import Method, Prepared
+from raysyn.methods.releasing import release
+from raysyn.methods.synthesis import evaluate
+from raysyn.metrics.checks import check_measures
+from raysyn.metrics.utility import BEST_IS_UNCHARGED
+from raysyn.models.students import student
+from raysyn.models.teacher import Teacher
+from raysyn.privacy import sgd
+from raysyn.privacy.ledger import Plan, Release
+from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import layer_statistics
+from raysyn.privacy.queries.layer_statistics import Layers
+from raysyn.report.rehearsal import rehearse
+from raysyn.report.report import Report, Section, write_report
+from raysyn.train.alignment import MOST_STEPS, AlignmentConfig, Statistics, enough_steps
+from raysyn.train.naming import Naming
+
+SHARD = 1000
+"""Private images per unit of the statistics."""
+YARDSTICK = 200
+"""Images, no private ones, that say how large each layer's inputs are."""
+
+
+def prepare(config: Config) -> Prepared:
+    """Private images, public ones, those of the experiments, and the plan; ValueError in one sentence where any of them
+    cannot be."""
+    dataset, public = load(config.data), None
+    private = dataset.train
+    new_teacher(config, private)
+    for name in config.students:
+        student(name, private.shape, private.classes, config.distillation.width)
+    sets = config.public.sets() if config.alignment.start == "public" else ()
+    rehearse(NAME, dataset, soft_labels=True, told=config, uncharged=uncharged(config), sets=sets)
+    planned = plan(config, len(private))
+    for epsilon in config.experiment.epsilons:
+        plan(config, len(private), epsilon)
+    blurs = [("alignment.kernel_size", config.alignment.kernel_size if config.alignment.start == "low-pass" else 1)]
+    for field_name, size in [*blurs, *(("experiment.kernel_sizes", one) for one in config.experiment.kernel_sizes)]:
+        if size // 2 >= min(private.shape[:2]):
+            raise ValueError(f"{field_name} is {size}, too large for images of {private.shape[:2]}: lower it")
+    # Last, because it may take hours the first time.
+    if config.alignment.start == "public":
+        public = load_beside(config.data, private, config.public, experiments.MOST_SHARED)
+    publics = experiments.load_publics(config, private, public)
+    for one in (public, *publics.values()):
+        if one is not None and (config.synthetic or 0) > len(one.train):
+            raise ValueError(
+                f"synthetic is {config.synthetic}, but there are {len(one.train)} public images of {one.name}: lower it"
+            )
+    released = len(synthesis_of(config, private).chosen(public, len(private), config.synthetic))
+    check_measures(config.eval, private.classes, synthetic=released, train=len(private))
+    # Other public images are another run.
+    facts = {} if public is None else {"public": public.train.fingerprint()}
+    return Prepared(dataset=dataset, plan=planned, more=Publics(public, publics), facts=facts)
+
+
+def run(setting: PrivateSetting) -> Report:
+    """Make the release, the certificate and the report; a finished stage is stored and never repeated."""
+    public: Public | None = setting.more.own
+    config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
+
+    # A teacher under DP-SGD, and what its layers see of the private images, with noise (3.1).
+    teacher, engine = train_teacher(setting, setting.plan, setting.ledger.pay)
+    layers = Layers.of(teacher, yardstick(config, private, public))
+    wanted = ask(setting, teacher, layers, setting.plan, setting.ledger.pay)
+    noise = layers.noise_to_signal(config.statistics, setting.plan.stages["statistics"], len(private))
+    console.stage("statistics", f"{len(wanted)} layers; noise at most {max(noise):.2g} times what images show")
+
+    # From here on every released byte is post-processing of what the ledger was paid for.
+    # Public images are aligned (3.2, algorithm 1), and the teacher labels them (3.3).
+    config = replace(config, alignment=with_steps(setting, teacher, wanted, public))
+    setting = replace(setting, config=config)
+    synthesis = synthesis_of(config, private)
+    chosen = synthesis.chosen(public, len(private), config.synthetic)
+    released, soft, told = align(setting, teacher, wanted, public, synthesis, chosen)
+    images = [] if public is None else [public.described()]
+    privacy = release(setting, NAME, released, uncharged(config), soft_labels=soft, public_images=images)
+
+    # Measured on real images: for the report, which stays inside.
+    useful, own = teach(setting, teacher, released, soft)
+    judged = evaluate(setting, released, config.eval)
+    alike = compare(setting, released, public, chosen)
+    teachers, tables = experiment(setting, teacher, wanted, own)
+    metrics = {
+        "utility": useful | judged["utility"], "fidelity": judged["fidelity"], "teacher": {"accuracy": own},
+        "distance_to_nearest_private_image": {space: alike[space] for space in ("pixels", "features") if alike},
+        **in_figures(teachers, tables),
+    }  # fmt: skip
+    parts = [
+        about_teacher(config, own), asked_of_layers(config, layers, noise), losses_over_steps(told, config.alignment),
+        *look_alike(alike), *compared(teachers, tables),
+    ]  # fmt: skip
+    if config.experiment.plane:
+        parts.append(in_the_plane(setting))
+    report = setting.report(NAME, privacy=privacy, metrics=metrics, engine=engine)
+    verdict = write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
+    setting.end(verdict, folder.where("Release (may leave)"))
+    return report
+
+
+Pay = Callable[[str, Release[Any]], Any]
+"""pay(stage, release): the answer, once it has been paid for."""
+
+
+def train_teacher(setting: PrivateSetting, priced: Plan, pay: Pay, before: str = "") -> tuple[Teacher, Any]:
+    """The teacher after DP-SGD, and the engine's choice; what stands `before` its name tells the stages and the noise
+    of an experiment's teachers from those of the released one."""
+    config, private, price = setting.config, setting.dataset.train, priced.stages["teacher"]
+    teacher, name = new_teacher(config, private), f"{before}teacher"
+
+    def trained() -> dict[str, Any]:
+        release = sgd.train(
+            setting.compute, teacher, Naming(), private, config.training, price, setting.folder.secret,
+            setting.machines.sgd, name=name, epsilon_at=partial(priced.epsilon_after, "teacher"),
+        )  # fmt: skip
+        return pay("teacher", release)
+
+    stored = setting.folder.stage(name, trained)
+    teacher.load_state_dict(stored["ema"])
+    setting.console.stage(name, f"{price.steps:,} steps of DP-SGD at noise multiplier {price.noise_multiplier:.3g}")
+    return teacher.cpu().eval().requires_grad_(False), stored["engine"]
+
+
+def ask(
+    setting: PrivateSetting, teacher: Teacher, layers: Layers, priced: Plan, pay: Pay, before: str = ""
+) -> Statistics:
+    """Noisy means and variances of what goes into each normalisation layer (3.1)."""
+    config, private, price = setting.config, setting.dataset.train, priced.stages["statistics"]
+    name = f"{before}statistics"
+    stream = Stream(setting.folder.secret, name)
+
+    def asked() -> list[list[Tensor]]:
+        times_N = layer_statistics.takes_part(price, stream, len(private))
+        shards = [(start, min(start + SHARD, len(private))) for start in range(0, len(private), SHARD)]
+        shared = (teacher, private, times_N, layers.scales, config.statistics.clip_norm)
+        exact = setting.compute.map(
+            sum_shard, shards, name=name, shared=shared, sizes=[end - start for start, end in shards]
+        )
+        release = layer_statistics.layer_statistics(
+            [one.numpy() for one in exact], layers, config.statistics, price, stream, len(private)
+        )
+        return [list(pair) for pair in pay("statistics", release)]
+
+    return [(mean, variance) for mean, variance in setting.folder.stage(name, asked)]
+
+
+def with_steps(setting: PrivateSetting, teacher: Teacher, wanted: Statistics, public: Public | None) -> AlignmentConfig:
+    """The alignment with its number of steps: where none is given, chosen on a few batches."""
+    own = setting.config.alignment
+    if own.iterations is not None:
+        return own
+    synthesis = replace(
+        synthesis_of(setting.config, setting.dataset.train), alignment=replace(own, iterations=MOST_STEPS)
+    )
+    few = synthesis.chosen(public, len(setting.dataset.train), CHOOSE_ON * own.batch_size)
+    shared = (teacher, [list(pair) for pair in wanted], public, synthesis)
+    tried = setting.folder.stage(
+        "steps", lambda: joined(setting.compute.map(align_some, synthesis.units(few), name="steps", shared=shared))
+    )
+    steps = enough_steps(tried["losses"][..., -1].mean(0).tolist())
+    setting.console.stage("steps", f"k = {steps}, which brings nine tenths of what {MOST_STEPS} steps bring")
+    return replace(own, iterations=steps)
+
+
+def align(
+    setting: PrivateSetting, teacher: Teacher, wanted: Statistics, public: Public | None, synthesis: Synthesis,
+    chosen: np.ndarray,
+) -> tuple[Images, np.ndarray, np.ndarray]:  # fmt: skip
+    """Released images under their most probable label, soft labels float32 (N, K), and the mean losses of each step."""
+    units = synthesis.units(chosen)
+    shared = (teacher, [list(pair) for pair in wanted], public, synthesis)
+
+    def aligned() -> dict[str, Tensor]:
+        return joined(
+            setting.compute.map(align_some, units, name="align", shared=shared, sizes=[len(some) for _, some in units])
+        )
+
+    stored = setting.folder.stage("align", aligned)
+    soft = stored["soft"].numpy()
+    setting.console.stage("align", f"{len(soft):,} images, {synthesis.alignment.iterations} steps each")
+    names = setting.dataset.train.class_names
+    images = Images(stored["images"].numpy(), soft.argmax(1).astype(np.int64), names)
+    return images, soft, stored["losses"].mean(0).numpy()
+
+
+def yardstick(config: Config, private: Images, public: Public | None) -> Tensor:
+    """Some images, none of them private, that say how large each layer's inputs are."""
+    synthesis = synthesis_of(config, private)
+    return synthesis.begin(public, synthesis.chosen(public, len(private), YARDSTICK))
+
+
+def experiment(
+    setting: PrivateSetting, teacher: Teacher, wanted: Statistics, accuracy: float
+) -> tuple[dict[float, float], dict[str, list[Compared]]]:
+    """Accuracy of the teacher at each budget, and {experiment: [(variant, one result per repeat), ...]}: further
+    teachers, syntheses and students, none released."""
+    config, private, given = setting.config, setting.dataset.train, setting.more
+    if not experiments.asked(config):
+        return {}, {}
+    reached, teachers = {config.budget.epsilon: accuracy}, {config.budget.epsilon: (teacher, wanted)}
+    for epsilon in dict.fromkeys(config.experiment.epsilons):
+        if epsilon in teachers:
+            continue
+        # Paid for by nothing, because nothing of it is released: for the report, which stays inside.
+        priced, pay = plan(config, len(private), epsilon), lambda _, release: release.value
+        before = f"experiments-{epsilon!r}-"
+        other, _ = train_teacher(setting, priced, pay, before)
+        layers = Layers.of(other, yardstick(config, private, given.own))
+        teachers[epsilon] = other, ask(setting, other, layers, priced, pay, before)
+        (reached[epsilon],) = setting.compute.map(
+            teacher_accuracy, [None], name=f"{before}teacher-accuracy", shared=(other, setting.dataset.test)
+        )
+    return reached, experiments.compare(setting, teachers, given.of_experiments)
+
+
+def in_the_plane(setting: PrivateSetting) -> Section:
+    """Figure 5, of made-up points."""
+    name, seed = f"plane-{setting.config.seed}", setting.config.seed
+    (points,) = setting.folder.stage(name, lambda: setting.compute.map(draw_plane, [seed], name=name))
+    return plane_section(points)
+
+
+def uncharged(config: Config) -> list[str]:
+    """What looking at private data may have shaped without being paid for."""
+    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
+    if config.alignment.start == "public" or experiments.public_places(config):
+        choices.append(comparison(experiments.MOST_SHARED))
+    if experiments.asked(config):
+        choices.append(
+            "the experiments train further teachers and students and test them on private images; nothing of these is "
+            "released, but a setting chosen by them is a look at these images"
+        )
+    return [*choices, *declared(config)]
+
+
+METHOD = Method(
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=JUDGED_BY
+)

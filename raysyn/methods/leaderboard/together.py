@@ -1,0 +1,69 @@
+"""What the runs of a leaderboard come to: how many there are to choose among, and what all their releases cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from raysyn.privacy.cost import Cost, priced
+from raysyn.report.release import rounded_up
+from raysyn.runs.folder import REPORT_JSON
+from raysyn.runs.storage import Store, read_bytes, under
+
+
+def beside(storage: str, asked: Sequence[str]) -> list[str]:
+    """Names of all runs that this leaderboard is asked for or has ever begun: whoever chooses has them to look at."""
+    return sorted({*Store(storage).folders("runs"), *asked})
+
+
+def finished(storage: str, names: Sequence[str]) -> list[dict[str, Any]]:
+    """report.json of each of these runs that has ended."""
+    reports = []
+    for name in names:
+        with suppress(FileNotFoundError):
+            reports.append(json.loads(read_bytes(under(storage, "runs", name), REPORT_JSON)))
+    return reports
+
+
+@dataclass(frozen=True)
+class Total:
+    """What all private releases of one data set cost, should they all leave."""
+
+    data: str
+    releases: int
+    epsilon: float
+    priced_by: str
+    delta: float
+
+    def told(self) -> str:
+        """The sentence that page and console say."""
+        return (
+            f"All {self.releases} private releases of {self.data} together: epsilon {rounded_up(self.epsilon)} at "
+            f"delta {rounded_up(self.delta)}, by {self.priced_by.upper()}. One of them alone costs its own epsilon, "
+            "unless it was chosen by looking at the others."
+        )
+
+
+def together(reports: Sequence[Mapping[str, Any]]) -> dict[str, Total]:
+    """By data set, the ledgers of all its private runs composed, at the smallest of their deltas."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for report in reports:
+        if report["privacy"]["guarantee"] == "dp":
+            # By name: the same images in another size, or fewer of them, are the same persons'.
+            groups.setdefault(report["dataset"]["name"], []).append(report["privacy"])
+    totals = {}
+    for data, paid in groups.items():
+        fields = Cost.__dataclass_fields__
+        costs = [Cost(**{key: row[key] for key in fields}) for one in paid for row in one["ledger"]]
+        delta = min(one["delta"] for one in paid)
+        totals[data] = Total(data, len(paid), *priced(costs, delta, "prv"), delta)
+    return totals
+
+
+def in_row(total: Total | None) -> dict[str, Any]:
+    """Columns about all private releases of a row's data set."""
+    told = (None, None, None) if total is None else (total.releases, total.epsilon, total.delta)
+    return dict(zip(("releases_together", "epsilon_together", "delta_together"), told, strict=True))

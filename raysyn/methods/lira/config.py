@@ -1,0 +1,85 @@
+"""LiRA: which classifier is attacked, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from raysyn.attacks.shadows import Architecture, AttackConfig
+from raysyn.data.images import DataConfig, Images
+from raysyn.models.imported import Imported
+from raysyn.models.normalised import Normalised
+from raysyn.models.resnet import ResNetConfig
+from raysyn.train.recipe import RecipeConfig
+
+NAME = "lira"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetConfig:
+    """The attacked classifier."""
+
+    checkpoint: str | None = None
+    """Its weights: a state dict in a file of torch.save, alone or under a key such as `model_state_dict` (a released
+    student.pt is one), or in safetensors; what DataParallel, Opacus or torch.compile put before names is taken off.
+    Without it a classifier is trained here, to learn how much one like it would leak."""
+    model: str | None = None
+    """`module:function` that builds its network, untrained, called with (channels, classes): float images (N, C, H, W)
+    in [-1, 1], or as --target.mean and --target.std say, to logits. `mynets:build` is found as mynets.py in the folder
+    that the command starts in, or as an installed module. By default the ResNet of --classifier."""
+    mean: tuple[float, ...] | None = None
+    """Normalisation of its images, of pixel values in [0, 1]: (x - mean) / std, one value per channel or one for all.
+    It is put before the classifier and before its shadow models. By default 0.5 and 0.5, which is [-1, 1]."""
+    std: tuple[float, ...] | None = None
+    """See --target.mean."""
+
+    def __post_init__(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            there, missing = ("mean", "std") if self.std is None else ("std", "mean")
+            raise ValueError(f"target.{there} is given without target.{missing}: give both, or neither")
+        for name, values in (("mean", self.mean or ()), ("std", self.std or ())):
+            if not all(0 <= value <= 1 for value in values) or (name == "std" and 0 in values):
+                raise ValueError(
+                    f"target.{name} is {' '.join(f'{value:g}' for value in values)}, but is that of pixel values in "
+                    f"[0, 1]: give {'above' if name == 'std' else 'from'} 0 to 1, dividing by 255 what is of [0, 255]"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that changes the result. Shadow models learn by `recipe`: make it the target's."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """Training images: those that the classifier was trained on. Test images: the non-members."""
+    target: TargetConfig = field(default_factory=TargetConfig)
+    classifier: ResNetConfig = field(default_factory=ResNetConfig)
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    attack: AttackConfig = field(default_factory=lambda: AttackConfig(shadow_models=64, design="half"))
+    seed: int = 0
+    """Seed of shadow models and designs."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
+        if not self.attack.shadow_models:
+            raise ValueError("attack.shadow_models is 0: give at least 2")
+
+    def imported(self) -> Imported | None:
+        return Imported(self.target.model) if self.target.model else None
+
+    def is_users(self) -> bool:
+        """Whether the classifier was trained elsewhere; a network of the user's without weights is trained here."""
+        return self.target.checkpoint is not None
+
+    def architecture(self, images: Images | None = None) -> Architecture:
+        """Of target and shadow models; for answers that are stored, told from another network by that for `images`."""
+        network = (imported := self.imported()) or self.classifier
+        if imported is not None and images is not None:
+            network = imported.identified(images.shape[2], images.classes)
+        if self.target.mean is None or self.target.std is None:
+            return network
+        # Shadow models too: they learn as the target did, from what it saw.
+        return Normalised(network, self.target.mean, self.target.std)
+
+    def called(self) -> str:
+        """What errors and warnings call the target."""
+        return f"target.model {self.target.model}" if self.target.model else "the classifier"

@@ -1,0 +1,127 @@
+"""LiRA (Carlini et al., S&P 2022) against a classifier of the user's: how well can its training images be told?
+
+The classifier comes as a checkpoint, the images it was trained on as the data set's training images; shadow models
+are trained as it was. Nothing is released.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from raysyn.attacks.checks import check_classes, check_views
+from raysyn.attacks.membership import fingerprint
+from raysyn.attacks.shadows import Architecture, check_enough
+from raysyn.compute.worker import Worker
+from raysyn.data.images import Images, load
+from raysyn.methods.attack_report import CHOSEN_AFTER, attack_sections, headline_sentence, side_warnings
+from raysyn.methods.common import Setting
+from raysyn.methods.lira import target as lira_target
+from raysyn.methods.lira.config import NAME, Config
+from raysyn.methods.lira.outlook import check_memory, show_outlook
+from raysyn.methods.lira.report import story
+from raysyn.methods.method import Method, Prepared
+from raysyn.models import checkpoints
+from raysyn.report.rehearsal import rehearse
+from raysyn.report.report import Report, no_dp_section, write_report
+from raysyn.screen.console import Console
+from raysyn.train.recipe import RecipeConfig, fit, one_hot
+
+
+def prepare(config: Config) -> Prepared:
+    """The data set, what identifies the target and what is doubtful about it; ValueError, in one sentence, for what
+    does not fit together."""
+    dataset = load(config.data)
+    train = dataset.train
+    check_classes(config.attack, train.classes, "give images of at least 2 classes")
+    rehearse(NAME, dataset)
+    network, other = _fresh(config, train)
+    lira_target.check_network(network, train, config.called(), config.imported())
+    found = lira_target.check_fresh(network, other, config.called())
+    check_views(config.attack, config.recipe)
+    check_enough(config.attack, train, dataset.test, config.seed)
+    facts = {"network": imported.source(train.shape[2], train.classes)} if (imported := config.imported()) else {}
+    if config.target.checkpoint is not None:
+        facts["weights"] = fingerprint(read_weights(config.target.checkpoint, network))
+        found += lira_target.doubts(network, train, config.called())
+    return Prepared(dataset=dataset, facts=facts, doubts=found)
+
+
+def run(setting: Setting) -> Report:
+    """Take or train the target, train shadow models, attack."""
+    config, train, console, folder = setting.config, setting.dataset.train, setting.console, setting.folder
+    model, other = _fresh(config, train)
+    doubts = lira_target.check_fresh(model, other, config.called())
+    weights = _target(setting, model)
+    doubts += lira_target.doubts(model, train, config.called())
+    speed = setting.machines.shadows
+    if config.target.model and speed.stack is None:
+        # A network that nobody has seen may not be mapped over: torch.func refuses some layers.
+        speed = replace(speed, stack=1)
+    # How a classifier from elsewhere was trained is the user's to say: one view unless told.
+    asked = replace(config.attack, queries=config.attack.queries or 1) if config.is_users() else config.attack
+    setting_asked = replace(setting, config=replace(config, attack=asked))
+    found = setting_asked.attack({"target": weights}, train, config.architecture(train), speed)
+    alike = found["likeness"]["target"]
+    unlike = lira_target.unlike(alike, trained_here=config.target.checkpoint is None)
+    told, accuracy = found["attacks"]["target"], found["tested"]["target"]
+    headline = headline_sentence(told, config.attack.shadow_models, accuracy)
+    console.stage("attack", headline)
+    sides = side_warnings(found["attacks"])
+    for sentence in unlike + sides:
+        warn(console, sentence)
+    privacy = no_dp_section([CHOSEN_AFTER])
+    tested = {"target": {"accuracy_real_data": found["tested"]["target"]}}
+    metrics = {"tested": tested, "likeness": alike, "warnings": doubts + unlike + sides}
+    report = setting.report(NAME, privacy=privacy, metrics=metrics, attacks=found["attacks"])
+    sections = [lira_target.likeness_section(alike, doubts + unlike)]
+    sections += attack_sections(found, "Usefulness and membership inference")
+    told = story(config, len(train))
+    write_report(folder, report, synthetic=None, done=told, sections=sections, headline=headline)
+    setting.end(headline, f"Report (stays inside): {folder.shown(folder.report_html)}")
+    return report
+
+
+def _fresh(config: Config, train: Images) -> list[nn.Module]:
+    """Two untrained networks, as target and shadow models begin."""
+    return [config.architecture().build(train.shape[2], train.classes) for _ in range(2)]
+
+
+def _target(setting: Setting, model: nn.Module) -> dict[str, Tensor]:
+    """The weights that are attacked, read or trained; `model` takes them on."""
+    config, train = setting.config, setting.dataset.train
+    if config.target.checkpoint is not None:
+        return read_weights(config.target.checkpoint, model)
+    shared = (config.architecture(), train, config.recipe, config.seed)
+    weights = setting.folder.stage("target", lambda: setting.compute.once(fit_target, *shared, name="target"))
+    model.load_state_dict(weights)
+    setting.console.stage("target", f"a classifier trained here on {len(train):,} images")
+    return weights
+
+
+def fit_target(worker: Worker, network: Architecture, train: Images, recipe: RecipeConfig, seed: int) -> dict[str, Any]:
+    """Weights of a classifier trained on all of `train`."""
+    torch.manual_seed(seed)
+    model = network.build(train.shape[2], train.classes)
+    examples = one_hot(train.images_NHWC, train.labels_N, train.classes)
+    (weights,) = fit(worker, [model], lambda epoch, m: examples, len(train), recipe, [seed])
+    return weights
+
+
+def read_weights(path: str, network: nn.Module) -> dict[str, Tensor]:
+    """The state dict in the file, as it fits the network, with the normalisation before it; see `checkpoints`."""
+    checkpoints.read_weights(path, lira_target.bare(network))
+    return network.state_dict()
+
+
+def warn(console: Console, sentence: str) -> None:
+    """A line that stands out among those of the stages."""
+    console.say(f"WARNING: {sentence}.")
+
+
+METHOD = Method(
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=("attack",)
+)

@@ -1,0 +1,201 @@
+"""Is it the right target? What a classifier of the user's answers, before shadow models are trained and after."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from raysyn.attacks import likeness
+from raysyn.attacks.verdict import clopper_pearson
+from raysyn.data.images import Images
+from raysyn.models.checkpoints import last_line
+from raysyn.models.imported import Imported
+from raysyn.models.normalised import Behind
+from raysyn.report.report import Section
+from raysyn.train.recipe import predict
+
+LOOKED_AT = 1000
+"""Training images that the classifier is tried on before the sweep."""
+TRIED_ON, BETTER = 300, 0.05
+"""Training images on which other normalisations are tried, and from which gain in accuracy one is better (where the
+intervals do not meet either)."""
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+MEND = (
+    "check the normalisation (--target.mean and --target.std, or inside the network), the order of the channels and of "
+    "the classes, and the checkpoint"
+)
+
+
+def check_network(network: nn.Module, images: Images, name: str, imported: Imported | None) -> None:
+    """ValueError, in one sentence, where an untrained network cannot take the images or answers no logits."""
+    shape = (2, images.shape[2], *images.shape[:2])
+    shown = " x ".join(map(str, images.shape))
+    try:
+        with torch.inference_mode():
+            answer: Any = network.eval()(torch.zeros(shape))
+    except Exception as error:  # whatever a network that raysyn does not know may raise
+        told = last_line(error) if imported is None else imported.told(error)
+        raise ValueError(f"{name} cannot take images of {shown}: {told}") from error
+    if not isinstance(answer, Tensor):
+        raise ValueError(
+            f"{name} answers with something of type {type(answer).__name__}: return logits (2, {images.classes}) alone"
+        )
+    if tuple(answer.shape) != (2, images.classes):
+        one = tuple(answer.shape) in ((2,), (2, 1)) and images.classes == 2
+        mend = ", of one logit z torch.stack([torch.zeros_like(z), z], 1)" if one else ""
+        raise ValueError(
+            f"{name} answers 2 images with {tuple(answer.shape)}: return logits (2, {images.classes}){mend}"
+        )
+    if not any(True for _ in network.parameters()):
+        raise ValueError(f"{name} has no parameters, so that there is nothing to train: return a network that has")
+    _logits(network, _some(images, 50), name)
+
+
+def check_fresh(first: nn.Module, second: nn.Module, name: str) -> list[str]:
+    """Warnings where two calls of the function that builds networks give the same weights; ValueError for one network.
+
+    Shadow models that begin with what another one learned, or with what the target did, would tell nothing.
+    """
+    pairs = list(zip(first.parameters(), second.parameters(), strict=True))
+    if any(one is other for one, other in pairs):
+        raise ValueError(
+            f"{name} returns the same network twice: make a new one at each call, shadow models learn apart"
+        )
+    if not all(torch.equal(one, other) for one, other in pairs):
+        return []
+    return [
+        f"{name} returns the same weights at each call: shadow models must begin as the classifier did, not with "
+        "what it has learned; leave random those that were random"
+    ]
+
+
+def doubts(network: nn.Module, members: Images, name: str) -> list[str]:
+    """Warnings on what the classifier answers about up to 1,000 of its training images; ValueError for no logits."""
+    some = _some(members, LOOKED_AT)
+    logits, found = _logits(network, some, name), list[str]()
+    if logits.min() >= 0 and logits.max() <= 1:
+        found.append(
+            f"all answers of {name} to {len(some):,} training images lie between 0 and 1: if it ends in a sigmoid or "
+            "the like, return what goes into it"
+        )
+    answered, labels = logits.argmax(1).numpy(), some.labels_N
+    share, asked = (np.bincount(one, minlength=some.classes) / len(some) for one in (labels, answered))
+    right, chance = float((answered == labels).mean()), float(share @ asked)
+    told = f"{name} is right about {100 * right:.1f} % of {len(some):,} of its training images"
+    if better := _better(network, _some(members, TRIED_ON)):
+        found.append(f"{told}, but {better}")
+    # Two standard errors, as if its answers had been dealt out to the images at random.
+    elif right < chance + 2 * math.sqrt(chance * (1 - chance) / len(some)):
+        found.append(f"{told}, and would be about {100 * chance:.1f} % if its answers were dealt out at random: {MEND}")
+    return found
+
+
+def _better(network: nn.Module, images: Images) -> str:
+    """What to show the classifier instead, where it then is far better at its own training images; else nothing."""
+    inner, whole = bare(network), likeness.right(network, images)
+    pixels = images.images_NHWC.reshape(-1, images.shape[2]) / 255
+    own = tuple(tuple(float(f"{value:.3g}") for value in one) for one in (pixels.mean(0), pixels.std(0).clip(1e-3)))
+    tried = {"pixels in [-1, 1]": ((0.5,), (0.5,)), "pixels in [0, 1]": ((0.0,), (1.0,)), "these images' own": own}
+    if images.shape[2] == 3:
+        tried["ImageNet's"] = IMAGENET
+    shown: dict[str, nn.Module] = {
+        f"--target.mean {_words(mean)} --target.std {_words(std)} ({what})": Behind(inner, mean, std)
+        for what, (mean, std) in tried.items()
+    }
+    if images.shape[2] == 3:
+        shown["its channels in the order blue, green, red, turned round inside the network"] = _Reversed(network)
+    found = {what: likeness.right(other, images) for what, other in shown.items()}
+    best = max(found, key=lambda what: int(found[what].sum()))
+    before, after = (clopper_pearson(int(right.sum()), len(images)) for right in (whole, found[best]))
+    if after.value - before.value <= BETTER or after.low <= before.high:
+        return ""
+    return f"about {100 * after.value:.1f} % with {best}"
+
+
+class _Reversed(nn.Module):
+    """A network that is shown the channels in reverse."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        return self.network(images_NCHW.flip(1))
+
+
+def _words(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+def unlike(found: Mapping[str, Any], trained_here: bool) -> list[str]:
+    """The warning where target and shadow models do not know their images alike (`likeness.apart` has the rule)."""
+    if not (difference := likeness.apart(found)):
+        return []
+    target, shadows = (100 * found[whose]["seen"]["value"] for whose in ("target", "shadow_models"))
+    told = (
+        f"the classifier is right about {target:.1f} % of the images it was trained on, its median shadow model about "
+        f"{shadows:.1f} % of its own, more than {100 * likeness.FAR:.0f} points apart with intervals that do not meet"
+    )
+    if difference > 0:
+        mend = "shadow models that learned less hide its leak: train them as it was trained (--recipe.*, longer)"
+    elif trained_here:
+        mend = "the recipe suits it less than them: lower --recipe.learning-rate, or train longer"
+    else:
+        mend = (
+            f"shadow models that it does not resemble hide its leak: {MEND}, that these are the images it was trained "
+            "on, and that --recipe.* trains as it was trained"
+        )
+    return [f"{told}; {mend}"]
+
+
+def likeness_section(found: Mapping[str, Any], warnings: list[str]) -> Section:
+    """Accuracies of the target and of its shadow models beside each other, with what is doubtful about them."""
+    rows: list[tuple[str, ...]] = [("", "Images trained on, %", "Images never seen, %")]
+    target, shadows = found["target"], found["shadow_models"]
+    rows.append(("attacked classifier", *(_interval(target[side]) for side in ("seen", "unseen"))))
+    rows.append(("shadow models, median", *(_interval(shadows[side]) for side in ("seen", "unseen"))))
+    for which in ("lowest", "highest"):
+        rows.append((f"shadow models, {which}", *(f"{100 * shadows[side][which]:.1f}" for side in ("seen", "unseen"))))
+    return Section(
+        title="Is it the right target?",
+        text="Accuracy with 95 % intervals. Trained on: the attacked classifier's training images, and of each shadow "
+        "model those of them that it was trained on; never seen: test images, and of each shadow model those of them "
+        "that it was not trained on. Where the classifier knows its images much better or worse than shadow models "
+        "know theirs, they do not stand for it.",
+        warnings=warnings,
+        rows=rows,
+    )
+
+
+def bare(network: nn.Module) -> nn.Module:
+    """The user's network itself, whose names its checkpoint has."""
+    return network.network if isinstance(network, Behind) else network
+
+
+def _interval(rate: Mapping[str, float]) -> str:
+    return f"{100 * rate['value']:.1f} ({100 * rate['low']:.1f} to {100 * rate['high']:.1f})"
+
+
+def _some(images: Images, most: int) -> Images:
+    """At most `most` of the images, spread over all of them."""
+    return images.select(np.unique(np.linspace(0, len(images) - 1, min(most, len(images))).round().astype(int)))
+
+
+def _logits(network: nn.Module, images: Images, name: str) -> Tensor:
+    """(N, K) float32; ValueError for what cannot be logits. Log-probabilities can: they differ by a constant a row."""
+    logits = predict(network, images.images_NHWC)
+    if not torch.isfinite(logits).all():
+        lost = int((~torch.isfinite(logits)).any(1).sum())
+        raise ValueError(
+            f"{name} answers {lost:,} of {len(images):,} training images with what is no finite number: {MEND}"
+        )
+    if logits.min() >= 0 and (logits.sum(1) - 1).abs().max() < 1e-3:
+        raise ValueError(
+            f"{name} answers with probabilities (rows that sum to 1): return logits, what goes into softmax"
+        )
+    return logits

@@ -1,0 +1,81 @@
+"""What a method hands over, and what is done with it: look at the input, show the plan, open the run, join machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from raysyn.data.images import Dataset
+from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
+from raysyn.methods.outlook import Stage
+from raysyn.privacy.ledger import Plan
+from raysyn.screen.console import Console
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What a method found out before its first touch of the private images."""
+
+    dataset: Dataset
+    plan: Plan | None = None
+    """Price of each touch; None where nothing is promised."""
+    more: Any = None
+    """What else its `run` needs, such as public images; found again as `setting.more`."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What, beside configuration and private images, makes it this run and no other."""
+    doubts: Sequence[str] = ()
+    """Warnings to show before the work, as sentences without a full stop."""
+
+
+class Wanted(Protocol):
+    """A command that may only ask for the plan."""
+
+    @property
+    def dry_run(self) -> bool: ...
+
+
+class Command(Asked, Wanted, Protocol):
+    """What is needed of `cli.Command`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One method: functions of its configuration, which `run_or_explain` calls in this order."""
+
+    name: str
+    prepare: Callable[[Any], Prepared]
+    """prepare(config): all that can be wrong with the input; ValueError in one sentence."""
+    check_memory: Callable[[Console, Any, Prepared, Any], None] | None = None
+    """check_memory(console, config, prepared, machines): ValueError where a stage has no place in memory."""
+    outlook: Callable[[Console, Any, Prepared, Any], Sequence[Stage]] | None = None
+    """outlook(console, config, prepared, machines): shows what time the stages take, in --dry-run, and answers it."""
+    run: Callable[[Any], Any]
+    """run(setting): the pipeline; `setting.ledger` is there where `Prepared` had a plan."""
+    judged_by: Sequence[str] = ("eval",)
+    """Groups of settings that change nothing that is released."""
+
+    def begin(self, command: Command, console: Console, connect: Connect, stack: ExitStack) -> Setting:
+        """Everything that can be wrong, then the run folder and the machines, which `stack` closes.
+
+        Raises ValueError, in one sentence, for bad input; SystemExit(0) after the plan of a dry run.
+        """
+        console.show("images are read and checked", 0, 0, {})
+        prepared = self.prepare(command.config)
+        console.close()
+        for sentence in prepared.doubts:
+            console.say(f"WARNING: {sentence}.")
+        say_empty(console, prepared.dataset)
+        if prepared.plan is not None:
+            show_plan(console, prepared.plan, prepared.dataset)
+        if self.check_memory is not None:
+            self.check_memory(console, command.config, prepared, command.machines)
+        if command.dry_run:
+            if self.outlook is not None:
+                self.outlook(console, command.config, prepared, command.machines)
+            raise SystemExit(0)
+        return open_run(
+            command, self.name, prepared.dataset, console, connect, stack, plan=prepared.plan, more=prepared.more,
+            judged_by=self.judged_by, facts=prepared.facts,
+        )  # fmt: skip

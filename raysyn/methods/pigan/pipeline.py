@@ -1,0 +1,254 @@
+"""PIGAN: a mutual-information penalty against membership inference, beside GAN, PrivGAN and DPGAN (Hassanzadeh and
+Tillman 2022).
+
+Reads downwards in the paper's order: the four GANs (3.1, 5.1), the attacks on them (4.1), the fidelity of their images
+(4.2), the experiments (5.2). Only DPGAN promises differential privacy; the certificate of the others says so first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysyn.compute.doorway import digest
+from raysyn.compute.worker import best_device
+from raysyn.data.images import Images, load
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.declared import declared
+from raysyn.methods.method import Method, Prepared
+from raysyn.methods.pigan import experiments, variants
+from raysyn.methods.pigan import report as shown
+from raysyn.methods.pigan.config import JUDGED_BY, NAME, Config
+from raysyn.methods.pigan.measures import parameters
+from raysyn.methods.pigan.outlook import check_memory, show_outlook
+from raysyn.methods.pigan.variants import Variant
+from raysyn.methods.releasing import release
+from raysyn.metrics.checks import check_measures
+from raysyn.metrics.fidelity import Inception, as_had, inception_weights, left_out
+from raysyn.metrics.utility import BEST_IS_UNCHARGED, judge, subset, summary, unit_name
+from raysyn.privacy import sgd
+from raysyn.privacy.ledger import Plan
+from raysyn.report.rehearsal import rehearse
+from raysyn.report.report import Report, write_report
+from raysyn.train import conditional_gans as gans
+from raysyn.train import paired_networks
+
+SLOWEST_FIRST = ("dpgan", "privgan", "pigan", "gan")
+AT_ONCE = 64
+"""GANs whose weights the driver holds at a time."""
+
+
+def prepare(config: Config) -> Prepared:
+    """Members and others as training and test images, and for dpgan the plan; ValueError, in one sentence, where either
+    cannot be."""
+    dataset = variants.first_split(config, load(config.data))
+    members, others = dataset.train, dataset.test
+    if not len(members) or not len(others):
+        raise ValueError(
+            f"member_share is {config.member_share}, which makes {len(members)} members and {len(others)} others: give "
+            "each side some images"
+        )
+    dataset.check_classes(f"member_share={config.member_share}", "raise it")
+    compared = min(len(others), config.synthetic)
+    check_measures(config.eval, members.classes, synthetic=config.synthetic, train=len(members), compared=compared)
+    rehearse(config.model, dataset, told=config, uncharged=uncharged(config))
+    for given, variant in wanted(config):
+        own, outside = (variants.share_of(side, variant.share, config.seed) for side in (members, others))
+        check(config, given, variant, own, outside)
+    return Prepared(dataset=dataset, plan=plan(config, len(members)) if config.model == "dpgan" else None)
+
+
+def wanted(config: Config) -> list[tuple[str, Variant]]:
+    """Every GAN to train, with the setting that asks for its number of parts."""
+    found = [("penalty.parts", variants.released(config))]
+    for name, group in variants.asked(config).items():
+        found += [("experiment.parts" if name == "parts" else "penalty.parts", one) for one in group]
+    return found
+
+
+def check(config: Config, given: str, variant: Variant, members: Images, others: Images) -> None:
+    """ValueError, in one sentence, for a GAN that cannot be trained or attacked."""
+    parts, n = variant.penalty.parts, len(members)
+    paired_networks.new_networks(variant.kind, config.network, members.shape, members.classes, parts, config.seed)
+    if variant.kind != "gan" and n < parts:
+        raise ValueError(f"{given} is {parts}, but there are {n} members: lower it")
+    if variant.kind != "gan" and variant.penalty.weight and variant.penalty.delay(variant.kind) >= variant.gan.epochs:
+        name = "privgan_delay_epochs" if variant.kind == "privgan" else "delay_epochs"
+        raise ValueError(
+            f"penalty.{name} is {variant.penalty.delay(variant.kind)}, but {variant.title} trains for "
+            f"{variant.gan.epochs} epochs, so that its classifier would never learn from generated images: lower it"
+        )
+    config.monte_carlo.check(n, len(others), int(np.prod(members.shape)))
+    if variant.model == "dpgan":
+        if variant.gan.batch_size > n:
+            raise ValueError(f"gan.batch_size is {variant.gan.batch_size}, but there are {n} members: lower it")
+        variant.cost(n)
+
+
+def plan(config: Config, n: int) -> Plan:
+    """Price the one touch of the `n` members, DP-SGD of the discriminator; ValueError where the budget is too small."""
+    price = variants.released(config).cost(n)
+    return Plan(
+        stages={"generator": price}, delta=config.budget.delta_for(n), accountant=config.budget.accountant,
+        epsilon_budget=config.budget.epsilon,
+    )  # fmt: skip
+
+
+def run(setting: Setting) -> Report:
+    """Train the GAN, release its images, attack it; then the experiments. A finished stage is never repeated."""
+    config, dataset, folder, console = setting.config, setting.dataset, setting.folder, setting.console
+    members, others = dataset.train, dataset.test
+    variant, seed = variants.released(config), variants.seed_of(config, 0)
+    inception = inception_weights(config.eval)
+    if (said := left_out(config.eval, inception)) is not None:
+        console.say(said)
+
+    # The GAN (paper 3.1, algorithm 1; for dpgan, DP-SGD of its discriminator).
+    weights = folder.stage("generator", partial(train, setting, variant, members, seed))
+    console.stage("generator", f"{variant.title}: {config.gan.epochs:,} epochs on {len(members):,} members")
+
+    # The release: for dpgan, post-processing of what the ledger was paid for.
+    stored = folder.stage("synthesise", partial(synthesise, config, variant, members, weights, seed))
+    synthetic = Images(stored["images"].numpy(), stored["labels"].numpy(), members.class_names)
+    console.stage("synthesise", f"{len(synthetic):,} images")
+    privacy = release(setting, config.model, synthetic, uncharged(config))
+
+    # Attacks (4.1) and scores (4.2) of the released GAN and of every experiment (5.2), a unit per GAN and split.
+    had = replace(config, eval=as_had(config.eval, inception))
+    results = compare(replace(setting, config=had), variant, weights, inception)
+    useful, faithful = results["utility"], results["released"]["fidelity"]
+    report = setting.report(
+        config.model, privacy=privacy, metrics={"utility": useful, "fidelity": faithful, **shown.metrics(results)},
+        attacks=shown.attacks(results),
+    )  # fmt: skip
+    verdict = write_report(
+        folder, report, synthetic=synthetic, done=shown.story(config, len(members), len(others), results),
+        sections=shown.sections(config, results),
+    )  # fmt: skip
+    setting.end(verdict, folder.where("Release"))
+    return report
+
+
+def train(setting: Setting, variant: Variant, members: Images, seed: int) -> dict[str, Tensor]:
+    """The weights of the released GAN, trained by all workers."""
+    config, compute = setting.config, setting.compute
+    assert isinstance(setting, PrivateSetting) == (variant.model == "dpgan"), "a plan for dpgan, and for it alone"
+    if not isinstance(setting, PrivateSetting):
+        answer = compute.train(
+            gans.fit, variant.kind, config.network, members, variant.gan, variant.penalty, seed, name="generator"
+        )
+        return answer["weights"]
+    discriminator, game = experiments.private_networks(config.network, variant, members, seed)
+    price, speed = setting.plan.stages["generator"], setting.machines.sgd
+    epsilon_at = partial(setting.plan.epsilon_after, "generator")
+    release = sgd.train(
+        compute, discriminator, game, members, variant.sgd(), price, setting.folder.secret, speed, name="generator",
+        epsilon_at=epsilon_at, partner=game,
+    )  # fmt: skip
+    return experiments.weights_of(setting.ledger.pay("generator", release))
+
+
+def synthesise(
+    config: Config, variant: Variant, members: Images, weights: Mapping[str, Tensor], seed: int
+) -> dict[str, Tensor]:
+    """The images to release, classes in turn, as a stored stage keeps them."""
+    networks = experiments.loaded(config.network, variant, members, weights, best_device())
+    made = experiments.as_images(networks, config.synthetic, members.class_names, [seed, 31])
+    return {"images": torch.from_numpy(made.images_NHWC), "labels": torch.from_numpy(made.labels_N)}
+
+
+def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor], inception: Inception) -> dict[str, Any]:
+    """{"variant": what was released, "released": its judgement, "experiments": {name: [(variant, one judgement per
+    split), ...]}, "utility": accuracy of classifiers trained on what was released and on the members, "parameters":
+    sizes of the GANs}."""
+    config, folder = setting.config, setting.folder
+    asked, first = variants.asked(config), (variant, 0)
+    splits = range(config.experiment.splits)
+    units = [first, *((one, index) for group in asked.values() for one in group for index in splits)]
+    stage = "experiments" if asked else "attacks"
+    found = folder.stage(
+        f"{stage}-{digest([experiments.judging_key(config, unit) for unit in units])}",
+        partial(train_and_judge, setting, units, {experiments.training_key(first): dict(weights)}, inception),
+    )
+    released = found[experiments.judging_key(config, first)]
+    setting.console.stage(stage, shown.attacked(released, len(found)))
+    real = folder.stage(unit_name("utility", config.eval), partial(accuracy_on_members, setting))
+    if real:
+        setting.console.stage("utility", shown.useful(released, real))
+    both = {
+        name: {"accuracy": released["accuracy"][name], "accuracy_real_data": reached} for name, reached in real.items()
+    }
+    counts = {"synthetic": config.synthetic, "real": len(setting.dataset.train)}
+    images = {source: min(count, config.eval.images or count) for source, count in counts.items()}
+    return {
+        "variant": variant,
+        "released": released,
+        "experiments": {
+            name: [(one, [found[experiments.judging_key(config, (one, index))] for index in splits]) for one in group]
+            for name, group in asked.items()
+        },
+        "utility": both | (summary(both) | {"images": images} if real else {}),
+        "parameters": parameters(config, setting.dataset.train),
+    }
+
+
+def train_and_judge(
+    setting: Setting, units: Sequence[experiments.Unit], known: Mapping[str, dict[str, Tensor]], inception: Inception
+) -> dict[str, Any]:
+    """The judgement of each different unit by its key; weights that are `known` are not trained again."""
+    config, compute = setting.config, setting.compute
+    shared = {
+        "config": config, "dataset": setting.dataset, "secret": setting.folder.secret, "speed": setting.machines.sgd,
+        "inception": inception,
+    }  # fmt: skip
+    different = {experiments.judging_key(config, unit): unit for unit in units}
+    # The slowest first, so that no worker starts one when the others are done.
+    todo = sorted(different.items(), key=lambda one: SLOWEST_FIRST.index(one[1][0].model))
+    found: dict[str, Any] = {}
+    for at in range(0, len(todo), AT_ONCE):
+        some = todo[at : at + AT_ONCE]
+        unknown = {
+            experiments.training_key(unit): unit for _, unit in some if experiments.training_key(unit) not in known
+        }
+        trained = compute.map(
+            experiments.train_unit, list(unknown.values()), name="gans", shared=shared, keys=list(unknown)
+        )
+        weights = {**known, **dict(zip(unknown, trained, strict=True))}
+        items = [(unit, weights[experiments.training_key(unit)]) for _, unit in some]
+        keys = [key for key, _ in some]
+        judged = compute.map(experiments.judge_unit, items, name="attacks", shared=shared, keys=keys)
+        found |= dict(zip(keys, judged, strict=True))
+    return found
+
+
+def accuracy_on_members(setting: Setting) -> dict[str, float]:
+    """What classifiers trained on the members themselves reach on the others, by name."""
+    config, dataset = setting.config, setting.dataset
+    seed, names = variants.seed_of(config, 0), list(config.eval.classifiers)
+    real = subset(dataset.train, config.eval.images, seed)
+    shared = {"real": real, "test": dataset.test, "config": config.eval, "seed": seed}
+    units, name = [(one, "real") for one in names], unit_name("utility", config.eval)
+    answers = setting.compute.map(judge, units, name=name, shared=shared)
+    return {one: answer["accuracy"] for one, answer in zip(names, answers, strict=True)}
+
+
+def uncharged(config: Config) -> list[str]:
+    """What looking at private images may have shaped without being paid for."""
+    choices = [BEST_IS_UNCHARGED] if len(config.eval.classifiers) > 1 else []
+    if variants.asked(config):
+        choices.append(
+            "the experiments train further GANs on private images; nothing of these is released, but a setting chosen "
+            "by them is a look at these images"
+        )
+    return [*choices, *declared(config)]
+
+
+METHOD = Method(
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=JUDGED_BY
+)

@@ -1,0 +1,194 @@
+"""PrivImage: what a run is told, and what that costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from raysyn.data.images import DataConfig
+from raysyn.data.streams import PublicConfig
+from raysyn.methods.declared import Declared
+from raysyn.methods.synthesis import check_drawing
+from raysyn.metrics.utility import EvalConfig
+from raysyn.models.biggan import BigGANConfig
+from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
+from raysyn.models.unet import UNetConfig
+from raysyn.privacy import cost
+from raysyn.privacy.cost import Budget
+from raysyn.privacy.ledger import Plan
+from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.queries.semantic import SemanticConfig
+from raysyn.privacy.sgd_config import SGDConfig
+from raysyn.train.augment import AugmentConfig
+from raysyn.train.diffusion import NoiseConfig
+from raysyn.train.gan import GANConfig
+from raysyn.train.loop import LoopConfig
+from raysyn.train.private_gan import PlayConfig
+from raysyn.train.samplers import SamplerConfig
+from raysyn.train.semantic import QueryConfig
+
+Kind = Literal["diffusion", "gan"]
+
+
+MOST_PARTS = 20
+"""A GAN's state is kept this often at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANPretrainConfig:
+    """Pre-training of PRIVIMAGE+G (table 6), with the hinge loss."""
+
+    iterations: int = 20_000
+    """Steps of the discriminator."""
+    batch_size: int = 64
+    """Real images per discriminator step, over all workers."""
+    discriminator_steps: int = 5
+    """Discriminator steps per generator step."""
+    learning_rate: float = 2e-4
+    """Adam's rate for the generator, and for the discriminator unless it has its own."""
+    discriminator_learning_rate: float | None = None
+    """Adam's rate for the discriminator."""
+    ema: float = 0.999
+    """Decay of the moving average of the generator's weights, which is what is kept of each checkpoint."""
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise ValueError(f"gan.pretrain.iterations is {self.iterations}: give at least 1")
+        try:
+            self.recipe()
+        except ValueError as error:
+            raise ValueError(str(error).replace("gan.", "gan.pretrain.")) from error
+
+    def recipe(self) -> GANConfig:
+        """All steps, in parts after each of which the state is kept."""
+        epochs = next(parts for parts in range(min(MOST_PARTS, self.iterations), 0, -1) if self.iterations % parts == 0)
+        return GANConfig(
+            epochs=epochs, epoch_steps=self.iterations // epochs, checkpoint_every=1, batch_size=self.batch_size,
+            discriminator_steps=self.discriminator_steps, learning_rate=self.learning_rate,
+            discriminator_learning_rate=self.discriminator_learning_rate, ema=self.ema,
+            weight_decay=0.0, label_smoothing=0.0, hinge=True,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANModelConfig:
+    """PRIVIMAGE+G; `finetune` is DP-SGD of its discriminator (table 6; the rest: published DP-GANs)."""
+
+    network: BigGANConfig = field(default_factory=BigGANConfig)
+    discriminator: PrivateDiscriminatorConfig = field(default_factory=PrivateDiscriminatorConfig)
+    pretrain: GANPretrainConfig = field(default_factory=GANPretrainConfig)
+    learning_rate: float = 2e-4
+    """Adam's rate for the generator in fine-tuning."""
+    discriminator_steps: int = 5
+    """Steps of the discriminator per step of the generator in fine-tuning."""
+    ema: float = 0.999
+    """Decay of the moving average of the generator's weights in fine-tuning, which is what is drawn from."""
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0 or self.discriminator_steps < 1 or not 0 <= self.ema < 1:
+            raise ValueError(
+                f"gan.learning_rate is {self.learning_rate}, gan.discriminator_steps {self.discriminator_steps} and "
+                f"gan.ema {self.ema}: give a rate above 0, at least 1 step and a decay from 0 up to below 1"
+            )
+
+    def play(self, batch_size: int) -> PlayConfig:
+        """How the generator learns beside DP-SGD."""
+        return PlayConfig(
+            batch_size=batch_size, learning_rate=self.learning_rate, beta1=0.0, hinge=True,
+            discriminator_steps=self.discriminator_steps, ema=self.ema,
+        )  # fmt: skip
+
+
+NAME = "privimage"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Declared):
+    """Everything that changes the synthetic images. Defaults are the paper's for CIFAR-10 (tables 5, 7, 8)."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    public: PublicConfig = field(default_factory=PublicConfig)
+    budget: Budget = field(default_factory=Budget)
+    generator: Kind = "diffusion"
+    """A diffusion model (PRIVIMAGE+D) or a GAN (PRIVIMAGE+G)."""
+    pretraining: Literal["selected", "all", "none"] = "selected"
+    """Public images to pre-train on: those of the selected classes, all (PDP-Diffusion, DPGAN-p), or none (DPDM,
+    DPGAN)."""
+    private: bool = True
+    """False leaves out all noise and with it the promise (NonPrivD, NonPrivG): a limit to compare with, nothing to
+    share."""
+    query: QueryConfig = field(default_factory=QueryConfig)
+    semantic: SemanticConfig = field(default_factory=SemanticConfig)
+    central: CentralConfig = field(default_factory=lambda: CentralConfig(count=0))
+    """Noisy central images of DP-FETA, beside the public ones; by default none."""
+    central_use: Literal["between", "mixed"] = "between"
+    """Train on central images after the public ones, or on both as one set (DP-FETA 6.1)."""
+    network: UNetConfig = field(default_factory=lambda: UNetConfig(multipliers=(1, 2, 2), attention=(16,)))
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    pretrain: LoopConfig = field(default_factory=lambda: LoopConfig(iterations=128_000, batch_size=2048))
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Of central images."""
+    warmup: LoopConfig = field(default_factory=LoopConfig)
+    """Training on central images between pre-training and fine-tuning."""
+    gan: GANModelConfig = field(default_factory=GANModelConfig)
+    finetune: SGDConfig = field(
+        default_factory=lambda: SGDConfig(batch_size=16_384, epochs=50, noise_multiplicity=8, max_grad_norm=1e-3)
+    )
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    synthetic: int = 50_000
+    """Synthetic images to make, shared equally among the classes: the true class counts stay private."""
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    word_vectors: str | None = None
+    """Text file of word vectors (GloVe, word2vec, fastText) for the semantic distribution similarity (equation 5) of
+    public and sensitive classes, in the report alone; without it that measure is left out."""
+    seed: int = 0
+    """Seed of all that is public: first weights, batches, sampling. Privacy noise never comes from it."""
+
+    def __post_init__(self) -> None:
+        check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise)
+        if self.generator == "gan" and self.central.count:
+            raise ValueError(
+                f"generator is gan, but central.count is {self.central.count}: central images go with diffusion, leave "
+                "them out"
+            )
+        if not self.private and self.central.count:
+            raise ValueError(
+                f"private is False, but central.count is {self.central.count}: central images are noisy, leave them out"
+            )
+        mixed = self.central.count and not self.warms_up()
+        if mixed and self.central.conditional != (self.pretraining == "all" or self.semantic.conditional):
+            raise ValueError(
+                f"central.conditional is {self.central.conditional}, but the public images that they are mixed with "
+                "have it otherwise: say the same of both, or --central-use between"
+            )
+
+    def warms_up(self) -> bool:
+        """Whether central images are a stage of their own: after the public ones, or in place of them."""
+        return self.central.count > 0 and (self.pretraining == "none" or self.central_use == "between")
+
+
+def plan(config: Config, n: int, classes: int) -> Plan:
+    """Price every touch of the `n` sensitive images before the first one (theorems E.2 and E.3).
+
+    The queries are fixed by the config; the noise multiplier of DP-SGD is what the budget leaves. Raises ValueError
+    where the queries alone exceed it.
+    """
+    delta, accountant = config.budget.delta_for(n), config.budget.accountant
+    fixed = {"semantic": config.semantic.cost()} if config.pretraining == "selected" else {}
+    if (central := config.central.cost(classes)) is not None:
+        fixed["central"] = central
+    finetune = cost.calibrate(config.budget.epsilon, delta, accountant, list(fixed.values()), config.finetune.cost(n))
+    stages = {**fixed, "finetune": finetune}
+    return Plan(stages=stages, delta=delta, accountant=accountant, epsilon_budget=config.budget.epsilon)
+
+
+def name_of(config: Config) -> str:
+    """What the papers call this run."""
+    names = {
+        ("diffusion", "selected"): NAME, ("diffusion", "all"): "pdp_diffusion", ("diffusion", "none"): "dpdm",
+        ("gan", "selected"): f"{NAME}_gan", ("gan", "all"): "dpgan_pretrained", ("gan", "none"): "dpgan",
+    }  # fmt: skip
+    name = names[config.generator, config.pretraining]
+    if config.central.count:
+        name = "dp_feta" if config.pretraining == "none" else f"{name} with {config.central.kind} central images"
+    return name if config.private else f"{name} without privacy"

@@ -1,0 +1,223 @@
+"""The two generators of PrivImage: a diffusion model (+D) and a GAN (+G). Each learns from public images, is fine-tuned
+on the sensitive ones, and draws; the pipeline does not care which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from raysyn.compute.worker import best_device
+from raysyn.data.images import Images
+from raysyn.data.public import Public
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.privimage.config import Config, GANPretrainConfig
+from raysyn.methods.synthesis import draw_chunk, synthesise
+from raysyn.models.biggan import BigGANConfig, Generator
+from raysyn.models.private_discriminator import PrivateDiscriminator
+from raysyn.models.unet import UNet
+from raysyn.privacy import sgd
+from raysyn.privacy.ledger import Release
+from raysyn.train import gan, loop
+from raysyn.train.augment import AugmentConfig
+from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.loop import LoopConfig
+from raysyn.train.private_gan import PrivateGame
+from raysyn.train.samplers import network_calls
+
+
+class Model(Protocol):
+    """What the pipeline asks of a generator."""
+
+    def pretrain(self, images: Images, conditional: bool) -> None:
+        """Learn from images that are public or paid for."""
+        ...
+
+    def warm_up(self, central: Images) -> None:
+        """Learn from noisy central images after that."""
+        ...
+
+    def fine_tune(self) -> dict[str, Any]:
+        """Learn from the sensitive images, paying for it in a private run; facts for the report."""
+        ...
+
+    def draw(self) -> Images:
+        """The synthetic images."""
+        ...
+
+
+def pay(setting: Setting, release: Release[dict[str, Any]]) -> dict[str, Any]:
+    """What DP-SGD released, once the ledger has its price."""
+    assert isinstance(setting, PrivateSetting)
+    return setting.ledger.pay("finetune", release)
+
+
+class Diffusion:
+    """PRIVIMAGE+D: a denoiser, whose table of labels has the sensitive classes first and `others` after them."""
+
+    def __init__(self, setting: Setting, others: int) -> None:
+        self.setting, self.config, self.private = setting, setting.config, setting.dataset.train
+        rows = self.private.classes + others
+        self.denoiser = new_denoiser(self.config, self.private, rows)
+        self.task = DiffusionTask(classes=rows, **asdict(self.config.noise))
+        self.knows_classes = False
+
+    def pretrain(self, images: Images, conditional: bool) -> None:
+        self._learn(images, conditional, self.config.pretrain, "pretrain", None)
+
+    def warm_up(self, central: Images) -> None:
+        self._learn(central, self.config.central.conditional, self.config.warmup, "warmup", self.config.augment)
+
+    def fine_tune(self) -> dict[str, Any]:
+        tuned = self.setting.folder.stage("finetune", self._tuned)
+        self.denoiser.load_state_dict(tuned["ema"])
+        return tuned
+
+    def draw(self) -> Images:
+        sampler = self.config.sampler
+        shared, calls = (self.denoiser.cpu(), sampler, self.private.shape), network_calls(sampler)
+        return synthesise(self.setting, draw_chunk, shared, self.private.class_names, f"{calls} network calls each")
+
+    def _learn(
+        self, images: Images, conditional: bool, config: LoopConfig, stage: str, augment: AugmentConfig | None
+    ) -> None:
+        """Train on what is not secret, and go on from the raw weights, as published."""
+        # Images of no one class teach what "no class" looks like, and nothing about a class.
+        lesson = self.task if conditional else replace(self.task, label_dropout=1.0)
+        fit = partial(self.setting.compute.train, loop.fit, self.denoiser, lesson, images, config, name=stage)
+        trained = self.setting.folder.stage(stage, lambda: fit(self.config.seed, augment))
+        self.denoiser.load_state_dict(trained["model"])
+        if not conditional and not self.knows_classes:
+            # Rows that nothing has been learned about would be noise: all classes begin as "no class".
+            with torch.no_grad():
+                self.denoiser.label.weight[:] = self.denoiser.label.weight[-1].clone()
+        self.knows_classes |= conditional
+        self.setting.console.stage(stage, f"{config.iterations:,} steps on {len(images):,} images: no further cost")
+
+    def _tuned(self) -> dict[str, Any]:
+        setting, tuning = self.setting, self.config.finetune
+        if not isinstance(setting, PrivateSetting):
+            plain = LoopConfig(
+                iterations=tuning.cost(len(self.private)).steps, batch_size=tuning.batch_size,
+                copies=tuning.noise_multiplicity, learning_rate=tuning.learning_rate, ema=tuning.ema,
+            )  # fmt: skip
+            fit = partial(setting.compute.train, loop.fit, name="finetune")
+            return fit(self.denoiser, self.task, self.private, plain, self.config.seed)
+        release = sgd.train(
+            setting.compute, self.denoiser, self.task, self.private, tuning, setting.plan.stages["finetune"],
+            setting.folder.secret, setting.machines.sgd, epsilon_at=partial(setting.plan.epsilon_after, "finetune"),
+        )  # fmt: skip
+        return pay(setting, release)
+
+
+def new_denoiser(config: Config, private: Images, rows: int) -> UNet:
+    """The network with its first weights, which `config.seed` decides; ValueError where it cannot take the images."""
+    torch.manual_seed(config.seed)
+    return UNet(config.network, private.shape[2], private.shape[:2], rows)
+
+
+class GAN:
+    """PRIVIMAGE+G: a generator that never meets a sensitive image, and a discriminator that DP-SGD trains."""
+
+    def __init__(self, setting: Setting, others: int) -> None:
+        self.setting, self.config, self.private = setting, setting.config, setting.dataset.train
+        self.generator, self.discriminator = new_gan(self.config, self.private)
+
+    def pretrain(self, images: Images, conditional: bool) -> None:
+        own, classes = self.config.gan, self.private.classes
+        if not conditional:
+            # A GAN has no "no class": every class begins alike.
+            images = replace(images, labels_N=np.arange(len(images), dtype=np.int64) % classes)
+        fit = partial(self.setting.compute.train, gan.fit, own.network, images, own.pretrain.recipe(), name="pretrain")
+        trained = self.setting.folder.stage("pretrain", lambda: fit(self.config.seed, own.discriminator))
+        # Where public images have classes of their own, sensitive ones begin untaught but different.
+        self.generator.load_state_dict(_first_rows(trained["generator"], classes))
+        self.discriminator.load_state_dict(_first_rows(trained["discriminator"], classes))
+        steps = f"{own.pretrain.iterations:,} steps of the discriminator"
+        self.setting.console.stage("pretrain", f"{steps} on {len(images):,} images: no further cost")
+
+    def warm_up(self, central: Images) -> None:
+        raise AssertionError("central images go with diffusion")
+
+    def fine_tune(self) -> dict[str, Any]:
+        tuned = self.setting.folder.stage("finetune", self._tuned)
+        self.generator.load_state_dict(tuned["partner"])
+        return tuned
+
+    def draw(self) -> Images:
+        names = self.private.class_names
+        shared = (self.generator.plain(), self.config.gan.network, self.private.shape, len(names))
+        return synthesise(self.setting, draw_of_gan, shared, names, "one network call each")
+
+    def _tuned(self) -> dict[str, Any]:
+        setting, own, tuning = self.setting, self.config.gan, self.config.finetune
+        if not isinstance(setting, PrivateSetting):
+            plain = GANPretrainConfig(
+                iterations=tuning.cost(len(self.private)).steps, batch_size=tuning.batch_size,
+                discriminator_steps=own.discriminator_steps, learning_rate=own.learning_rate,
+                discriminator_learning_rate=tuning.learning_rate, ema=own.ema,
+            )  # fmt: skip
+            start = {"generator": self.generator.state_dict(), "discriminator": self.discriminator.state_dict()}
+            fit = partial(setting.compute.train, gan.fit, own.network, self.private, plain.recipe(), name="finetune")
+            return {"partner": fit(self.config.seed, own.discriminator, start)["averaged"]}
+        game = PrivateGame(self.generator, own.play(tuning.batch_size), self.config.seed)
+        release = sgd.train(
+            setting.compute, self.discriminator, game, self.private, tuning, setting.plan.stages["finetune"],
+            setting.folder.secret, setting.machines.sgd, epsilon_at=partial(setting.plan.epsilon_after, "finetune"),
+            partner=game,
+        )  # fmt: skip
+        return pay(setting, release)
+
+
+def new_gan(config: Config, private: Images) -> tuple[Generator, PrivateDiscriminator]:
+    """Both networks with their first weights; ValueError where they cannot take the images."""
+    generator, discriminator = gan.new_networks(config.gan.network, private, config.seed, config.gan.discriminator)
+    assert isinstance(discriminator, PrivateDiscriminator)
+    return generator, discriminator
+
+
+def _first_rows(weights: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
+    """The weights of the same network for the sensitive classes alone, which come first in its table of classes."""
+    return {name: value[:rows] if name == "embedding.weight" else value for name, value in weights.items()}
+
+
+def draw_of_gan(
+    chunk: tuple[int, np.ndarray], shared: tuple[dict[str, Tensor], BigGANConfig, tuple[int, int, int], int]
+) -> Tensor:
+    """One unit of a GAN's synthesis: (seed, labels) to uint8 (N, H, W, C)."""
+    (seed, labels_N), (weights, network, shape, classes) = chunk, shared
+    generator = Generator(network, shape, classes, spectral=False)
+    generator.load_state_dict(weights)
+    return gan.draw(generator.to(best_device()), torch.from_numpy(labels_N), 1.0, seed).cpu()
+
+
+def has_images(public: Public) -> np.ndarray:
+    """Which public classes have training images: bool (classes,)."""
+    return np.bincount(public.train.labels_N, minlength=public.train.classes) > 0
+
+
+def new_query(config: Config, public: Public) -> nn.Module:
+    """The semantic query function with its first weights, or those of `query.checkpoint`; ValueError where these do not
+    fit."""
+    torch.manual_seed(config.seed)
+    network = config.query.network.build(public.train.shape[2], public.train.classes)
+    if (given := config.query.checkpoint) is not None:
+        try:
+            network.load_state_dict(torch.load(Path(given).expanduser(), map_location="cpu", weights_only=True))
+        except Exception as error:  # unpickling raises anything
+            raise ValueError(
+                f"query.checkpoint={given!r} holds no weights of query.network for {public.train.classes} classes "
+                f"({str(error).strip().splitlines()[0]})"
+            ) from error
+    return network
+
+
+def others(config: Config, public: Public | None) -> int:
+    """Labels beside those of the sensitive classes: the public ones, where all their images are learned from."""
+    return public.train.classes if public is not None and config.pretraining == "all" else 0

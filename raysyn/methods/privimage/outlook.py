@@ -1,0 +1,203 @@
+"""What --dry-run adds to PrivImage's plan: how long each stage would take here, and how much memory."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from functools import partial
+
+import torch
+from torch import nn
+
+from raysyn.data.images import Images
+from raysyn.data.public import Public
+from raysyn.methods.gan_needs import game_needs
+from raysyn.methods.machines import On
+from raysyn.methods.method import Prepared
+from raysyn.methods.needs import (
+    Shape,
+    classifier_needs,
+    denoiser_needs,
+    naming_need,
+    per_worker,
+    private_need,
+    refuse_too_large,
+)
+from raysyn.methods.outlook import (
+    Stage,
+    alone,
+    central_seconds,
+    drawing_seconds,
+    judging,
+    learning_seconds,
+    made_up,
+    private_seconds,
+    show,
+    start_up,
+)
+from raysyn.methods.privimage.config import Config
+from raysyn.methods.privimage.models import new_denoiser, new_gan, new_query, others
+from raysyn.metrics.pace import plane_seconds
+from raysyn.models.biggan import Generator
+from raysyn.models.private_discriminator import PrivateDiscriminator
+from raysyn.models.unet import UNet
+from raysyn.privacy.trial import SGDSpeed
+from raysyn.screen.console import Console
+from raysyn.train import gan
+from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.loop import LoopConfig
+from raysyn.train.memory import Need, at_once
+from raysyn.train.naming import Naming
+from raysyn.train.outlook import Stopwatch, measure, now, one_thread
+from raysyn.train.private_gan import PrivateGame
+
+
+def check_memory(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
+    """ValueError, in one sentence with a mend that fits, where a stage has no place in this machine's memory."""
+    private = prepared.dataset.train
+    measured = partial(needs, private=private, public=prepared.more)
+    refuse_too_large(console, config, private.shape, measured, machines)
+
+
+def needs(config: Config, shape: Shape, machines: On, *, private: Images, public: Public | None) -> list[Need]:
+    """What each stage holds, on images of `shape` in place of the sensitive ones."""
+    found = gan_needs(config, shape, private, public is not None, machines)
+    if config.generator == "diffusion":
+        found = diffusion_needs(config, shape, private, public, machines)
+    if public is not None and config.pretraining == "selected":
+        batch = per_worker(min(config.query.batch_size, len(public.train)), machines)
+        found.append(naming_need("query", new_query(config, public), shape, batch))
+    return found + classifier_needs(config.eval, shape, private.classes, max(len(private), config.synthetic))
+
+
+def diffusion_needs(
+    config: Config, shape: Shape, private: Images, public: Public | None, machines: On
+) -> list[Need]:  # fmt: skip
+    """Of PRIVIMAGE+D."""
+    rows, tuning, plain = private.classes + others(config, public), config.finetune, dict[str, tuple[int, int]]()
+    if public is not None:
+        plain["pretrain"] = per_worker(config.pretrain.batch_size, machines), config.pretrain.copies
+    if config.warms_up():
+        plain["warmup"] = per_worker(config.warmup.batch_size, machines), config.warmup.copies
+    if not config.private:
+        plain["finetune"] = per_worker(tuning.batch_size, machines), tuning.noise_multiplicity
+
+    def new() -> UNet:
+        return UNet(config.network, shape[2], shape[:2], rows)
+
+    return denoiser_needs(new, shape, plain, tuning if config.private else None, machines)
+
+
+def gan_needs(config: Config, shape: Shape, private: Images, pretrains: bool, machines: On) -> list[Need]:
+    """Of PRIVIMAGE+G."""
+    if config.generator != "gan":
+        return []
+    own, tuning = config.gan, config.finetune
+    latent = own.network.latent
+
+    def new() -> tuple[Generator, PrivateDiscriminator]:
+        classes = private.classes
+        return Generator(own.network, shape, classes), PrivateDiscriminator(own.discriminator, shape, classes)
+
+    batches = {"pretrain": own.pretrain.batch_size} if pretrains else {}
+    found = []
+    for stage, batch in {**batches, "finetune": tuning.batch_size}.items():
+        generator, discriminator = new()
+        found += game_needs(
+            generator, discriminator, [generator, discriminator], latent, shape, per_worker(batch, machines), stage
+        )
+    if config.private:
+        generator, discriminator = new()
+        task = PrivateGame(generator, own.play(1), config.seed)
+        found.append(private_need(lambda: discriminator, task, shape, tuning, machines, 2))
+    return found
+
+
+def stages(config: Config, prepared: Prepared, machines: On) -> list[Stage]:
+    """Every stage of a run, from moments' measurements that read no image."""
+    private, public = prepared.dataset.train, prepared.more
+    counts = {"synthetic": config.synthetic, "test": len(prepared.dataset.test)}
+    found = [start_up(machines)]
+    if public is not None and config.pretraining == "selected":
+        found += query_stages(config, private, public)
+    if config.central.count and config.private:
+        found.append(alone("central", central_seconds(config.central, private)))
+    if config.generator == "gan":
+        found += [Stage(*spent) for spent in gan_seconds(config, private, public, machines.sgd).items()]
+    else:
+        found += diffusion_stages(config, private, public, machines)
+    found += judging(config.eval, private, **counts)
+    return [*found, alone("plane", plane_seconds(config.eval, private.shape, private.classes, **counts))]
+
+
+def query_stages(config: Config, private: Images, public: Public) -> list[Stage]:
+    """Training the classifier of public classes, and asking it about the sensitive images."""
+    pace = measure(new_query(config, public), Naming(), private.shape)
+    found = [Stage("semantic", len(private) * pace.call_s)]
+    if config.query.checkpoint is None:
+        once = len(public.train) * pace.gradient_s + len(public.valid) * pace.call_s
+        found.insert(0, Stage("query", config.query.epochs * once))
+    return found
+
+
+def diffusion_stages(config: Config, private: Images, public: Public | None, machines: On) -> list[Stage]:
+    """Of PRIVIMAGE+D."""
+    rows, tuning = private.classes + others(config, public), config.finetune
+    task, found = DiffusionTask(classes=rows, **asdict(config.noise)), list[Stage]()
+    if public is not None:
+        learned = learning_seconds(new_denoiser(config, private, rows), task, private, config.pretrain)
+        found.append(Stage("pretrain", learned))
+    if config.warms_up():
+        network = new_denoiser(config, private, rows)
+        found.append(Stage("warmup", learning_seconds(network, task, private, config.warmup, config.augment)))
+    network = new_denoiser(config, private, rows)
+    if config.private:
+        tuned = private_seconds(network, task, private, tuning, machines.sgd)
+    else:
+        plain = LoopConfig(
+            iterations=tuning.cost(len(private)).steps, batch_size=tuning.batch_size, copies=tuning.noise_multiplicity
+        )
+        tuned = learning_seconds(network, task, private, plain)
+    drawn = drawing_seconds(network, config.sampler, private, config.synthetic)
+    return [*found, Stage("finetune", tuned), Stage("synthesise", drawn)]
+
+
+def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> list[Stage]:
+    """The stages as a table, which are answered too."""
+    private, public = prepared.dataset.train, prepared.more
+    found = stages(config, prepared, machines)
+    generator: nn.Module
+    if config.generator == "gan":
+        generator, _ = new_gan(config, private)
+    else:
+        generator = new_denoiser(config, private, private.classes + others(config, public))
+    size = sum(parameter.numel() for parameter in generator.parameters())
+    show(console, found, machines, title=f"Outlook: {size:,} parameters of the {config.generator} generator")
+    return found
+
+
+@one_thread()
+def gan_seconds(config: Config, private: Images, public: Public | None, speed: SGDSpeed) -> dict[str, float]:
+    """Of pre-training, fine-tuning and drawing, from a few steps on noise."""
+    own, tuning, seconds, clock = config.gan, config.finetune, dict[str, float](), Stopwatch()
+    if public is not None:
+        some = at_once(own.pretrain.batch_size, private.shape)
+        images = made_up(private, some)
+        four = replace(own.pretrain.recipe(), epochs=4, epoch_steps=1, discriminator_steps=1, batch_size=some)
+        gan.fit(clock, own.network, images, four, config.seed, own.discriminator)
+        # Each timed step has one of the generator, which has fewer of its own: a little too much.
+        seconds["pretrain"] = own.pretrain.iterations * clock.step_s() * own.pretrain.batch_size / some
+    batch = at_once(min(tuning.batch_size, 256), private.shape)
+    images, clock = made_up(private, batch), Stopwatch()
+    if config.private:
+        generator, discriminator = gan.new_networks(own.network, images, config.seed, own.discriminator)
+        game = PrivateGame(generator, own.play(batch), config.seed)
+        seconds["finetune"] = private_seconds(discriminator, game, private, tuning, speed, partner=game)
+    else:
+        plain = replace(own.pretrain.recipe(), epochs=4, epoch_steps=1, batch_size=batch)
+        gan.fit(clock, own.network, images, plain, config.seed, own.discriminator)
+        seconds["finetune"] = tuning.cost(len(private)).steps * clock.step_s() * tuning.batch_size / batch
+    generator, _ = gan.new_networks(own.network, images, config.seed, own.discriminator)
+    started = now()
+    gan.draw(generator.to(clock.device), torch.from_numpy(images.labels_N), 1.0, config.seed)
+    seconds["synthesise"] = config.synthetic / batch * (now() - started)
+    return seconds

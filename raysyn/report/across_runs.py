@@ -1,0 +1,193 @@
+"""Runs beside each other: which of them have ended, and the tables that a paper makes of several, from their reports.
+
+Knowledge Recycling's tables 1 and 2 (Lomurno and Matteucci 2024) have a row per data set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from raysyn.runs.folder import REPORT_JSON
+from raysyn.runs.refusals import RUN_JSON
+from raysyn.runs.storage import folders_in, read_bytes, under
+
+KNOWLEDGE_RECYCLING = "knowledge_recycling"
+BOARD = ("internal", "runs")
+"""Where the leaderboard keeps its runs."""
+PARAMETERS = {
+    "standard_deviation": "Standard deviation",
+    "regeneration_rate": "Regeneration rate",
+    "cardinality_scale": "Cardinality scale",
+}
+MODELS = ("teacher", "student")
+MEASURES = {"Accuracy ↑": 1, "AUC ↓": -1, "AOP ↑": 1}
+"""Of table 2; 1 where more is better."""
+MISSING = "-"
+
+
+@dataclass
+class Runs:
+    """What lies in some folders."""
+
+    finished: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """Where each run is, and its report.json."""
+    unfinished: list[str] = field(default_factory=list)
+    strange: list[str] = field(default_factory=list)
+    """Folders without any run."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: the first row is its heading, the first cell of each row the row's name."""
+
+    title: str
+    text: str
+    rows: Sequence[Sequence[str]]
+
+
+def find(places: Sequence[str]) -> Runs:
+    """The runs at these places, each a run folder (or its URI) or a folder that holds some, one level down."""
+    found = Runs()
+    for place in places:
+        if not _note(place, found) and not any([_note(inner, found) for inner in _inside(place)]):
+            found.strange.append(place)
+    return found
+
+
+def _note(place: str, found: Runs) -> bool:
+    """Whether `place` is a run; then it is noted, and where it is a comparison, its runs are."""
+    if (report := _content(place, REPORT_JSON)) is not None:
+        found.finished.append((place, report))
+        return True
+    if _content(place, RUN_JSON) is None:
+        return False
+    if not any([_note(inner, found) for inner in _inside(under(place, *BOARD))]):
+        found.unfinished.append(place)
+    return True
+
+
+def _content(place: str, name: str) -> dict[str, Any] | None:
+    try:
+        there = read_bytes(place, name)
+    except (OSError, ValueError):
+        return None
+    content: dict[str, Any] = json.loads(there)
+    return content
+
+
+def _inside(place: str) -> Iterator[str]:
+    try:
+        names = folders_in(place)
+    except (OSError, ValueError):
+        return
+    yield from (under(place, name) for name in names)
+
+
+def paper_tables(finished: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Table]:
+    """The tables of the papers that some of these runs belong to."""
+    recycled = [(place, report) for place, report in finished if report["method"] == KNOWLEDGE_RECYCLING]
+    return [table_1(recycled), table_2(recycled)] if recycled else []
+
+
+def table_1(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
+    """Generation parameters after tuning, and what they gained."""
+    rows = [("Data set", *PARAMETERS.values(), "Δ CAS, points")]
+    for name, report in _named(runs):
+        tuned = report["metrics"]["table_1"]
+        values = [f"{tuned[key]:.2f}" if key == "standard_deviation" else str(tuned[key]) for key in PARAMETERS]
+        rows.append((name, *values, f"{100 * tuned['delta_cas']:+.2f}"))
+    return Table(
+        "Knowledge Recycling, table 1: generation parameters after tuning",
+        "Δ CAS: gain in accuracy on validation images over the default parameters, on the images that chose.",
+        rows,
+    )
+
+
+def table_2(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
+    """Accuracy on test images, AUC of the attack and accuracy over privacy of teacher and student; improvements."""
+    head = ["Data set", *(f"{measure}, {model}" for measure in MEASURES for model in MODELS)]
+    rows, gains = [head], [list[float]() for _ in MEASURES]
+    for name, report in _named(runs):
+        row = [name]
+        for sign, gained, pair in zip(MEASURES.values(), gains, _pairs(report), strict=True):
+            row += _cells(pair, sign)
+            if None not in pair:
+                gained.append(_points(pair))
+        rows.append(row)
+    for title, pick in (("Min", min), ("Mean", _mean), ("Max", max)):
+        row = [f"{title} improvement"]
+        for sign, gained in zip(MEASURES.values(), gains, strict=True):
+            # The smallest improvement of what should fall is the fall nearest to 0.
+            row += [MISSING, f"{sign * pick([sign * one for one in gained]):+.2f}" if gained else MISSING]
+        rows.append(row)
+    return Table(
+        "Knowledge Recycling, table 2: teacher and student on test images",
+        "In percent. AUC: area under the ROC curve of the membership attack in the variant that turned out most "
+        "effective, as in the paper, 50 being chance; AOP = accuracy / "
+        "(2 · max(AUC, ½))². Improvement: student less teacher, in points, over the runs above; an AUC improves where "
+        "it falls. Better of two in bold; - where a run did without the attack.",
+        rows,
+    )
+
+
+def _pairs(report: Mapping[str, Any]) -> list[tuple[float | None, float | None]]:
+    """(teacher, student) per measure, as shares."""
+    (useful,), attacks = report["metrics"]["utility"].values(), report["attacks"]
+    leaked = [attacks.get(model) or {} for model in MODELS]
+    return [
+        (useful["accuracy_real_data"], useful["accuracy"]),
+        *((leaked[0].get(measure), leaked[1].get(measure)) for measure in ("best_auc", "best_aop")),
+    ]
+
+
+def _cells(pair: tuple[float | None, float | None], sign: int) -> list[str]:
+    told = [MISSING if one is None else f"{100 * one:.2f}" for one in pair]
+    if MISSING in told or told[0] == told[1]:
+        return told
+    better = int(sign * _points(pair) > 0)
+    return [f"**{one}**" if index == better else one for index, one in enumerate(told)]
+
+
+def _points(pair: tuple[float | None, float | None]) -> float:
+    teacher, student = pair
+    assert teacher is not None and student is not None
+    return 100 * (student - teacher)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _named(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Runs by their data set, and where several share it, by their folder too."""
+    shared = Counter(report["dataset"]["name"] for _, report in runs)
+    for place, report in runs:
+        name = report["dataset"]["name"]
+        folder = place.partition("?")[0].rstrip("/").rpartition("/")[2]
+        yield (f"{name} ({folder})" if shared[name] > 1 else name), report
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a Markdown table, the first one being its heading; padded, so that it reads as one on a screen, too."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    # Columns of figures are set to the right where Markdown is rendered.
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [lines[0], rule, *lines[1:]])
+
+
+def page(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
+    """A self-contained page of tables."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return made.get_template("tables.html.j2").render(tables=tables, unfinished=unfinished)

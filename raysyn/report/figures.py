@@ -1,0 +1,222 @@
+"""Charts for the report, as data URIs of SVG pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e3e8ee",
+    "axes.axisbelow": True,
+    # Text as text: smaller, and legible to machines; ids that do not change from run to run.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "raysyn",
+}
+COLOURS = ("#1f6feb", "#c2410c", "#2f855a", "#7c3aed", "#8a97a6")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve of a chart; a level has the same y everywhere."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    style: str = "-"
+    colour: str | None = None
+    labels: Sequence[str] = ()
+    """What is written beside each point; nothing by default."""
+
+    resolution: float | None = None
+    """For a ROC curve of N non-members 1 / N: a stair, since nothing lies between two of its points, and dotted below
+    this x, where it is only known to be no lower than what is caught without a false alarm."""
+
+    def stair(self, lowest: float) -> tuple[tuple[list[float], list[float]], tuple[list[float], list[float]]]:
+        """Corners (x, y) of the part that was measured, and of the dotted one from `lowest` up to it."""
+        assert self.resolution is not None
+        x, y = np.asarray(self.x), np.asarray(self.y)
+        # Of several points of one x the last is the highest.
+        start = int(np.searchsorted(x, self.resolution * (1 + 1e-9), "right")) - 1
+        measured = [self.resolution, *x[start + 1 :]], [float(y[start]), *y[start + 1 :]]
+        if self.resolution <= lowest:
+            return measured, ([], [])
+        silent = float(y[np.searchsorted(x, 0.0, "right") - 1])
+        return measured, ([lowest, self.resolution], [silent, silent])
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart among several."""
+
+    lines: Mapping[str, Line]
+    x: str
+    y: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images, and curves below them."""
+
+    sheet_HWC: np.ndarray
+    """uint8, RGB or RGBA."""
+    lines: Mapping[str, Line]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One point that matters, drawn as a star."""
+
+    x: float
+    y: float
+    colour: str
+
+
+def chart(
+    lines: Mapping[str, Line], *, x: str, y: str, marks: Mapping[str, Mark] | None = None, log: bool = False,
+    lowest: float = 1e-3,
+) -> str:  # fmt: skip
+    """Curves by name, with stars; `log`: both axes logarithmic from `lowest` to 1, as ROC curves are judged."""
+    with _drawing(7.2, 4.0) as figure:
+        axes = figure.add_subplot()
+        _plot(axes, lines, list(lines), lowest)
+        for name, mark in (marks or {}).items():
+            axes.plot([mark.x], [mark.y], "*", color=mark.colour, markersize=14, label=name, linestyle="none")
+        if log:
+            axes.set(xscale="log", yscale="log", xlim=(lowest, 1), ylim=(lowest, 1))
+        axes.set(xlabel=x, ylabel=y)
+        axes.legend(frameon=False)
+        return _uri(figure)
+
+
+def charts(panels: Sequence[Panel]) -> str:
+    """Charts beside each other, two in a row; curves of one name look alike, and are named once, below."""
+    names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
+    rows, columns = math.ceil(len(panels) / 2), min(2, len(panels))
+    with _drawing(9.2, 3.3 * rows + 0.4) as figure:
+        plots = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes, panel in zip(plots, panels, strict=False):
+            _plot(axes, panel.lines, names)
+            axes.set(xlabel=panel.x, ylabel=panel.y)
+            axes.set_title(panel.title, fontsize=10)
+        for axes in plots[len(panels) :]:
+            axes.set_visible(False)
+        _name_once(figure, plots)
+        return _uri(figure)
+
+
+def galleries(columns: Mapping[str, Gallery], *, x: str = "", y: str = "", across: int = 2) -> str:
+    """Images by name, `across` beside each other, their curves below them on one scale."""
+    names = list(dict.fromkeys(name for gallery in columns.values() for name in gallery.lines))
+    rows, across = math.ceil(len(columns) / across), min(across, len(columns))
+    width = 9.2 / across
+    sheet = next(iter(columns.values())).sheet_HWC
+    heights = [0.94 * width * sheet.shape[0] / sheet.shape[1] + 0.25, *([1.9] if names else [])]
+    with _drawing(9.2, rows * sum(heights) + 0.4) as figure:
+        plots = figure.subplots(rows * len(heights), across, squeeze=False, height_ratios=heights * rows)
+        for index, (name, gallery) in enumerate(columns.items()):
+            row, column = index // across * len(heights), index % across
+            plots[row, column].imshow(gallery.sheet_HWC, interpolation="none", aspect="equal")
+            plots[row, column].set_title(name, fontsize=10)
+            if names:
+                below, first = plots[row + 1, column], plots[1, 0]
+                below.sharex(first)
+                below.sharey(first)
+                _plot(below, gallery.lines, names)
+                below.set(xlabel=x, ylabel=y if column == 0 else "")
+        for axes in plots.ravel():
+            if not axes.lines:
+                axes.set_axis_off()
+        if names:
+            _name_once(figure, plots.ravel())
+        return _uri(figure)
+
+
+def clouds(panels: Mapping[str, tuple[Sequence[Sequence[float]], Sequence[int]]], class_names: Sequence[str]) -> str:
+    """Points of a plane beside each other, a panel per name: (points (N, 2), class of each), coloured by class."""
+    from matplotlib import colormaps
+
+    with _drawing(9.2, 4.4) as figure:
+        plots = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+        colours = colormaps["tab10" if len(class_names) <= 10 else "hsv"]
+        shades = [colours(index / max(10, len(class_names))) for index in range(len(class_names))]
+        for axes, (name, (points, labels)) in zip(plots, panels.items(), strict=True):
+            for label, (shade, title) in enumerate(zip(shades, class_names, strict=True)):
+                own = [point for point, other in zip(points, labels, strict=True) if other == label]
+                axes.plot(*zip(*own, strict=True) if own else ([], []), ".", color=shade, markersize=4, label=title)
+            axes.set(title=name, xticks=[], yticks=[])
+        if len(class_names) <= 20:
+            figure.legend(*plots[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+        return _uri(figure)
+
+
+def maps(panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], edge: float) -> str:
+    """Shares over the unit square and `edge` around it beside each other, a panel per name: ((side, side), y first,
+    {colour: points (N, 2) drawn over it})."""
+    with _drawing(9.2, 9.2 / len(panels) + 0.6, {"axes.grid": False}) as figure:
+        plots = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (name, (shares, points)) in zip(plots, panels.items(), strict=True):
+            axes.imshow(shares, origin="lower", extent=(-edge, 1 + edge) * 2, cmap="cividis_r", vmin=0, vmax=1)
+            for colour, some in points.items():
+                axes.plot(some[:, 0], some[:, 1], ".", color=colour, markersize=3)
+            axes.plot([0, 1, 1, 0, 0], [0, 0, 1, 1, 0], "--", color="white", linewidth=1)
+            axes.set(xlim=(-edge, 1 + edge), ylim=(-edge, 1 + edge), xticks=(0, 1), yticks=(0, 1))
+            axes.set_title(name, fontsize=9)
+        return _uri(figure)
+
+
+@contextmanager
+def _drawing(width: float, height: float, style: Mapping[str, Any] | None = None) -> Iterator[Any]:
+    """A figure of so many inches to draw in, by STYLE."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE | dict(style or {})):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def _plot(axes: Any, lines: Mapping[str, Line], names: Sequence[str], lowest: float = 0.0) -> None:
+    """Curves; the colour of one that has none of its own follows from its place among `names`. Stairs begin at
+    `lowest`."""
+    if any(line.labels for line in lines.values()):
+        axes.margins(x=0.08, y=0.14)  # room for what is written
+    for name, line in lines.items():
+        place = names.index(name)
+        colour = line.colour or COLOURS[place % len(COLOURS)]
+        if line.resolution is not None:
+            measured, below_it = line.stair(lowest)
+            axes.plot(*measured, line.style, color=colour, label=name, drawstyle="steps-post")
+            axes.plot(*below_it, ":", color=colour)
+            continue
+        axes.plot(line.x, line.y, line.style, color=colour, label=name)
+        for label, x, y in zip(line.labels, line.x if line.labels else (), line.y if line.labels else (), strict=True):
+            # Every other curve's labels lie below its points, so that those of neighbours seldom meet.
+            below = place % 2
+            axes.annotate(
+                label, (x, y), (0, -6 if below else 6), textcoords="offset points", fontsize=8, color=colour,
+                ha="center", va="top" if below else "bottom",
+            )  # fmt: skip
+
+
+def _name_once(figure: Any, plots: Iterable[Any]) -> None:
+    """One legend for all of them, below."""
+    found = {name: handle for axes in plots for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(6, len(found)), frameon=False)
+
+
+def _uri(figure: Any) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue().encode()).decode()

@@ -1,0 +1,248 @@
+"""What may leave the building: synthetic.parquet, samples.png, certificate.json."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import ROUND_CEILING, Context
+from typing import Any
+
+import numpy as np
+import torch
+
+from raysyn.data.images import Images
+from raysyn.privacy.cost import Cost, delta_beside
+from raysyn.privacy.tradeoff import tradeoff
+from raysyn.report.choices import added_up
+from raysyn.report.pictures import png_bytes, sample_sheet
+from raysyn.runs import may_leave
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import local_folder, read_bytes, write_atomically, write_bytes
+from raysyn.runs.versions import version
+
+COVERS = (
+    "every released file but for the public_facts below, and everything anyone computes from the files alone",
+    "every answer in the ledger (noisy images, the network trained by DP-SGD), should it be handed on",
+)
+DOES_NOT_COVER = (
+    "several images of one person: the promise is about one image, and weakens with each further image of "
+    "that person (group privacy)",
+    "the public_facts: the data set's name, the number of private images, their shape and the list of classes",
+    "which images --data.limit or --member-share took of a larger set: the promise is about the images taken",
+    "public images, and a classifier of them that was given, which public_images and public_networks name: they count "
+    "as known to everybody, and as made without the private ones",
+    "other releases made from the same images, by raysyn or by hand: their epsilons and deltas add up",
+    "what is in internal/ and in --on.storage, what the console showed while the run went on, such as accuracy on real "
+    "images and losses of DP-SGD (of a submitted job, in Ray's log of it), and what Ray held in its object store and "
+    "spill folder meanwhile",
+    "that this release exists: input that cannot be used is refused, which tells of it",
+    "the choices listed under uncharged_choices",
+    "anyone who obtains internal/secret, from which all noise can be computed and subtracted",
+    "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid",
+)
+
+SPENT = ["epsilon", "delta", "adjacency", "accountant", "priced_by", "epsilon_prv", "epsilon_rdp"]
+SPENT += ["what_an_attacker_can_do", "ledger"]
+"""Of report.json's `privacy`, what the certificate states too."""
+
+
+def write_release(
+    folder: RunFolder,
+    images: Images,
+    certificate: Mapping[str, Any],
+    *,
+    name: str,
+    soft_labels: np.ndarray | None = None,
+    more: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write release/, whole or not at all: the images (with `soft_labels` (N, classes), if any), a picture, the
+    certificate.
+
+    `name` is the data set's name inside the Parquet file, `more` are further files by name. The same images give the
+    same bytes. Written anew, the certificate keeps the uncharged choices it had: what was once looked at stays so.
+    ValueError, before anything is written, for what `may_leave` does not list.
+    """
+    if (earlier := folder.signed()) is not None:
+        choices = added_up(earlier["uncharged_choices"], certificate["uncharged_choices"])
+        certificate = {**certificate, "uncharged_choices": choices}
+    folder.publish(release_files(images, certificate, name=name, soft_labels=soft_labels, more=more))
+
+
+def release_files(
+    images: Images,
+    certificate: Mapping[str, Any],
+    *,
+    name: str,
+    soft_labels: np.ndarray | None = None,
+    more: Mapping[str, bytes] | None = None,
+) -> dict[str, bytes]:
+    """The files of release/ by name, the certificate last; see `write_release`."""
+    contents = {
+        "synthetic.parquet": parquet_bytes(images, name, soft_labels),
+        "samples.png": png_bytes(sample_sheet(images)),
+        **(more or {}),
+    }
+    may_leave.check(certificate, contents)
+    # The hashes tie the certificate to these very files.
+    hashes = {file: {"sha256": hashlib.sha256(content).hexdigest()} for file, content in contents.items()}
+    return {**contents, "certificate.json": _as_text({**certificate, "files": hashes}).encode()}
+
+
+def declare(out: str, choice: str) -> None:
+    """Add an uncharged choice to the certificate of the run in `out`, a folder or URI, if it has one by now."""
+    name = "release/certificate.json"
+    try:
+        signed = json.loads(read_bytes(out, name))
+    except FileNotFoundError:
+        return
+    told = added_up(signed["uncharged_choices"], [choice])
+    if told == signed["uncharged_choices"]:
+        return
+    text = _as_text({**signed, "uncharged_choices": told})
+    if (here := local_folder(out)) is None:
+        write_bytes(out, name, text.encode())
+    else:
+        write_atomically(here / name, text)
+
+
+def _as_text(signed: Mapping[str, Any]) -> str:
+    may_leave.check(signed, ())
+    text = json.dumps(signed, indent=2, ensure_ascii=False)
+    # The sentence opens the first line of the file, before anything else.
+    return "{" + text[1:].lstrip() + "\n"
+
+
+def certificate(
+    privacy: Mapping[str, Any],
+    *,
+    method: str,
+    name: str,
+    n: int,
+    shape: Sequence[int],
+    class_names: Sequence[str],
+    public_images: Sequence[Mapping[str, Any]] = (),
+    public_networks: Sequence[Mapping[str, str]] = (),
+) -> dict[str, Any]:
+    """What was spent and what that promises, from report.json's `privacy`; no figure measured on real data.
+
+    `name`, `n`, `shape` and `class_names` describe the private data and are public by definition; `public_images`
+    (from `Public.described`) and `public_networks` (name, sha256) are what else the release was made from.
+    """
+    head = {"statement": statement(privacy), "guarantee": privacy["guarantee"]}
+    tail = {
+        "uncharged_choices": list(privacy["uncharged_choices"]),
+        "public_facts": {"name": name, "private_images": n, "shape": list(shape), "classes": list(class_names)},
+        "public_images": [dict(one) for one in public_images],
+        "public_networks": [dict(one) for one in public_networks],
+        "made_by": {"raysyn": version(), "method": method},
+    }
+    if privacy["guarantee"] == "none":
+        return {**head, "covers": [], **tail}
+    spent = {key: privacy.get(key) for key in SPENT}
+    spent["delta_beside"] = delta_beside(privacy["delta"], n)
+    return {**head, **spent, "covers": list(COVERS), "does_not_cover": list(DOES_NOT_COVER), **tail}
+
+
+def statement(privacy: Mapping[str, Any]) -> str:
+    """The certificate's first sentence, in plain words."""
+    if privacy["guarantee"] == "none":
+        return (
+            "There is NO differential privacy guarantee: the released images may reveal things about the "
+            "private images that they were made from."
+        )
+    epsilon, delta = rounded_up(privacy["epsilon"]), rounded_up(privacy["delta"])
+    return (
+        f"This release is ({epsilon}, {delta})-differentially private: whether any one image was among the "
+        f"private images or not changes the probability of any outcome by at most a factor e^{epsilon} "
+        f"(plus {delta})."
+    )
+
+
+def attack_limits(costs: Sequence[Cost]) -> dict[str, Any]:
+    """What no attack on what these costs paid for can pass: figures, which are rounded up, and a sentence of them."""
+    limits = tradeoff(costs)
+    found = {f"{share:g}": _up_to_4_digits(most) for share, most in limits.found.items()}
+    figures = {"most_found_at_false_alarms": found, "most_right_guesses": _up_to_4_digits(limits.right)}
+    return {"sentence": attack_sentence(figures), **figures}
+
+
+def attack_sentence(figures: Mapping[str, Any]) -> str:
+    """The figures of `attack_limits` in words."""
+    found = figures["most_found_at_false_alarms"]
+    return (
+        f"Whatever the attack, it finds at most {_listed(found.values())} of the private images at "
+        f"{_listed(map(float, found))} of false alarms, and wins at most {_listed([figures['most_right_guesses']])} of "
+        "bets at even odds on whether one image was among them."
+    )
+
+
+def _up_to_4_digits(share: float) -> float:
+    # Another machine may compute the last bits otherwise.
+    return min(1.0, math.ceil(share * 1e4 - 1e-6) / 1e4)
+
+
+def _listed(shares: Iterable[float]) -> str:
+    *some, last = [f"{rounded_up(round(100 * share, 9))} %" for share in shares]
+    return f"{', '.join(some)} and {last}" if some else last
+
+
+def rounded_up(value: float, digits: int = 3) -> str:
+    """At most `digits` significant digits, never below `value`: a printed promise must not flatter."""
+    if not math.isfinite(value):
+        return str(value)
+    number = Context(prec=digits, rounding=ROUND_CEILING).create_decimal(repr(float(value)))
+    return f"{float(number):.{digits}g}".replace("e-0", "e-").replace("e+0", "e+")
+
+
+def parquet_bytes(images: Images, name: str, soft_labels: np.ndarray | None = None) -> bytes:
+    """Columns image (PNG bytes), label, split = "train" and, if given, soft_label; `data.load` reads it back.
+
+    Compression and row groups are fixed and nothing depends on the time or the machine.
+    """
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    n = len(images.labels_N)
+    columns = {
+        "image": pa.array([png_bytes(image) for image in images.images_NHWC], pa.binary()),
+        "label": pa.array(images.labels_N, pa.int64()),
+        "split": pa.array(["train"] * n, pa.string()),
+    }
+    if soft_labels is not None:
+        assert soft_labels.shape == (n, len(images.class_names)), soft_labels.shape
+        columns["soft_label"] = pa.array(list(soft_labels.astype(np.float32)), pa.list_(pa.float32()))
+    about = {
+        "name": name,
+        "classes": list(images.class_names),
+        "image_shape": list(images.images_NHWC.shape[1:]),
+        "encoding": "PNG",
+    }
+    table = pa.table(columns).replace_schema_metadata({"dataset": json.dumps(about)})
+    buffer = io.BytesIO()
+    # PNG is compressed already; the dictionary makes the constant columns vanish.
+    pq.write_table(table, buffer, row_group_size=10_000, compression="none", use_dictionary=["label", "split"])
+    return buffer.getvalue()
+
+
+def read_images(content: bytes) -> Images:
+    """The images of a synthetic.parquet, as they were released."""
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    table = pq.read_table(io.BytesIO(content))
+    about = json.loads(table.schema.metadata[b"dataset"])
+    pictures = [np.asarray(Image.open(io.BytesIO(one))) for one in table["image"].to_pylist()]
+    images_NHWC = np.stack(pictures).reshape(len(pictures), *about["image_shape"])
+    return Images(images_NHWC, table["label"].to_numpy(), tuple(about["classes"]))
+
+
+def state_bytes(weights: Mapping[str, torch.Tensor], network: Mapping[str, Any], like: Images) -> bytes:
+    """A file for `torch.load(..., weights_only=True)`: weights, the network's settings, image shape and classes."""
+    buffer = io.BytesIO()
+    about = {"network": dict(network), "shape": list(like.shape), "classes": list(like.class_names)}
+    torch.save({"weights": dict(weights), **about}, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,291 @@
+"""report.json and report.html, which stay inside, and the table over several runs."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import math
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raysyn.data.images import Images
+from raysyn.privacy.ledger import Ledger, Plan
+from raysyn.report import across_runs
+from raysyn.report.choices import added_up
+from raysyn.report.pictures import first_of_class, mosaic, png_bytes
+from raysyn.report.release import attack_limits, certificate, rounded_up, write_release
+from raysyn.report.tables import figure, in_words, percent, table, table_rows
+from raysyn.runs.folder import REPORT_JSON, RunFolder
+from raysyn.runs.refusals import leaves
+from raysyn.runs.storage import under, write_atomically
+from raysyn.runs.versions import version
+from raysyn.screen.console import duration
+
+__all__ = ["Report", "Section", "certificate", "dp_section", "environment", "no_dp_section", "table", "write_release"]
+__all__ += ["write_report"]
+
+LEDGER_COLUMNS = (
+    "stage",
+    "mechanism",
+    "noise_multiplier",
+    "sampling_rate",
+    "steps",
+    "epsilon_alone",
+    "adjacency",
+    "note",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of report.html that one pipeline has: text, a table, a picture, each if there is one."""
+
+    title: str
+    text: str = ""
+    warnings: Sequence[str] = ()
+    """Sentences that stand out, first."""
+    rows: Sequence[Sequence[Any]] = ()
+    """The first is the heading; figures are set to the right."""
+    picture: str | None = None
+    """A data URI (see `figures`)."""
+    alt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One run in figures: the fields are the keys of report.json."""
+
+    method: str
+    preset: str
+    config: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    """name, n_train, n_test, shape, classes."""
+    privacy: Mapping[str, Any]
+    """From `dp_section` or `no_dp_section`."""
+    metrics: Mapping[str, Any]
+    """utility {classifier: {accuracy, accuracy_real_data}} and fidelity {name: value or None, name_reason}.
+    `mean`, `best` and `images` beside the classifiers go into report.json as utility_mean and so on."""
+    attacks: Mapping[str, Any]
+    timings: Mapping[str, Mapping[str, float]]
+    """{stage: {wall_s, cpu_s}}."""
+    environment: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        assert self.privacy["guarantee"] in ("dp", "none"), self.privacy
+        assert {"name", "n_train", "n_test", "shape", "classes"} <= set(self.dataset), self.dataset
+
+    def as_dict(self) -> dict[str, Any]:
+        """report.json: plain values; a figure that is not finite becomes null with its reason beside it."""
+        content = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        utility = dict(content["metrics"].get("utility") or {})
+        for key in ("mean", "best", "images"):
+            content["metrics"][f"utility_{key}"] = utility.pop(key, None)
+        content["metrics"]["utility"] = utility
+        return content
+
+
+def dp_section(plan: Plan, ledger: Ledger, uncharged: Sequence[str] = ()) -> dict[str, Any]:
+    """The `privacy` section of a run with a guarantee: what was paid, composed by both accountants.
+
+    `uncharged` lists, in words, what was chosen by looking at private data without being charged.
+    Raises ValueError where a stage of the plan was not paid.
+    """
+    ledger.check_complete()
+    (adjacency,) = {cost.adjacency for cost in plan.stages.values()}
+    spent = ledger.priced()
+    return {
+        "guarantee": "dp",
+        "epsilon": spent.epsilon,
+        "delta": plan.delta,
+        "adjacency": adjacency,
+        "accountant": plan.accountant,
+        "priced_by": spent.by,
+        "epsilon_prv": ledger.epsilon("prv"),
+        "epsilon_rdp": ledger.epsilon("rdp"),
+        "epsilon_budget": plan.epsilon_budget,
+        "what_an_attacker_can_do": attack_limits(ledger.costs()),
+        "ledger": [{key: entry[key] for key in LEDGER_COLUMNS} for entry in ledger.entries()],
+        "uncharged_choices": list(uncharged),
+    }
+
+
+def no_dp_section(uncharged: Sequence[str] = ()) -> dict[str, Any]:
+    """The `privacy` section of a method that promises nothing."""
+    nothing = dict.fromkeys(("epsilon", "delta", "adjacency", "accountant", "epsilon_rdp"))
+    return {"guarantee": "none", **nothing, "ledger": [], "uncharged_choices": list(uncharged)}
+
+
+def environment(**more: Any) -> dict[str, Any]:
+    """Versions and machine; the caller adds what it knows (devices, workers, engine)."""
+    packages = {package: version(package) for package in ("raysyn", "torch", "torchvision", "opacus", "ray", "numpy")}
+    return {
+        "python": platform.python_version(),
+        **packages,
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        **more,
+    }
+
+
+def write_report(
+    folder: RunFolder,
+    report: Report,
+    *,
+    synthetic: Images | None,
+    central: Images | None = None,
+    done: Sequence[str] = (),
+    sections: Sequence[Section] = (),
+    headline: str | None = None,
+) -> str:
+    """Write internal/report.html and, last, internal/report.json, which marks the run as finished; the sentence that
+    the report begins with.
+
+    `done` says what was done, a sentence per stage. Pictures show released images only, `synthetic` and the noisy
+    `central` ones, unless a pipeline's section was asked for more; a run that makes no images has None, and a
+    `headline` instead of the sentence about them.
+    """
+    content = report.as_dict()
+    if folder.certificate.exists():
+        # What an earlier report of this run looked at stays looked at: it has been added up there.
+        signed = json.loads(folder.certificate.read_text())["uncharged_choices"]
+        own = content["privacy"]["uncharged_choices"]
+        content["privacy"]["uncharged_choices"] = added_up(signed, own)
+    write_atomically(folder.report_html, render(content, synthetic, central, done, sections, headline))
+    write_atomically(folder.report_json, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    folder.push()
+    return headline or verdict(content, 0 if synthetic is None else len(synthetic))
+
+
+def render(
+    content: Mapping[str, Any], synthetic: Images | None, central: Images | None = None, done: Sequence[str] = (),
+    sections: Sequence[Section] = (), headline: str | None = None,
+) -> str:  # fmt: skip
+    """The self-contained page: pictures inline, no script, nothing fetched."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    page = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page.filters.update(percent=percent, figure=figure, up=rounded_up, name=in_words, duration=duration)
+    grids = [] if synthetic is None else list(_grids(synthetic, central))
+    n_synthetic = 0 if synthetic is None else len(synthetic)
+    return page.get_template("report.html.j2").render(
+        r=content,
+        verdict=headline or verdict(content, n_synthetic),
+        done=done,
+        grids=grids,
+        with_central=central is not None,
+        left_out=len(content["dataset"]["classes"]) - len(grids),
+        n_synthetic=n_synthetic,
+        config=list(leaves(content["config"])),
+        machine=list(leaves(content["environment"])),
+        fidelity=list(_with_reasons(content["metrics"].get("fidelity") or {})),
+        sections=sections,
+        total={key: sum(spent[key] for spent in content["timings"].values()) for key in ("wall_s", "cpu_s")},
+    )
+
+
+def verdict(content: Mapping[str, Any], n_synthetic: int) -> str:
+    """One sentence: how many images, what promise, how useful."""
+    privacy, utility = content["privacy"], content["metrics"].get("utility") or {}
+    promise = "with no differential privacy guarantee"
+    if privacy["guarantee"] == "dp":
+        promise = f"({rounded_up(privacy['epsilon'])}, {rounded_up(privacy['delta'])})-differentially private"
+    sentence = f"{n_synthetic:,} synthetic images, {promise}"
+    # The paper's classifier leads where it was trained; the best one is in the table.
+    key = "cnn" if "cnn" in utility else next(iter(utility), None)
+    if key is None or utility[key]["accuracy"] is None:
+        return sentence + "."
+    sentence += f"; a {in_words(key)} trained on them reaches {percent(utility[key]['accuracy'])} on real test images"
+    real = utility[key].get("accuracy_real_data")
+    if real is None:
+        return sentence + "."
+    images = content["metrics"].get("utility_images")
+    count = f"{images['real']:,}" if images else "the"
+    return sentence + f", the same {in_words(key)} trained on {count} real images {percent(real)}."
+
+
+def _with_reasons(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(name, text) per figure; a missing one shows its reason, found as `<key>_reason` or `reason`."""
+    flat = dict(leaves(values))
+    for key, value in flat.items():
+        base, _, last = key.rpartition(".")
+        if last == "reason" or last.endswith("_reason") or value == {}:
+            continue
+        reason = flat.get(f"{key}_reason") or flat.get(f"{base}.reason" if base else "reason")
+        yield (
+            in_words(key.removesuffix(".value")),
+            f"not available: {reason or 'no reason given'}" if value is None else figure(value),
+        )
+
+
+def _grids(synthetic: Images, central: Images | None, most: int = 20) -> Iterator[dict[str, str | None]]:
+    """Per class its name, a strip of synthetic and one of central images as data URIs."""
+    names = synthetic.class_names[:most]
+    lines = min(3, max(1, 6 // len(names)))
+    scale = max(1, round(56 / synthetic.images_NHWC.shape[1]))
+    # About as many as fit beside each other on the page.
+    columns = min(10, max(4, 500 // (synthetic.images_NHWC.shape[2] * scale)))
+    for label, name in enumerate(names):
+        grid: dict[str, str | None] = {"name": name, "synthetic": None, "central": None}
+        for kind, images, across in (
+            ("synthetic", synthetic, columns),
+            ("central", central, min(5, columns)),
+        ):
+            if images is None:
+                continue
+            chosen = first_of_class(images, label, across * lines)
+            if len(chosen):
+                png = png_bytes(mosaic(chosen, min(across, len(chosen)), scale, 2))
+                grid[kind] = "data:image/png;base64," + base64.b64encode(png).decode()
+        yield grid
+
+
+def _plain(value: Any) -> Any:
+    """JSON's own types; None for figures that are not finite, with the reason beside them in a mapping."""
+    if isinstance(value, Mapping):
+        content = {str(key): _plain(inner) for key, inner in value.items()}
+        lost = [key for key, inner in value.items() if content[str(key)] is None and inner is not None]
+        return {**content, **{f"{key}_reason": "it is not a finite number" for key in lost}}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -m raysyn.report RUN_FOLDER ...` prints the table over several runs, and those of the papers that they
+    belong to; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m raysyn.report", description="Tables over finished runs.")
+    parser.add_argument("runs", nargs="*", metavar="FOLDER", help="a run's folder (--out), or one that holds runs")
+    parser.add_argument("--html", metavar="FILE", help="write the tables as a page, too")
+    asked = parser.parse_args(arguments)
+    found = across_runs.find(asked.runs)
+    if found.unfinished:
+        print(f"not finished, and left out: {', '.join(found.unfinished)}", file=sys.stderr)
+    if found.strange or not found.finished:
+        missing = ", ".join(f"{under(folder, REPORT_JSON)} is missing" for folder in found.strange or found.unfinished)
+        said = f"error: {missing or 'no run folder given'}: name the folders (--out) of finished runs"
+        print(said, file=sys.stderr)
+        return 2
+    reports, papers = [report for _, report in found.finished], across_runs.paper_tables(found.finished)
+    print(table(reports), end="")
+    for one in papers:
+        print(f"\n{one.title}\n\n{across_runs.markdown(one.rows)}\n{one.text}")
+    if asked.html is not None:
+        tables = [across_runs.Table("Runs", "", table_rows(reports)), *papers]
+        write_atomically(Path(asked.html), across_runs.page(tables, found.unfinished))
+    return 0
