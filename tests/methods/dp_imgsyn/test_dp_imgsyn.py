@@ -17,12 +17,11 @@ import pytest
 import torch
 from what_is_said import honest, spoken_by
 from what_leaves import PROMISE, WITH_PUBLIC_IMAGES, Left, made_of_paid_answers, pinned
+from whole_run import whole_run
 
-from raysyn.compute.local import Local
 from raysyn.data import images as data
 from raysyn.data.public import comparison, load_public
 from raysyn.data.streams import PublicConfig
-from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_imgsyn import experiments
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
 from raysyn.methods.dp_imgsyn import units as dp_imgsyn_units
@@ -35,14 +34,11 @@ from raysyn.metrics.utility import EvalConfig
 from raysyn.models.students import NAMES, student
 from raysyn.models.teacher import Teacher, TeacherConfig
 from raysyn.privacy.cost import Budget
-from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries.layer_statistics import StatisticsConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import load_saved
-from raysyn.screen.console import Console
 from raysyn.train import alignment
 from raysyn.train.alignment import AlignmentConfig
 from raysyn.train.distillation import DistillationConfig, distill, divergence
@@ -79,14 +75,8 @@ def small_shards() -> Iterator[None]:
 
 
 def run(config: Config, out: Path) -> dict[str, Any]:
-    """One run of `config` in `out`, as a job does it: its report."""
-    prepared = dp_imgsyn.prepare(config)
-    with (
-        RunFolder.open(out, method="dp_imgsyn", preset="tiny", config={}, data_fingerprint="digits") as folder,
-        Console() as console,
-    ):
-        parts = (config, prepared.dataset, Local(folder.internal), folder, console, SPEED, prepared.more)
-        dp_imgsyn.run(PrivateSetting(*parts, plan=prepared.plan, ledger=Ledger(prepared.plan, folder.ledger)))
+    """The report of a run, which another configuration continues too."""
+    whole_run(dp_imgsyn, config, out, SPEED)
     return json.loads((out / "internal" / "report.json").read_text())
 
 
