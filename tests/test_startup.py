@@ -18,7 +18,9 @@ HEAVY = (
     *("torchvision", "torch._dynamo", "sympy", "opacus", "sklearn", "scipy", "pandas", "matplotlib", "jinja2", "PIL"),
     *("pyarrow", "cryptography", "ray", "optuna", "medmnist", "torch_fidelity", "safetensors"),
 )
-BESIDE_RAY = tuple(f"raysyn.on_ray.{name}" for name in ("fan_out", "imports", "joining", "scaling", "search", "train"))
+BESIDE_RAY = tuple(
+    f"raysyn.on_ray.{name}" for name in ("fan_out", "imports", "joining", "rank", "scaling", "search", "train")
+)
 """Imported where Ray is known to be wanted."""
 
 # In one process: it prints, by what was done, which heavy packages came in with it.
@@ -48,6 +50,8 @@ for job in sorted(map(str, Path("jobs").glob("*.py"))):
         found |= came_in(what)
 statuses["raysyn/__main__.py methods"] = end("raysyn/__main__.py", "methods")
 found |= came_in("raysyn methods")
+# What makes a run: flags are read, and refused, before it is loaded.
+found |= {{name: ["before there is work"] for name in ("raysyn.methods.common", "rich") if name in sys.modules}}
 import raysyn
 modules = [one.name for one in pkgutil.walk_packages(raysyn.__path__, "raysyn.")]
 modules = [name for name in modules if name not in {BESIDE_RAY!r} and not name.endswith("__main__")]

@@ -15,26 +15,10 @@ from raysyn.methods.common import Setting
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.utility import EvalConfig, unit_name, utility
 from raysyn.models.unet import UNet
-from raysyn.train.diffusion import NoiseConfig
 from raysyn.train.samplers import SamplerConfig, generate
 
 # One seed per chunk: part of the result, so a constant and not a speed setting.
 CHUNK = 500
-
-
-def check_drawing(synthetic: int, seed: int, judged: EvalConfig, sampler: SamplerConfig, noise: NoiseConfig) -> None:
-    """ValueError, in one sentence, for settings that cannot be drawn with or judged."""
-    if synthetic < 10 or synthetic <= judged.neighbours:
-        raise ValueError(
-            f"synthetic is {synthetic}: give at least 10 images, and more than eval.neighbours, {judged.neighbours}"
-        )
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed is {seed}: give a whole number from 0 to {2**32 - 1}")
-    if sampler.guidance and not noise.label_dropout:
-        raise ValueError(
-            f"sampler.guidance is {sampler.guidance}, but noise.label_dropout is 0, so no network learns to do without "
-            "classes: raise noise.label_dropout, 0.1 is usual"
-        )
 
 
 def synthesise(

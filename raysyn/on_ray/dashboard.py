@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from ray.util.metrics import Gauge
-
 from raysyn.compute.doorway import Show
 
 
@@ -29,6 +27,9 @@ class Gauges:
 
     def __init__(self, storage: str, show: Show) -> None:
         """`storage` as `connect` has it, <out>/internal: the run is called after its folder."""
+        # Imported where it is used, not above: `here` does without Ray, and must not wait for it.
+        from ray.util.metrics import Gauge
+
         path = PurePosixPath(storage)
         run, tags = (path.parent if path.name == "internal" else path).name, ("run", "stage")
         self._progress = Gauge("raysyn_progress", "Share of a stage that is done, 0 to 1", tags)

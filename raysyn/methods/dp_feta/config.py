@@ -9,7 +9,7 @@ import torch
 
 from raysyn.data.images import DataConfig, Images
 from raysyn.methods.declared import Declared
-from raysyn.methods.synthesis import check_drawing
+from raysyn.methods.drawing import check_drawing
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.privacy import cost

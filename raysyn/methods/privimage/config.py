@@ -8,7 +8,7 @@ from typing import Literal
 from raysyn.data.images import DataConfig
 from raysyn.data.streams import PublicConfig
 from raysyn.methods.declared import Declared
-from raysyn.methods.synthesis import check_drawing
+from raysyn.methods.drawing import check_drawing
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
