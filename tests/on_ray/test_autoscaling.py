@@ -39,7 +39,7 @@ def test_what_no_node_can_ever_give_is_said_at_once(grown_to_two: dict[str, str]
 def test_a_sweep_of_12_units_grows_the_cluster_from_nothing_and_lets_it_go(
     grown_to_two: dict[str, str], tmp_path: Path
 ) -> None:
-    done = sweep(grown_to_two, tmp_path, "map", "12", "1.0")
+    done = sweep(grown_to_two, tmp_path, "map", "12", "0.2")
     assert done.returncode == 0, done.stderr
     seen: dict[str, Any] = json.loads((tmp_path / "traces" / "answer.json").read_text())
     assert (seen["before"], seen["most"], seen["after"]) == (0, 2, 0)

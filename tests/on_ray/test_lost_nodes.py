@@ -26,7 +26,8 @@ from raysyn.runs.storage import load_saved
 
 LOSER = str(Path(__file__).with_name("loser.py"))
 SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(10)]
-pytestmark = pytest.mark.timeout(400)
+# Generous, for machines that are busy with something else.
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ class Run:
 
     def end(self) -> int:
         try:
-            return self.driver.wait(200)
+            return self.driver.wait(400)
         finally:
             self.driver.kill()
             self.log.close()

@@ -1,4 +1,4 @@
-"""GANs through real Ray Train: two workers train what one does, batch statistics included."""
+"""GANs through real Ray: two workers train what one does, batch statistics included."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_two_workers_train_the_same_pigan_as_one(ray_session: None, tmp_path: Path) -> None:
+def test_two_workers_train_the_same_pigan_as_one(group_of_tasks: None, tmp_path: Path) -> None:
     members = load(DataConfig(limit=100)).train
     # A rate so low that Adam's first steps, which magnify rounding, move no weight far.
     config = AdversarialConfig(epochs=2, batch_size=50, learning_rate=1e-5)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from halves import halves
 from ranks import on_ranks
 
 from raysyn.compute.local import Local
@@ -26,15 +27,6 @@ NET = DCGANConfig(width=0.125, latent=8)
 SHORT = AdversarialConfig(epochs=4, batch_size=16, learning_rate=2e-3)
 PENALTY = PenaltyConfig(pretrain_epochs=2, delay_epochs=2, privgan_delay_epochs=2)
 KINDS: tuple[Kind, ...] = ("gan", "pigan", "privgan")
-
-
-def halves(count: int) -> Images:
-    """Class 0 is bright above, class 1 bright below."""
-    labels = np.arange(count, dtype=np.int64) % 2
-    pixels = np.random.default_rng(0).integers(0, 60, (count, 8, 8, 1)).astype(np.uint8)
-    pixels[labels == 0, :4] += 190
-    pixels[labels == 1, 4:] += 190
-    return Images(pixels, labels, ("above", "below"))
 
 
 def train(

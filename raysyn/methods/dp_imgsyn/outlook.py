@@ -33,7 +33,7 @@ from raysyn.metrics.pace import classifier_pace, classifier_seconds
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.students import Name, student
 from raysyn.models.teacher import Teacher
-from raysyn.privacy.layer_statistics import Layers
+from raysyn.privacy.queries.layer_statistics import Layers
 from raysyn.screen.console import Console, duration
 from raysyn.train import alignment
 from raysyn.train.alignment import MOST_STEPS, AlignmentConfig, losses, weighted

@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from what_is_said import honest, spoken_by
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
+from whole_run import whole_run
 
 from raysyn.compute.doorway import Compute
 from raysyn.compute.local import Local
@@ -60,18 +62,8 @@ def _small_pieces() -> Iterator[None]:
         yield
 
 
-def run(config: Config, out: Path, compute: type[Compute] = Local):
-    """One run of `config` in `out` on `compute`, as a job does it."""
-    prepared = dp_feta.prepare(config)
-    dataset = prepared.dataset
-    fingerprint = dataset.train.fingerprint()
-    opened = RunFolder.open(
-        out, method="dp_feta", preset="tiny", config={"as": repr(config)}, data_fingerprint=fingerprint
-    )
-    with opened as folder, Console(io.StringIO()) as console:
-        parts = (config, dataset, compute(folder.internal), folder, console, SPEED, prepared.more)
-        setting = PrivateSetting(*parts, plan=prepared.plan, ledger=Ledger(prepared.plan, folder.ledger))
-        return dp_feta.run(setting)
+def run(config: Config, out: Path, compute: type[Compute] = Local) -> Any:
+    return whole_run(dp_feta, config, out, SPEED, about=config, compute=compute)
 
 
 @pytest.mark.parametrize(

@@ -14,21 +14,19 @@ import pytest
 import torch
 from what_is_said import honest, spoken_by
 from what_leaves import NO_PROMISE, Left, pinned
+from whole_run import whole_run
 
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.data.sources import NAMES
-from raysyn.methods.common import Setting
 from raysyn.methods.knowledge_recycling import pipeline as kr
 from raysyn.methods.knowledge_recycling import report as shown_by
 from raysyn.methods.knowledge_recycling.config import Config, On, TuningConfig
 from raysyn.methods.knowledge_recycling.presets import PRESETS
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.resnet import ResNetConfig
-from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import load_saved
-from raysyn.screen.console import Console
 from raysyn.train import gan, students
 from raysyn.train.gan import GANConfig
 from raysyn.train.recipe import RecipeConfig
@@ -49,14 +47,9 @@ TINY = Config(
 
 
 def run(config: Config, out: Path, text: io.StringIO | None = None, test: Images | None = None) -> Any:
-    """One run as a job does it, the attack apart from the run's identity; `test`: other test images."""
-    dataset = kr.prepare(config).dataset
-    dataset = dataset if test is None else replace(dataset, test=test)
-    about = {"config": repr(replace(config, attack=AttackConfig()))}
-    opened = RunFolder.open(out, method="kr", preset="tiny", config=about, data_fingerprint=dataset.train.fingerprint())
-    with opened as folder, Console(text or io.StringIO()) as console:
-        machines = On(shadows=ShadowSpeed(stack=2))
-        return kr.run(Setting(config, dataset, Local(folder.internal), folder, console, machines))
+    """The attack is no part of a run's identity."""
+    about, machines = replace(config, attack=AttackConfig()), On(shadows=ShadowSpeed(stack=2))
+    return whole_run(kr, config, out, machines, about=about, text=text, test=test)
 
 
 @pytest.fixture(scope="module")

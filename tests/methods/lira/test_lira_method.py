@@ -14,18 +14,16 @@ from typing import Any
 
 import pytest
 import torch
+from whole_run import whole_run
 
 from raysyn.attacks.shadows import AttackConfig
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, load
 from raysyn.methods import catalogue
-from raysyn.methods.common import Setting
 from raysyn.methods.lira import pipeline as lira
 from raysyn.methods.lira.config import Config, TargetConfig
 from raysyn.methods.machines import OnAttacked
 from raysyn.models.resnet import ResNetConfig
-from raysyn.runs.folder import RunFolder
-from raysyn.screen.console import Console
 from raysyn.train.recipe import RecipeConfig
 
 TINY = Config(
@@ -63,10 +61,7 @@ def seeded(channels, classes):
 
 
 def run(config: Config, out: Path, text: io.StringIO | None = None) -> dict[str, Any]:
-    prepared = lira.prepare(config)
-    opened = RunFolder.open(out, method="lira", preset="tiny", config=dict(prepared.facts), data_fingerprint="x")
-    with opened as folder, Console(text or io.StringIO()) as console:
-        lira.run(Setting(config, prepared.dataset, Local(folder.internal), folder, console, OnAttacked()))
+    whole_run(lira, config, out, OnAttacked(), text=text)
     return json.loads((out / "internal" / "report.json").read_text())
 
 

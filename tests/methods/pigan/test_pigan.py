@@ -16,12 +16,11 @@ import pytest
 import torch
 from what_is_said import honest, spoken_by
 from what_leaves import NO_PROMISE, PROMISE, Left, made_of_paid_answers, pinned
+from whole_run import whole_run
 
 from raysyn.attacks.gan_attacks import MonteCarloConfig
-from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Images
 from raysyn.data.sources import NAMES
-from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.machines import On
 from raysyn.methods.pigan import experiments, figures, variants
 from raysyn.methods.pigan import pipeline as pigan
@@ -32,11 +31,8 @@ from raysyn.metrics import inception
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.privacy.cost import Budget
-from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import load_saved
-from raysyn.screen.console import Console
 from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
 
 TINY = Config(
@@ -60,20 +56,10 @@ EVERYTHING = ExperimentConfig(
 
 
 def run(config: Config, out: Path, text: io.StringIO | None = None) -> Any:
-    """One run as a job does it, what judges it apart from the run's identity."""
-    prepared = pigan.prepare(config)
-    dataset, plan = prepared.dataset, prepared.plan
-    judged = {name: getattr(Config(), name) for name in JUDGED_BY}
-    about = {"config": repr(replace(config, **judged))}
-    opened = RunFolder.open(
-        out, method="pigan", preset="tiny", config=about, data_fingerprint=dataset.train.fingerprint()
-    )
-    with opened as folder, Console(text or io.StringIO()) as console:
-        machines = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True))
-        parts = (config, dataset, Local(folder.internal), folder, console, machines)
-        if plan is None:
-            return pigan.run(Setting(*parts))
-        return pigan.run(PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger)))
+    """What judges a run is no part of its identity."""
+    about = replace(config, **{name: getattr(Config(), name) for name in JUDGED_BY})
+    machines = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True))
+    return whole_run(pigan, config, out, machines, about=about, text=text)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from opacus.accountants import RDPAccountant
+from sklearn import manifold
 from what_is_said import honest, spoken_by
 from what_leaves import (
     NO_PROMISE,
@@ -26,35 +27,30 @@ from what_leaves import (
     made_of_paid_answers,
     pinned,
 )
+from whole_run import whole_run
 
-from raysyn.compute.local import Local
 from raysyn.data import images as data
 from raysyn.data.images import Images
 from raysyn.data.public import Public, in_both, load_public
 from raysyn.data.streams import PublicConfig
-from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.machines import On
 from raysyn.methods.privimage import pipeline as privimage
 from raysyn.methods.privimage.config import Config, GANModelConfig, GANPretrainConfig, plan
 from raysyn.methods.privimage.models import new_denoiser, new_gan, new_query
 from raysyn.methods.privimage.presets import PRESETS
 from raysyn.methods.privimage.report import similarity
-from raysyn.metrics import embedding
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.unet import UNetConfig
 from raysyn.privacy.cost import Budget
-from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.queries import semantic as semantic_query
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import load_saved
-from raysyn.screen.console import Console
 from raysyn.train import gan
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
@@ -93,24 +89,13 @@ def small_shards() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(privimage, "SHARD", 130)
         # A picture that nobody looks at.
-        patch.setattr(embedding, "TSNE", partial(embedding.TSNE, max_iter=250))
+        patch.setattr(manifold, "TSNE", partial(manifold.TSNE, max_iter=250))
         yield
 
 
 def run(config: Config, out: Path) -> dict[str, Any]:
-    """One run of `config` in `out`, as a job does it: its report."""
-    prepared = privimage.prepare(config)
-    planned = prepared.plan
-    with (
-        RunFolder.open(out, method="privimage", preset="tiny", config={}, data_fingerprint="digits") as folder,
-        Console() as console,
-    ):
-        parts = (config, prepared.dataset, Local(folder.internal), folder, console, SPEED, prepared.more)
-        if planned is None:
-            setting = Setting(*parts)
-        else:
-            setting = PrivateSetting(*parts, plan=planned, ledger=Ledger(planned, folder.ledger))
-        privimage.run(setting)
+    """The report of a run, which another configuration continues too."""
+    whole_run(privimage, config, out, SPEED)
     return json.loads((out / "internal" / "report.json").read_text())
 
 
