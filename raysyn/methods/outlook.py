@@ -5,6 +5,7 @@ Everything is measured for a moment on made-up images; no private image is read.
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import time
@@ -29,12 +30,14 @@ from raysyn.screen.console import Console, duration
 from raysyn.train import loop
 from raysyn.train.loop import Augment, LoopConfig, Task
 from raysyn.train.memory import at_once
-from raysyn.train.outlook import Stopwatch, fitting_images, now, one_thread, seconds
+from raysyn.train.outlook import Stopwatch, fitting_images, measure, now, one_thread, seconds
 from raysyn.train.samplers import SamplerConfig, generate, network_calls
 
 ALL, START_UP = "all", "start-up"
 FEW = 64
 """Images to measure with: a usual batch."""
+STEP_S = 0.6
+"""A measured step should take no longer."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +131,20 @@ def central_seconds(config: CentralConfig, like: Images) -> float:
     return spent * len(like) / len(few)
 
 
+def affordable(model: nn.Module, task: Task, like: Images, batch: int, copies: int) -> int:
+    """Images to measure a step of `batch` with, each in so many copies: no more than fit and than a moment is enough
+    for."""
+    each = copies * measure(copy.deepcopy(model), task, like.shape, most=2).gradient_s
+    return max(1, min(batch, fitting_images(model, task, like.shape, FEW), int(STEP_S / each)))
+
+
 def learning_seconds(
     model: nn.Module, task: Task, like: Images, config: LoopConfig, augment: Augment | None = None
 ) -> float:
     """Of `loop.fit`: a few of its steps on made-up images, from a smaller batch where it is large."""
     if not config.iterations:
         return 0.0
-    few, clock = min(config.batch_size, fitting_images(model, task, like.shape, FEW)), Stopwatch()
+    few, clock = affordable(model, task, like, config.batch_size, config.copies), Stopwatch()
     brief = replace(config, iterations=5, batch_size=few)
     with one_thread():
         loop.fit(clock, model, task, made_up(like, few), brief, 0, augment)
@@ -147,7 +157,7 @@ def private_seconds(
     """Of `sgd.fit` on as many images as `like` has, with the trial of its engines: a few of its steps on made-up ones.
     Their noise is thrown away with them."""
     whole = min(config.batch_size, len(like))
-    few, clock = min(whole, fitting_images(model, task, like.shape, FEW)), Stopwatch()
+    few, clock = affordable(model, task, like, whole, config.noise_multiplicity), Stopwatch()
     brief = replace(config, batch_size=few, epochs=4)
     price = replace(brief.cost(few), noise_multiplier=1.0)
     if best_device().type == "cpu":
