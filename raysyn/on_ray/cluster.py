@@ -179,8 +179,15 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
             yield
     else:
         _only_our_token()
-        with _private_folders(temp, spill) as (own, spilled), _closing(), _our_modules(), _our_signals() as keep:
-            # Loopback: nobody else on the network has business with a cluster that lives for one run.
+        with (
+            _private_folders(temp, spill) as (own, spilled),
+            _closing(),
+            _our_modules(),
+            _our_signals() as keep,
+            joining.loopback_alone(),
+        ):
+            # Nobody else on the network has business with a cluster that lives for one run; without the switch
+            # Ray takes this address for the machine's own.
             ray.init(
                 address="local",
                 num_cpus=cpus,
