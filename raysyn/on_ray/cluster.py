@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -23,6 +22,7 @@ from raysyn.compute.searches import Outcome, Search, Space
 from raysyn.on_ray import leftovers
 from raysyn.on_ray.board import Board
 from raysyn.on_ray.dashboard import Gauges
+from raysyn.on_ray.process import our_modules
 from raysyn.on_ray.shares import Shares, fitting, share_out, this_machine
 from raysyn.runs.storage import Store
 
@@ -182,7 +182,7 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
         with (
             _private_folders(temp, spill) as (own, spilled),
             _closing(),
-            _our_modules(),
+            our_modules(),
             _our_signals() as keep,
             joining.loopback_alone(),
         ):
@@ -275,20 +275,6 @@ def _private_folders(temp: str | None, spill: str | None) -> Iterator[tuple[Path
             leftovers.wait_for_exit(folder)
             shutil.rmtree(spilled, ignore_errors=True)
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _our_modules() -> Iterator[None]:
-    """Processes started inside the block can import what this one can: functions travel by name."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
 
 
 def _only_our_token() -> None:
