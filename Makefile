@@ -1,15 +1,18 @@
 # Everything from a clean clone: `make demo` (a run on real built-in data) and `make test`.
-VENV ?= .venv
+# Packages are installed in the versions that the suite passed with; `make test CONSTRAINTS=` tries the newest ones, in
+# an environment of their own, and `make constraints` writes down those that it passed with.
+CONSTRAINTS ?= constraints.txt
+VENV ?= $(if $(CONSTRAINTS),.venv,.venv-newest)
 PYTHON ?= python3
 BIN := $(VENV)/bin
 DEMO_OUT ?= runs/demo
 
-.PHONY: demo test test-slow check bench clean
+.PHONY: demo test test-slow check bench constraints clean
 
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS),--upgrade --upgrade-strategy eager) --editable '.[dev]'
 	@touch $@
 
 demo: $(VENV)/.ready
@@ -31,5 +34,15 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/dp_sgd.py
 	$(BIN)/python benchmarks/sampling.py
 
+# Only what passes is written down: check and test come first, with the newest versions in a new environment.
+constraints:
+	rm -rf .venv-newest
+	$(MAKE) check test CONSTRAINTS= VENV=.venv-newest
+	@{ echo "# The versions that the suite passed with, under $$(.venv-newest/bin/python -V) on Linux; \`make constraints\` renews"; \
+	echo "# them. They only limit what is installed anyway. What PyTorch itself pins (CUDA, triton) is left to it."; \
+	.venv-newest/bin/python -m pip freeze --all --exclude-editable --exclude pip --exclude setuptools \
+	| grep -E '^[A-Za-z0-9._-]+==' | sed 's/+.*//' | grep -vE '^(nvidia|cuda)-|^triton=='; } > constraints.txt
+	@cat constraints.txt
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-newest $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

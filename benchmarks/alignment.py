@@ -25,7 +25,7 @@ from raysyn.methods.dp_imgsyn.units import Synthesis, align_some
 from raysyn.models.teacher import Teacher, TeacherConfig
 from raysyn.on_ray.cluster import OnRay, session
 from raysyn.on_ray.process import settle
-from raysyn.privacy import layer_statistics
+from raysyn.privacy.queries import layer_statistics
 from raysyn.train import alignment
 from raysyn.train.alignment import AlignmentConfig
 

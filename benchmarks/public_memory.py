@@ -23,9 +23,10 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from raysyn.compute.doorway import Alone
+from raysyn.compute.worker import Alone
 from raysyn.data.images import Images
-from raysyn.data.public import PublicConfig, load_public
+from raysyn.data.public import load_public
+from raysyn.data.streams import PublicConfig
 from raysyn.methods.privimage.pipeline import curriculum
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.train import semantic

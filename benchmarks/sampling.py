@@ -28,8 +28,8 @@ import torch
 from sklearn.svm import SVC
 from torch import Tensor
 
-from raysyn.compute.doorway import best_device
 from raysyn.compute.local import LocalWorker
+from raysyn.compute.worker import best_device
 from raysyn.data import images as data
 from raysyn.data.images import DataConfig, Dataset, Images
 from raysyn.models.unet import UNet, UNetConfig

@@ -28,7 +28,9 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from raysyn.compute.doorway import Compute, Machines, Search, Worker
+from raysyn.compute.doorway import Compute, Machines
+from raysyn.compute.searches import Search
+from raysyn.compute.worker import Worker
 from raysyn.on_ray.cluster import OnRay, session
 
 # Machines as busy as this one is with 32 nodes must not be taken for dead.

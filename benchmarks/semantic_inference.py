@@ -26,7 +26,7 @@ from raysyn.methods.privimage.pipeline import SHARD, count_shard
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.on_ray.cluster import OnRay, session
 from raysyn.on_ray.process import settle
-from raysyn.privacy.queries import SemanticConfig
+from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.train.classifier import as_float
 from raysyn.train.semantic import BATCH
 

@@ -21,11 +21,16 @@ import torch
 from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Dataset, Images
-from raysyn.data.public import PublicConfig
-from raysyn.methods.common import On, PrivateSetting
+from raysyn.data.streams import PublicConfig
+from raysyn.methods.common import PrivateSetting
+from raysyn.methods.dp_feta import config as of_dp_feta
 from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_imgsyn import config as of_dp_imgsyn
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.machines import On
+from raysyn.methods.pigan import config as of_pigan
 from raysyn.methods.pigan import pipeline as pigan
+from raysyn.methods.privimage import config as of_privimage
 from raysyn.methods.privimage import pipeline as privimage
 from raysyn.methods.privimage.config import GANModelConfig, GANPretrainConfig
 from raysyn.metrics.utility import EvalConfig
@@ -35,13 +40,17 @@ from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.teacher import TeacherConfig
 from raysyn.models.unet import UNetConfig
-from raysyn.privacy import layer_statistics, queries, sgd
+from raysyn.privacy import sgd
 from raysyn.privacy.cost import Budget
-from raysyn.privacy.layer_statistics import StatisticsConfig
 from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import CentralConfig, SemanticConfig
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries import central as central_query
+from raysyn.privacy.queries import layer_statistics
+from raysyn.privacy.queries import semantic as semantic_query
+from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.queries.layer_statistics import StatisticsConfig
+from raysyn.privacy.queries.semantic import SemanticConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs.folder import RunFolder
 from raysyn.screen.console import Console
@@ -71,7 +80,7 @@ class Method:
     """Images in a step of its generator, if it plays with one."""
 
 
-_PRIVIMAGE = privimage.Config(
+_PRIVIMAGE = of_privimage.Config(
     data=DataConfig(limit=300),
     public=PublicConfig(limit=400),
     budget=BUDGET,
@@ -89,7 +98,7 @@ _PRIVIMAGE = privimage.Config(
 METHODS: dict[str, Method] = {
     "dp_feta": Method(
         dp_feta,
-        dp_feta.Config(
+        of_dp_feta.Config(
             data=DataConfig(limit=300), budget=BUDGET, network=UNET, warmup=SHORT, finetune=TUNING, eval=EVAL,
             central=CentralConfig(count=100, clip_norm=3.0, downscale=1), sampler=SamplerConfig(steps=2), synthetic=60,
         ),
@@ -114,7 +123,7 @@ METHODS: dict[str, Method] = {
     # A ResNet-18 has 20 normalisation layers.
     "dp_imgsyn": Method(
         dp_imgsyn,
-        dp_imgsyn.Config(
+        of_dp_imgsyn.Config(
             data=DataConfig(limit=240), public=PublicConfig(limit=300), budget=BUDGET, teacher=TeacherConfig(width=4),
             training=SGDConfig(batch_size=40, epochs=0.5, noise_multiplicity=1, max_grad_norm=0.5),
             statistics=StatisticsConfig(epochs=2.0, batch_size=60, share=0.3, clip_norm=1.5),
@@ -124,7 +133,7 @@ METHODS: dict[str, Method] = {
     ),
     "dpgan": Method(
         pigan,
-        pigan.Config(
+        of_pigan.Config(
             data=DataConfig(limit=400), model="dpgan", network=DCGANConfig(width=0.125, latent=8), max_grad_norm=0.5,
             gan=AdversarialConfig(epochs=2, batch_size=32, learning_rate=2e-3), budget=replace(BUDGET, epsilon=20.0),
             synthetic=60, eval=EVAL, monte_carlo=MonteCarloConfig(fakes=60, suspects=20, components=10, repeats=2),
@@ -170,7 +179,8 @@ def blank_run(
 ) -> BlankRun:
     """One run with this secret and --seed, if asked for on changed images; what it sold, drew and released."""
     config = replace(method.config, seed=seed)
-    dataset, *beside, plan = method.module.prepare(config)
+    prepared = method.module.prepare(config)
+    dataset, plan = prepared.dataset, prepared.plan
     if change is not None:
         dataset = Dataset(dataset.name, change(dataset.train), change(dataset.test), None)
     run = BlankRun(out, len(dataset.train))
@@ -180,13 +190,13 @@ def blank_run(
             folder = RunFolder.open(out, method="blank", preset="tiny", config={}, data_fingerprint="none")
         with folder:
             ledger = Ledger(plan, folder.ledger)
-            setting = PrivateSetting(config, dataset, Local(folder.internal), folder, console, SPEED, plan, ledger)
+            parts = (config, dataset, Local(folder.internal), folder, console, SPEED, prepared.more)
             _watch_draws(patch, run)
             _blank_queries(patch, run)
             _blank_sgd(patch, run)
             patch.setattr(method.module, "write_release", lambda _, *rest, **more: _release(run, [*rest, more]))
             with pytest.raises(_Released):
-                method.module.run(method.module.Given(setting, *beside) if beside else setting)
+                method.module.run(PrivateSetting(*parts, plan=plan, ledger=ledger))
             run.ledger = ledger.entries()
     return run
 
@@ -217,12 +227,12 @@ def _watch_draws(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
 
 
 def _blank_queries(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
-    counts, clipped, select = queries.semantic_counts, layer_statistics.clipped, queries.select_classes
+    counts, clipped, select = semantic_query.semantic_counts, layer_statistics.clipped, semantic_query.select_classes
     statistics, align = layer_statistics.layer_statistics, dp_imgsyn.align
     asked: list[tuple[list[float], float]] = []
 
-    def blank(make: Callable[..., queries.Query]) -> Callable[..., queries.Query]:
-        def made(*args: Any) -> queries.Query:
+    def blank(make: Callable[..., central_query.Query]) -> Callable[..., central_query.Query]:
+        def made(*args: Any) -> central_query.Query:
             query = make(*args)
 
             def read(sums: np.ndarray, expected: float) -> np.ndarray:
@@ -248,12 +258,12 @@ def _blank_queries(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
         run.sold.setdefault("statistics", []).extend(mean * size for mean in means)
         return align(setting, teacher, wanted, *more)
 
-    patch.setattr(queries, "mean_query", blank(queries.mean_query))
-    patch.setattr(queries, "mode_query", blank(queries.mode_query))
-    patch.setattr(queries, "semantic_counts", lambda *args: 0.0 * counts(*args))
+    patch.setattr(central_query, "mean_query", blank(central_query.mean_query))
+    patch.setattr(central_query, "mode_query", blank(central_query.mode_query))
+    patch.setattr(semantic_query, "semantic_counts", lambda *args: 0.0 * counts(*args))
     patch.setattr(layer_statistics, "clipped", lambda *args: 0.0 * clipped(*args))
     patch.setattr(layer_statistics, "layer_statistics", noted)
-    patch.setattr(queries, "select_classes", selected)
+    patch.setattr(semantic_query, "select_classes", selected)
     patch.setattr(dp_imgsyn, "align", aligned)
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 RAY = ("tests/on_ray", "tests/jobs")
-BEFORE_RAY = ("bad_input", "one_sentence", "dry_run", "commands_of_the_readme")
+BEFORE_RAY = ("bad_input", "one_sentence", "dry_run", "commands_of_the_readme", "leaderboard_job")
 """Of the jobs' tests, by their names: what ends before Ray would start, or does without it."""
 
 
@@ -67,12 +67,31 @@ def ray_session() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def letters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Built-in public letters, drawn once for all tests of a module in a cache that leaves nothing behind."""
-    from raysyn.data.public import PublicConfig, load_public
+@pytest.fixture()
+def group_of_tasks(ray_session: None, tmp_path: Path) -> Iterator[None]:
+    """On that cluster, stages of several workers run without Ray Train: see tests/groups.py."""
+    from groups import in_tasks
 
+    with in_tasks(tmp_path):
+        yield
+
+
+@pytest.fixture(scope="session")
+def drawn_letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that leaves nothing behind, with built-in public letters in it: they take seconds to draw."""
+    from raysyn.data.public import load_public
+    from raysyn.data.streams import PublicConfig
+
+    cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAYSYN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("RAYSYN_CACHE", str(cache))
         load_public(PublicConfig(), (8, 8, 1))
+    return cache
+
+
+@pytest.fixture(scope="module")
+def letters(drawn_letters: Path) -> Iterator[None]:
+    """For all tests of a module, the cache is that one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYSYN_CACHE", str(drawn_letters))
         yield

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raysyn.compute.doorway import Alone, Worker
+from raysyn.compute.worker import Alone, Worker
 
 
 class Rank(Alone):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import subprocess
 import zipfile
 from collections.abc import Iterator
@@ -145,6 +146,66 @@ def test_heads_ask_for_a_token_and_listen_on_loopback(name: str) -> None:
     assert ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0" in text) == (name in ("workstation.sh", "gpu-node.sh"))
 
 
+LOCAL = ["workstation.sh", "gpu-node.sh"]
+RAY = """#!/bin/sh
+[ "$1" = get-auth-token ] && exit 0
+printf "%s\\n" "Ray runtime started." "Next steps" "  python my_script.py" "  --block" "Blocked" "$*"
+"""
+
+
+def launched(name: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """The script, with a Ray that only talks."""
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin/ray").write_text(RAY)
+    (folder / "bin/ray").chmod(0o755)
+    own = {"PATH": f"{folder}/bin:/usr/bin:/bin", "HOME": str(folder), "SCRATCH": str(folder / "scratch"), "UID": "1"}
+    ports = {"PORT": "7001", "DASHBOARD_PORT": "7002", "CLIENT_PORT": "7003", "AGENT_PORT": "7004"}
+    command = ["bash", str(FOLDER / name)]
+    return subprocess.run(command, env=own | ports | env, capture_output=True, text=True, timeout=20)
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_a_launcher_says_how_a_job_gets_there(name: str, tmp_path: Path) -> None:
+    done = launched(name, tmp_path)
+    assert done.returncode == 0 and done.stderr == ""
+    said = done.stdout.replace("\\\n", " ")
+    assert re.search(
+        r"RAY_AUTH_MODE=token ray job submit --address http://127.0.0.1:7002 .*job_name.* -- +python", said
+    )
+    assert re.search(r"\n +python jobs/dp_feta.py .*--on.address 127.0.0.1:7001 ", said)
+    assert "http://127.0.0.1:7002, which asks for the token that `ray get-auth-token` prints" in said
+    assert "Ray runtime started." in said and "Blocked" in said and "my_script.py" not in said
+    flags = "--port=7001 --dashboard-port=7002 --ray-client-server-port=7003 --dashboard-agent-listen-port=7004"
+    assert set(flags.split()) <= set(said.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize(
+    ("ports", "words"),
+    [
+        ({"CLIENT_PORT": "10002"}, "CLIENT_PORT is 10002: give a port from 1024 to 10001 or from 20000 to 65535"),
+        ({"AGENT_PORT": "19999"}, "AGENT_PORT is 19999: give"),
+        ({"PORT": "80"}, "PORT is 80: give"),
+        ({"PORT": "99999"}, "PORT is 99999: give"),
+        ({"DASHBOARD_PORT": "all"}, "DASHBOARD_PORT is all: give"),
+        ({"DASHBOARD_PORT": "7001"}, "DASHBOARD_PORT is 7001, which is taken already"),
+    ],
+)
+def test_a_launcher_refuses_a_port_that_ray_cannot_take(
+    name: str, ports: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    done = launched(name, tmp_path, **ports)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {words}") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_a_launcher_refuses_a_port_where_somebody_listens(name: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        done = launched(name, tmp_path, PORT=str(other.getsockname()[1]))
+    assert done.returncode == 2 and "which is taken already" in done.stderr
+
+
 @pytest.mark.parametrize("name", [*LAUNCHED, *KUBERAY])
 def test_commands_for_clusters_without_workers_say_what_each_worker_needs(name: str) -> None:
     """There is no GPU yet from which to tell."""
@@ -156,12 +217,20 @@ def test_commands_for_clusters_without_workers_say_what_each_worker_needs(name: 
 def test_a_job_takes_code_along_and_nothing_that_lies_beside_it(tmp_path: Path) -> None:
     from ray._private.runtime_env.packaging import create_package
 
-    code = {"raysyn/cli.py", "raysyn/report.html.j2", "jobs/dp_feta.py", "mynets.py", "pyproject.toml"}
+    code = {
+        "raysyn/command.py",
+        "raysyn/runs/folder.py",
+        "raysyn/report.html.j2",
+        "jobs/dp_feta.py",
+        "mynets.py",
+        "pyproject.toml",
+    }
     others = {"chest_xrays/train/a/jane.png", "net.pt", "scans.h5", "runs/x/internal/secret", "a.parquet", "tests/x.py"}
     for name in code | others:
         (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "here" / name).write_text("x")
-    shutil.copy(FOLDER.parent / ".rayignore", tmp_path / "here" / ".rayignore")
+    for rules in (".rayignore", ".gitignore"):  # Ray heeds both
+        shutil.copy(FOLDER.parent / rules, tmp_path / "here" / rules)
     create_package(str(tmp_path / "here"), tmp_path / "package.zip", include_gitignore=True)
     packed = {name for name in zipfile.ZipFile(tmp_path / "package.zip").namelist() if not name.endswith("/")}
     assert packed == code, packed ^ code

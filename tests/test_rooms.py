@@ -1,4 +1,4 @@
-"""The arrows between the rooms: who may import whom. A new import against them fails here, by name."""
+"""The arrows between the rooms, and inside a method: who may import whom. A new import against them fails, by name."""
 
 import ast
 from pathlib import Path
@@ -6,89 +6,128 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+FILES = sorted([*(ROOT / "raysyn").rglob("*.py"), *(ROOT / "jobs").glob("*.py")])
 
-# A room may import itself and what is listed. Order is the order of the README.
+# A room may import itself and what is listed; a dotted name is that one file.
+STORAGE = "runs.storage"
 ARROWS: dict[str, set[str]] = {
-    "names": set(),
-    "data": {"sources", "names"},
-    "public": {"data", "sources", "names"},
-    "sources": {"data"},
-    "compute": set(),
-    "storage": set(),
-    "remote": {"storage"},
-    "local": {"compute", "storage"},
-    "figures": set(),
-    "console": set(),
-    "choices": set(),
-    "may_leave": set(),
-    "cli": set(),
+    "data": set(),
     "models": set(),
+    "screen": set(),
+    "compute": {STORAGE},
     "train": {"models", "compute", "data"},
     "privacy": {"data", "compute", "train"},
     "attacks": {"data", "compute", "models", "train"},
     "metrics": {"data", "compute", "models", "train"},
-    "runs": {"privacy", "storage", "remote", "may_leave"},
-    "sealing": {"runs", "storage"},
-    "release": {"data", "privacy", "runs", "storage", "may_leave", "choices"},
-    "rehearsal": {"data", "names", "release", "report"},
-    "verify": {"privacy", "release", "runs", "may_leave"},
-    "across_runs": {"runs", "storage"},
-    "report": {"privacy", "runs", "storage", "data", "console", "release", "across_runs", "choices"},
+    "runs": {"privacy"},
+    "report": {"privacy", "runs", "data", "screen.console"},
     "methods": {
         "data",
-        "public",
         "compute",
+        "privacy",
         "models",
         "train",
-        "privacy",
-        "attacks",
         "metrics",
+        "attacks",
         "runs",
-        "sealing",
-        "storage",
         "report",
-        "release",
-        "choices",
-        "rehearsal",
-        "figures",
-        "console",
+        "screen.console",
     },
-    "on_ray": {"compute", "storage", "local"},
-    "jobs": {"methods", "on_ray", "cli", "runs", "report", "console"},
+    "on_ray": {"compute", STORAGE},
+    "door": {"methods", "on_ray", "screen", "runs", "report", "compute", "data"},
+    "jobs": {"door"},
 }
-ONE_ROOM_ONLY = {"ray": "on_ray", "tyro": "cli"}
-FILES = sorted([*(ROOT / "raysyn").rglob("*.py"), *(ROOT / "jobs").glob("*.py")])
+# The public door and the command: files that lie at the top.
+DOOR = {"__init__", "__main__", "command", "door", "verify"}
+ONE_ROOM_ONLY = {"ray": "on_ray"}
+# Inside a method: each may import those of lower number, and what is named otherwise (stages) its like.
+FLOORS = {"config": 0, "presets": 1, "experiments": 2, "report": 3, "outlook": 3, "pipeline": 4}
+STAGES = 1
 
 
-def room_of(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return parts[0] if parts[0] == "jobs" else parts[1]
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def room_of(module: str) -> str:
+    top, *rest = module.split(".")
+    if top == "jobs":
+        return "jobs"
+    return "door" if not rest or rest[0] in DOOR else rest[0]
 
 
 def imports(path: Path) -> set[str]:
-    """Absolute dotted names that `path` imports, `from raysyn import x` counted as raysyn.x."""
+    """Modules that `path` imports, wherever in it and for whatever reason, those of raysyn as they are called."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno} imports relatively; write the whole name"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            assert node.level == 0 and node.module, f"{path}:{node.lineno} imports relatively; write the whole name"
+            for alias in node.names:
+                inside = f"{node.module}.{alias.name}"
+                found.add(inside if inside in MODULES else node.module)
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_follow_the_arrows(path: Path) -> None:
-    room = room_of(path)
-    if room == "__init__":
-        return
-    for name in imports(path):
-        top, *rest = name.split(".")
-        if top == "raysyn" and rest[0] in ARROWS:
-            assert rest[0] == room or rest[0] in ARROWS[room], f"{room} must not import raysyn.{rest[0]}"
-        if top in ONE_ROOM_ONLY:
+def of_raysyn(module: str) -> set[str]:
+    return {name for name in imports(MODULES[module]) if name.split(".")[0] == "raysyn"} - {module}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_follow_the_arrows(module: str) -> None:
+    room = room_of(module)
+    for name in of_raysyn(module):
+        inside = name.removeprefix("raysyn.")
+        allowed = room_of(name) in ARROWS[room] | {room} or inside in ARROWS[room]
+        assert allowed, f"{module} must not import {name}: {room} may import {', '.join(sorted(ARROWS[room]))}"
+    for name in imports(MODULES[module]):
+        if (top := name.split(".")[0]) in ONE_ROOM_ONLY:
             assert room == ONE_ROOM_ONLY[top], f"only {ONE_ROOM_ONLY[top]} may import {top}"
 
 
 def test_every_room_is_known() -> None:
-    assert {room_of(path) for path in FILES} - {"__init__"} <= set(ARROWS)
+    assert {room_of(module) for module in MODULES} == set(ARROWS)
+
+
+def house_of(module: str) -> tuple[str, str] | None:
+    """(method, its part) of what belongs to one method."""
+    parts = module.split(".")
+    return (parts[2], parts[3]) if parts[1:2] == ["methods"] and len(parts) == 4 else None
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if house_of(module)])
+def test_inside_a_method_imports_go_down_and_of_another_one_only_its_config(module: str) -> None:
+    mine = house_of(module)
+    assert mine is not None
+    for name in of_raysyn(module):
+        if (theirs := house_of(name)) is None:
+            continue
+        if theirs[0] != mine[0]:
+            assert theirs[1] == "config", f"{module} must not import {name}: of another method its config alone"
+            continue
+        high, low = (FLOORS.get(part, STAGES) for part in (mine[1], theirs[1]))
+        alike = mine[1] not in FLOORS and theirs[1] not in FLOORS
+        assert low < high or alike, f"{module} must not import {name}: see the floors"
+
+
+def test_what_methods_share_imports_none_of_them() -> None:
+    for module in MODULES:
+        if module.startswith("raysyn.methods.") and house_of(module) is None:
+            assert not [name for name in of_raysyn(module) if house_of(name)], module
+
+
+def test_there_is_no_circle() -> None:
+    """Imports inside functions and those for type checking are counted."""
+    left = {module: of_raysyn(module) & set(MODULES) for module in MODULES}
+    while free := [module for module, needs in left.items() if not needs]:
+        for module in free:
+            del left[module]
+        left = {module: needs - set(free) for module, needs in left.items()}
+    # Those that only lead to a circle are not in it.
+    while free := set(left) - {name for needs in left.values() for name in needs}:
+        left = {module: needs for module, needs in left.items() if module not in free}
+    assert not left, f"circles among {', '.join(sorted(left))}"

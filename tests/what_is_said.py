@@ -194,7 +194,7 @@ def beginning(words: str) -> str:
 
 BY_DEFINITION = "nothing of the code: it says what the promise is about"
 Check = Callable[[Left], None] | str
-AFTER_PAYING = "tests/methods/test_{}.py::test_nothing_after_the_paid_answers_looks_at_private_images"
+AFTER_PAYING = "tests/methods/{0}/test_{0}.py::test_nothing_after_the_paid_answers_looks_at_private_images"
 PAID_METHODS = ("dp_feta", "privimage", "dp_imgsyn", "pigan")
 CHECKS: Mapping[str, tuple[Check, ...]] = {
     COVERS[0]: (every_file_is_signed, *(AFTER_PAYING.format(name) for name in PAID_METHODS)),
@@ -212,24 +212,24 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     BEST_IS_UNCHARGED: (the_best_classifier_is_so_on_test_images,),
     comparison(privimage.MOST_SHARED): (
         so_many_may_be_shared(privimage.MOST_SHARED),
-        "tests/methods/test_privimage.py::test_a_few_private_images_among_the_public_ones_are_learned_from_as_such",
+        "tests/methods/privimage/test_privimage.py::test_a_few_private_images_among_the_public_ones_are_learned_from_as_such",
     ),
     comparison(dp_imgsyn_experiments.MOST_SHARED): (
         so_many_may_be_shared(0),
-        "tests/methods/test_dp_imgsyn.py::test_one_private_image_among_the_public_ones_is_refused",
+        "tests/methods/dp_imgsyn/test_dp_imgsyn.py::test_one_private_image_among_the_public_ones_is_refused",
     ),
     privimage.GIVEN: (the_classifier_is_the_given_one,),
     "the experiments train further teachers and students and test them on private images; nothing of these is "
     "released, but a setting chosen by them is a look at these images": (
-        "tests/methods/test_dp_imgsyn.py::test_experiments_compare_syntheses_and_release_none_of_them",
+        "tests/methods/dp_imgsyn/test_dp_imgsyn.py::test_experiments_compare_syntheses_and_release_none_of_them",
     ),
     "the experiments train further GANs on private images; nothing of these is released, but a setting chosen by them "
     "is a look at these images": (
-        "tests/methods/test_pigan.py::test_experiments_share_units_and_more_of_them_do_only_what_is_missing",
+        "tests/methods/pigan/test_pigan.py::test_experiments_share_units_and_more_of_them_do_only_what_is_missing",
     ),
     "the generator's checkpoint is the one whose student is best on real validation images": (
         the_checkpoint_is_the_best_on_validation_images,
-        "tests/methods/test_knowledge_recycling.py::test_trap_12_selection_cannot_see_the_test_images",
+        "tests/methods/knowledge_recycling/test_knowledge_recycling.py::test_trap_12_selection_cannot_see_the_test_images",
     ),
     "the generation parameters are those whose student is best on real validation images": (
         the_checkpoint_is_the_best_on_validation_images,
@@ -240,7 +240,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     ),
     choices.tuned("..."): (
         it_is_what_the_config_says("tuned_on"),
-        "tests/test_release.py::test_every_preset_says_what_it_was_tuned_on",
+        "tests/report/test_release.py::test_every_preset_says_what_it_was_tuned_on",
     ),
     choices.chosen("..."): (
         it_is_what_the_config_says("chosen_among"),
@@ -279,16 +279,17 @@ def honest(left: Left) -> set[str]:
 
 def spoken_by(method: Any) -> set[str]:
     """Every sentence that a method's `uncharged` may list, as `CHECKS` has them."""
+    home = inspect.getmodule(method.uncharged)
     function = ast.parse(inspect.getsource(method.uncharged)).body[0]
     assert isinstance(function, ast.FunctionDef)
     found = set[str]()
     for node in (one for line in function.body[1:] for one in ast.walk(line)):
-        assert not isinstance(node, ast.JoinedStr), f"{method.METHOD}: a sentence with figures in it: see choices.py"
+        assert not isinstance(node, ast.JoinedStr), f"{method.NAME}: a sentence with figures in it: see choices.py"
         value = node.value if isinstance(node, ast.Constant) else None
         if isinstance(node, ast.Name):
-            value = getattr(method, node.id, None)
+            value = getattr(home, node.id, None)
         if isinstance(node, ast.Call) and "config" not in ast.unparse(node) and "choices" not in ast.unparse(node):
-            value = eval(ast.unparse(node), vars(method))
+            value = eval(ast.unparse(node), vars(home))
         found |= {value} if isinstance(value, str) and " " in value else set()
     assert "*declared(config)" in inspect.getsource(method.uncharged)
     return {checks_of(one)[0] for one in (*found, choices.tuned("..."), choices.chosen("..."))}

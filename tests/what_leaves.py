@@ -155,7 +155,7 @@ def made_of_paid_answers(
     gone = kept_as_paid(out, to)
     assert gone and not (to / "release").exists()
     patch.setattr(method, "load", lambda asked: other_images(load(asked)))
-    patch.setattr("raysyn.runs.folder._refuse_another_run", lambda *_: None)
+    patch.setattr("raysyn.runs.folder.refuse_another_run", lambda *_: None)
     run(config, to)
     for name in gone:
         assert alike(*(load_saved(folder / "internal" / "stages" / name) for folder in (out, to))), name

@@ -19,7 +19,8 @@ from raysyn.attacks.lira import Confidences, Mask, Variant
 from raysyn.attacks.pool import Pool
 from raysyn.attacks.shadows import Architecture, Sweep, confidences
 from raysyn.attacks.verdict import mean_auc
-from raysyn.compute.doorway import Alone, Compute, digest
+from raysyn.compute.doorway import Compute, digest
+from raysyn.compute.worker import Alone
 from raysyn.data.images import Images
 from raysyn.train.recipe import RecipeConfig, fit, one_hot
 

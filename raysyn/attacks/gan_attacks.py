@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from raysyn.attacks.verdict import CONFIDENCE, Interval
@@ -77,6 +75,9 @@ def white_box(members_MK: Scores, others_NK: Scores, seed: int) -> dict[str, Any
     image's score is its maximum. Only their order matters: logits are better than probabilities, which saturate.
     accuracy is the share of members among those called so (chance M / (M + N)).
     """
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from scipy import stats
+
     members, others = _of_images(members_MK).max(1), _of_images(others_NK).max(1)
     m, n = len(members), len(others)
     rng = np.random.default_rng(seed)
@@ -179,6 +180,8 @@ def _by_chance(members: int, others: int, m: int, repeats: int, rng: np.random.G
 
 def fit_projection(images_NHWC: NDArray[np.uint8], components: int, seed: int) -> Projection:
     """The principal components of pixel intensities."""
+    from sklearn.decomposition import PCA
+
     pixels = images_NHWC.reshape(len(images_NHWC), -1).astype(np.float64)
     fitted = PCA(components, svd_solver="covariance_eigh", random_state=seed).fit(pixels)
     return Projection(torch.from_numpy(fitted.mean_.copy()), torch.from_numpy(fitted.components_.T.copy()))

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from raysyn.attacks import lira
 from raysyn.attacks.lira import Confidences, Mask, Variant
@@ -42,6 +41,9 @@ def permuted(score_N: Confidences, members_N: Mask, labels_N: NDArray[np.int64],
     differs between the sides shows here as it would in the area itself. `low` to `high` holds 95 % of the draws;
     `share_as_high` is that of draws at least as high as the truth, itself counted (a p-value).
     """
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from scipy import stats
+
     ranks_N, rng = stats.rankdata(score_N), np.random.default_rng(seed)
     sums_P, true_sum = np.zeros(PERMUTATIONS), 0.0
     for label in np.unique(labels_N):

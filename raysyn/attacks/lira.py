@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from raysyn.attacks.verdict import auc, tpr_at, verdict
 
@@ -97,6 +96,9 @@ def confidence(logits: NDArray[Any], labels_N: NDArray[np.int64]) -> Confidences
     From the logits z it is z_y - logsumexp of the others, which never rounds p to 0 or 1.
     Raises ValueError for fewer than two classes.
     """
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from scipy.special import logsumexp
+
     values = np.asarray(logits, np.float64)
     if values.shape[-1] < 2:
         raise ValueError(f"the model has {values.shape[-1]} class: membership scores need at least 2")
@@ -104,7 +106,7 @@ def confidence(logits: NDArray[Any], labels_N: NDArray[np.int64]) -> Confidences
     own = np.take_along_axis(values, at, -1)[..., 0]
     others = values.copy()
     np.put_along_axis(others, at, -np.inf, -1)
-    return own - special.logsumexp(others, axis=-1)
+    return own - logsumexp(others, axis=-1)
 
 
 def scores(shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, variant: Variant) -> Confidences:

@@ -14,7 +14,8 @@ from raysyn.attacks.headline import headline
 from raysyn.attacks.pool import Pool, make_pool
 from raysyn.attacks.shadows import Architecture, AttackConfig, ShadowSpeed, Sweep, confidences, sweep
 from raysyn.attacks.verdict import aop
-from raysyn.compute.doorway import Compute, best_device, digest
+from raysyn.compute.doorway import Compute, digest
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.train.classifier import accuracy
 from raysyn.train.recipe import RecipeConfig

@@ -17,7 +17,8 @@ from torch import nn
 
 from raysyn.attacks import likeness, lira
 from raysyn.attacks.pool import Pool, make_pool
-from raysyn.compute.doorway import Alone, Clock, Compute, digest
+from raysyn.compute.doorway import Compute, digest
+from raysyn.compute.worker import Alone, Clock
 from raysyn.data.images import Images
 from raysyn.train.classifier import as_float
 from raysyn.train.memory import HEADROOM, at_once, available_bytes, step_bytes

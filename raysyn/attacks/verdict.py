@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Scores = NDArray[np.float64]
 CONFIDENCE = 0.95
@@ -77,6 +76,9 @@ def auc(members: Scores, others: Scores) -> Interval:
 def mean_auc(attacks: Sequence[tuple[Scores, Scores]]) -> Interval:
     """Mean of the areas of several attacks, each (members, others), with its interval as `auc` has it: no member is in
     two attacks; the same non-members, in the same order, are in all."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from scipy import stats
+
     above = [_placements(members, others) for members, others in attacks]
     value = float(np.mean([part.mean() for part in above]))
     fewest = min(min(len(members), len(others)) for members, others in attacks)
@@ -96,6 +98,8 @@ def mean_auc(attacks: Sequence[tuple[Scores, Scores]]) -> Interval:
 def _from_pairs(value: float, pairs: int) -> Interval:
     """Clopper and Pearson's interval as if only so many pairs of a member and a non-member, no image in two, had been
     compared: all of them in order is no likelier than a ** pairs at the area a, so that 5 against 5 are no proof."""
+    from scipy import stats
+
     tail, won = (1 - CONFIDENCE) / 2, value * pairs
     low = float(stats.beta.ppf(tail, won, pairs - won + 1)) if won > 0 else 0.0
     high = float(stats.beta.ppf(1 - tail, won + 1, pairs - won)) if won < pairs else 1.0
@@ -111,6 +115,8 @@ def tpr_at(rate: float, members: Scores, others: Scores) -> tuple[int, float]:
 
 def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
     """Exact interval of a rate (Clopper and Pearson 1934), never too narrow."""
+    from scipy import stats
+
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"{successes} successes of {trials} trials: give 0 to trials, of at least 1")
     tail = (1 - confidence) / 2
@@ -157,6 +163,8 @@ def _interval_at(rate: float, members: Scores, others: Scores) -> dict[str, floa
     Two sources of error share the 5 %: order statistics of these non-members bracket the threshold (how many of them
     exceed it is binomial), and Clopper and Pearson count members beyond either end. Never too narrow, also with ties.
     """
+    from scipy import stats
+
     part, falling = (1 - CONFIDENCE) / 4, np.sort(others)[::-1]
     surely, maybe = stats.binom.ppf([part, 1 - part], len(others), rate).astype(int)
     # Fewer than `surely` above it, or more than `maybe`, in `part` of the cases at most.

@@ -6,18 +6,17 @@ Algorithms import only this file. `raysyn.compute.local` answers in this process
 from __future__ import annotations
 
 import hashlib
-import itertools
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+from raysyn.compute.searches import Outcome, Search, Space
 
 Show = Callable[[str, int, int, dict[str, float]], None]
-"""show(stage, done, total, metrics): draws progress; called at most a few times a second."""
+"""show(stage, done, total, metrics): draws progress; called at most a few times a second.
+
+A total of 0 says that nothing is counted yet; `stage` may then end with `: ` and what is being done, in a few words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,158 +46,21 @@ class Machines:
     """Folder of this machine where that cluster puts what memory has no room for, sensitive images among it, gone with
     the run; by default inside `temp`."""
 
-
-def best_device() -> torch.device:
-    """The GPU this process may use, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@contextmanager
-def full_float32(device: torch.device) -> Iterator[None]:
-    """Neither autocast nor TF32, which rounds the inputs of convolutions to 10 bits and is cuDNN's default."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    rounded, matmul.allow_tf32 = matmul.allow_tf32, False
-    exact = cudnn.flags(
-        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-    )
-    try:
-        with torch.autocast(device.type, enabled=False), exact:
-            yield
-    finally:
-        matmul.allow_tf32 = rounded
-
-
-class Worker(ABC):
-    """What a training function sees of the machine it runs on. One per rank."""
-
-    rank: int
-    world_size: int
-    device: torch.device
-
-    @abstractmethod
-    def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum `tensor` over all ranks, in place; every rank must call it in the same order."""
-
-    @abstractmethod
-    def share(self, value: Any) -> Any:
-        """Rank 0's `value` on every rank (small plain values: a measured choice, a flag)."""
-
-    @abstractmethod
-    def progress(self, done: int, total: int, **metrics: float) -> None:
-        """Tell the user how far this stage is; cheap, may be called every step, only rank 0 is heard."""
-
-    @abstractmethod
-    def save(self, state: dict[str, Any]) -> None:
-        """Make rank 0's `state` (tensors and plain values) durable; every rank calls it at the same step."""
-
-    @abstractmethod
-    def resume(self) -> dict[str, Any] | None:
-        """The last durable state of this stage, tensors on the CPU, or None at a fresh start."""
-
-    @abstractmethod
-    def keep(self, key: str, value: Any) -> None:
-        """Make rank 0's `value` durable beyond this stage, under a `key` that no other stage uses."""
-
-    @abstractmethod
-    def kept(self, key: str) -> Any:
-        """What was kept under `key`, by any stage of this run."""
-
-
-class Alone(Worker):
-    """Rank 0 of 1, heard by nobody: for units short enough to start again."""
-
-    def __init__(self) -> None:
-        self.rank, self.world_size, self.device = 0, 1, best_device()
-
-    def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor
-
-    def share(self, value: Any) -> Any:
-        return value
-
-    def progress(self, done: int, total: int, **metrics: float) -> None:
-        pass
-
-    def save(self, state: dict[str, Any]) -> None:
-        pass
-
-    def resume(self) -> dict[str, Any] | None:
-        return None
-
-    def keep(self, key: str, value: Any) -> None:
-        raise NotImplementedError("a unit of a fan-out keeps nothing but its result")
-
-    def kept(self, key: str) -> Any:
-        raise NotImplementedError("a unit of a fan-out is given what it needs")
-
-
-class Clock(Alone):
-    """Notes when it was told of progress, to measure speed; keeps nothing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.times: list[float] = []
-
-    def progress(self, done: int, total: int, **metrics: float) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()  # its steps are queued, not done
-        self.times.append(time.perf_counter())
-
-    def keep(self, key: str, value: Any) -> None:
-        pass
-
-
-@dataclass(frozen=True)
-class Between:
-    """A range to search in, ends included."""
-
-    low: float
-    high: float
-    whole: bool = False
-    """Whole numbers only."""
-
-
-Space = Mapping[str, Between | Sequence[Any]]
-"""What a search varies: ranges, or the values to choose from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Search:
-    """What `Compute.search` looks for."""
-
-    metric: str
-    """The figure in what trials report that should become large."""
-    reports: int
-    """Times that a whole trial calls `progress`."""
-    trials: int | None = None
-    """Trials to make; None: every combination of the values, each to its end."""
-    first_verdict: int = 1
-    """Reports before a trial may be pruned."""
-    reduction: int = 3
-    """One of so many trials goes on at each rung, rungs lying apart by the same factor."""
-    known: tuple[tuple[Mapping[str, Any], float], ...] = ()
-    """Parameters whose metric is known: told to the search before its first trial, and not tried again."""
-    seed: int = 0
-
-    def brackets(self) -> int:
-        """Hyperband's brackets: each next one prunes its first trials later by the factor `reduction`."""
-        found = 1
-        while self.first_verdict * self.reduction**found < self.reports:
-            found += 1
-        return found
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One trial of a search."""
-
-    params: dict[str, Any]
-    score: float
-    """The metric in its last report."""
-    reports: int
-    """How often it reported."""
-    pruned: bool
-    """Whether it was stopped before its last report."""
+    def __post_init__(self) -> None:
+        """ValueError for what no machine can give: known before one is asked."""
+        for field in ("workers", "cpus_per_worker"):
+            if (count := getattr(self, field)) is not None and count < 1:
+                raise ValueError(f"on.{field} is {count}: give at least 1, or leave it out")
+        if (each := self.gpus_per_worker) is not None and not (0 <= each <= 1 or (each > 1 and each % 1 == 0)):
+            raise ValueError(f"on.gpus_per_worker is {each:g}: give 0, a part of one, or a whole number of GPUs")
+        if self.gpus_per_unit is not None and not 0 <= self.gpus_per_unit <= 1:
+            raise ValueError(
+                f"on.gpus_per_unit is {self.gpus_per_unit:g}: a unit uses a GPU or a part of one: give 0 to 1"
+            )
+        if self.address == "here" and (self.workers or 1) > 1:
+            raise ValueError(f"on.workers is {self.workers}, but `here` is one process: leave it out")
+        if not self.address:
+            raise ValueError("on.address is empty: give local, here, auto, or host:port of a cluster")
 
 
 class Compute(ABC):
@@ -312,19 +174,3 @@ def answers_of(f: Callable[[Any, Any], Any], items: Sequence[Any], shared: Any, 
     if len(values) != len(items):
         raise TypeError(f"{len(items)} items together gave {len(values)} results")
     return values
-
-
-def combinations(space: Space) -> list[dict[str, Any]]:
-    """Every combination of the values in `space`; ranges have none."""
-    assert not any(isinstance(values, Between) for values in space.values()), "a range cannot be tried exhaustively"
-    return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]  # type: ignore[arg-type]
-
-
-def trial_key(params: Mapping[str, Any]) -> str:
-    """A file name for the trial of these parameters."""
-    return hashlib.sha256(repr(sorted(params.items())).encode()).hexdigest()[:16]
-
-
-def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Best first, pruned trials after all whole ones: their scores are of a training cut short."""
-    return sorted(outcomes, key=lambda outcome: (outcome.pruned, -outcome.score, repr(outcome.params)))

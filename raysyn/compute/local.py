@@ -10,27 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import optuna
-
-from raysyn.compute.doorway import (
-    Alone,
-    Between,
-    Compute,
-    Outcome,
-    Search,
-    Show,
-    Space,
-    Tally,
-    answers_of,
-    best_device,
-    combinations,
-    groups,
-    ranked,
-    silent,
-    trial_key,
-    unit_failure,
-    unit_files,
-)
+from raysyn.compute.doorway import Compute, Show, Tally, answers_of, groups, silent, unit_failure, unit_files
+from raysyn.compute.searches import Between, Outcome, Search, Space, combinations, ranked, trial_key
+from raysyn.compute.worker import Alone, best_device
 from raysyn.runs.storage import Store
 
 
@@ -46,6 +28,9 @@ class LocalWorker(Alone):
         if done >= total or now - self._shown_at > 0.25:
             self._shown_at = now
             self._show(self._name, done, total, metrics)
+
+    def doing(self, what: str) -> None:
+        self._show(f"{self._name}: {what}" if what else self._name, 0, 0, {})
 
     def save(self, state: dict[str, Any]) -> None:
         self._store[f"checkpoints/{self._name}.pt"] = state
@@ -126,6 +111,9 @@ class Local(Compute):
         return [self._store[file] for file in files]
 
     def search(self, f: Callable[..., Any], space: Space, search: Search, *, name: str, shared: Any) -> list[Outcome]:
+        # Imported where it is used, not above: who only asks for help must not wait for it.
+        import optuna
+
         grid = combinations(space) if search.trials is None else []
         study, total, outcomes = _study(space, search), search.trials or len(grid), list[Outcome]()
         for index in range(total):
@@ -139,7 +127,7 @@ class Local(Compute):
         return ranked(outcomes)
 
     def _try(
-        self, f: Callable[..., Any], params: dict[str, Any], asked: optuna.Trial | None, search: Search, name: str,
+        self, f: Callable[..., Any], params: dict[str, Any], asked: Any, search: Search, name: str,
         shared: Any,
     ) -> Outcome:  # fmt: skip
         """One trial; `asked` is asked whether it goes on, if there is one."""
@@ -164,9 +152,11 @@ class Local(Compute):
         return time.process_time()
 
 
-def distributions(space: Space) -> dict[str, optuna.distributions.BaseDistribution]:
+def distributions(space: Space) -> dict[str, Any]:
     """`space` in Optuna's words."""
-    found: dict[str, optuna.distributions.BaseDistribution] = {}
+    import optuna
+
+    found: dict[str, Any] = {}
     for key, values in space.items():
         if not isinstance(values, Between):
             found[key] = optuna.distributions.CategoricalDistribution(list(values))
@@ -177,13 +167,17 @@ def distributions(space: Space) -> dict[str, optuna.distributions.BaseDistributi
     return found
 
 
-def sampler(search: Search) -> optuna.samplers.TPESampler:
+def sampler(search: Search) -> Any:
     """TPE whose first proposals, a third and at most ten, are random."""
+    import optuna
+
     return optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=min(10, (search.trials or 0) // 3))
 
 
-def _study(space: Space, search: Search) -> optuna.Study:
+def _study(space: Space, search: Search) -> Any:
     """A fresh study that has been told what is known."""
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = optuna.pruners.HyperbandPruner(search.first_verdict, search.reports, search.reduction)
     # Named, because Hyperband draws a trial's bracket from the study's name: by default a random one.

@@ -11,13 +11,17 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from raysyn.data.names import check_class_names, check_name
-from raysyn.data.sources import SPLITS, Source, Split, from_name, from_path, subset
+from raysyn.data.shares import check_share, with_test_images
+from raysyn.data.source import SPLITS, Source, Split
+from raysyn.data.sources import from_name, from_path, subset
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 SMALLEST = 8
 
@@ -32,7 +36,11 @@ class DataConfig:
     path: str | None = None
     """Own data instead of a name: a Parquet file (columns image, label, split), a MedMNIST-style .npz file,
     or a folder with train/ and test/, each with one sub-folder of images per class. Where classes are named (the
-    sub-folders of train/, the Parquet file's metadata, the array class_names), one of them may have no image."""
+    sub-folders of train/, the Parquet file's metadata, the array class_names), one of them may have no image. Without
+    test images, also a folder of class folders: see --data.test-share."""
+    test_share: float | None = None
+    """Share of the training images held out as test images where the source has none; the others are left to train.
+    Always the same ones, by their places alone. A synthetic.parquet of raysyn has 0.1 held out by itself."""
     size: int | None = None
     """Rescale every image to this many pixels a side, at least 8; by default images stay as they are."""
     limit: int | None = None
@@ -127,16 +135,20 @@ def load(config: DataConfig) -> Dataset:
         raise ValueError(f"data.size={config.size} is too small; give at least {SMALLEST} or leave it out")
     if config.limit is not None and config.limit < 1:
         raise ValueError(f"data.limit={config.limit} leaves no images; give at least 1 or leave it out")
+    check_share(config.test_share)
     source = from_path(config.path) if config.path is not None else from_name(config.name, config.size)
     check_name(source.label, "the data set", source.name)
     labels = {split: _labels(source, split) for split in SPLITS if split in source.splits}
-    for split in ("train", "test"):
-        if not labels[split].size:
-            raise ValueError(f"{source.label} has no {split} images; both train and test are needed")
+    if not labels["train"].size:
+        raise ValueError(f"{source.label} has no train images; both train and test are needed")
+    # Of all images: which classes there are must not depend on what is held out.
     class_names = _class_names(source, labels)
+    source = with_test_images(source, config.test_share)
+    labels = {split: _labels(source, split) for split in SPLITS if split in source.splits}
     n = len(labels["train"])
     if config.limit is not None and config.limit > n:
-        raise ValueError(f"data.limit={config.limit} exceeds the {n} images of {source.label}; lower it")
+        left = f"{n} images of {source.label}" + (" that are left to train" if config.test_share else "")
+        raise ValueError(f"data.limit={config.limit} exceeds the {left}; lower it")
     done: dict[str, Images] = {}
     for split in (split for split in labels if labels[split].size):
         keep = subset(len(labels[split]), config.limit or len(labels[split]))
@@ -145,7 +157,18 @@ def load(config: DataConfig) -> Dataset:
         done[split] = Images(pixels, labels[split][keep], class_names)
     naming = source.naming if source.class_names is None else None
     dataset = Dataset(source.name, done["train"], done["test"], done.get("val"), naming=naming)
-    return dataset.check_classes(f"data.limit={config.limit}", "raise it")
+    return dataset.check_classes(*_left_out_by(config))
+
+
+def _left_out_by(config: DataConfig) -> tuple[str, str]:
+    """Which settings leave images out, and how they leave out fewer."""
+    named = {"limit": "raise", "test_share": "lower"}
+    given = {field: getattr(config, field) for field in named if getattr(config, field) is not None}
+    if len(given) == 1:
+        ((field, value),) = given.items()
+        return f"data.{field}={value}", f"{named[field]} it"
+    settings = " with ".join(f"data.{field}={value}" for field, value in given.items())
+    return settings, " or ".join(f"{named[field]} data.{field}" for field in given)
 
 
 def _empty(images: Images) -> np.ndarray:
@@ -192,6 +215,8 @@ def _pixels(
     source: Source, split: Split, keep: np.ndarray, size: int | None, shape: tuple[int, int, int] | None
 ) -> np.ndarray:
     """The pictures at `keep`, decoded to uint8 (N, H, W, C); `shape` as in train, None for train itself."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from PIL import UnidentifiedImageError
 
     def decode(index: int) -> np.ndarray:
         try:
@@ -242,6 +267,8 @@ def _mixed(place: str, shape: tuple[int, ...], first: tuple[int, int, int]) -> s
 
 def _decode(picture: Any, size: int | None) -> np.ndarray:
     """One picture (HWC array, bytes of a file or path) as uint8 (H, W, C) in the `size` asked for."""
+    from PIL import Image
+
     if isinstance(picture, np.ndarray):
         if size is None or picture.shape[:2] == (size, size):
             return picture
@@ -255,7 +282,7 @@ def _decode(picture: Any, size: int | None) -> np.ndarray:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _plain(image: Picture) -> Picture:
     """The image in mode L or RGB; refuses what would lose transparency, depth or frames."""
     image.load()
     if "transparency" in image.info or image.mode not in ("1", "L", "P", "RGB"):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from raysyn.data.images import DataConfig
-from raysyn.methods.synthesis import check_drawing
+from raysyn.methods.declared import Declared
+from raysyn.methods.drawing import check_drawing
 from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy.cost import Budget
 
 
 @dataclass(frozen=True, kw_only=True)
-class Basics:
+class Basics(Declared):
     """Which images, what they may cost, how many to make, how they are judged. The leaderboard sets some of it.
 
     A configuration of its own that checks more calls `super().__post_init__()` first.
@@ -22,11 +23,6 @@ class Basics:
     synthetic: int = 10_000
     """Synthetic images to make, shared equally among the classes: the true class counts stay private."""
     eval: EvalConfig = field(default_factory=EvalConfig)
-    tuned_on: str | None = None
-    """Data set whose non-private results shaped these settings; the report lists it as an uncharged choice."""
-    chosen_among: str | None = None
-    """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
-    it as an uncharged choice."""
     seed: int = 0
     """Seed of all that is public. Privacy noise never comes from it."""
 

@@ -21,7 +21,8 @@ from raysyn.report import choices
 from raysyn.report.release import attack_limits, declare
 from raysyn.report.report import Report, environment
 from raysyn.runs import sealing
-from raysyn.runs.folder import RunFolder, make_private
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.ownership import make_private
 from raysyn.runs.storage import local_folder, under
 from raysyn.screen.console import Console
 
@@ -88,6 +89,10 @@ class Setting:
             environment=environment(device=self.compute.device, workers=self.compute.workers, **more),
         )
 
+    def end(self, sentence: str, places: str) -> None:
+        """The console's last lines: how long it took, the report's `sentence`, and where things are."""
+        self.console.end(sum(spent["wall_s"] for spent in self.folder.timings.values()), sentence, places)
+
     def attack(
         self, targets: Mapping[str, Mapping[str, Tensor]], members: Images, network: Architecture, speed: ShadowSpeed
     ) -> dict[str, Any]:
@@ -109,12 +114,6 @@ class PrivateSetting(Setting):
     ledger: Ledger
 
 
-def declared(config: Any) -> list[str]:
-    """What a user or a preset says was chosen by looking at private data: the uncharged choices that no code makes."""
-    told = [choices.tuned(config.tuned_on)] if config.tuned_on else []
-    return told + ([choices.chosen(config.chosen_among)] if config.chosen_among else [])
-
-
 def plain_name(stage: str) -> str:
     """What a person calls a stage: without the mark that tells one way of judging from another."""
     return stage.partition("-")[0]
@@ -127,6 +126,12 @@ def _by_plain_name(timings: Mapping[str, Mapping[str, float]]) -> dict[str, dict
         before = merged.get(plain_name(stage), {})
         merged[plain_name(stage)] = {clock: before.get(clock, 0.0) + seconds for clock, seconds in spent.items()}
     return merged
+
+
+def _timed(folder: RunFolder, stage: str) -> tuple[float, bool] | None:
+    """What `Console.timed` is to know."""
+    spent = _by_plain_name(folder.timings).get(stage)
+    return None if spent is None else (spent["wall_s"], stage in map(plain_name, folder.ran))
 
 
 def say_empty(console: Console, dataset: Dataset) -> None:
@@ -164,18 +169,10 @@ def apart(machines: Any, folder: RunFolder) -> Any:
 
 
 def open_run(
-    command: Asked,
-    method: str,
-    dataset: Dataset,
-    console: Console,
-    connect: Connect,
-    stack: ExitStack,
-    *,
-    plan: Plan | None = None,
-    more: Any = None,
-    judged_by: Sequence[str] = ("eval",),
+    command: Asked, method: str, dataset: Dataset, console: Console, connect: Connect, stack: ExitStack, *,
+    plan: Plan | None = None, more: Any = None, judged_by: Sequence[str] = ("eval",),
     facts: Mapping[str, Any] | None = None,
-) -> Setting:
+) -> Setting:  # fmt: skip
     """Open or continue the run folder, then join the machines; `stack` closes both. A plan brings its ledger.
 
     The groups of settings `judged_by` change nothing that is released: a finished run may be judged anew. `facts`
@@ -186,21 +183,15 @@ def open_run(
     if plan is not None:
         # Packages that calibrate otherwise must not continue a run.
         known["plan"] = {stage: asdict(cost) for stage, cost in plan.stages.items()}
+    settings = asdict(command.config)
+    judged = {name: settings.pop(name) for name in judged_by if name in settings}
     # What a run was chosen among is said of it afterwards, and changes nothing in it.
-    beside = (*judged_by, "chosen_among")
-    config = {name: value for name, value in asdict(command.config).items() if name not in beside}
-    folder = stack.enter_context(
-        RunFolder.open(
-            command.out,
-            method=method,
-            preset=command.preset,
-            config=config | known,
-            data_fingerprint=dataset.fingerprint(),
-            source_fingerprint=dataset.source_fingerprint,
-        )
-    )
-
-    judged = {name: value for name, value in asdict(command.config).items() if name in judged_by}
+    settings.pop("chosen_among", None)
+    opened = RunFolder.open(
+        command.out, method=method, preset=command.preset, config=settings | known,
+        data_fingerprint=dataset.fingerprint(), source_fingerprint=dataset.source_fingerprint,
+    )  # fmt: skip
+    folder = stack.enter_context(opened)
     if folder.sealed is not None:
         leave_sealed(folder, command, judged, console)
     if command.seal:
@@ -210,13 +201,17 @@ def open_run(
 
     def show(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
         folder.tick()
-        console.show(plain_name(stage), done, total, metrics)
+        name, *what = stage.split(": ", 1)
+        console.show(": ".join([plain_name(name), *what]), done, total, metrics)
 
+    folder.began = lambda stage: console.show(plain_name(stage), 0, 0, {})
+    console.timed = partial(_timed, folder)
     machines = apart(command.machines, folder)
     sealing.note_place(folder, machines.storage)
     compute = stack.enter_context(connect(machines, folder.storage, show))
     if getattr(machines, "sgd", SGDSpeed()).precision == "bf16" and compute.device == "cpu":
         raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
+    console.close()  # of what was shown while they were joined
     folder.cpu_clock = compute.cpu_s
     parts = (command.config, dataset, compute, folder, console, machines, more)
     if plan is None:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from raysyn.data.images import Dataset, Images, load
-from raysyn.methods.common import PrivateSetting, Setting, declared
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.declared import declared
+from raysyn.methods.releasing import release
 from raysyn.methods.synthesis import evaluate
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
 from raysyn.report.rehearsal import rehearse
-from raysyn.report.release import certificate, write_release
-from raysyn.report.report import Report, dp_section, no_dp_section, write_report
+from raysyn.report.report import Report, write_report
 
 
 def look(method: str, config: Any) -> Dataset:
@@ -45,17 +46,10 @@ def finish(
         more: of the report's environment.
     Raises ValueError where a stage of the plan was not paid.
     """
-    config, dataset, folder = setting.config, setting.dataset, setting.folder
-    privacy = no_dp_section(uncharged(config))
-    if isinstance(setting, PrivateSetting):
-        privacy = dp_section(setting.plan, setting.ledger, uncharged(config))
-    promise = certificate(
-        privacy, method=method, name=dataset.name, n=len(dataset.train), shape=dataset.train.shape,
-        class_names=dataset.train.class_names,
-    )  # fmt: skip
-    write_release(folder, synthetic, promise, name=f"synthetic {dataset.name}")
+    config, folder = setting.config, setting.folder
+    privacy = release(setting, method, synthetic, uncharged(config))
     report = setting.report(method, privacy=privacy, metrics=evaluate(setting, synthetic, config.eval), **more)
-    write_report(folder, report, synthetic=synthetic, central=central, done=done)
+    verdict = write_report(folder, report, synthetic=synthetic, central=central, done=done)
     may = "may leave" if isinstance(setting, PrivateSetting) else "no promise"
-    setting.console.say(folder.where(f"Release ({may})"))
+    setting.end(verdict, folder.where(f"Release ({may})"))
     return report

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from raysyn.data.images import Dataset
 from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
+from raysyn.methods.outlook import Stage
 from raysyn.privacy.ledger import Plan
 from raysyn.screen.console import Console
 
@@ -48,8 +49,8 @@ class Method:
     """prepare(config): all that can be wrong with the input; ValueError in one sentence."""
     check_memory: Callable[[Console, Any, Prepared, Any], None] | None = None
     """check_memory(console, config, prepared, machines): ValueError where a stage has no place in memory."""
-    outlook: Callable[[Console, Any, Prepared, Any], None] | None = None
-    """outlook(console, config, prepared, machines): what --dry-run shows of the time it takes."""
+    outlook: Callable[[Console, Any, Prepared, Any], Sequence[Stage]] | None = None
+    """outlook(console, config, prepared, machines): shows what time the stages take, in --dry-run, and answers it."""
     run: Callable[[Any], Any]
     """run(setting): the pipeline; `setting.ledger` is there where `Prepared` had a plan."""
     judged_by: Sequence[str] = ("eval",)
@@ -60,7 +61,9 @@ class Method:
 
         Raises ValueError, in one sentence, for bad input; SystemExit(0) after the plan of a dry run.
         """
+        console.show("images are read and checked", 0, 0, {})
         prepared = self.prepare(command.config)
+        console.close()
         for sentence in prepared.doubts:
             console.say(f"WARNING: {sentence}.")
         say_empty(console, prepared.dataset)

@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from raysyn.compute.doorway import Machines, best_device
+from raysyn.compute.doorway import Machines
+from raysyn.compute.worker import best_device
 from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.classifiers import NAMES, build
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import fitting
 from raysyn.screen.console import Console
 from raysyn.train.classifier import EVALUATION_BATCH, ClassifierConfig, images_per_step
@@ -129,10 +130,10 @@ def private_need(
     images, model = speed.micro_batch or min(math.ceil(config.batch_size / workers), fits), new()
     own = images * sum(value.numel() for value in model.parameters()) * 4
     size = BOOKS * gradient_bytes(model, task, shape, images, config.noise_multiplicity) + own
-    of = f"{images:,} images of {rows} rows at a time"
+    of = f"{images:,} images at a time" + (f", {rows} inputs of the network each" if rows > 1 else "")
     if workers == 1:
         return Need(stage, int(size), of)
-    return Need(stage, int(workers * (size + LIBRARIES)), f"{workers} workers with {of} each")
+    return Need(stage, int(workers * (size + LIBRARIES)), f"{workers} workers, each with {of}")
 
 
 def classifier_needs(config: EvalConfig, shape: Shape, classes: int, images: int) -> list[Need]:

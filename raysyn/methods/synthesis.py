@@ -9,35 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysyn.compute.doorway import best_device
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.methods.common import Setting
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.utility import EvalConfig, unit_name, utility
-from raysyn.train.diffusion import NoiseConfig
 from raysyn.train.samplers import SamplerConfig, generate
 
 # One seed per chunk: part of the result, so a constant and not a speed setting.
 CHUNK = 500
-
-
-def check_drawing(
-    synthetic: int, seed: int, judged: EvalConfig, sampler: SamplerConfig | None = None,
-    noise: NoiseConfig | None = None,
-) -> None:  # fmt: skip
-    """ValueError, in one sentence, for settings that cannot be drawn with or judged; a diffusion model has the last
-    two."""
-    if synthetic < 10 or synthetic <= judged.neighbours:
-        raise ValueError(
-            f"synthetic is {synthetic}: give at least 10 images, and more than eval.neighbours, {judged.neighbours}"
-        )
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed is {seed}: give a whole number from 0 to {2**32 - 1}")
-    if sampler is not None and noise is not None and sampler.guidance and not noise.label_dropout:
-        raise ValueError(
-            f"sampler.guidance is {sampler.guidance}, but noise.label_dropout is 0, so no network learns to do without "
-            "classes: raise noise.label_dropout, 0.1 is usual"
-        )
 
 
 def synthesise(
@@ -61,6 +41,11 @@ def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[nn.Module, SamplerCo
     """One unit of a diffusion model's synthesis: (seed, labels) to uint8 (N, H, W, C)."""
     (seed, labels_N), (denoiser, sampler, shape) = chunk, shared
     return generate(denoiser, sampler, torch.from_numpy(labels_N), shape, seed, best_device())
+
+
+def judging(config: EvalConfig) -> list[str]:
+    """The stages of `evaluate`."""
+    return [*(["utility"] if config.classifiers else []), "fidelity"]
 
 
 def evaluate(setting: Setting, synthetic: Images, config: EvalConfig) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysyn.compute.doorway import best_device
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.metrics.utility import subset
 from raysyn.train.classifier import ClassifierConfig, as_float, features, fit, hold_out

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.manifold import TSNE
 
-from raysyn.compute.doorway import best_device
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.metrics.utility import EvalConfig, subset
 from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
@@ -24,6 +23,9 @@ def tsne(shared: dict[str, Any]) -> dict[str, Any]:
 
     Args: shared: synthetic, real: Images; config: EvalConfig, of which the CNN's training is read; seed.
     """
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from sklearn.manifold import TSNE
+
     config, seed = shared["config"], shared["seed"]
     assert isinstance(config, EvalConfig)
     training = ClassifierConfig(epochs=min(config.epochs, 15), learning_rate=config.learning_rate, beta1=config.beta1)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from raysyn.compute.doorway import Compute, best_device
+from raysyn.compute.doorway import Compute
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.metrics import inception
 from raysyn.metrics.distances import Moments, frechet_distance, moments, precision_recall

@@ -7,7 +7,7 @@ import pickle
 from typing import Any
 
 import torch
-from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+from torch import nn
 
 from raysyn.data.images import Images
 
@@ -24,6 +24,9 @@ def load_weights(source: str) -> dict[str, Any]:
 
     Raises ValueError, saying what failed, where they cannot be had or are not those of this network.
     """
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
     try:
         if source in ("download", TRY):
             weights = torch.hub.load_state_dict_from_url(
@@ -38,16 +41,19 @@ def load_weights(source: str) -> dict[str, Any]:
     return weights
 
 
-def extractor(weights: dict[str, Any], device: torch.device) -> FeatureExtractorInceptionV3:
+def extractor(weights: dict[str, Any], device: torch.device) -> nn.Module:
     """The network with these weights. torch-fidelity would unpickle any file; it only ever sees our own bytes."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
     file = io.BytesIO()
     torch.save(weights, file)
     file.seek(0)
-    return FeatureExtractorInceptionV3("inception-v3", OUTPUTS, feature_extractor_weights_path=file).to(device)
+    network: nn.Module = FeatureExtractorInceptionV3("inception-v3", OUTPUTS, feature_extractor_weights_path=file)
+    return network.to(device)
 
 
 @torch.inference_mode()
-def outputs(network: FeatureExtractorInceptionV3, images: Images) -> tuple[torch.Tensor, torch.Tensor]:
+def outputs(network: nn.Module, images: Images) -> tuple[torch.Tensor, torch.Tensor]:
     """Pool features (N, 2048) and class probabilities (N, 1008), float32 on the CPU; grey is repeated to RGB."""
     device = next(network.parameters()).device
     pools, probabilities = [], []

@@ -12,11 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.neural_network import MLPClassifier
 
-from raysyn.compute.doorway import Compute, best_device, digest
+from raysyn.compute.doorway import Compute, digest
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.models.classifiers import NAMES
 from raysyn.train.classifier import ClassifierConfig, accuracy, fit, hold_out
@@ -167,6 +165,11 @@ def judge(unit: tuple[Name, str], shared: dict[str, Any]) -> dict[str, Any]:
 def _scikit(name: Name, images: Images, test: Images, seed: int) -> dict[str, Any]:
     """The accuracy of scikit-learn's classifier on pixels in [0, 1]; an epoch is one of its iterations. Where there are
     too few images for what it does by default, `note` says what was done instead."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+
     counts = np.bincount(images.labels_N)
     if np.count_nonzero(counts) == 1:
         # Neither of the two takes images of one class.

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
-from torchvision.models import resnet50
 
 from raysyn.models.classifiers import Classifier
 from raysyn.models.resnet import ResNetConfig, resnet
@@ -32,6 +31,9 @@ class SemanticNetConfig:
         """For float images (N, channels, H, W) in [-1, 1], H and W at least 8."""
         if self.name == "resnet14":
             return resnet(ResNetConfig(width=self.width), channels, classes)
+        # Imported where it is used, not above: torchvision costs more than all of raysyn, and most need none of it.
+        from torchvision.models import resnet50
+
         network = resnet50(width_per_group=self.width)
         # ImageNet's own first layers would shrink 32 pixels to 8: as for CIFAR, one convolution and no pooling.
         network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)

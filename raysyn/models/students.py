@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import Literal
 
 from torch import nn
-from torchvision.models import MobileNetV2, ShuffleNetV2
-from torchvision.models.vgg import make_layers
 
 from raysyn.models.teacher import LARGE_SIDE, Teacher, TeacherConfig
 
@@ -41,6 +39,9 @@ def student(name: Name, shape: tuple[int, int, int], classes: int, width: float 
 
 
 def _vgg(shape: tuple[int, int, int], classes: int, width: float) -> nn.Module:
+    # Imported where it is used, not above: torchvision costs more than all of raysyn, and most need none of it.
+    from torchvision.models.vgg import make_layers
+
     side, plan = min(shape[:2]), list[int | str]()
     for entry in VGG11:
         if isinstance(entry, int):
@@ -55,6 +56,8 @@ def _vgg(shape: tuple[int, int, int], classes: int, width: float) -> nn.Module:
 
 
 def _mobilenet(shape: tuple[int, int, int], classes: int, width: float) -> nn.Module:
+    from torchvision.models import MobileNetV2
+
     small = min(shape[:2]) < LARGE_SIDE
     setting = [list(row) for row in (MOBILENET_SMALL if small else MOBILENET)]
     network = MobileNetV2(classes, width_mult=width, inverted_residual_setting=setting)
@@ -63,6 +66,8 @@ def _mobilenet(shape: tuple[int, int, int], classes: int, width: float) -> nn.Mo
 
 
 def _shufflenet(shape: tuple[int, int, int], classes: int, width: float) -> nn.Module:
+    from torchvision.models import ShuffleNetV2
+
     network = ShuffleNetV2([4, 8, 4], [2 * _wide(c // 2, width) for c in SHUFFLENET], classes)
     small = min(shape[:2]) < LARGE_SIDE
     _first(network, shape[2], stride=1 if small else None)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-Told = tuple[int, int, dict[str, float]]
-"""(done, total, metrics)"""
+Told = tuple[str, int, int, dict[str, float]]
+"""(what is done where nothing is counted yet, done, total, metrics)"""
 
 
 class Board:
@@ -13,6 +13,9 @@ class Board:
         self._progress: dict[str, Told] = {}
         self._cpu_s: dict[tuple[str, str], float] = {}
         self._errors: dict[str, bytes] = {}
+
+    def __repr__(self) -> str:
+        return "raysyn board"
 
     def progress(self, job: str, told: Told) -> None:
         self._progress[job] = told

@@ -7,50 +7,37 @@ import logging
 import os
 import secrets
 import shutil
-import sys
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ray
-import ray.exceptions
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-from raysyn.compute.doorway import Compute, Machines, Outcome, Search, Show, Space, silent
+from raysyn.compute.doorway import Compute, Machines, Show, silent
 from raysyn.compute.local import Local
-from raysyn.on_ray import fan_out, leftovers, scaling, train
+from raysyn.compute.searches import Outcome, Search, Space
+from raysyn.on_ray import leftovers
 from raysyn.on_ray.board import Board
-from raysyn.on_ray.imports import OurJob
-from raysyn.on_ray.search import Trials
+from raysyn.on_ray.dashboard import Gauges
+from raysyn.on_ray.process import our_modules
+from raysyn.on_ray.shares import Shares, fitting, share_out, this_machine
 from raysyn.runs.storage import Store
 
 MANY = 1 << 20
 """Units at once on a cluster that grows."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shares:
-    """What each training worker gets, and each unit of a fan-out besides one CPU."""
-
-    workers: int
-    cpus: int
-    gpus: float
-    gpus_per_unit: float
-    cpus_alone: int
-    """CPUs of a worker that trains alone: as many as the workers have together, if one node holds them."""
-
-    def alone(self) -> Shares:
-        return replace(self, workers=1, cpus=self.cpus_alone)
-
-
 class OnRay(Compute):
     """The verbs on a running Ray cluster; made by `connect`."""
 
     def __init__(self, machines: Machines, storage: str | Path, show: Show = silent) -> None:
+        # Imported where it is used, here and below: `here` does without Ray, and must not wait for it.
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         self._store, self._show = Store(machines.storage or storage), show
         self.shares = share_out(machines, self._nodes(machines))
         self.workers, self.device = self.shares.workers, "cuda" if self.shares.gpus else "cpu"
@@ -64,6 +51,10 @@ class OnRay(Compute):
     def _nodes(machines: Machines) -> list[Mapping[str, float]]:
         """Resources of every node alive; where these are too small for what is asked and an autoscaler will add what
         is missing, those that it was asked for."""
+        import ray
+
+        from raysyn.on_ray import scaling
+
         nodes: list[Mapping[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         wanted, gpus = machines.workers or 1, max(machines.gpus_per_worker or 0, machines.gpus_per_unit or 0)
         bundle = {"CPU": float(machines.cpus_per_worker or 1), "GPU": float(gpus)}
@@ -77,6 +68,10 @@ class OnRay(Compute):
         return nodes
 
     def at_once(self) -> int:
+        import ray
+
+        from raysyn.on_ray import scaling
+
         if scaling.growth().seen:
             return MANY  # What is there now says nothing of what there will be.
         there, gpus = ray.cluster_resources(), self.shares.gpus_per_unit
@@ -90,6 +85,8 @@ class OnRay(Compute):
         return self._train(f, args, name, self.shares.alone(), False)
 
     def _train(self, f: Callable[..., Any], args: tuple[Any, ...], name: str, shares: Shares, group: bool) -> Any:
+        from raysyn.on_ray import train
+
         return train.run(
             f, args, name=name, shares=shares, store=self._store, board=self._board, show=self._show, group=group
         )
@@ -98,7 +95,9 @@ class OnRay(Compute):
         self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None,
         together: int | None = None, keys: Sequence[str] | None = None, sizes: Sequence[int] | None = None,
     ) -> list[Any]:  # fmt: skip
-        todo = fan_out.Units(
+        from raysyn.on_ray.fan_out import Units
+
+        todo = Units(
             f, items, name=name, shared=shared, together=together, keys=keys, sizes=sizes,
             gpus=self.shares.gpus_per_unit,
         )  # fmt: skip
@@ -108,6 +107,8 @@ class OnRay(Compute):
             self._unit_cpu_s += todo.cpu_s
 
     def search(self, f: Callable[..., Any], space: Space, search: Search, *, name: str, shared: Any) -> list[Outcome]:
+        from raysyn.on_ray.search import Trials
+
         gpus = self.shares.gpus_per_unit
         trials = Trials(f, space, search, name=name, shared=shared, gpus=gpus, board=self._board)
         return trials.run(self._store, self._show)
@@ -116,6 +117,8 @@ class OnRay(Compute):
         return self._store[f"kept/{key}.pt"]
 
     def cpu_s(self) -> float:
+        import ray.exceptions
+
         # Where the board is being restarted on another node: a clock is worth no failure.
         with suppress(ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
             _, self._workers_cpu_s = ray.get(self._board.read.remote(""), timeout=5)
@@ -131,13 +134,20 @@ def connect(machines: Machines, storage: str | Path, show: Show = silent) -> Ite
     cannot hold the workers asked for, or for a `ray://` address. `here` needs no Ray at all.
     """
     if machines.address == "here":
-        if (machines.workers or 1) > 1:
-            raise ValueError(f"on.workers is {machines.workers}, but `here` is one process: leave it out")
         _only_ours(machines.address, machines.temp, machines.spill)
         yield Local(machines.storage or storage, show)
         return
+    import ray
+
+    ours = _starts_one(machines.address)
+    if ours:
+        show("Ray is starting", 0, 0, {})
+        share_out(machines, [this_machine()])  # What this machine cannot hold is refused before it starts anything.
+    elif not ray.is_initialized():
+        show("a Ray cluster is joined", 0, 0, {})
     with session(machines.address, temp=machines.temp, spill=machines.spill):
-        yield OnRay(machines, storage, show)
+        # Nobody sees metrics of a cluster that lives as long as this run.
+        yield OnRay(machines, storage, show if ours else Gauges(str(storage), show))
 
 
 @contextmanager
@@ -149,23 +159,35 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
             f"command with `ray job submit --address http://HOST:8265 -- python jobs/...`, or run it on the "
             f"head node with --on.address auto"
         )
+    import ray
+
+    from raysyn.on_ray import joining
+    from raysyn.on_ray.fan_out import first_line
+    from raysyn.on_ray.imports import OurJob
+
     if ray.is_initialized():
         yield
-    elif address != "local" or "RAY_ADDRESS" in os.environ:
+    elif not _starts_one(address):
         _only_ours(os.environ.get("RAY_ADDRESS", address), temp, spill)
-        with _closing():
+        with joining.found(address) as there, _closing(), _our_signals() as keep:
             try:
-                ray.init(address=None if address == "local" else address, job_config=OurJob(ours=False), **_QUIET)
-            except ConnectionError as error:
-                raise ValueError(
-                    f"on.address is {address!r}, but no Ray cluster answers there: start one with "
-                    f"`ray start --head`, or leave on.address at local"
-                ) from error
+                ray.init(address=there, job_config=OurJob(ours=False), **_QUIET)
+            except (ConnectionError, RuntimeError) as error:
+                # As where its Ray is of another version.
+                raise ValueError(f"on.address is {address!r}, and Ray does not join: {first_line(error)}") from error
+            keep()
             yield
     else:
         _only_our_token()
-        with _private_folders(temp, spill) as (own, spilled), _closing(), _our_modules():
-            # Loopback: nobody else on the network has business with a cluster that lives for one run.
+        with (
+            _private_folders(temp, spill) as (own, spilled),
+            _closing(),
+            our_modules(),
+            _our_signals() as keep,
+            joining.loopback_alone(),
+        ):
+            # Nobody else on the network has business with a cluster that lives for one run; without the switch
+            # Ray takes this address for the machine's own.
             ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -176,14 +198,37 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
                 job_config=OurJob(ours=True),
                 **_QUIET,
             )
+            keep()
             yield
+
+
+def _starts_one(address: str) -> bool:
+    """Whether there is no cluster yet that `address` means."""
+    import ray
+
+    return address == "local" and not os.environ.get("RAY_ADDRESS") and not ray.is_initialized()
 
 
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
 @contextmanager
+def _our_signals() -> Iterator[Callable[[], None]]:
+    """To be called after Ray has put handlers in the place of ours: one that exits with another status, and one below
+    Python's that prints a stack of C++."""
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def keep() -> None:
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+    yield keep
+
+
+@contextmanager
 def _closing() -> Iterator[None]:
+    import ray
+
     try:
         yield
     finally:
@@ -232,20 +277,6 @@ def _private_folders(temp: str | None, spill: str | None) -> Iterator[tuple[Path
             shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def _our_modules() -> Iterator[None]:
-    """Processes started inside the block can import what this one can: functions travel by name."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
-
-
 def _only_our_token() -> None:
     """Guard the cluster we start with a secret of this process (unless the user decided otherwise).
 
@@ -254,53 +285,3 @@ def _only_our_token() -> None:
     if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
         # Once per process: Ray remembers the first token it reads.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-
-
-def share_out(machines: Machines, nodes: Sequence[Mapping[str, float]]) -> Shares:
-    """Fill in what `machines` leaves open.
-
-    With GPUs: one worker per GPU. Without: one per CPU up to four, because data-parallel ranks of one thread
-    beat threads inside small convolutions. CPUs are dealt out evenly.
-    """
-    cpus, gpus = (int(sum(node.get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
-    gpus_each = machines.gpus_per_worker if machines.gpus_per_worker is not None else min(gpus, 1)
-    workers = machines.workers
-    if workers is None:
-        workers = gpus if gpus_each else min(cpus, 4)
-    for field, value in {"workers": workers, "cpus_per_worker": machines.cpus_per_worker or 1}.items():
-        if value < 1:
-            raise ValueError(f"on.{field} is {value}: the cluster must give at least 1")
-    cpus_each = machines.cpus_per_worker or max(1, cpus // workers)
-    if machines.cpus_per_worker is None:
-        # CPUs are dealt out evenly over the cluster, but a worker cannot straddle two nodes.
-        while cpus_each > 1 and fitting(nodes, cpus_each, gpus_each) < workers:
-            cpus_each -= 1
-    if (room := fitting(nodes, cpus_each, gpus_each)) < workers:
-        raise ValueError(
-            f"on.workers is {workers} with {cpus_each} CPUs and {gpus_each:g} GPUs each, but the cluster of "
-            f"{cpus} CPUs and {gpus} GPUs has room for {room}: lower on.workers or what each of them gets"
-        )
-    per_unit = machines.gpus_per_unit if machines.gpus_per_unit is not None else min(gpus_each, 1.0)
-    if not 0 <= per_unit <= 1:
-        raise ValueError(f"on.gpus_per_unit is {per_unit}: a unit uses a GPU or a part of one, give 0 to 1")
-    if not fitting(nodes, 1, per_unit):
-        raise ValueError(
-            f"on.gpus_per_unit is {per_unit:g}, but the cluster has {gpus} GPUs: lower it, or leave it out"
-        )
-    alone = [int(node.get("CPU", 0)) for node in nodes if fitting([node], cpus_each, gpus_each)]
-    return Shares(
-        workers=workers,
-        cpus=cpus_each,
-        gpus=float(gpus_each),
-        gpus_per_unit=float(per_unit),
-        cpus_alone=min(workers * cpus_each, max(alone)),
-    )
-
-
-def fitting(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float) -> int:
-    """How many workers of this size the nodes hold."""
-    per_node = [
-        min(int(node.get("CPU", 0) // cpus), int(node.get("GPU", 0) / gpus + 1e-9) if gpus else 1 << 30)
-        for node in nodes
-    ]
-    return sum(per_node)

@@ -16,6 +16,7 @@ import ray.exceptions
 import torch
 
 from raysyn.compute.doorway import Show, Tally, answers_of, groups, unit_failure, unit_files
+from raysyn.on_ray.dashboard import called, place
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import EVERY_S, Watch, growth
 from raysyn.runs.storage import Store
@@ -88,7 +89,8 @@ class Units:
             while len(flying) < window and todo:
                 group = todo.popleft()
                 asked, items = self._asked(group.room), [self._items[index] for index in group.indices]
-                unit = self._unit.options(num_cpus=asked["CPU"], num_gpus=asked["GPU"])
+                name = f"{called(self._name)} {place(group.indices, len(self._files))}"
+                unit = self._unit.options(num_cpus=asked["CPU"], num_gpus=asked["GPU"], name=name)
                 group.cpus = asked["CPU"]
                 flying[unit.remote(common, items)] = group
             if not flying:

@@ -18,8 +18,10 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from raysyn.compute.doorway import Between, Outcome, Search, Show, Space, combinations, ranked, trial_key
+from raysyn.compute.doorway import Show
 from raysyn.compute.local import Trial, distributions, sampler
+from raysyn.compute.searches import Between, Outcome, Search, Space, combinations, ranked, trial_key
+from raysyn.on_ray.dashboard import called
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import Watch
 from raysyn.runs.storage import Store, under
@@ -53,9 +55,9 @@ class Trials:
         if len(ended) == self._total:
             show(self._name, self._total, self._total, {})
             return ranked(ended)
-        trainable = tune.with_resources(
-            tune.with_parameters(run_trial, common=(*self._common, store.root)), self._resources
-        )
+        trial = tune.with_parameters(run_trial, common=(*self._common, store.root))
+        trial.__name__ = called(self._name).replace(" ", "-")  # of the actors, and with a number of the trials
+        trainable = tune.with_resources(trial, self._resources)
         bundle = {"CPU": float(self._resources["cpu"]), "GPU": float(self._resources["gpu"])}
         note = partial(self._note, store)
         run_config = tune.RunConfig(

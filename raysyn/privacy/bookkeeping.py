@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from raysyn.compute.doorway import full_float32
+from raysyn.compute.worker import full_float32
 from raysyn.privacy.engines import SUPPORTED, Clipped, Loss, clip_factors, trained
 from raysyn.privacy.group_norm import GroupNormCall
 from raysyn.privacy.layers import Part, parts_of

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from scipy.optimize import brentq
-
 from raysyn.privacy import prv, rdp
 from raysyn.privacy.rdp import Kind
 
@@ -174,6 +172,9 @@ def calibrate(budget_epsilon: float, delta: float, accountant: str, fixed: Seque
     The result never overspends: epsilon([*fixed, result]) <= budget_epsilon. Multipliers below 0.05 are not
     tried. Raises Overspent, a ValueError, where the fixed costs leave nothing.
     """
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from scipy.optimize import brentq
+
     if not (math.isfinite(budget_epsilon) and budget_epsilon > 0):
         raise ValueError(f"budget.epsilon is {budget_epsilon}: give a finite number above 0")
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
-from raysyn.compute.doorway import full_float32
+from raysyn.compute.worker import full_float32
 from raysyn.privacy.engines import squared_norms
 from raysyn.privacy.group_norm import GroupNormCall, over_positions, rows_of
 

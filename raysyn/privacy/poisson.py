@@ -11,7 +11,6 @@ import hmac
 from dataclasses import dataclass, field
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
 SECRET_BYTES = 32
@@ -67,6 +66,9 @@ class Stream:
         return hmac.digest(self.secret, message, "sha256")
 
     def _words(self, kind: str, step: int, purpose: str, n: int) -> NDArray[np.uint64]:
+        # Imported where it is used, not above: who only asks for help must not wait for it.
+        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
         # A constant nonce is sound here because each key encrypts one message only.
         cipher = Cipher(algorithms.AES(self._key(kind, step, purpose)), modes.CTR(bytes(16))).encryptor()
         # Little-endian by name, so that another byte order draws the same numbers.

@@ -22,9 +22,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft, next_fast_len, rfft
-from scipy.signal import lfilter
-from scipy.special import ndtr
 
 from raysyn.privacy import rdp
 from raysyn.privacy.rdp import Kind
@@ -115,6 +112,9 @@ class _Sum:
     ) -> None:  # fmt: skip
         self.eta, self.tilt = eta, tilt
         steps = sum(count for _, _, count in kinds)
+        # Imported where it is used, not above: who only asks for help must not wait for it.
+        from scipy.fft import next_fast_len
+
         # Hoeffding's bound of the sum of differences, and for few steps the plain one.
         spread = min(float(steps), math.sqrt(steps * -math.log(eta) / 2))
         single = [rdp.reach([(rate, noise, 1)], eta / steps) for rate, noise, _ in kinds]
@@ -138,6 +138,8 @@ class _Sum:
 
     def _tail(self, least: float) -> tuple[Array, Array]:
         """(losses, delta of Y' there), from the smallest loss of at least `least` that can be untilted."""
+        from scipy.signal import lfilter
+
         log_weights = self._log_scale - self.tilt * self.losses
         start = max(int(np.searchsorted(self.losses, least)), int(np.searchsorted(-log_weights, -100.0)))
         losses, log_weights = self.losses[start:], log_weights[start:]
@@ -180,6 +182,8 @@ def _composed(
     """Tilted mass of the sum of all losses at multiples 0, 1, ... of `mesh`, modulo `points` of them; the logarithm of
     what it was divided by; the mass that rounding may have added or taken; how far to shift it so that means are kept;
     how far rounding may have moved it."""
+    from scipy.fft import irfft, rfft
+
     product = np.ones(points // 2 + 1, np.complex128)
     # A coefficient of a mass of 1 is wrong by no more than this; `sizes` bounds what that makes of the product.
     wrong = FLOAT * (math.log2(points) + 20)
@@ -231,6 +235,8 @@ def _on_grid(rate: float, noise: float, direction: Direction, reach: float, mesh
 
 def _tails(losses: Array, rate: float, noise: float, direction: Direction) -> tuple[Array, Array]:
     """Probabilities of a loss of one step at most, and above."""
+    from scipy.special import ndtr
+
     z = noise * _inverse(losses if direction == "removed" else -losses, rate)
     with_, without = z - 0.5 / noise, z + 0.5 / noise
     if direction == "added":

@@ -8,16 +8,13 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from opacus.accountants import RDPAccountant
-from opacus.accountants.analysis import rdp as opacus_rdp
-from scipy.special import gammaln, logsumexp
 
 Kind = tuple[float, float, int]
 """(sampling rate, noise multiplier, steps) of answers that are alike."""
 
 # Opacus' own orders, so that no answer here is worse than Opacus'; finer ones near 1 for large epsilon; and
 # large ones without which cheap queries would look expensive.
-_FEW = np.array([1.01, 1.02, 1.05, *RDPAccountant.DEFAULT_ALPHAS])
+_FEW = np.array([1.01, 1.02, 1.05, *(1 + tenth / 10.0 for tenth in range(1, 100)), *range(12, 64)])
 _MANY = np.unique(np.geomspace(64, 20_000, 60).round())
 ORDERS = np.concatenate([_FEW, _MANY])
 
@@ -67,12 +64,17 @@ def _epsilons(kinds: Sequence[Kind], delta: float) -> NDArray[np.float64]:
 @lru_cache(maxsize=4096)
 def _of_one(q: float, noise: float) -> NDArray[np.float64]:
     """RDP of one step at ORDERS."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from opacus.accountants.analysis import rdp as opacus_rdp
+
     few = opacus_rdp.compute_rdp(q=q, noise_multiplier=noise, steps=1, orders=list(_FEW))
     many = [order / (2 * noise**2) if q == 1.0 else _of_integer(q, noise, order) for order in _MANY]
     return np.concatenate([few, many])
 
 
 def _of_integer(q: float, noise: float, order: float) -> float:
+    from scipy.special import gammaln, logsumexp
+
     # Mironov et al. 2019, section 3.3. Opacus' binomial coefficients overflow beyond order 1,029.
     i = np.arange(order + 1.0)
     log_binomial = gammaln(order + 1) - gammaln(i + 1) - gammaln(order - i + 1)

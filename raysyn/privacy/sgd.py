@@ -11,69 +11,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import asdict
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raysyn.compute.doorway import Compute, Worker
+from raysyn.compute.doorway import Compute
+from raysyn.compute.worker import Worker
 from raysyn.data.images import Images
 from raysyn.privacy import engines
-from raysyn.privacy.cost import Cost, sgd_schedule
+from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Release
 from raysyn.privacy.poisson import Stream, participants
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import Choice, SGDSpeed, measure
 from raysyn.train.loop import Ema, Task, on_cpu
 
 MARKS = 50
 """How often a stage saves its state and asks for the epsilon spent so far."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SGDConfig:
-    """DP-SGD fine-tuning. Every field changes the result; defaults are DP-FETA's for MNIST."""
-
-    batch_size: int = 4096
-    """Expected images per step: every image takes part in a step with probability batch_size / n."""
-    epochs: float = 150.0
-    """Expected number of times each image takes part."""
-    noise_multiplicity: int = 32
-    """Copies of each image per step, with their own diffusion noise and time; averaged before the clip."""
-    max_grad_norm: float = 1.0
-    """L2 norm to which the gradient of each image is clipped."""
-    optimizer: Literal["adam", "sgd"] = "adam"
-    """Adam, or plain stochastic gradient descent."""
-    learning_rate: float = 3e-4
-    """Learning rate of the optimizer, constant."""
-    ema: float = 0.999
-    """Decay of the averaged weights, which are what is used of the model; 0 uses the last ones."""
-    beta1: float = 0.9
-    """Adam's first decay, or the momentum of stochastic gradient descent."""
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}: give at least 1")
-        if self.noise_multiplicity < 1:
-            raise ValueError(f"noise_multiplicity is {self.noise_multiplicity}: give at least 1")
-        for field in ("epochs", "max_grad_norm", "learning_rate"):
-            if not getattr(self, field) > 0:
-                raise ValueError(f"{field} is {getattr(self, field)}: give a number above 0")
-        if self.optimizer not in ("adam", "sgd"):
-            raise ValueError(f"optimizer is {self.optimizer!r}: give adam or sgd")
-        for field in ("ema", "beta1"):
-            if not 0 <= getattr(self, field) < 1:
-                raise ValueError(f"{field} is {getattr(self, field)}: give a decay in [0, 1)")
-
-    def cost(self, n: int) -> Cost:
-        """What fine-tuning on `n` images costs, with the noise multiplier still to be calibrated.
-
-        Raises ValueError for a batch_size above n.
-        """
-        rate, steps = sgd_schedule(n, self.batch_size, self.epochs)
-        return Cost(mechanism="DP-SGD", noise_multiplier=None, sampling_rate=rate, steps=steps)
 
 
 class Partner(Protocol):
@@ -99,19 +57,10 @@ class Partner(Protocol):
 
 
 def train(
-    compute: Compute,
-    model: nn.Module,
-    task: Task,
-    private: Images,
-    config: SGDConfig,
-    cost: Cost,
-    secret: bytes,
-    speed: SGDSpeed,
-    *,
-    name: str = "finetune",
-    epsilon_at: Callable[[int], float] | None = None,
+    compute: Compute, model: nn.Module, task: Task, private: Images, config: SGDConfig, cost: Cost, secret: bytes,
+    speed: SGDSpeed, *, name: str = "finetune", epsilon_at: Callable[[int], float] | None = None,
     partner: Partner | None = None,
-) -> Release[dict[str, Any]]:
+) -> Release[dict[str, Any]]:  # fmt: skip
     """`fit` on every worker of `compute`; `name` names the stage and its random streams."""
     args = (model, task, private, config, cost, secret, speed, name, epsilon_at, partner)
     answer = compute.train(_plain_fit, *args, name=name)
@@ -199,17 +148,9 @@ class _Run:
     """One rank's share of a stage: the state that a checkpoint holds, and the step that advances it."""
 
     def __init__(
-        self,
-        worker: Worker,
-        model: nn.Module,
-        task: Task,
-        private: Images,
-        config: SGDConfig,
-        cost: Cost,
-        stream: Stream,
-        speed: SGDSpeed,
-        partner: Partner | None,
-    ) -> None:
+        self, worker: Worker, model: nn.Module, task: Task, private: Images, config: SGDConfig, cost: Cost,
+        stream: Stream, speed: SGDSpeed, partner: Partner | None,
+    ) -> None:  # fmt: skip
         self.worker, self.task, self.private, self.partner = worker, task, private, partner
         if partner is not None:
             partner.join(worker)
@@ -235,6 +176,8 @@ class _Run:
             return Choice(**self.worker.share(None))
         expected = math.ceil(self.config.batch_size / self.worker.world_size)
         loss, device = self.task.loss, self.worker.device
+        if speed.leaves_open():
+            self.worker.doing("timing ways to compute gradients")
         best = measure(device, self.model, self._made_up, loss, expected, speed)
         return Choice(**self.worker.share(best.as_dict()))
 

@@ -40,6 +40,10 @@ class SGDSpeed:
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ValueError(f"micro_batch is {self.micro_batch}: give at least 1")
 
+    def leaves_open(self) -> bool:
+        """Whether there is more than one way, so that `measure` takes its time."""
+        return self.engine == "auto" or self.channels_last is None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:

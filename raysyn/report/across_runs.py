@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from raysyn.runs.folder import REPORT_JSON, RUN_JSON
+from raysyn.runs.folder import REPORT_JSON
+from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import folders_in, read_bytes, under
 
 KNOWLEDGE_RECYCLING = "knowledge_recycling"
@@ -184,6 +183,9 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 def page(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
     """A self-contained page of tables."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    import jinja2
+
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,

@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -90,8 +88,7 @@ def chart(
     lowest: float = 1e-3,
 ) -> str:  # fmt: skip
     """Curves by name, with stars; `log`: both axes logarithmic from `lowest` to 1, as ROC curves are judged."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 4.0), layout="constrained")
+    with _drawing(7.2, 4.0) as figure:
         axes = figure.add_subplot()
         _plot(axes, lines, list(lines), lowest)
         for name, mark in (marks or {}).items():
@@ -107,8 +104,7 @@ def charts(panels: Sequence[Panel]) -> str:
     """Charts beside each other, two in a row; curves of one name look alike, and are named once, below."""
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
     rows, columns = math.ceil(len(panels) / 2), min(2, len(panels))
-    with rc_context(STYLE):
-        figure = Figure(figsize=(9.2, 3.3 * rows + 0.4), layout="constrained")
+    with _drawing(9.2, 3.3 * rows + 0.4) as figure:
         plots = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, panel in zip(plots, panels, strict=False):
             _plot(axes, panel.lines, names)
@@ -127,8 +123,7 @@ def galleries(columns: Mapping[str, Gallery], *, x: str = "", y: str = "", acros
     width = 9.2 / across
     sheet = next(iter(columns.values())).sheet_HWC
     heights = [0.94 * width * sheet.shape[0] / sheet.shape[1] + 0.25, *([1.9] if names else [])]
-    with rc_context(STYLE):
-        figure = Figure(figsize=(9.2, rows * sum(heights) + 0.4), layout="constrained")
+    with _drawing(9.2, rows * sum(heights) + 0.4) as figure:
         plots = figure.subplots(rows * len(heights), across, squeeze=False, height_ratios=heights * rows)
         for index, (name, gallery) in enumerate(columns.items()):
             row, column = index // across * len(heights), index % across
@@ -150,8 +145,9 @@ def galleries(columns: Mapping[str, Gallery], *, x: str = "", y: str = "", acros
 
 def clouds(panels: Mapping[str, tuple[Sequence[Sequence[float]], Sequence[int]]], class_names: Sequence[str]) -> str:
     """Points of a plane beside each other, a panel per name: (points (N, 2), class of each), coloured by class."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(9.2, 4.4), layout="constrained")
+    from matplotlib import colormaps
+
+    with _drawing(9.2, 4.4) as figure:
         plots = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
         colours = colormaps["tab10" if len(class_names) <= 10 else "hsv"]
         shades = [colours(index / max(10, len(class_names))) for index in range(len(class_names))]
@@ -168,8 +164,7 @@ def clouds(panels: Mapping[str, tuple[Sequence[Sequence[float]], Sequence[int]]]
 def maps(panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], edge: float) -> str:
     """Shares over the unit square and `edge` around it beside each other, a panel per name: ((side, side), y first,
     {colour: points (N, 2) drawn over it})."""
-    with rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(9.2, 9.2 / len(panels) + 0.6), layout="constrained")
+    with _drawing(9.2, 9.2 / len(panels) + 0.6, {"axes.grid": False}) as figure:
         plots = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (name, (shares, points)) in zip(plots, panels.items(), strict=True):
             axes.imshow(shares, origin="lower", extent=(-edge, 1 + edge) * 2, cmap="cividis_r", vmin=0, vmax=1)
@@ -181,7 +176,18 @@ def maps(panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], edge
         return _uri(figure)
 
 
-def _plot(axes: Axes, lines: Mapping[str, Line], names: Sequence[str], lowest: float = 0.0) -> None:
+@contextmanager
+def _drawing(width: float, height: float, style: Mapping[str, Any] | None = None) -> Iterator[Any]:
+    """A figure of so many inches to draw in, by STYLE."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE | dict(style or {})):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def _plot(axes: Any, lines: Mapping[str, Line], names: Sequence[str], lowest: float = 0.0) -> None:
     """Curves; the colour of one that has none of its own follows from its place among `names`. Stairs begin at
     `lowest`."""
     if any(line.labels for line in lines.values()):
@@ -204,13 +210,13 @@ def _plot(axes: Axes, lines: Mapping[str, Line], names: Sequence[str], lowest: f
             )  # fmt: skip
 
 
-def _name_once(figure: Figure, plots: Iterable[Axes]) -> None:
+def _name_once(figure: Any, plots: Iterable[Any]) -> None:
     """One legend for all of them, below."""
     found = {name: handle for axes in plots for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(6, len(found)), frameon=False)
 
 
-def _uri(figure: Figure) -> str:
+def _uri(figure: Any) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue().encode()).decode()

@@ -14,44 +14,24 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from raysyn.data.images import Images
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.report import across_runs
 from raysyn.report.choices import added_up
-from raysyn.report.release import (
-    attack_limits,
-    certificate,
-    first_of_class,
-    mosaic,
-    png_bytes,
-    rounded_up,
-    write_release,
-)
-from raysyn.runs.folder import REPORT_JSON, RunFolder, leaves, version, write_atomically
-from raysyn.runs.storage import under
+from raysyn.report.pictures import first_of_class, mosaic, png_bytes
+from raysyn.report.release import attack_limits, certificate, rounded_up, write_release
+from raysyn.report.tables import figure, in_words, percent, table, table_rows
+from raysyn.runs.folder import REPORT_JSON, RunFolder
+from raysyn.runs.refusals import leaves
+from raysyn.runs.storage import under, write_atomically
+from raysyn.runs.versions import version
 from raysyn.screen.console import duration
 
 __all__ = ["Report", "Section", "certificate", "dp_section", "environment", "no_dp_section", "table", "write_release"]
 __all__ += ["write_report"]
 
-NAMES = {
-    "cnn": "CNN",
-    "resnet9": "ResNet-9",
-    "mlp": "MLP",
-    "logreg": "logistic regression",
-    "resnet14": "ResNet-14",
-    "sklearn_mlp": "MLP (scikit-learn)",
-    "sklearn_logreg": "logistic regression (scikit-learn)",
-    "fid": "FID (Inception)",
-    "frechet_distance_cnn_features": "Fréchet distance, features of a CNN trained here (not FID)",
-    "frechet_distance_cnn_features_real_halves": "the same between two halves of the real images",
-    "intra_fid": "intra-FID (Inception, mean over classes)",
-    "intra_frechet_distance_cnn_features": "Fréchet distance within classes, mean, same features (not intra-FID)",
-}
-MISSING = "-"
 LEDGER_COLUMNS = (
     "stage",
     "mechanism",
@@ -164,8 +144,9 @@ def write_report(
     done: Sequence[str] = (),
     sections: Sequence[Section] = (),
     headline: str | None = None,
-) -> None:
-    """Write internal/report.html and, last, internal/report.json, which marks the run as finished.
+) -> str:
+    """Write internal/report.html and, last, internal/report.json, which marks the run as finished; the sentence that
+    the report begins with.
 
     `done` says what was done, a sentence per stage. Pictures show released images only, `synthetic` and the noisy
     `central` ones, unless a pipeline's section was asked for more; a run that makes no images has None, and a
@@ -180,22 +161,22 @@ def write_report(
     write_atomically(folder.report_html, render(content, synthetic, central, done, sections, headline))
     write_atomically(folder.report_json, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
     folder.push()
+    return headline or verdict(content, 0 if synthetic is None else len(synthetic))
 
 
 def render(
-    content: Mapping[str, Any],
-    synthetic: Images | None,
-    central: Images | None = None,
-    done: Sequence[str] = (),
-    sections: Sequence[Section] = (),
-    headline: str | None = None,
-) -> str:
+    content: Mapping[str, Any], synthetic: Images | None, central: Images | None = None, done: Sequence[str] = (),
+    sections: Sequence[Section] = (), headline: str | None = None,
+) -> str:  # fmt: skip
     """The self-contained page: pictures inline, no script, nothing fetched."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    import jinja2
+
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     page = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page.filters.update(percent=percent, figure=figure, up=rounded_up, name=_name, duration=duration)
+    page.filters.update(percent=percent, figure=figure, up=rounded_up, name=in_words, duration=duration)
     grids = [] if synthetic is None else list(_grids(synthetic, central))
     n_synthetic = 0 if synthetic is None else len(synthetic)
     return page.get_template("report.html.j2").render(
@@ -225,67 +206,13 @@ def verdict(content: Mapping[str, Any], n_synthetic: int) -> str:
     key = "cnn" if "cnn" in utility else next(iter(utility), None)
     if key is None or utility[key]["accuracy"] is None:
         return sentence + "."
-    sentence += f"; a {_name(key)} trained on them reaches {percent(utility[key]['accuracy'])} on real test images"
+    sentence += f"; a {in_words(key)} trained on them reaches {percent(utility[key]['accuracy'])} on real test images"
     real = utility[key].get("accuracy_real_data")
     if real is None:
         return sentence + "."
     images = content["metrics"].get("utility_images")
     count = f"{images['real']:,}" if images else "the"
-    return sentence + f", the same {_name(key)} trained on {count} real images {percent(real)}."
-
-
-def table(reports: Sequence[Mapping[str, Any]]) -> str:
-    """Several report.json contents as one Markdown table, a run per row."""
-    head, *rows = _rows(reports)
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]) + "\n"
-
-
-def _rows(reports: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    classifiers = list(dict.fromkeys(key for report in reports for key in report["metrics"].get("utility") or {}))
-    head = ["method", "preset", "data", "epsilon", "delta", *map(_name, classifiers), "mean", "best", "wall"]
-    rows = [head]
-    for report in reports:
-        privacy, metrics = report["privacy"], report["metrics"]
-        promise = [rounded_up(privacy[key]) if privacy["guarantee"] == "dp" else "none" for key in ("epsilon", "delta")]
-        utility = metrics.get("utility") or {}
-        reached = [percent(utility.get(key, {}).get("accuracy")) for key in classifiers]
-        wall = sum(spent["wall_s"] for spent in report["timings"].values())
-        rows.append(
-            [
-                report["method"],
-                report["preset"],
-                report["dataset"]["name"],
-                *promise,
-                *reached,
-                _summary(metrics, "mean"),
-                _summary(metrics, "best"),
-                duration(wall),
-            ]
-        )
-    return rows
-
-
-def _summary(metrics: Mapping[str, Any], key: str) -> str:
-    return percent((metrics.get(f"utility_{key}") or {}).get("accuracy"))
-
-
-def percent(value: float | None) -> str:
-    return MISSING if value is None else f"{100 * value:.1f} %"
-
-
-def figure(value: Any) -> str:
-    """Any plain value for a reader: four significant digits, and a word for what is not there."""
-    if value is None:
-        return "not set"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | dict):
-        return ", ".join(map(figure, value)) or "none"
-    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _name(key: str) -> str:
-    return NAMES.get(key, key.replace("_", " ").replace(".", ", "))
+    return sentence + f", the same {in_words(key)} trained on {count} real images {percent(real)}."
 
 
 def _with_reasons(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -297,7 +224,7 @@ def _with_reasons(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             continue
         reason = flat.get(f"{key}_reason") or flat.get(f"{base}.reason" if base else "reason")
         yield (
-            _name(key.removesuffix(".value")),
+            in_words(key.removesuffix(".value")),
             f"not available: {reason or 'no reason given'}" if value is None else figure(value),
         )
 
@@ -359,6 +286,6 @@ def main(arguments: Sequence[str]) -> int:
     for one in papers:
         print(f"\n{one.title}\n\n{across_runs.markdown(one.rows)}\n{one.text}")
     if asked.html is not None:
-        tables = [across_runs.Table("Runs", "", _rows(reports)), *papers]
+        tables = [across_runs.Table("Runs", "", table_rows(reports)), *papers]
         write_atomically(Path(asked.html), across_runs.page(tables, found.unfinished))
     return 0

@@ -19,7 +19,7 @@ from raysyn.privacy.cost import ADD_REMOVE, Cost, delta_beside, priced
 from raysyn.privacy.ledger import cost_of
 from raysyn.report.release import COVERS, DOES_NOT_COVER, attack_limits, attack_sentence, rounded_up, statement
 from raysyn.runs import may_leave
-from raysyn.runs.folder import version
+from raysyn.runs.versions import version
 
 CERTIFICATE = "certificate.json"
 TERMS = {"covers": COVERS, "does_not_cover": DOES_NOT_COVER}

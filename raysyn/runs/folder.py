@@ -2,58 +2,38 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import importlib.metadata
 import json
 import os
 import re
-import socket
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
-from raysyn.runs.may_leave import FILES
 from raysyn.privacy.poisson import SECRET_BYTES
+from raysyn.runs.may_leave import FILES
+from raysyn.runs.ownership import lock, make_private
+from raysyn.runs.refusals import RUN_JSON, refuse_another_run, refuse_strange_names, refuse_strangers
 from raysyn.runs.remote import Remote
 from raysyn.runs.storage import (
+    assert_plain,
     load_saved,
     local_folder,
     mend_folder,
     save_atomically,
     under,
+    write_atomically,
     write_folder,
-    written_atomically,
 )
+from raysyn.runs.versions import version
 
 T = TypeVar("T")
 
-RUN_JSON = "internal/run.json"
-"""What a run is: method, config, fingerprint of its images."""
 REPORT_JSON = "internal/report.json"
 """A run's figures, which it has once it has ended."""
 _TICK_S = 5.0
-VANISHED_S = 120.0
-"""A file server keeps the lock of a machine that vanished for a while (NFS: its lease, 90 s)."""
-
-
-def version(distribution: str = "raysyn") -> str:
-    """The installed version of a distribution, or `not installed`."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def write_atomically(path: Path, content: bytes | str, mode: int = 0o644) -> None:
-    """The whole content or, after an error, what was there before (see `storage.written_atomically`). What of a text is
-    no UTF-8 (a path on an old disk) is escaped, in JSON by its own escapes."""
-    with written_atomically(path, mode) as file:
-        file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 
 
 class RunFolder:
@@ -67,6 +47,10 @@ class RunFolder:
         self._remote = remote
         self.preset, self.cpu_clock = preset, cpu_clock
         self._running: tuple[str, float, float, dict[str, float]] | None = None
+        self.began: Callable[[str], None] = lambda stage: None
+        """Told of each stage that is not found finished."""
+        self.ran: set[str] = set()
+        """Stages that this process has worked at."""
         self._ticked_at = 0.0
         # Closing the descriptor releases the lock, also when this object is merely forgotten.
         self._unlock = weakref.finalize(self, os.close, lock)
@@ -101,12 +85,12 @@ class RunFolder:
         if source_fingerprint is not None:
             wanted["source_fingerprint"] = source_fingerprint
         if (here := local_folder(str(out))) is not None:
-            _refuse_strangers(here)
+            refuse_strangers(here)
             return cls._begin(here, None, wanted, cpu_clock)
         remote = Remote(str(out))
         try:
             if RUN_JSON not in remote.names():
-                _refuse_strange_names(str(out), remote.names(but=()))
+                refuse_strange_names(str(out), remote.names(but=()))
             remote.pull()
             folder = cls._begin(remote.local, remote, wanted, cpu_clock)
             folder.push()
@@ -121,10 +105,10 @@ class RunFolder:
     ) -> RunFolder:
         shown = str(out if remote is None else remote.uri)
         make_private(out / "internal")
-        folder = cls(out, wanted["preset"], _lock(out), cpu_clock, remote)
+        folder = cls(out, wanted["preset"], lock(out), cpu_clock, remote)
         try:
             if folder._path("run.json").exists():
-                _refuse_another_run(shown, json.loads(folder._path("run.json").read_text()), wanted)
+                refuse_another_run(shown, json.loads(folder._path("run.json").read_text()), wanted)
                 folder._sweep()
             else:
                 # Secret before run.json: a run without a secret has lost it, and must not draw a second.
@@ -170,9 +154,11 @@ class RunFolder:
             return load_saved(path)
         spent = self.timings.get(name, {"wall_s": 0.0, "cpu_s": 0.0})
         self._running = (name, time.monotonic(), self.cpu_clock(), spent)
+        self.ran.add(name)
+        self.began(name)
         try:
             value = f()
-            _assert_plain(value, name)
+            assert_plain(value, name)
         finally:
             self._note_time()
             self._running = None
@@ -309,113 +295,3 @@ class RunFolder:
             for path in folder.glob(".*.tmp"):
                 if path.is_file():
                     path.unlink()
-
-
-def _refuse_strangers(out: Path) -> None:
-    """Only a run folder, an empty one or the bare beginnings of a run are ours to write in."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file; choose a new folder.")
-    if not out.exists() or (out / RUN_JSON).is_file():
-        return
-    _refuse_strange_names(str(out), [path.relative_to(out).as_posix() for path in _walk(out)])
-
-
-def _refuse_strange_names(out: str, names: Sequence[str]) -> None:
-    """ValueError where one of these names is no beginning of a run."""
-    ours = {"release", "internal", "internal/lock", "internal/secret", "internal/lease.json"}
-    for name in names:
-        unfinished = name.startswith("internal/.") and name.endswith(".tmp")
-        if name not in ours and not unfinished:
-            raise ValueError(
-                f"--out {out} is not empty and holds no run (it has {name}); choose a new or empty folder."
-            )
-
-
-def _walk(out: Path) -> Iterator[Path]:
-    """Entries of `out` and of the two folders that a run makes first."""
-    for path in sorted(out.iterdir()):
-        yield path
-        if path in (out / "release", out / "internal") and path.is_dir():
-            yield from sorted(path.iterdir())
-
-
-STANDS_FOR = {"weights": ("target.checkpoint",)}
-"""Settings that only say where something lies, by the fact that says what it is."""
-PLACES = "data."
-"""Settings that say which images to read: which these are the fingerprint says, whatever the path is called."""
-
-
-def _refuse_another_run(out: str, there: dict[str, Any], here: dict[str, Any]) -> None:
-    """ValueError naming the first difference. The preset is only a name for the config, so it may differ, and so may
-    the spelling of a path to the same images or weights."""
-    before = {"method": there["method"], "raysyn version": there["raysyn"], **dict(leaves(there["config"]))}
-    now = {"method": here["method"], "raysyn version": here["raysyn"], **dict(leaves(here["config"]))}
-    known = {place for fact, places in STANDS_FOR.items() if fact in before and fact in now for place in places}
-    fields = dict.fromkeys([*now, *before])
-    different = [field for field in fields if before.get(field, "absent") != now.get(field, "absent")]
-    told = [field for field in different if field not in known and not field.startswith(PLACES)]
-    other = there["data_fingerprint"] != here["data_fingerprint"]
-    if told or other:
-        # Of other images, what was asked for is the best name, if anything else was.
-        field = next(iter(told or [field for field in different if field.startswith(PLACES)]), None)
-        if field is not None:
-            old, new = before.get(field, "absent"), now.get(field, "absent")
-            raise ValueError(
-                f"--out {out} holds a run with {field} = {old}, this one has {field} = {new}; choose another --out."
-            )
-        old, new = there["data_fingerprint"][:12], here["data_fingerprint"][:12]
-        raise ValueError(
-            f"--out {out} holds a run on other images (fingerprint {old}, now {new}), and going on would "
-            "answer twice with the same noise; choose another --out."
-        )
-
-
-def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) for every leaf of nested dicts."""
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _lock(out: Path) -> int:
-    """A descriptor that holds the folder's lock; the kernel drops it when the process dies."""
-    descriptor = os.open(out / "internal" / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    begun, here = time.monotonic(), f" on {socket.gethostname()}"
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            holder = os.pread(descriptor, 300, 0).decode(errors="replace").strip() or "unknown"
-            elsewhere = " on " in holder and not holder.endswith(here)
-            if not elsewhere or time.monotonic() - begun > VANISHED_S:
-                os.close(descriptor)
-                raise ValueError(
-                    f"--out {out} is in use by another run (process {holder}); wait until it ends, or choose another "
-                    "--out."
-                ) from None
-            time.sleep(1)
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}{here}".encode(), 0)
-    return descriptor
-
-
-def make_private(folder: Path) -> None:
-    """A folder for its owner alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-
-
-def _assert_plain(value: Any, where: str) -> None:
-    """Found now, not by the continued run that cannot read its own stage back."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _assert_plain(inner, f"{where}[{key!r}]")
-    elif isinstance(value, list | tuple):
-        for index, inner in enumerate(value):
-            _assert_plain(inner, f"{where}[{index}]")
-    else:
-        plain = value is None or type(value) in (str, int, float, bool) or isinstance(value, torch.Tensor)
-        assert plain, f"{where} is a {type(value).__name__}; a stage stores tensors and plain values"

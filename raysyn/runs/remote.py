@@ -17,8 +17,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pyarrow.fs
-
 from raysyn.runs.storage import file_system, read_bytes, write_bytes
 
 LEASE_S, BEAT_S = 60.0, 10.0
@@ -49,6 +47,9 @@ class Remote:
 
     def names(self, but: Sequence[str] = WORKERS_OWN) -> list[str]:
         """Files of the run, without what workers write in their folders of internal/."""
+        # Imported where it is used, not above: who only asks for help must not wait for it.
+        import pyarrow.fs
+
         inside = [one for one in self._list(f"{self._root}/internal") if one.base_name not in but]
         there = [*self._list(self._root), *inside]
         folders = [one for one in there if one.type == pyarrow.fs.FileType.Directory and one.base_name != "internal"]
@@ -59,6 +60,8 @@ class Remote:
         return sorted(path.removeprefix(self._root).lstrip("/") for path in files)
 
     def _list(self, folder: str, recursive: bool = False) -> list[Any]:
+        import pyarrow.fs
+
         return self._system.get_file_info(pyarrow.fs.FileSelector(folder, allow_not_found=True, recursive=recursive))
 
     def pull(self) -> None:
@@ -92,6 +95,8 @@ class Remote:
 
     def erase(self, folder: str, kept: Collection[str]) -> None:
         """Delete what is in a folder of the run, workers' files too, but these names in it."""
+        import pyarrow.fs
+
         self.check()
         top = f"{self._root}/{folder}"
         for one in self._list(top, recursive=True):

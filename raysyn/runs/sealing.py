@@ -12,10 +12,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow.fs
-
-from raysyn.runs.folder import RunFolder, leaves, write_atomically
-from raysyn.runs.storage import file_system, local_folder
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.refusals import leaves
+from raysyn.runs.storage import file_system, local_folder, write_atomically
 
 KEPT = ("run.json", "report.json", "report.html", "ledger.jsonl", "timings.json", "lock", "lease.json")
 """Of internal/: everything else is erased, but for the stages that were paid for."""
@@ -150,6 +149,9 @@ def _overwrite(path: Path) -> None:
 
 
 def _erase_at(place: str) -> None:
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    import pyarrow.fs
+
     system, path = file_system(place)
     if system.get_file_info(path).type == pyarrow.fs.FileType.Directory:
         system.delete_dir(path)

@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pyarrow.fs
 import torch
 
 
@@ -107,8 +106,11 @@ def local_folder(root: str) -> Path | None:
 
 
 @functools.lru_cache(maxsize=16)
-def file_system(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+def file_system(uri: str) -> tuple[Any, str]:
     """The file system of a URI, and the path in it; ValueError in one sentence for what is no such place."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    import pyarrow.fs
+
     try:
         system, path = pyarrow.fs.FileSystem.from_uri(uri)
     except (ValueError, ImportError) as error:
@@ -132,6 +134,8 @@ def folders_in(root: str) -> list[str]:
     if (here := local_folder(root)) is not None:
         names = [path.name for path in here.iterdir() if path.is_dir()] if here.is_dir() else []
     else:
+        import pyarrow.fs
+
         system, path = file_system(root)
         found = system.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
         names = [one.base_name for one in found if one.type == pyarrow.fs.FileType.Directory]
@@ -192,6 +196,8 @@ class Store:
     def __contains__(self, key: str) -> bool:
         if self._folder is not None:
             return (self._folder / key).exists()
+        import pyarrow.fs
+
         system, path = file_system(self.root)
         return bool(system.get_file_info(f"{path}/{key}").type == pyarrow.fs.FileType.File)
 
@@ -199,6 +205,8 @@ class Store:
         """Names of the folders in one folder, in order."""
         if self._folder is not None:
             return [path.name for path in sorted((self._folder / folder).glob("[!.]*")) if path.is_dir()]
+        import pyarrow.fs
+
         system, path = file_system(self.root)
         found = system.get_file_info(pyarrow.fs.FileSelector(f"{path}/{folder}", allow_not_found=True))
         return sorted(one.base_name for one in found if one.type == pyarrow.fs.FileType.Directory)
@@ -207,7 +215,29 @@ class Store:
         """Keys of the files in one folder, in order."""
         if self._folder is not None:
             return [f"{folder}/{path.name}" for path in sorted((self._folder / folder).glob("[!.]*"))]
+        import pyarrow.fs
+
         system, path = file_system(self.root)
         found = system.get_file_info(pyarrow.fs.FileSelector(f"{path}/{folder}", allow_not_found=True))
         names = [one.base_name for one in found if one.type == pyarrow.fs.FileType.File]
         return [f"{folder}/{name}" for name in sorted(names) if not name.startswith(".")]
+
+
+def write_atomically(path: Path, content: bytes | str, mode: int = 0o644) -> None:
+    """The whole content or, after an error, what was there before (see `storage.written_atomically`). What of a text is
+    no UTF-8 (a path on an old disk) is escaped, in JSON by its own escapes."""
+    with written_atomically(path, mode) as file:
+        file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
+
+
+def assert_plain(value: Any, where: str) -> None:
+    """Found now, not by the continued run that cannot read its own stage back."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            assert_plain(inner, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            assert_plain(inner, f"{where}[{index}]")
+    else:
+        plain = value is None or type(value) in (str, int, float, bool) or isinstance(value, torch.Tensor)
+        assert plain, f"{where} is a {type(value).__name__}; a stage stores tensors and plain values"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +21,13 @@ _HEADINGS = {
     "sampling_rate": "sampling rate",
     "epsilon_alone": "epsilon alone",
 }
+_FIGURES = {"examples_per_s": "{} images/s", "nodes": "{} nodes", "starting": "{} starting", "waiting": "{} waiting",
+            "again": "{} tried again"}  # fmt: skip
+"""How a figure of progress reads; others are named before their value."""
+_NAME_WIDTH, _TIME_WIDTH = 14, 10  # one more than `dissimilarity`
+
+Timed = Callable[[str], tuple[float, bool] | None]
+"""timed(stage): its seconds so far, and whether any of them fell into this process; None where nobody knows."""
 
 
 class Console:
@@ -34,9 +41,13 @@ class Console:
         unicode = self._encoding.lower().startswith("utf")
         self._tick, self._epsilon = ("✓", "ε") if unicode else ("*", "eps")
         self._lock = threading.RLock()
-        self._last_line = time.monotonic()
+        self._began = self._last_line = time.monotonic()
         self._bar: Progress | None = None
         self._stage: str | None = None
+        self._counts = False
+        self._stages: tuple[str, ...] = ()
+        self.timed: Timed = lambda stage: None
+        """Who knows how long a stage took; else it is the time since the last line."""
         self._start = self._logged = (0.0, 0)
 
     def say(self, sentence: str) -> None:
@@ -44,33 +55,48 @@ class Console:
         with self._lock:
             self._rich.print(Text(self._legible(sentence)), soft_wrap=True)
 
+    def begin(self, stages: Sequence[str]) -> None:
+        """Name the stages to come, in their order: from now on each says which of how many it is."""
+        with self._lock:
+            self._stages = tuple(stages)
+
     def stage(self, name: str, sentence: str, seconds: float | None = None) -> None:
-        """The line of a finished stage; `sentence` has the key figure, the time counts from the last."""
+        """The line of a finished stage; `sentence` has the key figure. Its time is `seconds`, or what `timed` knows."""
         with self._lock:
             self.close()
-            now = time.monotonic()
-            spent = now - self._last_line if seconds is None else seconds
+            now, known = time.monotonic(), self.timed(name)
+            if seconds is None:
+                seconds = now - self._last_line if known is None else known[0]
             self._last_line = now
-            line = Text.assemble(
-                (f"{self._tick} ", "green"),
-                (f"{name:<12}", "bold"),
-                (f"{duration(spent):>10}  ", "dim"),
-                self._legible(sentence),
-            )
-            self._rich.print(line, soft_wrap=True)
+            new = known is None or known[1]
+            self._line(name, duration(seconds) if new else "found finished", sentence)
+
+    def end(self, seconds: float, sentence: str, places: str) -> None:
+        """The last lines: what all stages took together, the run in one `sentence`, and where things are."""
+        with self._lock:
+            self.close()
+            whole = duration(time.monotonic() - self._began)
+            self._stages = ()
+            self._line("all stages", duration(seconds), f"as in the report; {whole} from the first line to this one")
+            self.say(sentence)
+            self.say(places)
 
     def show(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
-        """Draw the progress of `stage`; a log gets a line after each tenth, ten seconds or more apart."""
+        """Draw the progress of `stage`; a log gets a line after each tenth, ten seconds or more apart.
+
+        A total of 0 says that nothing is counted yet: `stage` may then end with `: ` and what is being done.
+        """
         with self._lock:
             now = time.monotonic()
-            if stage != self._stage or done < self._start[1]:
-                self._begin(stage, done, total, now)
+            if stage != self._stage or bool(total) != self._counts or done < self._start[1]:
+                self._open(stage, done, total, now)
             text = self._describe(done, total, metrics, now)
             if self._bar is not None:
-                self._bar.update(self._bar.task_ids[0], completed=done, total=total, text=text)
-            elif self._worth_a_line(done, total, now):
+                # Completed by its own count, and never by none.
+                self._bar.update(self._bar.task_ids[0], completed=done, total=total or None, text=text)
+            elif total and self._worth_a_line(done, total, now):
                 self._logged = (now, done)
-                self._rich.print(Text(f"  {stage}: {text}"), soft_wrap=True)
+                self._rich.print(Text(f"  {self._title(stage)}: {text}"), soft_wrap=True)
 
     def plan_table(self, rows: Sequence[Mapping[str, Any]], title: str = "Plan", caption: str = "") -> None:
         """The rows of a plan (or any list of equal dicts) as a table, with a caption for the totals."""
@@ -91,6 +117,8 @@ class Console:
         with self._lock:
             if self._bar is not None:
                 self._bar.stop()
+            if self._stage is not None and not self._counts and self._what_of(self._stage)[0] == "":
+                self._last_line = time.monotonic()  # Ray's start is no part of the stage after it.
             self._bar = self._stage = None
 
     def __enter__(self) -> Console:
@@ -106,20 +134,50 @@ class Console:
         plain = sentence.replace("ε", "epsilon").replace("δ", "delta")
         return plain.encode(self._encoding, "replace").decode(self._encoding)
 
-    def _begin(self, stage: str, done: int, total: int, now: float) -> None:
+    def _line(self, name: str, spent: str, sentence: str) -> None:
+        number = self._number(name)
+        line = Text.assemble(
+            (f"{self._tick} ", "green"),
+            (f"{f'{number} ' if number else ''}{name:<{_NAME_WIDTH - 1}} ", "bold"),
+            (f"{spent:>{_TIME_WIDTH}}  ", "dim"),
+            self._legible(sentence),
+        )
+        self._rich.print(line, soft_wrap=True)
+
+    def _number(self, name: str) -> str:
+        return f"{self._stages.index(name) + 1}/{len(self._stages)}" if name in self._stages else ""
+
+    @staticmethod
+    def _what_of(stage: str) -> tuple[str, str]:
+        """(stage, what is being done); what belongs to no stage stands alone."""
+        name, colon, what = stage.partition(": ")
+        return (name, what) if colon or " " not in name else ("", name)
+
+    def _title(self, stage: str) -> str:
+        name, what = self._what_of(stage)
+        if number := self._number(name):
+            name = f"{name} ({number.replace('/', ' of ')})"
+        return self._legible(": ".join(part for part in (name, what) if part))
+
+    def _open(self, stage: str, done: int, total: int, now: float) -> None:
         self.close()
         # A continued stage starts at `done`: only steps made from here on count towards the speed.
         self._stage, self._start, self._logged = stage, (now, done), (now, done)
+        self._counts = total > 0
         if self._rich.is_terminal:
+            columns = [TextColumn("  {task.description}"), *([BarColumn(bar_width=30)] if total else [])]
             self._bar = Progress(
-                TextColumn("  {task.description}"),
-                BarColumn(bar_width=30),
+                *columns,
                 TextColumn("{task.fields[text]}"),
+                _Elapsed(),
                 console=self._rich,
                 transient=True,
+                refresh_per_second=4,
             )
-            self._bar.add_task(stage, total=total, completed=done, text="")
+            self._bar.add_task(self._title(stage), total=total or None, completed=done, text="")
             self._bar.start()
+        elif not total and self._what_of(stage)[1]:
+            self._rich.print(Text(f"  {self._title(stage)}"), soft_wrap=True)
 
     def _worth_a_line(self, done: int, total: int, now: float) -> bool:
         silence = now - self._logged[0]
@@ -128,14 +186,29 @@ class Console:
 
     def _describe(self, done: int, total: int, metrics: Mapping[str, float], now: float) -> str:
         """`120/400 · ε 3.21 · loss 0.123 · 4.1 per s · 1 min 8 s left`."""
-        parts = [f"{done}/{total}"]
-        parts += [f"{self._epsilon if key == 'epsilon' else key} {value:.4g}" for key, value in metrics.items()]
+        parts = [f"{done}/{total}"] if total else [""] * bool(metrics)
+        parts += [self._figure(key, value) for key, value in metrics.items()]
         elapsed, made = now - self._start[0], done - self._start[1]
-        if made > 0 and elapsed > 0:
+        # The first of several that run at the same time says nothing of the others.
+        if made > 1 and elapsed > 0:
             rate = made / elapsed
             parts.append(f"{rate:.3g} per s" if rate >= 0.1 else f"{duration(1 / rate)} each")
             parts.append(f"{duration((total - done) / rate)} left")
         return (" · " if self._epsilon == "ε" else ", ").join(parts)
+
+    def _figure(self, key: str, value: float) -> str:
+        if key == "epsilon":
+            return f"{self._epsilon} {value:.4g}"
+        if key in _FIGURES:
+            return _FIGURES[key].format(f"{value:,.0f}" if value >= 100 else f"{value:.3g}")
+        return f"{key.replace('_', ' ')} {value:.4g}"
+
+
+class _Elapsed(ProgressColumn):
+    """For how long already."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"({duration(task.elapsed or 0.0)})", style="dim")
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raysyn.compute.doorway import Worker
+from raysyn.compute.worker import Worker
 from raysyn.data.images import Images
 from raysyn.train.loop import batch, give_gradients
 

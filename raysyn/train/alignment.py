@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from raysyn.train.norm_inputs import norm_inputs
 
@@ -76,6 +75,9 @@ def targets(n: int, classes: int) -> Tensor:
 
 def noise(config: AlignmentConfig, n: int, shape: tuple[int, int, int], seed: int) -> Tensor:
     """Images to begin with that are no public ones: float32 (n, C, H, W)."""
+    # Imported where it is used, not above: torchvision costs more than all of raysyn, and most need none of it.
+    from torchvision.transforms.v2.functional import gaussian_blur
+
     height, width, channels = shape
     drawn = np.random.default_rng(seed).standard_normal((n, channels, height, width), np.float32)
     noise = torch.from_numpy(drawn)

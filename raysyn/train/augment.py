@@ -10,14 +10,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
 STRONGEST = 10
+
+
+def _ops() -> Any:
+    # Imported where it is used, not above: torchvision costs more than all of raysyn, and most need none of it.
+    from torchvision.transforms.v2 import functional
+
+    return functional
 
 
 def _affine(
@@ -25,8 +31,10 @@ def _affine(
     shear_y: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """Rotate, shift by (x, y) times the side, shear by (shear_x, shear_y) pixels per pixel; fill with 0."""
+    from torchvision.transforms.v2 import InterpolationMode
+
     height, width = images.shape[-2:]
-    return F.affine(
+    return _ops().affine(
         images, angle=degrees, translate=[round(x * width), round(y * height)], scale=1.0,
         shear=[np.degrees(np.arctan(shear_x)), np.degrees(np.arctan(shear_y))],
         interpolation=InterpolationMode.BILINEAR,
@@ -35,16 +43,16 @@ def _affine(
 
 # Each takes uint8 (N, C, H, W) and a signed strength in [-1, 1].
 BAG: dict[str, Callable[[Tensor, float], Tensor]] = {
-    "AutoContrast": lambda x, s: F.autocontrast(x),
-    "Equalize": lambda x, s: F.equalize(x),
-    "Invert": lambda x, s: F.invert(x),
+    "AutoContrast": lambda x, s: _ops().autocontrast(x),
+    "Equalize": lambda x, s: _ops().equalize(x),
+    "Invert": lambda x, s: _ops().invert(x),
     "Rotate": lambda x, s: _affine(x, degrees=30 * s),
-    "Posterize": lambda x, s: F.posterize(x, 8 - round(4 * abs(s))),
-    "Solarize": lambda x, s: F.solarize(x, 255 * (1 - abs(s))),
-    "Color": lambda x, s: F.adjust_saturation(x, 1 + 0.9 * s),
-    "Contrast": lambda x, s: F.adjust_contrast(x, 1 + 0.9 * s),
-    "Brightness": lambda x, s: F.adjust_brightness(x, 1 + 0.9 * s),
-    "Sharpness": lambda x, s: F.adjust_sharpness(x, 1 + 0.9 * s),
+    "Posterize": lambda x, s: _ops().posterize(x, 8 - round(4 * abs(s))),
+    "Solarize": lambda x, s: _ops().solarize(x, 255 * (1 - abs(s))),
+    "Color": lambda x, s: _ops().adjust_saturation(x, 1 + 0.9 * s),
+    "Contrast": lambda x, s: _ops().adjust_contrast(x, 1 + 0.9 * s),
+    "Brightness": lambda x, s: _ops().adjust_brightness(x, 1 + 0.9 * s),
+    "Sharpness": lambda x, s: _ops().adjust_sharpness(x, 1 + 0.9 * s),
     "ShearX": lambda x, s: _affine(x, shear_x=0.3 * s),
     "ShearY": lambda x, s: _affine(x, shear_y=0.3 * s),
     "TranslateX": lambda x, s: _affine(x, x=0.45 * s),

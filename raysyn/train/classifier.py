@@ -90,7 +90,7 @@ def fit(images: Images, valid: Images, name: str, config: ClassifierConfig, seed
         model = model.to(device).to(memory_format=torch.channels_last)
         judged, ema = copy.deepcopy(model).eval(), Ema(model, config.ema_decay)
         steps = -(-len(images) // images_per_step(name, config, len(images)))
-        step = _stepper(name, model, config, config.epochs * steps)
+        step = stepper(name, model, config, config.epochs * steps)
         pixels, labels = _tensors(images, device)
         order = torch.Generator().manual_seed(seed)
         best, best_epoch, best_weights = -1.0, 0, ema.weights
@@ -143,7 +143,7 @@ def images_per_step(name: str, config: ClassifierConfig, count: int) -> int:
     return min(config.resnet9_batch_size, max(32, count // FEWEST_RESNET9_STEPS), count)
 
 
-def _stepper(
+def stepper(
     name: str, model: nn.Module, config: ClassifierConfig, steps: int
 ) -> Callable[[torch.Tensor, torch.Tensor], None]:
     """One optimiser step on a batch, as a function of its images and labels."""

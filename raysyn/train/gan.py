@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysyn.compute.doorway import Worker
+from raysyn.compute.worker import Worker
 from raysyn.data.images import Images
 from raysyn.models.biggan import BigGANConfig, Discriminator, Generator
 from raysyn.models.norm import across_ranks
@@ -112,12 +112,10 @@ def fit(
     """Train a generator and a discriminator; after each of `config.kept()` a killed run can go on, and `worker.keep`
     has the generator.
 
-    First weights, batches, labels and noise follow from `seed` and the step alone and statistics span all ranks, so
-    that the number of workers changes no more than rounding. A killed run goes on from its last kept generator. Where
-    the discriminator has died (it answers all images alike, for good), training ends early.
-
-    With `private` the discriminator is one that DP-SGD can go on training, no generator is kept, and the answer has
-    the weights of both; `start` are such weights to begin with.
+    All that is random follows from `seed` and the step alone and statistics span all ranks, so that the number of
+    workers changes no more than rounding. Where the discriminator has died (it answers all images alike, for good),
+    training ends early. With `private` the discriminator is one that DP-SGD can go on training, no generator is kept,
+    and the answer has the weights of both; `start` are such weights to begin with.
 
     Returns {"history": [{"epoch", "discriminator_loss", "generator_loss"}, ...], "kept": [epoch, ...][, "generator",
     "discriminator": last weights, "averaged": the generator's moving average, on the CPU]}.
@@ -126,35 +124,19 @@ def fit(
     """
     if worker.world_size > config.batch_size:
         raise ValueError(f"on.workers is {worker.world_size}, but gan.batch_size {config.batch_size}: lower on.workers")
-    generator, discriminator = new_networks(network, images, seed, private)
-    networks = {"generator": generator, "discriminator": discriminator}
-    for name, weights in (start or {}).items():
-        networks[name].load_state_dict(weights)
-    for one in networks.values():
-        one.to(worker.device).to(memory_format=torch.channels_last).train()
-    averaged = copy.deepcopy(generator)
-    across_ranks(generator, worker.sum_ if worker.world_size > 1 else None)
-    rates = {"generator": config.learning_rate, "discriminator": config.discriminator_learning_rate}
-    optimizers = {name: _adamw(one, config, rates[name] or config.learning_rate) for name, one in networks.items()}
-    ema, epoch, history = Ema(generator, config.ema), 0, []
+    networks = _begun(worker, network, images, seed, private, start)
+    averaged = copy.deepcopy(networks["generator"])
+    across_ranks(networks["generator"], worker.sum_ if worker.world_size > 1 else None)
+    optimizers = _optimizers(networks, config)
+    ema, epoch, history = Ema(networks["generator"], config.ema), 0, []
     if (state := worker.resume()) is not None:
         epoch, history = state["epoch"], state["history"]
-        for name, one in networks.items():
-            one.load_state_dict(state[name])
-            optimizers[name].load_state_dict(state[f"{name}_optimizer"])
-        ema.load_state_dict(state["ema"])
+        _load(state, networks, optimizers, ema)
 
     kept, steps = config.kept(), config.epoch_steps or math.ceil(len(images) / config.batch_size)
     while epoch < config.epochs:
-        losses, spread = torch.zeros(2, device=worker.device), torch.zeros(1, device=worker.device)
-        for step in range(epoch * steps, (epoch + 1) * steps):
-            loss, apart = _discriminator_step(worker, networks, optimizers, images, config, seed, step)
-            losses[0] += loss / steps
-            spread = torch.maximum(spread, apart)
-            if (step + 1) % config.discriminator_steps == 0:
-                loss = _generator_step(worker, networks, optimizers, images, config, seed, step)
-                losses[1] += loss * config.discriminator_steps / steps
-                ema.update(generator)
+        span = range(epoch * steps, (epoch + 1) * steps)
+        losses, spread = _epoch(worker, networks, optimizers, images, config, seed, span, ema)
         if worker.sum_(spread) < DEAD:
             break
         epoch += 1
@@ -166,23 +148,78 @@ def fit(
             if private is None:
                 ema.copy_to(averaged)
                 worker.keep(checkpoint_name(epoch), averaged.plain())
-            worker.save(
-                {"epoch": epoch, "history": history, "ema": ema.state_dict()}
-                | {name: one.state_dict() for name, one in networks.items()}
-                | {f"{name}_optimizer": optimizer.state_dict() for name, optimizer in optimizers.items()}
-            )
+            worker.save({"epoch": epoch, "history": history, "ema": ema.state_dict()} | _states(networks, optimizers))
         worker.progress(epoch, config.epochs, **shown)
-    done = [one for one in kept if one <= epoch]
-    if not done:
+    answer: dict[str, Any] = {"history": history, "kept": _kept_until(config, epoch)}
+    if private is not None:
+        weights = {name: on_cpu(one.state_dict()) for name, one in networks.items()}
+        answer |= weights | {"averaged": on_cpu(ema.weights)}
+    return answer
+
+
+def _begun(
+    worker: Worker, network: BigGANConfig, images: Images, seed: int, private: PrivateDiscriminatorConfig | None,
+    start: Mapping[str, dict[str, Tensor]] | None,
+) -> dict[str, Any]:  # fmt: skip
+    """{"generator", "discriminator"}, with first weights or those to start with, on the worker's device."""
+    generator, discriminator = new_networks(network, images, seed, private)
+    networks: dict[str, Any] = {"generator": generator, "discriminator": discriminator}
+    for name, one in networks.items():
+        if start is not None:
+            one.load_state_dict(start[name])
+        one.to(worker.device).to(memory_format=torch.channels_last).train()
+    return networks
+
+
+def _optimizers(networks: Mapping[str, nn.Module], config: GANConfig) -> dict[str, torch.optim.Optimizer]:
+    """One for each network, by its name."""
+    rates = {"generator": config.learning_rate, "discriminator": config.discriminator_learning_rate}
+    return {name: _adamw(one, config, rates[name] or config.learning_rate) for name, one in networks.items()}
+
+
+def _kept_until(config: GANConfig, epoch: int) -> list[int]:
+    """Epochs of the generators that were kept; RuntimeError where there is none."""
+    if not (done := [one for one in config.kept() if one <= epoch]):
         raise RuntimeError(
             f"in epoch {epoch + 1} of the GAN the discriminator answered all images alike: lower "
             "gan.discriminator_learning_rate or gan.learning_rate"
         )
-    answer: dict[str, Any] = {"history": history, "kept": done}
-    if private is not None:
-        answer |= {name: on_cpu(one.state_dict()) for name, one in networks.items()}
-        answer["averaged"] = on_cpu(ema.weights)
-    return answer
+    return done
+
+
+def _load(
+    state: Mapping[str, Any], networks: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer],
+    ema: Ema,
+) -> None:  # fmt: skip
+    """What `_states` saved."""
+    for name, one in networks.items():
+        one.load_state_dict(state[name])
+        optimizers[name].load_state_dict(state[f"{name}_optimizer"])
+    ema.load_state_dict(state["ema"])
+
+
+def _states(networks: Mapping[str, Any], optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Any]:
+    """Of all of them, by their names."""
+    states = {name: one.state_dict() for name, one in networks.items()}
+    return states | {f"{name}_optimizer": one.state_dict() for name, one in optimizers.items()}
+
+
+def _epoch(
+    worker: Worker, networks: dict[str, Any], optimizers: dict[str, torch.optim.Optimizer], images: Images,
+    config: GANConfig, seed: int, steps: range, ema: Ema,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Mean losses (2,) of discriminator and generator over these steps, and the widest spread of the answers of this
+    rank's discriminator (1,)."""
+    losses, spread = torch.zeros(2, device=worker.device), torch.zeros(1, device=worker.device)
+    for step in steps:
+        loss, apart = _discriminator_step(worker, networks, optimizers, images, config, seed, step)
+        losses[0] += loss / len(steps)
+        spread = torch.maximum(spread, apart)
+        if (step + 1) % config.discriminator_steps == 0:
+            loss = _generator_step(worker, networks, optimizers, images, config, seed, step)
+            losses[1] += loss * config.discriminator_steps / len(steps)
+            ema.update(networks["generator"])
+    return losses, spread
 
 
 def _adamw(network: nn.Module, config: GANConfig, rate: float) -> torch.optim.Optimizer:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raysyn.compute.doorway import Worker
+from raysyn.compute.worker import Worker
 from raysyn.models.biggan import Generator as BigGenerator
 from raysyn.models.dcgan import Generator
 from raysyn.models.norm import across_ranks

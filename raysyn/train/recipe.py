@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from raysyn.compute.doorway import Worker
+from raysyn.compute.worker import Worker
 from raysyn.train.classifier import EVALUATION_BATCH, as_float
 from raysyn.train.loop import CHECKPOINTS, batch, on_cpu
 from raysyn.train.memory import at_once
@@ -162,9 +162,8 @@ def fit(
         if judge is not None:
             shown["accuracy"] = judge(stack.first())
         if (epoch + 1) % every == 0 or epoch + 1 == config.epochs:
-            judged = [] if judge is None else judge.values
-            state = {"epoch": epoch + 1, "shown": shown, "judged": judged, "networks": stack.states()}
-            worker.save(state | {"optimizer": optimizer.state_dict()})
+            state = {"epoch": epoch + 1, "shown": shown, "judged": [] if judge is None else judge.values}
+            worker.save(state | {"networks": stack.states(), "optimizer": optimizer.state_dict()})
         worker.progress(epoch + 1, config.epochs, **shown)
     return stack.states()
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raysyn.compute.doorway import Worker, full_float32
+from raysyn.compute.worker import Worker, full_float32
 from raysyn.data.images import Images
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.train.classifier import as_float

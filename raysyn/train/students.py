@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysyn.compute.doorway import Worker
+from raysyn.compute.worker import Worker
 from raysyn.data.images import Images
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.resnet import ResNetConfig

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as V
 
 BINS = 31
 GREY = (0.2989, 0.587, 0.114)
@@ -82,6 +81,19 @@ def _contrast(images: Tensor, strength_N: Tensor) -> Tensor:
     return _blend(images, mean, strength_N)
 
 
+def _auto_contrast(images: Tensor, strength_N: Tensor) -> Tensor:
+    # Imported where it is used, not above: torchvision costs more than all of raysyn, and most need none of it.
+    from torchvision.transforms.v2.functional import autocontrast
+
+    return autocontrast(images.to(torch.uint8)).float()
+
+
+def _equalize(images: Tensor, strength_N: Tensor) -> Tensor:
+    from torchvision.transforms.v2.functional import equalize
+
+    return equalize(images.to(torch.uint8)).float()
+
+
 # Each takes float (N, C, H, W) of the values 0 to 255 and the strengths (N,) in [-1, 1].
 OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Identity": lambda x, s: x,
@@ -96,8 +108,8 @@ OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Sharpness": _sharpness,
     "Posterize": _posterize,
     "Solarize": _solarize,
-    "AutoContrast": lambda x, s: V.autocontrast(x.to(torch.uint8)).float(),
-    "Equalize": lambda x, s: V.equalize(x.to(torch.uint8)).float(),
+    "AutoContrast": _auto_contrast,
+    "Equalize": _equalize,
 }
 
 

@@ -14,7 +14,9 @@ from raysyn.attacks.pool import COPIES, LONELY, SHARED, make_pool, matched
 from raysyn.attacks.shadows import AttackConfig, check_enough
 from raysyn.data.images import Dataset, Images
 from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
+from raysyn.methods.knowledge_recycling.presets import PRESETS as KNOWLEDGE_RECYCLING
 from raysyn.methods.lira import pipeline as lira
+from raysyn.methods.lira.presets import PRESETS as LIRA
 
 COUNTS = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)), min_size=1, max_size=6)
 
@@ -110,8 +112,14 @@ def test_a_class_of_one_side_alone_is_left_out_and_said() -> None:
     assert pool.left_out["members"][LONELY] == 7 and set(pool.images.labels_N) == {0, 1}
 
 
-@pytest.mark.parametrize("method", [lira, knowledge_recycling], ids=["lira", "knowledge_recycling"])
-def test_sides_that_cannot_be_compared_are_refused_in_prepare(method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("method", "presets"),
+    [(lira, LIRA), (knowledge_recycling, KNOWLEDGE_RECYCLING)],
+    ids=["lira", "knowledge_recycling"],
+)
+def test_sides_that_cannot_be_compared_are_refused_in_prepare(
+    method: Any, presets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Test images that are all training images; and none of the classes that were trained on."""
     train, attack = images([40, 40], 0), AttackConfig(shadow_models=4, design="half")
     stranger = images([0, 0, 40], 1)
@@ -119,7 +127,7 @@ def test_sides_that_cannot_be_compared_are_refused_in_prepare(method: Any, monke
         whole = Images(train.images_NHWC, train.labels_N, test.class_names)
         monkeypatch.setattr(method, "load", lambda config, whole=whole, test=test: Dataset("made", whole, test, None))
         with pytest.raises(ValueError, match=r"attack: .* test images only 0 of a side can be compared"):
-            method.prepare(replace(method.PRESETS["quick"], attack=attack))
+            method.prepare(replace(presets["quick"], attack=attack))
 
 
 def test_models_are_counted_on_what_is_compared() -> None:

@@ -14,8 +14,8 @@ from raysyn.attacks import lira, shadows
 from raysyn.attacks.membership import attack
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
 from raysyn.attacks.verdict import auc
-from raysyn.compute.doorway import Alone
 from raysyn.compute.local import Local
+from raysyn.compute.worker import Alone
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.models.resnet import ResNetConfig
 from raysyn.train.recipe import RecipeConfig, fit, one_hot

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import runpy
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -33,12 +35,20 @@ def run(name: str, *flags: str | Path, cwd: Path, timeout_s: float = 280) -> sub
 
 
 def here(name: str, *flags: str | Path) -> tuple[int, str, str]:
-    """Status, output and errors of a job that ends before any work, in this process: a new one imports for seconds."""
+    """Status, output and errors of a job in this process, on its cluster if it has one: a new process imports for
+    seconds, and a new cluster starts for as long."""
     out, errors = io.StringIO(), io.StringIO()
     command = patch.object(sys, "argv", job(name, *flags)[1:])
     with redirect_stdout(out), redirect_stderr(errors), command, pytest.raises(SystemExit) as left:
         runpy.run_path(sys.argv[0], run_name="__main__")
     return int(left.value.code or 0), out.getvalue(), errors.getvalue()
+
+
+def whole_run(name: str, out: Path, *flags: str | Path) -> tuple[str, dict[str, Any]]:
+    """Output and report of a job that runs to its end here, and says nothing but that."""
+    status, shown, said = here(name, *flags, "--out", out)
+    assert (status, said) == (0, ""), said
+    return shown, json.loads((out / "internal/report.json").read_text())
 
 
 def refusal(name: str, *flags: str | Path) -> str:

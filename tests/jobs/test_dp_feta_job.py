@@ -1,4 +1,4 @@
-"""`jobs/dp_feta.py` as a user runs it: a process of its own, real Ray, real digits."""
+"""`jobs/dp_feta.py` as a user runs it: real Ray, real digits."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from running import environment, job, plan, refusal, run
+from running import environment, job, plan, refusal, run, whole_run
 
 JOB = "dp_feta"
 TINY = (
@@ -27,16 +27,13 @@ def ledger(out: Path) -> list[dict]:
 
 
 @pytest.mark.timeout(300)
-def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(tmp_path: Path) -> None:
-    done = run(JOB, *TINY, *"--out run --on.workers 2".split(), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    report = json.loads((tmp_path / "run/internal/report.json").read_text())
+def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(ray_session: None, tmp_path: Path) -> None:
+    shown, report = whole_run(JOB, tmp_path / "run", *TINY, *"--on.workers 2".split())
     assert report["privacy"]["guarantee"] == "dp" and report["privacy"]["epsilon"] <= 10
     assert report["environment"]["workers"] == 2
-    assert "run/internal/report.html" in done.stdout
+    assert "run/internal/report.html" in shown
     for stage in ("central", "warmup", "finetune", "synthesise", "utility", "fidelity"):
-        assert stage in done.stdout
+        assert stage in shown
     assert "budget.epsilon = 10" in refusal(JOB, *TINY, "--out", tmp_path / "run", "--budget.epsilon", "3")
 
 

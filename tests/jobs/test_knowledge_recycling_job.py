@@ -1,33 +1,29 @@
-"""`jobs/knowledge_recycling.py` as a user runs it: a process of its own, real Ray, real digits."""
+"""`jobs/knowledge_recycling.py` as a user runs it: real Ray, real digits."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from running import plan, refusal, run
+from running import plan, refusal, whole_run
 
 JOB = "knowledge_recycling"
 TINY = (
     "quick --data.limit 200 --classifier.blocks 1 --classifier.width 4 --recipe.epochs 3 --recipe.batch-size 32 "
     "--search-epochs 3 --network.channels 4 --network.latent 8 --network.embedding 8 --gan.epochs 2 "
-    "--gan.checkpoint-every 1 --compare-labels soft hard --tuning.trials 3 --tuning.first-verdict 1 "
+    "--gan.checkpoint-every 1 --compare-labels soft hard --tuning.trials 2 --tuning.first-verdict 1 "
     "--attack.shadow-models 4 --attack.images 60"
 ).split()
 
 
 @pytest.mark.timeout(300)
-def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(tmp_path: Path) -> None:
-    done = run(JOB, *TINY, *"--out run --on.workers 2 --on.gan-alone False".split(), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    report = json.loads((tmp_path / "run/internal/report.json").read_text())
+def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(group_of_tasks: None, tmp_path: Path) -> None:
+    shown, report = whole_run(JOB, tmp_path / "run", *TINY, *"--on.workers 2 --on.gan-alone False".split())
     assert report["privacy"]["guarantee"] == "none"
-    assert set(report["metrics"]["cas_by_checkpoint"]) == {"1", "2"} and len(report["metrics"]["tuning"]) == 3
+    assert set(report["metrics"]["cas_by_checkpoint"]) == {"1", "2"} and len(report["metrics"]["tuning"]) == 2
     assert set(report["attacks"]) == {"teacher", "student", "shadow_models"}
     for stage in ("teacher", "generator", "checkpoints", "labels", "tuning", "student", "synthesise", "attack"):
-        assert f" {stage} " in done.stdout, stage
+        assert f" {stage} " in shown, stage
     assert "recycling.labels" in refusal(JOB, *TINY, "--out", tmp_path / "run", "--recycling.labels", "hard")
 
 

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import importlib
 import json
 import os
-import runpy
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from running import environment, here, job, refusal, run
+from running import environment, here, refusal, run
 
-from raysyn.methods.leaderboard.config import PRESETS, Run, runs
+from raysyn.methods import catalogue
+from raysyn.methods.leaderboard.config import Run, runs
 from raysyn.methods.leaderboard.pipeline import run_job, spread, table
+from raysyn.methods.leaderboard.presets import PRESETS
 from raysyn.report.release import rounded_up
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import REACH, Store
 
-JOB = "leaderboard"
+JOB, PYTHON = "leaderboard", sys.executable
 TINY = (
     "--data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
     "--warmup.iterations 3 --finetune.batch-size 32 --finetune.epochs 2 --sampler.steps 3 --synthetic 300 "
@@ -33,11 +33,10 @@ TINY = (
 
 @pytest.mark.timeout(300)
 def test_runs_are_compared_and_more_seeds_add_to_them(tmp_path: Path) -> None:
-    flags = ["quick", "--methods", "dp_feta", "--epsilons", "5", "--out", "board", "--on.address", "here"]
+    flags = ["quick", "--methods", "dp_feta", "--epsilons", "5", "--out", tmp_path / "board", "--on.address", "here"]
     more = [f"--more={TINY}"]
-    done = run(JOB, *flags, *more, "--seeds", "3", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == "" and "table.html" in done.stdout
+    status, shown, said = here(JOB, *flags, *more, "--seeds", "3")
+    assert (status, said) == (0, "") and "table.html" in shown, said
     inside = tmp_path / "board" / "internal"
     first = inside / "runs" / "dp_feta-quick-eps5-seed3" / "internal" / "report.json"
     (row,) = csv.DictReader((inside / "table.csv").read_text().splitlines())
@@ -49,8 +48,8 @@ def test_runs_are_compared_and_more_seeds_add_to_them(tmp_path: Path) -> None:
     before = first.stat().st_mtime_ns
     assert not of_leaderboard_in(inside / "runs"), "one run is no choice"
     assert row["releases_together"] == "1" and float(row["epsilon_together"]) == pytest.approx(float(row["epsilon"]))
-    done = run(JOB, *flags, *more, "--seeds", "3", "4", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    status, shown, said = here(JOB, *flags, *more, "--seeds", "3", "4")
+    assert status == 0, said
     (row,) = csv.DictReader((inside / "table.csv").read_text().splitlines())
     assert row["runs"] == "2" and row["mean_classifier_std"] != "" and first.stat().st_mtime_ns == before
     page = (inside / "table.html").read_text()
@@ -60,10 +59,10 @@ def test_runs_are_compared_and_more_seeds_add_to_them(tmp_path: Path) -> None:
         of_leaderboard_in(inside / "runs") == ["chosen among 2 runs of a leaderboard, by accuracy on real images"] * 2
     )
     told = f"All 2 private releases of digits together: epsilon {rounded_up(float(row['epsilon_together']))} at delta"
-    assert told in page and told in " ".join(done.stdout.split()) and row["releases_together"] == "2"
+    assert told in page and told in " ".join(shown.split()) and row["releases_together"] == "2"
     assert 1.05 * float(row["epsilon"]) < float(row["epsilon_together"]) < 2 * float(row["epsilon"])
     assert os.stat(inside).st_mode & 0o077 == 0
-    assert "more = " in refusal(JOB, *flags, "--seeds", "3", "--out", str(tmp_path / "board"))
+    assert "more = " in refusal(JOB, *flags, "--seeds", "3")
 
 
 def of_leaderboard_in(runs: Path) -> list[str]:
@@ -102,18 +101,21 @@ def test_bad_input_costs_one_sentence(tmp_path: Path, flags: tuple[str, ...], wo
     assert words in refusal(JOB, "quick", "--out", tmp_path / "board", *flags)
 
 
-def test_a_dry_run_names_the_runs(tmp_path: Path) -> None:
+def test_a_dry_run_names_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raysyn.methods.leaderboard.outlook.run_seconds", lambda unit: 60.0)
     status, shown, _ = here(JOB, "quick", "--dry-run", "--out", tmp_path / "board")
     assert status == 0 and not (tmp_path / "board").exists()
-    assert len(shown.split()) == len(runs(PRESETS["quick"])) == 3 * 2 * 2 + 2 * 2
-    assert "pigan-quick-seed1" in shown and "privimage-quick-eps10-seed0" in shown
+    assert shown.splitlines()[0] == f"leaderboard quick, in {tmp_path / 'board'}"
+    assert len(runs(PRESETS["quick"])) == 3 * 2 * 2 + 2 * 2
+    assert all(shown.count(unit.name) == 1 for unit in runs(PRESETS["quick"])) and "16 min 00 s" in shown
 
 
 def test_a_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    (tmp_path / "dp_feta.py").write_text(f"import os, time; open('{tmp_path}/pid', 'w').write(str(os.getpid())); "
-                                         "time.sleep(60)")  # fmt: skip
-    shared = shared_by(tmp_path)
-    script = f"from raysyn.methods.leaderboard.pipeline import *; run_job(Run('dp_feta', 'quick', None, 0), {shared!r})"
+    instead = stand_in(
+        tmp_path, f"import os, time; open('{tmp_path}/pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+    script = "import sys; from raysyn.methods.leaderboard.pipeline import *; "
+    script += f"sys.executable = {instead!r}; run_job(Run('dp_feta', 'quick', None, 0), {shared_by(tmp_path)!r})"
     worker = subprocess.Popen([sys.executable, "-c", script], env=environment())
     end = time.monotonic() + 60
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
@@ -127,45 +129,68 @@ def test_a_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         time.sleep(0.1)
 
 
-def test_a_run_that_the_system_killed_ran_out_of_memory(tmp_path: Path) -> None:
+def test_a_run_that_the_system_killed_ran_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unit, shared = Run("dp_feta", "quick", None, 0), shared_by(tmp_path)
     for signal, error in (("9", MemoryError), ("11", RuntimeError)):
-        (tmp_path / "dp_feta.py").write_text(f"import os; os.kill(os.getpid(), {signal})")
+        monkeypatch.setattr(sys, "executable", stand_in(tmp_path, f"import os; os.kill(os.getpid(), {signal})"))
         with pytest.raises(error, match="short of memory" if signal == "9" else "exit status -11"):
             run_job(unit, shared)
 
 
-def test_a_node_that_does_not_see_the_board_s_folder_pays_for_nothing(tmp_path: Path) -> None:
-    (tmp_path / "dp_feta.py").write_text(f"open('{tmp_path}/paid', 'w')")
+def test_a_run_takes_no_file_beside_it_for_a_module_of_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("random", "statistics", "zoneinfo", "secrets", "raysyn"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user')")
+    unit, shared = Run("dp_feta", "quick", None, 0), shared_by(tmp_path) | {"more": "--no-such-flag"}
+    with pytest.raises(RuntimeError, match="exit status 2\nerror: --no-such-flag is no flag"):
+        run_job(unit, shared)
+
+
+def test_a_node_that_does_not_see_the_board_s_folder_pays_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", stand_in(tmp_path, f"open('{tmp_path}/paid', 'w')"))
     unit, shared = Run("dp_feta", "quick", None, 0), shared_by(tmp_path)
     for elsewhere in (shared | {"board": "another"}, shared | {"out": str(tmp_path / "own" / "internal")}):
         with pytest.raises(ValueError, match=r"is not what the driver sees on the node of process \d+: give one that"):
             run_job(unit, elsewhere)
     assert not (tmp_path / "paid").exists()
+    # The node that sees it begins to pay.
+    with pytest.raises(FileNotFoundError):
+        run_job(unit, shared)
+    assert (tmp_path / "paid").exists()
 
 
 def shared_by(folder: Path) -> dict[str, str]:
-    """What units are given by a board in `folder`, whose jobs are there too."""
+    """What units are given by a board in `folder`."""
     Store(folder)[REACH] = "board"
-    return {"jobs": str(folder), "out": str(folder), "board": "board", "more": "", "among": ""}
+    return {"out": str(folder), "board": "board", "more": "", "among": ""}
+
+
+def stand_in(folder: Path, source: str) -> str:
+    """In place of Python: a program that does this, whatever command it is given."""
+    program = folder / "python"
+    program.write_text(f"#!{PYTHON}\n{source}\n")
+    program.chmod(0o700)
+    return str(program)
 
 
 @pytest.mark.parametrize("name", PRESETS["quick"].methods)
 def test_every_seed_of_a_method_runs_on_the_same_images(name: str) -> None:
-    method = importlib.import_module(f"raysyn.methods.{name}")
-    preset = runpy.run_path(job(JOB)[1])["presets_of"](name)["quick"]
+    entry = catalogue.find(name)
+    preset = entry.presets()["quick"]
 
     def images(seed: int, **other: int) -> str:
         config = dataclasses.replace(preset, seed=seed, data=dataclasses.replace(preset.data, **other))
-        prepared = method.prepare(config)
-        dataset = prepared[0] if isinstance(prepared, tuple) else prepared
+        dataset = entry.method().prepare(config).dataset
         return dataset.source_fingerprint or dataset.fingerprint()
 
     assert images(0) == images(1) != images(0, limit=1400)
 
 
-def test_the_images_of_a_run_are_those_that_its_seed_divided(tmp_path: Path) -> None:
+def test_the_images_of_a_run_are_those_that_its_seed_divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shared = shared_by(tmp_path)
+    monkeypatch.setattr(sys, "executable", stand_in(tmp_path, ""))
     for seed, source in enumerate(("all", None)):
         unit = Run("pigan", "quick", None, seed)
         more: dict[str, str] = {} if source is None else {"source_fingerprint": source}
@@ -174,7 +199,6 @@ def test_the_images_of_a_run_are_those_that_its_seed_divided(tmp_path: Path) -> 
         )
         folder.close()
         (folder.internal / "report.json").write_text("{}")
-        (tmp_path / "pigan.py").touch()
         assert run_job(unit, shared) == {"data_fingerprint": source or "members others"}
 
 

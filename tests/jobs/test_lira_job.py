@@ -14,7 +14,7 @@ from running import refusal, run
 from torch import nn
 
 from raysyn.data.images import DataConfig, load
-from raysyn.report.release import png_bytes
+from raysyn.report.pictures import png_bytes
 
 NETWORK = """
 import statistics

@@ -1,4 +1,4 @@
-"""`jobs/pigan.py` as a user runs it: a process of its own, real Ray, real digits."""
+"""`jobs/pigan.py` as a user runs it: real Ray, real digits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from running import environment, job, plan, refusal, run
+from running import environment, job, plan, refusal, whole_run
 
 JOB = "pigan"
 TINY = (
@@ -21,40 +21,37 @@ TINY = (
 
 
 @pytest.mark.timeout(300)
-def test_a_sweep_whose_driver_was_killed_continues_and_repeats_nothing(tmp_path: Path) -> None:
+def test_a_sweep_whose_driver_was_killed_continues_and_repeats_nothing(ray_session: None, tmp_path: Path) -> None:
     """With DPGAN as the released GAN, trained by two workers: it is in the sweep too, and pays once."""
-    flags = [*TINY, *"--model dpgan --on.sgd.engine bookkeeping --out run --on.workers 2".split()]
-    driver = subprocess.Popen(
-        job(JOB, *flags), env=environment(tmp_path), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    units, end = tmp_path / "run/internal/units", time.monotonic() + 200
+    flags = [*TINY, *"--model dpgan --on.sgd.engine bookkeeping --on.workers 2".split()]
+    out = tmp_path / "run"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    driver = subprocess.Popen(job(JOB, *flags, "--out", out), env=environment(tmp_path), cwd=tmp_path, **quiet)
+    units, end = out / "internal/units", time.monotonic() + 200
     while not list(units.glob("gans/*.pt")):
         assert driver.poll() is None and time.monotonic() < end
         time.sleep(0.02)
     driver.kill()
     driver.wait()
     before = {path.name: path.stat().st_mtime_ns for path in units.glob("*s/*.pt")}
-    generator = (tmp_path / "run/internal/stages/generator.pt").stat().st_mtime_ns
+    generator = (out / "internal/stages/generator.pt").stat().st_mtime_ns
 
-    done = run(JOB, *flags, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    shown, report = whole_run(JOB, out, *flags)
     after = {path.name: path.stat().st_mtime_ns for path in units.glob("*s/*.pt")}
     # The GAN, three weights and that of --penalty.weight, PrivGAN, two DPGANs, of which the released one is known.
     assert len(list(units.glob("attacks/*.pt"))) == 8 and len(list(units.glob("gans/*.pt"))) == 7
     assert before.items() <= after.items()
-    assert (tmp_path / "run/internal/stages/generator.pt").stat().st_mtime_ns == generator
-    report = json.loads((tmp_path / "run/internal/report.json").read_text())
+    assert (out / "internal/stages/generator.pt").stat().st_mtime_ns == generator
     assert report["privacy"]["guarantee"] == "dp" and report["privacy"]["epsilon"] <= 10
     assert [entry["stage"] for entry in report["privacy"]["ledger"]] == ["generator"]
     assert len(report["metrics"]["experiments"]["compare"]) == 7
     for stage in ("generator", "synthesise", "experiments", "utility"):
-        assert f" {stage} " in done.stdout, stage
-    began = json.loads((tmp_path / "run/internal/run.json").read_text())
+        assert f" {stage} " in shown, stage
+    began = json.loads((out / "internal/run.json").read_text())
     # Members and others, drawn by the seed, are the run's identity; the images that were divided are noted.
     assert len(began["data_fingerprint"].split()) == len(began["source_fingerprint"].split()) == 2
     assert began["data_fingerprint"] != began["source_fingerprint"]
-    assert "penalty.weight" in refusal(JOB, *flags, "--out", tmp_path / "run", "--penalty.weight", "3")
+    assert "penalty.weight" in refusal(JOB, *flags, "--out", out, "--penalty.weight", "3")
 
 
 @pytest.mark.parametrize(

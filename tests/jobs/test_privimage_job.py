@@ -1,12 +1,11 @@
-"""`jobs/privimage.py` as a user runs it: a process of its own, real Ray, real digits, built-in letters."""
+"""`jobs/privimage.py` as a user runs it: real Ray, real digits, built-in letters."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from running import plan, refusal, run
+from running import plan, refusal, whole_run
 
 JOB = "privimage"
 TINY = (
@@ -22,16 +21,13 @@ pytestmark = pytest.mark.usefixtures("letters")
 
 
 @pytest.mark.timeout(300)
-def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(tmp_path: Path) -> None:
-    flags = [*TINY, *"--central.count 10 --warmup.iterations 5 --out run --on.workers 2".split()]
-    done = run(JOB, *flags, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    report = json.loads((tmp_path / "run/internal/report.json").read_text())
+def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(group_of_tasks: None, tmp_path: Path) -> None:
+    flags = [*TINY, *"--central.count 10 --warmup.iterations 5 --on.workers 2".split()]
+    shown, report = whole_run(JOB, tmp_path / "run", *flags)
     assert report["privacy"]["guarantee"] == "dp" and report["privacy"]["epsilon"] <= 10
     assert [entry["stage"] for entry in report["privacy"]["ledger"]] == ["semantic", "central", "finetune"]
     for stage in ("query", "semantic", "pretrain", "warmup", "finetune", "synthesise", "utility", "fidelity"):
-        assert f" {stage} " in done.stdout, stage
+        assert f" {stage} " in shown, stage
     assert report["metrics"]["selection"]["classes"].keys() == set("0123456789")
     # Other public images are another run.
     assert "public" in refusal(JOB, *flags, "--out", tmp_path / "run", "--public.limit", "500")

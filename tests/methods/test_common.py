@@ -17,7 +17,8 @@ import pytest
 from raysyn.compute.doorway import Compute, Machines
 from raysyn.compute.local import Local
 from raysyn.data.images import Dataset, Images
-from raysyn.methods.common import On, PrivateSetting, apart, open_private_run
+from raysyn.methods.common import PrivateSetting, apart, open_run
+from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Plan, Release
@@ -69,9 +70,11 @@ def opened(out: Path, stack: ExitStack, **changed: Any) -> PrivateSetting:
         return nullcontext(Local(storage, show))
 
     command = SimpleNamespace(seal=False, preset="tiny", config=given["config"], machines=On(), out=str(out))
-    return open_private_run(
-        command, "m", given["dataset"], given["plan"], Console(io.StringIO()), connect, stack, facts=given["facts"]
+    setting = open_run(
+        command, "m", given["dataset"], Console(io.StringIO()), connect, stack, plan=given["plan"], facts=given["facts"]
     )
+    assert isinstance(setting, PrivateSetting)
+    return setting
 
 
 def planned(**changes: Any) -> Plan:

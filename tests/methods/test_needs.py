@@ -18,22 +18,26 @@ from raysyn.attacks.shadows import AttackConfig
 from raysyn.data.images import Dataset, Images
 from raysyn.data.public import Public
 from raysyn.methods import needs
-from raysyn.methods.common import On, OnAttacked
 from raysyn.methods.dp_feta import outlook as of_dp_feta
-from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_feta import presets as dp_feta_presets
 from raysyn.methods.dp_imgsyn import outlook as of_dp_imgsyn
 from raysyn.methods.dp_imgsyn import presets as dp_imgsyn_presets
+from raysyn.methods.dp_imgsyn.units import Publics
 from raysyn.methods.knowledge_recycling import outlook as of_recycling
-from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
-from raysyn.methods.lira import pipeline as lira
+from raysyn.methods.knowledge_recycling import presets as recycling_presets
+from raysyn.methods.lira import outlook as of_lira
+from raysyn.methods.lira import presets as lira_presets
+from raysyn.methods.machines import On, OnAttacked
+from raysyn.methods.method import Prepared
 from raysyn.methods.pigan import outlook as of_pigan
-from raysyn.methods.pigan import pipeline as pigan
+from raysyn.methods.pigan import presets as pigan_presets
+from raysyn.methods.pigan.config import ExperimentConfig
 from raysyn.methods.privimage import outlook as of_privimage
 from raysyn.methods.privimage import presets as privimage_presets
 from raysyn.models.resnet import ResNetConfig
 from raysyn.models.students import NAMES
 from raysyn.models.teacher import TeacherConfig
-from raysyn.on_ray.cluster import share_out
+from raysyn.on_ray.shares import share_out
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.screen.console import Console
 from raysyn.train.memory import Need
@@ -46,48 +50,54 @@ def images(side: int, channels: int = 1, count: int = 40) -> Images:
     return Images(np.zeros((count, side, side, channels), np.uint8), np.arange(count) % 2, ("a", "b"))
 
 
-def dataset(side: int, channels: int = 1) -> Dataset:
-    return Dataset("set", images(side, channels), images(side, channels, 10), None)
+def prepared(side: int, channels: int = 1, more: Any = None) -> Prepared:
+    found = Dataset("set", images(side, channels), images(side, channels, 10), None)
+    return Prepared(dataset=found, more=more)
 
 
 LETTERS = Public("letters", images(16, count=300), images(16, count=20))
 MANY = privimage_presets.PRESETS
-CHECKS: dict[str, tuple[Callable[[Console, Dataset], None], set[str]]] = {
+CHECKS: dict[str, tuple[Callable[[Console, Prepared], None], set[str]]] = {
     "dp_feta": (
-        lambda console, data: of_dp_feta.check_memory(console, dp_feta.PRESETS["quick"], data, On()),
+        lambda console, found: of_dp_feta.check_memory(console, dp_feta_presets.PRESETS["quick"], found, On()),
         {"warmup", "finetune", "synthesise", "cnn", "resnet9"},
     ),
     "privimage": (
-        lambda console, data: of_privimage.check_memory(console, MANY["quick"], data, LETTERS, On()),
+        lambda console, found: of_privimage.check_memory(console, MANY["quick"], replace(found, more=LETTERS), On()),
         {"pretrain", "finetune", "synthesise", "query", "cnn"},
     ),
     "privimage_gan": (
-        lambda console, data: of_privimage.check_memory(console, MANY["quick-gan"], data, LETTERS, On()),
+        lambda console, found: of_privimage.check_memory(
+            console, MANY["quick-gan"], replace(found, more=LETTERS), On()
+        ),
         {"pretrain", "finetune", "query", "cnn"},
     ),
     "dp_imgsyn": (
-        lambda console, data: of_dp_imgsyn.check_memory(
-            console, replace(dp_imgsyn_presets.PRESETS["quick"], students=NAMES), data, LETTERS, On()
+        lambda console, found: of_dp_imgsyn.check_memory(
+            console,
+            replace(dp_imgsyn_presets.PRESETS["quick"], students=NAMES),
+            replace(found, more=Publics(LETTERS, {})),
+            On(),
         ),
         {"teacher", "align", *(f"student {name}" for name in NAMES)},
     ),
     "knowledge_recycling": (
-        lambda console, data: of_recycling.check_memory(
-            console, knowledge_recycling.PRESETS["quick"], data, knowledge_recycling.On()
+        lambda console, found: of_recycling.check_memory(
+            console, recycling_presets.PRESETS["quick"], found, recycling_presets.MACHINES
         ),
         {"teacher", "generator"},
     ),
     "pigan": (
-        lambda console, data: of_pigan.check_memory(
+        lambda console, found: of_pigan.check_memory(
             console,
-            replace(pigan.PRESETS["quick"], experiment=pigan.ExperimentConfig(compare=True)),
-            data,
+            replace(pigan_presets.PRESETS["quick"], experiment=ExperimentConfig(compare=True)),
+            found,
             On(),
         ),
         {"GAN", "PIGAN", "PrivGAN", "cnn"},
     ),
     "lira": (
-        lambda console, data: lira.check_memory(console, lira.PRESETS["quick"], data, OnAttacked()),
+        lambda console, found: of_lira.check_memory(console, lira_presets.PRESETS["quick"], found, OnAttacked()),
         {"a shadow model"},
     ),
 }
@@ -101,12 +111,14 @@ def test_every_stage_is_told_and_what_has_no_place_is_refused(
     told: list[Need] = []
     monkeypatch.setattr(needs, "largest", lambda found: told.extend(found) or max(found, key=lambda one: one.bytes))
     with Console() as console:
-        check(console, dataset(16))
+        check(console, prepared(16))
         assert {one.stage for one in told} >= stages and all(2**10 < one.bytes < 2**33 for one in told), told
         assert "Memory: a worker holds about" in capsys.readouterr().out
-        monkeypatch.setattr(needs, "available_bytes", lambda: 2**12)
+        # So little that one mend is not enough for all methods, and so much that not every one is tried.
+        half = max(one.bytes for one in told) // 2
+        monkeypatch.setattr(needs, "available_bytes", lambda: half)
         with pytest.raises(ValueError, match=r"images are 16x16 pixels .* are free here; give .*cluster"):
-            check(console, dataset(16))
+            check(console, prepared(16))
 
 
 @pytest.mark.parametrize("method", ["knowledge_recycling", "pigan", "lira"])
@@ -116,7 +128,7 @@ def test_larger_images_need_more(method: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(needs, "check_memory", lambda shape, found, *_: sizes.append(max(n.bytes for n in found)))
     with Console() as console:
         for side in (16, 32):
-            CHECKS[method][0](console, dataset(side))
+            CHECKS[method][0](console, prepared(side))
     assert sizes[1] > 2 * sizes[0]
 
 
@@ -125,12 +137,13 @@ def test_images_that_dp_imgsyn_cannot_take_are_refused_with_the_size_that_it_can
 ) -> None:
     """At 224 pixels, in the paper's sizes."""
     config = replace(dp_imgsyn_presets.PRESETS["quick"], teacher=TeacherConfig(), students=("vgg11",))
+    sets = Publics(LETTERS, {})
     monkeypatch.setattr(needs, "available_bytes", lambda: 2**30)
     with Console() as console:
         with pytest.raises(ValueError, match=r"images are 224x224 pixels .*; give --data\.size \d+ ") as caught:
-            of_dp_imgsyn.check_memory(console, config, dataset(224, 3), LETTERS, On(address="here"))
+            of_dp_imgsyn.check_memory(console, config, prepared(224, 3, sets), On(address="here"))
         side = int(str(caught.value).partition("--data.size ")[2].split()[0])
-        of_dp_imgsyn.check_memory(console, config, dataset(side, 3), LETTERS, On(address="here"))
+        of_dp_imgsyn.check_memory(console, config, prepared(side, 3, sets), On(address="here"))
 
 
 @pytest.mark.parametrize("method", ["dp_feta", "privimage_gan", "dp_imgsyn"])
@@ -138,7 +151,7 @@ def test_workers_without_gpus_share_one_memory(method: str, monkeypatch: pytest.
     """DP-SGD holds what a worker holds as often as there are workers, and their libraries."""
     monkeypatch.setattr(needs, "best_device", lambda: torch.device("cpu"))
     module, config, stage, more = {
-        "dp_feta": (of_dp_feta, dp_feta.PRESETS["quick"], "finetune", {}),
+        "dp_feta": (of_dp_feta, dp_feta_presets.PRESETS["quick"], "finetune", {}),
         "privimage_gan": (of_privimage, MANY["quick-gan"], "finetune", {"public": LETTERS}),
         "dp_imgsyn": (of_dp_imgsyn, dp_imgsyn_presets.PRESETS["quick"], "teacher", {"released": 40}),
     }[method]
@@ -166,7 +179,7 @@ def test_fewer_workers_are_a_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(needs, "best_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(needs, "available_bytes", lambda: 2**30)
     with Console() as console, pytest.raises(ValueError, match=r"4 workers with .*; give --on\.workers 1 \(about "):
-        of_dp_feta.check_memory(console, dp_feta.PRESETS["quick"], dataset(16), On(workers=4))
+        of_dp_feta.check_memory(console, dp_feta_presets.PRESETS["quick"], prepared(16), On(workers=4))
 
 
 def test_stacks_of_shadow_models_that_have_no_place_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from raysyn.methods.dp_feta import pipeline as dp_feta
-from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.dp_feta.presets import PRESETS as DP_FETA
+from raysyn.methods.dp_imgsyn import config as dp_imgsyn
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
 from raysyn.methods.pigan import pipeline as pigan
-from raysyn.methods.privimage import pipeline as privimage
+from raysyn.methods.pigan.presets import PRESETS as PIGAN
+from raysyn.methods.privimage import config as privimage
 from raysyn.methods.privimage.presets import PRESETS as PRIVIMAGE
 from raysyn.privacy.ledger import Plan
 
 FAMILIES: dict[str, dict[str, Any]] = {
-    "dp_feta": dp_feta.PRESETS, "privimage": PRIVIMAGE, "dp_imgsyn": DP_IMGSYN, "pigan": pigan.PRESETS,
+    "dp_feta": DP_FETA, "privimage": PRIVIMAGE, "dp_imgsyn": DP_IMGSYN, "pigan": PIGAN,
 }  # fmt: skip
 ALL = [(family, name) for family, presets in FAMILIES.items() for name in presets]
 SOURCES: dict[str, tuple[str | None, int | None, int, int]] = {

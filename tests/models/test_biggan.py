@@ -6,7 +6,7 @@ import pytest
 import torch
 from ranks import on_ranks
 
-from raysyn.compute.doorway import Worker
+from raysyn.compute.worker import Worker
 from raysyn.models.biggan import BigGANConfig, Discriminator, Generator, first_map
 from raysyn.models.norm import LearnedNorm, across_ranks
 

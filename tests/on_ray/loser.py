@@ -1,6 +1,6 @@
 """python loser.py KINDS STORAGE TRACES: stages on the cluster of RAY_ADDRESS, whose nodes are taken away meanwhile.
 
-What it released is TRACES/released.pt, its ledger TRACES/ledger.jsonl.
+What it released is TRACES/released.pt, the ledger of a stage that pays TRACES/<stage>.jsonl.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from raysyn.methods.privimage.pipeline import count_shard
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.on_ray.cluster import connect
-from raysyn.privacy import queries, sgd
+from raysyn.privacy import sgd
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import SemanticConfig
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries import semantic as semantic_query
+from raysyn.privacy.queries.semantic import SemanticConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.train.diffusion import DiffusionTask
 
@@ -58,8 +59,8 @@ def semantic(compute: Compute, traces: Path) -> Any:
     shared = (SemanticNetConfig(name="resnet14", width=4).build(1, 12), private, config, 12)
     parts = [(at, at + 20) for at in range(0, 240, 20)]
     exact = compute.map(slow_count, parts, name="semantic", shared=(shared, str(traces)))
-    answer = queries.semantic_histogram([one.numpy() for one in exact], config, Stream(bytes(32), "semantic"))
-    return torch.from_numpy(ledger(traces, {"semantic": answer.cost}).pay("semantic", answer))
+    answer = semantic_query.semantic_histogram([one.numpy() for one in exact], config, Stream(bytes(32), "semantic"))
+    return torch.from_numpy(pay(traces, "semantic", answer.cost, answer))
 
 
 def dp_sgd(compute: Compute, traces: Path) -> Any:
@@ -70,7 +71,7 @@ def dp_sgd(compute: Compute, traces: Path) -> Any:
     speed = SGDSpeed(engine="bookkeeping", micro_batch=7, channels_last=True)
     private, task = load(DataConfig(limit=200)).train, DiffusionTask(classes=10)
     release = sgd.train(compute, model, task, private, config, PRICE, bytes(32), speed, name="finetune")
-    return ledger(traces, {"finetune": PRICE}).pay("finetune", release)["ema"]
+    return pay(traces, "finetune", PRICE, release)["ema"]
 
 
 def hungry(item: int, shared: tuple[str, int, int]) -> int:
@@ -107,9 +108,9 @@ def scarce(compute: Compute, traces: Path) -> Any:
     return compute.map(crowded, range(6), name="scarce", shared=(str(traces), int(os.environ["HUGE"])))
 
 
-def ledger(traces: Path, stages: dict[str, sgd.Cost]) -> Ledger:
-    plan = Plan(stages=stages, delta=1e-5, accountant="rdp", epsilon_budget=1e3)
-    return Ledger(plan, traces / "ledger.jsonl")
+def pay(traces: Path, stage: str, price: sgd.Cost, release: Any) -> Any:
+    plan = Plan(stages={stage: price}, delta=1e-5, accountant="rdp", epsilon_budget=1e3)
+    return Ledger(plan, traces / f"{stage}.jsonl").pay(stage, release)
 
 
 STAGES = {"sweep": sweep, "semantic": semantic, "dp_sgd": dp_sgd, "memory": memory, "scarce": scarce}

@@ -31,6 +31,7 @@ class Nodes:
         self.env = self._env | {"RAY_ADDRESS": self._gcs}
         """In which drivers find the cluster."""
         self.workers: list[subprocess.Popen[bytes]] = []
+        self._cpus: dict[int, int] = {}
         more = ["--head", f"--port={ports[0]}", f"--ray-client-server-port={ports[1]}", "--num-cpus=0"]
         more += [f"--system-config={json.dumps(HEALTH)}", f"--temp-dir={folder}", "--include-dashboard=false"]
         self.head = self._start(more)
@@ -38,7 +39,16 @@ class Nodes:
     def add(self, cpus: int = 1, **env: str) -> subprocess.Popen[bytes]:
         """One more node; it is there when this returns."""
         self.workers.append(self._start([f"--address={self._gcs}", f"--num-cpus={cpus}", *SMALL], **env))
+        self._cpus[self.workers[-1].pid] = cpus
         return self.workers[-1]
+
+    def hold(self, *cpus: int) -> None:
+        """Nodes of so many CPUs each, and no others; those that are there are kept."""
+        if [self._cpus[node.pid] for node in self.workers] != list(cpus):
+            while self.workers:
+                self.lose(0)
+            for count in cpus:
+                self.add(count)
 
     def lose(self, at: int) -> None:
         """The machine of a node is gone: all of its processes at once."""

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from raysyn.compute.doorway import Between, Search, Worker
+from raysyn.compute.searches import Between, Search
+from raysyn.compute.worker import Worker
 
 STEPS, EVERY = 40, 10
 PEAK = {"x": Between(-3.0, 3.0)}, Search(metric="score", reports=9, trials=6, seed=1)
@@ -101,3 +102,9 @@ def shadows(models: int = 24) -> tuple[Any, ...]:
     recipe = RecipeConfig(epochs=12, batch_size=50, learning_rate=0.1, trivial_augment=False, mixup=0.0)
     pool = make_pool(digits.train, digits.test, 150, 0)
     return pool, AttackConfig(shadow_models=models, design="half"), ResNetConfig(blocks=1, width=4), recipe, 0
+
+
+def wait(worker: Worker, folder: Path) -> None:
+    """Say that it has begun, and go on for longer than any test."""
+    leave_trace(folder, "waiting")
+    time.sleep(600)

@@ -10,7 +10,9 @@ from typing import Any
 import ray
 import torch
 
-from raysyn.compute.doorway import Compute, Machines, Search, Worker
+from raysyn.compute.doorway import Compute, Machines
+from raysyn.compute.searches import Search
+from raysyn.compute.worker import Worker
 from raysyn.on_ray.cluster import connect
 
 
@@ -18,6 +20,10 @@ def unit(item: int, shared: tuple[str, float]) -> dict[str, Any]:
     folder, seconds = shared
     Path(folder, f"unit-{item}.{time.monotonic_ns()}").touch()
     time.sleep(seconds)
+    # Nodes have one CPU: until another one works too, this one is busy.
+    end = time.monotonic() + 90
+    while item == 0 and len(list(Path(folder).glob("unit-*"))) == 1 and time.monotonic() < end:
+        time.sleep(0.1)
     return {"square": item * item, "node": ray.get_runtime_context().get_node_id()}
 
 

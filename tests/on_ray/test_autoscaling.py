@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,25 @@ def sweep(env: dict[str, str], folder: Path, kind: str, *more: str) -> subproces
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=170)
 
 
-@pytest.mark.timeout(200)
-def test_a_sweep_of_12_units_grows_the_cluster_from_nothing_and_lets_it_go(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def grown_to_two() -> Iterator[dict[str, str]]:
+    """The way into a cluster without workers that may have two; every test leaves it as it found it."""
     with growing_cluster(most=2) as env:
-        done = sweep(env, tmp_path, "map", "12", "1.0")
+        yield env
+
+
+@pytest.mark.timeout(200)
+def test_what_no_node_can_ever_give_is_said_at_once(grown_to_two: dict[str, str], tmp_path: Path) -> None:
+    done = sweep(grown_to_two, tmp_path, "map", "2", "0.1", "1")
+    assert done.returncode != 0
+    assert "ValueError: the cluster has no CPUs, and its autoscaler cannot add 1 times 1 CPUs and 1 GPUs" in done.stderr
+
+
+@pytest.mark.timeout(200)
+def test_a_sweep_of_12_units_grows_the_cluster_from_nothing_and_lets_it_go(
+    grown_to_two: dict[str, str], tmp_path: Path
+) -> None:
+    done = sweep(grown_to_two, tmp_path, "map", "12", "0.2")
     assert done.returncode == 0, done.stderr
     seen: dict[str, Any] = json.loads((tmp_path / "traces" / "answer.json").read_text())
     assert (seen["before"], seen["most"], seen["after"]) == (0, 2, 0)
@@ -37,9 +53,10 @@ def test_a_sweep_of_12_units_grows_the_cluster_from_nothing_and_lets_it_go(tmp_p
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_sweep_that_keeps_the_largest_cluster_busy_for_long_is_not_called_impossible(tmp_path: Path) -> None:
-    with growing_cluster(most=2) as env:
-        done = sweep(env, tmp_path, "map", "22", "8.0")
+def test_a_sweep_that_keeps_the_largest_cluster_busy_for_long_is_not_called_impossible(
+    grown_to_two: dict[str, str], tmp_path: Path
+) -> None:
+    done = sweep(grown_to_two, tmp_path, "map", "22", "8.0")
     assert done.returncode == 0, done.stderr
 
 
@@ -48,18 +65,11 @@ def test_a_sweep_that_keeps_the_largest_cluster_busy_for_long_is_not_called_impo
 @pytest.mark.parametrize(
     ("kind", "units", "found"), [("search", 6, [item**2 for item in range(6)]), ("train", 2, [2.0])]
 )
-def test_a_search_and_a_training_grow_it_too(kind: str, units: int, found: list[float], tmp_path: Path) -> None:
-    with growing_cluster(most=2) as env:
-        done = sweep(env, tmp_path, kind, str(units), "3.0")
+def test_a_search_and_a_training_grow_it_too(
+    grown_to_two: dict[str, str], kind: str, units: int, found: list[float], tmp_path: Path
+) -> None:
+    done = sweep(grown_to_two, tmp_path, kind, str(units), "3.0")
     assert done.returncode == 0, done.stderr
     seen: dict[str, Any] = json.loads((tmp_path / "traces" / "answer.json").read_text())
     assert (seen["before"], seen["most"], seen["after"], seen["found"]) == (0, 2, 0, found)
     assert any(one.get("nodes") or one.get("waiting") or one.get("starting") for one in seen["told"]), seen["told"]
-
-
-@pytest.mark.timeout(200)
-def test_what_no_node_can_ever_give_is_said_at_once(tmp_path: Path) -> None:
-    with growing_cluster(most=2) as env:
-        done = sweep(env, tmp_path, "map", "2", "0.1", "1")
-    assert done.returncode != 0
-    assert "ValueError: the cluster has no CPUs, and its autoscaler cannot add 1 times 1 CPUs and 1 GPUs" in done.stderr

@@ -20,8 +20,9 @@ import torch
 
 from raysyn.compute.doorway import Machines
 from raysyn.on_ray import leftovers, scaling
-from raysyn.on_ray.cluster import OnRay, Shares, connect, session, share_out
+from raysyn.on_ray.cluster import OnRay, connect, session
 from raysyn.on_ray.scaling import Growth, Watch
+from raysyn.on_ray.shares import Shares, share_out
 from raysyn.runs.storage import Store
 
 
@@ -53,7 +54,6 @@ def test_shares(
     ("asked", "nodes"),
     [
         ({"workers": 3}, [{"CPU": 2}]),
-        ({"workers": 0}, [{"CPU": 2}]),
         ({"cpus_per_worker": 3}, [{"CPU": 2}, {"CPU": 2}]),
         ({"gpus_per_worker": 1}, [{"CPU": 2}]),
         ({"workers": 2, "gpus_per_worker": 0.6}, [{"CPU": 2, "GPU": 1}]),
@@ -63,6 +63,38 @@ def test_shares(
 def test_what_the_cluster_cannot_hold_is_refused(asked: dict[str, Any], nodes: list[dict[str, float]]) -> None:
     with pytest.raises(ValueError, match=r"on\.\w+ is"):
         share_out(Machines(**asked), nodes)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"workers": 0}, "on.workers is 0"),
+        ({"workers": -2}, "on.workers is -2"),
+        ({"cpus_per_worker": 0}, "on.cpus_per_worker is 0"),
+        ({"gpus_per_worker": -1}, "on.gpus_per_worker is -1"),
+        ({"gpus_per_worker": 1.5}, "on.gpus_per_worker is 1.5"),
+        ({"gpus_per_worker": float("inf")}, "on.gpus_per_worker is inf"),
+        ({"gpus_per_worker": float("nan")}, "on.gpus_per_worker is nan"),
+        ({"gpus_per_unit": -0.5}, "on.gpus_per_unit is -0.5"),
+        ({"gpus_per_unit": 2}, "on.gpus_per_unit is 2"),
+        ({"address": "here", "workers": 2}, "on.workers is 2, but `here` is one process"),
+        ({"address": ""}, "on.address is empty"),
+    ],
+)
+def test_what_no_machine_can_give_is_refused_with_the_flags(asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Machines(**asked)
+
+
+@pytest.mark.parametrize("asked", [{"workers": 5000}, {"cpus_per_worker": 5000}, {"gpus_per_worker": 5000}])
+def test_what_this_machine_cannot_hold_is_refused_before_a_cluster_starts(
+    asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("a cluster starts"))
+    with pytest.raises(ValueError, match=r"on\.\w+ is"), connect(Machines(**asked), tmp_path):
+        pass
 
 
 def test_too_many_workers_are_refused_before_anything_waits(ray_session: None, tmp_path: Path) -> None:
@@ -145,6 +177,17 @@ def test_nobody_else_reads_what_ray_keeps(ray_session: None) -> None:
     ray.get(ray.remote(num_cpus=0)(lambda: None).remote())
     assert stat.S_IMODE(theirs.stat().st_mode) == 0o777, "Ray no longer does: one folder less is needed"
     assert theirs.parent.name.startswith(leftovers.PREFIX) and stat.S_IMODE(theirs.parent.stat().st_mode) == 0o700
+
+
+def test_a_cluster_of_one_run_listens_on_loopback_alone(ray_session: None) -> None:
+    here, theirs = "0100007F", Path(ray._private.worker._global_node.get_temp_dir_path())
+    rows = [row.split() for name in ("tcp", "tcp6") for row in Path("/proc/net", name).read_text().splitlines()[1:]]
+    at = {f"socket:[{row[9]}]": row[1].partition(":")[0] for row in rows if row[3] == "0A"}
+    links = [link for one in leftovers.processes_using(theirs) for link in Path(f"/proc/{one}/fd").iterdir()]
+    places = {at[name] for link in links if link.is_symlink() and (name := os.readlink(link)) in at}
+    loopback = {here, "00000000000000000000000001000000", f"0000000000000000FFFF0000{here}"}
+    assert here in places and places <= loopback, places
+    assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
 
 
 def test_a_lock_that_names_another_folder_takes_nothing_with_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,15 @@ from raysyn.runs.storage import load_saved
 
 LOSER = str(Path(__file__).with_name("loser.py"))
 SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in range(10)]
-pytestmark = pytest.mark.timeout(400)
+# Generous, for machines that are busy with something else.
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    """One head for all tests that leave it alone."""
+    with cluster(workers=0) as found:
+        yield found
 
 
 class Run:
@@ -49,7 +57,7 @@ class Run:
 
     def end(self) -> int:
         try:
-            return self.driver.wait(200)
+            return self.driver.wait(400)
         finally:
             self.driver.kill()
             self.log.close()
@@ -99,52 +107,52 @@ def take(nodes: Nodes, chance: random.Random) -> None:
     nodes.add()
 
 
+def reached(run: Run, kind: str, chance: random.Random) -> None:
+    """Return at a random moment in the middle of a stage of `run`."""
+    if kind == "dp_sgd":
+        run.wait_for("store/checkpoints/finetune.pt")
+        # Of 120 steps.
+        step = chance.randrange(80)
+        while load_saved(run.store / "checkpoints" / "finetune.pt")["done"] < step:
+            assert run.driver.poll() is None, run.said()
+            time.sleep(0.02)
+    else:
+        run.wait_for(f"store/units/{kind}/*.pt", 1 + chance.randrange(4))
+        time.sleep(chance.uniform(0, 1))
+        assert len(list((run.store / "units" / kind).glob("*.pt"))) < 12, "in the middle"
+
+
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_sweep_and_semantic_inference_outlive_nodes(seed: int, tmp_path: Path) -> None:
+def test_a_sweep_semantic_inference_and_dp_sgd_on_two_workers_outlive_nodes(
+    seed: int, nodes: Nodes, tmp_path: Path
+) -> None:
     """One after the other, and each loses one."""
-    chance, run = random.Random(seed), Run("sweep,semantic", tmp_path)
-    with cluster(workers=2) as nodes:
-        run.start(nodes.env)
-        for kind in ("sweep", "semantic"):
-            run.wait_for(f"store/units/{kind}/*.pt", 1 + chance.randrange(4))
-            time.sleep(chance.uniform(0, 1))
-            assert len(list((run.store / "units" / kind).glob("*.pt"))) < 12, "in the middle"
-            take(nodes, chance)
-        assert run.end() == 0, run.said()
-    for kind in ("sweep", "semantic"):
+    kinds = ("sweep", "semantic", "dp_sgd")
+    chance, run = random.Random(seed), Run(",".join(kinds), tmp_path)
+    nodes.hold(1, 1)
+    run.start(nodes.env)
+    for kind in kinds:
+        reached(run, kind, chance)
+        take(nodes, chance)
+    assert not (run.store / "answers" / "finetune.pt").exists(), "lost in the middle"
+    assert run.end() == 0, run.said()
+    for kind in kinds:
         released, units = undisturbed(kind, tmp_path / kind)
         assert same(run.released()[kind], released)
         ran = run.ran(kind)
         assert ran.keys() == units.keys()
         # What ran on the lost node ran again, and answers that had lain there; nothing else did.
         assert ran.total() <= len(units) + 4, ran
-    assert len((run.traces / "ledger.jsonl").read_text().splitlines()) == 1
+    for paid in ("semantic", "finetune"):
+        assert len((run.traces / f"{paid}.jsonl").read_text().splitlines()) == 1
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_dp_sgd_on_two_workers_outlives_a_node(seed: int, tmp_path: Path) -> None:
-    chance, run = random.Random(seed), Run("dp_sgd", tmp_path)
-    with cluster(workers=2) as nodes:
-        run.start(nodes.env)
-        run.wait_for("store/checkpoints/finetune.pt")
-        # Of 120 steps.
-        reached = chance.randrange(80)
-        while load_saved(run.store / "checkpoints" / "finetune.pt")["done"] < reached:
-            assert run.driver.poll() is None, run.said()
-        take(nodes, chance)
-        assert not (run.store / "answers" / "finetune.pt").exists(), "lost in the middle"
-        assert run.end() == 0, run.said()
-    assert same(run.released()["dp_sgd"], undisturbed("dp_sgd", tmp_path)[0])
-    assert len((run.traces / "ledger.jsonl").read_text().splitlines()) == 1
-
-
-def test_units_short_of_memory_have_more_room_and_are_named_in_the_end(tmp_path: Path) -> None:
+def test_units_short_of_memory_have_more_room_and_are_named_in_the_end(nodes: Nodes, tmp_path: Path) -> None:
     """On one node of two CPUs, where units say themselves that two of them are too many, and one is always."""
     run = Run("scarce", tmp_path)
-    with cluster(workers=0) as nodes:
-        nodes.add(cpus=2)
-        run.start(nodes.env | {"HUGE": "2"})
-        assert run.end() != 0
+    nodes.hold(2)
+    run.start(nodes.env | {"HUGE": "2"})
+    assert run.end() != 0
     check_memory(run, "scarce", 2, "memory ran out")
 
 
@@ -185,7 +193,7 @@ def test_a_lost_head_ends_the_driver_and_a_new_cluster_continues(kind: str, tmp_
         run.wait_for("store/checkpoints/finetune.pt" if kind == "dp_sgd" else f"store/units/{kind}/*.pt")
         nodes.lose_head()
         assert run.end() != 0
-        assert not (run.traces / "released.pt").exists() and not (run.traces / "ledger.jsonl").exists()
+        assert not (run.traces / "released.pt").exists() and not list(run.traces.glob("*.jsonl"))
     before = run.ran(kind).total()
     with cluster(workers=2) as nodes:
         run.start(nodes.env)

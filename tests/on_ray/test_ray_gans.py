@@ -1,4 +1,4 @@
-"""GANs through real Ray Train: two workers train what one does, batch statistics included."""
+"""GANs through real Ray: two workers train what one does, batch statistics included."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from raysyn.data.images import DataConfig, load
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.on_ray.cluster import OnRay
 from raysyn.train import conditional_gans as gans
+from raysyn.train import paired_networks
 from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
 
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_two_workers_train_the_same_pigan_as_one(ray_session: None, tmp_path: Path) -> None:
+def test_two_workers_train_the_same_pigan_as_one(group_of_tasks: None, tmp_path: Path) -> None:
     members = load(DataConfig(limit=100)).train
     # A rate so low that Adam's first steps, which magnify rounding, move no weight far.
     config = AdversarialConfig(epochs=2, batch_size=50, learning_rate=1e-5)
@@ -32,7 +33,9 @@ def test_two_workers_train_the_same_pigan_as_one(ray_session: None, tmp_path: Pa
 
     alone = weights(Local(tmp_path / "local"))
     found = weights(OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "two"))
-    first = gans.new_networks("pigan", DCGANConfig(width=0.125, latent=8), members.shape, 10, 2, 0).state_dict()
+    first = paired_networks.new_networks(
+        "pigan", DCGANConfig(width=0.125, latent=8), members.shape, 10, 2, 0
+    ).state_dict()
     assert found.keys() == alone.keys()
     # Alike but for a few weights: where a slope is almost nothing, rounding decides the sign of Adam's steps.
     close = [torch.isclose(found[name], value, rtol=1e-3, atol=2e-5).flatten() for name, value in alone.items()]

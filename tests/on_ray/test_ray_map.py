@@ -19,7 +19,7 @@ from raysyn.methods.privimage.pipeline import count_shard
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.on_ray.cluster import OnRay
 from raysyn.on_ray.fan_out import Group, Units
-from raysyn.privacy.queries import SemanticConfig
+from raysyn.privacy.queries.semantic import SemanticConfig
 
 
 def runs(folder: Path) -> dict[int, int]:

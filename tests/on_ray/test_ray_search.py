@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import stages
 
-from raysyn.compute.doorway import Between, Machines, Search
+from raysyn.compute.doorway import Machines
 from raysyn.compute.local import Local
+from raysyn.compute.searches import Between, Search
 from raysyn.on_ray.cluster import OnRay
 
 MACHINES = Machines(workers=1, gpus_per_worker=0)
@@ -26,6 +27,8 @@ def test_a_grid_tries_everything_and_ranks_it(ray_session: None, tmp_path: Path,
     assert told[-1][:3] == ("grid", 3, 3) and told[-1][3]["best_score"] == found[0].score
     reports = len(list(tmp_path.glob("report.*")))
     assert reports == 27
+    # The dashboard names actors and trials as Tune names the folders of the trials.
+    assert len(list(tmp_path.glob("store/ray/grid-*/raysyn-grid_*"))) == 3
     # Answered from storage; and alike without Ray.
     again = OnRay(MACHINES, f"{scheme}{tmp_path}/store").search(
         stages.climb, space, search, name="grid", shared=(str(tmp_path), "")

@@ -13,7 +13,7 @@ from raysyn.data.images import DataConfig, load
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.on_ray.cluster import OnRay
 from raysyn.privacy import sgd
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.train.diffusion import DiffusionTask
 

@@ -13,6 +13,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -20,12 +22,13 @@ from growing import free_ports, kill_session
 from PIL import Image
 
 from raysyn.data.images import DataConfig, load
+from raysyn.on_ray.joining import found
 from raysyn.on_ray.leftovers import end_processes, processes_using
 
 ROOT = Path(__file__).parents[2]
 TINY = (
     "quick --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
-    "--warmup.iterations 5 --finetune.batch-size 32 --finetune.epochs 6 --sampler.steps 3 --synthetic 1200 "
+    "--warmup.iterations 5 --finetune.batch-size 32 --finetune.epochs 6 --sampler.steps 3 --synthetic 300 "
     "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 --on.sgd.engine bookkeeping "
     "--on.sgd.micro-batch 16 --on.sgd.channels-last True --on.workers 1 --on.cpus-per-worker 1 --on.address auto"
 ).split()
@@ -35,7 +38,7 @@ TINY = (
 LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
 
 
-@pytest.fixture()
+@pytest.fixture(scope="module")
 def workstation() -> Iterator[dict[str, str]]:
     """The environment in which clients of the cluster submit jobs."""
     with tempfile.TemporaryDirectory(prefix="rs", dir="/tmp", ignore_cleanup_errors=True) as folder:
@@ -50,6 +53,10 @@ def workstation() -> Iterator[dict[str, str]]:
                 start_new_session=True,
             )  # fmt: skip
         try:
+            end = time.monotonic() + 90
+            while "Ray runtime started" not in (told := Path(folder, "head.log").read_text()):
+                assert head.poll() is None and time.monotonic() < end, told
+                time.sleep(0.2)
             yield env | {
                 "RAY_AUTH_MODE": "token",
                 "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{ports['DASHBOARD_PORT']}",
@@ -70,6 +77,63 @@ def listening(scratch: Path) -> set[str]:
 def ray_job(env: dict[str, str], *arguments: str, timeout_s: float = 200) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "job", *arguments]
     return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)
+
+
+# A user's script in another terminal: by address, and by what Ray finds.
+DRIVER = """
+import math, os, sys
+from raysyn.compute.doorway import Machines
+from raysyn.on_ray.cluster import connect
+address, storage = sys.argv[1:]
+for given in (address, "auto"):
+    with connect(Machines(address=given, workers=1), f"{storage}/{given}") as compute:
+        print(given, compute.map(math.pow, [1.0, 2.0, 3.0], name="squares", shared=2.0))
+    os.environ["RAY_ADDRESS"] = address
+"""
+
+
+def test_a_driver_needs_nothing_in_its_environment(workstation: dict[str, str], tmp_path: Path) -> None:
+    """The cluster listens on loopback alone, which only its own processes are told."""
+    bare = {name: workstation[name] for name in ("HOME", "PATH")} | {"PYTHONPATH": str(ROOT)}
+    address = f"127.0.0.1:{workstation['PORT']}"
+    command = [sys.executable, "-c", DRIVER, address, str(tmp_path)]
+    done = subprocess.run(command, env=bare, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"{address} [1.0, 4.0, 9.0]", "auto [1.0, 4.0, 9.0]"] and done.stderr == ""
+
+
+def test_a_stranger_is_told_what_to_type(workstation: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(sys, "argv", ["jobs/dp_feta.py", "quick", "--on.address", "auto"])
+    address = f"127.0.0.1:{workstation['PORT']}"
+    words = r"wants its token: type `RAY_AUTH_MODE=token python jobs/dp_feta.py quick --on.address auto`"
+    with pytest.raises(ValueError, match=words), found(address):
+        pass
+
+
+def token(env: dict[str, str]) -> str:
+    return (Path(env["HOME"]) / ".ray/auth_token").read_text().strip()
+
+
+def status_of(env: dict[str, str], token: str) -> int:
+    """What the cluster's list of jobs answers to whoever shows this token: an HTTP status, 0 where nobody listens."""
+    asked = Request(f"{env['RAY_API_SERVER_ADDRESS']}/api/jobs/", headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urlopen(asked, timeout=30) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        with error:
+            return error.code
+    except URLError:
+        return 0
+
+
+def until_it_answers(env: dict[str, str]) -> None:
+    """The cluster has started: asked here, because every command of Ray imports for seconds."""
+    end = time.monotonic() + 90
+    while not (Path(env["HOME"]) / ".ray/auth_token").exists() or status_of(env, token(env)) != 200:
+        assert time.monotonic() < end
+        time.sleep(0.2)
 
 
 @pytest.fixture()
@@ -106,6 +170,7 @@ def test_a_submitted_job_is_stopped_and_the_same_command_continues_it(
 ) -> None:
     out = ["--data.path", str(patients), "--out", str(tmp_path / "run")]
     command = ["--working-dir", ".", "--", "python", "jobs/dp_feta.py", *TINY, *out]
+    until_it_answers(workstation)
     end = time.monotonic() + 90
     while (first := ray_job(workstation, "submit", "--no-wait", "--submission-id", "first", *command)).returncode:
         assert time.monotonic() < end, first.stdout + first.stderr
@@ -114,8 +179,10 @@ def test_a_submitted_job_is_stopped_and_the_same_command_continues_it(
     while not warmed_up.exists():
         assert time.monotonic() < end + 120, ray_job(workstation, "logs", "first").stdout
         time.sleep(0.2)
-    assert ray_job(workstation, "stop", "first").returncode == 0
-    assert "was stopped" in ray_job(workstation, "status", "first").stdout
+    stopped = ray_job(workstation, "stop", "first")
+    assert stopped.returncode == 0 and "Job 'first' was stopped" in stopped.stdout + stopped.stderr
+    log = ray_job(workstation, "logs", "first").stdout
+    assert "interrupted: the same command continues where this one stopped" in log and "SIGTERM" not in log, log
     report = tmp_path / "run/internal/report.json"
     assert not report.exists()
     before = warmed_up.stat().st_mtime_ns
@@ -132,8 +199,7 @@ def test_a_submitted_job_is_stopped_and_the_same_command_continues_it(
     places = listening(Path(workstation["SCRATCH"]))
     assert len(places) > 3 and {place.partition(":")[0] for place in places} <= LOOPBACK, places
     # Nobody without the token comes in.
-    stranger = ray_job(workstation | {"RAY_AUTH_TOKEN": "0" * 64}, "list")
-    assert stranger.returncode != 0
+    assert status_of(workstation, "0" * 64) in (401, 403) and status_of(workstation, token(workstation)) == 200
     # Logs of all of Ray's processes and of the jobs, which are theirs too, and what the user saw.
     logs = [path for path in Path(workstation["SCRATCH"]).glob("ray/session_*/logs/**/*") if path.is_file()]
     assert any("Report (stays inside)" in path.read_text(errors="replace") for path in logs)
@@ -155,10 +221,7 @@ def test_a_paper_s_quick_preset_is_submitted_and_ends_with_a_report(
 ) -> None:
     command = ["submit", "--working-dir", ".", "--submission-id", paper, "--"]
     command += ["python", f"jobs/{paper}.py", "quick", "--on.address", "auto", "--out", str(tmp_path / "run")]
-    end = time.monotonic() + 90
-    while ray_job(workstation, "list").returncode:
-        assert time.monotonic() < end
-        time.sleep(1)
+    until_it_answers(workstation)
     done = ray_job(workstation, *command, timeout_s=1400)
     assert done.returncode == 0 and "succeeded" in done.stdout, done.stdout + done.stderr
     assert "SUCCEEDED" in ray_job(workstation, "list").stdout
@@ -181,7 +244,7 @@ def test_the_example_submits_follows_stops_and_continues(workstation: dict[str, 
         command, env=workstation, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     while not warmed_up.exists():
-        assert first.poll() is None and time.monotonic() < end + 200
+        assert first.poll() is None and time.monotonic() < end + 200, first.communicate(timeout=60)[0]
         time.sleep(0.2)
     first.send_signal(signal.SIGINT)
     said, _ = first.communicate(timeout=100)

@@ -6,16 +6,17 @@ import math
 from dataclasses import replace
 
 import pytest
+import scipy.fft
 from exact_curves import gaussian_epsilon
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus.accountants import PRVAccountant, RDPAccountant
 
-from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_feta.presets import PRESETS as DP_FETA
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
-from raysyn.methods.pigan import pipeline as pigan
+from raysyn.methods.pigan.presets import PRESETS as PIGAN
 from raysyn.methods.privimage.presets import PRESETS as PRIVIMAGE
-from raysyn.privacy import prv
+from raysyn.privacy import prv, rdp
 from raysyn.privacy.cost import Budget, Cost, calibrate, delta, delta_beside, epsilon, kinds_of, priced, sgd_schedule
 
 
@@ -96,6 +97,11 @@ def test_equals_opacus_called_directly(costs: list[Cost]) -> None:
     # Opacus' fixed grid error is 0.01.
     assert ours <= _opacus(PRVAccountant, *costs, delta=1e-5) + 1e-4
     assert ours == pytest.approx(_opacus(PRVAccountant, *costs, delta=1e-5), abs=0.01)
+
+
+def test_no_order_that_opacus_tries_is_left_out() -> None:
+    """They are written out there, so that pricing alone waits for Opacus."""
+    assert set(RDPAccountant.DEFAULT_ALPHAS) <= set(rdp.ORDERS)
 
 
 @pytest.mark.parametrize("noise_multiplier", [0.7, 1.0, 5.0, 50.0, 484.0])
@@ -213,9 +219,9 @@ def test_the_order_of_costs_and_how_alike_ones_are_cut_changes_no_bit() -> None:
 def test_a_tiny_budget_over_many_steps_is_calibrated_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Epsilon 0.02 over 46,875 steps did not end in 300 s."""
     asked = list[int]()
-    next_fast_len = prv.next_fast_len
+    next_fast_len = scipy.fft.next_fast_len
     monkeypatch.setattr(
-        prv, "next_fast_len", lambda points, real: asked.append(points) or next_fast_len(points, real)
+        scipy.fft, "next_fast_len", lambda points, real: asked.append(points) or next_fast_len(points, real)
     )  # fmt: skip
     found = calibrate(0.02, 1e-7, "prv", [], sgm(None, 0.001, 46_875))
     assert 0.01998 < epsilon([found], 1e-7, "prv") <= 0.02
@@ -228,7 +234,7 @@ SIZES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("presets", [dp_feta.PRESETS, PRIVIMAGE, DP_IMGSYN], ids=["dp_feta", "privimage", "dp_imgsyn"])
+@pytest.mark.parametrize("presets", [DP_FETA, PRIVIMAGE, DP_IMGSYN], ids=["dp_feta", "privimage", "dp_imgsyn"])
 def test_every_paper_preset_has_a_delta_below_one_in_n(presets: dict) -> None:
     names = [name for name in presets if name.startswith("paper-")]
     assert len(names) >= 8
@@ -236,7 +242,7 @@ def test_every_paper_preset_has_a_delta_below_one_in_n(presets: dict) -> None:
         n = SIZES[name.split("-")[1]]
         assert presets[name].budget.delta_for(n) * n < 1
     members = {"paper-fashion_mnist": 7_000, "paper-cifar10": 6_000}
-    assert all(pigan.PRESETS[name].budget.delta_for(n) * n < 1 for name, n in members.items())
+    assert all(PIGAN[name].budget.delta_for(n) * n < 1 for name, n in members.items())
 
 
 @pytest.mark.parametrize(("given", "n"), [(0.9, 1_498), (1e-5, 100_000), (1e-5, 150_000), (0.5, 2), (0.2, 5)])

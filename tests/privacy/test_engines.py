@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raysyn.compute.doorway import full_float32
+from raysyn.compute.worker import full_float32
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.privacy import bookkeeping, engines, layers, trial
 from raysyn.privacy.trial import ENGINES, Choice, SGDSpeed

@@ -18,10 +18,10 @@ from raysyn.data.images import Images
 from raysyn.methods.dp_imgsyn.units import sum_shard
 from raysyn.models.teacher import Teacher, TeacherConfig
 from raysyn.privacy import cost
-from raysyn.privacy import layer_statistics as ls
-from raysyn.privacy.layer_statistics import Layers, StatisticsConfig
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import layer_statistics as ls
+from raysyn.privacy.queries.layer_statistics import Layers, StatisticsConfig
 from raysyn.train.norm_inputs import norm_inputs
 
 CONFIG, NOISE = StatisticsConfig(clip_norm=1.5), 3.0

@@ -18,11 +18,11 @@ from torch import nn
 from raysyn.data.images import Images
 from raysyn.methods.dp_imgsyn.units import sum_shard
 from raysyn.models.teacher import Teacher, TeacherConfig
-from raysyn.privacy import layer_statistics as ls
-from raysyn.privacy import queries
-from raysyn.privacy.layer_statistics import Layers, StatisticsConfig
 from raysyn.privacy.poisson import Stream, participants
-from raysyn.privacy.queries import CentralConfig, central_images
+from raysyn.privacy.queries import central as central_query
+from raysyn.privacy.queries import layer_statistics as ls
+from raysyn.privacy.queries.central import CentralConfig, central_images
+from raysyn.privacy.queries.layer_statistics import Layers, StatisticsConfig
 
 N, CLASSES, RATE = 48, 3, 0.3
 STREAM = Stream(bytes(range(32)), "central")
@@ -71,7 +71,7 @@ def answer(
     heard: list[tuple[np.ndarray, np.ndarray]] = []
 
     def listening(make: Any) -> Any:
-        def made(config: CentralConfig, shape: tuple[int, int, int]) -> queries.Query:
+        def made(config: CentralConfig, shape: tuple[int, int, int]) -> central_query.Query:
             query = make(config, shape)
 
             def read(sums: np.ndarray, expected: float) -> np.ndarray:
@@ -87,9 +87,9 @@ def answer(
         return chosen[chosen != without] if without is not None else chosen
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(queries, "mean_query", listening(queries.mean_query))
-        patch.setattr(queries, "mode_query", listening(queries.mode_query))
-        patch.setattr(queries, "participants", taking)
+        patch.setattr(central_query, "mean_query", listening(central_query.mean_query))
+        patch.setattr(central_query, "mode_query", listening(central_query.mode_query))
+        patch.setattr(central_query, "participants", taking)
         released = central_images(private, config, stream).value
     ((sums, pixels),) = heard
     return sums, pixels, released.images_NHWC.tobytes() + released.labels_N.tobytes()
@@ -159,11 +159,11 @@ def test_trap_03_and_04_central_images_are_made_of_noisy_sums_and_public_facts(
         list(parts)
         return made.setdefault(len(made), random.random(noise.shape) * 20)
 
-    monkeypatch.setattr(queries, "noisy_sum", noisy_sum)
+    monkeypatch.setattr(central_query, "noisy_sum", noisy_sum)
     config = asked(settings)
     released = answer(pictures(), config)[2]
     sums, made = list(made.values()), {}
-    monkeypatch.setattr(queries, "noisy_sum", lambda parts, *_: (list(parts), sums.pop(0))[1])
+    monkeypatch.setattr(central_query, "noisy_sum", lambda parts, *_: (list(parts), sums.pop(0))[1])
     other = Stream(bytes(32), "central")
     assert [len(participants(other, t, N, RATE)) for t in range(4)] != [
         len(participants(STREAM, t, N, RATE)) for t in range(4)

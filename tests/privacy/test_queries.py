@@ -13,15 +13,8 @@ from scipy.stats import norm
 
 from raysyn.data.images import Images
 from raysyn.privacy.poisson import Stream, participants
-from raysyn.privacy.queries import (
-    CentralConfig,
-    Query,
-    central_images,
-    class_counts,
-    mean_query,
-    mode_query,
-    noisy_sum,
-)
+from raysyn.privacy.queries.central import CentralConfig, Query, central_images, class_counts, mean_query, mode_query
+from raysyn.privacy.queries.noise import noisy_sum
 
 STREAM = Stream(bytes(range(32)), "central")
 QUIET = 1e-9

@@ -13,7 +13,7 @@ from scipy import stats
 
 from raysyn.privacy import cost
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import SemanticConfig, select_classes, semantic_counts, semantic_histogram
+from raysyn.privacy.queries.semantic import SemanticConfig, select_classes, semantic_counts, semantic_histogram
 
 SEMANTICS = 12
 

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ranks import Rank
 from scipy import stats
 from torch import Tensor, nn
 
-from raysyn.compute.doorway import Alone
 from raysyn.compute.local import Local
 from raysyn.data.images import Images
 from raysyn.privacy import sgd
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream, participants
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 
 SECRET = bytes(range(32))
@@ -49,31 +49,20 @@ class Shared:
         self.slots: list[Any] = [None] * self.ranks
 
 
-class ThreadWorker(Alone):
+class ThreadWorker(Rank):
     """One rank as a thread of this process."""
 
     def __init__(self, rank: int, shared: Shared) -> None:
-        self.rank, self.world_size, self.device, self.shared = rank, shared.ranks, torch.device("cpu"), shared
+        super().__init__(rank, shared.slots, shared.barrier)
+        self.shared = shared
 
     def sum_(self, tensor: Tensor) -> Tensor:
         shared = self.shared
         shared.calls[self.rank] = shared.calls.get(self.rank, 0) + 1
-        shared.slots[self.rank] = tensor.clone()
-        shared.barrier.wait()
-        tensor.copy_(torch.stack(shared.slots).sum(0))
-        shared.barrier.wait()
+        super().sum_(tensor)
         if self.rank == 0:
             shared.sums.append(tensor.clone())
         return tensor
-
-    def share(self, value: Any) -> Any:
-        shared = self.shared
-        if self.rank == 0:
-            shared.slots[0] = value
-        shared.barrier.wait()
-        value = shared.slots[0]
-        shared.barrier.wait()
-        return value
 
     def progress(self, done: int, total: int, **metrics: float) -> None:
         if self.rank == 0:

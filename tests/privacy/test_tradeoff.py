@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_feta.config import plan
+from raysyn.methods.dp_feta.presets import PRESETS
 from raysyn.privacy import prv
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.tradeoff import FALSE_ALARMS, tradeoff
@@ -40,7 +41,7 @@ def test_gaussian_answers_meet_the_closed_form(mu: float, steps: int) -> None:
 )
 def test_presets_meet_googles_figures(preset: str, n: int, found: tuple[float, ...], right: float) -> None:
     """dp-accounting 0.6.0 on the same plans: the curve of the composed PLDs by get_delta_for_epsilon."""
-    limits = tradeoff(list(dp_feta.plan(dp_feta.PRESETS[preset], n, 10).stages.values()))
+    limits = tradeoff(list(plan(PRESETS[preset], n, 10).stages.values()))
     assert [limits.found[share] for share in FALSE_ALARMS] == pytest.approx(found, abs=0.0015)
     assert limits.right == pytest.approx(right, abs=0.0015)
 

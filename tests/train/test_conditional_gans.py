@@ -10,29 +10,23 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from halves import halves
 from ranks import on_ranks
 
-from raysyn.compute.doorway import Alone
 from raysyn.compute.local import Local
+from raysyn.compute.worker import Alone
 from raysyn.data.images import Images
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.train import conditional_gans as gans
+from raysyn.train import paired_networks
 from raysyn.train.adversarial import discriminator_loss
-from raysyn.train.conditional_gans import AdversarialConfig, Kind, Networks, PenaltyConfig
+from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
+from raysyn.train.paired_networks import Kind, Networks
 
 NET = DCGANConfig(width=0.125, latent=8)
 SHORT = AdversarialConfig(epochs=4, batch_size=16, learning_rate=2e-3)
 PENALTY = PenaltyConfig(pretrain_epochs=2, delay_epochs=2, privgan_delay_epochs=2)
 KINDS: tuple[Kind, ...] = ("gan", "pigan", "privgan")
-
-
-def halves(count: int) -> Images:
-    """Class 0 is bright above, class 1 bright below."""
-    labels = np.arange(count, dtype=np.int64) % 2
-    pixels = np.random.default_rng(0).integers(0, 60, (count, 8, 8, 1)).astype(np.uint8)
-    pixels[labels == 0, :4] += 190
-    pixels[labels == 1, 4:] += 190
-    return Images(pixels, labels, ("above", "below"))
 
 
 def train(
@@ -42,7 +36,7 @@ def train(
 
 
 def built(kind: Kind, answer: dict[str, Any], parts: int = 2) -> Networks:
-    networks = gans.new_networks(kind, NET, (8, 8, 1), 2, parts, 0)
+    networks = paired_networks.new_networks(kind, NET, (8, 8, 1), 2, parts, 0)
     networks.load_state_dict(answer["weights"])
     return networks.eval()
 
@@ -52,7 +46,7 @@ def test_it_learns_what_the_classes_look_like(tmp_path: Path, kind: Kind) -> Non
     answer = train(tmp_path, kind, replace(SHORT, epochs=30), count=128)
     assert [entry["epoch"] for entry in answer["history"]] == list(range(1, 31))
     labels = torch.arange(100) % 2
-    images = gans.draw(built(kind, answer), labels, 0).astype(float)
+    images = paired_networks.draw(built(kind, answer), labels, 0).astype(float)
     assert images.shape == (100, 8, 8, 1)
     above = images[:, :4].mean((1, 2, 3)) - images[:, 4:].mean((1, 2, 3))
     assert ((above > 0) == (labels.numpy() == 0)).mean() > 0.9
@@ -89,12 +83,12 @@ def test_two_ranks_train_the_same_networks_as_one(tmp_path: Path, kind: Kind) ->
     )
     torch.set_num_threads(1)
     # Built one after the other: threads share the generator that first weights come from.
-    first = iter([gans.new_networks(kind, NET, images.shape, 2, 2, 0) for _ in range(2)])
+    first = iter([paired_networks.new_networks(kind, NET, images.shape, 2, 2, 0) for _ in range(2)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gans, "new_networks", lambda *args: next(first))
         (mine, other), _ = on_ranks(lambda worker: gans.fit(worker, kind, NET, images, config, penalty, 0), 2)
     whole = train(tmp_path, kind, config, penalty)["weights"]
-    start = gans.new_networks(kind, NET, images.shape, 2, 2, 0).state_dict()
+    start = paired_networks.new_networks(kind, NET, images.shape, 2, 2, 0).state_dict()
 
     def apart(one: dict[str, torch.Tensor], another: dict[str, torch.Tensor]) -> float:
         return float(sum((one[name] - another[name]).square().sum() for name in whole)) ** 0.5
@@ -117,7 +111,7 @@ def test_q_learns_parts_of_real_images_waits_and_then_learns_from_generated_ones
     assert same(pretrained, waited) and not same(waited, learnt)
     assert not same(classifier(1, pretrain_epochs=0), pretrained)
     # Without a penalty nobody asks Q.
-    untouched = gans.new_networks("pigan", NET, (8, 8, 1), 2, 2, 0).state_dict()
+    untouched = paired_networks.new_networks("pigan", NET, (8, 8, 1), 2, 2, 0).state_dict()
     assert same(classifier(4, weight=0.0), untouched)
 
 
@@ -135,7 +129,8 @@ def test_the_penalty_makes_generators_pass_for_another_part(tmp_path: Path, kind
         answer = Local(folder).train(gans.fit, kind, NET, torn, config, penalty, 0, name="gan")
         networks, labels = built(kind, answer), torch.arange(400) % 2
         return float(
-            gans.draw(networks, labels, 1, parts=[1]).mean() - gans.draw(networks, labels, 1, parts=[0]).mean()
+            paired_networks.draw(networks, labels, 1, parts=[1]).mean()
+            - paired_networks.draw(networks, labels, 1, parts=[0]).mean()
         )
 
     assert gap(0.0) > 90
@@ -155,7 +150,7 @@ def test_an_attacker_asks_every_code_or_every_discriminator() -> None:
     for kind, answers in (("gan", 1), ("pigan", 3), ("privgan", 3)):
         torch.manual_seed(0)
         networks = Networks(kind, NET, (8, 8, 1), 2, 3).eval()  # type: ignore[arg-type]
-        logits = gans.discriminator_logits(networks, images, batch_size=4)
+        logits = paired_networks.discriminator_logits(networks, images, batch_size=4)
         assert logits.shape == (6, answers) and logits.dtype == np.float64
         x = torch.from_numpy(images.images_NHWC).permute(0, 3, 1, 2).float() / 127.5 - 1
         labels, codes = torch.from_numpy(images.labels_N), torch.full((6,), answers - 1)
@@ -166,14 +161,14 @@ def test_an_attacker_asks_every_code_or_every_discriminator() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_drawing_is_the_same_in_any_batches_and_mixes_parts(kind: Kind) -> None:
-    networks = gans.new_networks(kind, NET, (8, 8, 1), 2, 3, 0)
+    networks = paired_networks.new_networks(kind, NET, (8, 8, 1), 2, 3, 0)
     labels = torch.zeros(50, dtype=torch.int64)
-    whole = gans.draw(networks, labels, 5)
-    assert np.abs(whole.astype(int) - gans.draw(networks, labels, 5, batch_size=7)).max() <= 1
-    assert not np.array_equal(whole, gans.draw(networks, labels, 6))
+    whole = paired_networks.draw(networks, labels, 5)
+    assert np.abs(whole.astype(int) - paired_networks.draw(networks, labels, 5, batch_size=7)).max() <= 1
+    assert not np.array_equal(whole, paired_networks.draw(networks, labels, 6))
     if kind != "gan":
-        one = gans.draw(networks, labels, 5, parts=[0])
-        assert not np.array_equal(one, gans.draw(networks, labels, 5, parts=[1]))
+        one = paired_networks.draw(networks, labels, 5, parts=[0])
+        assert not np.array_equal(one, paired_networks.draw(networks, labels, 5, parts=[1]))
 
 
 @pytest.mark.parametrize("kind", ["pigan", "privgan"])
@@ -234,7 +229,7 @@ def test_a_wrong_field_is_named(kind: Any, wrong: dict[str, float]) -> None:
 
 
 def test_each_image_comes_from_the_generator_its_code_names() -> None:
-    networks = gans.new_networks("privgan", NET, (8, 8, 1), 2, 3, 0).eval()
+    networks = paired_networks.new_networks("privgan", NET, (8, 8, 1), 2, 3, 0).eval()
     z, labels, codes = torch.randn(7, networks.latent), torch.arange(7) % 2, torch.tensor([2, 0, 2, 0, 0, 2, 2])
     with torch.no_grad():
         made = networks.made(z, labels, codes)

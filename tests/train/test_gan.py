@@ -6,29 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from halves import halves
 from ranks import on_ranks
 
-from raysyn.compute.doorway import Alone
 from raysyn.compute.local import Local
-from raysyn.data.images import Images
+from raysyn.compute.worker import Alone
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.train import gan
 from raysyn.train.gan import GANConfig, checkpoint_name, draw
 
 NET = BigGANConfig(channels=8, depth=1, latent=8, embedding=8)
 QUICK = GANConfig(epochs=4, batch_size=16, discriminator_steps=2, checkpoint_every=2, learning_rate=2e-3, ema=0.9)
-
-
-def halves(count: int) -> Images:
-    """Class 0 is bright above, class 1 bright below."""
-    labels = np.arange(count, dtype=np.int64) % 2
-    pixels = np.random.default_rng(0).integers(0, 60, (count, 8, 8, 1)).astype(np.uint8)
-    pixels[labels == 0, :4] += 190
-    pixels[labels == 1, 4:] += 190
-    return Images(pixels, labels, ("above", "below"))
 
 
 def test_it_learns_what_the_classes_look_like(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ import torch
 
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import needs
-from raysyn.methods.common import On
 from raysyn.methods.dp_feta import outlook as dp_feta_outlook
-from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_feta.presets import PRESETS
+from raysyn.methods.machines import On
+from raysyn.methods.method import Prepared
 from raysyn.models.classifiers import build
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.screen.console import Console
@@ -24,7 +25,7 @@ from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.memory import Need, at_once, call_bytes, check_memory, gradient_bytes, peak_bytes
 from raysyn.train.naming import Naming
 
-QUICK = dp_feta.PRESETS["quick"]
+QUICK = PRESETS["quick"]
 GIB = 2**30
 
 
@@ -128,9 +129,9 @@ def test_a_need_that_has_no_place_is_refused_with_the_first_mends_that_fit() -> 
     check_memory((128, 224, 3), needed, mends, 25 * GIB)
 
 
-def large(side: int, channels: int = 1) -> Dataset:
+def large(side: int, channels: int = 1) -> Prepared:
     images = Images(np.zeros((6, side, side, channels), np.uint8), np.arange(6) % 2, ("a", "b"))
-    return Dataset("large", images, images, None)
+    return Prepared(dataset=Dataset("large", images, images, None))
 
 
 @pytest.mark.parametrize(

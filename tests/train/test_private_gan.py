@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from halves import halves
 from ranks import on_ranks
 
-from raysyn.compute.doorway import Alone, Worker
 from raysyn.compute.local import Local
+from raysyn.compute.worker import Alone, Worker
 from raysyn.data.images import Images
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.biggan import Generator as BigGenerator
@@ -22,7 +23,7 @@ from raysyn.models.dcgan import DCGANConfig, Discriminator, Generator
 from raysyn.models.private_discriminator import PrivateDiscriminator, PrivateDiscriminatorConfig
 from raysyn.privacy import sgd
 from raysyn.privacy.engines import refuse_unsupported
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.train import private_gan
 from raysyn.train.adversarial import wishes
@@ -32,15 +33,6 @@ NET = DCGANConfig(width=0.125, latent=8)
 CONFIG = SGDConfig(batch_size=16, epochs=2, noise_multiplicity=1, learning_rate=2e-3, beta1=0.5)
 SECRET = bytes(range(32))
 SPEED = SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True)
-
-
-def halves(count: int) -> Images:
-    """Class 0 is bright above, class 1 bright below."""
-    labels = np.arange(count, dtype=np.int64) % 2
-    pixels = np.random.default_rng(0).integers(0, 60, (count, 8, 8, 1)).astype(np.uint8)
-    pixels[labels == 0, :4] += 190
-    pixels[labels == 1, 4:] += 190
-    return Images(pixels, labels, ("above", "below"))
 
 
 def game_and_discriminator() -> tuple[PrivateGame, Discriminator]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from ranks import on_ranks
 
-from raysyn.compute.doorway import Alone, Worker
+from raysyn.compute.worker import Alone, Worker
 from raysyn.data.images import Images
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.train import semantic

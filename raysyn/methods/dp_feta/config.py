@@ -9,14 +9,15 @@ import torch
 from torch import nn
 
 from raysyn.data.images import DataConfig, Images
-from raysyn.methods.synthesis import check_drawing
+from raysyn.methods.declared import Declared
+from raysyn.methods.drawing import check_drawing
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models import denoiser
 from raysyn.models.unet import UNetConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Plan
-from raysyn.privacy.queries import CentralConfig
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import NoiseConfig
 from raysyn.train.loop import LoopConfig
@@ -26,7 +27,7 @@ NAME = "dp_feta"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Declared):
     """Everything that changes the synthetic images. Defaults are the paper's for MNIST (tables VII and VIII)."""
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -41,11 +42,6 @@ class Config:
     synthetic: int = 60_000
     """Synthetic images to make, shared equally among the classes: the true class counts stay private."""
     eval: EvalConfig = field(default_factory=EvalConfig)
-    tuned_on: str | None = None
-    """Data set whose non-private results shaped these settings; the report lists it as an uncharged choice."""
-    chosen_among: str | None = None
-    """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
-    it as an uncharged choice."""
     seed: int = 0
     """Seed of all that is public: first weights, augmentation, sampling. Privacy noise never comes from it."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 
 from torch import nn
 
 from raysyn.data.images import Images
+from raysyn.methods import outlook as shared
 from raysyn.methods.dp_feta.config import Config
 from raysyn.methods.machines import On
 from raysyn.methods.method import Prepared
@@ -15,8 +17,6 @@ from raysyn.models.denoiser import new_denoiser
 from raysyn.screen.console import Console
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.memory import Need
-from raysyn.train.outlook import measure
-from raysyn.train.samplers import network_calls
 
 
 def check_memory(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
@@ -40,25 +40,30 @@ def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> lis
     ]
 
 
-def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
-    """Hours of each stage, from a moment's measurement that reads no image."""
+def stages(config: Config, prepared: Prepared, machines: On) -> list[shared.Stage]:
+    """Every stage of a run, from moments' measurements that read no image."""
     private, plan = prepared.dataset.train, prepared.plan
     assert plan is not None
+    found = [shared.start_up(machines)]
+    task = DiffusionTask(classes=private.classes, **asdict(config.noise))
+
+    def new() -> nn.Module:
+        return new_denoiser(config.network, private.shape[2], private.shape[:2], private.classes)
+
+    if "central" in plan.stages:
+        found.append(shared.alone("central", shared.central_seconds(config.central, private)))
+        found.append(
+            shared.Stage("warmup", shared.learning_seconds(new(), task, private, config.warmup, config.augment))
+        )
+    found.append(shared.Stage("finetune", shared.private_seconds(new(), task, private, config.finetune, machines.sgd)))
+    found.append(shared.Stage("synthesise", shared.drawing_seconds(new(), config.sampler, private, config.synthetic)))
+    return found + shared.judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))
+
+
+def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> list[shared.Stage]:
+    """The stages as a table, which are answered too."""
+    private, found = prepared.dataset.train, stages(config, prepared, machines)
     denoiser = new_denoiser(config.network, private.shape[2], private.shape[:2], private.classes)
-    pace = measure(denoiser, DiffusionTask(classes=private.classes), private.shape)
-    gradients = {
-        "warmup": config.warmup.iterations * config.warmup.batch_size if "central" in plan.stages else 0,
-        "finetune": plan.stages["finetune"].steps
-        * min(config.finetune.batch_size, len(private))
-        * config.finetune.noise_multiplicity,
-    }
-    hours = {stage: count * pace.gradient_s / 3600 for stage, count in gradients.items()}
-    hours["synthesise"] = config.synthetic * network_calls(config.sampler) * pace.call_s / 3600
-    console.plan_table(
-        [
-            {"stage": stage, "hours of one worker with one CPU or GPU": round(value, 3)}
-            for stage, value in hours.items()
-        ],
-        title=f"Outlook: {sum(p.numel() for p in denoiser.parameters()):,} parameters",
-        caption="measured on made-up images. Classifiers and start-up come on top.",
-    )
+    size = sum(parameter.numel() for parameter in denoiser.parameters())
+    shared.show(console, found, machines, title=f"Outlook: {size:,} parameters")
+    return found

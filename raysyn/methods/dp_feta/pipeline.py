@@ -17,9 +17,10 @@ from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.own_network import check_denoiser
-from raysyn.methods.synthesis import draw_chunk, pack, synthesise, unpack
-from raysyn.privacy import queries, sgd
+from raysyn.methods.synthesis import draw_chunk, judging, pack, synthesise, unpack
+from raysyn.privacy import sgd
 from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import central as central_query
 from raysyn.report.report import Report
 from raysyn.train import loop
 from raysyn.train.diffusion import DiffusionTask
@@ -41,27 +42,25 @@ def task_of(config: Config, private: Images) -> DiffusionTask:
 
 def run(setting: PrivateSetting) -> Report:
     """Make the synthetic images, the certificate and the report; a finished stage is stored and never repeated."""
-    config, dataset, plan = setting.config, setting.dataset, setting.plan
+    config, private, plan, ledger = setting.config, setting.dataset.train, setting.plan, setting.ledger
     compute, folder, console = setting.compute, setting.folder, setting.console
-    private = dataset.train
-    ledger = setting.ledger
     task = task_of(config, private)
     denoiser = new_denoiser(config, private)
+    before = ["central", "warmup"] if "central" in plan.stages else []
+    console.begin([*before, "finetune", "synthesise", *judging(config.eval)])
 
     # Stage I (paper 3.1): central images teach the outline for a small part of the budget.
     central = None
     if "central" in plan.stages:
         stream = Stream(folder.secret, "central")
-        query = partial(queries.central_images, private, config.central, stream)
+        query = partial(central_query.central_images, private, config.central, stream)
         central = unpack(folder.stage("central", lambda: pack(ledger.pay("central", query()))), private)
         console.stage("central", f"{len(central)} noisy central images, ε {ledger.epsilon():.3g} so far")
         warm_up = partial(compute.train, loop.fit, name="warmup")
         # Images of all classes together teach what "no class" looks like, and nothing about a class.
         lesson = task if config.central.conditional else replace(task, label_dropout=1.0)
-        warm = folder.stage(
-            "warmup",
-            lambda: warm_up(denoiser, lesson, central, config.warmup, config.seed, config.augment),
-        )
+        taught = (denoiser, lesson, central, config.warmup, config.seed, config.augment)
+        warm = folder.stage("warmup", lambda: warm_up(*taught))
         # The raw weights of the last step go on, as published, not their average.
         denoiser.load_state_dict(warm["model"])
         console.stage("warmup", f"{config.warmup.iterations:,} steps on them, augmented: no further cost")
@@ -79,10 +78,10 @@ def run(setting: PrivateSetting) -> Report:
     console.stage("finetune", f"{price.steps:,} steps of DP-SGD, ε {ledger.epsilon():.4g} spent in all")
 
     # From here on every released byte is post-processing of what the ledger was paid for.
-    shape, class_names = private.shape, private.class_names
     denoiser.load_state_dict(tuned["ema"])
     calls = f"{network_calls(config.sampler)} network calls each"
-    synthetic = synthesise(setting, draw_chunk, (denoiser.cpu(), config.sampler, shape), class_names, calls)
+    drawing = (denoiser.cpu(), config.sampler, private.shape)
+    synthetic = synthesise(setting, draw_chunk, drawing, private.class_names, calls)
     return finish(setting, NAME, synthetic, done=story(config, plan), central=central, engine=tuned["engine"])
 
 

@@ -9,8 +9,8 @@ from raysyn.methods.dp_feta.config import PAPER, Config
 from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.unet import UNetConfig
-from raysyn.privacy.queries import CentralConfig
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import NoiseConfig
 from raysyn.train.loop import LoopConfig
@@ -32,19 +32,18 @@ _CPU = Config(
 )
 
 
+_QUICK = Config(
+    network=UNetConfig(width=16, multipliers=(1, 2), blocks=1, attention=(), positions=True),
+    noise=NoiseConfig(p_mean=0.3),
+    # 150 images per class: all of them are asked, twice, or the noise would drown the outline.
+    central=CentralConfig(count=20, sampling_rate=1.0, downscale=1, smooth=False),
+    augment=AugmentConfig(magnitude=(1, 9)), warmup=LoopConfig(iterations=250, learning_rate=2e-3),
+    finetune=SGDConfig(batch_size=256, epochs=20, noise_multiplicity=1, learning_rate=2e-3, ema=0.97),
+    synthetic=2_000, eval=EvalConfig(epochs=30, resnet9_width=0.125), tuned_on="digits",
+)  # fmt: skip
+
 PRESETS: dict[str, Config] = {
-    "quick": Config(
-        network=UNetConfig(width=16, multipliers=(1, 2), blocks=1, attention=(), positions=True),
-        noise=NoiseConfig(p_mean=0.3),
-        # 150 images per class: all of them are asked, twice, or the noise would drown the outline.
-        central=CentralConfig(count=20, sampling_rate=1.0, downscale=1, smooth=False),
-        augment=AugmentConfig(magnitude=(1, 9)),
-        warmup=LoopConfig(iterations=250, learning_rate=2e-3),
-        finetune=SGDConfig(batch_size=256, epochs=20, noise_multiplicity=1, learning_rate=2e-3, ema=0.97),
-        synthetic=2_000,
-        eval=EvalConfig(epochs=30, resnet9_width=0.125),
-        tuned_on="digits",
-    ),
+    "quick": _QUICK,
     "cpu-mnist": replace(_CPU, data=DataConfig(name="mnist")),
     "cpu-fashion_mnist": replace(_CPU, data=DataConfig(name="fashion_mnist")),
     **PAPER,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from raysyn.data.images import DataConfig, Images
-from raysyn.data.public import PublicConfig
+from raysyn.data.streams import PublicConfig
+from raysyn.methods.declared import Declared
 from raysyn.metrics.dissimilarity import DissimilarityConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models import students
@@ -16,9 +17,9 @@ from raysyn.models.students import NAMES
 from raysyn.models.teacher import Teacher, TeacherConfig
 from raysyn.privacy import cost
 from raysyn.privacy.cost import Budget
-from raysyn.privacy.layer_statistics import StatisticsConfig
 from raysyn.privacy.ledger import Plan
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries.layer_statistics import StatisticsConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.alignment import AlignmentConfig
 from raysyn.train.distillation import DistillationConfig
 
@@ -71,7 +72,7 @@ NAME = "dp_imgsyn"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Declared):
     """Everything that changes the release. Defaults of the training and the alignment are the paper's for MNIST at
     epsilon 10 (table 5, A.1.2); statistics are asked of all images at once."""
 
@@ -97,11 +98,6 @@ class Config:
     """How faithful the released images are, which are not meant to be (table 12); its classifiers learn from the most
     probable labels alone."""
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
-    tuned_on: str | None = None
-    """Data set whose non-private results shaped these settings; the report lists it as an uncharged choice."""
-    chosen_among: str | None = None
-    """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
-    it as an uncharged choice."""
     seed: int = 0
     """Seed of all that is public: first weights, batches, noise to begin with. Privacy noise never comes from it."""
 

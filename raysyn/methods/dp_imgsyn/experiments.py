@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from raysyn.compute.doorway import digest
 from raysyn.data.images import Images
-from raysyn.data.public import Public, PublicConfig, load_beside
+from raysyn.data.public import Public, load_beside
+from raysyn.data.streams import PublicConfig
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_imgsyn.config import Config
 from raysyn.methods.dp_imgsyn.units import Synthesis, align_some, joined, seed_for, teach_student
@@ -69,20 +71,28 @@ def load_publics(config: Config, private: Images, own: Public | None) -> dict[in
 
 def asked(config: Config) -> dict[str, list[Variant]]:
     """The variants of each experiment that is asked for, by its name."""
-    experiment, own = config.experiment, config.alignment
-
-    def with_(
-        title: str, changes: Mapping[str, Any], epsilon: float = config.budget.epsilon, place: int = 0,
-        student: Name | None = None,
-    ) -> Variant:  # fmt: skip
-        own_student = student or config.students[0]
-        return Variant(
-            epsilon=epsilon, public=place, alignment=replace(own, **changes), student=own_student, title=title
-        )
-
+    experiment, with_ = config.experiment, partial(_with, config)
     found: dict[str, list[Variant]] = {}
     if experiment.iterations:
         found["iterations"] = [with_(f"k = {k}", {"iterations": k}) for k in sorted(set(experiment.iterations))]
+    return found | _over_publics(config) | _over_losses(config)
+
+
+def _with(
+    config: Config, title: str, changes: Mapping[str, Any], epsilon: float | None = None, place: int = 0,
+    student: Name | None = None,
+) -> Variant:  # fmt: skip
+    """The run's own synthesis with changes of its alignment."""
+    return Variant(
+        epsilon=config.budget.epsilon if epsilon is None else epsilon, public=place,
+        alignment=replace(config.alignment, **changes), student=student or config.students[0], title=title,
+    )  # fmt: skip
+
+
+def _over_publics(config: Config) -> dict[str, list[Variant]]:
+    """Over public sets and budgets."""
+    experiment, own, with_ = config.experiment, config.alignment, partial(_with, config)
+    found: dict[str, list[Variant]] = {}
     names = [" and ".join(one.path or one.name) for one in public_sets(config)]
     places = [
         (epsilon, place, f"ε {epsilon:g}, {name}")
@@ -101,6 +111,13 @@ def asked(config: Config) -> dict[str, list[Variant]]:
             for epsilon, place, title in places
             for student in config.students
         ]
+    return found
+
+
+def _over_losses(config: Config) -> dict[str, list[Variant]]:
+    """Over terms of the loss, their weights, and what alignment begins with."""
+    experiment, own, with_ = config.experiment, config.alignment, partial(_with, config)
+    found: dict[str, list[Variant]] = {}
     starts: tuple[Start, ...] = ("public", "gaussian")
     if experiment.losses:
         found["losses"] = [

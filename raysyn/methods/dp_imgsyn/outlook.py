@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import torch
 
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.methods.dp_imgsyn.config import Config, new_teacher
 from raysyn.methods.dp_imgsyn.experiments import asked
-from raysyn.methods.dp_imgsyn.units import synthesis_of
+from raysyn.methods.dp_imgsyn.units import CHOOSE_ON, sum_shard, synthesis_of
 from raysyn.methods.machines import On
 from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, classifier_needs, naming_need, private_need, refuse_too_large
-from raysyn.models.students import student
+from raysyn.methods.outlook import (
+    FEW,
+    Stage,
+    alone,
+    judging,
+    made_up,
+    private_seconds,
+    show,
+    start_up,
+    units,
+)
+from raysyn.metrics.dissimilarity import DissimilarityConfig, flat
+from raysyn.metrics.pace import classifier_pace, classifier_seconds
+from raysyn.metrics.utility import EvalConfig
+from raysyn.models.students import Name, student
 from raysyn.models.teacher import Teacher
-from raysyn.screen.console import Console
+from raysyn.privacy.queries.layer_statistics import Layers
+from raysyn.screen.console import Console, duration
+from raysyn.train import alignment
 from raysyn.train.alignment import MOST_STEPS, AlignmentConfig, losses, weighted
-from raysyn.train.memory import Need, peak_bytes
+from raysyn.train.classifier import accuracy, as_float
+from raysyn.train.distillation import distill
+from raysyn.train.memory import Need, at_once, peak_bytes
 from raysyn.train.naming import Naming
 from raysyn.train.norm_inputs import norm_inputs
-from raysyn.train.outlook import measure
+from raysyn.train.outlook import Stopwatch, one_thread, seconds
+
+LIKELY_STEPS = 10
+"""Of the alignment, where their number is chosen by the run: the paper's for MNIST."""
+PLANE_S = 20.0
+"""Of the points of figure 5, whatever the images are."""
 
 
 def check_memory(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
@@ -65,41 +91,109 @@ def alignment_need(teacher: Teacher, shape: Shape, config: AlignmentConfig, rele
     return Need("align", peak_bytes(step) + 3 * x.numel() * x.element_size() + weights, f"a batch of {images:,} images")
 
 
-def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
-    """Hours of each stage, from a moment's measurement that reads no image."""
-    private, public, task = prepared.dataset.train, prepared.more.own, Naming()
+def stages(config: Config, prepared: Prepared, machines: On) -> list[Stage]:
+    """Every stage of a run, from moments' measurements that read no image; where the number of steps is chosen by the
+    run itself, for the number that is likely."""
+    private, public, test = prepared.dataset.train, prepared.more.own, len(prepared.dataset.test)
     teacher = new_teacher(config, private)
-    pace = measure(teacher, task, private.shape)
     images = len(synthesis_of(config, private).chosen(public, len(private), config.synthetic))
-    steps = steps_of(config.alignment)
-    seconds = {
-        "teacher": config.training.cost(len(private)).steps * config.training.batch_size * pace.gradient_s,
-        "statistics": len(private) * pace.call_s,
-        "align": images * (steps * pace.gradient_s + 2 * pace.call_s),
-    }
-    students = {
-        name: measure(student(name, private.shape, private.classes, config.distillation.width), task, private.shape)
-        for name in config.students
-    }
-    taught = {name: config.distillation.epochs * images * one.gradient_s for name, one in students.items()}
-    seconds["students"] = sum(taught.values())
-    variants = {(one.public, *one.key()): one for group in asked(config).values() for one in group}.values()
-    if variants:
-        budgets = {one.epsilon for one in variants} - {config.budget.epsilon}
-        each = sum(steps_of(one.alignment) * images * pace.gradient_s + taught[one.student] for one in variants)
-        seconds["experiments"] = len(budgets) * seconds["teacher"] + config.experiment.repeats * each
-    size = sum(parameter.numel() for parameter in teacher.parameters())
-    console.plan_table(
-        [
-            {"stage": stage, "hours of one worker with one CPU or GPU": round(value / 3600, 3)}
-            for stage, value in seconds.items()
-        ],
-        title=f"Outlook: a teacher of {size:,} parameters, {images:,} images",
-        caption=f"measured on made-up images; per worker at least {pace.memory_bytes / 2**30:.1f} GiB. Start-up and "
-        "the comparison with private images come on top.",
+    taught = private_seconds(teacher, Naming(), private, config.training, machines.sgd)
+    asked_s = asking_seconds(teacher, config, private)
+    step_s, label_s = align_pace(teacher.eval().requires_grad_(False), config.alignment, private)
+    found = [start_up(machines), Stage("teacher", taught), Stage("statistics", asked_s)]
+    if config.alignment.iterations is None:
+        few = CHOOSE_ON * config.alignment.batch_size
+        few = few if public is None else min(few, len(public.train))
+        found.append(units("steps", [few * (MOST_STEPS * step_s + label_s)]))
+    found.append(Stage("align", images * (likely_steps(config.alignment) * step_s + label_s)))
+    students = {who: student_seconds(who, config, private, images, test) for who in config.students}
+    found.append(units("students", [*students.values(), test * label_s]))
+    found += judging(config.eval, private, synthetic=images, test=test)
+    if config.dissimilarity.images:
+        seen = {"released": images, "test": test}
+        found.append(alone("dissimilarity", dissimilarity_seconds(config.dissimilarity, private, **seen)))
+    different = {(one.public, *one.key()): one for group in asked(config).values() for one in group}.values()
+    if different:
+        budgets = {one.epsilon for one in different} - {config.budget.epsilon}
+        each = [images * (likely_steps(one.alignment) * step_s + label_s) + students[one.student] for one in different]
+        again = len(budgets) * (taught + asked_s)
+        found.append(Stage("experiments", again + config.experiment.repeats * sum(each), max(each)))
+    if config.experiment.plane:
+        found.append(alone("plane", PLANE_S))
+    return found
+
+
+def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> list[Stage]:
+    """The stages as a table, which are answered too."""
+    private, found, caption = prepared.dataset.train, stages(config, prepared, machines), ""
+    if config.alignment.iterations is None:
+        longest = next(stage for stage in found if stage.name == "align").seconds * MOST_STEPS / LIKELY_STEPS
+        caption = (
+            f"How many steps the alignment takes is chosen by then, at most {MOST_STEPS}, which would be "
+            f"{duration(longest)}; {LIKELY_STEPS} are counted here."
+        )
+    size = sum(parameter.numel() for parameter in new_teacher(config, private).parameters())
+    images = len(synthesis_of(config, private).chosen(prepared.more.own, len(private), config.synthetic))
+    show(
+        console, found, machines, title=f"Outlook: a teacher of {size:,} parameters, {images:,} images", caption=caption
     )
+    return found
 
 
-def steps_of(alignment: AlignmentConfig) -> int:
-    """At most so many."""
-    return MOST_STEPS if alignment.iterations is None else alignment.iterations
+def likely_steps(alignment: AlignmentConfig) -> int:
+    """Those that are asked for, or that are likely to be chosen."""
+    return LIKELY_STEPS if alignment.iterations is None else alignment.iterations
+
+
+@one_thread()
+def asking_seconds(teacher: Teacher, config: Config, private: Images) -> float:
+    """Of the exact sums of the layer statistics, on a few made-up images."""
+    few = made_up(private, min(FEW, len(private)))
+    scales = Layers.of(teacher, as_float(torch.from_numpy(few.images_NHWC))).scales
+    shared = (teacher, few, np.ones(len(few), np.int64), scales, config.statistics.clip_norm)
+    return len(private) / len(few) * seconds(lambda: sum_shard((0, len(few)), shared))
+
+
+@one_thread()
+def align_pace(teacher: Teacher, config: AlignmentConfig, like: Images) -> tuple[float, float]:
+    """Seconds per image of one step of the alignment, and of its label in the end."""
+    few = at_once(min(config.batch_size, FEW), like.shape)
+    images, device = made_up(like, few), best_device()
+    x = as_float(torch.tensor(images.images_NHWC, device=device))
+    y = torch.tensor(images.labels_N, device=device)
+    teacher = teacher.to(device).to(memory_format=torch.channels_last)
+    with torch.no_grad(), norm_inputs(teacher) as seen:
+        teacher(x)
+    wanted = [(h.mean((0, 2, 3)), h.var((0, 2, 3))) for h in seen]
+    one = replace(config, iterations=1)
+    step_s = seconds(lambda: alignment.align(teacher, x, y, wanted, one))
+    return step_s / few, seconds(lambda: alignment.label(teacher, x, y, wanted, one)) / few
+
+
+@one_thread()
+def student_seconds(who: Name, config: Config, like: Images, images: int, test: int) -> float:
+    """Of teaching one student by a few steps of one batch, and of asking about the test images."""
+    whole, device = min(config.distillation.batch_size, images), best_device()
+    few = at_once(min(whole, FEW), like.shape)
+    network = student(who, like.shape, like.classes, config.distillation.width)
+    soft, pixels, clock = np.full((few, like.classes), 1 / like.classes), made_up(like, few), Stopwatch()
+    brief = replace(config.distillation, epochs=4)
+    distill(network, pixels.images_NHWC, soft, brief, 0, device, lambda done, _: clock.progress(done, 4))
+    asked_s = seconds(lambda: accuracy(network, pixels)) / few
+    steps = config.distillation.epochs * math.ceil(images / whole)
+    return steps * clock.step_s() * whole / few + test * asked_s
+
+
+@one_thread()
+def dissimilarity_seconds(config: DissimilarityConfig, like: Images, *, released: int, test: int) -> float:
+    """Of a CNN on private images, and of looking three times at all of them, in pixels and in its features."""
+    n, shape, classes = len(like), like.shape, like.classes
+    looked = [min(released, config.images)] * 2 + [min(test, config.images)]
+    learned = classifier_seconds("cnn", EvalConfig(), shape, classes, min(n, config.learn_from), config.epochs, 0)
+    # Each look is a pass over all private images.
+    _, ask_s = classifier_pace("cnn", shape, classes, 1.0, FEW)
+    some, few = made_up(like, FEW), 256
+    cells = torch.rand(few, math.prod(shape))
+    read_s = seconds(lambda: flat(some)) / FEW
+    pair_s = seconds(lambda: (cells @ cells.T).min(1)) / few**2
+    return learned + len(looked) * n * (ask_s + read_s) + 2 * sum(looked) * n * pair_s

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from raysyn.compute.doorway import digest
 from raysyn.data.images import Images, load
 from raysyn.data.public import Public, comparison, load_beside
-from raysyn.methods.common import PrivateSetting, declared
+from raysyn.methods.common import PrivateSetting
+from raysyn.methods.declared import declared
 from raysyn.methods.dp_imgsyn import experiments
 from raysyn.methods.dp_imgsyn.config import JUDGED_BY, NAME, Config, new_teacher, plan
 from raysyn.methods.dp_imgsyn.experiments import Compared
+from raysyn.methods.dp_imgsyn.judging import compare, teach
 from raysyn.methods.dp_imgsyn.outlook import check_memory, show_outlook
 from raysyn.methods.dp_imgsyn.plane import draw_plane
 from raysyn.methods.dp_imgsyn.report import (
@@ -35,37 +36,34 @@ from raysyn.methods.dp_imgsyn.report import (
     story,
 )
 from raysyn.methods.dp_imgsyn.units import (
+    CHOOSE_ON,
     Publics,
     Synthesis,
     align_some,
     joined,
-    measure_distances,
     sum_shard,
     synthesis_of,
-    teach_student,
     teacher_accuracy,
 )
 from raysyn.methods.method import Method, Prepared
+from raysyn.methods.releasing import release
 from raysyn.methods.synthesis import evaluate
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
 from raysyn.models.students import student
 from raysyn.models.teacher import Teacher
-from raysyn.privacy import engines, layer_statistics, sgd
-from raysyn.privacy.layer_statistics import Layers
+from raysyn.privacy import engines, sgd
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import layer_statistics
+from raysyn.privacy.queries.layer_statistics import Layers
 from raysyn.report.rehearsal import rehearse
-from raysyn.report.release import certificate, write_release
-from raysyn.report.report import Report, Section, dp_section, write_report
+from raysyn.report.report import Report, Section, write_report
 from raysyn.train.alignment import MOST_STEPS, AlignmentConfig, Statistics, enough_steps
-from raysyn.train.diffusion import to_images
 from raysyn.train.naming import Naming
 
 SHARD = 1000
 """Private images per unit of the statistics."""
-CHOOSE_ON = 5
-"""Batches on which the number of steps is chosen."""
 YARDSTICK = 200
 """Images, no private ones, that say how large each layer's inputs are."""
 
@@ -122,12 +120,8 @@ def run(setting: PrivateSetting) -> Report:
     synthesis = synthesis_of(config, private)
     chosen = synthesis.chosen(public, len(private), config.synthetic)
     released, soft, told = align(setting, teacher, wanted, public, synthesis, chosen)
-    privacy = dp_section(setting.plan, setting.ledger, uncharged(config))
-    promise = certificate(
-        privacy, method=NAME, name=setting.dataset.name, n=len(private), shape=private.shape,
-        class_names=private.class_names, public_images=[] if public is None else [public.described()],
-    )  # fmt: skip
-    write_release(folder, released, promise, name=f"synthetic {setting.dataset.name}", soft_labels=soft)
+    images = [] if public is None else [public.described()]
+    privacy = release(setting, NAME, released, uncharged(config), soft_labels=soft, public_images=images)
 
     # Measured on real images: for the report, which stays inside.
     useful, own = teach(setting, teacher, released, soft)
@@ -146,8 +140,8 @@ def run(setting: PrivateSetting) -> Report:
     if config.experiment.plane:
         parts.append(in_the_plane(setting))
     report = setting.report(NAME, privacy=privacy, metrics=metrics, engine=engine)
-    write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
-    console.say(folder.where("Release (may leave)"))
+    verdict = write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
+    setting.end(verdict, folder.where("Release (may leave)"))
     return report
 
 
@@ -240,47 +234,6 @@ def yardstick(config: Config, private: Images, public: Public | None) -> Tensor:
     """Some images, none of them private, that say how large each layer's inputs are."""
     synthesis = synthesis_of(config, private)
     return synthesis.begin(public, synthesis.chosen(public, len(private), YARDSTICK))
-
-
-def teach(
-    setting: PrivateSetting, teacher: Teacher, released: Images, soft: np.ndarray
-) -> tuple[dict[str, Any], float]:
-    """Accuracy on the real test images of each student of the release, and of the teacher."""
-    config, test = setting.config, setting.dataset.test
-    keys = [f"{who}-{digest(config.distillation)}" for who in config.students]
-
-    def learned() -> dict[str, Any]:
-        (own,) = setting.compute.map(teacher_accuracy, [None], name="teacher-accuracy", shared=(teacher, test))
-        shared = (released, soft, test, config.distillation, config.seed)
-        found = setting.compute.map(teach_student, config.students, name="students", shared=shared, keys=keys)
-        return {"teacher": own, "students": dict(zip(config.students, found, strict=True))}
-
-    reached = setting.folder.stage(f"students-{digest(keys)}", learned)
-    words = [f"{who} {100 * found['accuracy']:.1f} %" for who, found in reached["students"].items()]
-    said = ", ".join([f"teacher {100 * reached['teacher']:.1f} %", *words])
-    setting.console.stage("students", f"accuracy on real test images: {said}")
-    useful = {who: {**found, "accuracy_real_data": None} for who, found in reached["students"].items()}
-    return useful, reached["teacher"]
-
-
-def compare(setting: PrivateSetting, released: Images, public: Public | None, chosen: np.ndarray) -> dict[str, Any]:
-    """How far released images are from their nearest private one, beside the public images that they were, or noise
-    like that which they were."""
-    config, dataset = setting.config, setting.dataset
-    if not config.dissimilarity.images:
-        return {}
-    # Those that are released first are in random order.
-    some = slice(0, config.dissimilarity.images)
-    begun = to_images(synthesis_of(config, dataset.train).begin(public, chosen[some])).numpy()
-    raw = Images(begun, released.labels_N[some], released.class_names)
-    shared = (released.select(some), raw, dataset.train, dataset.test, config.dissimilarity, config.seed)
-    name = f"dissimilarity-{digest(config.dissimilarity)}"
-    (found,) = setting.folder.stage(
-        name, lambda: setting.compute.map(measure_distances, [None], name=name, shared=shared)
-    )
-    nearer = found["features"]["released"]["median"]
-    setting.console.stage("dissimilarity", f"nearest private image {nearer:.2f} times as far as of real images")
-    return found
 
 
 def experiment(

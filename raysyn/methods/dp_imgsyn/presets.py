@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from raysyn.data.images import DataConfig
-from raysyn.data.public import PublicConfig
+from raysyn.data.streams import PublicConfig
 from raysyn.methods.dp_imgsyn.config import Config
 from raysyn.methods.machines import On
 from raysyn.metrics.dissimilarity import DissimilarityConfig
@@ -13,8 +13,8 @@ from raysyn.metrics.utility import EvalConfig
 from raysyn.models.students import NAMES
 from raysyn.models.teacher import TeacherConfig
 from raysyn.privacy.cost import Budget
-from raysyn.privacy.layer_statistics import StatisticsConfig
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries.layer_statistics import StatisticsConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.alignment import AlignmentConfig
 from raysyn.train.distillation import DistillationConfig
 

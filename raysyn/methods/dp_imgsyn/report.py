@@ -15,9 +15,9 @@ from raysyn.methods.dp_imgsyn.config import Config
 from raysyn.methods.dp_imgsyn.experiments import Compared
 from raysyn.methods.dp_imgsyn.plane import EDGE, inside
 from raysyn.metrics.dissimilarity import SHARES
-from raysyn.privacy.layer_statistics import Layers
+from raysyn.privacy.queries.layer_statistics import Layers
 from raysyn.report.figures import Line, chart, maps
-from raysyn.report.release import mosaic, png_bytes
+from raysyn.report.pictures import mosaic, png_bytes
 from raysyn.report.report import Section
 from raysyn.train.alignment import LOSSES, AlignmentConfig
 

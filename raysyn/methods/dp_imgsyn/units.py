@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raysyn.compute.doorway import best_device
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.data.public import Public
 from raysyn.methods.dp_imgsyn.config import Config
 from raysyn.metrics.dissimilarity import DissimilarityConfig, dissimilarity
 from raysyn.models.students import NAMES, Name, student
 from raysyn.models.teacher import Teacher
-from raysyn.privacy import layer_statistics
+from raysyn.privacy.queries import layer_statistics
 from raysyn.train import alignment
 from raysyn.train.alignment import LOSSES, AlignmentConfig
 from raysyn.train.classifier import accuracy, as_float
@@ -29,6 +29,8 @@ from raysyn.train.memory import at_once
 
 BATCHES = 5
 """Batches per unit of the alignment."""
+CHOOSE_ON = 5
+"""Batches on which the number of steps is chosen."""
 
 
 @dataclass(frozen=True)

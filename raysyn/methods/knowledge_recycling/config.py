@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from raysyn.attacks.shadows import AttackConfig
-from raysyn.compute.doorway import Between
+from raysyn.compute.searches import Between
 from raysyn.data.images import DataConfig, Dataset
+from raysyn.methods.declared import Declared
 from raysyn.methods.machines import OnAttacked
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.resnet import ResNetConfig
@@ -56,7 +57,7 @@ class TuningConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Declared):
     """Everything that changes the result. Defaults are the paper's where it says."""
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -76,11 +77,6 @@ class Config:
     attack: AttackConfig = field(default_factory=AttackConfig)
     synthetic: int | None = None
     """Images to release; by default as many as the tuned student learns from at a time."""
-    tuned_on: str | None = None
-    """Data set whose results shaped these settings; the report lists it as an uncharged choice."""
-    chosen_among: str | None = None
-    """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
-    it as an uncharged choice."""
     seed: int = 0
     """Seed of everything: weights, order, augmentation, generation, shadow designs."""
 

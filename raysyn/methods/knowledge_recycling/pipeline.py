@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,8 @@ from torch import Tensor
 
 from raysyn.attacks.checks import check_classes, check_views
 from raysyn.attacks.shadows import check_enough
-from raysyn.compute.doorway import Outcome, Search, Space, best_device
+from raysyn.compute.searches import Outcome, Search, Space
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images, load
 from raysyn.methods.attack_report import side_warnings
 from raysyn.methods.common import Setting
@@ -27,9 +27,11 @@ from raysyn.methods.knowledge_recycling.config import NAME, Config, split
 from raysyn.methods.knowledge_recycling.outlook import check_memory, show_outlook
 from raysyn.methods.knowledge_recycling.report import uncharged
 from raysyn.methods.method import Method, Prepared
+from raysyn.methods.releasing import release
 from raysyn.report.rehearsal import rehearse
-from raysyn.report.release import certificate, state_bytes, write_release
-from raysyn.report.report import Report, no_dp_section, percent, write_report
+from raysyn.report.release import state_bytes
+from raysyn.report.report import Report, write_report
+from raysyn.report.tables import percent
 from raysyn.train import gan
 from raysyn.train.gan import checkpoint_name
 from raysyn.train.students import (
@@ -69,11 +71,7 @@ def run(setting: Setting) -> Report:
     # Preliminary step (paper 3.1, 3.2): teacher and generator learn from the same real images.
     teacher = folder.stage("teacher", lambda: compute.once(fit_teacher, lesson, name="teacher"))
     console.stage("teacher", f"accuracy on validation images {percent(teacher['valid_accuracy'])}")
-    alone = setting.machines.gan_alone
-    fit_gan = partial(
-        compute.train, gan.fit, name="generator", alone=compute.device == "cpu" if alone is None else alone
-    )
-    generator = folder.stage("generator", lambda: fit_gan(config.network, train, config.gan, config.seed))
+    generator = folder.stage("generator", lambda: fit_generator(setting, train))
     console.stage("generator", shown.training(config, generator))
 
     # Checkpoint optimisation (3.4): a brief student for each checkpoint, soft labels from the teacher.
@@ -83,11 +81,7 @@ def run(setting: Setting) -> Report:
     best = by_checkpoint[0]
     checkpoint = best["params"]["checkpoint"]
     console.stage("checkpoints", f"best CAS {percent(best['score'])}, after epoch {checkpoint} of the generator")
-    by_labels: list[dict[str, Any]] = []
-    if config.compare_labels:
-        by_labels = label_stage(setting, best, brief)
-        reached = ", ".join(f"{one['params']['labels']} {percent(one['score'])}" for one in by_labels)
-        console.stage("labels", f"CAS by kind of label: {reached}")
+    by_labels = label_stage(setting, best, brief) if config.compare_labels else []
 
     # Tuning (3.5): parameters of generation, then the student that stays.
     chosen, trials = tune(setting, best, brief)
@@ -98,13 +92,8 @@ def run(setting: Setting) -> Report:
     # Released are the student and a set drawn as its own were, labelled by the teacher whatever it learned from.
     synthetic, soft = release_set(setting, params, lesson)
     console.stage("synthesise", f"{len(synthetic):,} images with soft labels")
-    privacy = no_dp_section(uncharged(config))
-    promise = certificate(
-        privacy, method=NAME, name=dataset.name, n=len(dataset.train), shape=train.shape,
-        class_names=train.class_names,
-    )  # fmt: skip
     weights = {"student.pt": state_bytes(student["weights"], asdict(config.classifier), train)}
-    write_release(folder, synthetic, promise, name=f"synthetic {dataset.name}", soft_labels=soft, more=weights)
+    privacy = release(setting, NAME, synthetic, uncharged(config), soft_labels=soft, files=weights)
 
     # Membership inference attack (3.6), and the only look at the test images.
     judged = evaluate(setting, lesson, {"teacher": teacher["weights"], "student": student["weights"]})
@@ -116,9 +105,16 @@ def run(setting: Setting) -> Report:
     }  # fmt: skip
     report = setting.report(NAME, privacy=privacy, metrics=shown.metrics(results), attacks=judged["attacks"])
     story, sections = shown.story(config, results), shown.sections(results)
-    write_report(folder, report, synthetic=synthetic, done=story, sections=sections)
-    console.say(folder.where("Release"))
+    verdict = write_report(folder, report, synthetic=synthetic, done=story, sections=sections)
+    setting.end(verdict, folder.where("Release"))
     return report
+
+
+def fit_generator(setting: Setting, train: Images) -> dict[str, Any]:
+    """The GAN, on all workers or on one."""
+    config, compute, alone = setting.config, setting.compute, setting.machines.gan_alone
+    by_itself = compute.device == "cpu" if alone is None else alone
+    return compute.train(gan.fit, config.network, train, config.gan, config.seed, name="generator", alone=by_itself)
 
 
 def search_stage(
@@ -140,7 +136,10 @@ def label_stage(setting: Setting, best: dict[str, Any], lesson: Lesson) -> list[
     space = {"labels": [labels for labels in asked if labels != taught], "checkpoint": [checkpoint]}
     found = search_stage(setting, "labels", space, lesson) if space["labels"] else []
     known = [best | {"params": {"labels": taught, "checkpoint": checkpoint}}] if taught in asked else []
-    return sorted([*known, *found], key=lambda one: -one["score"])
+    ranked = sorted([*known, *found], key=lambda one: -one["score"])
+    reached = ", ".join(f"{one['params']['labels']} {percent(one['score'])}" for one in ranked)
+    setting.console.stage("labels", f"CAS by kind of label: {reached}")
+    return ranked
 
 
 def tune(setting: Setting, best: dict[str, Any], lesson: Lesson) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysyn.methods.attack_report import BLUE, CHOSEN_AFTER, GREY, RED, attack_sections
-from raysyn.methods.common import declared
+from raysyn.methods.declared import declared
 from raysyn.methods.knowledge_recycling.config import Config
 from raysyn.report.figures import Line, Mark, chart
 from raysyn.report.report import Section

@@ -18,17 +18,17 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from raysyn.compute.doorway import Compute
 from raysyn.methods.common import Connect, apart
 from raysyn.methods.leaderboard.config import NAME, Config, Run, runs
+from raysyn.methods.leaderboard.outlook import show_outlook
 from raysyn.methods.leaderboard.together import beside, finished, in_row, together
 from raysyn.methods.method import Command
 from raysyn.report.choices import chosen, of_leaderboard
 from raysyn.report.release import declare
-from raysyn.runs.folder import REPORT_JSON, RUN_JSON, RunFolder, write_atomically
-from raysyn.runs.storage import REACH, Store, read_bytes, under
+from raysyn.runs.folder import REPORT_JSON, RunFolder
+from raysyn.runs.refusals import RUN_JSON
+from raysyn.runs.storage import REACH, Store, read_bytes, under, write_atomically
 from raysyn.screen.console import Console
 
 
@@ -37,7 +37,8 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
     attempt continues. Its report.json, as it is."""
     _check_reach(shared)
     out = under(shared["out"], "runs", run.name)
-    command = [sys.executable, "-m", "raysyn", run.method, run.preset, *shlex.split(shared["more"])]
+    # -P: a file where the leaderboard was started must not come before a module of Python's.
+    command = [sys.executable, "-P", "-m", "raysyn", run.method, run.preset, *shlex.split(shared["more"])]
     command += ["--seed", str(run.seed), "--on.address", "here", "--out", out]
     if shared["among"]:
         command += ["--chosen-among", shared["among"]]
@@ -100,7 +101,7 @@ class Leaderboard:
     def begin(self, command: Command, console: Console, connect: Connect, stack: ExitStack) -> Board:
         """The folder and the machines; ValueError, in one sentence, where either cannot be had."""
         if command.dry_run:
-            console.say("\n".join(unit.name for unit in runs(command.config)))
+            show_outlook(console, command.config, command.machines)
             raise SystemExit(0)
         # More methods, epsilons and seeds extend a comparison; other flags for all of them make another one.
         known = {"more": command.config.more}
@@ -139,6 +140,9 @@ def run(board: Board) -> list[dict[str, Any]]:
     found = board.compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
     totals = together(finished(folder.storage, names))
     rows = [row | in_row(totals.get(row["data"])) for row in table(units, found)]
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     page = Environment(
         loader=PackageLoader("raysyn.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).get_template("leaderboard.html.j2")

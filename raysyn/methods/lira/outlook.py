@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from raysyn.attacks.pool import make_pool
-from raysyn.attacks.shadows import time_stacks
+from raysyn.attacks import control
+from raysyn.attacks.pool import Pool, make_pool
+from raysyn.methods.attack_outlook import attack_stage, recipe_pace
 from raysyn.methods.gan_needs import taught_need
 from raysyn.methods.lira.config import Config
 from raysyn.methods.machines import OnAttacked
 from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, refuse_too_large
+from raysyn.methods.outlook import Stage, alone, show, start_up
 from raysyn.screen.console import Console
-from raysyn.train.memory import Need, at_once
+from raysyn.train.memory import Need
 
 
 def check_memory(console: Console, config: Config, prepared: Prepared, machines: OnAttacked) -> None:
@@ -26,27 +28,31 @@ def check_memory(console: Console, config: Config, prepared: Prepared, machines:
         refuse_too_large(console, config, train.shape, needs, machines)
 
 
-def show_outlook(console: Console, config: Config, prepared: Prepared, machines: OnAttacked) -> None:
-    """What --dry-run shows: what there is to train, and how long it would take one worker of this machine."""
-    dataset = prepared.dataset
-    pool = make_pool(dataset.train, dataset.test, config.attack.images, config.seed)
-    batch = config.recipe.batch_size
-    few = max(2, at_once(batch, dataset.train.shape))
-    brief = replace(config.recipe, batch_size=few)
-    step_s = (
-        time_stacks([1], (pool.images, config.attack, config.architecture(), brief, config.seed))["1"] * batch / few
-    )
-    left_out = sum(sum(side.values()) for side in pool.left_out.values())
-    images = {"shadow models": config.attack.shadow_models * len(pool.images) / 2}
-    images["control models"] = int(pool.members_N.sum())
+def stages(config: Config, prepared: Prepared, machines: OnAttacked) -> list[Stage]:
+    """Every stage of a run, from moments' measurements that read no image."""
+    dataset, inside = prepared.dataset, _pool(config, prepared).members_N
+    network, recipe = config.architecture(), config.recipe
+    pace, found = recipe_pace(network, recipe, dataset.train), [start_up(machines)]
     if config.target.checkpoint is None:
-        images = {"target": len(dataset.train), **images}
-    column = "hours of one worker with one CPU or GPU"
-    steps = {stage: config.recipe.epochs * count / config.recipe.batch_size for stage, count in images.items()}
-    console.plan_table(
-        [{"stage": stage, column: round(count * step_s / 3600, 3)} for stage, count in steps.items()],
-        title=f"Plan for {dataset.name}: {int(pool.members_N.sum()):,} members and {int((~pool.members_N).sum()):,} "
-        "non-members",
-        caption=f"{config.attack.shadow_models} shadow models, one at a time; from a few measured steps. "
+        found.append(alone("target", pace.training(len(dataset.train), recipe.epochs)))
+    speed = replace(machines.shadows, stack=1) if config.target.model else machines.shadows
+    sizes = {"members": int(inside.sum()), "others": int((~inside).sum()), "test": len(dataset.test), "targets": 1}
+    return [*found, attack_stage(pace, config.attack, recipe, speed, **sizes)]
+
+
+def show_outlook(console: Console, config: Config, prepared: Prepared, machines: OnAttacked) -> list[Stage]:
+    """The stages as a table, which are answered too: what there is to train, and how long it would take."""
+    pool, found = _pool(config, prepared), stages(config, prepared, machines)
+    left_out = sum(sum(side.values()) for side in pool.left_out.values())
+    show(
+        console, found, machines,
+        title=f"Plan for {prepared.dataset.name}: {int(pool.members_N.sum()):,} members and "
+        f"{int((~pool.members_N).sum()):,} non-members",
+        caption=f"{config.attack.shadow_models} shadow models, one at a time, and {control.MODELS} control models. "
         f"{left_out:,} images are left out: both sides get one mix of classes, and no image lies on both.",
-    )
+    )  # fmt: skip
+    return found
+
+
+def _pool(config: Config, prepared: Prepared) -> Pool:
+    return make_pool(prepared.dataset.train, prepared.dataset.test, config.attack.images, config.seed)

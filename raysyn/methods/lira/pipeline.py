@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from raysyn.attacks.checks import check_classes, check_views
 from raysyn.attacks.membership import fingerprint
 from raysyn.attacks.shadows import Architecture, check_enough
-from raysyn.compute.doorway import Worker
+from raysyn.compute.worker import Worker
 from raysyn.data.images import Images, load
 from raysyn.methods.attack_report import CHOSEN_AFTER, attack_sections, headline_sentence, side_warnings
 from raysyn.methods.common import Setting
@@ -79,8 +79,9 @@ def run(setting: Setting) -> Report:
     report = setting.report(NAME, privacy=privacy, metrics=metrics, attacks=found["attacks"])
     sections = [lira_target.likeness_section(alike, doubts + unlike)]
     sections += attack_sections(found, "Usefulness and membership inference")
-    write_report(folder, report, synthetic=None, done=story(config, len(train)), sections=sections, headline=headline)
-    console.say(f"Report (stays inside): {folder.shown(folder.report_html)}")
+    told = story(config, len(train))
+    write_report(folder, report, synthetic=None, done=told, sections=sections, headline=headline)
+    setting.end(headline, f"Report (stays inside): {folder.shown(folder.report_html)}")
     return report
 
 

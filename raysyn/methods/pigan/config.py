@@ -8,6 +8,7 @@ from typing import Literal
 
 from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.data.images import DataConfig
+from raysyn.methods.declared import Declared
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.privacy.cost import Budget
@@ -72,7 +73,7 @@ JUDGED_BY = ("experiment", "monte_carlo", "eval")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Declared):
     """Everything that changes the result. Defaults are the paper's for Fashion-MNIST."""
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -93,11 +94,6 @@ class Config:
     monte_carlo: MonteCarloConfig = field(default_factory=MonteCarloConfig)
     eval: EvalConfig = field(default_factory=lambda: EvalConfig(classifiers=("cnn",), learning_rate=2e-4, beta1=0.5))
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
-    tuned_on: str | None = None
-    """Data set whose results shaped these settings; the report lists it as an uncharged choice."""
-    chosen_among: str | None = None
-    """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
-    it as an uncharged choice."""
     seed: int = 0
     """Seed of all that is public: splits, weights, batches, noise vectors. Privacy noise never comes from it."""
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit
 from torch import Tensor
 
 from raysyn.attacks.gan_attacks import monte_carlo, total_variation, white_box
-from raysyn.compute.doorway import Alone, best_device, digest
+from raysyn.compute.doorway import digest
+from raysyn.compute.worker import Alone, best_device
 from raysyn.data.images import Images
 from raysyn.methods.pigan.config import Config
 from raysyn.methods.pigan.variants import Variant, seed_of, share_of, split
@@ -24,7 +24,8 @@ from raysyn.metrics.fidelity import fidelity
 from raysyn.models.dcgan import DCGANConfig, Discriminator, Generator
 from raysyn.privacy import sgd
 from raysyn.train import conditional_gans as gans
-from raysyn.train.conditional_gans import Networks
+from raysyn.train import paired_networks
+from raysyn.train.paired_networks import Networks
 from raysyn.train.private_gan import PlayConfig, PrivateGame
 
 
@@ -32,7 +33,7 @@ def private_networks(
     network: DCGANConfig, variant: Variant, members: Images, seed: int
 ) -> tuple[Discriminator, PrivateGame]:
     """The discriminator that DP-SGD trains, and the generator that plays with it."""
-    fresh = gans.new_networks("gan", network, members.shape, members.classes, 2, seed)
+    fresh = paired_networks.new_networks("gan", network, members.shape, members.classes, 2, seed)
     generator, discriminator = fresh.generators[0], fresh.discriminators[0]
     assert isinstance(generator, Generator) and isinstance(discriminator, Discriminator)
     gan = variant.gan
@@ -53,7 +54,7 @@ def loaded(
     network: DCGANConfig, variant: Variant, like: Images, weights: Mapping[str, Tensor], device: torch.device
 ) -> Networks:
     """Trained networks, ready to be asked."""
-    networks = gans.new_networks(variant.kind, network, like.shape, like.classes, variant.penalty.parts, 0)
+    networks = paired_networks.new_networks(variant.kind, network, like.shape, like.classes, variant.penalty.parts, 0)
     networks.load_state_dict(weights)
     return networks.to(device).eval()
 
@@ -100,13 +101,16 @@ def judge_unit(item: tuple[Unit, Mapping[str, Tensor]], shared: Mapping[str, Any
     Returns {white_box, total_variation, monte_carlo, accuracy: {classifier: share}, fidelity, samples: uint8
     (classes * 8, H, W, C), by_code: the same under each code of a PIGAN, of one noise, (codes, classes * 8, H, W, C)}.
     """
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from scipy.special import expit
+
     ((variant, index), weights), config = item, shared["config"]
     members, others = split(config, shared["dataset"], index)
     seed = seed_of(config, index)
     networks = loaded(config.network, variant, members, weights, best_device())
     # As many others per member, whatever the share of members: chance is the same for all GANs.
     own, outside = share_of(members, variant.share, seed), share_of(others, variant.share, seed)
-    on_members, on_others = (gans.discriminator_logits(networks, side) for side in (own, outside))
+    on_members, on_others = (paired_networks.discriminator_logits(networks, side) for side in (own, outside))
     fakes = drawn(networks, config.monte_carlo.fakes, members.classes, [seed, 30])
     synthetic = as_images(networks, config.synthetic, members.class_names, [seed, 31])
     trained_on = utility.subset(synthetic, config.eval.images, seed)
@@ -134,7 +138,7 @@ def judge_unit(item: tuple[Unit, Mapping[str, Tensor]], shared: Mapping[str, Any
 def drawn(networks: Networks, count: int, classes: int, key: Sequence[int], code: int | None = None) -> np.ndarray:
     """`count` generated images, classes in turn, under random codes or the one given: uint8 (N, H, W, C)."""
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
-    return gans.draw(networks, torch.arange(count) % classes, seed, None if code is None else [code])
+    return paired_networks.draw(networks, torch.arange(count) % classes, seed, None if code is None else [code])
 
 
 def as_images(networks: Networks, count: int, class_names: tuple[str, ...], key: Sequence[int]) -> Images:

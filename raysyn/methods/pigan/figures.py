@@ -14,7 +14,7 @@ from raysyn.methods.pigan.config import NAMES
 from raysyn.methods.pigan.measures import ATTACKS, STAND_IN, Group, Result, at_hand, axis, chance, mean, measured
 from raysyn.methods.pigan.variants import Variant
 from raysyn.report.figures import COLOURS, Gallery, Line, Panel, charts, galleries
-from raysyn.report.release import mosaic, png_bytes
+from raysyn.report.pictures import mosaic, png_bytes
 from raysyn.report.report import Section
 
 PARTING = "Share of images per score: where the curves of members and others part, the discriminator knows its own."

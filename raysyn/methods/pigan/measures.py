@@ -12,7 +12,7 @@ from raysyn.attacks.gan_attacks import chance_of_mean
 from raysyn.data.images import Images
 from raysyn.methods.pigan.config import NAMES, Config
 from raysyn.methods.pigan.variants import Variant
-from raysyn.train import conditional_gans as gans
+from raysyn.train import paired_networks
 
 Result = Mapping[str, Any]
 """What `judge_unit` answers."""
@@ -104,7 +104,7 @@ def parameters(config: Config, like: Images) -> dict[str, dict[str, int]]:
     statistics of normalisation; DPGAN is as large as GAN."""
     found = {}
     for kind in ("gan", "pigan", "privgan"):
-        networks = gans.new_networks(kind, config.network, like.shape, like.classes, config.penalty.parts, 0)
+        networks = paired_networks.new_networks(kind, config.network, like.shape, like.classes, config.penalty.parts, 0)
         trainable = sum(one.numel() for one in networks.parameters())
         statistics = sum(one.numel() for one in networks.buffers())
         found[NAMES[kind]] = {"trainable": trainable, "with_statistics": trainable + statistics}

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysyn.compute.doorway import best_device, digest
+from raysyn.compute.doorway import digest
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images, load
-from raysyn.methods.common import PrivateSetting, Setting, declared
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.declared import declared
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.pigan import experiments, variants
 from raysyn.methods.pigan import report as shown
@@ -26,15 +28,16 @@ from raysyn.methods.pigan.config import JUDGED_BY, NAME, Config
 from raysyn.methods.pigan.measures import parameters
 from raysyn.methods.pigan.outlook import check_memory, show_outlook
 from raysyn.methods.pigan.variants import Variant
+from raysyn.methods.releasing import release
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.fidelity import Inception, as_had, inception_weights, left_out
 from raysyn.metrics.utility import BEST_IS_UNCHARGED, judge, subset, summary, unit_name
 from raysyn.privacy import engines, sgd
 from raysyn.privacy.ledger import Plan
 from raysyn.report.rehearsal import rehearse
-from raysyn.report.release import certificate, write_release
-from raysyn.report.report import Report, dp_section, no_dp_section, write_report
+from raysyn.report.report import Report, write_report
 from raysyn.train import conditional_gans as gans
+from raysyn.train import paired_networks
 
 SLOWEST_FIRST = ("dpgan", "privgan", "pigan", "gan")
 AT_ONCE = 64
@@ -72,7 +75,7 @@ def wanted(config: Config) -> list[tuple[str, Variant]]:
 def check(config: Config, given: str, variant: Variant, members: Images, others: Images) -> None:
     """ValueError, in one sentence, for a GAN that cannot be trained or attacked."""
     parts, n = variant.penalty.parts, len(members)
-    gans.new_networks(variant.kind, config.network, members.shape, members.classes, parts, config.seed)
+    paired_networks.new_networks(variant.kind, config.network, members.shape, members.classes, parts, config.seed)
     if variant.kind != "gan" and n < parts:
         raise ValueError(f"{given} is {parts}, but there are {n} members: lower it")
     if variant.kind != "gan" and variant.penalty.weight and variant.penalty.delay(variant.kind) >= variant.gan.epochs:
@@ -116,15 +119,7 @@ def run(setting: Setting) -> Report:
     stored = folder.stage("synthesise", partial(synthesise, config, variant, members, weights, seed))
     synthetic = Images(stored["images"].numpy(), stored["labels"].numpy(), members.class_names)
     console.stage("synthesise", f"{len(synthetic):,} images")
-    chosen = uncharged(config)
-    privacy = no_dp_section(chosen)
-    if isinstance(setting, PrivateSetting):
-        privacy = dp_section(setting.plan, setting.ledger, chosen)
-    promise = certificate(
-        privacy, method=config.model, name=dataset.name, n=len(members), shape=members.shape,
-        class_names=members.class_names,
-    )  # fmt: skip
-    write_release(folder, synthetic, promise, name=f"synthetic {dataset.name}")
+    privacy = release(setting, config.model, synthetic, uncharged(config))
 
     # Attacks (4.1) and scores (4.2) of the released GAN and of every experiment (5.2), a unit per GAN and split.
     had = replace(config, eval=as_had(config.eval, inception))
@@ -134,11 +129,11 @@ def run(setting: Setting) -> Report:
         config.model, privacy=privacy, metrics={"utility": useful, "fidelity": faithful, **shown.metrics(results)},
         attacks=shown.attacks(results),
     )  # fmt: skip
-    write_report(
+    verdict = write_report(
         folder, report, synthetic=synthetic, done=shown.story(config, len(members), len(others), results),
         sections=shown.sections(config, results),
     )  # fmt: skip
-    console.say(folder.where("Release"))
+    setting.end(verdict, folder.where("Release"))
     return report
 
 

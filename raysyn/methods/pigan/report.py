@@ -22,8 +22,9 @@ from raysyn.methods.pigan.measures import (
     spread,
 )
 from raysyn.methods.pigan.variants import Variant, equal
-from raysyn.report.report import NAMES as NAMES_OF_CLASSIFIERS
-from raysyn.report.report import Section, percent
+from raysyn.report.report import Section
+from raysyn.report.tables import NAMES as NAMES_OF_CLASSIFIERS
+from raysyn.report.tables import percent
 
 TITLES = {
     "lambdas": "Weight of the penalty",

@@ -12,8 +12,9 @@ from raysyn.data.images import Dataset, Images
 from raysyn.methods.pigan.config import NAMES, Config, Model
 from raysyn.privacy import cost
 from raysyn.privacy.cost import Budget, Cost
-from raysyn.privacy.sgd import SGDConfig
-from raysyn.train.conditional_gans import AdversarialConfig, Kind, PenaltyConfig
+from raysyn.privacy.sgd_config import SGDConfig
+from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
+from raysyn.train.paired_networks import Kind
 
 
 @dataclass(frozen=True, kw_only=True)

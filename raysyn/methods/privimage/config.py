@@ -6,16 +6,18 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from raysyn.data.images import DataConfig
-from raysyn.data.public import PublicConfig
-from raysyn.methods.synthesis import check_drawing
+from raysyn.data.streams import PublicConfig
+from raysyn.methods.declared import Declared
+from raysyn.methods.drawing import check_drawing
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
 from raysyn.models.unet import UNetConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Plan
-from raysyn.privacy.queries import CentralConfig, SemanticConfig
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.queries.semantic import SemanticConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import NoiseConfig
 from raysyn.train.gan import GANConfig
@@ -100,7 +102,7 @@ NAME = "privimage"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Declared):
     """Everything that changes the synthetic images. Defaults are the paper's for CIFAR-10 (tables 5, 7, 8)."""
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -138,11 +140,6 @@ class Config:
     word_vectors: str | None = None
     """Text file of word vectors (GloVe, word2vec, fastText) for the semantic distribution similarity (equation 5) of
     public and sensitive classes, in the report alone; without it that measure is left out."""
-    tuned_on: str | None = None
-    """Data set whose non-private results shaped these settings; the report lists it as an uncharged choice."""
-    chosen_among: str | None = None
-    """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
-    it as an uncharged choice."""
     seed: int = 0
     """Seed of all that is public: first weights, batches, sampling. Privacy noise never comes from it."""
 

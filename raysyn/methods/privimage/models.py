@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysyn.compute.doorway import best_device
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.data.public import Public
 from raysyn.methods.common import PrivateSetting, Setting

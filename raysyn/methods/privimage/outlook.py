@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
-import numpy as np
 import torch
 from torch import nn
 
-from raysyn.compute.doorway import Clock
 from raysyn.data.images import Images
 from raysyn.data.public import Public
 from raysyn.methods.gan_needs import game_needs
@@ -24,21 +22,33 @@ from raysyn.methods.needs import (
     private_need,
     refuse_too_large,
 )
+from raysyn.methods.outlook import (
+    Stage,
+    alone,
+    central_seconds,
+    drawing_seconds,
+    judging,
+    learning_seconds,
+    made_up,
+    private_seconds,
+    show,
+    start_up,
+)
 from raysyn.methods.privimage.config import Config
 from raysyn.methods.privimage.models import new_denoiser, new_gan, new_query, others
+from raysyn.metrics.pace import plane_seconds
 from raysyn.models import denoiser
 from raysyn.models.biggan import Generator
 from raysyn.models.private_discriminator import PrivateDiscriminator
-from raysyn.privacy import sgd
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.screen.console import Console
 from raysyn.train import gan
 from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.loop import LoopConfig
 from raysyn.train.memory import Need, at_once
 from raysyn.train.naming import Naming
-from raysyn.train.outlook import measure, shortest
+from raysyn.train.outlook import Stopwatch, measure, now, one_thread
 from raysyn.train.private_gan import PrivateGame
-from raysyn.train.samplers import network_calls
 
 
 def check_memory(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
@@ -102,73 +112,92 @@ def gan_needs(config: Config, shape: Shape, private: Images, pretrains: bool, ma
     return found
 
 
-def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
-    """Hours of each stage, from a moment's measurement that reads no image."""
-    private, seconds = prepared.dataset.train, dict[str, float]()
-    public: Public | None = prepared.more
+def stages(config: Config, prepared: Prepared, machines: On) -> list[Stage]:
+    """Every stage of a run, from moments' measurements that read no image."""
+    private, public = prepared.dataset.train, prepared.more
+    counts = {"synthetic": config.synthetic, "test": len(prepared.dataset.test)}
+    found = [start_up(machines)]
     if public is not None and config.pretraining == "selected":
-        pace, train = measure(new_query(config, public), Naming(), private.shape), public.train
-        if config.query.checkpoint is None:
-            seconds["query"] = config.query.epochs * len(train) * pace.gradient_s
-        seconds["semantic"] = len(private) * pace.call_s
+        found += query_stages(config, private, public)
+    if config.central.count and config.private:
+        found.append(alone("central", central_seconds(config.central, private)))
+    if config.generator == "gan":
+        found += [Stage(*spent) for spent in gan_seconds(config, private, public, machines.sgd).items()]
+    else:
+        found += diffusion_stages(config, private, public, machines)
+    found += judging(config.eval, private, **counts)
+    return [*found, alone("plane", plane_seconds(config.eval, private.shape, private.classes, **counts))]
+
+
+def query_stages(config: Config, private: Images, public: Public) -> list[Stage]:
+    """Training the classifier of public classes, and asking it about the sensitive images."""
+    pace = measure(new_query(config, public), Naming(), private.shape)
+    found = [Stage("semantic", len(private) * pace.call_s)]
+    if config.query.checkpoint is None:
+        once = len(public.train) * pace.gradient_s + len(public.valid) * pace.call_s
+        found.insert(0, Stage("query", config.query.epochs * once))
+    return found
+
+
+def diffusion_stages(config: Config, private: Images, public: Public | None, machines: On) -> list[Stage]:
+    """Of PRIVIMAGE+D."""
+    rows, tuning = private.classes + others(config, public), config.finetune
+    task, found = DiffusionTask(classes=rows, **asdict(config.noise)), list[Stage]()
+    if public is not None:
+        learned = learning_seconds(new_denoiser(config, private, rows), task, private, config.pretrain)
+        found.append(Stage("pretrain", learned))
+    if config.warms_up():
+        network = new_denoiser(config, private, rows)
+        found.append(Stage("warmup", learning_seconds(network, task, private, config.warmup, config.augment)))
+    network = new_denoiser(config, private, rows)
+    if config.private:
+        tuned = private_seconds(network, task, private, tuning, machines.sgd)
+    else:
+        plain = LoopConfig(
+            iterations=tuning.cost(len(private)).steps, batch_size=tuning.batch_size, copies=tuning.noise_multiplicity
+        )
+        tuned = learning_seconds(network, task, private, plain)
+    drawn = drawing_seconds(network, config.sampler, private, config.synthetic)
+    return [*found, Stage("finetune", tuned), Stage("synthesise", drawn)]
+
+
+def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> list[Stage]:
+    """The stages as a table, which are answered too."""
+    private, public = prepared.dataset.train, prepared.more
+    found = stages(config, prepared, machines)
     generator: nn.Module
     if config.generator == "gan":
         generator, _ = new_gan(config, private)
-        seconds |= gan_seconds(config, private, public, machines.sgd)
     else:
         generator = new_denoiser(config, private, private.classes + others(config, public))
-        pace = measure(generator, DiffusionTask(classes=private.classes), private.shape)
-        tuning = config.finetune
-        copies = tuning.cost(len(private)).steps * tuning.batch_size * tuning.noise_multiplicity
-        gradients = {
-            "pretrain": config.pretrain.iterations * config.pretrain.batch_size if public is not None else 0,
-            "warmup": config.warmup.iterations * config.warmup.batch_size if config.warms_up() else 0,
-            "finetune": copies,
-        }
-        seconds |= {stage: count * pace.gradient_s for stage, count in gradients.items() if count}
-        seconds["synthesise"] = config.synthetic * network_calls(config.sampler) * pace.call_s
-    rows = [
-        {"stage": stage, "hours of one worker with one CPU or GPU": round(value / 3600, 3)}
-        for stage, value in seconds.items()
-    ]
     size = sum(parameter.numel() for parameter in generator.parameters())
-    console.plan_table(
-        rows,
-        title=f"Outlook: {size:,} parameters of the {config.generator} generator",
-        caption="measured on made-up images. Classifiers and start-up come on top.",
-    )
+    show(console, found, machines, title=f"Outlook: {size:,} parameters of the {config.generator} generator")
+    return found
 
 
+@one_thread()
 def gan_seconds(config: Config, private: Images, public: Public | None, speed: SGDSpeed) -> dict[str, float]:
     """Of pre-training, fine-tuning and drawing, from a few steps on noise."""
-    own, tuning, seconds, clock = config.gan, config.finetune, dict[str, float](), Clock()
+    own, tuning, seconds, clock = config.gan, config.finetune, dict[str, float](), Stopwatch()
     if public is not None:
         some = at_once(own.pretrain.batch_size, private.shape)
         images = made_up(private, some)
         four = replace(own.pretrain.recipe(), epochs=4, epoch_steps=1, discriminator_steps=1, batch_size=some)
         gan.fit(clock, own.network, images, four, config.seed, own.discriminator)
         # Each timed step has one of the generator, which has fewer of its own: a little too much.
-        seconds["pretrain"] = own.pretrain.iterations * shortest(clock.times) * own.pretrain.batch_size / some
-    count, batch = tuning.cost(len(private)).steps, at_once(min(tuning.batch_size, 256), private.shape)
-    images, clock = made_up(private, batch), Clock()
+        seconds["pretrain"] = own.pretrain.iterations * clock.step_s() * own.pretrain.batch_size / some
+    batch = at_once(min(tuning.batch_size, 256), private.shape)
+    images, clock = made_up(private, batch), Stopwatch()
     if config.private:
         generator, discriminator = gan.new_networks(own.network, images, config.seed, own.discriminator)
-        game, brief = PrivateGame(generator, own.play(batch), config.seed), replace(tuning, batch_size=batch, epochs=4)
-        price = replace(brief.cost(batch), noise_multiplier=1.0)
-        sgd.fit(clock, discriminator, game, images, brief, price, bytes(32), speed, partner=game)
+        game = PrivateGame(generator, own.play(batch), config.seed)
+        seconds["finetune"] = private_seconds(discriminator, game, private, tuning, speed, partner=game)
     else:
         plain = replace(own.pretrain.recipe(), epochs=4, epoch_steps=1, batch_size=batch)
         gan.fit(clock, own.network, images, plain, config.seed, own.discriminator)
-    seconds["finetune"] = count * shortest(clock.times) * tuning.batch_size / batch
+        seconds["finetune"] = tuning.cost(len(private)).steps * clock.step_s() * tuning.batch_size / batch
     generator, _ = gan.new_networks(own.network, images, config.seed, own.discriminator)
-    clock.progress(0, 1)
+    started = now()
     gan.draw(generator.to(clock.device), torch.from_numpy(images.labels_N), 1.0, config.seed)
-    clock.progress(1, 1)
-    seconds["synthesise"] = config.synthetic / batch * (clock.times[-1] - clock.times[-2])
+    seconds["synthesise"] = config.synthetic / batch * (now() - started)
     return seconds
-
-
-def made_up(like: Images, n: int) -> Images:
-    """Noise in the shape and with the classes of `like`."""
-    pixels = np.random.default_rng(0).integers(0, 256, (n, *like.shape), dtype=np.uint8)
-    return Images(pixels, np.arange(n, dtype=np.int64) % like.classes, like.class_names)

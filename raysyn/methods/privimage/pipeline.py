@@ -18,10 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from raysyn.attacks.membership import fingerprint
-from raysyn.compute.doorway import best_device
+from raysyn.compute.worker import best_device
+from raysyn.data.flat_pixels import joined, view
 from raysyn.data.images import Images, load
-from raysyn.data.public import Public, comparison, joined, load_beside, view
-from raysyn.methods.common import PrivateSetting, Setting, declared
+from raysyn.data.public import Public, comparison, load_beside
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.declared import declared
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.privimage.config import NAME, Config, Kind, name_of, plan
 from raysyn.methods.privimage.models import (
@@ -36,16 +38,18 @@ from raysyn.methods.privimage.models import (
 )
 from raysyn.methods.privimage.outlook import check_memory, show_outlook
 from raysyn.methods.privimage.report import in_figures, in_one_plane, selection, similarity, spent, story, told
+from raysyn.methods.releasing import release
 from raysyn.methods.synthesis import evaluate, pack, unpack
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.semantics import read_vectors
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
-from raysyn.privacy import engines, queries
+from raysyn.privacy import engines
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import SemanticConfig
+from raysyn.privacy.queries import central as central_query
+from raysyn.privacy.queries import semantic as semantic_query
+from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.report.rehearsal import rehearse
-from raysyn.report.release import certificate, write_release
-from raysyn.report.report import Report, dp_section, no_dp_section, write_report
+from raysyn.report.report import Report, write_report
 from raysyn.train import semantic
 
 MODELS: dict[Kind, Callable[[Setting, int], Model]] = {"diffusion": Diffusion, "gan": GAN}
@@ -128,7 +132,7 @@ def run(setting: Setting) -> Report:
     if public is not None and config.pretraining == "selected":
         network = train_query(setting, public)
         noisy = folder.stage("semantic", partial(ask, setting, public, network))
-        chosen = queries.select_classes(noisy.numpy(), config.semantic.selected, has_images(public))
+        chosen = semantic_query.select_classes(noisy.numpy(), config.semantic.selected, has_images(public))
         console.stage("semantic", told(chosen, private, public))
     central = central_images(setting)
 
@@ -148,15 +152,8 @@ def run(setting: Setting) -> Report:
 
     # From here on every released byte is post-processing of what the ledger was paid for.
     synthetic = model.draw()
-    privacy = no_dp_section(uncharged(config))
-    if isinstance(setting, PrivateSetting):
-        privacy = dp_section(setting.plan, setting.ledger, uncharged(config))
     name = name_of(config)
-    promise = certificate(
-        privacy, method=name, name=setting.dataset.name, n=len(private), shape=private.shape,
-        class_names=private.class_names, **made_from(config, public),
-    )  # fmt: skip
-    write_release(folder, synthetic, promise, name=f"synthetic {setting.dataset.name}")
+    privacy = release(setting, name, synthetic, uncharged(config), **made_from(config, public))
 
     # Measured on real images: for the report, which stays inside.
     metrics = evaluate(setting, synthetic, config.eval)
@@ -166,11 +163,11 @@ def run(setting: Setting) -> Report:
     picture = in_one_plane(setting, synthetic)
     parts = [] if chosen is None or public is None else [selection(chosen, private, public)]
     report = setting.report(name, privacy=privacy, metrics=metrics, engine=tuned.get("engine"))
-    write_report(
+    verdict = write_report(
         folder, report, synthetic=synthetic, central=central, done=story(setting, public), sections=[*parts, picture],
     )  # fmt: skip
     may = "may leave" if config.private else "no promise"
-    console.say(folder.where(f"Release ({may})"))
+    setting.end(verdict, folder.where(f"Release ({may})"))
     return report
 
 
@@ -210,7 +207,7 @@ def ask(setting: Setting, public: Public, network: nn.Module) -> Tensor:
     exact = [shard.numpy() for shard in counted]
     if not isinstance(setting, PrivateSetting):
         return torch.from_numpy(np.sum(exact, axis=0))
-    answer = queries.semantic_histogram(exact, config.semantic, Stream(setting.folder.secret, "semantic"))
+    answer = semantic_query.semantic_histogram(exact, config.semantic, Stream(setting.folder.secret, "semantic"))
     return torch.from_numpy(setting.ledger.pay("semantic", answer))
 
 
@@ -220,7 +217,7 @@ def count_shard(shard: tuple[int, int], shared: tuple[nn.Module, Images, Semanti
     part = private.select(slice(start, end))
     top_NK = semantic.top_classes(network, part.images_NHWC, config.k, best_device())
     rows_N = part.labels_N if config.conditional else np.zeros(len(part), np.int64)
-    return torch.from_numpy(queries.semantic_counts(top_NK, rows_N, config.rows(part.classes), semantics))
+    return torch.from_numpy(semantic_query.semantic_counts(top_NK, rows_N, config.rows(part.classes), semantics))
 
 
 def central_images(setting: Setting) -> Images | None:
@@ -228,7 +225,9 @@ def central_images(setting: Setting) -> Images | None:
     if not isinstance(setting, PrivateSetting) or "central" not in setting.plan.stages:
         return None
     private = setting.dataset.train
-    query = partial(queries.central_images, private, setting.config.central, Stream(setting.folder.secret, "central"))
+    query = partial(
+        central_query.central_images, private, setting.config.central, Stream(setting.folder.secret, "central")
+    )
     stored = setting.folder.stage("central", lambda: pack(setting.ledger.pay("central", query())))
     setting.console.stage("central", f"{len(stored['labels'])} noisy central images")
     return unpack(stored, private)

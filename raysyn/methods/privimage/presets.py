@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from raysyn.data.images import DataConfig
-from raysyn.data.public import PublicConfig
+from raysyn.data.streams import PublicConfig
 from raysyn.methods.dp_feta import config as dp_feta
 from raysyn.methods.machines import On
 from raysyn.methods.privimage.config import Config, GANModelConfig, GANPretrainConfig
@@ -16,8 +16,9 @@ from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.unet import UNetConfig
 from raysyn.privacy.cost import Budget
-from raysyn.privacy.queries import CentralConfig, SemanticConfig
-from raysyn.privacy.sgd import SGDConfig
+from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.queries.semantic import SemanticConfig
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import NoiseConfig
 from raysyn.train.loop import LoopConfig

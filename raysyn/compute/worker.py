@@ -1,0 +1,114 @@
+"""What a function that trains is given: its rank, sums over ranks, progress, states."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+def best_device() -> torch.device:
+    """The GPU this process may use, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def full_float32(device: torch.device) -> Iterator[None]:
+    """Neither autocast nor TF32, which rounds the inputs of convolutions to 10 bits and is cuDNN's default."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    rounded, matmul.allow_tf32 = matmul.allow_tf32, False
+    exact = cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    )
+    try:
+        with torch.autocast(device.type, enabled=False), exact:
+            yield
+    finally:
+        matmul.allow_tf32 = rounded
+
+
+class Worker(ABC):
+    """What a training function sees of the machine it runs on. One per rank."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @abstractmethod
+    def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum `tensor` over all ranks, in place; every rank must call it in the same order."""
+
+    @abstractmethod
+    def share(self, value: Any) -> Any:
+        """Rank 0's `value` on every rank (small plain values: a measured choice, a flag)."""
+
+    @abstractmethod
+    def progress(self, done: int, total: int, **metrics: float) -> None:
+        """Tell the user how far this stage is; cheap, may be called every step, only rank 0 is heard."""
+
+    def doing(self, what: str) -> None:  # noqa: B027 - a worker that nobody hears need not speak
+        """Tell the user, in a few words, what is done before there is progress to tell; only rank 0 is heard."""
+
+    @abstractmethod
+    def save(self, state: dict[str, Any]) -> None:
+        """Make rank 0's `state` (tensors and plain values) durable; every rank calls it at the same step."""
+
+    @abstractmethod
+    def resume(self) -> dict[str, Any] | None:
+        """The last durable state of this stage, tensors on the CPU, or None at a fresh start."""
+
+    @abstractmethod
+    def keep(self, key: str, value: Any) -> None:
+        """Make rank 0's `value` durable beyond this stage, under a `key` that no other stage uses."""
+
+    @abstractmethod
+    def kept(self, key: str) -> Any:
+        """What was kept under `key`, by any stage of this run."""
+
+
+class Alone(Worker):
+    """Rank 0 of 1, heard by nobody: for units short enough to start again."""
+
+    def __init__(self) -> None:
+        self.rank, self.world_size, self.device = 0, 1, best_device()
+
+    def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor
+
+    def share(self, value: Any) -> Any:
+        return value
+
+    def progress(self, done: int, total: int, **metrics: float) -> None:
+        pass
+
+    def save(self, state: dict[str, Any]) -> None:
+        pass
+
+    def resume(self) -> dict[str, Any] | None:
+        return None
+
+    def keep(self, key: str, value: Any) -> None:
+        raise NotImplementedError("a unit of a fan-out keeps nothing but its result")
+
+    def kept(self, key: str) -> Any:
+        raise NotImplementedError("a unit of a fan-out is given what it needs")
+
+
+class Clock(Alone):
+    """Notes when it was told of progress, to measure speed; keeps nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+
+    def progress(self, done: int, total: int, **metrics: float) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()  # its steps are queued, not done
+        self.times.append(time.perf_counter())
+
+    def keep(self, key: str, value: Any) -> None:
+        pass

@@ -1,0 +1,110 @@
+"""Public images, decoded once into a cache in the size and colours of the sensitive ones."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+import tempfile
+import time
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raysyn.data.names import check_class_names
+from raysyn.data.source import SPLITS
+from raysyn.data.streams import Picture, Stream
+
+ABANDONED_S = 6 * 3600.0
+
+
+TELL_S = 20.0
+"""Between lines about a decoding."""
+
+
+def decode_into(folder: Path, source: Stream, shape: tuple[int, int, int]) -> None:
+    """Write all splits beside `folder`, then move them there as a whole: nobody sees half a set."""
+    class_names, pictures = source.opened()
+    check_class_names(source.label, class_names or (), once=False)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder.parent)
+    print(f"{source.label}: decoding into {folder}, once", file=sys.stderr)
+    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+    try:
+        labels = _write(part, source.label, class_names, _told(pictures, source.label), shape)
+        classes = max(max(found, default=0) for found in labels.values()) + 1
+        names = [str(number) for number in range(classes)] if class_names is None else list(class_names)
+        images = {split: len(found) for split, found in labels.items()}
+        (part / "facts.json").write_text(json.dumps({"class_names": names, "images": images, "of": source.identity}))
+        try:
+            part.rename(folder)
+        except OSError:
+            # Another run was faster.
+            if not (folder / "facts.json").exists():
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what killed processes have left half decoded: nobody has written to it for long."""
+    for part in cache.glob(".part-*"):
+        with suppress(OSError):
+            if time.time() - max(one.stat().st_mtime for one in (part, *part.iterdir())) > ABANDONED_S:
+                shutil.rmtree(part)
+
+
+def _told(pictures: Iterator[Picture], label: str) -> Iterator[Picture]:
+    """The same pictures, with a line about how many there were every now and then."""
+    spoken = time.monotonic()
+    for count, picture in enumerate(pictures):
+        if time.monotonic() - spoken > TELL_S:
+            print(f"{label}: {count:,} images decoded", file=sys.stderr)
+            spoken = time.monotonic()
+        yield picture
+
+
+def _write(
+    part: Path, label: str, class_names: Sequence[str] | None, pictures: Iterator[Picture], shape: tuple[int, int, int]
+) -> dict[str, array[int]]:
+    """The labels of each split, once all its pixels are written."""
+    labels = {split: array("q") for split in SPLITS}
+    known = 2**31 if class_names is None else len(class_names)
+    with ExitStack() as stack:
+        files = {split: stack.enter_context((part / f"{split}.u8").open("wb")) for split in SPLITS}
+        for picture in pictures:
+            place = f"{label}: {picture.place}"
+            if picture.split not in SPLITS:
+                raise ValueError(f"{place} has the split {picture.split!r}; it must be one of {', '.join(SPLITS)}")
+            if not 0 <= picture.label < known:
+                raise ValueError(f"{place} has the label {picture.label}, but classes are 0 to {known - 1}; mend it")
+            files[picture.split].write(_fitted(picture.pixels, shape, place).tobytes())
+            labels[picture.split].append(picture.label)
+    if not labels["train"]:
+        raise ValueError(f"{label} has no train images; give some")
+    for split, found in labels.items():
+        np.save(part / f"{split}.npy", np.array(found, np.int64))
+    return labels
+
+
+def _fitted(picture: Any, shape: tuple[int, int, int], place: str) -> np.ndarray:
+    """One picture (HWC array, bytes of a file or path) in `shape`."""
+    from PIL import Image, UnidentifiedImageError
+
+    mode, size = ("L" if shape[2] == 1 else "RGB"), (shape[1], shape[0])
+    try:
+        if isinstance(picture, np.ndarray):
+            image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+        else:
+            image = Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
+        with image:
+            fitted = image.convert(mode)
+    except Exception as error:  # decoders raise anything on damaged bytes; only here is the place known
+        fault = "no image file" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise ValueError(f"{place} cannot be used: {fault}") from error
+    return np.asarray(fitted if fitted.size == size else fitted.resize(size, Image.Resampling.BILINEAR))

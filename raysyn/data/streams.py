@@ -1,0 +1,189 @@
+"""Public images one at a time, from names, files and folders."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from raysyn.data.parquet import COLUMNS, check_columns, metadata_names
+from raysyn.data.source import Source
+from raysyn.data.sources import NAMES, from_name, from_path
+
+ROWS_AT_ONCE = 500
+READ_AT_ONCE = 2**20
+"""Bytes of a column."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublicConfig:
+    """Which labelled public images to use, brought to the size and colours of the sensitive ones."""
+
+    name: tuple[str, ...] = ("glyphs",)
+    """glyphs (letters, built in), or names that --data.name knows. Several sets make one, whose classes are those of
+    the first, then of the second and so on."""
+    path: tuple[str, ...] = ()
+    """Own data instead of names: Parquet files (columns image, label, split), .npz files, or folders with train/ and,
+    if there is one, val/ or test/, each with one sub-folder of images per class. Parquet and folders are read as a
+    stream; a .npz file, or a set by name, is held once, while it is decoded."""
+    limit: int | None = None
+    """Use only this many of the training images, always the same ones."""
+
+    def sets(self) -> tuple[str, ...]:
+        """Names of the sets, files or folders, without their paths, as a certificate names them."""
+        return tuple(Path(one).expanduser().resolve().name for one in self.path) or self.name
+
+    @staticmethod
+    def of(entry: str) -> PublicConfig:
+        """All of one set, by a name that is known or else a path."""
+        return PublicConfig(name=(entry,)) if entry in NAMES else PublicConfig(path=(entry,))
+
+
+class Picture(NamedTuple):
+    """One picture as a source holds it."""
+
+    split: str
+    pixels: Any
+    """HWC uint8 array, bytes of an image file, or its path."""
+    label: int
+    place: str
+    """What to call it in an error."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A source read from its beginning to its end."""
+
+    name: str
+    label: str
+    identity: tuple[Any, ...]
+    """Changes when its images may have."""
+    opened: Callable[[], tuple[Sequence[str] | None, Iterator[Picture]]]
+    """Class names, where they are known, and all pictures: asked for only where these are not decoded yet."""
+
+    @staticmethod
+    def of(config: PublicConfig) -> Stream:
+        if not config.path and not config.name:
+            raise ValueError("public.name and public.path are both empty: name one public set at least")
+        streams = [*map(_from_path, config.path)] if config.path else [*map(_from_name, config.name)]
+        return streams[0] if len(streams) == 1 else _chained(streams)
+
+
+def _from_name(name: str) -> Stream:
+    return Stream(name, f"public set {name}", (name,), partial(_held, from_name, name, None, "public"))
+
+
+def _from_path(given: str) -> Stream:
+    path = Path(given).expanduser()
+    if path.is_dir():
+        return _folder(path)
+    if path.suffix in (".parquet", ".pq") and path.exists():
+        return _parquet(path)
+    identity = _file_facts(path) if path.exists() else (given,)
+    return Stream(path.stem, f"public set {path.stem}", identity, partial(_held, from_path, given))
+
+
+def _held(read: Callable[..., Source], *given: Any) -> tuple[Sequence[str] | None, Iterator[Picture]]:
+    """A source that is read as a whole."""
+    try:
+        source = read(*given)
+    except ValueError as error:
+        raise ValueError(str(error).replace("data.", "public.")) from error
+    return source.class_names, _of(source)
+
+
+def _chained(streams: Sequence[Stream]) -> Stream:
+    """Several sources as one: the labels of each come after those of the sources before it."""
+
+    def opened() -> tuple[Sequence[str] | None, Iterator[Picture]]:
+        parts = [stream.opened() for stream in streams]
+        known = [
+            f"{stream.name}: {name}" for stream, (names, _) in zip(streams, parts, strict=True) for name in names or ()
+        ]
+        return (known if all(names for names, _ in parts) else None), pictures(parts)
+
+    def pictures(parts: Sequence[tuple[Sequence[str] | None, Iterator[Picture]]]) -> Iterator[Picture]:
+        before = 0
+        for stream, (names, found) in zip(streams, parts, strict=True):
+            classes = len(names or ())
+            for picture in found:
+                if names is None:
+                    classes = max(classes, picture.label + 1)
+                elif not 0 <= picture.label < classes:
+                    raise ValueError(
+                        f"{stream.label}: {picture.place} has the label {picture.label}, but classes are 0 to "
+                        f"{classes - 1}; mend it"
+                    )
+                yield picture._replace(label=before + picture.label, place=f"{stream.name}, {picture.place}")
+            before += classes
+
+    name = " and ".join(stream.name for stream in streams)
+    return Stream(name, f"public sets {name}", tuple(stream.identity for stream in streams), opened)
+
+
+def _of(source: Source) -> Iterator[Picture]:
+    for split, part in source.splits.items():
+        for index, label in enumerate(part.labels_N.tolist()):
+            yield Picture(split, part.pictures[index], label, part.place(index))
+
+
+def _file_facts(path: Path) -> tuple[str, int, int]:
+    found = path.stat()
+    return str(path.resolve()), found.st_size, found.st_mtime_ns
+
+
+def _parquet(path: Path) -> Stream:
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    label = f"public.path={str(path)!r}"
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{label} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+    check_columns(schema, label)
+
+    def pictures() -> Iterator[Picture]:
+        row = 0
+        # By default all row groups are fetched ahead and kept.
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_AT_ONCE) as file:
+            for part in file.iter_batches(ROWS_AT_ONCE, columns=list(COLUMNS)):
+                columns = [part.column(name).to_pylist() for name in COLUMNS]
+                for image, number, split in zip(*columns, strict=True):
+                    if image is None or number is None or split is None:
+                        raise ValueError(f"{label}: row {row} has an empty field; fill or drop it")
+                    yield Picture(split, image, number, f"row {row}")
+                    row += 1
+
+    names = metadata_names(schema, label)
+    return Stream(path.stem, label, _file_facts(path), lambda: (names, pictures()))
+
+
+def _folder(path: Path) -> Stream:
+    label = f"public.path={str(path)!r}"
+    if not (path / "train").is_dir():
+        raise ValueError(f"{label} has no folder train/; it needs one with a sub-folder of images per class")
+    splits = [split for split in ("train", "val", "test") if (path / split).is_dir()]
+    names = sorted(entry.name for entry in os.scandir(path / "train") if entry.is_dir() and entry.name[0] != ".")
+
+    def files(split: str) -> Iterator[tuple[int, os.DirEntry[str]]]:
+        for number, name in enumerate(names):
+            if (path / split / name).is_dir():
+                entries = (one for one in os.scandir(path / split / name) if one.is_file() and one.name[0] != ".")
+                yield from ((number, entry) for entry in sorted(entries, key=lambda entry: entry.name))
+
+    def pictures() -> Iterator[Picture]:
+        for split in splits:
+            for number, entry in files(split):
+                yield Picture(split, Path(entry.path), number, f"file {Path(entry.path).relative_to(path)}")
+
+    digest = hashlib.sha256()
+    for split in splits:
+        for _, entry in files(split):
+            digest.update(os.fsencode(f"{entry.path} {entry.stat().st_size} {entry.stat().st_mtime_ns}\n"))
+    return Stream(path.resolve().name, label, (str(path.resolve()), digest.hexdigest()), lambda: (names, pictures()))

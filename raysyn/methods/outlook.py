@@ -1,0 +1,178 @@
+"""What --dry-run shows of the time that a run will take: every stage, their sum, and the workers there are for them.
+
+Everything is measured for a moment on made-up images; no private image is read.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from raysyn.compute.doorway import Machines
+from raysyn.compute.worker import best_device
+from raysyn.data.images import Images
+from raysyn.metrics import pace
+from raysyn.metrics.utility import EvalConfig
+from raysyn.privacy import sgd
+from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries.central import CentralConfig, central_images
+from raysyn.privacy.sgd_config import SGDConfig
+from raysyn.privacy.trial import IMAGES_AT_ONCE, SGDSpeed
+from raysyn.screen.console import Console, duration
+from raysyn.train import loop
+from raysyn.train.loop import Augment, LoopConfig, Task
+from raysyn.train.memory import at_once
+from raysyn.train.outlook import Stopwatch, fitting_images, measure, now, one_thread, seconds
+from raysyn.train.samplers import SamplerConfig, generate, network_calls
+
+ALL, START_UP = "all", "start-up"
+FEW = 64
+"""Images to measure with: a usual batch."""
+STEP_S = 0.6
+"""A measured step should take no longer."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage as `timings` in report.json names it, or what comes before and between them."""
+
+    name: str
+    seconds: float
+    """Of one worker with one CPU or GPU."""
+    longest: float = 0.0
+    """Of them, those of the longest part that further workers cannot share."""
+
+    def with_workers(self, count: int) -> float:
+        return max(self.longest, self.seconds / count)
+
+
+def alone(name: str, spent: float) -> Stage:
+    """A stage of one worker, however many there are."""
+    return Stage(name, spent, spent)
+
+
+def units(name: str, spent: Sequence[float]) -> Stage:
+    """A fan-out of units that take so long."""
+    return Stage(name, sum(spent), max(spent, default=0.0))
+
+
+def total(stages: Sequence[Stage]) -> float:
+    """Seconds of one worker for a whole run."""
+    return sum(stage.seconds for stage in stages)
+
+
+def show(console: Console, stages: Sequence[Stage], machines: Machines, *, title: str, caption: str = "") -> None:
+    """The stages and a row for all of them, for one worker and for those of `machines` where they are known."""
+    count = workers(machines)
+    device = "GPU" if best_device().type == "cuda" else "CPU"
+    rows = list[Mapping[str, Any]]()
+    for name, some in [*((stage.name, [stage]) for stage in stages), (ALL, stages)]:
+        row = {"stage": name, f"one worker with one {device}": duration(total(some))}
+        if count is not None and count > 1:
+            row[f"{count} workers"] = duration(sum(stage.with_workers(count) for stage in some))
+        rows.append(row)
+    console.plan_table(rows, title=title)
+    told = f"Measured on made-up images on this machine. {caption}".strip()
+    if count is None:
+        told += " How many workers the cluster has is not known here: say --on.workers."
+    console.say(told)
+
+
+def workers(machines: Machines) -> int | None:
+    """Workers that a run will have, as `on_ray` deals them out; None on a cluster, of which nothing is known here."""
+    if machines.address == "here":
+        return 1
+    if machines.workers is not None or machines.address != "local":
+        return machines.workers
+    return torch.cuda.device_count() if best_device().type == "cuda" else min(os.cpu_count() or 1, 4)
+
+
+@functools.cache
+def _so_far() -> float:
+    """CPU seconds of this process when it first asks: imports, data, checks and the plan, as of every run's start."""
+    return time.process_time()
+
+
+def start_up(machines: Machines) -> Stage:
+    """Imports, data and the plan, as this process took them; on Ray every worker imports too."""
+    here = _so_far()
+    if machines.address == "here":
+        return alone(START_UP, here)
+    return Stage(START_UP, here * (1 + (workers(machines) or 1)), 2 * here)
+
+
+def made_up(like: Images, n: int) -> Images:
+    """Noise in the shape and with the classes of `like`, none of whose images is read."""
+    return replace(pace.made_up(like.shape, like.classes, n), class_names=like.class_names)
+
+
+def judging(config: EvalConfig, like: Images, *, synthetic: int, test: int, real: int | None = None) -> list[Stage]:
+    """Of `synthesis.evaluate`: classifiers of the evaluation on synthetic and on real images, and fidelity. Of `like`,
+    the real training images, only shape, classes and number count."""
+    counts = {"synthetic": synthetic, "real": len(like) if real is None else real}
+    return [
+        units("utility", pace.utility_units(config, like.shape, like.classes, **counts, test=test)),
+        units("fidelity", pace.fidelity_units(config, like.shape, like.classes, **counts)),
+    ]
+
+
+def central_seconds(config: CentralConfig, like: Images) -> float:
+    """Of the query for central images, on a few made-up ones. Their noise is thrown away with them."""
+    few = made_up(like, min(len(like), 500))
+    spent = seconds(lambda: central_images(few, config, Stream(bytes(32), "outlook")), repeats=1)
+    return spent * len(like) / len(few)
+
+
+def affordable(model: nn.Module, task: Task, like: Images, batch: int, copies: int) -> int:
+    """Images to measure a step of `batch` with, each in so many copies: no more than fit and than a moment is enough
+    for."""
+    each = copies * measure(copy.deepcopy(model), task, like.shape, most=2).gradient_s
+    return max(1, min(batch, fitting_images(model, task, like.shape, FEW), int(STEP_S / each)))
+
+
+def learning_seconds(
+    model: nn.Module, task: Task, like: Images, config: LoopConfig, augment: Augment | None = None
+) -> float:
+    """Of `loop.fit`: a few of its steps on made-up images, from a smaller batch where it is large."""
+    if not config.iterations:
+        return 0.0
+    few, clock = affordable(model, task, like, config.batch_size, config.copies), Stopwatch()
+    brief = replace(config, iterations=5, batch_size=few)
+    with one_thread():
+        loop.fit(clock, model, task, made_up(like, few), brief, 0, augment)
+    return config.iterations * clock.step_s() * config.batch_size / few
+
+
+def private_seconds(
+    model: nn.Module, task: Task, like: Images, config: SGDConfig, speed: SGDSpeed, partner: Any = None
+) -> float:
+    """Of `sgd.fit` on as many images as `like` has, with the trial of its engines: a few of its steps on made-up ones.
+    Their noise is thrown away with them."""
+    whole = min(config.batch_size, len(like))
+    few, clock = affordable(model, task, like, whole, config.noise_multiplicity), Stopwatch()
+    brief = replace(config, batch_size=few, epochs=4)
+    price = replace(brief.cost(few), noise_multiplier=1.0)
+    if best_device().type == "cpu":
+        speed = replace(speed, precision="float32")
+    started = now()
+    with one_thread():
+        sgd.fit(clock, model, task, made_up(like, few), brief, price, bytes(32), speed, partner=partner)
+    trial_s = max(0.0, clock.times[0] - started - clock.step_s()) * min(whole, IMAGES_AT_ONCE) / few
+    return config.cost(len(like)).steps * clock.step_s() * whole / few + trial_s
+
+
+def drawing_seconds(model: nn.Module, sampler: SamplerConfig, like: Images, count: int) -> float:
+    """Of drawing `count` images from a diffusion model: a few of them, by two steps of the solver."""
+    few, brief = at_once(FEW, like.shape), replace(sampler, steps=2)
+    labels = torch.arange(few) % like.classes
+    with one_thread():
+        drawn_s = seconds(lambda: generate(model, brief, labels, like.shape, 0, best_device()), repeats=1)
+    return count * network_calls(sampler) * drawn_s / network_calls(brief) / few

@@ -1,0 +1,251 @@
+"""One-shot questions to the private images: central images, noisy means or modes of random samples (DP-FETA, section
+3.1), and the semantic histogram, which public classes the images resemble (PrivImage, section 3.3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from raysyn.data.images import Images
+from raysyn.privacy.cost import Cost
+from raysyn.privacy.ledger import Release
+from raysyn.privacy.poisson import Stream, participants
+from raysyn.privacy.queries.noise import Floats, noisy_sum
+
+BLOCK_VALUES = 400_000
+"""Pixels looked at in one go while contributions are summed; fits a processor's cache."""
+LEAST_COUNT = 0.05
+"""A class is never taken to be smaller than this share of an average class."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CentralConfig:
+    """Stage I: which outlines of the private images to buy, and for how much noise."""
+
+    kind: Literal["mean", "mode"] = "mean"
+    """`mean` suits most images; `mode`, per-pixel histograms, suits those that are nearly black and white."""
+    count: int = 50
+    """Central images in all, rounded up to equally many per class; 0 buys none and skips the warm-up (that is DPDM)."""
+    sampling_rate: float = 0.1
+    """Probability with which a private image takes part in one round of queries."""
+    noise_multiplier: float = 5.0
+    """Noise standard deviation divided by the sensitivity of one round."""
+    conditional: bool = True
+    """One image per class and round; otherwise one per round, of all classes together."""
+    clip_norm: float | None = None
+    """Images (pixels in [0, 1], after down-scaling) are scaled down to at most this L2 norm; by default the
+    largest norm there is, so that none is. For `mean` only."""
+    downscale: int | None = None
+    """Images shrink by this factor before the query, against noise; by default 1 for `mode` and for `mean` 2 up to
+    32 pixels a side, 4 up to 64, 8 up to 128 and so on, as published."""
+    bins: int | None = None
+    """Histogram bins per pixel, for `mode` only; by default 2 for grey images and 16 for colour."""
+    count_share: float = 0.1
+    """Share of the clip norm spent on noisy class counts, which give means of unbalanced classes their right
+    brightness for 0.5 % more noise; 0 takes all classes as equally large, as the paper does. `mean` only."""
+    smooth: bool = True
+    """Apply a 3x3 median, and to grey images 3x3 sharpening, to the noisy images."""
+
+    def __post_init__(self) -> None:
+        if self.count < 0:
+            raise ValueError(f"central.count is {self.count}: give 0 or more")
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
+            raise ValueError(f"central.clip_norm is {self.clip_norm}: give a number above 0")
+        if self.downscale is not None and self.downscale < 1:
+            raise ValueError(f"central.downscale is {self.downscale}: give 1 or more")
+        if self.bins is not None and not 2 <= self.bins <= 256:
+            raise ValueError(f"central.bins is {self.bins}: give 2 to 256")
+        if not 0 <= self.count_share < math.inf:
+            raise ValueError(f"central.count_share is {self.count_share}: give 0 or more, 0.1 is usual")
+
+    def rounds(self, classes: int) -> int:
+        """Rounds of queries, M in the paper: each yields one image, or one per class."""
+        return math.ceil(self.count / (classes if self.conditional else 1))
+
+    def cost(self, classes: int) -> Cost | None:
+        """Theorems 3.1 and 3.3: M rounds of the subsampled Gaussian mechanism; None for count 0.
+
+        Per class or not costs the same, because adding or removing one image touches one class only.
+        """
+        rounds = self.rounds(classes)
+        if rounds == 0:
+            return None
+        parallel = "a round over disjoint classes is one step: adding or removing an image touches one class"
+        return Cost(
+            mechanism=f"noisy class {self.kind}s" if self.conditional else f"noisy {self.kind}s",
+            noise_multiplier=self.noise_multiplier,
+            sampling_rate=self.sampling_rate,
+            steps=rounds,
+            note=parallel if self.conditional else "",
+        )
+
+
+@dataclass(frozen=True)
+class Query:
+    """A sum over images: what one image adds, how large that may be, and how to read noisy sums.
+
+    Adding or removing one image changes a sum by at most `sensitivity` in L2 norm.
+    """
+
+    factor: int
+    """Images shrink by this before they are summed."""
+    size: int
+    """Numbers in one image's contribution."""
+    sensitivity: float
+    total: Callable[[NDArray[np.uint8]], Floats]
+    """images_BHWC uint8 -> sum of their contributions (size,), without noise."""
+    read: Callable[[Floats, float], Floats]
+    """(noisy sums (rounds, cells, size), expected images per sum) -> pixels (rounds, cells, h, w, C)."""
+
+
+def central_images(private: Images, config: CentralConfig, stream: Stream) -> Release[Images]:
+    """Noisy central images, ordered by round and then class, with the price of them all.
+
+    Guarantee: each round and class is one sum with Gaussian noise of noise_multiplier * sensitivity, whoever
+    takes part; an empty class or sample is answered with noise alone. Denominators depend on the number of
+    images, which is public, and on the noisy sums. All else is post-processing. Unconditional images get the
+    labels in turn.
+    """
+    cost = config.cost(private.classes)
+    if cost is None:
+        raise ValueError("central.count is 0: there are no central images to ask for")
+    if len(private) == 0:
+        raise ValueError("the data has 0 training images: give at least one")
+    cells = private.classes if config.conditional else 1
+    query = (mean_query if config.kind == "mean" else mode_query)(config, private.shape)
+    sums = np.stack([_one_round(private, config, query, stream, step) for step in range(cost.steps)])
+    pixels = query.read(sums, config.sampling_rate * len(private) / cells)
+    images_NHWC = _finish(pixels.reshape(-1, *pixels.shape[2:]), private.shape, query.factor, config.smooth)
+    labels_N = np.arange(len(images_NHWC), dtype=np.int64) % private.classes
+    return Release(Images(images_NHWC, labels_N, private.class_names), cost)
+
+
+def _one_round(private: Images, config: CentralConfig, query: Query, stream: Stream, step: int) -> Floats:
+    chosen = participants(stream, step, len(private), config.sampling_rate)
+    cells = [chosen]
+    if config.conditional:
+        cells = [chosen[private.labels_N[chosen] == label] for label in range(private.classes)]
+    return np.stack(
+        [
+            noisy_sum(
+                _parts(private, members, query),
+                query.sensitivity,
+                config.noise_multiplier,
+                stream.normal(step, f"central/{config.kind}/class {cell}", query.size),
+            )
+            for cell, members in enumerate(cells)
+        ]
+    )
+
+
+def _parts(private: Images, members: NDArray[np.int64], query: Query) -> Iterator[Floats]:
+    rows = max(1, BLOCK_VALUES // math.prod(private.shape))
+    for start in range(0, len(members), rows):
+        yield query.total(private.images_NHWC[members[start : start + rows]])
+
+
+def mean_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
+    """Theorem 3.1 with Eq. 4: clipped images, and as one more number a fixed count_share of the clip norm.
+
+    That last number adds up to the class count. It lengthens every contribution from clip_norm to
+    clip_norm * sqrt(1 + count_share**2), which the noise is scaled to.
+    """
+    factor = config.downscale or 2 * 2 ** max(0, math.ceil(math.log2(max(shape[:2]) / 32)))
+    small = _small_shape(shape, factor)
+    pixels = math.prod(small)
+    clip_norm = min(config.clip_norm or math.inf, math.sqrt(pixels))
+    # Without classes the count is the number of images, which is public.
+    share = config.count_share if config.conditional else 0.0
+    counting = 1 if share > 0 else 0
+
+    def total(images_BHWC: NDArray[np.uint8]) -> Floats:
+        flat = _shrink(images_BHWC, factor).reshape(-1, pixels)
+        # Elementwise and not a matrix product, whose rounding depends on the number of threads.
+        flat *= (clip_norm / np.maximum(np.linalg.norm(flat, axis=1), clip_norm))[:, None]
+        return np.append(flat.sum(axis=0), [len(flat) * share * clip_norm] * counting)
+
+    def read(sums: Floats, expected: float) -> Floats:
+        images = sums[..., :pixels].reshape(*sums.shape[:2], *small)
+        if not counting:
+            return images / expected
+        counts = sums[..., -1] / (share * clip_norm)
+        noise_std = config.noise_multiplier * math.sqrt(1 + share**2) / share
+        return images / class_counts(counts, expected, noise_std, config.sampling_rate)[None, :, None, None, None]
+
+    return Query(factor, pixels + counting, clip_norm * math.sqrt(1 + share**2), total, read)
+
+
+def class_counts(counts: Floats, expected: float, noise_std: float, sampling_rate: float) -> Floats:
+    """Sampled images per class, from noisy counts (rounds, classes); post-processing.
+
+    Averages the rounds, then shrinks towards the equal split as far as noise explains the differences
+    (James-Stein): where counts drown in noise, as with few images, this is the paper's equal denominator.
+    """
+    average = counts.mean(axis=0)
+    by_chance = (noise_std**2 + expected * (1 - sampling_rate)) / len(counts)
+    observed = float(np.mean((average - expected) ** 2))
+    trust = max(0.0, 1.0 - by_chance / observed) if observed > 0 else 0.0
+    return np.maximum(expected + trust * (average - expected), LEAST_COUNT * expected)
+
+
+def mode_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
+    """Theorem 3.3: one histogram per pixel and channel; an image adds 1 to one bin of each of them.
+
+    The sensitivity is therefore the square root of the number of histograms; a pixel's value is the midpoint
+    of its fullest noisy bin (Eq. 7).
+    """
+    factor = config.downscale or 1
+    small = _small_shape(shape, factor)
+    pixels = math.prod(small)
+    bins = config.bins or (2 if shape[2] == 1 else 16)
+
+    def total(images_BHWC: NDArray[np.uint8]) -> Floats:
+        flat = _shrink(images_BHWC, factor).reshape(-1, pixels)
+        which = np.minimum((flat * bins).astype(np.int64), bins - 1) + bins * np.arange(pixels)
+        return np.bincount(which.ravel(), minlength=pixels * bins).astype(np.float64)
+
+    def read(sums: Floats, expected: float) -> Floats:
+        fullest = sums.reshape(*sums.shape[:2], pixels, bins).argmax(axis=-1)
+        return ((fullest + 0.5) / bins).reshape(*sums.shape[:2], *small)
+
+    return Query(factor, pixels * bins, math.sqrt(pixels), total, read)
+
+
+def _small_shape(shape: tuple[int, int, int], factor: int) -> tuple[int, int, int]:
+    height, width, channels = shape
+    return -(-height // factor), -(-width // factor), channels
+
+
+def _shrink(images_BHWC: NDArray[np.uint8], factor: int) -> Floats:
+    # Block averages: no larger a sensitivity than the public code's nearest pixel, and less aliasing. Edges
+    # of odd sizes repeat, so that border blocks are full.
+    height, width, _ = _small_shape((*images_BHWC.shape[1:3], 1), factor)
+    below, right = height * factor - images_BHWC.shape[1], width * factor - images_BHWC.shape[2]
+    padded = np.pad(images_BHWC, [(0, 0), (0, below), (0, right), (0, 0)], mode="edge")
+    # Rows before columns: adding whole rows is fast, and leaves fewer pixels to pick single columns from.
+    rows = sum((padded[:, row::factor] for row in range(1, factor)), padded[:, ::factor].astype(np.uint32))
+    total = sum((rows[:, :, column::factor] for column in range(1, factor)), rows[:, :, ::factor])
+    return total / (255.0 * factor**2)
+
+
+def _finish(pixels_NHWC: Floats, shape: tuple[int, int, int], factor: int, smooth: bool) -> NDArray[np.uint8]:
+    """Noisy small images to uint8 images of the data's shape; touches no private data."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from scipy import ndimage
+
+    height, width, channels = shape
+    small = torch.from_numpy(np.clip(pixels_NHWC, 0.0, 1.0)).permute(0, 3, 1, 2)
+    large = torch.nn.functional.interpolate(small, scale_factor=factor, mode="bilinear", align_corners=False)
+    images = np.rint(255.0 * large[:, :, :height, :width].permute(0, 2, 3, 1).numpy())
+    if smooth:
+        images = ndimage.median_filter(images, size=(1, 3, 3, 1), mode="nearest")
+        if channels == 1:
+            cross = np.array([[0.0, -1.0, 0.0], [-1.0, 5.0, -1.0], [0.0, -1.0, 0.0]]).reshape(1, 3, 3, 1)
+            images = ndimage.convolve(images, cross, mode="nearest")
+    return np.ascontiguousarray(np.clip(images, 0, 255).astype(np.uint8))

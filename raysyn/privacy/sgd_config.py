@@ -1,0 +1,52 @@
+"""How DP-SGD trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from raysyn.privacy.cost import Cost, sgd_schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGDConfig:
+    """DP-SGD fine-tuning. Every field changes the result; defaults are DP-FETA's for MNIST."""
+
+    batch_size: int = 4096
+    """Expected images per step: every image takes part in a step with probability batch_size / n."""
+    epochs: float = 150.0
+    """Expected number of times each image takes part."""
+    noise_multiplicity: int = 32
+    """Copies of each image per step, with their own diffusion noise and time; averaged before the clip."""
+    max_grad_norm: float = 1.0
+    """L2 norm to which the gradient of each image is clipped."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Adam, or plain stochastic gradient descent."""
+    learning_rate: float = 3e-4
+    """Learning rate of the optimizer, constant."""
+    ema: float = 0.999
+    """Decay of the averaged weights, which are what is used of the model; 0 uses the last ones."""
+    beta1: float = 0.9
+    """Adam's first decay, or the momentum of stochastic gradient descent."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}: give at least 1")
+        if self.noise_multiplicity < 1:
+            raise ValueError(f"noise_multiplicity is {self.noise_multiplicity}: give at least 1")
+        for field in ("epochs", "max_grad_norm", "learning_rate"):
+            if not getattr(self, field) > 0:
+                raise ValueError(f"{field} is {getattr(self, field)}: give a number above 0")
+        if self.optimizer not in ("adam", "sgd"):
+            raise ValueError(f"optimizer is {self.optimizer!r}: give adam or sgd")
+        for field in ("ema", "beta1"):
+            if not 0 <= getattr(self, field) < 1:
+                raise ValueError(f"{field} is {getattr(self, field)}: give a decay in [0, 1)")
+
+    def cost(self, n: int) -> Cost:
+        """What fine-tuning on `n` images costs, with the noise multiplier still to be calibrated.
+
+        Raises ValueError for a batch_size above n.
+        """
+        rate, steps = sgd_schedule(n, self.batch_size, self.epochs)
+        return Cost(mechanism="DP-SGD", noise_multiplier=None, sampling_rate=rate, steps=steps)

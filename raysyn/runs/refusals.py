@@ -1,0 +1,80 @@
+"""Which folders are refused: those of another run, and those of something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+RUN_JSON = "internal/run.json"
+"""What a run is: method, config, fingerprint of its images."""
+
+
+def refuse_strangers(out: Path) -> None:
+    """Only a run folder, an empty one or the bare beginnings of a run are ours to write in."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; choose a new folder.")
+    if not out.exists() or (out / RUN_JSON).is_file():
+        return
+    refuse_strange_names(str(out), [path.relative_to(out).as_posix() for path in _walk(out)])
+
+
+def refuse_strange_names(out: str, names: Sequence[str]) -> None:
+    """ValueError where one of these names is no beginning of a run."""
+    ours = {"release", "internal", "internal/lock", "internal/secret", "internal/lease.json"}
+    for name in names:
+        unfinished = name.startswith("internal/.") and name.endswith(".tmp")
+        if name not in ours and not unfinished:
+            raise ValueError(
+                f"--out {out} is not empty and holds no run (it has {name}); choose a new or empty folder."
+            )
+
+
+def _walk(out: Path) -> Iterator[Path]:
+    """Entries of `out` and of the two folders that a run makes first."""
+    for path in sorted(out.iterdir()):
+        yield path
+        if path in (out / "release", out / "internal") and path.is_dir():
+            yield from sorted(path.iterdir())
+
+
+STANDS_FOR = {"weights": ("target.checkpoint",)}
+"""Settings that only say where something lies, by the fact that says what it is."""
+
+
+PLACES = "data."
+"""Settings that say which images to read: which these are the fingerprint says, whatever the path is called."""
+
+
+def refuse_another_run(out: str, there: dict[str, Any], here: dict[str, Any]) -> None:
+    """ValueError naming the first difference. The preset is only a name for the config, so it may differ, and so may
+    the spelling of a path to the same images or weights."""
+    before = {"method": there["method"], "raysyn version": there["raysyn"], **dict(leaves(there["config"]))}
+    now = {"method": here["method"], "raysyn version": here["raysyn"], **dict(leaves(here["config"]))}
+    known = {place for fact, places in STANDS_FOR.items() if fact in before and fact in now for place in places}
+    fields = dict.fromkeys([*now, *before])
+    different = [field for field in fields if before.get(field, "absent") != now.get(field, "absent")]
+    told = [field for field in different if field not in known and not field.startswith(PLACES)]
+    other = there["data_fingerprint"] != here["data_fingerprint"]
+    if told or other:
+        # Of other images, what was asked for is the best name, if anything else was.
+        field = next(iter(told or [field for field in different if field.startswith(PLACES)]), None)
+        if field is not None:
+            old, new = before.get(field, "absent"), now.get(field, "absent")
+            raise ValueError(
+                f"--out {out} holds a run with {field} = {old}, this one has {field} = {new}; choose another --out."
+            )
+        old, new = there["data_fingerprint"][:12], here["data_fingerprint"][:12]
+        raise ValueError(
+            f"--out {out} holds a run on other images (fingerprint {old}, now {new}), and going on would "
+            "answer twice with the same noise; choose another --out."
+        )
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) for every leaf of nested dicts."""
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,79 @@
+"""The doorway in one process: what `Local` promises, `OnRay` is tested against."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from raysyn.compute.local import Local
+from raysyn.compute.worker import Worker
+from raysyn.runs.storage import load_saved, save_atomically
+
+
+def count(worker: Worker, upto: int, stop_at: int) -> dict[str, Any]:
+    """Count with a state at each step; stop_at: the step at which it breaks."""
+    state = worker.resume() or {"step": 0, "sum": torch.zeros(())}
+    for step in range(state["step"], upto):
+        if step == stop_at:
+            raise InterruptedError
+        state = {"step": step + 1, "sum": state["sum"] + worker.sum_(torch.tensor(float(step)))}
+        worker.save(state)
+        worker.progress(step + 1, upto, sum=float(state["sum"]))
+    return {**state, "shared": worker.share("plain")}
+
+
+def test_train_continues_from_the_last_state(tmp_path: Path) -> None:
+    told: list[tuple[Any, ...]] = []
+    compute = Local(tmp_path, lambda *all_: told.append(all_))
+    with pytest.raises(InterruptedError):
+        compute.train(count, 5, 3, name="count")
+    assert load_saved(tmp_path / "checkpoints" / "count.pt")["step"] == 3
+    answer = compute.train(count, 5, -1, name="count")
+    assert answer["sum"] == 10 and answer["shared"] == "plain"
+    assert told[-1] == ("count", 5, 5, {"sum": 10.0})
+
+
+def test_map_keeps_order_and_does_only_what_is_missing(tmp_path: Path) -> None:
+    called: list[int] = []
+
+    def square(item: int, shared: int) -> dict[str, int]:
+        called.append(item)
+        return {"value": item**2 + shared}
+
+    told: list[tuple[Any, ...]] = []
+    compute = Local(tmp_path, lambda *all_: told.append(all_))
+    expected = [{"value": item**2 + 1} for item in (3, 1, 2)]
+    assert compute.map(square, [3, 1, 2], name="squares", shared=1) == expected
+    (tmp_path / "units" / "squares" / "000001.pt").unlink()
+    assert compute.map(square, [3, 1, 2], name="squares", shared=1) == expected
+    assert called == [3, 1, 2, 1]
+    assert told[-1] == ("squares", 3, 3, {})
+    assert compute.map(square, [], name="nothing") == []
+
+
+def test_a_saved_file_is_whole_or_absent(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "state.pt"
+    save_atomically({"a": torch.ones(2)}, path)
+    with pytest.raises(AttributeError):
+        save_atomically({"a": lambda: None}, path)
+    assert torch.equal(load_saved(path)["a"], torch.ones(2))
+    assert [file.name for file in path.parent.iterdir()] == ["state.pt"]
+
+
+def test_nothing_but_plain_values_is_loaded(tmp_path: Path) -> None:
+    save_atomically({"a": Path("x")}, tmp_path / "state.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        load_saved(tmp_path / "state.pt")
+
+
+def test_cpu_seconds_grow(tmp_path: Path) -> None:
+    compute = Local(tmp_path)
+    before, end = compute.cpu_s(), time.process_time() + 0.01
+    while time.process_time() < end:
+        pass
+    assert compute.cpu_s() >= before + 0.01

@@ -1,0 +1,153 @@
+"""What README, docs and cards show to type is what the jobs take: every command, flag and preset of them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import runpy
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from running import ROOT, job
+
+from raysyn.screen import cli
+
+CARDS = sorted((ROOT / "raysyn/methods").glob("*/README.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *CARDS]
+JOBS = {path.stem for path in (ROOT / "jobs").glob("*.py")}
+BEFORE = ("RAY_AUTH_MODE=token ray job submit", "git clone")
+"""What stands before a command of ours, or is none of ours."""
+
+
+class Read(BaseException):
+    """Leaves a job as soon as its command line is read; no handler of mistakes catches it."""
+
+    def __init__(self, command: cli.Command[Any, Any]) -> None:
+        super().__init__()
+        self.command = command
+
+
+def read(name: str, *flags: str) -> cli.Command[Any, Any]:
+    """The command as the job reads it, and no step further; SystemExit where it refuses."""
+    parse = cli.parse
+
+    def told(*given: Any, **named: Any) -> Any:
+        raise Read(parse(*given, **named))
+
+    argv = patch.object(sys, "argv", job(name, *flags)[1:])
+    with argv, patch.object(cli, "parse", told), pytest.raises(Read) as left:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    return left.value.command
+
+
+def lines(page: Path) -> Iterator[str]:
+    """Command lines of a page: those of its fences without a language, one that goes on below counting as one."""
+    # Text and fences take turns, each fence beginning with the rest of its first line: its language.
+    for fence in page.read_text().split("\n```")[1::2]:
+        if fence.startswith("\n") and not fence.startswith("\n<out>/"):
+            yield from filter(None, fence.replace("\\\n", " ").splitlines())
+
+
+SHOWN = list(dict.fromkeys(line for page in PAGES for line in lines(page)))
+OURS = [line for line in SHOWN if re.match(r"(raysyn|python jobs/|python -m raysyn|RAY_AUTH_MODE=token ray job)", line)]
+
+
+def spelled(line: str) -> list[str]:
+    """The words of one of our commands, job or verb first, however it is spelled."""
+    words = shlex.split(line.partition(" -- ")[2] or line, comments=True)
+    if words[:1] == ["raysyn"]:
+        return words[1:]
+    if words[:3] == ["python", "-m", "raysyn"]:
+        return words[3:]
+    return [Path(words[1]).stem, *words[2:]]
+
+
+def test_commands_of_the_readme_docs_and_cards_are_all_of_a_known_kind() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for line in SHOWN:
+        words = shlex.split(line, comments=True)
+        if line in OURS or line.startswith(BEFORE):
+            continue
+        assert words[1] in targets if words[0] == "make" else words[0] == "python", line
+        assert words[0] == "make" or (ROOT / words[1]).is_file(), line
+
+
+@pytest.mark.parametrize("line", OURS)
+def test_commands_of_the_readme_docs_and_cards_are_taken(line: str) -> None:
+    name, *flags = spelled(line)
+    if name in JOBS:
+        assert read(name, *flags).preset == flags[0]
+    elif name == "report":
+        assert flags and {flag for flag in flags if flag.startswith("-")} <= {"--html"}
+    else:
+        assert (name, len(flags)) in {("methods", 0), ("verify", 1)}, line
+
+
+def presets_of(name: str) -> dict[str, Any]:
+    """The presets that a job hands to its command line."""
+    found: list[Any] = []
+    parse = cli.parse
+
+    def told(presets: Any, *given: Any, **named: Any) -> Any:
+        found.append(presets)
+        raise Read(parse(presets, *given, **named))
+
+    with patch.object(cli, "parse", told):
+        read(name, "quick")
+    return found[0]
+
+
+def leaves(settings: Any, prefix: str = "--") -> Iterator[str]:
+    """Every flag of these settings, as it is typed."""
+    for field in fields(settings):
+        name, value = prefix + field.name.replace("_", "-"), getattr(settings, field.name)
+        if is_dataclass(value):
+            yield from leaves(value, name + ".")
+        else:
+            yield name
+
+
+def expanded(pattern: str) -> Iterator[str]:
+    """paper-<a|b>-eps<1|10> as the four names it stands for."""
+    parts = re.split(r"<([^>]*)>", pattern)
+    choices = [part.split("|") if at % 2 else [part] for at, part in enumerate(parts)]
+    yield from map("".join, itertools.product(*choices))
+
+
+def flags_of(name: str) -> set[str]:
+    """All flags of a job, as they are typed."""
+    command = read(name, "quick")
+    return {*leaves(command.config), *leaves(command.machines, "--on."), "--out", "--dry-run", "--seal", "--help"}
+
+
+def unknown(text: str, flags: set[str]) -> list[str]:
+    """The flags in a text that are not among these: a group (`--eval.*`) has flags that begin so, and a switch is also
+    spelled with no-."""
+    found = dict.fromkeys(re.findall(r"`(--[\w.-]+)[^`]*`", text))
+    begun = {one[: at + 1] for one in flags for at, letter in enumerate(one) if letter == "."}
+    return [one for one in found if one not in begun and re.sub(r"(^--|\.)no-", r"\1", one) not in flags]
+
+
+def test_commands_of_the_readme_docs_and_cards_speak_of_flags_that_exist() -> None:
+    every = set().union(*map(flags_of, sorted(JOBS)))
+    # Of `ray start`, and of `raysyn report`.
+    others = {"--object-spilling-directory", "--temp-dir", "--html"}
+    for page in PAGES:
+        assert not unknown(page.read_text(), every | others), page.relative_to(ROOT)
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda path: path.parent.name)
+def test_commands_of_the_readme_docs_and_cards_name_each_preset_and_the_methods_own_flags(card: Path) -> None:
+    name, text = card.parent.name, card.read_text()
+    assert not unknown(text, flags_of(name))
+    table = text.partition("## Presets")[2].partition("\n## ")[0].replace("\\|", "|")
+    cells = re.findall(r"^\|( `.*?) \| ", table, re.MULTILINE)
+    named = [one for cell in cells for pattern in re.findall(r"`(.*?)`", cell) for one in expanded(pattern)]
+    if table:
+        assert sorted(named) == sorted(presets_of(name))

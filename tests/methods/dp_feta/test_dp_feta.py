@@ -1,0 +1,241 @@
+"""The whole pipeline on real digits: its plan, its release, its promise, and that stopping it changes nothing."""
+
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from what_is_said import honest, spoken_by
+from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
+from whole_run import whole_run
+
+from raysyn.compute.doorway import Compute
+from raysyn.compute.local import Local
+from raysyn.data import images as data
+from raysyn.methods import synthesis
+from raysyn.methods.common import PrivateSetting
+from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_feta.config import Config, plan
+from raysyn.methods.dp_feta.presets import PRESETS
+from raysyn.methods.machines import On
+from raysyn.metrics.utility import EvalConfig
+from raysyn.models.unet import UNetConfig
+from raysyn.privacy import sgd
+from raysyn.privacy.cost import Budget
+from raysyn.privacy.ledger import Ledger
+from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.sgd_config import SGDConfig
+from raysyn.privacy.trial import SGDSpeed
+from raysyn.runs.folder import RunFolder
+from raysyn.screen.console import Console
+from raysyn.train.loop import LoopConfig
+from raysyn.train.samplers import SamplerConfig
+
+TINY = Config(
+    data=data.DataConfig(limit=300),
+    budget=Budget(epsilon=8.0, accountant="rdp"),
+    network=UNetConfig(width=8, multipliers=(1,), blocks=1, attention=(), patch=2, positions=True),
+    central=CentralConfig(count=20, downscale=1),
+    warmup=LoopConfig(iterations=6, batch_size=16),
+    finetune=SGDConfig(batch_size=30, epochs=1.2, noise_multiplicity=2),
+    sampler=SamplerConfig(steps=3),
+    synthetic=60,
+    tuned_on="digits",
+    chosen_among="3 runs by hand",
+    eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50),
+)
+SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_pieces() -> Iterator[None]:
+    """Several chunks of synthesis, and steps between checkpoints, so that continuing has both to repeat and to skip."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthesis, "CHUNK", 20)
+        patch.setattr(sgd, "MARKS", 3)
+        yield
+
+
+def run(config: Config, out: Path, compute: type[Compute] = Local) -> Any:
+    return whole_run(dp_feta, config, out, SPEED, about=config, compute=compute)
+
+
+@pytest.mark.parametrize(
+    ("count", "noise_multiplier"), [(0, 12.8), (50, 13.2), (500, 16.1), (750, 19.1), (1000, 24.4), (1250, 40.0)]
+)
+def test_plan_gives_table_v_of_the_paper(count: int, noise_multiplier: float) -> None:
+    preset = PRESETS["paper-mnist-eps1"]
+    config = replace(preset, central=replace(preset.central, count=count))
+    planned = plan(config, 60_000, 10)
+    assert planned.stages["finetune"].noise_multiplier == pytest.approx(noise_multiplier, rel=0.04)
+    assert ("central" in planned.stages) == (count > 0)
+
+
+@pytest.mark.parametrize(("name", "n", "classes", "noise_multiplier"), [
+    ("paper-celeba-eps1", 182_637, 2, 6.8), ("paper-camelyon-eps1", 302_436, 2, 1.91),
+])  # fmt: skip
+def test_plan_of_the_colour_sets_gives_table_v(name: str, n: int, classes: int, noise_multiplier: float) -> None:
+    planned = plan(PRESETS[name], n, classes)
+    assert planned.stages["finetune"].noise_multiplier == pytest.approx(noise_multiplier, rel=0.04)
+
+
+def test_prv_leaves_more_budget_than_rdp() -> None:
+    preset = PRESETS["paper-mnist-eps1"]
+    planned = plan(replace(preset, budget=replace(preset.budget, accountant="prv")), 60_000, 10)
+    assert planned.stages["finetune"].noise_multiplier == pytest.approx(12.2, rel=0.04)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_trap_14_a_preset_is_what_its_name_says(name: str) -> None:
+    config = PRESETS[name]
+    n = {"celeba": 182_637, "camelyon": 302_436, "quick": 1_498}.get(
+        name.split("-")[1] if "-" in name else name, 60_000
+    )
+    spent = plan(config, n, 2 if n > 60_000 else 10).epsilon()
+    assert 0.99 * config.budget.epsilon <= spent <= config.budget.epsilon * (1 + 1e-6)
+    source, _, epsilon = name.removeprefix("paper-").removeprefix("cpu-").partition("-eps")
+    if epsilon:
+        assert config.budget.epsilon == float(epsilon) and config.budget.accountant == "rdp"
+    assert config.data.name == {"quick": "digits", "celeba": None, "camelyon": None}.get(source, source)
+
+
+def test_a_paper_preset_without_its_images_says_what_to_give() -> None:
+    with pytest.raises(ValueError, match=r"data\.path"):
+        dp_feta.prepare(PRESETS["paper-celeba-eps1"])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole")
+    run(TINY, out / "run")
+    return out / "run"
+
+
+def test_report_and_certificate_keep_the_contract(whole: Path) -> None:
+    report = json.loads((whole / "internal/report.json").read_text())
+    certificate = json.loads((whole / "release/certificate.json").read_text())
+    assert [row["stage"] for row in report["privacy"]["ledger"]] == ["central", "finetune"]
+    assert 0 < report["privacy"]["epsilon"] <= 8.0
+    assert certificate["epsilon"] == report["privacy"]["epsilon"]
+    assert {"accuracy", "accuracy_real_data"} <= set(report["metrics"]["utility"]["logreg"])
+    assert not {"metrics", "utility", "fidelity", "attacks", "timings"} & set(certificate)
+    assert set(report["timings"]) >= {"central", "warmup", "finetune", "synthesise", "utility", "fidelity"}
+
+
+def test_release_has_every_class_equally(whole: Path) -> None:
+    labels = pq.read_table(whole / "release/synthetic.parquet")["label"].to_numpy()
+    assert np.bincount(labels).tolist() == [6] * 10
+
+
+def test_trap_5_two_runs_of_one_config_differ(whole: Path, tmp_path: Path) -> None:
+    run(TINY, tmp_path / "again")
+    first, second = (folder / "release/synthetic.parquet" for folder in (whole, tmp_path / "again"))
+    assert first.read_bytes() != second.read_bytes()
+
+
+class StopsAt(Local):
+    """A machine that dies at one place: in a stage, once `calls` saves or units of it are durable."""
+
+    where: tuple[str, int] = ("", 0)
+
+    def __init__(self, storage: Path) -> None:
+        super().__init__(storage, self.watch)
+
+    def watch(self, stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
+        if (stage, done) == self.where:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("where", [("warmup", 3), ("finetune", 5), ("finetune", 12), ("synthesise", 2)])
+def test_trap_11_and_30_a_stopped_run_continues_to_the_same_bytes(
+    whole: Path, tmp_path: Path, where: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The secret of the undisturbed run is given to the stopped one; all noise derives from it."""
+    secret = (whole / "internal/secret").read_bytes()
+    monkeypatch.setattr("raysyn.runs.folder.os.urandom", lambda n: secret[:n])
+    # Progress is shown at most a few times a second; here every step counts.
+    monkeypatch.setattr("raysyn.compute.doorway.time.monotonic", iter(range(10**6)).__next__)
+    monkeypatch.setattr(StopsAt, "where", where)
+    with pytest.raises(KeyboardInterrupt):
+        run(TINY, tmp_path / "run", StopsAt)
+    run(TINY, tmp_path / "run")
+    for name in ("release/synthetic.parquet", "release/samples.png"):
+        assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes(), name
+    assert _ledger(tmp_path / "run") == _ledger(whole)
+
+
+def _ledger(out: Path) -> list[dict]:
+    lines = (out / "internal/ledger.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != "time"} for line in lines]
+
+
+def test_trap_10_an_answer_without_its_ledger_entry_is_not_certified(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    (tmp_path / "run/internal/ledger.jsonl").write_text("")
+    with pytest.raises(ValueError, match="has no entry for central, finetune"):
+        run(TINY, tmp_path / "run")
+
+
+def test_trap_13_and_21_choices_on_private_results_are_in_report_and_certificate(whole: Path) -> None:
+    report = json.loads((whole / "internal/report.json").read_text())
+    certificate = json.loads((whole / "release/certificate.json").read_text())
+    choices = report["privacy"]["uncharged_choices"]
+    assert any("real test set" in choice for choice in choices)
+    assert any("tuned while looking" in choice and "digits" in choice for choice in choices)
+    assert certificate["uncharged_choices"] == choices
+
+
+def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(whole: Path) -> None:
+    left = Left(whole, TINY, data.load(TINY.data))
+    pinned(left, PROMISE)
+    assert honest(left) >= spoken_by(dp_feta)
+
+
+def test_nothing_after_the_paid_answers_looks_at_private_images(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_of_paid_answers(run, dp_feta, TINY, whole, tmp_path / "run", monkeypatch)
+
+
+def test_a_finished_run_is_not_done_again(whole: Path) -> None:
+    before = (whole / "internal/ledger.jsonl").read_bytes()
+    release = (whole / "release/synthetic.parquet").read_bytes()
+    run(TINY, whole)
+    assert (whole / "internal/ledger.jsonl").read_bytes() == before
+    assert (whole / "release/synthetic.parquet").read_bytes() == release
+
+
+def test_no_central_images_is_dpdm(tmp_path: Path) -> None:
+    config = replace(TINY, central=replace(TINY.central, count=0))
+    report = run(config, tmp_path / "run")
+    assert [row["stage"] for row in report.privacy["ledger"]] == ["finetune"]
+    left = Left(tmp_path / "run", config, data.load(config.data))
+    pinned(left, PROMISE)
+    honest(left)
+
+
+def test_colour_and_unconditional_and_an_empty_class(tmp_path: Path) -> None:
+    """RGB images of an odd size, one class without images in the subset: everything still answers."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 9, 11, 3), dtype=np.uint8)
+    train = data.Images(images, np.arange(40) % 2, ("a", "b", "none of these"))
+    test = train.select(np.arange(10))
+    central = replace(TINY.central, count=6, kind="mode", downscale=None, conditional=False)
+    config = replace(TINY, budget=replace(TINY.budget, delta=1e-3), central=central, synthetic=60)
+    planned = plan(config, len(train), train.classes)
+    with (
+        RunFolder.open(
+            tmp_path / "run", method="dp_feta", preset="", config={}, data_fingerprint=train.fingerprint()
+        ) as folder,
+        Console(io.StringIO()) as console,
+    ):
+        dataset = data.Dataset("noise", train, test, None)
+        parts = (config, dataset, Local(folder.internal), folder, console, SPEED)
+        setting = PrivateSetting(*parts, plan=planned, ledger=Ledger(planned, folder.ledger))
+        assert dp_feta.run(setting).dataset["classes"] == ("a", "b", "none of these")

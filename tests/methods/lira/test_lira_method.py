@@ -1,0 +1,283 @@
+"""LiRA against a classifier that the user brings, in one process, on a little of the real digits."""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+import linecache
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from whole_run import whole_run
+
+from raysyn.attacks.shadows import AttackConfig
+from raysyn.compute.local import Local
+from raysyn.data.images import DataConfig, load
+from raysyn.methods import catalogue
+from raysyn.methods.lira import pipeline as lira
+from raysyn.methods.lira.config import Config, TargetConfig
+from raysyn.methods.machines import OnAttacked
+from raysyn.models.resnet import ResNetConfig
+from raysyn.train.recipe import RecipeConfig
+
+TINY = Config(
+    data=DataConfig(limit=120),
+    classifier=ResNetConfig(blocks=1, width=4),
+    recipe=RecipeConfig(epochs=25, batch_size=20, learning_rate=0.1, trivial_augment=False, mixup=0.0),
+    attack=AttackConfig(shadow_models=8, design="half"),
+)
+USERS = """
+import torch
+from torch import nn
+
+def network(channels, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, 48), nn.ReLU(), nn.Linear(48, classes))
+
+def normed(channels, classes):
+    return nn.Sequential(nn.BatchNorm2d(channels), network(channels, classes))
+
+def features(channels, classes):
+    return nn.Flatten()
+
+def nothing(channels, classes):
+    return None
+
+def softmax(channels, classes):
+    return nn.Sequential(network(channels, classes), nn.Softmax(1))
+
+def one(channels, classes, made=network(1, 10)):
+    return made
+
+def seeded(channels, classes):
+    torch.manual_seed(0)
+    return network(channels, classes)
+"""
+
+
+def run(config: Config, out: Path, text: io.StringIO | None = None) -> dict[str, Any]:
+    whole_run(lira, config, out, OnAttacked(), text=text)
+    return json.loads((out / "internal" / "report.json").read_text())
+
+
+@pytest.fixture
+def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module of the user's, in the folder that the command starts in."""
+    (tmp_path / "users_networks.py").write_text(USERS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield "users_networks"
+    sys.modules.pop("users_networks", None)
+
+
+def with_target(**fields: Any) -> Config:
+    return replace(TINY, target=TargetConfig(**fields))
+
+
+def test_a_classifier_trained_here_is_attacked(tmp_path: Path) -> None:
+    said = io.StringIO()
+    content = run(TINY, tmp_path / "run", said)
+    text = " ".join(said.getvalue().split())
+    assert set(content["attacks"]) == {"target", "shadow_models"} and len(content["attacks"]["target"]["variants"]) == 4
+    assert content["privacy"]["guarantee"] == "none"
+    page = (tmp_path / "run/internal/report.html").read_text()
+    assert "Trained the attacked classifier on the 120 training images" in page and "LiRA with 8 shadow models" in page
+    assert "Samples" not in page and "Its images may reveal" not in page
+    target = content["attacks"]["target"]
+    assert target["headline"]["variant"] == "online, global variance", "of 8 models, whatever came out best"
+    others = target["pool"]["others"]["kept"]
+    for words in ("How many views help", "Images compared", "both sides shall have one mix of classes"):
+        assert words in page, words
+    assert f"not measurable with {others} non-members" in page and others < 100
+    assert f"at 0.1 % not measurable with {others} non-members" in text and "dealt out at random" in text
+    assert "which excludes chance alone; control models that never saw the image give 0." in text
+    assert "Nothing remembered, %" in page
+    assert target["headline"]["tpr"]["0.001"]["value"] is None
+    assert not (tmp_path / "run/release").exists()
+
+
+def written(out: Path) -> dict[str, int]:
+    """When each shadow model was stored."""
+    units = out / "internal/units"
+    found = {
+        str(path): path.stat().st_mtime_ns for kind in ("shadows", "control") for path in units.glob(f"{kind}-*/*.pt")
+    }
+    assert any("control-" in path for path in found)
+    return found
+
+
+def test_other_questions_train_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views and headline are asked anew of the networks that are there: none is trained, and the answers differ."""
+    config = replace(TINY, recipe=replace(TINY.recipe, epochs=4, flip=True, shift=1))
+    first = run(config, tmp_path / "run")["attacks"]["target"]
+    before = written(tmp_path / "run")
+    assert first["headline"]["views"] == len(first["views"]) == 18
+
+    def trained(*_: Any) -> None:
+        raise AssertionError("a network was trained again")
+
+    monkeypatch.setattr("raysyn.attacks.shadows.fit", trained)
+    monkeypatch.setattr("raysyn.attacks.control.fit", trained)
+    monkeypatch.setattr(lira, "fit", trained)
+    areas = {first["auc"]}
+    for asked in ({"queries": 1}, {"queries": 2}, {"queries": 7}, {"headline": "offline-global"}):
+        told = run(replace(config, attack=replace(config.attack, **asked)), tmp_path / "run")["attacks"]["target"]
+        areas.add(told["auc"])
+        assert told["headline"]["views"] == asked.get("queries", 18)
+        assert told["headline"]["by_views"] == first["headline"]["by_views"] or "headline" in asked
+    assert len(areas) == 5
+    assert written(tmp_path / "run") == before
+
+
+def test_a_classifier_from_elsewhere_is_asked_one_view_unless_told(tmp_path: Path, users: str) -> None:
+    """A checkpoint was trained nobody knows how; a network of the user's that is trained here is asked its recipe's."""
+    config = replace(with_target(model=f"{users}:network"), recipe=replace(TINY.recipe, epochs=2, flip=True))
+    assert run(config, tmp_path / "here")["attacks"]["target"]["headline"]["views"] == 2
+    torch.save(config.architecture().build(1, 10).state_dict(), tmp_path / "net.pt")
+    config = replace(config, target=replace(config.target, checkpoint=str(tmp_path / "net.pt")))
+    assert run(config, tmp_path / "run")["attacks"]["target"]["headline"]["views"] == 1
+    told = replace(config, attack=replace(config.attack, queries=2))
+    assert run(told, tmp_path / "run")["attacks"]["target"]["headline"]["views"] == 2
+
+
+def test_a_users_network_that_memorised_is_caught_and_a_stranger_is_not(tmp_path: Path, users: str) -> None:
+    """The same network, once trained on the data set's training images, once on its test images instead."""
+    config = with_target(model=f"{users}:network")
+    dataset = lira.prepare(config).dataset
+    torch.manual_seed(1)
+    found = {}
+    for name, images in (("member", dataset.train), ("stranger", dataset.test)):
+        weights = Local(tmp_path / name).train(
+            lira.fit_target, config.architecture(), images, config.recipe, 0, name="own"
+        )
+        torch.save({"state_dict": weights} if name == "member" else weights, tmp_path / f"{name}.pt")
+        whole = replace(config, target=replace(config.target, checkpoint=str(tmp_path / f"{name}.pt")))
+        found[name] = run(whole, tmp_path / f"run-{name}")["attacks"]["target"]["variants"]["online, global variance"]
+    assert found["member"]["auc"]["low"] > 0.5 > found["stranger"]["auc"]["high"]
+
+
+def test_a_forgotten_normalisation_is_warned_of_and_the_right_one_is_not(tmp_path: Path, users: str) -> None:
+    """A target that learned from normalised images, attacked without and with what it was normalised by."""
+    right = with_target(model=f"{users}:normed", mean=(0.9,), std=(0.1,), checkpoint=str(tmp_path / "net.pt"))
+    recipe = replace(TINY.recipe, learning_rate=0.05)
+    right = replace(right, recipe=recipe, attack=AttackConfig(shadow_models=4, design="half"))
+    dataset = load(right.data)
+    weights = Local(tmp_path / "own").train(
+        lira.fit_target, right.architecture(), dataset.train, right.recipe, 0, name="own"
+    )
+    # As its owner has it: the network's own names, without the normalisation.
+    own = {name.removeprefix("network."): value for name, value in weights.items() if name.startswith("network.")}
+    torch.save(own, tmp_path / "net.pt")
+    found = {}
+    for name, target in (("right", right.target), ("forgotten", replace(right.target, mean=None, std=None))):
+        found[name] = run(replace(right, target=target), tmp_path / name)["metrics"]
+    assert found["right"]["likeness"]["target"]["seen"]["value"] > 0.95 and found["right"]["warnings"] == []
+    (said,) = found["forgotten"]["warnings"]
+    assert "--target.mean and --target.std" in said and "more than 10 points apart" in said
+    page = (tmp_path / "forgotten/internal/report.html").read_text()
+    assert f"Warning: {said}." in html.unescape(page) and "shadow models, median" in page
+    assert "Warning:" not in (tmp_path / "right/internal/report.html").read_text()
+
+
+def test_what_is_doubtful_is_said_before_any_training_and_never_when_nothing_is(tmp_path: Path, users: str) -> None:
+    network = with_target(model=f"{users}:network").architecture().build(1, 10)
+    torch.save(network.state_dict(), tmp_path / "untrained.pt")
+    for fields, words in (
+        ({}, []),
+        ({"checkpoint": "untrained.pt"}, ["if its answers were dealt out at random"]),
+        ({"model": f"{users}:seeded"}, ["returns the same weights at each call"]),
+    ):
+        said = lira.prepare(with_target(**{"model": f"{users}:network", **fields})).doubts
+        assert len(said) == len(words) and all(word in one for word, one in zip(words, said, strict=True)), said
+
+
+def test_a_normalisation_is_given_whole_and_in_units_of_pixel_values_from_0_to_1() -> None:
+    for fields, words in (
+        ({"mean": (0.5,)}, r"target\.mean is given without target\.std"),
+        ({"std": (0.5,)}, r"target\.std is given without target\.mean"),
+        ({"mean": (123.7, 116.3, 103.5), "std": (0.2, 0.2, 0.2)}, r"target\.mean is 123\.7 116\.3 103\.5, but"),
+        ({"mean": (0.5,), "std": (58.4,)}, r"target\.std is 58\.4, but .* dividing by 255"),
+        ({"mean": (0.5,), "std": (0.0,)}, r"target\.std is 0, .* give above 0 to 1"),
+        ({"mean": (float("nan"),), "std": (0.5,)}, r"target\.mean is nan"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            with_target(**fields)
+
+
+def test_a_released_student_is_a_checkpoint(tmp_path: Path) -> None:
+    network = TINY.classifier.build(1, 10)
+    torch.save({"weights": network.state_dict(), "network": {"width": 4}, "classes": []}, tmp_path / "student.pt")
+    read = lira.read_weights(str(tmp_path / "student.pt"), TINY.classifier.build(1, 10))
+    assert torch.equal(read["head.weight"], network.state_dict()["head.weight"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"checkpoint": "no-such.pt"}, "target.checkpoint no-such.pt does not exist"),
+        ({"model": "nowhere:f"}, r"target\.model nowhere:f: there is no nowhere\.py in /"),
+        ({"model": "users_networks:softmax"}, "target.model users_networks:softmax answers with probabilities"),
+        ({"model": "users_networks:one"}, "target.model users_networks:one returns the same network twice"),
+        ({"model": "users_networks:network", "mean": (0.1, 0.2), "std": (0.3,)}, "the images have 1 channels"),
+        ({"model": "users_networks"}, "give module:function"),
+        ({"model": "users_networks:features"}, r"answers 2 images with \(2, 64\): return logits \(2, 10\)"),
+        ({"model": "users_networks:nothing"}, "returned something of type NoneType"),
+    ],
+)
+def test_what_does_not_fit_costs_one_sentence(users: str, fields: dict[str, str], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        lira.prepare(with_target(**fields))
+
+
+def test_another_network_under_the_same_name_is_another_run(users: str) -> None:
+    config = with_target(model=f"{users}:network")
+    before = lira.prepare(config).facts
+    path = Path(sys.modules[users].__file__ or "")
+    path.write_text(USERS.replace("48", "49"))
+    del sys.modules[users]
+    linecache.clearcache()
+    after = lira.prepare(config).facts
+    assert before["network"] != after["network"]
+
+
+def test_a_run_goes_on_only_with_what_its_network_imports_as_it_was(tmp_path: Path, users: str) -> None:
+    (tmp_path / "users_sizes.py").write_text("WIDTH = 48")
+    source = "from users_sizes import WIDTH\n" + USERS.replace("48", "WIDTH")
+    (tmp_path / f"{users}.py").write_text(source)
+    config = with_target(model=f"{users}:network")
+    prepared = lira.prepare(config)
+    dataset, before = prepared.dataset, prepared.facts
+    first = repr(config.architecture(dataset.train))
+    (tmp_path / "users_sizes.py").write_text("WIDTH = 480")
+    del sys.modules[users], sys.modules["users_sizes"]
+    after = lira.prepare(config).facts
+    assert before["network"] != after["network"], "another run"
+    assert repr(config.architecture(dataset.train)) != first, "other shadow models"
+    del sys.modules["users_sizes"]
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    torch.save(ResNetConfig(blocks=1, width=8).build(1, 10).state_dict(), tmp_path / "wide.pt")
+    (tmp_path / "text.pt").write_text("not tensors")
+    for name, words in (("wide.pt", "does not fit the network"), ("text.pt", "no file of tensors")):
+        with pytest.raises(ValueError, match=words):
+            lira.prepare(with_target(checkpoint=str(tmp_path / name)))
+    with pytest.raises(ValueError, match=r"attack\.shadow_models is 0"):
+        replace(TINY, attack=AttackConfig(shadow_models=0))
+
+
+@pytest.mark.parametrize("method", ["lira", "knowledge_recycling"])
+def test_more_views_than_the_recipe_gives_are_refused_in_prepare(method: str) -> None:
+    """Averaged were fewer otherwise, and nobody told."""
+    entry = catalogue.find(method)
+    preset, prepare = entry.presets()["quick"], entry.method().prepare
+    given = len(preset.recipe.views())
+    attack = replace(preset.attack, queries=given)
+    prepare(replace(preset, attack=attack))
+    with pytest.raises(ValueError, match=rf"attack\.queries is {given + 1}, .* --recipe\.flip .* --recipe\.shift"):
+        prepare(replace(preset, attack=replace(attack, queries=given + 1)))

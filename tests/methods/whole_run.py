@@ -1,0 +1,37 @@
+"""One run of a method in this process, as a job makes it but for its command line."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from raysyn.compute.doorway import Compute
+from raysyn.compute.local import Local
+from raysyn.data.images import Images
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.privacy.ledger import Ledger
+from raysyn.runs.folder import RunFolder
+from raysyn.screen.console import Console
+
+
+def whole_run(
+    pipeline: Any, config: Any, out: Path, machines: Any, *, about: Any = "", text: io.StringIO | None = None,
+    compute: type[Compute] = Local, test: Images | None = None,
+) -> Any:  # fmt: skip
+    """What `pipeline.run` answers for `config` in `out`. `about` is the run's identity: with another one it is not
+    continued; `text` is told what the console shows; `test` are other test images than the data set's."""
+    prepared = pipeline.prepare(config)
+    dataset, plan = prepared.dataset, prepared.plan
+    if test is not None:
+        dataset = replace(dataset, test=test)
+    config_of = {"as": repr(about), **prepared.facts}
+    opened = RunFolder.open(
+        out, method=pipeline.METHOD.name, preset="tiny", config=config_of, data_fingerprint=dataset.train.fingerprint()
+    )
+    with opened as folder, Console(text or io.StringIO()) as console:
+        parts = (config, dataset, compute(folder.internal), folder, console, machines, prepared.more)
+        if plan is None:
+            return pipeline.run(Setting(*parts))
+        return pipeline.run(PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger)))

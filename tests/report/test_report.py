@@ -1,0 +1,334 @@
+"""What is released reads back and repeats byte for byte; what is reported keeps its contract."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from report_stand_in import DONE, central, digits, privacy, report
+
+from raysyn.data import images as data
+from raysyn.data.images import Dataset, Images
+from raysyn.methods.common import show_plan
+from raysyn.privacy.cost import ADD_REMOVE, Cost, epsilon
+from raysyn.privacy.ledger import Ledger, Plan, Release
+from raysyn.report.pictures import sample_sheet
+from raysyn.report.release import certificate, parquet_bytes, rounded_up, write_release
+from raysyn.report.report import Report, dp_section, main, no_dp_section, render, write_report
+from raysyn.report.tables import table
+from raysyn.runs import may_leave
+from raysyn.runs.folder import RunFolder
+from raysyn.screen.console import Console
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Any:
+    with RunFolder.open(tmp_path / "run", method="m", preset="p", config={}, data_fingerprint="f") as folder:
+        yield folder
+
+
+def colour(count: int = 12) -> Images:
+    noise = np.random.default_rng(1)
+    pixels = noise.integers(0, 256, (count, 9, 11, 3), dtype=np.uint8)
+    return Images(pixels, np.arange(count) % 3, ("left lung", "Ünïted", "right"))
+
+
+def read_back(content: bytes) -> tuple[Any, Images]:
+    read = pq.read_table(io.BytesIO(content))
+    pixels = np.stack([np.asarray(Image.open(io.BytesIO(png))) for png in read["image"].to_pylist()])
+    pixels = pixels if pixels.ndim == 4 else pixels[..., None]
+    names = json.loads(read.schema.metadata[b"dataset"])["classes"]
+    return read, Images(pixels, read["label"].to_numpy(), tuple(names))
+
+
+@pytest.mark.parametrize("images", [digits(200), colour()], ids=["grey", "colour"])
+def test_parquet_keeps_every_pixel_and_repeats_exactly(images: Images) -> None:
+    content = parquet_bytes(images, "copy")
+    assert content == parquet_bytes(images, "copy")
+    read, back = read_back(content)
+    assert np.array_equal(back.images_NHWC, images.images_NHWC) and np.array_equal(back.labels_N, images.labels_N)
+    assert back.class_names == images.class_names and set(read["split"].to_pylist()) == {"train"}
+    assert read.schema.names == ["image", "label", "split"]
+
+
+def test_soft_labels_are_a_column() -> None:
+    soft = np.random.default_rng(0).dirichlet(np.ones(3), 12)
+    read, _ = read_back(parquet_bytes(colour(), "copy", soft))
+    assert np.allclose(np.array(read["soft_label"].to_pylist()), soft, atol=1e-6)
+
+
+def test_release_is_a_source_of_data(folder: RunFolder) -> None:
+    images = digits(300)
+    terms = certificate(privacy(), method="m", name="set", n=300, shape=(8, 8, 1), class_names=images.class_names)
+    write_release(folder, images, terms, name="digits-synthetic")
+    # A data set needs test images too; these have only a train split, so add one as a user would.
+    read = pq.read_table(folder.synthetic)
+    split = read.schema.get_field_index("split")
+    both = read.set_column(split, "split", [["train"] * 200 + ["test"] * 100])
+    path = folder.out / "mended.parquet"
+    pq.write_table(both, path)
+    loaded = data.load(data.DataConfig(name=None, path=str(path)))
+    assert np.array_equal(loaded.train.images_NHWC, images.images_NHWC[:200])
+    assert loaded.train.class_names == images.class_names
+
+
+def test_certificate_opens_with_the_promise(folder: RunFolder) -> None:
+    write_release(
+        folder,
+        digits(50),
+        certificate(privacy(), method="m", name="set", n=60000, shape=(28, 28, 1), class_names=["0"]),
+        name="x",
+    )
+    first, content = (
+        folder.certificate.read_text().splitlines()[0],
+        json.loads(folder.certificate.read_text()),
+    )
+    assert first.startswith('{"statement": "This release is (10, 1.52e-6)-differentially private')
+    assert content["epsilon"] == 9.9912 and content["epsilon_rdp"] == 10.8402 and len(content["ledger"]) == 2
+    assert content["adjacency"] == ADD_REMOVE and content["accountant"] == "prv"
+    everything = json.dumps(content)
+    for words in (
+        "group privacy",
+        "the data set's name",
+        "floating-point",
+        "internal/secret",
+        "uncharged_choices",
+    ):
+        assert words in everything
+    assert content["files"] == {
+        path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for path in (folder.synthetic, folder.samples)
+    }
+    for word in ("accuracy_real", "fid", "utility"):
+        assert word not in everything, "nothing measured on real data leaves"
+    # Judged anew with nothing to declare: what was once looked at stays declared.
+    later = certificate(
+        privacy() | {"uncharged_choices": ["new"]}, method="m", name="s", n=9, shape=(8, 8, 1), class_names=["0"]
+    )
+    write_release(folder, digits(50), later, name="x")
+    assert json.loads(folder.certificate.read_text())["uncharged_choices"] == [*content["uncharged_choices"], "new"]
+    assert sorted(path.name for path in folder.release.iterdir()) == [
+        "certificate.json",
+        "samples.png",
+        "synthetic.parquet",
+    ]
+
+
+def test_certificate_without_a_guarantee_says_so_first(folder: RunFolder) -> None:
+    terms = certificate(no_dp_section(), method="pigan", name="set", n=10, shape=(8, 8, 1), class_names=["0"])
+    write_release(folder, digits(50), terms, name="x")
+    assert "There is NO differential privacy guarantee" in folder.certificate.read_text().splitlines()[0]
+    assert terms["covers"] == [] and "epsilon" not in terms
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (9.9912, "10"),
+        (9.981, "9.99"),
+        (1e-5, "1e-5"),
+        (1.5149e-6, "1.52e-6"),
+        (0.20401, "0.205"),
+        (1.0, "1"),
+        (0.0, "0"),
+        (123.4, "124"),
+    ],
+)
+def test_printed_promises_are_rounded_up(value: float, text: str) -> None:
+    assert rounded_up(value) == text
+
+
+def test_what_an_earlier_report_looked_at_stays_in_a_later_one(folder: RunFolder) -> None:
+    """The certificate adds it up; the report must not say less than it."""
+    folder.certificate.parent.mkdir(parents=True, exist_ok=True)
+    folder.certificate.write_text(json.dumps({"uncharged_choices": ["experiments were looked at"]}))
+    write_report(folder, report(), synthetic=digits(), done=DONE)
+    choices = json.loads(folder.report_json.read_text())["privacy"]["uncharged_choices"]
+    assert choices == ["experiments were looked at", *report().as_dict()["privacy"]["uncharged_choices"]]
+    assert "experiments were looked at" in folder.report_html.read_text()
+
+
+def test_report_json_keeps_the_contract(folder: RunFolder) -> None:
+    assert not folder.report_json.exists()
+    write_report(folder, report(), synthetic=digits(), central=central(), done=DONE)
+    assert folder.report_json.exists()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    content = json.loads(folder.report_json.read_text(), parse_constant=refuse)
+    assert list(content) == [
+        "method",
+        "preset",
+        "config",
+        "dataset",
+        "privacy",
+        "metrics",
+        "attacks",
+        "timings",
+        "environment",
+    ]
+    assert {"name", "n_train", "n_test", "shape", "classes"} <= set(content["dataset"])
+    assert {
+        "guarantee",
+        "epsilon",
+        "delta",
+        "adjacency",
+        "accountant",
+        "epsilon_rdp",
+        "ledger",
+        "uncharged_choices",
+    } <= set(content["privacy"])
+    metrics = content["metrics"]
+    assert metrics["utility"]["cnn"] == {"accuracy": 0.9312, "accuracy_real_data": 0.9889}
+    assert metrics["utility_best"]["accuracy"] == 0.9401 and "best" not in metrics["utility"]
+    assert metrics["fidelity"]["fid"] is None and metrics["fidelity"]["recall"] is None
+    assert metrics["fidelity"]["recall_reason"] == "it is not a finite number"
+    assert all(set(spent) == {"wall_s", "cpu_s"} for spent in content["timings"].values())
+
+
+def test_privacy_section_is_what_the_ledger_was_paid(tmp_path: Path) -> None:
+    query = Cost(mechanism="means", noise_multiplier=5.0, sampling_rate=0.1, steps=5)
+    training = Cost(mechanism="DP-SGD", noise_multiplier=4.0, sampling_rate=0.05, steps=20)
+    plan = Plan(stages={"central": query, "finetune": training}, delta=1e-5, accountant="rdp", epsilon_budget=3.0)
+    ledger = Ledger(plan, tmp_path / "ledger.jsonl")
+    ledger.pay("central", Release(None, query))
+    with pytest.raises(ValueError, match="has no entry for finetune"):
+        dp_section(plan, ledger)
+    ledger.pay("finetune", Release(None, training))
+    whole = dp_section(plan, ledger, ["clip norm"])
+    alone = epsilon([training], 1e-5, "rdp")
+    assert whole["epsilon"] == whole["epsilon_rdp"] == plan.epsilon() > alone, "trap 8: composed, not the last"
+    assert whole["epsilon_prv"] < whole["epsilon_rdp"] and whole["uncharged_choices"] == ["clip norm"]
+    notes = [{"adjacency": cost.adjacency, "note": cost.note} for cost in plan.stages.values()]
+    assert whole["ledger"] == [row | note for row, note in zip(plan.rows(), notes, strict=True)]
+    # By name, since tools read them; of the real section, not of a made-up one.
+    named = "stage mechanism noise_multiplier sampling_rate steps epsilon_alone adjacency note"
+    assert all(list(row) == named.split() for row in whole["ledger"])
+    assert whole["adjacency"] == ADD_REMOVE
+    page = render(replace(report(), privacy=whole).as_dict(), digits())
+    assert "The PRV accountant prices" in page and whole["what_an_attacker_can_do"]["sentence"] in page
+    assert "number of images held fixed" in page and "which was asked for" not in page
+
+
+def test_it_says_when_rdp_priced_what_prv_was_asked_for(tmp_path: Path) -> None:
+    """A noise multiplier too small for PRV's grid."""
+    quiet = Cost(mechanism="means", noise_multiplier=5e-4, sampling_rate=1.0, steps=1)
+    plan = Plan(stages={"means": quiet}, delta=1e-5, accountant="prv", epsilon_budget=1e8)
+    ledger = Ledger(plan, tmp_path / "ledger.jsonl")
+    ledger.pay("means", Release(None, quiet))
+    section = dp_section(plan, ledger)
+    assert section["accountant"] == "prv" and section["priced_by"] == "rdp"
+    page = " ".join(render(replace(report(), privacy=section).as_dict(), digits()).split())
+    assert "by the RDP accountant, whose bound is smaller here than that of PRV, which was asked for" in page
+    terms = certificate(section, method="m", name="s", n=9_000, shape=(8, 8, 1), class_names=["0"])
+    assert terms["priced_by"] == "rdp" and terms["delta_beside"] == "delta is 0.09 of 1/n"
+    said = io.StringIO()
+    images = digits(9)
+    show_plan(Console(said), plan, Dataset("s", images, images, None))
+    shown = " ".join(said.getvalue().split())
+    assert "by RDP, here smaller than PRV's" in shown and "delta is 9e-05 of 1/n" in shown
+    assert "wins at most 100 % of bets" in shown
+
+
+def test_page_is_self_contained_and_leaves_nothing_blank() -> None:
+    for content in (report().as_dict(), report(dp=False).as_dict()):
+        page = render(content, digits(), central() if content["privacy"]["guarantee"] == "dp" else None, DONE)
+        assert not re.search(r"https?://|<script|<link|@import|url\(", page)
+        assert not re.search(r"\b(null|None|nan|undefined|Undefined)\b", re.sub(r"base64,[^\"]*", "", page))
+        assert set(re.findall(r'src="([^,]*),', page)) == {"data:image/png;base64"}
+    assert "no differential privacy guarantee" in page and "Privacy budget" not in page
+
+
+def test_page_says_what_matters() -> None:
+    page = render(report().as_dict(), digits(), central(), DONE)
+    for words in (
+        "600 synthetic images, (10, 1.52e-6)-differentially private; a CNN trained on them reaches 93.1 % on "
+        "real test images, the same CNN trained on the real images 98.9 %.",
+        "not available: no Inception weights were given",
+        "tuned on MNIST",
+        "2,197",
+        "33 min 31 s",
+        "10.9",
+        "best over classifiers",
+        "94.0 %",
+        "engine, name",
+    ):
+        assert words in page.replace("&#39;", "'"), words
+    assert page.count("<img ") == 20
+
+
+def test_page_counts_copies_which_no_certificate_does() -> None:
+    copied = replace(report(), metrics={**report().metrics, "private_copies": 1234})
+    words = "1,234 of the private images are exact copies"
+    assert words in render(copied.as_dict(), digits()) and words not in render(report().as_dict(), digits())
+    with pytest.raises(ValueError, match=r"^certificate\.json may not say public_facts\.private_copies"):
+        told = certificate(privacy(), method="m", name="set", n=9, shape=(8, 8, 1), class_names=["0"])
+        may_leave.check(told | {"public_facts": {"private_copies": 1234}}, ())
+
+
+def test_page_escapes_names_and_survives_little() -> None:
+    bare = replace(report(), metrics={}, timings={}, dataset={**report().dataset, "name": "<script>alert(1)</script>"})
+    one = Images(digits(1).images_NHWC, np.zeros(1, np.int64), ("<b>zero</b>", "absent"))
+    page = render(bare.as_dict(), one)
+    assert "<script" not in page and "<b>zero" not in page and "no image" in page
+
+
+def test_missing_figures_show_their_reason() -> None:
+    fidelity = {
+        "fid": {"value": None, "reason": "no weights were given"},
+        "inception_score": {"value": 7.5, "reason": None, "images": {"synthetic": 50}},
+        "precision": None,
+        "images": {},
+        "reason": "no CNN was trained",
+    }
+    page = render(replace(report(), metrics={"fidelity": fidelity}).as_dict(), digits())
+    rows = re.findall(r"<tr><td>(.*)</td><td>(.*)</td></tr>", page.split("Fidelity")[1].split("</section>")[0])
+    assert rows == [
+        ("FID (Inception)", "not available: no weights were given"),
+        ("inception score", "7.5"),
+        ("inception score, images, synthetic", "50"),
+        ("precision", "not available: no CNN was trained"),
+    ]
+
+
+def test_sample_sheet_fits_any_shape() -> None:
+    assert sample_sheet(digits()).size[0] > 12 * digits().shape[1]
+    assert sample_sheet(colour()).mode == "RGB"
+    many = Images(colour(30).images_NHWC, np.arange(30), tuple(f"class {label}" for label in range(30)))
+    assert sample_sheet(many).size[1] < 25 * 80
+    empty = Images(digits(1).images_NHWC[:0], np.zeros(0, np.int64), ("a", "b"))
+    assert sample_sheet(empty).size[0] > 0
+
+
+def test_table_over_runs() -> None:
+    lines = table([report().as_dict(), report(dp=False).as_dict()]).splitlines()
+    assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1
+    assert "| 10 | 1.52e-6 | 93.1 % |" in lines[2] and "| none | none |" in lines[3]
+
+
+def test_table_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run" / "internal"
+    folder.mkdir(parents=True)
+    assert main([str(tmp_path / "run")]) == 2 and main([]) == 2
+    assert all(line.endswith("finished runs") for line in capsys.readouterr().err.splitlines())
+    (folder / "report.json").write_text(json.dumps(report().as_dict()))
+    assert main([str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out == table([report().as_dict()])
+
+
+def test_report_insists_on_its_fields() -> None:
+    with pytest.raises(AssertionError):
+        replace(report(), dataset={"name": "x"})
+    with pytest.raises(AssertionError):
+        replace(report(), privacy={"guarantee": "surely"})
+    assert isinstance(report(), Report)
