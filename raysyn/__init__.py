@@ -17,8 +17,8 @@ _HOMES = {
     "connect": "raysyn.door",
     "Result": "raysyn.door",
     "catalogue": "raysyn.methods.catalogue:methods",
-    "Search": "raysyn.compute.doorway",
-    "Between": "raysyn.compute.doorway",
+    "Search": "raysyn.compute.searches",
+    "Between": "raysyn.compute.searches",
 }
 
 __all__ = ["Between", "Result", "Search", "__version__", "catalogue", "connect", "load", "run"]

@@ -15,7 +15,7 @@ from raysyn.methods.synthesis import pack, synthesise, unpack
 from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import CentralConfig, central_images
+from raysyn.privacy.queries.central import CentralConfig, central_images
 
 
 @dataclass(frozen=True, kw_only=True)
