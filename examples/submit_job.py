@@ -15,7 +15,8 @@ import time
 
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-RUNTIME = {"working_dir": ".", "excludes": ["runs/", "*.parquet", "*.npz"]}
+RUNTIME = {"working_dir": "."}
+"""What .rayignore leaves of it: code alone."""
 
 
 def follow(client: JobSubmissionClient, job: str) -> JobStatus:
