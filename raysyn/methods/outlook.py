@@ -157,16 +157,25 @@ def private_seconds(
     """Of `sgd.fit` on as many images as `like` has, with the trial of its engines: a few of its steps on made-up ones.
     Their noise is thrown away with them."""
     whole = min(config.batch_size, len(like))
-    few, clock = affordable(model, task, like, whole, config.noise_multiplicity), Stopwatch()
-    brief = replace(config, batch_size=few, epochs=4)
-    price = replace(brief.cost(few), noise_multiplier=1.0)
+    few = affordable(model, task, like, whole, config.noise_multiplicity)
     if best_device().type == "cpu":
         speed = replace(speed, precision="float32")
-    started = now()
-    with one_thread():
-        sgd.fit(clock, model, task, made_up(like, few), brief, price, bytes(32), speed, partner=partner)
-    trial_s = max(0.0, clock.times[0] - started - clock.step_s()) * min(whole, IMAGES_AT_ONCE) / few
-    return config.cost(len(like)).steps * clock.step_s() * whole / few + trial_s
+
+    def steps(images: int) -> tuple[float, float]:
+        """Seconds of one step on so many images, and of the trial before the first."""
+        brief, clock = replace(config, batch_size=images, epochs=4), Stopwatch()
+        price, some = replace(brief.cost(images), noise_multiplier=1.0), made_up(like, images)
+        started = now()
+        with one_thread():
+            sgd.fit(clock, model, task, some, brief, price, bytes(32), speed, partner=partner)
+        return clock.step_s(), max(0.0, clock.times[0] - started - clock.step_s())
+
+    step_s, trial_s = steps(few)
+    if few < whole:
+        # Noise, optimizer and partner cost the same whatever the batch is.
+        alone_s, _ = steps(1)
+        step_s += (whole - few) * max(0.0, step_s - alone_s) / max(1, few - 1)
+    return config.cost(len(like)).steps * step_s + trial_s * min(whole, IMAGES_AT_ONCE) / few
 
 
 def drawing_seconds(model: nn.Module, sampler: SamplerConfig, like: Images, count: int) -> float:
