@@ -63,7 +63,7 @@ def test_the_null_holds_for_monte_carlo(digits: Images, monkeypatch: pytest.Monk
     simulate, known = gan_attacks._by_chance, dict[tuple[int, ...], np.ndarray]()
 
     def by_chance(*given: Any) -> np.ndarray:
-        *sizes, rng = given
+        *sizes, _ = given
         return known[key] if (key := tuple(sizes)) in known else known.setdefault(key, simulate(*given))
 
     monkeypatch.setattr(gan_attacks, "_by_chance", by_chance)
