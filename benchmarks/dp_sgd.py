@@ -14,18 +14,15 @@ cannot average, so they clip each copy alone, which is less work than asked for.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from measuring import peak_bytes, seconds_of
 from opacus.grad_sample import GradSampleModule
 from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSampleModuleFastGradientClipping
 from torch import Tensor, nn
@@ -238,39 +235,6 @@ def steps_of(case: Case, engines: Sequence[str], device: torch.device) -> dict[s
                 choice = Choice(engine=engine, micro_batch=part, channels_last=last, precision="float32")
                 steps[name] = private_step(case, choice)
     return steps
-
-
-def peak_bytes(step: Callable[[], None], device: torch.device) -> int:
-    """Memory one step needs beyond what is there before it."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        step()
-        return torch.cuda.max_memory_allocated(device) - before
-    ctypes.CDLL(None).malloc_trim(0)
-    # Linux: "5" resets the process's high-water mark.
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
-    step()
-    return _status("VmHWM") - before
-
-
-def _status(field: str) -> int:
-    line = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith(field))
-    return int(line.split()[1]) * 1024
-
-
-def seconds_of(step: Callable[[], None], device: torch.device) -> float:
-    """CPU time of this process, which other programs do not change; on a GPU the time until it is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    started = clock()
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return clock() - started
 
 
 def run(case: Case, engines: Sequence[str], repeats: int, device: torch.device) -> None:

@@ -17,8 +17,8 @@ _HOMES = {
     "connect": "raysyn.door",
     "Result": "raysyn.door",
     "methods": "raysyn.methods.catalogue",
-    "Search": "raysyn.compute.doorway",
-    "Between": "raysyn.compute.doorway",
+    "Search": "raysyn.compute.searches",
+    "Between": "raysyn.compute.searches",
 }
 
 __all__ = ["Between", "Result", "Search", "__version__", "connect", "load", "methods", "run"]

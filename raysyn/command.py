@@ -10,9 +10,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
+import raysyn
 from raysyn.methods import catalogue
 from raysyn.methods.catalogue import Entry
-from raysyn.screen import cli
+from raysyn.screen import cli, completion
+from raysyn.screen.flags import flags_of
+from raysyn.screen.help import large, small
+from raysyn.screen.kinds import listed
+from raysyn.screen.text import filled, filled_patterns, folded, guess
 
 GUARANTEES = {"dp": "(ε, δ)-DP", "none": "none", "either": "(ε, δ)-DP or none"}
 
@@ -20,19 +25,30 @@ GUARANTEES = {"dp": "(ε, δ)-DP", "none": "none", "either": "(ε, δ)-DP or non
 def main(arguments: Sequence[str] | None = None, prog: str = "raysyn") -> int:
     """Exit status of the command; `arguments` (default: the process's) begin with its first word.
 
-    0: done; 2: bad input, said in one sentence on stderr; 130: interrupted; 143: terminated.
+    0: done; 2: bad input, said in one sentence on stderr; 130: interrupted; 141: nobody reads on; 143: terminated.
     """
-    first, *rest = (list(sys.argv[1:]) if arguments is None else list(arguments)) or [""]
-    if first in ("", "-h", "--help"):
-        print(overview(prog), file=sys.stdout if first else sys.stderr)
-        return 0 if first else 2
+    words = list(sys.argv[1:]) if arguments is None else list(arguments)
+    with cli.printing():
+        return _main(words, prog)
+
+
+def _main(words: Sequence[str], prog: str) -> int:
+    if not words:
+        print(overview(prog), file=sys.stderr)
+        return cli.refuse(f"{prog} has nothing to do: give a method and a preset, or a verb")
+    first, *rest = words
+    if first in cli.HELP:
+        print(overview(prog))
+        return 0
+    if first == "--version":
+        print(f"raysyn {raysyn.__version__}")
+        return 0
     if first in VERBS:
+        if set(rest) & set(cli.HELP):
+            print(filled(f"usage: {prog} {first} {USAGE[first]}", 0), filled(VERBS[first].__doc__ or "", 0), sep="\n\n")
+            return 0
         return VERBS[first](rest)
-    try:
-        entry = catalogue.find(first)
-    except ValueError as error:
-        return cli.refuse(f"{error}; verbs are {', '.join(VERBS)}")
-    return run(entry, rest, f"{prog} {first}")
+    return run(_known(first, prog), rest, f"{prog} {first}")
 
 
 def run(entry: Entry, arguments: Sequence[str], prog: str) -> int:
@@ -55,7 +71,8 @@ def run(entry: Entry, arguments: Sequence[str], prog: str) -> int:
 def connect(machines: Any, storage: str, show: Any) -> AbstractContextManager[Any]:
     """Ray behind the doorway, imported where it is asked for; or this process, with `--on.address here`."""
     if machines.address != "here":
-        show("Ray is starting", 0, 0, {})  # with seconds of imports
+        # Begins with seconds of imports.
+        show("Ray is starting" if machines.address == "local" else "a Ray cluster is joined", 0, 0, {})
 
     from raysyn.on_ray import cluster
 
@@ -65,34 +82,122 @@ def connect(machines: Any, storage: str, show: Any) -> AbstractContextManager[An
 def overview(prog: str) -> str:
     """What there is to type."""
     shown = [f"usage: {prog} METHOD PRESET [--flags]", "", "methods, each with presets of its own:"]
-    shown += [f"  {name:<20} {one.summary}" for name, one in catalogue.methods().items()]
-    shown += ["", "started alike:", *(f"  {one.name:<20} {one.summary}" for one in catalogue.TOOLS)]
-    shown += ["", "verbs:", *(f"  {name:<20} {verb.__doc__}" for name, verb in VERBS.items())]
-    return "\n".join([*shown, "", f"`{prog} METHOD` lists its presets, `{prog} METHOD PRESET --help` its flags."])
+    shown += [_row(name, one.summary) for name, one in _all_methods().items()]
+    shown += ["", "started alike:", *(_row(one.name, one.summary) for one in catalogue.TOOLS)]
+    shown += ["", "verbs:", *(_row(name, verb.__doc__ or "") for name, verb in VERBS.items())]
+    more = (
+        f"`{prog} METHOD` lists its presets, `{prog} METHOD PRESET --help` its flags, `{prog} --version` the version."
+    )
+    return "\n".join([*shown, "", filled(more, 0)])
+
+
+def _row(name: str, text: str) -> str:
+    return f"  {name:<20} {filled(text, 23)}"
+
+
+def _all_methods() -> dict[str, Entry]:
+    """The catalogue; leaves with a sentence where a package that adds to it is broken."""
+    try:
+        return catalogue.methods()
+    except ValueError as error:
+        cli.refuse(str(error))
+
+
+def _known(word: str, prog: str) -> Entry:
+    """The method or tool; leaves with a sentence, and what was probably meant, where there is none."""
+    entries = _all_methods() | {one.name: one for one in catalogue.TOOLS}
+    if word not in entries:
+        kind = "flag" if word.startswith("-") else "method or verb"
+        near = guess(word, [*entries, *VERBS, "--version", "--help"])
+        cli.refuse(f"{word} is no {kind} of {prog}{near}: the first word is one of {', '.join([*entries, *VERBS])}")
+    return entries[word]
 
 
 def _methods(arguments: Sequence[str]) -> int:
     """The methods: paper, guarantee, what each needs, presets."""
+    if arguments and list(arguments) != ["--markdown"]:
+        return cli.refuse(f"methods takes --markdown or nothing, but there is {' '.join(arguments)}: leave it out")
     if arguments:
-        return cli.refuse(f"methods takes no arguments, but there is {arguments[0]}: leave it out")
-    for name, one in catalogue.methods().items():
-        print(f"{name}\n  {one.summary}\n  paper      {one.paper}\n  guarantee  {GUARANTEES[one.guarantee]}")
-        print(f"  needs      {one.needs}\n  presets    {cli.filled(', '.join(one.presets()), 13)}\n")
+        print(markdown())
+        return 0
+    for name, one in _all_methods().items():
+        told = {"paper": one.paper, "guarantee": GUARANTEES[one.guarantee], "needs": one.needs}
+        presets = one.presets()
+        told |= {"for a laptop": ", ".join(small(presets))}
+        print(f"{name}\n  {filled(one.summary, 2)}")
+        for key, text in told.items():
+            print(f"  {key:<15}  {filled(text or 'none', 19)}")
+        print(f"  {'as in the paper':<15}  {filled_patterns(folded(large(presets)) or ['none'], 19)}\n")
     return 0
 
 
+def markdown() -> str:
+    """The table of methods that README shows, between its two markers."""
+    rows = [("method", "what it does", "paper", "guarantee", "what it needs"), ("---",) * 5]
+    for name, one in _all_methods().items():
+        # Those that come with raysyn have a card.
+        shown = f"[`{name}`](raysyn/methods/{name}/README.md)" if one in catalogue.METHODS else f"`{name}`"
+        rows.append((shown, one.summary, one.paper, GUARANTEES[one.guarantee], one.needs))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def _report(arguments: Sequence[str]) -> int:
-    """RUN...: a table over several finished runs."""
+    """A table over several finished runs."""
+    if not arguments:
+        return cli.refuse("report has no run: give the folders (--out) of finished runs, or one that holds them")
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word.startswith("-") and not word.startswith("--html"):
+            return cli.refuse(f"{word} is no flag of report{guess(word, ['--html'])}: there is --html FILE alone")
+        if word == "--html" and not following:
+            return cli.refuse("--html has no value: give the file that the tables are written to")
     from raysyn.report.report import main as tables
 
     return tables(arguments)
 
 
 def _verify(arguments: Sequence[str]) -> int:
-    """RELEASE: whether a release is as its certificate says."""
+    """Whether a release is as its certificate says."""
+    if len(arguments) != 1:
+        has = "no folder" if not arguments else f"{len(arguments)} words"
+        return cli.refuse(f"verify has {has}: give one, the release/ of a run")
     from raysyn.report.verify import main as verify
 
     return verify(arguments)
 
 
-VERBS: dict[str, Callable[[Sequence[str]], int]] = {"methods": _methods, "report": _report, "verify": _verify}
+def _completion(arguments: Sequence[str]) -> int:
+    """What the tab key offers, as a script for your shell."""
+    shells = list(completion.SHELLS)
+    if len(arguments) != 1 or arguments[0] not in shells:
+        has = " ".join(arguments) or "no shell"
+        return cli.refuse(f"completion has {has}: give one of {listed(shells)}")
+    print(completion.script(arguments[0], completions()), end="")
+    return 0
+
+
+def completions() -> dict[str, completion.Words]:
+    """Of every first word, from the presets and flags that there are."""
+    known: dict[str, completion.Words] = {}
+    for name, one in (catalogue.methods() | {tool.name: tool for tool in catalogue.TOOLS}).items():
+        presets, machines = one.presets(), one.machines()
+        flags: dict[str, Sequence[str]] = {}
+        for preset in presets:
+            for flag in flags_of(cli.unchanged(presets, preset, machines=machines, prog=name, seal=one.seal)):
+                flags |= {f"--{flag.name}": flag.kind.choices} | ({f"--{flag.off}": ()} if flag.kind.switch else {})
+        known[name] = completion.Words(second=list(presets), flags=flags | dict.fromkeys(("--help", "--help-all"), ()))
+    second = {"methods": ["--markdown"], "completion": list(completion.SHELLS)}
+    return known | {verb: completion.Words(second=second.get(verb, ())) for verb in VERBS}
+
+
+VERBS: dict[str, Callable[[Sequence[str]], int]] = {
+    "methods": _methods,
+    "report": _report,
+    "verify": _verify,
+    "completion": _completion,
+}
+USAGE = {
+    "methods": "[--markdown]",
+    "report": "RUN... [--html FILE]",
+    "verify": "RELEASE_FOLDER",
+    "completion": "bash|zsh|fish",
+}

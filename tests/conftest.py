@@ -19,7 +19,10 @@ BEFORE_RAY = ("bad_input", "one_sentence", "dry_run", "commands_of_the_readme", 
 
 
 def starts_ray(nodeid: str) -> bool:
-    return nodeid.startswith(RAY) and not any(words in nodeid for words in BEFORE_RAY)
+    """What lies in these folders, and single tests elsewhere that say so in their names."""
+    return (nodeid.startswith(RAY) or nodeid.partition("[")[0].endswith("_on_ray")) and not any(
+        words in nodeid for words in BEFORE_RAY
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,9 +17,7 @@ from typing import Any
 import numpy as np
 
 from raysyn.data.names import check_class_names
-from raysyn.data.sources import (
-    SPLITS,
-)
+from raysyn.data.source import SPLITS
 from raysyn.data.streams import Picture, Stream
 
 ABANDONED_S = 6 * 3600.0

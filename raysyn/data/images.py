@@ -17,7 +17,8 @@ import numpy as np
 
 from raysyn.data.names import check_class_names, check_name
 from raysyn.data.shares import check_share, with_test_images
-from raysyn.data.sources import SPLITS, Source, Split, from_name, from_path, subset
+from raysyn.data.source import SPLITS, Source, Split
+from raysyn.data.sources import from_name, from_path, subset
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from raysyn.data.sources import Source, Split, subset
+from raysyn.data.source import Source, Split
+from raysyn.data.sources import subset
 
 OWN_SHARE = 0.1
 """Held out of a release of raysyn, whose images are all for training, where no share is asked for."""

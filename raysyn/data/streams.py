@@ -10,15 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from raysyn.data.sources import (
-    COLUMNS,
-    NAMES,
-    Source,
-    check_columns,
-    from_name,
-    from_path,
-    metadata_names,
-)
+from raysyn.data.parquet import COLUMNS, check_columns, metadata_names
+from raysyn.data.source import Source
+from raysyn.data.sources import NAMES, from_name, from_path
 
 ROWS_AT_ONCE = 500
 READ_AT_ONCE = 2**20

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 GROUP = "raysyn.methods"
@@ -26,10 +26,10 @@ class Entry:
     """As in `raysyn NAME PRESET`; lower case, digits and underscores."""
     summary: str
     """One sentence."""
-    paper: str
+    paper: str = ""
     guarantee: Literal["dp", "none", "either"]
     """Whether its certificate states a differential privacy guarantee; `either`: some of its models' does."""
-    needs: str
+    needs: str = "nothing"
     """What it needs beside the private images, in words."""
     settings: str
     """Module with PRESETS, {name: configuration}, and where --on.* has more than usual, MACHINES."""
@@ -123,27 +123,54 @@ TOOLS = (
 def methods() -> dict[str, Entry]:
     """All methods by name: raysyn's own, then those of installed packages.
 
-    Raises ValueError for a package whose entry is no `Entry`, or has a name that is taken.
+    Raises ValueError, in one sentence that names the package, for one whose entry cannot be loaded, is no `Entry`, or
+    has a name that is taken.
     """
     found = {one.name: one for one in METHODS}
     for point in entry_points(group=GROUP):
-        one = point.load()
-        if not isinstance(one, Entry) or one.name != point.name or not re.fullmatch("[a-z][a-z0-9_]*", one.name):
-            raise ValueError(
-                f"entry point {point.name} of {GROUP} is {point.value}, which is no catalogue.Entry of that name in "
-                "lower case: mend the package that brings it, or uninstall it"
-            )
+        one = _loaded(point)
         if one.name in found or one.name in {tool.name for tool in TOOLS}:
-            raise ValueError(f"entry point {point.value} of {GROUP} brings a second {one.name}: uninstall one of them")
+            raise ValueError(f"{_told(point)} brings a second {one.name}: uninstall it, or have it choose another name")
         found[one.name] = one
     return found
 
 
 def find(name: str) -> Entry:
-    """A method or tool by its name; ValueError, with the nearest name, where there is none."""
-    known = methods() | {one.name: one for one in TOOLS}
+    """A method or tool by its name; ValueError, with the nearest name, where there is none.
+
+    What comes with raysyn is found whatever is installed beside it, and is never another package's.
+    """
+    own = {one.name: one for one in (*METHODS, *TOOLS)}
+    if name in own:
+        return own[name]
+    known = methods()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(name, [*known, *own], n=1)
         guess = f" (did you mean {close[0]}?)" if close else ""
-        raise ValueError(f"{name} is no method{guess}: there are {', '.join(known)}")
+        raise ValueError(f"{name} is no method{guess}: there are {', '.join(known | own)}")
     return known[name]
+
+
+def _loaded(point: EntryPoint) -> Entry:
+    """What an entry point leads to; ValueError, in one sentence, where that is no method."""
+    try:
+        one = point.load()
+    except Exception as error:  # whatever a package that raysyn does not know may raise
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{_told(point)} cannot be loaded ({said}): mend that package, or uninstall it") from error
+    if not isinstance(one, Entry):
+        raise ValueError(
+            f"{_told(point)} is of type {type(one).__name__}, and not raysyn.methods.catalogue.Entry: mend that "
+            "package, or uninstall it"
+        )
+    if one.name != point.name or not re.fullmatch("[a-z][a-z0-9_]*", one.name):
+        raise ValueError(
+            f"{_told(point)} calls its method {one.name!r}: give entry point and Entry one name, of lower case, digits "
+            "and underscores, or uninstall that package"
+        )
+    return one
+
+
+def _told(point: EntryPoint) -> str:
+    package = f" of package {point.dist.name}" if point.dist is not None else ""
+    return f"entry point {point.name} = {point.value}{package} (group {GROUP})"

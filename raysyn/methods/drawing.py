@@ -7,15 +7,19 @@ from raysyn.train.diffusion import NoiseConfig
 from raysyn.train.samplers import SamplerConfig
 
 
-def check_drawing(synthetic: int, seed: int, judged: EvalConfig, sampler: SamplerConfig, noise: NoiseConfig) -> None:
-    """ValueError, in one sentence, for settings that cannot be drawn with or judged."""
+def check_drawing(
+    synthetic: int, seed: int, judged: EvalConfig, sampler: SamplerConfig | None = None,
+    noise: NoiseConfig | None = None,
+) -> None:  # fmt: skip
+    """ValueError, in one sentence, for settings that cannot be drawn with or judged; a diffusion model has the last
+    two."""
     if synthetic < 10 or synthetic <= judged.neighbours:
         raise ValueError(
             f"synthetic is {synthetic}: give at least 10 images, and more than eval.neighbours, {judged.neighbours}"
         )
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed is {seed}: give a whole number from 0 to {2**32 - 1}")
-    if sampler.guidance and not noise.label_dropout:
+    if sampler is not None and noise is not None and sampler.guidance and not noise.label_dropout:
         raise ValueError(
             f"sampler.guidance is {sampler.guidance}, but noise.label_dropout is 0, so no network learns to do without "
             "classes: raise noise.label_dropout, 0.1 is usual"

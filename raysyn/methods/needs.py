@@ -17,7 +17,6 @@ from raysyn.compute.worker import best_device
 from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.classifiers import NAMES, build
-from raysyn.models.unet import UNet
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import fitting
 from raysyn.screen.console import Console
@@ -66,7 +65,9 @@ def mends(
     """Groups of flags, of each of which the first that fits is worth naming."""
     if sharing(machines) > 1:
         yield [("--on.workers 1", lambda: needs(config, shape, replace(machines, workers=1)))]
-    if hasattr(getattr(config, "network", None), "patch") and getattr(config, "generator", "diffusion") == "diffusion":
+    if getattr(getattr(config, "network", None), "factory", "") is None and (
+        getattr(config, "generator", "diffusion") == "diffusion"
+    ):
         patched = [(one, replace(config, network=replace(config.network, patch=one))) for one in PATCHES]
         yield [
             (f"--network.patch {one}", lambda other=other: needs(other, shape, machines))  # type: ignore[misc]
@@ -101,7 +102,7 @@ def sharing(machines: Machines) -> int:
 
 
 def denoiser_needs(
-    new: Callable[[], UNet], shape: Shape, plain: dict[str, tuple[int, int]], private: SGDConfig | None,
+    new: Callable[[], nn.Module], shape: Shape, plain: dict[str, tuple[int, int]], private: SGDConfig | None,
     machines: On,
 ) -> list[Need]:  # fmt: skip
     """Of a diffusion model: of the `plain` stages with their images and copies per step, of DP-SGD, of drawing."""

@@ -5,6 +5,7 @@ Everything is measured for a moment on made-up images; no private image is read.
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import time
@@ -29,12 +30,14 @@ from raysyn.screen.console import Console, duration
 from raysyn.train import loop
 from raysyn.train.loop import Augment, LoopConfig, Task
 from raysyn.train.memory import at_once
-from raysyn.train.outlook import Stopwatch, fitting_images, now, one_thread, seconds
+from raysyn.train.outlook import Stopwatch, fitting_images, measure, now, one_thread, seconds
 from raysyn.train.samplers import SamplerConfig, generate, network_calls
 
 ALL, START_UP = "all", "start-up"
 FEW = 64
 """Images to measure with: a usual batch."""
+STEP_S = 0.6
+"""A measured step should take no longer."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +131,20 @@ def central_seconds(config: CentralConfig, like: Images) -> float:
     return spent * len(like) / len(few)
 
 
+def affordable(model: nn.Module, task: Task, like: Images, batch: int, copies: int) -> int:
+    """Images to measure a step of `batch` with, each in so many copies: no more than fit and than a moment is enough
+    for."""
+    each = copies * measure(copy.deepcopy(model), task, like.shape, most=2).gradient_s
+    return max(1, min(batch, fitting_images(model, task, like.shape, FEW), int(STEP_S / each)))
+
+
 def learning_seconds(
     model: nn.Module, task: Task, like: Images, config: LoopConfig, augment: Augment | None = None
 ) -> float:
     """Of `loop.fit`: a few of its steps on made-up images, from a smaller batch where it is large."""
     if not config.iterations:
         return 0.0
-    few, clock = min(config.batch_size, fitting_images(model, task, like.shape, FEW)), Stopwatch()
+    few, clock = affordable(model, task, like, config.batch_size, config.copies), Stopwatch()
     brief = replace(config, iterations=5, batch_size=few)
     with one_thread():
         loop.fit(clock, model, task, made_up(like, few), brief, 0, augment)
@@ -147,16 +157,25 @@ def private_seconds(
     """Of `sgd.fit` on as many images as `like` has, with the trial of its engines: a few of its steps on made-up ones.
     Their noise is thrown away with them."""
     whole = min(config.batch_size, len(like))
-    few, clock = min(whole, fitting_images(model, task, like.shape, FEW)), Stopwatch()
-    brief = replace(config, batch_size=few, epochs=4)
-    price = replace(brief.cost(few), noise_multiplier=1.0)
+    few = affordable(model, task, like, whole, config.noise_multiplicity)
     if best_device().type == "cpu":
         speed = replace(speed, precision="float32")
-    started = now()
-    with one_thread():
-        sgd.fit(clock, model, task, made_up(like, few), brief, price, bytes(32), speed, partner=partner)
-    trial_s = max(0.0, clock.times[0] - started - clock.step_s()) * min(whole, IMAGES_AT_ONCE) / few
-    return config.cost(len(like)).steps * clock.step_s() * whole / few + trial_s
+
+    def steps(images: int) -> tuple[float, float]:
+        """Seconds of one step on so many images, and of the trial before the first."""
+        brief, clock = replace(config, batch_size=images, epochs=4), Stopwatch()
+        price, some = replace(brief.cost(images), noise_multiplier=1.0), made_up(like, images)
+        started = now()
+        with one_thread():
+            sgd.fit(clock, model, task, some, brief, price, bytes(32), speed, partner=partner)
+        return clock.step_s(), max(0.0, clock.times[0] - started - clock.step_s())
+
+    step_s, trial_s = steps(few)
+    if few < whole:
+        # Noise, optimizer and partner cost the same whatever the batch is.
+        alone_s, _ = steps(1)
+        step_s += (whole - few) * max(0.0, step_s - alone_s) / max(1, few - 1)
+    return config.cost(len(like)).steps * step_s + trial_s * min(whole, IMAGES_AT_ONCE) / few
 
 
 def drawing_seconds(model: nn.Module, sampler: SamplerConfig, like: Images, count: int) -> float:

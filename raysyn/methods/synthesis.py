@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.methods.common import Setting
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.utility import EvalConfig, unit_name, utility
-from raysyn.models.unet import UNet
 from raysyn.train.samplers import SamplerConfig, generate
 
 # One seed per chunk: part of the result, so a constant and not a speed setting.
@@ -38,7 +37,7 @@ def synthesise(
     return Images(parts.numpy(), labels_N, class_names)
 
 
-def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[UNet, SamplerConfig, tuple[int, int, int]]) -> Tensor:
+def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[nn.Module, SamplerConfig, tuple[int, int, int]]) -> Tensor:
     """One unit of a diffusion model's synthesis: (seed, labels) to uint8 (N, H, W, C)."""
     (seed, labels_N), (denoiser, sampler, shape) = chunk, shared
     return generate(denoiser, sampler, torch.from_numpy(labels_N), shape, seed, best_device())

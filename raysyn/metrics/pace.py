@@ -10,9 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.neural_network import MLPClassifier
 
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
@@ -86,6 +83,11 @@ def scikit_pace(name: str, shape: Shape, classes: int) -> float:
     few = max(300, 3 * classes)
     images = made_up(shape, classes, few)
     pixels = images.images_NHWC.reshape(few, -1).astype(np.float32) / 255
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+
     brief, usual = (2, MLP_EPOCHS) if name == "sklearn_mlp" else (5, LOGREG_ITERATIONS)
     model: Any = MLPClassifier(max_iter=brief) if name == "sklearn_mlp" else LogisticRegression(max_iter=brief)
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""A classifier that the user wrote, named on the command line."""
+"""A network that the user wrote, named on the command line."""
 
 from __future__ import annotations
 
@@ -50,35 +50,39 @@ class Imported:
     """
 
     function: str
-    """`module:function`; function(channels, classes) returns the untrained network."""
+    """`module:function`; called with what `takes` names it returns the untrained network."""
     identity: str = ""
     """What `identified` found: answers of another network under the same name are stored under another one."""
     folder: str = field(default_factory=os.getcwd, repr=False, compare=False)
     """The folder that the command starts in, which workers elsewhere would not know."""
+    flag: str = field(default="target.model", repr=False)
+    """The setting that names it, for errors."""
+    takes: tuple[str, ...] = field(default=("channels", "classes"), repr=False)
+    """What the function is called with, in words."""
 
-    def build(self, channels: int, classes: int) -> nn.Module:
-        """The network for float images (N, channels, H, W); ValueError, in one sentence, where there is none."""
+    def build(self, *arguments: Any) -> nn.Module:
+        """The network for these arguments; ValueError, in one sentence, where there is none."""
         make = self._find()
         if (takes := _signature(make)) is not None:
             try:
-                takes.bind(channels, classes)
+                takes.bind(*arguments)
             except TypeError as error:
-                self._refuse(f"it takes {takes} ({error}): write it as a function of (channels, classes)", error)
+                self._refuse(f"it takes {takes} ({error}): write it as a function of {self._takes()}", error)
         try:
-            network = make(channels, classes)
+            network = make(*arguments)
         except (Exception, SystemExit) as error:
-            self._refuse(f"called with ({channels}, {classes}), {self.told(error)}: mend it", error)
+            self._refuse(f"called with {arguments}, {self.told(error)}: mend it", error)
         if not isinstance(network, nn.Module):
             self._refuse(f"it returned something of type {type(network).__name__}: return a torch.nn.Module")
         return network
 
-    def source(self, channels: int, classes: int) -> str:
+    def source(self, *arguments: Any) -> str:
         """SHA-256 (hex) of what the network is: another one under its name is another network.
 
         Of a fresh one, what it shows and the shapes of its state; and the file that defines the function, with all
         that is loaded from the start folder by then.
         """
-        network = self.build(channels, classes)
+        network = self.build(*arguments)
         # Where an object lies in memory is another matter each time.
         shown = re.sub(r" at 0x[0-9a-f]+", "", repr(network))
         shapes = [(name, tuple(value.shape), str(value.dtype)) for name, value in network.state_dict().items()]
@@ -89,9 +93,9 @@ class Imported:
             found.update(f"{name}:{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
         return found.hexdigest()
 
-    def identified(self, channels: int, classes: int) -> Imported:
+    def identified(self, *arguments: Any) -> Imported:
         """The same, whose repr tells it from another network under its name."""
-        return replace(self, identity=self.source(channels, classes))
+        return replace(self, identity=self.source(*arguments))
 
     def told(self, error: BaseException) -> str:
         """`mynets.py, line 3, raised NameError: ...`: an error of the user's code, by the innermost place in it."""
@@ -121,12 +125,15 @@ class Imported:
             self._refuse(f"{file} has no function {name}{guess}; it has {', '.join(there) or 'none'}")
         if isinstance(found, nn.Module):
             self._refuse(
-                f"{file} has a finished network under this name: shadow models need fresh ones, name a function of "
-                "(channels, classes) that makes one"
+                f"{file} has a finished network under this name: name a function of {self._takes()} that makes a fresh "
+                "one at each call"
             )
         if not callable(found):
-            self._refuse(f"it is of type {type(found).__name__} in {file}: name a function of (channels, classes)")
+            self._refuse(f"it is of type {type(found).__name__} in {file}: name a function of {self._takes()}")
         return found
+
+    def _takes(self) -> str:
+        return f"({', '.join(self.takes)})"
 
     def _module(self) -> ModuleType:
         """The user's module; ValueError, in one sentence, for all that may be wrong with it."""
@@ -165,7 +172,7 @@ class Imported:
         if (found := start_folder.hidden(name, self.folder)) is not None:
             file, top, own, other = found
             raise _NameTaken(
-                f"target.model {self.function}: {self._shown(str(file))} imports {top}, which is {other} and not "
+                f"{self.flag} {self.function}: {self._shown(str(file))} imports {top}, which is {other} and not "
                 f"{self._shown(own)}: rename {self._shown(own)}"
             )
 
@@ -179,7 +186,7 @@ class Imported:
         ):
             whose = "Python's own" if top in sys.stdlib_module_names else f"loaded from {own} already"
             raise _NameTaken(
-                f"target.model {self.function}: {self._shown(spec.origin)} has the name of a module that is {whose}: "
+                f"{self.flag} {self.function}: {self._shown(spec.origin)} has the name of a module that is {whose}: "
                 "rename the file"
             )
         if known is None:
@@ -200,7 +207,7 @@ class Imported:
         return str(path.relative_to(self.folder) if path.is_relative_to(self.folder) else path)
 
     def _refuse(self, fault: str, error: BaseException | None = None) -> NoReturn:
-        raise ValueError(f"target.model {self.function}: {fault}") from error
+        raise ValueError(f"{self.flag} {self.function}: {fault}") from error
 
 
 def _run(error: BaseException) -> list[traceback.FrameSummary]:

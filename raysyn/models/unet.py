@@ -36,6 +36,12 @@ class UNetConfig:
     """Side of the pixel blocks folded into channels before the first convolution: 2 makes a step ~4 times cheaper."""
     positions: bool = False
     """Tell the first convolution where it is (waves along both axes): class outlines are learned in fewer steps."""
+    factory: str | None = None
+    """`module:function` that builds a network of yours in the U-Net's place, untrained: called with (channels, (height,
+    width), classes) it returns a module that is called with noisy images (N, C, H, W), noise levels (N,) and labels
+    (N,), of which `classes` means no class, and answers in the images' shape. `mynets:build` is found as mynets.py in
+    the folder that the command starts in, or as an installed module. The other settings of the network then do
+    nothing."""
 
     def __post_init__(self) -> None:
         if self.width < 4 or self.width % 4:

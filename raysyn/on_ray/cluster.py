@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -23,6 +22,7 @@ from raysyn.compute.searches import Outcome, Search, Space
 from raysyn.on_ray import leftovers
 from raysyn.on_ray.board import Board
 from raysyn.on_ray.dashboard import Gauges
+from raysyn.on_ray.process import our_modules
 from raysyn.on_ray.shares import Shares, fitting, share_out, this_machine
 from raysyn.runs.storage import Store
 
@@ -169,18 +169,25 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
         yield
     elif not _starts_one(address):
         _only_ours(os.environ.get("RAY_ADDRESS", address), temp, spill)
-        with joining.found(address) as there, _closing():
+        with joining.found(address) as there, _closing(), _our_signals() as keep:
             try:
                 ray.init(address=there, job_config=OurJob(ours=False), **_QUIET)
             except (ConnectionError, RuntimeError) as error:
                 # As where its Ray is of another version.
                 raise ValueError(f"on.address is {address!r}, and Ray does not join: {first_line(error)}") from error
-            _keep_our_signals()
+            keep()
             yield
     else:
         _only_our_token()
-        with _private_folders(temp, spill) as (own, spilled), _closing(), _our_modules():
-            # Loopback: nobody else on the network has business with a cluster that lives for one run.
+        with (
+            _private_folders(temp, spill) as (own, spilled),
+            _closing(),
+            our_modules(),
+            _our_signals() as keep,
+            joining.loopback_alone(),
+        ):
+            # Nobody else on the network has business with a cluster that lives for one run; without the switch
+            # Ray takes this address for the machine's own.
             ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -191,7 +198,7 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
                 job_config=OurJob(ours=True),
                 **_QUIET,
             )
-            _keep_our_signals()
+            keep()
             yield
 
 
@@ -205,11 +212,17 @@ def _starts_one(address: str) -> bool:
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
-def _keep_our_signals() -> None:
-    """Ray has put a handler of its own below Python's, which prints a stack of C++ and drops what we wanted to say."""
+@contextmanager
+def _our_signals() -> Iterator[Callable[[], None]]:
+    """To be called after Ray has put handlers in the place of ours: one that exits with another status, and one below
+    Python's that prints a stack of C++."""
     handler = signal.getsignal(signal.SIGTERM)
-    if callable(handler) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
+
+    def keep() -> None:
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+    yield keep
 
 
 @contextmanager
@@ -262,20 +275,6 @@ def _private_folders(temp: str | None, spill: str | None) -> Iterator[tuple[Path
             leftovers.wait_for_exit(folder)
             shutil.rmtree(spilled, ignore_errors=True)
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _our_modules() -> Iterator[None]:
-    """Processes started inside the block can import what this one can: functions travel by name."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
 
 
 def _only_our_token() -> None:

@@ -1,4 +1,4 @@
-"""What Ray's dashboard and Prometheus show of a run: names of its tasks and trials, gauges for boards and alerts."""
+"""What Ray's dashboard and Prometheus show of a run: names of tasks and trials, gauges for boards and alerts."""
 
 from __future__ import annotations
 

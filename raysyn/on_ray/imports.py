@@ -21,7 +21,7 @@ class OurJob(JobConfig):
     """
 
     def __init__(self, *, ours: bool) -> None:
-        """`ours`: this process starts the cluster, whose workers inherit its whole path (`cluster._our_modules`)."""
+        """`ours`: this process starts the cluster, whose workers inherit its whole path (`process.our_modules`)."""
         super().__init__()
         submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # by `ray job submit`, whose folder is Ray's matter
         self._left_out = None if submitted or (not ours and _imports_from_start_folder()) else os.getcwd()

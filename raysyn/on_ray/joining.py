@@ -61,7 +61,7 @@ def found(address: str) -> Iterator[str]:
                 f"{_named(given)}, but this machine is no node of that cluster ({', '.join(answer.nodes)}): "
                 f"send the whole command, `ray job submit --address http://HOST:8265 -- {_typed()}`"
             )
-        with _loopback_alone(any(node.startswith(_LOOPBACK) for node in answer.nodes)):
+        with loopback_alone(any(node.startswith(_LOOPBACK) for node in answer.nodes)):
             yield answer.address
     finally:
         _restore_mode(mode)
@@ -196,7 +196,7 @@ def _typed() -> str:
 
 
 @contextmanager
-def _loopback_alone(wanted: bool) -> Iterator[None]:
+def loopback_alone(wanted: bool = True) -> Iterator[None]:
     """Let Ray in this process take 127.0.0.1 for what it is, as the processes of such a cluster do."""
     read, before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(_LOOPBACK_ALONE)
     try:

@@ -7,10 +7,13 @@ import threading
 import uuid
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import ray
+import ray._private.state
+import ray._private.worker
 import ray.exceptions
 
 from raysyn.compute.doorway import Show
@@ -47,7 +50,7 @@ def run(
         store[REACH] = job
         rank = partial(run_rank, [call], job=job, name=name, shares=shares, store=store, board=board)
         watch = Watch(name, {"CPU": float(shares.cpus), "GPU": shares.gpus})
-        asked = f"{shares.workers} workers are starting" if group else "a worker is starting"
+        asked = f"{shares.workers} workers are starting" if group and shares.workers > 1 else "a worker is starting"
         look = _Display(board, job, name, show, watch, asked)
         look()
         raise_portable((_in_a_group if group else _in_a_task)(rank, name, shares, store, look))
@@ -134,15 +137,29 @@ def _watch(trainer: Any, look: Callable[[], None]) -> bytes | None:
         DataContext.get_current()
     thread = threading.Thread(target=fit, daemon=True, name="raysyn-train")
     thread.start()
-    while thread.is_alive():
-        thread.join(0.25)
-        look()
+    try:
+        while thread.is_alive():
+            thread.join(0.25)
+            look()
+    except BaseException:
+        _end(thread)
+        raise
     if isinstance(outcome[0], TrainingFailedError):
         last = str(outcome[0]).strip().splitlines()[-1]
         raise RuntimeError(f"{trainer.run_config.name}: workers were lost too often: {last}") from outcome[0]
     if isinstance(outcome[0], Exception):
         raise outcome[0]
     return outcome[0]
+
+
+def _end(thread: threading.Thread) -> None:
+    """Have the thread come back from Ray Train: where Ray is shut down under it, it ends the process, with status 1."""
+    worker, job = ray._private.worker.global_worker, ray.get_runtime_context().get_job_id()  # type: ignore[attr-defined]
+    with suppress(ray.exceptions.RayError):
+        for actor, about in ray._private.state.actors(job_id=ray.JobID.from_hex(job)).items():  # type: ignore[attr-defined]
+            if about["ActorClassName"] == "TrainController" and about["State"] != "DEAD":
+                worker.core_worker.kill_actor(ray.ActorID.from_hex(actor), True)  # type: ignore[attr-defined]
+    thread.join(5.0)
 
 
 class _Display:

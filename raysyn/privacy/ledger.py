@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from raysyn.privacy.cost import Cost, Priced, epsilon, priced
+from raysyn.privacy.cost import Budget, Cost, Priced, calibrate, epsilon, priced
 
 T = TypeVar("T")
 _COST_FIELDS = tuple(Cost.__dataclass_fields__)
@@ -44,6 +44,26 @@ class Plan:
                 f"budget.epsilon is {self.epsilon_budget:g}, but the planned stages spend {spent:g}: "
                 "raise it or plan more noise"
             )
+
+    @classmethod
+    def within(
+        cls, budget: Budget, n: int, stage: str, flexible: Cost, fixed: Mapping[str, Cost] | None = None
+    ) -> Plan:
+        """The `fixed` stages and then `stage`, with as little noise as the budget leaves it on `n` private images.
+
+        Whatever noise multiplier `flexible` has gives way to that. Raises ValueError where the fixed stages leave
+        nothing, or the budget's delta promises nothing for so many images.
+        """
+        delta, before = budget.delta_for(n), dict(fixed or {})
+        price = calibrate(budget.epsilon, delta, budget.accountant, list(before.values()), flexible)
+        stages = {**before, stage: price}
+        return cls(stages=stages, delta=delta, accountant=budget.accountant, epsilon_budget=budget.epsilon)
+
+    def noise(self, stage: str) -> float:
+        """The noise multiplier of a stage, as it was calibrated."""
+        found = self.stages[stage].noise_multiplier
+        assert found is not None, f"{stage} was never calibrated"
+        return found
 
     def epsilon(self, accountant: str | None = None) -> float:
         """Epsilon of all stages composed, by this plan's accountant or another one."""

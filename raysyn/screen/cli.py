@@ -7,25 +7,25 @@ interrupted. Configurations are nested frozen dataclasses; the text under each f
 from __future__ import annotations
 
 import contextlib
-import difflib
 import io
 import os
-import re
-import shutil
+import select
 import signal
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Generic, NoReturn, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
-import tyro
+from raysyn.screen import help
+from raysyn.screen.flags import BARE, assigned, difference
+from raysyn.screen.text import folded, guess, terminal_width
 
 C = TypeVar("C")
 M = TypeVar("M")
 T = TypeVar("T")
+HELP = ("-h", "--help", "--help-all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,8 @@ class Command(Generic[C, M]):
 
 @dataclass(frozen=True, kw_only=True)
 class _Flags(Generic[C, M]):
-    # An empty name leaves the prefix out: --data.name, not --config.data.name.
-    config: Annotated[C, tyro.conf.arg(name="")]
+    # --data.name, not --config.data.name.
+    config: C = field(metadata=BARE)
     on: M
     """Where the run happens; nothing here changes the result."""
     out: str
@@ -89,17 +89,22 @@ def read(
     presets: Mapping[str, C], argv: Sequence[str], description: str = "", *, machines: M, prog: str, seal: bool = False
 ) -> Command[C, M]:
     """`parse`, with ValueError, in one sentence, for bad input."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print(_overview(presets, prog, description), file=sys.stdout if argv else sys.stderr)
+    if not argv or argv[0] in HELP:
+        shown = help.overview(presets, prog, description, everything=argv[:1] == ["--help-all"])
+        print(shown, file=sys.stdout if argv else sys.stderr)
         raise SystemExit(0 if argv else 2)
     preset, *rest = argv
     if preset not in presets:
-        fault = "comes before the preset" if preset.startswith("-") else f"is no preset{_guess(preset, presets)}"
-        raise ValueError(f"{preset} {fault}; the first word must be one of {', '.join(presets)}")
-    flags_of = _SealingFlags if seal else _Flags
-    default = flags_of(config=presets[preset], on=machines, out=f"runs/{Path(prog.split()[-1]).stem}-{preset}")
-    about = f"{description}\n\nPreset {preset}: {difference(presets[preset], _terminal_width() * 3)}".strip()
-    flags = _read(default, rest, f"{prog} {preset}", about)
+        fault = "comes before the preset" if preset.startswith("-") else f"is no preset{guess(preset, presets)}"
+        known = ", ".join([*help.small(presets), *folded(help.large(presets))])
+        raise ValueError(f"{preset} {fault}; the first word must be one of {known}")
+    default = unchanged(presets, preset, machines=machines, prog=prog, seal=seal)
+    if asked := [word for word in rest if word in HELP]:
+        changed = f"Preset {preset}: {difference(presets[preset], terminal_width() * 3)}"
+        about = [text for text in (description, changed) if text]
+        print(help.of_preset(default, prog, preset, about, everything="--help-all" in asked))
+        raise SystemExit(0)
+    flags = assigned(default, rest, f"{prog} {preset}")
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and "://" not in flags.out and not Path(flags.out).is_absolute():
         # Submitted: the same command would find nothing there, and spend the budget once more.
         raise ValueError(
@@ -115,16 +120,19 @@ def read(
 _INTERRUPTED = "interrupted: the same command continues where this one stopped"
 
 
+def unchanged(presets: Mapping[str, C], preset: str, *, machines: M, prog: str, seal: bool) -> _Flags[C, M]:
+    """The command without a flag, whose fields are all flags that there are."""
+    flags = _SealingFlags if seal else _Flags
+    return flags(config=presets[preset], on=machines, out=f"runs/{Path(prog.split()[-1]).stem}-{preset}")
+
+
 def run_or_explain(check: Callable[[ExitStack], T], work: Callable[[T], object]) -> int:
     """Exit status of `work(check(stack))`, for `sys.exit`; what `check` opened is closed by the stack.
 
     `check` reads and validates (command line, data, plan, folder): its ValueError is the user's, one sentence and 2.
     `work` does the rest: its ValueError is ours, so it keeps its traceback. Ctrl-C in either gives 130, SIGTERM 143.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A terminal that lacks a character, or a path that is no UTF-8, must not end a run.
-            stream.reconfigure(errors="backslashreplace")
+    _any_character()
     try:
         with _terminated_is_exit(), ExitStack() as stack:
             try:
@@ -139,12 +147,45 @@ def run_or_explain(check: Callable[[ExitStack], T], work: Callable[[T], object])
     return 0
 
 
+def _any_character() -> None:
+    """A terminal that lacks a character, or a path that is no UTF-8, must not end a run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Around a whole command: whoever reads its output may stop reading (`raysyn methods | head`); status 141 then."""
+    _any_character()
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise  # another pipe's
+        # What is left of the output has no reader; without this, Python would try once more as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
+
+
+def _nobody_reads() -> bool:
+    """Whether stdout is a pipe whose other end is closed."""
+    poll = select.poll()
+    poll.register(sys.stdout, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Around the validation of what a user gave: a place that cannot be read or written, or a download that failed, is
     a ValueError too, in one sentence."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # nobody reads the output: see `printing`
     except OSError as error:
         place = error.filename or "a file"
         raise ValueError(f"{place} cannot be used: {error.strerror or error}; name another one") from error
@@ -168,91 +209,7 @@ def _terminated_is_exit() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def difference(config: Any, width: int) -> str:
-    """How `config` differs from the defaults of its type, as `field=value, ...` cut to `width` characters."""
-    default = dict(_leaves(type(config)()))
-    changed = [f"{name}={value}" for name, value in _leaves(config) if name not in default or default[name] != value]
-    return textwrap.shorten(", ".join(changed) or "all defaults", width, placeholder=" ...")
-
-
-def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted flag name, value) of every field that is not itself a dataclass."""
-    for field in fields(config):
-        name, value = prefix + field.name.replace("_", "-"), getattr(config, field.name)
-        if is_dataclass(value):
-            yield from _leaves(value, name + ".")
-        else:
-            yield name, value
-
-
-def _read(default: _Flags[C, M], args: list[str], prog: str, about: str) -> _Flags[C, M]:
-    kind: Any = type(default)[type(default.config), type(default.on)]  # type: ignore[index]
-    box = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(box):
-            flags, unknown = tyro.cli(
-                kind,
-                args=args,
-                default=default,
-                prog=prog,
-                description=about,
-                return_unknown_args=True,
-                # No sub-commands: a group that is None by default has no flags, one with a default has its own.
-                # Comments in a configuration are for readers of the code, not help.
-                config=(tyro.conf.AvoidSubcommands, tyro.conf.HelptextFromCommentsOff),
-            )
-    except SystemExit as error:
-        if error.code:
-            raise ValueError(_first_sentence(box.getvalue())) from error
-        raise
-    if unknown:
-        known = [f"--{name}" for part in (default.config, default) for name, _ in _leaves(part)]
-        kind = "flag" if unknown[0].startswith("-") else "argument"
-        raise ValueError(f"{unknown[0]} is no {kind} of {prog}{_guess(unknown[0], known)}; --help lists all flags")
-    return flags
-
-
-def _first_sentence(box: str) -> str:
-    """The message inside the box that tyro draws: its rows up to the first rule, as one line, less the lead-in."""
-    parts: list[list[str]] = [[]]
-    for line in box.splitlines():
-        text = line.strip("│ ")
-        if not text or text[0] in "╭╰─" or set(text) == {"-"}:
-            parts.append([])
-        else:
-            parts[-1].append(text)
-    told = [rows for rows in parts if rows]
-    # A terminal without such lines gets dashes, and the title, which else is in the box's upper edge, as a row.
-    rows = told["╭" not in box and len(told) > 1] if told else []
-    return re.sub(r"^Error parsing (config\.\S+: )?", "", " ".join(rows))
-
-
-def filled(text: str, indent: int) -> str:
-    """`text` in lines that fit the terminal, all but the first indented."""
-    told = textwrap.fill(text, max(_terminal_width() - indent, 40), break_on_hyphens=False)
-    return told.replace("\n", "\n" + " " * indent)
-
-
-def _guess(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
 def refuse(sentence: str) -> NoReturn:
     """Say what is wrong with the input, and end with status 2."""
     print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
     raise SystemExit(2)
-
-
-def _overview(presets: Mapping[str, Any], prog: str, description: str) -> str:
-    width = max(len(name) for name in presets) + 4
-    lines = [f"usage: {prog} PRESET [--flags]", ""]
-    lines += [description, ""] if description else []
-    lines.append("presets, with what they change:")
-    room = max(_terminal_width() - width, 40)
-    lines += [f"  {name:<{width - 2}}{difference(config, room)}" for name, config in presets.items()]
-    return "\n".join([*lines, "", f"`{prog} PRESET --help` lists every flag with the preset's value."])
-
-
-def _terminal_width() -> int:
-    return shutil.get_terminal_size((110, 24)).columns

@@ -64,9 +64,9 @@ class Pace:
     """Most memory this process has held so far: data, libraries, network and one step on a few images."""
 
 
-def measure(model: nn.Module, task: Task, shape: tuple[int, int, int]) -> Pace:
+def measure(model: nn.Module, task: Task, shape: tuple[int, int, int], most: int = IMAGES) -> Pace:
     """Time `model` on random images of `shape` (H, W, C), as many as fit; takes a few seconds and reads no data."""
-    device, count = best_device(), fitting_images(model, task, shape)
+    device, count = best_device(), fitting_images(model, task, shape, most)
     model = model.to(device)
     images = torch.randint(256, (count, *shape), dtype=torch.uint8, device=device)
     labels = torch.zeros(count, dtype=torch.int64, device=device)

@@ -102,3 +102,9 @@ def shadows(models: int = 24) -> tuple[Any, ...]:
     recipe = RecipeConfig(epochs=12, batch_size=50, learning_rate=0.1, trivial_augment=False, mixup=0.0)
     pool = make_pool(digits.train, digits.test, 150, 0)
     return pool, AttackConfig(shadow_models=models, design="half"), ResNetConfig(blocks=1, width=4), recipe, 0
+
+
+def wait(worker: Worker, folder: Path) -> None:
+    """Say that it has begun, and go on for longer than any test."""
+    leave_trace(folder, "waiting")
+    time.sleep(600)

@@ -179,6 +179,17 @@ def test_nobody_else_reads_what_ray_keeps(ray_session: None) -> None:
     assert theirs.parent.name.startswith(leftovers.PREFIX) and stat.S_IMODE(theirs.parent.stat().st_mode) == 0o700
 
 
+def test_a_cluster_of_one_run_listens_on_loopback_alone(ray_session: None) -> None:
+    here, theirs = "0100007F", Path(ray._private.worker._global_node.get_temp_dir_path())
+    rows = [row.split() for name in ("tcp", "tcp6") for row in Path("/proc/net", name).read_text().splitlines()[1:]]
+    at = {f"socket:[{row[9]}]": row[1].partition(":")[0] for row in rows if row[3] == "0A"}
+    links = [link for one in leftovers.processes_using(theirs) for link in Path(f"/proc/{one}/fd").iterdir()]
+    places = {at[name] for link in links if link.is_symlink() and (name := os.readlink(link)) in at}
+    loopback = {here, "00000000000000000000000001000000", f"0000000000000000FFFF0000{here}"}
+    assert here in places and places <= loopback, places
+    assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
+
+
 def test_a_lock_that_names_another_folder_takes_nothing_with_it(tmp_path: Path) -> None:
     dead, precious = tmp_path / f"{leftovers.PREFIX}dead", tmp_path / "home" / "spill"
     dead.mkdir()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+import ray._private.worker
 from ray._private import ray_constants, services
 
 from raysyn.on_ray import joining
@@ -110,6 +111,7 @@ def test_loopback_is_kept_where_the_cluster_keeps_to_it(
     node: str, alone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(joining, "_ask", lambda address, patience_s: here(address, node))
+    monkeypatch.setattr(ray._private.worker, "_global_node", None)  # of a session that other tests share
     before = ray_constants.ENABLE_RAY_CLUSTER
     with found("127.0.0.1:6379") as address:
         assert address == "127.0.0.1:6379" and os.environ.get(SWITCH) == ("0" if alone else None)

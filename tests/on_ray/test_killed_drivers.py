@@ -147,3 +147,35 @@ def test_a_sweep_of_24_survives_three_workers_and_a_driver(tmp_path: Path, tempo
     shadow_MNQ, inside_MN = found["shadow_MNQ"].numpy(), found["inside_MN"].numpy()
     torch.testing.assert_close(torch.from_numpy(shadow_MNQ), torch.from_numpy(calm.shadow_MNQ), rtol=0, atol=0)
     assert lira.spread(shadow_MNQ, inside_MN) == lira.spread(*calm)
+
+
+TERMINATED = """
+import sys, time
+from pathlib import Path
+from raysyn.compute.doorway import Machines
+from raysyn.on_ray.cluster import connect
+from raysyn.screen.cli import run_or_explain
+from stages import wait
+workers = Machines(workers=2, gpus_per_worker=0, cpus_per_worker=1)
+check = lambda stack: stack.enter_context(connect(workers, sys.argv[1]))
+sys.exit(run_or_explain(check, lambda compute: compute.train(wait, Path(sys.argv[2]), name="wait")))
+"""
+
+
+@pytest.mark.slow
+def test_a_terminated_driver_says_so_at_once_and_leaves_nothing(temporary: Path, tmp_path: Path) -> None:
+    """As `ray job stop` and a spot machine's notice end it, in the middle of a stage of several workers."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    here = Path(__file__).parent
+    own |= {"TMPDIR": str(temporary), "PYTHONPATH": f"{here}:{here.parents[1]}"}
+    command = [sys.executable, "-c", TERMINATED, str(tmp_path / "store"), str(tmp_path)]
+    with (tmp_path / "errors").open("w") as errors:
+        driver = subprocess.Popen(command, env=own, stderr=errors)
+    end = time.monotonic() + 300
+    while not list(tmp_path.glob("waiting.*")):
+        assert driver.poll() is None and time.monotonic() < end, (tmp_path / "errors").read_text()
+        time.sleep(0.2)
+    driver.terminate()
+    assert driver.wait(60) == 143
+    assert (tmp_path / "errors").read_text() == "interrupted: the same command continues where this one stopped\n"
+    assert not processes_using(temporary)

@@ -12,9 +12,9 @@ import torch
 
 from raysyn.compute.doorway import Machines
 from raysyn.compute.local import Local
-from raysyn.on_ray import train
+from raysyn.on_ray import rank, train
 from raysyn.on_ray.cluster import OnRay
-from raysyn.runs.storage import Store
+from raysyn.runs.storage import REACH, Store
 
 # Generous, for machines that are busy with something else.
 pytestmark = pytest.mark.timeout(600)
@@ -58,11 +58,11 @@ def test_two_workers_give_the_answer_of_one_process(ray_session: None, tmp_path:
 def test_storage_that_a_worker_does_not_share_is_named(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(ValueError, match=r"on\.storage is .* does not share with the driver"):
-        train._check_reach(store, "job-2")
-    store[train.REACH] = "job-1"
-    train._check_reach(store, "job-1")
+        rank._check_reach(store, "job-2")
+    store[REACH] = "job-1"
+    rank._check_reach(store, "job-1")
     with pytest.raises(ValueError, match="every node reaches"):
-        train._check_reach(store, "job-2")
+        rank._check_reach(store, "job-2")
 
 
 @pytest.mark.slow

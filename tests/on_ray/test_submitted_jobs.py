@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -227,3 +228,31 @@ def test_a_paper_s_quick_preset_is_submitted_and_ends_with_a_report(
     report = json.loads((tmp_path / "run/internal/report.json").read_text())
     assert report["preset"] == "quick" and (tmp_path / "run/internal/report.html").exists()
     assert (tmp_path / "run/release/synthetic.parquet").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_example_submits_follows_stops_and_continues(workstation: dict[str, str], tmp_path: Path) -> None:
+    own = [*TINY[:-2], "--data.limit", "300"]  # --on.address is the example's
+    command = [sys.executable, "examples/submit_job.py", str(tmp_path / "run"), "dp_feta", *own]
+    report, warmed_up = tmp_path / "run/internal/report.json", tmp_path / "run/internal/stages/warmup.pt"
+    end = time.monotonic() + 90
+    while ray_job(workstation, "list").returncode:
+        assert time.monotonic() < end
+        time.sleep(1)
+    first = subprocess.Popen(
+        command, env=workstation, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while not warmed_up.exists():
+        assert first.poll() is None and time.monotonic() < end + 200
+        time.sleep(0.2)
+    first.send_signal(signal.SIGINT)
+    said, _ = first.communicate(timeout=100)
+    assert first.returncode == 130 and said.endswith("STOPPED; the same command continues this run\n"), said
+    assert not report.exists()
+    again = subprocess.run(command, env=workstation, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0 and "Report (stays inside)" in again.stdout and report.exists(), again.stdout
+    refused = subprocess.run(
+        [*command, "--budget.epsilon", "-1"], env=workstation, cwd=ROOT, capture_output=True, text=True
+    )
+    assert refused.returncode == 1 and "error: budget.epsilon is -1" in refused.stdout

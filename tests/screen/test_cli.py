@@ -13,7 +13,8 @@ from typing import Literal
 import pytest
 
 from raysyn.data.images import DataConfig
-from raysyn.screen.cli import Command, difference, parse, run_or_explain
+from raysyn.screen.cli import Command, parse, run_or_explain
+from raysyn.screen.flags import difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,9 +162,9 @@ def test_a_path_and_none_and_equals_signs_are_taken() -> None:
         ),
         (["quick", "--on.gpu-per-worker", "3"], ["did you mean --on.gpus-per-worker?"]),
         (["quick", "stray"], ["stray", "argument"]),
-        (["quick", "--budget.epsilon", "many"], ["--budget.epsilon", "many"]),
-        (["quick", "--central.count", "1.5"], ["--central.count", "1.5"]),
-        (["quick", "--budget.accountant", "moments"], ["moments", "--budget.accountant", "prv", "rdp"]),
+        (["quick", "--budget.epsilon", "many"], ["budget.epsilon is many: give a number"]),
+        (["quick", "--central.count", "1.5"], ["central.count is 1.5: give a whole number"]),
+        (["quick", "--budget.accountant", "moments"], ["budget.accountant is moments: give prv or rdp"]),
         (["quick", "--data.path"], ["--data.path"]),
         (["quick", "--budget.epsilon", "-1"], ["budget.epsilon is -1.0", "above 0"]),
         (["quick", "--seed", "-1"], ["seed is -1"]),
@@ -190,10 +191,10 @@ def test_without_a_preset_all_are_listed(capsys: pytest.CaptureFixture[str], arg
 
 def test_help_of_a_preset_explains_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
-        read("quick", "--help")
+        read("quick", "--help-all")
     out = " ".join(capsys.readouterr().out.split())
     assert left.value.code == 0
-    for words in ("--data.name", "--budget.epsilon FLOAT", "{prv,rdp}", "--on.gpus-per-worker", "--out", "--dry-run",
+    for words in ("--data.name", "--budget.epsilon NUMBER", "prv or rdp", "--on.gpus-per-worker", "--out", "--dry-run",
                   "Smaller promises more.", "(default: 10)", "runs/dp_feta-quick", "A test of flags."):  # fmt: skip
         assert words in out, words
     assert "readers of the code" not in out
@@ -217,7 +218,7 @@ def test_only_where_a_run_can_be_sealed_there_is_a_flag_for_it(capsys: pytest.Ca
     assert "--seal is no flag" in refusal(capsys, "quick", "--seal")
     with pytest.raises(SystemExit):
         sealable("quick", "--help")
-    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    shown = " ".join(capsys.readouterr().out.split())
     assert "--seal" in shown and "snapshots" in shown and "old versions in a bucket" in shown
 
 
@@ -270,7 +271,7 @@ def test_an_interrupt_says_how_to_continue(capsys: pytest.CaptureFixture[str], p
 def test_a_mistake_is_the_same_sentence_in_every_terminal(
     encoding: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """tyro draws its box by the encoding of stdout."""
+    """Whatever characters it has."""
 
     class Terminal(io.StringIO):
         pass
@@ -283,5 +284,4 @@ def test_a_mistake_is_the_same_sentence_in_every_terminal(
             parse(PRESETS, ["quick", flag], machines=Machines(), prog="job.py")
         said.append(capsys.readouterr().err)
     assert said[0] == "error: budget.epsilon is -1.0: give a number above 0\n"
-    assert said[1].startswith("error: --budget.epsilon: ") or said[1].startswith("error: Argument --budget.epsilon: ")
-    assert said[1].count("\n") == 1 and "---" not in said[1] and "Value error" not in said[1]
+    assert said[1] == "error: budget.epsilon is much: give a number\n"

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from raysyn.data.images import DataConfig, Images
 from raysyn.methods.declared import Declared
 from raysyn.methods.drawing import check_drawing
 from raysyn.metrics.utility import EvalConfig
-from raysyn.models.unet import UNet, UNetConfig
-from raysyn.privacy import cost
+from raysyn.models import denoiser
+from raysyn.models.unet import UNetConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries.central import CentralConfig
@@ -54,18 +55,15 @@ def plan(config: Config, n: int, classes: int) -> Plan:
     The central query is fixed by the config; the noise multiplier of DP-SGD is what the budget leaves.
     Raises ValueError where the query alone exceeds the budget.
     """
-    delta, accountant = config.budget.delta_for(n), config.budget.accountant
     central = config.central.cost(classes)
     fixed = {} if central is None else {"central": central}
-    finetune = cost.calibrate(config.budget.epsilon, delta, accountant, list(fixed.values()), config.finetune.cost(n))
-    stages = {**fixed, "finetune": finetune}
-    return Plan(stages=stages, delta=delta, accountant=accountant, epsilon_budget=config.budget.epsilon)
+    return Plan.within(config.budget, n, "finetune", config.finetune.cost(n), fixed)
 
 
-def new_denoiser(config: Config, private: Images) -> UNet:
+def new_denoiser(config: Config, private: Images) -> nn.Module:
     """The network with its first weights, which `config.seed` decides; ValueError where it cannot take the images."""
     torch.manual_seed(config.seed)
-    return UNet(config.network, private.shape[2], private.shape[:2], private.classes)
+    return denoiser.new_denoiser(config.network, private.shape[2], private.shape[:2], private.classes)
 
 
 def _paper(epsilon: float, sampler: SamplerConfig, **differences: Any) -> Config:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from functools import partial
 
+from torch import nn
+
 from raysyn.data.images import Images
 from raysyn.methods import outlook as shared
 from raysyn.methods.dp_feta.config import Config
 from raysyn.methods.machines import On
 from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, classifier_needs, denoiser_needs, per_worker, refuse_too_large
-from raysyn.models.unet import UNet
+from raysyn.models.denoiser import new_denoiser
 from raysyn.screen.console import Console
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.memory import Need
@@ -29,8 +31,8 @@ def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> lis
     if config.central.count:
         plain["warmup"] = per_worker(warmup.batch_size, machines), warmup.copies
 
-    def new() -> UNet:
-        return UNet(config.network, shape[2], shape[:2], private.classes)
+    def new() -> nn.Module:
+        return new_denoiser(config.network, shape[2], shape[:2], private.classes)
 
     return [
         *denoiser_needs(new, shape, plain, config.finetune, machines),
@@ -45,8 +47,8 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[shared.Stag
     found = [shared.start_up(machines)]
     task = DiffusionTask(classes=private.classes, **asdict(config.noise))
 
-    def new() -> UNet:
-        return UNet(config.network, private.shape[2], private.shape[:2], private.classes)
+    def new() -> nn.Module:
+        return new_denoiser(config.network, private.shape[2], private.shape[:2], private.classes)
 
     if "central" in plan.stages:
         found.append(shared.alone("central", shared.central_seconds(config.central, private)))
@@ -61,7 +63,7 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[shared.Stag
 def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> list[shared.Stage]:
     """The stages as a table, which are answered too."""
     private, found = prepared.dataset.train, stages(config, prepared, machines)
-    denoiser = UNet(config.network, private.shape[2], private.shape[:2], private.classes)
+    denoiser = new_denoiser(config.network, private.shape[2], private.shape[:2], private.classes)
     size = sum(parameter.numel() for parameter in denoiser.parameters())
     shared.show(console, found, machines, title=f"Outlook: {size:,} parameters")
     return found

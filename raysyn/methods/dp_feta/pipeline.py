@@ -9,20 +9,19 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from functools import partial
 
-from raysyn.data.images import load
+from raysyn.data.images import Images
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_feta.config import NAME, Config, new_denoiser, plan
 from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
-from raysyn.methods.dp_feta.report import story, uncharged
+from raysyn.methods.dp_feta.report import story
+from raysyn.methods.ends import finish, look
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.releasing import release
-from raysyn.methods.synthesis import draw_chunk, evaluate, judging, pack, synthesise, unpack
-from raysyn.metrics.checks import check_measures
+from raysyn.methods.own_network import check_denoiser
+from raysyn.methods.synthesis import draw_chunk, judging, pack, synthesise, unpack
 from raysyn.privacy import sgd
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
-from raysyn.report.rehearsal import rehearse
-from raysyn.report.report import Report, write_report
+from raysyn.report.report import Report
 from raysyn.train import loop
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.samplers import network_calls
@@ -30,19 +29,22 @@ from raysyn.train.samplers import network_calls
 
 def prepare(config: Config) -> Prepared:
     """The data set and the plan for it; ValueError in one sentence where either cannot be."""
-    dataset = load(config.data)
-    new_denoiser(config, dataset.train)
+    dataset = look(NAME, config)
     private = dataset.train
-    check_measures(config.eval, private.classes, synthetic=config.synthetic, train=len(private))
-    rehearse(NAME, dataset, told=config, uncharged=uncharged(config))
-    return Prepared(dataset=dataset, plan=plan(config, len(private), private.classes))
+    facts = check_denoiser(new_denoiser(config, private), private.shape, task_of(config, private), config.sampler)
+    return Prepared(dataset=dataset, plan=plan(config, len(private), private.classes), facts=facts)
+
+
+def task_of(config: Config, private: Images) -> DiffusionTask:
+    """What the denoiser learns from one image."""
+    return DiffusionTask(classes=private.classes, **asdict(config.noise))
 
 
 def run(setting: PrivateSetting) -> Report:
     """Make the synthetic images, the certificate and the report; a finished stage is stored and never repeated."""
     config, private, plan, ledger = setting.config, setting.dataset.train, setting.plan, setting.ledger
     compute, folder, console = setting.compute, setting.folder, setting.console
-    task = DiffusionTask(classes=private.classes, **asdict(config.noise))
+    task = task_of(config, private)
     denoiser = new_denoiser(config, private)
     before = ["central", "warmup"] if "central" in plan.stages else []
     console.begin([*before, "finetune", "synthesise", *judging(config.eval)])
@@ -80,14 +82,7 @@ def run(setting: PrivateSetting) -> Report:
     calls = f"{network_calls(config.sampler)} network calls each"
     drawing = (denoiser.cpu(), config.sampler, private.shape)
     synthetic = synthesise(setting, draw_chunk, drawing, private.class_names, calls)
-    privacy = release(setting, NAME, synthetic, uncharged(config))
-
-    # Measured on real images: for the report, which stays inside.
-    metrics = evaluate(setting, synthetic, config.eval)
-    report = setting.report(NAME, privacy=privacy, metrics=metrics, engine=tuned["engine"])
-    verdict = write_report(folder, report, synthetic=synthetic, central=central, done=story(config, plan))
-    setting.end(verdict, folder.where("Release (may leave)"))
-    return report
+    return finish(setting, NAME, synthetic, done=story(config, plan), central=central, engine=tuned["engine"])
 
 
 METHOD = Method(name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run)

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from raysyn.methods.declared import declared
 from raysyn.methods.dp_feta.config import Config
-from raysyn.metrics.utility import BEST_IS_UNCHARGED
 from raysyn.privacy.ledger import Plan
 from raysyn.train.samplers import network_calls
-
-
-def uncharged(config: Config) -> list[str]:
-    """What looking at private data may have shaped without being paid for (house rule: charge it or say it)."""
-    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
-    return [*choices, *declared(config)]
 
 
 def story(config: Config, plan: Plan) -> list[str]:

@@ -52,7 +52,7 @@ from raysyn.metrics.checks import check_measures
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
 from raysyn.models.students import student
 from raysyn.models.teacher import Teacher
-from raysyn.privacy import sgd
+from raysyn.privacy import engines, sgd
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import layer_statistics
@@ -73,7 +73,7 @@ def prepare(config: Config) -> Prepared:
     cannot be."""
     dataset, public = load(config.data), None
     private = dataset.train
-    new_teacher(config, private)
+    engines.refuse_unsupported(new_teacher(config, private))
     for name in config.students:
         student(name, private.shape, private.classes, config.distillation.width)
     sets = config.public.sets() if config.alignment.start == "public" else ()

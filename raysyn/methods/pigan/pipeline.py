@@ -32,7 +32,7 @@ from raysyn.methods.releasing import release
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.fidelity import Inception, as_had, inception_weights, left_out
 from raysyn.metrics.utility import BEST_IS_UNCHARGED, judge, subset, summary, unit_name
-from raysyn.privacy import sgd
+from raysyn.privacy import engines, sgd
 from raysyn.privacy.ledger import Plan
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, write_report
@@ -89,6 +89,8 @@ def check(config: Config, given: str, variant: Variant, members: Images, others:
         if variant.gan.batch_size > n:
             raise ValueError(f"gan.batch_size is {variant.gan.batch_size}, but there are {n} members: lower it")
         variant.cost(n)
+        discriminator, _ = experiments.private_networks(config.network, variant, members, config.seed)
+        engines.refuse_unsupported(discriminator)
 
 
 def plan(config: Config, n: int) -> Plan:

@@ -13,7 +13,6 @@ from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
 from raysyn.models.unet import UNetConfig
-from raysyn.privacy import cost
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries.central import CentralConfig
@@ -173,13 +172,10 @@ def plan(config: Config, n: int, classes: int) -> Plan:
     The queries are fixed by the config; the noise multiplier of DP-SGD is what the budget leaves. Raises ValueError
     where the queries alone exceed it.
     """
-    delta, accountant = config.budget.delta_for(n), config.budget.accountant
     fixed = {"semantic": config.semantic.cost()} if config.pretraining == "selected" else {}
     if (central := config.central.cost(classes)) is not None:
         fixed["central"] = central
-    finetune = cost.calibrate(config.budget.epsilon, delta, accountant, list(fixed.values()), config.finetune.cost(n))
-    stages = {**fixed, "finetune": finetune}
-    return Plan(stages=stages, delta=delta, accountant=accountant, epsilon_budget=config.budget.epsilon)
+    return Plan.within(config.budget, n, "finetune", config.finetune.cost(n), fixed)
 
 
 def name_of(config: Config) -> str:

@@ -17,11 +17,13 @@ from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.data.public import Public
 from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.own_network import check_denoiser
 from raysyn.methods.privimage.config import Config, GANPretrainConfig
 from raysyn.methods.synthesis import draw_chunk, synthesise
+from raysyn.models import denoiser
 from raysyn.models.biggan import BigGANConfig, Generator
+from raysyn.models.denoiser import table_of_labels
 from raysyn.models.private_discriminator import PrivateDiscriminator
-from raysyn.models.unet import UNet
 from raysyn.privacy import sgd
 from raysyn.privacy.ledger import Release
 from raysyn.train import gan, loop
@@ -65,7 +67,7 @@ class Diffusion:
         self.setting, self.config, self.private = setting, setting.config, setting.dataset.train
         rows = self.private.classes + others
         self.denoiser = new_denoiser(self.config, self.private, rows)
-        self.task = DiffusionTask(classes=rows, **asdict(self.config.noise))
+        self.task = task_of(self.config, rows)
         self.knows_classes = False
 
     def pretrain(self, images: Images, conditional: bool) -> None:
@@ -95,8 +97,10 @@ class Diffusion:
         self.denoiser.load_state_dict(trained["model"])
         if not conditional and not self.knows_classes:
             # Rows that nothing has been learned about would be noise: all classes begin as "no class".
+            table = table_of_labels(self.denoiser, self.task.classes)
+            assert table is not None, "checked before the run"
             with torch.no_grad():
-                self.denoiser.label.weight[:] = self.denoiser.label.weight[-1].clone()
+                table.weight[:] = table.weight[-1].clone()
         self.knows_classes |= conditional
         self.setting.console.stage(stage, f"{config.iterations:,} steps on {len(images):,} images: no further cost")
 
@@ -116,10 +120,29 @@ class Diffusion:
         return pay(setting, release)
 
 
-def new_denoiser(config: Config, private: Images, rows: int) -> UNet:
+def check_diffusion(config: Config, private: Images, rows: int) -> dict[str, str]:
+    """What tells the denoiser from another one, as facts of the run; ValueError, in one sentence, where it could not be
+    trained or drawn with. `rows`: labels, with those of public images."""
+    own = new_denoiser(config, private, rows)
+    facts = check_denoiser(own, private.shape, task_of(config, rows), config.sampler)
+    if not (config.semantic.conditional and config.central.conditional) and table_of_labels(own, rows) is None:
+        raise ValueError(
+            f"network.factory {config.network.factory} has no nn.Embedding of {rows + 1} rows called label, which "
+            "are made alike after learning from images without classes: add it, or leave semantic.conditional and "
+            "central.conditional at True"
+        )
+    return facts
+
+
+def task_of(config: Config, rows: int) -> DiffusionTask:
+    """What the denoiser learns from one image."""
+    return DiffusionTask(classes=rows, **asdict(config.noise))
+
+
+def new_denoiser(config: Config, private: Images, rows: int) -> nn.Module:
     """The network with its first weights, which `config.seed` decides; ValueError where it cannot take the images."""
     torch.manual_seed(config.seed)
-    return UNet(config.network, private.shape[2], private.shape[:2], rows)
+    return denoiser.new_denoiser(config.network, private.shape[2], private.shape[:2], rows)
 
 
 class GAN:

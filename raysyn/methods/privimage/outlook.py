@@ -37,9 +37,9 @@ from raysyn.methods.outlook import (
 from raysyn.methods.privimage.config import Config
 from raysyn.methods.privimage.models import new_denoiser, new_gan, new_query, others
 from raysyn.metrics.pace import plane_seconds
+from raysyn.models import denoiser
 from raysyn.models.biggan import Generator
 from raysyn.models.private_discriminator import PrivateDiscriminator
-from raysyn.models.unet import UNet
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.screen.console import Console
 from raysyn.train import gan
@@ -81,8 +81,8 @@ def diffusion_needs(
     if not config.private:
         plain["finetune"] = per_worker(tuning.batch_size, machines), tuning.noise_multiplicity
 
-    def new() -> UNet:
-        return UNet(config.network, shape[2], shape[:2], rows)
+    def new() -> nn.Module:
+        return denoiser.new_denoiser(config.network, shape[2], shape[:2], rows)
 
     return denoiser_needs(new, shape, plain, tuning if config.private else None, machines)
 

@@ -26,7 +26,16 @@ from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import declared
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.privimage.config import NAME, Config, Kind, name_of, plan
-from raysyn.methods.privimage.models import GAN, Diffusion, Model, has_images, new_denoiser, new_gan, new_query, others
+from raysyn.methods.privimage.models import (
+    GAN,
+    Diffusion,
+    Model,
+    check_diffusion,
+    has_images,
+    new_gan,
+    new_query,
+    others,
+)
 from raysyn.methods.privimage.outlook import check_memory, show_outlook
 from raysyn.methods.privimage.report import in_figures, in_one_plane, selection, similarity, spent, story, told
 from raysyn.methods.releasing import release
@@ -34,6 +43,7 @@ from raysyn.methods.synthesis import evaluate, pack, unpack
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.semantics import read_vectors
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
+from raysyn.privacy import engines
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
 from raysyn.privacy.queries import semantic as semantic_query
@@ -55,11 +65,7 @@ def prepare(config: Config) -> Prepared:
     dataset = load(config.data)
     private, public = dataset.train, None
     planned = plan(config, len(private), private.classes) if config.private else None
-    if config.generator == "gan":
-        new_gan(config, private)
-        check_turns(config, len(private))
-    else:
-        new_denoiser(config, private, private.classes)
+    told = check_network(config, private)
     check_measures(config.eval, private.classes, synthetic=config.synthetic, train=len(private))
     sets = config.public.sets() if config.pretraining != "none" else ()
     networks = {"query.checkpoint": config.query.checkpoint} if config.pretraining == "selected" else {}
@@ -74,7 +80,25 @@ def prepare(config: Config) -> Prepared:
         if config.pretraining == "selected":
             config.semantic.check(private.classes, int(has_images(public).sum()))
             new_query(config, public)
-    return Prepared(dataset=dataset, plan=planned, more=public, facts=facts(config, public))
+        if config.generator == "diffusion" and others(config, public):
+            check_diffusion(config, private, private.classes + others(config, public))
+    return Prepared(dataset=dataset, plan=planned, more=public, facts=facts(config, public) | told)
+
+
+def check_network(config: Config, private: Images) -> dict[str, str]:
+    """What tells a generator of the user's from an edited one; ValueError, in one sentence, where the networks cannot
+    take the images, or DP-SGD not them."""
+    if config.generator == "diffusion":
+        return check_diffusion(config, private, private.classes)
+    if config.network.factory is not None:
+        raise ValueError(
+            f"network.factory is {config.network.factory}, but generator is gan, which has networks of its own: leave "
+            "one of them out"
+        )
+    _, discriminator = new_gan(config, private)
+    engines.refuse_unsupported(discriminator)
+    check_turns(config, len(private))
+    return {}
 
 
 def check_turns(config: Config, n: int) -> None:

@@ -1,0 +1,60 @@
+"""A data set as its files hold it, before it is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split, undecoded: `pictures` are uint8 HWC arrays, bytes of image files or their paths."""
+
+    pictures: Sequence[Any] | np.ndarray
+    labels_N: np.ndarray
+    places: Sequence[str] | Callable[[int], str]
+    """What to call picture i in an error."""
+
+    def place(self, index: int) -> str:
+        return self.places(index) if callable(self.places) else self.places[index]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a reader found; `label` opens error sentences, `class_names` is None where unknown, and then `naming` says
+    how they could be declared."""
+
+    name: str
+    label: str
+    class_names: Sequence[str] | None
+    splits: dict[str, Split]
+    naming: str = ""
+    lacks: str = "has no test images"
+    """What is said of it where it has none."""
+    released: bool = False
+    """Whether raysyn made it: then all its images are for training."""
+
+
+def from_arrays(
+    name: str, label: str, arrays: dict[str, tuple[np.ndarray, np.ndarray]], class_names: Sequence[str] | None
+) -> Source:
+    splits = {}
+    for split, (images, labels) in arrays.items():
+        where = f"{label}: {split}"
+        pixels = images[..., None] if images.ndim == 3 else images
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
+            raise ValueError(
+                f"{where} images are {images.dtype} of shape {images.shape}; "
+                "they must be uint8 (N, H, W) or (N, H, W, 1 or 3)"
+            )
+        if labels.ndim == 2 and labels.shape[1] > 1:
+            raise ValueError(f"{where} has {labels.shape[1]} labels per image; give one each")
+        if labels.size != len(pixels):
+            raise ValueError(f"{where} has {len(pixels)} images but {labels.size} labels; give one each")
+        splits[split] = Split(pixels, labels.reshape(-1), f"{split} image {{}}".format)
+    return Source(name, label, class_names, splits, "an array class_names, a string per class")

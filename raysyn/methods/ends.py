@@ -1,0 +1,55 @@
+"""Both ends of a pipeline that makes images: the input is looked at, release and report are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from raysyn.data.images import Dataset, Images, load
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.declared import declared
+from raysyn.methods.releasing import release
+from raysyn.methods.synthesis import evaluate
+from raysyn.metrics.checks import check_measures
+from raysyn.metrics.utility import BEST_IS_UNCHARGED
+from raysyn.report.rehearsal import rehearse
+from raysyn.report.report import Report, write_report
+
+
+def look(method: str, config: Any) -> Dataset:
+    """The data set that `config` names, once everything that will be measured and written of it has been tried.
+
+    ValueError, in one sentence, where it cannot be. Reads the images and spends nothing.
+    """
+    dataset = load(config.data)
+    check_measures(config.eval, dataset.train.classes, synthetic=config.synthetic, train=len(dataset.train))
+    rehearse(method, dataset, told=config, uncharged=uncharged(config))
+    return dataset
+
+
+def uncharged(config: Any) -> list[str]:
+    """What looking at private data may have shaped without being paid for (house rule: charge it or say it)."""
+    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
+    return [*choices, *declared(config)]
+
+
+def finish(
+    setting: Setting, method: str, synthetic: Images, *, done: Sequence[str], central: Images | None = None, **more: Any
+) -> Report:
+    """The end of a pipeline: certificate and release, then measures on real images and the report, which stay inside.
+
+    Args:
+        method: its name, as the certificate says it.
+        synthetic: what leaves; computed from nothing but what the ledger was paid for, if there is one.
+        done: what was done, a sentence per stage.
+        central: noisy images that were paid for, to be shown beside.
+        more: of the report's environment.
+    Raises ValueError where a stage of the plan was not paid.
+    """
+    config, folder = setting.config, setting.folder
+    privacy = release(setting, method, synthetic, uncharged(config))
+    report = setting.report(method, privacy=privacy, metrics=evaluate(setting, synthetic, config.eval), **more)
+    verdict = write_report(folder, report, synthetic=synthetic, central=central, done=done)
+    may = "may leave" if isinstance(setting, PrivateSetting) else "no promise"
+    setting.end(verdict, folder.where(f"Release ({may})"))
+    return report

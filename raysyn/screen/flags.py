@@ -1,0 +1,198 @@
+"""The flags of a configuration: nested frozen dataclasses, whose fields they are named after.
+
+`data.size` is --data.size, whose words are read by the field's type and whose help is the text under the field.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import sys
+import textwrap
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+from raysyn.screen.kinds import Kind, kind_of
+from raysyn.screen.text import guess
+
+C = TypeVar("C")
+BARE = {"bare": True}
+"""Metadata of a field whose own fields are flags without its name before them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flag:
+    """One of them."""
+
+    name: str
+    """As it is typed, less the two hyphens."""
+    path: tuple[str, ...]
+    """Fields that lead to its value."""
+    home: Any
+    """Dataclass whose field it is."""
+    hint: Any
+    """The field's type."""
+    value: Any
+    """What it is unless it is given."""
+
+    @property
+    def kind(self) -> Kind:
+        """How its words are read."""
+        return kind_of(self.hint)
+
+    @property
+    def group(self) -> str:
+        """What stands before the last full stop of its name."""
+        return self.name.rpartition(".")[0]
+
+    @property
+    def off(self) -> str:
+        """How a switch is turned off."""
+        return ".".join([*self.name.split(".")[:-1], f"no-{self.name.split('.')[-1]}"])
+
+    @property
+    def field(self) -> str:
+        """As sentences name it: `on.gpus_per_worker`."""
+        return self.name.replace("-", "_")
+
+    @property
+    def help(self) -> str:
+        """The text under the field."""
+        return text_under(self.home, self.path[-1])
+
+
+def flags_of(config: Any, prefix: str = "", path: tuple[str, ...] = ()) -> Iterator[Flag]:
+    """Every field that is not itself a group. A group that is None has no flags."""
+    home: Any = type(config)
+    hints = _hints(home)
+    for field in fields(config):
+        value, hint = getattr(config, field.name), hints[field.name]
+        name, here = prefix + field.name.replace("_", "-"), (*path, field.name)
+        if is_dataclass(value):
+            yield from flags_of(value, prefix if field.metadata.get("bare") else name + ".", here)
+        elif field.init and not any(is_dataclass(one) for one in typing.get_args(hint)):
+            yield Flag(name=name, path=here, home=home, hint=hint, value=value)
+
+
+def assigned(config: C, words: Sequence[str], prog: str) -> C:
+    """`config` with the flags that the words give; ValueError, in one sentence, for words that are none."""
+    known: dict[str, Flag] = {}
+    for flag in flags_of(config):
+        known |= {flag.name: flag} | ({flag.off: flag} if flag.kind.switch else {})
+    changes: dict[tuple[str, ...], Any] = {}
+    at = 0
+    while at < len(words):
+        head, equals, first = words[at].partition("=")
+        name = head[2:].replace("_", "-")
+        if not head.startswith("--") or name not in known:
+            raise ValueError(_unknown(words[at], head, known, prog))
+        flag, end = known[name], at + 1
+        given = [first] if equals else []
+        # A switch takes what follows too, so that it is refused as what it was meant to be.
+        room = len(words) if flag.kind.most is None else at + 1 + max(flag.kind.most, 1) - len(given)
+        while end < min(room, len(words)) and not _names_a_flag(words[end]):
+            given.append(words[end])
+            end += 1
+        changes[flag.path] = _value(flag, name, given, words[end] if end < len(words) else "")
+        at = end
+    return _rebuilt(config, changes)
+
+
+def difference(config: Any, width: int) -> str:
+    """How `config` differs from the defaults of its type, as `field=value, ...` cut to `width` characters."""
+    default = {flag.name: flag.value for flag in flags_of(type(config)())}
+    now = {flag.name: flag.value for flag in flags_of(config)}
+    changed = [f"{name}={value}" for name, value in now.items() if name not in default or default[name] != value]
+    told = ", ".join(changed) or "all defaults"
+    return textwrap.shorten(told, width, placeholder=" ...", break_on_hyphens=False)
+
+
+@functools.cache
+def texts_under(home: Any) -> dict[str, str]:
+    """{field: the text under it} of a dataclass and those that it inherits from, each in one line."""
+    found: dict[str, str] = {}
+    for kind in reversed(home.__mro__):
+        before: ast.stmt | None = None
+        for node in _body(kind):
+            match before, node:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = " ".join(text.split())
+            before = node
+    return found
+
+
+def text_under(home: Any, field: str) -> str:
+    """Of one field; empty where there is none."""
+    return texts_under(home).get(field, "")
+
+
+def _body(kind: type) -> list[ast.stmt]:
+    """Statements of a class; none for one that is built in."""
+    name = kind.__qualname__.rpartition(".")[2]
+    classes = _classes(kind.__module__) if is_dataclass(kind) else {}
+    return classes[name].body if name in classes else []
+
+
+@functools.cache
+def _classes(module: str) -> dict[str, ast.ClassDef]:
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _names_a_flag(word: str) -> bool:
+    """Whether it cannot be a value: it begins as a flag does, and is no number below 0."""
+    if not word.startswith("-") or word == "-":
+        return False
+    try:
+        float(word)
+    except ValueError:
+        return True
+    return False
+
+
+def _value(flag: Flag, name: str, given: Sequence[str], following: str) -> Any:
+    kind = flag.kind
+    if kind.switch:
+        if given:
+            raise ValueError(f"--{name} takes no value, but has {given[0]}: write --{flag.name} or --{flag.off}")
+        return name == flag.name
+    if not given and kind.most is not None:
+        single = following.startswith("-") and not following.startswith("--")
+        hyphen = f"; one that begins with a hyphen as --{name}={following}" if single else ""
+        raise ValueError(f"--{name} has no value: give {kind.said}{hyphen}")
+    try:
+        return kind.read(given)
+    except ValueError as error:
+        raise ValueError(f"{flag.field} is {' '.join(given) or repr('')}: give {kind.said}") from error
+
+
+def _unknown(word: str, head: str, known: Mapping[str, Flag], prog: str) -> str:
+    if not word.startswith("-"):
+        return f"{word} is no argument of {prog}; --help-all lists all flags"
+    name = head.lstrip("-").replace("_", "-").lower()
+    # --epsilon is the end of one name alone, and --no-query.flip has its no- in the wrong place.
+    ends = [one for one in known if one.split(".")[-1] == name]
+    if name.removeprefix("no-") in known and known[name.removeprefix("no-")].kind.switch:
+        ends = [known[name.removeprefix("no-")].off]
+    near = f" (did you mean --{ends[0]}?)" if len(ends) == 1 else guess(f"--{name}", [f"--{one}" for one in known])
+    return f"{head} is no flag of {prog}{near}; --help-all lists all flags"
+
+
+def _rebuilt(part: Any, changes: Mapping[tuple[str, ...], Any], path: tuple[str, ...] = ()) -> Any:
+    """`part` with what changes in it, each group once, so that its own checks see it whole."""
+    own: dict[str, Any] = {}
+    for field in fields(part):
+        here, value = (*path, field.name), getattr(part, field.name)
+        if here in changes:
+            own[field.name] = changes[here]
+        elif any(changed[: len(here)] == here for changed in changes):
+            own[field.name] = _rebuilt(value, changes, here)
+    return replace(part, **own) if own else part

@@ -1,0 +1,146 @@
+"""What users copy: every example is run, and the code of docs/python.md."""
+
+from __future__ import annotations
+
+import io
+import re
+import runpy
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from installed import ROOT, typed
+
+import raysyn
+from raysyn.data.images import DataConfig, load
+from raysyn.methods.dp_feta import presets
+from raysyn.methods.machines import On
+from raysyn.metrics.utility import EvalConfig
+from raysyn.models.unet import UNetConfig
+from raysyn.report.release import parquet_bytes
+
+EXAMPLES = ROOT / "examples"
+
+
+def example(name: str, *words: str) -> str:
+    """What an example prints, as the program of this process: a new one imports for seconds."""
+    out = io.StringIO()
+    with patch.object(sys, "argv", [str(EXAMPLES / name), *words]), redirect_stdout(out):
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    return out.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_example_is_run_by_a_test_and_says_how_it_is_started() -> None:
+    tests = [*Path(__file__).parent.glob("test_*.py"), ROOT / "tests/on_ray/test_submitted_jobs.py"]
+    told = "".join(path.read_text() for path in tests)
+    for file in EXAMPLES.glob("*.py"):
+        assert f'"{file.name}"' in told or f"examples/{file.name}" in told, file.name
+        assert f"    python examples/{file.name}" in file.read_text(), file.name
+
+
+@pytest.mark.timeout(300)
+def test_a_search_is_driven_from_a_script_and_goes_on(tmp_path: Path) -> None:
+    shown = example("drive_search.py", "2", "here")
+    lines = shown.splitlines()
+    assert len(lines) == 3 and all(re.match(r" *\d+\.\d %  \{'central\.noise-multiplier'", line) for line in lines[:2])
+    assert re.fullmatch(
+        r"raysyn dp_feta quick --data.path YOURS --central.noise-multiplier [\d.]+ --warmup.learning-rate [\d.e-]+ "
+        "--tuned-on digits --out runs/yours",
+        lines[2],
+    )
+    # Nothing is tried again.
+    assert example("drive_search.py", "2", "here") == shown
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_search_is_driven_from_a_script_with_tune_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    done = typed(str(EXAMPLES / "drive_search.py"), "3", cwd=tmp_path, timeout_s=380)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) == 4 and "--tuned-on digits" in done.stdout
+
+
+@pytest.mark.timeout(300)
+def test_shadow_models_are_swept_and_kept(tmp_path: Path) -> None:
+    shown = example("shadow_sweep.py", "4", "here")
+    assert re.search(r"^right about \d+\.\d % of test images$", shown, re.M) and "The report (stays inside): " in shown
+    more = example("shadow_sweep.py", "6", "here")
+    assert "The report (stays inside): " in more and len(list(tmp_path.rglob("shadows-*/00*.pt"))) == 6
+
+
+def test_a_release_is_read_by_its_recipient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = load(DataConfig(limit=40)).train
+    (tmp_path / "synthetic.parquet").write_bytes(parquet_bytes(digits, "synthetic digits"))
+    (tmp_path / "certificate.json").write_text('{"statement": "This is a promise."}')
+    shown = example("read_release.py", str(tmp_path))
+    assert shown.startswith("This is a promise.\npandas: 40 images") and "the first one is (8, 8)" in shown
+    labels = digits.labels_N[:8].tolist()
+    assert f"a batch (8, 1, 8, 8) with {labels}" in shown and "datasets" in shown
+    assert "raysyn" not in re.sub(r'""".*?"""', "", (EXAMPLES / "read_release.py").read_text(), flags=re.S)
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A start folder with scans.parquet, and a preset `quick` that is quicker, without Ray."""
+    digits = load(DataConfig(limit=200))
+    tables = []
+    for images, split in ((digits.train, "train"), (digits.test.select(range(60)), "test")):
+        file = tmp_path / f"{split}.parquet"
+        file.write_bytes(parquet_bytes(images, "scans"))
+        table = pq.read_table(file)
+        tables.append(table.set_column(2, "split", pa.array([split] * len(table))))
+    pq.write_table(pa.concat_tables(tables), tmp_path / "scans.parquet")
+    quick = presets.PRESETS["quick"]
+    tiny = replace(
+        quick, network=UNetConfig(width=8, multipliers=(1,), patch=2), warmup=replace(quick.warmup, iterations=3),
+        finetune=replace(quick.finetune, epochs=1, batch_size=64), sampler=replace(quick.sampler, steps=2),
+        synthetic=40, eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=0),
+    )  # fmt: skip
+    monkeypatch.setitem(presets.PRESETS, "quick", tiny)
+    monkeypatch.setattr(presets, "MACHINES", On(address="here"))
+    yield
+
+
+def test_the_code_of_the_page_on_python_runs_and_says_what_it_shows(
+    small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/python.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert len(blocks) == 6
+    names: dict[str, object] = {"__name__": "page"}
+    for block in blocks:
+        if block.startswith("# mynets.py"):
+            (tmp_path / "mynets.py").write_text(block)
+            continue
+        exec(block, names)
+    shown = capsys.readouterr().out
+    assert "(40, 8, 8, 1) ('0', '1'" in shown and "differentially private" in shown
+    (comment,) = re.findall(r"print\(error\)  # (.*)\n", page)
+    assert f"{comment}\n" in shown, "the sentence that the page shows is another one"
+    assert len(raysyn.load("runs/small").images) == 60
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    own = raysyn.run("dp_feta", network={"factory": "mynets:build"}, out="runs/own", quiet=True)
+    sys.modules.pop("mynets")
+    assert own.certificate["guarantee"] == "dp"
+
+
+def test_the_page_names_what_there_is() -> None:
+    page = (ROOT / "docs/python.md").read_text()
+    functions = set(re.findall(r"raysyn\.(\w+)", page)) - {"py"}
+    assert functions <= set(raysyn.__all__), functions - set(raysyn.__all__)
+    for link in re.findall(r"\]\(([^)]+)\)", page):
+        assert (ROOT / "docs" / link).exists(), link
+    shown = set(re.findall(r"`result\.(\w+)", page))
+    assert shown == {name for name in vars(raysyn.Result) if not name.startswith("_")} - {"out"}

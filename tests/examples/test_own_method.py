@@ -1,0 +1,137 @@
+"""examples/own_method: found by its entry point, run by command, on Ray, in the leaderboard and from Python."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from installed import OWN, ROOT, Install, typed
+
+import raysyn
+from raysyn import command
+from raysyn.methods import catalogue
+from raysyn.report.verify import main as verify
+
+TINY = "--data.limit 200 --means 2 --synthetic 40 --eval.classifiers logreg --eval.epochs 1 --eval.feature-epochs 0"
+HERE = [*TINY.split(), "--on.address", "here"]
+
+
+def test_it_has_at_most_80_lines_and_the_entry_point_that_the_tests_stand_in_for() -> None:
+    assert sum(len(file.read_text().splitlines()) for file in OWN.rglob("*.py")) <= 80
+    assert '[project.entry-points."raysyn.methods"]\nmeans = "means:ENTRY"\n' in (OWN / "pyproject.toml").read_text()
+
+
+def test_an_installed_method_is_run_and_listed_by_the_command(install: Install, tmp_path: Path) -> None:
+    install()
+    done = typed("raysyn", "means", "quick", *HERE, "--budget.epsilon", "4", "--out", "run", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    shown = json.loads((tmp_path / "run/release/certificate.json").read_text())
+    assert shown["made_by"]["method"] == "means" and 3.9 < shown["epsilon"] <= 4
+    (paid,) = shown["ledger"]
+    assert (paid["stage"], paid["steps"], paid["sampling_rate"]) == ("means", 2, 1.0)
+    assert any("digits" in choice for choice in shown["uncharged_choices"])
+    assert verify([str(tmp_path / "run/release")]) == 0
+    listed = typed("raysyn", "methods", cwd=tmp_path)
+    assert re.search(r"^means\n  Noisy class means.*\n.*\n  guarantee  \(ε, δ\)-DP\n", listed.stdout, re.M)
+
+
+def test_it_is_a_function_of_python_and_continues_what_it_began(install: Install, tmp_path: Path) -> None:
+    install()
+    flags = {"data": {"limit": 200}, "means": 2, "synthetic": 40, "on": {"address": "here"}, "out": tmp_path / "run"}
+    judged = {"classifiers": (), "feature_epochs": 0}
+    result = raysyn.run("means", epsilon=4, eval=judged, quiet=True, **flags)
+    assert len(result.images) == 40 and result.images.labels_N.tolist() == [i % 10 for i in range(40)]
+    assert result.report["privacy"]["epsilon"] <= 4 and result.report["method"] == "means"
+    # Blends of one class's two means, and not of others.
+    assert len(np.unique(result.images.images_NHWC, axis=0)) > 20
+    again = raysyn.run("means", epsilon=4, eval=judged | {"classifiers": ("logreg",), "epochs": 1}, quiet=True, **flags)
+    assert np.array_equal(again.images.images_NHWC, result.images.images_NHWC) and again.report["metrics"]["utility"]
+    with pytest.raises(ValueError, match="means is 0: give at least 1"):
+        raysyn.run("means", quiet=True, **flags | {"means": 0})
+    with pytest.raises(ValueError, match="choose another --out"):
+        raysyn.run("means", epsilon=5, quiet=True, **flags)
+
+
+@pytest.mark.timeout(200)
+def test_its_units_are_fanned_out_on_ray(install: Install, ray_session: None, tmp_path: Path) -> None:
+    install()
+    out = str(tmp_path / "run")
+    assert command.main(["means", "quick", *TINY.split(), "--on.workers", "1", "--out", out]) == 0
+    same = raysyn.run("means", quiet=True, out=tmp_path / "again", on={"address": "here"}, data={"limit": 200}, means=2,
+                      synthetic=40, eval={"classifiers": (), "feature_epochs": 0})  # fmt: skip
+    # Another run has another secret.
+    first = raysyn.load(out)
+    assert first.report["environment"]["workers"] == 1 and len(first.images) == len(same.images) == 40
+    assert not np.array_equal(first.images.images_NHWC, same.images.images_NHWC)
+    assert (Path(out) / "internal/units/synthesise").is_dir(), "answers of Ray's tasks"
+
+
+@pytest.mark.timeout(300)
+def test_it_stands_in_the_leaderboard(install: Install, tmp_path: Path) -> None:
+    install()
+    told = ["--methods", "means", "--epsilons", "1", "8", "--seeds", "0", f"--more={TINY}", "--on.address", "here"]
+    done = typed("raysyn", "leaderboard", "quick", *told, "--out", "board", cwd=tmp_path, timeout_s=280)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    rows = list(csv.DictReader((tmp_path / "board/internal/table.csv").read_text().splitlines()))
+    assert [(row["method"], row["guarantee"], row["epsilon_asked"]) for row in rows] == [
+        ("means", "dp", "1.0"), ("means", "dp", "8.0")
+    ]  # fmt: skip
+    assert all(0 < float(row["epsilon"]) <= float(row["epsilon_asked"]) for row in rows)
+
+
+ENTRY = (
+    "from raysyn.methods.catalogue import Entry\n"
+    "ENTRY = Entry(name={name!r}, summary='x.', guarantee='dp', settings='s', work='w')\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "words"),
+    [
+        ("odd", "ENTRY = 3\n", "is of type int, and not raysyn.methods.catalogue.Entry"),
+        ("odd", "x = 3\n", "cannot be loaded (AttributeError: module 'odd' has no attribute 'ENTRY')"),
+        ("odd", "import nothing_such\n", "cannot be loaded (ModuleNotFoundError: No module named 'nothing_such')"),
+        ("odd", "ENTRY = \n", "cannot be loaded (SyntaxError: invalid syntax"),
+        ("odd", ENTRY.format(name="even"), "calls its method 'even': give entry point and Entry one name"),
+        ("Odd", ENTRY.format(name="Odd"), "of lower case, digits and underscores"),
+        ("pigan", ENTRY.format(name="pigan"), "brings a second pigan: uninstall it, or have it choose another name"),
+        ("lira", ENTRY.format(name="lira"), "brings a second lira"),
+    ],
+)
+def test_a_broken_entry_point_costs_one_sentence_that_names_its_package(
+    install: Install, capsys: pytest.CaptureFixture[str], name: str, source: str, words: str
+) -> None:
+    install(name, **{name: source})
+    for asked in (["methods"], ["--help"], ["nothing_such", "quick"]):
+        with pytest.raises(SystemExit) as left:
+            command.main(asked)
+        said = capsys.readouterr().err
+        assert left.value.code == 2 and said.startswith("error: ") and said.count("\n") == 1, said
+        assert words in said and f"entry point {name} = {name}:ENTRY of package {name} " in said, said
+    # What comes with raysyn works beside it, and is not taken over.
+    assert catalogue.find(name if name in ("pigan", "lira") else "dp_feta").settings.startswith("raysyn.methods.")
+
+
+def test_the_page_shows_the_example_as_it_is() -> None:
+    page = (ROOT / "docs/own_method.md").read_text()
+    shown = re.findall(r"```python\n# (means/\w+\.py)\n(.*?)```", page, re.S)
+    assert [name for name, _ in shown] == ["means/__init__.py", "means/method.py"]
+    for name, source in shown:
+        assert source == (OWN / name).read_text(), f"docs/own_method.md shows another {name}"
+
+
+def test_the_tests_of_the_page_pass(install: Install, tmp_path: Path) -> None:
+    install()
+    (source,) = re.findall(r"```python\n# test_means.py\n(.*?)```", (ROOT / "docs/own_method.md").read_text(), re.S)
+    tests: dict[str, Any] = {}
+    exec(source, tests)
+    names = [name for name in tests if name.startswith("test_")]
+    for name in names:
+        (tmp_path / name).mkdir()
+        tests[name](tmp_path / name)
+    assert len(names) == 3
