@@ -27,7 +27,7 @@ def ledger(out: Path) -> list[dict]:
 
 
 @pytest.mark.timeout(300)
-def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(ray_session: None, tmp_path: Path) -> None:
+def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(group_of_tasks: None, tmp_path: Path) -> None:
     shown, report = whole_run(JOB, tmp_path / "run", *TINY, *"--on.workers 2".split())
     assert report["privacy"]["guarantee"] == "dp" and report["privacy"]["epsilon"] <= 10
     assert report["environment"]["workers"] == 2

@@ -22,17 +22,22 @@ TINY = (
 
 @pytest.mark.timeout(300)
 def test_a_sweep_whose_driver_was_killed_continues_and_repeats_nothing(ray_session: None, tmp_path: Path) -> None:
-    """With DPGAN as the released GAN, trained by two workers: it is in the sweep too, and pays once."""
+    """With DPGAN as the released GAN, trained by two workers of Ray Train in a process and on a cluster as a user has
+    them: it is in the sweep too, and pays once."""
     flags = [*TINY, *"--model dpgan --on.sgd.engine bookkeeping --on.workers 2".split()]
     out = tmp_path / "run"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    driver = subprocess.Popen(job(JOB, *flags, "--out", out), env=environment(tmp_path), cwd=tmp_path, **quiet)
+    with (tmp_path / "said").open("wb") as said:
+        driver = subprocess.Popen(
+            job(JOB, *flags, "--out", out), env=environment(tmp_path), cwd=tmp_path, stdout=subprocess.DEVNULL,
+            stderr=said,
+        )  # fmt: skip
     units, end = out / "internal/units", time.monotonic() + 200
     while not list(units.glob("gans/*.pt")):
         assert driver.poll() is None and time.monotonic() < end
         time.sleep(0.02)
     driver.kill()
     driver.wait()
+    assert (tmp_path / "said").read_text() == "", "a quiet console"
     before = {path.name: path.stat().st_mtime_ns for path in units.glob("*s/*.pt")}
     generator = (out / "internal/stages/generator.pt").stat().st_mtime_ns
 

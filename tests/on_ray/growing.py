@@ -67,9 +67,7 @@ class Processes(NodeProvider):
                         [*RAY, *more], env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
                     )
                 self._nodes[name], self._tags[name] = node, {**tags, **_tags(name, NODE_KIND_WORKER, kind)}
-                end = time.monotonic() + 30
-                while "Ray runtime started" not in log.read_text() and node.poll() is None and time.monotonic() < end:
-                    time.sleep(0.1)
+                wait_for_start(node, log, 30)
         return {}
 
     create_node_with_resources = create_node_with_resources_and_labels
@@ -109,6 +107,13 @@ def _tags(name: str, kind: str, node_type: str) -> dict[str, str]:
         TAG_RAY_NODE_NAME: name, TAG_RAY_NODE_KIND: kind, TAG_RAY_USER_NODE_TYPE: node_type,
         TAG_RAY_NODE_STATUS: STATUS_UP_TO_DATE,
     }  # fmt: skip
+
+
+def wait_for_start(node: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
+    """Return where the node is there, has ended, or takes too long."""
+    end = time.monotonic() + seconds
+    while "Ray runtime started" not in log.read_text() and node.poll() is None and time.monotonic() < end:
+        time.sleep(0.1)
 
 
 def end_session(process: subprocess.Popen[bytes]) -> None:
@@ -182,6 +187,8 @@ def growing_cluster(most: int, idle_s: float = 4.0) -> Iterator[dict[str, str]]:
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         try:
+            # A head that has no node yet, not even itself, is joined by nobody.
+            wait_for_start(head, Path(folder) / "head.log", 60)
             yield env | {"RAY_ADDRESS": gcs}
         finally:
             end_session(head)

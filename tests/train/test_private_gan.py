@@ -48,7 +48,7 @@ def train(worker: Worker, noise_multiplier: float = 0.5, config: SGDConfig = CON
 
 
 def test_without_noise_it_learns_what_the_classes_look_like(tmp_path: Path) -> None:
-    config = replace(CONFIG, epochs=30, max_grad_norm=10.0)
+    config = replace(CONFIG, epochs=15, max_grad_norm=10.0)
     answer = Local(tmp_path).train(train, 1e-6, config, 128, name="dpgan")
     generator = game_and_discriminator()[0].generator
     generator.load_state_dict(answer["partner"])
