@@ -284,7 +284,7 @@ def spoken_by(method: Any) -> set[str]:
     assert isinstance(function, ast.FunctionDef)
     found = set[str]()
     for node in (one for line in function.body[1:] for one in ast.walk(line)):
-        assert not isinstance(node, ast.JoinedStr), f"{method.NAME}: a sentence with figures in it: see choices.py"
+        assert not isinstance(node, ast.JoinedStr), f"{method.__name__}: a sentence with figures in it: see choices.py"
         value = node.value if isinstance(node, ast.Constant) else None
         if isinstance(node, ast.Name):
             value = getattr(home, node.id, None)

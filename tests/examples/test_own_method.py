@@ -37,7 +37,7 @@ def test_an_installed_method_is_run_and_listed_by_the_command(install: Install, 
     assert any("digits" in choice for choice in shown["uncharged_choices"])
     assert verify([str(tmp_path / "run/release")]) == 0
     listed = typed("raysyn", "methods", cwd=tmp_path)
-    assert re.search(r"^means\n  Noisy class means.*\n.*\n  guarantee  \(ε, δ\)-DP\n", listed.stdout, re.M)
+    assert re.search(r"^means\n  Noisy class means.*\n.*\n  guarantee +\(ε, δ\)-DP\n", listed.stdout, re.M)
 
 
 def test_it_is_a_function_of_python_and_continues_what_it_began(install: Install, tmp_path: Path) -> None:

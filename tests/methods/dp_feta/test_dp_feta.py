@@ -18,7 +18,7 @@ from whole_run import whole_run
 from raysyn.compute.doorway import Compute
 from raysyn.compute.local import Local
 from raysyn.data import images as data
-from raysyn.methods import synthesis
+from raysyn.methods import ends, synthesis
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_feta.config import Config, plan
@@ -194,13 +194,13 @@ def test_trap_13_and_21_choices_on_private_results_are_in_report_and_certificate
 def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(whole: Path) -> None:
     left = Left(whole, TINY, data.load(TINY.data))
     pinned(left, PROMISE)
-    assert honest(left) >= spoken_by(dp_feta)
+    assert honest(left) >= spoken_by(ends)
 
 
 def test_nothing_after_the_paid_answers_looks_at_private_images(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made_of_paid_answers(run, dp_feta, TINY, whole, tmp_path / "run", monkeypatch)
+    made_of_paid_answers(run, ends, TINY, whole, tmp_path / "run", monkeypatch)
 
 
 def test_a_finished_run_is_not_done_again(whole: Path) -> None:
