@@ -179,13 +179,8 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
             yield
     else:
         _only_our_token()
-        with (
-            _private_folders(temp, spill) as (own, spilled),
-            _closing(),
-            our_modules(),
-            _our_signals() as keep,
-            joining.loopback_alone(),
-        ):
+        alone, folders = joining.loopback_alone(), _private_folders(temp, spill)
+        with folders as (own, spilled), _closing(), our_modules(), _our_signals() as keep, alone:
             # Nobody else on the network has business with a cluster that lives for one run; without the switch
             # Ray takes this address for the machine's own.
             ray.init(
