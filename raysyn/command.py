@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any
 
 import raysyn
@@ -105,6 +105,9 @@ def _all_methods() -> dict[str, Entry]:
 
 def _known(word: str, prog: str) -> Entry:
     """The method or tool; leaves with a sentence, and what was probably meant, where there is none."""
+    with suppress(ValueError):
+        # First: a broken package of somebody else's stops no method of ours.
+        return catalogue.find(word)
     entries = _all_methods() | {one.name: one for one in catalogue.TOOLS}
     if word not in entries:
         kind = "flag" if word.startswith("-") else "method or verb"

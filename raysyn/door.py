@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import typing
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass
@@ -96,9 +97,12 @@ def run(
 
     `data` is a file, a folder or the name of a data set, or {"path": ..., "size": ...}; `epsilon` and `delta` are those
     of --budget. Every other flag is a keyword: `synthetic=2000`, a group as a mapping, `on={"workers": 2}`, or in full,
-    `**{"finetune.batch-size": 256}`. `quiet` shows no progress. Raises ValueError for bad input.
+    `**{"finetune.batch-size": 256}`. `quiet` shows no progress, and warns as Python does. Raises ValueError for bad
+    input.
     """
     entry = find(method)
+    if preset.startswith("-"):
+        raise ValueError(f"preset is {preset}: give one of {', '.join(entry.presets())}")
     own: dict[str, Any] = {"out": out, "budget.epsilon": epsilon, "budget.delta": delta}
     own |= dict(_flat({"data": data if data is None or isinstance(data, Mapping) else _place(str(data))}))
     given = _once([*((name, value) for name, value in own.items() if value is not None), *_flat(flags)])
@@ -110,7 +114,10 @@ def run(
 
     work = entry.method()
     with ExitStack() as stack:
-        console = stack.enter_context(Console(io.StringIO()) if quiet else Console())
+        said = io.StringIO()
+        console = stack.enter_context(Console(said) if quiet else Console())
+        if quiet:
+            stack.callback(_warn, said)
         try:
             with cli.explained():
                 setting = work.begin(command, console, join, stack)
@@ -139,6 +146,13 @@ def connect(
         raise ValueError(f"on.{unknown[0]} is no flag: there are {', '.join(f.name for f in fields(Machines))}")
     with cluster.connect(Machines(address=address, **on), storage, show or silent) as compute:
         yield compute
+
+
+def _warn(said: io.StringIO) -> None:
+    """What a quiet run must not keep to itself."""
+    for line in said.getvalue().splitlines():
+        if line.startswith("WARNING: "):
+            warnings.warn(line.removeprefix("WARNING: "), stacklevel=1)
 
 
 def _place(data: str) -> dict[str, str]:

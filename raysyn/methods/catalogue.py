@@ -34,7 +34,7 @@ class Entry:
     settings: str
     """Module with PRESETS, {name: configuration}, and where --on.* has more than usual, MACHINES."""
     work: str
-    """Module with METHOD, a `Method`."""
+    """Module with METHOD: what begins and runs it, for all but the leaderboard a `method.Method`."""
     seal: bool = True
     """Whether its runs have anything to erase (--seal)."""
 
@@ -50,7 +50,7 @@ class Entry:
         return getattr(import_module(self.settings), "MACHINES", None) or Machines()
 
     def method(self) -> Any:
-        """What does the work: its `method.Method`."""
+        """What does the work."""
         return import_module(self.work).METHOD
 
 

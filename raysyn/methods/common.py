@@ -1,4 +1,4 @@
-"""What every job does around its pipeline: show the plan, open or continue the run folder, join the machines."""
+"""What every method does around its pipeline: show the plan, open or continue the run folder, join the machines."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Imported:
         """SHA-256 (hex) of what the network is: another one under its name is another network.
 
         Of a fresh one, what it shows and the shapes of its state; and the file that defines the function, with all
-        that is loaded from the start folder by then.
+        that is loaded by then of its package and from the start folder.
         """
         network = self.build(*arguments)
         # Where an object lies in memory is another matter each time.
@@ -89,7 +89,8 @@ class Imported:
         found = hashlib.sha256(repr((shown, shapes)).encode())
         own = getattr(self._module(), "__file__", None)
         files = [("", Path(own))] if own else []
-        for name, file in files + start_folder.loaded(self.folder, _LIBRARIES):
+        package = self.function.partition(":")[0].partition(".")[0]
+        for name, file in files + start_folder.loaded(self.folder, _LIBRARIES, package):
             found.update(f"{name}:{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
         return found.hexdigest()
 

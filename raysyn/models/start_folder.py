@@ -12,12 +12,15 @@ from pathlib import Path
 from types import ModuleType
 
 
-def loaded(folder: str, libraries: tuple[str, ...]) -> list[tuple[str, Path]]:
-    """(name, file) of every module of the folder that is loaded, by name; not of `libraries`, which may lie in it."""
+def loaded(folder: str, libraries: tuple[str, ...], package: str = "") -> list[tuple[str, Path]]:
+    """(name, file) of every module of the folder that is loaded, by name; not of `libraries`, which may lie in it. And
+    those of `package`, wherever it lies."""
     found, inside = list[tuple[str, Path]](), folder.rstrip(os.sep) + os.sep
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if name != "__main__" and file and file.startswith(inside) and not file.startswith(libraries):
+        if name == "__main__" or not file:
+            continue
+        if name.partition(".")[0] == package or (file.startswith(inside) and not file.startswith(libraries)):
             found.append((name, Path(file)))
     return found
 

@@ -31,7 +31,8 @@ DOES_NOT_COVER = (
     "several images of one person: the promise is about one image, and weakens with each further image of "
     "that person (group privacy)",
     "the public_facts: the data set's name, the number of private images, their shape and the list of classes",
-    "which images --data.limit or --member-share took of a larger set: the promise is about the images taken",
+    "which images --data.limit, --data.test-share or --member-share took of a larger set: the promise is about those "
+    "taken",
     "public images, and a classifier of them that was given, which public_images and public_networks name: they count "
     "as known to everybody, and as made without the private ones",
     "other releases made from the same images, by raysyn or by hand: their epsilons and deltas add up",

@@ -267,9 +267,9 @@ def _plain(value: Any) -> Any:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`python -m raysyn.report RUN_FOLDER ...` prints the table over several runs, and those of the papers that they
+    """`raysyn report RUN_FOLDER ...` prints the table over several runs, and those of the papers that they
     belong to; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m raysyn.report", description="Tables over finished runs.")
+    parser = argparse.ArgumentParser(prog="raysyn report", description="Tables over finished runs.")
     parser.add_argument("runs", nargs="*", metavar="FOLDER", help="a run's folder (--out), or one that holds runs")
     parser.add_argument("--html", metavar="FILE", help="write the tables as a page, too")
     asked = parser.parse_args(arguments)

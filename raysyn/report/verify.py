@@ -1,4 +1,4 @@
-"""`python -m raysyn.report.verify RELEASE_FOLDER`: whoever is handed a release checks what its certificate says.
+"""`raysyn verify RELEASE_FOLDER`: whoever is handed a release checks what its certificate says.
 
 Nothing but the folder is needed: epsilon and the limits of attacks are computed anew from the rows of the ledger, the
 sentences from these figures, and every file is compared with its hash. What nobody can check from a release is whether
@@ -166,7 +166,7 @@ def main(arguments: Sequence[str]) -> int:
     """Prints a line per check; 0 where all hold, 1 where one does not, 2 for what is no release."""
     try:
         if len(arguments) != 1:
-            raise ValueError("name one folder: python -m raysyn.report.verify RELEASE_FOLDER")
+            raise ValueError("name one folder: raysyn verify RELEASE_FOLDER")
         checks = verify(Path(arguments[0]))
     except ValueError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -53,7 +53,8 @@ def refuse_another_run(out: str, there: dict[str, Any], here: dict[str, Any]) ->
     now = {"method": here["method"], "raysyn version": here["raysyn"], **dict(leaves(here["config"]))}
     known = {place for fact, places in STANDS_FOR.items() if fact in before and fact in now for place in places}
     fields = dict.fromkeys([*now, *before])
-    different = [field for field in fields if before.get(field, "absent") != now.get(field, "absent")]
+    # A setting that came with a later raysyn, and is left out, changes nothing.
+    different = [field for field in fields if before.get(field) != now.get(field)]
     told = [field for field in different if field not in known and not field.startswith(PLACES)]
     other = there["data_fingerprint"] != here["data_fingerprint"]
     if told or other:

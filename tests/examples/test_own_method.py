@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from installed import OWN, ROOT, Install, typed
 
 import raysyn
 from raysyn import command
+from raysyn.data.images import Images
 from raysyn.methods import catalogue
+from raysyn.privacy.poisson import Stream
 from raysyn.report.verify import main as verify
 
 TINY = "--data.limit 200 --means 2 --synthetic 40 --eval.classifiers logreg --eval.epochs 1 --eval.feature-epochs 0"
@@ -113,8 +116,38 @@ def test_a_broken_entry_point_costs_one_sentence_that_names_its_package(
         said = capsys.readouterr().err
         assert left.value.code == 2 and said.startswith("error: ") and said.count("\n") == 1, said
         assert words in said and f"entry point {name} = {name}:ENTRY of package {name} " in said, said
-    # What comes with raysyn works beside it, and is not taken over.
+    # What comes with raysyn works beside it, for the command too, and is not taken over.
+    with pytest.raises(SystemExit) as left:
+        command.main(["dp_feta", "quick", "--help"])
+    assert left.value.code == 0 and "budget.epsilon" in capsys.readouterr().out
     assert catalogue.find(name if name in ("pigan", "lira") else "dp_feta").settings.startswith("raysyn.methods.")
+
+
+def test_a_run_is_not_continued_by_edited_code(install: Install, tmp_path: Path) -> None:
+    """Which might ask the private images anew, with the noise of the old answer."""
+    package = install()
+    flags = {"data": {"limit": 200}, "means": 2, "synthetic": 40, "on": {"address": "here"}, "out": tmp_path / "run"}
+    judged = {"classifiers": (), "feature_epochs": 0}
+    raysyn.run("means", eval=judged, quiet=True, **flags)
+    own = package / "means" / "method.py"
+    own.write_text(own.read_text() + "# edited\n")
+    with pytest.raises(ValueError, match=r"holds a run with method_source = \w{64}, this one has method_source = "):
+        raysyn.run("means", eval=judged, quiet=True, **flags)
+
+
+def test_the_mechanism_of_the_page_is_one() -> None:
+    (source,) = re.findall(r"```python\n +# mechanism.py\n(.*?)```", (ROOT / "docs/own_method.md").read_text(), re.S)
+    made: dict[str, Any] = {}
+    exec(textwrap.dedent(source), made)
+    rng = np.random.default_rng(0)
+    private = Images(rng.integers(0, 256, (50, 4, 4, 1), dtype=np.uint8), np.zeros(50, np.int64), ("a",))
+    blank = Images(private.images_NHWC * (np.arange(50) != 3)[:, None, None, None], private.labels_N, ("a",))
+    answers = [made["mean_image"](one, 2.0, Stream(bytes(32), "s")) for one in (private, blank)]
+    # The same noise on both: what is left is one image's share, at most the sensitivity that was priced.
+    assert 0 < np.linalg.norm(answers[0].value - answers[1].value) * 50 <= 4.0
+    again = made["mean_image"](private, 2.0, Stream(bytes(31) + b"1", "s"))
+    spread = np.std((again.value - answers[0].value) * 50 / 2**0.5)
+    assert 4 < spread < 14 and answers[0].cost.noise_multiplier == 2.0
 
 
 def test_the_page_shows_the_example_as_it_is() -> None:

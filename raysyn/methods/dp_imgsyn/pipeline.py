@@ -47,7 +47,7 @@ from raysyn.methods.dp_imgsyn.units import (
 )
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.releasing import release
-from raysyn.methods.synthesis import evaluate
+from raysyn.methods.synthesis import evaluate, judging
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
 from raysyn.models.students import student
@@ -106,6 +106,8 @@ def run(setting: PrivateSetting) -> Report:
     public: Public | None = setting.more.own
     config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
 
+    console.begin(stages_of(config))
+
     # A teacher under DP-SGD, and what its layers see of the private images, with noise (3.1).
     teacher, engine = train_teacher(setting, setting.plan, setting.ledger.pay)
     layers = Layers.of(teacher, yardstick(config, private, public))
@@ -143,6 +145,17 @@ def run(setting: PrivateSetting) -> Report:
     verdict = write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
     setting.end(verdict, folder.where("Release (may leave)"))
     return report
+
+
+def stages_of(config: Config) -> list[str]:
+    """What the console counts, in this order; further teachers of experiments are not."""
+    asked = {
+        "teacher": True, "statistics": True, "steps": config.alignment.iterations is None, "align": True,
+        "students": True, **dict.fromkeys(judging(config.eval), True),
+        "dissimilarity": config.dissimilarity.images > 0, "experiments": config.experiment.trains(),
+        "plane": config.experiment.plane,
+    }  # fmt: skip
+    return [name for name, is_so in asked.items() if is_so]
 
 
 Pay = Callable[[str, Release[Any]], Any]

@@ -60,13 +60,14 @@ def prepare(config: Config) -> Prepared:
 
 def run(setting: Setting) -> Report:
     """Teach, choose, tune, attack; a finished stage is stored and never repeated."""
-    config, dataset, compute = setting.config, setting.dataset, setting.compute
-    folder, console = setting.folder, setting.console
+    config, dataset, folder = setting.config, setting.dataset, setting.folder
+    compute, console = setting.compute, setting.console
     lesson = Lesson(
         real=split(config, dataset), classifier=config.classifier, network=config.network, recipe=config.recipe,
         recycling=config.recycling, seed=config.seed,
     )  # fmt: skip
     train = lesson.real.train
+    console.begin(stages_of(config))
 
     # Preliminary step (paper 3.1, 3.2): teacher and generator learn from the same real images.
     teacher = folder.stage("teacher", lambda: compute.once(fit_teacher, lesson, name="teacher"))
@@ -98,16 +99,26 @@ def run(setting: Setting) -> Report:
     # Membership inference attack (3.6), and the only look at the test images.
     judged = evaluate(setting, lesson, {"teacher": teacher["weights"], "student": student["weights"]})
     results = {
-        "teacher": teacher["valid_accuracy"], "teacher_by_epoch": teacher["valid_by_epoch"],
-        "student": student["valid_accuracy"], "checkpoints": by_checkpoint,
-        "generator": generator, "default": best, "labels": by_labels, "tuning": trials, "chosen": chosen,
+        "teacher": teacher["valid_accuracy"], "teacher_by_epoch": teacher["valid_by_epoch"], "default": best,
+        "student": student["valid_accuracy"], "checkpoints": by_checkpoint, "generator": generator,
+        "labels": by_labels, "tuning": trials, "chosen": chosen,
         "real": len(train), "synthetic": len(synthetic), **judged,
     }  # fmt: skip
     report = setting.report(NAME, privacy=privacy, metrics=shown.metrics(results), attacks=judged["attacks"])
-    story, sections = shown.story(config, results), shown.sections(results)
-    verdict = write_report(folder, report, synthetic=synthetic, done=story, sections=sections)
+    told = {"done": shown.story(config, results), "sections": shown.sections(results)}
+    verdict = write_report(folder, report, synthetic=synthetic, **told)
     setting.end(verdict, folder.where("Release"))
     return report
+
+
+def stages_of(config: Config) -> list[str]:
+    """What the console counts, in this order."""
+    asked = {
+        "teacher": True, "generator": True, "checkpoints": True, "labels": bool(config.compare_labels),
+        "tuning": config.tuning.trials > 0, "student": True, "synthesise": True,
+        "attack": config.attack.shadow_models > 0,
+    }  # fmt: skip
+    return [name for name, is_so in asked.items() if is_so]
 
 
 def fit_generator(setting: Setting, train: Images) -> dict[str, Any]:

@@ -10,10 +10,8 @@ from raysyn.compute.doorway import Machines
 from raysyn.methods import catalogue
 
 NAME = "leaderboard"
-
-
 DECIDED = ("--out", "--on.address", "--seed", "--budget.epsilon", "--chosen-among", "--dry-run", "--help", "-h")
-"""Flags of the jobs that are not for the user to add."""
+"""Flags of the methods that are not for the user to add."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +27,7 @@ class Config:
     seeds: tuple[int, ...] = (0, 1)
     """Runs of each, whose spread is told."""
     more: str = ""
-    """Further flags for every job, in one string: --more="--data.path images.parquet"."""
+    """Further flags for every run, in one string: --more="--data.path images.parquet"."""
 
     def __post_init__(self) -> None:
         for field in ("methods", "presets", "seeds", "epsilons"):
@@ -52,7 +50,7 @@ class Config:
         except ValueError as error:
             raise ValueError(f"more is {self.more!r}, which no shell could read ({error}): mend its quotes") from error
         for flag in DECIDED:
-            if any(word.startswith(flag) for word in words):
+            if any(word.replace("_", "-").startswith(flag) for word in words):
                 raise ValueError(f"more is {self.more!r}: {flag} is what the leaderboard itself decides, leave it out")
 
 

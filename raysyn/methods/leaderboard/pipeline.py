@@ -33,8 +33,8 @@ from raysyn.screen.console import Console
 
 
 def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
-    """One unit: the job as a process of its own, on one CPU and without Ray, in a run folder of its own, which a second
-    attempt continues. Its report.json, as it is."""
+    """One unit: the method as a process of its own, on one CPU and without Ray, in a run folder of its own, which a
+    second attempt continues. Its report.json, as it is."""
     _check_reach(shared)
     out = under(shared["out"], "runs", run.name)
     # -P: a file where the leaderboard was started must not come before a module of Python's.

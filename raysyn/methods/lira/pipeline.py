@@ -53,6 +53,7 @@ def prepare(config: Config) -> Prepared:
 def run(setting: Setting) -> Report:
     """Take or train the target, train shadow models, attack."""
     config, train, console, folder = setting.config, setting.dataset.train, setting.console, setting.folder
+    console.begin([*(["target"] if config.target.checkpoint is None else []), "attack"])
     model, other = _fresh(config, train)
     doubts = lira_target.check_fresh(model, other, config.called())
     weights = _target(setting, model)

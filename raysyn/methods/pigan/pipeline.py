@@ -111,6 +111,9 @@ def run(setting: Setting) -> Report:
     if (said := left_out(config.eval, inception)) is not None:
         console.say(said)
 
+    judged = "experiments" if variants.asked(config) else "attacks"
+    console.begin(["generator", "synthesise", judged, *(["utility"] if config.eval.classifiers else [])])
+
     # The GAN (paper 3.1, algorithm 1; for dpgan, DP-SGD of its discriminator).
     weights = folder.stage("generator", partial(train, setting, variant, members, seed))
     console.stage("generator", f"{variant.title}: {config.gan.epochs:,} epochs on {len(members):,} members")

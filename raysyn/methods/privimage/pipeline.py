@@ -39,7 +39,7 @@ from raysyn.methods.privimage.models import (
 from raysyn.methods.privimage.outlook import check_memory, show_outlook
 from raysyn.methods.privimage.report import in_figures, in_one_plane, selection, similarity, spent, story, told
 from raysyn.methods.releasing import release
-from raysyn.methods.synthesis import evaluate, pack, unpack
+from raysyn.methods.synthesis import evaluate, judging, pack, unpack
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.semantics import read_vectors
 from raysyn.metrics.utility import BEST_IS_UNCHARGED
@@ -126,6 +126,7 @@ def run(setting: Setting) -> Report:
     public: Public | None = setting.more
     config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
     model: Model = MODELS[config.generator](setting, others(config, public))
+    console.begin(stages_of(config))
 
     # What public classes the sensitive images resemble (3.2, 3.3); which ones is not secret any more.
     chosen = None
@@ -169,6 +170,17 @@ def run(setting: Setting) -> Report:
     may = "may leave" if config.private else "no promise"
     setting.end(verdict, folder.where(f"Release ({may})"))
     return report
+
+
+def stages_of(config: Config) -> list[str]:
+    """What the console counts, in this order."""
+    selects = config.pretraining == "selected"
+    asked = {
+        "query": selects and config.query.checkpoint is None, "semantic": selects,
+        "central": config.private and config.central.count > 0, "pretrain": config.pretraining != "none",
+        "warmup": config.warms_up(), "finetune": True, "synthesise": True,
+    }  # fmt: skip
+    return [*(name for name, is_so in asked.items() if is_so), *judging(config.eval), "plane"]
 
 
 def made_from(config: Config, public: Public | None) -> dict[str, Any]:
