@@ -132,6 +132,7 @@ def test_a_sweep_semantic_inference_and_dp_sgd_on_two_workers_outlive_nodes(
     nodes.hold(1, 1)
     run.start(nodes.env)
     for kind in kinds:
+        (run.traces / f"{kind}.may-begin").touch()
         reached(run, kind, chance)
         take(nodes, chance)
     assert not (run.store / "answers" / "finetune.pt").exists(), "lost in the middle"
