@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import loser
 import pytest
@@ -40,6 +40,8 @@ def nodes() -> Iterator[Nodes]:
 class Run:
     """loser.py with one kind of stage, or several in turn."""
 
+    started: ClassVar[list[Run]] = []
+
     def __init__(self, kinds: str, folder: Path) -> None:
         self.traces, self.store = folder / "traces", folder / "store"
         self.traces.mkdir(parents=True)
@@ -48,6 +50,7 @@ class Run:
     def start(self, env: dict[str, str]) -> None:
         self.log = (self.traces / "log").open("wb")
         self.driver = subprocess.Popen(self._command, env=env, stdout=self.log, stderr=subprocess.STDOUT)
+        self.started.append(self)
 
     def wait_for(self, pattern: str, count: int = 1) -> None:
         end = time.monotonic() + 150
@@ -71,6 +74,17 @@ class Run:
     def ran(self, kind: str) -> Counter[str]:
         """How often each unit ran."""
         return Counter(path.name.split(".")[0] for path in self.traces.glob(f"{kind}-*"))
+
+
+@pytest.fixture(autouse=True)
+def no_driver_is_left() -> Iterator[None]:
+    """Nor its file: what a failed test leaves would disturb those after it."""
+    yield
+    for run in Run.started:
+        run.driver.kill()
+        run.driver.wait()
+        run.log.close()
+    Run.started.clear()
 
 
 class Ranks(Local):
@@ -132,6 +146,7 @@ def test_a_sweep_semantic_inference_and_dp_sgd_on_two_workers_outlive_nodes(
     nodes.hold(1, 1)
     run.start(nodes.env)
     for kind in kinds:
+        (run.traces / f"{kind}.may-begin").touch()
         reached(run, kind, chance)
         take(nodes, chance)
     assert not (run.store / "answers" / "finetune.pt").exists(), "lost in the middle"
