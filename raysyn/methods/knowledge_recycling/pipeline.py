@@ -79,8 +79,7 @@ def run(setting: Setting) -> Report:
     lesson = replace(lesson, teacher=teacher["weights"])
     brief = replace(lesson, recipe=replace(config.recipe, epochs=config.search_epochs))
     by_checkpoint = search_stage(setting, "checkpoints", {"checkpoint": generator["kept"]}, brief)
-    best = by_checkpoint[0]
-    checkpoint = best["params"]["checkpoint"]
+    best, checkpoint = by_checkpoint[0], by_checkpoint[0]["params"]["checkpoint"]
     console.stage("checkpoints", f"best CAS {percent(best['score'])}, after epoch {checkpoint} of the generator")
     by_labels = label_stage(setting, best, brief) if config.compare_labels else []
 
@@ -105,8 +104,8 @@ def run(setting: Setting) -> Report:
         "real": len(train), "synthetic": len(synthetic), **judged,
     }  # fmt: skip
     report = setting.report(NAME, privacy=privacy, metrics=shown.metrics(results), attacks=judged["attacks"])
-    told = {"done": shown.story(config, results), "sections": shown.sections(results)}
-    verdict = write_report(folder, report, synthetic=synthetic, **told)
+    story, sections = shown.story(config, results), shown.sections(results)
+    verdict = write_report(folder, report, synthetic=synthetic, done=story, sections=sections)
     setting.end(verdict, folder.where("Release"))
     return report
 
