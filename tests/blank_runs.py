@@ -22,6 +22,7 @@ from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Dataset, Images
 from raysyn.data.streams import PublicConfig
+from raysyn.methods import releasing
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_feta import config as of_dp_feta
 from raysyn.methods.dp_feta import pipeline as dp_feta
@@ -194,7 +195,7 @@ def blank_run(
             _watch_draws(patch, run)
             _blank_queries(patch, run)
             _blank_sgd(patch, run)
-            patch.setattr(method.module, "write_release", lambda _, *rest, **more: _release(run, [*rest, more]))
+            patch.setattr(releasing, "write_release", lambda _, *rest, **more: _release(run, [*rest, more]))
             with pytest.raises(_Released):
                 method.module.run(PrivateSetting(*parts, plan=plan, ledger=ledger))
             run.ledger = ledger.entries()

@@ -26,18 +26,21 @@ def starts_ray(nodeid: str) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts Ray comes first: it takes longest, and in two processes (`make test`) one of them does it all."""
+    """What starts Ray comes first: it takes longest, and waits for much of it."""
     items.sort(key=lambda item: not starts_ray(item.nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Two clusters of Ray at a time would be slow, and a module's fixtures may be whole runs: neither is split."""
+    """What starts Ray shares a cluster per process, in two of them: much of their time is waiting. A module's fixtures
+    may be whole runs, so it is not split either."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByModule(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "ray" if starts_ray(nodeid) else nodeid.split("::")[0]
+            if not starts_ray(nodeid):
+                return nodeid.split("::")[0]
+            return "clusters" if nodeid.startswith("tests/on_ray") else "jobs"
 
     return ByModule(config, log)
 

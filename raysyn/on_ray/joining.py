@@ -153,8 +153,11 @@ def _ask(address: str, patience_s: float) -> Answer:
                     return answer
                 time.sleep(0.5)
             else:
-                alive = [node for node in reply.node_info_list if node.state != _DEAD]
-                return Answer(address, tuple(sorted({node.node_manager_address for node in alive})))
+                alive = {node.node_manager_address for node in reply.node_info_list if node.state != _DEAD}
+                # One whose head has yet to say so is starting.
+                if alive or time.monotonic() - begun > patience_s:
+                    return Answer(address, tuple(sorted(alive)))
+                time.sleep(0.5)
     finally:
         channel.close()
 

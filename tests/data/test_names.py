@@ -119,7 +119,7 @@ def test_a_writer_that_fails_fails_in_the_rehearsal(monkeypatch: pytest.MonkeyPa
     images = Images(np.zeros((4, 8, 8, 1), np.uint8), np.arange(4) % 2, ("a", "b"))
     for writer in ("release.parquet_bytes", "release.sample_sheet", "rehearsal.render", "rehearsal.certificate"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"raysyn.report.report.{writer}", lambda *_, **__: 1 / 0)
+            patch.setattr(f"raysyn.report.{writer}", lambda *_, **__: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 rehearse("m", Dataset("set", images, images, None))
 

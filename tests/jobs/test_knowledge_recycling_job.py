@@ -18,13 +18,14 @@ TINY = (
 
 @pytest.mark.timeout(300)
 def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(group_of_tasks: None, tmp_path: Path) -> None:
-    shown, report = whole_run(JOB, tmp_path / "run", *TINY, *"--on.workers 2 --on.gan-alone False".split())
+    flags = [*TINY, *"--compare-labels soft --on.workers 2 --on.gan-alone False".split()]
+    shown, report = whole_run(JOB, tmp_path / "run", *flags)
     assert report["privacy"]["guarantee"] == "none"
     assert set(report["metrics"]["cas_by_checkpoint"]) == {"1", "2"} and len(report["metrics"]["tuning"]) == 2
     assert set(report["attacks"]) == {"teacher", "student", "shadow_models"}
     for stage in ("teacher", "generator", "checkpoints", "labels", "tuning", "student", "synthesise", "attack"):
         assert f" {stage} " in shown, stage
-    assert "recycling.labels" in refusal(JOB, *TINY, "--out", tmp_path / "run", "--recycling.labels", "hard")
+    assert "recycling.labels" in refusal(JOB, *flags, "--out", tmp_path / "run", "--recycling.labels", "hard")
 
 
 @pytest.mark.parametrize(

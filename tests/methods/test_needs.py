@@ -159,7 +159,7 @@ def test_workers_without_gpus_share_one_memory(method: str, monkeypatch: pytest.
     def held(**machines: Any) -> int:
         on = On(sgd=SGDSpeed(micro_batch=4), **machines)
         found = module.needs(config, (16, 16, 1), on, private=images(16), **more)
-        return next(one.bytes for one in found if one.stage == stage and "rows" in one.of)
+        return next(one.bytes for one in found if one.stage == stage and "images at a time" in one.of)
 
     assert held(workers=3) == pytest.approx(3 * (held(address="here") + needs.LIBRARIES), abs=3)
 
@@ -178,7 +178,10 @@ def test_as_many_workers_share_a_memory_as_a_run_takes(monkeypatch: pytest.Monke
 def test_fewer_workers_are_a_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(needs, "best_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(needs, "available_bytes", lambda: 2**30)
-    with Console() as console, pytest.raises(ValueError, match=r"4 workers with .*; give --on\.workers 1 \(about "):
+    with (
+        Console() as console,
+        pytest.raises(ValueError, match=r"4 workers, each with .*; give --on\.workers 1 \(about "),
+    ):
         of_dp_feta.check_memory(console, dp_feta_presets.PRESETS["quick"], prepared(16), On(workers=4))
 
 

@@ -10,7 +10,6 @@ import ray
 
 from raysyn.compute.doorway import Machines
 from raysyn.compute.worker import Worker
-from raysyn.on_ray import dashboard
 from raysyn.on_ray.cluster import OnRay, connect
 from raysyn.on_ray.dashboard import Gauges
 
@@ -54,7 +53,7 @@ class Recorded:
 
 @pytest.mark.parametrize("storage", ["/data/runs/scans/internal", "s3://bucket/scans/internal", "/data/scans"])
 def test_gauges_tell_progress_and_epsilon_and_nothing_measured(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dashboard, "Gauge", Recorded)
+    monkeypatch.setattr("ray.util.metrics.Gauge", Recorded)
     monkeypatch.setattr(Recorded, "told", [])
     shown: list[tuple[Any, ...]] = []
     show = Gauges(storage, lambda *told: shown.append(told))
