@@ -22,7 +22,7 @@ from raysyn.report.release import attack_limits, declare
 from raysyn.report.report import Report, environment
 from raysyn.runs import sealing
 from raysyn.runs.folder import RunFolder
-from raysyn.runs.ownership import make_private
+from raysyn.runs.ownership import forget, make_private
 from raysyn.runs.storage import local_folder, under
 from raysyn.screen.console import Console
 
@@ -208,15 +208,26 @@ def open_run(
     console.timed = partial(_timed, folder)
     machines = apart(command.machines, folder)
     sealing.note_place(folder, machines.storage)
-    compute = stack.enter_context(connect(machines, folder.storage, show))
-    if getattr(machines, "sgd", SGDSpeed()).precision == "bf16" and compute.device == "cpu":
-        raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
+    compute = _joined(stack, connect, machines, folder, show)
     console.close()  # of what was shown while they were joined
     folder.cpu_clock = compute.cpu_s
     parts = (command.config, dataset, compute, folder, console, machines, more)
     if plan is None:
         return Setting(*parts)
     return PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger, folder.push))
+
+
+def _joined(stack: ExitStack, connect: Connect, machines: Any, folder: RunFolder, show: Show) -> Compute:
+    """The machines; where they are refused, a folder that began with this command is taken away again."""
+    try:
+        compute = stack.enter_context(connect(machines, folder.storage, show))
+        if getattr(machines, "sgd", SGDSpeed()).precision == "bf16" and compute.device == "cpu":
+            raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
+    except ValueError:
+        if folder.fresh and "://" not in folder.storage:
+            forget(folder.out)
+        raise
+    return compute
 
 
 def leave_sealed(folder: RunFolder, command: Asked, judged: Mapping[str, Any], console: Console) -> NoReturn:

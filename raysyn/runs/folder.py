@@ -51,6 +51,8 @@ class RunFolder:
         """Told of each stage that is not found finished."""
         self.ran: set[str] = set()
         """Stages that this process has worked at."""
+        self.fresh = False
+        """Whether the run began in this process."""
         self._ticked_at = 0.0
         # Closing the descriptor releases the lock, also when this object is merely forgotten.
         self._unlock = weakref.finalize(self, os.close, lock)
@@ -114,6 +116,7 @@ class RunFolder:
                 # Secret before run.json: a run without a secret has lost it, and must not draw a second.
                 write_atomically(folder._path("secret"), os.urandom(SECRET_BYTES), 0o600)
                 write_atomically(folder._path("run.json"), json.dumps(wanted, indent=2), 0o600)
+                folder.fresh = True
         except BaseException:
             folder.close()
             raise

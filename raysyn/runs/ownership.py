@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 VANISHED_S = 120.0
@@ -39,3 +40,12 @@ def make_private(folder: Path) -> None:
     """A folder for its owner alone."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
+
+
+def forget(out: Path) -> None:
+    """Take away the beginnings of a run in a folder, and nothing else: of one that has done nothing yet."""
+    for name in ("run.json", "secret", "lock"):
+        (out / "internal" / name).unlink(missing_ok=True)
+    for folder in (out / "internal", out):
+        with suppress(OSError):  # something else lies there
+            folder.rmdir()

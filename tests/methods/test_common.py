@@ -113,3 +113,21 @@ def test_a_run_continues_with_its_plan_and_its_ledger_and_may_be_judged_anew(tmp
     with ExitStack() as stack:
         again = opened(tmp_path, stack, config=Config(eval=EvalConfig(epochs=1)))
         assert [entry["stage"] for entry in again.ledger.entries()] == ["central"] and again.folder.secret == secret
+
+
+def test_refused_machines_leave_nothing_of_a_run_that_has_not_begun(tmp_path: Path) -> None:
+    def refuse(*_: Any) -> nullcontext[Compute]:
+        raise ValueError("on.address is 'auto', and nothing answers there")
+
+    command = SimpleNamespace(seal=False, preset="tiny", config=Config(), machines=On(), out=str(tmp_path / "run"))
+    again = (command, "m", dataset(), Console(io.StringIO()))
+    with ExitStack() as stack, pytest.raises(ValueError, match="nothing answers"):
+        open_run(*again, refuse, stack, plan=PLAN)
+    assert not (tmp_path / "run").exists()
+
+    # One that has begun is kept, whatever is refused later.
+    with ExitStack() as stack:
+        secret = opened(tmp_path / "run", stack).folder.secret
+    with ExitStack() as stack, pytest.raises(ValueError, match="nothing answers"):
+        open_run(*again, refuse, stack, plan=PLAN, facts={"public": "p"})
+    assert (tmp_path / "run/internal/secret").read_bytes() == secret
