@@ -20,7 +20,7 @@ demo: $(VENV)/.ready
 	@echo "Report: $(abspath $(DEMO_OUT))/internal/report.html"
 
 test: $(VENV)/.ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow
