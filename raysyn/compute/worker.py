@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -16,19 +17,29 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+_entering = threading.Lock()
+_inside, _before = list[torch.device](), [True, False]
+"""Who is in `full_float32`, and how the process was before the first of them: both switches are the process's."""
+
+
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
     """Neither autocast nor TF32, which rounds the inputs of convolutions to 10 bits and is cuDNN's default."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    rounded, matmul.allow_tf32 = matmul.allow_tf32, False
-    exact = cudnn.flags(
-        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-    )
+    with _entering:
+        if not _inside:
+            _before[:] = cudnn.allow_tf32, matmul.allow_tf32
+            cudnn.allow_tf32 = matmul.allow_tf32 = False
+        _inside.append(device)
     try:
-        with torch.autocast(device.type, enabled=False), exact:
+        with torch.autocast(device.type, enabled=False):
             yield
     finally:
-        matmul.allow_tf32 = rounded
+        with _entering:
+            _inside.pop()
+            # The last one out, or the process would be left as another thread of it has found it.
+            if not _inside:
+                cudnn.allow_tf32, matmul.allow_tf32 = _before
 
 
 class Worker(ABC):

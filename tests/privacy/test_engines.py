@@ -185,6 +185,19 @@ def test_the_weighted_sum_is_never_rounded_to_tf32() -> None:
     assert (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32) == before
 
 
+def test_threads_that_want_full_precision_leave_the_process_as_it_was() -> None:
+    """The first to come is the first to go; the other one still rounds nothing."""
+    cudnn, cpu = torch.backends.cudnn, torch.device("cpu")
+    before = cudnn.allow_tf32
+    first, second = full_float32(cpu), full_float32(cpu)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not cudnn.allow_tf32
+    second.__exit__(None, None, None)
+    assert cudnn.allow_tf32 == before
+
+
 def test_a_layer_called_twice_is_named() -> None:
     def loss(model: nn.Module, x: Tensor) -> Tensor:
         return model(x).sum(1)
