@@ -70,10 +70,6 @@ def run(entry: Entry, arguments: Sequence[str], prog: str) -> int:
 
 def connect(machines: Any, storage: str, show: Any) -> AbstractContextManager[Any]:
     """Ray behind the doorway, imported where it is asked for; or this process, with `--on.address here`."""
-    if machines.address != "here":
-        # Begins with seconds of imports.
-        show("Ray is starting" if machines.address == "local" else "a Ray cluster is joined", 0, 0, {})
-
     from raysyn.on_ray import cluster
 
     return cluster.connect(machines, storage, show)

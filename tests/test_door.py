@@ -212,3 +212,10 @@ def test_a_dry_run_shows_the_plan_and_makes_nothing(tmp_path: Path, capsys: pyte
         raysyn.load(str(tmp_path / "run"))
     assert raysyn.run("dp_feta", out=tmp_path / "run", dry_run=True, **TINY).out == str(tmp_path / "run")
     assert capsys.readouterr().out == "", "quiet"
+
+
+def test_a_quiet_run_warns_all_the_same() -> None:
+    said = io.StringIO("  images are read\nWARNING: the target looks untrained.\n✓ attack\n")
+    with pytest.warns(UserWarning, match=r"^the target looks untrained\.$") as given:
+        door._warn(said)
+    assert len(given) == 1

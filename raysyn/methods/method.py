@@ -86,15 +86,15 @@ class Method:
 
 
 def source_of(run: Callable[[Any], Any]) -> dict[str, str]:
-    """What tells a method of somebody else's from the same one edited: {"method_source": SHA-256 (hex)} of what is
-    loaded of its package. Edited code in an old folder could ask the private images anew with the noise of the old
-    answer. For raysyn's own methods its version says it."""
+    """What tells a method of somebody else's from the same one edited: {"method_source": SHA-256 (hex)} of every Python
+    file of its package, whether it is loaded by now or not. Edited code in an old folder could ask the private images
+    anew with the noise of the old answer. For raysyn's own methods its version says it."""
     package = run.__module__.partition(".")[0]
     if package == "raysyn":
         return {}
+    own = Path(str(sys.modules[package].__file__))
+    files = sorted(own.parent.rglob("*.py")) if own.name == "__init__.py" else [own]
     found = hashlib.sha256()
-    for name, module in sorted(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name.partition(".")[0] == package and file is not None:
-            found.update(f"{name}:{hashlib.sha256(Path(file).read_bytes()).hexdigest()}\n".encode())
+    for file in files:
+        found.update(f"{file.relative_to(own.parent)}:{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return {"method_source": found.hexdigest()}

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -137,13 +138,11 @@ def connect(machines: Machines, storage: str | Path, show: Show = silent) -> Ite
         _only_ours(machines.address, machines.temp, machines.spill)
         yield Local(machines.storage or storage, show)
         return
-    import ray
-
-    ours = _starts_one(machines.address)
-    if ours:
+    # Said before what begins with seconds of imports.
+    if ours := _starts_one(machines.address):
         show("Ray is starting", 0, 0, {})
         share_out(machines, [this_machine()])  # What this machine cannot hold is refused before it starts anything.
-    elif not ray.is_initialized():
+    elif not _connected():
         show("a Ray cluster is joined", 0, 0, {})
     with session(machines.address, temp=machines.temp, spill=machines.spill):
         # Nobody sees metrics of a cluster that lives as long as this run.
@@ -199,9 +198,13 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
 
 def _starts_one(address: str) -> bool:
     """Whether there is no cluster yet that `address` means."""
-    import ray
+    return address == "local" and not os.environ.get("RAY_ADDRESS") and not _connected()
 
-    return address == "local" and not os.environ.get("RAY_ADDRESS") and not ray.is_initialized()
+
+def _connected() -> bool:
+    """Whether this process has joined a cluster already; one that never imported Ray has not."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

@@ -129,8 +129,8 @@ def test_a_run_is_not_continued_by_edited_code(install: Install, tmp_path: Path)
     flags = {"data": {"limit": 200}, "means": 2, "synthetic": 40, "on": {"address": "here"}, "out": tmp_path / "run"}
     judged = {"classifiers": (), "feature_epochs": 0}
     raysyn.run("means", eval=judged, quiet=True, **flags)
-    own = package / "means" / "method.py"
-    own.write_text(own.read_text() + "# edited\n")
+    # Of a module that nothing has loaded yet, too.
+    (package / "means" / "later.py").write_text("# what `run` would import\n")
     with pytest.raises(ValueError, match=r"holds a run with method_source = \w{64}, this one has method_source = "):
         raysyn.run("means", eval=judged, quiet=True, **flags)
 

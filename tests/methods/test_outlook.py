@@ -97,8 +97,13 @@ def timed(case: str, out: Path) -> set[str]:
 
     entry, told = command(case, out, "--on.address", "here")
     with ExitStack() as stack:
-        console, method = stack.enter_context(Console(StringIO())), entry.method()
+        console, method = stack.enter_context(Console(said := StringIO())), entry.method()
         method.run(method.begin(told, console, connect, stack))
+    # What the console counts is what comes, in its order.
+    counted = [(int(at), int(of)) for at, of in re.findall(r"^\S (\d+)/(\d+) ", said.getvalue(), re.MULTILINE)]
+    assert counted and [at for at, _ in counted] == list(range(1, len(counted) + 1)), said.getvalue()
+    # The pictures of a plane have a stage, and no line of their own.
+    assert {of for _, of in counted} <= {len(counted), len(counted) + 1}, said.getvalue()
     return set(json.loads((out / "internal/report.json").read_text())["timings"])
 
 

@@ -387,3 +387,10 @@ def test_the_lock_of_a_machine_that_vanished_is_waited_for(tmp_path: Path, monke
         monkeypatch.setattr(ownership, "VANISHED_S", 0.0)
         with pytest.raises(ValueError, match=r"in use by another run \(process 7 on another-machine\)"):
             start(tmp_path)
+
+
+def test_a_setting_that_came_later_and_is_left_out_is_no_other_run(tmp_path: Path) -> None:
+    start(tmp_path).close()
+    start(tmp_path, CONFIG | {"later": None}).close()
+    with pytest.raises(ValueError, match="later = absent, this one has later = 0"):
+        start(tmp_path, CONFIG | {"later": 0})
