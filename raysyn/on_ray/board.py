@@ -30,6 +30,6 @@ class Board:
     def failure(self, job: str) -> bytes | None:
         return self._errors.get(job)
 
-    def read(self, job: str) -> tuple[Told | None, float]:
-        """Latest progress of `job` and the CPU seconds of all jobs together."""
-        return self._progress.get(job), sum(self._cpu_s.values())
+    def read(self, job: str) -> tuple[Told | None, float, bytes | None]:
+        """Latest progress and first error of `job`, and between them the CPU seconds of all jobs together."""
+        return self._progress.get(job), sum(self._cpu_s.values()), self._errors.get(job)

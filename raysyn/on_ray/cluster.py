@@ -122,7 +122,7 @@ class OnRay(Compute):
 
         # Where the board is being restarted on another node: a clock is worth no failure.
         with suppress(ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
-            _, self._workers_cpu_s = ray.get(self._board.read.remote(""), timeout=5)
+            _, self._workers_cpu_s, _ = ray.get(self._board.read.remote(""), timeout=5)
         return time.process_time() + self._workers_cpu_s + self._unit_cpu_s
 
 

@@ -21,6 +21,10 @@ from raysyn.on_ray.shares import Shares
 from raysyn.runs.storage import REACH, Store
 
 
+SEEN_WITHIN_S = 3.0
+"""In which a driver sees what a rank has failed with."""
+
+
 class RankLost(Exception):
     """Another rank went away in the middle of a collective call: worth a new attempt, unlike our errors."""
 
@@ -114,7 +118,9 @@ def run_rank(
         if worker.world_size == 1:
             return failure
         # Other ranks may wait for this one for ever: a closed process group does not tell all of them (NCCL never
-        # does, gloo only once nothing refers to it). So Train takes the group down, and the next finds the error.
+        # does, gloo only once nothing refers to it). So the driver, which looks often, takes the group down; where it
+        # has not seen this, Train does, and the next group finds the error.
+        time.sleep(SEEN_WITHIN_S)
         raise RankLost(f"rank {worker.rank} failed: {error}") from error
     finally:
         ray.get(worker.account())

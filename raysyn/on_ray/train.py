@@ -62,9 +62,11 @@ def run(
 
 Rank = Callable[[int, int], bytes | None]
 """rank(rank, world_size): the failure of `f`, if any."""
+Look = Callable[[], bytes | None]
+"""Draws progress; the failure of `f` on any rank, if it is known by now."""
 
 
-def _in_a_group(rank: Rank, name: str, shares: Shares, store: Store, look: Callable[[], None]) -> bytes | None:
+def _in_a_group(rank: Rank, name: str, shares: Shares, store: Store, look: Look) -> bytes | None:
     """All ranks in a Ray Train worker group, which is formed anew when one of them dies."""
     # Imported where it is used: `once`, and whoever does without a group, must not wait for Ray Train.
     from ray import train
@@ -91,7 +93,7 @@ def _in_a_group(rank: Rank, name: str, shares: Shares, store: Store, look: Calla
     return _watch(trainer, look)
 
 
-def _in_a_task(rank: Rank, name: str, shares: Shares, store: Store, look: Callable[[], None]) -> bytes | None:
+def _in_a_task(rank: Rank, name: str, shares: Shares, store: Store, look: Look) -> bytes | None:
     """The only rank in a Ray task, which is started anew when its process dies."""
 
     # Started again here: Ray itself would do so for ever where memory runs out.
@@ -118,7 +120,7 @@ def _in_a_task(rank: Rank, name: str, shares: Shares, store: Store, look: Callab
                 raise RuntimeError(f"{name}: workers were lost too often: {last}") from error
 
 
-def _watch(trainer: Any, look: Callable[[], None]) -> bytes | None:
+def _watch(trainer: Any, look: Look) -> bytes | None:
     """Fit in a thread, so that this one can draw progress and be interrupted (Train would swallow Ctrl-C)."""
     from ray.data import DataContext
     from ray.train import TrainingFailedError
@@ -140,7 +142,10 @@ def _watch(trainer: Any, look: Callable[[], None]) -> bytes | None:
     try:
         while thread.is_alive():
             thread.join(0.25)
-            look()
+            if (failure := look()) is not None:
+                # Train would form the whole group anew, only to have it find this.
+                _end(thread, at_once=False)
+                return failure
     except BaseException:
         _end(thread)
         raise
@@ -152,32 +157,41 @@ def _watch(trainer: Any, look: Callable[[], None]) -> bytes | None:
     return outcome[0]
 
 
-def _end(thread: threading.Thread) -> None:
-    """Have the thread come back from Ray Train: where Ray is shut down under it, it ends the process, with status 1."""
+def _end(thread: threading.Thread, at_once: bool = True) -> None:
+    """Have the thread come back from Ray Train: where Ray is shut down under it, it ends the process, with status 1.
+
+    `at_once` leaves to that shutdown what the group holds; otherwise it is given back to the stages that follow.
+    """
     worker, job = ray._private.worker.global_worker, ray.get_runtime_context().get_job_id()  # type: ignore[attr-defined]
     with suppress(ray.exceptions.RayError):
         for actor, about in ray._private.state.actors(job_id=ray.JobID.from_hex(job)).items():  # type: ignore[attr-defined]
             if about["ActorClassName"] == "TrainController" and about["State"] != "DEAD":
-                worker.core_worker.kill_actor(ray.ActorID.from_hex(actor), True)  # type: ignore[attr-defined]
-    thread.join(5.0)
+                controller = ray.ActorID.from_hex(actor)  # type: ignore[attr-defined]
+                if at_once:
+                    worker.core_worker.kill_actor(controller, True)
+                else:
+                    worker.core_worker.get_actor_handle(controller).abort.remote()
+    thread.join(5.0 if at_once else 30.0)
 
 
 class _Display:
-    """Draws what rank 0 has told the board of one job, when it is news; before that, what the cluster waits for."""
+    """Draws what rank 0 has told the board of one job, when it is news; before that, what the cluster waits for.
+    Answers with what any rank has failed with."""
 
     def __init__(self, board: Any, job: str, name: str, show: Show, watch: Watch, asked: str) -> None:
         self._board, self._job, self._name, self._show, self._watch = board, job, name, show, watch
         self._asked, self._last = asked, None
 
-    def __call__(self) -> None:
+    def __call__(self) -> bytes | None:
         cluster = self._watch()
         if self._last is None:
             self._show(f"{self._name}: {self._asked}", 0, 0, cluster)
         try:
-            told, _ = ray.get(self._board.read.remote(self._job), timeout=5)
+            told, _, failure = ray.get(self._board.read.remote(self._job), timeout=5)
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
-            return  # The board is being restarted: progress is worth no failure.
+            return None  # The board is being restarted: progress is worth no failure.
         if told and told != self._last:
             self._last = told
             what, *counted = told
             self._show(f"{self._name}: {what}" if what else self._name, *counted)
+        return failure

@@ -36,7 +36,9 @@ from raysyn.on_ray.leftovers import end_processes
 HEAD = "head-0"
 # Ray takes this for every node of the machine, whatever it is told.
 ADDRESS = get_node_ip_address()
+# Nobody reads logs of workers at the driver.
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
+RAY += ["--include-log-monitor=false"]
 # Of every node but the head: many are to fit on one machine, without meeting at a port.
 SMALL = ["--num-gpus=0", "--object-store-memory=104857600", "--dashboard-agent-listen-port=0"]
 SMALL += ["--min-worker-port=0", "--max-worker-port=0"]

@@ -36,7 +36,10 @@ def starts(folder: Path, rank: int) -> list[int]:
     return sorted(int(path.name.split("-at-")[1].split(".")[0]) for path in folder.glob(f"start-{rank}-*"))
 
 
-def test_two_workers_give_the_answer_of_one_process(ray_session: None, tmp_path: Path, expected: torch.Tensor) -> None:
+def test_two_workers_give_the_answer_of_one_process(
+    group_of_tasks: None, tmp_path: Path, expected: torch.Tensor
+) -> None:
+    """With Ray Train they do in test_lost_nodes.py, down to the last bit."""
     told = []
     compute = OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "store", lambda *all_: told.append(all_))
     before_s = compute.cpu_s()
@@ -74,11 +77,17 @@ def test_a_killed_worker_is_replaced_and_continues(ray_session: None, tmp_path: 
 
 
 def test_an_error_of_one_rank_arrives_with_its_type_and_is_not_tried_again(ray_session: None, tmp_path: Path) -> None:
-    compute = OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "store")
+    told = []
+    compute = OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "store", lambda *all_: told.append(all_))
+    before_s = compute.cpu_s()
     with pytest.raises(ValueError, match=r"stage\.rate is 3: choose less") as caught:
         compute.train(stages.regress, *stages.problem(), tmp_path, "error", name="regress")
     assert "in strike" in caught.value.__notes__[0]
-    assert len(list(tmp_path.glob("error.*"))) == 1
+    # Nor is the group formed again to find it.
+    assert len(list(tmp_path.glob("error.*"))) == 1 and starts(tmp_path, 0) == starts(tmp_path, 1) == [0]
+    done = [done for stage, done, _, _ in told if stage == "regress"]
+    assert told[0][0] == "regress: 2 workers are starting" and done == sorted(done) and 0 < done[-1] < stages.STEPS
+    assert compute.cpu_s() > before_s and (tmp_path / "store" / "checkpoints" / "regress.pt").exists()
 
 
 def test_once_a_killed_worker_is_replaced_and_an_error_is_not_tried_again(
