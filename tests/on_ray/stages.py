@@ -75,13 +75,29 @@ def unit(item: int, shared: tuple[np.ndarray, str]) -> dict[str, Any]:
     return {"square": item**2, "looked_up": float(table[item]), "copied": table.flags.writeable}
 
 
+def crowded(item: int, shared: tuple[str, int]) -> int:
+    """Fails for want of memory beside another unit; one of the items always does."""
+    traces, huge = Path(shared[0]), shared[1]
+    leave_trace(traces, f"scarce-{item}")
+    mine = traces / f"inside-{item}-{os.getpid()}"
+    mine.touch()
+    try:
+        time.sleep(0.5)
+        if item == huge or len(list(traces.glob("inside-*"))) > 1:
+            raise MemoryError("memory ran out")
+        return 1 + item
+    finally:
+        mine.unlink()
+
+
 def climb(worker: Worker, params: dict[str, Any], shared: tuple[str, str]) -> None:
-    """A trial of 9 reports towards 1 - (x - 0.3)^2; `trouble` strikes the first trial that reaches report 5."""
+    """A trial of 9 reports towards 1 - (x - 0.3)^2; `trouble` strikes the first trial that reaches report 5, or 7
+    where it is a kill."""
     folder, trouble = Path(shared[0]), shared[1]
     state = worker.resume() or {"step": 0}
     leave_trace(folder, f"trial-{params['x']:.6f}-at-{state['step']}")
     for step in range(state["step"], 9):
-        if step == 5 and not list(folder.glob("trouble.*")):
+        if step == (7 if trouble == "killed" else 5) and not list(folder.glob("trouble.*")):
             strike(trouble, folder)
         time.sleep(0.05)
         leave_trace(folder, "report")

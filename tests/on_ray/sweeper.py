@@ -1,9 +1,10 @@
 """python sweeper.py KIND STORAGE TRACES UNITS SECONDS [GPUS]: a sweep on the cluster of RAY_ADDRESS, as its driver:
-a map or a search of so many UNITS, or training on so many workers."""
+a map or a search of so many UNITS, or training on so many workers; before it, so many GPUs for a unit are refused."""
 
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,16 @@ def sweep(compute: Compute, kind: str, units: int, shared: tuple[str, float]) ->
     return sorted(one.score for one in found)
 
 
+def refusal(machines: Machines, storage: Path) -> str:
+    try:
+        with connect(machines, storage):
+            return ""
+    except ValueError as error:
+        if "no Ray cluster answers" in str(error):
+            raise
+        return str(error)
+
+
 def nodes() -> int:
     return sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())
 
@@ -56,10 +67,10 @@ if __name__ == "__main__":
     gpus = float(sys.argv[6]) if len(sys.argv) > 6 else None
     told: list[dict[str, float]] = []
     end = time.monotonic() + 60
+    machines = Machines(address="auto", workers=units if kind == "train" else None)
     while True:
         try:
-            workers = units if kind == "train" else None
-            machines = Machines(gpus_per_unit=gpus, address="auto", workers=workers)
+            refused = refusal(replace(machines, gpus_per_unit=gpus), Path(storage)) if gpus else ""
             with connect(
                 machines, Path(storage), lambda stage, done, total, metrics: told.append(dict(metrics))
             ) as one:
@@ -75,5 +86,5 @@ if __name__ == "__main__":
             if "no Ray cluster answers" not in str(error) or time.monotonic() > end:
                 raise
             time.sleep(0.5)
-    seen = {"before": before, "most": most, "after": after, "told": told, "found": found}
+    seen = {"refused": refused, "before": before, "most": most, "after": after, "told": told, "found": found}
     Path(traces, "answer.json").write_text(json.dumps(seen))

@@ -55,23 +55,24 @@ def test_tpe_prunes_what_falls_behind_and_knows_what_it_was_told(
     assert sum(outcome.reports for outcome in found) == len(list(tmp_path.glob("report.*")))
 
 
-def test_a_killed_trial_goes_on_from_its_last_state(ray_session: None, tmp_path: Path) -> None:
-    compute = OnRay(MACHINES, tmp_path / "store")
-    search = Search(metric="score", reports=9)
-    found = compute.search(stages.climb, {"x": [0.1, 0.2]}, search, name="k", shared=(str(tmp_path), "killed"))
-    assert [outcome.reports for outcome in found] == [9, 9]
-    starts = sorted(path.name.split("-at-")[1].split(".")[0] for path in tmp_path.glob("trial-*"))
-    assert starts in (["0", "0", "5"], ["0", "0", "4", "5"], ["0", "0", "3", "5"], ["0", "0", "5", "5"])
-    assert len(list(tmp_path.glob("report.*"))) <= 20
-
-
-def test_an_error_ends_its_trial_at_once_and_is_told(ray_session: None, tmp_path: Path) -> None:
+def test_an_error_ends_its_trial_at_once_and_is_told_and_a_killed_trial_goes_on_from_its_last_state(
+    ray_session: None, tmp_path: Path
+) -> None:
     compute, search = OnRay(MACHINES, tmp_path / "store"), Search(metric="score", reports=9)
     told = r"e: 2 trials failed, the first, of \{.*in strike\n.*stage\.rate is 3: choose less"
     with pytest.raises(RuntimeError, match=f"(?s){told}"):
         compute.search(stages.climb, {"x": [0.1, 0.2]}, search, name="e", shared=(str(tmp_path), "error"))
-    assert len(list(tmp_path.glob("error.*"))) == 2
-    found = compute.search(stages.climb, {"x": [0.1, 0.2]}, search, name="e", shared=(str(tmp_path), ""))
+    assert len(list(tmp_path.glob("error.*"))) == 2 and begun(tmp_path) == ["0", "0"]
+    assert len(list(tmp_path.glob("report.*"))) == 10
+    # Continued from report 5, where they failed, and killed at report 7.
+    found = compute.search(stages.climb, {"x": [0.1, 0.2]}, search, name="e", shared=(str(tmp_path), "killed"))
     assert [outcome.reports for outcome in found] == [9, 9]
-    starts = [path.name.split("-at-")[1].split(".")[0] for path in tmp_path.glob("trial-*")]
-    assert sorted(starts) == ["0", "0", "5", "5"]
+    # The other one may have to begin again too.
+    before, again = begun(tmp_path)[:4], begun(tmp_path)[4:]
+    assert before == ["0", "0", "5", "5"] and "7" in again and len(again) <= 2
+    assert len(list(tmp_path.glob("report.*"))) <= 20
+
+
+def begun(folder: Path) -> list[str]:
+    """The reports after which trials have begun."""
+    return sorted(path.name.split("-at-")[1].split(".")[0] for path in folder.glob("trial-*"))
