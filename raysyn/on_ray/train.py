@@ -162,15 +162,16 @@ def _end(thread: threading.Thread, at_once: bool = True) -> None:
 
     `at_once` leaves to that shutdown what the group holds; otherwise it is given back to the stages that follow.
     """
-    worker, job = ray._private.worker.global_worker, ray.get_runtime_context().get_job_id()  # type: ignore[attr-defined]
+    job = ray.get_runtime_context().get_job_id()
+    core: Any = ray._private.worker.global_worker.core_worker  # type: ignore[attr-defined]
     with suppress(ray.exceptions.RayError):
         for actor, about in ray._private.state.actors(job_id=ray.JobID.from_hex(job)).items():  # type: ignore[attr-defined]
             if about["ActorClassName"] == "TrainController" and about["State"] != "DEAD":
                 controller = ray.ActorID.from_hex(actor)  # type: ignore[attr-defined]
                 if at_once:
-                    worker.core_worker.kill_actor(controller, True)
+                    core.kill_actor(controller, True)
                 else:
-                    worker.core_worker.get_actor_handle(controller).abort.remote()
+                    core.get_actor_handle(controller).abort.remote()
     thread.join(5.0 if at_once else 30.0)
 
 

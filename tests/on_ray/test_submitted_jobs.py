@@ -28,7 +28,7 @@ from raysyn.on_ray.leftovers import end_processes, processes_using
 ROOT = Path(__file__).parents[2]
 TINY = (
     "quick --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
-    "--warmup.iterations 5 --finetune.batch-size 32 --finetune.epochs 6 --sampler.steps 3 --synthetic 300 "
+    "--warmup.iterations 5 --finetune.batch-size 32 --finetune.epochs 2 --sampler.steps 3 --synthetic 300 "
     "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 --on.sgd.engine bookkeeping "
     "--on.sgd.micro-batch 16 --on.sgd.channels-last True --on.workers 1 --on.cpus-per-worker 1 --on.address auto"
 ).split()
@@ -115,11 +115,21 @@ def token(env: dict[str, str]) -> str:
     return (Path(env["HOME"]) / ".ray/auth_token").read_text().strip()
 
 
+def asked(env: dict[str, str], token: str, place: str = "") -> Request:
+    url = f"{env['RAY_API_SERVER_ADDRESS']}/api/jobs/{place}"
+    return Request(url, headers={"Authorization": f"Bearer {token}"})
+
+
+def log_of(env: dict[str, str], job: str) -> str:
+    """Not by `ray job logs`, because every command of Ray imports for seconds; `ray job submit` prints the same."""
+    with urlopen(asked(env, token(env), f"{job}/logs"), timeout=30) as answer:
+        return str(json.load(answer)["logs"])
+
+
 def status_of(env: dict[str, str], token: str) -> int:
     """What the cluster's list of jobs answers to whoever shows this token: an HTTP status, 0 where nobody listens."""
-    asked = Request(f"{env['RAY_API_SERVER_ADDRESS']}/api/jobs/", headers={"Authorization": f"Bearer {token}"})
     try:
-        with urlopen(asked, timeout=30) as answer:
+        with urlopen(asked(env, token), timeout=30) as answer:
             return int(answer.status)
     except HTTPError as error:
         with error:
@@ -177,11 +187,11 @@ def test_a_submitted_job_is_stopped_and_the_same_command_continues_it(
         time.sleep(1)
     warmed_up = tmp_path / "run/internal/stages/warmup.pt"
     while not warmed_up.exists():
-        assert time.monotonic() < end + 120, ray_job(workstation, "logs", "first").stdout
+        assert time.monotonic() < end + 120, log_of(workstation, "first")
         time.sleep(0.2)
     stopped = ray_job(workstation, "stop", "first")
     assert stopped.returncode == 0 and "Job 'first' was stopped" in stopped.stdout + stopped.stderr
-    log = ray_job(workstation, "logs", "first").stdout
+    log = log_of(workstation, "first")
     assert "interrupted: the same command continues where this one stopped" in log and "SIGTERM" not in log, log
     report = tmp_path / "run/internal/report.json"
     assert not report.exists()
