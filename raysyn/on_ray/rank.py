@@ -20,7 +20,7 @@ from raysyn.on_ray.process import settle
 from raysyn.on_ray.shares import Shares
 from raysyn.runs.storage import REACH, Store
 
-SEEN_WITHIN_S = 3.0
+SEEN_WITHIN_S = 10.0
 """In which a driver sees what a rank has failed with."""
 
 

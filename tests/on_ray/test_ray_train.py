@@ -36,6 +36,11 @@ def starts(folder: Path, rank: int) -> list[int]:
     return sorted(int(path.name.split("-at-")[1].split(".")[0]) for path in folder.glob(f"start-{rank}-*"))
 
 
+def ranks() -> int:
+    """Processes of Ray Train's that there are or have been."""
+    return sum(one["ActorClassName"] == "RayTrainWorker" for one in ray._private.state.actors().values())
+
+
 def test_two_workers_give_the_answer_of_one_process(
     group_of_tasks: None, tmp_path: Path, expected: torch.Tensor
 ) -> None:
@@ -79,11 +84,12 @@ def test_a_killed_worker_is_replaced_and_continues(ray_session: None, tmp_path: 
 def test_an_error_of_one_rank_arrives_with_its_type_and_is_not_tried_again(ray_session: None, tmp_path: Path) -> None:
     told = []
     compute = OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "store", lambda *all_: told.append(all_))
-    before_s = compute.cpu_s()
+    before, before_s = ranks(), compute.cpu_s()
     with pytest.raises(ValueError, match=r"stage\.rate is 3: choose less") as caught:
         compute.train(stages.regress, *stages.problem(), tmp_path, "error", name="regress")
     assert "in strike" in caught.value.__notes__[0]
     # Nor is the group formed again to find it.
+    assert ranks() - before == 2
     assert len(list(tmp_path.glob("error.*"))) == 1 and starts(tmp_path, 0) == starts(tmp_path, 1) == [0]
     done = [done for stage, done, _, _ in told if stage == "regress"]
     assert told[0][0] == "regress: 2 workers are starting" and done == sorted(done) and 0 < done[-1] < stages.STEPS
