@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,12 +67,23 @@ def _epsilons(kinds: Sequence[Kind], delta: float) -> NDArray[np.float64]:
 @lru_cache(maxsize=4096)
 def _of_one(q: float, noise: float) -> NDArray[np.float64]:
     """RDP of one step at ORDERS."""
-    # Imported where it is used, not above: who only asks for help must not wait for it.
-    from opacus.accountants.analysis import rdp as opacus_rdp
-
-    few = opacus_rdp.compute_rdp(q=q, noise_multiplier=noise, steps=1, orders=list(_FEW))
+    few = _opacus_rdp().compute_rdp(q=q, noise_multiplier=noise, steps=1, orders=list(_FEW))
     many = [order / (2 * noise**2) if q == 1.0 else _of_integer(q, noise, order) for order in _MANY]
     return np.concatenate([few, many])
+
+
+@cache
+def _opacus_rdp() -> ModuleType:
+    """Opacus' formulas, its file `accountants/analysis/rdp.py` alone: all of Opacus takes seconds to import."""
+    folders, spec = None, None
+    for name in ("opacus", "accountants", "analysis", "rdp"):
+        spec = PathFinder.find_spec(name, folders)
+        if spec is None:
+            raise ModuleNotFoundError(f"Opacus has no formulas for Renyi privacy here: {name} is not found")
+        folders = spec.submodule_search_locations
+    assert spec is not None and spec.loader is not None
+    spec.loader.exec_module(module := module_from_spec(spec))
+    return module
 
 
 def _of_integer(q: float, noise: float, order: float) -> float:

@@ -15,7 +15,7 @@ from running import environment, job, plan, refusal, run, whole_run
 JOB = "dp_feta"
 TINY = (
     "quick --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
-    "--warmup.iterations 20 --finetune.batch-size 32 --finetune.epochs 6 --sampler.steps 3 --synthetic 1200 "
+    "--warmup.iterations 4 --finetune.batch-size 32 --finetune.epochs 2 --sampler.steps 2 --synthetic 200 "
     "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 --on.sgd.engine bookkeeping "
     "--on.sgd.micro-batch 16 --on.sgd.channels-last True"
 ).split()

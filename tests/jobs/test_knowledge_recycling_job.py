@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from running import plan, refusal, whole_run
+from running import one_trial_at_a_time, plan, refusal, whole_run
 
 JOB = "knowledge_recycling"
 TINY = (
@@ -19,7 +19,8 @@ TINY = (
 @pytest.mark.timeout(300)
 def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(group_of_tasks: None, tmp_path: Path) -> None:
     flags = [*TINY, *"--compare-labels soft --on.workers 2 --on.gan-alone False".split()]
-    shown, report = whole_run(JOB, tmp_path / "run", *flags)
+    with one_trial_at_a_time():
+        shown, report = whole_run(JOB, tmp_path / "run", *flags)
     assert report["privacy"]["guarantee"] == "none"
     assert set(report["metrics"]["cas_by_checkpoint"]) == {"1", "2"} and len(report["metrics"]["tuning"]) == 2
     assert set(report["attacks"]) == {"teacher", "student", "shadow_models"}

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from running import refusal, run
+from running import refusal, run, whole_run
 from torch import nn
 
 from raysyn.data.images import DataConfig, load
@@ -40,21 +40,27 @@ def start(tmp_path: Path) -> Path:
 
 
 @pytest.mark.timeout(300)
-def test_a_users_network_is_attacked_on_ray(start: Path) -> None:
-    flags = "quick --data.limit 150 --recipe.epochs 8 --attack.shadow-models 4 --target.model mynets:build".split()
-    done = run("lira", *flags, "--out", "run", "--on.workers", "1", cwd=start)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == "" and "ranks a training image above another one with probability" in done.stdout
-    report = json.loads((start / "run/internal/report.json").read_text())
+def test_a_users_network_is_trained_and_attacked_on_ray(
+    start: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(start)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    flags = "quick --data.limit 150 --recipe.epochs 2 --attack.shadow-models 4 --target.model mynets:build".split()
+    try:
+        shown, report = whole_run("lira", start / "run", *flags, "--on.workers", "1")
+    finally:
+        for name in ("mynets", "mysizes"):
+            sys.modules.pop(name, None)
+    assert "ranks a training image above another one with probability" in shown
     assert set(report["attacks"]) == {"target", "shadow_models"} and report["method"] == "lira"
 
 
 @pytest.mark.timeout(300)
-def test_the_commands_of_the_readme_find_what_lies_where_they_start(start: Path) -> None:
-    """A data set, a checkpoint and a network of the user's, in a folder that is on no path."""
+def test_a_process_and_a_cluster_of_its_own_find_what_lies_where_they_start(start: Path) -> None:
+    """A data set, a checkpoint and a network of the user's, in a folder that is on no path, as in the README."""
     write_scans(start / "scans.parquet")
     spec = "quick --data.path scans.parquet --target.checkpoint net.pt --target.model mynets:build".split()
-    less = "--recipe.epochs 3 --attack.shadow-models 4 --on.address here".split()
+    less = "--recipe.epochs 3 --attack.shadow-models 4 --on.workers 1".split()
     torch.manual_seed(0)
     untrained = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 2)).state_dict()
     torch.save({"model_state_dict": {f"module.{name}": value for name, value in untrained.items()}}, start / "net.pt")
@@ -62,8 +68,11 @@ def test_the_commands_of_the_readme_find_what_lies_where_they_start(start: Path)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     # These weights are at chance on the images that they are said to have been trained on.
     assert "WARNING: target.model mynets:build is right about" in done.stdout.partition("attack")[0]
+    assert "ranks a training image above another one with probability" in done.stdout
     page = (start / "run/internal/report.html").read_text()
     assert "Is it the right target?" in page and "Warning: target.model mynets:build is right about" in page
+    report = json.loads((start / "run/internal/report.json").read_text())
+    assert set(report["attacks"]) == {"target", "shadow_models"} and report["environment"]["workers"] == 1
 
 
 def test_a_mistake_in_the_users_file_costs_one_sentence(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
