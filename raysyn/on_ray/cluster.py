@@ -80,17 +80,15 @@ class OnRay(Compute):
         return max(1, min(by_cpu, int(there.get("GPU", 0) / gpus)) if gpus else by_cpu)
 
     def train(self, f: Callable[..., Any], *args: Any, name: str, alone: bool = False) -> Any:
-        return self._train(f, args, name, self.shares.alone() if alone else self.shares, True)
+        return self._train(f, args, name, self.shares.alone() if alone else self.shares)
 
     def once(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
-        return self._train(f, args, name, self.shares.alone(), False)
+        return self._train(f, args, name, self.shares.alone())
 
-    def _train(self, f: Callable[..., Any], args: tuple[Any, ...], name: str, shares: Shares, group: bool) -> Any:
+    def _train(self, f: Callable[..., Any], args: tuple[Any, ...], name: str, shares: Shares) -> Any:
         from raysyn.on_ray import train
 
-        return train.run(
-            f, args, name=name, shares=shares, store=self._store, board=self._board, show=self._show, group=group
-        )
+        return train.run(f, args, name=name, shares=shares, store=self._store, board=self._board, show=self._show)
 
     def map(
         self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None,

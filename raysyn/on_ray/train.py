@@ -1,4 +1,4 @@
-"""`train` on Ray Train: ranks that are replaced when they die and go on from their last state."""
+"""`train`: several ranks on Ray Train, a single one as a task; who dies is replaced and goes on from the last state."""
 
 from __future__ import annotations
 
@@ -37,9 +37,8 @@ def run(
     store: Store,
     board: Any,
     show: Show,
-    group: bool,
 ) -> Any:
-    """`f(worker, *args)` on every rank of a `group`, or on one in a task; rank 0's answer, through a file of `store`.
+    """`f(worker, *args)` on every rank, in a group or, on one, in a task; rank 0's answer, through a file of `store`.
 
     A stage that has answered before answers from its file. Errors: what `f` raised, with the rank's traceback
     as a note; RuntimeError when the workers were lost too often.
@@ -50,10 +49,10 @@ def run(
         store[REACH] = job
         rank = partial(run_rank, [call], job=job, name=name, shares=shares, store=store, board=board)
         watch = Watch(name, {"CPU": float(shares.cpus), "GPU": shares.gpus})
-        asked = f"{shares.workers} workers are starting" if group and shares.workers > 1 else "a worker is starting"
+        asked = f"{shares.workers} workers are starting" if shares.workers > 1 else "a worker is starting"
         look = _Display(board, job, name, show, watch, asked)
         look()
-        raise_portable((_in_a_group if group else _in_a_task)(rank, name, shares, store, look))
+        raise_portable((_in_a_group if shares.workers > 1 else _in_a_task)(rank, name, shares, store, look))
     try:
         return store[answer]
     except pickle.UnpicklingError as error:
@@ -68,7 +67,7 @@ Look = Callable[[], bytes | None]
 
 def _in_a_group(rank: Rank, name: str, shares: Shares, store: Store, look: Look) -> bytes | None:
     """All ranks in a Ray Train worker group, which is formed anew when one of them dies."""
-    # Imported where it is used: `once`, and whoever does without a group, must not wait for Ray Train.
+    # Imported where it is used: whoever does without a group must not wait for Ray Train.
     from ray import train
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -94,10 +93,12 @@ def _in_a_group(rank: Rank, name: str, shares: Shares, store: Store, look: Look)
 
 
 def _in_a_task(rank: Rank, name: str, shares: Shares, store: Store, look: Look) -> bytes | None:
-    """The only rank in a Ray task, which is started anew when its process dies."""
+    """The only rank in a Ray task, which is started anew when its process dies: a group has five processes of its own
+    beside its ranks."""
 
-    # Started again here: Ray itself would do so for ever where memory runs out.
-    @ray.remote(num_cpus=shares.cpus, num_gpus=shares.gpus, max_retries=0)
+    # Started again here: Ray itself would do so for ever where memory runs out. In a process of its own, as a group's
+    # ranks are: training leaves switches of a process set.
+    @ray.remote(num_cpus=shares.cpus, num_gpus=shares.gpus, max_retries=0, max_calls=1)
     def task() -> bytes | None:
         return rank(0, 1)
 

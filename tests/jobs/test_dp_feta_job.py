@@ -106,7 +106,7 @@ def start_until(out: Path, scheme: str, stage: str, seconds: float) -> subproces
 
 
 def train_workers(driver: int) -> list[int]:
-    """Ray Train's worker processes below `driver`."""
+    """Processes below `driver` that train: Ray Train's, or that of a single worker."""
     parents, names = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -120,7 +120,7 @@ def train_workers(driver: int) -> list[int]:
         above = process
         while above in parents and above != driver:
             above = parents[above]
-        if above == driver and "RayTrainWorker" in name:
+        if above == driver and ("RayTrainWorker" in name or name.startswith("ray::raysyn finetune")):
             found.append(process)
     assert found, "no training worker is running"
     return found
