@@ -34,6 +34,12 @@ def delta(kinds: Sequence[Kind], epsilon: float) -> float:
     return math.exp(min(0.0, least))
 
 
+def deltas(kinds: Sequence[Kind], epsilons: Array) -> Array:
+    """The same at many of them, by all orders at once."""
+    orders_by_epsilon = (ORDERS - 1) * (divergence(kinds) - epsilons[:, None] + np.log1p(-1 / ORDERS)) - np.log(ORDERS)
+    return np.array([math.exp(min(0.0, least)) for least in orders_by_epsilon.min(axis=1).tolist()])
+
+
 def best_order(kinds: Sequence[Kind], delta: float) -> float:
     """The order that gives `epsilon`."""
     return _least(kinds, _conversion(delta))[1]

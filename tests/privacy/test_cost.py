@@ -123,7 +123,7 @@ def test_orders_that_are_not_computed_would_give_no_better_bound(kinds: tuple[rd
         assert found == max(0.0, by_order.min()) and order == orders[by_order.argmin()]
         assert reached == max(0.0, (all_of_them - math.log(at) / (orders - 1)).min())
         logs = (orders - 1) * (all_of_them - found + np.log1p(-1 / orders)) - np.log(orders)
-        assert back == math.exp(min(0.0, logs.min()))
+        assert back == math.exp(min(0.0, logs.min())) == rdp.deltas(kinds, np.array([found, 1.0]))[0]
 
 
 @pytest.mark.parametrize("noise_multiplier", [0.7, 1.0, 5.0, 50.0, 484.0])
