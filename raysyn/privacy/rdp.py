@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[Any]
 Kind = tuple[float, float, int]
 """(sampling rate, noise multiplier, steps) of answers that are alike."""
 
@@ -20,56 +22,96 @@ Kind = tuple[float, float, int]
 _FEW = np.array([1.01, 1.02, 1.05, *(1 + tenth / 10.0 for tenth in range(1, 100)), *range(12, 64)])
 _MANY = np.unique(np.geomspace(64, 20_000, 60).round())
 ORDERS = np.concatenate([_FEW, _MANY])
+_FIRST = np.unique([*range(0, len(ORDERS), 12), len(ORDERS) - 1])
+"""Places of the orders that are always computed."""
 
 
 def epsilon(kinds: Sequence[Kind], delta: float) -> float:
     """The best of many orders (Mironov et al. 2019; conversion of Balle et al. 2020)."""
-    return max(0.0, float(np.min(_epsilons(kinds, delta))))
+    return max(0.0, _least(kinds, _conversion(delta))[0])
 
 
 def delta(kinds: Sequence[Kind], epsilon: float) -> float:
     """Delta at `epsilon`, by the same conversion."""
-    log_delta = (ORDERS - 1) * (divergence(kinds) - epsilon + np.log1p(-1 / ORDERS)) - np.log(ORDERS)
-    return math.exp(min(0.0, float(np.min(log_delta))))
+    least, _ = _least(kinds, lambda spent: (ORDERS - 1) * (spent - epsilon + np.log1p(-1 / ORDERS)) - np.log(ORDERS))
+    return math.exp(min(0.0, least))
+
+
+def deltas(kinds: Sequence[Kind], epsilons: Array) -> Array:
+    """The same at many of them, by all orders at once."""
+    orders_by_epsilon = (ORDERS - 1) * (divergence(kinds) - epsilons[:, None] + np.log1p(-1 / ORDERS)) - np.log(ORDERS)
+    return np.array([math.exp(min(0.0, least)) for least in orders_by_epsilon.min(axis=1).tolist()])
 
 
 def best_order(kinds: Sequence[Kind], delta: float) -> float:
     """The order that gives `epsilon`."""
-    return float(ORDERS[np.argmin(_epsilons(kinds, delta))])
+    return _least(kinds, _conversion(delta))[1]
 
 
 def best_order_at(kinds: Sequence[Kind], epsilon: float) -> float:
     """The order whose tail bound is the smallest at `epsilon`."""
-    return float(ORDERS[np.argmin((ORDERS - 1) * (divergence(kinds) - epsilon))])
+    return _least(kinds, lambda spent: (ORDERS - 1) * (spent - epsilon))[1]
 
 
 def reach(kinds: Sequence[Kind], probability: float) -> float:
     """A privacy loss that is exceeded with at most this probability, in either direction (Chernoff's bound)."""
-    return max(0.0, float(np.min(divergence(kinds) - math.log(probability) / (ORDERS - 1))))
+    return max(0.0, _least(kinds, lambda spent: spent - math.log(probability) / (ORDERS - 1))[0])
 
 
-def divergence(kinds: Sequence[Kind]) -> NDArray[np.float64]:
-    """Renyi divergence at ORDERS of all kinds composed.
+def divergence(kinds: Sequence[Kind], places: Array | None = None) -> Array:
+    """Renyi divergence at ORDERS, or at those `places` of them, of all kinds composed.
 
     Removing a record is priced, which is never the cheaper direction (Mironov et al. 2019, theorem 5).
     """
+    at = np.arange(len(ORDERS)) if places is None else places
+    orders = ORDERS[at]
     # What may be missing of the logarithm of a sum, which the order above 1 divides: rounding, and of fractional orders
     # the end of a series that Opacus cuts at 1e-13.
-    missing = np.where(np.round(ORDERS) == ORDERS, 2e-14, 1e-12)
-    rounding = sum(steps for rate, _, steps in kinds if rate < 1) * (missing / (ORDERS - 1) + 4e-15)
-    return rounding + sum((steps * _of_one(rate, noise) for rate, noise, steps in kinds), np.zeros(len(ORDERS)))
+    missing = np.where(np.round(orders) == orders, 2e-14, 1e-12)
+    rounding = sum(steps for rate, _, steps in kinds if rate < 1) * (missing / (orders - 1) + 4e-15)
+    return rounding + sum((steps * _of_one(rate, noise, at) for rate, noise, steps in kinds), np.zeros(len(at)))
 
 
-def _epsilons(kinds: Sequence[Kind], delta: float) -> NDArray[np.float64]:
-    return divergence(kinds) - (math.log(delta) + np.log(ORDERS)) / (ORDERS - 1) + np.log1p(-1 / ORDERS)
+def _conversion(delta: float) -> Callable[[Array], Array]:
+    return lambda spent: spent - (math.log(delta) + np.log(ORDERS)) / (ORDERS - 1) + np.log1p(-1 / ORDERS)
+
+
+def _least(kinds: Sequence[Kind], bound: Callable[[Array], Array]) -> tuple[float, float]:
+    """The least of `bound(divergence at ORDERS)`, which rises with the divergence of each order, and its order.
+
+    Each order gives a bound, so that none is needed for the guarantee. As the divergence does not fall from one order
+    to the next, most are known to give no better one before they are computed, which is slow.
+    """
+    known = ~np.isnan(sum((_found(rate, noise) for rate, noise, _ in kinds), np.zeros(len(ORDERS))))
+    known[_FIRST] = True
+    spent = np.full(len(ORDERS), -np.inf)
+    spent[known] = divergence(kinds, np.flatnonzero(known))
+    while True:
+        # Two orders may change places by rounding, which is far less than this.
+        floor = np.maximum.accumulate(spent) * (1 - 1e-8) - 1e-8
+        at = int(np.argmin(bounds := bound(np.where(known, spent, floor))))
+        if known[at]:
+            return float(bounds[at]), float(ORDERS[at])
+        spent[at], known[at] = divergence(kinds, np.array([at]))[0], True
+
+
+def _of_one(q: float, noise: float, places: Array) -> Array:
+    """RDP of one step at these places of ORDERS."""
+    found = _found(q, noise)
+    if len(missing := [at for at in places if np.isnan(found[at])]):
+        few = [at for at in missing if at < len(_FEW)]
+        if few:
+            orders = [ORDERS[at] for at in few]
+            found[few] = _opacus_rdp().compute_rdp(q=q, noise_multiplier=noise, steps=1, orders=orders)
+        for at in missing[len(few) :]:
+            found[at] = ORDERS[at] / (2 * noise**2) if q == 1.0 else _of_integer(q, noise, ORDERS[at])
+    return found[places]
 
 
 @lru_cache(maxsize=4096)
-def _of_one(q: float, noise: float) -> NDArray[np.float64]:
-    """RDP of one step at ORDERS."""
-    few = _opacus_rdp().compute_rdp(q=q, noise_multiplier=noise, steps=1, orders=list(_FEW))
-    many = [order / (2 * noise**2) if q == 1.0 else _of_integer(q, noise, order) for order in _MANY]
-    return np.concatenate([few, many])
+def _found(q: float, noise: float) -> Array:
+    """RDP of one step at ORDERS, as far as it was asked for; the others are no numbers."""
+    return np.full(len(ORDERS), np.nan)
 
 
 @cache

@@ -66,7 +66,7 @@ def _by_prv(kinds: tuple[Kind, ...]) -> tuple[Curve, Curve]:
 def _by_rdp(kinds: tuple[Kind, ...]) -> Curve:
     """One that holds for both."""
     epsilons = np.concatenate([[0.0], np.geomspace(1e-4, 1e4, 2000)])
-    return epsilons, np.array([rdp.delta(kinds, epsilon) for epsilon in epsilons])
+    return epsilons, rdp.deltas(kinds, epsilons)
 
 
 def _found(false_alarms: float, removed: Curve, added: Curve) -> float:

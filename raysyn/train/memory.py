@@ -48,7 +48,7 @@ class _Held(TorchDispatchMode):
         self._alive: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(self, f: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = f(*args, **(kwargs or {}))
+        out = _called(f, args, kwargs or {})
         for value in tree_leaves(out):
             if isinstance(value, Tensor):
                 self._note(value)
@@ -67,6 +67,56 @@ class _Held(TorchDispatchMode):
             self._alive.pop(key, None)
 
         self._alive[key] = weakref.ref(storage, gone)
+
+
+_MADE: dict[Any, Any] = {}
+"""How calls on tensors without content ended, by all that this hangs on: PyTorch asks Python each time, slowly."""
+MOST_MADE = 20_000
+
+
+def _called(f: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """`f(*args, **kwargs)`; what it makes anew of tensors without content is made as it was the last time."""
+    given: list[Tensor] = []
+    key = (f, _like((args, kwargs), given))
+    if not given or any(one.device.type != "meta" for one in given):
+        return f(*args, **kwargs)
+    if (made := _MADE.get(key)) is not None:
+        again = tuple([_empty(*one) if one else None for one in made])
+        return again if len(again) > 1 else again[0]
+    out = f(*args, **kwargs)
+    several = out if isinstance(out, tuple) and len(out) > 1 else (out,)
+    if len(_MADE) < MOST_MADE and _all_new(several, given):
+        _MADE[key] = [None if one is None else _like(one, []) for one in several]
+    return out
+
+
+def _empty(shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype) -> Tensor:
+    return torch.empty_strided(shape, stride, dtype=dtype, device="meta")
+
+
+def _like(value: Any, given: list[Tensor]) -> Any:
+    """What a call's end hangs on of `value`, to look it up by; its tensors are added to `given`."""
+    if isinstance(value, Tensor):
+        given.append(value)
+        return value.shape, value.stride(), value.dtype
+    if isinstance(value, tuple | list):
+        return tuple([_like(one, given) for one in value])
+    if isinstance(value, dict):
+        return tuple([(name, _like(one, given)) for name, one in value.items()])
+    # 1, 1.0 and True are one key, and not one argument.
+    return type(value), value
+
+
+def _all_new(made: Sequence[Any], given: Sequence[Tensor]) -> bool:
+    """Whether `made` are tensors without content (or None), each with a storage of its own that is as large as it."""
+    tensors = [one for one in made if one is not None]
+    if not all(type(one) is Tensor and one.device.type == "meta" for one in tensors):
+        return False
+    theirs = {one.untyped_storage()._cdata for one in given}
+    own = {one.untyped_storage()._cdata for one in tensors} - theirs
+    return len(own) == len(tensors) and all(
+        one.untyped_storage().nbytes() == _empty(*_like(one, [])).untyped_storage().nbytes() for one in tensors
+    )
 
 
 def peak_bytes(action: Callable[[], object]) -> int:

@@ -71,7 +71,7 @@ def areas(folder: Path, recipe: RecipeConfig, views: list[str]) -> np.ndarray:
 def test_a_view_tells_more_if_training_shows_it_and_less_if_not(tmp_path: Path) -> None:
     """What mirror images add, target by target, to networks that were mirrored in training, and take from those that
     were not: each surely (two standard errors)."""
-    recipe = RecipeConfig(epochs=20, batch_size=20, learning_rate=0.1, trivial_augment=False, mixup=0.0)
+    recipe = RecipeConfig(epochs=14, batch_size=20, learning_rate=0.1, trivial_augment=False, mixup=0.0)
     for flip in (True, False):
         found = areas(tmp_path / str(flip), replace(recipe, flip=flip), ["itself", "mirrored"])
         gain = (found[:, 1] - found[:, 0]) * (1 if flip else -1)

@@ -125,7 +125,7 @@ def test_the_interval_at_a_low_rate_covers_the_truth(inside: int, outside: int, 
     """Normal scores, whose threshold is known; fails by chance once in 10^4. Members alone, as if these non-members'
     threshold were it, would cover the truth in 16 to 66 % of the cases."""
     truth = stats.norm.sf(stats.norm.isf(float(rate)), 1.5)
-    random, covered, runs = np.random.default_rng(0), 0, 300
+    random, covered, runs = np.random.default_rng(0), 0, 150
     for _ in range(runs):
         one = verdict(random.normal(1.5, 1, inside), random.normal(0, 1, outside))["tpr"][rate]
         covered += one["low"] <= truth <= one["high"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import scipy.fft
 from exact_curves import gaussian_epsilon
@@ -102,6 +103,27 @@ def test_equals_opacus_called_directly(costs: list[Cost]) -> None:
 def test_no_order_that_opacus_tries_is_left_out() -> None:
     """They are written out there, so that pricing alone waits for Opacus."""
     assert set(RDPAccountant.DEFAULT_ALPHAS) <= set(rdp.ORDERS)
+
+
+@pytest.mark.parametrize("kinds", [kinds_of(mix) for mix in MIXES] + [
+    ((1.0, 5.0, 1),), ((1.0, 484.0, 1), (0.1, 0.9, 500)), ((1e-4, 0.4, 10**5),), ((0.3, 0.25, 3), (0.02, 40.0, 10**4)),
+])  # fmt: skip
+def test_orders_that_are_not_computed_would_give_no_better_bound(kinds: tuple[rdp.Kind, ...]) -> None:
+    """To the last bit what all orders give, of which a part is computed."""
+    rdp._found.cache_clear()
+    told = []
+    for at in (1e-12, 1e-5, 1e-2):
+        order, found = rdp.best_order(kinds, at), rdp.epsilon(kinds, at)
+        told.append((at, order, found, rdp.reach(kinds, at), rdp.delta(kinds, found)))
+    computed = [int((~np.isnan(rdp._found(rate, noise))).sum()) for rate, noise, _ in kinds]
+    assert max(computed) < len(rdp.ORDERS) / 2
+    all_of_them, orders = rdp.divergence(kinds), rdp.ORDERS
+    for at, order, found, reached, back in told:
+        by_order = all_of_them - (math.log(at) + np.log(orders)) / (orders - 1) + np.log1p(-1 / orders)
+        assert found == max(0.0, by_order.min()) and order == orders[by_order.argmin()]
+        assert reached == max(0.0, (all_of_them - math.log(at) / (orders - 1)).min())
+        logs = (orders - 1) * (all_of_them - found + np.log1p(-1 / orders)) - np.log(orders)
+        assert back == math.exp(min(0.0, logs.min())) == rdp.deltas(kinds, np.array([found, 1.0]))[0]
 
 
 @pytest.mark.parametrize("noise_multiplier", [0.7, 1.0, 5.0, 50.0, 484.0])

@@ -44,7 +44,7 @@ def built(kind: Kind, answer: dict[str, Any], parts: int = 2) -> Networks:
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_learns_what_the_classes_look_like(tmp_path: Path, kind: Kind) -> None:
     # Each of PrivGAN's pairs sees half of the images.
-    epochs = 30 if kind == "privgan" else 12
+    epochs = 20 if kind == "privgan" else 10
     answer = train(tmp_path, kind, replace(SHORT, epochs=epochs), count=128)
     assert [entry["epoch"] for entry in answer["history"]] == list(range(1, epochs + 1))
     labels = torch.arange(100) % 2
@@ -127,7 +127,7 @@ def test_the_penalty_makes_generators_pass_for_another_part(tmp_path: Path, kind
 
     def gap(weight: float) -> float:
         penalty = PenaltyConfig(weight=weight, pretrain_epochs=10, delay_epochs=0, privgan_delay_epochs=0)
-        config, folder = replace(SHORT, epochs=12), tmp_path / f"{weight}"
+        config, folder = replace(SHORT, epochs=9), tmp_path / f"{weight}"
         answer = Local(folder).train(gans.fit, kind, NET, torn, config, penalty, 0, name="gan")
         networks, labels = built(kind, answer), torch.arange(400) % 2
         return float(

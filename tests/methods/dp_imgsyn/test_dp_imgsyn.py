@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -71,7 +72,12 @@ pytestmark = pytest.mark.usefixtures("letters")
 def small_shards() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dp_imgsyn, "SHARD", 100)
+        # Drawn of made-up points, for one seed: two tests look at the same ones.
+        patch.setattr(dp_imgsyn, "draw_plane", drawn)
         yield
+
+
+drawn = functools.cache(draw_plane)
 
 
 def run(config: Config, out: Path) -> dict[str, Any]:
@@ -169,10 +175,10 @@ def test_noise_is_a_start_too(start: Any, tmp_path: Path) -> None:
     """Of which there is as much as one wants: more than private images, too."""
     config = replace(TINY, alignment=replace(TINY.alignment, start=start), students=(), synthetic=None)
     config = replace(config, dissimilarity=replace(TINY.dissimilarity, images=0))
-    report = run(config, tmp_path / "as many")
-    assert pq.read_table(tmp_path / "as many/release/synthetic.parquet").num_rows == 240
-    assert report["metrics"]["utility"] == {}
-    run(replace(config, synthetic=300), tmp_path / "more")
+    if start == "gaussian":
+        run(config, tmp_path / "as many")
+        assert pq.read_table(tmp_path / "as many/release/synthetic.parquet").num_rows == 240
+    assert run(replace(config, synthetic=300), tmp_path / "more")["metrics"]["utility"] == {}
     assert pq.read_table(tmp_path / "more/release/synthetic.parquet").num_rows == 300
 
 
@@ -258,7 +264,7 @@ def test_a_student_does_not_begin_where_its_teacher_did(monkeypatch: pytest.Monk
 
 
 def test_points_of_a_plane_come_to_where_their_teacher_has_learned() -> None:
-    points = draw_plane(0, None)
+    points = drawn(0, None)
     teacher, student = (inside((points[name] > 0.5).numpy()) for name in ("teacher", "student"))
     assert (student == teacher).mean() > 0.9
     middle = (torch.arange(50) + 0.5) / 50
@@ -393,8 +399,8 @@ def test_the_losses_are_those_of_the_equations() -> None:
 def test_all_students_learn_soft_labels_of_small_images(name: Any, shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    labels = np.arange(60) % 2
-    pixels = rng.integers(0, 60, (60, *shape), np.uint8) + (150 * labels[:, None, None, None]).astype(np.uint8)
+    labels = np.arange(40) % 2
+    pixels = rng.integers(0, 60, (40, *shape), np.uint8) + (150 * labels[:, None, None, None]).astype(np.uint8)
     soft = np.where(labels[:, None] == np.arange(2), 0.9, 0.1)
     config = DistillationConfig(epochs=8, batch_size=20, learning_rate=0.02, temperature=1.0, width=0.125)
     told: list[float] = []
@@ -457,7 +463,7 @@ def test_the_papers_presets_spend_their_budget(name: str) -> None:
         ({"statistics": StatisticsConfig(batch_size=1000)}, r"statistics\.batch_size is 1000"),
         ({"experiment": ExperimentConfig(kernel_sizes=(3, 17))}, r"experiment\.kernel_sizes is 17"),
         ({"alignment": AlignmentConfig(start="low-pass", kernel_size=17)}, r"alignment\.kernel_size is 17"),
-        ({"budget": Budget(epsilon=1e-9)}, r"budget\.epsilon is 1e-09 with 0.3"),
+        ({"budget": Budget(epsilon=1e-9, accountant="rdp")}, r"budget\.epsilon is 1e-09 with 0.3"),
         ({"experiment": ExperimentConfig(epsilons=(1e-9,))}, r"experiment\.epsilons is 1e-09 with 0.3"),
     ],
 )

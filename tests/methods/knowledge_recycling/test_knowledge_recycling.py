@@ -144,7 +144,10 @@ def test_trap_12_selection_cannot_see_the_test_images(finished: tuple[Any, Path,
 
 def test_defaults_outside_the_searched_ranges_are_compared_but_not_told(tmp_path: Path) -> None:
     tuning = replace(TINY.tuning, standard_deviation=(1.5, 2.5))
-    config = replace(TINY, tuning=tuning, compare_labels=("soft",), attack=replace(TINY.attack, shadow_models=0))
+    short = {"recipe": replace(TINY.recipe, epochs=2), "search_epochs": 2, "gan": replace(TINY.gan, epochs=2)}
+    config = replace(
+        TINY, tuning=tuning, compare_labels=("soft",), attack=replace(TINY.attack, shadow_models=0), **short
+    )
     report = run(config, tmp_path / "run")
     assert all(1.5 <= trial["standard_deviation"] <= 2.5 for trial in report.metrics["tuning"])
     assert report.metrics["cas_by_labels"] == {"soft": max(report.metrics["cas_by_checkpoint"].values())}

@@ -81,7 +81,7 @@ def with_target(**fields: Any) -> Config:
 
 def test_a_classifier_trained_here_is_attacked(tmp_path: Path) -> None:
     said = io.StringIO()
-    content = run(TINY, tmp_path / "run", said)
+    content = run(replace(TINY, recipe=replace(TINY.recipe, epochs=12)), tmp_path / "run", said)
     text = " ".join(said.getvalue().split())
     assert set(content["attacks"]) == {"target", "shadow_models"} and len(content["attacks"]["target"]["variants"]) == 4
     assert content["privacy"]["guarantee"] == "none"
@@ -113,7 +113,7 @@ def written(out: Path) -> dict[str, int]:
 
 def test_other_questions_train_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Views and headline are asked anew of the networks that are there: none is trained, and the answers differ."""
-    config = replace(TINY, recipe=replace(TINY.recipe, epochs=4, flip=True, shift=1))
+    config = replace(TINY, data=DataConfig(limit=80), recipe=replace(TINY.recipe, epochs=3, flip=True, shift=1))
     first = run(config, tmp_path / "run")["attacks"]["target"]
     before = written(tmp_path / "run")
     assert first["headline"]["views"] == len(first["views"]) == 18

@@ -17,6 +17,7 @@ import pytest
 import torch
 from opacus.accountants import RDPAccountant
 from sklearn import manifold
+from sklearn.manifold import TSNE
 from what_is_said import honest, spoken_by
 from what_leaves import (
     NO_PROMISE,
@@ -88,8 +89,6 @@ pytestmark = pytest.mark.usefixtures("letters")
 def small_shards() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(privimage, "SHARD", 130)
-        # A picture that nobody looks at.
-        patch.setattr(manifold, "TSNE", partial(manifold.TSNE, max_iter=250))
         yield
 
 
@@ -100,9 +99,12 @@ def run(config: Config, out: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def whole(letters: None, small_shards: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(letters: None, small_shards: None, flat_pictures: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With t-SNE as it is, but for its length."""
     out = tmp_path_factory.mktemp("privimage") / "run"
-    run(TINY, out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifold, "TSNE", partial(TSNE, max_iter=250))
+        run(TINY, out)
     return out
 
 
