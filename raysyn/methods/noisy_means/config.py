@@ -1,0 +1,17 @@
+"""Noisy means: what a run is told, and what that costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from raysyn.methods.basics import Basics
+from raysyn.privacy.queries.moments import MomentsConfig
+
+NAME = "noisy_means"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Basics):
+    """Everything that changes the synthetic images."""
+
+    moments: MomentsConfig = field(default_factory=MomentsConfig)
