@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from raysyn.methods.basics import Basics
+from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy.queries.moments import MomentsConfig
 
 NAME = "noisy_means"
@@ -15,3 +16,5 @@ class Config(Basics):
     """Everything that changes the synthetic images."""
 
     moments: MomentsConfig = field(default_factory=MomentsConfig)
+    # It is the floor itself.
+    eval: EvalConfig = field(default_factory=lambda: EvalConfig(floor=False))
