@@ -13,7 +13,7 @@ import torch
 from raysyn.data.images import Images
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.moments import draw_chunk, gaussians, read_means
-from raysyn.privacy.cost import FEWEST, Budget
+from raysyn.privacy.cost import FEWEST, Budget, Overspent
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import moments
@@ -23,11 +23,23 @@ WITHOUT_PROMISE = 10.0
 """Epsilon of the floor of a run that promises nothing."""
 
 
-def floor_images(setting: Setting, count: int) -> Images:
-    """`count` images as `noisy_means` would release them, classes in turn, for the budget of this run."""
+def floor_images(setting: Setting, count: int) -> Images | None:
+    """`count` images as `noisy_means` would release them, classes in turn, for the budget of this run. None, and the
+    console says so, where that is too small for one answer: a run that has been paid for must not fail here."""
     private = setting.dataset.train
-    plan = moments.plan(MomentsConfig(), budget(setting), len(private))
-    stored = setting.folder.stage(f"floor-{count}", lambda: {"images": make(setting, plan, count)})
+
+    def made() -> dict[str, torch.Tensor]:
+        try:
+            plan = moments.plan(MomentsConfig(), budget(setting), len(private))
+        except Overspent:
+            return {}
+        return {"images": make(setting, plan, count)}
+
+    stored = setting.folder.stage(f"floor-{count}", made)
+    if not stored:
+        setting.console.stage("floor", "left out: no noise that can be priced is enough for this budget")
+        return None
+    setting.console.stage("floor", "what noisy_means would have released for this budget, to compare with")
     return Images(stored["images"].numpy(), np.arange(count) % private.classes, private.class_names)
 
 
@@ -46,7 +58,7 @@ def make(setting: Setting, plan: Plan, count: int) -> torch.Tensor:
     n, shape = len(private), private.shape
     asked = moments.class_sums(private, config, plan.stages[MEANS], Stream(secret, "floor/means"))
     means = read_means(asked.value, config, plan, n, shape)
-    own = moments.per_class(config, plan.stages[SPREAD], n, private.classes, shape[2])
+    own = moments.per_class(config, plan.stages[SPREAD], n, private.classes, shape)
     stream = Stream(secret, "floor/spread")
     spread = moments.spread_sums(private, means.means_KF, config, plan.stages[SPREAD], stream, own=own)
     fitted = gaussians(means, spread.value, config, plan, n, shape)

@@ -41,16 +41,16 @@ def gaussians(
     means: Means, answer_KDD: Floats | None, config: MomentsConfig, plan: Plan, n: int, shape: Shape
 ) -> ClassGaussians:
     """What images are drawn from; without an answer of `moments.spread_sums`, all images of a class are its mean."""
-    classes, features = means.means_KF.shape
+    features = means.means_KF.shape[1]
     if answer_KDD is None:
-        return ClassGaussians(means.means_KF, np.zeros((classes, features, 0)))
+        return ClassGaussians(means.means_KF, np.zeros((1, features, 0)))
     counts = means.counts_K if len(answer_KDD) > 1 else np.array([float(n)])
-    noise_std = float(np.sqrt(np.mean((plan.noise(SPREAD) / counts) ** 2)))
-    found_KDR = denoised_spreads(answer_KDD / counts[:, None, None], noise_std) * spread_unit(config, shape)
-    full_KCFR = np.zeros((classes, shape[2], features // shape[2], found_KDR.shape[2]))
-    kept = found_KDR.shape[1] // shape[2]
-    full_KCFR[:, :, :kept] = found_KDR.reshape(-1, shape[2], kept, found_KDR.shape[2])
-    return ClassGaussians(means.means_KF, full_KCFR.reshape(classes, features, -1))
+    found_KDR = denoised_spreads(answer_KDD / counts[:, None, None], plan.noise(SPREAD) / counts)
+    spreads, size, directions = found_KDR.shape
+    kept = size // shape[2]
+    full_KCFR = np.zeros((spreads, shape[2], features // shape[2], directions))
+    full_KCFR[:, :, :kept] = found_KDR.reshape(spreads, shape[2], kept, directions) * spread_unit(config, shape)
+    return ClassGaussians(means.means_KF, full_KCFR.reshape(spreads, features, directions))
 
 
 def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[ClassGaussians, Shape]) -> Tensor:

@@ -46,7 +46,8 @@ def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[nn.Module, SamplerCo
 
 def judging(config: EvalConfig) -> list[str]:
     """The stages of `evaluate`."""
-    return [*(["utility"] if config.classifiers else []), "fidelity"]
+    floor = ["floor"] if config.floor else []
+    return [*([*floor, "utility"] if config.classifiers else []), "fidelity"]
 
 
 def evaluate(setting: Setting, synthetic: Images, config: EvalConfig) -> dict[str, Any]:

@@ -38,15 +38,17 @@ def usefulness(content: Mapping[str, Any]) -> str:
     guessing, mean = metrics.get("utility_guessing"), metrics.get("utility_mean") or {}
     if not guessing or "accuracy" not in mean:
         return ""
-    told, floor = [], mean.get("accuracy_floor")
-    if mean["accuracy"] <= max(guessing.values()) + SAME:
-        told.append(f"That teaches next to nothing: the largest class alone is {percent(guessing['largest_class'])}.")
+    reached, floor, told = mean["accuracy"], mean.get("accuracy_floor"), []
+    so_far = f"The mean over classifiers, {percent(reached)}, is"
+    if reached <= max(guessing.values()) + SAME:
+        always = f"always answering with the largest class ({percent(guessing['largest_class'])})"
+        told.append(f"{so_far} no better than {always}.")
     if floor is not None:
-        above, what = mean["accuracy"] - floor, f"the floor, noisy class means of the same budget ({percent(floor)})"
+        above, what = reached - floor, f"the floor, noisy class means of the same budget ({percent(floor)})"
         if abs(above) <= SAME:
-            told.append(f"That is no better than {what}.")
+            told.append(f"{so_far} no better than {what}.")
         elif above > 0:
-            told.append(f"The mean over classifiers is {100 * above:.1f} points above {what}.")
+            told.append(f"{so_far} {100 * above:.1f} points above {what}.")
         else:
-            told.append(f"The mean over classifiers is {-100 * above:.1f} points below {what}: use `noisy_means`.")
+            told.append(f"{so_far} {-100 * above:.1f} points below {what}: use noisy_means.")
     return " ".join(told)

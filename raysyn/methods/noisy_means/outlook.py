@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
-
-from raysyn.data.frequencies import to_images
 from raysyn.data.images import Images
 from raysyn.methods import outlook as shared
 from raysyn.methods.machines import On
@@ -14,13 +11,10 @@ from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, classifier_needs, refuse_too_large
 from raysyn.methods.noisy_means.config import Config
 from raysyn.methods.synthesis import CHUNK
-from raysyn.privacy.ledger import Plan
-from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.screen.console import Console
 from raysyn.train.memory import Need
-from raysyn.train.outlook import seconds
 
 
 def check_memory(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
@@ -33,7 +27,7 @@ def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> lis
     """What each stage holds, on images of `shape` in place of the private ones."""
     # Pixels and their transform as float64, and one of both as it is sorted.
     image = 3 * 8 * shape[0] * shape[1] * shape[2]
-    spread = 8 * private.classes * (shape[2] * config.moments.spread_frequencies) ** 2
+    spread = 8 * private.classes * (shape[2] * moments.kept(shape, config.moments.spread_frequencies)) ** 2
     return [
         Need(MEANS, moments.BLOCK * image, f"{moments.BLOCK} images at a time"),
         Need(SPREAD, moments.BLOCK * image + 4 * spread, f"spreads of {private.classes} classes"),
@@ -48,34 +42,9 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
     assert plan is not None
     found = [
         shared.start_up(machines),
-        *(shared.alone(stage, asking(config, plan, stage, private)) for stage in plan.stages),
+        *(shared.alone(stage, shared.moments_seconds(config.moments, stage, private)) for stage in plan.stages),
     ]
-    found.append(shared.Stage("synthesise", drawing(config, private)))
+    found.append(shared.Stage("synthesise", shared.moments_drawing(config.moments, private, config.synthetic)))
     found += shared.judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))
     shared.show(console, found, machines, title="Outlook")
     return found
-
-
-def asking(config: Config, plan: Plan, stage: str, like: Images) -> float:
-    """Seconds of one question, on a few made-up images. Their noise is thrown away with them."""
-    few, stream, price = (
-        shared.made_up(like, min(len(like), moments.BLOCK)),
-        Stream(bytes(32), "outlook"),
-        plan.stages[stage],
-    )
-    if stage == MEANS:
-        ask = partial(moments.class_sums, few, config.moments, price, stream)
-    else:
-        own = moments.per_class(config.moments, price, len(like), like.classes, like.shape[2])
-        none_KF = np.zeros(
-            (like.classes, like.shape[2] * min(config.moments.frequencies, like.shape[0] * like.shape[1]))
-        )
-        ask = partial(moments.spread_sums, few, none_KF, config.moments, price, stream, own=own)
-    return seconds(ask, repeats=1) * len(like) / len(few)
-
-
-def drawing(config: Config, like: Images) -> float:
-    """Seconds to draw the images, from a chunk of grey ones."""
-    count = min(config.moments.frequencies, like.shape[0] * like.shape[1])
-    none_NF = np.zeros((CHUNK, like.shape[2] * count))
-    return seconds(lambda: to_images(none_NF, like.shape), repeats=1) * 2 * config.synthetic / CHUNK

@@ -47,7 +47,7 @@ def run(setting: PrivateSetting) -> Report:
     # How they differ from that.
     spread, done = None, [f"Asked for the noisy mean of each of the {private.classes} classes."]
     if SPREAD in plan.stages:
-        own = moments.per_class(config, plan.stages[SPREAD], n, private.classes, shape[2])
+        own = moments.per_class(config, plan.stages[SPREAD], n, private.classes, shape)
         ask_on = partial(
             moments.spread_sums, private, means.means_KF, config, plan.stages[SPREAD], Stream(folder.secret, SPREAD),
             own=own,

@@ -58,9 +58,10 @@ class MomentsConfig:
                 f"moments.spread_frequencies is {self.spread_frequencies}: give 0 to moments.frequencies, "
                 f"{self.frequencies}"
             )
-        if not 0 < self.spread_share < 1:
+        # Noise multipliers are found to 0.01 %: less than a hundredth could be less than nothing.
+        if not 0.01 <= self.spread_share <= 0.99:
             raise ValueError(
-                f"moments.spread_share is {self.spread_share}: give a share between 0 and 1 (no spread at all is "
+                f"moments.spread_share is {self.spread_share}: give a share from 0.01 to 0.99 (no spread at all is "
                 "moments.spread_frequencies 0)"
             )
         if not 0 < self.spread_norm < math.inf:
@@ -114,7 +115,7 @@ def class_sums(private: Images, config: MomentsConfig, price: Cost, stream: Stre
             clipped_BF = _within(rows_BF, largest)
             yield np.append(clipped_BF.sum(axis=0), [len(clipped_BF) * value for value in constant])
 
-    size = private.shape[2] * _kept(private.shape, config.frequencies) + len(constant)
+    size = private.shape[2] * kept(private.shape, config.frequencies) + len(constant)
     assert price.noise_multiplier is not None
     answer_KF = np.stack(
         [
@@ -128,13 +129,13 @@ def class_sums(private: Images, config: MomentsConfig, price: Cost, stream: Stre
     return Release(answer_KF, price)
 
 
-def per_class(config: MomentsConfig, price: Cost, n: int, classes: int, channels: int) -> bool:
+def per_class(config: MomentsConfig, price: Cost, n: int, classes: int, shape: tuple[int, int, int]) -> bool:
     """Whether each class is asked for a spread of its own; depends on nothing but what is public."""
     if config.spread_per_class is not None or classes == 1:
         return bool(config.spread_per_class)
     assert price.noise_multiplier is not None
     # Of a symmetric matrix of noise, the largest direction is 2 * noise_std * sqrt(size).
-    directions = 2 * math.sqrt(config.spread_frequencies * channels / 2)
+    directions = 2 * math.sqrt(shape[2] * kept(shape, config.spread_frequencies) / 2)
     return directions * price.noise_multiplier / (n / classes) <= CLEAR
 
 
@@ -148,18 +149,18 @@ def spread_sums(
     has Frobenius norm at most 1, which is what an image adds to one of the sums. A symmetric matrix is as long as the
     vector of its diagonal and, times sqrt(2), of what is above it: there the noise is added, with sensitivity 1.
     """
-    kept = _kept(private.shape, config.spread_frequencies)
+    count = kept(private.shape, config.spread_frequencies)
     unit = spread_unit(config, private.shape)
-    size = private.shape[2] * kept
+    size = private.shape[2] * count
     above = np.triu_indices(size)
     stretch = np.where(above[0] == above[1], 1.0, math.sqrt(2.0))
 
     def parts(members_M: NDArray[np.int64]) -> Iterator[Floats]:
         at = 0
-        for rows_BF in _blocks(private, members_M, kept):
+        for rows_BF in _blocks(private, members_M, count):
             labels_B = private.labels_N[members_M[at : at + len(rows_BF)]]
             at += len(rows_BF)
-            away_BD = _within((rows_BF - _first(means_KF, private.shape[2], kept)[labels_B]) / unit, 1.0)
+            away_BD = _within((rows_BF - _first(means_KF, private.shape[2], count)[labels_B]) / unit, 1.0)
             # Not a matrix product, whose rounding depends on the number of threads.
             yield np.einsum("bi,bj->ij", away_BD, away_BD)[above] * stretch
 
@@ -180,7 +181,8 @@ def spread_unit(config: MomentsConfig, shape: tuple[int, int, int]) -> float:
     return config.spread_norm * math.sqrt(math.prod(shape))
 
 
-def _kept(shape: tuple[int, int, int], count: int) -> int:
+def kept(shape: tuple[int, int, int], count: int) -> int:
+    """Frequencies of a channel, of `count` that are asked for."""
     return min(count, shape[0] * shape[1])
 
 
