@@ -53,9 +53,10 @@ def denoised_means(noisy_KF: Floats, noise_std_K: Floats, channels: int) -> Floa
     # What is left of a class' own noise, and of its own signal, beside an average that has parts of both.
     chance_K = noise_std_K**2 * (1 - 2 * weights_K) + shared_variance
     part_K = 1 - 2 * weights_K + np.sum(weights_K**2)
-    away_KF = noisy_KF - shared_F
-    found_KF = weights_K[:, None] * (away_KF**2 - chance_K[:, None])
-    spread_F = np.maximum(_smooth(found_KF, channels) * len(noisy_KF) / np.sum(weights_K * part_K), 0.0)
+    # A class of little noise tells most of how large signals are.
+    told_K, away_KF = weights_K**2, noisy_KF - shared_F
+    found_KF = told_K[:, None] * (away_KF**2 - chance_K[:, None]) / np.mean(told_K * part_K)
+    spread_F = np.maximum(_smooth(found_KF, channels), 0.0)
     return shared_F * trust_F + away_KF * _trust(part_K[:, None] * spread_F, chance_K[:, None])
 
 
@@ -98,7 +99,8 @@ def denoised_spreads(noisy_KDD: Floats, noise_std_K: Floats) -> Floats:
     size = noisy_KDD.shape[-1]
     chance_K = size * noise_std_K**2 + size * (size - 1) * beside_K**2
     away_K = np.sum((noisy_KDD - average_DD) ** 2, axis=(1, 2))
-    trust_K = _trust(np.maximum(np.sum(weights_K * (away_K - chance_K)), 0.0), chance_K)
+    signal = np.sum(weights_K**2 * (away_K - chance_K)) / np.sum(weights_K**2)
+    trust_K = _trust(np.maximum(signal, 0.0), chance_K)
     trust_K11 = trust_K[:, None, None]
     mixed_KDD = trust_K11 * noisy_KDD + (1 - trust_K11) * average_DD
     return np.stack([_directions(one_DD, std) for one_DD, std in zip(mixed_KDD, trust_K * beside_K, strict=True)])
