@@ -130,9 +130,9 @@ def test_report_and_certificate_keep_the_contract(whole: Path) -> None:
 
 
 def test_the_floor_stands_beside_it(whole: Path) -> None:
-    """So few steps teach nothing, and the report says what a simpler release would have taught."""
+    """One epoch on so few images teaches nothing, but the report has all of it."""
     metrics = json.loads((whole / "internal/report.json").read_text())["metrics"]
-    assert metrics["utility"]["logreg"]["accuracy_floor"] == metrics["utility_mean"]["accuracy_floor"] > 0.1
+    assert 0 < metrics["utility"]["logreg"]["accuracy_floor"] == metrics["utility_mean"]["accuracy_floor"] < 1
     assert metrics["utility_images"] == {"synthetic": 60, "real": 300, "floor": 60}
     assert "the floor, noisy class means of the same budget" in (whole / "internal/report.html").read_text()
     assert "floor" not in (whole / "release/certificate.json").read_text()
