@@ -26,8 +26,8 @@ COMMANDS = [
     BARE,
     ["-m", "raysyn", "--help"],
     ["-m", "raysyn", "methods"],
-    *(["-m", "raysyn", name, "quick", "--no-such-flag"] for name in ("dp_feta", "privimage")),
-    *(["-m", "raysyn", name, "quick", "--help"] for name in ("dp_feta", "privimage")),
+    *(["-m", "raysyn", name, "quick", "--no-such-flag"] for name in ("noisy_means", "dp_feta", "privimage")),
+    *(["-m", "raysyn", name, "quick", "--help"] for name in ("noisy_means", "dp_feta", "privimage")),
     *([f"jobs/{path.name}", "--help"] for path in sorted((ROOT / "jobs").glob("*.py"))),
 ]
 

@@ -29,6 +29,8 @@ from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_imgsyn import config as of_dp_imgsyn
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
 from raysyn.methods.machines import On
+from raysyn.methods.noisy_means import config as of_noisy_means
+from raysyn.methods.noisy_means import pipeline as noisy_means
 from raysyn.methods.pigan import config as of_pigan
 from raysyn.methods.pigan import pipeline as pigan
 from raysyn.methods.privimage import config as of_privimage
@@ -46,7 +48,7 @@ from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
-from raysyn.privacy.queries import layer_statistics
+from raysyn.privacy.queries import layer_statistics, moments
 from raysyn.privacy.queries import semantic as semantic_query
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.layer_statistics import StatisticsConfig
@@ -97,6 +99,12 @@ _PRIVIMAGE = of_privimage.Config(
     eval=EVAL,
 )
 METHODS: dict[str, Method] = {
+    # 64 pixels, each half a white one away from grey, and a count.
+    "noisy_means": Method(
+        noisy_means,
+        of_noisy_means.Config(data=DataConfig(limit=300), budget=BUDGET, synthetic=60, eval=replace(EVAL, floor=False)),
+        {"means": 4.0 * math.sqrt(1 + 0.1**2), "spread": 1.0},
+    ),
     "dp_feta": Method(
         dp_feta,
         of_dp_feta.Config(
@@ -137,7 +145,8 @@ METHODS: dict[str, Method] = {
         of_pigan.Config(
             data=DataConfig(limit=400), model="dpgan", network=DCGANConfig(width=0.125, latent=8), max_grad_norm=0.5,
             gan=AdversarialConfig(epochs=2, batch_size=32, learning_rate=2e-3), budget=replace(BUDGET, epsilon=20.0),
-            synthetic=60, eval=EVAL, monte_carlo=MonteCarloConfig(fakes=60, suspects=20, components=10, repeats=2),
+            synthetic=60, eval=replace(EVAL, floor=False),
+            monte_carlo=MonteCarloConfig(fakes=60, suspects=20, components=10, repeats=2),
         ),
         {"generator": 0.5},
         turn=32,
@@ -194,6 +203,7 @@ def blank_run(
             parts = (config, dataset, Local(folder.internal), folder, console, SPEED, prepared.more)
             _watch_draws(patch, run)
             _blank_queries(patch, run)
+            _blank_moments(patch, run)
             _blank_sgd(patch, run)
             patch.setattr(releasing, "write_release", lambda _, *rest, **more: _release(run, [*rest, more]))
             with pytest.raises(_Released):
@@ -266,6 +276,25 @@ def _blank_queries(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
     patch.setattr(layer_statistics, "layer_statistics", noted)
     patch.setattr(semantic_query, "select_classes", selected)
     patch.setattr(dp_imgsyn, "align", aligned)
+
+
+def _blank_moments(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
+    total, read, fit = moments.noisy_sum, noisy_means.read_means, noisy_means.gaussians
+
+    def means(answer: np.ndarray, *more: Any) -> Any:
+        run.sold["means"] = [answer]
+        return read(answer, *more)
+
+    def fitted(given: Any, answer: np.ndarray, *more: Any) -> Any:
+        # A symmetric matrix is as long as its diagonal and, stretched, what is above it.
+        size = answer.shape[-1]
+        stretch = np.where(np.eye(size, dtype=bool), 1.0, math.sqrt(2.0))
+        run.sold["spread"] = [one[np.triu_indices(size)] for one in answer * stretch]
+        return fit(given, answer, *more)
+
+    patch.setattr(moments, "noisy_sum", lambda parts, *more: total([0.0 * part for part in parts], *more))
+    patch.setattr(noisy_means, "read_means", means)
+    patch.setattr(noisy_means, "gaussians", fitted)
 
 
 def _blank_sgd(patch: pytest.MonkeyPatch, run: BlankRun) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 RAY = ("tests/on_ray", "tests/jobs")
-BEFORE_RAY = ("bad_input", "one_sentence", "dry_run", "commands_of_the_readme", "leaderboard_job")
+BEFORE_RAY = ("bad_input", "one_sentence", "dry_run", "commands_of_the_readme", "leaderboard_job", "noisy_means_job")
 """Of the jobs' tests, by their names: what ends before Ray would start, or does without it."""
 
 

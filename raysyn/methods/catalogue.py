@@ -61,6 +61,13 @@ def _own(name: str, summary: str, paper: str, **more: Any) -> Entry:
 
 METHODS = (
     _own(
+        "noisy_means",
+        "Noisy class means and how images differ from them; images are drawn from a Gaussian per class.",
+        "none: the simplest release, beside which all others stand",
+        guarantee="dp",
+        needs="nothing",
+    ),
+    _own(
         "dp_feta",
         "Noisy central images warm up a diffusion model, DP-SGD fine-tunes it.",
         "DP-FETA (Li et al., S&P 2025); without the warm-up DPDM (2023)",

@@ -13,17 +13,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from raysyn.compute.doorway import Machines
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
+from raysyn.methods.moments import draw_chunk
 from raysyn.metrics import pace
 from raysyn.metrics.utility import EvalConfig
+from raysyn.models.class_gaussians import ClassGaussians
 from raysyn.privacy import sgd
+from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.central import CentralConfig, central_images
+from raysyn.privacy.queries.moments import MEANS, SPREAD, MomentsConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import IMAGES_AT_ONCE, SGDSpeed
 from raysyn.screen.console import Console, duration
@@ -115,10 +121,14 @@ def made_up(like: Images, n: int) -> Images:
 
 
 def judging(config: EvalConfig, like: Images, *, synthetic: int, test: int, real: int | None = None) -> list[Stage]:
-    """Of `synthesis.evaluate`: classifiers of the evaluation on synthetic and on real images, and fidelity. Of `like`,
-    the real training images, only shape, classes and number count."""
+    """Of `synthesis.evaluate`: the floor, classifiers of the evaluation, and fidelity. Of `like`, the real training
+    images, only shape, classes and number count."""
     counts = {"synthetic": synthetic, "real": len(like) if real is None else real}
+    floor = list[Stage]()
+    if config.floor and config.classifiers:
+        floor.append(alone("floor", floor_seconds(like, min(synthetic, config.images or synthetic))))
     return [
+        *floor,
         units("utility", pace.utility_units(config, like.shape, like.classes, **counts, test=test)),
         units("fidelity", pace.fidelity_units(config, like.shape, like.classes, **counts)),
     ]
@@ -129,6 +139,33 @@ def central_seconds(config: CentralConfig, like: Images) -> float:
     few = made_up(like, min(len(like), 500))
     spent = seconds(lambda: central_images(few, config, Stream(bytes(32), "outlook")), repeats=1)
     return spent * len(like) / len(few)
+
+
+def floor_seconds(like: Images, count: int) -> float:
+    """Of `floor.floor_images`."""
+    config = MomentsConfig()
+    return sum(moments_seconds(config, stage, like) for stage in (MEANS, SPREAD)) + moments_drawing(config, like, count)
+
+
+def moments_seconds(config: MomentsConfig, stage: str, like: Images) -> float:
+    """Of one of the two questions for moments, on a few made-up images. Their noise is thrown away with them."""
+    few, stream = made_up(like, min(len(like), moments.BLOCK)), Stream(bytes(32), "outlook")
+    price = Cost(mechanism="", noise_multiplier=1.0, sampling_rate=1.0, steps=1)
+    if stage == MEANS:
+        ask = functools.partial(moments.class_sums, few, config, price, stream)
+    else:
+        grey_KF = np.zeros((like.classes, like.shape[2] * moments.kept(like.shape, config.frequencies)))
+        ask = functools.partial(moments.spread_sums, few, grey_KF, config, price, stream, own=False)
+    return seconds(ask, repeats=1) * len(like) / len(few)
+
+
+def moments_drawing(config: MomentsConfig, like: Images, count: int) -> float:
+    """Of drawing `count` images from Gaussians with these moments: a few of them, all grey."""
+    few, size = min(count, moments.BLOCK), like.shape[2] * moments.kept(like.shape, config.frequencies)
+    directions = like.shape[2] * moments.kept(like.shape, config.spread_frequencies)
+    grey = ClassGaussians(np.zeros((like.classes, size)), np.zeros((1, size, directions)))
+    chunk = (0, np.arange(few) % like.classes)
+    return seconds(lambda: draw_chunk(chunk, (grey, like.shape)), repeats=1) * count / few
 
 
 def affordable(model: nn.Module, task: Task, like: Images, batch: int, copies: int) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.methods.common import Setting
+from raysyn.methods.floor import floor_images
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.utility import EvalConfig, unit_name, utility
 from raysyn.train.samplers import SamplerConfig, generate
@@ -45,24 +46,35 @@ def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[nn.Module, SamplerCo
 
 def judging(config: EvalConfig) -> list[str]:
     """The stages of `evaluate`."""
-    return [*(["utility"] if config.classifiers else []), "fidelity"]
+    floor = ["floor"] if config.floor else []
+    return [*([*floor, "utility"] if config.classifiers else []), "fidelity"]
 
 
 def evaluate(setting: Setting, synthetic: Images, config: EvalConfig) -> dict[str, Any]:
     """Train on synthetic, test on real, and fidelity: figures that never enter release/."""
     compute, dataset, seed = setting.compute, setting.dataset, setting.config.seed
+    floor = None
+    if config.floor and config.classifiers:
+        floor = floor_images(setting, min(len(synthetic), config.images or len(synthetic)))
     useful = setting.folder.stage(
         unit_name("utility", config),
-        lambda: utility(compute, synthetic, dataset.train, dataset.test, config, seed),
+        lambda: utility(compute, synthetic, dataset.train, dataset.test, config, seed, floor),
     )
     if useful:
-        reached = f"mean {100 * useful['mean']['accuracy']:.1f} %, best {100 * useful['best']['accuracy']:.1f} %"
-        setting.console.stage("utility", f"accuracy on real test images over the classifiers: {reached}")
+        setting.console.stage("utility", f"mean accuracy on real test images over the classifiers: {beside(useful)}")
     faithful = setting.folder.stage(
         unit_name("fidelity", config), lambda: fidelity(compute, synthetic, dataset.train, config, seed)
     )
     setting.console.stage("fidelity", "distances between synthetic and real images")
     return {"utility": useful, "fidelity": faithful}
+
+
+def beside(useful: Mapping[str, Any]) -> str:
+    """The mean accuracy and its yardsticks, in words."""
+    mean, guessing = useful["mean"], useful["guessing"]
+    yardsticks = {"floor": mean.get("accuracy_floor"), "largest class": guessing["largest_class"]}
+    told = [f"{name} {100 * value:.1f} %" for name, value in yardsticks.items() if value is not None]
+    return f"{100 * mean['accuracy']:.1f} % ({', '.join(told)}, real images {100 * mean['accuracy_real_data']:.1f} %)"
 
 
 def pack(images: Images) -> dict[str, Tensor]:

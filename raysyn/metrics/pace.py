@@ -98,10 +98,11 @@ def scikit_pace(name: str, shape: Shape, classes: int) -> float:
 def utility_units(
     config: EvalConfig, shape: Shape, classes: int, *, synthetic: int, real: int, test: int
 ) -> list[float]:
-    """Seconds of each unit of `utility.utility`: each classifier on synthetic and on real images."""
+    """Seconds of each unit of `utility.utility`: each classifier on synthetic, on real and on the floor's images."""
     return [
         classifier_seconds(name, config, shape, classes, min(count, config.images or count), config.epochs, test)
-        for name in SLOWEST_FIRST if name in config.classifiers for count in (synthetic, real)
+        for name in SLOWEST_FIRST if name in config.classifiers
+        for count in (synthetic, real, *([synthetic] if config.floor else []))
     ]  # fmt: skip
 
 

@@ -21,7 +21,6 @@ from raysyn.train.classifier import ClassifierConfig, accuracy, fit, hold_out
 
 Name = Literal["cnn", "resnet9", "mlp", "logreg", "sklearn_mlp", "sklearn_logreg"]
 SLOWEST_FIRST: tuple[Name, ...] = ("resnet9", "cnn", "sklearn_mlp", "sklearn_logreg", "mlp", "logreg")
-SOURCES = ("synthetic", "real")
 BEST_IS_UNCHARGED = (
     "metrics.utility.best: the classifier is picked by its accuracy on the real test set, "
     "as the best-of-several numbers of papers are; quote the mean beside it"
@@ -54,6 +53,9 @@ class EvalConfig:
     """Nearest neighbours that span the manifolds of precision and recall."""
     precision_recall_images: int = 10_000
     """At most this many images per side for precision and recall."""
+    floor: bool = True
+    """Train each classifier also on what `noisy_means` would release for the same budget: the least that the images
+    should be better than."""
     inception_weights: str | None = None
     """File with the standard FID weights in torch-fidelity's format, or `download`; without it FID is left out.
     `try-download` does without where the download fails, and says why."""
@@ -87,7 +89,7 @@ class EvalConfig:
 
 
 READS = {
-    "utility": ("classifiers", "epochs", "learning_rate", "beta1", "images", "resnet9_width"),
+    "utility": ("classifiers", "epochs", "learning_rate", "beta1", "images", "resnet9_width", "floor"),
     "fidelity": (
         *("images", "feature_epochs", "neighbours", "precision_recall_images"),
         *("inception_weights", "inception_images"),
@@ -102,43 +104,53 @@ def unit_name(measure: str, config: EvalConfig) -> str:
     return f"{measure}-{digest(read)}"
 
 
-def utility(
-    compute: Compute, synthetic: Images, real_train: Images, real_test: Images, config: EvalConfig, seed: int
-) -> dict[str, Any]:
-    """Accuracy on `real_test` of every classifier, trained on `synthetic` and on `real_train`.
+FIELDS = {"synthetic": "accuracy", "real": "accuracy_real_data", "floor": "accuracy_floor"}
+"""What a classifier is trained on, and its accuracy's name in the report."""
 
-    Returns one entry per classifier, in the order of the config: {accuracy, accuracy_real_data, epoch,
-    epoch_real_data}, for resnet9 its width, and `notes` by source where something was done in another way than usual;
-    then `mean` and `best` over classifiers, each with {accuracy,
-    accuracy_real_data}, where `best` also names the classifiers and says that it is an uncharged choice
-    (papers often print it as the accuracy); `images`, how many each kind was trained on. No classifiers: an empty
+
+def utility(
+    compute: Compute, synthetic: Images, real_train: Images, real_test: Images, config: EvalConfig, seed: int,
+    floor: Images | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Accuracy on `real_test` of every classifier, trained on `synthetic`, on `real_train` and on `floor`, if given.
+
+    Returns one entry per classifier, in the order of the config: {accuracy, accuracy_real_data, accuracy_floor} and
+    the epochs chosen, {epoch, epoch_real_data, epoch_floor}, for resnet9 its width, and `notes` by source where
+    something was done in another way than usual; then `mean` and `best` over classifiers, each with these accuracies,
+    where `best` also names the classifiers and says that it is an uncharged choice (papers often print it as the
+    accuracy); `images`, how many each kind was trained on; `guessing`, what needs no classifier: {chance,
+    largest_class}, one in so many classes and the share of the test images' largest. No classifiers: an empty
     dictionary.
     """
     if not config.classifiers:
         return {}
     assert synthetic.shape == real_train.shape == real_test.shape, "synthetic and real images differ in shape"
     assert synthetic.classes == real_train.classes == real_test.classes, "synthetic and real classes differ"
-    shared: dict[str, Any] = {
-        "synthetic": subset(synthetic, config.images, seed),
-        "real": subset(real_train, config.images, seed),
-        "test": real_test,
-        "config": config,
-        "seed": seed,
-    }
+    sources = {"synthetic": synthetic, "real": real_train} | ({} if floor is None else {"floor": floor})
+    trained_on = {source: subset(images, config.images, seed) for source, images in sources.items()}
+    shared: dict[str, Any] = {**trained_on, "test": real_test, "config": config, "seed": seed}
     # The longest first, so that no worker starts a long one when the others are done.
-    units = [(name, source) for name in SLOWEST_FIRST if name in config.classifiers for source in SOURCES]
+    units = [(name, source) for name in SLOWEST_FIRST if name in config.classifiers for source in sources]
     answers = dict(zip(units, compute.map(judge, units, name=unit_name("utility", config), shared=shared), strict=True))
     result: dict[str, Any] = {}
     for name in config.classifiers:
-        made, real = answers[name, "synthetic"], answers[name, "real"]
-        result[name] = {"accuracy": made["accuracy"], "accuracy_real_data": real["accuracy"]}
-        result[name] |= {"epoch": made["epoch"], "epoch_real_data": real["epoch"]}
-        notes = {source: answer["note"] for source, answer in (("synthetic", made), ("real", real)) if "note" in answer}
+        found = {source: answers[name, source] for source in sources}
+        result[name] = {FIELDS[source]: answer["accuracy"] for source, answer in found.items()}
+        result[name] |= {
+            FIELDS[source].replace("accuracy", "epoch"): answer["epoch"] for source, answer in found.items()
+        }
+        notes = {source: answer["note"] for source, answer in found.items() if "note" in answer}
         result[name] |= {"notes": notes} if notes else {}
     averages = summary(result)
     if "resnet9" in result:
         result["resnet9"]["width"] = config.resnet9_width
-    return result | averages | {"images": {source: len(shared[source]) for source in SOURCES}}
+    counts = {source: len(images) for source, images in trained_on.items()}
+    return result | averages | {"images": counts, "guessing": guessing(real_test)}
+
+
+def guessing(test: Images) -> dict[str, float]:
+    """Accuracies on `test` without looking: any class at random, and always the largest."""
+    return {"chance": 1 / test.classes, "largest_class": float(np.bincount(test.labels_N).max() / len(test))}
 
 
 def judge(unit: tuple[Name, str], shared: dict[str, Any]) -> dict[str, Any]:
@@ -209,10 +221,11 @@ def subset(images: Images, most: int | None, seed: int) -> Images:
 
 
 def summary(result: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """`mean` and `best` over classifiers, given {accuracy, accuracy_real_data} of each."""
+    """`mean` and `best` over classifiers, given {accuracy, accuracy_real_data} of each, and accuracy_floor of all or
+    none."""
     mean: dict[str, Any] = {}
     best: dict[str, Any] = {}
-    for field in ("accuracy", "accuracy_real_data"):
+    for field in (field for field in FIELDS.values() if all(field in entry for entry in result.values())):
         mean[field] = sum(entry[field] for entry in result.values()) / len(result)
         winner = max(result, key=lambda name: result[name][field])
         best[field] = result[winner][field]

@@ -23,6 +23,7 @@ from raysyn.report.choices import added_up
 from raysyn.report.pictures import first_of_class, mosaic, png_bytes
 from raysyn.report.release import attack_limits, certificate, rounded_up, write_release
 from raysyn.report.tables import figure, in_words, percent, table, table_rows
+from raysyn.report.verdict import verdict
 from raysyn.runs.folder import REPORT_JSON, RunFolder
 from raysyn.runs.refusals import leaves
 from raysyn.runs.storage import under, write_atomically
@@ -72,7 +73,7 @@ class Report:
     """From `dp_section` or `no_dp_section`."""
     metrics: Mapping[str, Any]
     """utility {classifier: {accuracy, accuracy_real_data}} and fidelity {name: value or None, name_reason}.
-    `mean`, `best` and `images` beside the classifiers go into report.json as utility_mean and so on."""
+    `mean`, `best`, `images` and `guessing` beside the classifiers go into report.json as utility_mean and so on."""
     attacks: Mapping[str, Any]
     timings: Mapping[str, Mapping[str, float]]
     """{stage: {wall_s, cpu_s}}."""
@@ -86,7 +87,7 @@ class Report:
         """report.json: plain values; a figure that is not finite becomes null with its reason beside it."""
         content = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
         utility = dict(content["metrics"].get("utility") or {})
-        for key in ("mean", "best", "images"):
+        for key in ("mean", "best", "images", "guessing"):
             content["metrics"][f"utility_{key}"] = utility.pop(key, None)
         content["metrics"]["utility"] = utility
         return content
@@ -193,26 +194,6 @@ def render(
         sections=sections,
         total={key: sum(spent[key] for spent in content["timings"].values()) for key in ("wall_s", "cpu_s")},
     )
-
-
-def verdict(content: Mapping[str, Any], n_synthetic: int) -> str:
-    """One sentence: how many images, what promise, how useful."""
-    privacy, utility = content["privacy"], content["metrics"].get("utility") or {}
-    promise = "with no differential privacy guarantee"
-    if privacy["guarantee"] == "dp":
-        promise = f"({rounded_up(privacy['epsilon'])}, {rounded_up(privacy['delta'])})-differentially private"
-    sentence = f"{n_synthetic:,} synthetic images, {promise}"
-    # The paper's classifier leads where it was trained; the best one is in the table.
-    key = "cnn" if "cnn" in utility else next(iter(utility), None)
-    if key is None or utility[key]["accuracy"] is None:
-        return sentence + "."
-    sentence += f"; a {in_words(key)} trained on them reaches {percent(utility[key]['accuracy'])} on real test images"
-    real = utility[key].get("accuracy_real_data")
-    if real is None:
-        return sentence + "."
-    images = content["metrics"].get("utility_images")
-    count = f"{images['real']:,}" if images else "the"
-    return sentence + f", the same {in_words(key)} trained on {count} real images {percent(real)}."
 
 
 def _with_reasons(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -73,13 +73,13 @@ def of_leaderboard_in(runs: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_five_methods_at_two_seeds(tmp_path: Path) -> None:
+def test_all_methods_at_two_seeds(tmp_path: Path) -> None:
     done = run(JOB, "quick", "--epsilons", "10", "--out", "board", cwd=tmp_path, timeout_s=3600)
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader((tmp_path / "board" / "internal" / "table.csv").read_text().splitlines()))
     assert [row["method"] for row in rows] == list(PRESETS["quick"].methods)
     assert all(row["runs"] == "2" and float(row["mean_classifier"]) > 0.5 for row in rows)
-    assert [row["guarantee"] for row in rows] == ["dp"] * 3 + ["none"] * 2
+    assert [row["guarantee"] for row in rows] == ["dp"] * 4 + ["none"] * 2
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_dry_run_names_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     status, shown, _ = here(JOB, "quick", "--dry-run", "--out", tmp_path / "board")
     assert status == 0 and not (tmp_path / "board").exists()
     assert shown.splitlines()[0] == f"leaderboard quick, in {tmp_path / 'board'}"
-    assert len(runs(PRESETS["quick"])) == 3 * 2 * 2 + 2 * 2
+    assert len(runs(PRESETS["quick"])) == 4 * 2 * 2 + 2 * 2
     assert all(shown.count(unit.name) == 1 for unit in runs(PRESETS["quick"])) and "16 min 00 s" in shown
 
 

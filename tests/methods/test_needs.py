@@ -29,6 +29,8 @@ from raysyn.methods.lira import outlook as of_lira
 from raysyn.methods.lira import presets as lira_presets
 from raysyn.methods.machines import On, OnAttacked
 from raysyn.methods.method import Prepared
+from raysyn.methods.noisy_means import outlook as of_noisy_means
+from raysyn.methods.noisy_means import presets as noisy_means_presets
 from raysyn.methods.pigan import outlook as of_pigan
 from raysyn.methods.pigan import presets as pigan_presets
 from raysyn.methods.pigan.config import ExperimentConfig
@@ -58,6 +60,10 @@ def prepared(side: int, channels: int = 1, more: Any = None) -> Prepared:
 LETTERS = Public("letters", images(16, count=300), images(16, count=20))
 MANY = privimage_presets.PRESETS
 CHECKS: dict[str, tuple[Callable[[Console, Prepared], None], set[str]]] = {
+    "noisy_means": (
+        lambda console, found: of_noisy_means.check_memory(console, noisy_means_presets.PRESETS["quick"], found, On()),
+        {"means", "spread", "synthesise", "cnn", "resnet9"},
+    ),
     "dp_feta": (
         lambda console, found: of_dp_feta.check_memory(console, dp_feta_presets.PRESETS["quick"], found, On()),
         {"warmup", "finetune", "synthesise", "cnn", "resnet9"},

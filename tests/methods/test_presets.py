@@ -10,14 +10,16 @@ import pytest
 from raysyn.methods.dp_feta.presets import PRESETS as DP_FETA
 from raysyn.methods.dp_imgsyn import config as dp_imgsyn
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
+from raysyn.methods.noisy_means.presets import PRESETS as NOISY_MEANS
 from raysyn.methods.pigan import pipeline as pigan
 from raysyn.methods.pigan.presets import PRESETS as PIGAN
 from raysyn.methods.privimage import config as privimage
 from raysyn.methods.privimage.presets import PRESETS as PRIVIMAGE
 from raysyn.privacy.ledger import Plan
+from raysyn.privacy.queries import moments
 
 FAMILIES: dict[str, dict[str, Any]] = {
-    "dp_feta": DP_FETA, "privimage": PRIVIMAGE, "dp_imgsyn": DP_IMGSYN, "pigan": PIGAN,
+    "noisy_means": NOISY_MEANS, "dp_feta": DP_FETA, "privimage": PRIVIMAGE, "dp_imgsyn": DP_IMGSYN, "pigan": PIGAN,
 }  # fmt: skip
 ALL = [(family, name) for family, presets in FAMILIES.items() for name in presets]
 SOURCES: dict[str, tuple[str | None, int | None, int, int]] = {
@@ -26,6 +28,7 @@ SOURCES: dict[str, tuple[str | None, int | None, int, int]] = {
     "mnist": ("mnist", None, 60_000, 10),
     "fashion_mnist": ("fashion_mnist", None, 60_000, 10),
     "cifar10": ("cifar10", None, 50_000, 10),
+    "pneumoniamnist": ("pneumoniamnist", None, 4_708, 2),
     "celeba": (None, 32, 182_637, 2),
     "camelyon": (None, 32, 302_436, 2),
     "celeba32": (None, 32, 162_770, 2),
@@ -75,6 +78,8 @@ def planned(family: str, config: Any, n: int, classes: int) -> Plan:
         tests = TESTS[config.data.name]
         loaded = min(n, config.data.limit or n) + min(tests, config.data.limit or tests)
         return pigan.plan(replace(config, model="dpgan"), round(config.member_share * loaded))
+    if family == "noisy_means":
+        return moments.plan(config.moments, config.budget, n)
     if family == "dp_imgsyn":
         return dp_imgsyn.plan(config, n)
     return privimage.plan(config, n, classes)
@@ -84,7 +89,12 @@ def planned(family: str, config: Any, n: int, classes: int) -> Plan:
 PRICED = [
     (family, name) for family, name in ALL if family != "dp_feta" and (family, name[:5]) != ("dp_imgsyn", "paper")
 ]
-FAST = {("privimage", "paper-celeba64-gan-eps5"), ("privimage", "paper-mnist-eps10-privimage-mode"), ("pigan", "quick")}
+FAST = {
+    ("noisy_means", "quick"),
+    ("privimage", "paper-celeba64-gan-eps5"),
+    ("privimage", "paper-mnist-eps10-privimage-mode"),
+    ("pigan", "quick"),
+}
 
 
 @pytest.mark.parametrize(

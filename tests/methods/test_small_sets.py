@@ -15,6 +15,7 @@ import test_dp_feta
 import test_dp_imgsyn
 import test_knowledge_recycling
 import test_lira_method
+import test_noisy_means
 import test_pigan
 import test_privimage
 
@@ -25,6 +26,7 @@ from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
 from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
 from raysyn.methods.lira import pipeline as lira
+from raysyn.methods.noisy_means import pipeline as noisy_means
 from raysyn.methods.pigan import pipeline as pigan
 from raysyn.methods.privimage import pipeline as privimage
 from raysyn.metrics.utility import EvalConfig
@@ -42,6 +44,10 @@ HALF = AttackConfig(shadow_models=8, design="half", queries=1)
 
 Run = Callable[[Any, Path], Any]
 METHODS: dict[str, tuple[Any, Run, Callable[[Any], Any]]] = {
+    "noisy_means": (
+        replace(test_noisy_means.TINY, budget=BUDGET, eval=replace(EVERY, floor=False), synthetic=30),
+        test_noisy_means.run, noisy_means.prepare,
+    ),
     "dp_feta": (
         replace(
             test_dp_feta.TINY, budget=BUDGET, eval=EVERY, synthetic=30,
@@ -79,7 +85,7 @@ METHODS: dict[str, tuple[Any, Run, Callable[[Any], Any]]] = {
     "lira": (replace(test_lira_method.TINY, attack=HALF), test_lira_method.run, lira.prepare),
     "pigan": (
         replace(
-            test_pigan.TINY, eval=EVERY, member_share=None, budget=BUDGET,
+            test_pigan.TINY, eval=replace(EVERY, floor=False), member_share=None, budget=BUDGET,
             monte_carlo=MonteCarloConfig(fakes=50, suspects=1, components=1, repeats=2, fit_share=0.5),
         ),
         test_pigan.run, pigan.prepare,

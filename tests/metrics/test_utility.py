@@ -31,8 +31,11 @@ CONFIG = EvalConfig(classifiers=("logreg", "mlp"), epochs=20)
 def test_the_report_has_every_classifier_then_mean_and_best(tmp_path):
     train, test = stripes(400, 0), stripes(100, 1)
     report = utility(Local(tmp_path), mirrored(train), train, test, CONFIG, 0)
-    assert list(report) == ["logreg", "mlp", "mean", "best", "images"]
+    assert list(report) == ["logreg", "mlp", "mean", "best", "images", "guessing"]
     assert report["images"] == {"synthetic": 400, "real": 400}
+    assert "accuracy_floor" not in {*report["logreg"], *report["mean"], *report["best"]}
+    most = max(np.bincount(test.labels_N)) / 100
+    assert report["guessing"] == {"chance": 0.5, "largest_class": most}
     for name in CONFIG.classifiers:
         assert {"accuracy", "accuracy_real_data", "epoch", "epoch_real_data"} <= set(report[name])
     assert report["logreg"]["accuracy"] < 0.3 < 0.7 < report["logreg"]["accuracy_real_data"]
@@ -41,6 +44,18 @@ def test_the_report_has_every_classifier_then_mean_and_best(tmp_path):
         assert report["mean"][field] == pytest.approx(sum(values) / 2)
         assert report["best"][field] == max(values)
     assert report[report["best"]["classifier"]]["accuracy"] == report["best"]["accuracy"]
+
+
+def test_the_floor_is_judged_as_the_others_are(tmp_path):
+    train, test = stripes(100, 0), stripes(50, 1)
+    report = utility(Local(tmp_path), train, mirrored(train), test, CONFIG, 0, stripes(300, 2))
+    assert report["images"] == {"synthetic": 100, "real": 100, "floor": 300}
+    for name in CONFIG.classifiers:
+        assert report[name]["accuracy_real_data"] < 0.3 < 0.7 < report[name]["accuracy_floor"]
+        assert report[name]["epoch_floor"] >= 1
+    floors = {name: report[name]["accuracy_floor"] for name in CONFIG.classifiers}
+    assert report["mean"]["accuracy_floor"] == pytest.approx(sum(floors.values()) / 2)
+    assert report["best"]["accuracy_floor"] == max(floors.values())
 
 
 def test_classifiers_of_scikit_learn_stand_beside_ours(tmp_path):

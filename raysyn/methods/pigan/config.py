@@ -92,7 +92,10 @@ class Config(Declared):
     synthetic: int = 10_000
     """Images to release, equally many per class; the scores are measured on as many."""
     monte_carlo: MonteCarloConfig = field(default_factory=MonteCarloConfig)
-    eval: EvalConfig = field(default_factory=lambda: EvalConfig(classifiers=("cnn",), learning_rate=2e-4, beta1=0.5))
+    # Every GAN is judged here, beside other GANs and not beside the floor.
+    eval: EvalConfig = field(
+        default_factory=lambda: EvalConfig(classifiers=("cnn",), floor=False, learning_rate=2e-4, beta1=0.5)
+    )
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     seed: int = 0
     """Seed of all that is public: splits, weights, batches, noise vectors. Privacy noise never comes from it."""
@@ -105,6 +108,8 @@ class Config(Declared):
                 f"synthetic is {self.synthetic}: give at least 10 images, and more than eval.neighbours, "
                 f"{self.eval.neighbours}"
             )
+        if self.eval.floor:
+            raise ValueError("eval.floor is True, but pigan compares GANs with each other alone: leave it out")
         if not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm is {self.max_grad_norm}: give a number above 0")
         if not 0 <= self.seed < 2**32:

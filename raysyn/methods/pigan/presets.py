@@ -41,7 +41,7 @@ _CPU = Config(
     penalty=PenaltyConfig(delay_epochs=100, privgan_delay_epochs=50),
     synthetic=4000,
     monte_carlo=MonteCarloConfig(fakes=20_000),
-    eval=EvalConfig(classifiers=("cnn",), epochs=20, learning_rate=1e-3, beta1=0.5, feature_epochs=5),
+    eval=EvalConfig(classifiers=("cnn",), floor=False, epochs=20, learning_rate=1e-3, beta1=0.5, feature_epochs=5),
     experiment=ExperimentConfig(lambdas=(0.0, 10.0)),
 )
 

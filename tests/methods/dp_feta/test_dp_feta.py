@@ -125,7 +125,17 @@ def test_report_and_certificate_keep_the_contract(whole: Path) -> None:
     assert certificate["epsilon"] == report["privacy"]["epsilon"]
     assert {"accuracy", "accuracy_real_data"} <= set(report["metrics"]["utility"]["logreg"])
     assert not {"metrics", "utility", "fidelity", "attacks", "timings"} & set(certificate)
-    assert set(report["timings"]) >= {"central", "warmup", "finetune", "synthesise", "utility", "fidelity"}
+    stages = {"central", "warmup", "finetune", "synthesise", "floor", "utility", "fidelity"}
+    assert set(report["timings"]) >= stages
+
+
+def test_the_floor_stands_beside_it(whole: Path) -> None:
+    """One epoch on so few images teaches nothing, but the report has all of it."""
+    metrics = json.loads((whole / "internal/report.json").read_text())["metrics"]
+    assert 0 < metrics["utility"]["logreg"]["accuracy_floor"] == metrics["utility_mean"]["accuracy_floor"] < 1
+    assert metrics["utility_images"] == {"synthetic": 60, "real": 300, "floor": 60}
+    assert "the floor, noisy class means of the same budget" in (whole / "internal/report.html").read_text()
+    assert "floor" not in (whole / "release/certificate.json").read_text()
 
 
 def test_release_has_every_class_equally(whole: Path) -> None:

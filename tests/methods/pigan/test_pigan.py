@@ -43,7 +43,7 @@ TINY = Config(
     budget=Budget(epsilon=20.0, delta=1e-4, accountant="rdp"),
     synthetic=60,
     monte_carlo=MonteCarloConfig(fakes=200, suspects=20, components=10, repeats=5),
-    eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50),
+    eval=EvalConfig(classifiers=("logreg",), epochs=1, floor=False, feature_epochs=1, precision_recall_images=50),
 )
 DPGAN = replace(
     TINY, model="dpgan", eval=replace(TINY.eval, classifiers=("logreg", "mlp")), tuned_on="digits",

@@ -1,0 +1,65 @@
+"""The floor: what the simplest honest release would give for the same budget, judged beside a run's images.
+
+It stays inside, like all that judges: it is part of no release, and sealing erases it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import numpy as np
+import torch
+
+from raysyn.data.images import Images
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.moments import draw_chunk, gaussians, read_means
+from raysyn.privacy.cost import FEWEST, Budget, Overspent
+from raysyn.privacy.ledger import Plan
+from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import moments
+from raysyn.privacy.queries.moments import MEANS, SPREAD, MomentsConfig
+
+WITHOUT_PROMISE = 10.0
+"""Epsilon of the floor of a run that promises nothing."""
+
+
+def floor_images(setting: Setting, count: int) -> Images | None:
+    """`count` images as `noisy_means` would release them, classes in turn, for the budget of this run. None, and the
+    console says so, where that is too small for one answer: a run that has been paid for must not fail here."""
+    private = setting.dataset.train
+
+    def made() -> dict[str, torch.Tensor]:
+        try:
+            plan = moments.plan(MomentsConfig(), budget(setting), len(private))
+        except Overspent:
+            return {}
+        return {"images": make(setting, plan, count)}
+
+    stored = setting.folder.stage(f"floor-{count}", made)
+    if not stored:
+        setting.console.stage("floor", "left out: no noise that can be priced is enough for this budget")
+        return None
+    setting.console.stage("floor", "what noisy_means would have released for this budget, to compare with")
+    return Images(stored["images"].numpy(), np.arange(count) % private.classes, private.class_names)
+
+
+def budget(setting: Setting) -> Budget:
+    """That of the run; epsilon 10 for one that promises nothing."""
+    if isinstance(setting, PrivateSetting):
+        plan, accountant = setting.plan, cast(Literal["prv", "rdp"], setting.plan.accountant)
+        return Budget(epsilon=plan.epsilon_budget, delta=plan.delta, accountant=accountant)
+    n = len(setting.dataset.train)
+    return Budget(epsilon=WITHOUT_PROMISE, delta=None if n >= FEWEST else 0.01 / n)
+
+
+def make(setting: Setting, plan: Plan, count: int) -> torch.Tensor:
+    """The two questions and the images, uint8 (count, H, W, C), with noise that no other question of the run has."""
+    private, config, secret = setting.dataset.train, MomentsConfig(), setting.folder.secret
+    n, shape = len(private), private.shape
+    asked = moments.class_sums(private, config, plan.stages[MEANS], Stream(secret, "floor/means"))
+    means = read_means(asked.value, config, plan, n, shape)
+    own = moments.per_class(config, plan.stages[SPREAD], n, private.classes, shape)
+    stream = Stream(secret, "floor/spread")
+    spread = moments.spread_sums(private, means.means_KF, config, plan.stages[SPREAD], stream, own=own)
+    fitted = gaussians(means, spread.value, config, plan, n, shape)
+    return draw_chunk((setting.config.seed, np.arange(count) % private.classes), (fitted, shape))

@@ -1,0 +1,1 @@
+"""Noisy means: see the card, README.md."""

@@ -1,0 +1,50 @@
+"""What --dry-run adds to the plan of noisy means: how long each stage would take here, and how much memory."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from raysyn.data.images import Images
+from raysyn.methods import outlook as shared
+from raysyn.methods.machines import On
+from raysyn.methods.method import Prepared
+from raysyn.methods.needs import Shape, classifier_needs, refuse_too_large
+from raysyn.methods.noisy_means.config import Config
+from raysyn.methods.synthesis import CHUNK
+from raysyn.privacy.queries import moments
+from raysyn.privacy.queries.moments import MEANS, SPREAD
+from raysyn.screen.console import Console
+from raysyn.train.memory import Need
+
+
+def check_memory(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
+    """ValueError, in one sentence with a mend that fits, where a stage has no place in this machine's memory."""
+    private = prepared.dataset.train
+    refuse_too_large(console, config, private.shape, partial(needs, private=private), machines)
+
+
+def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> list[Need]:
+    """What each stage holds, on images of `shape` in place of the private ones."""
+    # Pixels and their transform as float64, and one of both as it is sorted.
+    image = 3 * 8 * shape[0] * shape[1] * shape[2]
+    spread = 8 * private.classes * (shape[2] * moments.kept(shape, config.moments.spread_frequencies)) ** 2
+    return [
+        Need(MEANS, moments.BLOCK * image, f"{moments.BLOCK} images at a time"),
+        Need(SPREAD, moments.BLOCK * image + 4 * spread, f"spreads of {private.classes} classes"),
+        Need("synthesise", CHUNK * image, f"{CHUNK} images at a time"),
+        *classifier_needs(config.eval, shape, private.classes, max(len(private), config.synthetic)),
+    ]
+
+
+def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> list[shared.Stage]:
+    """The stages as a table, from moments' measurements that read no image; answered too."""
+    private, plan = prepared.dataset.train, prepared.plan
+    assert plan is not None
+    found = [
+        shared.start_up(machines),
+        *(shared.alone(stage, shared.moments_seconds(config.moments, stage, private)) for stage in plan.stages),
+    ]
+    found.append(shared.Stage("synthesise", shared.moments_drawing(config.moments, private, config.synthetic)))
+    found += shared.judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))
+    shared.show(console, found, machines, title="Outlook")
+    return found

@@ -1,0 +1,144 @@
+"""The floor: noisy class means of the same budget beside a run's images, in the report and nowhere else.
+
+Noisy means themselves are judged here beside another answer to the very same questions: what must never share noise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_noisy_means import TINY
+from whole_run import whole_run
+
+from raysyn.methods import floor
+from raysyn.methods.machines import On
+from raysyn.methods.noisy_means import pipeline as noisy_means
+from raysyn.methods.pigan.config import Config as Pigan
+from raysyn.privacy.cost import Budget
+from raysyn.privacy.ledger import Plan
+from raysyn.privacy.poisson import Stream
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.sealing import seal
+from raysyn.runs.storage import load_saved
+
+JUDGED = replace(TINY, eval=replace(TINY.eval, floor=True, feature_epochs=0))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A run, and (stage, kind, step, purpose) of all that it drew."""
+
+    out: Path
+    draws: list[tuple[str, str, int, str]]
+
+    @property
+    def report(self) -> dict[str, Any]:
+        return json.loads((self.out / "internal/report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    draws: list[tuple[str, str, int, str]] = []
+    key = Stream._key
+
+    def drawn(self: Stream, kind: str, step: int, purpose: str, index: int = 0) -> bytes:
+        draws.append((self.stage, kind, step, purpose))
+        return key(self, kind, step, purpose, index)
+
+    out = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stream, "_key", drawn)
+        whole_run(noisy_means, JUDGED, out, On(address="here"), about="floor")
+    yield Whole(out, draws)
+
+
+def test_every_classifier_is_trained_on_the_floor_too(whole: Whole) -> None:
+    metrics = whole.report["metrics"]
+    reached = metrics["utility"]["logreg"]["accuracy_floor"]
+    assert 0 <= reached <= 1 and metrics["utility_mean"]["accuracy_floor"] == reached
+    assert metrics["utility_images"]["floor"] == 60 and metrics["utility_guessing"]["chance"] == 0.1
+    assert 0.1 <= metrics["utility_guessing"]["largest_class"] < 0.2
+    assert {"floor", "utility"} <= set(whole.report["timings"])
+
+
+def test_the_report_says_how_far_above_the_floor_the_images_are(whole: Whole) -> None:
+    page = (whole.out / "internal/report.html").read_text()
+    assert "the floor, noisy class means of the same budget" in page and "Trained on<br>the floor" in page
+    assert "largest" in page
+
+
+def test_no_noise_is_shared_with_what_is_released(whole: Whole) -> None:
+    """Each draw once; the floor's in stages of their own, which no ledger names."""
+    assert len(set(whole.draws)) == len(whole.draws)
+    paid = {json.loads(line)["stage"] for line in (whole.out / "internal/ledger.jsonl").read_text().splitlines()}
+    assert {stage for stage, *_ in whole.draws} == paid | {"floor/means", "floor/spread"} and paid == {
+        "means",
+        "spread",
+    }
+
+
+def test_nothing_of_the_floor_is_released(whole: Whole) -> None:
+    made = load_saved(whole.out / "internal/stages/floor-60.pt")["images"].numpy()
+    released = load_saved(whole.out / "internal/stages/synthesise.pt").numpy()
+    assert made.shape == released.shape and not np.any(np.all(made == released, axis=(1, 2, 3)))
+    certificate = json.loads((whole.out / "release/certificate.json").read_text())
+    assert [row["stage"] for row in certificate["ledger"]] == ["means", "spread"] and "floor" not in str(certificate)
+
+
+def test_sealing_erases_it(whole: Whole) -> None:
+    """Last: the run has no secret after it."""
+    with RunFolder.open(
+        whole.out, method="noisy_means", preset="tiny", config={"as": repr("floor")},
+        data_fingerprint=noisy_means.prepare(JUDGED).dataset.train.fingerprint(),
+    ) as folder:  # fmt: skip
+        seal(folder, {"eval": {"floor": True}})
+    assert sorted(path.name for path in (whole.out / "internal/stages").iterdir()) == ["means.pt", "spread.pt"]
+
+
+class Asking:
+    """As much of a setting as `floor_images` looks at."""
+
+    def __init__(self, folder: RunFolder, budget: Budget) -> None:
+        self.folder, self.config, self.said = folder, JUDGED, list[str]()
+        self.dataset, self.console = noisy_means.prepare(JUDGED).dataset, self
+        self.asked = budget
+
+    def stage(self, name: str, detail: str) -> None:
+        self.said.append(detail)
+
+
+def test_a_budget_too_small_for_it_fails_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(floor, "budget", lambda setting: setting.asked)
+    with RunFolder.open(tmp_path / "run", method="m", preset="", config={}, data_fingerprint="") as folder:
+        asking: Any = Asking(folder, Budget(epsilon=1e-6, delta=1e-9, accountant="rdp"))
+        assert floor.floor_images(asking, 20) is None and "left out" in asking.said[0]
+        asking.asked = Budget(epsilon=8.0, accountant="rdp")
+        made = floor.floor_images(asking, 21)
+        assert made is not None and len(made) == 21 and np.bincount(made.labels_N).tolist() == [3] + [2] * 9
+        # Stored: another budget changes nothing any more.
+        monkeypatch.setattr(floor, "make", None)
+        again = floor.floor_images(asking, 21)
+        assert again is not None and np.array_equal(again.images_NHWC, made.images_NHWC)
+
+
+def test_its_budget_is_that_of_the_run(whole: Whole) -> None:
+    prepared = noisy_means.prepare(JUDGED)
+    plan: Plan = prepared.plan
+    parts = (JUDGED, prepared.dataset, None, None, None, None)
+    private = floor.PrivateSetting(*parts, plan=plan, ledger=None)  # type: ignore[arg-type]
+    assert floor.budget(private) == Budget(epsilon=8.0, delta=plan.delta, accountant="rdp")
+    assert floor.budget(floor.Setting(*parts)) == Budget(epsilon=10.0)  # type: ignore[arg-type]
+    few = replace(prepared.dataset, train=prepared.dataset.train.select(slice(20)))
+    assert floor.budget(floor.Setting(JUDGED, few, *parts[2:])).delta == pytest.approx(0.01 / 20)  # type: ignore[arg-type]
+
+
+def test_pigan_has_none_and_says_so() -> None:
+    assert not Pigan().eval.floor
+    with pytest.raises(ValueError, match=r"^eval\.floor is True, but pigan .*: leave it out$"):
+        Pigan(eval=replace(Pigan().eval, floor=True))

@@ -1,0 +1,72 @@
+"""What a report begins with: how good its figures are, beside guessing and beside the floor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from report_stand_in import digits, report
+
+from raysyn.report.report import render
+from raysyn.report.verdict import usefulness, verdict
+
+GUESSING = {"chance": 0.1, "largest_class": 0.6}
+
+
+def told(accuracy: float, floor: float | None = None, guessing: dict[str, float] | None = GUESSING) -> str:
+    mean = {"accuracy": accuracy, "accuracy_real_data": 0.95} | ({} if floor is None else {"accuracy_floor": floor})
+    return usefulness({"metrics": {"utility_mean": mean, "utility_guessing": guessing}})
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "floor", "sentence"),
+    [
+        (0.9, 0.84, "is 6.0 points above the floor, noisy class means of the same budget (84.0 %)."),
+        (0.8, 0.84, "is 4.0 points below the floor, noisy class means of the same budget (84.0 %): use noisy_means."),
+        (0.845, 0.84, "is no better than the floor, noisy class means of the same budget (84.0 %)."),
+        (0.835, 0.84, "is no better than the floor, noisy class means of the same budget (84.0 %)."),
+    ],
+)
+def test_it_stands_beside_the_floor(accuracy: float, floor: float, sentence: str) -> None:
+    assert told(accuracy, floor) == f"The mean over classifiers, {100 * accuracy:.1f} %, {sentence}"
+
+
+@pytest.mark.parametrize("accuracy", [0.3, 0.6, 0.605])
+def test_what_is_no_better_than_guessing_is_said_to_be_so(accuracy: float) -> None:
+    sentence = (
+        f"The mean over classifiers, {100 * accuracy:.1f} %, is no better than always answering with the largest "
+    )
+    assert told(accuracy) == sentence + "class (60.0 %)."
+    assert told(accuracy, 0.2).startswith(sentence) and "points above the floor" in told(accuracy, 0.2)
+
+
+def test_what_is_not_known_is_not_said() -> None:
+    assert told(0.9) == ""
+    assert told(0.9, 0.5, None) == ""
+    assert usefulness({"metrics": {"utility_mean": None, "utility_guessing": None}}) == ""
+    assert usefulness({"metrics": {}}) == ""
+
+
+def content(floor: bool) -> dict[str, Any]:
+    made = report().as_dict()
+    made["metrics"]["utility_guessing"] = {"chance": 0.1, "largest_class": 0.11}
+    if floor:
+        for entry in (*made["metrics"]["utility"].values(), made["metrics"]["utility_mean"]):
+            entry["accuracy_floor"] = 0.7
+        # As of DP-ImgSyn's students, which have none.
+        del made["metrics"]["utility"]["mlp"]["accuracy_floor"]
+    return made
+
+
+def test_the_verdict_ends_with_it() -> None:
+    said = verdict(content(floor=True), 600)
+    assert said.endswith("real images 98.9 %. The mean over classifiers, 91.1 %, is 21.1 points above the floor, noisy "
+                         "class means of the same budget (70.0 %).")  # fmt: skip
+    assert verdict(content(floor=False), 600).endswith("real images 98.9 %.")
+
+
+@pytest.mark.parametrize("floor", [True, False])
+def test_the_page_has_a_column_for_it_where_there_is_one(floor: bool) -> None:
+    page = render(content(floor), digits(20))
+    assert ("the floor's" in page) == floor and page.count("70.0 %") == (5 if floor else 0)
+    assert "Guessing reaches 10.0 %" in page and "class 11.0 %" in page
