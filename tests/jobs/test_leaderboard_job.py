@@ -107,7 +107,7 @@ def test_a_dry_run_names_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert status == 0 and not (tmp_path / "board").exists()
     assert shown.splitlines()[0] == f"leaderboard quick, in {tmp_path / 'board'}"
     assert len(runs(PRESETS["quick"])) == 4 * 2 * 2 + 2 * 2
-    assert all(shown.count(unit.name) == 1 for unit in runs(PRESETS["quick"])) and "16 min 00 s" in shown
+    assert all(shown.count(unit.name) == 1 for unit in runs(PRESETS["quick"])) and "20 min 00 s" in shown
 
 
 def test_a_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
