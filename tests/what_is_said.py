@@ -96,7 +96,9 @@ def public_images_are_named(left: Left) -> None:
 def what_is_measured_stays_inside(left: Left) -> None:
     """No figure of the report but those of the promise, no fingerprint of the images, and no time is in a release."""
     report, text = left.report, (left.out / "release" / "certificate.json").read_text()
-    said = set(numbers(left.certificate))
+    # A share of few images may be that of few right answers too: one sixth of 60 to learn from, and of 12 to test on.
+    shares = {row["sampling_rate"] for row in left.certificate.get("ledger", ())}
+    said = set(numbers(left.certificate)) - shares
     found = {value for part in ("metrics", "attacks", "timings") for value in numbers(report[part])}
     measured = {value for value in found if value != round(value, 4)}
     assert measured and not measured & said

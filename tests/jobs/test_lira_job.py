@@ -45,11 +45,13 @@ def test_a_users_network_is_trained_and_attacked_on_ray(
 ) -> None:
     monkeypatch.chdir(start)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    flags = "quick --data.limit 150 --recipe.epochs 2 --attack.shadow-models 4 --target.model mynets:build".split()
+    # The workers are everybody's: a name that no other test's network has.
+    (start / "mynets.py").rename(start / "targetnets.py")
+    flags = "quick --data.limit 150 --recipe.epochs 2 --attack.shadow-models 4 --target.model targetnets:build".split()
     try:
         shown, report = whole_run("lira", start / "run", *flags, "--on.workers", "1")
     finally:
-        for name in ("mynets", "mysizes"):
+        for name in ("targetnets", "mysizes"):
             sys.modules.pop(name, None)
     assert "ranks a training image above another one with probability" in shown
     assert set(report["attacks"]) == {"target", "shadow_models"} and report["method"] == "lira"
