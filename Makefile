@@ -16,7 +16,7 @@ $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	@touch $@
 
 demo: $(VENV)/.ready
-	$(BIN)/python jobs/dp_feta.py quick --out $(DEMO_OUT)
+	$(BIN)/python jobs/noisy_means.py quick --out $(DEMO_OUT)
 	@echo "Report: $(abspath $(DEMO_OUT))/internal/report.html"
 
 test: $(VENV)/.ready
