@@ -16,6 +16,7 @@ from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look
 from raysyn.methods.method import Method, Prepared
+from raysyn.methods.misfits import drowned, few_steps
 from raysyn.methods.own_network import check_denoiser
 from raysyn.methods.synthesis import draw_chunk, judging, pack, synthesise, unpack
 from raysyn.privacy import sgd
@@ -32,7 +33,9 @@ def prepare(config: Config) -> Prepared:
     dataset = look(NAME, config)
     private = dataset.train
     facts = check_denoiser(new_denoiser(config, private), private.shape, task_of(config, private), config.sampler)
-    return Prepared(dataset=dataset, plan=plan(config, len(private), private.classes), facts=facts)
+    planned = plan(config, len(private), private.classes)
+    doubts = [*drowned(config.central, private), *few_steps(planned, "finetune", len(private), "finetune")]
+    return Prepared(dataset=dataset, plan=planned, facts=facts, doubts=doubts)
 
 
 def task_of(config: Config, private: Images) -> DiffusionTask:

@@ -46,6 +46,7 @@ from raysyn.methods.dp_imgsyn.units import (
     teacher_accuracy,
 )
 from raysyn.methods.method import Method, Prepared
+from raysyn.methods.misfits import few_steps
 from raysyn.methods.releasing import release
 from raysyn.methods.synthesis import evaluate, judging
 from raysyn.metrics.checks import check_measures
@@ -98,7 +99,8 @@ def prepare(config: Config) -> Prepared:
     check_measures(config.eval, private.classes, synthetic=released, train=len(private))
     # Other public images are another run.
     facts = {} if public is None else {"public": public.train.fingerprint()}
-    return Prepared(dataset=dataset, plan=planned, more=Publics(public, publics), facts=facts)
+    doubts = few_steps(planned, "teacher", len(private), "training")
+    return Prepared(dataset=dataset, plan=planned, more=Publics(public, publics), facts=facts, doubts=doubts)
 
 
 def run(setting: PrivateSetting) -> Report:

@@ -22,6 +22,7 @@ from raysyn.data.images import Images, load
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import declared
 from raysyn.methods.method import Method, Prepared
+from raysyn.methods.misfits import few_steps
 from raysyn.methods.pigan import experiments, variants
 from raysyn.methods.pigan import report as shown
 from raysyn.methods.pigan.config import JUDGED_BY, NAME, Config
@@ -61,7 +62,9 @@ def prepare(config: Config) -> Prepared:
     for given, variant in wanted(config):
         own, outside = (variants.share_of(side, variant.share, config.seed) for side in (members, others))
         check(config, given, variant, own, outside)
-    return Prepared(dataset=dataset, plan=plan(config, len(members)) if config.model == "dpgan" else None)
+    planned = plan(config, len(members)) if config.model == "dpgan" else None
+    doubts = few_steps(planned, "generator", len(members), "gan") if planned else []
+    return Prepared(dataset=dataset, plan=planned, doubts=doubts)
 
 
 def wanted(config: Config) -> list[tuple[str, Variant]]:

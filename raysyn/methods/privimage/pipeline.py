@@ -25,6 +25,7 @@ from raysyn.data.public import Public, comparison, load_beside
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import declared
 from raysyn.methods.method import Method, Prepared
+from raysyn.methods.misfits import drowned, few_steps
 from raysyn.methods.privimage.config import NAME, Config, Kind, name_of, plan
 from raysyn.methods.privimage.models import (
     GAN,
@@ -82,7 +83,12 @@ def prepare(config: Config) -> Prepared:
             new_query(config, public)
         if config.generator == "diffusion" and others(config, public):
             check_diffusion(config, private, private.classes + others(config, public))
-    return Prepared(dataset=dataset, plan=planned, more=public, facts=facts(config, public) | told)
+    doubts = (
+        [*drowned(config.central, private), *few_steps(planned, "finetune", len(private), "finetune")]
+        if planned
+        else []
+    )
+    return Prepared(dataset=dataset, plan=planned, more=public, facts=facts(config, public) | told, doubts=doubts)
 
 
 def check_network(config: Config, private: Images) -> dict[str, str]:
