@@ -86,7 +86,7 @@ def test_words_follow_the_query(changes: dict[str, Any]) -> None:
 
 
 def test_the_size_of_the_noise_is_that_of_the_query() -> None:
-    """28 x 28 pixels at half the size have norm 14, times 1.005 for the counts: 6 times that over 70 images is 1.206."""
+    """28 x 28 pixels at half the size have norm 14, times 1.005 for counts: 6 times that over 70 images is 1.206."""
     (said,) = drowned(CentralConfig(noise_multiplier=6.0), Told(2_800, 28, 1, 4))
     assert "its noise is 121 % of the way from black to white" in said
 
