@@ -44,6 +44,9 @@ def test_runs_are_compared_and_more_seeds_add_to_them(tmp_path: Path) -> None:
     reached = [one["accuracy"] for one in report["metrics"]["utility"].values()]
     assert len(reached) == 2 and float(row["mean_classifier"]) == pytest.approx(sum(reached) / 2)
     assert float(row["best_classifier"]) == max(reached) and row["runs"] == "1" and row["mean_classifier_std"] == ""
+    mean, guessing = report["metrics"]["utility_mean"], report["metrics"]["utility_guessing"]
+    beside = [mean["accuracy_floor"], mean["accuracy_real_data"], guessing["largest_class"]]
+    assert [float(row[name]) for name in ("floor", "real_images", "largest_class")] == beside
     assert float(row["epsilon"]) == report["privacy"]["epsilon"] <= 5 and row["guarantee"] == "dp"
     before = first.stat().st_mtime_ns
     assert not of_leaderboard_in(inside / "runs"), "one run is no choice"
@@ -215,7 +218,7 @@ def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() 
     (row,) = table(units, [report(0.5, 0.7), report(0.7, 0.9)])
     assert row["mean_classifier"] == pytest.approx(0.7) and row["mean_classifier_std"] == pytest.approx(0.02**0.5)
     assert row["best_classifier"] == pytest.approx(0.8) and row["epsilon"] is None and row["guarantee"] == "none"
-    assert (row["wall_s"], row["cpu_s"]) == (4.0, 7.0)
+    assert (row["wall_s"], row["cpu_s"]) == (4.0, 7.0) and row["floor"] is row["largest_class"] is None
     assert spread("x", []) == {"x": None, "x_std": None}
     with pytest.raises(ValueError, match="seed1 ran on other images"):
         table(units, [report(0.5), report(0.5) | {"data_fingerprint": "abd"}])

@@ -185,11 +185,24 @@ def table(units: Sequence[Run], found: Sequence[Mapping[str, Any]]) -> list[dict
                 "runs": len(reports),
                 **spread("mean_classifier", [mean(some) for some in reached if some]),
                 **spread("best_classifier", [max(some) for some in reached if some]),
+                **yardsticks([report["metrics"] for report in reports]),
                 "wall_s": mean(spent[: len(reports)]), "cpu_s": mean(spent[len(reports) :]),
                 "device": ", ".join(sorted({str(report["environment"].get("device", "cpu")) for report in reports})),
             }
         )  # fmt: skip
     return rows
+
+
+def yardsticks(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """What the mean classifier stands beside, over the runs that know it: what it learns from the floor's images and from
+    real ones, and the share of the largest class of the test images."""
+    known = {
+        "floor": [(one.get("utility_mean") or {}).get("accuracy_floor") for one in metrics],
+        "real_images": [(one.get("utility_mean") or {}).get("accuracy_real_data") for one in metrics],
+        "largest_class": [(one.get("utility_guessing") or {}).get("largest_class") for one in metrics],
+    }
+    return {name: mean(some) if (some := [one for one in values if one is not None]) else None
+            for name, values in known.items()}  # fmt: skip
 
 
 def spread(name: str, values: Sequence[float]) -> dict[str, float | None]:
