@@ -194,7 +194,7 @@ def table(units: Sequence[Run], found: Sequence[Mapping[str, Any]]) -> list[dict
 
 
 def yardsticks(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """What the mean classifier stands beside, over the runs that know it: what it learns from the floor's images and from
+    """What the mean classifier stands beside, over runs that know it: what it learns from the floor's images and from
     real ones, and the share of the largest class of the test images."""
     known = {
         "floor": [(one.get("utility_mean") or {}).get("accuracy_floor") for one in metrics],
