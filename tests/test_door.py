@@ -210,7 +210,8 @@ def test_a_dry_run_shows_the_plan_and_makes_nothing(tmp_path: Path, capsys: pyte
         _ = planned.report
     with pytest.raises(ValueError, match=r"out is .*, which holds no internal/report\.json"):
         raysyn.load(str(tmp_path / "run"))
-    assert raysyn.run("dp_feta", out=tmp_path / "run", dry_run=True, **TINY).out == str(tmp_path / "run")
+    with pytest.warns(UserWarning, match="^central images would be mostly noise: each is made of about 20 images"):
+        assert raysyn.run("dp_feta", out=tmp_path / "run", dry_run=True, **TINY).out == str(tmp_path / "run")
     assert capsys.readouterr().out == "", "quiet"
 
 
