@@ -50,5 +50,9 @@ def usefulness(content: Mapping[str, Any]) -> str:
         elif above > 0:
             told.append(f"{so_far} {100 * above:.1f} points above {what}.")
         else:
-            told.append(f"{so_far} {-100 * above:.1f} points below {what}: use noisy_means.")
+            # Whoever follows this has looked at private test images, and releases twice if this run is released too.
+            told.append(
+                f"{so_far} {-100 * above:.1f} points below {what}: use noisy_means instead of it, and say so with "
+                '--chosen-among "2 methods".'
+            )
     return " ".join(told)
