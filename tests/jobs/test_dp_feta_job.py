@@ -80,7 +80,12 @@ def test_killed_driver_and_killed_worker_release_the_same_bytes(tmp_path: Path, 
     for name in ("secret", "run.json"):
         shutil.copy(killed / "internal" / name, alone / "internal" / name)
     driver = start_until(killed, scheme, "finetune", rng.uniform(0, 2))
-    for worker in train_workers(driver.pid):
+    # A worker of the killed driver may have written a last state while this one was starting.
+    end = time.monotonic() + 60
+    while not (workers := train_workers(driver.pid)):
+        assert driver.poll() is None and time.monotonic() < end, "no training worker is running"
+        time.sleep(0.05)
+    for worker in workers:
         os.kill(worker, signal.SIGKILL)
     output, _ = driver.communicate(timeout=280)
     assert driver.returncode == 0, output
@@ -122,5 +127,4 @@ def train_workers(driver: int) -> list[int]:
             above = parents[above]
         if above == driver and ("RayTrainWorker" in name or name.startswith("ray::raysyn finetune")):
             found.append(process)
-    assert found, "no training worker is running"
     return found
