@@ -18,9 +18,7 @@ from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.moments import MEANS, SPREAD, MomentsConfig
-
-WITHOUT_PROMISE = 10.0
-"""Epsilon of the floor of a run that promises nothing."""
+from raysyn.report.verdict import FLOOR_WITHOUT_PROMISE
 
 
 def floor_images(setting: Setting, count: int) -> Images | None:
@@ -39,17 +37,18 @@ def floor_images(setting: Setting, count: int) -> Images | None:
     if not stored:
         setting.console.stage("floor", "left out: no noise that can be priced is enough for this budget")
         return None
-    setting.console.stage("floor", "what noisy_means would have released for this budget, to compare with")
+    told = f"what noisy_means would have released for ε {budget(setting).epsilon:g}, to compare with"
+    setting.console.stage("floor", told)
     return Images(stored["images"].numpy(), np.arange(count) % private.classes, private.class_names)
 
 
 def budget(setting: Setting) -> Budget:
-    """That of the run; epsilon 10 for one that promises nothing."""
+    """That of the run, or for one that promises nothing a usual one."""
     if isinstance(setting, PrivateSetting):
         plan, accountant = setting.plan, cast(Literal["prv", "rdp"], setting.plan.accountant)
         return Budget(epsilon=plan.epsilon_budget, delta=plan.delta, accountant=accountant)
     n = len(setting.dataset.train)
-    return Budget(epsilon=WITHOUT_PROMISE, delta=None if n >= FEWEST else 0.01 / n)
+    return Budget(epsilon=FLOOR_WITHOUT_PROMISE, delta=None if n >= FEWEST else 0.01 / n)
 
 
 def make(setting: Setting, plan: Plan, count: int) -> torch.Tensor:

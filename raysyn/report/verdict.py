@@ -8,6 +8,8 @@ from typing import Any
 from raysyn.report.release import rounded_up
 from raysyn.report.tables import in_words, percent
 
+FLOOR_WITHOUT_PROMISE = 10.0
+"""Epsilon of the floor beside a run that promises nothing."""
 SAME = 0.01
 """Accuracies that differ by less are told as the same."""
 
@@ -44,7 +46,9 @@ def usefulness(content: Mapping[str, Any]) -> str:
         always = f"always answering with the largest class ({percent(guessing['largest_class'])})"
         told.append(f"{so_far} no better than {always}.")
     if floor is not None:
-        above, what = reached - floor, f"the floor, noisy class means of the same budget ({percent(floor)})"
+        promised = content["privacy"]["guarantee"] == "dp"
+        budget = "of the same budget" if promised else f"at epsilon {FLOOR_WITHOUT_PROMISE:g}"
+        above, what = reached - floor, f"the floor, noisy class means {budget} ({percent(floor)})"
         if abs(above) <= SAME:
             told.append(f"{so_far} no better than {what}.")
         elif above > 0:

@@ -13,9 +13,12 @@ from raysyn.report.verdict import usefulness, verdict
 GUESSING = {"chance": 0.1, "largest_class": 0.6}
 
 
-def told(accuracy: float, floor: float | None = None, guessing: dict[str, float] | None = GUESSING) -> str:
+def told(
+    accuracy: float, floor: float | None = None, guessing: dict[str, float] | None = GUESSING, guarantee: str = "dp"
+) -> str:
     mean = {"accuracy": accuracy, "accuracy_real_data": 0.95} | ({} if floor is None else {"accuracy_floor": floor})
-    return usefulness({"metrics": {"utility_mean": mean, "utility_guessing": guessing}})
+    metrics = {"utility_mean": mean, "utility_guessing": guessing}
+    return usefulness({"metrics": metrics, "privacy": {"guarantee": guarantee}})
 
 
 @pytest.mark.parametrize(
@@ -33,6 +36,10 @@ def told(accuracy: float, floor: float | None = None, guessing: dict[str, float]
 )
 def test_it_stands_beside_the_floor(accuracy: float, floor: float, sentence: str) -> None:
     assert told(accuracy, floor) == f"The mean over classifiers, {100 * accuracy:.1f} %, {sentence}"
+
+
+def test_a_run_that_promises_nothing_has_a_floor_that_does() -> None:
+    assert told(0.9, 0.84, guarantee="none").endswith("the floor, noisy class means at epsilon 10 (84.0 %).")
 
 
 @pytest.mark.parametrize("accuracy", [0.3, 0.6, 0.605])

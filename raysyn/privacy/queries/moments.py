@@ -76,9 +76,8 @@ def plan(config: MomentsConfig, budget: Budget, n: int) -> Plan:
     means = Cost(mechanism="noisy class means", noise_multiplier=None, sampling_rate=1.0, steps=1, note=parallel)
     if config.spread_frequencies == 0:
         return Plan.within(budget, n, MEANS, means)
-    spread = Cost(
-        mechanism="noisy spread within classes", noise_multiplier=None, sampling_rate=1.0, steps=1, note=parallel
-    )
+    one = "one step: adding or removing an image touches one class, or where it is asked for all at once, the only sum"
+    spread = Cost(mechanism="noisy spread within classes", noise_multiplier=None, sampling_rate=1.0, steps=1, note=one)
     # Noise of two Gaussian answers composes as 1 / noise_multiplier^2 adds up.
     both = calibrate(budget.epsilon, budget.delta_for(n), budget.accountant, [], means).noise_multiplier
     assert both is not None
