@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ TINY = (
     "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 --on.sgd.engine bookkeeping "
     "--on.sgd.micro-batch 16 --on.sgd.channels-last True"
 ).split()
+LONG_ENOUGH = "--on.workers 1 --finetune.epochs 20".split()
+"""For a stage II of a minute: what is killed in its midst must not be at its end."""
 
 
 def ledger(out: Path) -> list[dict]:
@@ -63,12 +66,15 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("scheme", ["", "fsspec+file://"])
-def test_killed_driver_and_killed_worker_release_the_same_bytes(tmp_path: Path, scheme: str) -> None:
+def test_killed_driver_and_killed_worker_release_the_same_bytes(
+    tmp_path: Path, scheme: str, started: list[subprocess.Popen[str]]
+) -> None:
     """Killed with SIGKILL at random steps of stage II, then continued, against the same run left alone; in a folder, or
     where only a URI leads."""
     rng = random.Random(os.urandom(4))
     killed, alone = tmp_path / "killed", tmp_path / "alone"
-    driver = start_until(killed, scheme, "finetune", rng.uniform(0, 3))
+    started.append(driver := start(killed, scheme))
+    until_it_trains(driver, killed, rng.uniform(0, 3))
     driver.kill()
     driver.wait()
     # Not `communicate`: what Ray left behind still holds the other end.
@@ -79,39 +85,54 @@ def test_killed_driver_and_killed_worker_release_the_same_bytes(tmp_path: Path, 
     (alone / "release").mkdir()
     for name in ("secret", "run.json"):
         shutil.copy(killed / "internal" / name, alone / "internal" / name)
-    driver = start_until(killed, scheme, "finetune", rng.uniform(0, 2))
-    # A worker of the killed driver may have written a last state while this one was starting.
-    end = time.monotonic() + 60
-    while not (workers := train_workers(driver.pid)):
-        assert driver.poll() is None and time.monotonic() < end, "no training worker is running"
-        time.sleep(0.05)
-    for worker in workers:
-        os.kill(worker, signal.SIGKILL)
-    output, _ = driver.communicate(timeout=280)
+    started.append(driver := start(killed, scheme))
+    os.kill(until_it_trains(driver, killed, rng.uniform(0, 2)), signal.SIGKILL)
+    output, _ = driver.communicate(timeout=400)
     assert driver.returncode == 0, output
-    done = run(JOB, *TINY, "--out", alone, *"--on.workers 1 --finetune.epochs 60".split(), cwd=tmp_path)
+    done = run(JOB, *TINY, "--out", alone, *LONG_ENOUGH, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for name in ("synthetic.parquet", "samples.png", "certificate.json"):
         assert (killed / "release" / name).read_bytes() == (alone / "release" / name).read_bytes(), name
     assert ledger(killed) == ledger(alone)
 
 
-def start_until(out: Path, scheme: str, stage: str, seconds: float) -> subprocess.Popen[str]:
-    """Start the job and wait until the first checkpoint of `stage` is there, and then a moment."""
-    command = job(JOB, *TINY, "--out", f"{scheme}{out}", *"--on.workers 1 --finetune.epochs 60".split())
-    driver = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    checkpoint = out / "internal/checkpoints" / f"{stage}.pt"
-    before = checkpoint.stat().st_mtime if checkpoint.exists() else 0.0
-    end = time.monotonic() + 200
-    while not checkpoint.exists() or checkpoint.stat().st_mtime == before:
-        assert driver.poll() is None and time.monotonic() < end, driver.stdout.read() if driver.stdout else ""
+@pytest.fixture()
+def started() -> Iterator[list[subprocess.Popen[str]]]:
+    """Drivers to be ended with the test, however it ends."""
+    drivers: list[subprocess.Popen[str]] = []
+    yield drivers
+    for driver in drivers:
+        if driver.poll() is None:
+            driver.terminate()
+            driver.wait()
+
+
+def start(out: Path, scheme: str) -> subprocess.Popen[str]:
+    command = job(JOB, *TINY, "--out", f"{scheme}{out}", *LONG_ENOUGH)
+    return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def until_it_trains(driver: subprocess.Popen[str], out: Path, seconds: float) -> int:
+    """The worker of this driver, which has written a state of stage II by now, a moment ago."""
+    checkpoint = out / "internal/checkpoints/finetune.pt"
+    # A driver that was killed leaves a lease behind, for a minute, and a worker that may still write, for seconds.
+    end, before = time.monotonic() + 200, None
+    while True:
+        written = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        if workers := train_workers(driver.pid):
+            before = written if before is None else before
+            if written != before:
+                break
+        assert driver.poll() is None, driver.stdout and driver.stdout.read()
+        assert time.monotonic() < end, "stage II has not written a state"
         time.sleep(0.05)
     time.sleep(seconds)
-    return driver
+    (worker,) = workers
+    return worker
 
 
 def train_workers(driver: int) -> list[int]:
-    """Processes below `driver` that train: Ray Train's, or that of a single worker."""
+    """Processes below `driver` that train stage II."""
     parents, names = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -125,6 +146,6 @@ def train_workers(driver: int) -> list[int]:
         above = process
         while above in parents and above != driver:
             above = parents[above]
-        if above == driver and ("RayTrainWorker" in name or name.startswith("ray::raysyn finetune")):
+        if above == driver and name.startswith("ray::raysyn finetune"):
             found.append(process)
     return found
