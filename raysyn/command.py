@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any
 
 import raysyn
+from raysyn.compute.compiler import put_off_compiler
 from raysyn.methods import catalogue
 from raysyn.methods.catalogue import Entry
 from raysyn.screen import cli, completion
@@ -61,6 +62,7 @@ def run(entry: Entry, arguments: Sequence[str], prog: str) -> int:
         )
         # Before what takes seconds to import.
         print(f"{entry.name} {command.preset}, in {command.out}", flush=True)
+        put_off_compiler()
         from raysyn.screen.console import Console
 
         return entry.method().begin(command, stack.enter_context(Console()), connect, stack)
