@@ -71,11 +71,17 @@ def _in_a_group(rank: Rank, name: str, shares: Shares, store: Store, look: Look)
     from ray import train
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    class Trainer(TorchTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            # No data comes through Ray: without the process that each group would have for it.
+            usual = super()._create_default_callbacks()  # type: ignore[misc]
+            return [one for one in usual if type(one).__name__ != "DatasetsCallback"]
+
     def loop() -> bytes | None:
         context = train.get_context()
         return rank(context.get_world_rank(), context.get_world_size())
 
-    trainer = TorchTrainer(
+    trainer = Trainer(
         loop,  # type: ignore[arg-type]
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if shares.gpus >= 1 else "gloo"),
         scaling_config=train.ScalingConfig(
@@ -93,7 +99,7 @@ def _in_a_group(rank: Rank, name: str, shares: Shares, store: Store, look: Look)
 
 
 def _in_a_task(rank: Rank, name: str, shares: Shares, store: Store, look: Look) -> bytes | None:
-    """The only rank in a Ray task, which is started anew when its process dies: a group has five processes of its own
+    """The only rank in a Ray task, which is started anew when its process dies: a group has four processes of its own
     beside its ranks."""
 
     # Started again here: Ray itself would do so for ever where memory runs out. In a process of its own, as a group's
