@@ -19,8 +19,9 @@ demo: $(VENV)/.ready
 	$(BIN)/python jobs/noisy_means.py quick --out $(DEMO_OUT)
 	@echo "Report: $(abspath $(DEMO_OUT))/internal/report.html"
 
+# Dozens of processes import raysyn: it is compiled once, also where the environment keeps Python from writing that down.
 test: $(VENV)/.ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow

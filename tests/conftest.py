@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-
+# Here more processes compute than there are cores: a thread that waits for another one in a loop keeps it from working,
+# and a stage that has two of them takes many times as long. Read when torch is imported, here and in what is started.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 RAY = ("tests/on_ray", "tests/jobs")
 BEFORE_RAY = ("bad_input", "one_sentence", "dry_run", "commands_of_the_readme", "leaderboard_job", "noisy_means_job")

@@ -21,10 +21,13 @@ TINY = (
 
 
 @pytest.mark.timeout(300)
-def test_a_sweep_whose_driver_was_killed_continues_and_repeats_nothing(ray_session: None, tmp_path: Path) -> None:
-    """With DPGAN as the released GAN, trained by two workers of Ray Train in a process and on a cluster as a user has
-    them: it is in the sweep too, and pays once."""
-    flags = [*TINY, *"--model dpgan --on.sgd.engine bookkeeping --on.workers 2".split()]
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_sweep_whose_driver_was_killed_continues_and_repeats_nothing(
+    ray_session: None, workers: int, tmp_path: Path
+) -> None:
+    """With DPGAN as the released GAN, trained in a process and on a cluster as a user has them: it is in the sweep too,
+    and pays once. What several workers have of their own is in test_lost_nodes.py, with a driver like this one."""
+    flags = [*TINY, *"--model dpgan --on.sgd.engine bookkeeping --on.workers".split(), str(workers)]
     out = tmp_path / "run"
     with (tmp_path / "said").open("wb") as said:
         driver = subprocess.Popen(

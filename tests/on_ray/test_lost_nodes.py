@@ -56,7 +56,7 @@ class Run:
         self.started.append(self)
 
     def wait_for(self, pattern: str, count: int = 1) -> None:
-        end = time.monotonic() + 150
+        end = time.monotonic() + 300
         while len(list(self.store.parent.glob(pattern))) < count:
             assert self.driver.poll() is None and time.monotonic() < end, self.said()
             time.sleep(0.02)
@@ -118,10 +118,9 @@ def same(left: Any, right: Any) -> bool:
 
 
 def take(nodes: Nodes, chance: random.Random) -> None:
-    """One of the nodes crashes, or is taken with a short notice; another one comes."""
+    """One of the nodes crashes, or is taken with a short notice."""
     at = chance.randrange(len(nodes.workers))
     nodes.lose(at) if chance.random() < 0.5 else nodes.preempt(at, chance.uniform(0, 2))
-    nodes.add()
 
 
 def reached(run: Run, kind: str, chance: random.Random) -> None:
@@ -142,20 +141,25 @@ def reached(run: Run, kind: str, chance: random.Random) -> None:
 @pytest.mark.parametrize(
     ("seed", "kinds"),
     # A sweep is the same `map`: each unit of the query answers as much.
-    [(0, ("semantic", "dp_sgd")), *(pytest.param(seed, KINDS, marks=pytest.mark.slow) for seed in range(10))],
+    [(0, ("dp_sgd", "semantic")), *(pytest.param(seed, KINDS, marks=pytest.mark.slow) for seed in range(10))],
 )
 def test_a_sweep_semantic_inference_and_dp_sgd_on_two_workers_outlive_nodes(
     seed: int, kinds: tuple[str, ...], nodes: Nodes, tmp_path: Path
 ) -> None:
-    """One after the other, and each loses one."""
+    """One after the other, and each loses one; another one comes, but for units at the end, for which one is enough."""
     chance, run = random.Random(seed), Run(",".join(kinds), tmp_path)
     nodes.hold(1, 1)
     run.start(nodes.env)
     for kind in kinds:
         (run.traces / f"{kind}.may-begin").touch()
         reached(run, kind, chance)
+        # Of what it loses Ray tells itself.
+        assert kind != kinds[0] or run.said() == "", "a quiet console"
         take(nodes, chance)
-    assert not (run.store / "answers" / "finetune.pt").exists(), "lost in the middle"
+        if kind == "dp_sgd":
+            assert not (run.store / "answers" / "finetune.pt").exists(), "lost in the middle"
+        if kind == "dp_sgd" or kind != kinds[-1]:
+            nodes.add()
     assert run.end() == 0, run.said()
     for kind in kinds:
         released, units = undisturbed(kind, tmp_path / kind)
