@@ -18,7 +18,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 NEEDED = [Requirement(one) for one in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
 LINES = (ROOT / "constraints.txt").read_text().splitlines()
 PINNED = dict(line.split("==") for line in LINES if not line.startswith("#"))
-LEANT_ON = ("ray", "torch", "opacus", "torch-fidelity")
+LEANT_ON = ("ray", "torch", "torch-fidelity")
 """Packages whose internals the code uses: their next major version may lack them."""
 
 

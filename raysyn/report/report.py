@@ -11,6 +11,7 @@ import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def no_dp_section(uncharged: Sequence[str] = ()) -> dict[str, Any]:
 
 def environment(**more: Any) -> dict[str, Any]:
     """Versions and machine; the caller adds what it knows (devices, workers, engine)."""
-    packages = {package: version(package) for package in ("raysyn", "torch", "torchvision", "opacus", "ray", "numpy")}
+    packages = {package: version(package) for package in ("raysyn", "torch", "torchvision", "ray", "numpy")}
     return {
         "python": platform.python_version(),
         **packages,
@@ -170,17 +171,9 @@ def render(
     sections: Sequence[Section] = (), headline: str | None = None,
 ) -> str:  # fmt: skip
     """The self-contained page: pictures inline, no script, nothing fetched."""
-    # Imported where it is used, not above: who only asks for help must not wait for it.
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    page = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page.filters.update(percent=percent, figure=figure, up=rounded_up, name=in_words, duration=duration)
     grids = [] if synthetic is None else list(_grids(synthetic, central))
     n_synthetic = 0 if synthetic is None else len(synthetic)
-    return page.get_template("report.html.j2").render(
+    return _page().render(
         r=content,
         verdict=headline or verdict(content, n_synthetic),
         done=done,
@@ -194,6 +187,20 @@ def render(
         sections=sections,
         total={key: sum(spent[key] for spent in content["timings"].values()) for key in ("wall_s", "cpu_s")},
     )
+
+
+@cache
+def _page() -> Any:
+    """The page without its figures: a run renders it more than once."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    page = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page.filters.update(percent=percent, figure=figure, up=rounded_up, name=in_words, duration=duration)
+    return page.get_template("report.html.j2")
 
 
 def _with_reasons(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
