@@ -112,7 +112,7 @@ def workers_on(folder: Path) -> list[int]:
     found = []
     for process in processes_using(folder):
         try:
-            if Path(f"/proc/{process}/cmdline").read_bytes().startswith(b"ray::run_unit"):
+            if Path(f"/proc/{process}/cmdline").read_bytes().startswith(b"ray::raysyn shadows"):
                 found.append(process)
         except OSError:
             continue
