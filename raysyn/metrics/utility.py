@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from raysyn.compute.doorway import Compute, digest
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
+from raysyn.metrics.by_class import by_class, difference, wilson
 from raysyn.models.classifiers import NAMES
-from raysyn.train.classifier import ClassifierConfig, accuracy, fit, hold_out
+from raysyn.train.classifier import ClassifierConfig, answers, fit, hold_out, share_right
 
 Name = Literal["cnn", "resnet9", "mlp", "logreg", "sklearn_mlp", "sklearn_logreg"]
 SLOWEST_FIRST: tuple[Name, ...] = ("resnet9", "cnn", "sklearn_mlp", "sklearn_logreg", "mlp", "logreg")
@@ -96,12 +98,15 @@ READS = {
     ),
 }
 """Which settings each measure depends on."""
+SAYS = {"utility": {"answers": True}}
+"""What results say that they did not say in an earlier version."""
 
 
 def unit_name(measure: str, config: EvalConfig) -> str:
     """Name of a measure's durable results: another way of judging must not find those of this one."""
     read = {name: getattr(config, name) for name in READS[measure]}
-    return f"{measure}-{digest(read)}"
+    # Results of an earlier version, which say less, are not found either.
+    return f"{measure}-{digest(read | SAYS.get(measure, {}))}"
 
 
 FIELDS = {"synthetic": "accuracy", "real": "accuracy_real_data", "floor": "accuracy_floor"}
@@ -118,8 +123,7 @@ def utility(
     the epochs chosen, {epoch, epoch_real_data, epoch_floor}, for resnet9 its width, and `notes` by source where
     something was done in another way than usual; then `mean` and `best` over classifiers, each with these accuracies,
     where `best` also names the classifiers and says that it is an uncharged choice (papers often print it as the
-    accuracy); `images`, how many each kind was trained on; `guessing`, what needs no classifier: {chance,
-    largest_class}, one in so many classes and the share of the test images' largest. No classifiers: an empty
+    accuracy); and what `beside` tells, and `images`, how many each kind was trained on. No classifiers: an empty
     dictionary.
     """
     if not config.classifiers:
@@ -131,21 +135,38 @@ def utility(
     shared: dict[str, Any] = {**trained_on, "test": real_test, "config": config, "seed": seed}
     # The longest first, so that no worker starts a long one when the others are done.
     units = [(name, source) for name in SLOWEST_FIRST if name in config.classifiers for source in sources]
-    answers = dict(zip(units, compute.map(judge, units, name=unit_name("utility", config), shared=shared), strict=True))
+    judged = dict(zip(units, compute.map(judge, units, name=unit_name("utility", config), shared=shared), strict=True))
     result: dict[str, Any] = {}
     for name in config.classifiers:
-        found = {source: answers[name, source] for source in sources}
+        found = {source: judged[name, source] for source in sources}
         result[name] = {FIELDS[source]: answer["accuracy"] for source, answer in found.items()}
         result[name] |= {
             FIELDS[source].replace("accuracy", "epoch"): answer["epoch"] for source, answer in found.items()
         }
         notes = {source: answer["note"] for source, answer in found.items() if "note" in answer}
         result[name] |= {"notes": notes} if notes else {}
-    averages = summary(result)
     if "resnet9" in result:
         result["resnet9"]["width"] = config.resnet9_width
     counts = {source: len(images) for source, images in trained_on.items()}
-    return result | averages | {"images": counts, "guessing": guessing(real_test)}
+    said = {source: [judged[name, source]["said"] for name in config.classifiers] for source in sources}
+    return result | summary(result) | beside(said, real_test) | {"images": counts}
+
+
+def beside(said: Mapping[str, Sequence[torch.Tensor]], test: Images) -> dict[str, Any]:
+    """What stands beside the accuracies, from what each classifier called each of the `test` images, int (N,), by what
+    they were trained on.
+
+    `guessing`, which needs no classifier: {chance, largest_class}, one in so many classes and the share of the test
+    images' largest; `interval` of the mean accuracy, {low, high}; `above_floor`, {value, low, high} of the difference,
+    where there is one; `classes`, see `by_class`.
+    """
+    called = {source: torch.stack(list(some)).numpy().astype(np.int64) for source, some in said.items()}
+    right = {source: (some == test.labels_N).mean(0) for source, some in called.items()}
+    low, high = wilson(float(right["synthetic"].mean()), len(test))
+    found: dict[str, Any] = {"guessing": guessing(test), "interval": {"low": low, "high": high}}
+    if "floor" in right:
+        found["above_floor"] = difference(right["synthetic"], right["floor"])
+    return found | {"classes": by_class(called, test.labels_N, test.class_names)}
 
 
 def guessing(test: Images) -> dict[str, float]:
@@ -154,7 +175,8 @@ def guessing(test: Images) -> dict[str, float]:
 
 
 def judge(unit: tuple[Name, str], shared: dict[str, Any]) -> dict[str, Any]:
-    """Train the classifier unit[0] on the source unit[1]; its test accuracy, and the epoch chosen without the test.
+    """Train the classifier unit[0] on the source unit[1]; its test accuracy, what it `said` of each test image, int32
+    (N,), and the epoch chosen without the test.
 
     The epoch is the best on a tenth of the same source held out, so for "synthetic" on synthetic images.
     """
@@ -167,10 +189,12 @@ def judge(unit: tuple[Name, str], shared: dict[str, Any]) -> dict[str, Any]:
         training = replace(training, width=config.resnet9_width)
     images, valid = hold_out(shared[source], training.validation_share, shared["seed"])
     trained = fit(images, valid, name, training, shared["seed"], best_device())
+    said_N = answers(trained.model, shared["test"])
     return {
-        "accuracy": accuracy(trained.model, shared["test"]),
+        "accuracy": share_right(said_N, shared["test"]),
         "epoch": trained.epoch,
         "valid_accuracy": trained.valid_accuracy,
+        "said": said_N.int(),
     }
 
 
@@ -185,8 +209,9 @@ def _scikit(name: Name, images: Images, test: Images, seed: int) -> dict[str, An
     counts = np.bincount(images.labels_N)
     if np.count_nonzero(counts) == 1:
         # Neither of the two takes images of one class.
-        share = float(np.mean(test.labels_N == counts.argmax()))
-        return {"accuracy": share, "epoch": 0, "valid_accuracy": None, "note": ONE_CLASS}
+        said_N = torch.full((len(test),), int(counts.argmax()), dtype=torch.int32)
+        share = share_right(said_N, test)
+        return {"accuracy": share, "epoch": 0, "valid_accuracy": None, "said": said_N, "note": ONE_CLASS}
     stops = _can_hold_out(counts)
     if name == "sklearn_mlp":
         # Its own early stop, on a tenth of the training images: 200 iterations are many for large images.
@@ -198,8 +223,10 @@ def _scikit(name: Name, images: Images, test: Images, seed: int) -> dict[str, An
         # A hundred iterations are its default, and what papers quote, converged or not.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(pixels, images.labels_N)
+    said_N = torch.from_numpy(model.predict(test_pixels).astype(np.int32))
     found = {
-        "accuracy": float(model.score(test_pixels, test.labels_N)),
+        "accuracy": share_right(said_N, test),
+        "said": said_N,
         "epoch": int(np.max(model.n_iter_)),
         "valid_accuracy": getattr(model, "best_validation_score_", None),
     }

@@ -18,7 +18,7 @@ import numpy as np
 
 from raysyn.data.images import Images
 from raysyn.privacy.ledger import Ledger, Plan
-from raysyn.report import across_runs
+from raysyn.report import across_runs, classes
 from raysyn.report.choices import added_up
 from raysyn.report.pictures import first_of_class, mosaic, png_bytes
 from raysyn.report.release import attack_limits, certificate, rounded_up, write_release
@@ -43,6 +43,10 @@ LEDGER_COLUMNS = (
     "adjacency",
     "note",
 )
+
+
+BESIDE = ("mean", "best", "images", "guessing", "interval", "above_floor", "classes")
+"""Of `metrics.utility`, what is no classifier; null in report.json where it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +77,7 @@ class Report:
     """From `dp_section` or `no_dp_section`."""
     metrics: Mapping[str, Any]
     """utility {classifier: {accuracy, accuracy_real_data}} and fidelity {name: value or None, name_reason}.
-    `mean`, `best`, `images` and `guessing` beside the classifiers go into report.json as utility_mean and so on."""
+    What stands beside the classifiers (BESIDE) goes into report.json as utility_mean and so on."""
     attacks: Mapping[str, Any]
     timings: Mapping[str, Mapping[str, float]]
     """{stage: {wall_s, cpu_s}}."""
@@ -87,7 +91,7 @@ class Report:
         """report.json: plain values; a figure that is not finite becomes null with its reason beside it."""
         content = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
         utility = dict(content["metrics"].get("utility") or {})
-        for key in ("mean", "best", "images", "guessing"):
+        for key in BESIDE:
             content["metrics"][f"utility_{key}"] = utility.pop(key, None)
         content["metrics"]["utility"] = utility
         return content
@@ -191,9 +195,21 @@ def render(
         config=list(leaves(content["config"])),
         machine=list(leaves(content["environment"])),
         fidelity=list(_with_reasons(content["metrics"].get("fidelity") or {})),
+        by_class=_by_class(content),
         sections=sections,
         total={key: sum(spent[key] for spent in content["timings"].values()) for key in ("wall_s", "cpu_s")},
     )
+
+
+def _by_class(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the page shows of each class; None where nothing is known."""
+    if not (known := content["metrics"].get("utility_classes")):
+        return None
+    names = content["dataset"]["classes"]
+    return {
+        "rows": classes.rows(known, names), "names": names, "confusions": classes.confusions(known),
+        "mistakes": classes.mistakes(known), "left_out": len(names) - classes.SHOWN,
+    }  # fmt: skip
 
 
 def _with_reasons(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
