@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,16 +16,12 @@ import torch
 from raysyn.compute.doorway import Compute, digest
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
-from raysyn.metrics.by_class import by_class, difference, wilson
+from raysyn.metrics.yardsticks import FIELDS, NOBODY, told
 from raysyn.models.classifiers import NAMES
 from raysyn.train.classifier import ClassifierConfig, answers, fit, hold_out, share_right
 
 Name = Literal["cnn", "resnet9", "mlp", "logreg", "sklearn_mlp", "sklearn_logreg"]
 SLOWEST_FIRST: tuple[Name, ...] = ("resnet9", "cnn", "sklearn_mlp", "sklearn_logreg", "mlp", "logreg")
-BEST_IS_UNCHARGED = (
-    "metrics.utility.best: the classifier is picked by its accuracy on the real test set, "
-    "as the best-of-several numbers of papers are; quote the mean beside it"
-)
 ONE_CLASS = "all training images are of one class, which is the answer to every image"
 NO_EARLY_STOP = "trained without early stopping: too few images of a class to hold some out"
 
@@ -109,25 +104,26 @@ def unit_name(measure: str, config: EvalConfig) -> str:
     return f"{measure}-{digest(read | SAYS.get(measure, {}))}"
 
 
-FIELDS = {"synthetic": "accuracy", "real": "accuracy_real_data", "floor": "accuracy_floor"}
-"""What a classifier is trained on, and its accuracy's name in the report."""
-
-
 def utility(
+    compute: Compute, synthetic: Images, real_train: Images, real_test: Images, config: EvalConfig, seed: int,
+    floor: Images | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """`yardsticks.told` of what `judge_all` finds."""
+    return told(judge_all(compute, synthetic, real_train, real_test, config, seed, floor), real_test)
+
+
+def judge_all(
     compute: Compute, synthetic: Images, real_train: Images, real_test: Images, config: EvalConfig, seed: int,
     floor: Images | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Accuracy on `real_test` of every classifier, trained on `synthetic`, on `real_train` and on `floor`, if given.
 
-    Returns one entry per classifier, in the order of the config: {accuracy, accuracy_real_data, accuracy_floor} and
-    the epochs chosen, {epoch, epoch_real_data, epoch_floor}, for resnet9 its width, and `notes` by source where
-    something was done in another way than usual; then `mean` and `best` over classifiers, each with these accuracies,
-    where `best` also names the classifiers and says that it is an uncharged choice (papers often print it as the
-    accuracy); and what `beside` tells, and `images`, how many each kind was trained on. No classifiers: an empty
-    dictionary.
+    Returns `yardsticks.Judged`, classifiers in the order of the config, each with {accuracy, accuracy_real_data,
+    accuracy_floor} and the epochs chosen, {epoch, epoch_real_data, epoch_floor}, for resnet9 its width, and `notes` by
+    source where something was done in another way than usual.
     """
     if not config.classifiers:
-        return {}
+        return dict(NOBODY)
     assert synthetic.shape == real_train.shape == real_test.shape, "synthetic and real images differ in shape"
     assert synthetic.classes == real_train.classes == real_test.classes, "synthetic and real classes differ"
     sources = {"synthetic": synthetic, "real": real_train} | ({} if floor is None else {"floor": floor})
@@ -147,31 +143,11 @@ def utility(
         result[name] |= {"notes": notes} if notes else {}
     if "resnet9" in result:
         result["resnet9"]["width"] = config.resnet9_width
-    counts = {source: len(images) for source, images in trained_on.items()}
-    said = {source: [judged[name, source]["said"] for name in config.classifiers] for source in sources}
-    return result | summary(result) | beside(said, real_test) | {"images": counts}
-
-
-def beside(said: Mapping[str, Sequence[torch.Tensor]], test: Images) -> dict[str, Any]:
-    """What stands beside the accuracies, from what each classifier called each of the `test` images, int (N,), by what
-    they were trained on.
-
-    `guessing`, which needs no classifier: {chance, largest_class}, one in so many classes and the share of the test
-    images' largest; `interval` of the mean accuracy, {low, high}; `above_floor`, {value, low, high} of the difference,
-    where there is one; `classes`, see `by_class`.
-    """
-    called = {source: torch.stack(list(some)).numpy().astype(np.int64) for source, some in said.items()}
-    right = {source: (some == test.labels_N).mean(0) for source, some in called.items()}
-    low, high = wilson(float(right["synthetic"].mean()), len(test))
-    found: dict[str, Any] = {"guessing": guessing(test), "interval": {"low": low, "high": high}}
-    if "floor" in right:
-        found["above_floor"] = difference(right["synthetic"], right["floor"])
-    return found | {"classes": by_class(called, test.labels_N, test.class_names)}
-
-
-def guessing(test: Images) -> dict[str, float]:
-    """Accuracies on `test` without looking: any class at random, and always the largest."""
-    return {"chance": 1 / test.classes, "largest_class": float(np.bincount(test.labels_N).max() / len(test))}
+    return {
+        "classifiers": result,
+        "said": {source: [judged[name, source]["said"] for name in config.classifiers] for source in sources},
+        "images": {source: len(images) for source, images in trained_on.items()},
+    }
 
 
 def judge(unit: tuple[Name, str], shared: dict[str, Any]) -> dict[str, Any]:
@@ -245,16 +221,3 @@ def subset(images: Images, most: int | None, seed: int) -> Images:
     if most is None or len(images) <= most:
         return images
     return images.select(np.sort(np.random.default_rng(seed).choice(len(images), most, replace=False)))
-
-
-def summary(result: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """`mean` and `best` over classifiers, given {accuracy, accuracy_real_data} of each, and accuracy_floor of all or
-    none."""
-    mean: dict[str, Any] = {}
-    best: dict[str, Any] = {}
-    for field in (field for field in FIELDS.values() if all(field in entry for entry in result.values())):
-        mean[field] = sum(entry[field] for entry in result.values()) / len(result)
-        winner = max(result, key=lambda name: result[name][field])
-        best[field] = result[winner][field]
-        best["classifier" + field.removeprefix("accuracy")] = winner
-    return {"mean": mean, "best": best | {"uncharged_choice": BEST_IS_UNCHARGED}}
