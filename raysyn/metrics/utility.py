@@ -93,7 +93,7 @@ READS = {
     ),
 }
 """Which settings each measure depends on."""
-SAYS = {"utility": {"answers": True}}
+SAYS = {"utility": {"answers": True}, "fidelity": {"halves": True}}
 """What results say that they did not say in an earlier version."""
 
 

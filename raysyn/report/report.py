@@ -18,7 +18,7 @@ import numpy as np
 
 from raysyn.data.images import Images
 from raysyn.privacy.ledger import Ledger, Plan
-from raysyn.report import across_runs, classes
+from raysyn.report import across_runs, classes, likeness
 from raysyn.report.choices import added_up
 from raysyn.report.pictures import first_of_class, mosaic, png_bytes
 from raysyn.report.release import attack_limits, certificate, rounded_up, write_release
@@ -194,7 +194,7 @@ def render(
         n_synthetic=n_synthetic,
         config=list(leaves(content["config"])),
         machine=list(leaves(content["environment"])),
-        fidelity=list(_with_reasons(content["metrics"].get("fidelity") or {})),
+        fidelity=likeness.known(content),
         by_class=_by_class(content),
         sections=sections,
         total={key: sum(spent[key] for spent in content["timings"].values()) for key in ("wall_s", "cpu_s")},
@@ -210,20 +210,6 @@ def _by_class(content: Mapping[str, Any]) -> dict[str, Any] | None:
         "rows": classes.rows(known, names), "names": names, "confusions": classes.confusions(known),
         "mistakes": classes.mistakes(known), "left_out": len(names) - classes.SHOWN,
     }  # fmt: skip
-
-
-def _with_reasons(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(name, text) per figure; a missing one shows its reason, found as `<key>_reason` or `reason`."""
-    flat = dict(leaves(values))
-    for key, value in flat.items():
-        base, _, last = key.rpartition(".")
-        if last == "reason" or last.endswith("_reason") or value == {}:
-            continue
-        reason = flat.get(f"{key}_reason") or flat.get(f"{base}.reason" if base else "reason")
-        yield (
-            in_words(key.removesuffix(".value")),
-            f"not available: {reason or 'no reason given'}" if value is None else figure(value),
-        )
 
 
 def _grids(synthetic: Images, central: Images | None, most: int = 20) -> Iterator[dict[str, str | None]]:
