@@ -18,7 +18,7 @@ import numpy as np
 
 from raysyn.data.images import Images
 from raysyn.privacy.ledger import Ledger, Plan
-from raysyn.report import across_runs, classes, likeness
+from raysyn.report import across_runs, classes, likeness, trade_off
 from raysyn.report.choices import added_up
 from raysyn.report.pictures import first_of_class, mosaic, png_bytes
 from raysyn.report.release import attack_limits, certificate, rounded_up, write_release
@@ -254,7 +254,7 @@ def main(arguments: Sequence[str]) -> int:
     belong to; returns the exit status."""
     parser = argparse.ArgumentParser(prog="raysyn report", description="Tables over finished runs.")
     parser.add_argument("runs", nargs="*", metavar="FOLDER", help="a run's folder (--out), or one that holds runs")
-    parser.add_argument("--html", metavar="FILE", help="write the tables as a page, too")
+    parser.add_argument("--html", metavar="FILE", help="write the tables as a page, too, and draw accuracy by epsilon")
     asked = parser.parse_args(arguments)
     found = across_runs.find(asked.runs)
     if found.unfinished:
@@ -270,5 +270,5 @@ def main(arguments: Sequence[str]) -> int:
         print(f"\n{one.title}\n\n{across_runs.markdown(one.rows)}\n{one.text}")
     if asked.html is not None:
         tables = [across_runs.Table("Runs", "", table_rows(reports)), *papers]
-        write_atomically(Path(asked.html), across_runs.page(tables, found.unfinished))
+        write_atomically(Path(asked.html), across_runs.page(tables, found.unfinished, trade_off.picture(reports)))
     return 0
