@@ -16,10 +16,14 @@ from raysyn.methods.floor import floor_images
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.utility import EvalConfig, judge_all, unit_name
 from raysyn.metrics.yardsticks import NOBODY, Judged, joined, told
+from raysyn.report.pictures import mosaic, png_bytes
+from raysyn.runs.storage import write_atomically
 from raysyn.train.samplers import SamplerConfig, generate
 
 # One seed per chunk: part of the result, so a constant and not a speed setting.
 CHUNK = 500
+NEAREST = "nearest.png"
+"""Of internal/: private images beside synthetic ones."""
 
 
 def synthesise(
@@ -71,7 +75,21 @@ def evaluate(
         unit_name("fidelity", config), lambda: fidelity(compute, synthetic, dataset.train, config, seed)
     )
     setting.console.stage("fidelity", "distances between synthetic and real images")
+    if (pairs := faithful.pop("nearest", None)) is not None:
+        faithful |= draw_nearest(setting, synthetic, pairs)
     return {"utility": useful, "fidelity": faithful}
+
+
+def draw_nearest(setting: Setting, synthetic: Images, pairs: Mapping[str, Any]) -> dict[str, Any]:
+    """Write internal/nearest.png, four pairs of a synthetic and its nearest private image in a row; what the report
+    says of it."""
+    places = {"synthetic": synthetic, "real": setting.dataset.train}
+    sides = [side.images_NHWC[np.array(pairs[name])] for name, side in places.items()]
+    turned = np.stack(sides, axis=1).reshape(-1, *synthetic.shape)
+    sheet = mosaic(turned, 8, max(1, round(64 / synthetic.shape[0])), 2)
+    write_atomically(setting.folder.internal / NEAREST, png_bytes(sheet), 0o600)
+    setting.console.say(f"Nearest private images, in a file that stays inside and is erased by --seal: {NEAREST}")
+    return {"nearest_pair": pairs["distances"][0], "nearest_pairs": f"internal/{NEAREST}"}
 
 
 def beside(useful: Mapping[str, Any]) -> str:

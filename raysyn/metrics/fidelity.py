@@ -25,6 +25,7 @@ from raysyn.metrics.distances import (
     frechet_distance,
     kernel_distance,
     moments,
+    nearest_pairs,
     precision_recall,
 )
 from raysyn.metrics.utility import EvalConfig, subset, unit_name
@@ -58,8 +59,9 @@ def fidelity(
     two random halves of `real` under `<name>_real_halves`, which no images can be expected to surpass; images: how
     many were compared; reference}. Density, coverage and the kernel distance are of at most half of the real images,
     compared with the other half, so that the two figures are of as many images. Inception weights that cannot be had
-    or read leave null with the reason. `intra` adds intra_fid and intra_frechet_distance_cnn_features: the mean of the
-    distances within the classes (Miyato and Koyama 2018), null where no class has two images a side.
+    or read leave null with the reason. `config.nearest` adds `nearest`: {synthetic, real, distances}, see
+    `nearest_pairs`. `intra` adds intra_fid and intra_frechet_distance_cnn_features: the mean of the distances within
+    the classes (Miyato and Koyama 2018), null where no class has two images a side.
     """
     assert synthetic.shape == real.shape, f"synthetic images are {synthetic.shape}, real ones {real.shape}"
     weights, reason = loaded or inception_weights(config)
@@ -169,6 +171,9 @@ def _on_cnn_features(synthetic: Images, real: Images, config: EvalConfig, seed: 
     fewer = [subset(side, config.precision_recall_images, seed) for side in (synthetic, real)]
     precision, recall = precision_recall(features(model, fewer[0]), features(model, fewer[1]), config.neighbours)
     within = _beside_halves(made, halves, config, seed)
+    if config.nearest:
+        pairs = nearest_pairs(made, true, config.nearest)
+        within["nearest"] = dict(zip(("synthetic", "real", "distances"), (one.tolist() for one in pairs), strict=True))
     if intra:
         by_class = [_by_class(vectors, side.labels_N) for vectors, side in ((made, synthetic), (true, real))]
         within["intra_frechet_distance_cnn_features"] = _mean_distance(*by_class)

@@ -14,7 +14,14 @@ import torch
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.metrics import inception
-from raysyn.metrics.distances import density_coverage, frechet_distance, kernel_distance, moments, precision_recall
+from raysyn.metrics.distances import (
+    ROWS,
+    density_coverage,
+    frechet_distance,
+    kernel_distance,
+    moments,
+    precision_recall,
+)
 from raysyn.metrics.embedding import DRAWN, TRAINED_ON
 from raysyn.metrics.fidelity import CHUNK, inception_weights
 from raysyn.metrics.utility import SLOWEST_FIRST, EvalConfig
@@ -135,6 +142,8 @@ def _distances(config: EvalConfig, shape: Shape, classes: int, synthetic: int, r
         held = seconds(lambda: (kernel_distance(*features), density_coverage(*features)))
     half = min(real // 2, most)
     in_halves = (min(synthetic, half) + half) ** 2 / (2 * few) ** 2
+    looked = (synthetic + ROWS) * real / few**2 if config.nearest else 0.0
+    pairs += looked / 4  # `compared` is of four times as many
     # Between the two sides, and between halves of one.
     return pairs * compared + 2 * distance + in_halves * (2 * held + compared)
 

@@ -50,6 +50,9 @@ class EvalConfig:
     """Nearest neighbours that span the manifolds of precision and recall."""
     precision_recall_images: int = 10_000
     """At most this many images per side for precision and recall."""
+    nearest: int = 0
+    """Draw so many synthetic images, the closest ones, beside their nearest real training images, in
+    internal/nearest.png: a file with private images in it, which stays inside and is erased by --seal. 0 draws none."""
     floor: bool = True
     """Train each classifier also on what `noisy_means` would release for the same budget: the least that the images
     should be better than."""
@@ -65,7 +68,7 @@ class EvalConfig:
             raise ValueError(
                 f"eval.classifiers is {self.classifiers}: name each of {', '.join(SLOWEST_FIRST)} at most once"
             )
-        lowest = {"epochs": 1, "feature_epochs": 0, "neighbours": 1, "precision_recall_images": 2}
+        lowest = {"epochs": 1, "feature_epochs": 0, "nearest": 0, "neighbours": 1, "precision_recall_images": 2}
         for field, least in {**lowest, "inception_images": 2}.items():
             if getattr(self, field) < least:
                 raise ValueError(f"eval.{field} is {getattr(self, field)}: give at least {least}")
@@ -73,6 +76,11 @@ class EvalConfig:
             raise ValueError(
                 f"eval.precision_recall_images is {self.precision_recall_images}: give more than eval.neighbours, "
                 f"{self.neighbours}"
+            )
+        if self.nearest and not self.feature_epochs:
+            raise ValueError(
+                f"eval.nearest is {self.nearest}, but eval.feature_epochs is 0, and what is near is told by these "
+                "features: give 1 or more, or leave it out"
             )
         if self.images is not None and self.images < 2:
             raise ValueError(f"eval.images is {self.images}: give at least 2, or leave it out")
@@ -89,7 +97,7 @@ READS = {
     "utility": ("classifiers", "epochs", "learning_rate", "beta1", "images", "resnet9_width", "floor"),
     "fidelity": (
         *("images", "feature_epochs", "neighbours", "precision_recall_images"),
-        *("inception_weights", "inception_images"),
+        *("inception_weights", "inception_images", "nearest"),
     ),
 }
 """Which settings each measure depends on."""

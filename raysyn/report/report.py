@@ -19,6 +19,7 @@ import numpy as np
 from raysyn.data.images import Images
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.report import across_runs, classes, likeness, trade_off
+from raysyn.report.advice import advice
 from raysyn.report.choices import added_up
 from raysyn.report.pictures import first_of_class, mosaic, png_bytes
 from raysyn.report.release import attack_limits, certificate, rounded_up, write_release
@@ -196,6 +197,7 @@ def render(
         machine=list(leaves(content["environment"])),
         fidelity=likeness.known(content),
         by_class=_by_class(content),
+        advice=advice(content),
         sections=sections,
         total={key: sum(spent[key] for spent in content["timings"].values()) for key in ("wall_s", "cpu_s")},
     )

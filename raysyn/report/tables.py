@@ -23,6 +23,8 @@ NAMES = {
     "sklearn_mlp": "MLP (scikit-learn)",
     "sklearn_logreg": "logistic regression (scikit-learn)",
     "fid": "FID (Inception)",
+    "nearest_pair": "Closest synthetic and real image; 1: a real image and its nearest other, in the median",
+    "nearest_pairs": "Picture of the closest pairs, with private images in it",
     "precision": "Precision",
     "recall": "Recall",
     "density": "Density",

@@ -54,19 +54,21 @@ def usefulness(content: Mapping[str, Any]) -> str:
         promised = content["privacy"]["guarantee"] == "dp"
         budget = "of the same budget" if promised else f"at epsilon {FLOOR_WITHOUT_PROMISE:g}"
         what = f"the floor, noisy class means {budget} ({percent(floor)})"
-        told.append(f"{so_far} {_above(reached - floor, metrics.get('utility_above_floor'), what)}")
+        advised = content.get("method") != "noisy_means"
+        told.append(f"{so_far} {_above(reached - floor, metrics.get('utility_above_floor'), what, advised)}")
     return " ".join([*told, failed(metrics.get("utility_classes"))]).strip()
 
 
-def _above(above: float, known: Mapping[str, float] | None, what: str) -> str:
-    """The rest of a sentence: by how much an accuracy is above the floor, which is called `what`."""
+def _above(above: float, known: Mapping[str, float] | None, what: str, advised: bool) -> str:
+    """The rest of a sentence: by how much an accuracy is above the floor, which is called `what`, and, if it is below
+    and shall be `advised`, what to do."""
     if abs(above) <= SAME:
         return f"no better than {what}."
     points = f"{abs(100 * above):.1f} points {'above' if above > 0 else 'below'} {what}"
     if known is not None and known["low"] <= 0 <= known["high"]:
         within = f"{100 * known['low']:+.1f} to {100 * known['high']:+.1f}"
         return f"{points}, which may be chance (95 % interval {within} points)."
-    if above > 0:
+    if above > 0 or not advised:
         return f"{points}."
     # Whoever follows this has looked at private test images, and releases twice if this run is released too.
     return f'{points}: use noisy_means instead of it, and say so with --chosen-among "2 methods".'

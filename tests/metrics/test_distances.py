@@ -14,6 +14,7 @@ from raysyn.metrics.distances import (
     frechet_distance,
     kernel_distance,
     moments,
+    nearest_pairs,
     precision_recall,
 )
 
@@ -107,6 +108,22 @@ def test_density_and_coverage_equal_brute_force(monkeypatch, k):
         held, reached = held + inside, reached + bool(inside)
     found = density_coverage(torch.tensor(synthetic), torch.tensor(real), k)
     assert found == (held / (k * 30), reached / 45) and 0 < found[1] < 1
+
+
+def test_nearest_pairs_equal_brute_force(monkeypatch):
+    monkeypatch.setattr("raysyn.metrics.distances.ROWS", 7)
+    rng = np.random.default_rng(5)
+    synthetic, real = rng.normal(size=(20, 3)), rng.normal(size=(30, 3))
+    synthetic[4] = real[11]
+    to = [[math.dist(one, other) for other in real] for one in synthetic]
+    # Of an even number torch's median is the lower of the two in the middle.
+    usual = sorted(sorted(math.dist(one, other) for other in real)[1] for one in real[::5])[2]
+    order = sorted(range(20), key=lambda at: min(to[at]))[:6]
+    places, nearest, distances = nearest_pairs(torch.tensor(synthetic), torch.tensor(real), 6)
+    assert places.tolist() == order and (places[0], nearest[0]) == (4, 11)
+    assert nearest.tolist() == [int(np.argmin(to[at])) for at in order]
+    assert distances[1:].tolist() == pytest.approx([min(to[at]) / usual for at in order[1:]], rel=1e-9)
+    assert distances[0] < 1e-6
 
 
 def test_one_repeated_image_is_dense_and_covers_little():

@@ -135,6 +135,7 @@ def test_no_classifiers_no_work(tmp_path):
         ({"classifiers": ("cnn", "cnn")}, "eval.classifiers"),
         ({"epochs": 0}, "eval.epochs is 0"),
         ({"images": 1}, "eval.images is 1"),
+        ({"nearest": 2, "feature_epochs": 0}, "eval.nearest is 2"),
         ({"resnet9_width": -1.0}, "eval.resnet9_width"),
     ],
 )
