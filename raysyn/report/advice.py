@@ -83,8 +83,8 @@ def _steps(content: Mapping[str, Any]) -> Iterator[Advice]:
             yield Advice(
                 "More steps",
                 f"The stage {in_words(row['stage'])} took {row['steps']} steps of DP-SGD. On 1,498 digits at ε 10 "
-                "dp_feta reached 66 % with 12 steps, 67 with 35 and 77 with 117, each with more noise, for the budget was "
-                "the same (real images 94).",
+                "dp_feta reached 66 % with 12 steps, 67 with 35 and 77 with 117, each with more noise, for the budget "
+                "was the same (real images 94).",
             )
 
 
