@@ -11,7 +11,7 @@ from raysyn.methods.declared import declared
 from raysyn.methods.releasing import release
 from raysyn.methods.synthesis import evaluate
 from raysyn.metrics.checks import check_measures
-from raysyn.metrics.utility import BEST_IS_UNCHARGED
+from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, write_report
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,16 @@ from raysyn.data.images import Images
 from raysyn.methods.common import Setting
 from raysyn.methods.floor import floor_images
 from raysyn.metrics.fidelity import fidelity
-from raysyn.metrics.utility import EvalConfig, unit_name, utility
+from raysyn.metrics.utility import EvalConfig, judge_all, unit_name
+from raysyn.metrics.yardsticks import NOBODY, Judged, joined, told
+from raysyn.report.pictures import mosaic, png_bytes
+from raysyn.runs.storage import write_atomically
 from raysyn.train.samplers import SamplerConfig, generate
 
 # One seed per chunk: part of the result, so a constant and not a speed setting.
 CHUNK = 500
+NEAREST = "nearest.png"
+"""Of internal/: private images beside synthetic ones."""
 
 
 def synthesise(
@@ -44,37 +49,59 @@ def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[nn.Module, SamplerCo
     return generate(denoiser, sampler, torch.from_numpy(labels_N), shape, seed, best_device())
 
 
-def judging(config: EvalConfig) -> list[str]:
-    """The stages of `evaluate`."""
-    floor = ["floor"] if config.floor else []
-    return [*([*floor, "utility"] if config.classifiers else []), "fidelity"]
+def judging(config: EvalConfig, students: Sequence[str] | None = None) -> list[str]:
+    """The stages of `evaluate`, and those that teach `students` before it, if there may be some."""
+    floor = ["floor"] if config.floor and (config.classifiers or students) else []
+    taught = [] if students is None else ["students"]
+    return [*floor, *taught, *(["utility"] if config.classifiers or students else []), "fidelity"]
 
 
-def evaluate(setting: Setting, synthetic: Images, config: EvalConfig) -> dict[str, Any]:
-    """Train on synthetic, test on real, and fidelity: figures that never enter release/."""
+def evaluate(
+    setting: Setting, synthetic: Images, config: EvalConfig, students: Judged = NOBODY, floor: Images | None = None
+) -> dict[str, Any]:
+    """Train on synthetic, test on real, and fidelity: figures that never enter release/. `students` were taught already
+    and stand among the classifiers; `floor` is drawn where it is not given."""
     compute, dataset, seed = setting.compute, setting.dataset, setting.config.seed
-    floor = None
-    if config.floor and config.classifiers:
+    if floor is None and config.floor and config.classifiers:
         floor = floor_images(setting, min(len(synthetic), config.images or len(synthetic)))
-    useful = setting.folder.stage(
+    judged = setting.folder.stage(
         unit_name("utility", config),
-        lambda: utility(compute, synthetic, dataset.train, dataset.test, config, seed, floor),
+        lambda: judge_all(compute, synthetic, dataset.train, dataset.test, config, seed, floor),
     )
+    useful = told(joined(students, judged), dataset.test)
     if useful:
         setting.console.stage("utility", f"mean accuracy on real test images over the classifiers: {beside(useful)}")
     faithful = setting.folder.stage(
         unit_name("fidelity", config), lambda: fidelity(compute, synthetic, dataset.train, config, seed)
     )
     setting.console.stage("fidelity", "distances between synthetic and real images")
+    if (pairs := faithful.pop("nearest", None)) is not None:
+        faithful |= draw_nearest(setting, synthetic, pairs)
     return {"utility": useful, "fidelity": faithful}
+
+
+def draw_nearest(setting: Setting, synthetic: Images, pairs: Mapping[str, Any]) -> dict[str, Any]:
+    """Write internal/nearest.png, four pairs of a synthetic and its nearest private image in a row; what the report
+    says of it."""
+    places = {"synthetic": synthetic, "real": setting.dataset.train}
+    sides = [side.images_NHWC[np.array(pairs[name])] for name, side in places.items()]
+    turned = np.stack(sides, axis=1).reshape(-1, *synthetic.shape)
+    sheet = mosaic(turned, 8, max(1, round(64 / synthetic.shape[0])), 2)
+    write_atomically(setting.folder.internal / NEAREST, png_bytes(sheet), 0o600)
+    setting.console.say(f"Nearest private images, in a file that stays inside and is erased by --seal: {NEAREST}")
+    return {"nearest_pair": pairs["distances"][0], "nearest_pairs": f"internal/{NEAREST}"}
 
 
 def beside(useful: Mapping[str, Any]) -> str:
     """The mean accuracy and its yardsticks, in words."""
     mean, guessing = useful["mean"], useful["guessing"]
-    yardsticks = {"floor": mean.get("accuracy_floor"), "largest class": guessing["largest_class"]}
-    told = [f"{name} {100 * value:.1f} %" for name, value in yardsticks.items() if value is not None]
-    return f"{100 * mean['accuracy']:.1f} % ({', '.join(told)}, real images {100 * mean['accuracy_real_data']:.1f} %)"
+    yardsticks = {
+        "floor": mean.get("accuracy_floor"),
+        "largest class": guessing["largest_class"],
+        "real images": mean.get("accuracy_real_data"),
+    }
+    known = [f"{name} {100 * value:.1f} %" for name, value in yardsticks.items() if value is not None]
+    return f"{100 * mean['accuracy']:.1f} % ({', '.join(known)})"
 
 
 def pack(images: Images) -> dict[str, Tensor]:

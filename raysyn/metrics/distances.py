@@ -1,4 +1,5 @@
-"""Distances between two sets of feature vectors: Frechet distance, improved precision and recall. Pure arithmetic."""
+"""Distances between two sets of feature vectors: Frechet and kernel distance, improved precision and recall, density
+and coverage. Pure arithmetic."""
 
 from __future__ import annotations
 
@@ -91,3 +92,65 @@ def _radii(vectors_NF: torch.Tensor, neighbours: int) -> torch.Tensor:
 def _share_within(points_NF: torch.Tensor, centres_MF: torch.Tensor, radii_M: torch.Tensor) -> float:
     inside = sum(int((_squared_distances(part, centres_MF) <= radii_M).any(1).sum()) for part in points_NF.split(ROWS))
     return inside / len(points_NF)
+
+
+def kernel_distance(a_NF: torch.Tensor, b_MF: torch.Tensor) -> float:
+    """Squared maximum mean discrepancy under the kernel (x·y / F + 1)³, unbiased: about 0, also below, where both sets
+    are of one kind, whatever their sizes. With Inception's features it is KID (Binkowski et al. 2018, section 4).
+
+    Of all pairs, where KID's code takes the mean over random subsets. Raises ValueError below two vectors a side.
+    """
+    if min(len(a_NF), len(b_MF)) < 2:
+        raise ValueError(f"a kernel distance needs at least 2 images a side, not {len(a_NF)} and {len(b_MF)}")
+    a, b = a_NF.double(), b_MF.double()
+    within = [(_kernel_sum(one, one) - float(_own_kernel(one).sum())) / (len(one) * (len(one) - 1)) for one in (a, b)]
+    return within[0] + within[1] - 2 * _kernel_sum(a, b) / (len(a) * len(b))
+
+
+def _kernel_sum(a_NF: torch.Tensor, b_MF: torch.Tensor) -> float:
+    return sum(float((part @ b_MF.T).div_(a_NF.shape[1]).add_(1).pow_(3).sum()) for part in a_NF.split(ROWS))
+
+
+def _own_kernel(a_NF: torch.Tensor) -> torch.Tensor:
+    return (a_NF.square().sum(1) / a_NF.shape[1] + 1) ** 3
+
+
+def density_coverage(synthetic_MF: torch.Tensor, real_NF: torch.Tensor, neighbours: int = 5) -> tuple[float, float]:
+    """How many of the real vectors' balls a synthetic one lies in, over `neighbours` (density, which may exceed 1), and
+    the share of these balls that hold a synthetic one (coverage).
+
+    A ball reaches from a real vector to its `neighbours`-th nearest other real one (Naeem et al. 2020, section 3.2, who
+    take 5 and as many vectors on both sides: coverage depends on both). Memory is bounded by a block of ROWS rows.
+    Raises ValueError where there are no `neighbours` other real vectors, or no synthetic one.
+    """
+    if len(real_NF) <= neighbours or not len(synthetic_MF):
+        raise ValueError(
+            f"density and coverage need more than {neighbours} real images and a synthetic one, not {len(real_NF)} and "
+            f"{len(synthetic_MF)}"
+        )
+    centre = real_NF.double().mean(0)
+    synthetic, real = synthetic_MF.double() - centre, real_NF.double() - centre
+    slack = 1e-12 * float(max(synthetic.square().sum(1).max(), real.square().sum(1).max()))
+    radii_N = _radii(real, neighbours) + slack
+    held, reached_N = 0, torch.zeros(len(real), dtype=torch.bool, device=real.device)
+    for part in synthetic.split(ROWS):
+        inside_BN = _squared_distances(part, real) <= radii_N
+        held += int(inside_BN.sum())
+        reached_N |= inside_BN.any(0)
+    return held / (neighbours * len(synthetic)), float(reached_N.double().mean())
+
+
+def nearest_pairs(
+    synthetic_MF: torch.Tensor, real_NF: torch.Tensor, count: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The `count` synthetic vectors that are closest to a real one, the closest first: their places, those of their
+    nearest real ones, and the distances, of which 1 is the median from a real one (of at most ROWS) to its nearest
+    other (float64), all on the CPU. Needs two real vectors."""
+    centre = real_NF.double().mean(0)
+    synthetic, real = synthetic_MF.double() - centre, real_NF.double() - centre
+    found = [_squared_distances(part, real).min(1) for part in synthetic.split(ROWS)]
+    squared_M, place_M = torch.cat([one.values for one in found]), torch.cat([one.indices for one in found])
+    closest = squared_M.argsort(stable=True)[:count]
+    some = real[:: -(-len(real) // ROWS)]
+    usual = _squared_distances(some, real).kthvalue(2, dim=1).values.sqrt().median()
+    return closest.cpu(), place_M[closest].cpu(), (squared_M[closest].sqrt() / usual).cpu()

@@ -7,7 +7,7 @@ real data after the release is made and belongs in the internal report.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -19,11 +19,23 @@ from raysyn.compute.doorway import Compute
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.metrics import inception
-from raysyn.metrics.distances import Moments, frechet_distance, moments, precision_recall
+from raysyn.metrics.distances import (
+    Moments,
+    density_coverage,
+    frechet_distance,
+    kernel_distance,
+    moments,
+    nearest_pairs,
+    precision_recall,
+)
 from raysyn.metrics.utility import EvalConfig, subset, unit_name
 from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
 
 CHUNK = 5000  # images per Inception unit: a few minutes on a CPU core, 34 MB of moments
+KID_IMAGES = 5000
+"""Images per side at most whose Inception features are kept for KID: 40 MB of them."""
+BALLS = 5
+"""Nearest neighbours that span the balls of density and coverage (Naeem et al. 2020)."""
 NO_WEIGHTS = "no Inception weights given: --eval.inception-weights FILE, or download"
 SKIPPED = "skipped: eval.feature_epochs is 0"
 
@@ -42,11 +54,14 @@ def fidelity(
     """Compare `synthetic` with `real`, the `reference`, which by custom is the training images; on a `compute`, or here
     (None). `loaded` is what `inception_weights` answered, where other machines cannot read the file.
 
-    Returns {fid, inception_score: {value, reason}; frechet_distance_cnn_features, the same between two random halves
-    of `real` as its floor under `..._real_halves`, precision, recall (numbers, or null with `reason`); images: how
-    many were compared; reference}. Inception weights that cannot be had or read leave null with the reason. `intra`
-    adds intra_fid and intra_frechet_distance_cnn_features: the mean of the distances within the classes (Miyato and
-    Koyama 2018), null where no class has two images a side.
+    Returns {fid, kid, inception_score: {value, reason}; frechet_distance_cnn_features, kernel_distance_cnn_features,
+    precision, recall, density, coverage (numbers, or null with `reason`); and each but fid and inception_score between
+    two random halves of `real` under `<name>_real_halves`, which no images can be expected to surpass; images: how
+    many were compared; reference}. Density, coverage and the kernel distance are of at most half of the real images,
+    compared with the other half, so that the two figures are of as many images. Inception weights that cannot be had
+    or read leave null with the reason. `config.nearest` adds `nearest`: {synthetic, real, distances}, see
+    `nearest_pairs`. `intra` adds intra_fid and intra_frechet_distance_cnn_features: the mean of the distances within
+    the classes (Miyato and Koyama 2018), null where no class has two images a side.
     """
     assert synthetic.shape == real.shape, f"synthetic images are {synthetic.shape}, real ones {real.shape}"
     weights, reason = loaded or inception_weights(config)
@@ -98,13 +113,20 @@ def measure(unit: Unit, shared: dict[str, Any]) -> dict[str, Any]:
     network = inception.extractor(shared["inception"], best_device())
     pools, probabilities = inception.outputs(network, shared[f"inception_{source}"].select(slice(start, stop)))
     sums, p = moments(pools), probabilities.double()
+    kept = _evenly(len(shared[f"inception_{source}"]), KID_IMAGES)
     return {
+        "vectors": pools[kept[(kept >= start) & (kept < stop)] - start].float().cpu(),
         "count": sums.count,
         "sum": sums.sum_F,
         "outer": sums.outer_FF,
         "probabilities": p.sum(0),
         "negative_entropy": float(torch.xlogy(p, p).sum()),
     }
+
+
+def _evenly(count: int, most: int) -> np.ndarray:
+    """Places of at most so many of `count` images, evenly spread, for these may be in the order of their classes."""
+    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(np.int64)
 
 
 def inception_score(count: int, probabilities_K: torch.Tensor, negative_entropy: float) -> float:
@@ -145,23 +167,45 @@ def _on_cnn_features(synthetic: Images, real: Images, config: EvalConfig, seed: 
     model = fit(images, valid, "cnn", training, seed, best_device()).model
     made, true = features(model, synthetic), features(model, real)
     order = torch.randperm(len(true), generator=torch.Generator().manual_seed(seed)).to(true.device)
-    halves = order.tensor_split(2)
+    halves = [true[half] for half in order.tensor_split(2)]
     fewer = [subset(side, config.precision_recall_images, seed) for side in (synthetic, real)]
     precision, recall = precision_recall(features(model, fewer[0]), features(model, fewer[1]), config.neighbours)
-    within = {}
+    within = _beside_halves(made, halves, config, seed)
+    if config.nearest:
+        pairs = nearest_pairs(made, true, config.nearest)
+        within["nearest"] = dict(zip(("synthetic", "real", "distances"), (one.tolist() for one in pairs), strict=True))
     if intra:
         by_class = [_by_class(vectors, side.labels_N) for vectors, side in ((made, synthetic), (true, real))]
-        within = {"intra_frechet_distance_cnn_features": _mean_distance(*by_class)}
+        within["intra_frechet_distance_cnn_features"] = _mean_distance(*by_class)
     return within | {
         "frechet_distance_cnn_features": frechet_distance(moments(made), moments(true)),
-        "frechet_distance_cnn_features_real_halves": frechet_distance(*(moments(true[half]) for half in halves)),
+        "frechet_distance_cnn_features_real_halves": frechet_distance(*map(moments, halves)),
         "precision": precision,
         "recall": recall,
         "images": {
             "frechet_distance": {"synthetic": len(synthetic), "real": len(real)},
             "precision_recall": {"synthetic": len(fewer[0]), "real": len(fewer[1])},
+            "halves": within["images"],
         },
     }
+
+
+def _beside_halves(
+    made_NF: torch.Tensor, halves: Sequence[torch.Tensor], config: EvalConfig, seed: int
+) -> dict[str, Any]:
+    """Each measure between synthetic images and one half of the real ones, and between that half and the other, of as
+    many images."""
+    one, other = (half[: config.precision_recall_images] for half in halves)
+    drawn = torch.randperm(len(made_NF), generator=torch.Generator().manual_seed(seed)).to(made_NF.device)
+    count = min(len(other), len(made_NF))
+    found: dict[str, Any] = {"images": {"synthetic": count, "real": len(one)}}
+    for name, some in (("", made_NF[drawn[:count]]), ("_real_halves", other[:count])):
+        found[f"kernel_distance_cnn_features{name}"] = kernel_distance(some, one)
+        balls = min(BALLS, len(one) - 1)
+        found[f"density{name}"], found[f"coverage{name}"] = density_coverage(some, one, balls)
+    nearest = min(config.neighbours, count - 1, len(one) - 1)
+    found["precision_real_halves"], found["recall_real_halves"] = precision_recall(other[:count], one, nearest)
+    return found
 
 
 def _by_class(vectors_NF: torch.Tensor, labels_N: np.ndarray) -> dict[int, Moments]:
@@ -175,7 +219,9 @@ def _mean_distance(made: Mapping[int, Moments], real: Mapping[int, Moments]) -> 
 
 
 def _no_stand_in(intra: bool) -> dict[str, Any]:
-    measures = ["frechet_distance_cnn_features", "frechet_distance_cnn_features_real_halves", "precision", "recall"]
+    names = ["frechet_distance_cnn_features", "kernel_distance_cnn_features"]
+    names += ["precision", "recall", "density", "coverage"]
+    measures = [*names, *(f"{name}_real_halves" for name in names)]
     measures += ["intra_frechet_distance_cnn_features"] if intra else []
     return dict.fromkeys(measures) | {"images": {}, "reason": SKIPPED}
 
@@ -193,16 +239,23 @@ def _intra_fid(answers: Mapping[Unit, dict[str, Any]], shared: Mapping[str, Any]
 def _inception_scores(answers: dict[Unit, dict[str, Any]], reason: str) -> dict[str, Any]:
     chunks = {source: [a for (s, _, _), a in answers.items() if s == source] for source in ("synthetic", "real")}
     if not chunks["synthetic"]:
-        return {"fid": {"value": None, "reason": reason}, "inception_score": {"value": None, "reason": reason}}
+        return {name: {"value": None, "reason": reason} for name in ("fid", "kid", "inception_score")}
     made, real = (_added(chunks[source]) for source in ("synthetic", "real"))
     score = inception_score(
         made.count,
         torch.stack([chunk["probabilities"] for chunk in chunks["synthetic"]]).sum(0),
         sum(chunk["negative_entropy"] for chunk in chunks["synthetic"]),
     )
+    vectors = {source: torch.cat([chunk["vectors"] for chunk in some]) for source, some in chunks.items()}
     images = {"synthetic": made.count, "real": real.count}
+    kept = {source: len(some) for source, some in vectors.items()}
+    # Every other one: images may be in the order of their classes.
+    halves = vectors["real"][::2], vectors["real"][1::2]
+    between = kernel_distance(*halves) if len(halves[1]) > 1 else None
     return {
         "fid": {"value": frechet_distance(made, real), "reason": None, "images": images},
+        "kid": {"value": kernel_distance(vectors["synthetic"], vectors["real"]), "reason": None, "images": kept},
+        "kid_real_halves": {"value": between, "reason": None if between is not None else "too few real images"},
         "inception_score": {"value": score, "reason": None, "images": {"synthetic": made.count}},
     }
 

@@ -14,7 +14,14 @@ import torch
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.metrics import inception
-from raysyn.metrics.distances import frechet_distance, moments, precision_recall
+from raysyn.metrics.distances import (
+    ROWS,
+    density_coverage,
+    frechet_distance,
+    kernel_distance,
+    moments,
+    precision_recall,
+)
 from raysyn.metrics.embedding import DRAWN, TRAINED_ON
 from raysyn.metrics.fidelity import CHUNK, inception_weights
 from raysyn.metrics.utility import SLOWEST_FIRST, EvalConfig
@@ -124,7 +131,7 @@ def fidelity_units(config: EvalConfig, shape: Shape, classes: int, *, synthetic:
 
 
 def _distances(config: EvalConfig, shape: Shape, classes: int, synthetic: int, real: int) -> float:
-    """Of comparing features: precision and recall grow with the square of the images, the others with the features."""
+    """Of comparing features: Frechet distances grow with the features, the others with the square of the images."""
     few, width = 200, build("cnn", shape, classes).head.in_features
     features = torch.rand(2, few, width)
     most = config.precision_recall_images
@@ -132,8 +139,13 @@ def _distances(config: EvalConfig, shape: Shape, classes: int, synthetic: int, r
     with one_thread():
         compared = seconds(lambda: precision_recall(features[0], features[1]))
         distance = _once(lambda: frechet_distance(moments(features[0]), moments(features[1])))
+        held = seconds(lambda: (kernel_distance(*features), density_coverage(*features)))
+    half = min(real // 2, most)
+    in_halves = (min(synthetic, half) + half) ** 2 / (2 * few) ** 2
+    looked = (synthetic + ROWS) * real / few**2 if config.nearest else 0.0
+    pairs += looked / 4  # `compared` is of four times as many
     # Between the two sides, and between halves of one.
-    return pairs * compared + 2 * distance
+    return pairs * compared + 2 * distance + in_halves * (2 * held + compared)
 
 
 def plane_seconds(config: EvalConfig, shape: Shape, classes: int, *, synthetic: int, test: int) -> float:

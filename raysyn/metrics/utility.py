@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from raysyn.compute.doorway import Compute, digest
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
+from raysyn.metrics.yardsticks import FIELDS, NOBODY, told
 from raysyn.models.classifiers import NAMES
-from raysyn.train.classifier import ClassifierConfig, accuracy, fit, hold_out
+from raysyn.train.classifier import ClassifierConfig, answers, fit, hold_out, share_right
 
 Name = Literal["cnn", "resnet9", "mlp", "logreg", "sklearn_mlp", "sklearn_logreg"]
 SLOWEST_FIRST: tuple[Name, ...] = ("resnet9", "cnn", "sklearn_mlp", "sklearn_logreg", "mlp", "logreg")
-BEST_IS_UNCHARGED = (
-    "metrics.utility.best: the classifier is picked by its accuracy on the real test set, "
-    "as the best-of-several numbers of papers are; quote the mean beside it"
-)
 ONE_CLASS = "all training images are of one class, which is the answer to every image"
 NO_EARLY_STOP = "trained without early stopping: too few images of a class to hold some out"
 
@@ -53,6 +50,9 @@ class EvalConfig:
     """Nearest neighbours that span the manifolds of precision and recall."""
     precision_recall_images: int = 10_000
     """At most this many images per side for precision and recall."""
+    nearest: int = 0
+    """Draw so many synthetic images, the closest ones, beside their nearest real training images, in
+    internal/nearest.png: a file with private images in it, which stays inside and is erased by --seal. 0 draws none."""
     floor: bool = True
     """Train each classifier also on what `noisy_means` would release for the same budget: the least that the images
     should be better than."""
@@ -68,7 +68,7 @@ class EvalConfig:
             raise ValueError(
                 f"eval.classifiers is {self.classifiers}: name each of {', '.join(SLOWEST_FIRST)} at most once"
             )
-        lowest = {"epochs": 1, "feature_epochs": 0, "neighbours": 1, "precision_recall_images": 2}
+        lowest = {"epochs": 1, "feature_epochs": 0, "nearest": 0, "neighbours": 1, "precision_recall_images": 2}
         for field, least in {**lowest, "inception_images": 2}.items():
             if getattr(self, field) < least:
                 raise ValueError(f"eval.{field} is {getattr(self, field)}: give at least {least}")
@@ -76,6 +76,11 @@ class EvalConfig:
             raise ValueError(
                 f"eval.precision_recall_images is {self.precision_recall_images}: give more than eval.neighbours, "
                 f"{self.neighbours}"
+            )
+        if self.nearest and not self.feature_epochs:
+            raise ValueError(
+                f"eval.nearest is {self.nearest}, but eval.feature_epochs is 0, and what is near is told by these "
+                "features: give 1 or more, or leave it out"
             )
         if self.images is not None and self.images < 2:
             raise ValueError(f"eval.images is {self.images}: give at least 2, or leave it out")
@@ -92,38 +97,41 @@ READS = {
     "utility": ("classifiers", "epochs", "learning_rate", "beta1", "images", "resnet9_width", "floor"),
     "fidelity": (
         *("images", "feature_epochs", "neighbours", "precision_recall_images"),
-        *("inception_weights", "inception_images"),
+        *("inception_weights", "inception_images", "nearest"),
     ),
 }
 """Which settings each measure depends on."""
+SAYS = {"utility": {"answers": True}, "fidelity": {"halves": True}}
+"""What results say that they did not say in an earlier version."""
 
 
 def unit_name(measure: str, config: EvalConfig) -> str:
     """Name of a measure's durable results: another way of judging must not find those of this one."""
     read = {name: getattr(config, name) for name in READS[measure]}
-    return f"{measure}-{digest(read)}"
-
-
-FIELDS = {"synthetic": "accuracy", "real": "accuracy_real_data", "floor": "accuracy_floor"}
-"""What a classifier is trained on, and its accuracy's name in the report."""
+    # Results of an earlier version, which say less, are not found either.
+    return f"{measure}-{digest(read | SAYS.get(measure, {}))}"
 
 
 def utility(
     compute: Compute, synthetic: Images, real_train: Images, real_test: Images, config: EvalConfig, seed: int,
     floor: Images | None = None,
 ) -> dict[str, Any]:  # fmt: skip
+    """`yardsticks.told` of what `judge_all` finds."""
+    return told(judge_all(compute, synthetic, real_train, real_test, config, seed, floor), real_test)
+
+
+def judge_all(
+    compute: Compute, synthetic: Images, real_train: Images, real_test: Images, config: EvalConfig, seed: int,
+    floor: Images | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Accuracy on `real_test` of every classifier, trained on `synthetic`, on `real_train` and on `floor`, if given.
 
-    Returns one entry per classifier, in the order of the config: {accuracy, accuracy_real_data, accuracy_floor} and
-    the epochs chosen, {epoch, epoch_real_data, epoch_floor}, for resnet9 its width, and `notes` by source where
-    something was done in another way than usual; then `mean` and `best` over classifiers, each with these accuracies,
-    where `best` also names the classifiers and says that it is an uncharged choice (papers often print it as the
-    accuracy); `images`, how many each kind was trained on; `guessing`, what needs no classifier: {chance,
-    largest_class}, one in so many classes and the share of the test images' largest. No classifiers: an empty
-    dictionary.
+    Returns `yardsticks.Judged`, classifiers in the order of the config, each with {accuracy, accuracy_real_data,
+    accuracy_floor} and the epochs chosen, {epoch, epoch_real_data, epoch_floor}, for resnet9 its width, and `notes` by
+    source where something was done in another way than usual.
     """
     if not config.classifiers:
-        return {}
+        return dict(NOBODY)
     assert synthetic.shape == real_train.shape == real_test.shape, "synthetic and real images differ in shape"
     assert synthetic.classes == real_train.classes == real_test.classes, "synthetic and real classes differ"
     sources = {"synthetic": synthetic, "real": real_train} | ({} if floor is None else {"floor": floor})
@@ -131,30 +139,28 @@ def utility(
     shared: dict[str, Any] = {**trained_on, "test": real_test, "config": config, "seed": seed}
     # The longest first, so that no worker starts a long one when the others are done.
     units = [(name, source) for name in SLOWEST_FIRST if name in config.classifiers for source in sources]
-    answers = dict(zip(units, compute.map(judge, units, name=unit_name("utility", config), shared=shared), strict=True))
+    judged = dict(zip(units, compute.map(judge, units, name=unit_name("utility", config), shared=shared), strict=True))
     result: dict[str, Any] = {}
     for name in config.classifiers:
-        found = {source: answers[name, source] for source in sources}
+        found = {source: judged[name, source] for source in sources}
         result[name] = {FIELDS[source]: answer["accuracy"] for source, answer in found.items()}
         result[name] |= {
             FIELDS[source].replace("accuracy", "epoch"): answer["epoch"] for source, answer in found.items()
         }
         notes = {source: answer["note"] for source, answer in found.items() if "note" in answer}
         result[name] |= {"notes": notes} if notes else {}
-    averages = summary(result)
     if "resnet9" in result:
         result["resnet9"]["width"] = config.resnet9_width
-    counts = {source: len(images) for source, images in trained_on.items()}
-    return result | averages | {"images": counts, "guessing": guessing(real_test)}
-
-
-def guessing(test: Images) -> dict[str, float]:
-    """Accuracies on `test` without looking: any class at random, and always the largest."""
-    return {"chance": 1 / test.classes, "largest_class": float(np.bincount(test.labels_N).max() / len(test))}
+    return {
+        "classifiers": result,
+        "said": {source: [judged[name, source]["said"] for name in config.classifiers] for source in sources},
+        "images": {source: len(images) for source, images in trained_on.items()},
+    }
 
 
 def judge(unit: tuple[Name, str], shared: dict[str, Any]) -> dict[str, Any]:
-    """Train the classifier unit[0] on the source unit[1]; its test accuracy, and the epoch chosen without the test.
+    """Train the classifier unit[0] on the source unit[1]; its test accuracy, what it `said` of each test image, int32
+    (N,), and the epoch chosen without the test.
 
     The epoch is the best on a tenth of the same source held out, so for "synthetic" on synthetic images.
     """
@@ -167,10 +173,12 @@ def judge(unit: tuple[Name, str], shared: dict[str, Any]) -> dict[str, Any]:
         training = replace(training, width=config.resnet9_width)
     images, valid = hold_out(shared[source], training.validation_share, shared["seed"])
     trained = fit(images, valid, name, training, shared["seed"], best_device())
+    said_N = answers(trained.model, shared["test"])
     return {
-        "accuracy": accuracy(trained.model, shared["test"]),
+        "accuracy": share_right(said_N, shared["test"]),
         "epoch": trained.epoch,
         "valid_accuracy": trained.valid_accuracy,
+        "said": said_N.int(),
     }
 
 
@@ -185,8 +193,9 @@ def _scikit(name: Name, images: Images, test: Images, seed: int) -> dict[str, An
     counts = np.bincount(images.labels_N)
     if np.count_nonzero(counts) == 1:
         # Neither of the two takes images of one class.
-        share = float(np.mean(test.labels_N == counts.argmax()))
-        return {"accuracy": share, "epoch": 0, "valid_accuracy": None, "note": ONE_CLASS}
+        said_N = torch.full((len(test),), int(counts.argmax()), dtype=torch.int32)
+        share = share_right(said_N, test)
+        return {"accuracy": share, "epoch": 0, "valid_accuracy": None, "said": said_N, "note": ONE_CLASS}
     stops = _can_hold_out(counts)
     if name == "sklearn_mlp":
         # Its own early stop, on a tenth of the training images: 200 iterations are many for large images.
@@ -198,8 +207,10 @@ def _scikit(name: Name, images: Images, test: Images, seed: int) -> dict[str, An
         # A hundred iterations are its default, and what papers quote, converged or not.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(pixels, images.labels_N)
+    said_N = torch.from_numpy(model.predict(test_pixels).astype(np.int32))
     found = {
-        "accuracy": float(model.score(test_pixels, test.labels_N)),
+        "accuracy": share_right(said_N, test),
+        "said": said_N,
         "epoch": int(np.max(model.n_iter_)),
         "valid_accuracy": getattr(model, "best_validation_score_", None),
     }
@@ -218,16 +229,3 @@ def subset(images: Images, most: int | None, seed: int) -> Images:
     if most is None or len(images) <= most:
         return images
     return images.select(np.sort(np.random.default_rng(seed).choice(len(images), most, replace=False)))
-
-
-def summary(result: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """`mean` and `best` over classifiers, given {accuracy, accuracy_real_data} of each, and accuracy_floor of all or
-    none."""
-    mean: dict[str, Any] = {}
-    best: dict[str, Any] = {}
-    for field in (field for field in FIELDS.values() if all(field in entry for entry in result.values())):
-        mean[field] = sum(entry[field] for entry in result.values()) / len(result)
-        winner = max(result, key=lambda name: result[name][field])
-        best[field] = result[winner][field]
-        best["classifier" + field.removeprefix("accuracy")] = winner
-    return {"mean": mean, "best": best | {"uncharged_choice": BEST_IS_UNCHARGED}}

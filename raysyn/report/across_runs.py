@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from raysyn.report import trade_off
 from raysyn.runs.folder import REPORT_JSON
 from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import folders_in, read_bytes, under
@@ -181,8 +182,8 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in [lines[0], rule, *lines[1:]])
 
 
-def page(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
-    """A self-contained page of tables."""
+def page(tables: Sequence[Table], unfinished: Sequence[str], picture: str | None = None) -> str:
+    """A self-contained page of tables, under a `picture` (a data URI) of epsilon against accuracy, if there is one."""
     # Imported where it is used, not above: who only asks for help must not wait for it.
     import jinja2
 
@@ -190,4 +191,6 @@ def page(tables: Sequence[Table], unfinished: Sequence[str]) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    return made.get_template("tables.html.j2").render(tables=tables, unfinished=unfinished)
+    return made.get_template("tables.html.j2").render(
+        tables=tables, unfinished=unfinished, picture=picture, about_picture=trade_off.TEXT
+    )  # fmt: skip

@@ -63,6 +63,8 @@ class Panel:
     x: str
     y: str
     title: str = ""
+    log_x: bool = False
+    """A logarithmic x axis, with a mark at each x that a line has."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,11 @@ def charts(panels: Sequence[Panel]) -> str:
             _plot(axes, panel.lines, names)
             axes.set(xlabel=panel.x, ylabel=panel.y)
             axes.set_title(panel.title, fontsize=10)
+            if panel.log_x:
+                marks = sorted({x for line in panel.lines.values() for x in line.x})
+                axes.set_xscale("log")
+                axes.set_xticks(marks, [f"{x:g}" for x in marks])
+                axes.minorticks_off()
         for axes in plots[len(panels) :]:
             axes.set_visible(False)
         _name_once(figure, plots)

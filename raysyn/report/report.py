@@ -19,7 +19,8 @@ import numpy as np
 
 from raysyn.data.images import Images
 from raysyn.privacy.ledger import Ledger, Plan
-from raysyn.report import across_runs
+from raysyn.report import across_runs, classes, likeness, trade_off
+from raysyn.report.advice import advice
 from raysyn.report.choices import added_up
 from raysyn.report.pictures import first_of_class, mosaic, png_bytes
 from raysyn.report.release import attack_limits, certificate, rounded_up, write_release
@@ -44,6 +45,10 @@ LEDGER_COLUMNS = (
     "adjacency",
     "note",
 )
+
+
+BESIDE = ("mean", "best", "images", "guessing", "interval", "above_floor", "classes")
+"""Of `metrics.utility`, what is no classifier; null in report.json where it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +79,7 @@ class Report:
     """From `dp_section` or `no_dp_section`."""
     metrics: Mapping[str, Any]
     """utility {classifier: {accuracy, accuracy_real_data}} and fidelity {name: value or None, name_reason}.
-    `mean`, `best`, `images` and `guessing` beside the classifiers go into report.json as utility_mean and so on."""
+    What stands beside the classifiers (BESIDE) goes into report.json as utility_mean and so on."""
     attacks: Mapping[str, Any]
     timings: Mapping[str, Mapping[str, float]]
     """{stage: {wall_s, cpu_s}}."""
@@ -88,7 +93,7 @@ class Report:
         """report.json: plain values; a figure that is not finite becomes null with its reason beside it."""
         content = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
         utility = dict(content["metrics"].get("utility") or {})
-        for key in ("mean", "best", "images", "guessing"):
+        for key in BESIDE:
             content["metrics"][f"utility_{key}"] = utility.pop(key, None)
         content["metrics"]["utility"] = utility
         return content
@@ -183,7 +188,9 @@ def render(
         n_synthetic=n_synthetic,
         config=list(leaves(content["config"])),
         machine=list(leaves(content["environment"])),
-        fidelity=list(_with_reasons(content["metrics"].get("fidelity") or {})),
+        fidelity=likeness.known(content),
+        by_class=_by_class(content),
+        advice=advice(content),
         sections=sections,
         total={key: sum(spent[key] for spent in content["timings"].values()) for key in ("wall_s", "cpu_s")},
     )
@@ -203,18 +210,15 @@ def _page() -> Any:
     return page.get_template("report.html.j2")
 
 
-def _with_reasons(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(name, text) per figure; a missing one shows its reason, found as `<key>_reason` or `reason`."""
-    flat = dict(leaves(values))
-    for key, value in flat.items():
-        base, _, last = key.rpartition(".")
-        if last == "reason" or last.endswith("_reason") or value == {}:
-            continue
-        reason = flat.get(f"{key}_reason") or flat.get(f"{base}.reason" if base else "reason")
-        yield (
-            in_words(key.removesuffix(".value")),
-            f"not available: {reason or 'no reason given'}" if value is None else figure(value),
-        )
+def _by_class(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the page shows of each class; None where nothing is known."""
+    if not (known := content["metrics"].get("utility_classes")):
+        return None
+    names = content["dataset"]["classes"]
+    return {
+        "rows": classes.rows(known, names), "names": names, "confusions": classes.confusions(known),
+        "mistakes": classes.mistakes(known), "left_out": len(names) - classes.SHOWN,
+    }  # fmt: skip
 
 
 def _grids(synthetic: Images, central: Images | None, most: int = 20) -> Iterator[dict[str, str | None]]:
@@ -259,7 +263,7 @@ def main(arguments: Sequence[str]) -> int:
     belong to; returns the exit status."""
     parser = argparse.ArgumentParser(prog="raysyn report", description="Tables over finished runs.")
     parser.add_argument("runs", nargs="*", metavar="FOLDER", help="a run's folder (--out), or one that holds runs")
-    parser.add_argument("--html", metavar="FILE", help="write the tables as a page, too")
+    parser.add_argument("--html", metavar="FILE", help="write the tables as a page, too, and draw accuracy by epsilon")
     asked = parser.parse_args(arguments)
     found = across_runs.find(asked.runs)
     if found.unfinished:
@@ -275,5 +279,5 @@ def main(arguments: Sequence[str]) -> int:
         print(f"\n{one.title}\n\n{across_runs.markdown(one.rows)}\n{one.text}")
     if asked.html is not None:
         tables = [across_runs.Table("Runs", "", table_rows(reports)), *papers]
-        write_atomically(Path(asked.html), across_runs.page(tables, found.unfinished))
+        write_atomically(Path(asked.html), across_runs.page(tables, found.unfinished, trade_off.picture(reports)))
     return 0

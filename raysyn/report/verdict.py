@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from raysyn.report.classes import failed
 from raysyn.report.release import rounded_up
 from raysyn.report.tables import in_words, percent
 
@@ -35,28 +36,39 @@ def verdict(content: Mapping[str, Any], n_synthetic: int) -> str:
 
 
 def usefulness(content: Mapping[str, Any]) -> str:
-    """How good that is, in a sentence or two: beside guessing, and beside the floor. Empty where neither is known."""
+    """How good that is, in a few sentences: beside guessing, beside the floor, and which classes failed. Empty where
+    none of it is known."""
     metrics = content["metrics"]
     guessing, mean = metrics.get("utility_guessing"), metrics.get("utility_mean") or {}
     if not guessing or "accuracy" not in mean:
         return ""
     reached, floor, told = mean["accuracy"], mean.get("accuracy_floor"), []
-    so_far = f"The mean over classifiers, {percent(reached)}, is"
-    if reached <= max(guessing.values()) + SAME:
+    several = len(metrics.get("utility") or ()) != 1
+    so_far = f"The mean over classifiers, {percent(reached)}, is" if several else "That is"
+    lowest = (metrics.get("utility_interval") or {}).get("low", reached)
+    if min(reached - SAME, lowest) <= max(guessing.values()):
         always = f"always answering with the largest class ({percent(guessing['largest_class'])})"
-        told.append(f"{so_far} no better than {always}.")
+        known = "no better than" if reached <= max(guessing.values()) + SAME else "not surely better than"
+        told.append(f"{so_far} {known} {always}.")
     if floor is not None:
         promised = content["privacy"]["guarantee"] == "dp"
         budget = "of the same budget" if promised else f"at epsilon {FLOOR_WITHOUT_PROMISE:g}"
-        above, what = reached - floor, f"the floor, noisy class means {budget} ({percent(floor)})"
-        if abs(above) <= SAME:
-            told.append(f"{so_far} no better than {what}.")
-        elif above > 0:
-            told.append(f"{so_far} {100 * above:.1f} points above {what}.")
-        else:
-            # Whoever follows this has looked at private test images, and releases twice if this run is released too.
-            told.append(
-                f"{so_far} {-100 * above:.1f} points below {what}: use noisy_means instead of it, and say so with "
-                '--chosen-among "2 methods".'
-            )
-    return " ".join(told)
+        what = f"the floor, noisy class means {budget} ({percent(floor)})"
+        advised = content.get("method") != "noisy_means"
+        told.append(f"{so_far} {_above(reached - floor, metrics.get('utility_above_floor'), what, advised)}")
+    return " ".join([*told, failed(metrics.get("utility_classes"))]).strip()
+
+
+def _above(above: float, known: Mapping[str, float] | None, what: str, advised: bool) -> str:
+    """The rest of a sentence: by how much an accuracy is above the floor, which is called `what`, and, if it is below
+    and shall be `advised`, what to do."""
+    if abs(above) <= SAME:
+        return f"no better than {what}."
+    points = f"{abs(100 * above):.1f} points {'above' if above > 0 else 'below'} {what}"
+    if known is not None and known["low"] <= 0 <= known["high"]:
+        within = f"{100 * known['low']:+.1f} to {100 * known['high']:+.1f}"
+        return f"{points}, which may be chance (95 % interval {within} points)."
+    if above > 0 or not advised:
+        return f"{points}."
+    # Whoever follows this has looked at private test images, and releases twice if this run is released too.
+    return f'{points}: use noisy_means instead of it, and say so with --chosen-among "2 methods".'

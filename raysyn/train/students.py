@@ -103,9 +103,13 @@ class Lesson:
 
 def fit_teacher(worker: Worker, lesson: Lesson) -> dict[str, Any]:
     """The teacher's weights and its accuracy on the validation images, as `taught` answers."""
-    train = lesson.real.train
-    examples = one_hot(train.images_NHWC, train.labels_N, train.classes)
-    return taught(worker, lesson, lambda epoch, m: examples, len(train))
+    return fit_labelled(worker, lesson.real.train, lesson)
+
+
+def fit_labelled(worker: Worker, images: Images, lesson: Lesson) -> dict[str, Any]:
+    """The same of a classifier that learns from `images` with their own labels."""
+    examples = one_hot(images.images_NHWC, images.labels_N, images.classes)
+    return taught(worker, lesson, lambda epoch, m: examples, len(images))
 
 
 def fit_student(worker: Worker, params: Mapping[str, Any], lesson: Lesson) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_noisy_means import TINY
 from whole_run import whole_run
 
@@ -27,7 +28,7 @@ from raysyn.runs.folder import RunFolder
 from raysyn.runs.sealing import seal
 from raysyn.runs.storage import load_saved
 
-JUDGED = replace(TINY, eval=replace(TINY.eval, floor=True, feature_epochs=0))
+JUDGED = replace(TINY, eval=replace(TINY.eval, floor=True, feature_epochs=1, nearest=9))
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,21 @@ def test_nothing_of_the_floor_is_released(whole: Whole) -> None:
     assert [row["stage"] for row in certificate["ledger"]] == ["means", "spread"] and "floor" not in str(certificate)
 
 
+def test_nearest_private_images_are_drawn_inside_alone(whole: Whole) -> None:
+    """Four pairs in a row, each a synthetic image and the private one that is nearest to it, the closest first."""
+    picture = Image.open(whole.out / "internal/nearest.png")
+    assert picture.size[0] == 8 * (8 * 8 + 2) + 2 and (whole.out / "internal/nearest.png").stat().st_mode & 0o077 == 0
+    told = whole.report["metrics"]["fidelity"]
+    assert told["nearest_pairs"] == "internal/nearest.png" and told["nearest_pair"] > 0 and "nearest" not in told
+    private = noisy_means.prepare(JUDGED).dataset.train.images_NHWC[:, ::1, ::1, 0]
+    tiles = np.asarray(picture)[..., 0]
+    for pair in range(3):
+        top, left = 2 + pair // 4 * 66, 2 + (2 * pair + 1) * 66
+        shown = tiles[top : top + 64 : 8, left : left + 64 : 8]
+        assert np.any(np.all(private == shown, axis=(1, 2)))
+    assert not (whole.out / "release/nearest.png").exists()
+
+
 def test_sealing_erases_it(whole: Whole) -> None:
     """Last: the run has no secret after it."""
     with RunFolder.open(
@@ -99,6 +115,7 @@ def test_sealing_erases_it(whole: Whole) -> None:
     ) as folder:  # fmt: skip
         seal(folder, {"eval": {"floor": True}})
     assert sorted(path.name for path in (whole.out / "internal/stages").iterdir()) == ["means.pt", "spread.pt"]
+    assert not (whole.out / "internal/nearest.png").exists()
 
 
 class Asking:
@@ -142,3 +159,5 @@ def test_pigan_has_none_and_says_so() -> None:
     assert not Pigan().eval.floor
     with pytest.raises(ValueError, match=r"^eval\.floor is True, but pigan .*: leave it out$"):
         Pigan(eval=replace(Pigan().eval, floor=True))
+    with pytest.raises(ValueError, match=r"^eval\.nearest is 3, but pigan .*: leave it out$"):
+        Pigan(eval=replace(Pigan().eval, nearest=3))

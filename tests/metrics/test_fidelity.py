@@ -55,6 +55,18 @@ def test_without_weights_fid_is_null_with_the_reason_and_the_stand_in_has_its_ow
     assert floor == worse["frechet_distance_cnn_features_real_halves"] < worse["frechet_distance_cnn_features"]
     assert report["frechet_distance_cnn_features"] < worse["frechet_distance_cnn_features"]
     assert report["recall"] > worse["recall"]
+    beside_real_halves(report, worse)
+
+
+def beside_real_halves(report, worse):
+    """Each measure has the same between halves of the real images, of as many, and what is worse is told to be."""
+    for name in ("kernel_distance_cnn_features", "precision", "recall", "density", "coverage"):
+        assert report[f"{name}_real_halves"] == worse[f"{name}_real_halves"], name
+    assert report["images"]["halves"] == {"synthetic": 100, "real": 100}
+    assert worse["kernel_distance_cnn_features"] > report["kernel_distance_cnn_features"]
+    assert worse["kernel_distance_cnn_features"] > 10 * abs(worse["kernel_distance_cnn_features_real_halves"])
+    for name in ("density", "coverage"):
+        assert worse[name] < 0.8 * worse[f"{name}_real_halves"] and worse[name] < report[name], name
 
 
 def test_a_set_compared_with_itself_is_perfect(tmp_path):
@@ -68,6 +80,13 @@ def test_zero_feature_epochs_skip_the_stand_in_and_say_so(tmp_path):
     images = blobs(10, 0)
     report = fidelity(Local(tmp_path), images, images, EvalConfig(feature_epochs=0), 0)
     assert report["precision"] is None and "feature_epochs" in report["reason"]
+    assert report["coverage"] is None and report["kernel_distance_cnn_features_real_halves"] is None
+
+
+def test_four_real_images_have_halves_too(tmp_path):
+    config = EvalConfig(feature_epochs=1, neighbours=1)
+    report = fidelity(Local(tmp_path), blobs(3, 1), blobs(4, 0), config, 0)
+    assert report["images"]["halves"] == {"synthetic": 2, "real": 2} and 0 <= report["coverage"] <= 1
 
 
 @pytest.mark.slow  # five networks and two eigenvalue problems of size 2,048
@@ -78,6 +97,8 @@ def test_inception_weights_from_a_file_give_fid_and_inception_score(tmp_path, we
     assert report["fid"]["value"] > 0 and report["fid"]["reason"] is None
     assert report["fid"]["images"] == {"synthetic": 4, "real": 5}
     assert 1 <= report["inception_score"]["value"] < 1008
+    assert report["kid"]["images"] == {"synthetic": 4, "real": 5} and isinstance(report["kid"]["value"], float)
+    assert isinstance(report["kid_real_halves"]["value"], float)
 
 
 def test_grey_and_rgb_copies_of_an_image_have_the_same_inception_features(weights_file):

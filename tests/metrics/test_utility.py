@@ -31,7 +31,7 @@ CONFIG = EvalConfig(classifiers=("logreg", "mlp"), epochs=20)
 def test_the_report_has_every_classifier_then_mean_and_best(tmp_path):
     train, test = stripes(400, 0), stripes(100, 1)
     report = utility(Local(tmp_path), mirrored(train), train, test, CONFIG, 0)
-    assert list(report) == ["logreg", "mlp", "mean", "best", "images", "guessing"]
+    assert set(report) == {"logreg", "mlp", "mean", "best", "images", "guessing", "interval", "classes"}
     assert report["images"] == {"synthetic": 400, "real": 400}
     assert "accuracy_floor" not in {*report["logreg"], *report["mean"], *report["best"]}
     most = max(np.bincount(test.labels_N)) / 100
@@ -56,6 +56,23 @@ def test_the_floor_is_judged_as_the_others_are(tmp_path):
     floors = {name: report[name]["accuracy_floor"] for name in CONFIG.classifiers}
     assert report["mean"]["accuracy_floor"] == pytest.approx(sum(floors.values()) / 2)
     assert report["best"]["accuracy_floor"] == max(floors.values())
+    gained = report["above_floor"]
+    assert gained["value"] == pytest.approx(report["mean"]["accuracy"] - report["mean"]["accuracy_floor"])
+
+
+def test_each_class_is_counted_for_every_source_and_its_failures_are_named(tmp_path):
+    train, test = stripes(100, 0), stripes(50, 1)
+    report = utility(Local(tmp_path), mirrored(train), train, test, CONFIG, 0, train)
+    told, right = report["classes"], np.bincount(test.labels_N)
+    assert told["test_images"] == right.tolist()
+    for field in ("accuracy", "accuracy_real_data", "accuracy_floor"):
+        assert np.average(told[field], weights=right) == pytest.approx(report["mean"][field])
+    for source, counts in told["confusion"].items():
+        assert np.sum(counts, axis=1).tolist() == (2 * right).tolist(), source
+    assert [(one["class"], one["why"]) for one in told["failed"]] == [
+        ("left", ["chance", "floor"]), ("right", ["chance", "floor"]),
+    ]  # fmt: skip
+    assert report["interval"]["low"] <= report["mean"]["accuracy"] < report["interval"]["high"]
 
 
 def test_classifiers_of_scikit_learn_stand_beside_ours(tmp_path):
@@ -64,6 +81,7 @@ def test_classifiers_of_scikit_learn_stand_beside_ours(tmp_path):
     report = utility(Local(tmp_path), mirrored(train), train, test, config, 0)
     for name in config.classifiers:
         assert report[name]["accuracy"] < 0.3 < 0.7 < report[name]["accuracy_real_data"] and report[name]["epoch"] >= 1
+    assert report["classes"]["accuracy"][0] < 0.3 < 0.7 < report["classes"]["accuracy_real_data"][0]
 
 
 def test_trap_13_trap_21_best_of_classifiers_is_named_an_uncharged_choice(tmp_path):
@@ -117,6 +135,7 @@ def test_no_classifiers_no_work(tmp_path):
         ({"classifiers": ("cnn", "cnn")}, "eval.classifiers"),
         ({"epochs": 0}, "eval.epochs is 0"),
         ({"images": 1}, "eval.images is 1"),
+        ({"nearest": 2, "feature_epochs": 0}, "eval.nearest is 2"),
         ({"resnet9_width": -1.0}, "eval.resnet9_width"),
     ],
 )

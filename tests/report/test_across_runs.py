@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from report_stand_in import report
 
-from raysyn.report import across_runs
+from raysyn.report import across_runs, trade_off
 from raysyn.report.report import main
 from raysyn.runs.storage import folders_in
 
@@ -135,3 +135,27 @@ def test_only_runs_of_knowledge_recycling_have_its_tables(tmp_path: Path, capsys
     page = (tmp_path / "tables.html").read_text()
     assert page.count("&lt;b&gt;own") == 3 and "<b>own" not in page and "<strong>88.80</strong>" in page
     assert page.count("<table>") == 3 and "DP-FETA" in page and "**" not in page
+
+
+def priced(method: str, epsilon: float, reached: float, name: str = "mnist") -> dict[str, Any]:
+    content = report().as_dict()
+    content["privacy"]["epsilon_budget"], content["dataset"]["name"] = epsilon, name
+    mean = {"accuracy": reached, "accuracy_real_data": 0.9, "accuracy_floor": 0.5}
+    content["metrics"] |= {"utility_mean": mean, "utility_guessing": {"chance": 0.1, "largest_class": 0.2}}
+    return content | {"method": method}
+
+
+def test_accuracy_is_drawn_by_epsilon_with_its_yardsticks() -> None:
+    """By rising epsilon, seeds as their mean; a data set of one point, and what promises nothing, is left out."""
+    runs = [priced("a", 10, 0.8), priced("a", 1, 0.6), priced("a", 1, 0.7), priced("b", 1, 0.4)]
+    runs.append(priced("a", 1, 0.1, "another"))
+    (panel,) = trade_off.panels([*runs, report(dp=False).as_dict()])
+    assert panel.title == "mnist, 60,000 images" and panel.log_x
+    drawn = {name: (list(line.x), [round(y, 6) for y in line.y]) for name, line in panel.lines.items()}
+    assert drawn == {
+        "a": ([1, 10], [65, 80]), "b": ([1], [40]), "floor": ([1, 10], [50, 50]),
+        "real images": ([1, 10], [90, 90]), "largest class": ([1, 10], [20, 20]),
+    }  # fmt: skip
+    picture = trade_off.picture(runs)
+    assert picture is not None and picture in across_runs.page([], [], picture)
+    assert trade_off.picture(runs[:1]) is None and "Accuracy by" not in across_runs.page([], [])

@@ -21,6 +21,7 @@ from raysyn.data.images import Dataset, Images
 from raysyn.methods.common import show_plan
 from raysyn.privacy.cost import ADD_REMOVE, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
+from raysyn.report import likeness
 from raysyn.report.pictures import sample_sheet
 from raysyn.report.release import certificate, parquet_bytes, rounded_up, write_release
 from raysyn.report.report import Report, dp_section, main, no_dp_section, render, write_report
@@ -292,13 +293,28 @@ def test_missing_figures_show_their_reason() -> None:
         "reason": "no CNN was trained",
     }
     page = render(replace(report(), metrics={"fidelity": fidelity}).as_dict(), digits())
-    rows = re.findall(r"<tr><td>(.*)</td><td>(.*)</td></tr>", page.split("Fidelity")[1].split("</section>")[0])
+    rows = re.findall(r"<tr><td>([^<]*)</td><td>([^<]*)</td></tr>", page.split("Fidelity")[1].split("</section>")[0])
     assert rows == [
         ("FID (Inception)", "not available: no weights were given"),
-        ("inception score", "7.5"),
         ("inception score, images, synthetic", "50"),
-        ("precision", "not available: no CNN was trained"),
+        ("Precision", "not available: no CNN was trained"),
     ]
+    assert '<td class="n">7.5</td><td class="n">-</td><td>higher</td>' in page
+
+
+def test_measures_stand_beside_halves_of_the_real_images() -> None:
+    """Each once; what is not known between halves is a dash, and what is left over is listed."""
+    known = {
+        "density": 0.5,
+        "density_real_halves": 0.9,
+        "kid": {"value": 0.25, "images": {"real": 4}},
+        "reference": "r",
+    }
+    assert [row[:3] for row in likeness.rows(known)[1:]] == [
+        ["KID (Inception)", "0.25", "-"], ["Density", "0.5", "0.9"]
+    ]  # fmt: skip
+    assert sorted(likeness.others(known)) == [("kid, images, real", "4"), ("reference", "r")]
+    assert likeness.rows({"precision": None}) == []
 
 
 def test_sample_sheet_fits_any_shape() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from report_stand_in import digits, report
 
+from raysyn.report.classes import failed, rows
 from raysyn.report.report import render
 from raysyn.report.verdict import usefulness, verdict
 
@@ -49,6 +50,59 @@ def test_what_is_no_better_than_guessing_is_said_to_be_so(accuracy: float) -> No
     )
     assert told(accuracy) == sentence + "class (60.0 %)."
     assert told(accuracy, 0.2).startswith(sentence) and "points above the floor" in told(accuracy, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(-0.02, 0.14, "which may be chance (95 % interval -2.0 to +14.0 points)."), (0.01, 0.11, "(84.0 %).")],
+)
+def test_a_difference_within_its_interval_is_said_to_be(low: float, high: float, said: str) -> None:
+    mean = {"accuracy": 0.9, "accuracy_floor": 0.84}
+    metrics = {"utility_mean": mean, "utility_guessing": GUESSING, "utility_above_floor": {"low": low, "high": high}}
+    sentence = usefulness({"metrics": metrics, "privacy": {"guarantee": "dp"}})
+    assert "is 6.0 points above the floor" in sentence and sentence.endswith(said)
+
+
+def test_what_few_test_images_show_is_not_said_to_be_better_than_guessing() -> None:
+    metrics = {"utility_mean": {"accuracy": 0.7}, "utility_guessing": GUESSING, "utility_interval": {"low": 0.55}}
+    said = usefulness({"metrics": metrics, "privacy": {"guarantee": "dp"}})
+    assert said.endswith("is not surely better than always answering with the largest class (60.0 %).")
+
+
+FAILED = [("a", 0, ["chance", "floor"], True), ("b", 1, ["floor"], False)]
+
+
+def classes() -> dict[str, Any]:
+    return {
+        "test_images": [40, 40, 0], "accuracy": [0.1, 0.5, None], "accuracy_real_data": [0.2, 0.95, None],
+        "accuracy_low": [0.04, 0.35, None], "accuracy_high": [0.23, 0.65, None],
+        "failed": [dict(zip(("class", "index", "why", "real_too"), one, strict=True)) for one in FAILED],
+        "mistakes": [{"class": "a", "taken_for": "c", "share": 0.75}],
+        "confusion": {"synthetic": [[4, 6, 30], [20, 20, 0], [0, 0, 0]], "real": [[8, 32, 0], [2, 38, 0], [0, 0, 0]]},
+    }  # fmt: skip
+
+
+def test_failed_classes_are_named_once_and_many_are_counted() -> None:
+    assert failed(classes()) == "Class a: no better than guessing. Class b: below the floor."
+    many = {"failed": [{"class": str(at), "why": ["chance"]} for at in range(7)]}
+    assert failed(many) == "Classes 0, 1, 2, 3, 4 and 2 more: no better than guessing."
+    assert failed(None) == failed({"failed": []}) == ""
+
+
+def test_the_page_tells_of_each_class_and_of_what_it_is_taken_for() -> None:
+    made = content(floor=False)
+    made["dataset"]["classes"], made["metrics"]["utility_classes"] = ["a", "b", "c"], classes()
+    page = render(made, digits(20))
+    assert "no better than guessing (from real images, too)" in page and "4 to 23 %" in page
+    assert "Most often taken: a for c (75.0 %)." in page and page.count('class="confusion"') == 2
+    assert "Class a: no better than guessing. Class b: below the floor." in page
+
+
+def test_of_many_classes_the_worst_are_shown() -> None:
+    reached = [1 - at / 100 for at in range(30)]
+    many = {"accuracy": reached, "accuracy_low": reached, "accuracy_high": reached, "test_images": [9] * 30}
+    shown = rows({**many, "failed": []}, [f"class {at}" for at in range(30)])
+    assert [row[0] for row in shown[1:]] == [f"class {at}" for at in range(29, 9, -1)]
 
 
 def test_what_is_not_known_is_not_said() -> None:

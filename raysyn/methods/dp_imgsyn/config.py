@@ -92,6 +92,9 @@ class Config(Declared):
     """Images to release; by default as many as there are private ones, or public ones if these are fewer."""
     students: tuple[students.Name, ...] = ("resnet18",)
     """Students trained on the release and tested on real images, for the report alone."""
+    real_students: bool = True
+    """Train each student, by the same recipe, also on as many real images, to compare with. What learns from the
+    floor's images is decided by eval.floor."""
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     dissimilarity: DissimilarityConfig = field(default_factory=DissimilarityConfig)
     eval: EvalConfig = field(default_factory=lambda: EvalConfig(classifiers=()))
@@ -113,7 +116,7 @@ class Config(Declared):
             raise ValueError(f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
 
 
-JUDGED_BY = ("students", "distillation", "dissimilarity", "eval", "experiment")
+JUDGED_BY = ("students", "real_students", "distillation", "dissimilarity", "eval", "experiment")
 """Settings that change nothing that is released."""
 
 

@@ -10,35 +10,56 @@ from raysyn.compute.doorway import digest
 from raysyn.data.images import Images
 from raysyn.data.public import Public
 from raysyn.methods.common import PrivateSetting
+from raysyn.methods.dp_imgsyn import units as units_of
 from raysyn.methods.dp_imgsyn.units import (
     measure_distances,
     synthesis_of,
-    teach_student,
     teacher_accuracy,
 )
+from raysyn.methods.floor import floor_images
+from raysyn.metrics.utility import subset
+from raysyn.metrics.yardsticks import FIELDS, Judged
 from raysyn.models.teacher import Teacher
 from raysyn.train.diffusion import to_images
 
 
 def teach(
     setting: PrivateSetting, teacher: Teacher, released: Images, soft: np.ndarray
-) -> tuple[dict[str, Any], float]:
-    """Accuracy on the real test images of each student of the release, and of the teacher."""
-    config, test = setting.config, setting.dataset.test
-    keys = [f"{who}-{digest(config.distillation)}" for who in config.students]
+) -> tuple[Judged, float, Images | None]:
+    """What the students of the release reached on the real test images, beside students of the same recipe of as many
+    real images and of the floor's, if these are asked for; the teacher's accuracy there; and the floor's images."""
+    config, test, private = setting.config, setting.dataset.test, setting.dataset.train
+    lessons: dict[str, tuple[Images, np.ndarray | None]] = {"synthetic": (released, soft)}
+    if config.students and config.real_students:
+        lessons["real"] = subset(private, len(released), config.seed), None
+    floor = floor_images(setting, len(released)) if config.students and config.eval.floor else None
+    if floor is not None:
+        lessons["floor"] = floor, None
+    units = [(who, lesson) for who in config.students for lesson in lessons]
+    keys = [f"{who}-{lesson}-{digest(config.distillation)}" for who, lesson in units]
 
     def learned() -> dict[str, Any]:
         (own,) = setting.compute.map(teacher_accuracy, [None], name="teacher-accuracy", shared=(teacher, test))
-        shared = (released, soft, test, config.distillation, config.seed)
-        found = setting.compute.map(teach_student, config.students, name="students", shared=shared, keys=keys)
-        return {"teacher": own, "students": dict(zip(config.students, found, strict=True))}
+        shared = (lessons, test, config.distillation, config.seed)
+        found = setting.compute.map(units_of.teach, units, name="students", shared=shared, keys=keys)
+        return {"teacher": own, "students": dict(zip(keys, found, strict=True))}
 
     reached = setting.folder.stage(f"students-{digest(keys)}", learned)
-    words = [f"{who} {100 * found['accuracy']:.1f} %" for who, found in reached["students"].items()]
+    found = {unit: reached["students"][key] for unit, key in zip(units, keys, strict=True)}
+    words = [f"{who} {100 * found[who, 'synthetic']['accuracy']:.1f} %" for who in config.students]
     said = ", ".join([f"teacher {100 * reached['teacher']:.1f} %", *words])
     setting.console.stage("students", f"accuracy on real test images: {said}")
-    useful = {who: {**found, "accuracy_real_data": None} for who, found in reached["students"].items()}
-    return useful, reached["teacher"]
+    entries: dict[str, dict[str, Any]] = {
+        who: {"accuracy_real_data": None, "width": config.distillation.width} for who in config.students
+    }
+    for (who, lesson), one in found.items():
+        entries[who][FIELDS[lesson]] = one["accuracy"]
+    judged = {
+        "classifiers": entries,
+        "said": {lesson: [found[who, lesson]["said"] for who in config.students] for lesson in lessons},
+        "images": {lesson: len(images) for lesson, (images, _) in lessons.items()},
+    }
+    return judged, reached["teacher"], floor
 
 
 def compare(setting: PrivateSetting, released: Images, public: Public | None, chosen: np.ndarray) -> dict[str, Any]:

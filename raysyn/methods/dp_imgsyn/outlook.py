@@ -21,6 +21,7 @@ from raysyn.methods.outlook import (
     FEW,
     Stage,
     alone,
+    floor_seconds,
     judging,
     made_up,
     private_seconds,
@@ -107,8 +108,13 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[Stage]:
         found.append(units("steps", [few * (MOST_STEPS * step_s + label_s)]))
     found.append(Stage("align", images * (likely_steps(config.alignment) * step_s + label_s)))
     students = {who: student_seconds(who, config, private, images, test) for who in config.students}
-    found.append(units("students", [*students.values(), test * label_s]))
-    found += judging(config.eval, private, synthetic=images, test=test)
+    floored = config.eval.floor and bool(students)
+    if floored:
+        found.append(alone("floor", floor_seconds(private, images)))
+    lessons = 1 + config.real_students + floored
+    found.append(units("students", [*(lessons * [*students.values()]), test * label_s]))
+    judged = judging(config.eval, private, synthetic=images, test=test)
+    found += [stage for stage in judged if not (floored and stage.name == "floor")]
     if config.dissimilarity.images:
         seen = {"released": images, "test": test}
         found.append(alone("dissimilarity", dissimilarity_seconds(config.dissimilarity, private, **seen)))

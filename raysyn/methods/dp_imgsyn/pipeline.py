@@ -50,7 +50,7 @@ from raysyn.methods.misfits import few_steps
 from raysyn.methods.releasing import release
 from raysyn.methods.synthesis import evaluate, judging
 from raysyn.metrics.checks import check_measures
-from raysyn.metrics.utility import BEST_IS_UNCHARGED
+from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.models.students import student
 from raysyn.models.teacher import Teacher
 from raysyn.privacy import engines, sgd
@@ -128,12 +128,12 @@ def run(setting: PrivateSetting) -> Report:
     privacy = release(setting, NAME, released, uncharged(config), soft_labels=soft, public_images=images)
 
     # Measured on real images: for the report, which stays inside.
-    useful, own = teach(setting, teacher, released, soft)
-    judged = evaluate(setting, released, config.eval)
+    students, own, floor = teach(setting, teacher, released, soft)
+    judged = evaluate(setting, released, config.eval, students, floor)
     alike = compare(setting, released, public, chosen)
     teachers, tables = experiment(setting, teacher, wanted, own)
     metrics = {
-        "utility": useful | judged["utility"], "fidelity": judged["fidelity"], "teacher": {"accuracy": own},
+        **judged, "teacher": {"accuracy": own},
         "distance_to_nearest_private_image": {space: alike[space] for space in ("pixels", "features") if alike},
         **in_figures(teachers, tables),
     }  # fmt: skip
@@ -153,7 +153,7 @@ def stages_of(config: Config) -> list[str]:
     """What the console counts, in this order; further teachers of experiments are not."""
     asked = {
         "teacher": True, "statistics": True, "steps": config.alignment.iterations is None, "align": True,
-        "students": True, **dict.fromkeys(judging(config.eval), True),
+        **dict.fromkeys(judging(config.eval, config.students), True),
         "dissimilarity": config.dissimilarity.images > 0, "experiments": config.experiment.trains(),
         "plane": config.experiment.plane,
     }  # fmt: skip
@@ -284,7 +284,7 @@ def in_the_plane(setting: PrivateSetting) -> Section:
 
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
-    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
+    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers or len(config.students) > 1 else []
     if config.alignment.start == "public" or experiments.public_places(config):
         choices.append(comparison(experiments.MOST_SHARED))
     if experiments.asked(config):

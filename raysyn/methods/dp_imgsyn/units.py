@@ -22,7 +22,7 @@ from raysyn.models.teacher import Teacher
 from raysyn.privacy.queries import layer_statistics
 from raysyn.train import alignment
 from raysyn.train.alignment import LOSSES, AlignmentConfig
-from raysyn.train.classifier import accuracy, as_float
+from raysyn.train.classifier import accuracy, answers, as_float, share_right
 from raysyn.train.diffusion import to_images
 from raysyn.train.distillation import DistillationConfig, distill
 from raysyn.train.memory import at_once
@@ -128,15 +128,29 @@ def seed_for(seed: int, *who: int) -> int:
     return int(np.random.SeedSequence([seed, *who]).generate_state(1)[0])
 
 
-def teach_student(name: Name, shared: tuple[Images, np.ndarray, Images, DistillationConfig, int]) -> dict[str, float]:
-    """One unit: a student trained on a release, {"accuracy": on real test images, "width"}."""
+Lessons = Mapping[str, tuple[Images, np.ndarray | None]]
+"""What students learn from, by its name: images with soft labels (N, K), or with their own."""
+
+
+def teach(unit: tuple[Name, str], shared: tuple[Lessons, Images, DistillationConfig, int]) -> dict[str, Any]:
+    """One unit: the student unit[0] of the lesson unit[1], as `teach_student` answers."""
+    (name, lesson), (lessons, test, config, seed) = unit, shared
+    images, soft = lessons[lesson]
+    if soft is None:
+        soft = np.eye(images.classes, dtype=np.float32)[images.labels_N]
+    return teach_student(name, (images, soft, test, config, seed))
+
+
+def teach_student(name: Name, shared: tuple[Images, np.ndarray, Images, DistillationConfig, int]) -> dict[str, Any]:
+    """A student trained on a release: {"accuracy": on real test images, "said": of each, int32 (N,), "width"}."""
     released, soft, test, config, seed = shared
     own = seed_for(seed, 11, NAMES.index(name))
     with torch.random.fork_rng():  # dropout and first weights draw from the global generator: leave it as found
         torch.manual_seed(own)
         network = student(name, released.shape, released.classes, config.width)
         distill(network, released.images_NHWC, soft, config, own, best_device())
-    return {"accuracy": accuracy(network, test), "width": config.width}
+    said_N = answers(network, test)
+    return {"accuracy": share_right(said_N, test), "said": said_N.int(), "width": config.width}
 
 
 def teacher_accuracy(_: None, shared: tuple[Teacher, Images]) -> float:

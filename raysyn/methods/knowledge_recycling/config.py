@@ -75,6 +75,8 @@ class Config(Declared):
     """Kinds of labels to compare on the best checkpoint; none skips the comparison."""
     tuning: TuningConfig = field(default_factory=TuningConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
+    floor: bool = True
+    """Train a student also on what `noisy_means` would release at epsilon 10, to compare with."""
     synthetic: int | None = None
     """Images to release; by default as many as the tuned student learns from at a time."""
     seed: int = 0

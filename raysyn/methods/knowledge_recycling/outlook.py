@@ -17,7 +17,7 @@ from raysyn.methods.knowledge_recycling.config import Config, On, split
 from raysyn.methods.machines import OnAttacked
 from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, per_worker, refuse_too_large
-from raysyn.methods.outlook import Stage, alone, made_up, show, start_up, units
+from raysyn.methods.outlook import Stage, alone, floor_seconds, made_up, show, start_up, units
 from raysyn.models.biggan import Discriminator, Generator
 from raysyn.screen.console import Console
 from raysyn.train import gan
@@ -79,6 +79,11 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[Stage]:
     found.append(alone("student", student(config.recipe.epochs, *likely)))
     released = config.synthetic or round(n * likely[0])
     found.append(Stage("synthesise", released * (drawn_s + pace.ask_s)))
+    asked_s = len(dataset.test) * pace.ask_s
+    if config.floor:
+        found.append(alone("floor", floor_seconds(real.train, n)))
+        found.append(alone("floor_student", pace.training(n, config.recipe.epochs, valid)))
+    found.append(units("utility", (3 if config.floor else 2) * [asked_s]))
     members = others = 0
     if config.attack.shadow_models:
         inside = make_pool(real.train, dataset.test, config.attack.images, config.seed).members_N

@@ -24,6 +24,7 @@ from raysyn.methods.attack_report import side_warnings
 from raysyn.methods.common import Setting
 from raysyn.methods.knowledge_recycling import report as shown
 from raysyn.methods.knowledge_recycling.config import NAME, Config, split
+from raysyn.methods.knowledge_recycling.judging import judge
 from raysyn.methods.knowledge_recycling.outlook import check_memory, show_outlook
 from raysyn.methods.knowledge_recycling.report import uncharged
 from raysyn.methods.method import Method, Prepared
@@ -95,13 +96,14 @@ def run(setting: Setting) -> Report:
     weights = {"student.pt": state_bytes(student["weights"], asdict(config.classifier), train)}
     privacy = release(setting, NAME, synthetic, uncharged(config), soft_labels=soft, files=weights)
 
-    # Membership inference attack (3.6), and the only look at the test images.
+    # Membership inference attack (3.6), and the only looks at the test images.
+    useful = judge(setting, lesson, teacher["weights"], student["weights"], len(synthetic))
     judged = evaluate(setting, lesson, {"teacher": teacher["weights"], "student": student["weights"]})
     results = {
         "teacher": teacher["valid_accuracy"], "teacher_by_epoch": teacher["valid_by_epoch"], "default": best,
         "student": student["valid_accuracy"], "checkpoints": by_checkpoint, "generator": generator,
         "labels": by_labels, "tuning": trials, "chosen": chosen,
-        "real": len(train), "synthetic": len(synthetic), **judged,
+        "real": len(train), "synthetic": len(synthetic), "useful": useful, **judged,
     }  # fmt: skip
     report = setting.report(NAME, privacy=privacy, metrics=shown.metrics(results), attacks=judged["attacks"])
     story, sections = shown.story(config, results), shown.sections(results)
@@ -115,7 +117,7 @@ def stages_of(config: Config) -> list[str]:
     asked = {
         "teacher": True, "generator": True, "checkpoints": True, "labels": bool(config.compare_labels),
         "tuning": config.tuning.trials > 0, "student": True, "synthesise": True,
-        "attack": config.attack.shadow_models > 0,
+        "floor": config.floor, "utility": True, "attack": config.attack.shadow_models > 0,
     }  # fmt: skip
     return [name for name, is_so in asked.items() if is_so]
 
@@ -212,5 +214,5 @@ def evaluate(setting: Setting, lesson: Lesson, models: Mapping[str, dict[str, Te
 
 
 METHOD = Method(
-    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=("attack",)
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=("attack", "floor")
 )

@@ -21,12 +21,9 @@ KINDS = {
 
 def metrics(results: Mapping[str, Any]) -> dict[str, Any]:
     """The `metrics` section of report.json."""
-    tested, chosen, default = results["tested"], results["chosen"], results["default"]
+    chosen, default = results["chosen"], results["default"]
     return {
-        "utility": {
-            "resnet14": {"accuracy": tested["student"], "accuracy_real_data": tested["teacher"]},
-            "images": {"synthetic": results["synthetic"], "real": results["real"]},
-        },
+        "utility": results["useful"],
         "validation": {
             "teacher": results["teacher"],
             "teacher_best": dict(zip(("epoch", "accuracy"), _best(results), strict=True)),

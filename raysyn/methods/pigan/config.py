@@ -110,6 +110,8 @@ class Config(Declared):
             )
         if self.eval.floor:
             raise ValueError("eval.floor is True, but pigan compares GANs with each other alone: leave it out")
+        if self.eval.nearest:
+            raise ValueError(f"eval.nearest is {self.eval.nearest}, but pigan draws no pairs: leave it out")
         if not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm is {self.max_grad_norm}: give a number above 0")
         if not 0 <= self.seed < 2**32:

@@ -32,7 +32,8 @@ from raysyn.methods.pigan.variants import Variant
 from raysyn.methods.releasing import release
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.fidelity import Inception, as_had, inception_weights, left_out
-from raysyn.metrics.utility import BEST_IS_UNCHARGED, judge, subset, summary, unit_name
+from raysyn.metrics.utility import judge, subset, unit_name
+from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED, guessing, summary
 from raysyn.privacy import engines, sgd
 from raysyn.privacy.ledger import Plan
 from raysyn.report.rehearsal import rehearse
@@ -194,6 +195,7 @@ def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor], i
     }
     counts = {"synthetic": config.synthetic, "real": len(setting.dataset.train)}
     images = {source: min(count, config.eval.images or count) for source, count in counts.items()}
+    beside = {"images": images, "guessing": guessing(setting.dataset.test)}
     return {
         "variant": variant,
         "released": released,
@@ -201,7 +203,7 @@ def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor], i
             name: [(one, [found[experiments.judging_key(config, (one, index))] for index in splits]) for one in group]
             for name, group in asked.items()
         },
-        "utility": both | (summary(both) | {"images": images} if real else {}),
+        "utility": both | (summary(both) | beside if real else {}),
         "parameters": parameters(config, setting.dataset.train),
     }
 

@@ -43,7 +43,7 @@ from raysyn.methods.releasing import release
 from raysyn.methods.synthesis import evaluate, judging, pack, unpack
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.semantics import read_vectors
-from raysyn.metrics.utility import BEST_IS_UNCHARGED
+from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.privacy import engines
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query

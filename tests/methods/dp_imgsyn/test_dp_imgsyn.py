@@ -142,6 +142,7 @@ def test_a_run_pays_for_its_teacher_and_its_statistics_and_releases_soft_labels(
         report["metrics"]["utility"].keys() == {*NAMES, "logreg"} and 0 <= report["metrics"]["teacher"]["accuracy"] <= 1
     )
     assert all(report["metrics"]["utility"][name]["width"] == 0.125 for name in NAMES)
+    students_stand_beside_the_others(report["metrics"])
     assert report["metrics"]["fidelity"]["frechet_distance_cnn_features"] > 0
     far = report["metrics"]["distance_to_nearest_private_image"]
     assert far["pixels"].keys() == far["features"].keys() == {"released", "held_out", "before"}
@@ -160,7 +161,7 @@ def test_a_run_pays_for_its_teacher_and_its_statistics_and_releases_soft_labels(
     assert len(pixels) % TINY.alignment.batch_size == 0
     assert torch.allclose(told, stored["soft"], atol=1e-4)
     html = (tmp_path / "internal" / "report.html").read_text()
-    for words in ("Alignment", "look like private ones", "asked of the teacher", "a resnet18 trained on them reaches"):
+    for words in ("Alignment", "look like private ones", "asked of the teacher", "a ResNet-18 trained on them reaches"):
         assert words in html, words
     # Finished stages, and with them the noise and the release, are found again.
     before = (tmp_path / "release" / "synthetic.parquet").read_bytes()
@@ -168,6 +169,21 @@ def test_a_run_pays_for_its_teacher_and_its_statistics_and_releases_soft_labels(
         (tmp_path / "internal" / "stages" / f"{stage}.pt").unlink()
     assert run(WHOLE, tmp_path)["privacy"]["ledger"] == report["privacy"]["ledger"]
     assert (tmp_path / "release" / "synthetic.parquet").read_bytes() == before
+
+
+def students_stand_beside_the_others(metrics: dict[str, Any]) -> None:
+    """Guessing, the floor, real images of equal number, and each class, over students and classifiers alike."""
+    every = metrics["utility"].values()
+    for field in ("accuracy", "accuracy_real_data", "accuracy_floor"):
+        assert metrics["utility_mean"][field] == pytest.approx(sum(one[field] for one in every) / len(every))
+    assert metrics["utility_images"] == {"synthetic": 60, "real": 60, "floor": 60}
+    assert metrics["utility_guessing"]["chance"] == 0.1 and metrics["utility_above_floor"].keys() == {
+        "value", "low", "high"
+    }  # fmt: skip
+    told = metrics["utility_classes"]
+    assert {source: sum(map(sum, counts)) for source, counts in told["confusion"].items()} == dict.fromkeys(
+        ("synthetic", "real", "floor"), len(every) * sum(told["test_images"])
+    )
 
 
 @pytest.mark.parametrize("start", ["gaussian", "low-pass"])
@@ -191,6 +207,8 @@ def test_experiments_compare_syntheses_and_release_none_of_them(
         starts=True, kernel_sizes=(3,), plane=True,
     )  # fmt: skip
     config = replace(TINY, students=("shufflenet_v2", "vgg11"), dissimilarity=replace(TINY.dissimilarity, images=0))
+    # What students stand beside can be left out.
+    config = replace(config, real_students=False, eval=replace(config.eval, floor=False))
     # Digits are private here: any other set will do.
     with pytest.raises(ValueError, match="the sensitive images themselves"):
         run(replace(config, experiment=asked), tmp_path / "refused")
@@ -211,6 +229,8 @@ def test_experiments_compare_syntheses_and_release_none_of_them(
     monkeypatch.setattr(Stream, "normal", noted)
     report = run(replace(config, experiment=replace(asked, public=(str(own),))), tmp_path / "run")
     assert len(set(streams)) == len(streams) > 4
+    assert "accuracy_floor" not in report["metrics"]["utility_mean"]
+    assert report["metrics"]["utility"]["vgg11"]["accuracy_real_data"] is None
     tables = report["metrics"]["experiments"]
     assert {name: len(group) for name, group in tables.items()} == {
         "iterations": 2, "public": 8, "students": 8, "losses": 10, "weights": 8, "starts": 6,

@@ -72,6 +72,7 @@ def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) 
         "standard_deviation", "regeneration_rate", "cardinality_scale", "delta_cas"
     }  # fmt: skip
     assert metrics["table_1"]["delta_cas"] >= 0
+    stands_beside_the_others(metrics)
     assert len(metrics["tuning"]) == 2
     for name in ("teacher", "student"):
         assert len(content["attacks"][name]["variants"]) == 4
@@ -84,8 +85,29 @@ def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) 
     assert student["shape"] == [8, 8, 1] and student["network"] == {"blocks": 1, "width": 4}
     html = (out / "internal" / "report.html").read_text()
     assert html.count("data:image/svg+xml") == 2 and "table 2 of the paper" in html
-    for stage in ("teacher", "generator", "checkpoints", "labels", "tuning", "student", "synthesise", "attack"):
+    for stage in (
+        "teacher",
+        "generator",
+        "checkpoints",
+        "labels",
+        "tuning",
+        "student",
+        "synthesise",
+        "floor",
+        "utility",
+        "attack",
+    ):
         assert f" {stage} " in text, stage
+
+
+def stands_beside_the_others(metrics: dict[str, Any]) -> None:
+    """The student beside its teacher, the floor and guessing; what the attack asked of both is the same."""
+    student, dataset = metrics["utility"]["resnet14"], load(TINY.data)
+    assert student.keys() == {"accuracy", "accuracy_real_data", "accuracy_floor"}
+    assert metrics["utility_mean"] == student and metrics["utility_guessing"]["chance"] == 0.1
+    known = len(kr.split(TINY, dataset).train)
+    assert metrics["utility_images"] == {"synthetic": 40, "real": known, "floor": known}
+    assert metrics["utility_classes"]["test_images"] == np.bincount(dataset.test.labels_N).tolist()
 
 
 def test_figure_1_shows_the_teachers_best_epoch_and_says_that_the_last_one_stays(
@@ -134,7 +156,7 @@ def test_trap_12_selection_cannot_see_the_test_images(finished: tuple[Any, Path,
     there = kr.prepare(TINY).dataset.test
     noise = np.random.default_rng(0).integers(0, 256, there.images_NHWC.shape, dtype=np.uint8)
     wrong = Images(noise, (there.labels_N + 1) % 10, there.class_names)
-    other = run(replace(TINY, attack=replace(TINY.attack, shadow_models=0)), tmp_path / "run", test=wrong)
+    other = run(replace(TINY, floor=False, attack=replace(TINY.attack, shadow_models=0)), tmp_path / "run", test=wrong)
     for name in ("validation", "cas_by_checkpoint", "cas_by_labels", "table_1", "tuning"):
         assert other.metrics[name] == report.metrics[name], name
     for file in ("synthetic.parquet", "student.pt"):

@@ -1,0 +1,120 @@
+"""Which classes classifiers recognise and which they take for others: counted from their answers to test images.
+
+Intervals hold 95 % and tell of the test images alone: other images would have answered otherwise. What another seed
+of a classifier, or another release, would have changed is not in them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z = 1.959964
+"""Standard deviations of a normal distribution around its mean that hold 95 % of it."""
+MOST_CONFUSED = 20
+"""Classes up to which confusion is told cell by cell."""
+COMMON = 10
+"""Mistakes that are named, the most frequent first."""
+Answers = Mapping[str, NDArray[np.int64]]
+"""What each classifier called each test image, (C, N), by what they were trained on: synthetic, real, floor."""
+
+
+def by_class(said: Answers, labels_N: NDArray[np.int64], class_names: tuple[str, ...]) -> dict[str, Any]:
+    """Class by class, over all classifiers of `said`, of which `synthetic` is one source.
+
+    Returns lists in the order of the classes, None for one without a test image: {test_images, accuracy, accuracy_low,
+    accuracy_high and accuracy_<source> of the others}, where accuracy is the share of a class's test images that are
+    called so, a mean over classifiers; `failed`: [{class, index, why, real_too}] with `why` a list of `chance` (the
+    interval reaches one in so many classes) and `floor` (worse than from the floor's images, image by image), and
+    whether what learned from real images does not pass chance there either (None where nothing did); `mistakes`:
+    [{class, taken_for, share}], the most frequent; `confusion`: by source, how often an image of the row's class was
+    called the column's, all classifiers together, left out for more than MOST_CONFUSED classes.
+    """
+    classes = len(class_names)
+    right = {source: (some == labels_N).mean(0) for source, some in said.items()}
+    of_class = [np.flatnonzero(labels_N == label) for label in range(classes)]
+    found: dict[str, Any] = {"test_images": [len(some) for some in of_class]}
+    limits = [wilson(float(right["synthetic"][some].mean()), len(some)) if len(some) else None for some in of_class]
+    for source, reached_N in right.items():
+        field = "accuracy" if source == "synthetic" else f"accuracy_{NAMES.get(source, source)}"
+        found[field] = [float(reached_N[some].mean()) if len(some) else None for some in of_class]
+    found["accuracy_low"] = [None if one is None else one[0] for one in limits]
+    found["accuracy_high"] = [None if one is None else one[1] for one in limits]
+    found["failed"] = [
+        {
+            "class": class_names[label],
+            "index": label,
+            "why": why,
+            "real_too": _at_chance(right.get("real"), some, classes),
+        }
+        for label, some in enumerate(of_class)
+        if (why := _failures(right, some, classes))
+    ]
+    counted = {source: confusion(some, labels_N, classes) for source, some in said.items()}
+    found["mistakes"] = _mistakes(counted["synthetic"], class_names)
+    if classes <= MOST_CONFUSED:
+        found["confusion"] = {source: counts.tolist() for source, counts in counted.items()}
+    return found
+
+
+NAMES = {"real": "real_data"}
+"""What a source is called in the names of fields, where otherwise than here."""
+
+
+def _failures(right: Mapping[str, NDArray[np.float64]], some: NDArray[np.int64], classes: int) -> list[str]:
+    why = ["chance"] if _at_chance(right["synthetic"], some, classes) else []
+    if len(some) and "floor" in right and difference(right["synthetic"][some], right["floor"][some])["high"] < 0:
+        why.append("floor")
+    return why
+
+
+def _at_chance(right_N: NDArray[np.float64] | None, some: NDArray[np.int64], classes: int) -> bool | None:
+    """Whether these test images' interval reaches chance; None where nothing is known of them."""
+    if right_N is None or not len(some):
+        return None
+    return wilson(float(right_N[some].mean()), len(some))[0] <= 1 / classes
+
+
+def confusion(said_CN: NDArray[np.int64], labels_N: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """(K, K): how often an image of the row's class was called the column's, by all C classifiers together."""
+    cells = labels_N * classes + said_CN
+    return np.bincount(cells.ravel(), minlength=classes**2).reshape(classes, classes)
+
+
+def _mistakes(counts_KK: NDArray[np.int64], class_names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The most frequent of all, each as a share of its class's images."""
+    wrong_KK = counts_KK / np.maximum(counts_KK.sum(1, keepdims=True), 1)
+    np.fill_diagonal(wrong_KK, 0)
+    order = np.argsort(-wrong_KK, axis=None, kind="stable")[:COMMON]
+    pairs = [divmod(int(cell), len(class_names)) for cell in order]
+    return [
+        {"class": class_names[row], "taken_for": class_names[column], "share": float(wrong_KK[row, column])}
+        for row, column in pairs
+        if wrong_KK[row, column] > 0
+    ]
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Wilson's interval (1927) of a proportion of `count`; also of a mean of several classifiers' proportions on the
+    same images, which varies no more than one of them."""
+    spread = Z**2 / count
+    centre = (share + spread / 2) / (1 + spread)
+    reach = Z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
+    return max(0.0, centre - reach), min(1.0, centre + reach)
+
+
+def difference(right_N: NDArray[np.float64], other_N: NDArray[np.float64]) -> dict[str, float]:
+    """{value, low, high} of mean(right) - mean(other), both in [0, 1] and of the same test images.
+
+    Image by image, for what is hard for one is hard for the other: Agresti and Min (2005), whose two further images
+    (half of one in each cell of the table of pairs) keep the interval from vanishing where all agree.
+    """
+    apart_N, count = right_N - other_N, len(right_N) + 2
+    mean = apart_N.sum() / count
+    deviation = math.sqrt(((np.square(apart_N).sum() + 1) / count - mean**2) / count)
+    limits = max(-1.0, mean - Z * deviation), min(1.0, mean + Z * deviation)
+    return {"value": float(apart_N.mean()), "low": float(limits[0]), "high": float(limits[1])}

@@ -1,0 +1,108 @@
+"""What a report advises: each rule where its condition holds, and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from report_stand_in import digits, report
+
+from raysyn.report.advice import FEW_STEPS, GAINS, advice, scale
+from raysyn.report.report import render
+
+
+def content(
+    *, accuracy: float = 0.6, real: float | None = 0.9, n: int = 3000, epsilon: float = 1.0, steps: int = 500,
+    method: str = "noisy_means", high: float = 0.62, **metrics: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """A run of ten classes."""
+    made = report().as_dict()
+    made["method"], made["dataset"]["n_train"], made["config"] = method, n, {}
+    made["privacy"]["epsilon_budget"] = epsilon
+    made["privacy"]["ledger"][-1]["steps"] = steps
+    made["metrics"]["utility_mean"] = {"accuracy": accuracy} | ({} if real is None else {"accuracy_real_data": real})
+    made["metrics"]["utility_interval"] = {"low": accuracy - 0.02, "high": high}
+    made["metrics"] |= metrics
+    return made
+
+
+def told(**changes: Any) -> list[str]:
+    return [one.what for one in advice(content(**changes))]
+
+
+BUDGET, CLASSES, STEPS = "More ε or more images", "Fewer classes", "More steps"
+PUBLIC = "Public images that resemble yours"
+
+
+def test_more_budget_images_and_fewer_classes_where_noise_is_what_is_missing() -> None:
+    assert scale(content()) == 300
+    assert told(n=2000) == [BUDGET, CLASSES, f"{PUBLIC}, with privimage"]
+    assert told(n=3000)[0] == BUDGET and CLASSES not in told(n=3000)
+    (budget, *_) = advice(content(n=2000))
+    assert "is 200. Where that was 100 to 300" in budget.why and "+1 to +20 points, +7 in the middle" in budget.why
+    assert "0 to 50" in advice(content(n=100))[0].why
+    # Two classes are the fewest.
+    two = content(n=200)
+    two["dataset"]["classes"] = ["a", "b"]
+    assert CLASSES not in [one.what for one in advice(two)]
+
+
+def test_not_more_budget_where_there_is_enough_or_nothing_is_missing() -> None:
+    assert told(n=20_000) == ["Not more ε", f"{PUBLIC}, with privimage"]
+    assert "at least 1,000" in advice(content(n=20_000))[0].why
+    assert told(n=20_000, real=0.65) == []
+    assert told(real=0.615) == told(real=0.61, high=0.6) == ["Not more ε"]
+    assert "within what these test images can tell" in advice(content(real=0.615))[0].why
+
+
+def test_steps_are_few_or_not() -> None:
+    assert STEPS in told(steps=FEW_STEPS - 1, method="dp_feta") and STEPS not in told(steps=FEW_STEPS, method="dp_feta")
+    assert "The stage finetune took 35 steps" in advice(content(steps=35))[0].why
+
+
+@pytest.mark.parametrize(
+    ("config", "asked"),
+    [
+        ({"public": {"name": ["glyphs"], "path": []}}, True),
+        ({"public": {"name": ["glyphs"], "path": ["letters.parquet"]}}, False),
+        ({"public": {"name": ["kmnist"], "path": []}}, False),
+        ({"public": {"name": ["glyphs"], "path": []}, "pretraining": "none"}, False),
+        ({"public": {"name": ["glyphs"], "path": []}, "alignment": {"start": "gaussian"}}, False),
+        ({}, False),
+    ],
+)
+def test_letters_are_no_public_images(config: dict[str, Any], asked: bool) -> None:
+    made = content(method="dp_imgsyn") | {"config": config}
+    assert (PUBLIC in [one.what for one in advice(made)]) == asked
+
+
+def test_what_real_images_do_not_teach_and_few_test_images() -> None:
+    failed = [{"class": "a", "why": ["chance"], "real_too": True}, {"class": "b", "why": ["chance"], "real_too": False}]
+    assert told(utility_classes={"failed": failed})[-1] == "More real images of a"
+    few = advice(content(utility_interval={"low": 0.5, "high": 0.62}))[-1]
+    assert few.what == "More test images" and "open by 12 points" in few.why
+
+
+@pytest.mark.parametrize(
+    ("above", "n", "asked"),
+    [(0.05, 1000, True), (-0.09, 1000, True), (0.11, 1000, False), (0.05, 10_000, False), (0.01, 1000, False)],
+)
+def test_one_release_is_not_called_better_than_another_by_a_little(above: float, n: int, asked: bool) -> None:
+    sentences = told(n=n, utility_above_floor={"value": above, "low": above, "high": above})
+    known = f"Several seeds, before you call it {'better' if above > 0 else 'worse'} than the floor"
+    assert (known in sentences) == asked
+
+
+def test_what_is_not_known_is_not_advised() -> None:
+    assert told(utility_mean=None) == []
+    none = content(n=100) | {"privacy": report(dp=False).as_dict()["privacy"]}
+    assert advice(none) == []
+    assert told(real=None, n=100) == [BUDGET, CLASSES]
+    assert [limit for limit, _ in GAINS] == sorted(limit for limit, _ in GAINS) and GAINS[-1][0] == math.inf
+
+
+def test_the_page_begins_with_it() -> None:
+    page = render(content(n=2000), digits(20))
+    assert page.index("What would help") < page.index("Privacy budget") and f"<b>{BUDGET}.</b>" in page
+    assert "What would help" not in render(content(n=20_000, real=0.65), digits(20))
