@@ -122,7 +122,8 @@ def outside(picked: Candidate, case: Case) -> tuple[str, ...]:
 def _beyond(name: str, value: float, known: Sequence[float]) -> str:
     if min(known) <= value <= max(known):
         return ""
-    side, end = ("below", min(known)) if value < min(known) else ("above", max(known))
-    if name == "ε":
-        return f"ε {value:g} is {side} {end:g}"
-    return f"{value:,g} {name} is {side} {end:,g}"
+    low = value < min(known)
+    side, end = ("below", min(known)) if low else ("above", max(known))
+    told = f"ε {value:g} is {side} {end:g}" if name == "ε" else f"{value:,.10g} {name} is {side} {end:,.10g}"
+    # Noise is added to sums: of fewer images, of more classes, for less budget it is more of what is read.
+    return f"{told}, expect less" if (name in ("ε", "images") and low) or (name == "classes" and not low) else told

@@ -59,10 +59,16 @@ class Cell:
         return pixels * (self.making_s + judged) / 60
 
 
+def runs() -> list[dict[str, Any]]:
+    """A row per run, as benchmarks/choose.py writes them."""
+    found: list[dict[str, Any]] = json.loads((files("raysyn.methods.auto") / "measured.json").read_text())
+    return found
+
+
 @functools.cache
 def cells() -> tuple[Cell, ...]:
     """All that was measured, seeds taken together."""
-    rows: list[dict[str, Any]] = json.loads((files("raysyn.methods.auto") / "measured.json").read_text())
+    rows = runs()
     return tuple(_cell([row for row in rows if _key(row) == key]) for key in dict.fromkeys(map(_key, rows)))
 
 

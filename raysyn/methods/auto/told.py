@@ -16,6 +16,8 @@ def lines(choice: Choice, case: Case) -> list[str]:
     """All of it, a paragraph each."""
     picked = choice.picked
     told = [f"Picked: {picked.method}, about {_minutes(picked.minutes)} with its judging. Why: {why(choice, case)}."]
+    if case.public and picked.method not in WITH_PUBLIC:
+        told.append(f"The public images are not used: {picked.method} needs none.")
     if choice.outside:
         told.append(
             f"Outside of what was measured: {'; '.join(choice.outside)}. What is said below is extrapolated, and may "

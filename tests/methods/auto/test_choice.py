@@ -6,19 +6,23 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raysyn.data.images import Images
 from raysyn.methods import catalogue
 from raysyn.methods.auto import choice, table, told
 from raysyn.methods.auto.choice import MARGIN, Case, choose
-from raysyn.methods.auto.settings import ALONE, LEAST, MOST, STEPS, WITH_PUBLIC, Facts, setting
-from raysyn.methods.auto.table import FLOOR, Cell, cells, floor_of
+from raysyn.methods.auto.settings import ALONE, JUDGES, LEAST, MOST, STEPS, WITH_PUBLIC, Facts, setting
+from raysyn.methods.auto.table import FLOOR, Cell, cells, floor_of, runs
+from raysyn.methods.misfits import DROWNED, noise_of
 from raysyn.privacy.cost import Budget
 from raysyn.screen import cli
 
 METHODS = (*ALONE, *WITH_PUBLIC)
+KEY = ("data", "n", "epsilon", "method", "seed")
 
 
 def case(
@@ -101,10 +105,12 @@ def test_too_few_minutes_for_anything_are_refused(rows: list[Cell]) -> None:
     ("changes", "said"),
     [
         ({"n": 60_000}, "60,000 images is above 3,000"),
-        ({"n": 200}, "200 images is below 3,000"),
+        ({"n": 200}, "200 images is below 3,000, expect less"),
+        ({"n": 1_000_000}, "1,000,000 images is above 3,000"),
         ({"side": 64}, "64 pixels a side is above 28"),
         ({"classes": 4}, "4 classes is below 10"),
-        ({"epsilon": 0.5}, "ε 0.5 is below 3"),
+        ({"classes": 40}, "40 classes is above 10, expect less"),
+        ({"epsilon": 0.5}, "ε 0.5 is below 3, expect less"),
         ({"channels": 3}, "it was measured on no colour images"),
     ],
 )
@@ -114,6 +120,28 @@ def test_outside_of_the_table_is_said(rows: list[Cell], changes: dict[str, Any],
     assert chosen.outside == (said,)
     assert any("Outside of what was measured" in line and said in line for line in told.lines(chosen, asked))
     assert choose(case()).outside == ()
+
+
+def test_public_images_that_are_not_used_are_spoken_of(rows: list[Cell]) -> None:
+    asked = case(public=True, minutes=10)
+    assert choose(asked).picked.method == "privimage"
+    assert not any("are not used" in line for line in told.lines(choose(asked), asked))
+    rows[2] = replace(rows[2], accuracy=0.5)
+    assert any("The public images are not used" in line for line in told.lines(choose(asked), asked))
+
+
+@pytest.mark.parametrize("row", runs(), ids=lambda row: "-".join(str(row[name]) for name in KEY))
+def test_what_was_measured_is_what_is_run(row: dict[str, Any]) -> None:
+    """But for the number of images, which a run of auto has more of where there are more private ones."""
+    facts = Facts(n=row["n"], shape=(row["size"], row["size"], row["channels"]), classes=row["classes"])
+    made = setting(row["method"], facts, Budget(epsilon=row["epsilon"]))
+    assert row["preset"] == made.preset and row["flags"] == {**made.flags, "synthetic": str(LEAST)}
+    assert set(row["accuracy"]) == set(row["real"]) == set(JUDGES)
+
+
+def test_no_run_is_in_the_table_twice() -> None:
+    keys = [tuple(row[name] for name in KEY) for row in runs()]
+    assert len(set(keys)) == len(keys)
 
 
 def test_one_class_promises_no_accuracy() -> None:
@@ -168,3 +196,9 @@ def test_settings_are_taken_by_their_method_and_take_enough_steps(
     if method != FLOOR:
         group = command.config.training if method == "dp_imgsyn" else command.config.finetune
         assert 0.9 * STEPS <= group.cost(n).steps <= 1.1 * STEPS
+    if method == "dp_feta" and command.config.central.count:
+        assert command.config.central.rounds(classes) == 1
+        # Nobody looks at the pixels: one, in all places.
+        pixels = np.broadcast_to(np.uint8(0), (n, *facts.shape))
+        images = Images(pixels, np.zeros(n, np.int64), tuple(map(str, range(classes))))
+        assert noise_of(command.config.central, images) < DROWNED
