@@ -12,7 +12,8 @@ from typing import Any
 from raysyn.methods.auto.settings import LEAST, Facts
 
 FLOOR = "noisy_means"
-TITLES = {"fashion_mnist": "Fashion-MNIST", "medical_mnist": "Medical-MNIST", "cifar10": "CIFAR-10"}
+TITLES = {"fashion_mnist": "Fashion-MNIST", "medical_mnist": "Medical-MNIST", "cifar10": "CIFAR-10",
+          "pneumoniamnist": "PneumoniaMNIST"}  # fmt: skip
 CLASSIFIERS_OF_A_RUN = {FLOOR: 3}
 """Trainings of the judging classifiers that a whole run has: on synthetic and on real images, and about as long again
 for fidelity; of others one more, on the floor's images."""
