@@ -5,9 +5,10 @@
     python benchmarks/choose.py --table                                                 # the table of docs/choose.md
 
 DATA is a folder with fashion_mnist.parquet, medical_mnist_subset.parquet, cifar10.parquet, pneumoniamnist.parquet and,
-as public sets, kmnist_10k.parquet and cifar100_subset.parquet. Each case is `raysyn METHOD PRESET` in this process, with
-the flags that `raysyn auto` would give it, but for the number of synthetic images (3,000) and the judging: classifiers
-are trained here, on the release and, once for each subset, on the real images, so that no run repeats what another knows.
+as public sets, kmnist_10k.parquet and cifar100_subset.parquet. Each case is `raysyn METHOD PRESET` in this process,
+with the flags that `raysyn auto` would give it, but for the number of synthetic images (3,000) and the judging:
+classifiers are trained here, on the release and, once for each subset, on the real images, so that no run repeats what
+another knows.
 A subset is what --data.limit takes. Time is CPU time of this process with one thread.
 """
 
