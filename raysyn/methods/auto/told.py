@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from raysyn.methods.auto.choice import MARGIN, Candidate, Case, Choice
 from raysyn.methods.auto.settings import JUDGES, WITH_PUBLIC
@@ -59,6 +59,10 @@ def expected(picked: Candidate, case: Case) -> list[str]:
         f"Always answering with your largest class reaches its share, which is private and not looked at: if that is "
         f"above {100 * low:.0f} %, expect less than it.",
     ]
+    if picked.method == FLOOR:
+        left = [max(0.0, cell.real - cell.accuracy) for cell in picked.near]
+        gap = _range(left).removesuffix(" %")
+        told.append(f"It is the floor. Real images themselves were {gap} points above it: no method can gain more.")
     guessing = max(1 / classes, *(cell.largest_class for cell in picked.near))
     if low <= guessing + CLOSE:
         told.append(
@@ -128,8 +132,8 @@ def _points(gain: float) -> str:
     return f"{abs(100 * gain):.1f} points {'above' if gain >= 0 else 'below'}"
 
 
-def _range(values: Sequence[float], shown: Callable[[float], str] = lambda value: f"{100 * value:.0f}") -> str:
-    low, high = shown(min(values)), shown(max(values))
+def _range(values: Sequence[float]) -> str:
+    low, high = (f"{100 * end:.0f}" for end in (min(values), max(values)))
     return f"{low} %" if low == high else f"{low} to {high} %"
 
 
