@@ -37,6 +37,8 @@ class Candidate:
     near: tuple[Cell, ...]
     """One for each measured set."""
     minutes: float
+    measured: bool
+    """Whether on grey or on colour images, as these are: it is no candidate where it was not."""
     fits: bool
     """Whether its time is there, and what it needs."""
 
@@ -59,6 +61,12 @@ class Choice:
     outside: tuple[str, ...]
     """Where the case lies outside of what was measured, in words."""
 
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """Methods of which nothing is known on such images."""
+        known = {one.method for one in self.all if one.measured}
+        return tuple(method for method in (*ALONE, *WITH_PUBLIC) if method not in known)
+
 
 def choose(case: Case) -> Choice:
     """The method whose mean was furthest above the floor on the measured cases nearest to this one; the floor's own
@@ -69,7 +77,7 @@ def choose(case: Case) -> Choice:
         return Choice(picked=picked, all=found, outside=outside(picked, case))
     fitting = [one for one in found if one.fits]
     if not fitting:
-        least = min(one.minutes for one in found)
+        least = min(one.minutes for one in found if one.measured and (case.public or one.method not in WITH_PUBLIC))
         raise ValueError(
             f"minutes is {case.minutes:g}, but the quickest method takes about {least:.1f} with its judging on "
             f"{case.workers} cores: give at least {math.ceil(least)}"
@@ -83,13 +91,15 @@ def choose(case: Case) -> Choice:
 def _candidate(method: str, case: Case) -> Candidate:
     made, near = setting(method, case.facts, case.budget), _near(method, case)
     whole = max(cell.minutes(case.facts, int(made.flags["synthetic"])) for cell in near) / case.workers
-    fits = whole <= case.minutes and (case.public or method not in WITH_PUBLIC)
-    return Candidate(setting=made, near=near, minutes=whole, fits=fits)
+    measured = near[0].channels == case.facts.shape[2]
+    fits = measured and whole <= case.minutes and (case.public or method not in WITH_PUBLIC)
+    return Candidate(setting=made, near=near, minutes=whole, measured=measured, fits=fits)
 
 
 def _near(method: str, case: Case) -> tuple[Cell, ...]:
     """Of each measured set, those of grey or of colour as the images are, the case that is nearest."""
     own = [cell for cell in cells() if cell.method == method]
+    # Of others only where a run of it was begun, of which something must be said.
     alike = [cell for cell in own if cell.channels == case.facts.shape[2]] or own
     return tuple(
         min((cell for cell in alike if cell.data == data), key=lambda cell: _far(cell, case))

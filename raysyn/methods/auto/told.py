@@ -16,6 +16,9 @@ def lines(choice: Choice, case: Case) -> list[str]:
     """All of it, a paragraph each."""
     picked = choice.picked
     told = [f"Picked: {picked.method}, about {_minutes(picked.minutes)} with its judging. Why: {why(choice, case)}."]
+    if choice.unmeasured:
+        kind = "colour" if case.facts.shape[2] == 3 else "grey"
+        told.append(f"Not measured on {kind} images, and so not looked at: {_listed(choice.unmeasured)}.")
     if case.public and picked.method not in WITH_PUBLIC:
         told.append(f"The public images are not used: {picked.method} needs none.")
     if choice.outside:
@@ -83,12 +86,12 @@ def helps(choice: Choice, case: Case) -> list[str]:
         if gains and (mean := sum(gain for _, gain in gains) / len(gains)) > CLOSE:
             told.append(f"more {what}: {100 * mean:.1f} points from {_steps(picked.near, gains, name)}")
     for one in choice.all:
-        if one.fits or one.gain - picked.gain < CLOSE:
+        if one.fits or not one.measured or one.gain - picked.gain < CLOSE:
             continue
         needs = f"public images that resemble yours, by {one.method}" if one.method in WITH_PUBLIC else one.method
         time = "" if one.minutes <= case.minutes else f", with --minutes {one.minutes:.0f}"
         told.append(f"{needs}{time}: {100 * (one.gain - picked.gain):.1f} points")
-    if not case.public and (tried := [one for one in choice.all if one.method in WITH_PUBLIC]):
+    if not case.public and (tried := [one for one in choice.all if one.method in WITH_PUBLIC and one.measured]):
         best = max(tried, key=lambda one: one.gain)
         if best.gain - picked.gain < CLOSE:
             sets = _listed(sorted({cell.public or "" for cell in best.near}))

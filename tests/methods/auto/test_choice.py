@@ -112,7 +112,6 @@ def test_too_few_minutes_for_anything_are_refused(rows: list[Cell]) -> None:
         ({"classes": 4}, "4 classes is below 10"),
         ({"classes": 40}, "40 classes is above 10, expect less"),
         ({"epsilon": 0.5}, "ε 0.5 is below 3, expect less"),
-        ({"channels": 3}, "it was measured on no colour images"),
     ],
 )
 def test_outside_of_the_table_is_said(rows: list[Cell], changes: dict[str, Any], said: str) -> None:
@@ -121,6 +120,13 @@ def test_outside_of_the_table_is_said(rows: list[Cell], changes: dict[str, Any],
     assert chosen.outside == (said,)
     assert any("Outside of what was measured" in line and said in line for line in told.lines(chosen, asked))
     assert choose(case()).outside == ()
+
+
+def test_a_run_that_was_begun_goes_on_also_where_it_was_not_measured(rows: list[Cell]) -> None:
+    asked = case(channels=3, begun="dp_feta")
+    chosen = choose(asked)
+    assert chosen.picked.method == "dp_feta" and chosen.outside == ("it was measured on no colour images",)
+    assert "the folder holds a run of it, which goes on" in told.why(chosen, asked)
 
 
 def test_public_images_that_are_not_used_are_spoken_of(rows: list[Cell]) -> None:
@@ -143,6 +149,18 @@ def test_what_was_measured_is_what_is_run(row: dict[str, Any]) -> None:
 def test_no_run_is_in_the_table_twice() -> None:
     keys = [tuple(row[name] for name in KEY) for row in runs()]
     assert len(set(keys)) == len(keys)
+
+
+def test_what_was_not_measured_on_such_images_is_no_candidate(rows: list[Cell]) -> None:
+    rows.append(replace(rows[0], data="cifar10", channels=3, size=32))
+    asked = case(side=32, channels=3, public=True)
+    chosen = choose(asked)
+    assert chosen.picked.method == FLOOR and chosen.unmeasured == ("dp_feta", "privimage", "dp_imgsyn")
+    assert any(
+        "Not measured on colour images, and so not looked at: dp_feta, privimage and dp_imgsyn." in line
+        for line in told.lines(chosen, asked)
+    )
+    assert choose(case()).unmeasured == ("dp_imgsyn",)
 
 
 def test_one_class_promises_no_accuracy() -> None:
