@@ -65,7 +65,10 @@ def expected(picked: Candidate, case: Case) -> list[str]:
     if picked.method == FLOOR:
         left = [max(0.0, cell.real - cell.accuracy) for cell in picked.near]
         gap = _range(left).removesuffix(" %")
-        told.append(f"It is the floor. Real images themselves were {gap} points above it: no method can gain more.")
+        told.append(
+            f"It is the floor. Real images themselves were {gap} points above it: about all that a better method could "
+            "gain from these images alone."
+        )
     guessing = max(1 / classes, *(cell.largest_class for cell in picked.near))
     if low <= guessing + CLOSE:
         told.append(
