@@ -1,6 +1,7 @@
 """raysyn: private synthetic images on Ray. Nothing is imported before it is used.
 
 raysyn.run(method, preset, data=..., epsilon=..., out=...)   make a run, or continue it: a `Result`
+raysyn.auto(source, epsilon=..., minutes=...)                the same, with method and settings picked for your images
 raysyn.load(out)                                             the `Result` of a finished run
 raysyn.connect(address, storage=...)                         machines for a search or a fan-out of one's own
 raysyn.catalogue()                                           what `run` knows: {name: Entry}
@@ -12,6 +13,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "auto": "raysyn.door",
     "run": "raysyn.door",
     "load": "raysyn.door",
     "connect": "raysyn.door",
@@ -21,7 +23,7 @@ _HOMES = {
     "Between": "raysyn.compute.searches",
 }
 
-__all__ = ["Between", "Result", "Search", "__version__", "catalogue", "connect", "load", "run"]
+__all__ = ["Between", "Result", "Search", "__version__", "auto", "catalogue", "connect", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:

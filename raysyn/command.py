@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any
 
@@ -15,8 +15,8 @@ from raysyn.compute.compiler import put_off_compiler
 from raysyn.methods import catalogue
 from raysyn.methods.catalogue import Entry
 from raysyn.screen import cli, completion
-from raysyn.screen.flags import flags_of
-from raysyn.screen.help import large, small
+from raysyn.screen.flags import Flag, flags_of
+from raysyn.screen.help import large, of_preset, small
 from raysyn.screen.kinds import listed
 from raysyn.screen.text import filled, filled_patterns, folded, guess
 
@@ -45,6 +45,9 @@ def _main(words: Sequence[str], prog: str) -> int:
         print(f"raysyn {raysyn.__version__}")
         return 0
     if first in VERBS:
+        if first == "auto" and (asked := set(rest) & set(cli.HELP)):
+            print(_auto_help("--help-all" in asked))
+            return 0
         if set(rest) & set(cli.HELP):
             print(filled(f"usage: {prog} {first} {USAGE[first]}", 0), filled(VERBS[first].__doc__ or "", 0), sep="\n\n")
             return 0
@@ -166,6 +169,31 @@ def _verify(arguments: Sequence[str]) -> int:
     return verify(arguments)
 
 
+def _auto(arguments: Sequence[str]) -> int:
+    """Your images: picks the method and its settings from measured runs, says why and what to expect, and runs it."""
+    if not arguments or arguments[0].startswith("-"):
+        return cli.refuse("auto has no source: begin with a file, folder or name of images, then say --epsilon 3")
+    from raysyn import own_data
+    from raysyn.screen.console import Console
+
+    source, *rest = arguments
+
+    def check(stack: ExitStack) -> Any:
+        picked = own_data.pick(source, rest)
+        print(f"auto: {source}, in {picked.command.out}", flush=True)
+        console, work = stack.enter_context(Console()), picked.entry.method()
+        picked.tell(console)
+        return work, work.begin(picked.command, console, connect, stack, picked.timed)
+
+    return cli.run_or_explain(check, lambda begun: begun[0].run(begun[1]))
+
+
+def _auto_help(everything: bool) -> str:
+    from raysyn import own_data
+
+    return of_preset(own_data.default("SOURCE"), "raysyn auto", "SOURCE", [_auto.__doc__ or ""], everything=everything)
+
+
 def _completion(arguments: Sequence[str]) -> int:
     """What the tab key offers, as a script for your shell."""
     shells = list(completion.SHELLS)
@@ -183,20 +211,33 @@ def completions() -> dict[str, completion.Words]:
         presets, machines = one.presets(), one.machines()
         flags: dict[str, Sequence[str]] = {}
         for preset in presets:
-            for flag in flags_of(cli.unchanged(presets, preset, machines=machines, prog=name, seal=one.seal)):
-                flags |= {f"--{flag.name}": flag.kind.choices} | ({f"--{flag.off}": ()} if flag.kind.switch else {})
+            flags |= _typed(flags_of(cli.unchanged(presets, preset, machines=machines, prog=name, seal=one.seal)))
         known[name] = completion.Words(second=list(presets), flags=flags | dict.fromkeys(("--help", "--help-all"), ()))
+    from raysyn import own_data
+
+    own = flags_of(own_data.default("SOURCE"))
+    known["auto"] = completion.Words(flags=_typed(own) | dict.fromkeys(("--help", "--help-all"), ()))
     second = {"methods": ["--markdown"], "completion": list(completion.SHELLS)}
-    return known | {verb: completion.Words(second=second.get(verb, ())) for verb in VERBS}
+    return {verb: completion.Words(second=second.get(verb, ())) for verb in VERBS} | known
+
+
+def _typed(flags: Iterable[Flag]) -> dict[str, Sequence[str]]:
+    """{flag as it is typed: words that it takes, where they can be listed}."""
+    found: dict[str, Sequence[str]] = {}
+    for flag in flags:
+        found |= {f"--{flag.name}": flag.kind.choices} | ({f"--{flag.off}": ()} if flag.kind.switch else {})
+    return found
 
 
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
+    "auto": _auto,
     "methods": _methods,
     "report": _report,
     "verify": _verify,
     "completion": _completion,
 }
 USAGE = {
+    "auto": "SOURCE --epsilon NUMBER [--minutes NUMBER] [--flags]",
     "methods": "[--markdown]",
     "report": "RUN... [--html FILE]",
     "verify": "RELEASE_FOLDER",

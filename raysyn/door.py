@@ -15,14 +15,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raysyn.compute.doorway import Compute, Machines, Show
 from raysyn.data.images import Images
-from raysyn.methods.catalogue import find
+from raysyn.methods.catalogue import Entry, find
 from raysyn.runs.folder import REPORT_JSON
 from raysyn.runs.storage import read_bytes, under
 from raysyn.screen import cli
+
+if TYPE_CHECKING:
+    from raysyn.own_data import Picked
 
 RELEASE = ("release/synthetic.parquet", "release/samples.png", "release/certificate.json")
 
@@ -109,6 +112,37 @@ def run(
     presets, machines = entry.presets(), entry.machines()
     words = _words(given, presets.get(preset), machines)
     command = cli.read(presets, [preset, *words], machines=machines, prog=f"raysyn {method}", seal=entry.seal)
+    return _made(entry, command, quiet)
+
+
+def auto(
+    source: str,
+    *,
+    epsilon: float | None = None,
+    minutes: float = 30.0,
+    delta: float | None = None,
+    out: str | None = None,
+    quiet: bool = False,
+    **flags: Any,
+) -> Result:
+    """Make a run of your images whose method and settings are picked: what `raysyn auto SOURCE` does. A `Result`.
+
+    `source` is a file, a folder or the name of a data set. What was picked, why, and what to expect is printed before
+    anything is spent; `dry_run=True` stops there. Other flags are keywords, as of `run`: `data={"size": 32}`,
+    `public={"path": ("letters.parquet",)}`, `on={"address": "here"}`. Raises ValueError for bad input.
+    """
+    from raysyn import own_data
+
+    own: dict[str, Any] = {"epsilon": epsilon, "minutes": minutes, "delta": delta, "out": out}
+    given = _once([*((name, value) for name, value in own.items() if value is not None), *_flat(flags)])
+    default = own_data.default(source)
+    with cli.explained():
+        picked = own_data.pick(source, _words(given, default.config, default.on))
+    return _made(picked.entry, picked.command, quiet, picked)
+
+
+def _made(entry: Entry, command: cli.Command[Any, Any], quiet: bool, picked: Picked | None = None) -> Result:
+    """The run of a command, or its plan where that was asked for."""
     from raysyn.command import connect as join
     from raysyn.screen.console import Console
 
@@ -120,7 +154,11 @@ def run(
             stack.callback(_warn, said)
         try:
             with cli.explained():
-                setting = work.begin(command, console, join, stack)
+                if picked is None:
+                    setting = work.begin(command, console, join, stack)
+                else:
+                    picked.tell(console)
+                    setting = work.begin(command, console, join, stack, picked.timed)
         except SystemExit as ended:  # a plan that was asked for was shown, or a sealed run has nothing to do
             if ended.code:
                 raise

@@ -163,6 +163,8 @@ EXPECTED = {
     "raysyn lira quick --help": ["--help", "--help-all"],
     "raysyn completion ": ["bash", "zsh", "fish", "--help"],
     "raysyn methods --m": ["--markdown"],
+    "raysyn auto scans.parquet --ep": ["--epsilon"],
+    "raysyn auto scans.parquet --epsilon 3 --public.": ["--public.name", "--public.path", "--public.limit"],
     "raysyn zzz quick --data.": [],
 }
 """{line up to the cursor: what is offered}. Beside these: after a flag that wants a value come files."""

@@ -6,22 +6,19 @@ The number of images, their shape and the list of classes are treated as public 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from raysyn.data.names import check_class_names, check_name
+from raysyn.data.picture import decode_picture
 from raysyn.data.shares import check_share, with_test_images
 from raysyn.data.source import SPLITS, Source, Split
 from raysyn.data.sources import from_name, from_path, subset
-
-if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
 
 SMALLEST = 8
 
@@ -131,6 +128,30 @@ def load(config: DataConfig) -> Dataset:
     A size rescales the whole image (bilinear, antialiased; the aspect ratio is not kept). 16-bit colour is
     cut to 8 bits. Raises ValueError, one sentence with field, value and mend, for what a user can mend.
     """
+    source, labels, class_names = _opened(config)
+    done: dict[str, Images] = {}
+    for split in (split for split in labels if labels[split].size):
+        keep = subset(len(labels[split]), config.limit or len(labels[split]))
+        shape = done["train"].shape if done else None
+        pixels = _pixels(source, source.splits[split], keep, config.size, shape)
+        done[split] = Images(pixels, labels[split][keep], class_names)
+    naming = source.naming if source.class_names is None else None
+    dataset = Dataset(source.name, done["train"], done["test"], done.get("val"), naming=naming)
+    return dataset.check_classes(*_left_out_by(config))
+
+
+def public_facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int]:
+    """(number of training images, shape, classes) of what `config` names, of which one picture is decoded; ValueError
+    as `load`, for all that can be known from that."""
+    source, labels, class_names = _opened(config)
+    keep = subset(len(labels["train"]), config.limit or len(labels["train"]))
+    first = _pixels(source, source.splits["train"], keep[:1], config.size, None)
+    height, width, channels = first.shape[1:]
+    return len(keep), (height, width, channels), len(class_names)
+
+
+def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[str, ...]]:
+    """The source with its test images, the labels of each split and the names of classes; nothing is decoded."""
     if config.size is not None and config.size < SMALLEST:
         raise ValueError(f"data.size={config.size} is too small; give at least {SMALLEST} or leave it out")
     if config.limit is not None and config.limit < 1:
@@ -149,15 +170,7 @@ def load(config: DataConfig) -> Dataset:
     if config.limit is not None and config.limit > n:
         left = f"{n} images of {source.label}" + (" that are left to train" if config.test_share else "")
         raise ValueError(f"data.limit={config.limit} exceeds the {left}; lower it")
-    done: dict[str, Images] = {}
-    for split in (split for split in labels if labels[split].size):
-        keep = subset(len(labels[split]), config.limit or len(labels[split]))
-        shape = done["train"].shape if done else None
-        pixels = _pixels(source, source.splits[split], keep, config.size, shape)
-        done[split] = Images(pixels, labels[split][keep], class_names)
-    naming = source.naming if source.class_names is None else None
-    dataset = Dataset(source.name, done["train"], done["test"], done.get("val"), naming=naming)
-    return dataset.check_classes(*_left_out_by(config))
+    return source, labels, class_names
 
 
 def _left_out_by(config: DataConfig) -> tuple[str, str]:
@@ -220,7 +233,7 @@ def _pixels(
 
     def decode(index: int) -> np.ndarray:
         try:
-            return _decode(split.pictures[index], size)
+            return decode_picture(split.pictures[index], size)
         except Exception as error:  # decoders raise anything on damaged bytes; only here is the row known
             fault = "no image file" if isinstance(error, UnidentifiedImageError) else str(error)
             raise ValueError(f"{source.label}: {split.place(index)} cannot be used: {fault}") from error
@@ -263,30 +276,3 @@ def _mixed(place: str, shape: tuple[int, ...], first: tuple[int, int, int]) -> s
         return f"{place} is {kind[shape[2]]} but the first is {kind[first[2]]}; convert all to one of the two"
     sizes = f"{shape[1]}x{shape[0]} pixels but the first is {first[1]}x{first[0]}"
     return f"{place} is {sizes}; rescale all with data.size"
-
-
-def _decode(picture: Any, size: int | None) -> np.ndarray:
-    """One picture (HWC array, bytes of a file or path) as uint8 (H, W, C) in the `size` asked for."""
-    from PIL import Image
-
-    if isinstance(picture, np.ndarray):
-        if size is None or picture.shape[:2] == (size, size):
-            return picture
-        image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
-    else:
-        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as file:
-            image = _plain(file)
-    if size is not None and image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
-
-
-def _plain(image: Picture) -> Picture:
-    """The image in mode L or RGB; refuses what would lose transparency, depth or frames."""
-    image.load()
-    if "transparency" in image.info or image.mode not in ("1", "L", "P", "RGB"):
-        raise ValueError(f"its mode {image.mode} is not plain; save it as 8-bit grey or RGB without transparency")
-    if getattr(image, "is_animated", False):
-        raise ValueError("it is animated; save one frame")
-    return image.convert("L" if image.mode == "1" else "RGB") if image.mode in ("1", "P") else image

@@ -59,8 +59,13 @@ class Method:
     judged_by: Sequence[str] = ("eval",)
     """Groups of settings that change nothing that is released."""
 
-    def begin(self, command: Command, console: Console, connect: Connect, stack: ExitStack) -> Setting:
+    def begin(
+        self, command: Command, console: Console, connect: Connect, stack: ExitStack,
+        timed: Callable[[Console, Sequence[Stage]], None] | None = None,
+    ) -> Setting:  # fmt: skip
         """Everything that can be wrong, then the run folder and the machines, which `stack` closes.
+
+        With `timed` the outlook is shown before a run too, and `timed` is told its stages.
 
         Raises ValueError, in one sentence, for bad input; SystemExit(0) after the plan of a dry run.
         """
@@ -74,9 +79,11 @@ class Method:
             show_plan(console, prepared.plan, prepared.dataset)
         if self.check_memory is not None:
             self.check_memory(console, command.config, prepared, command.machines)
+        if self.outlook is not None and (command.dry_run or timed is not None):
+            stages = self.outlook(console, command.config, prepared, command.machines)
+            if timed is not None:
+                timed(console, stages)
         if command.dry_run:
-            if self.outlook is not None:
-                self.outlook(console, command.config, prepared, command.machines)
             raise SystemExit(0)
         facts = {**prepared.facts, **source_of(self.run)}
         return open_run(

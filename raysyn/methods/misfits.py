@@ -6,24 +6,30 @@ All of it follows from what is public: number and shape of the images, classes, 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from raysyn.data.images import Images
+from raysyn.methods.bearing import bearable_noise
+from raysyn.privacy.cost import Budget, Overspent
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries.central import CentralConfig, mean_query, mode_query
 
 FEW_STEPS = 100
 """Steps of DP-SGD below which a network has hardly learned: a preset for 60,000 images took 35 on 5,312, and its images
 were grey blobs."""
+TAUGHT_BEFORE = 25
+"""The same of a network that has learned from public images: on 50,000 photographs, PrivImage's paper takes 30 with its
+GAN, the preset for two cores 73 with its diffusion model."""
 DROWNED = 0.4
 """Noise in a number of a central image, where 1 is all of its range, from which on nothing is seen in it."""
 LEAST_BATCH = 64
 """No smaller one is advised: noise is added at every step."""
 
 
-def few_steps(plan: Plan, stage: str, n: int, group: str) -> list[str]:
-    """A warning where `stage` has few steps, with the flags of its `group` that mend it."""
+def few_steps(plan: Plan, stage: str, n: int, group: str, least: int = FEW_STEPS) -> list[str]:
+    """A warning where `stage` has fewer than `least` steps, with the flags of its `group` that mend it."""
     price = plan.stages[stage]
-    if price.steps >= FEW_STEPS:
+    if price.steps >= least:
         return []
     batch = price.sampling_rate * n
     # Twice as many steps as are few, in round numbers.
@@ -35,22 +41,38 @@ def few_steps(plan: Plan, stage: str, n: int, group: str) -> list[str]:
     ]
 
 
-def drowned(config: CentralConfig, private: Images) -> list[str]:
-    """A warning where central images would be noise, with the flags that mend it."""
-    if config.count == 0:
+def drowned(config: CentralConfig, private: Images, budget: Budget) -> list[str]:
+    """A warning where central images would be noise, with flags that mend it and that `budget` bears."""
+    if config.count == 0 or (noise := noise_of(config, private)) < DROWNED:
         return []
-    cells = private.classes if config.conditional else 1
-    query = (mean_query if config.kind == "mean" else mode_query)(config, private.shape)
-    asked = config.sampling_rate * len(private) / cells
-    noise = config.noise_multiplier * query.sensitivity / asked
-    if noise < DROWNED:
-        return []
-    rounds, whose = config.rounds(private.classes), "of a class" if config.conditional else "of all classes together"
-    fewer = f"--central.sampling-rate 1 --central.count {cells * min(rounds, 2)}"
-    mend = (
-        f"give {fewer}" if config.sampling_rate < 1 else "give a lower --central.noise-multiplier, or --central.count 0"
-    )
+    asked = config.sampling_rate * len(private) / _cells(config, private)
+    whose = "of a class" if config.conditional else "of all classes together"
     return [
         f"central images would be mostly noise: each is made of about {asked:,.0f} images {whose}, and its noise is "
-        f"{100 * noise:.0f} % of the way from black to white; {mend}"
+        f"{100 * noise:.0f} % of the way from black to white; {_mend(config, private, budget)}"
     ]
+
+
+def noise_of(config: CentralConfig, private: Images) -> float:
+    """Noise in a number of one central image, where 1 is all of its range."""
+    query = (mean_query if config.kind == "mean" else mode_query)(config, private.shape)
+    asked = config.sampling_rate * len(private) / _cells(config, private)
+    return config.noise_multiplier * query.sensitivity / asked
+
+
+def _cells(config: CentralConfig, private: Images) -> int:
+    return private.classes if config.conditional else 1
+
+
+def _mend(config: CentralConfig, private: Images, budget: Budget) -> str:
+    """Few rounds of all images, with as little noise as a small part of the budget buys, or none at all."""
+    for rounds in (2, 1) if config.rounds(private.classes) > 1 else (1,):
+        try:
+            noise = math.ceil(100 * bearable_noise(budget, len(private), rounds)) / 100
+        except Overspent:
+            break
+        count = rounds * _cells(config, private)
+        asked = replace(config, sampling_rate=1.0, count=count, noise_multiplier=noise)
+        if noise_of(asked, private) < DROWNED:
+            return f"give --central.sampling-rate 1 --central.count {count} --central.noise-multiplier {noise:g}"
+    return f"no clear ones can be had for ε {budget.epsilon:g}: give --central.count 0, which leaves them out"

@@ -12,7 +12,10 @@ SMALL = ("quick", "cpu-")
 """Beginnings of the presets that a laptop can run."""
 GROUPS = ("data", "public", "target", "budget")
 """Groups that people use, and"""
-SINGLE = ("methods", "presets", "epsilons", "seeds", "more", "synthetic", "seed", "out", "dry-run", "seal")
+SINGLE = (
+    *("epsilon", "minutes", "delta", "methods", "presets", "epsilons", "seeds", "more", "synthetic", "seed"),
+    *("out", "dry-run", "seal"),
+)
 """single flags, and"""
 ON = ("on.address", "on.workers", "on.gpus-per-worker", "on.storage")
 """what they say of the machines."""

@@ -16,7 +16,10 @@ from unittest.mock import patch
 import pytest
 from running import ROOT, job
 
+from raysyn import own_data
 from raysyn.screen import cli
+from raysyn.screen.flags import assigned
+from raysyn.screen.flags import flags_of as flags_in
 
 CARDS = sorted((ROOT / "raysyn/methods").glob("*/README.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *CARDS]
@@ -85,6 +88,8 @@ def test_commands_of_the_readme_docs_and_cards_are_taken(line: str) -> None:
     name, *flags = spelled(line)
     if name in JOBS:
         assert read(name, *flags).preset == flags[0]
+    elif name == "auto":
+        assert not flags[0].startswith("-") and assigned(own_data.default(flags[0]), flags[1:], "auto")
     elif name == "report":
         assert flags and {flag for flag in flags if flag.startswith("-")} <= {"--html"}
     else:
@@ -138,6 +143,7 @@ def unknown(text: str, flags: set[str]) -> list[str]:
 
 def test_commands_of_the_readme_docs_and_cards_speak_of_flags_that_exist() -> None:
     every = set().union(*map(flags_of, sorted(JOBS)))
+    every |= {f"--{flag.name}" for flag in flags_in(own_data.default("SOURCE"))}
     # Of `ray start` and `ray job submit`, and of `raysyn report`.
     others = {"--object-spilling-directory", "--temp-dir", "--metadata-json", "--submission-id", "--html", "--help-all"}
     for page in PAGES:

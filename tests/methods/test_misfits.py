@@ -14,14 +14,21 @@ from hypothesis import strategies as st
 from raysyn.data.images import Images
 from raysyn.methods.dp_feta.config import plan
 from raysyn.methods.dp_feta.presets import PRESETS
-from raysyn.methods.misfits import FEW_STEPS, drowned, few_steps
-from raysyn.privacy.cost import Cost
+from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
+from raysyn.methods.misfits import DROWNED, FEW_STEPS, drowned, few_steps, noise_of
+from raysyn.methods.pigan import variants
+from raysyn.methods.pigan.presets import PRESETS as PIGAN
+from raysyn.methods.privimage.pipeline import misfits
+from raysyn.methods.privimage.presets import PRESETS as PRIVIMAGE
+from raysyn.privacy.cost import Budget, Cost
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.sgd_config import SGDConfig
 
 SHAPES = {"quick": (1_498, 8, 1, 10), "mnist": (60_000, 28, 1, 10), "fashion_mnist": (60_000, 28, 1, 10),
-          "celeba": (162_770, 32, 3, 2), "camelyon": (302_436, 32, 3, 2)}  # fmt: skip
+          "cifar10": (50_000, 32, 3, 10), "celeba": (162_770, 32, 3, 2), "celeba32": (162_770, 32, 3, 2),
+          "celeba64": (162_770, 64, 3, 2), "celeba_hair": (162_770, 64, 3, 3), "celeba_gender": (162_770, 64, 3, 2),
+          "camelyon": (302_436, 32, 3, 2), "imagenette": (9_469, 224, 3, 10)}  # fmt: skip
 """Images of each preset: how many, pixels a side, channels, classes."""
 
 
@@ -42,24 +49,82 @@ def planned(config: SGDConfig, n: int) -> Plan:
     return Plan(stages={"finetune": price}, delta=1e-6, accountant="rdp", epsilon_budget=1e6)
 
 
+def own_images(preset: str) -> Told:
+    """Those that a preset is named after."""
+    return Told(*SHAPES[preset.removeprefix("cpu-").removeprefix("paper-").partition("-")[0]])
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_fit_the_images_that_they_are_named_after(name: str) -> None:
-    config = PRESETS[name]
-    images = Told(*SHAPES[name.removeprefix("cpu-").removeprefix("paper-").partition("-")[0]])
-    assert drowned(config.central, images) == []
+    config, images = PRESETS[name], own_images(name)
+    assert drowned(config.central, images, config.budget) == []
     assert few_steps(planned(config.finetune, len(images)), "finetune", len(images), "finetune") == []
+
+
+@pytest.mark.parametrize("name", PRIVIMAGE)
+def test_so_do_those_of_privimage(name: str) -> None:
+    config, images = PRIVIMAGE[name], own_images(name)
+    assert misfits(config, images, planned(config.finetune, len(images))) == []
+
+
+def test_privimage_is_asked_for_more_steps_where_nothing_was_learned_before() -> None:
+    """Its preset for photographs takes 73 steps."""
+    config, images = PRIVIMAGE["cpu-cifar10"], own_images("cpu-cifar10")
+    (said,) = misfits(replace(config, pretraining="none"), images, planned(config.finetune, len(images)))
+    assert "finetune has 73 steps of DP-SGD on 50,000 images" in said
+
+
+@pytest.mark.parametrize("name", DP_IMGSYN)
+def test_so_do_those_of_dp_imgsyn(name: str) -> None:
+    config, images = DP_IMGSYN[name], own_images(name)
+    assert few_steps(planned(config.training, len(images)), "finetune", len(images), "training") == []
+
+
+@pytest.mark.parametrize("name", PIGAN)
+def test_so_do_those_of_pigan_as_dpgan(name: str) -> None:
+    config = replace(PIGAN[name], model="dpgan")
+    n = int(config.member_share * (config.data.limit or len(own_images(name))))
+    assert few_steps(planned(variants.released(config).sgd(), n), "finetune", n, "gan") == []
 
 
 def test_a_hospital_s_set_is_told_of_both_and_what_is_advised_is_silent() -> None:
     """5,312 grey images of 28 pixels in four classes, with a preset for 60,000."""
     config, images = PRESETS["cpu-mnist"], Told(5_312, 28, 1, 4)
-    (noise,) = drowned(config.central, images)
+    (noise,) = drowned(config.central, images, config.budget)
     (few,) = few_steps(plan(config, len(images), 4), "finetune", len(images), "finetune")
     assert "about 133 images of a class" in noise and "give --central.sampling-rate 1 --central.count 8" in noise
     assert "finetune has 35 steps of DP-SGD on 5,312 images" in few and "give --finetune.batch-size 128" in few
-    assert drowned(replace(config.central, sampling_rate=1.0, count=8), images) == []
-    mended = replace(config, central=CentralConfig(count=0), finetune=replace(config.finetune, batch_size=128))
+    mended = replace(config, central=advised(config.central, noise))
+    mended = replace(mended, finetune=replace(config.finetune, batch_size=128))
+    assert drowned(mended.central, images, config.budget) == []
     assert few_steps(plan(mended, len(images), 4), "finetune", len(images), "finetune") == []
+
+
+def advised(config: CentralConfig, said: str) -> CentralConfig:
+    """`config` with the flags that a warning names."""
+    found = dict(re.findall(r"--central\.([a-z-]+) ([\d.]+\d|\d)", said))
+    read = {"count": int, "sampling-rate": float, "noise-multiplier": float}
+    return replace(config, **{name.replace("-", "_"): read[name](value) for name, value in found.items()})
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.sampled_from([0.1, 0.5, 1.0, 3.0, 10.0]), st.integers(200, 20_000), st.integers(1, 20),
+    st.booleans(), st.sampled_from(["mean", "mode"]),
+)  # fmt: skip
+def test_the_budget_bears_what_is_advised(epsilon: float, n: int, classes: int, conditional: bool, kind: Any) -> None:
+    """At epsilon 1 the noise of the preset, asked of all images, alone costs more than that."""
+    base, images = PRESETS["cpu-mnist"], Told(n, 28, 1, classes)
+    config = replace(
+        base, budget=Budget(epsilon=epsilon), central=replace(base.central, conditional=conditional, kind=kind),
+        finetune=replace(base.finetune, batch_size=64),
+    )  # fmt: skip
+    for said in drowned(config.central, images, config.budget):
+        mended = advised(config.central, said)
+        assert mended != config.central
+        # Refused where the query leaves too little.
+        plan(replace(config, central=mended), n, classes)
+        assert mended.count == 0 or noise_of(mended, images) < DROWNED
 
 
 @settings(deadline=None)
@@ -77,17 +142,18 @@ def test_an_advised_batch_gives_enough_steps(n: int, epochs: float, rate: float)
 @pytest.mark.parametrize("changes", [{"kind": "mode"}, {"conditional": False}, {"sampling_rate": 1.0}, {"count": 0}])
 def test_words_follow_the_query(changes: dict[str, Any]) -> None:
     config = replace(CentralConfig(noise_multiplier=50.0), **changes)
-    said = drowned(config, Told(200, 28, 1, 4))
+    said = drowned(config, Told(200, 28, 1, 4), Budget())
     if config.count == 0:
         assert said == []
         return
     assert ("of all classes together" in said[0]) == (not config.conditional)
-    assert ("--central.noise-multiplier" in said[0]) == (config.sampling_rate == 1)
+    clear = "--central.count 0" not in said[0]
+    assert ("--central.noise-multiplier" in said[0]) == ("--central.sampling-rate 1" in said[0]) == clear
 
 
 def test_the_size_of_the_noise_is_that_of_the_query() -> None:
     """28 x 28 pixels at half the size have norm 14, times 1.005 for counts: 6 times that over 70 images is 1.206."""
-    (said,) = drowned(CentralConfig(noise_multiplier=6.0), Told(2_800, 28, 1, 4))
+    (said,) = drowned(CentralConfig(noise_multiplier=6.0), Told(2_800, 28, 1, 4), Budget())
     assert "its noise is 121 % of the way from black to white" in said
 
 

@@ -34,7 +34,10 @@ def prepare(config: Config) -> Prepared:
     private = dataset.train
     facts = check_denoiser(new_denoiser(config, private), private.shape, task_of(config, private), config.sampler)
     planned = plan(config, len(private), private.classes)
-    doubts = [*drowned(config.central, private), *few_steps(planned, "finetune", len(private), "finetune")]
+    doubts = [
+        *drowned(config.central, private, config.budget),
+        *few_steps(planned, "finetune", len(private), "finetune"),
+    ]
     return Prepared(dataset=dataset, plan=planned, facts=facts, doubts=doubts)
 
 

@@ -25,7 +25,7 @@ from raysyn.data.public import Public, comparison, load_beside
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import declared
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import drowned, few_steps
+from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, few_steps
 from raysyn.methods.privimage.config import NAME, Config, Kind, name_of, plan
 from raysyn.methods.privimage.models import (
     GAN,
@@ -45,6 +45,7 @@ from raysyn.metrics.checks import check_measures
 from raysyn.metrics.semantics import read_vectors
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.privacy import engines
+from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
 from raysyn.privacy.queries import semantic as semantic_query
@@ -83,12 +84,15 @@ def prepare(config: Config) -> Prepared:
             new_query(config, public)
         if config.generator == "diffusion" and others(config, public):
             check_diffusion(config, private, private.classes + others(config, public))
-    doubts = (
-        [*drowned(config.central, private), *few_steps(planned, "finetune", len(private), "finetune")]
-        if planned
-        else []
-    )
+    doubts = misfits(config, private, planned) if planned else []
     return Prepared(dataset=dataset, plan=planned, more=public, facts=facts(config, public) | told, doubts=doubts)
+
+
+def misfits(config: Config, private: Images, planned: Plan) -> list[str]:
+    """What in the settings is for another number of images."""
+    few = FEW_STEPS if config.pretraining == "none" else TAUGHT_BEFORE
+    told = few_steps(planned, "finetune", len(private), "finetune", few)
+    return [*drowned(config.central, private, config.budget), *told]
 
 
 def check_network(config: Config, private: Images) -> dict[str, str]:

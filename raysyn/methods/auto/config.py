@@ -1,0 +1,57 @@
+"""`raysyn auto`: what it is told."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from raysyn.data.streams import PublicConfig
+from raysyn.privacy.cost import Budget
+
+NAME = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeConfig:
+    """How the images are read."""
+
+    size: int | None = None
+    """Rescale every image to this many pixels a side, at least 8; by default images stay as they are."""
+    limit: int | None = None
+    """Keep only this many training images, always the same ones, and at most as many test images."""
+    test_share: float | None = None
+    """Share of the training images held out as test images where the source has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What a user says of a run whose method and settings are picked."""
+
+    epsilon: float | None = None
+    """Budget of the whole run, which is spent once; smaller promises more. It must be given: 3 is a usual one."""
+    delta: float | None = None
+    """Failure probability of the promise, below 1/n for n training images; by default 1/(n ln n)."""
+    minutes: float = 30.0
+    """Time that the run should take here."""
+    data: ShapeConfig = field(default_factory=ShapeConfig)
+    public: PublicConfig = field(default_factory=lambda: PublicConfig(name=()))
+    """Public images that resemble yours, for the methods that learn from them; by default none."""
+    seed: int = 0
+    """Seed of all that is public. Privacy noise never comes from it."""
+
+    def __post_init__(self) -> None:
+        if self.epsilon is not None and not (math.isfinite(self.epsilon) and self.epsilon > 0):
+            raise ValueError(f"epsilon is {self.epsilon}: give a finite number above 0")
+        if not (math.isfinite(self.minutes) and self.minutes > 0):
+            raise ValueError(f"minutes is {self.minutes}: give a finite number above 0")
+
+    def budget(self) -> Budget:
+        """The promise of the run; ValueError where no epsilon is given."""
+        if self.epsilon is None:
+            raise ValueError("epsilon is not given, and a budget is spent once: say how much, such as --epsilon 3")
+        return Budget(epsilon=self.epsilon, delta=self.delta)
+
+    @property
+    def has_public(self) -> bool:
+        """Whether public images were named."""
+        return bool(self.public.path or self.public.name)

@@ -1,0 +1,96 @@
+"""The settings of each method that fit so many images of such a size: what `raysyn auto` runs, and what was measured.
+
+All of it follows from what is public: number, shape and classes of the images, and the budget.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from raysyn.methods.bearing import bearable_noise
+from raysyn.methods.misfits import DROWNED
+from raysyn.metrics.utility import Name
+from raysyn.privacy.cost import Budget
+from raysyn.privacy.queries.central import CentralConfig, mean_query
+
+ALONE, WITH_PUBLIC = ("noisy_means", "dp_feta"), ("privimage", "dp_imgsyn")
+"""Methods that auto knows: those that need nothing, and those that need public images."""
+STEPS, BATCH = 250, 256
+"""Of DP-SGD. A batch is 1/2 of few images at most."""
+LEAST, MOST = 3_000, 10_000
+"""Synthetic images: as many as there are private ones, but within these."""
+JUDGES: tuple[Name, ...] = ("cnn", "mlp", "logreg")
+JUDGING: dict[str, Any] = {"classifiers": JUDGES, "epochs": 8, "learning_rate": 1e-3}
+"""How what was made is judged: in little time, and everywhere alike."""
+QUERY_SHARE = 0.05
+"""Of the budget, for PrivImage's question which public classes resemble the images."""
+
+Flags = Mapping[str, str]
+"""{flag without its hyphens: its words, with spaces between}."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is public about a set of private images."""
+
+    n: int
+    """Training images."""
+    shape: tuple[int, int, int]
+    """Height, width, channels."""
+    classes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A method's preset, and how it is changed for these images."""
+
+    method: str
+    preset: str
+    flags: Flags
+
+    def words(self) -> list[str]:
+        """Of a command line, after `raysyn`."""
+        told = [word for name, value in self.flags.items() for word in (f"--{name}", *value.split())]
+        return [self.method, self.preset, *told]
+
+
+def setting(method: str, facts: Facts, budget: Budget) -> Setting:
+    """Of one method for such images; ValueError where the budget promises nothing for so many."""
+    made = {"synthetic": str(min(max(facts.n, LEAST), MOST)), **_judging()}
+    colour = facts.shape[2] == 3
+    if method == "noisy_means":
+        return Setting(method=method, preset="cpu-cifar10" if colour else "cpu-fashion_mnist", flags=made)
+    batch = max(1, min(BATCH, facts.n // 2))
+    epochs = f"{STEPS * batch / facts.n:.4g}"
+    steps = {"batch-size": str(batch), "epochs": epochs}
+    if method == "dp_imgsyn":
+        flags = {f"training.{name}": value for name, value in steps.items()}
+        return Setting(method=method, preset="cpu-fashion_mnist", flags=made | flags)
+    flags = {f"finetune.{name}": value for name, value in steps.items()}
+    if method == "privimage":
+        noise = bearable_noise(budget, facts.n, 1, QUERY_SHARE)
+        flags |= {"semantic.noise-multiplier": f"{noise:.3g}", "pretrain.iterations": "1000"}
+        return Setting(method=method, preset="cpu-cifar10" if colour else "cpu-mnist", flags=made | flags)
+    return Setting(method=method, preset="cpu-fashion_mnist", flags=made | flags | _central(facts, budget))
+
+
+def _judging() -> dict[str, str]:
+    return {
+        f"eval.{name.replace('_', '-')}": " ".join(value) if isinstance(value, tuple) else str(value)
+        for name, value in JUDGING.items()
+    }
+
+
+def _central(facts: Facts, budget: Budget) -> dict[str, str]:
+    """One noisy mean of each class, of all its images; none where it would be noise."""
+    noise = bearable_noise(budget, facts.n, 1)
+    asked = CentralConfig(count=facts.classes, sampling_rate=1.0, noise_multiplier=noise)
+    if noise * mean_query(asked, facts.shape).sensitivity * facts.classes / facts.n >= DROWNED:
+        return {"central.count": "0"}
+    return {
+        "central.count": str(facts.classes), "central.sampling-rate": "1",
+        "central.noise-multiplier": f"{math.ceil(noise * 100) / 100:g}", "warmup.iterations": "250",
+    }  # fmt: skip

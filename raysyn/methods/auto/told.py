@@ -1,0 +1,147 @@
+"""What auto says before it spends anything: what was picked and why, what to expect, and what would help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raysyn.methods.auto.choice import MARGIN, Candidate, Case, Choice
+from raysyn.methods.auto.settings import JUDGES, WITH_PUBLIC
+from raysyn.methods.auto.table import FLOOR, Cell, cells, floor_of
+
+CLOSE = 0.01
+"""Accuracies that differ by less are the same."""
+
+
+def lines(choice: Choice, case: Case) -> list[str]:
+    """All of it, a paragraph each."""
+    picked = choice.picked
+    told = [f"Picked: {picked.method}, about {_minutes(picked.minutes)} with its judging. Why: {why(choice, case)}."]
+    if choice.unmeasured:
+        kind = "colour" if case.facts.shape[2] == 3 else "grey"
+        told.append(f"Not measured on {kind} images, and so not looked at: {_listed(choice.unmeasured)}.")
+    if case.public and picked.method not in WITH_PUBLIC:
+        told.append(f"The public images are not used: {picked.method} needs none.")
+    if choice.outside:
+        told.append(
+            f"Outside of what was measured: {'; '.join(choice.outside)}. What is said below is extrapolated, and may "
+            "be far off."
+        )
+    told += expected(picked, case)
+    if found := helps(choice, case):
+        told.append(f"What would help, as it did there: {'; '.join(found)}.")
+    return told
+
+
+def why(choice: Choice, case: Case) -> str:
+    """In one sentence, without its full stop."""
+    picked, others = choice.picked, [one for one in choice.all if one.fits and one.method != FLOOR]
+    where = f"on the measured images nearest to yours ({_listed([cell.told for cell in picked.near])})"
+    if case.begun is not None:
+        return "the folder holds a run of it, which goes on"
+    if picked.method != FLOOR:
+        return f"{where} it was {_points(picked.gain)} the floor, {FLOOR}, and no other that fits was further above"
+    if not others:
+        return "no other method fits in that time"
+    best = max(others, key=lambda one: one.gain)
+    margin = f"{100 * MARGIN:g} points above it"
+    return f"{where} no other method that fits was {margin} ({best.method} came nearest, {_points(best.gain)} it)"
+
+
+def expected(picked: Candidate, case: Case) -> list[str]:
+    """Accuracy and floor as ranges over the nearest measured cases, beside real images and guessing."""
+    classes = case.facts.classes
+    if classes == 1:
+        return ["Expected: there is one class alone, so that no accuracy says anything of the images."]
+    reached = _range([cell.accuracy for cell in picked.near])
+    floor = "" if picked.method == FLOOR else f", floor {_range([floor_of(cell).accuracy for cell in picked.near])}"
+    real = _range([cell.real for cell in picked.near])
+    low = min(cell.accuracy for cell in picked.near)
+    told = [
+        f"Expected: {reached} accuracy on real test images, the mean of {_listed(JUDGES)}{floor}, real images {real}; "
+        f"one in {classes} classes at random is {100 / classes:.1f} %. Images of yours may be easier or harder.",
+        f"Always answering with your largest class reaches its share, which is private and not looked at: if that is "
+        f"above {100 * low:.0f} %, expect less than it.",
+    ]
+    if picked.method == FLOOR:
+        left = [max(0.0, cell.real - cell.accuracy) for cell in picked.near]
+        gap = _range(left).removesuffix(" %")
+        told.append(
+            f"It is the floor. Real images themselves were {gap} points above it: about all that a better method could "
+            "gain from these images alone."
+        )
+    guessing = max(1 / classes, *(cell.largest_class for cell in picked.near))
+    if low <= guessing + CLOSE:
+        told.append(
+            f"WARNING: that is no better than guessing ({100 * guessing:.1f} %): these images may teach nothing, and "
+            "the budget would be spent for nothing."
+        )
+    if picked.method != FLOOR and any(cell.accuracy < floor_of(cell).accuracy - CLOSE for cell in picked.near):
+        told.append(f"WARNING: on some of the measured images it was below the floor, {FLOOR}.")
+    return told
+
+
+def helps(choice: Choice, case: Case) -> list[str]:
+    """What raised the accuracy in the table."""
+    picked = choice.picked
+    told = []
+    for what, name in (("images", "n"), ("ε", "epsilon")):
+        gains = [(more, more.accuracy - cell.accuracy) for cell in picked.near if (more := _more(cell, name))]
+        if gains and (mean := sum(gain for _, gain in gains) / len(gains)) > CLOSE:
+            told.append(f"more {what}: {100 * mean:.1f} points from {_steps(picked.near, gains, name)}")
+    for one in choice.all:
+        if one.fits or not one.measured or one.gain - picked.gain < CLOSE:
+            continue
+        needs = f"public images that resemble yours, by {one.method}" if one.method in WITH_PUBLIC else one.method
+        time = "" if one.minutes <= case.minutes else f", with --minutes {one.minutes:.0f}"
+        told.append(f"{needs}{time}: {100 * (one.gain - picked.gain):.1f} points")
+    if not case.public and (tried := [one for one in choice.all if one.method in WITH_PUBLIC and one.measured]):
+        best = max(tried, key=lambda one: one.gain)
+        if best.gain - picked.gain < CLOSE:
+            sets = _listed(sorted({cell.public or "" for cell in best.near}))
+            told.append(f"public images did not: with {sets}, {best.method} was {_points(best.gain)} the floor")
+    return told
+
+
+def _more(cell: Cell, name: str) -> Cell | None:
+    """The same case with the next larger n or epsilon, where it was measured."""
+    other = "epsilon" if name == "n" else "n"
+    larger = [
+        one for one in cells()
+        if (one.method, one.data, one.size) == (cell.method, cell.data, cell.size)
+        and getattr(one, other) == getattr(cell, other) and getattr(one, name) > getattr(cell, name)
+    ]  # fmt: skip
+    return min(larger, key=lambda one: float(getattr(one, name)), default=None)
+
+
+def _steps(near: Sequence[Cell], gains: Sequence[tuple[Cell, float]], name: str) -> str:
+    """`3,000 to 10,000`, of the sets that were measured so."""
+    found = [f"{getattr(cell, name):,g} to {getattr(more, name):,g}" for cell in near for more, _ in gains
+             if (more.data, more.size) == (cell.data, cell.size)]  # fmt: skip
+    return _listed(list(dict.fromkeys(found)))
+
+
+def too_long(choice: Choice, case: Case, seconds: float) -> str | None:
+    """A warning where the outlook on this machine is longer than what was given."""
+    if seconds <= 60 * case.minutes:
+        return None
+    return (
+        f"WARNING: measured on this machine, it takes about {_minutes(seconds / 60)}, and not the "
+        f"{_minutes(choice.picked.minutes)} of the table: more than the {case.minutes:g} minutes given."
+    )
+
+
+def _minutes(value: float) -> str:
+    return f"{value:.1f} minutes" if value < 10 else f"{value:.0f} minutes"
+
+
+def _points(gain: float) -> str:
+    return f"{abs(100 * gain):.1f} points {'above' if gain >= 0 else 'below'}"
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = (f"{100 * end:.0f}" for end in (min(values), max(values)))
+    return f"{low} %" if low == high else f"{low} to {high} %"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

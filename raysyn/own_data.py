@@ -1,0 +1,142 @@
+"""`raysyn auto SOURCE`, on the command line and in Python: a method and its settings are picked, then run as any other.
+
+What is picked follows from number, shape and classes of the images, which are public, from the budget and from the
+machines: the same command picks the same again, and so continues its run.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raysyn.compute.worker import best_device
+from raysyn.data.images import DataConfig, public_facts
+from raysyn.data.sources import NAMES
+from raysyn.methods import catalogue
+from raysyn.methods.auto import told
+from raysyn.methods.auto.choice import Case, Choice, choose
+from raysyn.methods.auto.config import Config
+from raysyn.methods.auto.settings import WITH_PUBLIC, Facts
+from raysyn.methods.auto.table import cells
+from raysyn.methods.catalogue import Entry
+from raysyn.methods.machines import On
+from raysyn.runs.storage import read_bytes
+from raysyn.screen import cli
+from raysyn.screen.flags import BARE, assigned
+
+if TYPE_CHECKING:
+    from raysyn.methods.outlook import Stage
+    from raysyn.screen.console import Console
+
+RUN_JSON = "internal/run.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """All flags of the command."""
+
+    config: Config = field(default_factory=Config, metadata=BARE)
+    on: On = field(default_factory=On)
+    """Where the run happens; nothing here changes the result."""
+    out: str
+    """Run folder, or its URI on an object store. One that holds a run which this command began is continued."""
+    dry_run: bool = False
+    """Say what would be picked and why, print its plan, and stop."""
+    seal: bool = False
+    """Once the report is written, erase what could undo the noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picked:
+    """A command that was made of one with a source alone."""
+
+    entry: Entry
+    command: cli.Command[Any, Any]
+    words: tuple[str, ...]
+    """The same command line with its method: `raysyn WORDS`."""
+    case: Case
+    choice: Choice
+
+    def tell(self, console: Console) -> None:
+        """What was picked, and what to expect of it."""
+        facts = self.case.facts
+        height, width, channels = facts.shape
+        colour = "colour" if channels == 3 else "grey"
+        classes = f"{facts.classes} class{'es' if facts.classes > 1 else ''}"
+        console.say(f"{facts.n:,} images of {height} x {width} pixels, {colour}, {classes}")
+        for line in told.lines(self.choice, self.case):
+            console.say(line)
+        if best_device().type == "cuda":
+            console.say("There is a GPU here, and the table's minutes are of CPUs: the outlook below tells its own.")
+        console.say(f"The same as: raysyn {shlex.join(self.words)}")
+
+    def timed(self, console: Console, stages: Sequence[Stage]) -> None:
+        """A warning where the outlook on this machine is longer than was given."""
+        spent = sum(stage.with_workers(self.case.workers) for stage in stages)
+        if (said := told.too_long(self.choice, self.case, spent)) is not None:
+            console.say(said)
+
+
+def default(source: str) -> Flags:
+    """The command without a flag."""
+    return Flags(out=f"runs/auto-{Path(source).expanduser().resolve().stem if source not in NAMES else source}")
+
+
+def pick(source: str, words: Sequence[str]) -> Picked:
+    """Read the flags, look at what is public about the images, and pick. ValueError, in one sentence, for bad input."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from raysyn.methods.outlook import workers
+
+    flags = assigned(default(source), words, "auto")
+    config = flags.config
+    budget = config.budget()
+    data: dict[str, Any] = {"name": source} if source in NAMES else {"path": source}
+    own = {name.name: getattr(config.data, name.name) for name in fields(config.data)}
+    n, shape, classes = public_facts(DataConfig(**data, **own))
+    budget.delta_for(n)
+    case = Case(
+        facts=Facts(n=n, shape=shape, classes=classes), budget=budget, minutes=config.minutes,
+        workers=workers(flags.on) or 1, public=config.has_public, begun=begun(flags.out),
+    )  # fmt: skip
+    choice = choose(case)
+    made = choice.picked.setting
+    entry = catalogue.find(made.method)
+    typed = [*_source_words(data, own), *_budget_words(config), *made.words()[2:]]
+    typed += _public_words(config) if made.method in WITH_PUBLIC else []
+    typed += [f"--out={flags.out}", *(["--seed", str(config.seed)] if config.seed else [])]
+    command = cli.read(
+        entry.presets(), [made.preset, *typed], machines=entry.machines(), prog=f"raysyn {made.method}", seal=entry.seal
+    )
+    command = replace(command, machines=flags.on, dry_run=flags.dry_run, seal=flags.seal)
+    return Picked(entry=entry, command=command, words=(made.method, made.preset, *typed), case=case, choice=choice)
+
+
+def begun(out: str) -> str | None:
+    """The method of the run in a folder, which goes on whatever would be picked now; None where there is none."""
+    try:
+        method = str(json.loads(read_bytes(out, RUN_JSON))["method"])
+    except FileNotFoundError:
+        return None
+    if method not in {cell.method for cell in cells()}:
+        raise ValueError(f"out is {out}, which holds a run of {method}, which auto never begins: give another folder")
+    return method
+
+
+def _source_words(data: dict[str, str], own: dict[str, Any]) -> list[str]:
+    given = data | {name.replace("_", "-"): value for name, value in own.items() if value is not None}
+    return [f"--data.{name}={value}" for name, value in given.items()]
+
+
+def _budget_words(config: Config) -> list[str]:
+    delta = [] if config.delta is None else [f"--budget.delta={config.delta!r}"]
+    return [f"--budget.epsilon={config.epsilon!r}", *delta]
+
+
+def _public_words(config: Config) -> list[str]:
+    limit = [] if config.public.limit is None else [f"--public.limit={config.public.limit}"]
+    named = ["--public.path", *config.public.path] if config.public.path else ["--public.name", *config.public.name]
+    return [*named, *limit]

@@ -1,0 +1,143 @@
+"""`raysyn auto`, whole: a tiny run without Ray, what it says first, what it refuses, and the same in Python."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import raysyn
+from raysyn import own_data
+from raysyn.command import main
+from raysyn.data.images import DataConfig, load, public_facts
+from raysyn.methods.auto.table import markdown
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+TINY = ("--epsilon", "10", "--data.limit", "200", "--on.address", "here")
+PRICELESS = "internal/ledger.jsonl"
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> str:
+    """What the command prints; on stderr where it refuses."""
+    try:
+        found = main(words)
+    except SystemExit as left:
+        found = left.code if isinstance(left.code, int) else 0
+    out, err = capsys.readouterr()
+    assert found == status, err
+    return out if status == 0 else err
+
+
+def test_a_tiny_run_says_first_what_to_expect_and_is_continued(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "run")
+    told = said(capsys, "auto", "digits", *TINY, "--out", out)
+    order = ["200 images of 8 x 8 pixels, grey, 10 classes", "Picked: noisy_means", "Why: ", "Outside of what was",
+             "Expected: ", "Always answering with your largest class", "The same as: raysyn noisy_means", "Plan for",
+             "Outlook", "ε 10 spent in all", "synthetic images, (10, "]  # fmt: skip
+    places = [told.find(part) for part in order]
+    assert -1 not in places and places == sorted(places), told
+    report = raysyn.load(out).report
+    assert report["method"] == "noisy_means" and set(report["metrics"]["utility"]) >= {"cnn", "mlp", "logreg"}
+    assert raysyn.load(out).certificate["epsilon"] <= 10
+    paid = (tmp_path / "run" / PRICELESS).read_bytes()
+
+    # The same command, and the command that it says is the same, go on where it stopped.
+    assert "found finished" in said(capsys, "auto", "digits", *TINY, "--out", out)
+    (same,) = re.findall(r"The same as: raysyn (.*)", told)
+    assert "found finished" in said(capsys, *shlex.split(same), "--on.address", "here")
+    assert (tmp_path / "run" / PRICELESS).read_bytes() == paid
+
+    # What would be another run is refused.
+    told = said(capsys, "auto", "digits", *TINY, "--epsilon", "3", "--out", out, status=2)
+    assert "holds" in told and told.count("\n") == 1, told
+
+
+def test_a_dry_run_begins_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = said(capsys, "auto", "digits", *TINY, "--dry-run")
+    assert "Picked: noisy_means" in told and "Outlook" in told and "auto: digits, in runs/auto-digits" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_was_begun_goes_on_whatever_would_be_picked_now(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    (out / "internal").mkdir(parents=True)
+    (out / "internal/run.json").write_text(json.dumps({"method": "dp_feta"}))
+    picked = own_data.pick("digits", [*TINY, "--out", str(out)])
+    assert picked.entry.name == "dp_feta" and picked.command.config.budget.epsilon == 10
+    (out / "internal/run.json").write_text(json.dumps({"method": "pigan"}))
+    with pytest.raises(ValueError, match=r"holds a run of pigan, which auto never begins: give another folder"):
+        own_data.pick("digits", [*TINY, "--out", str(out)])
+
+
+def test_flags_reach_the_run(tmp_path: Path) -> None:
+    words = [*TINY, "--delta", "1e-6", "--seed", "3", "--data.size", "16", "--seal", "--out", str(tmp_path / "a run")]
+    command = own_data.pick("digits", words).command
+    assert (command.config.budget.delta, command.config.seed, command.config.data.size) == (1e-6, 3, 16)
+    assert (command.config.data.limit, command.out, command.seal) == (200, str(tmp_path / "a run"), True)
+    assert command.machines.address == "here"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("auto", "auto has no source: begin with a file, folder or name of images"),
+        ("auto --epsilon 3", "auto has no source: begin with a file, folder or name of images"),
+        ("auto digits", "epsilon is not given, and a budget is spent once: say how much, such as --epsilon 3"),
+        ("auto digits --epsilon 0", "epsilon is 0.0: give a finite number above 0"),
+        ("auto digits --epsilon 3 --minutes nan", "minutes is nan: give a finite number above 0"),
+        ("auto digits --epsilon 3 --minutes 0.001", "minutes is 0.001, but the quickest method takes about"),
+        ("auto nothing.parquet --epsilon 3", "data.path='nothing.parquet' does not exist"),
+        ("auto digits --epsilon 3 --data.limit 50", "the data has 50 images, too few for the default delta"),
+        ("auto digits --epsilon 3 --minute 5", "--minute is no flag of auto (did you mean --minutes?)"),
+        ("auto digits quick --epsilon 3", "quick is no argument of auto"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    words: str, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    err = said(capsys, *words.split(), status=2)
+    assert err.startswith(f"error: {sentence}") and err.count("\n") == 1, err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_python_picks_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given: dict[str, Any] = {"epsilon": 10, "data": {"limit": 200}, "on": {"address": "here"}}
+    raysyn.auto("digits", **given, out=str(tmp_path / "run"), dry_run=True)
+    assert "Picked: noisy_means" in capsys.readouterr().out and list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="epsilon is not given"):
+        raysyn.auto("digits")
+
+
+def test_public_facts_are_those_of_the_images() -> None:
+    for config in (DataConfig(), DataConfig(limit=30), DataConfig(size=16)):
+        train = load(config).train
+        assert public_facts(config) == (len(train), train.shape, train.classes)
+
+
+def test_the_choice_does_not_depend_on_pixels_or_labels(tmp_path: Path) -> None:
+    """Two sets of the same number, shape and classes: black images of one class, and noise of all."""
+    rng, told = np.random.default_rng(0), []
+    for name, images, labels in [
+        ("a", np.zeros((300, 28, 28), np.uint8), np.zeros(300, np.int64)),
+        ("b", rng.integers(0, 256, (300, 28, 28)).astype(np.uint8), rng.integers(0, 3, 300)),
+    ]:
+        np.savez(tmp_path / f"{name}.npz", train_images=images, train_labels=labels, test_images=images[:50],
+                 test_labels=labels[:50], class_names=np.array(["x", "y", "z"]))  # fmt: skip
+        told.append(own_data.pick(str(tmp_path / f"{name}.npz"), ["--epsilon", "3", "--on.address", "here"]).choice)
+    assert told[0] == told[1]
+
+
+def test_the_page_shows_the_table() -> None:
+    shown = re.search(r"<!-- measured -->\n(.*)\n<!-- /measured -->", (DOCS / "choose.md").read_text(), re.DOTALL)
+    assert shown is not None and shown[1] == markdown(), "put what `python benchmarks/choose.py --table` prints there"
