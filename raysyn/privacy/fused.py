@@ -68,7 +68,8 @@ class Program:
 
         # In one thread: what is recorded belongs to the thread that records.
         with torch.autograd.set_multithreading_enabled(False), full_float32(device):
-            traced = make_fx(program)(self._valid_B, *self._inputs_BK)
+            # Of shapes alone: with real numbers everything ever computed would stay in memory until the end.
+            traced = make_fx(program, tracing_mode="fake", _allow_non_fake_inputs=True)(self._valid_B, *self._inputs_BK)
         self._run: Callable[..., Answer] = torch.compile(traced, fullgraph=True, dynamic=False) if compiled else traced
         if device.type == "cuda":
             self._capture()

@@ -9,6 +9,7 @@ leaves with the answer is the one the steps were taken with.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -184,7 +185,7 @@ class _Run:
         self.ema = Ema(self.model, config.ema)
         self.optimizer = _optimizer(self.model, config, fused=worker.device.type == "cuda")
         self.batches = MicroBatches(worker, self.model, task, private, config, self.choice, stream)
-        self.noise = Ahead(self._noise, worker.device.type == "cuda" and worker.rank == 0)
+        self.noise = Ahead(self._noise, early=worker.device.type == "cuda")
         if saved:
             self._load(saved)
         else:
@@ -217,6 +218,8 @@ class _Run:
         parameters = engines.trained(self.model)
         for parameter, part in zip(parameters, sum_P.split([p.numel() for p in parameters]), strict=True):
             parameter.grad = part.view_as(parameter)
+            if parameter.is_cuda:  # whose optimizer is fused, and takes gradients of its weights' layout alone
+                parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
         self.optimizer.step()
         self.ema.update(self.model)
         self.done += 1
@@ -227,7 +230,9 @@ class _Run:
     def _noise(self, step: int) -> Tensor:
         assert self.cost.noise_multiplier is not None
         noise_std = self.cost.noise_multiplier * self.config.max_grad_norm
-        return torch.from_numpy(self.stream.normal(step, "noise", self.size) * noise_std).float()
+        # Of a network of ten million weights a GPU takes a step in less time than a core draws the noise.
+        threads = len(os.sched_getaffinity(0)) if self.worker.device.type == "cuda" else 1
+        return torch.from_numpy(self.stream.normal(step, "noise", self.size, threads) * noise_std).float()
 
     def state(self) -> dict[str, Any]:
         """All that a restart needs, as tensors and plain values."""

@@ -19,7 +19,7 @@ from raysyn.privacy.engines import Clipped, Engine, Loss
 ENGINES: dict[str, Engine] = {"loop": engines.loop, "bookkeeping": bookkeeping}
 FUSED = "fused"
 """`bookkeeping` as one compiled program (`fused.py`)."""
-PIXELS_AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 21}
+PIXELS_AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 20}
 """Pixels of all copies in a micro-batch where the user names none: enough to keep the device busy, few enough for
 its cache; a GPU whose memory they overflow gets half as many, and so on."""
 IMAGES_AT_ONCE = {"cpu": 256, "cuda": 4096}
@@ -34,9 +34,9 @@ class SGDSpeed:
     """How DP-SGD's gradients are computed. Nothing here changes the result beyond rounding."""
 
     engine: Literal["auto", "loop", "bookkeeping", "fused"] = "auto"
-    """How per-image gradients are computed; `auto` times every way for a moment and takes the fastest. `fused`, on a GPU
-    only, compiles the whole step, which takes minutes once and makes it several times as fast; `auto` does so where a
-    stage would else take more than ten minutes."""
+    """How per-image gradients are computed; `auto` times every way for a moment and takes the fastest. `fused`, on a
+    GPU only, compiles the whole step, which takes minutes once and makes it several times as fast; `auto` does so where
+    a stage would else take more than ten minutes."""
     micro_batch: int | None = None
     """Images (with all their copies) held in memory at once; by default what fits the CPU's cache or the GPU's
     memory."""
