@@ -216,7 +216,7 @@ def _clip_hooks(model: Any, copies: int) -> None:
 def steps_of(case: Case, engines: Sequence[str], device: torch.device) -> dict[str, Callable[[], None]]:
     """Every row of one case's table."""
     whole = case.images
-    part = min(whole, trial.fitting(device, case.first(1)[0]))
+    part = min(whole, trial.fitting(device, case.first(1)[0], whole))
     steps = {f"plain {layout} /{size}": plain_step(case, layout, size) for layout in LAYOUTS for size in (whole, part)}
     for engine in engines:
         if engine == "auto":

@@ -221,8 +221,8 @@ def _joined(stack: ExitStack, connect: Connect, machines: Any, folder: RunFolder
     """The machines; where they are refused, a folder that began with this command is taken away again."""
     try:
         compute = stack.enter_context(connect(machines, folder.storage, show))
-        if getattr(machines, "sgd", SGDSpeed()).precision == "bf16" and compute.device == "cpu":
-            raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
+        if compute.device == "cpu":
+            getattr(machines, "sgd", SGDSpeed()).refuse_on_cpu()
     except ValueError:
         if folder.fresh and "://" not in folder.storage:
             forget(folder.out)

@@ -126,8 +126,9 @@ def private_need(
     belong to an image."""
     workers, speed = sharing(machines), machines.sgd
     channels_first = (shape[2], *shape[:2])
-    fits = fitting(best_device(), torch.empty(1, rows, *channels_first, device="meta"))
-    images, model = speed.micro_batch or min(math.ceil(config.batch_size / workers), fits), new()
+    own_share = math.ceil(config.batch_size / workers)
+    fits = fitting(best_device(), torch.empty(1, rows, *channels_first, device="meta"), own_share)
+    images, model = speed.micro_batch or fits, new()
     own = images * sum(value.numel() for value in model.parameters()) * 4
     size = BOOKS * gradient_bytes(model, task, shape, images, config.noise_multiplicity) + own
     of = f"{images:,} images at a time" + (f", {rows} inputs of the network each" if rows > 1 else "")

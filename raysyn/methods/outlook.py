@@ -31,7 +31,7 @@ from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.central import CentralConfig, central_images
 from raysyn.privacy.queries.moments import MEANS, SPREAD, MomentsConfig
 from raysyn.privacy.sgd_config import SGDConfig
-from raysyn.privacy.trial import IMAGES_AT_ONCE, SGDSpeed
+from raysyn.privacy.trial import FUSED, IMAGES_AT_ONCE, SGDSpeed
 from raysyn.screen.console import Console, duration
 from raysyn.train import loop
 from raysyn.train.loop import Augment, LoopConfig, Task
@@ -196,7 +196,7 @@ def private_seconds(
     whole = min(config.batch_size, len(like))
     few = affordable(model, task, like, whole, config.noise_multiplicity)
     if best_device().type == "cpu":
-        speed = replace(speed, precision="float32")
+        speed = replace(speed, precision="float32", engine="auto" if speed.engine == FUSED else speed.engine)
 
     def steps(images: int) -> tuple[float, float]:
         """Seconds of one step on so many images, and of the trial before the first."""
@@ -212,7 +212,7 @@ def private_seconds(
         # Noise, optimizer and partner cost the same whatever the batch is.
         alone_s, _ = steps(1)
         step_s += (whole - few) * max(0.0, step_s - alone_s) / max(1, few - 1)
-    return config.cost(len(like)).steps * step_s + trial_s * min(whole, IMAGES_AT_ONCE) / few
+    return config.cost(len(like)).steps * step_s + trial_s * min(whole, IMAGES_AT_ONCE["cpu"]) / few
 
 
 def drawing_seconds(model: nn.Module, sampler: SamplerConfig, like: Images, count: int) -> float:

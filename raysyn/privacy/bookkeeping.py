@@ -23,8 +23,13 @@ IN_DOUBT = 0.1
 """Share of a squared norm that may be slack before the image's gradient is formed alone."""
 
 
-def bookkeeping(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float) -> Clipped:
-    """See the module; needs every layer with parameters to be called once, with the copies as first dimension."""
+def bookkeeping(
+    model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float, valid_B: Tensor | None = None
+) -> Clipped:
+    """See the module; needs every layer with parameters to be called once, with the copies as first dimension.
+
+    Images for which `valid_B` (bool) is false take no part: they fill a batch up to a fixed shape.
+    """
     images, copies = inputs_BK[0].shape[:2]
     parts: list[Part] = []
     with _recorded(model, images, images * copies, parts) as roots:
@@ -39,12 +44,16 @@ def bookkeeping(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_g
     # Below the clip nothing is shortened, and what was summed is at most the bound.
     doubtful_B = (norms_B > max_grad_norm) & (slack_B > IN_DOUBT * squared_B)
     factors_B = clip_factors(norms_B, max_grad_norm)
+    if valid_B is not None:
+        factors_B = factors_B * valid_B
     # The forward and backward pass may round as they like: they only choose the gradients. Their sum must have those
     # whose norms were clipped, or an image could contribute more than max_grad_norm.
     with full_float32(device):
         sums = {id(part.parameter): part.weighted(factors_B).reshape(-1) for part in parts}
     flat = [sums[id(p)] if id(p) in sums else torch.zeros(p.numel(), device=device) for p in trained(model)]
-    return Clipped(torch.cat(flat), norms_B, losses_B.detach().mean(), doubtful_B)
+    losses_B = losses_B.detach()
+    mean = losses_B.mean() if valid_B is None else (losses_B * valid_B).sum() / valid_B.sum().clamp(min=1)
+    return Clipped(torch.cat(flat), norms_B, mean, doubtful_B)
 
 
 @contextmanager

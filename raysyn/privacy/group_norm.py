@@ -24,12 +24,13 @@ class GroupNormCall:
         if x.ndim == 4 and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last):
             return cast(Tensor, _ChannelsLastNorm.apply(x.float(), self)).to(x.dtype)
         layer, size = self.layer, x[0, 0].numel()
+        # In float32 whatever the precision of the pass: the kernel wants x to be of the weights' kind.
         out, mean_MG, inverse_MG = torch.native_group_norm(
-            x.contiguous(), layer.weight, layer.bias, len(x), x.shape[1], size, layer.num_groups, layer.eps
+            x.float().contiguous(), layer.weight, layer.bias, len(x), x.shape[1], size, layer.num_groups, layer.eps
         )
         # Detached: with their history they would keep alive the graph that keeps them, and no batch would be freed.
         self.mean_MG, self.inverse_MG = mean_MG.detach(), inverse_MG.detach()
-        return out
+        return cast(Tensor, out.to(x.dtype))
 
     def per_channel(self, x_MG: Tensor) -> Tensor:
         """(M, C): each group's number for all its channels."""

@@ -52,7 +52,10 @@ class Part(NamedTuple):
 
 
 def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNormCall | None) -> list[Part]:
-    """The per-image gradients of one layer's weight and bias, in float32 whatever the precision of the pass.
+    """The per-image gradients of one layer's weight and bias: float32 numbers whatever the precision of the pass.
+
+    On a GPU products that are formed multiply numbers of the pass's precision and add them up in float32. That is as
+    private as any other way to choose a gradient: what is measured and summed is what was formed.
 
     Args:
         layer: one of `engines.SUPPORTED`.
@@ -62,6 +65,7 @@ def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNor
         norm: the call that computed a GroupNorm.
     """
     weight, bias = cast(Tensor, layer.weight), cast("Tensor | None", getattr(layer, "bias", None))
+    coarse = (x, g)
     x, g = (x.float() if x.is_floating_point() else x), g.float()
     with full_float32(g.device):
         if isinstance(layer, nn.Embedding):
@@ -75,14 +79,22 @@ def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNor
             shape = (len(x), -1, weight.numel())
             return _kept_both(weight, (normal * g).reshape(shape).sum(1), bias, g.reshape(shape).sum(1), images)
         if isinstance(layer, nn.Conv2d):
-            part, g_MO = _conv(layer, x, g, images), over_positions(g)
+            part, g_MO = _conv(layer, x, g, images, coarse), over_positions(g)
         else:
-            part, g_MO = _linear(weight, x, g, images), g.reshape(len(g), -1, g.shape[-1]).sum(1)
+            part, g_MO = _linear(weight, x, g, images, coarse), g.reshape(len(g), -1, g.shape[-1]).sum(1)
         return [part] if bias is None else [part, _kept(bias, _per_image(g_MO, images))]
 
 
 def _kept(parameter: Tensor, grads_BP: Tensor, order: Callable[[Tensor], Tensor] = lambda sum_P: sum_P) -> Part:
     """Per-image gradients that stay in memory; `order` brings their weighted sum into the parameter's order."""
+    if grads_BP.is_cuda:
+        from raysyn.privacy.gpu_kernels import written  # needs Triton, which is there with CUDA
+
+        grads_BP = written(grads_BP)
+    return _measured(parameter, grads_BP, order)
+
+
+def _measured(parameter: Tensor, grads_BP: Tensor, order: Callable[[Tensor], Tensor]) -> Part:
     return Part(parameter, squared_norms(grads_BP), None, lambda factors_B: order(factors_B @ grads_BP))
 
 
@@ -114,12 +126,15 @@ def _embedding(module: nn.Embedding, x: Tensor, g: Tensor, images: int) -> Part:
     return Part(module.weight, squared_B, None, weighted)
 
 
-def _linear(weight: Tensor, x: Tensor, g: Tensor, images: int) -> Part:
-    """Linear layers and 1 x 1 convolutions: rows of any number of positions."""
+def _linear(weight: Tensor, x: Tensor, g: Tensor, images: int, coarse: tuple[Tensor, Tensor]) -> Part:
+    """Linear layers and 1 x 1 convolutions: rows of any number of positions; `coarse`: x and g as the pass had them."""
     wide_in, wide_out = x.shape[-1], g.shape[-1]
     x_BLC, g_BLO = x.reshape(images, -1, wide_in), g.reshape(images, -1, wide_out)
     length = x_BLC.shape[1]
     if 2 * length**2 * (wide_in + wide_out) > GHOST_ADVANTAGE * wide_in * wide_out:
+        if x.is_cuda:
+            x, g = (y.reshape(images, length, 1, y.shape[-1]) for y in coarse)
+            return _on_gpu(weight, x, g, images, (1, 1), (1, 1), (0, 0), (1, 1))
         return _kept(weight, torch.bmm(g_BLO.transpose(1, 2), x_BLC).flatten(1))
     grams = torch.bmm(x_BLC, x_BLC.transpose(1, 2)), torch.bmm(g_BLO, g_BLO.transpose(1, 2))
 
@@ -148,24 +163,38 @@ def _diagonal(gram_BLL: Tensor) -> Tensor:
     return gram_BLL.diagonal(dim1=1, dim2=2)
 
 
-def _conv(module: nn.Conv2d, x: Tensor, g: Tensor, images: int) -> Part:
+def _conv(module: nn.Conv2d, x: Tensor, g: Tensor, images: int, coarse: tuple[Tensor, Tensor]) -> Part:
     weight, kernel = module.weight, module.weight.shape[2:]
     x, margin = _padded_evenly(module, x)
-    if module.groups > 1 or (weight.numel() <= SMALL_WEIGHT and x.is_contiguous()):
+    if module.groups > 1 or (weight.numel() <= SMALL_WEIGHT and x.is_contiguous() and not x.is_cuda):
         return _kept(weight, _grouped(module, x, g, margin, images))
     plain = module.stride == (1, 1) and module.dilation == (1, 1)
     if plain and kernel == (1, 1) and margin == (0, 0):
-        return _linear(weight, rows_of(x), rows_of(g), images)
+        return _linear(weight, rows_of(x), rows_of(g), images, (rows_of(coarse[0]), rows_of(coarse[1])))
+    length = len(x) // images * (x.shape[2] + 2 * margin[0]) * (x.shape[3] + 2 * margin[1])
+    ghost = plain and 2 * length**2 * (x.shape[1] + len(weight) + 4 * kernel.numel()) < GHOST_ADVANTAGE * weight.numel()
+    if x.is_cuda and not ghost:
+        x_MHWC, g_MHWO = _padded_evenly(module, coarse[0])[0].permute(0, 2, 3, 1), coarse[1].permute(0, 2, 3, 1)
+        return _on_gpu(weight, x_MHWC, g_MHWO, images, tuple(kernel), module.stride, margin, module.dilation)
     x_MHWC = F.pad(x.permute(0, 2, 3, 1), (0, 0, margin[1], margin[1], margin[0], margin[0])).contiguous()
     g_MHWO = g.permute(0, 2, 3, 1)
-    length = len(x) // images * x_MHWC.shape[1] * x_MHWC.shape[2]
-    ghost = 2 * length**2 * (x.shape[1] + len(weight) + 4 * kernel.numel())
-    if plain and ghost < GHOST_ADVANTAGE * weight.numel():
+    if ghost:
         terms = x.shape[1] + kernel.numel() + len(weight)
         grams = _grams_of_conv(x_MHWC, g_MHWO, kernel, images)
         return _ghost(weight, *grams, terms, lambda factors_B: _batched_conv(weight, x, g, margin, factors_B))
     grads_BP = _unfolded_conv(module, x_MHWC, g_MHWO, images)
     return _kept(weight, grads_BP, lambda sum_P: sum_P.view(len(weight), *kernel, -1).permute(0, 3, 1, 2))
+
+
+def _on_gpu(weight: Tensor, x_MHWC: Tensor, g_MHWO: Tensor, images: int, *geometry: tuple[int, ...]) -> Part:
+    """`gpu_kernels.conv_grads`, of a convolution or a linear layer."""
+    from raysyn.privacy.gpu_kernels import conv_grads
+
+    x_MHWC, kernel = x_MHWC.to(g_MHWO.dtype).contiguous(), geometry[0]
+    grads_BP = conv_grads(x_MHWC, g_MHWO.contiguous(), images, *(list(sides) for sides in geometry))
+    return _measured(
+        weight, grads_BP, lambda sum_P: sum_P.view(len(weight), *kernel, x_MHWC.shape[3]).permute(0, 3, 1, 2)
+    )
 
 
 def _padded_evenly(module: nn.Conv2d, x: Tensor) -> tuple[Tensor, tuple[int, int]]:

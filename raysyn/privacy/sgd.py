@@ -9,9 +9,12 @@ leaves with the answer is the one the steps were taken with.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +28,7 @@ from raysyn.data.images import Images
 from raysyn.privacy import engines
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Release
+from raysyn.privacy.micro_batches import MicroBatches, made_up
 from raysyn.privacy.poisson import Stream, participants
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import Choice, SGDSpeed, measure
@@ -138,10 +142,25 @@ def _check(model: nn.Module, config: SGDConfig, cost: Cost, n: int) -> None:
         )
 
 
-def _optimizer(model: nn.Module, config: SGDConfig) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, config: SGDConfig, fused: bool) -> torch.optim.Optimizer:
     if config.optimizer == "sgd":
-        return torch.optim.SGD(engines.trained(model), lr=config.learning_rate, momentum=config.beta1)
-    return torch.optim.Adam(engines.trained(model), lr=config.learning_rate, betas=(config.beta1, 0.999))
+        return torch.optim.SGD(engines.trained(model), lr=config.learning_rate, momentum=config.beta1, fused=fused)
+    return torch.optim.Adam(engines.trained(model), lr=config.learning_rate, betas=(config.beta1, 0.999), fused=fused)
+
+
+class Ahead:
+    """ahead(step) is function(step), and where `early` is true function(step + 1) has begun in a thread by then."""
+
+    def __init__(self, function: Callable[[int], Tensor], early: bool) -> None:
+        self._function, self._begun = function, dict[int, Future[Tensor]]()
+        self._thread = ThreadPoolExecutor(1) if early else None
+
+    def __call__(self, step: int) -> Tensor:
+        if self._thread is None:
+            return self._function(step)
+        begun = self._begun.pop(step, None) or self._thread.submit(self._function, step)
+        self._begun = {step + 1: self._thread.submit(self._function, step + 1)}
+        return begun.result()
 
 
 class _Run:
@@ -156,14 +175,17 @@ class _Run:
             partner.join(worker)
         self.config, self.cost, self.stream = config, cost, stream
         self.model = model.to(worker.device).train()
-        self.done, self.loss = 0, float("nan")
+        self.done = 0
         self.history: list[dict[str, float]] = []
         saved = worker.resume()
         # Measured again after a restart the choice could differ, and with it the last bits of the weights.
         self.choice = Choice(**saved["engine"]) if saved else self._measured(speed)
         self.choice.lay_out(self.model)
+        self.size = sum(p.numel() for p in engines.trained(self.model))
         self.ema = Ema(self.model, config.ema)
-        self.optimizer = _optimizer(self.model, config)
+        self.optimizer = _optimizer(self.model, config, fused=worker.device.type == "cuda")
+        self.batches = MicroBatches(worker, self.model, task, private, config, self.choice, stream)
+        self.noise = Ahead(self._noise, early=worker.device.type == "cuda")
         if saved:
             self._load(saved)
         else:
@@ -178,67 +200,39 @@ class _Run:
         loss, device = self.task.loss, self.worker.device
         if speed.leaves_open():
             self.worker.doing("timing ways to compute gradients")
-        best = measure(device, self.model, self._made_up, loss, expected, speed)
+        draw = partial(made_up, self.task, self.private, self.config.noise_multiplicity, device=device)
+        best = measure(device, self.model, draw, loss, expected, speed, self.cost.steps)
         return Choice(**self.worker.share(best.as_dict()))
-
-    def _made_up(self, images: int) -> tuple[Tensor, ...]:
-        """Inputs of the right shape for the engines' trial, without a look at the private images."""
-        random = torch.Generator().manual_seed(0)
-        shape = (images, *self.private.shape)
-        pixels_BHWC = torch.randint(0, 256, shape, generator=random, dtype=torch.uint8)
-        labels_B = torch.randint(0, self.private.classes, (images,), generator=random)
-        device = self.worker.device
-        return self.task.draw(
-            pixels_BHWC.to(device), labels_B.to(device), range(images), self.config.noise_multiplicity
-        )
 
     def step(self, taking: NDArray[np.int64]) -> float:
         """Take one DP-SGD step; returns this rank's mean loss, the last known one where it drew no image."""
         mine = taking[self.worker.rank :: self.worker.world_size]
-        sum_P = self._clipped_sum(mine)
+        sum_P = self.batches.clipped_sum(self.done, mine)
         if self.worker.rank == 0:
             # One rank adds all the noise before the sum over ranks, so its variance does not depend on their
             # number; a step in which nobody takes part is noisy too, or its emptiness would show.
-            sum_P += self._noise(sum_P)
+            sum_P += self.noise(self.done).to(sum_P)
         self.worker.sum_(sum_P)
         # The expected batch, not the realised one, whose value would change the answer beyond its sensitivity.
         sum_P /= self.cost.sampling_rate * len(self.private)
         parameters = engines.trained(self.model)
         for parameter, part in zip(parameters, sum_P.split([p.numel() for p in parameters]), strict=True):
             parameter.grad = part.view_as(parameter)
+            if parameter.is_cuda:  # whose optimizer is fused, and takes gradients of its weights' layout alone
+                parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
         self.optimizer.step()
         self.ema.update(self.model)
         self.done += 1
         if self.partner is not None:
             self.partner.step(self.worker, self.model, self.done)
-        return self.loss
+        return self.batches.loss
 
-    def _clipped_sum(self, mine: NDArray[np.int64]) -> Tensor:
-        size = sum(p.numel() for p in engines.trained(self.model))
-        sum_P = torch.zeros(size, device=self.worker.device)
-        losses = 0.0
-        for start in range(0, len(mine), self.choice.micro_batch):
-            chunk = mine[start : start + self.choice.micro_batch]
-            inputs = self._draw(chunk)
-            answer = self.choice.clipped_sum(self.model, self.task.loss, inputs, self.config.max_grad_norm)
-            sum_P += answer.sum_P
-            losses += float(answer.loss) * len(chunk)
-        if len(mine):
-            self.loss = losses / len(mine)
-        return sum_P
-
-    def _draw(self, chunk: NDArray[np.int64]) -> tuple[Tensor, ...]:
-        images = torch.from_numpy(self.private.images_NHWC[chunk]).to(self.worker.device)
-        labels = torch.from_numpy(self.private.labels_N[chunk]).to(self.worker.device)
-        # Seeds follow the image and the step, so the cut into micro-batches and ranks changes no draw.
-        seeds = [self.stream.seed(self.done, "draw", int(index)) for index in chunk]
-        return self.task.draw(images, labels, seeds, self.config.noise_multiplicity)
-
-    def _noise(self, like_P: Tensor) -> Tensor:
+    def _noise(self, step: int) -> Tensor:
         assert self.cost.noise_multiplier is not None
         noise_std = self.cost.noise_multiplier * self.config.max_grad_norm
-        normal = self.stream.normal(self.done, "noise", like_P.numel())
-        return torch.from_numpy(normal * noise_std).to(like_P)
+        # Of a network of ten million weights a GPU takes a step in less time than a core draws the noise.
+        threads = len(os.sched_getaffinity(0)) if self.worker.device.type == "cuda" else 1
+        return torch.from_numpy(self.stream.normal(step, "noise", self.size, threads) * noise_std).float()
 
     def state(self) -> dict[str, Any]:
         """All that a restart needs, as tensors and plain values."""

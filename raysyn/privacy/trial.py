@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -16,25 +17,34 @@ from raysyn.privacy.bookkeeping import bookkeeping
 from raysyn.privacy.engines import Clipped, Engine, Loss
 
 ENGINES: dict[str, Engine] = {"loop": engines.loop, "bookkeeping": bookkeeping}
+FUSED = "fused"
+"""`bookkeeping` as one compiled program (`fused.py`)."""
 PIXELS_AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 20}
 """Pixels of all copies in a micro-batch where the user names none: enough to keep the device busy, few enough for
-its cache and memory."""
-IMAGES_AT_ONCE = 256
+its cache; a GPU whose memory they overflow gets half as many, and so on."""
+IMAGES_AT_ONCE = {"cpu": 256, "cuda": 4096}
 ROUNDS = 2
+FUSING_PAYS_S = 600.0
+"""Seconds of the whole stage, as `bookkeeping` would take them on a GPU, from which the minutes that compiling the step
+takes are worth it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SGDSpeed:
     """How DP-SGD's gradients are computed. Nothing here changes the result beyond rounding."""
 
-    engine: Literal["auto", "loop", "bookkeeping"] = "auto"
-    """How per-image gradients are computed; `auto` times every way for a moment and takes the fastest."""
+    engine: Literal["auto", "loop", "bookkeeping", "fused"] = "auto"
+    """How per-image gradients are computed; `auto` times every way for a moment and takes the fastest. `fused`, on a
+    GPU only, compiles the whole step, which takes minutes once and makes it several times as fast; `auto` does so where
+    a stage would else take more than ten minutes."""
     micro_batch: int | None = None
-    """Images (with all their copies) held in memory at once; by default measured together with the engine."""
+    """Images (with all their copies) held in memory at once; by default what fits the CPU's cache or the GPU's
+    memory."""
     channels_last: bool | None = None
     """Memory layout of images and convolutions; by default measured together with the engine."""
-    precision: Literal["float32", "bf16"] = "float32"
-    """`bf16` runs the network in bfloat16 (on a GPU only); clip, sum and noise stay in float32."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """`bf16` runs the network in bfloat16 (on a GPU only); clip, sum and noise stay in float32. `auto` is bf16 on a GPU
+    that has it, and float32 elsewhere."""
 
     def __post_init__(self) -> None:
         if self.micro_batch is not None and self.micro_batch < 1:
@@ -43,6 +53,21 @@ class SGDSpeed:
     def leaves_open(self) -> bool:
         """Whether there is more than one way, so that `measure` takes its time."""
         return self.engine == "auto" or self.channels_last is None
+
+    def refuse_on_cpu(self) -> None:
+        """Raise ValueError for what only a GPU can do."""
+        if self.precision == "bf16":
+            raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
+        if self.engine == FUSED:
+            raise ValueError("on.sgd.engine is fused, but the workers have no GPU: use auto")
+
+    def precision_on(self, device: torch.device) -> str:
+        """The precision that `auto` stands for."""
+        if self.precision != "auto":
+            return self.precision
+        if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16"
+        return "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +91,8 @@ class Choice:
         """See `engines.clipped_sum`."""
         device = inputs_BK[0].device.type
         with torch.autocast(device, torch.bfloat16) if self.precision == "bf16" else nullcontext():
-            return engines.clipped_sum(ENGINES[self.engine], model, loss, inputs_BK, max_grad_norm)
+            engine = ENGINES["bookkeeping" if self.engine == FUSED else self.engine]
+            return engines.clipped_sum(engine, model, loss, inputs_BK, max_grad_norm)
 
 
 def measure(
@@ -76,41 +102,80 @@ def measure(
     loss: Loss,
     expected: int,
     speed: SGDSpeed,
+    steps: int = 1,
 ) -> Choice:
     """The fastest choice that `speed` allows. Changes nothing in the model but its memory layout.
 
     Args:
         draw: draw(b) gives made-up inputs for b images, never private ones: the choice is released.
         expected: images that one rank expects in a step, the largest useful micro-batch.
+        steps: how many are to come: compiling must pay.
+
+    Raises ValueError for what this device cannot do.
     """
-    if speed.precision == "bf16" and device.type != "cuda":
-        raise ValueError("precision is bf16, but this worker has no GPU: use float32")
-    micro_batch = speed.micro_batch or min(expected, fitting(device, draw(1)[0]))
+    if device.type == "cpu":
+        speed.refuse_on_cpu()
+    micro_batch = speed.micro_batch or fitting(device, draw(1)[0], expected)
+    while True:
+        try:
+            return _best(device, model, draw, loss, expected, speed, steps, micro_batch)
+        except torch.OutOfMemoryError as error:
+            if speed.micro_batch is not None or micro_batch == 1:
+                raise ValueError(
+                    f"micro_batch is {micro_batch}, and this does not fit the GPU's memory: give fewer, or a smaller "
+                    "network"
+                ) from error
+        torch.cuda.empty_cache()
+        micro_batch = -(-micro_batch // 2)
+
+
+def _best(
+    device: torch.device, model: nn.Module, draw: Callable[[int], Sequence[Tensor]], loss: Loss, expected: int,
+    speed: SGDSpeed, steps: int, micro_batch: int,
+) -> Choice:  # fmt: skip
+    """Of the choices with one micro-batch."""
+    # Compiled code is fastest with channels last, and compiling both to compare them would take too long.
+    layouts = [True] if speed.engine == FUSED else [True, False]
     choices = [
-        Choice(engine=name, micro_batch=micro_batch, channels_last=layout, precision=speed.precision)
+        Choice(engine=name, micro_batch=micro_batch, channels_last=layout, precision=speed.precision_on(device))
         for name in (ENGINES if speed.engine == "auto" else [speed.engine])
-        for layout in ([True, False] if speed.channels_last is None else [speed.channels_last])
+        for layout in (layouts if speed.channels_last is None else [speed.channels_last])
     ]
-    if len(choices) == 1:
+    if len(choices) == 1 and speed.micro_batch is not None:
         return choices[0]
-    return _fastest(choices, draw(min(micro_batch, expected)), device, model, loss)
+    best, seconds = _fastest(choices, draw(min(micro_batch, expected)), device, model, loss)
+    long = seconds * steps * expected / micro_batch > FUSING_PAYS_S
+    if speed.engine == "auto" and device.type == "cuda" and best.engine == "bookkeeping" and long:
+        return replace(best, engine=FUSED, channels_last=speed.channels_last is not False)
+    return best
 
 
-def fitting(device: torch.device, x_1K: Tensor) -> int:
-    """Images in a micro-batch, judged by the first input of one image, (1, K, ...)."""
-    return max(1, min(IMAGES_AT_ONCE, PIXELS_AT_ONCE[device.type] // x_1K.numel()))
+def fitting(device: torch.device, x_1K: Tensor, expected: int) -> int:
+    """Images in a micro-batch, judged by the first input of one image, (1, K, ...), and the images of a step."""
+    most = max(1, min(IMAGES_AT_ONCE[device.type], PIXELS_AT_ONCE[device.type] // x_1K.numel()))
+    if device.type == "cpu":
+        return min(expected, most)
+    # On a GPU micro-batches have one shape and are filled up: of equal size, they leave little to fill, and a Poisson
+    # batch of up to three standard deviations above its mean needs no further one.
+    room = expected + 3 * math.sqrt(expected)
+    return math.ceil(room / math.ceil(room / most))
 
 
 def _fastest(
     choices: Sequence[Choice], inputs_BK: Sequence[Tensor], device: torch.device, model: nn.Module, loss: Loss
-) -> Choice:
+) -> tuple[Choice, float]:
+    """And the seconds of a micro-batch."""
     choices = _able(choices, lambda choice: _time(choice, model, [x[:1] for x in inputs_BK], loss, device))
+    if device.type == "cuda":  # which has nothing to do image by image: `loop` is for what the other engine refuses
+        choices = [choice for choice in choices if choice.engine != "loop"] or choices
     # One round drops what is far behind. Later rounds are interleaved, so that a slow moment of the machine does
     # not fall on one choice.
     rough = {choice: _time(choice, model, inputs_BK, loss, device) for choice in choices}
     left = [choice for choice in choices if rough[choice] < 2 * min(rough.values())]
     rounds = [{choice: _time(choice, model, inputs_BK, loss, device) for choice in left} for _ in range(ROUNDS)]
-    return min(left, key=lambda choice: min(times[choice] for times in rounds))
+    seconds = {choice: min(times[choice] for times in rounds) for choice in left}
+    best = min(left, key=seconds.__getitem__)
+    return best, seconds[best]
 
 
 def _able(choices: Sequence[Choice], attempt: Callable[[Choice], object]) -> list[Choice]:

@@ -196,6 +196,9 @@ class _Stack:
         self._buffers: dict[str, Any] = {}
         if len(networks) > 1:
             self._parameters, self._buffers = stack_module_state(self._networks)
+            for module in self._networks[0].modules():
+                if isinstance(module, nn.BatchNorm2d):  # stacked, it wants inputs as precise as its statistics
+                    module.register_forward_pre_hook(lambda _, args: (args[0].float(),))
 
     def groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Parameter groups: biases and normalisation do not decay."""

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from raysyn.models.unet import UNet, UNetConfig
+from raysyn.models.unet import UNet, UNetConfig, doubled
 
 SMALL = UNetConfig(width=8, attention=(4,))
 
@@ -134,3 +135,12 @@ def test_bad_settings_name_the_field(change: dict[str, object], word: str) -> No
 def test_too_small_images_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 8 x 8"):
         UNet(SMALL, 1, 7, 3)
+
+
+def test_pixels_doubled_by_hand_are_those_of_interpolate() -> None:
+    x = torch.randn(2, 3, 5, 4, requires_grad=True)
+    weights = torch.randn(2, 3, 10, 8)
+    want, got = F.interpolate(x, scale_factor=2.0, mode="nearest"), doubled(x)
+    assert torch.equal(got, want)
+    gradients = [torch.autograd.grad((out * weights).sum(), x)[0] for out in (got, want)]
+    torch.testing.assert_close(*gradients)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -263,3 +264,42 @@ def test_the_trial_answers_within_what_is_allowed() -> None:
         measure(SGDSpeed(precision="bf16"))
     with pytest.raises(ValueError, match="micro_batch is 0"):
         SGDSpeed(micro_batch=0)
+
+
+def test_what_only_a_gpu_can_do_is_refused_on_a_cpu() -> None:
+    model, loss, inputs = unet(1)
+    for speed in (SGDSpeed(engine="fused"), SGDSpeed(precision="bf16", engine="loop")):
+        with pytest.raises(
+            ValueError, match=r"on\.sgd\.(engine is fused|precision is bf16), but the workers have no GPU"
+        ):
+            trial.measure(torch.device("cpu"), model, lambda b: inputs, loss, 3, speed)
+
+
+@pytest.mark.parametrize(("expected", "copies"), [(4096, 32), (16_384, 1), (100, 1), (3, 64)])
+def test_micro_batches_of_a_gpu_are_alike_and_hold_nearly_every_poisson_batch(expected: int, copies: int) -> None:
+    gpu, one = torch.device("cuda"), torch.empty(1, copies, 1, 28, 28, device="meta")
+    images = trial.fitting(gpu, one, expected)
+    assert 1 <= images <= max(1, trial.PIXELS_AT_ONCE["cuda"] // one.numel())
+    parts = math.ceil((expected + 3 * math.sqrt(expected)) / images)
+    assert parts * images >= expected + 3 * math.sqrt(expected), "such a batch needs no further part"
+    assert parts * images <= expected + 3 * math.sqrt(expected) + parts, "and little is filled up"
+
+
+def test_what_does_not_fit_a_gpus_memory_is_halved_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def best(device, model, draw, loss, expected, speed, steps, micro_batch):  # type: ignore[no-untyped-def]
+        tried.append(micro_batch)
+        if micro_batch > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return Choice(engine="bookkeeping", micro_batch=micro_batch, channels_last=True, precision="float32")
+
+    monkeypatch.setattr(trial, "_best", best)
+    model, loss, inputs = unet(1)
+
+    def measure(speed: SGDSpeed) -> Choice:
+        return trial.measure(torch.device("cpu"), model, lambda b: [x[:1] for x in inputs], loss, 11, speed)
+
+    assert measure(SGDSpeed()).micro_batch == 3 and tried == [11, 6, 3]
+    with pytest.raises(ValueError, match="micro_batch is 8, and this does not fit"):
+        measure(SGDSpeed(micro_batch=8))

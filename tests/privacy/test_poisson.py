@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
+from raysyn.privacy import poisson
 from raysyn.privacy.poisson import Stream, participants
 
 A = Stream(bytes(range(32)), "finetune")
@@ -187,3 +188,11 @@ def test_trap_20_the_floating_point_limit_is_stated() -> None:
 
     assert any("floating-point" in line for line in DOES_NOT_COVER)
     assert "Limit" in (Stream.__doc__ or "") and "floating-point" in (Stream.__doc__ or "")
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 2 * poisson.AT_ONCE - 1, 2 * poisson.AT_ONCE, 4 * poisson.AT_ONCE + 3])
+def test_noise_is_the_same_whatever_is_drawn_together_and_by_how_many(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Stream(bytes(range(32)), "stage")
+    want = stream.normal(3, "noise", n, threads=3)
+    monkeypatch.setattr(poisson, "AT_ONCE", n)
+    assert np.array_equal(stream.normal(3, "noise", n), want)

@@ -458,3 +458,10 @@ def test_trap_17_and_other_mistakes_are_named() -> None:
     ):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} is "):
             SGDConfig(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_noise_drawn_ahead_is_that_of_its_step(early: bool) -> None:
+    ahead = sgd.Ahead(lambda step: torch.tensor(step * step), early)
+    # A continued run starts anywhere, and a step may be asked for twice.
+    assert [int(ahead(step)) for step in (4, 5, 6, 6, 2, 3)] == [16, 25, 36, 36, 4, 9]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from raysyn.compute.local import Local, LocalWorker
 from raysyn.data.images import Images
 from raysyn.models.resnet import ResNetConfig, resnet
 from raysyn.runs.storage import Store
+from raysyn.train import recipe
 from raysyn.train.classifier import accuracy, as_float
 from raysyn.train.recipe import Examples, Judge, RecipeConfig, fit, one_hot, predict
 
@@ -161,3 +163,14 @@ def test_a_wrong_field_is_named(wrong: dict[str, float]) -> None:
 def test_pixels_span_minus_one_to_one() -> None:
     pixels = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)
     assert as_float(pixels).flatten().tolist() == [-1.0, 1.0]
+
+
+def test_stacked_networks_bear_the_reduced_precision_of_a_gpu() -> None:
+    """Mapped over networks, batch normalisation wants inputs as precise as its statistics."""
+    torch.manual_seed(0)
+    networks = [resnet(ResNetConfig(width=4), 1, 3) for _ in range(2)]
+    images = torch.randn(2, 6, 1, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        alone = torch.stack([network(x) for network, x in zip(copy.deepcopy(networks), images, strict=True)])
+        stacked = recipe._Stack(networks, torch.device("cpu"))(images)
+    torch.testing.assert_close(stacked.float(), alone.float(), rtol=0.1, atol=0.1)

@@ -1,0 +1,99 @@
+"""The sum of clipped gradients over the images of one step, micro-batch by micro-batch; noise is not known here."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from raysyn.compute.worker import Worker
+from raysyn.data.images import Images
+from raysyn.privacy import engines
+from raysyn.privacy.poisson import Stream
+from raysyn.privacy.sgd_config import SGDConfig
+from raysyn.privacy.trial import FUSED, Choice
+from raysyn.train.loop import Task
+
+
+class MicroBatches:
+    """One rank's way to a step's sum: where its images lie, what they are asked, and by which engine."""
+
+    def __init__(
+        self, worker: Worker, model: nn.Module, task: Task, private: Images, config: SGDConfig, choice: Choice,
+        stream: Stream,
+    ) -> None:  # fmt: skip
+        """`model` lies on the worker's device, laid out as `choice` says."""
+        self.model, self.task, self.config, self.choice, self.stream = model, task, config, choice, stream
+        self.device, self.loss = worker.device, float("nan")
+        self._images, self._labels = _held(private, worker.device)
+        self._size = sum(p.numel() for p in engines.trained(model))
+        self._program: Callable[[Sequence[Tensor]], Any] | None = None
+        if choice.engine == FUSED:
+            worker.doing("compiling the training step, once: this takes minutes")
+            example = made_up(task, private, config.noise_multiplicity, choice.micro_batch, worker.device)
+            self._program = self._compiled(example)
+
+    def _compiled(self, example_BK: Sequence[Tensor]) -> Callable[[Sequence[Tensor]], Any] | None:
+        from raysyn.privacy.fused import Program  # slow to import, and needs the compiler that comes with CUDA
+
+        bf16, clip = self.choice.precision == "bf16", self.config.max_grad_norm
+        try:
+            return Program(self.model, self.task.loss, example_BK, clip, bf16=bf16)
+        except Exception as error:  # whatever a compiler makes of somebody's network; training is possible without
+            reason = str(error).strip().split("\n")[0]
+            warnings.warn(f"the training step cannot be compiled, so it runs uncompiled: {reason}", stacklevel=2)
+            return None
+
+    def clipped_sum(self, step: int, mine: NDArray[np.int64]) -> Tensor:
+        """Float32 (P,): of the images with these indices; `loss` is then their mean loss, or the last one known."""
+        sum_P = torch.zeros(self._size, device=self.device)
+        # Read once, at the end: a GPU works through the micro-batches while more of them are queued.
+        losses, complete = torch.zeros((), dtype=torch.float64, device=self.device), []
+        chunks = [mine[at : at + self.choice.micro_batch] for at in range(0, len(mine), self.choice.micro_batch)]
+        for chunk in chunks:
+            if self._program is None:
+                answer: Any = self._by_hand(step, chunk)
+            else:
+                answer = self._program(self._draw(step, chunk))
+                complete.append(answer.plain.clone())
+            sum_P += answer.sum_P
+            losses += answer.loss * len(chunk)
+        told = torch.stack(complete).tolist() if complete else [True] * len(chunks)
+        for chunk, plain in zip(chunks, told, strict=True):
+            if not plain:
+                sum_P += self._by_hand(step, chunk).sum_P
+        if len(mine):
+            self.loss = losses.item() / len(mine)
+        return sum_P
+
+    def _by_hand(self, step: int, chunk: NDArray[np.int64]) -> engines.Clipped:
+        inputs = self._draw(step, chunk)
+        return self.choice.clipped_sum(self.model, self.task.loss, inputs, self.config.max_grad_norm)
+
+    def _draw(self, step: int, chunk: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        rows = torch.from_numpy(chunk).to(self._images.device, non_blocking=True)
+        images, labels = (held[rows].to(self.device) for held in (self._images, self._labels))
+        # Seeds follow the image and the step, so the cut into micro-batches and ranks changes no draw.
+        seeds = [self.stream.seed(step, "draw", int(index)) for index in chunk]
+        return self.task.draw(images, labels, seeds, self.config.noise_multiplicity)
+
+
+def _held(private: Images, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images and labels on a GPU where they fill no more than a quarter of what is free there, else where they are."""
+    images, labels = torch.from_numpy(private.images_NHWC), torch.from_numpy(private.labels_N)
+    if device.type == "cuda" and images.nbytes <= torch.cuda.mem_get_info(device)[0] // 4:
+        return images.to(device), labels.to(device)
+    return images, labels
+
+
+def made_up(task: Task, like: Images, copies: int, images: int, device: torch.device) -> tuple[Tensor, ...]:
+    """Inputs of the right shape for `images` images, without a look at the private ones."""
+    random = torch.Generator().manual_seed(0)
+    pixels_BHWC = torch.randint(0, 256, (images, *like.shape), generator=random, dtype=torch.uint8)
+    labels_B = torch.randint(0, like.classes, (images,), generator=random)
+    return task.draw(pixels_BHWC.to(device), labels_B.to(device), range(images), copies)
