@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -63,7 +66,7 @@ def divergence(kinds: Sequence[Kind], places: Array | None = None) -> Array:
     at = np.arange(len(ORDERS)) if places is None else places
     orders = ORDERS[at]
     # What may be missing of the logarithm of a sum, which the order above 1 divides: rounding, and of fractional orders
-    # the end of a series that is cut at 1e-13.
+    # the end of a series that Opacus cuts at 1e-13.
     missing = np.where(np.round(orders) == orders, 2e-14, 1e-12)
     rounding = sum(steps for rate, _, steps in kinds if rate < 1) * (missing / (orders - 1) + 4e-15)
     return rounding + sum((steps * _of_one(rate, noise, at) for rate, noise, steps in kinds), np.zeros(len(at)))
@@ -95,9 +98,13 @@ def _least(kinds: Sequence[Kind], bound: Callable[[Array], Array]) -> tuple[floa
 def _of_one(q: float, noise: float, places: Array) -> Array:
     """RDP of one step at these places of ORDERS."""
     found = _found(q, noise)
-    for at in places[np.isnan(found[places])]:
-        formula = _of_few if at < len(_FEW) else _of_integer
-        found[at] = ORDERS[at] / (2 * noise**2) if q == 1.0 else formula(q, noise, float(ORDERS[at]))
+    if len(missing := [at for at in places if np.isnan(found[at])]):
+        few = [at for at in missing if at < len(_FEW)]
+        if few:
+            orders = [ORDERS[at] for at in few]
+            found[few] = _opacus_rdp().compute_rdp(q=q, noise_multiplier=noise, steps=1, orders=orders)
+        for at in missing[len(few) :]:
+            found[at] = ORDERS[at] / (2 * noise**2) if q == 1.0 else _of_integer(q, noise, ORDERS[at])
     return found[places]
 
 
@@ -107,32 +114,18 @@ def _found(q: float, noise: float) -> Array:
     return np.full(len(ORDERS), np.nan)
 
 
-def _of_few(q: float, noise: float, order: float) -> float:
-    """At an order whose binomial coefficients are numbers: Mironov et al. 2019, section 3.3, by the formulas of Opacus
-    1.6 (`accountants/analysis/rdp.py`), whose terms are computed at once instead of one after the other."""
-    from scipy.special import binom, log_ndtr
-
-    whole, terms = order == int(order), int(order) + 1
-    # A fractional order has a series without an end, of which as many terms are taken as count.
-    terms = terms if whole else 64
-    z0 = noise**2 * math.log(1 / q - 1) + 0.5
-    while True:
-        i = np.arange(terms, dtype=float)
-        j, chosen = order - i, binom(order, i)
-        log_chosen = np.log(np.abs(chosen))
-        lower = log_chosen + i * math.log(q) + j * math.log1p(-q) + (i * i - i) / (2 * noise**2)
-        if whole:
-            parts = [lower]
-            break
-        upper = log_chosen + j * math.log(q) + i * math.log1p(-q) + (j * j - j) / (2 * noise**2)
-        parts = [lower + log_ndtr((z0 - i) / noise), upper + log_ndtr((j - z0) / noise)]
-        if len(small := np.flatnonzero(np.maximum(*parts) < -30)):
-            parts, chosen = [part[: small[0] + 1] for part in parts], chosen[: small[0] + 1]
-            break
-        terms *= 4
-    top = float(max(part.max() for part in parts))
-    total = math.fsum((np.sign(chosen) * sum(np.exp(part - top) for part in parts)).tolist())
-    return (top + math.log(total)) / (order - 1)
+@cache
+def _opacus_rdp() -> ModuleType:
+    """Opacus' formulas, its file `accountants/analysis/rdp.py` alone: all of Opacus takes seconds to import."""
+    folders, spec = None, None
+    for name in ("opacus", "accountants", "analysis", "rdp"):
+        spec = PathFinder.find_spec(name, folders)
+        if spec is None:
+            raise ModuleNotFoundError(f"Opacus has no formulas for Renyi privacy here: {name} is not found")
+        folders = spec.submodule_search_locations
+    assert spec is not None and spec.loader is not None
+    spec.loader.exec_module(module := module_from_spec(spec))
+    return module
 
 
 def _of_integer(q: float, noise: float, order: float) -> float:

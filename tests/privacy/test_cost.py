@@ -12,7 +12,6 @@ from exact_curves import gaussian_epsilon
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus.accountants import PRVAccountant, RDPAccountant
-from opacus.accountants.analysis import rdp as opacus_rdp
 
 from raysyn.methods.dp_feta.presets import PRESETS as DP_FETA
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
@@ -101,22 +100,8 @@ def test_equals_opacus_called_directly(costs: list[Cost]) -> None:
     assert ours == pytest.approx(_opacus(PRVAccountant, *costs, delta=1e-5), abs=0.01)
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    rate=st.floats(math.log(1e-6), math.log(0.9999)).map(math.exp),
-    noise=st.floats(math.log(0.2), math.log(300.0)).map(math.exp),
-    order=st.sampled_from(rdp._FEW.tolist()),
-)
-def test_one_step_costs_what_opacus_says_within_what_is_added_for_rounding(
-    rate: float, noise: float, order: float
-) -> None:
-    """Of the logarithm of the moment, beside its own last bits: see `rdp.divergence`."""
-    theirs = opacus_rdp._compute_rdp(rate, noise, order) * (order - 1)
-    missing = 2e-14 if order == int(order) else 1e-12
-    assert abs(rdp._of_few(rate, noise, order) * (order - 1) - theirs) <= missing / 2 + 4e-15 * abs(theirs)
-
-
 def test_no_order_that_opacus_tries_is_left_out() -> None:
+    """They are written out there, so that pricing alone waits for Opacus."""
     assert set(RDPAccountant.DEFAULT_ALPHAS) <= set(rdp.ORDERS)
 
 
@@ -168,7 +153,7 @@ def test_the_dearer_direction_is_priced(costs: list[Cost], monkeypatch: pytest.M
     assert prv.epsilon(kinds, 1e-5) == pytest.approx(whole + 1, rel=0.01)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     noise=st.floats(0.5, 200.0),
     rate=st.floats(0.001, 1.0),
