@@ -111,7 +111,9 @@ def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(whole: Path) -> 
 def test_nothing_after_the_paid_answers_looks_at_private_images(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made_of_paid_answers(run, dp_imgsyn, WHOLE, whole, tmp_path / "run", monkeypatch)
+    # What students stand beside changes nothing that is released.
+    alone = replace(WHOLE, real_students=False, eval=replace(WHOLE.eval, floor=False))
+    made_of_paid_answers(run, dp_imgsyn, alone, whole, tmp_path / "run", monkeypatch)
 
 
 def test_one_private_image_among_the_public_ones_is_refused(tmp_path: Path) -> None:
