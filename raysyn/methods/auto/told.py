@@ -26,6 +26,11 @@ def lines(choice: Choice, case: Case) -> list[str]:
             f"Outside of what was measured: {'; '.join(choice.outside)}. What is said below is extrapolated, and may "
             "be far off."
         )
+    if case.facts.n > max(cell.n for cell in cells() if cell.method != FLOOR):
+        told.append(
+            "Methods that train were measured on fewer images than yours. Their presets are made for 50,000 to 60,000, "
+            "where they may be better than what was picked: see `raysyn dp_feta cpu-mnist --dry-run` and their cards."
+        )
     told += expected(picked, case)
     if found := helps(choice, case):
         told.append(f"What would help, as it did there: {'; '.join(found)}.")
@@ -69,11 +74,11 @@ def expected(picked: Candidate, case: Case) -> list[str]:
             f"It is the floor. Real images themselves were {gap} points above it: about all that a better method could "
             "gain from these images alone."
         )
-    guessing = max(1 / classes, *(cell.largest_class for cell in picked.near))
-    if low <= guessing + CLOSE:
+    # Each set beside its own largest class.
+    if low <= 1 / classes + CLOSE or any(cell.accuracy <= cell.largest_class + CLOSE for cell in picked.near):
         told.append(
-            f"WARNING: that is no better than guessing ({100 * guessing:.1f} %): these images may teach nothing, and "
-            "the budget would be spent for nothing."
+            "WARNING: that is no better than guessing: these images may teach nothing, and the budget would be spent "
+            "for nothing."
         )
     if picked.method != FLOOR and any(cell.accuracy < floor_of(cell).accuracy - CLOSE for cell in picked.near):
         told.append(f"WARNING: on some of the measured images it was below the floor, {FLOOR}.")

@@ -163,6 +163,13 @@ def test_what_was_not_measured_on_such_images_is_no_candidate(rows: list[Cell]) 
     assert choose(case()).unmeasured == ("dp_imgsyn",)
 
 
+def test_more_images_than_trained_methods_were_measured_on_are_spoken_of(rows: list[Cell]) -> None:
+    def told_so(asked: Case) -> bool:
+        return any("may be better than what was picked" in line for line in told.lines(choose(asked), asked))
+
+    assert told_so(case(n=60_000)) and not told_so(case())
+
+
 def test_one_class_promises_no_accuracy() -> None:
     asked = case(classes=1)
     lines = told.lines(choose(asked), asked)
@@ -175,6 +182,10 @@ def test_no_better_than_guessing_is_never_silent(rows: list[Cell]) -> None:
         return any("WARNING: that is no better than guessing" in line for line in told.lines(choose(asked), asked))
 
     assert not warned(case())
+    # One set's accuracy is not held against another one's largest class.
+    rows.append(replace(rows[0], data="pneumoniamnist", accuracy=0.9, largest_class=0.65))
+    assert not warned(case(minutes=10))
+    rows.pop()
     assert warned(case(classes=2, minutes=10)) is False
     rows[0], rows[1] = replace(rows[0], accuracy=0.5), replace(rows[1], accuracy=0.4)
     assert warned(case(classes=2))
