@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,15 @@ def starts_ray(nodeid: str) -> bool:
     return (nodeid.startswith(RAY) or nodeid.partition("[")[0].endswith("_on_ray")) and not any(
         words in nodeid for words in BEFORE_RAY
     )
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported stays: it is not looked through for garbage, now or later."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -250,9 +250,12 @@ def test_the_example_submits_follows_stops_and_continues(workstation: dict[str, 
     while ray_job(workstation, "list").returncode:
         assert time.monotonic() < end
         time.sleep(1)
+    # A suite that was started in the background ignores Ctrl-C, and so would what it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     first = subprocess.Popen(
         command, env=workstation, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+    signal.signal(signal.SIGINT, before)
     while not warmed_up.exists():
         assert first.poll() is None and time.monotonic() < end + 200, first.communicate(timeout=60)[0]
         time.sleep(0.2)
