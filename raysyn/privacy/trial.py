@@ -62,12 +62,12 @@ class SGDSpeed:
             raise ValueError("on.sgd.engine is fused, but the workers have no GPU: use auto")
 
     def precision_on(self, device: torch.device) -> str:
-        """The precision that `auto` stands for."""
+        """The precision that `auto` stands for; raises ValueError for one that the device does not have."""
+        if self.precision == "float32":
+            return "float32"
         able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         if self.precision == "bf16" and not able:
-            raise ValueError("on.sgd.precision is bf16, which this GPU does not have: use float32")
-        if self.precision != "auto":
-            return self.precision
+            raise ValueError(f"on.sgd.precision is bf16, which this {device.type} device does not have: use float32")
         return "bf16" if able else "float32"
 
 
