@@ -128,9 +128,17 @@ def private_need(
     channels_first = (shape[2], *shape[:2])
     own_share = math.ceil(config.batch_size / workers)
     fits = fitting(best_device(), torch.empty(1, rows, *channels_first, device="meta"), own_share)
-    images, model = speed.micro_batch or fits, new()
-    own = images * sum(value.numel() for value in model.parameters()) * 4
-    size = BOOKS * gradient_bytes(model, task, shape, images, config.noise_multiplicity) + own
+
+    def held(images: int) -> float:
+        model = new()
+        own = images * sum(value.numel() for value in model.parameters()) * 4
+        return BOOKS * gradient_bytes(model, task, shape, images, config.noise_multiplicity) + own
+
+    images = speed.micro_batch or fits
+    size, halves = held(images), best_device().type == "cuda" and speed.micro_batch is None
+    while halves and images > 1 and HEADROOM * size > (available_bytes() or math.inf):
+        images = -(-images // 2)  # as `trial.measure` does
+        size = held(images)
     of = f"{images:,} images at a time" + (f", {rows} inputs of the network each" if rows > 1 else "")
     if workers == 1:
         return Need(stage, int(size), of)

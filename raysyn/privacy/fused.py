@@ -63,7 +63,8 @@ class Program:
             with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
                 answer = bookkeeping(model, loss, inputs, max_grad_norm, valid_B)
             assert answer.doubtful_B is not None
-            plain = ((torch.isfinite(answer.norms_B) & ~answer.doubtful_B) | ~valid_B).all()
+            # Rows that take no part repeat the first image, whose gradient must be finite too: zero times it is added.
+            plain = (torch.isfinite(answer.norms_B) & ~answer.doubtful_B).all()
             return Answer(torch.where(plain, answer.sum_P, 0.0), answer.loss, plain)
 
         # In one thread: what is recorded belongs to the thread that records.

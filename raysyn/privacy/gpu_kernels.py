@@ -125,21 +125,26 @@ def conv_grads(
     """
     rows, high, wide, channels = x_MHWC.shape
     high_out, wide_out, channels_out = g_MHWO.shape[1:]
+    of_an_image = max(x_MHWC.numel(), g_MHWO.numel()) // images
+    if of_an_image >= 1 << 31 or images >= 1 << 16:  # the kernels' 32-bit offsets, and CUDA's largest grid
+        raise ValueError(f"{images} images of {of_an_image} numbers each: give fewer images or copies, or smaller ones")
     patch = kernel[0] * kernel[1] * channels
     out = torch.empty(images, channels_out * patch, device=x_MHWC.device, dtype=torch.float32)
     sizes = (rows // images, high, wide, high_out, wide_out)
     geometry = (*stride, *dilation, *margin)
+    # Float32 numbers take twice the room, and all but data-centre GPUs have 99 KiB of shared memory.
+    tile_l = BLOCK_L if x_MHWC.element_size() == 2 else BLOCK_L // 2
     tile_o = min(BLOCK_O, max(16, triton.next_power_of_2(channels_out)))
     tile_c = next((tile for tile in (BLOCK_P, BLOCK_P // 2, 16) if channels % tile == 0), None)
     if kernel[1] == 3 and tile_c is not None:
         _sums_of_three[(channels // tile_c * kernel[0] * triton.cdiv(channels_out, tile_o), images)](
-            x_MHWC, g_MHWO, out, *sizes, channels, channels_out, kernel[0], *geometry, tile_o, tile_c, BLOCK_L,
+            x_MHWC, g_MHWO, out, *sizes, channels, channels_out, kernel[0], *geometry, tile_o, tile_c, tile_l,
             num_warps=4, num_stages=3,
         )  # fmt: skip
         return out
     tile_p = tile_c or min(BLOCK_P, max(16, triton.next_power_of_2(patch)))
     _sum_of_products[(triton.cdiv(patch, tile_p) * triton.cdiv(channels_out, tile_o), images)](
-        x_MHWC, g_MHWO, out, *sizes, channels, channels_out, patch, kernel[1], *geometry, tile_o, tile_p, BLOCK_L,
+        x_MHWC, g_MHWO, out, *sizes, channels, channels_out, patch, kernel[1], *geometry, tile_o, tile_p, tile_l,
         tile_c is not None, num_warps=4, num_stages=3,
     )  # fmt: skip
     return out

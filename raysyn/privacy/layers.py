@@ -87,11 +87,16 @@ def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNor
 
 def _kept(parameter: Tensor, grads_BP: Tensor, order: Callable[[Tensor], Tensor] = lambda sum_P: sum_P) -> Part:
     """Per-image gradients that stay in memory; `order` brings their weighted sum into the parameter's order."""
-    if grads_BP.is_cuda:
-        from raysyn.privacy.gpu_kernels import written  # needs Triton, which is there with CUDA
+    return _measured(parameter, _once(grads_BP), order)
 
-        grads_BP = written(grads_BP)
-    return _measured(parameter, grads_BP, order)
+
+def _once(x: Tensor) -> Tensor:
+    """`x`, of which norm and sum read the same numbers: see `gpu_kernels.written`."""
+    if not x.is_cuda:
+        return x
+    from raysyn.privacy.gpu_kernels import written  # needs Triton, which is there with CUDA
+
+    return written(x)
 
 
 def _measured(parameter: Tensor, grads_BP: Tensor, order: Callable[[Tensor], Tensor]) -> Part:
@@ -115,7 +120,7 @@ def _embedding(module: nn.Embedding, x: Tensor, g: Tensor, images: int) -> Part:
         g_BLD = g_BLD * (index_BL != module.padding_idx)[..., None]
     # Positions that read the same row of the table share its gradient, each an equal part.
     same_BLL = (index_BL[:, :, None] == index_BL[:, None, :]).float()
-    shares_BLD, sharers_BL = torch.bmm(same_BLL, g_BLD), same_BLL.sum(2)
+    shares_BLD, sharers_BL = _once(torch.bmm(same_BLL, g_BLD)), same_BLL.sum(2)
     squared_B = squared_norms((shares_BLD / sharers_BL.sqrt()[..., None]).flatten(1))
 
     def weighted(factors_B: Tensor) -> Tensor:
@@ -136,6 +141,7 @@ def _linear(weight: Tensor, x: Tensor, g: Tensor, images: int, coarse: tuple[Ten
             x, g = (y.reshape(images, length, 1, y.shape[-1]) for y in coarse)
             return _on_gpu(weight, x, g, images, (1, 1), (1, 1), (0, 0), (1, 1))
         return _kept(weight, torch.bmm(g_BLO.transpose(1, 2), x_BLC).flatten(1))
+    x_BLC, g_BLO = _once(x_BLC), _once(g_BLO)
     grams = torch.bmm(x_BLC, x_BLC.transpose(1, 2)), torch.bmm(g_BLO, g_BLO.transpose(1, 2))
 
     def weighted(factors_B: Tensor) -> Tensor:
@@ -176,6 +182,7 @@ def _conv(module: nn.Conv2d, x: Tensor, g: Tensor, images: int, coarse: tuple[Te
     if x.is_cuda and not ghost:
         x_MHWC, g_MHWO = _padded_evenly(module, coarse[0])[0].permute(0, 2, 3, 1), coarse[1].permute(0, 2, 3, 1)
         return _on_gpu(weight, x_MHWC, g_MHWO, images, tuple(kernel), module.stride, margin, module.dilation)
+    x, g = (_once(x), _once(g)) if ghost else (x, g)
     x_MHWC = F.pad(x.permute(0, 2, 3, 1), (0, 0, margin[1], margin[1], margin[0], margin[0])).contiguous()
     g_MHWO = g.permute(0, 2, 3, 1)
     if ghost:

@@ -30,7 +30,7 @@ class MicroBatches:
         """`model` lies on the worker's device, laid out as `choice` says."""
         self.model, self.task, self.config, self.choice, self.stream = model, task, config, choice, stream
         self.device, self.loss = worker.device, float("nan")
-        self._images, self._labels = _held(private, worker.device)
+        self._private, self._held = private, _held(private, worker.device)
         self._size = sum(p.numel() for p in engines.trained(model))
         self._program: Callable[[Sequence[Tensor]], Any] | None = None
         if choice.engine == FUSED:
@@ -76,19 +76,22 @@ class MicroBatches:
         return self.choice.clipped_sum(self.model, self.task.loss, inputs, self.config.max_grad_norm)
 
     def _draw(self, step: int, chunk: NDArray[np.int64]) -> tuple[Tensor, ...]:
-        rows = torch.from_numpy(chunk).to(self._images.device, non_blocking=True)
-        images, labels = (held[rows].to(self.device) for held in (self._images, self._labels))
+        if self._held is None:
+            arrays = self._private.images_NHWC[chunk], self._private.labels_N[chunk]
+            images, labels = (torch.from_numpy(array).to(self.device) for array in arrays)
+        else:
+            rows = torch.from_numpy(chunk).to(self.device, non_blocking=True)
+            images, labels = (held[rows] for held in self._held)
         # Seeds follow the image and the step, so the cut into micro-batches and ranks changes no draw.
         seeds = [self.stream.seed(step, "draw", int(index)) for index in chunk]
         return self.task.draw(images, labels, seeds, self.config.noise_multiplicity)
 
 
-def _held(private: Images, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Images and labels on a GPU where they fill no more than a quarter of what is free there, else where they are."""
-    images, labels = torch.from_numpy(private.images_NHWC), torch.from_numpy(private.labels_N)
-    if device.type == "cuda" and images.nbytes <= torch.cuda.mem_get_info(device)[0] // 4:
-        return images.to(device), labels.to(device)
-    return images, labels
+def _held(private: Images, device: torch.device) -> tuple[Tensor, Tensor] | None:
+    """Images and labels on a GPU where they fill no more than a quarter of what is free there."""
+    if device.type != "cuda" or private.images_NHWC.nbytes > torch.cuda.mem_get_info(device)[0] // 4:
+        return None
+    return torch.tensor(private.images_NHWC, device=device), torch.tensor(private.labels_N, device=device)
 
 
 def made_up(task: Task, like: Images, copies: int, images: int, device: torch.device) -> tuple[Tensor, ...]:

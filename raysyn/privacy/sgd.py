@@ -231,7 +231,7 @@ class _Run:
         assert self.cost.noise_multiplier is not None
         noise_std = self.cost.noise_multiplier * self.config.max_grad_norm
         # Of a network of ten million weights a GPU takes a step in less time than a core draws the noise.
-        threads = len(os.sched_getaffinity(0)) if self.worker.device.type == "cuda" else 1
+        threads = (os.cpu_count() or 1) if self.worker.device.type == "cuda" else 1
         return torch.from_numpy(self.stream.normal(step, "noise", self.size, threads) * noise_std).float()
 
     def state(self) -> dict[str, Any]:
@@ -251,7 +251,10 @@ class _Run:
         _refuse_another_price(saved["cost"], self.cost)
         self.model.load_state_dict(saved["model"])
         self.ema.load_state_dict(saved["ema"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        # It would bring back the setting of the device that saved it, or of a version that had none.
+        fused = {"fused": self.worker.device.type == "cuda"}
+        groups = [group | fused for group in saved["optimizer"]["param_groups"]]
+        self.optimizer.load_state_dict(saved["optimizer"] | {"param_groups": groups})
         self.done, self.history = saved["done"], list(saved["history"])
         if self.partner is not None:
             self.partner.load_state_dict(saved["partner"])

@@ -62,12 +62,13 @@ class SGDSpeed:
             raise ValueError("on.sgd.engine is fused, but the workers have no GPU: use auto")
 
     def precision_on(self, device: torch.device) -> str:
-        """The precision that `auto` stands for."""
-        if self.precision != "auto":
-            return self.precision
-        if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bf16"
-        return "float32"
+        """The precision that `auto` stands for; raises ValueError for one that the device does not have."""
+        if self.precision == "float32":
+            return "float32"
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        if self.precision == "bf16" and not able:
+            raise ValueError(f"on.sgd.precision is bf16, which this {device.type} device does not have: use float32")
+        return "bf16" if able else "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,10 +142,12 @@ def _best(
         for name in (ENGINES if speed.engine == "auto" else [speed.engine])
         for layout in (layouts if speed.channels_last is None else [speed.channels_last])
     ]
-    if len(choices) == 1 and speed.micro_batch is not None:
+    if len(choices) == 1 and (device.type == "cpu" or speed.micro_batch is not None):
         return choices[0]
-    best, seconds = _fastest(choices, draw(min(micro_batch, expected)), device, model, loss)
-    long = seconds * steps * expected / micro_batch > FUSING_PAYS_S
+    # On a GPU as many as will be held, which may be more than are expected: it must be seen that they fit.
+    images = min(micro_batch, expected) if device.type == "cpu" else micro_batch
+    best, seconds = _fastest(choices, draw(images), device, model, loss)
+    long = seconds * steps * expected / images > FUSING_PAYS_S
     if speed.engine == "auto" and device.type == "cuda" and best.engine == "bookkeeping" and long:
         return replace(best, engine=FUSED, channels_last=speed.channels_last is not False)
     return best

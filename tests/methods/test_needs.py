@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from raysyn.models.resnet import ResNetConfig
 from raysyn.models.students import NAMES
 from raysyn.models.teacher import TeacherConfig
 from raysyn.on_ray.shares import share_out
+from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.screen.console import Console
 from raysyn.train.memory import Need
@@ -179,6 +181,34 @@ def test_as_many_workers_share_a_memory_as_a_run_takes(monkeypatch: pytest.Monke
     assert needs.sharing(On(address="here")) == needs.sharing(On(address="auto", workers=3)) == 1
     monkeypatch.setattr(needs, "best_device", lambda: torch.device("cuda"))
     assert needs.sharing(On(workers=3)) == 1
+
+
+def test_a_small_gpu_is_not_refused_what_it_takes_in_smaller_micro_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "best_device", lambda: torch.device("cuda"))
+    config = SGDConfig(batch_size=4096, noise_multiplicity=1)
+
+    def need(free: int, on: On) -> Need:
+        monkeypatch.setattr(needs, "available_bytes", lambda: free)
+        network = partial(torch.nn.Conv2d, 1, 16, 3, padding=1)
+        return needs.private_need(network, Squares(), (28, 28, 1), config, on, 1)
+
+    free = On(sgd=SGDSpeed())
+    large = need(80 << 30, free)
+    small = need(large.bytes // 5, free)
+    assert needs.HEADROOM * small.bytes <= large.bytes // 5 < large.bytes
+    assert need(1, free).of == "1 images at a time", "and less than that is too little"
+    fixed = replace(free, sgd=SGDSpeed(micro_batch=100))
+    assert need(1, fixed) == need(80 << 30, fixed), "what was asked for is what will be held"
+
+
+class Squares:
+    """A task for images alone."""
+
+    def draw(self, images_BHWC: Any, labels_B: Any, seeds: Any, copies: int) -> tuple[torch.Tensor, ...]:
+        return (images_BHWC.permute(0, 3, 1, 2).float()[:, None].expand(-1, copies, -1, -1, -1),)
+
+    def loss(self, model: torch.nn.Module, *inputs_M: torch.Tensor) -> torch.Tensor:
+        return model(inputs_M[0]).square().flatten(1).sum(1)
 
 
 def test_fewer_workers_are_a_mend(monkeypatch: pytest.MonkeyPatch) -> None:

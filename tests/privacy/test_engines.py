@@ -285,6 +285,38 @@ def test_micro_batches_of_a_gpu_are_alike_and_hold_nearly_every_poisson_batch(ex
     assert parts * images <= expected + 3 * math.sqrt(expected) + parts, "and little is filled up"
 
 
+def test_a_gpu_is_tried_with_as_many_images_as_it_will_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def fastest(choices, inputs, device, model, loss):  # type: ignore[no-untyped-def]
+        return choices[0], 1.0
+
+    def draw(images: int) -> list[Tensor]:
+        drawn.append(images)
+        return [torch.zeros(images, 1, 1, 8, 8)]
+
+    monkeypatch.setattr(trial, "_fastest", fastest)
+    model, loss, _ = unet(1)
+    speed, gpu = SGDSpeed(precision="float32"), torch.device("cuda")
+    chosen = trial.measure(gpu, model, draw, loss, 100, speed)
+    assert chosen.micro_batch == 130 == drawn[-1], "three standard deviations above the mean of a Poisson batch"
+    # Compiled where the stage would else take more than 600 s: 1 s for 130 images, of which a step has 100.
+    monkeypatch.setattr(trial, "ENGINES", {"bookkeeping": trial.bookkeeping})
+    for steps, engine in ((780, "bookkeeping"), (781, trial.FUSED)):
+        assert trial.measure(gpu, model, draw, loss, 100, speed, steps).engine == engine
+
+
+def test_a_cpu_with_one_choice_is_not_timed() -> None:
+    model, loss, inputs = unet(1)
+
+    def draw(images: int) -> list[Tensor]:
+        assert images == 1, "only for the size of an image"
+        return [x[:1] for x in inputs]
+
+    speed = SGDSpeed(engine="bookkeeping", channels_last=True)
+    assert trial.measure(torch.device("cpu"), model, draw, loss, 3, speed).engine == "bookkeeping"
+
+
 def test_what_does_not_fit_a_gpus_memory_is_halved_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 

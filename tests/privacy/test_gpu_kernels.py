@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 pytest.importorskip("triton", reason="no Triton here, and so no kernels")
 
@@ -39,6 +40,16 @@ for b, k, c, o, h, w, kernel, stride, margin, dilation in cases:
     assert error < (2e-3 if device == "cuda" else 1e-6), (kernel, error)
 print("equal")
 """
+
+
+def test_what_the_kernels_cannot_count_is_refused() -> None:
+    from raysyn.privacy.gpu_kernels import conv_grads
+
+    one = torch.zeros(1)
+    for images, rows, high in ((1, 1, 1 << 16), (1 << 16, 1 << 16, 1)):
+        x = one.expand(rows, high, 1 << 15 if high > 1 else 1, 1)  # no memory is taken
+        with pytest.raises(ValueError, match=f"{images} images of"):
+            conv_grads(x, x[:1, :1, :1], images, [1, 1], [1, 1], [0, 0], [1, 1])
 
 
 def test_gradients_of_convolutions_equal_the_ordinary_ones() -> None:

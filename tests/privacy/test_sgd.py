@@ -336,6 +336,21 @@ def test_a_killed_run_continues_to_the_same_bytes(die_at: int, ranks: int) -> No
     assert continued["history"] == whole["history"]
 
 
+def test_a_run_that_began_on_a_gpu_continues_with_the_optimizer_of_a_cpu() -> None:
+    """A GPU's optimizer reads gradients in the order of memory, which is not that of channels-last weights here."""
+    model = network()
+    model.insert(1, nn.Conv2d(8, 8, 3, padding=1))
+    whole, _ = run(model=copy.deepcopy(model))
+    shared = Shared(1, die_at=6)
+    with pytest.raises(Killed):
+        run(model=copy.deepcopy(model), shared=shared)
+    assert shared.saved is not None
+    for group in shared.saved["optimizer"]["param_groups"]:
+        group["fused"] = True
+    continued, _ = run(model=copy.deepcopy(model), shared=replace(shared, die_at=None))
+    assert_same(continued, whole)
+
+
 def test_trap_30_a_killed_run_continues_with_another_number_of_workers() -> None:
     whole, _ = run(1)
     shared = Shared(2, die_at=6)
