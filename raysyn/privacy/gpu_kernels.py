@@ -1,4 +1,4 @@
-"""What layer rules need on a GPU. Imported on CUDA alone: Triton comes with PyTorch there."""
+"""What layer rules need on a GPU. Imported on CUDA alone, with which PyTorch brings Triton (on Linux)."""
 
 from __future__ import annotations
 

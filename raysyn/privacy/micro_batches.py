@@ -47,7 +47,9 @@ class MicroBatches:
         except Exception as error:  # whatever a compiler makes of somebody's network; training is possible without
             reason = str(error).strip().split("\n")[0]
             warnings.warn(f"the training step cannot be compiled, so it runs uncompiled: {reason}", stacklevel=2)
-            return None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # of what the attempt held
+        return None
 
     def clipped_sum(self, step: int, mine: NDArray[np.int64]) -> Tensor:
         """Float32 (P,): of the images with these indices; `loss` is then their mean loss, or the last one known."""

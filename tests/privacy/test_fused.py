@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from test_contribution import LAYERS, MOST, Hard, inputs_of, weighed
@@ -55,6 +57,20 @@ def test_it_reads_the_weights_as_they_are_when_it_is_asked() -> None:
     after = run(inputs).sum_P
     want = engines.loop(model, loss, inputs, CLIP).sum_P
     assert (after - want).norm() <= 2e-3 * want.norm() < (after - before).norm()
+
+
+def test_what_is_traced_goes_through_the_compiler_and_still_reads_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the compiler but the code that it writes, which takes minutes; on a GPU the tests above have that too."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(Program, "_capture", lambda self: None)
+    model, loss, inputs = everything(2)
+    run = Program(model, loss, inputs, CLIP, bf16=False)
+    for _ in range(2):
+        want = engines.loop(model, loss, inputs, CLIP).sum_P
+        assert (run(inputs).sum_P - want).norm() <= 1e-3 * want.norm()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter *= 1.1
 
 
 def test_an_image_without_a_finite_gradient_makes_the_whole_answer_zero_and_says_so() -> None:
