@@ -192,11 +192,12 @@ def private_seconds(
     model: nn.Module, task: Task, like: Images, config: SGDConfig, speed: SGDSpeed, partner: Any = None
 ) -> float:
     """Of `sgd.fit` on as many images as `like` has, with the trial of its engines: a few of its steps on made-up ones.
-    Their noise is thrown away with them."""
+    Their noise is thrown away with them. On a GPU an upper bound: nothing is compiled for so few steps."""
     whole = min(config.batch_size, len(like))
     few = affordable(model, task, like, whole, config.noise_multiplicity)
+    speed = replace(speed, engine="auto" if speed.engine == FUSED else speed.engine)
     if best_device().type == "cpu":
-        speed = replace(speed, precision="float32", engine="auto" if speed.engine == FUSED else speed.engine)
+        speed = replace(speed, precision="float32")
 
     def steps(images: int) -> tuple[float, float]:
         """Seconds of one step on so many images, and of the trial before the first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,10 @@ class MicroBatches:
         self, worker: Worker, model: nn.Module, task: Task, private: Images, config: SGDConfig, choice: Choice,
         stream: Stream,
     ) -> None:  # fmt: skip
-        """`model` lies on the worker's device, laid out as `choice` says."""
+        """`model` lies on the worker's device, laid out as `choice` says.
+
+        `choice` is then what it came to: a step that cannot be compiled is computed by `bookkeeping`, with a warning.
+        """
         self.model, self.task, self.config, self.choice, self.stream = model, task, config, choice, stream
         self.device, self.loss = worker.device, float("nan")
         self._private, self._held = private, _held(private, worker.device)
@@ -49,6 +53,7 @@ class MicroBatches:
             warnings.warn(f"the training step cannot be compiled, so it runs uncompiled: {reason}", stacklevel=2)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()  # of what the attempt held
+        self.choice = replace(self.choice, engine="bookkeeping")
         return None
 
     def clipped_sum(self, step: int, mine: NDArray[np.int64]) -> Tensor:

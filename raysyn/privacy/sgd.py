@@ -179,12 +179,13 @@ class _Run:
         self.history: list[dict[str, float]] = []
         saved = worker.resume()
         # Measured again after a restart the choice could differ, and with it the last bits of the weights.
-        self.choice = Choice(**saved["engine"]) if saved else self._measured(speed)
-        self.choice.lay_out(self.model)
+        choice = Choice(**saved["engine"]).on(worker.device) if saved else self._measured(speed)
+        choice.lay_out(self.model)
         self.size = sum(p.numel() for p in engines.trained(self.model))
         self.ema = Ema(self.model, config.ema)
         self.optimizer = _optimizer(self.model, config, fused=worker.device.type == "cuda")
-        self.batches = MicroBatches(worker, self.model, task, private, config, self.choice, stream)
+        self.batches = MicroBatches(worker, self.model, task, private, config, choice, stream)
+        self.choice = self.batches.choice
         self.noise = Ahead(self._noise, early=worker.device.type == "cuda")
         if saved:
             self._load(saved)

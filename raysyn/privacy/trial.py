@@ -83,6 +83,12 @@ class Choice:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def on(self, device: torch.device) -> Choice:
+        """The same where the device can do it: a run that began on a GPU may continue on a CPU."""
+        if device.type == "cuda":
+            return self
+        return replace(self, engine="bookkeeping" if self.engine == FUSED else self.engine, precision="float32")
+
     def lay_out(self, model: nn.Module) -> None:
         """Give the convolution weights the chosen memory layout; activations follow the weights."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format

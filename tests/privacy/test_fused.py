@@ -133,3 +133,26 @@ class Unless(Naming):
         first, *rest = self.task.draw(images_BHWC, labels_B, seeds, copies)
         broken = images_BHWC.flatten(1).sum(1) == self.index
         return first.masked_fill(broken.view(-1, *[1] * (first.ndim - 1)), torch.inf), *rest
+
+
+def test_a_step_that_cannot_be_compiled_is_computed_by_hand_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kinds: object) -> None:
+        raise RuntimeError("no compiler here\nand much more")
+
+    monkeypatch.setattr(fused, "Program", refuse)
+    private = Images(torch.zeros(5, 8, 8, 1, dtype=torch.uint8).numpy(), torch.arange(5).numpy() % 2, ("a", "b"))
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2)).to(DEVICE)
+    choice = Choice(engine=FUSED, micro_batch=4, channels_last=True, precision="float32")
+    args = (Alone(), model, Naming(), private, SGDConfig(batch_size=2), choice, Stream(bytes(32), "stage"))
+    with pytest.warns(UserWarning, match=r"cannot be compiled, so it runs uncompiled: no compiler here$"):
+        batches = MicroBatches(*args)
+    assert batches.choice.engine == "bookkeeping"
+    assert batches.clipped_sum(0, torch.tensor([0, 1, 2, 3, 4]).numpy()).any()
+
+
+def test_a_choice_made_on_a_gpu_is_what_a_cpu_can_do_when_it_continues_there() -> None:
+    made = Choice(engine=FUSED, micro_batch=4, channels_last=True, precision="bf16")
+    assert made.on(torch.device("cuda")) == made
+    assert made.on(torch.device("cpu")) == Choice(
+        engine="bookkeeping", micro_batch=4, channels_last=True, precision="float32"
+    )
