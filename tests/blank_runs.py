@@ -46,6 +46,7 @@ from raysyn.models.unet import UNetConfig
 from raysyn.privacy import sgd
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Ledger
+from raysyn.privacy.micro_batches import MicroBatches
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
 from raysyn.privacy.queries import layer_statistics, moments
@@ -298,7 +299,7 @@ def _blank_moments(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
 
 
 def _blank_sgd(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
-    total, step = sgd._Run._clipped_sum, sgd._Run.step
+    total, step = MicroBatches.clipped_sum, sgd._Run.step
 
     def noted(self: Any, taking: np.ndarray) -> float:
         def remember(optimizer: torch.optim.Optimizer, *_: Any) -> None:
@@ -312,7 +313,7 @@ def _blank_sgd(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
         hook.remove()
         return loss
 
-    patch.setattr(sgd._Run, "_clipped_sum", lambda self, mine: 0.0 * total(self, mine))
+    patch.setattr(MicroBatches, "clipped_sum", lambda self, *asked: 0.0 * total(self, *asked))
     patch.setattr(sgd._Run, "step", noted)
     # Nothing is continued here.
     patch.setattr(sgd, "MARKS", 1)

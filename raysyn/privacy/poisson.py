@@ -42,16 +42,16 @@ class Stream:
 
     def uniform(self, step: int, purpose: str, n: int) -> NDArray[np.float64]:
         """`n` float64 numbers in the open interval (0, 1), evenly spaced odd multiples of 2**-53."""
-        return _to_unit(self._words("uniform", step, purpose, n))
+        return _to_unit(_words(self._key("uniform", step, purpose), n))
 
     def normal(self, step: int, purpose: str, n: int, threads: int = 1) -> NDArray[np.float64]:
         """`n` independent float64 standard normal numbers (Box-Muller; none lies beyond 8.6), whatever `threads` is."""
         half = (n + 1) // 2
-        both = np.empty(2 * half)
+        both, key = np.empty(2 * half), self._key("normal", step, purpose)
 
         def draw(start: int) -> None:
             count = min(AT_ONCE, half - start)
-            radius, angle = (_to_unit(self._words("normal", step, purpose, count, at + start)) for at in (0, half))
+            radius, angle = (_to_unit(_words(key, count, at + start)) for at in (0, half))
             np.log(radius, out=radius)
             np.sqrt(np.multiply(radius, -2.0, out=radius), out=radius)
             angle *= 2.0 * np.pi
@@ -78,16 +78,16 @@ class Stream:
         message = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
         return hmac.digest(self.secret, message, "sha256")
 
-    def _words(self, kind: str, step: int, purpose: str, n: int, start: int = 0) -> NDArray[np.uint64]:
-        """Words `start` to `start + n` of a stream."""
-        # Imported where it is used, not above: who only asks for help must not wait for it.
-        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-        # Counting from 0 is sound here because each key encrypts one message only; two words make a block.
-        counter = modes.CTR((start // 2).to_bytes(16, "big"))
-        cipher = Cipher(algorithms.AES(self._key(kind, step, purpose)), counter).encryptor()
-        # Little-endian by name, so that another byte order draws the same numbers.
-        return np.frombuffer(cipher.update(bytes(8 * (n + start % 2))), dtype="<u8")[start % 2 :]
+def _words(key: bytes, n: int, start: int = 0) -> NDArray[np.uint64]:
+    """Words `start` to `start + n` of the stream under a key."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    # Counting from 0 is sound here because each key encrypts one message only; two words make a block.
+    cipher = Cipher(algorithms.AES(key), modes.CTR((start // 2).to_bytes(16, "big"))).encryptor()
+    # Little-endian by name, so that another byte order draws the same numbers.
+    return np.frombuffer(cipher.update(bytes(8 * (n + start % 2))), dtype="<u8")[start % 2 :]
 
 
 def _to_unit(words: NDArray[np.uint64]) -> NDArray[np.float64]:
