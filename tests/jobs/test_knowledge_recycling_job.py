@@ -9,10 +9,10 @@ from running import one_trial_at_a_time, plan, refusal, whole_run
 
 JOB = "knowledge_recycling"
 TINY = (
-    "quick --data.limit 200 --classifier.blocks 1 --classifier.width 4 --recipe.epochs 3 --recipe.batch-size 32 "
-    "--search-epochs 3 --network.channels 4 --network.latent 8 --network.embedding 8 --gan.epochs 2 "
+    "quick --data.limit 200 --classifier.blocks 1 --classifier.width 4 --recipe.epochs 2 --recipe.batch-size 32 "
+    "--search-epochs 2 --network.channels 4 --network.latent 8 --network.embedding 8 --gan.epochs 2 "
     "--gan.checkpoint-every 1 --compare-labels soft hard --tuning.trials 2 --tuning.first-verdict 1 "
-    "--attack.shadow-models 4 --attack.images 60"
+    "--attack.shadow-models 4 --attack.images 60 --no-floor"
 ).split()
 
 

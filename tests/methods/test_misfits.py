@@ -107,7 +107,7 @@ def advised(config: CentralConfig, said: str) -> CentralConfig:
     return replace(config, **{name.replace("-", "_"): read[name](value) for name, value in found.items()})
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(
     st.sampled_from([0.1, 0.5, 1.0, 3.0, 10.0]), st.integers(200, 20_000), st.integers(1, 20),
     st.booleans(), st.sampled_from(["mean", "mode"]),
