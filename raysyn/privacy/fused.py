@@ -34,6 +34,8 @@ class Answer(NamedTuple):
     plain: Tensor
     """Bool scalar: false where an image's norm is not finite or hardly known, so that `engines.clipped_sum` must be
     asked. It stays on the device: to read it is to wait for it."""
+    plain_B: Tensor
+    """The same of each image, (B,); those that fill up repeat the first one."""
 
 
 class Program:
@@ -64,8 +66,9 @@ class Program:
                 answer = bookkeeping(model, loss, inputs, max_grad_norm, valid_B)
             assert answer.doubtful_B is not None
             # Rows that take no part repeat the first image, whose gradient must be finite too: zero times it is added.
-            plain = (torch.isfinite(answer.norms_B) & ~answer.doubtful_B).all()
-            return Answer(torch.where(plain, answer.sum_P, 0.0), answer.loss, plain)
+            plain_B = torch.isfinite(answer.norms_B) & ~answer.doubtful_B
+            plain = plain_B.all()
+            return Answer(torch.where(plain, answer.sum_P, 0.0), answer.loss, plain, plain_B)
 
         # In one thread: what is recorded belongs to the thread that records.
         with torch.autograd.set_multithreading_enabled(False), full_float32(device):
