@@ -31,7 +31,8 @@ import raysyn
 from raysyn.data.images import DataConfig, Dataset, Images, load
 from raysyn.methods.auto.settings import JUDGES, JUDGING, LEAST, Facts, Setting, setting
 from raysyn.methods.auto.table import markdown
-from raysyn.metrics.utility import EvalConfig, guessing, judge
+from raysyn.metrics.utility import EvalConfig, judge
+from raysyn.metrics.yardsticks import guessing
 from raysyn.privacy.cost import Budget
 from raysyn.runs.storage import write_atomically
 

@@ -2,6 +2,7 @@
 
 raysyn.run(method, preset, data=..., epsilon=..., out=...)   make a run, or continue it: a `Result`
 raysyn.auto(source, epsilon=..., minutes=...)                the same, with method and settings picked for your images
+raysyn.draw(run, out=..., synthetic=...)                     more images from a finished run, at no further cost
 raysyn.load(out)                                             the `Result` of a finished run
 raysyn.connect(address, storage=...)                         machines for a search or a fan-out of one's own
 raysyn.catalogue()                                           what `run` knows: {name: Entry}
@@ -14,6 +15,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "auto": "raysyn.door",
+    "draw": "raysyn.door",
     "run": "raysyn.door",
     "load": "raysyn.door",
     "connect": "raysyn.door",
@@ -23,7 +25,7 @@ _HOMES = {
     "Between": "raysyn.compute.searches",
 }
 
-__all__ = ["Between", "Result", "Search", "__version__", "auto", "catalogue", "connect", "load", "run"]
+__all__ = ["Between", "Result", "Search", "__version__", "auto", "catalogue", "connect", "draw", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:

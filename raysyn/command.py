@@ -45,8 +45,8 @@ def _main(words: Sequence[str], prog: str) -> int:
         print(f"raysyn {raysyn.__version__}")
         return 0
     if first in VERBS:
-        if first == "auto" and (asked := set(rest) & set(cli.HELP)):
-            print(_auto_help("--help-all" in asked))
+        if first in HELPED and (asked := set(rest) & set(cli.HELP)):
+            print(HELPED[first]("--help-all" in asked))
             return 0
         if set(rest) & set(cli.HELP):
             print(filled(f"usage: {prog} {first} {USAGE[first]}", 0), filled(VERBS[first].__doc__ or "", 0), sep="\n\n")
@@ -188,6 +188,30 @@ def _auto(arguments: Sequence[str]) -> int:
     return cli.run_or_explain(check, lambda begun: begun[0].run(begun[1]))
 
 
+def _draw(arguments: Sequence[str]) -> int:
+    """More images from a finished run, other classes, shares or sampler: no further cost, the same certificate."""
+    if not arguments or arguments[0].startswith("-"):
+        return cli.refuse("draw has no run: begin with the folder (--out) of a finished one, then say --out NEW_FOLDER")
+    from raysyn import more_images
+    from raysyn.screen.console import Console
+
+    run, *rest = arguments
+
+    def check(stack: ExitStack) -> Any:
+        made_by = more_images.source(run)
+        given = more_images.read(made_by, rest)
+        print(f"draw: {given.synthetic:,} images from {run}, in {given.out}", flush=True)
+        return more_images.begin(made_by, given, stack.enter_context(Console()), connect, stack)
+
+    return cli.run_or_explain(check, more_images.draw)
+
+
+def _draw_help(everything: bool) -> str:
+    from raysyn import more_images
+
+    return of_preset(more_images.PLAIN, "raysyn draw", "RUN", [_draw.__doc__ or ""], everything=everything)
+
+
 def _auto_help(everything: bool) -> str:
     from raysyn import own_data
 
@@ -213,10 +237,10 @@ def completions() -> dict[str, completion.Words]:
         for preset in presets:
             flags |= _typed(flags_of(cli.unchanged(presets, preset, machines=machines, prog=name, seal=one.seal)))
         known[name] = completion.Words(second=list(presets), flags=flags | dict.fromkeys(("--help", "--help-all"), ()))
-    from raysyn import own_data
+    from raysyn import more_images, own_data
 
-    own = flags_of(own_data.default("SOURCE"))
-    known["auto"] = completion.Words(flags=_typed(own) | dict.fromkeys(("--help", "--help-all"), ()))
+    for verb, own in {"auto": own_data.default("SOURCE"), "draw": more_images.PLAIN}.items():
+        known[verb] = completion.Words(flags=_typed(flags_of(own)) | dict.fromkeys(("--help", "--help-all"), ()))
     second = {"methods": ["--markdown"], "completion": list(completion.SHELLS)}
     return {verb: completion.Words(second=second.get(verb, ())) for verb in VERBS} | known
 
@@ -231,12 +255,16 @@ def _typed(flags: Iterable[Flag]) -> dict[str, Sequence[str]]:
 
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "auto": _auto,
+    "draw": _draw,
     "methods": _methods,
     "report": _report,
     "verify": _verify,
     "completion": _completion,
 }
+HELPED = {"auto": _auto_help, "draw": _draw_help}
+"""Verbs with flags of their own, which help lists."""
 USAGE = {
+    "draw": "RUN --out FOLDER [--flags]",
     "auto": "SOURCE --epsilon NUMBER [--minutes NUMBER] [--flags]",
     "methods": "[--markdown]",
     "report": "RUN... [--html FILE]",

@@ -141,6 +141,27 @@ def auto(
     return _made(picked.entry, picked.command, quiet, picked)
 
 
+def draw(run: str, *, out: str, quiet: bool = False, **flags: Any) -> Result:
+    """More images from a finished run: what `raysyn draw RUN` does. A `Result` without a report.
+
+    `flags` are those of the command: `synthetic=100_000, classes=("3", "7"), shares=(1, 2), sampler={"guidance": 1.0}`.
+    Nothing private is read, nothing is paid, and the run's certificate holds for them. Raises ValueError for bad input.
+    """
+    from raysyn import more_images
+    from raysyn.command import connect as join
+    from raysyn.screen.console import Console
+
+    with ExitStack() as stack:
+        console = stack.enter_context(Console(io.StringIO()) if quiet else Console())
+        with cli.explained():
+            made_by = more_images.source(run)
+            plain = more_images.default(made_by)
+            given = more_images.read(made_by, _words(_once([*_flat(flags), ("out", out)]), plain, plain.on))
+            begun = more_images.begin(made_by, given, console, join, stack)
+        more_images.draw(begun)
+    return Result(out)
+
+
 def _made(entry: Entry, command: cli.Command[Any, Any], quiet: bool, picked: Picked | None = None) -> Result:
     """The run of a command, or its plan where that was asked for."""
     from raysyn.command import connect as join

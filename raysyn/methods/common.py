@@ -128,6 +128,19 @@ def _by_plain_name(timings: Mapping[str, Mapping[str, float]]) -> dict[str, dict
     return merged
 
 
+def watch(console: Console, folder: RunFolder) -> Show:
+    """Have the console name each stage of a run and its time; who is to be told of progress."""
+
+    def show(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
+        folder.tick()
+        name, *what = stage.split(": ", 1)
+        console.show(": ".join([plain_name(name), *what]), done, total, metrics)
+
+    folder.began = lambda stage: console.show(plain_name(stage), 0, 0, {})
+    console.timed = partial(_timed, folder)
+    return show
+
+
 def _timed(folder: RunFolder, stage: str) -> tuple[float, bool] | None:
     """What `Console.timed` is to know."""
     spent = _by_plain_name(folder.timings).get(stage)
@@ -199,13 +212,7 @@ def open_run(
         # Entered before the machines, so that it comes after them: nothing writes any more.
         stack.push(partial(_seal_at_the_end, folder, judged, console))
 
-    def show(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
-        folder.tick()
-        name, *what = stage.split(": ", 1)
-        console.show(": ".join([plain_name(name), *what]), done, total, metrics)
-
-    folder.began = lambda stage: console.show(plain_name(stage), 0, 0, {})
-    console.timed = partial(_timed, folder)
+    show = watch(console, folder)
     machines = apart(command.machines, folder)
     sealing.note_place(folder, machines.storage)
     compute = _joined(stack, connect, machines, folder, show)

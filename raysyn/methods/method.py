@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from raysyn.data.images import Dataset
+from raysyn.data.images import Dataset, Images
 from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
 from raysyn.methods.outlook import Stage
+from raysyn.methods.synthesis import Drawing
 from raysyn.privacy.ledger import Plan
 from raysyn.screen.console import Console
 
@@ -58,6 +59,10 @@ class Method:
     """run(setting): the pipeline; `setting.ledger` is there where `Prepared` had a plan."""
     judged_by: Sequence[str] = ("eval",)
     """Groups of settings that change nothing that is released."""
+    drawing: Callable[[Any, Images, int, Callable[[str], Any]], Drawing] | None = None
+    """drawing(config, like, n, answer): how further images are drawn from a finished run of `n` private images, whose
+    shape and classes `like` has, and itself no image; answer(stage) is what was paid for. None where there is no such
+    thing. Reads nothing private."""
 
     def begin(
         self, command: Command, console: Console, connect: Connect, stack: ExitStack,

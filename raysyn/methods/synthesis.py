@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from raysyn.compute.doorway import Compute
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.methods.common import Setting
@@ -17,7 +18,9 @@ from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.utility import EvalConfig, judge_all, unit_name
 from raysyn.metrics.yardsticks import NOBODY, Judged, joined, told
 from raysyn.report.pictures import mosaic, png_bytes
+from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import write_atomically
+from raysyn.screen.console import Console
 from raysyn.train.samplers import SamplerConfig, generate
 
 # One seed per chunk: part of the result, so a constant and not a speed setting.
@@ -26,20 +29,37 @@ NEAREST = "nearest.png"
 """Of internal/: private images beside synthetic ones."""
 
 
-def synthesise(
-    setting: Setting, draw: Callable[[Any, Any], Tensor], shared: Any, class_names: tuple[str, ...], told: str
-) -> Images:
-    """`config.synthetic` images, classes in turn: `draw((seed, labels), shared)` for each chunk, fanned out."""
-    config, compute = setting.config, setting.compute
-    labels_N = np.arange(config.synthetic, dtype=np.int64) % len(class_names)
+class Drawing(NamedTuple):
+    """How images are drawn from what was paid for: post-processing."""
+
+    draw: Callable[[Any, Any], Tensor]
+    """draw((seed, labels (N,)), shared) -> uint8 (N, H, W, C)."""
+    shared: Any
+    told: str
+    """For the console."""
+
+
+def synthesise(setting: Setting, drawing: Drawing) -> Images:
+    """`config.synthetic` images, classes in turn, drawn chunk by chunk in a fan-out."""
+    config, names = setting.config, setting.dataset.train.class_names
+    labels_N = np.arange(config.synthetic, dtype=np.int64) % len(names)
+    return drawn(setting.compute, setting.folder, setting.console, drawing, labels_N, config.seed, names)
+
+
+def drawn(
+    compute: Compute, folder: RunFolder, console: Console, drawing: Drawing, labels_N: np.ndarray, seed: int,
+    class_names: tuple[str, ...],
+) -> Images:  # fmt: skip
+    """One image of each label, as a stored stage. The first images of the same labels and seed are the same, however
+    many there are."""
     chunks = [
-        (int(np.random.SeedSequence([config.seed, index]).generate_state(1)[0]), labels_N[at : at + CHUNK])
-        for index, at in enumerate(range(0, config.synthetic, CHUNK))
+        (int(np.random.SeedSequence([seed, index]).generate_state(1)[0]), labels_N[at : at + CHUNK])
+        for index, at in enumerate(range(0, len(labels_N), CHUNK))
     ]
-    parts = setting.folder.stage(
-        "synthesise", lambda: torch.cat(compute.map(draw, chunks, name="synthesise", shared=shared))
+    parts = folder.stage(
+        "synthesise", lambda: torch.cat(compute.map(drawing.draw, chunks, name="synthesise", shared=drawing.shared))
     )
-    setting.console.stage("synthesise", f"{config.synthetic:,} images, {told}")
+    console.stage("synthesise", f"{len(labels_N):,} images, {drawing.told}")
     return Images(parts.numpy(), labels_N, class_names)
 
 

@@ -54,6 +54,7 @@ CERTIFICATE: Mapping[str, Any] = {
     "public_images": [_PUBLIC_IMAGES],
     "public_networks": [{"name": _TEXT, **_SHA256}],
     "made_by": {"raysyn": _TEXT, "method": _TEXT},
+    "drawn_anew": {"of": dict.fromkeys(FILES, _SHA256), "settings": _TEXT},
     "files": dict.fromkeys(FILES, _SHA256),
 }
 """Fields by name: types of a plain value, [what each of a list is], or the fields inside."""

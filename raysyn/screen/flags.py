@@ -196,3 +196,21 @@ def _rebuilt(part: Any, changes: Mapping[tuple[str, ...], Any], path: tuple[str,
         elif any(changed[: len(here)] == here for changed in changes):
             own[field.name] = _rebuilt(value, changes, here)
     return replace(part, **own) if own else part
+
+
+def restored(config: C, stored: Mapping[str, Any], but: str = "") -> C:
+    """`config` with the values that `stored`, nested as it is and read from JSON, has for its flags; those that begin
+    with `but` stay as they are."""
+    changes: dict[tuple[str, ...], Any] = {}
+    for flag in flags_of(config):
+        found: Any = stored
+        for name in flag.path:
+            found = found.get(name, flag) if isinstance(found, Mapping) else flag
+        if found is not flag and not (but and flag.name.startswith(but)):
+            changes[flag.path] = _tuples(found)
+    return _rebuilt(config, changes)
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has no tuples, and configurations no lists."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -13,8 +13,8 @@ SMALL = ("quick", "cpu-")
 GROUPS = ("data", "public", "target", "budget")
 """Groups that people use, and"""
 SINGLE = (
-    *("epsilon", "minutes", "delta", "methods", "presets", "epsilons", "seeds", "more", "synthetic", "seed"),
-    *("out", "dry-run", "seal"),
+    *("epsilon", "minutes", "delta", "methods", "presets", "epsilons", "seeds", "more", "synthetic", "classes"),
+    *("shares", "seed", "out", "dry-run", "seal"),
 )
 """single flags, and"""
 ON = ("on.address", "on.workers", "on.gpus-per-worker", "on.storage")

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from raysyn.compute.doorway import Compute
 from raysyn.compute.local import Local
 from raysyn.data.images import Images
+from raysyn.methods import synthesis
 from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.method import Method
 from raysyn.privacy.ledger import Ledger
+from raysyn.report.release import read_images
 from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import load_saved
 from raysyn.screen.console import Console
 
 
@@ -35,3 +42,15 @@ def whole_run(
         if plan is None:
             return pipeline.run(Setting(*parts))
         return pipeline.run(PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger)))
+
+
+def drawn_again(method: Method, config: Any, out: Path) -> None:
+    """What `raysyn draw` would draw first, from nothing but the paid answers, is what the run in `out` has released."""
+    released = read_images((out / "release/synthetic.parquet").read_bytes())
+    n = json.loads((out / "release/certificate.json").read_text())["public_facts"]["private_images"]
+    assert method.drawing is not None
+    nobody = released.select(slice(0, 0))
+    drawing = method.drawing(config, nobody, n, lambda stage: load_saved(out / f"internal/stages/{stage}.pt"))
+    seed = int(np.random.SeedSequence([config.seed, 0]).generate_state(1)[0])
+    first = drawing.draw((seed, released.labels_N[: synthesis.CHUNK]), drawing.shared).numpy()
+    np.testing.assert_array_equal(first, released.images_NHWC[: synthesis.CHUNK])

@@ -11,7 +11,7 @@ from raysyn.methods.basics import Basics
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.ends import finish, look
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.synthesis import pack, synthesise, unpack
+from raysyn.methods.synthesis import Drawing, pack, synthesise, unpack
 from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
@@ -49,7 +49,7 @@ def run(setting: PrivateSetting) -> object:
     # From here on all is made of `means`, which are paid for; of `private` only the names of its classes are read.
     means = unpack(paid, private)
     setting.console.stage("means", f"{len(means)} noisy class means, ε {setting.ledger.epsilon():.3g} spent in all")
-    synthetic = synthesise(setting, blend, means, private.class_names, "blends of noisy means")
+    synthetic = synthesise(setting, Drawing(blend, means, "blends of noisy means"))
     return finish(setting, "means", synthetic, central=means, done=[f"Blended {len(means)} noisy class means."])
 
 

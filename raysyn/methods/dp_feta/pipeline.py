@@ -6,8 +6,10 @@ stage II (3.2), synthesis and evaluation (4). `central.count = 0` leaves stage I
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
+from typing import Any
 
 from raysyn.data.images import Images
 from raysyn.methods.common import PrivateSetting
@@ -18,7 +20,7 @@ from raysyn.methods.ends import finish, look
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import drowned, few_steps
 from raysyn.methods.own_network import check_denoiser
-from raysyn.methods.synthesis import draw_chunk, judging, pack, synthesise, unpack
+from raysyn.methods.synthesis import Drawing, draw_chunk, judging, pack, synthesise, unpack
 from raysyn.privacy import sgd
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
@@ -84,11 +86,16 @@ def run(setting: PrivateSetting) -> Report:
     console.stage("finetune", f"{price.steps:,} steps of DP-SGD, ε {ledger.epsilon():.4g} spent in all")
 
     # From here on every released byte is post-processing of what the ledger was paid for.
-    denoiser.load_state_dict(tuned["ema"])
-    calls = f"{network_calls(config.sampler)} network calls each"
-    drawing = (denoiser.cpu(), config.sampler, private.shape)
-    synthetic = synthesise(setting, draw_chunk, drawing, private.class_names, calls)
+    synthetic = synthesise(setting, drawing(config, private, len(private), lambda _: tuned))
     return finish(setting, NAME, synthetic, done=story(config, plan), central=central, engine=tuned["engine"])
 
 
-METHOD = Method(name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run)
+def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:
+    """Images from the network as DP-SGD left it."""
+    denoiser = new_denoiser(config, like)
+    denoiser.load_state_dict(answer("finetune")["ema"])
+    calls = f"{network_calls(config.sampler)} network calls each"
+    return Drawing(draw_chunk, (denoiser, config.sampler, like.shape), calls)
+
+
+METHOD = Method(name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, drawing=drawing)

@@ -6,7 +6,9 @@ drawn.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +18,11 @@ from raysyn.data.images import Images
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.ends import finish, look
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.moments import draw_chunk, gaussians, read_means
+from raysyn.methods.moments import Shape, draw_chunk, gaussians, read_means
 from raysyn.methods.noisy_means.config import NAME, Config
 from raysyn.methods.noisy_means.outlook import check_memory, show_outlook
-from raysyn.methods.synthesis import judging, synthesise
+from raysyn.methods.synthesis import Drawing, judging, synthesise
+from raysyn.models.class_gaussians import ClassGaussians
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.moments import MEANS, SPREAD
@@ -59,12 +62,30 @@ def run(setting: PrivateSetting) -> Report:
 
     # From here on every released byte is post-processing of what the ledger was paid for.
     fitted = gaussians(means, spread, config, plan, n, shape)
-    used = int(np.count_nonzero(np.abs(fitted.directions_KFR).sum(axis=(0, 1))))
-    told = f"drawn from a Gaussian per class, of up to {used} directions"
-    synthetic = synthesise(setting, draw_chunk, (fitted, shape), private.class_names, told)
+    used = directions(fitted)
+    synthetic = synthesise(setting, drawn_from(fitted, shape))
     done.append(f"Drew {len(synthetic):,} images, equally many per class, each mean plus up to {used} directions.")
     central = Images(to_images(fitted.means_KF, shape), np.arange(private.classes), private.class_names)
     return finish(setting, NAME, synthetic, central=central, done=done)
 
 
-METHOD = Method(name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run)
+def directions(fitted: ClassGaussians) -> int:
+    """In how many directions images of a class differ at most."""
+    return int(np.count_nonzero(np.abs(fitted.directions_KFR).sum(axis=(0, 1))))
+
+
+def drawn_from(fitted: ClassGaussians, shape: Shape) -> Drawing:
+    """Images from a Gaussian of each class."""
+    told = f"drawn from a Gaussian per class, of up to {directions(fitted)} directions"
+    return Drawing(draw_chunk, (fitted, shape), told)
+
+
+def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:
+    """The same from the answers that were paid for."""
+    plan = moments.plan(config.moments, config.budget, n)
+    means = read_means(answer(MEANS).numpy(), config.moments, plan, n, like.shape)
+    spread = answer(SPREAD).numpy() if SPREAD in plan.stages else None
+    return drawn_from(gaussians(means, spread, config.moments, plan, n, like.shape), like.shape)
+
+
+METHOD = Method(name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, drawing=drawing)

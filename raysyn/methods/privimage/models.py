@@ -3,7 +3,7 @@ on the sensitive ones, and draws; the pipeline does not care which."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from raysyn.data.public import Public
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.own_network import check_denoiser
 from raysyn.methods.privimage.config import Config, GANPretrainConfig
-from raysyn.methods.synthesis import draw_chunk, synthesise
+from raysyn.methods.synthesis import Drawing, draw_chunk, synthesise
 from raysyn.models import denoiser
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.denoiser import table_of_labels
@@ -82,9 +82,7 @@ class Diffusion:
         return tuned
 
     def draw(self) -> Images:
-        sampler = self.config.sampler
-        shared, calls = (self.denoiser.cpu(), sampler, self.private.shape), network_calls(sampler)
-        return synthesise(self.setting, draw_chunk, shared, self.private.class_names, f"{calls} network calls each")
+        return synthesise(self.setting, of_denoiser(self.config, self.denoiser.cpu(), self.private))
 
     def _learn(
         self, images: Images, conditional: bool, config: LoopConfig, stage: str, augment: AugmentConfig | None
@@ -174,9 +172,7 @@ class GAN:
         return tuned
 
     def draw(self) -> Images:
-        names = self.private.class_names
-        shared = (self.generator.plain(), self.config.gan.network, self.private.shape, len(names))
-        return synthesise(self.setting, draw_of_gan, shared, names, "one network call each")
+        return synthesise(self.setting, of_generator(self.config, self.generator.plain(), self.private))
 
     def _tuned(self) -> dict[str, Any]:
         setting, own, tuning = self.setting, self.config.gan, self.config.finetune
@@ -208,6 +204,32 @@ def new_gan(config: Config, private: Images) -> tuple[Generator, PrivateDiscrimi
 def _first_rows(weights: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
     """The weights of the same network for the sensitive classes alone, which come first in its table of classes."""
     return {name: value[:rows] if name == "embedding.weight" else value for name, value in weights.items()}
+
+
+def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:
+    """Images from the generator as it was when the sensitive images had been learned from."""
+    tuned = answer("finetune")
+    if config.generator == "gan":
+        generator, _ = new_gan(config, like)
+        generator.load_state_dict(tuned["partner"])
+        return of_generator(config, generator.plain(), like)
+    # Public classes may stand after the sensitive ones.
+    table = tuned["ema"].get("label.weight")
+    rows = like.classes if table is None else len(table) - 1
+    network = new_denoiser(config, like, rows)
+    network.load_state_dict(tuned["ema"])
+    return of_denoiser(config, network, like)
+
+
+def of_denoiser(config: Config, network: nn.Module, like: Images) -> Drawing:
+    """How a diffusion model draws images of the shape that `like` has."""
+    calls = f"{network_calls(config.sampler)} network calls each"
+    return Drawing(draw_chunk, (network, config.sampler, like.shape), calls)
+
+
+def of_generator(config: Config, weights: dict[str, Tensor], like: Images) -> Drawing:
+    """The same of a GAN."""
+    return Drawing(draw_of_gan, (weights, config.gan.network, like.shape, like.classes), "one network call each")
 
 
 def draw_of_gan(

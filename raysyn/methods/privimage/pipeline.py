@@ -32,6 +32,7 @@ from raysyn.methods.privimage.models import (
     Diffusion,
     Model,
     check_diffusion,
+    drawing,
     has_images,
     new_gan,
     new_query,
@@ -280,6 +281,6 @@ def uncharged(config: Config) -> list[str]:
 
 
 METHOD = Method(
-    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, drawing=drawing,
     judged_by=("eval", "word_vectors"),
 )  # fmt: skip

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from what_is_said import honest, spoken_by
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
-from whole_run import whole_run
+from whole_run import drawn_again, whole_run
 
 from raysyn.compute.doorway import Compute
 from raysyn.compute.local import Local
@@ -75,6 +75,10 @@ def test_report_and_certificate_keep_the_contract(whole: Path) -> None:
     assert 0.99 * 8 < certificate["epsilon"] == report["privacy"]["epsilon"] <= 8.0
     assert not {"metrics", "utility", "fidelity", "attacks", "timings"} & set(certificate)
     assert set(report["timings"]) == {"means", "spread", "synthesise", "utility", "fidelity"}
+
+
+def test_more_images_can_be_drawn_from_the_answers_alone(whole: Path) -> None:
+    drawn_again(noisy_means.METHOD, TINY, whole)
 
 
 def test_it_is_its_own_floor_and_has_none_beside_it(whole: Path) -> None:

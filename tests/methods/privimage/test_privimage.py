@@ -28,7 +28,7 @@ from what_leaves import (
     made_of_paid_answers,
     pinned,
 )
-from whole_run import whole_run
+from whole_run import drawn_again, whole_run
 
 from raysyn.data import images as data
 from raysyn.data.images import Images
@@ -238,6 +238,7 @@ def test_baselines_and_combinations(
     held_to(replace(TINY, **changes), tmp_path)
     if method == "privimage_gan":
         made_of_paid_answers(run, privimage, replace(TINY, **changes), tmp_path, tmp_path / "other", monkeypatch)
+    drawn_again(privimage.METHOD, replace(TINY, **changes), tmp_path)
     name = f"{method} central images" if " with " in method else method
     assert report["method"] == name and report["privacy"]["epsilon"] <= 8
     if stages is not None:

@@ -1,0 +1,207 @@
+"""`raysyn draw RUN`, on the command line and in Python: more images from a finished run, at no further cost.
+
+Post-processing: nothing but the answers that the ledger was paid for is read, so the certificate holds for these images
+as it does for the first. No private image is needed; a sealed run will do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from raysyn.compute.doorway import Compute, Machines, Show
+from raysyn.data.images import Images
+from raysyn.methods import catalogue
+from raysyn.methods.common import apart, watch
+from raysyn.methods.synthesis import Drawing, drawn
+from raysyn.report import choices
+from raysyn.report.release import write_release
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.refusals import RUN_JSON
+from raysyn.runs.storage import read_bytes
+from raysyn.runs.versions import version
+from raysyn.screen.console import Console
+from raysyn.screen.flags import assigned, flags_of, restored
+from raysyn.train.samplers import SamplerConfig
+
+CERTIFICATE = "release/certificate.json"
+NAME = "draw"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """What to draw, and where it goes."""
+
+    synthetic: int = 60_000
+    """Images to draw; by default as many as the run has released."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes to draw; by default all."""
+    shares: tuple[float, ...] = ()
+    """Shares of these classes, in their order, as numbers of any sum; by default equal ones. They count as public: true
+    shares of private images must not be copied here."""
+    seed: int = 0
+    """With the run's own, which is the default, the first images are those that it has released."""
+    sampler: SamplerConfig | None = None
+    chosen_among: str | None = None
+    """What these images were chosen among by looking at private ones, in words; the certificate lists it as an
+    uncharged choice."""
+    on: Machines = field(default_factory=Machines)
+    out: str
+    """Folder of the new release, or its URI. The same command continues one that was stopped."""
+
+
+PLAIN = Flags(synthetic=60_000, sampler=SamplerConfig(), out="")
+"""Every flag that there is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A finished run, without its private images."""
+
+    run: str
+    method: str
+    config: Any
+    signed: dict[str, Any]
+    """Its certificate."""
+    drawing: Callable[[Any, Images, int, Callable[[str], Any]], Drawing]
+
+    @property
+    def like(self) -> Images:
+        """No image, of the shape and classes that the run's have."""
+        facts = self.signed["public_facts"]
+        return Images(np.zeros((0, *facts["shape"]), np.uint8), np.zeros(0, np.int64), tuple(facts["classes"]))
+
+    def answer(self, stage: str) -> Any:
+        """What was paid for, or in a run without a promise learned, in `stage`."""
+        content = read_bytes(self.run, f"internal/stages/{stage}.pt")
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def source(run: str) -> Source:
+    """The finished run in a folder or at a URI; ValueError, in one sentence, where nothing can be drawn from it."""
+    try:
+        about = json.loads(read_bytes(run, RUN_JSON))
+        signed = json.loads(read_bytes(run, CERTIFICATE))
+    except FileNotFoundError as error:
+        raise ValueError(f"run is {run}, which holds no finished run: name a folder that was an --out") from error
+    entry, made_by = catalogue.find(about["method"]), about["raysyn"]
+    drawing = entry.method().drawing
+    if drawing is None:
+        raise ValueError(
+            f"run is {run}, made by {about['method']}, from which no further images can be drawn: its release is all "
+            "there is"
+        )
+    if made_by != version():
+        raise ValueError(f"run is {run}, made by raysyn {made_by}, and this is {version()}: draw with that one")
+    preset = entry.presets().get(about["preset"])
+    if preset is None:
+        raise ValueError(f"run is {run}, of the preset {about['preset']}, which {about['method']} does not have here")
+    # Where the private images lie says nothing about what is drawn.
+    config = restored(preset, about["config"], but="data.")
+    return Source(run=run, method=about["method"], config=config, signed=signed, drawing=drawing)
+
+
+def default(made_by: Source) -> Flags:
+    """The command without a flag but --out."""
+    config = made_by.config
+    diffusion = getattr(config, "generator", "diffusion") == "diffusion"
+    sampler = getattr(config, "sampler", None) if diffusion else None
+    return Flags(synthetic=config.synthetic, seed=config.seed, sampler=sampler, out="")
+
+
+def read(made_by: Source, words: Sequence[str]) -> Flags:
+    """The flags of a command; ValueError, in one sentence, for what cannot be drawn."""
+    given = assigned(default(made_by), words, f"{NAME} {made_by.run}")
+    known = made_by.signed["public_facts"]["classes"]
+    if not given.out:
+        raise ValueError("out is not given: say with --out where the new release goes")
+    if given.synthetic < 1 or given.seed < 0:
+        raise ValueError(f"synthetic is {given.synthetic} and seed {given.seed}: give at least 1, and at least 0")
+    for name in given.classes:
+        if name not in known:
+            raise ValueError(f"classes has {name}, which the run does not: there are {', '.join(known)}")
+    if len(set(given.classes)) != len(given.classes):
+        raise ValueError(f"classes is {given.classes}: name each once")
+    asked = given.classes or known
+    if given.shares and (len(given.shares) != len(asked) or not all(0 < share < np.inf for share in given.shares)):
+        raise ValueError(f"shares is {given.shares}: give a number above 0 for each of {', '.join(asked)}")
+    return given
+
+
+def labels(given: Flags, known: Sequence[str]) -> np.ndarray:
+    """int64 (synthetic,): classes in turn, or mixed by their shares, whose numbers are exact but for rounding."""
+    asked = np.array([known.index(name) for name in given.classes or known], dtype=np.int64)
+    if not given.shares:
+        return asked[np.arange(given.synthetic) % len(asked)]
+    edges = np.rint(np.cumsum(given.shares) / np.sum(given.shares) * given.synthetic).astype(np.int64)
+    every = np.repeat(asked, np.diff(edges, prepend=0))
+    return np.random.default_rng(given.seed).permutation(every)
+
+
+Connect = Callable[[Machines, str, Show], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A folder and machines, ready to draw."""
+
+    made_by: Source
+    given: Flags
+    drawing: Drawing
+    folder: RunFolder
+    compute: Compute
+    console: Console
+
+
+def begin(made_by: Source, given: Flags, console: Console, connect: Connect, stack: ExitStack) -> Begun:
+    """Open or continue --out and join the machines; `stack` closes both. ValueError where --out holds something
+    else."""
+    config, n = made_by.config, made_by.signed["public_facts"]["private_images"]
+    if given.sampler is not None:
+        config = replace(config, sampler=given.sampler)
+    drawing = made_by.drawing(config, made_by.like, n, made_by.answer)
+    settings = {name: value for name, value in asdict(given).items() if name not in ("on", "out", "chosen_among")}
+    opened = RunFolder.open(
+        given.out, method=f"{NAME} of {made_by.method}", preset=NAME, config=settings,
+        data_fingerprint=hashlib.sha256(json.dumps(made_by.signed["files"]).encode()).hexdigest(),
+    )  # fmt: skip
+    folder = stack.enter_context(opened)
+    compute = stack.enter_context(connect(apart(given.on, folder), folder.storage, watch(console, folder)))
+    console.close()  # of what was shown while they were joined
+    return Begun(made_by=made_by, given=given, drawing=drawing, folder=folder, compute=compute, console=console)
+
+
+def draw(begun: Begun) -> None:
+    """Draw, and write the release with the run's certificate."""
+    made_by, given, folder, console = begun.made_by, begun.given, begun.folder, begun.console
+    facts = made_by.signed["public_facts"]
+    console.begin(["synthesise"])
+    which = labels(given, facts["classes"])
+    images = drawn(begun.compute, folder, console, begun.drawing, which, given.seed, tuple(facts["classes"]))
+    write_release(folder, images, certificate(made_by, given), name=f"synthetic {facts['name']}")
+    may = "may leave" if made_by.signed["guarantee"] != "none" else "no promise"
+    console.say(f"Release ({may}): {folder.shown(folder.release)}")
+
+
+def certificate(made_by: Source, given: Flags) -> dict[str, Any]:
+    """The run's own, which says how these images were drawn, and of what else they were chosen."""
+    signed = {name: value for name, value in made_by.signed.items() if name != "files"}
+    was = {flag.name: flag.value for flag in flags_of(default(made_by))}
+    changed = [
+        f"{flag.name}={flag.value}"
+        for flag in flags_of(given)
+        if flag.value != was[flag.name] and not flag.name.startswith(("out", "on.", "chosen-among"))
+    ]
+    more = [choices.chosen(given.chosen_among)] if given.chosen_among else []
+    drawn_anew = {"of": made_by.signed["files"], "settings": ", ".join(changed) or "the run's own"}
+    return {
+        **signed, "uncharged_choices": choices.added_up(signed["uncharged_choices"], more), "drawn_anew": drawn_anew,
+    }  # fmt: skip
