@@ -52,5 +52,6 @@ def drawn_again(method: Method, config: Any, out: Path) -> None:
     nobody = released.select(slice(0, 0))
     drawing = method.drawing(config, nobody, n, lambda stage: load_saved(out / f"internal/stages/{stage}.pt"))
     seed = int(np.random.SeedSequence([config.seed, 0]).generate_state(1)[0])
-    first = drawing.draw((seed, released.labels_N[: synthesis.CHUNK]), drawing.shared).numpy()
+    labels_N = released.labels_N[: synthesis.CHUNK].copy()
+    first = drawing.draw((seed, labels_N), drawing.shared).numpy()
     np.testing.assert_array_equal(first, released.images_NHWC[: synthesis.CHUNK])
