@@ -30,6 +30,7 @@ check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy raysyn jobs examples
+	$(BIN)/mypy benchmarks
 
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/dp_sgd.py

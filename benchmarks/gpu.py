@@ -20,9 +20,10 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError
@@ -299,7 +300,8 @@ class Bench:
         steps = 3 if self.small or self.config.batch_size > 1000 else 40
         brief = replace(self.config, epochs=steps * self.config.batch_size / n)
         cost = replace(brief.cost(n), noise_multiplier=1.0)
-        engine, clock = FUSED if self.program else "bookkeeping", Clock()
+        engine: Any = FUSED if self.program else "bookkeeping"
+        clock = Clock()
         speed = SGDSpeed(engine=engine, micro_batch=self.images, channels_last=True)
         try:
             with prepared(self.program):
@@ -340,7 +342,7 @@ class Bench:
         found = []
         for kind in [*kinds, *(["fused bf16"] if self.program else [])]:
             choice = Choice(engine="bookkeeping", micro_batch=4, channels_last=True, precision=kind)
-            if kind.startswith("fused"):
+            if self.program is not None and kind.startswith("fused"):
                 got = self.program(four).sum_P
             else:
                 got = choice.clipped_sum(self.model, self.task.loss, four, clip).sum_P
@@ -373,7 +375,7 @@ class Drawing:
         for name, way in self.ways.items():
             tf32(name != "float32")
             images = self.draw(*way)
-            took = seconds(lambda way=way: self.draw(*way), self.device)
+            took = seconds(partial(self.draw, *way), self.device)
             reference = images if reference is None else reference
             moved = float((images.double() - reference.double()).square().mean().sqrt())
             found.append({"what": name, "images_per_s": self.count / took, "moved": moved})
@@ -383,7 +385,8 @@ class Drawing:
 
 def shadows(small: bool) -> list[Row]:
     """ResNet-14 by Knowledge Recycling's recipe, one by one and stacked."""
-    count, epochs, found = (64, 1, []) if small else (4096, 2, [])
+    found = list[Row]()
+    count, epochs = (64, 1) if small else (4096, 2)
     config = recipe.RecipeConfig(epochs=epochs, batch_size=64 if small else 128, learning_rate=0.2)
     images = workloads()[0].images(count)
     examples = recipe.one_hot(images.images_NHWC, images.labels_N, 10)
@@ -412,11 +415,13 @@ def hours(results: Sequence[Row]) -> list[Row]:
         for one in results
     }
     works, found = {work.name: work for work in workloads()}, []
+    presets: Mapping[str, Any]
     for family, presets in (
         ("dp_feta", dp_feta.PAPER),
         ("privimage", privimage.PRESETS),
         ("dp_imgsyn", dp_imgsyn.PRESETS),
     ):
+        config: Any
         for name, config in presets.items():
             if not name.startswith("paper-"):
                 continue

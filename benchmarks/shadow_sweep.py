@@ -87,7 +87,7 @@ def main() -> None:
         f"{args.models} ResNet-14 of width {args.width}, {len(pool.images) // 2:,} images each, {args.epochs} epochs\n"
     )
 
-    rows = [("loop, 1 thread", loop(shared, args.models, 1), None)]
+    rows: list[tuple[str, float, float | None]] = [("loop, 1 thread", loop(shared, args.models, 1), None)]
     rows.append((f"loop, {args.workers} threads", loop(shared, args.models, args.workers), None))
     for stack in (1, *map(int, args.stacks.split(","))):
         name = f"Ray, {args.workers} workers" + (f", {stack} stacked" if stack > 1 else "")
