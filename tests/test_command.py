@@ -150,7 +150,9 @@ EXPECTED = {
     "raysyn dp_f": ["dp_feta"],
     "raysyn --v": ["--version"],
     "raysyn dp_feta cpu": ["cpu-mnist", "cpu-fashion_mnist"],
-    "raysyn dp_feta quick --data.": ["--data.name", "--data.path", "--data.test-share", "--data.size", "--data.limit"],
+    "raysyn dp_feta quick --data.": [
+        f"--data.{name}" for name in ("name", "path", "test-share", "crop", "size", "limit")
+    ],
     "raysyn dp_feta quick --data.size 8 --budget.e": ["--budget.epsilon"],
     "raysyn dp_feta quick --budget.accountant ": ["prv", "rdp"],
     "raysyn dp_feta quick --budget.accountant r": ["rdp"],
@@ -164,7 +166,9 @@ EXPECTED = {
     "raysyn completion ": ["bash", "zsh", "fish", "--help"],
     "raysyn methods --m": ["--markdown"],
     "raysyn auto scans.parquet --ep": ["--epsilon"],
-    "raysyn auto scans.parquet --epsilon 3 --public.": ["--public.name", "--public.path", "--public.limit"],
+    "raysyn auto scans.parquet --epsilon 3 --public.": [
+        f"--public.{name}" for name in ("name", "path", "crop", "limit")
+    ],
     "raysyn zzz quick --data.": [],
 }
 """{line up to the cursor: what is offered}. Beside these: after a flag that wants a value come files."""
