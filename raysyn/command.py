@@ -45,14 +45,17 @@ def _main(words: Sequence[str], prog: str) -> int:
         print(f"raysyn {raysyn.__version__}")
         return 0
     if first in VERBS:
-        if first == "auto" and (asked := set(rest) & set(cli.HELP)):
-            print(_auto_help("--help-all" in asked))
-            return 0
-        if set(rest) & set(cli.HELP):
-            print(filled(f"usage: {prog} {first} {USAGE[first]}", 0), filled(VERBS[first].__doc__ or "", 0), sep="\n\n")
+        if asked := set(rest) & set(cli.HELP):
+            print(_help(first, f"{prog} {first}", "--help-all" in asked))
             return 0
         return VERBS[first](rest)
     return run(_known(first, prog), rest, f"{prog} {first}")
+
+
+def _help(verb: str, prog: str, everything: bool) -> str:
+    if verb in LONG_HELP:
+        return LONG_HELP[verb](prog, everything)
+    return f"{filled(f'usage: {prog} {USAGE[verb]}', 0)}\n\n{filled(VERBS[verb].__doc__ or '', 0)}"
 
 
 def run(entry: Entry, arguments: Sequence[str], prog: str) -> int:
@@ -188,10 +191,23 @@ def _auto(arguments: Sequence[str]) -> int:
     return cli.run_or_explain(check, lambda begun: begun[0].run(begun[1]))
 
 
-def _auto_help(everything: bool) -> str:
+def _auto_help(prog: str, everything: bool) -> str:
     from raysyn import own_data
 
-    return of_preset(own_data.default("SOURCE"), "raysyn auto", "SOURCE", [_auto.__doc__ or ""], everything=everything)
+    return of_preset(own_data.default("SOURCE"), prog, "SOURCE", [_auto.__doc__ or ""], everything=everything)
+
+
+def _prepare(arguments: Sequence[str]) -> int:
+    """A data set of the papers, from its original files to one Parquet file that --data.path and --public.path read."""
+    from raysyn import preparing
+
+    return preparing.main(arguments)
+
+
+def _prepare_help(prog: str, everything: bool) -> str:
+    from raysyn import preparing
+
+    return preparing.told(f"{prog} {USAGE['prepare']}", _prepare.__doc__ or "")
 
 
 def _completion(arguments: Sequence[str]) -> int:
@@ -213,8 +229,11 @@ def completions() -> dict[str, completion.Words]:
         for preset in presets:
             flags |= _typed(flags_of(cli.unchanged(presets, preset, machines=machines, prog=name, seal=one.seal)))
         known[name] = completion.Words(second=list(presets), flags=flags | dict.fromkeys(("--help", "--help-all"), ()))
-    from raysyn import own_data
+    from raysyn import own_data, preparing
 
+    known["prepare"] = completion.Words(
+        second=list(preparing.SETS), flags=_typed(flags_of(preparing.Flags())) | {"--help": ()}
+    )
     own = flags_of(own_data.default("SOURCE"))
     known["auto"] = completion.Words(flags=_typed(own) | dict.fromkeys(("--help", "--help-all"), ()))
     second = {"methods": ["--markdown"], "completion": list(completion.SHELLS)}
@@ -231,13 +250,16 @@ def _typed(flags: Iterable[Flag]) -> dict[str, Sequence[str]]:
 
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "auto": _auto,
+    "prepare": _prepare,
     "methods": _methods,
     "report": _report,
     "verify": _verify,
     "completion": _completion,
 }
+LONG_HELP: dict[str, Callable[[str, bool], str]] = {"auto": _auto_help, "prepare": _prepare_help}
 USAGE = {
     "auto": "SOURCE --epsilon NUMBER [--minutes NUMBER] [--flags]",
+    "prepare": "SET SOURCE [--out FILE.parquet] [--flags]",
     "methods": "[--markdown]",
     "report": "RUN... [--html FILE]",
     "verify": "RELEASE_FOLDER",

@@ -45,6 +45,14 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("report --htm x", "--htm is no flag of report (did you mean --html?)"),
         ("report x --html", "--html has no value: give the file"),
         ("report /nowhere", "/nowhere/internal/report.json is missing: name the folders"),
+        ("prepare", "prepare has no set: give one of celeba-gender, celeba-hair,"),
+        (
+            "prepare celeba x",
+            "celeba is no set that prepare knows (did you mean celeba-hair?): give one of cele",
+        ),
+        ("prepare lsun", "prepare lsun has no source: give the folder that holds bedroom_train_lmdb/"),
+        ("prepare lsun /nowhere", "/nowhere is no folder: give the one that the downloaded files are unpacked in"),
+        ("prepare lsun . --ot x", "--ot is no flag of prepare lsun (did you mean --out?)"),
         ("verify", "verify has no folder: give one, the release/ of a run"),
         ("verify a b", "verify has 2 words: give one, the release/ of a run"),
         ("verify /nowhere", "/nowhere/certificate.json cannot be read"),
@@ -165,6 +173,8 @@ EXPECTED = {
     "raysyn lira quick --help": ["--help", "--help-all"],
     "raysyn completion ": ["bash", "zsh", "fish", "--help"],
     "raysyn methods --m": ["--markdown"],
+    "raysyn prepare celeba-": ["celeba-gender", "celeba-hair"],
+    "raysyn prepare lsun scenes --o": ["--out", "--overwrite"],
     "raysyn auto scans.parquet --ep": ["--epsilon"],
     "raysyn auto scans.parquet --epsilon 3 --public.": [
         f"--public.{name}" for name in ("name", "path", "crop", "limit")
