@@ -210,6 +210,19 @@ def _prepare_help(prog: str, everything: bool) -> str:
     return preparing.told(f"{prog} {USAGE['prepare']}", _prepare.__doc__ or "")
 
 
+def _look(arguments: Sequence[str]) -> int:
+    """What is in a source of images: classes, splits, sizes, modes, copies, damage, a contact sheet, how it is read."""
+    from raysyn import looking
+
+    return looking.main(arguments)
+
+
+def _look_help(prog: str, everything: bool) -> str:
+    from raysyn import looking
+
+    return looking.told(f"{prog} {USAGE['look']}", _look.__doc__ or "")
+
+
 def _completion(arguments: Sequence[str]) -> int:
     """What the tab key offers, as a script for your shell."""
     shells = list(completion.SHELLS)
@@ -229,8 +242,9 @@ def completions() -> dict[str, completion.Words]:
         for preset in presets:
             flags |= _typed(flags_of(cli.unchanged(presets, preset, machines=machines, prog=name, seal=one.seal)))
         known[name] = completion.Words(second=list(presets), flags=flags | dict.fromkeys(("--help", "--help-all"), ()))
-    from raysyn import own_data, preparing
+    from raysyn import looking, own_data, preparing
 
+    known["look"] = completion.Words(flags=_typed(flags_of(looking.Flags())) | {"--help": ()})
     known["prepare"] = completion.Words(
         second=list(preparing.SETS), flags=_typed(flags_of(preparing.Flags())) | {"--help": ()}
     )
@@ -251,14 +265,16 @@ def _typed(flags: Iterable[Flag]) -> dict[str, Sequence[str]]:
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "auto": _auto,
     "prepare": _prepare,
+    "look": _look,
     "methods": _methods,
     "report": _report,
     "verify": _verify,
     "completion": _completion,
 }
-LONG_HELP: dict[str, Callable[[str, bool], str]] = {"auto": _auto_help, "prepare": _prepare_help}
+LONG_HELP: dict[str, Callable[[str, bool], str]] = {"auto": _auto_help, "prepare": _prepare_help, "look": _look_help}
 USAGE = {
     "auto": "SOURCE --epsilon NUMBER [--minutes NUMBER] [--flags]",
+    "look": "SOURCE [--sheet FILE.png] [--html FILE.html]",
     "prepare": "SET SOURCE [--out FILE.parquet] [--flags]",
     "methods": "[--markdown]",
     "report": "RUN... [--html FILE]",

@@ -16,7 +16,8 @@ from raysyn.data.prepared.writing import Written, write
 from raysyn.data.source import SPLITS
 from raysyn.runs.storage import written_atomically
 from raysyn.screen import cli
-from raysyn.screen.flags import assigned, flags_of
+from raysyn.screen.flags import assigned
+from raysyn.screen.help import briefly_told
 from raysyn.screen.text import filled, guess
 
 if TYPE_CHECKING:
@@ -187,6 +188,5 @@ def told(usage: str, about: str) -> str:
             flags = wanted(use, one)
             told_flags = f", prepared with {flags}" if flags else ""
             lines.append(f"    {'for':<9} {filled(f'{use.method} {use.presets} {_flag(use)}{told_flags}', 14)}")
-    lines += ["", "flags:", *(f"  --{flag.name:<12} {filled(flag.help, 17)}" for flag in flags_of(Flags()))]
     more = "Licences are told in a word: read them where you download. Nothing is downloaded by this command."
-    return "\n".join([*lines, "", filled(more, 0)])
+    return "\n".join([*lines, "", *briefly_told(Flags()), "", filled(more, 0)])

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from raysyn.data.prepared.finding import home_of, look_for
 from raysyn.data.prepared.kinds import Found
-from raysyn.data.prepared.looking import home_of, look_for
 from raysyn.data.streams import Picture
 
 CENTRES = {"1": "val", "2": "test"}

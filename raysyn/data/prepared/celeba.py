@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from raysyn.data.prepared.finding import lines_of, look_for, wrong_line
 from raysyn.data.prepared.kinds import Found
-from raysyn.data.prepared.looking import lines_of, look_for, wrong_line
 from raysyn.data.streams import Picture
 
 PARTS = ("train", "val", "test")

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from raysyn.data.prepared.finding import files_in, folders_in, home_of, lines_of, look_for, wrong_line
 from raysyn.data.prepared.kinds import Found
-from raysyn.data.prepared.looking import files_in, folders_in, home_of, lines_of, look_for, wrong_line
 from raysyn.data.streams import Picture
 
 CLASSES = 1000

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from raysyn.data.prepared.finding import look_for
 from raysyn.data.prepared.kinds import Found
-from raysyn.data.prepared.looking import look_for
 from raysyn.data.streams import Picture
 
 SCENES = (

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from raysyn.data.prepared.finding import lines_of, look_for, wrong_line
 from raysyn.data.prepared.kinds import Found
-from raysyn.data.prepared.looking import lines_of, look_for, wrong_line
 from raysyn.data.streams import Picture
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from raysyn.data.prepared.finding import folders_in, home_of, lines_of, look_for, wrong_line
 from raysyn.data.prepared.kinds import Found
-from raysyn.data.prepared.looking import folders_in, home_of, lines_of, look_for, wrong_line
 from raysyn.data.streams import Picture
 
 PARTS = ("train", "val", "test")
