@@ -117,7 +117,7 @@ def _minutes(seconds: float) -> str:
 
 def _holds(out: Path, written: Written, found: Found, size: int) -> list[str]:
     splits = ", ".join(f"{written.splits[split]:,} {split}" for split in SPLITS if split in written.splits)
-    classes = f"{len(found.class_names):,} classes"
+    classes = f"{len(found.class_names):,} class{'es' if len(found.class_names) > 1 else ''}"
     if written.classes < len(found.class_names):
         classes += f" ({written.classes:,} with a training image)"
     return [f"{out}: {splits}; {classes}; {size} x {size} pixels, RGB; {out.stat().st_size / 2**20:,.1f} MiB"]

@@ -45,10 +45,10 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("report --htm x", "--htm is no flag of report (did you mean --html?)"),
         ("report x --html", "--html has no value: give the file"),
         ("report /nowhere", "/nowhere/internal/report.json is missing: name the folders"),
-        ("prepare", "prepare has no set: give one of celeba-gender, celeba-hair,"),
+        ("prepare", "prepare has no set: give one of celeba-gender, celeba, celeba-hair,"),
         (
-            "prepare celeba x",
-            "celeba is no set that prepare knows (did you mean celeba-hair?): give one of cele",
+            "prepare celebi x",
+            "celebi is no set that prepare knows (did you mean celeba?): give one of celeba-gen",
         ),
         ("prepare lsun", "prepare lsun has no source: give the folder that holds bedroom_train_lmdb/"),
         ("prepare lsun /nowhere", "/nowhere is no folder: give the one that the downloaded files are unpacked in"),
@@ -178,7 +178,7 @@ EXPECTED = {
     "raysyn completion ": ["bash", "zsh", "fish", "--help"],
     "raysyn methods --m": ["--markdown"],
     "raysyn look scans --s": ["--sheet"],
-    "raysyn prepare celeba-": ["celeba-gender", "celeba-hair"],
+    "raysyn prepare celeba": ["celeba-gender", "celeba", "celeba-hair"],
     "raysyn prepare lsun scenes --o": ["--out", "--overwrite"],
     "raysyn auto scans.parquet --ep": ["--epsilon"],
     "raysyn auto scans.parquet --epsilon 3 --public.": [

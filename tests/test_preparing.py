@@ -202,6 +202,7 @@ def tinyimagenet(source: Path, rng: Rng) -> Rows:
 
 MADE: dict[str, Callable[[Path, Rng], Rows]] = {
     "celeba-gender": lambda source, rng: celeba(source, rng, lambda has: int(has["Male"])),
+    "celeba": lambda source, rng: celeba(source, rng, lambda has: 0),
     "celeba-hair": lambda source, rng: celeba(source, rng, one_colour),
     "camelyon": camelyon,
     "imagenet32": imagenet32,
@@ -267,7 +268,7 @@ def test_what_is_written_is_read_as_private_and_as_public_images(
     counts = Counter(split for split, _, _ in wanted(name, rows).elements())
     parts = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     assert {split: len(part) for split, part in parts.items() if part is not None} == counts
-    assert set(dataset.train.class_names) and f"{len(dataset.train.class_names):,} classes" in said
+    assert set(dataset.train.class_names) and f"{len(dataset.train.class_names):,} class" in said
     told = ", ".join(f"{counts[split]:,} {split}" for split in parts if counts[split])
     assert said.splitlines()[1].startswith(f"{out}: {told}; ") and f"{size} x {size} pixels, RGB" in said
     assert "The source is another than the papers': it has" in said

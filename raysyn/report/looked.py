@@ -99,7 +99,9 @@ def advice(found: Survey) -> list[str]:
         lines.append("Not all are square: --data.size alone changes their proportions, --data.crop centre keeps them.")
     kinds = _kinds(found)
     if len(kinds) > 1:
-        lines.append(f"{kinds['grey']:,} are grey and {kinds['colour']:,} are colour: convert all to one of the two.")
+        lines.append(
+            f"Some are grey ({kinds['grey']:,}), some colour ({kinds['colour']:,}): convert all to one of the two."
+        )
     return lines
 
 

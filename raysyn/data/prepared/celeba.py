@@ -21,6 +21,11 @@ def gender(source: Path) -> Found:
     return _opened(source, ("Male",), ("female", "male"), lambda values: int(values[0]))
 
 
+def faces(source: Path) -> Found:
+    """One class, for PrivImage asks CelebA for no label (section 4.1; its public settings say `n_classes: null`)."""
+    return _opened(source, (), ("face",), lambda _: 0)
+
+
 def hair(source: Path) -> Found:
     """Classes black, blond and brown (DP-ImgSyn, table 13), of faces with one of these attributes and no other."""
     return _opened(source, HAIR, ("black", "blond", "brown"), _one_colour)

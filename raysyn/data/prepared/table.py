@@ -30,6 +30,15 @@ SETS: dict[str, PreparedSet] = {
             Use(method="privimage", presets="paper-celeba64-*", train=_ALL, size=64),
         ),
     ),
+    "celeba": PreparedSet(
+        about="202,599 faces, without labels: one class", download=_CELEBA_DOWNLOAD,
+        licence="non-commercial research only", layout=_CELEBA_LAYOUT, parts=_CELEBA_PARTS, splits=_CELEBA_SPLITS,
+        train=_ALL, size=64, open=celeba.faces,
+        uses=(
+            Use(method="privimage", presets="paper-celeba64-*", train=_ALL, size=64),
+            Use(method="privimage", presets="paper-celeba32-*", train=_ALL, size=32),
+        ),
+    ),
     "celeba-hair": PreparedSet(
         about="faces with hair of one colour: black, blond, brown", download=_CELEBA_DOWNLOAD,
         licence="non-commercial research only", layout=_CELEBA_LAYOUT, parts=_CELEBA_PARTS, splits=_CELEBA_SPLITS,
@@ -50,7 +59,8 @@ SETS: dict[str, PreparedSet] = {
     ),
     "imagenet32": PreparedSet(
         about="ImageNet in 32 pixels (or in 64, as the batches are): 1,000 classes",
-        download="https://image-net.org/download-images (after signing in): Imagenet32_train.zip, Imagenet32_val.zip",
+        download="https://image-net.org/download-images (after signing in): Imagenet32_train.zip, Imagenet32_val.zip; "
+        "map_clsloc.txt is at https://github.com/PatrykChrabaszcz/Imagenet32_Scripts",
         licence="non-commercial research only",
         layout="train_data_batch_1 to 10 and val_data, pickles or .npz, there or in folders there; and map_clsloc.txt "
         "for the names of classes",
