@@ -99,9 +99,8 @@ def advice(found: Survey) -> list[str]:
         lines.append("Not all are square: --data.size alone changes their proportions, --data.crop centre keeps them.")
     kinds = _kinds(found)
     if len(kinds) > 1:
-        lines.append(
-            f"Some are grey ({kinds['grey']:,}), some colour ({kinds['colour']:,}): convert all to one of the two."
-        )
+        told = " and ".join(f"{n:,} {kind}" for kind, n in sorted(kinds.items(), reverse=True))
+        lines.append(f"There are both kinds, {told}: convert all to one of the two.")
     return lines
 
 
