@@ -153,7 +153,7 @@ def _meant_for(known: PreparedSet, out: Path, train: Sequence[str], size: int) -
     fits, others = [], []
     for use in known.uses:
         if set(use.train) == set(train) and use.size == size:
-            fits.append(f"As in the paper for raysyn {use.method} {use.presets}: {_flag(use)} {out}")
+            fits.append(f"Made for raysyn {use.method} {use.presets}: {_flag(use)} {out}")
         else:
             flags = wanted(use, known)
             how = f"with {flags}" if flags else "without --train and --size"

@@ -303,7 +303,7 @@ def test_parts_are_trained_on_as_the_papers_do(tmp_path: Path, capsys: pytest.Ca
         both = f"{by_part['test']} test images are training images too: what is measured on them is not held out"
         assert any(line.startswith(both) for line in lines) == ("test" in train)
         meant = {"test": "privimage paper-celeba32-*", "val": "dp_feta paper-celeba-*"}[train[-1]]
-        assert f"As in the paper for raysyn {meant}: --data.path {out}" in lines
+        assert f"Made for raysyn {meant}: --data.path {out}" in lines
     dataset = load(DataConfig(path=str(out)))
     assert dataset.train.class_names == ("female", "male") and len(dataset.train) == len(rows)
     about = json.loads(pq.read_schema(out).metadata[b"dataset"])["prepared"]
@@ -357,7 +357,7 @@ def test_a_complete_source_is_told_to_be_complete(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(SETS, "imagenette", replace(SETS["imagenette"], parts=parts))
     lines = prepare("imagenette", str(source), Flags(out=str(tmp_path / "set.parquet")))
     assert f"The source is complete: {parts['train']} train, {parts['val']} val." in lines
-    assert f"As in the paper for raysyn dp_imgsyn paper-imagenette-*: --data.path {tmp_path}/set.parquet" in lines
+    assert f"Made for raysyn dp_imgsyn paper-imagenette-*: --data.path {tmp_path}/set.parquet" in lines
     assert public_facts(DataConfig(path=str(tmp_path / "set.parquet"))) == (parts["train"], (224, 224, 3), 10)
 
 
@@ -382,6 +382,17 @@ def test_images_of_64_pixels_are_read_as_they_are(tmp_path: Path) -> None:
     prepare("imagenet32", str(tmp_path), Flags(out=str(tmp_path / "set.parquet"), size=64))
     found = {(split, label, (k, k + 1, k + 2)): 1 for split in ("train", "test") for label, k in ((0, 1), (999, 4))}
     assert held(tmp_path / "set.parquet") == found
+
+
+def test_pixels_of_batches_keep_their_places(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    flat = images.transpose(0, 3, 1, 2).reshape(5, -1)
+    for name, rows in (("train_data_batch_1", slice(3)), ("val_data", slice(3, 5))):
+        (tmp_path / name).write_bytes(pickle.dumps({"data": flat[rows], "labels": [1, 2, 3][: len(flat[rows])]}))
+    prepare("imagenet32", str(tmp_path), Flags(out=str(tmp_path / "set.parquet")))
+    dataset = load(DataConfig(path=str(tmp_path / "set.parquet")))
+    assert np.array_equal(dataset.train.images_NHWC, images[:3]) and dataset.train.labels_N.tolist() == [0, 1, 2]
+    assert np.array_equal(dataset.test.images_NHWC, images[3:])
 
 
 # ---- LSUN's databases
