@@ -45,14 +45,17 @@ def _main(words: Sequence[str], prog: str) -> int:
         print(f"raysyn {raysyn.__version__}")
         return 0
     if first in VERBS:
-        if first in HELPED and (asked := set(rest) & set(cli.HELP)):
-            print(HELPED[first]("--help-all" in asked))
-            return 0
-        if set(rest) & set(cli.HELP):
-            print(filled(f"usage: {prog} {first} {USAGE[first]}", 0), filled(VERBS[first].__doc__ or "", 0), sep="\n\n")
+        if asked := set(rest) & set(cli.HELP):
+            print(_help(first, f"{prog} {first}", "--help-all" in asked))
             return 0
         return VERBS[first](rest)
     return run(_known(first, prog), rest, f"{prog} {first}")
+
+
+def _help(verb: str, prog: str, everything: bool) -> str:
+    if verb in LONG_HELP:
+        return LONG_HELP[verb](prog, everything)
+    return f"{filled(f'usage: {prog} {USAGE[verb]}', 0)}\n\n{filled(VERBS[verb].__doc__ or '', 0)}"
 
 
 def run(entry: Entry, arguments: Sequence[str], prog: str) -> int:
@@ -206,16 +209,42 @@ def _draw(arguments: Sequence[str]) -> int:
     return cli.run_or_explain(check, more_images.draw)
 
 
-def _draw_help(everything: bool) -> str:
+def _draw_help(prog: str, everything: bool) -> str:
     from raysyn import more_images
 
-    return of_preset(more_images.PLAIN, "raysyn draw", "RUN", [_draw.__doc__ or ""], everything=everything)
+    return of_preset(more_images.PLAIN, prog, "RUN", [_draw.__doc__ or ""], everything=everything)
 
 
-def _auto_help(everything: bool) -> str:
+def _auto_help(prog: str, everything: bool) -> str:
     from raysyn import own_data
 
-    return of_preset(own_data.default("SOURCE"), "raysyn auto", "SOURCE", [_auto.__doc__ or ""], everything=everything)
+    return of_preset(own_data.default("SOURCE"), prog, "SOURCE", [_auto.__doc__ or ""], everything=everything)
+
+
+def _prepare(arguments: Sequence[str]) -> int:
+    """A data set of the papers, from its original files to one Parquet file that --data.path and --public.path read."""
+    from raysyn import preparing
+
+    return preparing.main(arguments)
+
+
+def _prepare_help(prog: str, everything: bool) -> str:
+    from raysyn import preparing
+
+    return preparing.told(f"{prog} {USAGE['prepare']}", _prepare.__doc__ or "")
+
+
+def _look(arguments: Sequence[str]) -> int:
+    """What is in a source of images: classes, splits, sizes, modes, copies, damage, a contact sheet, how it is read."""
+    from raysyn import looking
+
+    return looking.main(arguments)
+
+
+def _look_help(prog: str, everything: bool) -> str:
+    from raysyn import looking
+
+    return looking.told(f"{prog} {USAGE['look']}", _look.__doc__ or "")
 
 
 def _completion(arguments: Sequence[str]) -> int:
@@ -237,8 +266,12 @@ def completions() -> dict[str, completion.Words]:
         for preset in presets:
             flags |= _typed(flags_of(cli.unchanged(presets, preset, machines=machines, prog=name, seal=one.seal)))
         known[name] = completion.Words(second=list(presets), flags=flags | dict.fromkeys(("--help", "--help-all"), ()))
-    from raysyn import more_images, own_data
+    from raysyn import looking, more_images, own_data, preparing
 
+    known["look"] = completion.Words(flags=_typed(flags_of(looking.Flags())) | {"--help": ()})
+    known["prepare"] = completion.Words(
+        second=list(preparing.SETS), flags=_typed(flags_of(preparing.Flags())) | {"--help": ()}
+    )
     for verb, own in {"auto": own_data.default("SOURCE"), "draw": more_images.PLAIN}.items():
         known[verb] = completion.Words(flags=_typed(flags_of(own)) | dict.fromkeys(("--help", "--help-all"), ()))
     second = {"methods": ["--markdown"], "completion": list(completion.SHELLS)}
@@ -256,16 +289,21 @@ def _typed(flags: Iterable[Flag]) -> dict[str, Sequence[str]]:
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "auto": _auto,
     "draw": _draw,
+    "prepare": _prepare,
+    "look": _look,
     "methods": _methods,
     "report": _report,
     "verify": _verify,
     "completion": _completion,
 }
-HELPED = {"auto": _auto_help, "draw": _draw_help}
-"""Verbs with flags of their own, which help lists."""
+LONG_HELP: dict[str, Callable[[str, bool], str]] = {
+    "auto": _auto_help, "draw": _draw_help, "prepare": _prepare_help, "look": _look_help,
+}  # fmt: skip
 USAGE = {
     "draw": "RUN --out FOLDER [--flags]",
     "auto": "SOURCE --epsilon NUMBER [--minutes NUMBER] [--flags]",
+    "look": "SOURCE [--sheet FILE.png] [--html FILE.html]",
+    "prepare": "SET SOURCE [--out FILE.parquet] [--flags]",
     "methods": "[--markdown]",
     "report": "RUN... [--html FILE]",
     "verify": "RELEASE_FOLDER",

@@ -139,4 +139,5 @@ def _budget_words(config: Config) -> list[str]:
 def _public_words(config: Config) -> list[str]:
     limit = [] if config.public.limit is None else [f"--public.limit={config.public.limit}"]
     named = ["--public.path", *config.public.path] if config.public.path else ["--public.name", *config.public.name]
-    return [*named, *limit]
+    crop = [] if config.public.crop is None else [f"--public.crop={config.public.crop}"]
+    return [*named, *crop, *limit]

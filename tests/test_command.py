@@ -45,6 +45,18 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("report --htm x", "--htm is no flag of report (did you mean --html?)"),
         ("report x --html", "--html has no value: give the file"),
         ("report /nowhere", "/nowhere/internal/report.json is missing: name the folders"),
+        ("prepare", "prepare has no set: give one of celeba-gender, celeba, celeba-hair,"),
+        (
+            "prepare celebi x",
+            "celebi is no set that prepare knows (did you mean celeba?): give one of celeba-gen",
+        ),
+        ("prepare lsun", "prepare lsun has no source: give the folder that holds bedroom_train_lmdb/"),
+        ("prepare lsun /nowhere", "/nowhere is no folder: give the one that the downloaded files are unpacked in"),
+        ("prepare lsun . --ot x", "--ot is no flag of prepare lsun (did you mean --out?)"),
+        ("look", "look has no source: begin with a file, folder or name of images"),
+        ("look --html x", "look has no source: begin with a file, folder or name of images"),
+        ("look /nowhere", "data.path='/nowhere' does not exist; check the spelling, or use data.name"),
+        ("look digits --htm x", "--htm is no flag of look (did you mean --html?)"),
         ("verify", "verify has no folder: give one, the release/ of a run"),
         ("verify a b", "verify has 2 words: give one, the release/ of a run"),
         ("verify /nowhere", "/nowhere/certificate.json cannot be read"),
@@ -150,7 +162,9 @@ EXPECTED = {
     "raysyn dp_f": ["dp_feta"],
     "raysyn --v": ["--version"],
     "raysyn dp_feta cpu": ["cpu-mnist", "cpu-fashion_mnist"],
-    "raysyn dp_feta quick --data.": ["--data.name", "--data.path", "--data.test-share", "--data.size", "--data.limit"],
+    "raysyn dp_feta quick --data.": [
+        f"--data.{name}" for name in ("name", "path", "test-share", "crop", "size", "limit")
+    ],
     "raysyn dp_feta quick --data.size 8 --budget.e": ["--budget.epsilon"],
     "raysyn dp_feta quick --budget.accountant ": ["prv", "rdp"],
     "raysyn dp_feta quick --budget.accountant r": ["rdp"],
@@ -163,8 +177,13 @@ EXPECTED = {
     "raysyn lira quick --help": ["--help", "--help-all"],
     "raysyn completion ": ["bash", "zsh", "fish", "--help"],
     "raysyn methods --m": ["--markdown"],
+    "raysyn look scans --s": ["--sheet"],
+    "raysyn prepare celeba": ["celeba-gender", "celeba", "celeba-hair"],
+    "raysyn prepare lsun scenes --o": ["--out", "--overwrite"],
     "raysyn auto scans.parquet --ep": ["--epsilon"],
-    "raysyn auto scans.parquet --epsilon 3 --public.": ["--public.name", "--public.path", "--public.limit"],
+    "raysyn auto scans.parquet --epsilon 3 --public.": [
+        f"--public.{name}" for name in ("name", "path", "crop", "limit")
+    ],
     "raysyn zzz quick --data.": [],
 }
 """{line up to the cursor: what is offered}. Beside these: after a flag that wants a value come files."""

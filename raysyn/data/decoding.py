@@ -9,14 +9,16 @@ import sys
 import tempfile
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from raysyn.data.names import check_class_names
+from raysyn.data.picture import Crop, centre_square
 from raysyn.data.source import SPLITS
 from raysyn.data.streams import Picture, Stream
 
@@ -27,7 +29,7 @@ TELL_S = 20.0
 """Between lines about a decoding."""
 
 
-def decode_into(folder: Path, source: Stream, shape: tuple[int, int, int]) -> None:
+def decode_into(folder: Path, source: Stream, shape: tuple[int, int, int], crop: Crop | None = None) -> None:
     """Write all splits beside `folder`, then move them there as a whole: nobody sees half a set."""
     class_names, pictures = source.opened()
     check_class_names(source.label, class_names or (), once=False)
@@ -36,7 +38,8 @@ def decode_into(folder: Path, source: Stream, shape: tuple[int, int, int]) -> No
     print(f"{source.label}: decoding into {folder}, once", file=sys.stderr)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
-        labels = _write(part, source.label, class_names, _told(pictures, source.label), shape)
+        fit = partial(_fitted, shape=shape, crop=crop)
+        labels = _write(part, source.label, class_names, _told(pictures, source.label), fit)
         classes = max(max(found, default=0) for found in labels.values()) + 1
         names = [str(number) for number in range(classes)] if class_names is None else list(class_names)
         images = {split: len(found) for split, found in labels.items()}
@@ -70,7 +73,11 @@ def _told(pictures: Iterator[Picture], label: str) -> Iterator[Picture]:
 
 
 def _write(
-    part: Path, label: str, class_names: Sequence[str] | None, pictures: Iterator[Picture], shape: tuple[int, int, int]
+    part: Path,
+    label: str,
+    class_names: Sequence[str] | None,
+    pictures: Iterator[Picture],
+    fit: Callable[[Any, str], np.ndarray],
 ) -> dict[str, array[int]]:
     """The labels of each split, once all its pixels are written."""
     labels = {split: array("q") for split in SPLITS}
@@ -83,7 +90,7 @@ def _write(
                 raise ValueError(f"{place} has the split {picture.split!r}; it must be one of {', '.join(SPLITS)}")
             if not 0 <= picture.label < known:
                 raise ValueError(f"{place} has the label {picture.label}, but classes are 0 to {known - 1}; mend it")
-            files[picture.split].write(_fitted(picture.pixels, shape, place).tobytes())
+            files[picture.split].write(fit(picture.pixels, place).tobytes())
             labels[picture.split].append(picture.label)
     if not labels["train"]:
         raise ValueError(f"{label} has no train images; give some")
@@ -92,8 +99,8 @@ def _write(
     return labels
 
 
-def _fitted(picture: Any, shape: tuple[int, int, int], place: str) -> np.ndarray:
-    """One picture (HWC array, bytes of a file or path) in `shape`."""
+def _fitted(picture: Any, place: str, shape: tuple[int, int, int], crop: Crop | None) -> np.ndarray:
+    """One picture (HWC array, bytes of a file or path), cropped and in `shape`."""
     from PIL import Image, UnidentifiedImageError
 
     mode, size = ("L" if shape[2] == 1 else "RGB"), (shape[1], shape[0])
@@ -103,7 +110,7 @@ def _fitted(picture: Any, shape: tuple[int, int, int], place: str) -> np.ndarray
         else:
             image = Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
         with image:
-            fitted = image.convert(mode)
+            fitted = image.convert(mode) if crop is None else centre_square(image.convert(mode))
     except Exception as error:  # decoders raise anything on damaged bytes; only here is the place known
         fault = "no image file" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ValueError(f"{place} cannot be used: {fault}") from error

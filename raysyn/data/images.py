@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from raysyn.data.names import check_class_names, check_name
-from raysyn.data.picture import decode_picture
+from raysyn.data.picture import Crop, decode_picture
 from raysyn.data.shares import check_share, with_test_images
 from raysyn.data.source import SPLITS, Source, Split
 from raysyn.data.sources import from_name, from_path, subset
@@ -38,6 +38,8 @@ class DataConfig:
     test_share: float | None = None
     """Share of the training images held out as test images where the source has none; the others are left to train.
     Always the same ones, by their places alone. A synthetic.parquet of raysyn has 0.1 held out by itself."""
+    crop: Crop | None = None
+    """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
     size: int | None = None
     """Rescale every image to this many pixels a side, at least 8; by default images stay as they are."""
     limit: int | None = None
@@ -125,15 +127,16 @@ class Dataset:
 def load(config: DataConfig) -> Dataset:
     """The data set that `config` names: train and test, and val where the source has one.
 
-    A size rescales the whole image (bilinear, antialiased; the aspect ratio is not kept). 16-bit colour is
-    cut to 8 bits. Raises ValueError, one sentence with field, value and mend, for what a user can mend.
+    A size rescales the whole image, or the square in its middle (bilinear, antialiased; the aspect ratio of a whole
+    image is not kept). 16-bit colour is cut to 8 bits. Raises ValueError, one sentence with field, value and mend, for
+    what a user can mend.
     """
     source, labels, class_names = _opened(config)
     done: dict[str, Images] = {}
     for split in (split for split in labels if labels[split].size):
         keep = subset(len(labels[split]), config.limit or len(labels[split]))
         shape = done["train"].shape if done else None
-        pixels = _pixels(source, source.splits[split], keep, config.size, shape)
+        pixels = _pixels(source, source.splits[split], keep, config, shape)
         done[split] = Images(pixels, labels[split][keep], class_names)
     naming = source.naming if source.class_names is None else None
     dataset = Dataset(source.name, done["train"], done["test"], done.get("val"), naming=naming)
@@ -145,7 +148,7 @@ def public_facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int]:
     as `load`, for all that can be known from that."""
     source, labels, class_names = _opened(config)
     keep = subset(len(labels["train"]), config.limit or len(labels["train"]))
-    first = _pixels(source, source.splits["train"], keep[:1], config.size, None)
+    first = _pixels(source, source.splits["train"], keep[:1], config, None)
     height, width, channels = first.shape[1:]
     return len(keep), (height, width, channels), len(class_names)
 
@@ -225,7 +228,7 @@ def _class_names(source: Source, labels: dict[str, np.ndarray]) -> tuple[str, ..
 
 
 def _pixels(
-    source: Source, split: Split, keep: np.ndarray, size: int | None, shape: tuple[int, int, int] | None
+    source: Source, split: Split, keep: np.ndarray, config: DataConfig, shape: tuple[int, int, int] | None
 ) -> np.ndarray:
     """The pictures at `keep`, decoded to uint8 (N, H, W, C); `shape` as in train, None for train itself."""
     # Imported where it is used, not above: who only asks for help must not wait for it.
@@ -233,7 +236,7 @@ def _pixels(
 
     def decode(index: int) -> np.ndarray:
         try:
-            return decode_picture(split.pictures[index], size)
+            return decode_picture(split.pictures[index], config.size, config.crop)
         except Exception as error:  # decoders raise anything on damaged bytes; only here is the row known
             fault = "no image file" if isinstance(error, UnidentifiedImageError) else str(error)
             raise ValueError(f"{source.label}: {split.place(index)} cannot be used: {fault}") from error

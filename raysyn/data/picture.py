@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -11,21 +11,37 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 
-def decode_picture(picture: Any, size: int | None) -> np.ndarray:
-    """One picture (HWC array, bytes of a file or path) as uint8 (H, W, C) in the `size` asked for."""
+Crop = Literal["centre"]
+"""What of a picture is kept before it is rescaled."""
+
+
+def decode_picture(picture: Any, size: int | None, crop: Crop | None = None) -> np.ndarray:
+    """One picture (HWC array, bytes of a file or path) as uint8 (H, W, C), cropped and in the `size` asked for."""
     from PIL import Image
 
     if isinstance(picture, np.ndarray):
-        if size is None or picture.shape[:2] == (size, size):
+        height, width = picture.shape[:2]
+        if (crop is None or height == width) and (size is None or height == width == size):
             return picture
         image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
     else:
         with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as file:
             image = _plain(file)
+    if crop is not None:
+        image = centre_square(image)
     if size is not None and image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(image)
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def centre_square(image: Picture) -> Picture:
+    """The square in the middle that is as high and wide as the shorter side; of an odd remainder, the left or upper
+    side loses the smaller part."""
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return image if width == height else image.crop((left, top, left + side, top + side))
 
 
 def _plain(image: Picture) -> Picture:

@@ -105,7 +105,8 @@ def shared_pixels(private: Images, public: Public) -> int:
 
 
 def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:
-    """The public images in `shape` (H, W, C): scaled as a whole (bilinear, antialiased), grey or colour as it says.
+    """The public images in `shape` (H, W, C): scaled as a whole, or the square in their middle (bilinear, antialiased),
+    grey or colour as it says.
 
     Decodes once into RAYSYN_CACHE and again only when the source or the shape changes. Validation images are those of
     the val split, else of the test split, else one of 50 training images; of several sets, of those that have one.
@@ -117,9 +118,11 @@ def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:
     source = Stream.of(config)
     for name in (source.name, *config.sets()):
         check_name(source.label, "the public set", name)
-    folder = cache_folder() / "public" / hashlib.sha256(repr((source.identity, shape)).encode()).hexdigest()[:24]
+    # Without a crop as it always was, so that what is decoded already is found.
+    made_of = (source.identity, shape, *([config.crop] if config.crop else []))
+    folder = cache_folder() / "public" / hashlib.sha256(repr(made_of).encode()).hexdigest()[:24]
     if not (folder / "facts.json").exists():
-        decode_into(folder, source, shape)
+        decode_into(folder, source, shape, config.crop)
     facts = json.loads((folder / "facts.json").read_text())
     check_class_names(source.label, facts["class_names"], once=False)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from raysyn.data.parquet import COLUMNS, check_columns, metadata_names
+from raysyn.data.picture import Crop
 from raysyn.data.source import Source
 from raysyn.data.sources import NAMES, from_name, from_path
 
@@ -30,6 +31,8 @@ class PublicConfig:
     """Own data instead of names: Parquet files (columns image, label, split), .npz files, or folders with train/ and,
     if there is one, val/ or test/, each with one sub-folder of images per class. Parquet and folders are read as a
     stream; a .npz file, or a set by name, is held once, while it is decoded."""
+    crop: Crop | None = None
+    """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
     limit: int | None = None
     """Use only this many of the training images, always the same ones."""
 
@@ -38,9 +41,9 @@ class PublicConfig:
         return tuple(Path(one).expanduser().resolve().name for one in self.path) or self.name
 
     @staticmethod
-    def of(entry: str) -> PublicConfig:
+    def of(entry: str, crop: Crop | None = None) -> PublicConfig:
         """All of one set, by a name that is known or else a path."""
-        return PublicConfig(name=(entry,)) if entry in NAMES else PublicConfig(path=(entry,))
+        return PublicConfig(name=(entry,), crop=crop) if entry in NAMES else PublicConfig(path=(entry,), crop=crop)
 
 
 class Picture(NamedTuple):

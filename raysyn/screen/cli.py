@@ -126,15 +126,18 @@ def unchanged(presets: Mapping[str, C], preset: str, *, machines: M, prog: str, 
     return flags(config=presets[preset], on=machines, out=f"runs/{Path(prog.split()[-1]).stem}-{preset}")
 
 
-def run_or_explain(check: Callable[[ExitStack], T], work: Callable[[T], object]) -> int:
+def run_or_explain(
+    check: Callable[[ExitStack], T], work: Callable[[T], object], interrupted: str = _INTERRUPTED
+) -> int:
     """Exit status of `work(check(stack))`, for `sys.exit`; what `check` opened is closed by the stack.
 
     `check` reads and validates (command line, data, plan, folder): its ValueError is the user's, one sentence and 2.
     `work` does the rest: its ValueError is ours, so it keeps its traceback. Ctrl-C in either gives 130, SIGTERM 143.
+    What was `interrupted` says so.
     """
     _any_character()
     try:
-        with _terminated_is_exit(), ExitStack() as stack:
+        with _terminated_is_exit(interrupted), ExitStack() as stack:
             try:
                 with explained():
                     checked = check(stack)
@@ -142,7 +145,7 @@ def run_or_explain(check: Callable[[ExitStack], T], work: Callable[[T], object])
                 refuse(str(error))
             work(checked)
     except KeyboardInterrupt:
-        print(_INTERRUPTED, file=sys.stderr)
+        print(interrupted, file=sys.stderr)
         return 130
     return 0
 
@@ -192,13 +195,13 @@ def explained() -> Iterator[None]:
 
 
 @contextmanager
-def _terminated_is_exit() -> Iterator[None]:
+def _terminated_is_exit(interrupted: str) -> Iterator[None]:
     """SIGTERM (`ray job stop`, a spot machine's notice) unwinds like an exception, so that what is open is closed."""
 
     def leave(*_: object) -> None:
         # Said at once, and past what may be printing just now: `ray job stop` kills a job that closes for long.
         with contextlib.suppress(OSError):
-            os.write(2, f"{_INTERRUPTED}\n".encode())
+            os.write(2, f"{interrupted}\n".encode())
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         sys.exit(128 + signal.SIGTERM)
 

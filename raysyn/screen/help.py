@@ -60,6 +60,13 @@ def overview(presets: Mapping[str, Any], prog: str, description: str, everything
     return "\n".join([*shown, filled(f"`{prog} PRESET --help` shows the flags, with the preset's values.", 0)])
 
 
+def briefly_told(whole: Any) -> list[str]:
+    """The flags of a command that has few, each with its text."""
+    flags = list(flags_of(whole))
+    width = max(len(flag.name) for flag in flags) + 4
+    return ["flags:", *(f"  {f'--{flag.name}':<{width}}{filled(flag.help, width + 2)}" for flag in flags)]
+
+
 def of_preset(whole: Any, prog: str, preset: str, about: Sequence[str], everything: bool = False) -> str:
     """The flags of `whole`, the command with this preset's values: those that people use with their texts, the others
     by name and value; or everything with its text."""

@@ -7,6 +7,7 @@ import struct
 import sys
 import types
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from raysyn.data.images import DataConfig, Dataset, Images, load
+from raysyn.data.images import DataConfig, Dataset, Images, load, public_facts
 from raysyn.data.sources import MEDMNIST, NAMES, cache_folder, subset
 
 REAL = Path(os.environ.get("RAYSYN_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -496,3 +497,42 @@ def test_real_files_load(name: str, train: int, val: int, shape: tuple[int, int,
     assert (len(loaded.train), len(loaded.test), loaded.val is not None) == (500, 500, val > 0)
     assert f"exceeds the {train} images" in fault(DataConfig(path=str(path), limit=10**6))
     assert loaded.train.images_NHWC.std() > 30 and len(np.unique(loaded.train.labels_N)) > 1
+
+
+# ---- the square in the middle
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "top", "left"), [(9, 12, 0, 1), (12, 9, 1, 0), (11, 11, 0, 0), (10, 8, 1, 0)]
+)
+def test_a_crop_keeps_the_square_in_the_middle_of_files_and_arrays(
+    tmp_path: Path, height: int, width: int, top: int, left: int
+) -> None:
+    images = RNG.integers(0, 256, (4, height, width, 3), dtype=np.uint8)
+    side = min(height, width)
+    kept = images[:, top : top + side, left : left + side]
+    arrays = {f"{split}_images": images for split in ("train", "test")}
+    labels = {f"{split}_labels": np.array([0, 1, 0, 1]) for split in ("train", "test")}
+    np.savez(tmp_path / "set.npz", **arrays, **labels)
+    for number, image in enumerate(images):
+        for split in ("train", "test"):
+            (tmp_path / f"set/{split}/a").mkdir(parents=True, exist_ok=True)
+            (tmp_path / f"set/{split}/a/{number}.png").write_bytes(encode(image))
+    for source in ("set.npz", "set"):
+        cropped = DataConfig(path=str(tmp_path / source), crop="centre")
+        assert np.array_equal(load(cropped).train.images_NHWC, kept)
+        assert np.array_equal(load(cropped).test.images_NHWC, kept)
+        assert public_facts(cropped) == (4, (side, side, 3), 1 if source == "set" else 2)
+        scaled = load(replace(cropped, size=8)).train.images_NHWC
+        alone = [np.asarray(Image.fromarray(one).resize((8, 8), Image.Resampling.BILINEAR)) for one in kept]
+        assert np.array_equal(scaled, alone)
+
+
+def test_images_of_many_proportions_need_a_size_beside_the_crop(tmp_path: Path) -> None:
+    for number, (height, width) in enumerate([(9, 12), (12, 10)]):
+        for split in ("train", "test"):
+            (tmp_path / split / "a").mkdir(parents=True, exist_ok=True)
+            (tmp_path / split / "a" / f"{number}.png").write_bytes(encode(np.zeros((height, width), np.uint8)))
+    with pytest.raises(ValueError, match=r"1\.png is 10x10 pixels but the first is 9x9; rescale all with data\.size"):
+        load(DataConfig(path=str(tmp_path), crop="centre"))
+    assert load(DataConfig(path=str(tmp_path), crop="centre", size=8)).train.shape == (8, 8, 1)

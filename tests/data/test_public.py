@@ -8,6 +8,7 @@ import os
 import pickle
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,17 @@ def test_images_come_in_the_shape_of_the_sensitive_ones(tmp_path: Path, monkeypa
     # Once decoded, the source is not even asked.
     monkeypatch.setattr("raysyn.data.streams.from_name", None)
     assert load_public(PublicConfig(), (8, 8, 3)).train.fingerprint() == letters.train.fingerprint()
+
+
+def test_with_a_crop_they_are_the_squares_in_the_middle_and_decoded_anew(tmp_path: Path) -> None:
+    wide = np.random.default_rng(0).integers(0, 256, (6, 8, 12, 3), dtype=np.uint8)
+    columns = {"image": list(map(png, wide)), "label": [0, 1] * 3, "split": ["train"] * 5 + ["test"]}
+    pq.write_table(pa.table(columns), tmp_path / "set.parquet")
+    whole = load_public(of(tmp_path / "set.parquet"), (8, 8, 3))
+    cropped = load_public(replace(of(tmp_path / "set.parquet"), crop="centre"), (8, 8, 3))
+    assert np.array_equal(cropped.train.images_NHWC[:], wide[:5, :, 2:10])
+    assert np.array_equal(cropped.valid.images_NHWC[:], wide[5:, :, 2:10])
+    assert not np.array_equal(whole.train.images_NHWC[:], cropped.train.images_NHWC[:])
 
 
 def test_without_other_splits_one_of_fifty_is_for_validation(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from unittest.mock import patch
 import pytest
 from running import ROOT, job
 
-from raysyn import own_data
+from raysyn import looking, own_data, preparing
 from raysyn.screen import cli
 from raysyn.screen.flags import assigned
 from raysyn.screen.flags import flags_of as flags_in
@@ -92,6 +92,11 @@ def test_commands_of_the_readme_docs_and_cards_are_taken(line: str) -> None:
         assert not flags[0].startswith("-") and assigned(own_data.default(flags[0]), flags[1:], "auto")
     elif name == "report":
         assert flags and {flag for flag in flags if flag.startswith("-")} <= {"--html"}
+    elif name == "look":
+        assert not flags[0].startswith("-") and assigned(looking.Flags(), flags[1:], "look")
+    elif name == "prepare":
+        assert flags[0] in preparing.SETS and not flags[1].startswith("-")
+        assert assigned(preparing.Flags(), flags[2:], "prepare")
     else:
         assert (name, len(flags)) in {("methods", 0), ("verify", 1)}, line
 
@@ -144,6 +149,7 @@ def unknown(text: str, flags: set[str]) -> list[str]:
 def test_commands_of_the_readme_docs_and_cards_speak_of_flags_that_exist() -> None:
     every = set().union(*map(flags_of, sorted(JOBS)))
     every |= {f"--{flag.name}" for flag in flags_in(own_data.default("SOURCE"))}
+    every |= {f"--{flag.name}" for flags in (preparing.Flags(), looking.Flags()) for flag in flags_in(flags)}
     # Of `ray start` and `ray job submit`, and of `raysyn report`.
     others = {"--object-spilling-directory", "--temp-dir", "--metadata-json", "--submission-id", "--html", "--help-all"}
     for page in PAGES:

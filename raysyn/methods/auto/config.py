@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from raysyn.data.picture import Crop
 from raysyn.data.streams import PublicConfig
 from raysyn.privacy.cost import Budget
 
@@ -15,6 +16,8 @@ NAME = "auto"
 class ShapeConfig:
     """How the images are read."""
 
+    crop: Crop | None = None
+    """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
     size: int | None = None
     """Rescale every image to this many pixels a side, at least 8; by default images stay as they are."""
     limit: int | None = None

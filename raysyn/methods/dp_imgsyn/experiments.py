@@ -49,7 +49,7 @@ class Variant:
 
 def public_sets(config: Config) -> list[PublicConfig]:
     """The run's own, then those of the experiments."""
-    return [config.public, *map(PublicConfig.of, config.experiment.public)]
+    return [config.public, *(PublicConfig.of(one, config.public.crop) for one in config.experiment.public)]
 
 
 def public_places(config: Config) -> list[int]:

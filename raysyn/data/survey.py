@@ -1,0 +1,174 @@
+"""What is in a source of images, one picture after the other: a bad one is counted, and ends nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from raysyn.data.picture import decode_picture
+from raysyn.data.source import SPLITS, Source
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+AT_ONCE = 512
+"""Pictures that memory holds, decoded."""
+TELL_S = 5.0
+"""Between words about how far it is."""
+EXAMPLES = 5
+"""Places that are named, of faults and of copies."""
+BOX = 64
+"""Pixels a side, at most, of what is kept for the contact sheet."""
+
+
+@dataclass
+class Survey:
+    """Counts over all pictures. A class is a label as the source has it, whole or not."""
+
+    classes: dict[str, Counter[Any]] = field(default_factory=dict)
+    """{split: images of each label}, the unusable ones as well."""
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """(width, height) of those that are image files."""
+    modes: Counter[str] = field(default_factory=Counter)
+    """Pillow's names: L is grey, RGB colour, RGBA has transparency."""
+    faults: Counter[str] = field(default_factory=Counter)
+    """What is wrong with those that cannot be used."""
+    faulty: list[tuple[str, str]] = field(default_factory=list)
+    """(place, what is wrong) of the first of them."""
+    within: Counter[str] = field(default_factory=Counter)
+    """Exact copies, pixel by pixel, of images before them in the same split."""
+    across: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """{(split, earlier split): images of the first that are in the second too}."""
+    relabelled: int = 0
+    """Exact copies of an image before them that has another label."""
+    copies: list[tuple[str, str]] = field(default_factory=list)
+    """(place, place of the image before it) of the first copies."""
+    shown: dict[Any, list[np.ndarray]] = field(default_factory=dict)
+    """The first images of a class, small enough for a sheet."""
+
+    @property
+    def images(self) -> int:
+        """All of them, the unusable ones as well."""
+        return sum(found.total() for found in self.classes.values())
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One picture."""
+
+    size: tuple[int, int] | None = None
+    mode: str | None = None
+    fault: str | None = None
+    pixels: np.ndarray | None = None
+
+
+def survey(source: Source, columns: int, rows: int, tell: Callable[[int, int], None]) -> Survey:
+    """Look at every picture of `source`; the first `columns` of `rows` classes are kept for a sheet.
+
+    `tell` is called now and then with how many there were, and there are.
+    """
+    found, where = Survey(), dict[bytes, tuple[str, str, Any]]()
+    total = sum(len(split.labels_N) for split in source.splits.values())
+    done, spoken = 0, time.monotonic()
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        for name in (name for name in SPLITS if name in source.splits):
+            split, own = source.splits[name], Counter[Any](source.splits[name].labels_N.tolist())
+            found.classes[name] = own
+            here = set[bytes]()
+            for start, seen in _seen(split.pictures, pool):
+                for index, one in enumerate(seen, start):
+                    _count(found, one, split.place(index))
+                    if one.pixels is not None:
+                        label = split.labels_N[index].item()
+                        _compare(found, where, here, _digest(one.pixels), (name, split.place(index), label))
+                        _keep(found, label, one.pixels, columns, rows)
+                done += len(seen)
+                if time.monotonic() - spoken > TELL_S:
+                    tell(done, total)
+                    spoken = time.monotonic()
+    return found
+
+
+def _seen(pictures: Sequence[Any] | np.ndarray, pool: ThreadPoolExecutor) -> Iterator[tuple[int, list[_Seen]]]:
+    """(place of the first, what was seen) of some at a time."""
+    for start in itertools.count(0, AT_ONCE):
+        if start >= len(pictures):
+            return
+        yield start, list(pool.map(_look, pictures[start : start + AT_ONCE]))
+
+
+def _look(picture: Any) -> _Seen:
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(picture, np.ndarray):
+        height, width, channels = picture.shape
+        return _Seen((width, height), "L" if channels == 1 else "RGB", None, picture)
+    size = mode = None
+    try:
+        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
+            size, mode = opened.size, opened.mode
+        return _Seen(size, mode, None, decode_picture(picture, None))
+    except Exception as error:  # decoders raise anything on damaged bytes
+        fault = "no image file" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+        return _Seen(size, mode, fault.splitlines()[0])
+
+
+def _count(found: Survey, one: _Seen, place: str) -> None:
+    if one.size is not None and one.mode is not None:
+        found.sizes[one.size] += 1
+        found.modes[one.mode] += 1
+    if one.fault is not None:
+        found.faults[one.fault] += 1
+        if len(found.faulty) < EXAMPLES:
+            found.faulty.append((place, one.fault))
+
+
+def _digest(pixels: np.ndarray) -> bytes:
+    told = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    told.update(np.ascontiguousarray(pixels).data)
+    return told.digest()
+
+
+def _compare(
+    found: Survey,
+    where: dict[bytes, tuple[str, str, Any]],
+    here: set[bytes],
+    digest: bytes,
+    this: tuple[str, str, Any],
+) -> None:
+    """Note a copy of what was there before: `where` is the first of all splits, `here` what this split has."""
+    before = where.setdefault(digest, this)
+    if digest in here:
+        found.within[this[0]] += 1
+    elif before is not this:
+        # The earliest split that has it: of a third one, the second is not asked.
+        found.across[this[0], before[0]] += 1
+    here.add(digest)
+    if before is not this:
+        found.relabelled += before[2] != this[2]
+        if len(found.copies) < EXAMPLES:
+            found.copies.append((f"{this[0]}: {this[1]}", f"{before[0]}: {before[1]}"))
+
+
+def _keep(found: Survey, label: Any, pixels: np.ndarray, columns: int, rows: int) -> None:
+    if isinstance(label, int) and 0 <= label < rows and len(found.shown.setdefault(label, [])) < columns:
+        found.shown[label].append(_small(pixels))
+
+
+def _small(pixels: np.ndarray) -> np.ndarray:
+    """RGB, and no side above BOX."""
+    from PIL import Image
+
+    image: Picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    image.thumbnail((BOX, BOX), Image.Resampling.BILINEAR)
+    return np.asarray(image)

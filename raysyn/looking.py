@@ -1,0 +1,131 @@
+"""`raysyn look SOURCE`: what is in a source of images, and how it will be read. It changes nothing of it."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from raysyn.data.images import DataConfig, public_facts
+from raysyn.data.sources import NAMES, from_name, from_path
+from raysyn.data.survey import Survey, survey
+from raysyn.report import looked
+from raysyn.runs.storage import write_atomically
+from raysyn.screen import cli
+from raysyn.screen.flags import assigned
+from raysyn.screen.help import briefly_told
+from raysyn.screen.text import filled
+
+INTERRUPTED = "interrupted: nothing is written; the same command begins anew"
+MOST_ROWS = 30
+"""Of a table, on the screen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """All flags of the command."""
+
+    sheet: str | None = None
+    """The contact sheet to write, a PNG: the first images of each class; by default look-SOURCE.png, here."""
+    html: str | None = None
+    """A page to write, with everything that is told here and the sheet."""
+    overwrite: bool = False
+    """Write over files that are there."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status: 0 once everything is told, 2 after one sentence on stderr about what is wrong."""
+
+    def check(_: ExitStack) -> Sequence[str]:
+        if not arguments or arguments[0].startswith("-"):
+            raise ValueError("look has no source: begin with a file, folder or name of images")
+        return look(arguments[0], assigned(Flags(), arguments[1:], "look"))
+
+    return cli.run_or_explain(check, lambda lines: print("\n".join(lines)), INTERRUPTED)
+
+
+def look(given: str, flags: Flags) -> list[str]:
+    """Look at every image, write the sheet and the page, and say what there is. ValueError where nothing can be read of
+    the source; a picture that cannot be is counted."""
+    config = DataConfig(name=given) if given in NAMES else DataConfig(name=None, path=given)
+    # First, so that memory holds the source once.
+    facts = _facts(config)
+    source = from_name(given, None) if config.path is None else from_path(given)
+    sheet = Path(flags.sheet or f"look-{source.name}.png").expanduser()
+    html = Path(flags.html).expanduser() if flags.html else None
+    for field, path in (("sheet", sheet), ("html", html)):
+        if path is not None:
+            _check(field, path, None if config.path is None else Path(given).expanduser(), flags.overwrite)
+    print(f"look: {given}\n{filled(looked.INSIDE, 0)}", flush=True)
+
+    def tell(done: int, total: int) -> None:
+        print(f"look: {done:,} of {total:,} images", file=sys.stderr, flush=True)
+
+    found = survey(source, looked.COLUMNS, looked.ROWS, tell)
+    tables = looked.tables(found, source.class_names)
+    lines = [_read(config, facts, found), *looked.sentences(found), *looked.advice(found)]
+    png = looked.sheet(found, source.class_names)
+    write_atomically(sheet, png, 0o600)
+    lines.append(f"Contact sheet (stays inside): {sheet}")
+    if html is not None:
+        write_atomically(html, looked.page(f"look: {given}", lines, tables, png), 0o600)
+        lines.append(f"Page (stays inside): {html}")
+    return [*(one for table in tables for one in ("", *_shown(table))), "", *(filled(line, 0) for line in lines)]
+
+
+def _check(field: str, path: Path, source: Path | None, overwrite: bool) -> None:
+    ending = {"sheet": ".png", "html": ".html"}[field]
+    if path.suffix != ending:
+        raise ValueError(f"{field} is {path}: give a name that ends in {ending}")
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f"{field} is {path}, where no file can be: give a file in a folder that is there")
+    if source is not None and (path.resolve() == source.resolve() or source.resolve() in path.resolve().parents):
+        raise ValueError(f"{field} is {path}, in the source, which is left as it is: give a place outside")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{field} is {path}, which is there already: give another name, or --overwrite")
+
+
+def _facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int] | str:
+    """What a run would know of it at its beginning, or why it would be refused."""
+    try:
+        return public_facts(config)
+    except ValueError as error:
+        return str(error)
+
+
+def _read(config: DataConfig, facts: tuple[int, tuple[int, int, int], int] | str, found: Survey) -> str:
+    """How a run would read it, with no flag of --data. but its name or path."""
+    flag = f"--data.name {config.name}" if config.path is None else f"--data.path {config.path}"
+    if isinstance(facts, str):
+        return f"A run with {flag} would be refused: {facts}."
+    n, (height, width, channels), classes = facts
+    # Of a release of raysyn a share is held out.
+    tested = found.classes.get("test", Counter()).total() or found.classes["train"].total() - n
+    what = f"{n:,} training and {tested:,} test images of {width} x {height} pixels, {looked.KINDS[channels]}"
+    many = f"{classes:,} class{'es' if classes > 1 else ''}"
+    if looked.of_one_kind(found):
+        return f"A run with {flag} reads {what}, {many}."
+    return f"A run with {flag} begins to read {what}, {many}, and is refused at the first that differs."
+
+
+def _shown(table: looked.Table) -> list[str]:
+    """A table in lines, its first columns to the left, the others to the right."""
+    head, *rows = table.rows
+    kept = [head, *rows[:MOST_ROWS]]
+    widths = [max(len(row[column]) for row in kept) for column in range(len(head))]
+    lines = []
+    for name, *figures in kept:
+        right = [cell.rjust(width) for cell, width in zip(figures, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *right]))
+    more = len(rows) - MOST_ROWS
+    return [f"{table.title}:", *(f"  {line}" for line in lines), *([f"  and {more:,} more"] if more > 0 else [])]
+
+
+def told(usage: str, about: str) -> str:
+    """Help: what it tells, and the flags."""
+    more = "SOURCE is a file, a folder or a name, as --data.path and --data.name take them. Nothing of it is changed."
+    texts = (f"usage: {usage}", about, more)
+    return "\n".join([*(line for text in texts for line in (filled(text, 0), "")), *briefly_told(Flags())])

@@ -1,0 +1,149 @@
+"""What `raysyn look` says of a source: sentences, tables, a contact sheet and a page, all of which stay inside."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raysyn.data.images import Images
+from raysyn.data.names import legible
+from raysyn.data.source import SPLITS
+from raysyn.data.survey import BOX, Survey
+from raysyn.report.pictures import png_bytes, sample_sheet
+
+INSIDE = (
+    "Stays inside: all of this is of the images themselves, without noise. What you choose by it is chosen on private "
+    "images: say so with --tuned-on."
+)
+COLUMNS, ROWS = 12, 25
+"""Of the contact sheet."""
+SIDES = (8, 16, 28, 32, 64, 128, 224, 256)
+"""Sizes that are advised."""
+MODES = {"1": "grey", "L": "grey", "RGB": "colour", "P": "colour"}
+"""Those that are read; a picture with a palette (P) becomes colour."""
+KINDS = {1: "grey", 3: "colour"}
+"""By channels."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The first row is its heading."""
+
+    title: str
+    rows: Sequence[Sequence[str]]
+
+
+def name_of(label: Any, names: Sequence[str] | None) -> str:
+    """A class, as far as the source names it; what cannot be printed is escaped."""
+    known = names is not None and isinstance(label, int) and 0 <= label < len(names)
+    name = legible(names[label]) if names is not None and known else str(label)
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in name)
+
+
+def tables(found: Survey, names: Sequence[str] | None) -> list[Table]:
+    """Images by class and split, sizes, modes, and what cannot be used; classes without an image too."""
+    splits = [split for split in SPLITS if found.classes.get(split)]
+    labels = {label for split in splits for label in found.classes[split]} | set(range(len(names or ())))
+    by_class = [
+        [name_of(label, names), *(f"{found.classes[split][label]:,}" for split in splits)]
+        for label in sorted(labels)
+    ]  # fmt: skip
+    made = [Table("Images by class", [["class", *splits], *by_class])]
+    sizes = [[f"{width} x {height}", f"{n:,}"] for (width, height), n in found.sizes.most_common()]
+    made.append(Table("Sizes", [["width x height", "images"], *sizes]))
+    made.append(Table("Modes", [["mode", "images"], *([mode, f"{n:,}"] for mode, n in found.modes.most_common())]))
+    if found.faults:
+        faults = [[fault, f"{n:,}"] for fault, n in found.faults.most_common()]
+        made.append(Table("Not usable", [["what is wrong", "images"], *faults]))
+    return made
+
+
+def sentences(found: Survey) -> list[str]:
+    """What is worth knowing beside the tables."""
+    lines = []
+    if bad := found.faults.total():
+        lines.append(f"Images that cannot be used, at which a run stops: {bad:,}. The first: {_listed(found.faulty)}.")
+    lines += [f"Exact copies within {split}: {n:,}." for split, n in found.within.items() if n]
+    for (split, earlier), n in found.across.items():
+        lines.append(f"Exact copies in {split} of images of {earlier}: {n:,}. These are not held out.")
+    if found.relabelled:
+        lines.append(f"Exact copies with another label than the first of their kind: {found.relabelled:,}.")
+    if found.copies:
+        lines.append(f"The first copies: {'; '.join(f'{one} is {other}' for one, other in found.copies)}.")
+    else:
+        lines.append("No image is an exact copy of another one.")
+    return lines
+
+
+def _listed(pairs: Sequence[tuple[str, str]]) -> str:
+    return "; ".join(f"{place} ({fault})" for place, fault in pairs)
+
+
+def advice(found: Survey) -> list[str]:
+    """Which flags, or what done to the files, makes them of one size and kind."""
+    lines = []
+    sides = [min(size) for size in found.sizes]
+    if len(found.sizes) > 1:
+        size = max((side for side in SIDES if side <= min(sides)), default=SIDES[0])
+        lines.append(
+            f"There are {len(found.sizes):,} sizes, the shortest side is {min(sides)} pixels: --data.size {size} makes "
+            "them one."
+        )
+    if any(width != height for width, height in found.sizes):
+        lines.append("Not all are square: --data.size alone changes their proportions, --data.crop centre keeps them.")
+    kinds = _kinds(found)
+    if len(kinds) > 1:
+        told = " and ".join(f"{n:,} {kind}" for kind, n in sorted(kinds.items(), reverse=True))
+        lines.append(f"There are both kinds, {told}: convert all to one of the two.")
+    return lines
+
+
+def _kinds(found: Survey) -> Counter[str]:
+    """Grey and colour, as far as there are any."""
+    kinds = Counter[str]()
+    for mode, n in found.modes.items():
+        if mode in MODES:
+            kinds[MODES[mode]] += n
+    return kinds
+
+
+def of_one_kind(found: Survey) -> bool:
+    """Whether all can be used, and are of one size, and grey or colour."""
+    return not found.faults and len(found.sizes) == len(_kinds(found)) == 1
+
+
+def sheet(found: Survey, names: Sequence[str] | None) -> bytes:
+    """PNG: the first images of each class, a row per class, in boxes of one size."""
+    every = [(label, one) for label, shown in sorted(found.shown.items()) for one in shown]
+    side = max((max(one.shape[:2]) for _, one in every), default=BOX)
+    boxes = np.full((len(every), side, side, 3), 224, np.uint8)
+    for box, (_, one) in zip(boxes, every, strict=True):
+        top, left = (side - one.shape[0]) // 2, (side - one.shape[1]) // 2
+        box[top : top + one.shape[0], left : left + one.shape[1]] = one
+    # Every class that there is has a row, if only an empty one; of a wild label there are not so many.
+    labels = {label for split in found.classes.values() for label in split} | set(range(len(names or ())))
+    rows = min(ROWS, 1 + max((label for label in labels if isinstance(label, int)), default=0))
+    named = [name_of(label, names) for label in range(rows)] + [""] * len(labels - set(range(rows)))
+    shown = Images(boxes, np.array([label for label, _ in every], np.int64), tuple(named))
+    return png_bytes(sample_sheet(shown, COLUMNS, ROWS))
+
+
+def page(title: str, lines: Sequence[str], shown: Sequence[Table], png: bytes) -> str:
+    """A self-contained page."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    picture = "data:image/png;base64," + base64.b64encode(png).decode()
+    return made.get_template("look.html.j2").render(
+        title=title, inside=INSIDE, lines=lines, tables=shown, picture=picture
+    )  # fmt: skip

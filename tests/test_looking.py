@@ -1,0 +1,211 @@
+"""`raysyn look`: every image is counted, good or bad, and nothing is changed."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from raysyn.data import survey as surveying
+from raysyn.data.images import DataConfig, load
+from raysyn.data.source import Source, Split
+from raysyn.data.survey import survey
+from raysyn.looking import Flags, look, main
+from raysyn.report import looked
+
+RNG = np.random.default_rng(0)
+
+
+def png(pixels: np.ndarray, mode: str | None = None) -> bytes:
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels)
+    (image.convert(mode) if mode else image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def noise(height: int = 10, width: int = 10, *channels: int) -> np.ndarray:
+    return RNG.integers(0, 256, (height, width, *channels), dtype=np.uint8)
+
+
+def messy(source: Path) -> None:
+    """A folder with everything that can be wrong with one that is read at all."""
+    twin, wide = noise(10, 10, 3), noise(10, 15, 3)
+    files: dict[str, bytes] = {
+        "train/ant/0.png": png(twin), "train/ant/1.png": png(twin), "train/ant/2.png": png(wide),
+        "train/bee/0.png": png(twin), "train/bee/1.png": png(noise(40, 30, 3)), "train/bee/2.png": png(noise()),
+        "train/bee/3.png": b"no image", "train/bee/4.png": png(twin)[:-30], "train/bee/5.png": png(wide, "RGBA"),
+        "test/ant/0.png": png(wide), "test/bee/0.png": png(noise(10, 10, 3)),
+    }  # fmt: skip
+    for name, content in files.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(content)
+    (source / "train/c<ow>").mkdir()
+
+
+def state(folder: Path) -> dict[str, tuple[int, bytes | None]]:
+    return {
+        str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def test_everything_is_counted_and_nothing_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    messy(tmp_path / "scans")
+    before = state(tmp_path / "scans")
+    assert main(["scans", "--html", "page.html"]) == 0
+    assert state(tmp_path / "scans") == before
+    text = capsys.readouterr().out
+    said = " ".join(text.split())
+    assert said.startswith("look: scans Stays inside: all of this is of the images themselves, without noise.")
+    assert "class train test ant 3 1 bee 6 1 c<ow> 0 0" in said
+    assert "10 x 10 6 15 x 10 3 30 x 40 1" in said and "RGB 8 L 1 RGBA 1" in said
+    assert "Images that cannot be used, at which a run stops: 3. The first: file train/bee/3.png (no image f" in said
+    assert "file train/bee/5.png (its mode RGBA is not plain" in said
+    assert "Exact copies within train: 2." in said and "Exact copies within test" not in said
+    assert "Exact copies in test of images of train: 1. These are not held out." in said
+    assert "Exact copies with another label than the first of their kind: 1." in said
+    assert "The first copies: train: file train/ant/1.png is train: file train/ant/0.png; train: file train/be" in said
+    assert "begins to read 9 training and 2 test images of 10 x 10 pixels, colour, 3 classes, and is refused at" in said
+    assert "There are 3 sizes, the shortest side is 10 pixels: --data.size 8 makes them one." in said
+    assert "--data.crop centre keeps them" in said and "There are both kinds, 1 grey and 8 colour: conv" in said
+    assert "Contact sheet (stays inside): look-scans.png Page (stays inside): page.html" in said
+    page = Path("page.html").read_text()
+    assert looked.INSIDE in page and "c&lt;ow&gt;" in page and "data:image/png;base64," in page
+    assert page.count("<section>") == 5
+    for name in ("look-scans.png", "page.html"):
+        assert Path(name).stat().st_mode & 0o777 == 0o600
+    with Image.open("look-scans.png") as sheet:
+        assert sheet.width > 12 * 40 and sheet.height > 3 * 40
+
+
+def test_what_is_advised_makes_it_readable(tmp_path: Path) -> None:
+    source = tmp_path / "scans"
+    for number, (height, width) in enumerate([(40, 30), (33, 60), (50, 50)]):
+        for split in ("train", "test"):
+            (source / split / "a").mkdir(parents=True, exist_ok=True)
+            (source / split / "a" / f"{number}.png").write_bytes(png(noise(height, width)))
+    lines = look(str(source), Flags(sheet=str(tmp_path / "sheet.png")))
+    assert any("--data.size 28 makes them one" in line for line in lines)
+    assert load(DataConfig(path=str(source), size=28, crop="centre")).train.shape == (28, 28, 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["train", "val", "test"]), st.integers(0, 1), st.integers(0, 4)), min_size=1))
+def test_copies_are_counted_as_a_plain_count_does(rows: list[tuple[str, int, int]]) -> None:
+    """Each row: split, label, and which of five pictures."""
+    pictures = [np.full((8, 8, 1), value, np.uint8) for value in range(5)]
+    ordered = [[row for row in rows if row[0] == split] for split in ("train", "val", "test")]
+    splits = {
+        part[0][0]: Split([pictures[which] for *_, which in part], np.array([label for _, label, _ in part]), str)
+        for part in ordered if part
+    }  # fmt: skip
+    found = survey(Source("x", "x", None, splits), 3, 2, lambda *_: None)
+    flat = [row for part in ordered for row in part]
+    within, across, relabelled = Counter[str](), Counter[tuple[str, str]](), 0
+    for at, (split, label, which) in enumerate(flat):
+        earlier = [row for row in flat[:at] if row[2] == which]
+        if any(row[0] == split for row in earlier):
+            within[split] += 1
+        elif earlier:
+            across[split, earlier[0][0]] += 1
+        relabelled += bool(earlier) and earlier[0][1] != label
+    assert (found.within, found.across, found.relabelled) == (within, across, relabelled)
+    assert found.images == len(rows) and not found.faults
+    assert {label: len(shown) for label, shown in found.shown.items()} == {
+        label: min(3, n) for label, n in Counter(label for _, label, _ in flat).items()
+    }
+
+
+def parquet(path: Path, **columns: Any) -> str:
+    good = {"image": [png(noise()) for _ in range(6)], "label": [0, 1, 0, 1, 0, 1], "split": ["train"] * 6}
+    about = json.dumps({"classes": columns.pop("classes")}) if "classes" in columns else "{}"
+    pq.write_table(pa.table(good | columns).replace_schema_metadata({"dataset": about}), path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({}, "would be refused: data.path='{}' has no test images; both train and test are needed"),
+        (
+            {"label": [0, 1, 0, 1, 0, 10**9], "split": ["train"] * 4 + ["test"] * 2},
+            "would be refused: data.path='{}': test has the label 1000000000, but train has 0 to 1; mend the labels.",
+        ),
+        (
+            {"split": ["train"] * 4 + ["test"] * 2, "classes": ["a", "b\n\udce4"]},
+            "would be refused: data.path='{}': the name of class 1, 'b\\n\\xe4', is not UTF-8",
+        ),
+        (
+            {"split": ["train"] * 4 + ["test"] * 2},
+            "reads 4 training and 2 test images of 10 x 10 pixels, grey, 2 classe",
+        ),
+        ({"image": [b"x"] * 6, "split": ["train"] * 4 + ["test"] * 2}, "row 0 cannot be used: no image file."),
+    ],
+)
+def test_how_it_is_read_is_told_and_what_is_refused_is_looked_at_all_the_same(
+    tmp_path: Path, columns: dict[str, Any], words: str
+) -> None:
+    source = parquet(tmp_path / "set.parquet", **columns)
+    lines = look(source, Flags(sheet=str(tmp_path / "sheet.png"), html=str(tmp_path / "page.html")))
+    said = " ".join(" ".join(lines).split())
+    assert words.format(source) in said, said
+    tested = "test" in columns.get("split", ())
+    assert f"Images by class: class train{' test' if tested else ''} " in said and (tmp_path / "sheet.png").exists()
+
+
+def test_a_set_by_name_is_looked_at_too(tmp_path: Path) -> None:
+    lines = look("digits", Flags(sheet=str(tmp_path / "sheet.png")))
+    assert any(
+        "A run with --data.name digits reads 1,498 training and 299 test images" in " ".join(lines) for _ in lines
+    )
+    assert "No image is an exact copy of another one." in lines
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"sheet": "sheet.jpg"}, "sheet is sheet.jpg: give a name that ends in .png"),
+        ({"html": "page.txt"}, "html is page.txt: give a name that ends in .html"),
+        ({"html": "nowhere/page.html"}, "where no file can be: give a file in a folder that is there"),
+        ({"sheet": "scans/sheet.png"}, "in the source, which is left as it is: give a place outside"),
+        ({"sheet": "there.png"}, "which is there already: give another name, or --overwrite"),
+    ],
+)
+def test_places_that_cannot_be_written_are_refused_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: dict[str, str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    messy(tmp_path / "scans")
+    Path("there.png").write_bytes(b"")
+    monkeypatch.setattr("raysyn.looking.survey", None)
+    with pytest.raises(ValueError, match=words):
+        look("scans", Flags(**flags))
+    assert sorted(tmp_path.glob("*")) == [tmp_path / "scans", tmp_path / "there.png"]
+
+
+def test_progress_is_told_and_many_classes_are_cut_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(surveying, "AT_ONCE", 50)
+    monkeypatch.setattr(surveying, "TELL_S", -1.0)
+    images, labels = noise(100, 8, 8), np.arange(100) % 40
+    np.savez(
+        tmp_path / "set.npz", train_images=images[:80], train_labels=labels[:80], test_images=images[80:],
+        test_labels=labels[80:],
+    )  # fmt: skip
+    lines = look(str(tmp_path / "set.npz"), Flags(sheet=str(tmp_path / "sheet.png")))
+    assert capsys.readouterr().err.splitlines() == [f"look: {n} of 100 images" for n in (50, 80, 100)]
+    assert "  and 10 more" in lines
