@@ -7,6 +7,7 @@ import struct
 import sys
 import types
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from raysyn.data.images import DataConfig, Dataset, Images, load
+from raysyn.data.images import DataConfig, Dataset, Images, load, public_facts
 from raysyn.data.sources import MEDMNIST, NAMES, cache_folder, subset
 
 REAL = Path(os.environ.get("RAYSYN_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -496,3 +497,13 @@ def test_real_files_load(name: str, train: int, val: int, shape: tuple[int, int,
     assert (len(loaded.train), len(loaded.test), loaded.val is not None) == (500, 500, val > 0)
     assert f"exceeds the {train} images" in fault(DataConfig(path=str(path), limit=10**6))
     assert loaded.train.images_NHWC.std() > 30 and len(np.unique(loaded.train.labels_N)) > 1
+
+
+def test_labels_can_be_forgotten() -> None:
+    """All images are then of one class, also where it is asked what is in a source and nothing is decoded."""
+    config = DataConfig(limit=300)
+    known, forgotten = load(config), load(replace(config, labels=False))
+    assert forgotten.train.class_names == forgotten.test.class_names == ("image",)
+    assert not forgotten.train.labels_N.any() and forgotten.fingerprint() != known.fingerprint()
+    np.testing.assert_array_equal(forgotten.train.images_NHWC, known.train.images_NHWC)
+    assert public_facts(replace(config, labels=False)) == (300, (8, 8, 1), 1)

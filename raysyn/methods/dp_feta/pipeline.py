@@ -16,7 +16,7 @@ from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import drowned, few_steps
+from raysyn.methods.misfits import drowned, few_steps, unjudged
 from raysyn.methods.own_network import check_denoiser
 from raysyn.methods.synthesis import draw_chunk, judging, pack, synthesise, unpack
 from raysyn.privacy import sgd
@@ -35,6 +35,7 @@ def prepare(config: Config) -> Prepared:
     facts = check_denoiser(new_denoiser(config, private), private.shape, task_of(config, private), config.sampler)
     planned = plan(config, len(private), private.classes)
     doubts = [
+        *unjudged(config.eval),
         *drowned(config.central, private, config.budget),
         *few_steps(planned, "finetune", len(private), "finetune"),
     ]

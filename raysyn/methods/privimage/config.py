@@ -37,8 +37,8 @@ MOST_PARTS = 20
 class GANPretrainConfig:
     """Pre-training of PRIVIMAGE+G (table 6), with the hinge loss."""
 
-    iterations: int = 20_000
-    """Steps of the discriminator."""
+    iterations: int = 100_000
+    """Steps of the discriminator; the paper counts those of the generator, a fifth of them: 20K."""
     batch_size: int = 64
     """Real images per discriminator step, over all workers."""
     discriminator_steps: int = 5
@@ -124,7 +124,9 @@ class Config(Declared):
     """Train on central images after the public ones, or on both as one set (DP-FETA 6.1)."""
     network: UNetConfig = field(default_factory=lambda: UNetConfig(multipliers=(1, 2, 2), attention=(16,)))
     noise: NoiseConfig = field(default_factory=NoiseConfig)
-    pretrain: LoopConfig = field(default_factory=lambda: LoopConfig(iterations=128_000, batch_size=2048))
+    pretrain: LoopConfig = field(
+        default_factory=lambda: LoopConfig(iterations=128_000, batch_size=2048, learning_rate=1e-4)
+    )
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Of central images."""
     warmup: LoopConfig = field(default_factory=LoopConfig)

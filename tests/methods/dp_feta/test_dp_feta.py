@@ -77,14 +77,6 @@ def test_plan_gives_table_v_of_the_paper(count: int, noise_multiplier: float) ->
     assert ("central" in planned.stages) == (count > 0)
 
 
-@pytest.mark.parametrize(("name", "n", "classes", "noise_multiplier"), [
-    ("paper-celeba-eps1", 182_637, 2, 6.8), ("paper-camelyon-eps1", 302_436, 2, 1.91),
-])  # fmt: skip
-def test_plan_of_the_colour_sets_gives_table_v(name: str, n: int, classes: int, noise_multiplier: float) -> None:
-    planned = plan(PRESETS[name], n, classes)
-    assert planned.stages["finetune"].noise_multiplier == pytest.approx(noise_multiplier, rel=0.04)
-
-
 def test_prv_leaves_more_budget_than_rdp() -> None:
     preset = PRESETS["paper-mnist-eps1"]
     planned = plan(replace(preset, budget=replace(preset.budget, accountant="prv")), 60_000, 10)
