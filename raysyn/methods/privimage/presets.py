@@ -10,6 +10,7 @@ from raysyn.data.streams import PublicConfig
 from raysyn.methods.dp_feta import config as dp_feta
 from raysyn.methods.machines import On
 from raysyn.methods.privimage.config import Config, GANModelConfig, GANPretrainConfig
+from raysyn.metrics.utility import PRIVIMAGE as JUDGES
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
@@ -39,7 +40,7 @@ def _paper(epsilon: float, **differences: Any) -> Config:
         "pretrain": LoopConfig(iterations=128_000, batch_size=2048, learning_rate=1e-4),
         "finetune": SGDConfig(batch_size=16_384, epochs=50, noise_multiplicity=8, max_grad_norm=1e-3),
         "sampler": SamplerConfig(name="ddim", steps=50),
-        "eval": EvalConfig(classifiers=("resnet9", "sklearn_mlp", "sklearn_logreg")),
+        "eval": EvalConfig(classifiers=JUDGES),
         "tuned_on": "the data sets of the paper, by its authors",
         "made_for": 50_000,
     }
