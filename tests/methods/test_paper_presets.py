@@ -12,6 +12,10 @@ from opacus.accountants import RDPAccountant
 
 from raysyn.methods.dp_feta import config as dp_feta
 from raysyn.methods.dp_feta.presets import PRESETS as DP_FETA
+from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
+from raysyn.methods.knowledge_recycling.presets import PRESETS as RECYCLING
+from raysyn.methods.pigan import pipeline as pigan
+from raysyn.methods.pigan.presets import PRESETS as PIGAN
 from raysyn.methods.privimage import config as privimage
 from raysyn.methods.privimage.presets import PRESETS as PRIVIMAGE
 from raysyn.privacy.ledger import Plan
@@ -155,3 +159,63 @@ def test_defaults_of_privimage_are_those_of_its_cifar10() -> None:
     assert privimage.GANPretrainConfig() == PRIVIMAGE["paper-cifar10-gan-eps10"].gan.pretrain
     assert privimage.Config().finetune == PRIVIMAGE["paper-cifar10-eps10"].finetune
     assert math.isclose(privimage.Config().semantic.noise_multiplier, 484.0)
+
+
+IMAGES = {
+    "mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000, "imagenette": 9_469,
+    "celeba_hair": 162_770, "celeba_gender": 162_770, "bloodmnist": 11_959, "dermamnist": 7_007,
+    "organcmnist": 12_975, "organsmnist": 13_932, "pneumoniamnist": 4_708, "retinamnist": 1_080,
+}  # fmt: skip
+"""Training images as these sets are published."""
+TEACHER = {
+    # DP-ImgSyn, table 5: steps of the teacher, which are its epochs times images by batch.
+    ("mnist", 1): 1_875, ("mnist", 10): 6_562, ("fashion_mnist", 1): 36_000, ("fashion_mnist", 10): 9_375,
+    ("celeba_hair", 1): 22_890, ("celeba_hair", 10): 27_976, ("celeba_gender", 1): 22_890,
+    ("celeba_gender", 10): 27_976, ("cifar10", 10): 4_688, ("imagenette", 105): 67_467,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", papers(DP_IMGSYN))
+def test_dp_imgsyn_has_the_steps_of_its_table(name: str) -> None:
+    """What they cost is tested beside its other tests, because PRV takes seconds for each."""
+    config, (data, epsilon) = DP_IMGSYN[name], parts(name)
+    assert config.made_for == IMAGES[data] and config.budget.epsilon == epsilon
+    rows = {row: steps for (of, row), steps in TEACHER.items() if of == data}
+    price = config.training.cost(IMAGES[data])
+    # A budget that the table does not have takes the nearest row.
+    assert price.steps == pytest.approx(rows[min(rows, key=lambda row: abs(row - epsilon))], abs=1)
+    assert price.sampling_rate == config.training.batch_size / IMAGES[data]
+
+
+@pytest.mark.parametrize(("name", "members", "epochs"), [("fashion_mnist", 7_000, 300), ("cifar10", 6_000, 500)])
+def test_pigan_trains_on_a_tenth_of_all_images(name: str, members: int, epochs: int) -> None:
+    """5.1: 10 % of training and test images; 5.1.1: epochs, batch, and DPGAN's delta of 1e-4."""
+    config = PIGAN[f"paper-{name}"]
+    assert config.made_for == IMAGES[name] and round(config.member_share * (IMAGES[name] + 10_000)) == members
+    private = replace(config, model="dpgan", budget=replace(config.budget, accountant="rdp"))
+    price = pigan.plan(private, members).stages["generator"]
+    assert price.sampling_rate == 128 / members and price.steps == round(epochs * members / 128)
+    assert config.gan.epochs == epochs and pigan.plan(private, members).delta == 1e-4
+    assert 9.9 < pigan.plan(private, members).epsilon() <= 10
+
+
+@pytest.mark.parametrize("name", papers(RECYCLING))
+def test_knowledge_recycling_counts_epochs_of_the_discriminator(name: str) -> None:
+    """500 epochs with four steps of the discriminator for each of the generator (3.2): passes of the discriminator, as
+    in BigGAN's public code."""
+    config = RECYCLING[name]
+    assert config.made_for == IMAGES[name.removeprefix("paper-")] and config.data.size == 32
+    steps = config.gan.epochs * math.ceil(config.made_for / config.gan.batch_size)
+    assert (config.gan.epochs, config.gan.discriminator_steps, config.gan.checkpoint_every) == (500, 4, 5)
+    assert config.gan.weight_decay == 5e-4 and steps // config.gan.discriminator_steps == pytest.approx(
+        500 * config.made_for / config.gan.batch_size / 4, rel=0.03
+    )
+    assert (config.recipe.epochs, config.recipe.learning_rate, config.search_epochs) == (500, 0.5, 100)
+    assert (config.tuning.regeneration_rate, config.tuning.cardinality_scale) == ((1, 10), (1, 10))
+    assert config.tuning.standard_deviation == (1.0, 2.5) and config.tuning.trials == 50
+    assert config.attack.shadow_models == 256
+
+
+def test_every_paper_preset_says_for_how_many_images_it_is() -> None:
+    every = [presets[name] for presets in (DP_FETA, PRIVIMAGE, DP_IMGSYN, PIGAN, RECYCLING) for name in papers(presets)]
+    assert len(every) == 80 and all(config.made_for for config in every)
