@@ -146,6 +146,9 @@ def test_privimage_is_its_tables(name: str) -> None:
         assert finetune.steps / ratio == pytest.approx(after, abs=1) and finetune.sampling_rate == 16_384 / n
         rates = config.gan.learning_rate, config.gan.pretrain.learning_rate, config.finetune.learning_rate
         assert rates == (2e-4, 2e-4, 5e-4) and config.gan.pretrain.discriminator_learning_rate is None
+        # Of the authors' code.
+        assert config.gan.beta1 == config.gan.pretrain.beta1 == config.finetune.beta1 == 0.5
+        assert config.finetune.max_grad_norm == 1.0
     else:
         # raysyn rounds, the paper drops the last part of a step.
         assert finetune.steps == pytest.approx(steps, abs=1) and finetune.sampling_rate == batch / n

@@ -184,7 +184,7 @@ class GAN:
             plain = GANPretrainConfig(
                 iterations=tuning.cost(len(self.private)).steps, batch_size=tuning.batch_size,
                 discriminator_steps=own.discriminator_steps, learning_rate=own.learning_rate,
-                discriminator_learning_rate=tuning.learning_rate, ema=own.ema,
+                discriminator_learning_rate=tuning.learning_rate, ema=own.ema, beta1=own.beta1,
             )  # fmt: skip
             start = {"generator": self.generator.state_dict(), "discriminator": self.discriminator.state_dict()}
             fit = partial(setting.compute.train, gan.fit, own.network, self.private, plain.recipe(), name="finetune")

@@ -83,7 +83,7 @@ def _paper_gan(base: Config) -> Config:
             discriminator_steps=2 if large else 5,
         ),
         SGDConfig(
-            batch_size=16_384, epochs=50, noise_multiplicity=1, learning_rate=5e-4, max_grad_norm=1e-3, beta1=0.0,
+            batch_size=16_384, epochs=50, noise_multiplicity=1, learning_rate=5e-4, max_grad_norm=1.0, beta1=0.5,
         ),
     )  # fmt: skip
 
@@ -158,19 +158,21 @@ _QUICK = replace(
 _QUICK_GAN = GANModelConfig(
     network=BigGANConfig(channels=16, depth=1, latent=32, embedding=32),
     discriminator=PrivateDiscriminatorConfig(channels=24),
-    pretrain=GANPretrainConfig(iterations=2_000, learning_rate=5e-4),
+    pretrain=GANPretrainConfig(iterations=2_000, learning_rate=5e-4, beta1=0.0),
     # Few steps, so that each must count: on digits a logistic regression reached 67 % with these rates, 36 % with the
     # paper's.
     learning_rate=1e-3,
     ema=0.9,
+    beta1=0.0,
 )
 _PHOTOS = replace(_CPU_PHOTOS, data=DataConfig(name="cifar10"), public=PublicConfig(name=("cifar100",)))
 _PHOTOS_GAN = GANModelConfig(
     network=BigGANConfig(channels=24, depth=1, latent=64, embedding=64),
     discriminator=PrivateDiscriminatorConfig(channels=12),
-    pretrain=GANPretrainConfig(iterations=3_000, learning_rate=5e-4),
+    pretrain=GANPretrainConfig(iterations=3_000, learning_rate=5e-4, beta1=0.0),
     learning_rate=1e-3,
     ema=0.9,
+    beta1=0.0,
 )
 _PAPER = {
     **{f"paper-cifar10{{}}-eps{epsilon}": _paper(epsilon) for epsilon in (1, 5, 10)},
