@@ -92,8 +92,8 @@ class GANModelConfig:
         if not self.learning_rate > 0 or self.discriminator_steps < 1 or not decays:
             raise ValueError(
                 f"gan.learning_rate is {self.learning_rate}, gan.discriminator_steps {self.discriminator_steps}, "
-                f"gan.ema {self.ema} and gan.beta1 {self.beta1}: give a rate above 0, at least 1 step and decays from 0 "
-                "up to below 1"
+                f"gan.ema {self.ema} and gan.beta1 {self.beta1}: give a rate above 0, at least 1 step and decays from "
+                "0 up to below 1"
             )
 
     def play(self, batch_size: int) -> PlayConfig:
