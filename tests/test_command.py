@@ -150,7 +150,15 @@ EXPECTED = {
     "raysyn dp_f": ["dp_feta"],
     "raysyn --v": ["--version"],
     "raysyn dp_feta cpu": ["cpu-mnist", "cpu-fashion_mnist"],
-    "raysyn dp_feta quick --data.": ["--data.name", "--data.path", "--data.test-share", "--data.size", "--data.limit"],
+    "raysyn dp_feta quick --data.": [
+        "--data.name",
+        "--data.path",
+        "--data.test-share",
+        "--data.size",
+        "--data.limit",
+        "--data.labels",
+        "--data.no-labels",
+    ],  # fmt: skip
     "raysyn dp_feta quick --data.size 8 --budget.e": ["--budget.epsilon"],
     "raysyn dp_feta quick --budget.accountant ": ["prv", "rdp"],
     "raysyn dp_feta quick --budget.accountant r": ["rdp"],

@@ -54,13 +54,13 @@ def other_size(config: Any, n: int) -> list[str]:
     ]
 
 
-def unjudged(config: EvalConfig) -> list[str]:
-    """A warning where nothing would say how good the images are."""
-    if config.classifiers or config.feature_epochs or config.inception_weights is not None:
+def unjudged(config: EvalConfig, classes: int) -> list[str]:
+    """A warning where images of one class, which no classifier can judge, are not judged by FID either."""
+    if classes > 1 or config.inception_weights is not None:
         return []
     return [
-        "nothing will say how good the images are: no classifier is asked for, and FID needs Inception's weights; give "
-        "--eval.inception-weights FILE, or download, now or later"
+        "with one class there is no classifier, and FID alone says how good the images are, which needs Inception's "
+        "weights: give --eval.inception-weights FILE, or download, now or later"
     ]
 
 

@@ -35,7 +35,7 @@ def prepare(config: Config) -> Prepared:
     facts = check_denoiser(new_denoiser(config, private), private.shape, task_of(config, private), config.sampler)
     planned = plan(config, len(private), private.classes)
     doubts = [
-        *unjudged(config.eval),
+        *unjudged(config.eval, private.classes),
         *drowned(config.central, private, config.budget),
         *few_steps(planned, "finetune", len(private), "finetune"),
     ]

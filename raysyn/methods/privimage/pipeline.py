@@ -84,7 +84,7 @@ def prepare(config: Config) -> Prepared:
             new_query(config, public)
         if config.generator == "diffusion" and others(config, public):
             check_diffusion(config, private, private.classes + others(config, public))
-    doubts = [*unjudged(config.eval), *(misfits(config, private, planned) if planned else [])]
+    doubts = [*unjudged(config.eval, private.classes), *(misfits(config, private, planned) if planned else [])]
     return Prepared(dataset=dataset, plan=planned, more=public, facts=facts(config, public) | told, doubts=doubts)
 
 

@@ -336,7 +336,7 @@ def test_images_of_no_class_are_made_and_judged_without_a_classifier(tmp_path: P
     with pytest.raises(ValueError, match=r"there is one class and nothing to classify: ask for none with --eval\."):
         privimage.prepare(config)
     config = replace(config, eval=replace(TINY.eval, classifiers=(), feature_epochs=0))
-    (doubt,) = [said for said in privimage.prepare(config).doubts if said.startswith("nothing will say")]
+    (doubt,) = [said for said in privimage.prepare(config).doubts if said.startswith("with one class")]
     assert "--eval.inception-weights" in doubt
     report = run(config, tmp_path / "run")
     assert report["dataset"]["classes"] == ["image"] and report["metrics"]["utility"] == {}
