@@ -158,7 +158,7 @@ EXPECTED = {
         "--data.limit",
         "--data.labels",
         "--data.no-labels",
-    ],  # fmt: skip
+    ],
     "raysyn dp_feta quick --data.size 8 --budget.e": ["--budget.epsilon"],
     "raysyn dp_feta quick --budget.accountant ": ["prv", "rdp"],
     "raysyn dp_feta quick --budget.accountant r": ["rdp"],
