@@ -163,7 +163,7 @@ EXPECTED = {
     "raysyn --v": ["--version"],
     "raysyn dp_feta cpu": ["cpu-mnist", "cpu-fashion_mnist"],
     "raysyn dp_feta quick --data.": [
-        f"--data.{name}" for name in ("name", "path", "test-share", "crop", "size", "limit")
+        f"--data.{name}" for name in ("name", "path", "test-share", "crop", "size", "limit", "labels", "no-labels")
     ],
     "raysyn dp_feta quick --data.size 8 --budget.e": ["--budget.epsilon"],
     "raysyn dp_feta quick --budget.accountant ": ["prv", "rdp"],

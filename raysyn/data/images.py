@@ -21,6 +21,8 @@ from raysyn.data.source import SPLITS, Source, Split
 from raysyn.data.sources import from_name, from_path, subset
 
 SMALLEST = 8
+ONE_CLASS = "image"
+"""Name of the class that all images are of where labels are forgotten."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,9 @@ class DataConfig:
     """Rescale every image to this many pixels a side, at least 8; by default images stay as they are."""
     limit: int | None = None
     """Keep only this many training images, always the same ones, and at most as many test images."""
+    labels: bool = True
+    """False forgets what the images are of: all are of one class, images are made of no class in particular, and no
+    classifier can judge them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +174,8 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
     class_names = _class_names(source, labels)
     source = with_test_images(source, config.test_share)
     labels = {split: _labels(source, split) for split in SPLITS if split in source.splits}
+    if not config.labels:
+        labels, class_names = {split: np.zeros_like(of) for split, of in labels.items()}, (ONE_CLASS,)
     n = len(labels["train"])
     if config.limit is not None and config.limit > n:
         left = f"{n} images of {source.label}" + (" that are left to train" if config.test_share else "")

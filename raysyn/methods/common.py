@@ -198,8 +198,9 @@ def open_run(
         known["plan"] = {stage: asdict(cost) for stage, cost in plan.stages.items()}
     settings = asdict(command.config)
     judged = {name: settings.pop(name) for name in judged_by if name in settings}
-    # What a run was chosen among is said of it afterwards, and changes nothing in it.
-    settings.pop("chosen_among", None)
+    # What a run was chosen among is said of it afterwards, and changes nothing in it; nor does what a preset is for.
+    for said in ("chosen_among", "made_for"):
+        settings.pop(said, None)
     opened = RunFolder.open(
         command.out, method=method, preset=command.preset, config=settings | known,
         data_fingerprint=dataset.fingerprint(), source_fingerprint=dataset.source_fingerprint,

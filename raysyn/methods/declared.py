@@ -16,6 +16,8 @@ class Declared:
     chosen_among: str | None = None
     """What this run was chosen among by its results, in words such as "12 runs of a leaderboard"; the certificate lists
     it as an uncharged choice."""
+    made_for: int | None = None
+    """Training images that these settings were made for; a run on many more or fewer is warned of before it starts."""
 
 
 def declared(config: Declared) -> list[str]:

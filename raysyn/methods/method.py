@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from raysyn.data.images import Dataset, Images
+from raysyn.methods import misfits
 from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
 from raysyn.methods.outlook import Stage
 from raysyn.methods.synthesis import Drawing
@@ -77,8 +78,12 @@ class Method:
         console.show("images are read and checked", 0, 0, {})
         prepared = self.prepare(command.config)
         console.close()
-        for sentence in prepared.doubts:
+        n = len(prepared.dataset.train)
+        doubts = [*misfits.other_size(command.config, n), *prepared.doubts]
+        for sentence in doubts:
             console.say(f"WARNING: {sentence}.")
+        if (made_for := getattr(command.config, "made_for", None)) is not None:
+            console.say(f"Settings made for n = {made_for:,} training images; there are {n:,}.")
         say_empty(console, prepared.dataset)
         if prepared.plan is not None:
             show_plan(console, prepared.plan, prepared.dataset)

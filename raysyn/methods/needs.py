@@ -16,7 +16,7 @@ from raysyn.compute.doorway import Machines
 from raysyn.compute.worker import best_device
 from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
-from raysyn.models.classifiers import NAMES, build
+from raysyn.models.classifiers import BUILT, build
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import fitting
 from raysyn.screen.console import Console
@@ -75,8 +75,8 @@ def mends(
             if one > config.network.patch
         ]
     names = getattr(getattr(config, "eval", None), "classifiers", ())
-    if "resnet9" in names:
-        few = tuple(name for name in names if name != "resnet9")
+    if any(name.startswith("resnet9") for name in names):
+        few = tuple(name for name in names if not name.startswith("resnet9"))
         other = replace(config, eval=replace(config.eval, classifiers=few))
         yield [(f"--eval.classifiers {' '.join(few)}".strip(), lambda: needs(other, shape, machines))]
     yield [
@@ -148,7 +148,7 @@ def private_need(
 def classifier_needs(config: EvalConfig, shape: Shape, classes: int, images: int) -> list[Need]:
     """Of the classifiers that judge, and of the network whose features are compared."""
     found, training = [], ClassifierConfig()
-    names: Sequence[str] = [name for name in NAMES if name in config.classifiers]
+    names: Sequence[str] = [name for name in BUILT if name in config.classifiers]
     if config.feature_epochs:
         names = [*dict.fromkeys([*names, "cnn"])]
     for name in names:

@@ -12,8 +12,11 @@ from typing import Literal
 import torch
 from torch import nn
 
-Name = Literal["cnn", "resnet9", "mlp", "logreg"]
+Name = Literal["cnn", "resnet9", "mlp", "logreg", "resnet9_ffcv"]
 NAMES: tuple[Name, ...] = ("cnn", "resnet9", "mlp", "logreg")
+"""Those that judge by default."""
+BUILT: tuple[Name, ...] = (*NAMES, "resnet9_ffcv")
+"""All that `build` knows."""
 
 SMALLEST_SIDE = 8
 UNPADDED_SIDE = 18  # below it, two pools and three unpadded 3x3 convolutions leave no pixel
@@ -23,10 +26,10 @@ LARGEST_MAP = 8  # larger maps are averaged down, so that the dense layer stays 
 class Classifier(nn.Module):
     """`features` (flat, the penultimate layer) followed by a linear `head`."""
 
-    def __init__(self, features: nn.Module, width: int, classes: int) -> None:
+    def __init__(self, features: nn.Module, width: int, classes: int, bias: bool = True) -> None:
         super().__init__()
         self.features = features
-        self.head = nn.Linear(width, classes)
+        self.head = nn.Linear(width, classes, bias=bias)
 
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         """Float images in [-1, 1] to logits (N, classes)."""
@@ -70,13 +73,15 @@ def build(name: str, shape: tuple[int, int, int], classes: int, width: float = 1
         return _cnn(height, breadth, channels, classes, width)
     if name == "resnet9":
         return _resnet9(channels, classes, width)
+    if name == "resnet9_ffcv":
+        return _resnet9_ffcv(height, breadth, channels, classes, width)
     if name == "mlp":
         hidden = _scaled(100, width)
         layers = nn.Sequential(nn.Flatten(), nn.Linear(height * breadth * channels, hidden), nn.ReLU())
         return Classifier(layers, hidden, classes)
     if name == "logreg":
         return Classifier(nn.Flatten(), height * breadth * channels, classes)
-    raise ValueError(f"classifier is {name!r}: choose from {', '.join(NAMES)}")
+    raise ValueError(f"classifier is {name!r}: choose from {', '.join(BUILT)}")
 
 
 def _scaled(channels: int, width: float) -> int:
@@ -123,5 +128,26 @@ def _resnet9(channels: int, classes: int, width: float) -> Classifier:
     return Classifier(nn.Sequential(*layers), d, classes)
 
 
-def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+def _resnet9_ffcv(height: int, breadth: int, channels: int, classes: int, width: float) -> Classifier:
+    """That of FFCV's CIFAR-10 example, which PrivImage judges by: 2,274,880 weights for ten classes of colour images.
+
+    Images whose map is too small for its last, unpadded convolution get a padded one.
+    """
+    a, b, c = (_scaled(size, width) for size in (64, 128, 256))
+    last = 0 if min(-(-side // 2) // 2 for side in (height, breadth)) >= 3 else 1
+    layers = [
+        *_convolution(channels, a),
+        *_convolution(a, b, kernel=5, stride=2, padding=2),
+        Residual(*_convolution(b, b), *_convolution(b, b)),
+        *(*_convolution(b, c), nn.MaxPool2d(2)),
+        Residual(*_convolution(c, c), *_convolution(c, c)),
+        *(*_convolution(c, b, padding=last), nn.AdaptiveMaxPool2d(1), nn.Flatten(), Scale(0.2)),
+    ]
+    return Classifier(nn.Sequential(*layers), b, classes, bias=False)
+
+
+def _convolution(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: int = 1
+) -> tuple[nn.Module, ...]:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, bias=False)
+    return convolution, nn.BatchNorm2d(outputs), nn.ReLU()

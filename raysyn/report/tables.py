@@ -13,6 +13,7 @@ from raysyn.screen.console import duration
 NAMES = {
     "cnn": "CNN",
     "resnet9": "ResNet-9",
+    "resnet9_ffcv": "ResNet-9 (FFCV)",
     "mlp": "MLP",
     "logreg": "logistic regression",
     "resnet14": "ResNet-14",
@@ -21,6 +22,7 @@ NAMES = {
     "mobilenet_v2": "MobileNetV2",
     "shufflenet_v2": "ShuffleNetV2",
     "sklearn_mlp": "MLP (scikit-learn)",
+    "sklearn_mlp_default": "MLP (scikit-learn, without early stop)",
     "sklearn_logreg": "logistic regression (scikit-learn)",
     "fid": "FID (Inception)",
     "nearest_pair": "Closest synthetic and real image; 1: a real image and its nearest other, in the median",

@@ -37,11 +37,11 @@ class ClassifierConfig:
     beta1: float = 0.9
     """Adam's first decay for cnn, mlp and logreg."""
     resnet9_batch_size: int = 512
-    """Images per step of resnet9; at most a sixteenth of the training images, but at least 32."""
+    """Images per step of resnet9 and resnet9_ffcv; at most a sixteenth of the training images, but at least 32."""
     resnet9_learning_rate: float = 0.1
-    """Peak learning rate of resnet9: SGD with Nesterov momentum 0.9, falling to 0 along a cosine."""
+    """Peak learning rate of both: SGD with momentum 0.9, of resnet9 Nesterov's, falling to 0 along a cosine."""
     resnet9_weight_decay: float = 5e-4
-    """Weight decay of resnet9."""
+    """Weight decay of both."""
     ema_decay: float = 0.9999
     """Decay per step of the averaged weights, which are what is judged; at step t at most (1 + t) / (10 + t)."""
     validation_share: float = 0.1
@@ -107,6 +107,26 @@ def fit(images: Images, valid: Images, name: str, config: ClassifierConfig, seed
     return Trained(judged, best_epoch, best)
 
 
+def fit_to_the_end(images: Images, name: str, config: ClassifierConfig, seed: int, device: torch.device) -> Classifier:
+    """Train the classifier `name` on all of `images`, half of them mirrored in each epoch; as it is after its last
+    step, as PrivImage's authors judge (learning_rate and so on of resnet9)."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        model = build(name, images.shape, images.classes, config.width).to(device)
+        model = model.to(memory_format=torch.channels_last)
+        steps = -(-len(images) // images_per_step(name, config, len(images)))
+        step = stepper(name, model, config, config.epochs * steps)
+        pixels, labels = _tensors(images, device)
+        order = torch.Generator().manual_seed(seed)
+        for _ in range(config.epochs):
+            for part in torch.tensor_split(torch.randperm(len(images), generator=order).to(device), steps):
+                mirrored = torch.rand(len(part), generator=order).to(device) < 0.5
+                x = as_float(pixels[part])
+                step(torch.where(mirrored[:, None, None, None], x.flip(3), x), labels[part])
+    return model.eval()
+
+
 def accuracy(model: nn.Module, images: Images) -> float:
     """Share of `images` that `model` (in evaluation mode) labels rightly, in [0, 1]."""
     return share_right(answers(model, images), images)
@@ -145,7 +165,7 @@ def as_float(pixels_BHWC: torch.Tensor) -> torch.Tensor:
 
 def images_per_step(name: str, config: ClassifierConfig, count: int) -> int:
     """Of the classifier `name` on `count` images."""
-    if name != "resnet9":
+    if not name.startswith("resnet9"):
         return min(config.batch_size, count)
     return min(config.resnet9_batch_size, max(32, count // FEWEST_RESNET9_STEPS), count)
 
@@ -155,10 +175,10 @@ def stepper(
 ) -> Callable[[torch.Tensor, torch.Tensor], None]:
     """One optimiser step on a batch, as a function of its images and labels."""
     optimizer: torch.optim.Optimizer
-    if name == "resnet9":
+    if name.startswith("resnet9"):
         rate, decay = config.resnet9_learning_rate, config.resnet9_weight_decay
         optimizer = torch.optim.SGD(
-            model.parameters(), rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=True
+            model.parameters(), rate, momentum=0.9, nesterov=name == "resnet9", weight_decay=decay, fused=True
         )
         falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     else:

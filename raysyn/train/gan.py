@@ -47,6 +47,8 @@ class GANConfig:
     per class that the discriminator cannot tell, and stays there."""
     weight_decay: float = 5e-4
     """AdamW's weight decay, for both networks."""
+    beta1: float = 0.0
+    """AdamW's first decay, for both networks."""
     label_smoothing: float = 0.1
     """The discriminator is asked to be sure of real images only up to 1 minus this (the paper does not say)."""
     hinge: bool = False
@@ -69,6 +71,8 @@ class GANConfig:
                 f"gan.learning_rate is {self.learning_rate} and gan.weight_decay {self.weight_decay}: give a rate "
                 "above 0 and a decay of at least 0"
             )
+        if not 0 <= self.beta1 < 1:
+            raise ValueError(f"gan.beta1 is {self.beta1}: give a decay from 0 up to below 1")
         if self.discriminator_learning_rate is not None and not self.discriminator_learning_rate > 0:
             raise ValueError(
                 f"gan.discriminator_learning_rate is {self.discriminator_learning_rate}: give a rate above 0, or leave "
@@ -224,7 +228,7 @@ def _epoch(
 
 def _adamw(network: nn.Module, config: GANConfig, rate: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
-        network.parameters(), lr=rate, betas=(0.0, 0.999), eps=1e-6, weight_decay=config.weight_decay,
+        network.parameters(), lr=rate, betas=(config.beta1, 0.999), eps=1e-6, weight_decay=config.weight_decay,
         fused=True,
     )  # fmt: skip
 

@@ -536,3 +536,13 @@ def test_images_of_many_proportions_need_a_size_beside_the_crop(tmp_path: Path) 
     with pytest.raises(ValueError, match=r"1\.png is 10x10 pixels but the first is 9x9; rescale all with data\.size"):
         load(DataConfig(path=str(tmp_path), crop="centre"))
     assert load(DataConfig(path=str(tmp_path), crop="centre", size=8)).train.shape == (8, 8, 1)
+
+
+def test_labels_can_be_forgotten() -> None:
+    """All images are then of one class, also where it is asked what is in a source and nothing is decoded."""
+    config = DataConfig(limit=300)
+    known, forgotten = load(config), load(replace(config, labels=False))
+    assert forgotten.train.class_names == forgotten.test.class_names == ("image",)
+    assert not forgotten.train.labels_N.any() and forgotten.fingerprint() != known.fingerprint()
+    np.testing.assert_array_equal(forgotten.train.images_NHWC, known.train.images_NHWC)
+    assert public_facts(replace(config, labels=False)) == (300, (8, 8, 1), 1)

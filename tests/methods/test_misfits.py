@@ -15,7 +15,7 @@ from raysyn.data.images import Images
 from raysyn.methods.dp_feta.config import plan
 from raysyn.methods.dp_feta.presets import PRESETS
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
-from raysyn.methods.misfits import DROWNED, FEW_STEPS, drowned, few_steps, noise_of
+from raysyn.methods.misfits import DROWNED, FEW_STEPS, drowned, few_steps, noise_of, of_all_classes, other_size
 from raysyn.methods.pigan import variants
 from raysyn.methods.pigan.presets import PRESETS as PIGAN
 from raysyn.methods.privimage.pipeline import misfits
@@ -26,8 +26,8 @@ from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.sgd_config import SGDConfig
 
 SHAPES = {"quick": (1_498, 8, 1, 10), "mnist": (60_000, 28, 1, 10), "fashion_mnist": (60_000, 28, 1, 10),
-          "cifar10": (50_000, 32, 3, 10), "celeba": (162_770, 32, 3, 2), "celeba32": (162_770, 32, 3, 2),
-          "celeba64": (162_770, 64, 3, 2), "celeba_hair": (162_770, 64, 3, 3), "celeba_gender": (162_770, 64, 3, 2),
+          "cifar10": (50_000, 32, 3, 10), "celeba": (162_770, 32, 3, 2), "celeba32": (202_599, 32, 3, 1),
+          "celeba64": (202_599, 64, 3, 1), "celeba_hair": (162_770, 64, 3, 3), "celeba_gender": (162_770, 64, 3, 2),
           "camelyon": (302_436, 32, 3, 2), "imagenette": (9_469, 224, 3, 10)}  # fmt: skip
 """Images of each preset: how many, pixels a side, channels, classes."""
 
@@ -160,3 +160,32 @@ def test_the_size_of_the_noise_is_that_of_the_query() -> None:
 def test_enough_steps_are_no_matter() -> None:
     price = Cost(mechanism="DP-SGD", noise_multiplier=1.0, sampling_rate=0.1, steps=FEW_STEPS)
     assert few_steps(Plan(stages={"s": price}, delta=1e-5, accountant="rdp", epsilon_budget=1e3), "s", 100, "g") == []
+
+
+@pytest.mark.parametrize("n", [162_770, 300_000])
+def test_a_preset_for_many_more_or_fewer_images_says_so_and_how_to_keep_its_noise(n: int) -> None:
+    """All of CelebA; its training images alone have 24 % more noise."""
+    config = PRIVIMAGE["paper-celeba32-eps1"]
+    (said,) = other_size(config, n)
+    assert f"made for 202,599 training images, and there are {n:,}" in said
+    batch = int(re.findall(r"--finetune\.batch-size (\d+)$", said)[0])
+    before, kept = config.finetune.cost(202_599), replace(config.finetune, batch_size=batch).cost(n)
+    assert kept.steps == before.steps and kept.sampling_rate == pytest.approx(before.sampling_rate, rel=1e-4)
+    assert config.finetune.cost(n).sampling_rate != pytest.approx(before.sampling_rate, rel=0.1)
+
+
+def test_about_as_many_images_are_no_matter() -> None:
+    assert other_size(PRESETS["paper-mnist-eps1"], 55_000) == other_size(PRESETS["quick"], 10) == []
+    # DP-FETA's CelebA is training and validation images together.
+    assert len(other_size(PRESETS["paper-celeba-eps1"], 162_770)) == 1
+    with pytest.raises(ValueError, match="made_for is 0: give the number of training images"):
+        other_size(replace(PRESETS["quick"], made_for=0), 10)
+    assert other_size(object(), 10) == []
+
+
+def test_central_images_of_all_classes_together_are_warned_of_where_there_are_several() -> None:
+    asked = CentralConfig(conditional=False)
+    (said,) = of_all_classes(asked, 10)
+    assert "nothing about 10 classes" in said and "--central.count 0" in said
+    assert of_all_classes(asked, 1) == of_all_classes(CentralConfig(), 10) == []
+    assert of_all_classes(replace(asked, count=0), 10) == []

@@ -31,8 +31,8 @@ SOURCES: dict[str, tuple[str | None, int | None, int, int]] = {
     "pneumoniamnist": ("pneumoniamnist", None, 4_708, 2),
     "celeba": (None, 32, 182_637, 2),
     "camelyon": (None, 32, 302_436, 2),
-    "celeba32": (None, 32, 162_770, 2),
-    "celeba64": (None, 64, 162_770, 2),
+    "celeba32": (None, 32, 202_599, 1),
+    "celeba64": (None, 64, 202_599, 1),
     "celeba_hair": (None, 64, 162_770, 3),
     "celeba_gender": (None, 64, 162_770, 2),
     "imagenette": (None, 224, 9_469, 10),
@@ -92,7 +92,7 @@ PRICED = [
 FAST = {
     ("noisy_means", "quick"),
     ("privimage", "paper-celeba64-gan-eps5"),
-    ("privimage", "paper-mnist-eps10-privimage-mode"),
+    ("privimage", "paper-mnist-eps1-privimage-mode"),
     ("pigan", "quick"),
 }
 

@@ -58,7 +58,7 @@ def test_what_is_left_out_needs_nothing() -> None:
 def test_what_the_check_lets_pass_is_measured(train: int, tmp_path: Path) -> None:
     """The check and the measures must not come apart: with each number of images, every measure that passes works."""
     real, made = noise([train - 1, 1]), noise([10, 10], 1)
-    names = ("cnn", "resnet9", "mlp", "logreg", *SCIKIT)
+    names = ("cnn", "resnet9", "resnet9_ffcv", "mlp", "logreg", "sklearn_mlp_default", *SCIKIT)
     config = EvalConfig(classifiers=names, epochs=1, feature_epochs=1, resnet9_width=0.0625)
     try:
         check_measures(config, 2, synthetic=20, train=train)

@@ -84,6 +84,20 @@ def test_classifiers_of_scikit_learn_stand_beside_ours(tmp_path):
     assert report["classes"]["accuracy"][0] < 0.3 < 0.7 < report["classes"]["accuracy_real_data"][0]
 
 
+def test_privimage_s_classifiers_are_asked_for_by_name(tmp_path):
+    """scikit-learn's MLP with its defaults goes on where the other one stops; FFCV's ResNet-9 has no epoch to choose.
+    Both are shown images mirrored or not, and tell nothing of stripes to the left and to the right."""
+    train, test = stripes(60, 0), stripes(40, 1)
+    config = EvalConfig(classifiers=utility_module.PRIVIMAGE, epochs=2)
+    report = utility(Local(tmp_path), mirrored(train), train, test, config, 0)
+    assert report["resnet9_ffcv"]["epoch"] == report["resnet9_ffcv"]["epoch_real_data"] == 2
+    assert report["sklearn_mlp_default"]["accuracy"] < 0.3 < 0.7 < report["sklearn_mlp_default"]["accuracy_real_data"]
+    shared = {"real": train, "test": test, "config": config, "seed": 0}
+    stopped = judge(("sklearn_mlp", "real"), shared)
+    assert stopped["valid_accuracy"] is not None and stopped["epoch"] < report["sklearn_mlp_default"]["epoch_real_data"]
+    assert "notes" not in report["sklearn_mlp_default"] and 0 <= report["resnet9_ffcv"]["accuracy"] <= 1
+
+
 def test_trap_13_trap_21_best_of_classifiers_is_named_an_uncharged_choice(tmp_path):
     train = stripes(50, 0)
     config = EvalConfig(classifiers=("logreg",), epochs=1)

@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from raysyn.models.classifiers import NAMES, build
+from raysyn.models.classifiers import BUILT, build
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("shape", [(8, 8, 1), (17, 9, 3), (18, 18, 1), (28, 28, 1), (32, 32, 3), (64, 48, 3)])
+@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize(
+    "shape", [(8, 8, 1), (10, 12, 1), (17, 9, 3), (18, 18, 1), (28, 28, 1), (32, 32, 3), (64, 48, 3)]
+)
 def test_any_image_of_at_least_8x8_gives_logits_and_features(name, shape):
     model = build(name, shape, 7, width=0.25).eval()
     images = torch.zeros(2, shape[2], shape[0], shape[1])
@@ -29,6 +31,12 @@ def test_resnet9_has_nine_weight_layers_and_width_thins_it():
     full, thin = (build("resnet9", (32, 32, 3), 10, width) for width in (1.0, 0.125))
     assert sum(p.ndim > 1 for p in full.parameters()) == 9
     assert full.head.in_features == 512 and thin.head.in_features == 64
+
+
+def test_ffcv_s_resnet9_has_its_weights():
+    full = build("resnet9_ffcv", (32, 32, 3), 10)
+    assert sum(p.numel() for p in full.parameters()) == 2_274_880 and full.head.bias is None
+    assert [tuple(p.shape[2:]) for p in full.parameters() if p.ndim == 4] == [(3, 3), (5, 5)] + [(3, 3)] * 6
 
 
 def test_bad_requests_say_what_to_change():

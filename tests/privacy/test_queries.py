@@ -177,7 +177,12 @@ def test_means_and_modes_are_those_of_the_images() -> None:
     exact = CentralConfig(count=2, noise_multiplier=QUIET, sampling_rate=1.0, downscale=1, smooth=False)
     np.testing.assert_array_equal(central_images(data, exact, STREAM).value.images_NHWC, patterns)
     modes = central_images(data, dataclasses.replace(exact, kind="mode"), STREAM).value.images_NHWC
-    np.testing.assert_array_equal(modes, np.where(patterns > 0, 191, 64))
+    # Of two bins the colours themselves, as in the authors' code; of more, the middle of the fullest (equation 7).
+    np.testing.assert_array_equal(modes, patterns)
+    four = dataclasses.replace(exact, kind="mode", bins=4)
+    np.testing.assert_array_equal(
+        central_images(data, four, STREAM).value.images_NHWC, np.where(patterns > 0, round(255 * 7 / 8), round(255 / 8))
+    )
 
 
 @pytest.mark.parametrize("kind", ["mean", "mode"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -109,3 +111,18 @@ def test_the_papers_network_is_a_resnet_50_for_small_images() -> None:
     assert sum(p.numel() for p in network.parameters()) == 25_557_032 - 40 * 3 * 64
     small = SemanticNetConfig(width=4).build(1, 5).eval()
     assert small(torch.zeros(2, 1, 16, 16)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", ["resnet14", "resnet50"])
+def test_large_images_are_seen_at_the_side_of_the_paper(name: str) -> None:
+    """C.2: the query function is trained and asked at 32 x 32, CelebA64 included; weights have the same names."""
+    config = SemanticNetConfig(name=name, width=4, side=16)  # type: ignore[arg-type]
+    network, plain = (replace(config, side=side).build(3, 5).eval() for side in (16, 32))
+    plain.load_state_dict(network.state_dict())
+    images = torch.rand(2, 3, 16, 24).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    small = torch.nn.functional.adaptive_avg_pool2d(images, (16, 16))
+    assert torch.equal(network(images), plain(small)) and not torch.equal(plain(images), plain(small))
+    again = pickle.loads(pickle.dumps(network))
+    assert torch.equal(again(images), network(images))
+    with pytest.raises(ValueError, match=r"query\.network\.side is 4"):
+        replace(config, side=4)

@@ -18,9 +18,10 @@ from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import drowned, few_steps
+from raysyn.methods.misfits import drowned, few_steps, of_all_classes, unjudged
 from raysyn.methods.own_network import check_denoiser
 from raysyn.methods.synthesis import Drawing, draw_chunk, judging, pack, synthesise, unpack
+from raysyn.models.warm_start import OF_ALL_CLASSES, lessened
 from raysyn.privacy import sgd
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
@@ -37,6 +38,8 @@ def prepare(config: Config) -> Prepared:
     facts = check_denoiser(new_denoiser(config, private), private.shape, task_of(config, private), config.sampler)
     planned = plan(config, len(private), private.classes)
     doubts = [
+        *unjudged(config.eval, private.classes),
+        *of_all_classes(config.central, private.classes),
         *drowned(config.central, private, config.budget),
         *few_steps(planned, "finetune", len(private), "finetune"),
     ]
@@ -67,10 +70,12 @@ def run(setting: PrivateSetting) -> Report:
         warm_up = partial(compute.train, loop.fit, name="warmup")
         # Images of all classes together teach what "no class" looks like, and nothing about a class.
         lesson = task if config.central.conditional else replace(task, label_dropout=1.0)
+        fresh = {name: value.clone() for name, value in denoiser.state_dict().items()}
         taught = (denoiser, lesson, central, config.warmup, config.seed, config.augment)
         warm = folder.stage("warmup", lambda: warm_up(*taught))
         # The raw weights of the last step go on, as published, not their average.
-        denoiser.load_state_dict(warm["model"])
+        share = 1.0 if config.central.conditional or private.classes == 1 else OF_ALL_CLASSES
+        denoiser.load_state_dict(lessened(fresh, warm["model"], share))
         console.stage("warmup", f"{config.warmup.iterations:,} steps on them, augmented: no further cost")
 
     # Stage II (paper 3.2): DP-SGD on the sensitive images spends what is left.

@@ -39,9 +39,14 @@ def _nearest(rows: dict[float, Row], epsilon: float) -> Row:
     return rows[min(rows, key=lambda row: abs(row - epsilon))]
 
 
-def _paper(data: DataConfig, epsilon: float, row: Row, iterations: int) -> Config:
-    """The paper's sigmas (0.8, 0.5, 1, ...) alone cost 1.54 at its MNIST epsilon of 1 (RDP, delta 1e-5), 113 at
-    ImageNette's 105: here the noise multiplier is what the budget leaves."""
+_IMAGES = {"mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000, "imagenette": 9_469}
+"""Training images as published; the paper does not say how many of CelebA's 162,770 are of a hair colour."""
+
+
+def _paper(name: str, data: DataConfig, epsilon: float, row: Row, iterations: int) -> Config:
+    """The noise multiplier is what the budget and the statistics leave. The paper's own (0.8, 0.5, 1, ...) are within
+    7 % of it, and its teachers inside its budgets: by PRV, which it accounts with, and at a delta of 1e-5, which it
+    does not name, they cost 0.86 of MNIST's 1, and 101.3 of ImageNette's 105."""
     epochs, batch_size, learning_rate, clip, asked_epochs, asked_batch = row
     # Published for MNIST, Fashion-MNIST and CelebA; CIFAR-10 goes with the first two, ImageNette with the last.
     large = data.size is not None
@@ -56,7 +61,7 @@ def _paper(data: DataConfig, epsilon: float, row: Row, iterations: int) -> Confi
         alignment=AlignmentConfig(iterations=iterations, batch_size=60 if large else 80),
         students=NAMES,
         distillation=DistillationConfig(temperature=10.0 if large else 100.0),
-        tuned_on="the data sets of the paper, by its authors",
+        tuned_on="the data sets of the paper, by its authors", made_for=_IMAGES.get(name, 162_770),
     )  # fmt: skip
 
 
@@ -94,7 +99,7 @@ PRESETS: dict[str, Config] = {
         tuned_on="Fashion-MNIST, its number of steps by the paper",
     ),
     **{
-        f"paper-{name}-eps{epsilon:g}": _paper(data, epsilon, _nearest(rows, epsilon), steps)
+        f"paper-{name}-eps{epsilon:g}": _paper(name, data, epsilon, _nearest(rows, epsilon), steps)
         for name, (data, rows, steps) in _TABLE_5.items()
         for epsilon in dict.fromkeys((0.2, 1.0, 10.0, *rows))
     },

@@ -37,8 +37,8 @@ MOST_PARTS = 20
 class GANPretrainConfig:
     """Pre-training of PRIVIMAGE+G (table 6), with the hinge loss."""
 
-    iterations: int = 20_000
-    """Steps of the discriminator."""
+    iterations: int = 100_000
+    """Steps of the discriminator; the paper counts those of the generator, a fifth of them: 20K."""
     batch_size: int = 64
     """Real images per discriminator step, over all workers."""
     discriminator_steps: int = 5
@@ -47,6 +47,8 @@ class GANPretrainConfig:
     """Adam's rate for the generator, and for the discriminator unless it has its own."""
     discriminator_learning_rate: float | None = None
     """Adam's rate for the discriminator."""
+    beta1: float = 0.5
+    """Adam's first decay, for both."""
     ema: float = 0.999
     """Decay of the moving average of the generator's weights, which is what is kept of each checkpoint."""
 
@@ -64,7 +66,7 @@ class GANPretrainConfig:
         return GANConfig(
             epochs=epochs, epoch_steps=self.iterations // epochs, checkpoint_every=1, batch_size=self.batch_size,
             discriminator_steps=self.discriminator_steps, learning_rate=self.learning_rate,
-            discriminator_learning_rate=self.discriminator_learning_rate, ema=self.ema,
+            discriminator_learning_rate=self.discriminator_learning_rate, ema=self.ema, beta1=self.beta1,
             weight_decay=0.0, label_smoothing=0.0, hinge=True,
         )  # fmt: skip
 
@@ -80,20 +82,24 @@ class GANModelConfig:
     """Adam's rate for the generator in fine-tuning."""
     discriminator_steps: int = 5
     """Steps of the discriminator per step of the generator in fine-tuning."""
+    beta1: float = 0.5
+    """Adam's first decay for the generator in fine-tuning; that of the discriminator is finetune.beta1."""
     ema: float = 0.999
     """Decay of the moving average of the generator's weights in fine-tuning, which is what is drawn from."""
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0 or self.discriminator_steps < 1 or not 0 <= self.ema < 1:
+        decays = 0 <= self.ema < 1 and 0 <= self.beta1 < 1
+        if not self.learning_rate > 0 or self.discriminator_steps < 1 or not decays:
             raise ValueError(
-                f"gan.learning_rate is {self.learning_rate}, gan.discriminator_steps {self.discriminator_steps} and "
-                f"gan.ema {self.ema}: give a rate above 0, at least 1 step and a decay from 0 up to below 1"
+                f"gan.learning_rate is {self.learning_rate}, gan.discriminator_steps {self.discriminator_steps}, "
+                f"gan.ema {self.ema} and gan.beta1 {self.beta1}: give a rate above 0, at least 1 step and decays from "
+                "0 up to below 1"
             )
 
     def play(self, batch_size: int) -> PlayConfig:
         """How the generator learns beside DP-SGD."""
         return PlayConfig(
-            batch_size=batch_size, learning_rate=self.learning_rate, beta1=0.0, hinge=True,
+            batch_size=batch_size, learning_rate=self.learning_rate, beta1=self.beta1, hinge=True,
             discriminator_steps=self.discriminator_steps, ema=self.ema,
         )  # fmt: skip
 
@@ -124,7 +130,9 @@ class Config(Declared):
     """Train on central images after the public ones, or on both as one set (DP-FETA 6.1)."""
     network: UNetConfig = field(default_factory=lambda: UNetConfig(multipliers=(1, 2, 2), attention=(16,)))
     noise: NoiseConfig = field(default_factory=NoiseConfig)
-    pretrain: LoopConfig = field(default_factory=lambda: LoopConfig(iterations=128_000, batch_size=2048))
+    pretrain: LoopConfig = field(
+        default_factory=lambda: LoopConfig(iterations=128_000, batch_size=2048, learning_rate=1e-4)
+    )
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Of central images."""
     warmup: LoopConfig = field(default_factory=LoopConfig)

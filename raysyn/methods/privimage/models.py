@@ -24,6 +24,7 @@ from raysyn.models import denoiser
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.denoiser import table_of_labels
 from raysyn.models.private_discriminator import PrivateDiscriminator
+from raysyn.models.warm_start import OF_ALL_CLASSES, lessened
 from raysyn.privacy import sgd
 from raysyn.privacy.ledger import Release
 from raysyn.train import gan, loop
@@ -90,10 +91,12 @@ class Diffusion:
         """Train on what is not secret, and go on from the raw weights, as published."""
         # Images of no one class teach what "no class" looks like, and nothing about a class.
         lesson = self.task if conditional else replace(self.task, label_dropout=1.0)
+        before = {name: value.clone() for name, value in self.denoiser.state_dict().items()}
         fit = partial(self.setting.compute.train, loop.fit, self.denoiser, lesson, images, config, name=stage)
         trained = self.setting.folder.stage(stage, lambda: fit(self.config.seed, augment))
-        self.denoiser.load_state_dict(trained["model"])
-        if not conditional and not self.knows_classes:
+        blurred = stage == "warmup" and not conditional and self.private.classes > 1
+        self.denoiser.load_state_dict(lessened(before, trained["model"], OF_ALL_CLASSES if blurred else 1.0))
+        if not conditional and not blurred and not self.knows_classes:
             # Rows that nothing has been learned about would be noise: all classes begin as "no class".
             table = table_of_labels(self.denoiser, self.task.classes)
             assert table is not None, "checked before the run"
@@ -180,7 +183,7 @@ class GAN:
             plain = GANPretrainConfig(
                 iterations=tuning.cost(len(self.private)).steps, batch_size=tuning.batch_size,
                 discriminator_steps=own.discriminator_steps, learning_rate=own.learning_rate,
-                discriminator_learning_rate=tuning.learning_rate, ema=own.ema,
+                discriminator_learning_rate=tuning.learning_rate, ema=own.ema, beta1=own.beta1,
             )  # fmt: skip
             start = {"generator": self.generator.state_dict(), "discriminator": self.discriminator.state_dict()}
             fit = partial(setting.compute.train, gan.fit, own.network, self.private, plain.recipe(), name="finetune")

@@ -25,7 +25,7 @@ from raysyn.data.public import Public, comparison, load_beside
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import declared
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, few_steps
+from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, few_steps, of_all_classes, unjudged
 from raysyn.methods.privimage.config import NAME, Config, Kind, name_of, plan
 from raysyn.methods.privimage.models import (
     GAN,
@@ -85,7 +85,7 @@ def prepare(config: Config) -> Prepared:
             new_query(config, public)
         if config.generator == "diffusion" and others(config, public):
             check_diffusion(config, private, private.classes + others(config, public))
-    doubts = misfits(config, private, planned) if planned else []
+    doubts = [*unjudged(config.eval, private.classes), *(misfits(config, private, planned) if planned else [])]
     return Prepared(dataset=dataset, plan=planned, more=public, facts=facts(config, public) | told, doubts=doubts)
 
 
@@ -93,7 +93,8 @@ def misfits(config: Config, private: Images, planned: Plan) -> list[str]:
     """What in the settings is for another number of images."""
     few = FEW_STEPS if config.pretraining == "none" else TAUGHT_BEFORE
     told = few_steps(planned, "finetune", len(private), "finetune", few)
-    return [*drowned(config.central, private, config.budget), *told]
+    blurred = of_all_classes(config.central, private.classes)
+    return [*drowned(config.central, private, config.budget), *blurred, *told]
 
 
 def check_network(config: Config, private: Images) -> dict[str, str]:
@@ -137,7 +138,7 @@ def run(setting: Setting) -> Report:
     public: Public | None = setting.more
     config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
     model: Model = MODELS[config.generator](setting, others(config, public))
-    console.begin(stages_of(config))
+    console.begin(stages_of(config, private.classes))
 
     # What public classes the sensitive images resemble (3.2, 3.3); which ones is not secret any more.
     chosen = None
@@ -172,18 +173,19 @@ def run(setting: Setting) -> Report:
     metrics["fidelity"] |= similarity(config, private, public, chosen)
     if chosen is not None and public is not None:
         metrics["selection"] = in_figures(chosen, private, public)
-    picture = in_one_plane(setting, synthetic)
     parts = [] if chosen is None or public is None else [selection(chosen, private, public)]
+    # A CNN of one class learns nothing to see images by.
+    parts += [in_one_plane(setting, synthetic)] if private.classes > 1 else []
     report = setting.report(name, privacy=privacy, metrics=metrics, engine=tuned.get("engine"))
     verdict = write_report(
-        folder, report, synthetic=synthetic, central=central, done=story(setting, public), sections=[*parts, picture],
+        folder, report, synthetic=synthetic, central=central, done=story(setting, public), sections=parts,
     )  # fmt: skip
     may = "may leave" if config.private else "no promise"
     setting.end(verdict, folder.where(f"Release ({may})"))
     return report
 
 
-def stages_of(config: Config) -> list[str]:
+def stages_of(config: Config, classes: int) -> list[str]:
     """What the console counts, in this order."""
     selects = config.pretraining == "selected"
     asked = {
@@ -191,7 +193,11 @@ def stages_of(config: Config) -> list[str]:
         "central": config.private and config.central.count > 0, "pretrain": config.pretraining != "none",
         "warmup": config.warms_up(), "finetune": True, "synthesise": True,
     }  # fmt: skip
-    return [*(name for name, is_so in asked.items() if is_so), *judging(config.eval), "plane"]
+    return [
+        *(name for name, is_so in asked.items() if is_so),
+        *judging(config.eval),
+        *(["plane"] if classes > 1 else []),
+    ]
 
 
 def made_from(config: Config, public: Public | None) -> dict[str, Any]:

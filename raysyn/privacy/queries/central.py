@@ -45,10 +45,11 @@ class CentralConfig:
     """Images shrink by this factor before the query, against noise; by default 1 for `mode` and for `mean` 2 up to
     32 pixels a side, 4 up to 64, 8 up to 128 and so on, as published."""
     bins: int | None = None
-    """Histogram bins per pixel, for `mode` only; by default 2 for grey images and 16 for colour."""
+    """Histogram bins per pixel, for `mode` only; by default 2 for grey images, which makes them black and white, and 16
+    for colour."""
     count_share: float = 0.1
     """Share of the clip norm spent on noisy class counts, which give means of unbalanced classes their right
-    brightness for 0.5 % more noise; 0 takes all classes as equally large, as the paper does. `mean` only."""
+    brightness for 0.5 % more noise; 0 takes all classes as equally large. `mean` only."""
     smooth: bool = True
     """Apply a 3x3 median, and to grey images 3x3 sharpening, to the noisy images."""
 
@@ -197,8 +198,9 @@ def class_counts(counts: Floats, expected: float, noise_std: float, sampling_rat
 def mode_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
     """Theorem 3.3: one histogram per pixel and channel; an image adds 1 to one bin of each of them.
 
-    The sensitivity is therefore the square root of the number of histograms; a pixel's value is the midpoint
-    of its fullest noisy bin (Eq. 7).
+    The sensitivity is therefore the square root of the number of histograms; a pixel's value is the midpoint of its
+    fullest noisy bin (Eq. 7). Of two bins it is black or white, as in the authors' code: modes of images that are
+    nearly black and white "belong to {0, 255}" (3.1.2), and two midpoints would be greys that no such image has.
     """
     factor = config.downscale or 1
     small = _small_shape(shape, factor)
@@ -212,7 +214,8 @@ def mode_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
 
     def read(sums: Floats, expected: float) -> Floats:
         fullest = sums.reshape(*sums.shape[:2], pixels, bins).argmax(axis=-1)
-        return ((fullest + 0.5) / bins).reshape(*sums.shape[:2], *small)
+        values = fullest.astype(np.float64) if bins == 2 else (fullest + 0.5) / bins
+        return values.reshape(*sums.shape[:2], *small)
 
     return Query(factor, pixels * bins, math.sqrt(pixels), total, read)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from what_is_said import honest, spoken_by
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
 from whole_run import whole_run
@@ -21,11 +22,12 @@ from raysyn.data import images as data
 from raysyn.methods import ends, synthesis
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_feta import pipeline as dp_feta
-from raysyn.methods.dp_feta.config import Config, plan
+from raysyn.methods.dp_feta.config import Config, new_denoiser, plan
 from raysyn.methods.dp_feta.presets import PRESETS
 from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.unet import UNetConfig
+from raysyn.models.warm_start import OF_ALL_CLASSES
 from raysyn.privacy import sgd
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Ledger
@@ -33,6 +35,7 @@ from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import load_saved
 from raysyn.screen.console import Console
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
@@ -75,14 +78,6 @@ def test_plan_gives_table_v_of_the_paper(count: int, noise_multiplier: float) ->
     planned = plan(config, 60_000, 10)
     assert planned.stages["finetune"].noise_multiplier == pytest.approx(noise_multiplier, rel=0.04)
     assert ("central" in planned.stages) == (count > 0)
-
-
-@pytest.mark.parametrize(("name", "n", "classes", "noise_multiplier"), [
-    ("paper-celeba-eps1", 182_637, 2, 6.8), ("paper-camelyon-eps1", 302_436, 2, 1.91),
-])  # fmt: skip
-def test_plan_of_the_colour_sets_gives_table_v(name: str, n: int, classes: int, noise_multiplier: float) -> None:
-    planned = plan(PRESETS[name], n, classes)
-    assert planned.stages["finetune"].noise_multiplier == pytest.approx(noise_multiplier, rel=0.04)
 
 
 def test_prv_leaves_more_budget_than_rdp() -> None:
@@ -249,3 +244,26 @@ def test_colour_and_unconditional_and_an_empty_class(tmp_path: Path) -> None:
         parts = (config, dataset, Local(folder.internal), folder, console, SPEED)
         setting = PrivateSetting(*parts, plan=planned, ledger=Ledger(planned, folder.ledger))
         assert dp_feta.run(setting).dataset["classes"] == ("a", "b", "none of these")
+
+
+@pytest.mark.parametrize(("conditional", "share"), [(True, 1.0), (False, OF_ALL_CLASSES)])
+def test_a_warm_up_that_says_nothing_of_classes_is_kept_in_part(
+    conditional: bool, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else DP-SGD would hardly tell classes apart (raysyn.models.warm_start)."""
+    started = list[dict[str, torch.Tensor]]()
+
+    def caught(*args: Any, **more: Any) -> Any:
+        started.append({name: value.clone() for name, value in args[1].state_dict().items()})
+        raise InterruptedError
+
+    monkeypatch.setattr(dp_feta.sgd, "train", caught)
+    config = replace(TINY, central=replace(TINY.central, conditional=conditional))
+    with pytest.raises(InterruptedError):
+        run(config, tmp_path / "run")
+    fresh = new_denoiser(config, data.load(config.data).train).state_dict()
+    taught = load_saved(tmp_path / "run/internal/stages/warmup.pt")["model"]
+    for name, value in started[0].items():
+        assert torch.allclose(value, fresh[name] + share * (taught[name] - fresh[name]), atol=1e-6), name
+        assert share < 1 or torch.equal(value, taught[name])
+    assert not all(torch.equal(value, taught[name]) for name, value in fresh.items())

@@ -383,7 +383,10 @@ def test_presets_are_the_papers() -> None:
         assert (preset.eval.epochs, preset.eval.learning_rate, preset.eval.beta1) == (50, 2e-4, 0.5)
     assert (fashion.gan.epochs, fashion.penalty.delay_epochs, fashion.synthetic) == (300, 200, 10_000)
     assert (cifar.gan.epochs, cifar.penalty.delay_epochs, cifar.synthetic) == (500, 400, 20_000)
+    # Table 1's weights; table 2 is of Fashion-MNIST at a weight of 1, table 1 of CIFAR-10 at 30.
     assert (fashion.experiment.equal_lambda, cifar.experiment.equal_lambda) == (5, 30)
+    assert (fashion.penalty.weight, fashion.experiment.parts) == (1, (2, 3, 4, 5, 6))
+    assert (cifar.penalty.weight, cifar.experiment.parts) == (30, ())
     assert (fashion.gan.label_smoothing, cifar.gan.label_smoothing) == (0.0, 0.1)
     assert {name: preset.eval.inception_weights for name, preset in PRESETS.items()} == {
         "quick": None, "cpu-fashion_mnist": None, "paper-fashion_mnist": inception.TRY, "paper-cifar10": inception.TRY
