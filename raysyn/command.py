@@ -150,10 +150,15 @@ def _report(arguments: Sequence[str]) -> int:
     if not arguments:
         return cli.refuse("report has no run: give the folders (--out) of finished runs, or one that holds them")
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        if word.startswith("-") and not word.startswith("--html"):
-            return cli.refuse(f"{word} is no flag of report{guess(word, ['--html'])}: there is --html FILE alone")
+        known = ["--html", "--columns"]
+        if word.startswith("-") and word.partition("=")[0] not in known:
+            return cli.refuse(f"{word} is no flag of report{guess(word, known)}: there are --html FILE, --columns NAME")
         if word == "--html" and not following:
             return cli.refuse("--html has no value: give the file that the tables are written to")
+        if word == "--columns" and (not following or following.startswith("-")):
+            return cli.refuse(
+                "--columns has no value: give names of figures, such as precision or utility.cnn.accuracy"
+            )
     from raysyn.report.report import main as tables
 
     return tables(arguments)
@@ -239,7 +244,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
 USAGE = {
     "auto": "SOURCE --epsilon NUMBER [--minutes NUMBER] [--flags]",
     "methods": "[--markdown]",
-    "report": "RUN... [--html FILE]",
+    "report": "RUN... [--columns NAME...] [--html FILE]",
     "verify": "RELEASE_FOLDER",
     "completion": "bash|zsh|fish",
 }

@@ -37,6 +37,8 @@ class Runs:
 
     finished: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """Where each run is, and its report.json."""
+    commands: list[str] = field(default_factory=list)
+    """The first word of each one's command, whatever papers call its setting."""
     unfinished: list[str] = field(default_factory=list)
     strange: list[str] = field(default_factory=list)
     """Folders without any run."""
@@ -64,6 +66,7 @@ def _note(place: str, found: Runs) -> bool:
     """Whether `place` is a run; then it is noted, and where it is a comparison, its runs are."""
     if (report := _content(place, REPORT_JSON)) is not None:
         found.finished.append((place, report))
+        found.commands.append((_content(place, RUN_JSON) or {}).get("method", report["method"]))
         return True
     if _content(place, RUN_JSON) is None:
         return False
@@ -171,15 +174,6 @@ def _named(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[str,
         name = report["dataset"]["name"]
         folder = place.partition("?")[0].rstrip("/").rpartition("/")[2]
         yield (f"{name} ({folder})" if shared[name] > 1 else name), report
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as a Markdown table, the first one being its heading; padded, so that it reads as one on a screen, too."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
-    # Columns of figures are set to the right where Markdown is rendered.
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "".join(f"| {' | '.join(line)} |\n" for line in [lines[0], rule, *lines[1:]])
 
 
 def page(tables: Sequence[Table], unfinished: Sequence[str], picture: str | None = None) -> str:
