@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import raysyn
@@ -68,9 +69,21 @@ def run(entry: Entry, arguments: Sequence[str], prog: str) -> int:
         put_off_compiler()
         from raysyn.screen.console import Console
 
-        return entry.method().begin(command, stack.enter_context(Console()), connect, stack)
+        return beginning(entry)(command, stack.enter_context(Console()), connect, stack)
 
     return cli.run_or_explain(check, lambda setting: entry.method().run(setting))
+
+
+def beginning(entry: Entry) -> Callable[..., Any]:
+    """What begins a run of it; one that starts others can read their command lines."""
+    begin: Callable[..., Any] = entry.method().begin
+    return partial(begin, read=read) if entry.starts_others else begin
+
+
+def read(method: str, words: Sequence[str]) -> Any:
+    """The configuration that a method's command line gives; ValueError, in one sentence, for bad input."""
+    one = catalogue.find(method)
+    return cli.read(one.presets(), words, machines=one.machines(), prog=method, seal=one.seal).config
 
 
 def connect(machines: Any, storage: str, show: Any) -> AbstractContextManager[Any]:

@@ -156,7 +156,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 def _names_a_flag(word: str) -> bool:
     """Whether it cannot be a value: it begins as a flag does, is no number below 0, and no quoted list of flags."""
-    if not word.startswith("-") or word == "-" or any(map(str.isspace, word)):
+    if not word.startswith("-") or word == "-" or any(map(str.isspace, word.partition("=")[0])):
         return False
     try:
         float(word)
