@@ -91,7 +91,7 @@ def test_commands_of_the_readme_docs_and_cards_are_taken(line: str) -> None:
     elif name == "auto":
         assert not flags[0].startswith("-") and assigned(own_data.default(flags[0]), flags[1:], "auto")
     elif name == "report":
-        assert flags and {flag for flag in flags if flag.startswith("-")} <= {"--html"}
+        assert flags and {flag for flag in flags if flag.startswith("-")} <= {"--html", "--columns"}
     else:
         assert (name, len(flags)) in {("methods", 0), ("verify", 1)}, line
 

@@ -13,6 +13,8 @@ from raysyn.report.tables import MISSING, figure, in_words, percent
 
 REPORT, SAMPLES = "runs/{}/internal/report.html", "runs/{}/release/samples.png"
 """From the page's folder."""
+WORDS = frozenset({"method", "preset", "data", "differs in", "device"})
+"""Columns that hold no figures."""
 
 
 def page(rows: Sequence[Row], told: Sequence[str], among: int, columns: Sequence[str], picture: str | None) -> str:
@@ -24,17 +26,14 @@ def page(rows: Sequence[Row], told: Sequence[str], among: int, columns: Sequence
         loader=PackageLoader("raysyn.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    cells = [_cells(row, columns) for row in rows]
-    known = [name for name in cells[0] if any(line[name] not in ("", MISSING) for line in cells)]
-    lines = [{"cells": line, "links": _links(row)} for line, row in zip(cells, rows, strict=True)]
+    beside = [_promise(row) | _common(row) | _distances(row) | _asked(row, columns) for row in rows]
+    own = [_promise(row) | _own(row) for row in rows]
     return made.get_template("leaderboard.html.j2").render(
-        lines=lines, known=known, words=WORDS, runs=sum(row["runs"] for row in rows), among=among, told=told,
-        picture=picture, judges=_judges(rows),
+        tables=[(_filled(beside), "report", [_links(row, REPORT) for row in rows]),
+                (_filled(own), "samples", [_links(row, SAMPLES) for row in rows])],
+        words=WORDS, runs=sum(row["runs"] for row in rows), among=among, told=told, picture=picture,
+        judges=any(map(_judges, rows)),
     )  # fmt: skip
-
-
-WORDS = frozenset({"method", "preset", "data", "differs in", "device"})
-"""Columns that hold no figures."""
 
 
 def csv_text(rows: Sequence[Row]) -> str:
@@ -47,44 +46,68 @@ def csv_text(rows: Sequence[Row]) -> str:
 
 
 def console_rows(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """What has room on a screen; columns without any figure are left out."""
-    told = [_few(row) for row in rows]
-    known = [name for name in told[0] if any(row[name] not in ("", MISSING) for row in told)]
-    return [{name: row[name] for name in known} for row in told]
+    """What has room on a screen: no column without a figure, nor preset or data where all have one."""
+    told = _filled([_promise(row) | (_common(row) or _own(row)) | _distances(row) for row in rows])
+    left = {name for name in ("preset", "data") if len({row[name] for row in told}) == 1}
+    left |= {*OFF_SCREEN, *(name for row in rows for name in _each(row))}
+    return [{name: cell for name, cell in row.items() if name not in left} for row in told]
 
 
-def _few(row: Row) -> dict[str, str]:
-    own = "" if "judged_mean" in row else " of its own"
-    reached = [f"mean{own}" if own else "accuracy", f"floor{own}", f"real images{own}"]
-    kept = ("method", "preset", "data", "differs in", "ε", "runs", *reached, "largest class", "FID", "Fréchet distance")
-    cells = _cells(row, ())
-    return {name: cells[name] for name in kept}
+OFF_SCREEN = ("δ", "chance", "best of its own", "wall, s", "CPU, s", "device")
 
 
-def _cells(row: Row, columns: Sequence[str]) -> dict[str, str]:
-    """A row of the page, by its headings."""
+def _filled(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Without columns in which no row has anything."""
+    known = [name for name in rows[0] if any(row[name] not in ("", MISSING) for row in rows)]
+    return [{name: row[name] for name in known} for row in rows]
+
+
+def _promise(row: Row) -> dict[str, str]:
     promised = row["epsilon"] is not None
     return {
         "method": row["method"], "preset": row["preset"], "data": row["data"], "differs in": row["differs_in"],
         "ε": f"{row['epsilon']:.4g}" if promised else "none", "δ": f"{row['delta']:.2g}" if promised else MISSING,
         "runs": str(row["runs"]),
-        **({"accuracy": _spread(row, "judged_mean"), "floor": percent(row["judged_floor"]),
-            "real images": percent(row["judged_real_images"]), **{
-                in_words(name): percent(row.get(f"judged_{name}")) for name in _judges([row])}}
-           if "judged_mean" in row else {}),
-        "largest class": percent(row["largest_class"]), "chance": percent(row["chance"]),
-        "FID": _number(row["fid"]), "Fréchet distance": _number(row["frechet_distance"]),
+    }  # fmt: skip
+
+
+def _common(row: Row) -> dict[str, str]:
+    """By the classifiers that all runs share; nothing where there are none."""
+    if "judged_mean" not in row:
+        return {}
+    return {
+        "accuracy": _spread(row, "judged_mean"), "floor": percent(row["judged_floor"]),
+        "real images": percent(row["judged_real_images"]), "largest class": percent(row["largest_class"]),
+        "chance": percent(row["chance"]), **_each(row),
+    }  # fmt: skip
+
+
+def _each(row: Row) -> dict[str, str]:
+    return {in_words(name): percent(row[f"judged_{name}"]) for name in _judges(row)}
+
+
+def _distances(row: Row) -> dict[str, str]:
+    known = {"FID": row["fid"], "Fréchet distance": row["frechet_distance"]}
+    return {name: MISSING if value is None else f"{value:.4g}" for name, value in known.items()}
+
+
+def _asked(row: Row, columns: Sequence[str]) -> dict[str, str]:
+    return {name: MISSING if row[name] is None else figure(row[name]) for name in columns}
+
+
+def _own(row: Row) -> dict[str, str]:
+    """By the classifiers of the runs' own reports, and what these took."""
+    return {
         "mean of its own": _spread(row, "mean_classifier"), "best of its own": _spread(row, "best_classifier"),
         "floor of its own": percent(row["floor"]), "real images of its own": percent(row["real_images"]),
-        **{name: MISSING if row[name] is None else figure(row[name]) for name in columns},
         "wall, s": f"{row['wall_s']:.0f}", "CPU, s": f"{row['cpu_s']:.0f}", "device": row["device"],
     }  # fmt: skip
 
 
-def _judges(rows: Sequence[Row]) -> list[str]:
+def _judges(row: Row) -> list[str]:
     """The classifiers that all runs were judged by."""
     beside = ("mean", "mean_std", "floor", "real_images")
-    names = dict.fromkeys(name.removeprefix("judged_") for row in rows for name in row if name.startswith("judged_"))
+    names = [name.removeprefix("judged_") for name in row if name.startswith("judged_")]
     return [name for name in names if name not in beside]
 
 
@@ -94,14 +117,6 @@ def _spread(row: Mapping[str, Any], name: str) -> str:
     return f"{100 * row[name]:.1f} ± {100 * row[f'{name}_std']:.1f} %"
 
 
-def _number(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.4g}"
-
-
-def _links(row: Row) -> list[dict[str, str]]:
-    """To the report and the samples of each run of a row."""
-    return [
-        {"seed": name.rpartition("-seed")[2]}
-        | {kind: quote(place.format(name)) for kind, place in {"report": REPORT, "samples": SAMPLES}.items()}
-        for name in row["folders"].split()
-    ]
+def _links(row: Row, place: str) -> list[tuple[str, str]]:
+    """(seed, address) of a file of each run of a row."""
+    return [(name.rpartition("-seed")[2], quote(place.format(name))) for name in row["folders"].split()]

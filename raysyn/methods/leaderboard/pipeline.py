@@ -18,7 +18,7 @@ from typing import Any
 
 from raysyn.compute.doorway import Compute
 from raysyn.data.images import public_facts
-from raysyn.methods.common import Connect, apart
+from raysyn.methods.common import Connect, apart, plain_name
 from raysyn.methods.leaderboard.config import NAME, Config, Run, runs
 from raysyn.methods.leaderboard.judging import verdicts
 from raysyn.methods.leaderboard.outlook import show_outlook
@@ -120,9 +120,9 @@ class Leaderboard:
         folder = stack.enter_context(opened)
         hold_to_flags(folder, config)
 
-        def show(*told: Any) -> None:
+        def show(stage: str, *told: Any) -> None:
             folder.tick()
-            console.show(*told)
+            console.show(plain_name(stage), *told)
 
         compute = stack.enter_context(connect(apart(command.machines, folder), folder.storage, show))
         return Board(config, configs, compute, folder, console)
@@ -193,12 +193,13 @@ def run(board: Board) -> list[dict[str, Any]]:
     totals = together(finished(folder.storage, names))
     rows = [row | in_row(totals.get(row["data"])) for row in table(units, found, judged, columns)]
     told = [total.told() for total in totals.values()]
-    drawn = trade_off.picture(found, [unit.method for unit in units])
+    several = len({unit.epsilon for unit in units if unit.epsilon is not None}) > 1
+    drawn = trade_off.picture(found, [unit.method for unit in units]) if several else None
     write_atomically(folder.internal / "table.html", page(rows, told, len(names), list(columns), drawn))
     write_atomically(folder.internal / "table.csv", csv_text(rows))
     folder.push()
     board.console.close()
-    board.console.plan_table(console_rows(rows), title="Leaderboard: accuracy on real test images")
+    board.console.plan_table(console_rows(rows), title="Accuracy on real test images")
     for sentence in [*missing, *told]:
         board.console.say(sentence)
     board.console.say(f"Table (stays inside): {folder.shown(folder.internal / 'table.html')}, table.csv")
