@@ -31,6 +31,7 @@ NAMES = {
     "frechet_distance_cnn_features": "Fréchet distance, features of a CNN trained here (not FID)",
     "kid": "KID (Inception)",
     "kernel_distance_cnn_features": "Kernel distance, same features (not KID)",
+    "inception_score_ten_splits": "Inception score, mean over ten splits, 1,000 classes",
     "intra_fid": "intra-FID (Inception, mean over classes)",
     "intra_frechet_distance_cnn_features": "Fréchet distance within classes, mean, same features (not intra-FID)",
 }

@@ -40,7 +40,7 @@ def scores(result: Result) -> dict[str, float | None]:
     """The fidelity of one GAN's images, by name; None for what was not measured."""
     faithful, useful = result["fidelity"], list(result["accuracy"].values())
     return {
-        "inception score": faithful["inception_score"]["value"],
+        "inception score": faithful["inception_score_ten_splits"]["value"],
         "FID": faithful["fid"]["value"],
         "intra-FID": faithful["intra_fid"]["value"],
         STAND_IN: faithful["frechet_distance_cnn_features"],
