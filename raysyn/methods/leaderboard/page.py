@@ -26,7 +26,7 @@ def page(rows: Sequence[Row], told: Sequence[str], among: int, columns: Sequence
         loader=PackageLoader("raysyn.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    beside = [_promise(row) | _common(row) | _distances(row) | _asked(row, columns) for row in rows]
+    beside = [_promise(row) | _common(row) | _guessing(row) | _distances(row) | _asked(row, columns) for row in rows]
     own = [_promise(row) | _own(row) for row in rows]
     return made.get_template("leaderboard.html.j2").render(
         tables=[(_filled(beside), "report", [_links(row, REPORT) for row in rows]),
@@ -47,7 +47,7 @@ def csv_text(rows: Sequence[Row]) -> str:
 
 def console_rows(rows: Sequence[Row]) -> list[dict[str, str]]:
     """What has room on a screen: no column without a figure, nor preset or data where all have one."""
-    told = _filled([_promise(row) | (_common(row) or _own(row)) | _distances(row) for row in rows])
+    told = _filled([_promise(row) | (_common(row) or _own(row)) | _guessing(row) | _distances(row) for row in rows])
     left = {name for name in ("preset", "data") if len({row[name] for row in told}) == 1}
     left |= {*OFF_SCREEN, *(name for row in rows for name in _each(row))}
     return [{name: cell for name, cell in row.items() if name not in left} for row in told]
@@ -77,9 +77,13 @@ def _common(row: Row) -> dict[str, str]:
         return {}
     return {
         "accuracy": _spread(row, "judged_mean"), "floor": percent(row["judged_floor"]),
-        "real images": percent(row["judged_real_images"]), "largest class": percent(row["largest_class"]),
-        "chance": percent(row["chance"]), **_each(row),
+        "real images": percent(row["judged_real_images"]),
+        **_each(row),
     }  # fmt: skip
+
+
+def _guessing(row: Row) -> dict[str, str]:
+    return {"largest class": percent(row["largest_class"]), "chance": percent(row["chance"])}
 
 
 def _each(row: Row) -> dict[str, str]:
