@@ -49,9 +49,13 @@ def alternatives(text: str) -> list[Alternative]:
     return found
 
 
+def spelled(one: Alternative) -> str:
+    """As it is typed, without the hyphens before it."""
+    return " ".join([one[0].removeprefix("--").replace("_", "-"), *one[1:]])
+
+
 def short_name(one: Alternative) -> str:
     """Of one value, for the name of a folder: different for different ones."""
-    flag, value = one[0].removeprefix("--").replace("_", "-"), " ".join(one[1:])
-    text = "-".join(filter(None, [flag, value]))
+    text = spelled(one).replace(" ", "-", 1)
     plain = re.sub(r"[^\w.+-]+", "_", text)[:_LONGEST]
     return plain if plain == text else f"{plain}-{digest(text)}"

@@ -314,6 +314,9 @@ def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() 
     (row,) = table(units, [report(0.5), report(0.7)], judged, {"precision": [0.25, None]})
     assert row["judged_mean"] == pytest.approx(0.6) and row["judged_real_images"] == 0.9 and row["precision"] == 0.25
     assert row["judged_floor"] is None and row["judged_cnn"] == pytest.approx(0.7)
+    # Also what changes nothing but speed, and is in no report's settings.
+    varied = [dataclasses.replace(unit, varied=(("--on.sgd.engine", "loop"), ("--no-private",))) for unit in units]
+    assert table(varied, [report(0.5), report(0.7)])[0]["differs_in"] == "on.sgd.engine loop, no-private"
     (told,) = console_rows([row])
     assert told["accuracy"] == "60.0 ± 14.1 %" and "floor" not in told and told["ε"] == "none"
     (told,) = console_rows(table(units, [report(0.5), report(0.7)]))

@@ -8,7 +8,8 @@ from typing import Any
 
 from raysyn.methods.leaderboard.config import Run
 from raysyn.methods.leaderboard.judging import Verdict
-from raysyn.report.columns import FID, STAND_IN, differences, distances
+from raysyn.methods.varied import spelled
+from raysyn.report.columns import FID, STAND_IN, distances
 
 Row = dict[str, Any]
 
@@ -27,13 +28,10 @@ def table(
         if same and any(found[same[0]][told] != report[told] for told in ("dataset", "data_fingerprint")):
             raise ValueError(f"{unit.name} ran on other images than the runs beside it: choose another --out")
         same.append(at)
-    commands = [unit.method for unit in units]
-    differ = differences([{"preset": unit.preset, **report} for unit, report in zip(units, found, strict=True)],
-                         commands, but=["seed"])  # fmt: skip
     rows = []
     for group in groups.values():
         some, reports = [units[at] for at in group], [found[at] for at in group]
-        row = facts(some, reports) | {"differs_in": differ[group[0]]}
+        row = facts(some, reports)
         row |= common([judged[at] for at in group]) if judged else {}
         rows.append(row | measured(reports) | {
             name: average([values[at] for at in group]) for name, values in (columns or {}).items()
@@ -51,6 +49,7 @@ def facts(units: Sequence[Run], reports: Sequence[Mapping[str, Any]]) -> Row:
         "epsilon_asked": first.epsilon,
         # Every run of a row kept its promise: the weakest of them is theirs.
         **{key: max(one[key] for one in privacy) if promised else None for key in ("epsilon", "delta")},
+        "differs_in": ", ".join(map(spelled, first.varied)),
         "runs": len(units), "folders": " ".join(unit.name for unit in units),
     }  # fmt: skip
 
