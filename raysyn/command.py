@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import raysyn
@@ -71,9 +72,21 @@ def run(entry: Entry, arguments: Sequence[str], prog: str) -> int:
         put_off_compiler()
         from raysyn.screen.console import Console
 
-        return entry.method().begin(command, stack.enter_context(Console()), connect, stack)
+        return beginning(entry)(command, stack.enter_context(Console()), connect, stack)
 
     return cli.run_or_explain(check, lambda setting: entry.method().run(setting))
+
+
+def beginning(entry: Entry) -> Callable[..., Any]:
+    """What begins a run of it; one that starts others can read their command lines."""
+    begin: Callable[..., Any] = entry.method().begin
+    return partial(begin, read=read) if entry.starts_others else begin
+
+
+def read(method: str, words: Sequence[str]) -> Any:
+    """The configuration that a method's command line gives; ValueError, in one sentence, for bad input."""
+    one = catalogue.find(method)
+    return cli.read(one.presets(), words, machines=one.machines(), prog=method, seal=one.seal).config
 
 
 def connect(machines: Any, storage: str, show: Any) -> AbstractContextManager[Any]:
@@ -153,10 +166,15 @@ def _report(arguments: Sequence[str]) -> int:
     if not arguments:
         return cli.refuse("report has no run: give the folders (--out) of finished runs, or one that holds them")
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        if word.startswith("-") and not word.startswith("--html"):
-            return cli.refuse(f"{word} is no flag of report{guess(word, ['--html'])}: there is --html FILE alone")
+        known = ["--html", "--columns"]
+        if word.startswith("-") and word.partition("=")[0] not in known:
+            return cli.refuse(f"{word} is no flag of report{guess(word, known)}: there are --html FILE, --columns NAME")
         if word == "--html" and not following:
             return cli.refuse("--html has no value: give the file that the tables are written to")
+        if word == "--columns" and (not following or following.startswith("-")):
+            return cli.refuse(
+                "--columns has no value: give names of figures, such as precision or utility.cnn.accuracy"
+            )
     from raysyn.report.report import main as tables
 
     return tables(arguments)
@@ -305,7 +323,7 @@ USAGE = {
     "look": "SOURCE [--sheet FILE.png] [--html FILE.html]",
     "prepare": "SET SOURCE [--out FILE.parquet] [--flags]",
     "methods": "[--markdown]",
-    "report": "RUN... [--html FILE]",
+    "report": "RUN... [--columns NAME...] [--html FILE]",
     "verify": "RELEASE_FOLDER",
     "completion": "bash|zsh|fish",
 }

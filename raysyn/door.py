@@ -164,6 +164,7 @@ def draw(run: str, *, out: str, quiet: bool = False, **flags: Any) -> Result:
 
 def _made(entry: Entry, command: cli.Command[Any, Any], quiet: bool, picked: Picked | None = None) -> Result:
     """The run of a command, or its plan where that was asked for."""
+    from raysyn.command import beginning
     from raysyn.command import connect as join
     from raysyn.screen.console import Console
 
@@ -176,7 +177,7 @@ def _made(entry: Entry, command: cli.Command[Any, Any], quiet: bool, picked: Pic
         try:
             with cli.explained():
                 if picked is None:
-                    setting = work.begin(command, console, join, stack)
+                    setting = beginning(entry)(command, console, join, stack)
                 else:
                     picked.tell(console)
                     setting = work.begin(command, console, join, stack, picked.timed)

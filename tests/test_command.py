@@ -44,6 +44,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("report", "report has no run: give the folders"),
         ("report --htm x", "--htm is no flag of report (did you mean --html?)"),
         ("report x --html", "--html has no value: give the file"),
+        ("report x --columns", "--columns has no value: give names of figures"),
         ("report /nowhere", "/nowhere/internal/report.json is missing: name the folders"),
         ("prepare", "prepare has no set: give one of celeba-gender, celeba, celeba-hair,"),
         (

@@ -244,7 +244,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     ),
     choices.chosen("..."): (
         it_is_what_the_config_says("chosen_among"),
-        "tests/jobs/test_leaderboard_job.py::test_runs_are_compared_and_more_seeds_add_to_them",
+        "tests/jobs/test_leaderboard_job.py::test_runs_are_compared_and_more_settings_add_to_them",
     ),
 }
 """What makes each sentence of a certificate true: checks of a run, and tests by their names. `...` is a user's word."""

@@ -37,6 +37,8 @@ class Entry:
     """Module with METHOD: what begins and runs it, for all but the leaderboard a `method.Method`."""
     seal: bool = True
     """Whether its runs have anything to erase (--seal)."""
+    starts_others: bool = False
+    """Whether it starts others of this list, and so is given the reader of their command lines."""
 
     def presets(self) -> Mapping[str, Any]:
         """{name: configuration}, the smallest run first."""
@@ -117,11 +119,12 @@ TOOLS = (
     ),
     _own(
         "leaderboard",
-        "Methods, presets, epsilons and seeds beside each other, each run a unit of work on the cluster.",
+        "Methods, presets, settings, epsilons and seeds beside each other, each run a unit of work on the cluster.",
         "",
         guarantee="none",
         needs="what its methods need",
         seal=False,
+        starts_others=True,
     ),
 )
 """What is started as a method is, and makes no images."""

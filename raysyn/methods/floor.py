@@ -47,18 +47,26 @@ def budget(setting: Setting) -> Budget:
     if isinstance(setting, PrivateSetting):
         plan, accountant = setting.plan, cast(Literal["prv", "rdp"], setting.plan.accountant)
         return Budget(epsilon=plan.epsilon_budget, delta=plan.delta, accountant=accountant)
-    n = len(setting.dataset.train)
+    return usual(len(setting.dataset.train))
+
+
+def usual(n: int) -> Budget:
+    """Of the floor beside what promises nothing."""
     return Budget(epsilon=FLOOR_WITHOUT_PROMISE, delta=None if n >= FEWEST else 0.01 / n)
 
 
 def make(setting: Setting, plan: Plan, count: int) -> torch.Tensor:
     """The two questions and the images, uint8 (count, H, W, C), with noise that no other question of the run has."""
-    private, config, secret = setting.dataset.train, MomentsConfig(), setting.folder.secret
-    n, shape = len(private), private.shape
-    asked = moments.class_sums(private, config, plan.stages[MEANS], Stream(secret, "floor/means"))
+    return drawn(setting.dataset.train, plan, count, setting.folder.secret, "floor", setting.config.seed)
+
+
+def drawn(private: Images, plan: Plan, count: int, secret: bytes, name: str, seed: int) -> torch.Tensor:
+    """The same of any images: no two questions to them may share `secret` and `name`."""
+    config, n, shape = MomentsConfig(), len(private), private.shape
+    asked = moments.class_sums(private, config, plan.stages[MEANS], Stream(secret, f"{name}/means"))
     means = read_means(asked.value, config, plan, n, shape)
     own = moments.per_class(config, plan.stages[SPREAD], n, private.classes, shape)
-    stream = Stream(secret, "floor/spread")
+    stream = Stream(secret, f"{name}/spread")
     spread = moments.spread_sums(private, means.means_KF, config, plan.stages[SPREAD], stream, own=own)
     fitted = gaussians(means, spread.value, config, plan, n, shape)
-    return draw_chunk((setting.config.seed, np.arange(count) % private.classes), (fitted, shape))
+    return draw_chunk((seed, np.arange(count) % private.classes), (fitted, shape))

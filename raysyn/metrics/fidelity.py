@@ -28,6 +28,7 @@ from raysyn.metrics.distances import (
     nearest_pairs,
     precision_recall,
 )
+from raysyn.metrics.inception_score import inception_score, over_splits, split_sums, splits_of
 from raysyn.metrics.utility import EvalConfig, subset, unit_name
 from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
 
@@ -54,14 +55,14 @@ def fidelity(
     """Compare `synthetic` with `real`, the `reference`, which by custom is the training images; on a `compute`, or here
     (None). `loaded` is what `inception_weights` answered, where other machines cannot read the file.
 
-    Returns {fid, kid, inception_score: {value, reason}; frechet_distance_cnn_features, kernel_distance_cnn_features,
-    precision, recall, density, coverage (numbers, or null with `reason`); and each but fid and inception_score between
-    two random halves of `real` under `<name>_real_halves`, which no images can be expected to surpass; images: how
-    many were compared; reference}. Density, coverage and the kernel distance are of at most half of the real images,
-    compared with the other half, so that the two figures are of as many images. Inception weights that cannot be had
-    or read leave null with the reason. `config.nearest` adds `nearest`: {synthetic, real, distances}, see
-    `nearest_pairs`. `intra` adds intra_fid and intra_frechet_distance_cnn_features: the mean of the distances within
-    the classes (Miyato and Koyama 2018), null where no class has two images a side.
+    Returns {fid, kid, inception_score, inception_score_ten_splits: {value, reason}; frechet_distance_cnn_features,
+    kernel_distance_cnn_features, precision, recall, density, coverage (numbers, or null with `reason`); and each but
+    fid and inception scores between two random halves of `real` under `<name>_real_halves`, which no images can be
+    expected to surpass; images: how many were compared; reference}. Density, coverage and the kernel distance are of at
+    most half of the real images, compared with the other half, so that the two figures are of as many images. Inception
+    weights that cannot be had or read leave null with the reason. `config.nearest` adds `nearest`: {synthetic, real,
+    distances}, see `nearest_pairs`. `intra` adds intra_fid and intra_frechet_distance_cnn_features: the mean of the
+    distances within the classes (Miyato and Koyama 2018), null where no class has two images a side.
     """
     assert synthetic.shape == real.shape, f"synthetic images are {synthetic.shape}, real ones {real.shape}"
     weights, reason = loaded or inception_weights(config)
@@ -113,8 +114,10 @@ def measure(unit: Unit, shared: dict[str, Any]) -> dict[str, Any]:
     network = inception.extractor(shared["inception"], best_device())
     pools, probabilities = inception.outputs(network, shared[f"inception_{source}"].select(slice(start, stop)))
     sums, p = moments(pools), probabilities.double()
-    kept = _evenly(len(shared[f"inception_{source}"]), KID_IMAGES)
+    count = len(shared[f"inception_{source}"])
+    kept = _evenly(count, KID_IMAGES)
     return {
+        "splits": split_sums(probabilities, splits_of(count, shared["seed"])[start:stop]),
         "vectors": pools[kept[(kept >= start) & (kept < stop)] - start].float().cpu(),
         "count": sums.count,
         "sum": sums.sum_F,
@@ -127,15 +130,6 @@ def measure(unit: Unit, shared: dict[str, Any]) -> dict[str, Any]:
 def _evenly(count: int, most: int) -> np.ndarray:
     """Places of at most so many of `count` images, evenly spread, for these may be in the order of their classes."""
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(np.int64)
-
-
-def inception_score(count: int, probabilities_K: torch.Tensor, negative_entropy: float) -> float:
-    """exp of the mean KL divergence from p(y|x) to p(y), in one split (Salimans et al. 2016).
-
-    From sums over `count` images: of the probabilities, and of p log p.
-    """
-    marginal = probabilities_K / count
-    return float(torch.exp(negative_entropy / count - torch.xlogy(marginal, marginal).sum()))
 
 
 def inception_weights(config: EvalConfig) -> Inception:
@@ -239,7 +233,8 @@ def _intra_fid(answers: Mapping[Unit, dict[str, Any]], shared: Mapping[str, Any]
 def _inception_scores(answers: dict[Unit, dict[str, Any]], reason: str) -> dict[str, Any]:
     chunks = {source: [a for (s, _, _), a in answers.items() if s == source] for source in ("synthetic", "real")}
     if not chunks["synthetic"]:
-        return {name: {"value": None, "reason": reason} for name in ("fid", "kid", "inception_score")}
+        names = ("fid", "kid", "inception_score", "inception_score_ten_splits")
+        return {name: {"value": None, "reason": reason} for name in names}
     made, real = (_added(chunks[source]) for source in ("synthetic", "real"))
     score = inception_score(
         made.count,
@@ -257,6 +252,7 @@ def _inception_scores(answers: dict[Unit, dict[str, Any]], reason: str) -> dict[
         "kid": {"value": kernel_distance(vectors["synthetic"], vectors["real"]), "reason": None, "images": kept},
         "kid_real_halves": {"value": between, "reason": None if between is not None else "too few real images"},
         "inception_score": {"value": score, "reason": None, "images": {"synthetic": made.count}},
+        "inception_score_ten_splits": over_splits([chunk["splits"] for chunk in chunks["synthetic"]]),
     }
 
 

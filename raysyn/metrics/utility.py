@@ -116,8 +116,11 @@ SAYS = {"utility": {"answers": True}, "fidelity": {"halves": True}}
 def unit_name(measure: str, config: EvalConfig) -> str:
     """Name of a measure's durable results: another way of judging must not find those of this one."""
     read = {name: getattr(config, name) for name in READS[measure]}
+    says = SAYS.get(measure, {})
+    if measure == "fidelity" and config.inception_weights is not None:
+        says = says | {"splits": True}
     # Results of an earlier version, which say less, are not found either.
-    return f"{measure}-{digest(read | SAYS.get(measure, {}))}"
+    return f"{measure}-{digest(read | says)}"
 
 
 def utility(

@@ -1,4 +1,4 @@
-"""BigGAN-deep for small images (Brock et al., ICLR 2019) as Knowledge Recycling changes it: sigmoid output.
+"""BigGAN-deep for small images (Brock et al., ICLR 2019) as Knowledge Recycling changes it: sigmoid or tanh.
 
 Class and whole latent condition every normalisation of the generator; the discriminator compares an image with its
 class by projection. Spectral normalisation in both. Channel counts follow the published 32 x 32 arrangement: every
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,8 @@ class BigGANConfig:
     """Numbers in the generator's noise vector."""
     embedding: int = 128
     """Numbers that stand for a class in the generator."""
+    output: Literal["tanh"] | None = None
+    """The generator's last function: by default a sigmoid, as Knowledge Recycling has it; tanh is the original's."""
 
     def __post_init__(self) -> None:
         for field in ("channels", "depth", "latent", "embedding"):
@@ -150,7 +152,8 @@ class Generator(nn.Module):
         h = self.linear(condition).view(len(latent_NZ), -1, *self.map[:2])
         for block in self.blocks:
             h = block(h, condition)
-        return torch.sigmoid(self.conv(F.relu(self.norm(h))))
+        last = self.conv(F.relu(self.norm(h)))
+        return (torch.tanh(last) + 1) / 2 if self.config.output == "tanh" else torch.sigmoid(last)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Parametrised layers do not travel; what they are made of does.

@@ -13,6 +13,7 @@ MEASURES = {
     "fid": (LOWER, "distance of means and spreads"),
     "kid": (LOWER, "distance of distributions, about 0 where there is none"),
     "inception_score": (HIGHER, "one object per image, many objects in all"),
+    "inception_score_ten_splits": (HIGHER, "the same as papers print it"),
     "frechet_distance_cnn_features": (LOWER, "distance of means and spreads"),
     "kernel_distance_cnn_features": (LOWER, "distance of distributions, about 0 where there is none"),
     "precision": (HIGHER, "share of synthetic images that lie among real ones"),

@@ -24,7 +24,7 @@ from raysyn.report.advice import advice
 from raysyn.report.choices import added_up
 from raysyn.report.pictures import first_of_class, mosaic, png_bytes
 from raysyn.report.release import attack_limits, certificate, rounded_up, write_release
-from raysyn.report.tables import figure, in_words, percent, table, table_rows
+from raysyn.report.tables import figure, in_words, markdown, percent, table, table_rows
 from raysyn.report.verdict import verdict
 from raysyn.runs.folder import REPORT_JSON, RunFolder
 from raysyn.runs.refusals import leaves
@@ -264,6 +264,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="raysyn report", description="Tables over finished runs.")
     parser.add_argument("runs", nargs="*", metavar="FOLDER", help="a run's folder (--out), or one that holds runs")
     parser.add_argument("--html", metavar="FILE", help="write the tables as a page, too, and draw accuracy by epsilon")
+    parser.add_argument(
+        "--columns", metavar="NAME", nargs="+", default=[], action="extend", help="further figures of report.json"
+    )
     asked = parser.parse_args(arguments)
     found = across_runs.find(asked.runs)
     if found.unfinished:
@@ -274,10 +277,15 @@ def main(arguments: Sequence[str]) -> int:
         print(said, file=sys.stderr)
         return 2
     reports, papers = [report for _, report in found.finished], across_runs.paper_tables(found.finished)
-    print(table(reports), end="")
+    try:
+        rows = table_rows(reports, found.commands, asked.columns)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(markdown(rows), end="")
     for one in papers:
-        print(f"\n{one.title}\n\n{across_runs.markdown(one.rows)}\n{one.text}")
+        print(f"\n{one.title}\n\n{markdown(one.rows)}\n{one.text}")
     if asked.html is not None:
-        tables = [across_runs.Table("Runs", "", table_rows(reports)), *papers]
-        write_atomically(Path(asked.html), across_runs.page(tables, found.unfinished, trade_off.picture(reports)))
+        tables, picture = [across_runs.Table("Runs", "", rows), *papers], trade_off.picture(reports, found.commands)
+        write_atomically(Path(asked.html), across_runs.page(tables, found.unfinished, picture))
     return 0

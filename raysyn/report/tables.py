@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raysyn.report.release import (
-    rounded_up,
-)
+from raysyn.report.columns import FID, STAND_IN, differences, distances, named
+from raysyn.report.release import rounded_up
 from raysyn.screen.console import duration
 
 NAMES = {
@@ -34,6 +33,7 @@ NAMES = {
     "frechet_distance_cnn_features": "Fréchet distance, features of a CNN trained here (not FID)",
     "kid": "KID (Inception)",
     "kernel_distance_cnn_features": "Kernel distance, same features (not KID)",
+    "inception_score_ten_splits": "Inception score, mean over ten splits, 1,000 classes",
     "intra_fid": "intra-FID (Inception, mean over classes)",
     "intra_frechet_distance_cnn_features": "Fréchet distance within classes, mean, same features (not intra-FID)",
 }
@@ -42,39 +42,72 @@ NAMES = {
 MISSING = "-"
 
 
-def table(reports: Sequence[Mapping[str, Any]]) -> str:
-    """Several report.json contents as one Markdown table, a run per row."""
-    head, *rows = table_rows(reports)
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]) + "\n"
+def table(reports: Sequence[Mapping[str, Any]], commands: Sequence[str] = (), columns: Sequence[str] = ()) -> str:
+    """Several report.json contents as one Markdown table, a run per row; see `table_rows`."""
+    return markdown(table_rows(reports, commands, columns))
 
 
-def table_rows(reports: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def table_rows(
+    reports: Sequence[Mapping[str, Any]], commands: Sequence[str] = (), columns: Sequence[str] = ()
+) -> list[list[str]]:
+    """A heading and a row per run. `commands` are the runs' first words, where papers call their settings otherwise;
+    `columns` are figures by name. Other columns about which no run has anything to tell are left out.
+
+    Raises ValueError, in one sentence, for a column that there is not.
+    """
     classifiers = list(dict.fromkeys(key for report in reports for key in report["metrics"].get("utility") or {}))
-    head = ["method", "preset", "data", "epsilon", "delta", *map(in_words, classifiers), "mean", "best", "wall"]
-    rows = [head]
-    for report in reports:
-        privacy, metrics = report["privacy"], report["metrics"]
-        promise = [rounded_up(privacy[key]) if privacy["guarantee"] == "dp" else "none" for key in ("epsilon", "delta")]
-        utility = metrics.get("utility") or {}
-        reached = [percent(utility.get(key, {}).get("accuracy")) for key in classifiers]
-        wall = sum(spent["wall_s"] for spent in report["timings"].values())
-        rows.append(
-            [
-                report["method"],
-                report["preset"],
-                report["dataset"]["name"],
-                *promise,
-                *reached,
-                _summary(metrics, "mean"),
-                _summary(metrics, "best"),
-                duration(wall),
-            ]
-        )
-    return rows
+    asked = named(reports, columns)
+    differ = differences(reports, commands or [report["method"] for report in reports])
+    rows = [_cells(report, differs, classifiers) for report, differs in zip(reports, differ, strict=True)]
+    keep = [name for name in rows[0] if name not in OPTIONAL or any(row[name] not in ("", MISSING) for row in rows)]
+    told = [[row[name] for name in keep] for row in rows]
+    for at, line in enumerate(told):
+        line += [MISSING if values[at] is None else figure(values[at]) for values in asked.values()]
+    return [[*keep, *asked], *told]
 
 
-def _summary(metrics: Mapping[str, Any], key: str) -> str:
-    return percent((metrics.get(f"utility_{key}") or {}).get("accuracy"))
+OPTIONAL = ("differs in", "real images", "floor", "largest class", "chance", "FID", "Fréchet distance")
+
+
+def _cells(report: Mapping[str, Any], differs: str, classifiers: Sequence[str]) -> dict[str, str]:
+    privacy, metrics = report["privacy"], report["metrics"]
+    utility, far = metrics.get("utility") or {}, distances(report)
+    guessing = metrics.get("utility_guessing") or {}
+    promised = privacy["guarantee"] == "dp"
+    return {
+        "method": report["method"],
+        "preset": report["preset"],
+        "data": report["dataset"]["name"],
+        "differs in": differs,
+        **{key: rounded_up(privacy[key]) if promised else "none" for key in ("epsilon", "delta")},
+        **{in_words(key): percent(utility.get(key, {}).get("accuracy")) for key in classifiers},
+        "mean": _summary(metrics, "mean"),
+        "best": _summary(metrics, "best"),
+        "real images": _summary(metrics, "mean", "accuracy_real_data"),
+        "floor": _summary(metrics, "mean", "accuracy_floor"),
+        "largest class": percent(guessing.get("largest_class")),
+        "chance": percent(guessing.get("chance")),
+        "FID": _number(far[FID]),
+        "Fréchet distance": _number(far[STAND_IN]),
+        "wall": duration(sum(spent["wall_s"] for spent in report["timings"].values())),
+    }
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.4g}"
+
+
+def _summary(metrics: Mapping[str, Any], key: str, field: str = "accuracy") -> str:
+    return percent((metrics.get(f"utility_{key}") or {}).get(field))
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a Markdown table, the first one being its heading; padded, so that it reads as one on a screen, too."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    # Columns of figures are set to the right where Markdown is rendered.
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [lines[0], rule, *lines[1:]])
 
 
 def percent(value: float | None) -> str:

@@ -6,55 +6,61 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
+from raysyn.report.columns import differences
 from raysyn.report.figures import COLOURS, Line, Panel, charts
 
 Point = tuple[float, float]
+Run = tuple[tuple[str, str, str], Mapping[str, Any]]
+"""(method, preset, what it differs in) and its report."""
 LEVELS = {
     "real images": ("accuracy_real_data", "--"),
     "largest class": ("largest_class", ":"),
 }
 """What no method can be expected to surpass, and what guessing reaches; the same whatever the epsilon."""
 TEXT = (
-    "The mean over a run's classifiers; of several runs of one method, preset and ε, their mean. Dashed is what real "
+    "The mean over a run's classifiers; of runs that differ in their seeds alone, their mean. Dashed is what real "
     "images teach, dotted always answering with the largest class. Choosing by this picture is a look at private "
     "images that nobody pays for."
 )
 
 
-def panels(reports: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """One per data set (by name and number of images) that has private runs of several epsilons, methods or presets.
+def panels(reports: Sequence[Mapping[str, Any]], commands: Sequence[str] = ()) -> list[Panel]:
+    """One per data set (by name and number of images) that has private runs of several epsilons, methods or settings.
 
-    Lines are methods (with their presets, where a method has several), the floor, and levels: real images and the
-    largest class. Of runs without a guarantee, or without classifiers, nothing is drawn.
+    Lines are methods (with their presets, and what else they differ in, where a method has several), the floor, and
+    levels: real images and the largest class. Of runs without a guarantee, or without classifiers, nothing is drawn.
     """
-    by_data: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
-    for report in reports:
+    differ = differences(reports, commands or [report["method"] for report in reports], but=["seed"])
+    by_data: dict[tuple[str, int], list[Run]] = {}
+    for report, differs in zip(reports, differ, strict=True):
         if report["privacy"]["guarantee"] == "dp" and _reached(report, "accuracy") is not None:
-            by_data.setdefault((report["dataset"]["name"], report["dataset"]["n_train"]), []).append(report)
+            data = report["dataset"]["name"], report["dataset"]["n_train"]
+            by_data.setdefault(data, []).append(((report["method"], report["preset"], differs), report))
     return [
         Panel(_lines(some), "ε", "accuracy on real test images, %", f"{name}, {count:,} images", log_x=True)
         for (name, count), some in by_data.items()
-        if len({(one["method"], one["preset"], _epsilon(one)) for one in some}) > 1
+        if len({(*setting, _epsilon(one)) for setting, one in some}) > 1
     ]
 
 
-def picture(reports: Sequence[Mapping[str, Any]]) -> str | None:
+def picture(reports: Sequence[Mapping[str, Any]], commands: Sequence[str] = ()) -> str | None:
     """The chart as a data URI; None where there is nothing to compare."""
-    found = panels(reports)
+    found = panels(reports, commands)
     return charts(found) if found else None
 
 
-def _lines(reports: Sequence[Mapping[str, Any]]) -> dict[str, Line]:
-    points: dict[tuple[str, str], list[Point]] = {}
-    for report in reports:
+def _lines(runs: Sequence[Run]) -> dict[str, Line]:
+    points: dict[tuple[str, str, str], list[Point]] = {}
+    for setting, report in runs:
         reached = _reached(report, "accuracy")
         assert reached is not None
-        points.setdefault((report["method"], report["preset"]), []).append((_epsilon(report), reached))
-    methods = [method for method, _ in points]
+        points.setdefault(setting, []).append((_epsilon(report), reached))
+    names = _names(list(points))
     lines = {
-        (method if methods.count(method) == 1 else f"{method} {preset}"): _through(some, "o-", COLOURS[at % 4])
-        for at, ((method, preset), some) in enumerate(points.items())
+        name: _through(some, "o-", COLOURS[at % 4])
+        for at, (name, some) in enumerate(zip(names, points.values(), strict=True))
     }
+    reports = [report for _, report in runs]
     if floors := [(_epsilon(one), value) for one in reports if (value := _reached(one, "accuracy_floor")) is not None]:
         lines["floor"] = _through(floors, "s--", COLOURS[-1])
     ends = [min(map(_epsilon, reports)), max(map(_epsilon, reports))]
@@ -62,6 +68,17 @@ def _lines(reports: Sequence[Mapping[str, Any]]) -> dict[str, Line]:
         if known := [value for one in reports if (value := _reached(one, field)) is not None]:
             lines[name] = Line(ends, [100 * mean(known)] * 2, style, "#333333")
     return lines
+
+
+def _names(settings: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Of lines, each as short as tells it from the others: the method, its preset too, what it differs in."""
+    methods = [method for method, _, _ in settings]
+    names = []
+    for method, preset, differs in settings:
+        presets = {other for name, other, _ in settings if name == method}
+        told = [method, preset if len(presets) > 1 else "", differs if methods.count(method) > len(presets) else ""]
+        names.append(" ".join(filter(None, told)))
+    return names if len(set(names)) == len(names) else [" ".join(filter(None, one)) for one in settings]
 
 
 def _through(points: Sequence[Point], style: str, colour: str) -> Line:

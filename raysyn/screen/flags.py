@@ -21,6 +21,8 @@ from raysyn.screen.text import guess
 C = TypeVar("C")
 BARE = {"bare": True}
 """Metadata of a field whose own fields are flags without its name before them."""
+ADDS = {"adds": True}
+"""Metadata of a field of several words whose flag, given once more, adds to what it was given before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,8 @@ class Flag:
     """The field's type."""
     value: Any
     """What it is unless it is given."""
+    adds: bool = False
+    """Whether it can be given several times, each adding to the others."""
 
     @property
     def kind(self) -> Kind:
@@ -74,7 +78,9 @@ def flags_of(config: Any, prefix: str = "", path: tuple[str, ...] = ()) -> Itera
         if is_dataclass(value):
             yield from flags_of(value, prefix if field.metadata.get("bare") else name + ".", here)
         elif field.init and not any(is_dataclass(one) for one in typing.get_args(hint)):
-            yield Flag(name=name, path=here, home=home, hint=hint, value=value)
+            yield Flag(
+                name=name, path=here, home=home, hint=hint, value=value, adds=bool(field.metadata.get("adds"))
+            )  # fmt: skip
 
 
 def assigned(config: C, words: Sequence[str], prog: str) -> C:
@@ -96,7 +102,8 @@ def assigned(config: C, words: Sequence[str], prog: str) -> C:
         while end < min(room, len(words)) and not _names_a_flag(words[end]):
             given.append(words[end])
             end += 1
-        changes[flag.path] = _value(flag, name, given, words[end] if end < len(words) else "")
+        value = _value(flag, name, given, words[end] if end < len(words) else "")
+        changes[flag.path] = (*changes.get(flag.path, ()), *value) if flag.adds else value
         at = end
     return _rebuilt(config, changes)
 
@@ -148,8 +155,8 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _names_a_flag(word: str) -> bool:
-    """Whether it cannot be a value: it begins as a flag does, and is no number below 0."""
-    if not word.startswith("-") or word == "-":
+    """Whether it cannot be a value: it begins as a flag does, is no number below 0, and no quoted list of flags."""
+    if not word.startswith("-") or word == "-" or any(map(str.isspace, word.partition("=")[0])):
         return False
     try:
         float(word)

@@ -86,6 +86,7 @@ def test_it_stands_in_the_leaderboard(
     install()
     monkeypatch.chdir(tmp_path)
     told = ["--methods", "means", "--epsilons", "8", "--seeds", "0", f"--more={TINY}", "--on.address", "here"]
+    told += ["--judges.classifiers", "logreg", "--judges.epochs", "1"]
     assert command.main(["leaderboard", "quick", *told, "--out", "board"]) == 0
     assert capfd.readouterr().err == ""
     (row,) = csv.DictReader((tmp_path / "board/internal/table.csv").read_text().splitlines())

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,11 +15,17 @@ from pathlib import Path
 import pytest
 from running import environment, here, refusal, run
 
+from raysyn.data.images import DataConfig, load
 from raysyn.methods import catalogue
-from raysyn.methods.leaderboard.config import Run, runs
-from raysyn.methods.leaderboard.pipeline import run_job, spread, table
+from raysyn.methods.leaderboard.config import Config, Run, runs
+from raysyn.methods.leaderboard.judging import Verdict, dataset_of
+from raysyn.methods.leaderboard.page import console_rows, page
+from raysyn.methods.leaderboard.pipeline import run_job
 from raysyn.methods.leaderboard.presets import PRESETS
-from raysyn.report.release import rounded_up
+from raysyn.methods.leaderboard.rows import spread, table
+from raysyn.methods.varied import short_name
+from raysyn.metrics.utility import EvalConfig, judge
+from raysyn.report.release import read_images, rounded_up
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import REACH, Store
 
@@ -32,31 +39,52 @@ TINY = (
 
 
 @pytest.mark.timeout(300)
-def test_runs_are_compared_and_more_seeds_add_to_them(tmp_path: Path) -> None:
+def test_runs_are_compared_and_more_settings_add_to_them(tmp_path: Path) -> None:
     flags = ["quick", "--methods", "dp_feta", "--epsilons", "5", "--out", tmp_path / "board", "--on.address", "here"]
-    more = [f"--more={TINY}"]
-    status, shown, said = here(JOB, *flags, *more, "--seeds", "3")
+    judges = ["--judges.classifiers", "logreg", "--judges.epochs", "1", "--columns", "precision", "precisoin"]
+    more = [f"--more={TINY}", *judges, "--seeds", "3"]
+    status, shown, said = here(JOB, *flags, *more, "--vary", "--central.count 10")
     assert (status, said) == (0, "") and "table.html" in shown, said
+    assert "Left out: columns has precisoin, a figure that no run has (did you mean precision?)" in shown
     inside = tmp_path / "board" / "internal"
-    first = inside / "runs" / "dp_feta-quick-eps5-seed3" / "internal" / "report.json"
+    folder = inside / "runs" / "dp_feta-quick-central.count-10-eps5-seed3"
+    first = folder / "internal" / "report.json"
     (row,) = csv.DictReader((inside / "table.csv").read_text().splitlines())
     report = json.loads(first.read_text())
     reached = [one["accuracy"] for one in report["metrics"]["utility"].values()]
     assert len(reached) == 2 and float(row["mean_classifier"]) == pytest.approx(sum(reached) / 2)
     assert float(row["best_classifier"]) == max(reached) and row["runs"] == "1" and row["mean_classifier_std"] == ""
     mean, guessing = report["metrics"]["utility_mean"], report["metrics"]["utility_guessing"]
-    beside = [mean["accuracy_floor"], mean["accuracy_real_data"], guessing["largest_class"]]
-    assert [float(row[name]) for name in ("floor", "real_images", "largest_class")] == beside
+    beside = [mean["accuracy_floor"], mean["accuracy_real_data"], guessing["largest_class"], guessing["chance"]]
+    assert [float(row[name]) for name in ("floor", "real_images", "largest_class", "chance")] == beside
+    faithful = report["metrics"]["fidelity"]
+    assert float(row["frechet_distance"]) == faithful["frechet_distance_cnn_features"] and row["fid"] == ""
+    assert float(row["fidelity.precision"]) == faithful["precision"]
     assert float(row["epsilon"]) == report["privacy"]["epsilon"] <= 5 and row["guarantee"] == "dp"
+    # Judged anew, by another recipe than its own: what it released, the floor of its budget, and real images.
+    dataset = load(DataConfig(limit=300))
+    logreg = EvalConfig(classifiers=("logreg",), epochs=1)
+    for source, images in {
+        "mean": read_images((folder / "release/synthetic.parquet").read_bytes()), "real_images": dataset.train
+    }.items():  # fmt: skip
+        alone = judge(("logreg", "synthetic"), {"synthetic": images, "test": dataset.test, "config": logreg, "seed": 0})
+        assert float(row[f"judged_{source}"]) == alone["accuracy"], source
+    assert 0 < float(row["judged_floor"]) <= 1 and row["judged_logreg"] == row["judged_mean"]
     before = first.stat().st_mtime_ns
     assert not of_leaderboard_in(inside / "runs"), "one run is no choice"
     assert row["releases_together"] == "1" and float(row["epsilon_together"]) == pytest.approx(float(row["epsilon"]))
-    status, shown, said = here(JOB, *flags, *more, "--seeds", "3", "4")
+    status, shown, said = here(JOB, *flags, *more, "--vary=--central.count 10 0")
     assert status == 0, said
-    (row,) = csv.DictReader((inside / "table.csv").read_text().splitlines())
-    assert row["runs"] == "2" and row["mean_classifier_std"] != "" and first.stat().st_mtime_ns == before
+    again, row = csv.DictReader((inside / "table.csv").read_text().splitlines())
+    assert (again["method"], again["differs_in"]) == ("dp_feta", "central.count 10")
+    assert (row["method"], row["command"], row["differs_in"]) == ("dpdm", "dp_feta", "central.count 0")
+    assert (row["judged_floor"], row["judged_real_images"]) == (again["judged_floor"], again["judged_real_images"])
+    assert row["runs"] == "1" and first.stat().st_mtime_ns == before
     page = (inside / "table.html").read_text()
-    assert "±" in page and "chosen among 2" in page
+    assert "central.count 0<" in page and "chosen among 2" in page
+    links = re.findall('href="([^"]*)"', page)
+    assert len(links) == 4 and all((inside / link).is_file() for link in links)
+    assert all(told in shown for told in ("dpdm", "real images", "central.count 0"))
     # The earlier run, which is not run again, was chosen among more by now; and both cost more than one.
     assert (
         of_leaderboard_in(inside / "runs") == ["chosen among 2 runs of a leaderboard, by accuracy on real images"] * 2
@@ -66,6 +94,10 @@ def test_runs_are_compared_and_more_seeds_add_to_them(tmp_path: Path) -> None:
     assert 1.05 * float(row["epsilon"]) < float(row["epsilon_together"]) < 2 * float(row["epsilon"])
     assert os.stat(inside).st_mode & 0o077 == 0
     assert "more = " in refusal(JOB, *flags, "--seeds", "3")
+    assert json.loads((inside / "run.json").read_text())["config"] == {"more": TINY}, "as in folders that there are"
+    assert "holds runs of dp_feta with --more dp_feta:''" in refusal(
+        JOB, *flags, *more, "--more", "dp_feta:--synthetic 90"
+    )
 
 
 def of_leaderboard_in(runs: Path) -> list[str]:
@@ -98,6 +130,27 @@ def test_all_methods_at_two_seeds(tmp_path: Path) -> None:
         (("--more=--out elsewhere",), "--out is what the leaderboard itself decides"),
         (("--more=--chosen-among nobody",), "--chosen-among is what the leaderboard itself decides"),
         (("--on.address", "here", "--on.workers", "2"), "on.workers is 2"),
+        (("--judges.epochs", "0"), "judges.epochs is 0"),
+        # Every run's own flags, before the first of them.
+        (
+            ("--more", "--data.pth x"),
+            "run noisy_means-quick-eps1-seed0: --data.pth is no flag of noisy_means quick (did",
+        ),
+        (("--more", "--data.path /nowhere"), "run noisy_means-quick-eps1-seed0: data.path='/nowhere'"),
+        (
+            ("--methods", "noisy_means", "privimage", "--more", "privimage:--public.pth x"),
+            "run privimage-quick-eps1-seed0: --public.pth is no flag of privimage quick",
+        ),
+        (
+            ("--methods", "dp_feta", "--vary", "--central.count 5 -1"),
+            "run dp_feta-quick-central.count--1-eps1-seed0: central.count is -1",
+        ),
+        (("--methods", "dp_feta", "--more", "privimage:--public.path x"), "privimage is not among the methods"),
+        (("--more", "dp_feta:--budget.epsilon 3"), "--budget.epsilon is what the leaderboard itself decides"),
+        (("--vary=--central.count",), "give one flag with its values"),
+        (("--vary", "--central.count 1 --central.kind mode"), "give one flag with its values"),
+        (("--vary", "--central.count 1 1"), "give each value once"),
+        (("--vary", "--seed 1 2"), "--seed is what the leaderboard itself decides"),
     ],
 )
 def test_bad_input_costs_one_sentence(tmp_path: Path, flags: tuple[str, ...], words: str) -> None:
@@ -105,12 +158,39 @@ def test_bad_input_costs_one_sentence(tmp_path: Path, flags: tuple[str, ...], wo
 
 
 def test_a_dry_run_names_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raysyn.methods.leaderboard.outlook.run_seconds", lambda unit: 60.0)
+    monkeypatch.setattr("raysyn.methods.leaderboard.outlook.run_seconds", lambda unit, config: 60.0)
     status, shown, _ = here(JOB, "quick", "--dry-run", "--out", tmp_path / "board")
     assert status == 0 and not (tmp_path / "board").exists()
     assert shown.splitlines()[0] == f"leaderboard quick, in {tmp_path / 'board'}"
     assert len(runs(PRESETS["quick"])) == 4 * 2 * 2 + 2 * 2
     assert all(shown.count(unit.name) == 1 for unit in runs(PRESETS["quick"])) and "20 min 00 s" in shown
+
+
+def test_flags_vary_for_all_or_for_one_method() -> None:
+    config = Config(
+        methods=("dp_feta", "privimage", "pigan"), epsilons=(1.0,), seeds=(0,),
+        vary=("privimage:--pretraining none all", "--eval.classifiers 'cnn mlp' logreg", "pigan:--eval.x --eval.no-x"),
+        more=("--data.limit 300", "privimage:--public.path 'my letters'", "pigan:--budget.epsilon 3", "--synthetic 50"),
+    )  # fmt: skip
+    every = runs(config)
+    names = [unit.name for unit in every]
+    assert len(set(names)) == 2 + 2 * 2 + 2 * 2 and not any("/" in name or " " in name for name in names)
+    assert names[1] == "dp_feta-quick-eval.classifiers-logreg-eps1-seed0"
+    assert names[5] == "privimage-quick-eval.classifiers-logreg-pretraining-all-eps1-seed0"
+    shared = ["quick", "--data.limit", "300", "--synthetic", "50"]
+    assert every[0].words == [
+        *shared, "--eval.classifiers", "cnn", "mlp", "--seed", "0", "--budget.epsilon", "1.0"
+    ]  # fmt: skip
+    assert every[5].words == [
+        *shared, "--public.path", "my letters", "--eval.classifiers", "logreg", "--pretraining", "all", "--seed", "0",
+        "--budget.epsilon", "1.0",
+    ]  # fmt: skip
+    assert every[-1].words == [
+        *shared, "--budget.epsilon", "3", "--eval.classifiers", "logreg", "--eval.no-x", "--seed", "0"
+    ]  # fmt: skip
+    assert Run("dp_feta", "quick", 10.0, 1).name == "dp_feta-quick-eps10-seed1", "as in folders that there are"
+    long = [short_name(("--data.path", f"{'/very' * 30}/{end}")) for end in ("a", "b")]
+    assert long[0] != long[1] and len(long[0]) < 80
 
 
 def test_a_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
@@ -144,7 +224,7 @@ def test_a_run_takes_no_file_beside_it_for_a_module_of_python(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     for name in ("random", "statistics", "zoneinfo", "secrets", "raysyn"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user')")
-    unit, shared = Run("dp_feta", "quick", None, 0), shared_by(tmp_path) | {"more": "--no-such-flag"}
+    unit, shared = Run("dp_feta", "quick", None, 0, more=("--no-such-flag",)), shared_by(tmp_path)
     with pytest.raises(RuntimeError, match="exit status 2\nerror: --no-such-flag is no flag"):
         run_job(unit, shared)
 
@@ -167,7 +247,7 @@ def test_a_node_that_does_not_see_the_board_s_folder_pays_for_nothing(
 def shared_by(folder: Path) -> dict[str, str]:
     """What units are given by a board in `folder`."""
     Store(folder)[REACH] = "board"
-    return {"out": str(folder), "board": "board", "more": "", "among": ""}
+    return {"out": str(folder), "board": "board", "among": ""}
 
 
 def stand_in(folder: Path, source: str) -> str:
@@ -189,6 +269,13 @@ def test_every_seed_of_a_method_runs_on_the_same_images(name: str) -> None:
         return dataset.source_fingerprint or dataset.fingerprint()
 
     assert images(0) == images(1) != images(0, limit=1400)
+    # And is judged on those that its seed left out of its training.
+    config = dataclasses.replace(preset, seed=1)
+    own = entry.method().prepare(config).dataset
+    unit = Run(name, "quick", None, 1)
+    assert dataset_of(unit, config, own.fingerprint()).fingerprint() == own.fingerprint()
+    with pytest.raises(ValueError, match="seed1 ran on other images than there are now"):
+        dataset_of(unit, config, "others")
 
 
 def test_the_images_of_a_run_are_those_that_its_seed_divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,5 +307,21 @@ def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() 
     assert row["best_classifier"] == pytest.approx(0.8) and row["epsilon"] is None and row["guarantee"] == "none"
     assert (row["wall_s"], row["cpu_s"]) == (4.0, 7.0) and row["floor"] is row["largest_class"] is None
     assert spread("x", []) == {"x": None, "x_std": None}
+    judged = [
+        Verdict({"mlp": 0.4, "cnn": 0.6}, {}, {"mlp": 0.9, "cnn": 0.9}),
+        Verdict({"mlp": 0.6, "cnn": 0.8}, {}, {}),
+    ]
+    (row,) = table(units, [report(0.5), report(0.7)], judged, {"precision": [0.25, None]})
+    assert row["judged_mean"] == pytest.approx(0.6) and row["judged_real_images"] == 0.9 and row["precision"] == 0.25
+    assert row["judged_floor"] is None and row["judged_cnn"] == pytest.approx(0.7)
+    # Also what changes nothing but speed, and is in no report's settings.
+    varied = [dataclasses.replace(unit, varied=(("--on.sgd.engine", "loop"), ("--no-private",))) for unit in units]
+    assert table(varied, [report(0.5), report(0.7)])[0]["differs_in"] == "on.sgd.engine loop, no-private"
+    (told,) = console_rows([row])
+    assert told["accuracy"] == "60.0 ± 14.1 %" and "floor" not in told and told["ε"] == "none"
+    (told,) = console_rows(table(units, [report(0.5), report(0.7)]))
+    assert told["mean of its own"] == "60.0 ± 14.1 %" and "accuracy" not in told
+    shown = page([row], ["<Sentence>"], 2, ["precision"], None)
+    assert "60.0 ± 14.1 %" in shown and "&lt;Sentence&gt;" in shown and '"n">floor' not in shown and "<img" not in shown
     with pytest.raises(ValueError, match="seed1 ran on other images"):
         table(units, [report(0.5), report(0.5) | {"data_fingerprint": "abd"}])

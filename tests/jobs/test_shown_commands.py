@@ -16,7 +16,7 @@ from unittest.mock import patch
 import pytest
 from running import ROOT, job
 
-from raysyn import looking, own_data, preparing
+from raysyn import looking, more_images, own_data, preparing
 from raysyn.screen import cli
 from raysyn.screen.flags import assigned
 from raysyn.screen.flags import flags_of as flags_in
@@ -91,7 +91,9 @@ def test_commands_of_the_readme_docs_and_cards_are_taken(line: str) -> None:
     elif name == "auto":
         assert not flags[0].startswith("-") and assigned(own_data.default(flags[0]), flags[1:], "auto")
     elif name == "report":
-        assert flags and {flag for flag in flags if flag.startswith("-")} <= {"--html"}
+        assert flags and {flag for flag in flags if flag.startswith("-")} <= {"--html", "--columns"}
+    elif name == "draw":
+        assert not flags[0].startswith("-") and assigned(more_images.PLAIN, flags[1:], "draw").out
     elif name == "look":
         assert not flags[0].startswith("-") and assigned(looking.Flags(), flags[1:], "look")
     elif name == "prepare":

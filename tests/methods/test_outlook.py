@@ -19,7 +19,7 @@ from raysyn.methods import catalogue, outlook
 from raysyn.methods.leaderboard import outlook as of_leaderboard
 from raysyn.methods.leaderboard.config import Config as LeaderboardConfig
 from raysyn.methods.leaderboard.config import On as LeaderboardOn
-from raysyn.methods.leaderboard.config import Run
+from raysyn.methods.leaderboard.config import Run, runs
 from raysyn.methods.leaderboard.outlook import show_outlook
 from raysyn.methods.machines import On
 from raysyn.methods.needs import private_need
@@ -170,14 +170,15 @@ def test_the_alignment_is_counted_with_likely_steps_and_at_most_is_said(tmp_path
 def leaderboard(config: LeaderboardConfig) -> str:
     shown = StringIO()
     with Console(shown) as console:
-        show_outlook(console, config, LeaderboardOn(workers=2))
+        units = runs(config)
+        show_outlook(console, units, dict.fromkeys(one.name for one in units), config.judges, LeaderboardOn(workers=2))
     return shown.getvalue()
 
 
 def test_a_leaderboard_tells_the_time_of_each_run_and_their_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[str] = []
 
-    def spent(unit: Run) -> float | str:
+    def spent(unit: Run, _: object) -> float | str:
         measured.append(unit.name)
         return 600.0 if unit.method == "dp_feta" else "no such file"
 
@@ -188,14 +189,16 @@ def test_a_leaderboard_tells_the_time_of_each_run_and_their_sum(monkeypatch: pyt
     shown = leaderboard(LeaderboardConfig(methods=("dp_feta", "pigan"), epsilons=(1.0,), seeds=(0,)))
     assert rows(shown)["all"] == ["10 min 00 s, and what is not known"]
     assert rows(shown)["pigan-quick-seed0"] == ["-"] and "pigan quick is not estimated: no such file" in shown
-    shown = leaderboard(LeaderboardConfig(methods=("dp_feta",), more="--synthetic 100"))
-    assert "not estimated" in shown and "dp_feta-quick-eps1-seed0" in shown
+    measured.clear()
+    shown = leaderboard(LeaderboardConfig(methods=("dp_feta",), vary=("--central.count 0 10",)))
+    assert [name.partition("-eps")[0] for name in measured] == [f"dp_feta-quick-central.count-{one}" for one in (0, 10)]
+    assert rows(shown)["all"] == ["1 h 20 min"] and "cnn, mlp, logreg" in shown
 
 
 def test_a_run_of_a_leaderboard_is_measured_by_its_methods_outlook(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = catalogue.find("lira")
     monkeypatch.setattr(of_leaderboard.catalogue, "find", lambda name: entry)
-    spent = of_leaderboard.run_seconds(Run("lira", "quick", None, 0))
+    spent = of_leaderboard.run_seconds(Run("lira", "quick", None, 0), entry.presets()["quick"])
     assert isinstance(spent, float) and 1 < spent < 3600
 
 

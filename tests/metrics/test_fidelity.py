@@ -9,7 +9,8 @@ from raysyn.compute.local import Local
 from raysyn.data.images import Images
 from raysyn.metrics import fidelity as fidelity_module
 from raysyn.metrics import inception
-from raysyn.metrics.fidelity import fidelity, inception_score
+from raysyn.metrics.fidelity import fidelity
+from raysyn.metrics.inception_score import inception_score, over_splits, split_sums, splits_of
 from raysyn.metrics.utility import EvalConfig
 
 
@@ -165,6 +166,24 @@ def test_inception_score_spans_1_to_the_number_of_classes():
     assert inception_score(8, 8 * uniform, float(8 * torch.xlogy(uniform, uniform).sum())) == pytest.approx(1)
 
 
+def test_the_score_over_ten_splits_is_that_of_each_split_over_the_first_1000_classes():
+    """From sums over chunks; torch-fidelity's own function is told the same logits in the order of the splits."""
+    from torch_fidelity.metric_isc import isc_features_to_metric
+
+    logits = torch.randn(205, 1008, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
+    which = splits_of(205, 0)
+    assert set(np.bincount(which)) == {20, 21} and not np.array_equal(which, np.sort(which))
+    parts = [slice(0, 90), slice(90, 205)]
+    found = over_splits([split_sums(logits[part].softmax(1), which[part]) for part in parts])
+    alone = [
+        isc_features_to_metric(logits[which == one][:, :1000], splits=1, shuffle=False)["inception_score_mean"]
+        for one in range(10)
+    ]
+    assert found["value"] == pytest.approx(np.mean(alone)) and found["std"] == pytest.approx(np.std(alone))
+    few = over_splits([split_sums(logits[:9].softmax(1), splits_of(9, 0))])
+    assert few == {"value": None, "std": None, "reason": "fewer than 10 images"}
+
+
 def test_intra_distances_see_classes_that_were_swapped(tmp_path, monkeypatch):
     """The same pixels under each other's labels: no distance, but within classes a large one."""
     monkeypatch.setattr(fidelity_module, "CHUNK", 40)
@@ -181,6 +200,11 @@ def test_intra_distances_see_classes_that_were_swapped(tmp_path, monkeypatch):
     for made, low, high in ((real, 0, 1e-3), (swapped, 1, np.inf)):
         report = fidelity(None, made, real, config, 0, intra=True)
         assert report["fid"]["value"] < 1e-3 and report["frechet_distance_cnn_features"] < 1e-3
+        assert report["inception_score_ten_splits"] == {
+            "value": pytest.approx(1),
+            "std": pytest.approx(0),
+            "reason": None,
+        }
         assert low <= report["intra_fid"]["value"] <= high and report["intra_fid"]["reason"] is None
         assert low / 100 <= report["intra_frechet_distance_cnn_features"] <= high
     plain = fidelity(Local(tmp_path), real, real, config, 0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
+
 import pytest
 import torch
 from ranks import on_ranks
@@ -39,6 +42,17 @@ def test_shapes_and_gradients(shape: tuple[int, int, int]) -> None:
     for network in (generator, discriminator):
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+def test_the_original_s_tanh_gives_images_of_the_same_range() -> None:
+    """(1 + tanh x) / 2 is a sigmoid of twice the argument: from the same last map, other images."""
+    torch.manual_seed(0)
+    ours, theirs = Generator(SMALL, (8, 8, 1), 5), Generator(replace(SMALL, output="tanh"), (8, 8, 1), 5)
+    theirs.load_state_dict(ours.state_dict())
+    latent, labels = torch.randn(4, 8), torch.arange(4)
+    made, again = ours(latent, labels), theirs(latent, labels)
+    assert torch.allclose(again, torch.sigmoid(2 * torch.logit(made)), atol=1e-5) and not torch.allclose(made, again)
+    assert pickle.loads(pickle.dumps(theirs)).config.output == "tanh"
 
 
 def test_the_published_arrangement_at_32() -> None:

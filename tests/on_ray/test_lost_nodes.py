@@ -236,6 +236,7 @@ def test_a_board_whose_node_is_lost_pays_for_each_run_once(tmp_path: Path) -> No
     root, board = Path(__file__).parents[2], tmp_path / "board"
     command = [sys.executable, str(root / "jobs/leaderboard.py"), "quick", "--methods", "dp_feta", "--epsilons", "5"]
     command += ["--seeds", "0", "1", "2", "--on.address", "auto", "--out", str(board), f"--more={small}"]
+    command += ["--judges.classifiers", "logreg", "--judges.epochs", "1"]
     with cluster(workers=2) as nodes, (tmp_path / "log").open("wb") as log:
         driver = subprocess.Popen(command, env=nodes.env, stdout=log, stderr=subprocess.STDOUT)
         end = time.monotonic() + 150

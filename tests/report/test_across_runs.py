@@ -72,6 +72,16 @@ def test_the_papers_own_figures_give_the_papers_table_2() -> None:
     assert rows["Max improvement"] == ["-", "+0.75", "-", "-28.18", "-", "+40.66"]
 
 
+def test_the_vanilla_generator_has_rows_of_its_own_and_no_part_in_the_improvements() -> None:
+    runs = [(name, recycled(name, PAPER["CIFAR10"])) for name in ("cifar10", "cifar10")]
+    runs[1][1]["config"] |= {"gan": {"hinge": True}, "network": {"output": "tanh"}}
+    runs[1][1]["metrics"]["utility"]["resnet14"]["accuracy"] = 0.5
+    rows = rows_of(across_runs.table_2(runs))
+    assert rows["cifar10, vanilla BigGAN-deep"][1] == "50.00" and rows["cifar10"][1] == "95.83"
+    assert rows["Min improvement"] == rows_of(across_runs.table_2(runs[:1]))["Min improvement"]
+    assert list(rows_of(across_runs.table_1(runs))) == ["Data set", "cifar10", "cifar10, vanilla BigGAN-deep"]
+
+
 def test_table_1_has_what_tuning_found() -> None:
     table = across_runs.table_1([("run", recycled("CIFAR10", PAPER["CIFAR10"]))])
     assert rows_of(table)["CIFAR10"] == ["1.40", "9", "8", "+2.02"]

@@ -22,10 +22,11 @@ from raysyn.methods.common import show_plan
 from raysyn.privacy.cost import ADD_REMOVE, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import likeness
+from raysyn.report.columns import differences
 from raysyn.report.pictures import sample_sheet
 from raysyn.report.release import certificate, parquet_bytes, rounded_up, write_release
 from raysyn.report.report import Report, dp_section, main, no_dp_section, render, write_report
-from raysyn.report.tables import table
+from raysyn.report.tables import table, table_rows
 from raysyn.runs import may_leave
 from raysyn.runs.folder import RunFolder
 from raysyn.screen.console import Console
@@ -329,7 +330,41 @@ def test_sample_sheet_fits_any_shape() -> None:
 def test_table_over_runs() -> None:
     lines = table([report().as_dict(), report(dp=False).as_dict()]).splitlines()
     assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1
-    assert "| 10 | 1.52e-6 | 93.1 % |" in lines[2] and "| none | none |" in lines[3]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[2][3:6] == ["10", "1.52e-6", "93.1 %"] and cells[3][3:5] == ["none", "none"]
+    assert dict(zip(cells[0], cells[2], strict=True))["real images"] == "97.1 %"
+    assert not {"differs in", "floor", "chance", "FID"} & set(cells[0]), "of which nobody knows anything"
+
+
+def test_a_table_tells_in_which_flags_runs_differ_and_how_real_images_look() -> None:
+    def run(command: str, preset: str = "quick", count: int = 20, seed: int = 0) -> dict[str, Any]:
+        content = report().as_dict()
+        content["metrics"]["fidelity"] |= {"fid": {"value": None}, "frechet_distance_cnn_features": 1.5}
+        content["metrics"]["utility_guessing"] = {"chance": 0.1, "largest_class": 0.2}
+        config = {"central": {"count": count, "downscale": None}, "seed": seed, "private": bool(seed)}
+        return content | {"method": command, "preset": preset, "config": config}
+
+    runs = [run("dp_feta"), run("dpdm", count=0, seed=1), run("dp_feta", "cpu-mnist"), run("privimage", count=3)]
+    commands = ["dp_feta", "dp_feta", "dp_feta", "privimage"]
+    head, *rows = table_rows(runs, commands, ["recall", "precision", "chance", "cnn.accuracy"])
+    told = [dict(zip(head, row, strict=True)) for row in rows]
+    assert [row["differs in"] for row in told] == [
+        "central.count 20, seed 0, no-private", "central.count 0, seed 1, private", "", ""
+    ]  # fmt: skip
+    assert told[1]["method"] == "dpdm" and (told[0]["chance"], told[0]["largest class"]) == ("10.0 %", "20.0 %")
+    assert told[0]["Fréchet distance"] == "1.5" and "FID" not in head
+    figures = {name: told[0][name] for name in head[-4:]}
+    assert figures == {
+        "fidelity.recall": "-", "fidelity.precision": "0.71", "utility_guessing.chance": "0.1",
+        "utility.cnn.accuracy": "0.9312",
+    }  # fmt: skip
+    assert differences(runs, commands, but=["seed", "private"])[0] == "central.count 20"
+    for name, words in {
+        "precisoin": r"\(did you mean precision\?\): there are .*timings",
+        "accuracy": "several",
+    }.items():
+        with pytest.raises(ValueError, match=f"columns has {name}.*{words}"):
+            table_rows(runs, commands, [name])
 
 
 def test_table_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -340,6 +375,13 @@ def test_table_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     (folder / "report.json").write_text(json.dumps(report().as_dict()))
     assert main([str(tmp_path / "run")]) == 0
     assert capsys.readouterr().out == table([report().as_dict()])
+    # The command that made it is not what a paper calls it.
+    (folder / "run.json").write_text(json.dumps({"method": "dp_feta"}))
+    assert main([str(tmp_path / "run"), "--columns", "wall_s", "--html", str(tmp_path / "x")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "x").exists()
+    assert main([str(tmp_path / "run"), "--columns", "warmup.wall_s", "--columns", "epsilon_rdp"]) == 0
+    asked = ["warmup.wall_s", "epsilon_rdp"]
+    assert capsys.readouterr().out == table([report().as_dict()], ["dp_feta"], asked)
 
 
 def test_report_insists_on_its_fields() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from raysyn.data.images import DataConfig
 from raysyn.screen.cli import Command, parse, run_or_explain
-from raysyn.screen.flags import difference
+from raysyn.screen.flags import ADDS, difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +174,24 @@ def test_a_path_and_none_and_equals_signs_are_taken() -> None:
 def test_mistakes_are_one_sentence(capsys: pytest.CaptureFixture[str], argv: list[str], words: list[str]) -> None:
     sentence = refusal(capsys, *argv)
     assert all(word in sentence for word in words), sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quoting:
+    more: tuple[str, ...] = field(default=(), metadata=ADDS)
+    seeds: tuple[int, ...] = (0,)
+
+
+def test_quoted_flags_are_a_value_and_a_flag_may_be_given_again() -> None:
+    def read(*words: str) -> Quoting:
+        return parse({"quick": Quoting()}, ["quick", *words], machines=Machines(), prog="x").config
+
+    assert read("--more", "--a 1", "--more=--b=2", "c:--d 'e f'", "--seeds", "1", "--seeds", "2") == Quoting(
+        more=("--a 1", "--b=2", "c:--d 'e f'"), seeds=(2,)
+    )
+    for word in ("--a", "--a=1 2", "-a"):
+        with pytest.raises(SystemExit):
+            read("--more", word)
 
 
 @pytest.mark.parametrize(("argv", "status"), [([], 2), (["--help"], 0), (["-h"], 0)])

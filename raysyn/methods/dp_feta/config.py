@@ -60,6 +60,11 @@ def plan(config: Config, n: int, classes: int) -> Plan:
     return Plan.within(config.budget, n, "finetune", config.finetune.cost(n), fixed)
 
 
+def name_of(config: Config) -> str:
+    """What the papers call this run: without central images it is the baseline."""
+    return NAME if config.central.count else "dpdm"
+
+
 def new_denoiser(config: Config, private: Images) -> nn.Module:
     """The network with its first weights, which `config.seed` decides; ValueError where it cannot take the images."""
     torch.manual_seed(config.seed)

@@ -13,7 +13,7 @@ from typing import Any
 
 from raysyn.data.images import Images
 from raysyn.methods.common import PrivateSetting
-from raysyn.methods.dp_feta.config import NAME, Config, new_denoiser, plan
+from raysyn.methods.dp_feta.config import NAME, Config, name_of, new_denoiser, plan
 from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look
@@ -33,7 +33,7 @@ from raysyn.train.samplers import network_calls
 
 def prepare(config: Config) -> Prepared:
     """The data set and the plan for it; ValueError in one sentence where either cannot be."""
-    dataset = look(NAME, config)
+    dataset = look(name_of(config), config)
     private = dataset.train
     facts = check_denoiser(new_denoiser(config, private), private.shape, task_of(config, private), config.sampler)
     planned = plan(config, len(private), private.classes)
@@ -92,7 +92,8 @@ def run(setting: PrivateSetting) -> Report:
 
     # From here on every released byte is post-processing of what the ledger was paid for.
     synthetic = synthesise(setting, drawing(config, private, len(private), lambda _: tuned))
-    return finish(setting, NAME, synthetic, done=story(config, plan), central=central, engine=tuned["engine"])
+    told = story(config, plan)
+    return finish(setting, name_of(config), synthetic, done=told, central=central, engine=tuned["engine"])
 
 
 def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:

@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 import math
-import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain, product
 
 from raysyn.compute.doorway import Machines
 from raysyn.methods import catalogue
+from raysyn.methods.varied import Alternative, addressed, alternatives, short_name, words_of
+from raysyn.metrics.utility import EvalConfig, Name
 
 NAME = "leaderboard"
-DECIDED = ("--out", "--on.address", "--seed", "--budget.epsilon", "--chosen-among", "--dry-run", "--help", "-h")
+EPSILON = "--budget.epsilon"
+DECIDED = ("--out", "--on.address", "--seed", EPSILON, "--chosen-among", "--dry-run", "--help", "-h")
 """Flags of the methods that are not for the user to add."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgesConfig:
+    """The classifiers that every run's images are judged by, beside the floor's and real ones."""
+
+    classifiers: tuple[Name, ...] = ("cnn", "mlp", "logreg")
+    """Which of them; none leaves each run to the classifiers of its own report."""
+    epochs: int = 50
+    """Passes of each over its training images; the epoch kept is the best on a tenth of them."""
+    images: int | None = None
+    """Train each on at most this many images of a run; by default on all that it released."""
+    resnet9_width: float = 1.0
+    """Multiplies the channels of resnet9, if it is among them."""
+
+    def __post_init__(self) -> None:
+        try:
+            self.recipe()
+        except ValueError as error:
+            raise ValueError(str(error).replace("eval.", "judges.")) from error
+
+    def recipe(self) -> EvalConfig:
+        """How they are trained."""
+        return EvalConfig(
+            classifiers=self.classifiers, epochs=self.epochs, images=self.images, resnet9_width=self.resnet9_width
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +55,23 @@ class Config:
     """Budgets of the methods with a guarantee; the others run once without."""
     seeds: tuple[int, ...] = (0, 1)
     """Runs of each, whose spread is told."""
-    more: str = ""
-    """Further flags for every run, in one string: --more="--data.path images.parquet"."""
+    # Each flag may be given several times.
+    vary: tuple[str, ...] = field(default=(), metadata={"adds": True})
+    """A flag and the values that it takes, in one string: --vary "--central.count 0 20", or of a switch both its words,
+    --vary "--private --no-private"; of one method --vary privimage:"--pretraining all none". Several flags: every
+    combination is run."""
+    more: tuple[str, ...] = field(default=(), metadata={"adds": True})
+    """Further flags for every run, in one string: --more "--data.path images.parquet"; for the runs of one method
+    --more privimage:"--public.path letters.parquet"."""
+    judges: JudgesConfig = field(default_factory=JudgesConfig)
+    columns: tuple[str, ...] = ()
+    """Further figures of the runs' reports to show, by name, such as precision or utility.cnn.accuracy."""
 
     def __post_init__(self) -> None:
-        for field in ("methods", "presets", "seeds", "epsilons"):
-            value = getattr(self, field)
-            if (not value and field != "epsilons") or len(set(value)) != len(value):
-                raise ValueError(f"{field} is {value}: give at least one, each once")
+        for name in ("methods", "presets", "seeds", "epsilons"):
+            value = getattr(self, name)
+            if (not value and name != "epsilons") or len(set(value)) != len(value):
+                raise ValueError(f"{name} is {value}: give at least one, each once")
         known = catalogue.methods()
         for method in self.methods:
             if method not in known:
@@ -45,13 +83,34 @@ class Config:
             raise ValueError("epsilons is empty, but there are methods with a guarantee: give at least one")
         if not all(0 < epsilon < math.inf for epsilon in self.epsilons):
             raise ValueError(f"epsilons is {self.epsilons}: give budgets above 0")
-        try:
-            words = shlex.split(self.more)
-        except ValueError as error:
-            raise ValueError(f"more is {self.more!r}, which no shell could read ({error}): mend its quotes") from error
+        for name in ("more", "vary"):
+            for told in getattr(self, name):
+                self._check(name, told)
+
+    def _check(self, name: str, told: str) -> None:
+        method, text = addressed(told)
+        if method is not None and method not in self.methods:
+            raise ValueError(f"{name} is {told!r}, but {method} is not among the methods: {', '.join(self.methods)}")
+        # Of a method that runs once, whatever the epsilons, some models may have a budget.
+        free = (EPSILON,) if method is not None and not paid(method) else ()
+        words = words_of(name, text)
         for flag in DECIDED:
-            if any(word.replace("_", "-").startswith(flag) for word in words):
-                raise ValueError(f"more is {self.more!r}: {flag} is what the leaderboard itself decides, leave it out")
+            if flag not in free and any(word.replace("_", "-").startswith(flag) for word in words):
+                raise ValueError(f"{name} is {told!r}: {flag} is what the leaderboard itself decides, leave it out")
+        if name == "vary":
+            alternatives(text)
+
+    def more_for(self, method: str) -> tuple[str, ...]:
+        """Words that every run of a method is given: those for all methods, then its own."""
+        return tuple(chain.from_iterable(words_of("more", text) for text in self._for("more", method)))
+
+    def variations(self, method: str) -> list[tuple[Alternative, ...]]:
+        """Each combination of what is varied for a method; one, of nothing, where nothing is."""
+        return list(product(*(alternatives(text) for text in self._for("vary", method))))
+
+    def _for(self, name: str, method: str) -> list[str]:
+        told = [addressed(one) for one in getattr(self, name)]
+        return [text for whose in (None, method) for whom, text in told if whom == whose]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,20 +131,37 @@ class Run:
     preset: str
     epsilon: float | None
     seed: int
+    varied: tuple[Alternative, ...] = ()
+    """What it is given of each flag that is varied."""
+    more: tuple[str, ...] = ()
+    """Further words that it shares with its method's other runs."""
 
     @property
     def name(self) -> str:
         """Of its folder, and of its result."""
+        varied = "".join(f"-{short_name(one)}" for one in self.varied)
         paid = "" if self.epsilon is None else f"-eps{f'{self.epsilon!r}'.removesuffix('.0')}"
-        return f"{self.method}-{self.preset}{paid}-seed{self.seed}"
+        return f"{self.method}-{self.preset}{varied}{paid}-seed{self.seed}"
+
+    @property
+    def row(self) -> tuple[str, str, tuple[Alternative, ...], float | None]:
+        """What it shares with the runs that differ from it in their seed alone."""
+        return self.method, self.preset, self.varied, self.epsilon
+
+    @property
+    def words(self) -> list[str]:
+        """Its command line after the method, but for where it runs."""
+        budget = [] if self.epsilon is None else [EPSILON, repr(self.epsilon)]
+        return [self.preset, *self.more, *chain.from_iterable(self.varied), "--seed", str(self.seed), *budget]
 
 
 def runs(config: Config) -> list[Run]:
     """Every run of the comparison."""
     return [
-        Run(method, preset, epsilon, seed)
+        Run(method, preset, epsilon, seed, varied, config.more_for(method))
         for method in config.methods
         for preset in config.presets
+        for varied in config.variations(method)
         for epsilon in (config.epsilons if paid(method) else (None,))
         for seed in config.seeds
     ]

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
+from itertools import chain
 from typing import Any
 
 from raysyn.compute.doorway import Machines
 from raysyn.methods import catalogue
-from raysyn.methods.leaderboard.config import Config, Run, runs
+from raysyn.methods.leaderboard.config import JudgesConfig, Run
 from raysyn.methods.outlook import total
 from raysyn.screen.console import Console, duration
 
 
-def show_outlook(console: Console, config: Config, machines: Machines) -> None:
-    """The runs with their times. Each method and preset is measured once, by its first run: budgets and seeds change
-    little. Where there are further flags for all runs they are not, because only a run's own command line reads those.
-    """
-    units = runs(config)
-    if config.more:
-        console.say("\n".join(unit.name for unit in units))
-        console.say(
-            "How long they take is not estimated with --more, which each run reads for itself: "
-            f"`raysyn {units[0].method} {units[0].preset} {config.more} --dry-run` tells it of one."
-        )
-        return
-    spent: dict[tuple[str, str], float | str] = {}
+def show_outlook(
+    console: Console, units: Sequence[Run], configs: Mapping[str, Any], judges: JudgesConfig, machines: Machines
+) -> None:
+    """The runs with their times; `configs` by their names. Each method, preset and setting is measured once, by its
+    first run: budgets and seeds change little."""
+    spent: dict[tuple[Any, ...], float | str] = {}
     for unit in units:
-        if (unit.method, unit.preset) not in spent:
-            console.say(f"{unit.method} {unit.preset}: measuring")
-            spent[unit.method, unit.preset] = run_seconds(unit)
-    each = [(unit, spent[unit.method, unit.preset]) for unit in units]
+        if (kind := unit.row[:3]) not in spent:
+            console.say(f"{' '.join([unit.method, unit.preset, *chain.from_iterable(unit.varied)])}: measuring")
+            spent[kind] = run_seconds(unit, configs[unit.name])
+    each = [(unit, spent[unit.row[:3]]) for unit in units]
     known = [seconds for _, seconds in each if isinstance(seconds, float)]
     count = machines.workers or os.cpu_count() or 1
     rows = [(unit.name, "-" if isinstance(seconds, str) else duration(seconds)) for unit, seconds in each]
@@ -41,20 +36,19 @@ def show_outlook(console: Console, config: Config, machines: Machines) -> None:
     console.say(
         f"Measured on made-up images on this machine; each run has one CPU. On {count} at a time: {duration(here)}."
     )
-    for (method, preset), why in spent.items():
-        if isinstance(why, str):
-            console.say(f"{method} {preset} is not estimated: {why}")
+    if judges.classifiers:
+        console.say(f"The classifiers that judge all runs come on top: {', '.join(judges.classifiers)}.")
+    told = dict.fromkeys((unit.method, unit.preset, seconds) for unit, seconds in each if isinstance(seconds, str))
+    for method, preset, why in told:
+        console.say(f"{method} {preset} is not estimated: {why}")
 
 
-def run_seconds(unit: Run) -> float | str:
+def run_seconds(unit: Run, config: Any) -> float | str:
     """Of one run by the outlook of its method, or the sentence that says why there is none."""
     entry = catalogue.find(unit.method)
-    method, preset = entry.method(), entry.presets()[unit.preset]
+    method = entry.method()
     if getattr(method, "outlook", None) is None:
         return "its method has no outlook"
-    config: Any = replace(preset, seed=unit.seed)
-    if unit.epsilon is not None:
-        config = replace(config, budget=replace(config.budget, epsilon=unit.epsilon))
     try:
         prepared = method.prepare(config)
         with Console(StringIO()) as unseen:

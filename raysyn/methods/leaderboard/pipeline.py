@@ -1,35 +1,43 @@
-"""Methods, presets, epsilons and seeds beside each other: every run is one durable unit, and one table tells of all."""
+"""Methods, presets, settings, epsilons and seeds beside each other: runs are durable units, the same classifiers judge
+all of them, and one table tells of it."""
 
 from __future__ import annotations
 
-import csv
 import ctypes
-import io
 import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from raysyn.compute.doorway import Compute
-from raysyn.methods.common import Connect, apart
+from raysyn.data.images import public_facts
+from raysyn.methods.common import Connect, apart, plain_name
 from raysyn.methods.leaderboard.config import NAME, Config, Run, runs
+from raysyn.methods.leaderboard.judging import verdicts
 from raysyn.methods.leaderboard.outlook import show_outlook
+from raysyn.methods.leaderboard.page import console_rows, csv_text, page
+from raysyn.methods.leaderboard.rows import table
 from raysyn.methods.leaderboard.together import beside, finished, in_row, together
 from raysyn.methods.method import Command
+from raysyn.methods.varied import addressed
+from raysyn.report import trade_off
 from raysyn.report.choices import chosen, of_leaderboard
+from raysyn.report.columns import named
 from raysyn.report.release import declare
 from raysyn.runs.folder import REPORT_JSON, RunFolder
 from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import REACH, Store, read_bytes, under, write_atomically
 from raysyn.screen.console import Console
+
+Read = Callable[[str, Sequence[str]], Any]
+"""read(method, words): the configuration that this command line gives; ValueError, in one sentence, for a wrong one."""
 
 
 def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
@@ -38,12 +46,9 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
     _check_reach(shared)
     out = under(shared["out"], "runs", run.name)
     # -P: a file where the leaderboard was started must not come before a module of Python's.
-    command = [sys.executable, "-P", "-m", "raysyn", run.method, run.preset, *shlex.split(shared["more"])]
-    command += ["--seed", str(run.seed), "--on.address", "here", "--out", out]
+    command = [sys.executable, "-P", "-m", "raysyn", run.method, *run.words, "--on.address", "here", "--out", out]
     if shared["among"]:
         command += ["--chosen-among", shared["among"]]
-    if run.epsilon is not None:
-        command += ["--budget.epsilon", repr(run.epsilon)]
     # As many threads as the unit has CPUs, and no way into the cluster around it.
     own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     package = str(Path(__file__).parents[3])
@@ -90,6 +95,8 @@ class Board:
     """All that `run` is given."""
 
     config: Config
+    configs: Mapping[str, Any]
+    """Of each run, by its name."""
     compute: Compute
     folder: RunFolder
     console: Console
@@ -98,22 +105,27 @@ class Board:
 class Leaderboard:
     """A comparison, as the command line starts it."""
 
-    def begin(self, command: Command, console: Console, connect: Connect, stack: ExitStack) -> Board:
-        """The folder and the machines; ValueError, in one sentence, where either cannot be had."""
+    def begin(self, command: Command, console: Console, connect: Connect, stack: ExitStack, read: Read) -> Board:
+        """Every run's flags, the folder and the machines; ValueError, in one sentence, where one is wrong or cannot be
+        had."""
+        config: Config = command.config
+        units = runs(config)
+        configs = checked(units, read, command.out)
         if command.dry_run:
-            show_outlook(console, command.config, command.machines)
+            show_outlook(console, units, configs, config.judges, command.machines)
             raise SystemExit(0)
-        # More methods, epsilons and seeds extend a comparison; other flags for all of them make another one.
-        known = {"more": command.config.more}
+        # More methods, settings, epsilons and seeds extend a comparison; other flags for all of them make another one.
+        known = {"more": " ".join(text for method, text in map(addressed, config.more) if method is None)}
         opened = RunFolder.open(command.out, method=NAME, preset=command.preset, config=known, data_fingerprint="")
         folder = stack.enter_context(opened)
+        hold_to_flags(folder, config)
 
-        def show(*told: Any) -> None:
+        def show(stage: str, *told: Any) -> None:
             folder.tick()
-            console.show(*told)
+            console.show(plain_name(stage), *told)
 
         compute = stack.enter_context(connect(apart(command.machines, folder), folder.storage, show))
-        return Board(command.config, compute, folder, console)
+        return Board(config, configs, compute, folder, console)
 
     def run(self, board: Board) -> list[dict[str, Any]]:
         """See `run`."""
@@ -121,16 +133,52 @@ class Leaderboard:
 
 
 METHOD = Leaderboard()
+FLAGS = "flags.json"
+"""Of internal/: the further flags of each method's runs, by its name."""
+
+
+def checked(units: Sequence[Run], read: Read, out: str) -> dict[str, Any]:
+    """The configuration of each run, by its name, once each has been read and its images found.
+
+    Raises ValueError, in one sentence that names the run: what is wrong in one must be known before the first is paid.
+    """
+    configs, found = {}, set[str]()
+    for unit in units:
+        try:
+            config = configs[unit.name] = read(unit.method, [*unit.words, "--out", out])
+            if repr(config.data) not in found:
+                public_facts(config.data)
+                found.add(repr(config.data))
+        except ValueError as error:
+            raise ValueError(f"run {unit.name}: {error}") from error
+    return configs
+
+
+def hold_to_flags(folder: RunFolder, config: Config) -> None:
+    """Note each method's own flags; ValueError, in one sentence, where its runs there had others."""
+    place = folder.internal / FLAGS
+    there: dict[str, str] = json.loads(place.read_text()) if place.exists() else {}
+    begun = Store(folder.storage).folders("runs")
+    for method in config.methods:
+        now = " ".join(text for whose, text in map(addressed, config.more) if whose == method)
+        before = there.get(method, "")
+        if now != before and any(name.startswith(f"{method}-") for name in begun):
+            raise ValueError(
+                f"--out {folder.out} holds runs of {method} with --more {method}:{before!r}, this one has "
+                f"--more {method}:{now!r}; choose another --out, or --vary the flag"
+            )
+        there[method] = now
+    write_atomically(place, json.dumps(there, indent=2))
+    folder.push()
 
 
 def run(board: Board) -> list[dict[str, Any]]:
-    """Finish every run, and write table.html and table.csv; its rows."""
+    """Finish every run, judge all of them alike, and write table.html and table.csv; the rows."""
     config, folder = board.config, board.folder
     units = runs(config)
     names = beside(folder.storage, [one.name for one in units])
     shared = {
-        "out": folder.storage, "board": folder.run_id, "more": config.more,
-        "among": of_leaderboard(len(names)) if len(names) > 1 else "",
+        "out": folder.storage, "board": folder.run_id, "among": of_leaderboard(len(names)) if len(names) > 1 else "",
     }  # fmt: skip
     if shared["among"]:
         # Before any further result that one could choose by: what earlier runs are chosen among has grown too.
@@ -138,73 +186,35 @@ def run(board: Board) -> list[dict[str, Any]]:
             declare(under(folder.storage, "runs", name), chosen(shared["among"]))
     Store(folder.storage)[REACH] = folder.run_id
     found = board.compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
+    judged = verdicts(
+        board.compute, units, found, board.configs, config.judges, folder.storage, folder.secret
+    ) if config.judges.classifiers else ()  # fmt: skip
+    columns, missing = asked_for(found, config.columns)
     totals = together(finished(folder.storage, names))
-    rows = [row | in_row(totals.get(row["data"])) for row in table(units, found)]
-    # Imported where it is used, not above: who only asks for help must not wait for it.
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    page = Environment(
-        loader=PackageLoader("raysyn.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    ).get_template("leaderboard.html.j2")
+    rows = [row | in_row(totals.get(row["data"])) for row in table(units, found, judged, columns)]
     told = [total.told() for total in totals.values()]
-    shown = page.render(rows=rows, runs=len(units), among=len(names), told=told)
-    write_atomically(folder.internal / "table.html", shown)
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(folder.internal / "table.csv", text.getvalue())
+    several = len({unit.epsilon for unit in units if unit.epsilon is not None}) > 1
+    drawn = trade_off.picture(found, [unit.method for unit in units]) if several else None
+    write_atomically(folder.internal / "table.html", page(rows, told, len(names), list(columns), drawn))
+    write_atomically(folder.internal / "table.csv", csv_text(rows))
     folder.push()
-    for sentence in told:
+    board.console.close()
+    board.console.plan_table(console_rows(rows), title="Accuracy on real test images")
+    for sentence in [*missing, *told]:
         board.console.say(sentence)
     board.console.say(f"Table (stays inside): {folder.shown(folder.internal / 'table.html')}, table.csv")
     return rows
 
 
-def table(units: Sequence[Run], found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row per method, preset and epsilon, over its seeds; accuracies as shares, None where there is none."""
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for unit, report in zip(units, found, strict=True):
-        same = groups.setdefault((unit.method, unit.preset, unit.epsilon), [])
-        if same and any(same[0][told] != report[told] for told in ("dataset", "data_fingerprint")):
-            raise ValueError(f"{unit.name} ran on other images than the runs beside it: choose another --out")
-        same.append(report)
-    rows = []
-    for (method, preset, asked), reports in groups.items():
-        reached = [[one["accuracy"] for one in report["metrics"]["utility"].values()] for report in reports]
-        spent = [sum(stage[clock] for stage in report["timings"].values()) for clock in ("wall_s", "cpu_s")
-                 for report in reports]  # fmt: skip
-        privacy = [report["privacy"] for report in reports]
-        rows.append(
-            {
-                "method": method, "preset": preset, "data": reports[0]["dataset"]["name"],
-                "guarantee": privacy[0]["guarantee"], "epsilon_asked": asked,
-                # Every run of a row kept its promise: the weakest of them is theirs.
-                "epsilon": max(one["epsilon"] for one in privacy) if asked is not None else None,
-                "delta": max(one["delta"] for one in privacy) if asked is not None else None,
-                "runs": len(reports),
-                **spread("mean_classifier", [mean(some) for some in reached if some]),
-                **spread("best_classifier", [max(some) for some in reached if some]),
-                **yardsticks([report["metrics"] for report in reports]),
-                "wall_s": mean(spent[: len(reports)]), "cpu_s": mean(spent[len(reports) :]),
-                "device": ", ".join(sorted({str(report["environment"].get("device", "cpu")) for report in reports})),
-            }
-        )  # fmt: skip
-    return rows
-
-
-def yardsticks(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """What the mean classifier stands beside, over runs that know it: what it learns from the floor's images and from
-    real ones, and the share of the largest class of the test images."""
-    known = {
-        "floor": [(one.get("utility_mean") or {}).get("accuracy_floor") for one in metrics],
-        "real_images": [(one.get("utility_mean") or {}).get("accuracy_real_data") for one in metrics],
-        "largest_class": [(one.get("utility_guessing") or {}).get("largest_class") for one in metrics],
-    }
-    return {name: mean(some) if (some := [one for one in values if one is not None]) else None
-            for name, values in known.items()}  # fmt: skip
-
-
-def spread(name: str, values: Sequence[float]) -> dict[str, float | None]:
-    """{name: mean, name_std: of the sample} of some values, None where there are too few."""
-    return {name: mean(values) if values else None, f"{name}_std": stdev(values) if len(values) > 1 else None}
+def asked_for(
+    found: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> tuple[dict[str, list[float | None]], list[str]]:
+    """Figures of the reports by name, and a sentence for each name that is none: the runs are paid for by then."""
+    columns: dict[str, list[float | None]] = {}
+    missing = []
+    for name in names:
+        try:
+            columns |= named(found, [name])
+        except ValueError as error:
+            missing.append(f"Left out: {error}")
+    return columns, missing

@@ -36,6 +36,8 @@ class ExperimentConfig:
     """PrivGAN's weights in that comparison, and for training efficiency."""
     epsilons: tuple[float, ...] = (10.0,)
     """DPGAN's budgets in that comparison."""
+    clips: tuple[float, ...] = ()
+    """DPGAN's clipping norms in that comparison, each with each budget; by default --max-grad-norm alone."""
     fewer_epochs: int | None = None
     """Training efficiency 1: PIGAN with so many epochs less, of which its delay loses as many, beside PrivGAN with all
     (the paper: 100; table 3 a)."""
@@ -54,6 +56,8 @@ class ExperimentConfig:
             raise ValueError(f"experiment.parts is {self.parts}: give at least 2 parts each")
         if any(not epsilon > 0 for epsilon in self.epsilons):
             raise ValueError(f"experiment.epsilons is {self.epsilons}: give budgets above 0")
+        if any(not 0 < clip < math.inf for clip in self.clips) or len(set(self.clips)) != len(self.clips):
+            raise ValueError(f"experiment.clips is {self.clips}: give norms above 0, each once")
         if self.splits < 1:
             raise ValueError(f"experiment.splits is {self.splits}: give at least 1")
         if self.fewer_images is not None and not 0 < self.fewer_images < 1:

@@ -75,7 +75,8 @@ JUDGEMENT = "with images by code and draws of chance"
 
 def judging_key(config: Config, unit: Unit) -> str:
     """Under which its judgement is."""
-    return f"{training_key(unit)}-{digest(config.monte_carlo, config.eval, JUDGEMENT)}"
+    scored = " and scores of splits" if config.eval.inception_weights is not None else ""
+    return f"{training_key(unit)}-{digest(config.monte_carlo, config.eval, JUDGEMENT + scored)}"
 
 
 def train_unit(unit: Unit, shared: Mapping[str, Any]) -> dict[str, Tensor]:

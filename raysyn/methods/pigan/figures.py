@@ -108,7 +108,7 @@ def _setting(variant: Variant) -> str:
     """What tells a GAN from others of its kind."""
     if variant.model == "gan":
         return ""
-    return f"ε {variant.budget.epsilon:g}" if variant.model == "dpgan" else f"λ {variant.penalty.weight:g}"
+    return variant.price if variant.model == "dpgan" else f"λ {variant.penalty.weight:g}"
 
 
 def scores_of(title: str, variants: Group, text: str = "") -> Section:

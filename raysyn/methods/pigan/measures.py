@@ -40,7 +40,8 @@ def scores(result: Result) -> dict[str, float | None]:
     """The fidelity of one GAN's images, by name; None for what was not measured."""
     faithful, useful = result["fidelity"], list(result["accuracy"].values())
     return {
-        "inception score": faithful["inception_score"]["value"],
+        # What was judged without Inception weights by an earlier raysyn has no such entry.
+        "inception score": faithful.get("inception_score_ten_splits", {}).get("value"),
         "FID": faithful["fid"]["value"],
         "intra-FID": faithful["intra_fid"]["value"],
         STAND_IN: faithful["frechet_distance_cnn_features"],

@@ -30,6 +30,8 @@ class Variant:
     """Of the members it learns from."""
     less: str = ""
     """What its title says of how much less it is trained."""
+    clipped: bool = False
+    """Whether its title says its clipping norm, by which it differs from others."""
 
     @property
     def kind(self) -> Kind:
@@ -40,9 +42,14 @@ class Variant:
         if self.model == "gan":
             return "GAN"
         if self.model == "dpgan":
-            return f"DPGAN, ε {self.budget.epsilon:g}"
+            return f"DPGAN, {self.price}"
         parts = f", N {self.penalty.parts}" if self.penalty.parts != 2 else ""
         return f"{NAMES[self.model]}, λ {self.penalty.weight:g}{parts}{self.less}"
+
+    @property
+    def price(self) -> str:
+        """What a DPGAN is called by: its budget, and its clipping norm where others have another."""
+        return f"ε {self.budget.epsilon:g}" + (f", clip {self.max_grad_norm:g}" if self.clipped else "")
 
     def key(self) -> tuple[Any, ...]:
         """What its training depends on: two variants that differ elsewhere are one."""
@@ -90,7 +97,9 @@ def asked(config: Config) -> dict[str, list[Variant]]:
         found["parts"] = [replace(base, penalty=replace(config.penalty, parts=parts)) for parts in experiment.parts]
     if experiment.compare:
         budgets = [replace(config.budget, epsilon=epsilon) for epsilon in experiment.epsilons]
-        dpgans = [replace(base, model="dpgan", budget=budget) for budget in budgets]
+        clips, several = experiment.clips or (config.max_grad_norm,), len(experiment.clips) > 1
+        private = replace(base, model="dpgan", clipped=several)
+        dpgans = [replace(private, budget=budget, max_grad_norm=clip) for budget in budgets for clip in clips]
         found["compare"] = [plain, *sweep, equal(config), *privgans, *dpgans]
     tried = experiment.lambdas or (config.penalty.weight,)
     if experiment.fewer_epochs is not None:

@@ -216,6 +216,7 @@ def test_weights_that_cannot_be_had_are_told_and_cost_no_training_once_they_can(
     text = io.StringIO()
     report = run(config, tmp_path / "run", text)
     assert report.metrics["fidelity"]["fid"]["value"] > 0 and "left out" not in text.getvalue()
+    assert report.metrics["fidelity"]["inception_score_ten_splits"]["value"] == pytest.approx(1)
     assert (tmp_path / "run/internal/stages/generator.pt").stat().st_mtime_ns == trained
 
 
@@ -334,6 +335,13 @@ def test_all_gans_of_an_experiment_have_titles_and_keys_of_their_own() -> None:
         every = {one.key(): one for group in variants.asked(preset).values() for one in group}
         assert len({one.title for one in every.values()}) == len(every), name
         assert len({experiments.training_key((one, 0)) for one in every.values()}) == len(every), name
+    swept = replace(TINY, experiment=replace(EVERYTHING, epsilons=(1.0, 10.0), clips=(0.5, 2.0)))
+    private = [one for one in variants.asked(swept)["compare"] if one.model == "dpgan"]
+    assert [one.title for one in private] == [
+        f"DPGAN, ε {epsilon}, clip {clip}" for epsilon in (1, 10) for clip in (0.5, 2)
+    ]  # fmt: skip
+    assert [one.sgd().max_grad_norm for one in private] == [0.5, 2.0] * 2
+    assert len({experiments.training_key((one, 0)) for one in private}) == 4
     released = variants.released(replace(TINY, model="privgan", experiment=EVERYTHING))
     assert released.key() in {one.key() for one in variants.asked(replace(TINY, experiment=EVERYTHING))["compare"]}
 
@@ -364,7 +372,15 @@ def test_what_cannot_be_is_refused_in_one_sentence(wrong: dict[str, Any], words:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"lambdas": (-1.0,)}, {"parts": (1,)}, {"epsilons": (0.0,)}, {"splits": 0}, {"fewer_images": 1.0}]
+    "wrong",
+    [
+        {"lambdas": (-1.0,)},
+        {"parts": (1,)},
+        {"epsilons": (0.0,)},
+        {"clips": (0.0,)},
+        {"splits": 0},
+        {"fewer_images": 1.0},
+    ],
 )
 def test_a_wrong_experiment_is_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=rf"experiment\.{next(iter(wrong))} is"):
