@@ -148,8 +148,8 @@ def draw(run: str, *, out: str, quiet: bool = False, **flags: Any) -> Result:
     Nothing private is read, nothing is paid, and the run's certificate holds for them. Raises ValueError for bad input.
     """
     from raysyn import more_images
-    from raysyn.command import connect as join
     from raysyn.screen.console import Console
+    from raysyn.verbs import connect as join
 
     with ExitStack() as stack:
         console = stack.enter_context(Console(io.StringIO()) if quiet else Console())
@@ -165,8 +165,8 @@ def draw(run: str, *, out: str, quiet: bool = False, **flags: Any) -> Result:
 def _made(entry: Entry, command: cli.Command[Any, Any], quiet: bool, picked: Picked | None = None) -> Result:
     """The run of a command, or its plan where that was asked for."""
     from raysyn.command import beginning
-    from raysyn.command import connect as join
     from raysyn.screen.console import Console
+    from raysyn.verbs import connect as join
 
     work = entry.method()
     with ExitStack() as stack:

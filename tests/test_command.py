@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 import raysyn
-from raysyn.command import USAGE, VERBS, completions, main, markdown
+from raysyn.command import main
 from raysyn.methods import catalogue
 from raysyn.screen import cli, help
 from raysyn.screen.completion import SHELLS, Words, script
+from raysyn.verbs import USAGE, VERBS, completions, markdown
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 

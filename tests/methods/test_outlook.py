@@ -94,7 +94,7 @@ def planned(case: str, out: Path, *more: str) -> tuple[Sequence[Stage], str]:
 
 def timed(case: str, out: Path) -> set[str]:
     """Names of the stages that report.json times, of a run in this process."""
-    from raysyn.command import connect
+    from raysyn.verbs import connect
 
     entry, told = command(case, out, "--on.address", "here")
     with ExitStack() as stack:
