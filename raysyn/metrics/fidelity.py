@@ -67,8 +67,8 @@ def fidelity(
     weights, reason = loaded or inception_weights(config)
     shared: dict[str, Any] = {"synthetic": synthetic, "real": real, "config": config, "seed": seed}
     shared |= {"inception": weights, "intra": intra}
-    for source in ("synthetic", "real"):
-        some = subset(shared[source], config.inception_images, seed)
+    for source, most in {"synthetic": config.inception_images, "real": config.inception_real_images}.items():
+        some = subset(shared[source], most, seed)
         shared[f"inception_{source}"] = some.select(np.argsort(some.labels_N, kind="stable")) if intra else some
     units = _units(shared)
     if compute is None:

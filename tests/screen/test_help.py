@@ -46,6 +46,11 @@ class Group:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Absent:
+    grain: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class Base:
     seed: int = 0
     """Inherited."""
@@ -54,7 +59,7 @@ class Base:
 @dataclass(frozen=True, kw_only=True)
 class Config(Base):
     group: Group = field(default_factory=Group)
-    absent: Group | None = None
+    absent: Absent | None = None
     name: str | None = "digits"
     place: Path = Path("here")
     sides: tuple[int, ...] = (16, 8)
@@ -143,6 +148,11 @@ def test_every_kind_of_mistake_names_field_value_and_mend(words: str, sentence: 
     with pytest.raises(ValueError) as refused:
         given(*words.split())
     assert str(refused.value) == sentence
+
+
+def test_a_group_that_is_none_is_made_by_its_first_flag() -> None:
+    assert given("--seed", "3").absent is None
+    assert given("--absent.grain", "3").absent == Absent(grain=3)
 
 
 def test_a_group_is_checked_once_and_whole() -> None:
