@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from raysyn.compute.doorway import digest
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
-from raysyn.methods.common import Setting
+from raysyn.methods.common import Setting, plain_name
 from raysyn.methods.floor import floor_images
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.utility import EvalConfig, judge_all, unit_name
@@ -27,19 +28,20 @@ NEAREST = "nearest.png"
 
 
 def synthesise(
-    setting: Setting, draw: Callable[[Any, Any], Tensor], shared: Any, class_names: tuple[str, ...], told: str
-) -> Images:
-    """`config.synthetic` images, classes in turn: `draw((seed, labels), shared)` for each chunk, fanned out."""
+    setting: Setting, draw: Callable[[Any, Any], Tensor], shared: Any, class_names: tuple[str, ...], told: str,
+    name: str = "synthesise", count: int | None = None,
+) -> Images:  # fmt: skip
+    """`count` images, by default `config.synthetic`, classes in turn: `draw((seed, labels), shared)` for each chunk,
+    fanned out as the stage `name`."""
     config, compute = setting.config, setting.compute
-    labels_N = np.arange(config.synthetic, dtype=np.int64) % len(class_names)
+    count = config.synthetic if count is None else count
+    labels_N = np.arange(count, dtype=np.int64) % len(class_names)
     chunks = [
         (int(np.random.SeedSequence([config.seed, index]).generate_state(1)[0]), labels_N[at : at + CHUNK])
-        for index, at in enumerate(range(0, config.synthetic, CHUNK))
+        for index, at in enumerate(range(0, count, CHUNK))
     ]
-    parts = setting.folder.stage(
-        "synthesise", lambda: torch.cat(compute.map(draw, chunks, name="synthesise", shared=shared))
-    )
-    setting.console.stage("synthesise", f"{config.synthetic:,} images, {told}")
+    parts = setting.folder.stage(name, lambda: torch.cat(compute.map(draw, chunks, name=name, shared=shared)))
+    setting.console.stage(plain_name(name), f"{count:,} images, {told}")
     return Images(parts.numpy(), labels_N, class_names)
 
 
@@ -47,6 +49,17 @@ def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[nn.Module, SamplerCo
     """One unit of a diffusion model's synthesis: (seed, labels) to uint8 (N, H, W, C)."""
     (seed, labels_N), (denoiser, sampler, shape) = chunk, shared
     return generate(denoiser, sampler, torch.from_numpy(labels_N), shape, seed, best_device())
+
+
+def again(sampler: SamplerConfig | None) -> str:
+    """Mark of the stages of a second draw, by this sampler."""
+    return f"again-{digest(sampler)}"
+
+
+def in_words(sampler: SamplerConfig) -> str:
+    """What a report says of a second draw."""
+    told = f"{sampler.name}, {sampler.steps} steps, guidance {sampler.guidance:g}, churn {sampler.churn:g}"
+    return f"drawn once more for these measures, not released: {told} from {sampler.s_min:g} to {sampler.s_max:g}"
 
 
 def judging(config: EvalConfig, students: Sequence[str] | None = None) -> list[str]:
@@ -57,10 +70,12 @@ def judging(config: EvalConfig, students: Sequence[str] | None = None) -> list[s
 
 
 def evaluate(
-    setting: Setting, synthetic: Images, config: EvalConfig, students: Judged = NOBODY, floor: Images | None = None
-) -> dict[str, Any]:
+    setting: Setting, synthetic: Images, config: EvalConfig, students: Judged = NOBODY, floor: Images | None = None,
+    drawn_again: Images | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Train on synthetic, test on real, and fidelity: figures that never enter release/. `students` were taught already
-    and stand among the classifiers; `floor` is drawn where it is not given."""
+    and stand among the classifiers; `floor` is drawn where it is not given. Fidelity is of the images `drawn_again`, by
+    `config.sampler_fid` of the setting, where there are such."""
     compute, dataset, seed = setting.compute, setting.dataset, setting.config.seed
     if floor is None and config.floor and config.classifiers:
         floor = floor_images(setting, min(len(synthetic), config.images or len(synthetic)))
@@ -71,12 +86,19 @@ def evaluate(
     useful = told(joined(students, judged), dataset.test)
     if useful:
         setting.console.stage("utility", f"mean accuracy on real test images over the classifiers: {beside(useful)}")
+    compared, mark = synthetic, ""
+    if drawn_again is not None:
+        compared, mark = drawn_again, f"-{again(setting.config.sampler_fid)}"
+    # Units are found by their own name: those of other images must not be.
     faithful = setting.folder.stage(
-        unit_name("fidelity", config), lambda: fidelity(compute, synthetic, dataset.train, config, seed)
+        unit_name("fidelity", config) + mark,
+        lambda: fidelity(compute, compared, dataset.train, config, seed, mark=mark),
     )
     setting.console.stage("fidelity", "distances between synthetic and real images")
     if (pairs := faithful.pop("nearest", None)) is not None:
-        faithful |= draw_nearest(setting, synthetic, pairs)
+        faithful |= draw_nearest(setting, compared, pairs)
+    if drawn_again is not None:
+        faithful |= {"sampler": in_words(setting.config.sampler_fid)}
     return {"utility": useful, "fidelity": faithful}
 
 

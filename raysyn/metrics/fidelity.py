@@ -49,10 +49,11 @@ Inception = tuple[dict[str, Any] | None, str]
 
 def fidelity(
     compute: Compute | None, synthetic: Images, real: Images, config: EvalConfig, seed: int, intra: bool = False,
-    reference: str = "real training images", loaded: Inception | None = None,
+    reference: str = "real training images", loaded: Inception | None = None, mark: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Compare `synthetic` with `real`, the `reference`, which by custom is the training images; on a `compute`, or here
-    (None). `loaded` is what `inception_weights` answered, where other machines cannot read the file.
+    (None). `loaded` is what `inception_weights` answered, where other machines cannot read the file; `mark` tells these
+    synthetic images from others of the same run.
 
     Returns {fid, kid, inception_score: {value, reason}; frechet_distance_cnn_features, kernel_distance_cnn_features,
     precision, recall, density, coverage (numbers, or null with `reason`); and each but fid and inception_score between
@@ -74,7 +75,7 @@ def fidelity(
     if compute is None:
         measured = [measure(unit, shared) for unit in units]
     else:
-        measured = compute.map(measure, units, name=unit_name("fidelity", config), shared=shared)
+        measured = compute.map(measure, units, name=unit_name("fidelity", config) + mark, shared=shared)
     answers = dict(zip(units, measured, strict=True))
     result = {"reference": reference} | _inception_scores(answers, reason)
     if intra:

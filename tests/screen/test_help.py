@@ -140,7 +140,8 @@ def test_every_kind_of_value_is_read(words: str, changed: dict[str, Any]) -> Non
         ("--rate=3", "--rate is no flag of raysyn toy quick (did you mean --group.rate?); --help-all lists all flags"),
         ("--no-group.flip", "--no-group.flip is no flag of raysyn toy quick (did you mean --group.no-flip?); "
                             "--help-all lists all flags"),
-        ("--absent.zzz 3", "--absent.zzz is no flag of raysyn toy quick; --help-all lists all flags"),
+        ("--absent.zzz 3", "--absent.zzz is no flag of raysyn toy quick (did you mean --absent.grain?); "
+                           "--help-all lists all flags"),
         ("-s 3", "-s is no flag of raysyn toy quick (did you mean --seed?); --help-all lists all flags"),
     ],
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from torch import nn
 from raysyn.data.images import DataConfig, Images
 from raysyn.methods.declared import Declared
 from raysyn.methods.drawing import check_drawing
+from raysyn.methods.sweep import SweepConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models import denoiser
 from raysyn.models.unet import UNetConfig
@@ -24,6 +25,27 @@ from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
 
 NAME = "dp_feta"
+JUDGED_BY = ("eval", "sampler_fid", "experiment")
+"""Settings that change nothing that is released."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig(SweepConfig):
+    """Whole runs to compare with this one, each with one setting changed, at this run's budget; none is released."""
+
+    kinds: tuple[Literal["mean", "mode"], ...] = ()
+    """Kinds of central images to compare, with none (DPDM) beside them; every other experiment is done with each
+    (tables II, IV and V, figures 4 and 6)."""
+    counts: tuple[int, ...] = ()
+    """Numbers of central images (table V, figure 6; the paper: 0, which is DPDM, to 1250)."""
+    augment: tuple[int, ...] = ()
+    """Numbers of augmentations, one after another, of the central images (figure 4); 0 leaves them as they are."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("counts", "augment"):
+            if any(count < 0 for count in getattr(self, name)):
+                raise ValueError(f"experiment.{name} is {getattr(self, name)}: give numbers of at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +61,22 @@ class Config(Declared):
     warmup: LoopConfig = field(default_factory=LoopConfig)
     finetune: SGDConfig = field(default_factory=SGDConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    sampler_fid: SamplerConfig | None = None
+    """Draw once more, in this way, for the measures of fidelity alone; by default these are of the released images."""
     synthetic: int = 60_000
     """Synthetic images to make, shared equally among the classes: the true class counts stay private."""
     eval: EvalConfig = field(default_factory=EvalConfig)
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     seed: int = 0
     """Seed of all that is public: first weights, augmentation, sampling. Privacy noise never comes from it."""
 
     def __post_init__(self) -> None:
-        check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise)
+        check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise, self.sampler_fid)
+
+
+def name_of(config: Config) -> str:
+    """What the papers call this run."""
+    return NAME if config.central.count else "dpdm"
 
 
 def plan(config: Config, n: int, classes: int) -> Plan:
