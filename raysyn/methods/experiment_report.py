@@ -46,16 +46,14 @@ def _beside(
 
 def in_figures(found: Compared) -> dict[str, Any]:
     """The experiments, for report.json."""
-    return {"experiments": {
-        name: [
-            {
-                "title": one.title, "method": one.method, "epsilon": one.config.budget.epsilon,
-                **_figures(found.whole[found.reads.whole(one.config)]), **_before(found, one),
-            }
-            for one in unlike(group.variants, found.reads)
-        ]
-        for name, group in found.groups.items()
-    }}  # fmt: skip
+    return {"experiments": {name: [_told(found, one) for one in unlike(group.variants, found.reads)]
+                            for name, group in found.groups.items()}}  # fmt: skip
+
+
+def _told(found: Compared, one: Variant) -> dict[str, Any]:
+    promises = getattr(one.config, "private", True)
+    about = {"title": one.title, "method": one.method, "epsilon": one.config.budget.epsilon if promises else None}
+    return about | _figures(_result(found, one)) | _before(found, one)
 
 
 def _before(found: Compared, one: Variant) -> dict[str, Any]:

@@ -101,8 +101,8 @@ class Reads:
 
 
 def _key(config: Any, without: Iterable[str]) -> str:
-    # What a preset was tuned on is said of it, and changes nothing in it.
-    dropped = {*without, "tuned_on", "chosen_among", "experiment"}
+    # What a preset was tuned on or made for is said of it, and changes nothing in it.
+    dropped = {*without, "tuned_on", "made_for", "chosen_among", "experiment"}
     return digest([(one.name, getattr(config, one.name)) for one in fields(config) if one.name not in dropped])
 
 

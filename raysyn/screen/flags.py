@@ -196,12 +196,14 @@ def _unknown(word: str, head: str, known: Mapping[str, Flag], prog: str) -> str:
 def _rebuilt(part: Any, changes: Mapping[tuple[str, ...], Any], path: tuple[str, ...] = ()) -> Any:
     """`part` with what changes in it, each group once, so that its own checks see it whole."""
     own: dict[str, Any] = {}
+    home: Any = type(part)
+    hints = _hints(home)
     for field in fields(part):
         here, value = (*path, field.name), getattr(part, field.name)
         if here in changes:
             own[field.name] = changes[here]
             continue
-        if value is None and (group := _group_of(_hints(type(part))[field.name])):
+        if value is None and (group := _group_of(hints[field.name])):
             value = group()
         if any(changed[: len(here)] == here for changed in changes):
             own[field.name] = _rebuilt(value, changes, here)

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.data.public import Public
+from raysyn.methods import denoising, experiment_units
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.own_network import check_denoiser
 from raysyn.methods.privimage.config import Config, GANPretrainConfig
-from raysyn.methods.synthesis import draw_chunk, synthesise
+from raysyn.methods.synthesis import synthesise
 from raysyn.models import denoiser
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.denoiser import table_of_labels
@@ -31,11 +32,11 @@ from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.loop import LoopConfig
 from raysyn.train.private_gan import PrivateGame
-from raysyn.train.samplers import network_calls
+from raysyn.train.samplers import SamplerConfig
 
 
-class Model(Protocol):
-    """What the pipeline asks of a generator."""
+class Model(experiment_units.Model, Protocol):
+    """What the pipeline asks of a generator, beside what experiments do."""
 
     def pretrain(self, images: Images, conditional: bool) -> None:
         """Learn from images that are public or paid for."""
@@ -43,14 +44,6 @@ class Model(Protocol):
 
     def warm_up(self, central: Images) -> None:
         """Learn from noisy central images after that."""
-        ...
-
-    def fine_tune(self) -> dict[str, Any]:
-        """Learn from the sensitive images, paying for it in a private run; facts for the report."""
-        ...
-
-    def draw(self) -> Images:
-        """The synthetic images."""
         ...
 
 
@@ -81,10 +74,14 @@ class Diffusion:
         self.denoiser.load_state_dict(tuned["ema"])
         return tuned
 
-    def draw(self) -> Images:
-        sampler = self.config.sampler
-        shared, calls = (self.denoiser.cpu(), sampler, self.private.shape), network_calls(sampler)
-        return synthesise(self.setting, draw_chunk, shared, self.private.class_names, f"{calls} network calls each")
+    def draw(self, name: str = "synthesise", count: int | None = None, sampler: SamplerConfig | None = None) -> Images:
+        return denoising.draw(self.setting, self.denoiser, sampler, name, count)
+
+    def loss(self, images: Images) -> float:
+        return denoising.loss(self.denoiser, replace(self.task, label_dropout=0.0), images, self.config.seed)
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.denoiser.load_state_dict(denoising.averaged(state))
 
     def _learn(
         self, images: Images, conditional: bool, config: LoopConfig, stage: str, augment: AugmentConfig | None
@@ -173,10 +170,17 @@ class GAN:
         self.generator.load_state_dict(tuned["partner"])
         return tuned
 
-    def draw(self) -> Images:
+    def draw(self, name: str = "synthesise", count: int | None = None, sampler: SamplerConfig | None = None) -> Images:
+        assert sampler is None, "a GAN has no sampler"
         names = self.private.class_names
         shared = (self.generator.plain(), self.config.gan.network, self.private.shape, len(names))
-        return synthesise(self.setting, draw_of_gan, shared, names, "one network call each")
+        return synthesise(self.setting, draw_of_gan, shared, names, "one network call each", name, count)
+
+    def loss(self, images: Images) -> None:
+        """That of a game says nothing alone."""
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.generator.load_state_dict(denoising.averaged(state["partner"]))
 
     def _tuned(self) -> dict[str, Any]:
         setting, own, tuning = self.setting, self.config.gan, self.config.finetune
