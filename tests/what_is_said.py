@@ -23,6 +23,7 @@ from raysyn.data.sources import subset
 from raysyn.methods.attack_report import CHOSEN_AFTER
 from raysyn.methods.dp_imgsyn import experiments as dp_imgsyn_experiments
 from raysyn.methods.privimage import pipeline as privimage
+from raysyn.methods.sweep import UNCHARGED
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.privacy.cost import Cost, epsilon
 from raysyn.report import choices
@@ -226,6 +227,10 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     "the experiments train further GANs on private images; nothing of these is released, but a setting chosen by them "
     "is a look at these images": (
         "tests/methods/pigan/test_pigan.py::test_experiments_share_units_and_more_of_them_do_only_what_is_missing",
+    ),
+    UNCHARGED: (
+        "tests/methods/dp_feta/test_dp_feta.py::test_experiments_compare_whole_runs_and_release_none_of_them",
+        "tests/methods/privimage/test_privimage.py::test_experiments_compare_whole_runs_and_share_what_is_the_same",
     ),
     "the generator's checkpoint is the one whose student is best on real validation images": (
         the_checkpoint_is_the_best_on_validation_images,

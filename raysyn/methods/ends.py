@@ -9,7 +9,7 @@ from raysyn.data.images import Dataset, Images, load
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import declared
 from raysyn.methods.releasing import release
-from raysyn.methods.sweep import UNCHARGED
+from raysyn.methods.sweep import looked_at
 from raysyn.methods.synthesis import evaluate
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
@@ -31,10 +31,7 @@ def look(method: str, config: Any) -> Dataset:
 def uncharged(config: Any) -> list[str]:
     """What looking at private data may have shaped without being paid for (house rule: charge it or say it)."""
     choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
-    experiment = getattr(config, "experiment", None)
-    if experiment is not None and experiment.asks():
-        choices.append(UNCHARGED)
-    return [*choices, *declared(config)]
+    return [*choices, *looked_at(config), *declared(config)]
 
 
 Beside = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[Section]]]

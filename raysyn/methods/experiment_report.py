@@ -75,13 +75,14 @@ def sections(found: Compared, config: Any) -> list[Section]:
     """The parts of the page."""
     parts = []
     for name, group in found.groups.items():
-        results = {one.title: _result(found, one) for one in unlike(group.variants, found.reads)}
-        own = [one.title for one in group.variants if found.reads.whole(one.config) == found.reads.whole(config)]
+        different = unlike(group.variants, found.reads)
+        results = {one.title: _result(found, one) for one in different}
+        own = [one.title for one in different if found.reads.whole(one.config) == found.reads.whole(config)]
         parts.append(_table(group, results, own[:1]))
         if group.x and any(one.x is not None for one in group.variants) and (_classifiers(results) or _known(results)):
             parts.append(_curves(found, group))
         parts.append(_pictures(name, results))
-        there = {one.title: found.before.get(found.reads.begun(one.config)) for one in group.variants}
+        there = {one.title: found.before.get(found.reads.begun(one.config)) for one in different}
         taught = {title: result for title, result in there.items() if result is not None}
         if taught:
             parts += [_before_table(taught, results), _pictures("before", taught)]

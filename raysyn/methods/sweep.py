@@ -125,3 +125,9 @@ def check(groups: Mapping[str, Group], n: int, classes: int, plan: Any) -> None:
     for group in groups.values():
         for variant in group.variants:
             price(variant, n, classes, plan)
+
+
+def looked_at(config: Any) -> list[str]:
+    """The uncharged choice that experiments may lead to, where some are asked for."""
+    asked: SweepConfig | None = getattr(config, "experiment", None)
+    return [UNCHARGED] if asked is not None and asked.asks() else []

@@ -35,7 +35,7 @@ from raysyn.methods.privimage.report import (
 )
 from raysyn.methods.privimage.stages import before, begin
 from raysyn.methods.releasing import release
-from raysyn.methods.sweep import UNCHARGED, check
+from raysyn.methods.sweep import check, looked_at
 from raysyn.methods.synthesis import evaluate, judging
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.semantics import read_vectors
@@ -197,9 +197,7 @@ def uncharged(config: Config) -> list[str]:
         choices.append(comparison(MOST_SHARED))
     if config.pretraining == "selected" and config.query.checkpoint is not None:
         choices.append(GIVEN)
-    if config.experiment.asks():
-        choices.append(UNCHARGED)
-    return [*choices, *declared(config)]
+    return [*choices, *looked_at(config), *declared(config)]
 
 
 METHOD = Method(
