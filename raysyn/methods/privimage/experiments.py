@@ -102,7 +102,7 @@ def selecting(config: Config, ratio: float, classes: int, rows: int) -> Config:
     """The same with so many of the public classes selected, k for each row of the histogram (table 8)."""
     if ratio == 1:
         return replace(config, pretraining="all")
-    k = max(1, round(ratio * classes / rows))
+    k = max(1, min(round(ratio * classes / rows), classes // rows))
     return replace(config, semantic=replace(config.semantic, k=k, select=None))
 
 
