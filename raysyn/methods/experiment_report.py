@@ -22,6 +22,10 @@ from raysyn.report.tables import MISSING, in_words
 
 FID, FRECHET = "fid", "frechet_distance_cnn_features"
 DISTANCES = {FID: "FID", FRECHET: "Fréchet distance"}
+SHORT = {FID: "FID", FRECHET: "Fréchet"}
+"""The same at the head of a column, and"""
+NAMES = {"logreg": "log. reg.", "sklearn_logreg": "log. reg. (sk.)", "sklearn_mlp": "MLP (sk.)"}
+"""classifiers whose name would make it wide."""
 NOT_PAID = (
     "Nothing of these runs is released, and nobody pays for them: a setting chosen by these figures is a look at "
     "private images."
@@ -82,13 +86,21 @@ def sections(found: Compared, config: Any) -> list[Section]:
         if group.x and any(one.x is not None for one in group.variants) and (_classifiers(results) or _known(results)):
             parts.append(_curves(found, group))
         parts.append(_pictures(name, results))
-        there = {one.title: found.before.get(found.reads.begun(one.config)) for one in different}
-        taught = {title: result for title, result in there.items() if result is not None}
-        if taught:
-            parts += [_before_table(taught, results), _pictures("before", taught)]
         if _known(results) and any("along" in result for result in results.values()):
             parts.append(_along(results))
-    return parts
+    return [*parts, *_before_parts(found)]
+
+
+def _before_parts(found: Compared) -> list[Section]:
+    """Of all models that are different before fine-tuning, once."""
+    variants = [one for group in found.groups.values() for one in group.variants]
+    first = {found.reads.begun(one.config): one for one in reversed(variants)}
+    pairs = [(one, found.before[key]) for key, one in reversed(first.items()) if key in found.before]
+    if not pairs:
+        return []
+    results = {one.title: _result(found, one) for one, _ in pairs}
+    taught = {one.title: before for one, before in pairs}
+    return [_before_table(taught, results), _pictures("before", taught)]
 
 
 def _result(found: Compared, one: Variant) -> Result:
@@ -104,13 +116,22 @@ def _table(group: Group, results: Mapping[str, Result], own: Sequence[str]) -> S
         )
         for title, result in results.items()
     ]  # fmt: skip
-    head = ("run", *facts, "noise multiplier of DP-SGD", *_heading(_classifiers(results), _known(results)))
-    return Section(title=group.title, text=f"{group.text} One seed each. {NOT_PAID}", rows=[head, *rows])
+    head = ("run", *facts, "noise", *_heading(_classifiers(results), _known(results)))
+    text = (
+        f"{group.text} Noise is the noise multiplier of DP-SGD. {_columns(_known(results))} One seed each. {NOT_PAID}"
+    )
+    return Section(title=group.title, text=text, rows=[head, *rows])
+
+
+def _columns(known: Sequence[str]) -> str:
+    """What the columns show."""
+    far = " Fréchet is the Fréchet distance on the features of a CNN trained here, not FID." if FRECHET in known else ""
+    return f"Classifiers learned from the images and were tested on real ones, in percent.{far}"
 
 
 def _heading(classifiers: Sequence[str], known: Sequence[str]) -> list[str]:
-    mean = ["mean accuracy, %"] if len(classifiers) > 1 else []
-    return [*(f"{in_words(name)}, %" for name in classifiers), *mean, *(DISTANCES[name] for name in known)]
+    mean = ["mean"] if len(classifiers) > 1 else []
+    return [*(NAMES.get(name) or in_words(name) for name in classifiers), *mean, *(SHORT[name] for name in known)]
 
 
 def _judged(result: Result, classifiers: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -133,7 +154,9 @@ def _percent(share: float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.3g}"
+    if value is None:
+        return MISSING
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
 def _curves(found: Compared, group: Group) -> Section:
@@ -178,7 +201,7 @@ def _pictures(name: str, results: Mapping[str, Result]) -> Section:
 def _before_table(taught: Mapping[str, Result], results: Mapping[str, Result]) -> Section:
     """Before and after."""
     classifiers, known = _classifiers(taught), _known(taught)
-    after = [f"{DISTANCES[name]} after fine-tuning" for name in known]
+    after = [f"{SHORT[name]} after" for name in known]
     rows = [
         (
             title, *_judged(result, classifiers, known), _number(result["loss"]),
@@ -188,9 +211,9 @@ def _before_table(taught: Mapping[str, Result], results: Mapping[str, Result]) -
     ]  # fmt: skip
     return Section(
         title="Before fine-tuning on private images",
-        text="The same models after what comes before it, with the weights that it begins with. The loss is that of "
-        f"the training, on private images with their classes. {NOT_PAID}",
-        rows=[("run", *_heading(classifiers, known), "loss on private images", *after), *rows],
+        text="The models as they are then, with the weights that it begins with, and what they come to after it. The "
+        f"loss is that of the training, on private images with their classes. {_columns(known)} {NOT_PAID}",
+        rows=[("run", *_heading(classifiers, known), "loss", *after), *rows],
     )
 
 

@@ -69,7 +69,7 @@ def begin(setting: Setting) -> Begun:
         setting.console.stage("semantic", told(chosen, private, public))
         selected = Selection(chosen, history)
         if history:
-            facts["accuracy of the classifier of public classes, %"] = 100 * max(one["accuracy"] for one in history)
+            facts["query's accuracy, %"] = 100 * max(one["accuracy"] for one in history)
     central = central_images(setting)
 
     # Pre-training (3.4), at no cost: public images, and what was paid for.

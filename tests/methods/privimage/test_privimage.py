@@ -481,7 +481,7 @@ def test_experiments_compare_whole_runs_and_share_what_is_the_same(
     assert own["accuracy"]["logreg"] == report["metrics"]["utility"]["logreg"]["accuracy"]
     assert fewer["facts"]["public images"] < own["facts"]["public images"] < 400
     best = max(one["accuracy"] for one in report["metrics"]["query"]["history"])
-    assert own["facts"]["accuracy of the classifier of public classes, %"] == pytest.approx(100 * best)
+    assert own["facts"]["query's accuracy, %"] == pytest.approx(100 * best)
     assert (tmp_path / "release/synthetic.parquet").read_bytes() == (whole / "release/synthetic.parquet").read_bytes()
     assert "no public images" not in (tmp_path / "release/certificate.json").read_text()
     held_to(config, tmp_path)
