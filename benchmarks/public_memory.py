@@ -27,7 +27,7 @@ from raysyn.compute.worker import Alone
 from raysyn.data.images import Images
 from raysyn.data.public import load_public
 from raysyn.data.streams import PublicConfig
-from raysyn.methods.privimage.pipeline import curriculum
+from raysyn.methods.privimage.stages import curriculum
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.train import semantic
 from raysyn.train.loop import batch

@@ -22,7 +22,7 @@ import torch
 
 from raysyn.compute.doorway import Machines
 from raysyn.data.images import Images
-from raysyn.methods.privimage.pipeline import SHARD, count_shard
+from raysyn.methods.privimage.stages import SHARD, count_shard
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.on_ray.cluster import OnRay, session
 from raysyn.on_ray.process import settle

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raysyn.compute import peak
 from raysyn.compute.searches import Outcome, Search, Space
 
 Show = Callable[[str, int, int, dict[str, float]], None]
@@ -121,6 +122,15 @@ class Compute(ABC):
     @abstractmethod
     def cpu_s(self) -> float:
         """CPU seconds used so far by this process and by every worker that has reported back."""
+
+    def forget_peaks(self) -> None:
+        """What `peaks` tells begins anew."""
+        peak.forget()
+
+    def peaks(self) -> dict[str, int]:
+        """The most memory that one process has held since `forget_peaks`, this one or a worker that has reported back;
+        see `peak.held`."""
+        return peak.held()
 
 
 def unit_failure(name: str, failures: Mapping[int, str], units: int) -> RuntimeError:

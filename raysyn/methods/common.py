@@ -120,11 +120,15 @@ def plain_name(stage: str) -> str:
 
 
 def _by_plain_name(timings: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """A measure taken in two ways has two stages and one name: their times add up."""
+    """A measure taken in two ways has two stages and one name: their times add up, and the larger memory is told."""
     merged: dict[str, dict[str, float]] = {}
     for stage, spent in timings.items():
         before = merged.get(plain_name(stage), {})
-        merged[plain_name(stage)] = {clock: before.get(clock, 0.0) + seconds for clock, seconds in spent.items()}
+        both = {
+            name: max(before.get(name, 0), value) if name.endswith("_bytes") else before.get(name, 0.0) + value
+            for name, value in spent.items()
+        }
+        merged[plain_name(stage)] = before | both
     return merged
 
 
@@ -218,7 +222,7 @@ def open_run(
     sealing.note_place(folder, machines.storage)
     compute = _joined(stack, connect, machines, folder, show)
     console.close()  # of what was shown while they were joined
-    folder.cpu_clock = compute.cpu_s
+    folder.cpu_clock, folder.forget_peaks, folder.peaks = compute.cpu_s, compute.forget_peaks, compute.peaks
     parts = (command.config, dataset, compute, folder, console, machines, more)
     if plan is None:
         return Setting(*parts)

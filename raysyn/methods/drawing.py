@@ -9,18 +9,25 @@ from raysyn.train.samplers import SamplerConfig
 
 def check_drawing(
     synthetic: int, seed: int, judged: EvalConfig, sampler: SamplerConfig | None = None,
-    noise: NoiseConfig | None = None,
+    noise: NoiseConfig | None = None, sampler_fid: SamplerConfig | None = None,
 ) -> None:  # fmt: skip
     """ValueError, in one sentence, for settings that cannot be drawn with or judged; a diffusion model has the last
-    two."""
+    three."""
     if synthetic < 10 or synthetic <= judged.neighbours:
         raise ValueError(
             f"synthetic is {synthetic}: give at least 10 images, and more than eval.neighbours, {judged.neighbours}"
         )
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed is {seed}: give a whole number from 0 to {2**32 - 1}")
-    if sampler is not None and noise is not None and sampler.guidance and not noise.label_dropout:
+    for field, one in {"sampler": sampler, "sampler_fid": sampler_fid}.items():
+        if one is None or noise is None or not one.guidance or noise.label_dropout:
+            continue
         raise ValueError(
-            f"sampler.guidance is {sampler.guidance}, but noise.label_dropout is 0, so no network learns to do without "
+            f"{field}.guidance is {one.guidance}, but noise.label_dropout is 0, so no network learns to do without "
             "classes: raise noise.label_dropout, 0.1 is usual"
+        )
+    if sampler_fid is not None and judged.nearest:
+        raise ValueError(
+            f"eval.nearest is {judged.nearest}, which is about the released images, but fidelity is measured on those "
+            "that sampler_fid draws: leave one of them out"
         )

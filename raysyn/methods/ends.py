@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from raysyn.data.images import Dataset, Images, load
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import declared
 from raysyn.methods.releasing import release
+from raysyn.methods.sweep import looked_at
 from raysyn.methods.synthesis import evaluate
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.report.rehearsal import rehearse
-from raysyn.report.report import Report, write_report
+from raysyn.report.report import Report, Section, write_report
 
 
 def look(method: str, config: Any) -> Dataset:
@@ -30,12 +31,17 @@ def look(method: str, config: Any) -> Dataset:
 def uncharged(config: Any) -> list[str]:
     """What looking at private data may have shaped without being paid for (house rule: charge it or say it)."""
     choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
-    return [*choices, *declared(config)]
+    return [*choices, *looked_at(config), *declared(config)]
+
+
+Beside = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[Section]]]
+"""beside(metrics): what else is measured once the images are, for report.json and as parts of the page."""
 
 
 def finish(
-    setting: Setting, method: str, synthetic: Images, *, done: Sequence[str], central: Images | None = None, **more: Any
-) -> Report:
+    setting: Setting, method: str, synthetic: Images, *, done: Sequence[str], central: Images | None = None,
+    drawn_again: Images | None = None, beside: Beside | None = None, **more: Any,
+) -> Report:  # fmt: skip
     """The end of a pipeline: certificate and release, then measures on real images and the report, which stay inside.
 
     Args:
@@ -43,13 +49,19 @@ def finish(
         synthetic: what leaves; computed from nothing but what the ledger was paid for, if there is one.
         done: what was done, a sentence per stage.
         central: noisy images that were paid for, to be shown beside.
+        drawn_again: images of the same model, drawn for measures of fidelity alone.
+        beside: what else is measured, after the release.
         more: of the report's environment.
     Raises ValueError where a stage of the plan was not paid.
     """
     config, folder = setting.config, setting.folder
     privacy = release(setting, method, synthetic, uncharged(config))
-    report = setting.report(method, privacy=privacy, metrics=evaluate(setting, synthetic, config.eval), **more)
-    verdict = write_report(folder, report, synthetic=synthetic, central=central, done=done)
+    metrics = evaluate(setting, synthetic, config.eval, drawn_again=drawn_again)
+    further, sections = ({}, ()) if beside is None else beside(metrics)
+    report = setting.report(method, privacy=privacy, metrics={**metrics, **further}, **more)
+    verdict = write_report(
+        folder, report, synthetic=synthetic, central=central, done=done, sections=sections,
+    )  # fmt: skip
     may = "may leave" if isinstance(setting, PrivateSetting) else "no promise"
     setting.end(verdict, folder.where(f"Release ({may})"))
     return report

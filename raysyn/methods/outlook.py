@@ -223,3 +223,8 @@ def drawing_seconds(model: nn.Module, sampler: SamplerConfig, like: Images, coun
     with one_thread():
         drawn_s = seconds(lambda: generate(model, brief, labels, like.shape, 0, best_device()), repeats=1)
     return count * network_calls(sampler) * drawn_s / network_calls(brief) / few
+
+
+def again_seconds(model: nn.Module, sampler: SamplerConfig | None, like: Images, count: int) -> float:
+    """Of drawing once more, where a sampler for fidelity is given."""
+    return 0.0 if sampler is None else drawing_seconds(model, sampler, like, count)

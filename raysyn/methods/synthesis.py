@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysyn.compute.doorway import Compute
+from raysyn.compute.doorway import Compute, digest
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
-from raysyn.methods.common import Setting
+from raysyn.methods.common import Setting, plain_name
 from raysyn.methods.floor import floor_images
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.utility import EvalConfig, judge_all, unit_name
@@ -39,16 +39,16 @@ class Drawing(NamedTuple):
     """For the console."""
 
 
-def synthesise(setting: Setting, drawing: Drawing) -> Images:
-    """`config.synthetic` images, classes in turn, drawn chunk by chunk in a fan-out."""
+def synthesise(setting: Setting, drawing: Drawing, name: str = "synthesise", count: int | None = None) -> Images:
+    """`count` images, by default `config.synthetic`, classes in turn, drawn chunk by chunk as the stage `name`."""
     config, names = setting.config, setting.dataset.train.class_names
-    labels_N = np.arange(config.synthetic, dtype=np.int64) % len(names)
-    return drawn(setting.compute, setting.folder, setting.console, drawing, labels_N, config.seed, names)
+    labels_N = np.arange(config.synthetic if count is None else count, dtype=np.int64) % len(names)
+    return drawn(setting.compute, setting.folder, setting.console, drawing, labels_N, config.seed, names, name)
 
 
 def drawn(
     compute: Compute, folder: RunFolder, console: Console, drawing: Drawing, labels_N: np.ndarray, seed: int,
-    class_names: tuple[str, ...],
+    class_names: tuple[str, ...], name: str = "synthesise",
 ) -> Images:  # fmt: skip
     """One image of each label, as a stored stage. The first images of the same labels and seed are the same, however
     many there are."""
@@ -56,10 +56,9 @@ def drawn(
         (int(np.random.SeedSequence([seed, index]).generate_state(1)[0]), labels_N[at : at + CHUNK])
         for index, at in enumerate(range(0, len(labels_N), CHUNK))
     ]
-    parts = folder.stage(
-        "synthesise", lambda: torch.cat(compute.map(drawing.draw, chunks, name="synthesise", shared=drawing.shared))
-    )
-    console.stage("synthesise", f"{len(labels_N):,} images, {drawing.told}")
+    draw, shared = drawing.draw, drawing.shared
+    parts = folder.stage(name, lambda: torch.cat(compute.map(draw, chunks, name=name, shared=shared)))
+    console.stage(plain_name(name), f"{len(labels_N):,} images, {drawing.told}")
     return Images(parts.numpy(), labels_N, class_names)
 
 
@@ -67,6 +66,17 @@ def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[nn.Module, SamplerCo
     """One unit of a diffusion model's synthesis: (seed, labels) to uint8 (N, H, W, C)."""
     (seed, labels_N), (denoiser, sampler, shape) = chunk, shared
     return generate(denoiser, sampler, torch.from_numpy(labels_N), shape, seed, best_device())
+
+
+def again(sampler: SamplerConfig | None) -> str:
+    """Mark of the stages of a second draw, by this sampler."""
+    return f"again-{digest(sampler)}"
+
+
+def in_words(sampler: SamplerConfig) -> str:
+    """What a report says of a second draw."""
+    told = f"{sampler.name}, {sampler.steps} steps, guidance {sampler.guidance:g}, churn {sampler.churn:g}"
+    return f"drawn once more for these measures, not released: {told} from {sampler.s_min:g} to {sampler.s_max:g}"
 
 
 def judging(config: EvalConfig, students: Sequence[str] | None = None) -> list[str]:
@@ -77,10 +87,12 @@ def judging(config: EvalConfig, students: Sequence[str] | None = None) -> list[s
 
 
 def evaluate(
-    setting: Setting, synthetic: Images, config: EvalConfig, students: Judged = NOBODY, floor: Images | None = None
-) -> dict[str, Any]:
+    setting: Setting, synthetic: Images, config: EvalConfig, students: Judged = NOBODY, floor: Images | None = None,
+    drawn_again: Images | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Train on synthetic, test on real, and fidelity: figures that never enter release/. `students` were taught already
-    and stand among the classifiers; `floor` is drawn where it is not given."""
+    and stand among the classifiers; `floor` is drawn where it is not given. Fidelity is of the images `drawn_again`, by
+    `config.sampler_fid` of the setting, where there are such."""
     compute, dataset, seed = setting.compute, setting.dataset, setting.config.seed
     if floor is None and config.floor and config.classifiers:
         floor = floor_images(setting, min(len(synthetic), config.images or len(synthetic)))
@@ -91,12 +103,19 @@ def evaluate(
     useful = told(joined(students, judged), dataset.test)
     if useful:
         setting.console.stage("utility", f"mean accuracy on real test images over the classifiers: {beside(useful)}")
+    compared, mark = synthetic, ""
+    if drawn_again is not None:
+        compared, mark = drawn_again, f"-{again(setting.config.sampler_fid)}"
+    # Units are found by their own name: those of other images must not be.
     faithful = setting.folder.stage(
-        unit_name("fidelity", config), lambda: fidelity(compute, synthetic, dataset.train, config, seed)
+        unit_name("fidelity", config) + mark,
+        lambda: fidelity(compute, compared, dataset.train, config, seed, mark=mark),
     )
     setting.console.stage("fidelity", "distances between synthetic and real images")
     if (pairs := faithful.pop("nearest", None)) is not None:
-        faithful |= draw_nearest(setting, synthetic, pairs)
+        faithful |= draw_nearest(setting, compared, pairs)
+    if drawn_again is not None:
+        faithful |= {"sampler": in_words(setting.config.sampler_fid)}
     return {"utility": useful, "fidelity": faithful}
 
 

@@ -50,10 +50,11 @@ Inception = tuple[dict[str, Any] | None, str]
 
 def fidelity(
     compute: Compute | None, synthetic: Images, real: Images, config: EvalConfig, seed: int, intra: bool = False,
-    reference: str = "real training images", loaded: Inception | None = None,
+    reference: str = "real training images", loaded: Inception | None = None, mark: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Compare `synthetic` with `real`, the `reference`, which by custom is the training images; on a `compute`, or here
-    (None). `loaded` is what `inception_weights` answered, where other machines cannot read the file.
+    (None). `loaded` is what `inception_weights` answered, where other machines cannot read the file; `mark` tells these
+    synthetic images from others of the same run.
 
     Returns {fid, kid, inception_score, inception_score_ten_splits: {value, reason}; frechet_distance_cnn_features,
     kernel_distance_cnn_features, precision, recall, density, coverage (numbers, or null with `reason`); and each but
@@ -68,14 +69,14 @@ def fidelity(
     weights, reason = loaded or inception_weights(config)
     shared: dict[str, Any] = {"synthetic": synthetic, "real": real, "config": config, "seed": seed}
     shared |= {"inception": weights, "intra": intra}
-    for source in ("synthetic", "real"):
-        some = subset(shared[source], config.inception_images, seed)
+    for source, most in {"synthetic": config.inception_images, "real": config.inception_real_images}.items():
+        some = subset(shared[source], most, seed)
         shared[f"inception_{source}"] = some.select(np.argsort(some.labels_N, kind="stable")) if intra else some
     units = _units(shared)
     if compute is None:
         measured = [measure(unit, shared) for unit in units]
     else:
-        measured = compute.map(measure, units, name=unit_name("fidelity", config), shared=shared)
+        measured = compute.map(measure, units, name=unit_name("fidelity", config) + mark, shared=shared)
     answers = dict(zip(units, measured, strict=True))
     result = {"reference": reference} | _inception_scores(answers, reason)
     if intra:

@@ -126,7 +126,7 @@ def fidelity_units(config: EvalConfig, shape: Shape, classes: int, *, synthetic:
         network = inception.extractor(weights, best_device())
         with one_thread():
             each = _once(lambda: inception.outputs(network, made_up(shape, classes, 2))) / 2
-        for count in (min(side, config.inception_images) for side in (synthetic, real)):
+        for count in (min(synthetic, config.inception_images), min(real, config.inception_real_images or real)):
             units += [each * min(CHUNK, count - at) for at in range(0, count, CHUNK)]
     return units
 

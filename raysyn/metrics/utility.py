@@ -68,7 +68,9 @@ class EvalConfig:
     """File with the standard FID weights in torch-fidelity's format, or `download`; without it FID is left out.
     `try-download` does without where the download fails, and says why."""
     inception_images: int = 60_000
-    """At most this many images per side for FID and inception score."""
+    """At most this many synthetic images for FID and inception score."""
+    inception_real_images: int | None = None
+    """At most this many real images for FID; by default all."""
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.classifiers) - set(SLOWEST_FIRST))
@@ -90,8 +92,9 @@ class EvalConfig:
                 f"eval.nearest is {self.nearest}, but eval.feature_epochs is 0, and what is near is told by these "
                 "features: give 1 or more, or leave it out"
             )
-        if self.images is not None and self.images < 2:
-            raise ValueError(f"eval.images is {self.images}: give at least 2, or leave it out")
+        for field in ("images", "inception_real_images"):
+            if (most := getattr(self, field)) is not None and most < 2:
+                raise ValueError(f"eval.{field} is {most}: give at least 2, or leave it out")
         if not self.learning_rate > 0 or not 0 <= self.beta1 < 1:
             raise ValueError(
                 f"eval.learning_rate is {self.learning_rate} and eval.beta1 {self.beta1}: give a rate above 0 and a "
@@ -105,7 +108,7 @@ READS = {
     "utility": ("classifiers", "epochs", "learning_rate", "beta1", "images", "resnet9_width", "floor"),
     "fidelity": (
         *("images", "feature_epochs", "neighbours", "precision_recall_images"),
-        *("inception_weights", "inception_images", "nearest"),
+        *("inception_weights", "inception_images", "inception_real_images", "nearest"),
     ),
 }
 """Which settings each measure depends on."""

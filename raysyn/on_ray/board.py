@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from raysyn.compute.peak import largest
+
 Told = tuple[str, int, int, dict[str, float]]
 """(what is done where nothing is counted yet, done, total, metrics)"""
 
@@ -12,6 +16,7 @@ class Board:
     def __init__(self) -> None:
         self._progress: dict[str, Told] = {}
         self._cpu_s: dict[tuple[str, str], float] = {}
+        self._peaks: dict[str, int] = {}
         self._errors: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
@@ -20,9 +25,18 @@ class Board:
     def progress(self, job: str, told: Told) -> None:
         self._progress[job] = told
 
-    def cpu(self, job: str, process: str, seconds: float) -> None:
-        """`seconds` used so far by one process; each has its own entry, so killed attempts stay counted."""
+    def cpu(self, job: str, process: str, seconds: float, peaks: Mapping[str, int]) -> None:
+        """`seconds` used so far by one process; each has its own entry, so killed attempts stay counted. And the most
+        memory that it has held."""
         self._cpu_s[job, process] = seconds
+        self._peaks = largest([self._peaks, peaks])
+
+    def forget_peaks(self) -> None:
+        self._peaks = {}
+
+    def peaks(self) -> dict[str, int]:
+        """The most memory of any process since they were forgotten."""
+        return self._peaks
 
     def fail(self, job: str, error: bytes) -> None:
         self._errors.setdefault(job, error)

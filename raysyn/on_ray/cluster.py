@@ -19,6 +19,7 @@ from typing import Any
 
 from raysyn.compute.doorway import Compute, Machines, Show, silent
 from raysyn.compute.local import Local
+from raysyn.compute.peak import largest
 from raysyn.compute.searches import Outcome, Search, Space
 from raysyn.on_ray import leftovers
 from raysyn.on_ray.board import Board
@@ -47,6 +48,7 @@ class OnRay(Compute):
         board: Any = ray.remote(Board)
         self._board = board.options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here).remote()
         self._unit_cpu_s = self._workers_cpu_s = 0.0
+        self._unit_peaks = dict[str, int]()
 
     @staticmethod
     def _nodes(machines: Machines) -> list[Mapping[str, float]]:
@@ -104,6 +106,7 @@ class OnRay(Compute):
             return todo.run(self._store, self._show)
         finally:
             self._unit_cpu_s += todo.cpu_s
+            self._unit_peaks = largest([self._unit_peaks, todo.peaks])
 
     def search(self, f: Callable[..., Any], space: Space, search: Search, *, name: str, shared: Any) -> list[Outcome]:
         from raysyn.on_ray.search import Trials
@@ -122,6 +125,19 @@ class OnRay(Compute):
         with suppress(ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
             _, self._workers_cpu_s, _ = ray.get(self._board.read.remote(""), timeout=5)
         return time.process_time() + self._workers_cpu_s + self._unit_cpu_s
+
+    def forget_peaks(self) -> None:
+        super().forget_peaks()
+        self._unit_peaks = {}
+        self._board.forget_peaks.remote()
+
+    def peaks(self) -> dict[str, int]:
+        import ray.exceptions
+
+        found = [super().peaks(), self._unit_peaks]
+        with suppress(ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):  # as above
+            found.append(ray.get(self._board.peaks.remote(), timeout=5))
+        return largest(found)
 
 
 @contextmanager

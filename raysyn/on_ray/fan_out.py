@@ -16,6 +16,7 @@ import ray.exceptions
 import torch
 
 from raysyn.compute.doorway import Show, Tally, answers_of, groups, unit_failure, unit_files
+from raysyn.compute.peak import forget, held, largest
 from raysyn.on_ray.dashboard import called, place
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import EVERY_S, Watch, growth
@@ -46,7 +47,7 @@ class Group:
 
 
 class Units:
-    """The units of one `map`; `cpu_s` counts what the finished ones have used."""
+    """The units of one `map`; `cpu_s` counts what the finished ones have used, `peaks` is the most memory of one."""
 
     def __init__(
         self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any, gpus: float,
@@ -58,7 +59,7 @@ class Units:
         self._gpus = gpus
         # Ray would try a unit that ran out of memory again for ever, beside as many others as before.
         self._unit: Any = ray.remote(max_retries=0)(run_unit)
-        self.cpu_s = 0.0
+        self.cpu_s, self.peaks = 0.0, dict[str, int]()
 
     def run(self, store: Store, show: Show) -> list[Any]:
         """Every result in the order of the items; those that storage holds are not computed again."""
@@ -117,13 +118,13 @@ class Units:
     def _fetch(self, ref: Any) -> tuple[list[Any], str | None, Exception | None]:
         """(values, error, what went wrong with the machine rather than with the unit)."""
         try:
-            values, error, used_s, hungry = ray.get(ref)
+            values, error, used_s, hungry, peaks = ray.get(ref)
         except ray.exceptions.OutOfMemoryError as short:
             advice = "it had as much of a node to itself as there is, and the node ran out of memory"
             return [], f"OutOfMemoryError: {advice}: {first_line(short)}", short
         except ray.exceptions.RayError as lost:
             return [], f"{type(lost).__name__}: {_COLOUR.sub('', str(lost))}", lost
-        self.cpu_s += used_s
+        self.cpu_s, self.peaks = self.cpu_s + used_s, largest([self.peaks, peaks])
         return values, error, MemoryError() if hungry else None
 
     def _may_try_again(self, group: Group, failure: Exception | None) -> bool:
@@ -162,17 +163,19 @@ def first_line(error: Exception) -> str:
 
 def run_unit(
     common: tuple[Callable[[Any, Any], Any], Any, int | None], items: Sequence[Any]
-) -> tuple[list[Any], str | None, float, bool]:
-    """(results, None or the traceback, CPU seconds, whether memory ran out) of one group of units, in a worker."""
+) -> tuple[list[Any], str | None, float, bool, dict[str, int]]:
+    """(results, None or the traceback, CPU seconds, whether memory ran out, the most of it held) of one group of units,
+    in a worker."""
     f, shared, together = common
     # Processes are reused, so a unit cannot trust the thread count it finds.
     settle(1)
     started, hungry = time.process_time(), False
+    forget()
     try:
         values, error = answers_of(f, items, shared, together), None
     except Exception as failure:
         values, error, hungry = [], traceback.format_exc(), _out_of_memory(failure)
-    return values, error, time.process_time() - started, hungry
+    return values, error, time.process_time() - started, hungry, held()
 
 
 def _out_of_memory(failure: Exception) -> bool:

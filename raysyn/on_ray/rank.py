@@ -15,6 +15,7 @@ import ray
 import torch
 import torch.distributed
 
+from raysyn.compute.peak import held
 from raysyn.compute.worker import Worker
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.shares import Shares
@@ -89,8 +90,8 @@ class RayWorker(Worker):
         return self._store[f"kept/{key}.pt"]
 
     def account(self) -> Any:
-        """Tell the driver the CPU seconds this process has used in this stage."""
-        return self._board.cpu.remote(self._job, self._process, time.process_time() - self._started_s)
+        """Tell the driver the CPU seconds this process has used in this stage, and the most memory it has held."""
+        return self._board.cpu.remote(self._job, self._process, time.process_time() - self._started_s, held())
 
 
 def run_rank(

@@ -20,6 +20,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from raysyn.compute.doorway import Show
 from raysyn.compute.local import Trial, distributions, sampler
+from raysyn.compute.peak import forget, held
 from raysyn.compute.searches import Between, Outcome, Search, Space, combinations, ranked, trial_key
 from raysyn.on_ray.dashboard import called
 from raysyn.on_ray.process import settle
@@ -152,9 +153,10 @@ def run_trial(config: Mapping[str, Any], common: tuple[Any, ...]) -> None:
     if (file := trial_file(name, params)) not in store:
         store[file] = {"params": params}
     process, started = uuid.uuid4().hex, time.process_time()
+    forget()
 
     def tell(done: int, total: int, metrics: dict[str, float]) -> None:
-        board.cpu.remote(name, process, time.process_time() - started)
+        board.cpu.remote(name, process, time.process_time() - started, held())
         tune.report({"reports": done, metric: metrics[metric]})
 
     try:
@@ -162,7 +164,7 @@ def run_trial(config: Mapping[str, Any], common: tuple[Any, ...]) -> None:
     except Exception:
         # To Tune, all that is raised is worth another attempt.
         tune.report({"reports": 0, metric: -math.inf, FAILED: traceback.format_exc()})
-    ray.get(board.cpu.remote(name, process, time.process_time() - started))
+    ray.get(board.cpu.remote(name, process, time.process_time() - started, held()))
 
 
 class _Progress(tune.Callback):

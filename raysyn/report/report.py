@@ -24,7 +24,7 @@ from raysyn.report.advice import advice
 from raysyn.report.choices import added_up
 from raysyn.report.pictures import first_of_class, mosaic, png_bytes
 from raysyn.report.release import attack_limits, certificate, rounded_up, write_release
-from raysyn.report.tables import figure, in_words, markdown, percent, table, table_rows
+from raysyn.report.tables import MEMORY, figure, in_words, markdown, percent, size, table, table_rows
 from raysyn.report.verdict import verdict
 from raysyn.runs.folder import REPORT_JSON, RunFolder
 from raysyn.runs.refusals import leaves
@@ -82,7 +82,7 @@ class Report:
     What stands beside the classifiers (BESIDE) goes into report.json as utility_mean and so on."""
     attacks: Mapping[str, Any]
     timings: Mapping[str, Mapping[str, float]]
-    """{stage: {wall_s, cpu_s}}."""
+    """{stage: {wall_s, cpu_s, and memory_bytes and gpu_memory_bytes of its largest process, where they are known}}."""
     environment: Mapping[str, Any]
 
     def __post_init__(self) -> None:
@@ -192,6 +192,7 @@ def render(
         by_class=_by_class(content),
         advice=advice(content),
         sections=sections,
+        memory=[name for name in MEMORY if any(name in spent for spent in content["timings"].values())],
         total={key: sum(spent[key] for spent in content["timings"].values()) for key in ("wall_s", "cpu_s")},
     )
 
@@ -206,7 +207,7 @@ def _page() -> Any:
     page = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page.filters.update(percent=percent, figure=figure, up=rounded_up, name=in_words, duration=duration)
+    page.filters.update(percent=percent, figure=figure, up=rounded_up, name=in_words, duration=duration, size=size)
     return page.get_template("report.html.j2")
 
 

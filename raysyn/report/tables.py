@@ -34,12 +34,21 @@ NAMES = {
     "kid": "KID (Inception)",
     "kernel_distance_cnn_features": "Kernel distance, same features (not KID)",
     "inception_score_ten_splits": "Inception score, mean over ten splits, 1,000 classes",
+    "memory_bytes": "Memory of the largest process",
+    "gpu_memory_bytes": "Of its GPU",
     "intra_fid": "intra-FID (Inception, mean over classes)",
     "intra_frechet_distance_cnn_features": "Fréchet distance within classes, mean, same features (not intra-FID)",
 }
 
 
 MISSING = "-"
+MEMORY = ("memory_bytes", "gpu_memory_bytes")
+"""Of a stage, beside its times."""
+
+
+def size(count: int) -> str:
+    """Bytes, as people say them."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def table(reports: Sequence[Mapping[str, Any]], commands: Sequence[str] = (), columns: Sequence[str] = ()) -> str:

@@ -46,6 +46,9 @@ class RunFolder:
         self.out, self.release, self.internal = out, out / "release", out / "internal"
         self._remote = remote
         self.preset, self.cpu_clock = preset, cpu_clock
+        self.forget_peaks: Callable[[], None] = lambda: None
+        self.peaks: Callable[[], Mapping[str, int]] = dict
+        """The most memory held since `forget_peaks`, in bytes by names that end with `_bytes`."""
         self._running: tuple[str, float, float, dict[str, float]] | None = None
         self.began: Callable[[str], None] = lambda stage: None
         """Told of each stage that is not found finished."""
@@ -71,11 +74,10 @@ class RunFolder:
     ) -> RunFolder:
         """Start the run of `config` in `out`, or continue it where it was interrupted.
 
-        `config` is what `dataclasses.asdict` gives: everything that changes the result, nothing that changes
-        only speed. `data_fingerprint` identifies the private images, as they are divided;
-        `source_fingerprint`, those that a seed divided, is noted and not compared. ValueError (one sentence) when
-        `out` holds another run, something that is no run, or a run that another process is working on; nothing is
-        overwritten then.
+        `config` is what `dataclasses.asdict` gives: everything that changes the result, nothing that changes only
+        speed. `data_fingerprint` identifies the private images, as they are divided; `source_fingerprint`, those that
+        a seed divided, is noted and not compared. ValueError (one sentence) when `out` holds another run, something
+        that is no run, or a run that another process is working on; nothing is overwritten then.
         """
         wanted = {
             "raysyn": version(),
@@ -156,6 +158,7 @@ class RunFolder:
         if path.exists():
             return load_saved(path)
         spent = self.timings.get(name, {"wall_s": 0.0, "cpu_s": 0.0})
+        self.forget_peaks()
         self._running = (name, time.monotonic(), self.cpu_clock(), spent)
         self.ran.add(name)
         self.began(name)
@@ -219,9 +222,7 @@ class RunFolder:
 
     def tick(self) -> None:
         """Note the running stage's time so far, so that a killed attempt counts; cheap to call often.
-
-        Raises RuntimeError where the run is another driver's by now.
-        """
+        RuntimeError where the run is another driver's by now."""
         if self._remote is not None:
             self._remote.check()
         if self._running is not None and time.monotonic() - self._ticked_at > _TICK_S:
@@ -229,7 +230,7 @@ class RunFolder:
 
     @property
     def timings(self) -> dict[str, dict[str, float]]:
-        """{stage: {wall_s, cpu_s}} in seconds, over all attempts at it that are known."""
+        """{stage: {wall_s, cpu_s}} in seconds, over all attempts that are known, and the most memory of any."""
         path = self._path("timings.json")
         return json.loads(path.read_text()) if path.exists() else {}
 
@@ -283,10 +284,9 @@ class RunFolder:
     def _note_time(self) -> None:
         assert self._running is not None
         name, wall, cpu, spent = self._running
-        now = {
-            "wall_s": spent["wall_s"] + time.monotonic() - wall,
-            "cpu_s": spent["cpu_s"] + max(0.0, self.cpu_clock() - cpu),
-        }
+        used = max(0.0, self.cpu_clock() - cpu)
+        now = {"wall_s": spent["wall_s"] + time.monotonic() - wall, "cpu_s": spent["cpu_s"] + used}
+        now |= {key: max(size, spent.get(key, 0)) for key, size in self.peaks().items()}
         write_atomically(self._path("timings.json"), json.dumps({**self.timings, name: now}, indent=2))
         self._ticked_at = time.monotonic()
 

@@ -69,18 +69,25 @@ class Flag:
 
 
 def flags_of(config: Any, prefix: str = "", path: tuple[str, ...] = ()) -> Iterator[Flag]:
-    """Every field that is not itself a group. A group that is None has no flags."""
+    """Every field that is not itself a group. A group that is None has the flags of its type, with that one's
+    defaults: the first that is given makes it."""
     home: Any = type(config)
     hints = _hints(home)
     for field in fields(config):
         value, hint = getattr(config, field.name), hints[field.name]
         name, here = prefix + field.name.replace("_", "-"), (*path, field.name)
+        value = _group_of(hint)() if value is None and _group_of(hint) else value
         if is_dataclass(value):
             yield from flags_of(value, prefix if field.metadata.get("bare") else name + ".", here)
-        elif field.init and not any(is_dataclass(one) for one in typing.get_args(hint)):
+        elif field.init and not _group_of(hint):
             yield Flag(
                 name=name, path=here, home=home, hint=hint, value=value, adds=bool(field.metadata.get("adds"))
             )  # fmt: skip
+
+
+def _group_of(hint: Any) -> Any:
+    """The group that a field may hold beside None; None for any other field."""
+    return next((one for one in typing.get_args(hint) if is_dataclass(one)), None)
 
 
 def assigned(config: C, words: Sequence[str], prog: str) -> C:
@@ -196,11 +203,16 @@ def _unknown(word: str, head: str, known: Mapping[str, Flag], prog: str) -> str:
 def _rebuilt(part: Any, changes: Mapping[tuple[str, ...], Any], path: tuple[str, ...] = ()) -> Any:
     """`part` with what changes in it, each group once, so that its own checks see it whole."""
     own: dict[str, Any] = {}
+    home: Any = type(part)
+    hints = _hints(home)
     for field in fields(part):
         here, value = (*path, field.name), getattr(part, field.name)
         if here in changes:
             own[field.name] = changes[here]
-        elif any(changed[: len(here)] == here for changed in changes):
+            continue
+        if value is None and (group := _group_of(hints[field.name])):
+            value = group()
+        if any(changed[: len(here)] == here for changed in changes):
             own[field.name] = _rebuilt(value, changes, here)
     return replace(part, **own) if own else part
 

@@ -134,7 +134,7 @@ def _about(name: str, whole: Any) -> str:
     home = whole
     for one in path[:-1]:
         home = getattr(home, one)
-    own = type(getattr(home, path[-1]))
+    own = fields[0].home
     text = text_under(type(home), path[-1]) or (own.__doc__ or "").split("\n\n")[0]
     # A dataclass without a text gets its signature from Python.
     return "" if text.startswith(f"{own.__name__}(") else " ".join(text.split())

@@ -17,7 +17,7 @@ from stages import leave_trace
 
 from raysyn.compute.doorway import Compute, Machines
 from raysyn.data.images import DataConfig, Images, load
-from raysyn.methods.privimage.pipeline import count_shard
+from raysyn.methods.privimage.stages import count_shard
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.on_ray.cluster import connect

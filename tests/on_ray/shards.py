@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from stages import leave_trace
 
-from raysyn.methods.privimage.pipeline import count_shard
+from raysyn.methods.privimage.stages import count_shard
 
 
 def count_or_die(shard: tuple[int, int], shared: tuple[tuple[Any, ...], str]) -> torch.Tensor:

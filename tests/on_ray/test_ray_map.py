@@ -15,7 +15,7 @@ import torch
 from raysyn.compute.doorway import Machines
 from raysyn.compute.local import Local
 from raysyn.data.images import Images
-from raysyn.methods.privimage.pipeline import count_shard
+from raysyn.methods.privimage.stages import count_shard
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.on_ray.cluster import OnRay
 from raysyn.on_ray.fan_out import Group, Units

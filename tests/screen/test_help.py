@@ -46,6 +46,11 @@ class Group:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Absent:
+    grain: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class Base:
     seed: int = 0
     """Inherited."""
@@ -54,7 +59,7 @@ class Base:
 @dataclass(frozen=True, kw_only=True)
 class Config(Base):
     group: Group = field(default_factory=Group)
-    absent: Group | None = None
+    absent: Absent | None = None
     name: str | None = "digits"
     place: Path = Path("here")
     sides: tuple[int, ...] = (16, 8)
@@ -135,7 +140,8 @@ def test_every_kind_of_value_is_read(words: str, changed: dict[str, Any]) -> Non
         ("--rate=3", "--rate is no flag of raysyn toy quick (did you mean --group.rate?); --help-all lists all flags"),
         ("--no-group.flip", "--no-group.flip is no flag of raysyn toy quick (did you mean --group.no-flip?); "
                             "--help-all lists all flags"),
-        ("--absent.zzz 3", "--absent.zzz is no flag of raysyn toy quick; --help-all lists all flags"),
+        ("--absent.zzz 3", "--absent.zzz is no flag of raysyn toy quick (did you mean --absent.grain?); "
+                           "--help-all lists all flags"),
         ("-s 3", "-s is no flag of raysyn toy quick (did you mean --seed?); --help-all lists all flags"),
     ],
 )  # fmt: skip
@@ -143,6 +149,11 @@ def test_every_kind_of_mistake_names_field_value_and_mend(words: str, sentence: 
     with pytest.raises(ValueError) as refused:
         given(*words.split())
     assert str(refused.value) == sentence
+
+
+def test_a_group_that_is_none_is_made_by_its_first_flag() -> None:
+    assert given("--seed", "3").absent is None
+    assert given("--absent.grain", "3").absent == Absent(grain=3)
 
 
 def test_a_group_is_checked_once_and_whole() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from torch import nn
 from raysyn.data.images import DataConfig, Images
 from raysyn.methods.declared import Declared
 from raysyn.methods.drawing import check_drawing
+from raysyn.methods.sweep import SweepConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models import denoiser
 from raysyn.models.unet import UNetConfig
@@ -24,6 +25,27 @@ from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
 
 NAME = "dp_feta"
+JUDGED_BY = ("eval", "sampler_fid", "experiment")
+"""Settings that change nothing that is released."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig(SweepConfig):
+    """Whole runs to compare with this one, each with one setting changed, at this run's budget; none is released."""
+
+    kinds: tuple[Literal["mean", "mode"], ...] = ()
+    """Kinds of central images to compare, with none (DPDM) beside them; every other experiment is done with each
+    (tables II, IV and V, figures 4 and 6)."""
+    counts: tuple[int, ...] = ()
+    """Numbers of central images (table V, figure 6; the paper: 0, which is DPDM, to 1250)."""
+    augment: tuple[int, ...] = ()
+    """Numbers of augmentations, one after another, of the central images (figure 4); 0 leaves them as they are."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("counts", "augment"):
+            if any(count < 0 for count in getattr(self, name)):
+                raise ValueError(f"experiment.{name} is {getattr(self, name)}: give numbers of at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +61,17 @@ class Config(Declared):
     warmup: LoopConfig = field(default_factory=LoopConfig)
     finetune: SGDConfig = field(default_factory=SGDConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    sampler_fid: SamplerConfig | None = None
+    """Draw once more, in this way, for the measures of fidelity alone; by default these are of the released images."""
     synthetic: int = 60_000
     """Synthetic images to make, shared equally among the classes: the true class counts stay private."""
     eval: EvalConfig = field(default_factory=EvalConfig)
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     seed: int = 0
     """Seed of all that is public: first weights, augmentation, sampling. Privacy noise never comes from it."""
 
     def __post_init__(self) -> None:
-        check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise)
+        check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise, self.sampler_fid)
 
 
 def plan(config: Config, n: int, classes: int) -> Plan:
@@ -82,6 +107,12 @@ def _edm(s_min: float) -> SamplerConfig:
     return SamplerConfig(name="edm", steps=1000, churn=10.0, s_min=s_min, s_max=50.0)
 
 
+def _edm_fid(churn: float, s_min: float, guidance: float) -> SamplerConfig:
+    """That of the published FID, which the authors draw by another sampler than what they train classifiers on (their
+    code of DPImageBench; CelebA and Camelyon have one sampler for both)."""
+    return replace(_edm(s_min), churn=churn, guidance=guidance)
+
+
 # Batch 12,000 of n images (table VII); published steps of 13.4K are 150 epochs of 182,637 images: those of table I's
 # training and validation sets together.
 _CELEBA: dict[str, Any] = {
@@ -108,10 +139,14 @@ _CAMELYON: dict[str, Any] = {
 }
 
 PAPER: dict[str, Config] = {
-    "paper-mnist-eps1": _paper(1, _edm(0.1), data=DataConfig(name="mnist")),
-    "paper-mnist-eps10": _paper(10, _edm(0.025), data=DataConfig(name="mnist")),
-    "paper-fashion_mnist-eps1": _paper(1, _edm(0.025), data=DataConfig(name="fashion_mnist")),
-    "paper-fashion_mnist-eps10": _paper(10, _edm(0.1), data=DataConfig(name="fashion_mnist")),
+    "paper-mnist-eps1": _paper(1, _edm(0.1), data=DataConfig(name="mnist"), sampler_fid=_edm_fid(100, 0.05, 0.0)),
+    "paper-mnist-eps10": _paper(10, _edm(0.025), data=DataConfig(name="mnist"), sampler_fid=_edm_fid(50, 0.05, 0.25)),
+    "paper-fashion_mnist-eps1": _paper(
+        1, _edm(0.025), data=DataConfig(name="fashion_mnist"), sampler_fid=_edm_fid(50, 0.025, 1.0)
+    ),
+    "paper-fashion_mnist-eps10": _paper(
+        10, _edm(0.1), data=DataConfig(name="fashion_mnist"), sampler_fid=_edm_fid(50, 0.025, 1.0)
+    ),
     "paper-celeba-eps1": _paper(1, SamplerConfig(name="ddim", steps=1000), **_CELEBA),
     "paper-celeba-eps10": _paper(10, SamplerConfig(name="ddim", steps=1000), **_CELEBA),
     "paper-camelyon-eps1": _paper(1, SamplerConfig(name="ddim", steps=50), **_CAMELYON),

@@ -6,29 +6,21 @@ stage II (3.2), synthesis and evaluation (4). `central.count = 0` leaves stage I
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, replace
-from functools import partial
-from typing import Any
-
-from raysyn.data.images import Images
 from raysyn.methods.common import PrivateSetting
-from raysyn.methods.dp_feta.config import NAME, Config, name_of, new_denoiser, plan
+from raysyn.methods.denoising import draw_again
+from raysyn.methods.dp_feta.config import JUDGED_BY, NAME, Config, name_of, new_denoiser, plan
+from raysyn.methods.dp_feta.experiments import PARTS, asked
+from raysyn.methods.dp_feta.model import before, begin, drawing, task_of
 from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look
+from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import drowned, few_steps, of_all_classes, unjudged
 from raysyn.methods.own_network import check_denoiser
-from raysyn.methods.synthesis import Drawing, draw_chunk, judging, pack, synthesise, unpack
-from raysyn.models.warm_start import OF_ALL_CLASSES, lessened
-from raysyn.privacy import sgd
-from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import central as central_query
+from raysyn.methods.sweep import check
+from raysyn.methods.synthesis import judging
 from raysyn.report.report import Report
-from raysyn.train import loop
-from raysyn.train.diffusion import DiffusionTask
-from raysyn.train.samplers import network_calls
 
 
 def prepare(config: Config) -> Prepared:
@@ -37,6 +29,7 @@ def prepare(config: Config) -> Prepared:
     private = dataset.train
     facts = check_denoiser(new_denoiser(config, private), private.shape, task_of(config, private), config.sampler)
     planned = plan(config, len(private), private.classes)
+    check(asked(config), len(private), private.classes, plan)
     doubts = [
         *unjudged(config.eval, private.classes),
         *of_all_classes(config.central, private.classes),
@@ -46,62 +39,32 @@ def prepare(config: Config) -> Prepared:
     return Prepared(dataset=dataset, plan=planned, facts=facts, doubts=doubts)
 
 
-def task_of(config: Config, private: Images) -> DiffusionTask:
-    """What the denoiser learns from one image."""
-    return DiffusionTask(classes=private.classes, **asdict(config.noise))
-
-
 def run(setting: PrivateSetting) -> Report:
     """Make the synthetic images, the certificate and the report; a finished stage is stored and never repeated."""
-    config, private, plan, ledger = setting.config, setting.dataset.train, setting.plan, setting.ledger
-    compute, folder, console = setting.compute, setting.folder, setting.console
-    task = task_of(config, private)
-    denoiser = new_denoiser(config, private)
-    before = ["central", "warmup"] if "central" in plan.stages else []
-    console.begin([*before, "finetune", "synthesise", *judging(config.eval)])
+    config, plan, ledger, console = setting.config, setting.plan, setting.ledger, setting.console
+    groups = asked(config)
+    compared = ["experiments"] if groups else []
+    console.begin([*before(config), "finetune", "synthesise", *judging(config.eval), *compared])
 
     # Stage I (paper 3.1): central images teach the outline for a small part of the budget.
-    central = None
-    if "central" in plan.stages:
-        stream = Stream(folder.secret, "central")
-        query = partial(central_query.central_images, private, config.central, stream)
-        central = unpack(folder.stage("central", lambda: pack(ledger.pay("central", query()))), private)
-        console.stage("central", f"{len(central)} noisy central images, ε {ledger.epsilon():.3g} so far")
-        warm_up = partial(compute.train, loop.fit, name="warmup")
-        # Images of all classes together teach what "no class" looks like, and nothing about a class.
-        lesson = task if config.central.conditional else replace(task, label_dropout=1.0)
-        fresh = {name: value.clone() for name, value in denoiser.state_dict().items()}
-        taught = (denoiser, lesson, central, config.warmup, config.seed, config.augment)
-        warm = folder.stage("warmup", lambda: warm_up(*taught))
-        # The raw weights of the last step go on, as published, not their average.
-        share = 1.0 if config.central.conditional or private.classes == 1 else OF_ALL_CLASSES
-        denoiser.load_state_dict(lessened(fresh, warm["model"], share))
-        console.stage("warmup", f"{config.warmup.iterations:,} steps on them, augmented: no further cost")
+    begun = begin(setting)
 
     # Stage II (paper 3.2): DP-SGD on the sensitive images spends what is left.
-    fine_tune = partial(sgd.train, compute, name="finetune", epsilon_at=partial(plan.epsilon_after, "finetune"))
-    price = plan.stages["finetune"]
-    tuned = folder.stage(
-        "finetune",
-        lambda: ledger.pay(
-            "finetune",
-            fine_tune(denoiser, task, private, config.finetune, price, folder.secret, setting.machines.sgd),
-        ),
+    tuned = begun.model.fine_tune()
+    console.stage(
+        "finetune", f"{plan.stages['finetune'].steps:,} steps of DP-SGD, ε {ledger.epsilon():.4g} spent in all"
     )
-    console.stage("finetune", f"{price.steps:,} steps of DP-SGD, ε {ledger.epsilon():.4g} spent in all")
 
     # From here on every released byte is post-processing of what the ledger was paid for.
-    synthetic = synthesise(setting, drawing(config, private, len(private), lambda _: tuned))
-    told = story(config, plan)
-    return finish(setting, name_of(config), synthetic, done=told, central=central, engine=tuned["engine"])
+    synthetic = begun.model.draw()
+    again = draw_again(config, begun.model)
+    return finish(
+        setting, name_of(config), synthetic, done=story(config, plan), central=begun.central, drawn_again=again,
+        beside=beside(setting, PARTS, groups, synthetic, begun), engine=tuned["engine"],
+    )  # fmt: skip
 
 
-def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:
-    """Images from the network as DP-SGD left it."""
-    denoiser = new_denoiser(config, like)
-    denoiser.load_state_dict(answer("finetune")["ema"])
-    calls = f"{network_calls(config.sampler)} network calls each"
-    return Drawing(draw_chunk, (denoiser, config.sampler, like.shape), calls)
-
-
-METHOD = Method(name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, drawing=drawing)
+METHOD = Method(
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, drawing=drawing,
+    judged_by=JUDGED_BY,
+)  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,6 +10,7 @@ from raysyn.data.images import DataConfig
 from raysyn.data.streams import PublicConfig
 from raysyn.methods.declared import Declared
 from raysyn.methods.drawing import check_drawing
+from raysyn.methods.sweep import SweepConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
@@ -105,6 +107,38 @@ class GANModelConfig:
 
 
 NAME = "privimage"
+JUDGED_BY = ("eval", "word_vectors", "sampler_fid", "experiment")
+"""Settings that change nothing that is released."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig(SweepConfig):
+    """Whole runs to compare with this one, each with one setting changed, at this run's budget; none is released."""
+
+    pretraining: tuple[Literal["selected", "all", "none"], ...] = ()
+    """What public images to pre-train on (table 2, figure 6)."""
+    ratios: tuple[float, ...] = ()
+    """Shares of the public classes to select (figure 7; the paper: 0.01 to 0.5, and 1, which is all of them without a
+    query)."""
+    widths: tuple[int, ...] = ()
+    """Widths of the diffusion model (figures 7 and 8)."""
+    query_widths: tuple[int, ...] = ()
+    """Widths of the classifier of public classes, with how many it recognises."""
+    noise: tuple[float, ...] = ()
+    """Noise multipliers of the semantic query."""
+    limits: bool = False
+    """And without any privacy (NonPrivD, NonPrivG; table 3)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if any(not 0 < ratio <= 1 for ratio in self.ratios):
+            raise ValueError(f"experiment.ratios is {self.ratios}: give shares above 0, up to 1")
+        if any(width < 1 for width in (*self.widths, *self.query_widths)):
+            raise ValueError(
+                f"experiment.widths is {self.widths} and experiment.query_widths {self.query_widths}: give at least 1"
+            )
+        if any(not 0 < noise < math.inf for noise in self.noise):
+            raise ValueError(f"experiment.noise is {self.noise}: give numbers above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,9 +176,12 @@ class Config(Declared):
         default_factory=lambda: SGDConfig(batch_size=16_384, epochs=50, noise_multiplicity=8, max_grad_norm=1e-3)
     )
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    sampler_fid: SamplerConfig | None = None
+    """Draw once more, in this way, for the measures of fidelity alone; by default these are of the released images."""
     synthetic: int = 50_000
     """Synthetic images to make, shared equally among the classes: the true class counts stay private."""
     eval: EvalConfig = field(default_factory=EvalConfig)
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     word_vectors: str | None = None
     """Text file of word vectors (GloVe, word2vec, fastText) for the semantic distribution similarity (equation 5) of
     public and sensitive classes, in the report alone; without it that measure is left out."""
@@ -152,7 +189,8 @@ class Config(Declared):
     """Seed of all that is public: first weights, batches, sampling. Privacy noise never comes from it."""
 
     def __post_init__(self) -> None:
-        check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise)
+        check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise, self.sampler_fid)
+        self._check_comparisons()
         if self.generator == "gan" and self.central.count:
             raise ValueError(
                 f"generator is gan, but central.count is {self.central.count}: central images go with diffusion, leave "
@@ -167,6 +205,34 @@ class Config(Declared):
             raise ValueError(
                 f"central.conditional is {self.central.conditional}, but the public images that they are mixed with "
                 "have it otherwise: say the same of both, or --central-use between"
+            )
+
+    def _check_comparisons(self) -> None:
+        if self.generator == "gan" and (self.sampler_fid is not None or self.experiment.widths):
+            raise ValueError(
+                "generator is gan, which has no sampler and no network.width: leave sampler_fid and experiment.widths "
+                "out"
+            )
+        query = [name for name in ("ratios", "query_widths", "noise") if getattr(self.experiment, name)]
+        if query and self.pretraining != "selected":
+            raise ValueError(
+                f"experiment.{query[0]} is about the semantic query, but pretraining is {self.pretraining}, which asks "
+                "none: --pretraining selected, or leave it out"
+            )
+        if any(one != "none" for one in self.experiment.pretraining) and self.pretraining == "none":
+            raise ValueError(
+                f"experiment.pretraining is {self.experiment.pretraining}, but pretraining is none, so that no public "
+                "images are read: give the run itself selected or all"
+            )
+        if self.experiment.query_widths and self.query.checkpoint is not None:
+            raise ValueError(
+                f"experiment.query_widths is {self.experiment.query_widths}, but query.checkpoint gives the "
+                "classifier: leave one of them out"
+            )
+        if not self.private and (self.experiment.epsilons or self.experiment.noise or self.experiment.limits):
+            raise ValueError(
+                "private is False, which has no budget and no noise: leave experiment.epsilons, experiment.noise and "
+                "experiment.limits out"
             )
 
     def warms_up(self) -> bool:

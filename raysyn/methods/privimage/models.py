@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.data.public import Public
+from raysyn.methods import denoising, experiment_units
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.own_network import check_denoiser
 from raysyn.methods.privimage.config import Config, GANPretrainConfig
-from raysyn.methods.synthesis import Drawing, draw_chunk, synthesise
+from raysyn.methods.synthesis import Drawing, synthesise
 from raysyn.models import denoiser
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.denoiser import table_of_labels
@@ -32,11 +33,11 @@ from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.loop import LoopConfig
 from raysyn.train.private_gan import PrivateGame
-from raysyn.train.samplers import network_calls
+from raysyn.train.samplers import SamplerConfig
 
 
-class Model(Protocol):
-    """What the pipeline asks of a generator."""
+class Model(experiment_units.Model, Protocol):
+    """What the pipeline asks of a generator, beside what experiments do."""
 
     def pretrain(self, images: Images, conditional: bool) -> None:
         """Learn from images that are public or paid for."""
@@ -44,14 +45,6 @@ class Model(Protocol):
 
     def warm_up(self, central: Images) -> None:
         """Learn from noisy central images after that."""
-        ...
-
-    def fine_tune(self) -> dict[str, Any]:
-        """Learn from the sensitive images, paying for it in a private run; facts for the report."""
-        ...
-
-    def draw(self) -> Images:
-        """The synthetic images."""
         ...
 
 
@@ -82,8 +75,14 @@ class Diffusion:
         self.denoiser.load_state_dict(tuned["ema"])
         return tuned
 
-    def draw(self) -> Images:
-        return synthesise(self.setting, of_denoiser(self.config, self.denoiser.cpu(), self.private))
+    def draw(self, name: str = "synthesise", count: int | None = None, sampler: SamplerConfig | None = None) -> Images:
+        return denoising.draw(self.setting, self.denoiser, sampler, name, count)
+
+    def loss(self, images: Images) -> float:
+        return denoising.loss(self.denoiser, replace(self.task, label_dropout=0.0), images, self.config.seed)
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.denoiser.load_state_dict(denoising.averaged(state))
 
     def _learn(
         self, images: Images, conditional: bool, config: LoopConfig, stage: str, augment: AugmentConfig | None
@@ -174,8 +173,15 @@ class GAN:
         self.generator.load_state_dict(tuned["partner"])
         return tuned
 
-    def draw(self) -> Images:
-        return synthesise(self.setting, of_generator(self.config, self.generator.plain(), self.private))
+    def draw(self, name: str = "synthesise", count: int | None = None, sampler: SamplerConfig | None = None) -> Images:
+        assert sampler is None, "a GAN has no sampler"
+        return synthesise(self.setting, of_generator(self.config, self.generator.plain(), self.private), name, count)
+
+    def loss(self, images: Images) -> None:
+        """That of a game says nothing alone."""
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.generator.load_state_dict(denoising.averaged(state["partner"]))
 
     def _tuned(self) -> dict[str, Any]:
         setting, own, tuning = self.setting, self.config.gan, self.config.finetune
@@ -221,13 +227,7 @@ def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) 
     rows = like.classes if table is None else len(table) - 1
     network = new_denoiser(config, like, rows)
     network.load_state_dict(tuned["ema"])
-    return of_denoiser(config, network, like)
-
-
-def of_denoiser(config: Config, network: nn.Module, like: Images) -> Drawing:
-    """How a diffusion model draws images of the shape that `like` has."""
-    calls = f"{network_calls(config.sampler)} network calls each"
-    return Drawing(draw_chunk, (network, config.sampler, like.shape), calls)
+    return denoising.of_denoiser(network, config.sampler, like.shape)
 
 
 def of_generator(config: Config, weights: dict[str, Tensor], like: Images) -> Drawing:

@@ -8,8 +8,11 @@ from functools import partial
 import torch
 from torch import nn
 
+from raysyn.compute.doorway import digest
 from raysyn.data.images import Images
 from raysyn.data.public import Public
+from raysyn.methods.experiment_outlook import experiments as compared
+from raysyn.methods.experiment_outlook import judged_seconds
 from raysyn.methods.gan_needs import game_needs
 from raysyn.methods.machines import On
 from raysyn.methods.method import Prepared
@@ -24,6 +27,7 @@ from raysyn.methods.needs import (
 )
 from raysyn.methods.outlook import (
     Stage,
+    again_seconds,
     alone,
     central_seconds,
     drawing_seconds,
@@ -35,7 +39,9 @@ from raysyn.methods.outlook import (
     start_up,
 )
 from raysyn.methods.privimage.config import Config
+from raysyn.methods.privimage.experiments import PARTS, asked
 from raysyn.methods.privimage.models import new_denoiser, new_gan, new_query, others
+from raysyn.methods.privimage.stages import before
 from raysyn.metrics.pace import plane_seconds
 from raysyn.models import denoiser
 from raysyn.models.biggan import Generator
@@ -60,12 +66,17 @@ def check_memory(console: Console, config: Config, prepared: Prepared, machines:
 
 def needs(config: Config, shape: Shape, machines: On, *, private: Images, public: Public | None) -> list[Need]:
     """What each stage holds, on images of `shape` in place of the sensitive ones."""
-    found = gan_needs(config, shape, private, public is not None, machines)
-    if config.generator == "diffusion":
-        found = diffusion_needs(config, shape, private, public, machines)
-    if public is not None and config.pretraining == "selected":
-        batch = per_worker(min(config.query.batch_size, len(public.train)), machines)
-        found.append(naming_need("query", new_query(config, public), shape, batch))
+    different = {_alike(one.config): one.config for group in asked(config, public, private).values()
+                 for one in group.variants}  # fmt: skip
+    found = list[Need]()
+    for one in (different | {_alike(config): config}).values():
+        pretrained = None if one.pretraining == "none" else public
+        found += gan_needs(one, shape, private, pretrained is not None, machines)
+        if one.generator == "diffusion":
+            found += diffusion_needs(one, shape, private, pretrained, machines)
+        if pretrained is not None and one.pretraining == "selected":
+            batch = per_worker(min(one.query.batch_size, len(pretrained.train)), machines)
+            found.append(naming_need("query", new_query(one, pretrained), shape, batch))
     return found + classifier_needs(config.eval, shape, private.classes, max(len(private), config.synthetic))
 
 
@@ -116,17 +127,55 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[Stage]:
     """Every stage of a run, from moments' measurements that read no image."""
     private, public = prepared.dataset.train, prepared.more
     counts = {"synthetic": config.synthetic, "test": len(prepared.dataset.test)}
-    found = [start_up(machines)]
+    found = [start_up(machines), *making(config, private, public, machines)]
+    found += judging(config.eval, private, **counts)
+    found.append(alone("plane", plane_seconds(config.eval, private.shape, private.classes, **counts)))
+    return found + experiments(config, private, public, found, machines, test=counts["test"])
+
+
+def making(config: Config, private: Images, public: Public | None, machines: On) -> list[Stage]:
+    """Of the images alone."""
+    public = None if config.pretraining == "none" else public
+    found = list[Stage]()
     if public is not None and config.pretraining == "selected":
         found += query_stages(config, private, public)
     if config.central.count and config.private:
         found.append(alone("central", central_seconds(config.central, private)))
     if config.generator == "gan":
-        found += [Stage(*spent) for spent in gan_seconds(config, private, public, machines.sgd).items()]
-    else:
-        found += diffusion_stages(config, private, public, machines)
-    found += judging(config.eval, private, **counts)
-    return [*found, alone("plane", plane_seconds(config.eval, private.shape, private.classes, **counts))]
+        return found + [Stage(*spent) for spent in gan_seconds(config, private, public, machines.sgd).items()]
+    return found + diffusion_stages(config, private, public, machines)
+
+
+def experiments(
+    config: Config, private: Images, public: Public | None, found: list[Stage], machines: On, *, test: int
+) -> list[Stage]:
+    """Of the runs that are compared: those of another network, or other stages, are measured too."""
+    if not (groups := asked(config, public, private)):
+        return []
+    measured = {_alike(config): {stage.name: stage.seconds for stage in found}}
+
+    def spent(one: Config) -> dict[str, float]:
+        if _alike(one) not in measured:
+            measured[_alike(one)] = {stage.name: stage.seconds for stage in making(one, private, public, machines)}
+        return measured[_alike(one)]
+
+    def begun(one: Config) -> float:
+        shared = PARTS.reads.shared(one, config)
+        return sum(spent(one).get(stage, 0.0) for stage in before(one) if stage not in shared)
+
+    def drawn(one: Config) -> float:
+        return spent(one)["synthesise"]
+
+    return compared(
+        config, groups, PARTS.reads, begun=begun, trained=lambda one: spent(one)["finetune"], drawn=drawn,
+        point=drawn(config) * config.experiment.along_images / config.synthetic,
+        judged=judged_seconds(config.eval, private, synthetic=config.synthetic, test=test),
+    )  # fmt: skip
+
+
+def _alike(config: Config) -> str:
+    """Runs of one such name take the same time."""
+    return digest(config.network, config.query, config.pretraining, config.private)
 
 
 def query_stages(config: Config, private: Images, public: Public) -> list[Stage]:
@@ -158,6 +207,7 @@ def diffusion_stages(config: Config, private: Images, public: Public | None, mac
         )
         tuned = learning_seconds(network, task, private, plain)
     drawn = drawing_seconds(network, config.sampler, private, config.synthetic)
+    drawn += again_seconds(network, config.sampler_fid, private, config.synthetic)
     return [*found, Stage("finetune", tuned), Stage("synthesise", drawn)]
 
 

@@ -8,56 +8,43 @@ none is DPDM or DPGAN, `private` False with selected is NonPrivD or NonPrivG.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
 from raysyn.attacks.membership import fingerprint
-from raysyn.compute.worker import best_device
-from raysyn.data.flat_pixels import joined, view
 from raysyn.data.images import Images, load
 from raysyn.data.public import Public, comparison, load_beside
-from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.common import Setting
 from raysyn.methods.declared import declared
+from raysyn.methods.denoising import draw_again
+from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, few_steps, of_all_classes, unjudged
-from raysyn.methods.privimage.config import NAME, Config, Kind, name_of, plan
-from raysyn.methods.privimage.models import (
-    GAN,
-    Diffusion,
-    Model,
-    check_diffusion,
-    drawing,
-    has_images,
-    new_gan,
-    new_query,
-    others,
-)
+from raysyn.methods.privimage.config import JUDGED_BY, NAME, Config, name_of, plan
+from raysyn.methods.privimage.experiments import PARTS, asked, plan_of
+from raysyn.methods.privimage.models import check_diffusion, drawing, has_images, new_gan, new_query, others
 from raysyn.methods.privimage.outlook import check_memory, show_outlook
-from raysyn.methods.privimage.report import in_figures, in_one_plane, selection, similarity, spent, story, told
+from raysyn.methods.privimage.report import (
+    in_figures,
+    in_one_plane,
+    query_accuracy,
+    selection,
+    similarity,
+    spent,
+    story,
+)
+from raysyn.methods.privimage.stages import before, begin
 from raysyn.methods.releasing import release
-from raysyn.methods.synthesis import evaluate, judging, pack, unpack
+from raysyn.methods.sweep import check, looked_at
+from raysyn.methods.synthesis import evaluate, judging
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.semantics import read_vectors
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.privacy import engines
 from raysyn.privacy.ledger import Plan
-from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import central as central_query
-from raysyn.privacy.queries import semantic as semantic_query
-from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, write_report
-from raysyn.train import semantic
 
-MODELS: dict[Kind, Callable[[Setting, int], Model]] = {"diffusion": Diffusion, "gan": GAN}
-SHARD = 2000
-"""Sensitive images per unit of inference."""
 MOST_SHARED = 0.01
 """Share of the sensitive images that may be public ones too: a few are where both were gathered from the web."""
 GIVEN = "query.checkpoint: the classifier of public classes was given, and counts as made without the private images"
@@ -85,8 +72,21 @@ def prepare(config: Config) -> Prepared:
             new_query(config, public)
         if config.generator == "diffusion" and others(config, public):
             check_diffusion(config, private, private.classes + others(config, public))
+    check_variants(config, private, public)
     doubts = [*unjudged(config.eval, private.classes), *(misfits(config, private, planned) if planned else [])]
     return Prepared(dataset=dataset, plan=planned, more=public, facts=facts(config, public) | told, doubts=doubts)
+
+
+def check_variants(config: Config, private: Images, public: Public | None) -> None:
+    """ValueError, in one sentence, for a run to compare that could not be made."""
+    groups = asked(config, public, private)
+    check(groups, len(private), private.classes, plan_of)
+    for one in {variant.title: variant.config for group in groups.values() for variant in group.variants}.values():
+        check_network(one, private)
+        if public is not None and one.pretraining == "selected":
+            one.semantic.check(private.classes, int(has_images(public).sum()))
+        if public is not None and one.generator == "diffusion" and one.pretraining == "all":
+            check_diffusion(one, private, private.classes + others(one, public))
 
 
 def misfits(config: Config, private: Images, planned: Plan) -> list[str]:
@@ -137,27 +137,13 @@ def run(setting: Setting) -> Report:
     """Make the synthetic images, the certificate and the report; a finished stage is stored and never repeated."""
     public: Public | None = setting.more
     config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
-    model: Model = MODELS[config.generator](setting, others(config, public))
-    console.begin(stages_of(config, private.classes))
+    groups = asked(config, public, private)
+    console.begin([*stages_of(config, private.classes), *(["experiments"] if groups else [])])
 
-    # What public classes the sensitive images resemble (3.2, 3.3); which ones is not secret any more.
-    chosen = None
-    if public is not None and config.pretraining == "selected":
-        network = train_query(setting, public)
-        noisy = folder.stage("semantic", partial(ask, setting, public, network))
-        chosen = semantic_query.select_classes(noisy.numpy(), config.semantic.selected, has_images(public))
-        console.stage("semantic", told(chosen, private, public))
-    central = central_images(setting)
-
-    # Pre-training (3.4), at no cost: public images, and what was paid for.
-    if public is not None:
-        images = curriculum(private, public, chosen)
-        if central is not None and not config.warms_up():
-            images = joined(images, central)
-        # One histogram of all sensitive classes says nothing about any of them.
-        model.pretrain(images, conditional=chosen is None or config.semantic.conditional)
-    if central is not None and config.warms_up():
-        model.warm_up(central)
+    # What public classes the sensitive images resemble (3.2, 3.3); pre-training on these (3.4).
+    begun = begin(setting)
+    model, central, selected = begun.model, begun.central, begun.more
+    chosen = None if selected is None else selected.chosen
 
     # Fine-tuning on the sensitive images (3.4, algorithm 1) spends what is left.
     tuned = model.fine_tune()
@@ -165,20 +151,25 @@ def run(setting: Setting) -> Report:
 
     # From here on every released byte is post-processing of what the ledger was paid for.
     synthetic = model.draw()
+    again = draw_again(config, model)
     name = name_of(config)
     privacy = release(setting, name, synthetic, uncharged(config), **made_from(config, public))
 
     # Measured on real images: for the report, which stays inside.
-    metrics = evaluate(setting, synthetic, config.eval)
+    metrics = evaluate(setting, synthetic, config.eval, drawn_again=again)
     metrics["fidelity"] |= similarity(config, private, public, chosen)
     if chosen is not None and public is not None:
         metrics["selection"] = in_figures(chosen, private, public)
+        metrics["query"] = {"history": selected.history}
     parts = [] if chosen is None or public is None else [selection(chosen, private, public)]
+    parts += [query_accuracy(selected.history)] if selected is not None and selected.history else []
     # A CNN of one class learns nothing to see images by.
     parts += [in_one_plane(setting, synthetic)] if private.classes > 1 else []
-    report = setting.report(name, privacy=privacy, metrics=metrics, engine=tuned.get("engine"))
+    further, compared = beside(setting, PARTS, groups, synthetic, begun)(metrics)
+    report = setting.report(name, privacy=privacy, metrics={**metrics, **further}, engine=tuned.get("engine"))
     verdict = write_report(
-        folder, report, synthetic=synthetic, central=central, done=story(setting, public), sections=parts,
+        folder, report, synthetic=synthetic, central=central, done=story(setting, public),
+        sections=[*parts, *compared],
     )  # fmt: skip
     may = "may leave" if config.private else "no promise"
     setting.end(verdict, folder.where(f"Release ({may})"))
@@ -187,17 +178,8 @@ def run(setting: Setting) -> Report:
 
 def stages_of(config: Config, classes: int) -> list[str]:
     """What the console counts, in this order."""
-    selects = config.pretraining == "selected"
-    asked = {
-        "query": selects and config.query.checkpoint is None, "semantic": selects,
-        "central": config.private and config.central.count > 0, "pretrain": config.pretraining != "none",
-        "warmup": config.warms_up(), "finetune": True, "synthesise": True,
-    }  # fmt: skip
-    return [
-        *(name for name, is_so in asked.items() if is_so),
-        *judging(config.eval),
-        *(["plane"] if classes > 1 else []),
-    ]
+    plane = ["plane"] if classes > 1 else []
+    return [*before(config), "finetune", "synthesise", *judging(config.eval), *plane]
 
 
 def made_from(config: Config, public: Public | None) -> dict[str, Any]:
@@ -211,71 +193,6 @@ def made_from(config: Config, public: Public | None) -> dict[str, Any]:
     return {"public_images": [public.described()], "public_networks": networks}
 
 
-def train_query(setting: Setting, public: Public) -> nn.Module:
-    """The semantic query function: trained on public images, unless it was given."""
-    config: Config = setting.config
-    network = new_query(config, public)
-    if config.query.checkpoint is None:
-        fit = partial(setting.compute.train, semantic.fit, network, public.train, public.valid, config.query)
-        trained = setting.folder.stage("query", lambda: fit(config.seed, name="query"))
-        network.load_state_dict(trained["weights"])
-        setting.console.stage(
-            "query", f"{100 * trained['accuracy']:.1f} % of {len(public.valid):,} public images recognised"
-        )
-    return network
-
-
-def ask(setting: Setting, public: Public, network: nn.Module) -> Tensor:
-    """The semantic histogram, noisy in a private run: float64 (rows, public classes)."""
-    config, private = setting.config, setting.dataset.train
-    shards = [(start, min(start + SHARD, len(private))) for start in range(0, len(private), SHARD)]
-    shared = (network.cpu(), private, config.semantic, public.train.classes)
-    counted = setting.compute.map(
-        count_shard, shards, name="semantic", shared=shared, sizes=[end - start for start, end in shards]
-    )
-    exact = [shard.numpy() for shard in counted]
-    if not isinstance(setting, PrivateSetting):
-        return torch.from_numpy(np.sum(exact, axis=0))
-    answer = semantic_query.semantic_histogram(exact, config.semantic, Stream(setting.folder.secret, "semantic"))
-    return torch.from_numpy(setting.ledger.pay("semantic", answer))
-
-
-def count_shard(shard: tuple[int, int], shared: tuple[nn.Module, Images, SemanticConfig, int]) -> Tensor:
-    """One unit of inference: the exact counts of some sensitive images, which stay inside."""
-    (start, end), (network, private, config, semantics) = shard, shared
-    part = private.select(slice(start, end))
-    top_NK = semantic.top_classes(network, part.images_NHWC, config.k, best_device())
-    rows_N = part.labels_N if config.conditional else np.zeros(len(part), np.int64)
-    return torch.from_numpy(semantic_query.semantic_counts(top_NK, rows_N, config.rows(part.classes), semantics))
-
-
-def central_images(setting: Setting) -> Images | None:
-    """DP-FETA's noisy central images, if any are asked for."""
-    if not isinstance(setting, PrivateSetting) or "central" not in setting.plan.stages:
-        return None
-    private = setting.dataset.train
-    query = partial(
-        central_query.central_images, private, setting.config.central, Stream(setting.folder.secret, "central")
-    )
-    stored = setting.folder.stage("central", lambda: pack(setting.ledger.pay("central", query())))
-    setting.console.stage("central", f"{len(stored['labels'])} noisy central images")
-    return unpack(stored, private)
-
-
-def curriculum(private: Images, public: Public, chosen: np.ndarray | None) -> Images:
-    """What is pre-trained on: selected public images under the labels of the sensitive classes whose rows chose them;
-    or all of them under labels of their own, after those."""
-    train = public.train
-    if chosen is None:
-        names = (*private.class_names, *(f"public {name}" for name in train.class_names))
-        return view(train, np.arange(len(train)), private.classes + train.labels_N, names)
-    row_of = np.full(train.classes, -1)
-    for row, classes in enumerate(chosen):
-        row_of[classes] = row
-    mine = np.flatnonzero(row_of[train.labels_N] >= 0)
-    return view(train, mine, row_of[train.labels_N[mine]], private.class_names)
-
-
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
     choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
@@ -283,10 +200,10 @@ def uncharged(config: Config) -> list[str]:
         choices.append(comparison(MOST_SHARED))
     if config.pretraining == "selected" and config.query.checkpoint is not None:
         choices.append(GIVEN)
-    return [*choices, *declared(config)]
+    return [*choices, *looked_at(config), *declared(config)]
 
 
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, drawing=drawing,
-    judged_by=("eval", "word_vectors"),
+    judged_by=JUDGED_BY,
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from raysyn.methods.privimage.config import Config
 from raysyn.metrics.embedding import tsne
 from raysyn.metrics.semantics import read_vectors, semantic_similarity
 from raysyn.metrics.utility import unit_name
-from raysyn.report.figures import clouds
+from raysyn.report.figures import Line, chart, clouds
 from raysyn.report.report import Section
 from raysyn.train.samplers import network_calls
 
@@ -32,14 +32,6 @@ def spent(setting: Setting) -> str:
     return f"{steps:,} steps of DP-SGD, ε {setting.ledger.epsilon():.4g} spent in all"
 
 
-def told(chosen: np.ndarray, private: Images, public: Public) -> str:
-    """The console's sentence about the selection."""
-    share = np.isin(public.train.labels_N, chosen).mean()
-    first = ", ".join(public.train.class_names[one] for one in chosen[0])
-    whom = private.class_names[0] if len(chosen) > 1 else "all"
-    return f"{100 * share:.1f} % of the public images selected (for {whom}: {first})"
-
-
 def selection(chosen: np.ndarray, private: Images, public: Public) -> Section:
     """Which public classes were selected for which sensitive one."""
     names, train = public.train.class_names, public.train
@@ -55,6 +47,22 @@ def selection(chosen: np.ndarray, private: Images, public: Public) -> Section:
         "first. This is what the semantic query was paid for.",
         rows=[("sensitive class", "public classes", "images"), *rows],
     )
+
+
+def query_accuracy(history: Sequence[Mapping[str, float]]) -> Section:
+    """Figure 9: how well the classifier of public classes knows them."""
+    epochs = [one["epoch"] for one in history]
+    best = max(history, key=lambda one: (one["accuracy"], one["epoch"]))
+    return Section(
+        title="The semantic query function (figure 9 of the paper)",
+        text="Accuracy of the classifier of public classes on public images held out, after each pass over the others; "
+        f"that of epoch {best['epoch']:g}, {100 * best['accuracy']:.1f} %, was asked about the sensitive images.",
+        picture=chart(
+            {"public images held out": Line(epochs, [100 * one["accuracy"] for one in history], "o-")},
+            x="epoch", y="accuracy, %",
+        ),
+        alt="accuracy on public images held out, by epoch",
+    )  # fmt: skip
 
 
 def in_figures(chosen: np.ndarray, private: Images, public: Public) -> dict[str, Any]:

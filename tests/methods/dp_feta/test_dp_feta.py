@@ -22,21 +22,24 @@ from raysyn.data import images as data
 from raysyn.methods import ends, synthesis
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_feta import pipeline as dp_feta
-from raysyn.methods.dp_feta.config import Config, new_denoiser, plan
+from raysyn.methods.dp_feta.config import Config, ExperimentConfig, new_denoiser, plan
 from raysyn.methods.dp_feta.presets import PRESETS
 from raysyn.methods.machines import On
+from raysyn.methods.sweep import UNCHARGED
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.unet import UNetConfig
 from raysyn.models.warm_start import OF_ALL_CLASSES
 from raysyn.privacy import sgd
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Ledger
+from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import load_saved
 from raysyn.screen.console import Console
+from raysyn.train.diffusion import NoiseConfig
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
 
@@ -219,10 +222,98 @@ def test_a_finished_run_is_not_done_again(whole: Path) -> None:
 def test_no_central_images_is_dpdm(tmp_path: Path) -> None:
     config = replace(TINY, central=replace(TINY.central, count=0))
     report = run(config, tmp_path / "run")
-    assert [row["stage"] for row in report.privacy["ledger"]] == ["finetune"]
+    assert [row["stage"] for row in report.privacy["ledger"]] == ["finetune"] and report.method == "dpdm"
     left = Left(tmp_path / "run", config, data.load(config.data))
     pinned(left, PROMISE)
     honest(left)
+
+
+def test_experiments_compare_whole_runs_and_release_none_of_them(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking for more later trains only what is missing; a second sampler draws for fidelity alone."""
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    before = json.loads((out / "internal/report.json").read_text())
+    # No stream of noise is used twice, neither by two runs nor by a run and the released one.
+    streams, drawn = list[tuple[bytes, str, int]](), Stream.normal
+
+    def noted(self: Stream, step: int, what: str, *size: Any) -> Any:
+        streams.append((self.secret, f"{self.stage} {what}", step))
+        return drawn(self, step, what, *size)
+
+    monkeypatch.setattr(Stream, "normal", noted)
+    asked = ExperimentConfig(kinds=("mode",), stages=True, along=1, along_images=20)
+    config = replace(TINY, experiment=asked, sampler_fid=SamplerConfig(name="edm", steps=2, churn=1.0))
+    report = whole_run(dp_feta, config, out, SPEED, about=TINY)
+    assert len(set(streams)) == len(streams) > 3 * 12
+    assert (out / "internal/secret").read_bytes() not in {secret for secret, *_ in streams}, "nothing is asked again"
+
+    (table,) = report.metrics["experiments"].values()
+    titles = ["dpdm", "dp_feta, 20 mean images", "dp_feta, 20 mode images"]
+    assert [one["title"] for one in table] == titles and [one["method"] for one in table] == ["dpdm"] + 2 * ["dp_feta"]
+    dpdm, own, mode = table
+    assert dpdm["noise_multiplier"] < own["noise_multiplier"] == pytest.approx(mode["noise_multiplier"])
+    assert own["accuracy"]["logreg"] == report.metrics["utility"]["logreg"]["accuracy"], "it is not judged again"
+    assert own["frechet_distance_cnn_features"] == report.metrics["fidelity"]["frechet_distance_cnn_features"]
+    assert all([point["step"] for point in one["along"]] == [0, 12] for one in table)
+    assert "before_fine_tuning" not in dpdm, "it has seen nothing by then"
+    assert all(0 < one["before_fine_tuning"]["loss"] < 10 for one in (own, mode))
+
+    # Nothing of it leaves but the sentence that there were some; the second draw stays inside too.
+    assert report.privacy["ledger"] == before["privacy"]["ledger"]
+    for name in ("release/synthetic.parquet", "release/samples.png"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+    certificate = json.loads((out / "release/certificate.json").read_text())
+    assert set(certificate["uncharged_choices"]) - set(before["privacy"]["uncharged_choices"]) == {UNCHARGED}
+    assert "edm, 2 steps" in report.metrics["fidelity"]["sampler"]
+    assert report.metrics["fidelity"] != before["metrics"]["fidelity"]
+    html = (out / "internal/report.html").read_text()
+    for words in (
+        "Kinds of central images",
+        "Before fine-tuning",
+        "along the fine-tuning",
+        "(this run)",
+        "nobody pays",
+    ):
+        assert words in html, words
+
+    more = replace(config, experiment=replace(asked, counts=(40,), epsilons=(4.0,)))
+    streams.clear()
+    report = whole_run(dp_feta, more, out, SPEED, about=TINY)
+    # Of half the budget are two further runs, one of them with central images that are there already; one has 40.
+    assert sum(what == "finetune noise" for _, what, _ in streams) == 3 * TINY.finetune.cost(300).steps
+    assert len({secret for secret, what, _ in streams if what.startswith("central")}) == 1
+    assert len(set(streams)) == len(streams)
+    tables = report.metrics["experiments"]
+    assert {name: len(group) for name, group in tables.items()} == {"counts": 2, "epsilons": 4, "kinds": 3}
+    same = [one for one in tables["kinds"] if one["title"] == mode["title"]]
+    assert same == [mode]
+
+
+@pytest.mark.parametrize(("changes", "sentence"), [
+    ({"counts": (-1,)}, r"experiment\.counts is \(-1,\)"), ({"epsilons": (0.0,)}, r"experiment\.epsilons"),
+    ({"along": -1}, r"experiment\.along is -1"),
+])  # fmt: skip
+def test_experiments_that_cannot_be_are_refused(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        ExperimentConfig(**changes)
+
+
+def test_a_run_to_compare_that_its_budget_cannot_pay_is_named_before_the_work() -> None:
+    config = replace(TINY, experiment=ExperimentConfig(epsilons=(0.01,)))
+    with pytest.raises(ValueError, match=r"^experiment, dp_feta, 20 mean images, ε 0\.01: "):
+        dp_feta.prepare(config)
+
+
+def test_a_second_sampler_is_about_images_that_are_not_released() -> None:
+    sampler = SamplerConfig(steps=2)
+    with pytest.raises(ValueError, match=r"eval\.nearest is 2"):
+        replace(TINY, sampler_fid=sampler, eval=replace(TINY.eval, nearest=2))
+    with pytest.raises(ValueError, match=r"sampler_fid\.guidance is 1"):
+        replace(TINY, sampler_fid=replace(sampler, guidance=1.0), noise=NoiseConfig(label_dropout=0.0))
+    for name in ("mnist", "fashion_mnist"):
+        assert PRESETS[f"paper-{name}-eps10"].sampler_fid != PRESETS[f"paper-{name}-eps10"].sampler
 
 
 def test_colour_and_unconditional_and_an_empty_class(tmp_path: Path) -> None:

@@ -35,7 +35,9 @@ from raysyn.data.public import Public, in_both, load_public
 from raysyn.data.streams import PublicConfig
 from raysyn.methods.machines import On
 from raysyn.methods.privimage import pipeline as privimage
-from raysyn.methods.privimage.config import Config, GANModelConfig, GANPretrainConfig, plan
+from raysyn.methods.privimage import stages
+from raysyn.methods.privimage.config import Config, ExperimentConfig, GANModelConfig, GANPretrainConfig, plan
+from raysyn.methods.privimage.experiments import asked
 from raysyn.methods.privimage.models import new_denoiser, new_gan, new_query
 from raysyn.methods.privimage.presets import PRESETS
 from raysyn.methods.privimage.report import similarity
@@ -51,7 +53,7 @@ from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs.storage import load_saved
-from raysyn.train import gan
+from raysyn.train import gan, semantic
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
 from raysyn.train.semantic import QueryConfig
@@ -87,7 +89,7 @@ pytestmark = pytest.mark.usefixtures("letters")
 @pytest.fixture(autouse=True, scope="module")
 def small_shards() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(privimage, "SHARD", 130)
+        patch.setattr(stages, "SHARD", 130)
         yield
 
 
@@ -146,7 +148,7 @@ def test_a_few_private_images_among_the_public_ones_are_learned_from_as_such(pre
     public = privimage.prepare(beside(private.images_NHWC[:3])).more
     assert public is not None and public.shared == 3 and len(public.train) == 503
     chosen = None if pretraining == "all" else np.arange(52)[None]
-    learned = {one.tobytes() for one in privimage.curriculum(private, public, chosen).images_NHWC[:]}
+    learned = {one.tobytes() for one in stages.curriculum(private, public, chosen).images_NHWC[:]}
     assert {one.tobytes() for one in private.images_NHWC[:3]} <= learned
     assert any("3 of the sensitive images" in one for one in in_both(public)), (
         "counted in the report, which stays inside"
@@ -200,13 +202,13 @@ def test_classes_begin_as_no_class_only_where_none_was_taught(changes: dict[str,
     DP-SGD of few steps would hardly tell them apart again."""
     tables = list[torch.Tensor]()
 
-    class Watched(privimage.MODELS["diffusion"]):  # type: ignore[misc,name-defined]
+    class Watched(stages.MODELS["diffusion"]):  # type: ignore[misc,name-defined]
         def fine_tune(self) -> dict[str, Any]:
             tables.append(self.denoiser.label.weight.detach().clone())
             return super().fine_tune()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(privimage.MODELS, "diffusion", Watched)
+        patch.setitem(stages.MODELS, "diffusion", Watched)
         run(replace(TINY, **changes), tmp_path)
     (table,) = tables
     alike = torch.equal(table[:10], table[-1:].expand(10, -1))
@@ -299,13 +301,13 @@ def test_selected_images_carry_the_label_of_the_row_that_chose_them() -> None:
     train = Images(Held(np.arange(40)), labels, names)  # type: ignore[arg-type]
     private = Images(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]), ("zero", "one"))
     chosen = np.array([[5, 1], [7, 2]])
-    images = privimage.curriculum(private, Public("set", train, train), chosen)
+    images = stages.curriculum(private, Public("set", train, train), chosen)
     assert len(images) == 20 and images.class_names == ("zero", "one")
     for pixel, label in zip(images.images_NHWC[:][:, 0, 0, 0].tolist(), images.labels_N.tolist(), strict=True):
         assert pixel in chosen[label]
-    images = privimage.curriculum(private, Public("set", train, train), chosen[:1])
+    images = stages.curriculum(private, Public("set", train, train), chosen[:1])
     assert set(images.images_NHWC[:][:, 0, 0, 0].tolist()) == {1, 5}
-    images = privimage.curriculum(private, Public("set", train, train), None)
+    images = stages.curriculum(private, Public("set", train, train), None)
     assert np.array_equal(images.labels_N, labels + 2) and images.classes == 10
 
 
@@ -435,3 +437,60 @@ def test_bad_settings_are_found_before_public_images_are_decoded(monkeypatch: py
     for changes in ({"budget": Budget(epsilon=1e-3)}, {"finetune": replace(TINY.finetune, batch_size=10**6)}):
         with pytest.raises(ValueError, match=r"budget\.epsilon|batch_size"):
             privimage.prepare(replace(TINY, **changes))
+
+
+def test_experiments_compare_whole_runs_and_share_what_is_the_same(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another share of the public classes and no public images at all, beside the run itself."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("the classifier of public classes is that of the run itself")
+
+    monkeypatch.setattr(semantic, "fit", never)
+    config = replace(TINY, experiment=ExperimentConfig(ratios=(0.2,), pretraining=("none",)))
+    report = run(config, tmp_path)
+    tables = report["metrics"]["experiments"]
+    assert {name: [one["title"] for one in group] for name, group in tables.items()} == {
+        "pretraining": ["privimage", "dpdm"],
+        "ratios": ["privimage, 0.2 of the classes", "privimage, 0.385 of the classes"],
+    }
+    fewer, own = tables["ratios"]
+    assert own["accuracy"]["logreg"] == report["metrics"]["utility"]["logreg"]["accuracy"]
+    assert fewer["facts"]["public images"] < own["facts"]["public images"] < 400
+    best = max(one["accuracy"] for one in report["metrics"]["query"]["history"])
+    assert own["facts"]["query's accuracy, %"] == pytest.approx(100 * best)
+    assert (tmp_path / "release/synthetic.parquet").read_bytes() == (whole / "release/synthetic.parquet").read_bytes()
+    assert "no public images" not in (tmp_path / "release/certificate.json").read_text()
+    held_to(config, tmp_path)
+    html = (tmp_path / "internal/report.html").read_text()
+    assert "figure 7 of the paper" in html and "figure 9 of the paper" in html and "(this run)" in html
+
+
+def test_baselines_of_experiments_carry_their_own_names() -> None:
+    experiment = ExperimentConfig(
+        pretraining=("all", "none"), ratios=(1.0,), query_widths=(8,), noise=(5.0,), epsilons=(1.0,), limits=True
+    )
+    prepared = privimage.prepare(replace(TINY, generator="gan", experiment=experiment))
+    groups = asked(replace(TINY, generator="gan", experiment=experiment), prepared.more, prepared.dataset.train)
+    told = {name: [one.method for one in group.variants] for name, group in groups.items()}
+    assert told["pretraining"] == ["privimage_gan", "dpgan_pretrained", "dpgan"]
+    assert told["limits"] == ["privimage_gan", "privimage_gan without privacy"]
+    assert told["ratios"] == ["privimage_gan", "dpgan_pretrained"], "1 is all public images, without a query"
+    assert [one.x for one in groups["noise"].variants] == [5.0, 20.0]
+    assert asked(TINY, prepared.more, prepared.dataset.train) == {}
+
+
+@pytest.mark.parametrize(("changes", "experiment", "sentence"), [
+    ({"generator": "gan"}, {"widths": (8,)}, "generator is gan"),
+    ({"pretraining": "all"}, {"ratios": (0.1,)}, r"experiment\.ratios is about the semantic query"),
+    ({"pretraining": "none"}, {"pretraining": ("all",)}, r"experiment\.pretraining is"),
+    ({"private": False}, {"epsilons": (1.0,)}, "private is False"),
+    ({}, {"ratios": (1.5,)}, r"experiment\.ratios is"), ({}, {"noise": (0.0,)}, r"experiment\.noise is"),
+])  # fmt: skip
+def test_experiments_that_cannot_be_are_refused(
+    changes: dict[str, Any], experiment: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        replace(TINY, **changes, experiment=ExperimentConfig(**experiment))

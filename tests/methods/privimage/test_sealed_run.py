@@ -16,6 +16,7 @@ from test_privimage import SPEED, TINY
 
 from raysyn.compute.local import Local
 from raysyn.methods.privimage import pipeline as privimage
+from raysyn.methods.privimage import stages
 from raysyn.report.verify import main as verify
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import load_saved
@@ -50,7 +51,7 @@ def holding(place: Path, words: list[bytes]) -> set[str]:
 def test_sealed_later_it_tells_nothing_exact_and_its_promise_still_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(privimage, "SHARD", 300)
+    monkeypatch.setattr(stages, "SHARD", 300)
     out, storage = tmp_path / "run", tmp_path / "storage"
     run(out, storage, seal=False)
     secret = (out / "internal" / "secret").read_bytes()

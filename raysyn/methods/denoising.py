@@ -1,0 +1,65 @@
+"""What a diffusion model does in a run once it is trained: draw in several ways, and say how well it denoises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from raysyn.compute.worker import best_device
+from raysyn.data.images import Images
+from raysyn.methods.common import Setting
+from raysyn.methods.experiment_units import Model
+from raysyn.methods.synthesis import Drawing, again, draw_chunk, synthesise
+from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.memory import at_once
+from raysyn.train.samplers import SamplerConfig, network_calls
+
+BATCH = 250
+"""Images whose loss is measured together."""
+
+
+def draw(
+    setting: Setting, denoiser: nn.Module, sampler: SamplerConfig | None = None, name: str = "synthesise",
+    count: int | None = None,
+) -> Images:  # fmt: skip
+    """Images from a denoiser, as a stage of this name, by default those to release."""
+    used: SamplerConfig = setting.config.sampler if sampler is None else sampler
+    train = setting.dataset.train
+    return synthesise(setting, of_denoiser(denoiser.cpu(), used, train.shape), name, count)
+
+
+def of_denoiser(denoiser: nn.Module, sampler: SamplerConfig, shape: tuple[int, int, int]) -> Drawing:
+    """How a diffusion model draws images of this shape."""
+    return Drawing(draw_chunk, (denoiser, sampler, shape), f"{network_calls(sampler)} network calls each")
+
+
+def draw_again(config: Any, model: Model) -> Images | None:
+    """Images that `config.sampler_fid` asks for: of the same model, for measures of fidelity alone."""
+    sampler: SamplerConfig | None = config.sampler_fid
+    return None if sampler is None else model.draw(f"synthesise-{again(sampler)}", sampler=sampler)
+
+
+@torch.inference_mode()
+def loss(denoiser: nn.Module, task: DiffusionTask, images: Images, seed: int) -> float:
+    """Mean of the loss that it is trained with, on images with their classes, at one noise level each."""
+    device, losses = best_device(), list[torch.Tensor]()
+    denoiser.to(device).eval()
+    seeds: Sequence[int] = np.random.default_rng([seed, 3]).integers(2**63, size=len(images)).tolist()
+    size = at_once(BATCH, images.shape)
+    for at in range(0, len(images), size):
+        part = slice(at, min(at + size, len(images)))
+        pixels = torch.tensor(images.images_NHWC[part], device=device)
+        labels = torch.tensor(images.labels_N[part], device=device)
+        inputs = task.draw(pixels, labels, seeds[part], 1)
+        losses.append(task.loss(denoiser, *(value.flatten(0, 1) for value in inputs)).cpu())
+    return float(torch.cat(losses).mean())
+
+
+def averaged(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The weights that would be drawn from, of a state of the fine-tuning."""
+    weights: Mapping[str, Any] = state["ema"]["weights"]
+    return weights

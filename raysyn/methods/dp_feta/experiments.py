@@ -1,0 +1,93 @@
+"""DP-FETA's experiments: which runs they compare."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from raysyn.methods.dp_feta.config import JUDGED_BY, Config, ExperimentConfig, name_of, plan
+from raysyn.methods.dp_feta.model import before, begin
+from raysyn.methods.experiment_units import Parts
+from raysyn.methods.sweep import Group, Reads, Variant
+
+PARTS = Parts(
+    plan=plan, begin=begin, before=before,
+    reads=Reads(
+        judging=JUDGED_BY, after=("budget", "finetune", "sampler", "synthetic"), stages={"central": ("central",)}
+    ),
+)  # fmt: skip
+
+
+def asked(config: Config) -> dict[str, Group]:
+    """The tables that are asked for, by their names, each with the run itself."""
+    experiment = config.experiment
+    if not experiment.asks():
+        return {}
+    own = replace(config, experiment=ExperimentConfig())
+    none = counts(own, 0)
+    kinds = [
+        replace(own, central=replace(own.central, kind=kind)) for kind in experiment.kinds or (own.central.kind,)
+    ]  # fmt: skip
+    found = dict[str, Group]()
+    if experiment.counts:
+        counted = [
+            _variant(counts(one, count) if count else none, "count", count, one.central.kind)
+            for one in kinds for count in sorted({*experiment.counts, own.central.count})
+        ]  # fmt: skip
+        found["counts"] = Group(
+            title="Numbers of central images (table V and figure 6 of the paper)",
+            text="The budget is the same everywhere: more central images leave DP-SGD more noise.",
+            variants=counted, x="central images",
+        )  # fmt: skip
+    if experiment.augment:
+        operations = sorted({*experiment.augment, own.augment.operations})
+        augmented = [
+            _variant(replace(one, augment=replace(one.augment, operations=count)), "augment", count, one.central.kind)
+            for one in kinds for count in operations
+        ]  # fmt: skip
+        found["augment"] = Group(
+            title="Augmentation of central images (figure 4 of the paper)",
+            text="How many operations change a central image each time it is seen, and none at all beside it.",
+            variants=[_variant(none, "count"), *augmented], x="operations",
+        )  # fmt: skip
+    if experiment.epsilons:
+        epsilons = sorted({*experiment.epsilons, own.budget.epsilon})
+        budgets = [
+            _variant(replace(one, budget=replace(one.budget, epsilon=epsilon)), "epsilon", epsilon, _line(one))
+            for one in [none, *kinds] for epsilon in epsilons
+        ]  # fmt: skip
+        found["epsilons"] = Group(
+            title="Budgets (table II of the paper)", text="With the settings of this run, whatever the budget.",
+            variants=budgets, x="ε", log_x=True,
+        )  # fmt: skip
+    if experiment.kinds or not found:
+        found["kinds"] = Group(
+            title="Kinds of central images (tables II and IV, figures 4 and 7 of the paper)",
+            text="And without any, which is DPDM.",
+            variants=[_variant(one, "count") for one in (none, own, *kinds)],
+        )  # fmt: skip
+    return found
+
+
+def counts(config: Config, count: int) -> Config:
+    """The same with so many central images."""
+    return replace(config, central=replace(config.central, count=count))
+
+
+def _line(config: Config) -> str:
+    return f"{name_of(config)}, {config.central.kind}" if config.central.count else name_of(config)
+
+
+def _variant(config: Config, what: str, x: float | None = None, line: str = "") -> Variant:
+    """One run, told by what it is and by `what` of it changes."""
+    count = config.central.count
+    told = [name_of(config)]
+    if count:
+        told.append(f"{count} {config.central.kind} image{'' if count == 1 else 's'}")
+    more = {
+        "augment": f"{config.augment.operations} augmentations" if count else "",
+        "epsilon": f"ε {config.budget.epsilon:g}",
+    }
+    return Variant(
+        config=config, title=", ".join([*told, *([more[what]] if more.get(what) else [])]), method=name_of(config),
+        line=line, x=x,
+    )  # fmt: skip

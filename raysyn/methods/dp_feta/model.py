@@ -1,0 +1,104 @@
+"""DP-FETA's diffusion model in its two stages: warm-up on noisy central images, DP-SGD on the private ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+from raysyn.data.images import Images
+from raysyn.methods import denoising
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.dp_feta.config import Config, new_denoiser
+from raysyn.methods.experiment_units import Begun
+from raysyn.methods.synthesis import Drawing, pack, unpack
+from raysyn.models.warm_start import OF_ALL_CLASSES, lessened
+from raysyn.privacy import sgd
+from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import central as central_query
+from raysyn.train import loop
+from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.samplers import SamplerConfig
+
+
+def task_of(config: Config, private: Images) -> DiffusionTask:
+    """What the denoiser learns from one image."""
+    return DiffusionTask(classes=private.classes, **asdict(config.noise))
+
+
+def before(config: Config) -> list[str]:
+    """The stages of `begin`."""
+    return ["central", "warmup"] if config.central.count else []
+
+
+def begin(setting: Setting) -> Begun:
+    """Stage I (paper 3.1): central images teach the outline for a small part of the budget."""
+    assert isinstance(setting, PrivateSetting)
+    model = Diffusion(setting)
+    if "central" not in setting.plan.stages:
+        return Begun(model)
+    config, private, ledger, folder = setting.config, setting.dataset.train, setting.ledger, setting.folder
+    stream = Stream(folder.secret, "central")
+    query = partial(central_query.central_images, private, config.central, stream)
+    central = unpack(folder.stage("central", lambda: pack(ledger.pay("central", query()))), private)
+    setting.console.stage("central", f"{len(central)} noisy central images, ε {ledger.epsilon():.3g} so far")
+    model.warm_up(central)
+    return Begun(model, central)
+
+
+def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:
+    """Images from the network as DP-SGD left it; see `Method.drawing`."""
+    denoiser = new_denoiser(config, like)
+    denoiser.load_state_dict(answer("finetune")["ema"])
+    return denoising.of_denoiser(denoiser, config.sampler, like.shape)
+
+
+class Diffusion:
+    """The denoiser of one run."""
+
+    def __init__(self, setting: PrivateSetting) -> None:
+        self.setting, self.config, self.private = setting, setting.config, setting.dataset.train
+        self.denoiser, self.task = new_denoiser(self.config, self.private), task_of(self.config, self.private)
+
+    def warm_up(self, central: Images) -> None:
+        """Learn from noisy central images, augmented."""
+        config = self.config
+        warm_up = partial(self.setting.compute.train, loop.fit, name="warmup")
+        # Images of all classes together teach what "no class" looks like, and nothing about a class.
+        lesson = self.task if config.central.conditional else replace(self.task, label_dropout=1.0)
+        fresh = {name: value.clone() for name, value in self.denoiser.state_dict().items()}
+        taught = (self.denoiser, lesson, central, config.warmup, config.seed, config.augment)
+        warm = self.setting.folder.stage("warmup", lambda: warm_up(*taught))
+        # The raw weights of the last step go on, as published, not their average.
+        share = 1.0 if config.central.conditional or self.private.classes == 1 else OF_ALL_CLASSES
+        self.denoiser.load_state_dict(lessened(fresh, warm["model"], share))
+        told = f"{config.warmup.iterations:,} steps on them, augmented: no further cost"
+        self.setting.console.stage("warmup", told)
+
+    def fine_tune(self) -> dict[str, Any]:
+        """Stage II (paper 3.2): DP-SGD on the sensitive images spends what is left."""
+        setting, plan = self.setting, self.setting.plan
+        epsilon_at = partial(plan.epsilon_after, "finetune")
+        fine_tune = partial(sgd.train, setting.compute, name="finetune", epsilon_at=epsilon_at)
+        told = (plan.stages["finetune"], setting.folder.secret, setting.machines.sgd)
+        tuned = setting.folder.stage(
+            "finetune",
+            lambda: setting.ledger.pay(
+                "finetune", fine_tune(self.denoiser, self.task, self.private, self.config.finetune, *told)
+            ),
+        )
+        self.denoiser.load_state_dict(tuned["ema"])
+        return tuned
+
+    def draw(self, name: str = "synthesise", count: int | None = None, sampler: SamplerConfig | None = None) -> Images:
+        """Images, as a stage of this name."""
+        return denoising.draw(self.setting, self.denoiser, sampler, name, count)
+
+    def loss(self, images: Images) -> float:
+        """Of denoising images of known classes."""
+        return denoising.loss(self.denoiser, replace(self.task, label_dropout=0.0), images, self.config.seed)
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Become the average that a state of the fine-tuning holds."""
+        self.denoiser.load_state_dict(denoising.averaged(state))

@@ -1,0 +1,205 @@
+"""The units of experiments that compare whole runs of a method: each goes through a part of one run, by itself.
+
+A unit pays the plan of its run within that one's budget, on a ledger that is thrown away: nothing of it is released.
+Its noise derives from the secret of the run that asks and from all that it depends on: no two answers share any.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysyn.compute.doorway import digest
+from raysyn.compute.inside import Inside
+from raysyn.data.images import Images
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.sweep import Reads, Variant, price
+from raysyn.metrics import utility
+from raysyn.metrics.along import distances
+from raysyn.privacy.ledger import Ledger
+from raysyn.runs.folder import RunFolder
+from raysyn.screen.console import Console
+from raysyn.train.samplers import SamplerConfig
+
+SHOWN = 10
+"""Images of each run that the report shows, classes in turn."""
+LOSS_IMAGES = 5_000
+"""Private images at most on which a loss is measured."""
+
+
+class Model(Protocol):
+    """A generator that has learned all there is to learn before the private images."""
+
+    def fine_tune(self) -> dict[str, Any]:
+        """Learn from these."""
+        ...
+
+    def draw(self, name: str = "synthesise", count: int | None = None, sampler: SamplerConfig | None = None) -> Images:
+        """Images, as a stage of this name; by default as many as are released, and in the same way."""
+        ...
+
+    def loss(self, images: Images) -> float | None:
+        """Its loss on images; None for one that has none."""
+        ...
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Become what a state of the fine-tuning would draw from."""
+        ...
+
+
+@dataclass(frozen=True)
+class Begun:
+    """All there is before the fine-tuning."""
+
+    model: Model
+    central: Images | None = None
+    """Noisy central images, if there are any."""
+    more: Any = None
+    facts: Mapping[str, float] = field(default_factory=dict)
+    """What tables show of it, by their headings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """A method, cut where experiments need it: functions of modules, which workers find by name."""
+
+    plan: Callable[[Any, int, int], Any]
+    """plan(config, images, classes), or None where nothing is promised."""
+    begin: Callable[[Setting], Begun]
+    before: Callable[[Any], list[str]]
+    """before(config): the stages of `begin`."""
+    reads: Reads
+
+
+class Scratch:
+    """In place of a run folder: answers that are given, and new ones that end with the unit."""
+
+    def __init__(self, secret: bytes, given: Mapping[str, Any]) -> None:
+        self.secret, self._given, self.new = secret, given, dict[str, Any]()
+
+    def stage(self, name: str, f: Callable[[], Any]) -> Any:
+        """As the run folder's."""
+        if name in self._given:
+            return self._given[name]
+        if name not in self.new:
+            self.new[name] = f()
+        return self.new[name]
+
+
+def new_of(setting: Setting) -> dict[str, Any]:
+    """What a unit adds to the answers that it was given."""
+    return dict(cast(Scratch, setting.folder).new)
+
+
+Item = tuple[Variant, list[str], dict[str, Any]]
+"""A run to make, the stages in which it is as the run itself, and answers of its own."""
+
+
+@contextmanager
+def _made(
+    item: Item, shared: Mapping[str, Any], key: str, watch: Callable[[str, dict[str, Any]], None] | None = None
+) -> Iterator[tuple[Setting, Begun]]:
+    """(setting, begun) of a variant inside a unit; `key` is what its noise depends on."""
+    variant, same, own = item
+    given = {name: shared["own"][name] for name in same} | own
+    secret = hashlib.sha256(shared["secret"] + f"experiments {key}".encode()).digest()
+    dataset, parts = shared["dataset"], shared["parts"]
+    planned = price(variant, len(dataset.train), dataset.train.classes, parts.plan)
+    with TemporaryDirectory() as place, Console(io.StringIO()) as console:
+        folder = cast(RunFolder, Scratch(secret, given))  # of which pipelines use no more than it has
+        told = (variant.config, dataset, Inside(watch), folder, console, shared["machines"], shared["more"])
+        if planned is None:
+            setting = Setting(*told)
+        else:
+            setting = PrivateSetting(*told, plan=planned, ledger=Ledger(planned, Path(place) / "ledger.jsonl"))
+        yield setting, parts.begin(setting)
+
+
+def _asked_with(item: Item, shared: Mapping[str, Any]) -> str:
+    """What the questions before fine-tuning depend on: runs that ask the same have the same answers."""
+    stages, config = shared["parts"].reads.stages, item[0].config
+    return digest([(name, getattr(config, name)) for names in stages.values() for name in names])
+
+
+def begin_unit(item: Item, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """One unit: answers of the stages before fine-tuning, less those that are the run's own."""
+    with _made(item, shared, f"begin {_asked_with(item, shared)}") as (setting, _):
+        return new_of(setting)
+
+
+def train_unit(item: Item, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """One unit: answers of fine-tuning and drawing, and of drawing at points between, named along-<step>."""
+    variant, along = item[0], shared["along"]
+    kept = dict[int, dict[str, Any]]()
+
+    def watch(stage: str, state: Mapping[str, Any]) -> None:
+        steps = variant.config.finetune.cost(len(shared["dataset"].train)).steps
+        if stage == "finetune" and "done" in state and state["done"] >= len(kept) * steps / max(1, along):
+            kept[state["done"]] = _copied(state)
+
+    with _made(item, shared, shared["parts"].reads.whole(variant.config), watch if along else None) as (setting, begun):
+        begun.model.fine_tune()
+        begun.model.draw()
+        for done, state in kept.items():
+            begun.model.load(state)
+            begun.model.draw(f"along-{done}", shared["along_images"])
+        return new_of(setting)
+
+
+def _copied(state: Any) -> Any:
+    """As it is now: training goes on in place."""
+    if isinstance(state, Tensor):
+        return state.detach().cpu().clone()
+    return {name: _copied(value) for name, value in state.items()} if isinstance(state, Mapping) else state
+
+
+def judge_unit(item: Item, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """One unit: what the images of a run come to, as `in_plain` has it."""
+    with _made(item, shared, "judge") as (setting, begun):
+        begun.model.fine_tune()
+        synthetic = begun.model.draw()
+        second = setting.config.sampler_fid
+        compared = synthetic if second is None else begun.model.draw("drawn-again", sampler=second)
+        found = judged(synthetic, compared, shared)
+        steps = {int(name.removeprefix("along-")): value for name, value in item[2].items() if name.startswith("along")}
+        if steps:
+            labels = {step: np.arange(len(value), dtype=np.int64) % synthetic.classes for step, value in steps.items()}
+            sets = [Images(value.numpy(), labels[step], synthetic.class_names) for step, value in steps.items()]
+            far = distances(sets, setting.dataset.train, shared["eval"], setting.config.seed, shared["inception"])
+            found["along"] = [{"step": step, **one} for step, one in zip(steps, far, strict=True)]
+        noise = setting.plan.noise("finetune") if isinstance(setting, PrivateSetting) else None
+        return found | {"noise_multiplier": noise, "facts": dict(begun.facts)}
+
+
+def before_unit(item: Item, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """One unit: the same of a model that has seen no private image, and its loss on these."""
+    with _made(item, shared, "before") as (setting, begun):
+        images = begun.model.draw("before")
+        some = utility.subset(setting.dataset.train, LOSS_IMAGES, setting.config.seed)
+        return judged(images, images, shared) | {"loss": begun.model.loss(some), "facts": dict(begun.facts)}
+
+
+def judged(synthetic: Images, compared: Images, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Accuracy of the classifiers on real images, distances of `compared` to real images, and images to show."""
+    dataset, config, seed = shared["dataset"], shared["eval"], shared["seed"]
+    trained_on = utility.subset(synthetic, config.images, seed)
+    useful = {"synthetic": trained_on, "test": dataset.test, "config": config, "seed": seed}
+    reached = {name: utility.judge((name, "synthetic"), useful)["accuracy"] for name in config.classifiers}
+    some = utility.subset(compared, config.inception_images, seed)
+    (far,) = distances([some], dataset.train, config, seed, shared["inception"])
+    return {"accuracy": reached, **far, "shown": shown(synthetic)}
+
+
+def shown(synthetic: Images) -> Tensor:
+    """The first images, classes in turn: a fixed choice, so nobody picks the pretty ones."""
+    return torch.from_numpy(np.array(synthetic.images_NHWC[:SHOWN]))

@@ -1,0 +1,55 @@
+"""How far several sets of images are from the same real ones: the networks that look at them are made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from raysyn.compute.worker import best_device
+from raysyn.data.images import Images
+from raysyn.metrics import inception
+from raysyn.metrics.distances import Moments, frechet_distance, moments
+from raysyn.metrics.fidelity import CHUNK, Inception
+from raysyn.metrics.utility import EvalConfig, subset
+from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
+
+Look = Callable[[Images], Moments]
+
+
+def distances(
+    sets: Sequence[Images], real: Images, config: EvalConfig, seed: int, loaded: Inception
+) -> list[dict[str, float | None]]:
+    """{"fid", "frechet_distance_cnn_features"} of each of the sets, as `fidelity` measures both; None where there are
+    no Inception weights, or `config.feature_epochs` is 0. The FID is of all images of a set."""
+    cnn = between(sets, real, _cnn(real, config, seed)) if config.feature_epochs else [None] * len(sets)
+    fid: Sequence[float | None] = [None] * len(sets)
+    if loaded[0] is not None:
+        fid = between(sets, subset(real, config.inception_real_images, seed), _inception(loaded[0]))
+    return [
+        {"fid": one, "frechet_distance_cnn_features": other} for one, other in zip(fid, cnn, strict=True)
+    ]  # fmt: skip
+
+
+def between(sets: Sequence[Images], real: Images, look: Look) -> list[float]:
+    """Frechet distances of what `look` sees in each set and in the real images."""
+    true = look(real)
+    return [frechet_distance(look(one), true) for one in sets]
+
+
+def _cnn(real: Images, config: EvalConfig, seed: int) -> Look:
+    training = ClassifierConfig(epochs=config.feature_epochs)
+    images, valid = hold_out(subset(real, config.images, seed), training.validation_share, seed)
+    model = fit(images, valid, "cnn", training, seed, best_device()).model
+    return lambda one: moments(features(model, one))
+
+
+def _inception(weights: dict[str, object]) -> Look:
+    network = inception.extractor(weights, best_device())
+
+    def look(images: Images) -> Moments:
+        parts = [np.arange(at, min(at + CHUNK, len(images))) for at in range(0, len(images), CHUNK)]
+        first, *rest = (moments(inception.outputs(network, images.select(part))[0]) for part in parts)
+        return sum(rest, start=first)
+
+    return look
