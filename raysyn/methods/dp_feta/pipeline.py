@@ -16,7 +16,7 @@ from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import drowned, few_steps, of_all_classes, unjudged
+from raysyn.methods.misfits import drowned, few_steps, unjudged
 from raysyn.methods.own_network import check_denoiser
 from raysyn.methods.synthesis import draw_chunk, judging, pack, synthesise, unpack
 from raysyn.models.warm_start import OF_ALL_CLASSES, lessened
@@ -37,7 +37,6 @@ def prepare(config: Config) -> Prepared:
     planned = plan(config, len(private), private.classes)
     doubts = [
         *unjudged(config.eval, private.classes),
-        *of_all_classes(config.central, private.classes),
         *drowned(config.central, private, config.budget),
         *few_steps(planned, "finetune", len(private), "finetune"),
     ]

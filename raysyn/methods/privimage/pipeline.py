@@ -25,7 +25,7 @@ from raysyn.data.public import Public, comparison, load_beside
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import declared
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, few_steps, of_all_classes, unjudged
+from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, few_steps, unjudged
 from raysyn.methods.privimage.config import NAME, Config, Kind, name_of, plan
 from raysyn.methods.privimage.models import (
     GAN,
@@ -92,8 +92,7 @@ def misfits(config: Config, private: Images, planned: Plan) -> list[str]:
     """What in the settings is for another number of images."""
     few = FEW_STEPS if config.pretraining == "none" else TAUGHT_BEFORE
     told = few_steps(planned, "finetune", len(private), "finetune", few)
-    blurred = of_all_classes(config.central, private.classes)
-    return [*drowned(config.central, private, config.budget), *blurred, *told]
+    return [*drowned(config.central, private, config.budget), *told]
 
 
 def check_network(config: Config, private: Images) -> dict[str, str]:
