@@ -119,7 +119,10 @@ def default(made_by: Source) -> Flags:
 
 def read(made_by: Source, words: Sequence[str]) -> Flags:
     """The flags of a command; ValueError, in one sentence, for what cannot be drawn."""
-    given = assigned(default(made_by), words, f"{NAME} {made_by.run}")
+    was = default(made_by)
+    given = assigned(was, words, f"{NAME} {made_by.run}")
+    if was.sampler is None and given.sampler is not None:
+        raise ValueError(f"sampler is given, but {made_by.method} drew this run without one: leave --sampler.* out")
     known = made_by.signed["public_facts"]["classes"]
     if not given.out:
         raise ValueError("out is not given: say with --out where the new release goes")

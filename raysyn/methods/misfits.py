@@ -64,17 +64,6 @@ def unjudged(config: EvalConfig, classes: int) -> list[str]:
     ]
 
 
-def of_all_classes(config: CentralConfig, classes: int) -> list[str]:
-    """A warning where central images would teach nothing about the classes that images are made of."""
-    if config.conditional or config.count == 0 or classes == 1:
-        return []
-    return [
-        f"central images of all classes together say nothing about {classes} classes, and a warm-up on them costs "
-        "accuracy; leave --central.no-conditional out, or give --central.count 0, or --data.no-labels for images of no "
-        "class"
-    ]
-
-
 def few_steps(plan: Plan, stage: str, n: int, group: str, least: int = FEW_STEPS) -> list[str]:
     """A warning where `stage` has fewer than `least` steps, with the flags of its `group` that mend it."""
     price = plan.stages[stage]

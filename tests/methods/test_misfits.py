@@ -15,7 +15,7 @@ from raysyn.data.images import Images
 from raysyn.methods.dp_feta.config import plan
 from raysyn.methods.dp_feta.presets import PRESETS
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
-from raysyn.methods.misfits import DROWNED, FEW_STEPS, drowned, few_steps, noise_of, of_all_classes, other_size
+from raysyn.methods.misfits import DROWNED, FEW_STEPS, drowned, few_steps, noise_of, other_size
 from raysyn.methods.pigan import variants
 from raysyn.methods.pigan.presets import PRESETS as PIGAN
 from raysyn.methods.privimage.pipeline import misfits
@@ -181,11 +181,3 @@ def test_about_as_many_images_are_no_matter() -> None:
     with pytest.raises(ValueError, match="made_for is 0: give the number of training images"):
         other_size(replace(PRESETS["quick"], made_for=0), 10)
     assert other_size(object(), 10) == []
-
-
-def test_central_images_of_all_classes_together_are_warned_of_where_there_are_several() -> None:
-    asked = CentralConfig(conditional=False)
-    (said,) = of_all_classes(asked, 10)
-    assert "nothing about 10 classes" in said and "--central.count 0" in said
-    assert of_all_classes(asked, 1) == of_all_classes(CentralConfig(), 10) == []
-    assert of_all_classes(replace(asked, count=0), 10) == []

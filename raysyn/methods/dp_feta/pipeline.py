@@ -16,7 +16,7 @@ from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look
 from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import drowned, few_steps, of_all_classes, unjudged
+from raysyn.methods.misfits import drowned, few_steps, unjudged
 from raysyn.methods.own_network import check_denoiser
 from raysyn.methods.sweep import check
 from raysyn.methods.synthesis import judging
@@ -32,7 +32,6 @@ def prepare(config: Config) -> Prepared:
     check(asked(config), len(private), private.classes, plan)
     doubts = [
         *unjudged(config.eval, private.classes),
-        *of_all_classes(config.central, private.classes),
         *drowned(config.central, private, config.budget),
         *few_steps(planned, "finetune", len(private), "finetune"),
     ]

@@ -19,7 +19,7 @@ from raysyn.methods.declared import declared
 from raysyn.methods.denoising import draw_again
 from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, few_steps, of_all_classes, unjudged
+from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, few_steps, unjudged
 from raysyn.methods.privimage.config import JUDGED_BY, NAME, Config, name_of, plan
 from raysyn.methods.privimage.experiments import PARTS, asked, plan_of
 from raysyn.methods.privimage.models import check_diffusion, drawing, has_images, new_gan, new_query, others
@@ -93,8 +93,7 @@ def misfits(config: Config, private: Images, planned: Plan) -> list[str]:
     """What in the settings is for another number of images."""
     few = FEW_STEPS if config.pretraining == "none" else TAUGHT_BEFORE
     told = few_steps(planned, "finetune", len(private), "finetune", few)
-    blurred = of_all_classes(config.central, private.classes)
-    return [*drowned(config.central, private, config.budget), *blurred, *told]
+    return [*drowned(config.central, private, config.budget), *told]
 
 
 def check_network(config: Config, private: Images) -> dict[str, str]:
