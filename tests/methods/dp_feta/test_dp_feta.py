@@ -348,7 +348,7 @@ def test_a_warm_up_that_says_nothing_of_classes_is_kept_in_part(
         started.append({name: value.clone() for name, value in args[1].state_dict().items()})
         raise InterruptedError
 
-    monkeypatch.setattr(dp_feta.sgd, "train", caught)
+    monkeypatch.setattr(sgd, "train", caught)
     config = replace(TINY, central=replace(TINY.central, conditional=conditional))
     with pytest.raises(InterruptedError):
         run(config, tmp_path / "run")
