@@ -79,10 +79,10 @@ class Method:
         prepared = self.prepare(command.config)
         console.close()
         n = len(prepared.dataset.train)
-        doubts = [*misfits.other_size(command.config, n), *prepared.doubts]
-        for sentence in doubts:
+        differs = misfits.other_size(command.config, n)
+        for sentence in [*differs, *prepared.doubts]:
             console.say(f"WARNING: {sentence}.")
-        if (made_for := getattr(command.config, "made_for", None)) is not None:
+        if not differs and (made_for := getattr(command.config, "made_for", None)) is not None:
             console.say(f"Settings made for n = {made_for:,} training images; there are {n:,}.")
         say_empty(console, prepared.dataset)
         if prepared.plan is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
+from contextlib import ExitStack
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysyn.data.images import Images
+from raysyn.data.images import Dataset, Images
 from raysyn.methods.dp_feta.config import plan
 from raysyn.methods.dp_feta.presets import PRESETS
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
+from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import DROWNED, FEW_STEPS, drowned, few_steps, noise_of, other_size
 from raysyn.methods.pigan import variants
 from raysyn.methods.pigan.presets import PRESETS as PIGAN
@@ -24,6 +28,7 @@ from raysyn.privacy.cost import Budget, Cost
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.sgd_config import SGDConfig
+from raysyn.screen.console import Console
 
 SHAPES = {"quick": (1_498, 8, 1, 10), "mnist": (60_000, 28, 1, 10), "fashion_mnist": (60_000, 28, 1, 10),
           "cifar10": (50_000, 32, 3, 10), "celeba": (162_770, 32, 3, 2), "celeba32": (202_599, 32, 3, 1),
@@ -181,3 +186,15 @@ def test_about_as_many_images_are_no_matter() -> None:
     with pytest.raises(ValueError, match="made_for is 0: give the number of training images"):
         other_size(replace(PRESETS["quick"], made_for=0), 10)
     assert other_size(object(), 10) == []
+
+
+@pytest.mark.parametrize(("n", "said"), [(55_000, "Settings made for n = 60,000"), (30_000, "WARNING: these settings")])
+def test_for_how_many_images_a_preset_is_made_is_told_before_the_plan(n: int, said: str) -> None:
+    config, images = PRESETS["paper-mnist-eps1"], Told(n, 28, 1, 10)
+    dataset = Dataset("told", images, images, None)
+    method = Method(name="toy", prepare=lambda _: Prepared(dataset=dataset), run=len)
+    command: Any = SimpleNamespace(config=config, machines=None, dry_run=True)
+    text = io.StringIO()
+    with Console(text) as console, ExitStack() as stack, pytest.raises(SystemExit):
+        method.begin(command, console, None, stack)  # type: ignore[arg-type]
+    assert said in text.getvalue() and f"{n:,}" in text.getvalue()
