@@ -8,7 +8,6 @@ import runpy
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -118,13 +117,8 @@ def presets_of(name: str) -> dict[str, Any]:
 
 
 def leaves(settings: Any, prefix: str = "--") -> Iterator[str]:
-    """Every flag of these settings, as it is typed."""
-    for field in fields(settings):
-        name, value = prefix + field.name.replace("_", "-"), getattr(settings, field.name)
-        if is_dataclass(value):
-            yield from leaves(value, name + ".")
-        else:
-            yield name
+    """Every flag of these settings, as it is typed, those of a group that is left out by default too."""
+    yield from (prefix + flag.name for flag in flags_in(settings))
 
 
 def expanded(pattern: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ import pytest
 from raysyn.compute.doorway import Compute, Machines
 from raysyn.compute.local import Local
 from raysyn.data.images import Dataset, Images
-from raysyn.methods.common import PrivateSetting, apart, open_run
+from raysyn.methods.common import PrivateSetting, _by_plain_name, apart, open_run
 from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy.cost import Cost
@@ -131,3 +131,11 @@ def test_refused_machines_leave_nothing_of_a_run_that_has_not_begun(tmp_path: Pa
     with ExitStack() as stack, pytest.raises(ValueError, match="nothing answers"):
         open_run(*again, refuse, stack, plan=PLAN, facts={"public": "p"})
     assert (tmp_path / "run/internal/secret").read_bytes() == secret
+
+
+def test_two_ways_of_one_measure_add_their_times_and_not_their_memory() -> None:
+    both = {
+        "fidelity-1": {"wall_s": 1.0, "memory_bytes": 5}, "fidelity-2": {"wall_s": 2.0, "memory_bytes": 3},
+        "floor": {"wall_s": 1.0},
+    }  # fmt: skip
+    assert _by_plain_name(both) == {"fidelity": {"wall_s": 3.0, "memory_bytes": 5}, "floor": {"wall_s": 1.0}}

@@ -92,6 +92,19 @@ def test_time_of_a_killed_attempt_counts(tmp_path: Path, monkeypatch: pytest.Mon
         assert folder.timings["train"]["wall_s"] >= before["wall_s"]
 
 
+def test_the_most_memory_of_a_stage_is_told_beside_its_time(tmp_path: Path) -> None:
+    begun = list[str]()
+    with start(tmp_path) as folder:
+        folder.forget_peaks, folder.peaks = lambda: begun.append("train"), lambda: {"memory_bytes": 7}
+        folder.stage("train", lambda: 1)
+        assert begun == ["train"] and folder.timings["train"]["memory_bytes"] == 7
+    (tmp_path / "internal/stages/train.pt").unlink()
+    with start(tmp_path) as folder:
+        folder.peaks = lambda: {"memory_bytes": 5}
+        folder.stage("train", lambda: 1)
+        assert folder.timings["train"]["memory_bytes"] == 7, "of any attempt"
+
+
 def test_forgotten_folder_gives_up_its_lock(tmp_path: Path) -> None:
     folder = start(tmp_path)
     del folder
