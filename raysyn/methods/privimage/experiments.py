@@ -72,7 +72,7 @@ def asked(config: Config, public: Public | None, private: Images) -> dict[str, G
         name: [_variant(change(value), words.format(f"{value:g}") if words else "", value) for value in values]
         for name, (values, change, words) in changes.items()
     }
-    share = own.semantic.selected * rows / classes if classes else 1.0
+    share = float(f"{own.semantic.selected * rows / classes:.3g}") if classes else 1.0
     told = {name: some for name, some in found.items() if some} or {"own": [_variant(own)]}
     return {
         name: Group(title=TITLES[name][0], text=TITLES[name][1], variants=_with_own(name, own, some, share),
@@ -84,7 +84,7 @@ def asked(config: Config, public: Public | None, private: Images) -> dict[str, G
 def _with_own(name: str, own: Config, some: Sequence[Variant], share: float) -> list[Variant]:
     """And the run itself, which selects this share of the classes, in the order of the values."""
     values: dict[str, tuple[float, str]] = {
-        "ratios": (share, f"{share:.3g} of the classes"),
+        "ratios": (share, f"{share:g} of the classes"),
         "widths": (own.network.width, f"width {own.network.width}"),
         "query_widths": (own.query.network.width, f"classifier of width {own.query.network.width}"),
         "noise": (own.semantic.noise_multiplier, f"noise {own.semantic.noise_multiplier:g}"),
