@@ -123,8 +123,6 @@ _CELEBA: dict[str, Any] = {
     "augment": AugmentConfig(magnitude=(1, 9)),
     "warmup": LoopConfig(iterations=2500),
     "finetune": SGDConfig(batch_size=2048),
-    # FID against all of them.
-    "eval": EvalConfig(inception_images=400_000),
     "made_for": 182_637,
 }
 
