@@ -90,12 +90,42 @@ def _group_of(hint: Any) -> Any:
     return next((one for one in typing.get_args(hint) if is_dataclass(one)), None)
 
 
+def optional_groups(config: Any, prefix: str = "", path: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(name, path) of the groups that can be None."""
+    home: Any = type(config)
+    hints = _hints(home)
+    for field in fields(config):
+        value, group = getattr(config, field.name), _group_of(hints[field.name])
+        name, here = prefix + field.name.replace("_", "-"), (*path, field.name)
+        if group:
+            yield name, here
+        elif is_dataclass(value):
+            yield from optional_groups(value, prefix if field.metadata.get("bare") else name + ".", here)
+
+
+def _without_groups(config: Any, words: Sequence[str]) -> tuple[dict[tuple[str, ...], None], list[str]]:
+    """Optional groups that are left out by `--sampler-fid None`, by their paths, and all other words. ValueError for
+    one that has a flag too."""
+    gone, left = dict[tuple[str, ...], None](), list(words)
+    for name, path in optional_groups(config):
+        for said in ([f"--{name}=None"], [f"--{name}", "None"]):
+            for at in range(len(left) - len(said), -1, -1):
+                if left[at : at + len(said)] == said:
+                    del left[at : at + len(said)]
+                    gone[path] = None
+        if path in gone and (more := [word for word in left if word.startswith(f"--{name}.")]):
+            raise ValueError(f"{name.replace('-', '_')} is None, but there is {more[0]} too: say one of both")
+    return gone, left
+
+
 def assigned(config: C, words: Sequence[str], prog: str) -> C:
-    """`config` with the flags that the words give; ValueError, in one sentence, for words that are none."""
+    """`config` with the flags that the words give; ValueError, in one sentence, for words that are none. A group that
+    may be left out is by its name and None."""
     known: dict[str, Flag] = {}
     for flag in flags_of(config):
         known |= {flag.name: flag} | ({flag.off: flag} if flag.kind.switch else {})
-    changes: dict[tuple[str, ...], Any] = {}
+    gone, words = _without_groups(config, words)
+    changes: dict[tuple[str, ...], Any] = {**gone}
     at = 0
     while at < len(words):
         head, equals, first = words[at].partition("=")
