@@ -43,15 +43,15 @@ def _main(words: Sequence[str], prog: str) -> int:
         return 0
     if first in VERBS:
         if asked := set(rest) & set(cli.HELP):
-            print(_help(first, f"{prog} {first}", "--help-all" in asked))
+            print(_help(first, f"{prog} {first}", rest, "--help-all" in asked))
             return 0
         return VERBS[first](rest)
     return run(_known(first, prog), rest, f"{prog} {first}")
 
 
-def _help(verb: str, prog: str, everything: bool) -> str:
+def _help(verb: str, prog: str, words: Sequence[str], everything: bool) -> str:
     if verb in LONG_HELP:
-        return LONG_HELP[verb](prog, everything)
+        return LONG_HELP[verb](prog, words, everything)
     return f"{filled(f'usage: {prog} {USAGE[verb]}', 0)}\n\n{filled(VERBS[verb].__doc__ or '', 0)}"
 
 

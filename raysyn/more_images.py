@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,13 +22,16 @@ import torch
 from raysyn.compute.doorway import Compute, Machines, Show
 from raysyn.data.images import Images
 from raysyn.methods import catalogue
-from raysyn.methods.common import apart, watch
+from raysyn.methods.common import apart, join, watch
+from raysyn.methods.method import source_of
 from raysyn.methods.synthesis import Drawing, drawn
 from raysyn.report import choices
 from raysyn.report.release import write_release
+from raysyn.report.verify import verify
 from raysyn.runs.folder import RunFolder
+from raysyn.runs.may_leave import FILES
 from raysyn.runs.refusals import RUN_JSON
-from raysyn.runs.storage import read_bytes
+from raysyn.runs.storage import local_folder, read_bytes
 from raysyn.runs.versions import version
 from raysyn.screen.console import Console
 from raysyn.screen.flags import assigned, flags_of, restored
@@ -34,6 +39,9 @@ from raysyn.train.samplers import SamplerConfig
 
 CERTIFICATE = "release/certificate.json"
 NAME = "draw"
+DRAWN = "draw of "
+"""Before the method's name, in what is drawn from a run of it."""
+BY_HAND = "which classes were drawn, and in which shares, was given by hand and counts as public"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +56,7 @@ class Flags:
     """Shares of these classes, in their order, as numbers of any sum; by default equal ones. They count as public: true
     shares of private images must not be copied here."""
     seed: int = 0
-    """With the run's own, which is the default, the first images are those that it has released."""
+    """With the run's own, which is the default, images begin with those that it has released, by full five hundreds."""
     sampler: SamplerConfig | None = None
     chosen_among: str | None = None
     """What these images were chosen among by looking at private ones, in words; the certificate lists it as an
@@ -72,6 +80,7 @@ class Source:
     signed: dict[str, Any]
     """Its certificate."""
     drawing: Callable[[Any, Images, int, Callable[[str], Any]], Drawing]
+    """How its method draws."""
 
     @property
     def like(self) -> Images:
@@ -80,9 +89,15 @@ class Source:
         return Images(np.zeros((0, *facts["shape"]), np.uint8), np.zeros(0, np.int64), tuple(facts["classes"]))
 
     def answer(self, stage: str) -> Any:
-        """What was paid for, or in a run without a promise learned, in `stage`."""
-        content = read_bytes(self.run, f"internal/stages/{stage}.pt")
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        """What was paid for, or in a run without a promise learned, in `stage`. ValueError for what nobody paid for,
+        and for a file that cannot be read."""
+        if self.signed["guarantee"] != "none" and stage not in {row["stage"] for row in self.signed["ledger"]}:
+            raise ValueError(f"run is {self.run}, whose ledger has no {stage}: nothing may be drawn from it")
+        place = f"internal/stages/{stage}.pt"
+        try:
+            return torch.load(io.BytesIO(read_bytes(self.run, place)), map_location="cpu", weights_only=True)
+        except Exception as error:  # unpickling raises anything
+            raise ValueError(f"run is {self.run}, whose {place} cannot be read ({error})") from error
 
 
 def source(run: str) -> Source:
@@ -92,21 +107,49 @@ def source(run: str) -> Source:
         signed = json.loads(read_bytes(run, CERTIFICATE))
     except FileNotFoundError as error:
         raise ValueError(f"run is {run}, which holds no finished run: name a folder that was an --out") from error
+    except ValueError as error:
+        raise ValueError(f"run is {run}, whose {RUN_JSON} or {CERTIFICATE} is damaged ({error})") from error
+    if about["method"].startswith(DRAWN):
+        raise ValueError(f"run is {run}, which was itself drawn from another run: name that one")
     entry, made_by = catalogue.find(about["method"]), about["raysyn"]
-    drawing = entry.method().drawing
+    method = entry.method()
+    drawing = method.drawing
     if drawing is None:
         raise ValueError(
-            f"run is {run}, made by {about['method']}, from which no further images can be drawn: its release is all "
-            "there is"
+            f"run is {run}, made by {about['method']}, which does not say how further images are drawn: its release "
+            "is all there is"
         )
+    if about["config"].get("method_source") != source_of(method.run).get("method_source"):
+        raise ValueError(f"run is {run}, made by another version of {about['method']}: draw with that one")
     if made_by != version():
         raise ValueError(f"run is {run}, made by raysyn {made_by}, and this is {version()}: draw with that one")
     preset = entry.presets().get(about["preset"])
     if preset is None:
         raise ValueError(f"run is {run}, of the preset {about['preset']}, which {about['method']} does not have here")
+    _refuse_another_certificate(run, about, signed)
     # Where the private images lie says nothing about what is drawn.
     config = restored(preset, about["config"], but="data.")
     return Source(run=run, method=about["method"], config=config, signed=signed, drawing=drawing)
+
+
+def _refuse_another_certificate(run: str, about: Mapping[str, Any], signed: Mapping[str, Any]) -> None:
+    """ValueError where the certificate is not of this run, or does not hold as it stands: it would be signed anew."""
+    asked = ("noise_multiplier", "sampling_rate", "steps")
+    paid = {row["stage"]: [row[name] for name in asked] for row in signed.get("ledger", [])}
+    planned = {stage: [cost[name] for name in asked] for stage, cost in about["config"].get("plan", {}).items()}
+    if paid != planned or (signed["guarantee"] == "none") == bool(planned):
+        raise ValueError(
+            f"run is {run}, whose {CERTIFICATE} is of another run: its ledger is not what this one planned"
+        )
+    with TemporaryDirectory() as place:
+        release = Path(place)
+        for name in ("certificate.json", *signed["files"]):
+            if name not in FILES:
+                raise ValueError(f"run is {run}, whose {CERTIFICATE} names {name}, which no release has")
+            (release / name).write_bytes(read_bytes(run, f"release/{name}"))
+        failed = [f"{check.name}: {check.found}" for check in verify(release) if not check.holds]
+    if failed:
+        raise ValueError(f"run is {run}, whose certificate does not hold ({'; '.join(failed)}): nothing is drawn by it")
 
 
 def default(made_by: Source) -> Flags:
@@ -126,6 +169,9 @@ def read(made_by: Source, words: Sequence[str]) -> Flags:
     known = made_by.signed["public_facts"]["classes"]
     if not given.out:
         raise ValueError("out is not given: say with --out where the new release goes")
+    here, there = local_folder(given.out), local_folder(made_by.run)
+    if here is not None and there is not None and here.resolve().is_relative_to(there.resolve()):
+        raise ValueError(f"out is {given.out}, inside of the run itself, which stays as it is: give another folder")
     if given.synthetic < 1 or given.seed < 0:
         raise ValueError(f"synthetic is {given.synthetic} and seed {given.seed}: give at least 1, and at least 0")
     for name in given.classes:
@@ -134,7 +180,8 @@ def read(made_by: Source, words: Sequence[str]) -> Flags:
     if len(set(given.classes)) != len(given.classes):
         raise ValueError(f"classes is {given.classes}: name each once")
     asked = given.classes or known
-    if given.shares and (len(given.shares) != len(asked) or not all(0 < share < np.inf for share in given.shares)):
+    sound = all(share > 0 for share in given.shares) and sum(given.shares) < np.inf
+    if given.shares and (len(given.shares) != len(asked) or not sound):
         raise ValueError(f"shares is {given.shares}: give a number above 0 for each of {', '.join(asked)}")
     return given
 
@@ -173,11 +220,11 @@ def begin(made_by: Source, given: Flags, console: Console, connect: Connect, sta
     drawing = made_by.drawing(config, made_by.like, n, made_by.answer)
     settings = {name: value for name, value in asdict(given).items() if name not in ("on", "out", "chosen_among")}
     opened = RunFolder.open(
-        given.out, method=f"{NAME} of {made_by.method}", preset=NAME, config=settings,
+        given.out, method=f"{DRAWN}{made_by.method}", preset=NAME, config=settings,
         data_fingerprint=hashlib.sha256(json.dumps(made_by.signed["files"]).encode()).hexdigest(),
     )  # fmt: skip
     folder = stack.enter_context(opened)
-    compute = stack.enter_context(connect(apart(given.on, folder), folder.storage, watch(console, folder)))
+    compute = join(stack, connect, apart(given.on, folder), folder, watch(console, folder))
     console.close()  # of what was shown while they were joined
     return Begun(made_by=made_by, given=given, drawing=drawing, folder=folder, compute=compute, console=console)
 
@@ -204,6 +251,7 @@ def certificate(made_by: Source, given: Flags) -> dict[str, Any]:
         if flag.value != was[flag.name] and not flag.name.startswith(("out", "on.", "chosen-among"))
     ]
     more = [choices.chosen(given.chosen_among)] if given.chosen_among else []
+    more += [BY_HAND] if given.classes or given.shares else []
     drawn_anew = {"of": made_by.signed["files"], "settings": ", ".join(changed) or "the run's own"}
     return {
         **signed, "uncharged_choices": choices.added_up(signed["uncharged_choices"], more), "drawn_anew": drawn_anew,

@@ -129,13 +129,20 @@ def _draw(arguments: Sequence[str]) -> int:
     return cli.run_or_explain(check, more_images.draw)
 
 
-def _draw_help(prog: str, everything: bool) -> str:
+def _draw_help(prog: str, words: Sequence[str], everything: bool) -> str:
     from raysyn import more_images
 
-    return of_preset(more_images.PLAIN, prog, "RUN", [_draw.__doc__ or ""], everything=everything)
+    run, given = words[0], more_images.PLAIN
+    if not run.startswith("-"):
+        try:
+            given = more_images.default(more_images.source(run))
+        except ValueError as error:
+            cli.refuse(str(error))
+    name = "RUN" if run.startswith("-") else run
+    return of_preset(given, prog, f"{name} --out FOLDER", [_draw.__doc__ or ""], everything=everything)
 
 
-def _auto_help(prog: str, everything: bool) -> str:
+def _auto_help(prog: str, words: Sequence[str], everything: bool) -> str:
     from raysyn import own_data
 
     return of_preset(own_data.default("SOURCE"), prog, "SOURCE", [_auto.__doc__ or ""], everything=everything)
@@ -148,7 +155,7 @@ def _prepare(arguments: Sequence[str]) -> int:
     return preparing.main(arguments)
 
 
-def _prepare_help(prog: str, everything: bool) -> str:
+def _prepare_help(prog: str, words: Sequence[str], everything: bool) -> str:
     from raysyn import preparing
 
     return preparing.told(f"{prog} {USAGE['prepare']}", _prepare.__doc__ or "")
@@ -161,7 +168,7 @@ def _look(arguments: Sequence[str]) -> int:
     return looking.main(arguments)
 
 
-def _look_help(prog: str, everything: bool) -> str:
+def _look_help(prog: str, words: Sequence[str], everything: bool) -> str:
     from raysyn import looking
 
     return looking.told(f"{prog} {USAGE['look']}", _look.__doc__ or "")
@@ -216,7 +223,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "verify": _verify,
     "completion": _completion,
 }
-LONG_HELP: dict[str, Callable[[str, bool], str]] = {
+LONG_HELP: dict[str, Callable[[str, Sequence[str], bool], str]] = {
     "auto": _auto_help, "draw": _draw_help, "prepare": _prepare_help, "look": _look_help,
 }  # fmt: skip
 USAGE = {

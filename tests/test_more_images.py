@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import raysyn
+from raysyn import more_images
 from raysyn.command import main
 from raysyn.data.images import DataConfig, Images, load
+from raysyn.methods import synthesis
 from raysyn.report.release import parquet_bytes, read_images
 from raysyn.report.verify import verify
 
@@ -40,9 +44,16 @@ def images_of(out: Path) -> Images:
     return read_images((out / "release/synthetic.parquet").read_bytes())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_chunks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthesis, "CHUNK", 20)
+        yield
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sealed run, whose private images are gone."""
+def finished(small_chunks: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sealed run, whose private images are gone. Its sampler draws noise at every step."""
     place = tmp_path_factory.mktemp("draw")
     digits, source = load(DataConfig(limit=200)).train, place / "private.parquet"
     names = tuple(f"digit {name}" for name in digits.class_names)
@@ -50,7 +61,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raysyn.run(
         "dp_feta", data={"path": source, "test_share": 0.2}, epsilon=8, out=str(place / "run"), synthetic=40, seed=3,
         network={"width": 8, "multipliers": (1,), "patch": 2}, central={"count": 10}, warmup={"iterations": 3},
-        finetune={"batch_size": 32, "epochs": 1}, sampler={"steps": 2}, quiet=True, seal=True, on={"address": "here"},
+        finetune={"batch_size": 32, "epochs": 1}, sampler={"name": "edm", "steps": 2, "churn": 40.0},
+        quiet=True, seal=True, on={"address": "here"},
         eval={"classifiers": (), "feature_epochs": 0},
     )  # fmt: skip
     source.unlink()
@@ -65,6 +77,7 @@ def test_more_of_a_sealed_run_begins_with_what_it_released(
     assert "draw: 70 images" in told and "Release (may leave)" in told
     assert files(finished) == before, "the run itself is as it was"
     more, first = images_of(out), images_of(finished)
+    # By full chunks, which are of 20 here.
     np.testing.assert_array_equal(more.images_NHWC[:40], first.images_NHWC)
     assert len(more) == 70 and more.class_names == first.class_names
     assert not (out / "internal/ledger.jsonl").exists()
@@ -91,7 +104,8 @@ def test_other_classes_shares_seed_and_sampler(finished: Path, tmp_path: Path) -
     settings = drawn.certificate["drawn_anew"]["settings"]
     for part in ("synthetic=30", "classes=('digit 7', 'digit 3')", "shares=(1.0, 2.0)", "seed=4", "sampler.steps=3"):
         assert part in settings
-    assert any("3 guidances" in choice for choice in drawn.certificate["uncharged_choices"])
+    told = drawn.certificate["uncharged_choices"]
+    assert any("3 guidances" in choice for choice in told) and more_images.BY_HAND in told
     same, other = (
         raysyn.draw(str(finished), out=str(tmp_path / name), quiet=True, on={"address": "here"}, **flags).images
         for name, flags in {"same": {}, "other": {"sampler.guidance": 2.0}}.items()
@@ -111,7 +125,9 @@ def test_other_classes_shares_seed_and_sampler(finished: Path, tmp_path: Path) -
         ("--sampler.steps 0 --out OUT", "steps is 0"),
         ("--finetune.epochs 3 --out OUT", "--finetune.epochs is no flag"),
         ("--synthetic 3", "out is not given"),
-        ("--out RUN", "dp_feta"),
+        ("--out RUN", "inside of the run itself"),
+        ("--out RUN/release/new", "inside of the run itself"),
+        ("--shares 1e308 1e308 1e308 1e308 1 1 1 1 1 1 --out OUT", "shares is"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(
@@ -120,7 +136,7 @@ def test_what_cannot_be_drawn_is_refused(
     import shlex
 
     before = files(finished)
-    given = [{"OUT": str(tmp_path / "new"), "RUN": str(finished)}.get(word, word) for word in shlex.split(words)]
+    given = [word.replace("OUT", str(tmp_path / "new")).replace("RUN", str(finished)) for word in shlex.split(words)]
     assert sentence in said(capsys, "draw", str(finished), *given, *HERE, status=2)
     assert files(finished) == before and not (tmp_path / "new").exists()
 
@@ -132,7 +148,8 @@ def test_runs_that_nothing_can_be_drawn_from_are_refused(
     assert "begin with the folder" in said(capsys, "draw", "--out", "x", status=2)
     assert "holds no finished run" in said(capsys, "draw", str(tmp_path), *new, status=2)
     for changes, sentence in (
-        ({"method": "dp_imgsyn"}, "no further images"), ({"raysyn": "0.0.1"}, "made by raysyn 0.0.1"),
+        ({"method": "dp_imgsyn"}, "does not say how further images are drawn"),
+        ({"raysyn": "0.0.1"}, "made by raysyn 0.0.1"),
         ({"preset": "gone"}, "of the preset gone"), ({"method": "gone"}, "gone"),
     ):  # fmt: skip
         other = tmp_path / "other"
@@ -141,7 +158,56 @@ def test_runs_that_nothing_can_be_drawn_from_are_refused(
         (other / "internal/run.json").write_text(json.dumps(about | changes))
         assert sentence in said(capsys, "draw", str(other), *new, status=2)
         shutil.rmtree(other)
-    (tmp_path / "old").mkdir()
-    shutil.copytree(finished, tmp_path / "old", dirs_exist_ok=True)
-    (tmp_path / "old/internal/stages/finetune.pt").unlink()
-    assert "finetune" in said(capsys, "draw", str(tmp_path / "old"), *new, status=2)
+    for damage, sentence in (
+        (lambda run: (run / "internal/stages/finetune.pt").unlink(), "finetune.pt cannot be read"),
+        (lambda run: (run / "internal/stages/finetune.pt").write_bytes(b"x"), "finetune.pt cannot be read"),
+        (lambda run: (run / "internal/run.json").write_text("{"), "is damaged"),
+        (lambda run: signed_anew(run, epsilon=1.0), "does not hold"),
+        (lambda run: signed_anew(run, guarantee="none"), "of another run"),
+        (lambda run: signed_anew(run, ledger=[]), "of another run"),
+        (lambda run: (run / "release/synthetic.parquet").write_bytes(b"x"), "is not the file that was signed"),
+    ):
+        other = tmp_path / "other"
+        shutil.copytree(finished, other)
+        damage(other)
+        assert sentence in said(capsys, "draw", str(other), *new, *HERE, status=2)
+        shutil.rmtree(other)
+    with pytest.raises(ValueError, match="whose ledger has no warmup"):
+        more_images.source(str(finished)).answer("warmup")
+
+
+def signed_anew(run: Path, **changes: Any) -> None:
+    """Other words in a certificate."""
+    place = run / "release/certificate.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | changes))
+
+
+def test_a_certificate_of_another_run_signs_nothing(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = {"quiet": True, "on": {"address": "here"}, "eval": {"classifiers": (), "feature_epochs": 0}}
+    for name, more in {"own": {"epsilon": 8}, "plain": {"epsilon": 9}}.items():
+        raysyn.run("noisy_means", data={"limit": 200}, synthetic=20, out=str(tmp_path / name), **more, **quick)
+    shutil.rmtree(tmp_path / "own/release")
+    for other in (finished, tmp_path / "plain"):
+        shutil.copytree(other / "release", tmp_path / "own/release", dirs_exist_ok=True)
+        refused = said(capsys, "draw", str(tmp_path / "own"), "--out", str(tmp_path / "new"), *HERE, status=2)
+        assert "is of another run" in refused and not (tmp_path / "new").exists()
+
+
+def test_what_was_drawn_is_no_run_and_refused_machines_leave_nothing(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn, new = tmp_path / "drawn", tmp_path / "new"
+    said(capsys, "draw", str(finished), "--synthetic", "20", "--classes", "digit 7", "digit 2", "--shares", "1", "3",
+         "--out", str(drawn), *HERE)  # fmt: skip
+    # Each image is of the label that stands beside it.
+    made_by, images = more_images.source(str(finished)), images_of(drawn)
+    drawing = made_by.drawing(made_by.config, made_by.like, 160, made_by.answer)
+    seed = int(np.random.SeedSequence([made_by.config.seed, 0]).generate_state(1)[0])
+    again = drawing.draw((seed, images.labels_N.copy()), drawing.shared).numpy()
+    np.testing.assert_array_equal(again, images.images_NHWC)
+
+    assert "itself drawn" in said(capsys, "draw", str(drawn), "--out", str(new), *HERE, status=2)
+    words = ("draw", str(finished), "--out", str(new), "--on.address", "127.0.0.1:1")
+    assert said(capsys, *words, status=2) and not new.exists()

@@ -220,7 +220,7 @@ def open_run(
     show = watch(console, folder)
     machines = apart(command.machines, folder)
     sealing.note_place(folder, machines.storage)
-    compute = _joined(stack, connect, machines, folder, show)
+    compute = join(stack, connect, machines, folder, show)
     console.close()  # of what was shown while they were joined
     folder.cpu_clock, folder.forget_peaks, folder.peaks = compute.cpu_s, compute.forget_peaks, compute.peaks
     parts = (command.config, dataset, compute, folder, console, machines, more)
@@ -229,7 +229,7 @@ def open_run(
     return PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger, folder.push))
 
 
-def _joined(stack: ExitStack, connect: Connect, machines: Any, folder: RunFolder, show: Show) -> Compute:
+def join(stack: ExitStack, connect: Connect, machines: Any, folder: RunFolder, show: Show) -> Compute:
     """The machines; where they are refused, a folder that began with this command is taken away again."""
     try:
         compute = stack.enter_context(connect(machines, folder.storage, show))

@@ -50,8 +50,8 @@ def drawn(
     compute: Compute, folder: RunFolder, console: Console, drawing: Drawing, labels_N: np.ndarray, seed: int,
     class_names: tuple[str, ...], name: str = "synthesise",
 ) -> Images:  # fmt: skip
-    """One image of each label, as a stored stage. The first images of the same labels and seed are the same, however
-    many there are."""
+    """One image of each label, as a stored stage. With the same seed and labels full chunks are the same, however many
+    images there are."""
     chunks = [
         (int(np.random.SeedSequence([seed, index]).generate_state(1)[0]), labels_N[at : at + CHUNK])
         for index, at in enumerate(range(0, len(labels_N), CHUNK))
