@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from raysyn.data.names import check_class_names, check_name
-from raysyn.data.picture import Crop, decode_picture
+from raysyn.data.picture import Crop
+from raysyn.data.pixels import SMALLEST, pixels_of
 from raysyn.data.shares import check_share, with_test_images
-from raysyn.data.source import SPLITS, Source, Split
+from raysyn.data.source import SPLITS, Source
 from raysyn.data.sources import from_name, from_path, subset
-
-SMALLEST = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +133,7 @@ def load(config: DataConfig) -> Dataset:
     for split in (split for split in labels if labels[split].size):
         keep = subset(len(labels[split]), config.limit or len(labels[split]))
         shape = done["train"].shape if done else None
-        pixels = _pixels(source, source.splits[split], keep, config, shape)
+        pixels = pixels_of(source, source.splits[split], keep, config.size, config.crop, shape)
         done[split] = Images(pixels, labels[split][keep], class_names)
     naming = source.naming if source.class_names is None else None
     dataset = Dataset(source.name, done["train"], done["test"], done.get("val"), naming=naming)
@@ -148,7 +145,7 @@ def public_facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int]:
     as `load`, for all that can be known from that."""
     source, labels, class_names = _opened(config)
     keep = subset(len(labels["train"]), config.limit or len(labels["train"]))
-    first = _pixels(source, source.splits["train"], keep[:1], config, None)
+    first = pixels_of(source, source.splits["train"], keep[:1], config.size, config.crop, None)
     height, width, channels = first.shape[1:]
     return len(keep), (height, width, channels), len(class_names)
 
@@ -225,57 +222,3 @@ def _class_names(source: Source, labels: dict[str, np.ndarray]) -> tuple[str, ..
     named = tuple(str(name) for name in (range(classes) if names is None else names))
     check_class_names(source.label, named)
     return named
-
-
-def _pixels(
-    source: Source, split: Split, keep: np.ndarray, config: DataConfig, shape: tuple[int, int, int] | None
-) -> np.ndarray:
-    """The pictures at `keep`, decoded to uint8 (N, H, W, C); `shape` as in train, None for train itself."""
-    # Imported where it is used, not above: who only asks for help must not wait for it.
-    from PIL import UnidentifiedImageError
-
-    def decode(index: int) -> np.ndarray:
-        try:
-            return decode_picture(split.pictures[index], config.size, config.crop)
-        except Exception as error:  # decoders raise anything on damaged bytes; only here is the row known
-            fault = "no image file" if isinstance(error, UnidentifiedImageError) else str(error)
-            raise ValueError(f"{source.label}: {split.place(index)} cannot be used: {fault}") from error
-
-    first = decode(keep[0])
-    shape = shape or _checked_shape(first, f"{source.label}: {split.place(keep[0])}")
-    result = np.empty((len(keep), *shape), dtype=np.uint8)
-
-    def fill(start: int) -> None:
-        for at in range(start, min(start + 512, len(keep))):
-            pixels = decode(keep[at])
-            if pixels.shape != shape:
-                raise ValueError(_mixed(f"{source.label}: {split.place(keep[at])}", pixels.shape, shape))
-            result[at] = pixels
-
-    # Small pictures spend their time in Python, where threads only fight over the interpreter lock.
-    threads = min(16, os.cpu_count() or 1) if _bytes(split.pictures[keep[0]]) > 8192 else 1
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(fill, range(0, len(keep), 512)):
-            pass
-    return result
-
-
-def _bytes(picture: Any) -> int:
-    if isinstance(picture, np.ndarray):
-        return picture.nbytes
-    return len(picture) if isinstance(picture, bytes) else picture.stat().st_size
-
-
-def _checked_shape(pixels: np.ndarray, place: str) -> tuple[int, int, int]:
-    height, width, channels = pixels.shape
-    if min(height, width) < SMALLEST:
-        raise ValueError(f"{place} is {width}x{height} pixels, under {SMALLEST}; rescale with data.size")
-    return height, width, channels
-
-
-def _mixed(place: str, shape: tuple[int, ...], first: tuple[int, int, int]) -> str:
-    if shape[2] != first[2]:
-        kind = {1: "grey", 3: "colour"}
-        return f"{place} is {kind[shape[2]]} but the first is {kind[first[2]]}; convert all to one of the two"
-    sizes = f"{shape[1]}x{shape[0]} pixels but the first is {first[1]}x{first[0]}"
-    return f"{place} is {sizes}; rescale all with data.size"

@@ -533,6 +533,9 @@ def test_images_of_many_proportions_need_a_size_beside_the_crop(tmp_path: Path) 
         for split in ("train", "test"):
             (tmp_path / split / "a").mkdir(parents=True, exist_ok=True)
             (tmp_path / split / "a" / f"{number}.png").write_bytes(encode(np.zeros((height, width), np.uint8)))
-    with pytest.raises(ValueError, match=r"1\.png is 10x10 pixels but the first is 9x9; rescale all with data\.size"):
+    with pytest.raises(
+        ValueError,
+        match=r"1\.png is 10x10 pixels but the first \(file train/a/0\.png\) is 9x9; rescale all with data\.size",
+    ):
         load(DataConfig(path=str(tmp_path), crop="centre"))
     assert load(DataConfig(path=str(tmp_path), crop="centre", size=8)).train.shape == (8, 8, 1)
