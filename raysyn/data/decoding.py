@@ -34,7 +34,8 @@ def decode_into(folder: Path, source: Stream, shape: tuple[int, int, int], crop:
     check_class_names(source.label, class_names or (), once=False)
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder.parent)
-    print(f"{source.label}: decoding into {folder}, once", file=sys.stderr)
+    understood = f"read as {source.told}; " if source.told else ""
+    print(f"{source.label}: {understood}decoding into {folder}, once", file=sys.stderr)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
         fit = partial(_fitted, shape=shape, crop=crop)

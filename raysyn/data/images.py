@@ -5,6 +5,7 @@ The number of images, their shape and the list of classes are treated as public 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from raysyn.data.copies import Copies, find_copies
 from raysyn.data.names import check_class_names, check_name
 from raysyn.data.picture import Crop
 from raysyn.data.pixels import SMALLEST, pixels_of
@@ -75,10 +77,6 @@ class Images:
         """The images at `indices` (integers, a slice or a mask), with the same classes."""
         return Images(self.images_NHWC[indices], self.labels_N[indices], self.class_names)
 
-    def copies(self) -> int:
-        """How many are exact copies, pixel by pixel, of others before them."""
-        return len(self) - len({hashlib.sha256(one.tobytes()).digest() for one in self.images_NHWC})
-
     def fingerprint(self) -> str:
         """SHA-256 (hex) over shape, class names, labels and pixels, in this order of images."""
         digest = hashlib.sha256(json.dumps([self.images_NHWC.shape, self.class_names]).encode())
@@ -101,6 +99,13 @@ class Dataset:
     """Of the data set whose images these are, where a seed divided them anew."""
     naming: str | None = None
     """How the source could declare names of its classes, where it knows them only as the labels of its images."""
+    told: str = ""
+    """How the source was understood, and what of it was left out."""
+
+    @functools.cached_property
+    def copies(self) -> Copies:
+        """What is there several times."""
+        return find_copies(self.train.images_NHWC, self.test.images_NHWC)
 
     def empty_classes(self) -> tuple[str, ...]:
         """Names of the classes without a training image."""
@@ -136,7 +141,7 @@ def load(config: DataConfig) -> Dataset:
         pixels = pixels_of(source, source.splits[split], keep, config.size, config.crop, shape)
         done[split] = Images(pixels, labels[split][keep], class_names)
     naming = source.naming if source.class_names is None else None
-    dataset = Dataset(source.name, done["train"], done["test"], done.get("val"), naming=naming)
+    dataset = Dataset(source.name, done["train"], done["test"], done.get("val"), naming=naming, told=source.told)
     return dataset.check_classes(*_left_out_by(config))
 
 

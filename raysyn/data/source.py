@@ -9,6 +9,12 @@ from typing import Any
 import numpy as np
 
 SPLITS = ("train", "val", "test")
+USUAL_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""What folders and files of splits are called, in small letters."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class Source:
     naming: str = ""
     lacks: str = "has no test images"
     """What is said of it where it has none."""
+    told: str = ""
+    """How it was understood, and what of it was left out."""
     released: bool = False
     """Whether raysyn made it: then all its images are for training."""
 

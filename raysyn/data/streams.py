@@ -10,14 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from raysyn.data.folders import understood
 from raysyn.data.parquet import COLUMNS, check_columns, metadata_names
 from raysyn.data.picture import Crop
 from raysyn.data.source import Source
-from raysyn.data.sources import NAMES, from_name, from_path
+from raysyn.data.sources import NAMES, PARQUET, check_given, from_name, from_path
 
 ROWS_AT_ONCE = 500
 READ_AT_ONCE = 2**20
 """Bytes of a column."""
+READ_AS = "upright"
+"""Changes where files are read otherwise than before: what was decoded then must not be taken for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,8 @@ class Stream:
     """Changes when its images may have."""
     opened: Callable[[], tuple[Sequence[str] | None, Iterator[Picture]]]
     """Class names, where they are known, and all pictures: asked for only where these are not decoded yet."""
+    told: str = ""
+    """How it was understood, and what of it was left out."""
 
     @staticmethod
     def of(config: PublicConfig) -> Stream:
@@ -81,10 +86,11 @@ def _from_name(name: str) -> Stream:
 
 
 def _from_path(given: str) -> Stream:
+    check_given(given, f"public.path={given!r}")
     path = Path(given).expanduser()
     if path.is_dir():
         return _folder(path)
-    if path.suffix in (".parquet", ".pq") and path.exists():
+    if path.suffix.lower() in PARQUET and path.exists():
         return _parquet(path)
     identity = _file_facts(path) if path.exists() else (given,)
     return Stream(path.stem, f"public set {path.stem}", identity, partial(_held, from_path, given))
@@ -125,7 +131,8 @@ def _chained(streams: Sequence[Stream]) -> Stream:
             before += classes
 
     name = " and ".join(stream.name for stream in streams)
-    return Stream(name, f"public sets {name}", tuple(stream.identity for stream in streams), opened)
+    told = "; ".join(f"{stream.name}: {stream.told}" for stream in streams if stream.told)
+    return Stream(name, f"public sets {name}", tuple(stream.identity for stream in streams), opened, told)
 
 
 def _of(source: Source) -> Iterator[Picture]:
@@ -164,29 +171,20 @@ def _parquet(path: Path) -> Stream:
                     row += 1
 
     names = metadata_names(schema, label)
-    return Stream(path.stem, label, _file_facts(path), lambda: (names, pictures()))
+    return Stream(path.stem, label, (*_file_facts(path), READ_AS), lambda: (names, pictures()))
 
 
 def _folder(path: Path) -> Stream:
     label = f"public.path={str(path)!r}"
-    if not (path / "train").is_dir():
-        raise ValueError(f"{label} has no folder train/; it needs one with a sub-folder of images per class")
-    splits = [split for split in ("train", "val", "test") if (path / split).is_dir()]
-    names = sorted(entry.name for entry in os.scandir(path / "train") if entry.is_dir() and entry.name[0] != ".")
-
-    def files(split: str) -> Iterator[tuple[int, os.DirEntry[str]]]:
-        for number, name in enumerate(names):
-            if (path / split / name).is_dir():
-                entries = (one for one in os.scandir(path / split / name) if one.is_file() and one.name[0] != ".")
-                yield from ((number, entry) for entry in sorted(entries, key=lambda entry: entry.name))
+    layout = understood(str(path), label)
 
     def pictures() -> Iterator[Picture]:
-        for split in splits:
-            for number, entry in files(split):
-                yield Picture(split, Path(entry.path), number, f"file {Path(entry.path).relative_to(path)}")
+        for split, file, number in layout.files():
+            yield Picture(split, Path(file.path), number, f"file {layout.place(file)}")
 
     digest = hashlib.sha256()
-    for split in splits:
-        for _, entry in files(split):
-            digest.update(os.fsencode(f"{entry.path} {entry.stat().st_size} {entry.stat().st_mtime_ns}\n"))
-    return Stream(path.resolve().name, label, (str(path.resolve()), digest.hexdigest()), lambda: (names, pictures()))
+    for _, file, _ in layout.files():
+        found = file.stat()
+        digest.update(os.fsencode(f"{file.path} {found.st_size} {found.st_mtime_ns}\n"))
+    identity = (str(path.resolve()), digest.hexdigest(), READ_AS)
+    return Stream(path.resolve().name, label, identity, lambda: (layout.classes, pictures()), layout.told())

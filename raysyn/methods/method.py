@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from raysyn.data.images import Dataset
 from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
 from raysyn.methods.outlook import Stage
+from raysyn.methods.source_told import say_source
 from raysyn.privacy.ledger import Plan
 from raysyn.screen.console import Console
 
@@ -74,6 +75,7 @@ class Method:
         console.close()
         for sentence in prepared.doubts:
             console.say(f"WARNING: {sentence}.")
+        say_source(console, prepared.dataset, None if prepared.plan is None else prepared.plan.epsilon_budget)
         say_empty(console, prepared.dataset)
         if prepared.plan is not None:
             show_plan(console, prepared.plan, prepared.dataset)
