@@ -15,6 +15,7 @@ import numpy as np
 
 from raysyn.data.copies import Copies, find_copies
 from raysyn.data.names import check_class_names, check_name
+from raysyn.data.parquet_schema import Columns, check_no_columns
 from raysyn.data.picture import Crop
 from raysyn.data.pixels import SMALLEST, pixels_of
 from raysyn.data.shares import check_share, with_test_images
@@ -30,13 +31,17 @@ class DataConfig:
     """digits (built in), or mnist, fashion_mnist, kmnist, cifar10, cifar100 or a 2D MedMNIST flag such as bloodmnist,
     which are downloaded on first use."""
     path: str | None = None
-    """Own data instead of a name: a Parquet file (columns image, label, split), a MedMNIST-style .npz file,
-    or a folder with train/ and test/, each with one sub-folder of images per class. Where classes are named (the
-    sub-folders of train/, the Parquet file's metadata, the array class_names), one of them may have no image. Without
-    test images, also a folder of class folders: see --data.test-share."""
+    """Own data instead of a name: a Parquet file (columns image, label, split) or a folder of them as Hugging Face
+    exports it, a MedMNIST-style .npz file, or a folder with train/ and test/, each with one sub-folder of images per
+    class. Where classes are named (the sub-folders of train/, the Parquet file's metadata, the array class_names), one
+    of them may have no image. Without test images, also a folder of class folders: see --data.test-share."""
     test_share: float | None = None
     """Share of the training images held out as test images where the source has none; the others are left to train.
     Always the same ones, by their places alone. A synthetic.parquet of raysyn has 0.1 held out by itself."""
+    image_column: str | None = None
+    """Column of a Parquet file that holds the images; by default image, or else img."""
+    label_column: str | None = None
+    """Column of a Parquet file that holds their classes, as numbers or names; by default label, or else labels."""
     crop: Crop | None = None
     """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
     size: int | None = None
@@ -140,7 +145,7 @@ def load(config: DataConfig) -> Dataset:
         shape = done["train"].shape if done else None
         pixels = pixels_of(source, source.splits[split], keep, config.size, config.crop, shape)
         done[split] = Images(pixels, labels[split][keep], class_names)
-    naming = source.naming if source.class_names is None else None
+    naming = source.naming if source.class_names is None or source.of_labels else None
     dataset = Dataset(source.name, done["train"], done["test"], done.get("val"), naming=naming, told=source.told)
     return dataset.check_classes(*_left_out_by(config))
 
@@ -162,7 +167,12 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
     if config.limit is not None and config.limit < 1:
         raise ValueError(f"data.limit={config.limit} leaves no images; give at least 1 or leave it out")
     check_share(config.test_share)
-    source = from_path(config.path) if config.path is not None else from_name(config.name, config.size)
+    columns = Columns(config.image_column, config.label_column)
+    if config.path is None:
+        check_no_columns(columns, f"data.name={config.name!r}")
+        source = from_name(config.name, config.size)
+    else:
+        source = from_path(config.path, columns)
     check_name(source.label, "the data set", source.name)
     labels = {split: _labels(source, split) for split in SPLITS if split in source.splits}
     if not labels["train"].size:

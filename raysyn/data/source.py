@@ -42,6 +42,8 @@ class Source:
     naming: str = ""
     lacks: str = "has no test images"
     """What is said of it where it has none."""
+    of_labels: bool = False
+    """Whether classes are those of the labels that are there, though they have names."""
     told: str = ""
     """How it was understood, and what of it was left out."""
     released: bool = False

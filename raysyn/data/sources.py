@@ -20,6 +20,9 @@ import numpy as np
 from raysyn.data.folders import Layout, understood
 from raysyn.data.glyphs import glyphs
 from raysyn.data.parquet import read_parquet
+from raysyn.data.parquet_schema import USUAL, Columns, check_no_columns
+from raysyn.data.shards import ENDINGS as PARQUET
+from raysyn.data.shards import parquet_files
 from raysyn.data.source import SPLITS, Source, Split, from_arrays
 
 TORCHVISION = {
@@ -34,7 +37,6 @@ MEDMNIST = (
     *("tissuemnist", "organamnist", "organcmnist", "organsmnist"),
 )
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
-PARQUET = (".parquet", ".pq")
 NAMES = ("digits", "glyphs", *TORCHVISION, *MEDMNIST)
 
 
@@ -53,20 +55,22 @@ def from_name(name: str | None, size: int | None, group: str = "data") -> Source
     raise ValueError(f"{group}.name={name!r} {fault}; choose one of {', '.join(NAMES)}, or give {group}.path")
 
 
-def from_path(given: str) -> Source:
-    """A Parquet file, a .npz file or a folder of class folders, told apart by the ending."""
+def from_path(given: str, columns: Columns = USUAL) -> Source:
+    """A Parquet file or a folder of them, a .npz file or a folder of class folders, told apart by the ending and by
+    what is in the folder. `columns` are of Parquet alone."""
     label = f"data.path={given!r}"
     check_given(given, label)
     path = Path(given).expanduser()
     if not path.exists():
         raise ValueError(f"{label} does not exist; check the spelling, or use data.name")
+    ending = path.suffix.lower()
+    if parquet_files(path) or (ending in PARQUET and path.is_file()):
+        return read_parquet(path, label, columns)
+    check_no_columns(columns, label)
     if path.is_dir():
         return _folder(path, label)
-    ending = path.suffix.lower()
     if ending == ".npz":
         return _npz(path, path.stem, label, None)
-    if ending in PARQUET:
-        return read_parquet(path, label)
     if ending in ARCHIVES:
         raise ValueError(f"{label} is an archive, which is not read as it is; unpack it, and give its folder")
     raise ValueError(

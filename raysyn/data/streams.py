@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from raysyn.data.folders import understood
-from raysyn.data.parquet import COLUMNS, check_columns, metadata_names
+from raysyn.data.parquet import open_parquet
+from raysyn.data.parquet_schema import Columns, check_no_columns
 from raysyn.data.picture import Crop
+from raysyn.data.shards import ENDINGS as PARQUET
+from raysyn.data.shards import parquet_files
 from raysyn.data.source import Source
-from raysyn.data.sources import NAMES, PARQUET, check_given, from_name, from_path
+from raysyn.data.sources import NAMES, check_given, from_name, from_path
 
-ROWS_AT_ONCE = 500
-READ_AT_ONCE = 2**20
-"""Bytes of a column."""
 READ_AS = "upright"
 """Changes where files are read otherwise than before: what was decoded then must not be taken for them."""
 
@@ -31,9 +31,13 @@ class PublicConfig:
     """glyphs (letters, built in), or names that --data.name knows. Several sets make one, whose classes are those of
     the first, then of the second and so on."""
     path: tuple[str, ...] = ()
-    """Own data instead of names: Parquet files (columns image, label, split), .npz files, or folders with train/ and,
-    if there is one, val/ or test/, each with one sub-folder of images per class. Parquet and folders are read as a
-    stream; a .npz file, or a set by name, is held once, while it is decoded."""
+    """Own data instead of names: Parquet files (columns image, label, split) or folders of them, .npz files, or folders
+    with train/ and, if there is one, val/ or test/, each with one sub-folder of images per class. Parquet and folders
+    are read as a stream; a .npz file, or a set by name, is held once, while it is decoded."""
+    image_column: str | None = None
+    """Column of Parquet files that holds the images; by default image, or else img."""
+    label_column: str | None = None
+    """Column of Parquet files that holds their classes, as numbers or names; by default label, or else labels."""
     crop: Crop | None = None
     """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
     limit: int | None = None
@@ -77,7 +81,10 @@ class Stream:
     def of(config: PublicConfig) -> Stream:
         if not config.path and not config.name:
             raise ValueError("public.name and public.path are both empty: name one public set at least")
-        streams = [*map(_from_path, config.path)] if config.path else [*map(_from_name, config.name)]
+        columns = Columns(config.image_column, config.label_column, "public.")
+        if not config.path:
+            check_no_columns(columns, f"public.name={config.name[0]!r}")
+        streams = [_from_path(one, columns) for one in config.path] or [*map(_from_name, config.name)]
         return streams[0] if len(streams) == 1 else _chained(streams)
 
 
@@ -85,13 +92,14 @@ def _from_name(name: str) -> Stream:
     return Stream(name, f"public set {name}", (name,), partial(_held, from_name, name, None, "public"))
 
 
-def _from_path(given: str) -> Stream:
+def _from_path(given: str, columns: Columns) -> Stream:
     check_given(given, f"public.path={given!r}")
     path = Path(given).expanduser()
+    if parquet_files(path) or (path.suffix.lower() in PARQUET and path.is_file()):
+        return _parquet(path, columns)
+    check_no_columns(columns, f"public.path={given!r}")
     if path.is_dir():
         return _folder(path)
-    if path.suffix.lower() in PARQUET and path.exists():
-        return _parquet(path)
     identity = _file_facts(path) if path.exists() else (given,)
     return Stream(path.stem, f"public set {path.stem}", identity, partial(_held, from_path, given))
 
@@ -146,32 +154,19 @@ def _file_facts(path: Path) -> tuple[str, int, int]:
     return str(path.resolve()), found.st_size, found.st_mtime_ns
 
 
-def _parquet(path: Path) -> Stream:
-    # Imported where it is used, not above: who only asks for help must not wait for it.
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _parquet(path: Path, columns: Columns) -> Stream:
     label = f"public.path={str(path)!r}"
-    try:
-        schema = pq.read_schema(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{label} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
-    check_columns(schema, label)
+    table = open_parquet(path, label, columns)
 
     def pictures() -> Iterator[Picture]:
-        row = 0
-        # By default all row groups are fetched ahead and kept.
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_AT_ONCE) as file:
-            for part in file.iter_batches(ROWS_AT_ONCE, columns=list(COLUMNS)):
-                columns = [part.column(name).to_pylist() for name in COLUMNS]
-                for image, number, split in zip(*columns, strict=True):
-                    if image is None or number is None or split is None:
-                        raise ValueError(f"{label}: row {row} has an empty field; fill or drop it")
-                    yield Picture(split, image, number, f"row {row}")
-                    row += 1
+        for row in table.rows():
+            yield Picture(row.split, row.image, row.label, row.place)
 
-    names = metadata_names(schema, label)
-    return Stream(path.stem, label, (*_file_facts(path), READ_AS), lambda: (names, pictures()))
+    # Of one file as it was before there were several, and columns to name.
+    facts = _file_facts(path) if path.is_file() else tuple(_file_facts(shard.path) for shard in table.shards)
+    given = [columns] if columns.image or columns.label else []
+    name = path.stem if path.is_file() else path.resolve().name
+    return Stream(name, label, (*facts, *given, READ_AS), lambda: (table.class_names, pictures()), table.told)
 
 
 def _folder(path: Path) -> Stream:

@@ -354,10 +354,10 @@ ANIMATED = encode(GREY[4], save_all=True, append_images=[Image.fromarray(GREY[5]
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"label": None, "split": None}, ["label, split"]),
+        ({"label": None, "split": None}, ["lacks the column label", "--data.label-column"]),
         ({"image": ["x"] * 12}, ["image", "string", "PNG"]),
         ({"label": [0.0, 1.0, 2.0] * 4}, ["label", "double", "integer"]),
-        ({"label": [None, 1, 2] * 4}, ["label", "4 empty"]),
+        ({"label": [None, 1, 2] * 4}, ["row 0", "empty label"]),
         ({"label": [-1, 1, 2] * 4}, ["-1"]),
         ({"label": [0, 1, 3] * 4}, ["class 2", "no training images", "declare", "schema metadata 'dataset'"]),
         ({"label": [1, 2, 3] * 4}, ["class 0"]),
