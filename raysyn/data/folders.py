@@ -68,7 +68,8 @@ class Layout:
 
     def place(self, entry: os.DirEntry[str] | str) -> str:
         """What to call a file or folder in an error."""
-        return legible(os.path.relpath(entry, self.path))
+        whole, above = os.fspath(entry), os.path.join(self.path, "")
+        return legible(whole[len(above) :] if whole.startswith(above) else os.path.relpath(whole, self.path))
 
     def told(self) -> str:
         """How the folder was understood, and what the last walk left out."""

@@ -58,13 +58,13 @@ class Table:
 
     def _fields(self, shard: Shard) -> Iterator[tuple[Any, Any, Any]]:
         """(image, label, split) of each row, as they are; the split is None without such a column."""
-        import pyarrow.compute as pc
-
         schema = self.schema
         wanted = [schema.image_leaf, schema.label, *([schema.split] if schema.split else [])]
         for part in _batches(shard.path, wanted, self.label):
             images = part.column(schema.image)
             if schema.image_leaf != schema.image:
+                import pyarrow.compute as pc  # seven MiB, which no other column needs
+
                 images = pc.struct_field(images, "bytes")
             splits = part.column(schema.split).to_pylist() if schema.split else [None] * part.num_rows
             yield from zip(images.to_pylist(), part.column(schema.label).to_pylist(), splits, strict=True)
