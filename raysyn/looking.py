@@ -30,9 +30,9 @@ class Flags:
     """All flags of the command."""
 
     image_column: str | None = None
-    """Column of a Parquet file that holds the images; by default image, or else img."""
+    """Column of a Parquet file that holds the images (by default image, or else img), or of a .csv their paths."""
     label_column: str | None = None
-    """Column of a Parquet file that holds their classes; by default label, or else labels."""
+    """Column of it that holds their classes; by default label, or else labels."""
     sheet: str | None = None
     """The contact sheet to write, a PNG: the first images of each class; by default look-SOURCE.png, here."""
     html: str | None = None

@@ -99,7 +99,7 @@ class Layout:
             raise ValueError(
                 f"{self.label}: the folder {self.place(folder)} cannot be read ({error.strerror}); mend its permissions"
             ) from error
-        dead = [one for one in entries if not _is_hidden(one.name) and one.is_symlink() and not os.path.exists(one)]
+        dead = [one for one in entries if not is_hidden(one.name) and one.is_symlink() and not os.path.exists(one)]
         if dead:
             also = f", like {len(dead) - 1:,} more beside it" if len(dead) > 1 else ""
             raise ValueError(
@@ -107,9 +107,9 @@ class Layout:
                 "git annex get, a mount) or remove the links"
             )
         for one in entries:
-            if _is_hidden(one.name):
+            if is_hidden(one.name):
                 self.aside["hidden"] += 1
-        return [one for one in entries if not _is_hidden(one.name)]
+        return [one for one in entries if not is_hidden(one.name)]
 
 
 def understood(path: str, label: str) -> Layout:
@@ -153,8 +153,8 @@ def _refuse_other_layouts(path: str, label: str, entries: Sequence[os.DirEntry[s
     if tables:
         has = f"one folder, {legible(folders[0])}/," if folders else "no folder"
         raise ValueError(
-            f"{label} has {has} beside {legible(tables[0])}: labels are read from names of folders, so "
-            "sort the images into one for each class"
+            f"{label} has {has} beside {legible(tables[0])}: if that holds the labels, give it, as a .csv file of "
+            "the columns path and label; else sort the images into a folder for each class"
         )
     if not folders:
         raise ValueError(
@@ -166,7 +166,7 @@ def _refuse_other_layouts(path: str, label: str, entries: Sequence[os.DirEntry[s
 def _with_train(path: str, depth: int) -> Iterator[str]:
     """Folders within that have a folder train/, as deep as `depth`; what cannot be read is for the walk to tell."""
     try:
-        inside = sorted(one.path for one in os.scandir(path) if one.is_dir() and not _is_hidden(one.name))
+        inside = sorted(one.path for one in os.scandir(path) if one.is_dir() and not is_hidden(one.name))
     except OSError:
         return
     if depth < NESTED and any(USUAL_NAMES.get(os.path.basename(one).lower()) == "train" for one in inside):
@@ -176,7 +176,7 @@ def _with_train(path: str, depth: int) -> Iterator[str]:
             yield from _with_train(one, depth - 1)
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """Whether systems hide it, or have made it."""
     return name.startswith(".") or name.lower() in MADE_BY_SYSTEMS
 

@@ -29,7 +29,8 @@ def check_no_columns(columns: Columns, label: str) -> None:
     for what, name in (("image", columns.image), ("label", columns.label)):
         if name is not None:
             raise ValueError(
-                f"{columns.group}{what}_column={name!r} names a column, but {label} is no Parquet file; leave it out"
+                f"{columns.group}{what}_column={name!r} names a column, but {label} is no Parquet file and no table; "
+                "leave it out"
             )
 
 

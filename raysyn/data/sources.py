@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ import numpy as np
 
 from raysyn.data.folders import Layout, understood
 from raysyn.data.glyphs import glyphs
+from raysyn.data.manifest import ENDINGS as MANIFEST
+from raysyn.data.manifest import read_manifest
+from raysyn.data.names import legible
 from raysyn.data.parquet import read_parquet
 from raysyn.data.parquet_schema import USUAL, Columns, check_no_columns
 from raysyn.data.shards import ENDINGS as PARQUET
@@ -66,6 +70,8 @@ def from_path(given: str, columns: Columns = USUAL) -> Source:
     ending = path.suffix.lower()
     if parquet_files(path) or (ending in PARQUET and path.is_file()):
         return read_parquet(path, label, columns)
+    if ending in MANIFEST and path.is_file():
+        return _manifest(path, label, columns)
     check_no_columns(columns, label)
     if path.is_dir():
         return _folder(path, label)
@@ -74,7 +80,7 @@ def from_path(given: str, columns: Columns = USUAL) -> Source:
     if ending in ARCHIVES:
         raise ValueError(f"{label} is an archive, which is not read as it is; unpack it, and give its folder")
     raise ValueError(
-        f"{label} is neither a .parquet file, a .npz file nor a folder with train/ and test/, or one of class folders"
+        f"{label} is neither a .parquet, .npz or .csv file nor a folder with train/ and test/, or one of class folders"
     )
 
 
@@ -189,6 +195,26 @@ def _folder(path: Path, label: str) -> Source:
         labels[split].append(number)
     splits = {split: _of_files(layout, found, labels[split]) for split, found in files.items()}
     return Source(path.resolve().name, label, layout.classes, splits, lacks=_lacks(layout), told=layout.told())
+
+
+def _manifest(path: Path, label: str, columns: Columns) -> Source:
+    """A table of images in a folder."""
+    manifest = read_manifest(path, label, columns)
+    splits = {}
+    for split in SPLITS:
+        files = [Path(file) for where, file, _ in manifest.rows if where == split]
+        labels = [number for where, _, number in manifest.rows if where == split]
+        place = partial(_place_beside, path.parent, files)
+        splits[split] = Split(files, np.array(labels, dtype=np.int64), place)
+    lacks = "has no test images" if manifest.has_splits else "has no column split, and so no test images"
+    naming = "by labels that are words" if manifest.class_names is None else "as folders of train/"
+    return Source(
+        path.stem, label, manifest.class_names, splits, naming, lacks=lacks, told=manifest.told, of_labels=True
+    )  # fmt: skip
+
+
+def _place_beside(folder: Path, files: Sequence[Path], index: int) -> str:
+    return f"file {legible(os.path.relpath(files[index], folder))}"
 
 
 def _of_files(layout: Layout, files: list[Path], labels: list[int]) -> Split:

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from raysyn.data.folders import understood
+from raysyn.data.manifest import ENDINGS as MANIFEST
+from raysyn.data.manifest import read_manifest
+from raysyn.data.names import legible
 from raysyn.data.parquet import open_parquet
 from raysyn.data.parquet_schema import Columns, check_no_columns
 from raysyn.data.picture import Crop
@@ -35,9 +38,9 @@ class PublicConfig:
     with train/ and, if there is one, val/ or test/, each with one sub-folder of images per class. Parquet and folders
     are read as a stream; a .npz file, or a set by name, is held once, while it is decoded."""
     image_column: str | None = None
-    """Column of Parquet files that holds the images; by default image, or else img."""
+    """Column of Parquet files that holds the images (by default image, or else img), or of .csv files their paths."""
     label_column: str | None = None
-    """Column of Parquet files that holds their classes, as numbers or names; by default label, or else labels."""
+    """Column of them that holds their classes, as numbers or names; by default label, or else labels."""
     crop: Crop | None = None
     """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
     limit: int | None = None
@@ -97,6 +100,8 @@ def _from_path(given: str, columns: Columns) -> Stream:
     path = Path(given).expanduser()
     if parquet_files(path) or (path.suffix.lower() in PARQUET and path.is_file()):
         return _parquet(path, columns)
+    if path.suffix.lower() in MANIFEST and path.is_file():
+        return _manifest(path, columns)
     check_no_columns(columns, f"public.path={given!r}")
     if path.is_dir():
         return _folder(path)
@@ -167,6 +172,21 @@ def _parquet(path: Path, columns: Columns) -> Stream:
     given = [columns] if columns.image or columns.label else []
     name = path.stem if path.is_file() else path.resolve().name
     return Stream(name, label, (*facts, *given, READ_AS), lambda: (table.class_names, pictures()), table.told)
+
+
+def _manifest(path: Path, columns: Columns) -> Stream:
+    label = f"public.path={str(path)!r}"
+    manifest = read_manifest(path, label, columns)
+
+    def pictures() -> Iterator[Picture]:
+        for split, file, number in manifest.rows:
+            yield Picture(split, Path(file), number, f"file {legible(os.path.relpath(file, path.parent))}")
+
+    digest = hashlib.sha256()
+    for row in manifest.rows:
+        digest.update(os.fsencode(f"{row} {_file_facts(Path(row[1]))[1:]}\n"))
+    facts = (*_file_facts(path), digest.hexdigest(), READ_AS)
+    return Stream(path.stem, label, facts, lambda: (manifest.class_names, pictures()), manifest.told)
 
 
 def _folder(path: Path) -> Stream:
