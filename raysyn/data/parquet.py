@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from raysyn.data.names import legible
 from raysyn.data.parquet_schema import Columns, Schema, understood
 from raysyn.data.shards import Shard, shards_of
 from raysyn.data.source import SPLITS, USUAL_NAMES, Source, Split
@@ -45,7 +46,7 @@ class Table:
         schema, several = self.schema, len(self.shards) > 1
         numbers = {name: number for number, name in enumerate(self.class_names or ())}
         for shard in self.shards:
-            before = f"{shard.path.name}, " if several else ""
+            before = f"{legible(shard.path.name)}, " if several else ""
             for row, (image, label, split) in enumerate(self._fields(shard)):
                 place = f"{before}row {row}"
                 found = shard.split if schema.split is None else split
@@ -99,8 +100,8 @@ def open_parquet(path: Path, label: str, columns: Columns) -> Table:
     for shard in found.shards[1:]:
         if understood(shard.path, label, columns) != first:
             raise ValueError(
-                f"{label}: {shard.path.name} has other columns or names of classes than {found.shards[0].path.name}; "
-                "make all files of a set alike"
+                f"{label}: {legible(shard.path.name)} has other columns or names of classes than "
+                f"{legible(found.shards[0].path.name)}; make all files of a set alike"
             )
     names: Sequence[str] | None = first.class_names
     if first.named and names is None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from raysyn.data.names import legible
 from raysyn.data.source import USUAL_NAMES
 
 ENDINGS = (".parquet", ".pq")
@@ -57,7 +58,7 @@ def shards_of(path: Path, label: str) -> Shards:
     _check_all_there(files, label)
     splits = {file: split_of(file) for file in files}
     kept = [file for file in files if splits[file] is not None] or files
-    out = [file.name for file in files if file not in kept]
+    out = [legible(file.name) for file in files if file not in kept]
     left_out = f"; left out: {len(out):,} of no split, such as {out[0]}" if out else ""
     shards = tuple(Shard(file, splits[file] or "train") for file in kept)
     return Shards(shards, f"{len(kept):,} Parquet file{'s' if len(kept) > 1 else ''}", left_out)

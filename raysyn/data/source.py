@@ -63,7 +63,9 @@ def from_arrays(
                 "they must be uint8 (N, H, W) or (N, H, W, 1 or 3)"
             )
         if labels.ndim == 2 and labels.shape[1] > 1:
-            raise ValueError(f"{where} has {labels.shape[1]} labels per image; give one each")
+            one_hot = np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()
+            how = " (of one-hot rows, the place of the 1)" if one_hot else ""
+            raise ValueError(f"{where} has {labels.shape[1]} labels per image; give one each{how}")
         if labels.size != len(pixels):
             raise ValueError(f"{where} has {len(pixels)} images but {labels.size} labels; give one each")
         splits[split] = Split(pixels, labels.reshape(-1), f"{split} image {{}}".format)

@@ -407,7 +407,8 @@ def test_bad_metadata_is_named(tmp_path: Path, metadata: str, words: list[str]) 
     [
         ({"test_labels": None}, ["test_labels"]),
         ({"val_images": COLOUR[:3]}, ["val_labels"]),
-        ({"train_labels": np.zeros((6, 14), np.uint8)}, ["14 labels per image"]),
+        ({"train_labels": np.zeros((6, 14), np.uint8)}, ["14 labels per image; give one each"]),
+        ({"train_labels": np.eye(6, dtype=np.uint8)}, ["6 labels per image", "one-hot rows, the place of the 1"]),
         ({"train_labels": np.zeros(5, np.uint8)}, ["6 images but 5 labels"]),
         ({"train_labels": np.zeros(6)}, ["float64"]),
         ({"train_images": COLOUR[:6] / 255}, ["float64", "uint8"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -206,6 +207,9 @@ def test_files_of_no_split_are_left_out_and_told(tmp_path: Path) -> None:
     found = load(DataConfig(path=str(path)))
     assert len(found.train) == 10
     assert found.told.endswith("; left out: 1 of no split, such as extra-00000-of-00001.parquet")
+    # What is told is written into the report, in UTF-8.
+    (path / "extra-00000-of-00001.parquet").rename(path / os.fsdecode(b"extra-\xe4.parquet"))
+    assert load(DataConfig(path=str(path))).told.endswith("such as extra-\\xe4.parquet")
 
 
 def test_a_file_without_splits_is_all_for_training(tmp_path: Path) -> None:
