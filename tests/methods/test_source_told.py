@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from raysyn.data.copies import find_copies
-from raysyn.data.images import Dataset, Images
+from raysyn.data.images import DataConfig, Dataset, Images, load
+from raysyn.methods.method import Method, Prepared
 from raysyn.methods.source_told import copies_counted, of_copies, say_source, source_facts
+from raysyn.report.pictures import png_bytes
 from raysyn.screen.console import Console
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), dtype=np.uint8)
@@ -52,3 +59,21 @@ def test_the_report_has_the_same_facts() -> None:
     assert copies_counted(copied) == {"private_copies": 2, "private_copies_of_one": 3, "test_images_in_train": 1}
     assert copies_counted(dataset([0, 1], [2])) == {"private_copies": 0}
     assert source_facts(copied) == {"read_as": "a folder"} and source_facts(dataset([0], [1])) == {}
+
+
+def test_a_dry_run_begins_with_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split, rows in (("train", [0, *range(1, 30), *[0] * 4]), ("valid", [9]), ("test", [3, 5])):
+        for at, row in enumerate(rows):
+            folder = tmp_path / "zoo" / split / "ant"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{at}.png").write_bytes(png_bytes(PIXELS[row]))
+    (tmp_path / "zoo" / "train" / "ant" / ".ipynb_checkpoints").mkdir()
+    method = Method(name="m", prepare=lambda config: Prepared(dataset=load(config)), run=print)
+    command: Any = SimpleNamespace(config=DataConfig(path=str(tmp_path / "zoo")), dry_run=True)
+    connect: Any = None
+    with pytest.raises(SystemExit), ExitStack() as stack:
+        method.begin(command, Console(), connect, stack)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "zoo: read as a folder with train/, valid/ (as val) and test/, of class folders; left out: 1 hidden." in said
+    assert "WARNING: 4 of the 34 private images are exact copies of others; one is there 5 times." in said
+    assert "The promise" not in said and "WARNING: 2 of the 2 test images are training images too" in said
