@@ -10,8 +10,10 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from raysyn.data.names import legible
+from raysyn.data.shards import parquet_files
 from raysyn.data.source import SPLITS, USUAL_NAMES
 
 BESIDE = frozenset(
@@ -147,6 +149,9 @@ def _refuse_other_layouts(path: str, label: str, entries: Sequence[os.DirEntry[s
     """ValueError where the splits lie deeper, labels seem to be in a file, or there are no class folders."""
     for deeper in _with_train(path, NESTED):
         raise ValueError(f"{label} has no folder train/, but {os.path.relpath(deeper, path)}/ has: give {deeper!r}")
+    for name in folders:
+        if parquet_files(inside := Path(path, name)):
+            raise ValueError(f"{label} has Parquet files in {legible(name)}/, and none in itself: give {str(inside)!r}")
     if len(folders) > 1:
         return
     tables = [entry.name for entry in entries if os.path.splitext(entry.name)[1].lower() in TABLES]

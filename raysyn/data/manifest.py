@@ -127,9 +127,10 @@ class _Files:
 
     def named(self, given: str, place: str) -> str:
         """The file that a row means."""
-        whole = os.path.normpath(os.path.join(self.folder, given))
-        if os.path.isfile(whole):
-            return whole
+        for spelled in (given, given.replace("\\", "/")):  # as Windows writes paths
+            whole = os.path.normpath(os.path.join(self.folder, spelled))
+            if os.path.isfile(whole):
+                return whole
         files = self._by_name.get(os.path.basename(given), [])
         if len(files) == 1 and os.path.isfile(files[0]):
             return files[0]

@@ -55,6 +55,10 @@ def by_stem(at: int) -> str:
     return f"scan.{at}"
 
 
+def as_windows_does(at: int) -> str:
+    return by_path(at).replace("/", "\\")
+
+
 Read = Callable[..., tuple[Images, Images]]
 
 
@@ -80,7 +84,7 @@ def check(found: tuple[Images, Images], names: tuple[str, ...]) -> None:
 
 
 @both
-@pytest.mark.parametrize("file", [by_path, by_name, by_stem])
+@pytest.mark.parametrize("file", [by_path, by_name, by_stem, as_windows_does])
 def test_files_are_found_by_path_or_name(images: Path, read: Read, file: Callable[[int], str]) -> None:
     check(read(table(images, *rows(file))), ("ant", "yak"))
 

@@ -201,6 +201,13 @@ def test_shards_that_are_not_there_or_differ_are_refused(tmp_path: Path, read: R
         read(path)
 
 
+@both
+def test_shards_one_folder_deeper_are_pointed_to(tmp_path: Path, read: Read) -> None:
+    shards(tmp_path / "set" / "plain", *FOLDERS["shards"])
+    with pytest.raises(ValueError, match=r"has Parquet files in plain/, and none in itself: give '.*/set/plain'"):
+        read(tmp_path / "set")
+
+
 def test_files_of_no_split_are_left_out_and_told(tmp_path: Path) -> None:
     path = shards(tmp_path / "set", *FOLDERS["shards"])
     write(path / "extra-00000-of-00001.parquet", {"huggingface": class_label("x", "y")}, image=HUGGING, split=None)
