@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raysyn.data.images import DataConfig, public_facts
+from raysyn.data.parquet_schema import Columns
 from raysyn.data.sources import NAMES, from_name, from_path
 from raysyn.data.survey import Survey, survey
 from raysyn.report import looked
@@ -28,6 +29,10 @@ MOST_ROWS = 30
 class Flags:
     """All flags of the command."""
 
+    image_column: str | None = None
+    """Column of a Parquet file that holds the images (by default image, or else img), or of a .csv their paths."""
+    label_column: str | None = None
+    """Column of it that holds their classes; by default label, or else labels."""
     sheet: str | None = None
     """The contact sheet to write, a PNG: the first images of each class; by default look-SOURCE.png, here."""
     html: str | None = None
@@ -50,10 +55,15 @@ def main(arguments: Sequence[str]) -> int:
 def look(given: str, flags: Flags) -> list[str]:
     """Look at every image, write the sheet and the page, and say what there is. ValueError where nothing can be read of
     the source; a picture that cannot be is counted."""
-    config = DataConfig(name=given) if given in NAMES else DataConfig(name=None, path=given)
+    named = given in NAMES
+    columns = Columns(flags.image_column, flags.label_column, group="")
+    config = DataConfig(
+        name=given if named else None, path=None if named else given,
+        image_column=columns.image, label_column=columns.label,
+    )  # fmt: skip
     # First, so that memory holds the source once.
     facts = _facts(config)
-    source = from_name(given, None) if config.path is None else from_path(given)
+    source = from_name(given, None) if named else from_path(given, columns)
     sheet = Path(flags.sheet or f"look-{source.name}.png").expanduser()
     html = Path(flags.html).expanduser() if flags.html else None
     for field, path in (("sheet", sheet), ("html", html)):
@@ -66,7 +76,8 @@ def look(given: str, flags: Flags) -> list[str]:
 
     found = survey(source, looked.COLUMNS, looked.ROWS, tell)
     tables = looked.tables(found, source.class_names)
-    lines = [_read(config, facts, found), *looked.sentences(found), *looked.advice(found)]
+    understood = [f"Understood as {source.told}."] if source.told else []
+    lines = [*understood, _read(config, facts, found), *looked.sentences(found), *looked.advice(found)]
     png = looked.sheet(found, source.class_names)
     write_atomically(sheet, png, 0o600)
     lines.append(f"Contact sheet (stays inside): {sheet}")
@@ -99,6 +110,8 @@ def _facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int] | str:
 def _read(config: DataConfig, facts: tuple[int, tuple[int, int, int], int] | str, found: Survey) -> str:
     """How a run would read it, with no flag of --data. but its name or path."""
     flag = f"--data.name {config.name}" if config.path is None else f"--data.path {config.path}"
+    for what, name in (("image", config.image_column), ("label", config.label_column)):
+        flag += f" --data.{what}-column {name}" if name is not None else ""
     if isinstance(facts, str):
         return f"A run with {flag} would be refused: {facts}."
     n, (height, width, channels), classes = facts

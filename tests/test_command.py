@@ -165,7 +165,11 @@ EXPECTED = {
     "raysyn --v": ["--version"],
     "raysyn dp_feta cpu": ["cpu-mnist", "cpu-fashion_mnist"],
     "raysyn dp_feta quick --data.": [
-        f"--data.{name}" for name in ("name", "path", "test-share", "crop", "size", "limit", "labels", "no-labels")
+        f"--data.{name}"
+        for name in (
+            *("name", "path", "test-share", "image-column", "label-column", "crop", "size", "limit", "labels"),
+            "no-labels",
+        )
     ],
     "raysyn dp_feta quick --data.size 8 --budget.e": ["--budget.epsilon"],
     "raysyn dp_feta quick --budget.accountant ": ["prv", "rdp"],
@@ -184,7 +188,7 @@ EXPECTED = {
     "raysyn prepare lsun scenes --o": ["--out", "--overwrite"],
     "raysyn auto scans.parquet --ep": ["--epsilon"],
     "raysyn auto scans.parquet --epsilon 3 --public.": [
-        f"--public.{name}" for name in ("name", "path", "crop", "limit")
+        f"--public.{name}" for name in ("name", "path", "image-column", "label-column", "crop", "limit")
     ],
     "raysyn zzz quick --data.": [],
 }

@@ -39,11 +39,11 @@ def noise(height: int = 10, width: int = 10, *channels: int) -> np.ndarray:
 
 def messy(source: Path) -> None:
     """A folder with everything that can be wrong with one that is read at all."""
-    twin, wide = noise(10, 10, 3), noise(10, 15, 3)
+    twin, wide, clear = noise(10, 10, 3), noise(10, 15, 3), noise(10, 15, 4)
     files: dict[str, bytes] = {
         "train/ant/0.png": png(twin), "train/ant/1.png": png(twin), "train/ant/2.png": png(wide),
         "train/bee/0.png": png(twin), "train/bee/1.png": png(noise(40, 30, 3)), "train/bee/2.png": png(noise()),
-        "train/bee/3.png": b"no image", "train/bee/4.png": png(twin)[:-30], "train/bee/5.png": png(wide, "RGBA"),
+        "train/bee/3.png": b"no image", "train/bee/4.png": png(twin)[:-30], "train/bee/5.png": png(clear),
         "test/ant/0.png": png(wide), "test/bee/0.png": png(noise(10, 10, 3)),
     }  # fmt: skip
     for name, content in files.items():
@@ -152,7 +152,10 @@ def parquet(path: Path, **columns: Any) -> str:
             {"split": ["train"] * 4 + ["test"] * 2},
             "reads 4 training and 2 test images of 10 x 10 pixels, grey, 2 classe",
         ),
-        ({"image": [b"x"] * 6, "split": ["train"] * 4 + ["test"] * 2}, "row 0 cannot be used: no image file."),
+        (
+            {"image": [b"x"] * 6, "split": ["train"] * 4 + ["test"] * 2},
+            "row 0 cannot be used: no image file: PNG",
+        ),
     ],
 )
 def test_how_it_is_read_is_told_and_what_is_refused_is_looked_at_all_the_same(

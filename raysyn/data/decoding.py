@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from raysyn.data.names import check_class_names
-from raysyn.data.picture import Crop, centre_square
+from raysyn.data.picture import Crop, centre_square, fault_of, opened
 from raysyn.data.source import SPLITS
 from raysyn.data.streams import Picture, Stream
 
@@ -35,7 +34,8 @@ def decode_into(folder: Path, source: Stream, shape: tuple[int, int, int], crop:
     check_class_names(source.label, class_names or (), once=False)
     folder.parent.mkdir(parents=True, exist_ok=True)
     _sweep(folder.parent)
-    print(f"{source.label}: decoding into {folder}, once", file=sys.stderr)
+    understood = f"read as {source.told}; " if source.told else ""
+    print(f"{source.label}: {understood}decoding into {folder}, once", file=sys.stderr)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
         fit = partial(_fitted, shape=shape, crop=crop)
@@ -101,17 +101,13 @@ def _write(
 
 def _fitted(picture: Any, place: str, shape: tuple[int, int, int], crop: Crop | None) -> np.ndarray:
     """One picture (HWC array, bytes of a file or path), cropped and in `shape`."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     mode, size = ("L" if shape[2] == 1 else "RGB"), (shape[1], shape[0])
     try:
-        if isinstance(picture, np.ndarray):
-            image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
-        else:
-            image = Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
-        with image:
-            fitted = image.convert(mode) if crop is None else centre_square(image.convert(mode))
+        fitted = opened(picture).convert(mode)
+        if crop is not None:
+            fitted = centre_square(fitted)
     except Exception as error:  # decoders raise anything on damaged bytes; only here is the place known
-        fault = "no image file" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise ValueError(f"{place} cannot be used: {fault}") from error
+        raise ValueError(f"{place} cannot be used: {fault_of(picture, error)}") from error
     return np.asarray(fitted if fitted.size == size else fitted.resize(size, Image.Resampling.BILINEAR))

@@ -5,22 +5,23 @@ The number of images, their shape and the list of classes are treated as public 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from raysyn.data.copies import Copies, find_copies
 from raysyn.data.names import check_class_names, check_name
-from raysyn.data.picture import Crop, decode_picture
+from raysyn.data.parquet_schema import Columns, check_no_columns
+from raysyn.data.picture import Crop
+from raysyn.data.pixels import SMALLEST, pixels_of
 from raysyn.data.shares import check_share, with_test_images
-from raysyn.data.source import SPLITS, Source, Split
+from raysyn.data.source import SPLITS, Source
 from raysyn.data.sources import from_name, from_path, subset
 
-SMALLEST = 8
 ONE_CLASS = "image"
 """Name of the class that all images are of where labels are forgotten."""
 
@@ -33,13 +34,17 @@ class DataConfig:
     """digits (built in), or mnist, fashion_mnist, kmnist, cifar10, cifar100 or a 2D MedMNIST flag such as bloodmnist,
     which are downloaded on first use."""
     path: str | None = None
-    """Own data instead of a name: a Parquet file (columns image, label, split), a MedMNIST-style .npz file,
-    or a folder with train/ and test/, each with one sub-folder of images per class. Where classes are named (the
-    sub-folders of train/, the Parquet file's metadata, the array class_names), one of them may have no image. Without
-    test images, also a folder of class folders: see --data.test-share."""
+    """Own data instead of a name: a Parquet file (columns image, label, split) or a folder of them as Hugging Face
+    exports it, a MedMNIST-style .npz file, or a folder with train/ and test/, each with one sub-folder of images per
+    class. Where classes are named (the sub-folders of train/, the Parquet file's metadata, the array class_names), one
+    of them may have no image. Without test images, also a folder of class folders: see --data.test-share."""
     test_share: float | None = None
     """Share of the training images held out as test images where the source has none; the others are left to train.
     Always the same ones, by their places alone. A synthetic.parquet of raysyn has 0.1 held out by itself."""
+    image_column: str | None = None
+    """Column of a Parquet file that holds the images (by default image, or else img), or of a .csv their paths."""
+    label_column: str | None = None
+    """Column of it that holds their classes, as numbers or names; by default label, or else labels."""
     crop: Crop | None = None
     """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
     size: int | None = None
@@ -83,10 +88,6 @@ class Images:
         """The images at `indices` (integers, a slice or a mask), with the same classes."""
         return Images(self.images_NHWC[indices], self.labels_N[indices], self.class_names)
 
-    def copies(self) -> int:
-        """How many are exact copies, pixel by pixel, of others before them."""
-        return len(self) - len({hashlib.sha256(one.tobytes()).digest() for one in self.images_NHWC})
-
     def fingerprint(self) -> str:
         """SHA-256 (hex) over shape, class names, labels and pixels, in this order of images."""
         digest = hashlib.sha256(json.dumps([self.images_NHWC.shape, self.class_names]).encode())
@@ -109,6 +110,13 @@ class Dataset:
     """Of the data set whose images these are, where a seed divided them anew."""
     naming: str | None = None
     """How the source could declare names of its classes, where it knows them only as the labels of its images."""
+    told: str = ""
+    """How the source was understood, and what of it was left out."""
+
+    @functools.cached_property
+    def copies(self) -> Copies:
+        """What is there several times."""
+        return find_copies(self.train.images_NHWC, self.test.images_NHWC)
 
     def empty_classes(self) -> tuple[str, ...]:
         """Names of the classes without a training image."""
@@ -141,10 +149,10 @@ def load(config: DataConfig) -> Dataset:
     for split in (split for split in labels if labels[split].size):
         keep = subset(len(labels[split]), config.limit or len(labels[split]))
         shape = done["train"].shape if done else None
-        pixels = _pixels(source, source.splits[split], keep, config, shape)
+        pixels = pixels_of(source, source.splits[split], keep, config.size, config.crop, shape)
         done[split] = Images(pixels, labels[split][keep], class_names)
-    naming = source.naming if source.class_names is None else None
-    dataset = Dataset(source.name, done["train"], done["test"], done.get("val"), naming=naming)
+    naming = source.naming if source.class_names is None or source.of_labels else None
+    dataset = Dataset(source.name, done["train"], done["test"], done.get("val"), naming=naming, told=source.told)
     return dataset.check_classes(*_left_out_by(config))
 
 
@@ -153,7 +161,7 @@ def public_facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int]:
     as `load`, for all that can be known from that."""
     source, labels, class_names = _opened(config)
     keep = subset(len(labels["train"]), config.limit or len(labels["train"]))
-    first = _pixels(source, source.splits["train"], keep[:1], config, None)
+    first = pixels_of(source, source.splits["train"], keep[:1], config.size, config.crop, None)
     height, width, channels = first.shape[1:]
     return len(keep), (height, width, channels), len(class_names)
 
@@ -165,7 +173,12 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
     if config.limit is not None and config.limit < 1:
         raise ValueError(f"data.limit={config.limit} leaves no images; give at least 1 or leave it out")
     check_share(config.test_share)
-    source = from_path(config.path) if config.path is not None else from_name(config.name, config.size)
+    columns = Columns(config.image_column, config.label_column)
+    if config.path is None:
+        check_no_columns(columns, f"data.name={config.name!r}")
+        source = from_name(config.name, config.size)
+    else:
+        source = from_path(config.path, columns)
     check_name(source.label, "the data set", source.name)
     labels = {split: _labels(source, split) for split in SPLITS if split in source.splits}
     if not labels["train"].size:
@@ -232,57 +245,3 @@ def _class_names(source: Source, labels: dict[str, np.ndarray]) -> tuple[str, ..
     named = tuple(str(name) for name in (range(classes) if names is None else names))
     check_class_names(source.label, named)
     return named
-
-
-def _pixels(
-    source: Source, split: Split, keep: np.ndarray, config: DataConfig, shape: tuple[int, int, int] | None
-) -> np.ndarray:
-    """The pictures at `keep`, decoded to uint8 (N, H, W, C); `shape` as in train, None for train itself."""
-    # Imported where it is used, not above: who only asks for help must not wait for it.
-    from PIL import UnidentifiedImageError
-
-    def decode(index: int) -> np.ndarray:
-        try:
-            return decode_picture(split.pictures[index], config.size, config.crop)
-        except Exception as error:  # decoders raise anything on damaged bytes; only here is the row known
-            fault = "no image file" if isinstance(error, UnidentifiedImageError) else str(error)
-            raise ValueError(f"{source.label}: {split.place(index)} cannot be used: {fault}") from error
-
-    first = decode(keep[0])
-    shape = shape or _checked_shape(first, f"{source.label}: {split.place(keep[0])}")
-    result = np.empty((len(keep), *shape), dtype=np.uint8)
-
-    def fill(start: int) -> None:
-        for at in range(start, min(start + 512, len(keep))):
-            pixels = decode(keep[at])
-            if pixels.shape != shape:
-                raise ValueError(_mixed(f"{source.label}: {split.place(keep[at])}", pixels.shape, shape))
-            result[at] = pixels
-
-    # Small pictures spend their time in Python, where threads only fight over the interpreter lock.
-    threads = min(16, os.cpu_count() or 1) if _bytes(split.pictures[keep[0]]) > 8192 else 1
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(fill, range(0, len(keep), 512)):
-            pass
-    return result
-
-
-def _bytes(picture: Any) -> int:
-    if isinstance(picture, np.ndarray):
-        return picture.nbytes
-    return len(picture) if isinstance(picture, bytes) else picture.stat().st_size
-
-
-def _checked_shape(pixels: np.ndarray, place: str) -> tuple[int, int, int]:
-    height, width, channels = pixels.shape
-    if min(height, width) < SMALLEST:
-        raise ValueError(f"{place} is {width}x{height} pixels, under {SMALLEST}; rescale with data.size")
-    return height, width, channels
-
-
-def _mixed(place: str, shape: tuple[int, ...], first: tuple[int, int, int]) -> str:
-    if shape[2] != first[2]:
-        kind = {1: "grey", 3: "colour"}
-        return f"{place} is {kind[shape[2]]} but the first is {kind[first[2]]}; convert all to one of the two"
-    sizes = f"{shape[1]}x{shape[0]} pixels but the first is {first[1]}x{first[0]}"
-    return f"{place} is {sizes}; rescale all with data.size"

@@ -1,72 +1,149 @@
-"""Images in a Parquet file."""
+"""Images in Parquet files: raysyn's own layout, and what Hugging Face exports, in one file or in shards.
+
+One reader for private and public images, row by row, so that memory holds what is asked for.
+"""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
+from raysyn.data.names import legible
+from raysyn.data.parquet_schema import Columns, Schema, understood
+from raysyn.data.shards import Shard, shards_of
+from raysyn.data.source import SPLITS, USUAL_NAMES, Source, Split
 
-from raysyn.data.source import SPLITS, Source, Split
+ROWS_AT_ONCE = 500
+READ_AT_ONCE = 2**20
+"""Bytes of a column."""
+NAMING = "a list \"classes\" in the JSON object of the schema metadata 'dataset'"
 
-COLUMNS = ("image", "label", "split")
+
+class Row(NamedTuple):
+    """One image as the file holds it."""
+
+    split: str
+    image: bytes
+    label: int
+    place: str
 
 
-def read_parquet(path: Path, label: str) -> Source:
+@dataclass(frozen=True)
+class Table:
+    """One file or several, understood; nothing of their rows is held."""
+
+    label: str
+    shards: tuple[Shard, ...]
+    schema: Schema
+    class_names: Sequence[str] | None
+    told: str
+
+    def rows(self) -> Iterator[Row]:
+        """All images, in the order of files and rows. ValueError, naming the row, for an empty field, an unknown split
+        or an unknown name of a class."""
+        schema, several = self.schema, len(self.shards) > 1
+        numbers = {name: number for number, name in enumerate(self.class_names or ())}
+        for shard in self.shards:
+            before = f"{legible(shard.path.name)}, " if several else ""
+            for row, (image, label, split) in enumerate(self._fields(shard)):
+                place = f"{before}row {row}"
+                found = shard.split if schema.split is None else split
+                for what, value in (("image", image), ("label", label), ("split", found)):
+                    if value is None:
+                        raise ValueError(f"{self.label}: {place} has an empty {what}; fill or drop it")
+                if schema.named and label not in numbers:
+                    raise ValueError(f"{self.label}: {place} has the label {label!r}, no class of train; mend it")
+                yield Row(self._split(found, place), image, numbers[label] if schema.named else label, place)
+
+    def _fields(self, shard: Shard) -> Iterator[tuple[Any, Any, Any]]:
+        """(image, label, split) of each row, as they are; the split is None without such a column."""
+        schema = self.schema
+        wanted = [schema.image_leaf, schema.label, *([schema.split] if schema.split else [])]
+        for part in _batches(shard.path, wanted, self.label):
+            images = part.column(schema.image)
+            if schema.image_leaf != schema.image:
+                import pyarrow.compute as pc  # seven MiB, which no other column needs
+
+                images = pc.struct_field(images, "bytes")
+            splits = part.column(schema.split).to_pylist() if schema.split else [None] * part.num_rows
+            yield from zip(images.to_pylist(), part.column(schema.label).to_pylist(), splits, strict=True)
+
+    def _split(self, given: Any, place: str) -> str:
+        split = USUAL_NAMES.get(str(given).lower())
+        if split is None:
+            raise ValueError(
+                f"{self.label}: {place} has the split {given!r}; it must be one of {', '.join(SPLITS)} (or another "
+                "usual name of these)"
+            )
+        return split
+
+
+def _batches(path: Path, columns: list[str], label: str) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        schema = pq.read_schema(path)
-        check_columns(schema, label)
-        table = pq.read_table(path, columns=list(COLUMNS))
+        # By default all row groups are fetched ahead and kept.
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_AT_ONCE) as file:
+            yield from file.iter_batches(ROWS_AT_ONCE, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{label} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
-    for column in COLUMNS:
-        empty = table[column].null_count
-        if empty:
-            raise ValueError(f"{label}: column {column} has {empty} empty rows; fill or drop them")
-    pictures, labels = table["image"].to_pylist(), table["label"].to_numpy()
-    where = np.array(table["split"].to_pylist(), dtype=object)
-    unknown = sorted({str(split) for split in where} - set(SPLITS))
-    if unknown:
-        raise ValueError(f"{label}: column split holds {unknown[0]!r}; it must be one of {', '.join(SPLITS)}")
+
+
+def open_parquet(path: Path, label: str, columns: Columns) -> Table:
+    """A Parquet file, or a folder of them; of the rows, only those of names of classes are read. ValueError, in a
+    sentence that `label` opens, where columns are missing, of another kind, or not the same in all files."""
+    found = shards_of(path, label)
+    first = understood(found.shards[0].path, label, columns)
+    for shard in found.shards[1:]:
+        if understood(shard.path, label, columns) != first:
+            raise ValueError(
+                f"{label}: {legible(shard.path.name)} has other columns or names of classes than "
+                f"{legible(found.shards[0].path.name)}; make all files of a set alike"
+            )
+    names: Sequence[str] | None = first.class_names
+    if first.named and names is None:
+        names = _label_names(found.shards, first, label)
+    by = "" if first.split else (", no column split: all for training" if path.is_file() else ", splits by file names")
+    told = f"{found.told}, {first.told()}{by}{found.left_out}"
+    return Table(label, found.shards, first, names, told)
+
+
+def _label_names(shards: Sequence[Shard], schema: Schema, label: str) -> list[str]:
+    """All labels of train, sorted: whether a class is there must not depend on what is tested with."""
+    names = set[str]()
+    for shard in shards:
+        for part in _batches(shard.path, [schema.label, *([schema.split] if schema.split else [])], label):
+            splits = part.column(schema.split).to_pylist() if schema.split else [shard.split] * part.num_rows
+            values = part.column(schema.label).to_pylist()
+            pairs = set(zip(values, splits, strict=True))
+            train = {name for name, split in pairs if USUAL_NAMES.get(str(split).lower()) == "train"}
+            names |= train - {None}
+    return sorted(names)
+
+
+def read_parquet(path: Path, label: str, columns: Columns) -> Source:
+    """The images of a Parquet file or a folder of them, undecoded, held as bytes."""
+    import numpy as np
+
+    table = open_parquet(path, label, columns)
+    pictures: dict[str, list[bytes]] = {split: [] for split in SPLITS}
+    labels: dict[str, list[int]] = {split: [] for split in SPLITS}
+    places: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for row in table.rows():
+        pictures[row.split].append(row.image)
+        labels[row.split].append(row.label)
+        places[row.split].append(row.place)
     splits = {}
     for split in SPLITS:
-        rows = np.flatnonzero(where == split)
-        splits[split] = Split([pictures[row] for row in rows], labels[rows], [f"row {row}" for row in rows])
-    naming = "a list \"classes\" in the JSON object of the schema metadata 'dataset'"
-    names = metadata_names(schema, label)
-    return Source(path.stem, label, names, splits, naming, released=_is_release(schema))
-
-
-def _is_release(schema: Any) -> bool:
-    """Whether the schema's metadata are those that raysyn writes into synthetic.parquet (`release.parquet_bytes`)."""
-    about = json.loads((schema.metadata or {}).get(b"dataset", b"{}"))
-    return {"name", "classes", "image_shape", "encoding"} <= about.keys()
-
-
-def check_columns(schema: Any, label: str) -> None:
-    from pyarrow import types
-
-    missing = [column for column in COLUMNS if column not in schema.names]
-    if missing:
-        raise ValueError(f"{label} lacks the column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
-    image, number = schema.field("image").type, schema.field("label").type
-    if not (types.is_binary(image) or types.is_large_binary(image)):
-        raise ValueError(f"{label}: column image is {image}; it must hold PNG or JPEG files (binary)")
-    if not types.is_integer(number):
-        raise ValueError(f"{label}: column label is {number}; it must hold class numbers (integer)")
-
-
-def metadata_names(schema: Any, label: str) -> list[str] | None:
-    """Class names from the schema metadata: key `dataset`, a JSON object with a list `classes`."""
-    raw = (schema.metadata or {}).get(b"dataset", b"{}")
-    try:
-        names = json.loads(raw).get("classes")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{label}: schema metadata 'dataset' is no JSON object; mend or remove it") from error
-    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise ValueError(f"{label}: 'classes' in the schema metadata is no list of names; mend or remove it")
-    return names
+        numbers = np.array(labels[split]) if labels[split] else np.zeros(0, np.int64)
+        splits[split] = Split(pictures[split], numbers, places[split])
+    whole = table.schema.split or path.is_dir()
+    lacks = "has no test images" if whole else "has no column split, and so no test images"
+    name = path.stem if path.is_file() else path.resolve().name
+    return Source(
+        name, label, table.class_names, splits, NAMING, lacks=lacks, released=table.schema.released, told=table.told,
+        of_labels=table.schema.class_names is None,
+    )  # fmt: skip

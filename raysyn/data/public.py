@@ -19,11 +19,12 @@ from raysyn.data.decoding import decode_into
 from raysyn.data.flat_pixels import FlatPixels
 from raysyn.data.images import DataConfig, Images
 from raysyn.data.names import check_class_names, check_name
+from raysyn.data.parquet import ROWS_AT_ONCE
 from raysyn.data.sources import (
     cache_folder,
     subset,
 )
-from raysyn.data.streams import ROWS_AT_ONCE, PublicConfig, Stream
+from raysyn.data.streams import PublicConfig, Stream
 
 HELD_OUT = 50
 """Where a source has training images only, one of so many is for validation."""

@@ -9,6 +9,12 @@ from typing import Any
 import numpy as np
 
 SPLITS = ("train", "val", "test")
+USUAL_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""What folders and files of splits are called, in small letters."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,10 @@ class Source:
     naming: str = ""
     lacks: str = "has no test images"
     """What is said of it where it has none."""
+    of_labels: bool = False
+    """Whether classes are those of the labels that are there, though they have names."""
+    told: str = ""
+    """How it was understood, and what of it was left out."""
     released: bool = False
     """Whether raysyn made it: then all its images are for training."""
 
@@ -53,7 +63,9 @@ def from_arrays(
                 "they must be uint8 (N, H, W) or (N, H, W, 1 or 3)"
             )
         if labels.ndim == 2 and labels.shape[1] > 1:
-            raise ValueError(f"{where} has {labels.shape[1]} labels per image; give one each")
+            one_hot = np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()
+            how = " (of one-hot rows, the place of the 1)" if one_hot else ""
+            raise ValueError(f"{where} has {labels.shape[1]} labels per image; give one each{how}")
         if labels.size != len(pixels):
             raise ValueError(f"{where} has {len(pixels)} images but {labels.size} labels; give one each")
         splits[split] = Split(pixels, labels.reshape(-1), f"{split} image {{}}".format)

@@ -12,13 +12,21 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from raysyn.data.folders import Layout, understood
 from raysyn.data.glyphs import glyphs
+from raysyn.data.manifest import ENDINGS as MANIFEST
+from raysyn.data.manifest import read_manifest
+from raysyn.data.names import legible
 from raysyn.data.parquet import read_parquet
+from raysyn.data.parquet_schema import USUAL, Columns, check_no_columns
+from raysyn.data.shards import ENDINGS as PARQUET
+from raysyn.data.shards import parquet_files
 from raysyn.data.source import SPLITS, Source, Split, from_arrays
 
 TORCHVISION = {
@@ -32,9 +40,8 @@ MEDMNIST = (
     *("pathmnist", "dermamnist", "octmnist", "pneumoniamnist", "retinamnist", "breastmnist", "bloodmnist"),
     *("tissuemnist", "organamnist", "organcmnist", "organsmnist"),
 )
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 NAMES = ("digits", "glyphs", *TORCHVISION, *MEDMNIST)
-OTHER_NAMES = (*SPLITS, "training", "testing", "valid", "validation")
-"""What folders of splits are called elsewhere, in small letters."""
 
 
 def from_name(name: str | None, size: int | None, group: str = "data") -> Source:
@@ -52,20 +59,39 @@ def from_name(name: str | None, size: int | None, group: str = "data") -> Source
     raise ValueError(f"{group}.name={name!r} {fault}; choose one of {', '.join(NAMES)}, or give {group}.path")
 
 
-def from_path(given: str) -> Source:
-    """A Parquet file, a .npz file or a folder of class folders, told apart by the ending."""
-    path, label = Path(given).expanduser(), f"data.path={given!r}"
+def from_path(given: str, columns: Columns = USUAL) -> Source:
+    """A Parquet file or a folder of them, a .npz file or a folder of class folders, told apart by the ending and by
+    what is in the folder. `columns` are of Parquet alone."""
+    label = f"data.path={given!r}"
+    check_given(given, label)
+    path = Path(given).expanduser()
     if not path.exists():
         raise ValueError(f"{label} does not exist; check the spelling, or use data.name")
+    ending = path.suffix.lower()
+    if parquet_files(path) or (ending in PARQUET and path.is_file()):
+        return read_parquet(path, label, columns)
+    if ending in MANIFEST and path.is_file():
+        return _manifest(path, label, columns)
+    check_no_columns(columns, label)
     if path.is_dir():
         return _folder(path, label)
-    if path.suffix == ".npz":
+    if ending == ".npz":
         return _npz(path, path.stem, label, None)
-    if path.suffix in (".parquet", ".pq"):
-        return read_parquet(path, label)
+    if ending in ARCHIVES:
+        raise ValueError(f"{label} is an archive, which is not read as it is; unpack it, and give its folder")
     raise ValueError(
-        f"{label} is neither a .parquet file, a .npz file nor a folder with train/ and test/, or one of class folders"
+        f"{label} is neither a .parquet, .npz or .csv file nor a folder with train/ and test/, or one of class folders"
     )
+
+
+def check_given(given: str, label: str) -> None:
+    """ValueError for what is no path of this machine."""
+    if not given.strip():
+        raise ValueError(
+            f"{label} is empty, as where a shell variable is not set; give a file or folder, or leave it out"
+        )
+    if "://" in given:
+        raise ValueError(f"{label} is an address; images are read from files: download them, and give their path")
 
 
 def subset(n: int, limit: int) -> np.ndarray:
@@ -142,11 +168,13 @@ def _npz(path: Path, name: str, label: str, class_names: Sequence[str] | None) -
     present = [split for split in SPLITS if split == "train" or {f"{split}_images", f"{split}_labels"} & set(arrays)]
     for key in (f"{split}_{part}" for split in present for part in ("images", "labels")):
         if key not in arrays:
-            raise ValueError(f"{label} lacks the array {key}; each split needs its images and labels")
+            has = ", ".join(sorted(arrays)[:9]) or "none"
+            raise ValueError(f"{label} lacks the array {key}; each split needs its images and labels, and it has {has}")
     found = {split: (arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in present}
     if class_names is None and "class_names" in arrays:
         class_names = _array_names(arrays["class_names"], label)
     source = from_arrays(name, label, found, class_names)
+    source = replace(source, told=f"a .npz file of {', '.join(present)}")
     return source if "test" in present else replace(source, lacks="lacks the arrays test_images and test_labels")
 
 
@@ -159,47 +187,45 @@ def _array_names(names: np.ndarray, label: str) -> list[str]:
 
 def _folder(path: Path, label: str) -> Source:
     """A folder with train/ and what else there is of the splits; or with class folders, all of them for training."""
-    if not (path / "train").is_dir():
-        _refuse_other_names(path, label)
-        roots = {"train": path}
-        lacks = "has no folders train/ and test/"
-    else:
-        roots = {split: path / split for split in SPLITS if (path / split).is_dir()}
-        lacks = "has no folder test/" if "test" not in roots else "has no test images"
-    class_names = [folder.name for folder in _visible(roots["train"]) if folder.is_dir()]
+    layout = understood(str(path), label)
+    files: dict[str, list[Path]] = {split: [] for split in layout.splits or ("train",)}
+    labels: dict[str, list[int]] = {split: [] for split in files}
+    for split, file, number in layout.files():
+        files[split].append(Path(file.path))
+        labels[split].append(number)
+    splits = {split: _of_files(layout, found, labels[split]) for split, found in files.items()}
+    return Source(path.resolve().name, label, layout.classes, splits, lacks=_lacks(layout), told=layout.told())
+
+
+def _manifest(path: Path, label: str, columns: Columns) -> Source:
+    """A table of images in a folder."""
+    manifest = read_manifest(path, label, columns)
     splits = {}
-    for split, root in roots.items():
-        files, labels = _class_folders(root, class_names, label)
-        splits[split] = Split(files, labels, [f"file {file.relative_to(path)}" for file in files])
-    return Source(path.resolve().name, label, class_names, splits, lacks=lacks)
+    for split in SPLITS:
+        files = [Path(file) for where, file, _ in manifest.rows if where == split]
+        labels = [number for where, _, number in manifest.rows if where == split]
+        place = partial(_place_beside, path.parent, files)
+        splits[split] = Split(files, np.array(labels, dtype=np.int64), place)
+    lacks = "has no test images" if manifest.has_splits else "has no column split, and so no test images"
+    naming = "by labels that are words" if manifest.class_names is None else "as folders of train/"
+    return Source(
+        path.stem, label, manifest.class_names, splits, naming, lacks=lacks, told=manifest.told, of_labels=True
+    )  # fmt: skip
 
 
-def _refuse_other_names(path: Path, label: str) -> None:
-    """ValueError where a folder without train/ has the splits under other names: these are no classes."""
-    named = [entry.name for entry in _visible(path) if entry.is_dir() and entry.name.lower() in OTHER_NAMES]
-    if named:
-        raise ValueError(
-            f"{label} has {', '.join(f'{name}/' for name in named)} but no folder train/: its splits must be called "
-            "train/ and test/ (and val/), rename them"
-        )
+def _place_beside(folder: Path, files: Sequence[Path], index: int) -> str:
+    return f"file {legible(os.path.relpath(files[index], folder))}"
 
 
-def _class_folders(folder: Path, class_names: list[str], label: str) -> tuple[list[Path], np.ndarray]:
-    """Files and class numbers of one split, in sorted order."""
-    files: list[Path] = []
-    labels: list[int] = []
-    for entry in _visible(folder):
-        if not entry.is_dir():
-            raise ValueError(f"{label}: {folder.name}/{entry.name} is in no class folder; move or remove it")
-        if entry.name not in class_names:
-            raise ValueError(
-                f"{label}: class {entry.name!r} of {folder.name}/ is not in train/; add it there, if only empty"
-            )
-        inside = [file for file in sorted(entry.rglob("[!.]*")) if file.is_file()]
-        files += inside
-        labels += [class_names.index(entry.name)] * len(inside)
-    return files, np.array(labels, dtype=np.int64)
+def _of_files(layout: Layout, files: list[Path], labels: list[int]) -> Split:
+    return Split(files, np.array(labels, dtype=np.int64), lambda index: f"file {layout.place(str(files[index]))}")
 
 
-def _visible(folder: Path) -> list[Path]:
-    return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+def _lacks(layout: Layout) -> str:
+    """What is said of a folder without test images."""
+    if not layout.splits:
+        return "has no folders train/ and test/"
+    if "test" in layout.splits:
+        return "has no test images"
+    named = f" (if {layout.splits['val']}/ is for tests, rename it)" if "val" in layout.splits else ""
+    return f"has no folder test/{named}"

@@ -10,14 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from raysyn.data.parquet import COLUMNS, check_columns, metadata_names
+from raysyn.data.folders import understood
+from raysyn.data.manifest import ENDINGS as MANIFEST
+from raysyn.data.manifest import read_manifest
+from raysyn.data.names import legible
+from raysyn.data.parquet import open_parquet
+from raysyn.data.parquet_schema import Columns, check_no_columns
 from raysyn.data.picture import Crop
+from raysyn.data.shards import ENDINGS as PARQUET
+from raysyn.data.shards import parquet_files
 from raysyn.data.source import Source
-from raysyn.data.sources import NAMES, from_name, from_path
+from raysyn.data.sources import NAMES, check_given, from_name, from_path
 
-ROWS_AT_ONCE = 500
-READ_AT_ONCE = 2**20
-"""Bytes of a column."""
+READ_AS = "upright"
+"""Changes where files are read otherwise than before: what was decoded then must not be taken for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +34,13 @@ class PublicConfig:
     """glyphs (letters, built in), or names that --data.name knows. Several sets make one, whose classes are those of
     the first, then of the second and so on."""
     path: tuple[str, ...] = ()
-    """Own data instead of names: Parquet files (columns image, label, split), .npz files, or folders with train/ and,
-    if there is one, val/ or test/, each with one sub-folder of images per class. Parquet and folders are read as a
-    stream; a .npz file, or a set by name, is held once, while it is decoded."""
+    """Own data instead of names: Parquet files (columns image, label, split) or folders of them, .npz files, or folders
+    with train/ and, if there is one, val/ or test/, each with one sub-folder of images per class. Parquet and folders
+    are read as a stream; a .npz file, or a set by name, is held once, while it is decoded."""
+    image_column: str | None = None
+    """Column of Parquet files that holds the images (by default image, or else img), or of .csv files their paths."""
+    label_column: str | None = None
+    """Column of them that holds their classes, as numbers or names; by default label, or else labels."""
     crop: Crop | None = None
     """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
     limit: int | None = None
@@ -67,12 +77,17 @@ class Stream:
     """Changes when its images may have."""
     opened: Callable[[], tuple[Sequence[str] | None, Iterator[Picture]]]
     """Class names, where they are known, and all pictures: asked for only where these are not decoded yet."""
+    told: str = ""
+    """How it was understood, and what of it was left out."""
 
     @staticmethod
     def of(config: PublicConfig) -> Stream:
         if not config.path and not config.name:
             raise ValueError("public.name and public.path are both empty: name one public set at least")
-        streams = [*map(_from_path, config.path)] if config.path else [*map(_from_name, config.name)]
+        columns = Columns(config.image_column, config.label_column, "public.")
+        if not config.path:
+            check_no_columns(columns, f"public.name={config.name[0]!r}")
+        streams = [_from_path(one, columns) for one in config.path] or [*map(_from_name, config.name)]
         return streams[0] if len(streams) == 1 else _chained(streams)
 
 
@@ -80,12 +95,16 @@ def _from_name(name: str) -> Stream:
     return Stream(name, f"public set {name}", (name,), partial(_held, from_name, name, None, "public"))
 
 
-def _from_path(given: str) -> Stream:
+def _from_path(given: str, columns: Columns) -> Stream:
+    check_given(given, f"public.path={given!r}")
     path = Path(given).expanduser()
+    if parquet_files(path) or (path.suffix.lower() in PARQUET and path.is_file()):
+        return _parquet(path, columns)
+    if path.suffix.lower() in MANIFEST and path.is_file():
+        return _manifest(path, columns)
+    check_no_columns(columns, f"public.path={given!r}")
     if path.is_dir():
         return _folder(path)
-    if path.suffix in (".parquet", ".pq") and path.exists():
-        return _parquet(path)
     identity = _file_facts(path) if path.exists() else (given,)
     return Stream(path.stem, f"public set {path.stem}", identity, partial(_held, from_path, given))
 
@@ -125,7 +144,8 @@ def _chained(streams: Sequence[Stream]) -> Stream:
             before += classes
 
     name = " and ".join(stream.name for stream in streams)
-    return Stream(name, f"public sets {name}", tuple(stream.identity for stream in streams), opened)
+    told = "; ".join(f"{stream.name}: {stream.told}" for stream in streams if stream.told)
+    return Stream(name, f"public sets {name}", tuple(stream.identity for stream in streams), opened, told)
 
 
 def _of(source: Source) -> Iterator[Picture]:
@@ -139,54 +159,47 @@ def _file_facts(path: Path) -> tuple[str, int, int]:
     return str(path.resolve()), found.st_size, found.st_mtime_ns
 
 
-def _parquet(path: Path) -> Stream:
-    # Imported where it is used, not above: who only asks for help must not wait for it.
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _parquet(path: Path, columns: Columns) -> Stream:
     label = f"public.path={str(path)!r}"
-    try:
-        schema = pq.read_schema(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{label} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
-    check_columns(schema, label)
+    table = open_parquet(path, label, columns)
 
     def pictures() -> Iterator[Picture]:
-        row = 0
-        # By default all row groups are fetched ahead and kept.
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_AT_ONCE) as file:
-            for part in file.iter_batches(ROWS_AT_ONCE, columns=list(COLUMNS)):
-                columns = [part.column(name).to_pylist() for name in COLUMNS]
-                for image, number, split in zip(*columns, strict=True):
-                    if image is None or number is None or split is None:
-                        raise ValueError(f"{label}: row {row} has an empty field; fill or drop it")
-                    yield Picture(split, image, number, f"row {row}")
-                    row += 1
+        for row in table.rows():
+            yield Picture(row.split, row.image, row.label, row.place)
 
-    names = metadata_names(schema, label)
-    return Stream(path.stem, label, _file_facts(path), lambda: (names, pictures()))
+    # Of one file as it was before there were several, and columns to name.
+    facts = _file_facts(path) if path.is_file() else tuple(_file_facts(shard.path) for shard in table.shards)
+    given = [columns] if columns.image or columns.label else []
+    name = path.stem if path.is_file() else path.resolve().name
+    return Stream(name, label, (*facts, *given, READ_AS), lambda: (table.class_names, pictures()), table.told)
+
+
+def _manifest(path: Path, columns: Columns) -> Stream:
+    label = f"public.path={str(path)!r}"
+    manifest = read_manifest(path, label, columns)
+
+    def pictures() -> Iterator[Picture]:
+        for split, file, number in manifest.rows:
+            yield Picture(split, Path(file), number, f"file {legible(os.path.relpath(file, path.parent))}")
+
+    digest = hashlib.sha256()
+    for row in manifest.rows:
+        digest.update(os.fsencode(f"{row} {_file_facts(Path(row[1]))[1:]}\n"))
+    facts = (*_file_facts(path), digest.hexdigest(), READ_AS)
+    return Stream(path.stem, label, facts, lambda: (manifest.class_names, pictures()), manifest.told)
 
 
 def _folder(path: Path) -> Stream:
     label = f"public.path={str(path)!r}"
-    if not (path / "train").is_dir():
-        raise ValueError(f"{label} has no folder train/; it needs one with a sub-folder of images per class")
-    splits = [split for split in ("train", "val", "test") if (path / split).is_dir()]
-    names = sorted(entry.name for entry in os.scandir(path / "train") if entry.is_dir() and entry.name[0] != ".")
-
-    def files(split: str) -> Iterator[tuple[int, os.DirEntry[str]]]:
-        for number, name in enumerate(names):
-            if (path / split / name).is_dir():
-                entries = (one for one in os.scandir(path / split / name) if one.is_file() and one.name[0] != ".")
-                yield from ((number, entry) for entry in sorted(entries, key=lambda entry: entry.name))
+    layout = understood(str(path), label)
 
     def pictures() -> Iterator[Picture]:
-        for split in splits:
-            for number, entry in files(split):
-                yield Picture(split, Path(entry.path), number, f"file {Path(entry.path).relative_to(path)}")
+        for split, file, number in layout.files():
+            yield Picture(split, Path(file.path), number, f"file {layout.place(file)}")
 
     digest = hashlib.sha256()
-    for split in splits:
-        for _, entry in files(split):
-            digest.update(os.fsencode(f"{entry.path} {entry.stat().st_size} {entry.stat().st_mtime_ns}\n"))
-    return Stream(path.resolve().name, label, (str(path.resolve()), digest.hexdigest()), lambda: (names, pictures()))
+    for _, file, _ in layout.files():
+        found = file.stat()
+        digest.update(os.fsencode(f"{file.path} {found.st_size} {found.st_mtime_ns}\n"))
+    identity = (str(path.resolve()), digest.hexdigest(), READ_AS)
+    return Stream(path.resolve().name, label, identity, lambda: (layout.classes, pictures()), layout.told())

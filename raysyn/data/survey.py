@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raysyn.data.picture import decode_picture
+from raysyn.data.picture import decode_picture, fault_of
 from raysyn.data.source import SPLITS, Source
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ TELL_S = 5.0
 """Between words about how far it is."""
 EXAMPLES = 5
 """Places that are named, of faults and of copies."""
+GREYS = "P (grey)"
+"""The mode of a picture whose palette is of greys: such a one is colour among colours."""
 BOX = 64
 """Pixels a side, at most, of what is kept for the contact sheet."""
 
@@ -40,7 +42,8 @@ class Survey:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     """(width, height) of those that are image files."""
     modes: Counter[str] = field(default_factory=Counter)
-    """Pillow's names: L is grey, RGB colour, RGBA has transparency."""
+    """Pillow's names: L is grey, RGB colour, RGBA has transparency. With what the pixels tell: GREYS, and
+    opaque where nothing shows through."""
     faults: Counter[str] = field(default_factory=Counter)
     """What is wrong with those that cannot be used."""
     faulty: list[tuple[str, str]] = field(default_factory=list)
@@ -108,7 +111,7 @@ def _seen(pictures: Sequence[Any] | np.ndarray, pool: ThreadPoolExecutor) -> Ite
 
 
 def _look(picture: Any) -> _Seen:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if isinstance(picture, np.ndarray):
         height, width, channels = picture.shape
@@ -117,10 +120,13 @@ def _look(picture: Any) -> _Seen:
     try:
         with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
             size, mode = opened.size, opened.mode
-        return _Seen(size, mode, None, decode_picture(picture, None))
+        pixels = decode_picture(picture, None)
+        height, width, channels = pixels.shape  # of a picture that was lying, as it is shown
+        if mode in ("LA", "RGBA"):
+            mode += " (opaque)"
+        return _Seen((width, height), GREYS if mode == "P" and channels == 1 else mode, None, pixels)
     except Exception as error:  # decoders raise anything on damaged bytes
-        fault = "no image file" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
-        return _Seen(size, mode, fault.splitlines()[0])
+        return _Seen(size, mode, fault_of(picture, error))
 
 
 def _count(found: Survey, one: _Seen, place: str) -> None:

@@ -14,6 +14,7 @@ from raysyn.attacks.membership import attack
 from raysyn.attacks.shadows import Architecture, ShadowSpeed
 from raysyn.compute.doorway import Compute, Machines, Show, digest
 from raysyn.data.images import Dataset, Images
+from raysyn.methods.source_told import copies_counted, source_facts
 from raysyn.privacy.cost import ADD_REMOVE, delta_beside
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.trial import SGDSpeed
@@ -81,9 +82,10 @@ class Setting:
                 "n_test": len(self.dataset.test),
                 "shape": private.shape,
                 "classes": private.class_names,
+                **source_facts(self.dataset),
             },
             privacy=privacy,
-            metrics={**metrics, **empty, "private_copies": private.copies()},
+            metrics={**metrics, **empty, **copies_counted(self.dataset)},
             attacks=attacks or {},
             timings=_by_plain_name(self.folder.timings),
             environment=environment(device=self.compute.device, workers=self.compute.workers, **more),

@@ -14,6 +14,7 @@ from raysyn.data.images import Dataset, Images
 from raysyn.methods import misfits
 from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
 from raysyn.methods.outlook import Stage
+from raysyn.methods.source_told import say_source
 from raysyn.methods.synthesis import Drawing
 from raysyn.privacy.ledger import Plan
 from raysyn.screen.console import Console
@@ -84,6 +85,7 @@ class Method:
             console.say(f"WARNING: {sentence}.")
         if not differs and (made_for := getattr(command.config, "made_for", None)) is not None:
             console.say(f"Settings made for n = {made_for:,} training images; there are {n:,}.")
+        say_source(console, prepared.dataset, None if prepared.plan is None else prepared.plan.epsilon_budget)
         say_empty(console, prepared.dataset)
         if prepared.plan is not None:
             show_plan(console, prepared.plan, prepared.dataset)

@@ -14,7 +14,7 @@ import numpy as np
 from raysyn.data.images import Images
 from raysyn.data.names import legible
 from raysyn.data.source import SPLITS
-from raysyn.data.survey import BOX, Survey
+from raysyn.data.survey import BOX, GREYS, Survey
 from raysyn.report.pictures import png_bytes, sample_sheet
 
 INSIDE = (
@@ -25,8 +25,11 @@ COLUMNS, ROWS = 12, 25
 """Of the contact sheet."""
 SIDES = (8, 16, 28, 32, 64, 128, 224, 256)
 """Sizes that are advised."""
-MODES = {"1": "grey", "L": "grey", "RGB": "colour", "P": "colour"}
-"""Those that are read; a picture with a palette (P) becomes colour."""
+MODES = {
+    **dict.fromkeys(("1", "L", "LA (opaque)"), "grey"),
+    **dict.fromkeys(("P", "RGB", "RGBA (opaque)"), "colour"),
+}
+"""Those that are read; a palette of greys is what the others are."""
 KINDS = {1: "grey", 3: "colour"}
 """By channels."""
 
@@ -110,6 +113,8 @@ def _kinds(found: Survey) -> Counter[str]:
     for mode, n in found.modes.items():
         if mode in MODES:
             kinds[MODES[mode]] += n
+    if greys := found.modes[GREYS]:
+        kinds["grey" if kinds["grey"] or not kinds["colour"] else "colour"] += greys
     return kinds
 
 

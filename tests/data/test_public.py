@@ -171,8 +171,8 @@ def test_a_folder_is_read_in_order_and_again_once_it_changed(
     [
         ({"image": b"no picture"}, "row 4 cannot be used: no image file"),
         ({"label": -1}, "row 4 has the label -1"),
-        ({"label": None}, "row 4 has an empty field"),
-        ({"split": "training"}, "row 4 has the split 'training'"),
+        ({"label": None}, "row 4 has an empty label"),
+        ({"split": "dev"}, "row 4 has the split 'dev'"),
     ],
 )
 def test_what_cannot_be_used_is_named_by_its_row(tmp_path: Path, broken: dict, words: str) -> None:

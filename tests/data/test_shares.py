@@ -144,8 +144,8 @@ def test_a_class_that_is_held_out_as_a_whole_is_declared_or_refused(tmp_path: Pa
     assert load(DataConfig(path=declared, test_share=0.5)).empty_classes() == ("bee",)
 
 
-@pytest.mark.parametrize("names", [("training", "testing"), ("Train", "Test"), ("test", "val")])
-def test_splits_under_other_names_are_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("names", [("testing", "valid"), ("Test",), ("test", "val")])
+def test_splits_without_train_are_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
         (tmp_path / name / "ant").mkdir(parents=True)
     sentence = fault(DataConfig(path=str(tmp_path), test_share=0.1))

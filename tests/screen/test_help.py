@@ -224,9 +224,11 @@ def test_help_fits_and_tells_every_flag(
 def test_what_people_use_comes_first(entry: catalogue.Entry, capsys: pytest.CaptureFixture[str]) -> None:
     told = re.findall(r"^  --([a-z.-]+)[ ,]", shown(capsys, entry, "quick", "--help"), re.MULTILINE)
     used = [name for name in told if not name.endswith(".") and name.strip("-")]
-    expected = ["data.name", "data.path", "data.test-share", "data.crop", "data.size", "data.limit", "data.labels"]
+    columns = ["image-column", "label-column", "crop"]
+    expected = ["data.name", "data.path", "data.test-share", *(f"data.{name}" for name in columns)]
+    expected += ["data.size", "data.limit", "data.labels"]
     if entry.needs.startswith("public"):
-        expected += ["public.name", "public.path", "public.crop", "public.limit"]
+        expected += ["public.name", "public.path", *(f"public.{name}" for name in columns), "public.limit"]
     if entry.guarantee != "none":
         expected += ["budget.epsilon", "budget.delta", "budget.accountant"]
     expected += ["synthetic", "seed", "out", "dry-run", *(["seal"] if entry.seal else [])]

@@ -16,6 +16,10 @@ NAME = "auto"
 class ShapeConfig:
     """How the images are read."""
 
+    image_column: str | None = None
+    """Column of a Parquet file that holds the images (by default image, or else img), or of a .csv their paths."""
+    label_column: str | None = None
+    """Column of it that holds their classes, as numbers or names; by default label, or else labels."""
     crop: Crop | None = None
     """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
     size: int | None = None

@@ -1,0 +1,194 @@
+"""A folder of images, walked in one way for private and public ones: which files are images of which class and split.
+
+Nothing is dropped in silence: what is left out is counted by its kind, and what might be an image of the set and cannot
+be reached is refused. Paths are plain strings here, since there may be millions of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from raysyn.data.names import legible
+from raysyn.data.shards import parquet_files
+from raysyn.data.source import SPLITS, USUAL_NAMES
+
+BESIDE = frozenset(
+    f".{ending}"
+    for ending in "csv db docx htm html ini ipynb json jsonl log md pdf py rst tsv txt xls xlsx xml yaml yml".split()
+)
+"""Endings of files that lie beside images and are none. Any other file must be an image, or is refused by its name."""
+TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xls", ".xlsx")
+"""Those of them that may hold labels."""
+MADE_BY_SYSTEMS = frozenset(("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"))
+"""Folders, in small letters, that no person has made."""
+NESTED = 3
+"""How deep a folder train/ is looked for where it is not there."""
+
+
+@dataclass
+class Layout:
+    """A folder as it is understood; opened by `understood`."""
+
+    path: str
+    label: str
+    splits: dict[str, str]
+    """{split: name of its folder}; without any, the class folders are all for training."""
+    classes: list[str]
+    """Names of the folders of train/, in order; a class may have no image."""
+    beside: Counter[str] = field(default_factory=Counter)
+    """What lies beside the folders of splits, by kind."""
+    aside: Counter[str] = field(default_factory=Counter)
+    """What the last walk left out, by kind; whole once it has ended."""
+
+    def files(self) -> Iterator[tuple[str, os.DirEntry[str], int]]:
+        """(split, file, class number) of every image, in the order of splits and paths.
+
+        Folders within a class are walked too, through links as well. ValueError for a link that leads nowhere or back,
+        a file in no class folder, or a class that train/ lacks.
+        """
+        self.aside = Counter(self.beside)
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        for split in self.splits or ("train",):
+            root = os.path.join(self.path, self.splits.get(split, ""))
+            for entry in self._entries(root):
+                if not entry.is_dir():
+                    if not _is_beside(entry):
+                        raise ValueError(f"{self.label}: {self.place(entry)} is in no class folder; move or remove it")
+                    self.aside["no image"] += 1
+                elif entry.name not in numbers:
+                    raise ValueError(
+                        f"{self.label}: class {entry.name!r} of {self.splits[split]}/ is not in train/; add it there, "
+                        "if only empty"
+                    )
+                else:
+                    for file in self._within(entry, (os.path.realpath(root),)):
+                        yield split, file, numbers[entry.name]
+
+    def place(self, entry: os.DirEntry[str] | str) -> str:
+        """What to call a file or folder in an error."""
+        whole, above = os.fspath(entry), os.path.join(self.path, "")
+        return legible(whole[len(above) :] if whole.startswith(above) else os.path.relpath(whole, self.path))
+
+    def told(self) -> str:
+        """How the folder was understood, and what the last walk left out."""
+        named = [f"{name}/" + ("" if name == split else f" (as {split})") for split, name in self.splits.items()]
+        layout = f"a folder with {_listed(named)}, of class folders" if named else "a folder of class folders"
+        left = [f"{count:,} {what}" for what, count in sorted(self.aside.items())]
+        return layout + (f"; left out: {_listed(left)}" if left else "")
+
+    def _within(self, folder: os.DirEntry[str], above: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
+        """Images at any depth; `above` are the real folders that lead here."""
+        here = os.path.realpath(folder) if folder.is_symlink() else os.path.join(above[-1], folder.name)
+        if here in above:
+            raise ValueError(f"{self.label}: {self.place(folder)} is a link to a folder that it lies in; remove it")
+        for entry in self._entries(folder.path):
+            if entry.is_dir():
+                yield from self._within(entry, (*above, here))
+            elif _is_beside(entry):
+                self.aside["no image"] += 1
+            else:
+                yield entry
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        """What is in one folder, in order, without what is hidden; ValueError for a link that leads nowhere."""
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise ValueError(
+                f"{self.label}: the folder {self.place(folder)} cannot be read ({error.strerror}); mend its permissions"
+            ) from error
+        dead = [one for one in entries if not is_hidden(one.name) and one.is_symlink() and not os.path.exists(one)]
+        if dead:
+            also = f", like {len(dead) - 1:,} more beside it" if len(dead) > 1 else ""
+            raise ValueError(
+                f"{self.label}: {self.place(dead[0])} is a link to what is not there{also}; bring the files (dvc pull, "
+                "git annex get, a mount) or remove the links"
+            )
+        for one in entries:
+            if is_hidden(one.name):
+                self.aside["hidden"] += 1
+        return [one for one in entries if not is_hidden(one.name)]
+
+
+def understood(path: str, label: str) -> Layout:
+    """A folder with train/ and what else there is of the splits, under their usual names, each with a folder per class;
+    or one of class folders, all for training. ValueError, in a sentence that `label` opens, where it is neither."""
+    layout = Layout(path, label, {}, [])
+    entries = layout._entries(path)
+    folders = [entry.name for entry in entries if entry.is_dir()]
+    layout.splits = _splits(folders, label)
+    if layout.splits:
+        layout.beside = Counter("beside the splits" for entry in entries if entry.name not in layout.splits.values())
+        folders = [one.name for one in layout._entries(os.path.join(path, layout.splits["train"])) if one.is_dir()]
+    else:
+        _refuse_other_layouts(path, label, entries, folders)
+    layout.classes = folders
+    return layout
+
+
+def _splits(folders: Sequence[str], label: str) -> dict[str, str]:
+    """{split: name of its folder}, in order, and none where there is no folder of a split."""
+    splits: dict[str, str] = {}
+    for name in folders:
+        split = USUAL_NAMES.get(name.lower())
+        if split in splits:
+            raise ValueError(f"{label} has {splits[split]}/ and {name}/, both for {split}; move one of them elsewhere")
+        if split is not None:
+            splits[split] = name
+    if splits and "train" not in splits:
+        has = _listed([f"{name}/" for name in splits.values()])
+        raise ValueError(f"{label} has {has} but no folder train/; rename the one to train with")
+    return {split: splits[split] for split in SPLITS if split in splits}
+
+
+def _refuse_other_layouts(path: str, label: str, entries: Sequence[os.DirEntry[str]], folders: Sequence[str]) -> None:
+    """ValueError where the splits lie deeper, labels seem to be in a file, or there are no class folders."""
+    for deeper in _with_train(path, NESTED):
+        raise ValueError(f"{label} has no folder train/, but {os.path.relpath(deeper, path)}/ has: give {deeper!r}")
+    for name in folders:
+        if parquet_files(inside := Path(path, name)):
+            raise ValueError(f"{label} has Parquet files in {legible(name)}/, and none in itself: give {str(inside)!r}")
+    if len(folders) > 1:
+        return
+    tables = [entry.name for entry in entries if os.path.splitext(entry.name)[1].lower() in TABLES]
+    if tables:
+        has = f"one folder, {legible(folders[0])}/," if folders else "no folder"
+        raise ValueError(
+            f"{label} has {has} beside {legible(tables[0])}: if that holds the labels, give it, as a .csv file of "
+            "the columns path and label; else sort the images into a folder for each class"
+        )
+    if not folders:
+        raise ValueError(
+            f"{label} has no folders in it; it needs train/ and test/ with a folder of images per class, or such class "
+            "folders alone"
+        )
+
+
+def _with_train(path: str, depth: int) -> Iterator[str]:
+    """Folders within that have a folder train/, as deep as `depth`; what cannot be read is for the walk to tell."""
+    try:
+        inside = sorted(one.path for one in os.scandir(path) if one.is_dir() and not is_hidden(one.name))
+    except OSError:
+        return
+    if depth < NESTED and any(USUAL_NAMES.get(os.path.basename(one).lower()) == "train" for one in inside):
+        yield path
+    elif depth:
+        for one in inside:
+            yield from _with_train(one, depth - 1)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether systems hide it, or have made it."""
+    return name.startswith(".") or name.lower() in MADE_BY_SYSTEMS
+
+
+def _is_beside(entry: os.DirEntry[str]) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in BESIDE
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,163 @@
+"""Which columns of a Parquet file hold image, label and split, and what its schema says of classes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+IMAGE = ("image", "img")
+LABEL = ("label", "labels")
+"""What the columns are called; the first that is there is taken, where none is named."""
+
+
+class Columns(NamedTuple):
+    """Names of columns that a user gives, where they are not the usual ones."""
+
+    image: str | None = None
+    label: str | None = None
+    group: str = "data."
+    """What the flags begin with."""
+
+
+USUAL = Columns()
+
+
+def check_no_columns(columns: Columns, label: str) -> None:
+    """ValueError where a column is named for what is no Parquet file."""
+    for what, name in (("image", columns.image), ("label", columns.label)):
+        if name is not None:
+            raise ValueError(
+                f"{columns.group}{what}_column={name!r} names a column, but {label} is no Parquet file and no table; "
+                "leave it out"
+            )
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What the schema of a file says."""
+
+    image: str
+    image_leaf: str
+    """What to read of it: of Hugging Face's struct, its bytes alone."""
+    label: str
+    named: bool
+    """Whether labels are names of classes, not numbers."""
+    split: str | None
+    class_names: tuple[str, ...] | None
+    names_from: str
+    released: bool
+
+    def told(self) -> str:
+        """Which columns are read."""
+        names = f" (names of classes by {self.names_from})" if self.names_from else ""
+        return f"images in the column {self.image}, labels in {self.label}{names}"
+
+
+def understood(path: Path, label: str, columns: Columns) -> Schema:
+    """The schema of one file; ValueError, in a sentence that `label` opens, for columns that cannot be used."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{label} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+    image = _column(schema, label, "image", IMAGE, columns.image, columns.group)
+    number = _column(schema, label, "label", LABEL, columns.label, columns.group)
+    leaf = _image_leaf(schema.field(image).type, image, label)
+    named = _is_named(schema.field(number).type, number, label)
+    split = "split" if "split" in schema.names else None
+    about = _json(schema, "dataset", label)
+    names, names_from = metadata_names(about, label), ""
+    if names is None:
+        names, names_from = (
+            _hugging_face_names(_json(schema, "huggingface", label), number),
+            "Hugging Face's ClassLabel",
+        )
+    if names is None:
+        names_from = "the labels of train, sorted" if named else ""
+    # The metadata that raysyn writes into synthetic.parquet (`release.parquet_bytes`).
+    released = {"name", "classes", "image_shape", "encoding"} <= about.keys()
+    return Schema(image, leaf, number, named, split, None if names is None else tuple(names), names_from, released)
+
+
+def _column(schema: Any, label: str, what: str, usual: tuple[str, ...], given: str | None, group: str) -> str:
+    has = f"it has {', '.join(schema.names) or 'none'}"
+    if given is not None:
+        if given not in schema.names:
+            raise ValueError(f"{label} lacks the column that {group}{what}_column={given!r} names; {has}")
+        return given
+    for name in usual:
+        if name in schema.names:
+            return name
+    raise ValueError(
+        f"{label} lacks the column {what} (or {', '.join(usual[1:])}); {has}: name the one to read with "
+        f"--{group}{what}-column"
+    )
+
+
+def _image_leaf(kind: Any, column: str, label: str) -> str:
+    from pyarrow import types
+
+    def files(kind: Any) -> bool:
+        kind = kind.value_type if types.is_dictionary(kind) else kind
+        return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+
+    inside = (
+        {kind.field(at).name: kind.field(at).type for at in range(kind.num_fields)} if types.is_struct(kind) else {}
+    )
+    if "bytes" in inside and files(inside["bytes"]):
+        return f"{column}.bytes"
+    if not files(kind):
+        raise ValueError(
+            f"{label}: column {column} is {kind}; it must hold PNG or JPEG files (binary, or Hugging Face's struct of "
+            "bytes and path)"
+        )
+    return column
+
+
+def _is_named(kind: Any, column: str, label: str) -> bool:
+    from pyarrow import types
+
+    plain = kind.value_type if types.is_dictionary(kind) else kind
+    if types.is_integer(plain):
+        return False
+    if types.is_string(plain) or types.is_large_string(plain) or types.is_string_view(plain):
+        return True
+    points = ", as empty rows make of numbers: fill or drop these, save integers" if types.is_floating(plain) else ""
+    raise ValueError(
+        f"{label}: column {column} is {kind}{points}; it must hold class numbers (integer) or names of classes (string)"
+    )
+
+
+def _json(schema: Any, key: str, label: str) -> dict[str, Any]:
+    """A JSON object of the schema's metadata, {} where there is none."""
+    raw = (schema.metadata or {}).get(key.encode(), b"{}")
+    try:
+        about = json.loads(raw)
+    except ValueError:
+        about = None
+    if not isinstance(about, dict):
+        raise ValueError(f"{label}: schema metadata {key!r} is no JSON object; mend or remove it")
+    return about
+
+
+def metadata_names(about: dict[str, Any], label: str) -> list[str] | None:
+    """Class names from the schema metadata: key `dataset`, a JSON object with a list `classes`."""
+    names = about.get("classes")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"{label}: 'classes' in the schema metadata is no list of names; mend or remove it")
+    return names
+
+
+def _hugging_face_names(about: dict[str, Any], column: str) -> list[str] | None:
+    """Those of a ClassLabel, as the library `datasets` writes them; None for any other feature."""
+    at: Any = about
+    for key in ("info", "features", column):
+        at = at.get(key) if isinstance(at, dict) else None
+    if not isinstance(at, dict) or at.get("_type") != "ClassLabel":
+        return None
+    names = at.get("names")
+    return names if isinstance(names, list) and names and all(isinstance(name, str) for name in names) else None

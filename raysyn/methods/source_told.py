@@ -1,0 +1,60 @@
+"""What a person is told of a source of images before anything is spent: how it was read, and what is in it twice.
+
+On the console and in the report alone, which stay inside: it is of the images themselves, without noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from raysyn.data.images import Dataset
+from raysyn.screen.console import Console
+
+
+def say_source(console: Console, dataset: Dataset, epsilon: float | None) -> None:
+    """How the source was understood; WARNINGs of copies, with what they make of `epsilon`, if that is promised."""
+    if dataset.told:
+        console.say(f"{dataset.name}: read as {dataset.told}.")
+    for sentence in of_copies(dataset, epsilon):
+        console.say(f"WARNING: {sentence}")
+
+
+def of_copies(dataset: Dataset, epsilon: float | None) -> list[str]:
+    """A sentence on copies among the private images, and one on those of them that are test images too."""
+    copies, n, tests = dataset.copies, len(dataset.train), len(dataset.test)
+    said = []
+    if copies.among:
+        are = "is an exact copy" if copies.among == 1 else "are exact copies"
+        weaker = "" if epsilon is None else _weakened(copies.most, epsilon)
+        said.append(
+            f"{copies.among:,} of the {n:,} private images {are} of others; one is there {copies.most:,} times.{weaker}"
+        )
+    if copies.tested:
+        is_one = "is a training image" if copies.tested == 1 else "are training images"
+        said.append(
+            f"{copies.tested:,} of the {tests:,} test images {is_one} too, pixel by pixel: what is measured on such is "
+            "not held out. `raysyn look` tells which they are."
+        )
+    return said
+
+
+def _weakened(most: int, epsilon: float) -> str:
+    return (
+        f" The promise is for one image: for a person who is in k of them ε is k times as large, here up to {most:,} x "
+        f"{epsilon:g} = {most * epsilon:g}, and δ grows more. Leave the copies out, and it holds as it is printed."
+    )
+
+
+def source_facts(dataset: Dataset) -> dict[str, Any]:
+    """The report's facts of the same."""
+    return {"read_as": dataset.told} if dataset.told else {}
+
+
+def copies_counted(dataset: Dataset) -> Mapping[str, int]:
+    """The report's counts of the same."""
+    copies = dataset.copies
+    more = {"private_copies_of_one": copies.most} if copies.among else {}
+    if copies.tested:
+        more["test_images_in_train"] = copies.tested
+    return {"private_copies": copies.among, **more}

@@ -1,0 +1,183 @@
+"""A table beside a folder of images: every row has its file, and what is there without a row is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raysyn.data.images import DataConfig, Images, load
+from raysyn.data.public import load_public
+from raysyn.data.streams import PublicConfig
+
+N = 12
+PIXELS = np.random.default_rng(0).integers(0, 256, (N, 8, 8), dtype=np.uint8)
+WORDS = ["yak", "ant"] * 6
+SPLIT = ["train"] * 8 + ["test"] * 4
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYSYN_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder with images in two sub-folders."""
+    for at, pixels in enumerate(PIXELS):
+        folder = tmp_path / "set" / ("images" if at % 3 else "more images")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"scan.{at}.png")
+    return tmp_path / "set"
+
+
+def table(folder: Path, *lines: str, name: str = "labels.csv", head: str = "path,label,split", end: str = "\n") -> Path:
+    (folder / name).write_text(end.join([head, *lines, ""]), newline="")
+    return folder / name
+
+
+def rows(file: Callable[[int], str], labels: list[str] = WORDS, mark: str = ",") -> list[str]:
+    return [mark.join([file(at), labels[at], SPLIT[at]]) for at in range(N)]
+
+
+def by_path(at: int) -> str:
+    return f"{'images' if at % 3 else 'more images'}/scan.{at}.png"
+
+
+def by_name(at: int) -> str:
+    return f"scan.{at}.png"
+
+
+def by_stem(at: int) -> str:
+    return f"scan.{at}"
+
+
+def as_windows_does(at: int) -> str:
+    return by_path(at).replace("/", "\\")
+
+
+Read = Callable[..., tuple[Images, Images]]
+
+
+def privately(path: Path, **more: str) -> tuple[Images, Images]:
+    found = load(DataConfig(path=str(path), **more))
+    return found.train, found.test
+
+
+def publicly(path: Path, **more: str) -> tuple[Images, Images]:
+    found = load_public(PublicConfig(path=(str(path),), **more), (8, 8, 1))
+    return found.train, found.valid
+
+
+both = pytest.mark.parametrize("read", [privately, publicly])
+
+
+def check(found: tuple[Images, Images], names: tuple[str, ...]) -> None:
+    train, test = found
+    assert (train.images_NHWC[:][..., 0] == PIXELS[:8]).all() and (test.images_NHWC[:][..., 0] == PIXELS[8:]).all()
+    assert train.class_names == names
+    labels = [*train.labels_N, *test.labels_N]
+    assert labels == [names.index(word) for word in WORDS] if "ant" in names else labels == [0, 1] * 6
+
+
+@both
+@pytest.mark.parametrize("file", [by_path, by_name, by_stem, as_windows_does])
+def test_files_are_found_by_path_or_name(images: Path, read: Read, file: Callable[[int], str]) -> None:
+    check(read(table(images, *rows(file))), ("ant", "yak"))
+
+
+@both
+@pytest.mark.parametrize(
+    ("mark", "end", "begin", "name"),
+    [(",", "\r\n", "\ufeff", "labels.csv"), (";", "\n", "", "l.CSV"), ("\t", "\n", "", "l.tsv")],
+)
+def test_tables_of_other_programs_are_read(
+    images: Path, read: Read, mark: str, end: str, begin: str, name: str
+) -> None:
+    head = begin + mark.join(['"path"', " label ", "split"])
+    check(read(table(images, *rows(by_path, mark=mark), "", name=name, head=head, end=end)), ("ant", "yak"))
+
+
+@both
+def test_labels_may_be_numbers_and_columns_have_other_names(images: Path, read: Read) -> None:
+    numbers = [str(at % 2) for at in range(N)]
+    check(read(table(images, *rows(by_name, numbers), head="image_id,class,split")), ("0", "1"))
+    path = table(images, *rows(by_name), head="scan,kind,split")
+    check(read(path, image_column="scan", label_column="kind"), ("ant", "yak"))
+    group = "data" if read is privately else "public"
+    with pytest.raises(ValueError, match=rf"lacks a column of images .*; it has scan, kind, split: .*--{group}\.image"):
+        read(path)
+    with pytest.raises(ValueError, match=rf"lacks the column that {group}\.label_column='x' names; it has scan, kind"):
+        read(path, image_column="scan", label_column="x")
+
+
+def test_links_are_followed_and_what_has_no_row_is_told(images: Path, tmp_path: Path) -> None:
+    (images / "images").rename(tmp_path / "disk")
+    (images / "images").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "again").symlink_to(images)
+    path = table(images, *rows(by_name)[:10])
+    for name in (".hidden.png", "README.md"):
+        (images / name).write_text("x")
+    found = load(DataConfig(path=str(path)))
+    assert (found.name, len(found.train), len(found.test)) == ("labels", 8, 2)
+    assert found.told == "a table of 10 rows, files by path, labels in label; left out: 2 files without a row"
+
+
+def test_without_splits_all_are_for_training(images: Path) -> None:
+    path = table(images, *(row.rpartition(",")[0] for row in rows(by_name)), head="path,label")
+    found = load(DataConfig(path=str(path), test_share=0.25))
+    assert (len(found.train), len(found.test)) == (9, 3) and found.told.endswith("no column split: all for training")
+    with pytest.raises(ValueError, match=r"has no column split, and so no test images; .* --data\.test-share"):
+        load(DataConfig(path=str(path)))
+
+
+def test_words_are_no_declaration(images: Path) -> None:
+    labels = ["rare", *["ant"] * 11]
+    with pytest.raises(ValueError, match=r"data\.limit=2 leaves class 1 without a training image"):
+        load(DataConfig(path=str(table(images, *rows(by_name, labels))), limit=2))
+
+
+BAD = {
+    "gone": (["scan.99.png,ant,test"], r"line 14: 'scan\.99\.png' is in .* nowhere; bring it"),
+    "twice": (["scan.0.png,ant,test"], r"line 14 has the same file as line 2, 'scan\.0\.png'"),
+    "empty label": (["scan.0.png,,test"], "line 14 has an empty label; fill or drop it"),
+    "empty file": ([",ant,test"], "line 14 has an empty path"),
+    "split": (["scan.0.png,ant,dev"], "line 14 has the split 'dev'; it must be one of train, val, test"),
+    "fields": (["scan.0.png,ant"], "line 14 has 2 fields, and the first 3; mend it"),
+}
+
+
+@both
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_rows_are_named_by_their_line(images: Path, read: Read, kind: str) -> None:
+    more, words = BAD[kind]
+    with pytest.raises(ValueError, match=rf"^(data|public)\.path='.*labels\.csv': {words}"):
+        read(table(images, *rows(by_name), *more))
+
+
+@both
+def test_names_of_several_files_and_classes_of_tests_alone_are_refused(images: Path, read: Read) -> None:
+    (images / "images" / "scan.0.png").write_bytes((images / "more images" / "scan.0.png").read_bytes())
+    with pytest.raises(ValueError, match=r"line 2: 'scan\.0\.png' names 2 files, such as .* and .*; give paths"):
+        read(table(images, *rows(by_name)))
+    with pytest.raises(ValueError, match=r"the label 'cow' is no class of train; mend it"):
+        read(table(images, *rows(by_path, [*WORDS[:11], "cow"])))
+
+
+@both
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", r"lacks a column of images .*; it has none"),
+        (b"path,label\n\xff\xfe,a\n", "cannot be read as a table in UTF-8"),
+        (b"path,path\na,b\n", "has two columns of one name; it has path, path"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, read: Read, content: bytes, words: str) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=words) as caught:
+        read(tmp_path / "t.csv")
+    assert "\n" not in str(caught.value)

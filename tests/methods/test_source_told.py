@@ -1,0 +1,79 @@
+"""What is said of a source before anything is spent: how it was read, and how copies weaken the promise."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raysyn.data.copies import find_copies
+from raysyn.data.images import DataConfig, Dataset, Images, load
+from raysyn.methods.method import Method, Prepared
+from raysyn.methods.source_told import copies_counted, of_copies, say_source, source_facts
+from raysyn.report.pictures import png_bytes
+from raysyn.screen.console import Console
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), dtype=np.uint8)
+
+
+def dataset(train: list[int], test: list[int], told: str = "") -> Dataset:
+    def of(rows: list[int]) -> Images:
+        return Images(PIXELS[rows], np.zeros(len(rows), np.int64), ("one",))
+
+    return Dataset("set", of(train), of(test), None, told=told)
+
+
+def test_copies_are_counted_by_pixels_and_not_by_labels() -> None:
+    copies = find_copies(PIXELS[[0, 1, 0, 2, 0, 1, 3]], PIXELS[[9, 0, 0, 3]])
+    assert (copies.among, copies.most, copies.tested) == (3, 3, 3)
+    none = find_copies(PIXELS[:5], PIXELS[5:9])
+    assert (none.among, none.most, none.tested) == (0, 1, 0)
+    assert find_copies(PIXELS[:0], PIXELS[:0]).most == 1
+    # As views of a larger array too, whose rows do not lie one after the other.
+    assert find_copies(np.repeat(PIXELS, 2, axis=2)[:, :, ::2][[4, 4]], PIXELS[:1]).among == 1
+
+
+@pytest.mark.parametrize("epsilon", [None, 10.0])
+def test_copies_are_warned_of_with_what_they_cost(epsilon: float | None) -> None:
+    first, second = of_copies(dataset([0] * 9 + list(range(1, 20)), [25, 0]), epsilon)
+    assert first.startswith("8 of the 28 private images are exact copies of others; one is there 9 times.")
+    assert ("ε is k times as large, here up to 9 x 10 = 90" in first) == (epsilon is not None)
+    assert second.startswith("1 of the 2 test images is a training image too")
+    assert of_copies(dataset([1, 2], [3]), epsilon) == []
+
+
+def test_the_console_warns_and_tells_how_the_source_was_read(capsys: pytest.CaptureFixture[str]) -> None:
+    say_source(Console(), dataset([0, 0], [1], told="a folder; left out: 3 hidden"), 2.0)
+    said = capsys.readouterr().out
+    assert "set: read as a folder; left out: 3 hidden." in said and "WARNING: 1 of the 2 private images is an" in said
+    say_source(Console(), dataset([0, 1], [2]), 2.0)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_report_has_the_same_facts() -> None:
+    copied = dataset([0, 0, 0, 1], [1], told="a folder")
+    assert copies_counted(copied) == {"private_copies": 2, "private_copies_of_one": 3, "test_images_in_train": 1}
+    assert copies_counted(dataset([0, 1], [2])) == {"private_copies": 0}
+    assert source_facts(copied) == {"read_as": "a folder"} and source_facts(dataset([0], [1])) == {}
+
+
+def test_a_dry_run_begins_with_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split, rows in (("train", [0, *range(1, 30), *[0] * 4]), ("valid", [9]), ("test", [3, 5])):
+        for at, row in enumerate(rows):
+            folder = tmp_path / "zoo" / split / "ant"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{at}.png").write_bytes(png_bytes(PIXELS[row]))
+    (tmp_path / "zoo" / "train" / "ant" / ".ipynb_checkpoints").mkdir()
+    method = Method(name="m", prepare=lambda config: Prepared(dataset=load(config)), run=print)
+    command: Any = SimpleNamespace(config=DataConfig(path=str(tmp_path / "zoo")), dry_run=True)
+    connect: Any = None
+    with pytest.raises(SystemExit), ExitStack() as stack:
+        method.begin(command, Console(), connect, stack)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "zoo: read as a folder with train/, valid/ (as val) and test/, of class folders; left out: 1 hidden." in said
+    assert "WARNING: 4 of the 34 private images are exact copies of others; one is there 5 times." in said
+    assert "The promise" not in said and "WARNING: 2 of the 2 test images are training images too" in said
