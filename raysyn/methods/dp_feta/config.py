@@ -72,6 +72,12 @@ class Config(Declared):
 
     def __post_init__(self) -> None:
         check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise, self.sampler_fid)
+        for name in ("kinds", "augment"):
+            if (asked := getattr(self.experiment, name)) and not self.central.count:
+                raise ValueError(
+                    f"experiment.{name} is {asked}, but central.count is 0, so that all of these runs would be one: "
+                    "give the run itself central images, or leave it out"
+                )
 
 
 def plan(config: Config, n: int, classes: int) -> Plan:
