@@ -17,13 +17,14 @@ from what_is_said import honest, spoken_by
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
 from whole_run import whole_run
 
-from raysyn.compute.doorway import Compute
+from raysyn.compute.doorway import Compute, digest
 from raysyn.compute.local import Local
 from raysyn.data import images as data
 from raysyn.methods import ends, experiment_units, synthesis
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_feta.config import Config, ExperimentConfig, new_denoiser, plan
+from raysyn.methods.dp_feta.model import Diffusion
 from raysyn.methods.dp_feta.presets import PRESETS
 from raysyn.methods.machines import On
 from raysyn.methods.sweep import UNCHARGED
@@ -253,10 +254,20 @@ def test_experiments_compare_whole_runs_and_release_none_of_them(
     monkeypatch.setattr(synthesis, "generate", by)
     judgements, judged = list[int](), experiment_units.judged
     monkeypatch.setattr(experiment_units, "judged", lambda *told: judgements.append(1) or judged(*told))
+    whole_weights, load = list[bool](), Diffusion.load
+
+    def loading(self: Diffusion, weights: Any) -> None:
+        whole_weights.append(set(weights) == set(self.denoiser.state_dict()))
+        load(self, weights)
+
+    monkeypatch.setattr(Diffusion, "load", loading)
     asked = ExperimentConfig(kinds=("mode",), stages=True, along=1, along_images=20)
     config = replace(TINY, experiment=asked, sampler_fid=SamplerConfig(name="edm", steps=2, churn=1.0))
     report = whole_run(dp_feta, config, out, SPEED, about=TINY)
     assert len(set(streams)) == len(streams) > 3 * 12
+    assert whole_weights == 3 * 2 * [True], "at each point no more is kept than is drawn from"
+    points = {path.stem.split("-", 1)[1] for path in out.glob("internal/units/experiments-trained/*.pt")}
+    assert points == {digest(1, 20, config.sampler_fid)}, "points drawn in another way are other ones"
     assert len(judgements) == 4, "two further runs and two before fine-tuning; the run itself is not judged again"
     # Points of three runs are drawn as the images of FID: chunks of 20. So are the run's own 60, those of two further
     # ones, and of two models before fine-tuning, of which all but the run's own are also drawn as they are released.
