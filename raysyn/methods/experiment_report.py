@@ -256,6 +256,7 @@ def _along(rows: Sequence[Row]) -> Section:
     return Section(
         title="Distance to real images along the fine-tuning",
         text="Of images drawn from the averaged weights at points between, in the same way as those of the table's "
-        "distances; step 0 is what comes before private images. Fewer images make a distance larger than in the table. The run itself was trained once more for this.",
+        "distances; step 0 is what comes before private images. Fewer images make a distance larger than in the table. "
+        "The run itself was trained once more for this.",
         picture=charts(panels), alt="distance to real images over the steps of DP-SGD, a line for each run",
     )  # fmt: skip
