@@ -26,8 +26,3 @@ def check_drawing(
             f"{field}.guidance is {one.guidance}, but noise.label_dropout is 0, so no network learns to do without "
             "classes: raise noise.label_dropout, 0.1 is usual"
         )
-    if sampler_fid is not None and judged.nearest:
-        raise ValueError(
-            f"eval.nearest is {judged.nearest}, which is about the released images, but fidelity is measured on those "
-            "that sampler_fid draws: leave one of them out"
-        )

@@ -44,7 +44,10 @@ def experiments(
     found = [begun(one) for one in starts.values()]
     for one in todo:
         points = asked.along + 1 if asked.along else 0
-        found += [trained(one) + drawn(one) + points * point, judged[0] + (judged[1] if points else 0.0)]
+        # The run itself is trained once more for these points, and neither drawn nor judged again.
+        again = reads.whole(one) == me
+        found.append(trained(one) + points * point + (0.0 if again else drawn(one)))
+        found.append((0.0 if again else judged[0]) + (judged[1] if points else 0.0))
     if asked.stages:
         found += [drawn(one) + judged[0] for one in (*starts.values(), *([] if mine is None else [mine]))]
     return [units("experiments", found)] if found else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,19 @@ NOT_PAID = (
     "Nothing of these runs is released, and nobody pays for them: a setting chosen by these figures is a look at "
     "private images."
 )
+LEFT_OUT = "Those of runs without privacy are left out, because this page stays when the run is sealed."
 Result = Mapping[str, Any]
+
+
+class Row(NamedTuple):
+    """One run, in a table."""
+
+    title: str
+    result: Result
+    own: bool
+    """The run itself."""
+    promises: bool
+    """Whether there is any privacy: what there is none in must not be seen on a page that stays."""
 
 
 def beside(setting: Setting, parts: Parts, groups: Mapping[str, Group], synthetic: Images, begun: Begun) -> Beside:
@@ -79,42 +91,46 @@ def sections(found: Compared, config: Any) -> list[Section]:
     """The parts of the page."""
     parts = []
     for name, group in found.groups.items():
-        different = unlike(group.variants, found.reads)
-        results = {one.title: _result(found, one) for one in different}
-        own = [one.title for one in different if found.reads.whole(one.config) == found.reads.whole(config)]
-        parts.append(_table(group, results, own[:1]))
+        rows = [_row(found, one, config, _result(found, one)) for one in unlike(group.variants, found.reads)]
+        results = [row.result for row in rows]
+        parts.append(_table(group, rows))
         if group.x and any(one.x is not None for one in group.variants) and (_classifiers(results) or _known(results)):
             parts.append(_curves(found, group))
-        parts.append(_pictures(name, results))
-        if _known(results) and any("along" in result for result in results.values()):
-            parts.append(_along(results))
-    return [*parts, *_before_parts(found)]
+        parts += _pictures(name, rows)
+        if _known(results) and any("along" in result for result in results):
+            parts.append(_along(rows))
+    return [*parts, *_before_parts(found, config)]
 
 
-def _before_parts(found: Compared) -> list[Section]:
+def _row(found: Compared, one: Variant, config: Any, result: Result) -> Row:
+    own = found.reads.whole(one.config) == found.reads.whole(config)
+    return Row(one.title, result, own, getattr(one.config, "private", True))
+
+
+def _before_parts(found: Compared, config: Any) -> list[Section]:
     """Of all models that are different before fine-tuning, once."""
     variants = [one for group in found.groups.values() for one in group.variants]
     first = {found.reads.begun(one.config): one for one in reversed(variants)}
     pairs = [(one, found.before[key]) for key, one in reversed(first.items()) if key in found.before]
     if not pairs:
         return []
-    results = {one.title: _result(found, one) for one, _ in pairs}
-    taught = {one.title: before for one, before in pairs}
-    return [_before_table(taught, results), _pictures("before", taught)]
+    taught = [_row(found, one, config, before) for one, before in pairs]
+    return [_before_table(taught, [_result(found, one) for one, _ in pairs]), *_pictures("before", taught)]
 
 
 def _result(found: Compared, one: Variant) -> Result:
     return found.whole[found.reads.whole(one.config)]
 
 
-def _table(group: Group, results: Mapping[str, Result], own: Sequence[str]) -> Section:
-    facts = list(dict.fromkeys(name for result in results.values() for name in result["facts"]))
+def _table(group: Group, found: Sequence[Row]) -> Section:
+    results = [row.result for row in found]
+    facts = list(dict.fromkeys(name for result in results for name in result["facts"]))
     rows = [
         (
-            f"{title} (this run)" if title in own else title, *(_number(result["facts"].get(fact)) for fact in facts),
+            f"{title} (this run)" if own else title, *(_number(result["facts"].get(fact)) for fact in facts),
             _number(result["noise_multiplier"]), *_judged(result, _classifiers(results), _known(results)),
         )
-        for title, result in results.items()
+        for title, result, own, _ in found
     ]  # fmt: skip
     head = ("run", *facts, "noise", *_heading(_classifiers(results), _known(results)))
     text = (
@@ -140,13 +156,13 @@ def _judged(result: Result, classifiers: Sequence[str], known: Sequence[str]) ->
     return [*reached, *mean, *(_number(result[name]) for name in known)]
 
 
-def _classifiers(results: Mapping[str, Result]) -> list[str]:
-    return list(next(iter(results.values()))["accuracy"])
+def _classifiers(results: Sequence[Result]) -> list[str]:
+    return list(results[0]["accuracy"])
 
 
-def _known(results: Mapping[str, Result]) -> list[str]:
+def _known(results: Sequence[Result]) -> list[str]:
     """Distances that are known of any run."""
-    return [name for name in DISTANCES if any(result[name] is not None for result in results.values())]
+    return [name for name in DISTANCES if any(result[name] is not None for result in results)]
 
 
 def _percent(share: float | None) -> str:
@@ -162,14 +178,15 @@ def _number(value: float | None) -> str:
 def _curves(found: Compared, group: Group) -> Section:
     """Accuracy and distance over what is changed, a line for each kind of run."""
     placed = [one for one in group.variants if one.x is not None]
-    results = {one.title: _result(found, one) for one in placed}
+    results = [_result(found, one) for one in placed]
 
     def lines(read: Any) -> dict[str, Line]:
         told: dict[str, list[tuple[float, float]]] = {}
         for one in placed:
             if (value := read(_result(found, one))) is not None:
                 told.setdefault(one.line, []).append((one.x or 0.0, value))
-        curves = {name: sorted(points) for name, points in told.items()}
+        # The run itself may stand there twice.
+        curves = {name: sorted(set(points)) for name, points in told.items()}
         return {name: Line([x for x, _ in some], [y for _, y in some], "o-") for name, some in curves.items()}
 
     panels = []
@@ -184,30 +201,35 @@ def _curves(found: Compared, group: Group) -> Section:
     )  # fmt: skip
 
 
-def _pictures(name: str, results: Mapping[str, Result]) -> Section:
-    """The first images of each run, a row each."""
-    sheets = [result["shown"].numpy() for result in results.values()]
+def _pictures(name: str, rows: Sequence[Row]) -> list[Section]:
+    """The first images of each run with a promise, a row each."""
+    shown = [row for row in rows if row.promises]
+    if not shown:
+        return []
+    sheets = [row.result["shown"].numpy() for row in shown]
     across = min(map(len, sheets))
     every = np.concatenate([sheet[:across] for sheet in sheets])
     png = png_bytes(mosaic(every, across, max(1, round(40 / every.shape[1])), 2))
     what = "before fine-tuning on private images" if name == "before" else "as they would be released"
-    return Section(
-        title=f"Their first images, {what}",
-        text="A row each, classes in turn: " + "; ".join(results) + ".",
+    text = "A row each, classes in turn: " + "; ".join(row.title for row in shown) + "."
+    section = Section(
+        title=f"Their first images, {what}", text=text if len(shown) == len(rows) else f"{text} {LEFT_OUT}",
         picture="data:image/png;base64," + base64.b64encode(png).decode(), alt="images of each run in a row of its own",
     )  # fmt: skip
+    return [section]
 
 
-def _before_table(taught: Mapping[str, Result], results: Mapping[str, Result]) -> Section:
+def _before_table(taught: Sequence[Row], results: Sequence[Result]) -> Section:
     """Before and after."""
-    classifiers, known = _classifiers(taught), _known(taught)
+    before = [row.result for row in taught]
+    classifiers, known = _classifiers(before), _known(before)
     after = [f"{SHORT[name]} after" for name in known]
     rows = [
         (
-            title, *_judged(result, classifiers, known), _number(result["loss"]),
-            *(_number(results[title][name]) for name in known),
+            row.title, *_judged(row.result, classifiers, known), _number(row.result["loss"]),
+            *(_number(after_it[name]) for name in known),
         )
-        for title, result in taught.items()
+        for row, after_it in zip(taught, results, strict=True)
     ]  # fmt: skip
     return Section(
         title="Before fine-tuning on private images",
@@ -217,21 +239,24 @@ def _before_table(taught: Mapping[str, Result], results: Mapping[str, Result]) -
     )
 
 
-def _along(results: Mapping[str, Result]) -> Section:
+def _along(rows: Sequence[Row]) -> Section:
     """Distances over the steps of DP-SGD."""
-    known = {title: result["along"] for title, result in results.items() if "along" in result}
-    first = next(iter(known.values()))
+    known = [(row.title, row.result["along"]) for row in rows if "along" in row.result]
+    # A line each, also of runs that are called alike.
+    titles = [title for title, _ in known]
+    names = [title if titles.count(title) == 1 else f"{title}, {at}" for at, title in enumerate(titles, 1)]
     panels = [
         Panel(
             {title: Line([one["step"] for one in points], [one[name] for one in points], "o-")
-             for title, points in known.items()},
+             for title, (_, points) in zip(names, known, strict=True)},
             "steps of DP-SGD", DISTANCES[name],
         )
-        for name in DISTANCES if first[0][name] is not None
+        for name in DISTANCES if known[0][1][0][name] is not None
     ]  # fmt: skip
     return Section(
         title="Distance to real images along the fine-tuning",
-        text="Of images drawn from the averaged weights at points between; step 0 is what comes before private "
-        "images. Fewer images make a distance larger than in the table. The run itself was trained once more for this.",
+        text="Of images drawn from the averaged weights at points between, in the same way as those of the table's "
+        "distances; step 0 is what comes before private images. Fewer images make a distance larger than in the table. "
+        "The run itself was trained once more for this.",
         picture=charts(panels), alt="distance to real images over the steps of DP-SGD, a line for each run",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysyn.compute.doorway import digest
 from raysyn.compute.inside import Inside
 from raysyn.data.images import Images
 from raysyn.methods.common import PrivateSetting, Setting
@@ -52,8 +51,12 @@ class Model(Protocol):
         """Its loss on images; None for one that has none."""
         ...
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Become what a state of the fine-tuning would draw from."""
+    def drawn_from(self, state: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        """The weights that it would draw from, of a state of the fine-tuning."""
+        ...
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Draw from these."""
         ...
 
 
@@ -84,13 +87,16 @@ class Parts:
 class Scratch:
     """In place of a run folder: answers that are given, and new ones that end with the unit."""
 
-    def __init__(self, secret: bytes, given: Mapping[str, Any]) -> None:
-        self.secret, self._given, self.new = secret, given, dict[str, Any]()
+    def __init__(self, secret: bytes, given: Mapping[str, Any], refused: Collection[str] = ()) -> None:
+        """`refused`: stages that must have been given."""
+        self.secret, self._given, self._refused, self.new = secret, given, refused, dict[str, Any]()
 
     def stage(self, name: str, f: Callable[[], Any]) -> Any:
         """As the run folder's."""
         if name in self._given:
             return self._given[name]
+        if name in self._refused:
+            raise AssertionError(f"{name} would ask private images, which this unit must not")
         if name not in self.new:
             self.new[name] = f()
         return self.new[name]
@@ -107,16 +113,18 @@ Item = tuple[Variant, list[str], dict[str, Any]]
 
 @contextmanager
 def _made(
-    item: Item, shared: Mapping[str, Any], key: str, watch: Callable[[str, dict[str, Any]], None] | None = None
+    item: Item, shared: Mapping[str, Any], asks: str | None, watch: Callable[[str, dict[str, Any]], None] | None = None
 ) -> Iterator[tuple[Setting, Begun]]:
-    """(setting, begun) of a variant inside a unit; `key` is what its noise depends on."""
+    """(setting, begun) of a variant inside a unit. `asks` is all that its noise depends on, whole, as two that share a
+    digest would share noise; None for a unit that asks nothing, to which every answer was given."""
     variant, same, own = item
     given = {name: shared["own"][name] for name in same} | own
-    secret = hashlib.sha256(shared["secret"] + f"experiments {key}".encode()).digest()
+    secret = hashlib.sha256(shared["secret"] + f"experiments {asks}".encode()).digest()
     dataset, parts = shared["dataset"], shared["parts"]
     planned = price(variant, len(dataset.train), dataset.train.classes, parts.plan)
     with TemporaryDirectory() as place, Console(io.StringIO()) as console:
-        folder = cast(RunFolder, Scratch(secret, given))  # of which pipelines use no more than it has
+        refused = planned.stages.keys() if planned is not None and asks is None else ()
+        folder = cast(RunFolder, Scratch(secret, given, refused))  # of which pipelines use no more than it has
         told = (variant.config, dataset, Inside(watch), folder, console, shared["machines"], shared["more"])
         if planned is None:
             setting = Setting(*told)
@@ -125,68 +133,72 @@ def _made(
         yield setting, parts.begin(setting)
 
 
-def _asked_with(item: Item, shared: Mapping[str, Any]) -> str:
-    """What the questions before fine-tuning depend on: runs that ask the same have the same answers."""
-    stages, config = shared["parts"].reads.stages, item[0].config
-    return digest([(name, getattr(config, name)) for names in stages.values() for name in names])
-
-
 def begin_unit(item: Item, shared: Mapping[str, Any]) -> dict[str, Any]:
     """One unit: answers of the stages before fine-tuning, less those that are the run's own."""
-    with _made(item, shared, f"begin {_asked_with(item, shared)}") as (setting, _):
+    with _made(item, shared, f"begin {shared['parts'].reads.questions(item[0].config)}") as (setting, _):
         return new_of(setting)
 
 
 def train_unit(item: Item, shared: Mapping[str, Any]) -> dict[str, Any]:
     """One unit: answers of fine-tuning and drawing, and of drawing at points between, named along-<step>."""
-    variant, along = item[0], shared["along"]
-    kept = dict[int, dict[str, Any]]()
+    config, along, reads = item[0].config, shared["along"], shared["parts"].reads
+    kept = dict[int, dict[str, Tensor]]()
 
     def watch(stage: str, state: Mapping[str, Any]) -> None:
-        steps = variant.config.finetune.cost(len(shared["dataset"].train)).steps
+        steps = config.finetune.cost(len(shared["dataset"].train)).steps
         if stage == "finetune" and "done" in state and state["done"] >= len(kept) * steps / max(1, along):
-            kept[state["done"]] = _copied(state)
+            # Copied, as training goes on in place.
+            weights = begun.model.drawn_from(state)
+            kept[state["done"]] = {name: value.detach().cpu().clone() for name, value in weights.items()}
 
-    with _made(item, shared, shared["parts"].reads.whole(variant.config), watch if along else None) as (setting, begun):
+    with _made(item, shared, f"train {reads.all_of(config)}", watch if along else None) as (setting, begun):
         begun.model.fine_tune()
-        begun.model.draw()
-        for done, state in kept.items():
-            begun.model.load(state)
-            begun.model.draw(f"along-{done}", shared["along_images"])
+        if not _is_own(config, shared):
+            begun.model.draw()
+        for done, weights in kept.items():
+            begun.model.load(weights)
+            # As the images that the distance at the end is measured on.
+            begun.model.draw(f"along-{done}", shared["along_images"], config.sampler_fid)
         return new_of(setting)
 
 
-def _copied(state: Any) -> Any:
-    """As it is now: training goes on in place."""
-    if isinstance(state, Tensor):
-        return state.detach().cpu().clone()
-    return {name: _copied(value) for name, value in state.items()} if isinstance(state, Mapping) else state
+def _is_own(config: Any, shared: Mapping[str, Any]) -> bool:
+    """The run itself, whose images are there: it is trained again for the points of its fine-tuning alone."""
+    return bool(shared["parts"].reads.whole(config) == shared["me"])
 
 
 def judge_unit(item: Item, shared: Mapping[str, Any]) -> dict[str, Any]:
-    """One unit: what the images of a run come to, as `in_plain` has it."""
-    with _made(item, shared, "judge") as (setting, begun):
+    """One unit: what the images of a run come to, `judged`, and the distances at the points of its fine-tuning."""
+    steps = {int(name.removeprefix("along-")): value for name, value in item[2].items() if name.startswith("along-")}
+    found = {"along": _along(steps, shared)} if steps else {}
+    if _is_own(item[0].config, shared):
+        return found
+    with _made(item, shared, None) as (setting, begun):
         begun.model.fine_tune()
         synthetic = begun.model.draw()
         second = setting.config.sampler_fid
         compared = synthetic if second is None else begun.model.draw("drawn-again", sampler=second)
-        found = judged(synthetic, compared, shared)
-        steps = {int(name.removeprefix("along-")): value for name, value in item[2].items() if name.startswith("along")}
-        if steps:
-            labels = {step: np.arange(len(value), dtype=np.int64) % synthetic.classes for step, value in steps.items()}
-            sets = [Images(value.numpy(), labels[step], synthetic.class_names) for step, value in steps.items()]
-            far = distances(sets, setting.dataset.train, shared["eval"], setting.config.seed, shared["inception"])
-            found["along"] = [{"step": step, **one} for step, one in zip(steps, far, strict=True)]
         noise = setting.plan.noise("finetune") if isinstance(setting, PrivateSetting) else None
-        return found | {"noise_multiplier": noise, "facts": dict(begun.facts)}
+        about = {"noise_multiplier": noise, "facts": dict(begun.facts)}
+        return judged(synthetic, compared, shared) | about | found
+
+
+def _along(steps: Mapping[int, Tensor], shared: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Distances of the images (N, H, W, C) drawn after so many steps."""
+    train = shared["dataset"].train
+    labels = {step: np.arange(len(value), dtype=np.int64) % train.classes for step, value in steps.items()}
+    sets = [Images(value.numpy(), labels[step], train.class_names) for step, value in steps.items()]
+    far = distances(sets, train, shared["eval"], shared["seed"], shared["inception"])
+    return [{"step": step, **one} for step, one in zip(steps, far, strict=True)]
 
 
 def before_unit(item: Item, shared: Mapping[str, Any]) -> dict[str, Any]:
     """One unit: the same of a model that has seen no private image, and its loss on these."""
-    with _made(item, shared, "before") as (setting, begun):
-        images = begun.model.draw("before")
+    with _made(item, shared, None) as (setting, begun):
+        images, second = begun.model.draw("before"), setting.config.sampler_fid
+        compared = images if second is None else begun.model.draw("before-again", sampler=second)
         some = utility.subset(setting.dataset.train, LOSS_IMAGES, setting.config.seed)
-        return judged(images, images, shared) | {"loss": begun.model.loss(some), "facts": dict(begun.facts)}
+        return judged(images, compared, shared) | {"loss": begun.model.loss(some), "facts": dict(begun.facts)}
 
 
 def judged(synthetic: Images, compared: Images, shared: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,8 +207,7 @@ def judged(synthetic: Images, compared: Images, shared: Mapping[str, Any]) -> di
     trained_on = utility.subset(synthetic, config.images, seed)
     useful = {"synthetic": trained_on, "test": dataset.test, "config": config, "seed": seed}
     reached = {name: utility.judge((name, "synthetic"), useful)["accuracy"] for name in config.classifiers}
-    some = utility.subset(compared, config.inception_images, seed)
-    (far,) = distances([some], dataset.train, config, seed, shared["inception"])
+    (far,) = distances([compared], dataset.train, config, seed, shared["inception"])
     return {"accuracy": reached, **far, "shown": shown(synthetic)}
 
 

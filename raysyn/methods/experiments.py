@@ -69,13 +69,14 @@ def compare(setting: Setting, parts: Parts, groups: Mapping[str, Group], own: Ma
     mine = {name: setting.folder.stage(name, _never) for name in parts.before(config)}
     shared = {
         "parts": parts, "dataset": setting.dataset, "more": setting.more, "machines": setting.machines,
-        "secret": setting.folder.secret, "own": mine, "along": asked.along, "along_images": asked.along_images,
+        "secret": setting.folder.secret, "own": mine, "me": me, "along": asked.along,
+        "along_images": asked.along_images,
         "eval": had, "seed": config.seed, "inception": loaded,
     }  # fmt: skip
     found = setting.folder.stage(f"experiments-{what}", lambda: _found(setting, parts, variants, todo, shared))
     setting.console.stage("experiments", f"{len(todo)} further runs, none of them released")
-    again = {"along": found["whole"][me]["along"]} if me in found["whole"] else {}
-    return Compared(groups, found["whole"] | {me: {**own, **again}}, found["before"], reads)
+    # Of the run itself there are no more than the points of its fine-tuning.
+    return Compared(groups, found["whole"] | {me: {**own, **found["whole"].get(me, {})}}, found["before"], reads)
 
 
 def _found(
@@ -94,7 +95,7 @@ def _found(
             }
             before |= _mapped(setting, before_unit, first, "experiments-before", shared, judging)
         kept = {reads.whole(one.config): items[reads.whole(one.config)] for one in some if one in todo}
-        points = digest(asked.along, asked.along_images) if asked.along else "end"
+        points = digest(asked.along, asked.along_images, setting.config.sampler_fid) if asked.along else "end"
         trained = _mapped(setting, train_unit, kept, "experiments-trained", shared, points)
         ready = {key: (one, same, own | trained[key]) for key, (one, same, own) in kept.items()}
         whole |= _mapped(setting, judge_unit, ready, "experiments-judged", shared, digest(judging, points))

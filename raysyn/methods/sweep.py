@@ -9,6 +9,7 @@ from typing import Any
 
 from raysyn.compute.doorway import digest
 from raysyn.privacy.ledger import Plan
+from raysyn.privacy.sgd_config import MARKS
 
 UNCHARGED = (
     "the experiments train further models on private images and judge them by real ones; nothing of these is released, "
@@ -38,6 +39,10 @@ class SweepConfig:
             raise ValueError(
                 f"experiment.along is {self.along} and experiment.along_images {self.along_images}: give at least 0 "
                 "points and 2 images"
+            )
+        if self.along > MARKS:
+            raise ValueError(
+                f"experiment.along is {self.along}, but training is looked at {MARKS} times: give at most that many"
             )
 
     def asks(self) -> bool:
@@ -86,11 +91,22 @@ class Reads:
 
     def begun(self, config: Any) -> str:
         """Under which all that comes before fine-tuning is found again."""
-        return _key(config, (*self.judging, *self.after))
+        return digest(_told(config, (*self.judging, *self.after)))
 
     def whole(self, config: Any) -> str:
         """Under which the trained model is."""
-        return _key(config, self.judging)
+        return digest(_told(config, self.judging))
+
+    def all_of(self, config: Any) -> str:
+        """All that the trained model depends on, in full: noise must not rest on a short digest."""
+        return repr(_told(config, self.judging))
+
+    def questions(self, config: Any) -> str:
+        """All that the questions before fine-tuning depend on, in full: runs that ask the same have the same answers.
+        Where no stage is told, all that comes before fine-tuning does."""
+        if not self.stages:
+            return repr(_told(config, (*self.judging, *self.after)))
+        return repr([(name, getattr(config, name)) for names in self.stages.values() for name in names])
 
     def shared(self, one: Any, other: Any) -> set[str]:
         """Stages in which two runs are the same."""
@@ -100,10 +116,10 @@ class Reads:
         }  # fmt: skip
 
 
-def _key(config: Any, without: Iterable[str]) -> str:
+def _told(config: Any, without: Iterable[str]) -> list[tuple[str, Any]]:
     # What a preset was tuned on or made for is said of it, and changes nothing in it.
     dropped = {*without, "tuned_on", "made_for", "chosen_among", "experiment"}
-    return digest([(one.name, getattr(config, one.name)) for one in fields(config) if one.name not in dropped])
+    return [(one.name, getattr(config, one.name)) for one in fields(config) if one.name not in dropped]
 
 
 def unlike(variants: Iterable[Variant], reads: Reads) -> list[Variant]:

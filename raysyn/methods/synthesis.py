@@ -109,11 +109,11 @@ def evaluate(
     # Units are found by their own name: those of other images must not be.
     faithful = setting.folder.stage(
         unit_name("fidelity", config) + mark,
-        lambda: fidelity(compute, compared, dataset.train, config, seed, mark=mark),
+        lambda: fidelity(compute, compared, dataset.train, config, seed, mark=mark, released=synthetic),
     )
     setting.console.stage("fidelity", "distances between synthetic and real images")
     if (pairs := faithful.pop("nearest", None)) is not None:
-        faithful |= draw_nearest(setting, compared, pairs)
+        faithful |= draw_nearest(setting, synthetic, pairs)
     if drawn_again is not None:
         faithful |= {"sampler": in_words(setting.config.sampler_fid)}
     return {"utility": useful, "fidelity": faithful}

@@ -21,11 +21,12 @@ def distances(
     sets: Sequence[Images], real: Images, config: EvalConfig, seed: int, loaded: Inception
 ) -> list[dict[str, float | None]]:
     """{"fid", "frechet_distance_cnn_features"} of each of the sets, as `fidelity` measures both; None where there are
-    no Inception weights, or `config.feature_epochs` is 0. The FID is of all images of a set."""
+    no Inception weights, or `config.feature_epochs` is 0. `config.inception_images` cuts what Inception sees alone."""
     cnn = between(sets, real, _cnn(real, config, seed)) if config.feature_epochs else [None] * len(sets)
     fid: Sequence[float | None] = [None] * len(sets)
     if loaded[0] is not None:
-        fid = between(sets, subset(real, config.inception_real_images, seed), _inception(loaded[0]))
+        some = [subset(one, config.inception_images, seed) for one in sets]
+        fid = between(some, subset(real, config.inception_real_images, seed), _inception(loaded[0]))
     return [
         {"fid": one, "frechet_distance_cnn_features": other} for one, other in zip(fid, cnn, strict=True)
     ]  # fmt: skip

@@ -40,6 +40,9 @@ BALLS = 5
 NO_WEIGHTS = "no Inception weights given: --eval.inception-weights FILE, or download"
 SKIPPED = "skipped: eval.feature_epochs is 0"
 
+CNN_READS = ("synthetic", "real", "config", "seed", "intra", "released")
+"""What is shared that the unit of CNN features reads."""
+
 Unit = tuple[str, int, int]
 """("cnn", 0, 0), or a source with the first and the last-but-one index of its Inception chunk."""
 
@@ -51,6 +54,7 @@ Inception = tuple[dict[str, Any] | None, str]
 def fidelity(
     compute: Compute | None, synthetic: Images, real: Images, config: EvalConfig, seed: int, intra: bool = False,
     reference: str = "real training images", loaded: Inception | None = None, mark: str = "",
+    released: Images | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Compare `synthetic` with `real`, the `reference`, which by custom is the training images; on a `compute`, or here
     (None). `loaded` is what `inception_weights` answered, where other machines cannot read the file; `mark` tells these
@@ -62,13 +66,14 @@ def fidelity(
     expected to surpass; images: how many were compared; reference}. Density, coverage and the kernel distance are of at
     most half of the real images, compared with the other half, so that the two figures are of as many images. Inception
     weights that cannot be had or read leave null with the reason. `config.nearest` adds `nearest`: {synthetic, real,
-    distances}, see `nearest_pairs`. `intra` adds intra_fid and intra_frechet_distance_cnn_features: the mean of the
-    distances within the classes (Miyato and Koyama 2018), null where no class has two images a side.
+    distances}, see `nearest_pairs`, of the images that are `released`, where these are others than `synthetic`. `intra`
+    adds intra_fid and intra_frechet_distance_cnn_features: the mean of the distances within the classes (Miyato and
+    Koyama 2018), null where no class has two images a side.
     """
     assert synthetic.shape == real.shape, f"synthetic images are {synthetic.shape}, real ones {real.shape}"
     weights, reason = loaded or inception_weights(config)
     shared: dict[str, Any] = {"synthetic": synthetic, "real": real, "config": config, "seed": seed}
-    shared |= {"inception": weights, "intra": intra}
+    shared |= {"inception": weights, "intra": intra, "released": synthetic if released is None else released}
     for source, most in {"synthetic": config.inception_images, "real": config.inception_real_images}.items():
         some = subset(shared[source], most, seed)
         shared[f"inception_{source}"] = some.select(np.argsort(some.labels_N, kind="stable")) if intra else some
@@ -111,7 +116,7 @@ def measure(unit: Unit, shared: dict[str, Any]) -> dict[str, Any]:
     """One unit: everything on CNN features, or the Inception moments of one chunk of images."""
     source, start, stop = unit
     if source == "cnn":
-        return _on_cnn_features(shared["synthetic"], shared["real"], shared["config"], shared["seed"], shared["intra"])
+        return _on_cnn_features(**{name: shared[name] for name in CNN_READS})
     network = inception.extractor(shared["inception"], best_device())
     pools, probabilities = inception.outputs(network, shared[f"inception_{source}"].select(slice(start, stop)))
     sums, p = moments(pools), probabilities.double()
@@ -156,7 +161,9 @@ def _units(shared: dict[str, Any]) -> list[Unit]:
     return units
 
 
-def _on_cnn_features(synthetic: Images, real: Images, config: EvalConfig, seed: int, intra: bool) -> dict[str, Any]:
+def _on_cnn_features(
+    synthetic: Images, real: Images, config: EvalConfig, seed: int, intra: bool, released: Images
+) -> dict[str, Any]:
     training = ClassifierConfig(epochs=config.feature_epochs)
     images, valid = hold_out(subset(real, config.images, seed), training.validation_share, seed)
     model = fit(images, valid, "cnn", training, seed, best_device()).model
@@ -167,7 +174,7 @@ def _on_cnn_features(synthetic: Images, real: Images, config: EvalConfig, seed: 
     precision, recall = precision_recall(features(model, fewer[0]), features(model, fewer[1]), config.neighbours)
     within = _beside_halves(made, halves, config, seed)
     if config.nearest:
-        pairs = nearest_pairs(made, true, config.nearest)
+        pairs = nearest_pairs(made if released is synthetic else features(model, released), true, config.nearest)
         within["nearest"] = dict(zip(("synthetic", "real", "distances"), (one.tolist() for one in pairs), strict=True))
     if intra:
         by_class = [_by_class(vectors, side.labels_N) for vectors, side in ((made, synthetic), (true, real))]

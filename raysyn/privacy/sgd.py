@@ -30,12 +30,9 @@ from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Release
 from raysyn.privacy.micro_batches import MicroBatches, made_up
 from raysyn.privacy.poisson import Stream, participants
-from raysyn.privacy.sgd_config import SGDConfig
+from raysyn.privacy.sgd_config import MARKS, SGDConfig
 from raysyn.privacy.trial import Choice, SGDSpeed, measure
 from raysyn.train.loop import Ema, Task, on_cpu
-
-MARKS = 50
-"""How often a stage saves its state and asks for the epsilon spent so far."""
 
 
 class Partner(Protocol):

@@ -7,6 +7,9 @@ from typing import Literal
 
 from raysyn.privacy.cost import Cost, sgd_schedule
 
+MARKS = 50
+"""How often, at least, a stage saves its state and asks for the epsilon spent so far."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SGDConfig:

@@ -72,6 +72,12 @@ class Config(Declared):
 
     def __post_init__(self) -> None:
         check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise, self.sampler_fid)
+        for name in ("kinds", "augment"):
+            if (asked := getattr(self.experiment, name)) and not self.central.count:
+                raise ValueError(
+                    f"experiment.{name} is {asked}, but central.count is 0, so that all of these runs would be one: "
+                    "give the run itself central images, or leave it out"
+                )
 
 
 def plan(config: Config, n: int, classes: int) -> Plan:
@@ -108,8 +114,8 @@ def _edm(s_min: float) -> SamplerConfig:
 
 
 def _edm_fid(churn: float, s_min: float, guidance: float) -> SamplerConfig:
-    """That of the published FID, which the authors draw by another sampler than what they train classifiers on (their
-    code of DPImageBench; CelebA and Camelyon have one sampler for both)."""
+    """That of the published FID, which the authors draw by another sampler than what they train classifiers on
+    (DP-FETA's own repository; Camelyon at ε 1 has one sampler for both)."""
     return replace(_edm(s_min), churn=churn, guidance=guidance)
 
 
@@ -136,6 +142,9 @@ _CAMELYON: dict[str, Any] = {
     "made_for": 302_436,
 }
 
+_DDIM = SamplerConfig(name="ddim", steps=1000)
+_COLOUR_FID = _edm_fid(50, 0.005, 0.0)
+
 PAPER: dict[str, Config] = {
     "paper-mnist-eps1": _paper(1, _edm(0.1), data=DataConfig(name="mnist"), sampler_fid=_edm_fid(100, 0.05, 0.0)),
     "paper-mnist-eps10": _paper(10, _edm(0.025), data=DataConfig(name="mnist"), sampler_fid=_edm_fid(50, 0.05, 0.25)),
@@ -143,11 +152,11 @@ PAPER: dict[str, Config] = {
         1, _edm(0.025), data=DataConfig(name="fashion_mnist"), sampler_fid=_edm_fid(50, 0.025, 1.0)
     ),
     "paper-fashion_mnist-eps10": _paper(
-        10, _edm(0.1), data=DataConfig(name="fashion_mnist"), sampler_fid=_edm_fid(50, 0.025, 1.0)
+        10, _edm(0.1), data=DataConfig(name="fashion_mnist"), sampler_fid=_edm_fid(25, 0.2, 0.25)
     ),
-    "paper-celeba-eps1": _paper(1, SamplerConfig(name="ddim", steps=1000), **_CELEBA),
-    "paper-celeba-eps10": _paper(10, SamplerConfig(name="ddim", steps=1000), **_CELEBA),
+    "paper-celeba-eps1": _paper(1, _DDIM, sampler_fid=_COLOUR_FID, **_CELEBA),
+    "paper-celeba-eps10": _paper(10, _DDIM, sampler_fid=_COLOUR_FID, **_CELEBA),
     "paper-camelyon-eps1": _paper(1, SamplerConfig(name="ddim", steps=50), **_CAMELYON),
-    "paper-camelyon-eps10": _paper(10, SamplerConfig(name="ddim", steps=50), **_CAMELYON),
+    "paper-camelyon-eps10": _paper(10, SamplerConfig(name="ddim", steps=50), sampler_fid=_COLOUR_FID, **_CAMELYON),
 }
 """The paper's own settings, by the names of their presets."""

@@ -18,7 +18,7 @@ PARTS = Parts(
 
 
 def asked(config: Config) -> dict[str, Group]:
-    """The tables that are asked for, by their names, each with the run itself."""
+    """The tables that are asked for, by their names, each with the run itself, once: those alike are one."""
     experiment = config.experiment
     if not experiment.asks():
         return {}
@@ -32,7 +32,7 @@ def asked(config: Config) -> dict[str, Group]:
         counted = [
             _variant(counts(one, count) if count else none, "count", count, one.central.kind)
             for one in kinds for count in sorted({*experiment.counts, own.central.count})
-        ]  # fmt: skip
+        ] + [_variant(own, "count", own.central.count, own.central.kind)]  # fmt: skip
         found["counts"] = Group(
             title="Numbers of central images (table V and figure 6 of the paper)",
             text="The budget is the same everywhere: more central images leave DP-SGD more noise.",
@@ -43,7 +43,7 @@ def asked(config: Config) -> dict[str, Group]:
         augmented = [
             _variant(replace(one, augment=replace(one.augment, operations=count)), "augment", count, one.central.kind)
             for one in kinds for count in operations
-        ]  # fmt: skip
+        ] + [_variant(own, "augment", own.augment.operations, own.central.kind)]  # fmt: skip
         found["augment"] = Group(
             title="Augmentation of central images (figure 4 of the paper)",
             text="How many operations change a central image each time it is seen, and none at all beside it.",
@@ -54,7 +54,7 @@ def asked(config: Config) -> dict[str, Group]:
         budgets = [
             _variant(replace(one, budget=replace(one.budget, epsilon=epsilon)), "epsilon", epsilon, _line(one))
             for one in [none, *kinds] for epsilon in epsilons
-        ]  # fmt: skip
+        ] + [_variant(own, "epsilon", own.budget.epsilon, _line(own))]  # fmt: skip
         found["epsilons"] = Group(
             title="Budgets (table II of the paper)", text="With the settings of this run, whatever the budget.",
             variants=budgets, x="ε", log_x=True,

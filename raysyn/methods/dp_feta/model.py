@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+from torch import Tensor
+
 from raysyn.data.images import Images
 from raysyn.methods import denoising
 from raysyn.methods.common import PrivateSetting, Setting
@@ -99,6 +101,10 @@ class Diffusion:
         """Of denoising images of known classes."""
         return denoising.loss(self.denoiser, replace(self.task, label_dropout=0.0), images, self.config.seed)
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Become the average that a state of the fine-tuning holds."""
-        self.denoiser.load_state_dict(denoising.averaged(state))
+    def drawn_from(self, state: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        """The average that a state of the fine-tuning holds."""
+        return denoising.averaged(state)
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Draw from these weights."""
+        self.denoiser.load_state_dict(weights)

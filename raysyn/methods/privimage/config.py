@@ -229,6 +229,11 @@ class Config(Declared):
                 f"experiment.query_widths is {self.experiment.query_widths}, but query.checkpoint gives the "
                 "classifier: leave one of them out"
             )
+        if self.experiment.limits and self.central.count:
+            raise ValueError(
+                "experiment.limits is about runs without noise, but central.count is "
+                f"{self.central.count}, and central images are noisy: leave one of them out"
+            )
         if not self.private and (self.experiment.epsilons or self.experiment.noise or self.experiment.limits):
             raise ValueError(
                 "private is False, which has no budget and no noise: leave experiment.epsilons, experiment.noise and "

@@ -81,8 +81,11 @@ class Diffusion:
     def loss(self, images: Images) -> float:
         return denoising.loss(self.denoiser, replace(self.task, label_dropout=0.0), images, self.config.seed)
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        self.denoiser.load_state_dict(denoising.averaged(state))
+    def drawn_from(self, state: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        return denoising.averaged(state)
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        self.denoiser.load_state_dict(weights)
 
     def _learn(
         self, images: Images, conditional: bool, config: LoopConfig, stage: str, augment: AugmentConfig | None
@@ -125,11 +128,13 @@ def check_diffusion(config: Config, private: Images, rows: int) -> dict[str, str
     trained or drawn with. `rows`: labels, with those of public images."""
     own = new_denoiser(config, private, rows)
     facts = check_denoiser(own, private.shape, task_of(config, rows), config.sampler)
-    if not (config.semantic.conditional and config.central.conditional) and table_of_labels(own, rows) is None:
+    told = {"selected": config.semantic.conditional, "all": private.classes > 1, "none": False}[config.pretraining]
+    central = config.warms_up() and not config.central.conditional and private.classes == 1
+    if not told and (config.pretraining != "none" or central) and table_of_labels(own, rows) is None:
         raise ValueError(
             f"network.factory {config.network.factory} has no nn.Embedding of {rows + 1} rows called label, which "
-            "are made alike after learning from images without classes: add it, or leave semantic.conditional and "
-            "central.conditional at True"
+            "are made alike after learning from images that tell no classes: add it, or leave pretraining at selected, "
+            "and semantic.conditional and central.conditional at True"
         )
     return facts
 
@@ -180,8 +185,11 @@ class GAN:
     def loss(self, images: Images) -> None:
         """That of a game says nothing alone."""
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        self.generator.load_state_dict(denoising.averaged(state["partner"]))
+    def drawn_from(self, state: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        return denoising.averaged(state["partner"])
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        self.generator.load_state_dict(weights)
 
     def _tuned(self) -> dict[str, Any]:
         setting, own, tuning = self.setting, self.config.gan, self.config.finetune

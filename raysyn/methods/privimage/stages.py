@@ -78,8 +78,10 @@ def begin(setting: Setting) -> Begun:
         facts["public images"] = float(len(images))
         if central is not None and not config.warms_up():
             images = joined(images, central)
-        # One histogram of all sensitive classes says nothing about any of them.
-        model.pretrain(images, conditional=chosen is None or config.semantic.conditional)
+        # One histogram of all sensitive classes says nothing about any of them. Where there is one class, labels that
+        # public images have for themselves leave its row untaught: it begins as "no class", which all of them teach.
+        tells = private.classes > 1 if chosen is None else config.semantic.conditional
+        model.pretrain(images, conditional=tells)
     if central is not None and config.warms_up():
         model.warm_up(central)
     return Begun(model, central, selected, facts)

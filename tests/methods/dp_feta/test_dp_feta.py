@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +17,14 @@ from what_is_said import honest, spoken_by
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
 from whole_run import whole_run
 
-from raysyn.compute.doorway import Compute
+from raysyn.compute.doorway import Compute, digest
 from raysyn.compute.local import Local
 from raysyn.data import images as data
-from raysyn.methods import ends, synthesis
+from raysyn.methods import ends, experiment_units, synthesis
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_feta.config import Config, ExperimentConfig, new_denoiser, plan
+from raysyn.methods.dp_feta.model import Diffusion
 from raysyn.methods.dp_feta.presets import PRESETS
 from raysyn.methods.machines import On
 from raysyn.methods.sweep import UNCHARGED
@@ -243,10 +245,33 @@ def test_experiments_compare_whole_runs_and_release_none_of_them(
         return drawn(self, step, what, *size)
 
     monkeypatch.setattr(Stream, "normal", noted)
+    drawn_by, generate = list[tuple[int, str]](), synthesis.generate
+
+    def by(denoiser: Any, sampler: SamplerConfig, labels: Any, *rest: Any) -> Any:
+        drawn_by.append((len(labels), sampler.name))
+        return generate(denoiser, sampler, labels, *rest)
+
+    monkeypatch.setattr(synthesis, "generate", by)
+    judgements, judged = list[int](), experiment_units.judged
+    monkeypatch.setattr(experiment_units, "judged", lambda *told: judgements.append(1) or judged(*told))
+    whole_weights, load = list[bool](), Diffusion.load
+
+    def loading(self: Diffusion, weights: Any) -> None:
+        whole_weights.append(set(weights) == set(self.denoiser.state_dict()))
+        load(self, weights)
+
+    monkeypatch.setattr(Diffusion, "load", loading)
     asked = ExperimentConfig(kinds=("mode",), stages=True, along=1, along_images=20)
     config = replace(TINY, experiment=asked, sampler_fid=SamplerConfig(name="edm", steps=2, churn=1.0))
     report = whole_run(dp_feta, config, out, SPEED, about=TINY)
     assert len(set(streams)) == len(streams) > 3 * 12
+    assert whole_weights == 3 * 2 * [True], "at each point no more is kept than is drawn from"
+    points = {path.stem.split("-", 1)[1] for path in out.glob("internal/units/experiments-trained/*.pt")}
+    assert points == {digest(1, 20, config.sampler_fid)}, "points drawn in another way are other ones"
+    assert len(judgements) == 4, "two further runs and two before fine-tuning; the run itself is not judged again"
+    # Points of three runs are drawn as the images of FID: chunks of 20. So are the run's own 60, those of two further
+    # ones, and of two models before fine-tuning, of which all but the run's own are also drawn as they are released.
+    assert Counter(drawn_by) == {(20, "edm"): 3 * 2 + 5 * 3, (20, "dpmpp"): 4 * 3}
     assert (out / "internal/secret").read_bytes() not in {secret for secret, *_ in streams}, "nothing is asked again"
 
     (table,) = report.metrics["experiments"].values()
@@ -286,7 +311,9 @@ def test_experiments_compare_whole_runs_and_release_none_of_them(
     assert len({secret for secret, what, _ in streams if what.startswith("central")}) == 1
     assert len(set(streams)) == len(streams)
     tables = report.metrics["experiments"]
-    assert {name: len(group) for name, group in tables.items()} == {"counts": 2, "epsilons": 4, "kinds": 3}
+    assert {name: len(group) for name, group in tables.items()} == {"counts": 3, "epsilons": 5, "kinds": 3}
+    stand = [one["accuracy"] for group in tables.values() for one in group if one["title"].startswith(own["title"])]
+    assert stand == 3 * [own["accuracy"]], "the run itself stands in every table"
     same = [one for one in tables["kinds"] if one["title"] == mode["title"]]
     assert same == [mode]
 
@@ -300,6 +327,14 @@ def test_experiments_that_cannot_be_are_refused(changes: dict[str, Any], sentenc
         ExperimentConfig(**changes)
 
 
+@pytest.mark.parametrize("asked", [{"kinds": ("mean", "mode")}, {"augment": (0, 2)}])
+def test_dpdm_is_not_compared_with_itself(asked: dict[str, Any]) -> None:
+    none = replace(TINY.central, count=0)
+    with pytest.raises(ValueError, match=rf"experiment\.{next(iter(asked))} is .*, but central\.count is 0"):
+        replace(TINY, central=none, experiment=ExperimentConfig(**asked))
+    assert replace(TINY, central=none, experiment=ExperimentConfig(counts=(20,))).experiment.asks()
+
+
 def test_a_run_to_compare_that_its_budget_cannot_pay_is_named_before_the_work() -> None:
     config = replace(TINY, experiment=ExperimentConfig(epsilons=(0.01,)))
     with pytest.raises(ValueError, match=r"^experiment, dp_feta, 20 mean images, ε 0\.01: "):
@@ -308,8 +343,6 @@ def test_a_run_to_compare_that_its_budget_cannot_pay_is_named_before_the_work() 
 
 def test_a_second_sampler_is_about_images_that_are_not_released() -> None:
     sampler = SamplerConfig(steps=2)
-    with pytest.raises(ValueError, match=r"eval\.nearest is 2"):
-        replace(TINY, sampler_fid=sampler, eval=replace(TINY.eval, nearest=2))
     with pytest.raises(ValueError, match=r"sampler_fid\.guidance is 1"):
         replace(TINY, sampler_fid=replace(sampler, guidance=1.0), noise=NoiseConfig(label_dropout=0.0))
     for name in ("mnist", "fashion_mnist"):

@@ -37,7 +37,7 @@ from raysyn.methods.machines import On
 from raysyn.methods.privimage import pipeline as privimage
 from raysyn.methods.privimage import stages
 from raysyn.methods.privimage.config import Config, ExperimentConfig, GANModelConfig, GANPretrainConfig, plan
-from raysyn.methods.privimage.experiments import asked
+from raysyn.methods.privimage.experiments import asked, wide
 from raysyn.methods.privimage.models import new_denoiser, new_gan, new_query
 from raysyn.methods.privimage.presets import PRESETS
 from raysyn.methods.privimage.report import similarity
@@ -80,6 +80,7 @@ TINY = Config(
     chosen_among="3 runs by hand",
     eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50),
 )
+README = Path(privimage.__file__).with_name("README.md")
 SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True))
 
 
@@ -196,10 +197,25 @@ def test_continuing_pays_once_and_keeps_the_answer(whole: Path, tmp_path: Path) 
     assert (tmp_path / "release" / "synthetic.parquet").read_bytes() == before
 
 
-@pytest.mark.parametrize("changes", [{"semantic": SemanticConfig(k=3, conditional=False)}, {"pretraining": "all"}])
-def test_classes_begin_as_no_class_only_where_none_was_taught(changes: dict[str, Any], tmp_path: Path) -> None:
-    """Alike after a selection for all classes together; different where public images have labels of their own, as a
-    DP-SGD of few steps would hardly tell them apart again."""
+ONE_CLASS = {
+    "pretraining": "all", "data": replace(TINY.data, labels=False),
+    "eval": replace(TINY.eval, classifiers=(), feature_epochs=0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "like_no_class", "rows"),
+    [
+        ({"semantic": SemanticConfig(k=3, conditional=False)}, True, 11),
+        ({"pretraining": "all"}, False, 63),
+        (ONE_CLASS, True, 54),
+    ],
+)
+def test_classes_begin_as_no_class_only_where_none_was_taught(
+    changes: dict[str, Any], like_no_class: bool, rows: int, tmp_path: Path
+) -> None:
+    """Alike after a selection for all classes together, and of the one class that public images have beside their own;
+    different where several classes do, as a DP-SGD of few steps would hardly tell them apart again."""
     tables = list[torch.Tensor]()
 
     class Watched(stages.MODELS["diffusion"]):  # type: ignore[misc,name-defined]
@@ -211,8 +227,8 @@ def test_classes_begin_as_no_class_only_where_none_was_taught(changes: dict[str,
         patch.setitem(stages.MODELS, "diffusion", Watched)
         run(replace(TINY, **changes), tmp_path)
     (table,) = tables
-    alike = torch.equal(table[:10], table[-1:].expand(10, -1))
-    assert alike == ("semantic" in changes) and len(table) == (11 if alike else 63)
+    own = 1 if changes is ONE_CLASS else 10
+    assert torch.equal(table[:own], table[-1:].expand(own, -1)) == like_no_class and len(table) == rows
 
 
 @pytest.mark.parametrize(
@@ -362,6 +378,16 @@ def test_a_given_classifier_is_taken_and_a_wrong_one_refused(tmp_path: Path) -> 
             privimage.prepare(replace(TINY, query=query))
 
 
+@pytest.mark.parametrize(("width", "size"), [(32, 1.75), (48, 3.94), (60, 6.15), (96, 15.71), (128, 27.91)])
+def test_widths_of_figure_7_have_the_papers_sizes(width: int, size: float) -> None:
+    """In millions: 1.8, 4.0, 6.1, 15.7 and 27.9 in the paper."""
+    config = wide(PRESETS["paper-cifar10-eps10"], width)
+    like = Images(np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1, np.int64), tuple("abcdefghij"))
+    found = sum(parameter.numel() for parameter in new_denoiser(config, like, 10).parameters())
+    assert found / 1e6 == pytest.approx(size, abs=0.006)
+    assert re.search(rf"experiment\.widths[ \d]* {width}\b.*figure 7", README.read_text())
+
+
 @pytest.mark.parametrize(("name", "size"), [("cifar10", 1.75e6), ("celeba32", 1.80e6), ("celeba64", 2.00e6)])
 def test_the_papers_diffusion_models_have_its_sizes(name: str, size: float) -> None:
     """Table 5."""
@@ -487,6 +513,7 @@ def test_baselines_of_experiments_carry_their_own_names() -> None:
     ({"pretraining": "all"}, {"ratios": (0.1,)}, r"experiment\.ratios is about the semantic query"),
     ({"pretraining": "none"}, {"pretraining": ("all",)}, r"experiment\.pretraining is"),
     ({"private": False}, {"epsilons": (1.0,)}, "private is False"),
+    ({"central": CentralConfig(count=20)}, {"limits": True}, r"experiment\.limits is .* central\.count is 20"),
     ({}, {"ratios": (1.5,)}, r"experiment\.ratios is"), ({}, {"noise": (0.0,)}, r"experiment\.noise is"),
 ])  # fmt: skip
 def test_experiments_that_cannot_be_are_refused(
