@@ -64,7 +64,7 @@ class Diffusion:
         self.denoiser, self.task = new_denoiser(self.config, self.private), task_of(self.config, self.private)
 
     def warm_up(self, central: Images) -> None:
-        """Learn from noisy central images, augmented."""
+        """Learn from noisy central images."""
         config = self.config
         warm_up = partial(self.setting.compute.train, loop.fit, name="warmup")
         # Images of all classes together teach what "no class" looks like, and nothing about a class.
@@ -75,7 +75,8 @@ class Diffusion:
         # The raw weights of the last step go on, as published, not their average.
         share = 1.0 if config.central.conditional or self.private.classes == 1 else OF_ALL_CLASSES
         self.denoiser.load_state_dict(lessened(fresh, warm["model"], share))
-        told = f"{config.warmup.iterations:,} steps on them, augmented: no further cost"
+        changed = ", augmented" if config.augment.operations else ""
+        told = f"{config.warmup.iterations:,} steps on them{changed}: no further cost"
         self.setting.console.stage("warmup", told)
 
     def fine_tune(self) -> dict[str, Any]:

@@ -37,7 +37,9 @@ _QUICK = Config(
     noise=NoiseConfig(p_mean=0.3),
     # 150 images per class: all of them are asked, twice, or the noise would drown the outline.
     central=CentralConfig(count=20, sampling_rate=1.0, downscale=1, smooth=False),
-    augment=AugmentConfig(magnitude=(1, 9)), warmup=LoopConfig(iterations=250, learning_rate=2e-3),
+    # Changed at random, they teach less: mean accuracy 89 % as they are, 87 % with the published strength, 80 % with
+    # that of colour images, 82 to 85 % without central images.
+    augment=AugmentConfig(operations=0), warmup=LoopConfig(iterations=250, learning_rate=2e-3),
     finetune=SGDConfig(batch_size=256, epochs=20, noise_multiplicity=1, learning_rate=2e-3, ema=0.97),
     synthetic=2_000, eval=EvalConfig(epochs=30, resnet9_width=0.125), tuned_on="digits",
 )  # fmt: skip

@@ -11,11 +11,12 @@ def story(config: Config, plan: Plan) -> list[str]:
     """One plain sentence per stage, for the report."""
     told = []
     if "central" in plan.stages:
+        changed = ", randomly augmented" if config.augment.operations else ""
         query = plan.stages["central"]
         told += [
             f"Asked for {config.central.count} noisy {config.central.kind} images, {query.steps} per class, each over "
             f"a random {100 * query.sampling_rate:g} % of the images.",
-            f"Warmed up the diffusion model on them for {config.warmup.iterations:,} steps, randomly augmented.",
+            f"Warmed up the diffusion model on them for {config.warmup.iterations:,} steps{changed}.",
         ]
     private = plan.stages["finetune"]
     return [
