@@ -17,6 +17,7 @@ import pytest
 
 import raysyn
 from raysyn import command, door
+from raysyn.methods import catalogue
 from raysyn.report.release import read_images
 from raysyn.screen import cli
 
@@ -134,6 +135,15 @@ def test_keywords_have_the_names_and_types_of_the_flags(given: dict[str, Any], p
     for name in place.split("."):
         found = getattr(found, name)
     assert found == value and type(found) is type(value)
+
+
+def test_flags_that_add_up_keep_every_value_whatever_it_begins_with() -> None:
+    more, vary = ("--data.no-labels", "--synthetic 90"), ("--central.count 0 10", "--private --no-private")
+    entry = catalogue.find("leaderboard")
+    presets, machines = entry.presets(), entry.machines()
+    words = door._words({"more": more, "vary": vary, "methods": ["dp_feta"], "columns": ()}, presets["quick"], machines)
+    found = cli.read(presets, ["quick", *words], machines=machines, prog="raysyn leaderboard").config
+    assert (found.more, found.vary, found.methods, found.columns) == (more, vary, ("dp_feta",), ())
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

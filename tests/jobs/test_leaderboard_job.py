@@ -136,6 +136,11 @@ def test_all_methods_at_two_seeds(tmp_path: Path) -> None:
             ("--more", "--data.pth x"),
             "run noisy_means-quick-eps1-seed0: --data.pth is no flag of noisy_means quick (did",
         ),
+        (
+            ("--methods", "noisy_means", "--more=--data.no-labels"),
+            "run noisy_means-quick-eps1-seed0: its images are of one class, which is every classifier's answer to "
+            "each: give --judges.classifiers with no name",
+        ),
         (("--more", "--data.path /nowhere"), "run noisy_means-quick-eps1-seed0: data.path='/nowhere'"),
         (
             ("--methods", "noisy_means", "privimage", "--more", "privimage:--public.pth x"),
@@ -164,6 +169,10 @@ def test_a_dry_run_names_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert shown.splitlines()[0] == f"leaderboard quick, in {tmp_path / 'board'}"
     assert len(runs(PRESETS["quick"])) == 4 * 2 * 2 + 2 * 2
     assert all(shown.count(unit.name) == 1 for unit in runs(PRESETS["quick"])) and "20 min 00 s" in shown
+    # Of one class, without classifiers. Whatever the first word of a value begins with, it is the flag's.
+    of_one = ["--methods", "noisy_means", "--judges.classifiers", "--more", "--data.no-labels"]
+    status, shown, said = here(JOB, "quick", "--dry-run", "--out", tmp_path / "board", *of_one)
+    assert (status, said) == (0, "") and shown.count("noisy_means-quick-eps") == 4
 
 
 def test_flags_vary_for_all_or_for_one_method() -> None:

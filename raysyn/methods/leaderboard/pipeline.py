@@ -110,7 +110,7 @@ class Leaderboard:
         had."""
         config: Config = command.config
         units = runs(config)
-        configs = checked(units, read, command.out)
+        configs = checked(units, read, command.out, judged=bool(config.judges.classifiers))
         if command.dry_run:
             show_outlook(console, units, configs, config.judges, command.machines)
             raise SystemExit(0)
@@ -137,8 +137,9 @@ FLAGS = "flags.json"
 """Of internal/: the further flags of each method's runs, by its name."""
 
 
-def checked(units: Sequence[Run], read: Read, out: str) -> dict[str, Any]:
-    """The configuration of each run, by its name, once each has been read and its images found.
+def checked(units: Sequence[Run], read: Read, out: str, *, judged: bool) -> dict[str, Any]:
+    """The configuration of each run, by its name, once each has been read and its images found, and where they are to
+    be judged by classifiers, are of several classes.
 
     Raises ValueError, in one sentence that names the run: what is wrong in one must be known before the first is paid.
     """
@@ -147,7 +148,12 @@ def checked(units: Sequence[Run], read: Read, out: str) -> dict[str, Any]:
         try:
             config = configs[unit.name] = read(unit.method, [*unit.words, "--out", out])
             if repr(config.data) not in found:
-                public_facts(config.data)
+                _, _, classes = public_facts(config.data)
+                if judged and classes == 1:
+                    raise ValueError(
+                        "its images are of one class, which is every classifier's answer to each: give "
+                        "--judges.classifiers with no name"
+                    )
                 found.add(repr(config.data))
         except ValueError as error:
             raise ValueError(f"run {unit.name}: {error}") from error
