@@ -39,7 +39,9 @@ class Result:
 
     @cached_property
     def report(self) -> dict[str, Any]:
-        """`internal/report.json`: stays inside."""
+        """`internal/report.json`: stays inside. ValueError where there is none, as of images that were drawn anew."""
+        if self._drawn_anew:
+            raise ValueError(f"out is {self.out}, drawn from a run: it has no report, see that of the run")
         return self._json(REPORT_JSON)
 
     @cached_property
@@ -53,6 +55,14 @@ class Result:
         from raysyn.report.release import read_images
 
         return read_images(self._bytes(RELEASE[0]))
+
+    @property
+    def _drawn_anew(self) -> bool:
+        """Whether these are more images from a run, as `draw` makes them."""
+        try:
+            return "drawn_anew" in self.certificate
+        except ValueError:
+            return False
 
     @property
     def paths(self) -> dict[str, str]:
@@ -79,9 +89,10 @@ class Result:
 
 
 def load(out: str) -> Result:
-    """The finished run in a folder; ValueError where there is none."""
+    """The finished run in a folder, or what was drawn from one, without a report; ValueError where there is neither."""
     result = Result(str(out))
-    result.report  # noqa: B018, asked for here so that a mistake is named here
+    if not result._drawn_anew:
+        result.report  # noqa: B018, asked for here so that a mistake is named here
     return result
 
 

@@ -225,6 +225,19 @@ def test_a_dry_run_shows_the_plan_and_makes_nothing(tmp_path: Path, capsys: pyte
     assert capsys.readouterr().out == "", "quiet"
 
 
+def test_images_that_were_drawn_anew_are_loaded_without_a_report(tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    release.mkdir()
+    (release / "certificate.json").write_text(json.dumps({"guarantee": "dp"}))
+    with pytest.raises(ValueError, match=r"which holds no internal/report\.json"):
+        raysyn.load(str(tmp_path))
+    (release / "certificate.json").write_text(json.dumps({"guarantee": "dp", "drawn_anew": {"of": {}}}))
+    loaded = raysyn.load(str(tmp_path))
+    assert loaded.certificate["guarantee"] == "dp"
+    with pytest.raises(ValueError, match=r"drawn from a run: it has no report, see that of the run$"):
+        _ = loaded.report
+
+
 def test_a_quiet_run_warns_all_the_same() -> None:
     said = io.StringIO("  images are read\nWARNING: the target looks untrained.\n✓ attack\n")
     with pytest.warns(UserWarning, match=r"^the target looks untrained\.$") as given:

@@ -26,6 +26,7 @@ from raysyn.methods.leaderboard.rows import spread, table
 from raysyn.methods.varied import short_name
 from raysyn.metrics.utility import EvalConfig, judge
 from raysyn.report.release import read_images, rounded_up
+from raysyn.report.report import main as report_main
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import REACH, Store
 
@@ -39,13 +40,18 @@ TINY = (
 
 
 @pytest.mark.timeout(300)
-def test_runs_are_compared_and_more_settings_add_to_them(tmp_path: Path) -> None:
+def test_runs_are_compared_and_more_settings_add_to_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["quick", "--methods", "dp_feta", "--epsilons", "5", "--out", tmp_path / "board", "--on.address", "here"]
     judges = ["--judges.classifiers", "logreg", "--judges.epochs", "1", "--columns", "precision", "precisoin"]
     more = [f"--more={TINY}", *judges, "--seeds", "3"]
     status, shown, said = here(JOB, *flags, *more, "--vary", "--central.count 10")
     assert (status, said) == (0, "") and "table.html" in shown, said
-    assert "Left out: columns has precisoin, a figure that no run has (did you mean precision?)" in shown
+    told = (
+        f"no run has (did you mean precision?); raysyn report {tmp_path / 'board'} --columns precisoin lists all that"
+    )
+    assert f"Left out: columns has precisoin, a figure that {told}" in " ".join(shown.split())
+    assert report_main([str(tmp_path / "board"), "--columns", "precisoin"]) == 2
+    assert "fidelity.precision" in capsys.readouterr().err
     inside = tmp_path / "board" / "internal"
     folder = inside / "runs" / "dp_feta-quick-central.count-10-eps5-seed3"
     first = folder / "internal" / "report.json"

@@ -130,8 +130,19 @@ def test_one_folder_of_runs_is_as_good_as_their_names(
     # None that has ended: nothing to show.
     assert main([f"{prefix}{begun}"]) == 2
     assert f"error: {prefix}{begun}/internal/report.json is missing" in capsys.readouterr().err
+    drawn = write(tmp_path / "all/drawn", None)
+    (drawn / "internal/run.json").write_text('{"method": "draw of dp_feta"}')
+    assert main([f"{prefix}{tmp_path}/all"]) == 0
+    said = f"{prefix}{begun}\ndrawn from a run, without a report, and left out: {prefix}{drawn}\n"
+    assert capsys.readouterr().err == f"not finished, and left out: {said}"
+    assert main([f"{prefix}{drawn}"]) == 2 and "not finished" not in capsys.readouterr().err
     assert main([f"{prefix}{tmp_path}/all", str(tmp_path / "all/notes")]) == 2
-    assert folders_in(f"{prefix}{tmp_path}/all") == ["CIFAR10", "CIFAR100", "begun", "notes", "zboard"]
+    assert main([]) == main(["--columns", "privacy.epsilon", str(runs[0])]) == 2
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "error: no run folder given: name the folders (--out) of finished runs",
+        "error: no run folder given: name the runs before --columns",
+    ]
+    assert folders_in(f"{prefix}{tmp_path}/all") == ["CIFAR10", "CIFAR100", "begun", "drawn", "notes", "zboard"]
     assert folders_in(f"{prefix}{tmp_path}/absent") == []
 
 

@@ -29,7 +29,7 @@ from raysyn.methods.method import Command
 from raysyn.methods.varied import addressed
 from raysyn.report import trade_off
 from raysyn.report.choices import chosen, of_leaderboard
-from raysyn.report.columns import named
+from raysyn.report.columns import NoFigure, named
 from raysyn.report.release import declare
 from raysyn.runs.folder import REPORT_JSON, RunFolder
 from raysyn.runs.refusals import RUN_JSON
@@ -195,7 +195,7 @@ def run(board: Board) -> list[dict[str, Any]]:
     judged = verdicts(
         board.compute, units, found, board.configs, config.judges, folder.storage, folder.secret
     ) if config.judges.classifiers else ()  # fmt: skip
-    columns, missing = asked_for(found, config.columns)
+    columns, missing = asked_for(found, config.columns, folder.shown(folder.out))
     totals = together(finished(folder.storage, names))
     rows = [row | in_row(totals.get(row["data"])) for row in table(units, found, judged, columns)]
     told = [total.told() for total in totals.values()]
@@ -213,14 +213,18 @@ def run(board: Board) -> list[dict[str, Any]]:
 
 
 def asked_for(
-    found: Sequence[Mapping[str, Any]], names: Sequence[str]
+    found: Sequence[Mapping[str, Any]], names: Sequence[str], out: str
 ) -> tuple[dict[str, list[float | None]], list[str]]:
-    """Figures of the reports by name, and a sentence for each name that is none: the runs are paid for by then."""
+    """Figures of the reports by name, and a sentence for each name that is none: the runs, in `out`, are paid for by
+    then."""
     columns: dict[str, list[float | None]] = {}
     missing = []
     for name in names:
         try:
             columns |= named(found, [name])
+        except NoFigure as error:
+            lists = shlex.join(["raysyn", "report", out, "--columns", name])
+            missing.append(f"Left out: {error.short}; {lists} lists all that there are")
         except ValueError as error:
             missing.append(f"Left out: {error}")
     return columns, missing
