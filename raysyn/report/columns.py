@@ -7,7 +7,6 @@ from difflib import get_close_matches
 from typing import Any
 
 from raysyn.runs.refusals import leaves
-from raysyn.screen.kinds import listed
 
 Reports = Sequence[Mapping[str, Any]]
 NOT_COMPARED = ("budget.epsilon", "budget.delta", "data.name", "tuned_on", "chosen_among")
@@ -19,10 +18,12 @@ FIGURES = ("metrics", "privacy", "attacks", "timings")
 FID, STAND_IN = "fid", "frechet_distance_cnn_features"
 
 
-def differences(reports: Reports, commands: Sequence[str], but: Collection[str] = ()) -> list[str]:
+def differences(
+    reports: Reports, commands: Sequence[str], but: Collection[str] = (), *, judging: bool = False
+) -> list[str]:
     """Of each run the flags in which it differs from the others of its command and preset, each with its value as in
     `central.count 0`; empty where there are none. Of other commands and presets the flags are others anyway. `but`
-    are not compared, nor is how they were judged.
+    are not compared, nor unless `judging` is how they were judged.
     """
     settings = [dict(leaves(report.get("config", {}))) for report in reports]
     groups: dict[tuple[str, str], list[int]] = {}
@@ -34,7 +35,7 @@ def differences(reports: Reports, commands: Sequence[str], but: Collection[str] 
         # A setting that is unknown to some of them came with a later raysyn.
         differ = [
             field for field in fields
-            if field not in (*NOT_COMPARED, *but) and not field.startswith(JUDGING)
+            if field not in (*NOT_COMPARED, *but) and (judging or not field.startswith(JUDGING))
             and any(settings[at].get(field) != settings[group[0]].get(field) for at in group)
         ]  # fmt: skip
         for at in group:
@@ -81,7 +82,7 @@ class NoFigure(ValueError):
     def __init__(self, asked: str, wanted: str, known: Sequence[str]) -> None:
         candidates = list(dict.fromkeys([*known, *(name.rpartition(".")[2] for name in known)]))
         close = get_close_matches(wanted, candidates, n=3)
-        guess = f" (did you mean {listed(close)}?)" if close else ""
+        guess = f" (did you mean {' or '.join(close)}?)" if close else ""
         self.short = f"columns has {asked}, a figure that no run has{guess}"
         super().__init__(f"{self.short}: there are {', '.join(known)}" if known else f"{self.short}: they have none")
 

@@ -177,6 +177,11 @@ def test_accuracy_is_drawn_by_epsilon_with_its_yardsticks() -> None:
         "a": ([1, 10], [65, 80]), "b": ([1], [40]), "floor": ([1, 10], [50, 50]),
         "real images": ([1, 10], [90, 90]), "largest class": ([1, 10], [20, 20]),
     }  # fmt: skip
+    other = priced("a", 1, 0.9)
+    other["config"] = other.get("config", {}) | {"eval": {"epochs": 1}}
+    (panel,) = trade_off.panels([*runs[:3], other])
+    reached = sorted(round(y) for name, line in panel.lines.items() if name.startswith("a") for y in line.y)
+    assert reached == [65, 80, 90], "of other classifiers, and so no mean"
     picture = trade_off.picture(runs)
     assert picture is not None and picture in across_runs.page([], [], picture)
     assert trade_off.picture(runs[:1]) is None and "Accuracy by" not in across_runs.page([], [])
