@@ -39,7 +39,9 @@ class Result:
 
     @cached_property
     def report(self) -> dict[str, Any]:
-        """`internal/report.json`: stays inside."""
+        """`internal/report.json`: stays inside. ValueError where there is none, as of images that were drawn anew."""
+        if self._drawn_anew:
+            raise ValueError(f"out is {self.out}, drawn from a run: it has no report, see that of the run")
         return self._json(REPORT_JSON)
 
     @cached_property
@@ -53,6 +55,14 @@ class Result:
         from raysyn.report.release import read_images
 
         return read_images(self._bytes(RELEASE[0]))
+
+    @property
+    def _drawn_anew(self) -> bool:
+        """Whether these are more images from a run, as `draw` makes them."""
+        try:
+            return "drawn_anew" in self.certificate
+        except ValueError:
+            return False
 
     @property
     def paths(self) -> dict[str, str]:
@@ -79,9 +89,10 @@ class Result:
 
 
 def load(out: str) -> Result:
-    """The finished run in a folder; ValueError where there is none."""
+    """The finished run in a folder, or what was drawn from one, without a report; ValueError where there is neither."""
     result = Result(str(out))
-    result.report  # noqa: B018, asked for here so that a mistake is named here
+    if not result._drawn_anew:
+        result.report  # noqa: B018, asked for here so that a mistake is named here
     return result
 
 
@@ -250,6 +261,8 @@ def _words(flags: Mapping[str, Any], config: Any, machines: Any) -> list[str]:
         if isinstance(value, bool) and _is_switch(name, config, machines):
             group, _, last = name.rpartition(".")
             words.append(f"--{group}{'.' if group else ''}{'' if value else 'no-'}{last}")
+        elif isinstance(value, (list, tuple)) and _adds(name, config, machines):
+            words += [f"--{name}={one}" for one in value]
         elif isinstance(value, (list, tuple)):
             words += [f"--{name}", *map(str, value)]
         else:
@@ -259,10 +272,22 @@ def _words(flags: Mapping[str, Any], config: Any, machines: Any) -> list[str]:
 
 def _is_switch(name: str, config: Any, machines: Any) -> bool:
     """Whether the flag is said as --name or --no-name: a plain bool, not one of three answers."""
+    home, last = _home(name, config, machines)
+    return last in ("dry_run", "seal") if home is None else typing.get_type_hints(home)[last] is bool
+
+
+def _adds(name: str, config: Any, machines: Any) -> bool:
+    """Whether each value is said with the flag before it."""
+    home, last = _home(name, config, machines)
+    return home is not None and any(field.name == last and field.metadata.get("adds") for field in fields(home))
+
+
+def _home(name: str, config: Any, machines: Any) -> tuple[Any, str]:
+    """The dataclass that has the flag's field, None where none has, and the field's name."""
     on, config = name.startswith("on."), machines if name.startswith("on.") else config
     *groups, last = name.removeprefix("on.").replace("-", "_").split(".") if on else name.replace("-", "_").split(".")
     for group in groups:
         config = getattr(config, group, None)
     if not is_dataclass(config) or last not in {field.name for field in fields(config)}:
-        return last in ("dry_run", "seal")
-    return typing.get_type_hints(type(config))[last] is bool
+        return None, last
+    return type(config), last

@@ -14,6 +14,7 @@ from raysyn.data.parquet_schema import Columns
 from raysyn.data.sources import NAMES, from_name, from_path
 from raysyn.data.survey import Survey, survey
 from raysyn.report import looked
+from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import write_atomically
 from raysyn.screen import cli
 from raysyn.screen.flags import assigned
@@ -95,6 +96,9 @@ def _check(field: str, path: Path, source: Path | None, overwrite: bool) -> None
         raise ValueError(f"{field} is {path}, where no file can be: give a file in a folder that is there")
     if source is not None and (path.resolve() == source.resolve() or source.resolve() in path.resolve().parents):
         raise ValueError(f"{field} is {path}, in the source, which is left as it is: give a place outside")
+    runs = (RUN_JSON, "certificate.json")
+    if run := next((home for home in path.resolve().parents if any((home / one).is_file() for one in runs)), None):
+        raise ValueError(f"{field} is {path}, in {run}, which a run or its release lies in: give a place outside")
     if path.exists() and not overwrite:
         raise ValueError(f"{field} is {path}, which is there already: give another name, or --overwrite")
 

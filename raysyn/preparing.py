@@ -84,7 +84,9 @@ def prepare(name: str, given: str, flags: Flags) -> list[str]:
 
     about = {"prepared": {"set": name, "train": list(train), "size": size}}
     with written_atomically(out) as file:
-        written = write(file, found, where, about=about, size=size, per_class=flags.per_class, tell=tell)
+        written = write(
+            file, found, where, about=about, size=size, rescaled=known.rescaled, per_class=flags.per_class, tell=tell
+        )
         if not written.splits.get("train"):
             raise ValueError(f"{source} has no images to train on: nothing is written")
     return [
@@ -92,7 +94,8 @@ def prepare(name: str, given: str, flags: Flags) -> list[str]:
         *_compared(known, found, written, where, flags.per_class),
         *_in_both(written, where),
         *found.said,
-        *_meant_for(known, out, train, size),
+        *_enlarged(written, size),
+        *_meant_for(known, out, train, size, _smaller(written)),
     ]
 
 
@@ -148,12 +151,26 @@ def _in_both(written: Written, where: Mapping[str, tuple[str, ...]]) -> list[str
     ]
 
 
-def _meant_for(known: PreparedSet, out: Path, train: Sequence[str], size: int) -> list[str]:
-    """For which presets it is as in the paper; for which others it would have to be prepared in another way."""
+def _smaller(written: Written) -> bool:
+    """Whether the source is a smaller copy of the set. A few small images are in the original sets too."""
+    return 2 * written.enlarged > sum(written.parts.values())
+
+
+def _enlarged(written: Written, size: int) -> list[str]:
+    if not written.enlarged:
+        return []
+    other = ": the source is a smaller copy, and this is for no preset of a paper" if _smaller(written) else ""
+    many = f"{written.enlarged:,} of {sum(written.parts.values()):,} images were enlarged"
+    return [f"{many}, their shorter side having fewer than {size} pixels{other}."]
+
+
+def _meant_for(known: PreparedSet, out: Path, train: Sequence[str], size: int, too_small: bool) -> list[str]:
+    """For which presets it is as in the paper, which one that is `too_small` never is; for which others it would have
+    to be prepared in another way."""
     fits, others = [], []
     for use in known.uses:
         if set(use.train) == set(train) and use.size == size:
-            fits.append(f"Made for raysyn {use.method} {use.presets}: {_flag(use)} {out}")
+            fits += [] if too_small else [f"Made for raysyn {use.method} {use.presets}: {_flag(use)} {out}"]
         else:
             flags = wanted(use, known)
             how = f"with {flags}" if flags else "without --train and --size"

@@ -17,6 +17,7 @@ import pytest
 
 import raysyn
 from raysyn import command, door
+from raysyn.methods import catalogue
 from raysyn.report.release import read_images
 from raysyn.screen import cli
 
@@ -136,6 +137,15 @@ def test_keywords_have_the_names_and_types_of_the_flags(given: dict[str, Any], p
     assert found == value and type(found) is type(value)
 
 
+def test_flags_that_add_up_keep_every_value_whatever_it_begins_with() -> None:
+    more, vary = ("--data.no-labels", "--synthetic 90"), ("--central.count 0 10", "--private --no-private")
+    entry = catalogue.find("leaderboard")
+    presets, machines = entry.presets(), entry.machines()
+    words = door._words({"more": more, "vary": vary, "methods": ["dp_feta"], "columns": ()}, presets["quick"], machines)
+    found = cli.read(presets, ["quick", *words], machines=machines, prog="raysyn leaderboard").config
+    assert (found.more, found.vary, found.methods, found.columns) == (more, vary, ("dp_feta",), ())
+
+
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for field in fields(config):
         value = getattr(config, field.name)
@@ -213,6 +223,19 @@ def test_a_dry_run_shows_the_plan_and_makes_nothing(tmp_path: Path, capsys: pyte
     with pytest.warns(UserWarning, match="^central images would be mostly noise: each is made of about 20 images"):
         assert raysyn.run("dp_feta", out=tmp_path / "run", dry_run=True, **TINY).out == str(tmp_path / "run")
     assert capsys.readouterr().out == "", "quiet"
+
+
+def test_images_that_were_drawn_anew_are_loaded_without_a_report(tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    release.mkdir()
+    (release / "certificate.json").write_text(json.dumps({"guarantee": "dp"}))
+    with pytest.raises(ValueError, match=r"which holds no internal/report\.json"):
+        raysyn.load(str(tmp_path))
+    (release / "certificate.json").write_text(json.dumps({"guarantee": "dp", "drawn_anew": {"of": {}}}))
+    loaded = raysyn.load(str(tmp_path))
+    assert loaded.certificate["guarantee"] == "dp"
+    with pytest.raises(ValueError, match=r"drawn from a run: it has no report, see that of the run$"):
+        _ = loaded.report
 
 
 def test_a_quiet_run_warns_all_the_same() -> None:

@@ -184,6 +184,8 @@ def test_a_set_by_name_is_looked_at_too(tmp_path: Path) -> None:
         ({"html": "page.txt"}, "html is page.txt: give a name that ends in .html"),
         ({"html": "nowhere/page.html"}, "where no file can be: give a file in a folder that is there"),
         ({"sheet": "scans/sheet.png"}, "in the source, which is left as it is: give a place outside"),
+        ({"sheet": "run/release/sheet.png"}, "run/release, which a run or its release lies in: give a place outside"),
+        ({"html": "run/internal/notes/page.html"}, "run, which a run or its release lies in: give a place outside"),
         ({"sheet": "there.png"}, "which is there already: give another name, or --overwrite"),
     ],
 )
@@ -193,10 +195,14 @@ def test_places_that_cannot_be_written_are_refused_before_anything_is_read(
     monkeypatch.chdir(tmp_path)
     messy(tmp_path / "scans")
     Path("there.png").write_bytes(b"")
+    for name in ("run/release/certificate.json", "run/internal/run.json", "run/internal/notes/other.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("{}")
     monkeypatch.setattr("raysyn.looking.survey", None)
     with pytest.raises(ValueError, match=words):
         look("scans", Flags(**flags))
-    assert sorted(tmp_path.glob("*")) == [tmp_path / "scans", tmp_path / "there.png"]
+    assert sorted(tmp_path.glob("*")) == [tmp_path / name for name in ("run", "scans", "there.png")]
+    assert not [*tmp_path.glob("run/**/*.png"), *tmp_path.glob("run/**/*.html")]
 
 
 def test_progress_is_told_and_many_classes_are_cut_short(

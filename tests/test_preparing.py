@@ -43,6 +43,9 @@ ATTRIBUTES = ("Bald", "Black_Hair", "Blond_Hair", "Brown_Hair", "Male")
 class Paint:
     """Makes images of colours that are all different."""
 
+    least = 8
+    """Pixels of a shorter side."""
+
     def __init__(self, rng: Rng) -> None:
         self.rng, self.used = rng, 0
 
@@ -52,7 +55,7 @@ class Paint:
 
     def image(self, path: Path, colour: tuple[int, ...]) -> None:
         """A file of any proportions, with the square in its middle of this colour."""
-        side, more = int(self.rng.integers(8, 12)), int(self.rng.integers(0, 7))
+        side, more = int(self.rng.integers(self.least, self.least + 4)), int(self.rng.integers(0, 7))
         height, width = (side, side + more) if self.rng.integers(2) else (side + more, side)
         pixels = np.full((height, width, 3), 251, np.uint8)
         top, left = (height - side) // 2, (width - side) // 2
@@ -249,7 +252,7 @@ def test_every_image_keeps_its_label_and_its_part(
 ) -> None:
     source, rows = made(tmp_path_factory.mktemp("set"), name, seed)
     out = source / "set.parquet"
-    prepare(name, str(source), Flags(out=str(out), size=8))
+    prepare(name, str(source), Flags(out=str(out), size=8 if SETS[name].rescaled else None))
     assert held(out) == wanted(name, rows)
 
 
@@ -272,8 +275,12 @@ def test_what_is_written_is_read_as_private_and_as_public_images(
     told = ", ".join(f"{counts[split]:,} {split}" for split in parts if counts[split])
     assert said.splitlines()[1].startswith(f"{out}: {told}; ") and f"{size} x {size} pixels, RGB" in said
     assert "The source is another than the papers': it has" in said
+    # The miniatures of all sets that are rescaled are smaller than they should be.
+    assert ("images were enlarged" in said) == SETS[name].rescaled == ("Made for" not in said)
     for use in SETS[name].uses:
-        assert f"For raysyn {use.method} {use.presets}, prep" in said or f"{use.method} {use.presets}: --" in said
+        as_they_want = set(use.train) == set(SETS[name].train) and use.size == size
+        assert (f"For raysyn {use.method} {use.presets}, prep" in said) == (not as_they_want)
+        assert (f"Made for raysyn {use.method} {use.presets}: --" in said) == (as_they_want and not SETS[name].rescaled)
     public = load_public(PublicConfig(path=(out,)), (size, size, 3))
     assert np.array_equal(np.sort(public.train.labels_N), np.sort(dataset.train.labels_N))
 
@@ -293,7 +300,8 @@ def test_every_preset_that_a_set_is_meant_for_exists_and_reads_it_in_that_size()
 # ---- which images, and how many
 
 
-def test_parts_are_trained_on_as_the_papers_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_parts_are_trained_on_as_the_papers_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Paint, "least", 32)
     source, rows = made(tmp_path, "celeba-gender")
     out = tmp_path / "set.parquet"
     by_part = Counter(part for part, _, _ in rows)
@@ -357,7 +365,9 @@ def test_a_complete_source_is_told_to_be_complete(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(SETS, "imagenette", replace(SETS["imagenette"], parts=parts))
     lines = prepare("imagenette", str(source), Flags(out=str(tmp_path / "set.parquet")))
     assert f"The source is complete: {parts['train']} train, {parts['val']} val." in lines
-    assert f"Made for raysyn dp_imgsyn paper-imagenette-*: --data.path {tmp_path}/set.parquet" in lines
+    n = sum(parts.values())
+    small = f"{n} of {n} images were enlarged, their shorter side having fewer than 224 pixels: the source is a smaller"
+    assert any(line.startswith(small) for line in lines) and not any("Made for" in line for line in lines)
     assert public_facts(DataConfig(path=str(tmp_path / "set.parquet"))) == (parts["train"], (224, 224, 3), 10)
 
 
@@ -382,6 +392,20 @@ def test_images_of_64_pixels_are_read_as_they_are(tmp_path: Path) -> None:
     prepare("imagenet32", str(tmp_path), Flags(out=str(tmp_path / "set.parquet"), size=64))
     found = {(split, label, (k, k + 1, k + 2)): 1 for split in ("train", "test") for label, k in ((0, 1), (999, 4))}
     assert held(tmp_path / "set.parquet") == found
+    for wrong in (None, 32, 128):
+        words = f"size is {wrong or 32}, but train_data_batch_1.npz, image 0 has 64 x 64 pixels: give --size 64"
+        with pytest.raises(ValueError, match=f"^{words}$"):
+            prepare("imagenet32", str(tmp_path), Flags(out=str(tmp_path / "other.parquet"), size=wrong))
+    assert not (tmp_path / "other.parquet").exists()
+
+
+def test_few_small_images_are_counted_and_a_set_is_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Paint, "least", 64)
+    source, rows = made(tmp_path, "celeba-gender")
+    next(source.rglob("000001.jpg")).write_bytes(png(np.zeros((63, 90, 3), np.uint8)))
+    lines = prepare("celeba-gender", str(source), Flags(out=str(tmp_path / "set.parquet")))
+    assert f"1 of {len(rows)} images were enlarged, their shorter side having fewer than 64 pixels." in lines
+    assert any(line.startswith("Made for raysyn dp_imgsyn") for line in lines)
 
 
 def test_pixels_of_batches_keep_their_places(tmp_path: Path) -> None:
@@ -617,7 +641,7 @@ def test_memory_holds_a_few_at_a_time_and_progress_is_told(
             ahead.append(1)
             yield one
 
-    def fit(*given: Any, **named: Any) -> bytes:
+    def fit(*given: Any, **named: Any) -> Any:
         ahead.append(-1)
         return encoded(*given, **named)
 

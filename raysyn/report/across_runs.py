@@ -19,6 +19,8 @@ from raysyn.runs.storage import folders_in, read_bytes, under
 KNOWLEDGE_RECYCLING = "knowledge_recycling"
 BOARD = ("internal", "runs")
 """Where the leaderboard keeps its runs."""
+DRAWN = "draw of "
+"""What the method of `raysyn draw` begins with, before that of the run."""
 PARAMETERS = {
     "standard_deviation": "Standard deviation",
     "regeneration_rate": "Regeneration rate",
@@ -40,6 +42,8 @@ class Runs:
     commands: list[str] = field(default_factory=list)
     """The first word of each one's command, whatever papers call its setting."""
     unfinished: list[str] = field(default_factory=list)
+    drawn: list[str] = field(default_factory=list)
+    """Folders of more images from a run, which have no report."""
     strange: list[str] = field(default_factory=list)
     """Folders without any run."""
 
@@ -68,9 +72,11 @@ def _note(place: str, found: Runs) -> bool:
         found.finished.append((place, report))
         found.commands.append((_content(place, RUN_JSON) or {}).get("method", report["method"]))
         return True
-    if _content(place, RUN_JSON) is None:
+    if (about := _content(place, RUN_JSON)) is None:
         return False
-    if not any([_note(inner, found) for inner in _inside(under(place, *BOARD))]):
+    if str(about.get("method")).startswith(DRAWN):
+        found.drawn.append(place)
+    elif not any([_note(inner, found) for inner in _inside(under(place, *BOARD))]):
         found.unfinished.append(place)
     return True
 

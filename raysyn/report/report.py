@@ -259,6 +259,9 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
+MEND = "name the folders (--out) of finished runs"
+
+
 def main(arguments: Sequence[str]) -> int:
     """`raysyn report RUN_FOLDER ...` prints the table over several runs, and those of the papers that they
     belong to; returns the exit status."""
@@ -270,12 +273,14 @@ def main(arguments: Sequence[str]) -> int:
     )
     asked = parser.parse_args(arguments)
     found = across_runs.find(asked.runs)
-    if found.unfinished:
-        print(f"not finished, and left out: {', '.join(found.unfinished)}", file=sys.stderr)
+    for why, left_out in (("not finished", found.unfinished), ("drawn from a run, without a report", found.drawn)):
+        if left_out:
+            print(f"{why}, and left out: {', '.join(left_out)}", file=sys.stderr)
     if found.strange or not found.finished:
-        missing = ", ".join(f"{under(folder, REPORT_JSON)} is missing" for folder in found.strange or found.unfinished)
-        said = f"error: {missing or 'no run folder given'}: name the folders (--out) of finished runs"
-        print(said, file=sys.stderr)
+        without = found.strange or found.unfinished or found.drawn
+        missing = ", ".join(f"{under(folder, REPORT_JSON)} is missing" for folder in without)
+        mend = "name the runs before --columns" if asked.columns and not asked.runs else MEND
+        print(f"error: {missing or 'no run folder given'}: {mend}", file=sys.stderr)
         return 2
     reports, papers = [report for _, report in found.finished], across_runs.paper_tables(found.finished)
     try:

@@ -30,7 +30,8 @@ def panels(reports: Sequence[Mapping[str, Any]], commands: Sequence[str] = ()) -
     Lines are methods (with their presets, and what else they differ in, where a method has several), the floor, and
     levels: real images and the largest class. Of runs without a guarantee, or without classifiers, nothing is drawn.
     """
-    differ = differences(reports, commands or [report["method"] for report in reports], but=["seed"])
+    # Accuracies of other classifiers have no mean.
+    differ = differences(reports, commands or [report["method"] for report in reports], but=["seed"], judging=True)
     by_data: dict[tuple[str, int], list[Run]] = {}
     for report, differs in zip(reports, differ, strict=True):
         if report["privacy"]["guarantee"] == "dp" and _reached(report, "accuracy") is not None:

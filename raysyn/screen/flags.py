@@ -136,6 +136,10 @@ def assigned(config: C, words: Sequence[str], prog: str) -> C:
         given = [first] if equals else []
         # A switch takes what follows too, so that it is refused as what it was meant to be.
         room = len(words) if flag.kind.most is None else at + 1 + max(flag.kind.most, 1) - len(given)
+        if flag.adds and not equals and end < len(words):
+            # It may be flags itself, for something else: --more "--data.no-labels".
+            given.append(words[end])
+            end += 1
         while end < min(room, len(words)) and not _names_a_flag(words[end]):
             given.append(words[end])
             end += 1

@@ -26,6 +26,7 @@ from raysyn.methods.leaderboard.rows import spread, table
 from raysyn.methods.varied import short_name
 from raysyn.metrics.utility import EvalConfig, judge
 from raysyn.report.release import read_images, rounded_up
+from raysyn.report.report import main as report_main
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import REACH, Store
 
@@ -39,13 +40,18 @@ TINY = (
 
 
 @pytest.mark.timeout(300)
-def test_runs_are_compared_and_more_settings_add_to_them(tmp_path: Path) -> None:
+def test_runs_are_compared_and_more_settings_add_to_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["quick", "--methods", "dp_feta", "--epsilons", "5", "--out", tmp_path / "board", "--on.address", "here"]
     judges = ["--judges.classifiers", "logreg", "--judges.epochs", "1", "--columns", "precision", "precisoin"]
     more = [f"--more={TINY}", *judges, "--seeds", "3"]
     status, shown, said = here(JOB, *flags, *more, "--vary", "--central.count 10")
     assert (status, said) == (0, "") and "table.html" in shown, said
-    assert "Left out: columns has precisoin, a figure that no run has (did you mean precision?)" in shown
+    told = (
+        f"no run has (did you mean precision?); raysyn report {tmp_path / 'board'} --columns precisoin lists all that"
+    )
+    assert f"Left out: columns has precisoin, a figure that {told}" in " ".join(shown.split())
+    assert report_main([str(tmp_path / "board"), "--columns", "precisoin"]) == 2
+    assert "fidelity.precision" in capsys.readouterr().err
     inside = tmp_path / "board" / "internal"
     folder = inside / "runs" / "dp_feta-quick-central.count-10-eps5-seed3"
     first = folder / "internal" / "report.json"
@@ -136,6 +142,11 @@ def test_all_methods_at_two_seeds(tmp_path: Path) -> None:
             ("--more", "--data.pth x"),
             "run noisy_means-quick-eps1-seed0: --data.pth is no flag of noisy_means quick (did",
         ),
+        (
+            ("--methods", "noisy_means", "--more=--data.no-labels"),
+            "run noisy_means-quick-eps1-seed0: its images are of one class, which is every classifier's answer to "
+            "each: give --judges.classifiers with no name",
+        ),
         (("--more", "--data.path /nowhere"), "run noisy_means-quick-eps1-seed0: data.path='/nowhere'"),
         (
             ("--methods", "noisy_means", "privimage", "--more", "privimage:--public.pth x"),
@@ -164,6 +175,10 @@ def test_a_dry_run_names_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert shown.splitlines()[0] == f"leaderboard quick, in {tmp_path / 'board'}"
     assert len(runs(PRESETS["quick"])) == 4 * 2 * 2 + 2 * 2
     assert all(shown.count(unit.name) == 1 for unit in runs(PRESETS["quick"])) and "20 min 00 s" in shown
+    # Of one class, without classifiers. Whatever the first word of a value begins with, it is the flag's.
+    of_one = ["--methods", "noisy_means", "--judges.classifiers", "--more", "--data.no-labels"]
+    status, shown, said = here(JOB, "quick", "--dry-run", "--out", tmp_path / "board", *of_one)
+    assert (status, said) == (0, "") and shown.count("noisy_means-quick-eps") == 4
 
 
 def test_flags_vary_for_all_or_for_one_method() -> None:

@@ -130,8 +130,19 @@ def test_one_folder_of_runs_is_as_good_as_their_names(
     # None that has ended: nothing to show.
     assert main([f"{prefix}{begun}"]) == 2
     assert f"error: {prefix}{begun}/internal/report.json is missing" in capsys.readouterr().err
+    drawn = write(tmp_path / "all/drawn", None)
+    (drawn / "internal/run.json").write_text('{"method": "draw of dp_feta"}')
+    assert main([f"{prefix}{tmp_path}/all"]) == 0
+    said = f"{prefix}{begun}\ndrawn from a run, without a report, and left out: {prefix}{drawn}\n"
+    assert capsys.readouterr().err == f"not finished, and left out: {said}"
+    assert main([f"{prefix}{drawn}"]) == 2 and "not finished" not in capsys.readouterr().err
     assert main([f"{prefix}{tmp_path}/all", str(tmp_path / "all/notes")]) == 2
-    assert folders_in(f"{prefix}{tmp_path}/all") == ["CIFAR10", "CIFAR100", "begun", "notes", "zboard"]
+    assert main([]) == main(["--columns", "privacy.epsilon", str(runs[0])]) == 2
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "error: no run folder given: name the folders (--out) of finished runs",
+        "error: no run folder given: name the runs before --columns",
+    ]
+    assert folders_in(f"{prefix}{tmp_path}/all") == ["CIFAR10", "CIFAR100", "begun", "drawn", "notes", "zboard"]
     assert folders_in(f"{prefix}{tmp_path}/absent") == []
 
 
@@ -166,6 +177,11 @@ def test_accuracy_is_drawn_by_epsilon_with_its_yardsticks() -> None:
         "a": ([1, 10], [65, 80]), "b": ([1], [40]), "floor": ([1, 10], [50, 50]),
         "real images": ([1, 10], [90, 90]), "largest class": ([1, 10], [20, 20]),
     }  # fmt: skip
+    other = priced("a", 1, 0.9)
+    other["config"] = other.get("config", {}) | {"eval": {"epochs": 1}}
+    (panel,) = trade_off.panels([*runs[:3], other])
+    reached = sorted(round(y) for name, line in panel.lines.items() if name.startswith("a") for y in line.y)
+    assert reached == [65, 80, 90], "of other classifiers, and so no mean"
     picture = trade_off.picture(runs)
     assert picture is not None and picture in across_runs.page([], [], picture)
     assert trade_off.picture(runs[:1]) is None and "Accuracy by" not in across_runs.page([], [])

@@ -359,6 +359,12 @@ def test_a_table_tells_in_which_flags_runs_differ_and_how_real_images_look() -> 
         "utility.cnn.accuracy": "0.9312",
     }  # fmt: skip
     assert differences(runs, commands, but=["seed", "private"])[0] == "central.count 20"
+    # How they were judged makes them no others; what is empty has a name.
+    runs[0]["config"] |= {"eval": {"classifiers": ["cnn"]}, "public": {"path": []}}
+    runs[1]["config"] |= {"eval": {"classifiers": []}, "public": {"path": ["a", "b"]}}
+    assert differences(runs, commands, but=["seed", "private"])[:2] == [
+        "central.count 20, public.path none", "central.count 0, public.path a b"
+    ]  # fmt: skip
     for name, words in {
         "precisoin": r"\(did you mean precision\?\): there are .*timings",
         "accuracy": "several",

@@ -190,8 +190,9 @@ def test_quoted_flags_are_a_value_and_a_flag_may_be_given_again() -> None:
         more=("--a 1", "--b=2", "c:--d 'e f'"), seeds=(2,)
     )
     for word in ("--a", "--a=1 2", "-a"):
+        assert read("--more", word) == Quoting(more=(word,))
         with pytest.raises(SystemExit):
-            read("--more", word)
+            read("--more", "b", word)
 
 
 @pytest.mark.parametrize(("argv", "status"), [([], 2), (["--help"], 0), (["-h"], 0)])

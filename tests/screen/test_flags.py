@@ -1,12 +1,12 @@
-"""Groups of flags that may be left out."""
+"""Groups of flags that may be left out, and flags whose values are flags."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
-from raysyn.screen.flags import assigned, restored
+from raysyn.screen.flags import ADDS, assigned, restored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,3 +29,24 @@ def test_a_group_that_may_be_left_out_is_made_by_its_flags_and_left_out_by_none(
             assigned(made, [*words, "--again.steps", "4"], "x")
     with pytest.raises(ValueError, match=r"^--again is no flag of x"):
         assigned(made, ["--again", "4"], "x")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adding:
+    more: tuple[str, ...] = field(default=(), metadata=ADDS)
+    size: int = 1
+
+
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        (["--more", "--data.no-labels"], ("--data.no-labels",)),
+        (["--more", "--data.path=x", "--size", "2"], ("--data.path=x",)),
+        (["--more", "--size", "--size", "2"], ("--size",)),
+        (["--more", "a", "b", "--more=--c"], ("a", "b", "--c")),
+        (["--size", "2", "--more"], ()),
+    ],
+)
+def test_a_flag_that_adds_takes_the_next_word_as_its_value(words: list[str], more: tuple[str, ...]) -> None:
+    found = assigned(Adding(), words, "x")
+    assert found == Adding(more=more, size=2 if "2" in words else 1)

@@ -55,6 +55,8 @@ class PreparedSet:
     train: Sequence[str] = ("train",)
     """Parts that are trained on unless others are asked for."""
     size: int
+    rescaled: bool = True
+    """Whether it can be had in other sizes than its files are in."""
     uses: Sequence[Use]
     open: Callable[[Path], Found]
     """Looks at the files; ValueError, in one sentence, where they are not as `layout` says."""

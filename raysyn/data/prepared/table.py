@@ -65,7 +65,7 @@ SETS: dict[str, PreparedSet] = {
         layout="train_data_batch_1 to 10 and val_data, pickles or .npz, there or in folders there; and map_clsloc.txt "
         "for the names of classes",
         parts={"train": 1_281_167, "val": 50_000}, splits={"train": "train", "val": "test"}, size=32,
-        open=imagenet.downsampled,
+        rescaled=False, open=imagenet.downsampled,
         uses=(
             Use(method="privimage", presets="paper-*", train=("train",), size=32, public=True),
             Use(method="privimage", presets="paper-celeba64-*", train=("train",), size=64, public=True),

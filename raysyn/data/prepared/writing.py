@@ -36,6 +36,8 @@ class Written:
     """Images of each part that were read, those that were left out by `per_class` not counted."""
     classes: int
     """Classes with a training image."""
+    enlarged: int
+    """Images that were read whose shorter side has fewer pixels than were asked for."""
 
 
 def write(
@@ -45,6 +47,7 @@ def write(
     *,
     about: Mapping[str, Any],
     size: int,
+    rescaled: bool,
     per_class: int | None,
     tell: Callable[[int], None],
 ) -> Written:
@@ -52,7 +55,8 @@ def write(
 
     Each becomes RGB, the square in its middle, rescaled to `size` pixels a side (Lanczos, as the published code of
     DPDM, DP-FETA and PrivImage does it), a PNG file. `per_class` keeps the first so many of each class of each part.
-    ValueError, in one sentence with its place, for a picture that cannot be used.
+    ValueError, in one sentence with its place, for a picture that cannot be used, and where they are not to be
+    `rescaled`, for one of another size.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -60,7 +64,7 @@ def write(
     about = {"classes": list(found.class_names), **about}
     fields = [("image", pa.binary()), ("label", pa.int64()), ("split", pa.string())]
     schema = pa.schema(fields, metadata={"dataset": json.dumps(about)})
-    splits, parts, seen = Counter[str](), Counter[str](), set[int]()
+    splits, parts, seen, enlarged = Counter[str](), Counter[str](), set[int](), 0
     pictures = _told(_first(found.pictures(), where, per_class), tell)
     # PNG files are packed already, and what they begin with says nothing.
     packed = {"image": "none", "label": "zstd", "split": "zstd"}
@@ -69,17 +73,18 @@ def write(
         pq.ParquetWriter(file, schema, compression=packed, use_dictionary=["split"], write_statistics=["label"]) as out,
     ):
         for batch in _batches(pictures):
-            encoded = pool.map(partial(_encoded, size=size), batch)
+            encoded = list(pool.map(partial(_encoded, size=size, rescaled=rescaled), batch))
             rows = [
                 (image, one.label, split)
-                for one, image in zip(batch, encoded, strict=True) for split in where[one.split]
+                for one, (image, _) in zip(batch, encoded, strict=True) for split in where[one.split]
             ]  # fmt: skip
+            enlarged += sum(side < size for _, side in encoded)
             columns = dict(zip(schema.names, zip(*rows, strict=True), strict=True))
             out.write_table(pa.Table.from_pydict(columns, schema=schema))
             parts.update(one.split for one in batch)
             splits.update(split for _, _, split in rows)
             seen.update(label for _, label, split in rows if split == "train")
-    return Written(dict(splits), dict(parts), len(seen))
+    return Written(dict(splits), dict(parts), len(seen), enlarged)
 
 
 def _first(
@@ -107,7 +112,8 @@ def _batches(pictures: Iterator[Picture]) -> Iterator[list[Picture]]:
         yield batch
 
 
-def _encoded(picture: Picture, size: int) -> bytes:
+def _encoded(picture: Picture, size: int, rescaled: bool) -> tuple[bytes, int]:
+    """A PNG file, and of how many pixels a side it is made."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -125,8 +131,11 @@ def _encoded(picture: Picture, size: int) -> bytes:
         elif isinstance(error, UnidentifiedImageError):
             fault = "no image file"
         raise ValueError(f"{picture.place} cannot be used: {fault}") from error
-    if image.size != (size, size):
+    side = image.width
+    if side != size:
+        if not rescaled:
+            raise ValueError(f"size is {size}, but {picture.place} has {side} x {side} pixels: give --size {side}")
         image = image.resize((size, size), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    return buffer.getvalue()
+    return buffer.getvalue(), side

@@ -29,7 +29,7 @@ from raysyn.methods.method import Command
 from raysyn.methods.varied import addressed
 from raysyn.report import trade_off
 from raysyn.report.choices import chosen, of_leaderboard
-from raysyn.report.columns import named
+from raysyn.report.columns import NoFigure, named
 from raysyn.report.release import declare
 from raysyn.runs.folder import REPORT_JSON, RunFolder
 from raysyn.runs.refusals import RUN_JSON
@@ -110,7 +110,7 @@ class Leaderboard:
         had."""
         config: Config = command.config
         units = runs(config)
-        configs = checked(units, read, command.out)
+        configs = checked(units, read, command.out, judged=bool(config.judges.classifiers))
         if command.dry_run:
             show_outlook(console, units, configs, config.judges, command.machines)
             raise SystemExit(0)
@@ -137,8 +137,9 @@ FLAGS = "flags.json"
 """Of internal/: the further flags of each method's runs, by its name."""
 
 
-def checked(units: Sequence[Run], read: Read, out: str) -> dict[str, Any]:
-    """The configuration of each run, by its name, once each has been read and its images found.
+def checked(units: Sequence[Run], read: Read, out: str, *, judged: bool) -> dict[str, Any]:
+    """The configuration of each run, by its name, once each has been read and its images found, and where they are to
+    be judged by classifiers, are of several classes.
 
     Raises ValueError, in one sentence that names the run: what is wrong in one must be known before the first is paid.
     """
@@ -147,7 +148,12 @@ def checked(units: Sequence[Run], read: Read, out: str) -> dict[str, Any]:
         try:
             config = configs[unit.name] = read(unit.method, [*unit.words, "--out", out])
             if repr(config.data) not in found:
-                public_facts(config.data)
+                _, _, classes = public_facts(config.data)
+                if judged and classes == 1:
+                    raise ValueError(
+                        "its images are of one class, which is every classifier's answer to each: give "
+                        "--judges.classifiers with no name"
+                    )
                 found.add(repr(config.data))
         except ValueError as error:
             raise ValueError(f"run {unit.name}: {error}") from error
@@ -189,7 +195,7 @@ def run(board: Board) -> list[dict[str, Any]]:
     judged = verdicts(
         board.compute, units, found, board.configs, config.judges, folder.storage, folder.secret
     ) if config.judges.classifiers else ()  # fmt: skip
-    columns, missing = asked_for(found, config.columns)
+    columns, missing = asked_for(found, config.columns, folder.shown(folder.out))
     totals = together(finished(folder.storage, names))
     rows = [row | in_row(totals.get(row["data"])) for row in table(units, found, judged, columns)]
     told = [total.told() for total in totals.values()]
@@ -207,14 +213,18 @@ def run(board: Board) -> list[dict[str, Any]]:
 
 
 def asked_for(
-    found: Sequence[Mapping[str, Any]], names: Sequence[str]
+    found: Sequence[Mapping[str, Any]], names: Sequence[str], out: str
 ) -> tuple[dict[str, list[float | None]], list[str]]:
-    """Figures of the reports by name, and a sentence for each name that is none: the runs are paid for by then."""
+    """Figures of the reports by name, and a sentence for each name that is none: the runs, in `out`, are paid for by
+    then."""
     columns: dict[str, list[float | None]] = {}
     missing = []
     for name in names:
         try:
             columns |= named(found, [name])
+        except NoFigure as error:
+            lists = shlex.join(["raysyn", "report", out, "--columns", name])
+            missing.append(f"Left out: {error.short}; {lists} lists all that there are")
         except ValueError as error:
             missing.append(f"Left out: {error}")
     return columns, missing
