@@ -11,27 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typed import said
 
 import raysyn
 from raysyn import more_images, verbs
-from raysyn.command import main
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods import synthesis
 from raysyn.report.release import parquet_bytes, read_images
 from raysyn.report.verify import verify
 
 HERE = ("--on.address", "here")
-
-
-def said(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> str:
-    """What the command prints; on stderr where it refuses, in one line."""
-    try:
-        found = main(words)
-    except SystemExit as left:
-        found = left.code if isinstance(left.code, int) else 0
-    out, err = capsys.readouterr()
-    assert found == status and (status == 0 or err.count("\n") == 1), err
-    return out if status == 0 else err
 
 
 def files(folder: Path) -> dict[str, str]:

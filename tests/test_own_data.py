@@ -10,27 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typed import said
 
 import raysyn
 from raysyn import own_data
-from raysyn.command import main
 from raysyn.data.images import DataConfig, load, public_facts
 from raysyn.methods.auto.table import markdown
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TINY = ("--epsilon", "10", "--data.limit", "200", "--on.address", "here")
 PRICELESS = "internal/ledger.jsonl"
-
-
-def said(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> str:
-    """What the command prints; on stderr where it refuses."""
-    try:
-        found = main(words)
-    except SystemExit as left:
-        found = left.code if isinstance(left.code, int) else 0
-    out, err = capsys.readouterr()
-    assert found == status, err
-    return out if status == 0 else err
 
 
 def test_a_tiny_run_says_first_what_to_expect_and_is_continued(
