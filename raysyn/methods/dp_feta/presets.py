@@ -17,11 +17,13 @@ from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
 
 # Two cores afford 400,000 gradients: a small network that knows positions, noise levels shifted to where classes
-# are decided, one copy per image, and large changes of the central images. 60,000 images assumed.
+# are decided, one copy per image. 60,000 images assumed. Central images changed at random teach less: on 10,000 of
+# MNIST at epsilon 1, 100 steps, one seed, mean accuracy 78 % as they are, 46 % after two operations of strength up to
+# 9, 57 % without central images.
 _CPU = Config(
     network=UNetConfig(width=16, multipliers=(1, 2), blocks=1, attention=(), patch=2, positions=True),
     noise=NoiseConfig(p_mean=0.3),
-    augment=AugmentConfig(magnitude=(1, 9)),
+    augment=AugmentConfig(operations=0),
     warmup=LoopConfig(iterations=800, learning_rate=2e-3),
     finetune=SGDConfig(batch_size=1024, epochs=6.83, noise_multiplicity=1, learning_rate=2e-3, ema=0.98),
     # Guidance would make the images alike: CNN 87 % with guidance 1, 90 % with 0.25, 91 % without, on 3,000 images.
