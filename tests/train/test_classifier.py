@@ -37,11 +37,11 @@ def test_each_classifier_learns_the_digits(digits, name, epochs, at_least):
 
 def test_ffcv_s_resnet9_learns_from_all_images_to_its_last_step(digits):
     """Digits are told apart mirrored too, and nobody's images choose an epoch."""
-    images, config = digits[0].select(slice(0, 300)), ClassifierConfig(epochs=4, width=0.125)
+    images, config = digits[0].select(slice(0, 300)), ClassifierConfig(epochs=8, width=0.125)
     first, again = (fit_to_the_end(images, "resnet9_ffcv", config, 0, CPU) for _ in range(2))
     assert accuracy(first, digits[1]) > 0.6 and not first.training
     mirrored = Images(digits[1].images_NHWC[:, :, ::-1].copy(), digits[1].labels_N, digits[1].class_names)
-    assert accuracy(first, mirrored) > 0.5
+    assert accuracy(first, mirrored) > 0.6
     assert all(torch.equal(first.state_dict()[key], value) for key, value in again.state_dict().items())
 
 
