@@ -22,7 +22,7 @@ from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Dataset, Images
 from raysyn.data.streams import PublicConfig
-from raysyn.methods import releasing
+from raysyn.methods import asking, releasing
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_feta import config as of_dp_feta
 from raysyn.methods.dp_feta import pipeline as dp_feta
@@ -60,6 +60,7 @@ from raysyn.runs.folder import RunFolder
 from raysyn.screen.console import Console
 from raysyn.train import private_gan
 from raysyn.train.alignment import AlignmentConfig
+from raysyn.train.augment import AugmentConfig
 from raysyn.train.conditional_gans import AdversarialConfig
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
@@ -113,6 +114,15 @@ METHODS: dict[str, Method] = {
             central=CentralConfig(count=100, clip_norm=3.0, downscale=1), sampler=SamplerConfig(steps=2), synthetic=60,
         ),
         {"central": 3.0 * math.sqrt(1 + 0.1**2), "finetune": 0.5},
+    ),
+    "dp_feta_gaussian": Method(
+        dp_feta,
+        of_dp_feta.Config(
+            data=DataConfig(limit=300), budget=BUDGET, network=UNET, warmup=SHORT, finetune=TUNING, eval=EVAL,
+            central=CentralConfig(kind="gaussian", draws=60), augment=AugmentConfig(operations=0),
+            sampler=SamplerConfig(steps=2), synthetic=60,
+        ),
+        {"means": 4.0 * math.sqrt(1 + 0.1**2), "spread": 1.0, "finetune": 0.5},
     ),
     # 64 pixels, one histogram each.
     "privimage": Method(privimage, _PRIVIMAGE, {"semantic": math.sqrt(2), "central": 8.0, "finetune": 0.5}),
@@ -280,7 +290,7 @@ def _blank_queries(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
 
 
 def _blank_moments(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
-    total, read, fit = moments.noisy_sum, noisy_means.read_means, noisy_means.gaussians
+    total, read, fit = moments.noisy_sum, asking.read_means, asking.gaussians
 
     def means(answer: np.ndarray, *more: Any) -> Any:
         run.sold["means"] = [answer]
@@ -294,8 +304,8 @@ def _blank_moments(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
         return fit(given, answer, *more)
 
     patch.setattr(moments, "noisy_sum", lambda parts, *more: total([0.0 * part for part in parts], *more))
-    patch.setattr(noisy_means, "read_means", means)
-    patch.setattr(noisy_means, "gaussians", fitted)
+    patch.setattr(asking, "read_means", means)
+    patch.setattr(asking, "gaussians", fitted)
 
 
 def _blank_sgd(patch: pytest.MonkeyPatch, run: BlankRun) -> None:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from raysyn.data.images import Images
+from raysyn.methods.asking import ask
 from raysyn.methods.common import PrivateSetting, Setting
-from raysyn.methods.moments import draw_chunk, gaussians, read_means
+from raysyn.methods.moments import draw_chunk
 from raysyn.privacy.cost import FEWEST, Budget, Overspent
 from raysyn.privacy.ledger import Plan
-from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import moments
-from raysyn.privacy.queries.moments import MEANS, SPREAD, MomentsConfig
+from raysyn.privacy.queries.moments import MomentsConfig
 from raysyn.report.verdict import FLOOR_WITHOUT_PROMISE
 
 
@@ -62,11 +62,5 @@ def make(setting: Setting, plan: Plan, count: int) -> torch.Tensor:
 
 def drawn(private: Images, plan: Plan, count: int, secret: bytes, name: str, seed: int) -> torch.Tensor:
     """The same of any images: no two questions to them may share `secret` and `name`."""
-    config, n, shape = MomentsConfig(), len(private), private.shape
-    asked = moments.class_sums(private, config, plan.stages[MEANS], Stream(secret, f"{name}/means"))
-    means = read_means(asked.value, config, plan, n, shape)
-    own = moments.per_class(config, plan.stages[SPREAD], n, private.classes, shape)
-    stream = Stream(secret, f"{name}/spread")
-    spread = moments.spread_sums(private, means.means_KF, config, plan.stages[SPREAD], stream, own=own)
-    fitted = gaussians(means, spread.value, config, plan, n, shape)
-    return draw_chunk((seed, np.arange(count) % private.classes), (fitted, shape))
+    fitted = ask(private, MomentsConfig(), plan, secret, lambda _, question: question().value, f"{name}/")
+    return draw_chunk((seed, np.arange(count) % private.classes), (fitted, private.shape))

@@ -14,7 +14,9 @@ from raysyn.methods.bearing import bearable_noise
 from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy.cost import Budget, Overspent
 from raysyn.privacy.ledger import Plan
+from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.central import CentralConfig, mean_query, mode_query
+from raysyn.privacy.queries.moments import MEANS, MomentsConfig
 from raysyn.privacy.sgd_config import SGDConfig
 
 FEW_STEPS = 100
@@ -81,7 +83,7 @@ def few_steps(plan: Plan, stage: str, n: int, group: str, least: int = FEW_STEPS
 
 def drowned(config: CentralConfig, private: Images, budget: Budget) -> list[str]:
     """A warning where central images would be noise, with flags that mend it and that `budget` bears."""
-    if config.count == 0 or (noise := noise_of(config, private)) < DROWNED:
+    if config.count == 0 or config.gaussian or (noise := noise_of(config, private)) < DROWNED:
         return []
     asked = config.sampling_rate * len(private) / _cells(config, private)
     whose = "of a class" if config.conditional else "of all classes together"
@@ -89,6 +91,30 @@ def drowned(config: CentralConfig, private: Images, budget: Budget) -> list[str]
         f"central images would be mostly noise: each is made of about {asked:,.0f} images {whose}, and its noise is "
         f"{100 * noise:.0f} % of the way from black to white; {_mend(config, private, budget)}"
     ]
+
+
+def drowned_means(plan: Plan, private: Images) -> list[str]:
+    """The same of class means that are asked for as `queries.moments` has it by default; empty where none are."""
+    if MEANS not in plan.stages:
+        return []
+    noise = noise_of_means(plan, private)
+    if noise < DROWNED:
+        return []
+    each = len(private) / private.classes
+    return [
+        f"class means would be mostly noise: each is of about {each:,.0f} images, and the noise in a pixel is "
+        f"{100 * noise:.0f} % of the way from black to white, of which what can be told apart is taken out; raise "
+        "--central.share or --budget.epsilon, or give --central.count 0, which leaves them out"
+    ]
+
+
+def noise_of_means(plan: Plan, private: Images) -> float:
+    """Noise in a pixel of a class mean as it is answered, where 1 is all of its range."""
+    config, (height, width, _) = MomentsConfig(), private.shape
+    # Of the frequencies that are asked for; pixels share it, as taking an image into them changes no norm.
+    part = moments.kept(private.shape, config.frequencies) / (height * width)
+    sensitivity = moments.mean_sensitivity(config, private.shape)
+    return math.sqrt(part) * plan.noise(MEANS) * sensitivity * private.classes / len(private)
 
 
 def noise_of(config: CentralConfig, private: Images) -> float:

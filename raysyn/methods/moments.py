@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from raysyn.data.frequencies import to_images
+from raysyn.data.images import Images
 from raysyn.models.class_gaussians import ClassGaussians, Floats, denoised_means, denoised_spreads
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries.central import class_counts
@@ -53,7 +54,15 @@ def gaussians(
     return ClassGaussians(means.means_KF, full_KCFR.reshape(spreads, features, directions))
 
 
-def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[ClassGaussians, Shape]) -> Tensor:
+def class_means(fitted: ClassGaussians, like: Images) -> Images:
+    """The mean of each class as an image, with the class names of `like`."""
+    return Images(to_images(fitted.means_KF, like.shape), np.arange(like.classes), like.class_names)
+
+
+Seed = int | np.random.SeedSequence
+
+
+def draw_chunk(chunk: tuple[Seed, np.ndarray], shared: tuple[ClassGaussians, Shape]) -> Tensor:
     """One unit of synthesis: (seed, labels (N,)) to images, uint8 (N, H, W, C)."""
     (seed, labels_N), (fitted, shape) = chunk, shared
     return torch.from_numpy(to_images(fitted.draw(labels_N, np.random.default_rng(seed)), shape))

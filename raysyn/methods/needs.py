@@ -17,6 +17,8 @@ from raysyn.compute.worker import best_device
 from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.classifiers import BUILT, build
+from raysyn.privacy.queries import moments
+from raysyn.privacy.queries.moments import MEANS, SPREAD, MomentsConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import fitting
 from raysyn.screen.console import Console
@@ -143,6 +145,21 @@ def private_need(
     if workers == 1:
         return Need(stage, int(size), of)
     return Need(stage, int(workers * (size + LIBRARIES)), f"{workers} workers, each with {of}")
+
+
+def moments_needs(config: MomentsConfig, shape: Shape, classes: int) -> list[Need]:
+    """Of both questions for noisy moments, and of the answer to the second as it is read."""
+    image = float_image(shape)
+    spread = 8 * classes * (shape[2] * moments.kept(shape, config.spread_frequencies)) ** 2
+    return [
+        Need(MEANS, moments.BLOCK * image, f"{moments.BLOCK} images at a time"),
+        Need(SPREAD, moments.BLOCK * image + 4 * spread, f"spreads of {classes} classes"),
+    ]
+
+
+def float_image(shape: Shape) -> int:
+    """Bytes of an image as a question reads it: pixels and their transform as float64, and one of both sorted."""
+    return 3 * 8 * math.prod(shape)
 
 
 def classifier_needs(config: EvalConfig, shape: Shape, classes: int, images: int) -> list[Need]:

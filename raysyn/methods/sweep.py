@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -89,9 +89,18 @@ class Reads:
     stages: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """{stage before fine-tuning: the fields that it reads}, of those that a variant may share with the run itself."""
 
+    by_budget: Callable[[Any], bool] | None = None
+    """by_budget(config): whether the questions before fine-tuning cost a share of the budget, so that they read it; by
+    default never."""
+
+    def _unread(self, config: Any) -> tuple[str, ...]:
+        """Fields that nothing before fine-tuning reads."""
+        budget = self.by_budget is not None and self.by_budget(config)
+        return (*self.judging, *(name for name in self.after if not (budget and name == "budget")))
+
     def begun(self, config: Any) -> str:
         """Under which all that comes before fine-tuning is found again."""
-        return digest(_told(config, (*self.judging, *self.after)))
+        return digest(_told(config, self._unread(config)))
 
     def whole(self, config: Any) -> str:
         """Under which the trained model is."""
@@ -104,9 +113,11 @@ class Reads:
     def questions(self, config: Any) -> str:
         """All that the questions before fine-tuning depend on, in full: runs that ask the same have the same answers.
         Where no stage is told, all that comes before fine-tuning does."""
+        unread = self._unread(config)
         if not self.stages:
-            return repr(_told(config, (*self.judging, *self.after)))
-        return repr([(name, getattr(config, name)) for names in self.stages.values() for name in names])
+            return repr(_told(config, unread))
+        read = [name for names in self.stages.values() for name in names if name not in unread]
+        return repr([(name, getattr(config, name)) for name in read])
 
     def shared(self, one: Any, other: Any) -> set[str]:
         """Stages in which two runs are the same."""

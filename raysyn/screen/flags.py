@@ -146,7 +146,22 @@ def assigned(config: C, words: Sequence[str], prog: str) -> C:
         value = _value(flag, name, given, words[end] if end < len(words) else "")
         changes[flag.path] = (*changes.get(flag.path, ()), *value) if flag.adds else value
         at = end
-    return _rebuilt(config, changes)
+    made = _rebuilt(config, changes)
+    for path in changes:
+        _refuse_unread(made, path, next((flag.name for flag in known.values() if flag.path == path), ""))
+    return made
+
+
+def _refuse_unread(made: Any, path: tuple[str, ...], name: str) -> None:
+    """ValueError for a flag that was given and is for nothing, as one of the groups around it tells by its `unread()`,
+    {its field, dotted: why nothing reads it}."""
+    group = made
+    for at, field in enumerate(path):
+        if group is None:
+            return
+        if (unread := getattr(group, "unread", None)) and (why := unread().get(".".join(path[at:]))):
+            raise ValueError(f"--{name} {why}: leave it out")
+        group = getattr(group, field)
 
 
 def difference(config: Any, width: int) -> str:

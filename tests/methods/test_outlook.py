@@ -38,6 +38,9 @@ TINY = {
     "dp_feta": "quick --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
     "--warmup.iterations 5 --finetune.batch-size 32 --finetune.epochs 1 --sampler.steps 3 --synthetic 100 "
     + JUDGED + SGD,
+    "dp_feta gaussian": "quick --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 "
+    "--central.kind gaussian --central.draws 50 --warmup.iterations 5 --finetune.batch-size 32 --finetune.epochs 1 "
+    "--sampler.steps 3 --synthetic 100 " + JUDGED + SGD,
     "privimage": "quick --data.limit 300 --public.limit 600 --query.network.width 4 --query.epochs 1 --network.width 8 "
     "--network.multipliers 1 --network.patch 2 --pretrain.iterations 5 --finetune.batch-size 32 --finetune.epochs 1 "
     "--central.count 10 --warmup.iterations 5 --sampler.steps 3 --synthetic 100 " + JUDGED + SGD,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import nn
 
 from raysyn.data.images import DataConfig, Images
+from raysyn.methods.bearing import bearable_noise
 from raysyn.methods.declared import Declared
 from raysyn.methods.drawing import check_drawing
 from raysyn.methods.sweep import SweepConfig
@@ -17,7 +18,9 @@ from raysyn.models import denoiser
 from raysyn.models.unet import UNetConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Plan
-from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.queries import moments
+from raysyn.privacy.queries.central import CentralConfig, Kind
+from raysyn.privacy.queries.moments import MomentsConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import NoiseConfig
@@ -25,6 +28,8 @@ from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
 
 NAME = "dp_feta"
+MOMENTS = MomentsConfig()
+"""What `central.kind` gaussian asks for: the same as noisy_means by default."""
 JUDGED_BY = ("eval", "sampler_fid", "experiment")
 """Settings that change nothing that is released."""
 
@@ -33,9 +38,9 @@ JUDGED_BY = ("eval", "sampler_fid", "experiment")
 class ExperimentConfig(SweepConfig):
     """Whole runs to compare with this one, each with one setting changed, at this run's budget; none is released."""
 
-    kinds: tuple[Literal["mean", "mode"], ...] = ()
+    kinds: tuple[Kind, ...] = ()
     """Kinds of central images to compare, with none (DPDM) beside them; every other experiment is done with each
-    (tables II, IV and V, figures 4 and 6)."""
+    (tables II, IV and V, figures 4 and 6). A gaussian one is made without augmentation."""
     counts: tuple[int, ...] = ()
     """Numbers of central images (table V, figure 6; the paper: 0, which is DPDM, to 1250)."""
     augment: tuple[int, ...] = ()
@@ -78,21 +83,52 @@ class Config(Declared):
                     f"experiment.{name} is {asked}, but central.count is 0, so that all of these runs would be one: "
                     "give the run itself central images, or leave it out"
                 )
+        gaussian = self.central.gaussian or "gaussian" in self.experiment.kinds
+        for name in ("counts", "augment"):
+            if gaussian and (asked := getattr(self.experiment, name)):
+                raise ValueError(
+                    f"experiment.{name} is {asked}, which is about central images, but a gaussian kind has none: leave "
+                    "one of them out"
+                )
+        if self.central.gaussian and self.augment.operations:
+            raise ValueError(
+                f"augment.operations is {self.augment.operations}, but central.kind is gaussian, whose draws are never "
+                "augmented: give --augment.operations 0"
+            )
+
+    def unread(self) -> dict[str, str]:
+        """{setting: why nothing reads it}: a command that gives one of them is refused."""
+        if not self.central.count:
+            return {}
+        kinds = {self.central.kind, *self.experiment.kinds}
+        found = {}
+        if "gaussian" not in kinds:
+            found = {name: "belongs to --central.kind gaussian alone" for name in ("share", "draws")}
+        elif kinds == {"gaussian"}:
+            why = "belongs to central images, but central.kind is gaussian"
+            read = ("kind", "share", "draws", "conditional")
+            found = {one.name: why for one in fields(self.central) if one.name not in read}
+        return {f"central.{name}": why for name, why in found.items()}
 
 
 def plan(config: Config, n: int, classes: int) -> Plan:
     """Price both touches of the `n` sensitive images before the first one (paper 3.3, steps 1 to 3).
 
-    The central query is fixed by the config; the noise multiplier of DP-SGD is what the budget leaves.
-    Raises ValueError where the query alone exceeds the budget.
+    Central images are priced by the config, Gaussians by their share of the budget; the noise multiplier of DP-SGD is
+    what the budget leaves. Raises ValueError where the first stage alone exceeds the budget.
     """
-    central = config.central.cost(classes)
-    fixed = {} if central is None else {"central": central}
+    if config.central.gaussian:
+        fixed = moments.costs(MOMENTS, bearable_noise(config.budget, n, 1, config.central.share))
+    else:
+        central = config.central.cost(classes)
+        fixed = {} if central is None else {"central": central}
     return Plan.within(config.budget, n, "finetune", config.finetune.cost(n), fixed)
 
 
 def name_of(config: Config) -> str:
-    """What the papers call this run: without central images it is the baseline."""
+    """What the papers call this run: without central images it is the baseline. Gaussians are in no paper."""
+    if config.central.gaussian:
+        return f"{NAME}_gaussian"
     return NAME if config.central.count else "dpdm"
 
 

@@ -8,11 +8,20 @@ from raysyn.methods.dp_feta.config import JUDGED_BY, Config, ExperimentConfig, n
 from raysyn.methods.dp_feta.model import before, begin
 from raysyn.methods.experiment_units import Parts
 from raysyn.methods.sweep import Group, Reads, Variant
+from raysyn.privacy.queries.central import Kind
+from raysyn.privacy.queries.moments import MEANS, SPREAD
+
+
+def asks_by_budget(config: Config) -> bool:
+    """Whether the questions before fine-tuning cost a share of the budget."""
+    return config.central.gaussian
+
 
 PARTS = Parts(
     plan=plan, begin=begin, before=before,
     reads=Reads(
-        judging=JUDGED_BY, after=("budget", "finetune", "sampler", "synthetic"), stages={"central": ("central",)}
+        judging=JUDGED_BY, after=("budget", "finetune", "sampler", "synthetic"), by_budget=asks_by_budget,
+        stages={"central": ("central",), **dict.fromkeys((MEANS, SPREAD), ("central", "budget"))},
     ),
 )  # fmt: skip
 
@@ -24,9 +33,7 @@ def asked(config: Config) -> dict[str, Group]:
         return {}
     own = replace(config, experiment=ExperimentConfig())
     none = counts(own, 0)
-    kinds = [
-        replace(own, central=replace(own.central, kind=kind)) for kind in experiment.kinds or (own.central.kind,)
-    ]  # fmt: skip
+    kinds = [of_kind(own, kind) for kind in experiment.kinds or (own.central.kind,)]
     found = dict[str, Group]()
     if experiment.counts:
         counted = [
@@ -73,6 +80,12 @@ def counts(config: Config, count: int) -> Config:
     return replace(config, central=replace(config.central, count=count))
 
 
+def of_kind(config: Config, kind: Kind) -> Config:
+    """The same with this kind of central images; draws from Gaussians are never augmented."""
+    plain = replace(config.augment, operations=0) if kind == "gaussian" else config.augment
+    return replace(config, central=replace(config.central, kind=kind), augment=plain)
+
+
 def _line(config: Config) -> str:
     return f"{name_of(config)}, {config.central.kind}" if config.central.count else name_of(config)
 
@@ -82,7 +95,8 @@ def _variant(config: Config, what: str, x: float | None = None, line: str = "") 
     count = config.central.count
     told = [name_of(config)]
     if count:
-        told.append(f"{count} {config.central.kind} image{'' if count == 1 else 's'}")
+        images = f"{count} {config.central.kind} image{'' if count == 1 else 's'}"
+        told.append(f"{config.central.draws:,} draws" if config.central.gaussian else images)
     more = {
         "augment": f"{config.augment.operations} augmentations" if count else "",
         "epsilon": f"ε {config.budget.epsilon:g}",

@@ -7,18 +7,24 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from raysyn.data.images import Images
 from raysyn.methods import denoising
+from raysyn.methods.asking import ask_in_stages
 from raysyn.methods.common import PrivateSetting, Setting
-from raysyn.methods.dp_feta.config import Config, new_denoiser
+from raysyn.methods.dp_feta.config import MOMENTS, Config, new_denoiser
 from raysyn.methods.experiment_units import Begun
-from raysyn.methods.synthesis import Drawing, pack, unpack
+from raysyn.methods.moments import class_means, draw_chunk
+from raysyn.methods.synthesis import CHUNK, Drawing, pack, unpack
+from raysyn.models.class_gaussians import ClassGaussians
 from raysyn.models.warm_start import OF_ALL_CLASSES, lessened
 from raysyn.privacy import sgd
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
+from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.train import loop
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.samplers import SamplerConfig
@@ -31,13 +37,20 @@ def task_of(config: Config, private: Images) -> DiffusionTask:
 
 def before(config: Config) -> list[str]:
     """The stages of `begin`."""
+    if config.central.gaussian:
+        return [MEANS, SPREAD, "warmup"]
     return ["central", "warmup"] if config.central.count else []
 
 
 def begin(setting: Setting) -> Begun:
-    """Stage I (paper 3.1): central images teach the outline for a small part of the budget."""
+    """Stage I (paper 3.1): central images teach the outline for a small part of the budget; or, which is not in the
+    paper, draws from noisy Gaussians do."""
     assert isinstance(setting, PrivateSetting)
     model = Diffusion(setting)
+    if MEANS in setting.plan.stages:
+        fitted = ask_in_stages(setting, MOMENTS)
+        model.warm_up(partial(draws, fitted, setting.config, setting.dataset.train))
+        return Begun(model, class_means(fitted, setting.dataset.train))
     if "central" not in setting.plan.stages:
         return Begun(model)
     config, private, ledger, folder = setting.config, setting.dataset.train, setting.ledger, setting.folder
@@ -45,8 +58,18 @@ def begin(setting: Setting) -> Begun:
     query = partial(central_query.central_images, private, config.central, stream)
     central = unpack(folder.stage("central", lambda: pack(ledger.pay("central", query()))), private)
     setting.console.stage("central", f"{len(central)} noisy central images, ε {ledger.epsilon():.3g} so far")
-    model.warm_up(central)
+    model.warm_up(lambda: central)
     return Begun(model, central)
+
+
+def draws(fitted: ClassGaussians, config: Config, like: Images) -> Images:
+    """What the warm-up learns from where there are Gaussians: post-processing of what was paid for."""
+    labels_N = np.arange(config.central.draws, dtype=np.int64) % like.classes
+    parts = [
+        draw_chunk((np.random.SeedSequence([config.seed, at]), labels_N[at : at + CHUNK]), (fitted, like.shape))
+        for at in range(0, len(labels_N), CHUNK)
+    ]
+    return Images(torch.cat(parts).numpy(), labels_N, like.class_names)
 
 
 def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:
@@ -63,20 +86,21 @@ class Diffusion:
         self.setting, self.config, self.private = setting, setting.config, setting.dataset.train
         self.denoiser, self.task = new_denoiser(self.config, self.private), task_of(self.config, self.private)
 
-    def warm_up(self, central: Images) -> None:
-        """Learn from noisy central images."""
+    def warm_up(self, images: Callable[[], Images]) -> None:
+        """Learn from noisy central images, or from draws, which are made if they are needed."""
         config = self.config
         warm_up = partial(self.setting.compute.train, loop.fit, name="warmup")
         # Images of all classes together teach what "no class" looks like, and nothing about a class.
         lesson = self.task if config.central.conditional else replace(self.task, label_dropout=1.0)
         fresh = {name: value.clone() for name, value in self.denoiser.state_dict().items()}
-        taught = (self.denoiser, lesson, central, config.warmup, config.seed, config.augment)
-        warm = self.setting.folder.stage("warmup", lambda: warm_up(*taught))
+        how = (config.warmup, config.seed, config.augment)
+        warm = self.setting.folder.stage("warmup", lambda: warm_up(self.denoiser, lesson, images(), *how))
         # The raw weights of the last step go on, as published, not their average.
         share = 1.0 if config.central.conditional or self.private.classes == 1 else OF_ALL_CLASSES
         self.denoiser.load_state_dict(lessened(fresh, warm["model"], share))
         changed = ", augmented" if config.augment.operations else ""
-        told = f"{config.warmup.iterations:,} steps on them{changed}: no further cost"
+        what = f"{config.central.draws:,} draws from Gaussians of them" if config.central.gaussian else "them"
+        told = f"{config.warmup.iterations:,} steps on {what}{changed}: no further cost"
         self.setting.console.stage("warmup", told)
 
     def fine_tune(self) -> dict[str, Any]:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from dataclasses import replace
 from functools import partial
 
 from torch import nn
 
 from raysyn.data.images import Images
 from raysyn.methods import outlook as shared
-from raysyn.methods.dp_feta.config import Config, new_denoiser
+from raysyn.methods.dp_feta.config import MOMENTS, Config, new_denoiser
 from raysyn.methods.dp_feta.experiments import PARTS, asked
 from raysyn.methods.dp_feta.model import task_of
 from raysyn.methods.experiment_outlook import experiments as compared
 from raysyn.methods.experiment_outlook import judged_seconds
 from raysyn.methods.machines import On
 from raysyn.methods.method import Prepared
-from raysyn.methods.needs import Shape, classifier_needs, denoiser_needs, per_worker, refuse_too_large
+from raysyn.methods.needs import (
+    Shape,
+    classifier_needs,
+    denoiser_needs,
+    float_image,
+    moments_needs,
+    per_worker,
+    refuse_too_large,
+)
+from raysyn.methods.synthesis import CHUNK
 from raysyn.models import denoiser
+from raysyn.privacy.queries.central import CentralConfig, Kind
+from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.screen.console import Console
 from raysyn.train.memory import Need
 
@@ -32,11 +46,18 @@ def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> lis
     plain, warmup = {}, config.warmup
     if config.central.count or any(config.experiment.counts):
         plain["warmup"] = per_worker(warmup.batch_size, machines), warmup.copies
+    questions = list[Need]()
+    if config.central.gaussian or "gaussian" in config.experiment.kinds:
+        drawn, of = config.central.draws, f"{config.central.draws:,} draws from Gaussians"
+        # As bytes, in parts and put together.
+        size = CHUNK * float_image(shape) + 2 * drawn * math.prod(shape)
+        questions = [*moments_needs(MOMENTS, shape, private.classes), Need("warmup", size, of)]
 
     def new() -> nn.Module:
         return denoiser.new_denoiser(config.network, shape[2], shape[:2], private.classes)
 
     return [
+        *questions,
         *denoiser_needs(new, shape, plain, config.finetune, machines),
         *classifier_needs(config.eval, shape, private.classes, max(len(private), config.synthetic)),
     ]
@@ -52,11 +73,11 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[shared.Stag
     def new() -> nn.Module:
         return new_denoiser(config, private)
 
-    if "central" in plan.stages:
-        found.append(shared.alone("central", shared.central_seconds(config.central, private)))
-        found.append(
-            shared.Stage("warmup", shared.learning_seconds(new(), task, private, config.warmup, config.augment))
-        )
+    asking = asking_seconds(config.central, private)
+    found += [shared.alone(stage, spent) for stage, spent in asking.items()]
+    if asking:
+        learning = shared.learning_seconds(new(), task, private, config.warmup, config.augment)
+        found.append(shared.Stage("warmup", learning + drawn_before(config, private)))
     found.append(shared.Stage("finetune", shared.private_seconds(new(), task, private, config.finetune, machines.sgd)))
     drawn = shared.drawing_seconds(new(), config.sampler, private, config.synthetic)
     again = shared.again_seconds(new(), config.sampler_fid, private, config.synthetic)
@@ -65,20 +86,39 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[shared.Stag
     return found + experiments(config, private, found, test=len(prepared.dataset.test))
 
 
+def asking_seconds(config: CentralConfig, private: Images) -> dict[str, float]:
+    """{stage: of one question} before the warm-up."""
+    if config.gaussian:
+        return {stage: shared.moments_seconds(MOMENTS, stage, private) for stage in (MEANS, SPREAD)}
+    return {"central": shared.central_seconds(config, private)} if config.count else {}
+
+
+def drawn_before(config: Config, private: Images) -> float:
+    """Of the draws from Gaussians that the warm-up learns from, if there are any."""
+    return shared.moments_drawing(MOMENTS, private, config.central.draws) if config.central.gaussian else 0.0
+
+
 def experiments(config: Config, private: Images, found: list[shared.Stage], *, test: int) -> list[shared.Stage]:
     """Of the runs that are compared, from the stages of the run itself, which differ from theirs in little."""
     groups = asked(config)
     if not groups:
         return []
     spent = {stage.name: stage.seconds for stage in found}
-    asking = shared.central_seconds(config.central, private) / max(1, config.central.rounds(private.classes))
     warmth = spent.get("warmup")
     if warmth is None:
         network = new_denoiser(config, private)
         warmth = shared.learning_seconds(network, task_of(config, private), private, config.warmup, config.augment)
 
+    @functools.cache
+    def asking(kind: Kind) -> float:
+        """Of one round, or of both questions."""
+        count = private.classes if config.central.conditional else 1
+        once = replace(config.central, kind=kind, count=count)
+        return sum(asking_seconds(once, private).values())
+
     def begun(one: Config) -> float:
-        return asking * one.central.rounds(private.classes) + warmth if one.central.count else 0.0
+        rounds = 1 if one.central.gaussian else one.central.rounds(private.classes)
+        return asking(one.central.kind) * rounds + warmth if one.central.count else 0.0
 
     drawn = shared.drawing_seconds(new_denoiser(config, private), config.sampler, private, 1)
     judged = judged_seconds(config.eval, private, synthetic=config.synthetic, test=test)

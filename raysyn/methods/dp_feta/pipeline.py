@@ -2,6 +2,7 @@
 
 Reads downwards in the paper's order: price both touches of the sensitive images (3.3), stage I (3.1),
 stage II (3.2), synthesis and evaluation (4). `central.count = 0` leaves stage I out: that is DPDM, the baseline.
+`central.kind = gaussian` has in place of it what noisy_means does, for a share of the budget; that is raysyn's own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look
 from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import drowned, few_steps, unjudged
+from raysyn.methods.misfits import drowned, drowned_means, few_steps, unjudged
 from raysyn.methods.own_network import check_denoiser
 from raysyn.methods.sweep import check
 from raysyn.methods.synthesis import judging
@@ -33,6 +34,7 @@ def prepare(config: Config) -> Prepared:
     doubts = [
         *unjudged(config.eval, private.classes),
         *drowned(config.central, private, config.budget),
+        *drowned_means(planned, private),
         *few_steps(planned, "finetune", len(private), "finetune"),
     ]
     return Prepared(dataset=dataset, plan=planned, facts=facts, doubts=doubts)
@@ -58,7 +60,8 @@ def run(setting: PrivateSetting) -> Report:
     synthetic = begun.model.draw()
     again = draw_again(config, begun.model)
     return finish(
-        setting, name_of(config), synthetic, done=story(config, plan), central=begun.central, drawn_again=again,
+        setting, name_of(config), synthetic, done=story(config, plan, setting.dataset.train), central=begun.central,
+        drawn_again=again,
         beside=beside(setting, PARTS, groups, synthetic, begun), engine=tuned["engine"],
     )  # fmt: skip
 

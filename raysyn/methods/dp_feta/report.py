@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from raysyn.methods.dp_feta.config import Config
+from raysyn.data.images import Images
+from raysyn.methods import asking
+from raysyn.methods.dp_feta.config import MOMENTS, Config
 from raysyn.privacy.ledger import Plan
+from raysyn.privacy.queries.moments import MEANS
 from raysyn.train.samplers import network_calls
 
 
-def story(config: Config, plan: Plan) -> list[str]:
-    """One plain sentence per stage, for the report."""
+def story(config: Config, plan: Plan, private: Images) -> list[str]:
+    """One plain sentence per stage, for the report; of the images number, shape and classes alone."""
     told = []
+    if MEANS in plan.stages:
+        told += [
+            *asking.story(MOMENTS, plan, private),
+            f"Drew {config.central.draws:,} images from the Gaussian of each class that these describe, and warmed up "
+            f"the diffusion model on them for {config.warmup.iterations:,} steps: this first stage is not the paper's.",
+        ]
     if "central" in plan.stages:
         changed = ", randomly augmented" if config.augment.operations else ""
         query = plan.stages["central"]
@@ -18,11 +27,11 @@ def story(config: Config, plan: Plan) -> list[str]:
             f"a random {100 * query.sampling_rate:g} % of the images.",
             f"Warmed up the diffusion model on them for {config.warmup.iterations:,} steps{changed}.",
         ]
-    private = plan.stages["finetune"]
+    tuning = plan.stages["finetune"]
     return [
         *told,
-        f"Fine-tuned it on the sensitive images with {private.steps:,} steps of DP-SGD at noise multiplier "
-        f"{private.noise_multiplier:.3g}, expected batch {config.finetune.batch_size:,}, "
+        f"Fine-tuned it on the sensitive images with {tuning.steps:,} steps of DP-SGD at noise multiplier "
+        f"{tuning.noise_multiplier:.3g}, expected batch {config.finetune.batch_size:,}, "
         f"noisy copies per image: {config.finetune.noise_multiplicity}.",
         f"Drew {config.synthetic:,} images, equally many per class, with {network_calls(config.sampler)} network "
         "calls each.",

@@ -8,11 +8,9 @@ from raysyn.data.images import Images
 from raysyn.methods import outlook as shared
 from raysyn.methods.machines import On
 from raysyn.methods.method import Prepared
-from raysyn.methods.needs import Shape, classifier_needs, refuse_too_large
+from raysyn.methods.needs import Shape, classifier_needs, float_image, moments_needs, refuse_too_large
 from raysyn.methods.noisy_means.config import Config
 from raysyn.methods.synthesis import CHUNK
-from raysyn.privacy.queries import moments
-from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.screen.console import Console
 from raysyn.train.memory import Need
 
@@ -25,13 +23,9 @@ def check_memory(console: Console, config: Config, prepared: Prepared, machines:
 
 def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> list[Need]:
     """What each stage holds, on images of `shape` in place of the private ones."""
-    # Pixels and their transform as float64, and one of both as it is sorted.
-    image = 3 * 8 * shape[0] * shape[1] * shape[2]
-    spread = 8 * private.classes * (shape[2] * moments.kept(shape, config.moments.spread_frequencies)) ** 2
     return [
-        Need(MEANS, moments.BLOCK * image, f"{moments.BLOCK} images at a time"),
-        Need(SPREAD, moments.BLOCK * image + 4 * spread, f"spreads of {private.classes} classes"),
-        Need("synthesise", CHUNK * image, f"{CHUNK} images at a time"),
+        *moments_needs(config.moments, shape, private.classes),
+        Need("synthesise", CHUNK * float_image(shape), f"{CHUNK} images at a time"),
         *classifier_needs(config.eval, shape, private.classes, max(len(private), config.synthetic)),
     ]
 

@@ -7,23 +7,20 @@ drawn.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
-from raysyn.data.frequencies import to_images
 from raysyn.data.images import Images
+from raysyn.methods.asking import ask_in_stages, story
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.ends import finish, look
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.moments import Shape, draw_chunk, gaussians, read_means
+from raysyn.methods.moments import Shape, class_means, draw_chunk, gaussians, read_means
 from raysyn.methods.noisy_means.config import NAME, Config
 from raysyn.methods.noisy_means.outlook import check_memory, show_outlook
 from raysyn.methods.synthesis import Drawing, judging, synthesise
 from raysyn.models.class_gaussians import ClassGaussians
-from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.report.report import Report
@@ -37,36 +34,23 @@ def prepare(config: Config) -> Prepared:
 
 def run(setting: PrivateSetting) -> Report:
     """Ask, pay, and make everything else of the answers; a finished stage is stored and never repeated."""
-    config, private, plan, ledger = setting.config.moments, setting.dataset.train, setting.plan, setting.ledger
-    folder, console, n, shape = setting.folder, setting.console, len(setting.dataset.train), setting.dataset.train.shape
-    console.begin([*plan.stages, "synthesise", *judging(setting.config.eval)])
+    config, private, plan, shape = (
+        setting.config.moments,
+        setting.dataset.train,
+        setting.plan,
+        setting.dataset.train.shape,
+    )
+    setting.console.begin([*plan.stages, "synthesise", *judging(setting.config.eval)])
 
-    # What the images of each class have in common.
-    ask = partial(moments.class_sums, private, config, plan.stages[MEANS], Stream(folder.secret, MEANS))
-    answer = folder.stage(MEANS, lambda: torch.from_numpy(ledger.pay(MEANS, ask())))
-    means = read_means(answer.numpy(), config, plan, n, shape)
-    console.stage(MEANS, f"{private.classes} noisy class means, ε {ledger.epsilon():.3g} so far")
-
-    # How they differ from that.
-    spread, done = None, [f"Asked for the noisy mean of each of the {private.classes} classes."]
-    if SPREAD in plan.stages:
-        own = moments.per_class(config, plan.stages[SPREAD], n, private.classes, shape)
-        ask_on = partial(
-            moments.spread_sums, private, means.means_KF, config, plan.stages[SPREAD], Stream(folder.secret, SPREAD),
-            own=own,
-        )  # fmt: skip
-        spread = folder.stage(SPREAD, lambda: torch.from_numpy(ledger.pay(SPREAD, ask_on()))).numpy()
-        whose = "each class" if own else "all classes together"
-        console.stage(SPREAD, f"how images differ from them, for {whose}, ε {ledger.epsilon():.4g} spent in all")
-        done.append(f"Asked how images differ from the mean of their class, for {whose}.")
+    # What the images of each class have in common, and how they differ from that.
+    fitted = ask_in_stages(setting, config)
 
     # From here on every released byte is post-processing of what the ledger was paid for.
-    fitted = gaussians(means, spread, config, plan, n, shape)
     used = directions(fitted)
     synthetic = synthesise(setting, drawn_from(fitted, shape))
+    done = story(config, plan, private)
     done.append(f"Drew {len(synthetic):,} images, equally many per class, each mean plus up to {used} directions.")
-    central = Images(to_images(fitted.means_KF, shape), np.arange(private.classes), private.class_names)
-    return finish(setting, NAME, synthetic, central=central, done=done)
+    return finish(setting, NAME, synthetic, central=class_means(fitted, private), done=done)
 
 
 def directions(fitted: ClassGaussians) -> int:

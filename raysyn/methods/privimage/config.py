@@ -191,6 +191,11 @@ class Config(Declared):
     def __post_init__(self) -> None:
         check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise, self.sampler_fid)
         self._check_comparisons()
+        if self.central.kind == "gaussian":
+            raise ValueError(
+                "central.kind is gaussian, which dp_feta alone has: give mean or mode, or take dp_feta --central.kind "
+                "gaussian"
+            )
         if self.generator == "gan" and self.central.count:
             raise ValueError(
                 f"generator is gan, but central.count is {self.central.count}: central images go with diffusion, leave "
@@ -206,6 +211,10 @@ class Config(Declared):
                 f"central.conditional is {self.central.conditional}, but the public images that they are mixed with "
                 "have it otherwise: say the same of both, or --central-use between"
             )
+
+    def unread(self) -> dict[str, str]:
+        """{setting: why nothing reads it}: a command that gives one of them is refused."""
+        return {f"central.{name}": "belongs to --central.kind gaussian of dp_feta" for name in ("share", "draws")}
 
     def _check_comparisons(self) -> None:
         if self.generator == "gan" and (self.sampler_fid is not None or self.experiment.widths):

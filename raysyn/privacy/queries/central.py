@@ -20,6 +20,7 @@ from raysyn.privacy.queries.noise import Floats, noisy_sum
 
 BLOCK_VALUES = 400_000
 """Pixels looked at in one go while contributions are summed; fits a processor's cache."""
+Kind = Literal["mean", "mode", "gaussian"]
 LEAST_COUNT = 0.05
 """A class is never taken to be smaller than this share of an average class."""
 
@@ -28,10 +29,18 @@ LEAST_COUNT = 0.05
 class CentralConfig:
     """Stage I: which outlines of the private images to buy, and for how much noise."""
 
-    kind: Literal["mean", "mode"] = "mean"
-    """`mean` suits most images; `mode`, per-pixel histograms, suits those that are nearly black and white."""
+    kind: Kind = "mean"
+    """`mean` suits most images; `mode`, per-pixel histograms, suits those that are nearly black and white; `gaussian`,
+    of dp_feta alone, is not in the paper: the two questions of noisy_means, and draws from a Gaussian of each class."""
+    share: float = 0.5
+    """Share of the budget (of the sum of 1 / noise_multiplier^2, were all of it spent so) for both questions of
+    `gaussian`, from 0.01 to 0.99; DP-SGD gets the rest. `gaussian` only."""
+    draws: int = 10_000
+    """Images that are drawn from the Gaussians for the warm-up, equally many per class, at no further cost. `gaussian`
+    only."""
     count: int = 50
-    """Central images in all, rounded up to equally many per class; 0 buys none and skips the warm-up (that is DPDM)."""
+    """Central images in all, rounded up to equally many per class; 0 buys none and skips the warm-up (that is DPDM). Of
+    `gaussian` no other number is read than 0, and no setting below."""
     sampling_rate: float = 0.1
     """Probability with which a private image takes part in one round of queries."""
     noise_multiplier: float = 5.0
@@ -62,8 +71,24 @@ class CentralConfig:
             raise ValueError(f"central.downscale is {self.downscale}: give 1 or more")
         if self.bins is not None and not 2 <= self.bins <= 256:
             raise ValueError(f"central.bins is {self.bins}: give 2 to 256")
+        if not 0.01 <= self.share <= 0.99:
+            raise ValueError(
+                f"central.share is {self.share}: give a share of the budget from 0.01 to 0.99, 0.5 is usual"
+            )
+        if self.draws < 1:
+            raise ValueError(f"central.draws is {self.draws}: give at least 1, 10000 is usual")
+        if self.gaussian and not self.conditional:
+            raise ValueError(
+                "central.conditional is False, but central.kind is gaussian, whose questions are of each class: leave "
+                "it out, or give --central.kind mean"
+            )
         if not 0 <= self.count_share < math.inf:
             raise ValueError(f"central.count_share is {self.count_share}: give 0 or more, 0.1 is usual")
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether noisy moments of each class are asked for (`queries.moments`), and no central images."""
+        return self.kind == "gaussian" and self.count > 0
 
     def rounds(self, classes: int) -> int:
         """Rounds of queries, M in the paper: each yields one image, or one per class."""
@@ -72,8 +97,11 @@ class CentralConfig:
     def cost(self, classes: int) -> Cost | None:
         """Theorems 3.1 and 3.3: M rounds of the subsampled Gaussian mechanism; None for count 0.
 
-        Per class or not costs the same, because adding or removing one image touches one class only.
+        Per class or not costs the same, because adding or removing one image touches one class only. ValueError for
+        `gaussian`, which asks for none: its price is of `moments.costs`.
         """
+        if self.gaussian:
+            raise ValueError("central.kind is gaussian, which asks for no central images: give mean or mode")
         rounds = self.rounds(classes)
         if rounds == 0:
             return None

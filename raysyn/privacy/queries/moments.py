@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,22 +70,31 @@ class MomentsConfig:
             raise ValueError(f"moments.count_share is {self.count_share}: give 0 or more, 0.1 is usual")
 
 
+def costs(config: MomentsConfig, noise_multiplier: float) -> dict[str, Cost]:
+    """Prices of both questions, or of the first alone where there is no other, that together are as private as one
+    Gaussian answer with this noise: of two, 1 / noise_multiplier^2 adds up."""
+    parallel = "a question to disjoint classes is one step: adding or removing an image touches one class"
+    means = Cost(
+        mechanism="noisy class means", noise_multiplier=noise_multiplier, sampling_rate=1.0, steps=1, note=parallel
+    )
+    if config.spread_frequencies == 0:
+        return {MEANS: means}
+    one = "one step: adding or removing an image touches one class, or where it is asked for all at once, the only sum"
+    spread = Cost(
+        mechanism="noisy spread within classes", noise_multiplier=noise_multiplier / math.sqrt(config.spread_share),
+        sampling_rate=1.0, steps=1, note=one,
+    )  # fmt: skip
+    first = replace(means, noise_multiplier=noise_multiplier / math.sqrt(1 - config.spread_share))
+    return {MEANS: first, SPREAD: spread}
+
+
 def plan(config: MomentsConfig, budget: Budget, n: int) -> Plan:
     """Price both questions to `n` private images, at most the budget together; ValueError where it promises nothing."""
-    parallel = "a question to disjoint classes is one step: adding or removing an image touches one class"
-    means = Cost(mechanism="noisy class means", noise_multiplier=None, sampling_rate=1.0, steps=1, note=parallel)
-    if config.spread_frequencies == 0:
-        return Plan.within(budget, n, MEANS, means)
-    one = "one step: adding or removing an image touches one class, or where it is asked for all at once, the only sum"
-    spread = Cost(mechanism="noisy spread within classes", noise_multiplier=None, sampling_rate=1.0, steps=1, note=one)
-    # Noise of two Gaussian answers composes as 1 / noise_multiplier^2 adds up.
-    both = calibrate(budget.epsilon, budget.delta_for(n), budget.accountant, [], means).noise_multiplier
+    whole = Cost(mechanism="noisy class means", noise_multiplier=None, sampling_rate=1.0, steps=1)
+    both = calibrate(budget.epsilon, budget.delta_for(n), budget.accountant, [], whole).noise_multiplier
     assert both is not None
-    first = Cost(
-        mechanism=means.mechanism, noise_multiplier=both / math.sqrt(1 - config.spread_share), sampling_rate=1.0,
-        steps=1, note=parallel,
-    )  # fmt: skip
-    return Plan.within(budget, n, SPREAD, spread, {MEANS: first})
+    *first, last = costs(config, both).items()
+    return Plan.within(budget, n, *last, dict(first))
 
 
 def mean_norm(shape: tuple[int, int, int]) -> float:
