@@ -159,7 +159,8 @@ def _refuse_unread(made: Any, path: tuple[str, ...], name: str) -> None:
     for at, field in enumerate(path):
         if group is None:
             return
-        if (unread := getattr(group, "unread", None)) and (why := unread().get(".".join(path[at:]))):
+        unread = getattr(group, "unread", None)
+        if callable(unread) and (why := unread().get(".".join(path[at:]))):
             raise ValueError(f"--{name} {why}: leave it out")
         group = getattr(group, field)
 
