@@ -36,9 +36,9 @@ CENTRAL = CentralConfig(kind="gaussian", draws=45)
 TINY = replace(
     test_dp_feta.TINY, central=CENTRAL, augment=AugmentConfig(operations=0),
     warmup=LoopConfig(iterations=2, batch_size=16),
+    eval=replace(test_dp_feta.TINY.eval, classifiers=(), feature_epochs=0),
 )  # fmt: skip
-QUICK = replace(TINY, eval=replace(TINY.eval, classifiers=(), feature_epochs=0))
-"""The same release, hardly judged."""
+"""Hardly judged."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -49,7 +49,7 @@ def _small_pieces() -> Iterator[None]:
 
 
 def run(config: Config, out: Path) -> Any:
-    return whole_run(dp_feta, config, out, test_dp_feta.SPEED, about=replace(config, eval=TINY.eval))
+    return whole_run(dp_feta, config, out, test_dp_feta.SPEED, about=TINY)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def told_delta(mu: float, eps: float) -> float:
     return float(stats.norm.cdf(mu / 2 - eps / mu) - math.exp(eps) * stats.norm.cdf(-mu / 2 - eps / mu))
 
 
-@pytest.mark.parametrize(("eps", "share"), [(3.0, 0.5), (1.0, 0.8)])
+@pytest.mark.parametrize(("eps", "share"), [(3.0, 0.5), pytest.param(1.0, 0.8, marks=pytest.mark.slow)])
 def test_the_price_is_that_of_gaussian_answers_of_that_share_and_of_what_is_left(eps: float, share: float) -> None:
     """mu^2 of Gaussian answers adds up: that of all of the budget comes from the exact curve, a half of its share is
     each answer's. What DP-SGD adds is the accountant's to say."""
@@ -92,7 +92,7 @@ def test_a_run_says_what_it_asked_and_what_it_is(whole: Path) -> None:
     assert mechanisms[:2] == ["noisy class means", "noisy spread within classes"]
     assert report["method"] == certificate["made_by"]["method"] == "dp_feta_gaussian"
     assert 0.99 * 8 < certificate["epsilon"] <= 8.0
-    assert {MEANS, SPREAD, "warmup", "finetune", "synthesise", "floor", "utility"} <= set(report["timings"])
+    assert {MEANS, SPREAD, "warmup", "finetune", "synthesise"} <= set(report["timings"])
     page = (whole / "internal/report.html").read_text()
     assert "Asked for the noisy mean of each of the 10 classes" in page and "Drew 45 images from the Gaussian" in page
     left = Left(whole, TINY, data.load(TINY.data))
@@ -125,13 +125,14 @@ def test_trap_11_and_30_a_run_that_is_stopped_between_its_questions_continues_to
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Ledger, "pay", paid)
-        run(QUICK, tmp_path / "run")
+        run(TINY, tmp_path / "run")
     assert [path.stem for path in (tmp_path / "run/internal/stages").iterdir()] == [MEANS]
-    run(QUICK, tmp_path / "run")
+    run(TINY, tmp_path / "run")
     for name in ("release/synthetic.parquet", "release/samples.png"):
         assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_experiments_at_another_budget_ask_anew_with_noise_of_their_own(
     whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,8 +144,7 @@ def test_experiments_at_another_budget_ask_anew_with_noise_of_their_own(
         return drawn(self, step, what, *size)
 
     monkeypatch.setattr(Stream, "normal", noted)
-    config = replace(TINY, experiment=ExperimentConfig(epsilons=(4.0,)))
-    report = whole_run(dp_feta, config, whole, test_dp_feta.SPEED, about=TINY)
+    report = run(replace(TINY, experiment=ExperimentConfig(epsilons=(4.0,))), whole)
     (table,) = report.metrics["experiments"].values()
     titles = [f"{name}, ε {eps}" for name in ("dpdm", "dp_feta_gaussian, 45 draws") for eps in (4, 8)]
     assert [one["title"] for one in table] == titles
@@ -244,8 +244,9 @@ def test_noise_that_hides_the_means_is_told() -> None:
     assert drowned_means(plan(PRESETS["quick"], len(private), 10), private) == []
 
 
+@pytest.mark.slow
 def test_images_of_one_class_have_one_gaussian(tmp_path: Path) -> None:
-    config = replace(QUICK, data=replace(TINY.data, labels=False))
+    config = replace(TINY, data=replace(TINY.data, labels=False))
     report = run(config, tmp_path / "run")
     assert [row["stage"] for row in report.privacy["ledger"]] == [MEANS, SPREAD, "finetune"]
     assert len(load_saved(tmp_path / "run/internal/stages/means.pt")) == 1
