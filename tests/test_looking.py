@@ -80,7 +80,7 @@ def test_everything_is_counted_and_nothing_is_changed(
     assert "The first copies: train: file train/ant/1.png is train: file train/ant/0.png; train: file train/be" in said
     assert "begins to read 9 training and 2 test images of 10 x 10 pixels, colour, 3 classes, and is refused at" in said
     assert "There are 3 sizes, the shortest side is 10 pixels: --data.size 8 makes them one." in said
-    assert "--data.crop centre keeps them" in said and "There are both kinds, 1 grey and 8 colour: conv" in said
+    assert "--data.crop centre keeps them" in said and "There are both kinds, 1 grey and 7 colour: conv" in said
     assert "Contact sheet (stays inside): look-scans.png Page (stays inside): page.html" in said
     page = Path("page.html").read_text()
     assert looked.INSIDE in page and "c&lt;ow&gt;" in page and "data:image/png;base64," in page

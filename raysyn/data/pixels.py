@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from raysyn.data.picture import Crop, decode_picture, fault_of, has_palette
+from raysyn.data.members import Member
+from raysyn.data.picture import Crop, decode_picture, has_palette, refusal
+from raysyn.data.reading import Notes
 from raysyn.data.source import Source, Split
 
 SMALLEST = 8
@@ -39,21 +41,21 @@ def pixels_of(
 
     def decode(index: int) -> np.ndarray:
         try:
-            return decode_picture(split.pictures[index], size, crop)
+            return decode_picture(split.pictures[index], size, crop, source.reading)
         except Exception as error:  # decoders raise anything on damaged bytes; only here is the row known
-            fault = fault_of(split.pictures[index], error)
-            raise ValueError(f"{place(index)} cannot be used: {fault}") from error
+            raise refusal(place(index), split.pictures[index], error, source.reading) from error
 
+    notes = source.reading.notes
     if shape is not None:
-        return _filled(split, keep, decode, place, shape, "those to train with are")
+        return _filled(split, keep, decode, place, shape, "those to train with are", notes)
     others = f"the first ({split.place(keep[0])}) is"
     begun = _checked_shape(decode(keep[0]), place(keep[0]))
     try:
-        return _filled(split, keep, decode, place, begun, others)
+        return _filled(split, keep, decode, place, begun, others, notes)
     except _ColourAfterAll:
         if not has_palette(split.pictures[keep[0]]):
             raise
-        return _filled(split, keep, decode, place, (*begun[:2], 3), others)
+        return _filled(split, keep, decode, place, (*begun[:2], 3), others, notes)
 
 
 def _filled(
@@ -63,8 +65,10 @@ def _filled(
     place: Callable[[int], str],
     shape: tuple[int, int, int],
     others: str,
+    notes: Notes,
 ) -> np.ndarray:
     """All pictures at `keep`, which must have this `shape`."""
+    notes.begin(split)
     result = np.empty((len(keep), *shape), dtype=np.uint8)
 
     def fill(start: int) -> None:
@@ -88,6 +92,8 @@ def _filled(
 def _bytes(picture: Any) -> int:
     if isinstance(picture, np.ndarray):
         return picture.nbytes
+    if isinstance(picture, Member):
+        return picture.size
     return len(picture) if isinstance(picture, bytes) else picture.stat().st_size
 
 
@@ -105,7 +111,7 @@ def _differs(place: str, found: tuple[int, ...], shape: tuple[int, int, int], ot
         error = _ColourAfterAll if found == (*shape[:2], 3) else ValueError
         return error(
             f"{place} is {kind[found[2]]} but {others} {kind[shape[2]]}; convert the odd ones, so that all are grey or "
-            "all colour"
+            "all colour, or read them as one kind with --data.colour rgb (or grey)"
         )
     return ValueError(
         f"{place} is {found[1]}x{found[0]} pixels but {others} {shape[1]}x{shape[0]}; rescale all with data.size"

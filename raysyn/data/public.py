@@ -20,6 +20,7 @@ from raysyn.data.flat_pixels import FlatPixels
 from raysyn.data.images import DataConfig, Images
 from raysyn.data.names import check_class_names, check_name
 from raysyn.data.parquet import ROWS_AT_ONCE
+from raysyn.data.reading import Reading
 from raysyn.data.sources import (
     cache_folder,
     subset,
@@ -116,14 +117,15 @@ def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:
     """
     if config.limit is not None and config.limit < 1:
         raise ValueError(f"public.limit={config.limit} leaves no images; give at least 1 or leave it out")
+    reading = Reading.of(config, "public.")
     source = Stream.of(config)
     for name in (source.name, *config.sets()):
         check_name(source.label, "the public set", name)
     # Without a crop as it always was, so that what is decoded already is found.
-    made_of = (source.identity, shape, *([config.crop] if config.crop else []))
+    made_of = (source.identity, shape, *([config.crop] if config.crop else []), *reading.given())
     folder = cache_folder() / "public" / hashlib.sha256(repr(made_of).encode()).hexdigest()[:24]
     if not (folder / "facts.json").exists():
-        decode_into(folder, source, shape, config.crop)
+        decode_into(folder, source, shape, config.crop, reading)
     facts = json.loads((folder / "facts.json").read_text())
     check_class_names(source.label, facts["class_names"], once=False)
 

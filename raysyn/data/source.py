@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from raysyn.data.reading import PLAIN, Reading
+
 SPLITS = ("train", "val", "test")
 USUAL_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -19,7 +21,7 @@ USUAL_NAMES = {
 
 @dataclass(frozen=True)
 class Split:
-    """One split, undecoded: `pictures` are uint8 HWC arrays, bytes of image files or their paths."""
+    """One split, undecoded: `pictures` are HWC arrays, bytes of image files, their paths, or members of an archive."""
 
     pictures: Sequence[Any] | np.ndarray
     labels_N: np.ndarray
@@ -48,6 +50,8 @@ class Source:
     """How it was understood, and what of it was left out."""
     released: bool = False
     """Whether raysyn made it: then all its images are for training."""
+    reading: Reading = PLAIN
+    """How its pictures become 8-bit grey or colour."""
 
 
 def from_arrays(
@@ -57,10 +61,10 @@ def from_arrays(
     for split, (images, labels) in arrays.items():
         where = f"{label}: {split}"
         pixels = images[..., None] if images.ndim == 3 else images
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
+        if pixels.dtype.kind not in "uif" or pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
             raise ValueError(
                 f"{where} images are {images.dtype} of shape {images.shape}; "
-                "they must be uint8 (N, H, W) or (N, H, W, 1 or 3)"
+                "they must be numbers, such as uint8, of shape (N, H, W) or (N, H, W, 1 or 3)"
             )
         if labels.ndim == 2 and labels.shape[1] > 1:
             one_hot = np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()

@@ -28,6 +28,7 @@ from raysyn.data.parquet_schema import USUAL, Columns, check_no_columns
 from raysyn.data.shards import ENDINGS as PARQUET
 from raysyn.data.shards import parquet_files
 from raysyn.data.source import SPLITS, Source, Split, from_arrays
+from raysyn.data.tars import read_tars, tar_shards
 
 TORCHVISION = {
     "mnist": "MNIST",
@@ -40,7 +41,7 @@ MEDMNIST = (
     *("pathmnist", "dermamnist", "octmnist", "pneumoniamnist", "retinamnist", "breastmnist", "bloodmnist"),
     *("tissuemnist", "organamnist", "organcmnist", "organsmnist"),
 )
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 NAMES = ("digits", "glyphs", *TORCHVISION, *MEDMNIST)
 
 
@@ -60,11 +61,14 @@ def from_name(name: str | None, size: int | None, group: str = "data") -> Source
 
 
 def from_path(given: str, columns: Columns = USUAL) -> Source:
-    """A Parquet file or a folder of them, a .npz file or a folder of class folders, told apart by the ending and by
-    what is in the folder. `columns` are of Parquet alone."""
+    """A Parquet file or a folder of them, WebDataset shards, a table, a .npz file or a folder of class folders, told
+    apart by the ending and by what is in the folder. `columns` are of Parquet files and tables alone."""
     label = f"data.path={given!r}"
     check_given(given, label)
     path = Path(given).expanduser()
+    if tars := tar_shards(path):
+        check_no_columns(columns, label)
+        return _tars(path, tars, label)
     if not path.exists():
         raise ValueError(f"{label} does not exist; check the spelling, or use data.name")
     ending = path.suffix.lower()
@@ -80,7 +84,8 @@ def from_path(given: str, columns: Columns = USUAL) -> Source:
     if ending in ARCHIVES:
         raise ValueError(f"{label} is an archive, which is not read as it is; unpack it, and give its folder")
     raise ValueError(
-        f"{label} is neither a .parquet, .npz or .csv file nor a folder with train/ and test/, or one of class folders"
+        f"{label} is neither a .parquet, .tar, .npz or .csv file nor a folder with train/ and test/, or one of class "
+        "folders"
     )
 
 
@@ -210,6 +215,21 @@ def _manifest(path: Path, label: str, columns: Columns) -> Source:
     naming = "by labels that are words" if manifest.class_names is None else "as folders of train/"
     return Source(
         path.stem, label, manifest.class_names, splits, naming, lacks=lacks, told=manifest.told, of_labels=True
+    )  # fmt: skip
+
+
+def _tars(path: Path, shards: Sequence[Path], label: str) -> Source:
+    """WebDataset shards."""
+    found = read_tars(shards, label, not path.is_file())
+    splits = {}
+    for split in SPLITS:
+        own = [image for image in found.images if image.split == split]
+        labels = np.array([image.label for image in own], dtype=np.int64)
+        splits[split] = Split([image.member for image in own], labels, [image.place for image in own])
+    lacks = "has no test images" if found.has_splits else "has no splits by file names, and so no test images"
+    naming = "by labels that are words" if found.class_names is None else "as folders of train/"
+    return Source(
+        path.stem, label, found.class_names, splits, naming, lacks=lacks, told=found.told, of_labels=True
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from raysyn.data.shards import ENDINGS as PARQUET
 from raysyn.data.shards import parquet_files
 from raysyn.data.source import Source
 from raysyn.data.sources import NAMES, check_given, from_name, from_path
+from raysyn.data.tars import read_tars, tar_shards
 
 READ_AS = "upright"
 """Changes where files are read otherwise than before: what was decoded then must not be taken for them."""
@@ -43,6 +44,14 @@ class PublicConfig:
     """Column of them that holds their classes, as numbers or names; by default label, or else labels."""
     crop: Crop | None = None
     """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
+    window: tuple[float, float] | None = None
+    """LOW HIGH: of images deeper than 8 bits (16-bit, floats, DICOM) LOW and below becomes 0, HIGH and above 255, and
+    what is between linear, in the units of the files. By default such are refused, but for floats from 0 to 1 and DICOM
+    files that name a window."""
+    background: str | None = None
+    """white, black or #rrggbb: what shows through transparent images; by default such are refused."""
+    skip_broken: int | None = None
+    """Leave out up to this many images that cannot be decoded."""
     limit: int | None = None
     """Use only this many of the training images, always the same ones."""
 
@@ -61,7 +70,7 @@ class Picture(NamedTuple):
 
     split: str
     pixels: Any
-    """HWC uint8 array, bytes of an image file, or its path."""
+    """HWC array, bytes of an image file, its path, or a member of an archive."""
     label: int
     place: str
     """What to call it in an error."""
@@ -98,6 +107,9 @@ def _from_name(name: str) -> Stream:
 def _from_path(given: str, columns: Columns) -> Stream:
     check_given(given, f"public.path={given!r}")
     path = Path(given).expanduser()
+    if tars := tar_shards(path):
+        check_no_columns(columns, f"public.path={given!r}")
+        return _tars(path, tars)
     if parquet_files(path) or (path.suffix.lower() in PARQUET and path.is_file()):
         return _parquet(path, columns)
     if path.suffix.lower() in MANIFEST and path.is_file():
@@ -187,6 +199,18 @@ def _manifest(path: Path, columns: Columns) -> Stream:
         digest.update(os.fsencode(f"{row} {_file_facts(Path(row[1]))[1:]}\n"))
     facts = (*_file_facts(path), digest.hexdigest(), READ_AS)
     return Stream(path.stem, label, facts, lambda: (manifest.class_names, pictures()), manifest.told)
+
+
+def _tars(path: Path, shards: Sequence[Path]) -> Stream:
+    label = f"public.path={str(path)!r}"
+    found = read_tars(shards, label, not path.is_file())
+
+    def pictures() -> Iterator[Picture]:
+        for image in found.images:
+            yield Picture(image.split, image.member, image.label, image.place)
+
+    facts = tuple(_file_facts(shard) for shard in found.shards)
+    return Stream(path.stem, label, (*facts, READ_AS), lambda: (found.class_names, pictures()), found.told)
 
 
 def _folder(path: Path) -> Stream:

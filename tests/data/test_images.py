@@ -374,7 +374,6 @@ ANIMATED = encode(GREY[4], save_all=True, append_images=[Image.fromarray(GREY[5]
         ({"image": with_row_4(encode(GREY[4].astype(np.uint16)))}, ["row 4", "I;16"]),
         ({"image": with_row_4(encode(COLOUR[4], "JPEG", "CMYK"))}, ["row 4", "CMYK"]),
         ({"image": with_row_4(encode(GREY[4], "PNG", "P", transparency=0))}, ["row 4", "transparency"]),
-        ({"image": with_row_4(ANIMATED)}, ["row 4", "animated"]),
         ({"image": [encode(pixels[:7]) for pixels in GREY]}, ["8x7", "data.size"]),
     ],
 )
@@ -411,7 +410,8 @@ def test_bad_metadata_is_named(tmp_path: Path, metadata: str, words: list[str]) 
         ({"train_labels": np.eye(6, dtype=np.uint8)}, ["6 labels per image", "one-hot rows, the place of the 1"]),
         ({"train_labels": np.zeros(5, np.uint8)}, ["6 images but 5 labels"]),
         ({"train_labels": np.zeros(6)}, ["float64"]),
-        ({"train_images": COLOUR[:6] / 255}, ["float64", "uint8"]),
+        ({"train_images": COLOUR[:6] > 9}, ["bool", "uint8"]),
+        ({"train_images": COLOUR[:6] / 99}, ["train image 0", "float64", "outside 0 to 1", "--data.window LOW HIGH"]),
         ({"train_images": COLOUR[:6, ..., :2]}, ["(6, 9, 8, 2)"]),
         ({"test_images": COLOUR[:6, :, :, 0]}, ["test image 0", "grey", "colour"]),
         ({"test_images": COLOUR[:0], "test_labels": LABELS[:0]}, ["no test images"]),
