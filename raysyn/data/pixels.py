@@ -46,6 +46,7 @@ def pixels_of(
             raise refusal(place(index), split.pictures[index], error, source.reading) from error
 
     notes = source.reading.notes
+    notes.begin(split)
     if shape is not None:
         return _filled(split, keep, decode, place, shape, "those to train with are", notes)
     others = f"the first ({split.place(keep[0])}) is"

@@ -348,7 +348,6 @@ def with_row_4(file: bytes) -> list[bytes]:
 
 
 NOISE = GREY[0].repeat(4).reshape(9, 8, 4)
-ANIMATED = encode(GREY[4], save_all=True, append_images=[Image.fromarray(GREY[5])])
 
 
 @pytest.mark.parametrize(
