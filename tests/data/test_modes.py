@@ -104,7 +104,9 @@ SHOWN = {"white": (255, 255, 255), "black": (0, 0, 0), "#0080fF": (0, 128, 255)}
 @pytest.mark.parametrize("kind", CLEAR)
 def test_what_shows_through_is_said_or_it_is_refused(tmp_path: Path, kind: str, background: str, read: Read) -> None:
     path = folder(tmp_path, CLEAR[kind])
-    with pytest.raises(ValueError, match=r"0\.png cannot be used: .*transparency: save it without, or say .*ground whi"):
+    with pytest.raises(
+        ValueError, match=r"0\.png cannot be used: .*transparency: save it without, or say .*ground whi"
+    ):
         read(path)
     whole = np.asarray(Image.open(io.BytesIO(CLEAR[kind])).convert("RGBA")).astype(float)
     share = whole[..., 3:] / 255
@@ -121,10 +123,12 @@ def test_a_background_is_told_and_must_be_a_colour(tmp_path: Path) -> None:
     for wrong in ("", "red", "#12345", "#1234567", "112233", "#12345g"):
         with pytest.raises(ValueError, match=r"^data\.background is '.*': give white, black or #rrggbb"):
             load(DataConfig(path=str(path), background=wrong))
-    with pytest.raises(ValueError, match="data.background is white, which is for image files, but .* holds arrays; lea"):
+    with pytest.raises(
+        ValueError, match=r"data\.background is white, which is for image files, but .* holds arrays; lea"
+    ):
         load(DataConfig(background="white"))
-    with pytest.raises(ValueError, match="public.background is white, which is for image files"):
-        load_public(PublicConfig(background="white"), (8, 8, 1))
+    with pytest.raises(ValueError, match=r"public\.background is white, which is for image files"):
+        load_public(PublicConfig(name=("digits",), background="white"), (8, 8, 1))
 
 
 @both
@@ -133,7 +137,10 @@ def test_of_several_pages_or_frames_the_first_is_read_and_told(
     tmp_path: Path, kind: str, read: Read, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = {"lossless": True} if kind == "WEBP" else {}
-    first, later = np.full((8, 12), 40, np.uint8), [Image.fromarray(np.full((8, 12), 200 + n, np.uint8)) for n in (1, 2)]
+    first, later = (
+        np.full((8, 12), 40, np.uint8),
+        [Image.fromarray(np.full((8, 12), 200 + n, np.uint8)) for n in (1, 2)],
+    )
     path = folder(tmp_path, file(first, kind, save_all=True, append_images=later, **more))
     assert (read(path).images_NHWC[:] == 40).all()
     told = load(DataConfig(path=str(path))).told + capsys.readouterr().err
