@@ -84,8 +84,8 @@ def decoded(file: BinaryIO, reading: Reading) -> np.ndarray:
 
 
 def read(file: BinaryIO) -> Scan:
-    """The pixels of a file in its own units. Unsuited for one of several frames or none, or compressed in a way that is
-    not read here; Broken for one that is damaged."""
+    """The pixels of a file in its own units. Unsuited for one of several frames, or compressed in a way that is not
+    read here; Broken for one that is damaged or has none."""
     with _quietly():
         try:
             import pydicom
@@ -96,11 +96,11 @@ def read(file: BinaryIO) -> Scan:
             found: Any = pydicom.dcmread(file, specific_tags=list(WANTED))
             frames, rows, columns = int(found.get("NumberOfFrames") or 1), int(found.Rows), int(found.Columns)
         except (InvalidDicomError, AttributeError):
-            raise Unsuited("it is a DICOM file without a picture: move or remove it") from None
+            raise Broken("it is a DICOM file without a picture: move or remove it") from None
         except Exception:  # readers of damaged bytes raise anything, and say what a tag holds
             raise Broken(DAMAGED) from None
         if not any(name in found for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-            raise Unsuited("it is a DICOM file without a picture: move or remove it")
+            raise Broken("it is a DICOM file without a picture: move or remove it")
         if frames != 1:
             raise Unsuited("it is a DICOM file of several frames: save those that matter as files of their own")
         if not 0 < rows * columns <= MOST_PIXELS:

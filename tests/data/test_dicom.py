@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.data.picture import decode_picture, opened
@@ -20,10 +23,6 @@ from raysyn.data.public import load_public
 from raysyn.data.reading import BURNT_IN, Reading
 from raysyn.data.streams import PublicConfig
 from raysyn.looking import Flags, look
-
-pydicom = pytest.importorskip("pydicom")
-from pydicom.dataset import FileDataset, FileMetaDataset  # noqa: E402
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless  # noqa: E402
 
 RNG = np.random.default_rng(0)
 STORED = RNG.integers(0, 4096, (8, 12), dtype=np.uint16)
