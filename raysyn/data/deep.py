@@ -24,14 +24,10 @@ def scaled(values: np.ndarray, reading: Reading, what: str) -> np.ndarray:
         raise Unsuited(f"{what}, of which some are no numbers (NaN or infinite): mend them")
     if reading.window is None:
         if not floats:
-            raise Unsuited(
-                f"{what}, deeper than 8 bits: scale those that matter with {reading.flag('window')} LOW HIGH, in its "
-                "own units, to 0 to 255 (`raysyn look` tells where they lie)"
-            )
+            raise Unsuited(f"{what} deeper than 8 bits: scale those that matter with {reading.window_flag()}")
         if values.size and not (values.min() >= FLOATS[0] and values.max() <= FLOATS[1]):
             raise Unsuited(
-                f"{what}, of which some are outside 0 to 1: scale those that matter with {reading.flag('window')} LOW "
-                "HIGH, in its own units, to 0 to 255 (`raysyn look` tells where they lie)"
+                f"{what}, of which some are outside 0 to 1: scale those that matter with {reading.window_flag()}"
             )
     low, high = reading.window or FLOATS
     reading.note(f"{{n:,}} deeper than 8 bits, values {low:g} to {high:g} scaled to 0 to 255")

@@ -70,10 +70,7 @@ def decoded(file: BinaryIO, reading: Reading) -> np.ndarray:
         return scan.values
     window = reading.window or scan.window
     if window is None:
-        raise Unsuited(
-            f"it is a DICOM file {scan.unnamed}: say which values matter with {reading.flag('window')} LOW HIGH, in "
-            "its own units (`raysyn look` tells where they lie)"
-        )
+        raise Unsuited(f"it is a DICOM file {scan.unnamed}: say which values matter with {reading.window_flag()}")
     reading.note(DICOM)
     if reading.window is None:
         reading.note("{n:,} scaled to 0 to 255 by the window that the file names")

@@ -55,7 +55,7 @@ def opened(picture: Any, reading: Reading = PLAIN) -> Picture:
         reading.check_arrays(picture, "it")
         pixels = picture
         if pixels.dtype != np.uint8:
-            pixels = deep.scaled(pixels, reading, f"its values are {pixels.dtype}")
+            pixels = deep.scaled(pixels, reading, f"it is of {pixels.dtype} values")
         image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     else:
         with content(picture) as file:
@@ -168,7 +168,7 @@ def _of_8_bits(image: Picture, reading: Reading) -> Picture:
     if "transparency" in image.info:
         raise Unsuited(f"{what}with transparency and deeper than 8 bits: save it without")
     values = np.asarray(image)
-    pixels = deep.scaled(values, reading, what + ("of floats" if values.dtype.kind == "f" else "of numbers"))
+    pixels = deep.scaled(values, reading, what + ("of floats" if values.dtype.kind == "f" else "of values"))
     tag, light = WHITE_IS_ZERO
     tags: Any = getattr(image, "tag_v2", {})
     return Image.fromarray(255 - pixels if tags.get(tag) == light else pixels)

@@ -95,6 +95,11 @@ class Reading:
         """A flag as it is typed."""
         return f"--{self.group}{name.replace('_', '-')}"
 
+    def window_flag(self) -> str:
+        """How a window is said."""
+        hint = " (in its own units: `raysyn look` tells where they lie)" if self.group else ""
+        return f"{self.flag('window')} LOW HIGH{hint}"
+
     def given(self) -> list[tuple[str, Any]]:
         """What is not as it is by default."""
         plain = Reading()

@@ -71,10 +71,7 @@ def sentences(found: Survey) -> list[str]:
     if bad := found.faults.total():
         lines.append(f"Images that cannot be used, at which a run stops: {bad:,}. The first: {_listed(found.faulty)}.")
     for mode, (least, most) in found.spans.items():
-        lines.append(
-            f"Values of {mode} lie from {least:,g} to {most:,g}: what of them becomes 0 to 255 is said with "
-            "--data.window LOW HIGH."
-        )
+        lines.append(f"Values of {mode} lie from {least:,g} to {most:,g} (for --data.window LOW HIGH).")
     lines += [f"Exact copies within {split}: {n:,}." for split, n in found.within.items() if n]
     for (split, earlier), n in found.across.items():
         lines.append(f"Exact copies in {split} of images of {earlier}: {n:,}. These are not held out.")
@@ -88,7 +85,11 @@ def sentences(found: Survey) -> list[str]:
 
 
 def _listed(pairs: Sequence[tuple[str, str]]) -> str:
-    return "; ".join(f"{place} ({fault})" for place, fault in pairs)
+    """Places by what is wrong with them."""
+    places: dict[str, list[str]] = {}
+    for place, fault in pairs:
+        places.setdefault(fault, []).append(place)
+    return "; ".join(f"{', '.join(some)} ({fault})" for fault, some in places.items())
 
 
 def advice(found: Survey) -> list[str]:

@@ -104,7 +104,9 @@ def test_a_window_maps_deep_files_linearly_and_clips(tmp_path: Path, kind: str, 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float64])
 def test_a_window_maps_deep_arrays_the_same(tmp_path: Path, dtype: Any, read: Read) -> None:
     path = arrays(tmp_path, DEEP.astype(dtype))
-    with pytest.raises(ValueError, match=r"train image 0 cannot be used: its values are .*window LOW HIGH"):
+    with pytest.raises(
+        ValueError, match=r"train image 0 cannot be used: it is of .* values.*: scale .*window LOW HIGH"
+    ):
         read(path)
     assert (read(path, window=(LOW, HIGH)).images_NHWC[:][2, ..., 0] == EXPECTED).all()
 
