@@ -226,9 +226,11 @@ def test_what_people_use_comes_first(entry: catalogue.Entry, capsys: pytest.Capt
     used = [name for name in told if not name.endswith(".") and name.strip("-")]
     columns = ["image-column", "label-column", "crop"]
     expected = ["data.name", "data.path", "data.test-share", *(f"data.{name}" for name in columns)]
-    expected += ["data.size", "data.limit", "data.labels"]
+    unlike = ["window", "background", "skip-broken"]
+    expected += ["data.size", "data.window", "data.colour", "data.background", "data.skip-broken"]
+    expected += ["data.limit", "data.labels"]
     if entry.needs.startswith("public"):
-        expected += ["public.name", "public.path", *(f"public.{name}" for name in columns), "public.limit"]
+        expected += ["public.name", "public.path", *(f"public.{name}" for name in [*columns, *unlike, "limit"])]
     if entry.guarantee != "none":
         expected += ["budget.epsilon", "budget.delta", "budget.accountant"]
     expected += ["synthetic", "seed", "out", "dry-run", *(["seal"] if entry.seal else [])]
