@@ -33,6 +33,7 @@ WANTED = (
 """What of a file is read at all: what its pixels are made of."""
 MOST_PIXELS = 2 * 89_478_485
 """Of one picture, as of Pillow's."""
+WITHOUT = "it is a DICOM file without a picture, or damaged: bring it anew, or remove it"
 DAMAGED = "it is a DICOM file that is damaged: bring it anew"
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -93,11 +94,11 @@ def read(file: BinaryIO) -> Scan:
             found: Any = pydicom.dcmread(file, specific_tags=list(WANTED))
             frames, rows, columns = int(found.get("NumberOfFrames") or 1), int(found.Rows), int(found.Columns)
         except (InvalidDicomError, AttributeError):
-            raise Broken("it is a DICOM file without a picture: move or remove it") from None
+            raise Broken(WITHOUT) from None
         except Exception:  # readers of damaged bytes raise anything, and say what a tag holds
             raise Broken(DAMAGED) from None
         if not any(name in found for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-            raise Broken("it is a DICOM file without a picture: move or remove it")
+            raise Broken(WITHOUT)
         if frames != 1:
             raise Unsuited("it is a DICOM file of several frames: save those that matter as files of their own")
         if not 0 < rows * columns <= MOST_PIXELS:

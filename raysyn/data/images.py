@@ -168,7 +168,8 @@ def load(config: DataConfig) -> Dataset:
         pixels = pixels_of(source, source.splits[split], keep, config.size, config.crop, shape)
         done[split] = Images(pixels, labels[split][keep], class_names)
     naming = source.naming if source.class_names is None or source.of_labels else None
-    told = "; ".join(one for one in (source.told, source.reading.told(), left_out) if one)
+    done_to_them = [one for one in (source.reading.told(), left_out) if one]
+    told = "; ".join([source.told or "published", *done_to_them]) if done_to_them else source.told
     dataset = Dataset(
         source.name, done["train"], done["test"], done.get("val"), naming=naming, told=told,
         warned=source.reading.warned(),

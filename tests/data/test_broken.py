@@ -39,7 +39,7 @@ BROKEN = {
     "no image": (b"scanner 3", "no image file: .*; move or remove it"),
     "a damaged DICOM file": (
         b"\0" * 128 + b"DICM" + b"\7" * 200,
-        "it is a DICOM file without a picture: move or remove it",
+        "it is a DICOM file without a picture, or damaged: bring it anew, or remove it",
     ),
 }
 

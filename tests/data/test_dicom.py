@@ -171,7 +171,7 @@ REFUSED = {
     "no window": (scan(WindowWidth=None), "that names no window: say"),
     "deep colours": (scan(np.stack([STORED] * 3, axis=2)), "of colours deeper than 8 bits: save it as 8-bit RGB"),
     "other colours": (scan(PhotometricInterpretation="HSV"), "of another kind of colour: save it"),
-    "a header alone": (b"\0" * 128 + b"DICM", "without a picture: move or remove it"),
+    "a header alone": (b"\0" * 128 + b"DICM", "without a picture, or damaged: bring it anew"),
     "a slope of letters": (scan(RescaleSlope="1.25", RescaleIntercept=0).replace(b"1.25", b"Ring"), "damaged: bring"),
     "noise": (b"\0" * 128 + b"DICM" + b"\7" * 99, "DICOM file "),
 }  # fmt: skip

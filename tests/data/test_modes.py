@@ -71,7 +71,9 @@ def test_grey_and_colour_are_read_as_one_kind_where_one_is_said(tmp_path: Path) 
 
 @pytest.mark.parametrize(("colour", "channels"), [("grey", 1), ("rgb", 3)])
 def test_arrays_and_sets_by_name_are_read_as_one_kind_too(tmp_path: Path, colour: Any, channels: int) -> None:
-    assert load(DataConfig(colour=colour, limit=20)).train.shape == (8, 8, channels)
+    dataset = load(DataConfig(colour=colour, limit=20))
+    assert dataset.train.shape == (8, 8, channels)
+    assert dataset.told == ("" if channels == 1 else "published; 40 grey ones read as RGB")
     pixels, labels = np.stack([COLOUR] * 2), np.zeros(2, np.uint8)
     np.savez(tmp_path / "a.npz", train_images=pixels, train_labels=labels, test_images=pixels, test_labels=labels)
     assert privately(tmp_path / "a.npz", colour=colour, size=8).shape == (8, 8, channels)

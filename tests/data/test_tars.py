@@ -228,6 +228,12 @@ def test_bad_samples_are_named(tmp_path: Path, kind: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_above_the_shards_is_told_where_they_are(tmp_path: Path) -> None:
+    shard(tmp_path / "set" / "shards" / "train-0.tar", samples(range(2)))
+    with pytest.raises(ValueError, match=r"has \.tar files in shards/, and none in itself: give '.*shards'"):
+        load(DataConfig(path=str(tmp_path / "set")))
+
+
 @both
 def test_words_of_tests_alone_are_no_class(tmp_path: Path, read: Read) -> None:
     shard(tmp_path / "set" / "train-0.tar", samples(range(9), "txt", lambda at: "ant"))
