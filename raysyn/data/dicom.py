@@ -112,12 +112,14 @@ def _scan(found: Any) -> Scan:
     try:
         stored = pixels.pixel_array(found, index=0)
     except Exception:  # as above
-        if _compressed(found):
-            raise Unsuited(
-                "it is a DICOM file whose pixels are compressed in a way that is not read here, or damaged: save it "
-                "uncompressed (gdcmconv --raw), or pip install pylibjpeg with its plugins"
-            ) from None
-        raise Broken(DAMAGED) from None
+        compressed, known = _stored(found)
+        if not compressed:
+            raise Broken(DAMAGED) from None
+        # Of 12-bit JPEG and its like a decoder is known, and does not decode them.
+        raise (Broken if known else Unsuited)(
+            f"it is a DICOM file whose pixels are compressed in a way that is not read here{', or damaged' * known}: "
+            "save it uncompressed (gdcmconv --raw), or pip install pylibjpeg and its plugins"
+        ) from None
     try:
         colour = str(found.PhotometricInterpretation)
         if colour == "PALETTE COLOR":
@@ -147,7 +149,8 @@ def _window(found: Any) -> tuple[tuple[float, float] | None, str]:
     is none."""
     if found.get("WindowCenter") is None or found.get("WindowWidth") is None:
         plain = not int(found.PixelRepresentation) and int(found.BitsStored) <= 8
-        if plain and not any(name in found for name in ("RescaleSlope", "ModalityLUTSequence", "FloatPixelData")):
+        rescaled = found.get("RescaleSlope", 1) != 1 or found.get("RescaleIntercept", 0) != 0
+        if plain and not rescaled and "ModalityLUTSequence" not in found:
             return (0.0, 2.0 ** int(found.BitsStored) - 1), ""
         return None, "that names no window"
     shape = str(found.get("VOILUTFunction") or "LINEAR")
@@ -168,11 +171,15 @@ def _first(value: Any) -> Any:
     return value if isinstance(value, str | float | int) or not hasattr(value, "__getitem__") else value[0]
 
 
-def _compressed(found: Any) -> bool:
+def _stored(found: Any) -> tuple[bool, bool]:
+    """Whether its pixels are compressed, and whether a decoder is known for the way they are."""
+    from pydicom import pixels
+
     try:
-        return bool(found.file_meta.TransferSyntaxUID.is_compressed)
-    except (AttributeError, ValueError):
-        return False
+        syntax = found.file_meta.TransferSyntaxUID
+        return bool(syntax.is_compressed), bool(pixels.get_decoder(syntax).is_available)
+    except (AttributeError, NotImplementedError, ValueError):
+        return True, False
 
 
 @contextmanager

@@ -105,7 +105,7 @@ WINDOWED = {
         np.rint(np.clip((STORED - 600.0) / 800 * 255, 0, 255)),
     ),
     "8 bits without a window": (
-        scan(STORED.astype(np.uint8), WindowCenter=None, WindowWidth=None),
+        scan(STORED.astype(np.uint8), WindowCenter=None, WindowWidth=None, RescaleSlope=1, RescaleIntercept=0),
         STORED.astype(np.uint8),
     ),
 }  # fmt: skip
@@ -161,7 +161,11 @@ REFUSED = {
     "frames": (scan(np.stack([STORED] * 2).reshape(16, 12), Rows=8, NumberOfFrames=2), "of several frames: save those"),
     "compressed": (
         scan(syntax=JPEGLSLossless, raw=pydicom.encaps.encapsulate([b"\xff\xd8\xff\xf7" + bytes(60)])),
-        "compressed in a way that is not read here, .*: save it uncompressed",
+        "compressed in a way that is not read here: save it uncompressed",
+    ),
+    "compressed and damaged": (
+        scan(syntax=RLELossless, raw=pydicom.encaps.encapsulate([b"\x05" + bytes(90)])),
+        "compressed in a way that is not read here, or damaged: save it uncompressed",
     ),
     "no pixels": (scan(raw=b""), "damaged: bring it anew"),
     "few pixels": (scan(Rows=9), "damaged: bring it anew"),
