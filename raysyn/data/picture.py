@@ -154,9 +154,10 @@ def _plain(image: Picture, reading: Reading) -> Picture:
     elif plain.mode in PRINT and reading.colour != "auto":
         plain = plain.convert("RGB")
     elif plain.mode not in ("L", "RGB"):
-        print_ = f"of colours for print: save it as RGB, or read it so with {reading.flag('colour')} rgb"
-        print_ = print_ if reading.group == "data." else "of colours for print: save it as RGB"
-        raise Unsuited(f"its mode {mode} is not plain, but {print_ if mode in PRINT else OTHER}")
+        # Public images take the colours of the private ones, so that they have no such flag.
+        flag = "" if reading.group == "public." else f", or read it so with {reading.flag('colour')} rgb"
+        fault = f"of colours for print: save it as RGB{flag}" if mode in PRINT else OTHER
+        raise Unsuited(f"its mode {mode} is not plain, but {fault}")
     turn = TURNED.get(_orientation(image))
     return plain if turn is None else plain.transpose(Image.Transpose(turn))
 
@@ -179,7 +180,7 @@ def _opaque(image: Picture, reading: Reading) -> Picture:
     from PIL import Image
 
     if "transparency" not in image.info:
-        if image.mode not in ("LA", "PA", "RGBA", "La", "RGBa"):
+        if image.mode not in ("LA", "PA", "RGBA"):
             return image
         if image.mode in ("LA", "RGBA") and image.getextrema()[-1] == (255, 255):
             # Nothing shows through, as in screenshots.
