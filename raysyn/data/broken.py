@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +16,8 @@ from raysyn.data.picture import decode_picture, refusal
 from raysyn.data.reading import Broken, Notes
 from raysyn.data.source import Source
 
+AT_ONCE = 256
+"""Pictures that are held, undecoded."""
 EXAMPLES = 3
 """Places that are named."""
 
@@ -24,37 +29,47 @@ def without_broken(source: Source, keep: dict[str, np.ndarray]) -> tuple[dict[st
     allowed = source.reading.skip_broken
     if not allowed:
         return keep, ""
-    quiet = replace(source.reading, notes=Notes())
-
-    def fault(split: str, index: int) -> Broken | None:
-        picture, place = source.splits[split].pictures[index], f"{source.label}: {source.splits[split].place(index)}"
-        try:
-            decode_picture(picture, None, None, quiet)
-        except Exception as error:  # decoders raise anything on damaged bytes
-            found = refusal(place, picture, error, quiet)
-            return found if isinstance(found, Broken) else None
-        return None
-
-    left, broken = dict[str, np.ndarray](), list[tuple[str, int, Broken]]()
+    left, broken = dict[str, np.ndarray](), list[str]()
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         for split, places in keep.items():
             whole = []
-            for index, found in zip(places.tolist(), pool.map(lambda at, of=split: fault(of, at), places), strict=True):
-                if found is None:
+            for index, fault in _faults(source, split, places, pool):
+                if fault is None:
                     whole.append(index)
                     continue
-                broken.append((split, index, found))
+                broken.append(source.splits[split].place(index))
                 if len(broken) > allowed:
-                    raise found
+                    raise fault
             if not whole and len(places):
                 raise ValueError(f"{source.label} has no {split} image that can be decoded; bring them anew")
             left[split] = np.array(whole, dtype=places.dtype)
-    return left, _told(source, broken)
+    return left, _told(broken)
 
 
-def _told(source: Source, broken: Sequence[tuple[str, int, Broken]]) -> str:
+def _faults(
+    source: Source, split: str, places: np.ndarray, pool: ThreadPoolExecutor
+) -> Iterator[tuple[int, Broken | None]]:
+    """(place, what is wrong) of each picture, in order."""
+    quiet, own = replace(source, reading=replace(source.reading, notes=Notes())), source.splits[split]
+    numbered = iter((index, own.pictures[index]) for index in places.tolist())
+    while some := list(islice(numbered, AT_ONCE)):
+        found = pool.map(partial(_fault, quiet, split), some)
+        yield from ((index, fault) for (index, _), fault in zip(some, found, strict=True))
+
+
+def _fault(source: Source, split: str, numbered: tuple[int, Any]) -> Broken | None:
+    index, picture = numbered
+    try:
+        decode_picture(picture, None, reading=source.reading)
+    except Exception as error:  # decoders raise anything on damaged bytes
+        place = f"{source.label}: {source.splits[split].place(index)}"
+        found = refusal(place, picture, error, source.reading)
+        return found if isinstance(found, Broken) else None
+    return None
+
+
+def _told(broken: Sequence[str]) -> str:
     if not broken:
         return ""
-    named = ", ".join(source.splits[split].place(index) for split, index, _ in broken[:EXAMPLES])
     more = ", ..." if len(broken) > EXAMPLES else ""
-    return f"{len(broken):,} that cannot be decoded left out ({named}{more})"
+    return f"{len(broken):,} that cannot be decoded left out ({', '.join(broken[:EXAMPLES])}{more})"

@@ -41,7 +41,7 @@ def pixels_of(
 
     def decode(index: int) -> np.ndarray:
         try:
-            return decode_picture(split.pictures[index], size, crop, source.reading)
+            return decode_picture(split.pictures[index], size, crop, reading=source.reading)
         except Exception as error:  # decoders raise anything on damaged bytes; only here is the row known
             raise refusal(place(index), split.pictures[index], error, source.reading) from error
 

@@ -127,7 +127,7 @@ def _look(picture: Any, reading: Reading) -> _Seen:
     facts = None
     try:
         facts = described(picture)
-        pixels = decode_picture(picture, None, None, reading)
+        pixels = decode_picture(picture, None, reading=reading)
         height, width, channels = pixels.shape  # of a picture that was lying, as it is shown
         mode = facts.mode
         if mode in ("LA", "RGBA") and reading.background is None:
