@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from raysyn.data.copies import Copies, find_copies
+from raysyn.data.mapped import taken
 from raysyn.data.names import check_class_names, check_name
 from raysyn.data.parquet_schema import Columns, check_no_columns
-from raysyn.data.picture import Crop
+from raysyn.data.picture import Crop, Fit, chosen_fit
 from raysyn.data.pixels import SMALLEST, pixels_of
 from raysyn.data.shares import check_share, with_test_images
 from raysyn.data.source import SPLITS, Source
@@ -49,6 +50,9 @@ class DataConfig:
     """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
     size: int | None = None
     """Rescale every image to this many pixels a side, at least 8; by default images stay as they are."""
+    fit: Fit | None = None
+    """How an image that is not square comes into that size: stretch (by default: its proportions are lost), pad (as a
+    whole, in the middle of black), or crop (the square in its middle, the same as --data.crop centre)."""
     limit: int | None = None
     """Keep only this many training images, always the same ones, and at most as many test images."""
     labels: bool = True
@@ -86,7 +90,7 @@ class Images:
 
     def select(self, indices: Any) -> Images:
         """The images at `indices` (integers, a slice or a mask), with the same classes."""
-        return Images(self.images_NHWC[indices], self.labels_N[indices], self.class_names)
+        return Images(taken(self.images_NHWC, indices), self.labels_N[indices], self.class_names)
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) over shape, class names, labels and pixels, in this order of images."""
@@ -140,16 +144,16 @@ class Dataset:
 def load(config: DataConfig) -> Dataset:
     """The data set that `config` names: train and test, and val where the source has one.
 
-    A size rescales the whole image, or the square in its middle (bilinear, antialiased; the aspect ratio of a whole
-    image is not kept). 16-bit colour is cut to 8 bits. Raises ValueError, one sentence with field, value and mend, for
-    what a user can mend.
+    A size rescales each image as `picture.fitted` does. 16-bit colour is cut to 8 bits. The pixels of many images lie
+    in a file without a name (`mapped`). Raises ValueError, one sentence with field, value and mend, for what a user can
+    mend.
     """
     source, labels, class_names = _opened(config)
-    done: dict[str, Images] = {}
+    done, fit = dict[str, Images](), _fit(config)
     for split in (split for split in labels if labels[split].size):
         keep = subset(len(labels[split]), config.limit or len(labels[split]))
         shape = done["train"].shape if done else None
-        pixels = pixels_of(source, source.splits[split], keep, config.size, config.crop, shape)
+        pixels = pixels_of(source, source.splits[split], keep, config.size, fit, shape)
         done[split] = Images(pixels, labels[split][keep], class_names)
     naming = source.naming if source.class_names is None or source.of_labels else None
     dataset = Dataset(source.name, done["train"], done["test"], done.get("val"), naming=naming, told=source.told)
@@ -161,7 +165,7 @@ def public_facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int]:
     as `load`, for all that can be known from that."""
     source, labels, class_names = _opened(config)
     keep = subset(len(labels["train"]), config.limit or len(labels["train"]))
-    first = pixels_of(source, source.splits["train"], keep[:1], config.size, config.crop, None)
+    first = pixels_of(source, source.splits["train"], keep[:1], config.size, _fit(config), None)
     height, width, channels = first.shape[1:]
     return len(keep), (height, width, channels), len(class_names)
 
@@ -172,6 +176,7 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
         raise ValueError(f"data.size={config.size} is too small; give at least {SMALLEST} or leave it out")
     if config.limit is not None and config.limit < 1:
         raise ValueError(f"data.limit={config.limit} leaves no images; give at least 1 or leave it out")
+    _fit(config)
     check_share(config.test_share)
     columns = Columns(config.image_column, config.label_column)
     if config.path is None:
@@ -194,6 +199,14 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
         left = f"{n} images of {source.label}" + (" that are left to train" if config.test_share else "")
         raise ValueError(f"data.limit={config.limit} exceeds the {left}; lower it")
     return source, labels, class_names
+
+
+def _fit(config: DataConfig) -> Fit | None:
+    """How images come into their size; ValueError where they have none to come into."""
+    fit = chosen_fit(config.fit, config.crop, "data")
+    if config.size is None and fit in ("stretch", "pad"):
+        raise ValueError(f"data.fit={fit!r} needs a size to fit images into: give --data.size, or leave it out")
+    return fit
 
 
 def _left_out_by(config: DataConfig) -> tuple[str, str]:

@@ -1,16 +1,19 @@
-"""The pictures of a split, decoded into one array: all of one size, and all grey or all colour."""
+"""The pictures of a split, decoded one after the other into one array: all of one size, all grey or all colour."""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from raysyn.data.picture import Crop, decode_picture, fault_of, has_palette
+from raysyn.data.mapped import AT_ONCE, Room, taken
+from raysyn.data.picture import Fit, decode_picture, fault_of, has_palette
 from raysyn.data.source import Source, Split
+from raysyn.data.stored import in_order, parts
 
 SMALLEST = 8
 """Pixels a side."""
@@ -25,10 +28,11 @@ def pixels_of(
     split: Split,
     keep: np.ndarray,
     size: int | None,
-    crop: Crop | None,
+    fit: Fit | None,
     shape: tuple[int, int, int] | None,
 ) -> np.ndarray:
-    """The pictures at `keep`, decoded to uint8 (N, H, W, C); `shape` as in train, None for train itself.
+    """The pictures at `keep`, decoded to uint8 (N, H, W, C); `shape` as in train, None for train itself. Many lie in a
+    file, and cannot be written to.
 
     A picture with a palette, all of whose pixels are grey, is grey among grey ones and colour among colours. Raises
     ValueError, naming the place, for a picture that cannot be used or is not like the others.
@@ -37,52 +41,63 @@ def pixels_of(
     def place(index: int) -> str:
         return f"{source.label}: {split.place(index)}"
 
-    def decode(index: int) -> np.ndarray:
+    def decode(index: int, picture: Any) -> np.ndarray:
         try:
-            return decode_picture(split.pictures[index], size, crop)
+            return decode_picture(picture, size, fit)
         except Exception as error:  # decoders raise anything on damaged bytes; only here is the row known
-            fault = fault_of(split.pictures[index], error)
-            raise ValueError(f"{place(index)} cannot be used: {fault}") from error
+            raise ValueError(f"{place(index)} cannot be used: {fault_of(picture, error)}") from error
 
-    if shape is not None:
-        return _filled(split, keep, decode, place, shape, "those to train with are")
-    others = f"the first ({split.place(keep[0])}) is"
-    begun = _checked_shape(decode(keep[0]), place(keep[0]))
+    first = split.pictures[keep[0]]
+    others, begun = "those to train with are", shape
+    if begun is None:
+        others = f"the first ({split.place(keep[0])}) is"
+        begun = _checked_shape(decode(keep[0], first), place(keep[0]))
+    if isinstance(first, np.ndarray) and first.shape == begun and decode(keep[0], first) is first:
+        # An array of such pictures as they are to be.
+        pictures = np.asarray(split.pictures)
+        return np.ascontiguousarray(pictures if len(keep) == len(pictures) else taken(pictures, keep))
+    # Small pictures spend their time in Python, where threads only fight over the interpreter lock.
+    threads = min(16, os.cpu_count() or 1) if _bytes(first) > 8192 else 1
     try:
-        return _filled(split, keep, decode, place, begun, others)
+        return _filled(source.label, split, keep, decode, place, begun, others, threads)
     except _ColourAfterAll:
-        if not has_palette(split.pictures[keep[0]]):
+        if shape is not None or not has_palette(first):
             raise
-        return _filled(split, keep, decode, place, (*begun[:2], 3), others)
+        return _filled(source.label, split, keep, decode, place, (*begun[:2], 3), others, threads)
 
 
 def _filled(
+    label: str,
     split: Split,
     keep: np.ndarray,
-    decode: Callable[[int], np.ndarray],
+    decode: Callable[[int, Any], np.ndarray],
     place: Callable[[int], str],
     shape: tuple[int, int, int],
     others: str,
+    threads: int,
 ) -> np.ndarray:
-    """All pictures at `keep`, which must have this `shape`."""
-    result = np.empty((len(keep), *shape), dtype=np.uint8)
+    """All pictures at `keep`, which must have this `shape`; they are read in order, and a few are held at a time."""
+    room, some = Room(len(keep), shape, label), max(1, min(512, AT_ONCE // int(np.prod(shape))))
 
-    def fill(start: int) -> None:
-        for at in range(start, min(start + 512, len(keep))):
-            pixels = decode(keep[at])
+    def fill(start: int, pictures: list[Any]) -> None:
+        result = np.empty((len(pictures), *shape), np.uint8)
+        for at, picture in enumerate(pictures):
+            pixels = decode(keep[start + at], picture)
             # Greys of a palette are stored into all three channels.
-            if pixels.shape != shape and not (
-                pixels.shape == (*shape[:2], 1) and has_palette(split.pictures[keep[at]])
-            ):
-                raise _differs(place(keep[at]), pixels.shape, shape, others)
+            if pixels.shape != shape and not (pixels.shape == (*shape[:2], 1) and has_palette(picture)):
+                raise _differs(place(keep[start + at]), pixels.shape, shape, others)
             result[at] = pixels
+        room.put(start, result)
 
-    # Small pictures spend their time in Python, where threads only fight over the interpreter lock.
-    threads = min(16, os.cpu_count() or 1) if _bytes(split.pictures[keep[0]]) > 8192 else 1
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(fill, range(0, len(keep), 512)):
-            pass
-    return result
+        flying = deque[Future[None]]()
+        for number, pictures in enumerate(parts(in_order(split.pictures, keep), some)):
+            flying.append(pool.submit(fill, number * some, pictures))
+            if len(flying) > threads:
+                flying.popleft().result()
+        for one in flying:
+            one.result()
+    return room.array()
 
 
 def _bytes(picture: Any) -> int:

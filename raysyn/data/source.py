@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from raysyn.data.stored import Stored
+
 SPLITS = ("train", "val", "test")
 USUAL_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -21,7 +23,7 @@ USUAL_NAMES = {
 class Split:
     """One split, undecoded: `pictures` are uint8 HWC arrays, bytes of image files or their paths."""
 
-    pictures: Sequence[Any] | np.ndarray
+    pictures: Sequence[Any] | np.ndarray | Stored
     labels_N: np.ndarray
     places: Sequence[str] | Callable[[int], str]
     """What to call picture i in an error."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from raysyn.data.manifest import read_manifest
 from raysyn.data.names import legible
 from raysyn.data.parquet import open_parquet
 from raysyn.data.parquet_schema import Columns, check_no_columns
-from raysyn.data.picture import Crop
+from raysyn.data.picture import Crop, Fit
 from raysyn.data.shards import ENDINGS as PARQUET
 from raysyn.data.shards import parquet_files
 from raysyn.data.source import Source
@@ -43,6 +43,9 @@ class PublicConfig:
     """Column of them that holds their classes, as numbers or names; by default label, or else labels."""
     crop: Crop | None = None
     """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
+    fit: Fit | None = None
+    """How an image of other proportions comes into the size of the sensitive ones: stretch (by default), pad (whole, in
+    the middle of black), or crop (the same as --public.crop centre)."""
     limit: int | None = None
     """Use only this many of the training images, always the same ones."""
 
@@ -51,9 +54,10 @@ class PublicConfig:
         return tuple(Path(one).expanduser().resolve().name for one in self.path) or self.name
 
     @staticmethod
-    def of(entry: str, crop: Crop | None = None) -> PublicConfig:
+    def of(entry: str, crop: Crop | None = None, fit: Fit | None = None) -> PublicConfig:
         """All of one set, by a name that is known or else a path."""
-        return PublicConfig(name=(entry,), crop=crop) if entry in NAMES else PublicConfig(path=(entry,), crop=crop)
+        every = PublicConfig(crop=crop, fit=fit)
+        return replace(every, name=(entry,)) if entry in NAMES else replace(every, path=(entry,))
 
 
 class Picture(NamedTuple):
@@ -165,7 +169,7 @@ def _parquet(path: Path, columns: Columns) -> Stream:
 
     def pictures() -> Iterator[Picture]:
         for row in table.rows():
-            yield Picture(row.split, row.image, row.label, row.place)
+            yield Picture(row.split, row.image, row.label, table.place(row.shard, row.number))
 
     # Of one file as it was before there were several, and columns to name.
     facts = _file_facts(path) if path.is_file() else tuple(_file_facts(shard.path) for shard in table.shards)
