@@ -19,6 +19,7 @@ from raysyn.data.names import check_class_names, check_name
 from raysyn.data.parquet_schema import Columns, check_no_columns
 from raysyn.data.picture import Crop, Fit, chosen_fit
 from raysyn.data.pixels import SMALLEST, pixels_of
+from raysyn.data.several import MultiLabel, Several
 from raysyn.data.shares import check_share, with_test_images
 from raysyn.data.source import SPLITS, Source
 from raysyn.data.sources import from_name, from_path, subset
@@ -48,6 +49,13 @@ class DataConfig:
     """Column of it that holds their classes, as numbers or names; by default label, or else labels."""
     crop: Crop | None = None
     """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
+    multi_label: MultiLabel | None = None
+    """Of images with several labels each, or none: most-frequent gives an image the class of the one of its labels that
+    comes first in --data.label-order, combination that of its combination of the labels named there. Images with none
+    of them are a class too. Nothing is counted, so nothing of rare labels shows."""
+    label_order: tuple[str, ...] = ()
+    """Labels by name, or number where they have no names: from the most frequent to the rarest, as publicly known, or
+    those to combine, at most 6. Others are not heeded. chestmnist has an order by itself."""
     size: int | None = None
     """Rescale every image to this many pixels a side, at least 8; by default images stay as they are."""
     fit: Fit | None = None
@@ -58,6 +66,10 @@ class DataConfig:
     labels: bool = True
     """False forgets what the images are of: all are of one class, images are made of no class in particular, and no
     classifier can judge them."""
+
+    def how(self) -> Fit | None:
+        """How images come into their size; ValueError for flags that do not go together."""
+        return chosen_fit(self.fit, self.crop, "data", self.size is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +161,7 @@ def load(config: DataConfig) -> Dataset:
     mend.
     """
     source, labels, class_names = _opened(config)
-    done, fit = dict[str, Images](), _fit(config)
+    done, fit = dict[str, Images](), config.how()
     for split in (split for split in labels if labels[split].size):
         keep = subset(len(labels[split]), config.limit or len(labels[split]))
         shape = done["train"].shape if done else None
@@ -165,7 +177,7 @@ def public_facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int]:
     as `load`, for all that can be known from that."""
     source, labels, class_names = _opened(config)
     keep = subset(len(labels["train"]), config.limit or len(labels["train"]))
-    first = pixels_of(source, source.splits["train"], keep[:1], config.size, _fit(config), None)
+    first = pixels_of(source, source.splits["train"], keep[:1], config.size, config.how(), None)
     height, width, channels = first.shape[1:]
     return len(keep), (height, width, channels), len(class_names)
 
@@ -176,14 +188,15 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
         raise ValueError(f"data.size={config.size} is too small; give at least {SMALLEST} or leave it out")
     if config.limit is not None and config.limit < 1:
         raise ValueError(f"data.limit={config.limit} leaves no images; give at least 1 or leave it out")
-    _fit(config)
+    config.how()
     check_share(config.test_share)
     columns = Columns(config.image_column, config.label_column)
+    several = Several.of(config.multi_label, config.label_order)
     if config.path is None:
         check_no_columns(columns, f"data.name={config.name!r}")
-        source = from_name(config.name, config.size)
+        source = from_name(config.name, config.size, several=several)
     else:
-        source = from_path(config.path, columns)
+        source = from_path(config.path, columns, several)
     check_name(source.label, "the data set", source.name)
     labels = {split: _labels(source, split) for split in SPLITS if split in source.splits}
     if not labels["train"].size:
@@ -199,14 +212,6 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
         left = f"{n} images of {source.label}" + (" that are left to train" if config.test_share else "")
         raise ValueError(f"data.limit={config.limit} exceeds the {left}; lower it")
     return source, labels, class_names
-
-
-def _fit(config: DataConfig) -> Fit | None:
-    """How images come into their size; ValueError where they have none to come into."""
-    fit = chosen_fit(config.fit, config.crop, "data")
-    if config.size is None and fit in ("stretch", "pad"):
-        raise ValueError(f"data.fit={fit!r} needs a size to fit images into: give --data.size, or leave it out")
-    return fit
 
 
 def _left_out_by(config: DataConfig) -> tuple[str, str]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from raysyn.data.names import legible
 from raysyn.data.parquet_schema import Columns, Schema, understood
+from raysyn.data.several import MEND, Classes, Several, check_one
 from raysyn.data.shards import Shard, shards_of
 from raysyn.data.source import SPLITS, USUAL_NAMES, Source, Split
 from raysyn.data.stored import Stored
@@ -48,12 +49,14 @@ class Table:
     schema: Schema
     class_names: Sequence[str] | None
     told: str
+    classes: Classes | None = None
+    """Of several labels per image."""
 
     def rows(self, images: bool = True) -> Iterator[Row]:
         """All images, in the order of files and rows; without `images`, all but those. ValueError, naming the row, for
         an empty field, an unknown split or an unknown name of a class."""
         schema = self.schema
-        numbers = {name: number for number, name in enumerate(self.class_names or ())}
+        numbers = {name: number for number, name in enumerate(self.class_names or ()) if schema.named}
         for one, shard in enumerate(self.shards):
             for row, (image, label, split) in enumerate(self._fields(shard, images)):
                 place = self.place(one, row)
@@ -61,9 +64,11 @@ class Table:
                 for what, value in (("image", image), ("label", label), ("split", found)):
                     if value is None:
                         raise ValueError(f"{self.label}: {place} has an empty {what}; fill or drop it")
-                if schema.named and label not in numbers:
+                if self.classes is not None:
+                    label = self.classes.of(label, f"{self.label}: {place}")
+                elif schema.named and label not in numbers:
                     raise ValueError(f"{self.label}: {place} has the label {label!r}, no class of train; mend it")
-                yield Row(self._split(found, place), image, numbers[label] if schema.named else label, one, row)
+                yield Row(self._split(found, place), image, numbers.get(label, label), one, row)
 
     def images_of(self, number: int, rows_N: np.ndarray) -> Iterator[bytes]:
         """The images at increasing rows of one shard; row groups without any are left unread. ValueError, naming the
@@ -146,7 +151,7 @@ def _rows_at_once(metadata: Any, columns: list[str]) -> int:
     return max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE * metadata.num_rows // max(1, size)))
 
 
-def open_parquet(path: Path, label: str, columns: Columns) -> Table:
+def open_parquet(path: Path, label: str, columns: Columns, several: Several | None = None) -> Table:
     """A Parquet file, or a folder of them; of the rows, only those of names of classes are read. ValueError, in a
     sentence that `label` opens, where columns are missing, of another kind, or not the same in all files."""
     found = shards_of(path, label)
@@ -157,12 +162,27 @@ def open_parquet(path: Path, label: str, columns: Columns) -> Table:
                 f"{label}: {legible(shard.path.name)} has other columns or names of classes than "
                 f"{legible(found.shards[0].path.name)}; make all files of a set alike"
             )
-    names: Sequence[str] | None = first.class_names
+    classes = _classes(first, label, columns, several)
+    names: Sequence[str] | None = first.class_names if classes is None else classes.names
     if first.named and names is None:
         names = _label_names(found.shards, first, label)
     by = "" if first.split else (", no column split: all for training" if path.is_file() else ", splits by file names")
     told = f"{found.told}, {first.told()}{by}{found.left_out}"
-    return Table(label, found.shards, first, names, told)
+    return Table(label, found.shards, first, names, told if classes is None else f"{told}; {classes.told()}", classes)
+
+
+def _classes(schema: Schema, label: str, columns: Columns, several: Several | None) -> Classes | None:
+    """Of a column of lists; ValueError where nothing is said of it, or something of what is none."""
+    if not schema.several:
+        check_one(several, label)
+        return None
+    if several is None:
+        mend = f"{MEND}, or " if columns.group == "data." else ""
+        raise ValueError(
+            f"{label}: column {schema.label} has several labels per image; {mend}name a column of one each with "
+            f"--{columns.group}label-column"
+        )
+    return several.among(schema.class_names, label)
 
 
 def _label_names(shards: Sequence[Shard], schema: Schema, label: str) -> list[str]:
@@ -199,9 +219,9 @@ class Rows(Stored):
         return self._table.place(int(self._shards_N[index]), int(self._rows_N[index]))
 
 
-def read_parquet(path: Path, label: str, columns: Columns) -> Source:
+def read_parquet(path: Path, label: str, columns: Columns, several: Several | None = None) -> Source:
     """The images of a Parquet file or a folder of them, unread; of their rows memory holds numbers alone."""
-    table = open_parquet(path, label, columns)
+    table = open_parquet(path, label, columns, several)
     labels: dict[str, list[int]] = {split: [] for split in SPLITS}
     shards, rows = ({split: array("q") for split in SPLITS} for _ in range(2))
     for row in table.rows(images=False):
@@ -218,5 +238,5 @@ def read_parquet(path: Path, label: str, columns: Columns) -> Source:
     name = path.stem if path.is_file() else path.resolve().name
     return Source(
         name, label, table.class_names, splits, NAMING, lacks=lacks, released=table.schema.released, told=table.told,
-        of_labels=table.schema.class_names is None,
+        of_labels=table.schema.class_names is None and table.classes is None,
     )  # fmt: skip

@@ -171,27 +171,33 @@ def test_torchvision_names_download_to_the_cache_and_say_so(
 
 
 def test_medmnist_names_read_the_downloaded_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[tuple[str, int]] = []
+    made: list[str] = []
+    several = np.array([[1, 0, 1], [0, 0, 1], [0, 1, 1], [1, 1, 0], [0, 1, 0], [0, 0, 1]], np.uint8)
 
-    class Fake:
-        flag = "bloodmnist"
+    def download_url(url: str, root: str, file: str, md5: str) -> None:
+        made.append(url)
+        assert md5 == f"sum of {url}" and Path(root) == tmp_path
+        labels = {"train_labels": several, "test_labels": several} if file.startswith("chest") else {}
+        Path(npz(Path(root), **labels)).rename(Path(root) / file)
 
-        def __init__(self, split: str, download: bool, root: str, size: int) -> None:
-            made.append((root, size))
-            self.root, self.size_flag = root, "" if size == 28 else f"_{size}"
-            Path(npz(Path(root))).rename(Path(root) / f"bloodmnist{self.size_flag}.npz")
-
-    fake = types.ModuleType("medmnist")
-    label = {"0": "ant", "1": "bee", "2": "cat"}
-    fake.INFO = {"bloodmnist": {"python_class": "Fake", "label": label}}  # type: ignore[attr-defined]
-    fake.Fake = Fake  # type: ignore[attr-defined]
+    fake, utils = types.ModuleType("medmnist"), types.ModuleType("torchvision.datasets.utils")
+    about: dict[str, Any] = {"label": {"0": "ant", "1": "bee", "2": "cat"}}
+    for flag in ("", "_64"):
+        about |= {f"url{flag}": f"blood{flag}", f"MD5{flag}": f"sum of blood{flag}"}
+    fake.INFO = {"bloodmnist": about, "chestmnist": about}  # type: ignore[attr-defined]
+    utils.download_url = download_url  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "medmnist", fake)
+    monkeypatch.setitem(sys.modules, "torchvision.datasets.utils", utils)
     monkeypatch.setenv("RAYSYN_CACHE", str(tmp_path))
     loaded = load(DataConfig(name="bloodmnist"))
     assert loaded.name == "bloodmnist" and loaded.train.class_names == ("ant", "bee", "cat")
     load(DataConfig(name="bloodmnist", size=64))
     load(DataConfig(name="bloodmnist", size=32))
-    assert [size for _, size in made] == [28, 64, 28]
+    assert made == ["blood", "blood_64", "blood"]
+    assert "has several labels per image; say how" in fault(DataConfig(name="chestmnist"))
+    chest = load(DataConfig(name="chestmnist", multi_label="combination", label_order=("cat", "ant"))).train
+    assert chest.class_names == ("none of them", "cat", "ant", "cat + ant")
+    assert chest.labels_N.tolist() == [3, 1, 1, 2, 0, 1]
 
 
 def test_medmnist_names_are_those_of_the_package() -> None:
