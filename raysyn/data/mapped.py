@@ -22,7 +22,8 @@ AT_ONCE = 2**23
 
 
 class Room:
-    """Room for `count` images of `shape` (H, W, C), uint8: filled in parts, also from several threads, then an array.
+    """Room for `count` images of `shape` (H, W, C), uint8: filled in parts in a `with` block, also from several
+    threads, then an array.
 
     Where the file cannot be had they are kept in memory, and it is said so on stderr.
     """
@@ -49,9 +50,15 @@ class Room:
         if self._file is None:
             assert self._held is not None
             return self._held
-        with self._file as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         return np.frombuffer(mapped, np.uint8).reshape(self.shape)
+
+    def __enter__(self) -> Room:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()  # what is mapped stays
 
 
 def _file(size: int, what: str) -> IO[bytes] | None:
@@ -84,10 +91,11 @@ def taken(pixels_NHWC: Any, indices: Any) -> np.ndarray:
     each = int(np.prod(pixels_NHWC.shape[1:]))
     if len(rows) * each <= IN_MEMORY:
         return pixels_NHWC[indices]
-    room, some = Room(len(rows), pixels_NHWC.shape[1:], "chosen images"), max(1, AT_ONCE // each)
-    for at in range(0, len(rows), some):
-        room.put(at, pixels_NHWC[rows[at : at + some]])
-    return room.array()
+    some = max(1, AT_ONCE // each)
+    with Room(len(rows), pixels_NHWC.shape[1:], "chosen images") as room:
+        for at in range(0, len(rows), some):
+            room.put(at, pixels_NHWC[rows[at : at + some]])
+        return room.array()
 
 
 def concatenated(parts: Sequence[Any]) -> np.ndarray:
@@ -96,9 +104,10 @@ def concatenated(parts: Sequence[Any]) -> np.ndarray:
     each = int(np.prod(shape))
     if count * each <= IN_MEMORY:
         return np.concatenate([part[:] for part in parts])
-    room, some, at = Room(count, shape, "images of several sets"), max(1, AT_ONCE // each), 0
-    for part in parts:
-        for start in range(0, len(part), some):
-            room.put(at + start, part[start : start + some])
-        at += len(part)
-    return room.array()
+    some, at = max(1, AT_ONCE // each), 0
+    with Room(count, shape, "images of several sets") as room:
+        for part in parts:
+            for start in range(0, len(part), some):
+                room.put(at + start, part[start : start + some])
+            at += len(part)
+        return room.array()

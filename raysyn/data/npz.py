@@ -37,11 +37,12 @@ def _unpacked(archive: zipfile.ZipFile, name: str, label: str) -> np.ndarray | N
         if by_columns or dtype.hasobject or len(shape) < 2:
             return None
         count, inside = shape[0], (*shape[1:], dtype.itemsize)
-        room = _filled(member, Room(count, inside, label))
-    return room.array().view(dtype).reshape(shape)
+        with Room(count, inside, label) as room:
+            _fill(room, member)
+            return room.array().view(dtype).reshape(shape)
 
 
-def _filled(member: IO[bytes], room: Room) -> Room:
+def _fill(room: Room, member: IO[bytes]) -> None:
     count, *inside = room.shape
     each = int(np.prod(inside))
     some = max(1, AT_ONCE // each)
@@ -53,4 +54,3 @@ def _filled(member: IO[bytes], room: Room) -> Room:
     # Only at the end of a member is its sum compared.
     if member.read(1):
         raise ValueError("it is longer than it says")
-    return room

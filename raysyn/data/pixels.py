@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -47,23 +48,22 @@ def pixels_of(
         except Exception as error:  # decoders raise anything on damaged bytes; only here is the row known
             raise ValueError(f"{place(index)} cannot be used: {fault_of(picture, error)}") from error
 
-    first = split.pictures[keep[0]]
     others, begun = "those to train with are", shape
     if begun is None:
         others = f"the first ({split.place(keep[0])}) is"
-        begun = _checked_shape(decode(keep[0], first), place(keep[0]))
-    if isinstance(first, np.ndarray) and first.shape == begun and decode(keep[0], first) is first:
-        # An array of such pictures as they are to be.
-        pictures = np.asarray(split.pictures)
-        return np.ascontiguousarray(pictures if len(keep) == len(pictures) else taken(pictures, keep))
-    # Small pictures spend their time in Python, where threads only fight over the interpreter lock.
-    threads = min(16, os.cpu_count() or 1) if _bytes(first) > 8192 else 1
+        begun = _checked_shape(decode(keep[0], split.pictures[keep[0]]), place(keep[0]))
+    if isinstance(split.pictures, np.ndarray):
+        first = split.pictures[keep[0]]
+        if first.shape == begun and decode(keep[0], first) is first:
+            # Such pictures as they are to be.
+            every = len(keep) == len(split.pictures)
+            return np.ascontiguousarray(split.pictures if every else taken(split.pictures, keep))
     try:
-        return _filled(source.label, split, keep, decode, place, begun, others, threads)
+        return _filled(source.label, split, keep, decode, place, begun, others)
     except _ColourAfterAll:
-        if shape is not None or not has_palette(first):
+        if shape is not None or not has_palette(split.pictures[keep[0]]):
             raise
-        return _filled(source.label, split, keep, decode, place, (*begun[:2], 3), others, threads)
+        return _filled(source.label, split, keep, decode, place, (*begun[:2], 3), others)
 
 
 def _filled(
@@ -74,10 +74,13 @@ def _filled(
     place: Callable[[int], str],
     shape: tuple[int, int, int],
     others: str,
-    threads: int,
 ) -> np.ndarray:
     """All pictures at `keep`, which must have this `shape`; they are read in order, and a few are held at a time."""
-    room, some = Room(len(keep), shape, label), max(1, min(512, AT_ONCE // int(np.prod(shape))))
+    some = max(1, min(512, AT_ONCE // int(np.prod(shape))))
+    found = parts(in_order(split.pictures, keep), some)
+    first = next(found)
+    # Small pictures spend their time in Python, where threads only fight over the interpreter lock.
+    threads = min(16, os.cpu_count() or 1) if _bytes(first[0]) > 8192 else 1
 
     def fill(start: int, pictures: list[Any]) -> None:
         result = np.empty((len(pictures), *shape), np.uint8)
@@ -89,15 +92,15 @@ def _filled(
             result[at] = pixels
         room.put(start, result)
 
-    with ThreadPoolExecutor(threads) as pool:
+    with Room(len(keep), shape, label) as room, ThreadPoolExecutor(threads) as pool:
         flying = deque[Future[None]]()
-        for number, pictures in enumerate(parts(in_order(split.pictures, keep), some)):
+        for number, pictures in enumerate(chain([first], found)):
             flying.append(pool.submit(fill, number * some, pictures))
             if len(flying) > threads:
                 flying.popleft().result()
         for one in flying:
             one.result()
-    return room.array()
+        return room.array()
 
 
 def _bytes(picture: Any) -> int:
@@ -123,5 +126,6 @@ def _differs(place: str, found: tuple[int, ...], shape: tuple[int, int, int], ot
             "all colour"
         )
     return ValueError(
-        f"{place} is {found[1]}x{found[0]} pixels but {others} {shape[1]}x{shape[0]}; rescale all with data.size"
+        f"{place} is {found[1]}x{found[0]} pixels but {others} {shape[1]}x{shape[0]}; rescale all with data.size "
+        "(data.fit says how those of other proportions come into it)"
     )

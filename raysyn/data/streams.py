@@ -17,6 +17,7 @@ from raysyn.data.names import legible
 from raysyn.data.parquet import open_parquet
 from raysyn.data.parquet_schema import Columns, check_no_columns
 from raysyn.data.picture import Crop, Fit
+from raysyn.data.several import MEND
 from raysyn.data.shards import ENDINGS as PARQUET
 from raysyn.data.shards import parquet_files
 from raysyn.data.source import Source
@@ -118,7 +119,8 @@ def _held(read: Callable[..., Source], *given: Any) -> tuple[Sequence[str] | Non
     try:
         source = read(*given)
     except ValueError as error:
-        raise ValueError(str(error).replace("data.", "public.")) from error
+        # A flag that is of private images alone is no mend.
+        raise ValueError(str(error).replace(f", or {MEND}", "").replace("data.", "public.")) from error
     return source.class_names, _of(source)
 
 
