@@ -47,8 +47,6 @@ class DataConfig:
     """Column of a Parquet file that holds the images (by default image, or else img), or of a .csv their paths."""
     label_column: str | None = None
     """Column of it that holds their classes, as numbers or names; by default label, or else labels."""
-    crop: Crop | None = None
-    """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
     multi_label: MultiLabel | None = None
     """Of images with several labels each, or none: most-frequent gives an image the class of the one of its labels that
     comes first in --data.label-order, combination that of its combination of the labels named there. Images with none
@@ -56,6 +54,8 @@ class DataConfig:
     label_order: tuple[str, ...] = ()
     """Labels by name, or number where they have no names: from the most frequent to the rarest, as publicly known, or
     those to combine, at most 6. Others are not heeded. chestmnist has an order by itself."""
+    crop: Crop | None = None
+    """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
     size: int | None = None
     """Rescale every image to this many pixels a side, at least 8; by default images stay as they are."""
     fit: Fit | None = None

@@ -37,7 +37,7 @@ class PublicConfig:
     path: tuple[str, ...] = ()
     """Own data instead of names: Parquet files (columns image, label, split) or folders of them, .npz files, or folders
     with train/ and, if there is one, val/ or test/, each with one sub-folder of images per class. Parquet and folders
-    are read as a stream; a .npz file, or a set by name, is held once, while it is decoded."""
+    are read as a stream; a set by name, or a small .npz file, is held once, while it is decoded."""
     image_column: str | None = None
     """Column of Parquet files that holds the images (by default image, or else img), or of .csv files their paths."""
     label_column: str | None = None
