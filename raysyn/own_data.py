@@ -146,9 +146,10 @@ def _budget_words(config: Config) -> list[str]:
 def _public_words(config: Config) -> list[str]:
     limit = [] if config.public.limit is None else [f"--public.limit={config.public.limit}"]
     named = ["--public.path", *config.public.path] if config.public.path else ["--public.name", *config.public.name]
-    crop = [] if config.public.crop is None else [f"--public.crop={config.public.crop}"]
+    told = {"crop": config.public.crop, "fit": config.public.fit}
+    fit = [f"--public.{what}={how}" for what, how in told.items() if how is not None]
     columns = {"image": config.public.image_column, "label": config.public.label_column}
     given = [f"--public.{what}-column={name}" for what, name in columns.items() if name is not None]
     asked = Reading.of(config.public, "public.").given()
     given += [word for name, value in asked for word in _words(f"--public.{name.replace('_', '-')}", value)]
-    return [*named, *given, *crop, *limit]
+    return [*named, *given, *fit, *limit]

@@ -15,6 +15,7 @@ import numpy as np
 from raysyn.data.picture import decode_picture, refusal
 from raysyn.data.reading import Broken, Notes
 from raysyn.data.source import Source
+from raysyn.data.stored import in_order
 
 AT_ONCE = 256
 """Pictures that are held, undecoded."""
@@ -51,7 +52,7 @@ def _faults(
 ) -> Iterator[tuple[int, Broken | None]]:
     """(place, what is wrong) of each picture, in order."""
     quiet, own = replace(source, reading=replace(source.reading, notes=Notes())), source.splits[split]
-    numbered = iter((index, own.pictures[index]) for index in places.tolist())
+    numbered = zip(places.tolist(), in_order(own.pictures, places), strict=True)
     while some := list(islice(numbered, AT_ONCE)):
         found = pool.map(partial(_fault, quiet, split), some)
         yield from ((index, fault) for (index, _), fault in zip(some, found, strict=True))

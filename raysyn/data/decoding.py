@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from raysyn.data.names import check_class_names
-from raysyn.data.picture import Crop, centre_square, opened, refusal
+from raysyn.data.picture import Fit, fitted, opened, refusal
 from raysyn.data.reading import PLAIN, Broken, Reading
 from raysyn.data.source import SPLITS
 from raysyn.data.streams import Picture, Stream
@@ -30,7 +30,7 @@ TELL_S = 20.0
 
 
 def decode_into(
-    folder: Path, source: Stream, shape: tuple[int, int, int], crop: Crop | None = None, reading: Reading = PLAIN
+    folder: Path, source: Stream, shape: tuple[int, int, int], fit: Fit | None = None, reading: Reading = PLAIN
 ) -> None:
     """Write all splits beside `folder`, then move them there as a whole: nobody sees half a set."""
     class_names, pictures = source.opened()
@@ -41,8 +41,8 @@ def decode_into(
     print(f"{source.label}: {understood}decoding into {folder}, once", file=sys.stderr)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
-        fit = partial(_fitted, shape=shape, crop=crop, reading=reading)
-        labels, left_out = _write(part, source.label, class_names, _told(pictures, source.label), fit, reading)
+        decode = partial(_fitted, shape=shape, fit=fit, reading=reading)
+        labels, left_out = _write(part, source.label, class_names, _told(pictures, source.label), decode, reading)
         for said in (reading.told(), *reading.warned(), f"{left_out} that cannot be decoded left out" * bool(left_out)):
             if said:
                 print(f"{source.label}: {said}", file=sys.stderr)
@@ -83,7 +83,7 @@ def _write(
     label: str,
     class_names: Sequence[str] | None,
     pictures: Iterator[Picture],
-    fit: Callable[[Any, str], np.ndarray],
+    decode: Callable[[Any, str], np.ndarray],
     reading: Reading,
 ) -> tuple[dict[str, array[int]], int]:
     """The labels of each split, once all its pixels are written, and how many were left out as broken."""
@@ -99,7 +99,7 @@ def _write(
             if not 0 <= picture.label < known:
                 raise ValueError(f"{place} has the label {picture.label}, but classes are 0 to {known - 1}; mend it")
             try:
-                pixels = fit(picture.pixels, place)
+                pixels = decode(picture.pixels, place)
             except Broken:
                 left_out += 1
                 if left_out > reading.skip_broken:
@@ -114,15 +114,11 @@ def _write(
     return labels, left_out
 
 
-def _fitted(picture: Any, place: str, shape: tuple[int, int, int], crop: Crop | None, reading: Reading) -> np.ndarray:
-    """One picture (HWC array or file), cropped and in `shape`."""
-    from PIL import Image
-
+def _fitted(picture: Any, place: str, shape: tuple[int, int, int], fit: Fit | None, reading: Reading) -> np.ndarray:
+    """One picture (HWC array or file), in `shape`."""
     mode, size = ("L" if shape[2] == 1 else "RGB"), (shape[1], shape[0])
     try:
-        fitted = opened(picture, reading).convert(mode)
-        if crop is not None:
-            fitted = centre_square(fitted)
+        image = opened(picture, reading).convert(mode)
     except Exception as error:  # decoders raise anything on damaged bytes; only here is the place known
         raise refusal(place, picture, error, reading) from error
-    return np.asarray(fitted if fitted.size == size else fitted.resize(size, Image.Resampling.BILINEAR))
+    return np.asarray(fitted(image, size, fit))

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 Crop = Literal["centre"]
-"""What of a picture is kept before it is rescaled."""
+"""What of a picture is kept before it is rescaled; `crop` of the ways to fit it."""
+Fit = Literal["stretch", "pad", "crop"]
+"""How a picture comes into a size of other proportions."""
 
 
 TURNED = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
@@ -29,21 +31,47 @@ PRINT = ("CMYK", "YCbCr")
 """Modes that Pillow turns into RGB."""
 
 
-def decode_picture(picture: Any, size: int | None, crop: Crop | None = None, reading: Reading = PLAIN) -> np.ndarray:
-    """One picture (HWC array, file: see `content`) as uint8 (H, W, C), cropped and in the `size` asked for."""
+def decode_picture(picture: Any, size: int | None, fit: Fit | None = None, reading: Reading = PLAIN) -> np.ndarray:
+    """One picture (HWC array, file: see `content`) as uint8 (H, W, C), fitted into the `size` asked for; the array
+    itself where nothing of it changes."""
     if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and _is_of(picture.shape[2], reading):
         height, width = picture.shape[:2]
-        if (crop is None or height == width) and (size is None or height == width == size):
+        if (fit != "crop" or height == width) and (size is None or height == width == size):
             return picture
-    image = opened(picture, reading)
-    if crop is not None:
-        image = centre_square(image)
-    if size is not None and image.size != (size, size):
-        from PIL import Image
-
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image)
+    pixels = np.asarray(fitted(opened(picture, reading), None if size is None else (size, size), fit))
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def fitted(image: Picture, size: tuple[int, int] | None, fit: Fit | None) -> Picture:
+    """An image in `size` (width, height), bilinear and antialiased: stretched to it by default; `pad`: as large as it
+    has room in there, in the middle of black; `crop`: the square in its middle alone."""
+    from PIL import Image
+
+    if fit == "crop":
+        image = centre_square(image)
+    if size is None or image.size == size:
+        return image
+    if fit != "pad":
+        return image.resize(size, Image.Resampling.BILINEAR)
+    scale = min(size[0] / image.size[0], size[1] / image.size[1])
+    width, height = (max(1, min(round(side * scale), most)) for side, most in zip(image.size, size, strict=True))
+    black = Image.new(image.mode, size)
+    black.paste(
+        image.resize((width, height), Image.Resampling.BILINEAR), ((size[0] - width) // 2, (size[1] - height) // 2)
+    )  # fmt: skip
+    return black
+
+
+def chosen_fit(fit: Fit | None, crop: Crop | None, group: str, sized: bool = True) -> Fit | None:
+    """The one that both flags of a group say together: a crop is a fit as well. ValueError where they differ, or there
+    is no size to fit images into."""
+    if fit is not None and crop is not None and fit != "crop":
+        raise ValueError(
+            f"{group}.fit is {fit!r}, but {group}.crop={crop!r} keeps the square in the middle: leave one of them out"
+        )
+    if fit in ("stretch", "pad") and not sized:
+        raise ValueError(f"{group}.fit={fit!r} needs a size to fit images into: give --{group}.size, or leave it out")
+    return fit if crop is None else "crop"
 
 
 def opened(picture: Any, reading: Reading = PLAIN) -> Picture:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,8 @@ from raysyn.data.manifest import read_manifest
 from raysyn.data.names import legible
 from raysyn.data.parquet import open_parquet
 from raysyn.data.parquet_schema import Columns, check_no_columns
-from raysyn.data.picture import Crop
+from raysyn.data.picture import Crop, Fit
+from raysyn.data.several import MEND
 from raysyn.data.shards import ENDINGS as PARQUET
 from raysyn.data.shards import parquet_files
 from raysyn.data.source import Source
@@ -37,13 +38,16 @@ class PublicConfig:
     path: tuple[str, ...] = ()
     """Own data instead of names: Parquet files (columns image, label, split) or folders of them, .npz files, or folders
     with train/ and, if there is one, val/ or test/, each with one sub-folder of images per class. Parquet and folders
-    are read as a stream; a .npz file, or a set by name, is held once, while it is decoded."""
+    are read as a stream; a set by name, or a small .npz file, is held once, while it is decoded."""
     image_column: str | None = None
     """Column of Parquet files that holds the images (by default image, or else img), or of .csv files their paths."""
     label_column: str | None = None
     """Column of them that holds their classes, as numbers or names; by default label, or else labels."""
     crop: Crop | None = None
     """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
+    fit: Fit | None = None
+    """How an image of other proportions comes into the size of the sensitive ones: stretch (by default), pad (whole, in
+    the middle of black), or crop (the same as --public.crop centre)."""
     window: tuple[float, float] | None = None
     """LOW HIGH: of images deeper than 8 bits (16-bit, floats, DICOM) LOW and below becomes 0, HIGH and above 255, and
     what is between linear, in the units of the files. By default such are refused, but for floats from 0 to 1 and DICOM
@@ -60,9 +64,10 @@ class PublicConfig:
         return tuple(Path(one).expanduser().resolve().name for one in self.path) or self.name
 
     @staticmethod
-    def of(entry: str, crop: Crop | None = None) -> PublicConfig:
+    def of(entry: str, crop: Crop | None = None, fit: Fit | None = None) -> PublicConfig:
         """All of one set, by a name that is known or else a path."""
-        return PublicConfig(name=(entry,), crop=crop) if entry in NAMES else PublicConfig(path=(entry,), crop=crop)
+        every = PublicConfig(crop=crop, fit=fit)
+        return replace(every, name=(entry,)) if entry in NAMES else replace(every, path=(entry,))
 
 
 class Picture(NamedTuple):
@@ -126,7 +131,8 @@ def _held(read: Callable[..., Source], *given: Any) -> tuple[Sequence[str] | Non
     try:
         source = read(*given)
     except ValueError as error:
-        raise ValueError(str(error).replace("data.", "public.")) from error
+        # A flag that is of private images alone is no mend.
+        raise ValueError(str(error).replace(f", or {MEND}", "").replace("data.", "public.")) from error
     return source.class_names, _of(source)
 
 
@@ -177,7 +183,7 @@ def _parquet(path: Path, columns: Columns) -> Stream:
 
     def pictures() -> Iterator[Picture]:
         for row in table.rows():
-            yield Picture(row.split, row.image, row.label, row.place)
+            yield Picture(row.split, row.image, row.label, table.place(row.shard, row.number))
 
     # Of one file as it was before there were several, and columns to name.
     facts = _file_facts(path) if path.is_file() else tuple(_file_facts(shard.path) for shard in table.shards)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,7 @@ from raysyn.data.described import Described, described
 from raysyn.data.picture import decode_picture, fault_of
 from raysyn.data.reading import Reading
 from raysyn.data.source import SPLITS, Source
+from raysyn.data.stored import in_order, parts
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -113,14 +113,11 @@ def survey(source: Source, columns: int, rows: int, tell: Callable[[int, int], N
     return found
 
 
-def _seen(
-    pictures: Sequence[Any] | np.ndarray, pool: ThreadPoolExecutor, reading: Reading
-) -> Iterator[tuple[int, list[_Seen]]]:
+def _seen(pictures: Any, pool: ThreadPoolExecutor, reading: Reading) -> Iterator[tuple[int, list[_Seen]]]:
     """(place of the first, what was seen) of some at a time."""
-    for start in itertools.count(0, AT_ONCE):
-        if start >= len(pictures):
-            return
-        yield start, list(pool.map(partial(_look, reading=reading), pictures[start : start + AT_ONCE]))
+    look = partial(_look, reading=reading)
+    for number, some in enumerate(parts(in_order(pictures, np.arange(len(pictures))), AT_ONCE)):
+        yield number * AT_ONCE, list(pool.map(look, some))
 
 
 def _look(picture: Any, reading: Reading) -> _Seen:

@@ -103,7 +103,10 @@ def advice(found: Survey) -> list[str]:
             "them one."
         )
     if any(width != height for width, height in found.sizes):
-        lines.append("Not all are square: --data.size alone changes their proportions, --data.crop centre keeps them.")
+        lines.append(
+            "Not all are square: --data.size alone changes their proportions, --data.crop centre keeps them, and so "
+            "does --data.fit pad, which keeps whole images."
+        )
     kinds = _kinds(found)
     if len(kinds) > 1:
         told = " and ".join(f"{n:,} {kind}" for kind, n in sorted(kinds.items(), reverse=True))
