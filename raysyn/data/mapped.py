@@ -6,8 +6,10 @@ The file has no name, so that nothing of private images is left where a run ends
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -63,23 +65,33 @@ class Room:
 
 def _file(size: int, what: str) -> IO[bytes] | None:
     """A file of so many bytes without a name, which this user alone can read; None, said aloud, where there is none."""
-    folder = tempfile.gettempdir()
+    folder = "TMPDIR"
     try:
+        folder = tempfile.gettempdir()
         file = tempfile.TemporaryFile(dir=folder, prefix="raysyn-", buffering=0)  # noqa: SIM115 - it outlives this
         try:
-            os.posix_fallocate(file.fileno(), 0, size)
+            _reserve(file, size, folder)
         except BaseException:
             file.close()
             raise
         return file
-    except (OSError, AttributeError) as error:
-        reason = getattr(error, "strerror", None) or "this system cannot map it"
+    except OSError as error:
         print(
             f"{what}: {size / 2**30:.1f} GiB of pixels are held in memory, since {folder} has no file for them "
-            f"({reason}): set TMPDIR to a folder of a disk with room",
+            f"({error.strerror}): set TMPDIR to a folder of a disk with room",
             file=sys.stderr,
         )
         return None
+
+
+def _reserve(file: IO[bytes], size: int, folder: str) -> None:
+    """Have the room now, not run out of it while the file is written; OSError where there is none."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    elif not hasattr(os, "pwrite"):
+        raise OSError(errno.ENOSYS, "this system cannot map it")
+    elif shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def taken(pixels_NHWC: Any, indices: Any) -> np.ndarray:
