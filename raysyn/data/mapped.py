@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+import weakref
 from collections.abc import Sequence
 from typing import IO, Any
 
@@ -21,6 +22,8 @@ IN_MEMORY = 2**28
 """Bytes of pixels that are kept in memory; what is more lies in a file."""
 AT_ONCE = 2**23
 """Bytes of pixels that are written in one go."""
+
+_MAPS = weakref.WeakSet[mmap.mmap]()
 
 
 class Room:
@@ -53,6 +56,7 @@ class Room:
             assert self._held is not None
             return self._held
         mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        _MAPS.add(mapped)
         return np.frombuffer(mapped, np.uint8).reshape(self.shape)
 
     def __enter__(self) -> Room:
@@ -61,6 +65,11 @@ class Room:
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()  # what is mapped stays
+
+
+def mapped_bytes() -> int:
+    """Of the files that this process has mapped, whose pages count as held, and make way for whoever needs memory."""
+    return sum(map(len, _MAPS))
 
 
 def _file(size: int, what: str) -> IO[bytes] | None:
