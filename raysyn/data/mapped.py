@@ -6,10 +6,13 @@ The file has no name, so that nothing of private images is left where a run ends
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+import shutil
 import sys
 import tempfile
+import weakref
 from collections.abc import Sequence
 from typing import IO, Any
 
@@ -19,6 +22,8 @@ IN_MEMORY = 2**28
 """Bytes of pixels that are kept in memory; what is more lies in a file."""
 AT_ONCE = 2**23
 """Bytes of pixels that are written in one go."""
+
+_MAPS = weakref.WeakSet[mmap.mmap]()
 
 
 class Room:
@@ -51,6 +56,7 @@ class Room:
             assert self._held is not None
             return self._held
         mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        _MAPS.add(mapped)
         return np.frombuffer(mapped, np.uint8).reshape(self.shape)
 
     def __enter__(self) -> Room:
@@ -61,25 +67,40 @@ class Room:
             self._file.close()  # what is mapped stays
 
 
+def mapped_bytes() -> int:
+    """Of the files that this process has mapped, whose pages count as held, and make way for whoever needs memory."""
+    return sum(map(len, _MAPS))
+
+
 def _file(size: int, what: str) -> IO[bytes] | None:
     """A file of so many bytes without a name, which this user alone can read; None, said aloud, where there is none."""
-    folder = tempfile.gettempdir()
+    folder = "TMPDIR"
     try:
+        folder = tempfile.gettempdir()
         file = tempfile.TemporaryFile(dir=folder, prefix="raysyn-", buffering=0)  # noqa: SIM115 - it outlives this
         try:
-            os.posix_fallocate(file.fileno(), 0, size)
+            _reserve(file, size, folder)
         except BaseException:
             file.close()
             raise
         return file
-    except (OSError, AttributeError) as error:
-        reason = getattr(error, "strerror", None) or "this system cannot map it"
+    except OSError as error:
         print(
             f"{what}: {size / 2**30:.1f} GiB of pixels are held in memory, since {folder} has no file for them "
-            f"({reason}): set TMPDIR to a folder of a disk with room",
+            f"({error.strerror}): set TMPDIR to a folder of a disk with room",
             file=sys.stderr,
         )
         return None
+
+
+def _reserve(file: IO[bytes], size: int, folder: str) -> None:
+    """Have the room now, not run out of it while the file is written; OSError where there is none."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    elif not hasattr(os, "pwrite"):
+        raise OSError(errno.ENOSYS, "this system cannot map it")
+    elif shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def taken(pixels_NHWC: Any, indices: Any) -> np.ndarray:

@@ -85,9 +85,9 @@ def from_path(given: str, columns: Columns = USUAL, several: Several | None = No
     if ending == ".npz" and path.is_file():
         check_no_columns(columns, label)
         return _npz(path, path.stem, label, None, several)
-    check_one(several, label)
     if ending in MANIFEST and path.is_file():
-        return _manifest(path, label, columns)
+        return _manifest(path, label, columns, several)
+    check_one(several, label)
     check_no_columns(columns, label)
     if path.is_dir():
         return _folder(path, label)
@@ -210,9 +210,9 @@ def _folder(path: Path, label: str) -> Source:
     return Source(path.resolve().name, label, layout.classes, splits, lacks=_lacks(layout), told=layout.told())
 
 
-def _manifest(path: Path, label: str, columns: Columns) -> Source:
+def _manifest(path: Path, label: str, columns: Columns, several: Several | None = None) -> Source:
     """A table of images in a folder."""
-    manifest = read_manifest(path, label, columns)
+    manifest = read_manifest(path, label, columns, several)
     splits = {}
     for split in SPLITS:
         files = [Path(file) for where, file, _ in manifest.rows if where == split]
@@ -222,7 +222,8 @@ def _manifest(path: Path, label: str, columns: Columns) -> Source:
     lacks = "has no test images" if manifest.has_splits else "has no column split, and so no test images"
     naming = "by labels that are words" if manifest.class_names is None else "as folders of train/"
     return Source(
-        path.stem, label, manifest.class_names, splits, naming, lacks=lacks, told=manifest.told, of_labels=True
+        path.stem, label, manifest.class_names, splits, naming, lacks=lacks, told=manifest.told,
+        of_labels=several is None,
     )  # fmt: skip
 
 

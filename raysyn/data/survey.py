@@ -23,7 +23,7 @@ from raysyn.data.stored import in_order, parts
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-AT_ONCE = 512
+AT_ONCE = 64
 """Pictures that memory holds, decoded."""
 TELL_S = 5.0
 """Between words about how far it is."""

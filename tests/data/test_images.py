@@ -22,6 +22,7 @@ from PIL import Image
 
 from raysyn.data.images import DataConfig, Dataset, Images, load, public_facts
 from raysyn.data.public import load_public
+from raysyn.data.several import CHEST
 from raysyn.data.sources import MEDMNIST, NAMES, cache_folder, subset
 from raysyn.data.streams import PublicConfig
 
@@ -208,6 +209,7 @@ def test_medmnist_names_are_those_of_the_package() -> None:
 
     flat = {flag for flag in INFO if "3d" not in flag and "multi-label" not in INFO[flag]["task"]}
     assert set(MEDMNIST) == flat
+    assert sorted(CHEST) == sorted(INFO["chestmnist"]["label"].values())
 
 
 # Size, limit, fingerprint

@@ -133,6 +133,10 @@ def test_only_its_user_may_read_the_file(in_a_file: Path) -> None:
     with Room(4, (9, 8, 3), "four images") as room:
         assert room._file is not None
         told = os.fstat(room._file.fileno())
+        before, array = mapped.mapped_bytes(), room.array()
+    assert mapped.mapped_bytes() - before == array.nbytes == 864
+    del array, room
+    assert mapped.mapped_bytes() == before
     assert (told.st_mode & 0o777, told.st_nlink, told.st_size) == (0o600, 0, 4 * 9 * 8 * 3)
 
 
