@@ -166,6 +166,9 @@ def _understood(sample: _Sample, place: str) -> tuple[Member, str, str]:
         word = _of_json(word, place)
     if not word:
         raise ValueError(f"{place} has an empty label; give a number or a word")
+    if "|" in word:
+        # Taken for one, each combination that occurs would be a class, and tell of rare ones.
+        raise ValueError(f"{place} has several labels, with | between them; give one each")
     if kind == "cls":
         if not (word.isascii() and word.isdigit() and len(word) < 10):
             raise ValueError(f"{place} has a label cls that is no class number; give 0, 1, 2, ...")

@@ -204,6 +204,7 @@ BAD: dict[str, tuple[Content, str]] = {
         samples(range(2), "json", lambda at: '{"a": 1}'),
         "has no number or word label, labels or class in ",
     ),
+    "several": (samples(range(2), "txt", lambda at: "ant|bee"), r"has several labels, with \| between them; give one"),
     "empty": (samples(range(2), "txt", lambda at: " \n"), "has an empty label"),
     "long": (samples(range(2), "txt", lambda at: "a" * 2**21), "has a label of 2,097,152 bytes"),
     "class folders": (
