@@ -6,11 +6,12 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raysyn.data.images import DataConfig, public_facts
 from raysyn.data.parquet_schema import Columns
+from raysyn.data.reading import Colour, Reading
 from raysyn.data.sources import NAMES, from_name, from_path
 from raysyn.data.survey import Survey, survey
 from raysyn.report import looked
@@ -34,6 +35,12 @@ class Flags:
     """Column of a Parquet file that holds the images (by default image, or else img), or of a .csv their paths."""
     label_column: str | None = None
     """Column of it that holds their classes; by default label, or else labels."""
+    window: tuple[float, float] | None = None
+    """LOW HIGH: which values of images deeper than 8 bits become 0 and 255, as --data.window of a run."""
+    colour: Colour = "auto"
+    """grey or rgb: look at all images as one kind, as --data.colour of a run."""
+    background: str | None = None
+    """white, black or #rrggbb: what shows through transparent images, as --data.background of a run."""
     sheet: str | None = None
     """The contact sheet to write, a PNG: the first images of each class; by default look-SOURCE.png, here."""
     html: str | None = None
@@ -60,11 +67,13 @@ def look(given: str, flags: Flags) -> list[str]:
     columns = Columns(flags.image_column, flags.label_column, group="")
     config = DataConfig(
         name=given if named else None, path=None if named else given,
-        image_column=columns.image, label_column=columns.label,
+        image_column=columns.image, label_column=columns.label, window=flags.window, colour=flags.colour,
+        background=flags.background,
     )  # fmt: skip
+    reading = Reading.of(flags, group="")
     # First, so that memory holds the source once.
     facts = _facts(config)
-    source = from_name(given, None) if named else from_path(given, columns)
+    source = replace(from_name(given, None) if named else from_path(given, columns), reading=reading)
     sheet = Path(flags.sheet or f"look-{source.name}.png").expanduser()
     html = Path(flags.html).expanduser() if flags.html else None
     for field, path in (("sheet", sheet), ("html", html)):
@@ -78,7 +87,15 @@ def look(given: str, flags: Flags) -> list[str]:
     found = survey(source, looked.COLUMNS, looked.ROWS, tell)
     tables = looked.tables(found, source.class_names)
     understood = [f"Understood as {source.told}."] if source.told else []
-    lines = [*understood, _read(config, facts, found), *looked.sentences(found), *looked.advice(found)]
+    told = [f"Looked at so: {reading.told()}."] if reading.told() else []
+    lines = [
+        *understood,
+        *told,
+        *reading.warned(),
+        _read(config, facts, found),
+        *looked.sentences(found),
+        *looked.advice(found),
+    ]
     png = looked.sheet(found, source.class_names)
     write_atomically(sheet, png, 0o600)
     lines.append(f"Contact sheet (stays inside): {sheet}")
@@ -116,6 +133,8 @@ def _read(config: DataConfig, facts: tuple[int, tuple[int, int, int], int] | str
     flag = f"--data.name {config.name}" if config.path is None else f"--data.path {config.path}"
     for what, name in (("image", config.image_column), ("label", config.label_column)):
         flag += f" --data.{what}-column {name}" if name is not None else ""
+    for name, value in Reading.of(config).given():
+        flag += f" --data.{name} {' '.join(f'{one:g}' for one in value) if isinstance(value, tuple) else value}"
     if isinstance(facts, str):
         return f"A run with {flag} would be refused: {facts}."
     n, (height, width, channels), classes = facts

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from raysyn.compute.worker import best_device
 from raysyn.data.images import DataConfig, public_facts
+from raysyn.data.reading import Reading
 from raysyn.data.sources import NAMES
 from raysyn.methods import catalogue
 from raysyn.methods.auto import told
 from raysyn.methods.auto.choice import Case, Choice, choose
-from raysyn.methods.auto.config import Config
+from raysyn.methods.auto.config import Config, ShapeConfig
 from raysyn.methods.auto.settings import WITH_PUBLIC, Facts
 from raysyn.methods.auto.table import cells
 from raysyn.methods.catalogue import Entry
@@ -127,8 +128,14 @@ def begun(out: str) -> str | None:
 
 
 def _source_words(data: dict[str, str], own: dict[str, Any]) -> list[str]:
-    given = data | {name.replace("_", "-"): value for name, value in own.items() if value is not None}
-    return [f"--data.{name}={value}" for name, value in given.items()]
+    plain = ShapeConfig()
+    given = data | {name.replace("_", "-"): value for name, value in own.items() if value != getattr(plain, name)}
+    return [word for name, value in given.items() for word in _words(f"--data.{name}", value)]
+
+
+def _words(flag: str, value: Any) -> list[str]:
+    """A flag with its value, of one word or several."""
+    return [flag, *(f"{one!r}" for one in value)] if isinstance(value, tuple) else [f"{flag}={value}"]
 
 
 def _budget_words(config: Config) -> list[str]:
@@ -139,7 +146,10 @@ def _budget_words(config: Config) -> list[str]:
 def _public_words(config: Config) -> list[str]:
     limit = [] if config.public.limit is None else [f"--public.limit={config.public.limit}"]
     named = ["--public.path", *config.public.path] if config.public.path else ["--public.name", *config.public.name]
-    crop = [] if config.public.crop is None else [f"--public.crop={config.public.crop}"]
+    told = {"crop": config.public.crop, "fit": config.public.fit}
+    fit = [f"--public.{what}={how}" for what, how in told.items() if how is not None]
     columns = {"image": config.public.image_column, "label": config.public.label_column}
     given = [f"--public.{what}-column={name}" for what, name in columns.items() if name is not None]
-    return [*named, *given, *crop, *limit]
+    asked = Reading.of(config.public, "public.").given()
+    given += [word for name, value in asked for word in _words(f"--public.{name.replace('_', '-')}", value)]
+    return [*named, *given, *fit, *limit]

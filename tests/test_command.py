@@ -167,8 +167,8 @@ EXPECTED = {
     "raysyn dp_feta quick --data.": [
         f"--data.{name}"
         for name in (
-            *("name", "path", "test-share", "image-column", "label-column", "crop", "size", "limit", "labels"),
-            "no-labels",
+            *("name", "path", "test-share", "image-column", "label-column", "multi-label", "label-order"),
+            *("crop", "size", "fit", "limit", "labels", "no-labels"),
         )
     ],
     "raysyn dp_feta quick --data.size 8 --budget.e": ["--budget.epsilon"],
@@ -188,7 +188,7 @@ EXPECTED = {
     "raysyn prepare lsun scenes --o": ["--out", "--overwrite"],
     "raysyn auto scans.parquet --ep": ["--epsilon"],
     "raysyn auto scans.parquet --epsilon 3 --public.": [
-        f"--public.{name}" for name in ("name", "path", "image-column", "label-column", "crop", "limit")
+        f"--public.{name}" for name in ("name", "path", "image-column", "label-column", "crop", "fit", "limit")
     ],
     "raysyn zzz quick --data.": [],
 }

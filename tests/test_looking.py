@@ -80,7 +80,7 @@ def test_everything_is_counted_and_nothing_is_changed(
     assert "The first copies: train: file train/ant/1.png is train: file train/ant/0.png; train: file train/be" in said
     assert "begins to read 9 training and 2 test images of 10 x 10 pixels, colour, 3 classes, and is refused at" in said
     assert "There are 3 sizes, the shortest side is 10 pixels: --data.size 8 makes them one." in said
-    assert "--data.crop centre keeps them" in said and "There are both kinds, 1 grey and 8 colour: conv" in said
+    assert "--data.crop centre keeps them" in said and "There are both kinds, 1 grey and 7 colour: conv" in said
     assert "Contact sheet (stays inside): look-scans.png Page (stays inside): page.html" in said
     page = Path("page.html").read_text()
     assert looked.INSIDE in page and "c&lt;ow&gt;" in page and "data:image/png;base64," in page
@@ -100,6 +100,46 @@ def test_what_is_advised_makes_it_readable(tmp_path: Path) -> None:
     lines = look(str(source), Flags(sheet=str(tmp_path / "sheet.png")))
     assert "--data.size 28 makes them one" in " ".join(" ".join(lines).split())
     assert load(DataConfig(path=str(source), size=28, crop="centre")).train.shape == (28, 28, 1)
+
+
+def looked_at(source: Path, sheet: Path, **flags: Any) -> str:
+    return " ".join(" ".join(look(str(source), Flags(sheet=str(sheet), overwrite=True, **flags))).split())
+
+
+def test_what_is_not_plain_is_shown_as_a_run_would_read_it(tmp_path: Path) -> None:
+    """Deep, transparent, grey and colour ones, which a flag makes readable, and a broken one, which none does."""
+    source, sheet = tmp_path / "scans", tmp_path / "sheet.png"
+    deep = RNG.integers(100, 4000, (10, 10), dtype=np.uint16)
+    files = {
+        "train/a/0.png": png(deep), "train/a/1.png": png(deep), "train/b/0.png": png(deep + 1), "train/b/1.png": b"x",
+        "test/a/0.png": png(deep * 2),
+    }  # fmt: skip
+    for name, content in files.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(content)
+    said = looked_at(source, sheet)
+    assert "I;16 4" in said and f"Values of I;16 lie from {deep.min():,} to {2 * deep.max():,} (for" in said
+    assert "deeper than 8 bits: scale those that matter with --window LOW HIGH 4" in said
+    assert "The first: file train/a/0.png, file train/a/1.png, file train/b/0.png, file test/a/0.png (its mode" in said
+    said = looked_at(source, sheet, window=(0, 8191))
+    assert "Not usable: what is wrong images no image file: PNG, JPEG and what else Pillow opens is read; move" in said
+    assert "Looked at so: 4 deeper than 8 bits, values 0 to 8191 scaled to 0 to 255." in said
+    assert "--data.window 0 8191 begins to read 4 training and 1 test images of 10 x 10 pixels, grey, 2 cl" in said
+    assert "Exact copies within train: 1." in said
+    (source / "train/b/1.png").unlink()
+    said = looked_at(source, sheet, window=(0, 8191))
+    assert "--data.window 0 8191 reads 3 training and 1 test images of 10 x 10 pixels, grey, 2 classes." in said
+    for at, one in enumerate((png(noise()), png(noise(10, 10, 3)), png(noise(10, 10, 4)))):
+        for split in ("train", "test"):
+            (tmp_path / "mixed" / split / "a").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "mixed" / split / "a" / f"{at}.png").write_bytes(one)
+    said = looked_at(tmp_path / "mixed", sheet)
+    assert "There are both kinds, 2 grey and 2 colour" in said and "2.png (its mode RGBA is not plain, but" in said
+    said = looked_at(tmp_path / "mixed", sheet, colour="rgb", background="white")
+    assert "--data.colour rgb --data.background white reads 3 training and 3 test images of 10 x 10 pixels, col" in said
+    assert "Looked at so: 2 grey ones read as RGB; 2 with transparency over white." in said
+    with pytest.raises(ValueError, match=r"^window is 5 5: give two numbers"):
+        looked_at(source, sheet, window=(5, 5))
 
 
 @settings(max_examples=30, deadline=None)

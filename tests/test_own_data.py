@@ -15,6 +15,8 @@ from typed import said
 import raysyn
 from raysyn import own_data
 from raysyn.data.images import DataConfig, load, public_facts
+from raysyn.data.streams import PublicConfig
+from raysyn.methods.auto.config import Config
 from raysyn.methods.auto.table import markdown
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -130,3 +132,19 @@ def test_the_choice_does_not_depend_on_pixels_or_labels(tmp_path: Path) -> None:
 def test_the_page_shows_the_table() -> None:
     shown = re.search(r"<!-- measured -->\n(.*)\n<!-- /measured -->", (DOCS / "choose.md").read_text(), re.DOTALL)
     assert shown is not None and shown[1] == markdown(), "put what `python benchmarks/choose.py --table` prints there"
+
+
+def test_how_images_are_read_reaches_the_run(tmp_path: Path) -> None:
+    images, labels = np.zeros((300, 8, 8), np.uint16), np.arange(300) % 3
+    np.savez(tmp_path / "a.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    said = "--data.window -0.5 4095 --data.colour rgb --epsilon 10 --on.address here --out".split()
+    picked = own_data.pick(str(tmp_path / "a.npz"), [*said, str(tmp_path / "run")])
+    data = picked.command.config.data
+    assert (data.window, data.colour, data.background, data.skip_broken) == ((-0.5, 4095), "rgb", None, 0)
+    assert picked.case.facts.shape == (8, 8, 3) and "--data.window -0.5 4095.0" in " ".join(picked.words)
+    public = PublicConfig(path=("x.tar",), window=(1, 2), background="#000000", skip_broken=3)
+    words = own_data._public_words(Config(public=public))
+    assert words == [
+        *("--public.path", "x.tar", "--public.window", "1", "2"),
+        *("--public.background=#000000", "--public.skip-broken=3"),
+    ]

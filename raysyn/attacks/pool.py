@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysyn.data.images import Images
+from raysyn.data.mapped import concatenated
 
 FEWEST = 2
 """Images that each side needs."""
@@ -58,7 +59,7 @@ def make_pool(members: Images, others: Images, most: int | None, seed: int) -> P
         reason = MIX if most is None or most >= rest else f"{MIX}, and attack.images asks for fewer"
         left_out[name] = {**copies[index], LONELY: lonely, reason: rest - lonely - len(rows)}
     images = Images(
-        np.concatenate([side.images_NHWC for side in chosen]),
+        concatenated([side.images_NHWC for side in chosen]),
         np.concatenate([side.labels_N for side in chosen]),
         members.class_names,
     )

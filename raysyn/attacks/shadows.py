@@ -20,6 +20,7 @@ from raysyn.attacks.pool import Pool, make_pool
 from raysyn.compute.doorway import Compute, digest
 from raysyn.compute.worker import Alone, Clock
 from raysyn.data.images import Images
+from raysyn.train.arrays import as_tensor
 from raysyn.train.classifier import as_float
 from raysyn.train.memory import HEADROOM, at_once, available_bytes, step_bytes
 from raysyn.train.recipe import RecipeConfig, fit, one_hot
@@ -110,7 +111,7 @@ def confidences(network: nn.Module, images: Images, views: Mapping[str, View], b
     Members and non-members are asked alike.
     """
     device, network = next(network.parameters()).device, network.eval()
-    pixels, labels = torch.tensor(images.images_NHWC), images.labels_N
+    pixels, labels = as_tensor(images.images_NHWC), images.labels_N
     parts, batch_size = [], at_once(batch_size, images.shape)
     for at in range(0, len(images), batch_size):
         batch = pixels[at : at + batch_size].to(device)

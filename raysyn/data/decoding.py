@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from raysyn.data.names import check_class_names
-from raysyn.data.picture import Crop, centre_square, fault_of, opened
+from raysyn.data.picture import Fit, fitted, opened, refusal
+from raysyn.data.reading import PLAIN, Broken, Reading
 from raysyn.data.source import SPLITS
 from raysyn.data.streams import Picture, Stream
 
@@ -28,7 +29,9 @@ TELL_S = 20.0
 """Between lines about a decoding."""
 
 
-def decode_into(folder: Path, source: Stream, shape: tuple[int, int, int], crop: Crop | None = None) -> None:
+def decode_into(
+    folder: Path, source: Stream, shape: tuple[int, int, int], fit: Fit | None = None, reading: Reading = PLAIN
+) -> None:
     """Write all splits beside `folder`, then move them there as a whole: nobody sees half a set."""
     class_names, pictures = source.opened()
     check_class_names(source.label, class_names or (), once=False)
@@ -38,8 +41,11 @@ def decode_into(folder: Path, source: Stream, shape: tuple[int, int, int], crop:
     print(f"{source.label}: {understood}decoding into {folder}, once", file=sys.stderr)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
-        fit = partial(_fitted, shape=shape, crop=crop)
-        labels = _write(part, source.label, class_names, _told(pictures, source.label), fit)
+        decode = partial(_fitted, shape=shape, fit=fit, reading=reading)
+        labels, left_out = _write(part, source.label, class_names, _told(pictures, source.label), decode, reading)
+        for said in (reading.told(), *reading.warned(), f"{left_out} that cannot be decoded left out" * bool(left_out)):
+            if said:
+                print(f"{source.label}: {said}", file=sys.stderr)
         classes = max(max(found, default=0) for found in labels.values()) + 1
         names = [str(number) for number in range(classes)] if class_names is None else list(class_names)
         images = {split: len(found) for split, found in labels.items()}
@@ -77,9 +83,11 @@ def _write(
     label: str,
     class_names: Sequence[str] | None,
     pictures: Iterator[Picture],
-    fit: Callable[[Any, str], np.ndarray],
-) -> dict[str, array[int]]:
-    """The labels of each split, once all its pixels are written."""
+    decode: Callable[[Any, str], np.ndarray],
+    reading: Reading,
+) -> tuple[dict[str, array[int]], int]:
+    """The labels of each split, once all its pixels are written, and how many were left out as broken."""
+    left_out = 0
     labels = {split: array("q") for split in SPLITS}
     known = 2**31 if class_names is None else len(class_names)
     with ExitStack() as stack:
@@ -90,24 +98,27 @@ def _write(
                 raise ValueError(f"{place} has the split {picture.split!r}; it must be one of {', '.join(SPLITS)}")
             if not 0 <= picture.label < known:
                 raise ValueError(f"{place} has the label {picture.label}, but classes are 0 to {known - 1}; mend it")
-            files[picture.split].write(fit(picture.pixels, place).tobytes())
+            try:
+                pixels = decode(picture.pixels, place)
+            except Broken:
+                left_out += 1
+                if left_out > reading.skip_broken:
+                    raise
+                continue
+            files[picture.split].write(pixels.tobytes())
             labels[picture.split].append(picture.label)
     if not labels["train"]:
         raise ValueError(f"{label} has no train images; give some")
     for split, found in labels.items():
         np.save(part / f"{split}.npy", np.array(found, np.int64))
-    return labels
+    return labels, left_out
 
 
-def _fitted(picture: Any, place: str, shape: tuple[int, int, int], crop: Crop | None) -> np.ndarray:
-    """One picture (HWC array, bytes of a file or path), cropped and in `shape`."""
-    from PIL import Image
-
+def _fitted(picture: Any, place: str, shape: tuple[int, int, int], fit: Fit | None, reading: Reading) -> np.ndarray:
+    """One picture (HWC array or file), in `shape`."""
     mode, size = ("L" if shape[2] == 1 else "RGB"), (shape[1], shape[0])
     try:
-        fitted = opened(picture).convert(mode)
-        if crop is not None:
-            fitted = centre_square(fitted)
+        image = opened(picture, reading).convert(mode)
     except Exception as error:  # decoders raise anything on damaged bytes; only here is the place known
-        raise ValueError(f"{place} cannot be used: {fault_of(picture, error)}") from error
-    return np.asarray(fitted if fitted.size == size else fitted.resize(size, Image.Resampling.BILINEAR))
+        raise refusal(place, picture, error, reading) from error
+    return np.asarray(fitted(image, size, fit))

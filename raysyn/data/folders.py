@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from raysyn.data.names import legible
-from raysyn.data.shards import parquet_files
+from raysyn.data.shards import ENDINGS as PARQUET
+from raysyn.data.shards import files_of
 from raysyn.data.source import SPLITS, USUAL_NAMES
 
 BESIDE = frozenset(
@@ -150,8 +151,11 @@ def _refuse_other_layouts(path: str, label: str, entries: Sequence[os.DirEntry[s
     for deeper in _with_train(path, NESTED):
         raise ValueError(f"{label} has no folder train/, but {os.path.relpath(deeper, path)}/ has: give {deeper!r}")
     for name in folders:
-        if parquet_files(inside := Path(path, name)):
-            raise ValueError(f"{label} has Parquet files in {legible(name)}/, and none in itself: give {str(inside)!r}")
+        for kind, endings in (("Parquet", PARQUET), (".tar", (".tar",))):
+            if files_of(inside := Path(path, name), endings):
+                raise ValueError(
+                    f"{label} has {kind} files in {legible(name)}/, and none in itself: give {str(inside)!r}"
+                )
     if len(folders) > 1:
         return
     tables = [entry.name for entry in entries if os.path.splitext(entry.name)[1].lower() in TABLES]

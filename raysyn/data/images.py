@@ -8,16 +8,20 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from raysyn.data.broken import without_broken
 from raysyn.data.copies import Copies, find_copies
+from raysyn.data.mapped import taken
 from raysyn.data.names import check_class_names, check_name
 from raysyn.data.parquet_schema import Columns, check_no_columns
-from raysyn.data.picture import Crop
+from raysyn.data.picture import Crop, Fit, chosen_fit
 from raysyn.data.pixels import SMALLEST, pixels_of
+from raysyn.data.reading import Colour, Reading
+from raysyn.data.several import MultiLabel, Several
 from raysyn.data.shares import check_share, with_test_images
 from raysyn.data.source import SPLITS, Source
 from raysyn.data.sources import from_name, from_path, subset
@@ -35,9 +39,10 @@ class DataConfig:
     which are downloaded on first use."""
     path: str | None = None
     """Own data instead of a name: a Parquet file (columns image, label, split) or a folder of them as Hugging Face
-    exports it, a MedMNIST-style .npz file, or a folder with train/ and test/, each with one sub-folder of images per
-    class. Where classes are named (the sub-folders of train/, the Parquet file's metadata, the array class_names), one
-    of them may have no image. Without test images, also a folder of class folders: see --data.test-share."""
+    exports it, WebDataset shards (.tar), a .csv beside its images, a MedMNIST-style .npz file, or a folder with train/
+    and test/, each with one sub-folder of images per class. Where classes are named (the sub-folders of train/, the
+    Parquet file's metadata, the array class_names), one of them may have no image. Without test images, also a folder
+    of class folders: see --data.test-share."""
     test_share: float | None = None
     """Share of the training images held out as test images where the source has none; the others are left to train.
     Always the same ones, by their places alone. A synthetic.parquet of raysyn has 0.1 held out by itself."""
@@ -45,15 +50,40 @@ class DataConfig:
     """Column of a Parquet file that holds the images (by default image, or else img), or of a .csv their paths."""
     label_column: str | None = None
     """Column of it that holds their classes, as numbers or names; by default label, or else labels."""
+    multi_label: MultiLabel | None = None
+    """Of images with several labels each, or none: most-frequent gives an image the class of the one of its labels that
+    comes first in --data.label-order, combination that of its combination of the labels named there. Images with none
+    of them are a class too. Nothing is counted, so nothing of rare labels shows."""
+    label_order: tuple[str, ...] = ()
+    """Labels by name, or number where they have no names: from the most frequent to the rarest, as publicly known, or
+    those to combine, at most 6. Others are not heeded. chestmnist has an order by itself."""
     crop: Crop | None = None
     """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
     size: int | None = None
     """Rescale every image to this many pixels a side, at least 8; by default images stay as they are."""
+    fit: Fit | None = None
+    """How an image that is not square comes into that size: stretch (by default: its proportions are lost), pad (as a
+    whole, in the middle of black), or crop (the square in its middle, the same as --data.crop centre)."""
+    window: tuple[float, float] | None = None
+    """LOW HIGH: of images deeper than 8 bits (16-bit, floats, DICOM) LOW and below becomes 0, HIGH and above 255, and
+    what is between linear, in the units of the files. By default such are refused, but for floats from 0 to 1 and DICOM
+    files that name a window."""
+    colour: Colour = "auto"
+    """grey or rgb: read all images as one kind (grey by luma); by default as they are, which must be all grey or all
+    colour."""
+    background: str | None = None
+    """white, black or #rrggbb: what shows through transparent images; by default such are refused."""
+    skip_broken: int = 0
+    """Leave out up to this many images that cannot be decoded; their number is told, and counts as public."""
     limit: int | None = None
     """Keep only this many training images, always the same ones, and at most as many test images."""
     labels: bool = True
     """False forgets what the images are of: all are of one class, images are made of no class in particular, and no
     classifier can judge them."""
+
+    def how(self) -> Fit | None:
+        """How images come into their size; ValueError for flags that do not go together."""
+        return chosen_fit(self.fit, self.crop, "data", self.size is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +116,7 @@ class Images:
 
     def select(self, indices: Any) -> Images:
         """The images at `indices` (integers, a slice or a mask), with the same classes."""
-        return Images(self.images_NHWC[indices], self.labels_N[indices], self.class_names)
+        return Images(taken(self.images_NHWC, indices), self.labels_N[indices], self.class_names)
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) over shape, class names, labels and pixels, in this order of images."""
@@ -112,6 +142,8 @@ class Dataset:
     """How the source could declare names of its classes, where it knows them only as the labels of its images."""
     told: str = ""
     """How the source was understood, and what of it was left out."""
+    warned: tuple[str, ...] = ()
+    """What a user must know of it."""
 
     @functools.cached_property
     def copies(self) -> Copies:
@@ -140,19 +172,24 @@ class Dataset:
 def load(config: DataConfig) -> Dataset:
     """The data set that `config` names: train and test, and val where the source has one.
 
-    A size rescales the whole image, or the square in its middle (bilinear, antialiased; the aspect ratio of a whole
-    image is not kept). 16-bit colour is cut to 8 bits. Raises ValueError, one sentence with field, value and mend, for
-    what a user can mend.
+    A size rescales each image as `picture.fitted` does. 16-bit colour is cut to 8 bits. The pixels of many images lie
+    in a file without a name (`mapped`). Raises ValueError, one sentence with field, value and mend, for what a user can
+    mend.
     """
     source, labels, class_names = _opened(config)
-    done: dict[str, Images] = {}
-    for split in (split for split in labels if labels[split].size):
-        keep = subset(len(labels[split]), config.limit or len(labels[split]))
+    done, fit = dict[str, Images](), config.how()
+    kept, left_out = _kept(source, labels, config.limit)
+    for split, keep in kept.items():
         shape = done["train"].shape if done else None
-        pixels = pixels_of(source, source.splits[split], keep, config.size, config.crop, shape)
+        pixels = pixels_of(source, source.splits[split], keep, config.size, fit, shape)
         done[split] = Images(pixels, labels[split][keep], class_names)
     naming = source.naming if source.class_names is None or source.of_labels else None
-    dataset = Dataset(source.name, done["train"], done["test"], done.get("val"), naming=naming, told=source.told)
+    done_to_them = [one for one in (source.reading.told(), left_out) if one]
+    told = "; ".join([source.told or "published", *done_to_them]) if done_to_them else source.told
+    dataset = Dataset(
+        source.name, done["train"], done["test"], done.get("val"), naming=naming, told=told,
+        warned=source.reading.warned(),
+    )  # fmt: skip
     return dataset.check_classes(*_left_out_by(config))
 
 
@@ -160,10 +197,16 @@ def public_facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int]:
     """(number of training images, shape, classes) of what `config` names, of which one picture is decoded; ValueError
     as `load`, for all that can be known from that."""
     source, labels, class_names = _opened(config)
-    keep = subset(len(labels["train"]), config.limit or len(labels["train"]))
-    first = pixels_of(source, source.splits["train"], keep[:1], config.size, config.crop, None)
+    keep = _kept(source, {"train": labels["train"]}, config.limit)[0]["train"]
+    first = pixels_of(source, source.splits["train"], keep[:1], config.size, config.how(), None)
     height, width, channels = first.shape[1:]
     return len(keep), (height, width, channels), len(class_names)
+
+
+def _kept(source: Source, labels: dict[str, np.ndarray], limit: int | None) -> tuple[dict[str, np.ndarray], str]:
+    """{split: places of the images to read}, and a word on those that were left out as broken."""
+    some = {split: subset(len(found), limit or len(found)) for split, found in labels.items() if found.size}
+    return without_broken(source, some)
 
 
 def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[str, ...]]:
@@ -172,13 +215,18 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
         raise ValueError(f"data.size={config.size} is too small; give at least {SMALLEST} or leave it out")
     if config.limit is not None and config.limit < 1:
         raise ValueError(f"data.limit={config.limit} leaves no images; give at least 1 or leave it out")
+    config.how()
     check_share(config.test_share)
+    reading = Reading.of(config)
     columns = Columns(config.image_column, config.label_column)
+    several = Several.of(config.multi_label, config.label_order)
     if config.path is None:
         check_no_columns(columns, f"data.name={config.name!r}")
-        source = from_name(config.name, config.size)
+        source = from_name(config.name, config.size, several=several)
     else:
-        source = from_path(config.path, columns)
+        source = from_path(config.path, columns, several)
+    source = replace(source, reading=reading)
+    reading.check_arrays(source.splits["train"].pictures, source.label)
     check_name(source.label, "the data set", source.name)
     labels = {split: _labels(source, split) for split in SPLITS if split in source.splits}
     if not labels["train"].size:
@@ -198,8 +246,8 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
 
 def _left_out_by(config: DataConfig) -> tuple[str, str]:
     """Which settings leave images out, and how they leave out fewer."""
-    named = {"limit": "raise", "test_share": "lower"}
-    given = {field: getattr(config, field) for field in named if getattr(config, field) is not None}
+    named = {"limit": "raise", "test_share": "lower", "skip_broken": "lower"}
+    given = {field: getattr(config, field) for field in named if getattr(config, field)}
     if len(given) == 1:
         ((field, value),) = given.items()
         return f"data.{field}={value}", f"{named[field]} it"

@@ -15,10 +15,13 @@ from pathlib import Path
 from raysyn.data.folders import BESIDE, is_hidden
 from raysyn.data.names import legible
 from raysyn.data.parquet_schema import Columns
+from raysyn.data.several import MEND, Several
 from raysyn.data.source import SPLITS, USUAL_NAMES
 
 ENDINGS = (".csv", ".tsv")
 FILE = ("path", "image", "file", "file_name", "filename", "image_id", "id")
+BETWEEN = "|"
+"""What stands between several labels of an image."""
 LABEL = ("label", "labels", "class")
 """What the columns are called; the first that is there is taken, where none is named."""
 
@@ -35,7 +38,7 @@ class Manifest:
     told: str
 
 
-def read_manifest(path: Path, label: str, columns: Columns) -> Manifest:
+def read_manifest(path: Path, label: str, columns: Columns, several: Several | None = None) -> Manifest:
     """Read a table and find its files, by path, name or name without ending, in its folder and below. ValueError, in a
     sentence that `label` opens, for a column, file or field that is not there, and for a file that is there twice."""
     fields, rows = _table(path, label)
@@ -55,10 +58,20 @@ def read_manifest(path: Path, label: str, columns: Columns) -> Manifest:
         if (before := known.setdefault(file, at)) != at:
             raise ValueError(f"{place} has the same file as line {before}, {row[image]!r}; leave one of them out")
         read.append((where, file, row[number]))
-    numbers, names = _classes(read, label)
+    classes = None if several is None else several.among(None, label)
+    if classes is None:
+        _refuse_several(read, label, columns.group)
+        numbers, names = classes_of(read, label)
+    else:
+        labels = {name for _, _, name in read}
+        numbers, names = (
+            {name: classes.of(_split_label(name), f"{label}: a row") for name in labels},
+            list(classes.names),
+        )
     told = f"a table of {len(read):,} rows, files by {image}, labels in {number}" + (
         "" if split else ", no column split: all for training"
     )
+    told += f"; {classes.told()}" if classes is not None else ""
     left = found.count - sum(file in found for _, file, _ in read)
     told += f"; left out: {left:,} files without a row" if left else ""
     return Manifest([(where, file, numbers[name]) for where, file, name in read], names, split is not None, told)
@@ -147,7 +160,18 @@ def _new(folder: str, seen: set[str]) -> bool:
     return len(seen) > before
 
 
-def _classes(rows: list[tuple[str, str, str]], label: str) -> tuple[dict[str, int], list[str] | None]:
+def _split_label(name: str) -> list[str]:
+    return [one for one in map(str.strip, name.split(BETWEEN)) if one]
+
+
+def _refuse_several(rows: list[tuple[str, str, str]], label: str, group: str) -> None:
+    """ValueError for labels that are several: taken for one, each combination that occurs would be a class. Of public
+    images it may be."""
+    if group == "data." and any(len(_split_label(name)) > 1 for _, _, name in rows):
+        raise ValueError(f"{label} has rows with several labels, with {BETWEEN} between them; {MEND}")
+
+
+def classes_of(rows: list[tuple[str, str, str]], label: str) -> tuple[dict[str, int], list[str] | None]:
     """{label: class number}, and names where labels are words: those of train, sorted."""
     every = {name for _, _, name in rows}
     if all(name.isascii() and name.isdigit() and len(name) < 10 and name == str(int(name)) for name in every):

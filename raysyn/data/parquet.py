@@ -5,17 +5,25 @@ One reader for private and public images, row by row, so that memory holds what 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from raysyn.data.names import legible
 from raysyn.data.parquet_schema import Columns, Schema, understood
+from raysyn.data.several import MEND, Classes, Several, check_one
 from raysyn.data.shards import Shard, shards_of
 from raysyn.data.source import SPLITS, USUAL_NAMES, Source, Split
+from raysyn.data.stored import Stored
 
 ROWS_AT_ONCE = 500
+"""At most."""
+BYTES_AT_ONCE = 2**24
+"""Of the columns that are read, about."""
 READ_AT_ONCE = 2**20
 """Bytes of a column."""
 NAMING = "a list \"classes\" in the JSON object of the schema metadata 'dataset'"
@@ -27,7 +35,9 @@ class Row(NamedTuple):
     split: str
     image: bytes
     label: int
-    place: str
+    shard: int
+    number: int
+    """Of the row, in its shard."""
 
 
 @dataclass(frozen=True)
@@ -39,36 +49,61 @@ class Table:
     schema: Schema
     class_names: Sequence[str] | None
     told: str
+    classes: Classes | None = None
+    """Of several labels per image."""
 
-    def rows(self) -> Iterator[Row]:
-        """All images, in the order of files and rows. ValueError, naming the row, for an empty field, an unknown split
-        or an unknown name of a class."""
-        schema, several = self.schema, len(self.shards) > 1
-        numbers = {name: number for number, name in enumerate(self.class_names or ())}
-        for shard in self.shards:
-            before = f"{legible(shard.path.name)}, " if several else ""
-            for row, (image, label, split) in enumerate(self._fields(shard)):
-                place = f"{before}row {row}"
+    def rows(self, images: bool = True) -> Iterator[Row]:
+        """All images, in the order of files and rows; without `images`, all but those. ValueError, naming the row, for
+        an empty field, an unknown split or an unknown name of a class."""
+        schema = self.schema
+        numbers = {name: number for number, name in enumerate(self.class_names or ()) if schema.named}
+        for one, shard in enumerate(self.shards):
+            for row, (image, label, split) in enumerate(self._fields(shard, images)):
+                place = self.place(one, row)
                 found = shard.split if schema.split is None else split
                 for what, value in (("image", image), ("label", label), ("split", found)):
                     if value is None:
                         raise ValueError(f"{self.label}: {place} has an empty {what}; fill or drop it")
-                if schema.named and label not in numbers:
+                if self.classes is not None:
+                    label = self.classes.of(label, f"{self.label}: {place}")
+                elif schema.named and label not in numbers:
                     raise ValueError(f"{self.label}: {place} has the label {label!r}, no class of train; mend it")
-                yield Row(self._split(found, place), image, numbers[label] if schema.named else label, place)
+                yield Row(self._split(found, place), image, numbers.get(label, label), one, row)
 
-    def _fields(self, shard: Shard) -> Iterator[tuple[Any, Any, Any]]:
+    def images_of(self, number: int, rows_N: np.ndarray) -> Iterator[bytes]:
+        """The images at increasing rows of one shard; row groups without any are left unread. ValueError, naming the
+        row, for an empty one."""
+        at = 0
+        for numbers_N, part in _batches(self.shards[number].path, [self.schema.image_leaf], self.label, rows_N):
+            images, before = self._images(part), at
+            at += int(np.searchsorted(rows_N[at:], numbers_N[-1], side="right"))
+            for row in rows_N[before:at].tolist():
+                if (image := images[int(np.searchsorted(numbers_N, row))].as_py()) is None:
+                    raise ValueError(f"{self.label}: {self.place(number, row)} has an empty image; fill or drop it")
+                yield image
+            if at == len(rows_N):
+                return
+
+    def place(self, number: int, row: int) -> str:
+        """What to call a row of a shard in an error."""
+        return (f"{legible(self.shards[number].path.name)}, " if len(self.shards) > 1 else "") + f"row {row}"
+
+    def _fields(self, shard: Shard, images: bool) -> Iterator[tuple[Any, Any, Any]]:
         """(image, label, split) of each row, as they are; the split is None without such a column."""
         schema = self.schema
-        wanted = [schema.image_leaf, schema.label, *([schema.split] if schema.split else [])]
-        for part in _batches(shard.path, wanted, self.label):
-            images = part.column(schema.image)
-            if schema.image_leaf != schema.image:
-                import pyarrow.compute as pc  # seven MiB, which no other column needs
-
-                images = pc.struct_field(images, "bytes")
+        wanted = [*([schema.image_leaf] if images else []), schema.label, *([schema.split] if schema.split else [])]
+        for _, part in _batches(shard.path, wanted, self.label):
+            found = self._images(part).to_pylist() if images else [b""] * part.num_rows
             splits = part.column(schema.split).to_pylist() if schema.split else [None] * part.num_rows
-            yield from zip(images.to_pylist(), part.column(schema.label).to_pylist(), splits, strict=True)
+            yield from zip(found, part.column(schema.label).to_pylist(), splits, strict=True)
+
+    def _images(self, part: Any) -> Any:
+        images = part.column(self.schema.image)
+        if self.schema.image_leaf != self.schema.image:
+            import pyarrow.compute as pc  # seven MiB, which no other column needs
+
+            images = pc.struct_field(images, "bytes")
+        return images
 
     def _split(self, given: Any, place: str) -> str:
         split = USUAL_NAMES.get(str(given).lower())
@@ -80,19 +115,43 @@ class Table:
         return split
 
 
-def _batches(path: Path, columns: list[str], label: str) -> Iterator[Any]:
+def _batches(
+    path: Path, columns: list[str], label: str, rows_N: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, Any]]:
+    """(numbers of its rows, a batch) in order; with `rows_N`, of the row groups alone that hold one of these."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         # By default all row groups are fetched ahead and kept.
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_AT_ONCE) as file:
-            yield from file.iter_batches(ROWS_AT_ONCE, columns=columns)
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            ends = np.cumsum(sizes, dtype=np.int64)
+            groups = range(len(sizes)) if rows_N is None else np.unique(np.searchsorted(ends, rows_N, side="right"))
+            numbers_N = np.concatenate(
+                [np.zeros(0, np.int64), *(np.arange(ends[g] - sizes[g], ends[g]) for g in groups)]
+            )
+            at, count = 0, _rows_at_once(file.metadata, columns)
+            for part in file.iter_batches(count, row_groups=list(map(int, groups)), columns=columns):
+                if part.num_rows:
+                    yield numbers_N[at : at + part.num_rows], part
+                at += part.num_rows
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{label} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
 
 
-def open_parquet(path: Path, label: str, columns: Columns) -> Table:
+def _rows_at_once(metadata: Any, columns: list[str]) -> int:
+    """Rows of about BYTES_AT_ONCE: photos of many megabytes come in smaller numbers."""
+    size = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            name = chunk.path_in_schema
+            if any(name == one or name.startswith(f"{one}.") for one in columns):
+                size += chunk.total_uncompressed_size
+    return max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE * metadata.num_rows // max(1, size)))
+
+
+def open_parquet(path: Path, label: str, columns: Columns, several: Several | None = None) -> Table:
     """A Parquet file, or a folder of them; of the rows, only those of names of classes are read. ValueError, in a
     sentence that `label` opens, where columns are missing, of another kind, or not the same in all files."""
     found = shards_of(path, label)
@@ -103,19 +162,34 @@ def open_parquet(path: Path, label: str, columns: Columns) -> Table:
                 f"{label}: {legible(shard.path.name)} has other columns or names of classes than "
                 f"{legible(found.shards[0].path.name)}; make all files of a set alike"
             )
-    names: Sequence[str] | None = first.class_names
+    classes = _classes(first, label, columns, several)
+    names: Sequence[str] | None = first.class_names if classes is None else classes.names
     if first.named and names is None:
         names = _label_names(found.shards, first, label)
     by = "" if first.split else (", no column split: all for training" if path.is_file() else ", splits by file names")
     told = f"{found.told}, {first.told()}{by}{found.left_out}"
-    return Table(label, found.shards, first, names, told)
+    return Table(label, found.shards, first, names, told if classes is None else f"{told}; {classes.told()}", classes)
+
+
+def _classes(schema: Schema, label: str, columns: Columns, several: Several | None) -> Classes | None:
+    """Of a column of lists; ValueError where nothing is said of it, or something of what is none."""
+    if not schema.several:
+        check_one(several, label)
+        return None
+    if several is None:
+        mend = f"{MEND}, or " if columns.group == "data." else ""
+        raise ValueError(
+            f"{label}: column {schema.label} has several labels per image; {mend}name a column of one each with "
+            f"--{columns.group}label-column"
+        )
+    return several.among(schema.class_names, label)
 
 
 def _label_names(shards: Sequence[Shard], schema: Schema, label: str) -> list[str]:
     """All labels of train, sorted: whether a class is there must not depend on what is tested with."""
     names = set[str]()
     for shard in shards:
-        for part in _batches(shard.path, [schema.label, *([schema.split] if schema.split else [])], label):
+        for _, part in _batches(shard.path, [schema.label, *([schema.split] if schema.split else [])], label):
             splits = part.column(schema.split).to_pylist() if schema.split else [shard.split] * part.num_rows
             values = part.column(schema.label).to_pylist()
             pairs = set(zip(values, splits, strict=True))
@@ -124,26 +198,45 @@ def _label_names(shards: Sequence[Shard], schema: Schema, label: str) -> list[st
     return sorted(names)
 
 
-def read_parquet(path: Path, label: str, columns: Columns) -> Source:
-    """The images of a Parquet file or a folder of them, undecoded, held as bytes."""
-    import numpy as np
+class Rows(Stored):
+    """Images of one split, by shard and row; only what is asked for is read."""
 
-    table = open_parquet(path, label, columns)
-    pictures: dict[str, list[bytes]] = {split: [] for split in SPLITS}
+    def __init__(self, table: Table, shards_N: np.ndarray, rows_N: np.ndarray) -> None:
+        self._table, self._shards_N, self._rows_N = table, shards_N, rows_N
+
+    def __len__(self) -> int:
+        return len(self._rows_N)
+
+    def read(self, rows_N: np.ndarray) -> Iterator[bytes]:
+        shards_N, inside_N = self._shards_N[rows_N], self._rows_N[rows_N]
+        for number in np.unique(shards_N).tolist():
+            yield from self._table.images_of(number, inside_N[shards_N == number])
+
+    def some(self, rows_N: np.ndarray) -> Rows:
+        return Rows(self._table, self._shards_N[rows_N], self._rows_N[rows_N])
+
+    def place(self, index: int) -> str:
+        return self._table.place(int(self._shards_N[index]), int(self._rows_N[index]))
+
+
+def read_parquet(path: Path, label: str, columns: Columns, several: Several | None = None) -> Source:
+    """The images of a Parquet file or a folder of them, unread; of their rows memory holds numbers alone."""
+    table = open_parquet(path, label, columns, several)
     labels: dict[str, list[int]] = {split: [] for split in SPLITS}
-    places: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for row in table.rows():
-        pictures[row.split].append(row.image)
+    shards, rows = ({split: array("q") for split in SPLITS} for _ in range(2))
+    for row in table.rows(images=False):
         labels[row.split].append(row.label)
-        places[row.split].append(row.place)
+        shards[row.split].append(row.shard)
+        rows[row.split].append(row.number)
     splits = {}
     for split in SPLITS:
+        images = Rows(table, np.array(shards[split], np.int64), np.array(rows[split], np.int64))
         numbers = np.array(labels[split]) if labels[split] else np.zeros(0, np.int64)
-        splits[split] = Split(pictures[split], numbers, places[split])
+        splits[split] = Split(images, numbers, images.place)
     whole = table.schema.split or path.is_dir()
     lacks = "has no test images" if whole else "has no column split, and so no test images"
     name = path.stem if path.is_file() else path.resolve().name
     return Source(
         name, label, table.class_names, splits, NAMING, lacks=lacks, released=table.schema.released, told=table.told,
-        of_labels=table.schema.class_names is None,
+        of_labels=table.schema.class_names is None and table.classes is None,
     )  # fmt: skip

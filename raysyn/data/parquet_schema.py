@@ -44,6 +44,8 @@ class Schema:
     label: str
     named: bool
     """Whether labels are names of classes, not numbers."""
+    several: bool
+    """Whether labels are lists of them."""
     split: str | None
     class_names: tuple[str, ...] | None
     names_from: str
@@ -67,7 +69,8 @@ def understood(path: Path, label: str, columns: Columns) -> Schema:
     image = _column(schema, label, "image", IMAGE, columns.image, columns.group)
     number = _column(schema, label, "label", LABEL, columns.label, columns.group)
     leaf = _image_leaf(schema.field(image).type, image, label)
-    named = _is_named(schema.field(number).type, number, label)
+    one, several = _one_label(schema.field(number).type)
+    named = _is_named(one, number, label)
     split = "split" if "split" in schema.names else None
     about = _json(schema, "dataset", label)
     names, names_from = metadata_names(about, label), ""
@@ -80,7 +83,8 @@ def understood(path: Path, label: str, columns: Columns) -> Schema:
         names_from = "the labels of train, sorted" if named else ""
     # The metadata that raysyn writes into synthetic.parquet (`release.parquet_bytes`).
     released = {"name", "classes", "image_shape", "encoding"} <= about.keys()
-    return Schema(image, leaf, number, named, split, None if names is None else tuple(names), names_from, released)
+    known = None if names is None else tuple(names)
+    return Schema(image, leaf, number, named, several, split, known, names_from, released)
 
 
 def _column(schema: Any, label: str, what: str, usual: tuple[str, ...], given: str | None, group: str) -> str:
@@ -116,6 +120,15 @@ def _image_leaf(kind: Any, column: str, label: str) -> str:
             "bytes and path)"
         )
     return column
+
+
+def _one_label(kind: Any) -> tuple[Any, bool]:
+    """The type of a label, and whether a row has a list of such."""
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return (kind.value_type, True) if lists else (kind, False)
 
 
 def _is_named(kind: Any, column: str, label: str) -> bool:
@@ -157,6 +170,8 @@ def _hugging_face_names(about: dict[str, Any], column: str) -> list[str] | None:
     at: Any = about
     for key in ("info", "features", column):
         at = at.get(key) if isinstance(at, dict) else None
+    if isinstance(at, dict) and isinstance(at.get("feature"), dict):
+        at = at["feature"]  # of lists of labels
     if not isinstance(at, dict) or at.get("_type") != "ClassLabel":
         return None
     names = at.get("names")

@@ -3,59 +3,109 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
+
+from raysyn.data import deep, dicom
+from raysyn.data.members import Member
+from raysyn.data.reading import PLAIN, Broken, Reading, Unsuited
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 
 Crop = Literal["centre"]
-"""What of a picture is kept before it is rescaled."""
+"""What of a picture is kept before it is rescaled; `crop` of the ways to fit it."""
+Fit = Literal["stretch", "pad", "crop"]
+"""How a picture comes into a size of other proportions."""
 
 
 TURNED = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """Pillow's transposition (`Image.Transpose`) that undoes each orientation which EXIF knows, as viewers do."""
 ORIENTATION = 0x0112
+WHITE_IS_ZERO = 262, 0
+"""Tag and value of a TIFF whose small values are light; Pillow heeds it for 8 bits and not for 16."""
 OTHER = "another kind of colour: save it as 8-bit grey or RGB"
-DEPTH = "deeper than 8 bits: scale the values that matter to 0 to 255, and save it as 8-bit grey"
-CLEAR = "with transparency: save it without"
-FAULTS = {
-    **dict.fromkeys(("I", "F"), DEPTH),
-    **dict.fromkeys(("LA", "PA", "RGBA"), CLEAR),
-    "CMYK": "of colours for print: save it as RGB",
-}
-"""What is wrong with a mode of Pillow, up to its semicolon, and the mend."""
+PRINT = ("CMYK", "YCbCr")
+"""Modes that Pillow turns into RGB."""
 
 
-def decode_picture(picture: Any, size: int | None, crop: Crop | None = None) -> np.ndarray:
-    """One picture (HWC array, bytes of a file or path) as uint8 (H, W, C), cropped and in the `size` asked for."""
-    if isinstance(picture, np.ndarray):
+def decode_picture(picture: Any, size: int | None, fit: Fit | None = None, reading: Reading = PLAIN) -> np.ndarray:
+    """One picture (HWC array, file: see `content`) as uint8 (H, W, C), fitted into the `size` asked for; the array
+    itself where nothing of it changes."""
+    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and _is_of(picture.shape[2], reading):
         height, width = picture.shape[:2]
-        if (crop is None or height == width) and (size is None or height == width == size):
+        if (fit != "crop" or height == width) and (size is None or height == width == size):
             return picture
-    image = opened(picture)
-    if crop is not None:
-        image = centre_square(image)
-    if size is not None and image.size != (size, size):
-        from PIL import Image
-
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image)
+    pixels = np.asarray(fitted(opened(picture, reading), None if size is None else (size, size), fit))
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def opened(picture: Any) -> Picture:
-    """One picture (HWC array, bytes of a file or path) in mode L or RGB and upright, the same for private and public
-    ones; ValueError for what would lose transparency, depth or frames."""
+def fitted(image: Picture, size: tuple[int, int] | None, fit: Fit | None) -> Picture:
+    """An image in `size` (width, height), bilinear and antialiased: stretched to it by default; `pad`: as large as it
+    has room in there, in the middle of black; `crop`: the square in its middle alone."""
+    from PIL import Image
+
+    if fit == "crop":
+        image = centre_square(image)
+    if size is None or image.size == size:
+        return image
+    if fit != "pad":
+        return image.resize(size, Image.Resampling.BILINEAR)
+    scale = min(size[0] / image.size[0], size[1] / image.size[1])
+    width, height = (max(1, min(round(side * scale), most)) for side, most in zip(image.size, size, strict=True))
+    black = Image.new(image.mode, size)
+    black.paste(
+        image.resize((width, height), Image.Resampling.BILINEAR), ((size[0] - width) // 2, (size[1] - height) // 2)
+    )  # fmt: skip
+    return black
+
+
+def chosen_fit(fit: Fit | None, crop: Crop | None, group: str, sized: bool = True) -> Fit | None:
+    """The one that both flags of a group say together: a crop is a fit as well. ValueError where they differ, or there
+    is no size to fit images into."""
+    if fit is not None and crop is not None and fit != "crop":
+        raise ValueError(
+            f"{group}.fit is {fit!r}, but {group}.crop={crop!r} keeps the square in the middle: leave one of them out"
+        )
+    if fit in ("stretch", "pad") and not sized:
+        raise ValueError(f"{group}.fit={fit!r} needs a size to fit images into: give --{group}.size, or leave it out")
+    return fit if crop is None else "crop"
+
+
+def opened(picture: Any, reading: Reading = PLAIN) -> Picture:
+    """One picture (HWC array, file: see `content`) in mode L or RGB and upright, the same for private and public ones;
+    ValueError for what would lose transparency or depth, of which `reading` does not say how."""
     from PIL import Image
 
     if isinstance(picture, np.ndarray):
-        return Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
-    with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as file:
-        return _plain(file)
+        reading.check_arrays(picture, "it")
+        pixels = picture
+        if pixels.dtype != np.uint8:
+            pixels = deep.scaled(pixels, reading, f"it is of {pixels.dtype} values")
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    else:
+        with content(picture) as file:
+            if dicom.is_dicom(_begin(file)):
+                image = Image.fromarray(dicom.decoded(file, reading))
+            else:
+                with Image.open(file) as found:
+                    image = _plain(found, reading)
+    return _coloured(image, reading)
+
+
+def content(picture: Any) -> BinaryIO:
+    """The file that a picture is, opened: its bytes, a member of an archive, or a path."""
+    if isinstance(picture, Member):
+        return io.BytesIO(picture.read())
+    return io.BytesIO(picture) if isinstance(picture, bytes) else open(picture, "rb")
+
+
+def _begin(file: BinaryIO) -> bytes:
+    begin = file.read(dicom.BEGIN)
+    file.seek(0)
+    return begin
 
 
 def has_palette(picture: Any) -> bool:
@@ -64,27 +114,36 @@ def has_palette(picture: Any) -> bool:
 
     if isinstance(picture, np.ndarray):
         return False
-    with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as file:
-        return file.mode == "P"
+    with content(picture) as file:
+        if dicom.is_dicom(_begin(file)):
+            return False
+        with Image.open(file) as found:
+            return found.mode == "P"
+
+
+def refusal(place: str, picture: Any, error: Exception, reading: Reading) -> ValueError:
+    """The sentence on a picture that cannot be used, after `error` of a decoder: Broken for what can be left out."""
+    fault = f"{place} cannot be used: {fault_of(picture, error)}"
+    if isinstance(error, Unsuited) or isinstance(picture, np.ndarray):
+        return ValueError(fault)
+    left = reading.skip_broken
+    more = f"raise {reading.flag('skip_broken')} above {left}" if left else f"{reading.flag('skip_broken')} 1"
+    return Broken(f"{fault}, or leave such out with {more}" if not left else f"{fault}, or {more}")
 
 
 def fault_of(picture: Any, error: Exception) -> str:
     """Why it cannot be used, in a few words, after `error` of a decoder."""
     from PIL import UnidentifiedImageError
 
+    if isinstance(error, Unsuited | Broken):
+        return str(error)
     if not isinstance(error, UnidentifiedImageError):
-        return (str(error) or type(error).__name__).splitlines()[0]
-    begin = picture[:132] if isinstance(picture, bytes) else _first_bytes(picture)
-    if not begin:
-        return "it is empty, and no image file: bring it anew or remove it"
-    if begin[128:] == b"DICM":
-        return "it is a DICOM file, and no image file that is read here: export it as 8-bit PNG"
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return f"{reason}: bring it anew"
+    with content(picture) as file:
+        if not _begin(file):
+            return "it is empty, and no image file: bring it anew or remove it"
     return "no image file: PNG, JPEG and what else Pillow opens is read; move or remove it"
-
-
-def _first_bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(132)
 
 
 def centre_square(image: Picture) -> Picture:
@@ -96,28 +155,91 @@ def centre_square(image: Picture) -> Picture:
     return image if width == height else image.crop((left, top, left + side, top + side))
 
 
-def _plain(image: Picture) -> Picture:
-    """The image in mode L or RGB, upright; refuses what would lose transparency, depth or frames."""
+def _plain(image: Picture, reading: Reading) -> Picture:
+    """The image in mode L or RGB, upright, of several pages or frames the first."""
     from PIL import Image
 
     # A phone's JPEG may hold a second picture, such as depth, behind the one that viewers show.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise ValueError("it is animated or has several pages; save one of them")
+        image.seek(0)
+        reading.note("of {n:,} with several pages or frames the first")
     image.load()
-    mode, plain = image.mode, image
-    if "transparency" in image.info:
-        raise ValueError(f"its mode {mode} is not plain, but with transparency: save it without")
-    if mode in ("LA", "RGBA") and image.getextrema()[-1] == (255, 255):
-        # Nothing shows through, as in screenshots.
-        plain = image.convert(mode[:-1])
-    elif mode == "P":
-        plain = _grey_or_colour(image.convert("RGB"))
-    elif mode == "1":
-        plain = image.convert("L")
-    elif mode not in ("L", "RGB"):
-        raise ValueError(f"its mode {mode} is not plain, but {FAULTS.get(mode.partition(';')[0], OTHER)}")
+    mode = image.mode
+    kind = mode.partition(";")[0]
+    if kind in ("I", "F"):
+        plain = _of_8_bits(image, reading)
+    elif reading.window is not None:
+        raise Unsuited(
+            f"its mode {mode} is of 8 bits, which {reading.flag('window')} is not for: leave it out, or bring all "
+            "images to one depth"
+        )
+    else:
+        plain = _opaque(image, reading)
+    if plain.mode == "P":
+        plain = _grey_or_colour(plain.convert("RGB"))
+    elif plain.mode == "1":
+        plain = plain.convert("L")
+    elif plain.mode in PRINT and reading.colour != "auto":
+        plain = plain.convert("RGB")
+    elif plain.mode not in ("L", "RGB"):
+        # Public images take the colours of the private ones, so that they have no such flag.
+        flag = "" if reading.group == "public." else f", or read it so with {reading.flag('colour')} rgb"
+        fault = f"of colours for print: save it as RGB{flag}" if mode in PRINT else OTHER
+        raise Unsuited(f"its mode {mode} is not plain, but {fault}")
     turn = TURNED.get(_orientation(image))
     return plain if turn is None else plain.transpose(Image.Transpose(turn))
+
+
+def _of_8_bits(image: Picture, reading: Reading) -> Picture:
+    from PIL import Image
+
+    what = f"its mode {image.mode} is not plain, but "
+    if "transparency" in image.info:
+        raise Unsuited(f"{what}with transparency and deeper than 8 bits: save it without")
+    values = np.asarray(image)
+    pixels = deep.scaled(values, reading, what + ("of floats" if values.dtype.kind == "f" else "of values"))
+    tag, light = WHITE_IS_ZERO
+    tags: Any = getattr(image, "tag_v2", {})
+    return Image.fromarray(255 - pixels if tags.get(tag) == light else pixels)
+
+
+def _opaque(image: Picture, reading: Reading) -> Picture:
+    """The image without transparency: where something shows through, over the background that `reading` says."""
+    from PIL import Image
+
+    if "transparency" not in image.info:
+        if image.mode not in ("LA", "PA", "RGBA"):
+            return image
+        if image.mode in ("LA", "RGBA") and image.getextrema()[-1] == (255, 255):
+            # Nothing shows through, as in screenshots.
+            return image.convert(image.mode[:-1])
+    background = reading.rgb()
+    if background is None:
+        raise Unsuited(
+            f"its mode {image.mode} is not plain, but with transparency: save it without, or say what shows through, "
+            f"such as {reading.flag('background')} white"
+        )
+    reading.note(f"{{n:,}} with transparency over {reading.background}")
+    below = Image.new("RGBA", image.size, (*background, 255))
+    whole = Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
+    # Where neither the image nor what shows through has colours, or a palette may have none.
+    return whole if image.mode.startswith("RGB") else _grey_or_colour(whole)
+
+
+def _coloured(image: Picture, reading: Reading) -> Picture:
+    """In the kind of colour that `reading` says: grey by luma (ITU-R 601-2)."""
+    if reading.colour == "grey" and image.mode == "RGB":
+        reading.note("{n:,} of colours read as grey")
+        return image.convert("L")
+    if reading.colour == "rgb" and image.mode == "L":
+        reading.note("{n:,} grey ones read as RGB")
+        return image.convert("RGB")
+    return image
+
+
+def _is_of(channels: int, reading: Reading) -> bool:
+    """Whether a picture of so many channels is of the kind of colour that `reading` says."""
+    return reading.colour == "auto" or channels == {"grey": 1, "rgb": 3}[reading.colour]
 
 
 def _grey_or_colour(image: Picture) -> Picture:

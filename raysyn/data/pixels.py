@@ -1,16 +1,21 @@
-"""The pictures of a split, decoded into one array: all of one size, and all grey or all colour."""
+"""The pictures of a split, decoded one after the other into one array: all of one size, all grey or all colour."""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from raysyn.data.picture import Crop, decode_picture, fault_of, has_palette
+from raysyn.data.mapped import AT_ONCE, Room, taken
+from raysyn.data.members import Member
+from raysyn.data.picture import Fit, decode_picture, has_palette, refusal
 from raysyn.data.source import Source, Split
+from raysyn.data.stored import in_order, parts
 
 SMALLEST = 8
 """Pixels a side."""
@@ -25,10 +30,11 @@ def pixels_of(
     split: Split,
     keep: np.ndarray,
     size: int | None,
-    crop: Crop | None,
+    fit: Fit | None,
     shape: tuple[int, int, int] | None,
 ) -> np.ndarray:
-    """The pictures at `keep`, decoded to uint8 (N, H, W, C); `shape` as in train, None for train itself.
+    """The pictures at `keep`, decoded to uint8 (N, H, W, C); `shape` as in train, None for train itself. Many lie in a
+    file, and cannot be written to.
 
     A picture with a palette, all of whose pixels are grey, is grey among grey ones and colour among colours. Raises
     ValueError, naming the place, for a picture that cannot be used or is not like the others.
@@ -37,57 +43,76 @@ def pixels_of(
     def place(index: int) -> str:
         return f"{source.label}: {split.place(index)}"
 
-    def decode(index: int) -> np.ndarray:
+    def decode(index: int, picture: Any) -> np.ndarray:
         try:
-            return decode_picture(split.pictures[index], size, crop)
+            return decode_picture(picture, size, fit, source.reading)
         except Exception as error:  # decoders raise anything on damaged bytes; only here is the row known
-            fault = fault_of(split.pictures[index], error)
-            raise ValueError(f"{place(index)} cannot be used: {fault}") from error
+            raise refusal(place(index), picture, error, source.reading) from error
 
-    if shape is not None:
-        return _filled(split, keep, decode, place, shape, "those to train with are")
-    others = f"the first ({split.place(keep[0])}) is"
-    begun = _checked_shape(decode(keep[0]), place(keep[0]))
+    notes = source.reading.notes
+    notes.begin(split)
+    others, begun = "those to train with are", shape
+    if begun is None:
+        others = f"the first ({split.place(keep[0])}) is"
+        begun = _checked_shape(decode(keep[0], split.pictures[keep[0]]), place(keep[0]))
+    if isinstance(split.pictures, np.ndarray):
+        first = split.pictures[keep[0]]
+        if first.shape == begun and decode(keep[0], first) is first:
+            # Such pictures as they are to be.
+            every = len(keep) == len(split.pictures)
+            return np.ascontiguousarray(split.pictures if every else taken(split.pictures, keep))
     try:
-        return _filled(split, keep, decode, place, begun, others)
+        notes.begin(split)
+        return _filled(source.label, split, keep, decode, place, begun, others)
     except _ColourAfterAll:
-        if not has_palette(split.pictures[keep[0]]):
+        if shape is not None or not has_palette(split.pictures[keep[0]]):
             raise
-        return _filled(split, keep, decode, place, (*begun[:2], 3), others)
+        notes.begin(split)
+        return _filled(source.label, split, keep, decode, place, (*begun[:2], 3), others)
 
 
 def _filled(
+    label: str,
     split: Split,
     keep: np.ndarray,
-    decode: Callable[[int], np.ndarray],
+    decode: Callable[[int, Any], np.ndarray],
     place: Callable[[int], str],
     shape: tuple[int, int, int],
     others: str,
 ) -> np.ndarray:
-    """All pictures at `keep`, which must have this `shape`."""
-    result = np.empty((len(keep), *shape), dtype=np.uint8)
-
-    def fill(start: int) -> None:
-        for at in range(start, min(start + 512, len(keep))):
-            pixels = decode(keep[at])
-            # Greys of a palette are stored into all three channels.
-            if pixels.shape != shape and not (
-                pixels.shape == (*shape[:2], 1) and has_palette(split.pictures[keep[at]])
-            ):
-                raise _differs(place(keep[at]), pixels.shape, shape, others)
-            result[at] = pixels
-
+    """All pictures at `keep`, which must have this `shape`; they are read in order, and a few are held at a time."""
+    some = max(1, min(512, AT_ONCE // int(np.prod(shape))))
+    found = parts(in_order(split.pictures, keep), some)
+    first = next(found)
     # Small pictures spend their time in Python, where threads only fight over the interpreter lock.
-    threads = min(16, os.cpu_count() or 1) if _bytes(split.pictures[keep[0]]) > 8192 else 1
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(fill, range(0, len(keep), 512)):
-            pass
-    return result
+    threads = min(16, os.cpu_count() or 1) if _bytes(first[0]) > 8192 else 1
+
+    def fill(start: int, pictures: list[Any]) -> None:
+        result = np.empty((len(pictures), *shape), np.uint8)
+        for at, picture in enumerate(pictures):
+            pixels = decode(keep[start + at], picture)
+            # Greys of a palette are stored into all three channels.
+            if pixels.shape != shape and not (pixels.shape == (*shape[:2], 1) and has_palette(picture)):
+                raise _differs(place(keep[start + at]), pixels.shape, shape, others)
+            result[at] = pixels
+        room.put(start, result)
+
+    with Room(len(keep), shape, label) as room, ThreadPoolExecutor(threads) as pool:
+        flying = deque[Future[None]]()
+        for number, pictures in enumerate(chain([first], found)):
+            flying.append(pool.submit(fill, number * some, pictures))
+            if len(flying) > threads:
+                flying.popleft().result()
+        for one in flying:
+            one.result()
+        return room.array()
 
 
 def _bytes(picture: Any) -> int:
     if isinstance(picture, np.ndarray):
         return picture.nbytes
+    if isinstance(picture, Member):
+        return picture.size
     return len(picture) if isinstance(picture, bytes) else picture.stat().st_size
 
 
@@ -105,8 +130,9 @@ def _differs(place: str, found: tuple[int, ...], shape: tuple[int, int, int], ot
         error = _ColourAfterAll if found == (*shape[:2], 3) else ValueError
         return error(
             f"{place} is {kind[found[2]]} but {others} {kind[shape[2]]}; convert the odd ones, so that all are grey or "
-            "all colour"
+            "all colour, or read them as one kind with --data.colour rgb (or grey)"
         )
     return ValueError(
-        f"{place} is {found[1]}x{found[0]} pixels but {others} {shape[1]}x{shape[0]}; rescale all with data.size"
+        f"{place} is {found[1]}x{found[0]} pixels but {others} {shape[1]}x{shape[0]}; rescale all with data.size "
+        "(data.fit says how those of other proportions come into it)"
     )

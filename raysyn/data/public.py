@@ -20,6 +20,8 @@ from raysyn.data.flat_pixels import FlatPixels
 from raysyn.data.images import DataConfig, Images
 from raysyn.data.names import check_class_names, check_name
 from raysyn.data.parquet import ROWS_AT_ONCE
+from raysyn.data.picture import chosen_fit
+from raysyn.data.reading import Reading
 from raysyn.data.sources import (
     cache_folder,
     subset,
@@ -106,8 +108,7 @@ def shared_pixels(private: Images, public: Public) -> int:
 
 
 def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:
-    """The public images in `shape` (H, W, C): scaled as a whole, or the square in their middle (bilinear, antialiased),
-    grey or colour as it says.
+    """The public images in `shape` (H, W, C), fitted as `picture.fitted` does, grey or colour as it says.
 
     Decodes once into RAYSYN_CACHE and again only when the source or the shape changes. Validation images are those of
     the val split, else of the test split, else one of 50 training images; of several sets, of those that have one.
@@ -116,14 +117,16 @@ def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:
     """
     if config.limit is not None and config.limit < 1:
         raise ValueError(f"public.limit={config.limit} leaves no images; give at least 1 or leave it out")
+    fit, reading = chosen_fit(config.fit, config.crop, "public"), Reading.of(config, "public.")
     source = Stream.of(config)
     for name in (source.name, *config.sets()):
         check_name(source.label, "the public set", name)
-    # Without a crop as it always was, so that what is decoded already is found.
-    made_of = (source.identity, shape, *([config.crop] if config.crop else []))
+    # As it always was, so that what is decoded already is found.
+    fits = [] if fit in (None, "stretch") else [{"crop": "centre"}.get(fit, fit)]
+    made_of = (source.identity, shape, *fits, *reading.given())
     folder = cache_folder() / "public" / hashlib.sha256(repr(made_of).encode()).hexdigest()[:24]
     if not (folder / "facts.json").exists():
-        decode_into(folder, source, shape, config.crop)
+        decode_into(folder, source, shape, fit, reading)
     facts = json.loads((folder / "facts.json").read_text())
     check_class_names(source.label, facts["class_names"], once=False)
 

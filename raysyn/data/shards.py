@@ -31,21 +31,26 @@ class Shards:
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """The Parquet files of a folder of shards, in order: its own, else those of data/, else of folders of splits; none
-    where it is another kind of folder."""
-    own = _in(folder) or _in(folder / "data")
+    """The Parquet files of a folder of shards."""
+    return files_of(folder, ENDINGS)
+
+
+def files_of(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    """The files of a folder of shards, in order: its own, else those of data/, else of folders of splits; none where it
+    is another kind of folder."""
+    own = _in(folder, endings) or _in(folder / "data", endings)
     if own or not folder.is_dir():
         return own
     named = [one for one in sorted(folder.iterdir()) if one.name.lower() in USUAL_NAMES and one.is_dir()]
-    return [file for one in named for file in _in(one)]
+    return [file for one in named for file in _in(one, endings)]
 
 
-def _in(folder: Path) -> list[Path]:
+def _in(folder: Path, endings: tuple[str, ...]) -> list[Path]:
     if not folder.is_dir():
         return []
     return [
         one for one in sorted(folder.iterdir())
-        if one.suffix.lower() in ENDINGS and one.name[0] not in "._" and one.is_file()
+        if one.suffix.lower() in endings and one.name[0] not in "._" and one.is_file()
     ]  # fmt: skip
 
 
@@ -55,7 +60,7 @@ def shards_of(path: Path, label: str) -> Shards:
     if path.is_file():
         return Shards((Shard(path, "train"),), "a Parquet file")
     files = parquet_files(path)
-    _check_all_there(files, label)
+    check_all_there(files, label)
     splits = {file: split_of(file) for file in files}
     kept = [file for file in files if splits[file] is not None] or files
     out = [legible(file.name) for file in files if file not in kept]
@@ -70,7 +75,8 @@ def split_of(file: Path) -> str | None:
     return USUAL_NAMES.get(begin[0] if begin else "") or USUAL_NAMES.get(file.parent.name.lower())
 
 
-def _check_all_there(files: list[Path], label: str) -> None:
+def check_all_there(files: list[Path], label: str) -> None:
+    """ValueError where one of several numbered files (-00000-of-00004) is not there."""
     there: dict[tuple[str, int], set[int]] = {}
     for file in files:
         if (found := OF_MANY.match(file.stem)) is not None:

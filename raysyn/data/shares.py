@@ -10,6 +10,7 @@ import numpy as np
 
 from raysyn.data.source import Source, Split
 from raysyn.data.sources import subset
+from raysyn.data.stored import chosen
 
 OWN_SHARE = 0.1
 """Held out of a release of raysyn, whose images are all for training, where no share is asked for."""
@@ -57,9 +58,9 @@ def with_test_images(source: Source, share: float | None) -> Source:
 
 def _part(split: Split, rows_N: np.ndarray) -> Split:
     """Some pictures of a split, undecoded still; errors name them by the places they have in the source."""
-    pictures = split.pictures
-    some = pictures[rows_N] if isinstance(pictures, np.ndarray) else [pictures[row] for row in rows_N]
-    return Split(some, split.labels_N[rows_N], [split.place(row) for row in rows_N.tolist()])
+    return Split(
+        chosen(split.pictures, rows_N), split.labels_N[rows_N], lambda index: split.place(int(rows_N[index]))
+    )  # fmt: skip
 
 
 @functools.cache

@@ -8,6 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from raysyn.data.reading import PLAIN, Reading
+from raysyn.data.several import MEND, Classes, Several, check_one
+from raysyn.data.stored import Stored
+
 SPLITS = ("train", "val", "test")
 USUAL_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -19,9 +23,9 @@ USUAL_NAMES = {
 
 @dataclass(frozen=True)
 class Split:
-    """One split, undecoded: `pictures` are uint8 HWC arrays, bytes of image files or their paths."""
+    """One split, undecoded: `pictures` are HWC arrays, bytes of image files, their paths, or members of an archive."""
 
-    pictures: Sequence[Any] | np.ndarray
+    pictures: Sequence[Any] | np.ndarray | Stored
     labels_N: np.ndarray
     places: Sequence[str] | Callable[[int], str]
     """What to call picture i in an error."""
@@ -48,25 +52,45 @@ class Source:
     """How it was understood, and what of it was left out."""
     released: bool = False
     """Whether raysyn made it: then all its images are for training."""
+    reading: Reading = PLAIN
+    """How its pictures become 8-bit grey or colour."""
 
 
 def from_arrays(
-    name: str, label: str, arrays: dict[str, tuple[np.ndarray, np.ndarray]], class_names: Sequence[str] | None
+    name: str,
+    label: str,
+    arrays: dict[str, tuple[np.ndarray, np.ndarray]],
+    class_names: Sequence[str] | None,
+    several: Several | None = None,
 ) -> Source:
-    splits = {}
+    splits, width = {}, max((labels.shape[1] for _, labels in arrays.values() if labels.ndim == 2), default=1)
+    classes = None if several is None or width == 1 else _classes(several, width, class_names, label)
+    if classes is None:
+        check_one(several, label)
     for split, (images, labels) in arrays.items():
         where = f"{label}: {split}"
         pixels = images[..., None] if images.ndim == 3 else images
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
+        if pixels.dtype.kind not in "uif" or pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
             raise ValueError(
                 f"{where} images are {images.dtype} of shape {images.shape}; "
-                "they must be uint8 (N, H, W) or (N, H, W, 1 or 3)"
+                "they must be numbers, such as uint8, of shape (N, H, W) or (N, H, W, 1 or 3)"
             )
         if labels.ndim == 2 and labels.shape[1] > 1:
             one_hot = np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()
-            how = " (of one-hot rows, the place of the 1)" if one_hot else ""
-            raise ValueError(f"{where} has {labels.shape[1]} labels per image; give one each{how}")
+            how = " (of one-hot rows, the place of the 1)" if one_hot else f", or {MEND}"
+            if classes is None or labels.shape[1] != width:
+                raise ValueError(f"{where} has {labels.shape[1]} labels per image; give one each{how}")
+            labels = classes.of_rows(labels, where)
         if labels.size != len(pixels):
             raise ValueError(f"{where} has {len(pixels)} images but {labels.size} labels; give one each")
         splits[split] = Split(pixels, labels.reshape(-1), f"{split} image {{}}".format)
+    if classes is not None:
+        return Source(name, label, classes.names, splits, told=classes.told())
     return Source(name, label, class_names, splits, "an array class_names, a string per class")
+
+
+def _classes(several: Several, width: int, names: Sequence[str] | None, label: str) -> Classes:
+    """Of rows of `width` labels, which have names or else numbers."""
+    if names is not None and len(names) != width:
+        raise ValueError(f"{label} has {width} labels per image but names {len(names)}; name each of them")
+    return several.among([str(number) for number in range(width)] if names is None else names, label)

@@ -8,8 +8,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,11 +21,14 @@ from raysyn.data.glyphs import glyphs
 from raysyn.data.manifest import ENDINGS as MANIFEST
 from raysyn.data.manifest import read_manifest
 from raysyn.data.names import legible
+from raysyn.data.npz import read_npz
 from raysyn.data.parquet import read_parquet
 from raysyn.data.parquet_schema import USUAL, Columns, check_no_columns
+from raysyn.data.several import CHEST, MEND, Several, check_one
 from raysyn.data.shards import ENDINGS as PARQUET
 from raysyn.data.shards import parquet_files
 from raysyn.data.source import SPLITS, Source, Split, from_arrays
+from raysyn.data.tars import read_tars, tar_shards
 
 TORCHVISION = {
     "mnist": "MNIST",
@@ -40,13 +41,18 @@ MEDMNIST = (
     *("pathmnist", "dermamnist", "octmnist", "pneumoniamnist", "retinamnist", "breastmnist", "bloodmnist"),
     *("tissuemnist", "organamnist", "organcmnist", "organsmnist"),
 )
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+MULTI_LABEL = "chestmnist"
+"""Has several labels per image, and is no set by itself: --data.multi-label makes it one."""
+ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 NAMES = ("digits", "glyphs", *TORCHVISION, *MEDMNIST)
 
 
-def from_name(name: str | None, size: int | None, group: str = "data") -> Source:
+def from_name(name: str | None, size: int | None, group: str = "data", several: Several | None = None) -> Source:
     """A built-in or downloaded data set; `size` matters where it is published in several sizes. `group` is that of the
     flag which names it: --data.name or --public.name."""
+    if name == MULTI_LABEL and several is not None:
+        return _medmnist(name, size, group, several if several.order else several.by_default(CHEST))
+    check_one(several, f"{group}.name={name!r}")
     if name == "digits":
         return _digits()
     if name == "glyphs":
@@ -55,32 +61,41 @@ def from_name(name: str | None, size: int | None, group: str = "data") -> Source
         return _torchvision(name, group)
     if name in NAMES:
         return _medmnist(name, size, group)
-    fault = "has several labels per image, which is not supported" if name == "chestmnist" else "is unknown"
+    if name == MULTI_LABEL and group == "data":
+        raise ValueError(f"data.name={name!r} has several labels per image; {MEND}")
+    fault = "has several labels per image" if name == MULTI_LABEL else "is unknown"
     raise ValueError(f"{group}.name={name!r} {fault}; choose one of {', '.join(NAMES)}, or give {group}.path")
 
 
-def from_path(given: str, columns: Columns = USUAL) -> Source:
-    """A Parquet file or a folder of them, a .npz file or a folder of class folders, told apart by the ending and by
-    what is in the folder. `columns` are of Parquet alone."""
+def from_path(given: str, columns: Columns = USUAL, several: Several | None = None) -> Source:
+    """A Parquet file or a folder of them, WebDataset shards, a table, a .npz file or a folder of class folders, told
+    apart by the ending and by what is in the folder. `columns` are of Parquet files and tables alone."""
     label = f"data.path={given!r}"
     check_given(given, label)
     path = Path(given).expanduser()
+    if tars := tar_shards(path):
+        check_no_columns(columns, label)
+        check_one(several, label)
+        return _tars(path, tars, label)
     if not path.exists():
         raise ValueError(f"{label} does not exist; check the spelling, or use data.name")
     ending = path.suffix.lower()
     if parquet_files(path) or (ending in PARQUET and path.is_file()):
-        return read_parquet(path, label, columns)
+        return read_parquet(path, label, columns, several)
+    if ending == ".npz" and path.is_file():
+        check_no_columns(columns, label)
+        return _npz(path, path.stem, label, None, several)
     if ending in MANIFEST and path.is_file():
-        return _manifest(path, label, columns)
+        return _manifest(path, label, columns, several)
+    check_one(several, label)
     check_no_columns(columns, label)
     if path.is_dir():
         return _folder(path, label)
-    if ending == ".npz":
-        return _npz(path, path.stem, label, None)
     if ending in ARCHIVES:
         raise ValueError(f"{label} is an archive, which is not read as it is; unpack it, and give its folder")
     raise ValueError(
-        f"{label} is neither a .parquet, .npz or .csv file nor a folder with train/ and test/, or one of class folders"
+        f"{label} is neither a .parquet, .tar, .npz or .csv file nor a folder with train/ and test/, or one of class "
+        "folders"
     )
 
 
@@ -145,26 +160,24 @@ def _torchvision(name: str, group: str) -> Source:
     return from_arrays(name, f"{group}.name={name!r}", arrays, train.classes)
 
 
-def _medmnist(name: str, size: int | None, group: str) -> Source:
-    import medmnist
+def _medmnist(name: str, size: int | None, group: str, several: Several | None = None) -> Source:
+    from medmnist import INFO
+    from torchvision.datasets.utils import download_url
 
-    info = medmnist.INFO[name]
+    info = INFO[name]
     # MedMNIST+ publishes these sizes from the original scans; any other is rescaled from 28 as in the papers.
-    native = size if size in (64, 128, 224) else 28
-    kind = getattr(medmnist, info["python_class"])
-    part = _fetch(name, group, lambda root: kind(split="train", download=True, root=str(root), size=native))
+    native = f"_{size}" if size in (64, 128, 224) else ""
+    url, md5, file = info[f"url{native}"], info[f"MD5{native}"], f"{name}{native}.npz"
+    # Not by the package's own classes, which hold all images of a split.
+    _fetch(name, group, lambda root: download_url(url, str(root), file, md5))
     names = [info["label"][str(label)] for label in range(len(info["label"]))]
-    return _npz(Path(part.root, f"{part.flag}{part.size_flag}.npz"), name, f"{group}.name={name!r}", names)
+    return _npz(cache_folder() / file, name, f"{group}.name={name!r}", names, several)
 
 
-def _npz(path: Path, name: str, label: str, class_names: Sequence[str] | None) -> Source:
-    try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("no zip archive")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{label} cannot be read as .npz of plain arrays ({error})") from error
+def _npz(
+    path: Path, name: str, label: str, class_names: Sequence[str] | None, several: Several | None = None
+) -> Source:
+    arrays = read_npz(path, label)
     present = [split for split in SPLITS if split == "train" or {f"{split}_images", f"{split}_labels"} & set(arrays)]
     for key in (f"{split}_{part}" for split in present for part in ("images", "labels")):
         if key not in arrays:
@@ -173,8 +186,8 @@ def _npz(path: Path, name: str, label: str, class_names: Sequence[str] | None) -
     found = {split: (arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in present}
     if class_names is None and "class_names" in arrays:
         class_names = _array_names(arrays["class_names"], label)
-    source = from_arrays(name, label, found, class_names)
-    source = replace(source, told=f"a .npz file of {', '.join(present)}")
+    source = from_arrays(name, label, found, class_names, several)
+    source = replace(source, told="; ".join([f"a .npz file of {', '.join(present)}", *filter(None, [source.told])]))
     return source if "test" in present else replace(source, lacks="lacks the arrays test_images and test_labels")
 
 
@@ -197,9 +210,9 @@ def _folder(path: Path, label: str) -> Source:
     return Source(path.resolve().name, label, layout.classes, splits, lacks=_lacks(layout), told=layout.told())
 
 
-def _manifest(path: Path, label: str, columns: Columns) -> Source:
+def _manifest(path: Path, label: str, columns: Columns, several: Several | None = None) -> Source:
     """A table of images in a folder."""
-    manifest = read_manifest(path, label, columns)
+    manifest = read_manifest(path, label, columns, several)
     splits = {}
     for split in SPLITS:
         files = [Path(file) for where, file, _ in manifest.rows if where == split]
@@ -209,7 +222,23 @@ def _manifest(path: Path, label: str, columns: Columns) -> Source:
     lacks = "has no test images" if manifest.has_splits else "has no column split, and so no test images"
     naming = "by labels that are words" if manifest.class_names is None else "as folders of train/"
     return Source(
-        path.stem, label, manifest.class_names, splits, naming, lacks=lacks, told=manifest.told, of_labels=True
+        path.stem, label, manifest.class_names, splits, naming, lacks=lacks, told=manifest.told,
+        of_labels=several is None,
+    )  # fmt: skip
+
+
+def _tars(path: Path, shards: Sequence[Path], label: str) -> Source:
+    """WebDataset shards."""
+    found = read_tars(shards, label, not path.is_file())
+    splits = {}
+    for split in SPLITS:
+        own = [image for image in found.images if image.split == split]
+        labels = np.array([image.label for image in own], dtype=np.int64)
+        splits[split] = Split([image.member for image in own], labels, [image.place for image in own])
+    lacks = "has no test images" if found.has_splits else "has no splits by file names, and so no test images"
+    naming = "by labels that are words" if found.class_names is None else "as folders of train/"
+    return Source(
+        path.stem, label, found.class_names, splits, naming, lacks=lacks, told=found.told, of_labels=True
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +16,13 @@ from raysyn.data.manifest import read_manifest
 from raysyn.data.names import legible
 from raysyn.data.parquet import open_parquet
 from raysyn.data.parquet_schema import Columns, check_no_columns
-from raysyn.data.picture import Crop
+from raysyn.data.picture import Crop, Fit
+from raysyn.data.several import MEND
 from raysyn.data.shards import ENDINGS as PARQUET
 from raysyn.data.shards import parquet_files
 from raysyn.data.source import Source
 from raysyn.data.sources import NAMES, check_given, from_name, from_path
+from raysyn.data.tars import read_tars, tar_shards
 
 READ_AS = "upright"
 """Changes where files are read otherwise than before: what was decoded then must not be taken for them."""
@@ -36,13 +38,24 @@ class PublicConfig:
     path: tuple[str, ...] = ()
     """Own data instead of names: Parquet files (columns image, label, split) or folders of them, .npz files, or folders
     with train/ and, if there is one, val/ or test/, each with one sub-folder of images per class. Parquet and folders
-    are read as a stream; a .npz file, or a set by name, is held once, while it is decoded."""
+    are read as a stream; a set by name, or a small .npz file, is held once, while it is decoded."""
     image_column: str | None = None
     """Column of Parquet files that holds the images (by default image, or else img), or of .csv files their paths."""
     label_column: str | None = None
     """Column of them that holds their classes, as numbers or names; by default label, or else labels."""
     crop: Crop | None = None
     """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
+    fit: Fit | None = None
+    """How an image of other proportions comes into the size of the sensitive ones: stretch (by default), pad (whole, in
+    the middle of black), or crop (the same as --public.crop centre)."""
+    window: tuple[float, float] | None = None
+    """LOW HIGH: of images deeper than 8 bits (16-bit, floats, DICOM) LOW and below becomes 0, HIGH and above 255, and
+    what is between linear, in the units of the files. By default such are refused, but for floats from 0 to 1 and DICOM
+    files that name a window."""
+    background: str | None = None
+    """white, black or #rrggbb: what shows through transparent images; by default such are refused."""
+    skip_broken: int | None = None
+    """Leave out up to this many images that cannot be decoded."""
     limit: int | None = None
     """Use only this many of the training images, always the same ones."""
 
@@ -51,9 +64,10 @@ class PublicConfig:
         return tuple(Path(one).expanduser().resolve().name for one in self.path) or self.name
 
     @staticmethod
-    def of(entry: str, crop: Crop | None = None) -> PublicConfig:
+    def of(entry: str, crop: Crop | None = None, fit: Fit | None = None) -> PublicConfig:
         """All of one set, by a name that is known or else a path."""
-        return PublicConfig(name=(entry,), crop=crop) if entry in NAMES else PublicConfig(path=(entry,), crop=crop)
+        every = PublicConfig(crop=crop, fit=fit)
+        return replace(every, name=(entry,)) if entry in NAMES else replace(every, path=(entry,))
 
 
 class Picture(NamedTuple):
@@ -61,7 +75,7 @@ class Picture(NamedTuple):
 
     split: str
     pixels: Any
-    """HWC uint8 array, bytes of an image file, or its path."""
+    """HWC array, bytes of an image file, its path, or a member of an archive."""
     label: int
     place: str
     """What to call it in an error."""
@@ -98,6 +112,9 @@ def _from_name(name: str) -> Stream:
 def _from_path(given: str, columns: Columns) -> Stream:
     check_given(given, f"public.path={given!r}")
     path = Path(given).expanduser()
+    if tars := tar_shards(path):
+        check_no_columns(columns, f"public.path={given!r}")
+        return _tars(path, tars)
     if parquet_files(path) or (path.suffix.lower() in PARQUET and path.is_file()):
         return _parquet(path, columns)
     if path.suffix.lower() in MANIFEST and path.is_file():
@@ -114,7 +131,8 @@ def _held(read: Callable[..., Source], *given: Any) -> tuple[Sequence[str] | Non
     try:
         source = read(*given)
     except ValueError as error:
-        raise ValueError(str(error).replace("data.", "public.")) from error
+        # A flag that is of private images alone is no mend.
+        raise ValueError(str(error).replace(f", or {MEND}", "").replace("data.", "public.")) from error
     return source.class_names, _of(source)
 
 
@@ -165,7 +183,7 @@ def _parquet(path: Path, columns: Columns) -> Stream:
 
     def pictures() -> Iterator[Picture]:
         for row in table.rows():
-            yield Picture(row.split, row.image, row.label, row.place)
+            yield Picture(row.split, row.image, row.label, table.place(row.shard, row.number))
 
     # Of one file as it was before there were several, and columns to name.
     facts = _file_facts(path) if path.is_file() else tuple(_file_facts(shard.path) for shard in table.shards)
@@ -187,6 +205,18 @@ def _manifest(path: Path, columns: Columns) -> Stream:
         digest.update(os.fsencode(f"{row} {_file_facts(Path(row[1]))[1:]}\n"))
     facts = (*_file_facts(path), digest.hexdigest(), READ_AS)
     return Stream(path.stem, label, facts, lambda: (manifest.class_names, pictures()), manifest.told)
+
+
+def _tars(path: Path, shards: Sequence[Path]) -> Stream:
+    label = f"public.path={str(path)!r}"
+    found = read_tars(shards, label, not path.is_file())
+
+    def pictures() -> Iterator[Picture]:
+        for image in found.images:
+            yield Picture(image.split, image.member, image.label, image.place)
+
+    facts = tuple(_file_facts(shard) for shard in found.shards)
+    return Stream(path.stem, label, (*facts, READ_AS), lambda: (found.class_names, pictures()), found.told)
 
 
 def _folder(path: Path) -> Stream:

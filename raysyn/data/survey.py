@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import itertools
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raysyn.data.described import Described, described
 from raysyn.data.picture import decode_picture, fault_of
+from raysyn.data.reading import Reading
 from raysyn.data.source import SPLITS, Source
+from raysyn.data.stored import in_order, parts
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-AT_ONCE = 512
+AT_ONCE = 64
 """Pictures that memory holds, decoded."""
 TELL_S = 5.0
 """Between words about how far it is."""
@@ -29,6 +31,8 @@ EXAMPLES = 5
 """Places that are named, of faults and of copies."""
 GREYS = "P (grey)"
 """The mode of a picture whose palette is of greys: such a one is colour among colours."""
+UNNAMED = "no window"
+"""What is counted of a DICOM file that names none."""
 BOX = 64
 """Pixels a side, at most, of what is kept for the contact sheet."""
 
@@ -44,6 +48,12 @@ class Survey:
     modes: Counter[str] = field(default_factory=Counter)
     """Pillow's names: L is grey, RGB colour, RGBA has transparency. With what the pixels tell: GREYS, and
     opaque where nothing shows through."""
+    kinds: Counter[str] = field(default_factory=Counter)
+    """grey, colour or GREYS, of those that can be used."""
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """{mode: least and largest value} of what is deeper than 8 bits, in its own units."""
+    windows: Counter[str] = field(default_factory=Counter)
+    """Those that DICOM files name."""
     faults: Counter[str] = field(default_factory=Counter)
     """What is wrong with those that cannot be used."""
     faulty: list[tuple[str, str]] = field(default_factory=list)
@@ -69,6 +79,7 @@ class Survey:
 class _Seen:
     """One picture."""
 
+    facts: Described | None = None
     size: tuple[int, int] | None = None
     mode: str | None = None
     fault: str | None = None
@@ -88,7 +99,7 @@ def survey(source: Source, columns: int, rows: int, tell: Callable[[int, int], N
             split, own = source.splits[name], Counter[Any](source.splits[name].labels_N.tolist())
             found.classes[name] = own
             here = set[bytes]()
-            for start, seen in _seen(split.pictures, pool):
+            for start, seen in _seen(split.pictures, pool, source.reading):
                 for index, one in enumerate(seen, start):
                     _count(found, one, split.place(index))
                     if one.pixels is not None:
@@ -102,37 +113,41 @@ def survey(source: Source, columns: int, rows: int, tell: Callable[[int, int], N
     return found
 
 
-def _seen(pictures: Sequence[Any] | np.ndarray, pool: ThreadPoolExecutor) -> Iterator[tuple[int, list[_Seen]]]:
+def _seen(pictures: Any, pool: ThreadPoolExecutor, reading: Reading) -> Iterator[tuple[int, list[_Seen]]]:
     """(place of the first, what was seen) of some at a time."""
-    for start in itertools.count(0, AT_ONCE):
-        if start >= len(pictures):
-            return
-        yield start, list(pool.map(_look, pictures[start : start + AT_ONCE]))
+    look = partial(_look, reading=reading)
+    for number, some in enumerate(parts(in_order(pictures, np.arange(len(pictures))), AT_ONCE)):
+        yield number * AT_ONCE, list(pool.map(look, some))
 
 
-def _look(picture: Any) -> _Seen:
-    from PIL import Image
-
-    if isinstance(picture, np.ndarray):
-        height, width, channels = picture.shape
-        return _Seen((width, height), "L" if channels == 1 else "RGB", None, picture)
-    size = mode = None
+def _look(picture: Any, reading: Reading) -> _Seen:
+    facts = None
     try:
-        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
-            size, mode = opened.size, opened.mode
-        pixels = decode_picture(picture, None)
+        facts = described(picture)
+        pixels = decode_picture(picture, None, reading=reading)
         height, width, channels = pixels.shape  # of a picture that was lying, as it is shown
-        if mode in ("LA", "RGBA"):
+        mode = facts.mode
+        if mode in ("LA", "RGBA") and reading.background is None:
             mode += " (opaque)"
-        return _Seen((width, height), GREYS if mode == "P" and channels == 1 else mode, None, pixels)
+        mode = GREYS if mode == "P" and channels == 1 and reading.colour == "auto" else mode
+        return _Seen(facts, (width, height), mode, None, pixels)
     except Exception as error:  # decoders raise anything on damaged bytes
-        return _Seen(size, mode, fault_of(picture, error))
+        fault = fault_of(picture, error)
+        return _Seen(None, None, None, fault) if facts is None else _Seen(facts, facts.size, facts.mode, fault)
 
 
 def _count(found: Survey, one: _Seen, place: str) -> None:
     if one.size is not None and one.mode is not None:
         found.sizes[one.size] += 1
         found.modes[one.mode] += 1
+    if one.pixels is not None:
+        found.kinds[GREYS if one.mode == GREYS else "grey" if one.pixels.shape[2] == 1 else "colour"] += 1
+    if one.facts is not None and one.facts.span is not None:
+        least, most = found.spans.get(one.facts.mode, one.facts.span)
+        found.spans[one.facts.mode] = min(least, one.facts.span[0]), max(most, one.facts.span[1])
+    if one.facts is not None and one.facts.scan:
+        window = one.facts.window
+        found.windows[UNNAMED if window is None else f"{window[0]:g} to {window[1]:g}"] += 1
     if one.fault is not None:
         found.faults[one.fault] += 1
         if len(found.faulty) < EXAMPLES:

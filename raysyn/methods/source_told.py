@@ -16,7 +16,7 @@ def say_source(console: Console, dataset: Dataset, epsilon: float | None) -> Non
     """How the source was understood; WARNINGs of copies, with what they make of `epsilon`, if that is promised."""
     if dataset.told:
         console.say(f"{dataset.name}: read as {dataset.told}.")
-    for sentence in of_copies(dataset, epsilon):
+    for sentence in (*dataset.warned, *of_copies(dataset, epsilon)):
         console.say(f"WARNING: {sentence}")
 
 
@@ -48,7 +48,8 @@ def _weakened(most: int, epsilon: float) -> str:
 
 def source_facts(dataset: Dataset) -> dict[str, Any]:
     """The report's facts of the same."""
-    return {"read_as": dataset.told} if dataset.told else {}
+    facts = {"read_as": dataset.told, "warned": list(dataset.warned)}
+    return {name: said for name, said in facts.items() if said}
 
 
 def copies_counted(dataset: Dataset) -> Mapping[str, int]:

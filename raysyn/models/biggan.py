@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from raysyn.models.norm import LearnedNorm, Norm
+from raysyn.models.sizes import nearest
 
 BOTTLENECK = 4
 SMALLEST_MAP, LARGEST_MAP = 4, 8
@@ -57,8 +58,8 @@ def first_map(shape: tuple[int, int, int]) -> tuple[int, int, int]:
         height, width, doublings = height // 2, width // 2, doublings + 1
     if not doublings:
         raise ValueError(
-            f"images of {shape[0]}x{shape[1]} pixels cannot be doubled to from a smaller map: rescale them, e.g. with "
-            "--data.size 32"
+            f"images of {shape[0]}x{shape[1]} pixels cannot be doubled to from a smaller map: rescale them with "
+            f"{nearest(shape, lambda side: not side % 2)}"
         )
     return height, width, doublings
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raysyn.models.norm import LearnedNorm
+from raysyn.models.sizes import nearest
 
 Layout = Literal["fashion_mnist", "cifar10"]
 SLOPE = 0.2
@@ -55,7 +56,7 @@ class DCGANConfig:
         if shape[0] % factor or shape[1] % factor:
             raise ValueError(
                 f"images of {shape[0]}x{shape[1]} pixels cannot be halved {2 if factor == 4 else 3} times, as "
-                f"network.layout {self.layout} does: rescale them, e.g. with --data.size {28 if factor == 4 else 32}"
+                f"network.layout {self.layout} does: rescale them with {nearest(shape, lambda side: not side % factor)}"
             )
         return shape[0] // factor, shape[1] // factor
 

@@ -25,11 +25,6 @@ COLUMNS, ROWS = 12, 25
 """Of the contact sheet."""
 SIDES = (8, 16, 28, 32, 64, 128, 224, 256)
 """Sizes that are advised."""
-MODES = {
-    **dict.fromkeys(("1", "L", "LA (opaque)"), "grey"),
-    **dict.fromkeys(("P", "RGB", "RGBA (opaque)"), "colour"),
-}
-"""Those that are read; a palette of greys is what the others are."""
 KINDS = {1: "grey", 3: "colour"}
 """By channels."""
 
@@ -61,6 +56,9 @@ def tables(found: Survey, names: Sequence[str] | None) -> list[Table]:
     sizes = [[f"{width} x {height}", f"{n:,}"] for (width, height), n in found.sizes.most_common()]
     made.append(Table("Sizes", [["width x height", "images"], *sizes]))
     made.append(Table("Modes", [["mode", "images"], *([mode, f"{n:,}"] for mode, n in found.modes.most_common())]))
+    if found.windows:
+        windows = [[window, f"{n:,}"] for window, n in found.windows.most_common()]
+        made.append(Table("Windows of DICOM files", [["values that become 0 and 255", "images"], *windows]))
     if found.faults:
         faults = [[fault, f"{n:,}"] for fault, n in found.faults.most_common()]
         made.append(Table("Not usable", [["what is wrong", "images"], *faults]))
@@ -72,6 +70,8 @@ def sentences(found: Survey) -> list[str]:
     lines = []
     if bad := found.faults.total():
         lines.append(f"Images that cannot be used, at which a run stops: {bad:,}. The first: {_listed(found.faulty)}.")
+    for mode, (least, most) in found.spans.items():
+        lines.append(f"Values of {mode} lie from {least:,g} to {most:,g} (for --data.window LOW HIGH).")
     lines += [f"Exact copies within {split}: {n:,}." for split, n in found.within.items() if n]
     for (split, earlier), n in found.across.items():
         lines.append(f"Exact copies in {split} of images of {earlier}: {n:,}. These are not held out.")
@@ -85,7 +85,11 @@ def sentences(found: Survey) -> list[str]:
 
 
 def _listed(pairs: Sequence[tuple[str, str]]) -> str:
-    return "; ".join(f"{place} ({fault})" for place, fault in pairs)
+    """Places by what is wrong with them."""
+    places: dict[str, list[str]] = {}
+    for place, fault in pairs:
+        places.setdefault(fault, []).append(place)
+    return "; ".join(f"{', '.join(some)} ({fault})" for fault, some in places.items())
 
 
 def advice(found: Survey) -> list[str]:
@@ -99,21 +103,24 @@ def advice(found: Survey) -> list[str]:
             "them one."
         )
     if any(width != height for width, height in found.sizes):
-        lines.append("Not all are square: --data.size alone changes their proportions, --data.crop centre keeps them.")
+        lines.append(
+            "Not all are square: --data.size alone changes their proportions, --data.crop centre keeps them, and so "
+            "does --data.fit pad, which keeps whole images."
+        )
     kinds = _kinds(found)
     if len(kinds) > 1:
         told = " and ".join(f"{n:,} {kind}" for kind, n in sorted(kinds.items(), reverse=True))
-        lines.append(f"There are both kinds, {told}: convert all to one of the two.")
+        lines.append(
+            f"There are both kinds, {told}: convert all to one of the two, or read them so with --data.colour rgb or "
+            "grey."
+        )
     return lines
 
 
 def _kinds(found: Survey) -> Counter[str]:
     """Grey and colour, as far as there are any."""
-    kinds = Counter[str]()
-    for mode, n in found.modes.items():
-        if mode in MODES:
-            kinds[MODES[mode]] += n
-    if greys := found.modes[GREYS]:
+    kinds = Counter({kind: n for kind, n in found.kinds.items() if kind != GREYS})
+    if greys := found.kinds[GREYS]:
         kinds["grey" if kinds["grey"] or not kinds["colour"] else "colour"] += greys
     return kinds
 

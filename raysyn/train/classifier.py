@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from raysyn.data.images import Images
 from raysyn.models.classifiers import Classifier, build
+from raysyn.train.arrays import as_tensor
 from raysyn.train.loop import Ema
 from raysyn.train.memory import at_once
 
@@ -154,8 +155,7 @@ def features(model: Classifier, images: Images) -> torch.Tensor:
 
 
 def _tensors(images: Images, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    # torch.tensor copies: arrays that came through Ray are read-only, and a view of them would warn.
-    return torch.tensor(images.images_NHWC, device=device), torch.tensor(images.labels_N, device=device)
+    return as_tensor(images.images_NHWC).to(device), torch.tensor(images.labels_N, device=device)
 
 
 def as_float(pixels_BHWC: torch.Tensor) -> torch.Tensor:

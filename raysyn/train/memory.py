@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from raysyn.data.mapped import mapped_bytes
 from raysyn.train.loop import Task
 
 HEADROOM = 1.2
@@ -209,9 +210,19 @@ def available_bytes() -> int | None:
 
 
 def held_bytes() -> int:
-    """Most that this process has held so far: data and libraries."""
+    """Most that this process has held so far, data and libraries, without images that lie in a file."""
     # Linux counts in KiB, macOS in bytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return max(most - mapped_bytes(), _anonymous_bytes())
+
+
+def _anonymous_bytes() -> int:
+    """What no file stands for of what this process holds now, where the system tells; else 0."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def _free_of_machine() -> int | None:

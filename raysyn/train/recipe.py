@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from raysyn.compute.worker import Worker
+from raysyn.train.arrays import as_tensor
 from raysyn.train.classifier import EVALUATION_BATCH, as_float
 from raysyn.train.loop import CHECKPOINTS, batch, on_cpu
 from raysyn.train.memory import at_once
@@ -112,8 +113,7 @@ class Judge:
 
 def one_hot(images_NHWC: np.ndarray, labels_N: np.ndarray, classes: int) -> Examples:
     """Images with hard labels."""
-    # torch.tensor copies: arrays that came through Ray are read-only, and a view of them would warn.
-    return Examples(torch.tensor(images_NHWC), F.one_hot(torch.tensor(labels_N), classes).float())
+    return Examples(as_tensor(images_NHWC), F.one_hot(torch.tensor(labels_N), classes).float())
 
 
 def fit(
@@ -252,6 +252,6 @@ class _Stack:
 def predict(network: nn.Module, images_NHWC: np.ndarray | Tensor) -> Tensor:
     """Logits (N, K), float32 on the CPU, of uint8 images (N, H, W, C), in evaluation mode."""
     device, network = next(network.parameters()).device, network.eval()
-    images = torch.as_tensor(images_NHWC) if isinstance(images_NHWC, Tensor) else torch.tensor(images_NHWC)
+    images = images_NHWC if isinstance(images_NHWC, Tensor) else as_tensor(images_NHWC)
     parts = images.split(at_once(EVALUATION_BATCH, images.shape[1:]))
     return torch.cat([network(as_float(part.to(device)).float()).float().cpu() for part in parts])

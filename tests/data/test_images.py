@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import struct
 import sys
 import types
@@ -20,7 +21,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from raysyn.data.images import DataConfig, Dataset, Images, load, public_facts
+from raysyn.data.public import load_public
+from raysyn.data.several import CHEST
 from raysyn.data.sources import MEDMNIST, NAMES, cache_folder, subset
+from raysyn.data.streams import PublicConfig
 
 REAL = Path(os.environ.get("RAYSYN_DATA", Path(__file__).parents[3] / "shared" / "data"))
 QUICK = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -171,27 +175,33 @@ def test_torchvision_names_download_to_the_cache_and_say_so(
 
 
 def test_medmnist_names_read_the_downloaded_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[tuple[str, int]] = []
+    made: list[str] = []
+    several = np.array([[1, 0, 1], [0, 0, 1], [0, 1, 1], [1, 1, 0], [0, 1, 0], [0, 0, 1]], np.uint8)
 
-    class Fake:
-        flag = "bloodmnist"
+    def download_url(url: str, root: str, file: str, md5: str) -> None:
+        made.append(url)
+        assert md5 == f"sum of {url}" and Path(root) == tmp_path
+        labels = {"train_labels": several, "test_labels": several} if file.startswith("chest") else {}
+        Path(npz(Path(root), **labels)).rename(Path(root) / file)
 
-        def __init__(self, split: str, download: bool, root: str, size: int) -> None:
-            made.append((root, size))
-            self.root, self.size_flag = root, "" if size == 28 else f"_{size}"
-            Path(npz(Path(root))).rename(Path(root) / f"bloodmnist{self.size_flag}.npz")
-
-    fake = types.ModuleType("medmnist")
-    label = {"0": "ant", "1": "bee", "2": "cat"}
-    fake.INFO = {"bloodmnist": {"python_class": "Fake", "label": label}}  # type: ignore[attr-defined]
-    fake.Fake = Fake  # type: ignore[attr-defined]
+    fake, utils = types.ModuleType("medmnist"), types.ModuleType("torchvision.datasets.utils")
+    about: dict[str, Any] = {"label": {"0": "ant", "1": "bee", "2": "cat"}}
+    for flag in ("", "_64"):
+        about |= {f"url{flag}": f"blood{flag}", f"MD5{flag}": f"sum of blood{flag}"}
+    fake.INFO = {"bloodmnist": about, "chestmnist": about}  # type: ignore[attr-defined]
+    utils.download_url = download_url  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "medmnist", fake)
+    monkeypatch.setitem(sys.modules, "torchvision.datasets.utils", utils)
     monkeypatch.setenv("RAYSYN_CACHE", str(tmp_path))
     loaded = load(DataConfig(name="bloodmnist"))
     assert loaded.name == "bloodmnist" and loaded.train.class_names == ("ant", "bee", "cat")
     load(DataConfig(name="bloodmnist", size=64))
     load(DataConfig(name="bloodmnist", size=32))
-    assert [size for _, size in made] == [28, 64, 28]
+    assert made == ["blood", "blood_64", "blood"]
+    assert "has several labels per image; say how" in fault(DataConfig(name="chestmnist"))
+    chest = load(DataConfig(name="chestmnist", multi_label="combination", label_order=("cat", "ant"))).train
+    assert chest.class_names == ("none of them", "cat", "ant", "cat + ant")
+    assert chest.labels_N.tolist() == [3, 1, 1, 2, 0, 1]
 
 
 def test_medmnist_names_are_those_of_the_package() -> None:
@@ -199,6 +209,7 @@ def test_medmnist_names_are_those_of_the_package() -> None:
 
     flat = {flag for flag in INFO if "3d" not in flag and "multi-label" not in INFO[flag]["task"]}
     assert set(MEDMNIST) == flat
+    assert sorted(CHEST) == sorted(INFO["chestmnist"]["label"].values())
 
 
 # Size, limit, fingerprint
@@ -348,7 +359,6 @@ def with_row_4(file: bytes) -> list[bytes]:
 
 
 NOISE = GREY[0].repeat(4).reshape(9, 8, 4)
-ANIMATED = encode(GREY[4], save_all=True, append_images=[Image.fromarray(GREY[5])])
 
 
 @pytest.mark.parametrize(
@@ -374,7 +384,6 @@ ANIMATED = encode(GREY[4], save_all=True, append_images=[Image.fromarray(GREY[5]
         ({"image": with_row_4(encode(GREY[4].astype(np.uint16)))}, ["row 4", "I;16"]),
         ({"image": with_row_4(encode(COLOUR[4], "JPEG", "CMYK"))}, ["row 4", "CMYK"]),
         ({"image": with_row_4(encode(GREY[4], "PNG", "P", transparency=0))}, ["row 4", "transparency"]),
-        ({"image": with_row_4(ANIMATED)}, ["row 4", "animated"]),
         ({"image": [encode(pixels[:7]) for pixels in GREY]}, ["8x7", "data.size"]),
     ],
 )
@@ -411,7 +420,8 @@ def test_bad_metadata_is_named(tmp_path: Path, metadata: str, words: list[str]) 
         ({"train_labels": np.eye(6, dtype=np.uint8)}, ["6 labels per image", "one-hot rows, the place of the 1"]),
         ({"train_labels": np.zeros(5, np.uint8)}, ["6 images but 5 labels"]),
         ({"train_labels": np.zeros(6)}, ["float64"]),
-        ({"train_images": COLOUR[:6] / 255}, ["float64", "uint8"]),
+        ({"train_images": COLOUR[:6] > 9}, ["bool", "uint8"]),
+        ({"train_images": COLOUR[:6] / 99}, ["train image 0", "float64", "outside 0 to 1", "--data.window LOW HIGH"]),
         ({"train_images": COLOUR[:6, ..., :2]}, ["(6, 9, 8, 2)"]),
         ({"test_images": COLOUR[:6, :, :, 0]}, ["test image 0", "grey", "colour"]),
         ({"test_images": COLOUR[:0], "test_labels": LABELS[:0]}, ["no test images"]),
@@ -421,6 +431,40 @@ def test_bad_metadata_is_named(tmp_path: Path, metadata: str, words: list[str]) 
 def test_bad_npz_is_named(tmp_path: Path, arrays: dict[str, Any], words: list[str]) -> None:
     sentence = fault(DataConfig(path=npz(tmp_path, **arrays)))
     assert all(word in sentence for word in ["set.npz", *words]), sentence
+
+
+def test_a_file_of_medmnist_plus_is_read_also_under_a_name_in_capitals(tmp_path: Path) -> None:
+    """As 224 x 224 pixels of colour with validation images and a column of labels, and as 28 x 28 of grey."""
+    for shape in ((224, 224, 3), (28, 28)):
+        arrays: dict[str, Any] = {}
+        for split, count in (("train", 6), ("val", 2), ("test", 3)):
+            arrays[f"{split}_images"] = RNG.integers(0, 256, (count, *shape), dtype=np.uint8)
+            arrays[f"{split}_labels"] = np.arange(count, dtype=np.uint8)[:, None] % 2
+        Path(npz(tmp_path, **arrays)).rename(tmp_path / "SCANS.NPZ")
+        found = load(DataConfig(path=str(tmp_path / "SCANS.NPZ")))
+        assert found.val is not None and found.val.shape == found.train.shape == (*shape, 1)[:3]
+        assert np.array_equal(found.train.images_NHWC.reshape(6, *shape), arrays["train_images"])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x_train": COLOUR, "y_train": LABELS}, "lacks the array train_images; each split .* it has x_train, y_train"),
+        (
+            {"train_images": COLOUR.transpose(0, 3, 1, 2), "train_labels": LABELS},
+            r"train images are uint8 of shape \(12, 3, 9, 8\); they must be",
+        ),
+        (
+            {"train_images": np.zeros((4, 28, 28, 28), np.uint8), "train_labels": LABELS[:4]},
+            r"train images are uint8 of shape \(4, 28, 28, 28\); they must be",
+        ),
+    ],
+)
+def test_arrays_of_other_names_and_shapes_are_refused_with_what_there_is(
+    tmp_path: Path, arrays: dict[str, Any], words: str
+) -> None:
+    np.savez(tmp_path / "set.npz", **arrays)
+    assert re.search(words, fault(DataConfig(path=str(tmp_path / "set.npz"))))
 
 
 @pytest.mark.parametrize("name", ["broken.npz", "broken.parquet"])
@@ -534,6 +578,46 @@ def test_images_of_many_proportions_need_a_size_beside_the_crop(tmp_path: Path) 
     ):
         load(DataConfig(path=str(tmp_path), crop="centre"))
     assert load(DataConfig(path=str(tmp_path), crop="centre", size=8)).train.shape == (8, 8, 1)
+
+
+def test_images_of_other_proportions_are_stretched_padded_or_cropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same for files and arrays, and for private and public images."""
+    monkeypatch.setenv("RAYSYN_CACHE", str(tmp_path / "cache"))
+    wide = RNG.integers(1, 256, (12, 8, 16, 3), dtype=np.uint8)
+    path = npz(tmp_path, train_images=wide[:6], test_images=wide[6:])
+    small = np.stack([np.asarray(Image.fromarray(one).resize((8, 4), Image.Resampling.BILINEAR)) for one in wide])
+    padded = np.zeros((12, 8, 8, 3), np.uint8)
+    padded[:, 2:6] = small
+    expected = {
+        "stretch": load(DataConfig(path=path, size=8)).train.images_NHWC, "pad": padded[:6], "crop": wide[:6, :, 4:12]
+    }  # fmt: skip
+    (tmp_path / "files").mkdir()
+    for source in (path, parquet(tmp_path / "files", image=[encode(pixels) for pixels in wide])):
+        for fit, pixels in expected.items():
+            found = load(DataConfig(path=source, size=8, fit=fit)).train.images_NHWC  # type: ignore[arg-type]
+            assert np.array_equal(found, pixels), (source, fit)
+            public = load_public(PublicConfig(path=(source,), fit=fit), (8, 8, 3)).train  # type: ignore[arg-type]
+            assert np.array_equal(public.images_NHWC[:][:6], pixels[: len(public)]), (source, fit)
+    tall = load(DataConfig(path=npz(tmp_path, train_images=wide.transpose(0, 2, 1, 3)[:6]), size=10, fit="pad"))
+    assert tall.train.images_NHWC[:, :, [0, 1, 2, 6, 7, 9]].any(axis=(0, 1, 3)).tolist() == [0, 0, 1, 1, 0, 0]
+    assert tall.train.images_NHWC[:, [0, 9], 2:7].all()
+
+
+def test_a_crop_is_one_of_the_fits_and_flags_that_differ_are_refused(tmp_path: Path) -> None:
+    path = npz(tmp_path)
+    by_fit, by_crop, by_both = (
+        load(DataConfig(path=path, **flags)).fingerprint()  # type: ignore[arg-type]
+        for flags in ({"fit": "crop"}, {"crop": "centre"}, {"fit": "crop", "crop": "centre"})
+    )
+    assert by_fit == by_crop == by_both
+    sentence = fault(DataConfig(path=path, size=8, fit="pad", crop="centre"))
+    assert sentence.startswith("data.fit is 'pad', but data.crop='centre' keeps the square") and "leave one" in sentence
+    for fit in ("pad", "stretch"):
+        assert "give --data.size" in fault(DataConfig(path=path, fit=fit))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"public\.fit is 'stretch', but public\.crop='centre'"):
+        load_public(PublicConfig(path=(path,), fit="stretch", crop="centre"), (8, 8, 3))
 
 
 def test_labels_can_be_forgotten() -> None:

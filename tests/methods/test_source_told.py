@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,6 +51,8 @@ def test_the_console_warns_and_tells_how_the_source_was_read(capsys: pytest.Capt
     say_source(Console(), dataset([0, 0], [1], told="a folder; left out: 3 hidden"), 2.0)
     said = capsys.readouterr().out
     assert "set: read as a folder; left out: 3 hidden." in said and "WARNING: 1 of the 2 private images is an" in said
+    say_source(Console(), replace(dataset([0, 1], [2]), warned=("Look at them.",)), None)
+    assert capsys.readouterr().out.strip() == "WARNING: Look at them."
     say_source(Console(), dataset([0, 1], [2]), 2.0)
     assert capsys.readouterr().out == ""
 
@@ -58,6 +61,7 @@ def test_the_report_has_the_same_facts() -> None:
     copied = dataset([0, 0, 0, 1], [1], told="a folder")
     assert copies_counted(copied) == {"private_copies": 2, "private_copies_of_one": 3, "test_images_in_train": 1}
     assert copies_counted(dataset([0, 1], [2])) == {"private_copies": 0}
+    assert source_facts(replace(copied, warned=("Look.",))) == {"read_as": "a folder", "warned": ["Look."]}
     assert source_facts(copied) == {"read_as": "a folder"} and source_facts(dataset([0], [1])) == {}
 
 

@@ -278,6 +278,12 @@ def test_page_counts_copies_which_no_certificate_does() -> None:
         may_leave.check(told | {"public_facts": {"private_copies": 1234}}, ())
 
 
+def test_page_says_how_images_were_read_and_what_that_leaves_to_do() -> None:
+    facts = {"read_as": "a folder; 4 DICOM files", "warned": ["Text that is <burnt> in stays."]}
+    page = render(replace(report(), dataset={**report().dataset, **facts}).as_dict(), digits())
+    assert "were read as a folder; 4 DICOM files." in page and "Text that is &lt;burnt&gt; in stays." in page
+
+
 def test_page_escapes_names_and_survives_little() -> None:
     bare = replace(report(), metrics={}, timings={}, dataset={**report().dataset, "name": "<script>alert(1)</script>"})
     one = Images(digits(1).images_NHWC, np.zeros(1, np.int64), ("<b>zero</b>", "absent"))

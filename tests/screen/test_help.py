@@ -224,11 +224,14 @@ def test_help_fits_and_tells_every_flag(
 def test_what_people_use_comes_first(entry: catalogue.Entry, capsys: pytest.CaptureFixture[str]) -> None:
     told = re.findall(r"^  --([a-z.-]+)[ ,]", shown(capsys, entry, "quick", "--help"), re.MULTILINE)
     used = [name for name in told if not name.endswith(".") and name.strip("-")]
-    columns = ["image-column", "label-column", "crop"]
+    columns = ["image-column", "label-column"]
     expected = ["data.name", "data.path", "data.test-share", *(f"data.{name}" for name in columns)]
-    expected += ["data.size", "data.limit", "data.labels"]
+    unlike = ["window", "background", "skip-broken"]
+    expected += [f"data.{name}" for name in ("multi-label", "label-order", "crop", "size", "fit", "window", "colour")]
+    expected += [f"data.{name}" for name in ("background", "skip-broken", "limit", "labels")]
     if entry.needs.startswith("public"):
-        expected += ["public.name", "public.path", *(f"public.{name}" for name in columns), "public.limit"]
+        own = [*columns, "crop", "fit", *unlike, "limit"]
+        expected += ["public.name", "public.path", *(f"public.{name}" for name in own)]
     if entry.guarantee != "none":
         expected += ["budget.epsilon", "budget.delta", "budget.accountant"]
     expected += ["synthetic", "seed", "out", "dry-run", *(["seal"] if entry.seal else [])]

@@ -231,3 +231,12 @@ def test_a_limit_of_the_process_is_what_it_may_still_take() -> None:
         "torch.empty(int(0.9 * free), dtype=torch.uint8)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_images_in_a_file_are_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it maps is less than the libraries: so much less is held."""
+    without = memory.held_bytes()
+    monkeypatch.setattr(memory, "mapped_bytes", lambda: 2**20)
+    assert without - 2**20 <= memory.held_bytes() < without + 2**20
+    monkeypatch.setattr(memory, "mapped_bytes", lambda: 2**40)
+    assert 0 <= memory.held_bytes() < without, "no less than what no file stands for"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from raysyn.data.picture import Crop
+from raysyn.data.picture import Crop, Fit
+from raysyn.data.reading import Colour
 from raysyn.data.streams import PublicConfig
 from raysyn.privacy.cost import Budget
 
@@ -24,6 +25,16 @@ class ShapeConfig:
     """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
     size: int | None = None
     """Rescale every image to this many pixels a side, at least 8; by default images stay as they are."""
+    fit: Fit | None = None
+    """How an image that is not square comes into that size: stretch (by default), pad, or crop; see dp_feta --help."""
+    window: tuple[float, float] | None = None
+    """LOW HIGH: of images deeper than 8 bits these values become 0 and 255, and what is between linear."""
+    colour: Colour = "auto"
+    """grey or rgb: read all images as one kind; by default as they are."""
+    background: str | None = None
+    """white, black or #rrggbb: what shows through transparent images; by default such are refused."""
+    skip_broken: int = 0
+    """Leave out up to this many images that cannot be decoded."""
     limit: int | None = None
     """Keep only this many training images, always the same ones, and at most as many test images."""
     test_share: float | None = None

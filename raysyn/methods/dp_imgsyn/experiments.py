@@ -49,7 +49,10 @@ class Variant:
 
 def public_sets(config: Config) -> list[PublicConfig]:
     """The run's own, then those of the experiments."""
-    return [config.public, *(PublicConfig.of(one, config.public.crop) for one in config.experiment.public)]
+    return [
+        config.public,
+        *(PublicConfig.of(one, config.public.crop, config.public.fit) for one in config.experiment.public),
+    ]
 
 
 def public_places(config: Config) -> list[int]:

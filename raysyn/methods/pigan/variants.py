@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from raysyn.data.images import Dataset, Images
+from raysyn.data.mapped import concatenated
 from raysyn.methods.pigan.config import NAMES, Config, Model
 from raysyn.privacy import cost
 from raysyn.privacy.cost import Budget, Cost
@@ -136,7 +137,7 @@ def split(config: Config, dataset: Dataset, index: int) -> tuple[Images, Images]
 def _members_and_others(config: Config, dataset: Dataset, index: int) -> tuple[Images, Images]:
     assert config.member_share is not None, "the source's own split is the only one"
     pool = Images(
-        np.concatenate((dataset.train.images_NHWC, dataset.test.images_NHWC)),
+        concatenated([dataset.train.images_NHWC, dataset.test.images_NHWC]),
         np.concatenate((dataset.train.labels_N, dataset.test.labels_N)),
         dataset.train.class_names,
     )

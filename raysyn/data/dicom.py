@@ -1,0 +1,195 @@
+"""DICOM files: their pixels by the window that the file names, or a user. No tag is kept, and none is in a message.
+
+Needs pydicom: `pip install raysyn[dicom]`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from raysyn.data.deep import to_8_bits
+from raysyn.data.reading import DICOM, Broken, Reading, Unsuited
+
+BEGIN = 132
+"""Bytes up to the letters that every file has at their end."""
+WANTED = (
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "FloatPixelData"),
+    *("DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "RescaleSlope", "RescaleIntercept"),
+    *("ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *("RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor"),
+    *("BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData"),
+    *("BluePaletteColorLookupTableData", "SegmentedRedPaletteColorLookupTableData"),
+    *("SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData"),
+)
+"""What of a file is read at all: what its pixels are made of."""
+MOST_PIXELS = 2 * 89_478_485
+"""Of one picture, as of Pillow's."""
+WITHOUT = "it is a DICOM file without a picture, or damaged: bring it anew, or remove it"
+DAMAGED = "it is a DICOM file that is damaged: bring it anew"
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One file, read."""
+
+    values: np.ndarray
+    """(H, W) in the units of the file, or uint8 (H, W, 3)."""
+    window: tuple[float, float] | None
+    """What is black and white; None for colours, and where the file names none."""
+    unnamed: str
+    """Why it is None."""
+    inverted: bool
+    """Whether small values are light."""
+
+
+def is_dicom(begin: bytes) -> bool:
+    """Whether a file that begins so says that it is one."""
+    return begin[128:BEGIN] == b"DICM"
+
+
+def decoded(file: BinaryIO, reading: Reading) -> np.ndarray:
+    """uint8 (H, W) or (H, W, 3) of a DICOM file: by the window of `reading`, else the first that the file names, as its
+    standard says, else of 8 bits as they are. Small values are dark, also where the file has it the other way round."""
+    scan = read(file)
+    if scan.values.ndim == 3:
+        if reading.window is not None:
+            raise Unsuited(
+                f"it is a DICOM file of colours, which {reading.flag('window')} is not for: leave it out, or bring all "
+                "images to one kind"
+            )
+        reading.note(DICOM)
+        return scan.values
+    window = reading.window or scan.window
+    if window is None:
+        raise Unsuited(f"it is a DICOM file {scan.unnamed}: say which values matter with {reading.window_flag()}")
+    reading.note(DICOM)
+    if reading.window is None:
+        reading.note("{n:,} scaled to 0 to 255 by the window that the file names")
+    else:
+        reading.note("{n:,} scaled to 0 to 255 by the window that was given")
+    grey = to_8_bits(scan.values, *window)
+    return 255 - grey if scan.inverted else grey
+
+
+def read(file: BinaryIO) -> Scan:
+    """The pixels of a file in its own units. Unsuited for one of several frames, or compressed in a way that is not
+    read here; Broken for one that is damaged or has none."""
+    with _quietly():
+        try:
+            import pydicom
+            from pydicom.errors import InvalidDicomError
+        except ImportError as error:
+            raise Unsuited("it is a DICOM file, and pydicom is not here: pip install 'raysyn[dicom]'") from error
+        try:
+            found: Any = pydicom.dcmread(file, specific_tags=list(WANTED))
+            frames, rows, columns = int(found.get("NumberOfFrames") or 1), int(found.Rows), int(found.Columns)
+        except (InvalidDicomError, AttributeError):
+            raise Broken(WITHOUT) from None
+        except Exception:  # readers of damaged bytes raise anything, and say what a tag holds
+            raise Broken(DAMAGED) from None
+        if not any(name in found for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+            raise Broken(WITHOUT)
+        if frames != 1:
+            raise Unsuited("it is a DICOM file of several frames: save those that matter as files of their own")
+        if not 0 < rows * columns <= MOST_PIXELS:
+            raise Unsuited("it is a DICOM file of more pixels than are read: save a smaller picture")
+        return _scan(found)
+
+
+def _scan(found: Any) -> Scan:
+    from pydicom import pixels
+
+    try:
+        stored = pixels.pixel_array(found, index=0)
+    except Exception:  # as above
+        compressed, known = _stored(found)
+        if not compressed:
+            raise Broken(DAMAGED) from None
+        # Of 12-bit JPEG and its like a decoder is known, and does not decode them.
+        raise (Broken if known else Unsuited)(
+            f"it is a DICOM file whose pixels are compressed in a way that is not read here{', or damaged' * known}: "
+            "save it uncompressed (gdcmconv --raw), or pip install pylibjpeg and its plugins"
+        ) from None
+    try:
+        colour = str(found.PhotometricInterpretation)
+        if colour == "PALETTE COLOR":
+            stored = pixels.apply_color_lut(stored, found)
+            stored = (stored >> 8).astype(np.uint8) if stored.dtype == np.uint16 else stored
+        if stored.ndim == 3:
+            return _of_colours(stored)
+        if colour not in ("MONOCHROME1", "MONOCHROME2"):
+            raise Unsuited("it is a DICOM file of another kind of colour: save it as grey or RGB")
+        values = np.asarray(pixels.apply_modality_lut(stored, found))
+        window, unnamed = _window(found)
+        return Scan(values, window, unnamed, colour == "MONOCHROME1")
+    except Unsuited:
+        raise
+    except Exception:  # as above
+        raise Broken(DAMAGED) from None
+
+
+def _of_colours(stored: np.ndarray) -> Scan:
+    if stored.dtype != np.uint8 or stored.shape[2] != 3:
+        raise Unsuited("it is a DICOM file of colours deeper than 8 bits: save it as 8-bit RGB")
+    return Scan(stored, None, "", False)
+
+
+def _window(found: Any) -> tuple[tuple[float, float] | None, str]:
+    """The first window that the file names, as the values that become 0 and 255 (DICOM PS3.3, C.11.2.1.2); or why there
+    is none."""
+    if found.get("WindowCenter") is None or found.get("WindowWidth") is None:
+        plain = not int(found.PixelRepresentation) and int(found.BitsStored) <= 8
+        rescaled = found.get("RescaleSlope", 1) != 1 or found.get("RescaleIntercept", 0) != 0
+        if plain and not rescaled and "ModalityLUTSequence" not in found:
+            return (0.0, 2.0 ** int(found.BitsStored) - 1), ""
+        return None, "that names no window"
+    shape = str(found.get("VOILUTFunction") or "LINEAR")
+    try:
+        centre, width = (float(_first(found[name].value)) for name in ("WindowCenter", "WindowWidth"))
+    except (TypeError, ValueError, IndexError):
+        return None, "whose window is no pair of numbers"
+    if shape not in ("LINEAR", "LINEAR_EXACT"):
+        return None, "whose window is no straight line"
+    centre, width = (centre - 0.5, width - 1) if shape == "LINEAR" else (centre, width)
+    low, high = centre - width / 2, centre + width / 2
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        return None, "whose window is empty"
+    return (low, high), ""
+
+
+def _first(value: Any) -> Any:
+    return value if isinstance(value, str | float | int) or not hasattr(value, "__getitem__") else value[0]
+
+
+def _stored(found: Any) -> tuple[bool, bool]:
+    """Whether its pixels are compressed, and whether a decoder is known for the way they are."""
+    from pydicom import pixels
+
+    try:
+        syntax = found.file_meta.TransferSyntaxUID
+        return bool(syntax.is_compressed), bool(pixels.get_decoder(syntax).is_available)
+    except (AttributeError, NotImplementedError, ValueError):
+        return True, False
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """pydicom warns of what it reads, in words that tags hold. What is warned of is the process's, so one at a time."""
+    log = logging.getLogger("pydicom")
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before, log.disabled = log.disabled, True
+        try:
+            yield
+        finally:
+            log.disabled = before

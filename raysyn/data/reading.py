@@ -1,0 +1,141 @@
+"""How a picture that is not plain becomes 8-bit grey or colour: what a user says of it, and what was done, counted."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+Colour = Literal["auto", "grey", "rgb"]
+NAMED = {"white": (255, 255, 255), "black": (0, 0, 0)}
+HEXADECIMAL = re.compile(r"#[0-9a-fA-F]{6}")
+
+DICOM = "{n:,} DICOM files, of whose tags none is kept"
+BURNT_IN = (
+    "Text that is burnt into the pixels of DICOM files is not looked for, and stays in the images. `raysyn look` shows "
+    "the first of each class."
+)
+
+
+class Unsuited(ValueError):
+    """A picture is whole, but can only be read if a user says how, or not at all."""
+
+
+class Broken(ValueError):
+    """A picture cannot be decoded."""
+
+
+class Notes:
+    """What was done to pictures, counted; several threads may count."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._parts: dict[int, Counter[str]] = {}
+        self._part = 0
+
+    def begin(self, part: object) -> None:
+        """Count what follows as of this part, and forget what was counted of it before."""
+        self._part = id(part)
+        self._parts[self._part] = Counter()
+
+    def add(self, sentence: str) -> None:
+        """Of one more picture `sentence` is true, in which {n:,} stands for their number."""
+        with self._lock:
+            self._parts.setdefault(self._part, Counter())[sentence] += 1
+
+    def counted(self) -> Counter[str]:
+        """How many pictures each sentence is true of."""
+        return sum(self._parts.values(), Counter[str]())
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a user says; each field is that of `DataConfig`."""
+
+    window: tuple[float, float] | None = None
+    colour: Colour = "auto"
+    background: str | None = None
+    skip_broken: int = 0
+    group: str = "data."
+    """What the flags begin with."""
+    notes: Notes = field(default_factory=Notes, compare=False, repr=False)
+
+    @staticmethod
+    def of(config: Any, group: str = "data.") -> Reading:
+        """That of a configuration; ValueError, in one sentence, for what it cannot be."""
+        reading = Reading(
+            window=config.window, colour=getattr(config, "colour", "auto"), background=config.background,
+            skip_broken=getattr(config, "skip_broken", 0) or 0, group=group,
+        )  # fmt: skip
+        if reading.window is not None:
+            low, high = reading.window
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise ValueError(
+                    f"{group}window is {low:g} {high:g}: give two numbers, the smaller one first, such as 0 4095"
+                )
+        if reading.background is not None and reading.rgb() is None:
+            raise ValueError(f"{group}background is {reading.background!r}: give white, black or #rrggbb")
+        if reading.skip_broken < 0:
+            raise ValueError(f"{group}skip_broken is {reading.skip_broken}: give a number from 0")
+        return reading
+
+    def rgb(self) -> tuple[int, int, int] | None:
+        """The background's colour; None for a word that is none."""
+        given = (self.background or "").lower()
+        if HEXADECIMAL.fullmatch(given):
+            return int(given[1:3], 16), int(given[3:5], 16), int(given[5:], 16)
+        return NAMED.get(given)
+
+    def flag(self, name: str) -> str:
+        """A flag as it is typed."""
+        return f"--{self.group}{name.replace('_', '-')}"
+
+    def window_flag(self) -> str:
+        """How a window is said."""
+        hint = " (in its own units: `raysyn look` tells where they lie)" if self.group else ""
+        return f"{self.flag('window')} LOW HIGH{hint}"
+
+    def given(self) -> list[tuple[str, Any]]:
+        """What is not as it is by default."""
+        plain = Reading()
+        names = ("window", "colour", "background", "skip_broken")
+        return [(name, getattr(self, name)) for name in names if getattr(self, name) != getattr(plain, name)]
+
+    def note(self, sentence: str) -> None:
+        self.notes.add(sentence)
+
+    def told(self) -> str:
+        """What was done to the pictures that were decoded."""
+        return "; ".join(sentence.format(n=n) for sentence, n in sorted(self.notes.counted().items()))
+
+    def warned(self) -> tuple[str, ...]:
+        """What a user must know of them."""
+        return (BURNT_IN,) if DICOM in self.notes.counted() else ()
+
+    def check_arrays(self, pictures: Any, label: str) -> None:
+        """ValueError where images are arrays, and something is said that is for files."""
+        if not isinstance(pictures, np.ndarray):
+            return
+        for name, value in self.given():
+            if name in ("background", "skip_broken"):
+                raise ValueError(
+                    f"{self.group}{name} is {value}, which is for image files, but {label} holds arrays; leave it out"
+                )
+            if name == "window" and pictures.dtype == np.uint8:
+                raise ValueError(
+                    f"{self.group}window is {self.window_said()}, which is for more than 8 bits, but {label} has 8; "
+                    "leave it out"
+                )
+
+    def window_said(self) -> str:
+        """The two numbers."""
+        low, high = self.window or (0.0, 1.0)
+        return f"{low:g} {high:g}"
+
+
+PLAIN = Reading()

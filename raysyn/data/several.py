@@ -1,0 +1,140 @@
+"""Images that have several labels each, or none: one class of them, by a rule that looks at that image alone.
+
+How often a label is there, or which combinations are, is private: counting them to find the most frequent label would
+be a touch of the images that nobody pays for, and a class for each combination that occurs would tell of the one image
+that has it. So the order of labels is what a user states, as publicly known, and classes are all combinations that
+there could be of a few labels, whether they occur or not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+MultiLabel = Literal["most-frequent", "combination"]
+NONE = "none of them"
+"""Class of the images that have none of the labels."""
+MEND = "say how several make a class with --data.multi-label most-frequent (or combination)"
+MOST_COMBINED = 6
+"""Labels: 64 classes, of which each halves the images that a class has."""
+CHEST = (
+    *("infiltration", "effusion", "atelectasis", "nodule", "mass", "pneumothorax", "consolidation", "pleural"),
+    *("cardiomegaly", "emphysema", "edema", "fibrosis", "pneumonia", "hernia"),
+)
+"""Labels of ChestMNIST, those of more images first, by the counts that NIH has published with ChestX-ray14: 19,894 of
+infiltration to 227 of hernia."""
+
+
+@dataclass(frozen=True)
+class Several:
+    """What a user says of them."""
+
+    how: MultiLabel
+    order: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(how: MultiLabel | None, order: tuple[str, ...]) -> Several | None:
+        """From two fields of `DataConfig`; ValueError for what does not go together."""
+        if how is None and order:
+            raise ValueError(
+                f"data.label_order names {', '.join(order)}, but data.multi_label is not given: say how several labels "
+                "make a class, or leave it out"
+            )
+        if twice := [name for name, count in Counter(order).items() if count > 1]:
+            raise ValueError(f"data.label_order names {twice[0]!r} twice; name it once")
+        return None if how is None else Several(how, order)
+
+    def by_default(self, order: tuple[str, ...]) -> Several:
+        """The same with a published order; of labels to combine there is none."""
+        return Several(self.how, order) if self.how == "most-frequent" else self
+
+    def among(self, names: Sequence[str] | None, label: str) -> Classes:
+        """The classes of a source with labels of these names, None where it has not told any; ValueError, in a sentence
+        that `label` opens, where the labels to heed are missing, not there, or too many."""
+        order = self.order
+        if not order and self.how == "combination" and names is not None:
+            order = tuple(names)
+        if not order:
+            what = "to combine" if self.how == "combination" else "from the most frequent to the rarest"
+            raise ValueError(
+                f"{label}: data.multi_label={self.how!r} needs the labels {what}, as publicly known "
+                "(--data.label-order A B C): counting the private ones would be a look at them that nobody pays for"
+            )
+        if names is not None and (strange := [name for name in order if name not in names]):
+            raise ValueError(
+                f"{label}: data.label_order names {strange[0]!r}, which is no label; it has {', '.join(names[:20])}"
+            )
+        if self.how == "combination" and len(order) > MOST_COMBINED:
+            raise ValueError(
+                f"{label}: {len(order)} labels have {2 ** len(order):,} combinations; name up to {MOST_COMBINED} to "
+                "combine with --data.label-order"
+            )
+        return Classes(self.how, tuple(order), None if names is None else tuple(names))
+
+
+@dataclass(frozen=True)
+class Classes:
+    """One class for any labels of an image. Only those in `order` are heeded."""
+
+    how: MultiLabel
+    order: tuple[str, ...]
+    known: tuple[str, ...] | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all classes, those without an image among them."""
+        if self.how == "most-frequent":
+            return (*self.order, NONE)
+        return tuple(
+            " + ".join(name for at, name in enumerate(self.order) if number >> at & 1) or NONE
+            for number in range(2 ** len(self.order))
+        )
+
+    def number(self, labels: Collection[str]) -> int:
+        """The class of an image with these labels: the first of the order that it has, or its combination."""
+        has = [at for at, name in enumerate(self.order) if name in labels]
+        if self.how == "most-frequent":
+            return has[0] if has else len(self.order)
+        return sum(1 << at for at in has)
+
+    def of(self, found: Sequence[Any], place: str) -> int:
+        """The same of what a list holds: names, or numbers of what is known by name. ValueError for another one."""
+        words = [self._word(one) for one in found]
+        if (strange := next((at for at, word in enumerate(words) if word is None), None)) is not None:
+            raise ValueError(f"{place} has the label {found[strange]!r}, which is none of those with names; mend it")
+        if twice := next((word for word, count in Counter(words).items() if count > 1), None):
+            raise ValueError(f"{place} has the label {twice!r} twice; give lists of labels, not rows of 0 and 1")
+        return self.number({word for word in words if word is not None})
+
+    def _word(self, one: Any) -> str | None:
+        if isinstance(one, str):
+            return one if self.known is None or one in self.known else None
+        if not isinstance(one, int) or one < 0:
+            return None
+        return str(one) if self.known is None else self.known[one] if one < len(self.known) else None
+
+    def of_rows(self, labels_NL: np.ndarray, where: str) -> np.ndarray:
+        """Classes (N) of rows of 0 and 1, a column for each label that is known."""
+        assert self.known is not None and labels_NL.shape[1] == len(self.known)
+        if not np.isin(labels_NL, (0, 1)).all():
+            raise ValueError(f"{where} has labels other than 0 and 1 in a row; mend them")
+        heeded_NK = labels_NL[:, [self.known.index(name) for name in self.order]].astype(bool)
+        if self.how == "combination":
+            return heeded_NK @ (1 << np.arange(len(self.order)))
+        return np.where(heeded_NK.any(axis=1), heeded_NK.argmax(axis=1), len(self.order))
+
+    def told(self) -> str:
+        """How several labels became one class."""
+        if self.how == "most-frequent":
+            return f"several labels per image, each of the class that comes first in {', '.join(self.order)}, or {NONE}"
+        return f"several labels per image, each of the class of its combination of {', '.join(self.order)}"
+
+
+def check_one(several: Several | None, label: str) -> None:
+    """ValueError where something is said of several labels, and there is one."""
+    if several is not None:
+        raise ValueError(f"data.multi_label={several.how!r} is given, but {label} has one label each; leave it out")

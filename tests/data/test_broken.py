@@ -1,0 +1,124 @@
+"""Files that cannot be decoded are refused by name, or left out and counted where a user allows some."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from raysyn.data.images import DataConfig, load, public_facts
+from raysyn.data.public import load_public
+from raysyn.data.streams import PublicConfig
+from raysyn.methods.source_told import source_facts
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYSYN_CACHE", str(tmp_path / "cache"))
+
+
+def picture(kind: str = "PNG", mode: str | None = None) -> bytes:
+    buffer = io.BytesIO()
+    image = Image.fromarray(RNG.integers(0, 256, (24, 24), dtype=np.uint8))
+    (image.convert(mode) if mode else image).save(buffer, kind)
+    return buffer.getvalue()
+
+
+BROKEN = {
+    "a truncated JPEG": (picture("JPEG")[:-300], "image file is truncated .*: bring it anew"),
+    "a truncated PNG": (picture()[:-300], ": bring it anew"),
+    "an empty file": (b"", "it is empty, .*: bring it anew or remove it"),
+    "no image": (b"scanner 3", "no image file: .*; move or remove it"),
+    "a damaged DICOM file": (
+        b"\0" * 128 + b"DICM" + b"\7" * 200,
+        "it is a DICOM file without a picture, or damaged: bring it anew, or remove it",
+    ),
+}
+
+
+def folder(path: Path, bad: dict[str, bytes]) -> Path:
+    for split, count in (("train", 6), ("test", 3)):
+        for name in ("ant", "bee"):
+            for at in range(count):
+                there = path / split / name / f"{at}.img"
+                there.parent.mkdir(parents=True, exist_ok=True)
+                there.write_bytes(picture())
+    for name, content in bad.items():
+        (path / name).write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_file_is_named_with_the_flag_that_leaves_it_out(tmp_path: Path, kind: str) -> None:
+    one, words = BROKEN[kind]
+    path = str(folder(tmp_path / "set", {"train/bee/3.img": one}))
+    fault = rf"file train/bee/3\.img cannot be used: .*{words}, or leave such out with --"
+    with pytest.raises(ValueError, match=rf"^data\.path='.*': {fault}data\.skip-broken 1$") as caught:
+        load(DataConfig(path=path))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=rf"^public\.path='.*': {fault}public\.skip-broken 1$"):
+        load_public(PublicConfig(path=(path,)), (24, 24, 1))
+    dataset = load(DataConfig(path=path, skip_broken=1))
+    assert (len(dataset.train), len(dataset.test)) == (11, 6)
+    assert "; 1 that cannot be decoded left out (file train/bee/3.img)" in dataset.told
+    assert source_facts(dataset) == {"read_as": dataset.told}
+    assert public_facts(DataConfig(path=path, skip_broken=1)) == (11, (24, 24, 1), 2)
+    # What is left is what it would be without the file.
+    (tmp_path / "set" / "train/bee/3.img").unlink()
+    assert dataset.fingerprint() == load(DataConfig(path=path)).fingerprint()
+
+
+def test_more_than_are_allowed_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = {f"{split}/ant/{at}.img": b"" for split, at in (("train", 0), ("train", 1), ("train", 3), ("test", 2))}
+    path = str(folder(tmp_path / "set", bad))
+    with pytest.raises(
+        ValueError, match=r"file test/ant/2\.img cannot be used: .*, or raise --data\.skip-broken above 3"
+    ):
+        load(DataConfig(path=path, skip_broken=3))
+    dataset = load(DataConfig(path=path, skip_broken=4))
+    assert (len(dataset.train), len(dataset.test)) == (9, 5)
+    named = "file train/ant/0.img, file train/ant/1.img, file train/ant/3.img, ..."
+    assert dataset.told.endswith(f"; 4 that cannot be decoded left out ({named})")
+    with pytest.raises(ValueError, match=r", or raise --public\.skip-broken above 3$"):
+        load_public(PublicConfig(path=(path,), skip_broken=3), (24, 24, 1))
+    public = load_public(PublicConfig(path=(path,), skip_broken=4), (24, 24, 1))
+    assert (public.train.images_NHWC[:] == dataset.train.images_NHWC).all() and len(public.valid) == 5
+    assert "4 that cannot be decoded left out" in capsys.readouterr().err
+
+
+def test_what_is_whole_is_not_left_out(tmp_path: Path) -> None:
+    path = str(folder(tmp_path / "set", {"train/ant/2.img": picture(mode="RGB")}))
+    with pytest.raises(ValueError, match=r"2\.img is colour but"):
+        load(DataConfig(path=path, skip_broken=9, size=8))
+    clear = Image.fromarray(np.dstack([np.zeros((24, 24), np.uint8)] * 2))
+    clear.save(tmp_path / "set/train/ant/2.img", "PNG")
+    with pytest.raises(ValueError, match=r"2\.img cannot be used: .*--data\.background white$"):
+        load(DataConfig(path=path, skip_broken=9))
+
+
+def test_a_split_or_class_that_is_broken_as_a_whole_is_refused(tmp_path: Path) -> None:
+    path = str(folder(tmp_path / "set", {f"test/{name}/{at}.img": b"" for name in ("ant", "bee") for at in range(3)}))
+    with pytest.raises(ValueError, match="has no test image that can be decoded; bring them anew"):
+        load(DataConfig(path=path, skip_broken=9))
+    files = [picture() if at % 3 else b"" for at in range(12)]
+    table = pa.table({"image": files, "label": [int(at % 3 == 0) for at in range(12)], "split": ["train", "test"] * 6})
+    pq.write_table(table, tmp_path / "set.parquet")
+    with pytest.raises(ValueError, match=r"data\.skip_broken=9 leaves class 1 without a training image; lower it"):
+        load(DataConfig(path=str(tmp_path / "set.parquet"), skip_broken=9))
+
+
+def test_of_arrays_none_is_broken() -> None:
+    for config in (DataConfig(skip_broken=1), DataConfig(skip_broken=-1)):
+        with pytest.raises(ValueError, match=r"^data\.skip_broken is .*: give a number from 0|is for image files"):
+            load(config)
+    wrong: Any = PublicConfig(name=("digits",), skip_broken=-2)
+    with pytest.raises(ValueError, match=r"^public\.skip_broken is -2: give a number from 0"):
+        load_public(wrong, (8, 8, 1))

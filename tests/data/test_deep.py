@@ -1,0 +1,168 @@
+"""Images deeper than 8 bits are read by two numbers that are said, never by their own values, or refused."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from raysyn.data.deep import to_8_bits
+from raysyn.data.images import DataConfig, Images, load
+from raysyn.data.public import load_public
+from raysyn.data.streams import PublicConfig
+
+RNG = np.random.default_rng(0)
+DEEP = RNG.integers(0, 4096, (8, 12), dtype=np.uint16)
+LOW, HIGH = 500, 3000
+EXPECTED = np.clip(np.rint((DEEP.astype(float) - LOW) / (HIGH - LOW) * 255), 0, 255)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYSYN_CACHE", str(tmp_path / "cache"))
+
+
+def privately(path: Path, **more: Any) -> Images:
+    return load(DataConfig(path=str(path), **more)).train
+
+
+def publicly(path: Path, **more: Any) -> Images:
+    return load_public(PublicConfig(path=(str(path),), **more), (8, 12, 1)).train
+
+
+both = pytest.mark.parametrize("read", [privately, publicly])
+Read = Callable[..., Images]
+
+
+def tiff(values: np.ndarray, bits: int, kind: int, light: int) -> bytes:
+    """A grey TIFF of one strip: `kind` is 1 for whole numbers and 3 for floats, `light` 0 where 0 is white."""
+    height, width = values.shape
+    raw = values.tobytes()
+    tags = [
+        (256, 3, width), (257, 3, height), (258, 3, bits), (259, 3, 1), (262, 3, light), (273, 4, 200), (277, 3, 1),
+        (278, 3, height), (279, 4, len(raw)), (339, 3, kind),
+    ]  # fmt: skip
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(tags))
+    for tag, of, value in tags:
+        head += struct.pack("<HHI", tag, of, 1) + struct.pack("<I" if of == 4 else "<HH", *([value, 0][: 3 - of // 2]))
+    return (head + b"\0\0\0\0").ljust(200, b"\0") + raw
+
+
+def png(values: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+FILES = {
+    "16-bit PNG": ("png", png(DEEP)),
+    "16-bit TIFF": ("tif", tiff(DEEP, 16, 1, 1)),
+    "16-bit TIFF whose 0 is white": ("tif", tiff(DEEP, 16, 1, 0)),
+    "32-bit TIFF": ("tif", tiff(DEEP.astype(np.int32), 32, 2, 1)),
+    "float TIFF": ("tif", tiff(DEEP.astype(np.float32), 32, 3, 1)),
+}
+
+
+def folder(path: Path, *files: bytes, ending: str = "png") -> Path:
+    for split in ("train", "test"):
+        for number, one in enumerate(files):
+            there = path / "set" / split / "a" / f"{number}.{ending}"
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.write_bytes(one)
+    return path / "set"
+
+
+def arrays(path: Path, images: np.ndarray) -> Path:
+    """A .npz file, whose labels are in a column as MedMNIST's are."""
+    several, labels = np.stack([images] * 3), np.zeros((3, 1), np.uint8)
+    np.savez(
+        path / "set.npz", train_images=several, train_labels=labels, val_images=several, val_labels=labels,
+        test_images=several, test_labels=labels,
+    )  # fmt: skip
+    return path / "set.npz"
+
+
+@both
+@pytest.mark.parametrize("kind", FILES)
+def test_a_window_maps_deep_files_linearly_and_clips(tmp_path: Path, kind: str, read: Read) -> None:
+    ending, one = FILES[kind]
+    with pytest.raises(ValueError, match=r"0\.\w+ cannot be used: .*: scale .* with --(data|public)\.window LOW HIGH"):
+        read(folder(tmp_path, one, ending=ending))
+    found = read(folder(tmp_path, one, ending=ending), window=(LOW, HIGH)).images_NHWC[:][0, ..., 0]
+    assert (found == (255 - EXPECTED if "white" in kind else EXPECTED)).all()
+
+
+@both
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float64])
+def test_a_window_maps_deep_arrays_the_same(tmp_path: Path, dtype: Any, read: Read) -> None:
+    path = arrays(tmp_path, DEEP.astype(dtype))
+    with pytest.raises(
+        ValueError, match=r"train image 0 cannot be used: it is of .* values.*: scale .*window LOW HIGH"
+    ):
+        read(path)
+    assert (read(path, window=(LOW, HIGH)).images_NHWC[:][2, ..., 0] == EXPECTED).all()
+
+
+@both
+def test_floats_from_0_to_1_need_no_window(tmp_path: Path, read: Read) -> None:
+    floats = RNG.random((8, 12)).astype(np.float32)
+    for path in (folder(tmp_path, tiff(floats, 32, 3, 1), ending="tif"), arrays(tmp_path, floats)):
+        assert (read(path).images_NHWC[:][0, ..., 0] == np.rint(floats.astype(float) * 255)).all()
+    # By these two numbers and no others, though none of the values is near them.
+    dim = np.full((8, 12), 0.25)
+    assert (read(arrays(tmp_path, dim)).images_NHWC[:] == 64).all()
+
+
+@both
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -0.01, 1.01])
+def test_floats_that_are_no_brightness_are_refused(tmp_path: Path, odd: float, read: Read) -> None:
+    floats = RNG.random((8, 12)).astype(np.float32)
+    floats[3, 4] = odd
+    fault = "outside 0 to 1: scale .*window LOW HIGH" if np.isfinite(odd) else "no numbers .*: mend them"
+    with pytest.raises(ValueError, match=rf"train image 0 cannot be used: .* some are {fault}"):
+        read(arrays(tmp_path, floats))
+    with pytest.raises(ValueError, match=rf"file train/a/0.tif cannot be used: .* some are {fault}"):
+        read(folder(tmp_path, tiff(floats, 32, 3, 1), ending="tif"))
+
+
+@both
+def test_a_window_is_not_for_8_bits(tmp_path: Path, read: Read) -> None:
+    shallow = png(np.zeros((8, 12), np.uint8))
+    with pytest.raises(ValueError, match=r"1\.png cannot be used: its mode L is of 8 bits, .*window is not for: leave"):
+        read(folder(tmp_path, png(DEEP), shallow), window=(LOW, HIGH))
+    with pytest.raises(ValueError, match=r"window is 500 3000, which is for more than 8 bits, .*; leave it out"):
+        read(arrays(tmp_path, np.zeros((8, 12), np.uint8)), window=(LOW, HIGH))
+
+
+def test_what_was_scaled_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder(tmp_path, png(DEEP), png(DEEP))
+    told = load(DataConfig(path=str(path), window=(0, 4095), size=8)).told
+    assert told.endswith("; 4 deeper than 8 bits, values 0 to 4095 scaled to 0 to 255")
+    publicly(path, window=(0, 4095))
+    assert "4 deeper than 8 bits, values 0 to 4095 scaled" in capsys.readouterr().err
+    # Another window is another set.
+    assert (publicly(path, window=(0, 1)).images_NHWC[:] >= 255 * (DEEP[..., None] > 0)).all()
+
+
+@pytest.mark.parametrize("window", [(5, 5), (9, 1), (0, np.inf), (np.nan, 1)])
+def test_what_is_no_window_is_refused(window: tuple[float, float]) -> None:
+    for read, group in ((load, "data"), (lambda one: load_public(one, (8, 8, 1)), "public")):
+        config: Any = DataConfig(window=window) if group == "data" else PublicConfig(window=window)
+        with pytest.raises(ValueError, match=rf"^{group}\.window is .*: give two numbers, the smaller one first"):
+            read(config)
+
+
+@given(st.integers(-(2**31), 2**31 - 2), st.integers(1, 2**20))
+def test_the_ends_of_a_window_are_black_and_white(low: int, width: int) -> None:
+    values = np.array([low - 1, low, low + width, low + width + 1], np.int64)
+    assert to_8_bits(values, low, low + width).tolist() == [0, 0, 255, 255]
+    inside = to_8_bits(np.linspace(low, low + width, 50), low, low + width)
+    assert (np.diff(inside.astype(int)) >= 0).all()
