@@ -147,7 +147,7 @@ def _refuse_another_certificate(run: str, about: Mapping[str, Any], signed: Mapp
             if name not in FILES:
                 raise ValueError(f"run is {run}, whose {CERTIFICATE} names {name}, which no release has")
             (release / name).write_bytes(read_bytes(run, f"release/{name}"))
-        failed = [f"{check.name}: {check.found}" for check in verify(release) if not check.holds]
+        failed = [f"{check.name}: {check.found}" for check in verify(release, False) if not check.holds]
     if failed:
         raise ValueError(f"run is {run}, whose certificate does not hold ({'; '.join(failed)}): nothing is drawn by it")
 
