@@ -22,11 +22,13 @@ import torch
 from raysyn.compute.doorway import Compute, Machines, Show
 from raysyn.data.images import Images
 from raysyn.methods import catalogue
+from raysyn.methods.class_shares import turns
 from raysyn.methods.common import apart, join, watch
 from raysyn.methods.method import source_of
 from raysyn.methods.synthesis import Drawing, drawn
 from raysyn.report import choices
 from raysyn.report.release import write_release
+from raysyn.report.release_config import ReleaseConfig
 from raysyn.report.verify import verify
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.may_leave import FILES
@@ -41,7 +43,6 @@ CERTIFICATE = "release/certificate.json"
 NAME = "draw"
 DRAWN = "draw of "
 """Before the method's name, in what is drawn from a run of it."""
-BY_HAND = "which classes were drawn, and in which shares, was given by hand and counts as public"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +52,14 @@ class Flags:
     synthetic: int = 60_000
     """Images to draw; by default as many as the run has released."""
     classes: tuple[str, ...] = ()
-    """Names of the classes to draw; by default all."""
+    """Names of the classes to draw; by default all, in the shares of the run."""
     shares: tuple[float, ...] = ()
     """Shares of these classes, in their order, as numbers of any sum; by default equal ones. They count as public: true
     shares of private images must not be copied here."""
     seed: int = 0
     """With the run's own, which is the default, images begin with those that it has released, by full five hundreds."""
     sampler: SamplerConfig | None = None
+    release: ReleaseConfig = field(default_factory=ReleaseConfig)
     chosen_among: str | None = None
     """What these images were chosen among by looking at private ones, in words; the certificate lists it as an
     uncharged choice."""
@@ -66,6 +68,8 @@ class Flags:
     """Folder of the new release, or its URI. The same command continues one that was stopped."""
 
 
+NOT_OF_IMAGES = ("on", "out", "release", "chosen_among")
+"""Flags that change nothing in the images."""
 PLAIN = Flags(synthetic=60_000, sampler=SamplerConfig(), out="")
 """Every flag that there is."""
 
@@ -186,14 +190,12 @@ def read(made_by: Source, words: Sequence[str]) -> Flags:
     return given
 
 
-def labels(given: Flags, known: Sequence[str]) -> np.ndarray:
-    """int64 (synthetic,): classes in turn, or mixed by their shares, whose numbers are exact but for rounding."""
+def labels(given: Flags, known: Sequence[str], shares: tuple[float, ...] | None = None) -> np.ndarray:
+    """int64 (synthetic,): classes in turn, or mixed by their shares, whose numbers are exact but for rounding; `shares`
+    are those of the run."""
     asked = np.array([known.index(name) for name in given.classes or known], dtype=np.int64)
-    if not given.shares:
-        return asked[np.arange(given.synthetic) % len(asked)]
-    edges = np.rint(np.cumsum(given.shares) / np.sum(given.shares) * given.synthetic).astype(np.int64)
-    every = np.repeat(asked, np.diff(edges, prepend=0))
-    return np.random.default_rng(given.seed).permutation(every)
+    of_run = None if given.classes else shares
+    return asked[turns(given.synthetic, len(asked), given.shares or of_run)]
 
 
 Connect = Callable[[Machines, str, Show], AbstractContextManager[Any]]
@@ -218,7 +220,7 @@ def begin(made_by: Source, given: Flags, console: Console, connect: Connect, sta
     if given.sampler is not None:
         config = replace(config, sampler=given.sampler)
     drawing = made_by.drawing(config, made_by.like, n, made_by.answer)
-    settings = {name: value for name, value in asdict(given).items() if name not in ("on", "out", "chosen_among")}
+    settings = {name: value for name, value in asdict(given).items() if name not in NOT_OF_IMAGES}
     opened = RunFolder.open(
         given.out, method=f"{DRAWN}{made_by.method}", preset=NAME, config=settings,
         data_fingerprint=hashlib.sha256(json.dumps(made_by.signed["files"]).encode()).hexdigest(),
@@ -234,9 +236,9 @@ def draw(begun: Begun) -> None:
     made_by, given, folder, console = begun.made_by, begun.given, begun.folder, begun.console
     facts = made_by.signed["public_facts"]
     console.begin(["synthesise"])
-    which = labels(given, facts["classes"])
+    which = labels(given, facts["classes"], made_by.config.classes.of(tuple(facts["classes"])))
     images = drawn(begun.compute, folder, console, begun.drawing, which, given.seed, tuple(facts["classes"]))
-    write_release(folder, images, certificate(made_by, given), name=f"synthetic {facts['name']}")
+    write_release(folder, images, certificate(made_by, given), name=f"synthetic {facts['name']}", written=given.release)
     may = "may leave" if made_by.signed["guarantee"] != "none" else "no promise"
     console.say(f"Release ({may}): {folder.shown(folder.release)}")
 
@@ -248,10 +250,10 @@ def certificate(made_by: Source, given: Flags) -> dict[str, Any]:
     changed = [
         f"{flag.name}={flag.value}"
         for flag in flags_of(given)
-        if flag.value != was[flag.name] and not flag.name.startswith(("out", "on.", "chosen-among"))
+        if flag.value != was[flag.name] and flag.path[0] not in NOT_OF_IMAGES
     ]
     more = [choices.chosen(given.chosen_among)] if given.chosen_among else []
-    more += [BY_HAND] if given.classes or given.shares else []
+    more += [choices.BY_HAND] if given.classes or given.shares else []
     drawn_anew = {"of": made_by.signed["files"], "settings": ", ".join(changed) or "the run's own"}
     return {
         **signed, "uncharged_choices": choices.added_up(signed["uncharged_choices"], more), "drawn_anew": drawn_anew,

@@ -203,7 +203,7 @@ def open_run(
         # Packages that calibrate otherwise must not continue a run.
         known["plan"] = {stage: asdict(cost) for stage, cost in plan.stages.items()}
     settings = asdict(command.config)
-    judged = {name: settings.pop(name) for name in judged_by if name in settings}
+    judged = {name: settings.pop(name) for name in (*judged_by, "release") if name in settings}
     # What a run was chosen among is said of it afterwards, and changes nothing in it; nor does what a preset is for.
     for said in ("chosen_among", "made_for"):
         settings.pop(said, None)

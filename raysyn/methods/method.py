@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import misfits
+from raysyn.methods.class_shares import say_few
 from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
 from raysyn.methods.outlook import Stage
 from raysyn.methods.source_told import say_source
@@ -87,6 +88,7 @@ class Method:
             console.say(f"Settings made for n = {made_for:,} training images; there are {n:,}.")
         say_source(console, prepared.dataset, None if prepared.plan is None else prepared.plan.epsilon_budget)
         say_empty(console, prepared.dataset)
+        self.look_at_shares(command.config, console, prepared.dataset)
         if prepared.plan is not None:
             show_plan(console, prepared.plan, prepared.dataset)
         if self.check_memory is not None:
@@ -102,6 +104,18 @@ class Method:
             command, self.name, prepared.dataset, console, connect, stack, plan=prepared.plan, more=prepared.more,
             judged_by=self.judged_by, facts=facts,
         )  # fmt: skip
+
+    def look_at_shares(self, config: Any, console: Console, dataset: Dataset) -> None:
+        """Warn of classes that have too little for what is asked; ValueError for shares that cannot be."""
+        if (classes := getattr(config, "classes", None)) is None:
+            return
+        if classes.shares and self.drawing is None:
+            raise ValueError(
+                f"classes.shares is {', '.join(classes.shares)}, but {self.name} does not draw images of a class that "
+                "is asked for: leave it out"
+            )
+        if self.drawing is not None:
+            say_few(console, dataset, config)
 
 
 def source_of(run: Callable[[Any], Any]) -> dict[str, str]:

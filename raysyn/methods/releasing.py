@@ -43,5 +43,8 @@ def release(
         **public,
     )
     about = f"synthetic {dataset.name}"
-    write_release(setting.folder, synthetic, promise, name=about, soft_labels=soft_labels, more=files)
+    write_release(
+        setting.folder, synthetic, promise, name=about, soft_labels=soft_labels, more=files,
+        written=setting.config.release,
+    )  # fmt: skip
     return privacy

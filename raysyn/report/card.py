@@ -37,6 +37,7 @@ class Described:
     """Folders that hold the same images."""
     network: bool = False
     """Whether the network is there that drew them."""
+    license: str | None = None
 
 
 def card(signed: Mapping[str, Any], told: Described) -> str:
@@ -61,7 +62,8 @@ def _head(signed: Mapping[str, Any], told: Described) -> str:
     size = next((words for words, limit in SIZES if told.count < limit), "n>1M")
     names = "".join(f"\n          '{at}': {quoted(name)}" for at, name in enumerate(told.class_names))
     soft = "\n  - name: soft_label\n    sequence: float32" if told.soft else ""
-    return f"""# license: yours to choose, as an identifier such as cc-by-4.0
+    license = f"license: {quoted(told.license)}" if told.license else "# license: not said; --release.license writes it"
+    return f"""{license}
 pretty_name: {quoted(told.name)}
 tags:
 {"".join(f"- {tag}" + chr(10) for tag in tags)}task_categories:

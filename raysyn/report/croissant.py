@@ -18,10 +18,12 @@ CONTEXT: dict[str, Any] = {
     "citeAs": "cr:citeAs",
     "column": "cr:column",
     "conformsTo": "dct:conformsTo",
+    "containedIn": "cr:containedIn",
     "cr": "http://mlcommons.org/croissant/",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
     "field": "cr:field",
@@ -42,6 +44,7 @@ CONTEXT: dict[str, Any] = {
     "regex": "cr:regex",
     "repeated": "cr:repeated",
     "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
     "separator": "cr:separator",
     "source": "cr:source",
@@ -59,6 +62,7 @@ def croissant(signed: Mapping[str, Any], told: Described, sha256: str) -> str:
         "name": told.name,
         "description": _description(signed, told),
         "conformsTo": "http://mlcommons.org/croissant/1.0",
+        **({} if told.license is None else {"license": told.license}),
         "keywords": ["synthetic", "image", *(["differential privacy"] if signed["guarantee"] != "none" else [])],
         "distribution": [
             {

@@ -21,6 +21,7 @@ from raysyn.report.choices import added_up
 from raysyn.report.croissant import CROISSANT, croissant
 from raysyn.report.layouts import MANIFEST, laid_out, manifest
 from raysyn.report.pictures import png_bytes, sample_sheet
+from raysyn.report.release_config import ReleaseConfig
 from raysyn.runs import may_leave
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import local_folder, read_bytes, write_atomically, write_bytes
@@ -48,6 +49,8 @@ DOES_NOT_COVER = (
     "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid",
 )
 
+AS_USUAL = ReleaseConfig()
+
 SPENT = ["epsilon", "delta", "adjacency", "accountant", "priced_by", "epsilon_prv", "epsilon_rdp"]
 SPENT += ["what_an_attacker_can_do", "ledger"]
 """Of report.json's `privacy`, what the certificate states too."""
@@ -61,20 +64,20 @@ def write_release(
     name: str,
     soft_labels: np.ndarray | None = None,
     more: Mapping[str, bytes] | None = None,
-    layouts: Sequence[str] = (),
+    written: ReleaseConfig = AS_USUAL,
 ) -> None:
     """Write release/, whole or not at all: the images (with `soft_labels` (N, classes), if any), a picture, the card,
     the certificate.
 
-    `name` is the data set's name inside the Parquet file, `more` are further files by name, `layouts` what else the
-    images are written as (`layouts.laid_out`). The same images give the same bytes. Written anew, the certificate keeps
+    `name` is the data set's name inside the Parquet file, `more` are further files by name, `written` says what
+    else the images are written as. The same images give the same bytes. Written anew, the certificate keeps
     the uncharged choices it had: what was once looked at stays so. ValueError, before anything is written, for what
     `may_leave` does not list.
     """
     if (earlier := folder.signed()) is not None:
         choices = added_up(earlier["uncharged_choices"], certificate["uncharged_choices"])
         certificate = {**certificate, "uncharged_choices": choices}
-    files = release_files(images, certificate, name=name, soft_labels=soft_labels, more=more, layouts=layouts)
+    files = release_files(images, certificate, name=name, soft_labels=soft_labels, more=more, written=written)
     folder.publish(files)
 
 
@@ -85,19 +88,19 @@ def release_files(
     name: str,
     soft_labels: np.ndarray | None = None,
     more: Mapping[str, bytes] | None = None,
-    layouts: Sequence[str] = (),
+    written: ReleaseConfig = AS_USUAL,
 ) -> dict[str, bytes]:
     """The files of release/ by name, the certificate last; see `write_release`."""
     pictures = [png_bytes(image) for image in images.images_NHWC]
     table = parquet_bytes(images, name, soft_labels, pictures)
     contents = {IMAGES: table, "samples.png": png_bytes(sample_sheet(images)), **(more or {})}
-    spread = laid_out(pictures, images.labels_N.tolist(), images.class_names, layouts)
+    spread = laid_out(pictures, images.labels_N.tolist(), images.class_names, written.layout)
     if spread:
         contents[MANIFEST] = manifest(spread)
     may_leave.check(certificate, [*contents, *spread])
     told = Described(
         name=name, count=len(images), shape=images.shape, class_names=images.class_names, soft=soft_labels is not None,
-        size=len(table), layouts=tuple(layouts),
+        size=len(table), layouts=written.layout, license=written.license,
     )  # fmt: skip
     contents[CARD] = card(certificate, told).encode()
     contents[CROISSANT] = croissant(certificate, told, hashlib.sha256(table).hexdigest()).encode()
