@@ -7,42 +7,30 @@ as it does for the first. No private image is needed; a sealed run will do.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 
 from raysyn.compute.doorway import Compute, Machines, Show
-from raysyn.data.images import Images
-from raysyn.methods import catalogue
+from raysyn.draw_source import DRAWN, Source, source
 from raysyn.methods.class_shares import turns
 from raysyn.methods.common import apart, join, watch
-from raysyn.methods.method import source_of
 from raysyn.methods.synthesis import Drawing, drawn
 from raysyn.report import choices
 from raysyn.report.release import write_release
 from raysyn.report.release_config import ReleaseConfig
-from raysyn.report.verify import verify
 from raysyn.runs.folder import RunFolder
-from raysyn.runs.may_leave import FILES
-from raysyn.runs.refusals import RUN_JSON
-from raysyn.runs.storage import local_folder, read_bytes
-from raysyn.runs.versions import version
+from raysyn.runs.storage import local_folder
 from raysyn.screen.console import Console
-from raysyn.screen.flags import assigned, flags_of, restored
+from raysyn.screen.flags import assigned, flags_of
 from raysyn.train.samplers import SamplerConfig
 
-CERTIFICATE = "release/certificate.json"
+__all__ = ["Begun", "Flags", "Source", "begin", "draw", "labels", "read", "source"]
 NAME = "draw"
-DRAWN = "draw of "
-"""Before the method's name, in what is drawn from a run of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,88 +62,6 @@ PLAIN = Flags(synthetic=60_000, sampler=SamplerConfig(), out="")
 """Every flag that there is."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """A finished run, without its private images."""
-
-    run: str
-    method: str
-    config: Any
-    signed: dict[str, Any]
-    """Its certificate."""
-    drawing: Callable[[Any, Images, int, Callable[[str], Any]], Drawing]
-    """How its method draws."""
-
-    @property
-    def like(self) -> Images:
-        """No image, of the shape and classes that the run's have."""
-        facts = self.signed["public_facts"]
-        return Images(np.zeros((0, *facts["shape"]), np.uint8), np.zeros(0, np.int64), tuple(facts["classes"]))
-
-    def answer(self, stage: str) -> Any:
-        """What was paid for, or in a run without a promise learned, in `stage`. ValueError for what nobody paid for,
-        and for a file that cannot be read."""
-        if self.signed["guarantee"] != "none" and stage not in {row["stage"] for row in self.signed["ledger"]}:
-            raise ValueError(f"run is {self.run}, whose ledger has no {stage}: nothing may be drawn from it")
-        place = f"internal/stages/{stage}.pt"
-        try:
-            return torch.load(io.BytesIO(read_bytes(self.run, place)), map_location="cpu", weights_only=True)
-        except Exception as error:  # unpickling raises anything
-            raise ValueError(f"run is {self.run}, whose {place} cannot be read ({error})") from error
-
-
-def source(run: str) -> Source:
-    """The finished run in a folder or at a URI; ValueError, in one sentence, where nothing can be drawn from it."""
-    try:
-        about = json.loads(read_bytes(run, RUN_JSON))
-        signed = json.loads(read_bytes(run, CERTIFICATE))
-    except FileNotFoundError as error:
-        raise ValueError(f"run is {run}, which holds no finished run: name a folder that was an --out") from error
-    except ValueError as error:
-        raise ValueError(f"run is {run}, whose {RUN_JSON} or {CERTIFICATE} is damaged ({error})") from error
-    if about["method"].startswith(DRAWN):
-        raise ValueError(f"run is {run}, which was itself drawn from another run: name that one")
-    entry, made_by = catalogue.find(about["method"]), about["raysyn"]
-    method = entry.method()
-    drawing = method.drawing
-    if drawing is None:
-        raise ValueError(
-            f"run is {run}, made by {about['method']}, which does not say how further images are drawn: its release "
-            "is all there is"
-        )
-    if about["config"].get("method_source") != source_of(method.run).get("method_source"):
-        raise ValueError(f"run is {run}, made by another version of {about['method']}: draw with that one")
-    if made_by != version():
-        raise ValueError(f"run is {run}, made by raysyn {made_by}, and this is {version()}: draw with that one")
-    preset = entry.presets().get(about["preset"])
-    if preset is None:
-        raise ValueError(f"run is {run}, of the preset {about['preset']}, which {about['method']} does not have here")
-    _refuse_another_certificate(run, about, signed)
-    # Where the private images lie says nothing about what is drawn.
-    config = restored(preset, about["config"], but="data.")
-    return Source(run=run, method=about["method"], config=config, signed=signed, drawing=drawing)
-
-
-def _refuse_another_certificate(run: str, about: Mapping[str, Any], signed: Mapping[str, Any]) -> None:
-    """ValueError where the certificate is not of this run, or does not hold as it stands: it would be signed anew."""
-    asked = ("noise_multiplier", "sampling_rate", "steps")
-    paid = {row["stage"]: [row[name] for name in asked] for row in signed.get("ledger", [])}
-    planned = {stage: [cost[name] for name in asked] for stage, cost in about["config"].get("plan", {}).items()}
-    if paid != planned or (signed["guarantee"] == "none") == bool(planned):
-        raise ValueError(
-            f"run is {run}, whose {CERTIFICATE} is of another run: its ledger is not what this one planned"
-        )
-    with TemporaryDirectory() as place:
-        release = Path(place)
-        for name in ("certificate.json", *signed["files"]):
-            if name not in FILES:
-                raise ValueError(f"run is {run}, whose {CERTIFICATE} names {name}, which no release has")
-            (release / name).write_bytes(read_bytes(run, f"release/{name}"))
-        failed = [f"{check.name}: {check.found}" for check in verify(release, False) if not check.holds]
-    if failed:
-        raise ValueError(f"run is {run}, whose certificate does not hold ({'; '.join(failed)}): nothing is drawn by it")
-
-
 def default(made_by: Source) -> Flags:
     """The command without a flag but --out."""
     config = made_by.config
@@ -176,6 +82,8 @@ def read(made_by: Source, words: Sequence[str]) -> Flags:
     here, there = local_folder(given.out), local_folder(made_by.run)
     if here is not None and there is not None and here.resolve().is_relative_to(there.resolve()):
         raise ValueError(f"out is {given.out}, inside of the run itself, which stays as it is: give another folder")
+    if given.release.network:
+        raise ValueError("release.network is True, but the run's own release can hold the network: leave it out")
     if given.synthetic < 1 or given.seed < 0:
         raise ValueError(f"synthetic is {given.synthetic} and seed {given.seed}: give at least 1, and at least 0")
     for name in given.classes:

@@ -17,6 +17,7 @@ import raysyn
 from raysyn import more_images, verbs
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods import synthesis
+from raysyn.report import choices
 from raysyn.report.release import parquet_bytes, read_images
 from raysyn.report.verify import verify
 
@@ -94,7 +95,7 @@ def test_other_classes_shares_seed_and_sampler(finished: Path, tmp_path: Path) -
     for part in ("synthetic=30", "classes=('digit 7', 'digit 3')", "shares=(1.0, 2.0)", "seed=4", "sampler.steps=3"):
         assert part in settings
     told = drawn.certificate["uncharged_choices"]
-    assert any("3 guidances" in choice for choice in told) and more_images.BY_HAND in told
+    assert any("3 guidances" in choice for choice in told) and choices.BY_HAND in told
     same, other = (
         raysyn.draw(str(finished), out=str(tmp_path / name), quiet=True, on={"address": "here"}, **flags).images
         for name, flags in {"same": {}, "other": {"sampler.guidance": 2.0}}.items()

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from raysyn.data.images import Dataset, Images
-from raysyn.methods import misfits
+from raysyn.methods import misfits, network
 from raysyn.methods.class_shares import say_few
 from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
+from raysyn.methods.network import Network
 from raysyn.methods.outlook import Stage
 from raysyn.methods.source_told import say_source
 from raysyn.methods.synthesis import Drawing
@@ -66,6 +67,8 @@ class Method:
     """drawing(config, like, n, answer): how further images are drawn from a finished run of `n` private images, whose
     shape and classes `like` has, and itself no image; answer(stage) is what was paid for. None where there is no such
     thing. Reads nothing private."""
+    network: Network | None = None
+    """What `drawing` reads, for a release that holds it; None where it shall never leave."""
 
     def begin(
         self, command: Command, console: Console, connect: Connect, stack: ExitStack,
@@ -77,6 +80,8 @@ class Method:
 
         Raises ValueError, in one sentence, for bad input; SystemExit(0) after the plan of a dry run.
         """
+        if (written := getattr(command.config, "release", None)) is not None and written.network:
+            network.check(self.network, command.config, self.name)
         console.show("images are read and checked", 0, 0, {})
         prepared = self.prepare(command.config)
         console.close()
@@ -102,7 +107,7 @@ class Method:
         facts = {**prepared.facts, **source_of(self.run)}
         return open_run(
             command, self.name, prepared.dataset, console, connect, stack, plan=prepared.plan, more=prepared.more,
-            judged_by=self.judged_by, facts=facts,
+            judged_by=self.judged_by, facts=facts, network=self.network,
         )  # fmt: skip
 
     def look_at_shares(self, config: Any, console: Console, dataset: Dataset) -> None:

@@ -17,6 +17,9 @@ class ReleaseConfig:
     layout: tuple[Layout, ...] = ("parquet",)
     """synthetic.parquet is always there; beside it folder (class folders of PNG files, as ImageFolder reads them) and
     webdataset (tar files). Soft labels are in synthetic.parquet alone."""
+    network: bool = False
+    """Also what the images are drawn from, the network's weights or a Gaussian per class, as network.safetensors and
+    network.json: whoever has the release can draw more of it with raysyn draw."""
     license: str | None = None
     """What the card says of it, as an identifier such as cc-by-4.0: yours to choose."""
 

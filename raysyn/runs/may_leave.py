@@ -78,6 +78,40 @@ def check(certificate: Mapping[str, Any], files: Iterable[str]) -> None:
     _check(certificate, CERTIFICATE, "")
 
 
+NETWORK = {"statement": _TEXT, "form": _TEXT, "raysyn": _TEXT, "method": _TEXT, "preset": _TEXT}
+"""Fields of network.json beside its settings."""
+SETTINGS = ("budget", "classes", "gan", "generator", "model", "moments", "network", "noise", "penalty", "sampler",
+            "seed", "synthetic")  # fmt: skip
+"""Groups of settings that network.json may hold: what drawing reads, and no place of a file."""
+
+
+def check_network(about: Mapping[str, Any]) -> None:
+    """ValueError for what network.json may not say."""
+    for name, value in about.items():
+        if name == "settings":
+            for group, inner in value.items():
+                if group not in SETTINGS:
+                    raise ValueError(f"network.json may not say {group}: it is not in may_leave.SETTINGS")
+                # Names of classes are public, whatever is in them.
+                if group != "classes":
+                    _check_setting(inner, group)
+        elif name not in NETWORK or type(value) not in NETWORK[name]:
+            raise ValueError(f"network.json may not say {name}: it is not in may_leave.NETWORK")
+
+
+def _check_setting(value: Any, place: str) -> None:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_setting(inner, f"{place}.{name}")
+    elif isinstance(value, list):
+        for inner in value:
+            _check_setting(inner, place)
+    elif isinstance(value, str) and ("/" in value or "\\" in value):
+        raise ValueError(f"network.json may not say {place} as {value}, which could be the place of a file")
+    elif not (value is None or type(value) in (str, int, float, bool)):
+        raise ValueError(f"network.json may not say {place} as {type(value).__name__}")
+
+
 def is_laid_out(name: str) -> bool:
     """Whether it is the place of a file in the folder of a layout."""
     return _LAID_OUT.fullmatch(name) is not None and "/../" not in name and "/./" not in name

@@ -19,6 +19,7 @@ from raysyn.methods.common import PrivateSetting
 from raysyn.methods.ends import finish, look
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.moments import Shape, draw_chunk, gaussians, read_means
+from raysyn.methods.network import Network
 from raysyn.methods.noisy_means.config import NAME, Config
 from raysyn.methods.noisy_means.outlook import check_memory, show_outlook
 from raysyn.methods.synthesis import Drawing, judging, synthesise
@@ -88,4 +89,12 @@ def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) 
     return drawn_from(gaussians(means, spread, config.moments, plan, n, like.shape), like.shape)
 
 
-METHOD = Method(name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, drawing=drawing)
+def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
+    """What `drawing` reads."""
+    return {stage: answer(stage) for stage in (MEANS, *([SPREAD] if config.moments.spread_frequencies else []))}
+
+
+METHOD = Method(
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, drawing=drawing,
+    network=Network(("moments", "budget", "classes", "synthetic", "seed"), parts),
+)  # fmt: skip
