@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raysyn.runs.may_leave import FOLDERS
+
 CARD = "README.md"
 IMAGES = "synthetic.parquet"
 UNIT = "one image"
@@ -34,7 +36,7 @@ class Described:
     size: int
     """Bytes of synthetic.parquet."""
     layouts: tuple[str, ...] = ()
-    """Folders that hold the same images."""
+    """As what else the same images are there."""
     network: bool = False
     """Whether the network is there that drew them."""
     license: str | None = None
@@ -165,7 +167,7 @@ def _files(told: Described) -> str:
         rows.append(f"- `folder/train/CLASS/NUMBER.png`: the same images{but}; `folder/classes.json` has the names")
     if "webdataset" in told.layouts:
         rows.append(f"- `webdataset/train-NUMBER.tar`: the same images{but}, as .png and .cls (the class number)")
-    if told.layouts:
+    if set(told.layouts) & set(FOLDERS):
         rows.append("- `manifest.json`: the hashes of what is in these folders")
     if told.network:
         rows.append("- `network.safetensors`, `network.json`: what drew them, for `raysyn draw FOLDER --out MORE`")
