@@ -17,7 +17,7 @@ import numpy as np
 
 from raysyn.compute.doorway import Compute, Machines, Show
 from raysyn.draw_source import DRAWN, Source, source
-from raysyn.methods.class_shares import turns
+from raysyn.methods.class_shares import known, turns
 from raysyn.methods.common import apart, join, watch
 from raysyn.methods.synthesis import Drawing, drawn
 from raysyn.report import choices
@@ -98,10 +98,10 @@ def read(made_by: Source, words: Sequence[str]) -> Flags:
     return given
 
 
-def labels(given: Flags, known: Sequence[str], shares: tuple[float, ...] | None = None) -> np.ndarray:
+def labels(given: Flags, names: Sequence[str], shares: tuple[float, ...] | None = None) -> np.ndarray:
     """int64 (synthetic,): classes in turn, or mixed by their shares, whose numbers are exact but for rounding; `shares`
     are those of the run."""
-    asked = np.array([known.index(name) for name in given.classes or known], dtype=np.int64)
+    asked = np.array([names.index(name) for name in given.classes or names], dtype=np.int64)
     of_run = None if given.classes else shares
     return asked[turns(given.synthetic, len(asked), given.shares or of_run)]
 
@@ -144,7 +144,7 @@ def draw(begun: Begun) -> None:
     made_by, given, folder, console = begun.made_by, begun.given, begun.folder, begun.console
     facts = made_by.signed["public_facts"]
     console.begin(["synthesise"])
-    which = labels(given, facts["classes"], made_by.config.classes.of(tuple(facts["classes"])))
+    which = labels(given, facts["classes"], known(made_by.config, tuple(facts["classes"]), made_by.answer))
     images = drawn(begun.compute, folder, console, begun.drawing, which, given.seed, tuple(facts["classes"]))
     write_release(folder, images, certificate(made_by, given), name=f"synthetic {facts['name']}", written=given.release)
     may = "may leave" if made_by.signed["guarantee"] != "none" else "no promise"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
+from raysyn.privacy.cost import Budget
+from raysyn.privacy.queries.counts import BudgetWithCounts
 from raysyn.report import choices
 from raysyn.report.release_config import ReleaseConfig
 
@@ -17,8 +20,19 @@ class ClassesConfig:
     """Shares of the classes among the synthetic images, as numbers of any sum: one for each class in order, or
     NAME=NUMBER for each. By default equal ones. They count as public: true shares of private images must not be copied
     here."""
+    noisy_counts: float | None = None
+    """Draw classes about as often as they are among the private images: asks how many there are of each, with Gaussian
+    noise of this standard deviation, in images. Charged in the ledger; 20 costs little. By default nothing is asked."""
 
     def __post_init__(self) -> None:
+        if self.noisy_counts is not None and not 0.5 <= self.noisy_counts < math.inf:
+            raise ValueError(
+                f"classes.noisy_counts is {self.noisy_counts}: give a standard deviation of at least 0.5 images"
+            )
+        if self.noisy_counts is not None and self.shares:
+            raise ValueError(
+                f"classes.noisy_counts is {self.noisy_counts}, and classes.shares is given too: leave one of them out"
+            )
         for one in self.shares:
             if not 0 < (number(one) or 0) < math.inf:
                 raise ValueError(f"classes.shares has {one}: give numbers above 0, or NAME=NUMBER")
@@ -73,3 +87,13 @@ def declared(config: Declared) -> list[str]:
     told = [choices.tuned(config.tuned_on)] if config.tuned_on else []
     told += [choices.BY_HAND] if config.classes.shares else []
     return told + ([choices.chosen(config.chosen_among)] if config.chosen_among else [])
+
+
+def budget_of(config: Any) -> Budget:
+    """What the private images may cost, and the part of it that counts of classes are, if these are asked for."""
+    budget: Budget = config.budget
+    if config.classes.noisy_counts is None:
+        return budget
+    return BudgetWithCounts(
+        epsilon=budget.epsilon, delta=budget.delta, accountant=budget.accountant, counts_std=config.classes.noisy_counts
+    )

@@ -19,6 +19,7 @@ from raysyn.methods.outlook import Stage
 from raysyn.methods.source_told import say_source
 from raysyn.methods.synthesis import Drawing
 from raysyn.privacy.ledger import Plan
+from raysyn.privacy.queries.counts import COUNTS
 from raysyn.screen.console import Console
 
 
@@ -93,7 +94,7 @@ class Method:
             console.say(f"Settings made for n = {made_for:,} training images; there are {n:,}.")
         say_source(console, prepared.dataset, None if prepared.plan is None else prepared.plan.epsilon_budget)
         say_empty(console, prepared.dataset)
-        self.look_at_shares(command.config, console, prepared.dataset)
+        self.look_at_shares(command.config, console, prepared.dataset, prepared.plan)
         if prepared.plan is not None:
             show_plan(console, prepared.plan, prepared.dataset)
         if self.check_memory is not None:
@@ -110,7 +111,7 @@ class Method:
             judged_by=self.judged_by, facts=facts, network=self.network,
         )  # fmt: skip
 
-    def look_at_shares(self, config: Any, console: Console, dataset: Dataset) -> None:
+    def look_at_shares(self, config: Any, console: Console, dataset: Dataset, plan: Plan | None) -> None:
         """Warn of classes that have too little for what is asked; ValueError for shares that cannot be."""
         if (classes := getattr(config, "classes", None)) is None:
             return
@@ -119,8 +120,21 @@ class Method:
                 f"classes.shares is {', '.join(classes.shares)}, but {self.name} does not draw images of a class that "
                 "is asked for: leave it out"
             )
+        if classes.noisy_counts is not None:
+            self._check_counts(config, classes.noisy_counts, plan)
         if self.drawing is not None:
             say_few(console, dataset, config)
+
+    def _check_counts(self, config: Any, std: float, plan: Plan | None) -> None:
+        """ValueError where no plan has a place for them, or runs to compare would have to ask for them again."""
+        if plan is None or COUNTS not in plan.stages:
+            raise ValueError(f"classes.noisy_counts is {std:g}, but {self.name} does not ask for them: leave it out")
+        experiment = getattr(config, "experiment", None)
+        if experiment is not None and experiment != type(experiment)():
+            raise ValueError(
+                f"classes.noisy_counts is {std:g}, but experiment.* makes further runs, which ask for none: leave one "
+                "of them out"
+            )
 
 
 def source_of(run: Callable[[Any], Any]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from raysyn.privacy.queries.counts import COUNTS
 from raysyn.runs import may_leave
 from raysyn.runs.versions import version
 
@@ -40,7 +41,10 @@ def files(
         "settings": _settings(network, config),
     }  # fmt: skip
     may_leave.check_network(about)
-    tensors = dict(_flat(network.parts(config, answer)))
+    parts = dict(network.parts(config, answer))
+    if config.classes.noisy_counts is not None:
+        parts[COUNTS] = answer(COUNTS)
+    tensors = dict(_flat(parts))
     return {WEIGHTS: save(tensors), ABOUT: (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()}
 
 

@@ -44,7 +44,7 @@ def synthesise(setting: Setting, drawing: Drawing, name: str = "synthesise", cou
     """`count` images, by default `config.synthetic`, classes in turn or by their shares, drawn chunk by chunk as the
     stage `name`."""
     config, names = setting.config, setting.dataset.train.class_names
-    labels_N = labels_of(config, names, config.synthetic if count is None else count)
+    labels_N = labels_of(setting, config.synthetic if count is None else count)
     return drawn(setting.compute, setting.folder, setting.console, drawing, labels_N, config.seed, names, name)
 
 

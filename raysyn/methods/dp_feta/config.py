@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from raysyn.data.images import DataConfig, Images
-from raysyn.methods.declared import Declared
+from raysyn.methods.declared import Declared, budget_of
 from raysyn.methods.drawing import check_drawing
 from raysyn.methods.sweep import SweepConfig
 from raysyn.metrics.utility import EvalConfig
@@ -88,7 +88,7 @@ def plan(config: Config, n: int, classes: int) -> Plan:
     """
     central = config.central.cost(classes)
     fixed = {} if central is None else {"central": central}
-    return Plan.within(config.budget, n, "finetune", config.finetune.cost(n), fixed)
+    return Plan.within(budget_of(config), n, "finetune", config.finetune.cost(n), fixed)
 
 
 def name_of(config: Config) -> str:

@@ -12,6 +12,7 @@ from raysyn.methods.needs import Shape, classifier_needs, refuse_too_large
 from raysyn.methods.noisy_means.config import Config
 from raysyn.methods.synthesis import CHUNK
 from raysyn.privacy.queries import moments
+from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.screen.console import Console
 from raysyn.train.memory import Need
@@ -42,7 +43,11 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
     assert plan is not None
     found = [
         shared.start_up(machines),
-        *(shared.alone(stage, shared.moments_seconds(config.moments, stage, private)) for stage in plan.stages),
+        *(
+            shared.alone(stage, shared.moments_seconds(config.moments, stage, private))
+            for stage in plan.stages
+            if stage != COUNTS
+        ),
     ]
     found.append(shared.Stage("synthesise", shared.moments_drawing(config.moments, private, config.synthetic)))
     found += shared.judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))

@@ -15,7 +15,9 @@ import torch
 
 from raysyn.data.frequencies import to_images
 from raysyn.data.images import Images
+from raysyn.methods.class_shares import mix_of
 from raysyn.methods.common import PrivateSetting
+from raysyn.methods.declared import budget_of
 from raysyn.methods.ends import finish, look
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.moments import Shape, draw_chunk, gaussians, read_means
@@ -33,7 +35,7 @@ from raysyn.report.report import Report
 def prepare(config: Config) -> Prepared:
     """All that can be wrong with the input, and the price of both questions."""
     dataset = look(NAME, config)
-    return Prepared(dataset=dataset, plan=moments.plan(config.moments, config.budget, len(dataset.train)))
+    return Prepared(dataset=dataset, plan=moments.plan(config.moments, budget_of(config), len(dataset.train)))
 
 
 def run(setting: PrivateSetting) -> Report:
@@ -63,9 +65,9 @@ def run(setting: PrivateSetting) -> Report:
 
     # From here on every released byte is post-processing of what the ledger was paid for.
     fitted = gaussians(means, spread, config, plan, n, shape)
-    used = directions(fitted)
+    used, mix = directions(fitted), mix_of(setting.config)
     synthetic = synthesise(setting, drawn_from(fitted, shape))
-    done.append(f"Drew {len(synthetic):,} images, equally many per class, each mean plus up to {used} directions.")
+    done.append(f"Drew {len(synthetic):,} images, {mix}, each mean plus up to {used} directions.")
     central = Images(to_images(fitted.means_KF, shape), np.arange(private.classes), private.class_names)
     return finish(setting, NAME, synthetic, central=central, done=done)
 
@@ -83,7 +85,7 @@ def drawn_from(fitted: ClassGaussians, shape: Shape) -> Drawing:
 
 def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:
     """The same from the answers that were paid for."""
-    plan = moments.plan(config.moments, config.budget, n)
+    plan = moments.plan(config.moments, budget_of(config), n)
     means = read_means(answer(MEANS).numpy(), config.moments, plan, n, like.shape)
     spread = answer(SPREAD).numpy() if SPREAD in plan.stages else None
     return drawn_from(gaussians(means, spread, config.moments, plan, n, like.shape), like.shape)

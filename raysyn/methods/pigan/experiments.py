@@ -17,7 +17,7 @@ from raysyn.attacks.gan_attacks import monte_carlo, total_variation, white_box
 from raysyn.compute.doorway import digest
 from raysyn.compute.worker import Alone, best_device
 from raysyn.data.images import Images
-from raysyn.methods.class_shares import labels_of
+from raysyn.methods.class_shares import stated, turns
 from raysyn.methods.network import Network
 from raysyn.methods.pigan.config import Config
 from raysyn.methods.pigan.variants import Variant, released, seed_of, share_of, split
@@ -149,7 +149,7 @@ def drawn(networks: Networks, count: int, classes: int, key: Sequence[int], code
 
 def as_images(networks: Networks, config: Config, class_names: tuple[str, ...], seed: int) -> Images:
     """As many as are released, and with the configuration's seed these very ones."""
-    labels_N = labels_of(config, class_names, config.synthetic)
+    labels_N = turns(config.synthetic, len(class_names), stated(config, class_names))
     parts = [draw_chunk(chunk, networks) for chunk in chunks_of(labels_N, seed)]
     return Images(torch.cat(parts).numpy(), labels_N, class_names)
 
