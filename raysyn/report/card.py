@@ -124,6 +124,7 @@ def _body(signed: Mapping[str, Any], told: Described) -> str:
         f"**{signed['statement']}**",
         f"{told.count:,} synthetic images, {width} x {height}, {colours}, of {len(told.class_names)} classes: "
         f"{', '.join(names)}{more}. No camera took them: a program made them, as is said below.",
+        "![A row of images per class](samples.png)",
         "## What is promised",
         _promise(signed),
         "## What is here",
@@ -144,12 +145,13 @@ def _promise(signed: Mapping[str, Any]) -> str:
 |---|---|
 | epsilon | {signed["epsilon"]!r} (by {by}, of the ledger in certificate.json) |
 | delta | {signed["delta"]!r} |
-| unit | {UNIT} ({signed["adjacency"]}) |
+| unit | {UNIT} |
+| neighbours | {signed["adjacency"]} |
 
 {signed["what_an_attacker_can_do"]["sentence"]}
 
 What the promise does not cover, and which choices were made by looking at private images without being paid for,
-stands in certificate.json, under `does_not_cover` and `uncharged_choices`. Other releases made from the same private
+stand in certificate.json, under `does_not_cover` and `uncharged_choices`. Other releases made from the same private
 images add up with this one. `raysyn verify FOLDER` computes all of this anew from the ledger, and compares every file
 with its hash."""
 
@@ -180,12 +182,15 @@ def _made(signed: Mapping[str, Any]) -> str:
         f"By {in_markdown(made['method'])} of raysyn {in_markdown(made['raysyn'])}, from "
         f"{facts['private_images']:,} private images of the set {in_markdown(facts['name'])}."
     )
+    if (again := signed.get("drawn_anew")) is not None:
+        told += f" Drawn after the run, at no further cost, with these settings: {in_markdown(again['settings'])}."
     sets = [in_markdown(name) for one in signed["public_images"] for name in one["sets"]]
     return told + (f" Public images were used too: {', '.join(sets)}." if sets else "")
 
 
 def _reading(told: Described) -> str:
     lines = [
+        "import datasets, pandas",
         'datasets.load_dataset("FOLDER", split="train")  # decoded images, named classes',
         f'pandas.read_parquet("FOLDER/{IMAGES}")  # image: the bytes of a PNG file',
     ]
