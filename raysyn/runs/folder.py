@@ -180,9 +180,8 @@ class RunFolder:
         certificate beside it is not released. The same files again change nothing.
         """
         ours = {*FILES, *FOLDERS, *(name.partition("/")[0] for name in contents)}
-        found = [path for path in self.release.rglob("*") if path.is_file()]
-        names = {path: path.relative_to(self.release).as_posix() for path in found}
-        there = {name: path.read_bytes() for path, name in names.items() if name.partition("/")[0] in ours}
+        found = {path.relative_to(self.release): path for path in self.release.rglob("*") if path.is_file()}
+        there = {name.as_posix(): path.read_bytes() for name, path in found.items() if name.parts[0] in ours}
         if there != dict(contents):
             if self._remote is not None and self.certificate.name in there:
                 # The choices that it declares must outlive a driver that is killed before the next one is there.
