@@ -1,13 +1,16 @@
-"""Read released images with pandas, as a data set of torchvision, and with Hugging Face datasets.
+"""Read a release with pandas, as a data set of torchvision, with Hugging Face datasets, as class folders, as tar files
+of webdataset, and the network that drew it.
 
     python examples/read_release.py runs/scans/release
 
-For whoever is handed the folder: it needs pandas, PyTorch and pillow, and nothing of the program that made it.
+For whoever is handed the folder: it needs pandas, PyTorch, torchvision, safetensors and pillow, and nothing of the
+program that made it.
 """
 
 import io
 import json
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
-from torchvision.datasets import VisionDataset
+from safetensors.torch import load_file
+from torchvision.datasets import ImageFolder, VisionDataset
 from torchvision.transforms.functional import to_tensor
 
 
@@ -49,15 +53,45 @@ def main(release: str) -> None:
     images, labels = next(iter(torch.utils.data.DataLoader(released, batch_size=8)))
     print(f"torchvision: classes {', '.join(released.classes)}; a batch {tuple(images.shape)} with {labels.tolist()}")
 
+    read_with_datasets(release)
+    if (folder := Path(release) / "folder" / "train").is_dir():  # with --release.layout folder
+        found = ImageFolder(str(folder))
+        print(f"class folders: {len(found)} images of {len(found.classes)} classes")
+    if tars := sorted(Path(release).glob("webdataset/*.tar")):  # with --release.layout webdataset
+        read_tar_files(tars)
+    if (weights := Path(release) / "network.safetensors").exists():  # with --release.network
+        tensors = load_file(weights)
+        print(f"network: {len(tensors)} tensors, {sum(one.numel() for one in tensors.values()):,} numbers")
+
+
+def read_with_datasets(release: str) -> None:
+    """Decoded images and names of classes, as the card in the folder says."""
     try:
         import datasets
     except ModuleNotFoundError:
         print("datasets of Hugging Face is not installed")
         return
-    loaded = datasets.load_dataset("parquet", data_files=str(file), split="train").cast_column(
-        "image", datasets.Image()
-    )
-    print(f"datasets: {loaded}, the first image {loaded[0]['image'].size}")
+    loaded = datasets.load_dataset(release, split="train")
+    print(f"datasets: {loaded.features['label'].names}, the first image {loaded[0]['image'].size}")
+
+
+def read_tar_files(tars: list[Path]) -> None:
+    """Pairs of .png and .cls, which webdataset puts together by their names."""
+    try:
+        import webdataset
+    except ModuleNotFoundError:
+        pairs: dict[str, dict[str, bytes]] = {}
+        for tar in map(tarfile.open, tars):
+            with tar:
+                for one in tar:
+                    key, _, ending = one.name.partition(".")
+                    content = tar.extractfile(one)
+                    assert content is not None
+                    pairs.setdefault(key, {})[ending] = content.read()
+        print(f"tar files: {len(pairs)} images, the first of class {int(next(iter(pairs.values()))['cls'])}")
+        return
+    samples = list(webdataset.WebDataset([str(tar) for tar in tars], shardshuffle=False).decode("pil"))
+    print(f"tar files: {len(samples)} images, the first of class {samples[0]['cls']}")
 
 
 if __name__ == "__main__":

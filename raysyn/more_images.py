@@ -7,41 +7,30 @@ as it does for the first. No private image is needed; a sealed run will do.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 
 from raysyn.compute.doorway import Compute, Machines, Show
-from raysyn.data.images import Images
-from raysyn.methods import catalogue
+from raysyn.draw_source import DRAWN, Source, source
+from raysyn.methods.class_shares import known, turns
 from raysyn.methods.common import apart, join, watch
-from raysyn.methods.method import source_of
 from raysyn.methods.synthesis import Drawing, drawn
 from raysyn.report import choices
 from raysyn.report.release import write_release
-from raysyn.report.verify import verify
+from raysyn.report.release_config import ReleaseConfig
 from raysyn.runs.folder import RunFolder
-from raysyn.runs.may_leave import FILES
-from raysyn.runs.refusals import RUN_JSON
-from raysyn.runs.storage import local_folder, read_bytes
-from raysyn.runs.versions import version
+from raysyn.runs.storage import local_folder
 from raysyn.screen.console import Console
-from raysyn.screen.flags import assigned, flags_of, restored
+from raysyn.screen.flags import assigned, flags_of
 from raysyn.train.samplers import SamplerConfig
 
-CERTIFICATE = "release/certificate.json"
+__all__ = ["Begun", "Flags", "Source", "begin", "draw", "labels", "read", "source"]
 NAME = "draw"
-DRAWN = "draw of "
-"""Before the method's name, in what is drawn from a run of it."""
-BY_HAND = "which classes were drawn, and in which shares, was given by hand and counts as public"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +40,14 @@ class Flags:
     synthetic: int = 60_000
     """Images to draw; by default as many as the run has released."""
     classes: tuple[str, ...] = ()
-    """Names of the classes to draw; by default all."""
+    """Names of the classes to draw; by default all, in the shares of the run."""
     shares: tuple[float, ...] = ()
     """Shares of these classes, in their order, as numbers of any sum; by default equal ones. They count as public: true
     shares of private images must not be copied here."""
     seed: int = 0
     """With the run's own, which is the default, images begin with those that it has released, by full five hundreds."""
     sampler: SamplerConfig | None = None
+    release: ReleaseConfig = field(default_factory=ReleaseConfig)
     chosen_among: str | None = None
     """What these images were chosen among by looking at private ones, in words; the certificate lists it as an
     uncharged choice."""
@@ -66,90 +56,10 @@ class Flags:
     """Folder of the new release, or its URI. The same command continues one that was stopped."""
 
 
+NOT_OF_IMAGES = ("on", "out", "release", "chosen_among")
+"""Flags that change nothing in the images."""
 PLAIN = Flags(synthetic=60_000, sampler=SamplerConfig(), out="")
 """Every flag that there is."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """A finished run, without its private images."""
-
-    run: str
-    method: str
-    config: Any
-    signed: dict[str, Any]
-    """Its certificate."""
-    drawing: Callable[[Any, Images, int, Callable[[str], Any]], Drawing]
-    """How its method draws."""
-
-    @property
-    def like(self) -> Images:
-        """No image, of the shape and classes that the run's have."""
-        facts = self.signed["public_facts"]
-        return Images(np.zeros((0, *facts["shape"]), np.uint8), np.zeros(0, np.int64), tuple(facts["classes"]))
-
-    def answer(self, stage: str) -> Any:
-        """What was paid for, or in a run without a promise learned, in `stage`. ValueError for what nobody paid for,
-        and for a file that cannot be read."""
-        if self.signed["guarantee"] != "none" and stage not in {row["stage"] for row in self.signed["ledger"]}:
-            raise ValueError(f"run is {self.run}, whose ledger has no {stage}: nothing may be drawn from it")
-        place = f"internal/stages/{stage}.pt"
-        try:
-            return torch.load(io.BytesIO(read_bytes(self.run, place)), map_location="cpu", weights_only=True)
-        except Exception as error:  # unpickling raises anything
-            raise ValueError(f"run is {self.run}, whose {place} cannot be read ({error})") from error
-
-
-def source(run: str) -> Source:
-    """The finished run in a folder or at a URI; ValueError, in one sentence, where nothing can be drawn from it."""
-    try:
-        about = json.loads(read_bytes(run, RUN_JSON))
-        signed = json.loads(read_bytes(run, CERTIFICATE))
-    except FileNotFoundError as error:
-        raise ValueError(f"run is {run}, which holds no finished run: name a folder that was an --out") from error
-    except ValueError as error:
-        raise ValueError(f"run is {run}, whose {RUN_JSON} or {CERTIFICATE} is damaged ({error})") from error
-    if about["method"].startswith(DRAWN):
-        raise ValueError(f"run is {run}, which was itself drawn from another run: name that one")
-    entry, made_by = catalogue.find(about["method"]), about["raysyn"]
-    method = entry.method()
-    drawing = method.drawing
-    if drawing is None:
-        raise ValueError(
-            f"run is {run}, made by {about['method']}, which does not say how further images are drawn: its release "
-            "is all there is"
-        )
-    if about["config"].get("method_source") != source_of(method.run).get("method_source"):
-        raise ValueError(f"run is {run}, made by another version of {about['method']}: draw with that one")
-    if made_by != version():
-        raise ValueError(f"run is {run}, made by raysyn {made_by}, and this is {version()}: draw with that one")
-    preset = entry.presets().get(about["preset"])
-    if preset is None:
-        raise ValueError(f"run is {run}, of the preset {about['preset']}, which {about['method']} does not have here")
-    _refuse_another_certificate(run, about, signed)
-    # Where the private images lie says nothing about what is drawn.
-    config = restored(preset, about["config"], but="data.")
-    return Source(run=run, method=about["method"], config=config, signed=signed, drawing=drawing)
-
-
-def _refuse_another_certificate(run: str, about: Mapping[str, Any], signed: Mapping[str, Any]) -> None:
-    """ValueError where the certificate is not of this run, or does not hold as it stands: it would be signed anew."""
-    asked = ("noise_multiplier", "sampling_rate", "steps")
-    paid = {row["stage"]: [row[name] for name in asked] for row in signed.get("ledger", [])}
-    planned = {stage: [cost[name] for name in asked] for stage, cost in about["config"].get("plan", {}).items()}
-    if paid != planned or (signed["guarantee"] == "none") == bool(planned):
-        raise ValueError(
-            f"run is {run}, whose {CERTIFICATE} is of another run: its ledger is not what this one planned"
-        )
-    with TemporaryDirectory() as place:
-        release = Path(place)
-        for name in ("certificate.json", *signed["files"]):
-            if name not in FILES:
-                raise ValueError(f"run is {run}, whose {CERTIFICATE} names {name}, which no release has")
-            (release / name).write_bytes(read_bytes(run, f"release/{name}"))
-        failed = [f"{check.name}: {check.found}" for check in verify(release) if not check.holds]
-    if failed:
-        raise ValueError(f"run is {run}, whose certificate does not hold ({'; '.join(failed)}): nothing is drawn by it")
 
 
 def default(made_by: Source) -> Flags:
@@ -172,6 +82,8 @@ def read(made_by: Source, words: Sequence[str]) -> Flags:
     here, there = local_folder(given.out), local_folder(made_by.run)
     if here is not None and there is not None and here.resolve().is_relative_to(there.resolve()):
         raise ValueError(f"out is {given.out}, inside of the run itself, which stays as it is: give another folder")
+    if given.release.network:
+        raise ValueError("release.network is True, but the run's own release can hold the network: leave it out")
     if given.synthetic < 1 or given.seed < 0:
         raise ValueError(f"synthetic is {given.synthetic} and seed {given.seed}: give at least 1, and at least 0")
     for name in given.classes:
@@ -186,14 +98,12 @@ def read(made_by: Source, words: Sequence[str]) -> Flags:
     return given
 
 
-def labels(given: Flags, known: Sequence[str]) -> np.ndarray:
-    """int64 (synthetic,): classes in turn, or mixed by their shares, whose numbers are exact but for rounding."""
-    asked = np.array([known.index(name) for name in given.classes or known], dtype=np.int64)
-    if not given.shares:
-        return asked[np.arange(given.synthetic) % len(asked)]
-    edges = np.rint(np.cumsum(given.shares) / np.sum(given.shares) * given.synthetic).astype(np.int64)
-    every = np.repeat(asked, np.diff(edges, prepend=0))
-    return np.random.default_rng(given.seed).permutation(every)
+def labels(given: Flags, names: Sequence[str], shares: tuple[float, ...] | None = None) -> np.ndarray:
+    """int64 (synthetic,): classes in turn, or mixed by their shares, whose numbers are exact but for rounding; `shares`
+    are those of the run."""
+    asked = np.array([names.index(name) for name in given.classes or names], dtype=np.int64)
+    of_run = None if given.classes else shares
+    return asked[turns(given.synthetic, len(asked), given.shares or of_run)]
 
 
 Connect = Callable[[Machines, str, Show], AbstractContextManager[Any]]
@@ -218,7 +128,7 @@ def begin(made_by: Source, given: Flags, console: Console, connect: Connect, sta
     if given.sampler is not None:
         config = replace(config, sampler=given.sampler)
     drawing = made_by.drawing(config, made_by.like, n, made_by.answer)
-    settings = {name: value for name, value in asdict(given).items() if name not in ("on", "out", "chosen_among")}
+    settings = {name: value for name, value in asdict(given).items() if name not in NOT_OF_IMAGES}
     opened = RunFolder.open(
         given.out, method=f"{DRAWN}{made_by.method}", preset=NAME, config=settings,
         data_fingerprint=hashlib.sha256(json.dumps(made_by.signed["files"]).encode()).hexdigest(),
@@ -234,9 +144,9 @@ def draw(begun: Begun) -> None:
     made_by, given, folder, console = begun.made_by, begun.given, begun.folder, begun.console
     facts = made_by.signed["public_facts"]
     console.begin(["synthesise"])
-    which = labels(given, facts["classes"])
+    which = labels(given, facts["classes"], known(made_by.config, tuple(facts["classes"]), made_by.answer))
     images = drawn(begun.compute, folder, console, begun.drawing, which, given.seed, tuple(facts["classes"]))
-    write_release(folder, images, certificate(made_by, given), name=f"synthetic {facts['name']}")
+    write_release(folder, images, certificate(made_by, given), name=f"synthetic {facts['name']}", written=given.release)
     may = "may leave" if made_by.signed["guarantee"] != "none" else "no promise"
     console.say(f"Release ({may}): {folder.shown(folder.release)}")
 
@@ -248,10 +158,10 @@ def certificate(made_by: Source, given: Flags) -> dict[str, Any]:
     changed = [
         f"{flag.name}={flag.value}"
         for flag in flags_of(given)
-        if flag.value != was[flag.name] and not flag.name.startswith(("out", "on.", "chosen-among"))
+        if flag.value != was[flag.name] and flag.path[0] not in NOT_OF_IMAGES
     ]
     more = [choices.chosen(given.chosen_among)] if given.chosen_among else []
-    more += [BY_HAND] if given.classes or given.shares else []
+    more += [choices.BY_HAND] if given.classes or given.shares else []
     drawn_anew = {"of": made_by.signed["files"], "settings": ", ".join(changed) or "the run's own"}
     return {
         **signed, "uncharged_choices": choices.added_up(signed["uncharged_choices"], more), "drawn_anew": drawn_anew,

@@ -17,6 +17,7 @@ import raysyn
 from raysyn import more_images, verbs
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods import synthesis
+from raysyn.report import choices
 from raysyn.report.release import parquet_bytes, read_images
 from raysyn.report.verify import verify
 
@@ -51,7 +52,7 @@ def finished(small_chunks: None, tmp_path_factory: pytest.TempPathFactory) -> Pa
         "dp_feta", data={"path": source, "test_share": 0.2}, epsilon=8, out=str(place / "run"), synthetic=40, seed=3,
         network={"width": 8, "multipliers": (1,), "patch": 2}, central={"count": 10}, warmup={"iterations": 3},
         finetune={"batch_size": 32, "epochs": 1}, sampler={"name": "edm", "steps": 2, "churn": 40.0},
-        quiet=True, seal=True, on={"address": "here"},
+        release={"network": True}, quiet=True, seal=True, on={"address": "here"},
         eval={"classifiers": (), "feature_epochs": 0},
     )  # fmt: skip
     source.unlink()
@@ -94,7 +95,7 @@ def test_other_classes_shares_seed_and_sampler(finished: Path, tmp_path: Path) -
     for part in ("synthetic=30", "classes=('digit 7', 'digit 3')", "shares=(1.0, 2.0)", "seed=4", "sampler.steps=3"):
         assert part in settings
     told = drawn.certificate["uncharged_choices"]
-    assert any("3 guidances" in choice for choice in told) and more_images.BY_HAND in told
+    assert any("3 guidances" in choice for choice in told) and choices.BY_HAND in told
     same, other = (
         raysyn.draw(str(finished), out=str(tmp_path / name), quiet=True, on={"address": "here"}, **flags).images
         for name, flags in {"same": {}, "other": {"sampler.guidance": 2.0}}.items()
@@ -137,7 +138,7 @@ def test_runs_that_nothing_can_be_drawn_from_are_refused(
     assert "begin with the folder" in said(capsys, "draw", "--out", "x", status=2)
     assert "holds no finished run" in said(capsys, "draw", str(tmp_path), *new, status=2)
     for changes, sentence in (
-        ({"method": "dp_imgsyn"}, "does not say how further images are drawn"),
+        ({"method": "dp_imgsyn"}, "turns public images into its own"),
         ({"raysyn": "0.0.1"}, "made by raysyn 0.0.1"),
         ({"preset": "gone"}, "of the preset gone"), ({"method": "gone"}, "gone"),
     ):  # fmt: skip
@@ -182,6 +183,32 @@ def test_a_certificate_of_another_run_signs_nothing(
         shutil.copytree(other / "release", tmp_path / "own/release", dirs_exist_ok=True)
         refused = said(capsys, "draw", str(tmp_path / "own"), "--out", str(tmp_path / "new"), *HERE, status=2)
         assert "is of another run" in refused and not (tmp_path / "new").exists()
+
+
+def test_a_release_that_holds_the_network_is_enough(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handed = tmp_path / "handed on"
+    shutil.copytree(finished / "release", handed)
+    more = raysyn.draw(
+        str(handed), out=str(tmp_path / "more"), synthetic=50, quiet=True, on={"address": "here"},
+        release={"layout": ("folder",)},
+    )  # fmt: skip
+    np.testing.assert_array_equal(more.images.images_NHWC[:40], images_of(finished).images_NHWC)
+    assert more.certificate["ledger"] == json.loads((handed / "certificate.json").read_text())["ledger"]
+    assert all(check.holds for check in verify(tmp_path / "more/release"))
+    assert len(list((tmp_path / "more/release/folder/train").rglob("*.png"))) == 50
+    about = json.loads((handed / "network.json").read_text())
+    assert about["settings"].keys() == {"network", "noise", "sampler", "classes", "synthetic", "seed"}
+    assert str(finished.parent) not in json.dumps(about), "no place of a file leaves"
+
+    new = ("--out", str(tmp_path / "new"))
+    assert "release.network is True" in said(capsys, "draw", str(handed), "--release.network", *new, status=2)
+    (handed / "network.json").write_text(json.dumps(about | {"preset": "gone"}))
+    assert "network.json is not the file that was signed" in said(capsys, "draw", str(handed), *new, status=2)
+    for name in ("network.json", "network.safetensors"):
+        (handed / name).unlink()
+    assert "without network.safetensors" in said(capsys, "draw", str(handed), *new, status=2)
 
 
 def test_what_was_drawn_is_no_run_and_has_the_labels_that_it_says(

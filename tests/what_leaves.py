@@ -19,12 +19,14 @@ import torch
 
 from raysyn.data.images import Dataset, Images, load
 from raysyn.data.public import Public
+from raysyn.report.card import Described, card
+from raysyn.report.croissant import croissant
 from raysyn.runs.storage import load_saved
 
-FILES = ("certificate.json", "samples.png", "synthetic.parquet")
+FILES = ("README.md", "certificate.json", "croissant.json", "samples.png", "synthetic.parquet")
 _ALWAYS = """statement guarantee covers uncharged_choices public_images public_networks made_by.raysyn made_by.method
 public_facts.name public_facts.private_images public_facts.shape public_facts.classes
-files.samples.png.sha256 files.synthetic.parquet.sha256"""
+files.samples.png.sha256 files.synthetic.parquet.sha256 files.README.md.sha256 files.croissant.json.sha256"""
 _PAID = """epsilon delta delta_beside adjacency accountant priced_by epsilon_prv epsilon_rdp does_not_cover
 ledger.stage ledger.mechanism ledger.noise_multiplier ledger.sampling_rate ledger.steps ledger.epsilon_alone
 ledger.adjacency ledger.note
@@ -72,8 +74,13 @@ def pinned(left: Left, fields: frozenset[str], *, soft: bool = False, student: b
         "name": f"synthetic {left.dataset.name}", "classes": list(own.class_names), "image_shape": list(own.shape),
         "encoding": "PNG",
     }  # fmt: skip
-    assert read.schema.metadata.keys() == {b"dataset"} and json.loads(read.schema.metadata[b"dataset"]) == about
-    assert pq.read_metadata(there / "synthetic.parquet").metadata.keys() == {b"dataset", b"ARROW:schema"}
+    kept = {b"dataset", b"huggingface"}
+    assert read.schema.metadata.keys() == kept and json.loads(read.schema.metadata[b"dataset"]) == about
+    features = json.loads(read.schema.metadata[b"huggingface"])["info"]["features"]
+    assert features.keys() == {name for name, _ in columns} and features["label"]["names"] == list(own.class_names)
+    assert pq.read_metadata(there / "synthetic.parquet").metadata.keys() == kept | {b"ARROW:schema"}
+    for name in ("README.md", "croissant.json"):
+        described(left, (there / name).read_text(), soft)
     assert all(not one.metadata for one in read.schema) and set(read["split"].to_pylist()) == {"train"}
     plain(read["image"].to_pylist())
     if student:
@@ -84,6 +91,19 @@ def pinned(left: Left, fields: frozenset[str], *, soft: bool = False, student: b
         others = {name for name in names if not re.fullmatch(r"data/\d+", name)}
         assert others <= {"data.pkl", "version", "byteorder", ".format_version", ".storage_alignment",
                           ".data/serialization_id"}  # fmt: skip
+
+
+def described(left: Left, text: str, soft: bool) -> None:
+    """A card is made of nothing but the certificate and what stands in synthetic.parquet."""
+    there, certificate = left.out / "release" / "synthetic.parquet", left.certificate
+    rows = pq.read_metadata(there).num_rows
+    told = Described(
+        name=f"synthetic {left.dataset.name}", count=rows, shape=left.dataset.train.shape,
+        class_names=left.dataset.train.class_names, soft=soft, size=there.stat().st_size,
+    )  # fmt: skip
+    # What is declared later is no part of it.
+    certificate.pop("uncharged_choices")
+    assert text in (card(certificate, told), croissant(certificate, told, certificate["files"][there.name]["sha256"]))
 
 
 def places(value: Any, at: str = "") -> Iterator[str]:

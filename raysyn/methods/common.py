@@ -14,6 +14,7 @@ from raysyn.attacks.membership import attack
 from raysyn.attacks.shadows import Architecture, ShadowSpeed
 from raysyn.compute.doorway import Compute, Machines, Show, digest
 from raysyn.data.images import Dataset, Images
+from raysyn.methods.network import Network
 from raysyn.methods.source_told import copies_counted, source_facts
 from raysyn.privacy.cost import ADD_REMOVE, delta_beside
 from raysyn.privacy.ledger import Ledger, Plan
@@ -59,6 +60,8 @@ class Setting:
     machines: Any
     more: Any = None
     """What `prepare` found beside the data set, such as public images."""
+    network: Network | None = None
+    """What of the method's answers its images are drawn from."""
 
     def report(
         self,
@@ -190,7 +193,7 @@ def apart(machines: Any, folder: RunFolder) -> Any:
 def open_run(
     command: Asked, method: str, dataset: Dataset, console: Console, connect: Connect, stack: ExitStack, *,
     plan: Plan | None = None, more: Any = None, judged_by: Sequence[str] = ("eval",),
-    facts: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None, network: Network | None = None,
 ) -> Setting:  # fmt: skip
     """Open or continue the run folder, then join the machines; `stack` closes both. A plan brings its ledger.
 
@@ -203,7 +206,7 @@ def open_run(
         # Packages that calibrate otherwise must not continue a run.
         known["plan"] = {stage: asdict(cost) for stage, cost in plan.stages.items()}
     settings = asdict(command.config)
-    judged = {name: settings.pop(name) for name in judged_by if name in settings}
+    judged = {name: settings.pop(name) for name in (*judged_by, "release") if name in settings}
     # What a run was chosen among is said of it afterwards, and changes nothing in it; nor does what a preset is for.
     for said in ("chosen_among", "made_for"):
         settings.pop(said, None)
@@ -225,7 +228,7 @@ def open_run(
     compute = join(stack, connect, machines, folder, show)
     console.close()  # of what was shown while they were joined
     folder.cpu_clock, folder.forget_peaks, folder.peaks = compute.cpu_s, compute.forget_peaks, compute.peaks
-    parts = (command.config, dataset, compute, folder, console, machines, more)
+    parts = (command.config, dataset, compute, folder, console, machines, more, network)
     if plan is None:
         return Setting(*parts)
     return PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger, folder.push))

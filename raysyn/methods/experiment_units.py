@@ -21,6 +21,7 @@ from torch import Tensor
 
 from raysyn.compute.inside import Inside
 from raysyn.data.images import Images
+from raysyn.methods.class_shares import stated, turns
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.sweep import Reads, Variant, price
 from raysyn.metrics import utility
@@ -170,7 +171,7 @@ def _is_own(config: Any, shared: Mapping[str, Any]) -> bool:
 def judge_unit(item: Item, shared: Mapping[str, Any]) -> dict[str, Any]:
     """One unit: what the images of a run come to, `judged`, and the distances at the points of its fine-tuning."""
     steps = {int(name.removeprefix("along-")): value for name, value in item[2].items() if name.startswith("along-")}
-    found = {"along": _along(steps, shared)} if steps else {}
+    found = {"along": _along(steps, shared, item[0].config)} if steps else {}
     if _is_own(item[0].config, shared):
         return found
     with _made(item, shared, None) as (setting, begun):
@@ -183,10 +184,11 @@ def judge_unit(item: Item, shared: Mapping[str, Any]) -> dict[str, Any]:
         return judged(synthetic, compared, shared) | about | found
 
 
-def _along(steps: Mapping[int, Tensor], shared: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _along(steps: Mapping[int, Tensor], shared: Mapping[str, Any], config: Any) -> list[dict[str, Any]]:
     """Distances of the images (N, H, W, C) drawn after so many steps."""
     train = shared["dataset"].train
-    labels = {step: np.arange(len(value), dtype=np.int64) % train.classes for step, value in steps.items()}
+    shares = stated(config, train.class_names)
+    labels = {step: turns(len(value), train.classes, shares) for step, value in steps.items()}
     sets = [Images(value.numpy(), labels[step], train.class_names) for step, value in steps.items()]
     far = distances(sets, train, shared["eval"], shared["seed"], shared["inception"])
     return [{"step": step, **one} for step, one in zip(steps, far, strict=True)]

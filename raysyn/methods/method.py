@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from raysyn.data.images import Dataset, Images
-from raysyn.methods import misfits
+from raysyn.methods import misfits, network
+from raysyn.methods.class_shares import say_few
 from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
+from raysyn.methods.network import Network
 from raysyn.methods.outlook import Stage
 from raysyn.methods.source_told import say_source
 from raysyn.methods.synthesis import Drawing
 from raysyn.privacy.ledger import Plan
+from raysyn.privacy.queries.counts import COUNTS
 from raysyn.screen.console import Console
 
 
@@ -65,6 +68,8 @@ class Method:
     """drawing(config, like, n, answer): how further images are drawn from a finished run of `n` private images, whose
     shape and classes `like` has, and itself no image; answer(stage) is what was paid for. None where there is no such
     thing. Reads nothing private."""
+    network: Network | None = None
+    """What `drawing` reads, for a release that holds it; None where it shall never leave."""
 
     def begin(
         self, command: Command, console: Console, connect: Connect, stack: ExitStack,
@@ -76,6 +81,8 @@ class Method:
 
         Raises ValueError, in one sentence, for bad input; SystemExit(0) after the plan of a dry run.
         """
+        if (written := getattr(command.config, "release", None)) is not None and written.network:
+            network.check(self.network, command.config, self.name)
         console.show("images are read and checked", 0, 0, {})
         prepared = self.prepare(command.config)
         console.close()
@@ -87,6 +94,7 @@ class Method:
             console.say(f"Settings made for n = {made_for:,} training images; there are {n:,}.")
         say_source(console, prepared.dataset, None if prepared.plan is None else prepared.plan.epsilon_budget)
         say_empty(console, prepared.dataset)
+        self.look_at_shares(command.config, console, prepared.dataset, prepared.plan)
         if prepared.plan is not None:
             show_plan(console, prepared.plan, prepared.dataset)
         if self.check_memory is not None:
@@ -100,8 +108,33 @@ class Method:
         facts = {**prepared.facts, **source_of(self.run)}
         return open_run(
             command, self.name, prepared.dataset, console, connect, stack, plan=prepared.plan, more=prepared.more,
-            judged_by=self.judged_by, facts=facts,
+            judged_by=self.judged_by, facts=facts, network=self.network,
         )  # fmt: skip
+
+    def look_at_shares(self, config: Any, console: Console, dataset: Dataset, plan: Plan | None) -> None:
+        """Warn of classes that have too little for what is asked; ValueError for shares that cannot be."""
+        if (classes := getattr(config, "classes", None)) is None:
+            return
+        if classes.shares and self.drawing is None:
+            raise ValueError(
+                f"classes.shares is {', '.join(classes.shares)}, but {self.name} does not draw images of a class that "
+                "is asked for: leave it out"
+            )
+        if classes.noisy_counts is not None:
+            self._check_counts(config, classes.noisy_counts, plan)
+        if self.drawing is not None:
+            say_few(console, dataset, config)
+
+    def _check_counts(self, config: Any, std: float, plan: Plan | None) -> None:
+        """ValueError where no plan has a place for them, or runs to compare would have to ask for them again."""
+        if plan is None or COUNTS not in plan.stages:
+            raise ValueError(f"classes.noisy_counts is {std:g}, but {self.name} does not ask for them: leave it out")
+        experiment = getattr(config, "experiment", None)
+        if experiment is not None and experiment != type(experiment)():
+            raise ValueError(
+                f"classes.noisy_counts is {std:g}, but experiment.* makes further runs, which ask for none: leave one "
+                "of them out"
+            )
 
 
 def source_of(run: Callable[[Any], Any]) -> dict[str, str]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from raysyn.data.images import Images
+from raysyn.methods import network
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.report.release import certificate, write_release
 from raysyn.report.report import dp_section, no_dp_section
+from raysyn.runs.storage import load_saved
 
 
 def release(
@@ -43,5 +46,26 @@ def release(
         **public,
     )
     about = f"synthetic {dataset.name}"
-    write_release(setting.folder, synthetic, promise, name=about, soft_labels=soft_labels, more=files)
+    written = setting.config.release
+    if written.network:
+        files = {**(files or {}), **drawn_from(setting, promise["statement"])}
+    write_release(
+        setting.folder, synthetic, promise, name=about, soft_labels=soft_labels, more=files,
+        written=written,
+    )  # fmt: skip
     return privacy
+
+
+def drawn_from(setting: Setting, statement: str) -> dict[str, bytes]:
+    """The files of the network, of nothing but answers that were paid for; in a run without a promise, learned."""
+
+    def answer(stage: str) -> Any:
+        if isinstance(setting, PrivateSetting):
+            assert stage in {entry["stage"] for entry in setting.ledger.entries()}, f"{stage} was not paid for"
+        return load_saved(setting.folder.internal / "stages" / f"{stage}.pt")
+
+    assert setting.network is not None, "`Method.begin` refuses it before"
+    about = json.loads(setting.folder.run_json.read_text())
+    return network.files(
+        setting.network, setting.config, answer, method=about["method"], preset=about["preset"], statement=statement
+    )

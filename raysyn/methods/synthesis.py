@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from raysyn.compute.doorway import Compute, digest
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
+from raysyn.methods.class_shares import labels_of
 from raysyn.methods.common import Setting, plain_name
 from raysyn.methods.floor import floor_images
 from raysyn.metrics.fidelity import fidelity
@@ -40,9 +41,10 @@ class Drawing(NamedTuple):
 
 
 def synthesise(setting: Setting, drawing: Drawing, name: str = "synthesise", count: int | None = None) -> Images:
-    """`count` images, by default `config.synthetic`, classes in turn, drawn chunk by chunk as the stage `name`."""
+    """`count` images, by default `config.synthetic`, classes in turn or by their shares, drawn chunk by chunk as the
+    stage `name`."""
     config, names = setting.config, setting.dataset.train.class_names
-    labels_N = np.arange(config.synthetic if count is None else count, dtype=np.int64) % len(names)
+    labels_N = labels_of(setting, config.synthetic if count is None else count)
     return drawn(setting.compute, setting.folder, setting.console, drawing, labels_N, config.seed, names, name)
 
 
@@ -52,14 +54,19 @@ def drawn(
 ) -> Images:  # fmt: skip
     """One image of each label, as a stored stage. With the same seed and labels full chunks are the same, however many
     images there are."""
-    chunks = [
-        (int(np.random.SeedSequence([seed, index]).generate_state(1)[0]), labels_N[at : at + CHUNK])
-        for index, at in enumerate(range(0, len(labels_N), CHUNK))
-    ]
+    chunks = chunks_of(labels_N, seed)
     draw, shared = drawing.draw, drawing.shared
     parts = folder.stage(name, lambda: torch.cat(compute.map(draw, chunks, name=name, shared=shared)))
     console.stage(plain_name(name), f"{len(labels_N):,} images, {drawing.told}")
     return Images(parts.numpy(), labels_N, class_names)
+
+
+def chunks_of(labels_N: np.ndarray, seed: int) -> list[tuple[int, np.ndarray]]:
+    """Units of drawing: (seed, labels)."""
+    return [
+        (int(np.random.SeedSequence([seed, index]).generate_state(1)[0]), labels_N[at : at + CHUNK])
+        for index, at in enumerate(range(0, len(labels_N), CHUNK))
+    ]
 
 
 def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[nn.Module, SamplerConfig, tuple[int, int, int]]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -41,6 +41,10 @@ class Budget:
         if self.delta is not None:
             _check_delta(self.delta)
         _check_accountant(self.accountant)
+
+    def fixed(self) -> Mapping[str, Cost]:
+        """Stages that are part of it, whatever else is planned, at prices that do not depend on that."""
+        return {}
 
     def delta_for(self, n: int) -> float:
         """The delta in force for `n` training images; n counts as public.

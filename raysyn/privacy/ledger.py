@@ -49,12 +49,13 @@ class Plan:
     def within(
         cls, budget: Budget, n: int, stage: str, flexible: Cost, fixed: Mapping[str, Cost] | None = None
     ) -> Plan:
-        """The `fixed` stages and then `stage`, with as little noise as the budget leaves it on `n` private images.
+        """Stages that are part of the budget, the `fixed` ones and then `stage`, with as little noise as the budget
+        leaves it on `n` private images.
 
         Whatever noise multiplier `flexible` has gives way to that. Raises ValueError where the fixed stages leave
         nothing, or the budget's delta promises nothing for so many images.
         """
-        delta, before = budget.delta_for(n), dict(fixed or {})
+        delta, before = budget.delta_for(n), {**budget.fixed(), **(fixed or {})}
         price = calibrate(budget.epsilon, delta, budget.accountant, list(before.values()), flexible)
         stages = {**before, stage: price}
         return cls(stages=stages, delta=delta, accountant=budget.accountant, epsilon_budget=budget.epsilon)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+BY_HAND = "which classes were drawn, and in which shares, was given by hand and counts as public"
+
 
 def tuned(where: str) -> str:
     """Settings that came with the preset."""

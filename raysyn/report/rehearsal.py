@@ -11,7 +11,8 @@ import numpy as np
 
 from raysyn.data.images import Dataset, Images
 from raysyn.data.names import check_class_names, check_name, check_text
-from raysyn.report.release import certificate, release_files
+from raysyn.report.release import AS_USUAL, certificate, release_files
+from raysyn.report.release_config import ReleaseConfig
 from raysyn.report.report import Report, environment, no_dp_section, render
 
 
@@ -22,6 +23,8 @@ class Told(Protocol):
     def tuned_on(self) -> str | None: ...
     @property
     def chosen_among(self) -> str | None: ...
+    @property
+    def release(self) -> ReleaseConfig: ...
 
 
 MOST = 25
@@ -62,7 +65,13 @@ def rehearse(
         public_images=[{"sets": list(sets), **BLANK}] if sets else [],
         public_networks=[{"name": name, "sha256": "0" * 64} for name in files.values()],
     )  # fmt: skip
-    release_files(blank, terms, name=f"synthetic {dataset.name}", soft_labels=soft)
+    release_files(
+        blank,
+        terms,
+        name=f"synthetic {dataset.name}",
+        soft_labels=soft,
+        written=AS_USUAL if told is None else told.release,
+    )
     about = {"name": dataset.name, "n_train": len(train), "n_test": len(dataset.test)}
     report = Report(
         method=method, preset="", config={}, dataset={**about, "shape": train.shape, "classes": names},

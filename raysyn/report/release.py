@@ -1,4 +1,4 @@
-"""What may leave the building: synthetic.parquet, samples.png, certificate.json."""
+"""What may leave the building: synthetic.parquet, samples.png, its card, certificate.json."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ import torch
 from raysyn.data.images import Images
 from raysyn.privacy.cost import Cost, delta_beside
 from raysyn.privacy.tradeoff import tradeoff
+from raysyn.report.card import CARD, IMAGES, Described, card, hugging_face
 from raysyn.report.choices import added_up
+from raysyn.report.croissant import CROISSANT, croissant
+from raysyn.report.layouts import MANIFEST, laid_out, manifest
 from raysyn.report.pictures import png_bytes, sample_sheet
+from raysyn.report.release_config import ReleaseConfig
 from raysyn.runs import may_leave
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import local_folder, read_bytes, write_atomically, write_bytes
@@ -45,6 +49,8 @@ DOES_NOT_COVER = (
     "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid",
 )
 
+AS_USUAL = ReleaseConfig()
+
 SPENT = ["epsilon", "delta", "adjacency", "accountant", "priced_by", "epsilon_prv", "epsilon_rdp"]
 SPENT += ["what_an_attacker_can_do", "ledger"]
 """Of report.json's `privacy`, what the certificate states too."""
@@ -58,18 +64,21 @@ def write_release(
     name: str,
     soft_labels: np.ndarray | None = None,
     more: Mapping[str, bytes] | None = None,
+    written: ReleaseConfig = AS_USUAL,
 ) -> None:
-    """Write release/, whole or not at all: the images (with `soft_labels` (N, classes), if any), a picture, the
-    certificate.
+    """Write release/, whole or not at all: the images (with `soft_labels` (N, classes), if any), a picture, the card,
+    the certificate.
 
-    `name` is the data set's name inside the Parquet file, `more` are further files by name. The same images give the
-    same bytes. Written anew, the certificate keeps the uncharged choices it had: what was once looked at stays so.
-    ValueError, before anything is written, for what `may_leave` does not list.
+    `name` is the data set's name inside the Parquet file, `more` are further files by name, `written` says what
+    else the images are written as. The same images give the same bytes. Written anew, the certificate keeps
+    the uncharged choices it had: what was once looked at stays so. ValueError, before anything is written, for what
+    `may_leave` does not list.
     """
     if (earlier := folder.signed()) is not None:
         choices = added_up(earlier["uncharged_choices"], certificate["uncharged_choices"])
         certificate = {**certificate, "uncharged_choices": choices}
-    folder.publish(release_files(images, certificate, name=name, soft_labels=soft_labels, more=more))
+    files = release_files(images, certificate, name=name, soft_labels=soft_labels, more=more, written=written)
+    folder.publish(files)
 
 
 def release_files(
@@ -79,17 +88,26 @@ def release_files(
     name: str,
     soft_labels: np.ndarray | None = None,
     more: Mapping[str, bytes] | None = None,
+    written: ReleaseConfig = AS_USUAL,
 ) -> dict[str, bytes]:
     """The files of release/ by name, the certificate last; see `write_release`."""
-    contents = {
-        "synthetic.parquet": parquet_bytes(images, name, soft_labels),
-        "samples.png": png_bytes(sample_sheet(images)),
-        **(more or {}),
-    }
-    may_leave.check(certificate, contents)
+    pictures = [png_bytes(image) for image in images.images_NHWC]
+    table = parquet_bytes(images, name, soft_labels, pictures)
+    contents = {IMAGES: table, "samples.png": png_bytes(sample_sheet(images)), **(more or {})}
+    spread = laid_out(pictures, images.labels_N.tolist(), images.class_names, written.layout)
+    if spread:
+        contents[MANIFEST] = manifest(spread)
+    may_leave.check(certificate, [*contents, *spread])
+    told = Described(
+        name=name, count=len(images), shape=images.shape, class_names=images.class_names, soft=soft_labels is not None,
+        size=len(table), layouts=written.layout, license=written.license,
+        network="network.safetensors" in contents,
+    )  # fmt: skip
+    contents[CARD] = card(certificate, told).encode()
+    contents[CROISSANT] = croissant(certificate, told, hashlib.sha256(table).hexdigest()).encode()
     # The hashes tie the certificate to these very files.
     hashes = {file: {"sha256": hashlib.sha256(content).hexdigest()} for file, content in contents.items()}
-    return {**contents, "certificate.json": _as_text({**certificate, "files": hashes}).encode()}
+    return {**contents, **spread, "certificate.json": _as_text({**certificate, "files": hashes}).encode()}
 
 
 def declare(out: str, choice: str) -> None:
@@ -198,8 +216,11 @@ def rounded_up(value: float, digits: int = 3) -> str:
     return f"{float(number):.{digits}g}".replace("e-0", "e-").replace("e+0", "e+")
 
 
-def parquet_bytes(images: Images, name: str, soft_labels: np.ndarray | None = None) -> bytes:
-    """Columns image (PNG bytes), label, split = "train" and, if given, soft_label; `data.load` reads it back.
+def parquet_bytes(
+    images: Images, name: str, soft_labels: np.ndarray | None = None, pictures: Sequence[bytes] | None = None
+) -> bytes:
+    """Columns image (PNG bytes), label, split = "train" and, if given, soft_label; `data.load` reads it back, and
+    `datasets.load_dataset` as decoded images. `pictures` are the images as PNG files, where they are made already.
 
     Compression and row groups are fixed and nothing depends on the time or the machine.
     """
@@ -209,7 +230,7 @@ def parquet_bytes(images: Images, name: str, soft_labels: np.ndarray | None = No
 
     n = len(images.labels_N)
     columns = {
-        "image": pa.array([png_bytes(image) for image in images.images_NHWC], pa.binary()),
+        "image": pa.array(pictures or [png_bytes(image) for image in images.images_NHWC], pa.binary()),
         "label": pa.array(images.labels_N, pa.int64()),
         "split": pa.array(["train"] * n, pa.string()),
     }
@@ -222,7 +243,8 @@ def parquet_bytes(images: Images, name: str, soft_labels: np.ndarray | None = No
         "image_shape": list(images.images_NHWC.shape[1:]),
         "encoding": "PNG",
     }
-    table = pa.table(columns).replace_schema_metadata({"dataset": json.dumps(about)})
+    features = hugging_face(images.class_names, soft_labels is not None)
+    table = pa.table(columns).replace_schema_metadata({"dataset": json.dumps(about), "huggingface": features})
     buffer = io.BytesIO()
     # PNG is compressed already; the dictionary makes the constant columns vanish.
     pq.write_table(table, buffer, row_group_size=10_000, compression="none", use_dictionary=["label", "split"])

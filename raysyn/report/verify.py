@@ -17,11 +17,15 @@ from typing import Any, NamedTuple
 
 from raysyn.privacy.cost import ADD_REMOVE, Cost, delta_beside, priced
 from raysyn.privacy.ledger import cost_of
+from raysyn.report.card import CARD, IMAGES
+from raysyn.report.croissant import CROISSANT
+from raysyn.report.layouts import MANIFEST
 from raysyn.report.release import COVERS, DOES_NOT_COVER, attack_limits, attack_sentence, rounded_up, statement
 from raysyn.runs import may_leave
 from raysyn.runs.versions import version
 
 CERTIFICATE = "certificate.json"
+MOST_NAMED = 5
 TERMS = {"covers": COVERS, "does_not_cover": DOES_NOT_COVER}
 
 
@@ -33,8 +37,9 @@ class Check(NamedTuple):
     found: str
 
 
-def verify(release: Path) -> list[Check]:
-    """Every check of the release in this folder; ValueError, in one sentence, for what is no such folder."""
+def verify(release: Path, laid_out: bool = True) -> list[Check]:
+    """Every check of the release in this folder, its layouts left out where these are not there to be read; ValueError,
+    in one sentence, for what is no such folder."""
     try:
         signed = json.loads((release / CERTIFICATE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -43,7 +48,7 @@ def verify(release: Path) -> list[Check]:
         ) from error
     try:
         said = _promise(signed) if signed["guarantee"] != "none" else _no_promise(signed)
-        return [*said, _fields(signed), *_files(release, signed)]
+        return [*said, _fields(signed), *_files(release, signed, laid_out)]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         made_by = signed.get("made_by", {}).get("raysyn", "unknown") if isinstance(signed, dict) else "unknown"
         raise ValueError(
@@ -148,18 +153,52 @@ def _delta(signed: Mapping[str, Any]) -> Check:
     return Check("delta", same, told if same else f"should say: {told}")
 
 
-def _files(release: Path, signed: Mapping[str, Any]) -> Iterator[Check]:
+def _files(release: Path, signed: Mapping[str, Any], laid_out: bool) -> Iterator[Check]:
+    signed_files = signed["files"]
+    known = {name: one["sha256"] for name, one in signed_files.items()}
+    wrong = _wrong(release, known)
+    yield Check("files", not wrong, "; ".join(wrong) or f"{len(known)} are those that were signed")
+    if CARD in known and CROISSANT in known and not wrong:
+        yield _cards(release, signed)
+    if MANIFEST in known and not wrong and laid_out:
+        within = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
+        more = [name for name in within if not may_leave.is_laid_out(name)]
+        wrong = [f"{name} may not leave" for name in more] or _wrong(release, within)
+        told = "; ".join(wrong[:MOST_NAMED]) + (
+            f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
+        )
+        yield Check("layouts", not wrong, told or f"{len(within):,} files are those of {MANIFEST}")
+        known |= within
+    here = {path.relative_to(release).as_posix() for path in release.rglob("*") if not path.is_dir()}
+    more = sorted(here - set(known) - {CERTIFICATE})
+    yield Check("nothing else", not more, f"not covered: {', '.join(more)}" if more else "no file that is not covered")
+
+
+def _wrong(release: Path, known: Mapping[str, str]) -> list[str]:
+    """What is missing or another file than the one of this SHA-256, in words."""
     wrong = list[str]()
-    for name, known in signed["files"].items():
+    for name, sha256 in known.items():
         path = release / name
         if not path.is_file():
             wrong.append(f"{name} is missing")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != known["sha256"]:
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
             wrong.append(f"{name} is not the file that was signed")
-    yield Check("files", not wrong, "; ".join(wrong) or f"{len(signed['files'])} are those that were signed")
-    here = {path.relative_to(release).as_posix() for path in release.rglob("*") if not path.is_dir()}
-    more = sorted(here - set(signed["files"]) - {CERTIFICATE})
-    yield Check("nothing else", not more, f"not covered: {', '.join(more)}" if more else "no file that is not covered")
+    return wrong
+
+
+def _cards(release: Path, signed: Mapping[str, Any]) -> Check:
+    """Whoever reads the card alone reads the same promise."""
+    described = json.loads((release / CROISSANT).read_text(encoding="utf-8"))
+    text, said = (release / CARD).read_text(encoding="utf-8"), [signed["statement"]]
+    if signed["guarantee"] != "none":
+        said.append(signed["what_an_attacker_can_do"]["sentence"])
+    figures = [] if signed["guarantee"] == "none" else [repr(signed["epsilon"]), repr(signed["delta"])]
+    others = [] if all(one in text for one in (*said, *figures)) else [CARD]
+    hashes = {one["@id"]: one["sha256"] for one in described["distribution"]}
+    same = all(one in described["description"] for one in said)
+    others += [] if same and hashes == {IMAGES: signed["files"][IMAGES]["sha256"]} else [CROISSANT]
+    told = f"{' and '.join(others)} say something else" if others else "says the same as the certificate"
+    return Check("card", not others, told)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from raysyn.privacy.poisson import SECRET_BYTES
-from raysyn.runs.may_leave import FILES
+from raysyn.runs.may_leave import FILES, FOLDERS
 from raysyn.runs.ownership import lock, make_private
 from raysyn.runs.refusals import RUN_JSON, refuse_another_run, refuse_strange_names, refuse_strangers
 from raysyn.runs.remote import Remote
@@ -179,16 +179,16 @@ class RunFolder:
         A reader finds all of the old ones or all of the new; at a URI, where files come and go one by one, what has no
         certificate beside it is not released. The same files again change nothing.
         """
-        ours = {*FILES, *contents}
-        found = (path for path in self.release.glob("*") if path.name in ours and path.is_file())
-        there = {path.name: path.read_bytes() for path in found}
+        ours = {*FILES, *FOLDERS, *(name.partition("/")[0] for name in contents)}
+        found = {path.relative_to(self.release): path for path in self.release.rglob("*") if path.is_file()}
+        there = {name.as_posix(): path.read_bytes() for name, path in found.items() if name.parts[0] in ours}
         if there != dict(contents):
             if self._remote is not None and self.certificate.name in there:
                 # The choices that it declares must outlive a driver that is killed before the next one is there.
                 write_atomically(self._withdrawn, there[self.certificate.name], 0o600)
                 self.push()
             if self._remote is not None:
-                self._remote.withdraw(f"{self.release.name}/{name}" for name in ours)
+                self._remote.withdraw(f"{self.release.name}/{name}" for name in {*ours, *there})
             write_folder(self.release, contents, ours)
         self.push()
 
@@ -292,7 +292,7 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Remove half-written files of a killed attempt; the lock makes sure that nobody is writing them."""
-        mend_folder(self.release, FILES)
+        mend_folder(self.release, (*FILES, *FOLDERS))
         folders = [self.release, self.internal, *map(self._path, ("stages", "checkpoints", "answers", "kept"))]
         for folder in [*folders, *self._path("units").glob("*"), *self._path("trials").glob("*")]:
             for path in folder.glob(".*.tmp"):

@@ -6,10 +6,20 @@ time. What a new field tells of the private images is asked when its line is add
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-FILES = ("synthetic.parquet", "samples.png", "student.pt", "certificate.json")
+FILES = (
+    "synthetic.parquet", "samples.png", "student.pt", "network.safetensors", "network.json", "README.md",
+    "croissant.json", "manifest.json", "certificate.json",
+)  # fmt: skip
+FOLDER, TAR = "folder", "webdataset"
+FOLDERS = (FOLDER, TAR)
+"""Of layouts: the same images, as other tools read them. Their hashes are in manifest.json."""
+_LAID_OUT = re.compile(
+    rf"{FOLDER}/classes\.json|{FOLDER}/train/[^/]+/\d{{6,}}\.png|{TAR}/classes\.json|{TAR}/train-\d{{6}}\.tar"
+)
 
 _TEXT, _WHOLE, _NUMBER = (str,), (int,), (int, float, type(None))
 _SHA256 = {"sha256": _TEXT}
@@ -63,9 +73,48 @@ CERTIFICATE: Mapping[str, Any] = {
 def check(certificate: Mapping[str, Any], files: Iterable[str]) -> None:
     """ValueError for a field of the certificate, or a file beside it, that is not on the list."""
     for name in files:
-        if name not in FILES:
+        if name not in FILES and not is_laid_out(name):
             raise ValueError(f"release/{name} may not leave: it is not among may_leave.FILES, {', '.join(FILES)}")
     _check(certificate, CERTIFICATE, "")
+
+
+NETWORK = {"statement": _TEXT, "form": _TEXT, "raysyn": _TEXT, "method": _TEXT, "preset": _TEXT}
+"""Fields of network.json beside its settings."""
+SETTINGS = ("budget", "classes", "gan", "generator", "model", "moments", "network", "noise", "penalty", "sampler",
+            "seed", "synthetic")  # fmt: skip
+"""Groups of settings that network.json may hold: what drawing reads, and no place of a file."""
+
+
+def check_network(about: Mapping[str, Any]) -> None:
+    """ValueError for what network.json may not say."""
+    for name, value in about.items():
+        if name == "settings":
+            for group, inner in value.items():
+                if group not in SETTINGS:
+                    raise ValueError(f"network.json may not say {group}: it is not in may_leave.SETTINGS")
+                # Names of classes are public, whatever is in them.
+                if group != "classes":
+                    _check_setting(inner, group)
+        elif name not in NETWORK or type(value) not in NETWORK[name]:
+            raise ValueError(f"network.json may not say {name}: it is not in may_leave.NETWORK")
+
+
+def _check_setting(value: Any, place: str) -> None:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_setting(inner, f"{place}.{name}")
+    elif isinstance(value, list):
+        for inner in value:
+            _check_setting(inner, place)
+    elif isinstance(value, str) and ("/" in value or "\\" in value):
+        raise ValueError(f"network.json may not say {place} as {value}, which could be the place of a file")
+    elif not (value is None or type(value) in (str, int, float, bool)):
+        raise ValueError(f"network.json may not say {place} as {type(value).__name__}")
+
+
+def is_laid_out(name: str) -> bool:
+    """Whether it is the place of a file in the folder of a layout."""
+    return _LAID_OUT.fullmatch(name) is not None and "/../" not in name and "/./" not in name
 
 
 def _check(value: Any, allowed: Any, place: str) -> None:

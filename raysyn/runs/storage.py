@@ -41,8 +41,8 @@ def _flush(folder: Path) -> None:
 
 
 def write_folder(folder: Path, contents: Mapping[str, bytes], ours: Collection[str]) -> None:
-    """`folder` with these files and no others of the names that are `ours`: after an error or a kill these are as they
-    were before, or as they shall be. What somebody else has put there stays.
+    """`folder` with these files and no others of the names that are `ours`, folders in it among them: after an error or
+    a kill these are as they were before, or as they shall be. What somebody else has put there stays.
 
     Between two renames it may be missing for a moment; `mend_folder` then gives back what was there before.
     """
@@ -51,8 +51,10 @@ def write_folder(folder: Path, contents: Mapping[str, bytes], ours: Collection[s
     try:
         new.mkdir()
         for name, content in contents.items():
-            with written_atomically(new / name) as file:
-                file.write(content)
+            if "/" not in name:
+                with written_atomically(new / name) as file:
+                    file.write(content)
+        _write_within(new, {name: content for name, content in contents.items() if "/" in name})
         if folder.exists():
             folder.rename(old)
         new.rename(folder)
@@ -61,6 +63,16 @@ def write_folder(folder: Path, contents: Mapping[str, bytes], ours: Collection[s
         mend_folder(folder, ours)
         raise
     mend_folder(folder, ours)
+
+
+def _write_within(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Files in folders of it, of which there may be very many: flushed together, not one by one."""
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    if contents:
+        os.sync()
 
 
 def mend_folder(folder: Path, ours: Collection[str]) -> None:

@@ -16,7 +16,9 @@ from unittest.mock import patch
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from installed import ROOT, typed
+from safetensors.torch import save
 
 import raysyn
 from raysyn import command
@@ -25,7 +27,9 @@ from raysyn.methods.dp_feta import presets
 from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.unet import UNetConfig
-from raysyn.report.release import parquet_bytes
+from raysyn.report.release import certificate, parquet_bytes, release_files
+from raysyn.report.release_config import ReleaseConfig
+from raysyn.report.report import no_dp_section
 
 EXAMPLES = ROOT / "examples"
 
@@ -83,12 +87,21 @@ def test_shadow_models_are_swept_and_kept(tmp_path: Path) -> None:
     assert "The report (stays inside): " in more and len({file.name for file in sweep.glob("00000[0-5].pt")}) == 6
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_a_release_is_read_by_its_recipient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digits = load(DataConfig(limit=40)).train
-    (tmp_path / "synthetic.parquet").write_bytes(parquet_bytes(digits, "synthetic digits"))
-    (tmp_path / "certificate.json").write_text('{"statement": "This is a promise."}')
+    terms = certificate(no_dp_section(), method="m", name="digits", n=1, shape=(8, 8, 1), class_names=["0"])
+    written = ReleaseConfig(layout=("folder", "webdataset"))
+    weights = {"network.safetensors": save({"finetune/ema/weight": torch.zeros(2, 3)})}
+    files = release_files(digits, terms, name="synthetic digits", written=written, more=weights)
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
     shown = example("read_release.py", str(tmp_path))
-    assert shown.startswith("This is a promise.\npandas: 40 images") and "the first one is (8, 8)" in shown
+    assert "NO differential privacy" in shown.splitlines()[0]
+    assert "\npandas: 40 images" in shown and "the first one is (8, 8)" in shown
+    assert "class folders: 40 images of 10 classes" in shown and "tar files: 40 images" in shown
+    assert "network: 1 tensors, 6 numbers" in shown
     labels = digits.labels_N[:8].tolist()
     assert f"a batch (8, 1, 8, 8) with {labels}" in shown and "datasets" in shown
     assert "raysyn" not in (EXAMPLES / "read_release.py").read_text(), "whoever is handed it may not have that"

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.torch import load
 
 from raysyn.compute.doorway import Compute
 from raysyn.compute.local import Local
 from raysyn.data.images import Images
-from raysyn.methods import synthesis
+from raysyn.methods import network, synthesis
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.method import Method
 from raysyn.privacy.ledger import Ledger
@@ -44,14 +45,24 @@ def whole_run(
         return pipeline.run(PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger)))
 
 
-def drawn_again(method: Method, config: Any, out: Path) -> None:
-    """What `raysyn draw` would draw first, from nothing but the paid answers, is what the run in `out` has released."""
+def drawn_again(method: Method, config: Any, out: Path) -> dict[str, Any]:
+    """What `raysyn draw` would draw first, from nothing but the paid answers, is what the run in `out` has released;
+    also from the network that a release may hold, whose tensors are answered."""
     released = read_images((out / "release/synthetic.parquet").read_bytes())
     n = json.loads((out / "release/certificate.json").read_text())["public_facts"]["private_images"]
-    assert method.drawing is not None
+    assert method.drawing is not None and method.network is not None
     nobody = released.select(slice(0, 0))
-    drawing = method.drawing(config, nobody, n, lambda stage: load_saved(out / f"internal/stages/{stage}.pt"))
+
+    def stored(stage: str) -> Any:
+        return load_saved(out / f"internal/stages/{stage}.pt")
+
+    kept = network.files(method.network, config, stored, method=method.name, preset="tiny", statement="s")
+    about, handed_on = network.read(kept[network.WEIGHTS], kept[network.ABOUT])
+    assert about["settings"].keys() == set(method.network.settings)
     seed = int(np.random.SeedSequence([config.seed, 0]).generate_state(1)[0])
-    labels_N = released.labels_N[: synthesis.CHUNK].copy()
-    first = drawing.draw((seed, labels_N), drawing.shared).numpy()
-    np.testing.assert_array_equal(first, released.images_NHWC[: synthesis.CHUNK])
+    for answer in (stored, handed_on):
+        labels_N = released.labels_N[: synthesis.CHUNK].copy()
+        drawing = method.drawing(config, nobody, n, answer)
+        first = drawing.draw((seed, labels_N), drawing.shared).numpy()
+        np.testing.assert_array_equal(first, released.images_NHWC[: synthesis.CHUNK])
+    return load(kept[network.WEIGHTS])

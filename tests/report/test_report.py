@@ -108,7 +108,8 @@ def test_certificate_opens_with_the_promise(folder: RunFolder) -> None:
         assert words in everything
     assert content["files"] == {
         path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-        for path in (folder.synthetic, folder.samples)
+        for path in folder.release.iterdir()
+        if path != folder.certificate
     }
     for word in ("accuracy_real", "fid", "utility"):
         assert word not in everything, "nothing measured on real data leaves"
@@ -119,7 +120,9 @@ def test_certificate_opens_with_the_promise(folder: RunFolder) -> None:
     write_release(folder, digits(50), later, name="x")
     assert json.loads(folder.certificate.read_text())["uncharged_choices"] == [*content["uncharged_choices"], "new"]
     assert sorted(path.name for path in folder.release.iterdir()) == [
+        "README.md",
         "certificate.json",
+        "croissant.json",
         "samples.png",
         "synthetic.parquet",
     ]

@@ -41,7 +41,7 @@ def checked(release: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dic
     status = main([str(release)])
     *lines, last = capsys.readouterr().out.splitlines()
     names = ("promise", "statement", "adjacency", "epsilon", "figures", "attacks", "delta", "terms", "fields", "files",
-             "nothing else")  # fmt: skip
+             "card", "layouts", "nothing else")  # fmt: skip
     rows = {name: line for line in lines for name in names if line[7:].startswith(f"{name} ")}
     assert len(rows) == len(lines)
     return status, {name: (line[:5], line[7 + len(name) :].strip()) for name, line in rows.items()}, last
@@ -54,7 +54,7 @@ def test_a_sound_release_passes(
     status, rows, last = checked(release_of(tmp_path, accountant, private), capsys)
     assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and "holds" in last
     if private:
-        assert len(rows) == 10 and f"by {accountant.upper()} from the 2 rows" in rows["epsilon"][1]
+        assert len(rows) == 11 and f"by {accountant.upper()} from the 2 rows" in rows["epsilon"][1]
     else:
         assert "no differential privacy" in rows["promise"][1]
 
@@ -156,8 +156,8 @@ def soften(signed: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (flatter_epsilon, {"statement", "epsilon"}),
-        (flatter_both, {"epsilon"}),
+        (flatter_epsilon, {"statement", "epsilon", "card"}),
+        (flatter_both, {"epsilon", "card"}),
         (spend_more, {"epsilon", "figures", "attacks"}),
         (less_noise, {"epsilon", "figures", "attacks"}),
         (mix, {"adjacency", "epsilon", "figures", "attacks"}),
@@ -173,10 +173,10 @@ def soften(signed: dict[str, Any]) -> None:
         (rename, {"adjacency"}),
         (flatter_attacks, {"attacks"}),
         (flatter_bets, {"attacks"}),
-        (reword, {"attacks"}),
+        (reword, {"attacks", "card"}),
         (void, {"delta"}),
         (hush, {"delta"}),
-        (soften, {"statement"}),
+        (soften, {"statement", "card"}),
     ],
 )
 def test_what_is_not_so_is_named(
@@ -189,6 +189,17 @@ def test_what_is_not_so_is_named(
     status, rows, last = checked(path.parent, capsys)
     assert status == 1 and {name for name, (verdict, _) in rows.items() if verdict == "FAILS"} == named
     assert last.startswith("does not hold: ") and all(name in last for name in named)
+
+
+def test_a_release_of_before_there_were_cards_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    release = release_of(tmp_path)
+    signed = json.loads((release / "certificate.json").read_text())
+    for name in ("README.md", "croissant.json"):
+        (release / name).unlink()
+        del signed["files"][name]
+    (release / "certificate.json").write_text(json.dumps(signed))
+    status, rows, _ = checked(release, capsys)
+    assert status == 0 and "card" not in rows
 
 
 def test_a_changed_a_missing_and_an_added_file_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -228,11 +228,17 @@ def test_a_checkpoint_is_its_weights_where_these_are_known(tmp_path: Path) -> No
 
 
 OLD = {"synthetic.parquet": b"old", "samples.png": b"o", "certificate.json": b'{"uncharged_choices": ["old"]}'}
-NEW = {"synthetic.parquet": b"new", "student.pt": b"w", "certificate.json": b'{"uncharged_choices": ["new"]}'}
+NEW = {
+    "synthetic.parquet": b"new",
+    "student.pt": b"w",
+    "folder/train/a/000000.png": b"n",
+    "certificate.json": b'{"uncharged_choices": ["new"]}',
+}
 
 
 def released(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (out / "release").glob("*")}
+    found = [path for path in (out / "release").rglob("*") if path.is_file()]
+    return {path.relative_to(out / "release").as_posix(): path.read_bytes() for path in found}
 
 
 @pytest.mark.parametrize("before", [{}, OLD], ids=["first", "again"])
@@ -305,7 +311,7 @@ def strangers_are_there(out: Path) -> bool:
 
 
 def ours(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (out / "release").glob("*") if path.name not in STRANGE}
+    return {name: content for name, content in released(out).items() if name.partition("/")[0] not in STRANGE}
 
 
 def test_what_a_user_puts_into_a_release_stays_and_changes_nothing(tmp_path: Path) -> None:

@@ -169,7 +169,11 @@ def test_a_release_at_a_uri_has_no_certificate_until_it_is_whole(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files come one by one there: what lies without a certificate is not released, and a continued run repairs it."""
-    old = {"synthetic.parquet": b"old", "student.pt": b"o", "certificate.json": b'{"uncharged_choices": ["old"]}'}
+    old = {
+        "synthetic.parquet": b"old",
+        "folder/train/a/000000.png": b"o",
+        "certificate.json": b'{"uncharged_choices": ["old"]}',
+    }
     new = {"synthetic.parquet": b"new", "certificate.json": b'{"uncharged_choices": ["new"]}'}
     seen: list[set[str]] = []
 

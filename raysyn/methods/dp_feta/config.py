@@ -10,7 +10,7 @@ from torch import nn
 
 from raysyn.data.images import DataConfig, Images
 from raysyn.methods.bearing import bearable_noise
-from raysyn.methods.declared import Declared
+from raysyn.methods.declared import Declared, budget_of
 from raysyn.methods.drawing import check_drawing
 from raysyn.methods.sweep import SweepConfig
 from raysyn.metrics.utility import EvalConfig
@@ -122,7 +122,7 @@ def plan(config: Config, n: int, classes: int) -> Plan:
     else:
         central = config.central.cost(classes)
         fixed = {} if central is None else {"central": central}
-    return Plan.within(config.budget, n, "finetune", config.finetune.cost(n), fixed)
+    return Plan.within(budget_of(config), n, "finetune", config.finetune.cost(n), fixed)
 
 
 def name_of(config: Config) -> str:

@@ -18,6 +18,7 @@ from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.dp_feta.config import MOMENTS, Config, new_denoiser
 from raysyn.methods.experiment_units import Begun
 from raysyn.methods.moments import class_means, draw_chunk
+from raysyn.methods.network import Network
 from raysyn.methods.synthesis import CHUNK, Drawing, pack, unpack
 from raysyn.models.class_gaussians import ClassGaussians
 from raysyn.models.warm_start import OF_ALL_CLASSES, lessened
@@ -77,6 +78,14 @@ def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) 
     denoiser = new_denoiser(config, like)
     denoiser.load_state_dict(answer("finetune")["ema"])
     return denoising.of_denoiser(denoiser, config.sampler, like.shape)
+
+
+def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
+    """What `drawing` reads."""
+    return {"finetune": {"ema": answer("finetune")["ema"]}}
+
+
+NETWORK = Network(("network", "noise", "sampler", "classes", "synthetic", "seed"), parts)
 
 
 class Diffusion:

@@ -11,7 +11,7 @@ from raysyn.methods.common import PrivateSetting
 from raysyn.methods.denoising import draw_again
 from raysyn.methods.dp_feta.config import JUDGED_BY, NAME, Config, name_of, new_denoiser, plan
 from raysyn.methods.dp_feta.experiments import PARTS, asked
-from raysyn.methods.dp_feta.model import before, begin, drawing, task_of
+from raysyn.methods.dp_feta.model import NETWORK, before, begin, drawing, task_of
 from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look
@@ -68,5 +68,5 @@ def run(setting: PrivateSetting) -> Report:
 
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, drawing=drawing,
-    judged_by=JUDGED_BY,
+    judged_by=JUDGED_BY, network=NETWORK,
 )  # fmt: skip

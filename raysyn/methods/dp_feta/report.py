@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from raysyn.data.images import Images
 from raysyn.methods import asking
+from raysyn.methods.class_shares import mix_of
 from raysyn.methods.dp_feta.config import MOMENTS, Config
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries.moments import MEANS
@@ -33,8 +34,7 @@ def story(config: Config, plan: Plan, private: Images) -> list[str]:
         f"Fine-tuned it on the sensitive images with {tuning.steps:,} steps of DP-SGD at noise multiplier "
         f"{tuning.noise_multiplier:.3g}, expected batch {config.finetune.batch_size:,}, "
         f"noisy copies per image: {config.finetune.noise_multiplicity}.",
-        f"Drew {config.synthetic:,} images, equally many per class, with {network_calls(config.sampler)} network "
-        "calls each.",
+        f"Drew {config.synthetic:,} images, {mix_of(config)}, with {network_calls(config.sampler)} network calls each.",
         "Trained classifiers on them and tested these on real images, beside the same classifiers trained on real "
         "images.",
     ]

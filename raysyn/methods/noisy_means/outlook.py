@@ -11,6 +11,7 @@ from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, classifier_needs, float_image, moments_needs, refuse_too_large
 from raysyn.methods.noisy_means.config import Config
 from raysyn.methods.synthesis import CHUNK
+from raysyn.privacy.queries.counts import COUNTS
 from raysyn.screen.console import Console
 from raysyn.train.memory import Need
 
@@ -36,7 +37,11 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
     assert plan is not None
     found = [
         shared.start_up(machines),
-        *(shared.alone(stage, shared.moments_seconds(config.moments, stage, private)) for stage in plan.stages),
+        *(
+            shared.alone(stage, shared.moments_seconds(config.moments, stage, private))
+            for stage in plan.stages
+            if stage != COUNTS
+        ),
     ]
     found.append(shared.Stage("synthesise", shared.moments_drawing(config.moments, private, config.synthetic)))
     found += shared.judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))

@@ -13,10 +13,13 @@ import numpy as np
 
 from raysyn.data.images import Images
 from raysyn.methods.asking import ask_in_stages, story
+from raysyn.methods.class_shares import mix_of
 from raysyn.methods.common import PrivateSetting
+from raysyn.methods.declared import budget_of
 from raysyn.methods.ends import finish, look
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.moments import Shape, class_means, draw_chunk, gaussians, read_means
+from raysyn.methods.network import Network
 from raysyn.methods.noisy_means.config import NAME, Config
 from raysyn.methods.noisy_means.outlook import check_memory, show_outlook
 from raysyn.methods.synthesis import Drawing, judging, synthesise
@@ -29,7 +32,7 @@ from raysyn.report.report import Report
 def prepare(config: Config) -> Prepared:
     """All that can be wrong with the input, and the price of both questions."""
     dataset = look(NAME, config)
-    return Prepared(dataset=dataset, plan=moments.plan(config.moments, config.budget, len(dataset.train)))
+    return Prepared(dataset=dataset, plan=moments.plan(config.moments, budget_of(config), len(dataset.train)))
 
 
 def run(setting: PrivateSetting) -> Report:
@@ -46,10 +49,10 @@ def run(setting: PrivateSetting) -> Report:
     fitted = ask_in_stages(setting, config)
 
     # From here on every released byte is post-processing of what the ledger was paid for.
-    used = directions(fitted)
+    used, mix = directions(fitted), mix_of(setting.config)
     synthetic = synthesise(setting, drawn_from(fitted, shape))
     done = story(config, plan, private)
-    done.append(f"Drew {len(synthetic):,} images, equally many per class, each mean plus up to {used} directions.")
+    done.append(f"Drew {len(synthetic):,} images, {mix}, each mean plus up to {used} directions.")
     return finish(setting, NAME, synthetic, central=class_means(fitted, private), done=done)
 
 
@@ -66,10 +69,18 @@ def drawn_from(fitted: ClassGaussians, shape: Shape) -> Drawing:
 
 def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:
     """The same from the answers that were paid for."""
-    plan = moments.plan(config.moments, config.budget, n)
+    plan = moments.plan(config.moments, budget_of(config), n)
     means = read_means(answer(MEANS).numpy(), config.moments, plan, n, like.shape)
     spread = answer(SPREAD).numpy() if SPREAD in plan.stages else None
     return drawn_from(gaussians(means, spread, config.moments, plan, n, like.shape), like.shape)
 
 
-METHOD = Method(name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, drawing=drawing)
+def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
+    """What `drawing` reads."""
+    return {stage: answer(stage) for stage in (MEANS, *([SPREAD] if config.moments.spread_frequencies else []))}
+
+
+METHOD = Method(
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, drawing=drawing,
+    network=Network(("moments", "budget", "classes", "synthetic", "seed"), parts),
+)  # fmt: skip

@@ -6,7 +6,7 @@ ask for the same one share it, and asking for more later does only what is missi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,11 @@ from raysyn.attacks.gan_attacks import monte_carlo, total_variation, white_box
 from raysyn.compute.doorway import digest
 from raysyn.compute.worker import Alone, best_device
 from raysyn.data.images import Images
+from raysyn.methods.class_shares import stated, turns
+from raysyn.methods.network import Network
 from raysyn.methods.pigan.config import Config
-from raysyn.methods.pigan.variants import Variant, seed_of, share_of, split
+from raysyn.methods.pigan.variants import Variant, released, seed_of, share_of, split
+from raysyn.methods.synthesis import Drawing, chunks_of
 from raysyn.metrics import utility
 from raysyn.metrics.fidelity import fidelity
 from raysyn.models.dcgan import DCGANConfig, Discriminator, Generator
@@ -59,6 +62,8 @@ def loaded(
     return networks.to(device).eval()
 
 
+GENERATORS = "generators."
+"""Before the names of their weights."""
 Unit = tuple[Variant, int]
 """A GAN, and the split that it is trained and attacked on."""
 
@@ -113,7 +118,7 @@ def judge_unit(item: tuple[Unit, Mapping[str, Tensor]], shared: Mapping[str, Any
     own, outside = share_of(members, variant.share, seed), share_of(others, variant.share, seed)
     on_members, on_others = (paired_networks.discriminator_logits(networks, side) for side in (own, outside))
     fakes = drawn(networks, config.monte_carlo.fakes, members.classes, [seed, 30])
-    synthetic = as_images(networks, config.synthetic, members.class_names, [seed, 31])
+    synthetic = as_images(networks, config, members.class_names, config.seed if index == 0 else seed)
     trained_on = utility.subset(synthetic, config.eval.images, seed)
     useful = {"synthetic": trained_on, "test": others, "config": config.eval, "seed": seed}
     return {
@@ -142,7 +147,37 @@ def drawn(networks: Networks, count: int, classes: int, key: Sequence[int], code
     return paired_networks.draw(networks, torch.arange(count) % classes, seed, None if code is None else [code])
 
 
-def as_images(networks: Networks, count: int, class_names: tuple[str, ...], key: Sequence[int]) -> Images:
-    """The same with labels."""
-    labels_N = np.arange(count, dtype=np.int64) % len(class_names)
-    return Images(drawn(networks, count, len(class_names), key), labels_N, class_names)
+def as_images(networks: Networks, config: Config, class_names: tuple[str, ...], seed: int) -> Images:
+    """As many as are released, and with the configuration's seed these very ones."""
+    labels_N = turns(config.synthetic, len(class_names), stated(config, class_names))
+    parts = [draw_chunk(chunk, networks) for chunk in chunks_of(labels_N, seed)]
+    return Images(torch.cat(parts).numpy(), labels_N, class_names)
+
+
+def draw_chunk(chunk: tuple[int, np.ndarray], networks: Networks) -> Tensor:
+    """One unit of synthesis: (seed, labels) to uint8 (N, H, W, C), each under a random code."""
+    seed, labels_N = chunk
+    labels = torch.from_numpy(labels_N.copy())
+    return torch.from_numpy(paired_networks.draw(networks.to(best_device()), labels, seed))
+
+
+def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:
+    """Images from the generators of the released GAN."""
+    variant = released(config)
+    networks = paired_networks.new_networks(
+        variant.kind, config.network, like.shape, like.classes, variant.penalty.parts, 0
+    )
+    networks.generators.load_state_dict(_generators(answer("generator")))
+    return Drawing(draw_chunk, networks.eval(), "one network call each")
+
+
+def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
+    """What `drawing` reads; no discriminator, which knows its members best."""
+    return {"generator": {f"{GENERATORS}{name}": value for name, value in _generators(answer("generator")).items()}}
+
+
+def _generators(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(GENERATORS): one for name, one in weights.items() if name.startswith(GENERATORS)}
+
+
+NETWORK = Network(("model", "network", "penalty", "classes", "synthetic", "seed"), parts)

@@ -13,11 +13,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from raysyn.compute.doorway import digest
-from raysyn.compute.worker import best_device
 from raysyn.data.images import Images, load
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import declared
@@ -30,6 +28,7 @@ from raysyn.methods.pigan.measures import parameters
 from raysyn.methods.pigan.outlook import check_memory, show_outlook
 from raysyn.methods.pigan.variants import Variant
 from raysyn.methods.releasing import release
+from raysyn.methods.synthesis import synthesise
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.fidelity import Inception, as_had, inception_weights, left_out
 from raysyn.metrics.utility import judge, subset, unit_name
@@ -123,9 +122,7 @@ def run(setting: Setting) -> Report:
     console.stage("generator", f"{variant.title}: {config.gan.epochs:,} epochs on {len(members):,} members")
 
     # The release: for dpgan, post-processing of what the ledger was paid for.
-    stored = folder.stage("synthesise", partial(synthesise, config, variant, members, weights, seed))
-    synthetic = Images(stored["images"].numpy(), stored["labels"].numpy(), members.class_names)
-    console.stage("synthesise", f"{len(synthetic):,} images")
+    synthetic = synthesise(setting, experiments.drawing(config, members, len(members), lambda _: weights))
     privacy = release(setting, config.model, synthetic, uncharged(config))
 
     # Attacks (4.1) and scores (4.2) of the released GAN and of every experiment (5.2), a unit per GAN and split.
@@ -161,15 +158,6 @@ def train(setting: Setting, variant: Variant, members: Images, seed: int) -> dic
         epsilon_at=epsilon_at, partner=game,
     )  # fmt: skip
     return experiments.weights_of(setting.ledger.pay("generator", release))
-
-
-def synthesise(
-    config: Config, variant: Variant, members: Images, weights: Mapping[str, Tensor], seed: int
-) -> dict[str, Tensor]:
-    """The images to release, classes in turn, as a stored stage keeps them."""
-    networks = experiments.loaded(config.network, variant, members, weights, best_device())
-    made = experiments.as_images(networks, config.synthetic, members.class_names, [seed, 31])
-    return {"images": torch.from_numpy(made.images_NHWC), "labels": torch.from_numpy(made.labels_N)}
 
 
 def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor], inception: Inception) -> dict[str, Any]:
@@ -260,5 +248,6 @@ def uncharged(config: Config) -> list[str]:
 
 
 METHOD = Method(
-    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=JUDGED_BY
-)
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=JUDGED_BY,
+    drawing=experiments.drawing, network=experiments.NETWORK,
+)  # fmt: skip

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from raysyn.methods.class_shares import mix_of
 from raysyn.methods.pigan import figures
 from raysyn.methods.pigan.config import Config
 from raysyn.methods.pigan.measures import (
@@ -95,7 +96,7 @@ def story(config: Config, members: int, others: int, results: Mapping[str, Any])
             f"{config.penalty.delay(variant.kind)}."
         )
     told += [
-        f"Drew {config.synthetic:,} images, equally many per class.",
+        f"Drew {config.synthetic:,} images, {mix_of(config)}.",
         f"Attacked it with the {others:,} other images: by its discriminator (white-box, total variation), and by "
         f"{monte_carlo.fakes:,} generated images near {monte_carlo.suspects} suspects of each side, "
         f"{monte_carlo.repeats} times (Monte Carlo).",

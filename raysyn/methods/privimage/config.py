@@ -8,7 +8,7 @@ from typing import Literal
 
 from raysyn.data.images import DataConfig
 from raysyn.data.streams import PublicConfig
-from raysyn.methods.declared import Declared
+from raysyn.methods.declared import Declared, budget_of
 from raysyn.methods.drawing import check_drawing
 from raysyn.methods.sweep import SweepConfig
 from raysyn.metrics.utility import EvalConfig
@@ -263,7 +263,7 @@ def plan(config: Config, n: int, classes: int) -> Plan:
     fixed = {"semantic": config.semantic.cost()} if config.pretraining == "selected" else {}
     if (central := config.central.cost(classes)) is not None:
         fixed["central"] = central
-    return Plan.within(config.budget, n, "finetune", config.finetune.cost(n), fixed)
+    return Plan.within(budget_of(config), n, "finetune", config.finetune.cost(n), fixed)
 
 
 def name_of(config: Config) -> str:

@@ -18,6 +18,7 @@ from raysyn.data.images import Images
 from raysyn.data.public import Public
 from raysyn.methods import denoising, experiment_units
 from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.network import Network
 from raysyn.methods.own_network import check_denoiser
 from raysyn.methods.privimage.config import Config, GANPretrainConfig
 from raysyn.methods.synthesis import Drawing, synthesise
@@ -236,6 +237,15 @@ def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) 
     network = new_denoiser(config, like, rows)
     network.load_state_dict(tuned["ema"])
     return denoising.of_denoiser(network, config.sampler, like.shape)
+
+
+def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
+    """What `drawing` reads."""
+    drawn_from = "partner" if config.generator == "gan" else "ema"
+    return {"finetune": {drawn_from: answer("finetune")[drawn_from]}}
+
+
+NETWORK = Network(("generator", "network", "gan", "noise", "sampler", "classes", "synthetic", "seed"), parts)
 
 
 def of_generator(config: Config, weights: dict[str, Tensor], like: Images) -> Drawing:

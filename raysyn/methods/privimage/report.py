@@ -9,6 +9,7 @@ import numpy as np
 
 from raysyn.data.images import Images
 from raysyn.data.public import Public, in_both
+from raysyn.methods.class_shares import mix_of
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.privimage.config import Config
 from raysyn.metrics.embedding import tsne
@@ -147,5 +148,5 @@ def story(setting: Setting, public: Public | None) -> list[str]:
     else:
         done.append("Fine-tuned it on the sensitive images without any privacy.")
     calls = 1 if config.generator == "gan" else network_calls(config.sampler)
-    done.append(f"Drew {config.synthetic:,} images, equally many per class; network calls for each: {calls}.")
+    done.append(f"Drew {config.synthetic:,} images, {mix_of(config)}; network calls for each: {calls}.")
     return done

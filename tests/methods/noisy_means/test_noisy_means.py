@@ -1,6 +1,7 @@
 """The whole pipeline on real digits: its plan, its release, its promise, and that stopping it changes nothing."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from raysyn.compute.doorway import Compute
 from raysyn.compute.local import Local
 from raysyn.data import images as data
 from raysyn.methods import ends, synthesis
+from raysyn.methods.class_shares import of_counts, turns
+from raysyn.methods.declared import ClassesConfig
 from raysyn.methods.machines import On
 from raysyn.methods.noisy_means import pipeline as noisy_means
 from raysyn.methods.noisy_means.config import Config
@@ -24,6 +27,8 @@ from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.queries.moments import MomentsConfig
+from raysyn.report.release_config import ReleaseConfig
+from raysyn.report.verify import verify
 from raysyn.runs.storage import load_saved
 
 TINY = Config(
@@ -47,7 +52,7 @@ def _small_pieces() -> Iterator[None]:
 
 
 def run(config: Config, out: Path, compute: type[Compute] = Local) -> Any:
-    about = replace(config, eval=TINY.eval)
+    about = replace(config, eval=TINY.eval, release=TINY.release)
     return whole_run(noisy_means, config, out, On(address="here"), about=about, compute=compute)
 
 
@@ -79,6 +84,36 @@ def test_report_and_certificate_keep_the_contract(whole: Path) -> None:
 
 def test_more_images_can_be_drawn_from_the_answers_alone(whole: Path) -> None:
     drawn_again(noisy_means.METHOD, TINY, whole)
+
+
+def test_noisy_counts_are_a_stage_that_is_paid_for_and_decide_how_often_a_class_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(QUICK, classes=ClassesConfig(noisy_counts=20.0))
+    run(config, tmp_path / "run")
+    assert [row["stage"] for row in ledger(tmp_path / "run")] == ["means", "spread", "counts"]
+    certificate = json.loads((tmp_path / "run/release/certificate.json").read_text())
+    assert certificate["epsilon"] <= 8.0 and certificate["ledger"][-1]["noise_multiplier"] == 20.0
+    labels = pq.read_table(tmp_path / "run/release/synthetic.parquet")["label"].to_numpy()
+    noisy = load_saved(tmp_path / "run/internal/stages/counts.pt").numpy()
+    np.testing.assert_array_equal(labels, turns(60, 10, of_counts(noisy)))
+    assert not np.array_equal(labels, turns(60, 10))
+    assert "counts" in drawn_again(noisy_means.METHOD, config, tmp_path / "run")
+    made_of_paid_answers(run, ends, config, tmp_path / "run", tmp_path / "again", monkeypatch)
+
+
+def test_a_finished_run_is_written_anew_in_other_files(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    before = released(whole)
+    place = tmp_path / "run/release/folder/train"
+    written = ReleaseConfig(layout=("folder", "webdataset"), license="cc0-1.0")
+    run(replace(TINY, release=written), tmp_path / "run")
+    assert released(tmp_path / "run") == before and len(list(place.rglob("*.png"))) == 60
+    assert all(check.holds for check in verify(tmp_path / "run/release"))
+    first = sorted((place / "0").iterdir())[0]
+    run(TINY, tmp_path / "run")
+    assert not first.exists() and not (tmp_path / "run/release/manifest.json").exists()
+    assert released(tmp_path / "run") == before and ledger(tmp_path / "run") == ledger(whole)
 
 
 def test_it_is_its_own_floor_and_has_none_beside_it(whole: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from what_is_said import honest, spoken_by
 from what_leaves import NO_PROMISE, PROMISE, Left, made_of_paid_answers, pinned
-from whole_run import whole_run
+from whole_run import drawn_again, whole_run
 
 from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.data.images import DataConfig, Images
@@ -32,6 +32,7 @@ from raysyn.metrics.utility import EvalConfig
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.trial import SGDSpeed
+from raysyn.report.release import read_images
 from raysyn.runs.storage import load_saved
 from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
 
@@ -266,6 +267,20 @@ def test_nothing_after_the_paid_answers_looks_at_private_images(
     private: tuple[Any, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made_of_paid_answers(run, pigan, DPGAN, private[1], tmp_path / "run", monkeypatch)
+
+
+def test_more_images_are_drawn_from_generators_alone(
+    finished: tuple[Any, Path, str], private: tuple[Any, Path]
+) -> None:
+    for config, out in ((TINY, finished[1]), (DPGAN, private[1])):
+        tensors = drawn_again(pigan.METHOD, config, out)
+        assert tensors and all(name.startswith("generator/generators.") for name in tensors)
+        # What is judged is what is released.
+        weights, names = load_saved(out / "internal/stages/generator.pt"), pigan.prepare(config).dataset.train
+        networks = experiments.loaded(config.network, variants.released(config), names, weights, torch.device("cpu"))
+        judged = experiments.as_images(networks, config, names.class_names, config.seed)
+        released = read_images((out / "release/synthetic.parquet").read_bytes())
+        np.testing.assert_array_equal(judged.images_NHWC, released.images_NHWC)
 
 
 def test_dpgan_pays_for_its_discriminator_and_promises_what_was_paid(private: tuple[Any, Path]) -> None:

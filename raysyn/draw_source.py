@@ -1,0 +1,152 @@
+"""What `raysyn draw` draws from: a finished run without its private images, or a release that holds the network."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from raysyn.data.images import Images
+from raysyn.methods import catalogue, network
+from raysyn.methods.method import Method, source_of
+from raysyn.methods.synthesis import Drawing
+from raysyn.report.verify import verify
+from raysyn.runs.may_leave import FILES
+from raysyn.runs.refusals import RUN_JSON
+from raysyn.runs.storage import local_folder, read_bytes
+from raysyn.runs.versions import version
+from raysyn.screen.flags import restored
+
+CERTIFICATE = "release/certificate.json"
+DRAWN = "draw of "
+"""Before the method's name, in what is drawn from a run of it."""
+WHY_NOT = {
+    "dp_imgsyn": "turns public images into its own: more would need the public images, as many more of them",
+    "knowledge_recycling": "draws images under the labels of its private ones, and has the teacher label them anew",
+}
+"""Why there is no drawing, by method."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A finished run, without its private images."""
+
+    run: str
+    method: str
+    config: Any
+    signed: dict[str, Any]
+    """Its certificate."""
+    drawing: Callable[[Any, Images, int, Callable[[str], Any]], Drawing]
+    """How its method draws."""
+    network: Callable[[str], Any] | None = None
+    """answer(stage), where all there is of the run is a release that holds what it drew from."""
+
+    @property
+    def like(self) -> Images:
+        """No image, of the shape and classes that the run's have."""
+        facts = self.signed["public_facts"]
+        return Images(np.zeros((0, *facts["shape"]), np.uint8), np.zeros(0, np.int64), tuple(facts["classes"]))
+
+    def answer(self, stage: str) -> Any:
+        """What was paid for, or in a run without a promise learned, in `stage`. ValueError for what nobody paid for,
+        and for a file that cannot be read."""
+        if self.signed["guarantee"] != "none" and stage not in {row["stage"] for row in self.signed["ledger"]}:
+            raise ValueError(f"run is {self.run}, whose ledger has no {stage}: nothing may be drawn from it")
+        if self.network is not None:
+            try:
+                return self.network(stage)
+            except KeyError as error:
+                raise ValueError(f"run is {self.run}, whose {network.WEIGHTS} has no {stage}") from error
+        place = f"internal/stages/{stage}.pt"
+        try:
+            return torch.load(io.BytesIO(read_bytes(self.run, place)), map_location="cpu", weights_only=True)
+        except Exception as error:  # unpickling raises anything
+            raise ValueError(f"run is {self.run}, whose {place} cannot be read ({error})") from error
+
+
+def source(run: str) -> Source:
+    """The finished run in a folder or at a URI, or a release that holds the network; ValueError, in one sentence, where
+    nothing can be drawn from it."""
+    if (here := local_folder(run)) is not None and (here / "certificate.json").is_file():
+        return _of_release(run, here)
+    try:
+        about = json.loads(read_bytes(run, RUN_JSON))
+        signed = json.loads(read_bytes(run, CERTIFICATE))
+    except FileNotFoundError as error:
+        raise ValueError(f"run is {run}, which holds no finished run: name a folder that was an --out") from error
+    except ValueError as error:
+        raise ValueError(f"run is {run}, whose {RUN_JSON} or {CERTIFICATE} is damaged ({error})") from error
+    if about["method"].startswith(DRAWN):
+        raise ValueError(f"run is {run}, which was itself drawn from another run: name that one")
+    method, preset = _made_by(run, about)
+    if about["config"].get("method_source") != source_of(method.run).get("method_source"):
+        raise ValueError(f"run is {run}, made by another version of {about['method']}: draw with that one")
+    _refuse_another_certificate(run, about, signed)
+    # Where the private images lie says nothing about what is drawn.
+    config = restored(preset, about["config"], but="data.")
+    assert method.drawing is not None
+    return Source(run=run, method=about["method"], config=config, signed=signed, drawing=method.drawing)
+
+
+def _of_release(run: str, release: Path) -> Source:
+    """The same of a release that holds what it was drawn from."""
+    files = [release / name for name in (network.WEIGHTS, network.ABOUT)]
+    if not all(file.is_file() for file in files):
+        raise ValueError(
+            f"run is {run}, a release without {network.WEIGHTS}, from which nothing can be drawn: name the folder of "
+            "the run, or have it released with --release.network"
+        )
+    failed = [f"{check.name}: {check.found}" for check in verify(release) if not check.holds]
+    if failed:
+        raise ValueError(f"run is {run}, whose certificate does not hold ({'; '.join(failed)}): nothing is drawn by it")
+    signed = json.loads((release / "certificate.json").read_text(encoding="utf-8"))
+    try:
+        about, answer = network.read(*(file.read_bytes() for file in files))
+        method, preset = _made_by(run, about)
+        config = restored(preset, about["settings"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"run is {run}, whose {network.ABOUT} is damaged ({error})") from error
+    assert method.drawing is not None
+    return Source(run=run, method=about["method"], config=config, signed=signed, drawing=method.drawing, network=answer)
+
+
+def _made_by(run: str, about: Mapping[str, Any]) -> tuple[Method, Any]:
+    """The method, and its preset; ValueError for those that cannot draw here."""
+    entry, made_by = catalogue.find(about["method"]), about["raysyn"]
+    method = entry.method()
+    if method.drawing is None:
+        why = WHY_NOT.get(about["method"], "does not say how further images are drawn")
+        raise ValueError(f"run is {run}, made by {about['method']}, which {why}: its release is all there is")
+    if made_by != version():
+        raise ValueError(f"run is {run}, made by raysyn {made_by}, and this is {version()}: draw with that one")
+    preset = entry.presets().get(about["preset"])
+    if preset is None:
+        raise ValueError(f"run is {run}, of the preset {about['preset']}, which {about['method']} does not have here")
+    return method, preset
+
+
+def _refuse_another_certificate(run: str, about: Mapping[str, Any], signed: Mapping[str, Any]) -> None:
+    """ValueError where the certificate is not of this run, or does not hold as it stands: it would be signed anew."""
+    asked = ("noise_multiplier", "sampling_rate", "steps")
+    paid = {row["stage"]: [row[name] for name in asked] for row in signed.get("ledger", [])}
+    planned = {stage: [cost[name] for name in asked] for stage, cost in about["config"].get("plan", {}).items()}
+    if paid != planned or (signed["guarantee"] == "none") == bool(planned):
+        raise ValueError(
+            f"run is {run}, whose {CERTIFICATE} is of another run: its ledger is not what this one planned"
+        )
+    with TemporaryDirectory() as place:
+        release = Path(place)
+        for name in ("certificate.json", *signed["files"]):
+            if name not in FILES:
+                raise ValueError(f"run is {run}, whose {CERTIFICATE} names {name}, which no release has")
+            (release / name).write_bytes(read_bytes(run, f"release/{name}"))
+        failed = [f"{check.name}: {check.found}" for check in verify(release, False) if not check.holds]
+    if failed:
+        raise ValueError(f"run is {run}, whose certificate does not hold ({'; '.join(failed)}): nothing is drawn by it")

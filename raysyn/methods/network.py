@@ -1,0 +1,95 @@
+"""What images are drawn from, as files of a release: nothing but answers that were paid for, and the settings that
+drawing reads. Whoever has them draws more, without the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from raysyn.privacy.queries.counts import COUNTS
+from raysyn.runs import may_leave
+from raysyn.runs.versions import version
+
+WEIGHTS, ABOUT = "network.safetensors", "network.json"
+FORM = "raysyn network 1"
+
+Answer = Callable[[str], Any]
+
+
+class Network(NamedTuple):
+    """Of a method: what of its answers and settings leaves, so that its `drawing` can be done from that alone."""
+
+    settings: tuple[str, ...]
+    """Fields of the configuration that drawing reads."""
+    parts: Callable[[Any, Answer], Mapping[str, Any]]
+    """parts(config, answer): {stage: a tensor, or nested mappings of them by names without a slash}."""
+
+
+def files(
+    network: Network, config: Any, answer: Answer, *, method: str, preset: str, statement: str
+) -> dict[str, bytes]:  # fmt: skip
+    """Both files by name. ValueError for settings that a release cannot hold."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from safetensors.torch import save
+
+    about = {
+        "statement": statement, "form": FORM, "raysyn": version(), "method": method, "preset": preset,
+        "settings": _settings(network, config),
+    }  # fmt: skip
+    may_leave.check_network(about)
+    parts = dict(network.parts(config, answer))
+    if config.classes.noisy_counts is not None:
+        parts[COUNTS] = answer(COUNTS)
+    tensors = dict(_flat(parts))
+    return {WEIGHTS: save(tensors), ABOUT: (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()}
+
+
+def check(network: Network | None, config: Any, method: str) -> None:
+    """ValueError, before any work, where the network cannot leave."""
+    if network is None:
+        raise ValueError(
+            f"release.network is True, but {method} draws its images from nothing that could be handed on: leave it out"
+        )
+    if getattr(getattr(config, "network", None), "factory", None) is not None:
+        raise ValueError(
+            f"release.network is True, but network.factory is {config.network.factory}, code of your own that a "
+            "release cannot hold: leave one of them out"
+        )
+    may_leave.check_network({"settings": _settings(network, config)})
+
+
+def read(weights: bytes, about: bytes) -> tuple[dict[str, Any], Answer]:
+    """What network.json says, and answer(stage) as `Method.drawing` asks; ValueError where these are no such files."""
+    from safetensors.torch import load
+
+    told = json.loads(about)
+    if not isinstance(told, dict) or told.get("form") != FORM:
+        raise ValueError(f"{ABOUT} is not of the form {FORM}")
+    stages: dict[str, Any] = {}
+    for name, tensor in load(weights).items():
+        *path, last = name.split("/")
+        inside = stages
+        for one in path:
+            inside = inside.setdefault(one, {})
+        inside[last] = tensor
+    return told, stages.__getitem__
+
+
+def _settings(network: Network, config: Any) -> dict[str, Any]:
+    every = asdict(config)
+    settings: dict[str, Any] = json.loads(json.dumps({name: every[name] for name in network.settings}))
+    return settings
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        # A file of its own memory, however the tensor is laid out.
+        yield name, value.detach().cpu().contiguous().clone()
+        return
+    for key, inner in value.items():
+        assert "/" not in key, key
+        yield from _flat(inner, f"{name}/{key}" if name else key)

@@ -1,0 +1,44 @@
+"""What of a network may leave, and what is refused before any work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from raysyn.methods import catalogue, network
+from raysyn.methods.declared import ClassesConfig
+from raysyn.runs import may_leave
+
+CONFIG = catalogue.find("dp_feta").presets()["quick"]
+NETWORK = catalogue.find("dp_feta").method().network
+
+
+def test_methods_that_draw_from_nothing_refuse_to_release_it() -> None:
+    with pytest.raises(ValueError, match=r"^release\.network is True, but dp_imgsyn"):
+        network.check(catalogue.find("dp_imgsyn").method().network, CONFIG, "dp_imgsyn")
+
+
+def test_code_of_a_user_s_own_is_not_released() -> None:
+    network.check(NETWORK, CONFIG, "dp_feta")
+    own = replace(CONFIG, network=replace(CONFIG.network, factory="mine:build"))
+    with pytest.raises(ValueError, match=r"network\.factory is mine:build"):
+        network.check(NETWORK, own, "dp_feta")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"data": {"path": "scans"}}, {"eval": {}}, {"network": {"factory": "/home/me/net.py"}}, {"network": {"x": b"?"}},
+     {"sampler": {"steps": [1, "a\\b"]}}],
+)  # fmt: skip
+def test_settings_that_are_not_listed_do_not_leave(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^network\.json may not say"):
+        may_leave.check_network({"settings": settings})
+
+
+def test_names_of_classes_are_public_whatever_they_hold() -> None:
+    shares = ClassesConfig(shares=("a/b=1", "c=2"))
+    network.check(NETWORK, replace(CONFIG, classes=shares), "dp_feta")
+    with pytest.raises(ValueError, match=r"^network\.json may not say accuracy"):
+        may_leave.check_network({"accuracy": 0.9})
