@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import sys
@@ -64,6 +65,19 @@ def denormals() -> None:
         torch.set_flush_denormal(False)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def measured_once() -> Iterator[None]:
+    """Dry runs, and runs that choose an engine of DP-SGD, measure everything a few times, for the sake of the figures;
+    here nobody minds them."""
+    from raysyn.privacy import trial
+    from raysyn.train import outlook
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trial, "ROUNDS", 1)
+        patch.setattr(outlook, "LONG_S", 1e-9)
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets as Parquet files; tests that need it are skipped where there is none."""
@@ -75,11 +89,19 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """One local Ray cluster of two CPUs for all tests; `connect` and `OnRay` inside it use it."""
-    from raysyn.on_ray.cluster import session
+    """One local Ray cluster of two CPUs for all tests; `connect` and `OnRay` inside it use it.
 
-    with session("local", cpus=2):
-        yield
+    With one board for all, which would otherwise cost each a process; and nobody reads the logs of its workers here.
+    """
+    from ray._private.node import Node
+
+    from raysyn.on_ray import cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Node, "start_log_monitor", lambda self: None)
+        patch.setattr(cluster, "new_board", functools.cache(cluster.new_board))
+        with cluster.session("local", cpus=2):
+            yield
 
 
 @pytest.fixture()

@@ -38,9 +38,16 @@ def delta(kinds: Sequence[Kind], epsilon: float) -> float:
 
 
 def deltas(kinds: Sequence[Kind], epsilons: Array) -> Array:
-    """The same at many of them, by all orders at once."""
-    orders_by_epsilon = (ORDERS - 1) * (divergence(kinds) - epsilons[:, None] + np.log1p(-1 / ORDERS)) - np.log(ORDERS)
-    return np.array([math.exp(min(0.0, least)) for least in orders_by_epsilon.min(axis=1).tolist()])
+    """The same at many of them, by every order that is the best of one of them."""
+    spent, known = np.full(len(ORDERS), -np.inf), np.zeros(len(ORDERS), bool)
+    missing = np.unique([*_FIRST, *_known(kinds)])
+    while len(missing):
+        spent[missing], known[missing] = divergence(kinds, missing), True
+        least = np.where(known, spent, _floor(spent, known)) - epsilons[:, None]
+        by_epsilon = (ORDERS - 1) * (least + np.log1p(-1 / ORDERS)) - np.log(ORDERS)
+        best = np.unique(by_epsilon.argmin(axis=1))
+        missing = best[~known[best]]
+    return np.array([math.exp(min(0.0, least)) for least in by_epsilon.min(axis=1).tolist()])
 
 
 def best_order(kinds: Sequence[Kind], delta: float) -> float:
@@ -82,8 +89,8 @@ def _least(kinds: Sequence[Kind], bound: Callable[[Array], Array]) -> tuple[floa
     Each order gives a bound, so that none is needed for the guarantee. Most are known to give no better one before
     they are computed, which is slow: see `_floor`.
     """
-    known = ~np.isnan(sum((_found(rate, noise) for rate, noise, _ in kinds), np.zeros(len(ORDERS))))
-    known[_FIRST] = True
+    known = np.zeros(len(ORDERS), bool)
+    known[[*_FIRST, *_known(kinds)]] = True
     spent = np.full(len(ORDERS), -np.inf)
     spent[known] = divergence(kinds, np.flatnonzero(known))
     while True:
@@ -91,6 +98,11 @@ def _least(kinds: Sequence[Kind], bound: Callable[[Array], Array]) -> tuple[floa
         if known[at]:
             return float(bounds[at]), float(ORDERS[at])
         spent[at], known[at] = divergence(kinds, np.array([at]))[0], True
+
+
+def _known(kinds: Sequence[Kind]) -> Array:
+    """Places of the orders that have been computed for all of them."""
+    return np.flatnonzero(~np.isnan(sum((_found(rate, noise) for rate, noise, _ in kinds), np.zeros(len(ORDERS)))))
 
 
 def _floor(spent: Array, known: Array) -> Array:
