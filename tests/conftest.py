@@ -113,13 +113,26 @@ def group_of_tasks(ray_session: None, tmp_path: Path) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def glyphs_once() -> Iterator[None]:
+    """Built-in letters take seconds to draw, in each empty cache anew."""
+    from raysyn.data import sources
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "glyphs", functools.cache(sources.glyphs))
+        yield
+
+
 @pytest.fixture(scope="session")
 def drawn_letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that leaves nothing behind, with built-in public letters in it: they take seconds to draw."""
+    """A cache that leaves nothing behind, with built-in public letters in it: they take seconds to draw. One for all
+    processes."""
     from raysyn.data.public import load_public
     from raysyn.data.streams import PublicConfig
 
-    cache = tmp_path_factory.mktemp("cache")
+    own = tmp_path_factory.getbasetemp()
+    cache = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"
+    cache.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYSYN_CACHE", str(cache))
         load_public(PublicConfig(), (8, 8, 1))

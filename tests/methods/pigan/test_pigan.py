@@ -67,8 +67,7 @@ def run(config: Config, out: Path, text: io.StringIO | None = None) -> Any:
 
 @pytest.fixture(autouse=True, scope="module")
 def few_simulations() -> Iterator[None]:
-    """Of what the Monte Carlo attack reaches by chance, of which the attacks' own tests make all; no figure of the paper
-    needs more here."""
+    """Of what the Monte Carlo attack reaches by chance; the attacks' own tests make all of them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gan_attacks, "SIMULATIONS", 50)
         yield
