@@ -65,6 +65,9 @@ def run(config: Config, out: Path, text: io.StringIO | None = None) -> Any:
     return whole_run(pigan, config, out, machines, about=about, text=text)
 
 
+LOOKS_AT_CHARTS = True  # those of `finished`
+
+
 @pytest.fixture(autouse=True, scope="module")
 def few_simulations() -> Iterator[None]:
     """Of what the Monte Carlo attack reaches by chance; the attacks' own tests make all of them."""
