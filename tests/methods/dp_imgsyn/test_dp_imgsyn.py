@@ -424,10 +424,10 @@ def test_the_losses_are_those_of_the_equations() -> None:
 def test_all_students_learn_soft_labels_of_small_images(name: Any, shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    labels = np.arange(20) % 2
-    pixels = rng.integers(0, 60, (20, *shape), np.uint8) + (150 * labels[:, None, None, None]).astype(np.uint8)
+    labels = np.arange(40) % 2
+    pixels = rng.integers(0, 60, (40, *shape), np.uint8) + (150 * labels[:, None, None, None]).astype(np.uint8)
     soft = np.where(labels[:, None] == np.arange(2), 0.9, 0.1)
-    config = DistillationConfig(epochs=8, batch_size=10, learning_rate=0.02, temperature=1.0, width=0.125)
+    config = DistillationConfig(epochs=8, batch_size=20, learning_rate=0.02, temperature=1.0, width=0.125)
     told: list[float] = []
     network = distill(
         student(name, shape, 2, 0.125), pixels, soft, config, 0, torch.device("cpu"), lambda _, loss: told.append(loss)
