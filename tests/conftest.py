@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,37 @@ def denormals() -> None:
         torch.set_flush_denormal(False)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def measured_once() -> Iterator[None]:
+    """Dry runs, and runs that choose an engine of DP-SGD, measure everything a few times, for the sake of the figures;
+    here nobody minds them. What a step would hold is worked out once for each network and its input."""
+    from raysyn.methods import needs
+    from raysyn.privacy import trial
+    from raysyn.train import outlook
+
+    def remembered(work_out: Callable[..., Any]) -> Callable[..., Any]:
+        known: dict[Any, Any] = {}
+
+        def described(given: Any) -> Any:
+            if hasattr(given, "parameters"):
+                return repr(given), *(tuple(value.shape) for value in given.parameters())
+            return given if isinstance(given, str | int | tuple) else type(given)
+
+        def found(*given: Any) -> Any:
+            if (key := tuple(map(described, given))) not in known:
+                known[key] = work_out(*given)
+            return known[key]
+
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("gradient_bytes", "call_bytes", "naming_need"):
+            patch.setattr(needs, name, remembered(getattr(needs, name)))
+        patch.setattr(trial, "ROUNDS", 1)
+        patch.setattr(outlook, "LONG_S", 1e-9)
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets as Parquet files; tests that need it are skipped where there is none."""
@@ -75,11 +107,19 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """One local Ray cluster of two CPUs for all tests; `connect` and `OnRay` inside it use it."""
-    from raysyn.on_ray.cluster import session
+    """One local Ray cluster of two CPUs for all tests; `connect` and `OnRay` inside it use it.
 
-    with session("local", cpus=2):
-        yield
+    With one board for all, which would otherwise cost each a process; and nobody reads the logs of its workers here.
+    """
+    from ray._private.node import Node
+
+    from raysyn.on_ray import cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Node, "start_log_monitor", lambda self: None)
+        patch.setattr(cluster, "new_board", functools.cache(cluster.new_board))
+        with cluster.session("local", cpus=2):
+            yield
 
 
 @pytest.fixture()
@@ -91,13 +131,26 @@ def group_of_tasks(ray_session: None, tmp_path: Path) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def glyphs_once() -> Iterator[None]:
+    """Built-in letters take seconds to draw, in each empty cache anew."""
+    from raysyn.data import sources
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "glyphs", functools.cache(sources.glyphs))
+        yield
+
+
 @pytest.fixture(scope="session")
 def drawn_letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that leaves nothing behind, with built-in public letters in it: they take seconds to draw."""
+    """A cache that leaves nothing behind, with built-in public letters in it: they take seconds to draw. One for all
+    processes."""
     from raysyn.data.public import load_public
     from raysyn.data.streams import PublicConfig
 
-    cache = tmp_path_factory.mktemp("cache")
+    own = tmp_path_factory.getbasetemp()
+    cache = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"
+    cache.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYSYN_CACHE", str(cache))
         load_public(PublicConfig(), (8, 8, 1))

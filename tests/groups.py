@@ -39,6 +39,17 @@ def in_tasks(folder: Path) -> Iterator[None]:
         look()
         return ray.get(waiting[0])
 
-    with patch.object(train, "_in_a_group", group):
+    # A rank that is alone does not need a new process each time either.
+    with patch.object(train, "_in_a_group", group), patch.object(train, "CALLS_OF_A_PROCESS", 0):
         yield
     assert formed, "nothing was trained by several workers"
+
+
+@contextmanager
+def one_trial_at_a_time() -> Iterator[None]:
+    """A trial of Ray Tune fills the cluster, and the next one takes over its process: a new one imports for seconds."""
+    from ray import tune
+
+    plain = tune.with_resources
+    with patch.object(tune, "with_resources", lambda trial, asked: plain(trial, asked | {"cpu": 2})):
+        yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from raysyn.compute.peak import largest
 
@@ -47,3 +48,14 @@ class Board:
     def read(self, job: str) -> tuple[Told | None, float, bytes | None]:
         """Latest progress and first error of `job`, and between them the CPU seconds of all jobs together."""
         return self._progress.get(job), sum(self._cpu_s.values()), self._errors.get(job)
+
+
+def new_board() -> Any:
+    """A `Board` in an actor beside the driver, with whom it may go: nodes come and go."""
+    # Imported where it is used: the actor must not wait for it.
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board: Any = ray.remote(Board)
+    return board.options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here).remote()

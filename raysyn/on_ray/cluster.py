@@ -22,7 +22,7 @@ from raysyn.compute.local import Local
 from raysyn.compute.peak import largest
 from raysyn.compute.searches import Outcome, Search, Space
 from raysyn.on_ray import leftovers
-from raysyn.on_ray.board import Board
+from raysyn.on_ray.board import new_board
 from raysyn.on_ray.dashboard import Gauges
 from raysyn.on_ray.process import our_modules
 from raysyn.on_ray.shares import Shares, fitting, share_out, this_machine
@@ -36,17 +36,10 @@ class OnRay(Compute):
     """The verbs on a running Ray cluster; made by `connect`."""
 
     def __init__(self, machines: Machines, storage: str | Path, show: Show = silent) -> None:
-        # Imported where it is used, here and below: `here` does without Ray, and must not wait for it.
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
         self._store, self._show = Store(machines.storage or storage), show
         self.shares = share_out(machines, self._nodes(machines))
         self.workers, self.device = self.shares.workers, "cuda" if self.shares.gpus else "cpu"
-        # Beside the driver, with whom it may go: nodes come and go.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        board: Any = ray.remote(Board)
-        self._board = board.options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here).remote()
+        self._board = new_board()
         self._unit_cpu_s = self._workers_cpu_s = 0.0
         self._unit_peaks = dict[str, int]()
 
@@ -54,6 +47,7 @@ class OnRay(Compute):
     def _nodes(machines: Machines) -> list[Mapping[str, float]]:
         """Resources of every node alive; where these are too small for what is asked and an autoscaler will add what
         is missing, those that it was asked for."""
+        # Imported where it is used, here and below: `here` does without Ray, and must not wait for it.
         import ray
 
         from raysyn.on_ray import scaling

@@ -26,6 +26,8 @@ from raysyn.runs.storage import REACH, Store, under
 
 # Machines that may be taken away are taken away often; an error of the algorithm itself ends the job at once.
 ATTEMPTS_AFTER_THE_FIRST, SHORT_OF_MEMORY = 20, 3
+CALLS_OF_A_PROCESS = 1
+"""As a group's ranks are, one alone is in a process of its own: training leaves switches of a process set."""
 
 
 def run(
@@ -102,9 +104,8 @@ def _in_a_task(rank: Rank, name: str, shares: Shares, store: Store, look: Look) 
     """The only rank in a Ray task, which is started anew when its process dies: a group has four processes of its own
     beside its ranks."""
 
-    # Started again here: Ray itself would do so for ever where memory runs out. In a process of its own, as a group's
-    # ranks are: training leaves switches of a process set.
-    @ray.remote(num_cpus=shares.cpus, num_gpus=shares.gpus, max_retries=0, max_calls=1)
+    # Started again here: Ray itself would do so for ever where memory runs out.
+    @ray.remote(num_cpus=shares.cpus, num_gpus=shares.gpus, max_retries=0, max_calls=CALLS_OF_A_PROCESS)
     def task() -> bytes | None:
         return rank(0, 1)
 

@@ -22,7 +22,7 @@ Kind = tuple[float, float, int]
 _FEW = np.array([1.01, 1.02, 1.05, *(1 + tenth / 10.0 for tenth in range(1, 100)), *range(12, 64)])
 _MANY = np.unique(np.geomspace(64, 20_000, 60).round())
 ORDERS = np.concatenate([_FEW, _MANY])
-_FIRST = np.unique([*range(0, len(ORDERS), 12), len(ORDERS) - 1])
+_FIRST = np.searchsorted(ORDERS, (1.01, 3.0, 12.0, 64.0, 20_000.0))
 """Places of the orders that are always computed."""
 
 
@@ -38,9 +38,16 @@ def delta(kinds: Sequence[Kind], epsilon: float) -> float:
 
 
 def deltas(kinds: Sequence[Kind], epsilons: Array) -> Array:
-    """The same at many of them, by all orders at once."""
-    orders_by_epsilon = (ORDERS - 1) * (divergence(kinds) - epsilons[:, None] + np.log1p(-1 / ORDERS)) - np.log(ORDERS)
-    return np.array([math.exp(min(0.0, least)) for least in orders_by_epsilon.min(axis=1).tolist()])
+    """The same at many of them, by every order that is the best of one of them."""
+    spent, known = np.full(len(ORDERS), -np.inf), np.zeros(len(ORDERS), bool)
+    missing = np.unique([*_FIRST, *_known(kinds)])
+    while len(missing):
+        spent[missing], known[missing] = divergence(kinds, missing), True
+        least = np.where(known, spent, _floor(spent, known)) - epsilons[:, None]
+        by_epsilon = (ORDERS - 1) * (least + np.log1p(-1 / ORDERS)) - np.log(ORDERS)
+        best = np.unique(by_epsilon.argmin(axis=1))
+        missing = best[~known[best]]
+    return np.array([math.exp(min(0.0, least)) for least in by_epsilon.min(axis=1).tolist()])
 
 
 def best_order(kinds: Sequence[Kind], delta: float) -> float:
@@ -79,20 +86,43 @@ def _conversion(delta: float) -> Callable[[Array], Array]:
 def _least(kinds: Sequence[Kind], bound: Callable[[Array], Array]) -> tuple[float, float]:
     """The least of `bound(divergence at ORDERS)`, which rises with the divergence of each order, and its order.
 
-    Each order gives a bound, so that none is needed for the guarantee. As the divergence does not fall from one order
-    to the next, most are known to give no better one before they are computed, which is slow.
+    Each order gives a bound, so that none is needed for the guarantee. Most are known to give no better one before
+    they are computed, which is slow: see `_floor`.
     """
-    known = ~np.isnan(sum((_found(rate, noise) for rate, noise, _ in kinds), np.zeros(len(ORDERS))))
-    known[_FIRST] = True
+    known = np.zeros(len(ORDERS), bool)
+    known[[*_FIRST, *_known(kinds)]] = True
     spent = np.full(len(ORDERS), -np.inf)
     spent[known] = divergence(kinds, np.flatnonzero(known))
     while True:
-        # Two orders may change places by rounding, which is far less than this.
-        floor = np.maximum.accumulate(spent) * (1 - 1e-8) - 1e-8
-        at = int(np.argmin(bounds := bound(np.where(known, spent, floor))))
+        at = int(np.argmin(bounds := bound(np.where(known, spent, _floor(spent, known)))))
         if known[at]:
             return float(bounds[at]), float(ORDERS[at])
         spent[at], known[at] = divergence(kinds, np.array([at]))[0], True
+
+
+def _known(kinds: Sequence[Kind]) -> Array:
+    """Places of the orders that have been computed for all of them."""
+    return np.flatnonzero(~np.isnan(sum((_found(rate, noise) for rate, noise, _ in kinds), np.zeros(len(ORDERS)))))
+
+
+def _floor(spent: Array, known: Array) -> Array:
+    """What the divergence is at least at ORDERS, given it at the `known` ones, the first and the last among them.
+
+    It does not fall from one order to the next, and times order - 1 it is convex (van Erven and Harremoes 2014,
+    theorem 3 and corollary 2): beyond two known orders it lies above the line through them.
+    """
+    at = np.flatnonzero(known)
+    orders, heights = ORDERS[at], (ORDERS[at] - 1) * spent[at]
+    slopes = np.diff(heights) / np.diff(orders)
+    below = np.searchsorted(at, np.arange(len(ORDERS)), side="right") - 1  # place of the last known order
+    before, after = np.maximum(below - 1, 0), np.minimum(below + 1, len(slopes) - 1)
+    rising = heights[before + 1] + slopes[before] * (ORDERS - orders[before + 1])
+    falling = heights[after] - slopes[after] * (orders[after] - ORDERS)
+    lines = np.fmax(
+        np.where(below > 0, rising, -np.inf), np.where(below < len(slopes) - 1, falling, -np.inf)
+    )  # fmt: skip
+    # Rounding is far less than this.
+    return np.fmax(np.maximum.accumulate(spent), lines / (ORDERS - 1)) * (1 - 1e-6) - 1e-6
 
 
 def _of_one(q: float, noise: float, places: Array) -> Array:

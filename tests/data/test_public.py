@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import os
 import pickle
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,19 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from raysyn.data import sources
 from raysyn.data.flat_pixels import view
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.data.public import load_beside, load_public
 from raysyn.data.streams import PublicConfig
-
-
-@pytest.fixture(autouse=True, scope="module")
-def drawn_once() -> Iterator[None]:
-    """Built-in letters take seconds to draw, in each test's empty cache anew: here they are drawn once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "glyphs", functools.cache(sources.glyphs))
-        yield
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,7 @@ from raysyn.methods.dp_feta import presets
 from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.unet import UNetConfig
+from raysyn.privacy.trial import SGDSpeed
 from raysyn.report.release import certificate, parquet_bytes, release_files
 from raysyn.report.release_config import ReleaseConfig
 from raysyn.report.report import no_dp_section
@@ -55,7 +56,10 @@ def test_every_example_is_run_by_a_test_and_says_how_it_is_started() -> None:
         assert f"    python examples/{file.name}" in file.read_text(), file.name
 
 
-def test_a_search_is_driven_from_a_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_search_is_driven_from_a_script(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presets, "MACHINES", On(sgd=PLAIN))
     script = runpy.run_path(str(EXAMPLES / "drive_search.py"))
     script["SMALL"].update(TINY)
     script["main"](2, "here", "search")
@@ -79,7 +83,9 @@ def test_a_search_is_driven_from_a_script_with_tune_on_ray(tmp_path: Path, monke
 
 
 @pytest.mark.timeout(300)
-def test_shadow_models_are_swept_and_kept(tmp_path: Path) -> None:
+def test_shadow_models_are_swept_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, smaller = raysyn.run, {"data": {"name": "digits", "limit": 100}, "recipe": {"epochs": 2}}
+    monkeypatch.setattr(raysyn, "run", lambda *name, **flags: run(*name, **flags | smaller))
     shown = example("shadow_sweep.py", "4", "here")
     assert re.search(r"^right about \d+\.\d % of test images$", shown, re.M) and "The report (stays inside): " in shown
     more = example("shadow_sweep.py", "6", "here")
@@ -107,6 +113,7 @@ def test_a_release_is_read_by_its_recipient(tmp_path: Path, monkeypatch: pytest.
     assert "raysyn" not in (EXAMPLES / "read_release.py").read_text(), "whoever is handed it may not have that"
 
 
+PLAIN = SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True)
 TINY: dict[str, Any] = {
     "data": {"name": "digits", "limit": 200}, "synthetic": 40, "warmup": {"iterations": 3}, "sampler": {"steps": 2},
     "finetune": {"epochs": 1, "batch_size": 64}, "central": {"count": 10},
@@ -128,7 +135,7 @@ def write_scans(folder: Path) -> Path:
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start folder with scans.parquet, and a preset `quick` that is quicker, without Ray."""
+    """A start folder with scans.parquet, and a preset `quick` that is quicker, without Ray and choices of an engine."""
     write_scans(tmp_path)
     quick = presets.PRESETS["quick"]
     tiny = replace(
@@ -137,7 +144,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         synthetic=40, eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=0),
     )  # fmt: skip
     monkeypatch.setitem(presets.PRESETS, "quick", tiny)
-    monkeypatch.setattr(presets, "MACHINES", On(address="here"))
+    monkeypatch.setattr(presets, "MACHINES", On(address="here", sgd=PLAIN))
 
 
 def test_the_code_of_the_page_on_python_runs_and_says_what_it_shows(

@@ -8,8 +8,7 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -50,16 +49,6 @@ def whole_run(name: str, out: Path, *flags: str | Path) -> tuple[str, dict[str, 
     status, shown, said = here(name, *flags, "--out", out)
     assert (status, said) == (0, ""), said
     return shown, json.loads((out / "internal/report.json").read_text())
-
-
-@contextmanager
-def one_trial_at_a_time() -> Iterator[None]:
-    """A trial of Ray Tune fills the cluster, and the next one takes over its process: a new one imports for seconds."""
-    from ray import tune
-
-    plain = tune.with_resources
-    with patch.object(tune, "with_resources", lambda trial, asked: plain(trial, asked | {"cpu": 2})):
-        yield
 
 
 def refusal(name: str, *flags: str | Path) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from running import one_trial_at_a_time, plan, refusal, whole_run
+from groups import one_trial_at_a_time
+from running import plan, refusal, whole_run
 
 JOB = "knowledge_recycling"
 TINY = (

@@ -12,7 +12,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import loser
 import pytest
@@ -98,11 +100,12 @@ class Ranks(Local):
 
 
 def undisturbed(kind: str, folder: Path) -> tuple[Any, Counter[str]]:
-    """What a stage releases in this process, and which units it has."""
+    """What a stage releases in this process, and which units it has; without the waiting in which nodes are lost."""
     run, before = Run(kind, folder / "calm"), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return loser.STAGES[kind](Ranks(run.store), run.traces), run.ran(kind)
+        with patch.object(loser, "time", SimpleNamespace(sleep=lambda seconds: None)):
+            return loser.STAGES[kind](Ranks(run.store), run.traces), run.ran(kind)
     finally:
         torch.set_num_threads(before)
 

@@ -152,7 +152,10 @@ def test_no_image_adds_more_than_the_clip(
 ) -> None:
     forced(name, monkeypatch)
 
-    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    # `loop` leaves the sums to torch, one image at a time: less can go wrong there.
+    @settings(
+        max_examples=20 if engine == "loop" else 60, deadline=None, derandomize=True, database=None
+    )  # fmt: skip
     @given(HARD)
     @example(Hard(unlike_x=-6, left_g=-6))
     @example(Hard(unlike_x=-7, left_g=-2, copies=8, clip=-2))

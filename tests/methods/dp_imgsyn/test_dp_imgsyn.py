@@ -62,6 +62,8 @@ TINY = Config(
 WHOLE = replace(
     TINY, eval=replace(TINY.eval, classifiers=("logreg",)), tuned_on="digits", chosen_among="3 runs by hand"
 )  # fmt: skip
+UNJUDGED = replace(TINY.eval, feature_epochs=0)
+"""For what a run sells and releases."""
 SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=20, channels_last=True))
 
 
@@ -192,7 +194,7 @@ def students_stand_beside_the_others(metrics: dict[str, Any]) -> None:
 def test_noise_is_a_start_too(start: Any, tmp_path: Path) -> None:
     """Of which there is as much as one wants: more than private images, too."""
     config = replace(TINY, alignment=replace(TINY.alignment, start=start), students=(), synthetic=None)
-    config = replace(config, dissimilarity=replace(TINY.dissimilarity, images=0))
+    config = replace(config, dissimilarity=replace(TINY.dissimilarity, images=0), eval=UNJUDGED)
     if start == "gaussian":
         run(config, tmp_path / "as many")
         assert pq.read_table(tmp_path / "as many/release/synthetic.parquet").num_rows == 240
@@ -383,6 +385,7 @@ def test_steps_are_chosen_by_what_was_paid_for(tmp_path: Path, monkeypatch: pyte
     assert alignment.enough_steps([10.0, 11.0, 12.0]) == 0 and alignment.enough_steps([3.0]) == 0
     chosen = replace(TINY.alignment, iterations=None)
     config = replace(TINY, alignment=chosen, students=(), dissimilarity=replace(TINY.dissimilarity, images=0))
+    config = replace(config, eval=UNJUDGED)
     assert dp_imgsyn.MOST_STEPS == 50
     monkeypatch.setattr(dp_imgsyn, "MOST_STEPS", 15)
     run(config, tmp_path / "run")

@@ -16,7 +16,7 @@ import pytest
 import torch
 from whole_run import whole_run
 
-from raysyn.attacks.shadows import AttackConfig
+from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, load
 from raysyn.methods import catalogue
@@ -61,7 +61,7 @@ def seeded(channels, classes):
 
 
 def run(config: Config, out: Path, text: io.StringIO | None = None) -> dict[str, Any]:
-    whole_run(lira, config, out, OnAttacked(), text=text)
+    whole_run(lira, config, out, OnAttacked(shadows=ShadowSpeed(stack=2)), text=text)
     return json.loads((out / "internal" / "report.json").read_text())
 
 

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from what_is_said import honest, spoken_by
 from what_leaves import NO_PROMISE, PROMISE, Left, made_of_paid_answers, pinned
 from whole_run import drawn_again, whole_run
 
+from raysyn.attacks import gan_attacks
 from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.data.images import DataConfig, Images
 from raysyn.data.sources import NAMES
@@ -32,6 +34,7 @@ from raysyn.metrics.utility import EvalConfig
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.trial import SGDSpeed
+from raysyn.report import figures as report_figures
 from raysyn.report.release import read_images
 from raysyn.runs.storage import load_saved
 from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
@@ -61,6 +64,17 @@ def run(config: Config, out: Path, text: io.StringIO | None = None) -> Any:
     about = replace(config, **{name: getattr(Config(), name) for name in JUDGED_BY})
     machines = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True))
     return whole_run(pigan, config, out, machines, about=about, text=text)
+
+
+LOOKS_AT_CHARTS = True  # those of `finished`
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_simulations() -> Iterator[None]:
+    """Of what the Monte Carlo attack reaches by chance; the attacks' own tests make all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gan_attacks, "SIMULATIONS", 50)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -222,9 +236,11 @@ def test_weights_that_cannot_be_had_are_told_and_cost_no_training_once_they_can(
 
 
 def test_experiments_share_units_and_more_of_them_do_only_what_is_missing(
-    finished: tuple[Any, Path, str], tmp_path: Path
+    finished: tuple[Any, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, out, _ = finished
+    # Charts, which the tests above look at, are a quarter of a run's time.
+    monkeypatch.setattr(report_figures, "_uri", lambda figure: "data:,")
 
     def units(kind: str) -> dict[str, int]:
         return {path.name: path.stat().st_mtime_ns for path in (out / "internal" / "units" / kind).iterdir()}

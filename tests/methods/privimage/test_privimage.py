@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -80,6 +81,8 @@ TINY = Config(
     chosen_among="3 runs by hand",
     eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50),
 )
+UNJUDGED = replace(TINY.eval, classifiers=(), feature_epochs=0)
+"""For what a run sells and releases: judging it is a third of its time."""
 README = Path(privimage.__file__).with_name("README.md")
 SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True))
 
@@ -203,19 +206,9 @@ ONE_CLASS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("changes", "like_no_class", "rows"),
-    [
-        ({"semantic": SemanticConfig(k=3, conditional=False)}, True, 11),
-        ({"pretraining": "all"}, False, 63),
-        (ONE_CLASS, True, 54),
-    ],
-)
-def test_classes_begin_as_no_class_only_where_none_was_taught(
-    changes: dict[str, Any], like_no_class: bool, rows: int, tmp_path: Path
-) -> None:
-    """Alike after a selection for all classes together, and of the one class that public images have beside their own;
-    different where several classes do, as a DP-SGD of few steps would hardly tell them apart again."""
+@contextmanager
+def table_of_labels() -> Iterator[list[torch.Tensor]]:
+    """Of a denoiser that a run in here is about to fine-tune: a row for each of its classes, and one for none."""
     tables = list[torch.Tensor]()
 
     class Watched(stages.MODELS["diffusion"]):  # type: ignore[misc,name-defined]
@@ -225,10 +218,25 @@ def test_classes_begin_as_no_class_only_where_none_was_taught(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(stages.MODELS, "diffusion", Watched)
-        run(replace(TINY, **changes), tmp_path)
+        yield tables
+
+
+def begun_as_no_class(tables: list[torch.Tensor], own: int, rows: int) -> bool:
+    """Whether the rows of private classes are those of no class, of a table with so many rows."""
     (table,) = tables
-    own = 1 if changes is ONE_CLASS else 10
-    assert torch.equal(table[:own], table[-1:].expand(own, -1)) == like_no_class and len(table) == rows
+    assert len(table) == rows
+    return torch.equal(table[:own], table[-1:].expand(own, -1))
+
+
+def test_the_one_class_that_public_images_have_beside_their_own_begins_as_no_class(tmp_path: Path) -> None:
+    with table_of_labels() as tables:
+        run(replace(TINY, **ONE_CLASS), tmp_path)
+    assert begun_as_no_class(tables, 1, 54)
+
+
+AS_NO_CLASS = {"pdp_diffusion": (False, 63), "privimage": (True, 11)}
+"""Of baselines: private classes begin alike after a selection for all of them together; differently where several
+classes were taught, as a DP-SGD of few steps would hardly tell them apart again. And the rows of the table."""
 
 
 @pytest.mark.parametrize(
@@ -251,11 +259,16 @@ def test_classes_begin_as_no_class_only_where_none_was_taught(
 def test_baselines_and_combinations(
     changes: dict[str, Any], method: str, stages: list[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = run(replace(TINY, **changes), tmp_path)
-    held_to(replace(TINY, **changes), tmp_path)
+    config = replace(TINY, eval=UNJUDGED, **changes)
+    with table_of_labels() as tables:
+        report = run(config, tmp_path)
+    if method in AS_NO_CLASS:
+        alike, rows = AS_NO_CLASS[method]
+        assert begun_as_no_class(tables, 10, rows) == alike
+    held_to(config, tmp_path)
     if method == "privimage_gan":
-        made_of_paid_answers(run, privimage, replace(TINY, **changes), tmp_path, tmp_path / "other", monkeypatch)
-    drawn_again(privimage.METHOD, replace(TINY, **changes), tmp_path)
+        made_of_paid_answers(run, privimage, config, tmp_path, tmp_path / "other", monkeypatch)
+    drawn_again(privimage.METHOD, config, tmp_path)
     name = f"{method} central images" if " with " in method else method
     assert report["method"] == name and report["privacy"]["epsilon"] <= 8
     if stages is not None:
@@ -264,8 +277,9 @@ def test_baselines_and_combinations(
 
 @pytest.mark.parametrize(("generator", "method"), [("diffusion", "privimage"), ("gan", "privimage_gan")])
 def test_without_privacy_nothing_is_promised(generator: Any, method: str, tmp_path: Path) -> None:
-    report = run(replace(TINY, private=False, generator=generator), tmp_path)
-    held_to(replace(TINY, private=False, generator=generator), tmp_path)
+    config = replace(TINY, private=False, generator=generator, eval=UNJUDGED)
+    report = run(config, tmp_path)
+    held_to(config, tmp_path)
     assert report["privacy"]["guarantee"] == "none" and report["method"] == f"{method} without privacy"
     promise = (tmp_path / "release" / "certificate.json").read_text()
     assert "no differential privacy" in promise.lower() or '"none"' in promise
@@ -407,6 +421,7 @@ def test_a_gan_without_privacy_takes_the_steps_and_turns_of_its_private_twin(tmp
         return fit(worker, network, images, config, *more)
 
     config = replace(TINY, private=False, generator="gan", pretraining="none", gan=replace(TINY.gan, ema=0.5))
+    config = replace(config, eval=UNJUDGED)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gan, "fit", watched)
         run(config, tmp_path)
