@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from raysyn.data.copies import digest
 from raysyn.data.decoding import decode_into
 from raysyn.data.flat_pixels import FlatPixels
 from raysyn.data.images import DataConfig, Images
@@ -99,11 +100,11 @@ def in_both(public: Public) -> list[str]:
 
 def shared_pixels(private: Images, public: Public) -> int:
     """How many of the sensitive images are public ones too, as they are after decoding; images of one colour apart."""
-    sensitive = Counter(one.tobytes() for one in private.images_NHWC if one.min() != one.max())
+    sensitive = Counter(digest(one) for one in private.images_NHWC if one.min() != one.max())
     found = set[bytes]()
     for part in (public.train, public.valid):
         for at in range(0, len(part), ROWS_AT_ONCE):
-            found.update(sensitive.keys() & {one.tobytes() for one in part.images_NHWC[at : at + ROWS_AT_ONCE]})
+            found.update(sensitive.keys() & {digest(one) for one in part.images_NHWC[at : at + ROWS_AT_ONCE]})
     return sum(sensitive[one] for one in found)
 
 

@@ -75,12 +75,15 @@ def from_arrays(
                 f"{where} images are {images.dtype} of shape {images.shape}; "
                 "they must be numbers, such as uint8, of shape (N, H, W) or (N, H, W, 1 or 3)"
             )
-        if labels.ndim == 2 and labels.shape[1] > 1:
+        own = labels.shape[1] if labels.ndim == 2 else 1
+        if classes is not None:
+            if own != width:
+                raise ValueError(f"{where} has {own} labels per image, but another split {width}; give all the same")
+            labels = classes.of_rows(labels, where)
+        elif own > 1:
             one_hot = np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()
             how = " (of one-hot rows, the place of the 1)" if one_hot else f", or {MEND}"
-            if classes is None or labels.shape[1] != width:
-                raise ValueError(f"{where} has {labels.shape[1]} labels per image; give one each{how}")
-            labels = classes.of_rows(labels, where)
+            raise ValueError(f"{where} has {own} labels per image; give one each{how}")
         if labels.size != len(pixels):
             raise ValueError(f"{where} has {len(pixels)} images but {labels.size} labels; give one each")
         splits[split] = Split(pixels, labels.reshape(-1), f"{split} image {{}}".format)

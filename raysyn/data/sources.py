@@ -52,7 +52,8 @@ def from_name(name: str | None, size: int | None, group: str = "data", several: 
     flag which names it: --data.name or --public.name."""
     if name == MULTI_LABEL and several is not None:
         return _medmnist(name, size, group, several if several.order else several.by_default(CHEST))
-    check_one(several, f"{group}.name={name!r}")
+    if name in NAMES:
+        check_one(several, f"{group}.name={name!r}")
     if name == "digits":
         return _digits()
     if name == "glyphs":

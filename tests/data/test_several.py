@@ -34,8 +34,8 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def npz(folder: Path, labels: Any = ROWS, **more: Any) -> str:
-    arrays = {f"{split}_images": PIXELS for split in ("train", "test")}
-    np.savez(folder / "set.npz", **arrays, **{f"{split}_labels": labels for split in ("train", "test")}, **more)
+    both = {"train_images": PIXELS, "test_images": PIXELS, "train_labels": labels, "test_labels": labels}
+    np.savez(folder / "set.npz", **both | more)
     return str(folder / "set.npz")
 
 
@@ -157,6 +157,10 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "rows in Parquet": (
         lambda folder: parquet(folder, ROWS.tolist()), {"multi_label": "combination", "label_order": ("0",)},
         "row 0 has the label '1' twice; give lists of labels, not rows of 0 and 1",
+    ),
+    "one label in a split": (
+        lambda folder: npz(folder, test_labels=LISTS_OF_ONE), {"multi_label": "combination"},
+        "test has 1 labels per image, but another split 3; give all the same",
     ),
     "points": (lambda folder: parquet(folder, ROWS.astype(float).tolist()), {}, "it must hold class numbers"),
 }  # fmt: skip
