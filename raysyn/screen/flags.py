@@ -147,14 +147,16 @@ def assigned(config: C, words: Sequence[str], prog: str) -> C:
         changes[flag.path] = (*changes.get(flag.path, ()), *value) if flag.adds else value
         at = end
     made = _rebuilt(config, changes)
-    for path in changes:
-        _refuse_unread(made, path, next((flag.name for flag in known.values() if flag.path == path), ""))
+    for flag in known.values():
+        # One that is as the preset has it says nothing new.
+        if flag.path in changes and changes[flag.path] != flag.value:
+            _refuse_unread(made, flag.path, flag.name)
     return made
 
 
 def _refuse_unread(made: Any, path: tuple[str, ...], name: str) -> None:
-    """ValueError for a flag that was given and is for nothing, as one of the groups around it tells by its `unread()`,
-    {its field, dotted: why nothing reads it}."""
+    """ValueError for a flag that changes a setting and nothing else, as one of the groups around it tells by its
+    `unread()`, {its field, dotted: why nothing reads it}."""
     group = made
     for at, field in enumerate(path):
         if group is None:
