@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysyn.data.folders import BESIDE, is_hidden
+from raysyn.data.listing import BESIDE, is_hidden
 from raysyn.data.names import legible
 from raysyn.data.parquet_schema import Columns
 from raysyn.data.source import SPLITS, USUAL_NAMES

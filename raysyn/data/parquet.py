@@ -95,7 +95,7 @@ def _batches(path: Path, columns: list[str], label: str) -> Iterator[Any]:
 def open_parquet(path: Path, label: str, columns: Columns) -> Table:
     """A Parquet file, or a folder of them; of the rows, only those of names of classes are read. ValueError, in a
     sentence that `label` opens, where columns are missing, of another kind, or not the same in all files."""
-    found = shards_of(path, label)
+    found = shards_of(path, label, lambda file: understood(file, label, columns).split is not None)
     first = understood(found.shards[0].path, label, columns)
     for shard in found.shards[1:]:
         if understood(shard.path, label, columns) != first:
@@ -106,7 +106,12 @@ def open_parquet(path: Path, label: str, columns: Columns) -> Table:
     names: Sequence[str] | None = first.class_names
     if first.named and names is None:
         names = _label_names(found.shards, first, label)
-    by = "" if first.split else (", no column split: all for training" if path.is_file() else ", splits by file names")
+    if first.split:
+        by = ""
+    elif path.is_file():
+        by = ", no column split: all for training"
+    else:
+        by = ", splits by file names" if found.by_names else ", no split in file names: all for training"
     told = f"{found.told}, {first.told()}{by}{found.left_out}"
     return Table(label, found.shards, first, names, told)
 

@@ -22,7 +22,7 @@ from raysyn.data.shards import parquet_files
 from raysyn.data.source import Source
 from raysyn.data.sources import NAMES, check_given, from_name, from_path
 
-READ_AS = "upright"
+READ_AS = "upright, splits anywhere in names"
 """Changes where files are read otherwise than before: what was decoded then must not be taken for them."""
 
 
@@ -168,7 +168,11 @@ def _parquet(path: Path, columns: Columns) -> Stream:
             yield Picture(row.split, row.image, row.label, row.place)
 
     # Of one file as it was before there were several, and columns to name.
-    facts = _file_facts(path) if path.is_file() else tuple(_file_facts(shard.path) for shard in table.shards)
+    facts = (
+        _file_facts(path)
+        if path.is_file()
+        else tuple((*_file_facts(shard.path), shard.split) for shard in table.shards)
+    )
     given = [columns] if columns.image or columns.label else []
     name = path.stem if path.is_file() else path.resolve().name
     return Stream(name, label, (*facts, *given, READ_AS), lambda: (table.class_names, pictures()), table.told)
