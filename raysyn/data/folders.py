@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from raysyn.data.listing import below, entries_of, is_beside, is_hidden, listed
+from raysyn.data.manifest import names_files
 from raysyn.data.names import legible
 from raysyn.data.shards import parquet_files
 from raysyn.data.source import SPLITS, USUAL_NAMES
@@ -133,6 +134,12 @@ def _refuse_other_layouts(path: str, label: str, entries: Sequence[os.DirEntry[s
         if parquet_files(inside := Path(path, name)):
             raise ValueError(f"{label} has Parquet files in {legible(name)}/, and none in itself: give {str(inside)!r}")
     if len(folders) > 1:
+        for table in entries:
+            if table.is_file() and (column := names_files(table.path)):
+                raise ValueError(
+                    f"{label} has folders beside {legible(table.name)}, whose column {legible(column)} names files: if "
+                    "that holds the labels, give it; if the folders are the classes, move it elsewhere"
+                )
         return
     tables = [entry.name for entry in entries if os.path.splitext(entry.name)[1].lower() in TABLES]
     if tables:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from raysyn.data.names import legible
+from raysyn.data.names import in_order, legible
 from raysyn.data.parquet_schema import Columns, Schema, understood
 from raysyn.data.shards import Shard, shards_of
 from raysyn.data.source import SPLITS, USUAL_NAMES, Source, Split
@@ -117,7 +117,7 @@ def open_parquet(path: Path, label: str, columns: Columns) -> Table:
 
 
 def _label_names(shards: Sequence[Shard], schema: Schema, label: str) -> list[str]:
-    """All labels of train, sorted: whether a class is there must not depend on what is tested with."""
+    """All labels of train, in order: whether a class is there must not depend on what is tested with."""
     names = set[str]()
     for shard in shards:
         for part in _batches(shard.path, [schema.label, *([schema.split] if schema.split else [])], label):
@@ -126,7 +126,7 @@ def _label_names(shards: Sequence[Shard], schema: Schema, label: str) -> list[st
             pairs = set(zip(values, splits, strict=True))
             train = {name for name, split in pairs if USUAL_NAMES.get(str(split).lower()) == "train"}
             names |= train - {None}
-    return sorted(names)
+    return in_order(names)
 
 
 def read_parquet(path: Path, label: str, columns: Columns) -> Source:

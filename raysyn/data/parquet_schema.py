@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 IMAGE = ("image", "img")
 LABEL = ("label", "labels")
-"""What the columns are called; the first that is there is taken, where none is named."""
+SPLIT = ("split",)
+"""What the columns are called, in whatever case; the first that is there is taken, where none is named."""
+
+
+def usual_name(names: Sequence[str], usual: tuple[str, ...]) -> str | None:
+    """The first of `usual` among the names of columns, as it is written there; None where it is not."""
+    for name in usual:
+        for found in (name, *names):
+            if found.lower() == name and found in names:
+                return found
+    return None
 
 
 class Columns(NamedTuple):
@@ -68,7 +79,7 @@ def understood(path: Path, label: str, columns: Columns) -> Schema:
     number = _column(schema, label, "label", LABEL, columns.label, columns.group)
     leaf = _image_leaf(schema.field(image).type, image, label)
     named = _is_named(schema.field(number).type, number, label)
-    split = "split" if "split" in schema.names else None
+    split = usual_name(schema.names, SPLIT)
     about = _json(schema, "dataset", label)
     names, names_from = metadata_names(about, label), ""
     if names is None:
@@ -89,9 +100,8 @@ def _column(schema: Any, label: str, what: str, usual: tuple[str, ...], given: s
         if given not in schema.names:
             raise ValueError(f"{label} lacks the column that {group}{what}_column={given!r} names; {has}")
         return given
-    for name in usual:
-        if name in schema.names:
-            return name
+    if (name := usual_name(schema.names, usual)) is not None:
+        return name
     raise ValueError(
         f"{label} lacks the column {what} (or {', '.join(usual[1:])}); {has}: name the one to read with "
         f"--{group}{what}-column"

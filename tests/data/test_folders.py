@@ -193,6 +193,17 @@ def test_other_layouts_are_told_from_what_is_there(tmp_path: Path, read: Read, l
 
 
 @both
+def test_folders_that_a_table_names_the_files_of_are_no_classes(tmp_path: Path, read: Read) -> None:
+    path = zoo(tmp_path / "set", ("",), count=60)
+    (path / "metadata.csv").write_text("dx, Image_ID\nnv,0\n")
+    with pytest.raises(ValueError, match=r"beside metadata\.csv, whose column Image_ID names files: .* give it"):
+        read(path)
+    # Any other table is counted, as what lies beside.
+    (path / "metadata.csv").write_text("dx,patient\nnv,0\n")
+    assert len(load(DataConfig(path=str(path), test_share=0.1)).train) == 108
+
+
+@both
 def test_what_lies_in_no_class_is_refused(tmp_path: Path, read: Read) -> None:
     path = zoo(tmp_path / "set")
     shutil.copy(path / "train/ant/0.png", path / "test/loose.png")

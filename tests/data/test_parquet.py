@@ -134,6 +134,12 @@ def test_words_are_no_declaration(tmp_path: Path) -> None:
 
 
 @both
+def test_numbers_as_words_are_classes_in_the_order_of_their_values(tmp_path: Path, read: Read) -> None:
+    path = write(tmp_path / "set.parquet", label=[("9", "10")[label] for label in LABELS], split=None, Split=SPLIT)
+    check(read(path), ("9", "10"))
+
+
+@both
 def test_class_names_of_hugging_face_are_kept(tmp_path: Path, read: Read) -> None:
     about = {"huggingface": class_label("benign", "malignant")}
     check(read(write(tmp_path / "set.parquet", about, image=HUGGING)), ("benign", "malignant"))
