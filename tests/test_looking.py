@@ -169,6 +169,19 @@ def test_how_it_is_read_is_told_and_what_is_refused_is_looked_at_all_the_same(
     assert f"Images by class: class train{' test' if tested else ''} " in said and (tmp_path / "sheet.png").exists()
 
 
+@pytest.mark.parametrize("kind", [str, "M8[s]", float, bool])
+def test_labels_of_any_kind_are_counted(tmp_path: Path, kind: Any) -> None:
+    labels = np.array([0, 1, 0, 1]).astype(kind)
+    np.savez(
+        tmp_path / "set.npz", train_images=noise(4, 80).reshape(4, 8, 10), train_labels=labels, class_names=["a", "b"]
+    )
+    lines = look(str(tmp_path / "set.npz"), Flags(sheet=str(tmp_path / "sheet.png")))
+    said = " ".join(" ".join(lines).split())
+    assert "would be refused: " in said and f"train labels are {labels.dtype}" in said
+    rows = {label: count for label, count in zip(said.split(), said.split()[1:], strict=False) if count == "2"}
+    assert len(rows) >= 2, said
+
+
 def test_a_set_by_name_is_looked_at_too(tmp_path: Path) -> None:
     lines = look("digits", Flags(sheet=str(tmp_path / "sheet.png")))
     assert any(

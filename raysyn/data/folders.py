@@ -84,8 +84,10 @@ class Layout:
                 yield from self._within(entry, (*above, here))
             elif is_beside(entry):
                 self.aside["no image"] += 1
-            else:
+            elif entry.is_file():
                 yield entry
+            else:  # whose reader would wait
+                raise ValueError(f"{self.label}: {self.place(entry)} is a pipe, socket or device; remove it")
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         """What is in one folder, in order, without what is hidden; ValueError for a link that leads nowhere."""
@@ -104,6 +106,7 @@ def understood(path: str, label: str) -> Layout:
     layout.splits = _splits(folders, label)
     if layout.splits:
         layout.beside = Counter("beside the splits" for entry in entries if entry.name not in layout.splits.values())
+        layout.beside.update(layout.aside)  # what is hidden beside them
         folders = [one.name for one in layout._entries(os.path.join(path, layout.splits["train"])) if one.is_dir()]
     else:
         _refuse_other_layouts(path, label, entries, folders)

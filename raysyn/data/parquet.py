@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from raysyn.data.labels import check_number
 from raysyn.data.names import in_order, legible
 from raysyn.data.parquet_schema import Columns, Schema, understood
 from raysyn.data.shards import Shard, shards_of
@@ -53,7 +54,9 @@ class Table:
                 for what, value in (("image", image), ("label", label), ("split", found)):
                     if value is None:
                         raise ValueError(f"{self.label}: {place} has an empty {what}; fill or drop it")
-                if schema.named and label not in numbers:
+                if not schema.named:
+                    check_number(label, f"{self.label}: {place}")
+                elif label not in numbers:
                     raise ValueError(f"{self.label}: {place} has the label {label!r}, no class of train; mend it")
                 yield Row(self._split(found, place), image, numbers[label] if schema.named else label, place)
 

@@ -16,10 +16,6 @@ SMALLEST = 8
 """Pixels a side."""
 
 
-class _ColourAfterAll(ValueError):
-    """A picture has colours where those before it are grey."""
-
-
 def pixels_of(
     source: Source,
     split: Split,
@@ -30,8 +26,9 @@ def pixels_of(
 ) -> np.ndarray:
     """The pictures at `keep`, decoded to uint8 (N, H, W, C); `shape` as in train, None for train itself.
 
-    A picture with a palette, all of whose pixels are grey, is grey among grey ones and colour among colours. Raises
-    ValueError, naming the place, for a picture that cannot be used or is not like the others.
+    The first one alone says whether all are grey or colour, since no other private image may decide it; a picture with
+    a palette, all of whose pixels are grey, passes as colour among colours. Raises ValueError, naming the place, for a
+    picture that cannot be used or is not like the first.
     """
 
     def place(index: int) -> str:
@@ -48,12 +45,7 @@ def pixels_of(
         return _filled(split, keep, decode, place, shape, "those to train with are")
     others = f"the first ({split.place(keep[0])}) is"
     begun = _checked_shape(decode(keep[0]), place(keep[0]))
-    try:
-        return _filled(split, keep, decode, place, begun, others)
-    except _ColourAfterAll:
-        if not has_palette(split.pictures[keep[0]]):
-            raise
-        return _filled(split, keep, decode, place, (*begun[:2], 3), others)
+    return _filled(split, keep, decode, place, begun, others)
 
 
 def _filled(
@@ -102,10 +94,9 @@ def _differs(place: str, found: tuple[int, ...], shape: tuple[int, int, int], ot
     """What to say of a picture that is not like the others, of which the first may be the odd one as well."""
     if found[2] != shape[2]:
         kind = {1: "grey", 3: "colour"}
-        error = _ColourAfterAll if found == (*shape[:2], 3) else ValueError
-        return error(
+        return ValueError(
             f"{place} is {kind[found[2]]} but {others} {kind[shape[2]]}; convert the odd ones, so that all are grey or "
-            "all colour"
+            "all colour, or read them as one kind with --data.colour rgb (or grey)"
         )
     return ValueError(
         f"{place} is {found[1]}x{found[0]} pixels but {others} {shape[1]}x{shape[0]}; rescale all with data.size"

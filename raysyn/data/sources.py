@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import stat
 import sys
 import zipfile
 import zlib
@@ -59,14 +60,13 @@ def from_name(name: str | None, size: int | None, group: str = "data") -> Source
     raise ValueError(f"{group}.name={name!r} {fault}; choose one of {', '.join(NAMES)}, or give {group}.path")
 
 
-def from_path(given: str, columns: Columns = USUAL) -> Source:
+def from_path(given: str, columns: Columns = USUAL, group: str = "data") -> Source:
     """A Parquet file or a folder of them, a .npz file or a folder of class folders, told apart by the ending and by
-    what is in the folder. `columns` are of Parquet alone."""
-    label = f"data.path={given!r}"
-    check_given(given, label)
-    path = Path(given).expanduser()
+    what is in the folder. `columns` are of Parquet alone; `group` is that of the flag which gives it."""
+    label = f"{group}.path={given!r}"
+    path = check_given(given, label)
     if not path.exists():
-        raise ValueError(f"{label} does not exist; check the spelling, or use data.name")
+        raise ValueError(f"{label} does not exist; check the spelling, or use {group}.name")
     ending = path.suffix.lower()
     if parquet_files(path) or (ending in PARQUET and path.is_file()):
         return read_parquet(path, label, columns)
@@ -84,14 +84,26 @@ def from_path(given: str, columns: Columns = USUAL) -> Source:
     )
 
 
-def check_given(given: str, label: str) -> None:
-    """ValueError for what is no path of this machine."""
+def check_given(given: str, label: str) -> Path:
+    """The path, which may lead to nothing yet; ValueError for what is none of this machine."""
     if not given.strip():
         raise ValueError(
             f"{label} is empty, as where a shell variable is not set; give a file or folder, or leave it out"
         )
     if "://" in given:
         raise ValueError(f"{label} is an address; images are read from files: download them, and give their path")
+    try:
+        path = Path(given).expanduser()
+        mode = path.stat().st_mode if "\0" not in given else 0
+    except RuntimeError as error:
+        raise ValueError(f"{label} begins in ~ and the name of no user here; give the whole path") from error
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except OSError as error:
+        raise ValueError(f"{label} cannot be reached ({error.strerror}); mend the path, or its permissions") from error
+    if mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ValueError(f"{label} is no file and no folder, but a pipe, socket or device; give a file")
+    return path
 
 
 def subset(n: int, limit: int) -> np.ndarray:
@@ -159,17 +171,22 @@ def _medmnist(name: str, size: int | None, group: str) -> Source:
 
 def _npz(path: Path, name: str, label: str, class_names: Sequence[str] | None) -> Source:
     try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("no zip archive")
+        # Opened first: `is_zipfile` says of a file that it may not read that it is none.
+        with path.open("rb") as opened:
+            if not zipfile.is_zipfile(opened):
+                raise ValueError("no zip archive")
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    # RuntimeError is of what is encrypted or packed in another way, MemoryError of a shape that a damaged header says.
+    except (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{label} cannot be read as .npz of plain arrays ({error})") from error
     present = [split for split in SPLITS if split == "train" or {f"{split}_images", f"{split}_labels"} & set(arrays)]
     for key in (f"{split}_{part}" for split in present for part in ("images", "labels")):
         if key not in arrays:
             has = ", ".join(sorted(arrays)[:9]) or "none"
             raise ValueError(f"{label} lacks the array {key}; each split needs its images and labels, and it has {has}")
+        if not isinstance(arrays[key], np.ndarray):
+            raise ValueError(f"{label}: {key} is no array as numpy.save writes it; write it anew")
     found = {split: (arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in present}
     if class_names is None and "class_names" in arrays:
         class_names = _array_names(arrays["class_names"], label)
@@ -180,6 +197,8 @@ def _npz(path: Path, name: str, label: str, class_names: Sequence[str] | None) -
 
 def _array_names(names: np.ndarray, label: str) -> list[str]:
     """Class names from an array of the file, a name per class."""
+    if not isinstance(names, np.ndarray):
+        raise ValueError(f"{label}: class_names is no array as numpy.save writes it; write it anew")
     if names.ndim != 1 or names.dtype.kind != "U":
         raise ValueError(f"{label}: class_names is {names.dtype} of shape {names.shape}; give one string per class")
     return [str(name) for name in names]

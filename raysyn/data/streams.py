@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from raysyn.data.folders import understood
+from raysyn.data.labels import check_number, classes_of, whole_numbers
 from raysyn.data.manifest import ENDINGS as MANIFEST
 from raysyn.data.manifest import read_manifest
 from raysyn.data.names import legible
@@ -88,6 +89,7 @@ class Stream:
         if not config.path:
             check_no_columns(columns, f"public.name={config.name[0]!r}")
         streams = [_from_path(one, columns) for one in config.path] or [*map(_from_name, config.name)]
+        streams = [replace(stream, opened=partial(_without_gap, stream)) for stream in streams]
         return streams[0] if len(streams) == 1 else _chained(streams)
 
 
@@ -96,8 +98,7 @@ def _from_name(name: str) -> Stream:
 
 
 def _from_path(given: str, columns: Columns) -> Stream:
-    check_given(given, f"public.path={given!r}")
-    path = Path(given).expanduser()
+    path = check_given(given, f"public.path={given!r}")
     if parquet_files(path) or (path.suffix.lower() in PARQUET and path.is_file()):
         return _parquet(path, columns)
     if path.suffix.lower() in MANIFEST and path.is_file():
@@ -105,17 +106,34 @@ def _from_path(given: str, columns: Columns) -> Stream:
     check_no_columns(columns, f"public.path={given!r}")
     if path.is_dir():
         return _folder(path)
-    identity = _file_facts(path) if path.exists() else (given,)
-    return Stream(path.stem, f"public set {path.stem}", identity, partial(_held, from_path, given))
+    identity = (*_file_facts(path), READ_AS) if path.exists() else (given,)
+    return Stream(
+        path.stem, f"public set {path.stem}", identity, partial(_held, partial(from_path, group="public"), given)
+    )
 
 
 def _held(read: Callable[..., Source], *given: Any) -> tuple[Sequence[str] | None, Iterator[Picture]]:
     """A source that is read as a whole."""
-    try:
-        source = read(*given)
-    except ValueError as error:
-        raise ValueError(str(error).replace("data.", "public.")) from error
+    source = read(*given)
+    for split in source.splits:
+        whole_numbers(source, split)
     return source.class_names, _of(source)
+
+
+def _without_gap(stream: Stream) -> tuple[Sequence[str] | None, Iterator[Picture]]:
+    """The same, with a ValueError at its end where classes without names leave some number out."""
+    names, found = stream.opened()
+
+    def pictures() -> Iterator[Picture]:
+        seen: dict[str, set[int]] = {"train": set()}
+        for picture in found:
+            check_number(picture.label, f"{stream.label}: {picture.place}")
+            seen.setdefault(picture.split, set()).add(picture.label)
+            yield picture
+        if seen["train"]:  # else there is another sentence
+            classes_of(stream.label, dict(seen), "")
+
+    return names, (found if names is not None else pictures())
 
 
 def _chained(streams: Sequence[Stream]) -> Stream:
@@ -201,7 +219,8 @@ def _folder(path: Path) -> Stream:
         for split, file, number in layout.files():
             yield Picture(split, Path(file.path), number, f"file {layout.place(file)}")
 
-    digest = hashlib.sha256()
+    # Of classes without an image too.
+    digest = hashlib.sha256(os.fsencode(f"{layout.splits} {layout.classes}\n"))
     for _, file, _ in layout.files():
         found = file.stat()
         digest.update(os.fsencode(f"{file.path} {found.st_size} {found.st_mtime_ns}\n"))
