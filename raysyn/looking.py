@@ -123,7 +123,7 @@ def _read(config: DataConfig, facts: tuple[int, tuple[int, int, int], int] | str
     tested = found.classes.get("test", Counter()).total() or found.classes["train"].total() - n
     what = f"{n:,} training and {tested:,} test images of {width} x {height} pixels, {looked.KINDS[channels]}"
     many = f"{classes:,} class{'es' if classes > 1 else ''}"
-    if looked.of_one_kind(found):
+    if looked.of_one_kind(found, channels):
         return f"A run with {flag} reads {what}, {many}."
     return f"A run with {flag} begins to read {what}, {many}, and is refused at the first that differs."
 

@@ -102,6 +102,16 @@ def test_what_is_advised_makes_it_readable(tmp_path: Path) -> None:
     assert load(DataConfig(path=str(source), size=28, crop="centre")).train.shape == (28, 28, 1)
 
 
+def test_a_palette_of_greys_that_comes_first_makes_a_run_refuse_colour(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        folder = tmp_path / "scans" / split / "a"
+        folder.mkdir(parents=True)
+        (folder / "0.png").write_bytes(png(noise(), "P"))
+        (folder / "1.png").write_bytes(png(noise(10, 10, 3)))
+    said = " ".join(" ".join(look(str(tmp_path / "scans"), Flags(sheet=str(tmp_path / "sheet.png")))).split())
+    assert "begins to read 2 training and 2 test images of 10 x 10 pixels, grey, 1 class, and is refused" in said
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["train", "val", "test"]), st.integers(0, 1), st.integers(0, 4)), min_size=1))
 def test_copies_are_counted_as_a_plain_count_does(rows: list[tuple[str, int, int]]) -> None:

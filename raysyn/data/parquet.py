@@ -53,7 +53,9 @@ class Table:
                 found = shard.split if schema.split is None else split
                 for what, value in (("image", image), ("label", label), ("split", found)):
                     if value is None:
-                        raise ValueError(f"{self.label}: {place} has an empty {what}; fill or drop it")
+                        by_path = what == "image" and schema.image_leaf != schema.image
+                        more = " (the files are read that it holds, not those that a path names)" if by_path else ""
+                        raise ValueError(f"{self.label}: {place} has an empty {what}; fill or drop it{more}")
                 if not schema.named:
                     check_number(label, f"{self.label}: {place}")
                 elif label not in numbers:
@@ -70,8 +72,8 @@ class Table:
                 import pyarrow.compute as pc  # seven MiB, which no other column needs
 
                 images = pc.struct_field(images, "bytes")
-            splits = part.column(schema.split).to_pylist() if schema.split else [None] * part.num_rows
-            yield from zip(images.to_pylist(), part.column(schema.label).to_pylist(), splits, strict=True)
+            splits = _values(part, schema.split, self.label) if schema.split else [None] * part.num_rows
+            yield from zip(images.to_pylist(), _values(part, schema.label, self.label), splits, strict=True)
 
     def _split(self, given: Any, place: str) -> str:
         split = USUAL_NAMES.get(str(given).lower())
@@ -93,6 +95,14 @@ def _batches(path: Path, columns: list[str], label: str) -> Iterator[Any]:
             yield from file.iter_batches(ROWS_AT_ONCE, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{label} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+
+
+def _values(part: Any, column: str, label: str) -> list[Any]:
+    try:
+        values: list[Any] = part.column(column).to_pylist()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{label}: column {column} holds text that is no UTF-8; write it in UTF-8") from error
+    return values
 
 
 def open_parquet(path: Path, label: str, columns: Columns) -> Table:
@@ -124,8 +134,8 @@ def _label_names(shards: Sequence[Shard], schema: Schema, label: str) -> list[st
     names = set[str]()
     for shard in shards:
         for part in _batches(shard.path, [schema.label, *([schema.split] if schema.split else [])], label):
-            splits = part.column(schema.split).to_pylist() if schema.split else [shard.split] * part.num_rows
-            values = part.column(schema.label).to_pylist()
+            splits = _values(part, schema.split, label) if schema.split else [shard.split] * part.num_rows
+            values = _values(part, schema.label, label)
             pairs = set(zip(values, splits, strict=True))
             train = {name for name, split in pairs if USUAL_NAMES.get(str(split).lower()) == "train"}
             names |= train - {None}

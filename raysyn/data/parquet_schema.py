@@ -75,6 +75,9 @@ def understood(path: Path, label: str, columns: Columns) -> Schema:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{label} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+    for one in schema.names:
+        if (count := schema.names.count(one)) > 1:
+            raise ValueError(f"{label} has {count} columns called {one}; rename all but one")
     image = _column(schema, label, "image", IMAGE, columns.image, columns.group)
     number = _column(schema, label, "label", LABEL, columns.label, columns.group)
     leaf = _image_leaf(schema.field(image).type, image, label)
@@ -147,10 +150,14 @@ def _json(schema: Any, key: str, label: str) -> dict[str, Any]:
     raw = (schema.metadata or {}).get(key.encode(), b"{}")
     try:
         about = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         about = None
     if not isinstance(about, dict):
-        raise ValueError(f"{label}: schema metadata {key!r} is no JSON object; mend or remove it")
+        begin = raw[:20].decode(errors="backslashreplace") + ("..." if len(raw) > 20 else "")
+        raise ValueError(
+            f"{label}: schema metadata {key!r} is no JSON object but {begin!r}, and names of classes are looked for "
+            "there; mend it, or remove this key (pyarrow's Table.replace_schema_metadata)"
+        )
     return about
 
 

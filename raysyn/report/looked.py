@@ -124,9 +124,9 @@ def _kinds(found: Survey) -> Counter[str]:
     return kinds
 
 
-def of_one_kind(found: Survey) -> bool:
-    """Whether all can be used, and are of one size, and grey or colour."""
-    return not found.faults and len(found.sizes) == len(_kinds(found)) == 1
+def of_one_kind(found: Survey, channels: int) -> bool:
+    """Whether all can be used, and are of one size, and of the kind that the first one has."""
+    return not found.faults and len(found.sizes) == 1 and _kinds(found).keys() == {KINDS[channels]}
 
 
 def sheet(found: Survey, names: Sequence[str] | None) -> bytes:

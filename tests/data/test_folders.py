@@ -170,7 +170,8 @@ def test_class_folders_alone_are_all_for_training(tmp_path: Path) -> None:
     path = zoo(tmp_path / "set", ("",), count=60)
     clutter_free = load(DataConfig(path=str(path), test_share=0.2))
     assert (len(clutter_free.train), len(clutter_free.test)) == (96, 24)
-    assert clutter_free.told == "a folder of class folders"
+    said = "a folder of class folders; 24 of its 120 images held out as test images (--data.test-share 0.2)"
+    assert clutter_free.told == said
     public = load_public(PublicConfig(path=(str(path),)), (8, 8, 1))
     assert (len(public.train), len(public.valid), public.train.class_names) == (118, 2, ("ant", "bee"))
     with pytest.raises(ValueError, match=r"has no folders train/ and test/; .* --data\.test-share"):
