@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from raysyn.data.copies import Copies, find_copies
-from raysyn.data.labels import classes_of, whole_numbers
+from raysyn.data.labels import count_classes, whole_numbers
 from raysyn.data.names import check_class_names, check_name
 from raysyn.data.parquet_schema import Columns, check_no_columns
 from raysyn.data.picture import Crop
@@ -219,7 +219,7 @@ def _class_names(source: Source, labels: dict[str, np.ndarray]) -> tuple[str, ..
     names = source.class_names
     if names is None:
         numbers = {split: np.unique(found).tolist() for split, found in labels.items()}
-        classes = classes_of(source.label, numbers, f" ({source.naming})")
+        classes = count_classes(source.label, numbers, f" ({source.naming})")
     else:
         classes = len(names)
     for split, found in labels.items():

@@ -30,7 +30,7 @@ def check_number(label: int, place: str) -> None:
         raise ValueError(f"{place} has the label {label}; number classes 0, 1, 2, ...")
 
 
-def classes_of(label: str, numbers: dict[str, Iterable[int]], mend: str) -> int:
+def count_classes(label: str, numbers: dict[str, Iterable[int]], mend: str) -> int:
     """How many classes there are by the numbers of train, where they have no names. ValueError, in a sentence that
     `label` opens, for another split's number that train lacks, and for a gap."""
     seen = sorted(set(numbers["train"]))

@@ -58,7 +58,7 @@ def read_manifest(path: Path, label: str, columns: Columns) -> Manifest:
         if (before := known.setdefault(file, at)) != at:
             raise ValueError(f"{place} has the same file as line {before}, {row[image]!r}; leave one of them out")
         read.append((where, file, row[number]))
-    numbers, names = _classes(read, label)
+    numbers, names = classes_of(read, label)
     told = f"a table of {len(read):,} rows, files by {image}, labels in {number}" + (
         "" if split else ", no column split: all for training"
     )
@@ -181,7 +181,7 @@ def _new(folder: str, seen: set[str]) -> bool:
     return len(seen) > before
 
 
-def _classes(rows: list[tuple[str, str, str]], label: str) -> tuple[dict[str, int], list[str] | None]:
+def classes_of(rows: list[tuple[str, str, str]], label: str) -> tuple[dict[str, int], list[str] | None]:
     """{label: class number}, and names where labels are words: those of train, sorted."""
     every = {name for _, _, name in rows}
     if all(map(is_number, every)):

@@ -41,10 +41,15 @@ class Shards:
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """The Parquet files of a folder of shards, in order: its own, else those of data/, else of folders of splits; none
-    where it is another kind of folder. Links to what is not there are among them."""
-    own = _in(folder) or _in(folder / "data")
-    return own or [file for one in _folders_of_splits(folder) for file in _in(one)]
+    """The Parquet files of a folder of shards."""
+    return files_of(folder, ENDINGS)
+
+
+def files_of(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    """The files of a folder of shards, in order: its own, else those of data/, else of folders of splits; none where it
+    is another kind of folder. Links to what is not there are among them."""
+    own = _in(folder, endings) or _in(folder / "data", endings)
+    return own or [file for one in _folders_of_splits(folder) for file in _in(one, endings)]
 
 
 def _folders_of_splits(folder: Path) -> list[Path]:
@@ -56,18 +61,18 @@ def _folders_of_splits(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(named)]
 
 
-def _in(folder: Path) -> list[Path]:
+def _in(folder: Path, endings: tuple[str, ...]) -> list[Path]:
     try:
         with os.scandir(folder) as inside:
             # By the ending first: of a folder of a million images, nothing else is asked.
-            named = [one.name for one in inside if _is_parquet(one) and (one.is_file() or not os.path.exists(one))]
+            named = [one.name for one in inside if _ends(one, endings) and (one.is_file() or not os.path.exists(one))]
     except OSError:
         return []
     return [folder / name for name in sorted(named)]
 
 
-def _is_parquet(entry: os.DirEntry[str]) -> bool:
-    return os.path.splitext(entry.name)[1].lower() in ENDINGS and entry.name[0] not in "._"
+def _ends(entry: os.DirEntry[str], endings: tuple[str, ...]) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in endings and entry.name[0] not in "._"
 
 
 def shards_of(path: Path, label: str, has_splits: Callable[[Path], bool]) -> Shards:
@@ -80,13 +85,13 @@ def shards_of(path: Path, label: str, has_splits: Callable[[Path], bool]) -> Sha
     if dead := [str(file) for file in files if not file.exists()]:
         refuse_dead(dead, str(path), label)
     aside = Counter(_others(path, files, label))
-    _check_all_there(path, files, label)
+    check_all_there(files, label, path)
     splits = {file: split_of(file, path) for file in files}
     kept = [file for file in files if splits[file] is not None] or files
     if len(kept) < len(files) and has_splits(kept[0]):
         kept = files
     _check_one_set(path, kept, label)
-    out = [legible(file.name) for file in files if file not in kept]
+    out = [legible(file.name) for file in files if splits[file] is None] if len(kept) < len(files) else []
     left = [f"{len(out):,} of no split, such as {out[0]}"] if out else []
     left += [f"{count:,} {what}" for what, count in sorted(aside.items())]
     shards = tuple(Shard(file, splits[file] or "train") for file in kept)
@@ -95,22 +100,23 @@ def shards_of(path: Path, label: str, has_splits: Callable[[Path], bool]) -> Sha
     return Shards(shards, told, any(splits.values()), left_out)
 
 
-def split_of(file: Path, folder: Path) -> str | None:
+def split_of(file: Path, folder: Path | None = None) -> str | None:
     """The split that the last such word says in the name of a file, or of the folders that lead to it in `folder`."""
     found = _words(_named(file, folder))
     return next((USUAL_NAMES[word] for word in reversed(found) if word in USUAL_NAMES), None)
 
 
-def _named(file: Path, folder: Path) -> str:
-    return file.relative_to(folder).with_suffix("").as_posix()
+def _named(file: Path, folder: Path | None) -> str:
+    return file.relative_to(folder or file.parent).with_suffix("").as_posix()
 
 
 def _words(name: str) -> list[str]:
     return [word for word in BETWEEN.split(name.lower()) if word]
 
 
-def _check_all_there(folder: Path, files: list[Path], label: str) -> None:
-    """ValueError where one of numbered files is not there, or is there from two exports."""
+def check_all_there(files: list[Path], label: str, folder: Path | None = None) -> None:
+    """ValueError where one of several numbered files (-00000-of-00004) is not there, or there from two exports; each
+    folder that `folder` holds has numbers of its own."""
     there: dict[str, dict[int, dict[int, str]]] = {}
     for file in files:
         if (found := OF_MANY.match(_named(file, folder))) is not None:
@@ -177,7 +183,7 @@ def _others(folder: Path, files: list[Path], label: str) -> Iterator[str]:
     for entry in _walk(str(folder), str(folder), label, ()):
         if entry is None or entry.name.startswith("_"):  # as Spark names what it writes beside
             yield "hidden"
-        elif entry.path not in read and (_is_parquet(entry) or not is_beside(entry)):
+        elif entry.path not in read and (_ends(entry, ENDINGS) or not is_beside(entry)):
             place = below(str(folder), entry.path)
             if any(word in USUAL_NAMES for word in Path(place.lower()).parts[:-1]):
                 with_more = f"{below(str(folder), str(files[0]))}{' and more' if len(files) > 1 else ''}"
@@ -185,7 +191,7 @@ def _others(folder: Path, files: list[Path], label: str) -> Iterator[str]:
                     f"{label}: {place} is of a split, but not where the Parquet files are that are read ({with_more}); "
                     "bring all into one layout, or move it elsewhere"
                 )
-            yield "Parquet of other folders" if _is_parquet(entry) else "no Parquet"
+            yield "Parquet of other folders" if _ends(entry, ENDINGS) else "no Parquet"
 
 
 def _walk(folder: str, path: str, label: str, above: tuple[str, ...]) -> Iterator[os.DirEntry[str] | None]:

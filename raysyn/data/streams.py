@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from raysyn.data.folders import understood
-from raysyn.data.labels import check_number, classes_of, whole_numbers
+from raysyn.data.labels import check_number, count_classes, whole_numbers
 from raysyn.data.manifest import ENDINGS as MANIFEST
 from raysyn.data.manifest import read_manifest
 from raysyn.data.names import legible
@@ -131,7 +131,7 @@ def _without_gap(stream: Stream) -> tuple[Sequence[str] | None, Iterator[Picture
             seen.setdefault(picture.split, set()).add(picture.label)
             yield picture
         if seen["train"]:  # else there is another sentence
-            classes_of(stream.label, dict(seen), "")
+            count_classes(stream.label, dict(seen), "")
 
     return names, (found if names is not None else pictures())
 
