@@ -224,6 +224,8 @@ def _files(path: Path, label: str, aside: Counter[str]) -> Iterator[tuple[str, M
                     before = one.offset_data
                     yield one.name, Member(str(path), one.offset_data, one.size)
             whole = whole and _ends(file, archive.offset)
+    except PermissionError as error:
+        raise ValueError(f"{name} cannot be read ({error.strerror}); mend its permissions") from error
     except Exception as error:  # damaged headers raise anything
         raise ValueError(f"{name} cannot be read as a .tar, which must not be compressed; bring it anew") from error
     if not whole:

@@ -132,7 +132,7 @@ def test_npz_files_that_hold_no_arrays_are_refused(tmp_path: Path, read: Read, k
 
 UNPACKED = NPZ | {
     "no array": (NPZ["no array"][0], r"cannot be read as \.npz of plain arrays \(EOF: reading magic string"),
-    "names no array": (NPZ["names no array"][0], r"cannot be read as \.npz \(EOF: reading magic string"),
+    "names no array": (NPZ["names no array"][0], r"cannot be read as \.npz .* \(EOF: reading magic string"),
     "909 TiB": (NPZ["909 TiB"][0], r"cannot be read as \.npz of plain arrays \(it ends early\)"),
     "too long": (
         lambda path: npz(path, lambda name, old: old + b"x" * (name == "train_images.npy")),

@@ -318,6 +318,17 @@ def test_archives_that_are_not_whole_are_refused(tmp_path: Path, kind: str, read
         read(tmp_path / "one.tar")
 
 
+def test_an_archive_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = shard(tmp_path / "set.tar", samples(range(2)))
+
+    def denied(self: Path, *_: object) -> object:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(ValueError, match=r"set\.tar cannot be read \(Permission denied\); mend its permissions"):
+        read_tars(path, "set")
+
+
 def test_columns_are_not_of_archives(tmp_path: Path) -> None:
     path = str(shard(tmp_path / "set.tar", samples(range(9))))
     for read in (lambda: load(DataConfig(path=path, label_column="x")), lambda: publicly_with_column(path)):
