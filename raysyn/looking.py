@@ -12,7 +12,7 @@ from pathlib import Path
 from raysyn.data.images import DataConfig, public_facts
 from raysyn.data.parquet_schema import Columns
 from raysyn.data.reading import Colour, Reading
-from raysyn.data.sources import NAMES, from_name, from_path
+from raysyn.data.sources import NAMES, check_given, from_name, from_path
 from raysyn.data.survey import Survey, survey
 from raysyn.report import looked
 from raysyn.runs.refusals import RUN_JSON
@@ -74,8 +74,8 @@ def look(given: str, flags: Flags) -> list[str]:
     # First, so that memory holds the source once.
     facts = _facts(config)
     source = replace(from_name(given, None) if named else from_path(given, columns), reading=reading)
-    sheet = Path(flags.sheet or f"look-{source.name}.png").expanduser()
-    html = Path(flags.html).expanduser() if flags.html else None
+    sheet = check_given(flags.sheet, f"sheet={flags.sheet!r}") if flags.sheet else Path(f"look-{source.name}.png")
+    html = check_given(flags.html, f"html={flags.html!r}") if flags.html else None
     for field, path in (("sheet", sheet), ("html", html)):
         if path is not None:
             _check(field, path, None if config.path is None else Path(given).expanduser(), flags.overwrite)
@@ -142,7 +142,7 @@ def _read(config: DataConfig, facts: tuple[int, tuple[int, int, int], int] | str
     tested = found.classes.get("test", Counter()).total() or found.classes["train"].total() - n
     what = f"{n:,} training and {tested:,} test images of {width} x {height} pixels, {looked.KINDS[channels]}"
     many = f"{classes:,} class{'es' if classes > 1 else ''}"
-    if looked.of_one_kind(found):
+    if looked.of_one_kind(found, channels):
         return f"A run with {flag} reads {what}, {many}."
     return f"A run with {flag} begins to read {what}, {many}, and is refused at the first that differs."
 

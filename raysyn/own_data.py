@@ -10,13 +10,12 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysyn.compute.worker import best_device
 from raysyn.data.images import DataConfig, public_facts
 from raysyn.data.reading import Reading
-from raysyn.data.sources import NAMES
+from raysyn.data.sources import NAMES, check_given
 from raysyn.methods import catalogue
 from raysyn.methods.auto import told
 from raysyn.methods.auto.choice import Case, Choice, choose
@@ -84,7 +83,8 @@ class Picked:
 
 def default(source: str) -> Flags:
     """The command without a flag."""
-    return Flags(out=f"runs/auto-{Path(source).expanduser().resolve().stem if source not in NAMES else source}")
+    known = source if source in NAMES else check_given(source, f"data.path={source!r}").resolve().stem
+    return Flags(out=f"runs/auto-{known}")
 
 
 def pick(source: str, words: Sequence[str]) -> Picked:

@@ -142,6 +142,16 @@ def test_what_is_not_plain_is_shown_as_a_run_would_read_it(tmp_path: Path) -> No
         looked_at(source, sheet, window=(5, 5))
 
 
+def test_a_palette_of_greys_that_comes_first_makes_a_run_refuse_colour(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        folder = tmp_path / "scans" / split / "a"
+        folder.mkdir(parents=True)
+        (folder / "0.png").write_bytes(png(noise(), "P"))
+        (folder / "1.png").write_bytes(png(noise(10, 10, 3)))
+    said = " ".join(" ".join(look(str(tmp_path / "scans"), Flags(sheet=str(tmp_path / "sheet.png")))).split())
+    assert "begins to read 2 training and 2 test images of 10 x 10 pixels, grey, 1 class, and is refused" in said
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["train", "val", "test"]), st.integers(0, 1), st.integers(0, 4)), min_size=1))
 def test_copies_are_counted_as_a_plain_count_does(rows: list[tuple[str, int, int]]) -> None:
@@ -207,6 +217,19 @@ def test_how_it_is_read_is_told_and_what_is_refused_is_looked_at_all_the_same(
     assert words.format(source) in said, said
     tested = "test" in columns.get("split", ())
     assert f"Images by class: class train{' test' if tested else ''} " in said and (tmp_path / "sheet.png").exists()
+
+
+@pytest.mark.parametrize("kind", [str, "M8[s]", float, bool])
+def test_labels_of_any_kind_are_counted(tmp_path: Path, kind: Any) -> None:
+    labels = np.array([0, 1, 0, 1]).astype(kind)
+    np.savez(
+        tmp_path / "set.npz", train_images=noise(4, 80).reshape(4, 8, 10), train_labels=labels, class_names=["a", "b"]
+    )
+    lines = look(str(tmp_path / "set.npz"), Flags(sheet=str(tmp_path / "sheet.png")))
+    said = " ".join(" ".join(lines).split())
+    assert "would be refused: " in said and f"train labels are {labels.dtype}" in said
+    rows = {label: count for label, count in zip(said.split(), said.split()[1:], strict=False) if count == "2"}
+    assert len(rows) >= 2, said
 
 
 def test_a_set_by_name_is_looked_at_too(tmp_path: Path) -> None:

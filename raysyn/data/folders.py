@@ -12,20 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from raysyn.data.listing import below, entries_of, is_beside, is_hidden, listed
+from raysyn.data.manifest import names_files
 from raysyn.data.names import legible
 from raysyn.data.shards import ENDINGS as PARQUET
 from raysyn.data.shards import files_of
 from raysyn.data.source import SPLITS, USUAL_NAMES
 
-BESIDE = frozenset(
-    f".{ending}"
-    for ending in "csv db docx htm html ini ipynb json jsonl log md pdf py rst tsv txt xls xlsx xml yaml yml".split()
-)
-"""Endings of files that lie beside images and are none. Any other file must be an image, or is refused by its name."""
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xls", ".xlsx")
-"""Those of them that may hold labels."""
-MADE_BY_SYSTEMS = frozenset(("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"))
-"""Folders, in small letters, that no person has made."""
+"""Files that may hold labels."""
 NESTED = 3
 """How deep a folder train/ is looked for where it is not there."""
 
@@ -57,7 +52,7 @@ class Layout:
             root = os.path.join(self.path, self.splits.get(split, ""))
             for entry in self._entries(root):
                 if not entry.is_dir():
-                    if not _is_beside(entry):
+                    if not is_beside(entry):
                         raise ValueError(f"{self.label}: {self.place(entry)} is in no class folder; move or remove it")
                     self.aside["no image"] += 1
                 elif entry.name not in numbers:
@@ -71,15 +66,14 @@ class Layout:
 
     def place(self, entry: os.DirEntry[str] | str) -> str:
         """What to call a file or folder in an error."""
-        whole, above = os.fspath(entry), os.path.join(self.path, "")
-        return legible(whole[len(above) :] if whole.startswith(above) else os.path.relpath(whole, self.path))
+        return below(self.path, os.fspath(entry))
 
     def told(self) -> str:
         """How the folder was understood, and what the last walk left out."""
         named = [f"{name}/" + ("" if name == split else f" (as {split})") for split, name in self.splits.items()]
-        layout = f"a folder with {_listed(named)}, of class folders" if named else "a folder of class folders"
+        layout = f"a folder with {listed(named)}, of class folders" if named else "a folder of class folders"
         left = [f"{count:,} {what}" for what, count in sorted(self.aside.items())]
-        return layout + (f"; left out: {_listed(left)}" if left else "")
+        return layout + (f"; left out: {listed(left)}" if left else "")
 
     def _within(self, folder: os.DirEntry[str], above: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
         """Images at any depth; `above` are the real folders that lead here."""
@@ -89,30 +83,19 @@ class Layout:
         for entry in self._entries(folder.path):
             if entry.is_dir():
                 yield from self._within(entry, (*above, here))
-            elif _is_beside(entry):
+            elif is_beside(entry):
                 self.aside["no image"] += 1
-            else:
+            elif entry.is_file():
                 yield entry
+            else:  # whose reader would wait
+                raise ValueError(f"{self.label}: {self.place(entry)} is a pipe, socket or device; remove it")
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         """What is in one folder, in order, without what is hidden; ValueError for a link that leads nowhere."""
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            raise ValueError(
-                f"{self.label}: the folder {self.place(folder)} cannot be read ({error.strerror}); mend its permissions"
-            ) from error
-        dead = [one for one in entries if not is_hidden(one.name) and one.is_symlink() and not os.path.exists(one)]
-        if dead:
-            also = f", like {len(dead) - 1:,} more beside it" if len(dead) > 1 else ""
-            raise ValueError(
-                f"{self.label}: {self.place(dead[0])} is a link to what is not there{also}; bring the files (dvc pull, "
-                "git annex get, a mount) or remove the links"
-            )
-        for one in entries:
-            if is_hidden(one.name):
-                self.aside["hidden"] += 1
-        return [one for one in entries if not is_hidden(one.name)]
+        entries, hidden = entries_of(folder, self.path, self.label)
+        if hidden:
+            self.aside["hidden"] += hidden
+        return entries
 
 
 def understood(path: str, label: str) -> Layout:
@@ -124,6 +107,7 @@ def understood(path: str, label: str) -> Layout:
     layout.splits = _splits(folders, label)
     if layout.splits:
         layout.beside = Counter("beside the splits" for entry in entries if entry.name not in layout.splits.values())
+        layout.beside.update(layout.aside)  # what is hidden beside them
         folders = [one.name for one in layout._entries(os.path.join(path, layout.splits["train"])) if one.is_dir()]
     else:
         _refuse_other_layouts(path, label, entries, folders)
@@ -141,7 +125,7 @@ def _splits(folders: Sequence[str], label: str) -> dict[str, str]:
         if split is not None:
             splits[split] = name
     if splits and "train" not in splits:
-        has = _listed([f"{name}/" for name in splits.values()])
+        has = listed([f"{name}/" for name in splits.values()])
         raise ValueError(f"{label} has {has} but no folder train/; rename the one to train with")
     return {split: splits[split] for split in SPLITS if split in splits}
 
@@ -157,6 +141,12 @@ def _refuse_other_layouts(path: str, label: str, entries: Sequence[os.DirEntry[s
                     f"{label} has {kind} files in {legible(name)}/, and none in itself: give {str(inside)!r}"
                 )
     if len(folders) > 1:
+        for table in entries:
+            if table.is_file() and (column := names_files(table.path)):
+                raise ValueError(
+                    f"{label} has folders beside {legible(table.name)}, whose column {legible(column)} names files: if "
+                    "that holds the labels, give it; if the folders are the classes, move it elsewhere"
+                )
         return
     tables = [entry.name for entry in entries if os.path.splitext(entry.name)[1].lower() in TABLES]
     if tables:
@@ -183,16 +173,3 @@ def _with_train(path: str, depth: int) -> Iterator[str]:
     elif depth:
         for one in inside:
             yield from _with_train(one, depth - 1)
-
-
-def is_hidden(name: str) -> bool:
-    """Whether systems hide it, or have made it."""
-    return name.startswith(".") or name.lower() in MADE_BY_SYSTEMS
-
-
-def _is_beside(entry: os.DirEntry[str]) -> bool:
-    return os.path.splitext(entry.name)[1].lower() in BESIDE
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -15,6 +15,7 @@ import numpy as np
 
 from raysyn.data.broken import without_broken
 from raysyn.data.copies import Copies, find_copies
+from raysyn.data.labels import count_classes, whole_numbers
 from raysyn.data.mapped import taken
 from raysyn.data.names import check_class_names, check_name
 from raysyn.data.parquet_schema import Columns, check_no_columns
@@ -228,13 +229,13 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
     source = replace(source, reading=reading)
     reading.check_arrays(source.splits["train"].pictures, source.label)
     check_name(source.label, "the data set", source.name)
-    labels = {split: _labels(source, split) for split in SPLITS if split in source.splits}
+    labels = {split: whole_numbers(source, split) for split in SPLITS if split in source.splits}
     if not labels["train"].size:
         raise ValueError(f"{source.label} has no train images; both train and test are needed")
     # Of all images: which classes there are must not depend on what is held out.
     class_names = _class_names(source, labels)
     source = with_test_images(source, config.test_share)
-    labels = {split: _labels(source, split) for split in SPLITS if split in source.splits}
+    labels = {split: whole_numbers(source, split) for split in SPLITS if split in source.splits}
     if not config.labels:
         labels, class_names = {split: np.zeros_like(of) for split, of in labels.items()}, (ONE_CLASS,)
     n = len(labels["train"])
@@ -260,36 +261,21 @@ def _empty(images: Images) -> np.ndarray:
     return np.flatnonzero(np.bincount(images.labels_N, minlength=images.classes) == 0)
 
 
-def _labels(source: Source, split: str) -> np.ndarray:
-    """The labels of one split as int64, refusing anything but whole numbers from 0."""
-    labels = source.splits[split].labels_N
-    if not labels.size:
-        return labels.astype(np.int64)
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"{source.label}: {split} labels are {labels.dtype}; give class numbers 0, 1, 2, ...")
-    for label in (labels.min(), labels.max()):
-        if not 0 <= int(label) < 2**31:
-            raise ValueError(f"{source.label}: {split} has the label {label}; number classes 0, 1, 2, ...")
-    return labels.astype(np.int64)
-
-
 def _class_names(source: Source, labels: dict[str, np.ndarray]) -> tuple[str, ...]:
     """Names of all classes. Where the source declares none they are the numbers in the labels of train, without a gap;
     a declared class may have no image, because whether a release exists must not depend on single images."""
-    seen, names = np.unique(labels["train"]), source.class_names
-    classes = int(seen[-1]) + 1 if names is None else len(names)
+    names = source.class_names
+    if names is None:
+        numbers = {split: np.unique(found).tolist() for split, found in labels.items()}
+        classes = count_classes(source.label, numbers, f" ({source.naming})")
+    else:
+        classes = len(names)
     for split, found in labels.items():
-        unknown = found[found >= classes]
-        if unknown.size:
-            has = f"train has 0 to {classes - 1}" if names is None else f"only {classes} classes are named"
-            raise ValueError(f"{source.label}: {split} has the label {unknown[0]}, but {has}; mend the labels")
-    if names is None and len(seen) < classes:
-        # The first gap, not all of them: one stray label of a million would list a million classes.
-        gap = int(np.flatnonzero(np.append(seen, -1) != np.arange(len(seen) + 1))[0])
-        raise ValueError(
-            f"{source.label}: class {gap} has no training images; add some, renumber, or declare the names of classes "
-            f"({source.naming}), one of which may then have no image"
-        )
+        if (unknown := found[found >= classes]).size:
+            raise ValueError(
+                f"{source.label}: {split} has the label {unknown[0]}, but only {classes} classes are named; mend the "
+                "labels"
+            )
     named = tuple(str(name) for name in (range(classes) if names is None else names))
     check_class_names(source.label, named)
     return named

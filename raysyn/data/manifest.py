@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysyn.data.folders import BESIDE, is_hidden
-from raysyn.data.names import legible
-from raysyn.data.parquet_schema import Columns
+from raysyn.data.listing import BESIDE, is_hidden
+from raysyn.data.names import is_number, legible
+from raysyn.data.parquet_schema import SPLIT, Columns, usual_name
 from raysyn.data.several import MEND, Several
 from raysyn.data.source import SPLITS, USUAL_NAMES
 
@@ -23,7 +23,9 @@ FILE = ("path", "image", "file", "file_name", "filename", "image_id", "id")
 BETWEEN = "|"
 """What stands between several labels of an image."""
 LABEL = ("label", "labels", "class")
-"""What the columns are called; the first that is there is taken, where none is named."""
+"""What the columns are called, in whatever case; the first that is there is taken, where none is named."""
+MARKS = ",;\t"
+"""What parts the fields of a line."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,13 @@ class Manifest:
 
 
 def read_manifest(path: Path, label: str, columns: Columns, several: Several | None = None) -> Manifest:
-    """Read a table and find its files, by path, name or name without ending, in its folder and below. ValueError, in a
-    sentence that `label` opens, for a column, file or field that is not there, and for a file that is there twice."""
+    """Read a table and find its files in its folder and below, by path or the end of it, with or without ending.
+    ValueError, in a sentence that `label` opens, for a column, file or field that is not there, and for a file that is
+    there twice."""
     fields, rows = _table(path, label)
     image = _column(fields, label, "image", FILE, columns.image, columns.group)
     number = _column(fields, label, "label", LABEL, columns.label, columns.group)
-    split = "split" if "split" in fields else None
+    split = usual_name(fields, SPLIT)
     found, known = _Files(path.parent), dict[str, int]()
     read: list[tuple[str, str, str]] = []
     for at, row in rows:
@@ -72,9 +75,22 @@ def read_manifest(path: Path, label: str, columns: Columns, several: Several | N
         "" if split else ", no column split: all for training"
     )
     told += f"; {classes.told()}" if classes is not None else ""
-    left = found.count - sum(file in found for _, file, _ in read)
+    left = len(found.every) - sum(file in found.every for _, file, _ in read)
     told += f"; left out: {left:,} files without a row" if left else ""
     return Manifest([(where, file, numbers[name]) for where, file, name in read], names, split is not None, told)
+
+
+def names_files(table: str) -> str | None:
+    """The column of a table that by its name says files of images; None where it is none, or no such table."""
+    if os.path.splitext(table)[1].lower() not in ENDINGS:
+        return None
+    try:
+        with open(table, encoding="utf-8-sig") as file:
+            head = file.readline(2**16)
+        fields = next(csv.reader([head], delimiter=max(MARKS, key=head.count), skipinitialspace=True), [])
+    except (OSError, UnicodeDecodeError, csv.Error):  # whatever it is, it is not that
+        return None
+    return usual_name([name.strip() for name in fields], FILE)
 
 
 def _table(path: Path, label: str) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
@@ -85,14 +101,27 @@ def _table(path: Path, label: str) -> tuple[list[str], Iterator[tuple[int, dict[
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{label} cannot be read as a table in UTF-8 ({error}); save it so") from error
     head = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
-    fields = [name.strip() for name in next(reader, [])]
+    # Strictly: else a stray quote takes all rows up to the next one, or the end, into a field.
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=max(MARKS, key=head.count), strict=True, skipinitialspace=True
+    )
+
+    def cannot(begin: int, error: csv.Error) -> ValueError:
+        up_to = f" to {reader.line_num}" if reader.line_num > begin else ""
+        return ValueError(f"{label}: line {begin}{up_to} cannot be read ({error}); mend it, such as its quotes")
+
+    try:
+        fields = [name.strip() for name in next(reader, [])]
+    except csv.Error as error:
+        raise cannot(1, error) from error
     if len(set(fields)) < len(fields):
         raise ValueError(f"{label} has two columns of one name; it has {', '.join(fields)}: rename one")
 
     def rows() -> Iterator[tuple[int, dict[str, str]]]:
+        begin = reader.line_num + 1
         try:
             for cells in reader:
+                begin = reader.line_num + 1
                 if cells and len(cells) != len(fields):
                     raise ValueError(
                         f"{label}: line {reader.line_num} has {len(cells)} fields, and the first {len(fields)}; mend it"
@@ -100,7 +129,7 @@ def _table(path: Path, label: str) -> tuple[list[str], Iterator[tuple[int, dict[
                 if cells:
                     yield reader.line_num, {name: cell.strip() for name, cell in zip(fields, cells, strict=True)}
         except csv.Error as error:
-            raise ValueError(f"{label}: line {reader.line_num} cannot be read ({error}); mend it") from error
+            raise cannot(begin, error) from error
 
     return fields, rows()
 
@@ -109,9 +138,8 @@ def _column(fields: list[str], label: str, what: str, usual: tuple[str, ...], gi
     has = f"it has {', '.join(fields) or 'none'}"
     if given is not None and given not in fields:
         raise ValueError(f"{label} lacks the column that {group}{what}_column={given!r} names; {has}")
-    for name in (given,) if given is not None else usual:
-        if name in fields:
-            return name
+    if (name := given or usual_name(fields, usual)) is not None:
+        return name
     raise ValueError(
         f"{label} lacks a column of {what}s ({', '.join(usual)}); {has}: name the one to read with "
         f"--{group}{what}-column"
@@ -119,38 +147,44 @@ def _column(fields: list[str], label: str, what: str, usual: tuple[str, ...], gi
 
 
 class _Files:
-    """The files in a folder and below, by their paths and names."""
+    """The files in a folder and below, by the ends of their paths."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.count = str(folder), 0
-        self._by_name: dict[str, list[str]] = {}
+        self.folder, self.every = str(folder), set[str]()
+        self._ends: dict[int, dict[str, list[str]]] = {}
         seen = set[str]()
         for above, folders, names in os.walk(self.folder, followlinks=True):
             # Of folders that are linked together, each is walked once.
             folders[:] = sorted(name for name in folders if not is_hidden(name)) if _new(above, seen) else []
             for name in names:
-                stem, ending = os.path.splitext(name)
-                if ending.lower() not in BESIDE and not is_hidden(name):
-                    self.count += 1
-                    for known in {name, stem}:
-                        self._by_name.setdefault(known, []).append(os.path.normpath(os.path.join(above, name)))
-
-    def __contains__(self, file: str) -> bool:
-        return file in self._by_name.get(os.path.basename(file), [])
+                if os.path.splitext(name)[1].lower() not in BESIDE and not is_hidden(name):
+                    self.every.add(os.path.normpath(os.path.join(above, name)))
 
     def named(self, given: str, place: str) -> str:
-        """The file that a row means."""
-        for spelled in (given, given.replace("\\", "/")):  # as Windows writes paths
+        """The file that a row means: that at its path, else the one whose path ends so."""
+        spellings = [os.path.normpath(one) for one in (given, given.replace("\\", "/"))]  # as Windows writes paths
+        for spelled in spellings:
             whole = os.path.normpath(os.path.join(self.folder, spelled))
             if os.path.isfile(whole):
                 return whole
-        files = self._by_name.get(os.path.basename(given), [])
+        files = self._ending_in(spellings[1])
         if len(files) == 1 and os.path.isfile(files[0]):
             return files[0]
         fault = f"names {len(files)} files, such as {legible(files[0])} and {legible(files[1])}; give paths" if (
             len(files) > 1
         ) else f"is in {legible(self.folder)} nowhere; bring it, or leave out its row"  # fmt: skip
         raise ValueError(f"{place}: {given!r} {fault}")
+
+    def _ending_in(self, end: str) -> list[str]:
+        """The files whose paths end in the names that `end` has, all of them, with or without the last one's ending."""
+        parts = end.count("/") + 1
+        if parts not in self._ends:
+            found = self._ends[parts] = dict[str, list[str]]()
+            for file in sorted(self.every):
+                last = "/".join(os.path.abspath(file).split("/")[-parts:])
+                for known in {last, os.path.splitext(last)[0]}:
+                    found.setdefault(known, []).append(file)
+        return self._ends[parts].get(end, [])
 
 
 def _new(folder: str, seen: set[str]) -> bool:
@@ -174,7 +208,7 @@ def _refuse_several(rows: list[tuple[str, str, str]], label: str, group: str) ->
 def classes_of(rows: list[tuple[str, str, str]], label: str) -> tuple[dict[str, int], list[str] | None]:
     """{label: class number}, and names where labels are words: those of train, sorted."""
     every = {name for _, _, name in rows}
-    if all(name.isascii() and name.isdigit() and len(name) < 10 and name == str(int(name)) for name in every):
+    if all(map(is_number, every)):
         return {name: int(name) for name in every}, None
     names = sorted({name for where, _, name in rows if where == "train"})
     if extra := sorted(every - set(names)):

@@ -7,10 +7,21 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 CONTROL = ("Cc", "Zl", "Zp")
 """Unicode's categories of line breaks, tabs and other control characters."""
+
+
+def is_number(name: str) -> bool:
+    """Whether it is a whole number of at most nine digits, as one writes it."""
+    return name.isascii() and name.isdigit() and len(name) < 10 and name == str(int(name))
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Sorted: by value where all are numbers."""
+    every = sorted(names)
+    return sorted(every, key=int) if all(map(is_number, every)) else every
 
 
 def legible(text: str) -> str:
@@ -55,7 +66,7 @@ def check_class_names(place: str, names: Sequence[str], *, once: bool = True) ->
     """The same for the names of all classes; if `once`, they must differ as they are read, however stored."""
     for number, name in enumerate(names):
         check_name(place, f"class {number}", name)
-    same = Counter(unicodedata.normalize("NFC", name) for name in names)
+    same = Counter(unicodedata.normalize("NFC", name).strip() for name in names)
     for name, count in same.items():
         if once and count > 1:
             raise ValueError(f"{legible(place)}: {count} classes are called {name!r}; rename all but one")

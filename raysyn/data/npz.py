@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,12 +16,15 @@ from raysyn.data.mapped import AT_ONCE, IN_MEMORY, Room
 def read_npz(path: Path, label: str) -> dict[str, np.ndarray]:
     """{name: array}. ValueError, in a sentence that `label` opens, for what is no .npz file of plain arrays."""
     try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("no zip archive")
+        # Opened first: `is_zipfile` says of a file that it may not read that it is none.
+        with path.open("rb") as opened:
+            if not zipfile.is_zipfile(opened):
+                raise ValueError("no zip archive")
         with np.load(path, allow_pickle=False) as file:
             large = {key: _unpacked(file.zip, f"{key}.npy", label) for key in file.files}
             return {key: file[key] if array is None else array for key, array in large.items()}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    # RuntimeError is of what is encrypted or packed in another way, MemoryError of a shape that a damaged header says.
+    except (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{label} cannot be read as .npz of plain arrays ({error})") from error
 
 
@@ -36,6 +40,10 @@ def _unpacked(archive: zipfile.ZipFile, name: str, label: str) -> np.ndarray | N
         shape, by_columns, dtype = read(member)
         if by_columns or dtype.hasobject or len(shape) < 2:
             return None
+        # Before there is room for it: a damaged header may say any shape.
+        says, holds = math.prod(shape) * dtype.itemsize, archive.getinfo(name).file_size - member.tell()
+        if says != holds:
+            raise ValueError("it ends early" if says > holds else "it is longer than it says")
         count, inside = shape[0], (*shape[1:], dtype.itemsize)
         with Room(count, inside, label) as room:
             _fill(room, member)

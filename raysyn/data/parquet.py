@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from raysyn.data.names import legible
+from raysyn.data.labels import check_number
+from raysyn.data.names import in_order, legible
 from raysyn.data.parquet_schema import Columns, Schema, understood
 from raysyn.data.several import MEND, Classes, Several, check_one
 from raysyn.data.shards import Shard, shards_of
@@ -63,10 +64,12 @@ class Table:
                 found = shard.split if schema.split is None else split
                 for what, value in (("image", image), ("label", label), ("split", found)):
                     if value is None:
-                        raise ValueError(f"{self.label}: {place} has an empty {what}; fill or drop it")
+                        raise ValueError(self._empty(what, place))
                 if self.classes is not None:
                     label = self.classes.of(label, f"{self.label}: {place}")
-                elif schema.named and label not in numbers:
+                elif not schema.named:
+                    check_number(label, f"{self.label}: {place}")
+                elif label not in numbers:
                     raise ValueError(f"{self.label}: {place} has the label {label!r}, no class of train; mend it")
                 yield Row(self._split(found, place), image, numbers.get(label, label), one, row)
 
@@ -79,7 +82,7 @@ class Table:
             at += int(np.searchsorted(rows_N[at:], numbers_N[-1], side="right"))
             for row in rows_N[before:at].tolist():
                 if (image := images[int(np.searchsorted(numbers_N, row))].as_py()) is None:
-                    raise ValueError(f"{self.label}: {self.place(number, row)} has an empty image; fill or drop it")
+                    raise ValueError(self._empty("image", self.place(number, row)))
                 yield image
             if at == len(rows_N):
                 return
@@ -94,8 +97,8 @@ class Table:
         wanted = [*([schema.image_leaf] if images else []), schema.label, *([schema.split] if schema.split else [])]
         for _, part in _batches(shard.path, wanted, self.label):
             found = self._images(part).to_pylist() if images else [b""] * part.num_rows
-            splits = part.column(schema.split).to_pylist() if schema.split else [None] * part.num_rows
-            yield from zip(found, part.column(schema.label).to_pylist(), splits, strict=True)
+            splits = _values(part, schema.split, self.label) if schema.split else [None] * part.num_rows
+            yield from zip(found, _values(part, schema.label, self.label), splits, strict=True)
 
     def _images(self, part: Any) -> Any:
         images = part.column(self.schema.image)
@@ -104,6 +107,11 @@ class Table:
 
             images = pc.struct_field(images, "bytes")
         return images
+
+    def _empty(self, what: str, place: str) -> str:
+        by_path = what == "image" and self.schema.image_leaf != self.schema.image
+        more = " (the files are read that it holds, not those that a path names)" if by_path else ""
+        return f"{self.label}: {place} has an empty {what}; fill or drop it{more}"
 
     def _split(self, given: Any, place: str) -> str:
         split = USUAL_NAMES.get(str(given).lower())
@@ -151,10 +159,18 @@ def _rows_at_once(metadata: Any, columns: list[str]) -> int:
     return max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE * metadata.num_rows // max(1, size)))
 
 
+def _values(part: Any, column: str, label: str) -> list[Any]:
+    try:
+        values: list[Any] = part.column(column).to_pylist()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{label}: column {column} holds text that is no UTF-8; write it in UTF-8") from error
+    return values
+
+
 def open_parquet(path: Path, label: str, columns: Columns, several: Several | None = None) -> Table:
     """A Parquet file, or a folder of them; of the rows, only those of names of classes are read. ValueError, in a
     sentence that `label` opens, where columns are missing, of another kind, or not the same in all files."""
-    found = shards_of(path, label)
+    found = shards_of(path, label, lambda file: understood(file, label, columns).split is not None)
     first = understood(found.shards[0].path, label, columns)
     for shard in found.shards[1:]:
         if understood(shard.path, label, columns) != first:
@@ -166,7 +182,12 @@ def open_parquet(path: Path, label: str, columns: Columns, several: Several | No
     names: Sequence[str] | None = first.class_names if classes is None else classes.names
     if first.named and names is None:
         names = _label_names(found.shards, first, label)
-    by = "" if first.split else (", no column split: all for training" if path.is_file() else ", splits by file names")
+    if first.split:
+        by = ""
+    elif path.is_file():
+        by = ", no column split: all for training"
+    else:
+        by = ", splits by file names" if found.by_names else ", no split in file names: all for training"
     told = f"{found.told}, {first.told()}{by}{found.left_out}"
     return Table(label, found.shards, first, names, told if classes is None else f"{told}; {classes.told()}", classes)
 
@@ -186,16 +207,16 @@ def _classes(schema: Schema, label: str, columns: Columns, several: Several | No
 
 
 def _label_names(shards: Sequence[Shard], schema: Schema, label: str) -> list[str]:
-    """All labels of train, sorted: whether a class is there must not depend on what is tested with."""
+    """All labels of train, in order: whether a class is there must not depend on what is tested with."""
     names = set[str]()
     for shard in shards:
         for _, part in _batches(shard.path, [schema.label, *([schema.split] if schema.split else [])], label):
-            splits = part.column(schema.split).to_pylist() if schema.split else [shard.split] * part.num_rows
-            values = part.column(schema.label).to_pylist()
+            splits = _values(part, schema.split, label) if schema.split else [shard.split] * part.num_rows
+            values = _values(part, schema.label, label)
             pairs = set(zip(values, splits, strict=True))
             train = {name for name, split in pairs if USUAL_NAMES.get(str(split).lower()) == "train"}
             names |= train - {None}
-    return sorted(names)
+    return in_order(names)
 
 
 class Rows(Stored):

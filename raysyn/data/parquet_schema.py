@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 IMAGE = ("image", "img")
 LABEL = ("label", "labels")
-"""What the columns are called; the first that is there is taken, where none is named."""
+SPLIT = ("split",)
+"""What the columns are called, in whatever case; the first that is there is taken, where none is named."""
+
+
+def usual_name(names: Sequence[str], usual: tuple[str, ...]) -> str | None:
+    """The first of `usual` among the names of columns, as it is written there; None where it is not."""
+    for name in usual:
+        for found in (name, *names):
+            if found.lower() == name and found in names:
+                return found
+    return None
 
 
 class Columns(NamedTuple):
@@ -66,12 +77,15 @@ def understood(path: Path, label: str, columns: Columns) -> Schema:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{label} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+    for one in schema.names:
+        if (count := schema.names.count(one)) > 1:
+            raise ValueError(f"{label} has {count} columns called {one}; rename all but one")
     image = _column(schema, label, "image", IMAGE, columns.image, columns.group)
     number = _column(schema, label, "label", LABEL, columns.label, columns.group)
     leaf = _image_leaf(schema.field(image).type, image, label)
     one, several = _one_label(schema.field(number).type)
     named = _is_named(one, number, label)
-    split = "split" if "split" in schema.names else None
+    split = usual_name(schema.names, SPLIT)
     about = _json(schema, "dataset", label)
     names, names_from = metadata_names(about, label), ""
     if names is None:
@@ -93,9 +107,8 @@ def _column(schema: Any, label: str, what: str, usual: tuple[str, ...], given: s
         if given not in schema.names:
             raise ValueError(f"{label} lacks the column that {group}{what}_column={given!r} names; {has}")
         return given
-    for name in usual:
-        if name in schema.names:
-            return name
+    if (name := usual_name(schema.names, usual)) is not None:
+        return name
     raise ValueError(
         f"{label} lacks the column {what} (or {', '.join(usual[1:])}); {has}: name the one to read with "
         f"--{group}{what}-column"
@@ -150,10 +163,14 @@ def _json(schema: Any, key: str, label: str) -> dict[str, Any]:
     raw = (schema.metadata or {}).get(key.encode(), b"{}")
     try:
         about = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         about = None
     if not isinstance(about, dict):
-        raise ValueError(f"{label}: schema metadata {key!r} is no JSON object; mend or remove it")
+        begin = raw[:20].decode(errors="backslashreplace") + ("..." if len(raw) > 20 else "")
+        raise ValueError(
+            f"{label}: schema metadata {key!r} is no JSON object but {begin!r}, and names of classes are looked for "
+            "there; mend it, or remove this key (pyarrow's Table.replace_schema_metadata)"
+        )
     return about
 
 

@@ -21,10 +21,6 @@ SMALLEST = 8
 """Pixels a side."""
 
 
-class _ColourAfterAll(ValueError):
-    """A picture has colours where those before it are grey."""
-
-
 def pixels_of(
     source: Source,
     split: Split,
@@ -36,8 +32,9 @@ def pixels_of(
     """The pictures at `keep`, decoded to uint8 (N, H, W, C); `shape` as in train, None for train itself. Many lie in a
     file, and cannot be written to.
 
-    A picture with a palette, all of whose pixels are grey, is grey among grey ones and colour among colours. Raises
-    ValueError, naming the place, for a picture that cannot be used or is not like the others.
+    The first one alone says whether all are grey or colour, since no other private image may decide it; a picture with
+    a palette, all of whose pixels are grey, passes as colour among colours. Raises ValueError, naming the place, for a
+    picture that cannot be used or is not like the first.
     """
 
     def place(index: int) -> str:
@@ -61,14 +58,8 @@ def pixels_of(
             # Such pictures as they are to be.
             every = len(keep) == len(split.pictures)
             return np.ascontiguousarray(split.pictures if every else taken(split.pictures, keep))
-    try:
-        notes.begin(split)
-        return _filled(source.label, split, keep, decode, place, begun, others)
-    except _ColourAfterAll:
-        if shape is not None or not has_palette(split.pictures[keep[0]]):
-            raise
-        notes.begin(split)
-        return _filled(source.label, split, keep, decode, place, (*begun[:2], 3), others)
+    notes.begin(split)
+    return _filled(source.label, split, keep, decode, place, begun, others)
 
 
 def _filled(
@@ -127,8 +118,7 @@ def _differs(place: str, found: tuple[int, ...], shape: tuple[int, int, int], ot
     """What to say of a picture that is not like the others, of which the first may be the odd one as well."""
     if found[2] != shape[2]:
         kind = {1: "grey", 3: "colour"}
-        error = _ColourAfterAll if found == (*shape[:2], 3) else ValueError
-        return error(
+        return ValueError(
             f"{place} is {kind[found[2]]} but {others} {kind[shape[2]]}; convert the odd ones, so that all are grey or "
             "all colour, or read them as one kind with --data.colour rgb (or grey)"
         )

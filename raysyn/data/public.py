@@ -25,6 +25,7 @@ from raysyn.data.picture import chosen_fit
 from raysyn.data.reading import Reading
 from raysyn.data.sources import (
     cache_folder,
+    check_given,
     subset,
 )
 from raysyn.data.streams import PublicConfig, Stream
@@ -66,7 +67,7 @@ def load_beside(private: DataConfig, images: Images, config: PublicConfig, most_
     there are is said in a report alone, which stays inside.
     """
     own = private.name if private.path is None else str(Path(private.path).expanduser().resolve())
-    sets = [str(Path(path).expanduser().resolve()) for path in config.path] or list(config.name)
+    sets = [str(check_given(path, f"public.path={path!r}").resolve()) for path in config.path] or list(config.name)
     field = f"public.{'path' if config.path else 'name'}"
     if (private.path is None) != bool(config.path) and own in sets:
         raise ValueError(f"{field} names {own}, the sensitive images themselves: name images that everybody may see")

@@ -53,7 +53,11 @@ def with_test_images(source: Source, share: float | None) -> Source:
         )
     held = subset(n, count)
     left = np.setdiff1d(np.arange(n), held)
-    return replace(source, splits=source.splits | {"train": _part(train, left), "test": _part(train, held)})
+    said = f"{count:,} of its {n:,} images held out as test images (--data.test-share {share or OWN_SHARE:g})"
+    return replace(
+        source, splits=source.splits | {"train": _part(train, left), "test": _part(train, held)},
+        told="; ".join(filter(None, (source.told, said))),
+    )  # fmt: skip
 
 
 def _part(split: Split, rows_N: np.ndarray) -> Split:

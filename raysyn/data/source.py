@@ -62,7 +62,9 @@ def from_arrays(
     arrays: dict[str, tuple[np.ndarray, np.ndarray]],
     class_names: Sequence[str] | None,
     several: Several | None = None,
+    group: str = "data",
 ) -> Source:
+    """Of {split: (images, labels)}; what is for private images alone is a mend in the `group` of their flags only."""
     splits, width = {}, max((labels.shape[1] for _, labels in arrays.values() if labels.ndim == 2), default=1)
     classes = None if several is None or width == 1 else _classes(several, width, class_names, label)
     if classes is None:
@@ -82,7 +84,7 @@ def from_arrays(
             labels = classes.of_rows(labels, where)
         elif own > 1:
             one_hot = np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()
-            how = " (of one-hot rows, the place of the 1)" if one_hot else f", or {MEND}"
+            how = " (of one-hot rows, the place of the 1)" if one_hot else f", or {MEND}" * (group == "data")
             raise ValueError(f"{where} has {own} labels per image; give one each{how}")
         if labels.size != len(pixels):
             raise ValueError(f"{where} has {len(pixels)} images but {labels.size} labels; give one each")

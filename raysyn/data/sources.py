@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -68,24 +69,24 @@ def from_name(name: str | None, size: int | None, group: str = "data", several: 
     raise ValueError(f"{group}.name={name!r} {fault}; choose one of {', '.join(NAMES)}, or give {group}.path")
 
 
-def from_path(given: str, columns: Columns = USUAL, several: Several | None = None) -> Source:
+def from_path(given: str, columns: Columns = USUAL, several: Several | None = None, group: str = "data") -> Source:
     """A Parquet file or a folder of them, WebDataset shards, a table, a .npz file or a folder of class folders, told
-    apart by the ending and by what is in the folder. `columns` are of Parquet files and tables alone."""
-    label = f"data.path={given!r}"
-    check_given(given, label)
-    path = Path(given).expanduser()
-    if tars := tar_shards(path):
+    apart by the ending and by what is in the folder. `columns` are of Parquet files and tables alone; `group` is that
+    of the flag which gives it."""
+    label = f"{group}.path={given!r}"
+    path = check_given(given, label)
+    if tar_shards(path):
         check_no_columns(columns, label)
         check_one(several, label)
-        return _tars(path, tars, label)
+        return _tars(path, label)
     if not path.exists():
-        raise ValueError(f"{label} does not exist; check the spelling, or use data.name")
+        raise ValueError(f"{label} does not exist; check the spelling, or use {group}.name")
     ending = path.suffix.lower()
     if parquet_files(path) or (ending in PARQUET and path.is_file()):
         return read_parquet(path, label, columns, several)
     if ending == ".npz" and path.is_file():
         check_no_columns(columns, label)
-        return _npz(path, path.stem, label, None, several)
+        return _npz(path, path.stem, label, None, several, group)
     if ending in MANIFEST and path.is_file():
         return _manifest(path, label, columns, several)
     check_one(several, label)
@@ -100,14 +101,26 @@ def from_path(given: str, columns: Columns = USUAL, several: Several | None = No
     )
 
 
-def check_given(given: str, label: str) -> None:
-    """ValueError for what is no path of this machine."""
+def check_given(given: str, label: str) -> Path:
+    """The path, which may lead to nothing yet; ValueError for what is none of this machine."""
     if not given.strip():
         raise ValueError(
             f"{label} is empty, as where a shell variable is not set; give a file or folder, or leave it out"
         )
     if "://" in given:
         raise ValueError(f"{label} is an address; images are read from files: download them, and give their path")
+    try:
+        path = Path(given).expanduser()
+        mode = path.stat().st_mode if "\0" not in given else 0
+    except RuntimeError as error:
+        raise ValueError(f"{label} begins in ~ and the name of no user here; give the whole path") from error
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except OSError as error:
+        raise ValueError(f"{label} cannot be reached ({error.strerror}); mend the path, or its permissions") from error
+    if mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ValueError(f"{label} is no file and no folder, but a pipe, socket or device; give a file")
+    return path
 
 
 def subset(n: int, limit: int) -> np.ndarray:
@@ -172,11 +185,11 @@ def _medmnist(name: str, size: int | None, group: str, several: Several | None =
     # Not by the package's own classes, which hold all images of a split.
     _fetch(name, group, lambda root: download_url(url, str(root), file, md5))
     names = [info["label"][str(label)] for label in range(len(info["label"]))]
-    return _npz(cache_folder() / file, name, f"{group}.name={name!r}", names, several)
+    return _npz(cache_folder() / file, name, f"{group}.name={name!r}", names, several, group)
 
 
 def _npz(
-    path: Path, name: str, label: str, class_names: Sequence[str] | None, several: Several | None = None
+    path: Path, name: str, label: str, class_names: Sequence[str] | None, several: Several | None, group: str
 ) -> Source:
     arrays = read_npz(path, label)
     present = [split for split in SPLITS if split == "train" or {f"{split}_images", f"{split}_labels"} & set(arrays)]
@@ -184,16 +197,20 @@ def _npz(
         if key not in arrays:
             has = ", ".join(sorted(arrays)[:9]) or "none"
             raise ValueError(f"{label} lacks the array {key}; each split needs its images and labels, and it has {has}")
+        if not isinstance(arrays[key], np.ndarray):
+            raise ValueError(f"{label}: {key} is no array as numpy.save writes it; write it anew")
     found = {split: (arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in present}
     if class_names is None and "class_names" in arrays:
         class_names = _array_names(arrays["class_names"], label)
-    source = from_arrays(name, label, found, class_names, several)
+    source = from_arrays(name, label, found, class_names, several, group)
     source = replace(source, told="; ".join([f"a .npz file of {', '.join(present)}", *filter(None, [source.told])]))
     return source if "test" in present else replace(source, lacks="lacks the arrays test_images and test_labels")
 
 
 def _array_names(names: np.ndarray, label: str) -> list[str]:
     """Class names from an array of the file, a name per class."""
+    if not isinstance(names, np.ndarray):
+        raise ValueError(f"{label}: class_names is no array as numpy.save writes it; write it anew")
     if names.ndim != 1 or names.dtype.kind != "U":
         raise ValueError(f"{label}: class_names is {names.dtype} of shape {names.shape}; give one string per class")
     return [str(name) for name in names]
@@ -228,19 +245,18 @@ def _manifest(path: Path, label: str, columns: Columns, several: Several | None 
     )  # fmt: skip
 
 
-def _tars(path: Path, shards: Sequence[Path], label: str) -> Source:
+def _tars(path: Path, label: str) -> Source:
     """WebDataset shards."""
-    found = read_tars(shards, label, not path.is_file())
+    found = read_tars(path, label)
     splits = {}
     for split in SPLITS:
         own = [image for image in found.images if image.split == split]
         labels = np.array([image.label for image in own], dtype=np.int64)
         splits[split] = Split([image.member for image in own], labels, [image.place for image in own])
-    lacks = "has no test images" if found.has_splits else "has no splits by file names, and so no test images"
+    lacks = "has no test images" if found.shards.by_names else "has no splits by file names, and so no test images"
     naming = "by labels that are words" if found.class_names is None else "as folders of train/"
-    return Source(
-        path.stem, label, found.class_names, splits, naming, lacks=lacks, told=found.told, of_labels=True
-    )  # fmt: skip
+    name = path.resolve().name if path.is_dir() else path.stem
+    return Source(name, label, found.class_names, splits, naming, lacks=lacks, told=found.told, of_labels=True)
 
 
 def _place_beside(folder: Path, files: Sequence[Path], index: int) -> str:

@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from raysyn.data.folders import understood
+from raysyn.data.labels import check_number, count_classes, whole_numbers
 from raysyn.data.manifest import ENDINGS as MANIFEST
 from raysyn.data.manifest import read_manifest
 from raysyn.data.names import legible
 from raysyn.data.parquet import open_parquet
 from raysyn.data.parquet_schema import Columns, check_no_columns
 from raysyn.data.picture import Crop, Fit
-from raysyn.data.several import MEND
 from raysyn.data.shards import ENDINGS as PARQUET
 from raysyn.data.shards import parquet_files
 from raysyn.data.source import Source
 from raysyn.data.sources import NAMES, check_given, from_name, from_path
 from raysyn.data.tars import read_tars, tar_shards
 
-READ_AS = "upright"
+READ_AS = "upright, splits anywhere in names"
 """Changes where files are read otherwise than before: what was decoded then must not be taken for them."""
 
 
@@ -102,6 +102,7 @@ class Stream:
         if not config.path:
             check_no_columns(columns, f"public.name={config.name[0]!r}")
         streams = [_from_path(one, columns) for one in config.path] or [*map(_from_name, config.name)]
+        streams = [replace(stream, opened=partial(_without_gap, stream)) for stream in streams]
         return streams[0] if len(streams) == 1 else _chained(streams)
 
 
@@ -110,11 +111,10 @@ def _from_name(name: str) -> Stream:
 
 
 def _from_path(given: str, columns: Columns) -> Stream:
-    check_given(given, f"public.path={given!r}")
-    path = Path(given).expanduser()
-    if tars := tar_shards(path):
+    path = check_given(given, f"public.path={given!r}")
+    if tar_shards(path):
         check_no_columns(columns, f"public.path={given!r}")
-        return _tars(path, tars)
+        return _tars(path)
     if parquet_files(path) or (path.suffix.lower() in PARQUET and path.is_file()):
         return _parquet(path, columns)
     if path.suffix.lower() in MANIFEST and path.is_file():
@@ -122,18 +122,34 @@ def _from_path(given: str, columns: Columns) -> Stream:
     check_no_columns(columns, f"public.path={given!r}")
     if path.is_dir():
         return _folder(path)
-    identity = _file_facts(path) if path.exists() else (given,)
-    return Stream(path.stem, f"public set {path.stem}", identity, partial(_held, from_path, given))
+    identity = (*_file_facts(path), READ_AS) if path.exists() else (given,)
+    return Stream(
+        path.stem, f"public set {path.stem}", identity, partial(_held, partial(from_path, group="public"), given)
+    )
 
 
 def _held(read: Callable[..., Source], *given: Any) -> tuple[Sequence[str] | None, Iterator[Picture]]:
     """A source that is read as a whole."""
-    try:
-        source = read(*given)
-    except ValueError as error:
-        # A flag that is of private images alone is no mend.
-        raise ValueError(str(error).replace(f", or {MEND}", "").replace("data.", "public.")) from error
+    source = read(*given)
+    for split in source.splits:
+        whole_numbers(source, split)
     return source.class_names, _of(source)
+
+
+def _without_gap(stream: Stream) -> tuple[Sequence[str] | None, Iterator[Picture]]:
+    """The same, with a ValueError at its end where classes without names leave some number out."""
+    names, found = stream.opened()
+
+    def pictures() -> Iterator[Picture]:
+        seen: dict[str, set[int]] = {"train": set()}
+        for picture in found:
+            check_number(picture.label, f"{stream.label}: {picture.place}")
+            seen.setdefault(picture.split, set()).add(picture.label)
+            yield picture
+        if seen["train"]:  # else there is another sentence
+            count_classes(stream.label, dict(seen), "")
+
+    return names, (found if names is not None else pictures())
 
 
 def _chained(streams: Sequence[Stream]) -> Stream:
@@ -186,7 +202,11 @@ def _parquet(path: Path, columns: Columns) -> Stream:
             yield Picture(row.split, row.image, row.label, table.place(row.shard, row.number))
 
     # Of one file as it was before there were several, and columns to name.
-    facts = _file_facts(path) if path.is_file() else tuple(_file_facts(shard.path) for shard in table.shards)
+    facts = (
+        _file_facts(path)
+        if path.is_file()
+        else tuple((*_file_facts(shard.path), shard.split) for shard in table.shards)
+    )
     given = [columns] if columns.image or columns.label else []
     name = path.stem if path.is_file() else path.resolve().name
     return Stream(name, label, (*facts, *given, READ_AS), lambda: (table.class_names, pictures()), table.told)
@@ -207,16 +227,17 @@ def _manifest(path: Path, columns: Columns) -> Stream:
     return Stream(path.stem, label, facts, lambda: (manifest.class_names, pictures()), manifest.told)
 
 
-def _tars(path: Path, shards: Sequence[Path]) -> Stream:
+def _tars(path: Path) -> Stream:
     label = f"public.path={str(path)!r}"
-    found = read_tars(shards, label, not path.is_file())
+    found = read_tars(path, label)
 
     def pictures() -> Iterator[Picture]:
         for image in found.images:
             yield Picture(image.split, image.member, image.label, image.place)
 
-    facts = tuple(_file_facts(shard) for shard in found.shards)
-    return Stream(path.stem, label, (*facts, READ_AS), lambda: (found.class_names, pictures()), found.told)
+    facts = tuple((*_file_facts(shard.path), shard.split) for shard in found.shards.shards)
+    name = path.resolve().name if path.is_dir() else path.stem
+    return Stream(name, label, (*facts, READ_AS), lambda: (found.class_names, pictures()), found.told)
 
 
 def _folder(path: Path) -> Stream:
@@ -227,7 +248,8 @@ def _folder(path: Path) -> Stream:
         for split, file, number in layout.files():
             yield Picture(split, Path(file.path), number, f"file {layout.place(file)}")
 
-    digest = hashlib.sha256()
+    # Of classes without an image too.
+    digest = hashlib.sha256(os.fsencode(f"{layout.splits} {layout.classes}\n"))
     for _, file, _ in layout.files():
         found = file.stat()
         digest.update(os.fsencode(f"{file.path} {found.st_size} {found.st_mtime_ns}\n"))

@@ -17,14 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from raysyn.data.folders import is_hidden
+from raysyn.data.listing import is_hidden
 from raysyn.data.manifest import LABEL, classes_of
 from raysyn.data.members import Member
 from raysyn.data.names import legible
-from raysyn.data.shards import Shard, check_all_there, files_of, parquet_files, split_of
+from raysyn.data.parquet_schema import usual_name
+from raysyn.data.shards import Kind, Shards, files_of, of_names, parquet_files, shards_of
 from raysyn.data.source import USUAL_NAMES
 
 ENDING = ".tar"
+TARS = Kind(ENDING, (ENDING,))
 IMAGES = ("png", "jpg", "jpeg", "webp", "tif", "tiff", "bmp", "pgm", "ppm", "dcm")
 LABELS = ("cls", "json", "txt")
 """In the order in which they are taken, where a sample has several."""
@@ -51,8 +53,7 @@ class Tars:
 
     images: Sequence[Image]
     class_names: Sequence[str] | None
-    shards: Sequence[Path]
-    has_splits: bool
+    shards: Shards
     told: str
 
 
@@ -71,8 +72,10 @@ def tar_shards(path: Path) -> list[Path]:
         return _in_range(path) if path.suffix.lower() == ENDING else []
     if path.is_file():
         return [path] if path.suffix.lower() == ENDING else []
+    if not path.is_dir():
+        return []
     try:
-        found = files_of(path, (ENDING,))
+        found = files_of(path, TARS.endings)
         return found if found and not parquet_files(path) and not _has_class_folders(path) else []
     except OSError:  # for the walk to tell
         return []
@@ -98,14 +101,11 @@ def _has_class_folders(path: Path) -> bool:
     return len(inside) > len(shards) or any(below.is_dir() for one in shards for below in one.iterdir())
 
 
-def read_tars(shards: Sequence[Path], label: str, whole: bool) -> Tars:
-    """Look through all shards; `whole` says that they are a folder or a range, whose file names say splits. ValueError,
-    in a sentence that `label` opens, for an archive that is damaged or cut off, and a sample without image or label."""
-    for path in shards:
-        if not path.is_file():
-            raise ValueError(f"{label} has no file {legible(path.name)}; bring it, or name those that are there")
-    check_all_there(list(shards), label)
-    kept, out = _splits(shards) if whole else ([Shard(shards[0], "train")], 0)
+def read_tars(path: Path, label: str) -> Tars:
+    """Look through all shards that `path` names; file names of a folder or a range say splits. ValueError, in a
+    sentence that `label` opens, for an archive that is damaged or cut off, and a sample without image or label."""
+    found = _shards(path, label)
+    kept = found.shards
     aside, kinds = Counter[str](), Counter[str]()
     rows: list[tuple[str, Member, str]] = []
     places: list[str] = []
@@ -123,26 +123,21 @@ def read_tars(shards: Sequence[Path], label: str, whole: bool) -> Tars:
     images = [
         Image(split, member, numbers[word], place) for (split, member, word), place in zip(rows, places, strict=True)
     ]
-    has_splits = any(_split(path) for path in shards) and whole
-    if out:
-        aside["shards of no split"] = out
     told = f"{len(kept):,} WebDataset shard{'s' if len(kept) > 1 else ''}, labels by {next(iter(kinds), 'cls')}"
-    told += ", splits by file names" if has_splits else ", no splits: all for training"
-    left = ", ".join(f"{count:,} {what}" for what, count in sorted(aside.items()))
-    return Tars(images, names, [one.path for one in kept], has_splits, told + (f"; left out: {left}" if left else ""))
+    told += ", splits by file names" if found.by_names else ", no splits: all for training"
+    left = ", ".join([*found.left, *(f"{count:,} {what}" for what, count in sorted(aside.items()))])
+    return Tars(images, names, found, told + (f"; left out: {left}" if left else ""))
 
 
-def _splits(shards: Sequence[Path]) -> tuple[list[Shard], int]:
-    """The shards with the splits that their names say, and how many are left out: those of no split, beside others."""
-    splits = {path: _split(path) for path in shards}
-    kept = [path for path in shards if splits[path] is not None] or list(shards)
-    return [Shard(path, splits[path] or "train") for path in kept], len(shards) - len(kept)
-
-
-def _split(path: Path) -> str | None:
-    """As of a Parquet file, or else by any word of the name: imagenet-train-000123.tar."""
-    words = re.split(r"[^a-z]+", path.stem.lower())
-    return split_of(path) or next((USUAL_NAMES[word] for word in words if word in USUAL_NAMES), None)
+def _shards(path: Path, label: str) -> Shards:
+    """The shards with their splits, by the rules for Parquet files."""
+    if path.exists():
+        return shards_of(path, label, lambda _: False, TARS)
+    files = _in_range(path)
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"{label} has no file {legible(file.name)}; bring it, or name those that are there")
+    return of_names(path.parent, files, label, lambda _: False, TARS)
 
 
 def _understood(sample: _Sample, place: str) -> tuple[Member, str, str]:
@@ -182,7 +177,8 @@ def _of_json(text: str, place: str) -> str:
     except (ValueError, RecursionError):
         raise ValueError(f"{place} has a label json that is no JSON; mend it") from None
     for name in LABEL if isinstance(found, dict) else ():
-        if isinstance(value := found.get(name), int | str) and not isinstance(value, bool):
+        value = found.get(usual_name(list(found), (name,)))
+        if isinstance(value, int | str) and not isinstance(value, bool):
             return str(value)
     raise ValueError(f"{place} has no number or word {', '.join(LABEL[:-1])} or {LABEL[-1]} in its json; add it")
 
@@ -228,6 +224,8 @@ def _files(path: Path, label: str, aside: Counter[str]) -> Iterator[tuple[str, M
                     before = one.offset_data
                     yield one.name, Member(str(path), one.offset_data, one.size)
             whole = whole and _ends(file, archive.offset)
+    except PermissionError as error:
+        raise ValueError(f"{name} cannot be read ({error.strerror}); mend its permissions") from error
     except Exception as error:  # damaged headers raise anything
         raise ValueError(f"{name} cannot be read as a .tar, which must not be compressed; bring it anew") from error
     if not whole:

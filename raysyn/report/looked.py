@@ -50,7 +50,7 @@ def tables(found: Survey, names: Sequence[str] | None) -> list[Table]:
     labels = {label for split in splits for label in found.classes[split]} | set(range(len(names or ())))
     by_class = [
         [name_of(label, names), *(f"{found.classes[split][label]:,}" for split in splits)]
-        for label in sorted(labels)
+        for label in sorted(labels, key=_by_value)
     ]  # fmt: skip
     made = [Table("Images by class", [["class", *splits], *by_class])]
     sizes = [[f"{width} x {height}", f"{n:,}"] for (width, height), n in found.sizes.most_common()]
@@ -63,6 +63,12 @@ def tables(found: Survey, names: Sequence[str] | None) -> list[Table]:
         faults = [[fault, f"{n:,}"] for fault, n in found.faults.most_common()]
         made.append(Table("Not usable", [["what is wrong", "images"], *faults]))
     return made
+
+
+def _by_value(label: Any) -> tuple[bool, Any]:
+    """Numbers by value, and after them whatever else labels are, as it is printed."""
+    number = isinstance(label, int | float) and label == label
+    return not number, label if number else str(label)
 
 
 def sentences(found: Survey) -> list[str]:
@@ -125,9 +131,9 @@ def _kinds(found: Survey) -> Counter[str]:
     return kinds
 
 
-def of_one_kind(found: Survey) -> bool:
-    """Whether all can be used, and are of one size, and grey or colour."""
-    return not found.faults and len(found.sizes) == len(_kinds(found)) == 1
+def of_one_kind(found: Survey, channels: int) -> bool:
+    """Whether all can be used, and are of one size, and of the kind that the first one has."""
+    return not found.faults and len(found.sizes) == 1 and _kinds(found).keys() == {KINDS[channels]}
 
 
 def sheet(found: Survey, names: Sequence[str] | None) -> bytes:

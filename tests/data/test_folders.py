@@ -89,8 +89,8 @@ def test_what_is_left_out_is_counted_and_told(tmp_path: Path, capsys: pytest.Cap
     assert privately(path)[2] == "a folder with train/ and test/, of class folders"
     clutter(path)
     (path / "masks").mkdir()
-    # In three folders below, 5 files that are no image; of the first, they lie beside the splits.
-    told = "a folder with train/ and test/, of class folders; left out: 6 beside the splits, 18 hidden and 15 no image"
+    # In each of four folders 6 that are hidden, and in three 5 that are no image; in the first, those are beside.
+    told = "a folder with train/ and test/, of class folders; left out: 6 beside the splits, 24 hidden and 15 no image"
     assert privately(path)[2] == told
     publicly(path)
     assert f"read as {told}; decoding into" in capsys.readouterr().err
@@ -170,7 +170,8 @@ def test_class_folders_alone_are_all_for_training(tmp_path: Path) -> None:
     path = zoo(tmp_path / "set", ("",), count=60)
     clutter_free = load(DataConfig(path=str(path), test_share=0.2))
     assert (len(clutter_free.train), len(clutter_free.test)) == (96, 24)
-    assert clutter_free.told == "a folder of class folders"
+    said = "a folder of class folders; 24 of its 120 images held out as test images (--data.test-share 0.2)"
+    assert clutter_free.told == said
     public = load_public(PublicConfig(path=(str(path),)), (8, 8, 1))
     assert (len(public.train), len(public.valid), public.train.class_names) == (118, 2, ("ant", "bee"))
     with pytest.raises(ValueError, match=r"has no folders train/ and test/; .* --data\.test-share"):
@@ -190,6 +191,34 @@ def test_other_layouts_are_told_from_what_is_there(tmp_path: Path, read: Read, l
     names, words = LAYOUTS[layout]
     with pytest.raises(ValueError, match=words):
         read(zoo(tmp_path / "set", names))
+
+
+@both
+def test_a_pipe_is_refused_since_its_reader_would_wait(tmp_path: Path, read: Read) -> None:
+    path = zoo(tmp_path / "set")
+    os.mkfifo(path / "train" / "ant" / "6.png")
+    with pytest.raises(ValueError, match=r"train/ant/6\.png is a pipe, socket or device; remove it"):
+        read(path)
+
+
+def test_a_class_without_images_is_a_change_for_what_is_decoded(tmp_path: Path) -> None:
+    path = zoo(tmp_path / "set")
+    config = PublicConfig(path=(str(path),))
+    assert load_public(config, (8, 8, 1)).train.class_names == ("ant", "bee")
+    (path / "train" / "anteater").mkdir()
+    found = load_public(config, (8, 8, 1)).train
+    assert found.class_names == ("ant", "anteater", "bee") and found.labels_N.tolist() == [0] * 5 + [2] * 5
+
+
+@both
+def test_folders_that_a_table_names_the_files_of_are_no_classes(tmp_path: Path, read: Read) -> None:
+    path = zoo(tmp_path / "set", ("",), count=60)
+    (path / "metadata.csv").write_text("dx, Image_ID\nnv,0\n")
+    with pytest.raises(ValueError, match=r"beside metadata\.csv, whose column Image_ID names files: .* give it"):
+        read(path)
+    # Any other table is counted, as what lies beside.
+    (path / "metadata.csv").write_text("dx,patient\nnv,0\n")
+    assert len(load(DataConfig(path=str(path), test_share=0.1)).train) == 108
 
 
 @both

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from raysyn.data.images import DataConfig, Dataset, Images, load
-from raysyn.data.names import check_class_names, check_name, legible
+from raysyn.data.names import check_class_names, check_name, in_order, legible
 from raysyn.data.public import load_public
 from raysyn.data.streams import PublicConfig
 from raysyn.methods.dp_feta import pipeline as dp_feta
@@ -55,7 +55,15 @@ def test_what_can_be_written_is_not(name: str) -> None:
 def test_names_that_read_alike_are_one_name_twice() -> None:
     with pytest.raises(ValueError, match="2 classes are called 'é'; rename all but one"):
         check_class_names("here", ["é", "e\u0301", "x"])
+    with pytest.raises(ValueError, match="2 classes are called 'cat'; rename all but one"):
+        check_class_names("here", ["cat", "dog", "cat "])
     check_class_names("here", ["crane", "crane"], once=False)
+
+
+def test_numbers_are_in_the_order_of_their_values() -> None:
+    assert in_order({"10", "9", "0"}) == ["0", "9", "10"]
+    assert in_order({"10", "9", "x"}) == in_order({"x", "9", "10"}) == ["10", "9", "x"]
+    assert in_order({"10", "09"}) == ["09", "10"] and in_order([]) == []
 
 
 def test_bytes_of_a_file_name_are_shown_as_they_are() -> None:

@@ -134,6 +134,12 @@ def test_words_are_no_declaration(tmp_path: Path) -> None:
 
 
 @both
+def test_numbers_as_words_are_classes_in_the_order_of_their_values(tmp_path: Path, read: Read) -> None:
+    path = write(tmp_path / "set.parquet", label=[("9", "10")[label] for label in LABELS], split=None, Split=SPLIT)
+    check(read(path), ("9", "10"))
+
+
+@both
 def test_class_names_of_hugging_face_are_kept(tmp_path: Path, read: Read) -> None:
     about = {"huggingface": class_label("benign", "malignant")}
     check(read(write(tmp_path / "set.parquet", about, image=HUGGING)), ("benign", "malignant"))
@@ -222,26 +228,32 @@ def test_files_of_no_split_are_left_out_and_told(tmp_path: Path) -> None:
 def test_a_file_without_splits_is_all_for_training(tmp_path: Path) -> None:
     path = write(tmp_path / "train-00000-of-00004.parquet", image=HUGGING, split=None)
     found = load(DataConfig(path=str(path), test_share=0.2))
-    assert (len(found.train), len(found.test)) == (11, 3) and found.told.endswith("no column split: all for training")
+    assert (len(found.train), len(found.test)) == (11, 3) and ", no column split: all for training; " in found.told
     with pytest.raises(ValueError, match=r"has no column split, and so no test images; .* --data\.test-share"):
         load(DataConfig(path=str(path)))
     write(path, rows=slice(10), image=FILES * 1, split=None)
     assert len(load(DataConfig(path=str(path), test_share=0.5)).test) == 5
 
 
+LATIN = pa.Array.from_buffers(pa.string(), N, pa.array([b"kr\xe4nklich"] * N, pa.binary()).buffers())
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no image": ({"image": None}, r"lacks the column image \(or img\); it has label, split: .* --{g}\.image-column"),
     "no label": ({"label": None}, r"lacks the column label \(or labels\); it has image, split: .* --{g}\.label-column"),
     "paths": ({"image": ["0.png"] * N}, r"column image is string; it must hold PNG or JPEG files"),
     "lists": ({"image": [[1, 2]] * N}, r"column image is list<.*>; it must hold PNG"),
     "struct of paths": ({"image": [{"path": "0.png"}] * N}, r"column image is struct<path: string>; it must hold PNG"),
-    "path alone": ({"image": pa.array([{"bytes": None, "path": "a"}] * N, STRUCT)}, "row 0 has an empty image; fill"),
+    "path alone": (
+        {"image": pa.array([{"bytes": None, "path": "a"}] * N, STRUCT)}, r"row 0 has an empty image; .* a path names\)",
+    ),
     "no struct": ({"image": pa.array([*HUGGING.to_pylist()[:5], *[None] * 9], STRUCT)}, "row 5 has an empty image"),
     "empty image": ({"image": [*FILES[:3], None, *FILES[4:]]}, "row 3 has an empty image; fill or drop it"),
     "empty label": ({"label": [*LABELS[:3], None, *LABELS[4:]]}, "row 3 has an empty label"),
     "empty word": ({"label": [*WORDS[:3], None, *WORDS[4:]]}, "row 3 has an empty label"),
     "empty split": ({"split": [*SPLIT[:3], None, *SPLIT[4:]]}, "row 3 has an empty split"),
     "other split": ({"split": [*SPLIT[:3], "dev", *SPLIT[4:]]}, "row 3 has the split 'dev'; it must be one of train"),
+    "beyond": ({"label": pa.array([*LABELS[:5], 2**64 - 1, *LABELS[6:]], pa.uint64())}, "row 5 has the label 18446"),
+    "no UTF-8": ({"label": LATIN}, "column label holds text that is no UTF-8; write it in UTF-8"),
+    "no UTF-8 split": ({"split": LATIN}, "column split holds text that is no UTF-8"),
     "points": ({"label": [*map(float, LABELS[:-1]), None]}, "column label is double, as empty rows make of numbers"),
     "truth": ({"label": [True, False] * 7}, "column label is bool; it must hold class numbers"),
 }  # fmt: skip
@@ -255,6 +267,32 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path, read: Read
     with pytest.raises(ValueError, match=rf"^{group}\.path='.*set\.parquet'.*{words.replace('{g}', group)}") as caught:
         read(write(tmp_path / "set.parquet", **columns))
     assert "\n" not in str(caught.value)
+
+
+@both
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("cifar", "but 'cifar', and names"), ("[" * 200_000, r"but '\[{20}\.\.\.', and names"), ("\udce4", "but ")],
+)
+def test_what_others_wrote_into_the_metadata_is_named(tmp_path: Path, read: Read, text: str, said: str) -> None:
+    path = write(tmp_path / "set.parquet")
+    about = {"dataset": text.encode("utf-8", "surrogateescape")}
+    pq.write_table(pq.read_table(path).replace_schema_metadata(about), path)
+    with pytest.raises(
+        ValueError, match=rf"schema metadata 'dataset' is no JSON object {said}.* remove this key"
+    ) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+@both
+@pytest.mark.parametrize("name", ["image", "label", "other"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, read: Read, name: str) -> None:
+    names = ["image", "label", name, name] if name == "other" else ["image", "label", name]
+    columns = [FILES, LABELS, LABELS, LABELS][: len(names)]
+    pq.write_table(pa.Table.from_arrays([pa.array(one) for one in columns], names=names), tmp_path / "set.parquet")
+    with pytest.raises(ValueError, match=rf"set\.parquet' has 2 columns called {name}; rename all but one"):
+        read(tmp_path / "set.parquet")
 
 
 @both

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from raysyn.data.images import DataConfig, Images, load
+from raysyn.data.images import DataConfig, Images, load, public_facts
 from raysyn.data.picture import decode_picture
 from raysyn.data.public import load_public
 from raysyn.data.streams import PublicConfig
@@ -150,11 +150,10 @@ GREYS = [file(GREY, "GIF"), file(GREY, mode="P")]
         ([*GREYS, file(GREY)], 1),
         ([file(GREY), *GREYS], 1),
         ([file(COLOUR, mode="P"), *GREYS], 3),
-        ([*GREYS, file(COLOUR, mode="P"), file(COLOUR)], 3),
         ([file(COLOUR), *GREYS], 3),
     ],
 )
-def test_a_palette_of_greys_is_grey_unless_the_others_are_colour(
+def test_a_palette_of_greys_is_grey_unless_the_first_is_colour(
     tmp_path: Path, source: Make, files: list[bytes], channels: int
 ) -> None:
     loaded = load(DataConfig(path=source(tmp_path, files, "png")))
@@ -170,8 +169,12 @@ def test_a_palette_of_greys_is_grey_unless_the_others_are_colour(
         ([file(GREY), file(COLOUR)], r"file train/a/1\.png is colour but the first \(file train/a/0\.png\) is grey"),
         ([file(COLOUR), file(GREY)], r"file train/a/1\.png is grey but the first \(file train/a/0\.png\) is colour"),
         ([file(GREY), file(COLOUR, mode="P")], r"1\.png is colour but the first"),
+        ([*GREYS, file(COLOUR, mode="P")], r"2\.png is colour but the first \(file train/a/0\.png\) is grey"),
     ],
 )
 def test_grey_among_colour_is_refused_with_both_places(tmp_path: Path, files: list[bytes], words: str) -> None:
-    with pytest.raises(ValueError, match=words + ".*; convert the odd ones"):
-        load(DataConfig(path=in_folder(tmp_path, files, "png")))
+    config = DataConfig(path=in_folder(tmp_path, files, "png"))
+    with pytest.raises(ValueError, match=words + r".*; convert the odd ones, .* --data\.colour rgb"):
+        load(config)
+    # What a run knows at its beginning is of the first one.
+    assert public_facts(config)[1] == (8, 12, 3 if files[0] == file(COLOUR) else 1)

@@ -71,6 +71,8 @@ def pairs(*sides: Images) -> list[tuple[bytes, str]]:
 def test_a_share_of_every_kind_of_source_is_held_out_and_nothing_is_lost(tmp_path: Path, kind: str) -> None:
     found = load(DataConfig(path=source(tmp_path, kind), test_share=0.3))
     assert (len(found.train), len(found.test), found.val) == (28, 12, None)
+    # Of which console and report tell.
+    assert found.told.endswith("12 of its 40 images held out as test images (--data.test-share 0.3)")
     names = [NAMES[label] if "folder" in kind else str(label) for label in LABELS]
     wanted = sorted((one.tobytes(), name) for one, name in zip(PIXELS, names, strict=True))
     assert pairs(found.train, found.test) == wanted
@@ -162,6 +164,7 @@ def test_a_release_holds_out_a_tenth_by_itself_and_says_so_once(
     assert pairs(found.train, found.test) == pairs(MADE)
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "4 of its 40 images" in said and "--data.test-share" in said
+    assert found.told.endswith("; 4 of its 40 images held out as test images (--data.test-share 0.1)")
     asked = load(DataConfig(path=path, test_share=0.5))
     assert len(asked.test) == 20 and capsys.readouterr().err == ""
     assert load(DataConfig(path=path, test_share=0.1)).fingerprint() == found.fingerprint()

@@ -84,7 +84,7 @@ def check(found: tuple[Images, Images], names: tuple[str, ...] = ("0", "1", "2")
 
 
 def as_json(at: int) -> str:
-    return json.dumps({"width": 9, "label": WORDS[LABELS[at]]})
+    return json.dumps({"width": 9, "Label": WORDS[LABELS[at]]})
 
 
 LABELLED: dict[str, tuple[str, Callable[[int], str], tuple[str, ...]]] = {
@@ -134,13 +134,15 @@ def test_one_shard_a_range_and_shards_of_no_split(tmp_path: Path) -> None:
         load(DataConfig(path=str(one)))
     dataset = load(DataConfig(path=str(one), test_share=0.25))
     assert (len(dataset.train), len(dataset.test)) == (9, 3) and dataset.name == "scans"
-    assert dataset.told == "1 WebDataset shard, labels by cls, no splits: all for training"
+    told = "1 WebDataset shard, labels by cls, no splits: all for training"
+    assert dataset.told == f"{told}; 3 of its 12 images held out as test images (--data.test-share 0.25)"
     for number, rows in enumerate((range(4), range(4, 9))):
         shard(tmp_path / "some" / f"train-{number:03d}.tar", samples(rows))
     shard(tmp_path / "some" / "test-000.tar", samples(range(9, 12)))
     shard(tmp_path / "some" / "extra.tar", samples(range(2)))
     told = load(DataConfig(path=str(tmp_path / "some"))).told
-    assert told == "3 WebDataset shards, labels by cls, splits by file names; left out: 1 shards of no split"
+    left = "left out: 1 of no split, such as extra.tar"
+    assert told == f"3 WebDataset shards, labels by cls, splits by file names; {left}"
     ranged = load(DataConfig(path=str(tmp_path / "some" / "train-{000..001}.tar"), test_share=0.2))
     assert len(ranged.train) + len(ranged.test) == 9
     with pytest.raises(ValueError, match=r"train-\{000\.\.003\}\.tar' has no file train-002\.tar; bring it"):
@@ -148,6 +150,63 @@ def test_one_shard_a_range_and_shards_of_no_split(tmp_path: Path) -> None:
     shard(tmp_path / "many" / "train-00000-of-00002.tar", samples(range(9)))
     with pytest.raises(ValueError, match="has 1 of 2 files of train, and not train-00001-of-00002; bring them all"):
         load(DataConfig(path=str(tmp_path / "many")))
+
+
+TWO_SETS = {
+    "two sets": (
+        ("cats.tar", "xrays.tar"),
+        r"cats\.tar and xrays\.tar, which by their names .* \(set-0\.tar, set-1\.tar\)",
+    ),
+    "two exports": (
+        ("train-00000-of-00001.tar", "train-00000-of-00002.tar", "train-00001-of-00002.tar"),
+        "as two exports of one split leave them",
+    ),
+    "two layouts": (("train.tar", "test/0.tar"), r"test/0\.tar is of a split, but not where the \.tar files are"),
+    "two folders": (("train/0.tar", "val/0.tar", "validation/0.tar"), "has val/ and validation/, both for val"),
+    "a dead link": (
+        ("train.tar", "test.tar", "dead.tar"),
+        r"dead\.tar is a link to what is not there; bring",
+    ),
+}
+
+
+@both
+@pytest.mark.parametrize("kind", TWO_SETS)
+def test_shards_are_one_whole_set_by_the_rules_for_parquet(tmp_path: Path, kind: str, read: Read) -> None:
+    names, words = TWO_SETS[kind]
+    for at, name in enumerate(names):
+        if "dead" in name:
+            (tmp_path / "set" / name).symlink_to(tmp_path / "nowhere.tar")
+        else:
+            shard(tmp_path / "set" / name, samples([at]))
+    with pytest.raises(ValueError, match=rf"^(data|public)\.path='.*set'.*{words}"):
+        read(tmp_path / "set")
+
+
+@both
+def test_the_folder_of_shards_may_be_the_current_one(
+    tmp_path: Path, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the last word of a split decides."""
+    shard(tmp_path / "set" / "test_bench-train-0.tar", samples(range(9)))
+    shard(tmp_path / "set" / "test" / "0.tar", samples([0, 3]))
+    monkeypatch.chdir(tmp_path / "set" / "test")
+    found = load(DataConfig(path=".", test_share=0.5))
+    assert found.name == "test" and len(found.train) == len(found.test) == 1 and "left out" not in found.told
+    (tmp_path / "set" / "test" / "0.tar").unlink()
+    (tmp_path / "set" / "test").rmdir()
+    shard(tmp_path / "set" / "test_bench-test-0.tar", samples(range(9, 12)))
+    monkeypatch.chdir(tmp_path / "set")
+    check(read(Path(".")))
+
+
+def test_the_home_of_nobody_and_a_gap_are_refused_of_public_shards_too(tmp_path: Path) -> None:
+    for read in (privately, publicly):
+        with pytest.raises(ValueError, match=r"path='~nosuchuser/set-.*\.tar' begins in ~ and the name of no user"):
+            read(Path("~nosuchuser/set-{0..1}.tar"))
+    path = shard(tmp_path / "set.tar", samples(range(9), "cls", lambda at: str(2 * LABELS[at])))
+    with pytest.raises(ValueError, match="class 1 has no training images; add some"):
+        publicly(path)
 
 
 @both
@@ -259,6 +318,17 @@ def test_archives_that_are_not_whole_are_refused(tmp_path: Path, kind: str, read
         read(tmp_path / "one.tar")
 
 
+def test_an_archive_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = shard(tmp_path / "set.tar", samples(range(2)))
+
+    def denied(self: Path, *_: object) -> object:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(ValueError, match=r"set\.tar cannot be read \(Permission denied\); mend its permissions"):
+        read_tars(path, "set")
+
+
 def test_columns_are_not_of_archives(tmp_path: Path) -> None:
     path = str(shard(tmp_path / "set.tar", samples(range(9))))
     for read in (lambda: load(DataConfig(path=path, label_column="x")), lambda: publicly_with_column(path)):
@@ -310,7 +380,7 @@ def test_damage_gives_images_or_one_sentence(tmp_path: Path, data: st.DataObject
         bad = bad[:head] + bytes(block) + bad[head + 512 :]
     (tmp_path / "set.tar").write_bytes(bad)
     try:
-        found = read_tars([tmp_path / "set.tar"], "set", whole=False)
+        found = read_tars(tmp_path / "set.tar", "set")
     except ValueError as error:
         assert str(error).startswith("set") and "\n" not in str(error)
     else:

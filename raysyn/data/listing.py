@@ -1,0 +1,61 @@
+"""What lies in a folder of images: what systems hide, what is no image, and links that lead nowhere."""
+
+from __future__ import annotations
+
+import os
+
+from raysyn.data.names import legible
+
+BESIDE = frozenset(
+    f".{ending}"
+    for ending in "csv db docx htm html ini ipynb json jsonl log md pdf py rst tsv txt xls xlsx xml yaml yml".split()
+)
+"""Endings of files that lie beside images and are none. Any other file must be an image, or is refused by its name."""
+MADE_BY_SYSTEMS = frozenset(("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"))
+"""Folders, in small letters, that no person has made."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether systems hide it, or have made it."""
+    return name.startswith(".") or name.lower() in MADE_BY_SYSTEMS
+
+
+def is_beside(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file that lies beside images."""
+    return os.path.splitext(entry.name)[1].lower() in BESIDE
+
+
+def listed(words: list[str]) -> str:
+    """Words as a sentence lists them."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def below(path: str, whole: str) -> str:
+    """What to call a file or folder `whole` in an error about the folder `path`."""
+    above = os.path.join(path, "")
+    return legible(whole[len(above) :] if whole.startswith(above) else os.path.relpath(whole, path))
+
+
+def entries_of(folder: str, path: str, label: str) -> tuple[list[os.DirEntry[str]], int]:
+    """What is in one `folder` of the source `path`, in order, and how much is hidden besides; ValueError, in a sentence
+    that `label` opens, for a folder that cannot be read and a link that leads nowhere."""
+    try:
+        every = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise ValueError(
+            f"{label}: the folder {below(path, folder)} cannot be read ({error.strerror}); mend its permissions"
+        ) from error
+    shown = [one for one in every if not is_hidden(one.name)]
+    dead = [one.path for one in shown if one.is_symlink() and not os.path.exists(one)]
+    if dead:
+        refuse_dead(dead, path, label)
+    return shown, len(every) - len(shown)
+
+
+def refuse_dead(links: list[str], path: str, label: str) -> None:
+    """The sentence on links to what is not there."""
+    also = f", like {len(links) - 1:,} more beside it" if len(links) > 1 else ""
+    raise ValueError(
+        f"{label}: {below(path, links[0])} is a link to what is not there{also}; bring the files (dvc pull, "
+        "git annex get, a mount) or remove the links"
+    )
