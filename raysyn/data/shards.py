@@ -22,6 +22,11 @@ BETWEEN = re.compile(r"[-._\s\d/]+")
 HASH = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<![^\W_])(?=[a-f]*\d)[0-9a-f]{8,}(?![^\W_])")
 
 
+RELEASED = "synthetic.parquet"
+LAID_OUT = ("folder", "webdataset")
+"""In a release of raysyn, what holds the images of that file once more."""
+
+
 class Kind(NamedTuple):
     """What files of a set are looked for."""
 
@@ -209,6 +214,9 @@ def _others(folder: Path, files: list[Path], label: str, kind: Kind) -> Iterator
             yield "hidden"
         elif entry.path not in read and (_ends(entry, kind.endings) or not is_beside(entry)):
             place = below(str(folder), entry.path)
+            if folder / RELEASED in files and Path(place).parts[0] in LAID_OUT:
+                yield "of the same images in other layouts"
+                continue
             if any(word in USUAL_NAMES for word in Path(place.lower()).parts[:-1]):
                 with_more = f"{below(str(folder), str(files[0]))}{' and more' if len(files) > 1 else ''}"
                 raise ValueError(
