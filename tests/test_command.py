@@ -168,7 +168,7 @@ EXPECTED = {
         f"--data.{name}"
         for name in (
             *("name", "path", "test-share", "image-column", "label-column", "multi-label", "label-order"),
-            *("crop", "size", "fit", "limit", "labels", "no-labels"),
+            *("crop", "size", "fit", "window", "colour", "background", "skip-broken", "limit", "labels", "no-labels"),
         )
     ],
     "raysyn dp_feta quick --data.size 8 --budget.e": ["--budget.epsilon"],
@@ -188,7 +188,11 @@ EXPECTED = {
     "raysyn prepare lsun scenes --o": ["--out", "--overwrite"],
     "raysyn auto scans.parquet --ep": ["--epsilon"],
     "raysyn auto scans.parquet --epsilon 3 --public.": [
-        f"--public.{name}" for name in ("name", "path", "image-column", "label-column", "crop", "fit", "limit")
+        f"--public.{name}"
+        for name in (
+            *("name", "path", "image-column", "label-column", "crop", "fit"),
+            *("window", "background", "skip-broken", "limit"),
+        )
     ],
     "raysyn zzz quick --data.": [],
 }
