@@ -221,11 +221,13 @@ def test_a_job_takes_code_along_and_nothing_that_lies_beside_it(tmp_path: Path) 
         "raysyn/command.py",
         "raysyn/runs/folder.py",
         "raysyn/report.html.j2",
+        "raysyn/methods/auto/measured.json",
         "jobs/dp_feta.py",
         "mynets.py",
         "pyproject.toml",
     }
     others = {"chest_xrays/train/a/jane.png", "net.pt", "scans.h5", "runs/x/internal/secret", "a.parquet", "tests/x.py"}
+    others |= {"raysyn/mydata/1.png", "raysyn/a.b/c.json", "jobs/scans.parquet", "jobs/x/y.png"}
     for name in code | others:
         (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "here" / name).write_text("x")

@@ -80,6 +80,11 @@ def from_path(given: str, columns: Columns = USUAL, several: Several | None = No
         check_one(several, label)
         return _tars(path, label)
     if not path.exists():
+        if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not path.is_absolute():
+            raise ValueError(
+                f"{label} is not in the folder of the submitted job, which brings code alone: give an absolute "
+                "path that every node reaches"
+            )
         raise ValueError(f"{label} does not exist; check the spelling, or use {group}.name")
     ending = path.suffix.lower()
     if parquet_files(path) or (ending in PARQUET and path.is_file()):

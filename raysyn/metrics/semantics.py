@@ -72,7 +72,7 @@ def read_vectors(path: str, names: Sequence[str]) -> Vectors:
 
 
 def _lines(path: str) -> Iterator[tuple[str, str]]:
-    with Path(path).expanduser().open(encoding="utf-8") as file:
+    with Path(path).expanduser().open(encoding="utf-8-sig") as file:
         for line in file:
             word, _, rest = line.rstrip().partition(" ")
             yield word, rest

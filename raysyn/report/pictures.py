@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,13 +49,32 @@ def mosaic(images_NHWC: np.ndarray, columns: int, scale: int, gap: int) -> np.nd
     return sheet
 
 
+def _lettering(class_names: Sequence[str]) -> tuple[Any, list[str]]:
+    """A font, and the names as it can write them: by its number, a class of whose name a letter would be a box."""
+    from PIL import ImageFont
+
+    if all(name.isascii() for name in class_names):
+        return ImageFont.load_default(size=16), list(class_names)
+    from matplotlib import get_data_path
+    from matplotlib.ft2font import FT2Font
+
+    # Of the package, not of the machine: a run that is continued elsewhere must draw the same sheet.
+    file = str(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
+    known = FT2Font(file).get_charmap()
+    names = [
+        name if all(ord(letter) in known for letter in name) else f"class {number}"
+        for number, name in enumerate(class_names)
+    ]
+    return ImageFont.truetype(file, 15), names
+
+
 def sample_sheet(images: Images, columns: int = 12, most_rows: int = 25) -> Picture:
     """A labelled row of samples per class, small images enlarged without blurring."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     height = images.images_NHWC.shape[1]
-    scale, margin, gap, names = math.ceil(48 / height), 16, 2, images.class_names[:most_rows]
-    font = ImageFont.load_default(size=16)
+    scale, margin, gap = math.ceil(48 / height), 16, 2
+    font, names = _lettering(images.class_names[:most_rows])
     indent = margin + 14 + math.ceil(max((font.getlength(name) for name in names), default=0))
     strips = [mosaic(first_of_class(images, label, columns), columns, scale, gap) for label in range(len(names))]
     # Rows overlap by one frame, so that frames are equally thick everywhere.

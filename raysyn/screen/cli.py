@@ -7,6 +7,7 @@ interrupted. Configurations are nested frozen dataclasses; the text under each f
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import select
@@ -132,8 +133,8 @@ def run_or_explain(
     """Exit status of `work(check(stack))`, for `sys.exit`; what `check` opened is closed by the stack.
 
     `check` reads and validates (command line, data, plan, folder): its ValueError is the user's, one sentence and 2.
-    `work` does the rest: its ValueError is ours, so it keeps its traceback. Ctrl-C in either gives 130, SIGTERM 143.
-    What was `interrupted` says so.
+    `work` does the rest: its ValueError is ours, so it keeps its traceback. Ctrl-C in either gives 130, SIGTERM 143, a
+    closed terminal 129, a full disk 1. What was `interrupted` says so.
     """
     _any_character()
     try:
@@ -143,7 +144,17 @@ def run_or_explain(
                     checked = check(stack)
             except ValueError as error:
                 refuse(str(error))
-            work(checked)
+            try:
+                work(checked)
+            except Exception as error:
+                if (full := _no_room(error)) is None:
+                    raise
+                print(
+                    f"error: what is to be written has no room ({full}): free some, then the same command continues "
+                    "where this one stopped",
+                    file=sys.stderr,
+                )
+                return 1
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return 130
@@ -194,22 +205,58 @@ def explained() -> Iterator[None]:
         raise ValueError(f"{place} cannot be used: {error.strerror or error}; name another one") from error
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _no_room(error: BaseException) -> str | None:
+    """What a disk without room said, where that is why `error` was raised, here or by a worker: torch.save and workers
+    raise something else over it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        for number in _FULL:
+            if (isinstance(cause, OSError) and cause.errno == number) or f"[Errno {number}]" in str(cause):
+                return os.strerror(number)
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+_LEAVES = (signal.SIGTERM, signal.SIGHUP)
+
+
 @contextmanager
 def _terminated_is_exit(interrupted: str) -> Iterator[None]:
-    """SIGTERM (`ray job stop`, a spot machine's notice) unwinds like an exception, so that what is open is closed."""
+    """SIGTERM (`ray job stop`, a spot machine's notice) and SIGHUP (a closed terminal) unwind like an exception, so
+    that what is open is closed. What ignores SIGHUP, as under nohup, goes on ignoring it."""
 
-    def leave(*_: object) -> None:
+    def leave(number: int, _: object) -> None:
         # Said at once, and past what may be printing just now: `ray job stop` kills a job that closes for long.
         with contextlib.suppress(OSError):
             os.write(2, f"{interrupted}\n".encode())
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        sys.exit(128 + signal.SIGTERM)
+        for one in _LEAVES:
+            signal.signal(one, signal.SIG_IGN)
+        if number == signal.SIGHUP:
+            _say_no_more()
+        sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before = {one: signal.getsignal(one) for one in _LEAVES}
+    for one, then in before.items():
+        if one == signal.SIGTERM or then != signal.SIG_IGN:
+            signal.signal(one, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, then in before.items():
+            signal.signal(one, then)
+
+
+def _say_no_more() -> None:
+    """A terminal that is gone takes nothing: what is still printed must not end the closing of what is open."""
+    poll = select.poll()
+    for at in (1, 2):
+        poll.register(at, select.POLLOUT)
+    for at, event in poll.poll(0):
+        if event & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), at)
 
 
 def refuse(sentence: str) -> NoReturn:

@@ -23,7 +23,7 @@ from raysyn.privacy.cost import ADD_REMOVE, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import likeness
 from raysyn.report.columns import differences
-from raysyn.report.pictures import sample_sheet
+from raysyn.report.pictures import _lettering, sample_sheet
 from raysyn.report.release import certificate, parquet_bytes, rounded_up, write_release
 from raysyn.report.report import Report, dp_section, main, no_dp_section, render, write_report
 from raysyn.report.tables import table, table_rows
@@ -325,6 +325,16 @@ def test_measures_stand_beside_halves_of_the_real_images() -> None:
     ]  # fmt: skip
     assert sorted(likeness.others(known)) == [("kid, images, real", "4"), ("reference", "r")]
     assert likeness.rows({"precision": None}) == []
+
+
+def test_names_of_any_language_are_written_or_numbered() -> None:
+    names = ("größe", "κ", "良性", "a")
+    font, written = _lettering(names)
+    assert written == ["größe", "κ", "class 2", "a"]
+    box = bytes(font.getmask("\uffff"))
+    assert all(bytes(font.getmask(letter)) != box for name in written for letter in name if letter != " ")
+    images = Images(np.zeros((4, 8, 8, 1), np.uint8), np.arange(4), names)
+    assert sample_sheet(images).size[0] > 0
 
 
 def test_sample_sheet_fits_any_shape() -> None:

@@ -2,17 +2,22 @@
 
 import io
 import os
+import pty
+import resource
 import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import pytest
+import torch
 
 from raysyn.data.images import DataConfig
+from raysyn.runs.storage import save_atomically
 from raysyn.screen.cli import Command, parse, run_or_explain
 from raysyn.screen.flags import ADDS, difference
 
@@ -97,22 +102,79 @@ def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return err
 
 
-def test_being_terminated_says_what_goes_on_and_closes_what_is_open(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_being_terminated_says_what_goes_on_and_closes_what_is_open(
+    number: signal.Signals, status: int, capfd: pytest.CaptureFixture[str]
+) -> None:
     closed = list[str]()
 
     def check(stack: ExitStack) -> None:
         stack.callback(closed.append, "folder")
 
     def work(_: None) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         time.sleep(10)
         raise AssertionError("went on")
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     with pytest.raises(SystemExit) as left:
         run_or_explain(check, work)
     assert capfd.readouterr().err == "interrupted: the same command continues where this one stopped\n"
-    assert left.value.code == 143 and closed == ["folder"] and signal.getsignal(signal.SIGTERM) == before
+    assert left.value.code == status and closed == ["folder"] and signal.getsignal(number) == before
+
+
+def test_a_terminal_that_closes_ends_a_run_in_order(tmp_path: Path) -> None:
+    """One that is really closed: whoever prints on it afterwards gets an error."""
+    child, terminal = pty.fork()
+    if child == 0:
+
+        def work(_: object) -> None:
+            print("began", flush=True)
+            time.sleep(30)
+
+        def close() -> None:
+            print("closing", flush=True)
+            (tmp_path / "closed").touch()
+
+        try:
+            sys.stdout = os.fdopen(1, "w")  # not that of pytest
+            run_or_explain(lambda stack: stack.callback(close), work)
+        except SystemExit as left:
+            os._exit(int(left.code or 0))
+        os._exit(99)
+    assert b"began" in os.read(terminal, 100)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 129 and (tmp_path / "closed").exists()
+
+
+def test_what_ignores_a_closed_terminal_goes_on() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run_or_explain(lambda _: None, lambda _: os.kill(os.getpid(), signal.SIGHUP)) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A write beyond the limit of file sizes fails as one on a full disk does, also within torch.save."""
+    whole = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, whole[1]))
+    try:
+        status = run_or_explain(
+            lambda _: None, lambda _: save_atomically({"weights": torch.zeros(2**16)}, tmp_path / "stage.pt")
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, whole)
+        signal.signal(signal.SIGXFSZ, before)
+    err = capsys.readouterr().err
+    assert status == 1 and err.startswith("error: what is to be written has no room (File too large)"), err
+    assert err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_other_errors_keep_their_traceback() -> None:
+    with pytest.raises(RuntimeError, match="ours"):
+        run_or_explain(lambda _: None, lambda _: (_ for _ in ()).throw(RuntimeError("ours")))
 
 
 def test_a_preset_alone_is_itself() -> None:
