@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 
@@ -28,6 +29,15 @@ class Unsuited(ValueError):
 
 class Broken(ValueError):
     """A picture cannot be decoded."""
+
+
+NOT_OF_THE_MACHINE = (None, errno.EINVAL, errno.EOVERFLOW)
+"""Of errors of the system: none, and what places in damaged files lead to."""
+
+
+def of_the_machine(error: BaseException) -> TypeGuard[OSError | MemoryError]:
+    """Whether a picture that could not be read may be whole: permissions, disks, memory."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in NOT_OF_THE_MACHINE)
 
 
 class Notes:
