@@ -156,6 +156,23 @@ def test_a_window_is_not_for_8_bits(tmp_path: Path, read: Read) -> None:
         read(arrays(tmp_path, np.zeros((8, 12), np.uint8)), window=(LOW, HIGH))
 
 
+def test_a_window_is_for_all_splits(tmp_path: Path) -> None:
+    labels = np.zeros(3, np.uint8)
+    several = np.stack([DEEP] * 3)
+    both = {"train_images": several, "test_images": several.astype(np.uint8)}
+    np.savez(tmp_path / "set.npz", train_labels=labels, test_labels=labels, **both)
+    with pytest.raises(ValueError, match=r"set\.npz': test has 8; leave it out, or bring all splits to one depth$"):
+        privately(tmp_path / "set.npz", window=(LOW, HIGH))
+
+
+def test_a_window_is_not_for_sets_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(
+        ValueError, match=r"^public\.window is 500 3000, .* but public\.name='glyphs' has 8; leave it out"
+    ):
+        load_public(PublicConfig(window=(LOW, HIGH)), (8, 8, 1))
+    assert not capsys.readouterr().err  # nothing was decoded yet
+
+
 def test_what_was_scaled_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder(tmp_path, png(DEEP), png(DEEP))
     told = load(DataConfig(path=str(path), window=(0, 4095), size=8)).told
