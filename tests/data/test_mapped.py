@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from raysyn.data import broken, mapped, npz, pixels, stored, survey
+from raysyn.data import broken, mapped, npz, stored, survey
+from raysyn.data import pixels as of_files
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.data.mapped import Room, concatenated, taken
 from raysyn.data.parquet import Table
@@ -190,7 +191,7 @@ def test_parquet_reads_the_row_groups_that_are_asked_for_alone(tmp_path: Path, m
     assert sum(read) == 5 + 15 + N, read
 
 
-@pytest.mark.parametrize("reader", [pixels, broken, survey])
+@pytest.mark.parametrize("reader", [of_files, broken, survey])
 def test_large_files_are_held_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: Any) -> None:
     """Whatever small pictures they become: none of the counts that are for small ones is reached."""
     monkeypatch.setattr(stored, "HELD_AT_ONCE", 900)
@@ -212,7 +213,7 @@ def test_large_files_are_held_a_few_at_a_time(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Table, "images_of", read)
     monkeypatch.setattr(reader, "decode_picture", decoded)
-    if reader is pixels:
+    if reader is of_files:
         assert (load(DataConfig(path=path, size=8)).train.shape) == (8, 8, 3)
     elif reader is broken:
         source = replace(from_path(path), reading=Reading(skip_broken=1))
