@@ -74,7 +74,7 @@ def in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(npz, "AT_ONCE", 500)
     place = tmp_path / "place"
     place.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    monkeypatch.setenv("TMPDIR", str(place))
     return place
 
 
@@ -131,6 +131,18 @@ def test_without_a_file_they_are_in_memory_and_it_is_said(
     said = capsys.readouterr().err
     assert f"held in memory, since {in_a_file} has no file for them (No space left on device): set TMPDIR" in said
     assert not list(in_a_file.iterdir())
+
+
+def test_a_folder_that_is_named_and_is_not_there_sends_them_to_no_other(
+    in_a_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    monkeypatch.setenv("TMPDIR", str(gone))
+    monkeypatch.setattr(tempfile, "tempdir", str(in_a_file))  # which would be taken for it
+    found = load(DataConfig(path=in_parquet(tmp_path)))
+    assert np.array_equal(found.train.images_NHWC, PIXELS[TRAIN]) and found.train.images_NHWC.flags.writeable
+    said = f"held in memory, since {gone} has no file for them (No such file or directory): set TMPDIR"
+    assert said in capsys.readouterr().err
 
 
 def test_only_its_user_may_read_the_file(in_a_file: Path) -> None:
