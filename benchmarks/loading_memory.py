@@ -2,6 +2,9 @@
 
     python benchmarks/loading_memory.py             # JPEGs in Parquet, one row group of 20,000
     python benchmarks/loading_memory.py --kind npz  # a compressed .npz, as MedMNIST+ is handed on
+    python benchmarks/loading_memory.py --size 32 --images 200 800  # large pictures, which become small ones
+
+With --size the pictures are PNGs of 600 x 600 without compression, 1 MiB each, in Parquet.
 
 Anonymous memory (RssAnon of /proc/self/status, looked at every 10 ms) is what counts: pages of a file that is mapped,
 such as that of the decoded pixels, the system takes back when it needs room. Beside it stands all that the process held
@@ -18,6 +21,7 @@ import tempfile
 import threading
 import time
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -29,25 +33,49 @@ from PIL import Image
 from raysyn.data.images import DataConfig, load
 
 SIDE, CLASSES = 224, 10
+LARGE = 600
+"""Pixels a side of those that are read with --size."""
+LARGE_AT_ONCE = 50
 WRITTEN_AT_ONCE = 250
 
 
-def picture(number: int) -> Image.Image:
+def picture(number: int, side: int = SIDE) -> Image.Image:
     """Soft spots, another one for each number."""
     spots = np.random.default_rng(number).integers(0, 256, (7, 7, 3), np.uint8)
-    return Image.fromarray(spots).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    return Image.fromarray(spots).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def jpeg(number: int) -> bytes:
+    file = io.BytesIO()
+    picture(number).save(file, "JPEG")
+    return file.getvalue()
+
+
+def large(number: int) -> bytes:
+    file = io.BytesIO()
+    picture(number, LARGE).save(file, "PNG", compress_level=0)
+    return file.getvalue()
 
 
 def write_parquet(path: Path, images: int) -> None:
     """JPEGs, one row group; a tenth is for testing."""
-    files = []
-    for number in range(images):
-        file = io.BytesIO()
-        picture(number).save(file, "JPEG")
-        files.append(file.getvalue())
-    split = ["test" if number % 10 == 0 else "train" for number in range(images)]
-    table = pa.table({"image": files, "label": np.arange(images) // 10 % CLASSES, "split": split})
-    pq.write_table(table, path, row_group_size=images)
+    _write(path, images, jpeg, images)
+
+
+def write_large(path: Path, images: int) -> None:
+    """Pictures of a megabyte each, in several row groups."""
+    _write(path, images, large, LARGE_AT_ONCE)
+
+
+def _write(path: Path, images: int, made: Callable[[int], bytes], some: int) -> None:
+    schema = pa.schema({"image": pa.binary(), "label": pa.int64(), "split": pa.string()})
+    with pq.ParquetWriter(path, schema) as file:
+        for first in range(0, images, some):
+            numbers = range(first, min(first + some, images))
+            split = ["test" if number % 10 == 0 else "train" for number in numbers]
+            labels = np.array(numbers) // 10 % CLASSES
+            columns = {"image": list(map(made, numbers)), "label": labels, "split": split}
+            file.write_table(pa.table(columns, schema), row_group_size=some)
 
 
 def write_npz(path: Path, images: int) -> None:
@@ -69,7 +97,7 @@ def told(what: str) -> float:
     return int(re.findall(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) / 1024
 
 
-def measured(path: str) -> list[float]:
+def measured(path: str, size: int | None) -> list[float]:
     """MiB of anonymous memory at first and at most in loading, finding copies and fingerprinting; all that was held;
     seconds."""
     most, ended = [told("RssAnon")], threading.Event()
@@ -82,7 +110,7 @@ def measured(path: str) -> list[float]:
     looking.start()
     started = time.monotonic()
     most.append(0.0)
-    dataset = load(DataConfig(path=path))
+    dataset = load(DataConfig(path=path, size=size))
     most.append(0.0)
     assert not dataset.copies.among
     most.append(0.0)
@@ -95,19 +123,23 @@ def measured(path: str) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=("parquet", "npz"), default="parquet")
+    parser.add_argument("--size", type=int, help="rescale, as --data.size does; of pictures in Parquet")
     parser.add_argument("--images", type=int, nargs="+", default=[2_000, 20_000])
     given = parser.parse_args()
+    if given.size and given.kind != "parquet":
+        parser.error("--size is of pictures in Parquet")
+    write = write_npz if given.kind == "npz" else write_large if given.size else write_parquet
     print("| images | pixels MiB | file MiB | at first | loading | copies | fingerprint | held at most | seconds |")
     print("|---|---|---|---|---|---|---|---|---|")
     for images in given.images:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"set.{given.kind}"
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                pool.submit({"parquet": write_parquet, "npz": write_npz}[given.kind], path, images).result()
+                pool.submit(write, path, images).result()
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                found = pool.submit(measured, str(path)).result()
+                found = pool.submit(measured, str(path), given.size).result()
             size = path.stat().st_size / 2**20
-        pixels = images * SIDE * SIDE * 3 / 2**20
+        pixels = images * (given.size or SIDE) ** 2 * 3 / 2**20
         print(f"| {images:,} | {pixels:.0f} | {size:.0f} | " + " | ".join(f"{one:.0f}" for one in found) + " |")
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,10 @@ import numpy as np
 from raysyn.data.picture import decode_picture, refusal
 from raysyn.data.reading import Broken, Notes
 from raysyn.data.source import Source
-from raysyn.data.stored import in_order
+from raysyn.data.stored import in_order, parts
 
 AT_ONCE = 256
-"""Pictures that are held, undecoded."""
+"""Pictures that are held, undecoded, where they are small."""
 EXAMPLES = 3
 """Places that are named."""
 
@@ -52,14 +51,14 @@ def _faults(
 ) -> Iterator[tuple[int, Broken | None]]:
     """(place, what is wrong) of each picture, in order."""
     quiet, own = replace(source, reading=replace(source.reading, notes=Notes())), source.splits[split]
-    numbered = zip(places.tolist(), in_order(own.pictures, places), strict=True)
-    while some := list(islice(numbered, AT_ONCE)):
-        found = pool.map(partial(_fault, quiet, split), some)
-        yield from ((index, fault) for (index, _), fault in zip(some, found, strict=True))
+    at = 0
+    for some in parts(in_order(own.pictures, places), AT_ONCE):
+        numbers = places[at : at + len(some)].tolist()
+        yield from zip(numbers, pool.map(partial(_fault, quiet, split), numbers, some), strict=True)
+        at += len(some)
 
 
-def _fault(source: Source, split: str, numbered: tuple[int, Any]) -> Broken | None:
-    index, picture = numbered
+def _fault(source: Source, split: str, index: int, picture: Any) -> Broken | None:
     try:
         decode_picture(picture, None, reading=source.reading)
     except Exception as error:  # decoders raise anything on damaged bytes

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from raysyn.data import dicom
+from raysyn.data.image_file import open_file, stored, values
 from raysyn.data.picture import content
 
 
@@ -27,8 +28,6 @@ class Described(NamedTuple):
 
 def described(picture: Any) -> Described:
     """Facts of a picture, whether or not a run can read it; what a decoder raises where it is damaged."""
-    from PIL import Image
-
     if isinstance(picture, np.ndarray):
         height, width, channels = picture.shape
         plain, size = "L" if channels == 1 else "RGB", (width, height)
@@ -40,9 +39,9 @@ def described(picture: Any) -> Described:
         file.seek(0)
         if dicom.is_dicom(begin):
             return _of_scan(dicom.read(file))
-        with Image.open(file) as found:
-            kind = found.mode.partition(";")[0]
-            return Described(found.size, found.mode, _span(np.asarray(found)) if kind in ("I", "F") else None)
+        with open_file(file) as found:
+            kind, before = found.mode.partition(";")[0], stored(found)
+            return Described(found.size, found.mode, _span(values(found, before)) if kind in ("I", "F") else None)
 
 
 def _of_scan(scan: dicom.Scan) -> Described:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from raysyn.data.deep import to_8_bits
-from raysyn.data.reading import DICOM, Broken, Reading, Unsuited
+from raysyn.data.reading import DICOM, Broken, Reading, Unsuited, of_the_machine
 
 BEGIN = 132
 """Bytes up to the letters that every file has at their end."""
@@ -24,7 +24,7 @@ WANTED = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "FloatPixelData"),
     *("DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "RescaleSlope", "RescaleIntercept"),
-    *("ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *("ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
     *("RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor"),
     *("BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData"),
     *("BluePaletteColorLookupTableData", "SegmentedRedPaletteColorLookupTableData"),
@@ -33,6 +33,8 @@ WANTED = (
 """What of a file is read at all: what its pixels are made of."""
 MOST_PIXELS = 2 * 89_478_485
 """Of one picture, as of Pillow's."""
+DEFLATED, HEAD = b"1.2.840.10008.1.2.1.99", 2048
+"""What such a file is said to be, and the bytes in which that is said."""
 WITHOUT = "it is a DICOM file without a picture, or damaged: bring it anew, or remove it"
 DAMAGED = "it is a DICOM file that is damaged: bring it anew"
 _ONE_AT_A_TIME = threading.Lock()
@@ -77,6 +79,8 @@ def decoded(file: BinaryIO, reading: Reading) -> np.ndarray:
         reading.note("{n:,} scaled to 0 to 255 by the window that the file names")
     else:
         reading.note("{n:,} scaled to 0 to 255 by the window that was given")
+    if not np.isfinite(scan.values).all():
+        raise Unsuited("it is a DICOM file of which some values are no numbers (NaN or infinite): mend them")
     grey = to_8_bits(scan.values, *window)
     return 255 - grey if scan.inverted else grey
 
@@ -90,12 +94,18 @@ def read(file: BinaryIO) -> Scan:
             from pydicom.errors import InvalidDicomError
         except ImportError as error:
             raise Unsuited("it is a DICOM file, and pydicom is not here: pip install 'raysyn[dicom]'") from error
+        if DEFLATED in file.read(HEAD):
+            # Of a few bytes it may make gigabytes, before any size is known.
+            raise Unsuited("it is a DICOM file that is deflated as a whole, which is not read: save it uncompressed")
+        file.seek(0)
         try:
             found: Any = pydicom.dcmread(file, specific_tags=list(WANTED))
             frames, rows, columns = int(found.get("NumberOfFrames") or 1), int(found.Rows), int(found.Columns)
         except (InvalidDicomError, AttributeError):
             raise Broken(WITHOUT) from None
-        except Exception:  # readers of damaged bytes raise anything, and say what a tag holds
+        except Exception as error:  # readers of damaged bytes raise anything, and say what a tag holds
+            if of_the_machine(error):
+                raise
             raise Broken(DAMAGED) from None
         if not any(name in found for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
             raise Broken(WITHOUT)
@@ -111,30 +121,37 @@ def _scan(found: Any) -> Scan:
 
     try:
         stored = pixels.pixel_array(found, index=0)
-    except Exception:  # as above
+    except Exception as error:  # as above
+        if of_the_machine(error):
+            raise
         compressed, known = _stored(found)
         if not compressed:
             raise Broken(DAMAGED) from None
-        # Of 12-bit JPEG and its like a decoder is known, and does not decode them.
-        raise (Broken if known else Unsuited)(
+        # Of 12-bit JPEG and its like a decoder is known, and does not decode them: what fails may be whole.
+        raise Unsuited(
             f"it is a DICOM file whose pixels are compressed in a way that is not read here{', or damaged' * known}: "
             "save it uncompressed (gdcmconv --raw), or pip install pylibjpeg and its plugins"
         ) from None
     try:
         colour = str(found.PhotometricInterpretation)
         if colour == "PALETTE COLOR":
+            _check_palette(found)
             stored = pixels.apply_color_lut(stored, found)
             stored = (stored >> 8).astype(np.uint8) if stored.dtype == np.uint16 else stored
         if stored.ndim == 3:
             return _of_colours(stored)
         if colour not in ("MONOCHROME1", "MONOCHROME2"):
             raise Unsuited("it is a DICOM file of another kind of colour: save it as grey or RGB")
+        if ("RescaleSlope" in found) != ("RescaleIntercept" in found):
+            raise Unsuited("it is a DICOM file with a rescale slope and no intercept, or the reverse: mend its tags")
         values = np.asarray(pixels.apply_modality_lut(stored, found))
         window, unnamed = _window(found)
         return Scan(values, window, unnamed, colour == "MONOCHROME1")
     except Unsuited:
         raise
-    except Exception:  # as above
+    except Exception as error:  # as above
+        if of_the_machine(error):
+            raise
         raise Broken(DAMAGED) from None
 
 
@@ -144,11 +161,23 @@ def _of_colours(stored: np.ndarray) -> Scan:
     return Scan(stored, None, "", False)
 
 
+def _check_palette(found: Any) -> None:
+    """Unsuited where colours are said to have 16 bits, and have 8: they would all be black."""
+    names = [f"{name}PaletteColorLookupTable" for name in ("Red", "Green", "Blue")]
+    if not all(f"{name}Data" in found and int(found[f"{name}Descriptor"].value[2]) == 16 for name in names):
+        return
+    if all(np.frombuffer(found[f"{name}Data"].value, "<u2").max(initial=0) < 256 for name in names):
+        raise Unsuited("it is a DICOM file whose palette is of 8 bits and says 16: save it as 8-bit RGB")
+
+
 def _window(found: Any) -> tuple[tuple[float, float] | None, str]:
     """The first window that the file names, as the values that become 0 and 255 (DICOM PS3.3, C.11.2.1.2); or why there
     is none."""
     if found.get("WindowCenter") is None or found.get("WindowWidth") is None:
-        plain = not int(found.PixelRepresentation) and int(found.BitsStored) <= 8
+        if "VOILUTSequence" in found:
+            return None, "whose values become grey by a table"
+        # Floats have neither of these.
+        plain = not int(found.get("PixelRepresentation", 0)) and int(found.get("BitsStored", 64)) <= 8
         rescaled = found.get("RescaleSlope", 1) != 1 or found.get("RescaleIntercept", 0) != 0
         if plain and not rescaled and "ModalityLUTSequence" not in found:
             return (0.0, 2.0 ** int(found.BitsStored) - 1), ""

@@ -227,7 +227,8 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
     else:
         source = from_path(config.path, columns, several)
     source = replace(source, reading=reading)
-    reading.check_arrays(source.splits["train"].pictures, source.label)
+    for split, part in source.splits.items():
+        reading.check_arrays(part.pictures, source.label if split == "train" else f"{source.label}: {split}")
     check_name(source.label, "the data set", source.name)
     labels = {split: whole_numbers(source, split) for split in SPLITS if split in source.splits}
     if not labels["train"].size:

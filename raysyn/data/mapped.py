@@ -76,7 +76,8 @@ def _file(size: int, what: str) -> IO[bytes] | None:
     """A file of so many bytes without a name, which this user alone can read; None, said aloud, where there is none."""
     folder = "TMPDIR"
     try:
-        folder = tempfile.gettempdir()
+        # Where a user has named a folder, private pixels go to no other one, as tempfile would have them.
+        folder = os.environ.get("TMPDIR") or tempfile.gettempdir()
         file = tempfile.TemporaryFile(dir=folder, prefix="raysyn-", buffering=0)  # noqa: SIM115 - it outlives this
         try:
             _reserve(file, size, folder)

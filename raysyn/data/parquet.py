@@ -52,6 +52,8 @@ class Table:
     told: str
     classes: Classes | None = None
     """Of several labels per image."""
+    states: tuple[tuple[int, int] | None, ...] = ()
+    """Those of each file when it was understood (`_state`)."""
 
     def rows(self, images: bool = True) -> Iterator[Row]:
         """All images, in the order of files and rows; without `images`, all but those. ValueError, naming the row, for
@@ -77,6 +79,11 @@ class Table:
         """The images at increasing rows of one shard; row groups without any are left unread. ValueError, naming the
         row, for an empty one."""
         at = 0
+        if _state(self.shards[number].path) != self.states[number]:
+            raise ValueError(
+                f"{self.label}: {legible(self.shards[number].path.name)} has changed while it was read: try again once "
+                "nobody writes to it"
+            )
         for numbers_N, part in _batches(self.shards[number].path, [self.schema.image_leaf], self.label, rows_N):
             images, before = self._images(part), at
             at += int(np.searchsorted(rows_N[at:], numbers_N[-1], side="right"))
@@ -121,6 +128,15 @@ class Table:
                 "usual name of these)"
             )
         return split
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Size and time of a file; None of one that is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _batches(
@@ -171,6 +187,7 @@ def open_parquet(path: Path, label: str, columns: Columns, several: Several | No
     """A Parquet file, or a folder of them; of the rows, only those of names of classes are read. ValueError, in a
     sentence that `label` opens, where columns are missing, of another kind, or not the same in all files."""
     found = shards_of(path, label, lambda file: understood(file, label, columns).split is not None)
+    states = tuple(_state(shard.path) for shard in found.shards)
     first = understood(found.shards[0].path, label, columns)
     for shard in found.shards[1:]:
         if understood(shard.path, label, columns) != first:
@@ -189,7 +206,8 @@ def open_parquet(path: Path, label: str, columns: Columns, several: Several | No
     else:
         by = ", splits by file names" if found.by_names else ", no split in file names: all for training"
     told = f"{found.told}, {first.told()}{by}{found.left_out}"
-    return Table(label, found.shards, first, names, told if classes is None else f"{told}; {classes.told()}", classes)
+    told = told if classes is None else f"{told}; {classes.told()}"
+    return Table(label, found.shards, first, names, told, classes, states)
 
 
 def _classes(schema: Schema, label: str, columns: Columns, several: Several | None) -> Classes | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
 from raysyn.data import deep, dicom
+from raysyn.data.image_file import Stored, open_file, stored, values
 from raysyn.data.members import Member
-from raysyn.data.reading import PLAIN, Broken, Reading, Unsuited
+from raysyn.data.reading import PLAIN, Broken, Reading, Unsuited, of_the_machine
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -90,7 +92,7 @@ def opened(picture: Any, reading: Reading = PLAIN) -> Picture:
             if dicom.is_dicom(_begin(file)):
                 image = Image.fromarray(dicom.decoded(file, reading))
             else:
-                with Image.open(file) as found:
+                with open_file(file) as found:
                     image = _plain(found, reading)
     return _coloured(image, reading)
 
@@ -110,21 +112,19 @@ def _begin(file: BinaryIO) -> bytes:
 
 def has_palette(picture: Any) -> bool:
     """Whether it is a file whose pixels are numbers of colours: such a one is grey wherever its colours are."""
-    from PIL import Image
-
     if isinstance(picture, np.ndarray):
         return False
     with content(picture) as file:
         if dicom.is_dicom(_begin(file)):
             return False
-        with Image.open(file) as found:
+        with open_file(file) as found:
             return found.mode == "P"
 
 
 def refusal(place: str, picture: Any, error: Exception, reading: Reading) -> ValueError:
     """The sentence on a picture that cannot be used, after `error` of a decoder: Broken for what can be left out."""
     fault = f"{place} cannot be used: {fault_of(picture, error)}"
-    if isinstance(error, Unsuited) or isinstance(picture, np.ndarray):
+    if isinstance(error, Unsuited) or isinstance(picture, np.ndarray) or of_the_machine(error):
         return ValueError(fault)
     left = reading.skip_broken
     more = f"raise {reading.flag('skip_broken')} above {left}" if left else f"{reading.flag('skip_broken')} 1"
@@ -137,6 +137,10 @@ def fault_of(picture: Any, error: Exception) -> str:
 
     if isinstance(error, Unsuited | Broken):
         return str(error)
+    if of_the_machine(error):
+        # The file itself may be whole, so that none of this sort is left out.
+        what = "there is no memory for it" if isinstance(error, MemoryError) else os.strerror(error.errno or 0)
+        return f"{what}: mend this machine or the file's permissions, and try again"
     if not isinstance(error, UnidentifiedImageError):
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         return f"{reason}: bring it anew"
@@ -163,17 +167,22 @@ def _plain(image: Picture, reading: Reading) -> Picture:
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         image.seek(0)
         reading.note("of {n:,} with several pages or frames the first")
+    before = stored(image)
     image.load()
     mode = image.mode
     kind = mode.partition(";")[0]
+    if before.raw.startswith("LA;16"):
+        raise Unsuited("it is grey of 16 bits with an alpha channel: save it without, as 16-bit grey or 8-bit grey")
     if kind in ("I", "F"):
-        plain = _of_8_bits(image, reading)
+        plain = _of_8_bits(image, before, reading)
     elif reading.window is not None:
         raise Unsuited(
             f"its mode {mode} is of 8 bits, which {reading.flag('window')} is not for: leave it out, or bring all "
             "images to one depth"
         )
     else:
+        if ";16" in before.raw:
+            reading.note("of {n:,} in 16-bit colour the upper 8 bits")
         plain = _opaque(image, reading)
     if plain.mode == "P":
         plain = _grey_or_colour(plain.convert("RGB"))
@@ -190,14 +199,14 @@ def _plain(image: Picture, reading: Reading) -> Picture:
     return plain if turn is None else plain.transpose(Image.Transpose(turn))
 
 
-def _of_8_bits(image: Picture, reading: Reading) -> Picture:
+def _of_8_bits(image: Picture, before: Stored, reading: Reading) -> Picture:
     from PIL import Image
 
     what = f"its mode {image.mode} is not plain, but "
     if "transparency" in image.info:
         raise Unsuited(f"{what}with transparency and deeper than 8 bits: save it without")
-    values = np.asarray(image)
-    pixels = deep.scaled(values, reading, what + ("of floats" if values.dtype.kind == "f" else "of values"))
+    deeper = values(image, before)
+    pixels = deep.scaled(deeper, reading, what + ("of floats" if deeper.dtype.kind == "f" else "of values"))
     tag, light = WHITE_IS_ZERO
     tags: Any = getattr(image, "tag_v2", {})
     return Image.fromarray(255 - pixels if tags.get(tag) == light else pixels)
@@ -213,6 +222,11 @@ def _opaque(image: Picture, reading: Reading) -> Picture:
         if image.mode in ("LA", "RGBA") and image.getextrema()[-1] == (255, 255):
             # Nothing shows through, as in screenshots.
             return image.convert(image.mode[:-1])
+    elif image.convert("RGBA").getextrema()[-1] == (255, 255):
+        # A colour is named that shows through, and no pixel has it.
+        image = image.copy()
+        del image.info["transparency"]
+        return image
     background = reading.rgb()
     if background is None:
         raise Unsuited(

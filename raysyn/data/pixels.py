@@ -90,12 +90,17 @@ def _filled(
 
     with Room(len(keep), shape, label) as room, ThreadPoolExecutor(threads) as pool:
         flying = deque[Future[None]]()
-        for number, pictures in enumerate(chain([first], found)):
-            flying.append(pool.submit(fill, number * some, pictures))
+        begun = 0
+        for pictures in chain([first], found):
+            flying.append(pool.submit(fill, begun, pictures))
+            begun += len(pictures)
+            del pictures  # held by their thread alone
             if len(flying) > threads:
                 flying.popleft().result()
         for one in flying:
             one.result()
+        if begun != len(keep):
+            raise ValueError(f"{label} has changed while it was read: try again once nobody writes to it")
         return room.array()
 
 

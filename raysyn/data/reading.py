@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 
@@ -28,6 +29,15 @@ class Unsuited(ValueError):
 
 class Broken(ValueError):
     """A picture cannot be decoded."""
+
+
+NOT_OF_THE_MACHINE = (None, errno.EINVAL, errno.EOVERFLOW)
+"""Of errors of the system: none, and what places in damaged files lead to."""
+
+
+def of_the_machine(error: BaseException) -> TypeGuard[OSError | MemoryError]:
+    """Whether a picture that could not be read may be whole: permissions, disks, memory."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in NOT_OF_THE_MACHINE)
 
 
 class Notes:
@@ -82,6 +92,9 @@ class Reading:
             raise ValueError(f"{group}background is {reading.background!r}: give white, black or #rrggbb")
         if reading.skip_broken < 0:
             raise ValueError(f"{group}skip_broken is {reading.skip_broken}: give a number from 0")
+        if group == "public." and config.name and not config.path:
+            # All sets by name are of 8 bits; said here, before they are decoded.
+            reading.check_arrays(np.zeros(0, np.uint8), f"public.name={config.name[0]!r}")
         return reading
 
     def rgb(self) -> tuple[int, int, int] | None:
@@ -118,18 +131,18 @@ class Reading:
         return (BURNT_IN,) if DICOM in self.notes.counted() else ()
 
     def check_arrays(self, pictures: Any, label: str) -> None:
-        """ValueError where images are arrays, and something is said that is for files."""
+        """Unsuited where images are arrays, and something is said that is for files."""
         if not isinstance(pictures, np.ndarray):
             return
         for name, value in self.given():
             if name in ("background", "skip_broken"):
-                raise ValueError(
+                raise Unsuited(
                     f"{self.group}{name} is {value}, which is for image files, but {label} holds arrays; leave it out"
                 )
             if name == "window" and pictures.dtype == np.uint8:
-                raise ValueError(
+                raise Unsuited(
                     f"{self.group}window is {self.window_said()}, which is for more than 8 bits, but {label} has 8; "
-                    "leave it out"
+                    "leave it out, or bring all splits to one depth"
                 )
 
     def window_said(self) -> str:

@@ -106,6 +106,11 @@ class Classes:
         words = [self._word(one) for one in found]
         if (strange := next((at for at, word in enumerate(words) if word is None), None)) is not None:
             raise ValueError(f"{place} has the label {found[strange]!r}, which is none of those with names; mend it")
+        # Of two labels such rows have nothing twice.
+        if list(found) == [1, 0]:
+            raise ValueError(
+                f"{place} has the labels 1, 0, as a row of 0 and 1 has; give lists of labels, such as 0, 1"
+            )
         if twice := next((word for word, count in Counter(words).items() if count > 1), None):
             raise ValueError(f"{place} has the label {twice!r} twice; give lists of labels, not rows of 0 and 1")
         return self.number({word for word in words if word is not None})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
+
+HELD_AT_ONCE = 2**23
+"""Bytes of undecoded files in one part, about."""
 
 
 class Stored(ABC):
@@ -41,7 +43,14 @@ def chosen(pictures: Sequence[Any] | np.ndarray | Stored, rows_N: np.ndarray) ->
 
 
 def parts(items: Iterable[Any], count: int) -> Iterator[list[Any]]:
-    """Lists of up to `count` items."""
-    left = iter(items)
-    while some := list(islice(left, count)):
+    """Lists of up to `count` pictures, and of fewer where those files that are held are large."""
+    some, size = list[Any](), 0
+    for item in items:
+        some.append(item)
+        # A path, or a place in an archive, holds nothing yet.
+        size += len(item) if isinstance(item, bytes) else 0
+        if len(some) == count or size >= HELD_AT_ONCE:
+            yield some
+            some, size = [], 0
+    if some:
         yield some

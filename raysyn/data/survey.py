@@ -17,14 +17,14 @@ import numpy as np
 from raysyn.data.described import Described, described
 from raysyn.data.picture import decode_picture, fault_of
 from raysyn.data.reading import Reading
-from raysyn.data.source import SPLITS, Source
+from raysyn.data.source import SPLITS, Source, Split
 from raysyn.data.stored import in_order, parts
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 AT_ONCE = 64
-"""Pictures that memory holds, decoded."""
+"""Pictures that memory holds, as files."""
 TELL_S = 5.0
 """Between words about how far it is."""
 EXAMPLES = 5
@@ -83,7 +83,11 @@ class _Seen:
     size: tuple[int, int] | None = None
     mode: str | None = None
     fault: str | None = None
-    pixels: np.ndarray | None = None
+    channels: int = 0
+    digest: bytes | None = None
+    """Of the pixels, where it can be used."""
+    small: np.ndarray | None = None
+    """For the contact sheet."""
 
 
 def survey(source: Source, columns: int, rows: int, tell: Callable[[int, int], None]) -> Survey:
@@ -99,13 +103,15 @@ def survey(source: Source, columns: int, rows: int, tell: Callable[[int, int], N
             split, own = source.splits[name], Counter[Any](source.splits[name].labels_N.tolist())
             found.classes[name] = own
             here = set[bytes]()
-            for start, seen in _seen(split.pictures, pool, source.reading):
+            shows = partial(_shows, found, columns, rows)
+            for start, seen in _seen(split, pool, source.reading, shows):
                 for index, one in enumerate(seen, start):
                     _count(found, one, split.place(index))
-                    if one.pixels is not None:
+                    if one.digest is not None:
                         label = split.labels_N[index].item()
-                        _compare(found, where, here, _digest(one.pixels), (name, split.place(index), label))
-                        _keep(found, label, one.pixels, columns, rows)
+                        _compare(found, where, here, one.digest, (name, split.place(index), label))
+                        if one.small is not None and shows(label):
+                            found.shown.setdefault(label, []).append(one.small)
                 done += len(seen)
                 if time.monotonic() - spoken > TELL_S:
                     tell(done, total)
@@ -113,14 +119,19 @@ def survey(source: Source, columns: int, rows: int, tell: Callable[[int, int], N
     return found
 
 
-def _seen(pictures: Any, pool: ThreadPoolExecutor, reading: Reading) -> Iterator[tuple[int, list[_Seen]]]:
+def _seen(
+    split: Split, pool: ThreadPoolExecutor, reading: Reading, shows: Callable[[Any], bool]
+) -> Iterator[tuple[int, list[_Seen]]]:
     """(place of the first, what was seen) of some at a time."""
-    look = partial(_look, reading=reading)
-    for number, some in enumerate(parts(in_order(pictures, np.arange(len(pictures))), AT_ONCE)):
-        yield number * AT_ONCE, list(pool.map(look, some))
+    look, at = partial(_look, reading), 0
+    for some in parts(in_order(split.pictures, np.arange(len(split.pictures))), AT_ONCE):
+        shown = map(shows, split.labels_N[at : at + len(some)].tolist())
+        yield at, list(pool.map(look, some, shown))
+        at += len(some)
 
 
-def _look(picture: Any, reading: Reading) -> _Seen:
+def _look(reading: Reading, picture: Any, shown: bool) -> _Seen:
+    """What is seen of a picture, whose pixels nobody holds afterwards; `shown` is for the contact sheet."""
     facts = None
     try:
         facts = described(picture)
@@ -130,7 +141,8 @@ def _look(picture: Any, reading: Reading) -> _Seen:
         if mode in ("LA", "RGBA") and reading.background is None:
             mode += " (opaque)"
         mode = GREYS if mode == "P" and channels == 1 and reading.colour == "auto" else mode
-        return _Seen(facts, (width, height), mode, None, pixels)
+        small = _small(pixels) if shown else None
+        return _Seen(facts, (width, height), mode, None, channels, _digest(pixels), small)
     except Exception as error:  # decoders raise anything on damaged bytes
         fault = fault_of(picture, error)
         return _Seen(None, None, None, fault) if facts is None else _Seen(facts, facts.size, facts.mode, fault)
@@ -140,8 +152,8 @@ def _count(found: Survey, one: _Seen, place: str) -> None:
     if one.size is not None and one.mode is not None:
         found.sizes[one.size] += 1
         found.modes[one.mode] += 1
-    if one.pixels is not None:
-        found.kinds[GREYS if one.mode == GREYS else "grey" if one.pixels.shape[2] == 1 else "colour"] += 1
+    if one.digest is not None:
+        found.kinds[GREYS if one.mode == GREYS else "grey" if one.channels == 1 else "colour"] += 1
     if one.facts is not None and one.facts.span is not None:
         least, most = found.spans.get(one.facts.mode, one.facts.span)
         found.spans[one.facts.mode] = min(least, one.facts.span[0]), max(most, one.facts.span[1])
@@ -181,9 +193,9 @@ def _compare(
             found.copies.append((f"{this[0]}: {this[1]}", f"{before[0]}: {before[1]}"))
 
 
-def _keep(found: Survey, label: Any, pixels: np.ndarray, columns: int, rows: int) -> None:
-    if isinstance(label, int) and 0 <= label < rows and len(found.shown.setdefault(label, [])) < columns:
-        found.shown[label].append(_small(pixels))
+def _shows(found: Survey, columns: int, rows: int, label: Any) -> bool:
+    """Whether the contact sheet has room for one more of this class."""
+    return isinstance(label, int) and 0 <= label < rows and len(found.shown.get(label, ())) < columns
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:

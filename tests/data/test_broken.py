@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from raysyn.data import picture as picture_module
 from raysyn.data.images import DataConfig, load, public_facts
 from raysyn.data.public import load_public
 from raysyn.data.streams import PublicConfig
@@ -102,6 +104,27 @@ def test_what_is_whole_is_not_left_out(tmp_path: Path) -> None:
     clear.save(tmp_path / "set/train/ant/2.img", "PNG")
     with pytest.raises(ValueError, match=r"2\.img cannot be used: .*--data\.background white$"):
         load(DataConfig(path=path, skip_broken=9))
+
+
+@pytest.mark.parametrize("fault", [PermissionError(errno.EACCES, "no"), OSError(errno.EIO, "no"), MemoryError()])
+def test_what_this_machine_cannot_read_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    path = folder(tmp_path / "set", {})
+    content, failing = picture_module.content, [str(path / "train/ant/2.img")]
+
+    def read(one: Any) -> Any:
+        if str(one) in failing:
+            raise fault
+        return content(one)
+
+    monkeypatch.setattr(picture_module, "content", read)
+    with pytest.raises(ValueError, match=r"2\.img cannot be used: .*: mend this machine or the file's permis.*again$"):
+        load(DataConfig(path=str(path), skip_broken=9))
+    with pytest.raises(ValueError, match=r"2\.img cannot be used: .*: mend this machine or the file's permis.*again$"):
+        load_public(PublicConfig(path=(str(path),), skip_broken=9), (24, 24, 1))
+    failing.clear()
+    assert len(load(DataConfig(path=str(path), skip_broken=9)).train) == 12
 
 
 def test_a_split_or_class_that_is_broken_as_a_whole_is_refused(tmp_path: Path) -> None:

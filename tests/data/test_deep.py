@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from raysyn.data.deep import to_8_bits
+from raysyn.data.described import described
 from raysyn.data.images import DataConfig, Images, load
+from raysyn.data.picture import decode_picture
 from raysyn.data.public import load_public
+from raysyn.data.reading import Reading
 from raysyn.data.streams import PublicConfig
 
 RNG = np.random.default_rng(0)
@@ -66,6 +69,9 @@ FILES = {
     "16-bit PNG": ("png", png(DEEP)),
     "16-bit TIFF": ("tif", tiff(DEEP, 16, 1, 1)),
     "16-bit TIFF whose 0 is white": ("tif", tiff(DEEP, 16, 1, 0)),
+    "32-bit TIFF without a sign": ("tif", tiff(DEEP.astype(np.uint32), 32, 1, 1)),
+    "PGM of 12 bits": ("pgm", b"P5 12 8 4095\n" + DEEP.astype(">u2").tobytes()),
+    "PGM of 16 bits": ("pgm", b"P5 12 8 65535\n" + DEEP.astype(">u2").tobytes()),
     "32-bit TIFF": ("tif", tiff(DEEP.astype(np.int32), 32, 2, 1)),
     "float TIFF": ("tif", tiff(DEEP.astype(np.float32), 32, 3, 1)),
 }
@@ -98,6 +104,14 @@ def test_a_window_maps_deep_files_linearly_and_clips(tmp_path: Path, kind: str, 
         read(folder(tmp_path, one, ending=ending))
     found = read(folder(tmp_path, one, ending=ending), window=(LOW, HIGH)).images_NHWC[:][0, ..., 0]
     assert (found == (255 - EXPECTED if "white" in kind else EXPECTED)).all()
+
+
+def test_the_brighter_half_of_32_bits_is_bright() -> None:
+    values = RNG.integers(0, 2**32, (8, 12), dtype=np.uint32)
+    file = tiff(values, 32, 1, 1)
+    found = decode_picture(file, None, None, Reading(window=(0, 2**32 - 1)))[..., 0]
+    assert (found == np.rint(values / (2**32 - 1) * 255)).all()
+    assert described(file).span == (values.min(), values.max())
 
 
 @both
@@ -140,6 +154,23 @@ def test_a_window_is_not_for_8_bits(tmp_path: Path, read: Read) -> None:
         read(folder(tmp_path, png(DEEP), shallow), window=(LOW, HIGH))
     with pytest.raises(ValueError, match=r"window is 500 3000, which is for more than 8 bits, .*; leave it out"):
         read(arrays(tmp_path, np.zeros((8, 12), np.uint8)), window=(LOW, HIGH))
+
+
+def test_a_window_is_for_all_splits(tmp_path: Path) -> None:
+    labels = np.zeros(3, np.uint8)
+    several = np.stack([DEEP] * 3)
+    both = {"train_images": several, "test_images": several.astype(np.uint8)}
+    np.savez(tmp_path / "set.npz", train_labels=labels, test_labels=labels, **both)
+    with pytest.raises(ValueError, match=r"set\.npz': test has 8; leave it out, or bring all splits to one depth$"):
+        privately(tmp_path / "set.npz", window=(LOW, HIGH))
+
+
+def test_a_window_is_not_for_sets_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(
+        ValueError, match=r"^public\.window is 500 3000, .* but public\.name='glyphs' has 8; leave it out"
+    ):
+        load_public(PublicConfig(window=(LOW, HIGH)), (8, 8, 1))
+    assert not capsys.readouterr().err  # nothing was decoded yet
 
 
 def test_what_was_scaled_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.data.picture import decode_picture, opened
@@ -157,6 +163,35 @@ def test_rle_is_decoded() -> None:
     assert (decode_picture(buffer.getvalue(), None)[..., 0] == by_standard(STORED, 1000, 800)).all()
 
 
+def deflated() -> bytes:
+    made, buffer = pydicom.dcmread(io.BytesIO(scan())), io.BytesIO()
+    made.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    made.save_as(buffer)
+    return buffer.getvalue()
+
+
+def of_floats(last: float) -> bytes:
+    """STORED as floats; there are then no tags of stored bits and sign."""
+    made, buffer, floats = pydicom.dcmread(io.BytesIO(scan())), io.BytesIO(), STORED.astype("<f4")
+    floats[-1, -1] = last
+    for name in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+        delattr(made, name)
+    made.BitsAllocated, made.FloatPixelData = 32, floats.tobytes()
+    made.save_as(buffer)
+    return buffer.getvalue()
+
+
+def test_floats_are_read_with_and_without_a_window_of_the_file() -> None:
+    assert (decode_picture(of_floats(5), None)[:-1, :, 0] == by_standard(STORED, 1000, 800)[:-1]).all()
+    none = pydicom.dcmread(io.BytesIO(of_floats(5)))
+    del none.WindowCenter
+    buffer = io.BytesIO()
+    none.save_as(buffer)
+    with pytest.raises(ValueError, match="that names no window: say which"):
+        decode_picture(buffer.getvalue(), None)
+    assert decode_picture(buffer.getvalue(), None, None, Reading(window=(4.9, 5.1)))[-1, -1, 0] == 128
+
+
 REFUSED = {
     "frames": (scan(np.stack([STORED] * 2).reshape(16, 12), Rows=8, NumberOfFrames=2), "of several frames: save those"),
     "compressed": (
@@ -177,6 +212,24 @@ REFUSED = {
     "other colours": (scan(PhotometricInterpretation="HSV"), "of another kind of colour: save it"),
     "a header alone": (b"\0" * 128 + b"DICM", "without a picture, or damaged: bring it anew"),
     "a slope of letters": (scan(RescaleSlope="1.25", RescaleIntercept=0).replace(b"1.25", b"Ring"), "damaged: bring"),
+    "a slope alone": (scan(RescaleSlope=2), "a rescale slope and no intercept, or the reverse: mend"),
+    "a table": (
+        scan(
+            STORED.astype(np.uint8), WindowCenter=None, WindowWidth=None,
+            VOILUTSequence=pydicom.Sequence([pydicom.Dataset()]),
+        ),
+        "whose values become grey by a table: say which",
+    ),
+    "a palette of 8 bits": (
+        scan(
+            STORED.astype(np.uint8) % 4, PhotometricInterpretation="PALETTE COLOR",
+            **{f"{name}PaletteColorLookupTableDescriptor": [4, 0, 16] for name in ("Red", "Green", "Blue")},
+            **{f"{name}PaletteColorLookupTableData": b"\1\0\xff\0" * 2 for name in ("Red", "Green", "Blue")},
+        ),
+        "whose palette is of 8 bits and says 16: save",
+    ),
+    "deflated": (deflated(), "deflated as a whole, which is not read: save it uncompressed"),
+    "no numbers": (of_floats(np.nan), r"of which some values are no numbers \(NaN or infinite\): mend them"),
     "noise": (b"\0" * 128 + b"DICM" + b"\7" * 99, "DICOM file "),
 }  # fmt: skip
 

@@ -383,7 +383,7 @@ NOISE = GREY[0].repeat(4).reshape(9, 8, 4)
         ({"image": with_row_4(encode(NOISE))}, ["row 4", "RGBA"]),
         ({"image": with_row_4(encode(GREY[4].astype(np.uint16)))}, ["row 4", "I;16"]),
         ({"image": with_row_4(encode(COLOUR[4], "JPEG", "CMYK"))}, ["row 4", "CMYK"]),
-        ({"image": with_row_4(encode(GREY[4], "PNG", "P", transparency=0))}, ["row 4", "transparency"]),
+        ({"image": with_row_4(encode(GREY[4], "PNG", "P", transparency=GREY[4].item(0)))}, ["row 4", "transparency"]),
         ({"image": [encode(pixels[:7]) for pixels in GREY]}, ["8x7", "data.size"]),
     ],
 )

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from raysyn.data import mapped, npz
+from raysyn.data import broken, mapped, npz, stored, survey
+from raysyn.data import pixels as of_files
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.data.mapped import Room, concatenated, taken
 from raysyn.data.parquet import Table
+from raysyn.data.reading import Reading
+from raysyn.data.sources import from_path
 
 N = 24
 PIXELS = np.random.default_rng(0).integers(0, 256, (N, 9, 8, 3), dtype=np.uint8)
@@ -70,7 +74,7 @@ def in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(npz, "AT_ONCE", 500)
     place = tmp_path / "place"
     place.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    monkeypatch.setenv("TMPDIR", str(place))
     return place
 
 
@@ -129,6 +133,18 @@ def test_without_a_file_they_are_in_memory_and_it_is_said(
     assert not list(in_a_file.iterdir())
 
 
+def test_a_folder_that_is_named_and_is_not_there_sends_them_to_no_other(
+    in_a_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    monkeypatch.setenv("TMPDIR", str(gone))
+    monkeypatch.setattr(tempfile, "tempdir", str(in_a_file))  # which would be taken for it
+    found = load(DataConfig(path=in_parquet(tmp_path)))
+    assert np.array_equal(found.train.images_NHWC, PIXELS[TRAIN]) and found.train.images_NHWC.flags.writeable
+    said = f"held in memory, since {gone} has no file for them (No such file or directory): set TMPDIR"
+    assert said in capsys.readouterr().err
+
+
 def test_only_its_user_may_read_the_file(in_a_file: Path) -> None:
     with Room(4, (9, 8, 3), "four images") as room:
         assert room._file is not None
@@ -185,6 +201,39 @@ def test_parquet_reads_the_row_groups_that_are_asked_for_alone(tmp_path: Path, m
     assert np.array_equal(found.train.images_NHWC, PIXELS[kept])
     # The first picture, the training images, the test images.
     assert sum(read) == 5 + 15 + N, read
+
+
+@pytest.mark.parametrize("reader", [of_files, broken, survey])
+def test_large_files_are_held_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: Any) -> None:
+    """Whatever small pictures they become: none of the counts that are for small ones is reached."""
+    monkeypatch.setattr(stored, "HELD_AT_ONCE", 900)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    path, held, lock = in_parquet(tmp_path), [0, 0], threading.Lock()
+    images_of, decode = Table.images_of, reader.decode_picture
+
+    def read(self: Table, *given: Any) -> Any:
+        for one in images_of(self, *given):
+            with lock:
+                held[0] += len(one)
+                held[1] = max(held)
+            yield one
+
+    def decoded(picture: Any, *given: Any, **more: Any) -> np.ndarray:
+        with lock:
+            held[0] -= len(picture)
+        return decode(picture, *given, **more)
+
+    monkeypatch.setattr(Table, "images_of", read)
+    monkeypatch.setattr(reader, "decode_picture", decoded)
+    if reader is of_files:
+        assert (load(DataConfig(path=path, size=8)).train.shape) == (8, 8, 3)
+    elif reader is broken:
+        source = replace(from_path(path), reading=Reading(skip_broken=1))
+        assert not broken.without_broken(source, {"train": np.arange(int(TRAIN.sum()))})[1]
+    else:
+        assert survey.survey(from_path(path), 4, 3, lambda *_: None).images == N
+    largest = max(len(png(one)) for one in PIXELS)
+    assert 0 < held[1] <= 4 * (900 + largest) < sum(len(png(one)) for one in PIXELS[TRAIN])
 
 
 def anonymous() -> float:

@@ -90,10 +90,11 @@ def test_colours_for_print_are_read_where_a_kind_is_said(tmp_path: Path) -> None
         publicly(path)
 
 
+PALETTE = Image.fromarray(COLOUR).convert("P")
 CLEAR = {
     "RGBA": file(np.dstack([COLOUR, ALPHA])),
     "LA": file(np.dstack([GREY, ALPHA])),
-    "palette": file(COLOUR, mode="P", transparency=0),
+    "palette": file(PALETTE, transparency=PALETTE.tobytes()[0]),
     "one colour": file(COLOUR, transparency=tuple(int(value) for value in COLOUR[0, 0])),
     "one grey": file(GREY, transparency=int(GREY[0, 0])),
     "WebP": file(np.dstack([COLOUR, ALPHA]), "WEBP", lossless=True, exact=True),

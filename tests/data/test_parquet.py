@@ -17,6 +17,9 @@ import pytest
 from PIL import Image
 
 from raysyn.data.images import DataConfig, Images, load
+from raysyn.data.parquet import read_parquet
+from raysyn.data.parquet_schema import Columns
+from raysyn.data.pixels import pixels_of
 from raysyn.data.public import load_public
 from raysyn.data.streams import PublicConfig
 
@@ -316,3 +319,15 @@ def test_what_is_decoded_of_other_columns_is_not_taken_for_it(tmp_path: Path) ->
     usual = load_public(config, (8, 8, 1)).train.labels_N
     other = load_public(replace(config, label_column="kind"), (8, 8, 1)).train.labels_N
     assert (usual == 1 - other).all()
+
+
+def test_a_file_that_changes_between_two_passes_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "set.parquet")
+    source = read_parquet(path, "it", Columns())
+    train = source.splits["train"]
+    pixels = pixels_of(source, train, np.arange(2), None, None, None)
+    assert len(pixels) == 2
+    for gone in (False, True):
+        path.unlink() if gone else write(path, rows=slice(N - 2))
+        with pytest.raises(ValueError, match=r"set\.parquet has changed while it was read: try again once"):
+            pixels_of(source, train, np.arange(2), None, None, None)

@@ -175,6 +175,12 @@ def test_what_is_not_said_or_cannot_be_is_refused_in_a_sentence(tmp_path: Path, 
     assert "\n" not in str(caught.value)
 
 
+def test_rows_of_0_and_1_are_no_lists_also_where_two_labels_are(tmp_path: Path) -> None:
+    path = parquet(tmp_path, [[0, 1], [1, 0]] * 3)
+    with pytest.raises(ValueError, match=r"row 1 has the labels 1, 0, as a row of 0 and 1 has; give lists of labels"):
+        load(DataConfig(path=path, multi_label="combination", label_order=("0", "1")))
+
+
 def test_other_sources_have_one_label_each(tmp_path: Path) -> None:
     for given_as in ({"name": "digits"}, {"path": str(tmp_path)}):
         with pytest.raises(ValueError, match=r"data\.multi_label='combination' is given, but .* has one label each"):
