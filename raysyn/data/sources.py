@@ -45,6 +45,7 @@ MEDMNIST = (
 MULTI_LABEL = "chestmnist"
 """Has several labels per image, and is no set by itself: --data.multi-label makes it one."""
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+NAMING = "as a Parquet file or folders of train/ can"
 NAMES = ("digits", "glyphs", *TORCHVISION, *MEDMNIST)
 
 
@@ -238,9 +239,8 @@ def _manifest(path: Path, label: str, columns: Columns, several: Several | None 
         place = partial(_place_beside, path.parent, files)
         splits[split] = Split(files, np.array(labels, dtype=np.int64), place)
     lacks = "has no test images" if manifest.has_splits else "has no column split, and so no test images"
-    naming = "by labels that are words" if manifest.class_names is None else "as folders of train/"
     return Source(
-        path.stem, label, manifest.class_names, splits, naming, lacks=lacks, told=manifest.told,
+        path.stem, label, manifest.class_names, splits, NAMING, lacks=lacks, told=manifest.told,
         of_labels=several is None,
     )  # fmt: skip
 
@@ -254,9 +254,8 @@ def _tars(path: Path, label: str) -> Source:
         labels = np.array([image.label for image in own], dtype=np.int64)
         splits[split] = Split([image.member for image in own], labels, [image.place for image in own])
     lacks = "has no test images" if found.shards.by_names else "has no splits by file names, and so no test images"
-    naming = "by labels that are words" if found.class_names is None else "as folders of train/"
     name = path.resolve().name if path.is_dir() else path.stem
-    return Source(name, label, found.class_names, splits, naming, lacks=lacks, told=found.told, of_labels=True)
+    return Source(name, label, found.class_names, splits, NAMING, lacks=lacks, told=found.told, of_labels=True)
 
 
 def _place_beside(folder: Path, files: Sequence[Path], index: int) -> str:
