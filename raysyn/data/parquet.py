@@ -96,9 +96,6 @@ class Table:
         schema = self.schema
         read = (schema.image_leaf if images else None, schema.label, schema.split)
         wanted = [name for name in read if name is not None]
-        if not wanted:
-            yield from [(b"", 0, None)] * _rows_of(shard.path, self.label)
-            return
         for _, part in _batches(shard.path, wanted, self.label):
             found = self._images(part).to_pylist() if images else [b""] * part.num_rows
             splits = _values(part, schema.split, self.label) if schema.split else [None] * part.num_rows
@@ -149,16 +146,6 @@ def _batches(
                 if part.num_rows:
                     yield numbers_N[at : at + part.num_rows], part
                 at += part.num_rows
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{label} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
-
-
-def _rows_of(path: Path, label: str) -> int:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return int(pq.read_metadata(path).num_rows)
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{label} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
 
