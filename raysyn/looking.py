@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ from pathlib import Path
 from raysyn.data.images import DataConfig, public_facts
 from raysyn.data.parquet_schema import Columns
 from raysyn.data.reading import Colour, Reading
-from raysyn.data.sources import NAMES, check_given, from_name, from_path
+from raysyn.data.several import MultiLabel, Several
+from raysyn.data.sources import PRIVATE_NAMES, check_given, from_name, from_path
 from raysyn.data.survey import Survey, survey
 from raysyn.report import looked
 from raysyn.runs.refusals import RUN_JSON
@@ -35,6 +37,12 @@ class Flags:
     """Column of a Parquet file that holds the images (by default image, or else img), or of a .csv their paths."""
     label_column: str | None = None
     """Column of it that holds their classes; by default label, or else labels."""
+    labels: bool = True
+    """False leaves labels unread, as --data.no-labels of a run."""
+    multi_label: MultiLabel | None = None
+    """most-frequent or combination: how several labels of an image make a class, as --data.multi-label of a run."""
+    label_order: tuple[str, ...] = ()
+    """Which labels to heed, as --data.label-order of a run."""
     window: tuple[float, float] | None = None
     """LOW HIGH: which values of images deeper than 8 bits become 0 and 255, as --data.window of a run."""
     colour: Colour = "auto"
@@ -63,17 +71,23 @@ def main(arguments: Sequence[str]) -> int:
 def look(given: str, flags: Flags) -> list[str]:
     """Look at every image, write the sheet and the page, and say what there is. ValueError where nothing can be read of
     the source; a picture that cannot be is counted."""
-    named = given in NAMES
+    named = given in PRIVATE_NAMES
     columns = Columns(flags.image_column, flags.label_column, group="")
     config = DataConfig(
         name=given if named else None, path=None if named else given,
         image_column=columns.image, label_column=columns.label, window=flags.window, colour=flags.colour,
-        background=flags.background,
+        background=flags.background, labels=flags.labels, multi_label=flags.multi_label, label_order=flags.label_order,
     )  # fmt: skip
     reading = Reading.of(flags, group="")
     # First, so that memory holds the source once.
     facts = _facts(config)
-    source = replace(from_name(given, None) if named else from_path(given, columns), reading=reading)
+    several = Several.of(flags.multi_label, flags.label_order)
+    source = (
+        from_name(given, None, several=several, labels=flags.labels)
+        if named
+        else from_path(given, columns, several, labels=flags.labels)
+    )
+    source = replace(source, reading=reading)
     sheet = check_given(flags.sheet, f"sheet={flags.sheet!r}") if flags.sheet else Path(f"look-{source.name}.png")
     html = check_given(flags.html, f"html={flags.html!r}") if flags.html else None
     for field, path in (("sheet", sheet), ("html", html)):
@@ -92,6 +106,7 @@ def look(given: str, flags: Flags) -> list[str]:
         *understood,
         *told,
         *reading.warned(),
+        *source.warned,
         _read(config, facts, found),
         *looked.sentences(found),
         *looked.advice(found),
@@ -133,6 +148,9 @@ def _read(config: DataConfig, facts: tuple[int, tuple[int, int, int], int] | str
     flag = f"--data.name {config.name}" if config.path is None else f"--data.path {config.path}"
     for what, name in (("image", config.image_column), ("label", config.label_column)):
         flag += f" --data.{what}-column {name}" if name is not None else ""
+    flag += "" if config.labels else " --data.no-labels"
+    flag += f" --data.multi-label {config.multi_label}" if config.multi_label else ""
+    flag += f" --data.label-order {shlex.join(config.label_order)}" if config.label_order else ""
     for name, value in Reading.of(config).given():
         flag += f" --data.{name} {' '.join(f'{one:g}' for one in value) if isinstance(value, tuple) else value}"
     if isinstance(facts, str):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from raysyn.compute.worker import best_device
 from raysyn.data.images import DataConfig, public_facts
 from raysyn.data.reading import Reading
-from raysyn.data.sources import NAMES, check_given
+from raysyn.data.sources import PRIVATE_NAMES, check_given
 from raysyn.methods import catalogue
 from raysyn.methods.auto import told
 from raysyn.methods.auto.choice import Case, Choice, choose
@@ -83,7 +83,7 @@ class Picked:
 
 def default(source: str) -> Flags:
     """The command without a flag."""
-    known = source if source in NAMES else check_given(source, f"data.path={source!r}").resolve().stem
+    known = source if source in PRIVATE_NAMES else check_given(source, f"data.path={source!r}").resolve().stem
     return Flags(out=f"runs/auto-{known}")
 
 
@@ -95,7 +95,7 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     flags = assigned(default(source), words, "auto")
     config = flags.config
     budget = config.budget()
-    data: dict[str, Any] = {"name": source} if source in NAMES else {"path": source}
+    data: dict[str, Any] = {"name": source} if source in PRIVATE_NAMES else {"path": source}
     own = {name.name: getattr(config.data, name.name) for name in fields(config.data)}
     n, shape, classes = public_facts(DataConfig(**data, **own))
     budget.delta_for(n)
@@ -135,7 +135,10 @@ def _source_words(data: dict[str, str], own: dict[str, Any]) -> list[str]:
 
 def _words(flag: str, value: Any) -> list[str]:
     """A flag with its value, of one word or several."""
-    return [flag, *(f"{one!r}" for one in value)] if isinstance(value, tuple) else [f"{flag}={value}"]
+    if value is False:
+        group, _, name = flag.rpartition(".")
+        return [f"{group}.no-{name}"]
+    return [flag, *map(str, value)] if isinstance(value, tuple) else [f"{flag}={value}"]
 
 
 def _budget_words(config: Config) -> list[str]:

@@ -14,6 +14,7 @@ from raysyn.data.names import check_class_names
 from raysyn.data.prepared.table import SETS
 from raysyn.data.prepared.writing import Written, write
 from raysyn.data.source import SPLITS
+from raysyn.data.sources import check_given
 from raysyn.runs.storage import written_atomically
 from raysyn.screen import cli
 from raysyn.screen.flags import assigned
@@ -66,8 +67,8 @@ def _read(arguments: Sequence[str]) -> tuple[str, str, Flags]:
 
 def prepare(name: str, given: str, flags: Flags) -> list[str]:
     """Write the file, and say what it holds. ValueError, in one sentence, for what is wrong with files or flags."""
-    known, source = SETS[name], Path(given).expanduser()
-    out = Path(flags.out or f"{name}.parquet").expanduser()
+    known, source = SETS[name], check_given(given, repr(given))
+    out = check_given(flags.out or f"{name}.parquet", f"out={flags.out!r}")
     train, size = flags.train or tuple(known.train), flags.size or known.size
     where = known.where(train)
     _check(out, source, flags)

@@ -281,3 +281,17 @@ def test_progress_is_told_and_many_classes_are_cut_short(
     lines = look(str(tmp_path / "set.npz"), Flags(sheet=str(tmp_path / "sheet.png")))
     assert capsys.readouterr().err.splitlines() == [f"look: {n} of 100 images" for n in (50, 80, 100)]
     assert "  and 10 more" in lines
+
+
+def test_several_labels_and_none_are_looked_at_as_a_run_reads_them(tmp_path: Path) -> None:
+    pixels, labels = RNG.integers(0, 256, (9, 10, 10), dtype=np.uint8), np.arange(27).reshape(9, 3) % 2
+    path, sheet = tmp_path / "scans.npz", tmp_path / "sheet.png"
+    np.savez(path, train_images=pixels, train_labels=labels, test_images=pixels[:2], test_labels=labels[:2])
+    said = looked_at(path, sheet, multi_label="most-frequent", label_order=("2", "0"))
+    assert "--data.multi-label most-frequent --data.label-order 2 0 reads 9 training and 2 test images" in said
+    assert "class train test 2 4 1 0 0 0 none of them 5 1" in said
+    said = looked_at(path, sheet, labels=False)
+    assert "--data.no-labels reads 9 training and 2 test images of 10 x 10 pixels, grey, 1 class." in said
+    assert "class train test image 9 2" in said
+    with pytest.raises(ValueError, match=r"has 3 labels per image; give one each, or say how .*multi-label"):
+        looked_at(path, sheet)

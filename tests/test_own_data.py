@@ -148,3 +148,15 @@ def test_how_images_are_read_reaches_the_run(tmp_path: Path) -> None:
         *("--public.path", "x.tar", "--public.window", "1", "2"),
         *("--public.background=#000000", "--public.skip-broken=3"),
     ]
+
+
+def test_which_labels_are_heeded_reaches_the_run(tmp_path: Path) -> None:
+    images, labels = np.zeros((300, 8, 8), np.uint8), np.arange(900).reshape(300, 3) % 2
+    np.savez(tmp_path / "a.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    rest = ["--epsilon", "10", "--on.address", "here", "--out", str(tmp_path / "run")]
+    heeded = ["--data.multi-label", "most-frequent", "--data.label-order", "2", "0"]
+    picked = own_data.pick(str(tmp_path / "a.npz"), [*heeded, *rest])
+    data = picked.command.config.data
+    assert (data.multi_label, data.label_order, picked.case.facts.classes) == ("most-frequent", ("2", "0"), 3)
+    picked = own_data.pick(str(tmp_path / "a.npz"), ["--data.no-labels", *rest])
+    assert not picked.command.config.data.labels and picked.case.facts.classes == 1

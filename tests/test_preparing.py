@@ -672,3 +672,11 @@ def test_the_docs_have_a_row_of_every_set_with_its_numbers() -> None:
         # Of hair, nobody has published how many have one colour.
         assert name == "celeba-hair" or all(f"{split} {n:,}" in rows[name] for split, n in counts.items()), name
         assert f" {one.size}" in rows[name]
+
+
+@pytest.mark.parametrize("words", [["~nosuchuser/x"], ["{}", "--out", "~nosuchuser/x.parquet"]])
+def test_the_home_of_nobody_is_refused(tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["textures", *(word.format(tmp_path) for word in words)])
+    said = capsys.readouterr().err
+    assert "begins in ~ and the name of no user here; give the whole path" in said and said.count("\n") == 1

@@ -42,11 +42,11 @@ def decode_into(
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
         decode = partial(_fitted, shape=shape, fit=fit, reading=reading)
-        labels, left_out = _write(part, source.label, class_names, _told(pictures, source.label), decode, reading)
+        told = _told(pictures, source.label)
+        labels, classes, left_out = _write(part, source.label, class_names, told, decode, reading)
         for said in (reading.told(), *reading.warned(), f"{left_out} that cannot be decoded left out" * bool(left_out)):
             if said:
                 print(f"{source.label}: {said}", file=sys.stderr)
-        classes = max(max(found, default=0) for found in labels.values()) + 1
         names = [str(number) for number in range(classes)] if class_names is None else list(class_names)
         images = {split: len(found) for split, found in labels.items()}
         (part / "facts.json").write_text(json.dumps({"class_names": names, "images": images, "of": source.identity}))
@@ -85,9 +85,10 @@ def _write(
     pictures: Iterator[Picture],
     decode: Callable[[Any, str], np.ndarray],
     reading: Reading,
-) -> tuple[dict[str, array[int]], int]:
-    """The labels of each split, once all its pixels are written, and how many were left out as broken."""
-    left_out = 0
+) -> tuple[dict[str, array[int]], int, int]:
+    """The labels of each split, once all its pixels are written, how many classes there are, and how many pictures were
+    left out as broken: they leave their class there."""
+    left_out, classes = 0, 0
     labels = {split: array("q") for split in SPLITS}
     known = 2**31 if class_names is None else len(class_names)
     with ExitStack() as stack:
@@ -98,6 +99,7 @@ def _write(
                 raise ValueError(f"{place} has the split {picture.split!r}; it must be one of {', '.join(SPLITS)}")
             if not 0 <= picture.label < known:
                 raise ValueError(f"{place} has the label {picture.label}, but classes are 0 to {known - 1}; mend it")
+            classes = max(classes, picture.label + 1)
             try:
                 pixels = decode(picture.pixels, place)
             except Broken:
@@ -111,7 +113,7 @@ def _write(
         raise ValueError(f"{label} has no train images; give some")
     for split, found in labels.items():
         np.save(part / f"{split}.npy", np.array(found, np.int64))
-    return labels, left_out
+    return labels, classes, left_out
 
 
 def _fitted(picture: Any, place: str, shape: tuple[int, int, int], fit: Fit | None, reading: Reading) -> np.ndarray:

@@ -39,6 +39,8 @@ class Layout:
     """What lies beside the folders of splits, by kind."""
     aside: Counter[str] = field(default_factory=Counter)
     """What the last walk left out, by kind; whole once it has ended."""
+    by_class: bool = True
+    """Whether folders are of classes; else images may lie anywhere, and all are of class 0."""
 
     def files(self) -> Iterator[tuple[str, os.DirEntry[str], int]]:
         """(split, file, class number) of every image, in the order of splits and paths.
@@ -50,6 +52,9 @@ class Layout:
         numbers = {name: number for number, name in enumerate(self.classes)}
         for split in self.splits or ("train",):
             root = os.path.join(self.path, self.splits.get(split, ""))
+            if not self.by_class:
+                yield from ((split, file, 0) for file in self._below(root, (os.path.realpath(root),)))
+                continue
             for entry in self._entries(root):
                 if not entry.is_dir():
                     if not is_beside(entry):
@@ -71,7 +76,8 @@ class Layout:
     def told(self) -> str:
         """How the folder was understood, and what the last walk left out."""
         named = [f"{name}/" + ("" if name == split else f" (as {split})") for split, name in self.splits.items()]
-        layout = f"a folder with {listed(named)}, of class folders" if named else "a folder of class folders"
+        of = "class folders" if self.by_class else "images"
+        layout = f"a folder with {listed(named)}, of {of}" if named else f"a folder of {of}"
         left = [f"{count:,} {what}" for what, count in sorted(self.aside.items())]
         return layout + (f"; left out: {listed(left)}" if left else "")
 
@@ -80,9 +86,12 @@ class Layout:
         here = os.path.realpath(folder) if folder.is_symlink() else os.path.join(above[-1], folder.name)
         if here in above:
             raise ValueError(f"{self.label}: {self.place(folder)} is a link to a folder that it lies in; remove it")
-        for entry in self._entries(folder.path):
+        yield from self._below(folder.path, (*above, here))
+
+    def _below(self, folder: str, above: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
+        for entry in self._entries(folder):
             if entry.is_dir():
-                yield from self._within(entry, (*above, here))
+                yield from self._within(entry, above)
             elif is_beside(entry):
                 self.aside["no image"] += 1
             elif entry.is_file():
@@ -98,10 +107,11 @@ class Layout:
         return entries
 
 
-def understood(path: str, label: str) -> Layout:
+def understood(path: str, label: str, by_class: bool = True) -> Layout:
     """A folder with train/ and what else there is of the splits, under their usual names, each with a folder per class;
-    or one of class folders, all for training. ValueError, in a sentence that `label` opens, where it is neither."""
-    layout = Layout(path, label, {}, [])
+    or one of class folders, all for training. If not `by_class`, the images need no folders. ValueError, in a sentence
+    that `label` opens, where it is neither."""
+    layout = Layout(path, label, {}, [], by_class=by_class)
     entries = layout._entries(path)
     folders = [entry.name for entry in entries if entry.is_dir()]
     layout.splits = _splits(folders, label)
@@ -110,7 +120,7 @@ def understood(path: str, label: str) -> Layout:
         layout.beside.update(layout.aside)  # what is hidden beside them
         folders = [one.name for one in layout._entries(os.path.join(path, layout.splits["train"])) if one.is_dir()]
     else:
-        _refuse_other_layouts(path, label, entries, folders)
+        _refuse_other_layouts(path, label, entries, folders, by_class)
     layout.classes = folders
     return layout
 
@@ -130,7 +140,9 @@ def _splits(folders: Sequence[str], label: str) -> dict[str, str]:
     return {split: splits[split] for split in SPLITS if split in splits}
 
 
-def _refuse_other_layouts(path: str, label: str, entries: Sequence[os.DirEntry[str]], folders: Sequence[str]) -> None:
+def _refuse_other_layouts(
+    path: str, label: str, entries: Sequence[os.DirEntry[str]], folders: Sequence[str], by_class: bool
+) -> None:
     """ValueError where the splits lie deeper, labels seem to be in a file, or there are no class folders."""
     for deeper in _with_train(path, NESTED):
         raise ValueError(f"{label} has no folder train/, but {os.path.relpath(deeper, path)}/ has: give {deeper!r}")
@@ -140,6 +152,8 @@ def _refuse_other_layouts(path: str, label: str, entries: Sequence[os.DirEntry[s
                 raise ValueError(
                     f"{label} has {kind} files in {legible(name)}/, and none in itself: give {str(inside)!r}"
                 )
+    if not by_class:
+        return
     if len(folders) > 1:
         for table in entries:
             if table.is_file() and (column := names_files(table.path)):

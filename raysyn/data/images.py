@@ -27,9 +27,6 @@ from raysyn.data.shares import check_share, with_test_images
 from raysyn.data.source import SPLITS, Source
 from raysyn.data.sources import from_name, from_path, subset
 
-ONE_CLASS = "image"
-"""Name of the class that all images are of where labels are forgotten."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -79,8 +76,8 @@ class DataConfig:
     limit: int | None = None
     """Keep only this many training images, always the same ones, and at most as many test images."""
     labels: bool = True
-    """False forgets what the images are of: all are of one class, images are made of no class in particular, and no
-    classifier can judge them."""
+    """False leaves unread what the images are of, so that they need no labels: all are of one class, images are made of
+    no class in particular, and no classifier can judge them."""
 
     def how(self) -> Fit | None:
         """How images come into their size; ValueError for flags that do not go together."""
@@ -189,7 +186,7 @@ def load(config: DataConfig) -> Dataset:
     told = "; ".join([source.told or "published", *done_to_them]) if done_to_them else source.told
     dataset = Dataset(
         source.name, done["train"], done["test"], done.get("val"), naming=naming, told=told,
-        warned=source.reading.warned(),
+        warned=(*source.reading.warned(), *source.warned),
     )  # fmt: skip
     return dataset.check_classes(*_left_out_by(config))
 
@@ -221,11 +218,16 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
     reading = Reading.of(config)
     columns = Columns(config.image_column, config.label_column)
     several = Several.of(config.multi_label, config.label_order)
+    if several is not None and not config.labels:
+        raise ValueError(
+            f"data.multi_label={several.how!r} says which labels to heed, and --data.no-labels forgets them; leave one "
+            "of them out"
+        )
     if config.path is None:
         check_no_columns(columns, f"data.name={config.name!r}")
-        source = from_name(config.name, config.size, several=several)
+        source = from_name(config.name, config.size, several=several, labels=config.labels)
     else:
-        source = from_path(config.path, columns, several)
+        source = from_path(config.path, columns, several, labels=config.labels)
     source = replace(source, reading=reading)
     for split, part in source.splits.items():
         reading.check_arrays(part.pictures, source.label if split == "train" else f"{source.label}: {split}")
@@ -237,8 +239,6 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
     class_names = _class_names(source, labels)
     source = with_test_images(source, config.test_share)
     labels = {split: whole_numbers(source, split) for split in SPLITS if split in source.splits}
-    if not config.labels:
-        labels, class_names = {split: np.zeros_like(of) for split, of in labels.items()}, (ONE_CLASS,)
     n = len(labels["train"])
     if config.limit is not None and config.limit > n:
         left = f"{n} images of {source.label}" + (" that are left to train" if config.test_share else "")

@@ -15,7 +15,7 @@ from pathlib import Path
 from raysyn.data.listing import BESIDE, is_hidden
 from raysyn.data.names import is_number, legible
 from raysyn.data.parquet_schema import SPLIT, Columns, usual_name
-from raysyn.data.several import MEND, Several
+from raysyn.data.several import Several, mend
 from raysyn.data.source import SPLITS, USUAL_NAMES
 
 ENDINGS = (".csv", ".tsv")
@@ -38,21 +38,25 @@ class Manifest:
     """None where labels are numbers."""
     has_splits: bool
     told: str
+    warned: tuple[str, ...] = ()
 
 
-def read_manifest(path: Path, label: str, columns: Columns, several: Several | None = None) -> Manifest:
+def read_manifest(
+    path: Path, label: str, columns: Columns, several: Several | None = None, labels: bool = True
+) -> Manifest:
     """Read a table and find its files in its folder and below, by path or the end of it, with or without ending.
+    Without `labels` their column is not needed, and all are of class 0.
     ValueError, in a sentence that `label` opens, for a column, file or field that is not there, and for a file that is
     there twice."""
     fields, rows = _table(path, label)
     image = _column(fields, label, "image", FILE, columns.image, columns.group)
-    number = _column(fields, label, "label", LABEL, columns.label, columns.group)
+    number = _column(fields, label, "label", LABEL, columns.label, columns.group) if labels else None
     split = usual_name(fields, SPLIT)
     found, known = _Files(path.parent), dict[str, int]()
     read: list[tuple[str, str, str]] = []
     for at, row in rows:
         place = f"{label}: line {at}"
-        for name in (image, number, *([split] if split else [])):
+        for name in filter(None, (image, number, split)):
             if not row[name]:
                 raise ValueError(f"{place} has an empty {name}; fill or drop it")
         if (where := USUAL_NAMES.get(row[split].lower() if split else "train")) is None:
@@ -60,24 +64,25 @@ def read_manifest(path: Path, label: str, columns: Columns, several: Several | N
         file = found.named(row[image], place)
         if (before := known.setdefault(file, at)) != at:
             raise ValueError(f"{place} has the same file as line {before}, {row[image]!r}; leave one of them out")
-        read.append((where, file, row[number]))
+        read.append((where, file, row[number] if number else "0"))
     classes = None if several is None else several.among(None, label)
     if classes is None:
         _refuse_several(read, label, columns.group)
         numbers, names = classes_of(read, label)
     else:
-        labels = {name for _, _, name in read}
+        words = {name for _, _, name in read}
         numbers, names = (
-            {name: classes.of(_split_label(name), f"{label}: a row") for name in labels},
+            {name: classes.of(_split_label(name), f"{label}: a row") for name in words},
             list(classes.names),
         )
-    told = f"a table of {len(read):,} rows, files by {image}, labels in {number}" + (
+    told = f"a table of {len(read):,} rows, files by {image}, labels {f'in {number}' if number else 'unread'}" + (
         "" if split else ", no column split: all for training"
     )
     told += f"; {classes.told()}" if classes is not None else ""
     left = len(found.every) - sum(file in found.every for _, file, _ in read)
     told += f"; left out: {left:,} files without a row" if left else ""
-    return Manifest([(where, file, numbers[name]) for where, file, name in read], names, split is not None, told)
+    numbered = [(where, file, numbers[name]) for where, file, name in read]
+    return Manifest(numbered, names, split is not None, told, () if classes is None else classes.unseen(label))
 
 
 def names_files(table: str) -> str | None:
@@ -201,8 +206,8 @@ def _split_label(name: str) -> list[str]:
 def _refuse_several(rows: list[tuple[str, str, str]], label: str, group: str) -> None:
     """ValueError for labels that are several: taken for one, each combination that occurs would be a class. Of public
     images it may be."""
-    if group == "data." and any(len(_split_label(name)) > 1 for _, _, name in rows):
-        raise ValueError(f"{label} has rows with several labels, with {BETWEEN} between them; {MEND}")
+    if group != "public." and any(len(_split_label(name)) > 1 for _, _, name in rows):
+        raise ValueError(f"{label} has rows with several labels, with {BETWEEN} between them; {mend(group)}")
 
 
 def classes_of(rows: list[tuple[str, str, str]], label: str) -> tuple[dict[str, int], list[str] | None]:

@@ -16,7 +16,7 @@ import numpy as np
 from raysyn.data.labels import check_number
 from raysyn.data.names import in_order, legible
 from raysyn.data.parquet_schema import Columns, Schema, understood
-from raysyn.data.several import MEND, Classes, Several, check_one
+from raysyn.data.several import Classes, Several, check_one, mend
 from raysyn.data.shards import Shard, shards_of
 from raysyn.data.source import SPLITS, USUAL_NAMES, Source, Split
 from raysyn.data.stored import Stored
@@ -101,11 +101,13 @@ class Table:
     def _fields(self, shard: Shard, images: bool) -> Iterator[tuple[Any, Any, Any]]:
         """(image, label, split) of each row, as they are; the split is None without such a column."""
         schema = self.schema
-        wanted = [*([schema.image_leaf] if images else []), schema.label, *([schema.split] if schema.split else [])]
+        read = (schema.image_leaf if images else None, schema.label, schema.split)
+        wanted = [name for name in read if name is not None]
         for _, part in _batches(shard.path, wanted, self.label):
             found = self._images(part).to_pylist() if images else [b""] * part.num_rows
             splits = _values(part, schema.split, self.label) if schema.split else [None] * part.num_rows
-            yield from zip(found, _values(part, schema.label, self.label), splits, strict=True)
+            labels = _values(part, schema.label, self.label) if schema.label else [0] * part.num_rows
+            yield from zip(found, labels, splits, strict=True)
 
     def _images(self, part: Any) -> Any:
         images = part.column(self.schema.image)
@@ -183,14 +185,17 @@ def _values(part: Any, column: str, label: str) -> list[Any]:
     return values
 
 
-def open_parquet(path: Path, label: str, columns: Columns, several: Several | None = None) -> Table:
-    """A Parquet file, or a folder of them; of the rows, only those of names of classes are read. ValueError, in a
-    sentence that `label` opens, where columns are missing, of another kind, or not the same in all files."""
-    found = shards_of(path, label, lambda file: understood(file, label, columns).split is not None)
+def open_parquet(
+    path: Path, label: str, columns: Columns, several: Several | None = None, labels: bool = True
+) -> Table:
+    """A Parquet file, or a folder of them; of the rows, only those of names of classes are read. Without `labels` all
+    are of class 0. ValueError, in a sentence that `label` opens, where columns are missing, of another kind, or not the
+    same in all files."""
+    found = shards_of(path, label, lambda file: understood(file, label, columns, labels).split is not None)
     states = tuple(_state(shard.path) for shard in found.shards)
-    first = understood(found.shards[0].path, label, columns)
+    first = understood(found.shards[0].path, label, columns, labels)
     for shard in found.shards[1:]:
-        if understood(shard.path, label, columns) != first:
+        if understood(shard.path, label, columns, labels) != first:
             raise ValueError(
                 f"{label}: {legible(shard.path.name)} has other columns or names of classes than "
                 f"{legible(found.shards[0].path.name)}; make all files of a set alike"
@@ -216,9 +221,9 @@ def _classes(schema: Schema, label: str, columns: Columns, several: Several | No
         check_one(several, label)
         return None
     if several is None:
-        mend = f"{MEND}, or " if columns.group == "data." else ""
+        how = f"{mend(columns.group)}, or " if columns.group != "public." else ""
         raise ValueError(
-            f"{label}: column {schema.label} has several labels per image; {mend}name a column of one each with "
+            f"{label}: column {schema.label} has several labels per image; {how}name a column of one each with "
             f"--{columns.group}label-column"
         )
     return several.among(schema.class_names, label)
@@ -227,6 +232,7 @@ def _classes(schema: Schema, label: str, columns: Columns, several: Several | No
 def _label_names(shards: Sequence[Shard], schema: Schema, label: str) -> list[str]:
     """All labels of train, in order: whether a class is there must not depend on what is tested with."""
     names = set[str]()
+    assert schema.label is not None
     for shard in shards:
         for _, part in _batches(shard.path, [schema.label, *([schema.split] if schema.split else [])], label):
             splits = _values(part, schema.split, label) if schema.split else [shard.split] * part.num_rows
@@ -258,9 +264,11 @@ class Rows(Stored):
         return self._table.place(int(self._shards_N[index]), int(self._rows_N[index]))
 
 
-def read_parquet(path: Path, label: str, columns: Columns, several: Several | None = None) -> Source:
+def read_parquet(
+    path: Path, label: str, columns: Columns, several: Several | None = None, with_labels: bool = True
+) -> Source:
     """The images of a Parquet file or a folder of them, unread; of their rows memory holds numbers alone."""
-    table = open_parquet(path, label, columns, several)
+    table = open_parquet(path, label, columns, several, with_labels)
     labels: dict[str, list[int]] = {split: [] for split in SPLITS}
     shards, rows = ({split: array("q") for split in SPLITS} for _ in range(2))
     for row in table.rows(images=False):
@@ -278,4 +286,5 @@ def read_parquet(path: Path, label: str, columns: Columns, several: Several | No
     return Source(
         name, label, table.class_names, splits, NAMING, lacks=lacks, released=table.schema.released, told=table.told,
         of_labels=table.schema.class_names is None and table.classes is None,
+        warned=() if table.classes is None else table.classes.unseen(label),
     )  # fmt: skip

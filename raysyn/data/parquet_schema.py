@@ -52,7 +52,8 @@ class Schema:
     image: str
     image_leaf: str
     """What to read of it: of Hugging Face's struct, its bytes alone."""
-    label: str
+    label: str | None
+    """None where labels are not read."""
     named: bool
     """Whether labels are names of classes, not numbers."""
     several: bool
@@ -65,11 +66,13 @@ class Schema:
     def told(self) -> str:
         """Which columns are read."""
         names = f" (names of classes by {self.names_from})" if self.names_from else ""
-        return f"images in the column {self.image}, labels in {self.label}{names}"
+        labels = "unread" if self.label is None else f"in {self.label}{names}"
+        return f"images in the column {self.image}, labels {labels}"
 
 
-def understood(path: Path, label: str, columns: Columns) -> Schema:
-    """The schema of one file; ValueError, in a sentence that `label` opens, for columns that cannot be used."""
+def understood(path: Path, label: str, columns: Columns, labels: bool = True) -> Schema:
+    """The schema of one file, without that of `labels` if they are not to be read; ValueError, in a sentence that
+    `label` opens, for columns that cannot be used."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -81,12 +84,16 @@ def understood(path: Path, label: str, columns: Columns) -> Schema:
         if (count := schema.names.count(one)) > 1:
             raise ValueError(f"{label} has {count} columns called {one}; rename all but one")
     image = _column(schema, label, "image", IMAGE, columns.image, columns.group)
-    number = _column(schema, label, "label", LABEL, columns.label, columns.group)
+    number = _column(schema, label, "label", LABEL, columns.label, columns.group) if labels else None
     leaf = _image_leaf(schema.field(image).type, image, label)
-    one, several = _one_label(schema.field(number).type)
-    named = _is_named(one, number, label)
     split = usual_name(schema.names, SPLIT)
     about = _json(schema, "dataset", label)
+    # The metadata that raysyn writes into synthetic.parquet (`release.parquet_bytes`).
+    released = {"name", "classes", "image_shape", "encoding"} <= about.keys()
+    if number is None:
+        return Schema(image, leaf, None, False, False, split, None, "", released)
+    one, several = _one_label(schema.field(number).type)
+    named = _is_named(one, number, label)
     names, names_from = metadata_names(about, label), ""
     if names is None:
         names, names_from = (
@@ -94,9 +101,7 @@ def understood(path: Path, label: str, columns: Columns) -> Schema:
             "Hugging Face's ClassLabel",
         )
     if names is None:
-        names_from = "the labels of train, sorted" if named else ""
-    # The metadata that raysyn writes into synthetic.parquet (`release.parquet_bytes`).
-    released = {"name", "classes", "image_shape", "encoding"} <= about.keys()
+        names_from = "the labels of train, sorted" if named and not several else ""
     known = None if names is None else tuple(names)
     return Schema(image, leaf, number, named, several, split, known, names_from, released)
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +19,6 @@ import numpy as np
 MultiLabel = Literal["most-frequent", "combination"]
 NONE = "none of them"
 """Class of the images that have none of the labels."""
-MEND = "say how several make a class with --data.multi-label most-frequent (or combination)"
 MOST_COMBINED = 6
 """Labels: 64 classes, of which each halves the images that a class has."""
 CHEST = (
@@ -27,6 +27,11 @@ CHEST = (
 )
 """Labels of ChestMNIST, those of more images first, by the counts that NIH has published with ChestX-ray14: 19,894 of
 infiltration to 227 of hernia."""
+
+
+def mend(group: str) -> str:
+    """What to do about them; `group` is what the flags begin with."""
+    return f"say how several make a class with --{group}multi-label most-frequent (or combination)"
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,8 @@ class Classes:
     how: MultiLabel
     order: tuple[str, ...]
     known: tuple[str, ...] | None
+    seen: set[str] = field(default_factory=set, compare=False, repr=False)
+    """The labels that `of` was asked for."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -113,7 +120,27 @@ class Classes:
             )
         if twice := next((word for word, count in Counter(words).items() if count > 1), None):
             raise ValueError(f"{place} has the label {twice!r} twice; give lists of labels, not rows of 0 and 1")
-        return self.number({word for word in words if word is not None})
+        has = {word for word in words if word is not None}
+        self.seen.update(has)
+        return self.number(has)
+
+    def unseen(self, label: str) -> tuple[str, ...]:
+        """Once all images were asked for: a warning of each label to heed that none has, where a source has told no
+        names to compare with. ValueError, in a sentence that `label` opens, where none is there, or is spelled
+        otherwise."""
+        missing = [name for name in self.order if name not in self.seen] if self.known is None else []
+        others = {name.strip().casefold(): name for name in sorted(self.seen.difference(self.order))}
+        for name in missing:
+            if (there := others.get(name.strip().casefold())) is not None:
+                raise ValueError(
+                    f"{label}: data.label_order names {name!r}, and images have the label {there!r}; spell it so"
+                )
+        if missing and len(missing) == len(self.order):
+            has = ", ".join(sorted(self.seen)[:20]) or "none at all"
+            raise ValueError(
+                f"{label}: no image has a label that data.label_order names ({', '.join(missing)}); they have {has}"
+            )
+        return tuple(_nowhere(name, list(others.values())) for name in missing)
 
     def _word(self, one: Any) -> str | None:
         if isinstance(one, str):
@@ -137,6 +164,12 @@ class Classes:
         if self.how == "most-frequent":
             return f"several labels per image, each of the class that comes first in {', '.join(self.order)}, or {NONE}"
         return f"several labels per image, each of the class of its combination of {', '.join(self.order)}"
+
+
+def _nowhere(name: str, others: list[str]) -> str:
+    near = get_close_matches(name, others, 1, 0.75)
+    meant = f" Was {near[0]!r} meant?" if near else ""
+    return f"No image has the label {name!r}, which --data.label-order names: check how it is spelled.{meant}"
 
 
 def check_one(several: Several | None, label: str) -> None:

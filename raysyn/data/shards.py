@@ -112,10 +112,16 @@ def shards_of(path: Path, label: str, has_splits: Callable[[Path], bool], kind: 
 
 
 def of_names(
-    folder: Path, files: list[Path], label: str, has_splits: Callable[[Path], bool], kind: Kind = PARQUET
+    folder: Path,
+    files: list[Path],
+    label: str,
+    has_splits: Callable[[Path], bool],
+    kind: Kind = PARQUET,
+    whole: bool = True,
 ) -> Shards:
-    """The same of files that are known, in `folder` or below."""
-    check_all_there(files, label, folder)
+    """The same of files that are known, in `folder` or below; if not `whole`, they may be some of a set."""
+    if whole:
+        check_all_there(files, label, folder)
     splits = {file: split_of(file, folder) for file in files}
     kept = [file for file in files if splits[file] is not None] or files
     if len(kept) < len(files) and has_splits(kept[0]):

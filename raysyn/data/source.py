@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from raysyn.data.reading import PLAIN, Reading
-from raysyn.data.several import MEND, Classes, Several, check_one
+from raysyn.data.several import Classes, Several, check_one, mend
 from raysyn.data.stored import Stored
 
 SPLITS = ("train", "val", "test")
@@ -19,6 +19,8 @@ USUAL_NAMES = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """What folders and files of splits are called, in small letters."""
+ONE_CLASS = "image"
+"""Name of the class that all images are of where labels are forgotten."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,16 @@ class Source:
     """Whether raysyn made it: then all its images are for training."""
     reading: Reading = PLAIN
     """How its pictures become 8-bit grey or colour."""
+    warned: tuple[str, ...] = ()
+    """What a user must know of it."""
+
+    def without_labels(self) -> Source:
+        """The same images, all of one class."""
+        splits = {
+            name: replace(split, labels_N=np.zeros(len(split.pictures), np.int64))
+            for name, split in self.splits.items()
+        }
+        return replace(self, splits=splits, class_names=(ONE_CLASS,), of_labels=False)
 
 
 def from_arrays(
@@ -84,7 +96,11 @@ def from_arrays(
             labels = classes.of_rows(labels, where)
         elif own > 1:
             one_hot = np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()
-            how = " (of one-hot rows, the place of the 1)" if one_hot else f", or {MEND}" * (group == "data")
+            how = (
+                " (of one-hot rows, the place of the 1)"
+                if one_hot
+                else f", or {mend(f'{group}.' if group else '')}" * (group != "public")
+            )
             raise ValueError(f"{where} has {own} labels per image; give one each{how}")
         if labels.size != len(pixels):
             raise ValueError(f"{where} has {len(pixels)} images but {labels.size} labels; give one each")

@@ -25,7 +25,7 @@ from raysyn.data.names import legible
 from raysyn.data.npz import read_npz
 from raysyn.data.parquet import read_parquet
 from raysyn.data.parquet_schema import USUAL, Columns, check_no_columns
-from raysyn.data.several import CHEST, MEND, Several, check_one
+from raysyn.data.several import CHEST, Several, check_one, mend
 from raysyn.data.shards import ENDINGS as PARQUET
 from raysyn.data.shards import parquet_files
 from raysyn.data.source import SPLITS, Source, Split, from_arrays
@@ -45,12 +45,19 @@ MEDMNIST = (
 MULTI_LABEL = "chestmnist"
 """Has several labels per image, and is no set by itself: --data.multi-label makes it one."""
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+NAMING = "as a Parquet file or folders of train/ can"
 NAMES = ("digits", "glyphs", *TORCHVISION, *MEDMNIST)
+PRIVATE_NAMES = (*NAMES, MULTI_LABEL)
 
 
-def from_name(name: str | None, size: int | None, group: str = "data", several: Several | None = None) -> Source:
+def from_name(
+    name: str | None, size: int | None, group: str = "data", several: Several | None = None, labels: bool = True
+) -> Source:
     """A built-in or downloaded data set; `size` matters where it is published in several sizes. `group` is that of the
-    flag which names it: --data.name or --public.name."""
+    flag which names it: --data.name or --public.name. Without `labels` all images are of one class."""
+    if not labels:
+        one = _medmnist(name, size, group, labels=False) if name == MULTI_LABEL else from_name(name, size, group)
+        return one.without_labels()
     if name == MULTI_LABEL and several is not None:
         return _medmnist(name, size, group, several if several.order else several.by_default(CHEST))
     if name in NAMES:
@@ -64,21 +71,27 @@ def from_name(name: str | None, size: int | None, group: str = "data", several: 
     if name in NAMES:
         return _medmnist(name, size, group)
     if name == MULTI_LABEL and group == "data":
-        raise ValueError(f"data.name={name!r} has several labels per image; {MEND}")
+        raise ValueError(f"data.name={name!r} has several labels per image; {mend('data.')}")
     fault = "has several labels per image" if name == MULTI_LABEL else "is unknown"
     raise ValueError(f"{group}.name={name!r} {fault}; choose one of {', '.join(NAMES)}, or give {group}.path")
 
 
-def from_path(given: str, columns: Columns = USUAL, several: Several | None = None, group: str = "data") -> Source:
+def from_path(
+    given: str, columns: Columns = USUAL, several: Several | None = None, group: str = "data", labels: bool = True
+) -> Source:
     """A Parquet file or a folder of them, WebDataset shards, a table, a .npz file or a folder of class folders, told
     apart by the ending and by what is in the folder. `columns` are of Parquet files and tables alone; `group` is that
-    of the flag which gives it."""
+    of the flag which gives it. Without `labels` none are read, and all images are of one class."""
     label = f"{group}.path={given!r}"
-    path = check_given(given, label)
+    source = _read(check_given(given, label), label, columns, several, group, labels)
+    return source if labels else source.without_labels()
+
+
+def _read(path: Path, label: str, columns: Columns, several: Several | None, group: str, labels: bool) -> Source:
     if tar_shards(path):
         check_no_columns(columns, label)
         check_one(several, label)
-        return _tars(path, label)
+        return _tars(path, label, labels)
     if not path.exists():
         if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not path.is_absolute():
             raise ValueError(
@@ -88,16 +101,16 @@ def from_path(given: str, columns: Columns = USUAL, several: Several | None = No
         raise ValueError(f"{label} does not exist; check the spelling, or use {group}.name")
     ending = path.suffix.lower()
     if parquet_files(path) or (ending in PARQUET and path.is_file()):
-        return read_parquet(path, label, columns, several)
+        return read_parquet(path, label, columns, several, labels)
     if ending == ".npz" and path.is_file():
         check_no_columns(columns, label)
-        return _npz(path, path.stem, label, None, several, group)
+        return _npz(path, path.stem, label, None, several, group, labels)
     if ending in MANIFEST and path.is_file():
-        return _manifest(path, label, columns, several)
+        return _manifest(path, label, columns, several, labels)
     check_one(several, label)
     check_no_columns(columns, label)
     if path.is_dir():
-        return _folder(path, label)
+        return _folder(path, label, labels)
     if ending in ARCHIVES:
         raise ValueError(f"{label} is an archive, which is not read as it is; unpack it, and give its folder")
     raise ValueError(
@@ -179,7 +192,7 @@ def _torchvision(name: str, group: str) -> Source:
     return from_arrays(name, f"{group}.name={name!r}", arrays, train.classes)
 
 
-def _medmnist(name: str, size: int | None, group: str, several: Several | None = None) -> Source:
+def _medmnist(name: str, size: int | None, group: str, several: Several | None = None, labels: bool = True) -> Source:
     from medmnist import INFO
     from torchvision.datasets.utils import download_url
 
@@ -190,13 +203,17 @@ def _medmnist(name: str, size: int | None, group: str, several: Several | None =
     # Not by the package's own classes, which hold all images of a split.
     _fetch(name, group, lambda root: download_url(url, str(root), file, md5))
     names = [info["label"][str(label)] for label in range(len(info["label"]))]
-    return _npz(cache_folder() / file, name, f"{group}.name={name!r}", names, several, group)
+    return _npz(cache_folder() / file, name, f"{group}.name={name!r}", names, several, group, labels)
 
 
 def _npz(
-    path: Path, name: str, label: str, class_names: Sequence[str] | None, several: Several | None, group: str
+    path: Path, name: str, label: str, names: Sequence[str] | None, several: Several | None, group: str, labels: bool
 ) -> Source:
     arrays = read_npz(path, label)
+    if not labels:
+        arrays = {key: array for key, array in arrays.items() if key.endswith("_images")}
+        images = {key: array for key, array in arrays.items() if isinstance(array, np.ndarray)}
+        arrays |= {key.replace("_images", "_labels"): np.zeros(array.shape[:1], int) for key, array in images.items()}
     present = [split for split in SPLITS if split == "train" or {f"{split}_images", f"{split}_labels"} & set(arrays)]
     for key in (f"{split}_{part}" for split in present for part in ("images", "labels")):
         if key not in arrays:
@@ -205,9 +222,9 @@ def _npz(
         if not isinstance(arrays[key], np.ndarray):
             raise ValueError(f"{label}: {key} is no array as numpy.save writes it; write it anew")
     found = {split: (arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in present}
-    if class_names is None and "class_names" in arrays:
-        class_names = _array_names(arrays["class_names"], label)
-    source = from_arrays(name, label, found, class_names, several, group)
+    if names is None and "class_names" in arrays:
+        names = _array_names(arrays["class_names"], label)
+    source = from_arrays(name, label, found, names, several, group)
     source = replace(source, told="; ".join([f"a .npz file of {', '.join(present)}", *filter(None, [source.told])]))
     return source if "test" in present else replace(source, lacks="lacks the arrays test_images and test_labels")
 
@@ -221,9 +238,9 @@ def _array_names(names: np.ndarray, label: str) -> list[str]:
     return [str(name) for name in names]
 
 
-def _folder(path: Path, label: str) -> Source:
+def _folder(path: Path, label: str, by_class: bool) -> Source:
     """A folder with train/ and what else there is of the splits; or with class folders, all of them for training."""
-    layout = understood(str(path), label)
+    layout = understood(str(path), label, by_class)
     files: dict[str, list[Path]] = {split: [] for split in layout.splits or ("train",)}
     labels: dict[str, list[int]] = {split: [] for split in files}
     for split, file, number in layout.files():
@@ -233,9 +250,9 @@ def _folder(path: Path, label: str) -> Source:
     return Source(path.resolve().name, label, layout.classes, splits, lacks=_lacks(layout), told=layout.told())
 
 
-def _manifest(path: Path, label: str, columns: Columns, several: Several | None = None) -> Source:
+def _manifest(path: Path, label: str, columns: Columns, several: Several | None, with_labels: bool) -> Source:
     """A table of images in a folder."""
-    manifest = read_manifest(path, label, columns, several)
+    manifest = read_manifest(path, label, columns, several, with_labels)
     splits = {}
     for split in SPLITS:
         files = [Path(file) for where, file, _ in manifest.rows if where == split]
@@ -243,25 +260,23 @@ def _manifest(path: Path, label: str, columns: Columns, several: Several | None 
         place = partial(_place_beside, path.parent, files)
         splits[split] = Split(files, np.array(labels, dtype=np.int64), place)
     lacks = "has no test images" if manifest.has_splits else "has no column split, and so no test images"
-    naming = "by labels that are words" if manifest.class_names is None else "as folders of train/"
     return Source(
-        path.stem, label, manifest.class_names, splits, naming, lacks=lacks, told=manifest.told,
-        of_labels=several is None,
+        path.stem, label, manifest.class_names, splits, NAMING, lacks=lacks, told=manifest.told,
+        of_labels=several is None, warned=manifest.warned,
     )  # fmt: skip
 
 
-def _tars(path: Path, label: str) -> Source:
+def _tars(path: Path, label: str, with_labels: bool) -> Source:
     """WebDataset shards."""
-    found = read_tars(path, label)
+    found = read_tars(path, label, with_labels)
     splits = {}
     for split in SPLITS:
         own = [image for image in found.images if image.split == split]
         labels = np.array([image.label for image in own], dtype=np.int64)
         splits[split] = Split([image.member for image in own], labels, [image.place for image in own])
     lacks = "has no test images" if found.shards.by_names else "has no splits by file names, and so no test images"
-    naming = "by labels that are words" if found.class_names is None else "as folders of train/"
     name = path.resolve().name if path.is_dir() else path.stem
-    return Source(name, label, found.class_names, splits, naming, lacks=lacks, told=found.told, of_labels=True)
+    return Source(name, label, found.class_names, splits, NAMING, lacks=lacks, told=found.told, of_labels=True)
 
 
 def _place_beside(folder: Path, files: Sequence[Path], index: int) -> str:

@@ -64,10 +64,13 @@ class PublicConfig:
         return tuple(Path(one).expanduser().resolve().name for one in self.path) or self.name
 
     @staticmethod
-    def of(entry: str, crop: Crop | None = None, fit: Fit | None = None) -> PublicConfig:
-        """All of one set, by a name that is known or else a path."""
-        every = PublicConfig(crop=crop, fit=fit)
-        return replace(every, name=(entry,)) if entry in NAMES else replace(every, path=(entry,))
+    def of(entry: str, like: PublicConfig) -> PublicConfig:
+        """All of one set, by a name that is known or else a path, whose pictures are read as those of another, as far
+        as that is for its kind: what is said of image files is not of arrays."""
+        every = replace(like, name=(), path=(), limit=None, image_column=None, label_column=None)
+        if entry in NAMES or entry.lower().endswith(".npz"):
+            every = replace(every, background=None, skip_broken=None)
+        return replace(every, name=(entry,), window=None) if entry in NAMES else replace(every, path=(entry,))
 
 
 class Picture(NamedTuple):

@@ -1,14 +1,14 @@
 """WebDataset: images and labels in .tar files, one or many, read where they lie. Nothing is unpacked.
 
 A sample is the files of one name up to its first full stop: `0001.png` and `0001.cls`. Only plain files are read, by
-their places in the archive; links, folders and devices are left out, whatever their names are.
+their places in the archive; links, folders and devices are left out, whatever their names are, and so is what systems
+hide.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-import os
+import math
 import re
 import tarfile
 from collections import Counter
@@ -18,24 +18,22 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from raysyn.data.listing import is_hidden
-from raysyn.data.manifest import LABEL, classes_of
+from raysyn.data.manifest import classes_of
 from raysyn.data.members import Member
 from raysyn.data.names import legible
-from raysyn.data.parquet_schema import usual_name
 from raysyn.data.shards import Kind, Shards, files_of, of_names, parquet_files, shards_of
 from raysyn.data.source import USUAL_NAMES
+from raysyn.data.tar_labels import LABELS, label_of, refuse_strange
 
 ENDING = ".tar"
 TARS = Kind(ENDING, (ENDING,))
-IMAGES = ("png", "jpg", "jpeg", "webp", "tif", "tiff", "bmp", "pgm", "ppm", "dcm")
-LABELS = ("cls", "json", "txt")
-"""In the order in which they are taken, where a sample has several."""
+IMAGES = ("png", "jpg", "jpeg", "webp", "tif", "tiff", "bmp", "pgm", "ppm", "dcm", "gif", "jp2", "pbm", "pnm")
 NAME = re.compile(r"^((?:.*/)?[^./]+)\.([^/]+)$", re.DOTALL)
-RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+RANGE = re.compile(r"\{(\d{1,99})\.\.(\d{1,99})\}")
 MOST_SHARDS = 100_000
-MOST_OF_LABEL = 2**20
-"""Bytes of a label's file that are read."""
 BLOCK = 512
+FURTHER = "with a further full stop in their names"
+"""Such as masks, NAME.seg.png beside NAME.png."""
 
 
 class Image(NamedTuple):
@@ -65,11 +63,11 @@ class _Sample:
 
 
 def tar_shards(path: Path) -> list[Path]:
-    """The .tar files that `path` names: itself, by a range such as set-{000..012}.tar, or those of a folder without
-    class folders and Parquet files, beside which a .tar is no part of the set; none where the source is of another
-    kind."""
-    if RANGE.search(path.name) and not path.exists():
-        return _in_range(path) if path.suffix.lower() == ENDING else []
+    """The .tar files that `path` names: itself, also as a range such as set-{000..012}.tar, or those of a folder
+    without class folders and Parquet files, beside which a .tar is no part of the set; none where the source is of
+    another kind."""
+    if _is_range(path):
+        return [path]
     if path.is_file():
         return [path] if path.suffix.lower() == ENDING else []
     if not path.is_dir():
@@ -81,16 +79,27 @@ def tar_shards(path: Path) -> list[Path]:
         return []
 
 
-def _in_range(path: Path) -> list[Path]:
+def _is_range(path: Path) -> bool:
+    return bool(RANGE.search(path.name)) and path.suffix.lower() == ENDING and not path.exists()
+
+
+def _in_range(path: Path, label: str) -> list[Path]:
+    """The files of a range, all of which must be there."""
     parts, spans = RANGE.split(path.name)[::3], RANGE.findall(path.name)
     numbers = [range(int(first), int(last) + 1) for first, last in spans]
+    if not all(numbers):
+        raise ValueError(f"{label} counts down; write the smaller number first")
+    if math.prod(one.stop - one.start for one in numbers) > MOST_SHARDS:
+        raise ValueError(f"{label} names more than {MOST_SHARDS:,} files; mend the range")
     widths = [len(first) for first, _ in spans]
     found = []
-    for some in itertools.islice(itertools.product(*numbers), MOST_SHARDS):
+    for some in itertools.product(*numbers):
         name = parts[0]
         for number, width, part in zip(some, widths, parts[1:], strict=True):
             name += f"{number:0{width}d}{part}"
         found.append(path.with_name(name))
+        if not found[-1].is_file():
+            raise ValueError(f"{label} has no file {legible(name)}; bring it, or name those that are there")
     return found
 
 
@@ -101,9 +110,10 @@ def _has_class_folders(path: Path) -> bool:
     return len(inside) > len(shards) or any(below.is_dir() for one in shards for below in one.iterdir())
 
 
-def read_tars(path: Path, label: str) -> Tars:
-    """Look through all shards that `path` names; file names of a folder or a range say splits. ValueError, in a
-    sentence that `label` opens, for an archive that is damaged or cut off, and a sample without image or label."""
+def read_tars(path: Path, label: str, labels: bool = True) -> Tars:
+    """Look through all shards that `path` names; file names of a folder or a range say splits. Without `labels` none is
+    read, and all samples are of class 0. ValueError, in a sentence that `label` opens, for an archive that is damaged
+    or cut off, and a sample without image or label."""
     found = _shards(path, label)
     kept = found.shards
     aside, kinds = Counter[str](), Counter[str]()
@@ -113,17 +123,20 @@ def read_tars(path: Path, label: str) -> Tars:
         for sample in _samples(shard.path, label, aside):
             before = f"{legible(shard.path.name)}, " if len(kept) > 1 else ""
             place = f"{before}sample {sample.place}"
-            image, kind, word = _understood(sample, f"{label}: {place}")
+            image = _image(sample, f"{label}: {place}")
+            kind, word = label_of(sample.labels, f"{label}: {place}") if labels else ("", "0")
             kinds[kind] += 1
             rows.append((shard.split or "train", image, word))
             places.append(place)
     if len(kinds) > 1:
         raise ValueError(f"{label} has labels by {' and '.join(sorted(kinds))}; give all samples one kind of label")
+    refuse_strange([(split, word) for split, _, word in rows], places, label, "txt" in kinds)
     numbers, names = classes_of([(split, "", word) for split, _, word in rows], label)
     images = [
         Image(split, member, numbers[word], place) for (split, member, word), place in zip(rows, places, strict=True)
     ]
-    told = f"{len(kept):,} WebDataset shard{'s' if len(kept) > 1 else ''}, labels by {next(iter(kinds), 'cls')}"
+    told = f"{len(kept):,} WebDataset shard{'s' if len(kept) > 1 else ''}"
+    told += f", labels by {next(iter(kinds), 'cls')}" if labels else ", labels unread"
     told += ", splits by file names" if found.by_names else ", no splits: all for training"
     left = ", ".join([*found.left, *(f"{count:,} {what}" for what, count in sorted(aside.items()))])
     return Tars(images, names, found, told + (f"; left out: {left}" if left else ""))
@@ -133,77 +146,46 @@ def _shards(path: Path, label: str) -> Shards:
     """The shards with their splits, by the rules for Parquet files."""
     if path.exists():
         return shards_of(path, label, lambda _: False, TARS)
-    files = _in_range(path)
-    for file in files:
-        if not file.is_file():
-            raise ValueError(f"{label} has no file {legible(file.name)}; bring it, or name those that are there")
-    return of_names(path.parent, files, label, lambda _: False, TARS)
+    # A part of a set, where a user names one.
+    return of_names(path.parent, _in_range(path, label), label, lambda _: False, TARS, whole=False)
 
 
-def _understood(sample: _Sample, place: str) -> tuple[Member, str, str]:
-    """(image, kind of label, label) of a sample."""
+def _image(sample: _Sample, place: str) -> Member:
     if len(sample.images) != 1:
         has = "several images" if sample.images else f"no image ({', '.join(IMAGES[:4])})"
         raise ValueError(f"{place} has {has}; give one each")
-    kind = next((kind for kind in LABELS if kind in sample.labels), None)
-    if kind is None:
-        raise ValueError(
-            f"{place} has no label (cls, json or txt); give one each (if the archive holds class folders, unpack it)"
-        )
-    member = sample.labels[kind]
-    if member.size > MOST_OF_LABEL:
-        raise ValueError(f"{place} has a label of {member.size:,} bytes; give a number or a word")
-    try:
-        word = member.read().decode().strip()
-    except UnicodeDecodeError:
-        raise ValueError(f"{place} has a label that is not UTF-8; mend it") from None
-    if kind == "json":
-        word = _of_json(word, place)
-    if not word:
-        raise ValueError(f"{place} has an empty label; give a number or a word")
-    if "|" in word:
-        # Taken for one, each combination that occurs would be a class, and tell of rare ones.
-        raise ValueError(f"{place} has several labels, with | between them; give one each")
-    if kind == "cls":
-        if not (word.isascii() and word.isdigit() and len(word) < 10):
-            raise ValueError(f"{place} has a label cls that is no class number; give 0, 1, 2, ...")
-        word = str(int(word))
-    return sample.images[0], kind, word
-
-
-def _of_json(text: str, place: str) -> str:
-    try:
-        found: Any = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError(f"{place} has a label json that is no JSON; mend it") from None
-    for name in LABEL if isinstance(found, dict) else ():
-        value = found.get(usual_name(list(found), (name,)))
-        if isinstance(value, int | str) and not isinstance(value, bool):
-            return str(value)
-    raise ValueError(f"{place} has no number or word {', '.join(LABEL[:-1])} or {LABEL[-1]} in its json; add it")
+    return sample.images[0]
 
 
 def _samples(path: Path, label: str, aside: Counter[str]) -> Iterator[_Sample]:
     """The samples of one archive, in its order; `aside` counts what is no part of one."""
     found: dict[str, _Sample] = {}
+    apart: dict[str, str] = {}
     for name, member in _files(path, label, aside):
+        if any(is_hidden(part) for part in name.split("/") if part not in (".", "..")):
+            aside["hidden"] += 1
+            continue
         match = NAME.match(name)
-        if match is None or os.path.basename(name).startswith("."):
+        key, kind = (match[1], match[2].lower()) if match else ("", "")
+        if kind.rpartition(".")[2] not in (*IMAGES, *LABELS):
             aside["other files"] += 1
-            continue
-        key, kind = match[1], match[2].lower()
-        if kind not in IMAGES and kind not in LABELS:
-            aside["other files"] += 1
-            continue
-        sample = found.setdefault(key, _Sample(legible(key)))
-        if kind in IMAGES:
-            sample.images.append(member)
-        elif kind in sample.labels:
+        elif "." in kind:
+            aside[FURTHER] += 1
+            apart.setdefault(key, name)
+        elif kind in IMAGES:
+            found.setdefault(key, _Sample(legible(key))).images.append(member)
+        elif kind in (sample := found.setdefault(key, _Sample(legible(key)))).labels:
             raise ValueError(
                 f"{label}: {legible(path.name)} has two files {legible(key)}.{kind}; leave one of them out"
             )
         else:
             sample.labels[kind] = member
+    for key, name in apart.items():
+        if key not in found or not found[key].images:
+            raise ValueError(
+                f"{label}: {legible(path.name)} has {legible(name)}, whose sample by its name is {legible(key)}, up to "
+                "the first full stop, and has no image; name its files without further full stops"
+            )
     yield from found.values()
 
 

@@ -138,6 +138,16 @@ def test_a_split_or_class_that_is_broken_as_a_whole_is_refused(tmp_path: Path) -
         load(DataConfig(path=str(tmp_path / "set.parquet"), skip_broken=9))
 
 
+def test_a_public_class_stays_where_all_its_images_are_broken(tmp_path: Path) -> None:
+    """Or its name would go to no class, and the number of classes would be another."""
+    files = [picture() if at % 3 else b"" for at in range(12)]
+    table = pa.table({"image": files, "label": [2 * (at % 3 == 0) + at % 2 * (at % 3 > 0) for at in range(12)],
+                      "split": ["train"] * 6 + ["val"] * 6})  # fmt: skip
+    pq.write_table(table, tmp_path / "set.parquet")
+    public = load_public(PublicConfig(path=(str(tmp_path / "set.parquet"),), skip_broken=4), (24, 24, 1))
+    assert public.train.class_names == ("0", "1", "2") and set(public.train.labels_N.tolist()) == {0, 1}
+
+
 def test_of_arrays_none_is_broken() -> None:
     for config in (DataConfig(skip_broken=1), DataConfig(skip_broken=-1)):
         with pytest.raises(ValueError, match=r"^data\.skip_broken is .*: give a number from 0|is for image files"):

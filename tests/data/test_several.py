@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +195,36 @@ def test_public_images_must_have_one_label(tmp_path: Path, monkeypatch: pytest.M
             load_public(PublicConfig(path=(path,)), (8, 8, 1))
     with pytest.raises(ValueError, match=r"public\.name='chestmnist' has several labels per image; choose one of"):
         load_public(PublicConfig(name=("chestmnist",)), (8, 8, 1))
+
+
+UNNAMED = {
+    "words": (csv, "No Finding, mass, nodule, oedema"),
+    "lists": (lambda folder: parquet(folder, WORDS), "mass, nodule, oedema"),
+    "numbers": (lambda folder: parquet(folder, LISTS), "0, 1, 2"),
+}
+
+
+@pytest.mark.parametrize("kind", UNNAMED)
+def test_labels_to_heed_that_no_image_has_are_told_of(tmp_path: Path, kind: str) -> None:
+    """Where the source tells no names: where it does, another one is refused."""
+    write, has = UNNAMED[kind]
+    path, real = write(tmp_path), has.split(", ")[-1]
+    for how in ("most-frequent", "combination"):
+        config = DataConfig(path=path, multi_label=how, label_order=(real, "hernia"))  # type: ignore[arg-type]
+        found = load(config)
+        assert found.warned == (
+            "No image has the label 'hernia', which --data.label-order names: check how it is spelled.",
+        )
+        assert len(found.train.class_names) == (3 if how == "most-frequent" else 4)
+        assert load(replace(config, label_order=(real,))).warned == () and "sorted" not in found.told
+    with pytest.raises(ValueError, match=rf"no image has a label that .* names \(hernia, 9\); they have {has}$"):
+        load(DataConfig(path=path, multi_label="combination", label_order=("hernia", "9")))
+
+
+@pytest.mark.parametrize("write", [csv, lambda folder: parquet(folder, WORDS)])
+def test_labels_that_are_spelled_otherwise_are_refused(tmp_path: Path, write: Any) -> None:
+    config = DataConfig(path=write(tmp_path), multi_label="most-frequent", label_order=("mass", "Oedema"))
+    with pytest.raises(ValueError, match="names 'Oedema', and images have the label 'oedema'; spell it so"):
+        load(config)
+    (said,) = load(replace(config, label_order=("mass", "oedeema"))).warned
+    assert said.endswith("Was 'oedema' meant?")

@@ -246,7 +246,9 @@ def test_hostile_archives_are_harmless(tmp_path: Path, kind: int, read: Read) ->
     before = sorted(path for path in tmp_path.rglob("*") if "cache" not in path.parts)
     check(read(there))
     assert sorted(path for path in tmp_path.rglob("*") if "cache" not in path.parts) == before
-    assert load(DataConfig(path=str(there))).told.endswith("left out: 10 links and other special files, 8 other files")
+    assert load(DataConfig(path=str(there))).told.endswith(
+        "left out: 2 hidden, 10 links and other special files, 6 other files"
+    )
 
 
 BAD: dict[str, tuple[Content, str]] = {
@@ -275,6 +277,20 @@ BAD: dict[str, tuple[Content, str]] = {
         "sample . cannot be used: no image file",
     ),
     "nothing": ([], "has no train images"),
+    "a further full stop": (
+        [*samples(range(2)), ("p01.v2.png", picture(2)), ("p01.v2.cls", b"0")],
+        r"has p01\.v2\.png, whose sample by its name is p01, up to the first full stop, and has no image",
+    ),
+    "UIDs": ([("1.2.840.dcm", b"x"), ("1.2.840.cls", b"0")], r"has 1\.2\.840\.dcm, whose sample by its name is 1,"),
+    "two lines": (samples(range(2), "txt", lambda at: "ant\nbee"), "sample 0000 has a .txt that looks like a caption"),
+    "a sentence": (
+        samples(range(2), "txt", lambda at: "ant " * 17),
+        "sample 0000 has a .txt that looks like a caption",
+    ),
+    "captions": (
+        [(f"{at}.{kind}", data) for at in range(21) for kind, data in (("png", b"x"), ("txt", b"J. Doe %d" % at))],
+        "has .txt files of which most differ, as captions do; give labels as .cls or .json, or",
+    ),
     "a gap": (samples(range(2), "cls", lambda at: str(2 * at)), "class 1 has no training images"),
 }
 
@@ -285,7 +301,60 @@ def test_bad_samples_are_named(tmp_path: Path, kind: str) -> None:
     shard(tmp_path / "set.tar", content)
     with pytest.raises(ValueError, match=rf"^data\.path='.*set\.tar'.*{words}") as caught:
         load(DataConfig(path=str(tmp_path / "set.tar"), test_share=0.3))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "Doe" not in str(caught.value)
+
+
+@both
+def test_what_systems_hide_and_masks_beside_images_are_none(tmp_path: Path, read: Read) -> None:
+    more = [(f"{folder}/0000.{kind}", data) for folder in (".ipynb_checkpoints", "a/__MACOSX/b") for kind, data in
+            (("png", picture(1)), ("cls", b"1"))]  # fmt: skip
+    masks = [(f"./{at:04d}.seg.png", picture(at)) for at in range(9)]
+    dotted = [(f"./{name}", data) for name, data in samples(range(9))]
+    shard(tmp_path / "set" / "train-0.tar", [*more, *masks, *dotted])
+    shard(tmp_path / "set" / "test-0.tar", samples(range(9, 12)))
+    check(read(tmp_path / "set"))
+    told = load(DataConfig(path=str(tmp_path / "set"))).told
+    assert told.endswith("left out: 4 hidden, 9 with a further full stop in their names")
+
+
+def test_ranges_name_any_shards_that_are_there(tmp_path: Path) -> None:
+    for number in range(3):
+        shard(
+            tmp_path / "set" / f"train-{number:05d}-of-00004.tar",
+            samples(range(4 * number, 4 * number + 4), "cls", lambda at: "0"),
+        )
+    for name, many in (("train-{00000..00001}-of-00004.tar", 8), ("train-00002-of-00004.tar", 4)):
+        found = load(DataConfig(path=str(tmp_path / "set" / name), test_share=0.25))
+        assert len(found.train) + len(found.test) == many
+    for name, words in (
+        ("train-{0..99999999999}.tar", "names more than 100,000 files; mend the range"),
+        ("train-{0..9999}-{0..9999}.tar", "names more than 100,000 files; mend the range"),
+        ("train-{3..1}.tar", "counts down; write the smaller number first"),
+    ):
+        for read in (privately, publicly):
+            with pytest.raises(ValueError, match=rf"path='.*' {words}"):
+                read(tmp_path / "set" / name)
+
+
+@both
+def test_gif_is_read(tmp_path: Path, read: Read) -> None:
+    def content(rows: range) -> Content:
+        return [
+            (f"{at:04d}.{kind}", data) for at in rows for kind, data in (("gif", picture(at, "GIF")), ("cls", b"0"))
+        ]
+
+    shard(tmp_path / "set" / "train-0.tar", content(range(9)))
+    shard(tmp_path / "set" / "test-0.tar", content(range(9, 12)))
+    train, test = read(tmp_path / "set")
+    assert (train.images_NHWC[:] == PIXELS[:9]).all() and (test.images_NHWC[:] == PIXELS[9:]).all()
+
+
+@both
+def test_one_more_archive_beside_folders_of_splits_is_refused(tmp_path: Path, read: Read) -> None:
+    for name, rows in (("train/0.tar", range(9)), ("test/0.tar", range(9, 12)), ("leftover.tar", range(2))):
+        shard(tmp_path / "set" / name, samples(rows))
+    with pytest.raises(ValueError, match=r"test/0\.tar is of a split, but not where .* \(leftover\.tar\)"):
+        read(tmp_path / "set")
 
 
 def test_a_folder_above_the_shards_is_told_where_they_are(tmp_path: Path) -> None:
@@ -298,7 +367,7 @@ def test_a_folder_above_the_shards_is_told_where_they_are(tmp_path: Path) -> Non
 def test_words_of_tests_alone_are_no_class(tmp_path: Path, read: Read) -> None:
     shard(tmp_path / "set" / "train-0.tar", samples(range(9), "txt", lambda at: "ant"))
     shard(tmp_path / "set" / "test-0.tar", samples(range(9, 12), "txt", lambda at: "bee"))
-    with pytest.raises(ValueError, match="the label 'bee' is no class of train; mend it"):
+    with pytest.raises(ValueError, match=r"test-0\.tar, sample 0009 has a label that is no class of train; mend it"):
         read(tmp_path / "set")
 
 

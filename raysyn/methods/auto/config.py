@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from raysyn.data.picture import Crop, Fit
 from raysyn.data.reading import Colour
+from raysyn.data.several import MultiLabel
 from raysyn.data.streams import PublicConfig
 from raysyn.privacy.cost import Budget
 
@@ -21,6 +22,12 @@ class ShapeConfig:
     """Column of a Parquet file that holds the images (by default image, or else img), or of a .csv their paths."""
     label_column: str | None = None
     """Column of it that holds their classes, as numbers or names; by default label, or else labels."""
+    labels: bool = True
+    """False leaves labels unread: all images are of one class."""
+    multi_label: MultiLabel | None = None
+    """most-frequent or combination: how several labels of an image make a class; see dp_feta --help."""
+    label_order: tuple[str, ...] = ()
+    """Which labels to heed, by name or number: from the most frequent to the rarest, or those to combine."""
     crop: Crop | None = None
     """centre: of every image keep the square in its middle, before it is rescaled; by default the whole image."""
     size: int | None = None

@@ -51,7 +51,7 @@ def public_sets(config: Config) -> list[PublicConfig]:
     """The run's own, then those of the experiments."""
     return [
         config.public,
-        *(PublicConfig.of(one, config.public.crop, config.public.fit) for one in config.experiment.public),
+        *(PublicConfig.of(one, config.public) for one in config.experiment.public),
     ]
 
 

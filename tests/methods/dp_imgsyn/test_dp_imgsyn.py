@@ -273,6 +273,20 @@ def test_experiments_compare_syntheses_and_release_none_of_them(
     assert len(list((tmp_path / "run/internal/units/experiments").iterdir())) == done + 2 + 4
 
 
+def test_further_public_sets_are_read_as_the_runs_own() -> None:
+    own = PublicConfig(
+        path=("a/",), fit="pad", window=(0, 9), background="white", skip_broken=3, limit=7, label_column="x"
+    )
+    config = replace(PRESETS["quick"], public=own, experiment=ExperimentConfig(public=("b/", "c.npz", "digits")))
+    assert experiments.public_sets(config) == [
+        own,
+        PublicConfig(name=(), path=("b/",), fit="pad", window=(0, 9), background="white", skip_broken=3),
+        # Arrays are neither transparent nor broken; those of sets by name have 8 bits.
+        PublicConfig(name=(), path=("c.npz",), fit="pad", window=(0, 9)),
+        PublicConfig(name=("digits",), fit="pad"),
+    ]
+
+
 def test_a_student_does_not_begin_where_its_teacher_did(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the same weights and the same width it would have an easy task."""
     begun = list[torch.nn.Module]()

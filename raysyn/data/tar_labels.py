@@ -1,0 +1,80 @@
+"""Labels of WebDataset samples: class numbers in .cls, words or numbers in .json and .txt."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raysyn.data.manifest import LABEL
+from raysyn.data.members import Member
+from raysyn.data.names import CONTROL, is_number
+from raysyn.data.parquet_schema import usual_name
+
+LABELS = ("cls", "json", "txt")
+"""In the order in which they are taken, where a sample has several."""
+MOST_OF_LABEL = 2**20
+"""Bytes of a label's file that are read."""
+LONGEST_WORD = 64
+"""Characters of a class's name in a .txt file: a caption is longer."""
+FEW_WORDS = 20
+"""So many may differ in each .txt file. Captions differ in most."""
+MEND = "; give labels as .cls or .json, or, of private images, forget them (--data.no-labels)"
+
+
+def label_of(labels: Mapping[str, Member], place: str) -> tuple[str, str]:
+    """(kind of label, label) of a sample with these {kind: file}; ValueError, in a sentence that `place` opens, for
+    what is no label."""
+    kind = next((kind for kind in LABELS if kind in labels), None)
+    if kind is None:
+        raise ValueError(
+            f"{place} has no label (cls, json or txt); give one each (if the archive holds class folders, unpack it)"
+        )
+    member = labels[kind]
+    if member.size > MOST_OF_LABEL:
+        raise ValueError(f"{place} has a label of {member.size:,} bytes; give a number or a word")
+    try:
+        word = member.read().decode().strip()
+    except UnicodeDecodeError:
+        raise ValueError(f"{place} has a label that is not UTF-8; mend it") from None
+    if kind == "json":
+        word = _of_json(word, place)
+    if not word:
+        raise ValueError(f"{place} has an empty label; give a number or a word")
+    if kind == "txt" and (len(word) > LONGEST_WORD or any(unicodedata.category(one) in CONTROL for one in word)):
+        raise ValueError(f"{place} has a .txt that looks like a caption{MEND}")
+    if "|" in word:
+        # Taken for one, each combination that occurs would be a class, and tell of rare ones.
+        raise ValueError(f"{place} has several labels, with | between them; give one each")
+    if kind == "cls":
+        if not (word.isascii() and word.isdigit() and len(word) < 10):
+            raise ValueError(f"{place} has a label cls that is no class number; give 0, 1, 2, ...")
+        word = str(int(word))
+    return kind, word
+
+
+def refuse_strange(labels: Sequence[tuple[str, str]], places: Sequence[str], label: str, by_txt: bool) -> None:
+    """ValueError for captions, and for words of a split that train lacks. The words are not shown: they may be what
+    somebody has written of a person."""
+    words = {word for _, word in labels}
+    if all(map(is_number, words)):
+        return
+    if by_txt and len(words) > max(FEW_WORDS, len(labels) // 2):
+        raise ValueError(f"{label} has .txt files of which most differ, as captions do{MEND}")
+    known = {word for split, word in labels if split == "train"}
+    for place, (_, word) in zip(places, labels, strict=True):
+        if word not in known:
+            raise ValueError(f"{label}: {place} has a label that is no class of train; mend it")
+
+
+def _of_json(text: str, place: str) -> str:
+    try:
+        found: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{place} has a label json that is no JSON; mend it") from None
+    for name in LABEL if isinstance(found, dict) else ():
+        value = found.get(usual_name(list(found), (name,)))
+        if isinstance(value, int | str) and not isinstance(value, bool):
+            return str(value)
+    raise ValueError(f"{place} has no number or word {', '.join(LABEL[:-1])} or {LABEL[-1]} in its json; add it")
