@@ -256,7 +256,8 @@ def _tars(path: Path, label: str) -> Source:
     lacks = "has no test images" if found.shards.by_names else "has no splits by file names, and so no test images"
     naming = "by labels that are words" if found.class_names is None else "as folders of train/"
     name = path.resolve().name if path.is_dir() else path.stem
-    return Source(name, label, found.class_names, splits, naming, lacks=lacks, told=found.told, of_labels=True)
+    of_labels = not found.declared
+    return Source(name, label, found.class_names, splits, naming, lacks=lacks, told=found.told, of_labels=of_labels)
 
 
 def _place_beside(folder: Path, files: Sequence[Path], index: int) -> str:
