@@ -125,7 +125,8 @@ def read_tars(path: Path, label: str) -> Tars:
     told_names = [name for (name,) in written_classes(path if path.is_dir() else path.parent, "name")]
     declared = bool(told_names) and {*kinds} == {"cls"} and all(int(word) < len(told_names) for _, _, word in rows)
     if declared:
-        numbers, names = {str(number): number for number in range(len(told_names))}, told_names
+        numbers = {str(number): number for number in range(len(told_names))}
+        names: list[str] | None = told_names
     else:
         numbers, names = classes_of([(split, "", word) for split, _, word in rows], label)
     images = [
