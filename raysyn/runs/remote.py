@@ -90,8 +90,8 @@ class Remote:
         self.check()
         looked = -math.inf
         for path in sorted(files, key=lambda one: (one.name == SIGNATURE, one.stat().st_mtime_ns)):
-            # Read anew: a driver that was suspended does not know yet what it has lost meanwhile. Not for each image of a
-            # layout, which may be very many: no certificate covers them yet.
+            # Read anew: a driver that was suspended does not know yet what it has lost meanwhile. Not for each image of
+            # a layout, which may be very many: no certificate covers them yet.
             image = is_laid_out(self._name(path).removeprefix("release/"))
             if not self._lost and not (image and time.monotonic() - looked < LOOK_S):
                 self._look()
