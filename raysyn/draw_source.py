@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -111,10 +112,24 @@ def _of_release(run: str, release: Path) -> Source:
         about, answer = network.read(*(file.read_bytes() for file in files))
         method, preset = _made_by(run, about)
         config = restored(preset, about["settings"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"run is {run}, whose {network.ABOUT} is damaged ({error})") from error
+        # Before anything of the configuration is built.
+        network.check_read(method.network, about, config, about["method"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if str(error).startswith("run is "):
+            raise
+        raise ValueError(f"run is {run}, of which nothing can be drawn ({type(error).__name__}: {error})") from error
     assert method.drawing is not None
-    return Source(run=run, method=about["method"], config=config, signed=signed, drawing=method.drawing, network=answer)
+    drawing = partial(_drawn_by, run, method.drawing)
+    return Source(run=run, method=about["method"], config=config, signed=signed, drawing=drawing, network=answer)
+
+
+def _drawn_by(run: str, drawing: Callable[..., Drawing], *given: Any) -> Drawing:
+    """`drawing` from files that may hold anything; ValueError where it cannot be from these."""
+    try:
+        return drawing(*given)
+    except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:
+        why = " ".join(str(error).split())
+        raise ValueError(f"run is {run}, whose {network.WEIGHTS} does not fit its {network.ABOUT} ({why})") from error
 
 
 def _made_by(run: str, about: Mapping[str, Any]) -> tuple[Method, Any]:

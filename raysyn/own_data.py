@@ -26,7 +26,7 @@ from raysyn.methods.catalogue import Entry
 from raysyn.methods.machines import On
 from raysyn.runs.storage import read_bytes
 from raysyn.screen import cli
-from raysyn.screen.flags import BARE, assigned
+from raysyn.screen.flags import BARE, assigned, flags_of
 
 if TYPE_CHECKING:
     from raysyn.methods.outlook import Stage
@@ -108,6 +108,7 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     entry = catalogue.find(made.method)
     typed = [*_source_words(data, own), *_budget_words(config), *made.words()[2:]]
     typed += _public_words(config) if made.method in WITH_PUBLIC else []
+    typed += _written_words(config)
     typed += [f"--out={flags.out}", *(["--seed", str(config.seed)] if config.seed else [])]
     command = cli.read(
         entry.presets(), [made.preset, *typed], machines=entry.machines(), prog=f"raysyn {made.method}", seal=entry.seal
@@ -139,6 +140,19 @@ def _words(flag: str, value: Any) -> list[str]:
         group, _, name = flag.rpartition(".")
         return [f"{group}.no-{name}"]
     return [flag, *map(str, value)] if isinstance(value, tuple) else [f"{flag}={value}"]
+
+
+def _written_words(config: Config) -> list[str]:
+    """How many of each class, and in which files."""
+    words, plain = list[str](), {flag.path: flag.value for flag in flags_of(Config())}
+    for flag in flags_of(config):
+        if flag.path[0] in ("classes", "release") and flag.value != plain[flag.path]:
+            name = "--" + ".".join(flag.path).replace("_", "-")
+            if isinstance(flag.value, tuple):
+                words += [name, *map(str, flag.value)]
+            else:
+                words.append(name if flag.value is True else f"{name}={flag.value}")
+    return words
 
 
 def _budget_words(config: Config) -> list[str]:

@@ -166,6 +166,16 @@ def test_runs_that_nothing_can_be_drawn_from_are_refused(
         more_images.source(str(finished)).answer("warmup")
 
 
+def files_signed_anew(release: Path, contents: dict[str, bytes]) -> None:
+    """Other files, with a certificate whose hashes fit."""
+    place = release / "certificate.json"
+    signed = json.loads(place.read_text())
+    for name, content in contents.items():
+        (release / name).write_bytes(content)
+        signed["files"][name]["sha256"] = hashlib.sha256(content).hexdigest()
+    place.write_text(json.dumps(signed))
+
+
 def signed_anew(run: Path, **changes: Any) -> None:
     """Other words in a certificate."""
     place = run / "release/certificate.json"
@@ -203,6 +213,18 @@ def test_a_release_that_holds_the_network_is_enough(
     assert str(finished.parent) not in json.dumps(about), "no place of a file leaves"
 
     new = ("--out", str(tmp_path / "new"))
+    settings, weights = about["settings"], (handed / "network.safetensors").read_bytes()
+    code, wide = ({"network": {**settings["network"], **more}} for more in ({"factory": "evil:make"}, {"width": 16}))
+    for changed, content, sentence in (
+        (code, weights, "names code, network.factory evil:make"),
+        (wide, weights, "network.safetensors does not fit its network.json"),
+        ({"sampler": [1]}, weights, "of another kind"),
+        ({}, b"junk", "network.safetensors is damaged"),
+    ):  # fmt: skip
+        told = json.dumps(about | {"settings": settings | changed}).encode()
+        files_signed_anew(handed, {"network.json": told, "network.safetensors": content})
+        assert sentence in said(capsys, "draw", str(handed), *new, *HERE, status=2)
+    files_signed_anew(handed, {"network.json": json.dumps(about).encode(), "network.safetensors": weights})
     assert "release.network is True" in said(capsys, "draw", str(handed), "--release.network", *new, status=2)
     (handed / "network.json").write_text(json.dumps(about | {"preset": "gone"}))
     assert "network.json is not the file that was signed" in said(capsys, "draw", str(handed), *new, status=2)

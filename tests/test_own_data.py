@@ -76,6 +76,10 @@ def test_flags_reach_the_run(tmp_path: Path) -> None:
     assert (command.config.budget.delta, command.config.seed, command.config.data.size) == (1e-6, 3, 16)
     assert (command.config.data.limit, command.out, command.seal) == (200, str(tmp_path / "a run"), True)
     assert command.machines.address == "here"
+    more = "--classes.noisy-counts 20 --release.layout folder webdataset --release.network --release.license mit"
+    config = own_data.pick("digits", [*words, *more.split()]).command.config
+    assert config.classes.noisy_counts == 20 and config.release.license == "mit"
+    assert config.release.layout == ("folder", "webdataset") and config.release.network
 
 
 @pytest.mark.parametrize(

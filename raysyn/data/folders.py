@@ -18,6 +18,7 @@ from raysyn.data.names import legible
 from raysyn.data.shards import ENDINGS as PARQUET
 from raysyn.data.shards import files_of
 from raysyn.data.source import SPLITS, USUAL_NAMES
+from raysyn.data.written import written_classes
 
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xls", ".xlsx")
 """Files that may hold labels."""
@@ -34,7 +35,9 @@ class Layout:
     splits: dict[str, str]
     """{split: name of its folder}; without any, the class folders are all for training."""
     classes: list[str]
-    """Names of the folders of train/, in order; a class may have no image."""
+    """Names of the folders of train/, in order, or those that a release says; a class may have no image."""
+    folders: list[str] = field(default_factory=list)
+    """The folder of each class, where that is not its name."""
     beside: Counter[str] = field(default_factory=Counter)
     """What lies beside the folders of splits, by kind."""
     aside: Counter[str] = field(default_factory=Counter)
@@ -49,7 +52,7 @@ class Layout:
         a file in no class folder, or a class that train/ lacks.
         """
         self.aside = Counter(self.beside)
-        numbers = {name: number for number, name in enumerate(self.classes)}
+        numbers = {name: number for number, name in enumerate(self.folders or self.classes)}
         for split in self.splits or ("train",):
             root = os.path.join(self.path, self.splits.get(split, ""))
             if not self.by_class:
@@ -122,6 +125,9 @@ def understood(path: str, label: str, by_class: bool = True) -> Layout:
     else:
         _refuse_other_layouts(path, label, entries, folders, by_class)
     layout.classes = folders
+    told = written_classes(Path(path), "name", "folder") if layout.splits else []
+    if told and {folder for _, folder in told} >= set(folders):
+        layout.classes, layout.folders = [name for name, _ in told], [folder for _, folder in told]
     return layout
 
 

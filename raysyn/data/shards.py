@@ -13,6 +13,7 @@ from typing import NamedTuple
 from raysyn.data.listing import below, entries_of, is_beside, listed, refuse_dead
 from raysyn.data.names import legible
 from raysyn.data.source import USUAL_NAMES
+from raysyn.data.written import written_again
 
 ENDINGS = (".parquet", ".pq")
 OF_MANY = re.compile(r"^(?P<name>.*?)-(?P<number>\d+)-of-(?P<all>\d+)(?:[-._].*)?$", re.IGNORECASE)
@@ -215,9 +216,12 @@ def _others(folder: Path, files: list[Path], label: str, kind: Kind) -> Iterator
         splits[split] = one
     # As the walk spells them: of the folder "." it says ./a.parquet, and a Path says a.parquet.
     read = {os.path.join(str(folder), str(file.relative_to(folder))) for file in files}
+    again = {os.path.join(str(folder), name) for name in written_again(folder)}
     for entry in _walk(str(folder), str(folder), label, ()):
         if entry is None or entry.name.startswith("_"):  # as Spark names what it writes beside
             yield "hidden"
+        elif entry.path in again:
+            yield "of the same images in other layouts"
         elif entry.path not in read and (_ends(entry, kind.endings) or not is_beside(entry)):
             place = below(str(folder), entry.path)
             if folder / RELEASED in files and Path(place).parts[0] in LAID_OUT:

@@ -276,7 +276,8 @@ def _tars(path: Path, label: str, with_labels: bool) -> Source:
         splits[split] = Split([image.member for image in own], labels, [image.place for image in own])
     lacks = "has no test images" if found.shards.by_names else "has no splits by file names, and so no test images"
     name = path.resolve().name if path.is_dir() else path.stem
-    return Source(name, label, found.class_names, splits, NAMING, lacks=lacks, told=found.told, of_labels=True)
+    of_labels = not found.declared
+    return Source(name, label, found.class_names, splits, NAMING, lacks=lacks, told=found.told, of_labels=of_labels)
 
 
 def _place_beside(folder: Path, files: Sequence[Path], index: int) -> str:

@@ -24,6 +24,7 @@ from raysyn.data.names import legible
 from raysyn.data.shards import Kind, Shards, files_of, of_names, parquet_files, shards_of
 from raysyn.data.source import USUAL_NAMES
 from raysyn.data.tar_labels import LABELS, label_of, refuse_strange
+from raysyn.data.written import written_classes
 
 ENDING = ".tar"
 TARS = Kind(ENDING, (ENDING,))
@@ -53,6 +54,8 @@ class Tars:
     class_names: Sequence[str] | None
     shards: Shards
     told: str
+    declared: bool = False
+    """Whether a release says its classes, one of which may have no image."""
 
 
 @dataclass
@@ -131,7 +134,13 @@ def read_tars(path: Path, label: str, labels: bool = True) -> Tars:
     if len(kinds) > 1:
         raise ValueError(f"{label} has labels by {' and '.join(sorted(kinds))}; give all samples one kind of label")
     refuse_strange([(split, word) for split, _, word in rows], places, label, "txt" in kinds)
-    numbers, names = classes_of([(split, "", word) for split, _, word in rows], label)
+    told_names = [name for (name,) in written_classes(path if path.is_dir() else path.parent, "name")]
+    declared = bool(told_names) and {*kinds} == {"cls"} and all(int(word) < len(told_names) for _, _, word in rows)
+    if declared:
+        numbers = {str(number): number for number in range(len(told_names))}
+        names: list[str] | None = told_names
+    else:
+        numbers, names = classes_of([(split, "", word) for split, _, word in rows], label)
     images = [
         Image(split, member, numbers[word], place) for (split, member, word), place in zip(rows, places, strict=True)
     ]
@@ -139,7 +148,7 @@ def read_tars(path: Path, label: str, labels: bool = True) -> Tars:
     told += f", labels by {next(iter(kinds), 'cls')}" if labels else ", labels unread"
     told += ", splits by file names" if found.by_names else ", no splits: all for training"
     left = ", ".join([*found.left, *(f"{count:,} {what}" for what, count in sorted(aside.items()))])
-    return Tars(images, names, found, told + (f"; left out: {left}" if left else ""))
+    return Tars(images, names, found, told + (f"; left out: {left}" if left else ""), declared)
 
 
 def _shards(path: Path, label: str) -> Shards:

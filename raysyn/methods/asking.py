@@ -57,8 +57,7 @@ def ask_in_stages(setting: PrivateSetting, config: MomentsConfig) -> ClassGaussi
         answer: torch.Tensor = setting.folder.stage(
             stage, lambda: torch.from_numpy(ledger.pay(stage, question()))
         )  # fmt: skip
-        last = stage == list(setting.plan.stages)[-1]
-        setting.console.stage(stage, f"{said[stage]}, ε {ledger.epsilon():.4g} {'spent in all' if last else 'so far'}")
+        setting.console.stage(stage, f"{said[stage]}, {setting.spent()}")
         found: Floats = answer.numpy()
         return found
 

@@ -11,12 +11,14 @@ SHARE = 0.2
 
 
 def bearable_noise(budget: Budget, n: int, rounds: int, share: float = SHARE) -> float:
-    """The noise multiplier with which `rounds` answers of all `n` images cost `share` of the budget.
+    """The noise multiplier with which `rounds` answers of all `n` images cost `share` of what is left of the budget
+    beside the stages that are part of it.
 
     Squares of answers' inverse noise add up under Gaussian noise, as epsilons do not. ValueError where the budget
     promises nothing for so many images, or bears no answer at all.
     """
     one = Cost(mechanism="one question", noise_multiplier=None, sampling_rate=1.0, steps=1)
-    whole = calibrate(budget.epsilon, budget.delta_for(n), budget.accountant, [], one).noise_multiplier
+    before = list(budget.fixed().values())
+    whole = calibrate(budget.epsilon, budget.delta_for(n), budget.accountant, before, one).noise_multiplier
     assert whole is not None
     return whole * math.sqrt(rounds / share)

@@ -19,6 +19,8 @@ from raysyn.screen.console import Console
 FEW = 0.2
 """A class with less than this share of its even part of the private images, and asked for more than twice its own part,
 is warned of."""
+DROWNED = 0.2
+"""Noise of counts above this part of the mean count of a class is warned of."""
 MOST_NAMED = 10
 
 
@@ -58,8 +60,24 @@ def shares_of_run(setting: Setting) -> tuple[float, ...] | None:
     ask = partial(class_counts, private, price, Stream(folder.secret, COUNTS))
     counts = folder.stage(COUNTS, lambda: torch.from_numpy(ledger.pay(COUNTS, ask())))
     if not before:
-        setting.console.stage(COUNTS, f"noisy numbers of images per class, ε {ledger.epsilon():.4g} spent in all")
+        setting.console.stage(COUNTS, f"noisy numbers of images per class, {setting.spent()}")
     return of_counts(counts.numpy())
+
+
+def counted(config: Any) -> list[str]:
+    """The stage before the images are drawn, where noisy counts are asked for."""
+    return [COUNTS] if config.classes.noisy_counts is not None else []
+
+
+def check_counted(config: Any) -> None:
+    """ValueError where runs to compare would have to ask for noisy counts again."""
+    std = getattr(getattr(config, "classes", None), "noisy_counts", None)
+    experiment = getattr(config, "experiment", None)
+    if std is not None and experiment is not None and experiment != type(experiment)():
+        raise ValueError(
+            f"classes.noisy_counts is {std:g}, but experiment.* makes further runs, which ask for none: leave one of "
+            "them out"
+        )
 
 
 def known(config: Any, class_names: tuple[str, ...], answer: Callable[[str], Any]) -> tuple[float, ...] | None:
@@ -91,7 +109,12 @@ def mix_of(config: Any) -> str:
 def say_few(console: Console, dataset: Dataset, config: Any) -> None:
     """Which classes have too few private images for what is asked of them; on the console alone, which stays inside."""
     train, shares = dataset.train, stated(config, dataset.train.class_names)
-    if config.classes.noisy_counts is not None:
+    if (std := config.classes.noisy_counts) is not None:
+        if std > DROWNED * (each := len(train) / train.classes):
+            console.say(
+                f"WARNING: noise of {std:g} images drowns counts of {each:,.0f} on average, so that how many images of "
+                f"each class are drawn will be chance: give --classes.noisy-counts of at most {DROWNED * each:.2g}."
+            )
         return
     held = np.bincount(train.labels_N, minlength=train.classes) / max(1, len(train))
     asked = np.full(train.classes, 1 / train.classes) if shares is None else np.array(shares) / np.sum(shares)

@@ -118,6 +118,11 @@ class PrivateSetting(Setting):
     plan: Plan
     ledger: Ledger
 
+    def spent(self) -> str:
+        """The epsilon of what was paid for by now, and whether more is to come."""
+        left = set(self.plan.stages) - {entry["stage"] for entry in self.ledger.entries()}
+        return f"ε {self.ledger.epsilon():.4g} {'so far' if left else 'spent in all'}"
+
 
 def plain_name(stage: str) -> str:
     """What a person calls a stage: without the mark that tells one way of judging from another."""

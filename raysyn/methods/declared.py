@@ -36,6 +36,10 @@ class ClassesConfig:
         for one in self.shares:
             if not 0 < (number(one) or 0) < math.inf:
                 raise ValueError(f"classes.shares has {one}: give numbers above 0, or NAME=NUMBER")
+        if not sum(number(one) or 0 for one in self.shares) < math.inf:
+            raise ValueError(
+                f"classes.shares is {', '.join(self.shares)}, whose sum is too large: give smaller numbers"
+            )
         if len({"=" in one for one in self.shares}) > 1:
             raise ValueError(f"classes.shares is {', '.join(self.shares)}: name each class, or none of them")
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import misfits, network
-from raysyn.methods.class_shares import say_few
+from raysyn.methods.class_shares import check_counted, say_few
 from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
 from raysyn.methods.network import Network
 from raysyn.methods.outlook import Stage
@@ -83,6 +83,7 @@ class Method:
         """
         if (written := getattr(command.config, "release", None)) is not None and written.network:
             network.check(self.network, command.config, self.name)
+        check_counted(command.config)  # before further runs are priced, which would be with counts
         console.show("images are read and checked", 0, 0, {})
         prepared = self.prepare(command.config)
         console.close()
@@ -121,20 +122,14 @@ class Method:
                 "is asked for: leave it out"
             )
         if classes.noisy_counts is not None:
-            self._check_counts(config, classes.noisy_counts, plan)
+            self._check_counts(classes.noisy_counts, plan)
         if self.drawing is not None:
             say_few(console, dataset, config)
 
-    def _check_counts(self, config: Any, std: float, plan: Plan | None) -> None:
-        """ValueError where no plan has a place for them, or runs to compare would have to ask for them again."""
+    def _check_counts(self, std: float, plan: Plan | None) -> None:
+        """ValueError where no plan has a place for them."""
         if plan is None or COUNTS not in plan.stages:
             raise ValueError(f"classes.noisy_counts is {std:g}, but {self.name} does not ask for them: leave it out")
-        experiment = getattr(config, "experiment", None)
-        if experiment is not None and experiment != type(experiment)():
-            raise ValueError(
-                f"classes.noisy_counts is {std:g}, but experiment.* makes further runs, which ask for none: leave one "
-                "of them out"
-            )
 
 
 def source_of(run: Callable[[Any], Any]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from raysyn.privacy.queries.counts import COUNTS
 from raysyn.runs import may_leave
 from raysyn.runs.versions import version
 
-WEIGHTS, ABOUT = "network.safetensors", "network.json"
+WEIGHTS, ABOUT = may_leave.NETWORK_WEIGHTS, may_leave.NETWORK_ABOUT
 FORM = "raysyn network 1"
 
 Answer = Callable[[str], Any]
@@ -30,15 +30,16 @@ class Network(NamedTuple):
 
 
 def files(
-    network: Network, config: Any, answer: Answer, *, method: str, preset: str, statement: str
+    network: Network, config: Any, answer: Answer, *, method: str, preset: str, statement: str, made_by: str
 ) -> dict[str, bytes]:  # fmt: skip
-    """Both files by name. ValueError for settings that a release cannot hold."""
+    """Both files by name; `made_by` is what the certificate calls the method. ValueError for settings that a release
+    cannot hold."""
     # Imported where it is used, not above: who only asks for help must not wait for it.
     from safetensors.torch import save
 
     about = {
         "statement": statement, "form": FORM, "raysyn": version(), "method": method, "preset": preset,
-        "settings": _settings(network, config),
+        "made_by": made_by, "settings": _settings(network, config),
     }  # fmt: skip
     may_leave.check_network(about)
     parts = dict(network.parts(config, answer))
@@ -69,14 +70,32 @@ def read(weights: bytes, about: bytes) -> tuple[dict[str, Any], Answer]:
     told = json.loads(about)
     if not isinstance(told, dict) or told.get("form") != FORM:
         raise ValueError(f"{ABOUT} is not of the form {FORM}")
+    try:
+        tensors = load(weights)
+    except Exception as error:  # a damaged file raises anything
+        raise ValueError(f"{WEIGHTS} is damaged ({error})") from error
     stages: dict[str, Any] = {}
-    for name, tensor in load(weights).items():
+    for name, tensor in tensors.items():
         *path, last = name.split("/")
         inside = stages
         for one in path:
             inside = inside.setdefault(one, {})
         inside[last] = tensor
     return told, stages.__getitem__
+
+
+def check_read(network: Network | None, about: Mapping[str, Any], config: Any, method: str) -> None:
+    """ValueError for a network.json that no run of the method writes: it may have come from anywhere, and must name no
+    code, no file, and no setting beside those that drawing reads. `config` is what its settings give."""
+    may_leave.check_network(about)
+    settings = about["settings"]
+    if network is None or set(settings) != set(network.settings):
+        raise ValueError(f"{ABOUT} has other settings than those that {method} draws by")
+    if getattr(getattr(config, "network", None), "factory", None) is not None:
+        raise ValueError(f"{ABOUT} names code, network.factory {config.network.factory}, which is not run")
+    whole = all(type(settings.get(name, 0)) is int for name in ("synthetic", "seed"))
+    if not whole or _settings(network, config) != settings:
+        raise ValueError(f"{ABOUT} has settings that {method} does not have, or of another kind")
 
 
 def _settings(network: Network, config: Any) -> dict[str, Any]:

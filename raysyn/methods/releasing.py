@@ -48,7 +48,7 @@ def release(
     about = f"synthetic {dataset.name}"
     written = setting.config.release
     if written.network:
-        files = {**(files or {}), **drawn_from(setting, promise["statement"])}
+        files = {**(files or {}), **drawn_from(setting, promise["statement"], name)}
     write_release(
         setting.folder, synthetic, promise, name=about, soft_labels=soft_labels, more=files,
         written=written,
@@ -56,16 +56,18 @@ def release(
     return privacy
 
 
-def drawn_from(setting: Setting, statement: str) -> dict[str, bytes]:
-    """The files of the network, of nothing but answers that were paid for; in a run without a promise, learned."""
+def drawn_from(setting: Setting, statement: str, made_by: str) -> dict[str, bytes]:
+    """The files of the network, of nothing but answers that were paid for; in a run without a promise, learned.
+    ValueError for what was not."""
 
     def answer(stage: str) -> Any:
-        if isinstance(setting, PrivateSetting):
-            assert stage in {entry["stage"] for entry in setting.ledger.entries()}, f"{stage} was not paid for"
+        if isinstance(setting, PrivateSetting) and stage not in {one["stage"] for one in setting.ledger.entries()}:
+            raise ValueError(f"{stage} was not paid for: the ledger has no such row, and nothing of it may leave")
         return load_saved(setting.folder.internal / "stages" / f"{stage}.pt")
 
     assert setting.network is not None, "`Method.begin` refuses it before"
     about = json.loads(setting.folder.run_json.read_text())
     return network.files(
-        setting.network, setting.config, answer, method=about["method"], preset=about["preset"], statement=statement
-    )
+        setting.network, setting.config, answer, method=about["method"], preset=about["preset"], statement=statement,
+        made_by=made_by,
+    )  # fmt: skip

@@ -128,8 +128,8 @@ class Reads:
 
 
 def _told(config: Any, without: Iterable[str]) -> list[tuple[str, Any]]:
-    # What a preset was tuned on or made for is said of it, and changes nothing in it.
-    dropped = {*without, "tuned_on", "made_for", "chosen_among", "experiment"}
+    # What a preset was tuned on or made for is said of it, and changes nothing in it; nor do the files it leaves in.
+    dropped = {*without, "tuned_on", "made_for", "chosen_among", "experiment", "release"}
     return [(one.name, getattr(config, one.name)) for one in fields(config) if one.name not in dropped]
 
 

@@ -11,6 +11,9 @@ from typing import Literal, NamedTuple
 from raysyn.privacy import prv, rdp
 from raysyn.privacy.rdp import Kind
 
+COUNTING = "noisy class counts"
+FLAGS = {COUNTING: "--classes.noisy-counts"}
+"""Which flag asks for what, where no setting of the budget or of a stage does."""
 ADD_REMOVE = "add/remove one image, the number of images held fixed (a removed image counts as blank)"
 """What is proved: the number of images is public, so a neighbour has as many, one of which contributes nothing."""
 FEWEST, MUCH = 100, 0.1
@@ -229,10 +232,11 @@ def _overspent(budget: float, delta: float, accountant: str, fixed: Sequence[Cos
     alone = [f"{cost.mechanism} {epsilon([cost], delta, accountant):.3g}" for cost in fixed]
     if not alone:
         return f"budget.epsilon is {budget:g}, too small for any {flexible.mechanism} here: raise it"
+    asked = "".join(f" ({flag})" for name, flag in FLAGS.items() if name in {cost.mechanism for cost in fixed})
     return (
         f"budget.epsilon is {budget:g}, but the queries before {flexible.mechanism} spend "
         f"{epsilon(fixed, delta, accountant):.3g} ({', '.join(alone)}): "
-        "raise --budget.epsilon, or ask less or with more noise"
+        f"raise --budget.epsilon, or ask less or with more noise{asked}"
     )
 
 

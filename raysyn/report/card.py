@@ -20,6 +20,13 @@ IMAGES = "synthetic.parquet"
 UNIT = "one image"
 """What the promise is about; see `cost.ADD_REMOVE`."""
 MOST_NAMES = 30
+BY_NAME = (
+    "# A class without an image has no folder, so that ImageFolder alone would number the later ones otherwise:",
+    'rows = json.loads(pathlib.Path("FOLDER/folder/classes.json").read_text(encoding="utf-8"))',
+    'numbers = {row["folder"]: row["label"] for row in rows}',
+    "found.target_transform = lambda at: numbers[found.classes[at]]",
+)
+"""How labels are read where folders alone do not tell them."""
 SIZES = (("n<1K", 1_000), ("1K<n<10K", 10_000), ("10K<n<100K", 100_000), ("100K<n<1M", 1_000_000))
 
 
@@ -39,6 +46,8 @@ class Described:
     """As what else the same images are there."""
     network: bool = False
     """Whether the network is there that drew them."""
+    empty: bool = False
+    """Whether a class has no image."""
     license: str | None = None
 
 
@@ -190,12 +199,12 @@ def _made(signed: Mapping[str, Any]) -> str:
 
 def _reading(told: Described) -> str:
     lines = [
-        "import datasets, pandas",
+        f"import datasets, {'json, pandas, pathlib, torchvision' if 'folder' in told.layouts else 'pandas'}",
         'datasets.load_dataset("FOLDER", split="train")  # decoded images, named classes',
         f'pandas.read_parquet("FOLDER/{IMAGES}")  # image: the bytes of a PNG file',
     ]
     if "folder" in told.layouts:
-        lines.append('torchvision.datasets.ImageFolder("FOLDER/folder/train")')
+        lines += ['found = torchvision.datasets.ImageFolder("FOLDER/folder/train")', *(BY_NAME if told.empty else ())]
     if "webdataset" in told.layouts:
         lines.append('webdataset.WebDataset("FOLDER/webdataset/train-000000.tar").decode("pil").to_tuple("png", "cls")')
     return "\n".join(["```python", *lines, "```"])

@@ -36,7 +36,12 @@ def laid_out(pictures: Sequence[bytes], labels: Sequence[int], names: Sequence[s
 
 def manifest(files: Mapping[str, bytes]) -> bytes:
     """manifest.json: {place: SHA-256}."""
-    return _json({place: hashlib.sha256(file).hexdigest() for place, file in files.items()})
+    return _json(hashes_of(files))
+
+
+def hashes_of(files: Mapping[str, bytes]) -> dict[str, str]:
+    """{place: SHA-256}."""
+    return {place: hashlib.sha256(file).hexdigest() for place, file in files.items()}
 
 
 def folder_names(names: Sequence[str]) -> list[str]:

@@ -101,7 +101,7 @@ def release_files(
     told = Described(
         name=name, count=len(images), shape=images.shape, class_names=images.class_names, soft=soft_labels is not None,
         size=len(table), layouts=written.layout, license=written.license,
-        network="network.safetensors" in contents,
+        network=may_leave.NETWORK_WEIGHTS in contents, empty=len(set(images.labels_N.tolist())) < images.classes,
     )  # fmt: skip
     contents[CARD] = card(certificate, told).encode()
     contents[CROISSANT] = croissant(certificate, told, hashlib.sha256(table).hexdigest()).encode()

@@ -13,28 +13,22 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from raysyn.privacy.cost import ADD_REMOVE, Cost, delta_beside, priced
 from raysyn.privacy.ledger import cost_of
+from raysyn.report import verify_contents
 from raysyn.report.card import CARD, IMAGES
 from raysyn.report.croissant import CROISSANT
 from raysyn.report.layouts import MANIFEST
 from raysyn.report.release import COVERS, DOES_NOT_COVER, attack_limits, attack_sentence, rounded_up, statement
+from raysyn.report.verify_contents import Check, at_most
 from raysyn.runs import may_leave
+from raysyn.runs.may_leave import NETWORK_ABOUT, NETWORK_WEIGHTS
 from raysyn.runs.versions import version
 
 CERTIFICATE = "certificate.json"
-MOST_NAMED = 5
 TERMS = {"covers": COVERS, "does_not_cover": DOES_NOT_COVER}
-
-
-class Check(NamedTuple):
-    """One thing that a certificate says."""
-
-    name: str
-    holds: bool
-    found: str
 
 
 def verify(release: Path, laid_out: bool = True) -> list[Check]:
@@ -158,20 +152,32 @@ def _files(release: Path, signed: Mapping[str, Any], laid_out: bool) -> Iterator
     known = {name: one["sha256"] for name, one in signed_files.items()}
     wrong = _wrong(release, known)
     yield Check("files", not wrong, "; ".join(wrong) or f"{len(known)} are those that were signed")
-    if CARD in known and CROISSANT in known and not wrong:
-        yield _cards(release, signed)
-    if MANIFEST in known and not wrong and laid_out:
-        within = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
-        more = [name for name in within if not may_leave.is_laid_out(name)]
-        wrong = [f"{name} may not leave" for name in more] or _wrong(release, within)
-        told = "; ".join(wrong[:MOST_NAMED]) + (
-            f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
-        )
-        yield Check("layouts", not wrong, told or f"{len(within):,} files are those of {MANIFEST}")
-        known |= within
-    here = {path.relative_to(release).as_posix() for path in release.rglob("*") if not path.is_dir()}
+    if not wrong:
+        yield from _contents(release, signed, known, laid_out)
+    # A link is no folder of the release, wherever it leads.
+    here = {path.relative_to(release).as_posix() for path in release.rglob("*")
+            if path.is_symlink() or not path.is_dir()}  # fmt: skip
     more = sorted(here - set(known) - {CERTIFICATE})
     yield Check("nothing else", not more, f"not covered: {', '.join(more)}" if more else "no file that is not covered")
+
+
+def _contents(release: Path, signed: Mapping[str, Any], known: dict[str, str], laid_out: bool) -> Iterator[Check]:
+    """Checks of what is inside the files, which are those that were signed; `known` gains those of layouts."""
+    cards, layouts = CARD in known and CROISSANT in known, MANIFEST in known and laid_out
+    if {NETWORK_ABOUT, NETWORK_WEIGHTS} & set(known):
+        yield verify_contents.network(release, signed)
+    try:
+        if cards or layouts:
+            images = verify_contents.images_in(release)
+        if cards:
+            yield verify_contents.cards(release, signed, images)
+        if layouts:
+            wrong, within = verify_contents.layouts(release, images)
+            wrong = wrong or _wrong(release, within)
+            yield Check("layouts", not wrong, at_most(wrong) or f"{len(within):,} files hold the images of {IMAGES}")
+            known |= within
+    except (ValueError, RecursionError) as error:
+        yield Check("contents", False, str(error))
 
 
 def _wrong(release: Path, known: Mapping[str, str]) -> list[str]:
@@ -179,26 +185,13 @@ def _wrong(release: Path, known: Mapping[str, str]) -> list[str]:
     wrong = list[str]()
     for name, sha256 in known.items():
         path = release / name
-        if not path.is_file():
+        if path.is_symlink():
+            wrong.append(f"{name} is a link: put the file itself there")
+        elif not path.is_file():
             wrong.append(f"{name} is missing")
         elif hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
             wrong.append(f"{name} is not the file that was signed")
     return wrong
-
-
-def _cards(release: Path, signed: Mapping[str, Any]) -> Check:
-    """Whoever reads the card alone reads the same promise."""
-    described = json.loads((release / CROISSANT).read_text(encoding="utf-8"))
-    text, said = (release / CARD).read_text(encoding="utf-8"), [signed["statement"]]
-    if signed["guarantee"] != "none":
-        said.append(signed["what_an_attacker_can_do"]["sentence"])
-    figures = [] if signed["guarantee"] == "none" else [repr(signed["epsilon"]), repr(signed["delta"])]
-    others = [] if all(one in text for one in (*said, *figures)) else [CARD]
-    hashes = {one["@id"]: one["sha256"] for one in described["distribution"]}
-    same = all(one in described["description"] for one in said)
-    others += [] if same and hashes == {IMAGES: signed["files"][IMAGES]["sha256"]} else [CROISSANT]
-    told = f"{' and '.join(others)} say something else" if others else "says the same as the certificate"
-    return Check("card", not others, told)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -22,6 +22,7 @@ from raysyn.runs.storage import (
     load_saved,
     local_folder,
     mend_folder,
+    ours_in,
     save_atomically,
     under,
     write_atomically,
@@ -180,8 +181,7 @@ class RunFolder:
         certificate beside it is not released. The same files again change nothing.
         """
         ours = {*FILES, *FOLDERS, *(name.partition("/")[0] for name in contents)}
-        found = {path.relative_to(self.release): path for path in self.release.rglob("*") if path.is_file()}
-        there = {name.as_posix(): path.read_bytes() for name, path in found.items() if name.parts[0] in ours}
+        there = ours_in(self.release, ours)
         if there != dict(contents):
             if self._remote is not None and self.certificate.name in there:
                 # The choices that it declares must outlive a driver that is killed before the next one is there.

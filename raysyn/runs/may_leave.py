@@ -1,7 +1,7 @@
 """The list of what release/ may hold: what is not on it is refused, whoever wrote it and wherever it came from.
 
-Nothing measured on private data is on it: no accuracy, no count of a class, no fingerprint of the private images, no
-time. What a new field tells of the private images is asked when its line is added here, and not when it has left.
+Nothing measured on private data is on it: no accuracy, no exact count of a class, no fingerprint of the private images,
+no time. What a new field tells of the private images is asked when its line is added here, and not when it has left.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+NETWORK_WEIGHTS, NETWORK_ABOUT = "network.safetensors", "network.json"
 FILES = (
-    "synthetic.parquet", "samples.png", "student.pt", "network.safetensors", "network.json", "README.md",
+    "synthetic.parquet", "samples.png", "student.pt", NETWORK_WEIGHTS, NETWORK_ABOUT, "README.md",
     "croissant.json", "manifest.json", "certificate.json",
 )  # fmt: skip
 FOLDER, TAR = "folder", "webdataset"
@@ -78,7 +79,7 @@ def check(certificate: Mapping[str, Any], files: Iterable[str]) -> None:
     _check(certificate, CERTIFICATE, "")
 
 
-NETWORK = {"statement": _TEXT, "form": _TEXT, "raysyn": _TEXT, "method": _TEXT, "preset": _TEXT}
+NETWORK = dict.fromkeys(("statement", "form", "raysyn", "method", "preset", "made_by"), _TEXT)
 """Fields of network.json beside its settings."""
 SETTINGS = ("budget", "classes", "gan", "generator", "model", "moments", "network", "noise", "penalty", "sampler",
             "seed", "synthetic")  # fmt: skip
@@ -87,8 +88,10 @@ SETTINGS = ("budget", "classes", "gan", "generator", "model", "moments", "networ
 
 def check_network(about: Mapping[str, Any]) -> None:
     """ValueError for what network.json may not say."""
+    if not isinstance(about, Mapping):
+        raise ValueError("network.json is damaged: it holds no fields")
     for name, value in about.items():
-        if name == "settings":
+        if name == "settings" and isinstance(value, Mapping):
             for group, inner in value.items():
                 if group not in SETTINGS:
                     raise ValueError(f"network.json may not say {group}: it is not in may_leave.SETTINGS")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import shutil
 import socket
@@ -17,10 +18,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from raysyn.runs.may_leave import is_laid_out
 from raysyn.runs.storage import file_system, read_bytes, write_bytes
 
 LEASE_S, BEAT_S = 60.0, 10.0
 """A lease that has not been renewed for so long is nobody's; it is renewed this often."""
+LOOK_S = 1.0
+"""While images of a layout are copied out, the lease is read again this often."""
 SETTLE_S = 2.0
 """Between two drivers that take a free lease at the same moment, the later one wins: time for both to see it."""
 WORKERS_OWN = ("units", "checkpoints", "answers", "kept", "trials", "ray", "runs")
@@ -84,10 +88,14 @@ class Remote:
         files = [path for path in files if path.name not in (_ALIVE, "lock")]
         files = [path for path in files if self._pushed.get(self._name(path)) != _mark(path)]
         self.check()
+        looked = -math.inf
         for path in sorted(files, key=lambda one: (one.name == SIGNATURE, one.stat().st_mtime_ns)):
-            # Read anew: a driver that was suspended does not know yet what it has lost meanwhile.
-            if not self._lost:
+            # Read anew: a driver that was suspended does not know yet what it has lost meanwhile. Not for each image of
+            # a layout, which may be very many: no certificate covers them yet.
+            image = is_laid_out(self._name(path).removeprefix("release/"))
+            if not self._lost and not (image and time.monotonic() - looked < LOOK_S):
                 self._look()
+                looked = time.monotonic()
             self.check()
             mark = _mark(path)
             write_bytes(self.uri, self._name(path), path.read_bytes())

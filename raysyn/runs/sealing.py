@@ -110,6 +110,12 @@ def check_settings(folder: RunFolder, settings: Mapping[str, Any]) -> None:
     for field in [*now, *before]:
         old, new = before.get(field, "absent"), now.get(field, "absent")
         if old != new and not (field in FILES and _is_path(old) and _is_path(new)):
+            if field.startswith("release."):
+                raise ValueError(
+                    f"--out {folder.out} holds a sealed run, whose release stays as it was written, with {field} = "
+                    f"{old}: raysyn draw, where its method draws, writes its images with {field} = {new} to another "
+                    "--out."
+                )
             raise ValueError(
                 f"--out {folder.out} holds a sealed run with {field} = {old}, this one has {field} = {new}, and what "
                 "that would need is erased; choose another --out."

@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 
 import torch
 
+from raysyn.runs.may_leave import is_laid_out
+
 
 @contextmanager
 def written_atomically(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
@@ -41,8 +43,8 @@ def _flush(folder: Path) -> None:
 
 
 def write_folder(folder: Path, contents: Mapping[str, bytes], ours: Collection[str]) -> None:
-    """`folder` with these files and no others of the names that are `ours`, folders in it among them: after an error or
-    a kill these are as they were before, or as they shall be. What somebody else has put there stays.
+    """`folder` with these files and no others of the names that are `ours`, folders of layouts in it among them: after
+    an error or a kill these are as they were before, or as they shall be. What somebody else has put there stays.
 
     Between two renames it may be missing for a moment; `mend_folder` then gives back what was there before.
     """
@@ -75,6 +77,15 @@ def _write_within(folder: Path, contents: Mapping[str, bytes]) -> None:
         os.sync()
 
 
+def ours_in(folder: Path, ours: Collection[str]) -> dict[str, bytes]:
+    """The files of such a folder by their places, without what somebody else has put there."""
+    found = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    return {
+        name.as_posix(): path.read_bytes() for name, path in found.items()
+        if name.parts[0] in ours and (len(name.parts) == 1 or is_laid_out(name.as_posix()))
+    }  # fmt: skip
+
+
 def mend_folder(folder: Path, ours: Collection[str]) -> None:
     """Tidy up after a `write_folder`, also one that was cut off; see there."""
     new, old = _beside(folder)
@@ -84,8 +95,19 @@ def mend_folder(folder: Path, ours: Collection[str]) -> None:
         # Only moved: whatever it is, it need not be read.
         if path.name not in ours and not os.path.lexists(folder / path.name):
             path.rename(folder / path.name)
+        elif path.is_dir() and not path.is_symlink():
+            _give_back(path, old, folder)
     for left in (new, old):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def _give_back(inside: Path, old: Path, folder: Path) -> None:
+    """Move what somebody else has put into one of our folders to its place in the new one."""
+    for path in sorted(inside.rglob("*")):
+        place = path.relative_to(old).as_posix()
+        if (path.is_symlink() or not path.is_dir()) and not is_laid_out(place) and not os.path.lexists(folder / place):
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            path.rename(folder / place)
 
 
 def _beside(folder: Path) -> tuple[Path, Path]:

@@ -11,11 +11,17 @@ import pytest
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import catalogue
 from raysyn.methods.basics import Basics
-from raysyn.methods.class_shares import of_counts, say_few, stated, turns
+from raysyn.methods.bearing import bearable_noise
+from raysyn.methods.class_shares import check_counted, of_counts, say_few, stated, turns
 from raysyn.methods.declared import ClassesConfig
 from raysyn.methods.dp_feta.config import plan
+from raysyn.methods.dp_feta.experiments import PARTS
+from raysyn.privacy.cost import Budget
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import counts
+from raysyn.privacy.queries import counts, moments
+from raysyn.privacy.queries.counts import BudgetWithCounts
+from raysyn.privacy.queries.moments import MomentsConfig
+from raysyn.report.release_config import ReleaseConfig
 from raysyn.screen.console import Console
 
 
@@ -47,7 +53,7 @@ def test_shares_are_by_name_or_in_order() -> None:
     ):  # fmt: skip
         with pytest.raises(ValueError, match=said):
             ClassesConfig(shares=shares).of(names)
-    for shares in (("0",), ("-1",), ("many",), ("inf",), ("nan",), ("1", "cat=2")):
+    for shares in (("1e308",) * 3, ("0",), ("-1",), ("many",), ("inf",), ("nan",), ("1", "cat=2")):
         with pytest.raises(ValueError, match=r"^classes\.shares"):
             ClassesConfig(shares=shares)
 
@@ -88,22 +94,49 @@ def test_counts_are_a_part_of_the_budget_and_no_more_than_it_is_spent() -> None:
     method = catalogue.find("dp_feta").method()
     with Console(io.StringIO()) as console:
         method.look_at_shares(asks, console, dataset, whole)
-        for one, planned, said in (
-            (swept, whole, "further runs"),
-            (asks, plain, "does not ask"),
-            (asks, None, "not ask"),
-        ):
-            with pytest.raises(ValueError, match=said):
-                method.look_at_shares(one, console, dataset, planned)
+        for planned in (plain, None):
+            with pytest.raises(ValueError, match="does not ask"):
+                method.look_at_shares(asks, console, dataset, planned)
+    check_counted(asks)
+    with pytest.raises(ValueError, match="further runs"):
+        check_counted(swept)
 
 
-def said_of(counts: list[int], *shares: str) -> str:
+def test_noisy_moments_share_what_the_counts_leave() -> None:
+    plain = Budget(epsilon=1.0, accountant="rdp")
+    rest = moments.plan(MomentsConfig(), plain, 3000)
+    for std in (100.0, 5.0):
+        with_counts = BudgetWithCounts(epsilon=1.0, accountant="rdp", counts_std=std)
+        planned = moments.plan(MomentsConfig(), with_counts, 3000)
+        assert list(planned.stages) == [counts.COUNTS, *rest.stages] and 0.99 < planned.epsilon() <= 1.000001
+        # Halves of what is left, as without counts of the whole.
+        assert planned.noise("means") == pytest.approx(planned.noise("spread"), rel=1e-3)
+        assert bearable_noise(with_counts, 3000, 1) > bearable_noise(plain, 3000, 1)
+    too_much = BudgetWithCounts(epsilon=1.0, accountant="rdp", counts_std=1.0)
+    with pytest.raises(ValueError, match=r"or with more noise \(--classes\.noisy-counts\)"):
+        moments.plan(MomentsConfig(), too_much, 3000)
+
+
+def test_how_a_release_is_written_makes_no_other_run_to_compare() -> None:
+    config = catalogue.find("dp_feta").presets()["quick"]
+    other = replace(config, release=ReleaseConfig(layout=("folder",), license="mit"))
+    assert PARTS.reads.whole(config) == PARTS.reads.whole(other) and PARTS.reads.begun(config) == PARTS.reads.begun(
+        other
+    )
+    assert PARTS.reads.whole(config) != PARTS.reads.whole(replace(config, seed=7))
+
+
+def said_of(counts: list[int], *shares: str, noise: float | None = None) -> str:
     labels = np.repeat(np.arange(len(counts)), counts)
     pixels = np.zeros((len(labels), 8, 8, 1), np.uint8)
     images = Images(pixels, labels, tuple(f"class {at}" for at in range(len(counts))))
     text = io.StringIO()
     with Console(text) as console:
-        say_few(console, Dataset("set", images, images, None), Basics(classes=ClassesConfig(shares=shares)))
+        say_few(
+            console,
+            Dataset("set", images, images, None),
+            Basics(classes=ClassesConfig(shares=shares, noisy_counts=noise)),
+        )
     return " ".join(text.getvalue().split())
 
 
@@ -112,6 +145,8 @@ def test_a_class_with_too_few_images_for_what_is_asked_is_warned_of() -> None:
     told = said_of([500, 480, 20])
     assert "class 2 (20 images, 2 %, asked to be 33.3 %" in told and "class 1" not in told and "stays inside" in told
     assert said_of([500, 480, 20], "50", "48", "2") == ""
+    assert said_of([500, 480, 20], noise=20) == ""
+    assert "noise of 100 images drowns counts of 333" in said_of([500, 480, 20], noise=100)
 
 
 def test_methods_that_draw_no_class_that_is_asked_for_say_so() -> None:

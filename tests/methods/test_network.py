@@ -42,3 +42,19 @@ def test_names_of_classes_are_public_whatever_they_hold() -> None:
     network.check(NETWORK, replace(CONFIG, classes=shares), "dp_feta")
     with pytest.raises(ValueError, match=r"^network\.json may not say accuracy"):
         may_leave.check_network({"accuracy": 0.9})
+
+
+def test_what_a_handed_on_network_says_is_not_believed() -> None:
+    settings = network._settings(NETWORK, CONFIG)
+    network.check_read(NETWORK, {"settings": settings}, CONFIG, "dp_feta")
+    own = replace(CONFIG, network=replace(CONFIG.network, factory="os:system"))
+    told = {**settings, "network": {**settings["network"], "factory": "os:system"}}
+    for about, config, said in (
+        (told, own, r"names code, network\.factory os:system"),
+        (settings | {"gan": {}}, CONFIG, "has other settings"),
+        ({name: settings[name] for name in settings if name != "seed"}, CONFIG, "has other settings"),
+        (settings | {"noise": [1]}, CONFIG, "of another kind"),
+        (settings | {"seed": True}, replace(CONFIG, seed=True), "of another kind"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            network.check_read(NETWORK, {"settings": about}, config, "dp_feta")

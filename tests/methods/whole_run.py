@@ -56,7 +56,7 @@ def drawn_again(method: Method, config: Any, out: Path) -> dict[str, Any]:
     def stored(stage: str) -> Any:
         return load_saved(out / f"internal/stages/{stage}.pt")
 
-    kept = network.files(method.network, config, stored, method=method.name, preset="tiny", statement="s")
+    kept = network.files(method.network, config, stored, method=method.name, preset="tiny", statement="s", made_by="m")
     about, handed_on = network.read(kept[network.WEIGHTS], kept[network.ABOUT])
     assert about["settings"].keys() == set(method.network.settings)
     seed = int(np.random.SeedSequence([config.seed, 0]).generate_state(1)[0])

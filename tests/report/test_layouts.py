@@ -103,10 +103,11 @@ def test_raysyn_reads_it_as_data(release: tuple[Path, Images]) -> None:
     known = {one.tobytes(): label for one, label in zip(images.images_NHWC, images.labels_N, strict=True)}
     for part in (whole.train, whole.test):
         assert [known[one.tobytes()] for one in part.images_NHWC] == part.labels_N.tolist()
-    folders = load(DataConfig(name=None, path=str(there / "folder"), test_share=0.25))
-    for part in (folders.train, folders.test):
-        assert [known[one.tobytes()] for one in part.images_NHWC] == part.labels_N.tolist()
-    assert folders.train.class_names == tuple(folder_names(images.class_names))
+    for layout in ("folder", "webdataset"):
+        again = load(DataConfig(name=None, path=str(there / layout), test_share=0.25))
+        for part in (again.train, again.test):
+            assert [known[one.tobytes()] for one in part.images_NHWC] == part.labels_N.tolist()
+        assert again.train.class_names == images.class_names
 
 
 @THEIR_OWN
@@ -180,6 +181,41 @@ def test_the_manifest_covers_the_folders(tmp_path: Path) -> None:
     more.unlink()
     assert wrong.keys() == {"layouts", "nothing else"} and "more.png" in wrong["nothing else"]
     assert str(victim.relative_to(there)) in wrong["layouts"]
+
+
+def test_layouts_hold_the_images_of_the_parquet_file(tmp_path: Path) -> None:
+    there = released(pictures(PLAIN), tmp_path, private=False)
+    one, other = sorted((there / "folder/train/cat").iterdir())[:2]
+    one.write_bytes(other.read_bytes())
+    known = json.loads((there / "manifest.json").read_text())
+    known[one.relative_to(there).as_posix()] = known[other.relative_to(there).as_posix()]
+    (there / "manifest.json").write_text(json.dumps(known))
+    signed = json.loads((there / "certificate.json").read_text())
+    signed["files"]["manifest.json"]["sha256"] = hashlib.sha256((there / "manifest.json").read_bytes()).hexdigest()
+    (there / "certificate.json").write_text(json.dumps(signed))
+    wrong = {check.name: check.found for check in verify(there) if not check.holds}
+    assert wrong == {"layouts": f"{one.relative_to(there)} is not what synthetic.parquet gives"}
+
+
+def test_where_a_class_has_no_image_the_card_reads_the_right_labels(tmp_path: Path) -> None:
+    """Its lines about folders are run as they stand."""
+    plain = pictures(PLAIN)
+    images = Images(plain.images_NHWC, np.where(plain.labels_N == 0, 2, plain.labels_N), PLAIN)
+    there = released(images, tmp_path, private=False)
+    card = (there / "README.md").read_text().replace("FOLDER/", f"{there}/")
+    begin = card.index("found = torchvision")
+    code = "import json, pathlib, torchvision\n" + card[begin : card.index("webdataset.WebDataset")]
+    given: dict[str, Any] = {}
+    exec(code, given)
+    found = given["found"]
+    assert found.classes == list(PLAIN[1:])
+    by_number = sorted(range(len(found)), key=lambda at: Path(found.samples[at][0]).stem)
+    same([found[at] for at in by_number], images)
+    assert all(check.holds for check in verify(there))
+    for layout in ("folder", "webdataset"):
+        again = load(DataConfig(name=None, path=str(there / layout), test_share=0.25)).train
+        assert again.class_names == PLAIN and set(again.labels_N.tolist()) == {1, 2}
+    assert "target_transform" not in (released(plain, tmp_path / "plain") / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from report_stand_in import digits
 
@@ -22,8 +24,10 @@ STAGES = {
     "finetune": Cost(mechanism="DP-SGD", noise_multiplier=1.3, sampling_rate=0.05, steps=200),
 }
 
+STUDENT = {"student.pt": b"weights"}
 
-def release_of(out: Path, accountant: str = "prv", private: bool = True) -> Path:
+
+def release_of(out: Path, accountant: str = "prv", private: bool = True, more: Mapping[str, bytes] = STUDENT) -> Path:
     """A release of digits by a run that paid for two stages, or promises nothing."""
     with RunFolder.open(out, method="m", preset="p", config={}, data_fingerprint="f") as folder:
         plan = Plan(stages=STAGES, delta=1e-6, accountant=accountant, epsilon_budget=9.0)
@@ -32,7 +36,7 @@ def release_of(out: Path, accountant: str = "prv", private: bool = True) -> Path
             ledger.pay(stage, Release(None, cost))
         privacy = dp_section(plan, ledger) if private else no_dp_section()
         terms = certificate(privacy, method="m", name="s", n=5_000, shape=(8, 8, 1), class_names=list("0123456789"))
-        write_release(folder, digits(20), terms, name="x", more={"student.pt": b"weights"})
+        write_release(folder, digits(20), terms, name="x", more=more)
     return out / "release"
 
 
@@ -41,7 +45,8 @@ def checked(release: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dic
     status = main([str(release)])
     *lines, last = capsys.readouterr().out.splitlines()
     names = ("promise", "statement", "adjacency", "epsilon", "figures", "attacks", "delta", "terms", "fields", "files",
-             "card", "layouts", "nothing else")  # fmt: skip
+             "card", "layouts", "network", "contents",
+             "nothing else")  # fmt: skip
     rows = {name: line for line in lines for name in names if line[7:].startswith(f"{name} ")}
     assert len(rows) == len(lines)
     return status, {name: (line[:5], line[7 + len(name) :].strip()) for name, line in rows.items()}, last
@@ -169,12 +174,12 @@ def soften(signed: dict[str, Any]) -> None:
         (leave_out_a_term, {"terms"}),
         (say_accuracy, {"fields"}),
         (count_classes, {"fields"}),
-        (count_nobody, {"delta"}),
-        (rename, {"adjacency"}),
+        (count_nobody, {"delta", "card"}),
+        (rename, {"adjacency", "card"}),
         (flatter_attacks, {"attacks"}),
         (flatter_bets, {"attacks"}),
         (reword, {"attacks", "card"}),
-        (void, {"delta"}),
+        (void, {"delta", "card"}),
         (hush, {"delta"}),
         (soften, {"statement", "card"}),
     ],
@@ -231,3 +236,65 @@ def test_what_is_no_release_costs_one_sentence(
 
 def test_it_wants_one_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == main(["a", "b"]) == 2 and "RELEASE_FOLDER" in capsys.readouterr().err
+
+
+def test_links_are_none_of_the_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    release = release_of(tmp_path / "run")
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (elsewhere / "scan.png").write_bytes(b"?")
+    (release / "more").symlink_to(elsewhere)
+    (release / "samples.png").rename(elsewhere / "samples.png")
+    (release / "samples.png").symlink_to(elsewhere / "samples.png")
+    status, rows, _ = checked(release, capsys)
+    assert status == 1 and rows["nothing else"] == ("FAILS", "not covered: more")
+    assert rows["files"] == ("FAILS", "samples.png is a link: put the file itself there")
+
+
+def sign_anew(release: Path, **files: bytes) -> None:
+    """Other contents, with hashes that fit."""
+    path = release / "certificate.json"
+    signed = json.loads(path.read_text())
+    for name, content in files.items():
+        (release / name).write_bytes(content)
+        signed["files"][name] = {"sha256": hashlib.sha256(content).hexdigest()}
+    path.write_text(json.dumps(signed))
+
+
+def test_what_the_network_holds_is_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    safetensors = pytest.importorskip("safetensors.numpy")
+    plain = {"finetune/ema/w": np.zeros(2, np.float32)}
+    statement = json.loads((release_of(tmp_path / "plain") / "certificate.json").read_text())["statement"]
+    about = {"statement": statement, "form": "raysyn network 1", "method": "m", "made_by": "m", "settings": {"seed": 0}}
+    files = {"network.json": json.dumps(about).encode(), "network.safetensors": safetensors.save(plain)}
+    release = release_of(tmp_path / "run", more=files)
+    status, rows, _ = checked(release, capsys)
+    assert status == 0 and rows["network"][0] == "holds"
+    for name, content, said in (
+        ("network.json", json.dumps(about | {"counts": [3, 4]}).encode(), "may not say counts"),
+        ("network.json", json.dumps(about | {"settings": {"data": {"path": "scans"}}}).encode(), "may not say data"),
+        ("network.json", json.dumps(about | {"settings": 3}).encode(), "may not say settings"),
+        ("network.json", json.dumps(about | {"statement": "(0.1, 1e-9)"}).encode(), "says another statement"),
+        ("network.json", json.dumps(about | {"made_by": "other"}).encode(), "says another made_by"),
+        ("network.json", b"[1]", "is damaged"),
+        ("network.safetensors", safetensors.save({**plain, "raw": np.zeros(3, np.uint8)}), "holds raw, for which"),
+        ("network.safetensors", safetensors.save(plain, {"path": "scans"}), "something beside its tensors: path"),
+        ("network.safetensors", b"junk", "is damaged"),
+    ):
+        sign_anew(release, **files | {name: content})
+        status, rows, last = checked(release, capsys)
+        assert status == 1 and said in rows["network"][1] and last == "does not hold: network"
+
+
+def test_a_card_that_says_more_and_images_that_are_none_are_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = release_of(tmp_path)
+    card, described = (release / "README.md").read_text(), (release / "croissant.json").read_bytes()
+    sign_anew(release, **{"README.md": card.replace("unit | one image", "unit | one hospital").encode()})
+    assert checked(release, capsys)[1]["card"] == ("FAILS", "README.md say something else than the certificate and the "
+                                                   "images")  # fmt: skip
+    sign_anew(release, **{"README.md": card.encode(), "croissant.json": b"[1]"})
+    assert checked(release, capsys)[1]["card"][1].startswith("croissant.json is damaged")
+    sign_anew(release, **{"croissant.json": described, "synthetic.parquet": b"?"})
+    status, rows, last = checked(release, capsys)
+    assert status == 1 and last == "does not hold: contents" and "no file that raysyn released" in rows["contents"][1]

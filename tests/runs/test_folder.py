@@ -299,6 +299,8 @@ def with_strangers(out: Path) -> None:
     (out / "release" / ".ipynb_checkpoints").mkdir()
     (out / "release" / ".ipynb_checkpoints" / "x.json").write_text("mine too")
     (out / "release" / "link").symlink_to("nowhere")
+    (out / "release" / "folder" / "train").mkdir(parents=True)
+    (out / "release" / "folder" / "train" / "notes.txt").write_text("mine within")
 
 
 def strangers_are_there(out: Path) -> bool:
@@ -307,11 +309,13 @@ def strangers_are_there(out: Path) -> bool:
         (release / "README.txt").read_text() == "mine"
         and (release / ".ipynb_checkpoints" / "x.json").read_text() == "mine too"
         and os.readlink(release / "link") == "nowhere"
+        and (release / "folder" / "train" / "notes.txt").read_text() == "mine within"
     )
 
 
 def ours(out: Path) -> dict[str, bytes]:
-    return {name: content for name, content in released(out).items() if name.partition("/")[0] not in STRANGE}
+    found = {name: content for name, content in released(out).items() if name.partition("/")[0] not in STRANGE}
+    return {name: content for name, content in found.items() if not name.endswith("notes.txt")}
 
 
 def test_what_a_user_puts_into_a_release_stays_and_changes_nothing(tmp_path: Path) -> None:

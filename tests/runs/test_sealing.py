@@ -143,6 +143,8 @@ def test_other_settings_are_refused_in_one_sentence(tmp_path: Path) -> None:
             ValueError, match=r"a sealed run with eval.epochs = 3, this one has eval.epochs = 9, .*--out"
         ):
             sealing.check_settings(folder, {**SETTINGS, "eval": {"epochs": 9, "names": ("a",)}})
+        with pytest.raises(ValueError, match=r"stays as it was written, .*: raysyn draw, where"):
+            sealing.check_settings(folder, {**SETTINGS, "release": {"license": "mit"}})
 
 
 def test_a_run_that_has_not_ended_keeps_its_secret(tmp_path: Path) -> None:

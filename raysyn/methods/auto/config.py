@@ -9,7 +9,9 @@ from raysyn.data.picture import Crop, Fit
 from raysyn.data.reading import Colour
 from raysyn.data.several import MultiLabel
 from raysyn.data.streams import PublicConfig
+from raysyn.methods.declared import ClassesConfig
 from raysyn.privacy.cost import Budget
+from raysyn.report.release_config import ReleaseConfig
 
 NAME = "auto"
 
@@ -61,6 +63,8 @@ class Config:
     data: ShapeConfig = field(default_factory=ShapeConfig)
     public: PublicConfig = field(default_factory=lambda: PublicConfig(name=()))
     """Public images that resemble yours, for the methods that learn from them; by default none."""
+    classes: ClassesConfig = field(default_factory=ClassesConfig)
+    release: ReleaseConfig = field(default_factory=ReleaseConfig)
     seed: int = 0
     """Seed of all that is public. Privacy noise never comes from it."""
 

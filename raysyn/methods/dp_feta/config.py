@@ -118,7 +118,7 @@ def plan(config: Config, n: int, classes: int) -> Plan:
     what the budget leaves. Raises ValueError where the first stage alone exceeds the budget.
     """
     if config.central.gaussian:
-        fixed = moments.costs(MOMENTS, bearable_noise(config.budget, n, 1, config.central.share))
+        fixed = moments.costs(MOMENTS, bearable_noise(budget_of(config), n, 1, config.central.share))
     else:
         central = config.central.cost(classes)
         fixed = {} if central is None else {"central": central}

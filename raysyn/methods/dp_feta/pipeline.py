@@ -7,6 +7,7 @@ stage II (3.2), synthesis and evaluation (4). `central.count = 0` leaves stage I
 
 from __future__ import annotations
 
+from raysyn.methods.class_shares import counted
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.denoising import draw_again
 from raysyn.methods.dp_feta.config import JUDGED_BY, NAME, Config, name_of, new_denoiser, plan
@@ -42,19 +43,17 @@ def prepare(config: Config) -> Prepared:
 
 def run(setting: PrivateSetting) -> Report:
     """Make the synthetic images, the certificate and the report; a finished stage is stored and never repeated."""
-    config, plan, ledger, console = setting.config, setting.plan, setting.ledger, setting.console
+    config, plan, console = setting.config, setting.plan, setting.console
     groups = asked(config)
     compared = ["experiments"] if groups else []
-    console.begin([*before(config), "finetune", "synthesise", *judging(config.eval), *compared])
+    console.begin([*before(config), "finetune", *counted(config), "synthesise", *judging(config.eval), *compared])
 
     # Stage I (paper 3.1): central images teach the outline for a small part of the budget.
     begun = begin(setting)
 
     # Stage II (paper 3.2): DP-SGD on the sensitive images spends what is left.
     tuned = begun.model.fine_tune()
-    console.stage(
-        "finetune", f"{plan.stages['finetune'].steps:,} steps of DP-SGD, ε {ledger.epsilon():.4g} spent in all"
-    )
+    console.stage("finetune", f"{plan.stages['finetune'].steps:,} steps of DP-SGD, {setting.spent()}")
 
     # From here on every released byte is post-processing of what the ledger was paid for.
     synthetic = begun.model.draw()

@@ -13,7 +13,7 @@ import numpy as np
 
 from raysyn.data.images import Images
 from raysyn.methods.asking import ask_in_stages, story
-from raysyn.methods.class_shares import mix_of
+from raysyn.methods.class_shares import counted, mix_of
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of
 from raysyn.methods.ends import finish, look
@@ -25,6 +25,7 @@ from raysyn.methods.noisy_means.outlook import check_memory, show_outlook
 from raysyn.methods.synthesis import Drawing, judging, synthesise
 from raysyn.models.class_gaussians import ClassGaussians
 from raysyn.privacy.queries import moments
+from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.report.report import Report
 
@@ -43,7 +44,8 @@ def run(setting: PrivateSetting) -> Report:
         setting.plan,
         setting.dataset.train.shape,
     )
-    setting.console.begin([*plan.stages, "synthesise", *judging(setting.config.eval)])
+    asked = [stage for stage in plan.stages if stage != COUNTS]
+    setting.console.begin([*asked, *counted(setting.config), "synthesise", *judging(setting.config.eval)])
 
     # What the images of each class have in common, and how they differ from that.
     fitted = ask_in_stages(setting, config)

@@ -14,6 +14,7 @@ from typing import Any
 from raysyn.attacks.membership import fingerprint
 from raysyn.data.images import Images, load
 from raysyn.data.public import Public, comparison, load_beside
+from raysyn.methods.class_shares import counted
 from raysyn.methods.common import Setting
 from raysyn.methods.declared import declared
 from raysyn.methods.denoising import draw_again
@@ -178,7 +179,7 @@ def run(setting: Setting) -> Report:
 def stages_of(config: Config, classes: int) -> list[str]:
     """What the console counts, in this order."""
     plane = ["plane"] if classes > 1 else []
-    return [*before(config), "finetune", "synthesise", *judging(config.eval), *plane]
+    return [*before(config), "finetune", *counted(config), "synthesise", *judging(config.eval), *plane]
 
 
 def made_from(config: Config, public: Public | None) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def spent(setting: Setting) -> str:
     steps = setting.config.finetune.cost(len(setting.dataset.train)).steps
     if not isinstance(setting, PrivateSetting):
         return f"{steps:,} plain steps, without privacy"
-    return f"{steps:,} steps of DP-SGD, ε {setting.ledger.epsilon():.4g} spent in all"
+    return f"{steps:,} steps of DP-SGD, {setting.spent()}"
 
 
 def selection(chosen: np.ndarray, private: Images, public: Public) -> Section:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysyn.data.images import Images
-from raysyn.privacy.cost import Budget, Cost
+from raysyn.privacy.cost import COUNTING, Budget, Cost
 from raysyn.privacy.ledger import Release
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries.noise import Floats, noisy_sum
@@ -31,7 +31,7 @@ class BudgetWithCounts(Budget):
 def cost(std: float) -> Cost:
     """Of the one answer: an image is in one class, so that the sensitivity is 1 and the multiplier the deviation."""
     return Cost(
-        mechanism="noisy class counts", noise_multiplier=std, sampling_rate=1.0, steps=1,
+        mechanism=COUNTING, noise_multiplier=std, sampling_rate=1.0, steps=1,
         note="adding or removing an image changes the count of one class by one",
     )  # fmt: skip
 

@@ -89,9 +89,11 @@ def costs(config: MomentsConfig, noise_multiplier: float) -> dict[str, Cost]:
 
 
 def plan(config: MomentsConfig, budget: Budget, n: int) -> Plan:
-    """Price both questions to `n` private images, at most the budget together; ValueError where it promises nothing."""
+    """Price both questions to `n` private images, at most what the budget's own stages leave of it; ValueError where it
+    promises nothing."""
     whole = Cost(mechanism="noisy class means", noise_multiplier=None, sampling_rate=1.0, steps=1)
-    both = calibrate(budget.epsilon, budget.delta_for(n), budget.accountant, [], whole).noise_multiplier
+    before = list(budget.fixed().values())
+    both = calibrate(budget.epsilon, budget.delta_for(n), budget.accountant, before, whole).noise_multiplier
     assert both is not None
     *first, last = costs(config, both).items()
     return Plan.within(budget, n, *last, dict(first))

@@ -1,6 +1,8 @@
 """The whole pipeline on real digits: its plan, its release, its promise, and that stopping it changes nothing."""
 
+import io
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -51,9 +53,9 @@ def _small_pieces() -> Iterator[None]:
         yield
 
 
-def run(config: Config, out: Path, compute: type[Compute] = Local) -> Any:
+def run(config: Config, out: Path, compute: type[Compute] = Local, text: io.StringIO | None = None) -> Any:
     about = replace(config, eval=TINY.eval, release=TINY.release)
-    return whole_run(noisy_means, config, out, On(address="here"), about=about, compute=compute)
+    return whole_run(noisy_means, config, out, On(address="here"), about=about, compute=compute, text=text)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +92,10 @@ def test_noisy_counts_are_a_stage_that_is_paid_for_and_decide_how_often_a_class_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(QUICK, classes=ClassesConfig(noisy_counts=20.0))
-    run(config, tmp_path / "run")
+    run(config, tmp_path / "run", text=(text := io.StringIO()))
+    said = [line.strip() for line in text.getvalue().splitlines() if re.search("so far|spent in all", line)]
+    assert [re.search(r"(\d)/\d", line)[1] for line in said] == ["1", "2", "3"], said  # type: ignore[index]
+    assert [line.endswith("spent in all") for line in said] == [False, False, True], said
     assert [row["stage"] for row in ledger(tmp_path / "run")] == ["means", "spread", "counts"]
     certificate = json.loads((tmp_path / "run/release/certificate.json").read_text())
     assert certificate["epsilon"] <= 8.0 and certificate["ledger"][-1]["noise_multiplier"] == 20.0

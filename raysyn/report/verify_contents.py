@@ -1,0 +1,131 @@
+"""What `raysyn verify` reads inside of the files that were signed: the card, the layouts, the network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from raysyn.report.card import CARD, IMAGES, Described, card
+from raysyn.report.croissant import CROISSANT, croissant
+from raysyn.report.layouts import MANIFEST, hashes_of, laid_out
+from raysyn.runs import may_leave
+from raysyn.runs.may_leave import FOLDERS, NETWORK_ABOUT, NETWORK_WEIGHTS
+
+MOST_NAMED = 5
+
+
+class Check(NamedTuple):
+    """One thing that a certificate says."""
+
+    name: str
+    holds: bool
+    found: str
+
+
+class Images(NamedTuple):
+    """A synthetic.parquet, without looking at a pixel."""
+
+    name: str
+    shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    labels: Sequence[int]
+    pictures: Sequence[bytes]
+    soft: bool
+
+
+def images_in(release: Path) -> Images:
+    """What the release's images are called and which labels they have. ValueError for a file that is none of these."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(release / IMAGES, partitioning=None)
+        about = json.loads(table.schema.metadata[b"dataset"])
+        height, width, channels = about["image_shape"]
+        return Images(
+            about["name"], (height, width, channels), tuple(about["classes"]), table["label"].to_pylist(),
+            table["image"].to_pylist(), "soft_label" in table.column_names,
+        )  # fmt: skip
+    except Exception as error:  # a damaged file raises anything
+        raise ValueError(f"{IMAGES} is no file that raysyn released ({error})") from error
+
+
+def cards(release: Path, signed: Mapping[str, Any], images: Images) -> Check:
+    """Whoever reads the card alone reads the same promise: both files are written anew, and compared."""
+    files = signed["files"]
+    try:
+        described = json.loads((release / CROISSANT).read_text(encoding="utf-8"))
+        told = Described(
+            name=images.name, count=len(images.labels), shape=images.shape, class_names=images.class_names,
+            soft=images.soft, size=(release / IMAGES).stat().st_size, layouts=_layouts(release, files),
+            license=described.get("license"), network=NETWORK_WEIGHTS in files,
+            empty=len(set(images.labels)) < len(images.class_names),
+        )  # fmt: skip
+        again = {CARD: card(signed, told), CROISSANT: croissant(signed, told, files[IMAGES]["sha256"])}
+    except (ValueError, AttributeError) as error:
+        return Check("card", False, f"{CROISSANT} is damaged ({error})")
+    others = [name for name, text in again.items() if (release / name).read_bytes() != text.encode()]
+    told_of = f"{' and '.join(others)} say something else than the certificate and the images"
+    return Check("card", not others, told_of if others else "is what the certificate and the images give, byte by byte")
+
+
+def _layouts(release: Path, files: Mapping[str, Any]) -> tuple[str, ...]:
+    if MANIFEST not in files:
+        return ()
+    first = {name.partition("/")[0] for name in json.loads((release / MANIFEST).read_text(encoding="utf-8"))}
+    return tuple(name for name in FOLDERS if name in first)
+
+
+def layouts(release: Path, images: Images) -> tuple[list[str], dict[str, str]]:
+    """What of the manifest is not so, in words, and what it names: {place: SHA-256}. ValueError where it cannot be
+    read."""
+    within = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
+    if not isinstance(within, dict):
+        raise ValueError(f"{MANIFEST} is damaged: it names no files")
+    if more := [f"{name} may not leave" for name in within if not may_leave.is_laid_out(name)]:
+        return more, within
+    which = sorted({name.partition("/")[0] for name in within})
+    again = hashes_of(laid_out(images.pictures, images.labels, images.class_names, which))
+    names = [name for name in {**within, **again} if within.get(name) != again.get(name)]
+    return [f"{name} is not what {IMAGES} gives" for name in names], within
+
+
+def at_most(wrong: Sequence[str]) -> str:
+    """The first few, in words."""
+    more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
+    return "; ".join(wrong[:MOST_NAMED]) + more
+
+
+def network(release: Path, signed: Mapping[str, Any]) -> Check:
+    """What draws more of the release says the same, and holds nothing but what the ledger was paid for."""
+    try:
+        wrong = _network(release, signed)
+    except ValueError as error:
+        wrong = str(error)
+    told = f"holds answers of the ledger alone, by {signed['made_by']['method']}"
+    return Check("network", not wrong, wrong or (told if signed["guarantee"] != "none" else "is of this release"))
+
+
+def _network(release: Path, signed: Mapping[str, Any]) -> str:
+    """What is wrong with it; ValueError for more of that."""
+    from safetensors import safe_open
+
+    try:
+        about = json.loads((release / NETWORK_ABOUT).read_text(encoding="utf-8"))
+        with safe_open(release / NETWORK_WEIGHTS, framework="numpy") as file:
+            tensors, metadata = list(file.keys()), file.metadata()
+    except FileNotFoundError as error:
+        raise ValueError(f"{Path(str(error.filename)).name} is missing beside the other one") from error
+    except Exception as error:  # a damaged file raises anything
+        raise ValueError(f"{NETWORK_ABOUT} or {NETWORK_WEIGHTS} is damaged ({error})") from error
+    may_leave.check_network(about)
+    for name, said in (("statement", signed["statement"]), ("made_by", signed["made_by"]["method"])):
+        if about.get(name) != said:
+            return f"{NETWORK_ABOUT} says another {name} than the certificate: {about.get(name)}"
+    if metadata:
+        return f"{NETWORK_WEIGHTS} says something beside its tensors: {', '.join(metadata)}"
+    paid = {row["stage"] for row in signed.get("ledger", [])}
+    more = [name for name in tensors if signed["guarantee"] != "none" and name.partition("/")[0] not in paid]
+    return f"{NETWORK_WEIGHTS} holds {at_most(more)}, for which the ledger has no row" if more else ""
