@@ -158,7 +158,7 @@ def _files(release: Path, signed: Mapping[str, Any], laid_out: bool) -> Iterator
     here = {path.relative_to(release).as_posix() for path in release.rglob("*")
             if path.is_symlink() or not path.is_dir()}  # fmt: skip
     more = sorted(here - set(known) - {CERTIFICATE})
-    yield Check("nothing else", not more, f"not covered: {', '.join(more)}" if more else "no file that is not covered")
+    yield Check("nothing else", not more, f"not covered: {at_most(more)}" if more else "no file that is not covered")
 
 
 def _contents(release: Path, signed: Mapping[str, Any], known: dict[str, str], laid_out: bool) -> Iterator[Check]:

@@ -55,11 +55,12 @@ def images_in(release: Path) -> Images:
 def cards(release: Path, signed: Mapping[str, Any], images: Images) -> Check:
     """Whoever reads the card alone reads the same promise: both files are written anew, and compared."""
     files = signed["files"]
+    which = tuple(name for name in FOLDERS if name in _in_layouts(release)) if MANIFEST in files else ()
     try:
         described = json.loads((release / CROISSANT).read_text(encoding="utf-8"))
         told = Described(
             name=images.name, count=len(images.labels), shape=images.shape, class_names=images.class_names,
-            soft=images.soft, size=(release / IMAGES).stat().st_size, layouts=_layouts(release, files),
+            soft=images.soft, size=(release / IMAGES).stat().st_size, layouts=which,
             license=described.get("license"), network=NETWORK_WEIGHTS in files,
             empty=len(set(images.labels)) < len(images.class_names),
         )  # fmt: skip
@@ -67,27 +68,32 @@ def cards(release: Path, signed: Mapping[str, Any], images: Images) -> Check:
     except (ValueError, AttributeError) as error:
         return Check("card", False, f"{CROISSANT} is damaged ({error})")
     others = [name for name, text in again.items() if (release / name).read_bytes() != text.encode()]
-    told_of = f"{' and '.join(others)} say something else than the certificate and the images"
-    return Check("card", not others, told_of if others else "is what the certificate and the images give, byte by byte")
+    wrong = f"{' and '.join(others)}: not what the certificate and the images give"
+    return Check("card", not others, wrong if others else "is what the certificate and the images give, byte by byte")
 
 
-def _layouts(release: Path, files: Mapping[str, Any]) -> tuple[str, ...]:
-    if MANIFEST not in files:
-        return ()
-    first = {name.partition("/")[0] for name in json.loads((release / MANIFEST).read_text(encoding="utf-8"))}
-    return tuple(name for name in FOLDERS if name in first)
+def _in_layouts(release: Path) -> set[str]:
+    return {name.partition("/")[0] for name in _manifest(release)}
+
+
+def _manifest(release: Path) -> dict[str, str]:
+    """{place: SHA-256}; ValueError where it cannot be read."""
+    try:
+        within = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{MANIFEST} is damaged ({error})") from error
+    if not isinstance(within, dict):
+        raise ValueError(f"{MANIFEST} is damaged: it names no files")
+    return within
 
 
 def layouts(release: Path, images: Images) -> tuple[list[str], dict[str, str]]:
     """What of the manifest is not so, in words, and what it names: {place: SHA-256}. ValueError where it cannot be
     read."""
-    within = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
-    if not isinstance(within, dict):
-        raise ValueError(f"{MANIFEST} is damaged: it names no files")
+    within = _manifest(release)
     if more := [f"{name} may not leave" for name in within if not may_leave.is_laid_out(name)]:
         return more, within
-    which = sorted({name.partition("/")[0] for name in within})
-    again = hashes_of(laid_out(images.pictures, images.labels, images.class_names, which))
+    again = hashes_of(laid_out(images.pictures, images.labels, images.class_names, sorted(_in_layouts(release))))
     names = [name for name in {**within, **again} if within.get(name) != again.get(name)]
     return [f"{name} is not what {IMAGES} gives" for name in names], within
 

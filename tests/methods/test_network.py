@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raysyn.methods import catalogue, network
+from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import ClassesConfig
+from raysyn.methods.releasing import drawn_from
+from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.runs import may_leave
+from raysyn.runs.folder import RunFolder
 
 CONFIG = catalogue.find("dp_feta").presets()["quick"]
 NETWORK = catalogue.find("dp_feta").method().network
@@ -58,3 +63,12 @@ def test_what_a_handed_on_network_says_is_not_believed() -> None:
     ):
         with pytest.raises(ValueError, match=said):
             network.check_read(NETWORK, {"settings": about}, config, "dp_feta")
+
+
+def test_what_nobody_paid_for_does_not_leave(tmp_path: Path) -> None:
+    plan = Plan(stages={}, delta=1e-5, accountant="rdp", epsilon_budget=1.0)
+    with RunFolder.open(tmp_path, method="m", preset="p", config={}, data_fingerprint="f") as folder:
+        parts: Any = (CONFIG, None, None, folder, None, None, None, NETWORK)
+        setting = PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger))
+        with pytest.raises(ValueError, match="finetune was not paid for"):
+            drawn_from(setting, "statement", "dp_feta")

@@ -291,8 +291,8 @@ def test_a_card_that_says_more_and_images_that_are_none_are_found(
     release = release_of(tmp_path)
     card, described = (release / "README.md").read_text(), (release / "croissant.json").read_bytes()
     sign_anew(release, **{"README.md": card.replace("unit | one image", "unit | one hospital").encode()})
-    assert checked(release, capsys)[1]["card"] == ("FAILS", "README.md say something else than the certificate and the "
-                                                   "images")  # fmt: skip
+    assert checked(release, capsys)[1]["card"] == ("FAILS", "README.md: not what the certificate and the images "
+                                                   "give")  # fmt: skip
     sign_anew(release, **{"README.md": card.encode(), "croissant.json": b"[1]"})
     assert checked(release, capsys)[1]["card"][1].startswith("croissant.json is damaged")
     sign_anew(release, **{"croissant.json": described, "synthetic.parquet": b"?"})

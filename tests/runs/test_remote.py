@@ -146,6 +146,18 @@ def test_a_driver_that_loses_its_lease_in_the_middle_writes_out_nothing_more(
     assert not lease.with_name("ledger.jsonl").exists()
 
 
+def test_the_lease_is_not_read_again_for_every_image_of_a_layout(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with start(uri) as folder:
+        assert folder._remote is not None
+        monkeypatch.setattr(remote, "LOOK_S", 60.0)
+        looked, look = list[int](), folder._remote._look
+        monkeypatch.setattr(folder._remote, "_look", lambda: (looked.append(1), look())[1])
+        monkeypatch.setattr(remote, "BEAT_S", 60.0)
+        images = {f"folder/train/a/{at:06d}.png": b"p" for at in range(40)}
+        folder.publish({"certificate.json": b'{"uncharged_choices": []}', **images})
+        assert 2 <= len(looked) < 10 and f"release/{list(images)[-1]}" in folder._remote.names()
+
+
 def test_what_workers_of_another_run_have_left_is_no_beginning(uri: str) -> None:
     left = Path(uri.removeprefix("fsspec+file://")) / "internal" / "answers" / "finetune.pt"
     left.parent.mkdir(parents=True)
