@@ -99,7 +99,7 @@ def test_raysyn_reads_it_as_data(release: tuple[Path, Images]) -> None:
     there, images = release
     whole = load(DataConfig(name=None, path=str(there)))
     assert whole.train.class_names == images.class_names and len(whole.train) + len(whole.test) == len(images)
-    assert f" and {len(images) + 1} of the same images in other layouts" in whole.told
+    assert f" and {len(images) + 3} of the same images in other layouts" in whole.told
     known = {one.tobytes(): label for one, label in zip(images.images_NHWC, images.labels_N, strict=True)}
     for part in (whole.train, whole.test):
         assert [known[one.tobytes()] for one in part.images_NHWC] == part.labels_N.tolist()
