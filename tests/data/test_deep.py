@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import both_readers
 import numpy as np
 import pytest
+from both_readers import Read, privately
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from raysyn.data.deep import to_8_bits
 from raysyn.data.described import described
-from raysyn.data.images import DataConfig, Images, load
+from raysyn.data.images import DataConfig, load
 from raysyn.data.picture import decode_picture
 from raysyn.data.public import load_public
 from raysyn.data.reading import Reading
@@ -33,16 +35,9 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYSYN_CACHE", str(tmp_path / "cache"))
 
 
-def privately(path: Path, **more: Any) -> Images:
-    return load(DataConfig(path=str(path), **more)).train
-
-
-def publicly(path: Path, **more: Any) -> Images:
-    return load_public(PublicConfig(path=(str(path),), **more), (8, 12, 1)).train
-
-
-both = pytest.mark.parametrize("read", [privately, publicly])
-Read = Callable[..., Images]
+folder = partial(both_readers.folder, ending=".png")
+publicly = both_readers.publicly((8, 12, 1))
+both = both_readers.both(publicly)
 
 
 def tiff(values: np.ndarray, bits: int, kind: int, light: int) -> bytes:
@@ -77,15 +72,6 @@ FILES = {
 }
 
 
-def folder(path: Path, *files: bytes, ending: str = "png") -> Path:
-    for split in ("train", "test"):
-        for number, one in enumerate(files):
-            there = path / "set" / split / "a" / f"{number}.{ending}"
-            there.parent.mkdir(parents=True, exist_ok=True)
-            there.write_bytes(one)
-    return path / "set"
-
-
 def arrays(path: Path, images: np.ndarray) -> Path:
     """A .npz file, whose labels are in a column as MedMNIST's are."""
     several, labels = np.stack([images] * 3), np.zeros((3, 1), np.uint8)
@@ -101,8 +87,8 @@ def arrays(path: Path, images: np.ndarray) -> Path:
 def test_a_window_maps_deep_files_linearly_and_clips(tmp_path: Path, kind: str, read: Read) -> None:
     ending, one = FILES[kind]
     with pytest.raises(ValueError, match=r"0\.\w+ cannot be used: .*: scale .* with --(data|public)\.window LOW HIGH"):
-        read(folder(tmp_path, one, ending=ending))
-    found = read(folder(tmp_path, one, ending=ending), window=(LOW, HIGH)).images_NHWC[:][0, ..., 0]
+        read(folder(tmp_path, one, ending=f".{ending}"))
+    found = read(folder(tmp_path, one, ending=f".{ending}"), window=(LOW, HIGH)).images_NHWC[:][0, ..., 0]
     assert (found == (255 - EXPECTED if "white" in kind else EXPECTED)).all()
 
 
@@ -128,7 +114,7 @@ def test_a_window_maps_deep_arrays_the_same(tmp_path: Path, dtype: Any, read: Re
 @both
 def test_floats_from_0_to_1_need_no_window(tmp_path: Path, read: Read) -> None:
     floats = RNG.random((8, 12)).astype(np.float32)
-    for path in (folder(tmp_path, tiff(floats, 32, 3, 1), ending="tif"), arrays(tmp_path, floats)):
+    for path in (folder(tmp_path, tiff(floats, 32, 3, 1), ending=".tif"), arrays(tmp_path, floats)):
         assert (read(path).images_NHWC[:][0, ..., 0] == np.rint(floats.astype(float) * 255)).all()
     # By these two numbers and no others, though none of the values is near them.
     dim = np.full((8, 12), 0.25)
@@ -144,7 +130,7 @@ def test_floats_that_are_no_brightness_are_refused(tmp_path: Path, odd: float, r
     with pytest.raises(ValueError, match=rf"train image 0 cannot be used: .* some are {fault}"):
         read(arrays(tmp_path, floats))
     with pytest.raises(ValueError, match=rf"file train/a/0.tif cannot be used: .* some are {fault}"):
-        read(folder(tmp_path, tiff(floats, 32, 3, 1), ending="tif"))
+        read(folder(tmp_path, tiff(floats, 32, 3, 1), ending=".tif"))
 
 
 @both

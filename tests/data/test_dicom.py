@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import sys
 import tarfile
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import both_readers
 import numpy as np
 import pydicom
 import pytest
+from both_readers import Read, privately
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import FileDataset, FileMetaDataset
@@ -23,11 +25,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from raysyn.data.images import DataConfig, Images, load
+from raysyn.data.images import DataConfig, load
 from raysyn.data.picture import decode_picture, opened
-from raysyn.data.public import load_public
 from raysyn.data.reading import BURNT_IN, Reading
-from raysyn.data.streams import PublicConfig
 from raysyn.looking import Flags, look
 
 RNG = np.random.default_rng(0)
@@ -67,25 +67,9 @@ def scan(
     return buffer.getvalue()
 
 
-def folder(path: Path, *files: bytes, ending: str = ".dcm") -> Path:
-    for split in ("train", "test"):
-        for number, one in enumerate(files):
-            there = path / "set" / split / "a" / f"{number}{ending}"
-            there.parent.mkdir(parents=True, exist_ok=True)
-            there.write_bytes(one)
-    return path / "set"
-
-
-def privately(path: Path, **more: Any) -> Images:
-    return load(DataConfig(path=str(path), **more)).train
-
-
-def publicly(path: Path, **more: Any) -> Images:
-    return load_public(PublicConfig(path=(str(path),), **more), (8, 12, 1)).train
-
-
-both = pytest.mark.parametrize("read", [privately, publicly])
-Read = Callable[..., Images]
+folder = partial(both_readers.folder, ending=".dcm")
+publicly = both_readers.publicly((8, 12, 1))
+both = both_readers.both(publicly)
 
 
 def by_standard(values: np.ndarray, centre: float, width: float) -> np.ndarray:

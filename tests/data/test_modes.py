@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import both_readers
 import numpy as np
 import pytest
+from both_readers import Read, privately
 from PIL import Image
 
-from raysyn.data.images import DataConfig, Images, load
+from raysyn.data.images import DataConfig, load
 from raysyn.data.public import load_public
 from raysyn.data.streams import PublicConfig
 
@@ -33,25 +35,9 @@ def file(pixels: np.ndarray | Image.Image, kind: str = "PNG", mode: str | None =
     return buffer.getvalue()
 
 
-def folder(path: Path, *files: bytes) -> Path:
-    for split in ("train", "test"):
-        for number, one in enumerate(files):
-            there = path / "set" / split / "a" / f"{number}.png"
-            there.parent.mkdir(parents=True, exist_ok=True)
-            there.write_bytes(one)
-    return path / "set"
-
-
-def privately(path: Path, **more: Any) -> Images:
-    return load(DataConfig(path=str(path), **more)).train
-
-
-def publicly(path: Path, **more: Any) -> Images:
-    return load_public(PublicConfig(path=(str(path),), **more), (8, 12, 3)).train
-
-
-both = pytest.mark.parametrize("read", [privately, publicly])
-Read = Callable[..., Images]
+folder = partial(both_readers.folder, ending=".png")
+publicly = both_readers.publicly((8, 12, 3))
+both = both_readers.both(publicly)
 
 
 def test_grey_and_colour_are_read_as_one_kind_where_one_is_said(tmp_path: Path) -> None:
