@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from raysyn.data.images import Dataset, Images
+from raysyn.methods.bearing import bearable_noise
+from raysyn.methods.declared import ClassesConfig, budget_of
 from raysyn.methods.dp_feta.config import plan
 from raysyn.methods.dp_feta.presets import PRESETS
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
@@ -115,16 +117,23 @@ def advised(config: CentralConfig, said: str) -> CentralConfig:
 @settings(deadline=None, max_examples=12)
 @given(
     st.sampled_from([0.1, 0.5, 1.0, 3.0, 10.0]), st.integers(200, 20_000), st.integers(1, 20),
-    st.booleans(), st.sampled_from(["mean", "mode"]),
+    st.booleans(), st.sampled_from(["mean", "mode"]), st.booleans(),
 )  # fmt: skip
-def test_the_budget_bears_what_is_advised(epsilon: float, n: int, classes: int, conditional: bool, kind: Any) -> None:
-    """At epsilon 1 the noise of the preset, asked of all images, alone costs more than that."""
+@example(3.0, 5_312, 4, True, "mean", True)
+def test_the_budget_bears_what_is_advised(
+    epsilon: float, n: int, classes: int, conditional: bool, kind: Any, counts: bool
+) -> None:
+    """At epsilon 1 the noise of the preset, asked of all images, alone costs more than that; and noisy counts, where
+    they are asked for too, leave a tenth of the budget or more."""
     base, images = PRESETS["cpu-mnist"], Told(n, 28, 1, classes)
     config = replace(
         base, budget=Budget(epsilon=epsilon), central=replace(base.central, conditional=conditional, kind=kind),
         finetune=replace(base.finetune, batch_size=64),
     )  # fmt: skip
-    for said in drowned(config.central, images, config.budget):
+    if counts:
+        std = bearable_noise(config.budget, n, 1, share=0.9)
+        config = replace(config, classes=ClassesConfig(noisy_counts=max(0.5, std)))
+    for said in drowned(config.central, images, budget_of(config)):
         mended = advised(config.central, said)
         assert mended != config.central
         # Refused where the query leaves too little.

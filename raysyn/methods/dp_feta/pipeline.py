@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from raysyn.methods.class_shares import counted
 from raysyn.methods.common import PrivateSetting
+from raysyn.methods.declared import budget_of
 from raysyn.methods.denoising import draw_again
 from raysyn.methods.dp_feta.config import JUDGED_BY, NAME, Config, name_of, new_denoiser, plan
 from raysyn.methods.dp_feta.experiments import PARTS, asked
@@ -34,7 +35,7 @@ def prepare(config: Config) -> Prepared:
     check(asked(config), len(private), private.classes, plan)
     doubts = [
         *unjudged(config.eval, private.classes),
-        *drowned(config.central, private, config.budget),
+        *drowned(config.central, private, budget_of(config)),
         *drowned_means(planned, private),
         *few_steps(planned, "finetune", len(private), "finetune"),
     ]

@@ -16,7 +16,7 @@ from raysyn.data.images import Images, load
 from raysyn.data.public import Public, comparison, load_beside
 from raysyn.methods.class_shares import counted
 from raysyn.methods.common import Setting
-from raysyn.methods.declared import declared
+from raysyn.methods.declared import budget_of, declared
 from raysyn.methods.denoising import draw_again
 from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
@@ -94,7 +94,7 @@ def misfits(config: Config, private: Images, planned: Plan) -> list[str]:
     """What in the settings is for another number of images."""
     few = FEW_STEPS if config.pretraining == "none" else TAUGHT_BEFORE
     told = few_steps(planned, "finetune", len(private), "finetune", few)
-    return [*drowned(config.central, private, config.budget), *told]
+    return [*drowned(config.central, private, budget_of(config)), *told]
 
 
 def check_network(config: Config, private: Images) -> dict[str, str]:
