@@ -12,6 +12,7 @@ from exact_curves import gaussian_epsilon
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus.accountants import PRVAccountant, RDPAccountant
+from opacus.accountants.analysis.rdp import compute_rdp
 
 from raysyn.methods.dp_feta.presets import PRESETS as DP_FETA
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
@@ -103,6 +104,20 @@ def test_equals_opacus_called_directly(costs: list[Cost]) -> None:
 def test_no_order_that_opacus_tries_is_left_out() -> None:
     """They are written out there, so that pricing alone waits for Opacus."""
     assert set(RDPAccountant.DEFAULT_ALPHAS) <= set(rdp.ORDERS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rate=st.floats(-9, -0.01).map(lambda log: 10.0**log),
+    noise=st.floats(-1.3, 1.3).map(lambda log: 10.0**log),
+    order=st.sampled_from(RDPAccountant.DEFAULT_ALPHAS),
+)
+def test_every_order_is_what_opacus_finds_term_by_term(rate: float, noise: float, order: float) -> None:
+    """Within what is added for rounding."""
+    kinds, at = [(rate, noise, 1)], np.flatnonzero(rdp.ORDERS == order)
+    found, wanted = rdp.divergence(kinds, at)[0], compute_rdp(q=rate, noise_multiplier=noise, steps=1, orders=[order])
+    allowed = (1e-12 if order % 1 else 2e-14) / (order - 1) + 4e-15
+    assert wanted[0] * (1 - 1e-13) <= found <= wanted[0] * (1 + 1e-13) + 2 * allowed
 
 
 @pytest.mark.parametrize("kinds", [kinds_of(mix) for mix in MIXES] + [
