@@ -152,9 +152,9 @@ def _of_integer(q: float, noise: float, order: float) -> float:
 def _of_fraction(q: float, noise: float, order: float) -> float:
     from scipy.special import binom, log_ndtr
 
-    # As above: an integral on either side of z0, each a series whose signs alternate in the end, cut like Opacus' at the
-    # first term that is below exp(-30) on both sides. Theirs adds term by term, thousands of them where there is much
-    # noise; this one does blocks of them at once.
+    # As above: an integral on either side of z0, each a series whose signs alternate in the end, cut where Opacus' are,
+    # at the first term that is below exp(-30) on both sides. Theirs are added term by term, thousands of them where
+    # there is much noise; these are computed in blocks.
     z0 = noise**2 * math.log(1 / q - 1) + 0.5
     found, signs, begin, size = np.empty((2, 0)), np.empty(0), 0, 64
     while not (small := found.max(axis=0) < -30).any():

@@ -114,7 +114,7 @@ def test_no_order_that_opacus_tries_is_left_out() -> None:
 )
 def test_every_order_is_what_opacus_finds_term_by_term(rate: float, noise: float, order: float) -> None:
     """Within what is added for rounding."""
-    kinds, at = [(rate, noise, 1)], np.flatnonzero(rdp.ORDERS == order)
+    kinds, at = [(rate, noise, 1)], np.flatnonzero(order == rdp.ORDERS)
     found, wanted = rdp.divergence(kinds, at)[0], compute_rdp(q=rate, noise_multiplier=noise, steps=1, orders=[order])
     allowed = (1e-12 if order % 1 else 2e-14) / (order - 1) + 4e-15
     assert wanted[0] * (1 - 1e-13) <= found <= wanted[0] * (1 + 1e-13) + 2 * allowed
