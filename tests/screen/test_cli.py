@@ -130,7 +130,8 @@ def test_a_terminal_that_closes_ends_a_run_in_order(tmp_path: Path) -> None:
 
         def work(_: object) -> None:
             print("began", flush=True)
-            time.sleep(30)
+            for _ in range(3_000):  # not one long sleep, into which a signal just before it would not break
+                time.sleep(0.01)
 
         def close() -> None:
             print("closing", flush=True)
