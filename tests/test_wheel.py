@@ -21,7 +21,7 @@ TINY = (
     "quick --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
     "--warmup.iterations 20 --finetune.batch-size 32 --finetune.epochs 6 --sampler.steps 3 --synthetic 1200 "
     "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 --on.sgd.engine bookkeeping "
-    "--on.sgd.micro-batch 16 --on.sgd.channels-last True --on.address here"
+    "--on.sgd.micro-batch 32 --on.sgd.channels-last True --on.address here"
 ).split()
 DOOR = "import raysyn, sys; print(raysyn.__version__, raysyn.__file__.startswith(sys.prefix))"
 

@@ -113,7 +113,7 @@ def test_a_release_is_read_by_its_recipient(tmp_path: Path, monkeypatch: pytest.
     assert "raysyn" not in (EXAMPLES / "read_release.py").read_text(), "whoever is handed it may not have that"
 
 
-PLAIN = SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True)
+PLAIN = SGDSpeed(engine="bookkeeping", micro_batch=32, channels_last=True)
 TINY: dict[str, Any] = {
     "data": {"name": "digits", "limit": 200}, "synthetic": 40, "warmup": {"iterations": 3}, "sampler": {"steps": 2},
     "finetune": {"epochs": 1, "batch_size": 64}, "central": {"count": 10},

@@ -18,7 +18,7 @@ TINY = (
     "quick --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
     "--warmup.iterations 4 --finetune.batch-size 32 --finetune.epochs 2 --sampler.steps 2 --synthetic 200 "
     "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 --on.sgd.engine bookkeeping "
-    "--on.sgd.micro-batch 16 --on.sgd.channels-last True"
+    "--on.sgd.micro-batch 32 --on.sgd.channels-last True"
 ).split()
 LONG_ENOUGH = "--on.workers 1 --finetune.epochs 20".split()
 """For a stage II of a minute: what is killed in its midst must not be at its end."""

@@ -35,7 +35,7 @@ TINY = (
     "--data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
     "--warmup.iterations 3 --finetune.batch-size 32 --finetune.epochs 2 --sampler.steps 3 --synthetic 300 "
     "--eval.epochs 1 --eval.classifiers logreg mlp --eval.feature-epochs 1 --on.sgd.engine bookkeeping "
-    "--on.sgd.micro-batch 16 --on.sgd.channels-last True"
+    "--on.sgd.micro-batch 32 --on.sgd.channels-last True"
 )
 
 

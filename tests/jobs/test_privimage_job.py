@@ -13,7 +13,7 @@ TINY = (
     "--network.multipliers 1 --network.patch 2 --pretrain.iterations 4 --finetune.batch-size 32 --finetune.epochs 1 "
     "--gan.network.channels 2 --gan.network.depth 1 --gan.discriminator.channels 2 --gan.pretrain.iterations 4 "
     "--sampler.steps 2 --synthetic 200 --eval.epochs 1 --eval.classifiers logreg --eval.no-floor "
-    "--eval.feature-epochs 1 --on.sgd.engine bookkeeping --on.sgd.micro-batch 16 --on.sgd.channels-last True"
+    "--eval.feature-epochs 1 --on.sgd.engine bookkeeping --on.sgd.micro-batch 32 --on.sgd.channels-last True"
 ).split()
 
 

@@ -32,7 +32,7 @@ from raysyn.train import outlook as timing
 from raysyn.train.diffusion import DiffusionTask
 
 JUDGED = "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 "
-SGD = "--on.sgd.engine bookkeeping --on.sgd.micro-batch 16 --on.sgd.channels-last True "
+SGD = "--on.sgd.engine bookkeeping --on.sgd.micro-batch 32 --on.sgd.channels-last True "
 TINY = {
     "noisy_means": "quick --data.limit 300 --synthetic 100 " + JUDGED,
     "dp_feta": "quick --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "

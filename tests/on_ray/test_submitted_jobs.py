@@ -32,7 +32,7 @@ TINY = (
     "quick --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
     "--warmup.iterations 5 --finetune.batch-size 32 --finetune.epochs 2 --sampler.steps 3 --synthetic 300 "
     "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 --on.sgd.engine bookkeeping "
-    "--on.sgd.micro-batch 16 --on.sgd.channels-last True --on.workers 1 --on.cpus-per-worker 1 --on.address auto"
+    "--on.sgd.micro-batch 32 --on.sgd.channels-last True --on.workers 1 --on.cpus-per-worker 1 --on.address auto"
 ).split()
 
 

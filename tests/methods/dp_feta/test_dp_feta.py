@@ -58,7 +58,7 @@ TINY = Config(
     chosen_among="3 runs by hand",
     eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50),
 )
-SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True))
+SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=32, channels_last=True))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -84,7 +84,7 @@ TINY = Config(
 UNJUDGED = replace(TINY.eval, classifiers=(), feature_epochs=0)
 """For what a run sells and releases: judging it is a third of its time."""
 README = Path(privimage.__file__).with_name("README.md")
-SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=16, channels_last=True))
+SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=32, channels_last=True))
 
 
 pytestmark = pytest.mark.usefixtures("letters")
