@@ -123,4 +123,4 @@ def _fitted(picture: Any, place: str, shape: tuple[int, int, int], fit: Fit | No
         image = opened(picture, reading).convert(mode)
     except Exception as error:  # decoders raise anything on damaged bytes; only here is the place known
         raise refusal(place, picture, error, reading) from error
-    return np.asarray(fitted(image, size, fit))
+    return np.asarray(fitted(image, size, fit, reading))

@@ -40,19 +40,21 @@ def decode_picture(picture: Any, size: int | None, fit: Fit | None = None, readi
         height, width = picture.shape[:2]
         if (fit != "crop" or height == width) and (size is None or height == width == size):
             return picture
-    pixels = np.asarray(fitted(opened(picture, reading), None if size is None else (size, size), fit))
+    pixels = np.asarray(fitted(opened(picture, reading), None if size is None else (size, size), fit, reading))
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def fitted(image: Picture, size: tuple[int, int] | None, fit: Fit | None) -> Picture:
+def fitted(image: Picture, size: tuple[int, int] | None, fit: Fit | None, reading: Reading = PLAIN) -> Picture:
     """An image in `size` (width, height), bilinear and antialiased: stretched to it by default; `pad`: as large as it
-    has room in there, in the middle of black; `crop`: the square in its middle alone."""
+    has room in there, in the middle of black; `crop`: the square in its middle alone. `reading` counts those that are
+    scaled."""
     from PIL import Image
 
     if fit == "crop":
         image = centre_square(image)
     if size is None or image.size == size:
         return image
+    reading.note(f"{{n:,}} rescaled to {size[0]}x{size[1]} pixels")
     if fit != "pad":
         return image.resize(size, Image.Resampling.BILINEAR)
     scale = min(size[0] / image.size[0], size[1] / image.size[1])

@@ -162,7 +162,7 @@ def test_a_window_is_not_for_sets_by_name(capsys: pytest.CaptureFixture[str]) ->
 def test_what_was_scaled_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder(tmp_path, png(DEEP), png(DEEP))
     told = load(DataConfig(path=str(path), window=(0, 4095), size=8)).told
-    assert told.endswith("; 4 deeper than 8 bits, values 0 to 4095 scaled to 0 to 255")
+    assert told.endswith("; 4 deeper than 8 bits, values 0 to 4095 scaled to 0 to 255; 4 rescaled to 8x8 pixels")
     publicly(path, window=(0, 4095))
     assert "4 deeper than 8 bits, values 0 to 4095 scaled" in capsys.readouterr().err
     # Another window is another set.

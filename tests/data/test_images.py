@@ -222,6 +222,14 @@ def test_size_rescales_every_image_of_any_size(tmp_path: Path, size: int) -> Non
     assert loaded.train.shape == (size, size, 3)
     assert (loaded.train.images_NHWC[:, 0, 0, 0] == 20 * np.arange(6)).all()
     assert load(DataConfig(path=npz(tmp_path), size=size)).test.shape == (size, size, 3)
+    assert loaded.told.endswith(f"; 12 rescaled to {size}x{size} pixels")
+
+
+def test_images_that_have_the_size_are_not_among_those_that_are_rescaled(tmp_path: Path) -> None:
+    mixed = [encode(np.full((8 + 4 * (i % 3), 12, 3), 20 * i, np.uint8)) for i in range(12)]
+    path = parquet(tmp_path, image=mixed)
+    assert load(DataConfig(path=path, size=12)).told.endswith("; 8 rescaled to 12x12 pixels")
+    assert "rescaled" not in load(DataConfig(limit=30)).told
 
 
 def test_limit_keeps_the_same_images_nested_and_limits_test_too(tmp_path: Path) -> None:

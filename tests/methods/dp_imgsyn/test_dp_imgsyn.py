@@ -255,7 +255,7 @@ def test_experiments_compare_syntheses_and_release_none_of_them(
     assert told in dp_imgsyn.uncharged(replace(noise, experiment=ExperimentConfig(losses=True)))
     shown = replace(config, experiment=replace(asked, public=(str(own),)))
     assert any(one.startswith("the experiments train further teachers") for one in held_to(shown, tmp_path / "run"))
-    # No variant is trained twice, and no two that differ share a result: shufflenet_v2 adds one per public set and budget.
+    # No variant is trained twice, and no two that differ share a result: the other student adds one per set and budget.
     done = len(list((tmp_path / "run/internal/units/experiments").iterdir()))
     assert done == 28 + 4
     # Nor does the order in which public sets are named matter.
