@@ -17,7 +17,7 @@ from raysyn.attacks.gan_attacks import monte_carlo, total_variation, white_box
 from raysyn.compute.doorway import digest
 from raysyn.compute.worker import Alone, best_device
 from raysyn.data.images import Images
-from raysyn.methods.class_shares import stated, turns
+from raysyn.methods.class_shares import turns
 from raysyn.methods.network import Network
 from raysyn.methods.pigan.config import Config
 from raysyn.methods.pigan.variants import Variant, released, seed_of, share_of, split
@@ -118,7 +118,8 @@ def judge_unit(item: tuple[Unit, Mapping[str, Tensor]], shared: Mapping[str, Any
     own, outside = share_of(members, variant.share, seed), share_of(others, variant.share, seed)
     on_members, on_others = (paired_networks.discriminator_logits(networks, side) for side in (own, outside))
     fakes = drawn(networks, config.monte_carlo.fakes, members.classes, [seed, 30])
-    synthetic = as_images(networks, config, members.class_names, config.seed if index == 0 else seed)
+    labels_N = turns(config.synthetic, members.classes, shared["shares"])
+    synthetic = as_images(networks, labels_N, members.class_names, config.seed if index == 0 else seed)
     trained_on = utility.subset(synthetic, config.eval.images, seed)
     useful = {"synthetic": trained_on, "test": others, "config": config.eval, "seed": seed}
     return {
@@ -147,9 +148,8 @@ def drawn(networks: Networks, count: int, classes: int, key: Sequence[int], code
     return paired_networks.draw(networks, torch.arange(count) % classes, seed, None if code is None else [code])
 
 
-def as_images(networks: Networks, config: Config, class_names: tuple[str, ...], seed: int) -> Images:
-    """As many as are released, and with the configuration's seed these very ones."""
-    labels_N = turns(config.synthetic, len(class_names), stated(config, class_names))
+def as_images(networks: Networks, labels_N: np.ndarray, class_names: tuple[str, ...], seed: int) -> Images:
+    """Of the labels that are released, and with the configuration's seed these very images."""
     parts = [draw_chunk(chunk, networks) for chunk in chunks_of(labels_N, seed)]
     return Images(torch.cat(parts).numpy(), labels_N, class_names)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from raysyn.compute.doorway import digest
 from raysyn.data.images import Images, load
+from raysyn.methods.class_shares import counted, shares_of_run
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import declared
 from raysyn.methods.method import Method, Prepared
@@ -97,12 +98,10 @@ def check(config: Config, given: str, variant: Variant, members: Images, others:
 
 
 def plan(config: Config, n: int) -> Plan:
-    """Price the one touch of the `n` members, DP-SGD of the discriminator; ValueError where the budget is too small."""
-    price = variants.released(config).cost(n)
-    return Plan(
-        stages={"generator": price}, delta=config.budget.delta_for(n), accountant=config.budget.accountant,
-        epsilon_budget=config.budget.epsilon,
-    )  # fmt: skip
+    """Price the touches of the `n` members: DP-SGD of the discriminator, and counts where these are asked for.
+    ValueError where the budget is too small."""
+    variant = variants.released(config)
+    return Plan.within(variant.budget, n, "generator", variant.sgd().cost(n))
 
 
 def run(setting: Setting) -> Report:
@@ -115,7 +114,9 @@ def run(setting: Setting) -> Report:
         console.say(said)
 
     judged = "experiments" if variants.asked(config) else "attacks"
-    console.begin(["generator", "synthesise", judged, *(["utility"] if config.eval.classifiers else [])])
+    console.begin(
+        ["generator", *counted(config), "synthesise", judged, *(["utility"] if config.eval.classifiers else [])]
+    )
 
     # The GAN (paper 3.1, algorithm 1; for dpgan, DP-SGD of its discriminator).
     weights = folder.stage("generator", partial(train, setting, variant, members, seed))
@@ -168,10 +169,10 @@ def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor], i
     asked, first = variants.asked(config), (variant, 0)
     splits = range(config.experiment.splits)
     units = [first, *((one, index) for group in asked.values() for one in group for index in splits)]
-    stage = "experiments" if asked else "attacks"
+    stage, shared = "experiments" if asked else "attacks", {"inception": inception, "shares": shares_of_run(setting)}
     found = folder.stage(
         f"{stage}-{digest([experiments.judging_key(config, unit) for unit in units])}",
-        partial(train_and_judge, setting, units, {experiments.training_key(first): dict(weights)}, inception),
+        partial(train_and_judge, setting, units, {experiments.training_key(first): dict(weights)}, shared),
     )
     released = found[experiments.judging_key(config, first)]
     setting.console.stage(stage, shown.attacked(released, len(found)))
@@ -197,13 +198,14 @@ def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor], i
 
 
 def train_and_judge(
-    setting: Setting, units: Sequence[experiments.Unit], known: Mapping[str, dict[str, Tensor]], inception: Inception
+    setting: Setting, units: Sequence[experiments.Unit], known: Mapping[str, dict[str, Tensor]], more: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The judgement of each different unit by its key; weights that are `known` are not trained again."""
+    """The judgement of each different unit by its key; weights that are `known` are not trained again. `more` is what
+    the units share beside configuration and images."""
     config, compute = setting.config, setting.compute
     shared = {
         "config": config, "dataset": setting.dataset, "secret": setting.folder.secret, "speed": setting.machines.sgd,
-        "inception": inception,
+        **more,
     }  # fmt: skip
     different = {experiments.judging_key(config, unit): unit for unit in units}
     # The slowest first, so that no worker starts one when the others are done.

@@ -10,6 +10,7 @@ import numpy as np
 
 from raysyn.data.images import Dataset, Images
 from raysyn.data.mapped import concatenated
+from raysyn.methods.declared import budget_of
 from raysyn.methods.pigan.config import NAMES, Config, Model
 from raysyn.privacy import cost
 from raysyn.privacy.cost import Budget, Cost
@@ -71,13 +72,14 @@ class Variant:
     def cost(self, n: int) -> Cost:
         """What DP-SGD on `n` members costs; ValueError where the budget cannot be met."""
         budget = self.budget
-        return cost.calibrate(budget.epsilon, budget.delta_for(n), budget.accountant, [], self.sgd().cost(n))
+        before = list(budget.fixed().values())
+        return cost.calibrate(budget.epsilon, budget.delta_for(n), budget.accountant, before, self.sgd().cost(n))
 
 
 def released(config: Config) -> Variant:
     """The GAN whose images leave."""
     return Variant(
-        model=config.model, gan=config.gan, penalty=config.penalty, budget=config.budget,
+        model=config.model, gan=config.gan, penalty=config.penalty, budget=budget_of(config),
         max_grad_norm=config.max_grad_norm,
     )  # fmt: skip
 

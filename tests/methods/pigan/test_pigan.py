@@ -23,6 +23,8 @@ from raysyn.attacks import gan_attacks
 from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.data.images import DataConfig, Images
 from raysyn.data.sources import NAMES
+from raysyn.methods.class_shares import of_counts, turns
+from raysyn.methods.declared import ClassesConfig
 from raysyn.methods.machines import On
 from raysyn.methods.pigan import experiments, figures, variants
 from raysyn.methods.pigan import pipeline as pigan
@@ -294,9 +296,31 @@ def test_more_images_are_drawn_from_generators_alone(
         # What is judged is what is released.
         weights, names = load_saved(out / "internal/stages/generator.pt"), pigan.prepare(config).dataset.train
         networks = experiments.loaded(config.network, variants.released(config), names, weights, torch.device("cpu"))
-        judged = experiments.as_images(networks, config, names.class_names, config.seed)
         released = read_images((out / "release/synthetic.parquet").read_bytes())
+        judged = experiments.as_images(networks, turns(60, 10), names.class_names, config.seed)
         np.testing.assert_array_equal(judged.images_NHWC, released.images_NHWC)
+
+
+def test_noisy_counts_are_paid_for_before_dpgan_and_what_is_judged_has_the_labels_that_are_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eval = replace(DPGAN.eval, classifiers=("logreg",))
+    config = replace(DPGAN, classes=ClassesConfig(noisy_counts=20.0), eval=eval)
+    judged, make = list[Images](), experiments.as_images
+    monkeypatch.setattr(experiments, "as_images", lambda *told: judged.append(make(*told)) or judged[-1])
+    report = run(config, tmp_path / "run", text := io.StringIO())
+    spent = [(row["stage"], row["noise_multiplier"]) for row in report.privacy["ledger"]]
+    assert [stage for stage, _ in spent] == ["generator", "counts"] and report.privacy["epsilon"] <= 20
+    # They leave the generator less.
+    assert spent[1][1] == 20.0 and spent[0][1] > pigan.plan(DPGAN, 70).noise("generator")
+    counts = load_saved(tmp_path / "run/internal/stages/counts.pt").numpy()
+    released = read_images((tmp_path / "run/release/synthetic.parquet").read_bytes())
+    np.testing.assert_array_equal(released.labels_N, turns(60, 10, of_counts(counts)))
+    assert not np.array_equal(released.labels_N, turns(60, 10))
+    assert len(judged) == 1 and (judged[0].images_NHWC == released.images_NHWC).all()
+    assert " counts " in text.getvalue()
+    assert "counts" in drawn_again(pigan.METHOD, config, tmp_path / "run")
+    made_of_paid_answers(run, pigan, config, tmp_path / "run", tmp_path / "again", monkeypatch)
 
 
 def test_dpgan_pays_for_its_discriminator_and_promises_what_was_paid(private: tuple[Any, Path]) -> None:
