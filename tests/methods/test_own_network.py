@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def write(folder: Path, net: str = NET, width: int = 4) -> None:
+    # Python takes a file of the same second and size for the one that it has compiled.
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
     (folder / "mynets.py").write_text(net)
     (folder / "myparts.py").write_text(f"WIDTH = {width}\n")
 
