@@ -69,11 +69,12 @@ def divergence(kinds: Sequence[Kind], places: Array | None = None) -> Array:
     """
     at = np.arange(len(ORDERS)) if places is None else places
     orders = ORDERS[at]
-    # What may be missing of the logarithm of a sum, which the order above 1 divides: rounding, and of fractional orders
-    # the end of a series that Opacus cuts at 1e-13.
-    missing = np.where(np.round(orders) == orders, 2e-14, 1e-12)
+    # What may be missing of the logarithm of a sum, which the order above 1 divides: rounding (4e-14 at most where it
+    # was held against 40 digits), and of fractional orders the end of a series that is cut at 1e-13.
+    missing = np.where(np.round(orders) == orders, 1e-13, 1e-12)
     rounding = sum(steps for rate, _, steps in kinds if rate < 1) * (missing / (orders - 1) + 4e-15)
-    return rounding + sum((steps * _of_one(rate, noise, at) for rate, noise, steps in kinds), np.zeros(len(at)))
+    found = sum((steps * _of_one(rate, noise, at) for rate, noise, steps in kinds), np.zeros(len(at)))
+    return rounding + (1 + 1e-14) * found  # the last digits of large numbers
 
 
 def _conversion(delta: float) -> Callable[[Array], Array]:
@@ -128,8 +129,11 @@ def _of_one(q: float, noise: float, places: Array) -> Array:
     for at in places:
         if np.isnan(found[at]):
             order = float(ORDERS[at])
-            exactly = _of_integer if order.is_integer() else _of_fraction
-            found[at] = order / (2 * noise**2) if q == 1.0 else exactly(q, noise, order)
+            subsampled = _of_integer if order.is_integer() else _of_fraction
+            found[at] = order / (2 * noise**2) if q == 1.0 else subsampled(q, noise, order)
+            if np.isnan(found[at]):
+                # To `max` it would be less than any price.
+                raise ArithmeticError(f"no price is found at order {order:g} for rate {q} and noise multiplier {noise}")
     return found[places]
 
 
@@ -140,11 +144,15 @@ def _found(q: float, noise: float) -> Array:
 
 
 def _of_integer(q: float, noise: float, order: float) -> float:
-    from scipy.special import gammaln
+    from scipy.special import binom, gammaln
 
-    # Mironov et al. 2019, section 3.3. Opacus' binomial coefficients overflow beyond order 1,029.
+    # Mironov et al. 2019, section 3.3. Binomial coefficients overflow beyond order 1,029; below, their logarithms are
+    # more exact than differences of far larger ones.
     i = np.arange(order + 1.0)
-    log_binomial = gammaln(order + 1) - gammaln(i + 1) - gammaln(order - i + 1)
+    if order <= 1_000:
+        log_binomial = np.log(binom(order, i))
+    else:
+        log_binomial = gammaln(order + 1) - gammaln(i + 1) - gammaln(order - i + 1)
     log_weights = log_binomial + i * math.log(q) + (order - i) * math.log1p(-q)
     return _log_of_sum(log_weights + (i * i - i) / (2 * noise**2)) / (order - 1)
 
@@ -157,7 +165,7 @@ def _of_fraction(q: float, noise: float, order: float) -> float:
     # there is much noise; these are computed in blocks.
     z0 = noise**2 * math.log(1 / q - 1) + 0.5
     found, signs, begin, size = np.empty((2, 0)), np.empty(0), 0, 64
-    while not (small := found.max(axis=0) < -30).any():
+    while not (small := ~(found.max(axis=0) >= -30)).any():  # what is no number ends it too
         i = np.arange(begin, begin + size, dtype=float)
         j, coefficients = order - i, binom(order, i)
         logs = np.log(np.abs(coefficients))
@@ -171,6 +179,6 @@ def _of_fraction(q: float, noise: float, order: float) -> float:
 
 
 def _log_of_sum(logs: Array, signs: Array | float = 1.0) -> float:
-    """log(sum(signs * exp(logs))): SciPy's `logsumexp` is ten times as slow for so few."""
+    """log(sum(signs * exp(logs))); SciPy's `logsumexp` does much else, and is most of the time of a price."""
     most = logs.max()
     return float(most + np.log((signs * np.exp(logs - most)).sum()))
