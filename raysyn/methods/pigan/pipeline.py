@@ -100,8 +100,7 @@ def check(config: Config, given: str, variant: Variant, members: Images, others:
 def plan(config: Config, n: int) -> Plan:
     """Price the touches of the `n` members: DP-SGD of the discriminator, and counts where these are asked for.
     ValueError where the budget is too small."""
-    variant = variants.released(config)
-    return Plan.within(variant.budget, n, "generator", variant.sgd().cost(n))
+    return variants.released(config).plan(n)
 
 
 def run(setting: Setting) -> Report:
@@ -169,7 +168,8 @@ def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor], i
     asked, first = variants.asked(config), (variant, 0)
     splits = range(config.experiment.splits)
     units = [first, *((one, index) for group in asked.values() for one in group for index in splits)]
-    stage, shared = "experiments" if asked else "attacks", {"inception": inception, "shares": shares_of_run(setting)}
+    stage = "experiments" if asked else "attacks"
+    shared = {"inception": inception, "shares": shares_of_run(setting)}
     found = folder.stage(
         f"{stage}-{digest([experiments.judging_key(config, unit) for unit in units])}",
         partial(train_and_judge, setting, units, {experiments.training_key(first): dict(weights)}, shared),

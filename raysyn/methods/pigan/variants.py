@@ -12,8 +12,8 @@ from raysyn.data.images import Dataset, Images
 from raysyn.data.mapped import concatenated
 from raysyn.methods.declared import budget_of
 from raysyn.methods.pigan.config import NAMES, Config, Model
-from raysyn.privacy import cost
 from raysyn.privacy.cost import Budget, Cost
+from raysyn.privacy.ledger import Plan
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
 from raysyn.train.paired_networks import Kind
@@ -69,11 +69,14 @@ class Variant:
             max_grad_norm=self.max_grad_norm, learning_rate=self.gan.learning_rate, beta1=self.gan.beta1, ema=0.0,
         )  # fmt: skip
 
+    def plan(self, n: int) -> Plan:
+        """What its touches of `n` members cost, DP-SGD with as little noise as its budget leaves; ValueError where the
+        budget cannot be met."""
+        return Plan.within(self.budget, n, "generator", self.sgd().cost(n))
+
     def cost(self, n: int) -> Cost:
-        """What DP-SGD on `n` members costs; ValueError where the budget cannot be met."""
-        budget = self.budget
-        before = list(budget.fixed().values())
-        return cost.calibrate(budget.epsilon, budget.delta_for(n), budget.accountant, before, self.sgd().cost(n))
+        """What DP-SGD is of that."""
+        return self.plan(n).stages["generator"]
 
 
 def released(config: Config) -> Variant:

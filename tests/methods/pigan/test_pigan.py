@@ -301,11 +301,10 @@ def test_more_images_are_drawn_from_generators_alone(
         np.testing.assert_array_equal(judged.images_NHWC, released.images_NHWC)
 
 
-def test_noisy_counts_are_paid_for_before_dpgan_and_what_is_judged_has_the_labels_that_are_released(
+def test_noisy_counts_leave_dpgan_their_share_and_what_is_judged_is_what_is_released(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    eval = replace(DPGAN.eval, classifiers=("logreg",))
-    config = replace(DPGAN, classes=ClassesConfig(noisy_counts=20.0), eval=eval)
+    config = replace(DPGAN, classes=ClassesConfig(noisy_counts=20.0), eval=replace(DPGAN.eval, classifiers=("logreg",)))
     judged, make = list[Images](), experiments.as_images
     monkeypatch.setattr(experiments, "as_images", lambda *told: judged.append(make(*told)) or judged[-1])
     report = run(config, tmp_path / "run", text := io.StringIO())
@@ -318,6 +317,7 @@ def test_noisy_counts_are_paid_for_before_dpgan_and_what_is_judged_has_the_label
     np.testing.assert_array_equal(released.labels_N, turns(60, 10, of_counts(counts)))
     assert not np.array_equal(released.labels_N, turns(60, 10))
     assert len(judged) == 1 and (judged[0].images_NHWC == released.images_NHWC).all()
+    np.testing.assert_array_equal(judged[0].labels_N, released.labels_N)
     assert " counts " in text.getvalue()
     assert "counts" in drawn_again(pigan.METHOD, config, tmp_path / "run")
     made_of_paid_answers(run, pigan, config, tmp_path / "run", tmp_path / "again", monkeypatch)
