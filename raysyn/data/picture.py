@@ -44,7 +44,7 @@ def decode_picture(picture: Any, size: int | None, fit: Fit | None = None, readi
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def fitted(image: Picture, size: tuple[int, int] | None, fit: Fit | None, reading: Reading = PLAIN) -> Picture:
+def fitted(image: Picture, size: tuple[int, int] | None, fit: Fit | None, reading: Reading) -> Picture:
     """An image in `size` (width, height), bilinear and antialiased: stretched to it by default; `pad`: as large as it
     has room in there, in the middle of black; `crop`: the square in its middle alone. `reading` counts those that are
     scaled."""
