@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-import ray
 from running import environment, job, plan, refusal, whole_run
 
 JOB = "pigan"
@@ -27,16 +25,15 @@ TINY = (
 def test_a_sweep_whose_driver_was_killed_continues_and_repeats_nothing(
     ray_session: None, workers: int, tmp_path: Path
 ) -> None:
-    """With DPGAN as the released GAN, trained by a process of its own on a cluster that outlives it: it is in the sweep
-    too, and pays once. What several workers have of their own is in test_lost_nodes.py, with a driver like this one."""
+    """With DPGAN as the released GAN, trained in a process and on a cluster as a user has them: it is in the sweep too,
+    and pays once. What several workers have of their own is in test_lost_nodes.py, with a driver like this one."""
     flags = [*TINY, *"--model dpgan --on.sgd.engine bookkeeping --on.workers".split(), str(workers)]
     out = tmp_path / "run"
-    shared = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address, "RAY_AUTH_TOKEN": os.environ["RAY_AUTH_TOKEN"]}
-    own = environment(tmp_path) | shared | {"RAY_AUTH_MODE": "token"}
     with (tmp_path / "said").open("wb") as said:
         driver = subprocess.Popen(
-            job(JOB, *flags, "--out", out), env=own, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=said
-        )
+            job(JOB, *flags, "--out", out), env=environment(tmp_path), cwd=tmp_path, stdout=subprocess.DEVNULL,
+            stderr=said,
+        )  # fmt: skip
     units, end = out / "internal/units", time.monotonic() + 200
     while not list(units.glob("gans/*.pt")):
         assert driver.poll() is None and time.monotonic() < end
