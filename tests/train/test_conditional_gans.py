@@ -135,8 +135,8 @@ def test_the_penalty_makes_generators_pass_for_another_part(tmp_path: Path, kind
             - paired_networks.draw(networks, labels, 1, parts=[0]).mean()
         )
 
-    assert gap(0.0) > 90
-    assert abs(gap(10.0)) < 40
+    # Over seeds 0 to 4, whose spread is also that of machines: 72 to 139 without, -7 to 46 with it.
+    assert gap(0.0) > 60 > abs(gap(10.0))
 
 
 def test_privgan_pairs_see_their_own_part_only() -> None:
