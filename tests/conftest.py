@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 # Here more processes compute than there are cores: a thread that waits for another one in a loop keeps it from working,
 # and a stage that has two of them takes many times as long. Read when torch is imported, here and in what is started.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# The same examples every time: a change is judged by its own faults. `--hypothesis-profile=default` looks for more.
+settings.register_profile("the_same", derandomize=True, database=None)
+settings.load_profile("the_same")
 
 RAY = ("tests/on_ray", "tests/jobs")
 BEFORE_RAY = ("bad_input", "one_sentence", "dry_run", "commands_of_the_readme", "leaderboard_job", "noisy_means_job")
@@ -41,6 +46,13 @@ def pytest_collection() -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What starts Ray comes first: it takes longest, and waits for much of it."""
     items.sort(key=lambda item: not starts_ray(item.nodeid))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Nothing after the tests that start Ray needs their cluster, whose processes are never quite idle."""
+    ray = sys.modules.get("ray")
+    if ray is not None and not starts_ray(item.nodeid) and "ray_session" not in getattr(item, "fixturenames", ()):
+        ray.shutdown()
 
 
 @pytest.hookimpl(optionalhook=True)

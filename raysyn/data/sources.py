@@ -11,7 +11,7 @@ import stat
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,7 @@ def subset(n: int, limit: int) -> np.ndarray:
     return np.sort(np.random.RandomState(0).permutation(n)[:limit])
 
 
+@cache
 def _digits() -> Source:
     # From scikit-learn's file: its function for it takes a second to import.
     spec = importlib.util.find_spec("sklearn")

@@ -86,11 +86,11 @@ def _judging() -> dict[str, str]:
 
 def _central(facts: Facts, budget: Budget) -> dict[str, str]:
     """One noisy mean of each class, of all its images; none where it would be noise."""
-    noise = bearable_noise(budget, facts.n, 1)
+    noise = math.ceil(bearable_noise(budget, facts.n, 1) * 100) / 100
     asked = CentralConfig(count=facts.classes, sampling_rate=1.0, noise_multiplier=noise)
     if noise * mean_query(asked, facts.shape).sensitivity * facts.classes / facts.n >= DROWNED:
         return {"central.count": "0"}
     return {
         "central.count": str(facts.classes), "central.sampling-rate": "1",
-        "central.noise-multiplier": f"{math.ceil(noise * 100) / 100:g}", "warmup.iterations": "250",
+        "central.noise-multiplier": f"{noise:g}", "warmup.iterations": "250",
     }  # fmt: skip

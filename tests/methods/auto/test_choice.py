@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from raysyn.data.images import Images
@@ -211,6 +211,7 @@ def test_the_largest_class_of_the_users_own_is_always_spoken_of(cell: Cell) -> N
 
 
 @settings(deadline=None, max_examples=30)
+@example("dp_feta", 100, 17, 1, 14, 45.0)  # whose noise is nearly too much, and is too much once it is rounded
 @given(
     st.sampled_from(METHODS), st.integers(100, 100_000), st.integers(8, 96), st.sampled_from([1, 3]),
     st.integers(1, 40), st.floats(0.05, 50),
