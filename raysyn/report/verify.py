@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import math
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,7 @@ def _files(release: Path, signed: Mapping[str, Any], laid_out: bool) -> Iterator
 
 
 def _contents(
-    release: Path, signed: Mapping[str, Any], known: dict[str, str], laid_out: bool, links: Collection[Path]
+    release: Path, signed: Mapping[str, Any], known: dict[str, str], laid_out: bool, links: AbstractSet[Path]
 ) -> Iterator[Check]:
     """Checks of what is inside the files, which are those that were signed; `known` gains those of layouts."""
     if {NETWORK_ABOUT, NETWORK_WEIGHTS} & set(known):
@@ -209,7 +210,7 @@ def _contents(
         yield Check("contents", False, str(error))
 
 
-def _wrong(release: Path, known: Mapping[str, str], links: Collection[Path]) -> list[str]:
+def _wrong(release: Path, known: Mapping[str, str], links: AbstractSet[Path]) -> list[str]:
     """What is missing or another file than the one of this SHA-256, in words."""
     wrong, linked = list[str](), list[str]()
     for name, sha256 in known.items():

@@ -419,8 +419,9 @@ def test_comparisons_fail_on_what_is_no_number(untouched: Path, monkeypatch: pyt
     limits = signed["what_an_attacker_can_do"]
     found = limits["most_found_at_false_alarms"]
     checks = [verifying._epsilon(signed | {"epsilon": math.nan}, costs)]
-    checks += [verifying._attacks(limits | {"most_right_guesses": math.nan}, costs)]
-    checks += [verifying._attacks(limits | {"most_found_at_false_alarms": found | {"0.01": math.nan}}, costs)]
+    for flattered in ({"most_right_guesses": math.nan}, {"most_found_at_false_alarms": found | {"0.01": math.nan}}):
+        told = {"sentence": attack_sentence(limits | flattered)}
+        checks += [verifying._attacks(limits | flattered | told, costs)]
     checks += [verifying._figures(signed | {"epsilon_prv": math.nan}, costs)]
     checks += [verifying._delta(signed | {"delta": math.nan})]
     assert not [check for check in checks if check.holds]
