@@ -54,16 +54,17 @@ def verify(release: Path, laid_out: bool = True) -> list[Check]:
         ) from error
     try:
         said = _promise(signed) if signed["guarantee"] != "none" else _no_promise(signed)
-        return [*said, _fields(signed), *_files(release, signed, laid_out)]
+        checks = [*said, _fields(signed), *_files(release, signed, laid_out)]
     except OSError as error:
         raise ValueError(f"{release} cannot be read ({error})") from error
     except DAMAGE as error:
         made_by = signed.get("made_by") if isinstance(signed, dict) else None
         by = made_by.get("raysyn", "unknown") if isinstance(made_by, dict) else "unknown"
         raise ValueError(
-            f"{release / CERTIFICATE} is damaged or of another version of raysyn (made by {by}, here "
-            f"{version()}): {type(error).__name__} {error}"
+            f"{release / CERTIFICATE} is damaged or of another version of raysyn (made by {_in_a_line(str(by))}, here "
+            f"{version()}): {type(error).__name__} {_in_a_line(str(error))}"
         ) from error
+    return [check._replace(found=_in_a_line(check.found)) for check in checks]
 
 
 def _no_promise(signed: Mapping[str, Any]) -> Iterator[Check]:
@@ -240,11 +241,11 @@ def main(arguments: Sequence[str]) -> int:
             raise ValueError("name one folder: raysyn verify RELEASE_FOLDER")
         checks = verify(Path(arguments[0]))
     except ValueError as error:
-        print(f"error: {_in_a_line(' '.join(str(error).split()))}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     width = max(len(check.name) for check in checks)
     for check in checks:
-        print(f"{'holds' if check.holds else 'FAILS'}  {check.name:<{width}}  {_in_a_line(check.found)}")
+        print(f"{'holds' if check.holds else 'FAILS'}  {check.name:<{width}}  {check.found}")
     failed = [check.name for check in checks if not check.holds]
     print(f"does not hold: {', '.join(failed)}" if failed else "everything that can be checked from a release holds")
     return 1 if failed else 0
