@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,8 @@ from raysyn.data.images import Images
 from raysyn.methods import catalogue, network
 from raysyn.methods.method import Method, source_of
 from raysyn.methods.synthesis import Drawing
-from raysyn.report.verify import verify
+from raysyn.report.verify import DAMAGE, verify
+from raysyn.report.verify_contents import parsed
 from raysyn.runs.may_leave import FILES
 from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import local_folder, read_bytes
@@ -78,22 +80,35 @@ def source(run: str) -> Source:
     if (here := local_folder(run)) is not None and (here / "certificate.json").is_file():
         return _of_release(run, here)
     try:
-        about = json.loads(read_bytes(run, RUN_JSON))
-        signed = json.loads(read_bytes(run, CERTIFICATE))
+        written, certified = read_bytes(run, RUN_JSON), read_bytes(run, CERTIFICATE)
     except FileNotFoundError as error:
         raise ValueError(f"run is {run}, which holds no finished run: name a folder that was an --out") from error
-    except ValueError as error:
-        raise ValueError(f"run is {run}, whose {RUN_JSON} or {CERTIFICATE} is damaged ({error})") from error
-    if about["method"].startswith(DRAWN):
-        raise ValueError(f"run is {run}, which was itself drawn from another run: name that one")
-    method, preset = _made_by(run, about)
-    if about["config"].get("method_source") != source_of(method.run).get("method_source"):
-        raise ValueError(f"run is {run}, made by another version of {about['method']}: draw with that one")
-    _refuse_another_certificate(run, about, signed)
-    # Where the private images lie says nothing about what is drawn.
-    config = restored(preset, about["config"], but="data.")
+    with _whole(run, f"whose {RUN_JSON} or {CERTIFICATE} is damaged"):
+        about, signed = json.loads(written), parsed(certified.decode())
+        if about["method"].startswith(DRAWN):
+            raise ValueError(f"run is {run}, which was itself drawn from another run: name that one")
+        method, preset = _made_by(run, about)
+        if about["config"].get("method_source") != source_of(method.run).get("method_source"):
+            raise ValueError(f"run is {run}, made by another version of {about['method']}: draw with that one")
+        _refuse_another_certificate(run, about, signed)
+        # Where the private images lie says nothing about what is drawn.
+        config = restored(preset, about["config"], but="data.")
     assert method.drawing is not None
-    return Source(run=run, method=about["method"], config=config, signed=signed, drawing=method.drawing)
+    drawing = partial(_drawn_by, run, f"whose internal/stages do not fit its {RUN_JSON}", method.drawing)
+    return Source(run=run, method=about["method"], config=config, signed=signed, drawing=drawing)
+
+
+@contextmanager
+def _whole(run: str, fault: str) -> Iterator[None]:
+    """ValueError that names the run and its `fault` for what damaged files raise, but for sentences that do so by
+    themselves."""
+    try:
+        yield
+    except (*DAMAGE, RuntimeError) as error:
+        if str(error).startswith("run is "):
+            raise
+        why = " ".join(str(error).split())
+        raise ValueError(f"run is {run}, {fault} ({type(error).__name__}: {why})") from error
 
 
 def _of_release(run: str, release: Path) -> Source:
@@ -107,29 +122,22 @@ def _of_release(run: str, release: Path) -> Source:
     failed = [f"{check.name}: {check.found}" for check in verify(release) if not check.holds]
     if failed:
         raise ValueError(f"run is {run}, whose certificate does not hold ({'; '.join(failed)}): nothing is drawn by it")
-    signed = json.loads((release / "certificate.json").read_text(encoding="utf-8"))
-    try:
+    signed = parsed((release / "certificate.json").read_text(encoding="utf-8"))
+    with _whole(run, "of which nothing can be drawn"):
         about, answer = network.read(*(file.read_bytes() for file in files))
         method, preset = _made_by(run, about)
         config = restored(preset, about["settings"])
         # Before anything of the configuration is built.
         network.check_read(method.network, about, config, about["method"])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if str(error).startswith("run is "):
-            raise
-        raise ValueError(f"run is {run}, of which nothing can be drawn ({type(error).__name__}: {error})") from error
     assert method.drawing is not None
-    drawing = partial(_drawn_by, run, method.drawing)
+    drawing = partial(_drawn_by, run, f"whose {network.WEIGHTS} does not fit its {network.ABOUT}", method.drawing)
     return Source(run=run, method=about["method"], config=config, signed=signed, drawing=drawing, network=answer)
 
 
-def _drawn_by(run: str, drawing: Callable[..., Drawing], *given: Any) -> Drawing:
+def _drawn_by(run: str, fault: str, drawing: Callable[..., Drawing], *given: Any) -> Drawing:
     """`drawing` from files that may hold anything; ValueError where it cannot be from these."""
-    try:
+    with _whole(run, fault):
         return drawing(*given)
-    except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:
-        why = " ".join(str(error).split())
-        raise ValueError(f"run is {run}, whose {network.WEIGHTS} does not fit its {network.ABOUT} ({why})") from error
 
 
 def _made_by(run: str, about: Mapping[str, Any]) -> tuple[Method, Any]:
@@ -161,7 +169,9 @@ def _refuse_another_certificate(run: str, about: Mapping[str, Any], signed: Mapp
         for name in ("certificate.json", *signed["files"]):
             if name not in FILES:
                 raise ValueError(f"run is {run}, whose {CERTIFICATE} names {name}, which no release has")
-            (release / name).write_bytes(read_bytes(run, f"release/{name}"))
+            # What is missing is told by the check of the release.
+            with suppress(FileNotFoundError):
+                (release / name).write_bytes(read_bytes(run, f"release/{name}"))
         failed = [f"{check.name}: {check.found}" for check in verify(release, False) if not check.holds]
     if failed:
         raise ValueError(f"run is {run}, whose certificate does not hold ({'; '.join(failed)}): nothing is drawn by it")

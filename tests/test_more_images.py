@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from damage import damaged
 from typed import said
 
 import raysyn
-from raysyn import more_images, verbs
+from raysyn import draw_source, more_images, verbs
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods import synthesis
 from raysyn.report import choices
@@ -231,6 +233,33 @@ def test_a_release_that_holds_the_network_is_enough(
     for name in ("network.json", "network.safetensors"):
         (handed / name).unlink()
     assert "without network.safetensors" in said(capsys, "draw", str(handed), *new, status=2)
+
+
+FEW = (None, "x", [], {}, -1, math.nan)
+
+
+@pytest.mark.parametrize("name", [draw_source.RUN_JSON, draw_source.CERTIFICATE])
+def test_no_damage_of_a_run_gives_a_traceback(name: str, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anything in the place of anything: it is read, or refused in one sentence."""
+    read, run = draw_source.read_bytes, str(finished)
+    if name == draw_source.RUN_JSON:
+        monkeypatch.setattr(draw_source, "verify", lambda *_: [])  # it reads no run.json
+    contents = [("deep", "[" * 10**5), ("none", "null"), ("text", '"x"'), ("bytes", b"\xff")]
+    # Of every third value one other, in turn.
+    turns = list(damaged(json.loads(read(run, name)), FEW))[:: 3 * len(FEW) + 1]
+    contents += [(what, json.dumps(one)) for what, one in turns]
+    for what, content in contents:
+        other = content if isinstance(content, bytes) else content.encode()
+        monkeypatch.setattr(
+            draw_source, "read_bytes", lambda run, place, other=other: other if place == name else read(run, place)
+        )  # fmt: skip
+        try:
+            made_by = draw_source.source(run)
+            given = more_images.read(made_by, ["--out", "x"])
+            made_by.drawing(made_by.config, made_by.like, 160, made_by.answer)
+            assert given.synthetic > 0
+        except ValueError as error:
+            assert str(error).startswith(f"run is {run}, "), (what, str(error))
 
 
 def test_what_was_drawn_is_no_run_and_has_the_labels_that_it_says(

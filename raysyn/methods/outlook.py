@@ -20,6 +20,7 @@ from torch import nn
 from raysyn.compute.doorway import Machines
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
+from raysyn.methods.class_shares import counted
 from raysyn.methods.moments import draw_chunk
 from raysyn.metrics import pace
 from raysyn.metrics.utility import EvalConfig
@@ -29,6 +30,7 @@ from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.central import CentralConfig, central_images
+from raysyn.privacy.queries.counts import class_counts, cost
 from raysyn.privacy.queries.moments import MEANS, SPREAD, MomentsConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import FUSED, IMAGES_AT_ONCE, SGDSpeed
@@ -139,6 +141,16 @@ def central_seconds(config: CentralConfig, like: Images) -> float:
     few = made_up(like, min(len(like), 500))
     spent = seconds(lambda: central_images(few, config, Stream(bytes(32), "outlook")), repeats=1)
     return spent * len(like) / len(few)
+
+
+def counting(config: Any, like: Images) -> list[Stage]:
+    """The stage of noisy class counts, where they are asked for, on a few made-up images."""
+    few, stream = made_up(like, min(len(like), 500)), Stream(bytes(32), "outlook")
+
+    def asked() -> float:
+        return seconds(lambda: class_counts(few, cost(config.classes.noisy_counts), stream))
+
+    return [alone(stage, asked() * len(like) / len(few)) for stage in counted(config)]
 
 
 def floor_seconds(like: Images, count: int) -> float:

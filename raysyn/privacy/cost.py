@@ -20,8 +20,10 @@ FEWEST, MUCH = 100, 0.1
 """Images that the default delta asks for; the part of 1/n from which on delta is worth a warning."""
 ROUGH = 0.03
 """Relative error of a first look at a price."""
-LEAST_NOISE = 1e-12
-"""Less than that is none, and float64 cannot price it."""
+LEAST_NOISE, MOST_NOISE = 1e-12, 1e9
+"""Less than that is none, and float64 cannot price it, nor more."""
+LEAST_RATE, MOST_STEPS = 1e-12, 10**9
+"""Far beyond any run, and still priced in seconds and in memory that there is."""
 SMALLEST_NOISE, LARGEST_NOISE = 0.05, 1e5
 """Where `calibrate` stops to look for a noise multiplier."""
 
@@ -105,15 +107,17 @@ class Cost:
     """Why the price is right where that is not plain, e.g. parallel composition over classes."""
 
     def __post_init__(self) -> None:
-        if self.noise_multiplier is not None and not LEAST_NOISE <= self.noise_multiplier < math.inf:
+        if self.noise_multiplier is not None and not LEAST_NOISE <= self.noise_multiplier <= MOST_NOISE:
             raise ValueError(
-                f"{self.mechanism}: noise_multiplier is {self.noise_multiplier}, give a finite one of at least "
-                f"{LEAST_NOISE:g}"
+                f"{self.mechanism}: noise_multiplier is {self.noise_multiplier}, give one of {LEAST_NOISE:g} to "
+                f"{MOST_NOISE:g}"
             )
-        if not 0 < self.sampling_rate <= 1:
-            raise ValueError(f"{self.mechanism}: sampling_rate is {self.sampling_rate}, give one in (0, 1]")
-        if self.steps < 1:
-            raise ValueError(f"{self.mechanism}: steps is {self.steps}, give at least 1")
+        if not LEAST_RATE <= self.sampling_rate <= 1:
+            raise ValueError(
+                f"{self.mechanism}: sampling_rate is {self.sampling_rate}, give one of {LEAST_RATE:g} to 1"
+            )
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise ValueError(f"{self.mechanism}: steps is {self.steps}, give 1 to {MOST_STEPS:,}")
 
 
 def _check_delta(delta: float) -> None:

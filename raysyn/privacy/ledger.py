@@ -213,8 +213,10 @@ def _read(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(content[:whole].splitlines(), start=1):
         try:
             entry = json.loads(line)
-            cost_of(entry), str(entry["stage"])
-        except (ValueError, KeyError, TypeError) as error:
+            cost_of(entry)
+            if not isinstance(entry["stage"], str):
+                raise TypeError("a stage has a name")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is damaged at line {number}: start a new run folder") from error
         entries.append(entry)
     return entries

@@ -51,6 +51,9 @@ DOES_NOT_COVER = (
 
 AS_USUAL = ReleaseConfig()
 
+ALWAYS = (IMAGES, "samples.png", CARD, CROISSANT)
+"""Files that every release has, beside its certificate."""
+
 SPENT = ["epsilon", "delta", "adjacency", "accountant", "priced_by", "epsilon_prv", "epsilon_rdp"]
 SPENT += ["what_an_attacker_can_do", "ledger"]
 """Of report.json's `privacy`, what the certificate states too."""

@@ -8,52 +8,70 @@ the rows are what was done: that is the word of the one who made it.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
 from raysyn.privacy.cost import ADD_REMOVE, Cost, delta_beside, priced
 from raysyn.privacy.ledger import cost_of
 from raysyn.report import verify_contents
-from raysyn.report.card import CARD, IMAGES
-from raysyn.report.croissant import CROISSANT
+from raysyn.report.card import IMAGES
 from raysyn.report.layouts import MANIFEST
-from raysyn.report.release import COVERS, DOES_NOT_COVER, attack_limits, attack_sentence, rounded_up, statement
-from raysyn.report.verify_contents import Check, at_most
+from raysyn.report.release import (
+    ALWAYS,
+    COVERS,
+    DOES_NOT_COVER,
+    SPENT,
+    attack_limits,
+    attack_sentence,
+    rounded_up,
+    statement,
+)
+from raysyn.report.verify_contents import Check, at_most, parsed
 from raysyn.runs import may_leave
 from raysyn.runs.may_leave import NETWORK_ABOUT, NETWORK_WEIGHTS
 from raysyn.runs.versions import version
 
 CERTIFICATE = "certificate.json"
 TERMS = {"covers": COVERS, "does_not_cover": DOES_NOT_COVER}
+OF_A_PROMISE = {*SPENT, "delta_beside", "does_not_cover"}
+"""Fields that a certificate has where there is a guarantee, and only there."""
+DAMAGE = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError, MemoryError)
+"""What anything else than a certificate may raise where it is read as one."""
 
 
 def verify(release: Path, laid_out: bool = True) -> list[Check]:
     """Every check of the release in this folder, its layouts left out where these are not there to be read; ValueError,
     in one sentence, for what is no such folder."""
     try:
-        signed = json.loads((release / CERTIFICATE).read_text(encoding="utf-8"))
+        signed = parsed((release / CERTIFICATE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{release / CERTIFICATE} cannot be read ({error}): name the folder release/ of a run"
         ) from error
     try:
         said = _promise(signed) if signed["guarantee"] != "none" else _no_promise(signed)
-        return [*said, _fields(signed), *_files(release, signed, laid_out)]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        made_by = signed.get("made_by", {}).get("raysyn", "unknown") if isinstance(signed, dict) else "unknown"
+        checks = [*said, _fields(signed), *_files(release, signed, laid_out)]
+    except OSError as error:
+        raise ValueError(f"{release} cannot be read ({error})") from error
+    except DAMAGE as error:
+        made_by = signed.get("made_by") if isinstance(signed, dict) else None
+        by = made_by.get("raysyn", "unknown") if isinstance(made_by, dict) else "unknown"
         raise ValueError(
-            f"{release / CERTIFICATE} is damaged or of another version of raysyn (made by {made_by}, here "
-            f"{version()}): {type(error).__name__} {error}"
+            f"{release / CERTIFICATE} is damaged or of another version of raysyn (made by {_in_a_line(str(by))}, here "
+            f"{version()}): {type(error).__name__} {_in_a_line(str(error))}"
         ) from error
+    return [check._replace(found=_in_a_line(check.found)) for check in checks]
 
 
 def _no_promise(signed: Mapping[str, Any]) -> Iterator[Check]:
     yield Check("promise", True, "none: there is no differential privacy guarantee to check")
     yield _statement(signed)
+    covered = signed["covers"] == []
+    yield Check("terms", covered, "nothing is covered" if covered else "covers is not empty, and there is no guarantee")
 
 
 def _promise(signed: Mapping[str, Any]) -> Iterator[Check]:
@@ -86,10 +104,11 @@ def _adjacency(signed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
 
 
 def _epsilon(signed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
-    claimed = rounded_up(signed["epsilon"])
-    again = priced(costs, signed["delta"], signed["accountant"])
-    told = f"{claimed} claimed, {again.epsilon:.6g} by {again.by.upper()} from the {len(costs)} rows of the ledger"
-    return Check("epsilon", again.epsilon <= float(claimed), told)
+    claimed, again = signed["epsilon"], priced(costs, signed["delta"], signed["accountant"])
+    told = f"{again.epsilon:.6g} by {again.by.upper()} from the {len(costs)} rows of the ledger"
+    # The exact one: what is printed is rounded up, and would hide a little less.
+    enough = claimed >= again.epsilon or _is(claimed, again.epsilon)
+    return Check("epsilon", enough, f"{rounded_up(claimed, 6)} claimed, {told}")
 
 
 def _figures(signed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
@@ -118,19 +137,27 @@ def _terms(signed: Mapping[str, Any]) -> Check:
 
 
 def _fields(signed: Mapping[str, Any]) -> Check:
+    """All that a certificate says is said, and nothing else."""
     try:
         may_leave.check(signed, signed["files"])
     except ValueError as error:
         return Check("fields", False, str(error))
-    return Check("fields", True, "nothing is said that may not leave")
+    if signed["guarantee"] not in ("dp", "none"):
+        return Check("fields", False, f"guarantee is {signed['guarantee']}: it is dp or none")
+    without = OF_A_PROMISE if signed["guarantee"] == "none" else set[str]()
+    if more := sorted(without & set(signed)):
+        return Check("fields", False, f"there is no guarantee, but {', '.join(more)}")
+    if missing := sorted(set(may_leave.CERTIFICATE) - without - {"drawn_anew"} - set(signed)):
+        return Check("fields", False, f"{CERTIFICATE} says nothing of {', '.join(missing)}")
+    return Check("fields", True, "all is said, and nothing that may not leave")
 
 
 def _attacks(claimed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
     again = attack_limits(costs)
     name, found, right = "attacks", "most_found_at_false_alarms", "most_right_guesses"
     # A step of the last digit is what two machines may differ by.
-    low = [share for share, most in again[found].items() if claimed[found][share] < most - 1.5e-4]
-    if low or claimed[right] < again[right] - 1.5e-4:
+    enough = [claimed[found][share] >= most - 1.5e-4 for share, most in again[found].items()]
+    if not all(enough) or not claimed[right] >= again[right] - 1.5e-4:
         return Check(name, False, f"more is possible than is said: {again['sentence']}")
     if claimed["sentence"] != attack_sentence(claimed):
         return Check(name, False, f"the sentence should be: {attack_sentence(claimed)}")
@@ -139,59 +166,72 @@ def _attacks(claimed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
 
 def _delta(signed: Mapping[str, Any]) -> Check:
     told = delta_beside(signed["delta"], n := signed["public_facts"]["private_images"])
-    if n < 1:
+    if not n >= 1:
         return Check("delta", False, f"there are {n} private images, beside which no delta means anything")
-    if signed["delta"] * n >= 1:
+    if not signed["delta"] * n < 1:
         return Check("delta", False, f"{told}: the promise holds for publishing one image outright, so it is void")
     same = signed["delta_beside"] == told
     return Check("delta", same, told if same else f"should say: {told}")
 
 
 def _files(release: Path, signed: Mapping[str, Any], laid_out: bool) -> Iterator[Check]:
-    signed_files = signed["files"]
-    known = {name: one["sha256"] for name, one in signed_files.items()}
-    wrong = _wrong(release, known)
+    known = {name: one["sha256"] for name, one in signed["files"].items()}
+    if strange := sorted(set(known) - set(may_leave.FILES)):
+        # Such a name may lead anywhere: nothing is read by it.
+        yield Check("files", False, f"not looked at, since no release has {at_most(strange)}")
+        return
+    here = {path for path in release.rglob("*") if path.is_symlink() or not path.is_dir()}
+    # A link is no file or folder of the release, wherever it leads.
+    links = {path for path in here if path.is_symlink()}
+    wrong = [f"{name} is not among them, and every release has it" for name in ALWAYS if name not in known]
+    wrong += _wrong(release, known, links)
     yield Check("files", not wrong, "; ".join(wrong) or f"{len(known)} are those that were signed")
     if not wrong:
-        yield from _contents(release, signed, known, laid_out)
-    # A link is no folder of the release, wherever it leads.
-    here = {path.relative_to(release).as_posix() for path in release.rglob("*")
-            if path.is_symlink() or not path.is_dir()}  # fmt: skip
-    more = sorted(here - set(known) - {CERTIFICATE})
+        yield from _contents(release, signed, known, laid_out, links)
+    more = sorted({path.relative_to(release).as_posix() for path in here} - set(known) - {CERTIFICATE})
     yield Check("nothing else", not more, f"not covered: {at_most(more)}" if more else "no file that is not covered")
 
 
-def _contents(release: Path, signed: Mapping[str, Any], known: dict[str, str], laid_out: bool) -> Iterator[Check]:
+def _contents(
+    release: Path, signed: Mapping[str, Any], known: dict[str, str], laid_out: bool, links: AbstractSet[Path]
+) -> Iterator[Check]:
     """Checks of what is inside the files, which are those that were signed; `known` gains those of layouts."""
-    cards, layouts = CARD in known and CROISSANT in known, MANIFEST in known and laid_out
     if {NETWORK_ABOUT, NETWORK_WEIGHTS} & set(known):
         yield verify_contents.network(release, signed)
     try:
-        if cards or layouts:
-            images = verify_contents.images_in(release)
-        if cards:
-            yield verify_contents.cards(release, signed, images)
-        if layouts:
+        images = verify_contents.images_in(release)
+        yield verify_contents.as_said(signed, images)
+        yield verify_contents.cards(release, signed, images)
+        if MANIFEST in known and laid_out:
             wrong, within = verify_contents.layouts(release, images)
-            wrong = wrong or _wrong(release, within)
+            wrong = wrong or _wrong(release, within, links)
             yield Check("layouts", not wrong, at_most(wrong) or f"{len(within):,} files hold the images of {IMAGES}")
             known |= within
     except (ValueError, RecursionError) as error:
         yield Check("contents", False, str(error))
 
 
-def _wrong(release: Path, known: Mapping[str, str]) -> list[str]:
+def _wrong(release: Path, known: Mapping[str, str], links: AbstractSet[Path]) -> list[str]:
     """What is missing or another file than the one of this SHA-256, in words."""
-    wrong = list[str]()
+    wrong, linked = list[str](), list[str]()
     for name, sha256 in known.items():
         path = release / name
-        if path.is_symlink():
-            wrong.append(f"{name} is a link: put the file itself there")
+        if links and not links.isdisjoint((path, *path.parents)):
+            linked.append(name)
         elif not path.is_file():
             wrong.append(f"{name} is missing")
         elif hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
             wrong.append(f"{name} is not the file that was signed")
+    if linked:
+        # As in the cache of the Hugging Face Hub.
+        a_link = "is a link" if len(linked) == 1 else "are links"
+        wrong.append(f"{at_most(linked)} {a_link}: put the files themselves there, as cp -rL FOLDER COPY does")
     return wrong
+
+
+def _in_a_line(text: str) -> str:
+    """Somebody's words, which begin no line of ours and move no cursor."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +37,29 @@ class Images(NamedTuple):
     soft: bool
 
 
+def parsed(text: str) -> Any:
+    """What a JSON file says; ValueError for what is none, for numbers that are none or endless, and for a field that is
+    said twice, of which each reader would take another one."""
+    try:
+        return json.loads(text, parse_constant=_number, parse_float=_number, object_pairs_hook=_once)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _number(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"it says {text}, which is no finite number")
+    return number
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it says {next(name for name in names if names.count(name) > 1)} twice")
+    return found
+
+
 def images_in(release: Path) -> Images:
     """What the release's images are called and which labels they have. ValueError for a file that is none of these."""
     # Imported where it is used, not above: who only asks for help must not wait for it.
@@ -42,14 +67,41 @@ def images_in(release: Path) -> Images:
 
     try:
         table = pq.read_table(release / IMAGES, partitioning=None)
-        about = json.loads(table.schema.metadata[b"dataset"])
+        about = parsed(table.schema.metadata[b"dataset"].decode())
         height, width, channels = about["image_shape"]
-        return Images(
+        found = Images(
             about["name"], (height, width, channels), tuple(about["classes"]), table["label"].to_pylist(),
             table["image"].to_pylist(), "soft_label" in table.column_names,
         )  # fmt: skip
+        _check(found, table.column_names)
+        return found
     except Exception as error:  # a damaged file raises anything
         raise ValueError(f"{IMAGES} is no file that raysyn released ({error})") from error
+
+
+def _check(images: Images, columns: Sequence[str]) -> None:
+    """ValueError for what no file of images has."""
+    if not all(isinstance(name, str) for name in (images.name, *images.class_names)):
+        raise ValueError("a name is no text")
+    if more := set(columns) - {"image", "label", "split", "soft_label"}:
+        raise ValueError(f"it has columns that no release has: {at_most(sorted(more))}")
+    known = range(len(images.class_names))
+    if any(label not in known for label in images.labels):
+        raise ValueError(f"it has labels beyond its {len(known)} classes")
+    height, width, channels = images.shape
+    head = struct.pack(">8sI4sIIBB", b"\x89PNG\r\n\x1a\n", 13, b"IHDR", width, height, 8, {1: 0, 3: 2}[channels])
+    if not all(picture.startswith(head) for picture in images.pictures):
+        raise ValueError(f"it has images that are no PNG files of {width} x {height} pixels in {channels} channels")
+
+
+def as_said(signed: Mapping[str, Any], images: Images) -> Check:
+    """What the certificate calls public is so: classes and shape are those of the images."""
+    said = signed["public_facts"]
+    facts = {"shape": (said["shape"], list(images.shape)), "classes": (said["classes"], list(images.class_names))}
+    others = [f"{name} is {known}, not {found}" for name, (known, found) in facts.items() if known != found]
+    shape = " x ".join(map(str, images.shape))
+    told = f"{len(images.labels):,} of {shape}, of the classes that the certificate names"
+    return Check("images", not others, "; ".join(others) or told)
 
 
 def cards(release: Path, signed: Mapping[str, Any], images: Images) -> Check:
@@ -57,7 +109,7 @@ def cards(release: Path, signed: Mapping[str, Any], images: Images) -> Check:
     files = signed["files"]
     which = tuple(name for name in FOLDERS if name in _in_layouts(release)) if MANIFEST in files else ()
     try:
-        described = json.loads((release / CROISSANT).read_text(encoding="utf-8"))
+        described = parsed((release / CROISSANT).read_text(encoding="utf-8"))
         told = Described(
             name=images.name, count=len(images.labels), shape=images.shape, class_names=images.class_names,
             soft=images.soft, size=(release / IMAGES).stat().st_size, layouts=which,
@@ -67,7 +119,7 @@ def cards(release: Path, signed: Mapping[str, Any], images: Images) -> Check:
         again = {CARD: card(signed, told), CROISSANT: croissant(signed, told, files[IMAGES]["sha256"])}
     except (ValueError, AttributeError) as error:
         return Check("card", False, f"{CROISSANT} is damaged ({error})")
-    others = [name for name, text in again.items() if (release / name).read_bytes() != text.encode()]
+    others = [name for name, text in again.items() if (release / name).read_bytes() != text.encode(errors="replace")]
     wrong = f"{' and '.join(others)}: not what the certificate and the images give"
     return Check("card", not others, wrong if others else "is what the certificate and the images give, byte by byte")
 
@@ -79,7 +131,7 @@ def _in_layouts(release: Path) -> set[str]:
 def _manifest(release: Path) -> dict[str, str]:
     """{place: SHA-256}; ValueError where it cannot be read."""
     try:
-        within = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
+        within = parsed((release / MANIFEST).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{MANIFEST} is damaged ({error})") from error
     if not isinstance(within, dict):
@@ -118,12 +170,13 @@ def _network(release: Path, signed: Mapping[str, Any]) -> str:
     """What is wrong with it; ValueError for more of that."""
     from safetensors import safe_open
 
+    for name, other in ((NETWORK_ABOUT, NETWORK_WEIGHTS), (NETWORK_WEIGHTS, NETWORK_ABOUT)):
+        if name not in signed["files"]:
+            return f"{name} is missing beside {other}"
     try:
-        about = json.loads((release / NETWORK_ABOUT).read_text(encoding="utf-8"))
+        about = parsed((release / NETWORK_ABOUT).read_text(encoding="utf-8"))
         with safe_open(release / NETWORK_WEIGHTS, framework="numpy") as file:
             tensors, metadata = list(file.keys()), file.metadata()
-    except FileNotFoundError as error:
-        raise ValueError(f"{Path(str(error.filename)).name} is missing beside the other one") from error
     except Exception as error:  # a damaged file raises anything
         raise ValueError(f"{NETWORK_ABOUT} or {NETWORK_WEIGHTS} is damaged ({error})") from error
     may_leave.check_network(about)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from raysyn.screen.kinds import Kind, kind_of
+from raysyn.screen.kinds import Kind, fits, kind_of
 from raysyn.screen.text import guess
 
 C = TypeVar("C")
@@ -271,14 +271,16 @@ def _rebuilt(part: Any, changes: Mapping[tuple[str, ...], Any], path: tuple[str,
 
 def restored(config: C, stored: Mapping[str, Any], but: str = "") -> C:
     """`config` with the values that `stored`, nested as it is and read from JSON, has for its flags; those that begin
-    with `but` stay as they are."""
+    with `but` stay as they are. ValueError for a value that no flag gives."""
     changes: dict[tuple[str, ...], Any] = {}
     for flag in flags_of(config):
         found: Any = stored
         for name in flag.path:
             found = found.get(name, flag) if isinstance(found, Mapping) else flag
         if found is not flag and not (but and flag.name.startswith(but)):
-            changes[flag.path] = _tuples(found)
+            changes[flag.path] = value = _tuples(found)
+            if not fits(value, flag.hint):
+                raise ValueError(f"{flag.field} is {found!r}: give {flag.kind.said}")
     return _rebuilt(config, changes)
 
 

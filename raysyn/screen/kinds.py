@@ -58,6 +58,21 @@ def kind_of(hint: Any) -> Kind:
     )
 
 
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value, as JSON has it, is of a field's type."""
+    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return any(type(value) is type(one) and value == one for one in inside)
+    if origin in (Union, types.UnionType):
+        return any(fits(value, one) for one in inside)
+    if origin is tuple:
+        each = inside[:1] * len(value) if inside[-1] is Ellipsis and isinstance(value, tuple) else inside
+        return isinstance(value, tuple) and len(value) == len(each) and all(map(fits, value, each))
+    # A path is written as text, and a number may be a whole one.
+    allowed = {Path: (str, Path), float: (float, int), None: (type(None),)}.get(hint, (hint,))
+    return type(value) in allowed
+
+
 def listed(words: Sequence[str]) -> str:
     """`a, b or c`."""
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -26,6 +26,7 @@ from raysyn.methods.needs import private_need
 from raysyn.methods.outlook import Stage
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.privacy.sgd_config import SGDConfig
+from raysyn.report.verify import verify
 from raysyn.screen import cli
 from raysyn.screen.console import Console, duration
 from raysyn.train import outlook as timing
@@ -34,19 +35,19 @@ from raysyn.train.diffusion import DiffusionTask
 JUDGED = "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 "
 SGD = "--on.sgd.engine bookkeeping --on.sgd.micro-batch 32 --on.sgd.channels-last True "
 TINY = {
-    "noisy_means": "quick --data.limit 300 --synthetic 100 " + JUDGED,
+    "noisy_means": "quick --data.limit 300 --synthetic 100 --classes.noisy-counts 5 " + JUDGED,
     "dp_feta": "quick --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
     "--warmup.iterations 5 --finetune.batch-size 32 --finetune.epochs 1 --sampler.steps 3 --synthetic 100 "
     + JUDGED + SGD,
     "dp_feta gaussian": "quick --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 "
     "--central.kind gaussian --central.draws 50 --warmup.iterations 5 --finetune.batch-size 32 --finetune.epochs 1 "
-    "--sampler.steps 3 --synthetic 100 " + JUDGED + SGD,
+    "--sampler.steps 3 --synthetic 100 --classes.noisy-counts 5 " + JUDGED + SGD,
     "privimage": "quick --data.limit 300 --public.limit 600 --query.network.width 4 --query.epochs 1 --network.width 8 "
     "--network.multipliers 1 --network.patch 2 --pretrain.iterations 5 --finetune.batch-size 32 --finetune.epochs 1 "
     "--central.count 10 --warmup.iterations 5 --sampler.steps 3 --synthetic 100 " + JUDGED + SGD,
     "privimage gan": "quick-gan --data.limit 300 --public.limit 600 --query.network.width 4 --query.epochs 1 "
     "--gan.network.channels 2 --gan.network.depth 1 --gan.discriminator.channels 2 --gan.pretrain.iterations 4 "
-    "--finetune.batch-size 32 --finetune.epochs 1 --synthetic 100 " + JUDGED + SGD,
+    "--finetune.batch-size 32 --finetune.epochs 1 --synthetic 100 --classes.noisy-counts 5 " + JUDGED + SGD,
     "dp_imgsyn": "quick --data.limit 300 --public.limit 300 --teacher.width 4 --training.batch-size 60 "
     "--training.epochs 1 --alignment.batch-size 20 --synthetic 100 --students shufflenet_v2 --distillation.epochs 1 "
     "--dissimilarity.images 50 --dissimilarity.epochs 1 --experiment.iterations 0 1 "
@@ -64,6 +65,9 @@ TINY = {
     "--monte-carlo.fakes 300 --monte-carlo.suspects 20 --monte-carlo.components 10 --monte-carlo.repeats 5 "
     "--eval.precision-recall-images 50 --experiment.compare --experiment.lambdas 2 --experiment.privgan-lambdas 1 "
     "--experiment.epsilons 20 " + JUDGED,
+    "pigan dpgan": "quick --data.limit 400 --model dpgan --network.width 0.125 --gan.epochs 1 --gan.batch-size 64 "
+    "--synthetic 100 --monte-carlo.fakes 300 --monte-carlo.suspects 20 --monte-carlo.components 10 "
+    "--monte-carlo.repeats 5 --experiment.lambdas --classes.noisy-counts 5 --eval.precision-recall-images 50 " + JUDGED,
     "lira": "quick --data.limit 100 --classifier.blocks 1 --classifier.width 4 --recipe.epochs 2 "
     "--attack.shadow-models 4 --attack.images 60",
 }  # fmt: skip
@@ -108,10 +112,13 @@ def timed(case: str, out: Path) -> set[str]:
     assert counted and [at for at, _ in counted] == list(range(1, len(counted) + 1)), said.getvalue()
     # The pictures of a plane have a stage, and no line of their own.
     assert {of for _, of in counted} <= {len(counted), len(counted) + 1}, said.getvalue()
+    # What it released is whole.
+    if (out / "release").exists():
+        assert not [check for check in verify(out / "release") if not check.holds]
     return set(json.loads((out / "internal/report.json").read_text())["timings"])
 
 
-LONG = ("privimage gan", "dp_imgsyn", "knowledge_recycling", "pigan experiments")
+LONG = ("privimage gan", "dp_imgsyn", "knowledge_recycling", "pigan experiments", "pigan dpgan")
 
 
 @pytest.mark.timeout(300)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,9 @@ from raysyn.privacy.ledger import Ledger, Plan, Release
 MEANS = Cost(mechanism="noisy class means", noise_multiplier=5.0, sampling_rate=0.1, steps=5, note="parallel")
 SGD = Cost(mechanism="DP-SGD", noise_multiplier=13.3, sampling_rate=4_096 / 60_000, steps=2_197)
 PLAN = Plan({"central": MEANS, "finetune": SGD}, delta=1e-5, accountant="rdp", epsilon_budget=1.0)
+
+
+NO_STAGE = json.dumps({"stage": [], **asdict(MEANS)})
 
 
 def lines(path: Path) -> list[str]:
@@ -137,7 +140,7 @@ def test_a_torn_last_line_is_dropped_and_paid_anew(path: Path, keep: int) -> Non
     assert len(lines(path)) == 2 and Ledger(PLAN, path).epsilon() == PLAN.epsilon()
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"stage": "central"}', "\x00\x00"])
+@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"stage": "central"}', "\x00\x00", "[" * 10**5, NO_STAGE])
 def test_any_other_damage_is_refused(path: Path, damage: str) -> None:
     Ledger(PLAN, path).pay("central", Release("means", MEANS))
     whole = path.read_text()

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
@@ -181,6 +183,32 @@ def test_the_manifest_covers_the_folders(tmp_path: Path) -> None:
     more.unlink()
     assert wrong.keys() == {"layouts", "nothing else"} and "more.png" in wrong["nothing else"]
     assert str(victim.relative_to(there)) in wrong["layouts"]
+
+
+def test_a_folder_that_is_a_link_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = released(pictures(PLAIN), tmp_path / "release", private=False)
+    (there / "folder").rename(tmp_path / "elsewhere")
+    (there / "folder").symlink_to(tmp_path / "elsewhere")
+    read = Path.read_bytes
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda path: pytest.fail(f"{path}") if "folder" in path.parts else read(path)
+    )
+    wrong = {check.name: check.found for check in verify(there) if not check.holds}
+    assert wrong.keys() == {"layouts", "nothing else"} and wrong["nothing else"] == "not covered: folder"
+    assert "are links: put the files themselves there" in wrong["layouts"]
+
+
+@pytest.mark.parametrize("label", [-1, 3, 10**9])
+def test_labels_beyond_the_classes_make_no_layout(label: int, tmp_path: Path) -> None:
+    there = released(pictures(PLAIN), tmp_path, private=False)
+    table = pq.read_table(place := there / "synthetic.parquet")
+    column = table.column_names.index("label")
+    pq.write_table(table.set_column(column, "label", pa.array([label] * len(table), pa.int64())), place)
+    signed = json.loads((there / "certificate.json").read_text())
+    signed["files"][place.name]["sha256"] = hashlib.sha256(place.read_bytes()).hexdigest()
+    (there / "certificate.json").write_text(json.dumps(signed))
+    wrong = {check.name: check.found for check in verify(there) if not check.holds}
+    assert "labels beyond its 3 classes" in wrong["contents"] and wrong.keys() == {"contents", "nothing else"}
 
 
 def test_layouts_hold_the_images_of_the_parquet_file(tmp_path: Path) -> None:

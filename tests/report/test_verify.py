@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from damage import damaged
 from report_stand_in import digits
 
-from raysyn.privacy.cost import Cost
+from raysyn.privacy.cost import Cost, kinds_of, priced
 from raysyn.privacy.ledger import Ledger, Plan, Release
-from raysyn.report.release import attack_sentence, certificate, write_release
+from raysyn.report import verify as verifying
+from raysyn.report import verify_contents
+from raysyn.report.release import ALWAYS, attack_limits, attack_sentence, certificate, statement, write_release
 from raysyn.report.report import dp_section, no_dp_section
-from raysyn.report.verify import main
+from raysyn.report.verify import main, verify
 from raysyn.runs.folder import RunFolder
 
 STAGES = {
@@ -45,7 +50,7 @@ def checked(release: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dic
     status = main([str(release)])
     *lines, last = capsys.readouterr().out.splitlines()
     names = ("promise", "statement", "adjacency", "epsilon", "figures", "attacks", "delta", "terms", "fields", "files",
-             "card", "layouts", "network", "contents",
+             "images", "card", "layouts", "network", "contents",
              "nothing else")  # fmt: skip
     rows = {name: line for line in lines for name in names if line[7:].startswith(f"{name} ")}
     assert len(rows) == len(lines)
@@ -59,7 +64,7 @@ def test_a_sound_release_passes(
     status, rows, last = checked(release_of(tmp_path, accountant, private), capsys)
     assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and "holds" in last
     if private:
-        assert len(rows) == 11 and f"by {accountant.upper()} from the 2 rows" in rows["epsilon"][1]
+        assert len(rows) == 12 and f"by {accountant.upper()} from the 2 rows" in rows["epsilon"][1]
     else:
         assert "no differential privacy" in rows["promise"][1]
 
@@ -154,6 +159,36 @@ def count_nobody(signed: dict[str, Any]) -> None:
     signed["public_facts"]["private_images"] = 0
 
 
+def flatter_beyond_what_is_printed(signed: dict[str, Any]) -> None:
+    printed = statement(signed)
+    signed["epsilon"] *= 1 - 1e-5
+    assert statement(signed) == printed
+
+
+def rename_a_class(signed: dict[str, Any]) -> None:
+    signed["public_facts"]["classes"][3] = "cat"
+
+
+def swap_classes(signed: dict[str, Any]) -> None:
+    signed["public_facts"]["classes"].reverse()
+
+
+def add_a_class(signed: dict[str, Any]) -> None:
+    signed["public_facts"]["classes"].append("10")
+
+
+def enlarge(signed: dict[str, Any]) -> None:
+    signed["public_facts"]["shape"] = [64, 64, 3]
+
+
+def hide_choices(signed: dict[str, Any]) -> None:
+    del signed["uncharged_choices"]
+
+
+def promise_something(signed: dict[str, Any]) -> None:
+    signed["guarantee"] = "dp+"
+
+
 def soften(signed: dict[str, Any]) -> None:
     signed["statement"] += " Nobody can learn anything."
 
@@ -182,6 +217,13 @@ def soften(signed: dict[str, Any]) -> None:
         (void, {"delta", "card"}),
         (hush, {"delta"}),
         (soften, {"statement", "card"}),
+        (flatter_beyond_what_is_printed, {"epsilon", "card"}),
+        (rename_a_class, {"images"}),
+        (swap_classes, {"images"}),
+        (add_a_class, {"images"}),
+        (enlarge, {"images"}),
+        (hide_choices, {"fields"}),
+        (promise_something, {"fields"}),
     ],
 )
 def test_what_is_not_so_is_named(
@@ -196,15 +238,40 @@ def test_what_is_not_so_is_named(
     assert last.startswith("does not hold: ") and all(name in last for name in named)
 
 
-def test_a_release_of_before_there_were_cards_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    release = release_of(tmp_path)
-    signed = json.loads((release / "certificate.json").read_text())
-    for name in ("README.md", "croissant.json"):
-        (release / name).unlink()
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return release_of(tmp_path_factory.mktemp("untouched"))
+
+
+@pytest.fixture
+def sound(untouched: Path, tmp_path: Path) -> Path:
+    """A copy to tamper with."""
+    return Path(shutil.copytree(untouched, tmp_path / "release"))
+
+
+@pytest.mark.parametrize("left_out", [*((name,) for name in ALWAYS), ("README.md", "croissant.json"), ALWAYS])
+def test_what_every_release_has_is_missed_where_the_certificate_does_not_name_it(
+    left_out: tuple[str, ...], sound: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where what is left would be edited, as one of both cards."""
+    signed = json.loads((sound / "certificate.json").read_text())
+    for name in left_out:
+        (sound / name).unlink()
         del signed["files"][name]
-    (release / "certificate.json").write_text(json.dumps(signed))
-    status, rows, _ = checked(release, capsys)
-    assert status == 0 and "card" not in rows
+    (sound / "certificate.json").write_text(json.dumps(signed))
+    status, rows, last = checked(sound, capsys)
+    assert status == 1 and last == "does not hold: files"
+    assert all(f"{name} is not among them" in rows["files"][1] for name in left_out)
+
+
+def test_a_guarantee_is_not_said_in_part_where_there_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = release_of(tmp_path, private=False) / "certificate.json"
+    signed = json.loads(path.read_text())
+    for more, named in (({"epsilon": 0.1}, "fields"), ({"covers": ["every released file"]}, "terms")):
+        path.write_text(json.dumps(signed | more))
+        assert checked(path.parent, capsys)[2] == f"does not hold: {named}"
 
 
 def test_a_changed_a_missing_and_an_added_file_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,7 +314,17 @@ def test_links_are_none_of_the_release(tmp_path: Path, capsys: pytest.CaptureFix
     (release / "samples.png").symlink_to(elsewhere / "samples.png")
     status, rows, _ = checked(release, capsys)
     assert status == 1 and rows["nothing else"] == ("FAILS", "not covered: more")
-    assert rows["files"] == ("FAILS", "samples.png is a link: put the file itself there")
+    mend = "put the files themselves there, as cp -rL FOLDER COPY does"
+    assert rows["files"] == ("FAILS", f"samples.png is a link: {mend}")
+    # So the mend is one, also where all are links, as in the cache of the Hugging Face Hub.
+    for path in list(release.iterdir()):
+        if not path.is_symlink():
+            path.rename(elsewhere / path.name)
+            path.symlink_to(elsewhere / path.name)
+    assert f"; README.md; croissant.json are links: {mend}" in checked(release, capsys)[1]["files"][1]
+    (release / "more").unlink()
+    shutil.copytree(release, tmp_path / "copy")
+    assert checked(tmp_path / "copy", capsys)[0] == 0
 
 
 def sign_anew(release: Path, **files: bytes) -> None:
@@ -298,3 +375,140 @@ def test_a_card_that_says_more_and_images_that_are_none_are_found(
     sign_anew(release, **{"croissant.json": described, "synthetic.parquet": b"?"})
     status, rows, last = checked(release, capsys)
     assert status == 1 and last == "does not hold: contents" and "no file that raysyn released" in rows["contents"][1]
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "ABSOLUTE", "folder/train/0/000000.png", "notes/x"])
+def test_nothing_is_read_by_names_that_no_release_has(
+    name: str, sound: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (outside := sound.parent / "outside.txt").write_text("secret")
+    sign_anew(sound)
+    name = str(outside) if name == "ABSOLUTE" else name
+    signed = json.loads((sound / "certificate.json").read_text())
+    signed["files"][name] = {"sha256": hashlib.sha256(b"secret").hexdigest()}
+    (sound / "certificate.json").write_text(json.dumps(signed))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read"))
+    status, rows, last = checked(sound, capsys)
+    assert status == 1 and name in rows["files"][1] and last == "does not hold: fields, files"
+
+
+NO_NUMBERS = ("NaN", "Infinity", "-Infinity", "1e999")
+FIGURES = (
+    '"epsilon": ',
+    '"delta": ',
+    '"0.01": ',
+    '"most_right_guesses": ',
+    '"noise_multiplier": ',
+    '"epsilon_alone": ',
+)
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_what_is_no_number_is_no_figure(figure: str, sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, _, after = (sound / "certificate.json").read_text().partition(figure)
+    _, comma, after = after.partition(",") if "," in after.partition("\n")[0] else after.partition("\n")
+    for number in NO_NUMBERS:
+        (sound / "certificate.json").write_text(f"{before}{figure}{number}{comma}{after}")
+        assert main([str(sound)]) == 2
+        assert f"it says {number}, which is no finite number" in capsys.readouterr().err
+
+
+def test_comparisons_fail_on_what_is_no_number(untouched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever parsed it."""
+    signed, costs = json.loads((untouched / "certificate.json").read_text()), list(STAGES.values())
+    limits = signed["what_an_attacker_can_do"]
+    found = limits["most_found_at_false_alarms"]
+    checks = [verifying._epsilon(signed | {"epsilon": math.nan}, costs)]
+    for flattered in ({"most_right_guesses": math.nan}, {"most_found_at_false_alarms": found | {"0.01": math.nan}}):
+        told = {"sentence": attack_sentence(limits | flattered)}
+        checks += [verifying._attacks(limits | flattered | told, costs)]
+    checks += [verifying._figures(signed | {"epsilon_prv": math.nan}, costs)]
+    checks += [verifying._delta(signed | {"delta": math.nan})]
+    assert not [check for check in checks if check.holds]
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 10**5, '{"guarantee": "dp", "ledger": ' + "[" * 10**5, '{"guarantee": "dp", "guarantee": "none"}']
+)
+def test_what_cannot_be_parsed_costs_one_sentence(
+    content: str, sound: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sound / "certificate.json").write_text(content)
+    assert main([str(sound)]) == 2 and capsys.readouterr().err.count("\n") == 1
+    for name in ("croissant.json", "manifest.json", "network.json"):
+        (sound / name).write_text(content)
+    for read in (verify_contents._manifest, lambda place: verify_contents._network(place, {"files": NETWORK})):
+        with pytest.raises(ValueError, match="is damaged"):
+            read(sound)
+
+
+NETWORK = ("network.json", "network.safetensors")
+
+
+@pytest.mark.parametrize("name", NETWORK)
+def test_the_one_of_both_files_of_a_network_that_is_missing_is_named(
+    name: str, sound: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (other,) = set(NETWORK) - {name}
+    sign_anew(sound, **{other: b"?"})
+    assert checked(sound, capsys)[1]["network"] == ("FAILS", f"{name} is missing beside {other}")
+
+
+@pytest.mark.parametrize("label", [-1, 10, None])
+def test_labels_are_of_the_classes(label: int | None, sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    table = pq.read_table(sound / "synthetic.parquet")
+    labels = pa.array([label, *table["label"].to_pylist()[1:]], pa.int64())
+    pq.write_table(table.set_column(1, "label", labels), sound / "synthetic.parquet")
+    sign_anew(sound, **{"synthetic.parquet": (sound / "synthetic.parquet").read_bytes(), "manifest.json": b"{}"})
+    status, rows, last = checked(sound, capsys)
+    assert status == 1 and last == "does not hold: contents" and "labels beyond its 10 classes" in rows["contents"][1]
+
+
+def test_pictures_are_of_the_shape_that_is_said(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    table = pq.read_table(sound / "synthetic.parquet")
+    about = json.loads(table.schema.metadata[b"dataset"]) | {"image_shape": [9, 8, 1]}
+    pq.write_table(table.replace_schema_metadata({"dataset": json.dumps(about)}), sound / "synthetic.parquet")
+    sign_anew(sound, **{"synthetic.parquet": (sound / "synthetic.parquet").read_bytes()})
+    assert "images that are no PNG files of 8 x 9" in checked(sound, capsys)[1]["contents"][1]
+
+
+def test_words_of_a_certificate_are_no_lines_of_ours(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = sound / "certificate.json"
+    signed = json.loads(path.read_text())
+    for row in (signed, *signed["ledger"]):
+        row["adjacency"] = "x\nholds  adjacency  \x1b[2J\ud800"
+    path.write_text(json.dumps(signed))
+    assert main([str(sound)]) == 1
+    out = capsys.readouterr().out
+    assert out.count("\nholds  adjacency") == 0 and "\x1b" not in out and r"\x1b[2J\ud800" in out
+
+
+def test_no_certificate_gives_a_traceback(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anything in the place of anything: checks, or one sentence."""
+    signed = json.loads((sound / "certificate.json").read_text())
+    costs, images = list(STAGES.values()), verify_contents.images_in(sound)
+    prices = {by: priced(costs, 1e-6, by) for by in ("prv", "rdp")}
+    limits = attack_limits(costs)
+
+    def price(costs: list[Cost], delta: float, accountant: str) -> Any:
+        kinds_of(costs)
+        return prices[accountant] if 0 < delta < 1 else priced(costs, delta, accountant)
+
+    def limited(costs: list[Cost]) -> Any:
+        kinds_of(costs)
+        return limits
+
+    # What is slow, and told apart elsewhere.
+    monkeypatch.setattr(verifying, "priced", price)
+    monkeypatch.setattr(verifying, "attack_limits", limited)
+    monkeypatch.setattr(verify_contents, "images_in", lambda release: images)
+    for what, other in damaged(signed):
+        # As it would be parsed, but for what is no number, which a parser refuses.
+        monkeypatch.setattr(verifying, "parsed", lambda text, other=other: other)
+        try:
+            assert verify(sound), what
+        except ValueError as error:
+            assert "damaged" in str(error), what

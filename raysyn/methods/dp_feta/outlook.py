@@ -79,6 +79,7 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[shared.Stag
         learning = shared.learning_seconds(new(), task, private, config.warmup, config.augment)
         found.append(shared.Stage("warmup", learning + drawn_before(config, private)))
     found.append(shared.Stage("finetune", shared.private_seconds(new(), task, private, config.finetune, machines.sgd)))
+    found += shared.counting(config, private)
     drawn = shared.drawing_seconds(new(), config.sampler, private, config.synthetic)
     again = shared.again_seconds(new(), config.sampler_fid, private, config.synthetic)
     found.append(shared.Stage("synthesise", drawn + again))

@@ -43,6 +43,7 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
             if stage != COUNTS
         ),
     ]
+    found += shared.counting(config, private)
     found.append(shared.Stage("synthesise", shared.moments_drawing(config.moments, private, config.synthetic)))
     found += shared.judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))
     shared.show(console, found, machines, title="Outlook")

@@ -30,6 +30,7 @@ from raysyn.methods.outlook import (
     again_seconds,
     alone,
     central_seconds,
+    counting,
     drawing_seconds,
     judging,
     learning_seconds,
@@ -142,8 +143,11 @@ def making(config: Config, private: Images, public: Public | None, machines: On)
     if config.central.count and config.private:
         found.append(alone("central", central_seconds(config.central, private)))
     if config.generator == "gan":
-        return found + [Stage(*spent) for spent in gan_seconds(config, private, public, machines.sgd).items()]
-    return found + diffusion_stages(config, private, public, machines)
+        found += [Stage(*spent) for spent in gan_seconds(config, private, public, machines.sgd).items()]
+    else:
+        found += diffusion_stages(config, private, public, machines)
+    *others, synthesis = found
+    return [*others, *counting(config, private), synthesis]
 
 
 def experiments(
