@@ -170,7 +170,7 @@ class Dataset:
 def load(config: DataConfig) -> Dataset:
     """The data set that `config` names: train and test, and val where the source has one.
 
-    A size rescales each image as `picture.fitted` does. 16-bit colour is cut to 8 bits. The pixels of many images lie
+    A size rescales each image as `picture.fitted` does. Deeper colour is cut to 8 bits. The pixels of many images lie
     in a file without a name (`mapped`). Raises ValueError, one sentence with field, value and mend, for what a user can
     mend.
     """

@@ -40,17 +40,19 @@ publicly = both_readers.publicly((8, 12, 1))
 both = both_readers.both(publicly)
 
 
-def tiff(values: np.ndarray, bits: int, kind: int, light: int) -> bytes:
+def tiff(values: np.ndarray, bits: int, kind: int, light: int, order: str = "<") -> bytes:
     """A grey TIFF of one strip: `kind` is 1 for whole numbers and 3 for floats, `light` 0 where 0 is white."""
+    values = values.astype(values.dtype.newbyteorder(order))
     height, width = values.shape
     raw = values.tobytes()
     tags = [
         (256, 3, width), (257, 3, height), (258, 3, bits), (259, 3, 1), (262, 3, light), (273, 4, 200), (277, 3, 1),
         (278, 3, height), (279, 4, len(raw)), (339, 3, kind),
     ]  # fmt: skip
-    head = struct.pack("<2sHIH", b"II", 42, 8, len(tags))
+    head = struct.pack(f"{order}2sHIH", b"II" if order == "<" else b"MM", 42, 8, len(tags))
     for tag, of, value in tags:
-        head += struct.pack("<HHI", tag, of, 1) + struct.pack("<I" if of == 4 else "<HH", *([value, 0][: 3 - of // 2]))
+        one = struct.pack(order + ("I" if of == 4 else "HH"), *([value, 0][: 3 - of // 2]))
+        head += struct.pack(f"{order}HHI", tag, of, 1) + one
     return (head + b"\0\0\0\0").ljust(200, b"\0") + raw
 
 
@@ -64,6 +66,8 @@ FILES = {
     "16-bit PNG": ("png", png(DEEP)),
     "16-bit TIFF": ("tif", tiff(DEEP, 16, 1, 1)),
     "16-bit TIFF whose 0 is white": ("tif", tiff(DEEP, 16, 1, 0)),
+    "16-bit TIFF of the other order": ("tif", tiff(DEEP, 16, 1, 1, ">")),
+    "16-bit TIFF of the other order whose 0 is white": ("tif", tiff(DEEP, 16, 1, 0, ">")),
     "32-bit TIFF without a sign": ("tif", tiff(DEEP.astype(np.uint32), 32, 1, 1)),
     "PGM of 12 bits": ("pgm", b"P5 12 8 4095\n" + DEEP.astype(">u2").tobytes()),
     "PGM of 16 bits": ("pgm", b"P5 12 8 65535\n" + DEEP.astype(">u2").tobytes()),
