@@ -218,6 +218,11 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
     reading = Reading.of(config)
     columns = Columns(config.image_column, config.label_column)
     several = Several.of(config.multi_label, config.label_order)
+    if config.label_column is not None and not config.labels:
+        raise ValueError(
+            f"data.label_column={config.label_column!r} says where labels are, and --data.no-labels forgets them; "
+            "leave one of them out"
+        )
     if several is not None and not config.labels:
         raise ValueError(
             f"data.multi_label={several.how!r} says which labels to heed, and --data.no-labels forgets them; leave one "
