@@ -120,7 +120,7 @@ def has_palette(picture: Any) -> bool:
         return False
     with content(picture) as file:
         if dicom.is_dicom(_begin(file)):
-            return False
+            return dicom.has_palette(file)
         with open_file(file) as found:
             return found.mode == "P"
 

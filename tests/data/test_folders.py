@@ -182,7 +182,7 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], str]] = {
     "deeper": (("xray/xray/train", "xray/xray/test"), r"no folder train/, but xray/xray/ has: give '.*/set/xray/xray'"),
     "beside": (("train", "test", "testing"), r"has test/ and testing/, both for test; move one"),
     "without": (("val", "test"), r"has test/ and val/ but no folder train/; rename"),
-    "named otherwise": (("test_images", "train_images"), r"has test_images/, which by its name is for test: rename the"),
+    "named otherwise": (("test_images", "train_images"), r"has test_images/, which by its name is for test: rename"),
 }  # fmt: skip
 
 
