@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
@@ -21,6 +21,8 @@ an icon) or start a program (EPS)."""
 TIFF = (b"II*\0", b"MM\0*")
 BITS, SAMPLES = 258, 339
 """Tags of a TIFF: bits of a value, and what it is: 1 (or nothing) is a whole number without a sign, 2 one with it."""
+NATIVE = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
+"""Pillow's names of how values lie in a file, and of the same in the order of this machine."""
 MOST_OF_16 = 65535
 SIZ = b"\xff\x4f\xff\x51"
 """How the data of a JPEG 2000 image begin, and what its values are."""
@@ -93,8 +95,8 @@ def _refuse_unknown(file: BinaryIO) -> None:
 
 
 def stored(image: Picture) -> Stored:
-    """Of an image that is not loaded yet. Unsuited for one whose values Pillow would change in a way that nothing here
-    undoes."""
+    """Of an image that is to be loaded next. Unsuited for one whose values Pillow would change in a way that nothing
+    here undoes."""
     if image.format == "JPEG2000":
         return _of_jpeg_2000(image)
     if image.format == "AVIF" and DEEP_AV1.search(_all_of(image)):
@@ -104,6 +106,9 @@ def stored(image: Picture) -> Stored:
         return Stored()
     decoder, args = tile[0], tile[3]
     raw = str(args if isinstance(args, str) else next(iter(args or ()), ""))
+    if decoder == "libtiff" and raw in NATIVE:
+        # What it unpacks has the order of this machine, which Pillow knows of some kinds alone.
+        cast(Any, image).tile = [tile._replace(args=(NATIVE[raw], *args[1:]))]
     if image.format == "TIFF" and image.mode == "L" and _tags(image).get(SAMPLES) == (2,):
         raise Unsuited("it is a TIFF of 8 bits with a sign: save it without, or in 16 bits")
     if image.format == "PPM" and decoder != "raw" and image.mode in ("I", "RGB"):
