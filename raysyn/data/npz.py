@@ -13,15 +13,17 @@ import numpy as np
 from raysyn.data.mapped import AT_ONCE, IN_MEMORY, Room
 
 
-def read_npz(path: Path, label: str) -> dict[str, np.ndarray]:
-    """{name: array}. ValueError, in a sentence that `label` opens, for what is no .npz file of plain arrays."""
+def read_npz(path: Path, label: str, ending: str = "") -> dict[str, np.ndarray]:
+    """{name: array} of those whose names end so; the others are not read. ValueError, in a sentence that `label` opens,
+    for what is no .npz file of plain arrays."""
     try:
         # Opened first: `is_zipfile` says of a file that it may not read that it is none.
         with path.open("rb") as opened:
             if not zipfile.is_zipfile(opened):
                 raise ValueError("no zip archive")
         with np.load(path, allow_pickle=False) as file:
-            large = {key: _unpacked(file.zip, f"{key}.npy", label) for key in file.files}
+            wanted = [key for key in file.files if key.endswith(ending)]
+            large = {key: _unpacked(file.zip, f"{key}.npy", label) for key in wanted}
             return {key: file[key] if array is None else array for key, array in large.items()}
     # RuntimeError is of what is encrypted or packed in another way, MemoryError of a shape that a damaged header says.
     except (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:

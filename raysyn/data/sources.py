@@ -210,9 +210,8 @@ def _medmnist(name: str, size: int | None, group: str, several: Several | None =
 def _npz(
     path: Path, name: str, label: str, names: Sequence[str] | None, several: Several | None, group: str, labels: bool
 ) -> Source:
-    arrays = read_npz(path, label)
+    arrays = read_npz(path, label, "" if labels else "_images")
     if not labels:
-        arrays = {key: array for key, array in arrays.items() if key.endswith("_images")}
         images = {key: array for key, array in arrays.items() if isinstance(array, np.ndarray)}
         arrays |= {key.replace("_images", "_labels"): np.zeros(array.shape[:1], int) for key, array in images.items()}
     present = [split for split in SPLITS if split == "train" or {f"{split}_images", f"{split}_labels"} & set(arrays)]
