@@ -91,15 +91,25 @@ class Images:
     images_NHWC: np.ndarray
     labels_N: np.ndarray
     class_names: tuple[str, ...]
+    persons_N: np.ndarray | None = None
+    """Whose image each is, int64 in [0, units), everybody with one at least; None: each image is a unit of its own."""
 
     def __post_init__(self) -> None:
         assert self.images_NHWC.dtype == np.uint8 and self.images_NHWC.ndim == 4, self.images_NHWC.shape
         assert self.images_NHWC.shape[3] in (1, 3), self.images_NHWC.shape
         assert self.labels_N.dtype == np.int64 and self.labels_N.shape == self.images_NHWC.shape[:1]
         assert len(self) == 0 or (self.labels_N.min() >= 0 and self.labels_N.max() < self.classes)
+        if (persons := self.persons_N) is not None:
+            assert persons.dtype == np.int64 and persons.shape == self.labels_N.shape
+            assert len(self) == 0 or (persons.min() == 0 and np.bincount(persons).all())
 
     def __len__(self) -> int:
         return len(self.images_NHWC)
+
+    @functools.cached_property
+    def units(self) -> int:
+        """How many there are of what the promise is about: persons, or images where no persons are named."""
+        return len(self) if self.persons_N is None else int(self.persons_N.max(initial=-1)) + 1
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -113,13 +123,17 @@ class Images:
         return len(self.class_names)
 
     def select(self, indices: Any) -> Images:
-        """The images at `indices` (integers, a slice or a mask), with the same classes."""
-        return Images(taken(self.images_NHWC, indices), self.labels_N[indices], self.class_names)
+        """The images at `indices` (integers, a slice or a mask), with the same classes; persons are numbered anew."""
+        persons_N = None if self.persons_N is None else np.unique(self.persons_N[indices], return_inverse=True)[1]
+        return Images(taken(self.images_NHWC, indices), self.labels_N[indices], self.class_names, persons_N)
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over shape, class names, labels and pixels, in this order of images."""
+        """SHA-256 (hex) over shape, class names, labels, persons where they are named, and pixels, in this order of
+        images."""
         digest = hashlib.sha256(json.dumps([self.images_NHWC.shape, self.class_names]).encode())
         digest.update(np.ascontiguousarray(self.labels_N, dtype="<i8").data)
+        if self.persons_N is not None:
+            digest.update(np.ascontiguousarray(self.persons_N, dtype="<i8").data)
         # In parts, because public images stay in a file until they are asked for.
         for at in range(0, len(self), 4096):
             digest.update(np.ascontiguousarray(self.images_NHWC[at : at + 4096]).data)
