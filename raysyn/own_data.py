@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from raysyn.compute.worker import best_device
-from raysyn.data.images import DataConfig, public_facts
+from raysyn.data.images import DataConfig, facts_and_units
 from raysyn.data.reading import Reading
 from raysyn.data.sources import PRIVATE_NAMES, check_given
 from raysyn.methods import catalogue
@@ -97,8 +97,8 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     budget = config.budget()
     data: dict[str, Any] = {"name": source} if source in PRIVATE_NAMES else {"path": source}
     own = {name.name: getattr(config.data, name.name) for name in fields(config.data)}
-    n, shape, classes = public_facts(DataConfig(**data, **own))
-    budget.delta_for(n)
+    (n, shape, classes), units = facts_and_units(DataConfig(**data, **own))
+    budget.delta_for(units)
     case = Case(
         facts=Facts(n=n, shape=shape, classes=classes), budget=budget, minutes=config.minutes,
         workers=workers(flags.on) or 1, public=config.has_public, begun=begun(flags.out),

@@ -13,19 +13,21 @@ from typing import Any
 
 import numpy as np
 
+from raysyn.data import persons
 from raysyn.data.broken import without_broken
 from raysyn.data.copies import Copies, find_copies
-from raysyn.data.labels import count_classes, whole_numbers
+from raysyn.data.labels import names_of_classes, whole_numbers
 from raysyn.data.mapped import taken
-from raysyn.data.names import check_class_names, check_name
+from raysyn.data.names import check_name
 from raysyn.data.parquet_schema import Columns, check_no_columns
+from raysyn.data.persons import Persons
 from raysyn.data.picture import Crop, Fit, chosen_fit
 from raysyn.data.pixels import SMALLEST, pixels_of
 from raysyn.data.reading import Colour, Reading
 from raysyn.data.several import MultiLabel, Several
-from raysyn.data.shares import check_share, with_test_images
+from raysyn.data.shares import check_share, left_out_by, limited, with_test_images
 from raysyn.data.source import SPLITS, Source
-from raysyn.data.sources import from_name, from_path, subset
+from raysyn.data.sources import from_name, from_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,13 @@ class DataConfig:
     """Column of a Parquet file that holds the images (by default image, or else img), or of a .csv their paths."""
     label_column: str | None = None
     """Column of it that holds their classes, as numbers or names; by default label, or else labels."""
+    person_column: str | None = None
+    """Column of it that tells whose each image is (a person's, a household's), by numbers or names: then everybody is
+    in training or in test with all images, and what is promised is promised to them, not to an image. By default
+    person, if there is such a column; of a .npz the arrays train_persons and test_persons."""
+    person_pattern: str | None = None
+    """Regular expression that finds the person in the name of each file instead: its group, or all that it finds. Names
+    are paths in the folder of the split, in the archive, or as Hugging Face's Parquet files tell them."""
     multi_label: MultiLabel | None = None
     """Of images with several labels each, or none: most-frequent gives an image the class of the one of its labels that
     comes first in --data.label-order, combination that of its combination of the labels named there. Images with none
@@ -74,7 +83,8 @@ class DataConfig:
     skip_broken: int = 0
     """Leave out up to this many images that cannot be decoded; their number is told, and counts as public."""
     limit: int | None = None
-    """Keep only this many training images, always the same ones, and at most as many test images."""
+    """Keep only this many training images, always the same ones, and at most as many test images. Where persons are
+    named, at most so many, of whole persons."""
     labels: bool = True
     """False leaves unread what the images are of, so that they need no labels: all are of one class, images are made of
     no class in particular, and no classifier can judge them."""
@@ -82,6 +92,10 @@ class DataConfig:
     def how(self) -> Fit | None:
         """How images come into their size; ValueError for flags that do not go together."""
         return chosen_fit(self.fit, self.crop, "data", self.size is not None)
+
+    def persons(self) -> Persons:
+        """How persons are named; ValueError for flags that do not go together, and what is no pattern."""
+        return Persons.of(self.person_column, self.person_pattern)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +170,8 @@ class Dataset:
     """How the source was understood, and what of it was left out."""
     warned: tuple[str, ...] = ()
     """What a user must know of it."""
+    own: bool = False
+    """Whether these are a user's: neither a set by name nor made by raysyn."""
 
     @functools.cached_property
     def copies(self) -> Copies:
@@ -194,30 +210,40 @@ def load(config: DataConfig) -> Dataset:
     for split, keep in kept.items():
         shape = done["train"].shape if done else None
         pixels = pixels_of(source, source.splits[split], keep, config.size, fit, shape)
-        done[split] = Images(pixels, labels[split][keep], class_names)
+        whose_N = source.splits[split].persons_N
+        of_N = None if whose_N is None else persons.renumbered(whose_N[keep])
+        done[split] = Images(pixels, labels[split][keep], class_names, of_N)
     naming = source.naming if source.class_names is None or source.of_labels else None
-    done_to_them = [one for one in (source.reading.told(), left_out) if one]
+    named = persons.told(done["train"].persons_N, config.limit) if done["train"].persons_N is not None else ""
+    done_to_them = [one for one in (source.reading.told(), left_out, named) if one]
     told = "; ".join([source.told or "published", *done_to_them]) if done_to_them else source.told
     dataset = Dataset(
         source.name, done["train"], done["test"], done.get("val"), naming=naming, told=told,
-        warned=(*source.reading.warned(), *source.warned),
+        warned=(*source.reading.warned(), *source.warned), own=config.path is not None and not source.released,
     )  # fmt: skip
-    return dataset.check_classes(*_left_out_by(config))
+    return dataset.check_classes(*left_out_by(config))
 
 
 def public_facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int]:
     """(number of training images, shape, classes) of what `config` names, of which one picture is decoded; ValueError
     as `load`, for all that can be known from that."""
+    return facts_and_units(config)[0]
+
+
+def facts_and_units(config: DataConfig) -> tuple[tuple[int, tuple[int, int, int], int], int]:
+    """The same, and how many persons these images are of; of no persons, how many images there are."""
     source, labels, class_names = _opened(config)
     keep = _kept(source, {"train": labels["train"]}, config.limit)[0]["train"]
     first = pixels_of(source, source.splits["train"], keep[:1], config.size, config.how(), None)
     height, width, channels = first.shape[1:]
-    return len(keep), (height, width, channels), len(class_names)
+    whose_N = source.splits["train"].persons_N
+    units = len(keep) if whose_N is None else len(np.unique(whose_N[keep]))
+    return (len(keep), (height, width, channels), len(class_names)), units
 
 
 def _kept(source: Source, labels: dict[str, np.ndarray], limit: int | None) -> tuple[dict[str, np.ndarray], str]:
     """{split: places of the images to read}, and a word on those that were left out as broken."""
-    some = {split: subset(len(found), limit or len(found)) for split, found in labels.items() if found.size}
+    some = {split: limited(source, split, limit) for split, found in labels.items() if found.size}
     return without_broken(source, some)
 
 
@@ -230,7 +256,7 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
     config.how()
     check_share(config.test_share)
     reading = Reading.of(config)
-    columns = Columns(config.image_column, config.label_column)
+    columns, whose = Columns(config.image_column, config.label_column), config.persons()
     several = Several.of(config.multi_label, config.label_order)
     if several is not None and not config.labels:
         raise ValueError(
@@ -239,18 +265,20 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
         )
     if config.path is None:
         check_no_columns(columns, f"data.name={config.name!r}")
+        whose.check_none(f"data.name={config.name!r}")
         source = from_name(config.name, config.size, several=several, labels=config.labels)
     else:
-        source = from_path(config.path, columns, several, labels=config.labels)
+        source = from_path(config.path, columns, several, labels=config.labels, persons=whose)
     source = replace(source, reading=reading)
     for split, part in source.splits.items():
         reading.check_arrays(part.pictures, source.label if split == "train" else f"{source.label}: {split}")
     check_name(source.label, "the data set", source.name)
+    persons.check_apart(source)
     labels = {split: whole_numbers(source, split) for split in SPLITS if split in source.splits}
     if not labels["train"].size:
         raise ValueError(f"{source.label} has no train images; both train and test are needed")
     # Of all images: which classes there are must not depend on what is held out.
-    class_names = _class_names(source, labels)
+    class_names = names_of_classes(source, labels)
     source = with_test_images(source, config.test_share)
     labels = {split: whole_numbers(source, split) for split in SPLITS if split in source.splits}
     n = len(labels["train"])
@@ -260,37 +288,6 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
     return source, labels, class_names
 
 
-def _left_out_by(config: DataConfig) -> tuple[str, str]:
-    """Which settings leave images out, and how they leave out fewer."""
-    named = {"limit": "raise", "test_share": "lower", "skip_broken": "lower"}
-    given = {field: getattr(config, field) for field in named if getattr(config, field)}
-    if len(given) == 1:
-        ((field, value),) = given.items()
-        return f"data.{field}={value}", f"{named[field]} it"
-    settings = " with ".join(f"data.{field}={value}" for field, value in given.items())
-    return settings, " or ".join(f"{named[field]} data.{field}" for field in given)
-
-
 def _empty(images: Images) -> np.ndarray:
     """The classes that have no image."""
     return np.flatnonzero(np.bincount(images.labels_N, minlength=images.classes) == 0)
-
-
-def _class_names(source: Source, labels: dict[str, np.ndarray]) -> tuple[str, ...]:
-    """Names of all classes. Where the source declares none they are the numbers in the labels of train, without a gap;
-    a declared class may have no image, because whether a release exists must not depend on single images."""
-    names = source.class_names
-    if names is None:
-        numbers = {split: np.unique(found).tolist() for split, found in labels.items()}
-        classes = count_classes(source.label, numbers, f" ({source.naming})")
-    else:
-        classes = len(names)
-    for split, found in labels.items():
-        if (unknown := found[found >= classes]).size:
-            raise ValueError(
-                f"{source.label}: {split} has the label {unknown[0]}, but only {classes} classes are named; mend the "
-                "labels"
-            )
-    named = tuple(str(name) for name in (range(classes) if names is None else names))
-    check_class_names(source.label, named)
-    return named
