@@ -176,7 +176,7 @@ class Dataset:
     @functools.cached_property
     def copies(self) -> Copies:
         """What is there several times."""
-        return find_copies(self.train.images_NHWC, self.test.images_NHWC)
+        return find_copies(self.train.images_NHWC, self.test.images_NHWC, self.train.persons_N)
 
     def empty_classes(self) -> tuple[str, ...]:
         """Names of the classes without a training image."""

@@ -21,7 +21,7 @@ from raysyn.data.source import Source
 
 USUAL = "person"
 """What the column is called, in whatever case, where none is named."""
-PREFIX = r"([^/]+)[-_ ][^-_ /]+$"
+PREFIX = r"([^/]+)[\s_-][^\s_/-]+$"
 """What a name of a file begins with, up to its last separator."""
 
 
