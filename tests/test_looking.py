@@ -343,3 +343,20 @@ def test_names_of_files_suggest_persons(tmp_path: Path, name: str, pattern: str 
     said = looked_at(source, sheet, person_pattern=pattern)
     assert "Persons that are named: 7, with 3 images each. Persons with images of several classes: 7." in said
     assert f"--data.person-pattern '{pattern}' " in said and "Images of a person: images persons 3 7" in said
+
+
+def test_persons_are_counted_and_those_in_two_splits_are_shown(tmp_path: Path) -> None:
+    """What a run refuses is looked at all the same."""
+    whose = ["a", "b", "a", "c", "b", "d"]
+    source = parquet(tmp_path / "set.parquet", split=["train"] * 4 + ["test"] * 2, person=whose)
+    said = looked_at(Path(source), tmp_path / "sheet.png", html=str(tmp_path / "page.html"))
+    assert "Persons that are named: 4, with 1 to 2 images each. Persons with images in train and in test: 1." in said
+    assert "Persons with images of several classes: 1." in said and "Nobody is named" not in said
+    assert "Images of a person: images persons 1 2 2 2" in said
+    assert f"would be refused: data.path='{source}': 1 person has images in train and in test" in said
+    assert "Images of a person" in (tmp_path / "page.html").read_text()
+    for flags in ({"person_column": "who"}, {"person_pattern": "p"}):
+        with pytest.raises(ValueError, match=r"^person_(column|pattern)='.*and digits is a set by name; leave it out"):
+            look("digits", Flags(sheet=str(tmp_path / "digits.png"), **flags))
+    with pytest.raises(ValueError, match=r"^person_pattern='\(' is no regular expression"):
+        look(source, Flags(sheet=str(tmp_path / "other.png"), person_pattern="("))

@@ -257,7 +257,7 @@ def _tars(path: Path, label: str, with_labels: bool) -> Source:
     for split in SPLITS:
         own = [image for image in found.images if image.split == split]
         labels = np.array([image.label for image in own], dtype=np.int64)
-        places, names = [image.place for image in own], [image.name for image in own]
+        places, names = [image.place for image in own], [image.name.removeprefix("./") for image in own]
         splits[split] = Split([image.member for image in own], labels, places, names=partial(iter, names))
     lacks = "has no test images" if found.shards.by_names else "has no splits by file names, and so no test images"
     name = path.resolve().name if path.is_dir() else path.stem

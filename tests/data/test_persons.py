@@ -80,7 +80,7 @@ def source(home: Path, kind: str, whose: list[Any] = WHOSE, splits: list[str] = 
                 for index in (index for index in rows if splits[index] == split):
                     key = files[index].removesuffix(".png")
                     for name, content in ((f"{key}.png", png(index)), (f"{key}.cls", str(LABELS[index]).encode())):
-                        (member := tarfile.TarInfo(f"scans/{name}")).size = len(content)
+                        (member := tarfile.TarInfo(f"./scans/{name}")).size = len(content)
                         archive.addfile(member, io.BytesIO(content))
         return DataConfig(path=str(home / "set"), person_pattern=pattern)
     for index in rows:
@@ -216,6 +216,15 @@ def test_a_column_of_any_name_numbers_and_categories_are_persons(ending: str, tm
     found = load(DataConfig(path=path, person_column="Patient"))
     assert persons(found.train) == wanted("train") and "persons in Patient" in found.told
     assert "person_column='patients' names; it has" in fault(DataConfig(path=path, person_column="patients"))
+
+
+def test_names_begin_in_the_folder_of_the_split_in_the_archive_or_at_the_table(tmp_path: Path) -> None:
+    for kind, begin in (("folder", "(?:ant|bee)/"), ("tar", "scans/"), ("hugging face", ""), ("table of files", "")):
+        (tmp_path / kind).mkdir()
+        config = source(tmp_path / kind, kind)
+        folder = r"set/(?:train|test)/(?:ant|bee)/" if kind == "table of files" else ""
+        found = load(replace(config, person_pattern=rf"^{begin}{folder}([^/_]+)_\d{{3}}\.png$"))
+        assert persons(found.train) == wanted("train") and persons(found.test) == wanted("test")
 
 
 def test_the_same_name_in_other_spellings_of_unicode_is_one_person(tmp_path: Path) -> None:
