@@ -253,7 +253,7 @@ def read_parquet(
         images = Rows(table, np.array(shards[split], np.int64), np.array(rows[split], np.int64))
         numbers = np.array(labels[split]) if labels[split] else np.zeros(0, np.int64)
         of = np.array(whose[split], np.int64) if table.schema.person else None
-        paths = images.names if table.schema.path_leaf and not table.schema.released else None
+        paths = images.names if table.schema.path_leaf else None
         splits[split] = Split(images, numbers, images.place, of, paths)
     whole = table.schema.split or path.is_dir()
     lacks = "has no test images" if whole else "has no column split, and so no test images"
