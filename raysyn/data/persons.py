@@ -202,4 +202,4 @@ def told(persons_N: np.ndarray, limit: int | None = None) -> str:
     many = "1 person" if len(each) == 1 else f"{len(each):,} persons"
     span = f"{each.min():,}" if each.min() == each.max() else f"{each.min():,} to {each.max():,}"
     within = "" if limit is None else f", {len(persons_N):,} in all within --data.limit {limit}"
-    return f"{many} to train with, of {span} image{'s' if each.max() > 1 else ''} each{within}"
+    return f"{many} in train, of {span} image{'s' if each.max() > 1 else ''} each{within}"

@@ -122,7 +122,7 @@ def test_persons_are_read_from_every_kind_of_source(kind: str, tmp_path: Path, m
     found = load(config)
     assert persons(found.train) == wanted("train") and persons(found.test) == wanted("test")
     assert (found.train.units, found.test.units) == (4, 2)
-    assert found.told.endswith("; 4 persons to train with, of 1 to 3 images each") and found.told.count("persons") == 2
+    assert found.told.endswith("; 4 persons in train, of 1 to 3 images each") and found.told.count("persons") == 2
     assert found.warned == () and found.own
     # The number of persons is public, as that of images is.
     assert facts_and_units(config) == ((7, (8, 8, 1), 2), 4)

@@ -14,6 +14,8 @@ import pytest
 from raysyn.data.copies import find_copies
 from raysyn.data.images import DataConfig, Dataset, Images, load
 from raysyn.methods.method import Method, Prepared
+from raysyn.methods.pigan.presets import PRESETS
+from raysyn.methods.pigan.variants import first_split
 from raysyn.methods.source_told import copies_counted, of_copies, say_source, source_facts
 from raysyn.report.pictures import png_bytes
 from raysyn.screen.console import Console
@@ -85,6 +87,14 @@ def test_the_console_warns_and_tells_how_the_source_was_read(capsys: pytest.Capt
     assert capsys.readouterr().out.strip() == "WARNING: Look at them."
     say_source(Console(), dataset([0, 1], [2]), 2.0)
     assert capsys.readouterr().out == ""
+
+
+def test_a_source_that_pigan_divides_anew_is_told_of_all_the_same() -> None:
+    raw = replace(dataset(list(range(20)), [20, 21], told="a folder"), warned=("Look.",), own=True)
+    divided = first_split(PRESETS["quick"], raw)
+    assert len(divided.train) + len(divided.test) == 22 and len(divided.train) != 20
+    assert (divided.told, divided.warned, divided.own) == ("a folder", ("Look.",), True)
+    assert divided.source_fingerprint == raw.fingerprint() != divided.fingerprint() and divided.copies.among == 0
 
 
 def test_the_report_has_the_same_facts() -> None:

@@ -131,7 +131,7 @@ def first_split(config: Config, raw: Dataset) -> Dataset:
     if config.member_share is None:
         return raw
     members, others = _members_and_others(config, raw, 0)
-    return Dataset(raw.name, members, others, None, raw.fingerprint(), raw.naming)
+    return replace(raw, train=members, test=others, val=None, source_fingerprint=raw.fingerprint())
 
 
 def split(config: Config, dataset: Dataset, index: int) -> tuple[Images, Images]:
