@@ -124,7 +124,10 @@ def test_what_is_not_plain_is_shown_as_a_run_would_read_it(tmp_path: Path) -> No
     assert "deeper than 8 bits: scale those that matter with --window LOW HIGH 4" in said
     assert "The first: file train/a/0.png, file train/a/1.png, file train/b/0.png, file test/a/0.png (its mode" in said
     said = looked_at(source, sheet, window=(0, 8191))
-    assert "Not usable: what is wrong images no image file: PNG, JPEG and what else Pillow opens is read; move" in said
+    assert (
+        "Not usable: what is wrong images no image file: PNG, JPEG, TIFF, BMP, GIF, WebP and a few more are read;"
+        in said
+    )
     assert "Looked at so: 4 deeper than 8 bits, values 0 to 8191 scaled to 0 to 255." in said
     assert "--data.window 0 8191 begins to read 4 training and 1 test images of 10 x 10 pixels, grey, 2 cl" in said
     assert "Exact copies within train: 1." in said

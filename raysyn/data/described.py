@@ -10,6 +10,9 @@ from raysyn.data import dicom
 from raysyn.data.image_file import open_file, stored, values
 from raysyn.data.picture import content
 
+SCAN_OF_PALETTE = "DICOM palette"
+"""Mode of a DICOM file whose values are numbers of colours."""
+
 
 class Described(NamedTuple):
     """One picture."""
@@ -47,7 +50,7 @@ def described(picture: Any) -> Described:
 def _of_scan(scan: dicom.Scan) -> Described:
     size = (scan.values.shape[1], scan.values.shape[0])
     if scan.values.ndim == 3:
-        return Described(size, "DICOM colour")
+        return Described(size, SCAN_OF_PALETTE if scan.palette else "DICOM colour")
     return Described(size, "DICOM grey", _span(scan.values), True, scan.window)
 
 

@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -37,6 +37,9 @@ DEFLATED, HEAD = b"1.2.840.10008.1.2.1.99", 2048
 """What such a file is said to be, and the bytes in which that is said."""
 WITHOUT = "it is a DICOM file without a picture, or damaged: bring it anew, or remove it"
 DAMAGED = "it is a DICOM file that is damaged: bring it anew"
+PALETTE = "PALETTE COLOR"
+COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+"""Those that pydicom gives as RGB."""
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -52,6 +55,8 @@ class Scan:
     """Why it is None."""
     inverted: bool
     """Whether small values are light."""
+    palette: bool = False
+    """Whether its values in the file are numbers of colours."""
 
 
 def is_dicom(begin: bytes) -> bool:
@@ -59,9 +64,19 @@ def is_dicom(begin: bytes) -> bool:
     return begin[128:BEGIN] == b"DICM"
 
 
+def has_palette(file: BinaryIO) -> bool:
+    """Whether the values of a file that was read before are numbers of colours."""
+    import pydicom
+
+    with _quietly():
+        found: Any = pydicom.dcmread(file, specific_tags=["PhotometricInterpretation"], stop_before_pixels=True)
+        return str(found.get("PhotometricInterpretation")) == PALETTE
+
+
 def decoded(file: BinaryIO, reading: Reading) -> np.ndarray:
     """uint8 (H, W) or (H, W, 3) of a DICOM file: by the window of `reading`, else the first that the file names, as its
-    standard says, else of 8 bits as they are. Small values are dark, also where the file has it the other way round."""
+    standard says, else of 8 bits as they are. Small values are dark, also where the file has it the other way round. A
+    palette all of whose pixels are grey is grey."""
     scan = read(file)
     if scan.values.ndim == 3:
         if reading.window is not None:
@@ -70,7 +85,8 @@ def decoded(file: BinaryIO, reading: Reading) -> np.ndarray:
                 "images to one kind"
             )
         reading.note(DICOM)
-        return scan.values
+        grey = scan.palette and (scan.values == scan.values[..., :1]).all()
+        return scan.values[..., 0] if grey else scan.values
     window = reading.window or scan.window
     if window is None:
         raise Unsuited(f"it is a DICOM file {scan.unnamed}: say which values matter with {reading.window_flag()}")
@@ -134,13 +150,15 @@ def _scan(found: Any) -> Scan:
         ) from None
     try:
         colour = str(found.PhotometricInterpretation)
-        if colour == "PALETTE COLOR":
+        _check_bits(found)
+        if colour == PALETTE:
             _check_palette(found)
             stored = pixels.apply_color_lut(stored, found)
             stored = (stored >> 8).astype(np.uint8) if stored.dtype == np.uint16 else stored
-        if stored.ndim == 3:
-            return _of_colours(stored)
-        if colour not in ("MONOCHROME1", "MONOCHROME2"):
+            return replace(_of_colours(stored, 8), palette=True)
+        if stored.ndim == 3 and colour in COLOURS:
+            return _of_colours(stored, int(found.BitsStored))
+        if stored.ndim == 3 or colour not in ("MONOCHROME1", "MONOCHROME2"):
             raise Unsuited("it is a DICOM file of another kind of colour: save it as grey or RGB")
         if ("RescaleSlope" in found) != ("RescaleIntercept" in found):
             raise Unsuited("it is a DICOM file with a rescale slope and no intercept, or the reverse: mend its tags")
@@ -155,14 +173,25 @@ def _scan(found: Any) -> Scan:
         raise Broken(DAMAGED) from None
 
 
-def _of_colours(stored: np.ndarray) -> Scan:
-    if stored.dtype != np.uint8 or stored.shape[2] != 3:
-        raise Unsuited("it is a DICOM file of colours deeper than 8 bits: save it as 8-bit RGB")
+def _of_colours(stored: np.ndarray, bits: int) -> Scan:
+    if stored.dtype != np.uint8 or stored.shape[2] != 3 or bits != 8:
+        raise Unsuited("it is a DICOM file of colours that are not of 8 bits: save it as 8-bit RGB")
     return Scan(stored, None, "", False)
 
 
+def _check_bits(found: Any) -> None:
+    """Unsuited where values do not lie in the lower bits, which are those that are read. Floats say nothing of it."""
+    if "HighBit" in found and "BitsStored" in found and int(found.HighBit) != int(found.BitsStored) - 1:
+        raise Unsuited(
+            "it is a DICOM file whose values are not in the lower bits (HighBit is not BitsStored - 1): save it anew"
+        )
+
+
 def _check_palette(found: Any) -> None:
-    """Unsuited where colours are said to have 16 bits, and have 8: they would all be black."""
+    """Unsuited where numbers of colours have a sign, and where colours are said to have 16 bits, and have 8: they would
+    all be black."""
+    if int(found.PixelRepresentation):
+        raise Unsuited("it is a DICOM file with a palette and numbers with a sign: save it as 8-bit RGB")
     names = [f"{name}PaletteColorLookupTable" for name in ("Red", "Green", "Blue")]
     if not all(f"{name}Data" in found and int(found[f"{name}Descriptor"].value[2]) == 16 for name in names):
         return

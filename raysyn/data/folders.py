@@ -7,6 +7,7 @@ be reached is refused. Paths are plain strings here, since there may be millions
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from raysyn.data.written import written_classes
 
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xls", ".xlsx")
 """Files that may hold labels."""
+NO_LETTERS = re.compile(r"[\W\d_]+")
 NESTED = 3
 """How deep a folder train/ is looked for where it is not there."""
 
@@ -158,6 +160,7 @@ def _refuse_other_layouts(
                 raise ValueError(
                     f"{label} has {kind} files in {legible(name)}/, and none in itself: give {str(inside)!r}"
                 )
+    _refuse_near_splits(label, folders, by_class)
     if not by_class:
         return
     if len(folders) > 1:
@@ -179,6 +182,20 @@ def _refuse_other_layouts(
         raise ValueError(
             f"{label} has no folders in it; it needs train/ and test/ with a folder of images per class, or such class "
             "folders alone"
+        )
+
+
+def _refuse_near_splits(label: str, folders: Sequence[str], by_class: bool) -> None:
+    """ValueError for a folder such as test_images/, whose images would be trained on; a class may be called so where
+    others are not."""
+    near = {
+        name: USUAL_NAMES[word] for name in folders for word in NO_LETTERS.split(name.lower()) if word in USUAL_NAMES
+    }
+    if near and (not by_class or (len(near) == len(folders) and len(set(near.values())) > 1)):
+        name, split = next(iter(near.items()))
+        raise ValueError(
+            f"{label} has {legible(name)}/, which by its name is for {split}: rename the folders of splits to train/, "
+            "val/ and test/, or others to a name without such a word"
         )
 
 

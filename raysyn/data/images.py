@@ -16,7 +16,7 @@ import numpy as np
 from raysyn.data import persons
 from raysyn.data.broken import without_broken
 from raysyn.data.copies import Copies, find_copies
-from raysyn.data.labels import names_of_classes, whole_numbers
+from raysyn.data.labels import check_gap, empty, names_of_classes, whole_numbers
 from raysyn.data.mapped import taken
 from raysyn.data.names import check_name
 from raysyn.data.parquet_schema import Columns, check_no_columns
@@ -180,16 +180,12 @@ class Dataset:
 
     def empty_classes(self) -> tuple[str, ...]:
         """Names of the classes without a training image."""
-        return tuple(self.train.class_names[label] for label in _empty(self.train))
+        return tuple(self.train.class_names[label] for label in empty(self.train.labels_N, self.train.classes))
 
     def check_classes(self, setting: str, mend: str) -> Dataset:
         """Itself; ValueError where `setting` has left a class without a training image that no source has declared, so
         that nobody could say what its synthetic images are."""
-        if self.naming is not None and len(empty := _empty(self.train)):
-            raise ValueError(
-                f"{setting} leaves class {empty[0]} without a training image; {mend}, or declare the names of classes "
-                f"({self.naming}), one of which may then have no image"
-            )
+        check_gap(self.naming, self.train.labels_N, self.train.classes, setting, mend)
         return self
 
     def fingerprint(self) -> str:
@@ -200,40 +196,38 @@ class Dataset:
 def load(config: DataConfig) -> Dataset:
     """The data set that `config` names: train and test, and val where the source has one.
 
-    A size rescales each image as `picture.fitted` does. 16-bit colour is cut to 8 bits. The pixels of many images lie
+    A size rescales each image as `picture.fitted` does. Deeper colour is cut to 8 bits. The pixels of many images lie
     in a file without a name (`mapped`). Raises ValueError, one sentence with field, value and mend, for what a user can
     mend.
     """
     source, labels, class_names = _opened(config)
     done, fit = dict[str, Images](), config.how()
-    kept, left_out = _kept(source, labels, config.limit)
+    kept, left_out = _kept(source, labels, class_names, config)
     for split, keep in kept.items():
         shape = done["train"].shape if done else None
         pixels = pixels_of(source, source.splits[split], keep, config.size, fit, shape)
         whose_N = source.splits[split].persons_N
         of_N = None if whose_N is None else persons.renumbered(whose_N[keep])
         done[split] = Images(pixels, labels[split][keep], class_names, of_N)
-    naming = source.naming if source.class_names is None or source.of_labels else None
     named = persons.told(done["train"].persons_N, config.limit) if done["train"].persons_N is not None else ""
     done_to_them = [one for one in (source.reading.told(), left_out, named) if one]
     told = "; ".join([source.told or "published", *done_to_them]) if done_to_them else source.told
-    dataset = Dataset(
-        source.name, done["train"], done["test"], done.get("val"), naming=naming, told=told,
+    return Dataset(
+        source.name, done["train"], done["test"], done.get("val"), naming=_naming(source), told=told,
         warned=(*source.reading.warned(), *source.warned), own=config.path is not None and not source.released,
     )  # fmt: skip
-    return dataset.check_classes(*left_out_by(config))
 
 
 def public_facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int]:
-    """(number of training images, shape, classes) of what `config` names, of which one picture is decoded; ValueError
-    as `load`, for all that can be known from that."""
+    """(number of training images, shape, classes) of what `config` names; ValueError as `load`, for all that can be
+    known from one picture, which alone is decoded: but for `skip_broken`, since how many are left only all can tell."""
     return facts_and_units(config)[0]
 
 
 def facts_and_units(config: DataConfig) -> tuple[tuple[int, tuple[int, int, int], int], int]:
     """The same, and how many persons these images are of; of no persons, how many images there are."""
     source, labels, class_names = _opened(config)
-    keep = _kept(source, {"train": labels["train"]}, config.limit)[0]["train"]
+    keep = _kept(source, labels, class_names, config)[0]["train"]
     first = pixels_of(source, source.splits["train"], keep[:1], config.size, config.how(), None)
     height, width, channels = first.shape[1:]
     whose_N = source.splits["train"].persons_N
@@ -241,10 +235,21 @@ def facts_and_units(config: DataConfig) -> tuple[tuple[int, tuple[int, int, int]
     return (len(keep), (height, width, channels), len(class_names)), units
 
 
-def _kept(source: Source, labels: dict[str, np.ndarray], limit: int | None) -> tuple[dict[str, np.ndarray], str]:
-    """{split: places of the images to read}, and a word on those that were left out as broken."""
-    some = {split: limited(source, split, limit) for split, found in labels.items() if found.size}
-    return without_broken(source, some)
+def _kept(
+    source: Source, labels: dict[str, np.ndarray], class_names: tuple[str, ...], config: DataConfig
+) -> tuple[dict[str, np.ndarray], str]:
+    """{split: places of the images to read}, and a word on those that were left out as broken; ValueError where a class
+    that no source has declared is left without an image."""
+    some = {split: limited(source, split, config.limit) for split, found in labels.items() if found.size}
+    check_gap(_naming(source), labels["train"][some["train"]], len(class_names), *left_out_by(config))
+    kept, left_out = without_broken(source, some)
+    check_gap(_naming(source), labels["train"][kept["train"]], len(class_names), *left_out_by(config))
+    return kept, left_out
+
+
+def _naming(source: Source) -> str | None:
+    """How it could declare names of its classes, where it knows them only as the labels of its images."""
+    return source.naming if source.class_names is None or source.of_labels else None
 
 
 def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[str, ...]]:
@@ -258,6 +263,11 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
     reading = Reading.of(config)
     columns, whose = Columns(config.image_column, config.label_column), config.persons()
     several = Several.of(config.multi_label, config.label_order)
+    if config.label_column is not None and not config.labels:
+        raise ValueError(
+            f"data.label_column={config.label_column!r} says where labels are, and --data.no-labels forgets them; "
+            "leave one of them out"
+        )
     if several is not None and not config.labels:
         raise ValueError(
             f"data.multi_label={several.how!r} says which labels to heed, and --data.no-labels forgets them; leave one "
@@ -286,8 +296,3 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
         left = f"{n} images of {source.label}" + (" that are left to train" if config.test_share else "")
         raise ValueError(f"data.limit={config.limit} exceeds the {left}; lower it")
     return source, labels, class_names
-
-
-def _empty(images: Images) -> np.ndarray:
-    """The classes that have no image."""
-    return np.flatnonzero(np.bincount(images.labels_N, minlength=images.classes) == 0)

@@ -69,3 +69,17 @@ def names_of_classes(source: Source, labels: dict[str, np.ndarray]) -> tuple[str
     named = tuple(str(name) for name in (range(classes) if names is None else names))
     check_class_names(source.label, named)
     return named
+
+
+def empty(labels_N: np.ndarray, classes: int) -> np.ndarray:
+    """The classes that have no image."""
+    return np.flatnonzero(np.bincount(labels_N, minlength=classes) == 0)
+
+
+def check_gap(naming: str | None, labels_N: np.ndarray, classes: int, setting: str, mend: str) -> None:
+    """ValueError where `setting` has left a class without an image that could have been declared (`naming`)."""
+    if naming is not None and len(found := empty(labels_N, classes)):
+        raise ValueError(
+            f"{setting} leaves class {found[0]} without a training image; {mend}, or declare the names of classes "
+            f"({naming}), one of which may then have no image"
+        )

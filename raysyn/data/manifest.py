@@ -49,7 +49,8 @@ def read_manifest(
     persons: Persons | None = None,
 ) -> Manifest:  # fmt: skip
     """Read a table and find its files in its folder and below, by path or the end of it, with or without ending.
-    Without `labels` their column is not needed, and all are of class 0; without `persons` nobody is named.
+    Without `labels` their column is not needed, and all are of class 0; with `several` a row may have none. Without
+    `persons` nobody is named.
     ValueError, in a sentence that `label` opens, for a column, file or field that is not there, and for a file that is
     there twice."""
     fields, rows = _table(path, label)
@@ -62,7 +63,8 @@ def read_manifest(
     of: list[int] = []
     for at, row in rows:
         place = f"{label}: line {at}"
-        for name in filter(None, (image, number, split)):
+        # Several labels may be none.
+        for name in filter(None, (image, None if several else number, split)):
             if not row[name]:
                 raise ValueError(f"{place} has an empty {name}; fill or drop it")
         if (where := USUAL_NAMES.get(row[split].lower() if split else "train")) is None:
@@ -78,11 +80,10 @@ def read_manifest(
         _refuse_several(read, label, columns.group)
         numbers, names = classes_of(read, label)
     else:
-        words = {name for _, _, name in read}
-        numbers, names = (
-            {name: classes.of(_split_label(name), f"{label}: a row") for name in words},
-            list(classes.names),
-        )
+        numbers, names = {}, list(classes.names)
+        for (_, _, name), line in zip(read, known.values(), strict=True):
+            if name not in numbers:
+                numbers[name] = classes.of(_split_label(name), f"{label}: line {line}")
     told = f"a table of {len(read):,} rows, files by {image}, labels {f'in {number}' if number else 'unread'}"
     told += f", persons in {person}" if person is not None else ""
     told += "" if split else ", no column split: all for training"

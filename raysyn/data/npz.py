@@ -18,15 +18,17 @@ from raysyn.data.several import Several
 from raysyn.data.source import SPLITS, Source, from_arrays
 
 
-def read_npz(path: Path, label: str) -> dict[str, np.ndarray]:
-    """{name: array}. ValueError, in a sentence that `label` opens, for what is no .npz file of plain arrays."""
+def read_npz(path: Path, label: str, endings: str | tuple[str, ...] = "") -> dict[str, np.ndarray]:
+    """{name: array} of those whose names end so; the others are not read. ValueError, in a sentence that `label` opens,
+    for what is no .npz file of plain arrays."""
     try:
         # Opened first: `is_zipfile` says of a file that it may not read that it is none.
         with path.open("rb") as opened:
             if not zipfile.is_zipfile(opened):
                 raise ValueError("no zip archive")
         with np.load(path, allow_pickle=False) as file:
-            large = {key: _unpacked(file.zip, f"{key}.npy", label) for key in file.files}
+            wanted = [key for key in file.files if key.endswith(endings)]
+            large = {key: _unpacked(file.zip, f"{key}.npy", label) for key in wanted}
             return {key: file[key] if array is None else array for key, array in large.items()}
     # RuntimeError is of what is encrypted or packed in another way, MemoryError of a shape that a damaged header says.
     except (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
@@ -75,7 +77,7 @@ def npz_source(
 ) -> Source:  # fmt: skip
     """The images of a .npz file as MedMNIST has them, for each split an array of images and one of labels; with
     `persons` also one of whose they are, where there are such."""
-    arrays = read_npz(path, label)
+    arrays = read_npz(path, label, "" if labels else ("_images", "_persons"))
     of = {split: arrays[f"{split}_persons"] for split in SPLITS if persons and f"{split}_persons" in arrays}
     if not labels:
         arrays = {key: array for key, array in arrays.items() if key.endswith("_images")}

@@ -28,6 +28,8 @@ TURNED = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 ORIENTATION = 0x0112
 WHITE_IS_ZERO = 262, 0
 """Tag and value of a TIFF whose small values are light; Pillow heeds it for 8 bits and not for 16."""
+FEW_GREYS = {"L;2": 3, "L;4": 15}
+"""{Pillow's name of how greys of few bits lie in a PNG: the largest of them}."""
 OTHER = "another kind of colour: save it as 8-bit grey or RGB"
 PRINT = ("CMYK", "YCbCr")
 """Modes that Pillow turns into RGB."""
@@ -118,7 +120,7 @@ def has_palette(picture: Any) -> bool:
         return False
     with content(picture) as file:
         if dicom.is_dicom(_begin(file)):
-            return False
+            return dicom.has_palette(file)
         with open_file(file) as found:
             return found.mode == "P"
 
@@ -149,7 +151,7 @@ def fault_of(picture: Any, error: Exception) -> str:
     with content(picture) as file:
         if not _begin(file):
             return "it is empty, and no image file: bring it anew or remove it"
-    return "no image file: PNG, JPEG and what else Pillow opens is read; move or remove it"
+    return "no image file: PNG, JPEG, TIFF, BMP, GIF, WebP and a few more are read; move or remove it"
 
 
 def centre_square(image: Picture) -> Picture:
@@ -183,9 +185,9 @@ def _plain(image: Picture, reading: Reading) -> Picture:
             "images to one depth"
         )
     else:
-        if ";16" in before.raw:
-            reading.note("of {n:,} in 16-bit colour the upper 8 bits")
-        plain = _opaque(image, reading)
+        if before.cut:
+            reading.note("{n:,} in colour deeper than 8 bits cut to 8")
+        plain = _opaque(image, before, reading)
     if plain.mode == "P":
         plain = _grey_or_colour(plain.convert("RGB"))
     elif plain.mode == "1":
@@ -214,10 +216,17 @@ def _of_8_bits(image: Picture, before: Stored, reading: Reading) -> Picture:
     return Image.fromarray(255 - pixels if tags.get(tag) == light else pixels)
 
 
-def _opaque(image: Picture, reading: Reading) -> Picture:
+def _opaque(image: Picture, before: Stored, reading: Reading) -> Picture:
     """The image without transparency: where something shows through, over the background that `reading` says."""
     from PIL import Image
 
+    if image.format == "PNG" and isinstance(image.info.get("transparency"), int | tuple):
+        if before.cut:
+            raise Unsuited("it is 16-bit colour with a colour that shows through: save it with an alpha channel")
+        if before.raw in FEW_GREYS:
+            # Pillow has stretched the greys to 8 bits, and not that which shows through.
+            most = FEW_GREYS[before.raw]
+            image.info["transparency"] = (image.info["transparency"] & most) * 255 // most
     if "transparency" not in image.info:
         if image.mode not in ("LA", "PA", "RGBA"):
             return image

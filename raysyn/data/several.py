@@ -73,6 +73,7 @@ class Several:
             raise ValueError(
                 f"{label}: data.label_order names {strange[0]!r}, which is no label; it has {', '.join(names[:20])}"
             )
+        _refuse_other_spellings(order, names or (), label)
         if self.how == "combination" and len(order) > MOST_COMBINED:
             raise ValueError(
                 f"{label}: {len(order)} labels have {2 ** len(order):,} combinations; name up to {MOST_COMBINED} to "
@@ -112,7 +113,8 @@ class Classes:
         """The same of what a list holds: names, or numbers of what is known by name. ValueError for another one."""
         words = [self._word(one) for one in found]
         if (strange := next((at for at, word in enumerate(words) if word is None), None)) is not None:
-            raise ValueError(f"{place} has the label {found[strange]!r}, which is none of those with names; mend it")
+            fault = "none of those with names; mend it" if self.known else "no label: give words, or numbers from 0"
+            raise ValueError(f"{place} has the label {found[strange]!r}, which is {fault}")
         # Of two labels such rows have nothing twice.
         if list(found) == [1, 0]:
             raise ValueError(
@@ -126,21 +128,18 @@ class Classes:
 
     def unseen(self, label: str) -> tuple[str, ...]:
         """Once all images were asked for: a warning of each label to heed that none has, where a source has told no
-        names to compare with. ValueError, in a sentence that `label` opens, where none is there, or is spelled
-        otherwise."""
-        missing = [name for name in self.order if name not in self.seen] if self.known is None else []
-        others = {name.strip().casefold(): name for name in sorted(self.seen.difference(self.order))}
-        for name in missing:
-            if (there := others.get(name.strip().casefold())) is not None:
-                raise ValueError(
-                    f"{label}: data.label_order names {name!r}, and images have the label {there!r}; spell it so"
-                )
+        names to compare with. ValueError, in a sentence that `label` opens, where none is there, or images have one in
+        another spelling."""
+        if self.known is not None:
+            return ()
+        _refuse_other_spellings(self.order, self.seen, label)
+        missing = [name for name in self.order if name not in self.seen]
         if missing and len(missing) == len(self.order):
             has = ", ".join(sorted(self.seen)[:20]) or "none at all"
             raise ValueError(
                 f"{label}: no image has a label that data.label_order names ({', '.join(missing)}); they have {has}"
             )
-        return tuple(_nowhere(name, list(others.values())) for name in missing)
+        return tuple(_nowhere(name, sorted(self.seen.difference(self.order))) for name in missing)
 
     def _word(self, one: Any) -> str | None:
         if isinstance(one, str):
@@ -164,6 +163,16 @@ class Classes:
         if self.how == "most-frequent":
             return f"several labels per image, each of the class that comes first in {', '.join(self.order)}, or {NONE}"
         return f"several labels per image, each of the class of its combination of {', '.join(self.order)}"
+
+
+def _refuse_other_spellings(order: Sequence[str], labels: Collection[str], label: str) -> None:
+    """ValueError where some of `labels`, which are those of a source, would not be heeded for a capital letter or a
+    space."""
+    others = {name.strip().casefold(): name for name in sorted(set(labels).difference(order))}
+    for name in order:
+        if (there := others.get(name.strip().casefold())) is not None:
+            mend = "give both one spelling, or name both" if name in labels else "spell it so"
+            raise ValueError(f"{label}: data.label_order names {name!r}, and images have the label {there!r}; {mend}")
 
 
 def _nowhere(name: str, others: list[str]) -> str:

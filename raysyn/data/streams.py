@@ -24,7 +24,7 @@ from raysyn.data.source import Source
 from raysyn.data.sources import NAMES, check_given, from_name, from_path
 from raysyn.data.tars import read_tars, tar_shards
 
-READ_AS = "upright, splits anywhere in names"
+READ_AS = "upright, splits anywhere in names, of the depth that files say"
 """Changes where files are read otherwise than before: what was decoded then must not be taken for them."""
 
 
@@ -239,8 +239,10 @@ def _tars(path: Path) -> Stream:
             yield Picture(image.split, image.member, image.label, image.place)
 
     facts = tuple((*_file_facts(shard.path), shard.split) for shard in found.shards.shards)
+    # Of which the archives say nothing.
+    declared = (tuple(found.class_names or ()),) if found.declared else ()
     name = path.resolve().name if path.is_dir() else path.stem
-    return Stream(name, label, (*facts, READ_AS), lambda: (found.class_names, pictures()), found.told)
+    return Stream(name, label, (*facts, *declared, READ_AS), lambda: (found.class_names, pictures()), found.told)
 
 
 def _folder(path: Path) -> Stream:
@@ -252,7 +254,7 @@ def _folder(path: Path) -> Stream:
             yield Picture(split, Path(file.path), number, f"file {layout.place(file)}")
 
     # Of classes without an image too.
-    digest = hashlib.sha256(os.fsencode(f"{layout.splits} {layout.classes}\n"))
+    digest = hashlib.sha256(os.fsencode(f"{layout.splits} {layout.classes}{layout.folders or ''}\n"))
     for _, file, _ in layout.files():
         found = file.stat()
         digest.update(os.fsencode(f"{file.path} {found.st_size} {found.st_mtime_ns}\n"))

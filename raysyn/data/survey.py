@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raysyn.data.described import Described, described
+from raysyn.data.described import SCAN_OF_PALETTE, Described, described
 from raysyn.data.picture import decode_picture, fault_of
 from raysyn.data.reading import Reading
 from raysyn.data.source import SPLITS, Source, Split
@@ -140,7 +140,7 @@ def _look(reading: Reading, picture: Any, shown: bool) -> _Seen:
         mode = facts.mode
         if mode in ("LA", "RGBA") and reading.background is None:
             mode += " (opaque)"
-        mode = GREYS if mode == "P" and channels == 1 and reading.colour == "auto" else mode
+        mode = GREYS if mode in ("P", SCAN_OF_PALETTE) and channels == 1 and reading.colour == "auto" else mode
         small = _small(pixels) if shown else None
         return _Seen(facts, (width, height), mode, None, channels, _digest(pixels), small)
     except Exception as error:  # decoders raise anything on damaged bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from raysyn.data.manifest import LABEL
 from raysyn.data.members import Member
 from raysyn.data.names import CONTROL, is_number
 from raysyn.data.parquet_schema import usual_name
+from raysyn.data.reading import Unsuited
 
 LABELS = ("cls", "json", "txt")
 """In the order in which they are taken, where a sample has several."""
@@ -20,6 +22,8 @@ LONGEST_WORD = 64
 """Characters of a class's name in a .txt file: a caption is longer."""
 FEW_WORDS = 20
 """So many may differ in each .txt file. Captions differ in most."""
+BELOW_0 = re.compile(r"-\d+")
+"""Taken for a word, it would make words of all numbers beside it."""
 MEND = "; give labels as .cls or .json, or, of private images, forget them (--data.no-labels)"
 
 
@@ -35,7 +39,10 @@ def label_of(labels: Mapping[str, Member], place: str) -> tuple[str, str]:
     if member.size > MOST_OF_LABEL:
         raise ValueError(f"{place} has a label of {member.size:,} bytes; give a number or a word")
     try:
-        word = member.read().decode().strip()
+        # Windows begins files with a mark of their encoding.
+        word = member.read().decode("utf-8-sig").strip()
+    except Unsuited as error:
+        raise ValueError(f"{place} cannot be used: {error}") from error
     except UnicodeDecodeError:
         raise ValueError(f"{place} has a label that is not UTF-8; mend it") from None
     if kind == "json":
@@ -51,6 +58,8 @@ def label_of(labels: Mapping[str, Member], place: str) -> tuple[str, str]:
         if not (word.isascii() and word.isdigit() and len(word) < 10):
             raise ValueError(f"{place} has a label cls that is no class number; give 0, 1, 2, ...")
         word = str(int(word))
+    if BELOW_0.fullmatch(word):
+        raise ValueError(f"{place} has the label {word}; number classes 0, 1, 2, ...")
     return kind, word
 
 

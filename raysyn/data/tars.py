@@ -15,11 +15,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from raysyn.data.listing import is_hidden
 from raysyn.data.manifest import classes_of
-from raysyn.data.members import Member
+from raysyn.data.members import Archive, Member
 from raysyn.data.names import legible
 from raysyn.data.shards import Kind, Shards, files_of, of_names, parquet_files, shards_of
 from raysyn.data.source import USUAL_NAMES
@@ -209,25 +209,27 @@ def _samples(path: Path, label: str, aside: Counter[str]) -> Iterator[_Sample]:
 
 def _files(path: Path, label: str, aside: Counter[str]) -> Iterator[tuple[str, Member]]:
     """(name, place) of every plain file of an archive, which must be whole up to its end mark."""
-    name, whole = f"{label}: {legible(path.name)}", True
+    name, whole, same, before = f"{label}: {legible(path.name)}", True, True, -1
     try:
-        size, before = path.stat().st_size, -1
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            held: Any = archive
+            known, held = Archive.of(str(path), file), cast(Any, archive)
             while whole and (one := archive.next()) is not None:
                 held.members.clear()  # it keeps all that it has seen
                 if not one.isreg() or one.issparse():
                     aside["links and other special files"] += not one.isdir()
-                elif not before < one.offset_data <= one.offset_data + one.size <= size:
+                elif not before < one.offset_data <= one.offset_data + one.size <= known.size:
                     whole = False
                 else:
                     before = one.offset_data
-                    yield one.name, Member(str(path), one.offset_data, one.size)
+                    yield one.name, Member(known, one.offset_data, one.size)
             whole = whole and _ends(file, archive.offset)
+            same = Archive.of(str(path), file) == known
     except PermissionError as error:
         raise ValueError(f"{name} cannot be read ({error.strerror}); mend its permissions") from error
     except Exception as error:  # damaged headers raise anything
         raise ValueError(f"{name} cannot be read as a .tar, which must not be compressed; bring it anew") from error
+    if not same:
+        raise ValueError(f"{label}: {known.changed()}")
     if not whole:
         raise ValueError(f"{name} is damaged or cut off: it does not end where an archive does; bring it anew")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from raysyn.data import broken as broken_module
 from raysyn.data import picture as picture_module
+from raysyn.data import pixels
 from raysyn.data.images import DataConfig, load, public_facts
 from raysyn.data.public import load_public
 from raysyn.data.streams import PublicConfig
@@ -136,6 +139,51 @@ def test_a_split_or_class_that_is_broken_as_a_whole_is_refused(tmp_path: Path) -
     pq.write_table(table, tmp_path / "set.parquet")
     with pytest.raises(ValueError, match=r"data\.skip_broken=9 leaves class 1 without a training image; lower it"):
         load(DataConfig(path=str(tmp_path / "set.parquet"), skip_broken=9))
+
+
+def in_parquet(path: Path, broken: dict[str, tuple[int, ...]]) -> str:
+    """Twelve images of two classes in each split, those at these places broken."""
+    files = [b"" if at in broken.get(split, ()) else picture() for split in ("train", "test") for at in range(12)]
+    table = pa.table({"image": files, "label": [0, 1, 1, 1] * 6, "split": ["train"] * 12 + ["test"] * 12})
+    pq.write_table(table, path / "set.parquet")
+    return str(path / "set.parquet")
+
+
+GAPS: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, Any], str]] = {
+    "a class": ({"train": (0, 4, 8)}, {"skip_broken": 3}, r"data\.skip_broken=3 leaves class 0 without a"),
+    "by a limit": ({}, {"limit": 1, "skip_broken": 3}, r"data\.limit=1 with data\.skip_broken=3 leaves class"),
+    "by a limit alone": ({}, {"limit": 1}, r"data\.limit=1 leaves class \d without a training image; raise it"),
+    "a split": ({"test": (*range(12),)}, {"skip_broken": 12}, "has no test image that can be decoded"),
+    "more in all": ({"train": (1,), "test": (2, 3)}, {"skip_broken": 2}, "test, row 15|row 15 cannot be used"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", GAPS)
+def test_what_is_told_at_the_beginning_is_refused_as_what_is_loaded(tmp_path: Path, kind: str) -> None:
+    broken, more, words = GAPS[kind]
+    config, said = DataConfig(path=in_parquet(tmp_path, broken), **more), []
+    for read in (load, public_facts):
+        with pytest.raises(ValueError, match=words) as caught:
+            read(config)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize(("more", "decoded"), [({}, 1), ({"skip_broken": 1}, 24), ({"skip_broken": 1, "limit": 1}, 0)])
+def test_no_more_is_decoded_at_the_beginning_than_it_must_be(
+    tmp_path: Path, more: dict[str, Any], decoded: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, real = set[Any](), picture_module.decode_picture
+
+    def decode(*given: Any, **more: Any) -> Any:
+        seen.add(given[0])
+        return real(*given, **more)
+
+    for module in (pixels, broken_module):
+        monkeypatch.setattr(module, "decode_picture", decode)
+    with suppress(ValueError):
+        public_facts(DataConfig(path=in_parquet(tmp_path, {}), **more))
+    assert len(seen) == decoded
 
 
 def test_a_public_class_stays_where_all_its_images_are_broken(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,17 +41,19 @@ publicly = both_readers.publicly((8, 12, 1))
 both = both_readers.both(publicly)
 
 
-def tiff(values: np.ndarray, bits: int, kind: int, light: int) -> bytes:
+def tiff(values: np.ndarray, bits: int, kind: int, light: int, order: str = "<", packed: bool = False) -> bytes:
     """A grey TIFF of one strip: `kind` is 1 for whole numbers and 3 for floats, `light` 0 where 0 is white."""
+    values = values.astype(values.dtype.newbyteorder(order))
     height, width = values.shape
-    raw = values.tobytes()
+    raw = zlib.compress(values.tobytes()) if packed else values.tobytes()
     tags = [
-        (256, 3, width), (257, 3, height), (258, 3, bits), (259, 3, 1), (262, 3, light), (273, 4, 200), (277, 3, 1),
-        (278, 3, height), (279, 4, len(raw)), (339, 3, kind),
+        (256, 3, width), (257, 3, height), (258, 3, bits), (259, 3, 8 if packed else 1), (262, 3, light),
+        (273, 4, 200), (277, 3, 1), (278, 3, height), (279, 4, len(raw)), (339, 3, kind),
     ]  # fmt: skip
-    head = struct.pack("<2sHIH", b"II", 42, 8, len(tags))
+    head = struct.pack(f"{order}2sHIH", b"II" if order == "<" else b"MM", 42, 8, len(tags))
     for tag, of, value in tags:
-        head += struct.pack("<HHI", tag, of, 1) + struct.pack("<I" if of == 4 else "<HH", *([value, 0][: 3 - of // 2]))
+        one = struct.pack(order + ("I" if of == 4 else "HH"), *([value, 0][: 3 - of // 2]))
+        head += struct.pack(f"{order}HHI", tag, of, 1) + one
     return (head + b"\0\0\0\0").ljust(200, b"\0") + raw
 
 
@@ -64,6 +67,8 @@ FILES = {
     "16-bit PNG": ("png", png(DEEP)),
     "16-bit TIFF": ("tif", tiff(DEEP, 16, 1, 1)),
     "16-bit TIFF whose 0 is white": ("tif", tiff(DEEP, 16, 1, 0)),
+    "16-bit TIFF of the other order": ("tif", tiff(DEEP, 16, 1, 1, ">")),
+    "16-bit TIFF of the other order whose 0 is white": ("tif", tiff(DEEP, 16, 1, 0, ">")),
     "32-bit TIFF without a sign": ("tif", tiff(DEEP.astype(np.uint32), 32, 1, 1)),
     "PGM of 12 bits": ("pgm", b"P5 12 8 4095\n" + DEEP.astype(">u2").tobytes()),
     "PGM of 16 bits": ("pgm", b"P5 12 8 65535\n" + DEEP.astype(">u2").tobytes()),
@@ -98,6 +103,24 @@ def test_the_brighter_half_of_32_bits_is_bright() -> None:
     found = decode_picture(file, None, None, Reading(window=(0, 2**32 - 1)))[..., 0]
     assert (found == np.rint(values / (2**32 - 1) * 255)).all()
     assert described(file).span == (values.min(), values.max())
+
+
+KINDS = [(np.uint16, 1), (np.int16, 2), (np.int32, 2), (np.float32, 3)]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("dtype", "kind"), KINDS)
+def test_values_of_tiffs_are_those_of_their_files(dtype: Any, kind: int, packed: bool, order: str) -> None:
+    values = (DEEP.astype(int) - 2048 * (kind > 1)).astype(dtype)
+    file = tiff(values, 8 * values.dtype.itemsize, kind, 1, order, packed)
+    # Once more as a second page.
+    at, end = 8 + 2 + 12 * 10, len(file) + len(file) % 2
+    pages = (file[:at] + struct.pack(f"{order}I", end) + file[at + 4 :]).ljust(end, b"\0") + file[8 : at + 4]
+    for one in (file, pages):
+        assert described(one).span == (values.min(), values.max())
+        found = decode_picture(one, None, None, Reading(window=(LOW, HIGH)))[..., 0]
+        assert (found == to_8_bits(values, LOW, HIGH)).all()
 
 
 @both

@@ -67,6 +67,14 @@ def scan(
     return buffer.getvalue()
 
 
+def palette(table: np.ndarray, pixels: np.ndarray) -> bytes:
+    """Of colours (3, colours), said as 16 bits."""
+    names = [f"{name}PaletteColorLookupTable" for name in ("Red", "Green", "Blue")]
+    tags: dict[str, Any] = {f"{name}Descriptor": [table.shape[1], 0, 16] for name in names}
+    tags |= {f"{name}Data": (row * 257).astype("<u2").tobytes() for name, row in zip(names, table, strict=True)}
+    return scan(pixels, PhotometricInterpretation="PALETTE COLOR", WindowCenter=None, WindowWidth=None, **tags)
+
+
 folder = partial(both_readers.folder, ending=".dcm")
 publicly = both_readers.publicly((8, 12, 1))
 both = both_readers.both(publicly)
@@ -130,13 +138,20 @@ def test_colours_and_palettes_are_read_as_they_are() -> None:
     assert (decode_picture(planes, None) == colour).all()
     numbers = RNG.integers(0, 4, (8, 12), dtype=np.uint8)
     table = np.array([[0, 9, 80, 255], [1, 2, 3, 4], [7, 0, 0, 9]])
-    names = [f"{name}PaletteColorLookupTable" for name in ("Red", "Green", "Blue")]
-    tags: dict[str, Any] = {f"{name}Descriptor": [4, 0, 16] for name in names}
-    tags |= {f"{name}Data": (row * 257).astype("<u2").tobytes() for name, row in zip(names, table, strict=True)}
-    palette = scan(numbers, PhotometricInterpretation="PALETTE COLOR", WindowCenter=None, WindowWidth=None, **tags)
-    assert (decode_picture(palette, None) == table[:, numbers].transpose(1, 2, 0)).all()
+    assert (decode_picture(palette(table, numbers), None) == table[:, numbers].transpose(1, 2, 0)).all()
     with pytest.raises(ValueError, match=r"of colours, which --data\.window is not for"):
         opened(scan(colour), Reading(window=(0, 9)))
+
+
+def test_a_palette_of_greys_is_grey_unless_the_first_is_colour(tmp_path: Path) -> None:
+    numbers = RNG.integers(0, 4, (8, 12), dtype=np.uint8)
+    greys = np.array([[0, 9, 80, 255]] * 3)
+    one, colour = palette(greys, numbers), scan(np.stack([numbers, numbers * 2, numbers], axis=2))
+    assert (privately(folder(tmp_path, one)).images_NHWC[0, ..., 0] == greys[0][numbers]).all()
+    path = folder(tmp_path, colour, one)
+    found = privately(path).images_NHWC
+    assert found.shape == (2, 8, 12, 3) and (found[1] == greys[0][numbers][..., None]).all()
+    assert "P (grey)" in " ".join(look(str(path), Flags(sheet=str(tmp_path / "sheet.png"))))
 
 
 def test_rle_is_decoded() -> None:
@@ -192,7 +207,24 @@ REFUSED = {
     "curved": (scan(VOILUTFunction="SIGMOID"), "whose window is no straight line: say which values matter"),
     "empty window": (scan(WindowWidth=1), "whose window is empty: say"),
     "no window": (scan(WindowWidth=None), "that names no window: say"),
-    "deep colours": (scan(np.stack([STORED] * 3, axis=2)), "of colours deeper than 8 bits: save it as 8-bit RGB"),
+    "deep colours": (scan(np.stack([STORED] * 3, axis=2)), "of colours that are not of 8 bits: save it as"),
+    "shallow colours": (
+        scan(np.zeros((8, 12, 3), np.uint8), BitsStored=6, HighBit=5), "of colours that are not of 8 bits: save it as"
+    ),
+    "partial colours": (
+        scan(np.zeros((8, 12, 3), np.uint8), PhotometricInterpretation="YBR_PARTIAL_420"), "of another kind of colour"
+    ),
+    "three greys": (
+        scan(np.zeros((8, 12, 3), np.uint8), PhotometricInterpretation="MONOCHROME2"), "of another kind of colour"
+    ),
+    "the upper bits": (scan(STORED << 4, BitsStored=12), r"not in the lower bits \(HighBit is .*: save it anew"),
+    "the middle bits": (scan(STORED << 2, BitsStored=12, HighBit=13), "not in the lower bits"),
+    "the upper bits of colours": (scan(np.zeros((8, 12, 3), np.uint8), BitsStored=6), "not in the lower bits"),
+    "more bits than there is room for": (scan(BitsStored=17, HighBit=16), "damaged: bring it anew"),
+    "a palette with a sign": (
+        palette(np.array([[0, 9]] * 3), pixels=RNG.integers(-1, 1, (8, 12), dtype=np.int8)),
+        "with a palette and numbers with a sign: save it as",
+    ),
     "other colours": (scan(PhotometricInterpretation="HSV"), "of another kind of colour: save it"),
     "a header alone": (b"\0" * 128 + b"DICM", "without a picture, or damaged: bring it anew"),
     "a slope of letters": (scan(RescaleSlope="1.25", RescaleIntercept=0).replace(b"1.25", b"Ring"), "damaged: bring"),

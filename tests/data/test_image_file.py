@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import subprocess
 import zlib
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
+from raysyn.data.described import described
 from raysyn.data.picture import decode_picture
-from raysyn.data.reading import Reading
+from raysyn.data.reading import Reading, Unsuited
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+
+TEN_BITS = (
+    "c-muNU{FXasVqn=%S>Yc0uY^>nP!-qnV9D5Xy^zOdYzkElE?r7iWw<6MNl?FL1uCZ0~+8f$SlbPvlxL`E;A=T8N_h`@fjhajKV-#0f;p"
+    "+GxO5mYNddjR3<1dvCP2GIX@>KY*$uhK~Vva_RcIw&Ii&WnZ*UEQ2RKbSfC)YA`>LQ%*Dk8q<9j`44oSl96&<C$@w`&dC55y3`{`C)&L"
+    "X|&n(D=`3dMS7DlFK7Lbc_QxZ#r7`QkrIQHi=F|kcB5)xu^_G)1G1eBa$BPM<=YWD&FHEA?W"
+)
+"""An AVIF file of 8 x 8 pixels of 10 bits, which Pillow does not write."""
 
 
 def file(kind: str, image: Image.Image | None = None, **options: Any) -> bytes:
@@ -25,21 +35,34 @@ def file(kind: str, image: Image.Image | None = None, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def png(colours: int, rows: np.ndarray) -> bytes:
-    """16 bits deep; `rows` (H, W, C)."""
+def png(colours: int, rows: np.ndarray, bits: int = 16, **more: bytes) -> bytes:
+    """`rows` (H, W, C), and `more` chunks before the pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     height, width = rows.shape[:2]
-    head = struct.pack(">IIBBBBB", width, height, 16, colours, 0, 0, 0)
-    data = b"".join(b"\0" + row.astype(">u2").tobytes() for row in rows)
-    parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(data)), chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    head = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
+    every = np.unpackbits(rows.astype(">u2")[..., None].view(np.uint8), axis=-1)[..., 16 - bits :]
+    data = b"".join(b"\0" + row.tobytes() for row in np.packbits(every.reshape(height, -1), axis=1))
+    parts = [chunk(b"IHDR", head), *(chunk(kind.encode(), one) for kind, one in more.items())]
+    return b"\x89PNG\r\n\x1a\n" + b"".join([*parts, chunk(b"IDAT", zlib.compress(data)), chunk(b"IEND", b"")])
 
 
-@pytest.mark.parametrize("kind", ["BMP", "PNG", "PPM", "TIFF", "WEBP", "JPEG2000", "ICO", "PCX", "SGI", "TGA", "QOI"])
-def test_what_pillow_decodes_by_itself_is_read(kind: str) -> None:
+def jpeg_2000(values: np.ndarray, kind: int, ending: str = "jp2") -> bytes:
+    """Whose data say of each value that it is of this kind: bits - 1, and 128 for a sign."""
+    buffer = io.BytesIO()
+    buffer.name = f"it.{ending}"
+    Image.fromarray(values).save(buffer, "JPEG2000")
+    found = bytearray(buffer.getvalue())
+    at = found.index(b"\xff\x4f\xff\x51") + 42
+    for one in range(found[at - 1]):
+        found[at + 3 * one] = kind
+    return bytes(found)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "PNG", "PPM", "TIFF", "WEBP", "JPEG2000", "PCX", "TGA", "QOI"])
+def test_what_people_hold_is_read(kind: str) -> None:
     Image.init()
     if kind not in Image.SAVE:
         pytest.skip(f"this Pillow does not write {kind}")
@@ -47,13 +70,93 @@ def test_what_pillow_decodes_by_itself_is_read(kind: str) -> None:
     assert (decode_picture(file(kind, **lossless), None) == COLOUR).all()
 
 
+FITS = ("SIMPLE  = T", "BITPIX  = 16", "NAXIS   = 2", "NAXIS1  = 8", "NAXIS2  = 8", "BZERO   = 32768", "END")
+DROPPED = {
+    **{kind: partial(file, kind) for kind in ("ICO", "SGI", "DDS", "SPIDER")},
+    "FITS": lambda: "".join(f"{card:80}" for card in FITS).ljust(2880).encode() + bytes(2880),
+}
+
+
+@pytest.mark.parametrize("kind", DROPPED)
+def test_what_pillow_would_read_and_lose_something_of_is_named(kind: str) -> None:
+    Image.init()
+    with pytest.raises(ValueError, match=rf"^it is {kind}, which is not read: save it as PNG$"):
+        decode_picture(DROPPED[kind](), None)
+
+
 def test_no_program_is_started_for_what_a_file_says_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     started = list[Any]()
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
     monkeypatch.setattr(subprocess, "check_call", lambda *given, **_: started.append(given))
-    with pytest.raises(ValueError, match=r"^it is PostScript, which is not read: save it as PNG$"):
+    with pytest.raises(ValueError, match=r"^it is EPS, which is not read: save it as PNG$"):
         decode_picture(file("EPS"), None)
     assert not started
+
+
+GREY = COLOUR[..., 0]
+LOSING = {
+    "colour of 16 bits": (jpeg_2000(COLOUR, 15), "JPEG 2000 of 16 bits, "),
+    "colour of 9 bits": (jpeg_2000(COLOUR, 8, "j2k"), "JPEG 2000 of 9 bits, "),
+    "colour with a sign": (jpeg_2000(COLOUR, 128 + 7), "JPEG 2000 of values with a sign, "),
+    "grey of 8 bits with a sign": (jpeg_2000(GREY, 128 + 7, "j2k"), "JPEG 2000 of values with a sign, "),
+    "grey of 4 bits": (jpeg_2000(GREY, 3), "JPEG 2000 of 4 bits, "),
+    "grey of 20 bits": (jpeg_2000(GREY.astype(np.uint16), 19), "JPEG 2000 of 20 bits, "),
+    "AVIF of 10 bits": (zlib.decompress(base64.b85decode(TEN_BITS)), "AVIF deeper than 8 bits: save it as 8-bit PNG$"),
+    "TIFF of 8 bits with a sign": (
+        file("TIFF", Image.fromarray(GREY), tiffinfo={339: 2}), "a TIFF of 8 bits with a sign: save it without, or in"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LOSING)
+def test_what_pillow_would_change_in_silence_is_refused(kind: str) -> None:
+    one, words = LOSING[kind]
+    for reading in (Reading(), Reading(window=(0, 4095))):
+        with pytest.raises(Unsuited, match=f"^it is {words}"):
+            decode_picture(one, None, reading=reading)
+
+
+@pytest.mark.parametrize("ending", ["jp2", "j2k"])
+@pytest.mark.parametrize("bits", [9, 12, 16])
+@pytest.mark.parametrize("sign", [False, True])
+def test_grey_jpeg_2000_is_read_in_its_own_units(bits: int, sign: bool, ending: str) -> None:
+    values = RNG.integers(0, 2**bits, (16, 16)) - (2 ** (bits - 1) if sign else 0)
+    # The decoder adds half of what the data say; this encoder has taken half of 16 bits.
+    moved = (values + 2**15 - (0 if sign else 2 ** (bits - 1))).astype(np.uint16)
+    one = jpeg_2000(moved, bits - 1 + 128 * sign, ending)
+    assert described(one).span == (values.min(), values.max())
+    low, high = int(values.min()), int(values.max())
+    found = decode_picture(one, None, reading=Reading(window=(low, high)))[..., 0]
+    assert (found == np.rint((values - low) / (high - low) * 255)).all()
+
+
+@pytest.mark.parametrize("most", [1023, 4095, 65535])
+def test_deep_colour_of_ppm_is_scaled_and_told(most: int) -> None:
+    values = RNG.integers(0, most + 1, (8, 12, 3)).astype(">u2")
+    reading = Reading()
+    found = decode_picture(b"P6 12 8 %d\n" % most + values.tobytes(), None, reading=reading)
+    assert (np.abs(found - values / most * 255) <= 0.5).all()
+    assert reading.told() == "1 in colour deeper than 8 bits cut to 8"
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("colours", [1, 3])
+def test_a_colour_of_a_png_that_shows_through_is_seen(bits: int, colours: int) -> None:
+    """Not only where it is of 8 bits."""
+    if colours == 3 and bits < 8:
+        bits = {1: 8, 2: 8, 4: 16}[bits]
+    rows = RNG.integers(0, 2**bits, (8, 12, colours))
+    clear = (rows == rows[0, 0]).all(axis=2)
+    one = png(0 if colours == 1 else 2, rows, bits, tRNS=rows[0, 0].astype(">u2").tobytes())
+    with pytest.raises(Unsuited, match=r"transparency|a colour that shows through"):
+        decode_picture(one, None)
+    if bits == 16:
+        with pytest.raises(Unsuited, match=r"transparency|a colour that shows through"):
+            decode_picture(one, None, reading=Reading(window=(0, 9)) if colours == 1 else Reading(background="white"))
+        return
+    found = decode_picture(one, None, reading=Reading(background="#ffffff"))
+    plain = rows * 255 // (2**bits - 1)
+    assert (found == np.where(clear[..., None], 255, plain)).all()
 
 
 def test_a_tiff_that_is_not_read_is_not_said_to_be_damaged() -> None:
@@ -68,7 +171,7 @@ def test_16_bits_are_cut_of_colours_alone_and_it_is_told() -> None:
     values = RNG.integers(0, 2**16, (8, 12, 3), dtype=np.uint16)
     reading = Reading()
     assert (decode_picture(png(2, values), None, reading=reading) == values >> 8).all()
-    assert reading.told() == "of 1 in 16-bit colour the upper 8 bits"
+    assert reading.told() == "1 in colour deeper than 8 bits cut to 8"
     grey = np.dstack([values[..., 0], np.full((8, 12), 2**16 - 1)])
     for reading in (Reading(), Reading(window=(0, 4095)), Reading(background="white")):
         with pytest.raises(ValueError, match=r"^it is grey of 16 bits with an alpha channel: save it without"):

@@ -6,6 +6,7 @@ import io
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -120,6 +121,54 @@ def test_a_folder_of_images_alone_needs_no_class_folders(tmp_path: Path) -> None
 def test_digits_are_the_same_images(tmp_path: Path) -> None:
     with_labels, without = load(DataConfig()), load(DataConfig(labels=False))
     assert (with_labels.train.images_NHWC == without.train.images_NHWC).all() and without.test.classes == 1
+
+
+NEAR = [
+    ("train_images", "test_images"), ("training-set", "testing set"), ("images", "images_test"), ("Train1", "ant"),
+    ("a.validation", "b"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("names", NEAR)
+def test_folders_whose_names_only_hold_a_split_are_not_all_trained_on(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for at, name in enumerate(names):
+        write(tmp_path / "set" / name / "a" / f"{at}.png", png(at))
+    config = DataConfig(path=str(tmp_path / "set"), labels=False, test_share=0.5)
+    words = r"^data\.path='.*set' has .*/, which by its name is for (train|test|val): rename the folders of splits to"
+    with pytest.raises(ValueError, match=words):
+        load(config)
+    for name in names:
+        (tmp_path / "set" / name).rename(tmp_path / "set" / f"trains{names.index(name)}")
+    assert len(load(config).train) == 1
+
+
+ODD: dict[str, Any] = {
+    "objects": np.array([{}, None] * 3), "words": np.array(["ant"] * 6), "another number of them": np.zeros(2),
+    "several": np.full((6, 3), 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("in_memory", [0, 2**28])
+def test_arrays_of_labels_are_not_read(
+    tmp_path: Path, kind: str, in_memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysyn.data.npz.IN_MEMORY", in_memory)
+    images = {f"{split}_images": PIXELS[list(rows)] for split, rows in SPLITS.items()}
+    more: dict[str, Any] = {"train_labels": ODD[kind], "test_labels": ODD[kind], "class_names": ODD["objects"]}
+    np.savez(tmp_path / "set.npz", **images, **more)
+    found = load(DataConfig(path=str(tmp_path / "set.npz"), labels=False))
+    assert (found.train.images_NHWC[..., 0] == PIXELS[:6]).all() and found.train.class_names == (ONE_CLASS,)
+
+
+@pytest.mark.parametrize("kind", ["Parquet", "a table"])
+def test_a_column_of_labels_is_not_named_and_forgotten(tmp_path: Path, kind: str) -> None:
+    path = str(KINDS[kind](tmp_path / "set"))
+    for read in (load, public_facts):
+        with pytest.raises(
+            ValueError, match=r"^data\.label_column='x' says where .* --data\.no-labels forgets them; le"
+        ):
+            read(DataConfig(path=path, labels=False, label_column="x"))
 
 
 def test_labels_cannot_be_heeded_and_forgotten() -> None:

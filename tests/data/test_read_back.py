@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +45,25 @@ def test_released_shards_are_read_as_private_and_public_images(
     monkeypatch.setattr("raysyn.data.public.HELD_OUT", 24)
     public = load_public(PublicConfig(path=(there,)), (9, 11, 3))
     assert (public.train.images_NHWC[:] == PIXELS[:23]).all() and public.train.labels_N.tolist() == LABELS[:23]
+
+
+@pytest.mark.parametrize(("layout", "field"), [("webdataset", "name"), ("folder", "name"), ("folder", "folder")])
+def test_classes_that_were_renamed_are_not_those_that_were_decoded(
+    tmp_path: Path, layout: str, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYSYN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("raysyn.data.public.HELD_OUT", 24)
+    files = layouts.laid_out([png(one) for one in PIXELS], LABELS, [f"class {at}" for at in range(12)], [layout])
+    for place, content in files.items():
+        (tmp_path / place).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / place).write_bytes(content)
+
+    def read() -> list[str]:
+        train = load_public(PublicConfig(path=(str(tmp_path / layout),)), (9, 11, 3)).train
+        return [f"{train.class_names[label]} {label}" for label in train.labels_N]
+
+    before, table = read(), tmp_path / layout / "classes.json"
+    rows = json.loads(table.read_text())
+    rows[0][field], rows[1][field] = rows[1][field], rows[0][field]
+    table.write_text(json.dumps(rows))
+    assert read() != before

@@ -159,6 +159,10 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
         lambda folder: parquet(folder, ROWS.tolist()), {"multi_label": "combination", "label_order": ("0",)},
         "row 0 has the label '1' twice; give lists of labels, not rows of 0 and 1",
     ),
+    "below 0": (
+        lambda folder: parquet(folder, [*LISTS[:5], [-1]]), {"multi_label": "combination", "label_order": ("0",)},
+        "row 5 has the label -1, which is no label: give words, or numbers from 0$",
+    ),
     "one label in a split": (
         lambda folder: npz(folder, test_labels=LISTS_OF_ONE), {"multi_label": "combination"},
         "test has 1 labels per image, but another split 3; give all the same",
@@ -180,6 +184,50 @@ def test_rows_of_0_and_1_are_no_lists_also_where_two_labels_are(tmp_path: Path) 
     path = parquet(tmp_path, [[0, 1], [1, 0]] * 3)
     with pytest.raises(ValueError, match=r"row 1 has the labels 1, 0, as a row of 0 and 1 has; give lists of labels"):
         load(DataConfig(path=path, multi_label="combination", label_order=("0", "1")))
+
+
+SPELLED = {
+    "words": (csv, None),
+    "lists": (lambda folder: parquet(folder, [["Mass"], ["mass"], [], ["nodule"], ["mass"], ["nodule", "Mass"]]), None),
+    "names": (lambda folder: npz(folder, class_names=["MASS", "mass", "nodule"]), "MASS"),
+    "names of lists": (
+        lambda folder: parquet(folder, LISTS, {"dataset": {"classes": ["Mass", "mass", "nodule"]}}), "Mass"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["most-frequent", "combination"])
+@pytest.mark.parametrize("kind", SPELLED)
+def test_a_label_in_two_spellings_is_not_half_forgotten(tmp_path: Path, kind: str, how: Any) -> None:
+    """Images of the one that is not named would be of none of them."""
+    write, other = SPELLED[kind]
+    path = write(tmp_path)
+    if kind == "words":
+        table = Path(path).read_text()
+        Path(path).write_text(table.replace("mass", "Mass", 1))
+    config = DataConfig(path=path, multi_label=how, label_order=("mass", "nodule"))
+    words = f"names 'mass', and images have the label '{other or 'Mass'}'; give both one spelling, or name both$"
+    with pytest.raises(ValueError, match=words):
+        load(config)
+    assert load(replace(config, label_order=("mass", other or "Mass", "nodule"))).warned == ()
+
+
+@pytest.mark.parametrize("how", ["most-frequent", "combination"])
+def test_a_row_of_a_table_may_have_no_label(tmp_path: Path, how: Any) -> None:
+    path = Path(csv(tmp_path))
+    path.write_text(path.read_text().replace("No Finding", ""))
+    found = load(DataConfig(path=str(path), multi_label=how, label_order=("nodule", "oedema"))).train
+    assert found.class_names[found.labels_N[2]] == found.class_names[found.labels_N[4]] == NONE
+    with pytest.raises(ValueError, match="line 4 has an empty label; fill or drop it"):
+        load(DataConfig(path=str(path)))
+
+
+def test_a_bad_row_of_several_labels_is_named_by_its_line(tmp_path: Path) -> None:
+    path = Path(csv(tmp_path))
+    path.write_text(path.read_text().replace("nodule,test", "nodule|nodule,test", 1))
+    line = next(at for at, one in enumerate(path.read_text().splitlines(), 1) if "nodule|nodule" in one)
+    with pytest.raises(ValueError, match=rf"^data\.path='.*set\.csv': line {line} has the label 'nodule' twice; give"):
+        load(DataConfig(path=str(path), multi_label="combination", label_order=("nodule",)))
 
 
 def test_other_sources_have_one_label_each(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from raysyn.data import sources, streams, tars
 from raysyn.data.images import DataConfig, Images, load
-from raysyn.data.members import Member
 from raysyn.data.public import load_public
 from raysyn.data.streams import PublicConfig
+from raysyn.data.tar_labels import label_of
 from raysyn.data.tars import read_tars
 
 RNG = np.random.default_rng(0)
@@ -259,6 +261,8 @@ BAD: dict[str, tuple[Content, str]] = {
     "kinds": ([*samples(range(2)), *samples([2], "txt")], "has labels by cls and txt; give all samples one kind"),
     "a word as cls": (samples(range(2), "cls", lambda at: "ant"), "has a label cls that is no class number"),
     "below 0": (samples(range(2), "cls", lambda at: "-1"), "has a label cls that is no class number"),
+    "below 0 in JSON": (samples(range(2), "json", lambda at: '{"label": -1}'), "has the label -1; number classes 0, 1"),
+    "below 0 as text": (samples(range(2), "txt", lambda at: "-1" if at else "0"), "0001 has the label -1; number cl"),
     "no JSON": (samples(range(2), "json", lambda at: "{"), "has a label json that is no JSON"),
     "deep JSON": (samples(range(2), "json", lambda at: "[" * 99999), "has a label json that is no JSON"),
     "other JSON": (
@@ -409,10 +413,81 @@ def publicly_with_column(path: str) -> Any:
     return load_public(PublicConfig(path=(path,), label_column="x"), (8, 9, 1))
 
 
-def test_an_archive_that_has_changed_is_noticed(tmp_path: Path) -> None:
-    path = shard(tmp_path / "set.tar", samples(range(9)))
-    with pytest.raises(ValueError, match="has become shorter"):
-        Member(str(path), path.stat().st_size - 10, 20).read()
+def rewritten(path: Path) -> None:
+    """With other images at the same places."""
+    shard(path, samples([1, 2, 0, 4, 5, 3, 7, 8, 6], "cls", lambda _: "0"))
+    os.utime(path, ns=(1, 1))
+
+
+CHANGES: dict[str, Callable[[Path], Any]] = {
+    "rewritten": rewritten,
+    "shorter": lambda path: path.write_bytes(path.read_bytes()[:1000]),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0" * 512),
+}
+
+
+@both
+@pytest.mark.parametrize("kind", CHANGES)
+def test_an_archive_that_has_changed_is_refused_and_not_skipped(
+    tmp_path: Path, kind: str, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at its files and the images, whose labels would be those of others."""
+    for split in ("train", "test"):
+        shard(tmp_path / "set" / f"{split}-0.tar", samples(range(9)))
+    changed = changing(tmp_path / "set", monkeypatch, CHANGES[kind])
+    group = "data" if read is privately else "public"
+    config: Any = {"path": str(tmp_path / "set"), "skip_broken": 9}
+    words = rf"{group}\.path='.*sample .* cannot be used: the archive train-0\.tar has changed while it was read: try"
+    with pytest.raises(ValueError, match=words):
+        if read is privately:
+            load(DataConfig(**config))
+        else:
+            load_public(PublicConfig(**config | {"path": (config["path"],)}), (8, 9, 1))
+    assert changed
+
+
+def changing(path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], Any]) -> list[Path]:
+    """Let the first archive change as soon as all are looked through."""
+    changed = list[Path]()
+
+    def look(*given: Any) -> Any:
+        found = read_tars(*given)
+        change(path / "train-0.tar")
+        changed.append(path / "train-0.tar")
+        return found
+
+    for module in (sources, streams):
+        monkeypatch.setattr(module, "read_tars", look)
+    return changed
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_an_archive_that_changes_while_it_is_looked_through_is_refused(
+    tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among its headers, and between these and its labels."""
+    path, ends = shard(tmp_path / "set.tar", samples(range(9))), tars._ends
+
+    def change(*given: Any) -> bool:
+        rewritten(path)
+        return ends(*given)
+
+    def labels(*given: Any) -> Any:
+        rewritten(path)
+        return label_of(*given)
+
+    monkeypatch.setattr(tars, *[("_ends", change), ("label_of", labels)][after])
+    with pytest.raises(ValueError, match=r"^set: .*the archive set\.tar has changed while it was read: try again once"):
+        read_tars(path, "set")
+
+
+@pytest.mark.parametrize("ending", ["txt", "cls", "json"])
+def test_a_mark_of_the_encoding_is_no_part_of_a_label(tmp_path: Path, ending: str) -> None:
+    """Of some samples alone, as where two programs wrote them."""
+    word = '{"label": 0}' if ending == "json" else "0"
+    marked = samples(range(4), ending, lambda at: "\ufeff" * (at % 2) + word)
+    found = read_tars(shard(tmp_path / "set.tar", marked), "set")
+    assert found.class_names is None and {image.label for image in found.images} == {0}
 
 
 @pytest.mark.slow  # it imports a great deal
