@@ -159,8 +159,8 @@ def _tensors(images: Images, device: torch.device) -> tuple[torch.Tensor, torch.
 
 
 def as_float(pixels_BHWC: torch.Tensor) -> torch.Tensor:
-    """uint8 (N, H, W, C) to float (N, C, H, W) in [-1, 1]; the permuted view is channels-last memory already."""
-    return pixels_BHWC.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+    """uint8 (..., H, W, C) to float (..., C, H, W) in [-1, 1]; the permuted view is channels-last memory already."""
+    return pixels_BHWC.movedim(-1, -3).float().div_(127.5).sub_(1.0)
 
 
 def images_per_step(name: str, config: ClassifierConfig, count: int) -> int:
