@@ -114,7 +114,7 @@ def run(setting: PrivateSetting) -> Report:
     teacher, engine = train_teacher(setting, setting.plan, setting.ledger.pay)
     layers = Layers.of(teacher, yardstick(config, private, public))
     wanted = ask(setting, teacher, layers, setting.plan, setting.ledger.pay)
-    noise = layers.noise_to_signal(config.statistics, setting.plan.stages["statistics"], len(private))
+    noise = layers.noise_to_signal(config.statistics, setting.plan.stages["statistics"], private.units)
     console.stage("statistics", f"{len(wanted)} layers; noise at most {max(noise):.2g} times what images show")
 
     # From here on every released byte is post-processing of what the ledger was paid for.
@@ -192,14 +192,14 @@ def ask(
     stream = Stream(setting.folder.secret, name)
 
     def asked() -> list[list[Tensor]]:
-        times_N = layer_statistics.takes_part(price, stream, len(private))
+        times_N = layer_statistics.takes_part(price, stream, private)
         shards = [(start, min(start + SHARD, len(private))) for start in range(0, len(private), SHARD)]
         shared = (teacher, private, times_N, layers.scales, config.statistics.clip_norm)
         exact = setting.compute.map(
             sum_shard, shards, name=name, shared=shared, sizes=[end - start for start, end in shards]
         )
         release = layer_statistics.layer_statistics(
-            [one.numpy() for one in exact], layers, config.statistics, price, stream, len(private)
+            [one.numpy() for one in exact], layers, config.statistics, price, stream, private.units
         )
         return [list(pair) for pair in pay("statistics", release)]
 
