@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -304,7 +305,7 @@ def test_one_person_moves_the_semantic_histogram_by_the_root_of_k_whatever_the_s
     def sums(images: Images) -> np.ndarray:
         ends = [0, 17, 30, len(images)]
         shared = (network, images, config, 12)
-        return sum(count_shard(shard, shared).numpy() for shard in zip(ends, ends[1:], strict=False))
+        return sum(count_shard(shard, shared).numpy() for shard in pairwise(ends))
 
     whole = sums(private)
     assert whole.shape == (3, 12) and whole.sum() == pytest.approx(3 * private.units)

@@ -38,7 +38,7 @@ def cost(std: float) -> Cost:
 
 
 def class_counts(private: Images, price: Cost, stream: Stream) -> Release[Floats]:
-    """The number of images of each class with noise, (K,); of persons, each in parts by how many of their images it has.
+    """The number of images of each class with noise, (K,); of persons, in parts by the classes of their images.
 
     Guarantee: one Gaussian answer. Adding or removing an image changes one entry by 1, and so the whole by an L2 norm
     of 1; a person changes it by the mean of such vectors, whose norm is 1 at most, and 1 if all are of one class. An

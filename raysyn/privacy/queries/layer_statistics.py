@@ -9,8 +9,8 @@ the L2 norm `clip_norm`:
 
 and the one thing released is the sum of (u_1(x), ..., u_L(x)) over a Poisson sample, with noise. Adding or removing one
 image changes layer l by at most clip_norm, and all L layers together by clip_norm * sqrt(L), which the noise is scaled
-to. A person, where these are named, adds the mean of their images' vectors, no longer in any layer and so
-none in all. That is stricter than the paper, whose noise is scaled to C, as if an image showed itself in one layer only. It is
+to. A person, where these are named, adds the mean of their images' vectors, no longer in any layer and so none in all.
+That is stricter than the paper, whose noise is scaled to C, as if an image showed itself in one layer only. It is
 also another mechanism: the paper clips whole feature maps and adds noise to each image's, so that the noise in their
 mean depends on how many images take part. That answer has no price under adding or removing one image, and cannot be
 chosen here.

@@ -78,8 +78,8 @@ def semantic_counts(
 
 
 def semantic_histogram(shards: Sequence[Floats], config: SemanticConfig, cost: Cost, stream: Stream) -> Release[Floats]:
-    """The sum of all shards' exact counts with noise, added once: float64 (rows, semantics) and its price, `config.cost`
-    as the private images' units have it.
+    """The sum of all shards' exact counts with noise, added once: float64 (rows, semantics) and its price, that of
+    `config` as the private images' units have it.
 
     Guarantee: the Gaussian mechanism with sensitivity sqrt(k) (Theorem 3.1), if the classes of an image depend on that
     image alone, and not on others in its batch. A person's images may lie in several shards: only their sum counts.
