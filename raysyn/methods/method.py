@@ -87,7 +87,7 @@ class Method:
         console.show("images are read and checked", 0, 0, {})
         prepared = self.prepare(command.config)
         console.close()
-        n = len(prepared.dataset.train)
+        n = prepared.dataset.train.units
         differs = misfits.other_size(command.config, n)
         for sentence in [*differs, *prepared.doubts]:
             console.say(f"WARNING: {sentence}.")

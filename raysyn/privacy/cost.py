@@ -21,6 +21,8 @@ ADD_REMOVE_PERSON = (
     "counts as blank)"
 )
 """The same where persons are named: see `units.py`."""
+UNITS = {ADD_REMOVE: "image", ADD_REMOVE_PERSON: "person"}
+"""What is proved, and what it is about in a word."""
 FEWEST, MUCH = 100, 0.1
 """Images that the default delta asks for; the part of 1/n from which on delta is worth a warning."""
 ROUGH = 0.03
@@ -174,6 +176,11 @@ def delta(costs: Sequence[Cost], epsilon: float) -> float:
         raise ValueError(f"epsilon is {epsilon}: give a finite number of at least 0")
     kinds = kinds_of(costs)
     return min(prv.delta(kinds, epsilon), rdp.delta(kinds, epsilon)) if kinds else 0.0
+
+
+def unit_of(adjacency: str) -> str:
+    """What it is about, in a word."""
+    return UNITS.get(adjacency, "image")
 
 
 class Overspent(ValueError):

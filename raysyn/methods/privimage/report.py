@@ -27,7 +27,7 @@ TUNED = {"diffusion": "it", "gan": "its discriminator, and the generator from th
 
 def spent(setting: Setting) -> str:
     """The console's sentence about fine-tuning."""
-    steps = setting.config.finetune.cost(len(setting.dataset.train)).steps
+    steps = setting.config.finetune.cost(setting.dataset.train.units).steps
     if not isinstance(setting, PrivateSetting):
         return f"{steps:,} plain steps, without privacy"
     return f"{steps:,} steps of DP-SGD, {setting.spent()}"

@@ -251,7 +251,7 @@ def mode_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
     def total(images_BHWC: NDArray[np.uint8], weights_B: Floats) -> Floats:
         flat = _shrink(images_BHWC, factor).reshape(-1, pixels)
         which = np.minimum((flat * bins).astype(np.int64), bins - 1) + bins * np.arange(pixels)
-        return np.bincount(which.ravel(), np.repeat(weights_B, pixels), pixels * bins)
+        return np.bincount(which.ravel(), np.repeat(weights_B, pixels), pixels * bins).astype(np.float64)
 
     def read(sums: Floats, expected: float) -> Floats:
         fullest = sums.reshape(*sums.shape[:2], pixels, bins).argmax(axis=-1)

@@ -46,6 +46,6 @@ def class_counts(private: Images, price: Cost, stream: Stream) -> Release[Floats
     """
     assert price.noise_multiplier is not None
     units.check(price, private)
-    exact = np.bincount(private.labels_N, units.weights(private), private.classes)
+    exact = np.bincount(private.labels_N, units.weights(private), private.classes).astype(np.float64)
     noise = stream.normal(0, "counts", private.classes)
     return Release(noisy_sum([exact], 1.0, price.noise_multiplier, noise), price)

@@ -74,7 +74,8 @@ def semantic_counts(
     order = np.sort(top_NK, axis=1)
     assert (order[:, 1:] != order[:, :-1]).all(), "an image names each class once"
     cells = rows_N[:, None] * semantics + top_NK
-    return np.bincount(cells.ravel(), np.repeat(weights_N, top_NK.shape[1]), rows * semantics).reshape(rows, semantics)
+    counts = np.bincount(cells.ravel(), np.repeat(weights_N, top_NK.shape[1]), rows * semantics)
+    return counts.reshape(rows, semantics).astype(np.float64)
 
 
 def semantic_histogram(shards: Sequence[Floats], config: SemanticConfig, cost: Cost, stream: Stream) -> Release[Floats]:
