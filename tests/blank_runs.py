@@ -204,7 +204,7 @@ def blank_run(
     dataset, plan = prepared.dataset, prepared.plan
     if change is not None:
         dataset = Dataset(dataset.name, change(dataset.train), change(dataset.test), None)
-    run = BlankRun(out, len(dataset.train))
+    run = BlankRun(out, dataset.train.units)
     with pytest.MonkeyPatch.context() as patch, Console(io.StringIO()) as console:
         with patch.context() as opening:
             opening.setattr("raysyn.runs.folder.os.urandom", lambda size: secret[:size])

@@ -18,6 +18,7 @@ from raysyn.methods.network import Network
 from raysyn.methods.outlook import Stage
 from raysyn.methods.source_told import say_source
 from raysyn.methods.synthesis import Drawing
+from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.screen.console import Console
@@ -86,6 +87,8 @@ class Method:
         check_counted(command.config)  # before further runs are priced, which would be with counts
         console.show("images are read and checked", 0, 0, {})
         prepared = self.prepare(command.config)
+        if prepared.plan is not None:
+            units.check_plan(prepared.plan, prepared.dataset.train)
         console.close()
         n = prepared.dataset.train.units
         differs = misfits.other_size(command.config, n)

@@ -79,8 +79,14 @@ def check(cost: Cost, private: Images) -> None:
     if cost.adjacency != wanted:
         raise ValueError(
             f"the price of {cost.mechanism} is for adjacency {cost.adjacency!r}, but these images need {wanted!r}: "
-            "plan with units.planned"
+            "plan with units.planned, or name no persons"
         )
+
+
+def check_plan(plan: Plan, private: Images) -> None:
+    """The same of every price in it."""
+    for cost in plan.stages.values():
+        check(cost, private)
 
 
 def weights(private: Images) -> NDArray[np.float64]:

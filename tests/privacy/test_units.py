@@ -128,6 +128,9 @@ def test_a_plan_that_mixes_units_is_refused() -> None:
     units.check(of_images["means"], replace(private, persons_N=None))
     with pytest.raises(ValueError, match="the price of means is for adjacency 'add/remove one image"):
         units.check(of_images["means"], private)
+    with pytest.raises(ValueError, match="the price of means is for adjacency 'add/remove one image"):
+        units.check_plan(plan(40), private)
+    units.check_plan(units.planned(private, plan), private)
     with pytest.raises(ValueError, match="the price of means is for adjacency 'add/remove one person"):
         units.check(of_persons["means"], replace(private, persons_N=None))
     assert ADD_REMOVE != ADD_REMOVE_PERSON
