@@ -35,9 +35,10 @@ OTHER_SIZE = 0.1
 images set apart is as good, CelebA with a tenth set apart has 12 % more noise."""
 
 
-def other_size(config: Any, n: int) -> list[str]:
-    """A warning where there are many more or fewer training images than a preset was made for (`config.made_for`), with
-    the flag that keeps its sampling rate and its steps; ValueError where that is no number of images."""
+def other_size(config: Any, n: int, unit: str = "image") -> list[str]:
+    """A warning where there are many more or fewer training images, or persons, than the images that a preset was made
+    for (`config.made_for`), with the flag that keeps its sampling rate and its steps; ValueError where that is no
+    number of images."""
     # A configuration need not have it: those that release no images have none.
     made_for: int | None = getattr(config, "made_for", None)
     if made_for is None:
@@ -46,14 +47,15 @@ def other_size(config: Any, n: int) -> list[str]:
         raise ValueError(f"made_for is {made_for}: give the number of training images, or leave it out")
     if abs(n / made_for - 1) <= OTHER_SIZE:
         return []
-    said = f"these settings were made for {made_for:,} training images, and there are {n:,}"
+    there = f"{n:,}" if unit == "image" else f"{n:,} {unit}s"
+    said = f"these settings were made for {made_for:,} training images, and there are {there}"
     found = [one.name for one in fields(config) if isinstance(getattr(config, one.name), SGDConfig)]
     if not found:
         return [said]
     batch = max(1, round(getattr(config, found[0]).batch_size * n / made_for))
     return [
         f"{said}, so that sampling rate, steps and noise are not those of the preset's published figures: give as many "
-        f"images, or keep rate and steps with --{found[0]}.batch-size {batch}"
+        f"{unit}s, or keep rate and steps with --{found[0]}.batch-size {batch}"
     ]
 
 

@@ -26,9 +26,7 @@ def of_copies(dataset: Dataset, epsilon: float | None) -> list[str]:
     said = []
     if copies.among:
         are = "is an exact copy" if copies.among == 1 else "are exact copies"
-        # Copies of a person's image count no more than one does.
-        named = dataset.train.persons_N is not None
-        weaker = "" if epsilon is None or named else _weakened(copies.most, epsilon)
+        weaker = "" if epsilon is None else _weakened(copies.most, epsilon)
         said.append(
             f"{copies.among:,} of the {n:,} private images {are} of others; one is there {copies.most:,} times.{weaker}"
         )
