@@ -19,6 +19,7 @@ from raysyn.data.streams import PublicConfig
 from raysyn.methods.auto.config import Config
 from raysyn.methods.auto.table import markdown
 from raysyn.report.pictures import png_bytes
+from raysyn.screen.console import Console
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TINY = ("--epsilon", "10", "--data.limit", "200", "--on.address", "here")
@@ -83,7 +84,9 @@ def test_flags_reach_the_run(tmp_path: Path) -> None:
     assert config.release.layout == ("folder", "webdataset") and config.release.network
 
 
-def test_persons_reach_the_run_and_delta_is_theirs(tmp_path: Path) -> None:
+def test_persons_reach_the_run_and_delta_and_choice_are_theirs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (300, 8, 8), dtype=np.uint8)
     labels, whose = np.arange(300) % 2, np.arange(300) // 3
     np.savez(
@@ -97,7 +100,18 @@ def test_persons_reach_the_run_and_delta_is_theirs(tmp_path: Path) -> None:
         split = "train" if index < 240 else "test"
         (folder := tmp_path / "set" / split / "ant").mkdir(parents=True, exist_ok=True)
         (folder / f"p{person}_{index}.png").write_bytes(png_bytes(pixel[..., None]))
-    words = ["--epsilon", "10", "--delta", "1e-4", "--data.person-pattern", r"(p\d+)_", "--on.address", "here"]
+    # What it picks is as for 80 images.
+    words = ["--epsilon", "10", "--delta", "1e-4", "--on.address", "here"]
+    picked, each = own_data.pick(str(tmp_path / "set.npz"), words), pixels[np.unique(whose, return_index=True)[1]]
+    picked.tell(Console())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "240 images of 8 x 8 pixels, grey, 2 classes They are of 80 persons, each of whom counts as one im" in said
+    np.savez(
+        tmp_path / "one.npz", train_images=each[:80], train_labels=np.arange(80) % 2, test_images=each[80:],
+        test_labels=np.arange(20) % 2,
+    )  # fmt: skip
+    assert own_data.pick(str(tmp_path / "one.npz"), words).choice == picked.choice
+    words += ["--data.person-pattern", r"(p\d+)_"]
     picked = own_data.pick(str(tmp_path / "set"), words)
     assert picked.command.config.data.person_pattern == r"(p\d+)_" and r"--data.person-pattern=(p\d+)_" in picked.words
 
