@@ -270,7 +270,7 @@ def _blank_queries(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
         return select(noisy, *more)
 
     def noted(shards: Any, layers: Any, config: Any, cost: Any, stream: Stream, n: int) -> Any:
-        asked.append((layers.scales, cost.sampling_rate * math.sqrt(cost.steps) * n))
+        asked.append((layers.scales, cost.sampling_rate * math.sqrt(cost.steps) * run.n))
         return statistics(shards, layers, config, cost, stream, n)
 
     def aligned(setting: Any, teacher: Any, wanted: Any, *more: Any) -> Any:

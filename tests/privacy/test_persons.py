@@ -327,3 +327,18 @@ def test_answers_about_persons_are_not_sold_at_the_price_of_images() -> None:
     config = CentralConfig(count=3, noise_multiplier=1.0)
     unnamed, named = config.cost(3), central.central_images(private, config, STREAM).cost
     assert unnamed is not None and named == units.priced(unnamed, private) != unnamed
+
+
+@pytest.mark.parametrize("case", test_neighbours.CASES, ids=test_neighbours.NAMES)
+def test_a_person_takes_part_in_central_images_with_every_image_or_with_none(case: dict[str, Any]) -> None:
+    """Other pixels of one image show in the rounds of its person, and in no others."""
+    config, private = test_neighbours.asked(case), grouped()
+    assert private.persons_N is not None
+    rounds = [participants(test_neighbours.STREAM, step, len(GROUPS), test_neighbours.RATE) for step in range(4)]
+    sums, _, _ = test_neighbours.answer(private, config)
+    for image in range(0, 48, 3):
+        pixels = private.images_NHWC.copy()
+        pixels[image] = pixels[image][:, ::-1] ^ 128
+        other, _, _ = test_neighbours.answer(replace(private, images_NHWC=pixels), config)
+        moved = np.flatnonzero(np.abs(sums - other).reshape(4, -1).max(1) > 1e-6)
+        assert set(moved) == {step for step in range(4) if private.persons_N[image] in rounds[step]}
