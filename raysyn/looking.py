@@ -10,8 +10,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from raysyn.data import grouped
 from raysyn.data.images import DataConfig, public_facts
 from raysyn.data.parquet_schema import Columns
+from raysyn.data.persons import Persons
 from raysyn.data.reading import Colour, Reading
 from raysyn.data.several import MultiLabel, Several
 from raysyn.data.sources import PRIVATE_NAMES, check_given, from_name, from_path
@@ -37,6 +39,10 @@ class Flags:
     """Column of a Parquet file that holds the images (by default image, or else img), or of a .csv their paths."""
     label_column: str | None = None
     """Column of it that holds their classes; by default label, or else labels."""
+    person_column: str | None = None
+    """Column of it that tells whose each image is, as --data.person-column of a run; by default person."""
+    person_pattern: str | None = None
+    """Regular expression that finds the person in the name of each file, as --data.person-pattern of a run."""
     labels: bool = True
     """False leaves labels unread, as --data.no-labels of a run."""
     multi_label: MultiLabel | None = None
@@ -77,7 +83,11 @@ def look(given: str, flags: Flags) -> list[str]:
         name=given if named else None, path=None if named else given,
         image_column=columns.image, label_column=columns.label, window=flags.window, colour=flags.colour,
         background=flags.background, labels=flags.labels, multi_label=flags.multi_label, label_order=flags.label_order,
+        person_column=flags.person_column, person_pattern=flags.person_pattern,
     )  # fmt: skip
+    whose = Persons.of(flags.person_column, flags.person_pattern, group="")
+    if named:
+        whose.check_none(given)
     reading = Reading.of(flags, group="")
     # First, so that memory holds the source once.
     facts = _facts(config)
@@ -85,7 +95,7 @@ def look(given: str, flags: Flags) -> list[str]:
     source = (
         from_name(given, None, several=several, labels=flags.labels)
         if named
-        else from_path(given, columns, several, labels=flags.labels)
+        else from_path(given, columns, several, labels=flags.labels, persons=whose)
     )
     source = replace(source, reading=reading)
     sheet = check_given(flags.sheet, f"sheet={flags.sheet!r}") if flags.sheet else Path(f"look-{source.name}.png")
@@ -99,7 +109,8 @@ def look(given: str, flags: Flags) -> list[str]:
         print(f"look: {done:,} of {total:,} images", file=sys.stderr, flush=True)
 
     found = survey(source, looked.COLUMNS, looked.ROWS, tell)
-    tables = looked.tables(found, source.class_names)
+    persons = grouped.named(source)
+    tables = [*looked.tables(found, source.class_names), *looked.table_of_persons(persons)]
     understood = [f"Understood as {source.told}."] if source.told else []
     told = [f"Looked at so: {reading.told()}."] if reading.told() else []
     lines = [
@@ -109,6 +120,7 @@ def look(given: str, flags: Flags) -> list[str]:
         *source.warned,
         _read(config, facts, found),
         *looked.sentences(found),
+        *looked.of_persons(persons, grouped.suggested(source), named),
         *looked.advice(found),
     ]
     png = looked.sheet(found, source.class_names)
@@ -146,8 +158,10 @@ def _facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int] | str:
 def _read(config: DataConfig, facts: tuple[int, tuple[int, int, int], int] | str, found: Survey) -> str:
     """How a run would read it, with no flag of --data. but its name or path."""
     flag = f"--data.name {config.name}" if config.path is None else f"--data.path {config.path}"
-    for what, name in (("image", config.image_column), ("label", config.label_column)):
+    columns = (("image", config.image_column), ("label", config.label_column), ("person", config.person_column))
+    for what, name in columns:
         flag += f" --data.{what}-column {name}" if name is not None else ""
+    flag += f" --data.person-pattern {shlex.quote(config.person_pattern)}" if config.person_pattern else ""
     flag += "" if config.labels else " --data.no-labels"
     flag += f" --data.multi-label {config.multi_label}" if config.multi_label else ""
     flag += f" --data.label-order {shlex.join(config.label_order)}" if config.label_order else ""

@@ -23,6 +23,7 @@ from raysyn.methods.synthesis import Drawing, drawn
 from raysyn.report import choices
 from raysyn.report.release import write_release
 from raysyn.report.release_config import ReleaseConfig
+from raysyn.runs import may_leave
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import local_folder
 from raysyn.screen.console import Console
@@ -124,7 +125,7 @@ class Begun:
 def begin(made_by: Source, given: Flags, console: Console, connect: Connect, stack: ExitStack) -> Begun:
     """Open or continue --out and join the machines; `stack` closes both. ValueError where --out holds something
     else."""
-    config, n = made_by.config, made_by.signed["public_facts"]["private_images"]
+    config, n = made_by.config, may_leave.units_of(made_by.signed["public_facts"])
     if given.sampler is not None:
         config = replace(config, sampler=given.sampler)
     drawing = made_by.drawing(config, made_by.like, n, made_by.answer)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from raysyn.compute.worker import best_device
-from raysyn.data.images import DataConfig, public_facts
+from raysyn.data.images import DataConfig, facts_and_units
 from raysyn.data.reading import Reading
 from raysyn.data.sources import PRIVATE_NAMES, check_given
 from raysyn.methods import catalogue
@@ -60,6 +60,8 @@ class Picked:
     """The same command line with its method: `raysyn WORDS`."""
     case: Case
     choice: Choice
+    images: int
+    """How many there are; where persons are named, the case has the number of these."""
 
     def tell(self, console: Console) -> None:
         """What was picked, and what to expect of it."""
@@ -67,7 +69,9 @@ class Picked:
         height, width, channels = facts.shape
         colour = "colour" if channels == 3 else "grey"
         classes = f"{facts.classes} class{'es' if facts.classes > 1 else ''}"
-        console.say(f"{facts.n:,} images of {height} x {width} pixels, {colour}, {classes}")
+        console.say(f"{self.images:,} images of {height} x {width} pixels, {colour}, {classes}")
+        if facts.n < self.images:
+            console.say(f"They are of {facts.n:,} persons, each of whom counts as one image in what follows.")
         for line in told.lines(self.choice, self.case):
             console.say(line)
         if best_device().type == "cuda":
@@ -97,10 +101,10 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     budget = config.budget()
     data: dict[str, Any] = {"name": source} if source in PRIVATE_NAMES else {"path": source}
     own = {name.name: getattr(config.data, name.name) for name in fields(config.data)}
-    n, shape, classes = public_facts(DataConfig(**data, **own))
-    budget.delta_for(n)
+    (n, shape, classes), units = facts_and_units(DataConfig(**data, **own))
+    budget.delta_for(units)
     case = Case(
-        facts=Facts(n=n, shape=shape, classes=classes), budget=budget, minutes=config.minutes,
+        facts=Facts(n=units, shape=shape, classes=classes), budget=budget, minutes=config.minutes,
         workers=workers(flags.on) or 1, public=config.has_public, begun=begun(flags.out),
     )  # fmt: skip
     choice = choose(case)
@@ -114,7 +118,9 @@ def pick(source: str, words: Sequence[str]) -> Picked:
         entry.presets(), [made.preset, *typed], machines=entry.machines(), prog=f"raysyn {made.method}", seal=entry.seal
     )
     command = replace(command, machines=flags.on, dry_run=flags.dry_run, seal=flags.seal)
-    return Picked(entry=entry, command=command, words=(made.method, made.preset, *typed), case=case, choice=choice)
+    return Picked(
+        entry=entry, command=command, words=(made.method, made.preset, *typed), case=case, choice=choice, images=n
+    )
 
 
 def begun(out: str) -> str | None:

@@ -204,7 +204,7 @@ def blank_run(
     dataset, plan = prepared.dataset, prepared.plan
     if change is not None:
         dataset = Dataset(dataset.name, change(dataset.train), change(dataset.test), None)
-    run = BlankRun(out, len(dataset.train))
+    run = BlankRun(out, dataset.train.units)
     with pytest.MonkeyPatch.context() as patch, Console(io.StringIO()) as console:
         with patch.context() as opening:
             opening.setattr("raysyn.runs.folder.os.urandom", lambda size: secret[:size])
@@ -261,7 +261,7 @@ def _blank_queries(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
                 run.sold.setdefault("central", []).append(sums)
                 return query.read(sums, expected)
 
-            return replace(query, total=lambda images: 0.0 * query.total(images), read=read)
+            return replace(query, total=lambda *args: 0.0 * query.total(*args), read=read)
 
         return made
 
@@ -270,7 +270,7 @@ def _blank_queries(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
         return select(noisy, *more)
 
     def noted(shards: Any, layers: Any, config: Any, cost: Any, stream: Stream, n: int) -> Any:
-        asked.append((layers.scales, cost.sampling_rate * math.sqrt(cost.steps) * n))
+        asked.append((layers.scales, cost.sampling_rate * math.sqrt(cost.steps) * run.n))
         return statistics(shards, layers, config, cost, stream, n)
 
     def aligned(setting: Any, teacher: Any, wanted: Any, *more: Any) -> Any:

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from raysyn.data import survey as surveying
+from raysyn.data.grouped import FOLDER
 from raysyn.data.images import DataConfig, load
+from raysyn.data.persons import PREFIX
 from raysyn.data.source import Source, Split
 from raysyn.data.survey import survey
 from raysyn.looking import Flags, look, main
@@ -298,3 +300,66 @@ def test_several_labels_and_none_are_looked_at_as_a_run_reads_them(tmp_path: Pat
     assert "class train test image 9 2" in said
     with pytest.raises(ValueError, match=r"has 3 labels per image; give one each, or say how .*multi-label"):
         looked_at(path, sheet)
+
+
+def scans(home: Path, names: list[str], ending: str = "") -> Path:
+    """A folder of a class at the second place of each path, or a table of the same images without splits."""
+    for name in names:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_bytes(png(noise()))
+    if ending:
+        rows = [f"{name},{Path(name).parts[1]}" for name in names]
+        (home / "set.csv").write_text("\n".join(["path,label", *rows]))
+    return home / ending
+
+
+@pytest.mark.parametrize("ending", ["", "set.csv"])
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("{side}/{kind}/patient{who:03d}_{at:02d}.png", PREFIX),
+        ("{side}/{kind}/{who:03d}-{at}.png", PREFIX),
+        ("{side}/{kind}/patient {who} left {at}.png", None),  # no two of one beginning
+        ("{side}/{kind}/{who}/{at}.png", FOLDER),
+        ("{side}/{kind}/{at}{who}.png", None),
+        ("{side}/{kind}/{kind}_{who}{at}.png", None),  # groups are the classes
+        ("{side}/{kind}/scan-{who}{at}.png", None),
+    ],
+)
+def test_names_of_files_suggest_persons(tmp_path: Path, name: str, pattern: str | None, ending: str) -> None:
+    if "left" in name:
+        made = [f"train/k{at % 2}/patient {at} left.png" for at in range(12)]
+    else:
+        made = [
+            name.format(side=side, kind=f"k{at % 2}", who=who + 50 * (side == "test"), at=at)
+            for side, persons in (("train", 5), ("test", 2)) for who in range(persons) for at in range(3)
+        ]  # fmt: skip
+    source, sheet = scans(tmp_path / "set", made, ending), tmp_path / "sheet.png"
+    said = looked_at(source, sheet)
+    assert "Nobody is named: a promise would be for one image." in said
+    if pattern is None:
+        assert "files suggest" not in said and "name them with --data.person-column or --data.person-pattern." in said
+        return
+    assert "suggest 7 groups, in which 21 images are not alone." in said
+    assert f"name them with --data.person-pattern '{pattern}'." in said
+    # What is advised is what a run takes.
+    said = looked_at(source, sheet, person_pattern=pattern)
+    assert "Persons that are named: 7, with 3 images each. Persons with images of several classes: 7." in said
+    assert f"--data.person-pattern '{pattern}' " in said and "Images of a person: images persons 3 7" in said
+
+
+def test_persons_are_counted_and_those_in_two_splits_are_shown(tmp_path: Path) -> None:
+    """What a run refuses is looked at all the same."""
+    whose = ["a", "b", "a", "c", "b", "d"]
+    source = parquet(tmp_path / "set.parquet", split=["train"] * 4 + ["test"] * 2, person=whose)
+    said = looked_at(Path(source), tmp_path / "sheet.png", html=str(tmp_path / "page.html"))
+    assert "Persons that are named: 4, with 1 to 2 images each. Persons with images in train and in test: 1." in said
+    assert "Persons with images of several classes: 1." in said and "Nobody is named" not in said
+    assert "Images of a person: images persons 1 2 2 2" in said
+    assert f"would be refused: data.path='{source}': 1 person has images in train and in test" in said
+    assert "Images of a person" in (tmp_path / "page.html").read_text()
+    for flags in ({"person_column": "who"}, {"person_pattern": "p"}):
+        with pytest.raises(ValueError, match=r"^person_(column|pattern)='.*and digits is a set by name; leave it out"):
+            look("digits", Flags(sheet=str(tmp_path / "digits.png"), **flags))
+    with pytest.raises(ValueError, match=r"^person_pattern='\(' is no regular expression"):
+        look(source, Flags(sheet=str(tmp_path / "other.png"), person_pattern="("))

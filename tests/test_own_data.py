@@ -18,6 +18,8 @@ from raysyn.data.images import DataConfig, load, public_facts
 from raysyn.data.streams import PublicConfig
 from raysyn.methods.auto.config import Config
 from raysyn.methods.auto.table import markdown
+from raysyn.report.pictures import png_bytes
+from raysyn.screen.console import Console
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TINY = ("--epsilon", "10", "--data.limit", "200", "--on.address", "here")
@@ -80,6 +82,38 @@ def test_flags_reach_the_run(tmp_path: Path) -> None:
     config = own_data.pick("digits", [*words, *more.split()]).command.config
     assert config.classes.noisy_counts == 20 and config.release.license == "mit"
     assert config.release.layout == ("folder", "webdataset") and config.release.network
+
+
+def test_persons_reach_the_run_and_delta_and_choice_are_theirs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 8, 8), dtype=np.uint8)
+    labels, whose = np.arange(300) % 2, np.arange(300) // 3
+    np.savez(
+        tmp_path / "set.npz", train_images=pixels[:240], train_labels=labels[:240], train_persons=whose[:240],
+        test_images=pixels[240:], test_labels=labels[240:], test_persons=whose[240:],
+    )  # fmt: skip
+    # Of 80 persons, not of 240 images.
+    with pytest.raises(ValueError, match="80 "):
+        own_data.pick(str(tmp_path / "set.npz"), ["--epsilon", "10", "--delta", "0.1", "--on.address", "here"])
+    for index, (pixel, person) in enumerate(zip(pixels, whose, strict=True)):
+        split = "train" if index < 240 else "test"
+        (folder := tmp_path / "set" / split / "ant").mkdir(parents=True, exist_ok=True)
+        (folder / f"p{person}_{index}.png").write_bytes(png_bytes(pixel[..., None]))
+    # What it picks is as for 80 images.
+    words = ["--epsilon", "10", "--delta", "1e-4", "--on.address", "here"]
+    picked, each = own_data.pick(str(tmp_path / "set.npz"), words), pixels[np.unique(whose, return_index=True)[1]]
+    picked.tell(Console())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "240 images of 8 x 8 pixels, grey, 2 classes They are of 80 persons, each of whom counts as one im" in said
+    np.savez(
+        tmp_path / "one.npz", train_images=each[:80], train_labels=np.arange(80) % 2, test_images=each[80:],
+        test_labels=np.arange(20) % 2,
+    )  # fmt: skip
+    assert own_data.pick(str(tmp_path / "one.npz"), words).choice == picked.choice
+    words += ["--data.person-pattern", r"(p\d+)_"]
+    picked = own_data.pick(str(tmp_path / "set"), words)
+    assert picked.command.config.data.person_pattern == r"(p\d+)_" and r"--data.person-pattern=(p\d+)_" in picked.words
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""Images that are there several times, pixel by pixel: a promise for one image is weaker for what has copies."""
+"""Images that are there several times, pixel by pixel: a promise for one image is weaker for what has copies, and so is
+one for a person whose images are there under other names too."""
 
 from __future__ import annotations
 
@@ -19,12 +20,20 @@ class Copies:
     """How often the most frequent training image is there; 1 without copies."""
     tested: int
     """Test images that are training images too."""
+    units: int = 1
+    """How many persons have the image that most have; where nobody is named, as `most`."""
 
 
-def find_copies(train_NHWC: np.ndarray, test_NHWC: np.ndarray) -> Copies:
-    """Compare decoded images, uint8 (N, H, W, C), by a digest of 16 bytes each; labels do not matter."""
-    times = Counter(map(digest, train_NHWC))
+def find_copies(train_NHWC: np.ndarray, test_NHWC: np.ndarray, persons_N: np.ndarray | None = None) -> Copies:
+    """Compare decoded images, uint8 (N, H, W, C), by a digest of 16 bytes each; labels do not matter. `persons_N` are
+    those of the training images."""
+    digests = list(map(digest, train_NHWC))
+    times = Counter(digests)
+    apart = times
+    if persons_N is not None:
+        apart = Counter(one for one, _ in set(zip(digests, persons_N.tolist(), strict=True)))
     return Copies(
+        units=max(apart.values(), default=1),
         among=len(train_NHWC) - len(times),
         most=max(times.values(), default=1),
         tested=sum(digest(one) in times for one in test_NHWC),

@@ -13,19 +13,21 @@ from typing import Any
 
 import numpy as np
 
+from raysyn.data import persons
 from raysyn.data.broken import without_broken
 from raysyn.data.copies import Copies, find_copies
-from raysyn.data.labels import check_gap, count_classes, empty, whole_numbers
+from raysyn.data.labels import check_gap, empty, names_of_classes, whole_numbers
 from raysyn.data.mapped import taken
-from raysyn.data.names import check_class_names, check_name
+from raysyn.data.names import check_name
 from raysyn.data.parquet_schema import Columns, check_no_columns
+from raysyn.data.persons import Persons
 from raysyn.data.picture import Crop, Fit, chosen_fit
 from raysyn.data.pixels import SMALLEST, pixels_of
 from raysyn.data.reading import Colour, Reading
 from raysyn.data.several import MultiLabel, Several
-from raysyn.data.shares import check_share, with_test_images
+from raysyn.data.shares import check_share, left_out_by, limited, with_test_images
 from raysyn.data.source import SPLITS, Source
-from raysyn.data.sources import from_name, from_path, subset
+from raysyn.data.sources import from_name, from_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,13 @@ class DataConfig:
     """Column of a Parquet file that holds the images (by default image, or else img), or of a .csv their paths."""
     label_column: str | None = None
     """Column of it that holds their classes, as numbers or names; by default label, or else labels."""
+    person_column: str | None = None
+    """Column of it that tells whose each image is (a person's, a household's), by numbers or names: then everybody is
+    in training or in test with all images, and what is promised is promised to them, not to an image. By default
+    person, if there is such a column; of a .npz the arrays train_persons and test_persons."""
+    person_pattern: str | None = None
+    """Regular expression that finds the person in the name of each file instead: its group, or all that it finds. Names
+    are paths in the folder of the split, in the archive, or as Hugging Face's Parquet files tell them."""
     multi_label: MultiLabel | None = None
     """Of images with several labels each, or none: most-frequent gives an image the class of the one of its labels that
     comes first in --data.label-order, combination that of its combination of the labels named there. Images with none
@@ -74,7 +83,8 @@ class DataConfig:
     skip_broken: int = 0
     """Leave out up to this many images that cannot be decoded; their number is told, and counts as public."""
     limit: int | None = None
-    """Keep only this many training images, always the same ones, and at most as many test images."""
+    """Keep only this many training images, always the same ones, and at most as many test images. Where persons are
+    named, at most so many, of whole persons."""
     labels: bool = True
     """False leaves unread what the images are of, so that they need no labels: all are of one class, images are made of
     no class in particular, and no classifier can judge them."""
@@ -82,6 +92,10 @@ class DataConfig:
     def how(self) -> Fit | None:
         """How images come into their size; ValueError for flags that do not go together."""
         return chosen_fit(self.fit, self.crop, "data", self.size is not None)
+
+    def persons(self) -> Persons:
+        """How persons are named; ValueError for flags that do not go together, and what is no pattern."""
+        return Persons.of(self.person_column, self.person_pattern)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +105,25 @@ class Images:
     images_NHWC: np.ndarray
     labels_N: np.ndarray
     class_names: tuple[str, ...]
+    persons_N: np.ndarray | None = None
+    """Whose image each is, int64 in [0, units), everybody with one at least; None: each image is a unit of its own."""
 
     def __post_init__(self) -> None:
         assert self.images_NHWC.dtype == np.uint8 and self.images_NHWC.ndim == 4, self.images_NHWC.shape
         assert self.images_NHWC.shape[3] in (1, 3), self.images_NHWC.shape
         assert self.labels_N.dtype == np.int64 and self.labels_N.shape == self.images_NHWC.shape[:1]
         assert len(self) == 0 or (self.labels_N.min() >= 0 and self.labels_N.max() < self.classes)
+        if (persons := self.persons_N) is not None:
+            assert persons.dtype == np.int64 and persons.shape == self.labels_N.shape
+            assert len(self) == 0 or (persons.min() == 0 and np.bincount(persons).all())
 
     def __len__(self) -> int:
         return len(self.images_NHWC)
+
+    @functools.cached_property
+    def units(self) -> int:
+        """How many there are of what the promise is about: persons, or images where no persons are named."""
+        return len(self) if self.persons_N is None else int(self.persons_N.max(initial=-1)) + 1
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -113,13 +137,17 @@ class Images:
         return len(self.class_names)
 
     def select(self, indices: Any) -> Images:
-        """The images at `indices` (integers, a slice or a mask), with the same classes."""
-        return Images(taken(self.images_NHWC, indices), self.labels_N[indices], self.class_names)
+        """The images at `indices` (integers, a slice or a mask), with the same classes; persons are numbered anew."""
+        persons_N = None if self.persons_N is None else np.unique(self.persons_N[indices], return_inverse=True)[1]
+        return Images(taken(self.images_NHWC, indices), self.labels_N[indices], self.class_names, persons_N)
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over shape, class names, labels and pixels, in this order of images."""
+        """SHA-256 (hex) over shape, class names, labels, persons where they are named, and pixels, in this order of
+        images."""
         digest = hashlib.sha256(json.dumps([self.images_NHWC.shape, self.class_names]).encode())
         digest.update(np.ascontiguousarray(self.labels_N, dtype="<i8").data)
+        if self.persons_N is not None:
+            digest.update(np.ascontiguousarray(self.persons_N, dtype="<i8").data)
         # In parts, because public images stay in a file until they are asked for.
         for at in range(0, len(self), 4096):
             digest.update(np.ascontiguousarray(self.images_NHWC[at : at + 4096]).data)
@@ -142,11 +170,13 @@ class Dataset:
     """How the source was understood, and what of it was left out."""
     warned: tuple[str, ...] = ()
     """What a user must know of it."""
+    own: bool = False
+    """Whether these are a user's: neither a set by name nor made by raysyn."""
 
     @functools.cached_property
     def copies(self) -> Copies:
         """What is there several times."""
-        return find_copies(self.train.images_NHWC, self.test.images_NHWC)
+        return find_copies(self.train.images_NHWC, self.test.images_NHWC, self.train.persons_N)
 
     def empty_classes(self) -> tuple[str, ...]:
         """Names of the classes without a training image."""
@@ -176,23 +206,33 @@ def load(config: DataConfig) -> Dataset:
     for split, keep in kept.items():
         shape = done["train"].shape if done else None
         pixels = pixels_of(source, source.splits[split], keep, config.size, fit, shape)
-        done[split] = Images(pixels, labels[split][keep], class_names)
-    done_to_them = [one for one in (source.reading.told(), left_out) if one]
+        whose_N = source.splits[split].persons_N
+        of_N = None if whose_N is None else persons.renumbered(whose_N[keep])
+        done[split] = Images(pixels, labels[split][keep], class_names, of_N)
+    named = persons.told(done["train"].persons_N, config.limit) if done["train"].persons_N is not None else ""
+    done_to_them = [one for one in (source.reading.told(), left_out, named) if one]
     told = "; ".join([source.told or "published", *done_to_them]) if done_to_them else source.told
     return Dataset(
         source.name, done["train"], done["test"], done.get("val"), naming=_naming(source), told=told,
-        warned=(*source.reading.warned(), *source.warned),
+        warned=(*source.reading.warned(), *source.warned), own=config.path is not None and not source.released,
     )  # fmt: skip
 
 
 def public_facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int]:
     """(number of training images, shape, classes) of what `config` names; ValueError as `load`, for all that can be
     known from one picture, which alone is decoded: but for `skip_broken`, since how many are left only all can tell."""
+    return facts_and_units(config)[0]
+
+
+def facts_and_units(config: DataConfig) -> tuple[tuple[int, tuple[int, int, int], int], int]:
+    """The same, and how many persons these images are of; of no persons, how many images there are."""
     source, labels, class_names = _opened(config)
     keep = _kept(source, labels, class_names, config)[0]["train"]
     first = pixels_of(source, source.splits["train"], keep[:1], config.size, config.how(), None)
     height, width, channels = first.shape[1:]
-    return len(keep), (height, width, channels), len(class_names)
+    whose_N = source.splits["train"].persons_N
+    units = len(keep) if whose_N is None else len(np.unique(whose_N[keep]))
+    return (len(keep), (height, width, channels), len(class_names)), units
 
 
 def _kept(
@@ -200,10 +240,10 @@ def _kept(
 ) -> tuple[dict[str, np.ndarray], str]:
     """{split: places of the images to read}, and a word on those that were left out as broken; ValueError where a class
     that no source has declared is left without an image."""
-    some = {split: subset(len(found), config.limit or len(found)) for split, found in labels.items() if found.size}
-    check_gap(_naming(source), labels["train"][some["train"]], len(class_names), *_left_out_by(config))
+    some = {split: limited(source, split, config.limit) for split, found in labels.items() if found.size}
+    check_gap(_naming(source), labels["train"][some["train"]], len(class_names), *left_out_by(config))
     kept, left_out = without_broken(source, some)
-    check_gap(_naming(source), labels["train"][kept["train"]], len(class_names), *_left_out_by(config))
+    check_gap(_naming(source), labels["train"][kept["train"]], len(class_names), *left_out_by(config))
     return kept, left_out
 
 
@@ -221,7 +261,7 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
     config.how()
     check_share(config.test_share)
     reading = Reading.of(config)
-    columns = Columns(config.image_column, config.label_column)
+    columns, whose = Columns(config.image_column, config.label_column), config.persons()
     several = Several.of(config.multi_label, config.label_order)
     if config.label_column is not None and not config.labels:
         raise ValueError(
@@ -235,18 +275,20 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
         )
     if config.path is None:
         check_no_columns(columns, f"data.name={config.name!r}")
+        whose.check_none(f"data.name={config.name!r}")
         source = from_name(config.name, config.size, several=several, labels=config.labels)
     else:
-        source = from_path(config.path, columns, several, labels=config.labels)
+        source = from_path(config.path, columns, several, labels=config.labels, persons=whose)
     source = replace(source, reading=reading)
     for split, part in source.splits.items():
         reading.check_arrays(part.pictures, source.label if split == "train" else f"{source.label}: {split}")
     check_name(source.label, "the data set", source.name)
+    persons.check_apart(source)
     labels = {split: whole_numbers(source, split) for split in SPLITS if split in source.splits}
     if not labels["train"].size:
         raise ValueError(f"{source.label} has no train images; both train and test are needed")
     # Of all images: which classes there are must not depend on what is held out.
-    class_names = _class_names(source, labels)
+    class_names = names_of_classes(source, labels)
     source = with_test_images(source, config.test_share)
     labels = {split: whole_numbers(source, split) for split in SPLITS if split in source.splits}
     n = len(labels["train"])
@@ -254,34 +296,3 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
         left = f"{n} images of {source.label}" + (" that are left to train" if config.test_share else "")
         raise ValueError(f"data.limit={config.limit} exceeds the {left}; lower it")
     return source, labels, class_names
-
-
-def _left_out_by(config: DataConfig) -> tuple[str, str]:
-    """Which settings leave images out, and how they leave out fewer."""
-    named = {"limit": "raise", "test_share": "lower", "skip_broken": "lower"}
-    given = {field: getattr(config, field) for field in named if getattr(config, field)}
-    if len(given) == 1:
-        ((field, value),) = given.items()
-        return f"data.{field}={value}", f"{named[field]} it"
-    settings = " with ".join(f"data.{field}={value}" for field, value in given.items())
-    return settings, " or ".join(f"{named[field]} data.{field}" for field in given)
-
-
-def _class_names(source: Source, labels: dict[str, np.ndarray]) -> tuple[str, ...]:
-    """Names of all classes. Where the source declares none they are the numbers in the labels of train, without a gap;
-    a declared class may have no image, because whether a release exists must not depend on single images."""
-    names = source.class_names
-    if names is None:
-        numbers = {split: np.unique(found).tolist() for split, found in labels.items()}
-        classes = count_classes(source.label, numbers, f" ({source.naming})")
-    else:
-        classes = len(names)
-    for split, found in labels.items():
-        if (unknown := found[found >= classes]).size:
-            raise ValueError(
-                f"{source.label}: {split} has the label {unknown[0]}, but only {classes} classes are named; mend the "
-                "labels"
-            )
-    named = tuple(str(name) for name in (range(classes) if names is None else names))
-    check_class_names(source.label, named)
-    return named

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from raysyn.data.names import check_class_names
 from raysyn.data.source import Source
 
 MOST = 2**31
@@ -48,6 +49,26 @@ def count_classes(label: str, numbers: dict[str, Iterable[int]], mend: str) -> i
             "one of which may then have no image"
         )
     return classes
+
+
+def names_of_classes(source: Source, labels: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """Names of all classes. Where the source declares none they are the numbers in the labels of train, without a gap;
+    a declared class may have no image, because whether a release exists must not depend on single images."""
+    names = source.class_names
+    if names is None:
+        numbers = {split: np.unique(found).tolist() for split, found in labels.items()}
+        classes = count_classes(source.label, numbers, f" ({source.naming})")
+    else:
+        classes = len(names)
+    for split, found in labels.items():
+        if (unknown := found[found >= classes]).size:
+            raise ValueError(
+                f"{source.label}: {split} has the label {unknown[0]}, but only {classes} classes are named; mend the "
+                "labels"
+            )
+    named = tuple(str(name) for name in (range(classes) if names is None else names))
+    check_class_names(source.label, named)
+    return named
 
 
 def empty(labels_N: np.ndarray, classes: int) -> np.ndarray:

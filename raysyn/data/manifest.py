@@ -15,6 +15,7 @@ from pathlib import Path
 from raysyn.data.listing import BESIDE, is_hidden
 from raysyn.data.names import is_number, legible
 from raysyn.data.parquet_schema import SPLIT, Columns, usual_name
+from raysyn.data.persons import Persons, number_of
 from raysyn.data.several import Several, mend
 from raysyn.data.source import SPLITS, USUAL_NAMES
 
@@ -39,21 +40,27 @@ class Manifest:
     has_splits: bool
     told: str
     warned: tuple[str, ...] = ()
+    persons: Sequence[int] | None = None
+    """Of each row whose it is; None where nobody is named."""
 
 
 def read_manifest(
-    path: Path, label: str, columns: Columns, several: Several | None = None, labels: bool = True
-) -> Manifest:
+    path: Path, label: str, columns: Columns, several: Several | None = None, labels: bool = True,
+    persons: Persons | None = None,
+) -> Manifest:  # fmt: skip
     """Read a table and find its files in its folder and below, by path or the end of it, with or without ending.
-    Without `labels` their column is not needed, and all are of class 0; with `several` a row may have none.
+    Without `labels` their column is not needed, and all are of class 0; with `several` a row may have none. Without
+    `persons` nobody is named.
     ValueError, in a sentence that `label` opens, for a column, file or field that is not there, and for a file that is
     there twice."""
     fields, rows = _table(path, label)
     image = _column(fields, label, "image", FILE, columns.image, columns.group)
     number = _column(fields, label, "label", LABEL, columns.label, columns.group) if labels else None
     split = usual_name(fields, SPLIT)
-    found, known = _Files(path.parent), dict[str, int]()
+    person = None if persons is None else persons.column_in(fields, label, (image, number))
+    found, known, whose = _Files(path.parent), dict[str, int](), dict[str, int]()
     read: list[tuple[str, str, str]] = []
+    of: list[int] = []
     for at, row in rows:
         place = f"{label}: line {at}"
         # Several labels may be none.
@@ -66,6 +73,8 @@ def read_manifest(
         if (before := known.setdefault(file, at)) != at:
             raise ValueError(f"{place} has the same file as line {before}, {row[image]!r}; leave one of them out")
         read.append((where, file, row[number] if number else "0"))
+        if person is not None:
+            of.append(number_of(row[person], whose, place))
     classes = None if several is None else several.among(None, label)
     if classes is None:
         _refuse_several(read, label, columns.group)
@@ -75,14 +84,15 @@ def read_manifest(
         for (_, _, name), line in zip(read, known.values(), strict=True):
             if name not in numbers:
                 numbers[name] = classes.of(_split_label(name), f"{label}: line {line}")
-    told = f"a table of {len(read):,} rows, files by {image}, labels {f'in {number}' if number else 'unread'}" + (
-        "" if split else ", no column split: all for training"
-    )
+    told = f"a table of {len(read):,} rows, files by {image}, labels {f'in {number}' if number else 'unread'}"
+    told += f", persons in {person}" if person is not None else ""
+    told += "" if split else ", no column split: all for training"
     told += f"; {classes.told()}" if classes is not None else ""
     left = len(found.every) - sum(file in found.every for _, file, _ in read)
     told += f"; left out: {left:,} files without a row" if left else ""
     numbered = [(where, file, numbers[name]) for where, file, name in read]
-    return Manifest(numbered, names, split is not None, told, () if classes is None else classes.unseen(label))
+    warned = () if classes is None else classes.unseen(label)
+    return Manifest(numbered, names, split is not None, told, warned, None if person is None else of)
 
 
 def names_files(table: str) -> str | None:

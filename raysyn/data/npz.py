@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from raysyn.data.mapped import AT_ONCE, IN_MEMORY, Room
+from raysyn.data.persons import with_arrays
+from raysyn.data.several import Several
+from raysyn.data.source import SPLITS, Source, from_arrays
 
 
-def read_npz(path: Path, label: str, ending: str = "") -> dict[str, np.ndarray]:
+def read_npz(path: Path, label: str, endings: str | tuple[str, ...] = "") -> dict[str, np.ndarray]:
     """{name: array} of those whose names end so; the others are not read. ValueError, in a sentence that `label` opens,
     for what is no .npz file of plain arrays."""
     try:
@@ -22,7 +27,7 @@ def read_npz(path: Path, label: str, ending: str = "") -> dict[str, np.ndarray]:
             if not zipfile.is_zipfile(opened):
                 raise ValueError("no zip archive")
         with np.load(path, allow_pickle=False) as file:
-            wanted = [key for key in file.files if key.endswith(ending)]
+            wanted = [key for key in file.files if key.endswith(endings)]
             large = {key: _unpacked(file.zip, f"{key}.npy", label) for key in wanted}
             return {key: file[key] if array is None else array for key, array in large.items()}
     # RuntimeError is of what is encrypted or packed in another way, MemoryError of a shape that a damaged header says.
@@ -64,3 +69,40 @@ def _fill(room: Room, member: IO[bytes]) -> None:
     # Only at the end of a member is its sum compared.
     if member.read(1):
         raise ValueError("it is longer than it says")
+
+
+def npz_source(
+    path: Path, name: str, label: str, names: Sequence[str] | None, several: Several | None, group: str, labels: bool,
+    persons: bool = False,
+) -> Source:  # fmt: skip
+    """The images of a .npz file as MedMNIST has them, for each split an array of images and one of labels; with
+    `persons` also one of whose they are, where there are such."""
+    arrays = read_npz(path, label, "" if labels else ("_images", "_persons"))
+    of = {split: arrays[f"{split}_persons"] for split in SPLITS if persons and f"{split}_persons" in arrays}
+    if not labels:
+        arrays = {key: array for key, array in arrays.items() if key.endswith("_images")}
+        images = {key: array for key, array in arrays.items() if isinstance(array, np.ndarray)}
+        arrays |= {key.replace("_images", "_labels"): np.zeros(array.shape[:1], int) for key, array in images.items()}
+    present = [split for split in SPLITS if split == "train" or {f"{split}_images", f"{split}_labels"} & set(arrays)]
+    for key in (f"{split}_{part}" for split in present for part in ("images", "labels")):
+        if key not in arrays:
+            has = ", ".join(sorted(arrays)[:9]) or "none"
+            raise ValueError(f"{label} lacks the array {key}; each split needs its images and labels, and it has {has}")
+        if not isinstance(arrays[key], np.ndarray):
+            raise ValueError(f"{label}: {key} is no array as numpy.save writes it; write it anew")
+    found = {split: (arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in present}
+    if names is None and "class_names" in arrays:
+        names = _array_names(arrays["class_names"], label)
+    source = from_arrays(name, label, found, names, several, group)
+    source = replace(source, told="; ".join([f"a .npz file of {', '.join(present)}", *filter(None, [source.told])]))
+    source = with_arrays(source, of) if of else source
+    return source if "test" in present else replace(source, lacks="lacks the arrays test_images and test_labels")
+
+
+def _array_names(names: np.ndarray, label: str) -> list[str]:
+    """Class names from an array of the file, a name per class."""
+    if not isinstance(names, np.ndarray):
+        raise ValueError(f"{label}: class_names is no array as numpy.save writes it; write it anew")
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise ValueError(f"{label}: class_names is {names.dtype} of shape {names.shape}; give one string per class")
+    return [str(name) for name in names]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,18 +15,14 @@ import numpy as np
 
 from raysyn.data.labels import check_number
 from raysyn.data.names import in_order, legible
+from raysyn.data.parquet_batches import batches, values
 from raysyn.data.parquet_schema import Columns, Schema, understood
+from raysyn.data.persons import Persons, number_of
 from raysyn.data.several import Classes, Several, check_one, mend
 from raysyn.data.shards import Shard, shards_of
 from raysyn.data.source import SPLITS, USUAL_NAMES, Source, Split
 from raysyn.data.stored import Stored
 
-ROWS_AT_ONCE = 500
-"""At most."""
-BYTES_AT_ONCE = 2**24
-"""Of the columns that are read, about."""
-READ_AT_ONCE = 2**20
-"""Bytes of a column."""
 NAMING = "a list \"classes\" in the JSON object of the schema metadata 'dataset'"
 
 
@@ -39,6 +35,8 @@ class Row(NamedTuple):
     shard: int
     number: int
     """Of the row, in its shard."""
+    person: int = -1
+    """Counted from 0 in the order of rows, where persons are named."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,10 @@ class Table:
     def rows(self, images: bool = True) -> Iterator[Row]:
         """All images, in the order of files and rows; without `images`, all but those. ValueError, naming the row, for
         an empty field, an unknown split or an unknown name of a class."""
-        schema = self.schema
+        schema, persons = self.schema, dict[str, int]()
         numbers = {name: number for number, name in enumerate(self.class_names or ()) if schema.named}
         for one, shard in enumerate(self.shards):
-            for row, (image, label, split) in enumerate(self._fields(shard, images)):
+            for row, (image, label, split, person) in enumerate(self._fields(shard, images)):
                 place = self.place(one, row)
                 found = shard.split if schema.split is None else split
                 for what, value in (("image", image), ("label", label), ("split", found)):
@@ -73,7 +71,8 @@ class Table:
                     check_number(label, f"{self.label}: {place}")
                 elif label not in numbers:
                     raise ValueError(f"{self.label}: {place} has the label {label!r}, no class of train; mend it")
-                yield Row(self._split(found, place), image, numbers.get(label, label), one, row)
+                whose = number_of(person, persons, f"{self.label}: {place}") if schema.person else -1
+                yield Row(self._split(found, place), image, numbers.get(label, label), one, row, whose)
 
     def images_of(self, number: int, rows_N: np.ndarray) -> Iterator[bytes]:
         """The images at increasing rows of one shard; row groups without any are left unread. ValueError, naming the
@@ -84,7 +83,7 @@ class Table:
                 f"{self.label}: {legible(self.shards[number].path.name)} has changed while it was read: try again once "
                 "nobody writes to it"
             )
-        for numbers_N, part in _batches(self.shards[number].path, [self.schema.image_leaf], self.label, rows_N):
+        for numbers_N, part in batches(self.shards[number].path, [self.schema.image_leaf], self.label, rows_N):
             images, before = self._images(part), at
             at += int(np.searchsorted(rows_N[at:], numbers_N[-1], side="right"))
             for row in rows_N[before:at].tolist():
@@ -98,16 +97,24 @@ class Table:
         """What to call a row of a shard in an error."""
         return (f"{legible(self.shards[number].path.name)}, " if len(self.shards) > 1 else "") + f"row {row}"
 
-    def _fields(self, shard: Shard, images: bool) -> Iterator[tuple[Any, Any, Any]]:
-        """(image, label, split) of each row, as they are; the split is None without such a column."""
+    def paths_of(self, number: int, rows_N: np.ndarray) -> Iterator[str]:
+        """What the images at increasing rows of one shard are called by their paths; "" for one without."""
+        assert self.schema.path_leaf is not None
+        for numbers_N, part in batches(self.shards[number].path, [self.schema.path_leaf], self.label, rows_N):
+            paths = [(one or {}).get("path") for one in values(part, self.schema.image, self.label)]
+            yield from (paths[at] or "" for at in np.flatnonzero(np.isin(numbers_N, rows_N)).tolist())
+
+    def _fields(self, shard: Shard, images: bool) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """(image, label, split, person) of each row, as they are; None without such a column."""
         schema = self.schema
-        read = (schema.image_leaf if images else None, schema.label, schema.split)
-        wanted = [name for name in read if name is not None]
-        for _, part in _batches(shard.path, wanted, self.label):
+        read = (schema.image_leaf if images else None, schema.label, schema.split, schema.person)
+        wanted = list(dict.fromkeys(name for name in read if name is not None))
+        for _, part in batches(shard.path, wanted, self.label):
             found = self._images(part).to_pylist() if images else [b""] * part.num_rows
-            splits = _values(part, schema.split, self.label) if schema.split else [None] * part.num_rows
-            labels = _values(part, schema.label, self.label) if schema.label else [0] * part.num_rows
-            yield from zip(found, labels, splits, strict=True)
+            splits = values(part, schema.split, self.label) if schema.split else [None] * part.num_rows
+            labels = values(part, schema.label, self.label) if schema.label else [0] * part.num_rows
+            persons = values(part, schema.person, self.label) if schema.person else [None] * part.num_rows
+            yield from zip(found, labels, splits, persons, strict=True)
 
     def _images(self, part: Any) -> Any:
         images = part.column(self.schema.image)
@@ -141,65 +148,24 @@ def _state(path: Path) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
-def _batches(
-    path: Path, columns: list[str], label: str, rows_N: np.ndarray | None = None
-) -> Iterator[tuple[np.ndarray, Any]]:
-    """(numbers of its rows, a batch) in order; with `rows_N`, of the row groups alone that hold one of these."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # By default all row groups are fetched ahead and kept.
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_AT_ONCE) as file:
-            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-            ends = np.cumsum(sizes, dtype=np.int64)
-            groups = range(len(sizes)) if rows_N is None else np.unique(np.searchsorted(ends, rows_N, side="right"))
-            numbers_N = np.concatenate(
-                [np.zeros(0, np.int64), *(np.arange(ends[g] - sizes[g], ends[g]) for g in groups)]
-            )
-            at, count = 0, _rows_at_once(file.metadata, columns)
-            for part in file.iter_batches(count, row_groups=list(map(int, groups)), columns=columns):
-                if part.num_rows:
-                    yield numbers_N[at : at + part.num_rows], part
-                at += part.num_rows
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{label} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
-
-
-def _rows_at_once(metadata: Any, columns: list[str]) -> int:
-    """Rows of about BYTES_AT_ONCE: photos of many megabytes come in smaller numbers."""
-    size = 0
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for chunk in map(group.column, range(group.num_columns)):
-            name = chunk.path_in_schema
-            if any(name == one or name.startswith(f"{one}.") for one in columns):
-                size += chunk.total_uncompressed_size
-    return max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE * metadata.num_rows // max(1, size)))
-
-
-def _values(part: Any, column: str, label: str) -> list[Any]:
-    try:
-        values: list[Any] = part.column(column).to_pylist()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{label}: column {column} holds text that is no UTF-8; write it in UTF-8") from error
-    return values
-
-
 def open_parquet(
-    path: Path, label: str, columns: Columns, several: Several | None = None, labels: bool = True
-) -> Table:
+    path: Path, label: str, columns: Columns, several: Several | None = None, labels: bool = True,
+    persons: Persons | None = None,
+) -> Table:  # fmt: skip
     """A Parquet file, or a folder of them; of the rows, only those of names of classes are read. Without `labels` all
-    are of class 0. ValueError, in a sentence that `label` opens, where columns are missing, of another kind, or not the
-    same in all files."""
-    found = shards_of(path, label, lambda file: understood(file, label, columns, labels).split is not None)
+    are of class 0, and without `persons` nobody is named. ValueError, in a sentence that `label` opens, where columns
+    are missing, of another kind, or not the same in all files."""
+    found = shards_of(path, label, lambda file: understood(file, label, columns, labels, persons).split is not None)
     states = tuple(_state(shard.path) for shard in found.shards)
-    first = understood(found.shards[0].path, label, columns, labels)
+    first = understood(found.shards[0].path, label, columns, labels, persons)
     for shard in found.shards[1:]:
-        if understood(shard.path, label, columns, labels) != first:
+        other = understood(shard.path, label, columns, labels, persons)
+        if other != first:
             raise ValueError(
                 f"{label}: {legible(shard.path.name)} has other columns or names of classes than "
                 f"{legible(found.shards[0].path.name)}; make all files of a set alike"
             )
+        first = first if other.path_leaf else replace(first, path_leaf=None)
     classes = _classes(first, label, columns, several)
     names: Sequence[str] | None = first.class_names if classes is None else classes.names
     if first.named and names is None:
@@ -234,10 +200,10 @@ def _label_names(shards: Sequence[Shard], schema: Schema, label: str) -> list[st
     names = set[str]()
     assert schema.label is not None
     for shard in shards:
-        for _, part in _batches(shard.path, [schema.label, *([schema.split] if schema.split else [])], label):
-            splits = _values(part, schema.split, label) if schema.split else [shard.split] * part.num_rows
-            values = _values(part, schema.label, label)
-            pairs = set(zip(values, splits, strict=True))
+        for _, part in batches(shard.path, [schema.label, *([schema.split] if schema.split else [])], label):
+            splits = values(part, schema.split, label) if schema.split else [shard.split] * part.num_rows
+            found = values(part, schema.label, label)
+            pairs = set(zip(found, splits, strict=True))
             train = {name for name, split in pairs if USUAL_NAMES.get(str(split).lower()) == "train"}
             names |= train - {None}
     return in_order(names)
@@ -260,26 +226,35 @@ class Rows(Stored):
     def some(self, rows_N: np.ndarray) -> Rows:
         return Rows(self._table, self._shards_N[rows_N], self._rows_N[rows_N])
 
+    def names(self) -> Iterator[str]:
+        """Paths of all, as the files tell them; nothing else of them is read."""
+        for number in np.unique(self._shards_N).tolist():
+            yield from self._table.paths_of(number, self._rows_N[self._shards_N == number])
+
     def place(self, index: int) -> str:
         return self._table.place(int(self._shards_N[index]), int(self._rows_N[index]))
 
 
 def read_parquet(
-    path: Path, label: str, columns: Columns, several: Several | None = None, with_labels: bool = True
-) -> Source:
+    path: Path, label: str, columns: Columns, several: Several | None = None, with_labels: bool = True,
+    persons: Persons | None = None,
+) -> Source:  # fmt: skip
     """The images of a Parquet file or a folder of them, unread; of their rows memory holds numbers alone."""
-    table = open_parquet(path, label, columns, several, with_labels)
+    table = open_parquet(path, label, columns, several, with_labels, persons)
     labels: dict[str, list[int]] = {split: [] for split in SPLITS}
-    shards, rows = ({split: array("q") for split in SPLITS} for _ in range(2))
+    shards, rows, whose = ({split: array("q") for split in SPLITS} for _ in range(3))
     for row in table.rows(images=False):
         labels[row.split].append(row.label)
         shards[row.split].append(row.shard)
         rows[row.split].append(row.number)
+        whose[row.split].append(row.person)
     splits = {}
     for split in SPLITS:
         images = Rows(table, np.array(shards[split], np.int64), np.array(rows[split], np.int64))
         numbers = np.array(labels[split]) if labels[split] else np.zeros(0, np.int64)
-        splits[split] = Split(images, numbers, images.place)
+        of = np.array(whose[split], np.int64) if table.schema.person else None
+        paths = images.names if table.schema.path_leaf else None
+        splits[split] = Split(images, numbers, images.place, of, paths)
     whole = table.schema.split or path.is_dir()
     lacks = "has no test images" if whole else "has no column split, and so no test images"
     name = path.stem if path.is_file() else path.resolve().name

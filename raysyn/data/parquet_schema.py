@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from raysyn.data.persons import Persons
 
 IMAGE = ("image", "img")
 LABEL = ("label", "labels")
@@ -62,17 +64,22 @@ class Schema:
     class_names: tuple[str, ...] | None
     names_from: str
     released: bool
+    person: str | None = None
+    """Where persons are not read, or not named, None."""
+    path_leaf: str | None = field(default=None, compare=False)
+    """Where Hugging Face's struct has the paths of its files, which a file of the set may lack."""
 
     def told(self) -> str:
         """Which columns are read."""
         names = f" (names of classes by {self.names_from})" if self.names_from else ""
         labels = "unread" if self.label is None else f"in {self.label}{names}"
-        return f"images in the column {self.image}, labels {labels}"
+        persons = "" if self.person is None else f", persons in {self.person}"
+        return f"images in the column {self.image}, labels {labels}{persons}"
 
 
-def understood(path: Path, label: str, columns: Columns, labels: bool = True) -> Schema:
-    """The schema of one file, without that of `labels` if they are not to be read; ValueError, in a sentence that
-    `label` opens, for columns that cannot be used."""
+def understood(path: Path, label: str, columns: Columns, labels: bool = True, persons: Persons | None = None) -> Schema:
+    """The schema of one file, without that of `labels` if they are not to be read, nor of persons if none are;
+    ValueError, in a sentence that `label` opens, for columns that cannot be used."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -90,8 +97,12 @@ def understood(path: Path, label: str, columns: Columns, labels: bool = True) ->
     about = _json(schema, "dataset", label)
     # The metadata that raysyn writes into synthetic.parquet (`release.parquet_bytes`).
     released = {"name", "classes", "image_shape", "encoding"} <= about.keys()
+    person = None if persons is None else persons.column_in(schema.names, label, (image, number))
+    if person is not None:
+        _check_persons(schema.field(person).type, person, label)
+    paths = _path_leaf(schema.field(image).type, image)
     if number is None:
-        return Schema(image, leaf, None, False, False, split, None, "", released)
+        return Schema(image, leaf, None, False, False, split, None, "", released, person, paths)
     one, several = _one_label(schema.field(number).type)
     named = _is_named(one, number, label)
     names, names_from = metadata_names(about, label), ""
@@ -103,7 +114,7 @@ def understood(path: Path, label: str, columns: Columns, labels: bool = True) ->
     if names is None:
         names_from = "the labels of train, sorted" if named and not several else ""
     known = None if names is None else tuple(names)
-    return Schema(image, leaf, number, named, several, split, known, names_from, released)
+    return Schema(image, leaf, number, named, several, split, known, names_from, released, person, paths)
 
 
 def _column(schema: Any, label: str, what: str, usual: tuple[str, ...], given: str | None, group: str) -> str:
@@ -140,6 +151,34 @@ def _image_leaf(kind: Any, column: str, label: str) -> str:
     return column
 
 
+def _path_leaf(kind: Any, column: str) -> str | None:
+    """Where Hugging Face's struct holds the path of a file; None without one."""
+    from pyarrow import types
+
+    inside = (
+        {kind.field(at).name: kind.field(at).type for at in range(kind.num_fields)} if types.is_struct(kind) else {}
+    )
+    return f"{column}.path" if "path" in inside and _is_text(inside["path"]) else None
+
+
+def _check_persons(kind: Any, column: str, label: str) -> None:
+    from pyarrow import types
+
+    plain = kind.value_type if types.is_dictionary(kind) else kind
+    if not (types.is_integer(plain) or _is_text(plain)):
+        points = ", as empty rows make of numbers: fill or drop these, save integers" * types.is_floating(plain)
+        raise ValueError(
+            f"{label}: column {column} is {kind}{points}; to tell whose an image is it must hold numbers (integer) or "
+            "names (string): mend or rename it"
+        )
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
 def _one_label(kind: Any) -> tuple[Any, bool]:
     """The type of a label, and whether a row has a list of such."""
     from pyarrow import types
@@ -155,7 +194,7 @@ def _is_named(kind: Any, column: str, label: str) -> bool:
     plain = kind.value_type if types.is_dictionary(kind) else kind
     if types.is_integer(plain):
         return False
-    if types.is_string(plain) or types.is_large_string(plain) or types.is_string_view(plain):
+    if _is_text(plain):
         return True
     points = ", as empty rows make of numbers: fill or drop these, save integers" if types.is_floating(plain) else ""
     raise ValueError(

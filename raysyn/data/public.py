@@ -20,7 +20,7 @@ from raysyn.data.decoding import decode_into
 from raysyn.data.flat_pixels import FlatPixels
 from raysyn.data.images import DataConfig, Images
 from raysyn.data.names import check_class_names, check_name
-from raysyn.data.parquet import ROWS_AT_ONCE
+from raysyn.data.parquet_batches import ROWS_AT_ONCE
 from raysyn.data.picture import chosen_fit
 from raysyn.data.reading import Reading
 from raysyn.data.sources import (

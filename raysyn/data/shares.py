@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from raysyn.data.persons import some_persons, within
 from raysyn.data.source import Source, Split
 from raysyn.data.sources import subset
 from raysyn.data.stored import chosen
@@ -43,6 +45,8 @@ def with_test_images(source: Source, share: float | None) -> Source:
             f"{source.label} {source.lacks}; both train and test are needed: give them, or hold out a share of its "
             f"images with --data.test-share {OWN_SHARE}"
         )
+    if train.persons_N is not None:
+        return _with_persons(source, train, share or OWN_SHARE)
     if n < 2:
         raise ValueError(f"{source.label} has {n} train images, of which none can be held out for tests; give more")
     count = min(max(1, round((share or OWN_SHARE) * n)), n - 1)
@@ -54,6 +58,27 @@ def with_test_images(source: Source, share: float | None) -> Source:
     held = subset(n, count)
     left = np.setdiff1d(np.arange(n), held)
     said = f"{count:,} of its {n:,} images held out as test images (--data.test-share {share or OWN_SHARE:g})"
+    return _divided(source, left, held, said)
+
+
+def _with_persons(source: Source, train: Split, share: float) -> Source:
+    """The same share of persons, each with all images."""
+    assert train.persons_N is not None
+    persons = len(np.unique(train.persons_N))
+    if persons < 2:
+        raise ValueError(
+            f"{source.label} has images of {persons} person, who cannot be both trained on and tested; give more"
+        )
+    count = min(max(1, round(share * persons)), persons - 1)
+    held = some_persons(train.persons_N, count)
+    left = np.setdiff1d(np.arange(len(train.labels_N)), held)
+    whole = "person with all images" if count == 1 else "persons with all their images"
+    said = f"{count:,} of its {persons:,} {whole} held out as test images (--data.test-share {share:g})"
+    return _divided(source, left, held, said)
+
+
+def _divided(source: Source, left: np.ndarray, held: np.ndarray, said: str) -> Source:
+    train = source.splits["train"]
     return replace(
         source, splits=source.splits | {"train": _part(train, left), "test": _part(train, held)},
         told="; ".join(filter(None, (source.told, said))),
@@ -63,8 +88,29 @@ def with_test_images(source: Source, share: float | None) -> Source:
 def _part(split: Split, rows_N: np.ndarray) -> Split:
     """Some pictures of a split, undecoded still; errors name them by the places they have in the source."""
     return Split(
-        chosen(split.pictures, rows_N), split.labels_N[rows_N], lambda index: split.place(int(rows_N[index]))
+        chosen(split.pictures, rows_N), split.labels_N[rows_N], lambda index: split.place(int(rows_N[index])),
+        None if split.persons_N is None else split.persons_N[rows_N],
     )  # fmt: skip
+
+
+def limited(source: Source, split: str, limit: int | None) -> np.ndarray:
+    """Sorted places of the images of a split that a limit keeps, of whole persons where they are named."""
+    part = source.splits[split]
+    n = len(part.labels_N)
+    if part.persons_N is None or limit is None or limit >= n:
+        return subset(n, n if limit is None else limit)
+    return within(part.persons_N, limit, source.label, split)
+
+
+def left_out_by(config: Any) -> tuple[str, str]:
+    """Which settings leave images out, and how they leave out fewer."""
+    named = {"limit": "raise", "test_share": "lower", "skip_broken": "lower"}
+    given = {field: getattr(config, field) for field in named if getattr(config, field)}
+    if len(given) == 1:
+        ((field, value),) = given.items()
+        return f"data.{field}={value}", f"{named[field]} it"
+    settings = " with ".join(f"data.{field}={value}" for field, value in given.items())
+    return settings, " or ".join(f"{named[field]} data.{field}" for field in given)
 
 
 @functools.cache

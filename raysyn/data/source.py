@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,10 @@ class Split:
     labels_N: np.ndarray
     places: Sequence[str] | Callable[[int], str]
     """What to call picture i in an error."""
+    persons_N: np.ndarray | None = None
+    """Whose picture each is, int64, a number for each person of all splits; None where nobody is named."""
+    names: Callable[[], Iterable[str]] | None = None
+    """The paths of all pictures, from the folder of their split, archive or table; None where files have no names."""
 
     def place(self, index: int) -> str:
         return self.places(index) if callable(self.places) else self.places[index]

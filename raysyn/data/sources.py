@@ -9,8 +9,7 @@ import importlib.util
 import os
 import stat
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,10 @@ from raysyn.data.glyphs import glyphs
 from raysyn.data.manifest import ENDINGS as MANIFEST
 from raysyn.data.manifest import read_manifest
 from raysyn.data.names import legible
-from raysyn.data.npz import read_npz
+from raysyn.data.npz import npz_source
 from raysyn.data.parquet import read_parquet
 from raysyn.data.parquet_schema import USUAL, Columns, check_no_columns
+from raysyn.data.persons import Persons
 from raysyn.data.several import CHEST, Several, check_one, mend
 from raysyn.data.shards import ENDINGS as PARQUET
 from raysyn.data.shards import parquet_files
@@ -77,19 +77,31 @@ def from_name(
 
 
 def from_path(
-    given: str, columns: Columns = USUAL, several: Several | None = None, group: str = "data", labels: bool = True
-) -> Source:
+    given: str, columns: Columns = USUAL, several: Several | None = None, group: str = "data", labels: bool = True,
+    persons: Persons | None = None,
+) -> Source:  # fmt: skip
     """A Parquet file or a folder of them, WebDataset shards, a table, a .npz file or a folder of class folders, told
     apart by the ending and by what is in the folder. `columns` are of Parquet files and tables alone; `group` is that
-    of the flag which gives it. Without `labels` none are read, and all images are of one class."""
+    of the flag which gives it. Without `labels` none are read, and all images are of one class; without `persons`
+    nobody is named."""
     label = f"{group}.path={given!r}"
-    source = _read(check_given(given, label), label, columns, several, group, labels)
+    path = check_given(given, label)
+    source = _read(path, label, columns, several, group, labels, persons)
+    source = source if persons is None else persons.of_names(source)
     return source if labels else source.without_labels()
 
 
-def _read(path: Path, label: str, columns: Columns, several: Several | None, group: str, labels: bool) -> Source:
-    if tar_shards(path):
+def _read(
+    path: Path, label: str, columns: Columns, several: Several | None, group: str, labels: bool,
+    persons: Persons | None,
+) -> Source:  # fmt: skip
+    def check_columns() -> None:
         check_no_columns(columns, label)
+        if persons is not None:
+            persons.check_no_column(label)
+
+    if tar_shards(path):
+        check_columns()
         check_one(several, label)
         return _tars(path, label, labels)
     if not path.exists():
@@ -101,14 +113,14 @@ def _read(path: Path, label: str, columns: Columns, several: Several | None, gro
         raise ValueError(f"{label} does not exist; check the spelling, or use {group}.name")
     ending = path.suffix.lower()
     if parquet_files(path) or (ending in PARQUET and path.is_file()):
-        return read_parquet(path, label, columns, several, labels)
+        return read_parquet(path, label, columns, several, labels, persons)
     if ending == ".npz" and path.is_file():
-        check_no_columns(columns, label)
-        return _npz(path, path.stem, label, None, several, group, labels)
+        check_columns()
+        return npz_source(path, path.stem, label, None, several, group, labels, persons is not None)
     if ending in MANIFEST and path.is_file():
-        return _manifest(path, label, columns, several, labels)
+        return _manifest(path, label, columns, several, labels, persons)
     check_one(several, label)
-    check_no_columns(columns, label)
+    check_columns()
     if path.is_dir():
         return _folder(path, label, labels)
     if ending in ARCHIVES:
@@ -204,38 +216,7 @@ def _medmnist(name: str, size: int | None, group: str, several: Several | None =
     # Not by the package's own classes, which hold all images of a split.
     _fetch(name, group, lambda root: download_url(url, str(root), file, md5))
     names = [info["label"][str(label)] for label in range(len(info["label"]))]
-    return _npz(cache_folder() / file, name, f"{group}.name={name!r}", names, several, group, labels)
-
-
-def _npz(
-    path: Path, name: str, label: str, names: Sequence[str] | None, several: Several | None, group: str, labels: bool
-) -> Source:
-    arrays = read_npz(path, label, "" if labels else "_images")
-    if not labels:
-        images = {key: array for key, array in arrays.items() if isinstance(array, np.ndarray)}
-        arrays |= {key.replace("_images", "_labels"): np.zeros(array.shape[:1], int) for key, array in images.items()}
-    present = [split for split in SPLITS if split == "train" or {f"{split}_images", f"{split}_labels"} & set(arrays)]
-    for key in (f"{split}_{part}" for split in present for part in ("images", "labels")):
-        if key not in arrays:
-            has = ", ".join(sorted(arrays)[:9]) or "none"
-            raise ValueError(f"{label} lacks the array {key}; each split needs its images and labels, and it has {has}")
-        if not isinstance(arrays[key], np.ndarray):
-            raise ValueError(f"{label}: {key} is no array as numpy.save writes it; write it anew")
-    found = {split: (arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in present}
-    if names is None and "class_names" in arrays:
-        names = _array_names(arrays["class_names"], label)
-    source = from_arrays(name, label, found, names, several, group)
-    source = replace(source, told="; ".join([f"a .npz file of {', '.join(present)}", *filter(None, [source.told])]))
-    return source if "test" in present else replace(source, lacks="lacks the arrays test_images and test_labels")
-
-
-def _array_names(names: np.ndarray, label: str) -> list[str]:
-    """Class names from an array of the file, a name per class."""
-    if not isinstance(names, np.ndarray):
-        raise ValueError(f"{label}: class_names is no array as numpy.save writes it; write it anew")
-    if names.ndim != 1 or names.dtype.kind != "U":
-        raise ValueError(f"{label}: class_names is {names.dtype} of shape {names.shape}; give one string per class")
-    return [str(name) for name in names]
+    return npz_source(cache_folder() / file, name, f"{group}.name={name!r}", names, several, group, labels)
 
 
 def _folder(path: Path, label: str, by_class: bool) -> Source:
@@ -246,19 +227,23 @@ def _folder(path: Path, label: str, by_class: bool) -> Source:
     for split, file, number in layout.files():
         files[split].append(Path(file.path))
         labels[split].append(number)
-    splits = {split: _of_files(layout, found, labels[split]) for split, found in files.items()}
+    splits = {split: _of_files(layout, split, found, labels[split]) for split, found in files.items()}
     return Source(path.resolve().name, label, layout.classes, splits, lacks=_lacks(layout), told=layout.told())
 
 
-def _manifest(path: Path, label: str, columns: Columns, several: Several | None, with_labels: bool) -> Source:
+def _manifest(
+    path: Path, label: str, columns: Columns, several: Several | None, with_labels: bool, persons: Persons | None
+) -> Source:
     """A table of images in a folder."""
-    manifest = read_manifest(path, label, columns, several, with_labels)
+    manifest = read_manifest(path, label, columns, several, with_labels, persons)
     splits = {}
     for split in SPLITS:
-        files = [Path(file) for where, file, _ in manifest.rows if where == split]
-        labels = [number for where, _, number in manifest.rows if where == split]
+        at = [number for number, (where, _, _) in enumerate(manifest.rows) if where == split]
+        files = [Path(manifest.rows[number][1]) for number in at]
+        labels = np.array([manifest.rows[number][2] for number in at], dtype=np.int64)
+        whose = None if manifest.persons is None else np.array([manifest.persons[number] for number in at], np.int64)
         place = partial(_place_beside, path.parent, files)
-        splits[split] = Split(files, np.array(labels, dtype=np.int64), place)
+        splits[split] = Split(files, labels, place, whose, partial(_paths, path.parent, files))
     lacks = "has no test images" if manifest.has_splits else "has no column split, and so no test images"
     return Source(
         path.stem, label, manifest.class_names, splits, NAMING, lacks=lacks, told=manifest.told,
@@ -273,7 +258,8 @@ def _tars(path: Path, label: str, with_labels: bool) -> Source:
     for split in SPLITS:
         own = [image for image in found.images if image.split == split]
         labels = np.array([image.label for image in own], dtype=np.int64)
-        splits[split] = Split([image.member for image in own], labels, [image.place for image in own])
+        places, names = [image.place for image in own], [image.name.removeprefix("./") for image in own]
+        splits[split] = Split([image.member for image in own], labels, places, names=partial(iter, names))
     lacks = "has no test images" if found.shards.by_names else "has no splits by file names, and so no test images"
     name = path.resolve().name if path.is_dir() else path.stem
     of_labels = not found.declared
@@ -284,8 +270,16 @@ def _place_beside(folder: Path, files: Sequence[Path], index: int) -> str:
     return f"file {legible(os.path.relpath(files[index], folder))}"
 
 
-def _of_files(layout: Layout, files: list[Path], labels: list[int]) -> Split:
-    return Split(files, np.array(labels, dtype=np.int64), lambda index: f"file {layout.place(str(files[index]))}")
+def _paths(folder: Path, files: Sequence[Path]) -> Iterator[str]:
+    """Those of `files` from a folder, with / between their parts."""
+    return (Path(os.path.relpath(file, folder)).as_posix() for file in files)
+
+
+def _of_files(layout: Layout, split: str, files: list[Path], labels: list[int]) -> Split:
+    return Split(
+        files, np.array(labels, dtype=np.int64), lambda index: f"file {layout.place(str(files[index]))}",
+        names=partial(_paths, Path(layout.path, layout.splits.get(split, "")), files),
+    )  # fmt: skip
 
 
 def _lacks(layout: Layout) -> str:

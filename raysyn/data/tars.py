@@ -44,6 +44,8 @@ class Image(NamedTuple):
     member: Member
     label: int
     place: str
+    name: str
+    """Of its file, in the archive."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Tars:
 class _Sample:
     place: str
     images: list[Member] = field(default_factory=list)
+    name: str = ""
+    """Of the last image."""
     labels: dict[str, Member] = field(default_factory=dict)
 
 
@@ -122,6 +126,7 @@ def read_tars(path: Path, label: str, labels: bool = True) -> Tars:
     aside, kinds = Counter[str](), Counter[str]()
     rows: list[tuple[str, Member, str]] = []
     places: list[str] = []
+    files: list[str] = []
     for shard in kept:
         for sample in _samples(shard.path, label, aside):
             before = f"{legible(shard.path.name)}, " if len(kept) > 1 else ""
@@ -131,6 +136,7 @@ def read_tars(path: Path, label: str, labels: bool = True) -> Tars:
             kinds[kind] += 1
             rows.append((shard.split or "train", image, word))
             places.append(place)
+            files.append(sample.name)
     if len(kinds) > 1:
         raise ValueError(f"{label} has labels by {' and '.join(sorted(kinds))}; give all samples one kind of label")
     refuse_strange([(split, word) for split, _, word in rows], places, label, "txt" in kinds)
@@ -142,7 +148,8 @@ def read_tars(path: Path, label: str, labels: bool = True) -> Tars:
     else:
         numbers, names = classes_of([(split, "", word) for split, _, word in rows], label)
     images = [
-        Image(split, member, numbers[word], place) for (split, member, word), place in zip(rows, places, strict=True)
+        Image(split, member, numbers[word], place, file)
+        for (split, member, word), place, file in zip(rows, places, files, strict=True)
     ]
     told = f"{len(kept):,} WebDataset shard{'s' if len(kept) > 1 else ''}"
     told += f", labels by {next(iter(kinds), 'cls')}" if labels else ", labels unread"
@@ -182,7 +189,9 @@ def _samples(path: Path, label: str, aside: Counter[str]) -> Iterator[_Sample]:
             aside[FURTHER] += 1
             apart.setdefault(key, name)
         elif kind in IMAGES:
-            found.setdefault(key, _Sample(legible(key))).images.append(member)
+            sample = found.setdefault(key, _Sample(legible(key)))
+            sample.images.append(member)
+            sample.name = name
         elif kind in (sample := found.setdefault(key, _Sample(legible(key)))).labels:
             raise ValueError(
                 f"{label}: {legible(path.name)} has two files {legible(key)}.{kind}; leave one of them out"

@@ -24,7 +24,7 @@ def ask(
 ) -> ClassGaussians:
     """What images are drawn from, of both answers, or of the first where `plan` has no other: no more than these are
     read of `private`. No two questions may share `secret` and `prefix`, of which their noise is made."""
-    n, shape = len(private), private.shape
+    n, shape = private.units, private.shape
 
     def means_asked() -> Release[Floats]:
         return moments.class_sums(private, config, plan.stages[MEANS], Stream(secret, prefix + MEANS))
@@ -43,7 +43,7 @@ def ask(
 
 def of_each_class(config: MomentsConfig, plan: Plan, private: Images) -> bool:
     """Whether each class is asked how its images differ, or all together; of number, shape and classes alone."""
-    return moments.per_class(config, plan.stages[SPREAD], len(private), private.classes, private.shape)
+    return moments.per_class(config, plan.stages[SPREAD], private.units, private.classes, private.shape)
 
 
 def ask_in_stages(setting: PrivateSetting, config: MomentsConfig) -> ClassGaussians:

@@ -109,11 +109,12 @@ def mix_of(config: Any) -> str:
 def say_few(console: Console, dataset: Dataset, config: Any) -> None:
     """Which classes have too few private images for what is asked of them; on the console alone, which stays inside."""
     train, shares = dataset.train, stated(config, dataset.train.class_names)
+    whom = "image" if train.persons_N is None else "person"
     if (std := config.classes.noisy_counts) is not None:
-        if std > DROWNED * (each := len(train) / train.classes):
+        if std > DROWNED * (each := train.units / train.classes):
             console.say(
-                f"WARNING: noise of {std:g} images drowns counts of {each:,.0f} on average, so that how many images of "
-                f"each class are drawn will be chance: give --classes.noisy-counts of at most {DROWNED * each:.2g}."
+                f"WARNING: noise of {std:g} {whom}s drowns counts of {each:,.0f} on average, so that how many images "
+                f"of each class are drawn will be chance: give --classes.noisy-counts of at most {DROWNED * each:.2g}."
             )
         return
     held = np.bincount(train.labels_N, minlength=train.classes) / max(1, len(train))

@@ -16,7 +16,8 @@ from raysyn.compute.doorway import Compute, Machines, Show, digest
 from raysyn.data.images import Dataset, Images
 from raysyn.methods.network import Network
 from raysyn.methods.source_told import copies_counted, source_facts
-from raysyn.privacy.cost import ADD_REMOVE, delta_beside
+from raysyn.privacy import units
+from raysyn.privacy.cost import delta_beside, unit_of
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.report import choices
@@ -74,6 +75,7 @@ class Setting:
     ) -> Report:
         """The report of this run: what is named is the pipeline's, `more` joins the environment."""
         private = self.dataset.train
+        persons = {} if private.persons_N is None else {"n_persons": private.units}
         empty = {"classes_without_training_image": names} if (names := self.dataset.empty_classes()) else {}
         return Report(
             method=method,
@@ -82,6 +84,7 @@ class Setting:
             dataset={
                 "name": self.dataset.name,
                 "n_train": len(private),
+                **persons,
                 "n_test": len(self.dataset.test),
                 "shape": private.shape,
                 "classes": private.class_names,
@@ -176,12 +179,12 @@ def show_plan(console: Console, plan: Plan, dataset: Dataset) -> None:
         composed += f", here smaller than {plan.accountant.upper()}'s"
     other = "rdp" if plan.accountant == "prv" else "prv"
     limits = attack_limits(list(plan.stages.values()))
-    n = len(dataset.train)
+    (adjacency,) = {cost.adjacency for cost in plan.stages.values()}
     console.plan_table(
         plan.rows(),
-        title=f"Plan for {dataset.name}: {n:,} private images",
-        caption=f"{composed} (by {other.upper()} {plan.epsilon(other):.4g}), δ {plan.delta:.3g}, {ADD_REMOVE}; "
-        f"{delta_beside(plan.delta, n)}. {limits['sentence']}",
+        title=f"Plan for {dataset.name}: {units.told(dataset.train)}",
+        caption=f"{composed} (by {other.upper()} {plan.epsilon(other):.4g}), δ {plan.delta:.3g}, {adjacency}; "
+        f"{delta_beside(plan.delta, dataset.train.units, unit_of(adjacency))}. {limits['sentence']}",
     )
 
 

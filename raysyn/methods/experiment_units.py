@@ -78,7 +78,7 @@ class Parts:
     """A method, cut where experiments need it: functions of modules, which workers find by name."""
 
     plan: Callable[[Any, int, int], Any]
-    """plan(config, images, classes), or None where nothing is promised."""
+    """plan(config, images or persons, classes), or None where nothing is promised."""
     begin: Callable[[Setting], Begun]
     before: Callable[[Any], list[str]]
     """before(config): the stages of `begin`."""
@@ -122,7 +122,7 @@ def _made(
     given = {name: shared["own"][name] for name in same} | own
     secret = hashlib.sha256(shared["secret"] + f"experiments {asks}".encode()).digest()
     dataset, parts = shared["dataset"], shared["parts"]
-    planned = price(variant, len(dataset.train), dataset.train.classes, parts.plan)
+    planned = price(variant, dataset.train, parts.plan)
     with TemporaryDirectory() as place, Console(io.StringIO()) as console:
         refused = planned.stages.keys() if planned is not None and asks is None else ()
         folder = cast(RunFolder, Scratch(secret, given, refused))  # of which pipelines use no more than it has
@@ -146,7 +146,7 @@ def train_unit(item: Item, shared: Mapping[str, Any]) -> dict[str, Any]:
     kept = dict[int, dict[str, Tensor]]()
 
     def watch(stage: str, state: Mapping[str, Any]) -> None:
-        steps = config.finetune.cost(len(shared["dataset"].train)).steps
+        steps = config.finetune.cost(shared["dataset"].train.units).steps
         if stage == "finetune" and "done" in state and state["done"] >= len(kept) * steps / max(1, along):
             # Copied, as training goes on in place.
             weights = begun.model.drawn_from(state)

@@ -5,6 +5,7 @@ It stays inside, like all that judges: it is part of no release, and sealing era
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from raysyn.data.images import Images
 from raysyn.methods.asking import ask
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.moments import draw_chunk
+from raysyn.privacy import units
 from raysyn.privacy.cost import FEWEST, Budget, Overspent
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries import moments
@@ -28,7 +30,7 @@ def floor_images(setting: Setting, count: int) -> Images | None:
 
     def made() -> dict[str, torch.Tensor]:
         try:
-            plan = moments.plan(MomentsConfig(), budget(setting), len(private))
+            plan = units.planned(private, partial(moments.plan, MomentsConfig(), budget(setting)))
         except Overspent:
             return {}
         return {"images": make(setting, plan, count)}
@@ -47,7 +49,7 @@ def budget(setting: Setting) -> Budget:
     if isinstance(setting, PrivateSetting):
         plan, accountant = setting.plan, cast(Literal["prv", "rdp"], setting.plan.accountant)
         return Budget(epsilon=plan.epsilon_budget, delta=plan.delta, accountant=accountant)
-    return usual(len(setting.dataset.train))
+    return usual(setting.dataset.train.units)
 
 
 def usual(n: int) -> Budget:

@@ -18,6 +18,7 @@ from raysyn.methods.network import Network
 from raysyn.methods.outlook import Stage
 from raysyn.methods.source_told import say_source
 from raysyn.methods.synthesis import Drawing
+from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.screen.console import Console
@@ -86,13 +87,17 @@ class Method:
         check_counted(command.config)  # before further runs are priced, which would be with counts
         console.show("images are read and checked", 0, 0, {})
         prepared = self.prepare(command.config)
+        if prepared.plan is not None:
+            units.check_plan(prepared.plan, prepared.dataset.train)
         console.close()
-        n = len(prepared.dataset.train)
-        differs = misfits.other_size(command.config, n)
+        train = prepared.dataset.train
+        n, unit = train.units, "image" if train.persons_N is None else "person"
+        differs = misfits.other_size(command.config, n, unit)
         for sentence in [*differs, *prepared.doubts]:
             console.say(f"WARNING: {sentence}.")
         if not differs and (made_for := getattr(command.config, "made_for", None)) is not None:
-            console.say(f"Settings made for n = {made_for:,} training images; there are {n:,}.")
+            persons = "" if train.persons_N is None else " persons"
+            console.say(f"Settings made for n = {made_for:,} training images; there are {n:,}{persons}.")
         say_source(console, prepared.dataset, None if prepared.plan is None else prepared.plan.epsilon_budget)
         say_empty(console, prepared.dataset)
         self.look_at_shares(command.config, console, prepared.dataset, prepared.plan)

@@ -1,4 +1,5 @@
-"""Settings that were made for another number of images than there are, told before anything is spent.
+"""Settings that were made for another number of images (of persons, where these are named) than there are, told before
+anything is spent.
 
 All of it follows from what is public: number and shape of the images, classes, settings.
 """
@@ -12,7 +13,7 @@ from typing import Any
 from raysyn.data.images import Images
 from raysyn.methods.bearing import bearable_noise
 from raysyn.metrics.utility import EvalConfig
-from raysyn.privacy.cost import Budget, Overspent
+from raysyn.privacy.cost import Budget, Overspent, unit_of
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.central import CentralConfig, mean_query, mode_query
@@ -34,9 +35,10 @@ OTHER_SIZE = 0.1
 images set apart is as good, CelebA with a tenth set apart has 12 % more noise."""
 
 
-def other_size(config: Any, n: int) -> list[str]:
-    """A warning where there are many more or fewer training images than a preset was made for (`config.made_for`), with
-    the flag that keeps its sampling rate and its steps; ValueError where that is no number of images."""
+def other_size(config: Any, n: int, unit: str = "image") -> list[str]:
+    """A warning where there are many more or fewer training images, or persons, than the images that a preset was made
+    for (`config.made_for`), with the flag that keeps its sampling rate and its steps; ValueError where that is no
+    number of images."""
     # A configuration need not have it: those that release no images have none.
     made_for: int | None = getattr(config, "made_for", None)
     if made_for is None:
@@ -45,14 +47,15 @@ def other_size(config: Any, n: int) -> list[str]:
         raise ValueError(f"made_for is {made_for}: give the number of training images, or leave it out")
     if abs(n / made_for - 1) <= OTHER_SIZE:
         return []
-    said = f"these settings were made for {made_for:,} training images, and there are {n:,}"
+    there = f"{n:,}" if unit == "image" else f"{n:,} {unit}s"
+    said = f"these settings were made for {made_for:,} training images, and there are {there}"
     found = [one.name for one in fields(config) if isinstance(getattr(config, one.name), SGDConfig)]
     if not found:
         return [said]
     batch = max(1, round(getattr(config, found[0]).batch_size * n / made_for))
     return [
         f"{said}, so that sampling rate, steps and noise are not those of the preset's published figures: give as many "
-        f"images, or keep rate and steps with --{found[0]}.batch-size {batch}"
+        f"{unit}s, or keep rate and steps with --{found[0]}.batch-size {batch}"
     ]
 
 
@@ -71,13 +74,13 @@ def few_steps(plan: Plan, stage: str, n: int, group: str, least: int = FEW_STEPS
     price = plan.stages[stage]
     if price.steps >= least:
         return []
-    batch = price.sampling_rate * n
+    batch, whom = price.sampling_rate * n, unit_of(price.adjacency)
     # Twice as many steps as are few, in round numbers.
     advised = 2 ** math.floor(math.log2(max(1.0, batch * price.steps / (2 * FEW_STEPS))))
     mend = f"--{group}.batch-size {advised}" if advised >= LEAST_BATCH else f"a higher --{group}.epochs"
     return [
-        f"{stage} has {price.steps} steps of DP-SGD on {n:,} images, too few to learn much: a batch of {batch:,.0f} is "
-        f"for more images; give {mend}, or take noisy_means, which trains nothing"
+        f"{stage} has {price.steps} steps of DP-SGD on {n:,} {whom}s, too few to learn much: a batch of {batch:,.0f} "
+        f"is for more {whom}s; give {mend}, or take noisy_means, which trains nothing"
     ]
 
 
@@ -85,10 +88,11 @@ def drowned(config: CentralConfig, private: Images, budget: Budget) -> list[str]
     """A warning where central images would be noise, with flags that mend it and that `budget` bears."""
     if config.count == 0 or config.gaussian or (noise := noise_of(config, private)) < DROWNED:
         return []
-    asked = config.sampling_rate * len(private) / _cells(config, private)
+    asked = config.sampling_rate * private.units / _cells(config, private)
+    whom = "image" if private.persons_N is None else "person"
     whose = "of a class" if config.conditional else "of all classes together"
     return [
-        f"central images would be mostly noise: each is made of about {asked:,.0f} images {whose}, and its noise is "
+        f"central images would be mostly noise: each is made of about {asked:,.0f} {whom}s {whose}, and its noise is "
         f"{100 * noise:.0f} % of the way from black to white; {_mend(config, private, budget)}"
     ]
 
@@ -100,9 +104,9 @@ def drowned_means(plan: Plan, private: Images) -> list[str]:
     noise = noise_of_means(plan, private)
     if noise < DROWNED:
         return []
-    each = len(private) / private.classes
+    each, whom = private.units / private.classes, unit_of(plan.stages[MEANS].adjacency)
     return [
-        f"class means would be mostly noise: each is of about {each:,.0f} images, and the noise in a pixel is "
+        f"class means would be mostly noise: each is of about {each:,.0f} {whom}s, and the noise in a pixel is "
         f"{100 * noise:.0f} % of the way from black to white, of which what can be told apart is taken out; raise "
         "--central.share or --budget.epsilon, or give --central.count 0, which leaves them out"
     ]
@@ -114,13 +118,13 @@ def noise_of_means(plan: Plan, private: Images) -> float:
     # Of the frequencies that are asked for; pixels share it, as taking an image into them changes no norm.
     part = moments.kept(private.shape, config.frequencies) / (height * width)
     sensitivity = moments.mean_sensitivity(config, private.shape)
-    return math.sqrt(part) * plan.noise(MEANS) * sensitivity * private.classes / len(private)
+    return math.sqrt(part) * plan.noise(MEANS) * sensitivity * private.classes / private.units
 
 
 def noise_of(config: CentralConfig, private: Images) -> float:
     """Noise in a number of one central image, where 1 is all of its range."""
     query = (mean_query if config.kind == "mean" else mode_query)(config, private.shape)
-    asked = config.sampling_rate * len(private) / _cells(config, private)
+    asked = config.sampling_rate * private.units / _cells(config, private)
     return config.noise_multiplier * query.sensitivity / asked
 
 
@@ -132,7 +136,7 @@ def _mend(config: CentralConfig, private: Images, budget: Budget) -> str:
     """Few rounds of all images, with as little noise as a small part of the budget buys, or none at all."""
     for rounds in (2, 1) if config.rounds(private.classes) > 1 else (1,):
         try:
-            noise = math.ceil(100 * bearable_noise(budget, len(private), rounds)) / 100
+            noise = math.ceil(100 * bearable_noise(budget, private.units, rounds)) / 100
         except Overspent:
             break
         count = rounds * _cells(config, private)

@@ -19,14 +19,14 @@ Shape = tuple[int, int, int]
 
 
 class Means(NamedTuple):
-    """Class means as frequencies, (K, F), and how many images each class is taken to have, (K,)."""
+    """Class means as frequencies, (K, F), and how many images, or persons, each class is taken to have, (K,)."""
 
     means_KF: Floats
     counts_K: Floats
 
 
 def read_means(answer_KF: Floats, config: MomentsConfig, plan: Plan, n: int, shape: Shape) -> Means:
-    """Means of `n` images in K classes, from the answer of `moments.class_sums`."""
+    """Means of `n` images, or of those of `n` persons, in K classes, from the answer of `moments.class_sums`."""
     classes, noise, largest = len(answer_KF), plan.noise(MEANS), mean_norm(shape)
     counts_K = np.full(classes, n / classes)
     if config.count_share:

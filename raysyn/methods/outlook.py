@@ -205,7 +205,7 @@ def private_seconds(
 ) -> float:
     """Of `sgd.fit` on as many images as `like` has, with the trial of its engines: a few of its steps on made-up ones.
     Their noise is thrown away with them. On a GPU an upper bound: nothing is compiled for so few steps."""
-    whole = min(config.batch_size, len(like))
+    whole = min(config.batch_size, like.units)
     few = affordable(model, task, like, whole, config.noise_multiplicity)
     speed = replace(speed, engine="auto" if speed.engine == FUSED else speed.engine)
     if best_device().type == "cpu":
@@ -225,7 +225,7 @@ def private_seconds(
         # Noise, optimizer and partner cost the same whatever the batch is.
         alone_s, _ = steps(1)
         step_s += (whole - few) * max(0.0, step_s - alone_s) / max(1, few - 1)
-    return config.cost(len(like)).steps * step_s + trial_s * min(whole, IMAGES_AT_ONCE["cpu"]) / few
+    return config.cost(like.units).steps * step_s + trial_s * min(whole, IMAGES_AT_ONCE["cpu"]) / few
 
 
 def drawing_seconds(model: nn.Module, sampler: SamplerConfig, like: Images, count: int) -> float:

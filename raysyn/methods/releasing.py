@@ -43,6 +43,7 @@ def release(
         n=len(train),
         shape=train.shape,
         class_names=train.class_names,
+        persons=None if train.persons_N is None else train.units,
         **public,
     )
     about = f"synthetic {dataset.name}"

@@ -16,6 +16,11 @@ def say_source(console: Console, dataset: Dataset, epsilon: float | None) -> Non
     """How the source was understood; WARNINGs of copies, with what they make of `epsilon`, if that is promised."""
     if dataset.told:
         console.say(f"{dataset.name}: read as {dataset.told}.")
+    if dataset.own and dataset.train.persons_N is None and epsilon is not None:
+        console.say(
+            "The promise is for one image; if somebody has several, name them with --data.person-column or "
+            "--data.person-pattern."
+        )
     for sentence in (*dataset.warned, *of_copies(dataset, epsilon)):
         console.say(f"WARNING: {sentence}")
 
@@ -26,7 +31,8 @@ def of_copies(dataset: Dataset, epsilon: float | None) -> list[str]:
     said = []
     if copies.among:
         are = "is an exact copy" if copies.among == 1 else "are exact copies"
-        weaker = "" if epsilon is None else _weakened(copies.most, epsilon)
+        of_persons = dataset.train.persons_N is not None
+        weaker = "" if epsilon is None else _weakened(copies.units, epsilon, of_persons)
         said.append(
             f"{copies.among:,} of the {n:,} private images {are} of others; one is there {copies.most:,} times.{weaker}"
         )
@@ -39,10 +45,16 @@ def of_copies(dataset: Dataset, epsilon: float | None) -> list[str]:
     return said
 
 
-def _weakened(most: int, epsilon: float) -> str:
+def _weakened(units: int, epsilon: float, of_persons: bool) -> str:
+    if of_persons and units < 2:  # copies among the images of one person change nothing
+        return ""
+    promise, whose, mend = "one image", "a person who is in k of them", "Leave the copies out"
+    if of_persons:
+        promise, whose = "one person with all images", "somebody who is in images of k persons"
+        mend = "Give copies to one person"
     return (
-        f" The promise is for one image: for a person who is in k of them ε is k times as large, here up to {most:,} x "
-        f"{epsilon:g} = {most * epsilon:g}, and δ grows more. Leave the copies out, and it holds as it is printed."
+        f" The promise is for {promise}: for {whose} ε is k times as large, here up to {units:,} x {epsilon:g} = "
+        f"{units * epsilon:g}, and δ grows more. {mend}, and it holds as it is printed."
     )
 
 

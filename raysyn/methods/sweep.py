@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from raysyn.compute.doorway import digest
+from raysyn.data.images import Images
+from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.sgd_config import MARKS
 
@@ -138,20 +140,20 @@ def unlike(variants: Iterable[Variant], reads: Reads) -> list[Variant]:
     return list({reads.whole(one.config): one for one in variants}.values())
 
 
-def price(variant: Variant, n: int, classes: int, plan: Any) -> Plan | None:
-    """`plan(config, n, classes)` of a variant; ValueError, which names it, where it cannot be."""
+def price(variant: Variant, private: Images, plan: Any) -> Plan | None:
+    """`plan(config, n, classes)` of a variant for these images; ValueError, which names it, where it cannot be."""
     try:
-        planned: Plan | None = plan(variant.config, n, classes)
+        planned: Plan | None = units.planned(private, lambda n: plan(variant.config, n, private.classes))
     except ValueError as error:
         raise ValueError(f"experiment, {variant.title}: {error}") from error
     return planned
 
 
-def check(groups: Mapping[str, Group], n: int, classes: int, plan: Any) -> None:
+def check(groups: Mapping[str, Group], private: Images, plan: Any) -> None:
     """ValueError, in one sentence, for a variant whose budget is too small."""
     for group in groups.values():
         for variant in group.variants:
-            price(variant, n, classes, plan)
+            price(variant, private, plan)
 
 
 def looked_at(config: Any) -> list[str]:

@@ -16,6 +16,13 @@ FLAGS = {COUNTING: "--classes.noisy-counts"}
 """Which flag asks for what, where no setting of the budget or of a stage does."""
 ADD_REMOVE = "add/remove one image, the number of images held fixed (a removed image counts as blank)"
 """What is proved: the number of images is public, so a neighbour has as many, one of which contributes nothing."""
+ADD_REMOVE_PERSON = (
+    "add/remove one person with all their images, the numbers of persons and images held fixed (a removed person "
+    "counts as blank)"
+)
+"""The same where persons are named: see `units.py`."""
+UNITS = {ADD_REMOVE: "image", ADD_REMOVE_PERSON: "person"}
+"""What is proved, and what it is about in a word."""
 FEWEST, MUCH = 100, 0.1
 """Images that the default delta asks for; the part of 1/n from which on delta is worth a warning."""
 ROUGH = 0.03
@@ -35,7 +42,8 @@ class Budget:
     epsilon: float = 10.0
     """Total (epsilon, delta) budget of all stages together; smaller promises more."""
     delta: float | None = None
-    """Failure probability of the promise, below 1/n for n training images; by default 1/(n ln n), for 100 or more."""
+    """Failure probability of the promise, below 1/n for n training images (persons, where they are named); by default
+    1/(n ln n), for 100 or more."""
     accountant: Literal["prv", "rdp"] = "prv"
     """`prv` (numerical, tight; the smaller of its bound and RDP's) or `rdp` (Renyi, as in most papers; needs about
     8 % more noise)."""
@@ -71,13 +79,13 @@ class Budget:
         return self.delta
 
 
-def delta_beside(delta: float, n: int) -> str:
-    """How much of 1/n a delta is, in a sentence, with a warning where that is much."""
+def delta_beside(delta: float, n: int, unit: str = "image") -> str:
+    """How much of 1/n a delta is, for n of this unit, in a sentence, with a warning where that is much."""
     part = f"delta is {delta * n:.2g} of 1/n"
     if delta * n <= MUCH:
         return part
     return (
-        f"{part}, which is much: drawing lots and publishing each image with probability delta would keep the promise"
+        f"{part}, which is much: drawing lots and publishing each {unit} with probability delta would keep the promise"
     )
 
 
@@ -90,7 +98,8 @@ class Cost:
 
     A round of per-class queries is one step whatever the number of classes: adding or removing one image
     touches one class only (parallel composition). This needs label-preserving add/remove adjacency; changing
-    a label would touch two classes. Class sizes are not released by this.
+    a label would touch two classes. Class sizes are not released by this. A person with images of several classes
+    touches as many: why that costs no more either stands in `units.py`.
     """
 
     mechanism: str
@@ -171,6 +180,11 @@ def delta(costs: Sequence[Cost], epsilon: float) -> float:
         raise ValueError(f"epsilon is {epsilon}: give a finite number of at least 0")
     kinds = kinds_of(costs)
     return min(prv.delta(kinds, epsilon), rdp.delta(kinds, epsilon)) if kinds else 0.0
+
+
+def unit_of(adjacency: str) -> str:
+    """What it is about, in a word."""
+    return UNITS.get(adjacency, "image")
 
 
 class Overspent(ValueError):

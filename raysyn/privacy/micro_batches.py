@@ -1,4 +1,8 @@
-"""The sum of clipped gradients over the images of one step, micro-batch by micro-batch; noise is not known here."""
+"""The sum of clipped gradients over the images of one step, micro-batch by micro-batch; noise is not known here.
+
+Where persons are named, these are what is counted: indices are those of persons, and each copy is of one of their
+images (`units.Albums`).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from raysyn.privacy import engines
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import FUSED, Choice
+from raysyn.privacy.units import Albums
 from raysyn.train.loop import Task
 
 
@@ -34,7 +39,7 @@ class MicroBatches:
         """
         self.model, self.task, self.config, self.choice, self.stream = model, task, config, choice, stream
         self.device, self.loss = worker.device, float("nan")
-        self._private, self._held = private, _held(private, worker.device)
+        self._private, self._held, self._albums = private, _held(private, worker.device), Albums.of(private)
         self._size = sum(p.numel() for p in engines.trained(model))
         self._program: Callable[[Sequence[Tensor]], Any] | None = None
         if choice.engine == FUSED:
@@ -106,15 +111,18 @@ class MicroBatches:
         return self.choice.clipped_sum(self.model, self.task.loss, inputs, self.config.max_grad_norm)
 
     def _draw(self, step: int, chunk: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        copies, rows = self.config.noise_multiplicity, chunk
+        if self._albums is not None:
+            rows = self._albums.draw(self.stream, step, chunk, copies)
         if self._held is None:
-            arrays = self._private.images_NHWC[chunk], self._private.labels_N[chunk]
+            arrays = self._private.images_NHWC[rows], self._private.labels_N[rows]
             images, labels = (torch.from_numpy(array).to(self.device) for array in arrays)
         else:
-            rows = torch.from_numpy(chunk).to(self.device, non_blocking=True)
-            images, labels = (held[rows] for held in self._held)
-        # Seeds follow the image and the step, so the cut into micro-batches and ranks changes no draw.
+            there = torch.from_numpy(rows).to(self.device, non_blocking=True)
+            images, labels = (held[there] for held in self._held)
+        # Seeds follow the image, or the person, and the step, so the cut into micro-batches and ranks changes no draw.
         seeds = [self.stream.seed(step, "draw", int(index)) for index in chunk]
-        return self.task.draw(images, labels, seeds, self.config.noise_multiplicity)
+        return self.task.draw(images, labels, seeds, copies)
 
 
 def _held(private: Images, device: torch.device) -> tuple[Tensor, Tensor] | None:

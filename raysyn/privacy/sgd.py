@@ -4,6 +4,9 @@ Each step draws its images by Poisson sampling, clips each image's gradient to `
 and ranks, adds Gaussian noise of standard deviation noise_multiplier * max_grad_norm once, and divides by the
 expected batch (Abadi et al. 2016, algorithm 1; noise multiplicity after Dockhorn et al. 2023). The cost that
 leaves with the answer is the one the steps were taken with.
+
+Where persons are named, each step draws persons, and it is a person's gradient, the mean over copies each of which is
+of one of their images, that is clipped: see `units.py` for why the price stays.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from torch import Tensor, nn
 from raysyn.compute.doorway import Compute
 from raysyn.compute.worker import Worker
 from raysyn.data.images import Images
-from raysyn.privacy import engines
+from raysyn.privacy import engines, units
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Release
 from raysyn.privacy.micro_batches import MicroBatches, made_up
@@ -106,7 +109,8 @@ def fit(
     A run that was killed and continued gives the same bytes on the same machine; another number of ranks gives
     the same weights within float rounding. Raises ValueError for a model or a cost it cannot serve.
     """
-    _check(model, config, cost, len(private))
+    _check(model, config, cost, private.units)
+    units.check(cost, private)
     # Denormal numbers, common in Adam's second moment and in clipped gradients, slow a CPU down many times.
     torch.set_flush_denormal(True)
     run = _Run(worker, model, task, private, config, cost, Stream(secret, stage), speed, partner)
@@ -114,7 +118,7 @@ def fit(
     spent: dict[str, float] = {}
     while run.done < cost.steps:
         started = time.monotonic()
-        taking = participants(run.stream, run.done, len(private), cost.sampling_rate)
+        taking = participants(run.stream, run.done, private.units, cost.sampling_rate)
         loss = run.step(taking)
         at_mark = run.done % every == 0 or run.done == cost.steps
         if at_mark and worker.rank == 0:
@@ -212,7 +216,7 @@ class _Run:
             sum_P += self.noise(self.done).to(sum_P)
         self.worker.sum_(sum_P)
         # The expected batch, not the realised one, whose value would change the answer beyond its sensitivity.
-        sum_P /= self.cost.sampling_rate * len(self.private)
+        sum_P /= self.cost.sampling_rate * self.private.units
         parameters = engines.trained(self.model)
         for parameter, part in zip(parameters, sum_P.split([p.numel() for p in parameters]), strict=True):
             parameter.grad = part.view_as(parameter)

@@ -16,13 +16,14 @@ class SGDConfig:
     """DP-SGD fine-tuning. Every field changes the result; defaults are DP-FETA's for MNIST."""
 
     batch_size: int = 4096
-    """Expected images per step: every image takes part in a step with probability batch_size / n."""
+    """Expected images, or persons where these are named, per step: each takes part with probability batch_size / n."""
     epochs: float = 150.0
     """Expected number of times each image takes part."""
     noise_multiplicity: int = 32
-    """Copies of each image per step, with their own diffusion noise and time; averaged before the clip."""
+    """Copies of each image per step, with their own diffusion noise and time; averaged before the clip. Of a person
+    each is of one of their images, drawn at random."""
     max_grad_norm: float = 1.0
-    """L2 norm to which the gradient of each image is clipped."""
+    """L2 norm to which the gradient of each image, or person, is clipped."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Adam, or plain stochastic gradient descent."""
     learning_rate: float = 3e-4

@@ -52,10 +52,11 @@ def advice(content: Mapping[str, Any]) -> list[Advice]:
 
 
 def scale(content: Mapping[str, Any]) -> float:
-    """Epsilon times private images per class: what noisy means are good for depends on it, whichever of them it is."""
+    """Epsilon times private images (or persons) per class: what noisy means are good for depends on it, whichever of
+    them it is."""
     privacy, dataset = content["privacy"], content["dataset"]
     epsilon = privacy.get("epsilon_budget") or privacy["epsilon"]
-    return float(epsilon * dataset["n_train"] / len(dataset["classes"]))
+    return float(epsilon * dataset.get("n_persons", dataset["n_train"]) / len(dataset["classes"]))
 
 
 def _budget(content: Mapping[str, Any], gap: float | None) -> Iterator[Advice]:

@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raysyn.privacy.cost import ADD_REMOVE_PERSON
 from raysyn.runs.may_leave import FOLDERS
 
 CARD = "README.md"
 IMAGES = "synthetic.parquet"
-UNIT = "one image"
-"""What the promise is about; see `cost.ADD_REMOVE`."""
 MOST_NAMES = 30
 BY_NAME = (
     "# A class without an image has no folder, so that ImageFolder alone would number the later ones otherwise:",
@@ -49,6 +48,11 @@ class Described:
     empty: bool = False
     """Whether a class has no image."""
     license: str | None = None
+
+
+def unit(signed: Mapping[str, Any]) -> str:
+    """What the promise is about."""
+    return "one person with all their images" if signed["adjacency"] == ADD_REMOVE_PERSON else "one image"
 
 
 def card(signed: Mapping[str, Any], told: Described) -> str:
@@ -154,7 +158,7 @@ def _promise(signed: Mapping[str, Any]) -> str:
 |---|---|
 | epsilon | {signed["epsilon"]!r} (by {by}, of the ledger in certificate.json) |
 | delta | {signed["delta"]!r} |
-| unit | {UNIT} |
+| unit | {unit(signed)} |
 | neighbours | {signed["adjacency"]} |
 
 {signed["what_an_attacker_can_do"]["sentence"]}
@@ -187,9 +191,10 @@ def _files(told: Described) -> str:
 
 def _made(signed: Mapping[str, Any]) -> str:
     made, facts = signed["made_by"], signed["public_facts"]
+    persons = f" of {facts['private_persons']:,} persons" if "private_persons" in facts else ""
     told = (
         f"By {in_markdown(made['method'])} of raysyn {in_markdown(made['raysyn'])}, from "
-        f"{facts['private_images']:,} private images of the set {in_markdown(facts['name'])}."
+        f"{facts['private_images']:,} private images{persons} of the set {in_markdown(facts['name'])}."
     )
     if (again := signed.get("drawn_anew")) is not None:
         told += f" Drawn after the run, at no further cost, with these settings: {in_markdown(again['settings'])}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from raysyn.data.grouped import Named, Suggested
 from raysyn.data.images import Images
 from raysyn.data.names import legible
 from raysyn.data.source import SPLITS
@@ -88,6 +90,42 @@ def sentences(found: Survey) -> list[str]:
     else:
         lines.append("No image is an exact copy of another one.")
     return lines
+
+
+def table_of_persons(named: Named | None) -> list[Table]:
+    """How many images persons have, where they are named."""
+    if named is None:
+        return []
+    return [
+        Table(
+            "Images of a person",
+            [["images", "persons"], *([f"{n:,}", f"{p:,}"] for n, p in sorted(named.images.items()))],
+        )
+    ]
+
+
+def of_persons(named: Named | None, suggested: Suggested | None, published: bool) -> list[str]:
+    """Whose images they are; where nobody is named, what names of files suggest."""
+    if named is not None:
+        least, most = min(named.images), max(named.images)
+        each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        lines = [f"Persons that are named: {named.images.total():,}, with {each} image{'s' * (most > 1)} each."]
+        for (split, later), n in named.across.items():
+            lines.append(f"Persons with images in {split} and in {later}: {n:,}. Of these nothing is held out.")
+        return [*lines, f"Persons with images of several classes: {named.mixed:,}."]
+    if published:
+        return []
+    if suggested is None:
+        return [
+            "Nobody is named: a promise would be for one image. If somebody has several, name them with "
+            "--data.person-column or --data.person-pattern."
+        ]
+    without = f" ({suggested.without:,} names do not match it, and would be refused)" if suggested.without else ""
+    return [
+        f"Nobody is named: a promise would be for one image. Names of files suggest {suggested.groups:,} groups, in "
+        f"which {suggested.images:,} images are not alone. If these are persons, name them with --data.person-pattern "
+        f"{shlex.quote(suggested.pattern)}{without}."
+    ]
 
 
 def _listed(pairs: Sequence[tuple[str, str]]) -> str:

@@ -62,6 +62,7 @@ def rehearse(
     privacy = no_dp_section(uncharged)
     terms = certificate(
         privacy, method=method, name=dataset.name, n=len(train), shape=train.shape, class_names=names,
+        persons=None if train.persons_N is None else train.units,
         public_images=[{"sets": list(sets), **BLANK}] if sets else [],
         public_networks=[{"name": name, "sha256": "0" * 64} for name in files.values()],
     )  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from raysyn.data.images import Images
-from raysyn.privacy.cost import Cost, delta_beside
+from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_beside, unit_of
 from raysyn.privacy.tradeoff import tradeoff
 from raysyn.report.card import CARD, IMAGES, Described, card, hugging_face
 from raysyn.report.choices import added_up
@@ -48,6 +48,13 @@ DOES_NOT_COVER = (
     "anyone who obtains internal/secret, from which all noise can be computed and subtracted",
     "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid",
 )
+PERSONS = (
+    "somebody whom the data calls by several names: the promise is about the images under one name, and weakens with "
+    "each further name of that person (group privacy)",
+    "the public_facts: the data set's name, the numbers of private images and persons, their shape and the list of "
+    "classes",
+)
+"""In place of the first lines of it, where persons are named."""
 
 AS_USUAL = ReleaseConfig()
 
@@ -113,6 +120,11 @@ def release_files(
     return {**contents, **spread, "certificate.json": _as_text({**certificate, "files": hashes}).encode()}
 
 
+def does_not_cover(adjacency: str) -> list[str]:
+    """What a certificate says so of; a line each."""
+    return [*PERSONS, *DOES_NOT_COVER[len(PERSONS) :]] if adjacency == ADD_REMOVE_PERSON else list(DOES_NOT_COVER)
+
+
 def declare(out: str, choice: str) -> None:
     """Add an uncharged choice to the certificate of the run in `out`, a folder or URI, if it has one by now."""
     name = "release/certificate.json"
@@ -145,18 +157,26 @@ def certificate(
     n: int,
     shape: Sequence[int],
     class_names: Sequence[str],
+    persons: int | None = None,
     public_images: Sequence[Mapping[str, Any]] = (),
     public_networks: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, Any]:
     """What was spent and what that promises, from report.json's `privacy`; no figure measured on real data.
 
-    `name`, `n`, `shape` and `class_names` describe the private data and are public by definition; `public_images`
+    `name`, `n`, `shape`, `class_names` and, where they are named, the number of `persons` describe the private data and
+    are public by definition; `public_images`
     (from `Public.described`) and `public_networks` (name, sha256) are what else the release was made from.
     """
     head = {"statement": statement(privacy), "guarantee": privacy["guarantee"]}
     tail = {
         "uncharged_choices": list(privacy["uncharged_choices"]),
-        "public_facts": {"name": name, "private_images": n, "shape": list(shape), "classes": list(class_names)},
+        "public_facts": {
+            "name": name,
+            "private_images": n,
+            **({} if persons is None else {"private_persons": persons}),
+            "shape": list(shape),
+            "classes": list(class_names),
+        },
         "public_images": [dict(one) for one in public_images],
         "public_networks": [dict(one) for one in public_networks],
         "made_by": {"raysyn": version(), "method": method},
@@ -164,8 +184,9 @@ def certificate(
     if privacy["guarantee"] == "none":
         return {**head, "covers": [], **tail}
     spent = {key: privacy.get(key) for key in SPENT}
-    spent["delta_beside"] = delta_beside(privacy["delta"], n)
-    return {**head, **spent, "covers": list(COVERS), "does_not_cover": list(DOES_NOT_COVER), **tail}
+    adjacency = privacy["adjacency"]
+    spent["delta_beside"] = delta_beside(privacy["delta"], n if persons is None else persons, unit_of(adjacency))
+    return {**head, **spent, "covers": list(COVERS), "does_not_cover": does_not_cover(adjacency), **tail}
 
 
 def statement(privacy: Mapping[str, Any]) -> str:
@@ -176,28 +197,31 @@ def statement(privacy: Mapping[str, Any]) -> str:
             "private images that they were made from."
         )
     epsilon, delta = rounded_up(privacy["epsilon"]), rounded_up(privacy["delta"])
+    whose = "any one image was among the private images"
+    if privacy["adjacency"] == ADD_REMOVE_PERSON:
+        whose = "any one person with all their images was among the private persons"
     return (
-        f"This release is ({epsilon}, {delta})-differentially private: whether any one image was among the "
-        f"private images or not changes the probability of any outcome by at most a factor e^{epsilon} "
-        f"(plus {delta})."
+        f"This release is ({epsilon}, {delta})-differentially private: whether {whose} or not changes the probability "
+        f"of any outcome by at most a factor e^{epsilon} (plus {delta})."
     )
 
 
 def attack_limits(costs: Sequence[Cost]) -> dict[str, Any]:
     """What no attack on what these costs paid for can pass: figures, which are rounded up, and a sentence of them."""
+    adjacency = costs[0].adjacency if costs else ADD_REMOVE
     limits = tradeoff(costs)
     found = {f"{share:g}": _up_to_4_digits(most) for share, most in limits.found.items()}
     figures = {"most_found_at_false_alarms": found, "most_right_guesses": _up_to_4_digits(limits.right)}
-    return {"sentence": attack_sentence(figures), **figures}
+    return {"sentence": attack_sentence(figures, adjacency), **figures}
 
 
-def attack_sentence(figures: Mapping[str, Any]) -> str:
+def attack_sentence(figures: Mapping[str, Any], adjacency: str = ADD_REMOVE) -> str:
     """The figures of `attack_limits` in words."""
-    found = figures["most_found_at_false_alarms"]
+    found, unit = figures["most_found_at_false_alarms"], unit_of(adjacency)
     return (
-        f"Whatever the attack, it finds at most {_listed(found.values())} of the private images at "
+        f"Whatever the attack, it finds at most {_listed(found.values())} of the private {unit}s at "
         f"{_listed(map(float, found))} of false alarms, and wins at most {_listed([figures['most_right_guesses']])} of "
-        "bets at even odds on whether one image was among them."
+        f"bets at even odds on whether one {unit} was among them."
     )
 
 

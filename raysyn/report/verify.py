@@ -15,7 +15,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
-from raysyn.privacy.cost import ADD_REMOVE, Cost, delta_beside, priced
+from raysyn.privacy.cost import ADD_REMOVE_PERSON, UNITS, Cost, delta_beside, priced, unit_of
 from raysyn.privacy.ledger import cost_of
 from raysyn.report import verify_contents
 from raysyn.report.card import IMAGES
@@ -23,10 +23,10 @@ from raysyn.report.layouts import MANIFEST
 from raysyn.report.release import (
     ALWAYS,
     COVERS,
-    DOES_NOT_COVER,
     SPENT,
     attack_limits,
     attack_sentence,
+    does_not_cover,
     rounded_up,
     statement,
 )
@@ -36,7 +36,6 @@ from raysyn.runs.may_leave import NETWORK_ABOUT, NETWORK_WEIGHTS
 from raysyn.runs.versions import version
 
 CERTIFICATE = "certificate.json"
-TERMS = {"covers": COVERS, "does_not_cover": DOES_NOT_COVER}
 OF_A_PROMISE = {*SPENT, "delta_beside", "does_not_cover"}
 """Fields that a certificate has where there is a guarantee, and only there."""
 DAMAGE = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError, MemoryError)
@@ -99,8 +98,13 @@ def _adjacency(signed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
     others = sorted({cost.adjacency for cost in costs} - {signed["adjacency"]})
     if others:
         return Check("adjacency", False, f"rows of the ledger have another one: {others}")
-    known = signed["adjacency"] == ADD_REMOVE
-    return Check("adjacency", known, signed["adjacency"] + ("" if known else " (not one that raysyn proves)"))
+    if signed["adjacency"] not in UNITS:
+        return Check("adjacency", False, f"{signed['adjacency']} (not one that raysyn proves)")
+    of_persons, counted = signed["adjacency"] == ADD_REMOVE_PERSON, "private_persons" in signed["public_facts"]
+    if of_persons != counted:
+        facts = "count" if counted else "do not count"
+        return Check("adjacency", False, f"{signed['adjacency']}, but the public_facts {facts} persons")
+    return Check("adjacency", True, signed["adjacency"])
 
 
 def _epsilon(signed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
@@ -131,7 +135,8 @@ def _is(known: float, found: float) -> bool:
 
 
 def _terms(signed: Mapping[str, Any]) -> Check:
-    others = [name for name, terms in TERMS.items() if signed[name] != list(terms)]
+    terms = {"covers": list(COVERS), "does_not_cover": does_not_cover(signed["adjacency"])}
+    others = [name for name, lines in terms.items() if signed[name] != lines]
     told = f"{' and '.join(others)} are not what raysyn {version()} signs" if others else "are what raysyn signs"
     return Check("terms", not others, told)
 
@@ -159,17 +164,18 @@ def _attacks(claimed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
     enough = [claimed[found][share] >= most - 1.5e-4 for share, most in again[found].items()]
     if not all(enough) or not claimed[right] >= again[right] - 1.5e-4:
         return Check(name, False, f"more is possible than is said: {again['sentence']}")
-    if claimed["sentence"] != attack_sentence(claimed):
-        return Check(name, False, f"the sentence should be: {attack_sentence(claimed)}")
+    if claimed["sentence"] != (sentence := attack_sentence(claimed, costs[0].adjacency)):
+        return Check(name, False, f"the sentence should be: {sentence}")
     return Check(name, True, claimed["sentence"])
 
 
 def _delta(signed: Mapping[str, Any]) -> Check:
-    told = delta_beside(signed["delta"], n := signed["public_facts"]["private_images"])
+    unit = unit_of(signed["adjacency"])
+    told = delta_beside(signed["delta"], n := may_leave.units_of(signed["public_facts"]), unit)
     if not n >= 1:
-        return Check("delta", False, f"there are {n} private images, beside which no delta means anything")
+        return Check("delta", False, f"there are {n} private {unit}s, beside which no delta means anything")
     if not signed["delta"] * n < 1:
-        return Check("delta", False, f"{told}: the promise holds for publishing one image outright, so it is void")
+        return Check("delta", False, f"{told}: the promise holds for publishing one {unit} outright, so it is void")
     same = signed["delta_beside"] == told
     return Check("delta", same, told if same else f"should say: {told}")
 

@@ -61,7 +61,13 @@ CERTIFICATE: Mapping[str, Any] = {
     "covers": [_TEXT],
     "does_not_cover": [_TEXT],
     "uncharged_choices": [_TEXT],
-    "public_facts": {"name": _TEXT, "private_images": _WHOLE, "shape": [_WHOLE], "classes": [_TEXT]},
+    "public_facts": {
+        "name": _TEXT,
+        "private_images": _WHOLE,
+        "private_persons": _WHOLE,
+        "shape": [_WHOLE],
+        "classes": [_TEXT],
+    },
     "public_images": [_PUBLIC_IMAGES],
     "public_networks": [{"name": _TEXT, **_SHA256}],
     "made_by": {"raysyn": _TEXT, "method": _TEXT},
@@ -69,6 +75,12 @@ CERTIFICATE: Mapping[str, Any] = {
     "files": dict.fromkeys(FILES, _SHA256),
 }
 """Fields by name: types of a plain value, [what each of a list is], or the fields inside."""
+
+
+def units_of(public_facts: Mapping[str, Any]) -> int:
+    """How many there are of what a certificate's promise is about: persons, or images where no persons are named."""
+    units: int = public_facts.get("private_persons", public_facts["private_images"])
+    return units
 
 
 def check(certificate: Mapping[str, Any], files: Iterable[str]) -> None:

@@ -71,12 +71,16 @@ class Trained:
 
 
 def hold_out(images: Images, share: float, seed: int) -> tuple[Images, Images]:
-    """Split `images` at random into (training, validation), at least one image each."""
+    """Split `images` at random into (training, validation), at least one image each; where persons are named, and
+    several, all images of one are on one side."""
     if len(images) < 2:
         raise ValueError(f"{len(images)} images cannot train a classifier: give at least 2")
-    order = np.random.default_rng(seed).permutation(len(images))
-    held = min(max(1, round(share * len(images))), len(images) - 1)
-    return images.select(np.sort(order[held:])), images.select(np.sort(order[:held]))
+    whose_N = np.arange(len(images)) if images.persons_N is None or images.units < 2 else images.persons_N
+    units = whose_N.max() + 1
+    order = np.random.default_rng(seed).permutation(units)
+    held = min(max(1, round(share * units)), units - 1)
+    held_N = np.isin(whose_N, order[:held])
+    return images.select(np.flatnonzero(~held_N)), images.select(np.flatnonzero(held_N))
 
 
 def fit(images: Images, valid: Images, name: str, config: ClassifierConfig, seed: int, device: torch.device) -> Trained:
@@ -159,8 +163,8 @@ def _tensors(images: Images, device: torch.device) -> tuple[torch.Tensor, torch.
 
 
 def as_float(pixels_BHWC: torch.Tensor) -> torch.Tensor:
-    """uint8 (N, H, W, C) to float (N, C, H, W) in [-1, 1]; the permuted view is channels-last memory already."""
-    return pixels_BHWC.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+    """uint8 (..., H, W, C) to float (..., C, H, W) in [-1, 1]; the permuted view is channels-last memory already."""
+    return pixels_BHWC.movedim(-1, -3).float().div_(127.5).sub_(1.0)
 
 
 def images_per_step(name: str, config: ClassifierConfig, count: int) -> int:

@@ -21,8 +21,8 @@ def no_class(classes: int) -> int:
 
 
 def to_network(images_BHWC: Tensor) -> Tensor:
-    """uint8 (B, H, W, C) to float32 (B, C, H, W) in [-1, 1]."""
-    return images_BHWC.permute(0, 3, 1, 2).float() / 127.5 - 1
+    """uint8 (..., H, W, C) to float32 (..., C, H, W) in [-1, 1]."""
+    return images_BHWC.movedim(-1, -3).float() / 127.5 - 1
 
 
 def to_images(x_NCHW: Tensor) -> Tensor:
@@ -86,8 +86,8 @@ class DiffusionTask:
         the same seeds than a CPU.
 
         Args:
-            images_BHWC: uint8 (B, H, W, C).
-            labels_B: int64 (B,).
+            images_BHWC: uint8 (B, H, W, C), or (B, K, H, W, C) where each copy is of an image of its own.
+            labels_B: int64 (B,), or (B, K).
             seeds: one whole number in [0, 2**63) per example.
             copies: noise multiplicity K.
 
@@ -95,16 +95,16 @@ class DiffusionTask:
             noisy image (B, K, C, H, W), clean image of that shape, sigma (B, K), label (B, K).
         """
         clean = to_network(images_BHWC)
-        batch, pixels = len(clean), clean[0].numel() if len(clean) else 0
-        numbers = _normals(seeds, 1 + copies + copies * pixels, clean.device)
+        if clean.ndim == 4:
+            clean, labels_B = clean[:, None].expand(-1, copies, -1, -1, -1), labels_B[:, None].expand(-1, copies)
+        numbers = _normals(seeds, 1 + copies + copies * math.prod(clean.shape[2:]), clean.device)
         # One draw per example decides on its label, shared by its copies.
-        dropped = torch.special.ndtr(numbers[:, 0]) < self.label_dropout
+        dropped = torch.special.ndtr(numbers[:, :1]) < self.label_dropout
         labels = torch.where(dropped, no_class(self.classes), labels_B.long())
         sigma = torch.exp(self.p_mean + self.p_std * numbers[:, 1 : 1 + copies])
-        noise = numbers[:, 1 + copies :].view(batch, copies, *clean.shape[1:])
-        clean = clean[:, None].expand_as(noise)
+        noise = numbers[:, 1 + copies :].view(clean.shape)
         noisy = clean + sigma[:, :, None, None, None] * noise
-        return noisy, clean, sigma, labels[:, None].expand(batch, copies)
+        return noisy, clean, sigma, labels
 
     def loss(self, model: nn.Module, noisy: Tensor, clean: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
         """EDM's weighted squared error, mean over pixels: (M,). Inputs as from `draw`, with (B, K) as M."""

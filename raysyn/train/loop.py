@@ -24,7 +24,10 @@ class Task(Protocol):
     """What is learned; the same object serves private and non-private training (see `DiffusionTask`)."""
 
     def draw(self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int) -> tuple[Tensor, ...]:
-        """Inputs with leading dimensions (B, copies); the draws of example i depend on seeds[i] alone."""
+        """Inputs with leading dimensions (B, copies); the draws of example i depend on seeds[i] alone.
+
+        Copies are of one image, or each of one of its own: then images are (B, copies, H, W, C), labels (B, copies).
+        """
         ...
 
     def loss(self, model: nn.Module, *inputs_M: Any) -> Tensor:

@@ -16,6 +16,8 @@ class Naming:
     def draw(self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int) -> tuple[Tensor, ...]:
         """(images in [-1, 1], labels) with leading dimensions (B, copies)."""
         images = as_float(images_BHWC)
+        if images.ndim == 5:  # each copy is of an image of its own
+            return images, labels_B
         return images[:, None].expand(-1, copies, -1, -1, -1), labels_B[:, None].expand(-1, copies)
 
     def loss(self, model: nn.Module, *inputs_M: Tensor) -> Tensor:

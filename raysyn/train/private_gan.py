@@ -58,8 +58,9 @@ class PrivateGame:
         """(images, classes, whether real) with leading dimensions (B, 2 copies): the real image, then generated ones,
         each as often as `copies` says; those of an image depend on its seed alone."""
         black = self.generator.black
-        pixels = images_BHWC.permute(0, 3, 1, 2).float() * ((1 - black) / 255) + black
-        real = pixels[:, None].expand(-1, copies, -1, -1, -1)
+        real = images_BHWC.movedim(-1, -3).float() * ((1 - black) / 255) + black
+        if real.ndim == 4:  # or each copy is of an image of its own
+            real, labels_B = real[:, None].expand(-1, copies, -1, -1, -1), labels_B[:, None].expand(-1, copies)
         randoms = [np.random.default_rng(seed) for seed in seeds]
         shape = (copies, self.generator.config.latent)
         noise = np.stack([random.standard_normal(shape, np.float32) for random in randoms])
@@ -69,7 +70,7 @@ class PrivateGame:
         with torch.no_grad():
             made = self.generator.eval()(z.flatten(0, 1), wanted.flatten()).view_as(real)
         self.generator.train(was_training)
-        classes = torch.cat([labels_B[:, None].expand(-1, copies), wanted], 1)
+        classes = torch.cat([labels_B, wanted], 1)
         is_real = torch.arange(2 * copies, device=real.device).expand(len(real), -1) < copies
         return torch.cat([real, made], 1), classes, is_real.to(real)
 

@@ -636,3 +636,27 @@ def test_labels_can_be_forgotten() -> None:
     assert not forgotten.train.labels_N.any() and forgotten.fingerprint() != known.fingerprint()
     np.testing.assert_array_equal(forgotten.train.images_NHWC, known.train.images_NHWC)
     assert public_facts(replace(config, labels=False)) == (300, (8, 8, 1), 1)
+
+
+def test_persons_are_counted_once_and_numbered_anew_among_those_that_are_left() -> None:
+    pixels, labels = np.zeros((6, 8, 8, 1), np.uint8), np.zeros(6, np.int64)
+    persons = np.array([2, 0, 2, 1, 3, 0])
+    images = Images(pixels, labels, ("a",), persons)
+    assert images.units == 4 and replace(images, persons_N=None).units == 6
+    some = images.select(np.array([4, 2, 0]))
+    assert some.units == 2 and some.persons_N is not None and some.persons_N.tolist() == [1, 0, 0]
+    for indices in (slice(1, 4), persons != 2, np.zeros(6, bool), np.arange(0)):
+        left = images.select(indices)
+        assert left.units == len(set(persons[indices].tolist()))
+        assert left.persons_N is not None and left.persons_N.dtype == np.int64
+        assert np.array_equal(left.persons_N[:, None] == left.persons_N, persons[indices, None] == persons[indices])
+    assert replace(images, persons_N=None).select(slice(0, 3)).persons_N is None
+    for wrong in (persons + 1, persons * 2, persons[:5], persons.astype(np.int32)):
+        with pytest.raises(AssertionError):
+            replace(images, persons_N=wrong)
+
+
+def test_whose_images_they_are_is_part_of_which_they_are() -> None:
+    images = Images(np.zeros((4, 8, 8, 1), np.uint8), np.zeros(4, np.int64), ("a",))
+    found = [replace(images, persons_N=one) for one in (None, np.arange(4), np.array([0, 0, 1, 2]))]
+    assert len({one.fingerprint() for one in found}) == 3 and found[0].fingerprint() == images.fingerprint()

@@ -14,6 +14,8 @@ import pytest
 from raysyn.data.copies import find_copies
 from raysyn.data.images import DataConfig, Dataset, Images, load
 from raysyn.methods.method import Method, Prepared
+from raysyn.methods.pigan.presets import PRESETS
+from raysyn.methods.pigan.variants import first_split
 from raysyn.methods.source_told import copies_counted, of_copies, say_source, source_facts
 from raysyn.report.pictures import png_bytes
 from raysyn.screen.console import Console
@@ -47,6 +49,36 @@ def test_copies_are_warned_of_with_what_they_cost(epsilon: float | None) -> None
     assert of_copies(dataset([1, 2], [3]), epsilon) == []
 
 
+@pytest.mark.parametrize(
+    ("whose", "times"), [(range(5), 3), ([7, 7, 7, 8, 9], 1), ([7, 7, 8, 9, 9], 2), ([1, 1, 1, 1, 1], 1), (None, 3)]
+)
+def test_copies_of_one_persons_images_change_nothing(whose: list[int] | None, times: int) -> None:
+    """The first three are of one picture."""
+    persons_N = None if whose is None else np.unique(list(whose), return_inverse=True)[1]
+    images = Images(PIXELS[[0, 0, 0, 1, 2]], np.zeros(5, np.int64), ("one",), persons_N)
+    found = Dataset("set", images, images.select(slice(0)), None)
+    assert (found.copies.among, found.copies.most, found.copies.units) == (2, 3, times)
+    (said,) = of_copies(found, 2.0)
+    assert (f"up to {times} x 2 = {2 * times}" in said) == (times > 1)
+    assert ("one person with all images" in said) == (whose is not None and times > 1)
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("epsilon", [None, 2.0])
+@pytest.mark.parametrize("named", [True, False])
+def test_who_has_several_images_is_asked_once_where_nobody_is_named(
+    named: bool, epsilon: float | None, own: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = Images(PIXELS[:2], np.zeros(2, np.int64), ("one",), np.zeros(2, np.int64) if named else None)
+    say_source(Console(), Dataset("set", images, images.select(slice(0)), None, own=own), epsilon)
+    said = " ".join(capsys.readouterr().out.split())
+    asked = (
+        "The promise is for one image; if somebody has several, name them with --data.person-column or "
+        "--data.person-pattern."
+    )
+    assert said == (asked if own and not named and epsilon is not None else "")
+
+
 def test_the_console_warns_and_tells_how_the_source_was_read(capsys: pytest.CaptureFixture[str]) -> None:
     say_source(Console(), dataset([0, 0], [1], told="a folder; left out: 3 hidden"), 2.0)
     said = capsys.readouterr().out
@@ -55,6 +87,14 @@ def test_the_console_warns_and_tells_how_the_source_was_read(capsys: pytest.Capt
     assert capsys.readouterr().out.strip() == "WARNING: Look at them."
     say_source(Console(), dataset([0, 1], [2]), 2.0)
     assert capsys.readouterr().out == ""
+
+
+def test_a_source_that_pigan_divides_anew_is_told_of_all_the_same() -> None:
+    raw = replace(dataset(list(range(20)), [20, 21], told="a folder"), warned=("Look.",), own=True)
+    divided = first_split(PRESETS["quick"], raw)
+    assert len(divided.train) + len(divided.test) == 22 and len(divided.train) != 20
+    assert (divided.told, divided.warned, divided.own) == ("a folder", ("Look.",), True)
+    assert divided.source_fingerprint == raw.fingerprint() != divided.fingerprint() and divided.copies.among == 0
 
 
 def test_the_report_has_the_same_facts() -> None:

@@ -20,6 +20,7 @@ from raysyn.methods.method import Method
 from raysyn.privacy.ledger import Ledger
 from raysyn.report.release import read_images
 from raysyn.runs.folder import RunFolder
+from raysyn.runs.may_leave import units_of
 from raysyn.runs.storage import load_saved
 from raysyn.screen.console import Console
 
@@ -49,7 +50,7 @@ def drawn_again(method: Method, config: Any, out: Path) -> dict[str, Any]:
     """What `raysyn draw` would draw first, from nothing but the paid answers, is what the run in `out` has released;
     also from the network that a release may hold, whose tensors are answered."""
     released = read_images((out / "release/synthetic.parquet").read_bytes())
-    n = json.loads((out / "release/certificate.json").read_text())["public_facts"]["private_images"]
+    n = units_of(json.loads((out / "release/certificate.json").read_text())["public_facts"])
     assert method.drawing is not None and method.network is not None
     nobody = released.select(slice(0, 0))
 

@@ -60,7 +60,7 @@ def semantic(compute: Compute, traces: Path) -> Any:
     parts = [(at, at + 20) for at in range(0, 240, 20)]
     exact = compute.map(slow_count, parts, name="semantic", shared=(shared, str(traces)))
     counts = [one["count"].numpy() for one in exact]
-    answer = semantic_query.semantic_histogram(counts, config, Stream(bytes(32), "semantic"))
+    answer = semantic_query.semantic_histogram(counts, config, config.cost(), Stream(bytes(32), "semantic"))
     many = torch.stack([one["many"] for one in exact])
     return {"histogram": torch.from_numpy(pay(traces, "semantic", answer.cost, answer)), "many": many}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from test_contribution import LAYERS, MOST, Hard, inputs_of, weighed
@@ -125,6 +126,23 @@ def test_micro_batches_by_program_equal_those_by_hand(monkeypatch: pytest.Monkey
             assert torch.equal(sums[FUSED], parts[0] + parts[1])
     assert sums[FUSED].any()
     torch.testing.assert_close(sums[FUSED], sums["bookkeeping"], rtol=1e-3, atol=1e-6)
+
+
+def test_persons_come_through_the_program_as_through_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not COMPILED:
+        monkeypatch.setattr(fused, "Program", lambda *args, **kinds: Program(*args, **kinds, compiled=False))
+    random, persons = np.random.default_rng(0), np.array([0, 1, 1, 1, 2, 3, 3, 4, 4, 4, 4])
+    private = Images(random.integers(0, 256, (11, 8, 8, 1), np.uint8), np.arange(11) % 3, ("a", "b", "c"), persons)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3))
+    config, sums = SGDConfig(batch_size=4, noise_multiplicity=3, max_grad_norm=0.01), []
+    for engine in (FUSED, "bookkeeping"):
+        choice = Choice(engine=engine, micro_batch=2, channels_last=True, precision="float32")
+        choice.lay_out(model.to(DEVICE))
+        batches = MicroBatches(Alone(), model, Naming(), private, config, choice, Stream(bytes(32), "stage"))
+        sums.append(batches.clipped_sum(3, np.array([0, 1, 4])))
+        sums[-1] += batches.clipped_sum(3, np.array([3]))
+    torch.testing.assert_close(*sums, rtol=1e-3, atol=1e-6)
 
 
 class Unless(Naming):

@@ -161,9 +161,11 @@ def test_participants_come_as_often_as_the_price_says() -> None:
     config = StatisticsConfig(epochs=3.0, batch_size=20)
     price = config.cost(400)
     assert price.sampling_rate == 0.05 and price.steps == 60
-    times = ls.takes_part(price, Stream(bytes(32), "statistics"), 400)
+    private = Images(np.zeros((400, 8, 8, 1), np.uint8), np.zeros(400, np.int64), ("a",))
+    times = ls.takes_part(price, Stream(bytes(32), "statistics"), private)
     assert times.shape == (400,) and abs(times.mean() - 3.0) < 4 * math.sqrt(3.0 * 0.95 / 400)
-    assert (ls.takes_part(replace(config, batch_size=None).cost(7), Stream(bytes(32), "statistics"), 7) == 3).all()
+    few = private.select(slice(0, 7))
+    assert (ls.takes_part(replace(config, batch_size=None).cost(7), Stream(bytes(32), "statistics"), few) == 3).all()
 
 
 @example(seed=0, clip_norm=1e-3, width=3)

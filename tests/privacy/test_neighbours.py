@@ -185,7 +185,7 @@ def of_layers(
 ) -> tuple[np.ndarray, bytes]:
     """What leaves of the means and mean squares, in units of their scales, and the released bytes: by the units and the
     answer of the pipeline."""
-    times_N = ls.takes_part(PRICE, stream, N)
+    times_N = ls.takes_part(PRICE, stream, private)
     if without is not None:
         times_N[without] = 0
     shared = (network, private, times_N, layers.scales, STATISTICS.clip_norm)
@@ -206,7 +206,7 @@ def test_trap_03_one_image_moves_layer_statistics_by_what_is_paid_for() -> None:
     layers = Layers.of(network, torch.rand(20, 1, 6, 6, generator=torch.Generator().manual_seed(1)) * 2 - 1)
     read, released = of_layers(private, network, layers)
     each = 0.2 * math.sqrt(20) / (0.25 * 4 * N)
-    times_N = ls.takes_part(PRICE, STREAM, N)
+    times_N = ls.takes_part(PRICE, STREAM, private)
     assert 0 in times_N and len(set(times_N)) > 2
     reached = []
     for index, times in enumerate(times_N):
@@ -228,6 +228,6 @@ def test_trap_03_layer_statistics_are_made_of_noisy_sums_and_public_facts(monkey
     size = 2 * sum(layers.channels)
     monkeypatch.setattr(ls, "noisy_sum", lambda *_: np.linspace(0.1, 3.0, size))
     other = Stream(bytes(32), "statistics")
-    assert ls.takes_part(PRICE, other, N).sum() != ls.takes_part(PRICE, STREAM, N).sum()
+    assert ls.takes_part(PRICE, other, pictures()).sum() != ls.takes_part(PRICE, STREAM, pictures()).sum()
     released = of_layers(pictures(), network, layers)[1]
     assert of_layers(pictures(9), network, layers, stream=other)[1] == released

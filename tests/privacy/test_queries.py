@@ -33,7 +33,10 @@ def cell_sums(data: Images, query: Query, taking: np.ndarray) -> np.ndarray:
     cells = [taking & (data.labels_N == label) for label in range(data.classes)]
     zero = np.zeros(query.size)
     return np.concatenate(
-        [noisy_sum([query.total(data.images_NHWC[cell])], query.sensitivity, 1.0, zero) for cell in cells]
+        [
+            noisy_sum([query.total(data.images_NHWC[cell], np.ones(cell.sum()))], query.sensitivity, 1.0, zero)
+            for cell in cells
+        ]
     )
 
 
@@ -81,7 +84,7 @@ def test_the_sensitivity_is_met_and_so_not_wasted(kind: str) -> None:
     config = CentralConfig(kind=kind, downscale=1)  # type: ignore[arg-type]
     query = (mean_query if kind == "mean" else mode_query)(config, (4, 4, 1))
     white = np.full((1, 4, 4, 1), 255, np.uint8)
-    assert np.linalg.norm(query.total(white)) == pytest.approx(query.sensitivity)
+    assert np.linalg.norm(query.total(white, np.ones(1))) == pytest.approx(query.sensitivity)
     assert query.sensitivity == pytest.approx(4 * math.sqrt(1.01) if kind == "mean" else 4.0)
 
 
@@ -91,9 +94,13 @@ def test_the_clip_of_a_mean_bites(share: float) -> None:
     query = mean_query(CentralConfig(clip_norm=0.3, downscale=1, count_share=share), (4, 4, 1))
     white, dark = np.full((1, 4, 4, 1), 255, np.uint8), np.zeros((1, 4, 4, 1), np.uint8)
     dark[0, 0, 0] = 51
-    assert np.linalg.norm(query.total(white)[:16]) == pytest.approx(0.3)
-    assert np.linalg.norm(query.total(white)) == pytest.approx(query.sensitivity) == 0.3 * math.sqrt(1 + share**2)
-    assert query.total(dark)[0] == pytest.approx(0.2) and query.total(dark)[1:16].max() == 0
+    assert np.linalg.norm(query.total(white, np.ones(1))[:16]) == pytest.approx(0.3)
+    assert (
+        np.linalg.norm(query.total(white, np.ones(1)))
+        == pytest.approx(query.sensitivity)
+        == 0.3 * math.sqrt(1 + share**2)
+    )
+    assert query.total(dark, np.ones(1))[0] == pytest.approx(0.2) and query.total(dark, np.ones(1))[1:16].max() == 0
 
 
 def test_trap_16_changing_a_label_touches_two_cells() -> None:

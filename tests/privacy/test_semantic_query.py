@@ -24,12 +24,16 @@ def images(n: int, k: int, rows: int, seed: int = 0) -> tuple[np.ndarray, np.nda
     return np.stack([rng.permutation(SEMANTICS)[:k] for _ in range(n)]), rng.integers(rows, size=n)
 
 
+def counts_of(top_NK: np.ndarray, rows_N: np.ndarray, rows: int) -> np.ndarray:
+    return semantic_counts(top_NK, rows_N, rows, SEMANTICS, np.ones(len(top_NK)))
+
+
 @example(n=9, k=4, rows=3, seed=0)
 @settings(max_examples=30, deadline=None)
 @given(n=st.integers(1, 30), k=st.integers(1, SEMANTICS), rows=st.integers(1, 4), seed=st.integers(0, 99))
 def test_removing_any_image_changes_the_counts_by_the_root_of_k(n: int, k: int, rows: int, seed: int) -> None:
     top_NK, rows_N = images(n, k, rows, seed)
-    counts = semantic_counts(top_NK, rows_N, rows, SEMANTICS)
+    counts = counts_of(top_NK, rows_N, rows)
     slow = np.zeros((rows, SEMANTICS))
     for top, row in zip(top_NK, rows_N, strict=True):
         for one in top:
@@ -37,7 +41,7 @@ def test_removing_any_image_changes_the_counts_by_the_root_of_k(n: int, k: int, 
     assert np.array_equal(counts, slow)
     for gone in range(n):
         rest = np.delete(np.arange(n), gone)
-        apart = counts - semantic_counts(top_NK[rest], rows_N[rest], rows, SEMANTICS)
+        apart = counts - counts_of(top_NK[rest], rows_N[rest], rows)
         assert np.linalg.norm(apart) == pytest.approx(math.sqrt(k))
 
 
@@ -49,8 +53,8 @@ def test_one_image_moves_the_whole_answer_by_the_root_of_k(rows: int) -> None:
 
     def answer(kept: np.ndarray) -> np.ndarray:
         parts = [kept[kept < 17], kept[kept >= 17]]
-        exact = [semantic_counts(top_NK[part], rows_N[part], rows, SEMANTICS) for part in parts]
-        return semantic_histogram(exact, config, stream).value
+        exact = [counts_of(top_NK[part], rows_N[part], rows) for part in parts]
+        return semantic_histogram(exact, config, config.cost(), stream).value
 
     whole = answer(np.arange(30))
     for gone in range(30):
@@ -60,7 +64,7 @@ def test_one_image_moves_the_whole_answer_by_the_root_of_k(rows: int) -> None:
 
 def test_an_image_that_names_a_class_twice_is_refused() -> None:
     with pytest.raises(AssertionError):
-        semantic_counts(np.array([[1, 1]]), np.array([0]), 1, SEMANTICS)
+        semantic_counts(np.array([[1, 1]]), np.array([0]), 1, SEMANTICS, np.ones(1))
 
 
 @pytest.mark.parametrize("shards", [1, 2, 4])
@@ -68,13 +72,12 @@ def test_noise_has_one_variance_however_many_shards_there_are(shards: int) -> No
     """5,280 draws of noise of variance (sigma2 sqrt(k))^2: a wrong test fails once in a million."""
     config = SemanticConfig(k=4, noise_multiplier=3.0)
     top_NK, rows_N = images(40, 4, 10)
-    whole = semantic_counts(top_NK, rows_N, 10, SEMANTICS)
-    parts = [
-        semantic_counts(top_NK[part], rows_N[part], 10, SEMANTICS) for part in np.array_split(np.arange(40), shards)
-    ]
+    whole = counts_of(top_NK, rows_N, 10)
+    parts = [counts_of(top_NK[part], rows_N[part], 10) for part in np.array_split(np.arange(40), shards)]
     noise = np.stack(
         [
-            semantic_histogram(parts, config, Stream(bytes([shards, draw] * 16), "semantic")).value - whole
+            semantic_histogram(parts, config, config.cost(), Stream(bytes([shards, draw] * 16), "semantic")).value
+            - whole
             for draw in range(44)
         ]
     )
@@ -87,9 +90,9 @@ def test_noise_has_one_variance_however_many_shards_there_are(shards: int) -> No
 def test_the_same_secret_gives_the_same_answer_whoever_counted() -> None:
     config, stream = SemanticConfig(k=2, noise_multiplier=5.0), Stream(bytes(range(32)), "semantic")
     top_NK, rows_N = images(40, 2, 3)
-    shards = [semantic_counts(top_NK[part], rows_N[part], 3, SEMANTICS) for part in (slice(30), slice(30, 40))]
-    whole = semantic_histogram([semantic_counts(top_NK, rows_N, 3, SEMANTICS)], config, stream)
-    assert np.array_equal(semantic_histogram(shards, config, stream).value, whole.value)
+    shards = [counts_of(top_NK[part], rows_N[part], 3) for part in (slice(30), slice(30, 40))]
+    whole = semantic_histogram([counts_of(top_NK, rows_N, 3)], config, config.cost(), stream)
+    assert np.array_equal(semantic_histogram(shards, config, config.cost(), stream).value, whole.value)
     assert whole.cost == config.cost() and whole.cost.sampling_rate == 1.0 and whole.cost.steps == 1
 
 

@@ -89,9 +89,11 @@ class Classify:
         self.scale = scale
 
     def draw(self, images_BHWC: Tensor, labels_B: Tensor, seeds: Sequence[int], copies: int) -> tuple[Tensor, ...]:
-        clean = images_BHWC.permute(0, 3, 1, 2)[:, None].float() / 255
+        clean = images_BHWC.movedim(-1, -3).float() / 255
+        if clean.ndim == 4:  # or each copy is of an image of its own
+            clean, labels_B = clean[:, None], labels_B[:, None].expand(-1, copies)
         noise = [torch.randn(copies, *clean.shape[2:], generator=torch.Generator().manual_seed(s)) for s in seeds]
-        return clean + 0.1 * torch.stack(noise), labels_B[:, None].expand(-1, copies)
+        return clean + 0.1 * torch.stack(noise), labels_B
 
     def loss(self, model: nn.Module, *inputs_M: Tensor) -> Tensor:
         x, labels = inputs_M

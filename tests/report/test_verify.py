@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,19 @@ import pytest
 from damage import damaged
 from report_stand_in import digits
 
-from raysyn.privacy.cost import Cost, kinds_of, priced
+from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_beside, kinds_of, priced
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import verify as verifying
 from raysyn.report import verify_contents
-from raysyn.report.release import ALWAYS, attack_limits, attack_sentence, certificate, statement, write_release
+from raysyn.report.release import (
+    ALWAYS,
+    attack_limits,
+    attack_sentence,
+    certificate,
+    does_not_cover,
+    statement,
+    write_release,
+)
 from raysyn.report.report import dp_section, no_dp_section
 from raysyn.report.verify import main, verify
 from raysyn.runs.folder import RunFolder
@@ -32,15 +41,22 @@ STAGES = {
 STUDENT = {"student.pt": b"weights"}
 
 
-def release_of(out: Path, accountant: str = "prv", private: bool = True, more: Mapping[str, bytes] = STUDENT) -> Path:
+def release_of(
+    out: Path, accountant: str = "prv", private: bool = True, more: Mapping[str, bytes] = STUDENT,
+    persons: int | None = None,
+) -> Path:  # fmt: skip
     """A release of digits by a run that paid for two stages, or promises nothing."""
+    adjacency = ADD_REMOVE if persons is None else ADD_REMOVE_PERSON
+    stages = {stage: replace(cost, adjacency=adjacency) for stage, cost in STAGES.items()}
     with RunFolder.open(out, method="m", preset="p", config={}, data_fingerprint="f") as folder:
-        plan = Plan(stages=STAGES, delta=1e-6, accountant=accountant, epsilon_budget=9.0)
+        plan = Plan(stages=stages, delta=1e-6, accountant=accountant, epsilon_budget=9.0)
         ledger = Ledger(plan, folder.ledger)
-        for stage, cost in STAGES.items():
+        for stage, cost in stages.items():
             ledger.pay(stage, Release(None, cost))
         privacy = dp_section(plan, ledger) if private else no_dp_section()
-        terms = certificate(privacy, method="m", name="s", n=5_000, shape=(8, 8, 1), class_names=list("0123456789"))
+        terms = certificate(
+            privacy, method="m", name="s", n=5_000, shape=(8, 8, 1), class_names=list("0123456789"), persons=persons
+        )
         write_release(folder, digits(20), terms, name="x", more=more)
     return out / "release"
 
@@ -67,6 +83,60 @@ def test_a_sound_release_passes(
         assert len(rows) == 12 and f"by {accountant.upper()} from the 2 rows" in rows["epsilon"][1]
     else:
         assert "no differential privacy" in rows["promise"][1]
+
+
+def test_a_sound_release_of_persons_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    release = release_of(tmp_path, persons=700)
+    status, rows, _ = checked(release, capsys)
+    assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and len(rows) == 11
+    assert rows["adjacency"][1] == ADD_REMOVE_PERSON and "of the private persons at" in rows["attacks"][1]
+    signed = json.loads((release / "certificate.json").read_text())
+    assert "any one person with all their images" in signed["statement"]
+    assert signed["delta_beside"] == delta_beside(1e-6, 700) != delta_beside(1e-6, 5_000)
+    for text in ((release / name).read_text() for name in ("README.md", "croissant.json")):
+        assert "one person with all their images" in text and "one image" not in text
+
+
+def call_them_images(signed: dict[str, Any]) -> None:
+    for row in (signed, *signed["ledger"]):
+        row["adjacency"] = ADD_REMOVE
+
+
+def call_one_images(signed: dict[str, Any]) -> None:
+    signed["ledger"][0]["adjacency"] = ADD_REMOVE
+
+
+def count_no_persons(signed: dict[str, Any]) -> None:
+    del signed["public_facts"]["private_persons"]
+
+
+def count_more(signed: dict[str, Any]) -> None:
+    signed["public_facts"]["private_persons"] = 5_000
+
+
+def cover_the_terms_of_images(signed: dict[str, Any]) -> None:
+    signed["does_not_cover"] = does_not_cover(ADD_REMOVE)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (call_them_images, {"statement", "adjacency", "attacks", "terms", "card"}),
+        (call_one_images, {"adjacency", "epsilon", "figures", "attacks"}),
+        (count_no_persons, {"adjacency", "delta", "card"}),
+        (count_more, {"delta", "card"}),
+        (cover_the_terms_of_images, {"terms"}),
+    ],
+)
+def test_what_is_not_so_of_persons_is_named(
+    change: Callable[[dict[str, Any]], None], named: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = release_of(tmp_path, persons=700)
+    signed = json.loads((release / "certificate.json").read_text())
+    change(signed)
+    (release / "certificate.json").write_text(json.dumps(signed))
+    status, rows, _ = checked(release, capsys)
+    assert status == 1 and {name for name, (verdict, _) in rows.items() if verdict == "FAILS"} == named
 
 
 def test_the_sentence_says_its_figures_rounded_up() -> None:

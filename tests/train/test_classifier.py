@@ -1,6 +1,7 @@
 """Training of the judging classifiers: they learn, repeat themselves, and never see a test set."""
 
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,3 +98,16 @@ def test_bad_settings_say_what_to_change():
         ClassifierConfig(epochs=0)
     with pytest.raises(ValueError, match="validation_share is 1"):
         ClassifierConfig(validation_share=1.0)
+
+
+def test_hold_out_keeps_persons_whole(digits):
+    persons = np.random.default_rng(0).permutation(np.repeat(np.arange(30), 10))
+    images = replace(digits[0].select(np.arange(300)), persons_N=persons)
+    # Whose an image is can be seen in its first pixel.
+    images.images_NHWC[:, 0, 0, 0] = persons
+    train, valid = hold_out(images, 0.2, seed=0)
+    sides = [set(part.images_NHWC[:, 0, 0, 0].tolist()) for part in (train, valid)]
+    assert not sides[0] & sides[1] and len(sides[1]) == 6 and len(valid) == 60 and valid.units == 6
+    # Of one person alone, images are divided.
+    alone = replace(images, persons_N=np.zeros(300, np.int64))
+    assert [len(part) for part in hold_out(alone, 0.2, seed=0)] == [240, 60]

@@ -24,6 +24,10 @@ class ShapeConfig:
     """Column of a Parquet file that holds the images (by default image, or else img), or of a .csv their paths."""
     label_column: str | None = None
     """Column of it that holds their classes, as numbers or names; by default label, or else labels."""
+    person_column: str | None = None
+    """Column of it that tells whose each image is; by default person, if there is one."""
+    person_pattern: str | None = None
+    """Regular expression that finds the person in the name of each file; see dp_feta --help."""
     labels: bool = True
     """False leaves labels unread: all images are of one class."""
     multi_label: MultiLabel | None = None

@@ -37,7 +37,7 @@ class Facts:
     """What is public about a set of private images."""
 
     n: int
-    """Training images."""
+    """Training images; where persons are named, these."""
     shape: tuple[int, int, int]
     """Height, width, channels."""
     classes: int

@@ -23,6 +23,7 @@ from raysyn.methods.misfits import drowned, drowned_means, few_steps, unjudged
 from raysyn.methods.own_network import check_denoiser
 from raysyn.methods.sweep import check
 from raysyn.methods.synthesis import judging
+from raysyn.privacy import units
 from raysyn.report.report import Report
 
 
@@ -31,13 +32,13 @@ def prepare(config: Config) -> Prepared:
     dataset = look(name_of(config), config)
     private = dataset.train
     facts = check_denoiser(new_denoiser(config, private), private.shape, task_of(config, private), config.sampler)
-    planned = plan(config, len(private), private.classes)
-    check(asked(config), len(private), private.classes, plan)
+    planned = units.planned(private, lambda n: plan(config, n, private.classes))
+    check(asked(config), private, plan)
     doubts = [
         *unjudged(config.eval, private.classes),
         *drowned(config.central, private, budget_of(config)),
         *drowned_means(planned, private),
-        *few_steps(planned, "finetune", len(private), "finetune"),
+        *few_steps(planned, "finetune", private.units, "finetune"),
     ]
     return Prepared(dataset=dataset, plan=planned, facts=facts, doubts=doubts)
 

@@ -6,6 +6,7 @@ from raysyn.data.images import Images
 from raysyn.methods import asking
 from raysyn.methods.class_shares import mix_of
 from raysyn.methods.dp_feta.config import MOMENTS, Config
+from raysyn.privacy.cost import unit_of
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries.moments import MEANS
 from raysyn.train.samplers import network_calls
@@ -25,7 +26,7 @@ def story(config: Config, plan: Plan, private: Images) -> list[str]:
         query = plan.stages["central"]
         told += [
             f"Asked for {config.central.count} noisy {config.central.kind} images, {query.steps} per class, each over "
-            f"a random {100 * query.sampling_rate:g} % of the images.",
+            f"a random {100 * query.sampling_rate:g} % of the {unit_of(query.adjacency)}s.",
             f"Warmed up the diffusion model on them for {config.warmup.iterations:,} steps{changed}.",
         ]
     tuning = plan.stages["finetune"]
@@ -33,7 +34,7 @@ def story(config: Config, plan: Plan, private: Images) -> list[str]:
         *told,
         f"Fine-tuned it on the sensitive images with {tuning.steps:,} steps of DP-SGD at noise multiplier "
         f"{tuning.noise_multiplier:.3g}, expected batch {config.finetune.batch_size:,}, "
-        f"noisy copies per image: {config.finetune.noise_multiplicity}.",
+        f"noisy copies per {unit_of(tuning.adjacency)}: {config.finetune.noise_multiplicity}.",
         f"Drew {config.synthetic:,} images, {mix_of(config)}, with {network_calls(config.sampler)} network calls each.",
         "Trained classifiers on them and tested these on real images, beside the same classifiers trained on real "
         "images.",

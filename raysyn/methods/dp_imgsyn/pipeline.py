@@ -53,7 +53,7 @@ from raysyn.metrics.checks import check_measures
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.models.students import student
 from raysyn.models.teacher import Teacher
-from raysyn.privacy import engines, sgd
+from raysyn.privacy import engines, sgd, units
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import layer_statistics
@@ -79,9 +79,9 @@ def prepare(config: Config) -> Prepared:
         student(name, private.shape, private.classes, config.distillation.width)
     sets = config.public.sets() if config.alignment.start == "public" else ()
     rehearse(NAME, dataset, soft_labels=True, told=config, uncharged=uncharged(config), sets=sets)
-    planned = plan(config, len(private))
+    planned = units.planned(private, partial(plan, config))
     for epsilon in config.experiment.epsilons:
-        plan(config, len(private), epsilon)
+        units.planned(private, partial(plan, config, epsilon=epsilon))
     blurs = [("alignment.kernel_size", config.alignment.kernel_size if config.alignment.start == "low-pass" else 1)]
     for field_name, size in [*blurs, *(("experiment.kernel_sizes", one) for one in config.experiment.kernel_sizes)]:
         if size // 2 >= min(private.shape[:2]):
@@ -99,7 +99,7 @@ def prepare(config: Config) -> Prepared:
     check_measures(config.eval, private.classes, synthetic=released, train=len(private))
     # Other public images are another run.
     facts = {} if public is None else {"public": public.train.fingerprint()}
-    doubts = few_steps(planned, "teacher", len(private), "training")
+    doubts = few_steps(planned, "teacher", private.units, "training")
     return Prepared(dataset=dataset, plan=planned, more=Publics(public, publics), facts=facts, doubts=doubts)
 
 
@@ -114,7 +114,7 @@ def run(setting: PrivateSetting) -> Report:
     teacher, engine = train_teacher(setting, setting.plan, setting.ledger.pay)
     layers = Layers.of(teacher, yardstick(config, private, public))
     wanted = ask(setting, teacher, layers, setting.plan, setting.ledger.pay)
-    noise = layers.noise_to_signal(config.statistics, setting.plan.stages["statistics"], len(private))
+    noise = layers.noise_to_signal(config.statistics, setting.plan.stages["statistics"], private.units)
     console.stage("statistics", f"{len(wanted)} layers; noise at most {max(noise):.2g} times what images show")
 
     # From here on every released byte is post-processing of what the ledger was paid for.
@@ -192,14 +192,14 @@ def ask(
     stream = Stream(setting.folder.secret, name)
 
     def asked() -> list[list[Tensor]]:
-        times_N = layer_statistics.takes_part(price, stream, len(private))
+        times_N = layer_statistics.takes_part(price, stream, private)
         shards = [(start, min(start + SHARD, len(private))) for start in range(0, len(private), SHARD)]
         shared = (teacher, private, times_N, layers.scales, config.statistics.clip_norm)
         exact = setting.compute.map(
             sum_shard, shards, name=name, shared=shared, sizes=[end - start for start, end in shards]
         )
         release = layer_statistics.layer_statistics(
-            [one.numpy() for one in exact], layers, config.statistics, price, stream, len(private)
+            [one.numpy() for one in exact], layers, config.statistics, price, stream, private.units
         )
         return [list(pair) for pair in pay("statistics", release)]
 
@@ -264,7 +264,7 @@ def experiment(
         if epsilon in teachers:
             continue
         # Paid for by nothing, because nothing of it is released: for the report, which stays inside.
-        priced, pay = plan(config, len(private), epsilon), lambda _, release: release.value
+        priced, pay = units.planned(private, partial(plan, config, epsilon=epsilon)), lambda _, release: release.value
         before = f"experiments-{epsilon!r}-"
         other, _ = train_teacher(setting, priced, pay, before)
         layers = Layers.of(other, yardstick(config, private, given.own))

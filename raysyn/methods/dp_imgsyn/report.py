@@ -15,6 +15,7 @@ from raysyn.methods.dp_imgsyn.config import Config
 from raysyn.methods.dp_imgsyn.experiments import Compared
 from raysyn.methods.dp_imgsyn.plane import EDGE, inside
 from raysyn.metrics.dissimilarity import SHARES
+from raysyn.privacy.cost import unit_of
 from raysyn.privacy.queries.layer_statistics import Layers
 from raysyn.report.figures import Line, chart, maps
 from raysyn.report.pictures import mosaic, png_bytes
@@ -232,8 +233,9 @@ def story(setting: PrivateSetting, public: Public | None) -> list[str]:
     return [
         f"Trained a teacher ({config.teacher.name}, group norm) with {training.steps:,} steps of DP-SGD at noise "
         f"multiplier {training.noise_multiplier:.3g}, expected batch {config.training.batch_size:,}.",
-        f"Asked {asked.steps:,} times for the means and variances of its layers' inputs over the private images, "
-        f"with noise of {asked.noise_multiplier:.3g} times what one image can change in all layers together.",
+        f"Asked {asked.steps:,} times for the means and variances of its layers' inputs over the private images, with "
+        f"noise of {asked.noise_multiplier:.3g} times what one {unit_of(asked.adjacency)} can change in all layers "
+        "together.",
         f"Changed {begun} in {config.alignment.iterations} steps towards these statistics and uniform labels; so many "
         "because the preset or the command says so, or because of losses on public images, never because of an "
         "accuracy measured in this run.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from raysyn.methods import catalogue
 from raysyn.methods.floor import drawn, usual
 from raysyn.methods.leaderboard.config import JudgesConfig, Run
 from raysyn.metrics.utility import SLOWEST_FIRST, judge, subset
+from raysyn.privacy import units
 from raysyn.privacy.cost import Budget, Overspent
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.moments import MomentsConfig
@@ -68,7 +70,7 @@ def verdicts(
         known = json.loads(read_bytes(under(storage, "runs", unit.name), RUN_JSON))["data_fingerprint"]
         if known not in data:
             data[known] = dataset_of(unit, configs[unit.name], known)
-        sources.append(_sources(unit, known, report["privacy"], len(data[known].train)))
+        sources.append(_sources(unit, known, report["privacy"], data[known].train.units))
     distinct = {one.key: one for some in sources for one in some}.values()
     # The longest first, so that no worker starts a long one when the others are done.
     items = [(name, one) for name in SLOWEST_FIRST if name in judges.classifiers for one in distinct]
@@ -135,7 +137,7 @@ def _images(source: Source, dataset: Dataset, shared: Mapping[str, Any]) -> Imag
         return read_images(read_bytes(under(shared["runs"], source.run), RELEASED))
     assert source.budget is not None
     try:
-        plan = moments.plan(MomentsConfig(), source.budget, len(train))
+        plan = units.planned(train, partial(moments.plan, MomentsConfig(), source.budget))
     except Overspent:
         return None
     # As many as there are real ones. The key, which names budget and images, keeps its noise apart from other floors'.

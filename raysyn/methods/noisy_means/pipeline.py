@@ -7,6 +7,7 @@ drawn.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from raysyn.methods.noisy_means.config import NAME, Config
 from raysyn.methods.noisy_means.outlook import check_memory, show_outlook
 from raysyn.methods.synthesis import Drawing, judging, synthesise
 from raysyn.models.class_gaussians import ClassGaussians
+from raysyn.privacy import units
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.moments import MEANS, SPREAD
@@ -33,7 +35,8 @@ from raysyn.report.report import Report
 def prepare(config: Config) -> Prepared:
     """All that can be wrong with the input, and the price of both questions."""
     dataset = look(NAME, config)
-    return Prepared(dataset=dataset, plan=moments.plan(config.moments, budget_of(config), len(dataset.train)))
+    planned = units.planned(dataset.train, partial(moments.plan, config.moments, budget_of(config)))
+    return Prepared(dataset=dataset, plan=planned)
 
 
 def run(setting: PrivateSetting) -> Report:

@@ -95,7 +95,7 @@ def train_unit(unit: Unit, shared: Mapping[str, Any]) -> dict[str, Tensor]:
     # Streams of noise must never be shared: not by two budgets, not by two splits.
     stage = f"experiment {variant.key()!r} {index}"
     answer = sgd.fit(
-        Alone(), discriminator, game, members, variant.sgd(), variant.cost(len(members)), shared["secret"],
+        Alone(), discriminator, game, members, variant.sgd(), variant.cost(members), shared["secret"],
         shared["speed"], stage, partner=game,
     )  # fmt: skip
     return weights_of(answer.value)

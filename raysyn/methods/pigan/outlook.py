@@ -68,16 +68,16 @@ def stages(config: Config, prepared: Prepared, machines: On) -> tuple[list[Stage
     timed: dict[Any, tuple[float, float]] = {}
     rows, trained, drawn_s = [], list[float](), dict[Any, float]()
     for one, count in every.values():
-        n, kind = round(one.share * len(members)), (one.model, one.penalty.parts, one.gan)
+        n, kind = counted(one, members), (one.model, one.penalty.parts, one.gan)
         if kind not in timed:
             timed[kind] = step_times(config, one, members, machines.sgd)
             drawn_s[kind] = draw_pace(config, one, members)
         each = seconds(one, n, *timed[kind])
         trained += count * [each]
         row = {"GAN": one.title, "splits": count, "one worker": duration(count * each)}
-        rows.append(row | {"noise multiplier": one.cost(n).noise_multiplier if one.model == "dpgan" else "-"})
+        rows.append(row | {"noise multiplier": one.plan(n).noise("generator") if one.model == "dpgan" else "-"})
     released = (chosen.model, chosen.penalty.parts, chosen.gan)
-    generator_s = seconds(chosen, len(members), *timed[released])
+    generator_s = seconds(chosen, counted(chosen, members), *timed[released])
     judged_s = judging_seconds(config, prepared, max(drawn_s.values()))
     # The released GAN is not trained again on the split that it was trained on.
     trained.remove(generator_s)
@@ -93,6 +93,11 @@ def stages(config: Config, prepared: Prepared, machines: On) -> tuple[list[Stage
     return found, rows
 
 
+def counted(variant: Variant, members: Images) -> int:
+    """Images that it learns from; for DPGAN persons, where these are named."""
+    return round(variant.share * (members.units if variant.model == "dpgan" else len(members)))
+
+
 def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> list[Stage]:
     """The GANs to train, one row each, and the stages, which are answered too."""
     dataset = prepared.dataset
@@ -100,7 +105,7 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
     found, rows = stages(config, prepared, machines)
     caption = ""
     if any(row["noise multiplier"] != "-" for row in rows):
-        caption = f"δ is {config.budget.delta_for(len(members)):.3g}."
+        caption = f"δ is {config.budget.delta_for(members.units):.3g}."
     else:
         rows = [{name: value for name, value in row.items() if name != "noise multiplier"} for row in rows]
     console.plan_table(
@@ -173,7 +178,7 @@ def draw_pace(config: Config, variant: Variant, like: Images) -> float:
 def seconds(variant: Variant, n: int, pretraining_s: float, step_s: float) -> float:
     """Of training on `n` images, given the times of one step."""
     if variant.model == "dpgan":
-        return variant.cost(n).steps * step_s
+        return variant.sgd().cost(n).steps * step_s
     steps, penalty = math.ceil(n / variant.gan.batch_size), variant.penalty
     before = penalty.pretrain_epochs * steps * pretraining_s if variant.kind != "gan" and penalty.weight else 0.0
     # PrivGAN's pairs go through their own part only, all in the step that was measured.

@@ -34,7 +34,7 @@ from raysyn.metrics.checks import check_measures
 from raysyn.metrics.fidelity import Inception, as_had, inception_weights, left_out
 from raysyn.metrics.utility import judge, subset, unit_name
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED, guessing, summary
-from raysyn.privacy import engines, sgd
+from raysyn.privacy import engines, sgd, units
 from raysyn.privacy.ledger import Plan
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, write_report
@@ -63,8 +63,8 @@ def prepare(config: Config) -> Prepared:
     for given, variant in wanted(config):
         own, outside = (variants.share_of(side, variant.share, config.seed) for side in (members, others))
         check(config, given, variant, own, outside)
-    planned = plan(config, len(members)) if config.model == "dpgan" else None
-    doubts = few_steps(planned, "generator", len(members), "gan") if planned else []
+    planned = units.planned(members, partial(plan, config)) if config.model == "dpgan" else None
+    doubts = few_steps(planned, "generator", members.units, "gan") if planned else []
     return Prepared(dataset=dataset, plan=planned, doubts=doubts)
 
 
@@ -90,9 +90,12 @@ def check(config: Config, given: str, variant: Variant, members: Images, others:
         )
     config.monte_carlo.check(n, len(others), int(np.prod(members.shape)))
     if variant.model == "dpgan":
-        if variant.gan.batch_size > n:
-            raise ValueError(f"gan.batch_size is {variant.gan.batch_size}, but there are {n} members: lower it")
-        variant.cost(n)
+        if variant.gan.batch_size > members.units:
+            whom = "members" if members.persons_N is None else "persons among the members"
+            raise ValueError(
+                f"gan.batch_size is {variant.gan.batch_size}, but there are {members.units} {whom}: lower it"
+            )
+        variant.cost(members)
         discriminator, _ = experiments.private_networks(config.network, variant, members, config.seed)
         engines.refuse_unsupported(discriminator)
 

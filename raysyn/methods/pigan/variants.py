@@ -12,6 +12,7 @@ from raysyn.data.images import Dataset, Images
 from raysyn.data.mapped import concatenated
 from raysyn.methods.declared import budget_of
 from raysyn.methods.pigan.config import NAMES, Config, Model
+from raysyn.privacy import units
 from raysyn.privacy.cost import Budget, Cost
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.sgd_config import SGDConfig
@@ -74,9 +75,9 @@ class Variant:
         budget cannot be met."""
         return Plan.within(self.budget, n, "generator", self.sgd().cost(n))
 
-    def cost(self, n: int) -> Cost:
-        """What DP-SGD is of that."""
-        return self.plan(n).stages["generator"]
+    def cost(self, members: Images) -> Cost:
+        """What DP-SGD of these members is of that."""
+        return units.planned(members, self.plan).stages["generator"]
 
 
 def released(config: Config) -> Variant:
@@ -131,7 +132,7 @@ def first_split(config: Config, raw: Dataset) -> Dataset:
     if config.member_share is None:
         return raw
     members, others = _members_and_others(config, raw, 0)
-    return Dataset(raw.name, members, others, None, raw.fingerprint(), raw.naming)
+    return replace(raw, train=members, test=others, val=None, source_fingerprint=raw.fingerprint())
 
 
 def split(config: Config, dataset: Dataset, index: int) -> tuple[Images, Images]:
@@ -141,22 +142,32 @@ def split(config: Config, dataset: Dataset, index: int) -> tuple[Images, Images]
 
 def _members_and_others(config: Config, dataset: Dataset, index: int) -> tuple[Images, Images]:
     assert config.member_share is not None, "the source's own split is the only one"
+    train, test = dataset.train, dataset.test
     pool = Images(
-        concatenated([dataset.train.images_NHWC, dataset.test.images_NHWC]),
-        np.concatenate((dataset.train.labels_N, dataset.test.labels_N)),
-        dataset.train.class_names,
-    )
-    order = np.random.default_rng([config.seed, 20, index]).permutation(len(pool))
-    count = round(config.member_share * len(pool))
-    return pool.select(np.sort(order[:count])), pool.select(np.sort(order[count:]))
+        concatenated([train.images_NHWC, test.images_NHWC]), np.concatenate((train.labels_N, test.labels_N)),
+        train.class_names, _persons_of(train, test),
+    )  # fmt: skip
+    order = np.random.default_rng([config.seed, 20, index]).permutation(pool.units)
+    count = round(config.member_share * pool.units)
+    members, others = (units.images_of(pool, np.sort(some)) for some in (order[:count], order[count:]))
+    return pool.select(members), pool.select(others)
+
+
+def _persons_of(train: Images, test: Images) -> np.ndarray | None:
+    """Whose the images of both are: nobody is in both, and who has no name is somebody of their own."""
+    if train.persons_N is None and test.persons_N is None:
+        return None
+    own, others = (np.arange(len(one)) if one.persons_N is None else one.persons_N for one in (train, test))
+    return np.concatenate((own, train.units + others))
 
 
 def share_of(images: Images, share: float, seed: int) -> Images:
-    """A random share of the images."""
+    """A random share of the images, or where persons are named of these, with all their images."""
     if share == 1:
         return images
-    count = max(1, round(share * len(images)))
-    return images.select(np.sort(np.random.default_rng([seed, 21]).permutation(len(images))[:count]))
+    count = max(1, round(share * images.units))
+    some = np.sort(np.random.default_rng([seed, 21]).permutation(images.units)[:count])
+    return images.select(units.images_of(images, some))
 
 
 def seed_of(config: Config, index: int) -> int:

@@ -112,7 +112,7 @@ class Diffusion:
         setting, tuning = self.setting, self.config.finetune
         if not isinstance(setting, PrivateSetting):
             plain = LoopConfig(
-                iterations=tuning.cost(len(self.private)).steps, batch_size=tuning.batch_size,
+                iterations=tuning.cost(self.private.units).steps, batch_size=tuning.batch_size,
                 copies=tuning.noise_multiplicity, learning_rate=tuning.learning_rate, ema=tuning.ema,
             )  # fmt: skip
             fit = partial(setting.compute.train, loop.fit, name="finetune")
@@ -196,7 +196,7 @@ class GAN:
         setting, own, tuning = self.setting, self.config.gan, self.config.finetune
         if not isinstance(setting, PrivateSetting):
             plain = GANPretrainConfig(
-                iterations=tuning.cost(len(self.private)).steps, batch_size=tuning.batch_size,
+                iterations=tuning.cost(self.private.units).steps, batch_size=tuning.batch_size,
                 discriminator_steps=own.discriminator_steps, learning_rate=own.learning_rate,
                 discriminator_learning_rate=tuning.learning_rate, ema=own.ema, beta1=own.beta1,
             )  # fmt: skip

@@ -207,7 +207,7 @@ def diffusion_stages(config: Config, private: Images, public: Public | None, mac
         tuned = private_seconds(network, task, private, tuning, machines.sgd)
     else:
         plain = LoopConfig(
-            iterations=tuning.cost(len(private)).steps, batch_size=tuning.batch_size, copies=tuning.noise_multiplicity
+            iterations=tuning.cost(private.units).steps, batch_size=tuning.batch_size, copies=tuning.noise_multiplicity
         )
         tuned = learning_seconds(network, task, private, plain)
     drawn = drawing_seconds(network, config.sampler, private, config.synthetic)
@@ -249,7 +249,7 @@ def gan_seconds(config: Config, private: Images, public: Public | None, speed: S
     else:
         plain = replace(own.pretrain.recipe(), epochs=4, epoch_steps=1, batch_size=batch)
         gan.fit(clock, own.network, images, plain, config.seed, own.discriminator)
-        seconds["finetune"] = tuning.cost(len(private)).steps * clock.step_s() * tuning.batch_size / batch
+        seconds["finetune"] = tuning.cost(private.units).steps * clock.step_s() * tuning.batch_size / batch
     generator, _ = gan.new_networks(own.network, images, config.seed, own.discriminator)
     started = now()
     gan.draw(generator.to(clock.device), torch.from_numpy(images.labels_N), 1.0, config.seed)

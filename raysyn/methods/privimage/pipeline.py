@@ -21,7 +21,7 @@ from raysyn.methods.denoising import draw_again
 from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, few_steps, unjudged
-from raysyn.methods.privimage.config import JUDGED_BY, NAME, Config, name_of, plan
+from raysyn.methods.privimage.config import JUDGED_BY, NAME, Config, name_of
 from raysyn.methods.privimage.experiments import PARTS, asked, plan_of
 from raysyn.methods.privimage.models import NETWORK, check_diffusion, drawing, has_images, new_gan, new_query, others
 from raysyn.methods.privimage.outlook import check_memory, show_outlook
@@ -41,7 +41,7 @@ from raysyn.methods.synthesis import evaluate, judging
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.semantics import read_vectors
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
-from raysyn.privacy import engines
+from raysyn.privacy import engines, units
 from raysyn.privacy.ledger import Plan
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, write_report
@@ -55,7 +55,7 @@ def prepare(config: Config) -> Prepared:
     """Sensitive and public images, and the plan of a private run; ValueError in one sentence where any cannot be."""
     dataset = load(config.data)
     private, public = dataset.train, None
-    planned = plan(config, len(private), private.classes) if config.private else None
+    planned = units.planned(private, lambda n: plan_of(config, n, private.classes))
     told = check_network(config, private)
     check_measures(config.eval, private.classes, synthetic=config.synthetic, train=len(private))
     sets = config.public.sets() if config.pretraining != "none" else ()
@@ -81,7 +81,7 @@ def prepare(config: Config) -> Prepared:
 def check_variants(config: Config, private: Images, public: Public | None) -> None:
     """ValueError, in one sentence, for a run to compare that could not be made."""
     groups = asked(config, public, private)
-    check(groups, len(private), private.classes, plan_of)
+    check(groups, private, plan_of)
     for one in {variant.title: variant.config for group in groups.values() for variant in group.variants}.values():
         check_network(one, private)
         if public is not None and one.pretraining == "selected":
@@ -93,7 +93,7 @@ def check_variants(config: Config, private: Images, public: Public | None) -> No
 def misfits(config: Config, private: Images, planned: Plan) -> list[str]:
     """What in the settings is for another number of images."""
     few = FEW_STEPS if config.pretraining == "none" else TAUGHT_BEFORE
-    told = few_steps(planned, "finetune", len(private), "finetune", few)
+    told = few_steps(planned, "finetune", private.units, "finetune", few)
     return [*drowned(config.central, private, budget_of(config)), *told]
 
 
@@ -109,7 +109,7 @@ def check_network(config: Config, private: Images) -> dict[str, str]:
         )
     _, discriminator = new_gan(config, private)
     engines.refuse_unsupported(discriminator)
-    check_turns(config, len(private))
+    check_turns(config, private.units)
     return {}
 
 

@@ -15,6 +15,7 @@ from raysyn.methods.privimage.config import Config
 from raysyn.metrics.embedding import tsne
 from raysyn.metrics.semantics import read_vectors, semantic_similarity
 from raysyn.metrics.utility import unit_name
+from raysyn.privacy.cost import unit_of
 from raysyn.report.figures import Line, chart, clouds
 from raysyn.report.report import Section
 from raysyn.train.samplers import network_calls
@@ -27,7 +28,7 @@ TUNED = {"diffusion": "it", "gan": "its discriminator, and the generator from th
 
 def spent(setting: Setting) -> str:
     """The console's sentence about fine-tuning."""
-    steps = setting.config.finetune.cost(len(setting.dataset.train)).steps
+    steps = setting.config.finetune.cost(setting.dataset.train.units).steps
     if not isinstance(setting, PrivateSetting):
         return f"{steps:,} plain steps, without privacy"
     return f"{steps:,} steps of DP-SGD, {setting.spent()}"
@@ -143,7 +144,7 @@ def story(setting: Setting, public: Public | None) -> list[str]:
         done.append(
             f"Fine-tuned {TUNED[config.generator]} on the sensitive images with {price.steps:,} steps of DP-SGD at "
             f"noise multiplier {price.noise_multiplier:.3g}, expected batch {config.finetune.batch_size:,}, noisy "
-            f"copies per image: {config.finetune.noise_multiplicity}."
+            f"copies per {unit_of(price.adjacency)}: {config.finetune.noise_multiplicity}."
         )
     else:
         done.append("Fine-tuned it on the sensitive images without any privacy.")

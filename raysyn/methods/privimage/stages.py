@@ -19,6 +19,7 @@ from raysyn.methods.experiment_units import Begun
 from raysyn.methods.privimage.config import Config, Kind
 from raysyn.methods.privimage.models import GAN, Diffusion, Model, has_images, new_query, others
 from raysyn.methods.synthesis import pack, unpack
+from raysyn.privacy import units
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
 from raysyn.privacy.queries import semantic as semantic_query
@@ -121,17 +122,20 @@ def ask(setting: Setting, public: Public, network: nn.Module) -> Tensor:
     exact = [shard.numpy() for shard in counted]
     if not isinstance(setting, PrivateSetting):
         return torch.from_numpy(np.sum(exact, axis=0))
-    answer = semantic_query.semantic_histogram(exact, config.semantic, Stream(setting.folder.secret, "semantic"))
+    price, stream = units.priced(config.semantic.cost(), private), Stream(setting.folder.secret, "semantic")
+    answer = semantic_query.semantic_histogram(exact, config.semantic, price, stream)
     return torch.from_numpy(setting.ledger.pay("semantic", answer))
 
 
 def count_shard(shard: tuple[int, int], shared: tuple[nn.Module, Images, SemanticConfig, int]) -> Tensor:
     """One unit of inference: the exact counts of some sensitive images, which stay inside."""
     (start, end), (network, private, config, semantics) = shard, shared
-    part = private.select(slice(start, end))
+    # Of all images: a shard may hold some of a person's.
+    part, weights_N = private.select(slice(start, end)), units.weights(private)[start:end]
     top_NK = semantic.top_classes(network, part.images_NHWC, config.k, best_device())
     rows_N = part.labels_N if config.conditional else np.zeros(len(part), np.int64)
-    return torch.from_numpy(semantic_query.semantic_counts(top_NK, rows_N, config.rows(part.classes), semantics))
+    rows = config.rows(part.classes)
+    return torch.from_numpy(semantic_query.semantic_counts(top_NK, rows_N, rows, semantics, weights_N))
 
 
 def central_images(setting: Setting) -> Images | None:

@@ -1,5 +1,7 @@
 """One-shot questions to the private images: central images, noisy means or modes of random samples (DP-FETA, section
-3.1), and the semantic histogram, which public classes the images resemble (PrivImage, section 3.3)."""
+3.1).
+
+Where persons are named, they join a sample with all images, each of which counts one part of them (`units.py`)."""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from raysyn.data.images import Images
+from raysyn.privacy import units
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Release
 from raysyn.privacy.poisson import Stream, participants
@@ -42,7 +45,7 @@ class CentralConfig:
     """Central images in all, rounded up to equally many per class; 0 buys none and skips the warm-up (that is DPDM). Of
     `gaussian` no other number is read than 0, and no setting below."""
     sampling_rate: float = 0.1
-    """Probability with which a private image takes part in one round of queries."""
+    """Probability with which a private image, or a person, takes part in one round of queries."""
     noise_multiplier: float = 5.0
     """Noise standard deviation divided by the sensitivity of one round."""
     conditional: bool = True
@@ -97,8 +100,8 @@ class CentralConfig:
     def cost(self, classes: int) -> Cost | None:
         """Theorems 3.1 and 3.3: M rounds of the subsampled Gaussian mechanism; None for count 0.
 
-        Per class or not costs the same, because adding or removing one image touches one class only. ValueError for
-        `gaussian`, which asks for none: its price is of `moments.costs`.
+        Per class or not costs the same, because adding or removing one image touches one class only; of a person, see
+        `central_images`. ValueError for `gaussian`, which asks for none: its price is of `moments.costs`.
         """
         if self.gaussian:
             raise ValueError("central.kind is gaussian, which asks for no central images: give mean or mode")
@@ -119,7 +122,9 @@ class CentralConfig:
 class Query:
     """A sum over images: what one image adds, how large that may be, and how to read noisy sums.
 
-    Adding or removing one image changes a sum by at most `sensitivity` in L2 norm.
+    Adding or removing one image of weight 1 changes a sum by at most `sensitivity` in L2 norm. So does a person, whose
+    images' weights add up to 1: over the sums of all classes together, which are one vector, they add a weighted mean
+    of vectors of at most that norm.
     """
 
     factor: int
@@ -127,10 +132,10 @@ class Query:
     size: int
     """Numbers in one image's contribution."""
     sensitivity: float
-    total: Callable[[NDArray[np.uint8]], Floats]
-    """images_BHWC uint8 -> sum of their contributions (size,), without noise."""
+    total: Callable[[NDArray[np.uint8], Floats], Floats]
+    """(images_BHWC uint8, weights_B) -> sum of their contributions times weights (size,), without noise."""
     read: Callable[[Floats, float], Floats]
-    """(noisy sums (rounds, cells, size), expected images per sum) -> pixels (rounds, cells, h, w, C)."""
+    """(noisy sums (rounds, cells, size), expected units per sum) -> pixels (rounds, cells, h, w, C)."""
 
 
 def central_images(private: Images, config: CentralConfig, stream: Stream) -> Release[Images]:
@@ -138,32 +143,39 @@ def central_images(private: Images, config: CentralConfig, stream: Stream) -> Re
 
     Guarantee: each round and class is one sum with Gaussian noise of noise_multiplier * sensitivity, whoever
     takes part; an empty class or sample is answered with noise alone. Denominators depend on the number of
-    images, which is public, and on the noisy sums. All else is post-processing. Unconditional images get the
-    labels in turn.
+    images, or of persons, which is public, and on the noisy sums. All else is post-processing. Unconditional images get
+    the labels in turn.
+
+    A person with images of several classes adds to as many sums of a round, to all of them together no more than the
+    sensitivity (`Query`), and the noise of all of them is as that of one vector.
     """
     cost = config.cost(private.classes)
     if cost is None:
         raise ValueError("central.count is 0: there are no central images to ask for")
     if len(private) == 0:
         raise ValueError("the data has 0 training images: give at least one")
+    cost = units.priced(cost, private)
     cells = private.classes if config.conditional else 1
     query = (mean_query if config.kind == "mean" else mode_query)(config, private.shape)
-    sums = np.stack([_one_round(private, config, query, stream, step) for step in range(cost.steps)])
-    pixels = query.read(sums, config.sampling_rate * len(private) / cells)
+    weights_N = units.weights(private)
+    sums = np.stack([_one_round(private, weights_N, config, query, stream, step) for step in range(cost.steps)])
+    pixels = query.read(sums, config.sampling_rate * private.units / cells)
     images_NHWC = _finish(pixels.reshape(-1, *pixels.shape[2:]), private.shape, query.factor, config.smooth)
     labels_N = np.arange(len(images_NHWC), dtype=np.int64) % private.classes
     return Release(Images(images_NHWC, labels_N, private.class_names), cost)
 
 
-def _one_round(private: Images, config: CentralConfig, query: Query, stream: Stream, step: int) -> Floats:
-    chosen = participants(stream, step, len(private), config.sampling_rate)
+def _one_round(
+    private: Images, weights_N: Floats, config: CentralConfig, query: Query, stream: Stream, step: int
+) -> Floats:
+    chosen = units.images_of(private, participants(stream, step, private.units, config.sampling_rate))
     cells = [chosen]
     if config.conditional:
         cells = [chosen[private.labels_N[chosen] == label] for label in range(private.classes)]
     return np.stack(
         [
             noisy_sum(
-                _parts(private, members, query),
+                _parts(private, weights_N, members, query),
                 query.sensitivity,
                 config.noise_multiplier,
                 stream.normal(step, f"central/{config.kind}/class {cell}", query.size),
@@ -173,10 +185,11 @@ def _one_round(private: Images, config: CentralConfig, query: Query, stream: Str
     )
 
 
-def _parts(private: Images, members: NDArray[np.int64], query: Query) -> Iterator[Floats]:
+def _parts(private: Images, weights_N: Floats, members: NDArray[np.int64], query: Query) -> Iterator[Floats]:
     rows = max(1, BLOCK_VALUES // math.prod(private.shape))
     for start in range(0, len(members), rows):
-        yield query.total(private.images_NHWC[members[start : start + rows]])
+        some = members[start : start + rows]
+        yield query.total(private.images_NHWC[some], weights_N[some])
 
 
 def mean_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
@@ -193,11 +206,11 @@ def mean_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
     share = config.count_share if config.conditional else 0.0
     counting = 1 if share > 0 else 0
 
-    def total(images_BHWC: NDArray[np.uint8]) -> Floats:
+    def total(images_BHWC: NDArray[np.uint8], weights_B: Floats) -> Floats:
         flat = _shrink(images_BHWC, factor).reshape(-1, pixels)
         # Elementwise and not a matrix product, whose rounding depends on the number of threads.
-        flat *= (clip_norm / np.maximum(np.linalg.norm(flat, axis=1), clip_norm))[:, None]
-        return np.append(flat.sum(axis=0), [len(flat) * share * clip_norm] * counting)
+        flat *= (weights_B * (clip_norm / np.maximum(np.linalg.norm(flat, axis=1), clip_norm)))[:, None]
+        return np.append(flat.sum(axis=0), [weights_B.sum() * share * clip_norm] * counting)
 
     def read(sums: Floats, expected: float) -> Floats:
         images = sums[..., :pixels].reshape(*sums.shape[:2], *small)
@@ -211,7 +224,7 @@ def mean_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
 
 
 def class_counts(counts: Floats, expected: float, noise_std: float, sampling_rate: float) -> Floats:
-    """Sampled images per class, from noisy counts (rounds, classes); post-processing.
+    """Sampled images (or persons, in parts) per class, from noisy counts (rounds, classes); post-processing.
 
     Averages the rounds, then shrinks towards the equal split as far as noise explains the differences
     (James-Stein): where counts drown in noise, as with few images, this is the paper's equal denominator.
@@ -235,10 +248,10 @@ def mode_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
     pixels = math.prod(small)
     bins = config.bins or (2 if shape[2] == 1 else 16)
 
-    def total(images_BHWC: NDArray[np.uint8]) -> Floats:
+    def total(images_BHWC: NDArray[np.uint8], weights_B: Floats) -> Floats:
         flat = _shrink(images_BHWC, factor).reshape(-1, pixels)
         which = np.minimum((flat * bins).astype(np.int64), bins - 1) + bins * np.arange(pixels)
-        return np.bincount(which.ravel(), minlength=pixels * bins).astype(np.float64)
+        return np.bincount(which.ravel(), np.repeat(weights_B, pixels), pixels * bins).astype(np.float64)
 
     def read(sums: Floats, expected: float) -> Floats:
         fullest = sums.reshape(*sums.shape[:2], pixels, bins).argmax(axis=-1)

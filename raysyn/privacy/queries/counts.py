@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysyn.data.images import Images
+from raysyn.privacy import units
 from raysyn.privacy.cost import COUNTING, Budget, Cost
 from raysyn.privacy.ledger import Release
 from raysyn.privacy.poisson import Stream
@@ -22,7 +23,7 @@ class BudgetWithCounts(Budget):
     """A budget of which the counts of classes are a part, whatever else it is for."""
 
     counts_std: float
-    """Standard deviation of the noise, in images."""
+    """Standard deviation of the noise, in images; where persons are named, in persons."""
 
     def fixed(self) -> Mapping[str, Cost]:
         return {COUNTS: cost(self.counts_std)}
@@ -37,12 +38,14 @@ def cost(std: float) -> Cost:
 
 
 def class_counts(private: Images, price: Cost, stream: Stream) -> Release[Floats]:
-    """The number of images of each class with noise, (K,).
+    """The number of images of each class with noise, (K,); of persons, in parts by the classes of their images.
 
     Guarantee: one Gaussian answer. Adding or removing an image changes one entry by 1, and so the whole by an L2 norm
-    of 1. An empty class is answered with noise alone.
+    of 1; a person changes it by the mean of such vectors, whose norm is 1 at most, and 1 if all are of one class. An
+    empty class is answered with noise alone.
     """
     assert price.noise_multiplier is not None
-    exact = np.bincount(private.labels_N, minlength=private.classes).astype(np.float64)
+    units.check(price, private)
+    exact = np.bincount(private.labels_N, units.weights(private), private.classes).astype(np.float64)
     noise = stream.normal(0, "counts", private.classes)
     return Release(noisy_sum([exact], 1.0, price.noise_multiplier, noise), price)

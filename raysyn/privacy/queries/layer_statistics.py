@@ -9,7 +9,8 @@ the L2 norm `clip_norm`:
 
 and the one thing released is the sum of (u_1(x), ..., u_L(x)) over a Poisson sample, with noise. Adding or removing one
 image changes layer l by at most clip_norm, and all L layers together by clip_norm * sqrt(L), which the noise is scaled
-to. That is stricter than the paper, whose noise is scaled to C, as if an image showed itself in one layer only. It is
+to. A person, where these are named, adds the mean of their images' vectors, no longer in any layer and so none in all.
+That is stricter than the paper, whose noise is scaled to C, as if an image showed itself in one layer only. It is
 also another mechanism: the paper clips whole feature maps and adds noise to each image's, so that the noise in their
 mean depends on how many images take part. That answer has no price under adding or removing one image, and cannot be
 chosen here.
@@ -27,6 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raysyn.compute.worker import full_float32
+from raysyn.data.images import Images
+from raysyn.privacy import units
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Release
 from raysyn.privacy.poisson import Stream, participants
@@ -41,7 +44,7 @@ class StatisticsConfig:
     """How the statistics are asked for."""
 
     epochs: float = 1.0
-    """Expected number of times each image takes part."""
+    """Expected number of times each image, or person, takes part."""
     batch_size: int | None = None
     """Expected images per answer; by default all images take part in every answer."""
     clip_norm: float = 2.0
@@ -120,12 +123,15 @@ def clipped(moments_L: Sequence[Tensor], scales_L: Sequence[float], clip_norm: f
     return torch.cat(parts, 1)
 
 
-def takes_part(cost: Cost, stream: Stream, n: int) -> NDArray[np.int64]:
-    """In how many answers each of `n` images takes part: (n,)."""
-    times = np.zeros(n, np.int64)
+def takes_part(cost: Cost, stream: Stream, private: Images) -> Floats:
+    """What each image counts in all answers together, (N,): in how many it takes part; where persons are named, in how
+    many its person does, divided by the number of their images."""
+    units.check(cost, private)
+    times_N = np.zeros(len(private))
     for step in range(cost.steps):
-        times[participants(stream, step, n, cost.sampling_rate)] += 1
-    return times
+        taking = participants(stream, step, private.units, cost.sampling_rate)
+        times_N[units.images_of(private, taking)] += 1
+    return times_N * units.weights(private)
 
 
 def layer_statistics(
@@ -134,9 +140,9 @@ def layer_statistics(
     """Per layer (means, variances) of its channels over the private images, float32 (C_l,), and their price.
 
     Args:
-        shards: exact sums of `clipped` over the images that took part, each as often as it did; not to leave.
+        shards: exact sums of `clipped` over the images that took part, each times `takes_part`; not to leave.
         cost: `config.cost` with its noise multiplier, the noise's standard deviation divided by the sensitivity.
-        n: private images, which is public.
+        n: private images, or persons where these are named, which is public.
 
     All answers are asked of the same features, so that only their sum matters: noise of sqrt(steps) times that of one.
     """

@@ -1,7 +1,8 @@
 """Noisy moments of each class: its mean image, and how its images differ from it, each a sum with Gaussian noise.
 
 Both are asked of the lowest spatial frequencies of an image, which are a fixed orthonormal basis: taking an image into
-it changes no norm, and what is left out makes norms smaller. Why each sensitivity holds stands beside its function.
+it changes no norm, and what is left out makes norms smaller. Why each sensitivity holds stands beside its function;
+where persons are named, they add the mean of what their images would (`units.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from raysyn.data.frequencies import to_frequencies
 from raysyn.data.images import Images
+from raysyn.privacy import units
 from raysyn.privacy.cost import Budget, Cost, calibrate
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.privacy.poisson import Stream
@@ -115,15 +117,18 @@ def class_sums(private: Images, config: MomentsConfig, price: Cost, stream: Stre
 
     Guarantee: one Gaussian answer per class, of one step together. An image adds to its class alone its frequencies,
     scaled down to `mean_norm` should rounding have made them longer, and the constant; so the answer changes by at most
-    `mean_sensitivity` when it comes or goes. An empty class is answered with noise alone.
+    `mean_sensitivity` when it comes or goes. An empty class is answered with noise alone. A person with images of
+    several classes adds to all of these answers together, as one vector, the mean of such: no more.
     """
-    largest = mean_norm(private.shape)
+    units.check(price, private)
+    weights_N, largest = units.weights(private), mean_norm(private.shape)
     constant = [config.count_share * largest] if config.count_share else []
 
     def parts(members_M: NDArray[np.int64]) -> Iterator[Floats]:
-        for rows_BF in _blocks(private, members_M, config.frequencies):
-            clipped_BF = _within(rows_BF, largest)
-            yield np.append(clipped_BF.sum(axis=0), [len(clipped_BF) * value for value in constant])
+        for some_B, rows_BF in _blocks(private, members_M, config.frequencies):
+            weights_B = weights_N[some_B]
+            clipped_BF = _within(rows_BF, largest) * weights_B[:, None]
+            yield np.append(clipped_BF.sum(axis=0), [weights_B.sum() * value for value in constant])
 
     size = private.shape[2] * kept(private.shape, config.frequencies) + len(constant)
     assert price.noise_multiplier is not None
@@ -157,8 +162,12 @@ def spread_sums(
 
     Guarantee: one Gaussian answer per class, of one step together, or one. r is scaled down to norm 1, so that r r^T
     has Frobenius norm at most 1, which is what an image adds to one of the sums. A symmetric matrix is as long as the
-    vector of its diagonal and, times sqrt(2), of what is above it: there the noise is added, with sensitivity 1.
+    vector of its diagonal and, times sqrt(2), of what is above it: there the noise is added, with sensitivity 1. A
+    person adds the mean of their images' r r^T, each of which stands in the sum of its class: to all sums together, as
+    one vector, no more than 1.
     """
+    units.check(price, private)
+    weights_N = units.weights(private)
     count = kept(private.shape, config.spread_frequencies)
     unit = spread_unit(config, private.shape)
     size = private.shape[2] * count
@@ -166,13 +175,11 @@ def spread_sums(
     stretch = np.where(above[0] == above[1], 1.0, math.sqrt(2.0))
 
     def parts(members_M: NDArray[np.int64]) -> Iterator[Floats]:
-        at = 0
-        for rows_BF in _blocks(private, members_M, count):
-            labels_B = private.labels_N[members_M[at : at + len(rows_BF)]]
-            at += len(rows_BF)
-            away_BD = _within((rows_BF - _first(means_KF, private.shape[2], count)[labels_B]) / unit, 1.0)
+        for some_B, rows_BF in _blocks(private, members_M, count):
+            means_BD = _first(means_KF, private.shape[2], count)[private.labels_N[some_B]]
+            away_BD = _within((rows_BF - means_BD) / unit, 1.0)
             # Not a matrix product, whose rounding depends on the number of threads.
-            yield np.einsum("bi,bj->ij", away_BD, away_BD)[above] * stretch
+            yield np.einsum("bi,bj->ij", away_BD * weights_N[some_B, None], away_BD)[above] * stretch
 
     members = [np.flatnonzero(private.labels_N == label) for label in range(private.classes)] if own else []
     assert price.noise_multiplier is not None
@@ -201,9 +208,11 @@ def _first(rows_KF: Floats, channels: int, count: int) -> Floats:
     return rows_KF.reshape(len(rows_KF), channels, -1)[..., :count].reshape(len(rows_KF), -1)
 
 
-def _blocks(private: Images, members_M: NDArray[np.int64], count: int) -> Iterator[Floats]:
+def _blocks(private: Images, members_M: NDArray[np.int64], count: int) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+    """Some of these images, and their frequencies."""
     for at in range(0, len(members_M), BLOCK):
-        yield to_frequencies(private.images_NHWC[members_M[at : at + BLOCK]], count)
+        some_B = members_M[at : at + BLOCK]
+        yield some_B, to_frequencies(private.images_NHWC[some_B], count)
 
 
 def _within(rows_BF: Floats, norm: float) -> Floats:

@@ -61,26 +61,33 @@ class SemanticConfig:
         )  # fmt: skip
 
 
-def semantic_counts(top_NK: NDArray[np.int64], rows_N: NDArray[np.int64], rows: int, semantics: int) -> Floats:
+def semantic_counts(
+    top_NK: NDArray[np.int64], rows_N: NDArray[np.int64], rows: int, semantics: int, weights_N: Floats
+) -> Floats:
     """How often each public class is among the K of an image: exact, not to leave: float64 (rows, semantics).
 
-    Args: the K different classes of each image, (N, K) in [0, semantics), and the row that it counts in, (N,).
-    An image adds 1 to K entries, so that adding or removing one changes the counts by sqrt(K) in L2 norm.
+    Args: the K different classes of each image, (N, K) in [0, semantics), the row that it counts in, (N,), and what it
+    counts, (N,), by `units.weights` of all private images, not of these alone.
+    An image of weight 1 adds 1 to K entries, so that adding or removing one changes the counts by sqrt(K) in L2 norm. A
+    person, whose weights add up to 1, changes all rows together by a weighted mean of such vectors: no more.
     """
     order = np.sort(top_NK, axis=1)
     assert (order[:, 1:] != order[:, :-1]).all(), "an image names each class once"
     cells = rows_N[:, None] * semantics + top_NK
-    return np.bincount(cells.ravel(), minlength=rows * semantics).reshape(rows, semantics).astype(np.float64)
+    counts = np.bincount(cells.ravel(), np.repeat(weights_N, top_NK.shape[1]), rows * semantics)
+    return counts.reshape(rows, semantics).astype(np.float64)
 
 
-def semantic_histogram(shards: Sequence[Floats], config: SemanticConfig, stream: Stream) -> Release[Floats]:
-    """The sum of all shards' exact counts with noise, added once: float64 (rows, semantics) and its price.
+def semantic_histogram(shards: Sequence[Floats], config: SemanticConfig, cost: Cost, stream: Stream) -> Release[Floats]:
+    """The sum of all shards' exact counts with noise, added once: float64 (rows, semantics) and its price, that of
+    `config` as the private images' units have it.
 
     Guarantee: the Gaussian mechanism with sensitivity sqrt(k) (Theorem 3.1), if the classes of an image depend on that
-    image alone, and not on others in its batch.
+    image alone, and not on others in its batch. A person's images may lie in several shards: only their sum counts.
     """
+    assert cost.noise_multiplier == config.noise_multiplier
     noise = stream.normal(0, "semantic histogram", shards[0].size).reshape(shards[0].shape)
-    return Release(noisy_sum(shards, math.sqrt(config.k), config.noise_multiplier, noise), config.cost())
+    return Release(noisy_sum(shards, math.sqrt(config.k), config.noise_multiplier, noise), cost)
 
 
 def select_classes(noisy_RS: Floats, count: int, there_S: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:

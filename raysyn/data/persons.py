@@ -1,0 +1,205 @@
+"""Whose image each is: a column says it, an array, or a pattern over names of files.
+
+Whoever is named has all images in one split, and wherever images are divided all of somebody's stay on one side: what
+is tested must not be learned from, and a promise for persons holds for whole persons alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from array import array
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from raysyn.data.names import legible
+from raysyn.data.source import Source
+
+USUAL = "person"
+"""What the column is called, in whatever case, where none is named."""
+PREFIX = r"([^/]+)[\s_-][^\s_/-]+$"
+"""What a name of a file begins with, up to its last separator."""
+
+
+@dataclass(frozen=True)
+class Persons:
+    """How a user names them; without any flag a column or array of the usual name does."""
+
+    column: str | None = None
+    pattern: re.Pattern[str] | None = None
+    group: str = "data."
+    """What the flags begin with."""
+
+    @staticmethod
+    def of(column: str | None, pattern: str | None, group: str = "data.") -> Persons:
+        """From two fields of `DataConfig`; ValueError for both, and for what is no pattern."""
+        if column is not None and pattern is not None:
+            raise ValueError(
+                f"{group}person_column={column!r} and {group}person_pattern={pattern!r} both say whose an image is; "
+                "leave one of them out"
+            )
+        if pattern is None:
+            return Persons(column, None, group)
+        try:
+            return Persons(None, re.compile(pattern), group)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(
+                f"{group}person_pattern={pattern!r} is no regular expression ({error}); mend it, such as '{PREFIX}'"
+            ) from error
+
+    def given(self) -> list[tuple[str, str]]:
+        """What a user has said: fields and values."""
+        fields = {"person_column": self.column, "person_pattern": self.pattern and self.pattern.pattern}
+        return [(name, value) for name, value in fields.items() if value is not None]
+
+    def check_none(self, label: str) -> None:
+        """ValueError where something is said of a set by name."""
+        for name, value in self.given():
+            raise ValueError(
+                f"{self.group}{name}={value!r} says whose the images of own files are, and {label} is a set by name; "
+                "leave it out"
+            )
+
+    def check_no_column(self, label: str) -> None:
+        """ValueError where a column is named for what has none."""
+        if self.column is not None:
+            raise ValueError(
+                f"{self.group}person_column={self.column!r} names a column, but {label} is no Parquet file and no "
+                f"table; give --{self.group}person-pattern, or of a .npz the array train_persons"
+            )
+
+    def column_in(self, names: Sequence[str], label: str, others: Collection[str | None]) -> str | None:
+        """Which column names them, None where none does; ValueError, in a sentence that `label` opens, where the one
+        that is given is not there. `others` are read as something else."""
+        if self.column is not None:
+            if self.column in names:
+                return self.column
+            raise ValueError(
+                f"{label} lacks the column that {self.group}person_column={self.column!r} names; it has "
+                f"{', '.join(names) or 'none'}"
+            )
+        usual = sorted((name for name in names if name.lower() == USUAL), key=lambda name: name != USUAL)
+        return usual[0] if usual and usual[0] not in others and self.pattern is None else None
+
+    def of_names(self, source: Source) -> Source:
+        """`source` with the persons that the pattern, if there is one, finds in the names of its files. ValueError
+        where a file has no name, or one that tells nobody."""
+        if self.pattern is None:
+            return source
+        numbers, splits = dict[str, int](), {}
+        for split, part in source.splits.items():
+            if part.names is None:
+                raise ValueError(
+                    f"{self.group}person_pattern={self.pattern.pattern!r} is for names of files, which {source.label} "
+                    "has none of; name persons in a column, or of a .npz in the array train_persons"
+                )
+            found = array("q")
+            for index, name in enumerate(part.names()):
+                if (person := self._in_name(name)) is None:
+                    raise ValueError(
+                        f"{source.label}: {part.place(index)} has the name {legible(name)!r}, in which "
+                        f"{self.group}person_pattern={self.pattern.pattern!r} finds no person; mend one of the two"
+                    )
+                found.append(number_of(person, numbers, ""))
+            splits[split] = replace(part, persons_N=np.array(found, np.int64))
+        told = "; ".join(filter(None, (source.told, "persons by names of files")))
+        return replace(source, splits=splits, told=told, warned=(*source.warned, *_of_one_class(numbers, source)))
+
+    def _in_name(self, name: str) -> str | None:
+        assert self.pattern is not None
+        match = self.pattern.search(name)
+        person = match and match["person" if "person" in self.pattern.groupindex else min(1, self.pattern.groups)]
+        return person if person and person.strip() else None
+
+
+def _of_one_class(persons: Collection[str], source: Source) -> list[str]:
+    """A warning where names of persons begin in the folder of a class."""
+    folders = {person.partition("/")[0] for person in persons if "/" in person}
+    if folders.isdisjoint(source.class_names or ()):
+        return []
+    return [
+        "Names of persons begin in the folder of a class, so that somebody with images of two classes is two persons, "
+        "each with a promise of its own: let the group of --data.person-pattern hold the name alone."
+    ]
+
+
+def number_of(person: Any, numbers: dict[str, int], place: str) -> int:
+    """The number of whom a field names, who gets the next one where there is none yet; ValueError, in a sentence that
+    `place` opens, for an empty field: to nobody knows whom nothing can be promised."""
+    name = "" if person is None else unicodedata.normalize("NFC", str(person)).strip()
+    if not name:
+        raise ValueError(f"{place} has an empty person; name whose image it is, or drop it")
+    return numbers.setdefault(name, len(numbers))
+
+
+def with_arrays(source: Source, arrays: Mapping[str, Any]) -> Source:
+    """`source` with the persons of an array for each split; ValueError where one is missing or does not fit."""
+    numbers, splits = dict[str, int](), {}
+    for split, part in source.splits.items():
+        where, n = f"{source.label}: {split}_persons", len(part.labels_N)
+        if split not in arrays:
+            other = next(iter(arrays))
+            raise ValueError(f"{source.label} has an array {other}_persons, but lacks {split}_persons; give both")
+        found = arrays[split]
+        if not isinstance(found, np.ndarray) or found.dtype.kind not in "iuU" or found.shape not in ((n,), (n, 1)):
+            given = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else "no array"
+            raise ValueError(f"{where} is {given}; give a number or string for each of the {n} images")
+        persons = [
+            number_of(one, numbers, f"{source.label}: {part.place(index)}") for index, one in enumerate(found.flat)
+        ]
+        splits[split] = replace(part, persons_N=np.array(persons, np.int64))
+    return replace(source, splits=splits, told=f"{source.told}, persons by arrays")
+
+
+def check_apart(source: Source) -> None:
+    """ValueError where somebody has images in two splits."""
+    named = [(split, part.persons_N) for split, part in source.splits.items() if part.persons_N is not None]
+    for (one, first_N), (other, second_N) in itertools.combinations(named, 2):
+        if count := len(np.intersect1d(first_N, second_N)):
+            have = "1 person has" if count == 1 else f"{count:,} persons have"
+            raise ValueError(
+                f"{source.label}: {have} images in {one} and in {other}, so what is measured would not be held out; "
+                "divide by person, or give all as train and --data.test-share"
+            )
+
+
+def renumbered(persons_N: np.ndarray) -> np.ndarray:
+    """The same persons as 0 to their number, in the same order."""
+    return np.unique(persons_N, return_inverse=True)[1].astype(np.int64)
+
+
+def some_persons(persons_N: np.ndarray, count: int) -> np.ndarray:
+    """Sorted places of all images of `count` persons, always the same ones."""
+    renamed_N = renumbered(persons_N)
+    # As `sources.subset` chooses images.
+    chosen = np.random.RandomState(0).permutation(renamed_N.max(initial=-1) + 1)[:count]
+    return np.flatnonzero(np.isin(renamed_N, chosen))
+
+
+def within(persons_N: np.ndarray, most: int, label: str, split: str) -> np.ndarray:
+    """Sorted places of at most so many images, all of each person who is among them; a smaller limit's persons are
+    among those of a larger one. ValueError, in a sentence that `label` opens, where nobody's images are so few."""
+    renamed_N = renumbered(persons_N)
+    each = np.bincount(renamed_N)
+    order = np.random.RandomState(0).permutation(len(each))
+    # Whoever comes after one who has no room is not asked: else limits would not be nested.
+    count = int((np.cumsum(each[order]) <= most).sum())
+    if not count:
+        raise ValueError(
+            f"data.limit={most} is too low for {label}: images of a person are kept or left out together, and the "
+            f"first person of {split} has more; raise it"
+        )
+    return np.flatnonzero(np.isin(renamed_N, order[:count]))
+
+
+def told(persons_N: np.ndarray, limit: int | None = None) -> str:
+    """How many there are, and how many images they have: of the images themselves, so this stays inside."""
+    each = np.bincount(renumbered(persons_N))
+    many = "1 person" if len(each) == 1 else f"{len(each):,} persons"
+    span = f"{each.min():,}" if each.min() == each.max() else f"{each.min():,} to {each.max():,}"
+    within = "" if limit is None else f", {len(persons_N):,} in all within --data.limit {limit}"
+    return f"{many} in train, of {span} image{'s' if each.max() > 1 else ''} each{within}"

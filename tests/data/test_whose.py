@@ -1,0 +1,338 @@
+"""Whose an image is: read alike from every kind of source, never divided, and refused in one sentence where unclear."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from raysyn.data import mapped
+from raysyn.data.images import DataConfig, Images, facts_and_units, load
+from raysyn.data.persons import PREFIX
+from raysyn.data.public import load_public
+from raysyn.data.shares import limited, with_test_images
+from raysyn.data.source import Source, Split
+from raysyn.data.sources import subset
+from raysyn.data.streams import PublicConfig
+from raysyn.report.release import parquet_bytes
+
+NAMES = ("ant", "bee")
+WHOSE = ["p7", "p2", "p7", "p10", "p2", "p7", "p3", "p4", "p4", "p5"]
+SPLITS = ["train"] * 7 + ["test"] * 3
+LABELS = [0, 1, 1, 0, 0, 1, 1, 0, 1, 0]
+PIXELS = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 1), dtype=np.uint8)
+PATTERN = r"([^/_]+)_\d+\.png$"
+BY_NAME = ("folder", "tar", "hugging face", "table of files")
+"""Kinds whose persons the names of files tell."""
+KINDS = ("parquet", "csv", "npz", *BY_NAME)
+
+
+def png(index: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS[index, ..., 0]).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def table(path: Path, rows: list[dict[str, Any]]) -> str:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+def source(home: Path, kind: str, whose: list[Any] = WHOSE, splits: list[str] = SPLITS) -> DataConfig:
+    """The images as a source of `kind` that names persons, and the flags that it is read with."""
+    rows = list(range(len(whose)))
+    files = {index: f"{whose[index] if kind in BY_NAME else 'scan'}_{index:03d}.png" for index in rows}
+    pattern = PATTERN if kind in BY_NAME else None
+    if kind in ("parquet", "hugging face"):
+        images: Any = [png(index) for index in rows]
+        if kind == "hugging face":
+            images = [{"bytes": one, "path": files[index]} for index, one in enumerate(images)]
+        columns = {"image": images, "label": LABELS, "split": splits}
+        columns |= {"person": whose} if kind == "parquet" else {}
+        pq.write_table(pa.table(columns), home / "set.parquet")
+        return DataConfig(path=str(home / "set.parquet"), person_pattern=pattern)
+    if kind == "npz":
+        arrays: dict[str, np.ndarray] = {}
+        for split in sorted(set(splits)):
+            at = [index for index in rows if splits[index] == split]
+            arrays[f"{split}_images"], arrays[f"{split}_labels"] = PIXELS[at, ..., 0], np.array(LABELS)[at]
+            arrays[f"{split}_persons"] = np.array([whose[index] for index in at])
+        np.savez(home / "set.npz", **arrays)  # type: ignore[arg-type]
+        return DataConfig(path=str(home / "set.npz"))
+    if kind == "tar":
+        (home / "set").mkdir()
+        for split in sorted(set(splits)):
+            with tarfile.open(home / "set" / f"{split}-000.tar", "w") as archive:
+                for index in (index for index in rows if splits[index] == split):
+                    key = files[index].removesuffix(".png")
+                    for name, content in ((f"{key}.png", png(index)), (f"{key}.cls", str(LABELS[index]).encode())):
+                        (member := tarfile.TarInfo(f"./scans/{name}")).size = len(content)
+                        archive.addfile(member, io.BytesIO(content))
+        return DataConfig(path=str(home / "set"), person_pattern=pattern)
+    for index in rows:
+        file = home / "set" / splits[index] / NAMES[LABELS[index]] / files[index]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png(index))
+    if kind == "folder":
+        return DataConfig(path=str(home / "set"), person_pattern=pattern)
+    found = [{"path": files[index], "label": LABELS[index], "split": splits[index]} for index in rows]
+    found = [{**one, "person": whose[index]} if kind == "csv" else one for index, one in enumerate(found)]
+    return DataConfig(path=table(home / "set.csv", found), person_pattern=pattern)
+
+
+def persons(images: Images, whose: list[Any] = WHOSE) -> dict[bytes, str]:
+    """{image: whose it is}, by the numbers that were read, named as the first image of each number is."""
+    assert images.persons_N is not None
+    known = {one.tobytes(): str(who) for one, who in zip(PIXELS, whose, strict=False)}
+    names: dict[int, str] = {}
+    return {
+        one.tobytes(): names.setdefault(number, known[one.tobytes()])
+        for one, number in zip(images.images_NHWC, images.persons_N.tolist(), strict=True)
+    }
+
+
+def wanted(split: str) -> dict[bytes, str]:
+    return {PIXELS[at].tobytes(): WHOSE[at] for at in range(len(WHOSE)) if SPLITS[at] == split}
+
+
+def fault(config: DataConfig) -> str:
+    with pytest.raises(ValueError) as caught:
+        load(config)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_persons_are_read_from_every_kind_of_source(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = source(tmp_path, kind)
+    found = load(config)
+    assert persons(found.train) == wanted("train") and persons(found.test) == wanted("test")
+    assert (found.train.units, found.test.units) == (4, 2)
+    assert found.told.endswith("; 4 persons in train, of 1 to 3 images each") and found.told.count("persons") == 2
+    assert found.warned == () and found.own
+    # The number of persons is public, as that of images is.
+    assert facts_and_units(config) == ((7, (8, 8, 1), 2), 4)
+    assert load(config).fingerprint() == found.fingerprint()
+    # However many they are, and whatever they are of.
+    monkeypatch.setattr(mapped, "IN_MEMORY", 100)
+    plain = load(replace(config, labels=False))
+    assert persons(plain.train) == wanted("train") and plain.train.classes == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_somebody_in_two_splits_is_refused(kind: str, tmp_path: Path) -> None:
+    whose = [*WHOSE[:7], "p2", "p2", "p7"]
+    sentence = fault(source(tmp_path, kind, whose))
+    assert "2 persons have images in train and in test" in sentence and "divide by person" in sentence
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_one_image_each_everything_is_as_without_persons(kind: str, tmp_path: Path) -> None:
+    config = source(tmp_path, kind, [f"q{at}" for at in range(10)], ["train"] * 10)
+    found = load(replace(config, test_share=0.3, limit=4))
+    assert found.train.units == len(found.train) == 4 and found.test.units == len(found.test) == 3
+    # As they lie there: in a folder by class.
+    order = np.argsort(LABELS, kind="stable") if kind == "folder" else np.arange(10)
+    left = np.setdiff1d(np.arange(10), subset(10, 3))
+    assert (found.train.images_NHWC == PIXELS[order][left][subset(7, 4)]).all()
+    assert (found.test.images_NHWC == PIXELS[order][subset(10, 3)]).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_share_and_a_limit_divide_no_person(kind: str, tmp_path: Path) -> None:
+    config = source(tmp_path, kind, splits=["train"] * 10)
+    found = load(replace(config, test_share=0.34))
+    assert "; 2 of its 6 persons with all their images held out as test images (--data.test-share 0.34)" in found.told
+    left, held = persons(found.train), persons(found.test)
+    assert not set(left.values()) & set(held.values()) and left | held == dict(
+        zip((one.tobytes() for one in PIXELS), WHOSE, strict=True)
+    )
+    few = load(replace(config, test_share=0.34, limit=4))
+    kept = persons(few.train)
+    assert 0 < len(kept) <= 4 and kept == {one: who for one, who in left.items() if who in kept.values()}
+    assert few.told.endswith(f", {len(kept)} in all within --data.limit 4")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 12), min_size=2, max_size=60), st.floats(0.01, 0.99), st.integers(1, 60))
+def test_nobody_is_ever_divided(whose: list[int], share: float, limit: int) -> None:
+    n, numbers = len(whose), np.array(whose, np.int64)
+    split = Split(list(range(n)), np.zeros(n, np.int64), str, numbers)
+    whole = Source("set", "set", ["it"], {"train": split})
+    if len(set(whose)) < 2:
+        with pytest.raises(ValueError, match="1 person"):
+            with_test_images(whole, share)
+        return
+    parts = with_test_images(whole, share).splits
+    train_N, test_N = parts["train"].persons_N, parts["test"].persons_N
+    assert train_N is not None and test_N is not None and len(train_N) and len(test_N)
+    assert not set(train_N) & set(test_N) and sorted((*train_N, *test_N)) == sorted(whose)
+    assert abs(len(set(test_N)) - share * len(set(whose))) <= 1
+    # Labels and places are those of the same images.
+    assert numbers[list(parts["train"].pictures)].tolist() == train_N.tolist()  # type: ignore[arg-type]
+    try:
+        kept = limited(whole, "train", limit)
+    except ValueError as error:
+        assert f"data.limit={limit} is too low" in str(error)
+        return
+    assert 0 < len(kept) <= max(limit, 0) and set(np.delete(numbers, kept)).isdisjoint(numbers[kept])
+    assert set(kept) <= set(limited(whole, "train", limit + 5))
+
+
+@pytest.mark.parametrize("empty", [None, "", "  "])
+@pytest.mark.parametrize("kind", KINDS)
+def test_nobody_knows_whose_is_refused(kind: str, empty: str | None, tmp_path: Path) -> None:
+    if kind != "parquet":
+        empty = (empty or "") if kind in ("csv", "npz") else ""  # spaces would be a part of a file's name
+    sentence = fault(source(tmp_path, kind, [*WHOSE[:3], empty, *WHOSE[4:]]))
+    row = {"parquet": "row 3", "csv": "line 5", "npz": "train image 3", "tar": "scans/", "hugging face": "row 3"}
+    assert row.get(kind, "_003.png") in sentence and "person" in sentence
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_a_column_of_any_name_numbers_and_categories_are_persons(ending: str, tmp_path: Path) -> None:
+    numbers = [int(who[1:]) for who in WHOSE]
+    path = source(tmp_path, ending[1:], numbers).path
+    assert path is not None
+    if ending == ".csv":
+        Path(path).write_text(Path(path).read_text().replace("person", "Patient"))
+    else:
+        read = pq.read_table(path).rename_columns(["image", "label", "split", "Patient"])
+        pq.write_table(read.set_column(3, "Patient", read["Patient"].cast(pa.int16()).dictionary_encode()), path)
+    assert load(DataConfig(path=path)).train.persons_N is None
+    found = load(DataConfig(path=path, person_column="Patient"))
+    assert persons(found.train) == wanted("train") and "persons in Patient" in found.told
+    assert "person_column='patients' names; it has" in fault(DataConfig(path=path, person_column="patients"))
+
+
+def test_names_begin_in_the_folder_of_the_split_in_the_archive_or_at_the_table(tmp_path: Path) -> None:
+    for kind, begin in (("folder", "(?:ant|bee)/"), ("tar", "scans/"), ("hugging face", ""), ("table of files", "")):
+        (tmp_path / kind).mkdir()
+        config = source(tmp_path / kind, kind)
+        folder = r"set/(?:train|test)/(?:ant|bee)/" if kind == "table of files" else ""
+        found = load(replace(config, person_pattern=rf"^{begin}{folder}([^/_]+)_\d{{3}}\.png$"))
+        assert persons(found.train) == wanted("train") and persons(found.test) == wanted("test")
+
+
+def test_the_same_name_in_other_spellings_of_unicode_is_one_person(tmp_path: Path) -> None:
+    whose = ["é", "é", " é ", "e", *WHOSE[4:]]
+    assert load(source(tmp_path, "parquet", whose)).train.persons_N.tolist()[:4] == [0, 0, 0, 1]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "said"),
+    [
+        *((kind, {"person_column": "a", "person_pattern": "b"}, ("person_column='a'", "leave one")) for kind in KINDS),
+        *((kind, {"person_pattern": "(p"}, ("person_pattern='(p' is no regular expr", "mend")) for kind in KINDS),
+        *((kind, {"person_column": "who"}, ("person_column='who' names a column", "--data.person-pattern"))
+          for kind in ("npz", "folder", "tar")),
+        *((kind, {"person_pattern": "p"}, ("names of files, which", "in a column")) for kind in ("npz", "parquet")),
+        *((kind, {"person_pattern": "(x)?p"}, ("finds no person", "png'")) for kind in BY_NAME),
+        *((name, flag, (f"data.name='{name}' is a set by name", "leave it out")) for name in ("digits", "mnist")
+          for flag in ({"person_column": "who"}, {"person_pattern": "p"})),
+    ],
+)  # fmt: skip
+def test_flags_that_do_not_fit_are_refused(
+    kind: str, flags: dict[str, str], said: tuple[str, ...], tmp_path: Path
+) -> None:
+    there = {"path": source(tmp_path, kind).path} if kind in KINDS else {"name": kind}
+    sentence = fault(DataConfig(**there, **flags))  # type: ignore[arg-type]
+    assert all(word in sentence for word in said), sentence
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"test_persons": None}, "lacks test_persons; give both"),
+        ({"train_persons": None}, "lacks train_persons; give both"),
+        ({"train_persons": np.arange(6)}, "train_persons is int64 of shape (6,); give a number or string for each of"),
+        ({"test_persons": np.zeros(3)}, "test_persons is float64 of shape (3,)"),
+        ({"test_persons": np.array([b"a"] * 3)}, "test_persons is |S1"),
+    ],
+)
+def test_arrays_of_persons_that_do_not_fit_are_refused(
+    arrays: dict[str, np.ndarray | None], said: str, tmp_path: Path
+) -> None:
+    path = source(tmp_path, "npz").path
+    assert path is not None
+    with np.load(path) as file:
+        given = {**file, **arrays}
+    np.savez(path, **{name: array for name, array in given.items() if array is not None})  # type: ignore[arg-type]
+    assert said in fault(DataConfig(path=path))
+
+
+@pytest.mark.parametrize("kind", ["floats", "lists", "bytes", "truth"])
+def test_a_column_of_no_names_is_refused(kind: str, tmp_path: Path) -> None:
+    odd = {"floats": [0.0, *[None] * 9], "lists": [[1]] * 10, "bytes": [b"x"] * 10, "truth": [True] * 10}
+    sentence = fault(source(tmp_path, "parquet", odd[kind]))
+    assert "column person is" in sentence and "rename" in sentence
+
+
+def test_a_column_person_that_is_the_label_is_no_person(tmp_path: Path) -> None:
+    path = source(tmp_path, "csv").path
+    table(tmp_path / "set.csv", [
+        {"path": f"scan_{at:03d}.png", "person": "yes" if LABELS[at] else "no", "split": SPLITS[at]}
+        for at in range(10)
+    ])  # fmt: skip
+    assert load(DataConfig(path=path, label_column="person")).train.persons_N is None
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "npz"])
+def test_public_images_are_nobodys(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYSYN_CACHE", str(tmp_path / "cache"))
+    path = source(tmp_path, kind, ["", *WHOSE[1:7], "p2", "p2", "p2"]).path
+    assert path is not None
+    found = load_public(PublicConfig(path=(path,)), (8, 8, 1))
+    assert (len(found.train), len(found.valid)) == (7, 3) and found.train.persons_N is None
+
+
+def test_a_release_has_no_persons(tmp_path: Path) -> None:
+    made = Images(PIXELS, np.array(LABELS), NAMES, np.arange(10) // 2)
+    (tmp_path / "synthetic.parquet").write_bytes(parquet_bytes(made, "synthetic"))
+    path = str(tmp_path / "synthetic.parquet")
+    found = load(DataConfig(path=path))
+    assert found.train.persons_N is None and not found.own
+    assert "names of files, which" in fault(DataConfig(path=path, person_pattern="p"))
+
+
+@pytest.mark.parametrize("kind", ["csv", "folder"])
+def test_who_has_no_image_that_can_be_decoded_is_gone(kind: str, tmp_path: Path) -> None:
+    config = source(tmp_path, kind)
+    broken = next((tmp_path / "set").rglob("*_003.png"))
+    broken.write_bytes(broken.read_bytes()[:40])
+    config = replace(config, skip_broken=1)
+    found = load(config)
+    assert found.train.units == 3 and persons(found.train) == {
+        one: who for one, who in wanted("train").items() if who != "p10"
+    }
+    assert facts_and_units(config) == ((6, (8, 8, 1), 2), 3)
+
+
+def test_a_limit_below_the_images_of_one_person_is_refused(tmp_path: Path) -> None:
+    sentence = fault(DataConfig(path=source(tmp_path, "csv", ["a"] * 7 + WHOSE[7:]).path, limit=6))
+    assert "data.limit=6 is too low" in sentence and "raise it" in sentence
+
+
+@pytest.mark.parametrize(
+    ("pattern", "warned"),
+    [(r"^(.*)_\d+", 1), (r"^.*_", 1), (r"(?P<person>p\d+)(_)", 0), (r"p\d+", 0), (PREFIX, 0),
+     (r"(x)?(?P<person>p.*)_", 0)],
+)  # fmt: skip
+def test_a_class_in_the_name_of_a_person_is_warned_of(pattern: str, warned: int, tmp_path: Path) -> None:
+    found = load(DataConfig(path=source(tmp_path, "folder").path, person_pattern=pattern))
+    assert len(found.warned) == warned and found.train.units == (6 if warned else 4)
+    assert all("two persons" in one for one in found.warned)
