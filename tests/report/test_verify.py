@@ -88,7 +88,7 @@ def test_a_sound_release_passes(
 def test_a_sound_release_of_persons_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     release = release_of(tmp_path, persons=700)
     status, rows, _ = checked(release, capsys)
-    assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and len(rows) == 11
+    assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and len(rows) == 12
     assert rows["adjacency"][1] == ADD_REMOVE_PERSON and "of the private persons at" in rows["attacks"][1]
     signed = json.loads((release / "certificate.json").read_text())
     assert "any one person with all their images" in signed["statement"]
