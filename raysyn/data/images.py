@@ -84,7 +84,7 @@ class DataConfig:
     """Leave out up to this many images that cannot be decoded; their number is told, and counts as public."""
     limit: int | None = None
     """Keep only this many training images, always the same ones, and at most as many test images. Where persons are
-    named, at most so many, of whole persons."""
+    named, the images of so many persons."""
     labels: bool = True
     """False leaves unread what the images are of, so that they need no labels: all are of one class, images are made of
     no class in particular, and no classifier can judge them."""
@@ -209,7 +209,7 @@ def load(config: DataConfig) -> Dataset:
         whose_N = source.splits[split].persons_N
         of_N = None if whose_N is None else persons.renumbered(whose_N[keep])
         done[split] = Images(pixels, labels[split][keep], class_names, of_N)
-    named = persons.told(done["train"].persons_N, config.limit) if done["train"].persons_N is not None else ""
+    named = persons.told(done["train"].persons_N) if done["train"].persons_N is not None else ""
     done_to_them = [one for one in (source.reading.told(), left_out, named) if one]
     told = "; ".join([source.told or "published", *done_to_them]) if done_to_them else source.told
     return Dataset(
@@ -291,8 +291,9 @@ def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[st
     class_names = names_of_classes(source, labels)
     source = with_test_images(source, config.test_share)
     labels = {split: whole_numbers(source, split) for split in SPLITS if split in source.splits}
-    n = len(labels["train"])
+    whose_N = source.splits["train"].persons_N
+    n, what = (len(labels["train"]), "images") if whose_N is None else (len(np.unique(whose_N)), "persons")
     if config.limit is not None and config.limit > n:
-        left = f"{n} images of {source.label}" + (" that are left to train" if config.test_share else "")
+        left = f"{n} {what} of {source.label}" + (" that are left to train" if config.test_share else "")
         raise ValueError(f"data.limit={config.limit} exceeds the {left}; lower it")
     return source, labels, class_names

@@ -180,26 +180,9 @@ def some_persons(persons_N: np.ndarray, count: int) -> np.ndarray:
     return np.flatnonzero(np.isin(renamed_N, chosen))
 
 
-def within(persons_N: np.ndarray, most: int, label: str, split: str) -> np.ndarray:
-    """Sorted places of at most so many images, all of each person who is among them; a smaller limit's persons are
-    among those of a larger one. ValueError, in a sentence that `label` opens, where nobody's images are so few."""
-    renamed_N = renumbered(persons_N)
-    each = np.bincount(renamed_N)
-    order = np.random.RandomState(0).permutation(len(each))
-    # Whoever comes after one who has no room is not asked: else limits would not be nested.
-    count = int((np.cumsum(each[order]) <= most).sum())
-    if not count:
-        raise ValueError(
-            f"data.limit={most} is too low for {label}: images of a person are kept or left out together, and the "
-            f"first person of {split} has more; raise it"
-        )
-    return np.flatnonzero(np.isin(renamed_N, order[:count]))
-
-
-def told(persons_N: np.ndarray, limit: int | None = None) -> str:
+def told(persons_N: np.ndarray) -> str:
     """How many there are, and how many images they have: of the images themselves, so this stays inside."""
     each = np.bincount(renumbered(persons_N))
     many = "1 person" if len(each) == 1 else f"{len(each):,} persons"
     span = f"{each.min():,}" if each.min() == each.max() else f"{each.min():,} to {each.max():,}"
-    within = "" if limit is None else f", {len(persons_N):,} in all within --data.limit {limit}"
-    return f"{many} in train, of {span} image{'s' if each.max() > 1 else ''} each{within}"
+    return f"{many} in train, of {span} image{'s' if each.max() > 1 else ''} each"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from raysyn.data.persons import some_persons, within
+from raysyn.data.persons import some_persons
 from raysyn.data.source import Source, Split
 from raysyn.data.sources import subset
 from raysyn.data.stored import chosen
@@ -94,12 +94,14 @@ def _part(split: Split, rows_N: np.ndarray) -> Split:
 
 
 def limited(source: Source, split: str, limit: int | None) -> np.ndarray:
-    """Sorted places of the images of a split that a limit keeps, of whole persons where they are named."""
+    """Sorted places of the images of a split that a limit keeps: so many images, or where persons are named so many of
+    these, with all images. (That many images of whole persons would be another choice: there it would depend on how
+    many images somebody has who else is among them.)"""
     part = source.splits[split]
+    if part.persons_N is not None and limit is not None:
+        return some_persons(part.persons_N, limit)
     n = len(part.labels_N)
-    if part.persons_N is None or limit is None or limit >= n:
-        return subset(n, n if limit is None else limit)
-    return within(part.persons_N, limit, source.label, split)
+    return subset(n, n if limit is None else limit)
 
 
 def left_out_by(config: Any) -> tuple[str, str]:

@@ -161,10 +161,11 @@ def test_a_share_and_a_limit_divide_no_person(kind: str, tmp_path: Path) -> None
     assert not set(left.values()) & set(held.values()) and left | held == dict(
         zip((one.tobytes() for one in PIXELS), WHOSE, strict=True)
     )
-    few = load(replace(config, test_share=0.34, limit=4))
+    few = load(replace(config, test_share=0.34, limit=3))
     kept = persons(few.train)
-    assert 0 < len(kept) <= 4 and kept == {one: who for one, who in left.items() if who in kept.values()}
-    assert few.told.endswith(f", {len(kept)} in all within --data.limit 4")
+    assert few.train.units == 3 and kept == {one: who for one, who in left.items() if who in kept.values()}
+    with pytest.raises(ValueError, match=r"data.limit=5 exceeds the 4 persons of .* that are left to train; lower it"):
+        load(replace(config, test_share=0.34, limit=5))
 
 
 @settings(max_examples=60, deadline=None)
@@ -184,13 +185,15 @@ def test_nobody_is_ever_divided(whose: list[int], share: float, limit: int) -> N
     assert abs(len(set(test_N)) - share * len(set(whose))) <= 1
     # Labels and places are those of the same images.
     assert numbers[list(parts["train"].pictures)].tolist() == train_N.tolist()  # type: ignore[arg-type]
-    try:
-        kept = limited(whole, "train", limit)
-    except ValueError as error:
-        assert f"data.limit={limit} is too low" in str(error)
-        return
-    assert 0 < len(kept) <= max(limit, 0) and set(np.delete(numbers, kept)).isdisjoint(numbers[kept])
+    kept = limited(whole, "train", limit)
+    assert set(np.delete(numbers, kept)).isdisjoint(numbers[kept])
+    assert len(set(numbers[kept])) == min(limit, len(set(whose)))
     assert set(kept) <= set(limited(whole, "train", limit + 5))
+    # Who is among them does not depend on how many images anybody has.
+    twice = replace(
+        whole, splits={"train": Split([*whose, *whose], np.zeros(2 * n, np.int64), str, np.tile(numbers, 2))}
+    )
+    assert set(np.tile(numbers, 2)[limited(twice, "train", limit)]) == set(numbers[kept])
 
 
 @pytest.mark.parametrize("empty", [None, "", "  "])
@@ -320,11 +323,6 @@ def test_who_has_no_image_that_can_be_decoded_is_gone(kind: str, tmp_path: Path)
         one: who for one, who in wanted("train").items() if who != "p10"
     }
     assert facts_and_units(config) == ((6, (8, 8, 1), 2), 3)
-
-
-def test_a_limit_below_the_images_of_one_person_is_refused(tmp_path: Path) -> None:
-    sentence = fault(DataConfig(path=source(tmp_path, "csv", ["a"] * 7 + WHOSE[7:]).path, limit=6))
-    assert "data.limit=6 is too low" in sentence and "raise it" in sentence
 
 
 @pytest.mark.parametrize(
