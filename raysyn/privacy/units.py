@@ -35,12 +35,14 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
+from raysyn.train import philox
 
 Indices = NDArray[np.int64]
 NOTE = "a person adds the mean of what their images would: no longer a vector, whatever classes these are in"
@@ -131,9 +133,8 @@ class Albums:
         """
         if len(self.count_U) == len(self.order_N):
             return self.order_N[persons_B]
-        places_BK = np.zeros((len(persons_B), copies), np.int64)
-        for row, person in zip(places_BK, persons_B.tolist(), strict=True):
-            if (count := self.count_U[person]) > 1:
-                chances = stream.uniform(step, f"images of person {person}", copies)
-                row[:] = np.minimum(chances * count, count - 1)  # never another person's, whatever is rounded
+        seeds = [stream.seed(step, "images", person) for person in persons_B.tolist()]
+        words = philox.words(torch.tensor(seeds, dtype=torch.int64), torch.arange(-(-copies // 4)))
+        # Of 32 bits: below the number of images, and as often each but for one part in 2**32 of that number.
+        places_BK = (words.flatten(1)[:, :copies].numpy() * self.count_U[persons_B, None]) >> 32
         return self.order_N[self.start_U[persons_B, None] + places_BK]
