@@ -321,6 +321,8 @@ def scans(home: Path, names: list[str], ending: str = "") -> Path:
         ("{side}/{kind}/{who:03d}-{at}.png", PREFIX),
         ("{side}/{kind}/patient {who} left {at}.png", None),  # no two of one beginning
         ("{side}/{kind}/{who}/{at}.png", FOLDER),
+        ("{side}/{kind}/{who}/view_{at}.png", FOLDER),  # of which all begin alike
+        ("{side}/{kind}/view{at}_patient{who}.png", None),  # groups are views
         ("{side}/{kind}/{at}{who}.png", None),
         ("{side}/{kind}/{kind}_{who}{at}.png", None),  # groups are the classes
         ("{side}/{kind}/scan-{who}{at}.png", None),
@@ -341,7 +343,7 @@ def test_names_of_files_suggest_persons(tmp_path: Path, name: str, pattern: str 
         assert "files suggest" not in said and "name them with --data.person-column or --data.person-pattern." in said
         return
     assert "suggest 7 groups, in which 21 images are not alone." in said
-    assert f"name them with --data.person-pattern '{pattern}'." in said
+    assert f"name them with --data.person-pattern '{pattern}'. Look first: in " in said and " it finds " in said
     # What is advised is what a run takes.
     said = looked_at(source, sheet, person_pattern=pattern)
     assert "Persons that are named: 7, with 3 images each. Persons with images of several classes: 7." in said

@@ -180,8 +180,12 @@ def _of_colours(stored: np.ndarray, bits: int) -> Scan:
 
 
 def _check_bits(found: Any) -> None:
-    """Unsuited where values do not lie in the lower bits, which are those that are read. Floats say nothing of it."""
-    if "HighBit" in found and "BitsStored" in found and int(found.HighBit) != int(found.BitsStored) - 1:
+    """Unsuited where values do not lie in the lower bits, which are those that are read. Floats say nothing of it, and
+    values that fill their words lie where they must, whatever is said."""
+    stored, high = found.get("BitsStored"), found.get("HighBit")
+    if stored is None or high is None or int(stored) == int(found.BitsAllocated):
+        return
+    if int(high) != int(stored) - 1:
         raise Unsuited(
             "it is a DICOM file whose values are not in the lower bits (HighBit is not BitsStored - 1): save it anew"
         )

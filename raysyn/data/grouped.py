@@ -14,6 +14,8 @@ from raysyn.data.source import Source
 
 FOLDER = r"([^/]+)/[^/]+$"
 """The folder that a file lies in."""
+LARGEST = 0.2
+"""Share of the images that a group may have: one with more is hardly a person."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Suggested:
     """Of those in a group of two or more."""
     without: int
     """Images whose names the pattern does not match."""
+    example: tuple[str, str] = ("", "")
+    """The name of a file, and what the pattern finds in it."""
 
 
 def named(source: Source) -> Named | None:
@@ -61,19 +65,21 @@ def named(source: Source) -> Named | None:
 
 
 def suggested(source: Source) -> Suggested | None:
-    """Groups that names of files share: what they begin with, or else the folder that they lie in. None where fewer
-    than half of the images are in groups of two or more, or groups are so few that they may be classes or splits."""
+    """Groups that names of files share: the folder that they lie in, where that lies in the one of a class, or else what
+    they begin with. None where fewer than half of the images are in groups of two or more, or groups are so few or so
+    large that they may be classes, splits, views or devices."""
     parts = [part for part in source.splits.values() if len(part.labels_N)]
     if any(part.names is None for part in parts):
         return None
     few = len(parts) * len({label for part in parts for label in part.labels_N.tolist()})
     total = sum(len(part.labels_N) for part in parts)
-    for pattern in (PREFIX, FOLDER):
+    names = [name for part in parts if part.names is not None for name in part.names()]
+    deep = 2 * sum(name.count("/") > 1 for name in names) > total
+    for pattern in (FOLDER, PREFIX) if deep else (PREFIX, FOLDER):
         find = re.compile(pattern).search
-        groups = Counter(
-            match[1] for part in parts if part.names is not None for name in part.names() if (match := find(name))
-        )
+        found = [(name, match[1]) for name in names if (match := find(name))]
+        groups = Counter(group for _, group in found)
         shared = sum(count for count in groups.values() if count > 1)
-        if len(groups) > few and 2 * shared >= total:
-            return Suggested(pattern, len(groups), shared, total - groups.total())
+        if len(groups) > few and 2 * shared >= total and max(groups.values()) <= LARGEST * total:
+            return Suggested(pattern, len(groups), shared, total - len(found), found[0])
     return None

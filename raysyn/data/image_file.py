@@ -18,6 +18,8 @@ COMMON = ("BMP", "DIB", "GIF", "JPEG", "PPM", "PNG")
 FORMATS = (*COMMON, "AVIF", "JPEG2000", "MPO", "PCX", "QOI", "TGA", "TIFF", "WEBP")
 """What is read. Others of Pillow's lose something in silence (the zero of FITS, the depth of SGI, the other pictures of
 an icon) or start a program (EPS)."""
+HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+"""Brands of it, some of which AVIF has too."""
 TIFF = (b"II*\0", b"MM\0*")
 BITS, SAMPLES = 258, 339
 """Tags of a TIFF: bits of a value, and what it is: 1 (or nothing) is a whole number without a sign, 2 one with it."""
@@ -77,8 +79,11 @@ def _refuse_unknown(file: BinaryIO) -> None:
     from PIL import Image, TiffImagePlugin
 
     file.seek(0)
-    begin = file.read(4)
+    begin = file.read(12)
     file.seek(0)
+    if begin[4:8] == b"ftyp" and begin[8:] in HEIC:
+        raise Unsuited("it is HEIC, as telephones write it, which is not read: export it as JPEG or PNG")
+    begin = begin[:4]
     try:
         if begin in TIFF:
             TiffImagePlugin.TiffImageFile(file)
@@ -109,6 +114,10 @@ def stored(image: Picture) -> Stored:
     if decoder == "libtiff" and raw in NATIVE:
         # What it unpacks has the order of this machine, which Pillow knows of some kinds alone.
         cast(Any, image).tile = [tile._replace(args=(NATIVE[raw], *args[1:]))]
+    deep = max(_tags(image).get(BITS, (1,))) > 8 and ";16" not in raw
+    if image.format == "TIFF" and deep and image.mode[0] not in "IF":
+        # Of which two bytes of a value would be two values.
+        raise Unsuited("it is a TIFF of planes deeper than 8 bits: save it with its colours together, or in 8 bits")
     if image.format == "TIFF" and image.mode == "L" and _tags(image).get(SAMPLES) == (2,):
         raise Unsuited("it is a TIFF of 8 bits with a sign: save it without, or in 16 bits")
     if image.format == "PPM" and decoder != "raw" and image.mode in ("I", "RGB"):

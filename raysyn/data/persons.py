@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
+import warnings
 from array import array
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ from raysyn.data.source import Source
 
 USUAL = "person"
 """What the column is called, in whatever case, where none is named."""
+NOBODY = ("", "nan", "none", "null", "na", "n/a", "<na>")
+"""What tables hold in place of a name, in small letters."""
 PREFIX = r"([^/]+)[\s_-][^\s_/-]+$"
 """What a name of a file begins with, up to its last separator."""
 
@@ -45,11 +48,20 @@ class Persons:
         if pattern is None:
             return Persons(column, None, group)
         try:
-            return Persons(None, re.compile(pattern), group)
-        except (re.error, RecursionError, OverflowError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", FutureWarning)
+                # Names are compared in one of the ways in which Unicode writes a letter, whatever a file system has.
+                compiled = re.compile(unicodedata.normalize("NFC", pattern))
+        except (re.error, RecursionError, OverflowError, FutureWarning) as error:
             raise ValueError(
                 f"{group}person_pattern={pattern!r} is no regular expression ({error}); mend it, such as '{PREFIX}'"
             ) from error
+        if compiled.groups > 1 and "person" not in compiled.groupindex:
+            raise ValueError(
+                f"{group}person_pattern={pattern!r} has {compiled.groups} groups; call the one that is the person "
+                "(?P<person>...)"
+            )
+        return Persons(None, compiled, group)
 
     def given(self) -> list[tuple[str, str]]:
         """What a user has said: fields and values."""
@@ -111,7 +123,7 @@ class Persons:
 
     def _in_name(self, name: str) -> str | None:
         assert self.pattern is not None
-        match = self.pattern.search(name)
+        match = self.pattern.search(unicodedata.normalize("NFC", name))
         person = match and match["person" if "person" in self.pattern.groupindex else min(1, self.pattern.groups)]
         return person if person and person.strip() else None
 
@@ -131,8 +143,11 @@ def number_of(person: Any, numbers: dict[str, int], place: str) -> int:
     """The number of whom a field names, who gets the next one where there is none yet; ValueError, in a sentence that
     `place` opens, for an empty field: to nobody knows whom nothing can be promised."""
     name = "" if person is None else unicodedata.normalize("NFC", str(person)).strip()
-    if not name:
-        raise ValueError(f"{place} has an empty person; name whose image it is, or drop it")
+    if name.casefold() in NOBODY:
+        raise ValueError(
+            f"{place} has {'an empty person' if not name else f'the person {name!r}, which is nobody'}; "
+            "name whose image it is, or drop it"
+        )
     return numbers.setdefault(name, len(numbers))
 
 

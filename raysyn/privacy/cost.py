@@ -17,10 +17,10 @@ FLAGS = {COUNTING: "--classes.noisy-counts"}
 ADD_REMOVE = "add/remove one image, the number of images held fixed (a removed image counts as blank)"
 """What is proved: the number of images is public, so a neighbour has as many, one of which contributes nothing."""
 ADD_REMOVE_PERSON = (
-    "add/remove one person with all their images, the numbers of persons and images held fixed (a removed person "
-    "counts as blank)"
+    "add/remove one person with all their images, the number of persons held fixed (a removed person counts as blank)"
 )
-"""The same where persons are named: see `units.py`."""
+"""The same where persons are named: see `units.py`. How many images there are is then nobody's to know: it is a sum of
+what is each person's own."""
 UNITS = {ADD_REMOVE: "image", ADD_REMOVE_PERSON: "person"}
 """What is proved, and what it is about in a word."""
 FEWEST, MUCH = 100, 0.1

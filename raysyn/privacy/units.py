@@ -125,14 +125,11 @@ class Albums:
         return Albums(np.argsort(private.persons_N, kind="stable"), np.cumsum(count_U) - count_U, count_U)
 
     def draw(self, stream: Stream, step: int, persons_B: Indices, copies: int) -> Indices:
-        """For each copy of each person one of their images, uniformly and with replacement: (B, copies); or (B,) where
-        there are as many persons as images, which are public numbers: then each image serves all copies, as ever.
+        """For each copy of each person one of their images, uniformly and with replacement: (B, copies).
 
         A function of secret, stage, step and person: neither the cut into micro-batches and ranks nor who else takes
         part changes it.
         """
-        if len(self.count_U) == len(self.order_N):
-            return self.order_N[persons_B]
         seeds = [stream.seed(step, "images", person) for person in persons_B.tolist()]
         words = philox.words(torch.tensor(seeds, dtype=torch.int64), torch.arange(-(-copies // 4)))
         # Of 32 bits: below the number of images, and as often each but for one part in 2**32 of that number.

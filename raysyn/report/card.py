@@ -191,10 +191,14 @@ def _files(told: Described) -> str:
 
 def _made(signed: Mapping[str, Any]) -> str:
     made, facts = signed["made_by"], signed["public_facts"]
-    persons = f" of {facts['private_persons']:,} persons" if "private_persons" in facts else ""
+    # How many images persons have is theirs, and so is the sum.
+    named = "private_persons" in facts
+    images = (
+        f"images of {facts['private_persons']:,} persons" if named else f"{facts['private_images']:,} private images"
+    )
     told = (
         f"By {in_markdown(made['method'])} of raysyn {in_markdown(made['raysyn'])}, from "
-        f"{facts['private_images']:,} private images{persons} of the set {in_markdown(facts['name'])}."
+        f"{images} of the set {in_markdown(facts['name'])}."
     )
     if (again := signed.get("drawn_anew")) is not None:
         told += f" Drawn after the run, at no further cost, with these settings: {in_markdown(again['settings'])}."

@@ -124,7 +124,8 @@ def of_persons(named: Named | None, suggested: Suggested | None, published: bool
     return [
         f"Nobody is named: a promise would be for one image. Names of files suggest {suggested.groups:,} groups, in "
         f"which {suggested.images:,} images are not alone. If these are persons, name them with --data.person-pattern "
-        f"{shlex.quote(suggested.pattern)}{without}."
+        f"{shlex.quote(suggested.pattern)}{without}. Look first: in "
+        f"{' it finds '.join(map(legible, suggested.example))}, and whoever has two such names is hidden as two."
     ]
 
 

@@ -51,8 +51,7 @@ DOES_NOT_COVER = (
 PERSONS = (
     "somebody whom the data calls by several names: the promise is about the images under one name, and weakens with "
     "each further name of that person (group privacy)",
-    "the public_facts: the data set's name, the numbers of private images and persons, their shape and the list of "
-    "classes",
+    "the public_facts: the data set's name, the number of private persons, the shape of images and the list of classes",
 )
 """In place of the first lines of it, where persons are named."""
 
@@ -172,8 +171,7 @@ def certificate(
         "uncharged_choices": list(privacy["uncharged_choices"]),
         "public_facts": {
             "name": name,
-            "private_images": n,
-            **({} if persons is None else {"private_persons": persons}),
+            **({"private_images": n} if persons is None else {"private_persons": persons}),
             "shape": list(shape),
             "classes": list(class_names),
         },

@@ -79,7 +79,8 @@ CERTIFICATE: Mapping[str, Any] = {
 
 def units_of(public_facts: Mapping[str, Any]) -> int:
     """How many there are of what a certificate's promise is about: persons, or images where no persons are named."""
-    units: int = public_facts.get("private_persons", public_facts["private_images"])
+    named = "private_persons" in public_facts
+    units: int = public_facts["private_persons" if named else "private_images"]
     return units
 
 

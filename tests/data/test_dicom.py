@@ -131,6 +131,12 @@ def test_a_window_that_is_said_is_in_the_units_of_the_file_and_for_all(tmp_path:
     assert (found[2] == 255 - np.rint(np.clip((STORED + 1000.0) / 4000 * 255, 0, 255))).all()
 
 
+@pytest.mark.parametrize("high", [11, 0, None])
+def test_values_that_fill_their_words_lie_where_they_must(high: int | None) -> None:
+    one = scan(STORED, HighBit=high)
+    assert (decode_picture(one, None) == decode_picture(scan(STORED), None)).all()
+
+
 def test_colours_and_palettes_are_read_as_they_are() -> None:
     colour = RNG.integers(0, 256, (8, 12, 3), dtype=np.uint8)
     assert (decode_picture(scan(colour), None) == colour).all()

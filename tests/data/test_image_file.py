@@ -61,6 +61,25 @@ def jpeg_2000(values: np.ndarray, kind: int, ending: str = "jp2") -> bytes:
     return bytes(found)
 
 
+def planes(values: np.ndarray) -> bytes:
+    """A plain TIFF whose colours lie one after the other, each whole."""
+    (height, width, colours), bits = values.shape, 8 * values.dtype.itemsize
+    size, data = height * width * bits // 8, 8 + 2 + 10 * 12 + 4
+    tags = [
+        (256, 3, 1, width), (257, 3, 1, height), (258, 3, colours, data), (259, 3, 1, 1), (262, 3, 1, 2),
+        (273, 4, colours, data + 2 * colours), (277, 3, 1, colours), (278, 3, 1, height),
+        (279, 4, colours, data + 6 * colours), (284, 3, 1, 2),
+    ]  # fmt: skip
+    begins = [data + 10 * colours + size * at for at in range(colours)]
+    more = struct.pack(f"<{colours}H{2 * colours}I", *[bits] * colours, *begins, *[size] * colours)
+    head = struct.pack("<2sHIH", b"II", 42, 8, 10) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    return head + more + np.ascontiguousarray(values.transpose(2, 0, 1)).astype(f"<u{bits // 8}").tobytes()
+
+
+def test_planes_of_8_bits_are_read() -> None:
+    assert (decode_picture(planes(COLOUR), None) == COLOUR).all()
+
+
 @pytest.mark.parametrize("kind", ["BMP", "PNG", "PPM", "TIFF", "WEBP", "JPEG2000", "PCX", "TGA", "QOI"])
 def test_what_people_hold_is_read(kind: str) -> None:
     Image.init()
@@ -101,6 +120,8 @@ LOSING = {
     "grey of 8 bits with a sign": (jpeg_2000(GREY, 128 + 7, "j2k"), "JPEG 2000 of values with a sign, "),
     "grey of 4 bits": (jpeg_2000(GREY, 3), "JPEG 2000 of 4 bits, "),
     "grey of 20 bits": (jpeg_2000(GREY.astype(np.uint16), 19), "JPEG 2000 of 20 bits, "),
+    "TIFF of deep planes": (planes(COLOUR.astype(np.uint16) * 257), "a TIFF of planes deeper than 8 bits: save it"),
+    "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500), "HEIC, as telephones write it, which is not read: "),
     "AVIF of 10 bits": (zlib.decompress(base64.b85decode(TEN_BITS)), "AVIF deeper than 8 bits: save it as 8-bit PNG$"),
     "TIFF of 8 bits with a sign": (
         file("TIFF", Image.fromarray(GREY), tiffinfo={339: 2}), "a TIFF of 8 bits with a sign: save it without, or in"

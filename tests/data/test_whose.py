@@ -19,7 +19,7 @@ from PIL import Image
 
 from raysyn.data import mapped
 from raysyn.data.images import DataConfig, Images, facts_and_units, load
-from raysyn.data.persons import PREFIX
+from raysyn.data.persons import PREFIX, Persons
 from raysyn.data.public import load_public
 from raysyn.data.shares import limited, with_test_images
 from raysyn.data.source import Source, Split
@@ -232,8 +232,20 @@ def test_names_begin_in_the_folder_of_the_split_in_the_archive_or_at_the_table(t
 
 
 def test_the_same_name_in_other_spellings_of_unicode_is_one_person(tmp_path: Path) -> None:
-    whose = ["é", "é", " é ", "e", *WHOSE[4:]]
+    whose = ["\u00e9", "e\u0301", " \u00e9 ", "e", *WHOSE[4:]]
     assert load(source(tmp_path, "parquet", whose)).train.persons_N.tolist()[:4] == [0, 0, 0, 1]  # type: ignore[union-attr]
+    # A letter and its mark apart are no end of a word.
+    apart = Persons.of(None, r"(\w+)_")
+    assert [apart._in_name(name) for name in ("mu\u0308ller_1", "m\u00fcller_2", "mo\u0308ller_1")] == [
+        "m\u00fcller", "m\u00fcller", "m\u00f6ller"
+    ]  # fmt: skip
+    assert Persons.of(None, "(mu\u0308)")._in_name("m\u00fc") == "m\u00fc"
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "None", "null", "NA", "N/A", "<NA>"])
+def test_what_tables_hold_in_place_of_a_name_is_nobody(word: str, tmp_path: Path) -> None:
+    sentence = fault(source(tmp_path, "csv", [word, *WHOSE[1:]]))
+    assert f"the person {word!r}, which is nobody; name whose image it is" in sentence
 
 
 @pytest.mark.parametrize(
@@ -241,6 +253,8 @@ def test_the_same_name_in_other_spellings_of_unicode_is_one_person(tmp_path: Pat
     [
         *((kind, {"person_column": "a", "person_pattern": "b"}, ("person_column='a'", "leave one")) for kind in KINDS),
         *((kind, {"person_pattern": "(p"}, ("person_pattern='(p' is no regular expr", "mend")) for kind in KINDS),
+        *((kind, {"person_pattern": "(a)(p)"}, ("has 2 groups", "(?P<person>...)")) for kind in KINDS),
+        *((kind, {"person_pattern": "[[a]p"}, ("is no regular expression", "mend it")) for kind in KINDS),
         *((kind, {"person_column": "who"}, ("person_column='who' names a column", "--data.person-pattern"))
           for kind in ("npz", "folder", "tar")),
         *((kind, {"person_pattern": "p"}, ("names of files, which", "in a column")) for kind in ("npz", "parquet")),

@@ -1,6 +1,6 @@
 """Person by person through whole answers: each is left out in turn, with 1 to 20 images in several classes.
 
-The numbers of persons and images are held fixed, as they are public: who is left out takes part in nothing.
+The number of persons is held fixed, as it is public: who is left out takes part in nothing.
 """
 
 from __future__ import annotations

@@ -107,7 +107,8 @@ def call_one_images(signed: dict[str, Any]) -> None:
 
 
 def count_no_persons(signed: dict[str, Any]) -> None:
-    del signed["public_facts"]["private_persons"]
+    facts = signed["public_facts"]
+    facts["private_images"] = facts.pop("private_persons")
 
 
 def count_more(signed: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ PLANE_S = 20.0
 def check_memory(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
     """ValueError, in one sentence with a mend that fits, where a stage has no place in this machine's memory."""
     private = prepared.dataset.train
-    released = len(synthesis_of(config, private).chosen(prepared.more.own, len(private), config.synthetic))
+    released = len(synthesis_of(config, private).chosen(prepared.more.own, private.units, config.synthetic))
     refuse_too_large(console, config, private.shape, partial(needs, private=private, released=released), machines)
 
 
@@ -97,7 +97,7 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[Stage]:
     run itself, for the number that is likely."""
     private, public, test = prepared.dataset.train, prepared.more.own, len(prepared.dataset.test)
     teacher = new_teacher(config, private)
-    images = len(synthesis_of(config, private).chosen(public, len(private), config.synthetic))
+    images = len(synthesis_of(config, private).chosen(public, private.units, config.synthetic))
     taught = private_seconds(teacher, Naming(), private, config.training, machines.sgd)
     asked_s = asking_seconds(teacher, config, private)
     step_s, label_s = align_pace(teacher.eval().requires_grad_(False), config.alignment, private)
@@ -139,7 +139,7 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
             f"{duration(longest)}; {LIKELY_STEPS} are counted here."
         )
     size = sum(parameter.numel() for parameter in new_teacher(config, private).parameters())
-    images = len(synthesis_of(config, private).chosen(prepared.more.own, len(private), config.synthetic))
+    images = len(synthesis_of(config, private).chosen(prepared.more.own, private.units, config.synthetic))
     show(
         console, found, machines, title=f"Outlook: a teacher of {size:,} parameters, {images:,} images", caption=caption
     )

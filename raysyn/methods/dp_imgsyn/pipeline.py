@@ -95,7 +95,7 @@ def prepare(config: Config) -> Prepared:
             raise ValueError(
                 f"synthetic is {config.synthetic}, but there are {len(one.train)} public images of {one.name}: lower it"
             )
-    released = len(synthesis_of(config, private).chosen(public, len(private), config.synthetic))
+    released = len(synthesis_of(config, private).chosen(public, private.units, config.synthetic))
     check_measures(config.eval, private.classes, synthetic=released, train=len(private))
     # Other public images are another run.
     facts = {} if public is None else {"public": public.train.fingerprint()}
@@ -122,7 +122,7 @@ def run(setting: PrivateSetting) -> Report:
     config = replace(config, alignment=with_steps(setting, teacher, wanted, public))
     setting = replace(setting, config=config)
     synthesis = synthesis_of(config, private)
-    chosen = synthesis.chosen(public, len(private), config.synthetic)
+    chosen = synthesis.chosen(public, private.units, config.synthetic)
     released, soft, told = align(setting, teacher, wanted, public, synthesis, chosen)
     images = [] if public is None else [public.described()]
     privacy = release(setting, NAME, released, uncharged(config), soft_labels=soft, public_images=images)
