@@ -23,6 +23,8 @@ from raysyn.data.written import written_classes
 
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xls", ".xlsx")
 """Files that may hold labels."""
+AT_AN_END = re.compile("^({0})|({0})$".format("|".join(sorted(USUAL_NAMES, key=len, reverse=True))))
+"""A split at the beginning or end of a name in small letters."""
 NO_LETTERS = re.compile(r"[\W\d_]+")
 NESTED = 3
 """How deep a folder train/ is looked for where it is not there."""
@@ -186,17 +188,22 @@ def _refuse_other_layouts(
 
 
 def _refuse_near_splits(label: str, folders: Sequence[str], by_class: bool) -> None:
-    """ValueError for a folder such as test_images/, whose images would be trained on; a class may be called so where
-    others are not."""
-    near = {
-        name: USUAL_NAMES[word] for name in folders for word in NO_LETTERS.split(name.lower()) if word in USUAL_NAMES
-    }
-    if near and (not by_class or (len(near) == len(folders) and len(set(near.values())) > 1)):
-        name, split = next(iter(near.items()))
-        raise ValueError(
-            f"{label} has {legible(name)}/, which by its name is for {split}: rename the folders of splits to train/, "
-            "val/ and test/, or others to a name without such a word"
-        )
+    """ValueError for folders such as train_images/ and test_images/, of which the second would be trained on: but for
+    a split at one end they have one name. Where all folders are trained on, one for tests is enough."""
+    seen = dict[str, str]()
+    for name in folders:
+        match, split = AT_AN_END.search(low := name.lower()), None
+        if match and (rest := low[: match.start()] + low[match.end() :]):
+            found = USUAL_NAMES[match.group()]
+            split = found if seen.setdefault(rest, found) != found else None
+        if not by_class and split is None:
+            words = {USUAL_NAMES.get(word) for word in NO_LETTERS.split(low)}
+            split = next((one for one in ("test", "val") if one in words), None)
+        if split is not None:
+            raise ValueError(
+                f"{label} has {legible(name)}/, which by its name is for {split}: rename the folders of splits to "
+                "train/, val/ and test/, or others to a name without such a word, or put all of them into train/"
+            )
 
 
 def _with_train(path: str, depth: int) -> Iterator[str]:

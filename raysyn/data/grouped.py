@@ -65,9 +65,9 @@ def named(source: Source) -> Named | None:
 
 
 def suggested(source: Source) -> Suggested | None:
-    """Groups that names of files share: the folder that they lie in, where that lies in the one of a class, or else what
-    they begin with. None where fewer than half of the images are in groups of two or more, or groups are so few or so
-    large that they may be classes, splits, views or devices."""
+    """Groups that names of files share: the folder that they lie in, where that lies in the one of a class, or else
+    what they begin with. None where fewer than half of the images are in groups of two or more, or groups are so few
+    or so large that they may be classes, splits, views or devices."""
     parts = [part for part in source.splits.values() if len(part.labels_N)]
     if any(part.names is None for part in parts):
         return None

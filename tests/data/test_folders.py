@@ -182,7 +182,9 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], str]] = {
     "deeper": (("xray/xray/train", "xray/xray/test"), r"no folder train/, but xray/xray/ has: give '.*/set/xray/xray'"),
     "beside": (("train", "test", "testing"), r"has test/ and testing/, both for test; move one"),
     "without": (("val", "test"), r"has test/ and val/ but no folder train/; rename"),
-    "named otherwise": (("test_images", "train_images"), r"has test_images/, which by its name is for test: rename"),
+    "named otherwise": (("test_images", "train_images"), r"has train_images/, which by its name is for train: rename"),
+    "splits beside what is none": (("annotations", "train2017", "val2017"), "val2017/, which by its name is for val: "),
+    "splits of two kinds": (("trainA", "trainB", "testA", "testB"), "which by its name is for (train|test): rename"),
 }  # fmt: skip
 
 
@@ -195,7 +197,11 @@ def test_other_layouts_are_told_from_what_is_there(tmp_path: Path, read: Read, l
 
 
 def test_a_class_may_be_called_by_a_word_of_splits(tmp_path: Path) -> None:
-    for names in (("bullet train", "steam train"), ("test tube", "bullet train", "ant")):
+    for names in (
+        ("bullet train", "steam train"),
+        ("test tube", "bullet train", "ant"),
+        ("test pilot", "train driver"),
+    ):
         shutil.rmtree(tmp_path / "set", ignore_errors=True)
         assert load(DataConfig(path=str(zoo(tmp_path / "set", names)), test_share=0.2)).train.classes == len(names)
 

@@ -124,8 +124,8 @@ def test_digits_are_the_same_images(tmp_path: Path) -> None:
 
 
 NEAR = [
-    ("train_images", "test_images"), ("training-set", "testing set"), ("images", "images_test"), ("Train1", "ant"),
-    ("a.validation", "b"),
+    ("train_images", "test_images"), ("training-set", "testing set"), ("images", "images_test"), ("Test1", "ant"),
+    ("a.validation", "b"), ("trainA", "testA"), ("trainset", "testset"), ("TrainImages", "TestImages"),
 ]  # fmt: skip
 
 
