@@ -120,7 +120,7 @@ def look(given: str, flags: Flags) -> list[str]:
         *source.warned,
         _read(config, facts, found),
         *looked.sentences(found),
-        *looked.of_persons(persons, grouped.suggested(source), named),
+        *looked.of_persons(persons, None if persons else grouped.suggested(source), named),
         *looked.advice(found),
     ]
     png = looked.sheet(found, source.class_names)

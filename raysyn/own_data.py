@@ -102,7 +102,7 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     data: dict[str, Any] = {"name": source} if source in PRIVATE_NAMES else {"path": source}
     own = {name.name: getattr(config.data, name.name) for name in fields(config.data)}
     (n, shape, classes), units = facts_and_units(DataConfig(**data, **own))
-    budget.delta_for(units)
+    budget.delta_for(units, "person" if units < n else "image")
     case = Case(
         facts=Facts(n=units, shape=shape, classes=classes), budget=budget, minutes=config.minutes,
         workers=workers(flags.on) or 1, public=config.has_public, begun=begun(flags.out),

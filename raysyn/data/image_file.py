@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from raysyn.data.reading import Unsuited
+from raysyn.data.reading import Broken, Unsuited
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -138,9 +138,12 @@ def _all_of(image: Any) -> bytes:
 def _of_jpeg_2000(image: Picture) -> Stored:
     """What its own data say of its values: 8 bits, or 9 to 16 of grey."""
     content = _all_of(image)
-    at = 0 if content.startswith(SIZ) else _data_of_jp2(content)
-    (count,) = struct.unpack_from(">H", content, at + 40)
-    kinds = {content[at + 42 + 3 * one] for one in range(count)}
+    try:
+        at = 0 if content.startswith(SIZ) else _data_of_jp2(content)
+        (count,) = struct.unpack_from(">H", content, at + 40)
+        kinds = {content[at + 42 + 3 * one] for one in range(count)}
+    except (struct.error, ValueError, IndexError) as error:
+        raise Broken("it is JPEG 2000 that is cut off: bring it anew") from error
     depths, signed = {(kind & 0x7F) + 1 for kind in kinds}, any(kind & 0x80 for kind in kinds)
     if image.mode == "I;16" and len(depths) == 1 and max(depths) <= 16:
         return Stored(depth=depths.pop(), signed=signed)

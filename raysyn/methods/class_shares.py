@@ -12,6 +12,7 @@ import torch
 
 from raysyn.data.images import Dataset
 from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.privacy import units
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries.counts import COUNTS, class_counts
 from raysyn.screen.console import Console
@@ -109,7 +110,7 @@ def mix_of(config: Any) -> str:
 def say_few(console: Console, dataset: Dataset, config: Any) -> None:
     """Which classes have too few private images for what is asked of them; on the console alone, which stays inside."""
     train, shares = dataset.train, stated(config, dataset.train.class_names)
-    whom = "image" if train.persons_N is None else "person"
+    whom = units.word(train)
     if (std := config.classes.noisy_counts) is not None:
         if std > DROWNED * (each := train.units / train.classes):
             console.say(

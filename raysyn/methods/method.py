@@ -91,13 +91,12 @@ class Method:
             units.check_plan(prepared.plan, prepared.dataset.train)
         console.close()
         train = prepared.dataset.train
-        n, unit = train.units, "image" if train.persons_N is None else "person"
-        differs = misfits.other_size(command.config, n, unit)
+        differs = misfits.other_size(command.config, train.units, units.word(train))
         for sentence in [*differs, *prepared.doubts]:
             console.say(f"WARNING: {sentence}.")
         if not differs and (made_for := getattr(command.config, "made_for", None)) is not None:
             persons = "" if train.persons_N is None else " persons"
-            console.say(f"Settings made for n = {made_for:,} training images; there are {n:,}{persons}.")
+            console.say(f"Settings made for n = {made_for:,} training images; there are {train.units:,}{persons}.")
         say_source(console, prepared.dataset, None if prepared.plan is None else prepared.plan.epsilon_budget)
         say_empty(console, prepared.dataset)
         self.look_at_shares(command.config, console, prepared.dataset, prepared.plan)

@@ -13,6 +13,7 @@ from typing import Any
 from raysyn.data.images import Images
 from raysyn.methods.bearing import bearable_noise
 from raysyn.metrics.utility import EvalConfig
+from raysyn.privacy import units
 from raysyn.privacy.cost import Budget, Overspent, unit_of
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries import moments
@@ -89,11 +90,10 @@ def drowned(config: CentralConfig, private: Images, budget: Budget) -> list[str]
     if config.count == 0 or config.gaussian or (noise := noise_of(config, private)) < DROWNED:
         return []
     asked = config.sampling_rate * private.units / _cells(config, private)
-    whom = "image" if private.persons_N is None else "person"
     whose = "of a class" if config.conditional else "of all classes together"
     return [
-        f"central images would be mostly noise: each is made of about {asked:,.0f} {whom}s {whose}, and its noise is "
-        f"{100 * noise:.0f} % of the way from black to white; {_mend(config, private, budget)}"
+        f"central images would be mostly noise: each is made of about {asked:,.0f} {units.word(private)}s {whose}, and "
+        f"its noise is {100 * noise:.0f} % of the way from black to white; {_mend(config, private, budget)}"
     ]
 
 

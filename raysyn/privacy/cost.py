@@ -59,21 +59,21 @@ class Budget:
         """Stages that are part of it, whatever else is planned, at prices that do not depend on that."""
         return {}
 
-    def delta_for(self, n: int) -> float:
-        """The delta in force for `n` training images; n counts as public.
+    def delta_for(self, n: int, unit: str = "image") -> float:
+        """The delta in force for `n` training images, or others of this unit; n counts as public.
 
-        ValueError where it promises nothing: with 1/n or more, publishing one of the images outright is allowed.
+        ValueError where it promises nothing: with 1/n or more, publishing one of them outright is allowed.
         """
         if self.delta is None:
             if n < FEWEST:
                 raise ValueError(
-                    f"the data has {n} images, too few for the default delta 1/(n ln n) to promise much (at least "
+                    f"the data has {n} {unit}s, too few for the default delta 1/(n ln n) to promise much (at least "
                     f"{FEWEST}): name a smaller one, such as --budget.delta {0.01 / max(n, 1):.0e}"
                 )
             return 1.0 / (n * math.log(n))
         if self.delta * n >= 1:
             raise ValueError(
-                f"budget.delta is {self.delta:g}, but there are {n:,} images, and with 1/n or more the promise holds "
+                f"budget.delta is {self.delta:g}, but there are {n:,} {unit}s, and with 1/n or more the promise holds "
                 f"for publishing one of them outright: give --budget.delta below {1 / n:.2g}, such as {0.01 / n:.0e}"
             )
         return self.delta

@@ -69,6 +69,11 @@ def planned(private: Images, make: Callable[[int], MaybePlan]) -> MaybePlan:
     return replace(plan, stages={stage: priced(cost, private) for stage, cost in plan.stages.items()})
 
 
+def word(private: Images) -> str:
+    """What is counted, in a word."""
+    return "image" if private.persons_N is None else "person"
+
+
 def told(private: Images) -> str:
     """How many private images there are, and how many persons where these are named."""
     persons = "" if private.persons_N is None else f"{private.units:,} persons with "

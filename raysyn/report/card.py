@@ -72,6 +72,12 @@ def hugging_face(class_names: Sequence[str], soft: bool) -> str:
     return json.dumps({"info": {"features": features}}, ensure_ascii=False)
 
 
+def described(name: str, class_names: Sequence[str], shape: Sequence[int], soft: bool) -> dict[bytes, bytes]:
+    """Schema metadata of a synthetic.parquet: for `data.load`, and for the library `datasets`."""
+    about = {"name": name, "classes": list(class_names), "image_shape": list(shape), "encoding": "PNG"}
+    return {b"dataset": json.dumps(about).encode(), b"huggingface": hugging_face(class_names, soft).encode()}
+
+
 def _head(signed: Mapping[str, Any], told: Described) -> str:
     tags = ["synthetic", "image", *(["differential-privacy"] if signed["guarantee"] != "none" else [])]
     size = next((words for words, limit in SIZES if told.count < limit), "n>1M")

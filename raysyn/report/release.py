@@ -16,7 +16,7 @@ import torch
 from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_beside, unit_of
 from raysyn.privacy.tradeoff import tradeoff
-from raysyn.report.card import CARD, IMAGES, Described, card, hugging_face
+from raysyn.report.card import CARD, IMAGES, Described, card, described
 from raysyn.report.choices import added_up
 from raysyn.report.croissant import CROISSANT, croissant
 from raysyn.report.layouts import MANIFEST, laid_out, manifest
@@ -262,14 +262,8 @@ def parquet_bytes(
     if soft_labels is not None:
         assert soft_labels.shape == (n, len(images.class_names)), soft_labels.shape
         columns["soft_label"] = pa.array(list(soft_labels.astype(np.float32)), pa.list_(pa.float32()))
-    about = {
-        "name": name,
-        "classes": list(images.class_names),
-        "image_shape": list(images.images_NHWC.shape[1:]),
-        "encoding": "PNG",
-    }
-    features = hugging_face(images.class_names, soft_labels is not None)
-    table = pa.table(columns).replace_schema_metadata({"dataset": json.dumps(about), "huggingface": features})
+    about = described(name, images.class_names, images.images_NHWC.shape[1:], soft_labels is not None)
+    table = pa.table(columns).replace_schema_metadata(about)
     buffer = io.BytesIO()
     # PNG is compressed already; the dictionary makes the constant columns vanish.
     pq.write_table(table, buffer, row_group_size=10_000, compression="none", use_dictionary=["label", "split"])

@@ -25,23 +25,30 @@ TEXT = (
 
 
 def panels(reports: Sequence[Mapping[str, Any]], commands: Sequence[str] = ()) -> list[Panel]:
-    """One per data set (by name and number of images) that has private runs of several epsilons, methods or settings.
+    """One per data set (by name and numbers of images and persons) that has private runs of several epsilons, methods
+    or settings.
 
     Lines are methods (with their presets, and what else they differ in, where a method has several), the floor, and
     levels: real images and the largest class. Of runs without a guarantee, or without classifiers, nothing is drawn.
     """
     # Accuracies of other classifiers have no mean.
     differ = differences(reports, commands or [report["method"] for report in reports], but=["seed"], judging=True)
-    by_data: dict[tuple[str, int], list[Run]] = {}
+    by_data: dict[tuple[str, str], list[Run]] = {}
     for report, differs in zip(reports, differ, strict=True):
         if report["privacy"]["guarantee"] == "dp" and _reached(report, "accuracy") is not None:
-            data = report["dataset"]["name"], report["dataset"]["n_train"]
-            by_data.setdefault(data, []).append(((report["method"], report["preset"], differs), report))
+            by_data.setdefault(_data(report), []).append(((report["method"], report["preset"], differs), report))
     return [
-        Panel(_lines(some), "ε", "accuracy on real test images, %", f"{name}, {count:,} images", log_x=True)
+        Panel(_lines(some), "ε", "accuracy on real test images, %", f"{name}, {count}", log_x=True)
         for (name, count), some in by_data.items()
         if len({(*setting, _epsilon(one)) for setting, one in some}) > 1
     ]
+
+
+def _data(report: Mapping[str, Any]) -> tuple[str, str]:
+    """What it is called, and how much there is; an epsilon for persons has no place beside one for images."""
+    data = report["dataset"]
+    persons = f" of {data['n_persons']:,} persons" if "n_persons" in data else ""
+    return data["name"], f"{data['n_train']:,} images{persons}"
 
 
 def picture(reports: Sequence[Mapping[str, Any]], commands: Sequence[str] = ()) -> str | None:

@@ -46,7 +46,9 @@ def verify(release: Path, laid_out: bool = True) -> list[Check]:
     """Every check of the release in this folder, its layouts left out where these are not there to be read; ValueError,
     in one sentence, for what is no such folder."""
     try:
-        signed = parsed((release / CERTIFICATE).read_text(encoding="utf-8"))
+        if (path := release / CERTIFICATE).exists() and not path.is_file():
+            raise ValueError("it is no file")  # whose reader may wait
+        signed = parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{release / CERTIFICATE} cannot be read ({error}): name the folder release/ of a run"
@@ -119,6 +121,8 @@ def _figures(signed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
     """The epsilons beside the one that is promised: by either accountant, and of each stage alone."""
     delta, accountant = signed["delta"], signed["accountant"]
     again = {f"epsilon_{by}": (signed[f"epsilon_{by}"], priced(costs, delta, by).epsilon) for by in ("prv", "rdp")}
+    if len({row["stage"] for row in signed["ledger"]}) < len(costs):
+        return Check("figures", False, "the ledger names a stage twice")
     for row, cost in zip(signed["ledger"], costs, strict=True):
         again[f"epsilon_alone of {row['stage']}"] = (row["epsilon_alone"], priced([cost], delta, accountant).epsilon)
     low = [f"{name} is {known}, not {found:.6g}" for name, (known, found) in again.items() if not _is(known, found)]
@@ -190,7 +194,8 @@ def _files(release: Path, signed: Mapping[str, Any], laid_out: bool) -> Iterator
     # A link is no file or folder of the release, wherever it leads.
     links = {path for path in here if path.is_symlink()}
     wrong = [f"{name} is not among them, and every release has it" for name in ALWAYS if name not in known]
-    wrong += _wrong(release, known, links)
+    linked = {CERTIFICATE: ""} if release / CERTIFICATE in links else {}
+    wrong += _wrong(release, known | linked, links)
     yield Check("files", not wrong, "; ".join(wrong) or f"{len(known)} are those that were signed")
     if not wrong:
         yield from _contents(release, signed, known, laid_out, links)
@@ -247,7 +252,7 @@ def main(arguments: Sequence[str]) -> int:
             raise ValueError("name one folder: raysyn verify RELEASE_FOLDER")
         checks = verify(Path(arguments[0]))
     except ValueError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {_in_a_line(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     width = max(len(check.name) for check in checks)
     for check in checks:

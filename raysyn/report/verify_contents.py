@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import struct
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from raysyn.report.card import CARD, IMAGES, Described, card
+from raysyn.report.card import CARD, IMAGES, Described, card, described
 from raysyn.report.croissant import CROISSANT, croissant
 from raysyn.report.layouts import MANIFEST, hashes_of, laid_out
 from raysyn.runs import may_leave
@@ -55,8 +57,8 @@ def _number(text: str) -> float:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"it says {next(name for name in names if names.count(name) > 1)} twice")
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"it says {twice} twice")
     return found
 
 
@@ -73,25 +75,59 @@ def images_in(release: Path) -> Images:
             about["name"], (height, width, channels), tuple(about["classes"]), table["label"].to_pylist(),
             table["image"].to_pylist(), "soft_label" in table.column_names,
         )  # fmt: skip
-        _check(found, table.column_names)
+        _check(found)
+        _check_table(found, table)
         return found
     except Exception as error:  # a damaged file raises anything
         raise ValueError(f"{IMAGES} is no file that raysyn released ({error})") from error
 
 
-def _check(images: Images, columns: Sequence[str]) -> None:
+def _check(images: Images) -> None:
     """ValueError for what no file of images has."""
-    if not all(isinstance(name, str) for name in (images.name, *images.class_names)):
-        raise ValueError("a name is no text")
-    if more := set(columns) - {"image", "label", "split", "soft_label"}:
-        raise ValueError(f"it has columns that no release has: {at_most(sorted(more))}")
+    from PIL import Image
+
+    if not images.labels or not all(isinstance(name, str) for name in (images.name, *images.class_names)):
+        raise ValueError("it has no images, or a name that is no text")
     known = range(len(images.class_names))
     if any(label not in known for label in images.labels):
         raise ValueError(f"it has labels beyond its {len(known)} classes")
     height, width, channels = images.shape
     head = struct.pack(">8sI4sIIBB", b"\x89PNG\r\n\x1a\n", 13, b"IHDR", width, height, 8, {1: 0, 3: 2}[channels])
-    if not all(picture.startswith(head) for picture in images.pictures):
-        raise ValueError(f"it has images that are no PNG files of {width} x {height} pixels in {channels} channels")
+    for picture in images.pictures:
+        if not picture.startswith(head) or not _of_pixels_alone(picture):
+            raise ValueError(
+                f"it has images that are no PNG files of {width} x {height} pixels in {channels} channels alone"
+            )
+        Image.open(io.BytesIO(picture)).load()
+
+
+def _of_pixels_alone(picture: bytes) -> bool:
+    """Whether a PNG file has no other chunks than pixels need, and ends with them."""
+    at, kinds = 8, list[bytes]()
+    while at < len(picture):
+        kinds.append(picture[at + 4 : at + 8])
+        at += 12 + int.from_bytes(picture[at : at + 4], "big")
+    return at == len(picture) and kinds == [b"IHDR", *[b"IDAT"] * (len(kinds) - 2), b"IEND"]
+
+
+def _check_table(images: Images, table: Any) -> None:
+    """ValueError for columns, types or words beside them that no release has."""
+    import numpy as np
+    import pyarrow as pa
+
+    types = {"image": pa.binary(), "label": pa.int64(), "split": pa.string()}
+    if images.soft:
+        types["soft_label"] = pa.list_(pa.float32())
+    if {field.name: field.type for field in table.schema} != types or any(field.metadata for field in table.schema):
+        raise ValueError(f"it has not the columns of a release: {at_most([str(field) for field in table.schema])}")
+    if table.schema.metadata != described(images.name, images.class_names, images.shape, images.soft):
+        raise ValueError("its metadata say something else than its images are")
+    if set(table["split"].to_pylist()) != {"train"}:
+        raise ValueError("it has images that are not for training")
+    if images.soft:
+        soft = np.array(table["soft_label"].to_pylist())
+        if soft.shape != (len(images.labels), len(images.class_names)) or not np.isfinite(soft).all():
+            raise ValueError("it has soft labels that are not a number for each class")
 
 
 def as_said(signed: Mapping[str, Any], images: Images) -> Check:
@@ -109,11 +145,11 @@ def cards(release: Path, signed: Mapping[str, Any], images: Images) -> Check:
     files = signed["files"]
     which = tuple(name for name in FOLDERS if name in _in_layouts(release)) if MANIFEST in files else ()
     try:
-        described = parsed((release / CROISSANT).read_text(encoding="utf-8"))
+        there = parsed((release / CROISSANT).read_text(encoding="utf-8"))
         told = Described(
             name=images.name, count=len(images.labels), shape=images.shape, class_names=images.class_names,
             soft=images.soft, size=(release / IMAGES).stat().st_size, layouts=which,
-            license=described.get("license"), network=NETWORK_WEIGHTS in files,
+            license=there.get("license"), network=NETWORK_WEIGHTS in files,
             empty=len(set(images.labels)) < len(images.class_names),
         )  # fmt: skip
         again = {CARD: card(signed, told), CROISSANT: croissant(signed, told, files[IMAGES]["sha256"])}

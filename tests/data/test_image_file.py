@@ -16,7 +16,7 @@ from PIL import EpsImagePlugin, Image
 
 from raysyn.data.described import described
 from raysyn.data.picture import decode_picture
-from raysyn.data.reading import Reading, Unsuited
+from raysyn.data.reading import Broken, Reading, Unsuited
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8)
@@ -135,6 +135,13 @@ def test_what_pillow_would_change_in_silence_is_refused(kind: str) -> None:
     for reading in (Reading(), Reading(window=(0, 4095))):
         with pytest.raises(Unsuited, match=f"^it is {words}"):
             decode_picture(one, None, reading=reading)
+
+
+@pytest.mark.parametrize("left", [-4, 2])
+def test_jpeg_2000_that_is_cut_off_is_said_to_be_so(left: int) -> None:
+    whole = jpeg_2000(GREY, 7)
+    with pytest.raises(Broken, match=r"^it is JPEG 2000 that is cut off: bring it anew$"):
+        decode_picture(whole[: whole.index(b"\xff\x4f\xff\x51") + left], None)
 
 
 @pytest.mark.parametrize("ending", ["jp2", "j2k"])

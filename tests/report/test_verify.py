@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +100,19 @@ def test_a_sound_release_of_persons_passes(tmp_path: Path, capsys: pytest.Captur
         assert "one person with all their images" in text and "one image" not in text
 
 
+def fails(
+    release: Path, change: Callable[[dict[str, Any]], None], named: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """These checks and no others fail of a release whose certificate is changed."""
+    path = release / "certificate.json"
+    signed = json.loads(path.read_text())
+    change(signed)
+    path.write_text(json.dumps(signed))
+    status, rows, last = checked(release, capsys)
+    assert status == 1 and {name for name, (verdict, _) in rows.items() if verdict == "FAILS"} == named
+    assert last.startswith("does not hold: ") and all(name in last for name in named)
+
+
 def call_them_images(signed: dict[str, Any]) -> None:
     for row in (signed, *signed["ledger"]):
         row["adjacency"] = ADD_REMOVE
@@ -132,12 +148,7 @@ def cover_the_terms_of_images(signed: dict[str, Any]) -> None:
 def test_what_is_not_so_of_persons_is_named(
     change: Callable[[dict[str, Any]], None], named: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    release = release_of(tmp_path, persons=700)
-    signed = json.loads((release / "certificate.json").read_text())
-    change(signed)
-    (release / "certificate.json").write_text(json.dumps(signed))
-    status, rows, _ = checked(release, capsys)
-    assert status == 1 and {name for name, (verdict, _) in rows.items() if verdict == "FAILS"} == named
+    fails(release_of(tmp_path, persons=700), change, named, capsys)
 
 
 def test_the_sentence_says_its_figures_rounded_up() -> None:
@@ -252,6 +263,10 @@ def enlarge(signed: dict[str, Any]) -> None:
     signed["public_facts"]["shape"] = [64, 64, 3]
 
 
+def name_a_stage_twice(signed: dict[str, Any]) -> None:
+    signed["ledger"][0] |= {"stage": signed["ledger"][1]["stage"], "epsilon_alone": 0.001}
+
+
 def hide_choices(signed: dict[str, Any]) -> None:
     del signed["uncharged_choices"]
 
@@ -293,6 +308,7 @@ def soften(signed: dict[str, Any]) -> None:
         (swap_classes, {"images"}),
         (add_a_class, {"images"}),
         (enlarge, {"images"}),
+        (name_a_stage_twice, {"figures"}),
         (hide_choices, {"fields"}),
         (promise_something, {"fields"}),
     ],
@@ -300,13 +316,7 @@ def soften(signed: dict[str, Any]) -> None:
 def test_what_is_not_so_is_named(
     change: Callable[[dict[str, Any]], None], named: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = release_of(tmp_path) / "certificate.json"
-    signed = json.loads(path.read_text())
-    change(signed)
-    path.write_text(json.dumps(signed))
-    status, rows, last = checked(path.parent, capsys)
-    assert status == 1 and {name for name, (verdict, _) in rows.items() if verdict == "FAILS"} == named
-    assert last.startswith("does not hold: ") and all(name in last for name in named)
+    fails(release_of(tmp_path), change, named, capsys)
 
 
 @pytest.fixture(scope="module")
@@ -392,7 +402,7 @@ def test_links_are_none_of_the_release(tmp_path: Path, capsys: pytest.CaptureFix
         if not path.is_symlink():
             path.rename(elsewhere / path.name)
             path.symlink_to(elsewhere / path.name)
-    assert f"; README.md; croissant.json are links: {mend}" in checked(release, capsys)[1]["files"][1]
+    assert f"; README.md; croissant.json and 1 more are links: {mend}" in checked(release, capsys)[1]["files"][1]
     (release / "more").unlink()
     shutil.copytree(release, tmp_path / "copy")
     assert checked(tmp_path / "copy", capsys)[0] == 0
@@ -544,6 +554,82 @@ def test_pictures_are_of_the_shape_that_is_said(sound: Path, capsys: pytest.Capt
     pq.write_table(table.replace_schema_metadata({"dataset": json.dumps(about)}), sound / "synthetic.parquet")
     sign_anew(sound, **{"synthetic.parquet": (sound / "synthetic.parquet").read_bytes()})
     assert "images that are no PNG files of 8 x 9" in checked(sound, capsys)[1]["contents"][1]
+
+
+def chunk_more(png: bytes) -> bytes:
+    text = b"tEXt" + b"who\0John"
+    return png[:-12] + struct.pack(">I", 8) + text + struct.pack(">I", zlib.crc32(text)) + png[-12:]
+
+
+def metadata(name: bytes, **more: Any) -> Callable[[Any], Any]:
+    def changed(table: Any) -> Any:
+        said = table.schema.metadata
+        return table.replace_schema_metadata(said | {name: json.dumps(json.loads(said.get(name, b"{}")) | more)})
+
+    return changed
+
+
+def pictures(change: Callable[[bytes], bytes]) -> Callable[[Any], Any]:
+    def changed(table: Any) -> Any:
+        import pyarrow as pa
+
+        return table.set_column(0, "image", pa.array([change(one) for one in table["image"].to_pylist()], pa.binary()))
+
+    return changed
+
+
+def column(at: int, name: str, value: Any) -> Callable[[Any], Any]:
+    return lambda table: table.set_column(at, name, [[value] * table.num_rows])
+
+
+TAMPERED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "bytes after a picture": (pictures(lambda one: one + b"PRIVATE"), "no PNG files"),
+    "words in a picture": (pictures(chunk_more), "no PNG files"),
+    "a picture cut off": (pictures(lambda one: one[:-20]), "no PNG files"),
+    "pixels cut off": (pictures(lambda one: one[:33] + b"\0\0\0\0IDAT\x35\xaf\x06\x1e" + one[-12:]), "is no file that"),
+    "no images": (lambda table: table.slice(0, 0), "no images"),
+    "names of classes for another reader": (metadata(b"huggingface", info={"features": {}}), "metadata"),
+    "more metadata": (metadata(b"patients", who="John"), "metadata"),
+    "more words": (metadata(b"dataset", promise="all"), "metadata"),
+    "another split": (column(2, "split", "patient 17"), "not for training"),
+    "labels of another kind": (column(1, "label", 1.0), "not the columns of a release"),
+    "one column less": (lambda table: table.drop_columns(["split"]), "not the columns of a release"),
+    "a column more": (lambda table: table.append_column("age", [[9] * table.num_rows]), "not the columns of a release"),
+}
+
+
+@pytest.mark.parametrize("kind", TAMPERED)
+def test_nothing_is_hidden_in_the_file_of_images(kind: str, sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    change, words = TAMPERED[kind]
+    pq.write_table(change(pq.read_table(sound / "synthetic.parquet")), sound / "synthetic.parquet")
+    sign_anew(sound, **{"synthetic.parquet": (sound / "synthetic.parquet").read_bytes()})
+    status, rows, _ = checked(sound, capsys)
+    assert status == 1 and rows["contents"][0] == "FAILS" and words in rows["contents"][1]
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a device", "a folder"])
+def test_a_certificate_is_a_file(kind: str, sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path := sound / "certificate.json").unlink()
+    {"a pipe": lambda: os.mkfifo(path), "a device": lambda: path.symlink_to("/dev/zero"), "a folder": path.mkdir}[
+        kind
+    ]()
+    assert main([str(sound)]) == 2 and "it is no file" in capsys.readouterr().err
+
+
+def test_a_certificate_is_no_link(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, elsewhere = sound / "certificate.json", sound.parent / "elsewhere.json"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    status, rows, _ = checked(sound, capsys)
+    assert status == 1 and "certificate.json is a link: " in rows["files"][1]
+
+
+def test_words_of_damage_move_no_cursor(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = json.dumps("\x1b[2Jholds everything")
+    (sound / "certificate.json").write_text(f"{{{words}: 1, {words}: 2}}")
+    assert main([str(sound)]) == 2
+    assert "\x1b" not in (said := capsys.readouterr().err) and "twice" in said
 
 
 def test_words_of_a_certificate_are_no_lines_of_ours(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
