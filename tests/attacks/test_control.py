@@ -33,7 +33,10 @@ def sides(negative: bool) -> tuple[Images, Images]:
     return train, test
 
 
-@pytest.mark.parametrize("negative", [True, False], ids=["negatives", "one source"])
+@pytest.mark.parametrize(
+    "negative",
+    [pytest.param(True, id="negatives"), pytest.param(False, id="one source", marks=pytest.mark.slow)],
+)
 def test_sides_that_differ_by_more_than_membership_are_told_though_nothing_is_remembered(
     negative: bool, tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ def areas(folder: Path, recipe: RecipeConfig, views: list[str]) -> np.ndarray:
     )
 
 
+@pytest.mark.slow
 def test_a_view_tells_more_if_training_shows_it_and_less_if_not(tmp_path: Path) -> None:
     """What mirror images add, target by target, to networks that were mirrored in training, and take from those that
     were not: each surely (two standard errors)."""

@@ -57,6 +57,7 @@ def test_a_users_network_is_trained_and_attacked_on_ray(
     assert set(report["attacks"]) == {"target", "shadow_models"} and report["method"] == "lira"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_process_and_a_cluster_of_its_own_find_what_lies_where_they_start(start: Path) -> None:
     """A data set, a checkpoint and a network of the user's, in a folder that is on no path, as in the README."""

@@ -118,7 +118,10 @@ def timed(case: str, out: Path) -> set[str]:
     return set(json.loads((out / "internal/report.json").read_text())["timings"])
 
 
-LONG = ("privimage gan", "dp_imgsyn", "knowledge_recycling", "pigan experiments", "pigan dpgan")
+LONG = (
+    "dp_feta gaussian", "privimage", "privimage gan", "dp_imgsyn", "knowledge_recycling", "pigan experiments",
+    "pigan dpgan",
+)  # fmt: skip
 
 
 @pytest.mark.timeout(300)
@@ -168,6 +171,7 @@ def test_what_other_programs_do_is_not_counted(monkeypatch: pytest.MonkeyPatch) 
     assert timing.seconds(lambda: time.sleep(0.05), repeats=1) < 0.04
 
 
+@pytest.mark.slow
 def test_the_alignment_is_counted_with_likely_steps_and_at_most_is_said(tmp_path: Path) -> None:
     stages, shown = planned("dp_imgsyn", tmp_path / "run")
     assert "at most 50" in shown and {"steps", "align"} <= {stage.name for stage in stages}

@@ -28,6 +28,7 @@ def grown_to_two() -> Iterator[dict[str, str]]:
         yield env
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_what_no_node_can_give_is_said_at_once_and_a_sweep_of_12_units_grows_the_cluster_and_lets_it_go(
     grown_to_two: dict[str, str], tmp_path: Path

@@ -71,6 +71,7 @@ def where(item, shared):
 HOOK = "import os\n\ndef hook(env):\n    return {**(env or {}), 'working_dir': os.getcwd()}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_hook_that_sends_the_folder_to_the_workers_works(tmp_path: Path) -> None:
     """As `uv run` does by itself."""

@@ -175,6 +175,7 @@ def test_a_sweep_semantic_inference_and_dp_sgd_on_two_workers_outlive_nodes(
         assert len((run.traces / f"{paid}.jsonl").read_text().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_units_short_of_memory_have_more_room_and_are_named_in_the_end(ray_session: None, tmp_path: Path) -> None:
     """On one node of two CPUs, where units say themselves that two of them are too many, and one is always."""
     run = Run("scarce", tmp_path)

@@ -96,6 +96,7 @@ for given in (address, "auto"):
 """
 
 
+@pytest.mark.slow
 def test_a_driver_needs_nothing_in_its_environment(workstation: dict[str, str], tmp_path: Path) -> None:
     """The cluster listens on loopback alone, which only its own processes are told."""
     bare = {name: workstation[name] for name in ("HOME", "PATH")} | {"PYTHONPATH": str(ROOT)}

@@ -60,6 +60,7 @@ def test_it_reads_the_weights_as_they_are_when_it_is_asked() -> None:
     assert (after - want).norm() <= 2e-3 * want.norm() < (after - before).norm()
 
 
+@pytest.mark.slow
 def test_what_is_traced_goes_through_the_compiler_and_still_reads_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of the compiler but the code that it writes, which takes minutes; on a GPU the tests above have that too."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))

@@ -56,6 +56,7 @@ def test_what_the_kernels_cannot_count_is_refused() -> None:
             conv_grads(x, x[:1, :1, :1], images, [1, 1], [1, 1], [0, 0], [1, 1])
 
 
+@pytest.mark.slow
 def test_gradients_of_convolutions_equal_the_ordinary_ones() -> None:
     # The interpreter is chosen when Triton is imported.
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}

@@ -41,7 +41,9 @@ def built(kind: Kind, answer: dict[str, Any], parts: int = 2) -> Networks:
     return networks.eval()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["pigan", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("gan", "privgan"))]
+)
 def test_it_learns_what_the_classes_look_like(tmp_path: Path, kind: Kind) -> None:
     # Each of PrivGAN's pairs sees half of the images.
     epochs = 20 if kind == "privgan" else 10
@@ -117,7 +119,7 @@ def test_q_learns_parts_of_real_images_waits_and_then_learns_from_generated_ones
     assert same(classifier(4, weight=0.0), untouched)
 
 
-@pytest.mark.parametrize("kind", ["pigan", "privgan"])
+@pytest.mark.parametrize("kind", ["pigan", pytest.param("privgan", marks=pytest.mark.slow)])
 def test_the_penalty_makes_generators_pass_for_another_part(tmp_path: Path, kind: Kind) -> None:
     """Parts that differ, 0 dark and 1 bright: without a penalty generated images do too, with one hardly."""
     images = halves(128)

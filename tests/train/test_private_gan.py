@@ -47,6 +47,7 @@ def train(worker: Worker, noise_multiplier: float = 0.5, config: SGDConfig = CON
     return sgd.fit(worker, discriminator, game, halves(count), config, cost, SECRET, SPEED, partner=game).value
 
 
+@pytest.mark.slow
 def test_without_noise_it_learns_what_the_classes_look_like(tmp_path: Path) -> None:
     config = replace(CONFIG, epochs=15, max_grad_norm=10.0)
     answer = Local(tmp_path).train(train, 1e-6, config, 128, name="dpgan")

@@ -236,6 +236,7 @@ def test_no_central_images_is_dpdm(tmp_path: Path) -> None:
     honest(left)
 
 
+@pytest.mark.slow
 def test_experiments_compare_whole_runs_and_release_none_of_them(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -202,6 +202,7 @@ def test_noise_is_a_start_too(start: Any, tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "more/release/synthetic.parquet").num_rows == 300
 
 
+@pytest.mark.slow
 def test_experiments_compare_syntheses_and_release_none_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,6 +145,7 @@ def test_a_classifier_from_elsewhere_is_asked_one_view_unless_told(tmp_path: Pat
     assert run(told, tmp_path / "run")["attacks"]["target"]["headline"]["views"] == 2
 
 
+@pytest.mark.slow
 def test_a_users_network_that_memorised_is_caught_and_a_stranger_is_not(tmp_path: Path, users: str) -> None:
     """The same network, once trained on the data set's training images, once on its test images instead."""
     config = with_target(model=f"{users}:network")
@@ -161,6 +162,7 @@ def test_a_users_network_that_memorised_is_caught_and_a_stranger_is_not(tmp_path
     assert found["member"]["auc"]["low"] > 0.5 > found["stranger"]["auc"]["high"]
 
 
+@pytest.mark.slow
 def test_a_forgotten_normalisation_is_warned_of_and_the_right_one_is_not(tmp_path: Path, users: str) -> None:
     """A target that learned from normalised images, attacked without and with what it was normalised by."""
     right = with_target(model=f"{users}:normed", mean=(0.9,), std=(0.1,), checkpoint=str(tmp_path / "net.pt"))
