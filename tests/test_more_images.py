@@ -235,6 +235,28 @@ def test_a_release_that_holds_the_network_is_enough(
     assert "without network.safetensors" in said(capsys, "draw", str(handed), *new, status=2)
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"width": 10**30}, "Overflow"), ({"width": 4000}, "numbers"), ({"patch": 10**9}, "Storage size"),
+        ({"blocks": 10**30}, "layers"), ({"multipliers": [1] * 2000}, "layers"), ({"multipliers": [10**5]}, "numbers"),
+    ],
+)  # fmt: skip
+def test_sizes_beyond_what_is_stored_are_not_built(
+    more: dict[str, Any], said: str, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, run = draw_source.read_bytes, str(finished)
+    about = json.loads(read(run, draw_source.RUN_JSON))
+    about["config"]["network"] |= more
+    monkeypatch.setattr(
+        draw_source, "read_bytes",
+        lambda run, place: json.dumps(about).encode() if place == draw_source.RUN_JSON else read(run, place),
+    )  # fmt: skip
+    made_by = draw_source.source(run)
+    with pytest.raises(ValueError, match=f"^run is {run}, whose internal/stages do not fit .*{said}"):
+        made_by.drawing(made_by.config, made_by.like, 160, made_by.answer)
+
+
 FEW = (None, "x", [], {}, -1, math.nan)
 
 
