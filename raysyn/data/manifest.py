@@ -82,8 +82,7 @@ def read_manifest(
     else:
         numbers, names = {}, list(classes.names)
         for (_, _, name), line in zip(read, known.values(), strict=True):
-            if name not in numbers:
-                numbers[name] = classes.of(_split_label(name), f"{label}: line {line}")
+            numbers[name] = classes.of(_split_label(name), f"{label}: line {line}")
     told = f"a table of {len(read):,} rows, files by {image}, labels {f'in {number}' if number else 'unread'}"
     told += f", persons in {person}" if person is not None else ""
     told += "" if split else ", no column split: all for training"

@@ -177,7 +177,6 @@ def open_parquet(
     else:
         by = ", splits by file names" if found.by_names else ", no split in file names: all for training"
     told = f"{found.told}, {first.told()}{by}{found.left_out}"
-    told = told if classes is None else f"{told}; {classes.told()}"
     return Table(label, found.shards, first, names, told, classes, states)
 
 
@@ -258,8 +257,9 @@ def read_parquet(
     whole = table.schema.split or path.is_dir()
     lacks = "has no test images" if whole else "has no column split, and so no test images"
     name = path.stem if path.is_file() else path.resolve().name
+    told = table.told if table.classes is None else f"{table.told}; {table.classes.told()}"
     return Source(
-        name, label, table.class_names, splits, NAMING, lacks=lacks, released=table.schema.released, told=table.told,
+        name, label, table.class_names, splits, NAMING, lacks=lacks, released=table.schema.released, told=told,
         of_labels=table.schema.class_names is None and table.classes is None,
         warned=() if table.classes is None else table.classes.unseen(label),
     )  # fmt: skip
