@@ -11,7 +11,8 @@ import re
 import unicodedata
 import warnings
 from array import array
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,13 @@ USUAL = "person"
 """What the column is called, in whatever case, where none is named."""
 NOBODY = ("", "nan", "none", "null", "na", "n/a", "<na>")
 """What tables hold in place of a name, in small letters."""
+NEAR = (
+    "case", "client", "customer", "donor", "household", "individual", "mrn", "participant", "patient", "people",
+    "person", "pid", "subject", "uid", "user", "writer",
+)  # fmt: skip
+"""What else columns of persons are called, in small letters and without an ending such as _id: asked about, not read."""
+FEW = 20
+"""Persons: of fewer a run warns."""
 PREFIX = r"([^/]+)[\s_-][^\s_/-]+$"
 """What a name of a file begins with, up to its last separator."""
 
@@ -80,8 +88,8 @@ class Persons:
         """ValueError where a column is named for what has none."""
         if self.column is not None:
             raise ValueError(
-                f"{self.group}person_column={self.column!r} names a column, but {label} is no Parquet file and no "
-                f"table; give --{self.group}person-pattern, or of a .npz the array train_persons"
+                f"{self.group}person_column={self.column!r} names a column, but {label} is no Parquet file, no "
+                f"table and no .tar with .json; give --{self.group}person-pattern, or of a .npz the array train_persons"
             )
 
     def column_in(self, names: Sequence[str], label: str, others: Collection[str | None]) -> str | None:
@@ -96,6 +104,19 @@ class Persons:
             )
         usual = sorted((name for name in names if name.lower() == USUAL), key=lambda name: name != USUAL)
         return usual[0] if usual and usual[0] not in others and self.pattern is None else None
+
+    def asked(self, names: Iterable[str], others: Collection[str | None]) -> tuple[str, ...]:
+        """A question about columns that by their names may be of persons, where none was read as such."""
+        if self.column is not None or self.pattern is not None:
+            return ()
+        near = [name for name in names if name not in others and is_near(name)]
+        if not near:
+            return ()
+        columns = f"Column {near[0]!r} looks" if len(near) == 1 else f"Columns {', '.join(map(repr, near))} look"
+        return (
+            f"{columns} like persons: name {'it' if len(near) == 1 else 'the one that says whose an image is'} with "
+            f"--{self.group}person-column, or the promise is for one image, whoever has several.",
+        )
 
     def of_names(self, source: Source) -> Source:
         """`source` with the persons that the pattern, if there is one, finds in the names of its files. ValueError
@@ -119,7 +140,8 @@ class Persons:
                 found.append(number_of(person, numbers, ""))
             splits[split] = replace(part, persons_N=np.array(found, np.int64))
         told = "; ".join(filter(None, (source.told, "persons by names of files")))
-        return replace(source, splits=splits, told=told, warned=(*source.warned, *_of_one_class(numbers, source)))
+        warned = (*source.warned, *_of_one_class(numbers, source), *spelled_twice(numbers))
+        return replace(source, splits=splits, told=told, warned=warned)
 
     def _in_name(self, name: str) -> str | None:
         assert self.pattern is not None
@@ -128,15 +150,48 @@ class Persons:
         return person if person and person.strip() else None
 
 
+def is_near(column: str) -> bool:
+    """Whether a column is called like one of persons."""
+    bare = re.sub(r"[\W_]+", "", column.lower())
+    bare = re.sub(r"(?<=.)(ids?|no|nr|num|number|name|key|code)$", "", bare) if bare not in NEAR else bare
+    return bare in NEAR or bare.removesuffix("s") in NEAR
+
+
 def _of_one_class(persons: Collection[str], source: Source) -> list[str]:
-    """A warning where names of persons begin in the folder of a class."""
-    folders = {person.partition("/")[0] for person in persons if "/" in person}
-    if folders.isdisjoint(source.class_names or ()):
+    """A warning where names of persons have that of a class in them: as the folder above them, wherever that lies, or,
+    of half of the persons, as a word."""
+    names = {_in_words(name) for name in source.class_names or ()}
+    above = {_in_words(part) for person in persons for part in person.split("/")[:-1]}
+    words = {name for name in names if not name.strip().isdigit()}
+    within = sum(any(name in _in_words(person) for name in words) for person in persons)
+    if names.isdisjoint(above) and (not within or 2 * within < len(persons)):
         return []
     return [
-        "Names of persons begin in the folder of a class, so that somebody with images of two classes is two persons, "
-        "each with a promise of its own: let the group of --data.person-pattern hold the name alone."
+        "Names of persons have the name of a class in them, so that somebody with images of two classes is two "
+        "persons, each with a promise of its own: let the group of --data.person-pattern hold the name alone."
     ]
+
+
+def _in_words(name: str) -> str:
+    """Its words in small letters, with a space around each."""
+    return " ".join(["", *re.split(r"[\s_/.-]+", name.casefold()), ""])
+
+
+def spelled_twice(persons: Iterable[str]) -> list[str]:
+    """A warning where persons differ in capital letters, leading zeros or what stands between words alone; none is
+    named in it."""
+    groups = Counter(_spelled(person) for person in persons)
+    if not (several := [count for count in groups.values() if count > 1]):
+        return []
+    return [
+        f"{sum(several):,} persons are {len(several):,} but for capital letters, leading zeros, or what stands between "
+        "words (007 and 7, Ann and ann): if such are one, spell them alike, or somebody is hidden as two."
+    ]
+
+
+def _spelled(name: str) -> str:
+    """What another spelling of the same name has too."""
+    return re.sub(r"(?<!\d)0+(?=\d)|\.0+$", "", _in_words(unicodedata.normalize("NFKC", name)).strip())
 
 
 def number_of(person: Any, numbers: dict[str, int], place: str) -> int:
@@ -167,7 +222,8 @@ def with_arrays(source: Source, arrays: Mapping[str, Any]) -> Source:
             number_of(one, numbers, f"{source.label}: {part.place(index)}") for index, one in enumerate(found.flat)
         ]
         splits[split] = replace(part, persons_N=np.array(persons, np.int64))
-    return replace(source, splits=splits, told=f"{source.told}, persons by arrays")
+    warned = (*source.warned, *spelled_twice(numbers))
+    return replace(source, splits=splits, told=f"{source.told}, persons by arrays", warned=warned)
 
 
 def check_apart(source: Source) -> None:

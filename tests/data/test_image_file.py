@@ -219,7 +219,8 @@ def many(values: int, colours: int, extra: tuple[int, ...]) -> bytes:
     (2, 1, (0,)), (4, 3, (0,)), (5, 3, (0, 0)), (5, 3, (1, 0)), (5, 3, (2, 0)), (6, 3, (0, 0, 0)),
 ])  # fmt: skip
 def test_no_value_of_a_pixel_is_dropped_without_a_word(values: int, colours: int, extra: tuple[int, ...]) -> None:
-    with pytest.raises(Unsuited, match=rf"^it is a TIFF of {values} values a pixel, of which {len(extra) - any(extra)} "):
+    dropped = len(extra) - any(extra)
+    with pytest.raises(Unsuited, match=rf"^it is a TIFF of {values} values a pixel, of which {dropped} "):
         decode_picture(many(values, colours, extra), None, reading=Reading(background="white"))
 
 

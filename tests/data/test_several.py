@@ -286,7 +286,7 @@ def test_labels_to_heed_that_no_image_has_are_told_of(tmp_path: Path, kind: str)
 @pytest.mark.parametrize("other", ["lung_mass", "Lung Mass", "lung-mass", " lung  mass", "lung\u00a0mass"])
 def test_words_of_a_label_may_be_parted_in_other_ways(other: str, tmp_path: Path) -> None:
     path = parquet(tmp_path, [["lung mass" if at % 2 else other] for at in range(6)])
-    with pytest.raises(ValueError, match="names 'lung mass', and images have the label .*; give both one spelling"):
+    with pytest.raises(ValueError, match=r"names 'lung mass', and images have the label .*; give both one spelling"):
         load(DataConfig(path=path, multi_label="most-frequent", label_order=("lung mass",)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 1), dtype=np.uint8
 PATTERN = r"([^/_]+)_\d+\.png$"
 BY_NAME = ("folder", "tar", "hugging face", "table of files")
 """Kinds whose persons the names of files tell."""
-KINDS = ("parquet", "csv", "npz", *BY_NAME)
+KINDS = ("parquet", "csv", "npz", "tar of json", *BY_NAME)
 
 
 def png(index: int) -> bytes:
@@ -73,13 +74,17 @@ def source(home: Path, kind: str, whose: list[Any] = WHOSE, splits: list[str] = 
             arrays[f"{split}_persons"] = np.array([whose[index] for index in at])
         np.savez(home / "set.npz", **arrays)  # type: ignore[arg-type]
         return DataConfig(path=str(home / "set.npz"))
-    if kind == "tar":
+    if kind in ("tar", "tar of json"):
         (home / "set").mkdir()
         for split in sorted(set(splits)):
             with tarfile.open(home / "set" / f"{split}-000.tar", "w") as archive:
                 for index in (index for index in rows if splits[index] == split):
                     key = files[index].removesuffix(".png")
-                    for name, content in ((f"{key}.png", png(index)), (f"{key}.cls", str(LABELS[index]).encode())):
+                    said = (f"{key}.cls", str(LABELS[index]).encode())
+                    if kind == "tar of json":
+                        about = {"label": LABELS[index], "Person": whose[index]}
+                        said = (f"{key}.json", json.dumps(about).encode())
+                    for name, content in ((f"{key}.png", png(index)), said):
                         (member := tarfile.TarInfo(f"./scans/{name}")).size = len(content)
                         archive.addfile(member, io.BytesIO(content))
         return DataConfig(path=str(home / "set"), person_pattern=pattern)
@@ -200,9 +205,12 @@ def test_nobody_is_ever_divided(whose: list[int], share: float, limit: int) -> N
 @pytest.mark.parametrize("kind", KINDS)
 def test_nobody_knows_whose_is_refused(kind: str, empty: str | None, tmp_path: Path) -> None:
     if kind != "parquet":
-        empty = (empty or "") if kind in ("csv", "npz") else ""  # spaces would be a part of a file's name
+        empty = (
+            (empty or "") if kind in ("csv", "npz", "tar of json") else ""
+        )  # spaces would be a part of a file's name
     sentence = fault(source(tmp_path, kind, [*WHOSE[:3], empty, *WHOSE[4:]]))
-    row = {"parquet": "row 3", "csv": "line 5", "npz": "train image 3", "tar": "scans/", "hugging face": "row 3"}
+    row = {"parquet": "row 3", "csv": "line 5", "npz": "train image 3", "tar": "scans/", "tar of json": "scans/scan_003",
+           "hugging face": "row 3"}  # fmt: skip
     assert row.get(kind, "_003.png") in sentence and "person" in sentence
 
 
@@ -348,3 +356,76 @@ def test_a_class_in_the_name_of_a_person_is_warned_of(pattern: str, warned: int,
     found = load(DataConfig(path=source(tmp_path, "folder").path, person_pattern=pattern))
     assert len(found.warned) == warned and found.train.units == (6 if warned else 4)
     assert all("two persons" in one for one in found.warned)
+
+
+@pytest.mark.parametrize(("classes", "person", "warned"), [
+    (("cat", "dog"), "{class}_{who}", 1), (("cat", "dog"), "{who}", 0), (("cat", "dog"), "train/{class}/{who}", 1),
+    (("Lung mass", "none"), "{who}-lung_mass", 1), (("0", "1"), "{who}_1", 0), (("0", "1"), "a/{class}/{who}", 1),
+    (("ann", "bee"), "{who}", 0),
+])  # fmt: skip
+def test_the_name_of_a_class_is_found_wherever_it_is(classes: tuple[str, ...], person: str, warned: int) -> None:
+    """As a folder anywhere above, or as a word: one person of many may be called as a class is."""
+    names = [person.format_map({"class": classes[at % 2], "who": f"ann {at}" if at < 3 else f"p{at}"})
+             for at in range(8)]  # fmt: skip
+    split = Split([b""] * 8, np.arange(8) % 2, str, names=lambda: iter(names))
+    found = Persons.of(None, ".*").of_names(Source("set", "set", classes, {"train": split}))
+    assert len(found.warned) == warned
+
+
+def near(home: Path, kind: str, column: str, whose: list[Any] = WHOSE) -> DataConfig:
+    """A source whose persons are in a column, key or array that is called otherwise."""
+    config = source(home, kind, whose)
+    path = Path(str(config.path))
+    if kind == "csv":
+        path.write_text(path.read_text().replace("person", column, 1))
+    elif kind == "parquet":
+        pq.write_table(pq.read_table(path).rename_columns(["image", "label", "split", column]), path)
+    elif kind == "npz":
+        arrays = {name.replace("persons", column): one for name, one in np.load(path).items()}
+        np.savez(path, **arrays)
+    else:
+        for shard in path.iterdir():  # as long as before, so that headers hold
+            shard.write_bytes(shard.read_bytes().replace(b'"Person"', f'"{column}"'.encode()))
+    return config
+
+
+@pytest.mark.parametrize("column", ["patient_id", "Patient", "PatientID", "subject", "case_id", "person id", "MRN"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_that_look_like_persons_are_asked_about_and_not_used(kind: str, column: str, tmp_path: Path) -> None:
+    config = near(tmp_path, kind, column)
+    (asked,) = load(config).warned
+    assert asked.startswith(f"Column {column!r} looks like persons: name it with --data.person-column")
+    assert load(config).train.persons_N is None
+    named = load(replace(config, person_column=column))
+    assert named.warned == () and persons(named.train) == wanted("train")
+
+
+@pytest.mark.parametrize(("kind", "column", "said"), [
+    ("npz", "patient", "The array 'test_patient' looks like persons"), ("tar of json", "person", ""),
+    ("tar of json", "MyCase", ""), ("tar of json", "CaseID", "Column 'CaseID' looks like persons"),
+    ("csv", "age", ""), ("parquet", "body_part", ""), ("csv", "uppercase", ""),
+])  # fmt: skip
+def test_other_sources_are_asked_about_too_and_other_columns_are_not(
+    kind: str, column: str, said: str, tmp_path: Path
+) -> None:
+    found = load(near(tmp_path, kind, column))
+    assert len(found.warned) == bool(said) and all(one.startswith(said) for one in found.warned)
+    assert (found.train.persons_N is None) == (column != "person")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "npz", "tar of json", "folder"])
+@pytest.mark.parametrize("other", ["P7", "p07", "p 7"])
+def test_persons_in_two_spellings_are_counted(kind: str, other: str, tmp_path: Path) -> None:
+    whose = [other if at == 2 else "p 7" if at == 5 and " " in other else who for at, who in enumerate(WHOSE)]
+    whose = [who.replace("p7", "p-7") if " " in other else who for who in whose]
+    (warned,) = load(source(tmp_path, kind, whose)).warned
+    assert warned.startswith("2 persons are 1 but for capital letters, leading zeros") and "p" + "7" not in warned
+
+
+@pytest.mark.parametrize(("value", "said"), [
+    ([1], "no number or word"), (True, "no number or word"), (1.5, "no number or word"), ({"id": 1}, "no number"),
+])  # fmt: skip
+def test_a_person_in_json_is_a_number_or_a_word(value: Any, said: str, tmp_path: Path) -> None:
+    config = source(tmp_path, "tar of json", [value, *WHOSE[1:]])
+    assert said in fault(config) and "scans/scan_000" in fault(config)
+    assert "person_column='whose' names; it has label, Person" in fault(replace(config, person_column="whose"))
