@@ -29,7 +29,7 @@ NEAR = (
     "case", "client", "customer", "donor", "household", "individual", "mrn", "participant", "patient", "people",
     "person", "pid", "subject", "uid", "user", "writer",
 )  # fmt: skip
-"""What else columns of persons are called, in small letters and without an ending such as _id: asked about, not read."""
+"""What else columns of persons are called, in small letters, without an ending such as _id: asked about, not read."""
 FEW = 20
 """Persons: of fewer a run warns."""
 PREFIX = r"([^/]+)[\s_-][^\s_/-]+$"

@@ -124,8 +124,8 @@ def _has_class_folders(path: Path) -> bool:
 
 def read_tars(path: Path, label: str, labels: bool = True, persons: Persons | None = None) -> Tars:
     """Look through all shards that `path` names; file names of a folder or a range say splits. Without `labels` none is
-    read, and all samples are of class 0; without `persons` nobody is named. ValueError, in a sentence that `label` opens, for an archive that is damaged
-    or cut off, and a sample without image or label."""
+    read, and all samples are of class 0; without `persons` nobody is named. ValueError, in a sentence that `label`
+    opens, for an archive that is damaged or cut off, and a sample without image or label."""
     found = _shards(path, label)
     kept = found.shards
     aside, kinds = Counter[str](), Counter[str]()

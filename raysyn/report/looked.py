@@ -42,8 +42,11 @@ class Table:
 def name_of(label: Any, names: Sequence[str] | None) -> str:
     """A class, as far as the source names it; what cannot be printed is escaped."""
     known = names is not None and isinstance(label, int) and 0 <= label < len(names)
-    name = legible(names[label]) if names is not None and known else str(label)
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in name)
+    return _printable(names[label] if names is not None and known else str(label))
+
+
+def _printable(text: str) -> str:
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in legible(text))
 
 
 def tables(found: Survey, names: Sequence[str] | None) -> list[Table]:
@@ -64,6 +67,11 @@ def tables(found: Survey, names: Sequence[str] | None) -> list[Table]:
     if found.faults:
         faults = [[fault, f"{n:,}"] for fault, n in found.faults.most_common()]
         made.append(Table("Not usable", [["what is wrong", "images"], *faults]))
+    if found.crossed:
+        every = found.across.total()
+        some = f", the first {len(found.crossed)} of {every:,}" if every > len(found.crossed) else ""
+        pairs = [[_printable(one), _printable(other)] for one, other in found.crossed]
+        made.append(Table(f"Exact copies across splits{some}", [["image", "is the same as"], *pairs]))
     return made
 
 
@@ -86,7 +94,8 @@ def sentences(found: Survey) -> list[str]:
     if found.relabelled:
         lines.append(f"Exact copies with another label than the first of their kind: {found.relabelled:,}.")
     if found.copies:
-        lines.append(f"The first copies: {'; '.join(f'{one} is {other}' for one, other in found.copies)}.")
+        pairs = "; ".join(f"{_printable(one)} is {_printable(other)}" for one, other in found.copies)
+        lines.append(f"The first copies: {pairs}.")
     else:
         lines.append("No image is an exact copy of another one.")
     return lines
@@ -134,7 +143,7 @@ def _listed(pairs: Sequence[tuple[str, str]]) -> str:
     places: dict[str, list[str]] = {}
     for place, fault in pairs:
         places.setdefault(fault, []).append(place)
-    return "; ".join(f"{', '.join(some)} ({fault})" for fault, some in places.items())
+    return "; ".join(f"{', '.join(map(_printable, some))} ({fault})" for fault, some in places.items())
 
 
 def advice(found: Survey) -> list[str]:

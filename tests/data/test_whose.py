@@ -209,8 +209,8 @@ def test_nobody_knows_whose_is_refused(kind: str, empty: str | None, tmp_path: P
             (empty or "") if kind in ("csv", "npz", "tar of json") else ""
         )  # spaces would be a part of a file's name
     sentence = fault(source(tmp_path, kind, [*WHOSE[:3], empty, *WHOSE[4:]]))
-    row = {"parquet": "row 3", "csv": "line 5", "npz": "train image 3", "tar": "scans/", "tar of json": "scans/scan_003",
-           "hugging face": "row 3"}  # fmt: skip
+    row = {"parquet": "row 3", "csv": "line 5", "npz": "train image 3", "tar": "scans/", "hugging face": "row 3"}
+    row["tar of json"] = "scans/scan_003"
     assert row.get(kind, "_003.png") in sentence and "person" in sentence
 
 
