@@ -20,11 +20,10 @@ from PIL import Image
 
 from raysyn.data import mapped
 from raysyn.data.images import DataConfig, Images, facts_and_units, load
-from raysyn.data.persons import PREFIX, Persons
+from raysyn.data.persons import PREFIX, Persons, number_of
 from raysyn.data.public import load_public
 from raysyn.data.shares import limited, with_test_images
 from raysyn.data.source import Source, Split
-from raysyn.data.sources import subset
 from raysyn.data.streams import PublicConfig
 from raysyn.report.release import parquet_bytes
 
@@ -146,15 +145,32 @@ def test_somebody_in_two_splits_is_refused(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_with_one_image_each_everything_is_as_without_persons(kind: str, tmp_path: Path) -> None:
-    config = source(tmp_path, kind, [f"q{at}" for at in range(10)], ["train"] * 10)
-    found = load(replace(config, test_share=0.3, limit=4))
+def test_with_one_image_each_there_are_as_many_as_without_persons(kind: str, tmp_path: Path) -> None:
+    whose = [f"q{at}" for at in range(10)]
+    found = load(replace(source(tmp_path, kind, whose, ["train"] * 10), test_share=0.3, limit=4))
     assert found.train.units == len(found.train) == 4 and found.test.units == len(found.test) == 3
-    # As they lie there: in a folder by class.
-    order = np.argsort(LABELS, kind="stable") if kind == "folder" else np.arange(10)
-    left = np.setdiff1d(np.arange(10), subset(10, 3))
-    assert (found.train.images_NHWC == PIXELS[order][left][subset(7, 4)]).all()
-    assert (found.test.images_NHWC == PIXELS[order][subset(10, 3)]).all()
+    # Whatever the kind of source: by their names alone.
+    order = sorted(range(10), key=lambda at: number_of(whose[at], {}, ""))
+    held, kept = ({PIXELS[at].tobytes() for at in some} for some in (order[:3], order[3:7]))
+    assert held == {one.tobytes() for one in found.test.images_NHWC}
+    assert kept == {one.tobytes() for one in found.train.images_NHWC}
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("persons", [3, 10, 41])
+def test_whoever_comes_moves_one_other_at_most(persons: int, share: float) -> None:
+    """And nobody moves where a source is in another order."""
+
+    def held(some: list[str]) -> set[Any]:
+        numbers_N = np.array([number_of(name, {}, "") for name in some])
+        whole = Source("set", "set", ["it"], {"train": Split(some, np.zeros(len(some), np.int64), str, numbers_N)})
+        return set(with_test_images(whole, share).splits["test"].pictures)
+
+    names = [f"patient {at}" for at in range(persons)]
+    before = held(names)
+    assert before == held(names[::-1]) == held(names[1::2] + names[::2])
+    for name in names:
+        assert len((before ^ held([one for one in names if one != name])) - {name}) <= 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
