@@ -79,7 +79,12 @@ class Whose:
         lacks."""
         if "json" not in labels:
             self.persons.check_no_column(place)
-        fields: Any = _parsed(_text(labels["json"], place), place) if "json" in labels else {}
+        fields: Any = None
+        try:
+            fields = _parsed(_text(labels["json"], place), place) if "json" in labels else None
+        except ValueError:  # words of another kind say nothing of persons, where they were not asked for
+            if self.persons.column is not None:
+                raise
         fields = fields if isinstance(fields, dict) else {}
         self.keys.update(fields)
         key = self.persons.column_in(list(fields), place, ())
