@@ -189,7 +189,7 @@ def _fitting(given: str, config: DataConfig, facts: Known | str, found: Survey) 
 
     if isinstance(facts, str) or not looked.of_one_kind(found, facts[0][1][2]):
         return []
-    (_, shape, classes), units = facts
+    (n, shape, classes), units = facts
     asked = Config(epsilon=EPSILON)
     fixed = f"ε {EPSILON:g} and {asked.minutes:g} minutes"
     case = choice.Case(
@@ -197,6 +197,7 @@ def _fitting(given: str, config: DataConfig, facts: Known | str, found: Survey) 
         workers=workers(On()) or 1,
     )  # fmt: skip
     try:
+        asked.budget().delta_for(units, "person" if units < n else "image")
         picked = choice.choose(case).picked
     except ValueError as error:
         return [f"With {fixed} no method fits: {error}."]
@@ -224,14 +225,18 @@ def _read(config: DataConfig, facts: Known | str, found: Survey) -> str:
 
 
 def _shown(table: looked.Table) -> list[str]:
-    """A table in lines, its first columns to the left, the others to the right."""
+    """A table in lines, its words to the left, and columns of numbers to the right."""
     head, *rows = table.rows
     kept = [head, *rows[:MOST_ROWS]]
     widths = [max(len(row[column]) for row in kept) for column in range(len(head))]
     lines = []
-    for name, *figures in kept:
-        right = [cell.rjust(width) for cell, width in zip(figures, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *right]))
+    right = [table.numbers(column) for column in range(len(head))]
+    for row in kept:
+        cells = [
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(row, widths, right, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
     more = len(rows) - MOST_ROWS
     return [f"{table.title}:", *(f"  {line}" for line in lines), *([f"  and {more:,} more"] if more > 0 else [])]
 

@@ -38,6 +38,10 @@ class Table:
     title: str
     rows: Sequence[Sequence[str]]
 
+    def numbers(self, column: int) -> bool:
+        """Whether a column is one of numbers, which stand to the right."""
+        return column > 0 and all(row[column][:1].isdigit() for row in self.rows[1:])
+
 
 def name_of(label: Any, names: Sequence[str] | None) -> str:
     """A class, as far as the source names it; what cannot be printed is escaped."""
@@ -93,10 +97,11 @@ def sentences(found: Survey) -> list[str]:
         lines.append(f"Exact copies in {split} of images of {earlier}: {n:,}. These are not held out.")
     if found.relabelled:
         lines.append(f"Exact copies with another label than the first of their kind: {found.relabelled:,}.")
-    if found.copies:
-        pairs = "; ".join(f"{_printable(one)} is {_printable(other)}" for one, other in found.copies)
-        lines.append(f"The first copies: {pairs}.")
-    else:
+    # Those across splits have a table.
+    if more := [pair for pair in found.copies if pair not in found.crossed]:
+        pairs = "; ".join(f"{_printable(one)} is {_printable(other)}" for one, other in more)
+        lines.append(f"The first copies within a split: {pairs}.")
+    if not found.copies:
         lines.append("No image is an exact copy of another one.")
     return lines
 
@@ -129,7 +134,8 @@ def of_persons(named: Named | None, suggested: Suggested | None, published: bool
             "Nobody is named: a promise would be for one image. If somebody has several, name them with "
             "--data.person-column or --data.person-pattern."
         ]
-    without = f" ({suggested.without:,} names do not match it, and would be refused)" if suggested.without else ""
+    names = "1 name does" if suggested.without == 1 else f"{suggested.without:,} names do"
+    without = f" ({names} not match it, and would be refused)" if suggested.without else ""
     return [
         f"Nobody is named: a promise would be for one image. Names of files suggest {suggested.groups:,} groups, in "
         f"which {suggested.images:,} images are not alone. If these are persons, name them with --data.person-pattern "
