@@ -81,9 +81,7 @@ def test_everything_is_counted_and_nothing_is_changed(
     assert "Exact copies with another label than the first of their kind: 1." in said
     assert "Exact copies across splits: image is the same as test: file test/ant/0.png train: file train/ant/2" in said
     assert "Which method fits" not in said, "a run would be refused"
-    assert (
-        "The first copies within a split: train: file train/ant/1.png is train: file train/ant/0.png; tra" in said
-    )
+    assert "The first copies within a split: train: file train/ant/1.png is train: file train/ant/0.png; tra" in said
     assert "begins to read 9 training and 2 test images of 10 x 10 pixels, colour, 3 classes, and is refused at" in said
     assert "There are 3 sizes, the shortest side is 10 pixels: --data.size 8 makes them one." in said
     assert "--data.crop centre keeps them" in said and "There are both kinds, 1 grey and 7 colour: conv" in said

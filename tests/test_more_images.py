@@ -22,6 +22,7 @@ from raysyn.methods import synthesis
 from raysyn.report import choices
 from raysyn.report.release import parquet_bytes, read_images
 from raysyn.report.verify import verify
+from raysyn.runs.may_leave import network_text
 
 HERE = ("--on.address", "here")
 
@@ -223,10 +224,10 @@ def test_a_release_that_holds_the_network_is_enough(
         ({"sampler": [1]}, weights, "of another kind"),
         ({}, b"junk", "network.safetensors is damaged"),
     ):  # fmt: skip
-        told = json.dumps(about | {"settings": settings | changed}).encode()
+        told = network_text(about | {"settings": settings | changed}).encode()
         files_signed_anew(handed, {"network.json": told, "network.safetensors": content})
         assert sentence in said(capsys, "draw", str(handed), *new, *HERE, status=2)
-    files_signed_anew(handed, {"network.json": json.dumps(about).encode(), "network.safetensors": weights})
+    files_signed_anew(handed, {"network.json": network_text(about).encode(), "network.safetensors": weights})
     assert "release.network is True" in said(capsys, "draw", str(handed), "--release.network", *new, status=2)
     (handed / "network.json").write_text(json.dumps(about | {"preset": "gone"}))
     assert "network.json is not the file that was signed" in said(capsys, "draw", str(handed), *new, status=2)

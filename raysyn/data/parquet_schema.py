@@ -68,7 +68,7 @@ class Schema:
     """Where persons are not read, or not named, None."""
     path_leaf: str | None = field(default=None, compare=False)
     """Where Hugging Face's struct has the paths of its files, which a file of the set may lack."""
-    asked: tuple[str, ...] = ()
+    asked: tuple[str, ...] = field(default=(), compare=False)
     """What a user is asked about its columns."""
 
     def told(self) -> str:

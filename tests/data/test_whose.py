@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -427,6 +428,14 @@ def test_other_sources_are_asked_about_too_and_other_columns_are_not(
     found = load(near(tmp_path, kind, column))
     assert len(found.warned) == bool(said) and all(one.startswith(said) for one in found.warned)
     assert (found.train.persons_N is None) == (column != "person")
+
+
+def test_a_column_that_one_file_of_a_set_has_is_no_other_set(tmp_path: Path) -> None:
+    read = pq.read_table(str(source(tmp_path, "parquet").path)).rename_columns(["image", "label", "split", "patient"])
+    (tmp_path / "set").mkdir()
+    for split, one in (("train", read), ("test", read.drop_columns(["patient"]))):
+        pq.write_table(one.filter(pc.equal(one["split"], split)), tmp_path / f"set/{split}.parquet")
+    assert len(load(DataConfig(path=str(tmp_path / "set"))).train) == 7
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "npz", "tar of json", "folder"])
