@@ -93,8 +93,7 @@ def source(run: str) -> Source:
         _refuse_another_certificate(run, about, signed)
         # Where the private images lie says nothing about what is drawn.
         config = restored(preset, about["config"], but="data.")
-    assert method.drawing is not None
-    drawing = partial(_drawn_by, run, f"whose internal/stages do not fit its {RUN_JSON}", method.drawing)
+    drawing = partial(_drawn_by, run, f"whose internal/stages do not fit its {RUN_JSON}", method)
     return Source(run=run, method=about["method"], config=config, signed=signed, drawing=drawing)
 
 
@@ -129,15 +128,20 @@ def _of_release(run: str, release: Path) -> Source:
         config = restored(preset, about["settings"])
         # Before anything of the configuration is built.
         network.check_read(method.network, about, config, about["method"])
-    assert method.drawing is not None
-    drawing = partial(_drawn_by, run, f"whose {network.WEIGHTS} does not fit its {network.ABOUT}", method.drawing)
+    drawing = partial(_drawn_by, run, f"whose {network.WEIGHTS} does not fit its {network.ABOUT}", method)
     return Source(run=run, method=about["method"], config=config, signed=signed, drawing=drawing, network=answer)
 
 
-def _drawn_by(run: str, fault: str, drawing: Callable[..., Drawing], *given: Any) -> Drawing:
-    """`drawing` from files that may hold anything; ValueError where it cannot be from these."""
+def _drawn_by(
+    run: str, fault: str, method: Method, config: Any, like: Images, n: int, answer: Callable[[str], Any]
+) -> Drawing:
+    """Its drawing from files that may hold anything; ValueError where it cannot be from these."""
+    assert method.drawing is not None
     with _whole(run, fault):
-        return drawing(*given)
+        if source_of(method.run):  # what else somebody's own method builds is its own matter
+            return method.drawing(config, like, n, answer)
+        with network.built_for(answer) as counted:
+            return method.drawing(config, like, n, counted)
 
 
 def _made_by(run: str, about: Mapping[str, Any]) -> tuple[Method, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raysyn.data import grouped
-from raysyn.data.images import DataConfig, public_facts
+from raysyn.data.images import DataConfig, facts_and_units
 from raysyn.data.parquet_schema import Columns
 from raysyn.data.persons import Persons
 from raysyn.data.reading import Colour, Reading
@@ -27,6 +27,8 @@ from raysyn.screen.help import briefly_told
 from raysyn.screen.text import filled
 
 INTERRUPTED = "interrupted: nothing is written; the same command begins anew"
+EPSILON = 3.0
+"""Of the run that is thought of."""
 MOST_ROWS = 30
 """Of a table, on the screen."""
 
@@ -119,6 +121,7 @@ def look(given: str, flags: Flags) -> list[str]:
         *reading.warned(),
         *source.warned,
         _read(config, facts, found),
+        *_fitting(given, config, facts, found),
         *looked.sentences(found),
         *looked.of_persons(persons, None if persons else grouped.suggested(source), named),
         *looked.advice(found),
@@ -147,29 +150,71 @@ def _check(field: str, path: Path, source: Path | None, overwrite: bool) -> None
         raise ValueError(f"{field} is {path}, which is there already: give another name, or --overwrite")
 
 
-def _facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int] | str:
+Known = tuple[tuple[int, tuple[int, int, int], int], int]
+"""(number of training images, shape, classes), and of how many persons, or else images."""
+
+
+def _facts(config: DataConfig) -> Known | str:
     """What a run would know of it at its beginning, or why it would be refused."""
     try:
-        return public_facts(config)
+        return facts_and_units(config)
     except ValueError as error:
         return str(error)
 
 
-def _read(config: DataConfig, facts: tuple[int, tuple[int, int, int], int] | str, found: Survey) -> str:
-    """How a run would read it, with no flag of --data. but its name or path."""
-    flag = f"--data.name {config.name}" if config.path is None else f"--data.path {config.path}"
+def _flags(config: DataConfig) -> str:
+    """Those that a run would read it with, beside its name or path, with a space before each."""
+    flag = ""
     columns = (("image", config.image_column), ("label", config.label_column), ("person", config.person_column))
     for what, name in columns:
-        flag += f" --data.{what}-column {name}" if name is not None else ""
+        flag += f" --data.{what}-column {shlex.quote(name)}" if name is not None else ""
     flag += f" --data.person-pattern {shlex.quote(config.person_pattern)}" if config.person_pattern else ""
     flag += "" if config.labels else " --data.no-labels"
     flag += f" --data.multi-label {config.multi_label}" if config.multi_label else ""
     flag += f" --data.label-order {shlex.join(config.label_order)}" if config.label_order else ""
     for name, value in Reading.of(config).given():
         flag += f" --data.{name} {' '.join(f'{one:g}' for one in value) if isinstance(value, tuple) else value}"
+    return flag
+
+
+def _fitting(given: str, config: DataConfig, facts: Known | str, found: Survey) -> list[str]:
+    """Which method and preset fit, by the rule of `raysyn auto` and for its usual promise and time; nothing where a run
+    would be refused."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from raysyn.methods.auto import choice, told
+    from raysyn.methods.auto.config import Config
+    from raysyn.methods.auto.settings import Facts
+    from raysyn.methods.machines import On
+    from raysyn.methods.outlook import workers
+
+    if isinstance(facts, str) or not looked.of_one_kind(found, facts[0][1][2]):
+        return []
+    (n, shape, classes), units = facts
+    asked = Config(epsilon=EPSILON)
+    fixed = f"ε {EPSILON:g} and {asked.minutes:g} minutes"
+    case = choice.Case(
+        facts=Facts(n=units, shape=shape, classes=classes), budget=asked.budget(), minutes=asked.minutes,
+        workers=workers(On()) or 1,
+    )  # fmt: skip
+    try:
+        asked.budget().delta_for(units, "person" if units < n else "image")
+        picked = choice.choose(case).picked
+    except ValueError as error:
+        return [f"With {fixed} no method fits: {error}."]
+    return [
+        f"Which method fits, for {fixed}: {picked.method}, preset {picked.setting.preset} changed for these images, "
+        f"about {told.in_minutes(picked.minutes)} here with its judging. Why, and what to expect: raysyn auto "
+        f"{shlex.quote(given)}{_flags(config)} --epsilon {EPSILON:g} --dry-run"
+    ]
+
+
+def _read(config: DataConfig, facts: Known | str, found: Survey) -> str:
+    """How a run would read it, with no flag of --data. but its name or path."""
+    flag = f"--data.name {config.name}" if config.path is None else f"--data.path {config.path}"
+    flag += _flags(config)
     if isinstance(facts, str):
         return f"A run with {flag} would be refused: {facts}."
-    n, (height, width, channels), classes = facts
+    (n, (height, width, channels), classes), _ = facts
     # Of a release of raysyn a share is held out.
     tested = found.classes.get("test", Counter()).total() or found.classes["train"].total() - n
     what = f"{n:,} training and {tested:,} test images of {width} x {height} pixels, {looked.KINDS[channels]}"
@@ -180,14 +225,18 @@ def _read(config: DataConfig, facts: tuple[int, tuple[int, int, int], int] | str
 
 
 def _shown(table: looked.Table) -> list[str]:
-    """A table in lines, its first columns to the left, the others to the right."""
+    """A table in lines, its words to the left, and columns of numbers to the right."""
     head, *rows = table.rows
     kept = [head, *rows[:MOST_ROWS]]
     widths = [max(len(row[column]) for row in kept) for column in range(len(head))]
     lines = []
-    for name, *figures in kept:
-        right = [cell.rjust(width) for cell, width in zip(figures, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *right]))
+    right = [table.numbers(column) for column in range(len(head))]
+    for row in kept:
+        cells = [
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(row, widths, right, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
     more = len(rows) - MOST_ROWS
     return [f"{table.title}:", *(f"  {line}" for line in lines), *([f"  and {more:,} more"] if more > 0 else [])]
 

@@ -79,14 +79,16 @@ def test_everything_is_counted_and_nothing_is_changed(
     assert "Exact copies within train: 2." in said and "Exact copies within test" not in said
     assert "Exact copies in test of images of train: 1. These are not held out." in said
     assert "Exact copies with another label than the first of their kind: 1." in said
-    assert "The first copies: train: file train/ant/1.png is train: file train/ant/0.png; train: file train/be" in said
+    assert "Exact copies across splits: image is the same as test: file test/ant/0.png train: file train/ant/2" in said
+    assert "Which method fits" not in said, "a run would be refused"
+    assert "The first copies within a split: train: file train/ant/1.png is train: file train/ant/0.png; tra" in said
     assert "begins to read 9 training and 2 test images of 10 x 10 pixels, colour, 3 classes, and is refused at" in said
     assert "There are 3 sizes, the shortest side is 10 pixels: --data.size 8 makes them one." in said
     assert "--data.crop centre keeps them" in said and "There are both kinds, 1 grey and 7 colour: conv" in said
     assert "Contact sheet (stays inside): look-scans.png Page (stays inside): page.html" in said
     page = Path("page.html").read_text()
     assert looked.INSIDE in page and "c&lt;ow&gt;" in page and "data:image/png;base64," in page
-    assert page.count("<section>") == 5
+    assert page.count("<section>") == 6
     for name in ("look-scans.png", "page.html"):
         assert Path(name).stat().st_mode & 0o777 == 0o600
     with Image.open("look-scans.png") as sheet:
@@ -102,6 +104,22 @@ def test_what_is_advised_makes_it_readable(tmp_path: Path) -> None:
     lines = look(str(source), Flags(sheet=str(tmp_path / "sheet.png")))
     assert "--data.size 28 makes them one" in " ".join(" ".join(lines).split())
     assert load(DataConfig(path=str(source), size=28, crop="centre")).train.shape == (28, 28, 1)
+
+
+def test_ten_pairs_across_splits_are_named_and_a_run_that_fits(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / "scans" / split / "it").mkdir(parents=True)
+    for at in range(100):
+        (tmp_path / f"scans/train/it/a{at:02d}.png").write_bytes(picture := png(noise()))
+        if at < 12:
+            (tmp_path / f"scans/test/it/b{at:02d}.png").write_bytes(picture)
+    (tmp_path / "scans/test/it/b00.png").rename(tmp_path / "scans/test/it/b\n00.png")
+    said = looked_at(tmp_path / "scans", tmp_path / "sheet.png", html=str(tmp_path / "page.html"))
+    assert "Exact copies across splits, the first 10 of 12:" in said and said.count("test: file test/it/b") == 10
+    page = (tmp_path / "page.html").read_text()
+    assert "<td>test: file test/it/b\\n00.png</td>" in page and page.count("<td>test: file") == 10
+    assert "Which method fits, for ε 3 and 30 minutes: noisy_means, preset cpu-fashion_mnist changed for these" in said
+    assert f"raysyn auto {tmp_path}/scans --epsilon 3 --dry-run" in said
 
 
 def looked_at(source: Path, sheet: Path, **flags: Any) -> str:

@@ -22,6 +22,7 @@ from raysyn.methods import synthesis
 from raysyn.report import choices
 from raysyn.report.release import parquet_bytes, read_images
 from raysyn.report.verify import verify
+from raysyn.runs.may_leave import network_text
 
 HERE = ("--on.address", "here")
 
@@ -223,16 +224,38 @@ def test_a_release_that_holds_the_network_is_enough(
         ({"sampler": [1]}, weights, "of another kind"),
         ({}, b"junk", "network.safetensors is damaged"),
     ):  # fmt: skip
-        told = json.dumps(about | {"settings": settings | changed}).encode()
+        told = network_text(about | {"settings": settings | changed}).encode()
         files_signed_anew(handed, {"network.json": told, "network.safetensors": content})
         assert sentence in said(capsys, "draw", str(handed), *new, *HERE, status=2)
-    files_signed_anew(handed, {"network.json": json.dumps(about).encode(), "network.safetensors": weights})
+    files_signed_anew(handed, {"network.json": network_text(about).encode(), "network.safetensors": weights})
     assert "release.network is True" in said(capsys, "draw", str(handed), "--release.network", *new, status=2)
     (handed / "network.json").write_text(json.dumps(about | {"preset": "gone"}))
     assert "network.json is not the file that was signed" in said(capsys, "draw", str(handed), *new, status=2)
     for name in ("network.json", "network.safetensors"):
         (handed / name).unlink()
     assert "without network.safetensors" in said(capsys, "draw", str(handed), *new, status=2)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"width": 10**30}, "Overflow"), ({"width": 4000}, "numbers"), ({"patch": 10**9}, "Storage size"),
+        ({"blocks": 10**30}, "layers"), ({"multipliers": [1] * 2000}, "layers"), ({"multipliers": [10**5]}, "numbers"),
+    ],
+)  # fmt: skip
+def test_sizes_beyond_what_is_stored_are_not_built(
+    more: dict[str, Any], said: str, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, run = draw_source.read_bytes, str(finished)
+    about = json.loads(read(run, draw_source.RUN_JSON))
+    about["config"]["network"] |= more
+    monkeypatch.setattr(
+        draw_source, "read_bytes",
+        lambda run, place: json.dumps(about).encode() if place == draw_source.RUN_JSON else read(run, place),
+    )  # fmt: skip
+    made_by = draw_source.source(run)
+    with pytest.raises(ValueError, match=f"^run is {run}, whose internal/stages do not fit .*{said}"):
+        made_by.drawing(made_by.config, made_by.like, 160, made_by.answer)
 
 
 FEW = (None, "x", [], {}, -1, math.nan)

@@ -23,6 +23,10 @@ HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 TIFF = (b"II*\0", b"MM\0*")
 BITS, SAMPLES = 258, 339
 """Tags of a TIFF: bits of a value, and what it is: 1 (or nothing) is a whole number without a sign, 2 one with it."""
+PER_PIXEL, EXTRA = 277, 338
+"""Tags of a TIFF: values of a pixel, and what those beyond its colours are: 1 and 2 say how much shows through."""
+COLOURS = {"RGB": 3, "RGBA": 3, "CMYK": 4, "YCbCr": 3, "LAB": 3}
+"""By mode; others have one."""
 NATIVE = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 """Pillow's names of how values lie in a file, and of the same in the order of this machine."""
 MOST_OF_16 = 65535
@@ -120,10 +124,26 @@ def stored(image: Picture) -> Stored:
         raise Unsuited("it is a TIFF of planes deeper than 8 bits: save it with its colours together, or in 8 bits")
     if image.format == "TIFF" and image.mode == "L" and _tags(image).get(SAMPLES) == (2,):
         raise Unsuited("it is a TIFF of 8 bits with a sign: save it without, or in 16 bits")
+    if image.format == "TIFF" and (dropped := _dropped(image)):
+        raise Unsuited(
+            f"it is a TIFF of {_per_pixel(image)} values a pixel, of which {dropped} {'is' if dropped == 1 else 'are'} "
+            "neither colour nor said to be transparency: save it as plain grey or RGB"
+        )
     if image.format == "PPM" and decoder != "raw" and image.mode in ("I", "RGB"):
         most = int(args[1])
         return Stored(raw, most, cut=most > 255)
     return Stored(raw, cut=";16" in raw)
+
+
+def _per_pixel(image: Picture) -> int:
+    return int(_tags(image).get(PER_PIXEL, 1))
+
+
+def _dropped(image: Picture) -> int:
+    """Values of a pixel that Pillow leaves out of a TIFF in silence."""
+    extra = _tags(image).get(EXTRA, ())
+    seen = image.mode in ("LA", "La", "PA", "RGBA") and (not extra or extra[0] in (1, 2))
+    return max(0, _per_pixel(image) - COLOURS.get(image.mode, 1) - seen)
 
 
 def _all_of(image: Any) -> bytes:

@@ -45,7 +45,8 @@ class DataConfig:
     of class folders: see --data.test-share."""
     test_share: float | None = None
     """Share of the training images held out as test images where the source has none; the others are left to train.
-    Always the same ones, by their places alone. A synthetic.parquet of raysyn has 0.1 held out by itself."""
+    Always the same ones, by their places alone, or the same persons, by their names alone. A synthetic.parquet of
+    raysyn has 0.1 held out by itself."""
     image_column: str | None = None
     """Column of a Parquet file that holds the images (by default image, or else img), or of a .csv their paths."""
     label_column: str | None = None

@@ -15,7 +15,7 @@ from pathlib import Path
 from raysyn.data.listing import BESIDE, is_hidden
 from raysyn.data.names import is_number, legible
 from raysyn.data.parquet_schema import SPLIT, Columns, usual_name
-from raysyn.data.persons import Persons, number_of
+from raysyn.data.persons import Persons, number_of, spelled_twice
 from raysyn.data.several import Several, mend
 from raysyn.data.source import SPLITS, USUAL_NAMES
 
@@ -82,8 +82,7 @@ def read_manifest(
     else:
         numbers, names = {}, list(classes.names)
         for (_, _, name), line in zip(read, known.values(), strict=True):
-            if name not in numbers:
-                numbers[name] = classes.of(_split_label(name), f"{label}: line {line}")
+            numbers[name] = classes.of(_split_label(name), f"{label}: line {line}")
     told = f"a table of {len(read):,} rows, files by {image}, labels {f'in {number}' if number else 'unread'}"
     told += f", persons in {person}" if person is not None else ""
     told += "" if split else ", no column split: all for training"
@@ -91,8 +90,12 @@ def read_manifest(
     left = len(found.every) - sum(file in found.every for _, file, _ in read)
     told += f"; left out: {left:,} files without a row" if left else ""
     numbered = [(where, file, numbers[name]) for where, file, name in read]
-    warned = () if classes is None else classes.unseen(label)
-    return Manifest(numbered, names, split is not None, told, warned, None if person is None else of)
+    warned = [] if classes is None else [*classes.unseen(label)]
+    if person is not None:
+        warned += spelled_twice(whose)
+    elif persons is not None:
+        warned += persons.asked(fields, (image, number, split))
+    return Manifest(numbered, names, split is not None, told, tuple(warned), None if person is None else of)
 
 
 def names_files(table: str) -> str | None:

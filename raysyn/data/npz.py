@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from raysyn.data.mapped import AT_ONCE, IN_MEMORY, Room
-from raysyn.data.persons import with_arrays
+from raysyn.data.persons import is_near, with_arrays
 from raysyn.data.several import Several
 from raysyn.data.source import SPLITS, Source, from_arrays
 
@@ -96,6 +96,9 @@ def npz_source(
     source = from_arrays(name, label, found, names, several, group)
     source = replace(source, told="; ".join([f"a .npz file of {', '.join(present)}", *filter(None, [source.told])]))
     source = with_arrays(source, of) if of else source
+    if persons and not of and (near := next((key for key in arrays if is_near(key.partition("_")[2])), None)):
+        asked = f"The array {near!r} looks like persons: if it is, call it {near.partition('_')[0]}_persons."
+        source = replace(source, warned=(*source.warned, asked))
     return source if "test" in present else replace(source, lacks="lacks the arrays test_images and test_labels")
 
 

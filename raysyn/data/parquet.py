@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from raysyn.data.labels import check_number
 from raysyn.data.names import in_order, legible
 from raysyn.data.parquet_batches import batches, values
 from raysyn.data.parquet_schema import Columns, Schema, understood
-from raysyn.data.persons import Persons, number_of
+from raysyn.data.persons import Persons, number_of, spelled_twice
 from raysyn.data.several import Classes, Several, check_one, mend
 from raysyn.data.shards import Shard, shards_of
 from raysyn.data.source import SPLITS, USUAL_NAMES, Source, Split
@@ -52,11 +52,13 @@ class Table:
     """Of several labels per image."""
     states: tuple[tuple[int, int] | None, ...] = ()
     """Those of each file when it was understood (`_state`)."""
+    whose: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
+    """Persons by name, once their rows were asked for."""
 
     def rows(self, images: bool = True) -> Iterator[Row]:
         """All images, in the order of files and rows; without `images`, all but those. ValueError, naming the row, for
         an empty field, an unknown split or an unknown name of a class."""
-        schema, persons = self.schema, dict[str, int]()
+        schema, persons = self.schema, self.whose
         numbers = {name: number for number, name in enumerate(self.class_names or ()) if schema.named}
         for one, shard in enumerate(self.shards):
             for row, (image, label, split, person) in enumerate(self._fields(shard, images)):
@@ -177,7 +179,6 @@ def open_parquet(
     else:
         by = ", splits by file names" if found.by_names else ", no split in file names: all for training"
     told = f"{found.told}, {first.told()}{by}{found.left_out}"
-    told = told if classes is None else f"{told}; {classes.told()}"
     return Table(label, found.shards, first, names, told, classes, states)
 
 
@@ -258,8 +259,12 @@ def read_parquet(
     whole = table.schema.split or path.is_dir()
     lacks = "has no test images" if whole else "has no column split, and so no test images"
     name = path.stem if path.is_file() else path.resolve().name
+    told = table.told if table.classes is None else f"{table.told}; {table.classes.told()}"
     return Source(
-        name, label, table.class_names, splits, NAMING, lacks=lacks, released=table.schema.released, told=table.told,
+        name, label, table.class_names, splits, NAMING, lacks=lacks, released=table.schema.released, told=told,
         of_labels=table.schema.class_names is None and table.classes is None,
-        warned=() if table.classes is None else table.classes.unseen(label),
+        warned=(
+            *(() if table.classes is None else table.classes.unseen(label)), *table.schema.asked,
+            *spelled_twice(table.whose),
+        ),
     )  # fmt: skip

@@ -68,6 +68,8 @@ class Schema:
     """Where persons are not read, or not named, None."""
     path_leaf: str | None = field(default=None, compare=False)
     """Where Hugging Face's struct has the paths of its files, which a file of the set may lack."""
+    asked: tuple[str, ...] = field(default=(), compare=False)
+    """What a user is asked about its columns."""
 
     def told(self) -> str:
         """Which columns are read."""
@@ -100,9 +102,10 @@ def understood(path: Path, label: str, columns: Columns, labels: bool = True, pe
     person = None if persons is None else persons.column_in(schema.names, label, (image, number))
     if person is not None:
         _check_persons(schema.field(person).type, person, label)
+    asked = () if persons is None or person else persons.asked(schema.names, (image, number, split))
     paths = _path_leaf(schema.field(image).type, image)
     if number is None:
-        return Schema(image, leaf, None, False, False, split, None, "", released, person, paths)
+        return Schema(image, leaf, None, False, False, split, None, "", released, person, paths, asked)
     one, several = _one_label(schema.field(number).type)
     named = _is_named(one, number, label)
     names, names_from = metadata_names(about, label), ""
@@ -114,7 +117,7 @@ def understood(path: Path, label: str, columns: Columns, labels: bool = True, pe
     if names is None:
         names_from = "the labels of train, sorted" if named and not several else ""
     known = None if names is None else tuple(names)
-    return Schema(image, leaf, number, named, several, split, known, names_from, released, person, paths)
+    return Schema(image, leaf, number, named, several, split, known, names_from, released, person, paths, asked)
 
 
 def _column(schema: Any, label: str, what: str, usual: tuple[str, ...], given: str | None, group: str) -> str:

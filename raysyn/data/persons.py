@@ -6,12 +6,14 @@ is tested must not be learned from, and a promise for persons holds for whole pe
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 import unicodedata
 import warnings
 from array import array
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +26,13 @@ USUAL = "person"
 """What the column is called, in whatever case, where none is named."""
 NOBODY = ("", "nan", "none", "null", "na", "n/a", "<na>")
 """What tables hold in place of a name, in small letters."""
+NEAR = (
+    "case", "client", "customer", "donor", "household", "individual", "mrn", "participant", "patient", "people",
+    "person", "pid", "subject", "uid", "user", "writer",
+)  # fmt: skip
+"""What else columns of persons are called, in small letters, without an ending such as _id: asked about, not read."""
+FEW = 20
+"""Persons: of fewer a run warns."""
 PREFIX = r"([^/]+)[\s_-][^\s_/-]+$"
 """What a name of a file begins with, up to its last separator."""
 
@@ -80,8 +89,8 @@ class Persons:
         """ValueError where a column is named for what has none."""
         if self.column is not None:
             raise ValueError(
-                f"{self.group}person_column={self.column!r} names a column, but {label} is no Parquet file and no "
-                f"table; give --{self.group}person-pattern, or of a .npz the array train_persons"
+                f"{self.group}person_column={self.column!r} names a column, but {label} is no Parquet file, no "
+                f"table and no .tar with .json; give --{self.group}person-pattern, or of a .npz the array train_persons"
             )
 
     def column_in(self, names: Sequence[str], label: str, others: Collection[str | None]) -> str | None:
@@ -96,6 +105,19 @@ class Persons:
             )
         usual = sorted((name for name in names if name.lower() == USUAL), key=lambda name: name != USUAL)
         return usual[0] if usual and usual[0] not in others and self.pattern is None else None
+
+    def asked(self, names: Iterable[str], others: Collection[str | None]) -> tuple[str, ...]:
+        """A question about columns that by their names may be of persons, where none was read as such."""
+        if self.column is not None or self.pattern is not None:
+            return ()
+        near = [name for name in names if name not in others and is_near(name)]
+        if not near:
+            return ()
+        columns = f"Column {near[0]!r} looks" if len(near) == 1 else f"Columns {', '.join(map(repr, near))} look"
+        return (
+            f"{columns} like persons: name {'it' if len(near) == 1 else 'the one that says whose an image is'} with "
+            f"--{self.group}person-column, or the promise is for one image, whoever has several.",
+        )
 
     def of_names(self, source: Source) -> Source:
         """`source` with the persons that the pattern, if there is one, finds in the names of its files. ValueError
@@ -119,7 +141,8 @@ class Persons:
                 found.append(number_of(person, numbers, ""))
             splits[split] = replace(part, persons_N=np.array(found, np.int64))
         told = "; ".join(filter(None, (source.told, "persons by names of files")))
-        return replace(source, splits=splits, told=told, warned=(*source.warned, *_of_one_class(numbers, source)))
+        warned = (*source.warned, *_of_one_class(numbers, source), *spelled_twice(numbers))
+        return replace(source, splits=splits, told=told, warned=warned)
 
     def _in_name(self, name: str) -> str | None:
         assert self.pattern is not None
@@ -128,27 +151,64 @@ class Persons:
         return person if person and person.strip() else None
 
 
+def is_near(column: str) -> bool:
+    """Whether a column is called like one of persons."""
+    bare = re.sub(r"[\W_]+", "", column.lower())
+    bare = re.sub(r"(?<=.)(ids?|no|nr|num|number|name|key|code)$", "", bare) if bare not in NEAR else bare
+    return bare in NEAR or bare.removesuffix("s") in NEAR
+
+
 def _of_one_class(persons: Collection[str], source: Source) -> list[str]:
-    """A warning where names of persons begin in the folder of a class."""
-    folders = {person.partition("/")[0] for person in persons if "/" in person}
-    if folders.isdisjoint(source.class_names or ()):
+    """A warning where names of persons have that of a class in them: as the folder above them, wherever that lies, or,
+    of half of the persons, as a word."""
+    names = {_in_words(name) for name in source.class_names or ()}
+    above = {_in_words(part) for person in persons for part in person.split("/")[:-1]}
+    words = {name for name in names if not name.strip().isdigit()}
+    within = sum(any(name in _in_words(person) for name in words) for person in persons)
+    if names.isdisjoint(above) and (not within or 2 * within < len(persons)):
         return []
     return [
-        "Names of persons begin in the folder of a class, so that somebody with images of two classes is two persons, "
-        "each with a promise of its own: let the group of --data.person-pattern hold the name alone."
+        "Names of persons have the name of a class in them, so that somebody with images of two classes is two "
+        "persons, each with a promise of its own: let the group of --data.person-pattern hold the name alone."
     ]
 
 
+def _in_words(name: str) -> str:
+    """Its words in small letters, with a space around each."""
+    return " ".join(["", *re.split(r"[\s_/.-]+", name.casefold()), ""])
+
+
+def spelled_twice(persons: Iterable[str]) -> list[str]:
+    """A warning where persons differ in capital letters, leading zeros or what stands between words alone; none is
+    named in it."""
+    groups = Counter(_spelled(person) for person in persons)
+    if not (several := [count for count in groups.values() if count > 1]):
+        return []
+    return [
+        f"{sum(several):,} persons are {len(several):,} but for capital letters, leading zeros, or what stands between "
+        "words (007 and 7, Ann and ann): if such are one, spell them alike, or somebody is hidden as two."
+    ]
+
+
+def _spelled(name: str) -> str:
+    """What another spelling of the same name has too."""
+    return re.sub(r"(?<!\d)0+(?=\d)|\.0+$", "", _in_words(unicodedata.normalize("NFKC", name)).strip())
+
+
 def number_of(person: Any, numbers: dict[str, int], place: str) -> int:
-    """The number of whom a field names, who gets the next one where there is none yet; ValueError, in a sentence that
-    `place` opens, for an empty field: to nobody knows whom nothing can be promised."""
+    """The number of whom a field names, which follows from the name alone; it is noted in `numbers`. ValueError, in a
+    sentence that `place` opens, for an empty field: to nobody knows whom nothing can be promised."""
     name = "" if person is None else unicodedata.normalize("NFC", str(person)).strip()
     if name.casefold() in NOBODY:
         raise ValueError(
             f"{place} has {'an empty person' if not name else f'the person {name!r}, which is nobody'}; "
             "name whose image it is, or drop it"
         )
-    return numbers.setdefault(name, len(numbers))
+    if name not in numbers:
+        told = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, key=b"raysyn persons")
+        # Of two names with one number, which are not to be expected, both would be hidden together.
+        numbers[name] = int.from_bytes(told.digest(), "big") >> 1
+    return numbers[name]
 
 
 def with_arrays(source: Source, arrays: Mapping[str, Any]) -> Source:
@@ -167,7 +227,8 @@ def with_arrays(source: Source, arrays: Mapping[str, Any]) -> Source:
             number_of(one, numbers, f"{source.label}: {part.place(index)}") for index, one in enumerate(found.flat)
         ]
         splits[split] = replace(part, persons_N=np.array(persons, np.int64))
-    return replace(source, splits=splits, told=f"{source.told}, persons by arrays")
+    warned = (*source.warned, *spelled_twice(numbers))
+    return replace(source, splits=splits, told=f"{source.told}, persons by arrays", warned=warned)
 
 
 def check_apart(source: Source) -> None:
@@ -183,16 +244,16 @@ def check_apart(source: Source) -> None:
 
 
 def renumbered(persons_N: np.ndarray) -> np.ndarray:
-    """The same persons as 0 to their number, in the same order."""
-    return np.unique(persons_N, return_inverse=True)[1].astype(np.int64)
+    """The same persons as 0 to their number, in the order in which they are met."""
+    _, first, inverse_N = np.unique(persons_N, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse_N].astype(np.int64)
 
 
 def some_persons(persons_N: np.ndarray, count: int) -> np.ndarray:
-    """Sorted places of all images of `count` persons, always the same ones."""
-    renamed_N = renumbered(persons_N)
-    # As `sources.subset` chooses images.
-    chosen = np.random.RandomState(0).permutation(renamed_N.max(initial=-1) + 1)[:count]
-    return np.flatnonzero(np.isin(renamed_N, chosen))
+    """Sorted places of all images of `count` persons: those with the smallest numbers, which follow from their names.
+    So whoever comes or goes leaves the others in their order, and at most one of them changes sides; it also does not
+    matter where in a source somebody is, or with how many images."""
+    return np.flatnonzero(np.isin(persons_N, np.unique(persons_N)[:count]))
 
 
 def told(persons_N: np.ndarray) -> str:

@@ -18,8 +18,8 @@ HEXADECIMAL = re.compile(r"#[0-9a-fA-F]{6}")
 
 DICOM = "{n:,} DICOM files, of whose tags none is kept"
 BURNT_IN = (
-    "Text that is burnt into the pixels of DICOM files is not looked for, and stays in the images. `raysyn look` shows "
-    "the first of each class."
+    "Text that is burnt into the pixels of DICOM files is not looked for, and stays in the images: the sheet of raysyn "
+    "look shows the first of each class."
 )
 
 

@@ -8,6 +8,8 @@ there could be of a few labels, whether they occur or not.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +21,8 @@ import numpy as np
 MultiLabel = Literal["most-frequent", "combination"]
 NONE = "none of them"
 """Class of the images that have none of the labels."""
+UNLABELLED, OTHERS = "without any label", "with none but other labels"
+"""What images of that class have."""
 MOST_COMBINED = 6
 """Labels: 64 classes, of which each halves the images that a class has."""
 CHEST = (
@@ -91,6 +95,8 @@ class Classes:
     known: tuple[str, ...] | None
     seen: set[str] = field(default_factory=set, compare=False, repr=False)
     """The labels that `of` was asked for."""
+    without: Counter[str] = field(default_factory=Counter, compare=False, repr=False)
+    """How many images without a label to heed there were, by what they have."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -124,7 +130,12 @@ class Classes:
             raise ValueError(f"{place} has the label {twice!r} twice; give lists of labels, not rows of 0 and 1")
         has = {word for word in words if word is not None}
         self.seen.update(has)
+        self._count(1, bool(has), not has.isdisjoint(self.order))
         return self.number(has)
+
+    def _count(self, images: int, labelled: bool, heeded: bool) -> None:
+        if not heeded:
+            self.without[OTHERS if labelled else UNLABELLED] += images
 
     def unseen(self, label: str) -> tuple[str, ...]:
         """Once all images were asked for: a warning of each label to heed that none has, where a source has told no
@@ -154,25 +165,35 @@ class Classes:
         if not np.isin(labels_NL, (0, 1)).all():
             raise ValueError(f"{where} has labels other than 0 and 1 in a row; mend them")
         heeded_NK = labels_NL[:, [self.known.index(name) for name in self.order]].astype(bool)
+        for labelled in (False, True):
+            some_N = (labels_NL.any(axis=1) == labelled) & ~heeded_NK.any(axis=1)
+            self._count(int(some_N.sum()), labelled, False)
         if self.how == "combination":
             return heeded_NK @ (1 << np.arange(len(self.order)))
         return np.where(heeded_NK.any(axis=1), heeded_NK.argmax(axis=1), len(self.order))
 
     def told(self) -> str:
-        """How several labels became one class."""
-        if self.how == "most-frequent":
-            return f"several labels per image, each of the class that comes first in {', '.join(self.order)}, or {NONE}"
-        return f"several labels per image, each of the class of its combination of {', '.join(self.order)}"
+        """How several labels became one class, and how many images had none to heed, once all were asked for."""
+        order = ", ".join(self.order)
+        rule = "that comes first in" if self.how == "most-frequent" else "of its combination of"
+        counts = [f"{self.without[what]:,} {what}" for what in (UNLABELLED, OTHERS) if self.without[what]]
+        none = f": {' and '.join(counts)}" if counts else ""
+        return f"several labels per image, each of the class {rule} {order}, or {NONE}{none}"
 
 
 def _refuse_other_spellings(order: Sequence[str], labels: Collection[str], label: str) -> None:
-    """ValueError where some of `labels`, which are those of a source, would not be heeded for a capital letter or a
-    space."""
-    others = {name.strip().casefold(): name for name in sorted(set(labels).difference(order))}
+    """ValueError where some of `labels`, which are those of a source, would not be heeded for a capital letter or
+    what stands between words."""
+    others = {_spelled(name): name for name in sorted(set(labels).difference(order))}
     for name in order:
-        if (there := others.get(name.strip().casefold())) is not None:
+        if (there := others.get(_spelled(name))) is not None:
             mend = "give both one spelling, or name both" if name in labels else "spell it so"
             raise ValueError(f"{label}: data.label_order names {name!r}, and images have the label {there!r}; {mend}")
+
+
+def _spelled(name: str) -> str:
+    """What another spelling of the same label has too."""
+    return " ".join(re.split(r"[\s_.,;/-]+", unicodedata.normalize("NFKC", name).casefold())).strip()
 
 
 def _nowhere(name: str, others: list[str]) -> str:

@@ -101,9 +101,9 @@ def _read(
             persons.check_no_column(label)
 
     if tar_shards(path):
-        check_columns()
+        check_no_columns(columns, label)
         check_one(several, label)
-        return _tars(path, label, labels)
+        return _tars(path, label, labels, persons)
     if not path.exists():
         if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not path.is_absolute():
             raise ValueError(
@@ -251,19 +251,24 @@ def _manifest(
     )  # fmt: skip
 
 
-def _tars(path: Path, label: str, with_labels: bool) -> Source:
+def _tars(path: Path, label: str, with_labels: bool, persons: Persons | None) -> Source:
     """WebDataset shards."""
-    found = read_tars(path, label, with_labels)
+    found = read_tars(path, label, with_labels, persons)
     splits = {}
     for split in SPLITS:
-        own = [image for image in found.images if image.split == split]
+        at = [number for number, image in enumerate(found.images) if image.split == split]
+        own = [found.images[number] for number in at]
         labels = np.array([image.label for image in own], dtype=np.int64)
+        whose = None if found.persons is None else np.array([found.persons[number] for number in at], np.int64)
         places, names = [image.place for image in own], [image.name.removeprefix("./") for image in own]
-        splits[split] = Split([image.member for image in own], labels, places, names=partial(iter, names))
+        splits[split] = Split([image.member for image in own], labels, places, whose, partial(iter, names))
     lacks = "has no test images" if found.shards.by_names else "has no splits by file names, and so no test images"
     name = path.resolve().name if path.is_dir() else path.stem
     of_labels = not found.declared
-    return Source(name, label, found.class_names, splits, NAMING, lacks=lacks, told=found.told, of_labels=of_labels)
+    return Source(
+        name, label, found.class_names, splits, NAMING, lacks=lacks, told=found.told, of_labels=of_labels,
+        warned=found.warned,
+    )  # fmt: skip
 
 
 def _place_beside(folder: Path, files: Sequence[Path], index: int) -> str:

@@ -29,6 +29,8 @@ TELL_S = 5.0
 """Between words about how far it is."""
 EXAMPLES = 5
 """Places that are named, of faults and of copies."""
+CROSSED = 10
+"""Of copies across splits."""
 GREYS = "P (grey)"
 """The mode of a picture whose palette is of greys: such a one is colour among colours."""
 UNNAMED = "no window"
@@ -66,6 +68,8 @@ class Survey:
     """Exact copies of an image before them that has another label."""
     copies: list[tuple[str, str]] = field(default_factory=list)
     """(place, place of the image before it) of the first copies."""
+    crossed: list[tuple[str, str]] = field(default_factory=list)
+    """The same of the first that are in another split."""
     shown: dict[Any, list[np.ndarray]] = field(default_factory=dict)
     """The first images of a class, small enough for a sheet."""
 
@@ -181,16 +185,19 @@ def _compare(
 ) -> None:
     """Note a copy of what was there before: `where` is the first of all splits, `here` what this split has."""
     before = where.setdefault(digest, this)
+    if before is this:
+        here.add(digest)
+        return
+    pair = (f"{this[0]}: {this[1]}", f"{before[0]}: {before[1]}")
     if digest in here:
         found.within[this[0]] += 1
-    elif before is not this:
+    else:
         # The earliest split that has it: of a third one, the second is not asked.
         found.across[this[0], before[0]] += 1
-    here.add(digest)
-    if before is not this:
-        found.relabelled += before[2] != this[2]
-        if len(found.copies) < EXAMPLES:
-            found.copies.append((f"{this[0]}: {this[1]}", f"{before[0]}: {before[1]}"))
+        found.crossed += [pair][: CROSSED - len(found.crossed)]
+        here.add(digest)
+    found.relabelled += before[2] != this[2]
+    found.copies += [pair][: EXAMPLES - len(found.copies)]
 
 
 def _shows(found: Survey, columns: int, rows: int, label: Any) -> bool:

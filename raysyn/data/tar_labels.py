@@ -1,4 +1,4 @@
-"""Labels of WebDataset samples: class numbers in .cls, words or numbers in .json and .txt."""
+"""Labels of WebDataset samples: class numbers in .cls, words or numbers in .json and .txt; and persons in .json."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from raysyn.data.manifest import LABEL
 from raysyn.data.members import Member
 from raysyn.data.names import CONTROL, is_number
 from raysyn.data.parquet_schema import usual_name
+from raysyn.data.persons import Persons, number_of, spelled_twice
 from raysyn.data.reading import Unsuited
 
 LABELS = ("cls", "json", "txt")
@@ -35,16 +36,7 @@ def label_of(labels: Mapping[str, Member], place: str) -> tuple[str, str]:
         raise ValueError(
             f"{place} has no label (cls, json or txt); give one each (if the archive holds class folders, unpack it)"
         )
-    member = labels[kind]
-    if member.size > MOST_OF_LABEL:
-        raise ValueError(f"{place} has a label of {member.size:,} bytes; give a number or a word")
-    try:
-        # Windows begins files with a mark of their encoding.
-        word = member.read().decode("utf-8-sig").strip()
-    except Unsuited as error:
-        raise ValueError(f"{place} cannot be used: {error}") from error
-    except UnicodeDecodeError:
-        raise ValueError(f"{place} has a label that is not UTF-8; mend it") from None
+    word = _text(labels[kind], place)
     if kind == "json":
         word = _of_json(word, place)
     if not word:
@@ -63,6 +55,53 @@ def label_of(labels: Mapping[str, Member], place: str) -> tuple[str, str]:
     return kind, word
 
 
+def _text(member: Member, place: str) -> str:
+    if member.size > MOST_OF_LABEL:
+        raise ValueError(f"{place} has a label of {member.size:,} bytes; give a number or a word")
+    try:
+        # Windows begins files with a mark of their encoding.
+        return member.read().decode("utf-8-sig").strip()
+    except Unsuited as error:
+        raise ValueError(f"{place} cannot be used: {error}") from error
+    except UnicodeDecodeError:
+        raise ValueError(f"{place} has a label that is not UTF-8; mend it") from None
+
+
+class Whose:
+    """Whose each sample is, as its .json says: one for all samples of a set, asked in turn."""
+
+    def __init__(self, persons: Persons) -> None:
+        self.persons, self.keys = persons, set[str]()
+        self._found: list[tuple[str, bool, Any]] = []
+
+    def ask(self, labels: Mapping[str, Member], place: str) -> None:
+        """Note the person of a sample; ValueError, in a sentence that `place` opens, where a column is named that it
+        lacks."""
+        if "json" not in labels:
+            self.persons.check_no_column(place)
+        fields: Any = None
+        try:
+            fields = _parsed(_text(labels["json"], place), place) if "json" in labels else None
+        except ValueError:  # words of another kind say nothing of persons, where they were not asked for
+            if self.persons.column is not None:
+                raise
+        fields = fields if isinstance(fields, dict) else {}
+        self.keys.update(fields)
+        key = self.persons.column_in(list(fields), place, ())
+        person = None if key is None else fields[key]
+        if not isinstance(person, int | str | None) or isinstance(person, bool):
+            raise ValueError(f"{place} has a {key} in its json that is no number or word; mend it")
+        self._found.append((place, key is not None, person))
+
+    def numbers(self) -> tuple[list[int] | None, tuple[str, ...]]:
+        """A number for each sample, None where nobody is named; and what a user must know of them. ValueError where
+        some samples name nobody."""
+        if not any(named for _, named, _ in self._found):
+            return None, self.persons.asked(sorted(self.keys), LABEL)
+        known = dict[str, int]()
+        return [number_of(person, known, place) for place, _, person in self._found], tuple(spelled_twice(known))
+
+
 def refuse_strange(labels: Sequence[tuple[str, str]], places: Sequence[str], label: str, by_txt: bool) -> None:
     """ValueError for captions, and for words of a split that train lacks. The words are not shown: they may be what
     somebody has written of a person."""
@@ -77,11 +116,15 @@ def refuse_strange(labels: Sequence[tuple[str, str]], places: Sequence[str], lab
             raise ValueError(f"{label}: {place} has a label that is no class of train; mend it")
 
 
-def _of_json(text: str, place: str) -> str:
+def _parsed(text: str, place: str) -> Any:
     try:
-        found: Any = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError(f"{place} has a label json that is no JSON; mend it") from None
+
+
+def _of_json(text: str, place: str) -> str:
+    found = _parsed(text, place)
     for name in LABEL if isinstance(found, dict) else ():
         value = found.get(usual_name(list(found), (name,)))
         if isinstance(value, int | str) and not isinstance(value, bool):

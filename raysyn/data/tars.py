@@ -21,9 +21,10 @@ from raysyn.data.listing import is_hidden
 from raysyn.data.manifest import classes_of
 from raysyn.data.members import Archive, Member
 from raysyn.data.names import legible
+from raysyn.data.persons import Persons
 from raysyn.data.shards import Kind, Shards, files_of, of_names, parquet_files, shards_of
 from raysyn.data.source import USUAL_NAMES
-from raysyn.data.tar_labels import LABELS, label_of, refuse_strange
+from raysyn.data.tar_labels import LABELS, Whose, label_of, refuse_strange
 from raysyn.data.written import written_classes
 
 ENDING = ".tar"
@@ -58,6 +59,10 @@ class Tars:
     told: str
     declared: bool = False
     """Whether a release says its classes, one of which may have no image."""
+    persons: Sequence[int] | None = None
+    """A number for whose each image is; None where nobody is named."""
+    warned: tuple[str, ...] = ()
+    """What a user must know of them."""
 
 
 @dataclass
@@ -117,16 +122,17 @@ def _has_class_folders(path: Path) -> bool:
     return len(inside) > len(shards) or any(below.is_dir() for one in shards for below in one.iterdir())
 
 
-def read_tars(path: Path, label: str, labels: bool = True) -> Tars:
+def read_tars(path: Path, label: str, labels: bool = True, persons: Persons | None = None) -> Tars:
     """Look through all shards that `path` names; file names of a folder or a range say splits. Without `labels` none is
-    read, and all samples are of class 0. ValueError, in a sentence that `label` opens, for an archive that is damaged
-    or cut off, and a sample without image or label."""
+    read, and all samples are of class 0; without `persons` nobody is named. ValueError, in a sentence that `label`
+    opens, for an archive that is damaged or cut off, and a sample without image or label."""
     found = _shards(path, label)
     kept = found.shards
     aside, kinds = Counter[str](), Counter[str]()
     rows: list[tuple[str, Member, str]] = []
     places: list[str] = []
     files: list[str] = []
+    whose = None if persons is None or persons.pattern is not None else Whose(persons)
     for shard in kept:
         for sample in _samples(shard.path, label, aside):
             before = f"{legible(shard.path.name)}, " if len(kept) > 1 else ""
@@ -134,6 +140,8 @@ def read_tars(path: Path, label: str, labels: bool = True) -> Tars:
             image = _image(sample, f"{label}: {place}")
             kind, word = label_of(sample.labels, f"{label}: {place}") if labels else ("", "0")
             kinds[kind] += 1
+            if whose is not None:
+                whose.ask(sample.labels, f"{label}: {place}")
             rows.append((shard.split or "train", image, word))
             places.append(place)
             files.append(sample.name)
@@ -153,9 +161,11 @@ def read_tars(path: Path, label: str, labels: bool = True) -> Tars:
     ]
     told = f"{len(kept):,} WebDataset shard{'s' if len(kept) > 1 else ''}"
     told += f", labels by {next(iter(kinds), 'cls')}" if labels else ", labels unread"
+    numbered, warned = (None, ()) if whose is None else whose.numbers()
+    told += "" if numbered is None else ", persons by json"
     told += ", splits by file names" if found.by_names else ", no splits: all for training"
     left = ", ".join([*found.left, *(f"{count:,} {what}" for what, count in sorted(aside.items()))])
-    return Tars(images, names, found, told + (f"; left out: {left}" if left else ""), declared)
+    return Tars(images, names, found, told + (f"; left out: {left}" if left else ""), declared, numbered, warned)
 
 
 def _shards(path: Path, label: str) -> Shards:

@@ -5,17 +5,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from torch import Tensor
+from torch.nn.modules import module
 
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.runs import may_leave
 from raysyn.runs.versions import version
 
 WEIGHTS, ABOUT = may_leave.NETWORK_WEIGHTS, may_leave.NETWORK_ABOUT
-FORM = "raysyn network 1"
+FORM = may_leave.NETWORK_FORM
+
+MORE_NUMBERS, SOME_NUMBERS = 10, 10**7
+"""A network that is built for stored weights has at most so many times their numbers, and so many more: beside what is
+stored, which may be a generator alone, its partners are built."""
+MORE_LAYERS, SOME_LAYERS = 10, 300
+"""The same of its layers, beside the tensors that are stored."""
 
 Answer = Callable[[str], Any]
 
@@ -46,7 +54,7 @@ def files(
     if config.classes.noisy_counts is not None:
         parts[COUNTS] = answer(COUNTS)
     tensors = dict(_flat(parts))
-    return {WEIGHTS: save(tensors), ABOUT: (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode()}
+    return {WEIGHTS: save(tensors), ABOUT: may_leave.network_text(about).encode()}
 
 
 def check(network: Network | None, config: Any, method: str) -> None:
@@ -112,3 +120,43 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
     for key, inner in value.items():
         assert "/" not in key, key
         yield from _flat(inner, f"{name}/{key}" if name else key)
+
+
+@contextmanager
+def built_for(answer: Answer) -> Iterator[Answer]:
+    """`answer`, whose weights bound what may be built from now on inside of the block: ValueError, before it is filled,
+    for a layer beyond what they could fit. Settings that somebody has damaged would else be built without an end."""
+    most = {"numbers": SOME_NUMBERS, "layers": SOME_LAYERS}
+    built = dict.fromkeys(most, 0)
+
+    def asked(stage: str) -> Any:
+        found = answer(stage)
+        tensors = list(_tensors(found))
+        most["numbers"] += MORE_NUMBERS * sum(one.numel() for one in tensors)
+        most["layers"] += MORE_LAYERS * len(tensors)
+        return found
+
+    def count(what: str, more: int) -> None:
+        built[what] += more
+        if built[what] > most[what]:
+            raise ValueError(f"its settings make a network of more than {most[what]:,} {what}, unlike what is stored")
+
+    hooks = [
+        module.register_module_module_registration_hook(lambda *_: count("layers", 1)),
+        module.register_module_parameter_registration_hook(
+            lambda _, name, value: count("numbers", 0 if value is None else value.numel())
+        ),
+    ]
+    try:
+        yield asked
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors(inner)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysyn.data.images import Dataset
+from raysyn.data.persons import FEW
 from raysyn.screen.console import Console
 
 
@@ -21,8 +22,20 @@ def say_source(console: Console, dataset: Dataset, epsilon: float | None) -> Non
             "The promise is for one image; if somebody has several, name them with --data.person-column or "
             "--data.person-pattern."
         )
-    for sentence in (*dataset.warned, *of_copies(dataset, epsilon)):
+    for sentence in (*dataset.warned, *_of_few(dataset), *of_copies(dataset, epsilon)):
         console.say(f"WARNING: {sentence}")
+
+
+def _of_few(dataset: Dataset) -> list[str]:
+    """A sentence on persons that are hardly any."""
+    n = dataset.train.units
+    if dataset.train.persons_N is None or n >= FEW:
+        return []
+    return [
+        f"There {'is 1 person' if n == 1 else f'are {n:,} persons'} to train on: noise that hides one of fewer than "
+        f"{FEW} hides most of what their images have in common, and accuracy on few others says little. Look whether "
+        "these are persons."
+    ]
 
 
 def of_copies(dataset: Dataset, epsilon: float | None) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raysyn.data.names import CONTROL
 from raysyn.privacy.cost import ADD_REMOVE_PERSON
 from raysyn.runs.may_leave import FOLDERS
 
@@ -129,8 +130,9 @@ def _escaped(one: str) -> str:
 
 
 def in_markdown(text: str) -> str:
-    """Somebody's words as they are: nothing in them is markup."""
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$&<>:@])", r"\\\1", text)
+    """Somebody's words as they are: nothing in them is markup, or begins a line."""
+    plain = "".join(repr(one)[1:-1] if unicodedata.category(one) in CONTROL else one for one in text)
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$&<>:@])", r"\\\1", plain)
 
 
 def _body(signed: Mapping[str, Any], told: Described) -> str:

@@ -38,12 +38,19 @@ class Table:
     title: str
     rows: Sequence[Sequence[str]]
 
+    def numbers(self, column: int) -> bool:
+        """Whether a column is one of numbers, which stand to the right."""
+        return column > 0 and all(row[column][:1].isdigit() for row in self.rows[1:])
+
 
 def name_of(label: Any, names: Sequence[str] | None) -> str:
     """A class, as far as the source names it; what cannot be printed is escaped."""
     known = names is not None and isinstance(label, int) and 0 <= label < len(names)
-    name = legible(names[label]) if names is not None and known else str(label)
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in name)
+    return _printable(names[label] if names is not None and known else str(label))
+
+
+def _printable(text: str) -> str:
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in legible(text))
 
 
 def tables(found: Survey, names: Sequence[str] | None) -> list[Table]:
@@ -64,6 +71,11 @@ def tables(found: Survey, names: Sequence[str] | None) -> list[Table]:
     if found.faults:
         faults = [[fault, f"{n:,}"] for fault, n in found.faults.most_common()]
         made.append(Table("Not usable", [["what is wrong", "images"], *faults]))
+    if found.crossed:
+        every = found.across.total()
+        some = f", the first {len(found.crossed)} of {every:,}" if every > len(found.crossed) else ""
+        pairs = [[_printable(one), _printable(other)] for one, other in found.crossed]
+        made.append(Table(f"Exact copies across splits{some}", [["image", "is the same as"], *pairs]))
     return made
 
 
@@ -85,9 +97,11 @@ def sentences(found: Survey) -> list[str]:
         lines.append(f"Exact copies in {split} of images of {earlier}: {n:,}. These are not held out.")
     if found.relabelled:
         lines.append(f"Exact copies with another label than the first of their kind: {found.relabelled:,}.")
-    if found.copies:
-        lines.append(f"The first copies: {'; '.join(f'{one} is {other}' for one, other in found.copies)}.")
-    else:
+    # Those across splits have a table.
+    if more := [pair for pair in found.copies if pair not in found.crossed]:
+        pairs = "; ".join(f"{_printable(one)} is {_printable(other)}" for one, other in more)
+        lines.append(f"The first copies within a split: {pairs}.")
+    if not found.copies:
         lines.append("No image is an exact copy of another one.")
     return lines
 
@@ -120,7 +134,8 @@ def of_persons(named: Named | None, suggested: Suggested | None, published: bool
             "Nobody is named: a promise would be for one image. If somebody has several, name them with "
             "--data.person-column or --data.person-pattern."
         ]
-    without = f" ({suggested.without:,} names do not match it, and would be refused)" if suggested.without else ""
+    names = "1 name does" if suggested.without == 1 else f"{suggested.without:,} names do"
+    without = f" ({names} not match it, and would be refused)" if suggested.without else ""
     return [
         f"Nobody is named: a promise would be for one image. Names of files suggest {suggested.groups:,} groups, in "
         f"which {suggested.images:,} images are not alone. If these are persons, name them with --data.person-pattern "
@@ -134,7 +149,7 @@ def _listed(pairs: Sequence[tuple[str, str]]) -> str:
     places: dict[str, list[str]] = {}
     for place, fault in pairs:
         places.setdefault(fault, []).append(place)
-    return "; ".join(f"{', '.join(some)} ({fault})" for fault, some in places.items())
+    return "; ".join(f"{', '.join(map(_printable, some))} ({fault})" for fault, some in places.items())
 
 
 def advice(found: Survey) -> list[str]:

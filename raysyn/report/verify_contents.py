@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from raysyn.data.names import check_class_names, check_name
 from raysyn.report.card import CARD, IMAGES, Described, card, described
 from raysyn.report.croissant import CROISSANT, croissant
 from raysyn.report.layouts import MANIFEST, hashes_of, laid_out
@@ -88,6 +89,8 @@ def _check(images: Images) -> None:
 
     if not images.labels or not all(isinstance(name, str) for name in (images.name, *images.class_names)):
         raise ValueError("it has no images, or a name that is no text")
+    check_name("it", "the data set", images.name)
+    check_class_names("it", images.class_names)
     known = range(len(images.class_names))
     if any(label not in known for label in images.labels):
         raise ValueError(f"it has labels beyond its {len(known)} classes")
@@ -210,15 +213,22 @@ def _network(release: Path, signed: Mapping[str, Any]) -> str:
         if name not in signed["files"]:
             return f"{name} is missing beside {other}"
     try:
-        about = parsed((release / NETWORK_ABOUT).read_text(encoding="utf-8"))
+        about = parsed(text := (release / NETWORK_ABOUT).read_bytes().decode())
         with safe_open(release / NETWORK_WEIGHTS, framework="numpy") as file:
             tensors, metadata = list(file.keys()), file.metadata()
     except Exception as error:  # a damaged file raises anything
         raise ValueError(f"{NETWORK_ABOUT} or {NETWORK_WEIGHTS} is damaged ({error})") from error
     may_leave.check_network(about)
-    for name, said in (("statement", signed["statement"]), ("made_by", signed["made_by"]["method"])):
-        if about.get(name) != said:
-            return f"{NETWORK_ABOUT} says another {name} than the certificate: {about.get(name)}"
+    if missing := sorted({*may_leave.NETWORK, "settings"} - set(about)):
+        return f"{NETWORK_ABOUT} says nothing of {', '.join(missing)}"
+    if about["form"] != may_leave.NETWORK_FORM:
+        return f"{NETWORK_ABOUT} is not of the form {may_leave.NETWORK_FORM}"
+    made = signed["made_by"]
+    for name, said in (("statement", signed["statement"]), ("made_by", made["method"]), ("raysyn", made["raysyn"])):
+        if about[name] != said:
+            return f"{NETWORK_ABOUT} says another {name} than the certificate: {about[name]}"
+    if text != may_leave.network_text(about):
+        return f"{NETWORK_ABOUT} is not written as raysyn writes it"
     if metadata:
         return f"{NETWORK_WEIGHTS} says something beside its tensors: {', '.join(metadata)}"
     paid = {row["stage"] for row in signed.get("ledger", [])}

@@ -6,6 +6,7 @@ no time. What a new field tells of the private images is asked when its line is 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,6 +22,8 @@ FOLDERS = (FOLDER, TAR)
 _LAID_OUT = re.compile(
     rf"{FOLDER}/classes\.json|{FOLDER}/train/[^/]+/\d{{6,}}\.png|{TAR}/classes\.json|{TAR}/train-\d{{6}}\.tar"
 )
+
+_WORD = re.compile(r"[A-Za-z0-9_.:+-]{1,40}")
 
 _TEXT, _WHOLE, _NUMBER = (str,), (int,), (int, float, type(None))
 _SHA256 = {"sha256": _TEXT}
@@ -92,6 +95,7 @@ def check(certificate: Mapping[str, Any], files: Iterable[str]) -> None:
     _check(certificate, CERTIFICATE, "")
 
 
+NETWORK_FORM = "raysyn network 1"
 NETWORK = dict.fromkeys(("statement", "form", "raysyn", "method", "preset", "made_by"), _TEXT)
 """Fields of network.json beside its settings."""
 SETTINGS = ("budget", "classes", "gan", "generator", "model", "moments", "network", "noise", "penalty", "sampler",
@@ -109,21 +113,30 @@ def check_network(about: Mapping[str, Any]) -> None:
                 if group not in SETTINGS:
                     raise ValueError(f"network.json may not say {group}: it is not in may_leave.SETTINGS")
                 # Names of classes are public, whatever is in them.
-                if group != "classes":
-                    _check_setting(inner, group)
+                _check_setting(inner, group, group == "classes")
         elif name not in NETWORK or type(value) not in NETWORK[name]:
             raise ValueError(f"network.json may not say {name}: it is not in may_leave.NETWORK")
 
 
-def _check_setting(value: Any, place: str) -> None:
+def network_text(about: Mapping[str, Any]) -> str:
+    """network.json, in the one way in which it is written."""
+    return json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+
+
+def _check_setting(value: Any, place: str, any_words: bool) -> None:
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            _check_setting(inner, f"{place}.{name}")
+            if not name.isidentifier():
+                raise ValueError(f"network.json may not say {place}.{name!r}, which is no name of a setting")
+            _check_setting(inner, f"{place}.{name}", any_words)
     elif isinstance(value, list):
         for inner in value:
-            _check_setting(inner, place)
-    elif isinstance(value, str) and ("/" in value or "\\" in value):
-        raise ValueError(f"network.json may not say {place} as {value}, which could be the place of a file")
+            _check_setting(inner, place, any_words)
+    elif isinstance(value, str) and not (any_words or _WORD.fullmatch(value)):
+        raise ValueError(
+            f"network.json may not say {place} as {value!r}, which is no word of a setting and could be the place of a "
+            "file"
+        )
     elif not (value is None or type(value) in (str, int, float, bool)):
         raise ValueError(f"network.json may not say {place} as {type(value).__name__}")
 

@@ -195,6 +195,41 @@ def test_a_tiff_that_is_not_read_is_not_said_to_be_damaged() -> None:
         decode_picture(odd, None)
 
 
+def many(values: int, colours: int, extra: tuple[int, ...]) -> bytes:
+    """A TIFF of 8 bits, with so many values a pixel: 1 or 3 `colours`, and what is said of the others."""
+    at = 8 + 2 + 11 * 12 + 4
+    kinds = ((258, (8,) * values), (338, extra))
+    more, words = b"", dict[int, bytes]()
+    for tag, found in kinds:
+        packed = struct.pack(f"<{len(found)}H", *found)
+        words[tag] = packed.ljust(4, b"\0") if len(packed) <= 4 else struct.pack("<I", at + len(more))
+        more += packed if len(packed) > 4 else b""
+    plain = {256: 4, 257: 4, 259: 1, 262: 1 if colours == 1 else 2, 273: at + len(more), 277: values, 278: 4,
+             279: 16 * values, 284: 1}  # fmt: skip
+    words |= {tag: struct.pack("<I", value) for tag, value in plain.items()}
+    counts = {258: values, 338: len(extra)}
+    tags = [
+        struct.pack("<HHI", tag, 4 if tag in (273, 279) else 3, counts.get(tag, 1)) + words[tag]
+        for tag in sorted(words)
+    ]  # fmt: skip
+    return struct.pack("<2sHIH", b"II", 42, 8, 11) + b"".join(tags) + bytes(4) + more + bytes(range(16)) * values
+
+
+@pytest.mark.parametrize(("values", "colours", "extra"), [
+    (2, 1, (0,)), (4, 3, (0,)), (5, 3, (0, 0)), (5, 3, (1, 0)), (5, 3, (2, 0)), (6, 3, (0, 0, 0)),
+])  # fmt: skip
+def test_no_value_of_a_pixel_is_dropped_without_a_word(values: int, colours: int, extra: tuple[int, ...]) -> None:
+    dropped = len(extra) - any(extra)
+    with pytest.raises(Unsuited, match=rf"^it is a TIFF of {values} values a pixel, of which {dropped} "):
+        decode_picture(many(values, colours, extra), None, reading=Reading(background="white"))
+
+
+@pytest.mark.parametrize(("values", "colours"), [(2, 1), (4, 3)])
+def test_what_is_said_to_show_through_is_no_value_too_many(values: int, colours: int) -> None:
+    found = decode_picture(many(values, colours, (2,)), None, reading=Reading(background="white"))
+    assert found.shape == (4, 4, colours)
+
+
 def test_16_bits_are_cut_of_colours_alone_and_it_is_told() -> None:
     values = RNG.integers(0, 2**16, (8, 12, 3), dtype=np.uint16)
     reading = Reading()

@@ -222,6 +222,20 @@ def test_a_row_of_a_table_may_have_no_label(tmp_path: Path, how: Any) -> None:
         load(DataConfig(path=str(path)))
 
 
+@pytest.mark.parametrize("how", ["most-frequent", "combination"])
+@pytest.mark.parametrize("kind", SOURCES)
+def test_images_without_a_label_to_heed_are_counted(tmp_path: Path, kind: str, how: Any) -> None:
+    told = load(DataConfig(path=SOURCES[kind](tmp_path), multi_label=how, label_order=("nodule",))).told
+    # Of training and test images: a sixth has no label, which the table calls a finding.
+    counts = "2 without any label and 4 with none but other labels" if kind != "table" else "6 with none but other"
+    assert f"nodule, or none of them: {counts}" in told
+    if kind == "table":
+        path = Path(csv(tmp_path))
+        path.write_text(path.read_text().replace("No Finding", ""))
+        told = load(DataConfig(path=str(path), multi_label=how, label_order=("nodule",))).told
+        assert "or none of them: 2 without any label and 4 with none but" in told
+
+
 def test_a_bad_row_of_several_labels_is_named_by_its_line(tmp_path: Path) -> None:
     path = Path(csv(tmp_path))
     path.write_text(path.read_text().replace("nodule,test", "nodule|nodule,test", 1))
@@ -267,6 +281,13 @@ def test_labels_to_heed_that_no_image_has_are_told_of(tmp_path: Path, kind: str)
         assert load(replace(config, label_order=(real,))).warned == () and "sorted" not in found.told
     with pytest.raises(ValueError, match=rf"no image has a label that .* names \(hernia, 9\); they have {has}$"):
         load(DataConfig(path=path, multi_label="combination", label_order=("hernia", "9")))
+
+
+@pytest.mark.parametrize("other", ["lung_mass", "Lung Mass", "lung-mass", " lung  mass", "lung\u00a0mass"])
+def test_words_of_a_label_may_be_parted_in_other_ways(other: str, tmp_path: Path) -> None:
+    path = parquet(tmp_path, [["lung mass" if at % 2 else other] for at in range(6)])
+    with pytest.raises(ValueError, match=r"names 'lung mass', and images have the label .*; give both one spelling"):
+        load(DataConfig(path=path, multi_label="most-frequent", label_order=("lung mass",)))
 
 
 @pytest.mark.parametrize("write", [csv, lambda folder: parquet(folder, WORDS)])

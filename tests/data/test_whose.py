@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -19,11 +21,10 @@ from PIL import Image
 
 from raysyn.data import mapped
 from raysyn.data.images import DataConfig, Images, facts_and_units, load
-from raysyn.data.persons import PREFIX, Persons
+from raysyn.data.persons import PREFIX, Persons, number_of
 from raysyn.data.public import load_public
 from raysyn.data.shares import limited, with_test_images
 from raysyn.data.source import Source, Split
-from raysyn.data.sources import subset
 from raysyn.data.streams import PublicConfig
 from raysyn.report.release import parquet_bytes
 
@@ -35,7 +36,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 1), dtype=np.uint8
 PATTERN = r"([^/_]+)_\d+\.png$"
 BY_NAME = ("folder", "tar", "hugging face", "table of files")
 """Kinds whose persons the names of files tell."""
-KINDS = ("parquet", "csv", "npz", *BY_NAME)
+KINDS = ("parquet", "csv", "npz", "tar of json", *BY_NAME)
 
 
 def png(index: int) -> bytes:
@@ -73,13 +74,17 @@ def source(home: Path, kind: str, whose: list[Any] = WHOSE, splits: list[str] = 
             arrays[f"{split}_persons"] = np.array([whose[index] for index in at])
         np.savez(home / "set.npz", **arrays)  # type: ignore[arg-type]
         return DataConfig(path=str(home / "set.npz"))
-    if kind == "tar":
+    if kind in ("tar", "tar of json"):
         (home / "set").mkdir()
         for split in sorted(set(splits)):
             with tarfile.open(home / "set" / f"{split}-000.tar", "w") as archive:
                 for index in (index for index in rows if splits[index] == split):
                     key = files[index].removesuffix(".png")
-                    for name, content in ((f"{key}.png", png(index)), (f"{key}.cls", str(LABELS[index]).encode())):
+                    said = (f"{key}.cls", str(LABELS[index]).encode())
+                    if kind == "tar of json":
+                        about = {"label": LABELS[index], "Person": whose[index]}
+                        said = (f"{key}.json", json.dumps(about).encode())
+                    for name, content in ((f"{key}.png", png(index)), said):
                         (member := tarfile.TarInfo(f"./scans/{name}")).size = len(content)
                         archive.addfile(member, io.BytesIO(content))
         return DataConfig(path=str(home / "set"), person_pattern=pattern)
@@ -141,15 +146,32 @@ def test_somebody_in_two_splits_is_refused(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_with_one_image_each_everything_is_as_without_persons(kind: str, tmp_path: Path) -> None:
-    config = source(tmp_path, kind, [f"q{at}" for at in range(10)], ["train"] * 10)
-    found = load(replace(config, test_share=0.3, limit=4))
+def test_with_one_image_each_there_are_as_many_as_without_persons(kind: str, tmp_path: Path) -> None:
+    whose = [f"q{at}" for at in range(10)]
+    found = load(replace(source(tmp_path, kind, whose, ["train"] * 10), test_share=0.3, limit=4))
     assert found.train.units == len(found.train) == 4 and found.test.units == len(found.test) == 3
-    # As they lie there: in a folder by class.
-    order = np.argsort(LABELS, kind="stable") if kind == "folder" else np.arange(10)
-    left = np.setdiff1d(np.arange(10), subset(10, 3))
-    assert (found.train.images_NHWC == PIXELS[order][left][subset(7, 4)]).all()
-    assert (found.test.images_NHWC == PIXELS[order][subset(10, 3)]).all()
+    # Whatever the kind of source: by their names alone.
+    order = sorted(range(10), key=lambda at: number_of(whose[at], {}, ""))
+    held, kept = ({PIXELS[at].tobytes() for at in some} for some in (order[:3], order[3:7]))
+    assert held == {one.tobytes() for one in found.test.images_NHWC}
+    assert kept == {one.tobytes() for one in found.train.images_NHWC}
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("persons", [3, 10, 41])
+def test_whoever_comes_moves_one_other_at_most(persons: int, share: float) -> None:
+    """And nobody moves where a source is in another order."""
+
+    def held(some: list[str]) -> set[Any]:
+        numbers_N = np.array([number_of(name, {}, "") for name in some])
+        whole = Source("set", "set", ["it"], {"train": Split(some, np.zeros(len(some), np.int64), str, numbers_N)})
+        return set(with_test_images(whole, share).splits["test"].pictures)
+
+    names = [f"patient {at}" for at in range(persons)]
+    before = held(names)
+    assert before == held(names[::-1]) == held(names[1::2] + names[::2])
+    for name in names:
+        assert len((before ^ held([one for one in names if one != name])) - {name}) <= 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -200,9 +222,12 @@ def test_nobody_is_ever_divided(whose: list[int], share: float, limit: int) -> N
 @pytest.mark.parametrize("kind", KINDS)
 def test_nobody_knows_whose_is_refused(kind: str, empty: str | None, tmp_path: Path) -> None:
     if kind != "parquet":
-        empty = (empty or "") if kind in ("csv", "npz") else ""  # spaces would be a part of a file's name
+        empty = (
+            (empty or "") if kind in ("csv", "npz", "tar of json") else ""
+        )  # spaces would be a part of a file's name
     sentence = fault(source(tmp_path, kind, [*WHOSE[:3], empty, *WHOSE[4:]]))
     row = {"parquet": "row 3", "csv": "line 5", "npz": "train image 3", "tar": "scans/", "hugging face": "row 3"}
+    row["tar of json"] = "scans/scan_003"
     assert row.get(kind, "_003.png") in sentence and "person" in sentence
 
 
@@ -348,3 +373,84 @@ def test_a_class_in_the_name_of_a_person_is_warned_of(pattern: str, warned: int,
     found = load(DataConfig(path=source(tmp_path, "folder").path, person_pattern=pattern))
     assert len(found.warned) == warned and found.train.units == (6 if warned else 4)
     assert all("two persons" in one for one in found.warned)
+
+
+@pytest.mark.parametrize(("classes", "person", "warned"), [
+    (("cat", "dog"), "{class}_{who}", 1), (("cat", "dog"), "{who}", 0), (("cat", "dog"), "train/{class}/{who}", 1),
+    (("Lung mass", "none"), "{who}-lung_mass", 1), (("0", "1"), "{who}_1", 0), (("0", "1"), "a/{class}/{who}", 1),
+    (("ann", "bee"), "{who}", 0),
+])  # fmt: skip
+def test_the_name_of_a_class_is_found_wherever_it_is(classes: tuple[str, ...], person: str, warned: int) -> None:
+    """As a folder anywhere above, or as a word: one person of many may be called as a class is."""
+    names = [person.format_map({"class": classes[at % 2], "who": f"ann {at}" if at < 3 else f"p{at}"})
+             for at in range(8)]  # fmt: skip
+    split = Split([b""] * 8, np.arange(8) % 2, str, names=lambda: iter(names))
+    found = Persons.of(None, ".*").of_names(Source("set", "set", classes, {"train": split}))
+    assert len(found.warned) == warned
+
+
+def near(home: Path, kind: str, column: str, whose: list[Any] = WHOSE) -> DataConfig:
+    """A source whose persons are in a column, key or array that is called otherwise."""
+    config = source(home, kind, whose)
+    path = Path(str(config.path))
+    if kind == "csv":
+        path.write_text(path.read_text().replace("person", column, 1))
+    elif kind == "parquet":
+        pq.write_table(pq.read_table(path).rename_columns(["image", "label", "split", column]), path)
+    elif kind == "npz":
+        arrays = {name.replace("persons", column): one for name, one in np.load(path).items()}
+        np.savez(path, **arrays)
+    else:
+        for shard in path.iterdir():  # as long as before, so that headers hold
+            shard.write_bytes(shard.read_bytes().replace(b'"Person"', f'"{column}"'.encode()))
+    return config
+
+
+@pytest.mark.parametrize("column", ["patient_id", "Patient", "PatientID", "subject", "case_id", "person id", "MRN"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_that_look_like_persons_are_asked_about_and_not_used(kind: str, column: str, tmp_path: Path) -> None:
+    config = near(tmp_path, kind, column)
+    (asked,) = load(config).warned
+    assert asked.startswith(f"Column {column!r} looks like persons: name it with --data.person-column")
+    assert load(config).train.persons_N is None
+    named = load(replace(config, person_column=column))
+    assert named.warned == () and persons(named.train) == wanted("train")
+
+
+@pytest.mark.parametrize(("kind", "column", "said"), [
+    ("npz", "patient", "The array 'test_patient' looks like persons"), ("tar of json", "person", ""),
+    ("tar of json", "MyCase", ""), ("tar of json", "CaseID", "Column 'CaseID' looks like persons"),
+    ("csv", "age", ""), ("parquet", "body_part", ""), ("csv", "uppercase", ""),
+])  # fmt: skip
+def test_other_sources_are_asked_about_too_and_other_columns_are_not(
+    kind: str, column: str, said: str, tmp_path: Path
+) -> None:
+    found = load(near(tmp_path, kind, column))
+    assert len(found.warned) == bool(said) and all(one.startswith(said) for one in found.warned)
+    assert (found.train.persons_N is None) == (column != "person")
+
+
+def test_a_column_that_one_file_of_a_set_has_is_no_other_set(tmp_path: Path) -> None:
+    read = pq.read_table(str(source(tmp_path, "parquet").path)).rename_columns(["image", "label", "split", "patient"])
+    (tmp_path / "set").mkdir()
+    for split, one in (("train", read), ("test", read.drop_columns(["patient"]))):
+        pq.write_table(one.filter(pc.equal(one["split"], split)), tmp_path / f"set/{split}.parquet")
+    assert len(load(DataConfig(path=str(tmp_path / "set"))).train) == 7
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "npz", "tar of json", "folder"])
+@pytest.mark.parametrize("other", ["P7", "p07", "p 7"])
+def test_persons_in_two_spellings_are_counted(kind: str, other: str, tmp_path: Path) -> None:
+    whose = [other if at == 2 else "p 7" if at == 5 and " " in other else who for at, who in enumerate(WHOSE)]
+    whose = [who.replace("p7", "p-7") if " " in other else who for who in whose]
+    (warned,) = load(source(tmp_path, kind, whose)).warned
+    assert warned.startswith("2 persons are 1 but for capital letters, leading zeros") and "p" + "7" not in warned
+
+
+@pytest.mark.parametrize(("value", "said"), [
+    ([1], "no number or word"), (True, "no number or word"), (1.5, "no number or word"), ({"id": 1}, "no number"),
+])  # fmt: skip
+def test_a_person_in_json_is_a_number_or_a_word(value: Any, said: str, tmp_path: Path) -> None:
+    config = source(tmp_path, "tar of json", [value, *WHOSE[1:]])
+    assert said in fault(config) and "scans/scan_000" in fault(config)
+    assert "person_column='whose' names; it has label, Person" in fault(replace(config, person_column="whose"))

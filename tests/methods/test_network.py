@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+from raysyn.data.images import Images
 from raysyn.methods import catalogue, network
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import ClassesConfig
@@ -72,3 +75,28 @@ def test_what_nobody_paid_for_does_not_leave(tmp_path: Path) -> None:
         setting = PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger))
         with pytest.raises(ValueError, match="finetune was not paid for"):
             drawn_from(setting, "statement", "dp_feta")
+
+
+@pytest.mark.parametrize(("method", "preset", "changes"), [
+    ("dp_feta", "quick", {"width": 4000}), ("privimage", "quick", {"width": 4000}),
+    ("privimage", "quick-gan", {"channels": 2000}), ("privimage", "quick-gan", {"depth": 10**6}),
+    ("pigan", "quick", {"latent": 10**5}), ("pigan", "quick", {"width": 30.0}),
+])  # fmt: skip
+def test_every_method_builds_for_what_is_stored(method: str, preset: str, changes: dict[str, Any]) -> None:
+    entry = catalogue.find(method)
+    config = entry.presets()[preset]
+    if preset == "quick-gan":
+        config = replace(config, gan=replace(config.gan, network=replace(config.gan.network, **changes)))
+    else:
+        config = replace(config, network=replace(config.network, **changes))
+    like = Images(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64), tuple("0123456789"))
+    few = torch.zeros(2)
+    stored = {"ema": {"stem.weight": few}, "partner": {"dense.weight": few}, "generators.0.dense.weight": few}
+    drawing = entry.method().drawing
+    assert drawing is not None
+    with (
+        network.built_for(lambda _: stored) as answer,
+        pytest.raises(ValueError, match=r"^its settings make a network of more than [\d,]+ (numbers|layers), unlike"),
+    ):
+        drawing(config, like, 1000, answer)
+    torch.nn.Sequential(*(torch.nn.Identity() for _ in range(2 * network.SOME_LAYERS)))  # nothing is counted any more

@@ -69,7 +69,7 @@ def test_copies_of_one_persons_images_change_nothing(whose: list[int] | None, ti
 def test_who_has_several_images_is_asked_once_where_nobody_is_named(
     named: bool, epsilon: float | None, own: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images = Images(PIXELS[:2], np.zeros(2, np.int64), ("one",), np.zeros(2, np.int64) if named else None)
+    images = Images(PIXELS[:20], np.zeros(20, np.int64), ("one",), np.arange(20) if named else None)
     say_source(Console(), Dataset("set", images, images.select(slice(0)), None, own=own), epsilon)
     said = " ".join(capsys.readouterr().out.split())
     asked = (
@@ -77,6 +77,17 @@ def test_who_has_several_images_is_asked_once_where_nobody_is_named(
         "--data.person-pattern."
     )
     assert said == (asked if own and not named and epsilon is not None else "")
+
+
+@pytest.mark.parametrize(("persons", "said"), [(1, "There is 1 person to"), (19, "There are 19 persons to"), (20, "")])
+@pytest.mark.parametrize("epsilon", [None, 2.0])
+def test_few_persons_are_warned_of(
+    persons: int, said: str, epsilon: float | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = Images(PIXELS[:20], np.zeros(20, np.int64), ("one",), np.minimum(np.arange(20), persons - 1))
+    say_source(Console(), Dataset("set", images, images.select(slice(0)), None), epsilon)
+    out = capsys.readouterr().out
+    assert out.startswith(f"WARNING: {said}") if said else not out
 
 
 def test_the_console_warns_and_tells_how_the_source_was_read(capsys: pytest.CaptureFixture[str]) -> None:

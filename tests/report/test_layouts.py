@@ -267,5 +267,16 @@ def test_folders_have_names_that_every_system_takes() -> None:
 def test_words_of_others_are_no_markup() -> None:
     name = "# <b>*x*</b> [y](z) `q` | 1."
     assert in_markdown(name) == r"\# \<b\>\*x\*\</b\> \[y\]\(z\) \`q\` \| 1\."
-    for text in ('a "b" \\', "b: #\u200b😀", "yes", "012"):
+    for line in ("\n", "\r", "\x1b", "\x85", "\u2028"):
+        assert in_markdown(f"a{line}# b").isprintable()
+    for text in (
+        'a "b" \\',
+        "b: #\u200b😀",
+        "yes",
+        "012",
+        "a\n---\nb: c",
+        "a\r\x1b\x85\u2028b",
+        "- |",
+        "&a *b !c %d @e",
+    ):
         assert yaml.safe_load(f"name: {quoted(text)}") == {"name": text}

@@ -35,6 +35,8 @@ from raysyn.report.release import (
 from raysyn.report.report import dp_section, no_dp_section
 from raysyn.report.verify import main, verify
 from raysyn.runs.folder import RunFolder
+from raysyn.runs.may_leave import network_text
+from raysyn.runs.versions import version
 
 STAGES = {
     "central": Cost(mechanism="means", noise_multiplier=5.0, sampling_rate=0.1, steps=5, note="parallel"),
@@ -422,17 +424,39 @@ def test_what_the_network_holds_is_looked_at(tmp_path: Path, capsys: pytest.Capt
     safetensors = pytest.importorskip("safetensors.numpy")
     plain = {"finetune/ema/w": np.zeros(2, np.float32)}
     statement = json.loads((release_of(tmp_path / "plain") / "certificate.json").read_text())["statement"]
-    about = {"statement": statement, "form": "raysyn network 1", "method": "m", "made_by": "m", "settings": {"seed": 0}}
-    files = {"network.json": json.dumps(about).encode(), "network.safetensors": safetensors.save(plain)}
+    about = {
+        "statement": statement, "form": "raysyn network 1", "raysyn": version(), "method": "m", "preset": "p",
+        "made_by": "m", "settings": {"seed": 0},
+    }  # fmt: skip
+    files = {"network.json": network_text(about).encode(), "network.safetensors": safetensors.save(plain)}
     release = release_of(tmp_path / "run", more=files)
     status, rows, _ = checked(release, capsys)
     assert status == 0 and rows["network"][0] == "holds"
     for name, content, said in (
-        ("network.json", json.dumps(about | {"counts": [3, 4]}).encode(), "may not say counts"),
-        ("network.json", json.dumps(about | {"settings": {"data": {"path": "scans"}}}).encode(), "may not say data"),
-        ("network.json", json.dumps(about | {"settings": 3}).encode(), "may not say settings"),
-        ("network.json", json.dumps(about | {"statement": "(0.1, 1e-9)"}).encode(), "says another statement"),
-        ("network.json", json.dumps(about | {"made_by": "other"}).encode(), "says another made_by"),
+        *(
+            ("network.json", network_text(about | changed).encode(), said)
+            for changed, said in (
+                ({"counts": [3, 4]}, "may not say counts"),
+                ({"settings": {"data": {"path": "scans"}}}, "may not say data"),
+                ({"settings": 3}, "may not say settings"),
+                ({"settings": {"network": {"width": "of Ann Smith"}}}, "may not say network.width"),
+                ({"settings": {"network": {"Ann Smith": 1}}}, "may not say network.'Ann Smith'"),
+                ({"settings": {"classes": {"Ann Smith": 1}}}, "may not say classes.'Ann Smith'"),
+                ({"statement": "(0.1, 1e-9)"}, "says another statement"),
+                ({"made_by": "other"}, "says another made_by"),
+                ({"raysyn": "0.0.1"}, "says another raysyn"),
+                ({"form": "raysyn network 2"}, "is not of the form"),
+            )
+        ),
+        *(
+            (
+                "network.json",
+                network_text({one: value for one, value in about.items() if one != name}).encode(),
+                f"says nothing of {name}",
+            )
+            for name in about
+        ),
+        ("network.json", json.dumps(about).encode(), "not written as raysyn writes it"),
         ("network.json", b"[1]", "is damaged"),
         ("network.safetensors", safetensors.save({**plain, "raw": np.zeros(3, np.uint8)}), "holds raw, for which"),
         ("network.safetensors", safetensors.save(plain, {"path": "scans"}), "something beside its tensors: path"),
@@ -561,7 +585,7 @@ def chunk_more(png: bytes) -> bytes:
     return png[:-12] + struct.pack(">I", 8) + text + struct.pack(">I", zlib.crc32(text)) + png[-12:]
 
 
-def metadata(name: bytes, **more: Any) -> Callable[[Any], Any]:
+def metadata(name: bytes, /, **more: Any) -> Callable[[Any], Any]:
     def changed(table: Any) -> Any:
         said = table.schema.metadata
         return table.replace_schema_metadata(said | {name: json.dumps(json.loads(said.get(name, b"{}")) | more)})
@@ -590,6 +614,8 @@ TAMPERED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "no images": (lambda table: table.slice(0, 0), "no images"),
     "names of classes for another reader": (metadata(b"huggingface", info={"features": {}}), "metadata"),
     "more metadata": (metadata(b"patients", who="John"), "metadata"),
+    "a name that begins a line": (metadata(b"dataset", name="x\n# Epsilon 0.1"), "holds a line break"),
+    "a class that begins a line": (metadata(b"dataset", classes=[*"012345678", "9\n\n# Safe"]), "holds a line break"),
     "more words": (metadata(b"dataset", promise="all"), "metadata"),
     "another split": (column(2, "split", "patient 17"), "not for training"),
     "labels of another kind": (column(1, "label", 1.0), "not the columns of a release"),

@@ -15,7 +15,7 @@ CLOSE = 0.01
 def lines(choice: Choice, case: Case) -> list[str]:
     """All of it, a paragraph each."""
     picked = choice.picked
-    told = [f"Picked: {picked.method}, about {_minutes(picked.minutes)} with its judging. Why: {why(choice, case)}."]
+    told = [f"Picked: {picked.method}, about {in_minutes(picked.minutes)} with its judging. Why: {why(choice, case)}."]
     if choice.unmeasured:
         kind = "colour" if case.facts.shape[2] == 3 else "grey"
         told.append(f"Not measured on {kind} images, and so not looked at: {_listed(choice.unmeasured)}.")
@@ -130,12 +130,12 @@ def too_long(choice: Choice, case: Case, seconds: float) -> str | None:
     if seconds <= 60 * case.minutes:
         return None
     return (
-        f"WARNING: measured on this machine, it takes about {_minutes(seconds / 60)}, and not the "
-        f"{_minutes(choice.picked.minutes)} of the table: more than the {case.minutes:g} minutes given."
+        f"WARNING: measured on this machine, it takes about {in_minutes(seconds / 60)}, and not the "
+        f"{in_minutes(choice.picked.minutes)} of the table: more than the {case.minutes:g} minutes given."
     )
 
 
-def _minutes(value: float) -> str:
+def in_minutes(value: float) -> str:
     return f"{value:.1f} minutes" if value < 10 else f"{value:.0f} minutes"
 
 

@@ -75,8 +75,9 @@ def draws(fitted: ClassGaussians, config: Config, like: Images) -> Images:
 
 def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:
     """Images from the network as DP-SGD left it; see `Method.drawing`."""
+    weights = answer("finetune")["ema"]
     denoiser = new_denoiser(config, like)
-    denoiser.load_state_dict(answer("finetune")["ema"])
+    denoiser.load_state_dict(weights)
     return denoising.of_denoiser(denoiser, config.sampler, like.shape)
 
 

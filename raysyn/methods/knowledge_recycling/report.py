@@ -57,7 +57,8 @@ def story(config: Config, results: Mapping[str, Any]) -> list[str]:
     told.append(
         f"Trained the final student for {config.recipe.epochs} epochs: {chosen['cardinality_scale']} times as many "
         f"images as there are real ones, drawn anew every {chosen['regeneration_rate']} epochs, noise of standard "
-        f"deviation {chosen['standard_deviation']:.2f}."
+        f"deviation {chosen['standard_deviation']:.2f}. Classes are asked of the generator as often as the real images "
+        "have them, for its images and for those of the release, which so tell about how frequent each class is."
     )
     if results["attacks"]:
         told.append(

@@ -163,11 +163,11 @@ def draw_chunk(chunk: tuple[int, np.ndarray], networks: Networks) -> Tensor:
 
 def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:
     """Images from the generators of the released GAN."""
-    variant = released(config)
+    variant, weights = released(config), _generators(answer("generator"))
     networks = paired_networks.new_networks(
         variant.kind, config.network, like.shape, like.classes, variant.penalty.parts, 0
     )
-    networks.generators.load_state_dict(_generators(answer("generator")))
+    networks.generators.load_state_dict(weights)
     return Drawing(draw_chunk, networks.eval(), "one network call each")
 
 

@@ -85,6 +85,7 @@ def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) 
     assert student["shape"] == [8, 8, 1] and student["network"] == {"blocks": 1, "width": 4}
     html = (out / "internal" / "report.html").read_text()
     assert html.count("data:image/svg+xml") == 2 and "table 2 of the paper" in html
+    assert "Classes are asked of the generator as often as the real images have them" in html
     for stage in (
         "teacher",
         "generator",
