@@ -173,6 +173,18 @@ def draw(run: str, *, out: str, quiet: bool = False, **flags: Any) -> Result:
     return Result(out)
 
 
+def account(source: str, *, delta: float | None = None) -> dict[str, Any]:
+    """What all runs on the same images have spent together: what `raysyn account SOURCE` tells, as plain values.
+
+    `source` is that of the runs, beside which their account lies, or the account itself. Raises ValueError for bad
+    input.
+    """
+    from raysyn.report import accounts
+
+    with cli.explained():
+        return accounts.told(source, delta)
+
+
 def _made(entry: Entry, command: cli.Command[Any, Any], quiet: bool, picked: Picked | None = None) -> Result:
     """The run of a command, or its plan where that was asked for."""
     from raysyn.command import beginning

@@ -35,7 +35,8 @@ def release(
     dataset, train = setting.dataset, setting.dataset.train
     privacy = no_dp_section(uncharged)
     if isinstance(setting, PrivateSetting):
-        privacy = dp_section(setting.plan, setting.ledger, uncharged)
+        told = None if setting.kept is None else setting.kept.certified(setting.plan)
+        privacy = dp_section(setting.plan, setting.ledger, uncharged, told)
     promise = certificate(
         privacy,
         method=name,

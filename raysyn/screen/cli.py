@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
 from raysyn.screen import help
+from raysyn.screen.accounts import AccountFlags
 from raysyn.screen.flags import BARE, assigned, difference
 from raysyn.screen.text import folded, guess, terminal_width
 
@@ -39,12 +40,14 @@ class Command(Generic[C, M]):
     out: str
     dry_run: bool
     seal: bool = False
+    account: AccountFlags = field(default_factory=AccountFlags)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Flags(Generic[C, M]):
     # --data.name, not --config.data.name.
     config: C = field(metadata=BARE)
+    budget: AccountFlags = field(default_factory=AccountFlags)
     on: M
     """Where the run happens; nothing here changes the result."""
     out: str
@@ -114,7 +117,7 @@ def read(
         )
     return Command(
         preset=preset, config=flags.config, machines=flags.on, out=flags.out, dry_run=flags.dry_run,
-        seal=isinstance(flags, _SealingFlags) and flags.seal,
+        seal=isinstance(flags, _SealingFlags) and flags.seal, account=flags.budget,
     )  # fmt: skip
 
 
