@@ -27,9 +27,9 @@ FILES = ("README.md", "certificate.json", "croissant.json", "samples.png", "synt
 _ALWAYS = """statement guarantee covers uncharged_choices public_images public_networks made_by.raysyn made_by.method
 public_facts.name public_facts.private_images public_facts.shape public_facts.classes
 files.samples.png.sha256 files.synthetic.parquet.sha256 files.README.md.sha256 files.croissant.json.sha256"""
-_PAID = """account.sentence epsilon delta delta_beside adjacency accountant priced_by epsilon_prv epsilon_rdp does_not_cover
+_PAID = """epsilon delta delta_beside adjacency accountant priced_by epsilon_prv epsilon_rdp does_not_cover
 ledger.stage ledger.mechanism ledger.noise_multiplier ledger.sampling_rate ledger.steps ledger.epsilon_alone
-ledger.adjacency ledger.note
+ledger.adjacency ledger.note account.sentence
 what_an_attacker_can_do.sentence what_an_attacker_can_do.most_right_guesses
 what_an_attacker_can_do.most_found_at_false_alarms.0.001 what_an_attacker_can_do.most_found_at_false_alarms.0.01
 what_an_attacker_can_do.most_found_at_false_alarms.0.05"""

@@ -155,8 +155,8 @@ class Account:
 
 
 def composed(costs: Sequence[Cost], delta: float, rough: bool = False) -> Priced:
-    """Epsilon by PRV, or by RDP where that is smaller: an upper bound, of many kinds of answers or a `rough` one about
-    3 % above what can be shown."""
+    """Epsilon by PRV, or by RDP where that is smaller: an upper bound, of many kinds of answers, or a `rough` one, some
+    percent above what can be shown."""
     return priced(costs, delta, "prv", ROUGH if rough or len(kinds_of(costs)) > MANY else prv.FINE)
 
 

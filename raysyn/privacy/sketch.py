@@ -42,7 +42,7 @@ class Sketch:
         # Up to the last one of a full sample it has every hash that its images drew.
         ends = [one.hashes[-1] for one in (self, other) if one.images > len(one.hashes)]
         mine = self.hashes[self.hashes <= min(ends)] if ends else self.hashes
-        if len(mine) < min(FEWEST, self.images):
+        if len(mine) < max(1, min(FEWEST, self.images)):
             return None
         return float(np.isin(mine, other.hashes).mean())
 

@@ -21,8 +21,8 @@ from report_stand_in import digits
 
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_beside, kinds_of, priced
 from raysyn.privacy.ledger import Ledger, Plan, Release
-from raysyn.report import verify as verifying
 from raysyn.report import account_told, verify_contents
+from raysyn.report import verify as verifying
 from raysyn.report.release import (
     ALWAYS,
     attack_limits,
