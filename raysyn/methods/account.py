@@ -55,7 +55,8 @@ def found(command: Command, dataset: Dataset, console: Console) -> Book | None:
     ValueError, in one sentence, for a place that was asked for and cannot be written to, and for an account that is
     there and cannot."""
     asked = command.account
-    usual = beside(command.config.data.path) if dataset.own and command.config.data.path is not None else None
+    path = getattr(getattr(command.config, "data", None), "path", None)
+    usual = beside(path) if dataset.own and path is not None else None
     if asked.account == "none":
         if usual is not None and usual.path.exists():
             console.say(
