@@ -18,7 +18,8 @@ from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
 from raysyn.privacy.ledger import Plan, cost_of
 from raysyn.privacy.sketch import Sketch
 from raysyn.report import account_told
-from raysyn.runs.account_book import Book, beside, now
+from raysyn.runs.account_book import beside, book_at
+from raysyn.runs.account_lines import Book, now
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.ownership import id_of
 from raysyn.runs.refusals import RUN_JSON
@@ -58,12 +59,12 @@ def found(command: Command, dataset: Dataset, console: Console) -> Book | None:
     path = getattr(getattr(command.config, "data", None), "path", None)
     usual = beside(path) if dataset.own and path is not None else None
     if asked.account == "none":
-        if usual is not None and usual.path.exists():
+        if usual is not None and usual.exists():
             console.say(
                 f"WARNING: {usual}, the account of these images, is left out: what this run costs is not added."
             )
         return None
-    book = usual if asked.account is None else Book(asked.account)
+    book = usual if asked.account is None else book_at(asked.account)
     if book is None:
         if (total := asked.total or asked.new_total) is not None:
             raise ValueError(
@@ -75,7 +76,7 @@ def found(command: Command, dataset: Dataset, console: Console) -> Book | None:
         return book
     if asked.account is not None:
         raise ValueError(f"budget.account is {asked.account}, but {why_not}: give a file in a folder that is there")
-    if book.path.exists() or asked.total or asked.new_total:
+    if book.exists() or asked.total or asked.new_total:
         raise ValueError(
             f"{book}, the account of these images, cannot be added to ({why_not}): mend that, or name another "
             "place with --budget.account"
@@ -152,7 +153,7 @@ class Kept:
 
         def change(there: Account) -> list[dict[str, Any]]:
             if self.run not in there.runs:
-                raise FileNotFoundError(self.book.path)
+                raise FileNotFoundError(str(self.book))
             known = there.paid.get(self.run, {})
             return [
                 paid_line(self.run, one["stage"], cost_of(one), one["time"]) for one in entries

@@ -26,7 +26,7 @@ from raysyn.report import choices
 from raysyn.report.release import attack_limits, declare
 from raysyn.report.report import Report, environment
 from raysyn.runs import sealing
-from raysyn.runs.account_book import Book
+from raysyn.runs.account_lines import Book
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.ownership import forget, make_private
 from raysyn.runs.storage import local_folder, under

@@ -10,7 +10,7 @@ from raysyn.privacy.account import Account, Run, composed
 from raysyn.privacy.cost import UNITS, Cost, unit_of
 from raysyn.report.account_told import shares
 from raysyn.report.tables import MISSING
-from raysyn.runs.account_book import ENDING, Book, beside
+from raysyn.runs.account_book import ENDING, beside, book_at
 from raysyn.screen.console import Console
 
 USAGE = "SOURCE or FILE, then --delta NUMBER"
@@ -41,7 +41,7 @@ def told(source: str, delta: float | None = None) -> dict[str, Any]:
 
     By default delta is that of the total, or else the smallest of the runs'.
     """
-    book = Book(source) if source.endswith(ENDING) or "://" in source or _is_account(source) else beside(source)
+    book = book_at(source) if source.endswith(ENDING) or "://" in source or _is_account(source) else beside(source)
     account = book.read()
     if account is None:
         raise ValueError(

@@ -29,7 +29,7 @@ from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.report import accounts
 from raysyn.report.account_told import LOST
-from raysyn.runs.account_book import Book, beside
+from raysyn.runs.account_book import FileBook, beside
 from raysyn.runs.folder import RunFolder
 from raysyn.screen.accounts import AccountFlags
 from raysyn.screen.console import Console
@@ -71,7 +71,7 @@ class Place:
         return self.root / "scans"
 
     @property
-    def book(self) -> Book:
+    def book(self) -> FileBook:
         return beside(str(self.source))
 
     def begun(
@@ -143,7 +143,7 @@ def test_a_kill_anywhere_around_a_payment_forgets_none_and_counts_none_twice(
         setting = place.begun(stack, "a")
         assert isinstance(setting, PrivateSetting)
         if before == "account":
-            patch.setattr(Book, "add", kill)
+            patch.setattr(FileBook, "add", kill)
         elif before == "ledger":
             patch.setattr(ledgers, "_append", kill)
         else:
@@ -168,7 +168,7 @@ def test_a_kill_around_the_entry_of_a_run_enters_it_once(place: Place, at: str) 
         if at == "note":
             patch.setattr(account, "write_atomically", kill)
         else:
-            patch.setattr(Book, "add", kill)
+            patch.setattr(FileBook, "add", kill)
         place.begun(stack, "a")
     assert place.state() == ((["a"], [[]]) if at == "note" else ([], []))
     told = place.made("a")
@@ -301,7 +301,7 @@ def test_where_none_is_kept_and_where_it_is_asked_for(place: Place, tmp_path: Pa
 def test_a_place_that_cannot_be_written_is_said_or_refused_before_any_work(
     place: Place, asked: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Book, "why_not", lambda self: "its folder cannot be written to")
+    monkeypatch.setattr(FileBook, "why_not", lambda self: "its folder cannot be written to")
     text, begin = io.StringIO(), {} if asked is None else {"account": str(place.root / asked)}
     if asked is None:
         assert place.made("a", text=text) is None and "will cover this run alone" in text.getvalue()

@@ -14,7 +14,7 @@ from raysyn.privacy.account import Run, paid_line
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.sketch import Sketch
 from raysyn.report import accounts
-from raysyn.runs.account_book import Book, beside
+from raysyn.runs.account_book import FileBook, beside
 
 DELTA = 1e-5
 
@@ -37,7 +37,7 @@ def run(name: str, *noise: float, first: int = 0, adjacency: str = ADD_REMOVE, *
 TOTAL = {"total": 4.0, "delta": DELTA, "time": "2026-03-04T05:06:07+00:00", "was": None, "reason": None}
 
 
-def kept(source: Path, *lines: Any) -> Book:
+def kept(source: Path, *lines: Any) -> FileBook:
     book = beside(str(source))
     book.add(lambda _: lines)
     return book

@@ -20,7 +20,8 @@ from raysyn.privacy.account import Account, Run, admit
 from raysyn.privacy.cost import ADD_REMOVE, Cost
 from raysyn.privacy.sketch import Sketch
 from raysyn.runs import account_book
-from raysyn.runs.account_book import ENDING, Book, beside
+from raysyn.runs.account_book import ENDING, FileBook, beside, book_at
+from raysyn.runs.account_lines import Book
 
 COST = Cost(mechanism="m", noise_multiplier=5.0, sampling_rate=1.0, steps=1)
 """Epsilon 0.78 at delta 1e-5; two come to 1.13."""
@@ -50,11 +51,11 @@ def entered(book: Book, name: str, asked: Any = Nothing) -> Account:
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Book:
+def book(tmp_path: Path) -> FileBook:
     return beside(str(tmp_path / "scans.parquet"))
 
 
-def test_it_lies_beside_the_images_for_its_owner_alone_and_is_only_added_to(book: Book, tmp_path: Path) -> None:
+def test_it_lies_beside_the_images_for_its_owner_alone_and_is_only_added_to(book: FileBook, tmp_path: Path) -> None:
     assert book.read() is None and book.path.name == "scans.parquet.account.jsonl" and ENDING == ACCOUNT
     before = os.umask(0)
     try:
@@ -66,7 +67,7 @@ def test_it_lies_beside_the_images_for_its_owner_alone_and_is_only_added_to(book
     assert list(entered(book, "b").runs) == ["a", "b"] and book.path.read_bytes().startswith(first)
     # Nothing to add leaves it as it is, and begins none.
     entered(book, "b")
-    other = Book(str(tmp_path / "other"))
+    other = FileBook(tmp_path / "other")
     other.add(lambda _: [])
     assert book.read() is not None and other.read() is None
     # Two begin with keys of their own: samples of one tell nothing of another.
@@ -82,7 +83,7 @@ def test_the_same_images_by_another_name_have_the_same_account(tmp_path: Path) -
     assert places == {str(tmp_path / "deep/scans.account.jsonl")}
 
 
-def test_a_line_without_its_end_was_never_written(book: Book) -> None:
+def test_a_line_without_its_end_was_never_written(book: FileBook) -> None:
     """A driver that is killed while it writes leaves one; it has begun nothing yet."""
     entered(book, "a")
     entered(book, "b")
@@ -98,7 +99,7 @@ def test_a_line_without_its_end_was_never_written(book: Book) -> None:
 
 
 @pytest.mark.parametrize("line", ["{", "7", "null", '{"run": 1}', "\xff", ""])
-def test_a_damaged_account_is_refused_and_left_as_it_is(book: Book, line: str) -> None:
+def test_a_damaged_account_is_refused_and_left_as_it_is(book: FileBook, line: str) -> None:
     entered(book, "a")
     book.path.write_bytes(book.path.read_bytes() + line.encode("latin-1") + b"\n")
     content = book.path.read_bytes()
@@ -108,7 +109,7 @@ def test_a_damaged_account_is_refused_and_left_as_it_is(book: Book, line: str) -
     assert book.path.read_bytes() == content
 
 
-def test_a_refused_change_writes_nothing(book: Book) -> None:
+def test_a_refused_change_writes_nothing(book: FileBook) -> None:
     entered(book, "a", Total)
     content = book.path.read_bytes()
     with pytest.raises(ValueError, match=r"budget\.total is 1"):
@@ -116,7 +117,7 @@ def test_a_refused_change_writes_nothing(book: Book) -> None:
     assert book.path.read_bytes() == content
 
 
-def test_what_is_added_is_on_disk_before_it_returns(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_added_is_on_disk_before_it_returns(book: FileBook, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
 
     def fsync(descriptor: int) -> None:
@@ -129,7 +130,7 @@ def test_what_is_added_is_on_disk_before_it_returns(book: Book, monkeypatch: pyt
     assert done == [str(sizes[0]), "folder", str(sizes[1])]
 
 
-def test_an_account_that_is_gone_is_not_begun_anew_where_it_must_be_there(book: Book) -> None:
+def test_an_account_that_is_gone_is_not_begun_anew_where_it_must_be_there(book: FileBook) -> None:
     with pytest.raises(FileNotFoundError):
         book.add(lambda _: [], new=False)
     assert not book.path.exists()
@@ -147,17 +148,15 @@ def places(tmp_path: Path) -> list[tuple[Path, str | None]]:
 
 def test_why_nothing_can_be_added_is_known_before_and_makes_nothing(tmp_path: Path) -> None:
     for place, why in places(tmp_path):
-        found = Book(str(place)).why_not()
+        found = FileBook(place).why_not()
         assert found is None if why is None else found is not None and why in found, place
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def test_a_place_that_is_no_file_of_a_machine_is_refused_and_one_that_is_spelled_as_a_uri_is_not(
-    tmp_path: Path,
-) -> None:
-    with pytest.raises(ValueError, match="s3://bucket/a"):
-        Book("s3://bucket/a")
-    assert Book(f"file://{tmp_path}/a").path == tmp_path / "a"
+@pytest.mark.parametrize("spelled", ["{}/a", "file://{}/a", "~/a"])
+def test_a_file_is_found_however_it_is_spelled(spelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert str(book_at(spelled.format(tmp_path))) == str(tmp_path / "a")
 
 
 def driver(work: Callable[[], object]) -> tuple[int, int, int]:
@@ -178,7 +177,7 @@ def driver(work: Callable[[], object]) -> tuple[int, int, int]:
         os._exit(0)
 
 
-def test_of_two_drivers_at_once_one_spends_the_last_epsilon(book: Book) -> None:
+def test_of_two_drivers_at_once_one_spends_the_last_epsilon(book: FileBook) -> None:
     started = [driver(partial(entered, book, name, Total)) for name in "abc"]
     for _, go, _ in started:
         os.write(go, b"x")
@@ -192,7 +191,7 @@ def test_of_two_drivers_at_once_one_spends_the_last_epsilon(book: Book) -> None:
 
 
 def test_a_driver_that_is_killed_while_it_holds_the_account_keeps_nobody_waiting(
-    book: Book, monkeypatch: pytest.MonkeyPatch
+    book: FileBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(account_book, "PATIENCE_S", 0.05)
     inside, entering = os.pipe()
