@@ -116,7 +116,8 @@ def _run(known: str, command: Command, method: str, dataset: Dataset, plan: Plan
         run=known, method=method, preset=command.preset, time=now(),
         folder=_without_password(command.out) if here is None else str(here.absolute()),
         adjacency=ADD_REMOVE if train.persons_N is None else ADD_REMOVE_PERSON,
-        units=train.units, images=len(train), shape=train.shape, guarantee="none" if plan is None else "dp",
+        units=train.units, images=len(train), shape=train.shape,
+        guarantee="dp" if plan is not None else "none" if hasattr(config, "release") else "no release",
         delta=None if plan is None else plan.delta, reserved={} if plan is None else dict(plan.stages),
         chosen_among=getattr(config, "chosen_among", None), looks=looks(config),
         sketch=Sketch.of(dataset.copies.different, key),
@@ -170,12 +171,15 @@ class Kept:
                 "command continues; without it the certificate will cover this run alone"
             ) from error
 
-    def certified(self, plan: Plan) -> dict[str, Any]:
-        """What the certificate says of it."""
-        there = None if self.lost else self.book.read()
-        if there is None or self.run not in there.runs:
-            return account_told.lost()
-        return account_told.together(there, there.runs[self.run].adjacency, plan.delta)
+
+def certified(kept: Kept | None, folder: RunFolder, plan: Plan) -> dict[str, Any] | None:
+    """What the certificate says of the account; None where the run was never entered in one."""
+    if kept is None:
+        return account_told.lost() if (folder.internal / NOTE).exists() else None
+    there = None if kept.lost else kept.book.read()
+    if there is None or kept.run not in there.runs:
+        return account_told.lost()
+    return account_told.together(there, there.runs[kept.run].adjacency, plan.delta)
 
 
 def enter(

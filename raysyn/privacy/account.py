@@ -22,6 +22,7 @@ from raysyn.privacy.sketch import Sketch
 
 FORM = 1
 """Of the lines."""
+GUARANTEES = ("dp", "none", "no release")
 MANY = 40
 """Different kinds of answers from which on a coarser grid must do: pricing them finely takes seconds, and minutes."""
 
@@ -42,7 +43,7 @@ class Run:
     images: int
     shape: tuple[int, int, int]
     guarantee: str
-    """dp or none."""
+    """dp, none, or of what releases no images, `no release`."""
     delta: float | None
     chosen_among: str | None = None
     looks: tuple[str, ...] = ()
@@ -67,7 +68,7 @@ class Run:
             **line, "reserved": {stage: cost_of(cost) for stage, cost in line["reserved"].items()}, "sketch": sketch,
             "looks": tuple(line["looks"]), "shape": (height, width, channels),
         })  # fmt: skip
-        if made.guarantee not in ("dp", "none") or (made.guarantee == "dp") != bool(made.reserved):
+        if made.guarantee not in GUARANTEES or (made.guarantee == "dp") != bool(made.reserved):
             raise ValueError(f"guarantee is {made.guarantee}")
         if {cost.adjacency for cost in made.reserved.values()} - {made.adjacency}:
             raise ValueError("mixed adjacencies")
@@ -130,6 +131,10 @@ class Account:
     def private(self, adjacency: str | None = None) -> list[str]:
         """Runs with a guarantee, of this adjacency or any."""
         return [one.run for one in self.runs.values() if one.reserved and adjacency in (None, one.adjacency)]
+
+    def unbounded(self) -> int:
+        """How many runs have released images, or will, without a guarantee."""
+        return sum(one.guarantee == "none" for one in self.runs.values())
 
     def together(self, adjacency: str, delta: float, *more: Cost) -> float:
         """Epsilon of all runs with a guarantee of this adjacency, and of `more`, composed: reserved or paid."""

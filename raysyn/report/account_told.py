@@ -14,7 +14,7 @@ from raysyn.report.release import ALONE, rounded_up
 
 LOST = (
     "This certificate covers this run alone: the account of what else was made of these images, whose epsilons and "
-    "deltas add up, was lost."
+    "deltas add up, was lost or left out."
 )
 
 
@@ -28,7 +28,7 @@ def together(account: Account, adjacency: str, delta: float) -> dict[str, Any]:
     others = len(account.private()) - len(account.private(adjacency))
     figures = {
         "runs": len(account.private(adjacency)), "epsilon": account.together(adjacency, delta), "delta": delta,
-        "without_guarantee": len(account.runs) - len(account.private()), "of_other_units": others,
+        "without_guarantee": account.unbounded(), "of_other_units": others,
     }  # fmt: skip
     return {"sentence": sentence(figures, adjacency), **figures}
 
@@ -67,7 +67,7 @@ def so_far(account: Account, run: Run) -> str:
             told.append(f"{account.together(run.adjacency, delta, *run.reserved.values()):.4g} with this one")
     if total is not None:
         told.append(f"of a total of {total.total:g}")
-    if without := len(account.runs) - len(account.private()):
+    if without := account.unbounded():
         told.append(f"{without:,} without a guarantee")
     return f"{', '.join(told)}. {recognised(account, run)}"
 

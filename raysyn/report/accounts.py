@@ -61,7 +61,7 @@ def told(source: str, delta: float | None = None) -> dict[str, Any]:
     return {
         "account": str(book), "delta": delta, "runs": rows,
         "together": [_sum(account, adjacency, delta) for adjacency in UNITS if account.private(adjacency)],
-        "without_guarantee": len(account.runs) - len(account.private()),
+        "without_guarantee": account.unbounded(),
         "totals": [vars(one) for one in account.totals],
     }  # fmt: skip
 
@@ -125,7 +125,7 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
     state = "paid" if not row["reserved"] else "reserved" if not row["paid"] else "partly paid"
     return {
         "run": row["run"][:8], "method": f"{row['method']} {row['preset']}",
-        "promise": f"{row['units']:,} {row['unit']}s" if row["guarantee"] == "dp" else "none",
+        "promise": f"{row['units']:,} {row['unit']}s" if row["guarantee"] == "dp" else row["guarantee"],
         "ε alone": _figure(row["epsilon"]), "ε so far": _figure(row["epsilon_so_far"]),
         "state": state if row["guarantee"] == "dp" else MISSING,
         "in an earlier run": _earlier(row["in_earlier_runs"]),

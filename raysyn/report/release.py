@@ -55,7 +55,7 @@ PERSONS = (
 )
 """In place of the first lines of it, where persons are named."""
 ALONE = (
-    "This certificate covers this run alone: no account was kept of what else was made of these images, whose epsilons "
+    "This certificate covers this run alone: it is in no account of what else was made of these images, whose epsilons "
     "and deltas add up."
 )
 """What it says of the account over all runs, where none was kept."""

@@ -43,6 +43,15 @@ class Config:
     data: DataConfig
     eval: EvalConfig = field(default_factory=lambda: EvalConfig(classifiers=()))
     chosen_among: str | None = None
+    release: None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """Of a method that releases nothing."""
+
+    data: DataConfig
+    seed: int = 0
 
 
 def dataset(first: int = 0, last: int = 40, persons: bool = False, own: bool = True, size: int = 8) -> Dataset:
@@ -77,13 +86,13 @@ class Place:
     def begun(
         self, stack: ExitStack, out: str, data: Dataset | None = None, stages: tuple[str, ...] = ("one", "two"),
         text: io.StringIO | None = None, dry_run: bool = False, config: dict[str, Any] | None = None,
-        connect: Callable[..., Any] | None = None, **flags: Any,
+        connect: Callable[..., Any] | None = None, kind: type = Config, **flags: Any,
     ) -> Setting:  # fmt: skip
         """A run that is begun or continued; without stages it promises nothing."""
         data = dataset() if data is None else data
         command = SimpleNamespace(
             seal=False, preset="tiny", machines=On(), out=str(self.root / out), dry_run=dry_run,
-            config=Config(data=DataConfig(name=None, path=str(self.source)), **(config or {})),
+            config=kind(data=DataConfig(name=None, path=str(self.source)), **(config or {})),
             account=AccountFlags(**flags),
         )  # fmt: skip
         priced = plan(data, *stages) if stages else None
@@ -102,7 +111,7 @@ class Place:
                 return None
             for stage in paid or setting.plan.stages:
                 setting.ledger.pay(stage, Release(None, setting.plan.stages[stage]))
-            return None if setting.kept is None else setting.kept.certified(setting.plan)
+            return account.certified(setting.kept, setting.folder, setting.plan)
 
     def state(self) -> tuple[list[str], list[list[str]]]:
         """(folders of the runs, stages that each has paid)."""
@@ -173,6 +182,8 @@ def test_a_kill_around_the_entry_of_a_run_enters_it_once(place: Place, at: str) 
     assert place.state() == ((["a"], [[]]) if at == "note" else ([], []))
     told = place.made("a")
     assert told is not None and told["runs"] == 1 and place.state() == (["a"], [["one", "two"]])
+    # Continued without, its certificate does not say that there was none.
+    assert place.made("a", account="none") == {"sentence": LOST} and "lost or left out" in LOST
 
 
 def test_machines_or_a_total_that_are_refused_leave_nothing_entered(place: Place) -> None:
@@ -272,10 +283,12 @@ def test_a_run_on_some_of_the_same_people_is_recognised_and_always_added(
 
 def test_what_has_no_guarantee_and_what_is_paid_by_nobody_is_entered_as_that(place: Place) -> None:
     place.made("a", stages=(), config={"eval": EvalConfig(), "chosen_among": "12 runs of a leaderboard"})
+    place.made("c", stages=(), kind=Attack)
     told = place.made("b")
     assert told is not None and (told["runs"], told["without_guarantee"]) == (1, 1)
     assert "1 without one, whose releases would tell more than any epsilon says" in told["sentence"]
-    first, second = accounts.told(str(place.source))["runs"]
+    first, attack, second = accounts.told(str(place.source))["runs"]
+    assert (attack["guarantee"], attack["epsilon"]) == ("no release", None)
     assert (first["guarantee"], first["epsilon"], first["looks"]) == ("none", None, ["accuracy on real images"])
     assert first["chosen_among"] == "12 runs of a leaderboard" and second["guarantee"] == "dp"
 
