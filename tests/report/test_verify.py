@@ -46,7 +46,7 @@ STUDENT = {"student.pt": b"weights"}
 
 def release_of(
     out: Path, accountant: str = "prv", private: bool = True, more: Mapping[str, bytes] = STUDENT,
-    persons: int | None = None,
+    persons: int | None = None, account: Mapping[str, Any] | None = None,
 ) -> Path:  # fmt: skip
     """A release of digits by a run that paid for two stages, or promises nothing."""
     adjacency = ADD_REMOVE if persons is None else ADD_REMOVE_PERSON
@@ -56,7 +56,7 @@ def release_of(
         ledger = Ledger(plan, folder.ledger)
         for stage, cost in stages.items():
             ledger.pay(stage, Release(None, cost))
-        privacy = dp_section(plan, ledger) if private else no_dp_section()
+        privacy = dp_section(plan, ledger, account=account) if private else no_dp_section()
         terms = certificate(
             privacy, method="m", name="s", n=5_000, shape=(8, 8, 1), class_names=list("0123456789"), persons=persons
         )
@@ -98,6 +98,23 @@ def test_a_sound_release_of_persons_passes(tmp_path: Path, capsys: pytest.Captur
     assert signed["delta_beside"] == delta_beside(1e-6, 700) != delta_beside(1e-6, 5_000)
     for text in ((release / name).read_text() for name in ("README.md", "croissant.json")):
         assert "one person with all their images" in text and "one image" not in text
+
+
+@pytest.mark.parametrize(("runs", "without", "others"), [(1, 0, 0), (16, 3, 2)])
+def test_a_release_that_tells_of_all_runs_passes(
+    runs: int, without: int, others: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = {
+        "runs": runs, "epsilon": 17.123, "delta": 1e-6, "without_guarantee": without, "of_other_units": others
+    }  # fmt: skip
+    sentence = account_told.sentence(figures, ADD_REMOVE)
+    assert "(17.2, 1e-6)-differentially private for one image" in sentence and (f"{runs} runs" in sentence) == (
+        runs > 1
+    )
+    assert (f"{without} without one" in sentence, "other units" in sentence) == (without > 0, others > 0)
+    release = release_of(tmp_path, account={"sentence": sentence, **figures})
+    status, rows, _ = checked(release, capsys)
+    assert status == 0 and rows["account"] == ("holds", sentence) and sentence in (release / "README.md").read_text()
 
 
 def fails(
