@@ -174,15 +174,10 @@ def draw(run: str, *, out: str, quiet: bool = False, **flags: Any) -> Result:
 
 
 def account(source: str, *, delta: float | None = None) -> dict[str, Any]:
-    """What all runs on the same images have spent together: what `raysyn account SOURCE` tells, as plain values.
+    """What all runs on the images of a source have cost, as `raysyn account` tells; ValueError for bad input."""
+    from raysyn.report.accounts import told
 
-    `source` is that of the runs, beside which their account lies, or the account itself. Raises ValueError for bad
-    input.
-    """
-    from raysyn.report import accounts
-
-    with cli.explained():
-        return accounts.told(source, delta)
+    return cli.explained()(told)(source, delta)
 
 
 def _made(entry: Entry, command: cli.Command[Any, Any], quiet: bool, picked: Picked | None = None) -> Result:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from raysyn.data.sources import check_given
 from raysyn.privacy.account import Account, Run, composed
 from raysyn.privacy.cost import UNITS, Cost, unit_of
 from raysyn.report.account_told import shares
@@ -41,7 +42,10 @@ def told(source: str, delta: float | None = None) -> dict[str, Any]:
 
     By default delta is that of the total, or else the smallest of the runs'.
     """
-    book = book_at(source) if source.endswith(ENDING) or "://" in source or _is_account(source) else beside(source)
+    if "://" not in source:
+        check_given(source, f"source={source!r}")
+    itself = source.endswith(ENDING) or "://" in source or _is_account(source)
+    book = book_at(source) if itself else beside(source)
     account = book.read()
     if account is None:
         raise ValueError(

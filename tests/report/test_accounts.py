@@ -111,7 +111,7 @@ def test_bad_input_is_refused_in_one_sentence(source: Path, capsys: pytest.Captu
         ([str(source), "--dleta", "1"], "account takes --delta NUMBER, but there is --dleta 1"),
         ([str(source), "--delta"], "account takes --delta NUMBER"), ([str(source), "--delta", "x"], "delta is 'x'"),
         ([str(source), "--delta=2"], "delta is 2.0"), ([str(source), "more"], "but there is more"),
-        ([str(source) + "x"], "has no account"), ([str(damaged)], "is damaged at line 1"),
+        ([str(source) + "x"], "has no account"), ([""], "source='' is empty"), ([str(damaged)], "is damaged at line 1"),
     ):  # fmt: skip
         with pytest.raises(SystemExit) as ended:
             main(["account", *words])
