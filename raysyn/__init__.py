@@ -4,6 +4,7 @@ raysyn.run(method, preset, data=..., epsilon=..., out=...)   make a run, or cont
 raysyn.auto(source, epsilon=..., minutes=...)                the same, with method and settings picked for your images
 raysyn.draw(run, out=..., synthetic=...)                     more images from a finished run, at no further cost
 raysyn.load(out)                                             the `Result` of a finished run
+raysyn.account(source, delta=...)                            what all runs on the same images have cost together
 raysyn.connect(address, storage=...)                         machines for a search or a fan-out of one's own
 raysyn.catalogue()                                           what `run` knows: {name: Entry}
 """
@@ -14,6 +15,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "account": "raysyn.door",
     "auto": "raysyn.door",
     "draw": "raysyn.door",
     "run": "raysyn.door",
@@ -25,7 +27,8 @@ _HOMES = {
     "Between": "raysyn.compute.searches",
 }
 
-__all__ = ["Between", "Result", "Search", "__version__", "auto", "catalogue", "connect", "draw", "load", "run"]
+__all__ = ["Between", "Result", "Search", "__version__", "account", "auto"]
+__all__ += ["catalogue", "connect", "draw", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -173,6 +173,13 @@ def draw(run: str, *, out: str, quiet: bool = False, **flags: Any) -> Result:
     return Result(out)
 
 
+def account(source: str, *, delta: float | None = None) -> dict[str, Any]:
+    """What all runs on the images of a source have cost, as `raysyn account` tells; ValueError for bad input."""
+    from raysyn.report.accounts import told
+
+    return cli.explained()(told)(source, delta)
+
+
 def _made(entry: Entry, command: cli.Command[Any, Any], quiet: bool, picked: Picked | None = None) -> Result:
     """The run of a command, or its plan where that was asked for."""
     from raysyn.command import beginning

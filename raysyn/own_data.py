@@ -26,6 +26,7 @@ from raysyn.methods.catalogue import Entry
 from raysyn.methods.machines import On
 from raysyn.runs.storage import read_bytes
 from raysyn.screen import cli
+from raysyn.screen.accounts import AccountFlags
 from raysyn.screen.flags import BARE, assigned, flags_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Flags:
     """All flags of the command."""
 
     config: Config = field(default_factory=Config, metadata=BARE)
+    budget: AccountFlags = field(default_factory=AccountFlags)
     on: On = field(default_factory=On)
     """Where the run happens; nothing here changes the result."""
     out: str
@@ -110,7 +112,7 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     choice = choose(case)
     made = choice.picked.setting
     entry = catalogue.find(made.method)
-    typed = [*_source_words(data, own), *_budget_words(config), *made.words()[2:]]
+    typed = [*_source_words(data, own), *_budget_words(config), *_account_words(flags.budget), *made.words()[2:]]
     typed += _public_words(config) if made.method in WITH_PUBLIC else []
     typed += _written_words(config)
     typed += [f"--out={flags.out}", *(["--seed", str(config.seed)] if config.seed else [])]
@@ -164,6 +166,10 @@ def _written_words(config: Config) -> list[str]:
 def _budget_words(config: Config) -> list[str]:
     delta = [] if config.delta is None else [f"--budget.delta={config.delta!r}"]
     return [f"--budget.epsilon={config.epsilon!r}", *delta]
+
+
+def _account_words(given: AccountFlags) -> list[str]:
+    return [f"--budget.{name.replace('_', '-')}={value}" for name, value in vars(given).items() if value is not None]
 
 
 def _public_words(config: Config) -> list[str]:

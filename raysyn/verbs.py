@@ -174,6 +174,16 @@ def _look_help(prog: str, words: Sequence[str], everything: bool) -> str:
     return looking.told(f"{prog} {USAGE['look']}", _look.__doc__ or "")
 
 
+def _account(arguments: Sequence[str]) -> int:
+    """What all runs on the same images have spent together, what is reserved, and what is left of the total."""
+    from raysyn.report import accounts
+
+    def check(_: ExitStack) -> Any:
+        return accounts.told(*accounts.read(arguments))
+
+    return cli.run_or_explain(check, accounts.show, "interrupted: nothing is changed")
+
+
 def _completion(arguments: Sequence[str]) -> int:
     """What the tab key offers, as a script for your shell."""
     shells = list(completion.SHELLS)
@@ -201,6 +211,7 @@ def completions() -> dict[str, completion.Words]:
     )
     for verb, own in {"auto": own_data.default("SOURCE"), "draw": more_images.PLAIN}.items():
         known[verb] = completion.Words(flags=_typed(flags_of(own)) | dict.fromkeys(("--help", "--help-all"), ()))
+    known["account"] = completion.Words(flags={"--delta": (), "--help": ()})
     second = {"methods": ["--markdown"], "completion": list(completion.SHELLS)}
     return {verb: completion.Words(second=second.get(verb, ())) for verb in VERBS} | known
 
@@ -218,6 +229,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "draw": _draw,
     "prepare": _prepare,
     "look": _look,
+    "account": _account,
     "methods": _methods,
     "report": _report,
     "verify": _verify,
@@ -230,6 +242,7 @@ USAGE = {
     "draw": "RUN --out FOLDER [--flags]",
     "auto": "SOURCE --epsilon NUMBER [--minutes NUMBER] [--flags]",
     "look": "SOURCE [--sheet FILE.png] [--html FILE.html]",
+    "account": "SOURCE|FILE [--delta NUMBER]",
     "prepare": "SET SOURCE [--out FILE.parquet] [--flags]",
     "methods": "[--markdown]",
     "report": "RUN... [--columns NAME...] [--html FILE]",

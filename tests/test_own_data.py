@@ -73,8 +73,22 @@ def test_a_run_that_was_begun_goes_on_whatever_would_be_picked_now(tmp_path: Pat
 
 
 def test_flags_reach_the_run(tmp_path: Path) -> None:
-    words = [*TINY, "--delta", "1e-6", "--seed", "3", "--data.size", "16", "--seal", "--out", str(tmp_path / "a run")]
+    kept = ["--budget.account", str(tmp_path / "kept it"), "--budget.total=20"]
+    words = [
+        *TINY,
+        *kept,
+        "--delta",
+        "1e-6",
+        "--seed",
+        "3",
+        "--data.size",
+        "16",
+        "--seal",
+        "--out",
+        str(tmp_path / "a run"),
+    ]
     command = own_data.pick("digits", words).command
+    assert (command.account.account, command.account.total) == (str(tmp_path / "kept it"), 20.0)
     assert (command.config.budget.delta, command.config.seed, command.config.data.size) == (1e-6, 3, 16)
     assert (command.config.data.limit, command.out, command.seal) == (200, str(tmp_path / "a run"), True)
     assert command.machines.address == "here"

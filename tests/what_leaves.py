@@ -29,7 +29,7 @@ public_facts.name public_facts.private_images public_facts.shape public_facts.cl
 files.samples.png.sha256 files.synthetic.parquet.sha256 files.README.md.sha256 files.croissant.json.sha256"""
 _PAID = """epsilon delta delta_beside adjacency accountant priced_by epsilon_prv epsilon_rdp does_not_cover
 ledger.stage ledger.mechanism ledger.noise_multiplier ledger.sampling_rate ledger.steps ledger.epsilon_alone
-ledger.adjacency ledger.note
+ledger.adjacency ledger.note account.sentence
 what_an_attacker_can_do.sentence what_an_attacker_can_do.most_right_guesses
 what_an_attacker_can_do.most_found_at_false_alarms.0.001 what_an_attacker_can_do.most_found_at_false_alarms.0.01
 what_an_attacker_can_do.most_found_at_false_alarms.0.05"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class Copies:
     """Test images that are training images too."""
     units: int = 1
     """How many persons have the image that most have; where nobody is named, as `most`."""
+    different: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
+    """Digests of the training images, each once."""
 
 
 def find_copies(train_NHWC: np.ndarray, test_NHWC: np.ndarray, persons_N: np.ndarray | None = None) -> Copies:
@@ -37,6 +39,7 @@ def find_copies(train_NHWC: np.ndarray, test_NHWC: np.ndarray, persons_N: np.nda
         among=len(train_NHWC) - len(times),
         most=max(times.values(), default=1),
         tested=sum(digest(one) in times for one in test_NHWC),
+        different=tuple(times),
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, NoReturn, Protocol
@@ -14,6 +14,8 @@ from raysyn.attacks.membership import attack
 from raysyn.attacks.shadows import Architecture, ShadowSpeed
 from raysyn.compute.doorway import Compute, Machines, Show, digest
 from raysyn.data.images import Dataset, Images
+from raysyn.methods import account
+from raysyn.methods.account import Kept
 from raysyn.methods.network import Network
 from raysyn.methods.source_told import copies_counted, source_facts
 from raysyn.privacy import units
@@ -24,6 +26,7 @@ from raysyn.report import choices
 from raysyn.report.release import attack_limits, declare
 from raysyn.report.report import Report, environment
 from raysyn.runs import sealing
+from raysyn.runs.account_lines import Book
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.ownership import forget, make_private
 from raysyn.runs.storage import local_folder, under
@@ -43,6 +46,8 @@ class Asked(Protocol):
     def out(self) -> str: ...
     @property
     def seal(self) -> bool: ...
+    @property
+    def account(self) -> account.Asked: ...
 
 
 Connect = Callable[[Machines, str, Show], AbstractContextManager[Compute]]
@@ -63,6 +68,8 @@ class Setting:
     """What `prepare` found beside the data set, such as public images."""
     network: Network | None = None
     """What of the method's answers its images are drawn from."""
+    kept: Kept | None = None
+    """The account that the run was entered in, if one is kept."""
 
     def report(
         self,
@@ -201,13 +208,13 @@ def apart(machines: Any, folder: RunFolder) -> Any:
 def open_run(
     command: Asked, method: str, dataset: Dataset, console: Console, connect: Connect, stack: ExitStack, *,
     plan: Plan | None = None, more: Any = None, judged_by: Sequence[str] = ("eval",),
-    facts: Mapping[str, Any] | None = None, network: Network | None = None,
+    facts: Mapping[str, Any] | None = None, network: Network | None = None, book: Book | None = None,
 ) -> Setting:  # fmt: skip
     """Open or continue the run folder, then join the machines; `stack` closes both. A plan brings its ledger.
 
     The groups of settings `judged_by` change nothing that is released: a finished run may be judged anew. `facts`
-    beside the configuration are part of the run: with others it is not continued. Raises ValueError, in one sentence,
-    for a folder of another run and for machines that cannot be had.
+    beside the configuration are part of the run: with others it is not continued. The run is entered in `book`. Raises
+    ValueError, in one sentence, for a folder of another run, machines that cannot be had and a total with no room.
     """
     known = dict(facts or {})
     if plan is not None:
@@ -236,23 +243,33 @@ def open_run(
     compute = join(stack, connect, machines, folder, show)
     console.close()  # of what was shown while they were joined
     folder.cpu_clock, folder.forget_peaks, folder.peaks = compute.cpu_s, compute.forget_peaks, compute.peaks
-    parts = (command.config, dataset, compute, folder, console, machines, more, network)
+    with or_forgotten(folder):
+        kept = account.enter(book, command, method, dataset, folder, plan)
+    parts = (command.config, dataset, compute, folder, console, machines, more, network, kept)
     if plan is None:
         return Setting(*parts)
-    return PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger, folder.push))
+    more_durable = () if kept is None else (kept.pay,)
+    return PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger, folder.push, *more_durable))
 
 
 def join(stack: ExitStack, connect: Connect, machines: Any, folder: RunFolder, show: Show) -> Compute:
     """The machines; where they are refused, a folder that began with this command is taken away again."""
-    try:
+    with or_forgotten(folder):
         compute = stack.enter_context(connect(machines, folder.storage, show))
         if compute.device == "cpu":
             getattr(machines, "sgd", SGDSpeed()).refuse_on_cpu()
+    return compute
+
+
+@contextmanager
+def or_forgotten(folder: RunFolder) -> Iterator[None]:
+    """A folder that began with this command is taken away again where what follows is refused."""
+    try:
+        yield
     except ValueError:
         if folder.fresh and "://" not in folder.storage:
             forget(folder.out)
         raise
-    return compute
 
 
 def leave_sealed(folder: RunFolder, command: Asked, judged: Mapping[str, Any], console: Console) -> NoReturn:

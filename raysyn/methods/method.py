@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from raysyn.data.images import Dataset, Images
-from raysyn.methods import misfits, network
+from raysyn.methods import account, misfits, network
 from raysyn.methods.class_shares import check_counted, say_few
 from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
 from raysyn.methods.network import Network
@@ -102,6 +102,8 @@ class Method:
         self.look_at_shares(command.config, console, prepared.dataset, prepared.plan)
         if prepared.plan is not None:
             show_plan(console, prepared.plan, prepared.dataset)
+        book = account.found(command, prepared.dataset, console)
+        account.look(book, command, self.name, prepared.dataset, prepared.plan, console)
         if self.check_memory is not None:
             self.check_memory(console, command.config, prepared, command.machines)
         if self.outlook is not None and (command.dry_run or timed is not None):
@@ -113,7 +115,7 @@ class Method:
         facts = {**prepared.facts, **source_of(self.run)}
         return open_run(
             command, self.name, prepared.dataset, console, connect, stack, plan=prepared.plan, more=prepared.more,
-            judged_by=self.judged_by, facts=facts, network=self.network,
+            judged_by=self.judged_by, facts=facts, network=self.network, book=book,
         )  # fmt: skip
 
     def look_at_shares(self, config: Any, console: Console, dataset: Dataset, plan: Plan | None) -> None:

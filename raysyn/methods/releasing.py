@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from raysyn.data.images import Images
-from raysyn.methods import network
+from raysyn.methods import account, network
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.report.release import certificate, write_release
 from raysyn.report.report import dp_section, no_dp_section
@@ -35,7 +35,8 @@ def release(
     dataset, train = setting.dataset, setting.dataset.train
     privacy = no_dp_section(uncharged)
     if isinstance(setting, PrivateSetting):
-        privacy = dp_section(setting.plan, setting.ledger, uncharged)
+        told = account.certified(setting.kept, setting.folder, setting.plan)
+        privacy = dp_section(setting.plan, setting.ledger, uncharged, told)
     promise = certificate(
         privacy,
         method=name,

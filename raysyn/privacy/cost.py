@@ -152,8 +152,8 @@ class Priced(NamedTuple):
     by: str
 
 
-def priced(costs: Sequence[Cost], delta: float, accountant: str) -> Priced:
-    """Epsilon of all `costs` composed, at `delta`, and whose bound it is; 0 for no costs.
+def priced(costs: Sequence[Cost], delta: float, accountant: str, fine: float = prv.FINE) -> Priced:
+    """Epsilon of all `costs` composed, at `delta`, and whose bound it is; 0 for no costs. `fine` is the grid of PRV.
 
     `rdp` takes the best of many orders (Mironov et al. 2019; conversion of Balle et al. 2020). `prv` composes the
     losses numerically (after Gopi et al. 2021) and is mostly 0.2 % above the exact value. Both are upper bounds,
@@ -163,7 +163,7 @@ def priced(costs: Sequence[Cost], delta: float, accountant: str) -> Priced:
     """
     _check_delta(delta)
     _check_accountant(accountant)
-    return _priced(kinds_of(costs), delta, accountant)
+    return _priced(kinds_of(costs), delta, accountant, fine)
 
 
 def epsilon(costs: Sequence[Cost], delta: float, accountant: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,13 +105,19 @@ class Ledger:
     the file and costs nothing yet, since its unfinished work stays inside the run folder.
 
     `make_durable` is called with every entry, before its value leaves: where the file is a copy, it copies it out.
+    `enter` is told each entry before it is in the file: an account over all runs. Killed between the two, the account
+    holds a stage whose value never left, the continued run pays it again, and the account, which knows it by run and
+    stage, counts it once. The other way round a run that nobody continues could have spent what no account holds.
     Raises ValueError where the file is damaged or records other costs than the plan.
     """
 
-    def __init__(self, plan: Plan, path: Path, make_durable: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, plan: Plan, path: Path, make_durable: Callable[[], None] = lambda: None,
+        enter: Callable[[Sequence[Mapping[str, Any]]], None] = lambda entries: None,
+    ) -> None:  # fmt: skip
         self.plan = plan
         self.path = Path(path)
-        self._make_durable = make_durable
+        self._make_durable, self._enter = make_durable, enter
         self._paid_here: set[str] = set()
         self._entries = _read(self.path)
         recorded: set[str] = set()
@@ -120,6 +126,8 @@ class Ledger:
             if entry["stage"] in recorded:
                 raise ValueError(f"{self.path} holds stage {entry['stage']!r} twice: start a new run folder")
             recorded.add(entry["stage"])
+        # An account that was brought back from a copy may lack some.
+        enter(self._entries)
 
     def pay(self, stage: str, release: Release[T]) -> T:
         """The released value, once its cost is on disk; ValueError if unplanned, changed or paid before."""
@@ -128,6 +136,7 @@ class Ledger:
             raise ValueError(f"stage {stage!r} is already paid: each release needs a stage of its own in the plan")
         if stage not in {entry["stage"] for entry in self._entries}:
             entry = self._entry(stage, release.cost)
+            self._enter([entry])
             _append(self.path, entry)
             self._make_durable()
             self._entries.append(entry)

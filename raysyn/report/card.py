@@ -171,6 +171,8 @@ def _promise(signed: Mapping[str, Any]) -> str:
 
 {signed["what_an_attacker_can_do"]["sentence"]}
 
+{signed["account"]["sentence"]}
+
 What the promise does not cover, and which choices were made by looking at private images without being paid for,
 stand in certificate.json, under `does_not_cover` and `uncharged_choices`. Other releases made from the same private
 images add up with this one. `raysyn verify FOLDER` computes all of this anew from the ledger, and compares every file

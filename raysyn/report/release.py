@@ -54,6 +54,11 @@ PERSONS = (
     "the public_facts: the data set's name, the number of private persons, the shape of images and the list of classes",
 )
 """In place of the first lines of it, where persons are named."""
+ALONE = (
+    "This certificate covers this run alone: it is in no account of what else was made of these images, whose epsilons "
+    "and deltas add up."
+)
+"""What it says of the account over all runs, where none was kept."""
 
 AS_USUAL = ReleaseConfig()
 
@@ -182,6 +187,7 @@ def certificate(
     if privacy["guarantee"] == "none":
         return {**head, "covers": [], **tail}
     spent = {key: privacy.get(key) for key in SPENT}
+    spent["account"] = privacy.get("account", {"sentence": ALONE})
     adjacency = privacy["adjacency"]
     spent["delta_beside"] = delta_beside(privacy["delta"], n if persons is None else persons, unit_of(adjacency))
     return {**head, **spent, "covers": list(COVERS), "does_not_cover": does_not_cover(adjacency), **tail}

@@ -23,7 +23,7 @@ from raysyn.report import across_runs, classes, likeness, trade_off
 from raysyn.report.advice import advice
 from raysyn.report.choices import added_up
 from raysyn.report.pictures import first_of_class, mosaic, png_bytes
-from raysyn.report.release import attack_limits, certificate, rounded_up, write_release
+from raysyn.report.release import ALONE, attack_limits, certificate, rounded_up, write_release
 from raysyn.report.tables import MEMORY, figure, in_words, markdown, percent, size, table, table_rows
 from raysyn.report.verdict import verdict
 from raysyn.runs.folder import REPORT_JSON, RunFolder
@@ -99,10 +99,13 @@ class Report:
         return content
 
 
-def dp_section(plan: Plan, ledger: Ledger, uncharged: Sequence[str] = ()) -> dict[str, Any]:
+def dp_section(
+    plan: Plan, ledger: Ledger, uncharged: Sequence[str] = (), account: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The `privacy` section of a run with a guarantee: what was paid, composed by both accountants.
 
-    `uncharged` lists, in words, what was chosen by looking at private data without being charged.
+    `uncharged` lists, in words, what was chosen by looking at private data without being charged; `account` says what
+    all runs on these images cost.
     Raises ValueError where a stage of the plan was not paid.
     """
     ledger.check_complete()
@@ -120,6 +123,7 @@ def dp_section(plan: Plan, ledger: Ledger, uncharged: Sequence[str] = ()) -> dic
         "epsilon_budget": plan.epsilon_budget,
         "what_an_attacker_can_do": attack_limits(ledger.costs()),
         "ledger": [{key: entry[key] for key in LEDGER_COLUMNS} for entry in ledger.entries()],
+        "account": dict(account or {"sentence": ALONE}),
         "uncharged_choices": list(uncharged),
     }
 
@@ -155,9 +159,8 @@ def write_report(
     """Write internal/report.html and, last, internal/report.json, which marks the run as finished; the sentence that
     the report begins with.
 
-    `done` says what was done, a sentence per stage. Pictures show released images only, `synthetic` and the noisy
-    `central` ones, unless a pipeline's section was asked for more; a run that makes no images has None, and a
-    `headline` instead of the sentence about them.
+    `done` has a sentence per stage. Pictures show released images only, `synthetic` and the noisy
+    `central` ones, unless a section was asked for more; a run without images has None, and a `headline` instead.
     """
     content = report.as_dict()
     if folder.certificate.exists():

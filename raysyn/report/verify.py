@@ -17,7 +17,7 @@ from typing import Any
 
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, UNITS, Cost, delta_beside, priced, unit_of
 from raysyn.privacy.ledger import cost_of
-from raysyn.report import verify_contents
+from raysyn.report import account_told, verify_contents
 from raysyn.report.card import IMAGES
 from raysyn.report.layouts import MANIFEST
 from raysyn.report.release import (
@@ -36,8 +36,10 @@ from raysyn.runs.may_leave import NETWORK_ABOUT, NETWORK_WEIGHTS
 from raysyn.runs.versions import version
 
 CERTIFICATE = "certificate.json"
-OF_A_PROMISE = {*SPENT, "delta_beside", "does_not_cover"}
+OF_A_PROMISE = {*SPENT, "account", "delta_beside", "does_not_cover"}
 """Fields that a certificate has where there is a guarantee, and only there."""
+ROUGHLY = 5e-3
+"""How far the price of many runs may lie below that of one of them, as its grid is another one."""
 DAMAGE = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError, MemoryError)
 """What anything else than a certificate may raise where it is read as one."""
 
@@ -89,6 +91,19 @@ def _promise(signed: Mapping[str, Any]) -> Iterator[Check]:
             yield Check(name, False, f"cannot be: {why}")
     yield _delta(signed)
     yield _terms(signed)
+    yield _account(signed)
+
+
+def _account(signed: Mapping[str, Any]) -> Check:
+    """All runs on these images cost no less than this one; what else the account holds is the word of its keeper."""
+    told = signed["account"]
+    if (again := account_told.sentence(told, signed["adjacency"])) != told["sentence"]:
+        return Check("account", False, f"the sentence should be: {again}")
+    if "runs" in told and not (told["runs"] >= 1 and told["delta"] == signed["delta"]):
+        return Check("account", False, "it is of other runs, or at another delta, than the one that is certified")
+    if "runs" in told and told["epsilon"] < signed["epsilon_prv"] * (1 - ROUGHLY):
+        return Check("account", False, f"all runs cost {told['epsilon']:.4g}, less than this one alone")
+    return Check("account", True, told["sentence"])
 
 
 def _statement(signed: Mapping[str, Any]) -> Check:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -14,7 +13,7 @@ from typing import Any, TypeVar
 
 from raysyn.privacy.poisson import SECRET_BYTES
 from raysyn.runs.may_leave import FILES, FOLDERS
-from raysyn.runs.ownership import lock, make_private
+from raysyn.runs.ownership import id_of, lock, make_private
 from raysyn.runs.refusals import RUN_JSON, refuse_another_run, refuse_strange_names, refuse_strangers
 from raysyn.runs.remote import Remote
 from raysyn.runs.storage import (
@@ -145,8 +144,8 @@ class RunFolder:
 
     @property
     def run_id(self) -> str:
-        """16 hex digits, different for every run and silent about its secret: names its files on shared storage."""
-        return hashlib.sha256(b"raysyn run id " + self.secret).hexdigest()[:16]
+        """Names its files on shared storage."""
+        return id_of(self.secret)
 
     def stage(self, name: str, f: Callable[[], T]) -> T:
         """The stored answer of stage `name`, or `f()`, stored (atomically) and timed.

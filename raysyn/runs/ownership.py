@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import socket
 import time
@@ -36,6 +37,11 @@ def lock(out: Path) -> int:
     return descriptor
 
 
+def id_of(secret: bytes) -> str:
+    """16 hex digits, different for every run and silent about its secret."""
+    return hashlib.sha256(b"raysyn run id " + secret).hexdigest()[:16]
+
+
 def make_private(folder: Path) -> None:
     """A folder for its owner alone."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +50,7 @@ def make_private(folder: Path) -> None:
 
 def forget(out: Path) -> None:
     """Take away the beginnings of a run in a folder, and nothing else: of one that has done nothing yet."""
-    for name in ("run.json", "secret", "lock"):
+    for name in ("run.json", "secret", "lock", "account.json"):
         (out / "internal" / name).unlink(missing_ok=True)
     for folder in (out / "internal", out):
         with suppress(OSError):  # something else lies there

@@ -16,7 +16,7 @@ from raysyn.runs.folder import RunFolder
 from raysyn.runs.refusals import leaves
 from raysyn.runs.storage import file_system, local_folder, write_atomically
 
-KEPT = ("run.json", "report.json", "report.html", "ledger.jsonl", "timings.json", "lock", "lease.json")
+KEPT = ("run.json", "report.json", "report.html", "ledger.jsonl", "timings.json", "lock", "lease.json", "account.json")
 """Of internal/: everything else is erased, but for the stages that were paid for."""
 _PLACES = "places.json"
 FILES = ("eval.inception_weights", "word_vectors")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
 from raysyn.screen import help
+from raysyn.screen.accounts import NONE, AccountFlags
 from raysyn.screen.flags import BARE, assigned, difference
 from raysyn.screen.text import folded, guess, terminal_width
 
@@ -39,12 +40,14 @@ class Command(Generic[C, M]):
     out: str
     dry_run: bool
     seal: bool = False
+    account: AccountFlags = field(default_factory=AccountFlags)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Flags(Generic[C, M]):
     # --data.name, not --config.data.name.
     config: C = field(metadata=BARE)
+    budget: AccountFlags = field(default_factory=AccountFlags)
     on: M
     """Where the run happens; nothing here changes the result."""
     out: str
@@ -106,16 +109,23 @@ def read(
         print(help.of_preset(default, prog, preset, about, everything="--help-all" in asked))
         raise SystemExit(0)
     flags = assigned(default, rest, f"{prog} {preset}")
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and "://" not in flags.out and not Path(flags.out).is_absolute():
-        # Submitted: the same command would find nothing there, and spend the budget once more.
-        raise ValueError(
-            f"out is {flags.out}, in the working directory of a submitted job, which is thrown away with it: give an "
-            "absolute path that every node reaches, or a URI"
-        )
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        _check_stays("out", flags.out)
+        if flags.budget.account not in (None, NONE):
+            _check_stays("budget.account", flags.budget.account)
     return Command(
         preset=preset, config=flags.config, machines=flags.on, out=flags.out, dry_run=flags.dry_run,
-        seal=isinstance(flags, _SealingFlags) and flags.seal,
+        seal=isinstance(flags, _SealingFlags) and flags.seal, account=flags.budget,
     )  # fmt: skip
+
+
+def _check_stays(field: str, place: str) -> None:
+    """ValueError where the same command, submitted again, would find nothing, and spend the budget once more."""
+    if "://" not in place and not Path(place).is_absolute():
+        raise ValueError(
+            f"{field} is {place}, in the working directory of a submitted job, which is thrown away with it: give an "
+            "absolute path that every node reaches, or a URI"
+        )
 
 
 _INTERRUPTED = "interrupted: the same command continues where this one stopped"

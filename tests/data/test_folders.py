@@ -77,6 +77,16 @@ def clutter(path: Path) -> None:
 
 
 @both
+def test_an_account_of_other_images_is_not_there(tmp_path: Path, read: Read) -> None:
+    """It lies beside the source that it is of, which may be in a folder that is read too."""
+    path = zoo(tmp_path / "set")
+    clean = read(path)
+    for folder in (path, *[one for one in path.rglob("*") if one.is_dir()]):
+        (folder / "scans.account.jsonl").write_text("{}")
+    assert read(path) == clean
+
+
+@both
 def test_hidden_and_side_files_are_no_images_at_any_depth(tmp_path: Path, read: Read) -> None:
     path = zoo(tmp_path / "set")
     clean = read(path)

@@ -158,6 +158,7 @@ def test_all_methods_at_two_seeds(tmp_path: Path) -> None:
         ),
         (("--methods", "dp_feta", "--more", "privimage:--public.path x"), "privimage is not among the methods"),
         (("--more", "dp_feta:--budget.epsilon 3"), "--budget.epsilon is what the leaderboard itself decides"),
+        (("--budget.total", "10"), "budget.account and budget.total are of single runs"),
         (("--vary=--central.count",), "give one flag with its values"),
         (("--vary", "--central.count 1 --central.kind mode"), "give one flag with its values"),
         (("--vary", "--central.count 1 1"), "give each value once"),

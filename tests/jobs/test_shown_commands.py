@@ -16,6 +16,7 @@ import pytest
 from running import ROOT, job
 
 from raysyn import looking, more_images, own_data, preparing
+from raysyn.report import accounts
 from raysyn.screen import cli
 from raysyn.screen.flags import assigned
 from raysyn.screen.flags import flags_of as flags_in
@@ -93,6 +94,8 @@ def test_commands_of_the_readme_docs_and_cards_are_taken(line: str) -> None:
         assert flags and {flag for flag in flags if flag.startswith("-")} <= {"--html", "--columns"}
     elif name == "draw":
         assert not flags[0].startswith("-") and assigned(more_images.PLAIN, flags[1:], "draw").out
+    elif name == "account":
+        assert accounts.read(flags)[0]
     elif name == "look":
         assert not flags[0].startswith("-") and assigned(looking.Flags(), flags[1:], "look")
     elif name == "prepare":

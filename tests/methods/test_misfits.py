@@ -30,6 +30,7 @@ from raysyn.privacy.cost import Budget, Cost
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.sgd_config import SGDConfig
+from raysyn.screen.accounts import AccountFlags
 from raysyn.screen.console import Console
 
 SHAPES = {"quick": (1_498, 8, 1, 10), "mnist": (60_000, 28, 1, 10), "fashion_mnist": (60_000, 28, 1, 10),
@@ -202,7 +203,7 @@ def test_for_how_many_images_a_preset_is_made_is_told_before_the_plan(n: int, sa
     config, images = PRESETS["paper-mnist-eps1"], Told(n, 28, 1, 10)
     dataset = Dataset("told", images, images, None)
     method = Method(name="toy", prepare=lambda _: Prepared(dataset=dataset), run=len)
-    command: Any = SimpleNamespace(config=config, machines=None, dry_run=True)
+    command: Any = SimpleNamespace(config=config, machines=None, dry_run=True, account=AccountFlags())
     text = io.StringIO()
     with Console(text) as console, ExitStack() as stack, pytest.raises(SystemExit):
         method.begin(command, console, None, stack)  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from raysyn.methods.pigan.presets import PRESETS
 from raysyn.methods.pigan.variants import first_split
 from raysyn.methods.source_told import copies_counted, of_copies, say_source, source_facts
 from raysyn.report.pictures import png_bytes
+from raysyn.screen.accounts import AccountFlags
 from raysyn.screen.console import Console
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), dtype=np.uint8)
@@ -124,7 +125,7 @@ def test_a_dry_run_begins_with_both(tmp_path: Path, capsys: pytest.CaptureFixtur
             (folder / f"{at}.png").write_bytes(png_bytes(PIXELS[row]))
     (tmp_path / "zoo" / "train" / "ant" / ".ipynb_checkpoints").mkdir()
     method = Method(name="m", prepare=lambda config: Prepared(dataset=load(config)), run=print)
-    command: Any = SimpleNamespace(config=DataConfig(path=str(tmp_path / "zoo")), dry_run=True)
+    command: Any = SimpleNamespace(config=DataConfig(path=str(tmp_path / "zoo")), dry_run=True, account=AccountFlags())
     connect: Any = None
     with pytest.raises(SystemExit), ExitStack() as stack:
         method.begin(command, Console(), connect, stack)

@@ -24,7 +24,7 @@ from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import likeness
 from raysyn.report.columns import differences
 from raysyn.report.pictures import _lettering, sample_sheet
-from raysyn.report.release import certificate, parquet_bytes, rounded_up, write_release
+from raysyn.report.release import ALONE, certificate, parquet_bytes, rounded_up, write_release
 from raysyn.report.report import Report, dp_section, main, no_dp_section, render, write_report
 from raysyn.report.tables import table, table_rows
 from raysyn.runs import may_leave
@@ -222,6 +222,7 @@ def test_privacy_section_is_what_the_ledger_was_paid(tmp_path: Path) -> None:
     assert whole["adjacency"] == ADD_REMOVE
     page = render(replace(report(), privacy=whole).as_dict(), digits())
     assert "The PRV accountant prices" in page and whole["what_an_attacker_can_do"]["sentence"] in page
+    assert whole["account"] == {"sentence": ALONE} and ALONE in page
     assert "number of images held fixed" in page and "which was asked for" not in page
 
 

@@ -21,8 +21,8 @@ from report_stand_in import digits
 
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_beside, kinds_of, priced
 from raysyn.privacy.ledger import Ledger, Plan, Release
+from raysyn.report import account_told, verify_contents
 from raysyn.report import verify as verifying
-from raysyn.report import verify_contents
 from raysyn.report.release import (
     ALWAYS,
     attack_limits,
@@ -48,7 +48,7 @@ STUDENT = {"student.pt": b"weights"}
 
 def release_of(
     out: Path, accountant: str = "prv", private: bool = True, more: Mapping[str, bytes] = STUDENT,
-    persons: int | None = None,
+    persons: int | None = None, account: Mapping[str, Any] | None = None,
 ) -> Path:  # fmt: skip
     """A release of digits by a run that paid for two stages, or promises nothing."""
     adjacency = ADD_REMOVE if persons is None else ADD_REMOVE_PERSON
@@ -58,7 +58,7 @@ def release_of(
         ledger = Ledger(plan, folder.ledger)
         for stage, cost in stages.items():
             ledger.pay(stage, Release(None, cost))
-        privacy = dp_section(plan, ledger) if private else no_dp_section()
+        privacy = dp_section(plan, ledger, account=account) if private else no_dp_section()
         terms = certificate(
             privacy, method="m", name="s", n=5_000, shape=(8, 8, 1), class_names=list("0123456789"), persons=persons
         )
@@ -71,7 +71,7 @@ def checked(release: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dic
     status = main([str(release)])
     *lines, last = capsys.readouterr().out.splitlines()
     names = ("promise", "statement", "adjacency", "epsilon", "figures", "attacks", "delta", "terms", "fields", "files",
-             "images", "card", "layouts", "network", "contents",
+             "account", "images", "card", "layouts", "network", "contents",
              "nothing else")  # fmt: skip
     rows = {name: line for line in lines for name in names if line[7:].startswith(f"{name} ")}
     assert len(rows) == len(lines)
@@ -85,7 +85,7 @@ def test_a_sound_release_passes(
     status, rows, last = checked(release_of(tmp_path, accountant, private), capsys)
     assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and "holds" in last
     if private:
-        assert len(rows) == 12 and f"by {accountant.upper()} from the 2 rows" in rows["epsilon"][1]
+        assert len(rows) == 13 and f"by {accountant.upper()} from the 2 rows" in rows["epsilon"][1]
     else:
         assert "no differential privacy" in rows["promise"][1]
 
@@ -93,13 +93,30 @@ def test_a_sound_release_passes(
 def test_a_sound_release_of_persons_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     release = release_of(tmp_path, persons=700)
     status, rows, _ = checked(release, capsys)
-    assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and len(rows) == 12
+    assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and len(rows) == 13
     assert rows["adjacency"][1] == ADD_REMOVE_PERSON and "of the private persons at" in rows["attacks"][1]
     signed = json.loads((release / "certificate.json").read_text())
     assert "any one person with all their images" in signed["statement"]
     assert signed["delta_beside"] == delta_beside(1e-6, 700) != delta_beside(1e-6, 5_000)
     for text in ((release / name).read_text() for name in ("README.md", "croissant.json")):
         assert "one person with all their images" in text and "one image" not in text
+
+
+@pytest.mark.parametrize(("runs", "without", "others"), [(1, 0, 0), (16, 3, 2)])
+def test_a_release_that_tells_of_all_runs_passes(
+    runs: int, without: int, others: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = {
+        "runs": runs, "epsilon": 17.123, "delta": 1e-6, "without_guarantee": without, "of_other_units": others
+    }  # fmt: skip
+    sentence = account_told.sentence(figures, ADD_REMOVE)
+    assert "(17.2, 1e-6)-differentially private for one image" in sentence and (f"{runs} runs" in sentence) == (
+        runs > 1
+    )
+    assert (f"{without} without one" in sentence, "other units" in sentence) == (without > 0, others > 0)
+    release = release_of(tmp_path, account={"sentence": sentence, **figures})
+    status, rows, _ = checked(release, capsys)
+    assert status == 0 and rows["account"] == ("holds", sentence) and sentence in (release / "README.md").read_text()
 
 
 def fails(
@@ -281,9 +298,36 @@ def soften(signed: dict[str, Any]) -> None:
     signed["statement"] += " Nobody can learn anything."
 
 
+def soften_the_account(signed: dict[str, Any]) -> None:
+    signed["account"]["sentence"] = "Nothing else was ever made of these images."
+
+
+def tell_an_account(signed: dict[str, Any], **changed: Any) -> None:
+    """Of two runs, of which this is one, in the sentence of its figures."""
+    figures = {"runs": 2, "epsilon": 2 * signed["epsilon_prv"], "delta": signed["delta"], "without_guarantee": 0}
+    figures |= {"of_other_units": 0} | changed
+    signed["account"] = {"sentence": account_told.sentence(figures, signed["adjacency"]), **figures}
+
+
+def flatter_all_runs(signed: dict[str, Any]) -> None:
+    tell_an_account(signed, epsilon=0.9 * signed["epsilon_prv"])
+
+
+def price_all_runs_at_another_delta(signed: dict[str, Any]) -> None:
+    tell_an_account(signed, delta=0.01)
+
+
+def tell_more_of_the_account(signed: dict[str, Any]) -> None:
+    signed["account"]["folder"] = "/home/me/runs"
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
+        (soften_the_account, {"account", "card"}),
+        (flatter_all_runs, {"account", "card"}),
+        (price_all_runs_at_another_delta, {"account", "card"}),
+        (tell_more_of_the_account, {"fields"}),
         (flatter_epsilon, {"statement", "epsilon", "card"}),
         (flatter_both, {"epsilon", "card"}),
         (spend_more, {"epsilon", "figures", "attacks"}),

@@ -290,6 +290,10 @@ def test_a_submitted_job_does_not_write_where_it_is_thrown_away(
     assert "out is here, in the working directory" in refusal(capsys, "quick", "--out", "here")
     for out in ("/shared/run", "s3://bucket/run"):
         assert read("quick", "--out", out).out == out
+    given = ("quick", "--out", "/run", "--budget.account")
+    assert "budget.account is kept.jsonl, in the working directory" in refusal(capsys, *given, "kept.jsonl")
+    for account in ("/shared/kept.jsonl", "s3://bucket/kept.jsonl", "none"):
+        assert read(*given, account).account.account == account
 
 
 def test_only_where_a_run_can_be_sealed_there_is_a_flag_for_it(capsys: pytest.CaptureFixture[str]) -> None:

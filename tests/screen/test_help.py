@@ -235,6 +235,7 @@ def test_what_people_use_comes_first(entry: catalogue.Entry, capsys: pytest.Capt
         expected += ["public.name", "public.path", *(f"public.{name}" for name in own)]
     if entry.guarantee != "none":
         expected += ["budget.epsilon", "budget.delta", "budget.accountant"]
+    expected += [f"budget.{name}" for name in ("account", "total", "new-total", "reason")]
     expected += ["synthetic", "seed", "out", "dry-run", *(["seal"] if entry.seal else [])]
     assert [name for name in used if not name.startswith(("on.", "help"))] == expected
     assert [name for name in used if name.startswith("on.")] == [

@@ -109,6 +109,10 @@ class Leaderboard:
         """Every run's flags, the folder and the machines; ValueError, in one sentence, where one is wrong or cannot be
         had."""
         config: Config = command.config
+        if vars(command.account) != dict.fromkeys(vars(command.account)):
+            raise ValueError(
+                'budget.account and budget.total are of single runs: give them to all by --more "--budget.total 10"'
+            )
         units = runs(config)
         configs = checked(units, read, command.out, judged=bool(config.judges.classifiers))
         if command.dry_run:

@@ -1,0 +1,105 @@
+"""The account over all runs on the same images, in words: for the certificate, which may leave, and for the console.
+
+Of the account only numbers of runs and their price leave: no place, hash, key or time of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from raysyn.privacy.account import Account, Run
+from raysyn.privacy.cost import unit_of
+from raysyn.report.release import ALONE, rounded_up
+
+LOST = (
+    "This certificate covers this run alone: the account of what else was made of these images, whose epsilons and "
+    "deltas add up, was lost or left out."
+)
+
+
+def lost() -> dict[str, Any]:
+    """What the certificate says where there was an account."""
+    return {"sentence": LOST}
+
+
+def together(account: Account, adjacency: str, delta: float) -> dict[str, Any]:
+    """What it says of all runs of this adjacency, at the delta of the one that is certified."""
+    others = len(account.private()) - len(account.private(adjacency))
+    figures = {
+        "runs": len(account.private(adjacency)), "epsilon": account.together(adjacency, delta), "delta": delta,
+        "without_guarantee": account.unbounded(), "of_other_units": others,
+    }  # fmt: skip
+    return {"sentence": sentence(figures, adjacency), **figures}
+
+
+def sentence(figures: Mapping[str, Any], adjacency: str) -> str:
+    """The figures of `together` in words; of a certificate without any, one of the sentences that say so."""
+    if "runs" not in figures:
+        return LOST if figures.get("sentence") == LOST else ALONE
+    runs, unit = figures["runs"], unit_of(adjacency)
+    promise = (
+        f"({rounded_up(figures['epsilon'])}, {rounded_up(figures['delta'])})-differentially private for one {unit}"
+    )
+    many = f"{runs:,} runs with a guarantee, which together are" if runs > 1 else "one run with a guarantee, this one,"
+    told = f"When this was written, the account of these images held {many} {promise}"
+    if more := figures["without_guarantee"]:
+        told += f"; {more:,} without one, whose releases would tell more than any epsilon says"
+    if more := figures["of_other_units"]:
+        told += f"; {more:,} with a promise to other units than {unit}s, which is not added"
+    return f"{told}. What else was released of them, then or later, adds to it."
+
+
+def so_far(account: Account, run: Run) -> str:
+    """What the account holds before this run, what it will come to, and which of the run's images are in earlier
+    ones."""
+    if not account.runs:
+        return "begins with this run"
+    if run.run in account.runs:
+        return f"holds {_count(len(account.runs), 'run')}, this one among them"
+    total = account.total
+    delta = run.delta if total is None else total.delta
+    told = [f"holds {_count(len(account.runs), 'run')}"]
+    if delta is not None and account.private(run.adjacency):
+        before = account.together(run.adjacency, delta)
+        told.append(f"together ε {before:.4g} at δ {delta:.3g}")
+        if run.reserved:
+            told.append(f"{account.together(run.adjacency, delta, *run.reserved.values()):.4g} with this one")
+    if total is not None:
+        told.append(f"of a total of {total.total:g}")
+    if without := account.unbounded():
+        told.append(f"{without:,} without a guarantee")
+    return f"{', '.join(told)}. {recognised(account, run)}"
+
+
+def shares(account: Account, run: Run) -> dict[str, float | None]:
+    """{earlier run: about which share of this run's images were in it}; None where nobody can tell, since it read them
+    in another size."""
+    found: dict[str, float | None] = {}
+    for one in account.runs.values():
+        if one.run == run.run:
+            break
+        found[one.run] = run.sketch.share_in(one.sketch) if one.shape == run.shape else None
+    return found
+
+
+def recognised(account: Account, run: Run) -> str:
+    """What is known of these images, in a sentence."""
+    known = {one: share for one, share in shares(account, run).items() if share is not None}
+    if not known:
+        return "Whether its images were in an earlier run cannot be told: they were read in another size."
+    one = max(known, key=lambda each: known[each])
+    if not known[one]:
+        return (
+            "None of these images was in an earlier run, pixel by pixel; all runs of the account add up nevertheless."
+        )
+    earlier = account.runs[one]
+    return f"{_share(known[one])} of these images were in {earlier.method} {earlier.preset}, {earlier.folder}."
+
+
+def _share(share: float) -> str:
+    return "All" if share == 1 else f"About {max(100 * share, 1):.0f} %"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,172 @@
+"""`raysyn account SOURCE`: what all runs on the same images have cost together. It changes nothing of their account."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from raysyn.data.sources import check_given
+from raysyn.privacy.account import Account, Run, composed
+from raysyn.privacy.cost import UNITS, Cost, unit_of
+from raysyn.report.account_told import shares
+from raysyn.report.tables import MISSING
+from raysyn.runs.account_book import ENDING, beside, book_at
+from raysyn.screen.console import Console
+
+USAGE = "SOURCE or FILE, then --delta NUMBER"
+MANY = 12
+"""Runs from which on what they come to one by one is priced on a coarser grid, up to 3 % above."""
+SURE = "What was released beside the account is not in it, and a run that was never finished stays reserved."
+
+
+def read(words: Sequence[str]) -> tuple[str, float | None]:
+    """Source and delta of a command line; ValueError, in one sentence, for what is none."""
+    if not words or words[0].startswith("-"):
+        raise ValueError(f"account has no source: give {USAGE}")
+    source, *rest = words
+    if not rest:
+        return source, None
+    flag, equals, given = rest[0].partition("=")
+    values = [given, *rest[1:]] if equals else rest[1:]
+    if flag != "--delta" or len(values) != 1:
+        raise ValueError(f"account takes --delta NUMBER, but there is {' '.join(rest)}: give {USAGE}")
+    try:
+        return source, float(values[0])
+    except ValueError as error:
+        raise ValueError(f"delta is {values[0]!r}: give a number such as 1e-5") from error
+
+
+def told(source: str, delta: float | None = None) -> dict[str, Any]:
+    """All that is known of the account of these images, at `delta`; ValueError, in one sentence, where there is none.
+
+    By default delta is that of the total, or else the smallest of the runs'.
+    """
+    if "://" not in source:
+        check_given(source, f"source={source!r}")
+    itself = source.endswith(ENDING) or "://" in source or _is_account(source)
+    book = book_at(source) if itself else beside(source)
+    account = book.read()
+    if account is None:
+        raise ValueError(
+            f"{source} has no account: {book} does not exist; name the source of the runs, or the file that "
+            "--budget.account named"
+        )
+    deltas = [one.delta for one in account.runs.values() if one.delta is not None]
+    total = account.total
+    if delta is None:
+        delta = total.delta if total else min(deltas, default=None)
+    if delta is not None and not 0 < delta < 1:
+        raise ValueError(f"delta is {delta}: give a probability between 0 and 1")
+    rows, before = list[dict[str, Any]](), {adjacency: list[Cost]() for adjacency in UNITS}
+    for one in account.runs.values():
+        before[one.adjacency] += account.costs(one.run)
+        rows.append(_row(account, one, delta, before[one.adjacency], len(account.runs) > MANY))
+    return {
+        "account": str(book), "delta": delta, "runs": rows,
+        "together": [_sum(account, adjacency, delta) for adjacency in UNITS if account.private(adjacency)],
+        "without_guarantee": account.unbounded(),
+        "totals": [vars(one) for one in account.totals],
+    }  # fmt: skip
+
+
+def _is_account(source: str) -> bool:
+    """Whether a file begins as an account does, whatever it is called."""
+    try:
+        with Path(source).expanduser().open("rb") as file:
+            return file.read(17) == b'{"raysyn_account"'
+    except OSError:
+        return False
+
+
+def _row(account: Account, one: Run, delta: float | None, so_far: Sequence[Cost], rough: bool) -> dict[str, Any]:
+    paid, planned = account.paid.get(one.run, {}), {**one.reserved, **account.paid.get(one.run, {})}
+    alone = running = None
+    if planned:
+        assert delta is not None, "a run with a plan has one"
+        alone, running = composed(list(planned.values()), delta).epsilon, composed(so_far, delta, rough).epsilon
+    return {
+        "run": one.run, "method": one.method, "preset": one.preset, "time": one.time, "folder": one.folder,
+        "guarantee": one.guarantee, "unit": unit_of(one.adjacency), "units": one.units, "images": one.images,
+        "epsilon": alone, "epsilon_so_far": running, "paid": list(paid),
+        "reserved": [stage for stage in planned if stage not in paid], "in_earlier_runs": shares(account, one),
+        "chosen_among": one.chosen_among, "looks": list(one.looks),
+    }  # fmt: skip
+
+
+def _sum(account: Account, adjacency: str, delta: float | None) -> dict[str, Any]:
+    assert delta is not None, "a run with a plan has one"
+    total, runs = account.total, account.private(adjacency)
+    return {
+        "unit": unit_of(adjacency), "adjacency": adjacency, "runs": len(runs),
+        "spent": account.spent(adjacency, delta), "with_reserved": account.together(adjacency, delta),
+        "total": None if total is None else total.total, "total_delta": None if total is None else total.delta,
+        "left": None if total is None else account.left(adjacency, total),
+    }  # fmt: skip
+
+
+def show(found: dict[str, Any]) -> None:
+    """The same as a table and sentences."""
+    with Console() as console:
+        delta = found["delta"]
+        at = "" if delta is None else f", ε at δ {delta:.3g}"
+        rows = [_cells(row) for row in found["runs"]]
+        console.plan_table(rows, title=f"{found['account']}: {len(rows):,} runs{at}")
+        for row in found["runs"]:
+            console.say(_about(row))
+        for one in found["together"]:
+            console.say(_together(one, delta))
+        if more := found["without_guarantee"]:
+            console.say(f"Without a guarantee: {more:,}, whose releases would tell more than any epsilon says.")
+        for one in found["totals"]:
+            why = "" if one["was"] is None else f", before that {one['was']:g}"
+            why += f": {one['reason']}" if one["reason"] else ""
+            console.say(f"Total of {one['time']}: ε {one['total']:g} at δ {one['delta']:.3g}{why}")
+        console.say(SURE)
+
+
+def _cells(row: dict[str, Any]) -> dict[str, str]:
+    state = "paid" if not row["reserved"] else "reserved" if not row["paid"] else "partly paid"
+    return {
+        "run": row["run"][:8], "method": f"{row['method']} {row['preset']}",
+        "promise": f"{row['units']:,} {row['unit']}s" if row["guarantee"] == "dp" else row["guarantee"],
+        "ε alone": _figure(row["epsilon"]), "ε so far": _figure(row["epsilon_so_far"]),
+        "state": state if row["guarantee"] == "dp" else MISSING,
+        "in an earlier run": _earlier(row["in_earlier_runs"]),
+    }  # fmt: skip
+
+
+def _about(row: dict[str, Any]) -> str:
+    """What of a run has no room in a table."""
+    told = f"{row['run'][:8]}: {row['time'][:16].replace('T', ' ')}, {row['folder']}"
+    if row["chosen_among"]:
+        told += f", chosen among {row['chosen_among']}"
+    return told + (f"; not paid for: {', '.join(row['looks'])}" if row["looks"] else "")
+
+
+def _earlier(found: dict[str, float | None]) -> str:
+    """The most that are in one of them."""
+    known = {run: share for run, share in found.items() if share is not None}
+    if not found:
+        return MISSING
+    if not known:
+        return "cannot be told"
+    run = max(known, key=lambda one: known[one])
+    return f"{100 * known[run]:.0f} % in {run[:8]}" if known[run] else "none"
+
+
+def _figure(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.4g}"
+
+
+def _together(one: dict[str, Any], delta: float) -> str:
+    text = (
+        f"Together, of {one['runs']:,} runs for one {one['unit']}, by PRV: ε {one['spent']:.4g} spent, "
+        f"{one['with_reserved']:.4g} with what is reserved, at δ {delta:.3g}."
+    )
+    if one["total"] is None:
+        return text
+    return (
+        f"{text} Of the total, ε {one['total']:g} at δ {one['total_delta']:.3g}, there is room for a run of about "
+        f"ε {one['left']:.3g}."
+    )

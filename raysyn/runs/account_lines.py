@@ -1,0 +1,97 @@
+"""The lines of an account, wherever they lie: read, and what a change puts behind them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from raysyn.privacy import account
+from raysyn.privacy.account import Account
+
+KEY_BYTES = 32
+PATIENCE_S = 60.0
+"""How long other drivers may take."""
+
+Line = Mapping[str, Any]
+Change = Callable[[Account], Sequence[Line]]
+"""change(account): the lines to add; ValueError where it may not be."""
+
+
+class Book(Protocol):
+    """The account at one place."""
+
+    def read(self) -> Account | None:
+        """What it holds by now; None where there is none. ValueError where it is damaged."""
+
+    def why_not(self) -> str | None:
+        """Why nothing can be added to it, in words; None where something can. Nothing is made."""
+
+    def exists(self) -> bool:
+        """Whether something is there."""
+
+    def add(self, change: Change, new: bool = True) -> Account:
+        """Add the lines of `change(account)`, durable when this returns, and answer the account with them. `change` may
+        be asked again, of a newer account.
+
+        Begins an account where there is none; FileNotFoundError instead where it may not be `new`.
+        """
+
+
+def parsed(content: bytes, book: object) -> Account | None:
+    """The account of a file; None of one without a whole line. ValueError, in one sentence, where it is damaged."""
+
+    def lines() -> Iterator[Any]:
+        for line in whole_lines(content).splitlines():
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError):
+                yield None  # which is no account's
+
+    try:
+        return account.read(lines()) if whole_lines(content) else None
+    except ValueError as error:
+        raise ValueError(
+            f"{book}, the account of these images, is damaged at {error}: bring back a copy of it, or name another one "
+            "with --budget.account"
+        ) from error
+
+
+def added(content: bytes, change: Change, book: object, new: bool) -> tuple[Account, bytes]:
+    """(the account after a change, the bytes to put behind its whole lines: none where nothing changes)."""
+    there, head = parsed(content, book), b""
+    if there is None:
+        if not new:
+            raise FileNotFoundError(str(book))
+        head = _as_bytes([_head()])
+        there = parsed(head, book)
+        assert there is not None
+    # An account that nothing was entered in is none.
+    if not (lines := change(there)):
+        return there, b""
+    more = head + _as_bytes(lines)
+    after = parsed(whole_lines(content) + more, book)
+    assert after is not None
+    return after, more
+
+
+def whole_lines(content: bytes) -> bytes:
+    """Without a last line that has no end."""
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _head() -> Line:
+    return {
+        "raysyn_account": account.FORM, "id": os.urandom(8).hex(), "key": os.urandom(KEY_BYTES).hex(), "begun": now(),
+    }  # fmt: skip
+
+
+def now() -> str:
+    """As the ledger writes it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _as_bytes(lines: Sequence[Line]) -> bytes:
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()

@@ -1,0 +1,370 @@
+"""Runs on the same images, each entered in their account as it begins: kills, moves, halves, places, totals."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raysyn.compute.doorway import Compute, Machines
+from raysyn.compute.local import Local
+from raysyn.data.images import DataConfig, Dataset, Images
+from raysyn.methods import account
+from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.machines import On
+from raysyn.methods.method import Method, Prepared
+from raysyn.metrics.utility import EvalConfig
+from raysyn.privacy import ledger as ledgers
+from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
+from raysyn.privacy.ledger import Plan, Release
+from raysyn.report import accounts
+from raysyn.report.account_told import LOST
+from raysyn.runs.account_book import FileBook, beside
+from raysyn.runs.folder import RunFolder
+from raysyn.screen.accounts import AccountFlags
+from raysyn.screen.console import Console
+
+COST = Cost(mechanism="query", noise_multiplier=5.0, sampling_rate=1.0, steps=1)
+DELTA = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    data: DataConfig
+    eval: EvalConfig = field(default_factory=lambda: EvalConfig(classifiers=()))
+    chosen_among: str | None = None
+    release: None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """Of a method that releases nothing."""
+
+    data: DataConfig
+    seed: int = 0
+
+
+def dataset(first: int = 0, last: int = 40, persons: bool = False, own: bool = True, size: int = 8) -> Dataset:
+    """Images from the first number to the last, all different."""
+    pixels = np.zeros((last - first, size, size, 1), np.uint8)
+    pixels[:, 0, 0, 0] = range(first, last)
+    labels = np.arange(len(pixels)) % 2
+    whose = np.arange(len(pixels)) // 2 if persons else None
+    train = Images(pixels, labels, ("a", "b"), whose)
+    return Dataset("made up", train, train.select(slice(0, 2)), None, own=own)
+
+
+def plan(data: Dataset, *stages: str) -> Plan:
+    price = COST if data.train.persons_N is None else replace(COST, adjacency=ADD_REMOVE_PERSON)
+    return Plan(stages=dict.fromkeys(stages, price), delta=DELTA, accountant="rdp", epsilon_budget=10.0)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a data set lies, and its runs."""
+
+    root: Path
+
+    @property
+    def source(self) -> Path:
+        return self.root / "scans"
+
+    @property
+    def book(self) -> FileBook:
+        return beside(str(self.source))
+
+    def begun(
+        self, stack: ExitStack, out: str, data: Dataset | None = None, stages: tuple[str, ...] = ("one", "two"),
+        text: io.StringIO | None = None, dry_run: bool = False, config: dict[str, Any] | None = None,
+        connect: Callable[..., Any] | None = None, kind: type = Config, **flags: Any,
+    ) -> Setting:  # fmt: skip
+        """A run that is begun or continued; without stages it promises nothing."""
+        data = dataset() if data is None else data
+        command = SimpleNamespace(
+            seal=False, preset="tiny", machines=On(), out=str(self.root / out), dry_run=dry_run,
+            config=kind(data=DataConfig(name=None, path=str(self.source)), **(config or {})),
+            account=AccountFlags(**flags),
+        )  # fmt: skip
+        priced = plan(data, *stages) if stages else None
+        method = Method(name="m", prepare=lambda _: Prepared(dataset=data, plan=priced), run=lambda _: None)
+
+        def here(_: Machines, storage: str, show: Any) -> nullcontext[Compute]:
+            return nullcontext(Local(storage, show))
+
+        return method.begin(command, Console(text or io.StringIO()), connect or here, stack)
+
+    def made(self, out: str, *paid: str, **more: Any) -> dict[str, Any] | None:
+        """What the certificate of a run would say once these stages are paid, or all; None where no account is kept."""
+        with ExitStack() as stack:
+            setting = self.begun(stack, out, **more)
+            if not isinstance(setting, PrivateSetting):
+                return None
+            for stage in paid or setting.plan.stages:
+                setting.ledger.pay(stage, Release(None, setting.plan.stages[stage]))
+            return account.certified(setting.kept, setting.folder, setting.plan)
+
+    def state(self) -> tuple[list[str], list[list[str]]]:
+        """(folders of the runs, stages that each has paid)."""
+        there = self.book.read()
+        if there is None:
+            return [], []
+        return [Path(one.folder).name for one in there.runs.values()], [
+            sorted(there.paid.get(one, {})) for one in there.runs
+        ]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/scans").mkdir()
+    return Place(tmp_path / "home")
+
+
+def test_runs_are_entered_once_and_the_certificate_tells_what_they_come_to(place: Place) -> None:
+    first, again, second = place.made("a"), place.made("a"), place.made("b", stages=("one",))
+    assert first == again and place.state() == (["a", "b"], [["one", "two"], ["one"]])
+    assert first is not None and second is not None
+    assert (first["runs"], first["epsilon"]) == (1, epsilon([COST] * 2, DELTA, "prv"))
+    assert (second["runs"], second["epsilon"]) == (2, epsilon([COST] * 3, DELTA, "prv"))
+    assert "held 2 runs with a guarantee, which together are" in second["sentence"]
+
+
+@pytest.mark.parametrize("before", ["account", "ledger", "value"])
+def test_a_kill_anywhere_around_a_payment_forgets_none_and_counts_none_twice(
+    place: Place, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before the account, before the ledger, or after both and before the value is handed on."""
+
+    def kill(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        setting = place.begun(stack, "a")
+        assert isinstance(setting, PrivateSetting)
+        if before == "account":
+            patch.setattr(FileBook, "add", kill)
+        elif before == "ledger":
+            patch.setattr(ledgers, "_append", kill)
+        else:
+            patch.setattr(setting.ledger, "_make_durable", kill)
+        setting.ledger.pay("one", Release(None, COST))
+    written = Path(place.root / "a/internal/ledger.jsonl").exists()
+    assert place.state() == (["a"], [[] if before == "account" else ["one"]]) and written == (before == "value")
+    # Whatever was paid by then, what was planned is counted.
+    both = epsilon([COST] * 2, DELTA, "prv")
+    assert accounts.told(str(place.source))["together"][0]["with_reserved"] == both
+    told = place.made("a")
+    assert told is not None and told["epsilon"] == both and place.state() == (["a"], [["one", "two"]])
+    assert len(place.book.path.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("at", ["admit", "note"])
+def test_a_kill_around_the_entry_of_a_run_enters_it_once(place: Place, at: str) -> None:
+    def kill(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        if at == "note":
+            patch.setattr(account, "write_atomically", kill)
+        else:
+            patch.setattr(FileBook, "add", kill)
+        place.begun(stack, "a")
+    assert place.state() == ((["a"], [[]]) if at == "note" else ([], []))
+    told = place.made("a")
+    assert told is not None and told["runs"] == 1 and place.state() == (["a"], [["one", "two"]])
+    # Continued without, its certificate does not say that there was none.
+    assert place.made("a", account="none") == {"sentence": LOST} and "lost or left out" in LOST
+
+
+def test_machines_or_a_total_that_are_refused_leave_nothing_entered(place: Place) -> None:
+    def refuse(*_: Any) -> Any:
+        raise ValueError("on.address is 'auto', and nothing answers there")
+
+    with ExitStack() as stack, pytest.raises(ValueError, match="nothing answers"):
+        place.begun(stack, "a", connect=refuse)
+    assert place.state() == ([], [])
+    place.made("a", total=0.6, stages=("one",))
+    for dry_run in (True, False):
+        with ExitStack() as stack, pytest.raises(ValueError, match=r"budget\.total is 0\.6 at delta 0\.001"):
+            place.begun(stack, "b", dry_run=dry_run)
+    assert not (place.root / "b").exists() and place.state()[0] == ["a"]
+    # It holds without being given again, and a run that is in goes on whatever is left by then.
+    assert place.made("a", stages=("one",), total=0.01) is not None
+
+
+def test_another_driver_that_spends_the_rest_meanwhile_has_this_one_refused(place: Place) -> None:
+    """Both have looked, and found room."""
+    place.made("first", total=1.0, stages=("one",), data=dataset())
+
+    def meanwhile(_: Machines, storage: str, show: Any) -> nullcontext[Compute]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(account.account, "_check_room", lambda *_: None)
+            place.made("other", stages=("one", "two"))
+        return nullcontext(Local(storage, show))
+
+    there = place.book.read()
+    assert there is not None
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError, match="total is 1 at"):
+        patch.setattr(account, "look", lambda *_: None)
+        place.begun(stack, "late", connect=meanwhile)
+    assert place.state()[0] == ["first", "other"] and not (place.root / "late").exists()
+
+
+def test_a_moved_data_set_takes_its_account_along_or_the_certificate_says_so(place: Place) -> None:
+    place.made("a", "one")
+    there = Place(place.root.with_name("there"))
+    # With its account beside it, the run goes on as before.
+    shutil.copytree(place.root, there.root)
+    told = there.made("a")
+    assert told is not None and told["runs"] == 1
+    # Without: it is entered in a new one with all that it paid, but that no others are in that one says nothing.
+    text = io.StringIO()
+    place.book.path.rename(place.root / "forgotten")
+    for _ in range(2):
+        assert place.made("a", text=text) == {"sentence": LOST}
+    assert place.state() == (["a"], [["one", "two"]]) and "covers this run alone" in LOST
+    assert (place.made("b") or {})["runs"] == 2
+
+
+def test_an_account_that_was_brought_back_from_a_copy_gets_what_it_lacks(place: Place) -> None:
+    place.made("a", "one")
+    copy = place.book.path.read_bytes()
+    place.made("a")
+    place.made("b")
+    place.book.path.write_bytes(copy)
+    assert (place.made("a") or {})["runs"] == 1 and place.state() == (["a"], [["one", "two"]])
+    # This one was in it, and is not: others may have been as well.
+    assert place.made("b") == {"sentence": LOST} and place.state()[0] == ["a", "b"]
+
+
+def test_an_account_that_goes_while_a_run_works_lets_no_value_out(place: Place) -> None:
+    with ExitStack() as stack:
+        setting = place.begun(stack, "a")
+        assert isinstance(setting, PrivateSetting)
+        place.book.path.unlink()
+        with pytest.raises(RuntimeError, match="is gone or lacks this run: bring it back"):
+            setting.ledger.pay("one", Release(None, COST))
+        assert setting.ledger.entries() == [] and not place.book.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (dataset(), "All of these images were in m tiny"),
+        (dataset(20, 60), "About 50 % of these images were in m tiny"),
+        (dataset(40, 80), "None of these images was in an earlier run, pixel by pixel; all runs"),
+        (dataset(0, 20), "All of these images"),
+        (dataset(0, 40, persons=True), "All of these images"),
+        (dataset(size=16), "cannot be told: they were read in another size"),
+    ],
+)
+def test_a_run_on_some_of_the_same_people_is_recognised_and_always_added(
+    place: Place, data: Dataset, said: str
+) -> None:
+    place.made("a", stages=("one",))
+    text = io.StringIO()
+    told = place.made("b", stages=("one",), data=data, text=text)
+    assert said in " ".join(text.getvalue().split()) and told is not None
+    if data.train.persons_N is None:
+        assert told["epsilon"] == epsilon([COST] * 2, DELTA, "prv")
+    else:
+        assert (told["runs"], told["of_other_units"]) == (1, 1) and "to other units than persons" in told["sentence"]
+
+
+def test_what_has_no_guarantee_and_what_is_paid_by_nobody_is_entered_as_that(place: Place) -> None:
+    place.made("a", stages=(), config={"eval": EvalConfig(), "chosen_among": "12 runs of a leaderboard"})
+    place.made("c", stages=(), kind=Attack)
+    told = place.made("b")
+    assert told is not None and (told["runs"], told["without_guarantee"]) == (1, 1)
+    assert "1 without one, whose releases would tell more than any epsilon says" in told["sentence"]
+    first, attack, second = accounts.told(str(place.source))["runs"]
+    assert (attack["guarantee"], attack["epsilon"]) == ("no release", None)
+    assert (first["guarantee"], first["epsilon"], first["looks"]) == ("none", None, ["accuracy on real images"])
+    assert first["chosen_among"] == "12 runs of a leaderboard" and second["guarantee"] == "dp"
+
+
+def test_where_none_is_kept_and_where_it_is_asked_for(place: Place, tmp_path: Path) -> None:
+    # Neither a set by name nor a release of raysyn has one by itself: beside a release it would not be covered.
+    assert place.made("a", data=dataset(own=False)) is None and place.made("b", account="none") is None
+    assert not place.book.path.exists()
+    with pytest.raises(ValueError, match=r"budget\.total is 3, and no account is kept .* --budget\.account"):
+        place.made("c", data=dataset(own=False), total=3.0)
+    elsewhere = tmp_path / "kept.jsonl"
+    told = place.made("d", data=dataset(own=False), account=str(elsewhere), total=3.0)
+    assert told is not None and told["runs"] == 1 and elsewhere.exists() and not place.book.path.exists()
+    assert accounts.told(str(elsewhere))["together"][0]["total"] == 3.0
+    # What is there is not left out in silence.
+    place.made("e")
+    text = io.StringIO()
+    assert place.made("f", account="none", text=text) is None and "WARNING" in text.getvalue()
+    assert place.state()[0] == ["e"]
+
+
+@pytest.mark.parametrize("asked", [None, "given"])
+def test_a_place_that_cannot_be_written_is_said_or_refused_before_any_work(
+    place: Place, asked: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FileBook, "why_not", lambda self: "its folder cannot be written to")
+    text, begin = io.StringIO(), {} if asked is None else {"account": str(place.root / asked)}
+    if asked is None:
+        assert place.made("a", text=text) is None and "will cover this run alone" in text.getvalue()
+        with pytest.raises(ValueError, match="cannot be added to"):
+            place.made("b", total=3.0)
+        # An account that is there, and what it holds, is not passed over.
+        place.book.path.write_text("")
+        with pytest.raises(ValueError, match="cannot be added to"):
+            place.made("b")
+    else:
+        with pytest.raises(ValueError, match="but its folder cannot be written to"):
+            place.made("b", text=text, **begin)
+    assert not (place.root / "b").exists()
+
+
+def test_a_password_in_the_place_of_a_run_is_not_written_down() -> None:
+    for given, kept in (
+        ("s3://key:secret@bucket/runs/a?region=x", "s3://bucket/runs/a"), ("s3://bucket/a@b", "s3://bucket/a@b")
+    ):  # fmt: skip
+        assert account._without_password(given) == kept
+
+
+def test_a_sealed_run_asks_nothing_more_of_the_account(place: Place) -> None:
+    place.made("a")
+    run_json = place.root / "a/internal/run.json"
+    run_json.write_text(json.dumps(json.loads(run_json.read_text()) | {"sealed": {"settings": {}, "places": []}}))
+    os.unlink(place.root / "a/internal/secret")
+    assert account._begun(str(place.root / "a")) == ""
+
+
+def test_ids_are_those_of_the_run_folder(tmp_path: Path) -> None:
+    assert account._begun(str(tmp_path / "a")) is None
+    with RunFolder.open(tmp_path / "a", method="m", preset="p", config={}, data_fingerprint="f") as folder:
+        assert account._begun(str(tmp_path / "a")) == folder.run_id
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"total": 0.0}, "budget.total is 0.0"),
+        ({"new_total": float("inf"), "reason": "r"}, "budget.new_total is inf"),
+        ({"total": 1.0, "new_total": 2.0, "reason": "r"}, "leave one of them out"),
+        ({"new_total": 2.0}, "--budget.reason"),
+        ({"new_total": 2.0, "reason": " "}, "--budget.reason"),
+        ({"reason": "r"}, "leave it out"),
+        ({"account": ""}, "budget.account is empty"),
+        ({"account": "none", "total": 2.0}, "budget.account is none"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused_in_one_sentence(flags: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError) as error:
+        AccountFlags(**flags)
+    assert words in str(error.value)

@@ -1,0 +1,236 @@
+"""What many runs on the same images come to, whatever order they come in, and which of them may begin."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raysyn.privacy import account
+from raysyn.privacy.account import Account, Run, admit, paid_line, read
+from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
+from raysyn.privacy.sketch import SIZE, Sketch
+
+KEY = bytes(32)
+HEAD = {"raysyn_account": 1, "id": "a", "key": KEY.hex(), "begun": "2026-01-01T00:00:00+00:00"}
+DELTA = 1e-5
+
+
+@dataclass(frozen=True)
+class Asked:
+    total: float | None = None
+    new_total: float | None = None
+    reason: str | None = None
+
+
+def cost(noise: float = 10.0, adjacency: str = ADD_REMOVE) -> Cost:
+    return Cost(mechanism="m", noise_multiplier=noise, sampling_rate=1.0, steps=1, adjacency=adjacency)
+
+
+def images(*numbers: int) -> list[bytes]:
+    return [str(number).encode() for number in numbers]
+
+
+def run(name: str, *noise: float, adjacency: str = ADD_REMOVE, **more: Any) -> Run:
+    """One that has planned a stage of each noise; without any it promises nothing."""
+    given: dict[str, Any] = {
+        "run": name, "method": "m", "preset": "p", "folder": f"/runs/{name}", "time": "t", "adjacency": adjacency,
+        "units": 100, "images": 100, "shape": (8, 8, 1), "guarantee": "dp" if noise else "none",
+        "delta": DELTA if noise else None, "sketch": Sketch.of(images(1, 2), KEY),
+        "reserved": {f"s{at}": cost(one, adjacency) for at, one in enumerate(noise)},
+    }  # fmt: skip
+    return Run(**given | more)
+
+
+def plain(*lines: Any) -> list[Any]:
+    """As a file holds them."""
+    return [json.loads(json.dumps(line)) for line in (HEAD, *lines)]
+
+
+def holding(*runs: Run, total: float | None = None) -> Account:
+    """An account that these runs were entered in."""
+    now = read(plain())
+    for at, one in enumerate(runs):
+        lines = admit(now, one, Asked(total=total if at == 0 else None))
+        assert lines
+        now = read(plain(*(one.line() for one in now.runs.values()), *lines))
+        now = replace(now, totals=now.totals or ())
+    return now
+
+
+noises = st.lists(st.lists(st.sampled_from([2.0, 5.0, 11.0]), min_size=1, max_size=3), min_size=1, max_size=4)
+
+
+@settings(max_examples=15, deadline=None)
+@given(plans=noises)
+def test_all_runs_together_cost_what_all_their_rows_composed_do_in_any_order(plans: list[list[float]]) -> None:
+    runs = [run(f"r{at}", *plan) for at, plan in enumerate(plans)]
+    every = epsilon([cost(one) for plan in plans for one in plan], DELTA, "prv")
+    for some in list(permutations(runs))[:3]:
+        assert holding(*some).together(ADD_REMOVE, DELTA) == every
+    assert holding(*runs).spent(ADD_REMOVE, DELTA) == 0.0
+
+
+def test_a_run_counts_from_its_plan_on_and_once() -> None:
+    one = run("a", 5.0, 7.0)
+    paid = [paid_line("a", "s0", cost(5.0), "t"), paid_line("a", "s1", cost(7.0), "t")]
+    both = epsilon([cost(5.0), cost(7.0)], DELTA, "prv")
+    for lines, spent in (([], []), (paid[:1], [5.0]), ([*paid, paid[0]], [5.0, 7.0])):
+        found = read(plain(one.line(), *lines))
+        assert found.together(ADD_REMOVE, DELTA) == both
+        assert found.spent(ADD_REMOVE, DELTA) == epsilon([cost(noise) for noise in spent], DELTA, "prv")
+    # What is entered asks for nothing more, whatever is said of totals.
+    assert admit(found, one, Asked(total=0.001)) == []
+
+
+def test_a_run_comes_back_from_its_line() -> None:
+    one = run("a", 5.0, chosen_among="3 runs", looks=("x",), adjacency=ADD_REMOVE_PERSON)
+    back = read(plain(one.line())).runs["a"]
+    assert replace(back, sketch=one.sketch) == one and np.array_equal(back.sketch.hashes, one.sketch.hashes)
+
+
+@pytest.mark.parametrize(
+    ("total", "more", "refused"),
+    [
+        (None, 1.0, None),
+        (3.0, 2.0, None),
+        (2.0, 2.0, "budget.total is 2 at delta"),
+        (2.0, 2000.0, None),
+    ],
+)
+def test_what_would_exceed_the_total_is_refused_with_what_is_spent_reserved_and_left(
+    total: float | None, more: float, refused: str | None
+) -> None:
+    first = run("a", 3.0)
+    lines = admit(read(plain()), first, Asked(total=total))
+    now = read(plain(*lines, paid_line("a", "s0", cost(3.0), "t")))
+    if refused is None:
+        assert [one["run"] for one in admit(now, run("b", more), Asked())] == ["b"]
+        return
+    with pytest.raises(ValueError, match=refused) as error:
+        admit(now, run("b", more), Asked())
+    alone, both = (epsilon([cost(one) for one in some], DELTA, "prv") for some in ((3.0,), (3.0, more)))
+    for said in (
+        f"spent {alone:.4g}, {alone:.4g} with what is reserved",
+        f"it would be {both:.4g}",
+        "--budget.new-total",
+    ):
+        assert said in str(error.value)
+    # A plan of what is said to be left has room.
+    left = now.left(ADD_REMOVE, now.totals[0])
+    assert f"{left:.3g}" in str(error.value) and alone + left > 2.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "written", "refused"),
+    [
+        (Asked(), None, None),
+        (Asked(total=10.0), None, None),
+        (Asked(total=9.0), {"total": 9.0, "was": 10.0, "reason": None}, None),
+        (
+            Asked(total=11.0),
+            None,
+            "10, which may be lowered and not raised.*--budget.new-total 11 with --budget.reason",
+        ),
+        (
+            Asked(new_total=11.0, reason="a second study"),
+            {"total": 11.0, "was": 10.0, "reason": "a second study"},
+            None,
+        ),
+        (Asked(total=0.1), None, "budget.total is 0.1 at delta"),
+    ],
+)
+def test_a_total_is_lowered_and_raised_only_with_a_reason(
+    asked: Asked, written: dict[str, Any] | None, refused: str | None
+) -> None:
+    now = read(plain(*admit(read(plain()), run("a", 5.0), Asked(total=10.0))))
+    if refused is not None:
+        with pytest.raises(ValueError, match=refused):
+            admit(now, run("b", 6.0), asked)
+        return
+    *totals, entered = admit(now, run("b", 6.0, delta=1e-4), asked)
+    assert entered["run"] == "b"
+    # Later totals are at the first one's delta: another one would compare what cannot be.
+    assert [one | (written or {}) for one in totals] == totals and len(totals) == (written is not None)
+    assert all(one["delta"] == DELTA and one["time"] == "t" for one in totals)
+
+
+def test_a_first_total_is_no_new_one_and_needs_a_delta() -> None:
+    with pytest.raises(ValueError, match=r"has no total yet: give --budget\.total"):
+        admit(read(plain()), run("a", 5.0), Asked(new_total=3.0, reason="r"))
+    with pytest.raises(ValueError, match="promises nothing, and so has no delta"):
+        admit(read(plain()), run("a"), Asked(total=3.0))
+    # The smallest delta of all runs: the strongest of the promises.
+    now = read(plain(run("a", 9.0, delta=1e-7).line()))
+    assert admit(now, run("b", 9.0), Asked(total=30.0))[0]["delta"] == 1e-7
+
+
+def test_images_and_persons_are_told_apart_and_never_added() -> None:
+    both = read(plain(run("a", 5.0).line(), run("b", 6.0, adjacency=ADD_REMOVE_PERSON).line(), run("c").line()))
+    assert both.private() == ["a", "b"] and both.private(ADD_REMOVE_PERSON) == ["b"]
+    assert both.together(ADD_REMOVE, DELTA) == epsilon([cost(5.0)], DELTA, "prv")
+    assert both.together(ADD_REMOVE_PERSON, DELTA) == epsilon([cost(6.0)], DELTA, "prv")
+    first = read(plain(*admit(read(plain()), run("a", 5.0), Asked(total=10.0))))
+    with pytest.raises(ValueError, match="10 for the images of these runs, and this one promises to persons"):
+        admit(first, run("b", 6.0, adjacency=ADD_REMOVE_PERSON), Asked())
+    # What promises nothing is entered as what it is, whatever its images are of.
+    assert admit(first, run("c", adjacency=ADD_REMOVE_PERSON), Asked())
+
+
+@pytest.mark.parametrize(
+    ("lines", "line"),
+    [
+        ([], 1),
+        ([{**HEAD, "raysyn_account": 2}], 1),
+        ([{"run": "a"}], 1),
+        ([HEAD, 7], 2),
+        ([HEAD, None], 2),
+        ([HEAD, HEAD], 2),
+        ([HEAD, {"total": -1.0, "delta": 1e-5, "time": "t"}], 2),
+        ([HEAD, paid_line("a", "s0", cost(), "t")], 2),
+        ([HEAD, run("a", 5.0).line(), run("a", 5.0).line()], 3),
+        ([HEAD, run("a", 5.0).line() | {"guarantee": "none"}], 2),
+        ([HEAD, run("a", 5.0).line() | {"adjacency": ADD_REMOVE_PERSON}], 2),
+        ([HEAD, run("a", 5.0).line() | {"more": 1}], 2),
+        ([HEAD, run("a", 5.0).line() | {"sketch": {"images": 5, "smallest": "AAAA"}}], 2),
+        ([HEAD, run("a", 5.0).line(), paid_line("a", "s", cost(adjacency=ADD_REMOVE_PERSON), "t")], 3),
+        ([HEAD, run("a", 5.0).line(), paid_line("a", "s", cost(), "t"), paid_line("a", "s", cost(2.0), "t")], 4),
+    ],
+)
+def test_what_is_no_account_is_refused_by_its_line(lines: list[Any], line: int) -> None:
+    with pytest.raises(ValueError, match=f"^line {line} "):
+        read(json.loads(json.dumps(lines)))
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(100, 100), (3_000, 3_000), (3_000, 9_000), (9_000, 3_000)])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_run_on_some_of_the_same_images_is_recognised(mine: int, theirs: int, share: float) -> None:
+    same = round(share * min(mine, theirs))
+    one = Sketch.of(images(*range(mine)), KEY)
+    other = Sketch.of(images(*range(mine - same, mine - same + theirs)), KEY)
+    found = one.share_in(other)
+    # Six deviations of a sample, whose part that both can tell of shrinks where one set is larger.
+    assert found is not None and found == pytest.approx(
+        same / mine, abs=0 if share in (0, 1) and mine <= theirs else 0.17
+    )
+    assert len(one.hashes) == min(mine, SIZE) and one.images == mine
+
+
+def test_what_samples_cannot_tell_is_not_told_and_copies_count_once() -> None:
+    few, many = Sketch.of(images(*range(20)), KEY), Sketch.of(images(*range(50_000)), KEY)
+    assert few.share_in(many) is None and Sketch.of([], KEY).share_in(few) is None
+    assert Sketch.of(images(1, 1, 2), KEY).images == 2
+    # Under another key the same images draw others: without it a sample tells nothing.
+    assert Sketch.of(images(*range(50)), b"other").share_in(Sketch.of(images(*range(50)), KEY)) == 0.0
+
+
+def test_many_kinds_of_answers_are_priced_coarsely_and_still_from_above() -> None:
+    costs = [cost(20 + at / 50) for at in range(account.MANY + 5)]
+    fine, coarse = epsilon(costs, DELTA, "prv"), account.composed(costs, DELTA).epsilon
+    assert fine <= coarse <= 1.1 * fine

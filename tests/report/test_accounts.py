@@ -1,0 +1,119 @@
+"""What `raysyn account` and `raysyn.account` tell of all runs on the same images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import raysyn
+from raysyn.command import main
+from raysyn.privacy.account import Run, paid_line
+from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
+from raysyn.privacy.sketch import Sketch
+from raysyn.report import accounts
+from raysyn.runs.account_book import FileBook, beside
+
+DELTA = 1e-5
+
+
+def cost(noise: float, adjacency: str = ADD_REMOVE) -> Cost:
+    return Cost(mechanism="m", noise_multiplier=noise, sampling_rate=1.0, steps=1, adjacency=adjacency)
+
+
+def run(name: str, *noise: float, first: int = 0, adjacency: str = ADD_REMOVE, **more: Any) -> dict[str, Any]:
+    digests = [str(number).encode() for number in range(first, first + 40)]
+    given: dict[str, Any] = {
+        "run": name, "method": "dp_feta", "preset": "quick", "folder": f"/runs/{name}", "adjacency": adjacency,
+        "time": "2026-03-04T05:06:07+00:00", "units": 1_497, "images": 1_497, "shape": (8, 8, 1),
+        "guarantee": "dp" if noise else "none", "delta": DELTA if noise else None, "sketch": Sketch.of(digests, b"k"),
+        "reserved": {f"s{at}": cost(one, adjacency) for at, one in enumerate(noise)},
+    }  # fmt: skip
+    return Run(**given | more).line()
+
+
+TOTAL = {"total": 4.0, "delta": DELTA, "time": "2026-03-04T05:06:07+00:00", "was": None, "reason": None}
+
+
+def kept(source: Path, *lines: Any) -> FileBook:
+    book = beside(str(source))
+    book.add(lambda _: lines)
+    return book
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """One run that has paid half, one that has not begun, on half of its images, and one without a guarantee."""
+    source = tmp_path / "scans.parquet"
+    kept(
+        source, TOTAL, run("a" * 16, 5.0, 6.0), paid_line("a" * 16, "s0", cost(5.0), "t"),
+        run("b" * 16, 9.0, first=20, chosen_among="12 runs of a leaderboard", looks=("accuracy on real images",)),
+        run("c" * 16, first=90),
+        TOTAL | {"total": 9.0, "was": 4.0, "reason": "a second study"},
+    )  # fmt: skip
+    return source
+
+
+def test_all_runs_are_told_with_what_they_come_to(source: Path) -> None:
+    found = raysyn.account(str(source))
+    assert json.loads(json.dumps(found)) == found
+    first, second, third = found["runs"]
+    assert (first["paid"], first["reserved"], second["reserved"]) == (["s0"], ["s1"], ["s0"])
+    assert first["epsilon"] == first["epsilon_so_far"] == epsilon([cost(5.0), cost(6.0)], DELTA, "prv")
+    every = epsilon([cost(5.0), cost(6.0), cost(9.0)], DELTA, "prv")
+    assert second["epsilon_so_far"] == every and second["epsilon"] == epsilon([cost(9.0)], DELTA, "prv")
+    assert second["in_earlier_runs"] == {"a" * 16: 0.5} and third["in_earlier_runs"] == {"a" * 16: 0, "b" * 16: 0}
+    (together,) = found["together"]
+    assert together["spent"] == epsilon([cost(5.0)], DELTA, "prv") and together["with_reserved"] == every
+    assert together["total"] == 9.0 and 9.0 - every <= together["left"] <= 9.0 and found["without_guarantee"] == 1
+    assert [one["total"] for one in found["totals"]] == [4.0, 9.0]
+    assert raysyn.account(str(source), delta=1e-9)["together"][0]["spent"] > together["spent"]
+    # The file itself, whatever it is called.
+    named = source.with_name("kept")
+    beside(str(source)).path.rename(named)
+    assert raysyn.account(str(named))["runs"] == found["runs"]
+
+
+def test_the_command_prints_a_table_and_sentences(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = beside(str(source)).path.read_bytes()
+    assert main(["account", str(source), "--delta", "1e-5"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for said in (
+        "partly paid", "│ reserved │ 50 % in aaaaaaaa", "│ none │", "1,497 images",
+        "/runs/bbbbbbbbbbbbbbbb, chosen among 12 runs of a leaderboard; not paid for: accuracy on real images",
+        "Together, of 2 runs for one image, by PRV:", "Of the total, ε 9 at δ 1e-05, there is room for a run of about",
+        "Without a guarantee: 1", "ε 9 at δ 1e-05, before that 4: a second study", "stays reserved",
+    ):  # fmt: skip
+        assert said in told, said
+    assert beside(str(source)).path.read_bytes() == content
+
+
+def test_images_and_persons_are_told_apart(tmp_path: Path) -> None:
+    kept(tmp_path / "s", run("a", 5.0), run("b", 6.0, adjacency=ADD_REMOVE_PERSON))
+    images, persons = accounts.told(str(tmp_path / "s"))["together"]
+    assert (images["unit"], images["with_reserved"]) == ("image", epsilon([cost(5.0)], DELTA, "prv"))
+    assert (persons["unit"], persons["with_reserved"]) == ("person", epsilon([cost(6.0)], DELTA, "prv"))
+
+
+def test_runs_without_a_guarantee_alone_have_no_epsilon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept(tmp_path / "s", run("a"))
+    assert main(["account", str(tmp_path / "s")]) == 0 and "Without a guarantee: 1" in capsys.readouterr().out
+    assert accounts.told(str(tmp_path / "s"))["delta"] is None
+
+
+def test_bad_input_is_refused_in_one_sentence(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damaged = source.with_name("damaged")
+    beside(str(damaged)).path.write_text("{}\n")
+    for words, said in (
+        ([], "account has no source"), (["--delta", "1"], "account has no source"),
+        ([str(source), "--dleta", "1"], "account takes --delta NUMBER, but there is --dleta 1"),
+        ([str(source), "--delta"], "account takes --delta NUMBER"), ([str(source), "--delta", "x"], "delta is 'x'"),
+        ([str(source), "--delta=2"], "delta is 2.0"), ([str(source), "more"], "but there is more"),
+        ([str(source) + "x"], "has no account"), ([""], "source='' is empty"), ([str(damaged)], "is damaged at line 1"),
+    ):  # fmt: skip
+        with pytest.raises(SystemExit) as ended:
+            main(["account", *words])
+        lines = capsys.readouterr().err.splitlines()
+        assert ended.value.code == 2 and len(lines) == 1 and said in lines[0], words
