@@ -80,8 +80,9 @@ def check(config: Config, given: str, variant: Variant, members: Images, others:
     """ValueError, in one sentence, for a GAN that cannot be trained or attacked."""
     parts, n = variant.penalty.parts, len(members)
     paired_networks.new_networks(variant.kind, config.network, members.shape, members.classes, parts, config.seed)
-    if variant.kind != "gan" and n < parts:
-        raise ValueError(f"{given} is {parts}, but there are {n} members: lower it")
+    whom = "members" if members.persons_N is None else "persons among the members"
+    if variant.kind != "gan" and members.units < parts:
+        raise ValueError(f"{given} is {parts}, but there are {members.units} {whom}: lower it")
     if variant.kind != "gan" and variant.penalty.weight and variant.penalty.delay(variant.kind) >= variant.gan.epochs:
         name = "privgan_delay_epochs" if variant.kind == "privgan" else "delay_epochs"
         raise ValueError(
@@ -91,7 +92,6 @@ def check(config: Config, given: str, variant: Variant, members: Images, others:
     config.monte_carlo.check(n, len(others), int(np.prod(members.shape)))
     if variant.model == "dpgan":
         if variant.gan.batch_size > members.units:
-            whom = "members" if members.persons_N is None else "persons among the members"
             raise ValueError(
                 f"gan.batch_size is {variant.gan.batch_size}, but there are {members.units} {whom}: lower it"
             )
