@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysyn.attacks.whose import Whose
+from raysyn.data.by_person import in_order, side_by_side
 from raysyn.data.images import Images
 from raysyn.data.mapped import concatenated
-from raysyn.data.persons import in_order, side_by_side
 
 FEWEST = 2
 """Images (or persons) that each side needs."""

@@ -187,24 +187,6 @@ def renumbered(persons_N: np.ndarray) -> np.ndarray:
     return np.unique(persons_N, return_inverse=True)[1].astype(np.int64)
 
 
-def in_order(persons_N: np.ndarray) -> np.ndarray:
-    """The same persons as 0 to their number, in the order in which each comes first: of one image each, its place."""
-    _, first, inverse_N = np.unique(persons_N, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse_N].astype(np.int64)
-
-
-def side_by_side(*sides: tuple[np.ndarray | None, int]) -> np.ndarray | None:
-    """Whose the images of several sides are, each given as its persons and its number of images: nobody is on two, and
-    who has no name is somebody of their own. None where nobody is named at all."""
-    if all(persons_N is None for persons_N, _ in sides):
-        return None
-    found, begun = [], 0
-    for persons_N, images in sides:
-        found.append(begun + (np.arange(images) if persons_N is None else renumbered(persons_N)))
-        begun = max(begun, int(found[-1].max(initial=-1)) + 1)
-    return np.concatenate(found)
-
-
 def some_persons(persons_N: np.ndarray, count: int) -> np.ndarray:
     """Sorted places of all images of `count` persons, always the same ones."""
     renamed_N = renumbered(persons_N)

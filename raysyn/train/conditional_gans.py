@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raysyn.compute.worker import Worker
+from raysyn.data.by_person import in_order
 from raysyn.data.images import Images
-from raysyn.data.persons import in_order
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.models.norm import across_ranks
 from raysyn.train.adversarial import descend, discriminator_loss, generator_loss, real_batch, wishes

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from raysyn.data.by_person import side_by_side
 from raysyn.data.images import Dataset, Images
 from raysyn.data.mapped import concatenated
-from raysyn.data.persons import side_by_side
 from raysyn.methods.declared import budget_of
 from raysyn.methods.pigan.config import NAMES, Config, Model
 from raysyn.privacy import units
