@@ -68,6 +68,14 @@ class Whose:
         np.add.at(counts_UK, (self.persons_N, labels_N), 1)
         return counts_UK.argmax(1)
 
+    def mean(self, score_NK: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(U, K): of a unit's images."""
+        if self.persons_N is None:
+            return score_NK
+        sum_UK = np.zeros((self.units(len(score_NK)), score_NK.shape[1]))
+        np.add.at(sum_UK, self.persons_N, score_NK)
+        return sum_UK / np.bincount(self.persons_N)[:, None]
+
     def joined(self, score_NQ: NDArray[np.float64], *, ratios: bool) -> NDArray[np.float64]:
         """(U, Q): sums of log-likelihood `ratios`, or of standard deviations over the root of their number."""
         if self.persons_N is None:

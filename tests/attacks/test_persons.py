@@ -12,7 +12,8 @@ import torch
 from scipy import stats
 from torch import nn
 
-from raysyn.attacks import control, lira, membership, shadows
+from raysyn.attacks import control, gan_attacks, lira, membership, shadows
+from raysyn.attacks.gan_attacks import MonteCarloConfig, monte_carlo
 from raysyn.attacks.lira import VARIANTS, Variant
 from raysyn.attacks.pool import make_pool
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
@@ -211,3 +212,33 @@ def test_with_few_of_them_errors_count_persons() -> None:
     same = people(40, 0)
     with pytest.raises(ValueError, match=r"only 0 persons of a side can be compared"):
         make_pool(same, same, None, 0)
+
+
+def test_attacks_on_generators_ask_about_persons_and_with_one_image_each_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Suspects of the Monte Carlo attack are persons: of members whose images were all copied, each is caught."""
+    monkeypatch.setattr(gan_attacks, "SIMULATIONS", 20)
+    rng = np.random.default_rng(0)
+    members, others = people(60, 0), people(60, 1)
+    config = MonteCarloConfig(suspects=20, components=4, repeats=3)
+    # Nearest to every image of a member there are ten copies, to those of others there is none.
+    copies = np.repeat(members.images_NHWC, 10, axis=0)
+    found = monte_carlo(members, others, copies, config, 0)
+    assert found["single"]["accuracy"] > 0.9 and found["set"]["accuracy"] == 1
+    with pytest.raises(ValueError, match=r"there are 60 members and 54 others"):
+        monte_carlo(members, others, copies, replace(config, suspects=61), 0)
+    alone = [replace(side, persons_N=rng.permutation(len(side))) for side in (members, others)]
+    plain = [replace(side, persons_N=None) for side in (members, others)]
+    first, second = (monte_carlo(*sides, copies, config, 0) for sides in (alone, plain))
+    for name, told in first.items():
+        assert told["accuracy"] == second[name]["accuracy"]
+        assert torch.equal(told["chance"]["draws"], second[name]["chance"]["draws"])
+
+
+def test_a_persons_score_is_the_mean_of_their_images() -> None:
+    whose = Whose(np.array([1, 0, 1, 1]))
+    np.testing.assert_allclose(whose.mean(np.array([[1.0, 0], [5, 5], [2, 0], [6, 3]])), [[5, 5], [3, 1]])
+    assert whose.classes(np.array([2, 0, 1, 1])).tolist() == [0, 1] and Whose().word == "image"
+    assert whose.one_each(np.array([True, False, True, True])).tolist() == [False, True]
+    assert whose.only(np.array([True, False, True, True])).persons_N.tolist() == [0, 0, 0]  # type: ignore[union-attr]
