@@ -222,15 +222,15 @@ def test_attacks_on_generators_ask_about_persons_and_with_one_image_each_as_befo
     rng = np.random.default_rng(0)
     members, others = people(60, 0), people(60, 1)
     config = MonteCarloConfig(suspects=20, components=4, repeats=3)
-    # Nearest to every image of a member there are ten copies, to those of others there is none.
-    copies = np.repeat(members.images_NHWC, 10, axis=0)
+    # Nearest to every image of a member there are four copies, to those of others there is none.
+    copies = np.repeat(members.images_NHWC, 4, axis=0)
     found = monte_carlo(members, others, copies, config, 0)
     assert found["single"]["accuracy"] > 0.9 and found["set"]["accuracy"] == 1
     # As many persons as there are: all images of all but those that the components are fitted on.
     asked: list[int] = []
     near = gan_attacks.share_nearby
     monkeypatch.setattr(gan_attacks, "share_nearby", lambda one, fakes: (asked.append(len(one)), near(one, fakes))[1])
-    monte_carlo(members, members, copies[::10], replace(config, suspects=60 - 6, repeats=1, components=2), 0)
+    monte_carlo(members, members, copies[::4], replace(config, suspects=60 - 6, repeats=1, components=2), 0)
     assert len(members) < asked[0] < 2 * len(members)
     with pytest.raises(ValueError, match=r"there are 60 members and 54 others"):
         monte_carlo(members, others, copies, replace(config, suspects=61), 0)
