@@ -167,7 +167,16 @@ EXPECTED = {
     "raysyn dp_feta quick --data.": [
         f"--data.{name}"
         for name in (
-            *("name", "path", "test-share", "image-column", "label-column", "person-column", "person-pattern"),
+            *(
+                "name",
+                "path",
+                "test-share",
+                "image-column",
+                "label-column",
+                "person-column",
+                "person-pattern",
+                "most-per-person",
+            ),
             *("multi-label", "label-order"),
             *("crop", "size", "fit", "window", "colour", "background", "skip-broken", "limit", "labels", "no-labels"),
         )

@@ -19,6 +19,7 @@ from raysyn.attacks.lira import Confidences, Mask, Variant
 from raysyn.attacks.pool import Pool
 from raysyn.attacks.shadows import Architecture, Sweep, confidences
 from raysyn.attacks.verdict import mean_auc
+from raysyn.attacks.whose import IMAGES, Whose
 from raysyn.compute.doorway import Compute, digest
 from raysyn.compute.worker import Alone
 from raysyn.data.images import Images
@@ -54,16 +55,18 @@ def train(model: int, shared: tuple[Images, Mask, Architecture, RecipeConfig, in
 
 
 def control(
-    shadows: Sweep, asked_MNQ: Confidences, inside_MN: Mask, members_N: Mask, variant: Variant
-) -> dict[str, float]:
-    """{value, low, high}: the chance that an unseen image of the members' side scores above one of the other side.
+    shadows: Sweep, asked_MNQ: Confidences, inside_MN: Mask, members_N: Mask, variant: Variant,
+    whose: Whose = IMAGES,
+) -> dict[str, float]:  # fmt: skip
+    """{value, low, high}: the chance that an unseen image (or person) of the members' side scores above one of the
+    other side.
 
     The mean over control models: every member is judged once, by the model that never saw it.
     """
-    sides = []
+    sides, members_U = [], whose.one_each(members_N)
     for asked_NQ, inside_N in zip(asked_MNQ, inside_MN, strict=True):
-        score_N = lira.scores(*shadows, asked_NQ, variant)
-        sides.append((score_N[members_N & ~inside_N], score_N[~members_N]))
+        score_U = lira.scores(*shadows, asked_NQ, variant, whose)
+        sides.append((score_U[members_U & ~whose.one_each(inside_N)], score_U[~members_U]))
     return mean_auc(sides).as_dict()
 
 
@@ -73,9 +76,11 @@ def differs(found: Mapping[str, float]) -> bool:
 
 
 def _halves(images: Images, members_N: Mask, seed: int) -> Mask:
-    """(MODELS, N): the members, shared out between the control models in every class."""
-    inside_MN = np.zeros((MODELS, len(images)), bool)
+    """(MODELS, N): the members, shared out between the control models in every class; persons with all images."""
+    whose = Whose.of(images)
+    members_U, inside_MU = whose.one_each(members_N), np.zeros((MODELS, images.units), bool)
     # A key of its own: shadow models deal with the same seed.
     key = int(np.random.SeedSequence([seed, 7]).generate_state(1)[0])
-    inside_MN[:, members_N] = lira.half_design(MODELS, int(members_N.sum()), key, images.labels_N[members_N])
-    return inside_MN
+    labels_U = whose.classes(images.labels_N)[members_U]
+    inside_MU[:, members_U] = lira.half_design(MODELS, len(labels_U), key, labels_U)
+    return whose.images_of(inside_MU)

@@ -3,7 +3,8 @@
 PIGAN, section 4.1; after Hayes et al. 2019 (LOGAN), Hilprecht et al. 2019, Mukherjee et al. 2021 (privGAN). Every
 attack is told with what it would reach by chance, {value, low, high, draws}: the mean, the interval in which chance
 puts it 95 times of 100, and draws of it, from which that of a mean over splits follows (`chance_of_mean`). Ties are
-broken at random, and nothing depends on the order of the images.
+broken at random, and nothing depends on the order of the images. Where persons are named members, suspects and others
+are persons, each by the mean over their images.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raysyn.attacks.verdict import CONFIDENCE, Interval
+from raysyn.attacks.whose import Whose
+from raysyn.data.by_person import in_order
 from raysyn.data.images import Images
 
 Scores = NDArray[np.float64]
@@ -38,11 +41,11 @@ class MonteCarloConfig:
     fakes: int = 100_000
     """Generated images that the attacker holds."""
     suspects: int = 100
-    """Suspected images drawn from each side, the paper's M."""
+    """Suspected images, or persons where these are named, drawn from each side, the paper's M."""
     components: int = 40
     """Principal components in which distances are measured."""
     fit_share: float = 0.1
-    """Share of the images held out that the components are fitted on; the others are suspects."""
+    """Share of the images (or persons) held out that the components are fitted on; the others are suspects."""
     repeats: int = 20
     """Draws of suspects."""
 
@@ -54,7 +57,8 @@ class MonteCarloConfig:
             raise ValueError(f"monte_carlo.fit_share is {self.fit_share}: give a share between 0 and 1")
 
     def check(self, members: int, others: int, pixels: int) -> None:
-        """ValueError, in one sentence, where so many images of so many pixels cannot be attacked like this."""
+        """ValueError, in one sentence, where so many images (or persons) of so many pixels cannot be attacked like
+        this."""
         fitted = round(self.fit_share * others)
         if self.suspects > min(members, others - fitted):
             raise ValueError(
@@ -71,9 +75,9 @@ class MonteCarloConfig:
 def white_box(members_MK: Scores, others_NK: Scores, seed: int) -> dict[str, Any]:
     """The M images with the highest scores are called members: {accuracy, chance}.
 
-    Args: scores of members (M, K) and of images held out (N, K) by K discriminators, or for K membership codes; an
-    image's score is its maximum. Only their order matters: logits are better than probabilities, which saturate.
-    accuracy is the share of members among those called so (chance M / (M + N)).
+    Args: scores of members (M, K) and of images held out (N, K) by K discriminators, or for K membership codes, of
+    persons their images' means; an image's score is its maximum. Only their order matters: logits are better than
+    probabilities, which saturate. accuracy is the share of members among those called so (chance M / (M + N)).
     """
     # Imported where it is used, not above: who only asks for help must not wait for it.
     from scipy import stats
@@ -117,25 +121,39 @@ def monte_carlo(
     Distances are Euclidean in the top principal components of a part of `others`, the rest of which are suspects.
     Returns {single: {accuracy, chance}, set: {accuracy, chance}}, accuracies being means over the repeats.
     """
-    config.check(len(members), len(others), int(np.prod(members.shape)))
+    config.check(members.units, others.units, int(np.prod(members.shape)))
     rng = np.random.default_rng(seed)
-    order = rng.permutation(len(others))
-    fitted = round(config.fit_share * len(others))
-    project = fit_projection(others.images_NHWC[order[:fitted]], config.components, seed)
-    outside = others.images_NHWC[order[fitted:]]
+    order = rng.permutation(others.units)
+    fitted = round(config.fit_share * others.units)
+    albums = [_albums(side) for side in (members, others)]
+    fitted_on = np.concatenate([albums[1][unit] for unit in order[:fitted]])
+    project = fit_projection(others.images_NHWC[fitted_on], config.components, seed)
+    outside = order[fitted:]
     m = config.suspects
     suspects = [
-        np.concatenate([side[rng.choice(len(side), m, replace=False)] for side in (members.images_NHWC, outside)])
+        [rng.choice(members.units, m, replace=False), outside[rng.choice(len(outside), m, replace=False)]]
         for _ in range(config.repeats)
     ]
-    fakes = project(fakes_NHWC)
-    near = [share_nearby(project(drawn), fakes) for drawn in suspects]
-    told = np.array([_told(one[:m], one[m:], rng) for one in near]).mean(0)
-    by_chance = _by_chance(len(members), len(outside), m, config.repeats, rng)
+    fakes, told = project(fakes_NHWC), []
+    for drawn in suspects:
+        rows = [[album[unit] for unit in units] for album, units in zip(albums, drawn, strict=True)]
+        pixels = [side.images_NHWC[np.concatenate(own)] for side, own in zip((members, others), rows, strict=True)]
+        whose = Whose(np.repeat(np.arange(2 * m), [len(one) for own in rows for one in own]))
+        near = whose.mean(share_nearby(project(np.concatenate(pixels)), fakes)[:, None])[:, 0]
+        told.append(_told(near[:m], near[m:], rng))
+    by_chance = _by_chance(members.units, len(outside), m, config.repeats, rng)
     return {
-        name: {"accuracy": float(told[index]), "chance": {**_interval(by_chance[:, index]), "value": 0.5}}
+        name: {"accuracy": float(np.mean(told, 0)[index]), "chance": {**_interval(by_chance[:, index]), "value": 0.5}}
         for index, name in enumerate(("single", "set"))
     }
+
+
+def _albums(side: Images) -> list[NDArray[np.int64]]:
+    """The images of each unit, which are numbered as they come."""
+    if side.persons_N is None:
+        return list(np.arange(len(side))[:, None])
+    whose_N = in_order(side.persons_N)
+    return np.split(np.argsort(whose_N, kind="stable"), np.cumsum(np.bincount(whose_N))[:-1])
 
 
 def chance_of_mean(chances: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -10,50 +10,51 @@ from numpy.typing import NDArray
 from raysyn.attacks import lira
 from raysyn.attacks.lira import Confidences, Mask, Variant
 from raysyn.attacks.verdict import CONFIDENCE, verdict
+from raysyn.attacks.whose import IMAGES, Whose
 
 PERMUTATIONS = 400
 
 
 def headline(
     shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, members_N: Mask,
-    labels_N: NDArray[np.int64], variant: Variant, views: int, seed: int,
+    labels_N: NDArray[np.int64], variant: Variant, views: int, seed: int, whose: Whose = IMAGES,
 ) -> dict[str, Any]:  # fmt: skip
     """{variant, views, auc, tpr, null, by_views}: the verdict from the first `views`, what membership at random would
     give (see `permuted`), and auc and tpr from the first view, the first two, ..., all."""
-    score_NQ = lira.view_scores(shadow_MNQ, inside_MN, target_NQ, variant)
-    by_views = []
-    for score_N in lira.over_views(score_NQ):
-        found = verdict(score_N[members_N], score_N[~members_N])
+    score_UQ = lira.view_scores(shadow_MNQ, inside_MN, target_NQ, variant, whose)
+    by_views, members_U = [], whose.one_each(members_N)
+    for score_U in lira.over_views(score_UQ):
+        found = verdict(score_U[members_U], score_U[~members_U])
         by_views.append({"auc": found["auc"], "tpr": found["tpr"]})
     return {
         "variant": str(variant),
         "views": views,
         **by_views[views - 1],
-        "null": permuted(score_NQ[:, :views].mean(1), members_N, labels_N, seed),
+        "null": permuted(score_UQ[:, :views].mean(1), members_U, whose.classes(labels_N), seed),
         "by_views": by_views,
     }
 
 
-def permuted(score_N: Confidences, members_N: Mask, labels_N: NDArray[np.int64], seed: int) -> dict[str, float]:
+def permuted(score_U: Confidences, members_U: Mask, labels_U: NDArray[np.int64], seed: int) -> dict[str, float]:
     """The area under the ROC curve where membership says nothing: {mean, low, high, share_as_high}.
 
-    Who is a member is dealt out anew among the images of each class, PERMUTATIONS times, so that a mix of classes that
-    differs between the sides shows here as it would in the area itself. `low` to `high` holds 95 % of the draws;
-    `share_as_high` is that of draws at least as high as the truth, itself counted (a p-value).
+    Who is a member is dealt out anew among the images (or persons) of each class, PERMUTATIONS times, so that a mix of
+    classes that differs between the sides shows here as it would in the area itself. `low` to `high` holds 95 % of the
+    draws; `share_as_high` is that of draws at least as high as the truth, itself counted (a p-value).
     """
     # Imported where it is used, not above: who only asks for help must not wait for it.
     from scipy import stats
 
-    ranks_N, rng = stats.rankdata(score_N), np.random.default_rng(seed)
+    ranks_U, rng = stats.rankdata(score_U), np.random.default_rng(seed)
     sums_P, true_sum = np.zeros(PERMUTATIONS), 0.0
-    for label in np.unique(labels_N):
-        own = labels_N == label
-        true_sum += float(ranks_N[own & members_N].sum())
+    for label in np.unique(labels_U):
+        own = labels_U == label
+        true_sum += float(ranks_U[own & members_U].sum())
         for draw in range(PERMUTATIONS):
-            chosen = rng.permutation(ranks_N[own])[: int(members_N[own].sum())]
+            chosen = rng.permutation(ranks_U[own])[: int(members_U[own].sum())]
             sums_P[draw] += chosen.sum()
-    members = int(members_N.sum())
-    others = len(members_N) - members
+    members = int(members_U.sum())
+    others = len(members_U) - members
 
     def area(sums: Any) -> Any:
         """Mann and Whitney's statistic as a share, from the sum of the members' ranks."""

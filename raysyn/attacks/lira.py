@@ -5,7 +5,7 @@ a target's confidence is then judged by the ratio of the two likelihoods. Design
 example; confidences are logit-scaled; scores come in four variants (online or offline, variance per example or one
 for all).
 
-Shapes: M shadow models, N examples, Q queries (views) of each example.
+Shapes: M shadow models, N examples, Q queries (views) of each; U units, the persons `whose` the examples are, or these.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from raysyn.attacks.gaussians import Gaussians, fit, moments
 from raysyn.attacks.verdict import auc, tpr_at, verdict
+from raysyn.attacks.whose import IMAGES, Whose
 
 Confidences = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLIT = (0.5, 0.1, 0.4)
-SMALLEST_STD = 1e-6
-"""Saturated confidences may agree in every shadow model; their likelihoods must stay finite."""
 BY_VIEWS_RATE = 0.01
 IN, OUT = "were trained on", "never saw"
 
@@ -109,8 +109,10 @@ def confidence(logits: NDArray[Any], labels_N: NDArray[np.int64]) -> Confidences
     return own - logsumexp(others, axis=-1)
 
 
-def scores(shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, variant: Variant) -> Confidences:
-    """(N,) membership scores of the target's examples, higher meaning "rather a member".
+def scores(
+    shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, variant: Variant, whose: Whose = IMAGES
+) -> Confidences:
+    """(U,) membership scores of the target's examples, higher meaning "rather a member".
 
     Online: ln p(target | in) - ln p(target | out) under Gaussians fitted to the shadow models (paper, equation 4).
     Offline: how many standard deviations the target lies above the mean of "out" (one-sided, monotone in the tail
@@ -123,71 +125,82 @@ def scores(shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, var
         target_NQ: confidences of the attacked model.
     Raises ValueError where an example has too few models on a side.
     """
-    return view_scores(shadow_MNQ, inside_MN, target_NQ, variant).mean(1)
+    return view_scores(shadow_MNQ, inside_MN, target_NQ, variant, whose).mean(1)
 
 
-def view_scores(shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, variant: Variant) -> Confidences:
-    """(N, Q): what each view alone says; see `scores`."""
-    out = _fit(shadow_MNQ, ~inside_MN, variant.per_example, OUT)
-    inside = _fit(shadow_MNQ, inside_MN, variant.per_example, IN) if variant.online else None
-    return _judged(target_NQ, inside, out)
+def view_scores(
+    shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, variant: Variant, whose: Whose = IMAGES
+) -> Confidences:
+    """(U, Q): what each view alone says; see `scores`."""
+    out = fit(shadow_MNQ, ~inside_MN, variant.per_example, OUT)
+    inside = fit(shadow_MNQ, inside_MN, variant.per_example, IN) if variant.online else None
+    return _judged(target_NQ, inside, out, whose)
 
 
-def _judged(target_NQ: Confidences, inside: _Gaussians | None, out: _Gaussians) -> Confidences:
+def _judged(target_NQ: Confidences, inside: Gaussians | None, out: Gaussians, whose: Whose) -> Confidences:
     if inside is None:
-        return (target_NQ - out.mean_NQ) / out.std_NQ
-    return inside.log_density(target_NQ) - out.log_density(target_NQ)
+        return whose.joined((target_NQ - out.mean_NQ) / out.std_NQ, ratios=False)
+    return whose.joined(inside.log_density(target_NQ) - out.log_density(target_NQ), ratios=True)
 
 
-def attack(shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, members_N: Mask) -> dict[str, Any]:
+def attack(
+    shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, members_N: Mask, whose: Whose = IMAGES
+) -> dict[str, Any]:
     """Every variant's verdict on one target, and which was most effective: {variants: {name: verdict}, best: name}.
 
     `best` is the variant of the highest AUC, as in Knowledge Recycling 3.6; picked on the outcome, so it flatters the
     attacker. `members_N` is the truth about the target.
     """
-    found = {}
+    found, members_U = {}, whose.one_each(members_N)
     for variant in VARIANTS:
-        score_N = scores(shadow_MNQ, inside_MN, target_NQ, variant)
-        found[str(variant)] = verdict(*_sides(score_N, members_N))
+        score_U = scores(shadow_MNQ, inside_MN, target_NQ, variant, whose)
+        found[str(variant)] = verdict(*_sides(score_U, members_U))
     return {"variants": found, "best": max(found, key=lambda name: found[name]["auc"]["value"])}
 
 
 class Judged(NamedTuple):
-    """One shadow model as the target: of the images whose role in it is known, what each view says, and the truth."""
+    """One shadow model as the target: of the units whose role in it is known, what each view says, and the truth."""
 
-    score_NQ: Confidences
-    members_N: Mask
+    score_UQ: Confidences
+    members_U: Mask
 
 
-def each_as_target(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant) -> Iterator[Judged]:
+def each_as_target(
+    shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant, whose: Whose = IMAGES
+) -> Iterator[Judged]:
     """Every shadow model in turn, attacked with the help of the others.
 
     Without the partner of `half_design`: its images are just those that the target never saw, so that how many models
     saw an image would give away whether the target did. Sums over all models are made once; what helps no attacker on
     this target is taken away again.
     """
-    centre_NQ = _moments(shadow_MNQ, np.ones_like(inside_MN), np.zeros(shadow_MNQ.shape[1:])).mean()
-    everything = [_moments(shadow_MNQ, side_MN, centre_NQ) for side_MN in (inside_MN, ~inside_MN)]
+    centre_NQ = moments(shadow_MNQ, np.ones_like(inside_MN), np.zeros(shadow_MNQ.shape[1:])).mean()
+    everything = [moments(shadow_MNQ, side_MN, centre_NQ) for side_MN in (inside_MN, ~inside_MN)]
     for target in range(len(shadow_MNQ)):
         useless = (inside_MN == ~inside_MN[target]).all(1)
         useless[target] = True
         known_N = ~np.isnan(shadow_MNQ[target]).any(1)
         rest = [
-            whole.without(_moments(shadow_MNQ[useless], side_MN[useless], centre_NQ)).only(known_N)
+            whole.without(moments(shadow_MNQ[useless], side_MN[useless], centre_NQ)).only(known_N)
             for whole, side_MN in zip(everything, (inside_MN, ~inside_MN), strict=True)
         ]
         inside = rest[0].gaussians(variant.per_example, IN) if variant.online else None
         out = rest[1].gaussians(variant.per_example, OUT)
-        yield Judged(_judged(shadow_MNQ[target][known_N], inside, out), inside_MN[target][known_N])
+        asked = whose.only(known_N)
+        yield Judged(
+            _judged(shadow_MNQ[target][known_N], inside, out, asked), asked.one_each(inside_MN[target][known_N])
+        )
 
 
 def leave_one_out(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant) -> list[dict[str, Any]]:
     """The verdict on each of `each_as_target`: M verdicts, not one."""
     judged = each_as_target(shadow_MNQ, inside_MN, variant)
-    return [verdict(*_sides(one.score_NQ.mean(1), one.members_N)) for one in judged]
+    return [verdict(*_sides(one.score_UQ.mean(1), one.members_U)) for one in judged]
 
 
-def spread(shadow_MNQ: Confidences, inside_MN: Mask, views: int | None = None) -> dict[str, dict[str, Any]]:
+def spread(
+    shadow_MNQ: Confidences, inside_MN: Mask, views: int | None = None, whose: Whose = IMAGES
+) -> dict[str, dict[str, Any]]:
     """How the AUC varies over targets when the first `views` are averaged, by default all:
     {variant: {auc_mean, auc_std, auc_low, auc_high, by_views}} of `each_as_target`.
 
@@ -198,9 +211,9 @@ def spread(shadow_MNQ: Confidences, inside_MN: Mask, views: int | None = None) -
     for variant in VARIANTS:
         areas_TQ, caught_TQ = np.empty((2, len(shadow_MNQ), shadow_MNQ.shape[2]))
         try:
-            for target, (score_NQ, members_N) in enumerate(each_as_target(shadow_MNQ, inside_MN, variant)):
-                for last, score_N in enumerate(over_views(score_NQ)):
-                    sides = _sides(score_N, members_N)
+            for target, judged in enumerate(each_as_target(shadow_MNQ, inside_MN, variant, whose)):
+                for last, score_U in enumerate(over_views(judged.score_UQ)):
+                    sides = _sides(score_U, judged.members_U)
                     areas_TQ[target, last] = auc(*sides).value
                     caught_TQ[target, last] = tpr_at(BY_VIEWS_RATE, *sides)[0] / len(sides[0])
         except ValueError:
@@ -226,67 +239,6 @@ def over_views(score_NQ: Confidences) -> list[Confidences]:
 
 def _sides(score_N: Confidences, members_N: Mask) -> tuple[Confidences, Confidences]:
     return score_N[members_N], score_N[~members_N]
-
-
-class _Gaussians(NamedTuple):
-    mean_NQ: Confidences
-    std_NQ: Confidences
-
-    def log_density(self, x_NQ: Confidences) -> Confidences:
-        return -np.log(self.std_NQ) - ((x_NQ - self.mean_NQ) / self.std_NQ) ** 2 / 2
-
-
-class _Moments(NamedTuple):
-    """Sums over models, per example and view, of confidences less `centre_NQ`: squares far from zero cancel badly."""
-
-    count_NQ: NDArray[np.int64]
-    sum_NQ: Confidences
-    squares_NQ: Confidences
-    centre_NQ: Confidences
-
-    def without(self, other: _Moments) -> _Moments:
-        count_NQ, sum_NQ = self.count_NQ - other.count_NQ, self.sum_NQ - other.sum_NQ
-        return _Moments(count_NQ, sum_NQ, self.squares_NQ - other.squares_NQ, self.centre_NQ)
-
-    def only(self, chosen_N: Mask) -> _Moments:
-        count_NQ, sum_NQ = self.count_NQ[chosen_N], self.sum_NQ[chosen_N]
-        return _Moments(count_NQ, sum_NQ, self.squares_NQ[chosen_N], self.centre_NQ[chosen_N])
-
-    def mean(self) -> Confidences:
-        return self.centre_NQ + self.sum_NQ / np.maximum(1, self.count_NQ)
-
-    def gaussians(self, per_example: bool, did: str) -> _Gaussians:
-        """Mean per example and view; standard deviation per example and view, or one per view pooled over examples."""
-        needed = 2 if per_example else 1
-        if (least := int(self.count_NQ.min())) < needed:
-            raise ValueError(f"only {least} shadow models {did} some example, {needed} are needed: train more of them")
-        squares_NQ = np.maximum(0.0, self.squares_NQ - self.sum_NQ**2 / self.count_NQ)
-        if per_example:
-            variance = squares_NQ / (self.count_NQ - 1)
-        else:
-            # Deviations from each example's own mean: how much examples differ says nothing about membership.
-            degrees_Q = np.maximum(1, (self.count_NQ - 1).sum(0))
-            variance = np.broadcast_to(squares_NQ.sum(0) / degrees_Q, squares_NQ.shape)
-        return _Gaussians(self.mean(), np.maximum(np.sqrt(variance), SMALLEST_STD))
-
-
-def _moments(shadow_MNQ: Confidences, side_MN: Mask, centre_NQ: Confidences) -> _Moments:
-    count_NQ = np.zeros(shadow_MNQ.shape[1:], np.int64)
-    sum_NQ, squares_NQ = np.zeros((2, *shadow_MNQ.shape[1:]))
-    # One after the other: of hundreds of models at once, every step in between would take gigabytes.
-    for shadow_NQ, side_N in zip(shadow_MNQ, side_MN, strict=True):
-        counted_NQ = side_N[:, None] & ~np.isnan(shadow_NQ)
-        values_NQ = np.where(counted_NQ, shadow_NQ - centre_NQ, 0.0)
-        count_NQ += counted_NQ
-        sum_NQ += values_NQ
-        squares_NQ += values_NQ**2
-    return _Moments(count_NQ, sum_NQ, squares_NQ, centre_NQ)
-
-
-def _fit(shadow_MNQ: Confidences, side_MN: Mask, per_example: bool, did: str) -> _Gaussians:
-    """Gaussians of the models on one side of each example."""
-    centre_NQ = _moments(shadow_MNQ, side_MN, np.zeros(shadow_MNQ.shape[1:])).mean()
-    return _moments(shadow_MNQ, side_MN, centre_NQ).gaussians(per_example, did)
 
 
 def _at_least(least: int, value: int, what: str) -> None:

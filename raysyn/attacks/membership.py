@@ -14,6 +14,7 @@ from raysyn.attacks.headline import headline
 from raysyn.attacks.pool import Pool, make_pool
 from raysyn.attacks.shadows import Architecture, AttackConfig, ShadowSpeed, Sweep, confidences, sweep
 from raysyn.attacks.verdict import aop
+from raysyn.attacks.whose import Whose
 from raysyn.compute.doorway import Compute, digest
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
@@ -30,7 +31,7 @@ def attack(
     """LiRA against finished models of one architecture, with shadow models trained by `recipe`.
 
     Members are among the images that may have shaped the targets, non-members among the `test` images (see
-    `make_pool`), on which accuracy is measured too.
+    `make_pool`), on which accuracy is measured too. Where persons are named, members and non-members are persons.
 
     Returns {"tested": {target: accuracy}, "attacks": {target: {variants, best, headline, auc, aop, best_auc, best_aop,
     views: names of what was asked, pool: images of each side and those left out}, "shadow_models": how the area varies
@@ -50,11 +51,11 @@ def attack(
     tested, views, variant = _tested(answers), config.averaged(recipe), config.variant()
     (shadow_MNQ, inside_MN), right_MN = sweep(compute, pool, config, network, recipe, seed, speed)
     nothing = _controls(compute, pool, Sweep(shadow_MNQ[:, :, :views], inside_MN), network, recipe, seed)
-    attacks: dict[str, Any] = {}
+    attacks, whose = dict[str, Any](), Whose.of(pool.images)
     for target, answer in answers.items():
         asked_NQ, labels_N = answer["confidences"].numpy(), pool.images.labels_N
-        found = lira.attack(shadow_MNQ[:, :, :views], inside_MN, asked_NQ[:, :views], pool.members_N)
-        told = headline(shadow_MNQ, inside_MN, asked_NQ, pool.members_N, labels_N, variant, views, seed)
+        found = lira.attack(shadow_MNQ[:, :, :views], inside_MN, asked_NQ[:, :views], pool.members_N, whose)
+        told = headline(shadow_MNQ, inside_MN, asked_NQ, pool.members_N, labels_N, variant, views, seed, whose)
         told["control"] = nothing[str(variant)]
         for name, one in found["variants"].items():
             one["control"] = nothing[name]
@@ -62,7 +63,7 @@ def attack(
         figures = {f"{which}auc": area for which, area in areas.items()}
         figures |= {f"{which}aop": aop(tested[target], area) for which, area in areas.items()}
         attacks[target] = {**found, "headline": told, **figures, "views": list(recipe.views()), "pool": told_of(pool)}
-    attacks["shadow_models"] = lira.spread(shadow_MNQ, inside_MN, views)
+    attacks["shadow_models"] = lira.spread(shadow_MNQ, inside_MN, views, whose)
     alike = {
         target: likeness.figures(answer["right"].numpy(), right_MN, shadow_MNQ, inside_MN, pool.members_N)
         for target, answer in answers.items()
@@ -77,16 +78,19 @@ def _controls(
     and the side that they learned from."""
     asked_MNQ, inside_MN = control.answers(compute, pool, network, recipe, seed)
     asked_MNQ = asked_MNQ[:, :, : shadows.shadow_MNQ.shape[2]]
-    return {str(one): control.control(shadows, asked_MNQ, inside_MN, pool.members_N, one) for one in lira.VARIANTS}
+    told = (shadows, asked_MNQ, inside_MN, pool.members_N)
+    return {str(one): control.control(*told, one, Whose.of(pool.images)) for one in lira.VARIANTS}
 
 
 def told_of(pool: Pool) -> dict[str, Any]:
-    """{members, others: {kept, left_out: {reason: images}}}, without reasons that left out nothing."""
-    kept = {"members": int(pool.members_N.sum()), "others": int((~pool.members_N).sum())}
-    return {
-        side: {"kept": count, "left_out": {why: n for why, n in pool.left_out[side].items() if n}}
-        for side, count in kept.items()
-    }
+    """{members, others: {kept, left_out: {reason: images}}}, without reasons that left out nothing; of persons beside
+    `kept`, their images, how many `persons` there are."""
+    told, whose = dict[str, Any](), Whose.of(pool.images)
+    for side, own_N in (("members", pool.members_N), ("others", ~pool.members_N)):
+        persons = {} if whose.persons_N is None else {"persons": int(whose.one_each(own_N).sum())}
+        left_out = {why: n for why, n in pool.left_out[side].items() if n}
+        told[side] = {"kept": int(own_N.sum()), **persons, "left_out": left_out}
+    return told
 
 
 def _asked(

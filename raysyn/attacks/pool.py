@@ -1,7 +1,8 @@
 """The images an attack is about: members and non-members that differ in nothing but membership, as far as one can see.
 
 An attack that is handed cats as members and dogs as non-members tells cats from dogs. So both sides get the same mix of
-classes, by leaving images out, and no image lies on both sides or twice on one.
+classes, by leaving images out, and no image lies on both sides or twice on one. Where persons are named they are drawn
+and left out as a whole, each as one of the class that most of their images are of.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from raysyn.attacks.whose import Whose
+from raysyn.data.by_person import in_order, side_by_side
 from raysyn.data.images import Images
 from raysyn.data.mapped import concatenated
 
 FEWEST = 2
-"""Images that each side needs."""
+"""Images (or persons) that each side needs."""
 NEARLY = 0.9
 # Why an image is left out.
 SHARED, COPIES = "the same image lies on both sides", "a copy of another image of its side"
@@ -26,7 +29,7 @@ Counts = NDArray[np.int64]
 
 
 class Pool(NamedTuple):
-    """Members first."""
+    """Members first; persons are numbered as they come."""
 
     images: Images
     members_N: np.ndarray
@@ -35,33 +38,38 @@ class Pool(NamedTuple):
 
 
 def make_pool(members: Images, others: Images, most: int | None, seed: int) -> Pool:
-    """What can be compared of both sides, at most `most` images of each, drawn without replacement.
+    """What can be compared of both sides, at most `most` images (or persons) of each, drawn without replacement.
 
     Raises ValueError where hardly anything is left.
     """
     sides = (members, others)
     single, copies = zip(*_distinct(members, others), strict=True)
-    labels = [side.labels_N[rows] for side, rows in zip(sides, single, strict=True)]
+    whose = [_whose(side, rows) for side, rows in zip(sides, single, strict=True)]
+    labels = [one.classes(side.labels_N[rows]) for one, side, rows in zip(whose, sides, single, strict=True)]
     there = [np.bincount(side, minlength=members.classes) for side in labels]
     both = (there[0] > 0) & (there[1] > 0)
     wanted = matched(np.where(both, there[0], 0), np.where(both, there[1], 0), most)
     if (least := min(int(counts.sum()) for counts in wanted)) < FEWEST:
+        what = f" {least} persons" if "person" in {one.word for one in whose} else f" {least}"
         raise ValueError(
-            f"attack: of {len(members):,} training and {len(others):,} test images only {least} of a side can be "
+            f"attack: of {len(members):,} training and {len(others):,} test images only{what} of a side can be "
             "compared, since both need the same classes and no image may lie on both: give test images of the classes "
             "in training that are no training images"
         )
     chosen, left_out = [], {}
     for index, (name, side) in enumerate(zip(("members", "others"), sides, strict=True)):
-        rows = single[index][_drawn(labels[index], wanted[index], [seed, index])]
-        chosen.append(side.select(np.sort(rows)))
-        lonely, rest = int(there[index][~both].sum()), len(single[index])
-        reason = MIX if most is None or most >= rest else f"{MIX}, and attack.images asks for fewer"
-        left_out[name] = {**copies[index], LONELY: lonely, reason: rest - lonely - len(rows)}
+        drawn_U = np.isin(np.arange(len(labels[index])), _drawn(labels[index], wanted[index], [seed, index]))
+        rows = single[index][whose[index].images_of(drawn_U)]
+        chosen.append(side.select(rows))
+        lonely = int(whose[index].images_of(~both[labels[index]]).sum())
+        reason = MIX if most is None or most >= len(drawn_U) else f"{MIX}, and attack.images asks for fewer"
+        left_out[name] = {**copies[index], LONELY: lonely, reason: len(single[index]) - lonely - len(rows)}
+    persons_N = side_by_side(*((side.persons_N, len(side)) for side in chosen))
     images = Images(
         concatenated([side.images_NHWC for side in chosen]),
         np.concatenate([side.labels_N for side in chosen]),
         members.class_names,
+        None if persons_N is None else in_order(persons_N),
     )
     return Pool(images, np.arange(len(images)) < len(chosen[0]), left_out)
 
@@ -123,10 +131,15 @@ def _rounded(shares_K: NDArray[np.float64], most_K: Counts, most: int | None) ->
     return np.minimum(whole, most_K).astype(np.int64)
 
 
-def _drawn(labels_N: Counts, wanted_K: Counts, key: list[int]) -> NDArray[np.int64]:
-    """Places of `wanted_K` random images of each class."""
-    order = np.random.default_rng(key).permutation(len(labels_N))
-    parts = [order[labels_N[order] == label][:count] for label, count in enumerate(wanted_K)]
+def _whose(side: Images, rows: NDArray[np.int64]) -> Whose:
+    """Whose these images of a side are, by who comes first: of one image each, as without names."""
+    return Whose(None if side.persons_N is None else in_order(side.persons_N[rows]))
+
+
+def _drawn(labels_U: Counts, wanted_K: Counts, key: list[int]) -> NDArray[np.int64]:
+    """Places of `wanted_K` random images (or persons) of each class."""
+    order = np.random.default_rng(key).permutation(len(labels_U))
+    parts = [order[labels_U[order] == label][:count] for label, count in enumerate(wanted_K)]
     return np.concatenate(parts)
 
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from raysyn.attacks import likeness, lira
 from raysyn.attacks.pool import Pool, make_pool
+from raysyn.attacks.whose import Whose
 from raysyn.compute.doorway import Compute, digest
 from raysyn.compute.worker import Alone, Clock
 from raysyn.data.images import Images
@@ -45,10 +46,10 @@ class AttackConfig:
     design: Literal["split", "half"] = "split"
     """`split`: each shadow model is trained on a random 50 % of the pool, 10 % lie aside and 40 % are unseen, the
     paper's shares (it splits its validation images; here members must be among them); `half`: every image is in exactly
-    half of the models, as in LiRA's own, which needs fewer models."""
+    half of the models, as in LiRA's own, which needs fewer models. Persons that are named are in or out as a whole."""
     images: int | None = None
     """At most this many members (training images) and at most as many non-members (test images) make the pool that
-    shadow models are trained on halves of; by default all."""
+    shadow models are trained on halves of; by default all. Where persons are named, so many persons."""
     queries: int | None = None
     """So many views of each image are averaged, up to 18, the image itself first: those that training by the recipe
     gives, and no more than it gives. By default itself and what --recipe.flip and --recipe.shift make of it, but itself
@@ -149,7 +150,7 @@ def sweep(
     stack = min(stack, math.ceil(config.shadow_models / compute.at_once()))
     answers = compute.map(train_shadows, range(config.shadow_models), name=name, shared=shared, together=stack)
     shadow_MNQ = np.stack([answer["confidences"].double().numpy() for answer in answers])
-    roles_MN = design(config, pool.images.labels_N, config.shadow_models, seed)
+    roles_MN = design(config, pool.images, config.shadow_models, seed)
     shadow_MNQ[roles_MN == lira.VALIDATION] = np.nan
     return Sweep(shadow_MNQ, roles_MN == lira.TRAIN), np.stack([answer["right"].numpy() for answer in answers])
 
@@ -159,27 +160,30 @@ def check_enough(config: AttackConfig, members: Images, others: Images, seed: in
     that did not; 2 are needed."""
     if not config.shadow_models:
         return
-    labels_N = make_pool(members, others, config.images, seed).images.labels_N
-    if (left := len(np.unique(labels_N))) < 2:
+    pool = make_pool(members, others, config.images, seed).images
+    if (left := len(np.unique(pool.labels_N))) < 2:
         raise ValueError(
             f"attack: training and test images have {left} class in common, of which every classifier is equally sure, "
             "so that LiRA sees nothing: give test images of at least 2 classes in training, or a larger --attack.images"
         )
-    roles_MN = design(config, labels_N, config.shadow_models, seed)
+    roles_MN = design(config, pool, config.shadow_models, seed)
     least = min(int((roles_MN == role).sum(0).min()) for role in (lira.TRAIN, lira.TEST))
     if least < 2:
         raise ValueError(
-            f"attack.shadow_models is {config.shadow_models}: of {len(labels_N):,} images some would be on one side of "
-            f"only {least} of them, and 2 are needed; give more, or --attack.design half, which needs 4"
+            f"attack.shadow_models is {config.shadow_models}: of {pool.units:,} {Whose.of(pool).word}s some would be "
+            f"on one side of only {least} of them, and 2 are needed; give more, or --attack.design half, which needs 4"
         )
 
 
-def design(config: AttackConfig, labels_N: np.ndarray, models: int, seed: int) -> np.ndarray:
-    """(models, examples) of TRAIN, VALIDATION and TEST, in the same shares of every class; row m is the same however
-    many models there are."""
+def design(config: AttackConfig, images: Images, models: int, seed: int) -> np.ndarray:
+    """(models, N) of TRAIN, VALIDATION and TEST, in the same shares of every class; row m is the same however many
+    models there are. Shares of the persons where these are named: all images of one have one role."""
+    whose = Whose.of(images)
+    labels_U = whose.classes(images.labels_N)
     if config.design == "split":
-        return lira.split_design(models, len(labels_N), seed, labels_N)
-    return np.where(lira.half_design(models, len(labels_N), seed, labels_N), lira.TRAIN, lira.TEST).astype(np.int8)
+        return whose.images_of(lira.split_design(models, images.units, seed, labels_U))
+    inside_MU = lira.half_design(models, images.units, seed, labels_U)
+    return whose.images_of(np.where(inside_MU, lira.TRAIN, lira.TEST).astype(np.int8))
 
 
 def train_shadows(models: Sequence[int], shared: tuple[Any, ...]) -> list[dict[str, Any]]:
@@ -197,9 +201,10 @@ def train_shadows(models: Sequence[int], shared: tuple[Any, ...]) -> list[dict[s
 
 
 def _prepare(models: Sequence[int], shared: tuple[Any, ...]) -> tuple[list[nn.Module], Any, int]:
-    """Fresh networks, what each learns from, and the images that make an epoch: half the pool, for all alike."""
+    """Fresh networks, what each learns from, and the images that make an epoch: half the pool, for all alike (half the
+    persons have more or fewer images, and go round in as many steps)."""
     images, config, network, _, seed = shared
-    roles_MN = design(config, images.labels_N, max(2, *(model + 1 for model in models)), seed)
+    roles_MN = design(config, images, max(2, *(model + 1 for model in models)), seed)
     parts = [images.select(roles_MN[model] == lira.TRAIN) for model in models]
     examples = [one_hot(part.images_NHWC, part.labels_N, part.classes) for part in parts]
     networks: list[nn.Module] = []

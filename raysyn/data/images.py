@@ -8,26 +8,23 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from raysyn.data import persons
-from raysyn.data.broken import without_broken
-from raysyn.data.copies import Copies, find_copies
-from raysyn.data.labels import check_gap, empty, names_of_classes, whole_numbers
+from raysyn.data.by_person import first_of_each
+from raysyn.data.copies import Copies, digest, find_copies
+from raysyn.data.labels import check_gap, empty
 from raysyn.data.mapped import taken
-from raysyn.data.names import check_name
-from raysyn.data.parquet_schema import Columns, check_no_columns
+from raysyn.data.opening import kept_of, naming_of, opened
 from raysyn.data.persons import Persons
 from raysyn.data.picture import Crop, Fit, chosen_fit
-from raysyn.data.pixels import SMALLEST, pixels_of
-from raysyn.data.reading import Colour, Reading
-from raysyn.data.several import MultiLabel, Several
-from raysyn.data.shares import check_share, left_out_by, limited, with_test_images
-from raysyn.data.source import SPLITS, Source
-from raysyn.data.sources import from_name, from_path
+from raysyn.data.pixels import pixels_of
+from raysyn.data.reading import Colour
+from raysyn.data.several import MultiLabel
+from raysyn.data.shares import left_out_by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +55,9 @@ class DataConfig:
     person_pattern: str | None = None
     """Regular expression that finds the person in the name of each file instead: its group, or all that it finds. Names
     are paths in the folder of the split, in the archive, or as Hugging Face's Parquet files tell them."""
+    most_per_person: int | None = None
+    """Keep at most this many images of each person, in every split: by a hash of their pixels, whoever else is there.
+    By default all."""
     multi_label: MultiLabel | None = None
     """Of images with several labels each, or none: most-frequent gives an image the class of the one of its labels that
     comes first in --data.label-order, combination that of its combination of the labels named there. Images with none
@@ -201,22 +201,33 @@ def load(config: DataConfig) -> Dataset:
     in a file without a name (`mapped`). Raises ValueError, one sentence with field, value and mend, for what a user can
     mend.
     """
-    source, labels, class_names = _opened(config)
-    done, fit = dict[str, Images](), config.how()
-    kept, left_out = _kept(source, labels, class_names, config)
+    source, labels, class_names = opened(config)
+    done, fit, beyond = dict[str, Images](), config.how(), 0
+    kept, left_out = kept_of(source, labels, class_names, config)
     for split, keep in kept.items():
         shape = done["train"].shape if done else None
         pixels = pixels_of(source, source.splits[split], keep, config.size, fit, shape)
         whose_N = source.splits[split].persons_N
         of_N = None if whose_N is None else persons.renumbered(whose_N[keep])
-        done[split] = Images(pixels, labels[split][keep], class_names, of_N)
+        whole = Images(pixels, labels[split][keep], class_names, of_N)
+        done[split] = bounded(whole, config.most_per_person)
+        beyond += len(whole) - len(done[split])
+    check_gap(naming_of(source), done["train"].labels_N, len(class_names), *left_out_by(config))
     named = persons.told(done["train"].persons_N) if done["train"].persons_N is not None else ""
-    done_to_them = [one for one in (source.reading.told(), left_out, named) if one]
+    bound = f"{beyond:,} beyond {config.most_per_person:,} of a person left out" if beyond else ""
+    done_to_them = [one for one in (source.reading.told(), left_out, bound, named) if one]
     told = "; ".join([source.told or "published", *done_to_them]) if done_to_them else source.told
     return Dataset(
-        source.name, done["train"], done["test"], done.get("val"), naming=_naming(source), told=told,
+        source.name, done["train"], done["test"], done.get("val"), naming=naming_of(source), told=told,
         warned=(*source.reading.warned(), *source.warned), own=config.path is not None and not source.released,
     )  # fmt: skip
+
+
+def bounded(images: Images, most: int | None) -> Images:
+    """At most so many images of each person, chosen by hashes of their pixels, if a bound is given."""
+    if most is None or images.persons_N is None or np.bincount(images.persons_N).max(initial=0) <= most:
+        return images
+    return images.select(first_of_each(images.persons_N, list(map(digest, images.images_NHWC)), most))
 
 
 def public_facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int]:
@@ -227,74 +238,11 @@ def public_facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int]:
 
 def facts_and_units(config: DataConfig) -> tuple[tuple[int, tuple[int, int, int], int], int]:
     """The same, and how many persons these images are of; of no persons, how many images there are."""
-    source, labels, class_names = _opened(config)
-    keep = _kept(source, labels, class_names, config)[0]["train"]
+    source, labels, class_names = opened(config)
+    keep = kept_of(source, labels, class_names, config)[0]["train"]
     first = pixels_of(source, source.splits["train"], keep[:1], config.size, config.how(), None)
     height, width, channels = first.shape[1:]
     whose_N = source.splits["train"].persons_N
-    units = len(keep) if whose_N is None else len(np.unique(whose_N[keep]))
-    return (len(keep), (height, width, channels), len(class_names)), units
-
-
-def _kept(
-    source: Source, labels: dict[str, np.ndarray], class_names: tuple[str, ...], config: DataConfig
-) -> tuple[dict[str, np.ndarray], str]:
-    """{split: places of the images to read}, and a word on those that were left out as broken; ValueError where a class
-    that no source has declared is left without an image."""
-    some = {split: limited(source, split, config.limit) for split, found in labels.items() if found.size}
-    check_gap(_naming(source), labels["train"][some["train"]], len(class_names), *left_out_by(config))
-    kept, left_out = without_broken(source, some)
-    check_gap(_naming(source), labels["train"][kept["train"]], len(class_names), *left_out_by(config))
-    return kept, left_out
-
-
-def _naming(source: Source) -> str | None:
-    """How it could declare names of its classes, where it knows them only as the labels of its images."""
-    return source.naming if source.class_names is None or source.of_labels else None
-
-
-def _opened(config: DataConfig) -> tuple[Source, dict[str, np.ndarray], tuple[str, ...]]:
-    """The source with its test images, the labels of each split and the names of classes; nothing is decoded."""
-    if config.size is not None and config.size < SMALLEST:
-        raise ValueError(f"data.size={config.size} is too small; give at least {SMALLEST} or leave it out")
-    if config.limit is not None and config.limit < 1:
-        raise ValueError(f"data.limit={config.limit} leaves no images; give at least 1 or leave it out")
-    config.how()
-    check_share(config.test_share)
-    reading = Reading.of(config)
-    columns, whose = Columns(config.image_column, config.label_column), config.persons()
-    several = Several.of(config.multi_label, config.label_order)
-    if config.label_column is not None and not config.labels:
-        raise ValueError(
-            f"data.label_column={config.label_column!r} says where labels are, and --data.no-labels forgets them; "
-            "leave one of them out"
-        )
-    if several is not None and not config.labels:
-        raise ValueError(
-            f"data.multi_label={several.how!r} says which labels to heed, and --data.no-labels forgets them; leave one "
-            "of them out"
-        )
-    if config.path is None:
-        check_no_columns(columns, f"data.name={config.name!r}")
-        whose.check_none(f"data.name={config.name!r}")
-        source = from_name(config.name, config.size, several=several, labels=config.labels)
-    else:
-        source = from_path(config.path, columns, several, labels=config.labels, persons=whose)
-    source = replace(source, reading=reading)
-    for split, part in source.splits.items():
-        reading.check_arrays(part.pictures, source.label if split == "train" else f"{source.label}: {split}")
-    check_name(source.label, "the data set", source.name)
-    persons.check_apart(source)
-    labels = {split: whole_numbers(source, split) for split in SPLITS if split in source.splits}
-    if not labels["train"].size:
-        raise ValueError(f"{source.label} has no train images; both train and test are needed")
-    # Of all images: which classes there are must not depend on what is held out.
-    class_names = names_of_classes(source, labels)
-    source = with_test_images(source, config.test_share)
-    labels = {split: whole_numbers(source, split) for split in SPLITS if split in source.splits}
-    whose_N = source.splits["train"].persons_N
-    n, what = (len(labels["train"]), "images") if whose_N is None else (len(np.unique(whose_N)), "persons")
-    if config.limit is not None and config.limit > n:
-        left = f"{n} {what} of {source.label}" + (" that are left to train" if config.test_share else "")
-        raise ValueError(f"data.limit={config.limit} exceeds the {left}; lower it")
-    return source, labels, class_names
+    each = np.ones(len(keep), np.int64) if whose_N is None else np.bincount(persons.renumbered(whose_N[keep]))
+    n, units = int(np.minimum(each, config.most_per_person or len(keep)).sum()), len(each)
+    return (n, (height, width, channels), len(class_names)), units

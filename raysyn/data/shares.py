@@ -106,7 +106,7 @@ def limited(source: Source, split: str, limit: int | None) -> np.ndarray:
 
 def left_out_by(config: Any) -> tuple[str, str]:
     """Which settings leave images out, and how they leave out fewer."""
-    named = {"limit": "raise", "test_share": "lower", "skip_broken": "lower"}
+    named = {"limit": "raise", "test_share": "lower", "skip_broken": "lower", "most_per_person": "raise"}
     given = {field: getattr(config, field) for field in named if getattr(config, field)}
     if len(given) == 1:
         ((field, value),) = given.items()

@@ -18,6 +18,10 @@ CHOSEN_AFTER = (
     "flatters it; the headline is that of a variant named before"
 )
 """For the report's list of choices made by looking."""
+BY_PERSON = (
+    "The attack is about persons, each with all images: members are persons, and a person's score joins what each of "
+    "their images says. A person counts for the class that most of their images are of. "
+)
 
 
 def attack_sections(results: Mapping[str, Any], heading: str) -> list[Section]:
@@ -31,16 +35,21 @@ def attack_sections(results: Mapping[str, Any], heading: str) -> list[Section]:
 
 def headline_sentence(found: Mapping[str, Any], shadow_models: int, accuracy: float) -> str:
     """One attack in a few sentences, chance beside it."""
-    told, others = found["headline"], _of_headline(found)["others"]
-    null = told["null"]
+    told, others, unit = found["headline"], _of_headline(found)["others"], unit_of(found)
+    null, with_all = told["null"], " (with all their images)" if unit == "person" else ""
     low = "; ".join(f"at {100 * rate:g} % {caught(told['tpr'][f'{rate:g}'], others)}" for rate in LOW_RATES)
     return (
-        f"LiRA with {shadow_models} shadow models ({told['variant']}, named beforehand) ranks a training image above "
-        f"another one with probability {_within(told['auc'], 1)}; were membership dealt out at random within classes, "
-        f"with {_within(null, 1, 'mean')}, which excludes chance alone; control models that never saw the image give "
-        f"{_within(told['control'], 1)}. Members caught, in percent, by rate of false alarms: {low}. "
-        f"The classifier's accuracy on real test images is {100 * accuracy:.1f} %."
+        f"LiRA with {shadow_models} shadow models ({told['variant']}, named beforehand) ranks a training "
+        f"{unit}{with_all} above another one with probability {_within(told['auc'], 1)}; were membership dealt out at "
+        f"random within classes, with {_within(null, 1, 'mean')}, which excludes chance alone; control models that "
+        f"never saw the {unit} give {_within(told['control'], 1)}. Members caught, in percent, by rate of false "
+        f"alarms: {low}. The classifier's accuracy on real test images is {100 * accuracy:.1f} %."
     )
+
+
+def unit_of(found: Mapping[str, Any]) -> str:
+    """What one attack asked about: images, or persons."""
+    return "person" if "persons" in found["pool"]["members"] else "image"
 
 
 def side_warnings(attacks: Mapping[str, Any]) -> list[str]:
@@ -72,18 +81,18 @@ def _trade_off(tested: Mapping[str, float], attacks: Mapping[str, Any], heading:
                 found["best"],
             )
         )
-    (variant,) = {found["headline"]["variant"] for found in attacks.values()}
+    ((variant, unit),) = {(found["headline"]["variant"], unit_of(found)) for found in attacks.values()}
     head = ("Model", "Accuracy, %", "AUC, %", "By chance, %", "Nothing remembered, %", "AOP, %")
     best = ("Most effective: AUC, %", "its AOP, %", "its variant")
     return Section(
         title=heading,
         text=f"Accuracy on real test images; area under the ROC curve of LiRA, {variant}, which was named before the "
-        "outcome, with its 95 % interval; the same where membership is dealt out at random within each class, which "
-        "excludes chance and nothing else; the same attack on control models, trained alike on one half of the members "
-        "each, when it tells the half that they never saw from the non-members: what it reads where nothing is "
-        "remembered, 50 if the sides differ in nothing but membership; accuracy over privacy, AOP = accuracy / (2 · "
-        "max(AUC, ½))². The most effective variant, as Knowledge Recycling reports it, is picked on these images and "
-        "flatters the attack.",
+        f"outcome, on {unit}s, with its 95 % interval; the same where membership is dealt out at random within each "
+        "class, which excludes chance and nothing else; the same attack on control models, trained alike on one half "
+        "of the members each, when it tells the half that they never saw from the non-members: what it reads where "
+        "nothing is remembered, 50 if the sides differ in nothing but membership; accuracy over privacy, AOP = "
+        "accuracy / (2 · max(AUC, ½))². The most effective variant, as Knowledge Recycling reports it, is picked on "
+        "these images and flatters the attack.",
         warnings=side_warnings(attacks),
         rows=[(*head, *best), *rows],
     )
@@ -125,10 +134,10 @@ def _low_rates(attacks: Mapping[str, Any]) -> Section:
         )
     return Section(
         title="Where false alarms are rare",
-        text="Members caught by the headline's variant, and how many of those it accuses would be members if one image "
-        "in a hundred were. The 95 % intervals are those of the threshold that this share of all non-members passes, "
-        "of which the non-members here tell only roughly: few of them, and an interval from near 0, mean that more are "
-        "needed.",
+        text="Members caught by the headline's variant, and how many of those it accuses would be members if one "
+        f"{unit_of(found)} in a hundred were. The 95 % intervals are those of the threshold that this share of all "
+        "non-members passes, of which the non-members here tell only roughly: few of them, and an interval from near "
+        "0, mean that more are needed.",
         rows=[("Model", "False positive rate, %", "Members caught, %", "Precision at 1 % prior, %"), *rows],
     )
 
@@ -211,11 +220,13 @@ def _targets(shadows: Mapping[str, Any]) -> Section:
 
 def _pool(attacks: Mapping[str, Any]) -> Section:
     """Which images were compared, and which were not."""
-    pool = next(iter(attacks.values()))["pool"]
+    found = next(iter(attacks.values()))
+    pool, persons = found["pool"], unit_of(found) == "person"
     names = {"members": "members (training images)", "others": "non-members (test images)"}
     rows = [
         (
             name,
+            *([f"{pool[side]['persons']:,}"] if persons else []),
             f"{pool[side]['kept']:,}",
             "; ".join(f"{n:,}: {why}" for why, n in pool[side]["left_out"].items()) or "-",
         )
@@ -223,11 +234,12 @@ def _pool(attacks: Mapping[str, Any]) -> Section:
     ]
     return Section(
         title="Images compared",
-        text="Both sides have the same mix of classes and no image in common. Whatever else differs between training "
+        text=(BY_PERSON if persons else "")
+        + "Both sides have the same mix of classes and no image in common. Whatever else differs between training "
         "and test images (another hospital, another camera) may still pass for membership, to offline variants above "
         "all, whose shadow models learn from both: only images of one source, divided at random, rule that out. How "
         "much passes here is what the attack reads where nothing is remembered.",
-        rows=[("Side", "Images", "Left out"), *rows],
+        rows=[("Side", *(["Persons"] if persons else []), "Images", "Left out"), *rows],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from raysyn.privacy.cost import unit_of
 from raysyn.report.columns import FID, STAND_IN, differences, distances, named
 from raysyn.report.release import rounded_up
 from raysyn.screen.console import duration
@@ -60,7 +61,8 @@ def table_rows(
     reports: Sequence[Mapping[str, Any]], commands: Sequence[str] = (), columns: Sequence[str] = ()
 ) -> list[list[str]]:
     """A heading and a row per run. `commands` are the runs' first words, where papers call their settings otherwise;
-    `columns` are figures by name. Other columns about which no run has anything to tell are left out.
+    `columns` are figures by name. Other columns about which no run has anything to tell are left out. Where a promise
+    is to persons each row says to whom it is: their epsilon is another thing than one for images.
 
     Raises ValueError, in one sentence, for a column that there is not.
     """
@@ -69,12 +71,20 @@ def table_rows(
     differ = differences(reports, commands or [report["method"] for report in reports])
     rows = [_cells(report, differs, classifiers) for report, differs in zip(reports, differ, strict=True)]
     keep = [name for name in rows[0] if name not in OPTIONAL or any(row[name] not in ("", MISSING) for row in rows)]
+    keep = tells_units(keep, rows)
     told = [[row[name] for name in keep] for row in rows]
     for at, line in enumerate(told):
         line += [MISSING if values[at] is None else figure(values[at]) for values in asked.values()]
     return [[*keep, *asked], *told]
 
 
+def tells_units(names: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """`names` of columns, without that of the unit where all promises are to images, as they are unless one says so."""
+    of_others = {row[UNIT] for row in rows} - {MISSING, IMAGE}
+    return [name for name in names if name != UNIT or of_others]
+
+
+UNIT, IMAGE = "unit", "image"
 OPTIONAL = ("differs in", "real images", "floor", "largest class", "chance", "FID", "Fréchet distance")
 
 
@@ -88,6 +98,7 @@ def _cells(report: Mapping[str, Any], differs: str, classifiers: Sequence[str]) 
         "preset": report["preset"],
         "data": report["dataset"]["name"],
         "differs in": differs,
+        UNIT: unit_of(privacy["adjacency"]) if promised else MISSING,
         **{key: rounded_up(privacy[key]) if promised else "none" for key in ("epsilon", "delta")},
         **{in_words(key): percent(utility.get(key, {}).get("accuracy")) for key in classifiers},
         "mean": _summary(metrics, "mean"),

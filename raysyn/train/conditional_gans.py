@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raysyn.compute.worker import Worker
+from raysyn.data.by_person import in_order
 from raysyn.data.images import Images
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.models.norm import across_ranks
@@ -61,7 +62,7 @@ class PenaltyConfig:
     weight: float = 1.0
     """The paper's lambda; 0 does without the penalty."""
     parts: int = 2
-    """The paper's N: equal parts of the training images, at random."""
+    """The paper's N: equal parts of the training images, or where they are named of the persons, at random."""
     pretrain_epochs: int = 50
     """Passes of Q over the real images, with the part as the class, before all else."""
     delay_epochs: int = 200
@@ -84,9 +85,11 @@ class PenaltyConfig:
         return self.privgan_delay_epochs if kind == "privgan" else self.delay_epochs
 
 
-def parts_of(n: int, parts: int, seed: int) -> np.ndarray:
-    """The part of each of n training images, int64 (n,): equally many in each, to one, at random."""
-    return np.random.default_rng([seed, 10]).permutation(np.arange(n) % parts)
+def parts_of(images: Images, parts: int, seed: int) -> np.ndarray:
+    """The part of each training image, int64 (N,): equally many in each, to one, at random; where persons are named
+    equally many of these, each with all images, for a generator must pass for one that never saw the person."""
+    part_U = np.random.default_rng([seed, 10]).permutation(np.arange(images.units) % parts)
+    return part_U if images.persons_N is None else part_U[in_order(images.persons_N)]
 
 
 def fit(
@@ -99,11 +102,12 @@ def fit(
     all ranks, so that the number of workers changes no more than rounding.
 
     Returns {"weights": state dict of `Networks` on the CPU, "history": [{"epoch", "discriminator_loss",
-    "generator_loss"[, "classifier_loss"]}, ...]}; losses are means over pairs. Raises ValueError for fewer images than
-    parts or a batch smaller than the number of workers, RuntimeError where a loss is not finite.
+    "generator_loss"[, "classifier_loss"]}, ...]}; losses are means over pairs. Raises ValueError for fewer images (or
+    persons) than parts or a batch smaller than the number of workers, RuntimeError where a loss is not finite.
     """
-    if kind != "gan" and len(images) < penalty.parts:
-        raise ValueError(f"penalty.parts is {penalty.parts}, but there are {len(images)} images: lower it")
+    if kind != "gan" and images.units < penalty.parts:
+        what = "images" if images.persons_N is None else "persons"
+        raise ValueError(f"penalty.parts is {penalty.parts}, but there are {images.units} {what}: lower it")
     if worker.world_size > config.batch_size:
         raise ValueError(f"on.workers is {worker.world_size}, but gan.batch_size {config.batch_size}: lower on.workers")
     # Denormal numbers, common in Adam's second moment, slow a CPU down many times.
@@ -138,13 +142,14 @@ class _Game:
         across_ranks(self.networks, worker.sum_ if worker.world_size > 1 else None)
         self.penalised = kind != "gan" and penalty.weight > 0
         self.pretrained = penalty.pretrain_epochs if self.penalised else 0
-        self.images, self.part_N = images, parts_of(len(images), penalty.parts, seed)
+        self.images, self.part_N = images, parts_of(images, penalty.parts, seed)
         # Each pair plays on its own images: those of its part, or all.
         own = [np.arange(len(images))]
         if kind == "privgan":
             own = [np.flatnonzero(self.part_N == pair) for pair in range(penalty.parts)]
         self.pools = [(images.select(which), self.part_N[which]) for which in own]
-        self.steps = math.ceil(len(own[0]) / config.batch_size)
+        # Persons' images are not shared out to one: an epoch is as many as a part has in the mean.
+        self.steps = math.ceil(len(images) / (len(own) * config.batch_size))
         self.optimizers = {
             name: torch.optim.Adam(
                 module.parameters(), lr=config.learning_rate, betas=(config.beta1, 0.999), fused=True

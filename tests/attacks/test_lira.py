@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from raysyn.attacks import lira
+from raysyn.attacks import gaussians, lira
 from raysyn.attacks.lira import VARIANTS, Variant
 from raysyn.attacks.verdict import auc
 
@@ -106,8 +106,8 @@ def test_each_as_target_equals_an_attack_without_its_own_models(design: str, var
         expected = lira.view_scores(
             confidences[rest][:, known], inside[rest][:, known], confidences[target][known], variant
         )
-        np.testing.assert_allclose(judged.score_NQ, expected, rtol=1e-6, atol=1e-8)
-        np.testing.assert_array_equal(judged.members_N, inside[target][known])
+        np.testing.assert_allclose(judged.score_UQ, expected, rtol=1e-6, atol=1e-8)
+        np.testing.assert_array_equal(judged.members_U, inside[target][known])
 
 
 @settings(deadline=None, max_examples=30)
@@ -165,8 +165,8 @@ def test_examples_seen_in_another_role_count_on_neither_side() -> None:
     assert np.isfinite(result).all()
     example = 7
     keep = design[:, example] != lira.VALIDATION
-    alone = lira._fit(confidences[keep][:, [example]], inside[keep][:, [example]], False, "")
-    assert lira._fit(cut, inside, False, "").mean_NQ[example] == pytest.approx(alone.mean_NQ[0])
+    alone = gaussians.fit(confidences[keep][:, [example]], inside[keep][:, [example]], False, "")
+    assert gaussians.fit(cut, inside, False, "").mean_NQ[example] == pytest.approx(alone.mean_NQ[0])
 
 
 @settings(deadline=None)

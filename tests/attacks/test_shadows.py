@@ -64,7 +64,7 @@ def areas(folder: Path, recipe: RecipeConfig, views: list[str]) -> np.ndarray:
         found, _ = shadows.sweep(Local(folder), pool, config, network, recipe, 0, ShadowSpeed(stack=4))
     judged = lira.each_as_target(*found, lira.Variant(online=True, per_example=False))
     return np.array(
-        [[auc(s[one.members_N], s[~one.members_N]).value for s in lira.over_views(one.score_NQ)] for one in judged]
+        [[auc(s[one.members_U], s[~one.members_U]).value for s in lira.over_views(one.score_UQ)] for one in judged]
     )
 
 

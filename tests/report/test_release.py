@@ -23,7 +23,7 @@ from raysyn.data import images as data
 from raysyn.methods import catalogue, common, ends
 from raysyn.methods.declared import declared
 from raysyn.methods.leaderboard.together import in_row, together
-from raysyn.privacy.cost import Cost, epsilon
+from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import choices, report
 from raysyn.report.release import COVERS, DOES_NOT_COVER, certificate, declare, write_release
@@ -221,17 +221,20 @@ def test_all_private_releases_of_a_data_set_are_composed_as_one() -> None:
 
     def told(data: str, delta: float, *costs: Cost, guarantee: str = "dp") -> dict[str, Any]:
         rows = [{"stage": "x", **vars(cost), "epsilon_alone": 0.0} for cost in costs]
-        return {"dataset": {"name": data}, "privacy": {"guarantee": guarantee, "delta": delta, "ledger": rows}}
+        paid = {"guarantee": guarantee, "delta": delta, "ledger": rows}
+        return {"dataset": {"name": data}, "privacy": paid | {"adjacency": costs[0].adjacency} if costs else paid}
 
     dear = Cost(mechanism="DP-SGD", noise_multiplier=0.3, sampling_rate=1.0, steps=50)
     found = together(
         [told("a", 1e-5, query, training), told("a", 1e-6, training), told("a", 1e-6, guarantee="none"),
-         told("b", 1e-5, dear)]
+         told("b", 1e-5, dear), told("a", 1e-5, replace(query, adjacency=ADD_REMOVE_PERSON))]
     )  # fmt: skip
-    both = found["a"]
-    assert found.keys() == {"a", "b"} and (both.releases, both.delta, both.priced_by) == (2, 1e-6, "prv")
+    both, theirs = found["a", "image"], found["a", "person"]
+    assert found.keys() == {("a", "image"), ("a", "person"), ("b", "image")}
+    assert (both.releases, both.delta, both.priced_by) == (2, 1e-6, "prv")
     assert both.epsilon == epsilon([query, training, training], 1e-6, "prv") > epsilon([query, training], 1e-6, "prv")
-    assert found["b"].epsilon == epsilon([dear], 1e-5, "prv") > 200
+    assert theirs.epsilon == epsilon([query], 1e-5, "prv") and "of a, promised to persons, together" in theirs.told()
+    assert found["b", "image"].epsilon == epsilon([dear], 1e-5, "prv") > 200
     assert both.told().startswith("All 2 private releases of a together: epsilon ")
     assert in_row(both) == {"releases_together": 2, "epsilon_together": both.epsilon, "delta_together": 1e-6}
     assert set(in_row(None).values()) == {None}

@@ -19,7 +19,10 @@ from report_stand_in import DONE, central, digits, privacy, report
 from raysyn.data import images as data
 from raysyn.data.images import Dataset, Images
 from raysyn.methods.common import show_plan
-from raysyn.privacy.cost import ADD_REMOVE, Cost, epsilon
+from raysyn.methods.leaderboard import rows as leaderboard
+from raysyn.methods.leaderboard.config import Run
+from raysyn.methods.leaderboard.page import console_rows, page
+from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import likeness
 from raysyn.report.columns import differences
@@ -391,6 +394,21 @@ def test_a_table_tells_in_which_flags_runs_differ_and_how_real_images_look() -> 
     }.items():
         with pytest.raises(ValueError, match=f"columns has {name}.*{words}"):
             table_rows(runs, commands, [name])
+
+
+def test_an_epsilon_for_persons_never_stands_unlabelled() -> None:
+    """In the tables of reports and of a leaderboard; where all promises are to images nothing is said of it."""
+    of_images, of_persons, of_nobody = (report(dp).as_dict() for dp in (True, True, False))
+    of_persons["privacy"]["adjacency"] = ADD_REMOVE_PERSON
+    both, alone, plain = (table_rows(runs) for runs in ([of_images, of_persons, of_nobody], [of_persons], [of_images]))
+    units = [row[both[0].index("unit")] for row in both[1:]]
+    assert units == ["image", "person", "-"] and both[0].index("unit") + 1 == both[0].index("epsilon")
+    assert alone[1][alone[0].index("unit")] == "person" and "unit" not in plain[0]
+    runs = [Run("dp_feta", "quick", 1.0, seed) for seed in range(3)]
+    rows = [leaderboard.table([one], [of])[0] for one, of in zip(runs, (of_images, of_persons, of_nobody), strict=True)]
+    assert [row["unit"] for row in rows] == ["image", "person", None]
+    assert [row["unit"] for row in console_rows(rows)] == ["image", "person", "-"]
+    assert "unit" not in console_rows(rows[:1])[0] and ">unit<" in page(rows, [], 1, [], None)
 
 
 def test_table_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -226,7 +226,7 @@ def test_what_people_use_comes_first(entry: catalogue.Entry, capsys: pytest.Capt
     used = [name for name in told if not name.endswith(".") and name.strip("-")]
     columns = ["image-column", "label-column"]
     expected = ["data.name", "data.path", "data.test-share", *(f"data.{name}" for name in columns)]
-    expected += ["data.person-column", "data.person-pattern"]
+    expected += ["data.person-column", "data.person-pattern", "data.most-per-person"]
     unlike = ["window", "background", "skip-broken"]
     expected += [f"data.{name}" for name in ("multi-label", "label-order", "crop", "size", "fit", "window", "colour")]
     expected += [f"data.{name}" for name in ("background", "skip-broken", "limit", "labels")]

@@ -123,7 +123,7 @@ def test_q_learns_parts_of_real_images_waits_and_then_learns_from_generated_ones
 def test_the_penalty_makes_generators_pass_for_another_part(tmp_path: Path, kind: Kind) -> None:
     """Parts that differ, 0 dark and 1 bright: without a penalty generated images do too, with one hardly."""
     images = halves(128)
-    part_N = gans.parts_of(128, 2, 0)
+    part_N = gans.parts_of(images, 2, 0)
     pixels = np.where(part_N[:, None, None, None] == 0, images.images_NHWC // 8, images.images_NHWC)
     torn = Images(pixels.astype(np.uint8), images.labels_N, images.class_names)
 
@@ -204,10 +204,36 @@ def test_each_kind_has_its_delay() -> None:
 
 
 def test_parts_are_equal_and_random() -> None:
-    part_N = gans.parts_of(1000, 3, 0)
+    images = halves(1000)
+    part_N = gans.parts_of(images, 3, 0)
     assert np.bincount(part_N).tolist() == [334, 333, 333]
-    assert not np.array_equal(part_N, gans.parts_of(1000, 3, 1))
+    assert not np.array_equal(part_N, gans.parts_of(images, 3, 1))
     assert abs(np.corrcoef(part_N, np.arange(1000))[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_persons_images_are_of_one_part(seed: int) -> None:
+    """Persons of 1 to 20 images, which lie among one another; and in whatever order one image each is named."""
+    rng = np.random.default_rng(seed)
+    persons_N = rng.permutation(np.repeat(np.arange(200), rng.integers(1, 21, 200)))
+    images = replace(halves(len(persons_N)), persons_N=persons_N)
+    part_N = gans.parts_of(images, 3, seed)
+    parts = {person: set(part_N[persons_N == person]) for person in range(200)}
+    assert {len(own) for own in parts.values()} == {1}
+    assert sorted(np.bincount([min(own) for own in parts.values()])) == [66, 67, 67]
+    alone = replace(halves(100), persons_N=rng.permutation(100))
+    assert np.array_equal(gans.parts_of(alone, 3, seed), gans.parts_of(halves(100), 3, seed))
+
+
+def test_privgan_pairs_see_their_own_persons_only(tmp_path: Path) -> None:
+    images = replace(halves(65), persons_N=np.arange(65) % 9)
+    game = gans._Game(Alone(), "privgan", NET, images, SHORT, replace(PENALTY, parts=2), 0)
+    seen = [{pixels.tobytes() for pixels in pool.images_NHWC} for pool, _ in game.pools]
+    assert sum(pool.units for pool, _ in game.pools) == 9 and not seen[0] & seen[1]
+    assert game.steps == 3  # 33 images in the mean, in batches of 16
+    few = replace(halves(8), persons_N=np.arange(8) % 2)
+    with pytest.raises(ValueError, match=r"penalty\.parts is 3, but there are 2 persons: lower it"):
+        gans.fit(Alone(), "pigan", NET, few, SHORT, PenaltyConfig(parts=3), 0)
 
 
 def test_too_few_images_are_refused(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ class ShapeConfig:
     """Column of it that tells whose each image is; by default person, if there is one."""
     person_pattern: str | None = None
     """Regular expression that finds the person in the name of each file; see dp_feta --help."""
+    most_per_person: int | None = None
+    """Keep at most this many images of each person, chosen by a hash of their pixels."""
     labels: bool = True
     """False leaves labels unread: all images are of one class."""
     multi_label: MultiLabel | None = None

@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 from raysyn.methods.leaderboard.rows import Row
-from raysyn.report.tables import MISSING, figure, in_words, percent
+from raysyn.report.tables import MISSING, UNIT, figure, in_words, percent, tells_units
 
 REPORT, SAMPLES = "runs/{}/internal/report.html", "runs/{}/release/samples.png"
 """From the page's folder."""
-WORDS = frozenset({"method", "preset", "data", "differs in", "device"})
+WORDS = frozenset({"method", "preset", "data", "differs in", UNIT, "device"})
 """Columns that hold no figures."""
 
 
@@ -57,15 +57,16 @@ OFF_SCREEN = ("δ", "chance", "best of its own", "wall, s", "CPU, s", "device")
 
 
 def _filled(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """Without columns in which no row has anything."""
+    """Without columns in which no row has anything to tell."""
     known = [name for name in rows[0] if any(row[name] not in ("", MISSING) for row in rows)]
-    return [{name: row[name] for name in known} for row in rows]
+    return [{name: row[name] for name in tells_units(known, rows)} for row in rows]
 
 
 def _promise(row: Row) -> dict[str, str]:
     promised = row["epsilon"] is not None
     return {
         "method": row["method"], "preset": row["preset"], "data": row["data"], "differs in": row["differs_in"],
+        UNIT: row["unit"] or MISSING,
         "ε": f"{row['epsilon']:.4g}" if promised else "none", "δ": f"{row['delta']:.2g}" if promised else MISSING,
         "runs": str(row["runs"]),
     }  # fmt: skip

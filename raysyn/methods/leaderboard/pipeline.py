@@ -201,7 +201,7 @@ def run(board: Board) -> list[dict[str, Any]]:
     ) if config.judges.classifiers else ()  # fmt: skip
     columns, missing = asked_for(found, config.columns, folder.shown(folder.out))
     totals = together(finished(folder.storage, names))
-    rows = [row | in_row(totals.get(row["data"])) for row in table(units, found, judged, columns)]
+    rows = [row | in_row(totals.get((row["data"], row["unit"] or ""))) for row in table(units, found, judged, columns)]
     told = [total.told() for total in totals.values()]
     several = len({unit.epsilon for unit in units if unit.epsilon is not None}) > 1
     drawn = trade_off.picture(found, [unit.method for unit in units]) if several else None

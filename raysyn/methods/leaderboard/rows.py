@@ -9,6 +9,7 @@ from typing import Any
 from raysyn.methods.leaderboard.config import Run
 from raysyn.methods.leaderboard.judging import Verdict
 from raysyn.methods.varied import spelled
+from raysyn.privacy.cost import unit_of
 from raysyn.report.columns import FID, STAND_IN, distances
 
 Row = dict[str, Any]
@@ -46,12 +47,18 @@ def facts(units: Sequence[Run], reports: Sequence[Mapping[str, Any]]) -> Row:
     return {
         "method": reports[0].get("method", first.method), "command": first.method, "preset": first.preset,
         "data": reports[0]["dataset"]["name"], "guarantee": "dp" if promised else "none",
-        "epsilon_asked": first.epsilon,
+        "unit": units_of(privacy) if promised else None, "epsilon_asked": first.epsilon,
         # Every run of a row kept its promise: the weakest of them is theirs.
         **{key: max(one[key] for one in privacy) if promised else None for key in ("epsilon", "delta")},
         "differs_in": ", ".join(map(spelled, first.varied)),
         "runs": len(units), "folders": " ".join(unit.name for unit in units),
     }  # fmt: skip
+
+
+def units_of(privacy: Sequence[Mapping[str, Any]]) -> str:
+    """Whom these promises are to: all of a row are on the same images, whose persons are named or are not."""
+    (unit,) = {unit_of(one["adjacency"]) for one in privacy}
+    return unit
 
 
 def common(judged: Sequence[Verdict]) -> Row:

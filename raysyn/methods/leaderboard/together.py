@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from raysyn.privacy.cost import Cost, priced
+from raysyn.privacy.cost import Cost, priced, unit_of
 from raysyn.report.release import rounded_up
 from raysyn.runs.folder import REPORT_JSON
 from raysyn.runs.storage import Store, read_bytes, under
@@ -33,6 +33,7 @@ class Total:
     """What all private releases of one data set cost, should they all leave."""
 
     data: str
+    unit: str
     releases: int
     epsilon: float
     priced_by: str
@@ -40,26 +41,29 @@ class Total:
 
     def told(self) -> str:
         """The sentence that page and console say."""
+        whom = "" if self.unit == "image" else f", promised to {self.unit}s,"
         return (
-            f"All {self.releases} private releases of {self.data} together: epsilon {rounded_up(self.epsilon)} at "
-            f"delta {rounded_up(self.delta)}, by {self.priced_by.upper()}. One of them alone costs its own epsilon, "
+            f"All {self.releases} private releases of {self.data}{whom} together: epsilon {rounded_up(self.epsilon)} "
+            f"at delta {rounded_up(self.delta)}, by {self.priced_by.upper()}. One of them alone costs its own epsilon, "
             "unless it was chosen by looking at the others."
         )
 
 
-def together(reports: Sequence[Mapping[str, Any]]) -> dict[str, Total]:
-    """By data set, the ledgers of all its private runs composed, at the smallest of their deltas."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+def together(reports: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Total]:
+    """By data set and unit, the ledgers of all its private runs composed, at the smallest of their deltas: promises to
+    persons and to images do not add up."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for report in reports:
         if report["privacy"]["guarantee"] == "dp":
             # By name: the same images in another size, or fewer of them, are the same persons'.
-            groups.setdefault(report["dataset"]["name"], []).append(report["privacy"])
+            paid = report["privacy"]
+            groups.setdefault((report["dataset"]["name"], unit_of(paid["adjacency"])), []).append(paid)
     totals = {}
-    for data, paid in groups.items():
+    for (data, unit), all_paid in groups.items():
         fields = Cost.__dataclass_fields__
-        costs = [Cost(**{key: row[key] for key in fields}) for one in paid for row in one["ledger"]]
-        delta = min(one["delta"] for one in paid)
-        totals[data] = Total(data, len(paid), *priced(costs, delta, "prv"), delta)
+        costs = [Cost(**{key: row[key] for key in fields}) for one in all_paid for row in one["ledger"]]
+        delta = min(one["delta"] for one in all_paid)
+        totals[data, unit] = Total(data, unit, len(all_paid), *priced(costs, delta, "prv"), delta)
     return totals
 
 

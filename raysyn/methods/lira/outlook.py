@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from raysyn.attacks import control
 from raysyn.attacks.pool import Pool, make_pool
+from raysyn.attacks.whose import Whose
 from raysyn.methods.attack_outlook import attack_stage, recipe_pace
 from raysyn.methods.gan_needs import taught_need
 from raysyn.methods.lira.config import Config
@@ -44,10 +45,14 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
     """The stages as a table, which are answered too: what there is to train, and how long it would take."""
     pool, found = _pool(config, prepared), stages(config, prepared, machines)
     left_out = sum(sum(side.values()) for side in pool.left_out.values())
+    members, others, whose = pool.members_N, ~pool.members_N, Whose.of(pool.images)
+    persons = "" if whose.word == "image" else (
+        f", of {int(whose.one_each(members).sum()):,} and {int(whose.one_each(others).sum()):,} persons"
+    )  # fmt: skip
     show(
         console, found, machines,
-        title=f"Plan for {prepared.dataset.name}: {int(pool.members_N.sum()):,} members and "
-        f"{int((~pool.members_N).sum()):,} non-members",
+        title=f"Plan for {prepared.dataset.name}: {int(members.sum()):,} members and {int(others.sum()):,} "
+        f"non-members{persons}",
         caption=f"{config.attack.shadow_models} shadow models, one at a time, and {control.MODELS} control models. "
         f"{left_out:,} images are left out: both sides get one mix of classes, and no image lies on both.",
     )  # fmt: skip

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from raysyn.attacks.gan_attacks import monte_carlo, total_variation, white_box
+from raysyn.attacks.whose import Whose
 from raysyn.compute.doorway import digest
 from raysyn.compute.worker import Alone, best_device
 from raysyn.data.images import Images
@@ -117,14 +118,15 @@ def judge_unit(item: tuple[Unit, Mapping[str, Tensor]], shared: Mapping[str, Any
     # As many others per member, whatever the share of members: chance is the same for all GANs.
     own, outside = share_of(members, variant.share, seed), share_of(others, variant.share, seed)
     on_members, on_others = (paired_networks.discriminator_logits(networks, side) for side in (own, outside))
+    mine, theirs = Whose.of(own), Whose.of(outside)
     fakes = drawn(networks, config.monte_carlo.fakes, members.classes, [seed, 30])
     labels_N = turns(config.synthetic, members.classes, shared["shares"])
     synthetic = as_images(networks, labels_N, members.class_names, config.seed if index == 0 else seed)
     trained_on = utility.subset(synthetic, config.eval.images, seed)
     useful = {"synthetic": trained_on, "test": others, "config": config.eval, "seed": seed}
     return {
-        "white_box": white_box(on_members, on_others, seed),
-        "total_variation": total_variation(expit(on_members), expit(on_others), seed),
+        "white_box": white_box(mine.mean(on_members), theirs.mean(on_others), seed),
+        "total_variation": total_variation(mine.mean(expit(on_members)), theirs.mean(expit(on_others)), seed),
         "monte_carlo": monte_carlo(own, outside, fakes, config.monte_carlo, seed),
         "accuracy": {
             name: utility.judge((name, "synthetic"), useful)["accuracy"] for name in config.eval.classifiers

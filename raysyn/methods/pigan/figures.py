@@ -17,8 +17,10 @@ from raysyn.report.figures import COLOURS, Gallery, Line, Panel, charts, galleri
 from raysyn.report.pictures import mosaic, png_bytes
 from raysyn.report.report import Section
 
-PARTING = "Share of images per score: where the curves of members and others part, the discriminator knows its own."
-SCORE, SHARE = "score: probability of being real", "images, %"
+PARTING = (
+    "Share of a side per score: where the curves of members and others part, the discriminator knows its own members."
+)
+SCORE, SHARE = "score: probability of being real", "share of a side, %"
 FIRST_SPLIT = " Of the first split."
 OVER_LAMBDA = {
     "figure 1": ("white-box", "MC-set", "accuracy, %", "intra-FID"),

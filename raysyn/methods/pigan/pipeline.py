@@ -78,20 +78,20 @@ def wanted(config: Config) -> list[tuple[str, Variant]]:
 
 def check(config: Config, given: str, variant: Variant, members: Images, others: Images) -> None:
     """ValueError, in one sentence, for a GAN that cannot be trained or attacked."""
-    parts, n = variant.penalty.parts, len(members)
+    parts = variant.penalty.parts
     paired_networks.new_networks(variant.kind, config.network, members.shape, members.classes, parts, config.seed)
-    if variant.kind != "gan" and n < parts:
-        raise ValueError(f"{given} is {parts}, but there are {n} members: lower it")
+    whom = "members" if members.persons_N is None else "persons among the members"
+    if variant.kind != "gan" and members.units < parts:
+        raise ValueError(f"{given} is {parts}, but there are {members.units} {whom}: lower it")
     if variant.kind != "gan" and variant.penalty.weight and variant.penalty.delay(variant.kind) >= variant.gan.epochs:
         name = "privgan_delay_epochs" if variant.kind == "privgan" else "delay_epochs"
         raise ValueError(
             f"penalty.{name} is {variant.penalty.delay(variant.kind)}, but {variant.title} trains for "
             f"{variant.gan.epochs} epochs, so that its classifier would never learn from generated images: lower it"
         )
-    config.monte_carlo.check(n, len(others), int(np.prod(members.shape)))
+    config.monte_carlo.check(members.units, others.units, int(np.prod(members.shape)))
     if variant.model == "dpgan":
         if variant.gan.batch_size > members.units:
-            whom = "members" if members.persons_N is None else "persons among the members"
             raise ValueError(
                 f"gan.batch_size is {variant.gan.batch_size}, but there are {members.units} {whom}: lower it"
             )
@@ -137,7 +137,7 @@ def run(setting: Setting) -> Report:
         attacks=shown.attacks(results),
     )  # fmt: skip
     verdict = write_report(
-        folder, report, synthetic=synthetic, done=shown.story(config, len(members), len(others), results),
+        folder, report, synthetic=synthetic, done=shown.story(config, members, others, results),
         sections=shown.sections(config, results),
     )  # fmt: skip
     setting.end(verdict, folder.where("Release"))

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from raysyn.data.images import Images
 from raysyn.methods.class_shares import mix_of
 from raysyn.methods.pigan import figures
 from raysyn.methods.pigan.config import Config
@@ -85,10 +86,10 @@ def _without_draws(found: Any) -> Any:
     return {name: _without_draws(inner) for name, inner in found.items() if name != "draws"}
 
 
-def story(config: Config, members: int, others: int, results: Mapping[str, Any]) -> list[str]:
+def story(config: Config, members: Images, others: Images, results: Mapping[str, Any]) -> list[str]:
     """One plain sentence per stage."""
     monte_carlo, variant = config.monte_carlo, results["variant"]
-    told = [f"Trained a {variant.title} for {config.gan.epochs:,} epochs on {members:,} images, the members."]
+    told = [f"Trained a {variant.title} for {config.gan.epochs:,} epochs on {len(members):,} images, the members."]
     if variant.kind != "gan" and variant.penalty.weight:
         told.append(
             f"Its penalty: a classifier pre-trained for {config.penalty.pretrain_epochs} epochs to tell "
@@ -97,10 +98,15 @@ def story(config: Config, members: int, others: int, results: Mapping[str, Any])
         )
     told += [
         f"Drew {config.synthetic:,} images, {mix_of(config)}.",
-        f"Attacked it with the {others:,} other images: by its discriminator (white-box, total variation), and by "
+        f"Attacked it with the {len(others):,} other images: by its discriminator (white-box, total variation), and by "
         f"{monte_carlo.fakes:,} generated images near {monte_carlo.suspects} suspects of each side, "
         f"{monte_carlo.repeats} times (Monte Carlo).",
     ]
+    if members.persons_N is not None:
+        told.append(
+            f"All attacks are about persons, {members.units:,} members and {others.units:,} others: a score is the "
+            "mean over a person's images."
+        )
     compared = {variant.key() for group in results["experiments"].values() for variant, _ in group}
     if compared:
         told.append(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from raysyn.data.by_person import side_by_side
 from raysyn.data.images import Dataset, Images
 from raysyn.data.mapped import concatenated
 from raysyn.methods.declared import budget_of
@@ -145,20 +146,12 @@ def _members_and_others(config: Config, dataset: Dataset, index: int) -> tuple[I
     train, test = dataset.train, dataset.test
     pool = Images(
         concatenated([train.images_NHWC, test.images_NHWC]), np.concatenate((train.labels_N, test.labels_N)),
-        train.class_names, _persons_of(train, test),
+        train.class_names, side_by_side((train.persons_N, len(train)), (test.persons_N, len(test))),
     )  # fmt: skip
     order = np.random.default_rng([config.seed, 20, index]).permutation(pool.units)
     count = round(config.member_share * pool.units)
     members, others = (units.images_of(pool, np.sort(some)) for some in (order[:count], order[count:]))
     return pool.select(members), pool.select(others)
-
-
-def _persons_of(train: Images, test: Images) -> np.ndarray | None:
-    """Whose the images of both are: nobody is in both, and who has no name is somebody of their own."""
-    if train.persons_N is None and test.persons_N is None:
-        return None
-    own, others = (np.arange(len(one)) if one.persons_N is None else one.persons_N for one in (train, test))
-    return np.concatenate((own, train.units + others))
 
 
 def share_of(images: Images, share: float, seed: int) -> Images:
