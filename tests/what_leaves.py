@@ -21,6 +21,7 @@ from raysyn.data.images import Dataset, Images, load
 from raysyn.data.public import Public
 from raysyn.report.card import Described, card
 from raysyn.report.croissant import croissant
+from raysyn.runs.may_leave import ALARMS
 from raysyn.runs.storage import load_saved
 
 FILES = ("README.md", "certificate.json", "croissant.json", "samples.png", "synthetic.parquet")
@@ -32,11 +33,15 @@ ledger.stage ledger.mechanism ledger.noise_multiplier ledger.sampling_rate ledge
 ledger.adjacency ledger.note
 what_an_attacker_can_do.sentence what_an_attacker_can_do.most_right_guesses
 what_an_attacker_can_do.most_found_at_false_alarms.0.001 what_an_attacker_can_do.most_found_at_false_alarms.0.01
-what_an_attacker_can_do.most_found_at_false_alarms.0.05"""
+what_an_attacker_can_do.most_found_at_false_alarms.0.1
+meaning.trade_off.sentence meaning.advantage.sentence meaning.advantage.most meaning.best_guess.sentence
+meaning.best_guess.most_right_at_prior.0.5 meaning.best_guess.most_right_at_prior.0.01 meaning.deltas.sentence
+meaning.deltas.at.epsilon meaning.deltas.at.delta meaning.gaussian.sentence meaning.gaussian.mu"""
 _PUBLIC = """public_images.sets public_images.images public_images.sha256 public_images.validation_images
 public_images.validation_sha256"""
 NO_PROMISE = frozenset(_ALWAYS.split())
-PROMISE = NO_PROMISE | frozenset(_PAID.split())
+_CURVE = {f"meaning.trade_off.least_missed_at_false_alarms.{share}" for share in ALARMS}
+PROMISE = NO_PROMISE | frozenset(_PAID.split()) | _CURVE
 WITH_PUBLIC_IMAGES = frozenset(_PUBLIC.split())
 WITH_PUBLIC_NETWORKS = frozenset({"public_networks.name", "public_networks.sha256"})
 """Fields of certificate.json by their places; those inside lists once."""

@@ -80,9 +80,9 @@ def delta(kinds: Sequence[Kind], epsilon: float) -> float:
 def profile(kinds: Sequence[Kind], direction: Direction) -> tuple[Array, Array]:
     """(epsilons, deltas), ascending from 0 or so: an upper bound of the whole curve, to within 1e-6 of delta; empty
     where nothing can be said."""
-    if not _can_say(kinds, 1e-8):
+    if not _can_say(kinds, 1e-10):
         return np.zeros(0), np.zeros(0)
-    return _curve(kinds, direction, 1e-8, 0.0).profile()
+    return _curve(kinds, direction, 1e-10, 0.0).profile()
 
 
 def directions(kinds: Sequence[Kind]) -> tuple[Direction, ...]:

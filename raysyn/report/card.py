@@ -169,10 +169,16 @@ def _promise(signed: Mapping[str, Any]) -> str:
 
 {signed["what_an_attacker_can_do"]["sentence"]}
 
+{_meaning(signed["meaning"])}
+
 What the promise does not cover, and which choices were made by looking at private images without being paid for,
 stand in certificate.json, under `does_not_cover` and `uncharged_choices`. Other releases made from the same private
 images add up with this one. `raysyn verify FOLDER` computes all of this anew from the ledger, and compares every file
 with its hash."""
+
+
+def _meaning(meaning: Mapping[str, Any]) -> str:
+    return "\n".join(f"- {part['sentence']}" for part in meaning.values())
 
 
 def _files(told: Described) -> str:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from decimal import ROUND_CEILING, Context
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from raysyn.data.images import Images
-from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_beside, unit_of
-from raysyn.privacy.tradeoff import tradeoff
+from raysyn.privacy.cost import ADD_REMOVE_PERSON, delta_beside, unit_of
 from raysyn.report.card import CARD, IMAGES, Described, card, described
 from raysyn.report.choices import added_up
 from raysyn.report.croissant import CROISSANT, croissant
 from raysyn.report.layouts import MANIFEST, laid_out, manifest
+from raysyn.report.meaning import rounded_up
 from raysyn.report.pictures import png_bytes, sample_sheet
 from raysyn.report.release_config import ReleaseConfig
 from raysyn.runs import may_leave
@@ -61,7 +59,7 @@ ALWAYS = (IMAGES, "samples.png", CARD, CROISSANT)
 """Files that every release has, beside its certificate."""
 
 SPENT = ["epsilon", "delta", "adjacency", "accountant", "priced_by", "epsilon_prv", "epsilon_rdp"]
-SPENT += ["what_an_attacker_can_do", "ledger"]
+SPENT += ["what_an_attacker_can_do", "meaning", "ledger"]
 """Of report.json's `privacy`, what the certificate states too."""
 
 
@@ -202,43 +200,6 @@ def statement(privacy: Mapping[str, Any]) -> str:
         f"This release is ({epsilon}, {delta})-differentially private: whether {whose} or not changes the probability "
         f"of any outcome by at most a factor e^{epsilon} (plus {delta})."
     )
-
-
-def attack_limits(costs: Sequence[Cost]) -> dict[str, Any]:
-    """What no attack on what these costs paid for can pass: figures, which are rounded up, and a sentence of them."""
-    adjacency = costs[0].adjacency if costs else ADD_REMOVE
-    limits = tradeoff(costs)
-    found = {f"{share:g}": _up_to_4_digits(most) for share, most in limits.found.items()}
-    figures = {"most_found_at_false_alarms": found, "most_right_guesses": _up_to_4_digits(limits.right)}
-    return {"sentence": attack_sentence(figures, adjacency), **figures}
-
-
-def attack_sentence(figures: Mapping[str, Any], adjacency: str = ADD_REMOVE) -> str:
-    """The figures of `attack_limits` in words."""
-    found, unit = figures["most_found_at_false_alarms"], unit_of(adjacency)
-    return (
-        f"Whatever the attack, it finds at most {_listed(found.values())} of the private {unit}s at "
-        f"{_listed(map(float, found))} of false alarms, and wins at most {_listed([figures['most_right_guesses']])} of "
-        f"bets at even odds on whether one {unit} was among them."
-    )
-
-
-def _up_to_4_digits(share: float) -> float:
-    # Another machine may compute the last bits otherwise.
-    return min(1.0, math.ceil(share * 1e4 - 1e-6) / 1e4)
-
-
-def _listed(shares: Iterable[float]) -> str:
-    *some, last = [f"{rounded_up(round(100 * share, 9))} %" for share in shares]
-    return f"{', '.join(some)} and {last}" if some else last
-
-
-def rounded_up(value: float, digits: int = 3) -> str:
-    """At most `digits` significant digits, never below `value`: a printed promise must not flatter."""
-    if not math.isfinite(value):
-        return str(value)
-    number = Context(prec=digits, rounding=ROUND_CEILING).create_decimal(repr(float(value)))
-    return f"{float(number):.{digits}g}".replace("e-0", "e-").replace("e+0", "e+")
 
 
 def parquet_bytes(

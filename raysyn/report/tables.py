@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raysyn.report.columns import FID, STAND_IN, differences, distances, named
-from raysyn.report.release import rounded_up
+from raysyn.report.meaning import rounded_up
 from raysyn.screen.console import duration
 
 NAMES = {

@@ -20,14 +20,12 @@ from raysyn.privacy.ledger import cost_of
 from raysyn.report import verify_contents
 from raysyn.report.card import IMAGES
 from raysyn.report.layouts import MANIFEST
+from raysyn.report.meaning import attack_limits, attack_sentence, figures, rounded_up, told
 from raysyn.report.release import (
     ALWAYS,
     COVERS,
     SPENT,
-    attack_limits,
-    attack_sentence,
     does_not_cover,
-    rounded_up,
     statement,
 )
 from raysyn.report.verify_contents import Check, at_most, parsed
@@ -83,9 +81,10 @@ def _promise(signed: Mapping[str, Any]) -> Iterator[Check]:
         yield _epsilon(signed, costs)
         yield _figures(signed, costs)
         yield _attacks(signed["what_an_attacker_can_do"], costs)
+        yield _meaning(signed, costs)
     else:
         why = "mixed adjacencies do not compose" if costs else "the ledger has no row, so that nothing was paid for"
-        for name in ("epsilon", "figures", "attacks"):
+        for name in ("epsilon", "figures", "attacks", "meaning"):
             yield Check(name, False, f"cannot be: {why}")
     yield _delta(signed)
     yield _terms(signed)
@@ -171,6 +170,36 @@ def _attacks(claimed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
     if claimed["sentence"] != (sentence := attack_sentence(claimed, costs[0].adjacency)):
         return Check(name, False, f"the sentence should be: {sentence}")
     return Check(name, True, claimed["sentence"])
+
+
+def _meaning(signed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
+    """Neither more nor less than what the rows give, and each sentence is of its figures."""
+    name, claimed, again = "meaning", signed["meaning"], figures(costs, signed["epsilon"])
+    said = {part: {key: one for key, one in known.items() if key != "sentence"} for part, known in claimed.items()}
+    known, found = dict(_leaves(said)), dict(_leaves(again))
+    if known.keys() != found.keys():
+        return Check(name, False, f"the ledger gives other parts: {at_most(sorted(known.keys() ^ found.keys()))}")
+    if others := [f"{key} is {known[key]}, not {most}" for key, most in found.items() if not _near(known[key], most)]:
+        return Check(name, False, at_most(others))
+    if others := [part for part, one in told(said, costs[0].adjacency).items() if one != claimed[part]]:
+        return Check(name, False, f"the sentence of {' and '.join(others)} is not what its figures say")
+    return Check(name, True, "figures and sentences are what the ledger gives")
+
+
+def _leaves(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    """(place, plain value) of all that is in it, lists included."""
+    if not isinstance(value, dict | list):
+        yield at, value
+        return
+    for name, one in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _leaves(one, f"{at}.{name}" if at else str(name))
+
+
+def _near(known: Any, found: Any) -> bool:
+    """The same but for a step of the last digit, which is what two machines may differ by."""
+    if found is None or known is None:
+        return known is found
+    return math.isclose(known, found, rel_tol=1.1e-3, abs_tol=1.5e-4 if found > 1e-3 else 0)
 
 
 def _delta(signed: Mapping[str, Any]) -> Check:

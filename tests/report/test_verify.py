@@ -23,10 +23,9 @@ from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_besid
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import verify as verifying
 from raysyn.report import verify_contents
+from raysyn.report.meaning import SENTENCES, attack_limits, attack_sentence, figures
 from raysyn.report.release import (
     ALWAYS,
-    attack_limits,
-    attack_sentence,
     certificate,
     does_not_cover,
     statement,
@@ -68,8 +67,8 @@ def checked(release: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dic
     """(status, {check: (verdict, what was found)}, the last line)."""
     status = main([str(release)])
     *lines, last = capsys.readouterr().out.splitlines()
-    names = ("promise", "statement", "adjacency", "epsilon", "figures", "attacks", "delta", "terms", "fields", "files",
-             "images", "card", "layouts", "network", "contents",
+    names = ("promise", "statement", "adjacency", "epsilon", "figures", "attacks", "meaning", "delta", "terms", "fields",
+             "files", "images", "card", "layouts", "network", "contents",
              "nothing else")  # fmt: skip
     rows = {name: line for line in lines for name in names if line[7:].startswith(f"{name} ")}
     assert len(rows) == len(lines)
@@ -83,7 +82,7 @@ def test_a_sound_release_passes(
     status, rows, last = checked(release_of(tmp_path, accountant, private), capsys)
     assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and "holds" in last
     if private:
-        assert len(rows) == 12 and f"by {accountant.upper()} from the 2 rows" in rows["epsilon"][1]
+        assert len(rows) == 13 and f"by {accountant.upper()} from the 2 rows" in rows["epsilon"][1]
     else:
         assert "no differential privacy" in rows["promise"][1]
 
@@ -91,7 +90,7 @@ def test_a_sound_release_passes(
 def test_a_sound_release_of_persons_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     release = release_of(tmp_path, persons=700)
     status, rows, _ = checked(release, capsys)
-    assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and len(rows) == 12
+    assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and len(rows) == 13
     assert rows["adjacency"][1] == ADD_REMOVE_PERSON and "of the private persons at" in rows["attacks"][1]
     signed = json.loads((release / "certificate.json").read_text())
     assert "any one person with all their images" in signed["statement"]
@@ -138,8 +137,8 @@ def cover_the_terms_of_images(signed: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (call_them_images, {"statement", "adjacency", "attacks", "terms", "card"}),
-        (call_one_images, {"adjacency", "epsilon", "figures", "attacks"}),
+        (call_them_images, {"statement", "adjacency", "attacks", "meaning", "terms", "card"}),
+        (call_one_images, {"adjacency", "epsilon", "figures", "attacks", "meaning"}),
         (count_no_persons, {"adjacency", "delta", "card"}),
         (count_more, {"delta", "card"}),
         (cover_the_terms_of_images, {"terms"}),
@@ -152,10 +151,10 @@ def test_what_is_not_so_of_persons_is_named(
 
 
 def test_the_sentence_says_its_figures_rounded_up() -> None:
-    figures = {"most_found_at_false_alarms": {"0.01": 0.0188, "0.05": 0.08125}, "most_right_guesses": 0.5491}
+    figures = {"most_found_at_false_alarms": {"0.01": 0.0188, "0.1": 0.08125}, "most_right_guesses": 0.5491}
     assert attack_sentence(figures) == (
-        "Whatever the attack, it finds at most 1.88 % and 8.13 % of the private images at 1 % and 5 % of false alarms, "
-        "and wins at most 55 % of bets at even odds on whether one image was among them."
+        "Whatever the attack, it finds at most 1.88 % and 8.13 % of the private images at 1 % and 10 % of false alarms, and "
+        "wins at most 55 % of bets at even odds on whether one image was among them."
     )
 
 
@@ -195,6 +194,38 @@ def flatter_bets(signed: dict[str, Any]) -> None:
 
 def reword(signed: dict[str, Any]) -> None:
     signed["what_an_attacker_can_do"]["sentence"] = "No attack finds anything."
+
+
+def flattered(*place: Any, by: float) -> Callable[[dict[str, Any]], None]:
+    """A figure of the meaning that is a little better than the rows give, with a sentence that fits."""
+
+    def change(signed: dict[str, Any]) -> None:
+        inside: Any = signed["meaning"]
+        for name in place[:-1]:
+            inside = inside[name]
+        inside[place[-1]] *= by
+        part = {key: one for key, one in signed["meaning"][place[0]].items() if key != "sentence"}
+        sentence = SENTENCES[place[0]](part, signed["adjacency"])
+        signed["meaning"][place[0]]["sentence"] = sentence
+
+    return change
+
+
+FLATTERED = {
+    "trade_off": flattered("trade_off", "least_missed_at_false_alarms", "0.05", by=1.01),
+    "advantage": flattered("advantage", "most", by=0.99),
+    "best_guess": flattered("best_guess", "most_right_at_prior", "0.5", by=0.99),
+    "deltas": flattered("deltas", "at", 2, "delta", by=0.99),
+    "gaussian": flattered("gaussian", "mu", by=0.99),
+}
+
+
+def reword_the_meaning(signed: dict[str, Any]) -> None:
+    signed["meaning"]["gaussian"]["sentence"] = "Nobody learns anything."
+
+
+def leave_out_a_part(signed: dict[str, Any]) -> None:
+    del signed["meaning"]["best_guess"]
 
 
 def void(signed: dict[str, Any]) -> None:
@@ -283,11 +314,11 @@ def soften(signed: dict[str, Any]) -> None:
     ("change", "named"),
     [
         (flatter_epsilon, {"statement", "epsilon", "card"}),
-        (flatter_both, {"epsilon", "card"}),
-        (spend_more, {"epsilon", "figures", "attacks"}),
-        (less_noise, {"epsilon", "figures", "attacks"}),
-        (mix, {"adjacency", "epsilon", "figures", "attacks"}),
-        (pay_nothing, {"epsilon", "figures", "attacks"}),
+        (flatter_both, {"epsilon", "meaning", "card"}),
+        (spend_more, {"epsilon", "figures", "attacks", "meaning"}),
+        (less_noise, {"epsilon", "figures", "attacks", "meaning"}),
+        (mix, {"adjacency", "epsilon", "figures", "attacks", "meaning"}),
+        (pay_nothing, {"epsilon", "figures", "attacks", "meaning"}),
         (flatter_rdp, {"figures"}),
         (flatter_a_stage, {"figures"}),
         (price_by_magic, {"figures"}),
@@ -300,6 +331,10 @@ def soften(signed: dict[str, Any]) -> None:
         (flatter_attacks, {"attacks"}),
         (flatter_bets, {"attacks"}),
         (reword, {"attacks", "card"}),
+        (FLATTERED["trade_off"], {"meaning"}),
+        *((FLATTERED[part], {"meaning", "card"}) for part in FLATTERED if part != "trade_off"),
+        (reword_the_meaning, {"meaning", "card"}),
+        (leave_out_a_part, {"meaning", "card"}),
         (void, {"delta", "card"}),
         (hush, {"delta"}),
         (soften, {"statement", "card"}),
@@ -648,7 +683,7 @@ def test_no_certificate_gives_a_traceback(sound: Path, monkeypatch: pytest.Monke
     signed = json.loads((sound / "certificate.json").read_text())
     costs, images = list(STAGES.values()), verify_contents.images_in(sound)
     prices = {by: priced(costs, 1e-6, by) for by in ("prv", "rdp")}
-    limits = attack_limits(costs)
+    limits, meant = attack_limits(costs), figures(costs, 1.0)
 
     def price(costs: list[Cost], delta: float, accountant: str) -> Any:
         kinds_of(costs)
@@ -661,6 +696,7 @@ def test_no_certificate_gives_a_traceback(sound: Path, monkeypatch: pytest.Monke
     # What is slow, and told apart elsewhere.
     monkeypatch.setattr(verifying, "priced", price)
     monkeypatch.setattr(verifying, "attack_limits", limited)
+    monkeypatch.setattr(verifying, "figures", lambda costs, epsilon: limited(costs) and meant)
     monkeypatch.setattr(verify_contents, "images_in", lambda release: images)
     for what, other in damaged(signed):
         # As it would be parsed, but for what is no number, which a parser refuses.
