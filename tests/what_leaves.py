@@ -36,7 +36,9 @@ what_an_attacker_can_do.most_found_at_false_alarms.0.001 what_an_attacker_can_do
 what_an_attacker_can_do.most_found_at_false_alarms.0.1
 meaning.trade_off.sentence meaning.advantage.sentence meaning.advantage.most meaning.best_guess.sentence
 meaning.best_guess.most_right_at_prior.0.5 meaning.best_guess.most_right_at_prior.0.01 meaning.deltas.sentence
-meaning.deltas.at.epsilon meaning.deltas.at.delta meaning.gaussian.sentence meaning.gaussian.mu"""
+meaning.deltas.at.epsilon meaning.deltas.at.delta meaning.gaussian.sentence meaning.gaussian.mu
+meaning.several_images.sentence meaning.several_images.epsilon_with.2 meaning.several_images.epsilon_with.4
+meaning.several_images.epsilon_with.8"""
 _PUBLIC = """public_images.sets public_images.images public_images.sha256 public_images.validation_images
 public_images.validation_sha256"""
 NO_PROMISE = frozenset(_ALWAYS.split())

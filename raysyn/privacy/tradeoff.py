@@ -20,7 +20,7 @@ import numpy as np
 
 from raysyn.privacy import prv, rdp
 from raysyn.privacy.cost import Cost, kinds_of
-from raysyn.privacy.prv import Array
+from raysyn.privacy.losses import Array
 from raysyn.privacy.rdp import Kind
 
 FALSE_ALARMS = (0.001, 0.01, 0.1)

@@ -11,14 +11,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from typing import Any
 
+from raysyn.privacy import cost as price
 from raysyn.privacy import tradeoff
-from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta, unit_of
+from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, unit_of
+from raysyn.privacy.group import epsilon_of_group
 from raysyn.report.figures import COLOURS, Line, chart
 from raysyn.runs.may_leave import ALARMS
 
 _EPSILONS = [float(f"{digit}e{power}") for power in range(-4, 6) for digit in (1, 2, 5)]
 PLAIN_DELTA = 1e-7
 """Below it delta is computed anew for each epsilon: the curve of all of them is not that exact."""
+GROUPS = (2, 4, 8)
+"""Images of one person, where images are promised for."""
 LAST_BITS = 1e-9
 """Another machine may compute them otherwise."""
 
@@ -42,18 +46,18 @@ def attack_sentence(figures: Mapping[str, Any], adjacency: str = ADD_REMOVE) -> 
     )
 
 
-def meaning(costs: Sequence[Cost], epsilon: float) -> dict[str, Any]:
-    """The block of a certificate: figures of everything that was paid for, each part with its sentence. `epsilon` is
-    what is promised; it chooses at which others delta is told."""
-    return told(figures(costs, epsilon), costs[0].adjacency)
+def meaning(costs: Sequence[Cost], epsilon: float, delta: float) -> dict[str, Any]:
+    """The block of a certificate: figures of everything that was paid for, each part with its sentence. `epsilon` at
+    `delta` is what is promised."""
+    return told(figures(costs, epsilon, delta), costs[0].adjacency)
 
 
-def figures(costs: Sequence[Cost], epsilon: float) -> dict[str, Any]:
+def figures(costs: Sequence[Cost], epsilon: float, delta: float) -> dict[str, Any]:
     """`meaning` without its sentences."""
     curve = tradeoff.of(costs)
     missed = curve.missed([float(share) for share in ALARMS]).tolist()
     mu = curve.gaussian()
-    return {
+    known: dict[str, Any] = {
         "trade_off": {"least_missed_at_false_alarms": dict(zip(ALARMS, map(_down_to_4_digits, missed), strict=True))},
         "advantage": {"most": _up_to_4_digits(curve.advantage())},
         "best_guess": {
@@ -64,6 +68,10 @@ def figures(costs: Sequence[Cost], epsilon: float) -> dict[str, Any]:
         },
         "gaussian": {"mu": None if mu is None else _up(mu)},
     }
+    if costs[0].adjacency != ADD_REMOVE_PERSON:
+        together = {f"{k}": epsilon_of_group(costs, k, delta) for k in GROUPS}
+        known["several_images"] = {"epsilon_with": {k: _up(one) for k, one in together.items()}}
+    return known
 
 
 def told(known: Mapping[str, Any], adjacency: str) -> dict[str, Any]:
@@ -80,7 +88,7 @@ def epsilons_beside(epsilon: float) -> list[float]:
 
 def _delta(curve: tradeoff.Curve, costs: Sequence[Cost], epsilon: float) -> float:
     found = curve.delta(epsilon)
-    return found if found > PLAIN_DELTA else min(found, delta(costs, epsilon))
+    return found if found > PLAIN_DELTA else min(found, price.delta(costs, epsilon))
 
 
 def _trade_off(part: Mapping[str, Any], adjacency: str) -> str:
@@ -133,6 +141,15 @@ def _gaussian(part: Mapping[str, Any], adjacency: str) -> str:
     )
 
 
+def _several_images(part: Mapping[str, Any], _: str) -> str:
+    known = part["epsilon_with"]
+    epsilons = ["more than can be said" if one is None else rounded_up(one) for one in known.values()]
+    return (
+        "All of this is about one image. Of somebody with several among them more is told: at the same delta, with "
+        f"{_joined(known, 'or')} images epsilon is {_joined(epsilons, 'or')}."
+    )
+
+
 def picture(privacy: Mapping[str, Any]) -> str | None:
     """The trade-off curve of a certificate, or of a report's `privacy`, as a data URI; None without a guarantee."""
     if privacy["guarantee"] == "none":
@@ -156,7 +173,7 @@ def _missed_by_the_pair(epsilon: float, delta: float, false_alarms: float) -> fl
 
 SENTENCES = {
     "trade_off": _trade_off, "advantage": _advantage, "best_guess": _best_guess, "deltas": _deltas,
-    "gaussian": _gaussian,
+    "gaussian": _gaussian, "several_images": _several_images,
 }  # fmt: skip
 """By the parts of a certificate's `meaning`."""
 
@@ -169,9 +186,9 @@ def _down_to_4_digits(share: float) -> float:
     return max(0.0, math.floor(share * 1e4 + 1e-6) / 1e4)
 
 
-def _up(value: float) -> float:
-    """Four significant digits."""
-    return float(rounded_up(value * (1 - LAST_BITS), 4))
+def _up(value: float) -> float | None:
+    """Four significant digits; None for what is endless."""
+    return None if math.isinf(value) else float(rounded_up(value * (1 - LAST_BITS), 4))
 
 
 def _of_100(share: float) -> str:
@@ -182,9 +199,9 @@ def _listed(shares: Iterable[float], rounded: Any = None) -> str:
     return _joined(f"{(rounded or rounded_up)(round(100 * share, 9))} %" for share in shares)
 
 
-def _joined(words: Iterable[str]) -> str:
+def _joined(words: Iterable[str], last_with: str = "and") -> str:
     *some, last = words
-    return f"{', '.join(some)} and {last}" if some else last
+    return f"{', '.join(some)} {last_with} {last}" if some else last
 
 
 def rounded_up(value: float, digits: int = 3) -> str:

@@ -120,7 +120,7 @@ def dp_section(plan: Plan, ledger: Ledger, uncharged: Sequence[str] = ()) -> dic
         "epsilon_rdp": ledger.epsilon("rdp"),
         "epsilon_budget": plan.epsilon_budget,
         "what_an_attacker_can_do": attack_limits(ledger.costs()),
-        "meaning": meaning(ledger.costs(), spent.epsilon),
+        "meaning": meaning(ledger.costs(), spent.epsilon, plan.delta),
         "ledger": [{key: entry[key] for key in LEDGER_COLUMNS} for entry in ledger.entries()],
         "uncharged_choices": list(uncharged),
     }

@@ -174,7 +174,7 @@ def _attacks(claimed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
 
 def _meaning(signed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
     """Neither more nor less than what the rows give, and each sentence is of its figures."""
-    name, claimed, again = "meaning", signed["meaning"], figures(costs, signed["epsilon"])
+    name, claimed, again = "meaning", signed["meaning"], figures(costs, signed["epsilon"], signed["delta"])
     said = {part: {key: one for key, one in known.items() if key != "sentence"} for part, known in claimed.items()}
     known, found = dict(_leaves(said)), dict(_leaves(again))
     if known.keys() != found.keys():

@@ -56,7 +56,7 @@ def test_more_answers_leave_more_to_an_attacker_and_none_leaves_guessing() -> No
 
 def test_where_the_grid_says_nothing_rdp_does(monkeypatch: pytest.MonkeyPatch) -> None:
     both = tradeoff([sgm(2.0, 0.5, 11)])
-    monkeypatch.setattr(prv, "_can_say", lambda kinds, delta: False)
+    monkeypatch.setattr(prv, "can_say", lambda kinds, delta: False)
     alone = tradeoff([sgm(2.0, 0.5, 11), sgm(2.0, 0.3, 1)])
     assert all(both.found[share] < alone.found[share] < 1 for share in FALSE_ALARMS)
     assert set(tradeoff([sgm(1e-4)]).found.values()) == {1.0}

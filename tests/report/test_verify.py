@@ -217,6 +217,7 @@ FLATTERED = {
     "best_guess": flattered("best_guess", "most_right_at_prior", "0.5", by=0.99),
     "deltas": flattered("deltas", "at", 2, "delta", by=0.99),
     "gaussian": flattered("gaussian", "mu", by=0.99),
+    "several_images": flattered("several_images", "epsilon_with", "4", by=0.99),
 }
 
 
@@ -683,7 +684,7 @@ def test_no_certificate_gives_a_traceback(sound: Path, monkeypatch: pytest.Monke
     signed = json.loads((sound / "certificate.json").read_text())
     costs, images = list(STAGES.values()), verify_contents.images_in(sound)
     prices = {by: priced(costs, 1e-6, by) for by in ("prv", "rdp")}
-    limits, meant = attack_limits(costs), figures(costs, 1.0)
+    limits, meant = attack_limits(costs), figures(costs, 1.0, 1e-6)
 
     def price(costs: list[Cost], delta: float, accountant: str) -> Any:
         kinds_of(costs)
@@ -696,7 +697,7 @@ def test_no_certificate_gives_a_traceback(sound: Path, monkeypatch: pytest.Monke
     # What is slow, and told apart elsewhere.
     monkeypatch.setattr(verifying, "priced", price)
     monkeypatch.setattr(verifying, "attack_limits", limited)
-    monkeypatch.setattr(verifying, "figures", lambda costs, epsilon: limited(costs) and meant)
+    monkeypatch.setattr(verifying, "figures", lambda costs, *_: limited(costs) and meant)
     monkeypatch.setattr(verify_contents, "images_in", lambda release: images)
     for what, other in damaged(signed):
         # As it would be parsed, but for what is no number, which a parser refuses.
