@@ -32,7 +32,7 @@ def privacy() -> dict[str, Any]:
         ("central", "5 noisy mean images per class", 5.0, 0.1, 5, 0.2041),
         ("finetune", "DP-SGD on the diffusion model", 1.8127, 0.0683, 2197, 9.9431),
     ]
-    ledger = [dict(zip(keys, row, strict=True)) for row in rows]
+    ledger = [dict(zip(keys, row, strict=True)) | {"adjacency": ADD_REMOVE, "note": ""} for row in rows]
     costs = [
         Cost(**{name: row[name] for name in ("mechanism", "noise_multiplier", "sampling_rate", "steps")})
         for row in ledger

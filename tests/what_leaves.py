@@ -21,13 +21,18 @@ from raysyn.data.images import Dataset, Images, load
 from raysyn.data.public import Public
 from raysyn.report.card import Described, card
 from raysyn.report.croissant import croissant
+from raysyn.report.release import pages_of
 from raysyn.runs.may_leave import ALARMS
 from raysyn.runs.storage import load_saved
 
-FILES = ("README.md", "certificate.json", "croissant.json", "samples.png", "synthetic.parquet")
+FILES = (
+    "README.md", "certificate.html", "certificate.json", "croissant.json", "disclosure.json", "samples.png",
+    "synthetic.parquet",
+)  # fmt: skip
 _ALWAYS = """statement guarantee covers uncharged_choices public_images public_networks made_by.raysyn made_by.method
 public_facts.name public_facts.private_images public_facts.shape public_facts.classes
-files.samples.png.sha256 files.synthetic.parquet.sha256 files.README.md.sha256 files.croissant.json.sha256"""
+files.samples.png.sha256 files.synthetic.parquet.sha256 files.README.md.sha256 files.croissant.json.sha256
+files.disclosure.json.sha256 files.certificate.html.sha256"""
 _PAID = """epsilon delta delta_beside adjacency accountant priced_by epsilon_prv epsilon_rdp does_not_cover
 ledger.stage ledger.mechanism ledger.noise_multiplier ledger.sampling_rate ledger.steps ledger.epsilon_alone
 ledger.adjacency ledger.note
@@ -86,6 +91,8 @@ def pinned(left: Left, fields: frozenset[str], *, soft: bool = False, student: b
     features = json.loads(read.schema.metadata[b"huggingface"])["info"]["features"]
     assert features.keys() == {name for name, _ in columns} and features["label"]["names"] == list(own.class_names)
     assert pq.read_metadata(there / "synthetic.parquet").metadata.keys() == kept | {b"ARROW:schema"}
+    for name, content in pages_of(left.certificate).items():
+        assert (there / name).read_bytes() == content, f"{name} is made of nothing but the certificate"
     for name in ("README.md", "croissant.json"):
         described(left, (there / name).read_text(), soft)
     assert all(not one.metadata for one in read.schema) and set(read["split"].to_pylist()) == {"train"}

@@ -187,6 +187,8 @@ def _files(told: Described) -> str:
         f"- `{IMAGES}`: image (a PNG file), label (a class number), split (always train){soft}",
         "- `samples.png`: a row of images per class",
         "- `certificate.json`: what is promised and what is not, and the hash of every file but its own",
+        "- `certificate.html`: the certificate on two sheets of paper, for data protection officers",
+        "- `disclosure.json`: the promise under the headings of NIST SP 800-226 and of the DP deployments registry",
         "- `croissant.json`: this description for machines, as Croissant",
     ]
     but = ", without soft labels" if told.soft else ""

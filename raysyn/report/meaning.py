@@ -156,19 +156,19 @@ def picture(privacy: Mapping[str, Any]) -> str | None:
         return None
     missed = privacy["meaning"]["trade_off"]["least_missed_at_false_alarms"]
     alarms = [float(share) for share in missed]
-    fine = [at / 500 for at in range(501)]
-    alone = [_missed_by_the_pair(privacy["epsilon"], privacy["delta"], share) for share in fine]
+    alone = corners(privacy["epsilon"], privacy["delta"])
     lines = {
         "the best attack": Line(alarms, list(missed.values()), "-"),
-        "what epsilon and delta alone would allow": Line(fine, alone, ":"),
+        "what epsilon and delta alone would allow": Line([x for x, _ in alone], [y for _, y in alone], ":"),
         "guessing": Line([0, 1], [1, 0], "--", COLOURS[-1]),
     }
     return chart(lines, x="others wrongly accused (type I error)", y="members missed (type II error)")
 
 
-def _missed_by_the_pair(epsilon: float, delta: float, false_alarms: float) -> float:
-    few, many = 1 - delta - math.exp(min(epsilon, 700)) * false_alarms, math.exp(-epsilon) * (1 - delta - false_alarms)
-    return max(0.0, few, many)
+def corners(epsilon: float, delta: float) -> list[tuple[float, float]]:
+    """Those of the trade-off curve that one pair alone would allow: (false alarms, members missed)."""
+    knee = (1 - delta) / (1 + math.exp(min(epsilon, 700)))
+    return [(0.0, 1 - delta), (knee, knee), (1 - delta, 0.0), (1.0, 0.0)]
 
 
 SENTENCES = {

@@ -16,8 +16,10 @@ from raysyn.privacy.cost import ADD_REMOVE_PERSON, delta_beside, unit_of
 from raysyn.report.card import CARD, IMAGES, Described, card, described
 from raysyn.report.choices import added_up
 from raysyn.report.croissant import CROISSANT, croissant
+from raysyn.report.disclosure import DISCLOSURE, disclosure
 from raysyn.report.layouts import MANIFEST, laid_out, manifest
 from raysyn.report.meaning import rounded_up
+from raysyn.report.page import PAGE, page
 from raysyn.report.pictures import png_bytes, sample_sheet
 from raysyn.report.release_config import ReleaseConfig
 from raysyn.runs import may_leave
@@ -54,8 +56,9 @@ PERSONS = (
 """In place of the first lines of it, where persons are named."""
 
 AS_USUAL = ReleaseConfig()
+RELEASE, CERTIFICATE = "release", "certificate.json"
 
-ALWAYS = (IMAGES, "samples.png", CARD, CROISSANT)
+ALWAYS = (IMAGES, "samples.png", CARD, CROISSANT, DISCLOSURE, PAGE)
 """Files that every release has, beside its certificate."""
 
 SPENT = ["epsilon", "delta", "adjacency", "accountant", "priced_by", "epsilon_prv", "epsilon_rdp"]
@@ -113,8 +116,20 @@ def release_files(
     contents[CARD] = card(certificate, told).encode()
     contents[CROISSANT] = croissant(certificate, told, hashlib.sha256(table).hexdigest()).encode()
     # The hashes tie the certificate to these very files.
-    hashes = {file: {"sha256": hashlib.sha256(content).hexdigest()} for file, content in contents.items()}
-    return {**contents, **spread, "certificate.json": _as_text({**certificate, "files": hashes}).encode()}
+    signed = {**certificate, "files": {file: _hashed(content) for file, content in contents.items()}}
+    pages = pages_of(signed)
+    signed["files"] |= {file: _hashed(content) for file, content in pages.items()}
+    return {**contents, **spread, **pages, CERTIFICATE: _as_text(signed).encode()}
+
+
+def pages_of(signed: Mapping[str, Any]) -> dict[str, bytes]:
+    """What tells a certificate otherwise, and is made of it alone."""
+    made = {DISCLOSURE: disclosure(signed), PAGE: page(signed)}
+    return {name: text.encode(errors="replace") for name, text in made.items()}
+
+
+def _hashed(content: bytes) -> dict[str, str]:
+    return {"sha256": hashlib.sha256(content).hexdigest()}
 
 
 def does_not_cover(adjacency: str) -> list[str]:
@@ -123,20 +138,25 @@ def does_not_cover(adjacency: str) -> list[str]:
 
 
 def declare(out: str, choice: str) -> None:
-    """Add an uncharged choice to the certificate of the run in `out`, a folder or URI, if it has one by now."""
-    name = "release/certificate.json"
+    """Add an uncharged choice to the certificate of the run in `out`, a folder or URI, if it has one by now, and to the
+    pages that repeat it."""
     try:
-        signed = json.loads(read_bytes(out, name))
+        signed = json.loads(read_bytes(out, f"{RELEASE}/{CERTIFICATE}"))
     except FileNotFoundError:
         return
     told = added_up(signed["uncharged_choices"], [choice])
     if told == signed["uncharged_choices"]:
         return
-    text = _as_text({**signed, "uncharged_choices": told})
-    if (here := local_folder(out)) is None:
-        write_bytes(out, name, text.encode())
-    else:
-        write_atomically(here / name, text)
+    signed["uncharged_choices"] = told
+    may_leave.check(signed, ())
+    pages = pages_of(signed) if PAGE in signed.get("files", {}) else {}
+    signed |= {"files": signed["files"] | {name: _hashed(page) for name, page in pages.items()}} if pages else {}
+    # The certificate last: until it is there, to declare the same again is to write all of them again.
+    for name, content in {**pages, CERTIFICATE: _as_text(signed).encode()}.items():
+        if (here := local_folder(out)) is None:
+            write_bytes(out, f"{RELEASE}/{name}", content)
+        else:
+            write_atomically(here / RELEASE / name, content)
 
 
 def _as_text(signed: Mapping[str, Any]) -> str:

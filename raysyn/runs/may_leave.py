@@ -13,7 +13,7 @@ from typing import Any
 NETWORK_WEIGHTS, NETWORK_ABOUT = "network.safetensors", "network.json"
 FILES = (
     "synthetic.parquet", "samples.png", "student.pt", NETWORK_WEIGHTS, NETWORK_ABOUT, "README.md",
-    "croissant.json", "manifest.json", "certificate.json",
+    "croissant.json", "disclosure.json", "certificate.html", "manifest.json", "certificate.json",
 )  # fmt: skip
 FOLDER, TAR = "folder", "webdataset"
 FOLDERS = (FOLDER, TAR)

@@ -122,8 +122,10 @@ def test_certificate_opens_with_the_promise(folder: RunFolder) -> None:
     assert json.loads(folder.certificate.read_text())["uncharged_choices"] == [*content["uncharged_choices"], "new"]
     assert sorted(path.name for path in folder.release.iterdir()) == [
         "README.md",
+        "certificate.html",
         "certificate.json",
         "croissant.json",
+        "disclosure.json",
         "samples.png",
         "synthetic.parquet",
     ]
