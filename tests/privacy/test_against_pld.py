@@ -81,7 +81,7 @@ def test_prices_lie_between_plds_bounds_everywhere(rows: list[Row]) -> None:
 @pytest.mark.parametrize(
     ("row", "k"),
     [
-        ((0.05, 2.0, 40), 2),
+        ((0.05, 8.0, 40), 2),
         ((0.0683, 12.1, 300), 4),
         pytest.param((0.0512, 0.81, 391), 2, marks=pytest.mark.slow),
         pytest.param((0.0512, 0.81, 391), 8, marks=pytest.mark.slow),
