@@ -74,6 +74,12 @@ def test_of_one_image_all_parts_are_those_of_the_law_of_one(rate: float, noise: 
     assert law.lowest(rate) == pytest.approx(losses.ONE.lowest(rate))
 
 
+@pytest.mark.parametrize("cost", [sgm(1e-3, 0.3, 10), sgm(0.5, 0.999999, 20)])
+def test_the_strangest_prices_end_soon(cost: Cost) -> None:
+    found = [epsilon_of_group([cost], k, 1e-5) for k in (2, 8)]
+    assert 0 <= found[0] <= found[1] < math.inf
+
+
 def test_what_nothing_can_be_said_of() -> None:
     assert epsilon_of_group([], 4, 1e-5) == 0 and epsilon_of_group([sgm(1e-4)], 2, 1e-5) == math.inf
     assert not prv.can_say(kinds_of([sgm(1e-4)]), 1e-5)
