@@ -21,22 +21,34 @@ from raysyn.data.images import Dataset, Images, load
 from raysyn.data.public import Public
 from raysyn.report.card import Described, card
 from raysyn.report.croissant import croissant
+from raysyn.report.release import pages_of
+from raysyn.runs.may_leave import ALARMS
 from raysyn.runs.storage import load_saved
 
-FILES = ("README.md", "certificate.json", "croissant.json", "samples.png", "synthetic.parquet")
+FILES = (
+    "README.md", "certificate.html", "certificate.json", "croissant.json", "disclosure.json", "samples.png",
+    "synthetic.parquet",
+)  # fmt: skip
 _ALWAYS = """statement guarantee covers uncharged_choices public_images public_networks made_by.raysyn made_by.method
 public_facts.name public_facts.private_images public_facts.shape public_facts.classes
-files.samples.png.sha256 files.synthetic.parquet.sha256 files.README.md.sha256 files.croissant.json.sha256"""
+files.samples.png.sha256 files.synthetic.parquet.sha256 files.README.md.sha256 files.croissant.json.sha256
+files.disclosure.json.sha256 files.certificate.html.sha256"""
 _PAID = """epsilon delta delta_beside adjacency accountant priced_by epsilon_prv epsilon_rdp does_not_cover
 ledger.stage ledger.mechanism ledger.noise_multiplier ledger.sampling_rate ledger.steps ledger.epsilon_alone
 ledger.adjacency ledger.note account.sentence
 what_an_attacker_can_do.sentence what_an_attacker_can_do.most_right_guesses
 what_an_attacker_can_do.most_found_at_false_alarms.0.001 what_an_attacker_can_do.most_found_at_false_alarms.0.01
-what_an_attacker_can_do.most_found_at_false_alarms.0.05"""
+what_an_attacker_can_do.most_found_at_false_alarms.0.1
+meaning.trade_off.sentence meaning.advantage.sentence meaning.advantage.most meaning.best_guess.sentence
+meaning.best_guess.most_right_at_prior.0.5 meaning.best_guess.most_right_at_prior.0.01 meaning.deltas.sentence
+meaning.deltas.at.epsilon meaning.deltas.at.delta meaning.gaussian.sentence meaning.gaussian.mu
+meaning.several_images.sentence meaning.several_images.epsilon_with.2 meaning.several_images.epsilon_with.4
+meaning.several_images.epsilon_with.8"""
 _PUBLIC = """public_images.sets public_images.images public_images.sha256 public_images.validation_images
 public_images.validation_sha256"""
 NO_PROMISE = frozenset(_ALWAYS.split())
-PROMISE = NO_PROMISE | frozenset(_PAID.split())
+_CURVE = {f"meaning.trade_off.least_missed_at_false_alarms.{share}" for share in ALARMS}
+PROMISE = NO_PROMISE | frozenset(_PAID.split()) | _CURVE
 WITH_PUBLIC_IMAGES = frozenset(_PUBLIC.split())
 WITH_PUBLIC_NETWORKS = frozenset({"public_networks.name", "public_networks.sha256"})
 """Fields of certificate.json by their places; those inside lists once."""
@@ -79,6 +91,8 @@ def pinned(left: Left, fields: frozenset[str], *, soft: bool = False, student: b
     features = json.loads(read.schema.metadata[b"huggingface"])["info"]["features"]
     assert features.keys() == {name for name, _ in columns} and features["label"]["names"] == list(own.class_names)
     assert pq.read_metadata(there / "synthetic.parquet").metadata.keys() == kept | {b"ARROW:schema"}
+    for name, content in pages_of(left.certificate).items():
+        assert (there / name).read_bytes() == content, f"{name} is made of nothing but the certificate"
     for name in ("README.md", "croissant.json"):
         described(left, (there / name).read_text(), soft)
     assert all(not one.metadata for one in read.schema) and set(read["split"].to_pylist()) == {"train"}

@@ -23,7 +23,8 @@ from raysyn.privacy.cost import delta_beside, unit_of
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.report import choices
-from raysyn.report.release import attack_limits, declare
+from raysyn.report.meaning import attack_limits
+from raysyn.report.release import declare
 from raysyn.report.report import Report, environment
 from raysyn.runs import sealing
 from raysyn.runs.account_lines import Book

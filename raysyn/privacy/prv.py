@@ -17,18 +17,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from raysyn.privacy import rdp
+from raysyn.privacy.losses import ONE, Array, Direction, Law
 from raysyn.privacy.rdp import Kind
-
-Array = NDArray[np.float64]
-Direction = Literal["removed", "added"]
-"""Of two neighbours, which one the answers came from: the one that lacks the record may tell more or less."""
 
 MOST_POINTS = 1 << 22
 """Of a grid: 32 MiB an array, of which there are about ten at a time. A coarser grid is still a bound."""
@@ -47,15 +41,21 @@ FLOAT, NOTHING = 1e-15, -100.0
 
 def epsilon(kinds: Sequence[Kind], delta: float, fine: float = FINE) -> float:
     """Upper bound of epsilon at `delta`, about `fine` above the true one, relatively; inf where nothing can be said."""
-    if not _can_say(kinds, delta):
+    if not can_say(kinds, delta):
         return math.inf
     if (best := rdp.epsilon(kinds, delta)) == 0:
         return 0.0
-    order = rdp.best_order(kinds, delta)
+    return refined(kinds, delta, best, rdp.best_order(kinds, delta), fine)
+
+
+def refined(
+    kinds: Sequence[Kind], delta: float, best: float, order: float, fine: float = FINE, law: Law = ONE
+) -> float:
+    """The same from a first bound, `best`, and the order that gave it."""
     error = 0.05 * best
     # RDP may be a hundred times too high for one step at a low rate: each pass tells how fine the next must be.
     for _ in range(6):
-        composed = _Sum(kinds, "removed", delta * ETA, error, order - 1)
+        composed = _Sum(kinds, "removed", delta * ETA, error, order - 1, law=law)
         found = composed.epsilon(delta)
         best = min(best, found)
         if composed.error > 1.01 * error or error <= 2 * fine * best:
@@ -63,14 +63,14 @@ def epsilon(kinds: Sequence[Kind], delta: float, fine: float = FINE) -> float:
         error = fine * best
     if directions(kinds) == ("removed",):
         return found
-    return max(found, _Sum(kinds, "added", delta * ETA, composed.error, order - 1).epsilon(delta))
+    return max(found, _Sum(kinds, "added", delta * ETA, composed.error, order - 1, law=law).epsilon(delta))
 
 
 def delta(kinds: Sequence[Kind], epsilon: float) -> float:
     """Upper bound of delta at `epsilon`; 1 where nothing can be said. Mostly 1 % above the true one, but more where
     delta falls steeply: of a million unsampled steps, up to 2.6 times."""
     by_rdp = rdp.delta(kinds, epsilon)
-    if not _can_say(kinds, by_rdp):
+    if not can_say(kinds, by_rdp):
         return 1.0
     tilt = rdp.best_order_at(kinds, epsilon) - 1
     eta = by_rdp * ETA * 1e-3
@@ -80,9 +80,9 @@ def delta(kinds: Sequence[Kind], epsilon: float) -> float:
 def profile(kinds: Sequence[Kind], direction: Direction) -> tuple[Array, Array]:
     """(epsilons, deltas), ascending from 0 or so: an upper bound of the whole curve, to within 1e-6 of delta; empty
     where nothing can be said."""
-    if not _can_say(kinds, 1e-8):
+    if not can_say(kinds, 1e-10):
         return np.zeros(0), np.zeros(0)
-    return _curve(kinds, direction, 1e-8, 0.0).profile()
+    return _curve(kinds, direction, 1e-10, 0.0).profile()
 
 
 def directions(kinds: Sequence[Kind]) -> tuple[Direction, ...]:
@@ -90,12 +90,12 @@ def directions(kinds: Sequence[Kind]) -> tuple[Direction, ...]:
     return ("removed",) if all(rate == 1.0 for rate, _, _ in kinds) else ("removed", "added")
 
 
-def _can_say(kinds: Sequence[Kind], delta: float) -> bool:
+def can_say(kinds: Sequence[Kind], delta: float) -> bool:
     return delta > LEAST_DELTA and min(noise for _, noise, _ in kinds) >= LEAST_NOISE
 
 
 def _curve(kinds: Sequence[Kind], direction: Direction, eta: float, tilt: float) -> _Sum:
-    variance = sum(steps * _moments(rate, noise, direction)[1] for rate, noise, steps in kinds)
+    variance = sum(steps * ONE.moments(rate, noise, direction)[1] for rate, noise, steps in kinds)
     return _Sum(kinds, direction, eta, NARROW * math.sqrt(variance), tilt, MOST_POINTS // 2)
 
 
@@ -108,7 +108,7 @@ class _Sum:
 
     def __init__(
         self, kinds: Sequence[Kind], direction: Direction, eta: float, error: float, tilt: float,
-        most: int = MOST_POINTS,
+        most: int = MOST_POINTS, law: Law = ONE,
     ) -> None:  # fmt: skip
         self.eta, self.tilt = eta, tilt
         steps = sum(count for _, _, count in kinds)
@@ -117,15 +117,15 @@ class _Sum:
 
         # Hoeffding's bound of the sum of differences, and for few steps the plain one.
         spread = min(float(steps), math.sqrt(steps * -math.log(eta) / 2))
-        single = [rdp.reach([(rate, noise, 1)], eta / steps) for rate, noise, _ in kinds]
-        reach = max(rdp.reach(kinds, eta), *single)
+        single = [law.reach([(rate, noise, 1)], eta / steps) for rate, noise, _ in kinds]
+        reach = max(law.reach(kinds, eta), *single)
         # (reach + error) / (error / spread) points on either side.
         least = reach / max(most / (2 * spread) - 2, 1.0)
         self.error = max(error, least)
         self.mesh = self.error / spread
         points = next_fast_len(2 * math.ceil((reach + self.error) / self.mesh) + 4, real=True)
         mass, self._log_scale, self._rounding, shift, loose = _composed(
-            kinds, direction, single, self.mesh, points, tilt
+            kinds, direction, single, self.mesh, points, tilt, law
         )
         self._slack = self.error + eta + loose
         # Sums of the grid's indices lie in the window around 0 only after the shift that keeps the means.
@@ -177,8 +177,9 @@ class _Sum:
 
 
 def _composed(
-    kinds: Sequence[Kind], direction: Direction, single: Sequence[float], mesh: float, points: int, tilt: float
-) -> tuple[Array, float, float, float, float]:
+    kinds: Sequence[Kind], direction: Direction, single: Sequence[float], mesh: float, points: int, tilt: float,
+    law: Law,
+) -> tuple[Array, float, float, float, float]:  # fmt: skip
     """Tilted mass of the sum of all losses at multiples 0, 1, ... of `mesh`, modulo `points` of them; the logarithm of
     what it was divided by; the mass that rounding may have added or taken; how far to shift it so that means are kept;
     how far rounding may have moved it."""
@@ -190,10 +191,10 @@ def _composed(
     sizes, least = np.zeros(len(product)), np.zeros(len(product))
     log_scale = shift = loose = 0.0
     for (rate, noise, steps), reach in zip(kinds, single, strict=True):
-        first, mass = _on_grid(rate, noise, direction, reach, mesh)
+        first, mass = _on_grid(rate, noise, direction, reach, mesh, law)
         indices = first + np.arange(len(mass))
         places = indices * mesh
-        mean, _, size = _moments(rate, noise, direction)
+        mean, _, size = law.moments(rate, noise, direction)
         own = mean - float(np.sum(mass * places))
         shift += steps * own
         loose += steps * (3e-14 * size + max(0.0, abs(own) - mesh / 2))
@@ -218,68 +219,16 @@ def _composed(
     return irfft(product, points), log_scale, rounding, shift, loose
 
 
-def _on_grid(rate: float, noise: float, direction: Direction, reach: float, mesh: float) -> tuple[int, Array]:
+def _on_grid(rate: float, noise: float, direction: Direction, reach: float, mesh: float, law: Law) -> tuple[int, Array]:
     """Index of the first point of the grid, and the probability around each point; beyond `reach` it joins the last."""
     last = math.ceil(reach / mesh)
     first = -last
     if rate < 1:
         # Where the record takes part with this probability, its absence is never more surprising than that.
-        end = math.ceil(-math.log1p(-rate) / mesh) + 1
+        end = math.ceil(-law.lowest(rate) / mesh) + 1
         first, last = (max(first, -end), last) if direction == "removed" else (first, min(last, end))
     borders: Array = (np.arange(first, last, dtype=np.float64) + 0.5) * mesh
-    below, above = _tails(borders, rate, noise, direction)
+    below, above = law.tails(borders, rate, noise, direction)
     below, above = np.concatenate([[0.0], below, [1.0]]), np.concatenate([[1.0], above, [0.0]])
     # Differences of whichever is small, or rounding would hide the tails.
     return first, np.maximum(np.where(below[1:] < 0.5, np.diff(below), -np.diff(above)), 0.0)
-
-
-def _tails(losses: Array, rate: float, noise: float, direction: Direction) -> tuple[Array, Array]:
-    """Probabilities of a loss of one step at most, and above."""
-    from scipy.special import ndtr
-
-    z = noise * _inverse(losses if direction == "removed" else -losses, rate)
-    with_, without = z - 0.5 / noise, z + 0.5 / noise
-    if direction == "added":
-        return ndtr(-without), ndtr(without)
-    return (
-        rate * ndtr(with_) + (1 - rate) * ndtr(without),
-        rate * ndtr(-with_) + (1 - rate) * ndtr(-without),
-    )
-
-
-def _inverse(losses: Array, rate: float) -> Array:
-    """The u of each loss log(1 - rate + rate exp(u)); -inf for losses that do not occur."""
-    if rate == 1:
-        return losses
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        near = np.log1p(np.maximum(np.expm1(losses) / rate, -1.0))
-        far = losses - math.log(rate) + np.log1p(np.maximum(-(1 - rate) * np.exp(-losses), -1.0))
-    return np.where(np.abs(losses) < 1.0, near, far)
-
-
-@lru_cache(maxsize=4096)
-def _moments(rate: float, noise: float, direction: Direction) -> tuple[float, float, float]:
-    """Mean, variance and mean size of the loss of one step.
-
-    By the trapezoid rule, which is exact to rounding for such functions: analytic, and as good as 0 at both ends.
-    """
-    step = min(1 / 40, noise / 4)
-    z = np.arange(-13 / step, 13 / step + 1) * step
-    density = np.exp(-z * z / 2) * (step / math.sqrt(2 * math.pi))
-    without = _loss(z / noise - 0.5 / noise**2, rate)
-    if direction == "added":
-        pairs = [(density, -without)]
-    else:
-        pairs = [(density * rate, _loss(z / noise + 0.5 / noise**2, rate)), (density * (1 - rate), without)]
-    mean = sum(float(np.sum(weights * losses)) for weights, losses in pairs)
-    variance = sum(float(np.sum(weights * (losses - mean) ** 2)) for weights, losses in pairs)
-    return mean, variance, sum(float(np.sum(weights * np.abs(losses))) for weights, losses in pairs)
-
-
-def _loss(u: Array, rate: float) -> Array:
-    """log(1 - rate + rate exp(u)), precise where it is small and where it is large."""
-    if rate == 1:
-        return u
-    near = np.log1p(rate * np.expm1(np.minimum(u, 1.0)))
-    far = np.logaddexp(math.log1p(-rate), math.log(rate) + u)
-    return np.where((u < 1.0) & ((u > -0.5) | (rate < 0.5)), near, far)

@@ -171,6 +171,8 @@ def _promise(signed: Mapping[str, Any]) -> str:
 
 {signed["what_an_attacker_can_do"]["sentence"]}
 
+{_meaning(signed["meaning"])}
+
 {signed["account"]["sentence"]}
 
 What the promise does not cover, and which choices were made by looking at private images without being paid for,
@@ -179,12 +181,18 @@ images add up with this one. `raysyn verify FOLDER` computes all of this anew fr
 with its hash."""
 
 
+def _meaning(meaning: Mapping[str, Any]) -> str:
+    return "\n".join(f"- {part['sentence']}" for part in meaning.values())
+
+
 def _files(told: Described) -> str:
     soft = ", soft_label (a probability per class)" if told.soft else ""
     rows = [
         f"- `{IMAGES}`: image (a PNG file), label (a class number), split (always train){soft}",
         "- `samples.png`: a row of images per class",
         "- `certificate.json`: what is promised and what is not, and the hash of every file but its own",
+        "- `certificate.html`: the certificate on two sheets of paper, for data protection officers",
+        "- `disclosure.json`: the promise under the headings of NIST SP 800-226 and of the DP deployments registry",
         "- `croissant.json`: this description for machines, as Croissant",
     ]
     but = ", without soft labels" if told.soft else ""

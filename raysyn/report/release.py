@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from decimal import ROUND_CEILING, Context
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from raysyn.data.images import Images
-from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_beside, unit_of
-from raysyn.privacy.tradeoff import tradeoff
+from raysyn.privacy.cost import ADD_REMOVE_PERSON, delta_beside, unit_of
 from raysyn.report.card import CARD, IMAGES, Described, card, described
 from raysyn.report.choices import added_up
 from raysyn.report.croissant import CROISSANT, croissant
+from raysyn.report.disclosure import DISCLOSURE, disclosure
 from raysyn.report.layouts import MANIFEST, laid_out, manifest
+from raysyn.report.meaning import rounded_up
+from raysyn.report.page import PAGE, page
 from raysyn.report.pictures import png_bytes, sample_sheet
 from raysyn.report.release_config import ReleaseConfig
 from raysyn.runs import may_leave
@@ -61,12 +61,13 @@ ALONE = (
 """What it says of the account over all runs, where none was kept."""
 
 AS_USUAL = ReleaseConfig()
+RELEASE, CERTIFICATE = "release", "certificate.json"
 
-ALWAYS = (IMAGES, "samples.png", CARD, CROISSANT)
+ALWAYS = (IMAGES, "samples.png", CARD, CROISSANT, DISCLOSURE, PAGE)
 """Files that every release has, beside its certificate."""
 
 SPENT = ["epsilon", "delta", "adjacency", "accountant", "priced_by", "epsilon_prv", "epsilon_rdp"]
-SPENT += ["what_an_attacker_can_do", "ledger"]
+SPENT += ["what_an_attacker_can_do", "meaning", "ledger"]
 """Of report.json's `privacy`, what the certificate states too."""
 
 
@@ -120,8 +121,20 @@ def release_files(
     contents[CARD] = card(certificate, told).encode()
     contents[CROISSANT] = croissant(certificate, told, hashlib.sha256(table).hexdigest()).encode()
     # The hashes tie the certificate to these very files.
-    hashes = {file: {"sha256": hashlib.sha256(content).hexdigest()} for file, content in contents.items()}
-    return {**contents, **spread, "certificate.json": _as_text({**certificate, "files": hashes}).encode()}
+    signed = {**certificate, "files": {file: _hashed(content) for file, content in contents.items()}}
+    pages = pages_of(signed)
+    signed["files"] |= {file: _hashed(content) for file, content in pages.items()}
+    return {**contents, **spread, **pages, CERTIFICATE: _as_text(signed).encode()}
+
+
+def pages_of(signed: Mapping[str, Any]) -> dict[str, bytes]:
+    """What tells a certificate otherwise, and is made of it alone."""
+    made = {DISCLOSURE: disclosure(signed), PAGE: page(signed)}
+    return {name: text.encode(errors="replace") for name, text in made.items()}
+
+
+def _hashed(content: bytes) -> dict[str, str]:
+    return {"sha256": hashlib.sha256(content).hexdigest()}
 
 
 def does_not_cover(adjacency: str) -> list[str]:
@@ -130,20 +143,25 @@ def does_not_cover(adjacency: str) -> list[str]:
 
 
 def declare(out: str, choice: str) -> None:
-    """Add an uncharged choice to the certificate of the run in `out`, a folder or URI, if it has one by now."""
-    name = "release/certificate.json"
+    """Add an uncharged choice to the certificate of the run in `out`, a folder or URI, if it has one by now, and to the
+    pages that repeat it."""
     try:
-        signed = json.loads(read_bytes(out, name))
+        signed = json.loads(read_bytes(out, f"{RELEASE}/{CERTIFICATE}"))
     except FileNotFoundError:
         return
     told = added_up(signed["uncharged_choices"], [choice])
     if told == signed["uncharged_choices"]:
         return
-    text = _as_text({**signed, "uncharged_choices": told})
-    if (here := local_folder(out)) is None:
-        write_bytes(out, name, text.encode())
-    else:
-        write_atomically(here / name, text)
+    signed["uncharged_choices"] = told
+    may_leave.check(signed, ())
+    pages = pages_of(signed) if PAGE in signed.get("files", {}) else {}
+    signed |= {"files": signed["files"] | {name: _hashed(page) for name, page in pages.items()}} if pages else {}
+    # The certificate last: until it is there, to declare the same again is to write all of them again.
+    for name, content in {**pages, CERTIFICATE: _as_text(signed).encode()}.items():
+        if (here := local_folder(out)) is None:
+            write_bytes(out, f"{RELEASE}/{name}", content)
+        else:
+            write_atomically(here / RELEASE / name, content)
 
 
 def _as_text(signed: Mapping[str, Any]) -> str:
@@ -208,43 +226,6 @@ def statement(privacy: Mapping[str, Any]) -> str:
         f"This release is ({epsilon}, {delta})-differentially private: whether {whose} or not changes the probability "
         f"of any outcome by at most a factor e^{epsilon} (plus {delta})."
     )
-
-
-def attack_limits(costs: Sequence[Cost]) -> dict[str, Any]:
-    """What no attack on what these costs paid for can pass: figures, which are rounded up, and a sentence of them."""
-    adjacency = costs[0].adjacency if costs else ADD_REMOVE
-    limits = tradeoff(costs)
-    found = {f"{share:g}": _up_to_4_digits(most) for share, most in limits.found.items()}
-    figures = {"most_found_at_false_alarms": found, "most_right_guesses": _up_to_4_digits(limits.right)}
-    return {"sentence": attack_sentence(figures, adjacency), **figures}
-
-
-def attack_sentence(figures: Mapping[str, Any], adjacency: str = ADD_REMOVE) -> str:
-    """The figures of `attack_limits` in words."""
-    found, unit = figures["most_found_at_false_alarms"], unit_of(adjacency)
-    return (
-        f"Whatever the attack, it finds at most {_listed(found.values())} of the private {unit}s at "
-        f"{_listed(map(float, found))} of false alarms, and wins at most {_listed([figures['most_right_guesses']])} of "
-        f"bets at even odds on whether one {unit} was among them."
-    )
-
-
-def _up_to_4_digits(share: float) -> float:
-    # Another machine may compute the last bits otherwise.
-    return min(1.0, math.ceil(share * 1e4 - 1e-6) / 1e4)
-
-
-def _listed(shares: Iterable[float]) -> str:
-    *some, last = [f"{rounded_up(round(100 * share, 9))} %" for share in shares]
-    return f"{', '.join(some)} and {last}" if some else last
-
-
-def rounded_up(value: float, digits: int = 3) -> str:
-    """At most `digits` significant digits, never below `value`: a printed promise must not flatter."""
-    if not math.isfinite(value):
-        return str(value)
-    number = Context(prec=digits, rounding=ROUND_CEILING).create_decimal(repr(float(value)))
-    return f"{float(number):.{digits}g}".replace("e-0", "e-").replace("e+0", "e+")
 
 
 def parquet_bytes(

@@ -22,8 +22,9 @@ from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.report import across_runs, classes, likeness, trade_off
 from raysyn.report.advice import advice
 from raysyn.report.choices import added_up
+from raysyn.report.meaning import attack_limits, meaning, picture, rounded_up
 from raysyn.report.pictures import first_of_class, mosaic, png_bytes
-from raysyn.report.release import ALONE, attack_limits, certificate, rounded_up, write_release
+from raysyn.report.release import ALONE, certificate, write_release
 from raysyn.report.tables import MEMORY, figure, in_words, markdown, percent, size, table, table_rows
 from raysyn.report.verdict import verdict
 from raysyn.runs.folder import REPORT_JSON, RunFolder
@@ -102,12 +103,9 @@ class Report:
 def dp_section(
     plan: Plan, ledger: Ledger, uncharged: Sequence[str] = (), account: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The `privacy` section of a run with a guarantee: what was paid, composed by both accountants.
-
-    `uncharged` lists, in words, what was chosen by looking at private data without being charged; `account` says what
-    all runs on these images cost.
-    Raises ValueError where a stage of the plan was not paid.
-    """
+    """The `privacy` section of a run with a guarantee: what was paid, composed by both accountants; `uncharged`, in words,
+    what was chosen by looking at private data for nothing; `account`, what all runs on these images cost.
+    ValueError where a stage of the plan was not paid."""
     ledger.check_complete()
     (adjacency,) = {cost.adjacency for cost in plan.stages.values()}
     spent = ledger.priced()
@@ -122,6 +120,7 @@ def dp_section(
         "epsilon_rdp": ledger.epsilon("rdp"),
         "epsilon_budget": plan.epsilon_budget,
         "what_an_attacker_can_do": attack_limits(ledger.costs()),
+        "meaning": meaning(ledger.costs(), spent.epsilon, plan.delta),
         "ledger": [{key: entry[key] for key in LEDGER_COLUMNS} for entry in ledger.entries()],
         "account": dict(account or {"sentence": ALONE}),
         "uncharged_choices": list(uncharged),
@@ -194,6 +193,7 @@ def render(
         fidelity=likeness.known(content),
         by_class=_by_class(content),
         advice=advice(content),
+        trade_off=picture(content["privacy"]),
         sections=sections,
         memory=[name for name in MEMORY if any(name in spent for spent in content["timings"].values())],
         total={key: sum(spent[key] for spent in content["timings"].values()) for key in ("wall_s", "cpu_s")},

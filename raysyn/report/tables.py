@@ -7,7 +7,7 @@ from typing import Any
 
 from raysyn.privacy.cost import unit_of
 from raysyn.report.columns import FID, STAND_IN, differences, distances, named
-from raysyn.report.release import rounded_up
+from raysyn.report.meaning import rounded_up
 from raysyn.screen.console import duration
 
 NAMES = {

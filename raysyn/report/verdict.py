@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysyn.report.classes import failed
-from raysyn.report.release import rounded_up
+from raysyn.report.meaning import rounded_up
 from raysyn.report.tables import in_words, percent
 
 FLOOR_WITHOUT_PROMISE = 10.0

@@ -17,17 +17,17 @@ from typing import Any
 
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, UNITS, Cost, delta_beside, priced, unit_of
 from raysyn.privacy.ledger import cost_of
-from raysyn.report import account_told, verify_contents
+from raysyn.report import account_told, verify_contents, verify_meaning
 from raysyn.report.card import IMAGES
 from raysyn.report.layouts import MANIFEST
+from raysyn.report.meaning import rounded_up
 from raysyn.report.release import (
     ALWAYS,
+    CERTIFICATE,
     COVERS,
     SPENT,
-    attack_limits,
-    attack_sentence,
     does_not_cover,
-    rounded_up,
+    pages_of,
     statement,
 )
 from raysyn.report.verify_contents import Check, at_most, parsed
@@ -35,7 +35,6 @@ from raysyn.runs import may_leave
 from raysyn.runs.may_leave import NETWORK_ABOUT, NETWORK_WEIGHTS
 from raysyn.runs.versions import version
 
-CERTIFICATE = "certificate.json"
 OF_A_PROMISE = {*SPENT, "account", "delta_beside", "does_not_cover"}
 """Fields that a certificate has where there is a guarantee, and only there."""
 ROUGHLY = 5e-3
@@ -84,10 +83,11 @@ def _promise(signed: Mapping[str, Any]) -> Iterator[Check]:
     if len({cost.adjacency for cost in costs}) == 1:
         yield _epsilon(signed, costs)
         yield _figures(signed, costs)
-        yield _attacks(signed["what_an_attacker_can_do"], costs)
+        yield verify_meaning.attacks(signed["what_an_attacker_can_do"], costs)
+        yield verify_meaning.meaning(signed, costs)
     else:
         why = "mixed adjacencies do not compose" if costs else "the ledger has no row, so that nothing was paid for"
-        for name in ("epsilon", "figures", "attacks"):
+        for name in ("epsilon", "figures", "attacks", "meaning"):
             yield Check(name, False, f"cannot be: {why}")
     yield _delta(signed)
     yield _terms(signed)
@@ -176,18 +176,6 @@ def _fields(signed: Mapping[str, Any]) -> Check:
     return Check("fields", True, "all is said, and nothing that may not leave")
 
 
-def _attacks(claimed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
-    again = attack_limits(costs)
-    name, found, right = "attacks", "most_found_at_false_alarms", "most_right_guesses"
-    # A step of the last digit is what two machines may differ by.
-    enough = [claimed[found][share] >= most - 1.5e-4 for share, most in again[found].items()]
-    if not all(enough) or not claimed[right] >= again[right] - 1.5e-4:
-        return Check(name, False, f"more is possible than is said: {again['sentence']}")
-    if claimed["sentence"] != (sentence := attack_sentence(claimed, costs[0].adjacency)):
-        return Check(name, False, f"the sentence should be: {sentence}")
-    return Check(name, True, claimed["sentence"])
-
-
 def _delta(signed: Mapping[str, Any]) -> Check:
     unit = unit_of(signed["adjacency"])
     told = delta_beside(signed["delta"], n := may_leave.units_of(signed["public_facts"]), unit)
@@ -224,6 +212,7 @@ def _contents(
     """Checks of what is inside the files, which are those that were signed; `known` gains those of layouts."""
     if {NETWORK_ABOUT, NETWORK_WEIGHTS} & set(known):
         yield verify_contents.network(release, signed)
+    yield _pages(release, signed)
     try:
         images = verify_contents.images_in(release)
         yield verify_contents.as_said(signed, images)
@@ -235,6 +224,17 @@ def _contents(
             known |= within
     except (ValueError, RecursionError) as error:
         yield Check("contents", False, str(error))
+
+
+def _pages(release: Path, signed: Mapping[str, Any]) -> Check:
+    """Whoever reads a page that repeats the certificate reads nothing else."""
+    try:
+        made = pages_of(signed)
+    except DAMAGE as error:
+        return Check("pages", False, f"cannot be made of this certificate ({type(error).__name__}: {error})")
+    others = [name for name, content in made.items() if (release / name).read_bytes() != content]
+    wrong = f"{' and '.join(others)}: not what the certificate gives"
+    return Check("pages", not others, wrong if others else "are what the certificate gives, byte by byte")
 
 
 def _wrong(release: Path, known: Mapping[str, str], links: AbstractSet[Path]) -> list[str]:

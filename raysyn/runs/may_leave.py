@@ -14,7 +14,7 @@ from typing import Any
 NETWORK_WEIGHTS, NETWORK_ABOUT = "network.safetensors", "network.json"
 FILES = (
     "synthetic.parquet", "samples.png", "student.pt", NETWORK_WEIGHTS, NETWORK_ABOUT, "README.md",
-    "croissant.json", "manifest.json", "certificate.json",
+    "croissant.json", "disclosure.json", "certificate.html", "manifest.json", "certificate.json",
 )  # fmt: skip
 FOLDER, TAR = "folder", "webdataset"
 FOLDERS = (FOLDER, TAR)
@@ -27,6 +27,12 @@ _WORD = re.compile(r"[A-Za-z0-9_.:+-]{1,40}")
 
 _TEXT, _WHOLE, _NUMBER = (str,), (int,), (int, float, type(None))
 _SHA256 = {"sha256": _TEXT}
+ALARMS = (
+    "0", "0.0001", "0.0002", "0.0005", "0.001", "0.002", "0.005", "0.01", "0.02", "0.03", "0.05", "0.07", "0.1", "0.15",
+    "0.2", "0.25", "0.3", "0.35", "0.4", "0.45", "0.5", "0.55", "0.6", "0.65", "0.7", "0.75", "0.8", "0.85", "0.9",
+    "0.95", "1",
+)  # fmt: skip
+"""False alarms at which a certificate tells what is missed."""
 _SPENT = {
     "stage": _TEXT,
     "mechanism": _TEXT,
@@ -56,8 +62,16 @@ CERTIFICATE: Mapping[str, Any] = {
     "epsilon_rdp": _NUMBER,
     "what_an_attacker_can_do": {
         "sentence": _TEXT,
-        "most_found_at_false_alarms": dict.fromkeys(("0.001", "0.01", "0.05"), _NUMBER),
+        "most_found_at_false_alarms": dict.fromkeys(("0.001", "0.01", "0.1"), _NUMBER),
         "most_right_guesses": _NUMBER,
+    },
+    "meaning": {
+        "trade_off": {"sentence": _TEXT, "least_missed_at_false_alarms": dict.fromkeys(ALARMS, _NUMBER)},
+        "advantage": {"sentence": _TEXT, "most": _NUMBER},
+        "best_guess": {"sentence": _TEXT, "most_right_at_prior": dict.fromkeys(("0.5", "0.01"), _NUMBER)},
+        "deltas": {"sentence": _TEXT, "at": [{"epsilon": _NUMBER, "delta": _NUMBER}]},
+        "gaussian": {"sentence": _TEXT, "mu": _NUMBER},
+        "several_images": {"sentence": _TEXT, "epsilon_with": dict.fromkeys(("2", "4", "8"), _NUMBER)},
     },
     "ledger": [_SPENT],
     "account": {

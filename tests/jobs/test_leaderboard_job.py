@@ -25,7 +25,8 @@ from raysyn.methods.leaderboard.presets import PRESETS
 from raysyn.methods.leaderboard.rows import spread, table
 from raysyn.methods.varied import short_name
 from raysyn.metrics.utility import EvalConfig, judge
-from raysyn.report.release import read_images, rounded_up
+from raysyn.report.meaning import rounded_up
+from raysyn.report.release import read_images
 from raysyn.report.report import main as report_main
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import REACH, Store

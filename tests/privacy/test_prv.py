@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from raysyn.privacy import prv, rdp
+from raysyn.privacy import losses, prv, rdp
 from raysyn.privacy.rdp import Kind
 
 MIX: list[Kind] = [(0.1, 5.0, 5), (0.5, 3.0, 10), (0.02, 2.0, 50)]
@@ -169,7 +169,7 @@ def test_delta_and_epsilon_belong_together() -> None:
 
 @pytest.mark.parametrize("direction", ["removed", "added"])
 @pytest.mark.parametrize(("rate", "noise"), [(0.1, 1.3), (0.999, 0.4), (1e-4, 3.0), (1.0, 2.0)])
-def test_moments_are_those_of_the_loss(rate: float, noise: float, direction: prv.Direction) -> None:
+def test_moments_are_those_of_the_loss(rate: float, noise: float, direction: losses.Direction) -> None:
     """An error of the mean would be multiplied by the number of steps."""
 
     def density(x: float) -> float:
@@ -183,6 +183,6 @@ def test_moments_are_those_of_the_loss(rate: float, noise: float, direction: prv
     ends = {"epsabs": 1e-15, "epsrel": 1e-12, "limit": 500, "points": [0.0, 0.5, 1.0]}
     mean = quad(lambda x: loss(x) * density(x), -12 * noise, 1 + 12 * noise, **ends)[0]
     second = quad(lambda x: loss(x) ** 2 * density(x), -12 * noise, 1 + 12 * noise, **ends)[0]
-    found, variance, _ = prv._moments(rate, noise, direction)
+    found, variance, _ = losses._moments(rate, noise, direction)
     assert found == pytest.approx(mean, rel=1e-6, abs=1e-13) and found > 0
     assert variance == pytest.approx(second - mean**2, rel=1e-6)

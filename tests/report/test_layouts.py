@@ -165,7 +165,8 @@ def test_the_card_s_head_is_yaml_and_its_body_holds_the_promise(release: tuple[P
     without = released(images, there.parent / f"{there.name} bare", written=ReleaseConfig())
     assert "license" not in yaml.safe_load((without / "README.md").read_text().split("---\n")[1])
     assert sorted(path.name for path in without.iterdir()) == [
-        "README.md", "certificate.json", "croissant.json", "samples.png", "synthetic.parquet",
+        "README.md", "certificate.html", "certificate.json", "croissant.json", "disclosure.json", "samples.png",
+        "synthetic.parquet",
     ]  # fmt: skip
 
 
@@ -208,7 +209,7 @@ def test_labels_beyond_the_classes_make_no_layout(label: int, tmp_path: Path) ->
     signed["files"][place.name]["sha256"] = hashlib.sha256(place.read_bytes()).hexdigest()
     (there / "certificate.json").write_text(json.dumps(signed))
     wrong = {check.name: check.found for check in verify(there) if not check.holds}
-    assert "labels beyond its 3 classes" in wrong["contents"] and wrong.keys() == {"contents", "nothing else"}
+    assert "labels beyond its 3 classes" in wrong["contents"] and wrong.keys() == {"contents", "pages", "nothing else"}
 
 
 def test_layouts_hold_the_images_of_the_parquet_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
 import inspect
 import io
@@ -26,7 +27,7 @@ from raysyn.methods.leaderboard.together import in_row, together
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import choices, report
-from raysyn.report.release import COVERS, DOES_NOT_COVER, certificate, declare, write_release
+from raysyn.report.release import COVERS, DOES_NOT_COVER, certificate, declare, pages_of, write_release
 from raysyn.runs import may_leave
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import Store, read_bytes, under, write_bytes
@@ -194,10 +195,14 @@ def test_what_a_finished_run_was_chosen_among_is_added_to_its_certificate(scheme
         declare(under(runs, "one"), choices.chosen(choices.of_leaderboard(number)))
     declare(under(runs, "none yet"), "anything")
     after, text = json.loads(there.certificate.read_text()), there.certificate.read_text()
+    pages = {
+        name: {"sha256": hashlib.sha256((there.release / name).read_bytes()).hexdigest()} for name in pages_of(after)
+    }
     assert after == before | {
         "uncharged_choices": [
             *before["uncharged_choices"], "chosen among 5 runs of a leaderboard, by accuracy on real images"
-        ]
+        ],
+        "files": before["files"] | pages,
     }  # fmt: skip
     assert text.startswith('{"statement": "') and list(after) == list(before)
     # The run's own report, written anew, says no less.

@@ -26,8 +26,9 @@ from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import likeness
 from raysyn.report.columns import differences
+from raysyn.report.meaning import rounded_up
 from raysyn.report.pictures import _lettering, sample_sheet
-from raysyn.report.release import ALONE, certificate, parquet_bytes, rounded_up, write_release
+from raysyn.report.release import ALONE, certificate, parquet_bytes, write_release
 from raysyn.report.report import Report, dp_section, main, no_dp_section, render, write_report
 from raysyn.report.tables import table, table_rows
 from raysyn.runs import may_leave
@@ -124,8 +125,10 @@ def test_certificate_opens_with_the_promise(folder: RunFolder) -> None:
     assert json.loads(folder.certificate.read_text())["uncharged_choices"] == [*content["uncharged_choices"], "new"]
     assert sorted(path.name for path in folder.release.iterdir()) == [
         "README.md",
+        "certificate.html",
         "certificate.json",
         "croissant.json",
+        "disclosure.json",
         "samples.png",
         "synthetic.parquet",
     ]
@@ -254,13 +257,15 @@ def test_page_is_self_contained_and_leaves_nothing_blank() -> None:
         page = render(content, digits(), central() if content["privacy"]["guarantee"] == "dp" else None, DONE)
         assert not re.search(r"https?://|<script|<link|@import|url\(", page)
         assert not re.search(r"\b(null|None|nan|undefined|Undefined)\b", re.sub(r"base64,[^\"]*", "", page))
-        assert set(re.findall(r'src="([^,]*),', page)) == {"data:image/png;base64"}
+        chart = {"data:image/svg+xml;base64"} if content["privacy"]["guarantee"] == "dp" else set()
+        assert set(re.findall(r'src="([^,]*),', page)) == {"data:image/png;base64", *chart}
     assert "no differential privacy guarantee" in page and "Privacy budget" not in page
 
 
 def test_page_says_what_matters() -> None:
     page = render(report().as_dict(), digits(), central(), DONE)
     for words in (
+        *(part["sentence"] for part in privacy()["meaning"].values()),
         "600 synthetic images, (10, 1.52e-6)-differentially private; a CNN trained on them reaches 93.1 % on "
         "real test images, the same CNN trained on the real images 98.9 %.",
         "not available: no Inception weights were given",
@@ -273,7 +278,7 @@ def test_page_says_what_matters() -> None:
         "engine, name",
     ):
         assert words in page.replace("&#39;", "'"), words
-    assert page.count("<img ") == 20
+    assert page.count("<img ") == 21
 
 
 def test_page_counts_copies_which_no_certificate_does() -> None:

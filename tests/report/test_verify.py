@@ -21,14 +21,14 @@ from report_stand_in import digits
 
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_beside, kinds_of, priced
 from raysyn.privacy.ledger import Ledger, Plan, Release
-from raysyn.report import account_told, verify_contents
+from raysyn.report import account_told, verify_contents, verify_meaning
 from raysyn.report import verify as verifying
+from raysyn.report.meaning import SENTENCES, attack_limits, attack_sentence, figures
 from raysyn.report.release import (
     ALWAYS,
-    attack_limits,
-    attack_sentence,
     certificate,
     does_not_cover,
+    pages_of,
     statement,
     write_release,
 )
@@ -70,8 +70,8 @@ def checked(release: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dic
     """(status, {check: (verdict, what was found)}, the last line)."""
     status = main([str(release)])
     *lines, last = capsys.readouterr().out.splitlines()
-    names = ("promise", "statement", "adjacency", "epsilon", "figures", "attacks", "delta", "terms", "fields", "files",
-             "account", "images", "card", "layouts", "network", "contents",
+    names = ("promise", "statement", "adjacency", "epsilon", "figures", "attacks", "meaning", "delta", "terms",
+             "fields", "files", "account", "images", "card", "layouts", "network", "contents", "pages",
              "nothing else")  # fmt: skip
     rows = {name: line for line in lines for name in names if line[7:].startswith(f"{name} ")}
     assert len(rows) == len(lines)
@@ -85,7 +85,7 @@ def test_a_sound_release_passes(
     status, rows, last = checked(release_of(tmp_path, accountant, private), capsys)
     assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and "holds" in last
     if private:
-        assert len(rows) == 13 and f"by {accountant.upper()} from the 2 rows" in rows["epsilon"][1]
+        assert len(rows) == 15 and f"by {accountant.upper()} from the 2 rows" in rows["epsilon"][1]
     else:
         assert "no differential privacy" in rows["promise"][1]
 
@@ -93,7 +93,7 @@ def test_a_sound_release_passes(
 def test_a_sound_release_of_persons_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     release = release_of(tmp_path, persons=700)
     status, rows, _ = checked(release, capsys)
-    assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and len(rows) == 13
+    assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and len(rows) == 15
     assert rows["adjacency"][1] == ADD_REMOVE_PERSON and "of the private persons at" in rows["attacks"][1]
     signed = json.loads((release / "certificate.json").read_text())
     assert "any one person with all their images" in signed["statement"]
@@ -128,7 +128,8 @@ def fails(
     change(signed)
     path.write_text(json.dumps(signed))
     status, rows, last = checked(release, capsys)
-    assert status == 1 and {name for name, (verdict, _) in rows.items() if verdict == "FAILS"} == named
+    # The pages repeat most of the certificate.
+    assert status == 1 and {name for name, (verdict, _) in rows.items() if verdict == "FAILS"} - {"pages"} == named
     assert last.startswith("does not hold: ") and all(name in last for name in named)
 
 
@@ -157,8 +158,8 @@ def cover_the_terms_of_images(signed: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (call_them_images, {"statement", "adjacency", "attacks", "terms", "card"}),
-        (call_one_images, {"adjacency", "epsilon", "figures", "attacks"}),
+        (call_them_images, {"statement", "adjacency", "attacks", "meaning", "terms", "card"}),
+        (call_one_images, {"adjacency", "epsilon", "figures", "attacks", "meaning"}),
         (count_no_persons, {"adjacency", "delta", "card"}),
         (count_more, {"delta", "card"}),
         (cover_the_terms_of_images, {"terms"}),
@@ -171,9 +172,9 @@ def test_what_is_not_so_of_persons_is_named(
 
 
 def test_the_sentence_says_its_figures_rounded_up() -> None:
-    figures = {"most_found_at_false_alarms": {"0.01": 0.0188, "0.05": 0.08125}, "most_right_guesses": 0.5491}
+    figures = {"most_found_at_false_alarms": {"0.01": 0.0188, "0.1": 0.08}, "most_right_guesses": 0.5491}
     assert attack_sentence(figures) == (
-        "Whatever the attack, it finds at most 1.88 % and 8.13 % of the private images at 1 % and 5 % of false alarms, "
+        "Whatever the attack, it finds at most 1.88 % and 8 % of the private images at 1 % and 10 % of false alarms, "
         "and wins at most 55 % of bets at even odds on whether one image was among them."
     )
 
@@ -214,6 +215,39 @@ def flatter_bets(signed: dict[str, Any]) -> None:
 
 def reword(signed: dict[str, Any]) -> None:
     signed["what_an_attacker_can_do"]["sentence"] = "No attack finds anything."
+
+
+def flattered(*place: Any, by: float) -> Callable[[dict[str, Any]], None]:
+    """A figure of the meaning that is a little better than the rows give, with a sentence that fits."""
+
+    def change(signed: dict[str, Any]) -> None:
+        inside: Any = signed["meaning"]
+        for name in place[:-1]:
+            inside = inside[name]
+        inside[place[-1]] *= by
+        part = {key: one for key, one in signed["meaning"][place[0]].items() if key != "sentence"}
+        sentence = SENTENCES[place[0]](part, signed["adjacency"])
+        signed["meaning"][place[0]]["sentence"] = sentence
+
+    return change
+
+
+FLATTERED = {
+    "trade_off": flattered("trade_off", "least_missed_at_false_alarms", "0.05", by=1.01),
+    "advantage": flattered("advantage", "most", by=0.99),
+    "best_guess": flattered("best_guess", "most_right_at_prior", "0.5", by=0.99),
+    "deltas": flattered("deltas", "at", 2, "delta", by=0.99),
+    "gaussian": flattered("gaussian", "mu", by=0.99),
+    "several_images": flattered("several_images", "epsilon_with", "4", by=0.99),
+}
+
+
+def reword_the_meaning(signed: dict[str, Any]) -> None:
+    signed["meaning"]["gaussian"]["sentence"] = "Nobody learns anything."
+
+
+def leave_out_a_part(signed: dict[str, Any]) -> None:
+    del signed["meaning"]["best_guess"]
 
 
 def void(signed: dict[str, Any]) -> None:
@@ -329,11 +363,11 @@ def tell_more_of_the_account(signed: dict[str, Any]) -> None:
         (price_all_runs_at_another_delta, {"account", "card"}),
         (tell_more_of_the_account, {"fields"}),
         (flatter_epsilon, {"statement", "epsilon", "card"}),
-        (flatter_both, {"epsilon", "card"}),
-        (spend_more, {"epsilon", "figures", "attacks"}),
-        (less_noise, {"epsilon", "figures", "attacks"}),
-        (mix, {"adjacency", "epsilon", "figures", "attacks"}),
-        (pay_nothing, {"epsilon", "figures", "attacks"}),
+        (flatter_both, {"epsilon", "meaning", "card"}),
+        (spend_more, {"epsilon", "figures", "attacks", "meaning"}),
+        (less_noise, {"epsilon", "figures", "attacks", "meaning"}),
+        (mix, {"adjacency", "epsilon", "figures", "attacks", "meaning"}),
+        (pay_nothing, {"epsilon", "figures", "attacks", "meaning"}),
         (flatter_rdp, {"figures"}),
         (flatter_a_stage, {"figures"}),
         (price_by_magic, {"figures"}),
@@ -346,6 +380,10 @@ def tell_more_of_the_account(signed: dict[str, Any]) -> None:
         (flatter_attacks, {"attacks"}),
         (flatter_bets, {"attacks"}),
         (reword, {"attacks", "card"}),
+        (FLATTERED["trade_off"], {"meaning"}),
+        *((FLATTERED[part], {"meaning", "card"}) for part in FLATTERED if part != "trade_off"),
+        (reword_the_meaning, {"meaning", "card"}),
+        (leave_out_a_part, {"meaning", "card"}),
         (void, {"delta", "card"}),
         (hush, {"delta"}),
         (soften, {"statement", "card"}),
@@ -448,7 +486,7 @@ def test_links_are_none_of_the_release(tmp_path: Path, capsys: pytest.CaptureFix
         if not path.is_symlink():
             path.rename(elsewhere / path.name)
             path.symlink_to(elsewhere / path.name)
-    assert f"; README.md; croissant.json and 1 more are links: {mend}" in checked(release, capsys)[1]["files"][1]
+    assert f"; README.md; croissant.json and 3 more are links: {mend}" in checked(release, capsys)[1]["files"][1]
     (release / "more").unlink()
     shutil.copytree(release, tmp_path / "copy")
     assert checked(tmp_path / "copy", capsys)[0] == 0
@@ -459,6 +497,9 @@ def sign_anew(release: Path, **files: bytes) -> None:
     path = release / "certificate.json"
     signed = json.loads(path.read_text())
     for name, content in files.items():
+        (release / name).write_bytes(content)
+        signed["files"][name] = {"sha256": hashlib.sha256(content).hexdigest()}
+    for name, content in pages_of(signed).items():
         (release / name).write_bytes(content)
         signed["files"][name] = {"sha256": hashlib.sha256(content).hexdigest()}
     path.write_text(json.dumps(signed))
@@ -570,7 +611,7 @@ def test_comparisons_fail_on_what_is_no_number(untouched: Path, monkeypatch: pyt
     checks = [verifying._epsilon(signed | {"epsilon": math.nan}, costs)]
     for flattered in ({"most_right_guesses": math.nan}, {"most_found_at_false_alarms": found | {"0.01": math.nan}}):
         told = {"sentence": attack_sentence(limits | flattered)}
-        checks += [verifying._attacks(limits | flattered | told, costs)]
+        checks += [verify_meaning.attacks(limits | flattered | told, costs)]
     checks += [verifying._figures(signed | {"epsilon_prv": math.nan}, costs)]
     checks += [verifying._delta(signed | {"delta": math.nan})]
     assert not [check for check in checks if check.holds]
@@ -717,8 +758,10 @@ def test_no_certificate_gives_a_traceback(sound: Path, monkeypatch: pytest.Monke
     """Anything in the place of anything: checks, or one sentence."""
     signed = json.loads((sound / "certificate.json").read_text())
     costs, images = list(STAGES.values()), verify_contents.images_in(sound)
+    # One point of the curve is as good as all of them.
+    signed["meaning"]["trade_off"]["least_missed_at_false_alarms"] = {"0.1": 0.5}
     prices = {by: priced(costs, 1e-6, by) for by in ("prv", "rdp")}
-    limits = attack_limits(costs)
+    limits, meant = attack_limits(costs), figures(costs, 1.0, 1e-6)
 
     def price(costs: list[Cost], delta: float, accountant: str) -> Any:
         kinds_of(costs)
@@ -730,7 +773,8 @@ def test_no_certificate_gives_a_traceback(sound: Path, monkeypatch: pytest.Monke
 
     # What is slow, and told apart elsewhere.
     monkeypatch.setattr(verifying, "priced", price)
-    monkeypatch.setattr(verifying, "attack_limits", limited)
+    monkeypatch.setattr(verify_meaning, "attack_limits", limited)
+    monkeypatch.setattr(verify_meaning, "figures", lambda costs, *_: limited(costs) and meant)
     monkeypatch.setattr(verify_contents, "images_in", lambda release: images)
     for what, other in damaged(signed):
         # As it would be parsed, but for what is no number, which a parser refuses.

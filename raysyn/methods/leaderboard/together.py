@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysyn.privacy.cost import Cost, priced, unit_of
-from raysyn.report.release import rounded_up
+from raysyn.report.meaning import rounded_up
 from raysyn.runs.folder import REPORT_JSON
 from raysyn.runs.storage import Store, read_bytes, under
 

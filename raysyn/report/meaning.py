@@ -1,0 +1,221 @@
+"""What a promise means to whom it is made: limits of every attack, each as figures and as a sentence without formulas.
+
+All of it follows from the rows of the ledger. Figures are rounded so that none of them flatters.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+from typing import Any
+
+from raysyn.privacy import cost as price
+from raysyn.privacy import tradeoff
+from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, unit_of
+from raysyn.privacy.group import epsilon_of_group
+from raysyn.report.figures import COLOURS, Line, chart
+from raysyn.runs.may_leave import ALARMS
+
+_EPSILONS = [float(f"{digit}e{power}") for power in range(-4, 6) for digit in (1, 2, 5)]
+PLAIN_DELTA = 1e-7
+"""Below it delta is computed anew for each epsilon: the curve of all of them is not that exact."""
+GROUPS = (2, 4, 8)
+"""Images of one person, where images are promised for."""
+LAST_BITS = 1e-9
+"""Another machine may compute them otherwise."""
+
+
+def attack_limits(costs: Sequence[Cost]) -> dict[str, Any]:
+    """What no attack on what these costs paid for can pass: figures, which are rounded up, and a sentence of them."""
+    adjacency = costs[0].adjacency if costs else ADD_REMOVE
+    limits = tradeoff.tradeoff(costs)
+    found = {f"{share:g}": _up_to_4_digits(most) for share, most in limits.found.items()}
+    figures = {"most_found_at_false_alarms": found, "most_right_guesses": _up_to_4_digits(limits.right)}
+    return {"sentence": attack_sentence(figures, adjacency), **figures}
+
+
+def attack_sentence(figures: Mapping[str, Any], adjacency: str = ADD_REMOVE) -> str:
+    """The figures of `attack_limits` in words."""
+    found, unit = figures["most_found_at_false_alarms"], unit_of(adjacency)
+    return (
+        f"Whatever the attack, it finds at most {_listed(found.values())} of the private {unit}s at "
+        f"{_listed(map(float, found))} of false alarms, and wins at most {_listed([figures['most_right_guesses']])} of "
+        f"bets at even odds on whether one {unit} was among them."
+    )
+
+
+def meaning(costs: Sequence[Cost], epsilon: float, delta: float) -> dict[str, Any]:
+    """The block of a certificate: figures of everything that was paid for, each part with its sentence. `epsilon` at
+    `delta` is what is promised."""
+    return told(figures(costs, epsilon, delta), costs[0].adjacency)
+
+
+def figures(costs: Sequence[Cost], epsilon: float, delta: float) -> dict[str, Any]:
+    """`meaning` without its sentences."""
+    curve = tradeoff.of(costs)
+    missed = curve.missed([float(share) for share in ALARMS]).tolist()
+    mu = curve.gaussian()
+    known: dict[str, Any] = {
+        "trade_off": {"least_missed_at_false_alarms": dict(zip(ALARMS, map(_down_to_4_digits, missed), strict=True))},
+        "advantage": {"most": _up_to_4_digits(curve.advantage())},
+        "best_guess": {
+            "most_right_at_prior": {f"{prior:g}": _up_to_4_digits(curve.right(prior)) for prior in tradeoff.PRIORS}
+        },
+        "deltas": {
+            "at": [{"epsilon": one, "delta": _up(_delta(curve, costs, one))} for one in epsilons_beside(epsilon)]
+        },
+        "gaussian": {"mu": None if mu is None else _up(mu)},
+    }
+    if costs[0].adjacency != ADD_REMOVE_PERSON:
+        together = {f"{k}": epsilon_of_group(costs, k, delta) for k in GROUPS}
+        known["several_images"] = {"epsilon_with": {k: _up(one) for k, one in together.items()}}
+    return known
+
+
+def told(known: Mapping[str, Any], adjacency: str) -> dict[str, Any]:
+    """The parts of `figures`, each behind a sentence of it."""
+    return {name: {"sentence": SENTENCES[name](part, adjacency), **part} for name, part in known.items()}
+
+
+def epsilons_beside(epsilon: float) -> list[float]:
+    """Five round ones, which compare releases, up to about what is promised: beyond it delta says little. Of the usual
+    10, of which a run may leave a little, they are 0.5, 1, 2, 5 and 10."""
+    end = max(5, bisect_right(_EPSILONS, 1.1 * epsilon))
+    return _EPSILONS[end - 5 : end]
+
+
+def _delta(curve: tradeoff.Curve, costs: Sequence[Cost], epsilon: float) -> float:
+    found = curve.delta(epsilon)
+    return found if found > PLAIN_DELTA else min(found, price.delta(costs, epsilon))
+
+
+def _trade_off(part: Mapping[str, Any], adjacency: str) -> str:
+    missed = part["least_missed_at_false_alarms"]
+    asked = [f"{share:g}" for share in tradeoff.FALSE_ALARMS]
+    return (
+        f"Who wants to miss fewer of the private {unit_of(adjacency)}s has to accuse more of the others: with "
+        f"{_listed(map(float, asked))} of others accused, the best attack that there can be still misses at least "
+        f"{_listed((missed[share] for share in asked), rounded_down)} of the private ones."
+    )
+
+
+def _advantage(part: Mapping[str, Any], adjacency: str) -> str:
+    return (
+        f"The share of private {unit_of(adjacency)}s that an attack finds is at most "
+        f"{rounded_up(round(100 * part['most'], 9))} points above the share of others that it wrongly accuses: 0 is "
+        "guessing, 100 is knowing."
+    )
+
+
+def _best_guess(part: Mapping[str, Any], adjacency: str) -> str:
+    even, rare = (part["most_right_at_prior"][f"{prior:g}"] for prior in tradeoff.PRIORS)
+    whose = "one person with all their images" if adjacency == ADD_REMOVE_PERSON else "one image"
+    return (
+        f"Somebody who thinks it as likely as not that {whose} was among them, and sees all of this, is right at most "
+        f"{_of_100(even)} times in 100, where guessing is right 50 times; somebody who thinks it 1 % likely, at most "
+        f"{_of_100(rare)} times, where always saying no is right 99 times."
+    )
+
+
+def _deltas(part: Mapping[str, Any], _: str) -> str:
+    at, most = [f"{one['epsilon']:g}" for one in part["at"]], [rounded_up(one["delta"]) for one in part["at"]]
+    return (
+        "Epsilon and delta are one pair of many that all hold: with the smaller factor e^epsilon goes a larger part, "
+        f"delta, for which it need not hold. At epsilon {_joined(at)} delta is at most {_joined(most)}."
+    )
+
+
+def _gaussian(part: Mapping[str, Any], adjacency: str) -> str:
+    mu, unit, rare = part["mu"], unit_of(adjacency), f"{1 / tradeoff.RAREST:,.0f}"
+    if mu is None:
+        return (
+            f"There is no mu for which one noisy number would tell as much about one {unit}: the best attack may find "
+            f"all but one in {rare} of the private ones."
+        )
+    return (
+        f"All of this together tells no more about one {unit} than a single noisy number that is {rounded_up(mu)} "
+        f"higher where the {unit} was among them, and whose noise has a standard deviation of 1 (Gaussian differential "
+        f"privacy with mu = {rounded_up(mu)}, for attacks with one false alarm in {rare} or more)."
+    )
+
+
+def _several_images(part: Mapping[str, Any], _: str) -> str:
+    known = part["epsilon_with"]
+    epsilons = ["more than can be said" if one is None else rounded_up(one) for one in known.values()]
+    return (
+        "All of this is about one image. Of somebody with several among them more is told: at the same delta, with "
+        f"{_joined(known, 'or')} images epsilon is {_joined(epsilons, 'or')}."
+    )
+
+
+def picture(privacy: Mapping[str, Any]) -> str | None:
+    """The trade-off curve of a certificate, or of a report's `privacy`, as a data URI; None without a guarantee."""
+    if privacy["guarantee"] == "none":
+        return None
+    missed = privacy["meaning"]["trade_off"]["least_missed_at_false_alarms"]
+    alarms = [float(share) for share in missed]
+    alone = corners(privacy["epsilon"], privacy["delta"])
+    lines = {
+        "the best attack": Line(alarms, list(missed.values()), "-"),
+        "what epsilon and delta alone would allow": Line([x for x, _ in alone], [y for _, y in alone], ":"),
+        "guessing": Line([0, 1], [1, 0], "--", COLOURS[-1]),
+    }
+    return chart(lines, x="others wrongly accused (type I error)", y="members missed (type II error)")
+
+
+def corners(epsilon: float, delta: float) -> list[tuple[float, float]]:
+    """Those of the trade-off curve that one pair alone would allow: (false alarms, members missed)."""
+    knee = (1 - delta) / (1 + math.exp(min(epsilon, 700)))
+    return [(0.0, 1 - delta), (knee, knee), (1 - delta, 0.0), (1.0, 0.0)]
+
+
+SENTENCES = {
+    "trade_off": _trade_off, "advantage": _advantage, "best_guess": _best_guess, "deltas": _deltas,
+    "gaussian": _gaussian, "several_images": _several_images,
+}  # fmt: skip
+"""By the parts of a certificate's `meaning`."""
+
+
+def _up_to_4_digits(share: float) -> float:
+    return min(1.0, math.ceil(share * 1e4 - 1e-6) / 1e4)
+
+
+def _down_to_4_digits(share: float) -> float:
+    return max(0.0, math.floor(share * 1e4 + 1e-6) / 1e4)
+
+
+def _up(value: float) -> float | None:
+    """Four significant digits; None for what is endless."""
+    return None if math.isinf(value) else float(rounded_up(value * (1 - LAST_BITS), 4))
+
+
+def _of_100(share: float) -> str:
+    return rounded_up(round(100 * share, 9), 4)
+
+
+def _listed(shares: Iterable[float], rounded: Any = None) -> str:
+    return _joined(f"{(rounded or rounded_up)(round(100 * share, 9))} %" for share in shares)
+
+
+def _joined(words: Iterable[str], last_with: str = "and") -> str:
+    *some, last = words
+    return f"{', '.join(some)} {last_with} {last}" if some else last
+
+
+def rounded_up(value: float, digits: int = 3) -> str:
+    """At most `digits` significant digits, never below `value`: a printed promise must not flatter."""
+    return _rounded(value, digits, ROUND_CEILING)
+
+
+def rounded_down(value: float, digits: int = 3) -> str:
+    """The same of what an attack misses: never above `value`."""
+    return _rounded(value, digits, ROUND_FLOOR)
+
+
+def _rounded(value: float, digits: int, how: str) -> str:
+    if not math.isfinite(value):
+        return str(value)
+    number = Context(prec=digits, rounding=how).create_decimal(repr(float(value)))
+    return f"{float(number):.{digits}g}".replace("e-0", "e-").replace("e+0", "e+")

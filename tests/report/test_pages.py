@@ -1,0 +1,153 @@
+"""What tells a certificate otherwise: disclosure.json for machines and examiners, certificate.html for two sheets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_stand_in import digits, privacy
+
+from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost
+from raysyn.privacy.ledger import cost_of
+from raysyn.report.disclosure import BY_THE_CURATOR, disclosed
+from raysyn.report.meaning import meaning
+from raysyn.report.page import page
+from raysyn.report.release import certificate, declare, pages_of, write_release
+from raysyn.report.report import no_dp_section
+from raysyn.report.verify import verify
+from raysyn.runs.folder import RunFolder
+
+
+def terms(private: bool = True, **more: Any) -> dict[str, Any]:
+    """A certificate, with the hash of its images."""
+    section = privacy() if private else no_dp_section(["tuned by hand"])
+    told = certificate(section, method="m", name="a <b>set</b>", n=600, shape=(8, 8, 1), class_names=["0", "<1>"])
+    return {**told, "files": {"synthetic.parquet": {"sha256": "ab" * 32}}, **more}
+
+
+def of_persons() -> dict[str, Any]:
+    section = privacy()
+    for row in (section, *section["ledger"]):
+        row["adjacency"] = ADD_REMOVE_PERSON
+    section["meaning"] = meaning([cost_of(row) for row in section["ledger"]], 9.9912, 1.5149e-6)
+    told = certificate(section, method="m", name="s", n=600, shape=(8, 8, 1), class_names=["0"], persons=70)
+    return {**told, "files": {"synthetic.parquet": {"sha256": "ab" * 32}}}
+
+
+def test_the_fields_of_the_registry_are_there_and_what_only_the_curator_knows_is_left_to_them() -> None:
+    told = disclosed(terms())["deployment"]
+    assert told.keys() == {"basic", "dp_variant", "privacy_loss", "deployment_model", "implementation"}
+    assert {name for name, value in told["basic"].items() if value is None} == set(BY_THE_CURATOR)
+    assert told["privacy_loss"]["privacy_parameters"] == {"epsilon": 9.9912, "delta": 1.5149e-6}
+    assert told["privacy_loss"]["number_of_privacy_units"] == 600
+    assert told["implementation"]["preprocessing_and_hyperparameter_tuning"] == privacy()["uncharged_choices"]
+    central, finetune = told["implementation"]["mechanisms"]
+    assert "5 Gaussian answers each about a Poisson sample at rate 0.1, noise 5 times" in central
+    assert "2,197 Gaussian answers" in finetune and "epsilon 9.95" in finetune
+    assert told["deployment_model"]["model_name"] == "Central" and "PRV" in told["implementation"]["composition"]
+
+
+def test_the_unit_is_that_of_the_promise() -> None:
+    image, person = disclosed(terms()), disclosed(of_persons())
+    for told, level, words in ((image, "Record-level", "One image"), (person, "User-level", "One person with all")):
+        assert told["deployment"]["privacy_loss"]["privacy_unit"] == level
+        assert told["nist_sp_800_226"]["unit_of_privacy"].startswith(words)
+    assert person["deployment"]["privacy_loss"]["number_of_privacy_units"] == 70
+    assert "there are 70 private persons" in person["deployment"]["dp_variant"]["unprotected_quantities"]
+    assert "one image" not in json.dumps(person["deployment"]) + page(of_persons())
+
+
+def test_without_a_guarantee_nothing_is_disclosed_as_one() -> None:
+    told = disclosed(terms(private=False))
+    assert told.keys() == {"statement", "made_from", "deployment"} and "none" in json.dumps(told["deployment"])
+    text = page(terms(private=False))
+    assert "NO differential privacy guarantee" in text and "tuned by hand" in text
+    assert not re.search("psilon|attacker|covers|<svg", text)
+
+
+class Seen(HTMLParser):
+    """Whether what is opened is closed, and what there is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.add(tag)
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("make", [terms, of_persons, lambda: terms(private=False)])
+def test_the_page_fetches_and_runs_nothing_and_shows_all_of_the_promise(make: Callable[[], dict[str, Any]]) -> None:
+    signed = make()
+    text = page(signed)
+    seen = Seen()
+    seen.feed(text)
+    assert not seen.open and not seen.tags & {"script", "link", "img", "iframe", "object", "a"}
+    assert not re.search(r"https?:|@import|url\(|\b(None|null|nan|undefined|Undefined)\b", text)
+    assert "<b>set" not in text and "<1>" not in text, "names are no markup"
+    assert "@page { size: A4" in text and signed["files"]["synthetic.parquet"]["sha256"] in text
+    shown = text.replace("&#39;", "'")
+    sentences = [part["sentence"] for part in signed.get("meaning", {}).values()]
+    for words in (signed["statement"], *signed["covers"], *signed.get("does_not_cover", []), *sentences):
+        assert words in shown
+    for row in signed.get("ledger", []):
+        assert row["mechanism"] in shown
+    assert text == page(json.loads(json.dumps(signed))), "made anew from the file it is the same"
+
+
+def test_many_classes_do_not_fill_a_sheet() -> None:
+    many = terms()
+    many["public_facts"]["classes"] = [f"class {at}" for at in range(500)]
+    assert "class 11, and 488 more" in page(many) and "class 12" not in page(many)
+
+
+def written(out: Path) -> Path:
+    with RunFolder.open(out, method="m", preset="p", config={}, data_fingerprint="f") as folder:
+        told = certificate(no_dp_section(), method="m", name="s", n=9, shape=(8, 8, 1), class_names=list("0123456789"))
+        write_release(folder, digits(20), told, name="x")
+    return out / "release"
+
+
+def test_what_is_declared_later_is_on_the_pages_too(tmp_path: Path) -> None:
+    release = written(tmp_path / "run")
+    declare(str(tmp_path / "run"), "chosen among 9 by accuracy")
+    signed = json.loads((release / "certificate.json").read_text())
+    for name, content in pages_of(signed).items():
+        assert (release / name).read_bytes() == content and b"chosen among 9" in content + page(signed).encode()
+    assert all(check.holds for check in verify(release))
+
+
+@pytest.mark.parametrize("name", ["disclosure.json", "certificate.html"])
+def test_an_edited_page_is_found_whatever_hash_is_signed(name: str, tmp_path: Path) -> None:
+    release = written(tmp_path / "run")
+    edited = (release / name).read_bytes().replace(b"NO differential", b"a differential")
+    (release / name).write_bytes(edited)
+    signed = json.loads((release / "certificate.json").read_text())
+    signed["files"][name]["sha256"] = hashlib.sha256(edited).hexdigest()
+    (release / "certificate.json").write_text(json.dumps(signed))
+    assert [check.name for check in verify(release) if not check.holds] == ["pages"]
+
+
+def test_a_meaning_of_persons_says_persons() -> None:
+    costs = [Cost(mechanism="x", noise_multiplier=3.0, sampling_rate=0.1, steps=9, adjacency=ADD_REMOVE_PERSON)]
+    told = meaning(costs, 1.0, 1e-5)
+    assert "several_images" not in told and not any("image was" in part["sentence"] for part in told.values())
+    assert "one person with all their images" in told["best_guess"]["sentence"]
+    endless = meaning([Cost(mechanism="x", noise_multiplier=1e-4, sampling_rate=1.0, steps=1)], 1e6, 1e-5)
+    assert endless["gaussian"]["mu"] is None and set(endless["several_images"]["epsilon_with"].values()) == {None}
+    assert "more than can be said" in endless["several_images"]["sentence"]
