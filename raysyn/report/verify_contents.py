@@ -6,6 +6,7 @@ import io
 import json
 import math
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from raysyn.runs import may_leave
 from raysyn.runs.may_leave import FOLDERS, NETWORK_ABOUT, NETWORK_WEIGHTS
 
 MOST_NAMED = 5
+END = b"\0\0\0\0IEND\xae\x42\x60\x82"
+"""Of every PNG file."""
 
 
 class Check(NamedTuple):
@@ -95,22 +98,37 @@ def _check(images: Images) -> None:
     if any(label not in known for label in images.labels):
         raise ValueError(f"it has labels beyond its {len(known)} classes")
     height, width, channels = images.shape
-    head = struct.pack(">8sI4sIIBB", b"\x89PNG\r\n\x1a\n", 13, b"IHDR", width, height, 8, {1: 0, 3: 2}[channels])
+    head = struct.pack(
+        ">8sI4sIIBBBBB", b"\x89PNG\r\n\x1a\n", 13, b"IHDR", width, height, 8, {1: 0, 3: 2}[channels], 0, 0, 0
+    )
+    size = height * (1 + width * channels)  # a line of pixels begins with its filter
     for picture in images.pictures:
-        if not picture.startswith(head) or not _of_pixels_alone(picture):
+        if not picture.startswith(head) or not _of_pixels_alone(picture, size):
             raise ValueError(
                 f"it has images that are no PNG files of {width} x {height} pixels in {channels} channels alone"
             )
         Image.open(io.BytesIO(picture)).load()
 
 
-def _of_pixels_alone(picture: bytes) -> bool:
-    """Whether a PNG file has no other chunks than pixels need, and ends with them."""
-    at, kinds = 8, list[bytes]()
+def _of_pixels_alone(picture: bytes, size: int) -> bool:
+    """Whether a PNG file has no other chunks than pixels need, whole and nothing after them, and unpacks to so many
+    bytes: decoders pass over what is more."""
+    at, kinds, packed = 8, list[bytes](), b""
     while at < len(picture):
-        kinds.append(picture[at + 4 : at + 8])
-        at += 12 + int.from_bytes(picture[at : at + 4], "big")
-    return at == len(picture) and kinds == [b"IHDR", *[b"IDAT"] * (len(kinds) - 2), b"IEND"]
+        end = at + 8 + int.from_bytes(picture[at : at + 4], "big")
+        if picture[end : end + 4] != struct.pack(">I", zlib.crc32(picture[at + 4 : end])):
+            return False
+        kinds.append(kind := picture[at + 4 : at + 8])
+        packed += picture[at + 8 : end] if kind == b"IDAT" else b""
+        at = end + 4
+    if kinds != [b"IHDR", *[b"IDAT"] * (len(kinds) - 2), b"IEND"] or not picture.endswith(END):
+        return False
+    unpack = zlib.decompressobj()
+    try:
+        whole = len(unpack.decompress(packed, size + 1)) == size
+    except zlib.error:
+        return False
+    return whole and unpack.eof and not unpack.unused_data
 
 
 def _check_table(images: Images, table: Any) -> None:

@@ -670,6 +670,28 @@ def chunk_more(png: bytes) -> bytes:
     return png[:-12] + struct.pack(">I", 8) + text + struct.pack(">I", zlib.crc32(text)) + png[-12:]
 
 
+def repacked(change: Callable[[bytes], bytes], end: bytes = b"") -> Callable[[bytes], bytes]:
+    """A picture of one IDAT of other bytes, and an IEND that holds something; the sums of both fit."""
+
+    def changed(png: bytes) -> bytes:
+        packed, at = b"", 33
+        while (kind := png[at + 4 : at + 8]) == b"IDAT":
+            after = at + 8 + int.from_bytes(png[at : at + 4], "big")
+            packed, at = packed + png[at + 8 : after], after + 4
+        assert kind == b"IEND"
+        return png[:33] + b"".join(
+            struct.pack(">I", len(inside)) + kind + inside + struct.pack(">I", zlib.crc32(kind + inside))
+            for kind, inside in ((b"IDAT", change(packed)), (b"IEND", end))
+        )
+
+    return changed
+
+
+def other_sum(at: int) -> Callable[[bytes], bytes]:
+    """A picture with a wrong sum of a chunk, which decoders may pass over."""
+    return lambda png: png[:at] + bytes([png[at] ^ 1]) + (png[at + 1 :] if at + 1 else b"")
+
+
 def metadata(name: bytes, /, **more: Any) -> Callable[[Any], Any]:
     def changed(table: Any) -> Any:
         said = table.schema.metadata
@@ -694,8 +716,20 @@ def column(at: int, name: str, value: Any) -> Callable[[Any], Any]:
 TAMPERED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "bytes after a picture": (pictures(lambda one: one + b"PRIVATE"), "no PNG files"),
     "words in a picture": (pictures(chunk_more), "no PNG files"),
+    "bytes after the pixels": (pictures(repacked(lambda packed: packed + b"PRIVATE")), "no PNG files"),
+    "more lines than are shown": (
+        pictures(repacked(lambda packed: zlib.compress(zlib.decompress(packed) + b"PRIVATE"))),
+        "no PNG files",
+    ),
+    "a line too few": (pictures(repacked(lambda packed: zlib.compress(zlib.decompress(packed)[:-9]))), "no PNG files"),
+    "pixels without their sum": (pictures(repacked(lambda packed: packed[:-4])), "no PNG files"),
+    "pixels with another sum": (pictures(repacked(lambda packed: packed[:-4] + b"JOHN")), "no PNG files"),
+    "words at the end": (pictures(repacked(bytes, b"PRIVATE")), "no PNG files"),
+    "another sum of the head": (pictures(other_sum(32)), "no PNG files"),
+    "another sum of pixels": (pictures(other_sum(-13)), "no PNG files"),
+    "another sum of the end": (pictures(other_sum(-1)), "no PNG files"),
     "a picture cut off": (pictures(lambda one: one[:-20]), "no PNG files"),
-    "pixels cut off": (pictures(lambda one: one[:33] + b"\0\0\0\0IDAT\x35\xaf\x06\x1e" + one[-12:]), "is no file that"),
+    "pixels cut off": (pictures(lambda one: one[:33] + b"\0\0\0\0IDAT\x35\xaf\x06\x1e" + one[-12:]), "no PNG files"),
     "no images": (lambda table: table.slice(0, 0), "no images"),
     "names of classes for another reader": (metadata(b"huggingface", info={"features": {}}), "metadata"),
     "more metadata": (metadata(b"patients", who="John"), "metadata"),
