@@ -87,7 +87,7 @@ def _verify(arguments: Sequence[str]) -> int:
     if len(arguments) != 1:
         has = "no folder" if not arguments else f"{len(arguments)} words"
         return cli.refuse(f"verify has {has}: give one, the release/ of a run")
-    from raysyn.report.verify import main as verify
+    from raysyn.verify import main as verify
 
     return verify(arguments)
 

@@ -1,8 +1,43 @@
-"""`python -m raysyn.verify RELEASE`: the same as `raysyn verify RELEASE`."""
+"""`python -m raysyn.verify RELEASE`: the same as `raysyn verify RELEASE`. By the methods it reads network.json, too."""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from raysyn.report.verify import main
+from raysyn.methods import catalogue
+from raysyn.report import verify
+from raysyn.runs.versions import version
+
+
+def check_network(about: Mapping[str, Any], signed: Mapping[str, Any]) -> None:
+    """ValueError for a network.json that no run of its method writes; one of another version, or of a method that is
+    not installed here, may say what any may."""
+    # Imported where it is used, not above: most releases have no network.
+    from raysyn.methods import network
+    from raysyn.screen.flags import restored
+
+    if about["raysyn"] != version():
+        return
+    try:
+        entry = catalogue.find(about["method"])
+    except ValueError:
+        return
+    if about["preset"] not in entry.presets():
+        raise ValueError(f"network.json says the preset {about['preset']}, which {entry.name} does not have")
+    try:
+        config = restored(entry.presets()[about["preset"]], about["settings"])
+        network.check_read(getattr(entry.method(), "network", None), about, config, entry.name)
+        config.classes.of(tuple(signed["public_facts"]["classes"]))
+    except verify.DAMAGE as error:
+        raise ValueError(f"network.json is of no run of {entry.name} ({error})") from error
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status, as of `raysyn.report.verify`."""
+    return verify.main(arguments, check_network)
+
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

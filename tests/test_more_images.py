@@ -23,6 +23,7 @@ from raysyn.report import choices
 from raysyn.report.release import parquet_bytes, read_images
 from raysyn.report.verify import verify
 from raysyn.runs.may_leave import network_text
+from raysyn.verify import check_network
 
 HERE = ("--on.address", "here")
 
@@ -227,6 +228,9 @@ def test_a_release_that_holds_the_network_is_enough(
         told = network_text(about | {"settings": settings | changed}).encode()
         files_signed_anew(handed, {"network.json": told, "network.safetensors": content})
         assert sentence in said(capsys, "draw", str(handed), *new, *HERE, status=2)
+        # Tensors are compared with their hashes alone.
+        fails = next(check for check in verify(handed, fits=check_network) if check.name == "network")
+        assert fails.holds == (changed is wide) and (fails.holds or sentence in fails.found)
     files_signed_anew(handed, {"network.json": network_text(about).encode(), "network.safetensors": weights})
     assert "release.network is True" in said(capsys, "draw", str(handed), "--release.network", *new, status=2)
     (handed / "network.json").write_text(json.dumps(about | {"preset": "gone"}))

@@ -101,8 +101,7 @@ def check_read(network: Network | None, about: Mapping[str, Any], config: Any, m
         raise ValueError(f"{ABOUT} has other settings than those that {method} draws by")
     if getattr(getattr(config, "network", None), "factory", None) is not None:
         raise ValueError(f"{ABOUT} names code, network.factory {config.network.factory}, which is not run")
-    whole = all(type(settings.get(name, 0)) is int for name in ("synthetic", "seed"))
-    if not whole or _settings(network, config) != settings:
+    if _settings(network, config) != settings:
         raise ValueError(f"{ABOUT} has settings that {method} does not have, or of another kind")
 
 

@@ -30,7 +30,7 @@ from raysyn.report.release import (
     pages_of,
     statement,
 )
-from raysyn.report.verify_contents import Check, at_most, parsed
+from raysyn.report.verify_contents import Check, NetworkFits, at_most, parsed
 from raysyn.runs import may_leave
 from raysyn.runs.may_leave import NETWORK_ABOUT, NETWORK_WEIGHTS
 from raysyn.runs.versions import version
@@ -43,9 +43,10 @@ DAMAGE = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, R
 """What anything else than a certificate may raise where it is read as one."""
 
 
-def verify(release: Path, laid_out: bool = True) -> list[Check]:
-    """Every check of the release in this folder, its layouts left out where these are not there to be read; ValueError,
-    in one sentence, for what is no such folder."""
+def verify(release: Path, laid_out: bool = True, fits: NetworkFits | None = None) -> list[Check]:
+    """Every check of the release in this folder, its layouts left out where these are not there to be read, and what
+    network.json says to its method where nobody who knows methods `fits` it; ValueError, in one sentence, for what is
+    no such folder."""
     try:
         if (path := release / CERTIFICATE).exists() and not path.is_file():
             raise ValueError("it is no file")  # whose reader may wait
@@ -56,7 +57,7 @@ def verify(release: Path, laid_out: bool = True) -> list[Check]:
         ) from error
     try:
         said = _promise(signed) if signed["guarantee"] != "none" else _no_promise(signed)
-        checks = [*said, _fields(signed), *_files(release, signed, laid_out)]
+        checks = [*said, _fields(signed), *_files(release, signed, laid_out, fits)]
     except OSError as error:
         raise ValueError(f"{release} cannot be read ({error})") from error
     except DAMAGE as error:
@@ -187,7 +188,9 @@ def _delta(signed: Mapping[str, Any]) -> Check:
     return Check("delta", same, told if same else f"should say: {told}")
 
 
-def _files(release: Path, signed: Mapping[str, Any], laid_out: bool) -> Iterator[Check]:
+def _files(
+    release: Path, signed: Mapping[str, Any], laid_out: bool, fits: NetworkFits | None
+) -> Iterator[Check]:  # fmt: skip
     known = {name: one["sha256"] for name, one in signed["files"].items()}
     if strange := sorted(set(known) - set(may_leave.FILES)):
         # Such a name may lead anywhere: nothing is read by it.
@@ -201,17 +204,22 @@ def _files(release: Path, signed: Mapping[str, Any], laid_out: bool) -> Iterator
     wrong += _wrong(release, known | linked, links)
     yield Check("files", not wrong, "; ".join(wrong) or f"{len(known)} are those that were signed")
     if not wrong:
-        yield from _contents(release, signed, known, laid_out, links)
+        yield from _contents(release, signed, known, laid_out, links, fits)
     more = sorted({path.relative_to(release).as_posix() for path in here} - set(known) - {CERTIFICATE})
     yield Check("nothing else", not more, f"not covered: {at_most(more)}" if more else "no file that is not covered")
 
 
 def _contents(
-    release: Path, signed: Mapping[str, Any], known: dict[str, str], laid_out: bool, links: AbstractSet[Path]
+    release: Path,
+    signed: Mapping[str, Any],
+    known: dict[str, str],
+    laid_out: bool,
+    links: AbstractSet[Path],
+    fits: NetworkFits | None,
 ) -> Iterator[Check]:
     """Checks of what is inside the files, which are those that were signed; `known` gains those of layouts."""
     if {NETWORK_ABOUT, NETWORK_WEIGHTS} & set(known):
-        yield verify_contents.network(release, signed)
+        yield verify_contents.network(release, signed, fits)
     yield _pages(release, signed)
     try:
         images = verify_contents.images_in(release)
@@ -260,12 +268,12 @@ def _in_a_line(text: str) -> str:
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], fits: NetworkFits | None = None) -> int:
     """Prints a line per check; 0 where all hold, 1 where one does not, 2 for what is no release."""
     try:
         if len(arguments) != 1:
             raise ValueError("name one folder: raysyn verify RELEASE_FOLDER")
-        checks = verify(Path(arguments[0]))
+        checks = verify(Path(arguments[0]), fits=fits)
     except ValueError as error:
         print(f"error: {_in_a_line(' '.join(str(error).split()))}", file=sys.stderr)
         return 2

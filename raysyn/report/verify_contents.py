@@ -8,7 +8,7 @@ import math
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,10 @@ from raysyn.runs.may_leave import FOLDERS, NETWORK_ABOUT, NETWORK_WEIGHTS
 MOST_NAMED = 5
 END = b"\0\0\0\0IEND\xae\x42\x60\x82"
 """Of every PNG file."""
+
+
+NetworkFits = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
+"""fits(what network.json says, the certificate): ValueError where no run of its method says so."""
 
 
 class Check(NamedTuple):
@@ -213,17 +217,17 @@ def at_most(wrong: Sequence[str]) -> str:
     return "; ".join(wrong[:MOST_NAMED]) + more
 
 
-def network(release: Path, signed: Mapping[str, Any]) -> Check:
+def network(release: Path, signed: Mapping[str, Any], fits: NetworkFits | None) -> Check:
     """What draws more of the release says the same, and holds nothing but what the ledger was paid for."""
     try:
-        wrong = _network(release, signed)
+        wrong = _network(release, signed, fits)
     except ValueError as error:
         wrong = str(error)
     told = f"holds answers of the ledger alone, by {signed['made_by']['method']}"
     return Check("network", not wrong, wrong or (told if signed["guarantee"] != "none" else "is of this release"))
 
 
-def _network(release: Path, signed: Mapping[str, Any]) -> str:
+def _network(release: Path, signed: Mapping[str, Any], fits: NetworkFits | None = None) -> str:
     """What is wrong with it; ValueError for more of that."""
     from safetensors import safe_open
 
@@ -247,6 +251,8 @@ def _network(release: Path, signed: Mapping[str, Any]) -> str:
             return f"{NETWORK_ABOUT} says another {name} than the certificate: {about[name]}"
     if text != may_leave.network_text(about):
         return f"{NETWORK_ABOUT} is not written as raysyn writes it"
+    if fits is not None:
+        fits(about, signed)
     if metadata:
         return f"{NETWORK_WEIGHTS} says something beside its tensors: {', '.join(metadata)}"
     paid = {row["stage"] for row in signed.get("ledger", [])}

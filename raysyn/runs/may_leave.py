@@ -24,6 +24,7 @@ _LAID_OUT = re.compile(
 )
 
 _WORD = re.compile(r"[A-Za-z0-9_.:+-]{1,40}")
+_NAME = re.compile(r"[\w .,:+=()-]{1,60}")
 
 _TEXT, _WHOLE, _NUMBER = (str,), (int,), (int, float, type(None))
 _SHA256 = {"sha256": _TEXT}
@@ -134,10 +135,14 @@ def check_network(about: Mapping[str, Any]) -> None:
             for group, inner in value.items():
                 if group not in SETTINGS:
                     raise ValueError(f"network.json may not say {group}: it is not in may_leave.SETTINGS")
+                if group in ("seed", "synthetic") and type(inner) is not int:
+                    raise ValueError(f"network.json may not say {group} as {type(inner).__name__}: it is a number")
                 # Names of classes are public, whatever is in them.
                 _check_setting(inner, group, group == "classes")
         elif name not in NETWORK or type(value) not in NETWORK[name]:
             raise ValueError(f"network.json may not say {name}: it is not in may_leave.NETWORK")
+        elif name in ("method", "preset") and not _NAME.fullmatch(value):
+            raise ValueError(f"network.json may not say {name} as {value!r}, which is no name of one")
 
 
 def network_text(about: Mapping[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from raysyn import verify
 from raysyn.data.images import Images
 from raysyn.methods import catalogue, network
 from raysyn.methods.common import PrivateSetting
@@ -18,6 +21,7 @@ from raysyn.methods.releasing import drawn_from
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.runs import may_leave
 from raysyn.runs.folder import RunFolder
+from raysyn.runs.versions import version
 
 CONFIG = catalogue.find("dp_feta").presets()["quick"]
 NETWORK = catalogue.find("dp_feta").method().network
@@ -38,11 +42,20 @@ def test_code_of_a_user_s_own_is_not_released() -> None:
 @pytest.mark.parametrize(
     "settings",
     [{"data": {"path": "scans"}}, {"eval": {}}, {"network": {"factory": "/home/me/net.py"}}, {"network": {"x": b"?"}},
-     {"sampler": {"steps": [1, "a\\b"]}}],
+     {"sampler": {"steps": [1, "a\\b"]}},
+     *({name: number} for name in ("seed", "synthetic") for number in ("JohnSmith", 1.5, True, None, [3], {"a": 1}))],
 )  # fmt: skip
 def test_settings_that_are_not_listed_do_not_leave(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"^network\.json may not say"):
         may_leave.check_network({"settings": settings})
+
+
+@pytest.mark.parametrize("name", ["method", "preset"])
+@pytest.mark.parametrize("words", ["of Ann/Smith", "a\nb", "", "John Smith, born in 1950, " * 3])
+def test_names_of_method_and_preset_are_a_few_plain_words(name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=rf"^network\.json may not say {name} as"):
+        may_leave.check_network({name: words})
+    may_leave.check_network({name: "my own (2): quick-2.0"})
 
 
 def test_names_of_classes_are_public_whatever_they_hold() -> None:
@@ -62,10 +75,40 @@ def test_what_a_handed_on_network_says_is_not_believed() -> None:
         (settings | {"gan": {}}, CONFIG, "has other settings"),
         ({name: settings[name] for name in settings if name != "seed"}, CONFIG, "has other settings"),
         (settings | {"noise": [1]}, CONFIG, "of another kind"),
-        (settings | {"seed": True}, replace(CONFIG, seed=True), "of another kind"),
+        (settings | {"seed": True}, replace(CONFIG, seed=True), "may not say seed"),
     ):
         with pytest.raises(ValueError, match=said):
             network.check_read(NETWORK, {"settings": about}, config, "dp_feta")
+
+
+ABOUT = {"raysyn": version(), "method": "dp_feta", "preset": "quick"}
+TEN = {"public_facts": {"classes": list("0123456789")}}
+
+
+@pytest.mark.parametrize(("changes", "settings", "said"), [
+    ({}, {}, None), ({}, {"classes": {"shares": [f"{one}=1" for one in range(10)], "noisy_counts": None}}, None),
+    ({"preset": "JohnSmith"}, {}, "the preset JohnSmith, which dp_feta does not have"),
+    ({"method": "lira"}, {}, "of no run of lira"), ({"method": "dp_imgsyn"}, {}, "other settings"),
+    ({}, {"gan": {"depth": 2}}, "other settings"), ({}, {"network": "JohnSmith"}, "of another kind"),
+    ({}, {"network": {"JohnSmith": 1}}, "of another kind"), ({}, {"sampler": {"name": "JohnSmith"}}, "sampler.name"),
+    ({}, {"network": {"width": "JohnSmith"}}, "network.width is"), ({}, {"seed": True}, "seed is True"),
+    ({}, {"network": {"factory": "mine:build"}}, "names code"),
+    ({}, {"classes": {"shares": ["John Smith=1"], "noisy_counts": None}}, "John Smith, which is no class"),
+    ({}, {"classes": {"shares": ["1"] * 9, "noisy_counts": None}}, "has 9 numbers"),
+    # Words that nobody here can judge are bounded by `may_leave` alone.
+    ({"raysyn": "0.0.1"}, {"network": "JohnSmith"}, None), ({"method": "mine"}, {"network": "JohnSmith"}, None),
+])  # fmt: skip
+def test_what_verify_reads_of_a_network_is_what_its_method_writes(
+    changes: dict[str, Any], settings: dict[str, Any], said: str | None
+) -> None:
+    plain = network._settings(NETWORK, CONFIG)
+    merged = {
+        name: {**plain[name], **value} if isinstance(value, dict) and name in plain else value
+        for name, value in settings.items()
+    }
+    about = {**ABOUT, **changes, "settings": {**plain, **merged}}
+    with nullcontext() if said is None else pytest.raises(ValueError, match=re.escape(said)):
+        verify.check_network(about, TEN)
 
 
 def test_what_nobody_paid_for_does_not_leave(tmp_path: Path) -> None:
