@@ -7,18 +7,23 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from damage import damaged
 from typed import said
 
 import raysyn
 from raysyn import draw_source, more_images, verbs
 from raysyn.data.images import DataConfig, Images, load
-from raysyn.methods import synthesis
+from raysyn.methods import catalogue, synthesis
+from raysyn.methods.network import SOME_LAYERS
 from raysyn.report import choices
 from raysyn.report.release import parquet_bytes, read_images
 from raysyn.report.verify import verify
@@ -260,6 +265,21 @@ def test_sizes_beyond_what_is_stored_are_not_built(
     made_by = draw_source.source(run)
     with pytest.raises(ValueError, match=f"^run is {run}, whose internal/stages do not fit .*{said}"):
         made_by.drawing(made_by.config, made_by.like, 160, made_by.answer)
+
+
+@pytest.mark.parametrize(("network", "bounded"), [
+    (SimpleNamespace(factory="mine:build"), False), (SimpleNamespace(factory=None), True), (SimpleNamespace(), True),
+    (None, True),
+])  # fmt: skip
+def test_a_network_of_a_user_s_own_has_any_size(network: Any, bounded: bool) -> None:
+    method = replace(
+        catalogue.find("dp_feta").method(),
+        drawing=lambda *_: torch.nn.Sequential(*(torch.nn.Identity() for _ in range(2 * SOME_LAYERS))),
+    )
+    like = Images(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64), ("a", "b"))
+    words = "^run is run, that is wrong .*layers, unlike what is stored"
+    with pytest.raises(ValueError, match=words) if bounded else nullcontext():
+        draw_source._drawn_by("run", "that is wrong", method, SimpleNamespace(network=network), like, 9, {}.get)
 
 
 FEW = (None, "x", [], {}, -1, math.nan)
