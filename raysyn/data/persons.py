@@ -27,10 +27,12 @@ USUAL = "person"
 NOBODY = ("", "nan", "none", "null", "na", "n/a", "<na>")
 """What tables hold in place of a name, in small letters."""
 NEAR = (
-    "case", "client", "customer", "donor", "household", "individual", "mrn", "participant", "patient", "people",
-    "person", "pid", "subject", "uid", "user", "writer",
+    "case", "client", "customer", "donor", "household", "individual", "mrn", "participant", "pat", "patient", "people",
+    "person", "pid", "subj", "subject", "uid", "user", "writer",
 )  # fmt: skip
-"""What else columns of persons are called, in small letters, without an ending such as _id: asked about, not read."""
+"""What else columns of persons are called, in small letters, without id before or after it: asked about, not read."""
+SEAM = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+"""Between letters and digits, and before capitals."""
 FEW = 20
 """Persons: of fewer a run warns."""
 PREFIX = r"([^/]+)[\s_-][^\s_/-]+$"
@@ -154,28 +156,40 @@ class Persons:
 def is_near(column: str) -> bool:
     """Whether a column is called like one of persons."""
     bare = re.sub(r"[\W_]+", "", column.lower())
-    bare = re.sub(r"(?<=.)(ids?|no|nr|num|number|name|key|code)$", "", bare) if bare not in NEAR else bare
+    bare = re.sub(r"^id(?=.)|(?<=.)(ids?|no|nr|num|number|name|key|code)$", "", bare) if bare not in NEAR else bare
     return bare in NEAR or bare.removesuffix("s") in NEAR
 
 
 def _of_one_class(persons: Collection[str], source: Source) -> list[str]:
     """A warning where names of persons have that of a class in them: as the folder above them, wherever that lies, or,
-    of half of the persons, as a word."""
-    names = {_in_words(name) for name in source.class_names or ()}
-    above = {_in_words(part) for person in persons for part in person.split("/")[:-1]}
-    words = {name for name in names if not name.strip().isdigit()}
-    within = sum(any(name in _in_words(person) for name in words) for person in persons)
-    if names.isdisjoint(above) and (not within or 2 * within < len(persons)):
-        return []
+    of half of the persons, as words, or as a folder of a number, which may be somebody's too."""
+    folders = {_words(name) for name in source.class_names or ()} - {()}
+    numbers = {name for name in folders if not re.search(r"[^\W\d_]", "".join(name))}
+    named = folders - numbers
+    words = named | {_words(name, True) for name in source.class_names or () if _words(name) in named}
+    lengths, within = {len(some) for some in words}, 0
+    for person in persons:
+        above = {_words(part) for part in person.split("/")[:-1]}
+        if not above.isdisjoint(named):
+            break
+        parts = {
+            some[at : at + length] for some in (_words(person), _words(person, True)) for length in lengths
+            for at in range(len(some) - length + 1)
+        }  # fmt: skip
+        within += not above.isdisjoint(numbers) or not parts.isdisjoint(words)
+    else:
+        if not within or 2 * within < len(persons):
+            return []
     return [
         "Names of persons have the name of a class in them, so that somebody with images of two classes is two "
         "persons, each with a promise of its own: let the group of --data.person-pattern hold the name alone."
     ]
 
 
-def _in_words(name: str) -> str:
-    """Its words in small letters, with a space around each."""
-    return " ".join(["", *re.split(r"[\s_/.-]+", name.casefold()), ""])
+def _words(name: str, seams: bool = False) -> tuple[str, ...]:
+    """In small letters; with `seams` also those with nothing between them, such as cat1, pt1cat or catPatient."""
+    apart = SEAM.sub(" ", name) if seams else name
+    return tuple(filter(None, re.split(r"[\s_/.-]+", apart.casefold())))
 
 
 def spelled_twice(persons: Iterable[str]) -> list[str]:
@@ -191,8 +205,10 @@ def spelled_twice(persons: Iterable[str]) -> list[str]:
 
 
 def _spelled(name: str) -> str:
-    """What another spelling of the same name has too."""
-    return re.sub(r"(?<!\d)0+(?=\d)|\.0+$", "", _in_words(unicodedata.normalize("NFKC", name)).strip())
+    """What another spelling of the same name has too. A sign before a number is a part of it, and so is its point."""
+    name = re.sub(r"(?<=\d)\.0+$", "", unicodedata.normalize("NFKC", name).casefold().strip())
+    apart = re.sub(r"(?<=\w)(?:[\s_/-]|\.(?!\d)|(?<!\d)\.)+(?=\w)", " ", name)
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", apart)
 
 
 def number_of(person: Any, numbers: dict[str, int], place: str) -> int:

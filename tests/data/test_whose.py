@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import tarfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from PIL import Image
 
 from raysyn.data import mapped
 from raysyn.data.images import DataConfig, Images, facts_and_units, load
-from raysyn.data.persons import PREFIX, Persons, number_of
+from raysyn.data.persons import PREFIX, Persons, _of_one_class, number_of, spelled_twice
 from raysyn.data.public import load_public
 from raysyn.data.shares import limited, with_test_images
 from raysyn.data.source import Source, Split
@@ -378,15 +379,25 @@ def test_a_class_in_the_name_of_a_person_is_warned_of(pattern: str, warned: int,
 @pytest.mark.parametrize(("classes", "person", "warned"), [
     (("cat", "dog"), "{class}_{who}", 1), (("cat", "dog"), "{who}", 0), (("cat", "dog"), "train/{class}/{who}", 1),
     (("Lung mass", "none"), "{who}-lung_mass", 1), (("0", "1"), "{who}_1", 0), (("0", "1"), "a/{class}/{who}", 1),
-    (("ann", "bee"), "{who}", 0),
+    (("ann", "bee"), "{who}", 0), (("cat", "dog"), "{class}{at}", 1), (("cat", "dog"), "pt{at}{class}", 1),
+    (("cat", "dog"), "{class}Patient{at}", 1), (("cat", "dog"), "PT{at}{class}17", 1),
+    (("Lung mass", "none"), "{at}LungMass", 1), (("IDC", "dog"), "PtIDCAnn{at}", 1),
+    (("class 1", "dog"), "class1_{at}", 1),
+    (("cat", "dog"), "con{class}{at}", 0), (("0", "1"), "{at}/{who}", 0), (("0", "1"), "{class}/{at}", 1),
+    (("0", "1"), "p{class}_{at}", 0), (("-", "cat"), "/{at}", 0),
 ])  # fmt: skip
 def test_the_name_of_a_class_is_found_wherever_it_is(classes: tuple[str, ...], person: str, warned: int) -> None:
     """As a folder anywhere above, or as a word: one person of many may be called as a class is."""
-    names = [person.format_map({"class": classes[at % 2], "who": f"ann {at}" if at < 3 else f"p{at}"})
+    names = [person.format_map({"class": classes[at % 2], "at": at, "who": f"ann {at}" if at < 3 else f"p{at}"})
              for at in range(8)]  # fmt: skip
-    split = Split([b""] * 8, np.arange(8) % 2, str, names=lambda: iter(names))
-    found = Persons.of(None, ".*").of_names(Source("set", "set", classes, {"train": split}))
-    assert len(found.warned) == warned
+    assert len(_of_one_class(names, Source("set", "set", classes, {}))) == warned
+
+
+@pytest.mark.parametrize("name", ["disease {}", "disease{}", "d{} e{} f"])
+def test_many_classes_are_sought_in_many_names(name: str) -> None:
+    classes, began = [name.format(at, at) for at in range(1000)], time.process_time()
+    assert _of_one_class([f"person {at}" for at in range(2000)], Source("set", "set", classes, {})) == []
+    assert time.process_time() - began < 1
 
 
 def near(home: Path, kind: str, column: str, whose: list[Any] = WHOSE) -> DataConfig:
@@ -406,7 +417,10 @@ def near(home: Path, kind: str, column: str, whose: list[Any] = WHOSE) -> DataCo
     return config
 
 
-@pytest.mark.parametrize("column", ["patient_id", "Patient", "PatientID", "subject", "case_id", "person id", "MRN"])
+@pytest.mark.parametrize("column", [
+    "patient_id", "Patient", "PatientID", "subject", "case_id", "person id", "MRN", "pat_id", "subj", "SubjNo",
+    "id_patient",
+])  # fmt: skip
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_columns_that_look_like_persons_are_asked_about_and_not_used(kind: str, column: str, tmp_path: Path) -> None:
     config = near(tmp_path, kind, column)
@@ -420,7 +434,8 @@ def test_columns_that_look_like_persons_are_asked_about_and_not_used(kind: str, 
 @pytest.mark.parametrize(("kind", "column", "said"), [
     ("npz", "patient", "The array 'test_patient' looks like persons"), ("tar of json", "person", ""),
     ("tar of json", "MyCase", ""), ("tar of json", "CaseID", "Column 'CaseID' looks like persons"),
-    ("csv", "age", ""), ("parquet", "body_part", ""), ("csv", "uppercase", ""),
+    ("csv", "age", ""), ("parquet", "body_part", ""), ("csv", "uppercase", ""), ("csv", "id", ""),
+    ("csv", "pathid", ""),
 ])  # fmt: skip
 def test_other_sources_are_asked_about_too_and_other_columns_are_not(
     kind: str, column: str, said: str, tmp_path: Path
@@ -445,6 +460,16 @@ def test_persons_in_two_spellings_are_counted(kind: str, other: str, tmp_path: P
     whose = [who.replace("p7", "p-7") if " " in other else who for who in whose]
     (warned,) = load(source(tmp_path, kind, whose)).warned
     assert warned.startswith("2 persons are 1 but for capital letters, leading zeros") and "p" + "7" not in warned
+
+
+@pytest.mark.parametrize(("one", "other", "same"), [
+    ("7", "7.0", True), ("07", "7.00", True), ("p07", "p7", True), ("1_05", "1 5", True), ("a.b", "a-b", True),
+    ("Ann.05", "ann 5", True), ("-07", "-7", True), ("07.5", "7.5", True), ("0", "00", True), ("1-5", "1_5", True),
+    ("-7", "7", False), ("+7", "7", False), ("1.5", "1.05", False), ("1.5", "15", False), ("1.5", "1 5", False),
+    ("10", "1", False), ("100.0", "1", False), ("7.01", "7.1", False),
+])  # fmt: skip
+def test_other_spellings_of_a_number_are_those_of_its_value(one: str, other: str, same: bool) -> None:
+    assert bool(spelled_twice([one, other])) == same == bool(spelled_twice([other.upper(), one]))
 
 
 @pytest.mark.parametrize(("value", "said"), [
