@@ -173,8 +173,15 @@ def _flags(config: DataConfig) -> str:
     flag += f" --data.multi-label {config.multi_label}" if config.multi_label else ""
     flag += f" --data.label-order {shlex.join(config.label_order)}" if config.label_order else ""
     for name, value in Reading.of(config).given():
-        flag += f" --data.{name} {' '.join(f'{one:g}' for one in value) if isinstance(value, tuple) else value}"
+        flag += f" --data.{name} {shlex.join(map(_typed, value if isinstance(value, tuple) else (value,)))}"
     return flag
+
+
+def _typed(value: float | str) -> str:
+    """As it is typed: a number in no more digits than it takes, and in no fewer."""
+    if isinstance(value, str):
+        return value
+    return short if float(short := f"{value:g}") == value else repr(value)
 
 
 def _fitting(given: str, config: DataConfig, facts: Known | str, found: Survey) -> list[str]:
@@ -210,7 +217,7 @@ def _fitting(given: str, config: DataConfig, facts: Known | str, found: Survey) 
 
 def _read(config: DataConfig, facts: Known | str, found: Survey) -> str:
     """How a run would read it, with no flag of --data. but its name or path."""
-    flag = f"--data.name {config.name}" if config.path is None else f"--data.path {config.path}"
+    flag = f"--data.name {config.name}" if config.path is None else f"--data.path {shlex.quote(config.path)}"
     flag += _flags(config)
     if isinstance(facts, str):
         return f"A run with {flag} would be refused: {facts}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from raysyn import looking
 from raysyn.data import survey as surveying
 from raysyn.data.grouped import FOLDER
 from raysyn.data.images import DataConfig, load
 from raysyn.data.persons import PREFIX
 from raysyn.data.source import Source, Split
-from raysyn.data.survey import survey
+from raysyn.data.survey import Survey, survey
 from raysyn.looking import Flags, look, main
+from raysyn.methods.basics import Basics
 from raysyn.report import looked
+from raysyn.screen.flags import assigned
 
 RNG = np.random.default_rng(0)
 
@@ -163,6 +167,19 @@ def test_what_is_not_plain_is_shown_as_a_run_would_read_it(tmp_path: Path) -> No
     assert "Looked at so: 2 grey ones read as RGB; 2 with transparency over white." in said
     with pytest.raises(ValueError, match=r"^window is 5 5: give two numbers"):
         looked_at(source, sheet, window=(5, 5))
+
+
+@pytest.mark.parametrize("path", ["scans", "my scans/of $HOME", "it's; ls", "a`b`&c"])
+@pytest.mark.parametrize("flags", [
+    {}, {"window": (0.1, 1 / 3)}, {"window": (-1e-7, 16777217.0)}, {"background": "#fffff0", "colour": "rgb"},
+    {"label_column": "is it?", "label_order": ("a b", "$c"), "multi_label": "combination"}, {"person_column": "who's"},
+    {"person_pattern": r"^(\w+ \d)"}, {"labels": False},
+])  # fmt: skip
+def test_what_is_printed_as_a_command_is_read_as_it_was_given(path: str, flags: dict[str, Any]) -> None:
+    config = DataConfig(path=path, **flags)
+    _, told = looking._read(config, "no", Survey()).split("A run with ")
+    command, _ = told.rsplit(" would be refused: ", 1)
+    assert assigned(Basics(), shlex.split(command), "it").data == config
 
 
 def test_a_palette_of_greys_that_comes_first_makes_a_run_refuse_colour(tmp_path: Path) -> None:
