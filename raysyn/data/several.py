@@ -193,7 +193,8 @@ def _refuse_other_spellings(order: Sequence[str], labels: Collection[str], label
 
 def _spelled(name: str) -> str:
     """What another spelling of the same label has too."""
-    return " ".join(re.split(r"[\s_.,;/-]+", unicodedata.normalize("NFKC", name).casefold())).strip()
+    # What stands at an end is a part of it: HER2-, -1.
+    return re.sub(r"(?<=\w)[\s_.,;/-]+(?=\w)", " ", unicodedata.normalize("NFKC", name).casefold().strip())
 
 
 def _nowhere(name: str, others: list[str]) -> str:

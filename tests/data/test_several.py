@@ -290,6 +290,15 @@ def test_words_of_a_label_may_be_parted_in_other_ways(other: str, tmp_path: Path
         load(DataConfig(path=path, multi_label="most-frequent", label_order=("lung mass",)))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"), [("HER2-", "HER2"), ("HER2+", "HER2-"), ("-1", "1"), ("T-", "T"), ("a.", "a")]
+)
+def test_a_sign_at_an_end_makes_another_label(one: str, other: str, tmp_path: Path) -> None:
+    path = parquet(tmp_path, [[one if at % 2 else other] for at in range(6)])
+    found = load(DataConfig(path=path, multi_label="most-frequent", label_order=(one,)))
+    assert found.train.class_names[0] == one and found.warned == ()
+
+
 @pytest.mark.parametrize("write", [csv, lambda folder: parquet(folder, WORDS)])
 def test_labels_that_are_spelled_otherwise_are_refused(tmp_path: Path, write: Any) -> None:
     config = DataConfig(path=write(tmp_path), multi_label="most-frequent", label_order=("mass", "Oedema"))
