@@ -28,8 +28,10 @@ def with_test_images(source: Source, share: float | None) -> Source:
     """`source` with test images: its own, or `share` of its training images, which are left out of training.
 
     Which ones are held out follows from their number and places alone, not from pixels or labels: so classes are held
-    out as they come, and one of few images may have none on one of the sides. Raises ValueError, in one sentence, where
-    a share is missing, or is given beside test images of the source's own.
+    out as they come, and one of few images may have none on one of the sides. Persons are held out by their names:
+    whoever comes or goes moves at most one other, and with `limited` training images at most one for each of the two.
+
+    Raises ValueError, in one sentence, where a share is missing, or is given beside test images of the source's own.
     """
     own, train = source.splits.get("test"), source.splits["train"]
     n = len(train.labels_N)
@@ -72,8 +74,8 @@ def _with_persons(source: Source, train: Split, share: float) -> Source:
     count = min(max(1, round(share * persons)), persons - 1)
     held = some_persons(train.persons_N, count)
     left = np.setdiff1d(np.arange(len(train.labels_N)), held)
-    whole = "person with all images" if count == 1 else "persons with all their images"
-    said = f"{count:,} of its {persons:,} {whole} held out as test images (--data.test-share {share:g})"
+    whole = f"{count:,} of its {persons:,} persons with all their images"
+    said = f"{whole} held out as test images (--data.test-share {share:g})"
     return _divided(source, left, held, said)
 
 

@@ -161,18 +161,27 @@ def test_with_one_image_each_there_are_as_many_as_without_persons(kind: str, tmp
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.9])
 @pytest.mark.parametrize("persons", [3, 10, 41])
 def test_whoever_comes_moves_one_other_at_most(persons: int, share: float) -> None:
-    """And nobody moves where a source is in another order."""
+    """And nobody moves where a source is in another order. A limit beside the share moves one more."""
 
-    def held(some: list[str]) -> set[Any]:
+    told: list[str] = []
+
+    def sides(some: list[str]) -> tuple[set[Any], set[Any]]:
         numbers_N = np.array([number_of(name, {}, "") for name in some])
         whole = Source("set", "set", ["it"], {"train": Split(some, np.zeros(len(some), np.int64), str, numbers_N)})
-        return set(with_test_images(whole, share).splits["test"].pictures)
+        parted = with_test_images(whole, share)
+        told.append(parted.told)
+        left = parted.splits["train"].pictures
+        kept = limited(parted, "train", persons // 3)
+        return set(parted.splits["test"].pictures), {left[at] for at in kept}
 
     names = [f"patient {at}" for at in range(persons)]
-    before = held(names)
-    assert before == held(names[::-1]) == held(names[1::2] + names[::2])
+    held, kept = before = sides(names)
+    assert f"{len(held)} of its {persons} persons with all their images held out" in told[0]
+    assert before == sides(names[::-1]) == sides(names[1::2] + names[::2])
     for name in names:
-        assert len((before ^ held([one for one in names if one != name])) - {name}) <= 1
+        other_held, other_kept = sides([one for one in names if one != name])
+        assert len((held ^ other_held) - {name}) <= 1
+        assert len(((held ^ other_held) | (kept ^ other_kept)) - {name}) <= 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
