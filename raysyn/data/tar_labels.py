@@ -72,34 +72,50 @@ class Whose:
 
     def __init__(self, persons: Persons) -> None:
         self.persons, self.keys = persons, set[str]()
-        self._found: list[tuple[str, bool, Any]] = []
+        self.unreadable = 0
+        """Files .json that are none; without a column that is named they say nothing of persons."""
+        self._with_json = self._unfit = False
+        self._found: list[tuple[str, bool, Any, str | None]] = []
+        """(place, whether it names somebody, whom, why it cannot)."""
 
     def ask(self, labels: Mapping[str, Member], place: str) -> None:
-        """Note the person of a sample; ValueError, in a sentence that `place` opens, where a column is named that it
-        lacks."""
+        """Note the person of a sample; ValueError, in a sentence that `place` opens, where a column is named that its
+        json lacks, or that holds none."""
+        column = self.persons.column
         if "json" not in labels:
-            self.persons.check_no_column(place)
-        fields: Any = None
+            what = f"{self.persons.group}person_column={column!r}" if column is not None else "its person"
+            self._found.append((place, False, None, f"{place} has no json, in which {what} would be; add it"))
+            return
+        self._with_json = True
         try:
-            fields = _parsed(_text(labels["json"], place), place) if "json" in labels else None
-        except ValueError:  # words of another kind say nothing of persons, where they were not asked for
-            if self.persons.column is not None:
+            fields = _parsed(_text(labels["json"], place), place)
+        except ValueError as error:
+            if column is not None:
                 raise
+            self.unreadable += 1
+            self._found.append((place, False, None, str(error)))
+            return
         fields = fields if isinstance(fields, dict) else {}
         self.keys.update(fields)
         key = self.persons.column_in(list(fields), place, ())
         person = None if key is None else fields[key]
         if not isinstance(person, int | str | None) or isinstance(person, bool):
-            raise ValueError(f"{place} has a {key} in its json that is no number or word; mend it")
-        self._found.append((place, key is not None, person))
+            if column is not None:
+                raise ValueError(f"{place} has a {key} in its json that is no number or word; mend it")
+            self._unfit = True
+        self._found.append((place, key is not None, person, None))
 
-    def numbers(self) -> tuple[list[int] | None, tuple[str, ...]]:
+    def numbers(self, label: str) -> tuple[list[int] | None, tuple[str, ...]]:
         """A number for each sample, None where nobody is named; and what a user must know of them. ValueError where
         some samples name nobody."""
-        if not any(named for _, named, _ in self._found):
+        if not self._with_json:
+            self.persons.check_no_column(label)
+        if self.persons.column is None and (self._unfit or not any(named for _, named, *_ in self._found)):
             return None, self.persons.asked(sorted(self.keys), LABEL)
+        if fault := next((fault for *_, fault in self._found if fault is not None), None):
+            raise ValueError(fault)
         known = dict[str, int]()
-        return [number_of(person, known, place) for place, _, person in self._found], tuple(spelled_twice(known))
+        return [number_of(person, known, place) for place, _, person, _ in self._found], tuple(spelled_twice(known))
 
 
 def refuse_strange(labels: Sequence[tuple[str, str]], places: Sequence[str], label: str, by_txt: bool) -> None:

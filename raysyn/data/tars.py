@@ -161,7 +161,9 @@ def read_tars(path: Path, label: str, labels: bool = True, persons: Persons | No
     ]
     told = f"{len(kept):,} WebDataset shard{'s' if len(kept) > 1 else ''}"
     told += f", labels by {next(iter(kinds), 'cls')}" if labels else ", labels unread"
-    numbered, warned = (None, ()) if whose is None else whose.numbers()
+    numbered, warned = (None, ()) if whose is None else whose.numbers(label)
+    if whose is not None and whose.unreadable:
+        aside["json that cannot be read"] = whose.unreadable
     told += "" if numbered is None else ", persons by json"
     told += ", splits by file names" if found.by_names else ", no splits: all for training"
     left = ", ".join([*found.left, *(f"{count:,} {what}" for what, count in sorted(aside.items()))])

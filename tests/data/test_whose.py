@@ -481,10 +481,46 @@ def test_other_spellings_of_a_number_are_those_of_its_value(one: str, other: str
     assert bool(spelled_twice([one, other])) == same == bool(spelled_twice([other.upper(), one]))
 
 
-@pytest.mark.parametrize(("value", "said"), [
-    ([1], "no number or word"), (True, "no number or word"), (1.5, "no number or word"), ({"id": 1}, "no number"),
-])  # fmt: skip
-def test_a_person_in_json_is_a_number_or_a_word(value: Any, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [[1], True, 1.5, {"id": 1}])
+def test_a_person_in_json_is_a_number_or_a_word(value: Any, tmp_path: Path) -> None:
+    """What is none is asked about, and refused where it was asked for."""
     config = source(tmp_path, "tar of json", [value, *WHOSE[1:]])
-    assert said in fault(config) and "scans/scan_000" in fault(config)
+    found = load(config)
+    assert found.train.persons_N is None
+    assert [one[:40] for one in found.warned] == ["Column 'Person' looks like persons: name"]
+    sentence = fault(replace(config, person_column="Person"))
+    assert "scans/scan_000 has a Person in its json that is no number or word; mend it" in sentence
     assert "person_column='whose' names; it has label, Person" in fault(replace(config, person_column="whose"))
+
+
+def shards(home: Path, jsons: list[str | None]) -> DataConfig:
+    """Samples with labels by .cls, and what their .json hold, if they have one."""
+    for split, rows in (("train", range(len(jsons) - 1)), ("test", range(len(jsons) - 1, len(jsons)))):
+        (home / "set").mkdir(exist_ok=True)
+        with tarfile.open(home / "set" / f"{split}.tar", "w") as archive:
+            for at in rows:
+                told = {"png": png(at), "cls": b"0", "json": (jsons[at] or "").encode()}
+                for ending, content in told.items() if jsons[at] is not None else [*told.items()][:2]:
+                    (member := tarfile.TarInfo(f"s{at}.{ending}")).size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+    return DataConfig(path=str(home / "set"))
+
+
+@pytest.mark.parametrize("column", [None, "person"])
+@pytest.mark.parametrize("at", [0, 2, 3])
+@pytest.mark.parametrize(("content", "said"), [
+    (None, "has no json, in which {} would be; add it"), ("{", "has a label json that is no JSON; mend it"),
+    ("[" * 10**5, "has a label json that is no JSON; mend it"),
+])  # fmt: skip
+def test_a_json_that_names_nobody_beside_others_is_told(
+    content: str | None, said: str, at: int, column: str | None, tmp_path: Path
+) -> None:
+    jsons: list[str | None] = [json.dumps({"person": at}) for at in range(4)]
+    jsons[at] = content
+    what = "its person" if column is None else f"data.person_column={column!r}"
+    assert f"sample s{at} {said.format(what)}" in fault(replace(shards(tmp_path, jsons), person_column=column))
+
+
+def test_json_that_cannot_be_read_is_counted_where_nobody_is_named(tmp_path: Path) -> None:
+    found = load(shards(tmp_path, ["{", '{"age": 3}', None, "[1]"]))
+    assert found.train.persons_N is None and "left out: 1 json that cannot be read" in found.told
