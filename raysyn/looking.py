@@ -150,8 +150,8 @@ def _check(field: str, path: Path, source: Path | None, overwrite: bool) -> None
         raise ValueError(f"{field} is {path}, which is there already: give another name, or --overwrite")
 
 
-Known = tuple[tuple[int, tuple[int, int, int], int], int]
-"""(number of training images, shape, classes), and of how many persons, or else images."""
+Known = tuple[tuple[int, tuple[int, int, int], int], int, str]
+"""(number of training images, shape, classes), of how many persons, or else images, and which of the two."""
 
 
 def _facts(config: DataConfig) -> Known | str:
@@ -196,7 +196,7 @@ def _fitting(given: str, config: DataConfig, facts: Known | str, found: Survey) 
 
     if isinstance(facts, str) or not looked.of_one_kind(found, facts[0][1][2]):
         return []
-    (n, shape, classes), units = facts
+    (_, shape, classes), units, unit = facts
     asked = Config(epsilon=EPSILON)
     fixed = f"ε {EPSILON:g} and {asked.minutes:g} minutes"
     case = choice.Case(
@@ -204,7 +204,7 @@ def _fitting(given: str, config: DataConfig, facts: Known | str, found: Survey) 
         workers=workers(On()) or 1,
     )  # fmt: skip
     try:
-        asked.budget().delta_for(units, "person" if units < n else "image")
+        asked.budget().delta_for(units, unit)
         picked = choice.choose(case).picked
     except ValueError as error:
         return [f"With {fixed} no method fits: {error}."]
@@ -221,7 +221,7 @@ def _read(config: DataConfig, facts: Known | str, found: Survey) -> str:
     flag += _flags(config)
     if isinstance(facts, str):
         return f"A run with {flag} would be refused: {facts}."
-    (n, (height, width, channels), classes), _ = facts
+    (n, (height, width, channels), classes), *_ = facts
     # Of a release of raysyn a share is held out.
     tested = found.classes.get("test", Counter()).total() or found.classes["train"].total() - n
     what = f"{n:,} training and {tested:,} test images of {width} x {height} pixels, {looked.KINDS[channels]}"

@@ -64,6 +64,8 @@ class Picked:
     choice: Choice
     images: int
     """How many there are; where persons are named, the case has the number of these."""
+    unit: str
+    """image, or person where these are named."""
 
     def tell(self, console: Console) -> None:
         """What was picked, and what to expect of it."""
@@ -72,7 +74,7 @@ class Picked:
         colour = "colour" if channels == 3 else "grey"
         classes = f"{facts.classes} class{'es' if facts.classes > 1 else ''}"
         console.say(f"{self.images:,} images of {height} x {width} pixels, {colour}, {classes}")
-        if facts.n < self.images:
+        if self.unit == "person":
             console.say(f"They are of {facts.n:,} persons, each of whom counts as one image in what follows.")
         for line in told.lines(self.choice, self.case):
             console.say(line)
@@ -103,8 +105,8 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     budget = config.budget()
     data: dict[str, Any] = {"name": source} if source in PRIVATE_NAMES else {"path": source}
     own = {name.name: getattr(config.data, name.name) for name in fields(config.data)}
-    (n, shape, classes), units = facts_and_units(DataConfig(**data, **own))
-    budget.delta_for(units, "person" if units < n else "image")
+    (n, shape, classes), units, unit = facts_and_units(DataConfig(**data, **own))
+    budget.delta_for(units, unit)
     case = Case(
         facts=Facts(n=units, shape=shape, classes=classes), budget=budget, minutes=config.minutes,
         workers=workers(flags.on) or 1, public=config.has_public, begun=begun(flags.out),
@@ -121,8 +123,9 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     )
     command = replace(command, machines=flags.on, dry_run=flags.dry_run, seal=flags.seal)
     return Picked(
-        entry=entry, command=command, words=(made.method, made.preset, *typed), case=case, choice=choice, images=n
-    )
+        entry=entry, command=command, words=(made.method, made.preset, *typed), case=case, choice=choice, images=n,
+        unit=unit,
+    )  # fmt: skip
 
 
 def begun(out: str) -> str | None:

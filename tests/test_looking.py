@@ -85,7 +85,8 @@ def test_everything_is_counted_and_nothing_is_changed(
     assert "Exact copies with another label than the first of their kind: 1." in said
     assert "Exact copies across splits: image is the same as test: file test/ant/0.png train: file train/ant/2" in said
     assert "Which method fits" not in said, "a run would be refused"
-    assert "The first copies within a split: train: file train/ant/1.png is train: file train/ant/0.png; tra" in said
+    copies = "train: file train/ant/1.png is train: file train/ant/0.png; tra"
+    assert f"The first copies within a split, beside the first of the same pixels in any: {copies}" in said
     assert "begins to read 9 training and 2 test images of 10 x 10 pixels, colour, 3 classes, and is refused at" in said
     assert "There are 3 sizes, the shortest side is 10 pixels: --data.size 8 makes them one." in said
     assert "--data.crop centre keeps them" in said and "There are both kinds, 1 grey and 7 colour: conv" in said
@@ -180,6 +181,27 @@ def test_what_is_printed_as_a_command_is_read_as_it_was_given(path: str, flags: 
     _, told = looking._read(config, "no", Survey()).split("A run with ")
     command, _ = told.rsplit(" would be refused: ", 1)
     assert assigned(Basics(), shlex.split(command), "it").data == config
+
+
+@pytest.mark.parametrize(("persons", "said"), [
+    (None, "6 images, too few"), ([1, 2, 3, 4, 5, 6], "6 persons, too few"), ([1, 1, 3, 4, 5, 6], "5 persons, too few"),
+])  # fmt: skip
+def test_too_few_are_told_in_what_the_promise_is_for(persons: list[int] | None, said: str, tmp_path: Path) -> None:
+    columns = {} if persons is None else {"person": persons + [7] * 2}
+    some = {"image": [png(noise()) for _ in range(8)], "label": [0, 1] * 4, "split": ["train"] * 6 + ["test"] * 2}
+    assert f"no method fits: the data has {said}" in looked_at(
+        Path(parquet(tmp_path / "set.parquet", **some, **columns)), tmp_path / "sheet.png"
+    )
+
+
+def test_a_copy_of_its_split_may_be_one_of_another() -> None:
+    pixels = np.zeros((2, 8, 8, 1), np.uint8)
+    splits = {name: Split(list(pixels), np.zeros(2, np.int64), str) for name in ("train", "test")}
+    said = looked.sentences(survey(Source("x", "x", None, splits), 3, 2, lambda *_: None))
+    assert (
+        "The first copies within a split, beside the first of the same pixels in any: train: 1 is train: 0; test: 1 is "
+        "train: 0."
+    ) in said
 
 
 def test_a_palette_of_greys_that_comes_first_makes_a_run_refuse_colour(tmp_path: Path) -> None:

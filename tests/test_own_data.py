@@ -125,6 +125,15 @@ def test_persons_reach_the_run_and_delta_and_choice_are_theirs(
         test_labels=np.arange(20) % 2,
     )  # fmt: skip
     assert own_data.pick(str(tmp_path / "one.npz"), words).choice == picked.choice
+    # Of one image each, too.
+    np.savez(tmp_path / "alone.npz", **np.load(tmp_path / "one.npz"), train_persons=whose[::3][:80],
+             test_persons=whose[::3][80:])  # fmt: skip
+    own_data.pick(str(tmp_path / "alone.npz"), words).tell(Console())
+    assert "80 images of 8 x 8 pixels, grey, 2 classes They are of 80 persons" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    with pytest.raises(ValueError, match="there are 80 persons"):
+        own_data.pick(str(tmp_path / "alone.npz"), ["--epsilon", "10", "--delta", "0.1", "--on.address", "here"])
     words += ["--data.person-pattern", r"(p\d+)_"]
     picked = own_data.pick(str(tmp_path / "set"), words)
     assert picked.command.config.data.person_pattern == r"(p\d+)_" and r"--data.person-pattern=(p\d+)_" in picked.words

@@ -236,8 +236,8 @@ def public_facts(config: DataConfig) -> tuple[int, tuple[int, int, int], int]:
     return facts_and_units(config)[0]
 
 
-def facts_and_units(config: DataConfig) -> tuple[tuple[int, tuple[int, int, int], int], int]:
-    """The same, and how many persons these images are of; of no persons, how many images there are."""
+def facts_and_units(config: DataConfig) -> tuple[tuple[int, tuple[int, int, int], int], int, str]:
+    """The same, how many persons these images are of, and "person"; of no persons, how many there are, and "image"."""
     source, labels, class_names = opened(config)
     keep = kept_of(source, labels, class_names, config)[0]["train"]
     first = pixels_of(source, source.splits["train"], keep[:1], config.size, config.how(), None)
@@ -245,4 +245,4 @@ def facts_and_units(config: DataConfig) -> tuple[tuple[int, tuple[int, int, int]
     whose_N = source.splits["train"].persons_N
     each = np.ones(len(keep), np.int64) if whose_N is None else np.bincount(persons.renumbered(whose_N[keep]))
     n, units = int(np.minimum(each, config.most_per_person or len(keep)).sum()), len(each)
-    return (n, (height, width, channels), len(class_names)), units
+    return (n, (height, width, channels), len(class_names)), units, "image" if whose_N is None else "person"

@@ -96,10 +96,17 @@ def npz_source(
     source = from_arrays(name, label, found, names, several, group)
     source = replace(source, told="; ".join([f"a .npz file of {', '.join(present)}", *filter(None, [source.told])]))
     source = with_arrays(source, of) if of else source
-    if persons and not of and (near := next((key for key in arrays if is_near(key.partition("_")[2])), None)):
-        asked = f"The array {near!r} looks like persons: if it is, call it {near.partition('_')[0]}_persons."
+    if persons and not of and (near := next((key for key in arrays if _like_persons(key)), None)):
+        wanted = " and ".join(f"{split}_persons" for split in present)
+        asked = f"The array {near!r} looks like persons: if it is, give such arrays for each split, {wanted}."
         source = replace(source, warned=(*source.warned, asked))
     return source if "test" in present else replace(source, lacks="lacks the arrays test_images and test_labels")
+
+
+def _like_persons(key: str) -> bool:
+    """Whether an array by its name may be of persons, of a split or of all."""
+    split, _, rest = key.partition("_")
+    return is_near(rest if split in SPLITS else key)
 
 
 def _array_names(names: np.ndarray, label: str) -> list[str]:

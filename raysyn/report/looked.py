@@ -100,7 +100,7 @@ def sentences(found: Survey) -> list[str]:
     # Those across splits have a table.
     if more := [pair for pair in found.copies if pair not in found.crossed]:
         pairs = "; ".join(f"{_printable(one)} is {_printable(other)}" for one, other in more)
-        lines.append(f"The first copies within a split: {pairs}.")
+        lines.append(f"The first copies within a split, beside the first of the same pixels in any: {pairs}.")
     if not found.copies:
         lines.append("No image is an exact copy of another one.")
     return lines

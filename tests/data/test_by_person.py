@@ -79,7 +79,7 @@ def test_a_source_is_read_with_the_bound_which_is_said_and_is_another_data_set(t
     assert few.fingerprint() != whole.fingerprint() and "beyond" not in whole.told
     assert load(replace(config, most_per_person=20)).fingerprint() == whole.fingerprint()
     # What is known without a picture decoded.
-    assert facts_and_units(replace(config, most_per_person=3)) == ((len(few.train), (8, 8, 1), 3), 7)
+    assert facts_and_units(replace(config, most_per_person=3)) == ((len(few.train), (8, 8, 1), 3), 7, "person")
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_persons_are_read_from_every_kind_of_source(kind: str, tmp_path: Path, m
     assert found.told.endswith("; 4 persons in train, of 1 to 3 images each") and found.told.count("persons") == 2
     assert found.warned == () and found.own
     # The number of persons is public, as that of images is.
-    assert facts_and_units(config) == ((7, (8, 8, 1), 2), 4)
+    assert facts_and_units(config) == ((7, (8, 8, 1), 2), 4, "person")
     assert load(config).fingerprint() == found.fingerprint()
     # However many they are, and whatever they are of.
     monkeypatch.setattr(mapped, "IN_MEMORY", 100)
@@ -371,7 +371,7 @@ def test_who_has_no_image_that_can_be_decoded_is_gone(kind: str, tmp_path: Path)
     assert found.train.units == 3 and persons(found.train) == {
         one: who for one, who in wanted("train").items() if who != "p10"
     }
-    assert facts_and_units(config) == ((6, (8, 8, 1), 2), 3)
+    assert facts_and_units(config) == ((6, (8, 8, 1), 2), 3, "person")
 
 
 @pytest.mark.parametrize(
@@ -452,6 +452,18 @@ def test_other_sources_are_asked_about_too_and_other_columns_are_not(
     found = load(near(tmp_path, kind, column))
     assert len(found.warned) == bool(said) and all(one.startswith(said) for one in found.warned)
     assert (found.train.persons_N is None) == (column != "person")
+
+
+@pytest.mark.parametrize("name", ["persons", "patient_id", "PatientID", "train_case_id", "test_subj"])
+def test_arrays_of_persons_are_asked_about_by_whatever_name(name: str, tmp_path: Path) -> None:
+    path = source(tmp_path, "npz").path
+    arrays = {key: one for key, one in np.load(str(path)).items() if not key.endswith("_persons")}
+    np.savez(str(path), **arrays, **{name: np.arange(10)})
+    found = load(DataConfig(path=path))
+    assert found.train.persons_N is None and found.warned == (
+        f"The array {name!r} looks like persons: if it is, give such arrays for each split, train_persons and "
+        "test_persons.",
+    )
 
 
 def test_a_column_that_one_file_of_a_set_has_is_no_other_set(tmp_path: Path) -> None:
