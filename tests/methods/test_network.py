@@ -111,6 +111,14 @@ def test_what_verify_reads_of_a_network_is_what_its_method_writes(
         verify.check_network(about, TEN)
 
 
+@pytest.mark.parametrize("method", [one.name for one in catalogue.METHODS if one.method().network is not None])
+def test_what_every_preset_writes_of_its_network_holds(method: str) -> None:
+    entry = catalogue.find(method)
+    for preset, config in entry.presets().items():
+        settings = network._settings(entry.method().network, config)
+        verify.check_network({**ABOUT, "method": method, "preset": preset, "settings": settings}, TEN)
+
+
 def test_what_nobody_paid_for_does_not_leave(tmp_path: Path) -> None:
     plan = Plan(stages={}, delta=1e-5, accountant="rdp", epsilon_budget=1.0)
     with RunFolder.open(tmp_path, method="m", preset="p", config={}, data_fingerprint="f") as folder:
