@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 # What raysyn trains with; it prints every weight.
 TRAINING = """
 import torch
@@ -43,6 +45,7 @@ print(repr(weights))
 """
 
 
+@pytest.mark.slow
 def test_optimizers_do_without_the_compiler_which_comes_when_it_is_called() -> None:
     known: dict[str, object] = {}
     exec(TRAINING, known)

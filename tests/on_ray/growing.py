@@ -36,6 +36,8 @@ from raysyn.on_ray.leftovers import end_processes
 HEAD = "head-0"
 # Ray takes this for every node of the machine, whatever it is told.
 ADDRESS = get_node_ip_address()
+RAYS_OWN = 52365
+"""Where the agent of a cluster's dashboard listens unless it is told otherwise."""
 # Nobody reads logs of workers at the driver.
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
 RAY += ["--include-log-monitor=false"]
@@ -147,14 +149,14 @@ def clean_environment() -> dict[str, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """That nobody listens on at this moment."""
-    sockets = [socket.socket() for _ in range(count)]
+    """That nobody listens on at this moment, without the one that the agent of any cluster beside takes."""
+    sockets = [socket.socket() for _ in range(count + 1)]
     for one in sockets:
         one.bind((ADDRESS, 0))
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
         one.close()
-    return ports
+    return [port for port in ports if port != RAYS_OWN][:count]
 
 
 @contextmanager

@@ -21,6 +21,7 @@ NET = BigGANConfig(channels=8, depth=1, latent=8, embedding=8)
 QUICK = GANConfig(epochs=4, batch_size=16, discriminator_steps=2, checkpoint_every=2, learning_rate=2e-3, ema=0.9)
 
 
+@pytest.mark.slow
 def test_it_learns_what_the_classes_look_like(tmp_path: Path) -> None:
     config = replace(QUICK, epochs=15, checkpoint_every=15, discriminator_steps=1)
     compute = Local(tmp_path)

@@ -302,6 +302,7 @@ def test_a_student_does_not_begin_where_its_teacher_did(monkeypatch: pytest.Monk
             assert not torch.equal(weight, teacher[name]), name
 
 
+@pytest.mark.slow
 def test_points_of_a_plane_come_to_where_their_teacher_has_learned() -> None:
     points = drawn(0, None)
     teacher, student = (inside((points[name] > 0.5).numpy()) for name in ("teacher", "student"))
@@ -481,7 +482,7 @@ def test_the_papers_presets_are_its_table_5(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name in ("paper-mnist-eps1", "paper-celeba_hair-eps10") else pytest.mark.slow)
+        pytest.param(name, marks=[] if name == "paper-mnist-eps1" else pytest.mark.slow)
         for name in PRESETS
         if name.startswith("paper")
     ],

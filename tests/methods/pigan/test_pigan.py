@@ -237,6 +237,7 @@ def test_weights_that_cannot_be_had_are_told_and_cost_no_training_once_they_can(
     assert (tmp_path / "run/internal/stages/generator.pt").stat().st_mtime_ns == trained
 
 
+@pytest.mark.slow
 def test_experiments_share_units_and_more_of_them_do_only_what_is_missing(
     finished: tuple[Any, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -251,7 +251,7 @@ classes were taught, as a DP-SGD of few steps would hardly tell them apart again
         ),
         ({"central": CentralConfig(count=10, kind="mode")}, "privimage with mode", ["semantic", "central", "finetune"]),
         ({"semantic": SemanticConfig(k=3, noise_multiplier=20.0, conditional=False)}, "privimage", None),
-        ({"generator": "gan"}, "privimage_gan", ["semantic", "finetune"]),
+        pytest.param({"generator": "gan"}, "privimage_gan", ["semantic", "finetune"], marks=pytest.mark.slow),
         ({"generator": "gan", "pretraining": "none"}, "dpgan", ["finetune"]),
         ({"generator": "gan", "pretraining": "all"}, "dpgan_pretrained", ["finetune"]),
     ],
