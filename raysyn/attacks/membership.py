@@ -63,7 +63,7 @@ def attack(
         figures = {f"{which}auc": area for which, area in areas.items()}
         figures |= {f"{which}aop": aop(tested[target], area) for which, area in areas.items()}
         attacks[target] = {**found, "headline": told, **figures, "views": list(recipe.views()), "pool": told_of(pool)}
-    attacks["shadow_models"] = lira.spread(shadow_MNQ, inside_MN, views, whose)
+    attacks["shadow_models"] = lira.spread(shadow_MNQ, inside_MN, whose, views)
     alike = {
         target: likeness.figures(answer["right"].numpy(), right_MN, shadow_MNQ, inside_MN, pool.members_N)
         for target, answer in answers.items()

@@ -240,7 +240,7 @@ def test_all_private_releases_of_a_data_set_are_composed_as_one() -> None:
     assert both.epsilon == epsilon([query, training, training], 1e-6, "prv") > epsilon([query, training], 1e-6, "prv")
     assert theirs.epsilon == epsilon([query], 1e-5, "prv")
     assert found["b", "image"].epsilon == epsilon([dear], 1e-5, "prv") > 200
-    # Where there are two sums, each names its unit and that it leaves the other out; elsewhere nothing is said of units.
+    # Where there are two sums, each names its unit and what it leaves out; elsewhere nothing is said of units.
     assert both.told().startswith("All 2 private releases of a promised to images together: epsilon ")
     assert "by PRV; 1 promised to persons is not in it. One alone" in both.told()
     assert theirs.told().startswith("The one private release of a promised to persons: epsilon ")
