@@ -299,8 +299,13 @@ def test_attacks_on_generators_ask_about_persons_and_with_one_image_each_as_befo
     monkeypatch.setattr(gan_attacks, "share_nearby", lambda one, fakes: (asked.append(len(one)), near(one, fakes))[1])
     monte_carlo(members, members, copies[::4], replace(config, suspects=60 - 6, repeats=1, components=2), 0)
     assert len(members) < asked[0] < 2 * len(members)
-    with pytest.raises(ValueError, match=r"there are 60 members and 54 others"):
+    with pytest.raises(ValueError, match=r"there are 60 members and 54 others \(persons\)"):
         monte_carlo(members, others, copies, replace(config, suspects=61), 0)
+    # Components are fitted on all images of six persons, who have twelve at least.
+    pairs = people(60, 1, (2, 3))
+    monte_carlo(members, pairs, copies[:100], replace(config, components=12, repeats=1), 0)
+    with pytest.raises(ValueError, match="64 pixels and 12 images, those of 6 persons, to fit"):
+        replace(config, components=13).check(members, pairs)
     alone = [replace(side, persons_N=rng.permutation(len(side))) for side in (members, others)]
     plain = [replace(side, persons_N=None) for side in (members, others)]
     first, second = (monte_carlo(*sides, copies, config, 0) for sides in (alone, plain))
