@@ -65,7 +65,7 @@ def attack(
         attacks[target] = {**found, "headline": told, **figures, "views": list(recipe.views()), "pool": told_of(pool)}
     attacks["shadow_models"] = lira.spread(shadow_MNQ, inside_MN, whose, views)
     alike = {
-        target: likeness.figures(answer["right"].numpy(), right_MN, shadow_MNQ, inside_MN, pool.members_N)
+        target: likeness.figures(answer["right"].numpy(), right_MN, shadow_MNQ, inside_MN, pool.members_N, whose)
         for target, answer in answers.items()
     }
     return {"tested": tested, "attacks": attacks, "shadow_images": len(pool.images) // 2, "likeness": alike}
