@@ -23,7 +23,7 @@ from raysyn.attacks.whose import Whose
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods import attack_report
-from raysyn.methods.attack_report import attack_sections, headline_sentence
+from raysyn.methods.attack_report import attack_sections, headline_sentence, side_warnings
 from raysyn.train.recipe import RecipeConfig
 
 SIZES = (1, 1, 3, 1, 12, 2, 5, 1, 20, 4)
@@ -270,6 +270,16 @@ def test_the_report_speaks_of_persons(overfitted: dict[str, Any], monkeypatch: p
     assert sections[-1].rows[0] == ("Side", "Persons", "Images", "Images each", "Left out")
     said = headline_sentence(overfitted["attacks"]["it"], 6, 0.9)
     assert "ranks a training person (with all their images)" in said and "never saw the person" in said
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_warning_about_unlike_sides_names_what_makes_numbers_of_images_equal(named: bool) -> None:
+    persons = {"persons": 10} if named else {}
+    pool = {"members": {"kept": 40, **persons}, "others": {"kept": 25, **persons}}
+    found = {"headline": {"control": {"value": 0.7, "low": 0.6, "high": 0.8}}, "pool": pool}
+    (said,) = side_warnings({"it": found, "shadow_models": {}})
+    assert ("4.0 and 2.5 images each, which --data.most-per-person 1 makes equal" in said) == named
+    assert f"never saw these {'persons' if named else 'images'}" in said
 
 
 def test_with_few_of_them_errors_count_persons() -> None:
