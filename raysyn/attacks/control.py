@@ -19,7 +19,7 @@ from raysyn.attacks.lira import Confidences, Mask, Variant
 from raysyn.attacks.pool import Pool
 from raysyn.attacks.shadows import Architecture, Sweep, confidences
 from raysyn.attacks.verdict import mean_auc
-from raysyn.attacks.whose import IMAGES, Whose
+from raysyn.attacks.whose import Whose
 from raysyn.compute.doorway import Compute, digest
 from raysyn.compute.worker import Alone
 from raysyn.data.images import Images
@@ -56,7 +56,7 @@ def train(model: int, shared: tuple[Images, Mask, Architecture, RecipeConfig, in
 
 def control(
     shadows: Sweep, asked_MNQ: Confidences, inside_MN: Mask, members_N: Mask, variant: Variant,
-    whose: Whose = IMAGES,
+    whose: Whose,
 ) -> dict[str, float]:  # fmt: skip
     """{value, low, high}: the chance that an unseen image (or person) of the members' side scores above one of the
     other side.

@@ -56,19 +56,23 @@ class MonteCarloConfig:
         if not 0 < self.fit_share < 1:
             raise ValueError(f"monte_carlo.fit_share is {self.fit_share}: give a share between 0 and 1")
 
-    def check(self, members: int, others: int, pixels: int) -> None:
+    def check(self, members: Images, others: Images) -> None:
         """ValueError, in one sentence, where so many images (or persons) of so many pixels cannot be attacked like
         this."""
-        fitted = round(self.fit_share * others)
-        if self.suspects > min(members, others - fitted):
+        fitted = round(self.fit_share * others.units)
+        of, which = ("", "") if others.persons_N is None else (" (persons)", f", those of {fitted} persons,")
+        if self.suspects > min(members.units, others.units - fitted):
             raise ValueError(
-                f"monte_carlo.suspects is {self.suspects}, but there are {members} members and {others - fitted} "
-                "others to draw from: lower it"
+                f"monte_carlo.suspects is {self.suspects}, but there are {members.units} members and "
+                f"{others.units - fitted} others{of} to draw from: lower it"
             )
-        if self.components > min(fitted, pixels):
+        # All images of those whom chance picks, who may be those with the fewest.
+        whose_N = np.arange(len(others)) if others.persons_N is None else others.persons_N
+        fewest, pixels = int(np.sort(np.bincount(whose_N))[:fitted].sum()), int(np.prod(members.shape))
+        if self.components > min(fewest, pixels):
             raise ValueError(
-                f"monte_carlo.components is {self.components}, but there are {pixels} pixels and {fitted} images to "
-                "fit them on: lower it"
+                f"monte_carlo.components is {self.components}, but there are {pixels} pixels and {fewest} images{which}"
+                " to fit them on: lower it, or raise monte_carlo.fit_share"
             )
 
 
@@ -121,7 +125,7 @@ def monte_carlo(
     Distances are Euclidean in the top principal components of a part of `others`, the rest of which are suspects.
     Returns {single: {accuracy, chance}, set: {accuracy, chance}}, accuracies being means over the repeats.
     """
-    config.check(members.units, others.units, int(np.prod(members.shape)))
+    config.check(members, others)
     rng = np.random.default_rng(seed)
     order = rng.permutation(others.units)
     fitted = round(config.fit_share * others.units)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from raysyn.attacks.lira import Confidences, Mask
 from raysyn.attacks.verdict import clopper_pearson
+from raysyn.attacks.whose import Whose
 from raysyn.data.images import Images
 from raysyn.train.recipe import predict
 
@@ -24,19 +26,20 @@ def right(network: nn.Module, images: Images) -> Tensor:
 
 
 def figures(
-    target_N: Mask, shadow_MN: Mask, shadow_MNQ: Confidences, inside_MN: Mask, members_N: Mask
+    target_N: Mask, shadow_MN: Mask, shadow_MNQ: Confidences, inside_MN: Mask, members_N: Mask, whose: Whose
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Accuracies like for like: {"target": {"seen", "unseen"}, "shadow_models": {"seen", "unseen"}} of {value, low,
     high, images}: of the median shadow model, with {lowest, highest} of all.
 
     `seen` are members, of a shadow model those that it was trained on; `unseen` non-members, of a shadow model those
-    that it was not. Images that lay aside for a shadow model (NaN in `shadow_MNQ`) count on no side.
+    that it was not. Where persons are named intervals are as wide as if all images of one were right or wrong together.
+    Images that lay aside for a shadow model (NaN in `shadow_MNQ`) count on no side.
     """
     outside_MN = ~inside_MN & ~np.isnan(shadow_MNQ[..., 0])
     seen_MN, unseen_MN = inside_MN & members_N, outside_MN & ~members_N
     return {
-        "target": {"seen": _rate(target_N[members_N]), "unseen": _rate(target_N[~members_N])},
-        "shadow_models": {"seen": _rates(shadow_MN, seen_MN), "unseen": _rates(shadow_MN, unseen_MN)},
+        "target": {"seen": _rate(target_N, members_N, whose), "unseen": _rate(target_N, ~members_N, whose)},
+        "shadow_models": {"seen": _rates(shadow_MN, seen_MN, whose), "unseen": _rates(shadow_MN, unseen_MN, whose)},
     }
 
 
@@ -49,12 +52,20 @@ def apart(found: Mapping[str, Any]) -> float:
     return 0.0 if meet or abs(difference) <= FAR else difference
 
 
-def _rate(right_N: Mask) -> dict[str, float]:
-    return {**clopper_pearson(int(right_N.sum()), len(right_N)).as_dict(), "images": len(right_N)}
+def _rate(right_N: Mask, asked_N: Mask, whose: Whose) -> dict[str, float]:
+    images, right = int(asked_N.sum()), int(right_N[asked_N].sum())
+    if whose.persons_N is None:
+        return {**clopper_pearson(right, images).as_dict(), "images": images}
+    # So many persons with equally many images tell as much (Kish); a part of one counts against the interval.
+    persons = int(images**2 / (np.bincount(whose.persons_N[asked_N]) ** 2).sum() + 1e-9)
+    of_persons = right * persons / images
+    low = clopper_pearson(math.floor(of_persons + 1e-9), persons).low
+    high = clopper_pearson(math.ceil(of_persons - 1e-9), persons).high
+    return {"value": right / images, "low": low, "high": high, "images": images}
 
 
-def _rates(right_MN: Mask, asked_MN: Mask) -> dict[str, float]:
+def _rates(right_MN: Mask, asked_MN: Mask, whose: Whose) -> dict[str, float]:
     """Of the median model, which one that learned nothing does not move, and of the least and the most accurate one."""
-    each = [right_N[asked_N] for right_N, asked_N in zip(right_MN, asked_MN, strict=True) if asked_N.any()]
-    each.sort(key=lambda right_n: float(right_n.mean()))
-    return {**_rate(each[(len(each) - 1) // 2]), "lowest": float(each[0].mean()), "highest": float(each[-1].mean())}
+    each = [_rate(*one, whose) for one in zip(right_MN, asked_MN, strict=True) if one[1].any()]
+    each.sort(key=lambda rate: rate["value"])
+    return {**each[(len(each) - 1) // 2], "lowest": each[0]["value"], "highest": each[-1]["value"]}

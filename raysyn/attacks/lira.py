@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysyn.attacks.gaussians import Gaussians, fit, moments
+from raysyn.attacks.unseen import Unseen
 from raysyn.attacks.verdict import auc, tpr_at, verdict
 from raysyn.attacks.whose import IMAGES, Whose
 
@@ -125,22 +126,39 @@ def scores(
         target_NQ: confidences of the attacked model.
     Raises ValueError where an example has too few models on a side.
     """
-    return view_scores(shadow_MNQ, inside_MN, target_NQ, variant, whose).mean(1)
+    return by_views(shadow_MNQ, inside_MN, target_NQ, variant, whose)[:, -1]
 
 
-def view_scores(
+def by_views(
     shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, variant: Variant, whose: Whose = IMAGES
 ) -> Confidences:
-    """(U, Q): what each view alone says; see `scores`."""
+    """(U, Q): `scores` from the first view, from the first two, ..., from all. Of persons with unequally many images as
+    standard deviations of those whom a model never saw (`unseen`)."""
     out = fit(shadow_MNQ, ~inside_MN, variant.per_example, OUT)
     inside = fit(shadow_MNQ, inside_MN, variant.per_example, IN) if variant.online else None
-    return _judged(target_NQ, inside, out, whose)
+    score_UQ = _judged(target_NQ, inside, out, whose)
+    if not whose.unequal:
+        return score_UQ
+    unseen = Unseen.together(_unseen(shadow_MNQ, inside_MN, variant, whose))
+    return unseen.standardised(score_UQ, whose.images_U)
 
 
 def _judged(target_NQ: Confidences, inside: Gaussians | None, out: Gaussians, whose: Whose) -> Confidences:
     if inside is None:
-        return whose.joined((target_NQ - out.mean_NQ) / out.std_NQ, ratios=False)
-    return whose.joined(inside.log_density(target_NQ) - out.log_density(target_NQ), ratios=True)
+        alone_NQ = (target_NQ - out.mean_NQ) / out.std_NQ
+    else:
+        alone_NQ = inside.log_density(target_NQ) - out.log_density(target_NQ)
+    score_UQ = whose.joined(alone_NQ)
+    return np.stack([score_UQ[:, : views + 1].mean(1) for views in range(score_UQ.shape[1])], 1)
+
+
+def _unseen(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant, whose: Whose) -> list[Unseen]:
+    """For each shadow model, what the others' help says of persons whom it never saw."""
+    most = int(whose.images_U.max())
+    return [
+        Unseen.of(one.score_UQ[~one.members_U], one.whose.images_U[~one.members_U], most)
+        for one in _each_judged(shadow_MNQ, inside_MN, variant, whose)
+    ]
 
 
 def attack(
@@ -159,10 +177,11 @@ def attack(
 
 
 class Judged(NamedTuple):
-    """One shadow model as the target: of the units whose role in it is known, what each view says, and the truth."""
+    """One shadow model as the target: of the units whose role in it is known, what `by_views` says, and the truth."""
 
     score_UQ: Confidences
     members_U: Mask
+    whose: Whose
 
 
 def each_as_target(
@@ -174,6 +193,18 @@ def each_as_target(
     saw an image would give away whether the target did. Sums over all models are made once; what helps no attacker on
     this target is taken away again.
     """
+    judged = _each_judged(shadow_MNQ, inside_MN, variant, whose)
+    if not whose.unequal:
+        yield from judged
+        return
+    unseen = _unseen(shadow_MNQ, inside_MN, variant, whose)
+    for target, one in enumerate(judged):
+        others = Unseen.together(unseen[:target] + unseen[target + 1 :])
+        yield one._replace(score_UQ=others.standardised(one.score_UQ, one.whose.images_U))
+
+
+def _each_judged(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant, whose: Whose) -> Iterator[Judged]:
+    """`each_as_target`, persons by the sums over their images."""
     centre_NQ = moments(shadow_MNQ, np.ones_like(inside_MN), np.zeros(shadow_MNQ.shape[1:])).mean()
     everything = [moments(shadow_MNQ, side_MN, centre_NQ) for side_MN in (inside_MN, ~inside_MN)]
     for target in range(len(shadow_MNQ)):
@@ -187,19 +218,12 @@ def each_as_target(
         inside = rest[0].gaussians(variant.per_example, IN) if variant.online else None
         out = rest[1].gaussians(variant.per_example, OUT)
         asked = whose.only(known_N)
-        yield Judged(
-            _judged(shadow_MNQ[target][known_N], inside, out, asked), asked.one_each(inside_MN[target][known_N])
-        )
-
-
-def leave_one_out(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant) -> list[dict[str, Any]]:
-    """The verdict on each of `each_as_target`: M verdicts, not one."""
-    judged = each_as_target(shadow_MNQ, inside_MN, variant)
-    return [verdict(*_sides(one.score_UQ.mean(1), one.members_U)) for one in judged]
+        score_UQ = _judged(shadow_MNQ[target][known_N], inside, out, asked)
+        yield Judged(score_UQ, asked.one_each(inside_MN[target][known_N]), asked)
 
 
 def spread(
-    shadow_MNQ: Confidences, inside_MN: Mask, views: int | None = None, whose: Whose = IMAGES
+    shadow_MNQ: Confidences, inside_MN: Mask, whose: Whose, views: int | None = None
 ) -> dict[str, dict[str, Any]]:
     """How the AUC varies over targets when the first `views` are averaged, by default all:
     {variant: {auc_mean, auc_std, auc_low, auc_high, by_views}} of `each_as_target`.
@@ -212,7 +236,7 @@ def spread(
         areas_TQ, caught_TQ = np.empty((2, len(shadow_MNQ), shadow_MNQ.shape[2]))
         try:
             for target, judged in enumerate(each_as_target(shadow_MNQ, inside_MN, variant, whose)):
-                for last, score_U in enumerate(over_views(judged.score_UQ)):
+                for last, score_U in enumerate(judged.score_UQ.T):
                     sides = _sides(score_U, judged.members_U)
                     areas_TQ[target, last] = auc(*sides).value
                     caught_TQ[target, last] = tpr_at(BY_VIEWS_RATE, *sides)[0] / len(sides[0])
@@ -230,11 +254,6 @@ def spread(
             ],
         }
     return found
-
-
-def over_views(score_NQ: Confidences) -> list[Confidences]:
-    """The scores from the first view, the first two, ..., all of them."""
-    return [score_NQ[:, : views + 1].mean(1) for views in range(score_NQ.shape[1])]
 
 
 def _sides(score_N: Confidences, members_N: Mask) -> tuple[Confidences, Confidences]:

@@ -63,9 +63,9 @@ def attack(
         figures = {f"{which}auc": area for which, area in areas.items()}
         figures |= {f"{which}aop": aop(tested[target], area) for which, area in areas.items()}
         attacks[target] = {**found, "headline": told, **figures, "views": list(recipe.views()), "pool": told_of(pool)}
-    attacks["shadow_models"] = lira.spread(shadow_MNQ, inside_MN, views, whose)
+    attacks["shadow_models"] = lira.spread(shadow_MNQ, inside_MN, whose, views)
     alike = {
-        target: likeness.figures(answer["right"].numpy(), right_MN, shadow_MNQ, inside_MN, pool.members_N)
+        target: likeness.figures(answer["right"].numpy(), right_MN, shadow_MNQ, inside_MN, pool.members_N, whose)
         for target, answer in answers.items()
     }
     return {"tested": tested, "attacks": attacks, "shadow_images": len(pool.images) // 2, "likeness": alike}

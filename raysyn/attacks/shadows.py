@@ -157,7 +157,7 @@ def sweep(
 
 def check_enough(config: AttackConfig, members: Images, others: Images, seed: int) -> None:
     """ValueError where there is nothing to compare, or some image of the pool would lack shadow models that saw it, or
-    that did not; 2 are needed."""
+    that did not; 2 are needed, 3 of persons with unequally many images, of which models in turn are taken out."""
     if not config.shadow_models:
         return
     pool = make_pool(members, others, config.images, seed).images
@@ -168,10 +168,12 @@ def check_enough(config: AttackConfig, members: Images, others: Images, seed: in
         )
     roles_MN = design(config, pool, config.shadow_models, seed)
     least = min(int((roles_MN == role).sum(0).min()) for role in (lira.TRAIN, lira.TEST))
-    if least < 2:
+    needed = 3 if Whose.of(pool).unequal else 2
+    if least < needed:
         raise ValueError(
             f"attack.shadow_models is {config.shadow_models}: of {pool.units:,} {Whose.of(pool).word}s some would be "
-            f"on one side of only {least} of them, and 2 are needed; give more, or --attack.design half, which needs 4"
+            f"on one side of only {least} of them, and {needed} are needed; give more, or --attack.design half, which "
+            f"needs {2 * needed}"
         )
 
 

@@ -3,15 +3,16 @@
 Sides, the halves that shadow and control models learn from, chance and scores are of units then. A person's score is
 the SUM of what their images say: of log-likelihood ratios, which is that of all images together where these are
 independent, so that no attack on them is better (Neyman and Pearson), and divided by their number what Kandpal et al.
-2024 ("User Inference Attacks on Large Language Models") tell users by. Offline it is how many standard deviations the
-sum lies above that of models that never saw the person: the sum of those of the images over the root of their number
-(Stouffer). Of one image both are LiRA's own.
+2024 ("User Inference Attacks on Large Language Models") tell users by. Offline it is the sum of how many standard
+deviations images lie above what models say that never saw them. Of one image both are LiRA's own. Where some have more
+images than others, sums are brought to one scale (`unseen`).
 
 Images of a person are not quite independent, as a model has learned all of them or none. So Gaussians fitted to a
 person's mean confidence, in whose spread that is contained, were tried instead: with 12 ResNets on 450 digits, each the
 target in turn, the headline's variant reaches an area of 0.86 by them and 0.89 by the sum where persons have 3 images
-each, 0.81 and 0.84 where they have 1 to 12 (0.74 and 0.75 image by image). A mean heeds an image that is remembered as
-little as one that is not; and one variance for all does not suit means over different numbers of images.
+each, 0.81 and 0.84 (not yet on one scale) where they have 1 to 12 (0.74 and 0.75 image by image). A mean heeds an image
+that is remembered as little as one that is not; and one variance for all does not suit means over different numbers of
+images.
 """
 
 from __future__ import annotations
@@ -76,13 +77,25 @@ class Whose:
         np.add.at(sum_UK, self.persons_N, score_NK)
         return sum_UK / np.bincount(self.persons_N)[:, None]
 
-    def joined(self, score_NQ: NDArray[np.float64], *, ratios: bool) -> NDArray[np.float64]:
-        """(U, Q): sums of log-likelihood `ratios`, or of standard deviations over the root of their number."""
+    def joined(self, score_NQ: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(U, Q): sums over a unit's images."""
         if self.persons_N is None:
             return score_NQ
         sum_UQ = np.zeros((self.units(len(score_NQ)), score_NQ.shape[1]))
         np.add.at(sum_UQ, self.persons_N, score_NQ)
-        return sum_UQ if ratios else sum_UQ / np.sqrt(np.bincount(self.persons_N))[:, None]
+        return sum_UQ
+
+    @cached_property
+    def images_U(self) -> Indices:
+        """How many each person has."""
+        if self.persons_N is None:
+            raise ValueError("nobody is named: each image is a unit")
+        return np.bincount(self.persons_N)
+
+    @property
+    def unequal(self) -> bool:
+        """Whether some persons have more images than others."""
+        return self.persons_N is not None and len(set(self.images_U.tolist())) > 1
 
 
 IMAGES = Whose()

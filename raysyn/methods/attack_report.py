@@ -20,7 +20,8 @@ CHOSEN_AFTER = (
 """For the report's list of choices made by looking."""
 BY_PERSON = (
     "The attack is about persons, each with all images: members are persons, and a person's score joins what each of "
-    "their images says. A person counts for the class that most of their images are of. "
+    "their images says, where some have more images than others on the scale of what shadow models say that never saw "
+    "persons with so many. A person counts for the class that most of their images are of. "
 )
 
 
@@ -57,10 +58,15 @@ def side_warnings(attacks: Mapping[str, Any]) -> list[str]:
     targets = [found for name, found in attacks.items() if name != "shadow_models"]
     if not targets or not differs(control := targets[0]["headline"]["control"]):
         return []
+    unit, pool = unit_of(targets[0]), targets[0]["pool"]
+    each = ""
+    if unit == "person":
+        members, others = (f"{pool[side]['kept'] / pool[side]['persons']:.1f}" for side in ("members", "others"))
+        each = f"; they have {members} and {others} images each, which --data.most-per-person 1 makes equal"
     return [
         f"members and non-members differ by more than membership, for the attack reads {_within(control, 1)} on "
-        "control models that never saw these images: the headline is no measure of memory; give images of one source, "
-        "divided at random into training and test images"
+        f"control models that never saw these {unit}s: the headline is no measure of memory; give {unit}s of one "
+        f"source, divided at random into training and test {unit}s{each}"
     ]
 
 
@@ -228,6 +234,7 @@ def _pool(attacks: Mapping[str, Any]) -> Section:
             name,
             *([f"{pool[side]['persons']:,}"] if persons else []),
             f"{pool[side]['kept']:,}",
+            *([f"{pool[side]['kept'] / pool[side]['persons']:.1f}"] if persons else []),
             "; ".join(f"{n:,}: {why}" for why, n in pool[side]["left_out"].items()) or "-",
         )
         for side, name in names.items()
@@ -239,7 +246,7 @@ def _pool(attacks: Mapping[str, Any]) -> Section:
         "and test images (another hospital, another camera) may still pass for membership, to offline variants above "
         "all, whose shadow models learn from both: only images of one source, divided at random, rule that out. How "
         "much passes here is what the attack reads where nothing is remembered.",
-        rows=[("Side", *(["Persons"] if persons else []), "Images", "Left out"), *rows],
+        rows=[("Side", *(["Persons", "Images", "Images each"] if persons else ["Images"]), "Left out"), *rows],
     )
 
 

@@ -13,6 +13,7 @@ from raysyn.attacks import control, lira
 from raysyn.attacks.membership import attack
 from raysyn.attacks.pool import make_pool
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, Sweep
+from raysyn.attacks.whose import IMAGES
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods.attack_report import headline_sentence, side_warnings
@@ -92,5 +93,5 @@ def test_exchangeable_sides_are_warned_of_as_seldom_as_the_interval_says() -> No
         halves = np.zeros((2, 160), bool)
         halves[0, :45], halves[1, 45:90] = True, True
         asked = (hard + random.normal(size=(2, 160)) + 5 * halves)[:, :, None]
-        warned += control.differs(control.control(shadows, asked, halves, members, variant))
+        warned += control.differs(control.control(shadows, asked, halves, members, variant, IMAGES))
     assert stats.binom.ppf(5e-4, 300, 0.03) <= warned <= stats.binom.ppf(1 - 5e-4, 300, 0.06), warned

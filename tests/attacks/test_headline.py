@@ -10,6 +10,7 @@ from raysyn.attacks import lira
 from raysyn.attacks.headline import headline, permuted
 from raysyn.attacks.lira import VARIANTS
 from raysyn.attacks.verdict import auc
+from raysyn.attacks.whose import IMAGES
 
 
 def test_the_null_is_what_dealing_out_membership_within_classes_gives() -> None:
@@ -56,7 +57,7 @@ def test_the_headline_is_the_variant_named_whatever_comes_out(variant: lira.Vari
     shadows = rng.normal(size=(8, 200, 3)) + 2.0 * inside[:, :, None] * np.array([1.0, 0.5, 0.0])
     members = np.arange(200) < 100
     target = rng.normal(size=(200, 3)) + 2.0 * members[:, None] * np.array([1.0, 0.5, 0.0])
-    told = headline(shadows, inside, target, members, np.zeros(200, np.int64), variant, 2, 0)
+    told = headline(shadows, inside, target, members, np.zeros(200, np.int64), variant, 2, 0, IMAGES)
     whole = lira.attack(shadows[:, :, :2], inside, target[:, :2], members)["variants"][str(variant)]
     assert told["variant"] == str(variant) and told["auc"] == whole["auc"] and told["tpr"] == whole["tpr"]
     assert told["by_views"][1]["auc"] == told["auc"] and len(told["by_views"]) == 3

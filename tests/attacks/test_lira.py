@@ -24,6 +24,12 @@ def world(shift_N: np.ndarray, models: int, seed: int = 0, queries: int = 1) -> 
     return mean_MN[:, :, None] + random.normal(size=(models, examples, queries)), inside_MN
 
 
+def areas_of_each(shadow_MNQ: np.ndarray, inside_MN: np.ndarray, variant: Variant) -> list[float]:
+    """With every model as the target of the others."""
+    judged = lira.each_as_target(shadow_MNQ, inside_MN, variant)
+    return [auc(one.score_UQ[one.members_U, -1], one.score_UQ[~one.members_U, -1]).value for one in judged]
+
+
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_auc_equals_the_closed_form(variant: Variant) -> None:
     """With "in" one standard deviation above "out", AUC = Phi(1 / sqrt 2), whatever the example's own level."""
@@ -45,11 +51,7 @@ def test_trap_26_null_members_and_others_alike_give_chance(variant: Variant) -> 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_trap_26_null_holds_on_average_over_all_targets(variant: Variant, models: int) -> None:
     """With few models too: how many of them saw an image must not tell whether the target did. Five standard errors."""
-    areas = [
-        one["auc"]["value"]
-        for seed in range(6)
-        for one in lira.leave_one_out(*world(np.zeros(800), models, seed), variant)
-    ]
+    areas = [area for seed in range(6) for area in areas_of_each(*world(np.zeros(800), models, seed), variant)]
     assert abs(np.mean(areas) - 0.5) < 5 * np.std(areas) / len(areas) ** 0.5
 
 
@@ -64,12 +66,7 @@ def test_online_beats_offline_and_fixed_variance_wins_with_few_models() -> None:
     """Published order at 16 models (reference tables): shifts that vary in sign leave offline little to see."""
     shift = np.random.default_rng(1).choice([-1.0, 2.0], 4000)
     confidences, inside = world(shift, 16)
-    areas = {
-        variant: np.mean(
-            [v["auc"]["value"] for v in lira.leave_one_out(confidences[:, :1500], inside[:, :1500], variant)]
-        )
-        for variant in VARIANTS
-    }
+    areas = {variant: np.mean(areas_of_each(confidences[:, :1500], inside[:, :1500], variant)) for variant in VARIANTS}
     fixed, own = areas[Variant(True, False)], areas[Variant(True, True)]
     assert fixed > own > areas[Variant(False, False)] > 0.5
 
@@ -80,8 +77,8 @@ def test_views_that_training_gave_tell_more_and_others_less(variant: Variant) ->
     trace = np.repeat((1.0, 0.0), 4)
     confidences, inside = world(np.zeros(2000), 64, queries=8)
     confidences += inside[:, :, None] * trace
-    score_NQ = lira.view_scores(confidences[2:], inside[2:], confidences[0], variant)
-    areas = [auc(score[inside[0]], score[~inside[0]]).value for score in lira.over_views(score_NQ)]
+    score_NQ = lira.by_views(confidences[2:], inside[2:], confidences[0], variant)
+    areas = [auc(score[inside[0]], score[~inside[0]]).value for score in score_NQ.T]
     assert areas[3] > areas[0] + 0.1
     assert all(after > before for before, after in itertools.pairwise(areas[:4]))
     if not variant.online:
@@ -103,7 +100,7 @@ def test_each_as_target_equals_an_attack_without_its_own_models(design: str, var
         partner = target ^ 1 if design == "half" else target
         rest = [model for model in range(models) if model not in (target, partner)]
         known = ~np.isnan(confidences[target]).any(1)
-        expected = lira.view_scores(
+        expected = lira.by_views(
             confidences[rest][:, known], inside[rest][:, known], confidences[target][known], variant
         )
         np.testing.assert_allclose(judged.score_UQ, expected, rtol=1e-6, atol=1e-8)

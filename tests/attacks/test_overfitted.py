@@ -11,6 +11,7 @@ from raysyn.attacks import lira
 from raysyn.attacks.lira import Variant
 from raysyn.attacks.pool import make_pool
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, sweep
+from raysyn.attacks.verdict import auc
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, load
 from raysyn.models.resnet import ResNetConfig
@@ -37,7 +38,9 @@ def test_an_overfitted_resnet_is_caught_in_the_published_order(real_data: Path, 
     shadows, _ = sweep(Local(tmp_path), pool, config, ResNetConfig(width=8), recipe, 0, ShadowSpeed(stack=1))
 
     def areas(variant: Variant) -> torch.Tensor:
-        return torch.tensor([one["auc"]["value"] for one in lira.leave_one_out(*shadows, variant)])
+        judged = lira.each_as_target(*shadows, variant)
+        means = [(one.score_UQ[:, -1], one.members_U) for one in judged]
+        return torch.tensor([auc(score[members], score[~members]).value for score, members in means])
 
     def surely(higher: torch.Tensor, lower: torch.Tensor | float) -> None:
         apart = higher - lower

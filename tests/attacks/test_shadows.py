@@ -63,9 +63,7 @@ def areas(folder: Path, recipe: RecipeConfig, views: list[str]) -> np.ndarray:
         network = ResNetConfig(blocks=1, width=4)
         found, _ = shadows.sweep(Local(folder), pool, config, network, recipe, 0, ShadowSpeed(stack=4))
     judged = lira.each_as_target(*found, lira.Variant(online=True, per_example=False))
-    return np.array(
-        [[auc(s[one.members_U], s[~one.members_U]).value for s in lira.over_views(one.score_UQ)] for one in judged]
-    )
+    return np.array([[auc(s[one.members_U], s[~one.members_U]).value for s in one.score_UQ.T] for one in judged])
 
 
 @pytest.mark.slow

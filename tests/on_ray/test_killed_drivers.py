@@ -19,6 +19,7 @@ import torch
 
 from raysyn.attacks import lira
 from raysyn.attacks.shadows import ShadowSpeed, sweep
+from raysyn.attacks.whose import IMAGES
 from raysyn.compute.local import Local
 from raysyn.on_ray.leftovers import processes_using
 
@@ -146,7 +147,7 @@ def test_a_sweep_of_24_survives_three_workers_and_a_driver(tmp_path: Path, tempo
     torch.set_num_threads(before)
     shadow_MNQ, inside_MN = found["shadow_MNQ"].numpy(), found["inside_MN"].numpy()
     torch.testing.assert_close(torch.from_numpy(shadow_MNQ), torch.from_numpy(calm.shadow_MNQ), rtol=0, atol=0)
-    assert lira.spread(shadow_MNQ, inside_MN) == lira.spread(*calm)
+    assert lira.spread(shadow_MNQ, inside_MN, IMAGES) == lira.spread(*calm, IMAGES)
 
 
 TERMINATED = """

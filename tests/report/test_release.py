@@ -238,8 +238,14 @@ def test_all_private_releases_of_a_data_set_are_composed_as_one() -> None:
     assert found.keys() == {("a", "image"), ("a", "person"), ("b", "image")}
     assert (both.releases, both.delta, both.priced_by) == (2, 1e-6, "prv")
     assert both.epsilon == epsilon([query, training, training], 1e-6, "prv") > epsilon([query, training], 1e-6, "prv")
-    assert theirs.epsilon == epsilon([query], 1e-5, "prv") and "of a, promised to persons, together" in theirs.told()
+    assert theirs.epsilon == epsilon([query], 1e-5, "prv")
     assert found["b", "image"].epsilon == epsilon([dear], 1e-5, "prv") > 200
-    assert both.told().startswith("All 2 private releases of a together: epsilon ")
+    # Where there are two sums, each names its unit and what it leaves out; elsewhere nothing is said of units.
+    assert both.told().startswith("All 2 private releases of a promised to images together: epsilon ")
+    assert "by PRV; 1 promised to persons is not in it. One alone" in both.told()
+    assert theirs.told().startswith("The one private release of a promised to persons: epsilon ")
+    assert theirs.told().endswith("by PRV; 2 promised to images are not in it.")
+    assert found["b", "image"].told().startswith("The one private release of b: epsilon ")
+    assert "not in it" not in found["b", "image"].told()
     assert in_row(both) == {"releases_together": 2, "epsilon_together": both.epsilon, "delta_together": 1e-6}
     assert set(in_row(None).values()) == {None}

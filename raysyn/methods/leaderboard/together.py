@@ -38,14 +38,19 @@ class Total:
     epsilon: float
     priced_by: str
     delta: float
+    beside: tuple[tuple[str, int], ...] = ()
+    """Units that other releases of the data set are promised to, with the number of these."""
 
     def told(self) -> str:
         """The sentence that page and console say."""
-        whom = "" if self.unit == "image" else f", promised to {self.unit}s,"
+        several = self.releases > 1
+        whom = "" if self.unit == "image" and not self.beside else f" promised to {self.unit}s"
+        others = "".join(f"; {n:,} promised to {unit}s {'are' if n > 1 else 'is'} not in it" for unit, n in self.beside)
         return (
-            f"All {self.releases} private releases of {self.data}{whom} together: epsilon {rounded_up(self.epsilon)} "
-            f"at delta {rounded_up(self.delta)}, by {self.priced_by.upper()}. One of them alone costs its own epsilon, "
-            "unless it was chosen by looking at the others."
+            f"{f'All {self.releases} private releases' if several else 'The one private release'} of {self.data}{whom}"
+            f"{' together' if several else ''}: epsilon {rounded_up(self.epsilon)} at delta {rounded_up(self.delta)}, "
+            f"by {self.priced_by.upper()}{others}."
+            + (" One alone costs its own epsilon, unless it was chosen by looking at the others." if several else "")
         )
 
 
@@ -63,7 +68,8 @@ def together(reports: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Tota
         fields = Cost.__dataclass_fields__
         costs = [Cost(**{key: row[key] for key in fields}) for one in all_paid for row in one["ledger"]]
         delta = min(one["delta"] for one in all_paid)
-        totals[data, unit] = Total(data, unit, len(all_paid), *priced(costs, delta, "prv"), delta)
+        beside = tuple((other, len(paid)) for (name, other), paid in groups.items() if name == data and other != unit)
+        totals[data, unit] = Total(data, unit, len(all_paid), *priced(costs, delta, "prv"), delta, beside)
     return totals
 
 

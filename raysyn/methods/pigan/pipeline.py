@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from raysyn.compute.doorway import digest
@@ -89,7 +88,7 @@ def check(config: Config, given: str, variant: Variant, members: Images, others:
             f"penalty.{name} is {variant.penalty.delay(variant.kind)}, but {variant.title} trains for "
             f"{variant.gan.epochs} epochs, so that its classifier would never learn from generated images: lower it"
         )
-    config.monte_carlo.check(members.units, others.units, int(np.prod(members.shape)))
+    config.monte_carlo.check(members, others)
     if variant.model == "dpgan":
         if variant.gan.batch_size > members.units:
             raise ValueError(
