@@ -14,6 +14,8 @@ from raysyn.privacy.account import Account
 KEY_BYTES = 32
 PATIENCE_S = 60.0
 """How long other drivers may take."""
+BEGINS = b'{"raysyn_account"'
+"""Every account, also one whose first line was cut off later than that."""
 
 Line = Mapping[str, Any]
 Change = Callable[[Account], Sequence[Line]]
@@ -41,7 +43,10 @@ class Book(Protocol):
 
 
 def parsed(content: bytes, book: object) -> Account | None:
-    """The account of a file; None of one without a whole line. ValueError, in one sentence, where it is damaged."""
+    """The account of a file; None of an empty one, and of one whose first line was cut off. ValueError, in one sentence,
+    for what is no account, which may be anybody's file, and for a damaged one."""
+    if not whole_lines(content) and not (content.startswith(BEGINS) or BEGINS.startswith(content)):
+        raise ValueError(f"{book} is no account of raysyn, but another file: name a place with --budget.account")
 
     def lines() -> Iterator[Any]:
         for line in whole_lines(content).splitlines():

@@ -98,6 +98,31 @@ def test_a_line_without_its_end_was_never_written(book: FileBook) -> None:
         assert list((book.read() or left).runs) == [*whole, "c"]  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"notes",
+        b'{"a": 1}',
+        b"PK\x03\x04 npz",
+        b"\x89PNG\r",
+        b" ",
+        b'{"raysyn_accounts": 1',
+        b'{"raysyn',
+        b'{"raysyn_account": 1, "id',
+    ],
+)
+def test_a_file_of_somebody_elses_is_refused_and_left_as_it_is(book: FileBook, content: bytes) -> None:
+    """A file without the end of a line is an account only where it is the begin of one."""
+    book.path.write_bytes(content)
+    if b'{"raysyn_account"'.startswith(content) or content.startswith(b'{"raysyn_account"'):
+        assert list(entered(book, "a").runs) == ["a"]
+        return
+    for act in (book.read, lambda: entered(book, "a")):
+        with pytest.raises(ValueError, match=r"is no account of raysyn, but another file: .*--budget\.account"):
+            act()
+    assert book.path.read_bytes() == content
+
+
 @pytest.mark.parametrize("line", ["{", "7", "null", '{"run": 1}', "\xff", ""])
 def test_a_damaged_account_is_refused_and_left_as_it_is(book: FileBook, line: str) -> None:
     entered(book, "a")

@@ -52,6 +52,10 @@ def test_a_damaged_account_and_a_refused_run_leave_it_as_it_is(book: StoreBook) 
     with pytest.raises(ValueError, match=r"budget\.total is 1"):
         entered(book, "b")
     assert content(book) == before
+    put(book, b"notes")
+    with pytest.raises(ValueError, match="is no account of raysyn"):
+        entered(book, "b")
+    assert content(book) == b"notes"
     put(book, before + b"7\n")
     with pytest.raises(ValueError, match="is damaged at line 4"):
         entered(book, "b")
