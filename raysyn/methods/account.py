@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 from raysyn.data.images import Dataset
 from raysyn.privacy import account
-from raysyn.privacy.account import Account, Run, paid_line
+from raysyn.privacy.account import Account, Passed, Run, paid_line
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
 from raysyn.privacy.ledger import Plan, cost_of
 from raysyn.privacy.sketch import Sketch
 from raysyn.report import account_told
-from raysyn.runs.account_book import beside, book_at
+from raysyn.runs.account_book import FileBook, beside, book_at
 from raysyn.runs.account_lines import Book, now
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.ownership import id_of
@@ -28,6 +28,8 @@ from raysyn.screen.console import Console
 
 NOTE = "account.json"
 """Of internal/: in which account the run was entered."""
+NONE = "none"
+"""What --budget.account says where none shall be kept."""
 ALWAYS_LOOKS = "accuracy on real images"
 
 
@@ -54,17 +56,14 @@ class Command(Protocol):
 def found(command: Command, dataset: Dataset, console: Console) -> Book | None:
     """Where the account of these images is or will be; None where none is kept, which is said where one could be.
     ValueError, in one sentence, for a place that was asked for and cannot be written to, and for an account that is
-    there and cannot."""
+    there and cannot, or whose total would be passed by without a reason."""
     asked = command.account
-    path = getattr(getattr(command.config, "data", None), "path", None)
-    usual = beside(path) if dataset.own and path is not None else None
-    if asked.account == "none":
-        if usual is not None and usual.exists():
-            console.say(
-                f"WARNING: {usual}, the account of these images, is left out: what this run costs is not added."
-            )
+    usual = _usual(command, dataset)
+    book = usual if asked.account is None else None if asked.account == NONE else book_at(asked.account)
+    if (left_out := _left_out(usual, book)) is not None and _begun(command.out) != "":
+        _say_left_out(left_out, asked, console)
+    if asked.account == NONE:
         return None
-    book = usual if asked.account is None else book_at(asked.account)
     if book is None:
         if (total := asked.total or asked.new_total) is not None:
             raise ValueError(
@@ -85,19 +84,77 @@ def found(command: Command, dataset: Dataset, console: Console) -> Book | None:
     return None
 
 
+def _usual(command: Command, dataset: Dataset) -> FileBook | None:
+    """Beside the images, if these are a user's."""
+    path = getattr(getattr(command.config, "data", None), "path", None)
+    return beside(path) if dataset.own and path is not None else None
+
+
+def _left_out(usual: FileBook | None, book: Book | None) -> FileBook | None:
+    """The usual account, where it is there and this run is entered in another one or none."""
+    if usual is None or not usual.exists():
+        return None
+    same = isinstance(book, FileBook) and book.path.resolve() == usual.path.resolve()
+    return None if same else usual
+
+
+def _say_left_out(usual: FileBook, asked: Asked, console: Console) -> None:
+    """ValueError, in one sentence, where it has a total, and nobody says why that may be passed by."""
+    console.say(f"WARNING: {usual}, the account of these images, is left out: what this run costs is not added to it.")
+    try:
+        there = usual.read()
+        total = None if there is None or there.total is None else f"has a total of {there.total.total:g}"
+    except ValueError:
+        total = "cannot be read, and may have a total"
+    if total is not None and not (asked.reason or "").strip():
+        raise ValueError(
+            f"budget.account is {asked.account}, but {usual}, the account of these images, {total}, which this run "
+            "would pass by: leave --budget.account out, or say with --budget.reason why it may"
+        )
+
+
+def _note_left_out(command: Command, dataset: Dataset, book: Book | None, run: str) -> None:
+    """Write down once, in an account that has a total, which run passes it by, and why."""
+    usual = _left_out(_usual(command, dataset), book)
+    reason = (command.account.reason or "").strip()
+    if usual is None or not reason or usual.why_not() is not None:
+        return
+    here = _place(command.out)
+
+    def change(there: Account) -> list[dict[str, Any]]:
+        known = run in there.runs or any(one.passed_by == run for one in there.passes)
+        return [] if there.total is None or known else [vars(Passed(run, here, reason, now()))]
+
+    with suppress(ValueError, FileNotFoundError):  # of a damaged one the reason was asked for
+        usual.add(change, new=False)
+
+
 def look(
     book: Book | None, command: Command, method: str, dataset: Dataset, plan: Plan | None, console: Console
 ) -> None:
     """Say what the account holds so far, and which of these images were in earlier runs; ValueError, in one sentence,
     where this run may not begin. Nothing is written."""
-    if book is None or (known := _begun(command.out)) == "":
+    if (known := _begun(command.out)) == "":
         return
-    there = book.read()
+    there, noted = None if book is None else book.read(), _noted(command.out)
+    if noted is not None and _is_lost(noted, there, known or ""):
+        console.say(
+            "WARNING: the account that this run was entered in is gone or left out, or lacks this run: bring it back, "
+            "then the same command continues with it; without it the certificate will cover this run alone."
+        )
+    if book is None:
+        return
     if there is None:
+        if book.exists():
+            console.say(f"WARNING: {book} is empty, and begins anew: if it has held runs, bring back a copy of it.")
         # Asked of an account that nothing is in.
         there = Account(id="", key=b"")
-    run = _run(known or "", command, method, dataset, plan, there.key)
-    account.admit(there, run, command.account)
+    run, paid = _run(known or "", command, method, dataset, plan, there.key), _has_paid(command.out)
+    account.admit(there, run, command.account, paid)
+    if paid and (why_not := account.why_not(there, run)) is not None:
+        console.say(f"WARNING: {why_not}. This run has paid already, and is entered all the same.")
+    if run.run in there.runs and (unwritten := account.unwritten(there, command.account)) is not None:
+        console.say(f"WARNING: {unwritten}.")
     console.say(f"Account {book}: {account_told.so_far(there, run)}")
 
 
@@ -110,11 +167,35 @@ def _begun(out: str) -> str | None:
     return None
 
 
+def _noted(out: str) -> dict[str, Any] | None:
+    """In which account the run of a folder was entered, and when; None where it was in none."""
+    with suppress(OSError, ValueError):
+        noted: dict[str, Any] = json.loads(read_bytes(out, f"internal/{NOTE}"))
+        return noted
+    return None
+
+
+def _has_paid(out: str) -> bool:
+    """Whether a run has asked anything of the private images by now, in an account or not."""
+    with suppress(OSError, ValueError):
+        return b"\n" in read_bytes(out, "internal/ledger.jsonl")
+    return False
+
+
+def _is_lost(noted: Mapping[str, Any], there: Account | None, run: str) -> bool:
+    """Whether the account is another one than that of the note, or lacks what it held then: a run that was entered a
+    second time is not enough, since others may be missing."""
+    return there is None or run not in there.runs or dict(noted) != _note(there, run)
+
+
+def _note(there: Account, run: str) -> dict[str, Any]:
+    return {"account": there.id, "entered": there.runs[run].time}
+
+
 def _run(known: str, command: Command, method: str, dataset: Dataset, plan: Plan | None, key: bytes) -> Run:
-    train, config, here = dataset.train, command.config, local_folder(command.out)
+    train, config = dataset.train, command.config
     return Run(
-        run=known, method=method, preset=command.preset, time=now(),
-        folder=_without_password(command.out) if here is None else str(here.absolute()),
+        run=known, method=method, preset=command.preset, time=now("microseconds"), folder=_place(command.out),
         adjacency=ADD_REMOVE if train.persons_N is None else ADD_REMOVE_PERSON,
         units=train.units, images=len(train), shape=train.shape,
         guarantee="dp" if plan is not None else "none" if hasattr(config, "release") else "no release",
@@ -122,6 +203,11 @@ def _run(known: str, command: Command, method: str, dataset: Dataset, plan: Plan
         chosen_among=getattr(config, "chosen_among", None), looks=looks(config),
         sketch=Sketch.of(dataset.copies.different, key),
     )  # fmt: skip
+
+
+def _place(out: str) -> str:
+    here = local_folder(out)
+    return _without_password(out) if here is None else str(here.absolute())
 
 
 def _without_password(uri: str) -> str:
@@ -187,20 +273,19 @@ def enter(
 ) -> Kept | None:
     """Enter a run that has just been opened, once, before anything is asked of the private images. ValueError, in one
     sentence, where there is no room for it."""
+    _note_left_out(command, dataset, book, folder.run_id)
     if book is None:
         return None
-    note = folder.internal / NOTE
-    noted = json.loads(note.read_text()) if note.exists() else None
-    missed = False
+    note, paid = folder.internal / NOTE, b"\n" in (folder.ledger.read_bytes() if folder.ledger.exists() else b"")
 
     def change(there: Account) -> list[dict[str, Any]]:
-        nonlocal missed
-        missed = folder.run_id not in there.runs
-        return account.admit(there, _run(folder.run_id, command, method, dataset, plan, there.key), command.account)
+        run = _run(folder.run_id, command, method, dataset, plan, there.key)
+        return account.admit(there, run, command.account, paid)
 
     after = book.add(change)
-    lost = noted is not None and (missed or noted["account"] != after.id)
-    if noted is None or (lost and noted["account"] is not None):
-        write_atomically(note, json.dumps({"account": None if lost else after.id}), 0o600)
-        folder.push()
-    return Kept(book, folder.run_id, lost)
+    if note.exists():
+        # The first one stays, so that what is brought back is known again.
+        return Kept(book, folder.run_id, _is_lost(json.loads(note.read_text()), after, folder.run_id))
+    write_atomically(note, json.dumps(_note(after, folder.run_id)), 0o600)
+    folder.push()
+    return Kept(book, folder.run_id, lost=False)

@@ -92,6 +92,17 @@ class Total:
             raise ValueError(f"total is {self.total} at delta {self.delta}")
 
 
+@dataclass(frozen=True)
+class Passed:
+    """A run that was entered in another account, or none, although this one has a total."""
+
+    passed_by: str
+    """Its id."""
+    folder: str
+    reason: str
+    time: str
+
+
 class Asked(Protocol):
     """What of the command line is about the total."""
 
@@ -118,6 +129,7 @@ class Account:
     paid: Mapping[str, Mapping[str, Cost]] = field(default_factory=dict)
     """{run: {stage: cost}}"""
     totals: Sequence[Total] = ()
+    passes: Sequence[Passed] = ()
 
     @property
     def total(self) -> Total | None:
@@ -167,7 +179,8 @@ def composed(costs: Sequence[Cost], delta: float, rough: bool = False) -> Priced
 
 def read(lines: Iterable[Mapping[str, Any]]) -> Account:
     """The account of these lines; ValueError, which begins with the number of the line, for what is none."""
-    account, runs, paid, totals = None, dict[str, Run](), dict[str, dict[str, Cost]](), list[Total]()
+    account, runs, paid = None, dict[str, Run](), dict[str, dict[str, Cost]]()
+    totals, passes = list[Total](), list[Passed]()
     for number, line in enumerate(lines, start=1):
         try:
             if account is None:
@@ -182,6 +195,8 @@ def read(lines: Iterable[Mapping[str, Any]]) -> Account:
                 kinds_of([*runs[line["run"]].reserved.values(), *stages.values()])
             elif "total" in line:
                 totals.append(Total(**line))
+            elif "passed_by" in line:
+                passes.append(Passed(**line))
             elif (run := Run.of(line)).run in runs:
                 raise ValueError(f"run {run.run} is entered twice")
             else:
@@ -190,20 +205,37 @@ def read(lines: Iterable[Mapping[str, Any]]) -> Account:
             raise ValueError(f"line {number} ({type(error).__name__}: {error})") from error
     if account is None:
         raise ValueError("line 1 (it is missing)")
-    return replace(account, runs=runs, paid=paid, totals=tuple(totals))
+    return replace(account, runs=runs, paid=paid, totals=tuple(totals), passes=tuple(passes))
 
 
-def admit(account: Account, run: Run, asked: Asked) -> list[dict[str, Any]]:
+def admit(account: Account, run: Run, asked: Asked, paid: bool = False) -> list[dict[str, Any]]:
     """Lines to write before this run begins: a total, where another one is asked for, and the run; nothing where it is
-    entered already, which changes no total. ValueError, in one sentence, for a run that may not begin."""
+    entered already, which changes no total. ValueError, in one sentence, for a run that may not begin. One that has
+    `paid` before it is entered is what it is, whatever there is room for."""
     if run.run in account.runs:
         return []
     total = _asked(account, run, asked)
-    inforce = total or account.total
-    if inforce is not None and run.reserved:
-        _check_units(account, run, inforce)
-        _check_room(account, run, inforce)
+    if not paid and (refused := why_not(account, run, total)) is not None:
+        raise ValueError(refused)
     return [*([asdict(total)] if total else []), run.line()]
+
+
+def why_not(account: Account, run: Run, total: Total | None = None) -> str | None:
+    """Why a run has no place under the total, this one or that in force, in a sentence; None where it has."""
+    inforce = total or account.total
+    if inforce is None or not run.reserved or run.run in account.runs:
+        return None
+    return _other_units(account, run, inforce) or _no_room(account, run, inforce)
+
+
+def unwritten(account: Account, asked: Asked) -> str | None:
+    """What of a total is not written with a run that was entered before, in a sentence: its command, given again, must
+    not undo what was written since."""
+    wanted, now = asked.total or asked.new_total, account.total
+    if wanted is None or (now is not None and wanted == now.total):
+        return None
+    stays = "there is none" if now is None else f"it stays {now.total:g}"
+    return f"The total {wanted:g} is not written, for this run was entered before, and {stays}: give it with a new run"
 
 
 def paid_line(run: str, stage: str, cost: Cost, time: str) -> dict[str, Any]:
@@ -237,21 +269,22 @@ def _asked(account: Account, run: Run, asked: Asked) -> Total | None:
     return Total(total=wanted, delta=now.delta, time=run.time, was=now.total, reason=asked.reason)
 
 
-def _check_units(account: Account, run: Run, total: Total) -> None:
+def _other_units(account: Account, run: Run, total: Total) -> str | None:
     others = {unit_of(account.runs[one].adjacency) for one in account.private()} - {unit_of(run.adjacency)}
-    if others:
-        raise ValueError(
-            f"budget.total is {total.total:g} for the {others.pop()}s of these runs, and this one promises to "
-            f"{unit_of(run.adjacency)}s: they do not add up; name persons alike, or give another --budget.account"
-        )
+    if not others:
+        return None
+    return (
+        f"budget.total is {total.total:g} for the {others.pop()}s of these runs, and this one promises to "
+        f"{unit_of(run.adjacency)}s: they do not add up; name persons alike, or give another --budget.account"
+    )
 
 
-def _check_room(account: Account, run: Run, total: Total) -> None:
+def _no_room(account: Account, run: Run, total: Total) -> str | None:
     after = account.together(run.adjacency, total.delta, *run.reserved.values())
     if after <= total.total * (1 + 1e-6):  # rounding, as of a plan
-        return
+        return None
     before = account.together(run.adjacency, total.delta)
-    raise ValueError(
+    return (
         f"budget.total is {total.total:g} at delta {total.delta:.3g}, of which earlier runs have spent "
         f"{account.spent(run.adjacency, total.delta):.4g}, {before:.4g} with what is reserved, and with this run it "
         f"would be {after:.4g}: lower --budget.epsilon, for there is room for about "

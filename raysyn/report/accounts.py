@@ -66,7 +66,7 @@ def told(source: str, delta: float | None = None) -> dict[str, Any]:
         "account": str(book), "delta": delta, "runs": rows,
         "together": [_sum(account, adjacency, delta) for adjacency in UNITS if account.private(adjacency)],
         "without_guarantee": account.unbounded(),
-        "totals": [vars(one) for one in account.totals],
+        "totals": [vars(one) for one in account.totals], "passed_by": [vars(one) for one in account.passes],
     }  # fmt: skip
 
 
@@ -122,6 +122,8 @@ def show(found: dict[str, Any]) -> None:
             why = "" if one["was"] is None else f", before that {one['was']:g}"
             why += f": {one['reason']}" if one["reason"] else ""
             console.say(f"Total of {one['time']}: ε {one['total']:g} at δ {one['delta']:.3g}{why}")
+        for one in found["passed_by"]:
+            console.say(f"Passed by on {one['time']}: {one['passed_by'][:8]}, {one['folder']}, for: {one['reason']}")
         console.say(SURE)
 
 

@@ -43,7 +43,7 @@ class Book(Protocol):
 
 
 def parsed(content: bytes, book: object) -> Account | None:
-    """The account of a file; None of an empty one, and of one whose first line was cut off. ValueError, in one sentence,
+    """The account of a file; None of an empty one, and of one whose first line was cut off. ValueError, in a sentence,
     for what is no account, which may be anybody's file, and for a damaged one."""
     if not whole_lines(content) and not (content.startswith(BEGINS) or BEGINS.startswith(content)):
         raise ValueError(f"{book} is no account of raysyn, but another file: name a place with --budget.account")
@@ -93,9 +93,9 @@ def _head() -> Line:
     }  # fmt: skip
 
 
-def now() -> str:
+def now(to: str = "seconds") -> str:
     """As the ledger writes it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec=to)
 
 
 def _as_bytes(lines: Sequence[Line]) -> bytes:
