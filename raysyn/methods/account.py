@@ -1,4 +1,4 @@
-"""The account over all runs on the same images: found beside them, looked at before a run, and entered in as it opens.
+"""The account over all runs on the same images: looked at before a run, and entered in as it opens.
 
 It holds what each run is: priced, or without a guarantee, and which looks at real images nobody pays for.
 """
@@ -9,124 +9,24 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from raysyn.data.images import Dataset
+from raysyn.methods.account_place import Command, begun, note_left_out, place_of
 from raysyn.privacy import account
-from raysyn.privacy.account import Account, Passed, Run, paid_line
+from raysyn.privacy.account import Account, Run, paid_line
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
 from raysyn.privacy.ledger import Plan, cost_of
 from raysyn.privacy.sketch import Sketch
 from raysyn.report import account_told
-from raysyn.runs.account_book import FileBook, beside, book_at
 from raysyn.runs.account_lines import Book, now
 from raysyn.runs.folder import RunFolder
-from raysyn.runs.ownership import id_of
-from raysyn.runs.refusals import RUN_JSON
-from raysyn.runs.storage import local_folder, read_bytes, write_atomically
+from raysyn.runs.storage import read_bytes, write_atomically
 from raysyn.screen.console import Console
 
 NOTE = "account.json"
 """Of internal/: in which account the run was entered."""
-NONE = "none"
-"""What --budget.account says where none shall be kept."""
 ALWAYS_LOOKS = "accuracy on real images"
-
-
-class Asked(account.Asked, Protocol):
-    """What is needed of the flags of --budget.*."""
-
-    @property
-    def account(self) -> str | None: ...
-
-
-class Command(Protocol):
-    """What is needed of `cli.Command`."""
-
-    @property
-    def preset(self) -> str: ...
-    @property
-    def config(self) -> Any: ...
-    @property
-    def out(self) -> str: ...
-    @property
-    def account(self) -> Asked: ...
-
-
-def found(command: Command, dataset: Dataset, console: Console) -> Book | None:
-    """Where the account of these images is or will be; None where none is kept, which is said where one could be.
-    ValueError, in one sentence, for a place that was asked for and cannot be written to, and for an account that is
-    there and cannot, or whose total would be passed by without a reason."""
-    asked = command.account
-    usual = _usual(command, dataset)
-    book = usual if asked.account is None else None if asked.account == NONE else book_at(asked.account)
-    if (left_out := _left_out(usual, book)) is not None and _begun(command.out) != "":
-        _say_left_out(left_out, asked, console)
-    if asked.account == NONE:
-        return None
-    if book is None:
-        if (total := asked.total or asked.new_total) is not None:
-            raise ValueError(
-                f"budget.total is {total:g}, and no account is kept of a set by name or a release: say where with "
-                "--budget.account"
-            )
-        return None
-    if (why_not := book.why_not()) is None:
-        return book
-    if asked.account is not None:
-        raise ValueError(f"budget.account is {asked.account}, but {why_not}: give a file in a folder that is there")
-    if book.exists() or asked.total or asked.new_total:
-        raise ValueError(
-            f"{book}, the account of these images, cannot be added to ({why_not}): mend that, or name another "
-            "place with --budget.account"
-        )
-    console.say(f"No account is kept, since {why_not}: the certificate will cover this run alone (--budget.account).")
-    return None
-
-
-def _usual(command: Command, dataset: Dataset) -> FileBook | None:
-    """Beside the images, if these are a user's."""
-    path = getattr(getattr(command.config, "data", None), "path", None)
-    return beside(path) if dataset.own and path is not None else None
-
-
-def _left_out(usual: FileBook | None, book: Book | None) -> FileBook | None:
-    """The usual account, where it is there and this run is entered in another one or none."""
-    if usual is None or not usual.exists():
-        return None
-    same = isinstance(book, FileBook) and book.path.resolve() == usual.path.resolve()
-    return None if same else usual
-
-
-def _say_left_out(usual: FileBook, asked: Asked, console: Console) -> None:
-    """ValueError, in one sentence, where it has a total, and nobody says why that may be passed by."""
-    console.say(f"WARNING: {usual}, the account of these images, is left out: what this run costs is not added to it.")
-    try:
-        there = usual.read()
-        total = None if there is None or there.total is None else f"has a total of {there.total.total:g}"
-    except ValueError:
-        total = "cannot be read, and may have a total"
-    if total is not None and not (asked.reason or "").strip():
-        raise ValueError(
-            f"budget.account is {asked.account}, but {usual}, the account of these images, {total}, which this run "
-            "would pass by: leave --budget.account out, or say with --budget.reason why it may"
-        )
-
-
-def _note_left_out(command: Command, dataset: Dataset, book: Book | None, run: str) -> None:
-    """Write down once, in an account that has a total, which run passes it by, and why."""
-    usual = _left_out(_usual(command, dataset), book)
-    reason = (command.account.reason or "").strip()
-    if usual is None or not reason or usual.why_not() is not None:
-        return
-    here = _place(command.out)
-
-    def change(there: Account) -> list[dict[str, Any]]:
-        known = run in there.runs or any(one.passed_by == run for one in there.passes)
-        return [] if there.total is None or known else [vars(Passed(run, here, reason, now()))]
-
-    with suppress(ValueError, FileNotFoundError):  # of a damaged one the reason was asked for
-        usual.add(change, new=False)
 
 
 def look(
@@ -134,7 +34,7 @@ def look(
 ) -> None:
     """Say what the account holds so far, and which of these images were in earlier runs; ValueError, in one sentence,
     where this run may not begin. Nothing is written."""
-    if (known := _begun(command.out)) == "":
+    if (known := begun(command.out)) == "":
         return
     there, noted = None if book is None else book.read(), _noted(command.out)
     if noted is not None and _is_lost(noted, there, known or ""):
@@ -156,15 +56,6 @@ def look(
     if run.run in there.runs and (unwritten := account.unwritten(there, command.account)) is not None:
         console.say(f"WARNING: {unwritten}.")
     console.say(f"Account {book}: {account_told.so_far(there, run)}")
-
-
-def _begun(out: str) -> str | None:
-    """The id of the run in a folder: None where there is none yet, empty where it is sealed and asks nothing more."""
-    with suppress(OSError, ValueError):
-        if json.loads(read_bytes(out, RUN_JSON)).get("sealed"):
-            return ""
-        return id_of(read_bytes(out, "internal/secret"))
-    return None
 
 
 def _noted(out: str) -> dict[str, Any] | None:
@@ -195,7 +86,7 @@ def _note(there: Account, run: str) -> dict[str, Any]:
 def _run(known: str, command: Command, method: str, dataset: Dataset, plan: Plan | None, key: bytes) -> Run:
     train, config = dataset.train, command.config
     return Run(
-        run=known, method=method, preset=command.preset, time=now("microseconds"), folder=_place(command.out),
+        run=known, method=method, preset=command.preset, time=now("microseconds"), folder=place_of(command.out),
         adjacency=ADD_REMOVE if train.persons_N is None else ADD_REMOVE_PERSON,
         units=train.units, images=len(train), shape=train.shape,
         guarantee="dp" if plan is not None else "none" if hasattr(config, "release") else "no release",
@@ -203,17 +94,6 @@ def _run(known: str, command: Command, method: str, dataset: Dataset, plan: Plan
         chosen_among=getattr(config, "chosen_among", None), looks=looks(config),
         sketch=Sketch.of(dataset.copies.different, key),
     )  # fmt: skip
-
-
-def _place(out: str) -> str:
-    here = local_folder(out)
-    return _without_password(out) if here is None else str(here.absolute())
-
-
-def _without_password(uri: str) -> str:
-    scheme, mark, rest = uri.partition("://")
-    place, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{place.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
 
 
 def looks(config: Any) -> tuple[str, ...]:
@@ -273,7 +153,7 @@ def enter(
 ) -> Kept | None:
     """Enter a run that has just been opened, once, before anything is asked of the private images. ValueError, in one
     sentence, where there is no room for it."""
-    _note_left_out(command, dataset, book, folder.run_id)
+    note_left_out(command, dataset, book, folder.run_id)
     if book is None:
         return None
     note, paid = folder.internal / NOTE, b"\n" in (folder.ledger.read_bytes() if folder.ledger.exists() else b"")

@@ -15,16 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
-from raysyn.privacy import prv
-from raysyn.privacy.cost import ROUGH, Cost, Overspent, Priced, calibrate, epsilon, kinds_of, priced, unit_of
+from raysyn.privacy.cost import Cost, Overspent, calibrate, epsilon, kinds_of, unit_of
 from raysyn.privacy.ledger import cost_of
+from raysyn.privacy.many import MANY, composed
 from raysyn.privacy.sketch import Sketch
 
 FORM = 1
 """Of the lines."""
 GUARANTEES = ("dp", "none", "no release")
-MANY = 40
-"""Different kinds of answers from which on a coarser grid must do: pricing them finely takes seconds, and minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +158,8 @@ class Account:
 
     def left(self, adjacency: str, total: Total) -> float:
         """Epsilon, alone and at the total's delta, of one more Gaussian answer that the total has room for; about that
-        of one more run, of whatever answers. Of many kinds of answers before it, what is surely left."""
+        of one more run, of whatever answers. Of many kinds of answers before it the difference to the total, which is
+        only a hint."""
         before = [cost for run in self.private(adjacency) for cost in self.costs(run)]
         if len(kinds_of(before)) > MANY:
             return max(0.0, total.total - self.together(adjacency, total.delta))
@@ -169,12 +168,6 @@ class Account:
             return epsilon([calibrate(total.total, total.delta, "prv", before, one)], total.delta, "prv")
         except Overspent:
             return 0.0
-
-
-def composed(costs: Sequence[Cost], delta: float, rough: bool = False) -> Priced:
-    """Epsilon by PRV, or by RDP where that is smaller: an upper bound, of many kinds of answers, or a `rough` one, some
-    percent above what can be shown."""
-    return priced(costs, delta, "prv", ROUGH if rough or len(kinds_of(costs)) > MANY else prv.FINE)
 
 
 def read(lines: Iterable[Mapping[str, Any]]) -> Account:

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from raysyn.data.sources import check_given
-from raysyn.privacy.account import Account, Run, composed
+from raysyn.privacy.account import Account, Run
 from raysyn.privacy.cost import UNITS, Cost, unit_of
+from raysyn.privacy.many import composed
 from raysyn.report.account_told import shares
 from raysyn.report.tables import MISSING
 from raysyn.runs.account_book import ENDING, beside, book_at
 from raysyn.screen.console import Console
 
-USAGE = "SOURCE or FILE, then --delta NUMBER"
 MANY = 12
-"""Runs from which on what they come to one by one is priced on a coarser grid, up to 3 % above."""
+"""Runs from which on what each costs, alone and up to it, is priced on a coarser grid, some percent above."""
+USAGE = "SOURCE or FILE, then --delta NUMBER"
 SURE = "What was released beside the account is not in it, and a run that was never finished stays reserved."
 
 
@@ -84,7 +85,7 @@ def _row(account: Account, one: Run, delta: float | None, so_far: Sequence[Cost]
     alone = running = None
     if planned:
         assert delta is not None, "a run with a plan has one"
-        alone, running = composed(list(planned.values()), delta).epsilon, composed(so_far, delta, rough).epsilon
+        alone, running = composed(list(planned.values()), delta, rough).epsilon, composed(so_far, delta, rough).epsilon
     return {
         "run": one.run, "method": one.method, "preset": one.preset, "time": one.time, "folder": one.folder,
         "guarantee": one.guarantee, "unit": unit_of(one.adjacency), "units": one.units, "images": one.images,

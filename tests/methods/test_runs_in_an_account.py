@@ -19,7 +19,7 @@ import pytest
 from raysyn.compute.doorway import Compute, Machines
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Dataset, Images
-from raysyn.methods import account
+from raysyn.methods import account, account_place
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.machines import On
 from raysyn.methods.method import Method, Prepared
@@ -31,6 +31,7 @@ from raysyn.report import accounts
 from raysyn.report.account_told import LOST
 from raysyn.runs.account_book import FileBook, beside
 from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import without_password
 from raysyn.screen.accounts import AccountFlags
 from raysyn.screen.console import Console
 
@@ -413,7 +414,7 @@ def test_a_password_in_the_place_of_a_run_is_not_written_down() -> None:
     for given, kept in (
         ("s3://key:secret@bucket/runs/a?region=x", "s3://bucket/runs/a"), ("s3://bucket/a@b", "s3://bucket/a@b")
     ):  # fmt: skip
-        assert account._without_password(given) == kept
+        assert without_password(given) == kept
 
 
 def test_a_sealed_run_asks_nothing_more_of_the_account(place: Place) -> None:
@@ -421,13 +422,13 @@ def test_a_sealed_run_asks_nothing_more_of_the_account(place: Place) -> None:
     run_json = place.root / "a/internal/run.json"
     run_json.write_text(json.dumps(json.loads(run_json.read_text()) | {"sealed": {"settings": {}, "places": []}}))
     os.unlink(place.root / "a/internal/secret")
-    assert account._begun(str(place.root / "a")) == ""
+    assert account_place.begun(str(place.root / "a")) == ""
 
 
 def test_ids_are_those_of_the_run_folder(tmp_path: Path) -> None:
-    assert account._begun(str(tmp_path / "a")) is None
+    assert account_place.begun(str(tmp_path / "a")) is None
     with RunFolder.open(tmp_path / "a", method="m", preset="p", config={}, data_fingerprint="f") as folder:
-        assert account._begun(str(tmp_path / "a")) == folder.run_id
+        assert account_place.begun(str(tmp_path / "a")) == folder.run_id
 
 
 @pytest.mark.parametrize(

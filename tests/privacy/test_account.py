@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysyn.privacy import account
 from raysyn.privacy.account import Account, Run, admit, paid_line, read
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.sketch import SIZE, Sketch
@@ -228,9 +227,3 @@ def test_what_samples_cannot_tell_is_not_told_and_copies_count_once() -> None:
     assert Sketch.of(images(1, 1, 2), KEY).images == 2
     # Under another key the same images draw others: without it a sample tells nothing.
     assert Sketch.of(images(*range(50)), b"other").share_in(Sketch.of(images(*range(50)), KEY)) == 0.0
-
-
-def test_many_kinds_of_answers_are_priced_coarsely_and_still_from_above() -> None:
-    costs = [cost(20 + at / 50) for at in range(account.MANY + 5)]
-    fine, coarse = epsilon(costs, DELTA, "prv"), account.composed(costs, DELTA).epsilon
-    assert fine <= coarse <= 1.1 * fine

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from raysyn.data.listing import ACCOUNT
-from raysyn.privacy.account import Account, Run, admit
+from raysyn.privacy.account import Account, Run, admit, paid_line
 from raysyn.privacy.cost import ADD_REMOVE, Cost
 from raysyn.privacy.sketch import Sketch
 from raysyn.runs import account_book
@@ -215,18 +215,81 @@ def test_of_two_drivers_at_once_one_spends_the_last_epsilon(book: FileBook) -> N
     assert there is not None and len(there.runs) == 1 and len(there.totals) == 1
 
 
+def paid(there: Account) -> list[dict[str, Any]]:
+    return [paid_line("first", "s", COST, "t")]
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "a payment", "a run", "a total", "gone", "another file"])
+def test_a_run_is_priced_while_others_go_on_and_again_only_where_it_matters(book: FileBook, meanwhile: str) -> None:
+    entered(book, "first")
+    asked = 0
+
+    def change(there: Account) -> list[dict[str, Any]]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:  # others need not wait
+            content = book.path.read_bytes()
+            if meanwhile == "a payment":
+                book.add(paid, new=False)
+            elif meanwhile == "a run":
+                entered(book, "other")
+            elif meanwhile == "a total":
+                book.add(lambda _: [{"total": 1.0, "delta": 1e-5, "time": "t"}])
+            elif meanwhile == "gone":
+                book.path.unlink()
+            elif meanwhile == "another file":
+                book.path.rename(book.path.with_name("old"))
+                book.path.write_bytes(content)
+        return admit(there, run("late"), Nothing)
+
+    if meanwhile == "a total":
+        with pytest.raises(ValueError, match=r"budget\.total is 1 at delta"):
+            book.add(change)
+    else:
+        after = book.add(change)
+        there = book.read()
+        assert there is not None and [*after.runs] == [*there.runs]
+        runs = {"a run": ["first", "other", "late"], "gone": ["late"]}.get(meanwhile, ["first", "late"])
+        assert [*after.runs] == runs and len(after.paid) == (meanwhile == "a payment")
+    assert asked == (2 if meanwhile in ("a run", "a total", "gone") else 1)
+
+
+def test_a_file_that_was_exchanged_while_it_was_waited_for_is_opened_anew(
+    book: FileBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered(book, "a")
+    real, waits = account_book._lock, 0
+
+    def exchange(descriptor: int, path: Path) -> None:
+        nonlocal waits
+        waits += 1
+        if waits == 1:
+            content = path.read_bytes()
+            path.rename(path.with_name("old"))
+            path.write_bytes(content)
+        real(descriptor, path)
+
+    monkeypatch.setattr(account_book, "_lock", exchange)
+    entered(book, "b")
+    there = book.read()
+    assert waits == 2 and there is not None and [*there.runs] == ["a", "b"]
+
+
 def test_a_driver_that_is_killed_while_it_holds_the_account_keeps_nobody_waiting(
     book: FileBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(account_book, "PATIENCE_S", 0.05)
     inside, entering = os.pipe()
 
-    def hold(_: Account) -> list[Any]:
+    def hold(*_: object) -> None:
         os.write(entering, b"x")
         time.sleep(60)
-        return []
 
-    child, go, _ = driver(lambda: book.add(hold))
+    def write_for_long() -> None:
+        account_book._write = hold
+        entered(book, "x")
+
+    child, go, _ = driver(write_for_long)
     os.write(go, b"x")
     os.read(inside, 1)
     with pytest.raises(ValueError, match="in use by another run: try again"):

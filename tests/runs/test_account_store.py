@@ -11,7 +11,7 @@ import pytest
 from test_account_book import Nothing, Total, entered, run
 
 from raysyn.privacy.account import Account, admit
-from raysyn.runs import account_store
+from raysyn.runs import account_lines
 from raysyn.runs.account_book import book_at
 from raysyn.runs.account_store import StoreBook
 
@@ -116,7 +116,7 @@ def test_a_write_whose_answer_was_lost_is_not_written_twice(book: StoreBook, mon
 
 
 def test_what_goes_on_being_overtaken_gives_up(book: StoreBook, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(account_store, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(account_lines, "PATIENCE_S", 0.0)
 
     def refused(*_: Any, **__: Any) -> Any:
         raise obstore.exceptions.PreconditionError
@@ -136,9 +136,12 @@ def test_a_store_that_cannot_be_reached_or_gives_no_versions_is_told_before_any_
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(obstore, "get", unreachable)
-        assert book.why_not() == "it cannot be reached (no route to host)"
+        assert book.why_not() == "cannot be reached (no route to host)"
+        for act in (book.read, book.exists, lambda: entered(book, "b")):
+            with pytest.raises(ValueError, match=r"account of these images, cannot be reached \(no route to host\)"):
+                act()
 
-    monkeypatch.setattr(obstore, "get", lambda *_: SimpleNamespace(meta={"e_tag": None, "version": None}))
+    monkeypatch.setattr(obstore, "get", lambda *_: SimpleNamespace(meta={"e_tag": None, "version": None}, bytes=bytes))
     assert "has no version" in (book.why_not() or "")
 
 
