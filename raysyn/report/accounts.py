@@ -82,7 +82,7 @@ def _is_account(source: str) -> bool:
 
 def _row(account: Account, one: Run, delta: float | None, so_far: Sequence[Cost], rough: bool) -> dict[str, Any]:
     paid, planned = account.paid.get(one.run, {}), {**one.reserved, **account.paid.get(one.run, {})}
-    alone = running = None
+    found, alone, running = shares(account, one), None, None
     if planned:
         assert delta is not None, "a run with a plan has one"
         alone, running = composed(list(planned.values()), delta, rough).epsilon, composed(so_far, delta, rough).epsilon
@@ -90,7 +90,9 @@ def _row(account: Account, one: Run, delta: float | None, so_far: Sequence[Cost]
         "run": one.run, "method": one.method, "preset": one.preset, "time": one.time, "folder": one.folder,
         "guarantee": one.guarantee, "unit": unit_of(one.adjacency), "units": one.units, "images": one.images,
         "epsilon": alone, "epsilon_so_far": running, "paid": list(paid),
-        "reserved": [stage for stage in planned if stage not in paid], "in_earlier_runs": shares(account, one),
+        "reserved": [stage for stage in planned if stage not in paid],
+        "in_earlier_runs": {run: share and share.share for run, share in found.items()},
+        "sampled": {run: share.of for run, share in found.items() if share is not None and not share.exact},
         "chosen_among": one.chosen_among, "looks": list(one.looks),
     }  # fmt: skip
 
@@ -135,7 +137,7 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
         "promise": f"{row['units']:,} {row['unit']}s" if row["guarantee"] == "dp" else row["guarantee"],
         "ε alone": _figure(row["epsilon"]), "ε so far": _figure(row["epsilon_so_far"]),
         "state": state if row["guarantee"] == "dp" else MISSING,
-        "in an earlier run": _earlier(row["in_earlier_runs"]),
+        "in an earlier run": _earlier(row["in_earlier_runs"], row["sampled"]),
     }  # fmt: skip
 
 
@@ -147,7 +149,7 @@ def _about(row: dict[str, Any]) -> str:
     return told + (f"; not paid for: {', '.join(row['looks'])}" if row["looks"] else "")
 
 
-def _earlier(found: dict[str, float | None]) -> str:
+def _earlier(found: dict[str, float | None], sampled: dict[str, int]) -> str:
     """The most that are in one of them."""
     known = {run: share for run, share in found.items() if share is not None}
     if not found:
@@ -155,7 +157,11 @@ def _earlier(found: dict[str, float | None]) -> str:
     if not known:
         return "cannot be told"
     run = max(known, key=lambda one: known[one])
-    return f"{100 * known[run]:.0f} % in {run[:8]}" if known[run] else "none"
+    about = "about " if run in sampled else ""
+    if known[run]:
+        return f"{about}{100 * known[run]:.0f} % in {run[:8]}"
+    told = f"none of {min(sampled.values()):,} sampled" if sampled else "none"
+    return told if len(known) == len(found) else f"{told}, or cannot be told"
 
 
 def _figure(value: float | None) -> str:
