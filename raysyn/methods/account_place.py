@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 from raysyn.data.images import Dataset
 from raysyn.privacy import account
 from raysyn.privacy.account import Account, Passed
+from raysyn.report.release import CERTIFICATE, RELEASE
 from raysyn.runs.account_book import FileBook, beside, book_at
 from raysyn.runs.account_lines import Book, now
 from raysyn.runs.ownership import id_of
@@ -58,10 +61,11 @@ def found(command: Command, dataset: Dataset, console: Console) -> Book | None:
                 "--budget.account"
             )
         return None
-    if (why_not := book.why_not()) is None:
+    if (why_not := _no_place(book, command) or book.why_not()) is None:
         return book
     if asked.account is not None:
-        raise ValueError(f"budget.account is {asked.account}, but {why_not}: give a file in a folder that is there")
+        place = without_password(asked.account)
+        raise ValueError(f"budget.account is {place}, but {why_not}: give a file in a folder that is there")
     if book.exists() or asked.total or asked.new_total:
         raise ValueError(
             f"{book}, the account of these images, cannot be added to ({why_not}): mend that, or name another "
@@ -71,9 +75,33 @@ def found(command: Command, dataset: Dataset, console: Console) -> Book | None:
     return None
 
 
+def _no_place(book: Book, command: Command) -> str | None:
+    """Why an account must not lie where it is asked for or usual, in words: it would leave, or be thrown away."""
+    if not isinstance(book, FileBook):
+        return None
+    path, data = _path(command), book.path.resolve()
+    if command.account.account is None:
+        job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+        if job and path is not None and not Path(path).expanduser().is_absolute():
+            return "it would lie in the working directory of a submitted job, which is thrown away with it"
+        return None
+    if path is not None and Path(path).expanduser().resolve() in data.parents:
+        return "it would lie inside the source of the images"
+    release = local_folder(command.out)
+    releases = [one for one in data.parents if (one / CERTIFICATE).exists()]
+    if releases or (release is not None and (release / RELEASE).absolute().resolve() in data.parents):
+        return "it would lie in a release, and leave with it"
+    return None
+
+
+def _path(command: Command) -> str | None:
+    path: str | None = getattr(getattr(command.config, "data", None), "path", None)
+    return path
+
+
 def _usual(command: Command, dataset: Dataset) -> FileBook | None:
     """Beside the images, if these are a user's."""
-    path = getattr(getattr(command.config, "data", None), "path", None)
+    path = _path(command)
     return beside(path) if dataset.own and path is not None else None
 
 
@@ -95,7 +123,7 @@ def _say_left_out(usual: FileBook, asked: Asked, console: Console) -> None:
         total = "cannot be read, and may have a total"
     if total is not None and not (asked.reason or "").strip():
         raise ValueError(
-            f"budget.account is {asked.account}, but {usual}, the account of these images, {total}, which this run "
+            f"budget.account is {without_password(str(asked.account))}, but {usual}, the account of these images, {total}, which this run "
             "would pass by: leave --budget.account out, or say with --budget.reason why it may"
         )
 

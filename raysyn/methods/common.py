@@ -268,7 +268,7 @@ def or_forgotten(folder: RunFolder) -> Iterator[None]:
     """A folder that began with this command is taken away again where what follows is refused."""
     try:
         yield
-    except ValueError:
+    except (ValueError, OSError):
         if folder.fresh and "://" not in folder.storage:
             forget(folder.out)
         raise

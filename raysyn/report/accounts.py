@@ -13,6 +13,7 @@ from raysyn.privacy.many import composed
 from raysyn.report.account_told import shares
 from raysyn.report.tables import MISSING
 from raysyn.runs.account_book import ENDING, beside, book_at
+from raysyn.runs.account_lines import BEGINS
 from raysyn.screen.console import Console
 
 MANY = 12
@@ -74,9 +75,12 @@ def told(source: str, delta: float | None = None) -> dict[str, Any]:
 def _is_account(source: str) -> bool:
     """Whether a file begins as an account does, whatever it is called."""
     try:
-        with Path(source).expanduser().open("rb") as file:
-            return file.read(17) == b'{"raysyn_account"'
-    except OSError:
+        path = Path(source).expanduser()
+        if not path.is_file():
+            return False  # a pipe may never be written to
+        with path.open("rb") as file:
+            return file.read(len(BEGINS)) == BEGINS
+    except (OSError, RuntimeError, ValueError):
         return False
 
 

@@ -28,14 +28,28 @@ ENDING = ".account.jsonl"
 def book_at(place: str) -> Book:
     """The account at a path, or at a URI of an object store; ValueError, in one sentence, where there can be none."""
     if (here := local_folder(place)) is not None:
-        return FileBook(here.expanduser().absolute())
+        return FileBook(_here(here, place).absolute())
     return StoreBook(place)
 
 
 def beside(source: str) -> FileBook:
     """The account of a source of images: beside it, never in it."""
-    path = Path(source).expanduser().resolve()
+    try:
+        path = _here(Path(source), source).resolve()
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{source} leads nowhere (links in a circle): name what it shall be") from error
+    if not path.name:
+        raise ValueError(f"{source} has nothing beside it, where its account could be: name a file or folder")
     return FileBook(path.with_name(path.name + ENDING))
+
+
+def _here(path: Path, told: str) -> Path:
+    try:
+        if "\0" in told:
+            raise RuntimeError("it has a character 0")
+        return path.expanduser()
+    except RuntimeError as error:  # no such user
+        raise ValueError(f"{told!r} is no place for an account ({error}): give a file") from error
 
 
 class FileBook:
@@ -48,7 +62,7 @@ class FileBook:
         return str(self.path)
 
     def exists(self) -> bool:
-        return self.path.exists()
+        return os.path.lexists(self.path)  # a link to what is not there is not passed over
 
     def read(self) -> Account | None:
         return parsed(self.held()[0], self)
@@ -57,6 +71,8 @@ class FileBook:
         try:
             mode = self.path.stat().st_mode
         except FileNotFoundError:
+            if self.path.is_symlink():
+                return "it is a link to what is not there"
             if not self.path.parent.is_dir():
                 return f"the folder {self.path.parent} does not exist"
             return None if os.access(self.path.parent, os.W_OK) else f"{self.path.parent} cannot be written to"

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from raysyn.privacy.account import Account
 from raysyn.runs import account_lines
@@ -109,9 +109,15 @@ def _store(folder: str, asked: dict[str, str], uri: str) -> Any:
             f"budget.account is {uri}, and an account on an object store needs obstore: pip install 'raysyn[stores]'"
         ) from error
     config: Any = {AS_OBSTORE[name]: value for name, value in asked.items() if name in AS_OBSTORE}
+    place = without_password(folder)
+    # As pyarrow's URIs hold them; they are in no message, so that obstore is not told them in the place.
+    named = folder.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    if named and folder.startswith("s3://"):
+        user, _, secret = named.partition(":")
+        config |= {"access_key_id": unquote(user), "secret_access_key": unquote(secret)}
     plain: Any = {"allow_http": True} if asked.get("scheme") == "http" else {}
     try:
-        return from_url(folder, config=config or None, client_options=plain or None)
+        return from_url(place, config=config or None, client_options=plain or None)
     except Exception as error:  # what obstore raises is its own
         raise ValueError(
             f"budget.account is {uri}, which is no place of an object store ({_in_short(error)}): "

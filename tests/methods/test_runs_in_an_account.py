@@ -93,7 +93,7 @@ class Place:
         data = dataset() if data is None else data
         command = SimpleNamespace(
             seal=False, preset="tiny", machines=On(), out=str(self.root / out), dry_run=dry_run,
-            config=kind(data=DataConfig(name=None, path=str(self.source)), **(config or {})),
+            config=kind(**{"data": DataConfig(name=None, path=str(self.source)), **(config or {})}),
             account=AccountFlags(**flags),
         )  # fmt: skip
         priced = plan(data, *stages) if stages else None
@@ -408,6 +408,36 @@ def test_a_place_that_cannot_be_written_is_said_or_refused_before_any_work(
         with pytest.raises(ValueError, match="but its folder cannot be written to"):
             place.made("b", text=text, **begin)
     assert not (place.root / "b").exists()
+
+
+@pytest.mark.parametrize(
+    "at", ["scans/kept", "scans/deep/kept", "b/release/kept", "a/release/kept", "a/release/x/kept"]
+)
+def test_an_account_never_lies_where_it_would_leave_or_be_read_as_images(place: Place, at: str) -> None:
+    (place.root / at).parent.mkdir(parents=True, exist_ok=True)
+    (place.root / "a/release").mkdir(parents=True, exist_ok=True)
+    (place.root / "a/release/certificate.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"budget\.account is .*, but it would lie in"):
+        place.made("b", account=str(place.root / at))
+    assert not (place.root / at).exists()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_an_account_is_not_thrown_away_with_a_job(place: Place, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    if there:
+        place.made("a")
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    monkeypatch.chdir(place.root)
+    given = {"data": DataConfig(name=None, path="scans")}
+    if there:
+        with pytest.raises(
+            ValueError, match=r"cannot be added to \(it would lie in the working directory of a submitted"
+        ):
+            place.made("b", config=given)
+    else:
+        assert place.made("b", config=given, text=text) is None and not place.book.path.exists()
+        assert "No account is kept, since it would lie in the working directory" in text.getvalue()
 
 
 def test_a_password_in_the_place_of_a_run_is_not_written_down() -> None:

@@ -8,6 +8,7 @@ import signal
 import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -164,8 +165,11 @@ def test_an_account_that_is_gone_is_not_begun_anew_where_it_must_be_there(book: 
 def places(tmp_path: Path) -> list[tuple[Path, str | None]]:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
+    (tmp_path / "dead").symlink_to(tmp_path / "gone" / "x")
+    os.mkfifo(tmp_path / "pipe")
     return [
         (tmp_path / "new", None), (tmp_path / "file", None), (tmp_path / "folder", "it is no file"),
+        (tmp_path / "dead", "it is a link to what is not there"), (tmp_path / "pipe", "it is no file"),
         (tmp_path / "gone" / "new", "does not exist"), (tmp_path / "file" / "new", "Not a directory"),
         (Path("/proc/new"), "cannot be written to" if os.getuid() else None),
     ]  # fmt: skip
@@ -175,7 +179,24 @@ def test_why_nothing_can_be_added_is_known_before_and_makes_nothing(tmp_path: Pa
     for place, why in places(tmp_path):
         found = FileBook(place).why_not()
         assert found is None if why is None else found is not None and why in found, place
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+        if why is not None:  # what is tried nevertheless waits for nothing
+            with suppress(ValueError, OSError):
+                FileBook(place).read()
+            with suppress(ValueError, OSError):
+                entered(FileBook(place), "a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dead", "file", "folder", "pipe"]
+
+
+@pytest.mark.parametrize("place", ["~nobody-here/x", "/", "loop", "a\0b"])
+def test_a_source_that_is_none_is_refused_in_one_sentence(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    with pytest.raises(ValueError) as error:
+        found = beside(place)
+        found.read()
+    assert "\n" not in str(error.value) and len(str(error.value)) > 40
 
 
 @pytest.mark.parametrize("spelled", ["{}/a", "file://{}/a", "~/a"])

@@ -46,6 +46,23 @@ def test_it_is_begun_and_only_added_to(book: StoreBook) -> None:
     assert len(content(book).splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    "uri", ["s3://KEY:SECRET@bucket/a?region=x", "s3://KEY:SECRET@bucket/", "ftp://KEY:SECRET@x/a"]
+)
+def test_no_credentials_are_shown(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        shown = str(StoreBook(uri, object() if uri.startswith("s3") else None))
+    except ValueError as error:
+        shown = str(error)
+    assert "SECRET" not in shown and "KEY" not in shown and ("bucket" in shown or "ftp://x/a" in shown)
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3://bucket", "s3://bucket/"])
+def test_a_place_that_names_no_file_is_refused(uri: str) -> None:
+    with pytest.raises(ValueError, match="names no file"):
+        book_at(uri)
+
+
 def test_a_damaged_account_and_a_refused_run_leave_it_as_it_is(book: StoreBook) -> None:
     entered(book, "a", Total)
     before = content(book)
@@ -153,6 +170,9 @@ def test_places_are_those_of_the_store_and_what_is_none_is_refused_in_one_senten
     book_at("s3://bucket/data/a.jsonl?region=eu&endpoint_override=http://here:9000&scheme=http")
     config = {"region": "eu", "endpoint": "http://here:9000"}
     assert asked == [("s3://bucket/data", {"config": config, "client_options": {"allow_http": True}})]
+    book_at("s3://KEY:SEC%2FRET@bucket/data/a.jsonl")
+    given = {"access_key_id": "KEY", "secret_access_key": "SEC/RET"}
+    assert asked[1] == ("s3://bucket/data", {"config": given, "client_options": None})
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"ftp://x/a, which is no place of an object store .*give a file") as error:
         book_at("ftp://x/a")
