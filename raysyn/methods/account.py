@@ -13,7 +13,7 @@ from typing import Any
 
 from raysyn.data.images import Dataset
 from raysyn.methods.account_place import Command, begun, note_left_out, place_of
-from raysyn.privacy import account
+from raysyn.privacy import admission
 from raysyn.privacy.account import Account, Run, paid_line
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
 from raysyn.privacy.ledger import Plan, cost_of
@@ -50,10 +50,10 @@ def look(
         # Asked of an account that nothing is in.
         there = Account(id="", key=b"")
     run, paid = _run(known or "", command, method, dataset, plan, there.key), _has_paid(command.out)
-    account.admit(there, run, command.account, paid)
-    if paid and (why_not := account.why_not(there, run)) is not None:
+    admission.admit(there, run, command.account, paid)
+    if paid and (why_not := admission.why_not(there, run)) is not None:
         console.say(f"WARNING: {why_not}. This run has paid already, and is entered all the same.")
-    if run.run in there.runs and (unwritten := account.unwritten(there, command.account)) is not None:
+    if run.run in there.runs and (unwritten := admission.unwritten(there, command.account)) is not None:
         console.say(f"WARNING: {unwritten}.")
     console.say(f"Account {book}: {account_told.so_far(there, run)}")
 
@@ -160,7 +160,7 @@ def enter(
 
     def change(there: Account) -> list[dict[str, Any]]:
         run = _run(folder.run_id, command, method, dataset, plan, there.key)
-        return account.admit(there, run, command.account, paid)
+        return admission.admit(there, run, command.account, paid)
 
     after = book.add(change)
     if note.exists():

@@ -123,8 +123,8 @@ def _say_left_out(usual: FileBook, asked: Asked, console: Console) -> None:
         total = "cannot be read, and may have a total"
     if total is not None and not (asked.reason or "").strip():
         raise ValueError(
-            f"budget.account is {without_password(str(asked.account))}, but {usual}, the account of these images, {total}, which this run "
-            "would pass by: leave --budget.account out, or say with --budget.reason why it may"
+            f"budget.account is {without_password(str(asked.account))}, but {usual}, the account of these images, "
+            f"{total}, which this run would pass by: leave --budget.account out, or say with --budget.reason why it may"
         )
 
 

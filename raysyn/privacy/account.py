@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
-from raysyn.privacy.cost import Cost, Overspent, calibrate, epsilon, kinds_of, unit_of
+from raysyn.privacy.cost import Cost, Overspent, calibrate, epsilon, kinds_of
 from raysyn.privacy.ledger import cost_of
 from raysyn.privacy.many import MANY, composed
 from raysyn.privacy.sketch import Sketch
@@ -188,6 +188,8 @@ def read(lines: Iterable[Mapping[str, Any]]) -> Account:
                 kinds_of([*runs[line["run"]].reserved.values(), *stages.values()])
             elif "total" in line:
                 totals.append(Total(**line))
+            elif "looked" in line:
+                runs[line["run"]] = _looked(runs[line["run"]], line)
             elif "passed_by" in line:
                 passes.append(Passed(**line))
             elif (run := Run.of(line)).run in runs:
@@ -201,85 +203,13 @@ def read(lines: Iterable[Mapping[str, Any]]) -> Account:
     return replace(account, runs=runs, paid=paid, totals=tuple(totals), passes=tuple(passes))
 
 
-def admit(account: Account, run: Run, asked: Asked, paid: bool = False) -> list[dict[str, Any]]:
-    """Lines to write before this run begins: a total, where another one is asked for, and the run; nothing where it is
-    entered already, which changes no total. ValueError, in one sentence, for a run that may not begin. One that has
-    `paid` before it is entered is what it is, whatever there is room for."""
-    if run.run in account.runs:
-        return []
-    total = _asked(account, run, asked)
-    if not paid and (refused := why_not(account, run, total)) is not None:
-        raise ValueError(refused)
-    return [*([asdict(total)] if total else []), run.line()]
-
-
-def why_not(account: Account, run: Run, total: Total | None = None) -> str | None:
-    """Why a run has no place under the total, this one or that in force, in a sentence; None where it has."""
-    inforce = total or account.total
-    if inforce is None or not run.reserved or run.run in account.runs:
-        return None
-    return _other_units(account, run, inforce) or _no_room(account, run, inforce)
-
-
-def unwritten(account: Account, asked: Asked) -> str | None:
-    """What of a total is not written with a run that was entered before, in a sentence: its command, given again, must
-    not undo what was written since."""
-    wanted, now = asked.total or asked.new_total, account.total
-    if wanted is None or (now is not None and wanted == now.total):
-        return None
-    stays = "there is none" if now is None else f"it stays {now.total:g}"
-    return f"The total {wanted:g} is not written, for this run was entered before, and {stays}: give it with a new run"
-
-
 def paid_line(run: str, stage: str, cost: Cost, time: str) -> dict[str, Any]:
     """Of a stage that is paid."""
     return {"paid": stage, "run": run, **asdict(cost), "time": time}
 
 
-def _asked(account: Account, run: Run, asked: Asked) -> Total | None:
-    """The total to write; None where the one in force stays. ValueError for one that may not be."""
-    wanted = asked.total if asked.new_total is None else asked.new_total
-    if wanted is None:
-        return None
-    now = account.total
-    if now is None and run.delta is None:
-        raise ValueError(
-            f"budget.total is {wanted:g}, but {run.method} promises nothing, and so has no delta at which to compose: "
-            "give it with a run that has a guarantee"
-        )
-    if now is None:
-        if asked.new_total is not None:
-            raise ValueError(f"budget.new_total is {wanted:g}, but the account has no total yet: give --budget.total")
-        deltas = [one.delta for one in (run, *account.runs.values()) if one.delta is not None]
-        return Total(total=wanted, delta=min(deltas), time=run.time)
-    if wanted == now.total:
-        return None
-    if wanted > now.total and asked.new_total is None:
-        raise ValueError(
-            f"budget.total is {wanted:g}, but the account of these images has {now.total:g}, which may be lowered and "
-            f"not raised: leave it out, or say --budget.new-total {wanted:g} with --budget.reason"
-        )
-    return Total(total=wanted, delta=now.delta, time=run.time, was=now.total, reason=asked.reason)
-
-
-def _other_units(account: Account, run: Run, total: Total) -> str | None:
-    others = {unit_of(account.runs[one].adjacency) for one in account.private()} - {unit_of(run.adjacency)}
-    if not others:
-        return None
-    return (
-        f"budget.total is {total.total:g} for the {others.pop()}s of these runs, and this one promises to "
-        f"{unit_of(run.adjacency)}s: they do not add up; name persons alike, or give another --budget.account"
-    )
-
-
-def _no_room(account: Account, run: Run, total: Total) -> str | None:
-    after = account.together(run.adjacency, total.delta, *run.reserved.values())
-    if after <= total.total * (1 + 1e-6):  # rounding, as of a plan
-        return None
-    before = account.together(run.adjacency, total.delta)
-    return (
-        f"budget.total is {total.total:g} at delta {total.delta:.3g}, of which earlier runs have spent "
-        f"{account.spent(run.adjacency, total.delta):.4g}, {before:.4g} with what is reserved, and with this run it "
-        f"would be {after:.4g}: lower --budget.epsilon, for there is room for about "
-        f"{account.left(run.adjacency, total):.3g}, or raise the total by --budget.new-total with --budget.reason"
-    )
+def _looked(known: Run, line: Mapping[str, Any]) -> Run:
+    """A run with what such a line says."""
+    looks, chosen = tuple(map(str, line["looked"])), line["chosen_among"]
+    among = "; ".join(filter(None, (known.chosen_among, chosen)))
+    return replace(known, looks=(*known.looks, *looks), chosen_among=among or None)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysyn.privacy.account import Account, Run
+from raysyn.privacy.admission import divided_otherwise
 from raysyn.privacy.cost import unit_of
 from raysyn.privacy.sketch import Shared
 from raysyn.report.release import ALONE, rounded_up
@@ -96,6 +97,11 @@ def recognised(account: Account, run: Run) -> str:
     for reason, runs in reasons.items():
         of = f"of {_count(runs, 'earlier run')}" if known or len(reasons) > 1 else "in an earlier run"
         told.append(f"Whether its images were {of} cannot be told: {reason}.")
+    if otherwise := next((one for one in account.runs.values() if divided_otherwise(one, run)), None):
+        told.append(
+            f"WARNING: {otherwise.folder} names {otherwise.units:,} persons on the same images, and this run "
+            f"{run.units:,}: what they come to together holds for no person of either."
+        )
     return " ".join(told)
 
 

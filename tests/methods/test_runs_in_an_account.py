@@ -25,6 +25,7 @@ from raysyn.methods.machines import On
 from raysyn.methods.method import Method, Prepared
 from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy import ledger as ledgers
+from raysyn.privacy.account import Account
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.report import accounts
@@ -209,7 +210,7 @@ def test_another_driver_that_spends_the_rest_meanwhile_has_this_one_refused(plac
 
     def meanwhile(_: Machines, storage: str, show: Any) -> nullcontext[Compute]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(account.account, "_no_room", lambda *_: None)
+            patch.setattr(account.admission, "_no_room", lambda *_: None)
             place.made("other", stages=("one", "two"))
         return nullcontext(Local(storage, show))
 
@@ -314,7 +315,7 @@ def test_a_continued_run_says_that_it_writes_no_total(place: Place, asked: dict[
     place.made("a", "one", total=3.0)
     place.made("a", text=text, **asked)
     assert f"The total {asked.get('total', 9.0):g} is not written" in text.getvalue()
-    assert [one.total for one in (place.book.read() or account.Account(id="", key=b"")).totals] == [3.0]
+    assert [one.total for one in (place.book.read() or Account(id="", key=b"")).totals] == [3.0]
 
 
 def test_a_change_that_a_store_asks_twice_enters_as_if_asked_once(

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysyn.privacy.account import Account, Run, admit, paid_line, read
+from raysyn.privacy.account import Account, Run, paid_line, read
+from raysyn.privacy.admission import admit
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.sketch import SIZE, Sketch
+from raysyn.report import account_told
 
 KEY = bytes(32)
 HEAD = {"raysyn_account": 1, "id": "a", "key": KEY.hex(), "begun": "2026-01-01T00:00:00+00:00"}
@@ -165,6 +167,10 @@ def test_a_first_total_is_no_new_one_and_needs_a_delta() -> None:
         admit(read(plain()), run("a", 5.0), Asked(new_total=3.0, reason="r"))
     with pytest.raises(ValueError, match="promises nothing, and so has no delta"):
         admit(read(plain()), run("a"), Asked(total=3.0))
+    # A lower one is at the smaller delta of the run that lowers it.
+    now = read(plain(*admit(read(plain()), run("a", 9.0), Asked(total=9.0))))
+    lower = admit(now, run("b", 9.0, delta=1e-8), Asked(total=5.0))
+    assert (lower[0]["total"], lower[0]["delta"]) == (5.0, 1e-8)
     # The smallest delta of all runs: the strongest of the promises.
     now = read(plain(run("a", 9.0, delta=1e-7).line()))
     assert admit(now, run("b", 9.0), Asked(total=30.0))[0]["delta"] == 1e-7
@@ -180,6 +186,39 @@ def test_images_and_persons_are_told_apart_and_never_added() -> None:
         admit(first, run("b", 6.0, adjacency=ADD_REMOVE_PERSON), Asked())
     # What promises nothing is entered as what it is, whatever its images are of.
     assert admit(first, run("c", adjacency=ADD_REMOVE_PERSON), Asked())
+
+
+@pytest.mark.parametrize(
+    ("units", "pictures", "otherwise"), [(50, (1, 2), True), (100, (1, 2), False), (50, (1, 3), False)]
+)
+def test_persons_named_otherwise_on_the_same_images_are_refused_with_a_total(
+    units: int, pictures: tuple[int, ...], otherwise: bool
+) -> None:
+    first = read(plain(*admit(read(plain()), run("a", 5.0, adjacency=ADD_REMOVE_PERSON), Asked(total=10.0))))
+    mine = run("b", 6.0, adjacency=ADD_REMOVE_PERSON, units=units, sketch=Sketch.of(images(*pictures), KEY))
+    if otherwise:
+        with pytest.raises(ValueError, match="for the 100 persons that /runs/a names on these images, and 50 in"):
+            admit(first, mine, Asked())
+    else:
+        assert admit(first, mine, Asked())
+    assert ("holds for no person of either" in account_told.recognised(first, mine)) == otherwise
+
+
+@pytest.mark.parametrize(
+    ("looks", "chosen", "told"),
+    [
+        (("x",), "3 runs", None), ((), None, None), (("x", "y"), "3 runs", (("x", "y"), "3 runs")),
+        (("y",), None, (("x", "y"), "3 runs")), (("x",), "9 runs", (("x",), "3 runs; 9 runs")),
+    ],
+)  # fmt: skip
+def test_what_a_later_command_looks_at_is_entered_too_and_once(looks: Any, chosen: str | None, told: Any) -> None:
+    now = read(plain(run("a", 5.0, looks=("x",), chosen_among="3 runs").line()))
+    again = run("a", 5.0, looks=looks, chosen_among=chosen)
+    lines = admit(now, again, Asked())
+    assert len(lines) == (told is not None)
+    later = read(plain(now.runs["a"].line(), *lines))
+    assert (later.runs["a"].looks, later.runs["a"].chosen_among) == (told or (("x",), "3 runs"))
+    assert admit(later, again, Asked()) == [] and later.together(ADD_REMOVE, DELTA) == now.together(ADD_REMOVE, DELTA)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from raysyn.data.listing import ACCOUNT
-from raysyn.privacy.account import Account, Run, admit, paid_line
+from raysyn.privacy.account import Account, Run, paid_line
+from raysyn.privacy.admission import admit
 from raysyn.privacy.cost import ADD_REMOVE, Cost
 from raysyn.privacy.sketch import Sketch
 from raysyn.runs import account_book

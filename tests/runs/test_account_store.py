@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from test_account_book import Nothing, Total, entered, run
 
-from raysyn.privacy.account import Account, admit
+from raysyn.privacy.account import Account
+from raysyn.privacy.admission import admit
 from raysyn.runs import account_lines
 from raysyn.runs.account_book import book_at
 from raysyn.runs.account_store import StoreBook
