@@ -131,8 +131,7 @@ def _say_left_out(usual: FileBook, asked: Asked, console: Console) -> None:
 def note_left_out(command: Command, dataset: Dataset, book: Book | None, run: str) -> None:
     """Write down once, in an account that has a total, which run passes it by, and why."""
     usual = _left_out(_usual(command, dataset), book)
-    reason = (command.account.reason or "").strip()
-    if usual is None or not reason or usual.why_not() is not None:
+    if usual is None or not (reason := (command.account.reason or "").strip()) or usual.why_not() is not None:
         return
     here = place_of(command.out)
 

@@ -87,7 +87,8 @@ def _other_units(account: Account, run: Run, total: Total) -> str | None:
     if other := next((one for one in account.runs.values() if one.reserved and divided_otherwise(one, run)), None):
         return (
             f"budget.total is {total.total:g} for the {other.units:,} persons that {other.folder} names on these "
-            f"images, and {run.units:,} in this run: they do not add up; name persons alike, or give another --budget.account"
+            f"images, and {run.units:,} in this run: they do not add up; name persons alike, or give another "
+            "--budget.account"
         )
     others = {unit_of(account.runs[one].adjacency) for one in account.private()} - {unit_of(run.adjacency)}
     if not others:
