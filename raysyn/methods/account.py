@@ -1,4 +1,4 @@
-"""The account over all runs on the same images: found beside them, looked at before a run, and entered in as it opens.
+"""The account over all runs on the same images: looked at before a run, and entered in as it opens.
 
 It holds what each run is: priced, or without a guarantee, and which looks at real images nobody pays for.
 """
@@ -9,21 +9,19 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from raysyn.data.images import Dataset
-from raysyn.privacy import account
+from raysyn.methods.account_place import Command, begun, note_left_out, place_of
+from raysyn.privacy import admission
 from raysyn.privacy.account import Account, Run, paid_line
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
 from raysyn.privacy.ledger import Plan, cost_of
 from raysyn.privacy.sketch import Sketch
 from raysyn.report import account_told
-from raysyn.runs.account_book import beside, book_at
 from raysyn.runs.account_lines import Book, now
 from raysyn.runs.folder import RunFolder
-from raysyn.runs.ownership import id_of
-from raysyn.runs.refusals import RUN_JSON
-from raysyn.runs.storage import local_folder, read_bytes, write_atomically
+from raysyn.runs.storage import read_bytes, write_atomically
 from raysyn.screen.console import Console
 
 NOTE = "account.json"
@@ -31,90 +29,64 @@ NOTE = "account.json"
 ALWAYS_LOOKS = "accuracy on real images"
 
 
-class Asked(account.Asked, Protocol):
-    """What is needed of the flags of --budget.*."""
-
-    @property
-    def account(self) -> str | None: ...
-
-
-class Command(Protocol):
-    """What is needed of `cli.Command`."""
-
-    @property
-    def preset(self) -> str: ...
-    @property
-    def config(self) -> Any: ...
-    @property
-    def out(self) -> str: ...
-    @property
-    def account(self) -> Asked: ...
-
-
-def found(command: Command, dataset: Dataset, console: Console) -> Book | None:
-    """Where the account of these images is or will be; None where none is kept, which is said where one could be.
-    ValueError, in one sentence, for a place that was asked for and cannot be written to, and for an account that is
-    there and cannot."""
-    asked = command.account
-    path = getattr(getattr(command.config, "data", None), "path", None)
-    usual = beside(path) if dataset.own and path is not None else None
-    if asked.account == "none":
-        if usual is not None and usual.exists():
-            console.say(
-                f"WARNING: {usual}, the account of these images, is left out: what this run costs is not added."
-            )
-        return None
-    book = usual if asked.account is None else book_at(asked.account)
-    if book is None:
-        if (total := asked.total or asked.new_total) is not None:
-            raise ValueError(
-                f"budget.total is {total:g}, and no account is kept of a set by name or a release: say where with "
-                "--budget.account"
-            )
-        return None
-    if (why_not := book.why_not()) is None:
-        return book
-    if asked.account is not None:
-        raise ValueError(f"budget.account is {asked.account}, but {why_not}: give a file in a folder that is there")
-    if book.exists() or asked.total or asked.new_total:
-        raise ValueError(
-            f"{book}, the account of these images, cannot be added to ({why_not}): mend that, or name another "
-            "place with --budget.account"
-        )
-    console.say(f"No account is kept, since {why_not}: the certificate will cover this run alone (--budget.account).")
-    return None
-
-
 def look(
     book: Book | None, command: Command, method: str, dataset: Dataset, plan: Plan | None, console: Console
 ) -> None:
     """Say what the account holds so far, and which of these images were in earlier runs; ValueError, in one sentence,
     where this run may not begin. Nothing is written."""
-    if book is None or (known := _begun(command.out)) == "":
+    if (known := begun(command.out)) == "":
         return
-    there = book.read()
+    there, noted = None if book is None else book.read(), _noted(command.out)
+    if noted is not None and _is_lost(noted, there, known or ""):
+        console.say(
+            "WARNING: the account that this run was entered in is gone or left out, or lacks this run: bring it back, "
+            "then the same command continues with it; without it the certificate will cover this run alone."
+        )
+    if book is None:
+        return
     if there is None:
+        if book.exists():
+            console.say(f"WARNING: {book} is empty, and begins anew: if it has held runs, bring back a copy of it.")
         # Asked of an account that nothing is in.
         there = Account(id="", key=b"")
-    run = _run(known or "", command, method, dataset, plan, there.key)
-    account.admit(there, run, command.account)
+    run, paid = _run(known or "", command, method, dataset, plan, there.key), _has_paid(command.out)
+    admission.admit(there, run, command.account, paid)
+    if paid and (why_not := admission.why_not(there, run)) is not None:
+        console.say(f"WARNING: {why_not}. This run has paid already, and is entered all the same.")
+    if run.run in there.runs and (unwritten := admission.unwritten(there, command.account)) is not None:
+        console.say(f"WARNING: {unwritten}.")
     console.say(f"Account {book}: {account_told.so_far(there, run)}")
 
 
-def _begun(out: str) -> str | None:
-    """The id of the run in a folder: None where there is none yet, empty where it is sealed and asks nothing more."""
+def _noted(out: str) -> dict[str, Any] | None:
+    """In which account the run of a folder was entered, and when; None where it was in none."""
     with suppress(OSError, ValueError):
-        if json.loads(read_bytes(out, RUN_JSON)).get("sealed"):
-            return ""
-        return id_of(read_bytes(out, "internal/secret"))
+        noted: dict[str, Any] = json.loads(read_bytes(out, f"internal/{NOTE}"))
+        return noted
     return None
 
 
+def _has_paid(out: str) -> bool:
+    """Whether a run has asked anything of the private images by now, in an account or not."""
+    with suppress(OSError, ValueError):
+        return b"\n" in read_bytes(out, "internal/ledger.jsonl")
+    return False
+
+
+def _is_lost(noted: Mapping[str, Any], there: Account | None, run: str) -> bool:
+    """Whether the account is another one than that of the note, or lacks what it held then: a run that was entered a
+    second time is not enough, since others may be missing."""
+    return there is None or run not in there.runs or dict(noted) != _note(there, run)
+
+
+def _note(there: Account, run: str) -> dict[str, Any]:
+    return {"account": there.id, "entered": there.runs[run].time}
+
+
 def _run(known: str, command: Command, method: str, dataset: Dataset, plan: Plan | None, key: bytes) -> Run:
-    train, config, here = dataset.train, command.config, local_folder(command.out)
+    train, config = dataset.train, command.config
     return Run(
-        run=known, method=method, preset=command.preset, time=now(),
-        folder=_without_password(command.out) if here is None else str(here.absolute()),
+        run=known, method=method, preset=command.preset, time=now("microseconds"), folder=place_of(command.out),
         adjacency=ADD_REMOVE if train.persons_N is None else ADD_REMOVE_PERSON,
         units=train.units, images=len(train), shape=train.shape,
         guarantee="dp" if plan is not None else "none" if hasattr(config, "release") else "no release",
@@ -122,12 +94,6 @@ def _run(known: str, command: Command, method: str, dataset: Dataset, plan: Plan
         chosen_among=getattr(config, "chosen_among", None), looks=looks(config),
         sketch=Sketch.of(dataset.copies.different, key),
     )  # fmt: skip
-
-
-def _without_password(uri: str) -> str:
-    scheme, mark, rest = uri.partition("://")
-    place, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{place.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
 
 
 def looks(config: Any) -> tuple[str, ...]:
@@ -187,20 +153,19 @@ def enter(
 ) -> Kept | None:
     """Enter a run that has just been opened, once, before anything is asked of the private images. ValueError, in one
     sentence, where there is no room for it."""
+    note_left_out(command, dataset, book, folder.run_id)
     if book is None:
         return None
-    note = folder.internal / NOTE
-    noted = json.loads(note.read_text()) if note.exists() else None
-    missed = False
+    note, paid = folder.internal / NOTE, b"\n" in (folder.ledger.read_bytes() if folder.ledger.exists() else b"")
 
     def change(there: Account) -> list[dict[str, Any]]:
-        nonlocal missed
-        missed = folder.run_id not in there.runs
-        return account.admit(there, _run(folder.run_id, command, method, dataset, plan, there.key), command.account)
+        run = _run(folder.run_id, command, method, dataset, plan, there.key)
+        return admission.admit(there, run, command.account, paid)
 
     after = book.add(change)
-    lost = noted is not None and (missed or noted["account"] != after.id)
-    if noted is None or (lost and noted["account"] is not None):
-        write_atomically(note, json.dumps({"account": None if lost else after.id}), 0o600)
-        folder.push()
-    return Kept(book, folder.run_id, lost)
+    if note.exists():
+        # The first one stays, so that what is brought back is known again.
+        return Kept(book, folder.run_id, _is_lost(json.loads(note.read_text()), after, folder.run_id))
+    write_atomically(note, json.dumps(_note(after, folder.run_id)), 0o600)
+    folder.push()
+    return Kept(book, folder.run_id, lost=False)

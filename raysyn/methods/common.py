@@ -16,6 +16,7 @@ from raysyn.compute.doorway import Compute, Machines, Show, digest
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import account
 from raysyn.methods.account import Kept
+from raysyn.methods.account_place import Asked as AccountAsked
 from raysyn.methods.network import Network
 from raysyn.methods.source_told import copies_counted, source_facts
 from raysyn.privacy import units
@@ -48,7 +49,7 @@ class Asked(Protocol):
     @property
     def seal(self) -> bool: ...
     @property
-    def account(self) -> account.Asked: ...
+    def account(self) -> AccountAsked: ...
 
 
 Connect = Callable[[Machines, str, Show], AbstractContextManager[Compute]]
@@ -267,7 +268,7 @@ def or_forgotten(folder: RunFolder) -> Iterator[None]:
     """A folder that began with this command is taken away again where what follows is refused."""
     try:
         yield
-    except ValueError:
+    except (ValueError, OSError):
         if folder.fresh and "://" not in folder.storage:
             forget(folder.out)
         raise

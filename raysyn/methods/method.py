@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from raysyn.data.images import Dataset, Images
-from raysyn.methods import account, misfits, network
+from raysyn.methods import account, account_place, misfits, network
 from raysyn.methods.class_shares import check_counted, say_few
 from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
 from raysyn.methods.network import Network
@@ -102,7 +102,7 @@ class Method:
         self.look_at_shares(command.config, console, prepared.dataset, prepared.plan)
         if prepared.plan is not None:
             show_plan(console, prepared.plan, prepared.dataset)
-        book = account.found(command, prepared.dataset, console)
+        book = account_place.found(command, prepared.dataset, console)
         account.look(book, command, self.name, prepared.dataset, prepared.plan, console)
         if self.check_memory is not None:
             self.check_memory(console, command.config, prepared, command.machines)

@@ -15,16 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
-from raysyn.privacy import prv
-from raysyn.privacy.cost import ROUGH, Cost, Overspent, Priced, calibrate, epsilon, kinds_of, priced, unit_of
+from raysyn.privacy.cost import Cost, Overspent, calibrate, epsilon, kinds_of
 from raysyn.privacy.ledger import cost_of
+from raysyn.privacy.many import MANY, composed
 from raysyn.privacy.sketch import Sketch
 
 FORM = 1
 """Of the lines."""
 GUARANTEES = ("dp", "none", "no release")
-MANY = 40
-"""Different kinds of answers from which on a coarser grid must do: pricing them finely takes seconds, and minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +90,17 @@ class Total:
             raise ValueError(f"total is {self.total} at delta {self.delta}")
 
 
+@dataclass(frozen=True)
+class Passed:
+    """A run that was entered in another account, or none, although this one has a total."""
+
+    passed_by: str
+    """Its id."""
+    folder: str
+    reason: str
+    time: str
+
+
 class Asked(Protocol):
     """What of the command line is about the total."""
 
@@ -118,6 +127,7 @@ class Account:
     paid: Mapping[str, Mapping[str, Cost]] = field(default_factory=dict)
     """{run: {stage: cost}}"""
     totals: Sequence[Total] = ()
+    passes: Sequence[Passed] = ()
 
     @property
     def total(self) -> Total | None:
@@ -148,7 +158,8 @@ class Account:
 
     def left(self, adjacency: str, total: Total) -> float:
         """Epsilon, alone and at the total's delta, of one more Gaussian answer that the total has room for; about that
-        of one more run, of whatever answers. Of many kinds of answers before it, what is surely left."""
+        of one more run, of whatever answers. Of many kinds of answers before it the difference to the total, which is
+        only a hint."""
         before = [cost for run in self.private(adjacency) for cost in self.costs(run)]
         if len(kinds_of(before)) > MANY:
             return max(0.0, total.total - self.together(adjacency, total.delta))
@@ -159,15 +170,10 @@ class Account:
             return 0.0
 
 
-def composed(costs: Sequence[Cost], delta: float, rough: bool = False) -> Priced:
-    """Epsilon by PRV, or by RDP where that is smaller: an upper bound, of many kinds of answers, or a `rough` one, some
-    percent above what can be shown."""
-    return priced(costs, delta, "prv", ROUGH if rough or len(kinds_of(costs)) > MANY else prv.FINE)
-
-
 def read(lines: Iterable[Mapping[str, Any]]) -> Account:
     """The account of these lines; ValueError, which begins with the number of the line, for what is none."""
-    account, runs, paid, totals = None, dict[str, Run](), dict[str, dict[str, Cost]](), list[Total]()
+    account, runs, paid = None, dict[str, Run](), dict[str, dict[str, Cost]]()
+    totals, passes = list[Total](), list[Passed]()
     for number, line in enumerate(lines, start=1):
         try:
             if account is None:
@@ -182,6 +188,10 @@ def read(lines: Iterable[Mapping[str, Any]]) -> Account:
                 kinds_of([*runs[line["run"]].reserved.values(), *stages.values()])
             elif "total" in line:
                 totals.append(Total(**line))
+            elif "looked" in line:
+                runs[line["run"]] = _looked(runs[line["run"]], line)
+            elif "passed_by" in line:
+                passes.append(Passed(**line))
             elif (run := Run.of(line)).run in runs:
                 raise ValueError(f"run {run.run} is entered twice")
             else:
@@ -190,20 +200,7 @@ def read(lines: Iterable[Mapping[str, Any]]) -> Account:
             raise ValueError(f"line {number} ({type(error).__name__}: {error})") from error
     if account is None:
         raise ValueError("line 1 (it is missing)")
-    return replace(account, runs=runs, paid=paid, totals=tuple(totals))
-
-
-def admit(account: Account, run: Run, asked: Asked) -> list[dict[str, Any]]:
-    """Lines to write before this run begins: a total, where another one is asked for, and the run; nothing where it is
-    entered already, which changes no total. ValueError, in one sentence, for a run that may not begin."""
-    if run.run in account.runs:
-        return []
-    total = _asked(account, run, asked)
-    inforce = total or account.total
-    if inforce is not None and run.reserved:
-        _check_units(account, run, inforce)
-        _check_room(account, run, inforce)
-    return [*([asdict(total)] if total else []), run.line()]
+    return replace(account, runs=runs, paid=paid, totals=tuple(totals), passes=tuple(passes))
 
 
 def paid_line(run: str, stage: str, cost: Cost, time: str) -> dict[str, Any]:
@@ -211,49 +208,8 @@ def paid_line(run: str, stage: str, cost: Cost, time: str) -> dict[str, Any]:
     return {"paid": stage, "run": run, **asdict(cost), "time": time}
 
 
-def _asked(account: Account, run: Run, asked: Asked) -> Total | None:
-    """The total to write; None where the one in force stays. ValueError for one that may not be."""
-    wanted = asked.total if asked.new_total is None else asked.new_total
-    if wanted is None:
-        return None
-    now = account.total
-    if now is None and run.delta is None:
-        raise ValueError(
-            f"budget.total is {wanted:g}, but {run.method} promises nothing, and so has no delta at which to compose: "
-            "give it with a run that has a guarantee"
-        )
-    if now is None:
-        if asked.new_total is not None:
-            raise ValueError(f"budget.new_total is {wanted:g}, but the account has no total yet: give --budget.total")
-        deltas = [one.delta for one in (run, *account.runs.values()) if one.delta is not None]
-        return Total(total=wanted, delta=min(deltas), time=run.time)
-    if wanted == now.total:
-        return None
-    if wanted > now.total and asked.new_total is None:
-        raise ValueError(
-            f"budget.total is {wanted:g}, but the account of these images has {now.total:g}, which may be lowered and "
-            f"not raised: leave it out, or say --budget.new-total {wanted:g} with --budget.reason"
-        )
-    return Total(total=wanted, delta=now.delta, time=run.time, was=now.total, reason=asked.reason)
-
-
-def _check_units(account: Account, run: Run, total: Total) -> None:
-    others = {unit_of(account.runs[one].adjacency) for one in account.private()} - {unit_of(run.adjacency)}
-    if others:
-        raise ValueError(
-            f"budget.total is {total.total:g} for the {others.pop()}s of these runs, and this one promises to "
-            f"{unit_of(run.adjacency)}s: they do not add up; name persons alike, or give another --budget.account"
-        )
-
-
-def _check_room(account: Account, run: Run, total: Total) -> None:
-    after = account.together(run.adjacency, total.delta, *run.reserved.values())
-    if after <= total.total * (1 + 1e-6):  # rounding, as of a plan
-        return
-    before = account.together(run.adjacency, total.delta)
-    raise ValueError(
-        f"budget.total is {total.total:g} at delta {total.delta:.3g}, of which earlier runs have spent "
-        f"{account.spent(run.adjacency, total.delta):.4g}, {before:.4g} with what is reserved, and with this run it "
-        f"would be {after:.4g}: lower --budget.epsilon, for there is room for about "
-        f"{account.left(run.adjacency, total):.3g}, or raise the total by --budget.new-total with --budget.reason"
-    )
+def _looked(known: Run, line: Mapping[str, Any]) -> Run:
+    """A run with what such a line says."""
+    looks, chosen = tuple(map(str, line["looked"])), line["chosen_among"]
+    among = "; ".join(filter(None, (known.chosen_among, chosen)))
+    return replace(known, looks=(*known.looks, *looks), chosen_among=among or None)

@@ -11,6 +11,7 @@ import base64
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,16 @@ SIZE = 1_024
 FEWEST = 16
 """Hashes that two samples must have in one range, for a share to be told."""
 _TYPE = ">u8"
+
+
+class Shared(NamedTuple):
+    """What two sketches tell of the images that two runs share."""
+
+    share: float
+    of: int
+    """Images that were compared."""
+    exact: bool
+    """Whether these are all: else the share is that of a sample, where none need not be none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +48,14 @@ class Sketch:
         found = np.unique(np.frombuffer(drawn, _TYPE)).astype(np.uint64)
         return cls(found[:SIZE], len(found))
 
-    def share_in(self, other: Sketch) -> float | None:
-        """About which share of these images are among the other ones too; None where the samples cannot tell."""
+    def share_in(self, other: Sketch) -> Shared | None:
+        """Which share of these images are among the other ones too; None where the samples cannot tell."""
         # Up to the last one of a full sample it has every hash that its images drew.
         ends = [one.hashes[-1] for one in (self, other) if one.images > len(one.hashes)]
         mine = self.hashes[self.hashes <= min(ends)] if ends else self.hashes
         if len(mine) < max(1, min(FEWEST, self.images)):
             return None
-        return float(np.isin(mine, other.hashes).mean())
+        return Shared(float(np.isin(mine, other.hashes).mean()), len(mine), len(mine) == self.images)
 
     def to_text(self) -> str:
         """The hashes, for a line of the account."""

@@ -5,11 +5,14 @@ Of the account only numbers of runs and their price leave: no place, hash, key o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from raysyn.privacy.account import Account, Run
+from raysyn.privacy.admission import divided_otherwise
 from raysyn.privacy.cost import unit_of
+from raysyn.privacy.sketch import Shared
 from raysyn.report.release import ALONE, rounded_up
 
 LOST = (
@@ -72,10 +75,9 @@ def so_far(account: Account, run: Run) -> str:
     return f"{', '.join(told)}. {recognised(account, run)}"
 
 
-def shares(account: Account, run: Run) -> dict[str, float | None]:
-    """{earlier run: about which share of this run's images were in it}; None where nobody can tell, since it read them
-    in another size."""
-    found: dict[str, float | None] = {}
+def shares(account: Account, run: Run) -> dict[str, Shared | None]:
+    """{earlier run: which share of this run's images were in it}; None where nobody can tell."""
+    found: dict[str, Shared | None] = {}
     for one in account.runs.values():
         if one.run == run.run:
             break
@@ -84,21 +86,41 @@ def shares(account: Account, run: Run) -> dict[str, float | None]:
 
 
 def recognised(account: Account, run: Run) -> str:
-    """What is known of these images, in a sentence."""
-    known = {one: share for one, share in shares(account, run).items() if share is not None}
-    if not known:
-        return "Whether its images were in an earlier run cannot be told: they were read in another size."
-    one = max(known, key=lambda each: known[each])
-    if not known[one]:
-        return (
-            "None of these images was in an earlier run, pixel by pixel; all runs of the account add up nevertheless."
+    """What is known of these images, in a sentence or two: of the run that shares most, and what cannot be told."""
+    found = shares(account, run)
+    known = {one: share for one, share in found.items() if share is not None}
+    told = list[str]()
+    if known:
+        one = max(known, key=lambda each: known[each].share)
+        told.append(_shared(known[one], account.runs[one], min(known.values(), key=lambda each: (each.exact, each.of))))
+    reasons = Counter(_untold(account.runs[one], run) for one, share in found.items() if share is None)
+    for reason, runs in reasons.items():
+        of = f"of {_count(runs, 'earlier run')}" if known or len(reasons) > 1 else "in an earlier run"
+        told.append(f"Whether its images were {of} cannot be told: {reason}.")
+    if otherwise := next((one for one in account.runs.values() if divided_otherwise(one, run)), None):
+        told.append(
+            f"WARNING: {otherwise.folder} names {otherwise.units:,} persons on the same images, and this run "
+            f"{run.units:,}: what they come to together holds for no person of either."
         )
-    earlier = account.runs[one]
-    return f"{_share(known[one])} of these images were in {earlier.method} {earlier.preset}, {earlier.folder}."
+    return " ".join(told)
 
 
-def _share(share: float) -> str:
-    return "All" if share == 1 else f"About {max(100 * share, 1):.0f} %"
+def _shared(most: Shared, earlier: Run, least_sure: Shared) -> str:
+    where = f"were in {earlier.method} {earlier.preset}, {earlier.folder}."
+    if most.share:
+        if most.exact:
+            return f"{'All' if most.share == 1 else _about(most.share)} of these images {where}"
+        return f"{_about(most.share)} of a sample of {most.of:,} of these images {where}"
+    none = "None of these images was" if least_sure.exact else f"None of {least_sure.of:,} sampled images was"
+    return f"{none} in an earlier run, pixel by pixel; all runs of the account add up nevertheless."
+
+
+def _about(share: float) -> str:
+    return f"About {max(100 * share, 1):.0f} %"
+
+
+def _untold(earlier: Run, run: Run) -> str:
+    return "they were read in another size" if earlier.shape != run.shape else "there are too many more or fewer"
 
 
 def _count(number: int, what: str) -> str:

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from raysyn.data.sources import check_given
-from raysyn.privacy.account import Account, Run, composed
+from raysyn.privacy.account import Account, Run
 from raysyn.privacy.cost import UNITS, Cost, unit_of
+from raysyn.privacy.many import composed
 from raysyn.report.account_told import shares
 from raysyn.report.tables import MISSING
 from raysyn.runs.account_book import ENDING, beside, book_at
+from raysyn.runs.account_lines import BEGINS
 from raysyn.screen.console import Console
 
-USAGE = "SOURCE or FILE, then --delta NUMBER"
 MANY = 12
-"""Runs from which on what they come to one by one is priced on a coarser grid, up to 3 % above."""
+"""Runs from which on what each costs, alone and up to it, is priced on a coarser grid, some percent above."""
+USAGE = "SOURCE or FILE, then --delta NUMBER"
 SURE = "What was released beside the account is not in it, and a run that was never finished stays reserved."
 
 
@@ -66,30 +68,35 @@ def told(source: str, delta: float | None = None) -> dict[str, Any]:
         "account": str(book), "delta": delta, "runs": rows,
         "together": [_sum(account, adjacency, delta) for adjacency in UNITS if account.private(adjacency)],
         "without_guarantee": account.unbounded(),
-        "totals": [vars(one) for one in account.totals],
+        "totals": [vars(one) for one in account.totals], "passed_by": [vars(one) for one in account.passes],
     }  # fmt: skip
 
 
 def _is_account(source: str) -> bool:
     """Whether a file begins as an account does, whatever it is called."""
     try:
-        with Path(source).expanduser().open("rb") as file:
-            return file.read(17) == b'{"raysyn_account"'
-    except OSError:
+        path = Path(source).expanduser()
+        if not path.is_file():
+            return False  # a pipe may never be written to
+        with path.open("rb") as file:
+            return file.read(len(BEGINS)) == BEGINS
+    except (OSError, RuntimeError, ValueError):
         return False
 
 
 def _row(account: Account, one: Run, delta: float | None, so_far: Sequence[Cost], rough: bool) -> dict[str, Any]:
     paid, planned = account.paid.get(one.run, {}), {**one.reserved, **account.paid.get(one.run, {})}
-    alone = running = None
+    found, alone, running = shares(account, one), None, None
     if planned:
         assert delta is not None, "a run with a plan has one"
-        alone, running = composed(list(planned.values()), delta).epsilon, composed(so_far, delta, rough).epsilon
+        alone, running = composed(list(planned.values()), delta, rough).epsilon, composed(so_far, delta, rough).epsilon
     return {
         "run": one.run, "method": one.method, "preset": one.preset, "time": one.time, "folder": one.folder,
         "guarantee": one.guarantee, "unit": unit_of(one.adjacency), "units": one.units, "images": one.images,
         "epsilon": alone, "epsilon_so_far": running, "paid": list(paid),
-        "reserved": [stage for stage in planned if stage not in paid], "in_earlier_runs": shares(account, one),
+        "reserved": [stage for stage in planned if stage not in paid],
+        "in_earlier_runs": {run: share and share.share for run, share in found.items()},
+        "sampled": {run: share.of for run, share in found.items() if share is not None and not share.exact},
         "chosen_among": one.chosen_among, "looks": list(one.looks),
     }  # fmt: skip
 
@@ -122,6 +129,8 @@ def show(found: dict[str, Any]) -> None:
             why = "" if one["was"] is None else f", before that {one['was']:g}"
             why += f": {one['reason']}" if one["reason"] else ""
             console.say(f"Total of {one['time']}: ε {one['total']:g} at δ {one['delta']:.3g}{why}")
+        for one in found["passed_by"]:
+            console.say(f"Passed by on {one['time']}: {one['passed_by'][:8]}, {one['folder']}, for: {one['reason']}")
         console.say(SURE)
 
 
@@ -132,7 +141,7 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
         "promise": f"{row['units']:,} {row['unit']}s" if row["guarantee"] == "dp" else row["guarantee"],
         "ε alone": _figure(row["epsilon"]), "ε so far": _figure(row["epsilon_so_far"]),
         "state": state if row["guarantee"] == "dp" else MISSING,
-        "in an earlier run": _earlier(row["in_earlier_runs"]),
+        "in an earlier run": _earlier(row["in_earlier_runs"], row["sampled"]),
     }  # fmt: skip
 
 
@@ -144,7 +153,7 @@ def _about(row: dict[str, Any]) -> str:
     return told + (f"; not paid for: {', '.join(row['looks'])}" if row["looks"] else "")
 
 
-def _earlier(found: dict[str, float | None]) -> str:
+def _earlier(found: dict[str, float | None], sampled: dict[str, int]) -> str:
     """The most that are in one of them."""
     known = {run: share for run, share in found.items() if share is not None}
     if not found:
@@ -152,7 +161,11 @@ def _earlier(found: dict[str, float | None]) -> str:
     if not known:
         return "cannot be told"
     run = max(known, key=lambda one: known[one])
-    return f"{100 * known[run]:.0f} % in {run[:8]}" if known[run] else "none"
+    about = "about " if run in sampled else ""
+    if known[run]:
+        return f"{about}{100 * known[run]:.0f} % in {run[:8]}"
+    told = f"none of {min(sampled.values()):,} sampled" if sampled else "none"
+    return told if len(known) == len(found) else f"{told}, or cannot be told"
 
 
 def _figure(value: float | None) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, UNITS, Cost, delta_beside, priced, unit_of
 from raysyn.privacy.ledger import cost_of
+from raysyn.privacy.many import composed
 from raysyn.report import account_told, verify_contents, verify_meaning
 from raysyn.report.card import IMAGES
 from raysyn.report.layouts import MANIFEST
@@ -92,18 +93,26 @@ def _promise(signed: Mapping[str, Any]) -> Iterator[Check]:
             yield Check(name, False, f"cannot be: {why}")
     yield _delta(signed)
     yield _terms(signed)
-    yield _account(signed)
+    yield _account(signed, costs)
 
 
-def _account(signed: Mapping[str, Any]) -> Check:
+def _account(signed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
     """All runs on these images cost no less than this one; what else the account holds is the word of its keeper."""
     told = signed["account"]
     if (again := account_told.sentence(told, signed["adjacency"])) != told["sentence"]:
         return Check("account", False, f"the sentence should be: {again}")
-    if "runs" in told and not (told["runs"] >= 1 and told["delta"] == signed["delta"]):
+    if "runs" not in told:
+        more = sorted(set(told) - {"sentence"})
+        return Check("account", not more, f"there is none, but {', '.join(more)}" if more else told["sentence"])
+    if not (told["runs"] >= 1 and told["delta"] == signed["delta"]):
         return Check("account", False, "it is of other runs, or at another delta, than the one that is certified")
-    if "runs" in told and told["epsilon"] < signed["epsilon_prv"] * (1 - ROUGHLY):
+    if not (told["without_guarantee"] >= 0 and told["of_other_units"] >= 0):
+        return Check("account", False, "it counts fewer than no runs")
+    # Where it is no number, it is not as large either.
+    if not told["epsilon"] >= signed["epsilon_prv"] * (1 - ROUGHLY):
         return Check("account", False, f"all runs cost {told['epsilon']:.4g}, less than this one alone")
+    if told["runs"] == 1 and not _is(told["epsilon"], one := composed(costs, signed["delta"]).epsilon):
+        return Check("account", False, f"its only run, this one, costs {one:.6g} and not {told['epsilon']:.6g}")
     return Check("account", True, told["sentence"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -14,6 +15,10 @@ from raysyn.privacy.account import Account
 KEY_BYTES = 32
 PATIENCE_S = 60.0
 """How long other drivers may take."""
+BEGINS = b'{"raysyn_account"'
+"""Every account, also one whose first line was cut off later than that."""
+PAID = b'{"paid": '
+"""Begins a line of a payment."""
 
 Line = Mapping[str, Any]
 Change = Callable[[Account], Sequence[Line]]
@@ -34,14 +39,57 @@ class Book(Protocol):
 
     def add(self, change: Change, new: bool = True) -> Account:
         """Add the lines of `change(account)`, durable when this returns, and answer the account with them. `change` may
-        be asked again, of a newer account.
+        take its time, since nobody waits for it, and may be asked again, of a newer account.
 
         Begins an account where there is none; FileNotFoundError instead where it may not be `new`.
         """
 
 
+class Place(Protocol):
+    """What of a book is its place's own."""
+
+    def held(self) -> tuple[bytes, Any]:
+        """(content, what tells this version of it); nothing and None where nothing is there."""
+
+    def put(self, content: bytes, version: Any, more: bytes) -> bool:
+        """Write `more` behind the whole lines of what was held, durable when this returns; False where something else
+        is held by now."""
+
+
+def add(place: Place, change: Change, new: bool) -> Account:
+    """See `Book`: looked at, decided, and written where nothing was written meanwhile but payments, which are of what
+    was reserved and change no sum; else decided anew."""
+    seen, more, begun = None, b"", 0.0
+    while True:
+        content, version = place.held()
+        if seen is not None and _only_paid(seen, content, more):
+            found = parsed(whole_lines(content) + more, place)
+            assert found is not None
+            after = found
+        else:
+            after, more = added(content, change, place, new)
+            # Others have come further, which is no waiting.
+            seen, begun = content, time.monotonic()
+        if not more or place.put(content, version, more):
+            return after
+        if time.monotonic() - begun > PATIENCE_S:
+            raise ValueError(f"{place}, the account of these images, is in use by others: try again")
+
+
+def _only_paid(seen: bytes, content: bytes, ours: bytes) -> bool:
+    """Whether nothing has come to what was seen but payments of others."""
+    before, now = whole_lines(seen), whole_lines(content)
+    if not before or not now.startswith(before):
+        return before == now
+    came = now[len(before) :].splitlines()
+    return all(one.startswith(PAID) for one in came) and not set(came) & set(ours.splitlines())
+
+
 def parsed(content: bytes, book: object) -> Account | None:
-    """The account of a file; None of one without a whole line. ValueError, in one sentence, where it is damaged."""
+    """The account of a file; None of an empty one, and of one whose first line was cut off. ValueError, in a sentence,
+    for what is no account, which may be anybody's file, and for a damaged one."""
+    if not whole_lines(content) and not (content.startswith(BEGINS) or BEGINS.startswith(content)):
+        raise ValueError(f"{book} is no account of raysyn, but another file: name a place with --budget.account")
 
     def lines() -> Iterator[Any]:
         for line in whole_lines(content).splitlines():
@@ -88,9 +136,9 @@ def _head() -> Line:
     }  # fmt: skip
 
 
-def now() -> str:
+def now(to: str = "seconds") -> str:
     """As the ledger writes it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec=to)
 
 
 def _as_bytes(lines: Sequence[Line]) -> bytes:

@@ -139,6 +139,15 @@ def local_folder(root: str) -> Path | None:
     return Path(root.removeprefix("file://")) if "://" not in root or root.startswith("file://") else None
 
 
+def without_password(uri: str) -> str:
+    """A place to be shown or written down: without the credentials and the query that a URI may have."""
+    scheme, mark, rest = uri.partition("://")
+    if not mark:
+        return uri
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{place.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+
+
 @functools.lru_cache(maxsize=16)
 def file_system(uri: str) -> tuple[Any, str]:
     """The file system of a URI, and the path in it; ValueError in one sentence for what is no such place."""

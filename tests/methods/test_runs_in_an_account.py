@@ -19,18 +19,20 @@ import pytest
 from raysyn.compute.doorway import Compute, Machines
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Dataset, Images
-from raysyn.methods import account
+from raysyn.methods import account, account_place
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.machines import On
 from raysyn.methods.method import Method, Prepared
 from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy import ledger as ledgers
+from raysyn.privacy.account import Account
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.report import accounts
 from raysyn.report.account_told import LOST
 from raysyn.runs.account_book import FileBook, beside
 from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import without_password
 from raysyn.screen.accounts import AccountFlags
 from raysyn.screen.console import Console
 
@@ -92,7 +94,7 @@ class Place:
         data = dataset() if data is None else data
         command = SimpleNamespace(
             seal=False, preset="tiny", machines=On(), out=str(self.root / out), dry_run=dry_run,
-            config=kind(data=DataConfig(name=None, path=str(self.source)), **(config or {})),
+            config=kind(**{"data": DataConfig(name=None, path=str(self.source)), **(config or {})}),
             account=AccountFlags(**flags),
         )  # fmt: skip
         priced = plan(data, *stages) if stages else None
@@ -208,7 +210,7 @@ def test_another_driver_that_spends_the_rest_meanwhile_has_this_one_refused(plac
 
     def meanwhile(_: Machines, storage: str, show: Any) -> nullcontext[Compute]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(account.account, "_check_room", lambda *_: None)
+            patch.setattr(account.admission, "_no_room", lambda *_: None)
             place.made("other", stages=("one", "two"))
         return nullcontext(Local(storage, show))
 
@@ -233,7 +235,11 @@ def test_a_moved_data_set_takes_its_account_along_or_the_certificate_says_so(pla
     for _ in range(2):
         assert place.made("a", text=text) == {"sentence": LOST}
     assert place.state() == (["a"], [["one", "two"]]) and "covers this run alone" in LOST
+    assert "WARNING: the account that this run was entered in is gone or left out" in text.getvalue()
     assert (place.made("b") or {})["runs"] == 2
+    # Once it is back, all is well again.
+    (place.root / "forgotten").replace(place.book.path)
+    assert (place.made("a") or {})["runs"] == 1 and place.state() == (["a"], [["one", "two"]])
 
 
 def test_an_account_that_was_brought_back_from_a_copy_gets_what_it_lacks(place: Place) -> None:
@@ -244,7 +250,8 @@ def test_an_account_that_was_brought_back_from_a_copy_gets_what_it_lacks(place: 
     place.book.path.write_bytes(copy)
     assert (place.made("a") or {})["runs"] == 1 and place.state() == (["a"], [["one", "two"]])
     # This one was in it, and is not: others may have been as well.
-    assert place.made("b") == {"sentence": LOST} and place.state()[0] == ["a", "b"]
+    for _ in range(2):
+        assert place.made("b") == {"sentence": LOST} and place.state()[0] == ["a", "b"]
 
 
 def test_an_account_that_goes_while_a_run_works_lets_no_value_out(place: Place) -> None:
@@ -255,6 +262,80 @@ def test_an_account_that_goes_while_a_run_works_lets_no_value_out(place: Place) 
         with pytest.raises(RuntimeError, match="is gone or lacks this run: bring it back"):
             setting.ledger.pay("one", Release(None, COST))
         assert setting.ledger.entries() == [] and not place.book.path.exists()
+
+
+@pytest.mark.parametrize("away", ["none", "other.jsonl"])
+@pytest.mark.parametrize("usual", ["total", "no total", "damaged"])
+def test_the_usual_account_is_never_passed_by_in_silence_nor_its_total_without_a_reason(
+    place: Place, away: str, usual: str
+) -> None:
+    place.made("a", stages=("one",), total=0.6 if usual == "total" else None)
+    if usual == "damaged":
+        place.book.path.write_text("{}\n")
+    before, text = place.book.path.read_bytes(), io.StringIO()
+    to = away if away == "none" else str(place.root / away)
+    if usual != "no total":
+        with pytest.raises(ValueError, match=r"which this run would pass by: .*--budget\.reason"):
+            place.made("b", account=to)
+        assert not (place.root / "b").exists() and place.book.path.read_bytes() == before
+    for _ in range(2):
+        place.made("b", account=to, reason=None if usual == "no total" else "a second study", text=text)
+    assert text.getvalue().count("is left out: what this run costs") == 2
+    if usual != "total":
+        assert place.book.path.read_bytes() == before
+        return
+    # Its keeper finds it there, once.
+    (passed,) = accounts.told(str(place.source))["passed_by"]
+    assert (passed["reason"], Path(passed["folder"]).name) == ("a second study", "b")
+
+
+def test_the_usual_account_by_another_name_is_the_usual_one(place: Place) -> None:
+    place.made("a", total=3.0, stages=("one",))
+    (place.root / "link").symlink_to(place.book.path)
+    assert (place.made("b", account=str(place.root / "link")) or {})["runs"] == 2
+
+
+def test_a_run_that_has_paid_is_entered_whatever_there_is_room_for(place: Place) -> None:
+    text = io.StringIO()
+    place.made("x", account="none")
+    place.made("y", "one", account="none")
+    place.made("a", total=0.6, stages=("one",))
+    for out in ("x", "y"):
+        assert (place.made(out, text=text) or {})["runs"] == len(place.state()[0])
+    assert place.state()[0] == ["a", "x", "y"]
+    assert text.getvalue().count("has paid already, and is entered all the same") == 2
+    with pytest.raises(ValueError, match=r"total is 0\.6 at"):
+        place.made("b")
+
+
+@pytest.mark.parametrize("asked", [{"total": 0.3}, {"total": 9.0}, {"new_total": 9.0, "reason": "r"}])
+def test_a_continued_run_says_that_it_writes_no_total(place: Place, asked: dict[str, Any]) -> None:
+    """The same command again must not take back what was written since."""
+    text = io.StringIO()
+    place.made("a", "one", total=3.0)
+    place.made("a", text=text, **asked)
+    assert f"The total {asked.get('total', 9.0):g} is not written" in text.getvalue()
+    assert [one.total for one in (place.book.read() or Account(id="", key=b"")).totals] == [3.0]
+
+
+def test_a_change_that_a_store_asks_twice_enters_as_if_asked_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the answer to a write that was done is lost."""
+    place.made("a", "one")
+    copy = place.book.path.read_bytes()
+    place.made("b")
+    place.book.path.write_bytes(copy)
+    real = FileBook.add
+    monkeypatch.setattr(FileBook, "add", lambda self, *given, **more: [real(self, *given, **more) for _ in "12"][1])
+    assert place.made("b") == {"sentence": LOST} and (place.made("c") or {})["runs"] == 3
+
+
+def test_an_emptied_account_is_told(place: Place) -> None:
+    text = io.StringIO()
+    place.book.path.write_bytes(b"")
+    place.made("a", text=text)
+    assert "is empty, and begins anew: if it has held runs" in text.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -330,11 +411,41 @@ def test_a_place_that_cannot_be_written_is_said_or_refused_before_any_work(
     assert not (place.root / "b").exists()
 
 
+@pytest.mark.parametrize(
+    "at", ["scans/kept", "scans/deep/kept", "b/release/kept", "a/release/kept", "a/release/x/kept"]
+)
+def test_an_account_never_lies_where_it_would_leave_or_be_read_as_images(place: Place, at: str) -> None:
+    (place.root / at).parent.mkdir(parents=True, exist_ok=True)
+    (place.root / "a/release").mkdir(parents=True, exist_ok=True)
+    (place.root / "a/release/certificate.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"budget\.account is .*, but it would lie in"):
+        place.made("b", account=str(place.root / at))
+    assert not (place.root / at).exists()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_an_account_is_not_thrown_away_with_a_job(place: Place, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    if there:
+        place.made("a")
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    monkeypatch.chdir(place.root)
+    given = {"data": DataConfig(name=None, path="scans")}
+    if there:
+        with pytest.raises(
+            ValueError, match=r"cannot be added to \(it would lie in the working directory of a submitted"
+        ):
+            place.made("b", config=given)
+    else:
+        assert place.made("b", config=given, text=text) is None and not place.book.path.exists()
+        assert "No account is kept, since it would lie in the working directory" in text.getvalue()
+
+
 def test_a_password_in_the_place_of_a_run_is_not_written_down() -> None:
     for given, kept in (
         ("s3://key:secret@bucket/runs/a?region=x", "s3://bucket/runs/a"), ("s3://bucket/a@b", "s3://bucket/a@b")
     ):  # fmt: skip
-        assert account._without_password(given) == kept
+        assert without_password(given) == kept
 
 
 def test_a_sealed_run_asks_nothing_more_of_the_account(place: Place) -> None:
@@ -342,13 +453,13 @@ def test_a_sealed_run_asks_nothing_more_of_the_account(place: Place) -> None:
     run_json = place.root / "a/internal/run.json"
     run_json.write_text(json.dumps(json.loads(run_json.read_text()) | {"sealed": {"settings": {}, "places": []}}))
     os.unlink(place.root / "a/internal/secret")
-    assert account._begun(str(place.root / "a")) == ""
+    assert account_place.begun(str(place.root / "a")) == ""
 
 
 def test_ids_are_those_of_the_run_folder(tmp_path: Path) -> None:
-    assert account._begun(str(tmp_path / "a")) is None
+    assert account_place.begun(str(tmp_path / "a")) is None
     with RunFolder.open(tmp_path / "a", method="m", preset="p", config={}, data_fingerprint="f") as folder:
-        assert account._begun(str(tmp_path / "a")) == folder.run_id
+        assert account_place.begun(str(tmp_path / "a")) == folder.run_id
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysyn.privacy import account
-from raysyn.privacy.account import Account, Run, admit, paid_line, read
+from raysyn.privacy.account import Account, Run, paid_line, read
+from raysyn.privacy.admission import admit
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.sketch import SIZE, Sketch
+from raysyn.report import account_told
 
 KEY = bytes(32)
 HEAD = {"raysyn_account": 1, "id": "a", "key": KEY.hex(), "begun": "2026-01-01T00:00:00+00:00"}
@@ -166,6 +167,10 @@ def test_a_first_total_is_no_new_one_and_needs_a_delta() -> None:
         admit(read(plain()), run("a", 5.0), Asked(new_total=3.0, reason="r"))
     with pytest.raises(ValueError, match="promises nothing, and so has no delta"):
         admit(read(plain()), run("a"), Asked(total=3.0))
+    # A lower one is at the smaller delta of the run that lowers it.
+    now = read(plain(*admit(read(plain()), run("a", 9.0), Asked(total=9.0))))
+    lower = admit(now, run("b", 9.0, delta=1e-8), Asked(total=5.0))
+    assert (lower[0]["total"], lower[0]["delta"]) == (5.0, 1e-8)
     # The smallest delta of all runs: the strongest of the promises.
     now = read(plain(run("a", 9.0, delta=1e-7).line()))
     assert admit(now, run("b", 9.0), Asked(total=30.0))[0]["delta"] == 1e-7
@@ -181,6 +186,39 @@ def test_images_and_persons_are_told_apart_and_never_added() -> None:
         admit(first, run("b", 6.0, adjacency=ADD_REMOVE_PERSON), Asked())
     # What promises nothing is entered as what it is, whatever its images are of.
     assert admit(first, run("c", adjacency=ADD_REMOVE_PERSON), Asked())
+
+
+@pytest.mark.parametrize(
+    ("units", "pictures", "otherwise"), [(50, (1, 2), True), (100, (1, 2), False), (50, (1, 3), False)]
+)
+def test_persons_named_otherwise_on_the_same_images_are_refused_with_a_total(
+    units: int, pictures: tuple[int, ...], otherwise: bool
+) -> None:
+    first = read(plain(*admit(read(plain()), run("a", 5.0, adjacency=ADD_REMOVE_PERSON), Asked(total=10.0))))
+    mine = run("b", 6.0, adjacency=ADD_REMOVE_PERSON, units=units, sketch=Sketch.of(images(*pictures), KEY))
+    if otherwise:
+        with pytest.raises(ValueError, match="for the 100 persons that /runs/a names on these images, and 50 in"):
+            admit(first, mine, Asked())
+    else:
+        assert admit(first, mine, Asked())
+    assert ("holds for no person of either" in account_told.recognised(first, mine)) == otherwise
+
+
+@pytest.mark.parametrize(
+    ("looks", "chosen", "told"),
+    [
+        (("x",), "3 runs", None), ((), None, None), (("x", "y"), "3 runs", (("x", "y"), "3 runs")),
+        (("y",), None, (("x", "y"), "3 runs")), (("x",), "9 runs", (("x",), "3 runs; 9 runs")),
+    ],
+)  # fmt: skip
+def test_what_a_later_command_looks_at_is_entered_too_and_once(looks: Any, chosen: str | None, told: Any) -> None:
+    now = read(plain(run("a", 5.0, looks=("x",), chosen_among="3 runs").line()))
+    again = run("a", 5.0, looks=looks, chosen_among=chosen)
+    lines = admit(now, again, Asked())
+    assert len(lines) == (told is not None)
+    later = read(plain(now.runs["a"].line(), *lines))
+    assert (later.runs["a"].looks, later.runs["a"].chosen_among) == (told or (("x",), "3 runs"))
+    assert admit(later, again, Asked()) == [] and later.together(ADD_REMOVE, DELTA) == now.together(ADD_REMOVE, DELTA)
 
 
 @pytest.mark.parametrize(
@@ -216,9 +254,8 @@ def test_a_run_on_some_of_the_same_images_is_recognised(mine: int, theirs: int, 
     other = Sketch.of(images(*range(mine - same, mine - same + theirs)), KEY)
     found = one.share_in(other)
     # Six deviations of a sample, whose part that both can tell of shrinks where one set is larger.
-    assert found is not None and found == pytest.approx(
-        same / mine, abs=0 if share in (0, 1) and mine <= theirs else 0.17
-    )
+    assert found is not None and found.exact == (mine == 100) and found.of <= mine
+    assert found.share == pytest.approx(same / mine, abs=0 if share in (0, 1) and mine <= theirs else 0.17)
     assert len(one.hashes) == min(mine, SIZE) and one.images == mine
 
 
@@ -227,10 +264,4 @@ def test_what_samples_cannot_tell_is_not_told_and_copies_count_once() -> None:
     assert few.share_in(many) is None and Sketch.of([], KEY).share_in(few) is None
     assert Sketch.of(images(1, 1, 2), KEY).images == 2
     # Under another key the same images draw others: without it a sample tells nothing.
-    assert Sketch.of(images(*range(50)), b"other").share_in(Sketch.of(images(*range(50)), KEY)) == 0.0
-
-
-def test_many_kinds_of_answers_are_priced_coarsely_and_still_from_above() -> None:
-    costs = [cost(20 + at / 50) for at in range(account.MANY + 5)]
-    fine, coarse = epsilon(costs, DELTA, "prv"), account.composed(costs, DELTA).epsilon
-    assert fine <= coarse <= 1.1 * fine
+    assert Sketch.of(images(*range(50)), b"other").share_in(Sketch.of(images(*range(50)), KEY)) == (0.0, 50, True)

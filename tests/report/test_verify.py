@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_besid
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import account_told, verify_contents, verify_meaning
 from raysyn.report import verify as verifying
-from raysyn.report.meaning import SENTENCES, attack_limits, attack_sentence, figures
+from raysyn.report.meaning import SENTENCES, attack_limits, attack_sentence, figures, rounded_up
 from raysyn.report.release import (
     ALWAYS,
     certificate,
@@ -106,15 +107,19 @@ def test_a_sound_release_of_persons_passes(tmp_path: Path, capsys: pytest.Captur
 def test_a_release_that_tells_of_all_runs_passes(
     runs: int, without: int, others: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    for each in ("alone", "told"):
+        (tmp_path / each).mkdir()
+    alone = json.loads((release_of(tmp_path / "alone") / "certificate.json").read_text())["epsilon_prv"]
     figures = {
-        "runs": runs, "epsilon": 17.123, "delta": 1e-6, "without_guarantee": without, "of_other_units": others
+        "runs": runs, "epsilon": alone if runs == 1 else 17.123, "delta": 1e-6, "without_guarantee": without,
+        "of_other_units": others,
     }  # fmt: skip
     sentence = account_told.sentence(figures, ADD_REMOVE)
-    assert "(17.2, 1e-6)-differentially private for one image" in sentence and (f"{runs} runs" in sentence) == (
-        runs > 1
-    )
+    price = "17.2" if runs > 1 else rounded_up(alone)
+    assert f"({price}, 1e-6)-differentially private for one image" in sentence
+    assert (f"{runs} runs" in sentence) == (runs > 1)
     assert (f"{without} without one" in sentence, "other units" in sentence) == (without > 0, others > 0)
-    release = release_of(tmp_path, account={"sentence": sentence, **figures})
+    release = release_of(tmp_path / "told", account={"sentence": sentence, **figures})
     status, rows, _ = checked(release, capsys)
     assert status == 0 and rows["account"] == ("holds", sentence) and sentence in (release / "README.md").read_text()
 
@@ -343,6 +348,10 @@ def tell_an_account(signed: dict[str, Any], **changed: Any) -> None:
     signed["account"] = {"sentence": account_told.sentence(figures, signed["adjacency"]), **figures}
 
 
+def tell_figures_of_no_account(signed: dict[str, Any]) -> None:
+    signed["account"]["epsilon"] = 0.1
+
+
 def flatter_all_runs(signed: dict[str, Any]) -> None:
     tell_an_account(signed, epsilon=0.9 * signed["epsilon_prv"])
 
@@ -361,7 +370,11 @@ def tell_more_of_the_account(signed: dict[str, Any]) -> None:
         (soften_the_account, {"account", "card"}),
         (flatter_all_runs, {"account", "card"}),
         (price_all_runs_at_another_delta, {"account", "card"}),
-        (tell_more_of_the_account, {"fields"}),
+        (tell_more_of_the_account, {"account", "fields"}),
+        (partial(tell_an_account, without_guarantee=-1), {"account", "card"}),
+        (partial(tell_an_account, of_other_units=-1), {"account", "card"}),
+        (partial(tell_an_account, runs=1), {"account", "card"}),
+        (tell_figures_of_no_account, {"account"}),
         (flatter_epsilon, {"statement", "epsilon", "card"}),
         (flatter_both, {"epsilon", "meaning", "card"}),
         (spend_more, {"epsilon", "figures", "attacks", "meaning"}),

@@ -8,6 +8,7 @@ import signal
 import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 
 from raysyn.data.listing import ACCOUNT
-from raysyn.privacy.account import Account, Run, admit
+from raysyn.privacy.account import Account, Run, paid_line
+from raysyn.privacy.admission import admit
 from raysyn.privacy.cost import ADD_REMOVE, Cost
 from raysyn.privacy.sketch import Sketch
 from raysyn.runs import account_book
@@ -98,6 +100,31 @@ def test_a_line_without_its_end_was_never_written(book: FileBook) -> None:
         assert list((book.read() or left).runs) == [*whole, "c"]  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"notes",
+        b'{"a": 1}',
+        b"PK\x03\x04 npz",
+        b"\x89PNG\r",
+        b" ",
+        b'{"raysyn_accounts": 1',
+        b'{"raysyn',
+        b'{"raysyn_account": 1, "id',
+    ],
+)
+def test_a_file_of_somebody_elses_is_refused_and_left_as_it_is(book: FileBook, content: bytes) -> None:
+    """A file without the end of a line is an account only where it is the begin of one."""
+    book.path.write_bytes(content)
+    if b'{"raysyn_account"'.startswith(content) or content.startswith(b'{"raysyn_account"'):
+        assert list(entered(book, "a").runs) == ["a"]
+        return
+    for act in (book.read, lambda: entered(book, "a")):
+        with pytest.raises(ValueError, match=r"is no account of raysyn, but another file: .*--budget\.account"):
+            act()
+    assert book.path.read_bytes() == content
+
+
 @pytest.mark.parametrize("line", ["{", "7", "null", '{"run": 1}', "\xff", ""])
 def test_a_damaged_account_is_refused_and_left_as_it_is(book: FileBook, line: str) -> None:
     entered(book, "a")
@@ -139,8 +166,11 @@ def test_an_account_that_is_gone_is_not_begun_anew_where_it_must_be_there(book: 
 def places(tmp_path: Path) -> list[tuple[Path, str | None]]:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
+    (tmp_path / "dead").symlink_to(tmp_path / "gone" / "x")
+    os.mkfifo(tmp_path / "pipe")
     return [
         (tmp_path / "new", None), (tmp_path / "file", None), (tmp_path / "folder", "it is no file"),
+        (tmp_path / "dead", "it is a link to what is not there"), (tmp_path / "pipe", "it is no file"),
         (tmp_path / "gone" / "new", "does not exist"), (tmp_path / "file" / "new", "Not a directory"),
         (Path("/proc/new"), "cannot be written to" if os.getuid() else None),
     ]  # fmt: skip
@@ -150,7 +180,24 @@ def test_why_nothing_can_be_added_is_known_before_and_makes_nothing(tmp_path: Pa
     for place, why in places(tmp_path):
         found = FileBook(place).why_not()
         assert found is None if why is None else found is not None and why in found, place
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+        if why is not None:  # what is tried nevertheless waits for nothing
+            with suppress(ValueError, OSError):
+                FileBook(place).read()
+            with suppress(ValueError, OSError):
+                entered(FileBook(place), "a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dead", "file", "folder", "pipe"]
+
+
+@pytest.mark.parametrize("place", ["~nobody-here/x", "/", "loop", "a\0b"])
+def test_a_source_that_is_none_is_refused_in_one_sentence(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    with pytest.raises(ValueError) as error:
+        found = beside(place)
+        found.read()
+    assert "\n" not in str(error.value) and len(str(error.value)) > 40
 
 
 @pytest.mark.parametrize("spelled", ["{}/a", "file://{}/a", "~/a"])
@@ -190,18 +237,81 @@ def test_of_two_drivers_at_once_one_spends_the_last_epsilon(book: FileBook) -> N
     assert there is not None and len(there.runs) == 1 and len(there.totals) == 1
 
 
+def paid(there: Account) -> list[dict[str, Any]]:
+    return [paid_line("first", "s", COST, "t")]
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "a payment", "a run", "a total", "gone", "another file"])
+def test_a_run_is_priced_while_others_go_on_and_again_only_where_it_matters(book: FileBook, meanwhile: str) -> None:
+    entered(book, "first")
+    asked = 0
+
+    def change(there: Account) -> list[dict[str, Any]]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:  # others need not wait
+            content = book.path.read_bytes()
+            if meanwhile == "a payment":
+                book.add(paid, new=False)
+            elif meanwhile == "a run":
+                entered(book, "other")
+            elif meanwhile == "a total":
+                book.add(lambda _: [{"total": 1.0, "delta": 1e-5, "time": "t"}])
+            elif meanwhile == "gone":
+                book.path.unlink()
+            elif meanwhile == "another file":
+                book.path.rename(book.path.with_name("old"))
+                book.path.write_bytes(content)
+        return admit(there, run("late"), Nothing)
+
+    if meanwhile == "a total":
+        with pytest.raises(ValueError, match=r"budget\.total is 1 at delta"):
+            book.add(change)
+    else:
+        after = book.add(change)
+        there = book.read()
+        assert there is not None and [*after.runs] == [*there.runs]
+        runs = {"a run": ["first", "other", "late"], "gone": ["late"]}.get(meanwhile, ["first", "late"])
+        assert [*after.runs] == runs and len(after.paid) == (meanwhile == "a payment")
+    assert asked == (2 if meanwhile in ("a run", "a total", "gone") else 1)
+
+
+def test_a_file_that_was_exchanged_while_it_was_waited_for_is_opened_anew(
+    book: FileBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered(book, "a")
+    real, waits = account_book._lock, 0
+
+    def exchange(descriptor: int, path: Path) -> None:
+        nonlocal waits
+        waits += 1
+        if waits == 1:
+            content = path.read_bytes()
+            path.rename(path.with_name("old"))
+            path.write_bytes(content)
+        real(descriptor, path)
+
+    monkeypatch.setattr(account_book, "_lock", exchange)
+    entered(book, "b")
+    there = book.read()
+    assert waits == 2 and there is not None and [*there.runs] == ["a", "b"]
+
+
 def test_a_driver_that_is_killed_while_it_holds_the_account_keeps_nobody_waiting(
     book: FileBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(account_book, "PATIENCE_S", 0.05)
     inside, entering = os.pipe()
 
-    def hold(_: Account) -> list[Any]:
+    def hold(*_: object) -> None:
         os.write(entering, b"x")
         time.sleep(60)
-        return []
 
-    child, go, _ = driver(lambda: book.add(hold))
+    def write_for_long() -> None:
+        account_book._write = hold
+        entered(book, "x")
+
+    child, go, _ = driver(write_for_long)
     os.write(go, b"x")
     os.read(inside, 1)
     with pytest.raises(ValueError, match="in use by another run: try again"):

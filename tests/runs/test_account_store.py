@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from test_account_book import Nothing, Total, entered, run
 
-from raysyn.privacy.account import Account, admit
-from raysyn.runs import account_store
+from raysyn.privacy.account import Account
+from raysyn.privacy.admission import admit
+from raysyn.runs import account_lines
 from raysyn.runs.account_book import book_at
 from raysyn.runs.account_store import StoreBook
 
@@ -46,12 +47,33 @@ def test_it_is_begun_and_only_added_to(book: StoreBook) -> None:
     assert len(content(book).splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    "uri", ["s3://KEY:SECRET@bucket/a?region=x", "s3://KEY:SECRET@bucket/", "ftp://KEY:SECRET@x/a"]
+)
+def test_no_credentials_are_shown(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        shown = str(StoreBook(uri, object() if uri.startswith("s3") else None))
+    except ValueError as error:
+        shown = str(error)
+    assert "SECRET" not in shown and "KEY" not in shown and ("bucket" in shown or "ftp://x/a" in shown)
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3://bucket", "s3://bucket/"])
+def test_a_place_that_names_no_file_is_refused(uri: str) -> None:
+    with pytest.raises(ValueError, match="names no file"):
+        book_at(uri)
+
+
 def test_a_damaged_account_and_a_refused_run_leave_it_as_it_is(book: StoreBook) -> None:
     entered(book, "a", Total)
     before = content(book)
     with pytest.raises(ValueError, match=r"budget\.total is 1"):
         entered(book, "b")
     assert content(book) == before
+    put(book, b"notes")
+    with pytest.raises(ValueError, match="is no account of raysyn"):
+        entered(book, "b")
+    assert content(book) == b"notes"
     put(book, before + b"7\n")
     with pytest.raises(ValueError, match="is damaged at line 4"):
         entered(book, "b")
@@ -112,7 +134,7 @@ def test_a_write_whose_answer_was_lost_is_not_written_twice(book: StoreBook, mon
 
 
 def test_what_goes_on_being_overtaken_gives_up(book: StoreBook, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(account_store, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(account_lines, "PATIENCE_S", 0.0)
 
     def refused(*_: Any, **__: Any) -> Any:
         raise obstore.exceptions.PreconditionError
@@ -132,9 +154,12 @@ def test_a_store_that_cannot_be_reached_or_gives_no_versions_is_told_before_any_
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(obstore, "get", unreachable)
-        assert book.why_not() == "it cannot be reached (no route to host)"
+        assert book.why_not() == "cannot be reached (no route to host)"
+        for act in (book.read, book.exists, lambda: entered(book, "b")):
+            with pytest.raises(ValueError, match=r"account of these images, cannot be reached \(no route to host\)"):
+                act()
 
-    monkeypatch.setattr(obstore, "get", lambda *_: SimpleNamespace(meta={"e_tag": None, "version": None}))
+    monkeypatch.setattr(obstore, "get", lambda *_: SimpleNamespace(meta={"e_tag": None, "version": None}, bytes=bytes))
     assert "has no version" in (book.why_not() or "")
 
 
@@ -146,6 +171,9 @@ def test_places_are_those_of_the_store_and_what_is_none_is_refused_in_one_senten
     book_at("s3://bucket/data/a.jsonl?region=eu&endpoint_override=http://here:9000&scheme=http")
     config = {"region": "eu", "endpoint": "http://here:9000"}
     assert asked == [("s3://bucket/data", {"config": config, "client_options": {"allow_http": True}})]
+    book_at("s3://KEY:SEC%2FRET@bucket/data/a.jsonl")
+    given = {"access_key_id": "KEY", "secret_access_key": "SEC/RET"}
+    assert asked[1] == ("s3://bucket/data", {"config": given, "client_options": None})
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"ftp://x/a, which is no place of an object store .*give a file") as error:
         book_at("ftp://x/a")

@@ -1,0 +1,157 @@
+"""Where the account of a run's images is: beside them or where it was asked for; what is said where it is left out."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from raysyn.data.images import Dataset
+from raysyn.privacy import account
+from raysyn.privacy.account import Account, Passed
+from raysyn.report.release import CERTIFICATE, RELEASE
+from raysyn.runs.account_book import FileBook, beside, book_at
+from raysyn.runs.account_lines import Book, now
+from raysyn.runs.ownership import id_of
+from raysyn.runs.refusals import RUN_JSON
+from raysyn.runs.storage import local_folder, read_bytes, without_password
+from raysyn.screen.console import Console
+
+NONE = "none"
+"""What --budget.account says where none shall be kept."""
+
+
+class Asked(account.Asked, Protocol):
+    """What is needed of the flags of --budget.*."""
+
+    @property
+    def account(self) -> str | None: ...
+
+
+class Command(Protocol):
+    """What is needed of `cli.Command`."""
+
+    @property
+    def preset(self) -> str: ...
+    @property
+    def config(self) -> Any: ...
+    @property
+    def out(self) -> str: ...
+    @property
+    def account(self) -> Asked: ...
+
+
+def found(command: Command, dataset: Dataset, console: Console) -> Book | None:
+    """Where the account of these images is or will be; None where none is kept, which is said where one could be.
+    ValueError, in one sentence, for a place that was asked for and cannot be written to, and for an account that is
+    there and cannot, or whose total would be passed by without a reason."""
+    asked = command.account
+    usual = _usual(command, dataset)
+    book = usual if asked.account is None else None if asked.account == NONE else book_at(asked.account)
+    if (left_out := _left_out(usual, book)) is not None and begun(command.out) != "":
+        _say_left_out(left_out, asked, console)
+    if asked.account == NONE:
+        return None
+    if book is None:
+        if (total := asked.total or asked.new_total) is not None:
+            raise ValueError(
+                f"budget.total is {total:g}, and no account is kept of a set by name or a release: say where with "
+                "--budget.account"
+            )
+        return None
+    if (why_not := _no_place(book, command) or book.why_not()) is None:
+        return book
+    if asked.account is not None:
+        place = without_password(asked.account)
+        raise ValueError(f"budget.account is {place}, but {why_not}: give a file in a folder that is there")
+    if book.exists() or asked.total or asked.new_total:
+        raise ValueError(
+            f"{book}, the account of these images, cannot be added to ({why_not}): mend that, or name another "
+            "place with --budget.account"
+        )
+    console.say(f"No account is kept, since {why_not}: the certificate will cover this run alone (--budget.account).")
+    return None
+
+
+def _no_place(book: Book, command: Command) -> str | None:
+    """Why an account must not lie where it is asked for or usual, in words: it would leave, or be thrown away."""
+    if not isinstance(book, FileBook):
+        return None
+    path, data = _path(command), book.path.resolve()
+    if command.account.account is None:
+        job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+        if job and path is not None and not Path(path).expanduser().is_absolute():
+            return "it would lie in the working directory of a submitted job, which is thrown away with it"
+        return None
+    if path is not None and Path(path).expanduser().resolve() in data.parents:
+        return "it would lie inside the source of the images"
+    release = local_folder(command.out)
+    releases = [one for one in data.parents if (one / CERTIFICATE).exists()]
+    if releases or (release is not None and (release / RELEASE).absolute().resolve() in data.parents):
+        return "it would lie in a release, and leave with it"
+    return None
+
+
+def _path(command: Command) -> str | None:
+    path: str | None = getattr(getattr(command.config, "data", None), "path", None)
+    return path
+
+
+def _usual(command: Command, dataset: Dataset) -> FileBook | None:
+    """Beside the images, if these are a user's."""
+    path = _path(command)
+    return beside(path) if dataset.own and path is not None else None
+
+
+def _left_out(usual: FileBook | None, book: Book | None) -> FileBook | None:
+    """The usual account, where it is there and this run is entered in another one or none."""
+    if usual is None or not usual.exists():
+        return None
+    same = isinstance(book, FileBook) and book.path.resolve() == usual.path.resolve()
+    return None if same else usual
+
+
+def _say_left_out(usual: FileBook, asked: Asked, console: Console) -> None:
+    """ValueError, in one sentence, where it has a total, and nobody says why that may be passed by."""
+    console.say(f"WARNING: {usual}, the account of these images, is left out: what this run costs is not added to it.")
+    try:
+        there = usual.read()
+        total = None if there is None or there.total is None else f"has a total of {there.total.total:g}"
+    except ValueError:
+        total = "cannot be read, and may have a total"
+    if total is not None and not (asked.reason or "").strip():
+        raise ValueError(
+            f"budget.account is {without_password(str(asked.account))}, but {usual}, the account of these images, "
+            f"{total}, which this run would pass by: leave --budget.account out, or say with --budget.reason why it may"
+        )
+
+
+def note_left_out(command: Command, dataset: Dataset, book: Book | None, run: str) -> None:
+    """Write down once, in an account that has a total, which run passes it by, and why."""
+    usual = _left_out(_usual(command, dataset), book)
+    if usual is None or not (reason := (command.account.reason or "").strip()) or usual.why_not() is not None:
+        return
+    here = place_of(command.out)
+
+    def change(there: Account) -> list[dict[str, Any]]:
+        known = run in there.runs or any(one.passed_by == run for one in there.passes)
+        return [] if there.total is None or known else [vars(Passed(run, here, reason, now()))]
+
+    with suppress(ValueError, FileNotFoundError):  # of a damaged one the reason was asked for
+        usual.add(change, new=False)
+
+
+def begun(out: str) -> str | None:
+    """The id of the run in a folder: None where there is none yet, empty where it is sealed and asks nothing more."""
+    with suppress(OSError, ValueError):
+        if json.loads(read_bytes(out, RUN_JSON)).get("sealed"):
+            return ""
+        return id_of(read_bytes(out, "internal/secret"))
+    return None
+
+
+def place_of(out: str) -> str:
+    here = local_folder(out)
+    return without_password(out) if here is None else str(here.absolute())

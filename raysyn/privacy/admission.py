@@ -1,0 +1,112 @@
+"""Which run may begin, by the account of all runs on the same images, and what is entered of it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from raysyn.privacy.account import Account, Asked, Run, Total
+from raysyn.privacy.cost import ADD_REMOVE_PERSON, unit_of
+
+
+def admit(account: Account, run: Run, asked: Asked, paid: bool = False) -> list[dict[str, Any]]:
+    """Lines to write before this run begins: a total, where another one is asked for, and the run; nothing where it is
+    entered already, which changes no total. ValueError, in one sentence, for a run that may not begin. One that has
+    `paid` before it is entered is what it is, whatever there is room for."""
+    if (known := account.runs.get(run.run)) is not None:
+        return _more_looks(known, run)
+    total = _asked(account, run, asked)
+    if not paid and (refused := why_not(account, run, total)) is not None:
+        raise ValueError(refused)
+    return [*([asdict(total)] if total else []), run.line()]
+
+
+def why_not(account: Account, run: Run, total: Total | None = None) -> str | None:
+    """Why a run has no place under the total, this one or that in force, in a sentence; None where it has."""
+    inforce = total or account.total
+    if inforce is None or not run.reserved or run.run in account.runs:
+        return None
+    return _other_units(account, run, inforce) or _no_room(account, run, inforce)
+
+
+def unwritten(account: Account, asked: Asked) -> str | None:
+    """What of a total is not written with a run that was entered before, in a sentence: its command, given again, must
+    not undo what was written since."""
+    wanted, now = asked.total or asked.new_total, account.total
+    if wanted is None or (now is not None and wanted == now.total):
+        return None
+    stays = "there is none" if now is None else f"it stays {now.total:g}"
+    return f"The total {wanted:g} is not written, for this run was entered before, and {stays}: give it with a new run"
+
+
+def _more_looks(known: Run, run: Run) -> list[dict[str, Any]]:
+    """The line on what a later command of a run looks at, or was chosen among, that no earlier one did."""
+    looks = [one for one in run.looks if one not in known.looks]
+    chosen = run.chosen_among if run.chosen_among not in (known.chosen_among or "").split("; ") else None
+    more = {"looked": looks, "run": run.run, "chosen_among": chosen, "time": run.time}
+    return [more] if looks or chosen else []
+
+
+def _asked(account: Account, run: Run, asked: Asked) -> Total | None:
+    """The total to write; None where the one in force stays. ValueError for one that may not be."""
+    wanted = asked.total if asked.new_total is None else asked.new_total
+    if wanted is None:
+        return None
+    now = account.total
+    if now is None and run.delta is None:
+        raise ValueError(
+            f"budget.total is {wanted:g}, but {run.method} promises nothing, and so has no delta at which to compose: "
+            "give it with a run that has a guarantee"
+        )
+    if now is None:
+        if asked.new_total is not None:
+            raise ValueError(f"budget.new_total is {wanted:g}, but the account has no total yet: give --budget.total")
+        deltas = [one.delta for one in (run, *account.runs.values()) if one.delta is not None]
+        return Total(total=wanted, delta=min(deltas), time=run.time)
+    if wanted == now.total:
+        return None
+    if wanted > now.total and asked.new_total is None:
+        raise ValueError(
+            f"budget.total is {wanted:g}, but the account of these images has {now.total:g}, which may be lowered and "
+            f"not raised: leave it out, or say --budget.new-total {wanted:g} with --budget.reason"
+        )
+    # A lower one may promise at a smaller delta too, and never at a larger.
+    delta = min(now.delta, run.delta or 1.0) if wanted < now.total else now.delta
+    return Total(total=wanted, delta=delta, time=run.time, was=now.total, reason=asked.reason)
+
+
+def divided_otherwise(one: Run, other: Run) -> bool:
+    """Whether both promise to persons, who are others on the very same images: patients, or their visits."""
+    same = one.shape == other.shape and one.sketch.images == other.sketch.images > 0
+    if not same or {one.adjacency, other.adjacency} != {ADD_REMOVE_PERSON}:
+        return False
+    return one.units != other.units and bool((one.sketch.hashes == other.sketch.hashes).all())
+
+
+def _other_units(account: Account, run: Run, total: Total) -> str | None:
+    if other := next((one for one in account.runs.values() if one.reserved and divided_otherwise(one, run)), None):
+        return (
+            f"budget.total is {total.total:g} for the {other.units:,} persons that {other.folder} names on these "
+            f"images, and {run.units:,} in this run: they do not add up; name persons alike, or give another "
+            "--budget.account"
+        )
+    others = {unit_of(account.runs[one].adjacency) for one in account.private()} - {unit_of(run.adjacency)}
+    if not others:
+        return None
+    return (
+        f"budget.total is {total.total:g} for the {others.pop()}s of these runs, and this one promises to "
+        f"{unit_of(run.adjacency)}s: they do not add up; name persons alike, or give another --budget.account"
+    )
+
+
+def _no_room(account: Account, run: Run, total: Total) -> str | None:
+    after = account.together(run.adjacency, total.delta, *run.reserved.values())
+    if after <= total.total * (1 + 1e-6):  # rounding, as of a plan
+        return None
+    before = account.together(run.adjacency, total.delta)
+    return (
+        f"budget.total is {total.total:g} at delta {total.delta:.3g}, of which earlier runs have spent "
+        f"{account.spent(run.adjacency, total.delta):.4g}, {before:.4g} with what is reserved, and with this run it "
+        f"would be {after:.4g}: lower --budget.epsilon, for there is room for about "
+        f"{account.left(run.adjacency, total):.3g}, or raise the total by --budget.new-total with --budget.reason"
+    )
