@@ -23,7 +23,7 @@ from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_besid
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import account_told, verify_contents, verify_meaning
 from raysyn.report import verify as verifying
-from raysyn.report.meaning import SENTENCES, attack_limits, attack_sentence, figures
+from raysyn.report.meaning import SENTENCES, attack_limits, attack_sentence, figures, told
 from raysyn.report.release import (
     ALWAYS,
     certificate,
@@ -240,6 +240,51 @@ FLATTERED = {
     "gaussian": flattered("gaussian", "mu", by=0.99),
     "several_images": flattered("several_images", "epsilon_with", "4", by=0.99),
 }
+PLACES = {
+    "trade_off": ("least_missed_at_false_alarms", "0.05"),
+    "advantage": ("most",),
+    "best_guess": ("most_right_at_prior", "0.01"),
+    "deltas": ("at", 0, "delta"),
+    "gaussian": ("mu",),
+    "several_images": ("epsilon_with", "8"),
+}
+"""A figure of each part of the meaning, or two."""
+SMALL = Cost(mechanism="x", noise_multiplier=2e4, sampling_rate=1.0, steps=2)
+"""Prices of all but nothing: figures are a step of the last digit or less."""
+MEANT = dict[Cost, dict[str, Any]]()
+
+
+@pytest.mark.parametrize("part", PLACES)
+@pytest.mark.parametrize("costs", [[STAGES["central"]], [SMALL]])
+def test_less_may_be_promised_than_the_rows_give_but_not_more(
+    costs: list[Cost], part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if costs[0] not in MEANT:
+        MEANT[costs[0]] = figures(costs, 1e-3 if costs == [SMALL] else 0.2, 1e-6)
+    meant = MEANT[costs[0]]
+    monkeypatch.setattr(verify_meaning, "figures", lambda *_: meant)
+
+    def holds(change: Callable[[float], Any]) -> bool:
+        said = json.loads(json.dumps(meant))
+        *outer, last = part, *PLACES[part]
+        inside: Any = said
+        for name in outer:
+            inside = inside[name]
+        inside[last] = change(inside[last])
+        signed = {"meaning": told(said, ADD_REMOVE), "epsilon": 0.2, "delta": 1e-6}
+        return verify_meaning.meaning(signed, costs).holds
+
+    worse, better = (0.9, 1.1) if part == "trade_off" else (1.1, 0.9)
+    assert holds(lambda one: one) and holds(lambda one: one * worse) and not holds(lambda one: math.nan)
+    if part in verify_meaning.SHARES:
+        # A step of the last digit, and no more.
+        step = math.copysign(1e-4, better - 1)
+        assert holds(lambda one: one + step) and not holds(lambda one: one + 2 * step)
+    else:
+        assert not holds(lambda one: one * better) and not holds(lambda one: 0.0)
+        assert part == "deltas" or holds(lambda one: None), "what is endless promises nothing"
+
+
 
 
 def reword_the_meaning(signed: dict[str, Any]) -> None:
