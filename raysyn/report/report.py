@@ -103,8 +103,8 @@ class Report:
 def dp_section(
     plan: Plan, ledger: Ledger, uncharged: Sequence[str] = (), account: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The `privacy` section of a run with a guarantee: what was paid, composed by both accountants; `uncharged`, in words,
-    what was chosen by looking at private data for nothing; `account`, what all runs on these images cost.
+    """The `privacy` section of a run with a guarantee: what was paid, composed by both accountants; `uncharged`, in
+    words, what was chosen by looking at private data for nothing; `account`, what all runs on these images cost.
     ValueError where a stage of the plan was not paid."""
     ledger.check_complete()
     (adjacency,) = {cost.adjacency for cost in plan.stages.values()}

@@ -285,8 +285,6 @@ def test_less_may_be_promised_than_the_rows_give_but_not_more(
         assert part == "deltas" or holds(lambda one: None), "what is endless promises nothing"
 
 
-
-
 def reword_the_meaning(signed: dict[str, Any]) -> None:
     signed["meaning"]["gaussian"]["sentence"] = "Nobody learns anything."
 
