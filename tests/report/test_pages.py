@@ -20,7 +20,7 @@ from raysyn.privacy.ledger import cost_of
 from raysyn.report.disclosure import BY_THE_CURATOR, disclosed
 from raysyn.report.meaning import CAPTION, SENTENCES, _down_to_4_digits, meaning
 from raysyn.report.page import page
-from raysyn.report.release import certificate, declare, pages_of, write_release
+from raysyn.report.release import SPENT, certificate, declare, pages_of, write_release
 from raysyn.report.report import no_dp_section, render
 from raysyn.report.verify import verify
 from raysyn.runs.folder import RunFolder
@@ -49,11 +49,28 @@ def test_the_fields_of_the_registry_are_there_and_what_only_the_curator_knows_is
     assert {name for name, value in told["basic"].items() if value is None} == set(BY_THE_CURATOR)
     assert told["privacy_loss"]["privacy_parameters"] == {"epsilon": 9.9912, "delta": 1.5149e-6}
     assert told["privacy_loss"]["number_of_privacy_units"] == 600
-    assert told["implementation"]["preprocessing_and_hyperparameter_tuning"] == privacy()["uncharged_choices"]
-    central, finetune = told["implementation"]["mechanisms"]
+    (choice,) = privacy()["uncharged_choices"]
+    assert told["implementation"]["preprocessing_and_hyperparameter_tuning"] == f"- {choice}"
+    central, finetune, _ = told["implementation"]["mechanisms"].splitlines()
     assert "5 Gaussian answers each about a Poisson sample at rate 0.1, noise 5 times" in central
     assert "2,197 Gaussian answers" in finetune and "epsilon 9.95" in finetune
     assert told["deployment_model"]["model_name"] == "Central" and "PRV" in told["implementation"]["composition"]
+
+
+@pytest.mark.parametrize("field", [field for field in SPENT if field not in ("epsilon", "delta", "adjacency")])
+def test_what_an_older_version_did_not_say_of_privacy_is_not_certified(field: str) -> None:
+    older = {key: value for key, value in privacy().items() if key != field}
+    with pytest.raises(ValueError, match=f"privacy has no {field}, as it would be of another version"):
+        certificate(older, method="m", name="s", n=600, shape=(8, 8, 1), class_names=["0"])
+
+
+@pytest.mark.parametrize("make", [terms, of_persons, lambda: terms(private=False)])
+def test_the_registry_is_told_texts_and_numbers(make: Callable[[], dict[str, Any]]) -> None:
+    """As its schema has them, but for what only the curator knows."""
+    for group in disclosed(make())["deployment"].values():
+        parameters = group.pop("privacy_parameters", {})
+        values = [*group.values(), *parameters.values()]
+        assert values and all(type(one) in (str, int, float, type(None)) for one in values)
 
 
 def test_the_unit_is_that_of_the_promise() -> None:

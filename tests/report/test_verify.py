@@ -175,8 +175,8 @@ def test_the_sentence_says_its_figures_rounded_up() -> None:
     figures = {"most_found_at_false_alarms": {"0.01": 0.0188, "0.1": 0.08}, "most_right_guesses": 0.5491}
     assert attack_sentence(figures) == (
         "Whatever the attack, it finds on average at most 1.88 % and 8 % of the private images at 1 % and 10 % of "
-        "false alarms (others that it takes for private ones), and wins at most 55 % of bets at even odds on whether one "
-        "image was among them."
+        "false alarms (others that it takes for private ones), and wins at most 55 % of bets at even odds on whether "
+        "one image was among them."
     )
 
 
