@@ -1,9 +1,9 @@
 """disclosure.json: a release's promise under the headings by which such promises are compared and examined.
 
 `deployment` has the fields of the Differential Privacy Deployments Registry for a record of tier 3 (its schema,
-schemas/deployments-schema.yaml, at commit 057e5d8 of 2026), each a text or a number, `nist_sp_800_226` those questions of
-NIST SP 800-226 ("Guidelines for Evaluating Differential Privacy Guarantees", 2025) that a release can answer. Made of the
-certificate alone. What only the curator knows is null.
+schemas/deployments-schema.yaml, at commit 057e5d8 of 2026), each a text or a number, `nist_sp_800_226` those questions
+of NIST SP 800-226 ("Guidelines for Evaluating Differential Privacy Guarantees", 2025) that a release can answer. Made
+of the certificate alone. What only the curator knows is null.
 """
 
 from __future__ import annotations
