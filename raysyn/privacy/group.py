@@ -23,11 +23,15 @@ from raysyn.privacy.cost import Cost, kinds_of
 from raysyn.privacy.losses import Array, Direction, Law
 from raysyn.privacy.rdp import Kind
 
-ORDERS = np.array([1.1, 1.3, 1.6, 2, 2.7, 4, 6, 9, 14, 22, 36, 64, 128])
-"""Of Renyi divergences, which only bound how far the grid has to reach and say how far to tilt it."""
+ORDERS = np.array(
+    [1.0005, 1.001, 1.002, 1.005, 1.01, 1.02, 1.05, 1.1, 1.3, 1.6, 2, 2.7, 4, 6, 9, 14, 22, 36, 64, 128, 256, 512, 2048,
+     8192, 20_000]
+)  # fmt: skip
+"""Of Renyi divergences, which only bound how far the grid has to reach and say how far to tilt it: those near 1 where
+there is little noise, large ones where there is much."""
 FINE = 0.004
 """Error of the grid, relative to epsilon."""
-LITTLE = 1e-4
+LITTLE = 1e-3
 """Below that epsilon the bound by Renyi divergences is good enough."""
 EXACT = 4e-14
 """Error of a loss, relative to 1 and to itself: `_moments` says so to the grid."""

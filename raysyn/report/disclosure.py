@@ -1,14 +1,15 @@
 """disclosure.json: a release's promise under the headings by which such promises are compared and examined.
 
-`deployment` has the fields of the Differential Privacy Deployments Registry (its template of tier 3, as YAML has them
-there), `nist_sp_800_226` those questions of NIST SP 800-226 ("Guidelines for Evaluating Differential Privacy
-Guarantees", 2025) that a release can answer. Made of the certificate alone. What only the curator knows is null.
+`deployment` has the fields of the Differential Privacy Deployments Registry for a record of tier 3 (its schema,
+schemas/deployments-schema.yaml, at commit 057e5d8 of 2026), each a text or a number, `nist_sp_800_226` those questions
+of NIST SP 800-226 ("Guidelines for Evaluating Differential Privacy Guarantees", 2025) that a release can answer. Made
+of the certificate alone. What only the curator knows is null.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, unit_of
@@ -62,20 +63,20 @@ def disclosed(signed: Mapping[str, Any]) -> dict[str, Any]:
             "dp_variant": {
                 "variant_name": "Approximate DP",
                 "data_domain": f"images of {' x '.join(map(str, signed['public_facts']['shape']))} with a class each",
-                "unprotected_quantities": public(signed),
+                "unprotected_quantities": _lines(public(signed)),
             },
             "privacy_loss": _privacy_loss(signed),
             "deployment_model": {
                 "model_name": "Central",
                 "trust_assumptions": TRUST,
-                "actors": DATA_FLOW,
+                "actors": _lines(f"{actor}: {seen}" for actor, seen in DATA_FLOW.items()),
                 "release_type": "One release",
                 "data_source_type": "Static",
                 "access_type": "Non-interactive",
             },
             "implementation": {
-                "preprocessing_and_hyperparameter_tuning": choices(signed),
-                "mechanisms": mechanisms(signed),
+                "preprocessing_and_hyperparameter_tuning": _lines(choices(signed)),
+                "mechanisms": _lines([*mechanisms(signed), ADAPTED]),
                 "composition": accounting(signed),
                 "post_processing": POST_PROCESSING,
                 "justification": None,
@@ -94,6 +95,11 @@ def disclosed(signed: Mapping[str, Any]) -> dict[str, Any]:
             "limits": signed["does_not_cover"],
         },
     }
+
+
+def _lines(told: Iterable[str]) -> str:
+    """A list as the registry has it, in Markdown."""
+    return "\n".join(f"- {line}" for line in told)
 
 
 def unit(signed: Mapping[str, Any]) -> str:

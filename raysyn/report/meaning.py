@@ -40,9 +40,9 @@ def attack_sentence(figures: Mapping[str, Any], adjacency: str = ADD_REMOVE) -> 
     """The figures of `attack_limits` in words."""
     found, unit = figures["most_found_at_false_alarms"], unit_of(adjacency)
     return (
-        f"Whatever the attack, it finds at most {_listed(found.values())} of the private {unit}s at "
-        f"{_listed(map(float, found))} of false alarms, and wins at most {_listed([figures['most_right_guesses']])} of "
-        f"bets at even odds on whether one {unit} was among them."
+        f"Whatever the attack, it finds on average at most {_listed(found.values())} of the private {unit}s at "
+        f"{_listed(map(float, found))} of false alarms (others that it takes for private ones), and wins at most "
+        f"{_listed([figures['most_right_guesses']])} of bets at even odds on whether one {unit} was among them."
     )
 
 
@@ -95,8 +95,8 @@ def _trade_off(part: Mapping[str, Any], adjacency: str) -> str:
     missed = part["least_missed_at_false_alarms"]
     asked = [f"{share:g}" for share in tradeoff.FALSE_ALARMS]
     return (
-        f"Who wants to miss fewer of the private {unit_of(adjacency)}s has to accuse more of the others: with "
-        f"{_listed(map(float, asked))} of others accused, the best attack that there can be still misses at least "
+        f"Who wants to miss fewer of the private {unit_of(adjacency)}s has to raise more false alarms: with "
+        f"{_listed(map(float, asked))} of them, the best attack that there can be still misses on average at least "
         f"{_listed((missed[share] for share in asked), rounded_down)} of the private ones."
     )
 
@@ -104,8 +104,8 @@ def _trade_off(part: Mapping[str, Any], adjacency: str) -> str:
 def _advantage(part: Mapping[str, Any], adjacency: str) -> str:
     return (
         f"The share of private {unit_of(adjacency)}s that an attack finds is at most "
-        f"{rounded_up(round(100 * part['most'], 9))} points above the share of others that it wrongly accuses: 0 is "
-        "guessing, 100 is knowing."
+        f"{rounded_up(round(100 * part['most'], 9))} points above its share of false alarms: 0 is guessing, 100 is "
+        "knowing."
     )
 
 
@@ -120,10 +120,16 @@ def _best_guess(part: Mapping[str, Any], adjacency: str) -> str:
 
 
 def _deltas(part: Mapping[str, Any], _: str) -> str:
-    at, most = [f"{one['epsilon']:g}" for one in part["at"]], [rounded_up(one["delta"]) for one in part["at"]]
+    most = {f"{one['epsilon']:g}": one["delta"] for one in part["at"]}
+    promised, empty = [at for at in most if most[at] < 1], [at for at in most if most[at] >= 1]
+    told = []
+    if promised:
+        told += [f"at epsilon {_joined(promised)} delta is at most {_joined(rounded_up(most[at]) for at in promised)}"]
+    if empty:
+        told += [f"at epsilon {_joined(empty)} nothing is promised"]
     return (
-        "Epsilon and delta are one pair of many that all hold: with the smaller factor e^epsilon goes a larger part, "
-        f"delta, for which it need not hold. At epsilon {_joined(at)} delta is at most {_joined(most)}."
+        "Epsilon and delta are one pair of many that all hold: with the smaller factor e^epsilon goes a larger chance, "
+        f"delta, that it does not hold; {', '.join(told)}."
     )
 
 
@@ -131,27 +137,42 @@ def _gaussian(part: Mapping[str, Any], adjacency: str) -> str:
     mu, unit, rare = part["mu"], unit_of(adjacency), f"{1 / tradeoff.RAREST:,.0f}"
     if mu is None:
         return (
-            f"There is no mu for which one noisy number would tell as much about one {unit}: the best attack may find "
-            f"all but one in {rare} of the private ones."
+            f"No mu is given: within what is looked at (one error in {rare}) the best attack may find all of the "
+            f"private {unit}s."
         )
     return (
         f"All of this together tells no more about one {unit} than a single noisy number that is {rounded_up(mu)} "
         f"higher where the {unit} was among them, and whose noise has a standard deviation of 1 (Gaussian differential "
-        f"privacy with mu = {rounded_up(mu)}, for attacks with one false alarm in {rare} or more)."
+        f"privacy with mu = {rounded_up(mu)}, for attacks with one false alarm, and one missed, in {rare} or more)."
     )
 
 
 def _several_images(part: Mapping[str, Any], _: str) -> str:
-    known = part["epsilon_with"]
-    epsilons = ["more than can be said" if one is None else rounded_up(one) for one in known.values()]
+    most = part["epsilon_with"]
+    promised, endless = [k for k in most if most[k] is not None], [k for k in most if most[k] is None]
+    told = []
+    if promised:
+        epsilons = _joined((rounded_up(most[k]) for k in promised), "or")
+        told += [f"with {_joined(promised, 'or')} images epsilon is {epsilons}"]
+    if endless:
+        told += [f"with {_joined(endless, 'or')} images epsilon is more than can be said"]
     return (
-        "All of this is about one image. Of somebody with several among them more is told: at the same delta, with "
-        f"{_joined(known, 'or')} images epsilon is {_joined(epsilons, 'or')}."
+        "All of this is about one image. Of somebody with several among them more is told: at the same delta, "
+        f"{', '.join(told)}."
     )
 
 
-def picture(privacy: Mapping[str, Any]) -> str | None:
-    """The trade-off curve of a certificate, or of a report's `privacy`, as a data URI; None without a guarantee."""
+CAPTION = (
+    "No attack gets below the line of the best attack, on average, whoever makes it and whatever else they know, at "
+    "the points that certificate.json names. Between two of them the limit lies below the straight line: from 0.1 % of "
+    "false alarms on by at most about 1.3 points, from 0.0001 % on by about 5."
+)
+"""Of the picture."""
+
+
+def picture(privacy: Mapping[str, Any]) -> dict[str, str] | None:
+    """The trade-off curve of a report's `privacy`, as a data URI, and what is said below it; None without a
+    guarantee."""
     if privacy["guarantee"] == "none":
         return None
     missed = privacy["meaning"]["trade_off"]["least_missed_at_false_alarms"]
@@ -162,7 +183,7 @@ def picture(privacy: Mapping[str, Any]) -> str | None:
         "what epsilon and delta alone would allow": Line([x for x, _ in alone], [y for _, y in alone], ":"),
         "guessing": Line([0, 1], [1, 0], "--", COLOURS[-1]),
     }
-    return chart(lines, x="others wrongly accused (type I error)", y="members missed (type II error)")
+    return {"drawn": chart(lines, x="false alarms (type I error)", y="members missed (type II error)"), "said": CAPTION}
 
 
 def corners(epsilon: float, delta: float) -> list[tuple[float, float]]:
@@ -183,7 +204,7 @@ def _up_to_4_digits(share: float) -> float:
 
 
 def _down_to_4_digits(share: float) -> float:
-    return max(0.0, math.floor(share * 1e4 + 1e-6) / 1e4)
+    return max(0.0, math.floor(share * 1e4 + 1e-11) / 1e4)
 
 
 def _up(value: float) -> float | None:

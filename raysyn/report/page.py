@@ -14,7 +14,7 @@ from typing import Any
 from raysyn.report import disclosure
 from raysyn.report.card import IMAGES
 from raysyn.report.card import unit as whose
-from raysyn.report.meaning import corners, rounded_up
+from raysyn.report.meaning import CAPTION, corners, rounded_up
 
 PAGE = "certificate.html"
 MOST_NAMES = 12
@@ -31,14 +31,16 @@ def page(signed: Mapping[str, Any]) -> str:
     names = signed["public_facts"]["classes"]
     known: dict[str, Any] = {
         "sha256": signed["files"][IMAGES]["sha256"],
-        "told": disclosure,
+        "data_flow": disclosure.DATA_FLOW,
         "public": disclosure.public(signed),
         "choices": disclosure.choices(signed),
         "names": [*names[:MOST_NAMES], *([f"and {len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else [])],
     }
     if promised:
         known |= {"whose": whose(signed), "picture": _picture(signed), "found": _found(signed)}
-        known |= {"accounting": disclosure.accounting(signed), "neighbours": signed["adjacency"]}
+        known |= {"accounting": disclosure.accounting(signed), "neighbours": signed["adjacency"], "caption": CAPTION}
+        known |= {"trust": disclosure.TRUST, "adapted": disclosure.ADAPTED, "security": disclosure.SECURITY}
+        known |= {"post_processing": disclosure.POST_PROCESSING}
     try:
         return str(_template().render(c=signed, promised=promised, **known))
     except jinja2.TemplateError as error:
@@ -59,7 +61,7 @@ def _template() -> Any:
 
 
 def _found(signed: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(others wrongly accused, members found at most, what epsilon and delta alone would allow), in percent."""
+    """(false alarms, members found at most, what epsilon and delta alone would allow), in percent."""
     most = signed["what_an_attacker_can_do"]["most_found_at_false_alarms"]
     alone = {share: _alone(signed["epsilon"], signed["delta"], float(share)) for share in most}
     return [tuple(rounded_up(round(100 * one, 9)) for one in (float(at), most[at], alone[at])) for at in most]  # type: ignore[misc]

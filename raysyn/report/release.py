@@ -186,8 +186,8 @@ def certificate(
     """What was spent and what that promises, from report.json's `privacy`; no figure measured on real data.
 
     `name`, `n`, `shape`, `class_names` and, where they are named, the number of `persons` describe the private data and
-    are public by definition; `public_images`
-    (from `Public.described`) and `public_networks` (name, sha256) are what else the release was made from.
+    are public by definition; `public_images` (from `Public.described`) and `public_networks` (name, sha256) are what
+    else the release was made from. ValueError for a `privacy` of another version, which lacks what is certified here.
     """
     head = {"statement": statement(privacy), "guarantee": privacy["guarantee"]}
     tail = {
@@ -204,7 +204,11 @@ def certificate(
     }
     if privacy["guarantee"] == "none":
         return {**head, "covers": [], **tail}
-    spent = {key: privacy.get(key) for key in SPENT}
+    if missing := [key for key in SPENT if key not in privacy]:
+        raise ValueError(
+            f"privacy has no {', '.join(missing)}, as it would be of another version of raysyn: run again with this one"
+        )
+    spent = {key: privacy[key] for key in SPENT}
     spent["account"] = privacy.get("account", {"sentence": ALONE})
     adjacency = privacy["adjacency"]
     spent["delta_beside"] = delta_beside(privacy["delta"], n if persons is None else persons, unit_of(adjacency))

@@ -68,7 +68,8 @@ def test_of_one_image_all_parts_are_those_of_the_law_of_one(rate: float, noise: 
         ):
             assert np.allclose(one, other, rtol=1e-9, atol=1e-12)
     places = [int(np.argmin(np.abs(rdp.ORDERS - order))) for order in group.ORDERS]
-    same = np.isclose(rdp.ORDERS[places], group.ORDERS)
+    # Beyond it, all images at every step bound it.
+    same = np.isclose(rdp.ORDERS[places], group.ORDERS) & (group.ORDERS < 3000)
     known = rdp.divergence([(rate, noise, 7)], np.array(places))
     assert np.allclose(law.divergence([(rate, noise, 7)])[same], known[same], rtol=1e-6, atol=1e-9)
     assert law.lowest(rate) == pytest.approx(losses.ONE.lowest(rate))
@@ -78,6 +79,22 @@ def test_of_one_image_all_parts_are_those_of_the_law_of_one(rate: float, noise: 
 def test_the_strangest_prices_end_soon(cost: Cost) -> None:
     found = [epsilon_of_group([cost], k, 1e-5) for k in (2, 8)]
     assert 0 <= found[0] <= found[1] < math.inf
+
+
+@pytest.mark.parametrize(("noise", "rate", "steps", "k"), [(0.25, 0.005, 300, 8), (0.1, 0.02, 40, 4), (0.3, 0.2, 4, 8)])
+def test_with_little_noise_it_is_about_the_largest_loss_that_is_met(
+    noise: float, rate: float, steps: int, k: int
+) -> None:
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((2000, steps)) + rng.binomial(k, rate, (2000, steps)) / noise
+    met = group._loss_and_slope(z.ravel(), rate, noise, k)[0].reshape(z.shape).sum(axis=1)
+    assert np.quantile(met, 0.99) < epsilon_of_group([sgm(noise, rate, steps)], k, 1e-5) < 1.5 * met.max()
+
+
+@pytest.mark.parametrize("cost", [sgm(1e4, 0.01, 10), sgm(3e4, 1.0, 1), sgm(3e3, 1e-3, 100), sgm(1e6, 0.3, 9999)])
+def test_what_is_next_to_nothing_is_not_made_finer(cost: Cost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(prv, "refined")
+    assert all(0 <= epsilon_of_group([cost], k, 1e-5) < group.LITTLE for k in (2, 8))
 
 
 def test_what_nothing_can_be_said_of() -> None:

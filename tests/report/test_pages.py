@@ -10,18 +10,21 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from report_stand_in import digits, privacy
+from report_stand_in import central, digits, privacy, report
+from scipy.stats import norm
 
-from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost
+from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost
 from raysyn.privacy.ledger import cost_of
 from raysyn.report.disclosure import BY_THE_CURATOR, disclosed
-from raysyn.report.meaning import meaning
+from raysyn.report.meaning import CAPTION, SENTENCES, _down_to_4_digits, meaning
 from raysyn.report.page import page
-from raysyn.report.release import certificate, declare, pages_of, write_release
-from raysyn.report.report import no_dp_section
+from raysyn.report.release import SPENT, certificate, declare, pages_of, write_release
+from raysyn.report.report import no_dp_section, render
 from raysyn.report.verify import verify
 from raysyn.runs.folder import RunFolder
+from raysyn.runs.may_leave import ALARMS
 
 
 def terms(private: bool = True, **more: Any) -> dict[str, Any]:
@@ -46,11 +49,28 @@ def test_the_fields_of_the_registry_are_there_and_what_only_the_curator_knows_is
     assert {name for name, value in told["basic"].items() if value is None} == set(BY_THE_CURATOR)
     assert told["privacy_loss"]["privacy_parameters"] == {"epsilon": 9.9912, "delta": 1.5149e-6}
     assert told["privacy_loss"]["number_of_privacy_units"] == 600
-    assert told["implementation"]["preprocessing_and_hyperparameter_tuning"] == privacy()["uncharged_choices"]
-    central, finetune = told["implementation"]["mechanisms"]
+    (choice,) = privacy()["uncharged_choices"]
+    assert told["implementation"]["preprocessing_and_hyperparameter_tuning"] == f"- {choice}"
+    central, finetune, _ = told["implementation"]["mechanisms"].splitlines()
     assert "5 Gaussian answers each about a Poisson sample at rate 0.1, noise 5 times" in central
     assert "2,197 Gaussian answers" in finetune and "epsilon 9.95" in finetune
     assert told["deployment_model"]["model_name"] == "Central" and "PRV" in told["implementation"]["composition"]
+
+
+@pytest.mark.parametrize("field", [field for field in SPENT if field not in ("epsilon", "delta", "adjacency")])
+def test_what_an_older_version_did_not_say_of_privacy_is_not_certified(field: str) -> None:
+    older = {key: value for key, value in privacy().items() if key != field}
+    with pytest.raises(ValueError, match=f"privacy has no {field}, as it would be of another version"):
+        certificate(older, method="m", name="s", n=600, shape=(8, 8, 1), class_names=["0"])
+
+
+@pytest.mark.parametrize("make", [terms, of_persons, lambda: terms(private=False)])
+def test_the_registry_is_told_texts_and_numbers(make: Callable[[], dict[str, Any]]) -> None:
+    """As its schema has them, but for what only the curator knows."""
+    for group in disclosed(make())["deployment"].values():
+        parameters = group.pop("privacy_parameters", {})
+        values = [*group.values(), *parameters.values()]
+        assert values and all(type(one) in (str, int, float, type(None)) for one in values)
 
 
 def test_the_unit_is_that_of_the_promise() -> None:
@@ -110,6 +130,13 @@ def test_the_page_fetches_and_runs_nothing_and_shows_all_of_the_promise(make: Ca
     assert text == page(json.loads(json.dumps(signed))), "made anew from the file it is the same"
 
 
+@pytest.mark.parametrize("name", ["so-called", "what they are called", "s"])
+def test_names_of_classes_are_told_once_whatever_the_set_is_called(name: str) -> None:
+    named = terms()
+    named["public_facts"] |= {"name": name, "classes": ["zwei", "drei"]}
+    assert page(named).count("zwei, drei") == 1
+
+
 def test_many_classes_do_not_fill_a_sheet() -> None:
     many = terms()
     many["public_facts"]["classes"] = [f"class {at}" for at in range(500)]
@@ -150,4 +177,44 @@ def test_a_meaning_of_persons_says_persons() -> None:
     assert "one person with all their images" in told["best_guess"]["sentence"]
     endless = meaning([Cost(mechanism="x", noise_multiplier=1e-4, sampling_rate=1.0, steps=1)], 1e6, 1e-5)
     assert endless["gaussian"]["mu"] is None and set(endless["several_images"]["epsilon_with"].values()) == {None}
-    assert "more than can be said" in endless["several_images"]["sentence"]
+    assert endless["several_images"]["sentence"].endswith("with 2, 4 or 8 images epsilon is more than can be said.")
+    assert "No mu is given" in endless["gaussian"]["sentence"] and "may find all" in endless["gaussian"]["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("part", "figures", "said"),
+    [
+        ("deltas", [0.3, 0.02], "at epsilon 1 and 2 delta is at most 0.3 and 0.02."),
+        ("deltas", [1, 0.02], "at epsilon 2 delta is at most 0.02, at epsilon 1 nothing is promised."),
+        ("deltas", [1, 1.0], "at epsilon 1 and 2 nothing is promised."),
+        ("several_images", [3.0, 9.01], "with 2 or 4 images epsilon is 3 or 9.01."),
+        ("several_images", [3.0, None], "with 2 images epsilon is 3, with 4 images epsilon is more than can be said."),
+        ("several_images", [None, None], "with 2 or 4 images epsilon is more than can be said."),
+    ],
+)
+def test_what_says_nothing_is_said_once(part: str, figures: list[float | None], said: str) -> None:
+    known: dict[str, Any] = {"epsilon_with": dict(zip(("2", "4"), figures, strict=True))}
+    if part == "deltas":
+        known = {"at": [{"epsilon": at, "delta": most} for at, most in zip((1.0, 2.0), figures, strict=True)]}
+    assert SENTENCES[part](known, ADD_REMOVE).endswith(said)
+
+
+def test_alarms_have_one_name() -> None:
+    whole = page(terms()) + json.dumps(terms()) + render(report().as_dict(), digits(), central())
+    assert "accus" not in whole and whole.count(CAPTION) == 2
+
+
+@pytest.mark.parametrize("mu", [0.1, 1.0, 3.1, 4.7, 6.9])
+def test_between_points_the_curve_lies_below_the_chord_by_no_more_than_is_said(mu: float) -> None:
+    at = [float(share) for share in ALARMS]
+    between = np.geomspace(1e-6, 1, 2000)
+    exact, chord = (norm.cdf(norm.isf(shares) - mu) for shares in (between, at))
+    far = np.interp(between, at, chord) - exact
+    assert (
+        far.max() < 0.055 and far[between >= 1e-3].max() < 0.0135 and "1.3 points" in CAPTION and "about 5" in CAPTION
+    )
+
+
+@pytest.mark.parametrize("share", [1 - 1e-10, 0.5 - 1e-9, 0.99999, 0.3, 1 - 0.999, 1.0, 0.0, -1e-12])
+def test_what_is_missed_is_never_rounded_up(share: float) -> None:
+    assert 0 <= (found := _down_to_4_digits(share)) <= max(0.0, share) + 2e-15 and share - found < 1e-4

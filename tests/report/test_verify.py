@@ -24,7 +24,7 @@ from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_besid
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import account_told, verify_contents, verify_meaning
 from raysyn.report import verify as verifying
-from raysyn.report.meaning import SENTENCES, attack_limits, attack_sentence, figures, rounded_up
+from raysyn.report.meaning import SENTENCES, attack_limits, attack_sentence, figures, rounded_up, told
 from raysyn.report.release import (
     ALWAYS,
     certificate,
@@ -179,8 +179,9 @@ def test_what_is_not_so_of_persons_is_named(
 def test_the_sentence_says_its_figures_rounded_up() -> None:
     figures = {"most_found_at_false_alarms": {"0.01": 0.0188, "0.1": 0.08}, "most_right_guesses": 0.5491}
     assert attack_sentence(figures) == (
-        "Whatever the attack, it finds at most 1.88 % and 8 % of the private images at 1 % and 10 % of false alarms, "
-        "and wins at most 55 % of bets at even odds on whether one image was among them."
+        "Whatever the attack, it finds on average at most 1.88 % and 8 % of the private images at 1 % and 10 % of "
+        "false alarms (others that it takes for private ones), and wins at most 55 % of bets at even odds on whether "
+        "one image was among them."
     )
 
 
@@ -245,6 +246,49 @@ FLATTERED = {
     "gaussian": flattered("gaussian", "mu", by=0.99),
     "several_images": flattered("several_images", "epsilon_with", "4", by=0.99),
 }
+PLACES = {
+    "trade_off": ("least_missed_at_false_alarms", "0.05"),
+    "advantage": ("most",),
+    "best_guess": ("most_right_at_prior", "0.01"),
+    "deltas": ("at", 0, "delta"),
+    "gaussian": ("mu",),
+    "several_images": ("epsilon_with", "8"),
+}
+"""A figure of each part of the meaning, or two."""
+SMALL = Cost(mechanism="x", noise_multiplier=2e4, sampling_rate=1.0, steps=2)
+"""Prices of all but nothing: figures are a step of the last digit or less."""
+MEANT = dict[Cost, dict[str, Any]]()
+
+
+@pytest.mark.parametrize("part", PLACES)
+@pytest.mark.parametrize("costs", [[STAGES["central"]], [SMALL]])
+def test_less_may_be_promised_than_the_rows_give_but_not_more(
+    costs: list[Cost], part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if costs[0] not in MEANT:
+        MEANT[costs[0]] = figures(costs, 1e-3 if costs == [SMALL] else 0.2, 1e-6)
+    meant = MEANT[costs[0]]
+    monkeypatch.setattr(verify_meaning, "figures", lambda *_: meant)
+
+    def holds(change: Callable[[float], Any]) -> bool:
+        said = json.loads(json.dumps(meant))
+        *outer, last = part, *PLACES[part]
+        inside: Any = said
+        for name in outer:
+            inside = inside[name]
+        inside[last] = change(inside[last])
+        signed = {"meaning": told(said, ADD_REMOVE), "epsilon": 0.2, "delta": 1e-6}
+        return verify_meaning.meaning(signed, costs).holds
+
+    worse, better = (0.9, 1.1) if part == "trade_off" else (1.1, 0.9)
+    assert holds(lambda one: one) and holds(lambda one: one * worse) and not holds(lambda one: math.nan)
+    if part in verify_meaning.SHARES:
+        # A step of the last digit, and no more.
+        step = math.copysign(1e-4, better - 1)
+        assert holds(lambda one: one + step) and not holds(lambda one: one + 2 * step)
+    else:
+        assert not holds(lambda one: one * better) and not holds(lambda one: 0.0)
+        assert part == "deltas" or holds(lambda one: None), "what is endless promises nothing"
 
 
 def reword_the_meaning(signed: dict[str, Any]) -> None:
