@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+from functools import lru_cache
 from typing import Any
 
 from raysyn.privacy import cost as price
@@ -54,6 +56,12 @@ def meaning(costs: Sequence[Cost], epsilon: float, delta: float) -> dict[str, An
 
 def figures(costs: Sequence[Cost], epsilon: float, delta: float) -> dict[str, Any]:
     """`meaning` without its sentences."""
+    return deepcopy(_figures(tuple(costs), epsilon, delta))
+
+
+@lru_cache(maxsize=64)
+def _figures(costs: tuple[Cost, ...], epsilon: float, delta: float) -> dict[str, Any]:
+    # The report, the certificate and its check ask for the same.
     curve = tradeoff.of(costs)
     missed = curve.missed([float(share) for share in ALARMS]).tolist()
     mu = curve.gaussian()

@@ -15,10 +15,11 @@ import pytest
 from report_stand_in import central, digits, privacy, report
 from scipy.stats import norm
 
+from raysyn.privacy import tradeoff
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost
 from raysyn.privacy.ledger import cost_of
 from raysyn.report.disclosure import BY_THE_CURATOR, disclosed
-from raysyn.report.meaning import CAPTION, SENTENCES, _down_to_4_digits, meaning
+from raysyn.report.meaning import CAPTION, SENTENCES, _down_to_4_digits, figures, meaning
 from raysyn.report.page import page
 from raysyn.report.release import SPENT, certificate, declare, pages_of, write_release
 from raysyn.report.report import no_dp_section, render
@@ -213,6 +214,14 @@ def test_between_points_the_curve_lies_below_the_chord_by_no_more_than_is_said(m
     assert (
         far.max() < 0.055 and far[between >= 1e-3].max() < 0.0135 and "1.3 points" in CAPTION and "about 5" in CAPTION
     )
+
+
+def test_figures_of_the_same_prices_are_computed_once_and_are_everybodys_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = [Cost(mechanism="x", noise_multiplier=3.0, sampling_rate=1.0, steps=1)]
+    first = figures(costs, 1.0, 1e-5)
+    first["gaussian"]["mu"] = 0.0
+    monkeypatch.delattr(tradeoff, "of")
+    assert figures(list(costs), 1.0, 1e-5)["gaussian"]["mu"] > 0.3
 
 
 @pytest.mark.parametrize("share", [1 - 1e-10, 0.5 - 1e-9, 0.99999, 0.3, 1 - 0.999, 1.0, 0.0, -1e-12])
