@@ -42,6 +42,7 @@ def at_most_by_chance(misses: int, trials: int) -> bool:
     return misses <= stats.binom(trials, 0.05).ppf(0.999)
 
 
+@pytest.mark.slow
 def test_the_null_holds_for_scores() -> None:
     """200 draws of members and others of one distribution; error rate 1 in 1,000 for each attack."""
     rng, missed = np.random.default_rng(0), {"white box": 0, "tvd": 0}

@@ -80,6 +80,7 @@ def test_its_units_are_fanned_out_on_ray(install: Install, ray_session: None, tm
     assert (Path(out) / "internal/units/synthesise").is_dir(), "answers of Ray's tasks"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_it_stands_in_the_leaderboard(
     install: Install, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -111,7 +111,9 @@ CHECKS: dict[str, tuple[Callable[[Console, Prepared], None], set[str]]] = {
 }
 
 
-@pytest.mark.parametrize("method", CHECKS)
+@pytest.mark.parametrize(
+    "method", [pytest.param(one, marks=[pytest.mark.slow] * (one == "privimage_gan")) for one in CHECKS]
+)
 def test_every_stage_is_told_and_what_has_no_place_is_refused(
     method: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
