@@ -128,9 +128,9 @@ def show(found: dict[str, Any]) -> None:
         for one in found["totals"]:
             why = "" if one["was"] is None else f", before that {one['was']:g}"
             why += f": {one['reason']}" if one["reason"] else ""
-            console.say(f"Total of {one['time']}: ε {one['total']:g} at δ {one['delta']:.3g}{why}")
+            console.say(f"Total of {_minute(one['time'])}: ε {one['total']:g} at δ {one['delta']:.3g}{why}")
         for one in found["passed_by"]:
-            console.say(f"Passed by on {one['time']}: {one['passed_by'][:8]}, {one['folder']}, for: {one['reason']}")
+            console.say(f"Passed by on {_minute(one['time'])}: {one['passed_by'][:8]}, {one['folder']}, for: {one['reason']}")
         console.say(SURE)
 
 
@@ -147,7 +147,7 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
 
 def _about(row: dict[str, Any]) -> str:
     """What of a run has no room in a table."""
-    told = f"{row['run'][:8]}: {row['time'][:16].replace('T', ' ')}, {row['folder']}"
+    told = f"{row['run'][:8]}: {_minute(row['time'])}, {row['folder']}"
     if row["chosen_among"]:
         told += f", chosen among {row['chosen_among']}"
     return told + (f"; not paid for: {', '.join(row['looks'])}" if row["looks"] else "")
@@ -166,6 +166,10 @@ def _earlier(found: dict[str, float | None], sampled: dict[str, int]) -> str:
         return f"{about}{100 * known[run]:.0f} % in {run[:8]}"
     told = f"none of {min(sampled.values()):,} sampled" if sampled else "none"
     return told if len(known) == len(found) else f"{told}, or cannot be told"
+
+
+def _minute(time: str) -> str:
+    return time[:16].replace("T", " ")
 
 
 def _figure(value: float | None) -> str:
