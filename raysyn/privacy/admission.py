@@ -42,7 +42,8 @@ def unwritten(account: Account, asked: Asked) -> str | None:
 def _more_looks(known: Run, run: Run) -> list[dict[str, Any]]:
     """The line on what a later command of a run looks at, or was chosen among, that no earlier one did."""
     looks = [one for one in run.looks if one not in known.looks]
-    chosen = run.chosen_among if run.chosen_among not in (known.chosen_among or "").split("; ") else None
+    said = f"; {known.chosen_among}; "
+    chosen = run.chosen_among if run.chosen_among and f"; {run.chosen_among}; " not in said else None
     more = {"looked": looks, "run": run.run, "chosen_among": chosen, "time": run.time}
     return [more] if looks or chosen else []
 

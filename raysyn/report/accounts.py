@@ -130,7 +130,9 @@ def show(found: dict[str, Any]) -> None:
             why += f": {one['reason']}" if one["reason"] else ""
             console.say(f"Total of {_minute(one['time'])}: ε {one['total']:g} at δ {one['delta']:.3g}{why}")
         for one in found["passed_by"]:
-            console.say(f"Passed by on {_minute(one['time'])}: {one['passed_by'][:8]}, {one['folder']}, for: {one['reason']}")
+            console.say(
+                f"Passed by on {_minute(one['time'])}: {one['passed_by'][:8]}, {one['folder']}, for: {one['reason']}"
+            )
         console.say(SURE)
 
 

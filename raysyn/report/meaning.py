@@ -136,8 +136,8 @@ def _deltas(part: Mapping[str, Any], _: str) -> str:
     if empty:
         told += [f"at epsilon {_joined(empty)} nothing is promised"]
     return (
-        "Epsilon and delta are one pair of many that all hold: with the smaller factor e^epsilon goes a larger chance, "
-        f"delta, that it does not hold; {', '.join(told)}."
+        "Epsilon and delta are one pair of many that all hold: the probability of any outcome changes by at most a "
+        f"factor e^epsilon plus delta, and the smaller the one, the larger the other; {', '.join(told)}."
     )
 
 

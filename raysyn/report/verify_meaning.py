@@ -17,6 +17,8 @@ def attacks(claimed: Mapping[str, Any], costs: Sequence[Cost]) -> Check:
     name, found, right = "attacks", "most_found_at_false_alarms", "most_right_guesses"
     # A step of the last digit is what two machines may differ by.
     enough = [claimed[found][share] >= most - 1.5e-4 for share, most in again[found].items()]
+    if claimed.keys() != again.keys() or claimed[found].keys() != again[found].keys():
+        return Check(name, False, f"it should say {', '.join(again)}, at false alarms of {', '.join(again[found])}")
     if not all(enough) or not claimed[right] >= again[right] - 1.5e-4:
         return Check(name, False, f"more is possible than is said: {again['sentence']}")
     if claimed["sentence"] != (sentence := attack_sentence(claimed, costs[0].adjacency)):

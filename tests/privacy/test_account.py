@@ -209,6 +209,7 @@ def test_persons_named_otherwise_on_the_same_images_are_refused_with_a_total(
     [
         (("x",), "3 runs", None), ((), None, None), (("x", "y"), "3 runs", (("x", "y"), "3 runs")),
         (("y",), None, (("x", "y"), "3 runs")), (("x",), "9 runs", (("x",), "3 runs; 9 runs")),
+        (("x",), "3 noises; 2 sizes", (("x",), "3 runs; 3 noises; 2 sizes")),
     ],
 )  # fmt: skip
 def test_what_a_later_command_looks_at_is_entered_too_and_once(looks: Any, chosen: str | None, told: Any) -> None:

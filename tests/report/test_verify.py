@@ -215,6 +215,12 @@ def flatter_attacks(signed: dict[str, Any]) -> None:
     signed["what_an_attacker_can_do"]["most_found_at_false_alarms"]["0.01"] -= 0.02
 
 
+def add_a_rate(signed: dict[str, Any]) -> None:
+    said = signed["what_an_attacker_can_do"]
+    said["most_found_at_false_alarms"]["0.5"] = 0.0001
+    said["sentence"] = attack_sentence(said, ADD_REMOVE)
+
+
 def flatter_bets(signed: dict[str, Any]) -> None:
     signed["what_an_attacker_can_do"]["most_right_guesses"] -= 0.02
 
@@ -435,6 +441,7 @@ def tell_more_of_the_account(signed: dict[str, Any]) -> None:
         (count_nobody, {"delta", "card"}),
         (rename, {"adjacency", "card"}),
         (flatter_attacks, {"attacks"}),
+        (add_a_rate, {"attacks", "fields", "card"}),
         (flatter_bets, {"attacks"}),
         (reword, {"attacks", "card"}),
         (FLATTERED["trade_off"], {"meaning"}),
