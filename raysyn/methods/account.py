@@ -145,7 +145,7 @@ def certified(kept: Kept | None, folder: RunFolder, plan: Plan) -> dict[str, Any
     there = None if kept.lost else kept.book.read()
     if there is None or kept.run not in there.runs:
         return account_told.lost()
-    return account_told.together(there, there.runs[kept.run].adjacency, plan.delta)
+    return account_told.of_run(there, there.runs[kept.run], plan.delta)
 
 
 def enter(

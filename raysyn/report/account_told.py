@@ -26,6 +26,12 @@ def lost() -> dict[str, Any]:
     return {"sentence": LOST}
 
 
+def of_run(account: Account, run: Run, delta: float) -> dict[str, Any]:
+    """What its certificate says: of all runs, where these promise to the same units; else of this run alone."""
+    others = (one for one in account.runs.values() if one.reserved)
+    return lost() if any(divided_otherwise(one, run) for one in others) else together(account, run.adjacency, delta)
+
+
 def together(account: Account, adjacency: str, delta: float) -> dict[str, Any]:
     """What it says of all runs of this adjacency, at the delta of the one that is certified."""
     others = len(account.private()) - len(account.private(adjacency))

@@ -202,6 +202,8 @@ def test_persons_named_otherwise_on_the_same_images_are_refused_with_a_total(
     else:
         assert admit(first, mine, Asked())
     assert ("holds for no person of either" in account_told.recognised(first, mine)) == otherwise
+    both = read(plain(first.runs["a"].line(), mine.line()))
+    assert (account_told.of_run(both, mine, DELTA) == account_told.lost()) == otherwise
 
 
 @pytest.mark.parametrize(
