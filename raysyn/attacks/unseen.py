@@ -40,6 +40,8 @@ class Unseen(NamedTuple):
         return Unseen(*(np.sum(part, 0) for part in zip(*some, strict=True)))
 
     def standardised(self, score_UQ: Scores, images_U: NDArray[np.int64]) -> Scores:
+        if not self.count_S.any():  # nobody is known to be unseen
+            return score_UQ
         mean_SQ, std_SQ = self._own(*self._smooth())
         return (score_UQ - mean_SQ[images_U]) / std_SQ[images_U]
 

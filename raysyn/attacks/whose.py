@@ -71,11 +71,7 @@ class Whose:
 
     def mean(self, score_NK: NDArray[np.float64]) -> NDArray[np.float64]:
         """(U, K): of a unit's images."""
-        if self.persons_N is None:
-            return score_NK
-        sum_UK = np.zeros((self.units(len(score_NK)), score_NK.shape[1]))
-        np.add.at(sum_UK, self.persons_N, score_NK)
-        return sum_UK / np.bincount(self.persons_N)[:, None]
+        return score_NK if self.persons_N is None else self.joined(score_NK) / self.images_U[:, None]
 
     def joined(self, score_NQ: NDArray[np.float64]) -> NDArray[np.float64]:
         """(U, Q): sums over a unit's images."""

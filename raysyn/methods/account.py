@@ -19,7 +19,7 @@ from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
 from raysyn.privacy.ledger import Plan, cost_of
 from raysyn.privacy.sketch import Sketch
 from raysyn.report import account_told
-from raysyn.runs.account_lines import Book, now
+from raysyn.runs.account_lines import Book, now, whole_lines
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import read_bytes, write_atomically
 from raysyn.screen.console import Console
@@ -49,7 +49,7 @@ def look(
             console.say(f"WARNING: {book} is empty, and begins anew: if it has held runs, bring back a copy of it.")
         # Asked of an account that nothing is in.
         there = Account(id="", key=b"")
-    run, paid = _run(known or "", command, method, dataset, plan, there.key), _has_paid(command.out)
+    run, paid = _run(known or "", command, method, dataset, plan, there.key), _has_paid(command.out, plan)
     admission.admit(there, run, command.account, paid)
     if paid and (why_not := admission.why_not(there, run)) is not None:
         console.say(f"WARNING: {why_not}. This run has paid already, and is entered all the same.")
@@ -61,15 +61,16 @@ def look(
 def _noted(out: str) -> dict[str, Any] | None:
     """In which account the run of a folder was entered, and when; None where it was in none."""
     with suppress(OSError, ValueError):
-        noted: dict[str, Any] = json.loads(read_bytes(out, f"internal/{NOTE}"))
-        return noted
+        noted = json.loads(read_bytes(out, f"internal/{NOTE}"))
+        return noted if isinstance(noted, dict) else None
     return None
 
 
-def _has_paid(out: str) -> bool:
-    """Whether a run has asked anything of the private images by now, in an account or not."""
-    with suppress(OSError, ValueError):
-        return b"\n" in read_bytes(out, "internal/ledger.jsonl")
+def _has_paid(out: str, plan: Plan | None) -> bool:
+    """Whether a run has paid all of its plan, in an account or not: nothing of it is left to refuse."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        lines = whole_lines(read_bytes(out, "internal/ledger.jsonl")).splitlines()
+        return plan is not None and {json.loads(line)["stage"] for line in lines} >= set(plan.stages)
     return False
 
 
@@ -156,7 +157,7 @@ def enter(
     note_left_out(command, dataset, book, folder.run_id)
     if book is None:
         return None
-    note, paid = folder.internal / NOTE, b"\n" in (folder.ledger.read_bytes() if folder.ledger.exists() else b"")
+    note, paid = folder.internal / NOTE, _has_paid(str(folder.out), plan)
 
     def change(there: Account) -> list[dict[str, Any]]:
         run = _run(folder.run_id, command, method, dataset, plan, there.key)
@@ -165,7 +166,7 @@ def enter(
     after = book.add(change)
     if note.exists():
         # The first one stays, so that what is brought back is known again.
-        return Kept(book, folder.run_id, _is_lost(json.loads(note.read_text()), after, folder.run_id))
+        return Kept(book, folder.run_id, _is_lost(_noted(str(folder.out)) or {}, after, folder.run_id))
     write_atomically(note, json.dumps(_note(after, folder.run_id)), 0o600)
     folder.push()
     return Kept(book, folder.run_id, lost=False)

@@ -145,7 +145,7 @@ def note_left_out(command: Command, dataset: Dataset, book: Book | None, run: st
 
 def begun(out: str) -> str | None:
     """The id of the run in a folder: None where there is none yet, empty where it is sealed and asks nothing more."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, AttributeError):  # or a JSON that is no run's
         if json.loads(read_bytes(out, RUN_JSON)).get("sealed"):
             return ""
         return id_of(read_bytes(out, "internal/secret"))

@@ -12,7 +12,7 @@ from raysyn.privacy.cost import ADD_REMOVE_PERSON, unit_of
 def admit(account: Account, run: Run, asked: Asked, paid: bool = False) -> list[dict[str, Any]]:
     """Lines to write before this run begins: a total, where another one is asked for, and the run; nothing where it is
     entered already, which changes no total. ValueError, in one sentence, for a run that may not begin. One that has
-    `paid` before it is entered is what it is, whatever there is room for."""
+    `paid` all of its plan before it is entered is what it is, whatever there is room for."""
     if (known := account.runs.get(run.run)) is not None:
         return _more_looks(known, run)
     total = _asked(account, run, asked)

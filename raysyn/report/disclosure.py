@@ -93,6 +93,7 @@ def disclosed(signed: Mapping[str, Any]) -> dict[str, Any]:
             "security_and_access_control": SECURITY,
             "covers": signed["covers"],
             "limits": signed["does_not_cover"],
+            "other_releases": signed["account"]["sentence"],
         },
     }
 

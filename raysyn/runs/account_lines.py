@@ -62,6 +62,8 @@ def add(place: Place, change: Change, new: bool) -> Account:
     seen, more, begun = None, b"", 0.0
     while True:
         content, version = place.held()
+        if new and seen is not None and whole_lines(seen) and not whole_lines(content):
+            raise ValueError(f"{place}, the account of these images, is gone since it was looked at: bring it back")
         if seen is not None and _only_paid(seen, content, more):
             found = parsed(whole_lines(content) + more, place)
             assert found is not None

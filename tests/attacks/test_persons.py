@@ -330,3 +330,9 @@ def test_a_persons_score_is_the_mean_of_their_images() -> None:
     assert whose.classes(np.array([2, 0, 1, 1])).tolist() == [0, 1] and Whose().word == "image"
     assert whose.one_each(np.array([True, False, True, True])).tolist() == [False, True]
     assert whose.only(np.array([True, False, True, True])).persons_N.tolist() == [0, 0, 0]  # type: ignore[union-attr]
+
+
+def test_where_nobody_is_known_to_be_unseen_scores_stay_as_they_are() -> None:
+    score_UQ, images_U = np.ones((2, 1)), np.array([1, 3])
+    nobody = Unseen.of(score_UQ[:0], images_U[:0], 3)
+    assert (nobody.standardised(score_UQ, images_U) == score_UQ).all()

@@ -300,10 +300,12 @@ def test_a_run_that_has_paid_is_entered_whatever_there_is_room_for(place: Place)
     place.made("x", account="none")
     place.made("y", "one", account="none")
     place.made("a", total=0.6, stages=("one",))
-    for out in ("x", "y"):
-        assert (place.made(out, text=text) or {})["runs"] == len(place.state()[0])
-    assert place.state()[0] == ["a", "x", "y"]
-    assert text.getvalue().count("has paid already, and is entered all the same") == 2
+    assert (place.made("x", text=text) or {})["runs"] == len(place.state()[0])
+    assert text.getvalue().count("has paid already, and is entered all the same") == 1
+    # Of what is not paid yet there is something to refuse.
+    with pytest.raises(ValueError, match=r"total is 0\.6 at"):
+        place.made("y")
+    assert place.state()[0] == ["a", "x"]
     with pytest.raises(ValueError, match=r"total is 0\.6 at"):
         place.made("b")
 
@@ -329,6 +331,13 @@ def test_a_change_that_a_store_asks_twice_enters_as_if_asked_once(
     real = FileBook.add
     monkeypatch.setattr(FileBook, "add", lambda self, *given, **more: [real(self, *given, **more) for _ in "12"][1])
     assert place.made("b") == {"sentence": LOST} and (place.made("c") or {})["runs"] == 3
+
+
+@pytest.mark.parametrize("told", ["[]", "null", "3", "{"])
+def test_a_note_that_is_none_is_no_note(place: Place, told: str) -> None:
+    place.made("a", stages=("one",))
+    (place.root / "a/internal/account.json").write_text(told)
+    assert place.made("a", stages=("one",)) == {"sentence": LOST}
 
 
 def test_an_emptied_account_is_told(place: Place) -> None:
