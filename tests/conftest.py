@@ -57,15 +57,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """What starts Ray shares a cluster per process, in two of them: much of their time is waiting. A module's fixtures
-    may be whole runs, so it is not split either."""
+    """What starts Ray shares a cluster, and the processes on it, which import for seconds. A module's fixtures may be
+    whole runs, so it is not split either."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByModule(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             if not starts_ray(nodeid):
                 return nodeid.split("::")[0]
-            return "clusters" if nodeid.startswith("tests/on_ray") else "jobs"
+            return "ray"
 
     return ByModule(config, log)
 
@@ -122,12 +122,14 @@ def ray_session() -> Iterator[None]:
     """One local Ray cluster of two CPUs for all tests; `connect` and `OnRay` inside it use it.
 
     With one board for all, which would otherwise cost each a process; and nobody reads the logs of its workers here.
+    Workers that wait for work stay: what the next test starts would import for seconds.
     """
     from ray._private.node import Node
 
     from raysyn.on_ray import cluster
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_idle_worker_killing_time_threshold_ms", str(10**7))
         patch.setattr(Node, "start_log_monitor", lambda self: None)
         patch.setattr(cluster, "new_board", functools.cache(cluster.new_board))
         with cluster.session("local", cpus=2):

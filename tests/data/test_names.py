@@ -118,7 +118,10 @@ def test_the_rehearsal_finds_names_that_no_reader_has_looked_at(name: str, class
         rehearse("m", Dataset(name, images, images, None))
 
 
-@pytest.mark.parametrize(("shape", "classes"), [((8, 200, 3), 300), ((9, 13, 1), 300), ((512, 512, 3), 50)])
+@pytest.mark.parametrize(
+    ("shape", "classes"),
+    [((8, 200, 3), 300), ((9, 13, 1), 300), pytest.param((512, 512, 3), 50, marks=pytest.mark.slow)],
+)
 def test_the_rehearsal_makes_whatever_will_be_made(shape: tuple[int, int, int], classes: int) -> None:
     names = tuple(f"größe 良性 {label}" for label in range(classes))
     images = Images(np.zeros((4, *shape), np.uint8), np.arange(4), names)

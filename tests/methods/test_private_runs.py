@@ -36,7 +36,13 @@ def others(images: Images) -> Images:
     return Images(pixels, labels, images.class_names)
 
 
-@pytest.fixture(scope="module", params=METHODS)
+LIKE_ANOTHER = ("dp_feta_gaussian",)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE_ANOTHER)) for name in METHODS],
+)
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, letters: None) -> Iterator[Runs]:
     method, out = METHODS[request.param], tmp_path_factory.mktemp(request.param)
     threads = torch.get_num_threads()

@@ -102,7 +102,7 @@ CASES = {
     "three images": ([2, 1], [1, 1], False),
 }
 """Training and test images of each class, and whether the classes are named."""
-LONGEST = ("privimage_gan", "lira", "dp_imgsyn")
+LONGEST = ("privimage", "privimage_gan", "lira", "dp_imgsyn", "knowledge_recycling")
 ONE_CLASS = {"--eval.classifiers", "--attack.shadow-models 0", "at least 2 classes"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -36,8 +37,6 @@ from raysyn.on_ray.leftovers import end_processes
 HEAD = "head-0"
 # Ray takes this for every node of the machine, whatever it is told.
 ADDRESS = get_node_ip_address()
-RAYS_OWN = 52365
-"""Where the agent of a cluster's dashboard listens unless it is told otherwise."""
 # Nobody reads logs of workers at the driver.
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
 RAY += ["--include-log-monitor=false"]
@@ -149,14 +148,16 @@ def clean_environment() -> dict[str, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """That nobody listens on at this moment, without the one that the agent of any cluster beside takes."""
-    sockets = [socket.socket() for _ in range(count + 1)]
-    for one in sockets:
-        one.bind((ADDRESS, 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return [port for port in ports if port != RAYS_OWN][:count]
+    """That nobody listens on at this moment, and that the system hands to nobody: below those of its own choice, above
+    those of Ray's workers."""
+    found = list[int]()
+    for port in random.sample(range(20_000, 30_000), 1000):
+        with socket.socket() as one, suppress(OSError):
+            one.bind((ADDRESS, port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("no free ports")
 
 
 @contextmanager

@@ -190,7 +190,7 @@ def students_stand_beside_the_others(metrics: dict[str, Any]) -> None:
     )
 
 
-@pytest.mark.parametrize("start", ["gaussian", "low-pass"])
+@pytest.mark.parametrize("start", [pytest.param("gaussian", marks=pytest.mark.slow), "low-pass"])
 def test_noise_is_a_start_too(start: Any, tmp_path: Path) -> None:
     """Of which there is as much as one wants: more than private images, too."""
     config = replace(TINY, alignment=replace(TINY.alignment, start=start), students=(), synthetic=None)

@@ -243,16 +243,17 @@ classes were taught, as a DP-SGD of few steps would hardly tell them apart again
     ("changes", "method", "stages"),
     [
         ({"pretraining": "none"}, "dpdm", ["finetune"]),
-        ({"pretraining": "all"}, "pdp_diffusion", ["finetune"]),
-        (
+        pytest.param({"pretraining": "all"}, "pdp_diffusion", ["finetune"], marks=pytest.mark.slow),
+        pytest.param(
             {"pretraining": "all", "central": CentralConfig(count=10), "central_use": "mixed"},
             "pdp_diffusion with mean",
             None,
+            marks=pytest.mark.slow,
         ),
         ({"central": CentralConfig(count=10, kind="mode")}, "privimage with mode", ["semantic", "central", "finetune"]),
         ({"semantic": SemanticConfig(k=3, noise_multiplier=20.0, conditional=False)}, "privimage", None),
         pytest.param({"generator": "gan"}, "privimage_gan", ["semantic", "finetune"], marks=pytest.mark.slow),
-        ({"generator": "gan", "pretraining": "none"}, "dpgan", ["finetune"]),
+        pytest.param({"generator": "gan", "pretraining": "none"}, "dpgan", ["finetune"], marks=pytest.mark.slow),
         ({"generator": "gan", "pretraining": "all"}, "dpgan_pretrained", ["finetune"]),
     ],
 )
