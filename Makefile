@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 DEMO_OUT ?= runs/demo
 
-.PHONY: demo test test-slow check bench constraints clean
+.PHONY: demo test test-slow check bench site constraints clean
 
 $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,14 @@ check: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/dp_sgd.py
 	$(BIN)/python benchmarks/sampling.py
+
+# The pages as a site in build/site: it breaks off at a link that leads nowhere and at a page that no list names.
+site: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	rm -rf build/pages build/site && mkdir -p build/pages
+	tar cf - --exclude __pycache__ *.md LICENSE CITATION.cff docs/*.md docs/site.css raysyn/methods/*/README.md examples/*.py examples/own_method clusters \
+	| tar xf - -C build/pages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Only what passes is written down: check and test come first, with the newest versions in a new environment.
 constraints:
