@@ -132,17 +132,23 @@ def test_what_nobody_paid_for_does_not_leave(tmp_path: Path) -> None:
     ("dp_feta", "quick", {"width": 4000}), ("privimage", "quick", {"width": 4000}),
     ("privimage", "quick-gan", {"channels": 2000}), ("privimage", "quick-gan", {"depth": 10**6}),
     ("pigan", "quick", {"latent": 10**5}), ("pigan", "quick", {"width": 30.0}),
+    ("knowledge_recycling", "quick", {"channels": 2000}), ("knowledge_recycling", "quick", {"latent": 10**5}),
+    ("knowledge_recycling", "quick", {"classifier": {"width": 4000}}),
+    ("knowledge_recycling", "quick", {"classifier": {"blocks": 10**6}}),
 ])  # fmt: skip
 def test_every_method_builds_for_what_is_stored(method: str, preset: str, changes: dict[str, Any]) -> None:
     entry = catalogue.find(method)
     config = entry.presets()[preset]
     if preset == "quick-gan":
         config = replace(config, gan=replace(config.gan, network=replace(config.gan.network, **changes)))
+    elif "classifier" in changes:
+        config = replace(config, classifier=replace(config.classifier, **changes["classifier"]))
     else:
         config = replace(config, network=replace(config.network, **changes))
     like = Images(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64), tuple("0123456789"))
     few = torch.zeros(2)
     stored = {"ema": {"stem.weight": few}, "partner": {"dense.weight": few}, "generators.0.dense.weight": few}
+    stored |= {"weights": {"dense.weight": few}, "deviation": few}
     drawing = entry.method().drawing
     assert drawing is not None
     with (
