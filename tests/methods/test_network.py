@@ -88,7 +88,8 @@ TEN = {"public_facts": {"classes": list("0123456789")}}
 @pytest.mark.parametrize(("changes", "settings", "said"), [
     ({}, {}, None), ({}, {"classes": {"shares": [f"{one}=1" for one in range(10)], "noisy_counts": None}}, None),
     ({"preset": "JohnSmith"}, {}, "the preset JohnSmith, which dp_feta does not have"),
-    ({"method": "lira"}, {}, "of no run of lira"), ({"method": "dp_imgsyn"}, {}, "other settings"),
+    ({"method": "lira"}, {}, "of no run of lira"),
+    ({"method": "knowledge_recycling"}, {}, "other settings"), ({"method": "dp_imgsyn"}, {}, "other settings"),
     ({}, {"gan": {"depth": 2}}, "other settings"), ({}, {"network": "JohnSmith"}, "of another kind"),
     ({}, {"network": {"JohnSmith": 1}}, "of another kind"), ({}, {"sampler": {"name": "JohnSmith"}}, "sampler.name"),
     ({}, {"network": {"width": "JohnSmith"}}, "network.width is"), ({}, {"seed": True}, "seed is True"),
