@@ -80,9 +80,11 @@ class Source:
         try:
             return torch.load(io.BytesIO(read_bytes(self.run, place)), map_location="cpu", weights_only=True)
         except FileNotFoundError as error:
+            # What was paid for is not to be paid for once more.
+            again = "" if self.signed["guarantee"] != "none" else ", or make the run again with another --out"
             raise ValueError(
                 f"run is {self.run}, which has no {place} to draw from: raysyn did not keep it yet when the run was "
-                "made, or it was taken away; put it back, or make the run again with another --out"
+                f"made, or it was taken away; put it back{again}"
             ) from error
         except Exception as error:  # unpickling raises anything
             raise ValueError(f"run is {self.run}, whose {place} cannot be read ({error})") from error

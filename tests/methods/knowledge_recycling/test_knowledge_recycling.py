@@ -87,7 +87,7 @@ def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) 
     assert student["shape"] == [8, 8, 1] and student["network"] == {"blocks": 1, "width": 4}
     html = (out / "internal" / "report.html").read_text()
     assert html.count("data:image/svg+xml") == 2 and "table 2 of the paper" in html
-    assert "Of the generator are asked, for the students and for the release, equally many per class" in html
+    assert "Images are asked of the generator, for the students and for the release, equally many per class" in html
     for stage in (
         "teacher",
         "generator",
