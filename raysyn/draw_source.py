@@ -19,6 +19,7 @@ from raysyn.data.images import Images
 from raysyn.methods import catalogue, network
 from raysyn.methods.method import Method, source_of
 from raysyn.methods.synthesis import Drawing
+from raysyn.report.card import IMAGES
 from raysyn.report.verify import DAMAGE, verify
 from raysyn.report.verify_contents import parsed
 from raysyn.runs.may_leave import FILES
@@ -32,7 +33,6 @@ DRAWN = "draw of "
 """Before the method's name, in what is drawn from a run of it."""
 WHY_NOT = {
     "dp_imgsyn": "turns public images into its own: more would need the public images, as many more of them",
-    "knowledge_recycling": "draws images under the labels of its private ones, and has the teacher label them anew",
 }
 """Why there is no drawing, by method."""
 
@@ -57,6 +57,15 @@ class Source:
         facts = self.signed["public_facts"]
         return Images(np.zeros((0, *facts["shape"]), np.uint8), np.zeros(0, np.int64), tuple(facts["classes"]))
 
+    @property
+    def released(self) -> int:
+        """How many images it has released."""
+        import pyarrow.parquet as pq
+
+        place = IMAGES if self.network is not None else f"release/{IMAGES}"
+        found: int = pq.read_metadata(io.BytesIO(read_bytes(self.run, place))).num_rows
+        return found
+
     def answer(self, stage: str) -> Any:
         """What was paid for, or in a run without a promise learned, in `stage`. ValueError for what nobody paid for,
         and for a file that cannot be read."""
@@ -70,6 +79,13 @@ class Source:
         place = f"internal/stages/{stage}.pt"
         try:
             return torch.load(io.BytesIO(read_bytes(self.run, place)), map_location="cpu", weights_only=True)
+        except FileNotFoundError as error:
+            # What was paid for is not to be paid for once more.
+            again = "" if self.signed["guarantee"] != "none" else ", or make the run again with another --out"
+            raise ValueError(
+                f"run is {self.run}, which has no {place} to draw from: raysyn did not keep it yet when the run was "
+                f"made, or it was taken away; put it back{again}"
+            ) from error
         except Exception as error:  # unpickling raises anything
             raise ValueError(f"run is {self.run}, whose {place} cannot be read ({error})") from error
 

@@ -197,21 +197,23 @@ def _fitting(given: str, config: DataConfig, facts: Known | str, found: Survey) 
     if isinstance(facts, str) or not looked.of_one_kind(found, facts[0][1][2]):
         return []
     (_, shape, classes), units, unit = facts
-    asked = Config(epsilon=EPSILON)
+    delta, few = told.few(units, unit)
+    asked = Config(epsilon=EPSILON, delta=delta)
     fixed = f"ε {EPSILON:g} and {asked.minutes:g} minutes"
     case = choice.Case(
         facts=Facts(n=units, shape=shape, classes=classes), budget=asked.budget(), minutes=asked.minutes,
         workers=workers(On()) or 1,
     )  # fmt: skip
     try:
-        asked.budget().delta_for(units, unit)
         picked = choice.choose(case).picked
     except ValueError as error:
-        return [f"With {fixed} no method fits: {error}."]
+        return [*few, f"With {fixed} no method fits: {error}."]
+    flag = "" if delta is None else f" --delta {delta:g}"
     return [
+        *few,
         f"Which method fits, for {fixed}: {picked.method}, preset {picked.setting.preset} changed for these images, "
         f"about {told.in_minutes(picked.minutes)} here with its judging. Why, and what to expect: raysyn auto "
-        f"{shlex.quote(given)}{_flags(config)} --epsilon {EPSILON:g} --dry-run"
+        f"{shlex.quote(given)}{_flags(config)} --epsilon {EPSILON:g}{flag} --dry-run",
     ]
 
 

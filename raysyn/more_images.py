@@ -19,7 +19,7 @@ from raysyn.compute.doorway import Compute, Machines, Show
 from raysyn.draw_source import DRAWN, Source, source
 from raysyn.methods.class_shares import known, turns
 from raysyn.methods.common import apart, join, watch
-from raysyn.methods.synthesis import Drawing, drawn
+from raysyn.methods.synthesis import Drawing, drawn, labelled
 from raysyn.report import choices
 from raysyn.report.release import write_release
 from raysyn.report.release_config import ReleaseConfig
@@ -68,7 +68,7 @@ def default(made_by: Source) -> Flags:
     config = made_by.config
     diffusion = getattr(config, "generator", "diffusion") == "diffusion"
     sampler = getattr(config, "sampler", None) if diffusion else None
-    return Flags(synthetic=config.synthetic, seed=config.seed, sampler=sampler, out="")
+    return Flags(synthetic=config.synthetic or made_by.released, seed=config.seed, sampler=sampler, out="")
 
 
 def read(made_by: Source, words: Sequence[str]) -> Flags:
@@ -147,7 +147,11 @@ def draw(begun: Begun) -> None:
     console.begin(["synthesise"])
     which = labels(given, facts["classes"], known(made_by.config, tuple(facts["classes"]), made_by.answer))
     images = drawn(begun.compute, folder, console, begun.drawing, which, given.seed, tuple(facts["classes"]))
-    write_release(folder, images, certificate(made_by, given), name=f"synthetic {facts['name']}", written=given.release)
+    images, soft = labelled(begun.compute, folder, begun.drawing, images)
+    write_release(
+        folder, images, certificate(made_by, given), name=f"synthetic {facts['name']}", soft_labels=soft,
+        written=given.release,
+    )  # fmt: skip
     may = "may leave" if made_by.signed["guarantee"] != "none" else "no promise"
     console.say(f"Release ({may}): {folder.shown(folder.release)}")
 

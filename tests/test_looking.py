@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shlex
 from collections import Counter
 from pathlib import Path
@@ -26,6 +27,8 @@ from raysyn.data.source import Source, Split
 from raysyn.data.survey import Survey, survey
 from raysyn.looking import Flags, look, main
 from raysyn.methods.basics import Basics
+from raysyn.own_data import Flags as OfAuto
+from raysyn.privacy.cost import Budget
 from raysyn.report import looked
 from raysyn.screen.flags import assigned
 
@@ -184,14 +187,22 @@ def test_what_is_printed_as_a_command_is_read_as_it_was_given(path: str, flags: 
 
 
 @pytest.mark.parametrize(("persons", "said"), [
-    (None, "6 images, too few"), ([1, 2, 3, 4, 5, 6], "6 persons, too few"), ([1, 1, 3, 4, 5, 6], "5 persons, too few"),
+    (None, "6 images"), ([1, 2, 3, 4, 5, 6], "6 persons"), ([1, 1, 3, 4, 5, 6], "5 persons"),
 ])  # fmt: skip
 def test_too_few_are_told_in_what_the_promise_is_for(persons: list[int] | None, said: str, tmp_path: Path) -> None:
     columns = {} if persons is None else {"person": persons + [7] * 2}
     some = {"image": [png(noise()) for _ in range(8)], "label": [0, 1] * 4, "split": ["train"] * 6 + ["test"] * 2}
-    assert f"no method fits: the data has {said}" in looked_at(
-        Path(parquet(tmp_path / "set.parquet", **some, **columns)), tmp_path / "sheet.png"
+    told = looked_at(Path(path := parquet(tmp_path / "set.parquet", **some, **columns)), tmp_path / "sheet.png")
+    assert (
+        f"{said} are few: the default δ of a promise, 1/(n ln n), is there from 100 on, so that one must be named"
+        in told
     )
+    # What is told is taken.
+    (words,) = re.findall(r"raysyn auto (.*) --dry-run", told)
+    delta = float(words.rpartition("--delta ")[2])
+    assert "Which method fits" in told and Budget(epsilon=3.0, delta=delta).delta_for(int(said.split()[0])) == delta
+    source, *flags = shlex.split(words)
+    assert source == path and assigned(OfAuto(out=""), flags, "auto").config.delta == delta
 
 
 def test_a_copy_of_its_split_may_be_one_of_another() -> None:

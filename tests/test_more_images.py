@@ -158,7 +158,7 @@ def test_runs_that_nothing_can_be_drawn_from_are_refused(
         assert sentence in said(capsys, "draw", str(other), *new, status=2)
         shutil.rmtree(other)
     for damage, sentence in (
-        (lambda run: (run / "internal/stages/finetune.pt").unlink(), "finetune.pt cannot be read"),
+        (lambda run: (run / "internal/stages/finetune.pt").unlink(), "or it was taken away; put it back\n"),
         (lambda run: (run / "internal/stages/finetune.pt").write_bytes(b"x"), "finetune.pt cannot be read"),
         (lambda run: (run / "internal/run.json").write_text("{"), "is damaged"),
         (lambda run: signed_anew(run, epsilon=1.0), "does not hold"),

@@ -78,6 +78,7 @@ def npz_source(
     """The images of a .npz file as MedMNIST has them, for each split an array of images and one of labels; with
     `persons` also one of whose they are, where there are such."""
     arrays = read_npz(path, label, "" if labels else ("_images", "_persons"))
+    every = list(arrays) if labels else _names(path)
     of = {split: arrays[f"{split}_persons"] for split in SPLITS if persons and f"{split}_persons" in arrays}
     if not labels:
         arrays = {key: array for key, array in arrays.items() if key.endswith("_images")}
@@ -96,11 +97,17 @@ def npz_source(
     source = from_arrays(name, label, found, names, several, group)
     source = replace(source, told="; ".join([f"a .npz file of {', '.join(present)}", *filter(None, [source.told])]))
     source = with_arrays(source, of) if of else source
-    if persons and not of and (near := next((key for key in arrays if _like_persons(key)), None)):
+    if persons and not of and (near := next((key for key in every if _like_persons(key)), None)):
         wanted = " and ".join(f"{split}_persons" for split in present)
         asked = f"The array {near!r} looks like persons: if it is, give such arrays for each split, {wanted}."
         source = replace(source, warned=(*source.warned, asked))
     return source if "test" in present else replace(source, lacks="lacks the arrays test_images and test_labels")
+
+
+def _names(path: Path) -> list[str]:
+    """Of all arrays in a file that was read, also those that were left."""
+    with np.load(path, allow_pickle=False) as file:
+        return list(file.files)
 
 
 def _like_persons(key: str) -> bool:

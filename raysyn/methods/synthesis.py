@@ -26,6 +26,7 @@ from raysyn.train.samplers import SamplerConfig, generate
 
 # One seed per chunk: part of the result, so a constant and not a speed setting.
 CHUNK = 500
+LABELS = "synthesise-labels"
 NEAREST = "nearest.png"
 """Of internal/: private images beside synthetic ones."""
 
@@ -38,6 +39,8 @@ class Drawing(NamedTuple):
     shared: Any
     told: str
     """For the console."""
+    label: Callable[[np.ndarray, Any], Tensor] | None = None
+    """label(images (N, H, W, C), shared) -> probabilities (N, K), of a release with soft labels."""
 
 
 def synthesise(setting: Setting, drawing: Drawing, name: str = "synthesise", count: int | None = None) -> Images:
@@ -59,6 +62,19 @@ def drawn(
     parts = folder.stage(name, lambda: torch.cat(compute.map(draw, chunks, name=name, shared=shared)))
     console.stage(plain_name(name), f"{len(labels_N):,} images, {drawing.told}")
     return Images(parts.numpy(), labels_N, class_names)
+
+
+def labelled(compute: Compute, folder: RunFolder, drawing: Drawing, images: Images) -> tuple[Images, np.ndarray | None]:
+    """The images under their likeliest labels, and the soft labels (N, K) that say so, as a stored stage; as they are,
+    and None, where the drawing has no such."""
+    if drawing.label is None:
+        return images, None
+    label, shared = drawing.label, drawing.shared
+    # Of NumPy: a part of a tensor takes the whole along to a worker.
+    chunks = [images.images_NHWC[at : at + CHUNK] for at in range(0, len(images), CHUNK)]
+    parts = folder.stage(LABELS, lambda: torch.cat(compute.map(label, chunks, name=LABELS, shared=shared)))
+    soft = parts.numpy()
+    return Images(images.images_NHWC, soft.argmax(1).astype(np.int64), images.class_names), soft
 
 
 def chunks_of(labels_N: np.ndarray, seed: int) -> list[tuple[int, np.ndarray]]:

@@ -77,7 +77,14 @@ class Lesson:
     recycling: RecyclingConfig = field(default_factory=RecyclingConfig)
     teacher: Mapping[str, Tensor] | None = None
     """Its weights, once it is trained."""
+    shares: tuple[float, ...] | None = None
+    """How often each class is asked of a generator, as numbers of any sum; by default equally often."""
     seed: int = 0
+
+    def mix(self) -> np.ndarray:
+        """These shares, float64 (K,), of sum 1."""
+        shares = np.array(self.shares or (1.0,) * self.real.train.classes)
+        return shares / shares.sum()
 
     def new_classifier(self) -> nn.Module:
         """The one architecture of teacher, students and shadow models, with its first weights."""
@@ -117,17 +124,17 @@ def fit_student(worker: Worker, params: Mapping[str, Any], lesson: Lesson) -> di
 
     The images of one set follow from the seed and from which set of the training it is.
     """
-    config, labels_N = lesson.varied(params), lesson.real.train.labels_N
+    config = lesson.varied(params)
     generator = lesson.load_generator(worker.kept(checkpoint_name(params["checkpoint"])), worker.device)
     teacher = lesson.load_teacher(worker.device)
-    size = len(labels_N) * config.cardinality_scale
+    size = len(lesson.real.train) * config.cardinality_scale
     now: dict[int, Examples] = {}
 
     def feed(epoch: int, m: int) -> Examples:
         index = epoch // config.regeneration_rate
         if index not in now:
             now.clear()
-            now[index] = recycle(generator, teacher, labels_N, size, config, [lesson.seed, 5, index])
+            now[index] = recycle(generator, teacher, lesson.mix(), size, config, [lesson.seed, 5, index])
         return now[index]
 
     return taught(worker, lesson, feed, size)
@@ -152,10 +159,9 @@ def taught(worker: Worker, lesson: Lesson, feed: Feed, size: int) -> dict[str, A
 
 
 def recycle(
-    generator: Generator, teacher: nn.Module, real_labels_N: np.ndarray, size: int, config: RecyclingConfig,
-    key: Sequence[int],
-) -> Examples:  # fmt: skip
-    """One synthetic set: `size` images, classes as frequent as among the real ones, labelled as `config` says.
+    generator: Generator, teacher: nn.Module, mix_K: np.ndarray, size: int, config: RecyclingConfig, key: Sequence[int]
+) -> Examples:
+    """One synthetic set: `size` images of classes drawn with the chances `mix_K`, labelled as `config` says.
 
     The filters draw again for what they drop, at most ten times as many images as asked for; what has passed by then
     is the set, and a class asked for in vain is missing in it. NothingPassed where that is none at all.
@@ -163,7 +169,7 @@ def recycle(
     rng = np.random.default_rng(key)
     images, targets, found = [], [], 0
     for _ in range(1 if config.labels in ("soft", "hard") else FILTER_ROUNDS):
-        asked = torch.from_numpy(real_labels_N[rng.integers(len(real_labels_N), size=size)])
+        asked = torch.from_numpy(rng.choice(len(mix_K), size=size, p=mix_K))
         made = draw(generator, asked, config.standard_deviation, int(rng.integers(2**32)))
         teacher_NK = predict(teacher, made).softmax(1)
         target_NK = teacher_NK if config.labels == "soft" else nn.functional.one_hot(asked, generator.classes).float()

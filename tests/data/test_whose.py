@@ -454,12 +454,13 @@ def test_other_sources_are_asked_about_too_and_other_columns_are_not(
     assert (found.train.persons_N is None) == (column != "person")
 
 
+@pytest.mark.parametrize("labels", [True, False])
 @pytest.mark.parametrize("name", ["persons", "patient_id", "PatientID", "train_case_id", "test_subj"])
-def test_arrays_of_persons_are_asked_about_by_whatever_name(name: str, tmp_path: Path) -> None:
+def test_arrays_of_persons_are_asked_about_by_whatever_name(name: str, labels: bool, tmp_path: Path) -> None:
     path = source(tmp_path, "npz").path
     arrays = {key: one for key, one in np.load(str(path)).items() if not key.endswith("_persons")}
     np.savez(str(path), **arrays, **{name: np.arange(10)})
-    found = load(DataConfig(path=path))
+    found = load(DataConfig(path=path, labels=labels))
     assert found.train.persons_N is None and found.warned == (
         f"The array {name!r} looks like persons: if it is, give such arrays for each split, train_persons and "
         "test_persons.",

@@ -155,5 +155,18 @@ def test_methods_that_draw_no_class_that_is_asked_for_say_so() -> None:
     config = replace(entry.presets()["quick"], classes=shares)
     with Console(io.StringIO()) as console, pytest.raises(ValueError, match=r"^classes\.shares is 1, 2, but dp_imgsyn"):
         entry.method().look_at_shares(config, console, Dataset("set", nobody, nobody, None), None)
-    for name in ("noisy_means", "dp_feta", "privimage"):
-        assert catalogue.find(name).method().drawing is not None
+
+
+@pytest.mark.parametrize("name", ["noisy_means", "dp_feta", "privimage", "pigan", "knowledge_recycling"])
+def test_methods_that_draw_what_is_asked_for_warn_of_few_images_and_refuse_other_classes(name: str) -> None:
+    labels = np.repeat(np.arange(3), [500, 480, 20])
+    images = Images(np.zeros((1000, 8, 8, 1), np.uint8), labels, ("a", "b", "c"))
+    dataset, entry, text = Dataset("set", images, images, None), catalogue.find(name), io.StringIO()
+    config = entry.presets()["quick"]
+    with Console(text) as console:
+        entry.method().look_at_shares(config, console, dataset, None)
+        with pytest.raises(ValueError, match=r"^classes\.shares has 2 numbers"):
+            entry.method().look_at_shares(
+                replace(config, classes=ClassesConfig(shares=("1", "2"))), console, dataset, None
+            )
+    assert "few private images of c (20 images" in " ".join(text.getvalue().split())

@@ -88,7 +88,8 @@ TEN = {"public_facts": {"classes": list("0123456789")}}
 @pytest.mark.parametrize(("changes", "settings", "said"), [
     ({}, {}, None), ({}, {"classes": {"shares": [f"{one}=1" for one in range(10)], "noisy_counts": None}}, None),
     ({"preset": "JohnSmith"}, {}, "the preset JohnSmith, which dp_feta does not have"),
-    ({"method": "lira"}, {}, "of no run of lira"), ({"method": "dp_imgsyn"}, {}, "other settings"),
+    ({"method": "lira"}, {}, "of no run of lira"),
+    ({"method": "knowledge_recycling"}, {}, "other settings"), ({"method": "dp_imgsyn"}, {}, "other settings"),
     ({}, {"gan": {"depth": 2}}, "other settings"), ({}, {"network": "JohnSmith"}, "of another kind"),
     ({}, {"network": {"JohnSmith": 1}}, "of another kind"), ({}, {"sampler": {"name": "JohnSmith"}}, "sampler.name"),
     ({}, {"network": {"width": "JohnSmith"}}, "network.width is"), ({}, {"seed": True}, "seed is True"),
@@ -132,17 +133,23 @@ def test_what_nobody_paid_for_does_not_leave(tmp_path: Path) -> None:
     ("dp_feta", "quick", {"width": 4000}), ("privimage", "quick", {"width": 4000}),
     ("privimage", "quick-gan", {"channels": 2000}), ("privimage", "quick-gan", {"depth": 10**6}),
     ("pigan", "quick", {"latent": 10**5}), ("pigan", "quick", {"width": 30.0}),
+    ("knowledge_recycling", "quick", {"channels": 2000}), ("knowledge_recycling", "quick", {"latent": 10**5}),
+    ("knowledge_recycling", "quick", {"classifier": {"width": 4000}}),
+    ("knowledge_recycling", "quick", {"classifier": {"blocks": 10**6}}),
 ])  # fmt: skip
 def test_every_method_builds_for_what_is_stored(method: str, preset: str, changes: dict[str, Any]) -> None:
     entry = catalogue.find(method)
     config = entry.presets()[preset]
     if preset == "quick-gan":
         config = replace(config, gan=replace(config.gan, network=replace(config.gan.network, **changes)))
+    elif "classifier" in changes:
+        config = replace(config, classifier=replace(config.classifier, **changes["classifier"]))
     else:
         config = replace(config, network=replace(config.network, **changes))
     like = Images(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64), tuple("0123456789"))
     few = torch.zeros(2)
     stored = {"ema": {"stem.weight": few}, "partner": {"dense.weight": few}, "generators.0.dense.weight": few}
+    stored |= {"weights": {"dense.weight": few}, "deviation": few}
     drawing = entry.method().drawing
     assert drawing is not None
     with (

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from safetensors.torch import load
 
 from raysyn.compute.doorway import Compute
 from raysyn.compute.local import Local
 from raysyn.data.images import Images
 from raysyn.methods import network, synthesis
+from raysyn.methods.class_shares import known, turns
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.method import Method
 from raysyn.privacy.ledger import Ledger
@@ -58,12 +60,18 @@ def drawn_again(method: Method, config: Any, out: Path) -> dict[str, Any]:
         return load_saved(out / f"internal/stages/{stage}.pt")
 
     kept = network.files(method.network, config, stored, method=method.name, preset="tiny", statement="s", made_by="m")
+    asked_N = turns(len(released), released.classes, known(config, released.class_names, stored))
     about, handed_on = network.read(kept[network.WEIGHTS], kept[network.ABOUT])
     assert about["settings"].keys() == set(method.network.settings)
     seed = int(np.random.SeedSequence([config.seed, 0]).generate_state(1)[0])
     for answer in (stored, handed_on):
-        labels_N = released.labels_N[: synthesis.CHUNK].copy()
         drawing = method.drawing(config, nobody, n, answer)
-        first = drawing.draw((seed, labels_N), drawing.shared).numpy()
+        first = drawing.draw((seed, asked_N[: synthesis.CHUNK].copy()), drawing.shared).numpy()
         np.testing.assert_array_equal(first, released.images_NHWC[: synthesis.CHUNK])
+        labels_N = asked_N[: synthesis.CHUNK]
+        if drawing.label is not None:
+            soft, table = drawing.label(first, drawing.shared).numpy(), pq.read_table(out / "release/synthetic.parquet")
+            np.testing.assert_array_equal(soft, np.array(table["soft_label"].to_pylist())[: synthesis.CHUNK])
+            labels_N = soft.argmax(1)
+        np.testing.assert_array_equal(labels_N, released.labels_N[: synthesis.CHUNK])
     return load(kept[network.WEIGHTS])

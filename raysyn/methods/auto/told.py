@@ -7,9 +7,21 @@ from collections.abc import Sequence
 from raysyn.methods.auto.choice import MARGIN, Candidate, Case, Choice
 from raysyn.methods.auto.settings import JUDGES, WITH_PUBLIC
 from raysyn.methods.auto.table import FLOOR, Cell, cells, floor_of
+from raysyn.privacy.cost import FEWEST
 
 CLOSE = 0.01
 """Accuracies that differ by less are the same."""
+
+
+def few(n: int, unit: str) -> tuple[float | None, list[str]]:
+    """The delta to name where so many units are too few for the default, and a sentence on it; else None, and none."""
+    if n >= FEWEST:
+        return None, []
+    delta = float(f"{0.01 / n:.0e}")
+    return delta, [
+        f"{n} {unit}s are few: the default δ of a promise, 1/(n ln n), is there from {FEWEST} on, so that one must be "
+        f"named, such as {delta:g}, and so much noise may leave little to see. A method without a promise needs no δ."
+    ]
 
 
 def lines(choice: Choice, case: Case) -> list[str]:

@@ -11,39 +11,39 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from raysyn.attacks.checks import check_classes, check_views
 from raysyn.attacks.shadows import check_enough
+from raysyn.compute.doorway import Compute
 from raysyn.compute.searches import Outcome, Search, Space
-from raysyn.compute.worker import best_device
 from raysyn.data.images import Images, load
 from raysyn.methods.attack_report import side_warnings
+from raysyn.methods.class_shares import mix_of, stated
 from raysyn.methods.common import Setting
+from raysyn.methods.knowledge_recycling import drawing as drawn_by
 from raysyn.methods.knowledge_recycling import report as shown
 from raysyn.methods.knowledge_recycling.config import NAME, Config, split
+from raysyn.methods.knowledge_recycling.drawing import CHOSEN, TEACHER
 from raysyn.methods.knowledge_recycling.judging import judge
 from raysyn.methods.knowledge_recycling.outlook import check_memory, show_outlook
 from raysyn.methods.knowledge_recycling.report import uncharged
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.releasing import release
+from raysyn.methods.synthesis import labelled, synthesise
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.release import state_bytes
 from raysyn.report.report import Report, write_report
 from raysyn.report.tables import percent
 from raysyn.train import gan
 from raysyn.train.gan import checkpoint_name
-from raysyn.train.students import (
-    Lesson,
-    fit_student,
-    fit_teacher,
-    recycle,
-    try_student,
-)
+from raysyn.train.students import Lesson, fit_student, fit_teacher, try_student
 
-CHUNK = 5000
+TEACHER_LEAVES = (
+    "release.network is True, so that the teacher leaves too, which learned from the private images themselves and "
+    "tells more of them than the student does (the attack says how much); without it no teacher leaves"
+)
 
 
 def prepare(config: Config) -> Prepared:
@@ -56,7 +56,8 @@ def prepare(config: Config) -> Prepared:
     check_views(config.attack, config.recipe)
     check_enough(config.attack, real.train, dataset.test, config.seed)
     rehearse(NAME, dataset, soft_labels=True, told=config, uncharged=uncharged(config))
-    return Prepared(dataset=dataset)
+    doubts = [TEACHER_LEAVES] if config.release.network else []
+    return Prepared(dataset=dataset, facts={"classes_asked": mix_of(config)}, doubts=doubts)
 
 
 def run(setting: Setting) -> Report:
@@ -65,7 +66,7 @@ def run(setting: Setting) -> Report:
     compute, console = setting.compute, setting.console
     lesson = Lesson(
         real=split(config, dataset), classifier=config.classifier, network=config.network, recipe=config.recipe,
-        recycling=config.recycling, seed=config.seed,
+        recycling=config.recycling, shares=stated(config, dataset.train.class_names), seed=config.seed,
     )  # fmt: skip
     train = lesson.real.train
     console.begin(stages_of(config))
@@ -91,8 +92,10 @@ def run(setting: Setting) -> Report:
     console.stage("student", f"accuracy on validation images {percent(student['valid_accuracy'])}")
 
     # Released are the student and a set drawn as its own were, labelled by the teacher whatever it learned from.
-    synthetic, soft = release_set(setting, params, lesson)
-    console.stage("synthesise", f"{len(synthetic):,} images with soft labels")
+    kept = {TEACHER: teacher, CHOSEN: folder.stage(CHOSEN, lambda: keep_chosen(compute, params))}
+    drawing = drawn_by.drawing(config, train, len(train), kept.__getitem__)
+    count = config.synthetic or len(train) * params["cardinality_scale"]
+    synthetic, soft = labelled(compute, folder, drawing, synthesise(setting, drawing, count=count))
     weights = {"student.pt": state_bytes(student["weights"], asdict(config.classifier), train)}
     privacy = release(setting, NAME, synthetic, uncharged(config), soft_labels=soft, files=weights)
 
@@ -175,30 +178,10 @@ def tune(setting: Setting, best: dict[str, Any], lesson: Lesson) -> tuple[dict[s
     return chosen, trials
 
 
-def release_set(setting: Setting, params: Mapping[str, Any], lesson: Lesson) -> tuple[Images, np.ndarray]:
-    """The images to release and the teacher's probabilities (N, K), in chunks fanned out over the workers."""
-    compute, train = setting.compute, lesson.real.train
-    recycling = replace(lesson.varied(params), labels="soft")
-    size = setting.config.synthetic or len(train) * recycling.cardinality_scale
-    chunks = [(index, min(CHUNK, size - start)) for index, start in enumerate(range(0, size, CHUNK))]
-
-    def make() -> dict[str, Tensor]:
-        shared = (replace(lesson, recycling=recycling), compute.kept(checkpoint_name(params["checkpoint"])))
-        parts = compute.map(release_chunk, chunks, name="synthesise", shared=shared)
-        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-
-    stored = setting.folder.stage("synthesise", make)
-    soft = stored["targets"].numpy()
-    return Images(stored["images"].numpy(), soft.argmax(1).astype(np.int64), train.class_names), soft
-
-
-def release_chunk(chunk: tuple[int, int], shared: tuple[Lesson, dict[str, Tensor]]) -> dict[str, Tensor]:
-    """One unit of the release: images and soft labels."""
-    (index, size), (lesson, weights), device = chunk, shared, best_device()
-    generator, teacher = lesson.load_generator(weights, device), lesson.load_teacher(device)
-    key = [lesson.seed, 6, index]
-    made = recycle(generator, teacher, lesson.real.train.labels_N, size, lesson.recycling, key)
-    return {"images": made.images_NHWC, "targets": made.targets_NK}
+def keep_chosen(compute: Compute, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What the release is drawn from, in the run's own folder: checkpoints may lie on storage that goes."""
+    deviation = torch.tensor(params["standard_deviation"], dtype=torch.float64)
+    return {"weights": compute.kept(checkpoint_name(params["checkpoint"])), "deviation": deviation}
 
 
 def evaluate(setting: Setting, lesson: Lesson, models: Mapping[str, dict[str, Tensor]]) -> dict[str, Any]:
@@ -214,5 +197,6 @@ def evaluate(setting: Setting, lesson: Lesson, models: Mapping[str, dict[str, Te
 
 
 METHOD = Method(
-    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=("attack", "floor")
-)
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
+    judged_by=("attack", "floor"), drawing=drawn_by.drawing, network=drawn_by.NETWORK,
+)  # fmt: skip

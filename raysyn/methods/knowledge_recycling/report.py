@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysyn.methods.attack_report import BLUE, CHOSEN_AFTER, GREY, RED, attack_sections
+from raysyn.methods.class_shares import mix_of
 from raysyn.methods.declared import declared
 from raysyn.methods.knowledge_recycling.config import Config
 from raysyn.report.figures import Line, Mark, chart
@@ -57,8 +58,8 @@ def story(config: Config, results: Mapping[str, Any]) -> list[str]:
     told.append(
         f"Trained the final student for {config.recipe.epochs} epochs: {chosen['cardinality_scale']} times as many "
         f"images as there are real ones, drawn anew every {chosen['regeneration_rate']} epochs, noise of standard "
-        f"deviation {chosen['standard_deviation']:.2f}. Classes are asked of the generator as often as the real images "
-        "have them, for its images and for those of the release, which so tell about how frequent each class is."
+        f"deviation {chosen['standard_deviation']:.2f}. Images are asked of the generator, for the students and "
+        f"for the release, {mix_of(config)}; the labels of the release are the teacher's."
     )
     if results["attacks"]:
         told.append(

@@ -14,18 +14,20 @@ import pytest
 import torch
 from what_is_said import honest, spoken_by
 from what_leaves import NO_PROMISE, Left, pinned
-from whole_run import whole_run
+from whole_run import drawn_again, whole_run
 
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.data.sources import NAMES
+from raysyn.methods.declared import ClassesConfig
 from raysyn.methods.knowledge_recycling import pipeline as kr
 from raysyn.methods.knowledge_recycling import report as shown_by
 from raysyn.methods.knowledge_recycling.config import Config, On, TuningConfig
 from raysyn.methods.knowledge_recycling.presets import PRESETS
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.resnet import ResNetConfig
+from raysyn.report.release_config import ReleaseConfig
 from raysyn.runs.storage import load_saved
 from raysyn.train import gan, students
 from raysyn.train.gan import GANConfig
@@ -85,7 +87,7 @@ def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) 
     assert student["shape"] == [8, 8, 1] and student["network"] == {"blocks": 1, "width": 4}
     html = (out / "internal" / "report.html").read_text()
     assert html.count("data:image/svg+xml") == 2 and "table 2 of the paper" in html
-    assert "Classes are asked of the generator as often as the real images have them" in html
+    assert "Images are asked of the generator, for the students and for the release, equally many per class" in html
     for stage in (
         "teacher",
         "generator",
@@ -136,6 +138,31 @@ def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(finished: tuple[
     left = Left(finished[1], TINY, load(TINY.data))
     pinned(left, NO_PROMISE, soft=True, student=True)
     assert honest(left) >= spoken_by(kr)
+
+
+def test_more_images_are_drawn_by_the_chosen_generator_and_labelled_by_the_teacher(
+    finished: tuple[Any, Path, str],
+) -> None:
+    tensors = drawn_again(kr.METHOD, TINY, finished[1])
+    assert {"/".join(name.split("/")[:2]) for name in tensors} == {
+        "teacher/weights", "generator-chosen/weights", "generator-chosen/deviation"
+    }  # fmt: skip
+    told = json.loads((finished[1] / "internal/report.json").read_text())["metrics"]["table_1"]
+    assert tensors["generator-chosen/deviation"].item() == told["standard_deviation"]
+
+
+@pytest.mark.parametrize(("shares", "told"), [
+    ((), "equally many per class"), (tuple("1" * 10), "of each class as was stated"),
+])  # fmt: skip
+@pytest.mark.parametrize("handed_on", [False, True])
+def test_what_classes_are_asked_makes_a_run_and_a_teacher_that_leaves_is_warned_of(
+    shares: tuple[str, ...], told: str, handed_on: bool
+) -> None:
+    prepared = kr.prepare(
+        replace(TINY, classes=ClassesConfig(shares=shares), release=ReleaseConfig(network=handed_on))
+    )  # fmt: skip
+    assert prepared.facts == {"classes_asked": told}
+    assert prepared.doubts == ([kr.TEACHER_LEAVES] if handed_on else [])
 
 
 def test_more_shadow_models_later_reuse_those_that_exist(finished: tuple[Any, Path, str]) -> None:
@@ -190,39 +217,41 @@ def test_labels_are_what_their_kind_promises(labels: str) -> None:
 
     torch.manual_seed(0)
     generator = Generator(TINY.network, (8, 8, 1), 2, spectral=False)
-    real_labels = np.array([0, 1, 1, 1])
+    mix = np.array([0.25, 0.75])
     config = students.RecyclingConfig(labels=labels, confidence=0.7)  # type: ignore[arg-type]
-    made = students.recycle(generator, Teacher(), real_labels, 200, config, [0])
+    made = students.recycle(generator, Teacher(), mix, 200, config, [0])
     assert made.images_NHWC.shape == (200, 8, 8, 1) and made.targets_NK.shape == (200, 2)
     if labels == "soft":
         assert torch.allclose(made.targets_NK, torch.tensor([0.2, 0.8]))
     elif labels == "hard":
-        # As frequent as among the real images: three in four, give or take four standard deviations.
+        # As is asked for: three in four, give or take four standard deviations.
         assert abs(made.targets_NK[:, 1].mean() - 0.75) < 4 * (0.75 * 0.25 / 200) ** 0.5
     else:
         assert made.targets_NK[:, 1].eq(1).all(), "only what the teacher agrees with"
-    again = students.recycle(generator, Teacher(), real_labels, 200, config, [0])
+    again = students.recycle(generator, Teacher(), mix, 200, config, [0])
     assert torch.equal(made.images_NHWC, again.images_NHWC)
     if labels == "confident":
         with pytest.raises(students.NothingPassed, match="'confident'"):
-            students.recycle(generator, Teacher(), real_labels, 200, replace(config, confidence=0.9), [0])
+            students.recycle(generator, Teacher(), mix, 200, replace(config, confidence=0.9), [0])
 
 
 def test_sets_are_regenerated_as_often_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
     real = students.recycle
-    monkeypatch.setattr(students, "recycle", lambda *args: (drawn.append(args[5]), real(*args))[1])
-    images = Images(np.zeros((20, 8, 8, 1), np.uint8), np.arange(20) % 2, ("a", "b"))
+    monkeypatch.setattr(students, "recycle", lambda *args: (drawn.append((*args[2], args[5])), real(*args))[1])
+    images = Images(np.zeros((20, 8, 8, 1), np.uint8), np.arange(20) % 7 // 6, ("a", "b"))
     compute = Local(tmp_path)
     compute.train(gan.fit, TINY.network, images, TINY.gan, 0, name="generator")
     lesson = students.Lesson(
         real=students.Real(images, images), classifier=TINY.classifier, network=TINY.network,
-        recipe=replace(TINY.recipe, epochs=7),
+        recipe=replace(TINY.recipe, epochs=7), shares=(3, 1),
     )  # fmt: skip
     lesson = replace(lesson, teacher=lesson.new_classifier().state_dict())
     params = {"checkpoint": 4, "regeneration_rate": 3, "cardinality_scale": 2}
     compute.train(students.fit_student, params, lesson, name="student")
-    assert drawn == [[0, 5, 0], [0, 5, 1], [0, 5, 2]]
+    # In the shares that are stated, or equal ones; never as often as there are real images.
+    assert drawn == [(0.75, 0.25, [0, 5, index]) for index in range(3)]
+    assert replace(lesson, shares=None).mix().tolist() == [0.5, 0.5]
 
 
 def test_every_set_of_the_paper_has_a_preset() -> None:
