@@ -49,7 +49,7 @@ def look(
             console.say(f"WARNING: {book} is empty, and begins anew: if it has held runs, bring back a copy of it.")
         # Asked of an account that nothing is in.
         there = Account(id="", key=b"")
-    run, paid = _run(known or "", command, method, dataset, plan, there.key), _has_paid(command.out, plan)
+    run, paid = as_entered(known or "", command, method, dataset, plan, there.key), _has_paid(command.out, plan)
     admission.admit(there, run, command.account, paid)
     if paid and (why_not := admission.why_not(there, run)) is not None:
         console.say(f"WARNING: {why_not}. This run has paid already, and is entered all the same.")
@@ -84,7 +84,8 @@ def _note(there: Account, run: str) -> dict[str, Any]:
     return {"account": there.id, "entered": there.runs[run].time}
 
 
-def _run(known: str, command: Command, method: str, dataset: Dataset, plan: Plan | None, key: bytes) -> Run:
+def as_entered(known: str, command: Command, method: str, dataset: Dataset, plan: Plan | None, key: bytes) -> Run:
+    """A run as the account would hold it."""
     train, config = dataset.train, command.config
     return Run(
         run=known, method=method, preset=command.preset, time=now("microseconds"), folder=place_of(command.out),
@@ -160,7 +161,7 @@ def enter(
     note, paid = folder.internal / NOTE, _has_paid(str(folder.out), plan)
 
     def change(there: Account) -> list[dict[str, Any]]:
-        run = _run(folder.run_id, command, method, dataset, plan, there.key)
+        run = as_entered(folder.run_id, command, method, dataset, plan, there.key)
         return admission.admit(there, run, command.account, paid)
 
     after = book.add(change)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from raysyn.privacy.account import Account, Asked, Run, Total
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, unit_of
+from raysyn.privacy.many import composed
 
 
 def admit(account: Account, run: Run, asked: Asked, paid: bool = False) -> list[dict[str, Any]]:
@@ -27,6 +29,34 @@ def why_not(account: Account, run: Run, total: Total | None = None) -> str | Non
     if inforce is None or not run.reserved or run.run in account.runs:
         return None
     return _other_units(account, run, inforce) or _no_room(account, run, inforce)
+
+
+def why_not_all(account: Account, runs: Sequence[tuple[Run, Asked]]) -> str | None:
+    """Why runs that are declared together have no place under the total, each with what it asks of it, in a sentence;
+    None where they have. ValueError for a total that may not be."""
+    new = [one for one in runs if one[0].run not in account.runs]
+    for run, asked in new:
+        total = _asked(account, run, asked)
+        if total is not None:
+            account = replace(account, totals=(*account.totals, total))
+        if account.total is not None and run.reserved and (other := _other_units(account, run, account.total)):
+            return other
+        account = replace(account, runs={**account.runs, run.run: run})
+    priced = [run for run, _ in new if run.reserved]
+    if not priced or (inforce := account.total) is None:
+        return None
+    adjacency = priced[0].adjacency
+    after = account.together(adjacency, inforce.delta)
+    if after <= inforce.total * (1 + 1e-6):
+        return None
+    before = replace(account, runs={name: run for name, run in account.runs.items() if run not in priced})
+    alone = composed([cost for run in priced for cost in run.reserved.values()], inforce.delta).epsilon
+    return (
+        f"budget.total is {inforce.total:g} at delta {inforce.delta:.3g}, of which earlier runs have spent or reserved "
+        f"{before.together(adjacency, inforce.delta):.4g}, and the {len(priced):,} runs that are still to begin "
+        f"come to {alone:.4g} together, {after:.4g} with those: there is room for about {before.left(adjacency, inforce):.3g}; "
+        "ask for fewer runs or smaller --epsilons, or raise the total by --budget.new-total with --budget.reason"
+    )
 
 
 def unwritten(account: Account, asked: Asked) -> str | None:

@@ -23,6 +23,7 @@ from raysyn.methods.leaderboard.config import NAME, Config, Run, runs
 from raysyn.methods.leaderboard.judging import verdicts
 from raysyn.methods.leaderboard.outlook import show_outlook
 from raysyn.methods.leaderboard.page import console_rows, csv_text, page
+from raysyn.methods.leaderboard.room import check_room
 from raysyn.methods.leaderboard.rows import table
 from raysyn.methods.leaderboard.together import beside, finished, in_row, together
 from raysyn.methods.method import Command
@@ -37,7 +38,7 @@ from raysyn.runs.storage import REACH, Store, read_bytes, under, write_atomicall
 from raysyn.screen.console import Console
 
 Read = Callable[[str, Sequence[str]], Any]
-"""read(method, words): the configuration that this command line gives; ValueError, in one sentence, for a wrong one."""
+"""read(method, words): the `cli.Command` that this command line gives; ValueError, in one sentence, for a wrong one."""
 
 
 def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
@@ -114,7 +115,9 @@ class Leaderboard:
                 'budget.account and budget.total are of single runs: give them to all by --more "--budget.total 10"'
             )
         units = runs(config)
-        configs = checked(units, read, command.out, judged=bool(config.judges.classifiers))
+        commands = checked(units, read, command.out, judged=bool(config.judges.classifiers))
+        check_room(units, commands, command.out)
+        configs = {name: one.config for name, one in commands.items()}
         if command.dry_run:
             show_outlook(console, units, configs, config.judges, command.machines)
             raise SystemExit(0)
@@ -142,15 +145,16 @@ FLAGS = "flags.json"
 
 
 def checked(units: Sequence[Run], read: Read, out: str, *, judged: bool) -> dict[str, Any]:
-    """The configuration of each run, by its name, once each has been read and its images found, and where they are to
+    """What each run asks for, by its name, once each has been read and its images found, and where they are to
     be judged by classifiers, are of several classes.
 
     Raises ValueError, in one sentence that names the run: what is wrong in one must be known before the first is paid.
     """
-    configs, found = {}, set[str]()
+    commands, found = {}, set[str]()
     for unit in units:
         try:
-            config = configs[unit.name] = read(unit.method, [*unit.words, "--out", out])
+            asked = commands[unit.name] = read(unit.method, [*unit.words, "--out", out])
+            config = asked.config
             if repr(config.data) not in found:
                 _, _, classes = public_facts(config.data)
                 if judged and classes == 1:
@@ -161,7 +165,7 @@ def checked(units: Sequence[Run], read: Read, out: str, *, judged: bool) -> dict
                 found.add(repr(config.data))
         except ValueError as error:
             raise ValueError(f"run {unit.name}: {error}") from error
-    return configs
+    return commands
 
 
 def hold_to_flags(folder: RunFolder, config: Config) -> None:
