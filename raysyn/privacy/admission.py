@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from raysyn.privacy.account import Account, Asked, Run, Total
-from raysyn.privacy.cost import ADD_REMOVE_PERSON, unit_of
+from raysyn.privacy.account import Account, Asked, Run, Total, paid_line, planned_line
+from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, unit_of
 from raysyn.privacy.many import composed
 
 
 def admit(account: Account, run: Run, asked: Asked, paid: bool = False) -> list[dict[str, Any]]:
     """Lines to write before this run begins: a total, where another one is asked for, and the run; nothing where it is
-    entered already, which changes no total. ValueError, in one sentence, for a run that may not begin. One that has
-    `paid` all of its plan before it is entered is what it is, whatever there is room for."""
-    if (known := account.runs.get(run.run)) is not None:
+    entered already with all of its plan, which changes no total. ValueError, in one sentence, for a run that may not
+    begin. One that has `paid` all of its plan before it is entered is what it is, whatever there is room for."""
+    known, rest = account.runs.get(run.run), lacking(account, run)
+    if known is not None and not rest:
         return _more_looks(known, run)
     total = _asked(account, run, asked)
     if not paid and (refused := why_not(account, run, total)) is not None:
         raise ValueError(refused)
-    return [*([asdict(total)] if total else []), run.line()]
+    lines = [asdict(total)] if total else []
+    if known is None:
+        return [*lines, run.line()]
+    return [*lines, planned_line(run.run, rest, run.time), *_more_looks(known, run)]
+
+
+def lacking(account: Account, run: Run) -> dict[str, Cost]:
+    """Stages of a run's plan that are not reserved: all, of one that is not entered; the rest, where it was refused
+    with a part paid."""
+    known = {} if run.run not in account.runs else account.stages(run.run)
+    return {stage: cost for stage, cost in run.reserved.items() if stage not in known}
+
+
+def spent(account: Account, run: Run, paid: Mapping[str, Cost]) -> list[dict[str, Any]]:
+    """Lines of a run that is refused and has paid a part of its plan, in another account or none: that part alone."""
+    known = {} if run.run not in account.runs else account.stages(run.run)
+    new = {stage: cost for stage, cost in paid.items() if stage not in known and cost.adjacency == run.adjacency}
+    if not new:
+        return []
+    entered = replace(run, reserved=new).line() if not known else planned_line(run.run, new, run.time)
+    return [entered, *(paid_line(run.run, stage, cost, run.time) for stage, cost in new.items())]
 
 
 def why_not(account: Account, run: Run, total: Total | None = None) -> str | None:
     """Why a run has no place under the total, this one or that in force, in a sentence; None where it has."""
     inforce = total or account.total
-    if inforce is None or not run.reserved or run.run in account.runs:
+    if inforce is None or not lacking(account, run):
         return None
     return _other_units(account, run, inforce) or _no_room(account, run, inforce)
 
@@ -53,9 +74,9 @@ def why_not_all(account: Account, runs: Sequence[tuple[Run, Asked]]) -> str | No
     alone = composed([cost for run in priced for cost in run.reserved.values()], inforce.delta).epsilon
     return (
         f"budget.total is {inforce.total:g} at delta {inforce.delta:.3g}, of which earlier runs have spent or reserved "
-        f"{before.together(adjacency, inforce.delta):.4g}, and the {len(priced):,} runs that are still to begin "
-        f"come to {alone:.4g} together, {after:.4g} with those: there is room for about {before.left(adjacency, inforce):.3g}; "
-        "ask for fewer runs or smaller --epsilons, or raise the total by --budget.new-total with --budget.reason"
+        f"{before.together(adjacency, inforce.delta):.4g}, and the {len(priced):,} runs still to begin come to "
+        f"{alone:.4g}, {after:.4g} with those: there is room for about {before.left(adjacency, inforce):.3g}; ask for "
+        "fewer runs or smaller --epsilons, or raise the total by --budget.new-total with --budget.reason"
     )
 
 
@@ -131,7 +152,7 @@ def _other_units(account: Account, run: Run, total: Total) -> str | None:
 
 
 def _no_room(account: Account, run: Run, total: Total) -> str | None:
-    after = account.together(run.adjacency, total.delta, *run.reserved.values())
+    after = account.together(run.adjacency, total.delta, *lacking(account, run).values())
     if after <= total.total * (1 + 1e-6):  # rounding, as of a plan
         return None
     before = account.together(run.adjacency, total.delta)

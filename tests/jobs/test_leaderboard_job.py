@@ -198,7 +198,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
             False,
             "budget.total is 2.5 at delta .*, of which earlier runs have spent or reserved 0,",
         ),
-        ("", True, "and the 4 runs that are still to begin come to .* together, .*: there is room for about"),
+        ("", True, "and the 4 runs still to begin come to .*, .*: there is room for about"),
         ("--budget.new-total 2.6 --budget.reason more", True, "fewer runs or smaller --epsilons, or raise the total"),
         ("--data.person-pattern (t[a-z]*[0-9]*)-", True, "the images of these runs, and this one promises to persons"),
         ("--budget.total 30", False, None),

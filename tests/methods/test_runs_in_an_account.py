@@ -29,7 +29,7 @@ from raysyn.privacy.account import Account
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.report import accounts
-from raysyn.report.account_told import LOST
+from raysyn.report.account_told import BEHIND, LOST
 from raysyn.runs.account_book import FileBook, beside
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import without_password
@@ -248,7 +248,10 @@ def test_an_account_that_was_brought_back_from_a_copy_gets_what_it_lacks(place: 
     place.made("a")
     place.made("b")
     place.book.path.write_bytes(copy)
-    assert (place.made("a") or {})["runs"] == 1 and place.state() == (["a"], [["one", "two"]])
+    text = io.StringIO()
+    for _ in range(2):
+        assert place.made("a", text=text) == {"sentence": BEHIND} and place.state() == (["a"], [["one", "two"]])
+    assert text.getvalue().count("was brought back from an older copy") == 1
     # This one was in it, and is not: others may have been as well.
     for _ in range(2):
         assert place.made("b") == {"sentence": LOST} and place.state()[0] == ["a", "b"]
@@ -305,9 +308,101 @@ def test_a_run_that_has_paid_is_entered_whatever_there_is_room_for(place: Place)
     # Of what is not paid yet there is something to refuse.
     with pytest.raises(ValueError, match=r"total is 0\.6 at"):
         place.made("y")
-    assert place.state()[0] == ["a", "x"]
+    assert place.state() == (["a", "x", "y"], [["one"], ["one", "two"], ["one"]])
     with pytest.raises(ValueError, match=r"total is 0\.6 at"):
         place.made("b")
+
+
+@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize("stages", [("one", "two"), ("one", "two", "three")])
+def test_what_a_refused_run_has_paid_is_in_the_sum_and_the_rest_waits_for_room(
+    place: Place, stages: tuple[str, ...], seen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused as it is looked at, or as it is entered, since another run took the room meanwhile."""
+    if not seen:
+        monkeypatch.setattr(account, "look", lambda *_: None)
+    place.made("y", "one", stages=stages, account="none")
+    place.made("a", total=0.6, stages=("one",))
+    if seen:
+        with ExitStack() as stack, pytest.raises(ValueError, match=r"total is 0\.6 at"):
+            place.begun(stack, "y", stages=stages, dry_run=True)
+        assert place.state() == (["a"], [["one"]]), "a dry run writes nothing"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"total is 0\.6 at"):
+            place.made("y", stages=stages)
+        assert place.state() == (["a", "y"], [["one"], ["one"]])
+        (sums,) = accounts.told(str(place.source))["together"]
+        assert sums["spent"] == sums["with_reserved"] == epsilon([COST] * 2, DELTA, "prv")
+    told = place.made("y", stages=stages, new_total=5.0, reason="room")
+    assert told is not None and told["epsilon"] == epsilon([COST] * (1 + len(stages)), DELTA, "prv")
+    assert place.state() == (["a", "y"], [["one"], sorted(stages)])
+    assert [one.total for one in (place.book.read() or Account(id="", key=b"")).totals] == [0.6, 5.0]
+
+
+@pytest.mark.parametrize("at", ["note", "flushed", "answer lost", "unreachable"])
+def test_a_run_that_is_entered_and_fails_is_taken_up_and_leaves_no_room_lost(
+    place: Place, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Failures after the account holds the run: of its note, of a flush, of the store's answer, of all that follows."""
+    add = FileBook.add
+
+    def failed(self: FileBook, *given: Any, **more: Any) -> Account:
+        add(self, *given, **more)
+        if at == "unreachable":
+            patch.setattr(FileBook, "read", lambda _: failing())
+        failing()
+        raise AssertionError
+
+    def failing(*_: Any, **__: Any) -> Any:
+        raise OSError(28, "No space left on device") if at in ("note", "flushed") else ValueError("cannot be reached")
+
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch, pytest.raises((OSError, ValueError)) as error:
+        if at == "note":
+            patch.setattr(account, "write_atomically", failing)
+        else:
+            patch.setattr(FileBook, "add", failed)
+        place.begun(stack, "a", total=2.0)
+    if at == "note":
+        assert "the same command takes up what is reserved" in str(error.value)
+    assert place.state() == (["a"], [[]])
+    told = place.made("a", total=2.0)
+    assert told is not None and told["runs"] == 1 and place.state() == (["a"], [["one", "two"]])
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3])
+def test_an_older_copy_is_told_by_what_the_ledger_of_a_run_holds(place: Place, lines: int) -> None:
+    """A copy that was taken when the account held so many lines after its head, of four that it came to."""
+    text = io.StringIO()
+    place.made("b", stages=("one",))
+    place.made("a")
+    newest = place.book.path.read_bytes()
+    place.book.path.write_bytes(b"".join(newest.splitlines(keepends=True)[: 2 + lines]))
+    told = place.made("a", text=text)
+    assert told == {"sentence": LOST if lines == 1 else BEHIND}
+    assert text.getvalue().count("was brought back from an older copy, which lacks what this run has paid") == 1
+    assert place.state() == (["b", "a"], [["one"], ["one", "two"]])
+    # No other run's certificate says more than is known.
+    assert place.made("c") == {"sentence": BEHIND} and place.made("b", stages=("one",)) == {"sentence": BEHIND}
+    found = accounts.told(str(place.source))
+    assert [one["behind"] for one in found["behind"]] == [found["runs"][1]["run"]]
+    # The newest one is right again.
+    place.book.path.write_bytes(newest)
+    assert (place.made("a") or {})["runs"] == 2
+
+
+@pytest.mark.parametrize("copy", ["newest", "older"])
+@pytest.mark.parametrize("away", ["none", "other.jsonl"])
+def test_what_is_paid_elsewhere_is_not_taken_for_a_gap(place: Place, away: str, copy: str) -> None:
+    place.made("a", "one")
+    newest = place.book.path.read_bytes()
+    for stage in ("one", "two"):
+        to = away if away == "none" else str(place.root / away)
+        assert place.made("a", stage, account=to) == {"sentence": LOST}
+    if copy == "older":
+        place.book.path.write_bytes(b"".join(newest.splitlines(keepends=True)[:2]))
+    for _ in range(2):
+        assert place.made("a") == {"sentence": BEHIND} if copy == "older" else (place.made("a") or {})["runs"] == 1
+    assert place.state() == (["a"], [["one", "two"]])
 
 
 @pytest.mark.parametrize("asked", [{"total": 0.3}, {"total": 9.0}, {"new_total": 9.0, "reason": "r"}])
@@ -330,7 +425,8 @@ def test_a_change_that_a_store_asks_twice_enters_as_if_asked_once(
     place.book.path.write_bytes(copy)
     real = FileBook.add
     monkeypatch.setattr(FileBook, "add", lambda self, *given, **more: [real(self, *given, **more) for _ in "12"][1])
-    assert place.made("b") == {"sentence": LOST} and (place.made("c") or {})["runs"] == 3
+    assert place.made("b") == {"sentence": LOST} and place.made("c") == {"sentence": BEHIND}
+    assert place.state()[0] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("told", ["[]", "null", "3", "{"])
