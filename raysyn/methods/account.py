@@ -8,18 +8,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from raysyn.data.images import Dataset
-from raysyn.methods.account_place import Command, begun, note_left_out, place_of
+from raysyn.methods.account_place import Command, begun, note_left_out, place_of, run_in
 from raysyn.privacy import admission
 from raysyn.privacy.account import Account, Behind, Run, paid_line
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
 from raysyn.privacy.ledger import Plan, cost_of
 from raysyn.privacy.sketch import Sketch
-from raysyn.report import account_told
+from raysyn.report import account_told, choices
 from raysyn.runs.account_lines import Book, now, whole_lines
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import read_bytes, write_atomically
@@ -40,8 +40,9 @@ class Looking(Command, Protocol):
 
 
 def look(
-    book: Book | None, command: Looking, method: str, dataset: Dataset, plan: Plan | None, console: Console
-) -> None:
+    book: Book | None, command: Looking, method: str, looks: Sequence[str], dataset: Dataset, plan: Plan | None,
+    console: Console,
+) -> None:  # fmt: skip
     """Say what the account holds so far, and which of these images were in earlier runs; ValueError, in one sentence,
     where this run may not begin. Nothing is written, but what a run that is refused has paid before."""
     if (known := begun(command.out)) == "":
@@ -60,13 +61,17 @@ def look(
         # Asked of an account that nothing is in.
         there = Account(id="", key=b"")
     entries = _entries(command.out)
-    run, paid = as_entered(known or "", command, method, dataset, plan, there.key), _has_paid(entries, plan)
+
+    def as_it_is(account: Account) -> Run:
+        return as_entered(known or "", command, method, looks, dataset, plan, account.key)
+
+    run, paid = as_it_is(there), _has_paid(entries, plan)
     try:
         admission.admit(there, run, command.account, paid)
     except ValueError:
         if not entries or command.dry_run:
             raise
-        _admitted(book, lambda it: as_entered(run.run, command, method, dataset, plan, it.key), command, entries, plan)
+        _admitted(book, as_it_is, command, entries, plan)
     if _behind(there, known or "", noted, entries):
         console.say(
             f"WARNING: {book} was brought back from an older copy, which lacks what this run has paid: bring back the "
@@ -124,7 +129,9 @@ def _note(there: Account, run: str) -> dict[str, Any]:
     return {"account": there.id, "entered": there.runs[run].time}
 
 
-def as_entered(known: str, command: Command, method: str, dataset: Dataset, plan: Plan | None, key: bytes) -> Run:
+def as_entered(
+    known: str, command: Command, method: str, looks: Sequence[str], dataset: Dataset, plan: Plan | None, key: bytes
+) -> Run:
     """A run as the account would hold it."""
     train, config = dataset.train, command.config
     return Run(
@@ -133,19 +140,39 @@ def as_entered(known: str, command: Command, method: str, dataset: Dataset, plan
         units=train.units, images=len(train), shape=train.shape,
         guarantee="dp" if plan is not None else "none" if hasattr(config, "release") else "no release",
         delta=None if plan is None else plan.delta, reserved={} if plan is None else dict(plan.stages),
-        chosen_among=getattr(config, "chosen_among", None), looks=looks(config),
+        chosen_among=getattr(config, "chosen_among", None), looks=tuple(looks),
         sketch=Sketch.of(dataset.copies.different, key),
     )  # fmt: skip
 
 
-def looks(config: Any) -> tuple[str, ...]:
-    """What of a run looks at real images and is paid for by nobody, in a few words each."""
+def unpaid(config: Any, uncharged: Sequence[str]) -> tuple[str, ...]:
+    """What of a run looks at real images and is paid for by nobody: what its certificate lists as `uncharged`, but what
+    it was chosen among, which the account holds by itself, and that its report looks at all."""
     told = [ALWAYS_LOOKS] if getattr(getattr(config, "eval", None), "classifiers", ()) else []
+    among = getattr(config, "chosen_among", None)
+    return (*told, *(one for one in uncharged if not among or one != choices.chosen(among)))
+
+
+def usual(config: Any) -> list[str]:
+    """What a method of somebody else's looks at that does not say it: experiments, and what is declared."""
     asked = getattr(config, "experiment", None)
-    if asked is not None and (asked.asks() if hasattr(asked, "asks") else asked != type(asked)()):
-        told.append("experiments with further models")
+    asks = asked is not None and (asked.asks() if hasattr(asked, "asks") else asked != type(asked)())
     tuned = getattr(config, "tuned_on", None)
-    return (*told, *([f"settings tuned on {tuned}"] if tuned else []))
+    return [*(["experiments with further models"] if asks else []), *([choices.tuned(tuned)] if tuned else [])]
+
+
+def enter_choice(book: Book, out: str, among: str) -> None:
+    """Enter that a run that is in the account was chosen among others: a look that nobody pays for, also of one that is
+    finished or sealed."""
+    run = run_in(out)
+
+    def change(there: Account) -> list[dict[str, Any]]:
+        if run is None or (known := there.runs.get(run)) is None:
+            return []
+        return admission.more_looks(known, replace(known, looks=(), chosen_among=among, time=now("microseconds")))
+
+    with suppress(FileNotFoundError):
+        book.add(change, new=False)
 
 
 def _missing(there: Account, run: str, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -193,8 +220,9 @@ def certified(kept: Kept | None, folder: RunFolder, plan: Plan) -> dict[str, Any
 
 
 def enter(
-    book: Book | None, command: Command, method: str, dataset: Dataset, folder: RunFolder, plan: Plan | None
-) -> Kept | None:
+    book: Book | None, command: Command, method: str, looks: Sequence[str], dataset: Dataset, folder: RunFolder,
+    plan: Plan | None,
+) -> Kept | None:  # fmt: skip
     """Enter a run that has just been opened, once, before anything is asked of the private images. ValueError, in one
     sentence, where there is no room for it."""
     note_left_out(command, dataset, book, folder.run_id)
@@ -205,7 +233,7 @@ def enter(
         return None
 
     def as_it_is(there: Account) -> Run:
-        return as_entered(run, command, method, dataset, plan, there.key)
+        return as_entered(run, command, method, looks, dataset, plan, there.key)
 
     try:
         after = _admitted(book, as_it_is, command, entries, plan, noted)

@@ -17,14 +17,14 @@ def admit(account: Account, run: Run, asked: Asked, paid: bool = False) -> list[
     begin. One that has `paid` all of its plan before it is entered is what it is, whatever there is room for."""
     known, rest = account.runs.get(run.run), lacking(account, run)
     if known is not None and not rest:
-        return _more_looks(known, run)
+        return more_looks(known, run)
     total = _asked(account, run, asked)
     if not paid and (refused := why_not(account, run, total)) is not None:
         raise ValueError(refused)
     lines = [asdict(total)] if total else []
     if known is None:
         return [*lines, run.line()]
-    return [*lines, planned_line(run.run, rest, run.time), *_more_looks(known, run)]
+    return [*lines, planned_line(run.run, rest, run.time), *more_looks(known, run)]
 
 
 def lacking(account: Account, run: Run) -> dict[str, Cost]:
@@ -90,7 +90,7 @@ def unwritten(account: Account, asked: Asked) -> str | None:
     return f"The total {wanted:g} is not written, for this run was entered before, and {stays}: give it with a new run"
 
 
-def _more_looks(known: Run, run: Run) -> list[dict[str, Any]]:
+def more_looks(known: Run, run: Run) -> list[dict[str, Any]]:
     """The line on what a later command of a run looks at, or was chosen among, that no earlier one did."""
     looks = [one for one in run.looks if one not in known.looks]
     said = f"; {known.chosen_among}; "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
@@ -19,8 +21,9 @@ import pytest
 from raysyn.compute.doorway import Compute, Machines
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Dataset, Images
-from raysyn.methods import account, account_place
+from raysyn.methods import account, account_place, catalogue
 from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.leaderboard import room
 from raysyn.methods.machines import On
 from raysyn.methods.method import Method, Prepared
 from raysyn.metrics.utility import EvalConfig
@@ -28,11 +31,13 @@ from raysyn.privacy import ledger as ledgers
 from raysyn.privacy.account import Account
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Plan, Release
-from raysyn.report import accounts
+from raysyn.report import accounts, choices
 from raysyn.report.account_told import BEHIND, LOST
+from raysyn.runs import sealing
 from raysyn.runs.account_book import FileBook, beside
 from raysyn.runs.folder import RunFolder
-from raysyn.runs.storage import without_password
+from raysyn.runs.ownership import lock
+from raysyn.runs.storage import without_password, write_atomically
 from raysyn.screen.accounts import AccountFlags
 from raysyn.screen.console import Console
 
@@ -403,6 +408,42 @@ def test_what_is_paid_elsewhere_is_not_taken_for_a_gap(place: Place, away: str, 
     for _ in range(2):
         assert place.made("a") == {"sentence": BEHIND} if copy == "older" else (place.made("a") or {})["runs"] == 1
     assert place.state() == (["a"], [["one", "two"]])
+
+
+@pytest.mark.parametrize("name", [one.name for one in catalogue.METHODS])
+def test_the_account_holds_what_the_certificate_lists_as_uncharged(name: str) -> None:
+    """One function of the method says both, with everything that a preset may look at turned on."""
+    entry = catalogue.find(name)
+    method = entry.method()
+    assert method.uncharged is inspect.getmodule(method.run).uncharged  # type: ignore[union-attr]
+    for config in entry.presets().values():
+        config = replace(config, chosen_among="9 runs", tuned_on="digits", release=replace(config.release))
+        looks, listed = method.looks(config), method.uncharged(config)
+        assert choices.tuned("digits") in looks and choices.chosen("9 runs") in listed
+        assert set(listed) - set(looks) == {choices.chosen("9 runs")}
+        assert (account.ALWAYS_LOOKS in looks) == bool(getattr(getattr(config, "eval", None), "classifiers", ()))
+
+
+@pytest.mark.parametrize("state", ["begun", "finished", "sealed", "unknown", "absent"])
+def test_what_a_run_is_chosen_among_afterwards_is_entered_once(place: Place, state: str) -> None:
+    if state != "absent":
+        place.made("a", *(["one"] if state == "begun" else []), config={"chosen_among": "2 seeds"})
+    (place.root / "b/internal").mkdir(parents=True)
+    if state == "sealed":
+        with RunFolder(place.root / "a", "tiny", lock(place.root / "a"), time.process_time, None) as folder:
+            write_atomically(folder.report_json, "{}")
+            sealing.seal(folder, {})
+        assert account_place.begun(str(place.root / "a")) == ""
+    out = str(place.root / ("b" if state == "unknown" else "a"))
+    commands = {
+        "a": SimpleNamespace(config=Config(data=DataConfig(name=None, path=str(place.source))), account=AccountFlags())
+    }
+    for _ in range(2):
+        account.enter_choice(place.book, out, "9 runs")
+        room.enter_choices(commands, str(place.root), ["a"], "9 runs")  # no run lies there
+    there = place.book.read()
+    told = [] if there is None else [one.chosen_among for one in there.runs.values()]
+    assert told == ([] if state == "absent" else ["2 seeds"] if state == "unknown" else ["2 seeds; 9 runs"])
 
 
 @pytest.mark.parametrize("asked", [{"total": 0.3}, {"total": 9.0}, {"new_total": 9.0, "reason": "r"}])

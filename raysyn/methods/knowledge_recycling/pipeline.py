@@ -214,5 +214,6 @@ def evaluate(setting: Setting, lesson: Lesson, models: Mapping[str, dict[str, Te
 
 
 METHOD = Method(
-    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=("attack", "floor")
-)
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, uncharged=uncharged,
+    judged_by=("attack", "floor"),
+)  # fmt: skip

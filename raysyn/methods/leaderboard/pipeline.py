@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from raysyn.methods.leaderboard.config import NAME, Config, Run, runs
 from raysyn.methods.leaderboard.judging import verdicts
 from raysyn.methods.leaderboard.outlook import show_outlook
 from raysyn.methods.leaderboard.page import console_rows, csv_text, page
-from raysyn.methods.leaderboard.room import check_room
+from raysyn.methods.leaderboard.room import check_room, enter_choices
 from raysyn.methods.leaderboard.rows import table
 from raysyn.methods.leaderboard.together import beside, finished, in_row, together
 from raysyn.methods.method import Command
@@ -101,6 +101,8 @@ class Board:
     compute: Compute
     folder: RunFolder
     console: Console
+    commands: Mapping[str, Any] = field(default_factory=dict)
+    """What each run asks for."""
 
 
 class Leaderboard:
@@ -132,7 +134,7 @@ class Leaderboard:
             console.show(plain_name(stage), *told)
 
         compute = stack.enter_context(connect(apart(command.machines, folder), folder.storage, show))
-        return Board(config, configs, compute, folder, console)
+        return Board(config, configs, compute, folder, console, commands)
 
     def run(self, board: Board) -> list[dict[str, Any]]:
         """See `run`."""
@@ -198,6 +200,7 @@ def run(board: Board) -> list[dict[str, Any]]:
         # Before any further result that one could choose by: what earlier runs are chosen among has grown too.
         for name in names:
             declare(under(folder.storage, "runs", name), chosen(shared["among"]))
+        enter_choices(board.commands, folder.storage, names, shared["among"])
     Store(folder.storage)[REACH] = folder.run_id
     found = board.compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
     judged = verdicts(

@@ -13,6 +13,7 @@ from raysyn.privacy import account as accounts
 from raysyn.privacy import admission
 from raysyn.privacy.account import Account
 from raysyn.runs.account_book import beside, book_at
+from raysyn.runs.account_lines import Book
 from raysyn.runs.storage import under
 from raysyn.screen.console import Console
 
@@ -39,7 +40,7 @@ def check_room(units: Sequence[Run], commands: Mapping[str, Any], out: str) -> N
             if book is not None:
                 held = there.setdefault(str(book), book.read() or Account(id="", key=b""))
                 name = known or unit.name
-                run = account.as_entered(name, command, unit.method, found.dataset, found.plan, held.key)
+                run = account.as_entered(name, command, unit.method, (), found.dataset, found.plan, held.key)
                 asked.setdefault(str(book), []).append((run, command.account))
         except ValueError as error:
             raise ValueError(f"run {unit.name}: {error}") from error
@@ -48,16 +49,28 @@ def check_room(units: Sequence[Run], commands: Mapping[str, Any], out: str) -> N
             raise ValueError(why_not)
 
 
+def enter_choices(commands: Mapping[str, Any], storage: str, names: Sequence[str], among: str) -> None:
+    """Enter, in the accounts of these runs, of which others they are chosen by now, also of runs that are finished."""
+    books = {str(book): book for book in map(_book, commands.values()) if book is not None}
+    for book in books.values():
+        for name in names:
+            account.enter_choice(book, under(storage, "runs", name), among)
+
+
 def _may_have_total(command: Any) -> bool:
     """Whether a run asks for a total, or there is an account that has one, which it would be entered in."""
-    flags = command.account
-    if flags.account == account_place.NONE:
-        return False
-    if flags.total or flags.new_total:
-        return True
+    if (book := _book(command)) is None:
+        return bool(command.account.total or command.account.new_total)
+    there = book.read()
+    return bool(command.account.total or command.account.new_total) or (there is not None and there.total is not None)
+
+
+def _book(command: Any) -> Book | None:
+    """The account that a run would be entered in, if it is there."""
     path: str | None = getattr(getattr(command.config, "data", None), "path", None)
-    place = flags.account or path
-    if place is None or (flags.account is None and "://" in place):
-        return False
-    there = (beside(place) if flags.account is None else book_at(place)).read()
-    return there is not None and there.total is not None
+    asked: str | None = command.account.account
+    if asked is not None:
+        book = None if asked == account_place.NONE else book_at(asked)
+    else:
+        book = None if path is None or "://" in path else beside(path)
+    return book if book is not None and book.exists() else None
