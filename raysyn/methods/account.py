@@ -141,7 +141,7 @@ def as_entered(
         guarantee="dp" if plan is not None else "none" if hasattr(config, "release") else "no release",
         delta=None if plan is None else plan.delta, reserved={} if plan is None else dict(plan.stages),
         chosen_among=getattr(config, "chosen_among", None), looks=tuple(looks),
-        sketch=Sketch.of(dataset.copies.different, key),
+        sketch=Sketch.of(dataset.copies.different, key, dataset.copies.whose),
     )  # fmt: skip
 
 

@@ -55,12 +55,16 @@ class Run:
         plain = {name: value for name, value in vars(self).items() if name not in ("reserved", "sketch")}
         stages = {stage: asdict(cost) for stage, cost in self.reserved.items()}
         sketch = {"images": self.sketch.images, "smallest": self.sketch.to_text()}
+        if (persons := self.sketch.persons_to_text()) is not None:
+            sketch["persons"] = persons
         return {**plain, "reserved": stages, "sketch": sketch}
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> Run:
         """Of such a line; one of DAMAGE for another one."""
-        sketch = Sketch.from_text(line["sketch"]["smallest"], line["sketch"]["images"])
+        sketch = Sketch.from_text(
+            line["sketch"]["smallest"], line["sketch"]["images"], line["sketch"].get("persons")
+        )  # fmt: skip
         height, width, channels = line["shape"]
         made = cls(**{
             **line, "reserved": {stage: cost_of(cost) for stage, cost in line["reserved"].items()}, "sketch": sketch,

@@ -128,19 +128,20 @@ def _asked(account: Account, run: Run, asked: Asked) -> Total | None:
 
 
 def divided_otherwise(one: Run, other: Run) -> bool:
-    """Whether both promise to persons, who are others on the very same images: patients, or their visits."""
-    same = one.shape == other.shape and one.sketch.images == other.sketch.images > 0
-    if not same or {one.adjacency, other.adjacency} != {ADD_REMOVE_PERSON}:
+    """Whether both promise to persons, who are others on images that both have: patients, or their visits. The same
+    images are of as many persons; of those that are in both, by their samples, the same are together."""
+    if one.shape != other.shape or {one.adjacency, other.adjacency} != {ADD_REMOVE_PERSON}:
         return False
-    return one.units != other.units and bool((one.sketch.hashes == other.sketch.hashes).all())
+    same = one.sketch.images == other.sketch.images > 0 and bool((one.sketch.hashes == other.sketch.hashes).all())
+    return (same and one.units != other.units) or one.sketch.divides_otherwise(other.sketch)
 
 
 def _other_units(account: Account, run: Run, total: Total) -> str | None:
     if other := next((one for one in account.runs.values() if one.reserved and divided_otherwise(one, run)), None):
         return (
             f"budget.total is {total.total:g} for the {other.units:,} persons that {other.folder} names on these "
-            f"images, and {run.units:,} in this run: they do not add up; name persons alike, or give another "
-            "--budget.account"
+            f"images, and {run.units:,} in this run divide images that both have otherwise: they do not add up; name "
+            "persons alike, or give another --budget.account"
         )
     others = {unit_of(account.runs[one].adjacency) for one in account.private()} - {unit_of(run.adjacency)}
     if not others:

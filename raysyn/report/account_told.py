@@ -111,8 +111,8 @@ def recognised(account: Account, run: Run) -> str:
         told.append(f"Whether its images were {of} cannot be told: {reason}.")
     if otherwise := next((one for one in account.runs.values() if divided_otherwise(one, run)), None):
         told.append(
-            f"WARNING: {otherwise.folder} names {otherwise.units:,} persons on the same images, and this run "
-            f"{run.units:,}: what they come to together holds for no person of either."
+            f"WARNING: {otherwise.folder} names {otherwise.units:,} persons, and this run {run.units:,} who divide "
+            "images that both have otherwise: what they come to together holds for no person of either."
         )
     return " ".join(told)
 

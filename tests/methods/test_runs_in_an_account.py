@@ -508,6 +508,17 @@ def test_a_run_on_some_of_the_same_people_is_recognised_and_always_added(
         assert (told["runs"], told["of_other_units"]) == (1, 1) and "to other units than persons" in told["sentence"]
 
 
+def test_persons_of_a_part_of_the_images_who_are_named_otherwise_are_told(place: Place) -> None:
+    """By the images themselves: two in a row are a person's, or as many an image's."""
+    place.made("a", data=dataset(persons=True))
+    assert (place.made("b", data=dataset(10, 50, persons=True)) or {})["runs"] == 2
+    apart, text = dataset(11, 41, persons=True), io.StringIO()  # the other two in a row
+    assert place.made("c", data=apart, text=text) == {"sentence": LOST}
+    assert "holds for no person of either" in " ".join(text.getvalue().split())
+    with pytest.raises(ValueError, match="divide images that both have otherwise: they do not add up"):
+        place.made("d", data=apart, total=9.0)
+
+
 def test_what_has_no_guarantee_and_what_is_paid_by_nobody_is_entered_as_that(place: Place) -> None:
     place.made("a", stages=(), config={"eval": EvalConfig(), "chosen_among": "12 runs of a leaderboard"})
     place.made("c", stages=(), kind=Attack)
