@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysyn.privacy.account import Account, Run, paid_line, read
+from raysyn.privacy.account import Account, Run, paid_line, planned_line, read
 from raysyn.privacy.admission import admit
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.sketch import SIZE, Sketch
@@ -280,6 +280,10 @@ def test_what_a_later_command_looks_at_is_entered_too_and_once(looks: Any, chose
         ([HEAD, run("a", 5.0).line() | {"adjacency": ADD_REMOVE_PERSON}], 2),
         ([HEAD, run("a", 5.0).line() | {"more": 1}], 2),
         ([HEAD, run("a", 5.0).line() | {"sketch": {"images": 5, "smallest": "AAAA"}}], 2),
+        ([HEAD, run("a", 5.0).line() | {"sketch": run("a").line()["sketch"] | {"persons": "AAAA"}}], 2),
+        ([HEAD, run("a", 5.0).line(), planned_line("a", {"more": cost(adjacency=ADD_REMOVE_PERSON)}, "t")], 3),
+        ([HEAD, planned_line("a", {"more": cost()}, "t")], 2),
+        ([HEAD, {"behind": "a"}], 2),
         ([HEAD, run("a", 5.0).line(), paid_line("a", "s", cost(adjacency=ADD_REMOVE_PERSON), "t")], 3),
         ([HEAD, run("a", 5.0).line(), paid_line("a", "s", cost(), "t"), paid_line("a", "s", cost(2.0), "t")], 4),
     ],
