@@ -21,7 +21,7 @@ import pytest
 from raysyn.compute.doorway import Compute, Machines
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Dataset, Images
-from raysyn.methods import account, account_place, catalogue
+from raysyn.methods import account, account_place, catalogue, ends
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.leaderboard import room
 from raysyn.methods.machines import On
@@ -421,6 +421,9 @@ def test_the_account_holds_what_the_certificate_lists_as_uncharged(name: str) ->
         looks, listed = method.looks(config), method.uncharged(config)
         assert choices.tuned("digits") in looks and choices.chosen("9 runs") in listed
         assert set(listed) - set(looks) == {choices.chosen("9 runs")}
+        if method.uncharged is ends.uncharged:  # somebody else's method, with the usual settings and the usual end
+            plain = Method(name="m", prepare=method.prepare, run=method.run)
+            assert list(plain.uncharged(config)) == ends.uncharged(config)
         assert (account.ALWAYS_LOOKS in looks) == bool(getattr(getattr(config, "eval", None), "classifiers", ()))
 
 
