@@ -80,9 +80,9 @@ def beginning(entry: Entry) -> Callable[..., Any]:
 
 
 def read(method: str, words: Sequence[str]) -> Any:
-    """The configuration that a method's command line gives; ValueError, in one sentence, for bad input."""
+    """What a method's command line asks for, a `cli.Command`; ValueError, in one sentence, for bad input."""
     one = catalogue.find(method)
-    return cli.read(one.presets(), words, machines=one.machines(), prog=method, seal=one.seal).config
+    return cli.read(one.presets(), words, machines=one.machines(), prog=method, seal=one.seal)
 
 
 def overview(prog: str) -> str:

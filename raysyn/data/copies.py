@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+NOBODY = -1
+"""Of an image that several persons have."""
+
 
 @dataclass(frozen=True)
 class Copies:
@@ -24,6 +27,8 @@ class Copies:
     """How many persons have the image that most have; where nobody is named, as `most`."""
     different: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
     """Digests of the training images, each once."""
+    whose: tuple[int, ...] | None = field(default=None, compare=False, repr=False)
+    """Whose image each of these is, NOBODY of what several persons have; None where nobody is named."""
 
 
 def find_copies(train_NHWC: np.ndarray, test_NHWC: np.ndarray, persons_N: np.ndarray | None = None) -> Copies:
@@ -31,15 +36,18 @@ def find_copies(train_NHWC: np.ndarray, test_NHWC: np.ndarray, persons_N: np.nda
     those of the training images."""
     digests = list(map(digest, train_NHWC))
     times = Counter(digests)
-    apart = times
+    apart, whose = times, None
     if persons_N is not None:
-        apart = Counter(one for one, _ in set(zip(digests, persons_N.tolist(), strict=True)))
+        named = set(zip(digests, persons_N.tolist(), strict=True))
+        apart, whom = Counter(one for one, _ in named), dict(named)
+        whose = tuple(whom[one] if apart[one] == 1 else NOBODY for one in times)
     return Copies(
         units=max(apart.values(), default=1),
         among=len(train_NHWC) - len(times),
         most=max(times.values(), default=1),
         tested=sum(digest(one) in times for one in test_NHWC),
         different=tuple(times),
+        whose=whose,
     )
 
 

@@ -6,19 +6,20 @@ It holds what each run is: priced, or without a guarantee, and which looks at re
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
 
 from raysyn.data.images import Dataset
-from raysyn.methods.account_place import Command, begun, note_left_out, place_of
+from raysyn.methods.account_place import Command, begun, note_left_out, place_of, run_in
 from raysyn.privacy import admission
-from raysyn.privacy.account import Account, Run, paid_line
+from raysyn.privacy.account import Account, Behind, Run, paid_line
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
 from raysyn.privacy.ledger import Plan, cost_of
 from raysyn.privacy.sketch import Sketch
-from raysyn.report import account_told
+from raysyn.report import account_told, choices
 from raysyn.runs.account_lines import Book, now, whole_lines
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import read_bytes, write_atomically
@@ -26,14 +27,24 @@ from raysyn.screen.console import Console
 
 NOTE = "account.json"
 """Of internal/: in which account the run was entered."""
+HELD = "held"
+"""Of the note: which stages that account held when the run went on without it, if it did."""
 ALWAYS_LOOKS = "accuracy on real images"
 
 
+class Looking(Command, Protocol):
+    """A command that may only ask for the plan."""
+
+    @property
+    def dry_run(self) -> bool: ...
+
+
 def look(
-    book: Book | None, command: Command, method: str, dataset: Dataset, plan: Plan | None, console: Console
-) -> None:
+    book: Book | None, command: Looking, method: str, looks: Sequence[str], dataset: Dataset, plan: Plan | None,
+    console: Console,
+) -> None:  # fmt: skip
     """Say what the account holds so far, and which of these images were in earlier runs; ValueError, in one sentence,
-    where this run may not begin. Nothing is written."""
+    where this run may not begin. Nothing is written, but what a run that is refused has paid before."""
     if (known := begun(command.out)) == "":
         return
     there, noted = None if book is None else book.read(), _noted(command.out)
@@ -49,11 +60,28 @@ def look(
             console.say(f"WARNING: {book} is empty, and begins anew: if it has held runs, bring back a copy of it.")
         # Asked of an account that nothing is in.
         there = Account(id="", key=b"")
-    run, paid = _run(known or "", command, method, dataset, plan, there.key), _has_paid(command.out, plan)
-    admission.admit(there, run, command.account, paid)
+    entries = _entries(command.out)
+
+    def as_it_is(account: Account) -> Run:
+        return as_entered(known or "", command, method, looks, dataset, plan, account.key)
+
+    run, paid = as_it_is(there), _has_paid(entries, plan)
+    try:
+        admission.admit(there, run, command.account, paid)
+    except ValueError:
+        if not entries or command.dry_run:
+            raise
+        _admitted(book, as_it_is, command, entries, plan)
+    if _behind(there, known or "", noted, entries):
+        console.say(
+            f"WARNING: {book} was brought back from an older copy, which lacks what this run has paid: bring back the "
+            "newest one. Else what this run has paid is entered again, but other runs may be missing, and certificates "
+            "of this account will cover their runs alone."
+        )
     if paid and (why_not := admission.why_not(there, run)) is not None:
         console.say(f"WARNING: {why_not}. This run has paid already, and is entered all the same.")
-    if run.run in there.runs and (unwritten := admission.unwritten(there, command.account)) is not None:
+    entered = run.run in there.runs and not admission.lacking(there, run)
+    if entered and (unwritten := admission.unwritten(there, command.account)) is not None:
         console.say(f"WARNING: {unwritten}.")
     console.say(f"Account {book}: {account_told.so_far(there, run)}")
 
@@ -66,25 +94,45 @@ def _noted(out: str) -> dict[str, Any] | None:
     return None
 
 
-def _has_paid(out: str, plan: Plan | None) -> bool:
-    """Whether a run has paid all of its plan, in an account or not: nothing of it is left to refuse."""
+def _entries(out: str) -> list[Mapping[str, Any]]:
+    """What a run has paid, by its ledger; nothing of one that cannot be read, which is refused later."""
     with suppress(OSError, ValueError, LookupError, TypeError):
-        lines = whole_lines(read_bytes(out, "internal/ledger.jsonl")).splitlines()
-        return plan is not None and {json.loads(line)["stage"] for line in lines} >= set(plan.stages)
-    return False
+        lines = [json.loads(one) for one in whole_lines(read_bytes(out, "internal/ledger.jsonl")).splitlines()]
+        return [one for one in lines if cost_of(one) and one["stage"]]
+    return []
+
+
+def _has_paid(entries: Sequence[Mapping[str, Any]], plan: Plan | None) -> bool:
+    """Whether a run has paid all of its plan, in an account or not: nothing of it is left to refuse."""
+    return plan is not None and {one["stage"] for one in entries} >= set(plan.stages)
+
+
+def _behind(
+    there: Account, run: str, noted: Mapping[str, Any] | None, entries: Sequence[Mapping[str, Any]]
+) -> bool:  # fmt: skip
+    """Whether the account that a run was entered in lacks the run, or payments of it: these were there before they were
+    in the ledger, so that this is an older copy."""
+    if noted is None or noted.get("account") != there.id:
+        return False
+    held = noted.get(HELD, [one["stage"] for one in entries])
+    return run not in there.runs or not set(held) <= set(there.paid.get(run, {}))
 
 
 def _is_lost(noted: Mapping[str, Any], there: Account | None, run: str) -> bool:
     """Whether the account is another one than that of the note, or lacks what it held then: a run that was entered a
     second time is not enough, since others may be missing."""
-    return there is None or run not in there.runs or dict(noted) != _note(there, run)
+    before = {name: value for name, value in noted.items() if name != HELD}
+    return there is None or run not in there.runs or before != _note(there, run)
 
 
 def _note(there: Account, run: str) -> dict[str, Any]:
     return {"account": there.id, "entered": there.runs[run].time}
 
 
-def _run(known: str, command: Command, method: str, dataset: Dataset, plan: Plan | None, key: bytes) -> Run:
+def as_entered(
+    known: str, command: Command, method: str, looks: Sequence[str], dataset: Dataset, plan: Plan | None, key: bytes
+) -> Run:
+    """A run as the account would hold it."""
     train, config = dataset.train, command.config
     return Run(
         run=known, method=method, preset=command.preset, time=now("microseconds"), folder=place_of(command.out),
@@ -92,19 +140,45 @@ def _run(known: str, command: Command, method: str, dataset: Dataset, plan: Plan
         units=train.units, images=len(train), shape=train.shape,
         guarantee="dp" if plan is not None else "none" if hasattr(config, "release") else "no release",
         delta=None if plan is None else plan.delta, reserved={} if plan is None else dict(plan.stages),
-        chosen_among=getattr(config, "chosen_among", None), looks=looks(config),
-        sketch=Sketch.of(dataset.copies.different, key),
+        chosen_among=getattr(config, "chosen_among", None), looks=tuple(looks),
+        sketch=Sketch.of(dataset.copies.different, key, dataset.copies.whose),
     )  # fmt: skip
 
 
-def looks(config: Any) -> tuple[str, ...]:
-    """What of a run looks at real images and is paid for by nobody, in a few words each."""
+def unpaid(config: Any, uncharged: Sequence[str]) -> tuple[str, ...]:
+    """What of a run looks at real images and is paid for by nobody: what its certificate lists as `uncharged`, but what
+    it was chosen among, which the account holds by itself, and that its report looks at all."""
     told = [ALWAYS_LOOKS] if getattr(getattr(config, "eval", None), "classifiers", ()) else []
+    among = getattr(config, "chosen_among", None)
+    return (*told, *(one for one in uncharged if not among or one != choices.chosen(among)))
+
+
+def usual(config: Any) -> list[str]:
+    """What a method of somebody else's looks at that does not say it: experiments, and what is declared."""
     asked = getattr(config, "experiment", None)
-    if asked is not None and (asked.asks() if hasattr(asked, "asks") else asked != type(asked)()):
-        told.append("experiments with further models")
+    asks = asked is not None and (asked.asks() if hasattr(asked, "asks") else asked != type(asked)())
     tuned = getattr(config, "tuned_on", None)
-    return (*told, *([f"settings tuned on {tuned}"] if tuned else []))
+    return [*(["experiments with further models"] if asks else []), *([choices.tuned(tuned)] if tuned else [])]
+
+
+def enter_choice(book: Book, out: str, among: str) -> None:
+    """Enter that a run that is in the account was chosen among others: a look that nobody pays for, also of one that is
+    finished or sealed."""
+    run = run_in(out)
+
+    def change(there: Account) -> list[dict[str, Any]]:
+        if run is None or (known := there.runs.get(run)) is None:
+            return []
+        return admission.more_looks(known, replace(known, looks=(), chosen_among=among, time=now("microseconds")))
+
+    with suppress(FileNotFoundError):
+        book.add(change, new=False)
+
+
+def _missing(there: Account, run: str, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Lines of what a run has paid that an account does not hold."""
+    known = there.paid.get(run, {})
+    return [paid_line(run, one["stage"], cost_of(one), one["time"]) for one in entries if one["stage"] not in known]
 
 
 @dataclass(frozen=True)
@@ -122,11 +196,7 @@ class Kept:
         def change(there: Account) -> list[dict[str, Any]]:
             if self.run not in there.runs:
                 raise FileNotFoundError(str(self.book))
-            known = there.paid.get(self.run, {})
-            return [
-                paid_line(self.run, one["stage"], cost_of(one), one["time"]) for one in entries
-                if one["stage"] not in known
-            ]  # fmt: skip
+            return _missing(there, self.run, entries)
 
         if not entries:
             return
@@ -150,23 +220,80 @@ def certified(kept: Kept | None, folder: RunFolder, plan: Plan) -> dict[str, Any
 
 
 def enter(
-    book: Book | None, command: Command, method: str, dataset: Dataset, folder: RunFolder, plan: Plan | None
-) -> Kept | None:
+    book: Book | None, command: Command, method: str, looks: Sequence[str], dataset: Dataset, folder: RunFolder,
+    plan: Plan | None,
+) -> Kept | None:  # fmt: skip
     """Enter a run that has just been opened, once, before anything is asked of the private images. ValueError, in one
     sentence, where there is no room for it."""
     note_left_out(command, dataset, book, folder.run_id)
+    note, out, run = folder.internal / NOTE, str(folder.out), folder.run_id
+    noted, entries = _noted(out), _entries(out)
     if book is None:
+        _note_held(note, noted, entries)
         return None
-    note, paid = folder.internal / NOTE, _has_paid(str(folder.out), plan)
 
-    def change(there: Account) -> list[dict[str, Any]]:
-        run = _run(folder.run_id, command, method, dataset, plan, there.key)
-        return admission.admit(there, run, command.account, paid)
+    def as_it_is(there: Account) -> Run:
+        return as_entered(run, command, method, looks, dataset, plan, there.key)
 
-    after = book.add(change)
+    try:
+        after = _admitted(book, as_it_is, command, entries, plan, noted)
+    except (ValueError, OSError):
+        # Of what was written, or may have been, the same command takes up the reservation.
+        folder.fresh = folder.fresh and _lacks(book, run)
+        raise
+    folder.fresh = False
     if note.exists():
         # The first one stays, so that what is brought back is known again.
-        return Kept(book, folder.run_id, _is_lost(_noted(str(folder.out)) or {}, after, folder.run_id))
-    write_atomically(note, json.dumps(_note(after, folder.run_id)), 0o600)
+        if lost := _is_lost(noted or {}, after, run):
+            _note_held(note, noted, entries)
+        elif noted is not None and HELD in noted:
+            write_atomically(note, json.dumps(_note(after, run)), 0o600)
+        return Kept(book, run, lost)
+    try:
+        write_atomically(note, json.dumps(_note(after, run)), 0o600)
+    except OSError as error:
+        raise ValueError(
+            f"{note} cannot be written ({error.strerror}), and the run is entered in {book}: mend that, then the same "
+            "command takes up what is reserved"
+        ) from error
     folder.push()
-    return Kept(book, folder.run_id, lost=False)
+    return Kept(book, run, lost=False)
+
+
+def _note_held(note: Path, noted: Mapping[str, Any] | None, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Note what the account holds that a run goes on without: it cannot hold what is paid from now on."""
+    if noted is not None and HELD not in noted:
+        write_atomically(note, json.dumps({**noted, HELD: [one["stage"] for one in entries]}), 0o600)
+
+
+def _lacks(book: Book, run: str) -> bool:
+    """Whether an account does not hold a run, for certain."""
+    with suppress(ValueError, OSError):
+        there = book.read()
+        return there is None or run not in there.runs
+    return False
+
+
+def _admitted(
+    book: Book, as_it_is: Callable[[Account], Run], command: Command, entries: Sequence[Mapping[str, Any]],
+    plan: Plan | None, noted: Mapping[str, Any] | None = None,
+) -> Account:  # fmt: skip
+    """The account with this run; ValueError where it is refused, once what it has paid is entered: that is spent on
+    these people, whatever is refused after."""
+    refused: ValueError | None = None
+
+    def change(there: Account) -> list[dict[str, Any]]:
+        nonlocal refused
+        run, refused = as_it_is(there), None
+        gap = [vars(Behind(run.run, run.time))] if _behind(there, run.run, noted, entries) else []
+        try:
+            lines = admission.admit(there, run, command.account, _has_paid(entries, plan))
+            return [*lines, *gap, *_missing(there, run.run, entries)]
+        except ValueError as error:
+            refused = error
+            return admission.spent(there, run, {one["stage"]: cost_of(one) for one in entries})
+
+    after = book.add(change)
+    if refused is not None:
+        raise ValueError(str(refused)) from refused
+    return after

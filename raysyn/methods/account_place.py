@@ -152,6 +152,13 @@ def begun(out: str) -> str | None:
     return None
 
 
+def run_in(out: str) -> str | None:
+    """The id of the run in a folder, also of one that is sealed; None where there is none, or it is not known."""
+    with suppress(OSError, ValueError, AttributeError, KeyError, TypeError):
+        return begun(out) or str(json.loads(read_bytes(out, RUN_JSON))["sealed"]["run"])
+    return None
+
+
 def place_of(out: str) -> str:
     here = local_folder(out)
     return without_password(out) if here is None else str(here.absolute())

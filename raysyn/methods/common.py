@@ -211,6 +211,7 @@ def open_run(
     command: Asked, method: str, dataset: Dataset, console: Console, connect: Connect, stack: ExitStack, *,
     plan: Plan | None = None, more: Any = None, judged_by: Sequence[str] = ("eval",),
     facts: Mapping[str, Any] | None = None, network: Network | None = None, book: Book | None = None,
+    looks: Sequence[str] = (),
 ) -> Setting:  # fmt: skip
     """Open or continue the run folder, then join the machines; `stack` closes both. A plan brings its ledger.
 
@@ -233,7 +234,7 @@ def open_run(
     )  # fmt: skip
     folder = stack.enter_context(opened)
     if folder.sealed is not None:
-        leave_sealed(folder, command, judged, console)
+        leave_sealed(folder, command, judged, console, book)
     if command.seal:
         sealing.check_places(folder)
         # Entered before the machines, so that it comes after them: nothing writes any more.
@@ -246,7 +247,7 @@ def open_run(
     console.close()  # of what was shown while they were joined
     folder.cpu_clock, folder.forget_peaks, folder.peaks = compute.cpu_s, compute.forget_peaks, compute.peaks
     with or_forgotten(folder):
-        kept = account.enter(book, command, method, dataset, folder, plan)
+        kept = account.enter(book, command, method, looks, dataset, folder, plan)
     parts = (command.config, dataset, compute, folder, console, machines, more, network, kept)
     if plan is None:
         return Setting(*parts)
@@ -274,13 +275,17 @@ def or_forgotten(folder: RunFolder) -> Iterator[None]:
         raise
 
 
-def leave_sealed(folder: RunFolder, command: Asked, judged: Mapping[str, Any], console: Console) -> NoReturn:
+def leave_sealed(
+    folder: RunFolder, command: Asked, judged: Mapping[str, Any], console: Console, book: Book | None
+) -> NoReturn:
     """Say where a sealed run's report is and end with status 0; ValueError where it shall be judged by other settings,
     which would need what is gone. What it was chosen among can still be said."""
     sealing.check_settings(folder, judged)
     sealing.finish(folder)
     if command.config.chosen_among:
         declare(command.out, choices.chosen(command.config.chosen_among))
+        if book is not None:
+            account.enter_choice(book, command.out, command.config.chosen_among)
     console.say(f"Sealed, finished: nothing is left to do.\n{folder.where('Release')}")
     raise SystemExit(0)
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from raysyn.data.images import Dataset, Images
-from raysyn.methods import account, account_place, misfits, network
+from raysyn.methods import account, account_place, ends, misfits, network
 from raysyn.methods.class_shares import check_counted, say_few
 from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
+from raysyn.methods.declared import Declared
 from raysyn.methods.network import Network
 from raysyn.methods.outlook import Stage
 from raysyn.methods.source_told import say_source
@@ -50,6 +51,15 @@ class Command(Asked, Wanted, Protocol):
     """What is needed of `cli.Command`."""
 
 
+def usually_uncharged(config: Any) -> list[str]:
+    """What a method that does not say it looks at: as `ends.finish` lists it, where its settings are the usual ones."""
+    experiment = getattr(config, "experiment", None)
+    usual = (
+        isinstance(config, Declared) and hasattr(config, "eval") and (experiment is None or hasattr(experiment, "asks"))
+    )
+    return ends.uncharged(config) if usual else account.usual(config)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """One method: functions of its configuration, which `begin` and the command call."""
@@ -63,6 +73,9 @@ class Method:
     """outlook(console, config, prepared, machines): shows what time the stages take, in --dry-run, and answers it."""
     run: Callable[[Any], Any]
     """run(setting): the pipeline; `setting.ledger` is there where `Prepared` had a plan."""
+    uncharged: Callable[[Any], Sequence[str]] = usually_uncharged
+    """uncharged(config): what looking at private data may have shaped without being paid for, a sentence each: what its
+    certificate lists, and what the account over all runs holds."""
     judged_by: Sequence[str] = ("eval",)
     """Groups of settings that change nothing that is released."""
     drawing: Callable[[Any, Images, int, Callable[[str], Any]], Drawing] | None = None
@@ -103,7 +116,8 @@ class Method:
         if prepared.plan is not None:
             show_plan(console, prepared.plan, prepared.dataset)
         book = account_place.found(command, prepared.dataset, console)
-        account.look(book, command, self.name, prepared.dataset, prepared.plan, console)
+        looks = self.looks(command.config)
+        account.look(book, command, self.name, looks, prepared.dataset, prepared.plan, console)
         if self.check_memory is not None:
             self.check_memory(console, command.config, prepared, command.machines)
         if self.outlook is not None and (command.dry_run or timed is not None):
@@ -115,8 +129,12 @@ class Method:
         facts = {**prepared.facts, **source_of(self.run)}
         return open_run(
             command, self.name, prepared.dataset, console, connect, stack, plan=prepared.plan, more=prepared.more,
-            judged_by=self.judged_by, facts=facts, network=self.network, book=book,
+            judged_by=self.judged_by, facts=facts, network=self.network, book=book, looks=looks,
         )  # fmt: skip
+
+    def looks(self, config: Any) -> tuple[str, ...]:
+        """What of a run looks at real images and is paid for by nobody, for the account."""
+        return account.unpaid(config, self.uncharged(config))
 
     def look_at_shares(self, config: Any, console: Console, dataset: Dataset, plan: Plan | None) -> None:
         """Warn of classes that have too little for what is asked; ValueError for shares that cannot be."""

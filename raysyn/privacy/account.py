@@ -55,12 +55,16 @@ class Run:
         plain = {name: value for name, value in vars(self).items() if name not in ("reserved", "sketch")}
         stages = {stage: asdict(cost) for stage, cost in self.reserved.items()}
         sketch = {"images": self.sketch.images, "smallest": self.sketch.to_text()}
+        if (persons := self.sketch.persons_to_text()) is not None:
+            sketch["persons"] = persons
         return {**plain, "reserved": stages, "sketch": sketch}
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> Run:
         """Of such a line; one of DAMAGE for another one."""
-        sketch = Sketch.from_text(line["sketch"]["smallest"], line["sketch"]["images"])
+        sketch = Sketch.from_text(
+            line["sketch"]["smallest"], line["sketch"]["images"], line["sketch"].get("persons")
+        )  # fmt: skip
         height, width, channels = line["shape"]
         made = cls(**{
             **line, "reserved": {stage: cost_of(cost) for stage, cost in line["reserved"].items()}, "sketch": sketch,
@@ -101,6 +105,15 @@ class Passed:
     time: str
 
 
+@dataclass(frozen=True)
+class Behind:
+    """That this account was brought back from an older copy, by a run that had paid what it lacked."""
+
+    behind: str
+    """Id of the run."""
+    time: str
+
+
 class Asked(Protocol):
     """What of the command line is about the total."""
 
@@ -128,15 +141,21 @@ class Account:
     """{run: {stage: cost}}"""
     totals: Sequence[Total] = ()
     passes: Sequence[Passed] = ()
+    gaps: Sequence[Behind] = ()
+    """Where there are any, runs may be missing."""
 
     @property
     def total(self) -> Total | None:
         """The one in force."""
         return self.totals[-1] if self.totals else None
 
-    def costs(self, run: str) -> list[Cost]:
+    def stages(self, run: str) -> dict[str, Cost]:
         """What a run has reserved or paid, each stage once."""
-        return list((dict(self.runs[run].reserved) | dict(self.paid.get(run, {}))).values())
+        return {**self.runs[run].reserved, **self.paid.get(run, {})}
+
+    def costs(self, run: str) -> list[Cost]:
+        """The prices of these."""
+        return list(self.stages(run).values())
 
     def private(self, adjacency: str | None = None) -> list[str]:
         """Runs with a guarantee, of this adjacency or any."""
@@ -173,7 +192,7 @@ class Account:
 def read(lines: Iterable[Mapping[str, Any]]) -> Account:
     """The account of these lines; ValueError, which begins with the number of the line, for what is none."""
     account, runs, paid = None, dict[str, Run](), dict[str, dict[str, Cost]]()
-    totals, passes = list[Total](), list[Passed]()
+    totals, passes, gaps = list[Total](), list[Passed](), list[Behind]()
     for number, line in enumerate(lines, start=1):
         try:
             if account is None:
@@ -188,6 +207,10 @@ def read(lines: Iterable[Mapping[str, Any]]) -> Account:
                 kinds_of([*runs[line["run"]].reserved.values(), *stages.values()])
             elif "total" in line:
                 totals.append(Total(**line))
+            elif "planned" in line:
+                runs[line["run"]] = _planned(runs[line["run"]], line["planned"])
+            elif "behind" in line:
+                gaps.append(Behind(**line))
             elif "looked" in line:
                 runs[line["run"]] = _looked(runs[line["run"]], line)
             elif "passed_by" in line:
@@ -200,12 +223,22 @@ def read(lines: Iterable[Mapping[str, Any]]) -> Account:
             raise ValueError(f"line {number} ({type(error).__name__}: {error})") from error
     if account is None:
         raise ValueError("line 1 (it is missing)")
-    return replace(account, runs=runs, paid=paid, totals=tuple(totals), passes=tuple(passes))
+    return replace(account, runs=runs, paid=paid, totals=tuple(totals), passes=tuple(passes), gaps=tuple(gaps))
 
 
 def paid_line(run: str, stage: str, cost: Cost, time: str) -> dict[str, Any]:
     """Of a stage that is paid."""
     return {"paid": stage, "run": run, **asdict(cost), "time": time}
+
+
+def planned_line(run: str, stages: Mapping[str, Cost], time: str) -> dict[str, Any]:
+    """Of stages that a run reserves after it was entered."""
+    return {"planned": {stage: asdict(cost) for stage, cost in stages.items()}, "run": run, "time": time}
+
+
+def _planned(known: Run, stages: Mapping[str, Any]) -> Run:
+    """A run that has reserved these too; one of DAMAGE for what no plan is."""
+    return Run.of(replace(known, reserved={**known.reserved, **{one: cost_of(stages[one]) for one in stages}}).line())
 
 
 def _looked(known: Run, line: Mapping[str, Any]) -> Run:

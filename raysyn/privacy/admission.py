@@ -2,31 +2,82 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
-from raysyn.privacy.account import Account, Asked, Run, Total
-from raysyn.privacy.cost import ADD_REMOVE_PERSON, unit_of
+from raysyn.privacy.account import Account, Asked, Run, Total, paid_line, planned_line
+from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, unit_of
+from raysyn.privacy.many import composed
 
 
 def admit(account: Account, run: Run, asked: Asked, paid: bool = False) -> list[dict[str, Any]]:
     """Lines to write before this run begins: a total, where another one is asked for, and the run; nothing where it is
-    entered already, which changes no total. ValueError, in one sentence, for a run that may not begin. One that has
-    `paid` all of its plan before it is entered is what it is, whatever there is room for."""
-    if (known := account.runs.get(run.run)) is not None:
-        return _more_looks(known, run)
+    entered already with all of its plan, which changes no total. ValueError, in one sentence, for a run that may not
+    begin. One that has `paid` all of its plan before it is entered is what it is, whatever there is room for."""
+    known, rest = account.runs.get(run.run), lacking(account, run)
+    if known is not None and not rest:
+        return more_looks(known, run)
     total = _asked(account, run, asked)
     if not paid and (refused := why_not(account, run, total)) is not None:
         raise ValueError(refused)
-    return [*([asdict(total)] if total else []), run.line()]
+    lines = [asdict(total)] if total else []
+    if known is None:
+        return [*lines, run.line()]
+    return [*lines, planned_line(run.run, rest, run.time), *more_looks(known, run)]
+
+
+def lacking(account: Account, run: Run) -> dict[str, Cost]:
+    """Stages of a run's plan that are not reserved: all, of one that is not entered; the rest, where it was refused
+    with a part paid."""
+    known = {} if run.run not in account.runs else account.stages(run.run)
+    return {stage: cost for stage, cost in run.reserved.items() if stage not in known}
+
+
+def spent(account: Account, run: Run, paid: Mapping[str, Cost]) -> list[dict[str, Any]]:
+    """Lines of a run that is refused and has paid a part of its plan, in another account or none: that part alone."""
+    known = {} if run.run not in account.runs else account.stages(run.run)
+    new = {stage: cost for stage, cost in paid.items() if stage not in known and cost.adjacency == run.adjacency}
+    if not new:
+        return []
+    entered = replace(run, reserved=new).line() if not known else planned_line(run.run, new, run.time)
+    return [entered, *(paid_line(run.run, stage, cost, run.time) for stage, cost in new.items())]
 
 
 def why_not(account: Account, run: Run, total: Total | None = None) -> str | None:
     """Why a run has no place under the total, this one or that in force, in a sentence; None where it has."""
     inforce = total or account.total
-    if inforce is None or not run.reserved or run.run in account.runs:
+    if inforce is None or not lacking(account, run):
         return None
     return _other_units(account, run, inforce) or _no_room(account, run, inforce)
+
+
+def why_not_all(account: Account, runs: Sequence[tuple[Run, Asked]]) -> str | None:
+    """Why runs that are declared together have no place under the total, each with what it asks of it, in a sentence;
+    None where they have. ValueError for a total that may not be."""
+    new = [one for one in runs if one[0].run not in account.runs]
+    for run, asked in new:
+        total = _asked(account, run, asked)
+        if total is not None:
+            account = replace(account, totals=(*account.totals, total))
+        if account.total is not None and run.reserved and (other := _other_units(account, run, account.total)):
+            return other
+        account = replace(account, runs={**account.runs, run.run: run})
+    priced = [run for run, _ in new if run.reserved]
+    if not priced or (inforce := account.total) is None:
+        return None
+    adjacency = priced[0].adjacency
+    after = account.together(adjacency, inforce.delta)
+    if after <= inforce.total * (1 + 1e-6):
+        return None
+    before = replace(account, runs={name: run for name, run in account.runs.items() if run not in priced})
+    alone = composed([cost for run in priced for cost in run.reserved.values()], inforce.delta).epsilon
+    return (
+        f"budget.total is {inforce.total:g} at delta {inforce.delta:.3g}, of which earlier runs have spent or reserved "
+        f"{before.together(adjacency, inforce.delta):.4g}, and the {len(priced):,} runs still to begin come to "
+        f"{alone:.4g}, {after:.4g} with those: there is room for about {before.left(adjacency, inforce):.3g}; ask for "
+        "fewer runs or smaller --epsilons, or raise the total by --budget.new-total with --budget.reason"
+    )
 
 
 def unwritten(account: Account, asked: Asked) -> str | None:
@@ -39,7 +90,7 @@ def unwritten(account: Account, asked: Asked) -> str | None:
     return f"The total {wanted:g} is not written, for this run was entered before, and {stays}: give it with a new run"
 
 
-def _more_looks(known: Run, run: Run) -> list[dict[str, Any]]:
+def more_looks(known: Run, run: Run) -> list[dict[str, Any]]:
     """The line on what a later command of a run looks at, or was chosen among, that no earlier one did."""
     looks = [one for one in run.looks if one not in known.looks]
     said = f"; {known.chosen_among}; "
@@ -77,19 +128,20 @@ def _asked(account: Account, run: Run, asked: Asked) -> Total | None:
 
 
 def divided_otherwise(one: Run, other: Run) -> bool:
-    """Whether both promise to persons, who are others on the very same images: patients, or their visits."""
-    same = one.shape == other.shape and one.sketch.images == other.sketch.images > 0
-    if not same or {one.adjacency, other.adjacency} != {ADD_REMOVE_PERSON}:
+    """Whether both promise to persons, who are others on images that both have: patients, or their visits. The same
+    images are of as many persons; of those that are in both, by their samples, the same are together."""
+    if one.shape != other.shape or {one.adjacency, other.adjacency} != {ADD_REMOVE_PERSON}:
         return False
-    return one.units != other.units and bool((one.sketch.hashes == other.sketch.hashes).all())
+    same = one.sketch.images == other.sketch.images > 0 and bool((one.sketch.hashes == other.sketch.hashes).all())
+    return (same and one.units != other.units) or one.sketch.divides_otherwise(other.sketch)
 
 
 def _other_units(account: Account, run: Run, total: Total) -> str | None:
     if other := next((one for one in account.runs.values() if one.reserved and divided_otherwise(one, run)), None):
         return (
             f"budget.total is {total.total:g} for the {other.units:,} persons that {other.folder} names on these "
-            f"images, and {run.units:,} in this run: they do not add up; name persons alike, or give another "
-            "--budget.account"
+            f"images, and {run.units:,} in this run divide images that both have otherwise: they do not add up; name "
+            "persons alike, or give another --budget.account"
         )
     others = {unit_of(account.runs[one].adjacency) for one in account.private()} - {unit_of(run.adjacency)}
     if not others:
@@ -101,7 +153,7 @@ def _other_units(account: Account, run: Run, total: Total) -> str | None:
 
 
 def _no_room(account: Account, run: Run, total: Total) -> str | None:
-    after = account.together(run.adjacency, total.delta, *run.reserved.values())
+    after = account.together(run.adjacency, total.delta, *lacking(account, run).values())
     if after <= total.total * (1 + 1e-6):  # rounding, as of a plan
         return None
     before = account.together(run.adjacency, total.delta)

@@ -80,6 +80,9 @@ class Group(Law):
     def reach(self, kinds: Sequence[Kind], probability: float) -> float:
         return float(np.min(self.divergence(kinds) - math.log(probability) / (ORDERS - 1)))
 
+    def log_beyond(self, kinds: Sequence[Kind], loss: float) -> float:
+        return min(0.0, float(np.min((ORDERS - 1) * (self.divergence(kinds) - loss))))
+
     def divergence(self, kinds: Sequence[Kind]) -> Array:
         """Renyi's, at ORDERS, of the direction in which it is the larger; rounded up."""
         return sum((steps * _divergence(rate, noise, self.k) for rate, noise, steps in kinds), np.zeros(len(ORDERS)))

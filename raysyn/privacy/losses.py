@@ -25,6 +25,10 @@ class Law:
         """A loss of all kinds composed that is exceeded with at most this probability, in either direction."""
         return rdp.reach(kinds, probability)
 
+    def log_beyond(self, kinds: Sequence[Kind], loss: float) -> float:
+        """Logarithm of a bound of the probability that all kinds composed have a larger loss."""
+        return rdp.log_beyond(kinds, loss)
+
     def lowest(self, rate: float) -> float:
         """The loss below which none occurs with the record there, for a rate below 1."""
         return math.log1p(-rate)

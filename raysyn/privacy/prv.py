@@ -10,7 +10,8 @@ the grid, and each eta a small part of delta. Then delta(x) of Y is at most delt
   by RDP); what it wraps around from below only adds;
 - rounding of the transform, below FLOAT * levels for each of K factors, relative to the tilted mass (see `_Sum`).
 The mass is tilted by exp(theta * loss) before the transform, so that rounding is small beside the tail that delta is
-about, and not beside 1: without that, no delta below 1e-10 or so could be priced over many steps.
+about, and not beside 1: without that, no delta below 1e-10 or so could be priced over many steps. Theta is no larger
+than what keeps that which is wrapped around small too.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def refined(
     error = 0.05 * best
     # RDP may be a hundred times too high for one step at a low rate: each pass tells how fine the next must be.
     for _ in range(6):
-        composed = _Sum(kinds, "removed", delta * ETA, error, order - 1, law=law)
+        composed = _Sum(kinds, "removed", delta * ETA, error, order - 1, law=law, least=best)
         found = composed.epsilon(delta)
         best = min(best, found)
         if composed.error > 1.01 * error or error <= 2 * fine * best:
@@ -63,7 +64,8 @@ def refined(
         error = fine * best
     if directions(kinds) == ("removed",):
         return found
-    return max(found, _Sum(kinds, "added", delta * ETA, composed.error, order - 1, law=law).epsilon(delta))
+    other = _Sum(kinds, "added", delta * ETA, composed.error, order - 1, law=law, least=best)
+    return max(found, other.epsilon(delta))
 
 
 def delta(kinds: Sequence[Kind], epsilon: float) -> float:
@@ -74,7 +76,7 @@ def delta(kinds: Sequence[Kind], epsilon: float) -> float:
         return 1.0
     tilt = rdp.best_order_at(kinds, epsilon) - 1
     eta = by_rdp * ETA * 1e-3
-    return min(1.0, max(_curve(kinds, direction, eta, tilt).delta(epsilon) for direction in directions(kinds)))
+    return min(1.0, max(_curve(kinds, direction, eta, tilt, epsilon).delta(epsilon) for direction in directions(kinds)))
 
 
 def profile(kinds: Sequence[Kind], direction: Direction) -> tuple[Array, Array]:
@@ -94,23 +96,23 @@ def can_say(kinds: Sequence[Kind], delta: float) -> bool:
     return delta > LEAST_DELTA and min(noise for _, noise, _ in kinds) >= LEAST_NOISE
 
 
-def _curve(kinds: Sequence[Kind], direction: Direction, eta: float, tilt: float) -> _Sum:
+def _curve(kinds: Sequence[Kind], direction: Direction, eta: float, tilt: float, least: float = 0.0) -> _Sum:
     variance = sum(steps * ONE.moments(rate, noise, direction)[1] for rate, noise, steps in kinds)
-    return _Sum(kinds, direction, eta, NARROW * math.sqrt(variance), tilt, MOST_POINTS // 2)
+    return _Sum(kinds, direction, eta, NARROW * math.sqrt(variance), tilt, MOST_POINTS // 2, least=least)
 
 
 class _Sum:
     """The sum of the losses of all `kinds` on a grid, tilted by exp(tilt * loss).
 
     `eta` is what each of the improbable events may weigh; `error` in the loss is what the grid may cost, and is raised
-    where the grid would have more points than `most`.
+    where the grid would have more points than `most`. `least` is about the smallest loss that is asked about.
     """
 
     def __init__(
         self, kinds: Sequence[Kind], direction: Direction, eta: float, error: float, tilt: float,
-        most: int = MOST_POINTS, law: Law = ONE,
+        most: int = MOST_POINTS, law: Law = ONE, least: float = 0.0,
     ) -> None:  # fmt: skip
-        self.eta, self.tilt = eta, tilt
+        self.eta = eta
         steps = sum(count for _, _, count in kinds)
         # Imported where it is used, not above: who only asks for help must not wait for it.
         from scipy.fft import next_fast_len
@@ -120,10 +122,13 @@ class _Sum:
         single = [law.reach([(rate, noise, 1)], eta / steps) for rate, noise, _ in kinds]
         reach = max(law.reach(kinds, eta), *single)
         # (reach + error) / (error / spread) points on either side.
-        least = reach / max(most / (2 * spread) - 2, 1.0)
-        self.error = max(error, least)
+        self.error = max(error, reach / max(most / (2 * spread) - 2, 1.0))
         self.mesh = self.error / spread
         points = next_fast_len(2 * math.ceil((reach + self.error) / self.mesh) + 4, real=True)
+        # What lies beyond the window comes in again at its other end, where it weighs exp(tilt * window) times as much:
+        # of rare and large losses, as of few steps at a low rate, that would be more than delta.
+        window = points * self.mesh
+        self.tilt = tilt = min(tilt, max(0.0, (math.log(eta) - law.log_beyond(kinds, least + window)) / window))
         mass, self._log_scale, self._rounding, shift, loose = _composed(
             kinds, direction, single, self.mesh, points, tilt, law
         )

@@ -62,6 +62,11 @@ def reach(kinds: Sequence[Kind], probability: float) -> float:
     return max(0.0, _least(kinds, lambda spent: spent - math.log(probability) / (ORDERS - 1))[0])
 
 
+def log_beyond(kinds: Sequence[Kind], loss: float) -> float:
+    """Logarithm of the probability, at most, that a privacy loss is larger: the other way round."""
+    return min(0.0, _least(kinds, lambda spent: (ORDERS - 1) * (spent - loss))[0])
+
+
 def divergence(kinds: Sequence[Kind], places: Array | None = None) -> Array:
     """Renyi divergence at ORDERS, or at those `places` of them, of all kinds composed.
 

@@ -2,14 +2,16 @@
 
 Of each image there is a hash under the account's random key, and of all hashes the smallest are kept. As hashes fall
 like lots, these are a fair sample of the images; and as the same image always draws the same lot, two samples show how
-much two runs share. It stays inside: who has key and image can tell whether the image is in the sample.
+much two runs share. Where images are named by persons, it is kept which of these are the same person's, so that two
+runs that divide images of both into other persons are told. It stays inside: who has key and image can tell whether the
+image is in the sample.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,7 +22,7 @@ SIZE = 1_024
 """Hashes kept: a share of 50 % is told to 1.6 points (standard deviation)."""
 FEWEST = 16
 """Hashes that two samples must have in one range, for a share to be told."""
-_TYPE = ">u8"
+_TYPE, _PERSON = ">u8", ">i2"
 
 
 class Shared(NamedTuple):
@@ -40,13 +42,32 @@ class Sketch:
     hashes: NDArray[np.uint64]
     images: int
     """Different images that they are of."""
+    persons: NDArray[np.int64] | None = None
+    """Number of the person of each, in this sketch alone; below 0 where that is not one. None where nobody is named."""
 
     @classmethod
-    def of(cls, digests: Iterable[bytes], key: bytes) -> Sketch:
-        """Of images by their digests (`data.copies.digest`); a copy counts once."""
+    def of(cls, digests: Iterable[bytes], key: bytes, whose: Sequence[int] | None = None) -> Sketch:
+        """Of images by their digests (`data.copies.digest`), and of the persons whose these are, if they are named; a
+        copy counts once."""
         drawn = b"".join(hashlib.blake2b(one, key=key, digest_size=8).digest() for one in digests)
-        found = np.unique(np.frombuffer(drawn, _TYPE)).astype(np.uint64)
-        return cls(found[:SIZE], len(found))
+        found, at = np.unique(np.frombuffer(drawn, _TYPE), return_index=True)
+        found = found.astype(np.uint64)
+        persons = None
+        if whose is not None:
+            named = np.asarray(whose, np.int64)[at[:SIZE]]
+            persons = np.where(named < 0, -1, np.unique(named, return_inverse=True)[1])
+        return cls(found[:SIZE], len(found), persons)
+
+    def divides_otherwise(self, other: Sketch) -> bool:
+        """Whether two of the images that both have are one person's here, and two persons' there: as far as these
+        samples tell."""
+        if self.persons is None or other.persons is None:
+            return False
+        _, here, there = np.intersect1d(self.hashes, other.hashes, assume_unique=True, return_indices=True)
+        pairs = np.stack([self.persons[here], other.persons[there]])
+        pairs = pairs[:, (pairs >= 0).all(axis=0)]
+        both = np.unique(pairs, axis=1).shape[1]
+        return any(both != len(np.unique(one)) for one in pairs)
 
     def share_in(self, other: Sketch) -> Shared | None:
         """Which share of these images are among the other ones too; None where the samples cannot tell."""
@@ -61,10 +82,19 @@ class Sketch:
         """The hashes, for a line of the account."""
         return base64.b64encode(self.hashes.astype(_TYPE).tobytes()).decode()
 
+    def persons_to_text(self) -> str | None:
+        """The persons, for the same line."""
+        return None if self.persons is None else base64.b64encode(self.persons.astype(_PERSON).tobytes()).decode()
+
     @classmethod
-    def from_text(cls, text: str, images: int) -> Sketch:
-        """What `to_text` wrote; ValueError for what it did not."""
+    def from_text(cls, text: str, images: int, persons: str | None = None) -> Sketch:
+        """What `to_text` and `persons_to_text` wrote; ValueError for what they did not."""
         found = np.frombuffer(base64.b64decode(text, validate=True), _TYPE).astype(np.uint64)
         if len(found) != min(images, SIZE) or (found[1:] <= found[:-1]).any():
             raise ValueError(f"{len(found)} hashes of {images} images")
-        return cls(found, images)
+        if persons is None:
+            return cls(found, images)
+        named = np.frombuffer(base64.b64decode(persons, validate=True), _PERSON).astype(np.int64)
+        if len(named) != len(found):
+            raise ValueError(f"{len(named)} persons of {len(found)} hashes")
+        return cls(found, images, named)

@@ -19,6 +19,10 @@ LOST = (
     "This certificate covers this run alone: the account of what else was made of these images, whose epsilons and "
     "deltas add up, was lost or left out."
 )
+BEHIND = (
+    "This certificate covers this run alone: the account of what else was made of these images, whose epsilons and "
+    "deltas add up, was brought back from an older copy, which may lack some of it."
+)
 
 
 def lost() -> dict[str, Any]:
@@ -28,6 +32,8 @@ def lost() -> dict[str, Any]:
 
 def of_run(account: Account, run: Run, delta: float) -> dict[str, Any]:
     """What its certificate says: of all runs, where these promise to the same units; else of this run alone."""
+    if account.gaps:
+        return {"sentence": BEHIND}
     others = (one for one in account.runs.values() if one.reserved)
     return lost() if any(divided_otherwise(one, run) for one in others) else together(account, run.adjacency, delta)
 
@@ -45,7 +51,7 @@ def together(account: Account, adjacency: str, delta: float) -> dict[str, Any]:
 def sentence(figures: Mapping[str, Any], adjacency: str) -> str:
     """The figures of `together` in words; of a certificate without any, one of the sentences that say so."""
     if "runs" not in figures:
-        return LOST if figures.get("sentence") == LOST else ALONE
+        return told if (told := figures.get("sentence")) in (LOST, BEHIND) else ALONE
     runs, unit = figures["runs"], unit_of(adjacency)
     promise = (
         f"({rounded_up(figures['epsilon'])}, {rounded_up(figures['delta'])})-differentially private for one {unit}"
@@ -105,8 +111,8 @@ def recognised(account: Account, run: Run) -> str:
         told.append(f"Whether its images were {of} cannot be told: {reason}.")
     if otherwise := next((one for one in account.runs.values() if divided_otherwise(one, run)), None):
         told.append(
-            f"WARNING: {otherwise.folder} names {otherwise.units:,} persons on the same images, and this run "
-            f"{run.units:,}: what they come to together holds for no person of either."
+            f"WARNING: {otherwise.folder} names {otherwise.units:,} persons, and this run {run.units:,} who divide "
+            "images that both have otherwise: what they come to together holds for no person of either."
         )
     return " ".join(told)
 

@@ -69,6 +69,7 @@ def told(source: str, delta: float | None = None) -> dict[str, Any]:
         "together": [_sum(account, adjacency, delta) for adjacency in UNITS if account.private(adjacency)],
         "without_guarantee": account.unbounded(),
         "totals": [vars(one) for one in account.totals], "passed_by": [vars(one) for one in account.passes],
+        "behind": [vars(one) for one in account.gaps],
     }  # fmt: skip
 
 
@@ -132,6 +133,11 @@ def show(found: dict[str, Any]) -> None:
         for one in found["passed_by"]:
             console.say(
                 f"Passed by on {_minute(one['time'])}: {one['passed_by'][:8]}, {one['folder']}, for: {one['reason']}"
+            )
+        for one in found["behind"]:
+            console.say(
+                f"WARNING: brought back from an older copy, as {one['behind'][:8]} saw on {_minute(one['time'])}: "
+                "runs may be missing, so that all of them cost more than is said here."
             )
         console.say(SURE)
 

@@ -44,7 +44,7 @@ def seal(folder: RunFolder, settings: Mapping[str, Any]) -> None:
     """
     assert folder.report_json.exists(), "only a run that has ended may lose its secret"
     about = json.loads(folder.run_json.read_text())
-    about["sealed"] = {"settings": _plain(settings), "places": _noted(folder)}
+    about["sealed"] = {"settings": _plain(settings), "places": _noted(folder), "run": folder.run_id}
     # Said before anything is erased: without its secret a run must be known as sealed, not as damaged.
     write_atomically(folder.run_json, json.dumps(about, indent=2), 0o600)
     folder.push()

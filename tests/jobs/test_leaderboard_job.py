@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from running import environment, here, refusal, run
 
@@ -25,9 +26,14 @@ from raysyn.methods.leaderboard.presets import PRESETS
 from raysyn.methods.leaderboard.rows import spread, table
 from raysyn.methods.varied import short_name
 from raysyn.metrics.utility import EvalConfig, judge
+from raysyn.privacy import account as entered
+from raysyn.privacy.cost import ADD_REMOVE, Cost
+from raysyn.privacy.sketch import Sketch
 from raysyn.report.meaning import rounded_up
+from raysyn.report.pictures import png_bytes
 from raysyn.report.release import read_images
 from raysyn.report.report import main as report_main
+from raysyn.runs.account_book import beside
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import REACH, Store
 
@@ -168,6 +174,63 @@ def test_all_methods_at_two_seeds(tmp_path: Path) -> None:
 )
 def test_bad_input_costs_one_sentence(tmp_path: Path, flags: tuple[str, ...], words: str) -> None:
     assert words in refusal(JOB, "quick", "--out", tmp_path / "board", *flags)
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Few images of two classes, with persons in their names."""
+    root = tmp_path_factory.mktemp("own") / "scans"
+    for number in range(60):
+        pixels = np.full((8, 8), number, np.uint8)
+        split = "test" if number % 3 == 0 else "train"
+        place = root / split / "ab"[number % 2] / f"{split}{number // 2}-{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(png_bytes(pixels[..., None]))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("flags", "earlier", "words"),
+    [
+        # Each alone has room: 2 of epsilon 1 and 2 of epsilon 2.
+        (
+            "--budget.total 2.5",
+            False,
+            "budget.total is 2.5 at delta .*, of which earlier runs have spent or reserved 0,",
+        ),
+        ("", True, "and the 4 runs still to begin come to .*, .*: there is room for about"),
+        ("--budget.new-total 2.6 --budget.reason more", True, "fewer runs or smaller --epsilons, or raise the total"),
+        ("--data.person-pattern (t[a-z]*[0-9]*)-", True, "the images of these runs, and this one promises to persons"),
+        ("--budget.total 30", False, None),
+        ("--budget.new-total 30 --budget.reason more", True, None),
+        ("--budget.account none --budget.reason away", True, None),
+        ("", False, None),
+    ],
+)
+def test_runs_that_exceed_the_total_together_are_refused_before_the_first(
+    scans: Path, tmp_path: Path, flags: str, earlier: bool, words: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysyn.methods.leaderboard.outlook.run_seconds", lambda unit, config: 60.0)
+    book = beside(str(scans))
+    book.path.unlink(missing_ok=True)
+    if earlier:
+        cost = Cost(mechanism="query", noise_multiplier=4.0, sampling_rate=1.0, steps=1)
+        run = entered.Run(
+            run="r", method="m", preset="p", folder="/r", time="t", adjacency=ADD_REMOVE, units=40, images=40,
+            shape=(8, 8, 1), guarantee="dp", delta=1e-3, reserved={"one": cost}, sketch=Sketch.of([b"1"], b""),
+        )  # fmt: skip
+        book.add(lambda _: [dataclasses.asdict(entered.Total(total=2.5, delta=1e-3, time="t")), run.line()])
+    before = book.path.read_bytes() if earlier else b""
+    asked = [
+        "quick", "--methods", "noisy_means", "--epsilons", "1", "2", "--seeds", "0", "1", "--dry-run", "--out",
+        str(tmp_path / "board"), f"--more=--data.path {scans} --budget.delta 3e-4 {flags}", "--judges.classifiers",
+    ]  # fmt: skip
+    if words is None:
+        status, shown, said = here(JOB, *asked)
+        assert (status, said) == (0, "") and shown.count("noisy_means-quick-eps") == 4
+    else:
+        assert re.search(words, refusal(JOB, *asked))
+    assert not (tmp_path / "board").exists() and (book.path.read_bytes() if book.exists() else b"") == before
 
 
 def test_a_dry_run_names_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

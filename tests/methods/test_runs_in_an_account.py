@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
@@ -19,8 +21,9 @@ import pytest
 from raysyn.compute.doorway import Compute, Machines
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Dataset, Images
-from raysyn.methods import account, account_place
+from raysyn.methods import account, account_place, catalogue, ends
 from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.leaderboard import room
 from raysyn.methods.machines import On
 from raysyn.methods.method import Method, Prepared
 from raysyn.metrics.utility import EvalConfig
@@ -28,11 +31,13 @@ from raysyn.privacy import ledger as ledgers
 from raysyn.privacy.account import Account
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Plan, Release
-from raysyn.report import accounts
-from raysyn.report.account_told import LOST
+from raysyn.report import accounts, choices
+from raysyn.report.account_told import BEHIND, LOST
+from raysyn.runs import sealing
 from raysyn.runs.account_book import FileBook, beside
 from raysyn.runs.folder import RunFolder
-from raysyn.runs.storage import without_password
+from raysyn.runs.ownership import lock
+from raysyn.runs.storage import without_password, write_atomically
 from raysyn.screen.accounts import AccountFlags
 from raysyn.screen.console import Console
 
@@ -248,7 +253,10 @@ def test_an_account_that_was_brought_back_from_a_copy_gets_what_it_lacks(place: 
     place.made("a")
     place.made("b")
     place.book.path.write_bytes(copy)
-    assert (place.made("a") or {})["runs"] == 1 and place.state() == (["a"], [["one", "two"]])
+    text = io.StringIO()
+    for _ in range(2):
+        assert place.made("a", text=text) == {"sentence": BEHIND} and place.state() == (["a"], [["one", "two"]])
+    assert text.getvalue().count("was brought back from an older copy") == 1
     # This one was in it, and is not: others may have been as well.
     for _ in range(2):
         assert place.made("b") == {"sentence": LOST} and place.state()[0] == ["a", "b"]
@@ -305,9 +313,140 @@ def test_a_run_that_has_paid_is_entered_whatever_there_is_room_for(place: Place)
     # Of what is not paid yet there is something to refuse.
     with pytest.raises(ValueError, match=r"total is 0\.6 at"):
         place.made("y")
-    assert place.state()[0] == ["a", "x"]
+    assert place.state() == (["a", "x", "y"], [["one"], ["one", "two"], ["one"]])
     with pytest.raises(ValueError, match=r"total is 0\.6 at"):
         place.made("b")
+
+
+@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize("stages", [("one", "two"), ("one", "two", "three")])
+def test_what_a_refused_run_has_paid_is_in_the_sum_and_the_rest_waits_for_room(
+    place: Place, stages: tuple[str, ...], seen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused as it is looked at, or as it is entered, since another run took the room meanwhile."""
+    if not seen:
+        monkeypatch.setattr(account, "look", lambda *_: None)
+    place.made("y", "one", stages=stages, account="none")
+    place.made("a", total=0.6, stages=("one",))
+    if seen:
+        with ExitStack() as stack, pytest.raises(ValueError, match=r"total is 0\.6 at"):
+            place.begun(stack, "y", stages=stages, dry_run=True)
+        assert place.state() == (["a"], [["one"]]), "a dry run writes nothing"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"total is 0\.6 at"):
+            place.made("y", stages=stages)
+        assert place.state() == (["a", "y"], [["one"], ["one"]])
+        (sums,) = accounts.told(str(place.source))["together"]
+        assert sums["spent"] == sums["with_reserved"] == epsilon([COST] * 2, DELTA, "prv")
+    told = place.made("y", stages=stages, new_total=5.0, reason="room")
+    assert told is not None and told["epsilon"] == epsilon([COST] * (1 + len(stages)), DELTA, "prv")
+    assert place.state() == (["a", "y"], [["one"], sorted(stages)])
+    assert [one.total for one in (place.book.read() or Account(id="", key=b"")).totals] == [0.6, 5.0]
+
+
+@pytest.mark.parametrize("at", ["note", "flushed", "answer lost", "unreachable"])
+def test_a_run_that_is_entered_and_fails_is_taken_up_and_leaves_no_room_lost(
+    place: Place, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Failures after the account holds the run: of its note, of a flush, of the store's answer, of all that follows."""
+    add = FileBook.add
+
+    def failed(self: FileBook, *given: Any, **more: Any) -> Account:
+        add(self, *given, **more)
+        if at == "unreachable":
+            patch.setattr(FileBook, "read", lambda _: failing())
+        failing()
+        raise AssertionError
+
+    def failing(*_: Any, **__: Any) -> Any:
+        raise OSError(28, "No space left on device") if at in ("note", "flushed") else ValueError("cannot be reached")
+
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch, pytest.raises((OSError, ValueError)) as error:
+        if at == "note":
+            patch.setattr(account, "write_atomically", failing)
+        else:
+            patch.setattr(FileBook, "add", failed)
+        place.begun(stack, "a", total=2.0)
+    if at == "note":
+        assert "the same command takes up what is reserved" in str(error.value)
+    assert place.state() == (["a"], [[]])
+    told = place.made("a", total=2.0)
+    assert told is not None and told["runs"] == 1 and place.state() == (["a"], [["one", "two"]])
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3])
+def test_an_older_copy_is_told_by_what_the_ledger_of_a_run_holds(place: Place, lines: int) -> None:
+    """A copy that was taken when the account held so many lines after its head, of four that it came to."""
+    text = io.StringIO()
+    place.made("b", stages=("one",))
+    place.made("a")
+    newest = place.book.path.read_bytes()
+    place.book.path.write_bytes(b"".join(newest.splitlines(keepends=True)[: 2 + lines]))
+    told = place.made("a", text=text)
+    assert told == {"sentence": LOST if lines == 1 else BEHIND}
+    assert text.getvalue().count("was brought back from an older copy, which lacks what this run has paid") == 1
+    assert place.state() == (["b", "a"], [["one"], ["one", "two"]])
+    # No other run's certificate says more than is known.
+    assert place.made("c") == {"sentence": BEHIND} and place.made("b", stages=("one",)) == {"sentence": BEHIND}
+    found = accounts.told(str(place.source))
+    assert [one["behind"] for one in found["behind"]] == [found["runs"][1]["run"]]
+    # The newest one is right again.
+    place.book.path.write_bytes(newest)
+    assert (place.made("a") or {})["runs"] == 2
+
+
+@pytest.mark.parametrize("copy", ["newest", "older"])
+@pytest.mark.parametrize("away", ["none", "other.jsonl"])
+def test_what_is_paid_elsewhere_is_not_taken_for_a_gap(place: Place, away: str, copy: str) -> None:
+    place.made("a", "one")
+    newest = place.book.path.read_bytes()
+    for stage in ("one", "two"):
+        to = away if away == "none" else str(place.root / away)
+        assert place.made("a", stage, account=to) == {"sentence": LOST}
+    if copy == "older":
+        place.book.path.write_bytes(b"".join(newest.splitlines(keepends=True)[:2]))
+    for _ in range(2):
+        assert place.made("a") == {"sentence": BEHIND} if copy == "older" else (place.made("a") or {})["runs"] == 1
+    assert place.state() == (["a"], [["one", "two"]])
+
+
+@pytest.mark.parametrize("name", [one.name for one in catalogue.METHODS])
+def test_the_account_holds_what_the_certificate_lists_as_uncharged(name: str) -> None:
+    """One function of the method says both, with everything that a preset may look at turned on."""
+    entry = catalogue.find(name)
+    method = entry.method()
+    assert method.uncharged is inspect.getmodule(method.run).uncharged  # type: ignore[union-attr]
+    for config in entry.presets().values():
+        config = replace(config, chosen_among="9 runs", tuned_on="digits", release=replace(config.release))
+        looks, listed = method.looks(config), method.uncharged(config)
+        assert choices.tuned("digits") in looks and choices.chosen("9 runs") in listed
+        assert set(listed) - set(looks) == {choices.chosen("9 runs")}
+        if method.uncharged is ends.uncharged:  # somebody else's method, with the usual settings and the usual end
+            plain = Method(name="m", prepare=method.prepare, run=method.run)
+            assert list(plain.uncharged(config)) == ends.uncharged(config)
+        assert (account.ALWAYS_LOOKS in looks) == bool(getattr(getattr(config, "eval", None), "classifiers", ()))
+
+
+@pytest.mark.parametrize("state", ["begun", "finished", "sealed", "unknown", "absent"])
+def test_what_a_run_is_chosen_among_afterwards_is_entered_once(place: Place, state: str) -> None:
+    if state != "absent":
+        place.made("a", *(["one"] if state == "begun" else []), config={"chosen_among": "2 seeds"})
+    (place.root / "b/internal").mkdir(parents=True)
+    if state == "sealed":
+        with RunFolder(place.root / "a", "tiny", lock(place.root / "a"), time.process_time, None) as folder:
+            write_atomically(folder.report_json, "{}")
+            sealing.seal(folder, {})
+        assert account_place.begun(str(place.root / "a")) == ""
+    out = str(place.root / ("b" if state == "unknown" else "a"))
+    commands = {
+        "a": SimpleNamespace(config=Config(data=DataConfig(name=None, path=str(place.source))), account=AccountFlags())
+    }
+    for _ in range(2):
+        account.enter_choice(place.book, out, "9 runs")
+        room.enter_choices(commands, str(place.root), ["a"], "9 runs")  # no run lies there
+    there = place.book.read()
+    told = [] if there is None else [one.chosen_among for one in there.runs.values()]
+    assert told == ([] if state == "absent" else ["2 seeds"] if state == "unknown" else ["2 seeds; 9 runs"])
 
 
 @pytest.mark.parametrize("asked", [{"total": 0.3}, {"total": 9.0}, {"new_total": 9.0, "reason": "r"}])
@@ -330,7 +469,8 @@ def test_a_change_that_a_store_asks_twice_enters_as_if_asked_once(
     place.book.path.write_bytes(copy)
     real = FileBook.add
     monkeypatch.setattr(FileBook, "add", lambda self, *given, **more: [real(self, *given, **more) for _ in "12"][1])
-    assert place.made("b") == {"sentence": LOST} and (place.made("c") or {})["runs"] == 3
+    assert place.made("b") == {"sentence": LOST} and place.made("c") == {"sentence": BEHIND}
+    assert place.state()[0] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("told", ["[]", "null", "3", "{"])
@@ -369,6 +509,17 @@ def test_a_run_on_some_of_the_same_people_is_recognised_and_always_added(
         assert told["epsilon"] == epsilon([COST] * 2, DELTA, "prv")
     else:
         assert (told["runs"], told["of_other_units"]) == (1, 1) and "to other units than persons" in told["sentence"]
+
+
+def test_persons_of_a_part_of_the_images_who_are_named_otherwise_are_told(place: Place) -> None:
+    """By the images themselves: two in a row are a person's, or as many an image's."""
+    place.made("a", data=dataset(persons=True))
+    assert (place.made("b", data=dataset(10, 50, persons=True)) or {})["runs"] == 2
+    apart, text = dataset(11, 41, persons=True), io.StringIO()  # the other two in a row
+    assert place.made("c", data=apart, text=text) == {"sentence": LOST}
+    assert "holds for no person of either" in " ".join(text.getvalue().split())
+    with pytest.raises(ValueError, match="divide images that both have otherwise: they do not add up"):
+        place.made("d", data=apart, total=9.0)
 
 
 def test_what_has_no_guarantee_and_what_is_paid_by_nobody_is_entered_as_that(place: Place) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysyn.privacy.account import Account, Run, paid_line, read
+from raysyn.privacy.account import Account, Run, paid_line, planned_line, read
 from raysyn.privacy.admission import admit
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.sketch import SIZE, Sketch
@@ -188,22 +188,62 @@ def test_images_and_persons_are_told_apart_and_never_added() -> None:
     assert admit(first, run("c", adjacency=ADD_REMOVE_PERSON), Asked())
 
 
+PATIENTS = {1: 0, 2: 0, 3: 1, 4: 1, 5: 2, 6: 2}
+
+
+def named(name: str, units: int, persons: dict[int, int] | None, *pictures: int) -> Run:
+    """A run that promises to persons: whose each picture is, or not said, as in earlier lines."""
+    whose = None if persons is None else [persons[one] for one in pictures]
+    return run(
+        name, 6.0, adjacency=ADD_REMOVE_PERSON, units=units, sketch=Sketch.of(images(*pictures), KEY, whose)
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("units", "pictures", "otherwise"), [(50, (1, 2), True), (100, (1, 2), False), (50, (1, 3), False)]
+    ("first", "mine", "otherwise"),
+    [
+        # Nothing known of who is whose: the same images of another number of persons.
+        (named("a", 100, None, 1, 2), named("b", 50, None, 1, 2), True),
+        (named("a", 100, None, 1, 2), named("b", 100, None, 1, 2), False),
+        (named("a", 100, None, 1, 2), named("b", 50, None, 1, 3), False),
+        (named("a", 3, PATIENTS, 1, 2, 3, 4, 5, 6), named("b", 6, None, 1, 2, 3, 4, 5), False),
+        # Parts of the images, each person with another number in each: the same persons.
+        (named("a", 3, PATIENTS, *PATIENTS), named("b", 2, PATIENTS, 3, 4, 6), False),
+        (named("a", 2, PATIENTS, 1, 2, 3), named("b", 2, PATIENTS, 2, 3, 4), False),
+        (named("a", 2, PATIENTS, 1, 2, 3), named("b", 2, {3: 9, 1: 1, 2: 1, 7: 4}, 1, 2, 3, 7), False),
+        (named("a", 1, PATIENTS, 1, 2), named("b", 1, PATIENTS, 3, 4), False),
+        # Visits: apart what was together, or the other way round, or both with as many.
+        (named("a", 3, PATIENTS, *PATIENTS), named("b", 3, {3: 0, 4: 1, 7: 2}, 3, 4, 7), True),
+        (named("a", 3, {3: 0, 4: 1, 7: 2}, 3, 4, 7), named("b", 3, PATIENTS, *PATIENTS), True),
+        (named("a", 2, {1: 0, 2: 0, 3: 1}, 1, 2, 3), named("b", 2, {1: 0, 2: 1, 3: 1}, 1, 2, 3), True),
+        # A picture that several have is nobody's.
+        (named("a", 2, {1: 0, 2: -1, 3: 1}, 1, 2, 3), named("b", 2, {1: 0, 2: 1, 3: 1}, 1, 2, 3), False),
+    ],
 )
-def test_persons_named_otherwise_on_the_same_images_are_refused_with_a_total(
-    units: int, pictures: tuple[int, ...], otherwise: bool
+@pytest.mark.parametrize("written", [True, False])
+def test_persons_named_otherwise_on_images_that_both_have_are_refused_with_a_total(
+    first: Run, mine: Run, otherwise: bool, written: bool
 ) -> None:
-    first = read(plain(*admit(read(plain()), run("a", 5.0, adjacency=ADD_REMOVE_PERSON), Asked(total=10.0))))
-    mine = run("b", 6.0, adjacency=ADD_REMOVE_PERSON, units=units, sketch=Sketch.of(images(*pictures), KEY))
+    now = read(plain(*admit(read(plain()), first, Asked(total=10.0))))
+    if written:
+        (mine,) = read(plain(mine.line())).runs.values()
     if otherwise:
-        with pytest.raises(ValueError, match="for the 100 persons that /runs/a names on these images, and 50 in"):
-            admit(first, mine, Asked())
+        with pytest.raises(ValueError, match=f"for the {first.units} persons that /runs/a names on these images, and"):
+            admit(now, mine, Asked())
     else:
-        assert admit(first, mine, Asked())
-    assert ("holds for no person of either" in account_told.recognised(first, mine)) == otherwise
-    both = read(plain(first.runs["a"].line(), mine.line()))
+        assert admit(now, mine, Asked())
+    assert ("holds for no person of either" in account_told.recognised(now, mine)) == otherwise
+    both = read(plain(now.runs["a"].line(), mine.line()))
     assert (account_told.of_run(both, mine, DELTA) == account_told.lost()) == otherwise
+
+
+def test_persons_of_a_large_set_are_told_by_a_sample() -> None:
+    """Of 20,000 images of five a person, of which the runs share half; others share no person's two images."""
+    fives, ones = np.arange(20_000) // 5, np.arange(20_000)
+    mine = Sketch.of(images(*range(20_000)), KEY, fives.tolist())
+    for shift, whose, otherwise in ((10_000, fives + 2_000, False), (10_000, ones, True), (20_000, ones, False)):
+        other = Sketch.of(images(*range(shift, shift + 20_000)), KEY, whose.tolist())
+        assert mine.divides_otherwise(other) == other.divides_otherwise(mine) == otherwise
 
 
 @pytest.mark.parametrize(
@@ -240,6 +280,10 @@ def test_what_a_later_command_looks_at_is_entered_too_and_once(looks: Any, chose
         ([HEAD, run("a", 5.0).line() | {"adjacency": ADD_REMOVE_PERSON}], 2),
         ([HEAD, run("a", 5.0).line() | {"more": 1}], 2),
         ([HEAD, run("a", 5.0).line() | {"sketch": {"images": 5, "smallest": "AAAA"}}], 2),
+        ([HEAD, run("a", 5.0).line() | {"sketch": run("a").line()["sketch"] | {"persons": "AAAA"}}], 2),
+        ([HEAD, run("a", 5.0).line(), planned_line("a", {"more": cost(adjacency=ADD_REMOVE_PERSON)}, "t")], 3),
+        ([HEAD, planned_line("a", {"more": cost()}, "t")], 2),
+        ([HEAD, {"behind": "a"}], 2),
         ([HEAD, run("a", 5.0).line(), paid_line("a", "s", cost(adjacency=ADD_REMOVE_PERSON), "t")], 3),
         ([HEAD, run("a", 5.0).line(), paid_line("a", "s", cost(), "t"), paid_line("a", "s", cost(2.0), "t")], 4),
     ],

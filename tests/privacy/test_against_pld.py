@@ -23,8 +23,9 @@ DELTAS = (1e-9, 1e-5)
 FEW: list[list[Row]] = [
     [(1.0, 1.5, 1)], [(0.01, 0.8, 100)], [(0.0683, 2.0, 300)], [(0.3, 10.0, 30)],
     [(0.1, 5.0, 5), (0.0683, 1.85, 300)], [(1.0, 20.0, 3), (0.02, 1.0, 50), (0.5, 9.0, 10)],
+    [(1e-3, 0.5, 9)], [(1e-3, 0.45, 30)], [(3e-3, 0.4, 4), (1e-3, 0.5, 5)],
 ]  # fmt: skip
-"""Alone and composed."""
+"""Alone and composed; the last ones have losses that are rare and large."""
 RATES, NOISES, STEPS = (1e-3, 0.01, 0.0683, 0.3, 1.0), (0.6, 0.9, 2.0, 5.0, 15.0, 40.0), (1, 10, 100, 2_197, 10_000)
 MANY: list[list[Row]] = [[(rate, noise, steps)] for rate in RATES for noise in NOISES for steps in STEPS]
 MANY += [

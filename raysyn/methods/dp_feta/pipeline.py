@@ -16,7 +16,7 @@ from raysyn.methods.dp_feta.experiments import PARTS, asked
 from raysyn.methods.dp_feta.model import NETWORK, before, begin, drawing, task_of
 from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.methods.dp_feta.report import story
-from raysyn.methods.ends import finish, look
+from raysyn.methods.ends import finish, look, uncharged
 from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import drowned, drowned_means, few_steps, unjudged
@@ -68,6 +68,7 @@ def run(setting: PrivateSetting) -> Report:
 
 
 METHOD = Method(
-    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, drawing=drawing,
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
+    uncharged=uncharged, drawing=drawing,
     judged_by=JUDGED_BY, network=NETWORK,
 )  # fmt: skip

@@ -296,5 +296,5 @@ def uncharged(config: Config) -> list[str]:
 
 
 METHOD = Method(
-    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=JUDGED_BY
-)
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=JUDGED_BY,
+    uncharged=uncharged)  # fmt: skip

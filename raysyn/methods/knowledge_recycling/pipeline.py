@@ -197,6 +197,6 @@ def evaluate(setting: Setting, lesson: Lesson, models: Mapping[str, dict[str, Te
 
 
 METHOD = Method(
-    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, uncharged=uncharged,
     judged_by=("attack", "floor"), drawing=drawn_by.drawing, network=drawn_by.NETWORK,
 )  # fmt: skip

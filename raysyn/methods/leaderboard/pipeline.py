@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from raysyn.methods.leaderboard.config import NAME, Config, Run, runs
 from raysyn.methods.leaderboard.judging import verdicts
 from raysyn.methods.leaderboard.outlook import show_outlook
 from raysyn.methods.leaderboard.page import console_rows, csv_text, page
+from raysyn.methods.leaderboard.room import check_room, enter_choices
 from raysyn.methods.leaderboard.rows import table
 from raysyn.methods.leaderboard.together import beside, finished, in_row, together
 from raysyn.methods.method import Command
@@ -37,7 +38,7 @@ from raysyn.runs.storage import REACH, Store, read_bytes, under, write_atomicall
 from raysyn.screen.console import Console
 
 Read = Callable[[str, Sequence[str]], Any]
-"""read(method, words): the configuration that this command line gives; ValueError, in one sentence, for a wrong one."""
+"""read(method, words): the `cli.Command` that this command line gives; ValueError, in one sentence, for a wrong one."""
 
 
 def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
@@ -100,6 +101,8 @@ class Board:
     compute: Compute
     folder: RunFolder
     console: Console
+    commands: Mapping[str, Any] = field(default_factory=dict)
+    """What each run asks for."""
 
 
 class Leaderboard:
@@ -114,7 +117,9 @@ class Leaderboard:
                 'budget.account and budget.total are of single runs: give them to all by --more "--budget.total 10"'
             )
         units = runs(config)
-        configs = checked(units, read, command.out, judged=bool(config.judges.classifiers))
+        commands = checked(units, read, command.out, judged=bool(config.judges.classifiers))
+        check_room(units, commands, command.out)
+        configs = {name: one.config for name, one in commands.items()}
         if command.dry_run:
             show_outlook(console, units, configs, config.judges, command.machines)
             raise SystemExit(0)
@@ -129,7 +134,7 @@ class Leaderboard:
             console.show(plain_name(stage), *told)
 
         compute = stack.enter_context(connect(apart(command.machines, folder), folder.storage, show))
-        return Board(config, configs, compute, folder, console)
+        return Board(config, configs, compute, folder, console, commands)
 
     def run(self, board: Board) -> list[dict[str, Any]]:
         """See `run`."""
@@ -142,15 +147,16 @@ FLAGS = "flags.json"
 
 
 def checked(units: Sequence[Run], read: Read, out: str, *, judged: bool) -> dict[str, Any]:
-    """The configuration of each run, by its name, once each has been read and its images found, and where they are to
+    """What each run asks for, by its name, once each has been read and its images found, and where they are to
     be judged by classifiers, are of several classes.
 
     Raises ValueError, in one sentence that names the run: what is wrong in one must be known before the first is paid.
     """
-    configs, found = {}, set[str]()
+    commands, found = {}, set[str]()
     for unit in units:
         try:
-            config = configs[unit.name] = read(unit.method, [*unit.words, "--out", out])
+            asked = commands[unit.name] = read(unit.method, [*unit.words, "--out", out])
+            config = asked.config
             if repr(config.data) not in found:
                 _, _, classes = public_facts(config.data)
                 if judged and classes == 1:
@@ -161,7 +167,7 @@ def checked(units: Sequence[Run], read: Read, out: str, *, judged: bool) -> dict
                 found.add(repr(config.data))
         except ValueError as error:
             raise ValueError(f"run {unit.name}: {error}") from error
-    return configs
+    return commands
 
 
 def hold_to_flags(folder: RunFolder, config: Config) -> None:
@@ -194,6 +200,7 @@ def run(board: Board) -> list[dict[str, Any]]:
         # Before any further result that one could choose by: what earlier runs are chosen among has grown too.
         for name in names:
             declare(under(folder.storage, "runs", name), chosen(shared["among"]))
+        enter_choices(board.commands, folder.storage, names, shared["among"])
     Store(folder.storage)[REACH] = folder.run_id
     found = board.compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
     judged = verdicts(

@@ -17,7 +17,7 @@ from raysyn.methods.asking import ask_in_stages, story
 from raysyn.methods.class_shares import counted, mix_of
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of
-from raysyn.methods.ends import finish, look
+from raysyn.methods.ends import finish, look, uncharged
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.moments import Shape, class_means, draw_chunk, gaussians, read_means
 from raysyn.methods.network import Network
@@ -86,6 +86,7 @@ def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
 
 
 METHOD = Method(
-    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, drawing=drawing,
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
+    uncharged=uncharged, drawing=drawing,
     network=Network(("moments", "budget", "classes", "synthetic", "seed"), parts),
 )  # fmt: skip

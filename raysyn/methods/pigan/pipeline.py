@@ -252,6 +252,7 @@ def uncharged(config: Config) -> list[str]:
 
 
 METHOD = Method(
-    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=JUDGED_BY,
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
+    uncharged=uncharged, judged_by=JUDGED_BY,
     drawing=experiments.drawing, network=experiments.NETWORK,
 )  # fmt: skip

@@ -204,6 +204,7 @@ def uncharged(config: Config) -> list[str]:
 
 
 METHOD = Method(
-    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, drawing=drawing,
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
+    uncharged=uncharged, drawing=drawing,
     judged_by=JUDGED_BY, network=NETWORK,
 )  # fmt: skip
