@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from raysyn.attacks import lira
-from raysyn.attacks.lira import Confidences, Mask, Variant
+from raysyn.attacks.gaussians import Confidences, Mask
 from raysyn.attacks.pool import Pool
 from raysyn.attacks.shadows import Architecture, Sweep, confidences
+from raysyn.attacks.variants import Variant
 from raysyn.attacks.verdict import mean_auc
 from raysyn.attacks.whose import Whose
 from raysyn.compute.doorway import Compute, digest
@@ -65,7 +66,7 @@ def control(
     """
     sides, members_U = [], whose.one_each(members_N)
     for asked_NQ, inside_N in zip(asked_MNQ, inside_MN, strict=True):
-        score_U = lira.scores(*shadows, asked_NQ, variant, whose)
+        score_U = lira.scores(*shadows, asked_NQ, variant, whose, ~members_N)
         sides.append((score_U[members_U & ~whose.one_each(inside_N)], score_U[~members_U]))
     return mean_auc(sides).as_dict()
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysyn.attacks import lira
-from raysyn.attacks.lira import Confidences, Mask, Variant
+from raysyn.attacks.gaussians import Confidences, Mask
+from raysyn.attacks.variants import Variant
 from raysyn.attacks.verdict import CONFIDENCE, verdict
 from raysyn.attacks.whose import Whose
 
@@ -19,9 +20,9 @@ def headline(
     shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, members_N: Mask,
     labels_N: NDArray[np.int64], variant: Variant, views: int, seed: int, whose: Whose,
 ) -> dict[str, Any]:  # fmt: skip
-    """{variant, views, auc, tpr, null, by_views}: the verdict from the first `views`, what membership at random would
-    give (see `permuted`), and auc and tpr from the first view, the first two, ..., all."""
-    score_UQ = lira.by_views(shadow_MNQ, inside_MN, target_NQ, variant, whose)
+    """{variant, views, auc, tpr, null, by_views, score_U}: the verdict from the first `views`, what membership at
+    random would give (see `permuted`), auc and tpr from the first view, the first two, ..., all, and the scores."""
+    score_UQ = lira.by_views(shadow_MNQ, inside_MN, target_NQ, variant, whose, ~members_N)
     by_views, members_U = [], whose.one_each(members_N)
     for score_U in score_UQ.T:
         found = verdict(score_U[members_U], score_U[~members_U])
@@ -32,6 +33,7 @@ def headline(
         **by_views[views - 1],
         "null": permuted(score_UQ[:, views - 1], members_U, whose.classes(labels_N), seed),
         "by_views": by_views,
+        "score_U": score_UQ[:, views - 1],
     }
 
 

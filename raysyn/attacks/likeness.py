@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysyn.attacks.lira import Confidences, Mask
+from raysyn.attacks.gaussians import Confidences, Mask
 from raysyn.attacks.verdict import clopper_pearson
 from raysyn.attacks.whose import Whose
 from raysyn.data.images import Images

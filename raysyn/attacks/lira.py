@@ -11,42 +11,25 @@ Shapes: M shadow models, N examples, Q queries (views) of each; U units, the per
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raysyn.attacks.gaussians import Gaussians, fit, moments
+from raysyn.attacks import rmia
+from raysyn.attacks.gaussians import Confidences, Mask, Moments, centred, moments
 from raysyn.attacks.unseen import Unseen
+from raysyn.attacks.variants import EVERY, VARIANTS, Rmia, Variant
 from raysyn.attacks.verdict import auc, tpr_at, verdict
 from raysyn.attacks.whose import IMAGES, Whose
-
-Confidences = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLIT = (0.5, 0.1, 0.4)
 BY_VIEWS_RATE = 0.01
-IN, OUT = "were trained on", "never saw"
-
-
-class Variant(NamedTuple):
-    """One way to the likelihoods. Offline needs only models that never saw the example."""
-
-    online: bool
-    per_example: bool
-
-    @property
-    def flag(self) -> str:
-        """What it is called on the command line."""
-        return f"{'online' if self.online else 'offline'}-{'per-example' if self.per_example else 'global'}"
-
-    def __str__(self) -> str:
-        return f"{'online' if self.online else 'offline'}, {'per-example' if self.per_example else 'global'} variance"
-
-
-VARIANTS = tuple(Variant(online, per_example) for online in (True, False) for per_example in (True, False))
+CHOSEN_ON = 8
+"""Shadow models that are attacked to choose RMIA's parameter."""
 
 
 def half_design(models: int, examples: int, seed: int, labels_N: NDArray[np.int64] | None = None) -> Mask:
@@ -111,43 +94,46 @@ def confidence(logits: NDArray[Any], labels_N: NDArray[np.int64]) -> Confidences
 
 
 def scores(
-    shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, variant: Variant, whose: Whose = IMAGES
-) -> Confidences:
+    shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, variant: Variant, whose: Whose = IMAGES,
+    others_N: Mask | None = None,
+) -> Confidences:  # fmt: skip
     """(U,) membership scores of the target's examples, higher meaning "rather a member".
 
     Online: ln p(target | in) - ln p(target | out) under Gaussians fitted to the shadow models (paper, equation 4).
     Offline: how many standard deviations the target lies above the mean of "out" (one-sided, monotone in the tail
-    probability). The mean over queries stands for independent views.
+    probability). The mean over queries stands for independent views. Other variants: see `variants`.
 
     Args:
         shadow_MNQ: confidences of the shadow models.
         inside_MN: whether model m was trained on example n; `~inside_MN` are those it never saw. Where a model saw
             an example in another role (validation), set its confidence to NaN: it counts on neither side.
         target_NQ: confidences of the attacked model.
+        others_N: examples that it is known never to have seen, against which RMIA holds all (but for themselves).
     Raises ValueError where an example has too few models on a side.
     """
-    return by_views(shadow_MNQ, inside_MN, target_NQ, variant, whose)[:, -1]
+    return by_views(shadow_MNQ, inside_MN, target_NQ, variant, whose, others_N)[:, -1]
 
 
 def by_views(
-    shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, variant: Variant, whose: Whose = IMAGES
-) -> Confidences:
+    shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, variant: Variant, whose: Whose = IMAGES,
+    others_N: Mask | None = None,
+) -> Confidences:  # fmt: skip
     """(U, Q): `scores` from the first view, from the first two, ..., from all. Of persons with unequally many images as
     standard deviations of those whom a model never saw (`unseen`)."""
-    out = fit(shadow_MNQ, ~inside_MN, variant.per_example, OUT)
-    inside = fit(shadow_MNQ, inside_MN, variant.per_example, IN) if variant.online else None
-    score_UQ = _judged(target_NQ, inside, out, whose)
+    out = centred(shadow_MNQ, ~inside_MN, variant.signal)
+    inside = centred(shadow_MNQ, inside_MN, variant.signal) if variant.online else None
+    known_N = np.zeros(len(target_NQ), bool) if others_N is None else others_N
+    score_UQ = _judged(target_NQ, inside, out, variant, whose, known_N)
     if not whose.unequal:
         return score_UQ
     unseen = Unseen.together(_unseen(shadow_MNQ, inside_MN, variant, whose))
     return unseen.standardised(score_UQ, whose.images_U)
 
 
-def _judged(target_NQ: Confidences, inside: Gaussians | None, out: Gaussians, whose: Whose) -> Confidences:
-    if inside is None:
-        alone_NQ = (target_NQ - out.mean_NQ) / out.std_NQ
-    else:
-        alone_NQ = inside.log_density(target_NQ) - out.log_density(target_NQ)
+def _judged(
+    target_NQ: Confidences, inside: Moments | None, out: Moments, variant: Variant, whose: Whose, others_N: Mask
+) -> Confidences:
+    alone_NQ = variant.alone(target_NQ, inside, out, others_N, whose)
     score_UQ = whose.joined(alone_NQ)
     return np.stack([score_UQ[:, : views + 1].mean(1) for views in range(score_UQ.shape[1])], 1)
 
@@ -162,18 +148,21 @@ def _unseen(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant, whose: W
 
 
 def attack(
-    shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, members_N: Mask, whose: Whose = IMAGES
-) -> dict[str, Any]:
-    """Every variant's verdict on one target, and which was most effective: {variants: {name: verdict}, best: name}.
+    shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, members_N: Mask, whose: Whose = IMAGES,
+    asked: Sequence[Variant] = EVERY,
+) -> dict[str, Any]:  # fmt: skip
+    """Every variant's verdict on one target, and which of LiRA's was most effective: {variants: {name: verdict}, best:
+    name}.
 
-    `best` is the variant of the highest AUC, as in Knowledge Recycling 3.6; picked on the outcome, so it flatters the
+    `best` is the one of the highest AUC, as in Knowledge Recycling 3.6; picked on the outcome, so it flatters the
     attacker. `members_N` is the truth about the target.
     """
     found, members_U = {}, whose.one_each(members_N)
-    for variant in VARIANTS:
-        score_U = scores(shadow_MNQ, inside_MN, target_NQ, variant, whose)
+    for variant in asked:
+        score_U = scores(shadow_MNQ, inside_MN, target_NQ, variant, whose, ~members_N)
         found[str(variant)] = verdict(*_sides(score_U, members_U))
-    return {"variants": found, "best": max(found, key=lambda name: found[name]["auc"]["value"])}
+    best = max(map(str, VARIANTS), key=lambda name: found[name]["auc"]["value"])
+    return {"variants": found, "best": best}
 
 
 class Judged(NamedTuple):
@@ -205,25 +194,42 @@ def each_as_target(
 
 def _each_judged(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant, whose: Whose) -> Iterator[Judged]:
     """`each_as_target`, persons by the sums over their images."""
-    centre_NQ = moments(shadow_MNQ, np.ones_like(inside_MN), np.zeros(shadow_MNQ.shape[1:])).mean()
-    everything = [moments(shadow_MNQ, side_MN, centre_NQ) for side_MN in (inside_MN, ~inside_MN)]
+    signal = variant.signal
+    centre_NQ = moments(shadow_MNQ, np.ones_like(inside_MN), np.zeros(shadow_MNQ.shape[1:]), signal).mean()
+    everything = [moments(shadow_MNQ, side_MN, centre_NQ, signal) for side_MN in (inside_MN, ~inside_MN)]
     for target in range(len(shadow_MNQ)):
         useless = (inside_MN == ~inside_MN[target]).all(1)
         useless[target] = True
         known_N = ~np.isnan(shadow_MNQ[target]).any(1)
-        rest = [
-            whole.without(moments(shadow_MNQ[useless], side_MN[useless], centre_NQ)).only(known_N)
+        inside, out = (
+            whole.without(moments(shadow_MNQ[useless], side_MN[useless], centre_NQ, signal)).only(known_N)
             for whole, side_MN in zip(everything, (inside_MN, ~inside_MN), strict=True)
-        ]
-        inside = rest[0].gaussians(variant.per_example, IN) if variant.online else None
-        out = rest[1].gaussians(variant.per_example, OUT)
-        asked = whose.only(known_N)
-        score_UQ = _judged(shadow_MNQ[target][known_N], inside, out, asked)
-        yield Judged(score_UQ, asked.one_each(inside_MN[target][known_N]), asked)
+        )
+        asked, members_N = whose.only(known_N), inside_MN[target][known_N]
+        helped = (inside if variant.online else None, out)
+        score_UQ = _judged(shadow_MNQ[target][known_N], *helped, variant, asked, ~members_N)
+        yield Judged(score_UQ, asked.one_each(members_N), asked)
+
+
+def with_chosen_a(shadow_MNQ: Confidences, inside_MN: Mask) -> tuple[Variant, ...]:
+    """All variants, RMIA's `a` chosen on shadow models, never on a target: of those tried the one whose mean area is
+    the highest where the first of them are attacked with the others' help, image by image and in one view; the usual
+    one where they are too few."""
+    first_MNQ = shadow_MNQ[:, :, :1]
+
+    def area(a: float) -> float:
+        judged = islice(each_as_target(first_MNQ, inside_MN, Rmia(False, a)), CHOSEN_ON)
+        return float(np.mean([auc(*_sides(one.score_UQ[:, 0], one.members_U)).value for one in judged]))
+
+    try:
+        chosen = max(rmia.TRIED_A, key=area)
+    except ValueError:
+        chosen = rmia.USUAL_A
+    return tuple(Rmia(False, chosen) if one == Rmia(False) else one for one in EVERY)
 
 
 def spread(
-    shadow_MNQ: Confidences, inside_MN: Mask, whose: Whose, views: int | None = None
+    shadow_MNQ: Confidences, inside_MN: Mask, whose: Whose, views: int | None = None, asked: Sequence[Variant] = EVERY
 ) -> dict[str, dict[str, Any]]:
     """How the AUC varies over targets when the first `views` are averaged, by default all:
     {variant: {auc_mean, auc_std, auc_low, auc_high, by_views}} of `each_as_target`.
@@ -232,7 +238,7 @@ def spread(
     at a false-positive rate of 1 %. Variants that would lack models on a side once a target is taken out are left out.
     """
     found = {}
-    for variant in VARIANTS:
+    for variant in asked:
         areas_TQ, caught_TQ = np.empty((2, len(shadow_MNQ), shadow_MNQ.shape[2]))
         try:
             for target, judged in enumerate(each_as_target(shadow_MNQ, inside_MN, variant, whose)):

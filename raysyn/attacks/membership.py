@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from raysyn.attacks import control, likeness, lira
 from raysyn.attacks.headline import headline
 from raysyn.attacks.pool import Pool, make_pool
 from raysyn.attacks.shadows import Architecture, AttackConfig, ShadowSpeed, Sweep, confidences, sweep
+from raysyn.attacks.variants import Rmia, Variant
 from raysyn.attacks.verdict import aop
 from raysyn.attacks.whose import Whose
 from raysyn.compute.doorway import Compute, digest
@@ -36,9 +37,11 @@ def attack(
     Returns {"tested": {target: accuracy}, "attacks": {target: {variants, best, headline, auc, aop, best_auc, best_aop,
     views: names of what was asked, pool: images of each side and those left out}, "shadow_models": how the area varies
     when each of them is the target}, "shadow_images": images that each learned from, "likeness": {target: see
-    `likeness.figures`}}. Beside every variant's verdict and in the headline stands its `control`, what it reads where
-    nothing is remembered. `auc` and `aop` are those of the headline, `best_auc` and `best_aop` of the variant that
-    turned out best. Without shadow models "attacks" is empty, and so is what speaks of them.
+    `likeness.figures`}, "each": {"rows", "members", "score": {target}} of every image compared, its place on its side
+    and the headline's score of it, or of its person}. Beside every variant's verdict and in the headline stands its
+    `control`, what it reads where nothing is remembered. `auc` and `aop` are those of the headline, `best_auc` and
+    `best_aop` of LiRA's variant that turned out best, `rmia_a` what RMIA offline took for its parameter. Without shadow
+    models "attacks" is empty, and so is what speaks of them.
     """
     if not config.shadow_models:
         return {
@@ -48,38 +51,45 @@ def attack(
         }
     pool = make_pool(members, test, config.images, seed)
     answers = _asked(compute, targets, pool.images, test, network, recipe)
-    tested, views, variant = _tested(answers), config.averaged(recipe), config.variant()
+    tested, views = _tested(answers), config.averaged(recipe)
     (shadow_MNQ, inside_MN), right_MN = sweep(compute, pool, config, network, recipe, seed, speed)
-    nothing = _controls(compute, pool, Sweep(shadow_MNQ[:, :, :views], inside_MN), network, recipe, seed)
-    attacks, whose = dict[str, Any](), Whose.of(pool.images)
+    variants = lira.with_chosen_a(shadow_MNQ, inside_MN)
+    variant = next(one for one in variants if one.flag == config.variant().flag)
+    nothing = _controls(compute, pool, Sweep(shadow_MNQ[:, :, :views], inside_MN), network, recipe, seed, variants)
+    attacks, whose, score = dict[str, Any](), Whose.of(pool.images), {}
     for target, answer in answers.items():
         asked_NQ, labels_N = answer["confidences"].numpy(), pool.images.labels_N
-        found = lira.attack(shadow_MNQ[:, :, :views], inside_MN, asked_NQ[:, :views], pool.members_N, whose)
+        found = lira.attack(shadow_MNQ[:, :, :views], inside_MN, asked_NQ[:, :views], pool.members_N, whose, variants)
         told = headline(shadow_MNQ, inside_MN, asked_NQ, pool.members_N, labels_N, variant, views, seed, whose)
+        score[target] = whose.images_of(told.pop("score_U")).tolist()
         told["control"] = nothing[str(variant)]
         for name, one in found["variants"].items():
             one["control"] = nothing[name]
         areas = {"": told["auc"]["value"], "best_": found["variants"][found["best"]]["auc"]["value"]}
         figures = {f"{which}auc": area for which, area in areas.items()}
         figures |= {f"{which}aop": aop(tested[target], area) for which, area in areas.items()}
+        figures["rmia_a"] = next(one.a for one in variants if isinstance(one, Rmia) and not one.online)
         attacks[target] = {**found, "headline": told, **figures, "views": list(recipe.views()), "pool": told_of(pool)}
-    attacks["shadow_models"] = lira.spread(shadow_MNQ, inside_MN, whose, views)
+    attacks["shadow_models"] = lira.spread(shadow_MNQ, inside_MN, whose, views, variants)
     alike = {
         target: likeness.figures(answer["right"].numpy(), right_MN, shadow_MNQ, inside_MN, pool.members_N, whose)
         for target, answer in answers.items()
     }
-    return {"tested": tested, "attacks": attacks, "shadow_images": len(pool.images) // 2, "likeness": alike}
+    each = {"rows": pool.rows_N.tolist(), "members": pool.members_N.tolist(), "score": score}
+    told_all = {"tested": tested, "attacks": attacks, "likeness": alike, "each": each}
+    return {**told_all, "shadow_images": len(pool.images) // 2}
 
 
 def _controls(
-    compute: Compute, pool: Pool, shadows: Sweep, network: Architecture, recipe: RecipeConfig, seed: int
-) -> dict[str, dict[str, float]]:
+    compute: Compute, pool: Pool, shadows: Sweep, network: Architecture, recipe: RecipeConfig, seed: int,
+    variants: Sequence[Variant],
+) -> dict[str, dict[str, float]]:  # fmt: skip
     """By variant, what the attack reads where nothing is remembered: one control for all targets, who share a recipe
     and the side that they learned from."""
     asked_MNQ, inside_MN = control.answers(compute, pool, network, recipe, seed)
     asked_MNQ = asked_MNQ[:, :, : shadows.shadow_MNQ.shape[2]]
     told = (shadows, asked_MNQ, inside_MN, pool.members_N)
-    return {str(one): control.control(*told, one, Whose.of(pool.images)) for one in lira.VARIANTS}
+    return {str(one): control.control(*told, one, Whose.of(pool.images)) for one in variants}
 
 
 def told_of(pool: Pool) -> dict[str, Any]:

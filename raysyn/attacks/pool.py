@@ -35,6 +35,8 @@ class Pool(NamedTuple):
     members_N: np.ndarray
     left_out: dict[str, dict[str, int]]
     """{"members", "others": {reason: images}}, of all that there were."""
+    rows_N: NDArray[np.int64]
+    """Which image of its side each is."""
 
 
 def make_pool(members: Images, others: Images, most: int | None, seed: int) -> Pool:
@@ -56,11 +58,12 @@ def make_pool(members: Images, others: Images, most: int | None, seed: int) -> P
             "compared, since both need the same classes and no image may lie on both: give test images of the classes "
             "in training that are no training images"
         )
-    chosen, left_out = [], {}
+    chosen, kept, left_out = [], [], {}
     for index, (name, side) in enumerate(zip(("members", "others"), sides, strict=True)):
         drawn_U = np.isin(np.arange(len(labels[index])), _drawn(labels[index], wanted[index], [seed, index]))
         rows = single[index][whose[index].images_of(drawn_U)]
         chosen.append(side.select(rows))
+        kept.append(rows)
         lonely = int(whose[index].images_of(~both[labels[index]]).sum())
         reason = MIX if most is None or most >= len(drawn_U) else f"{MIX}, and attack.images asks for fewer"
         left_out[name] = {**copies[index], LONELY: lonely, reason: len(single[index]) - lonely - len(rows)}
@@ -71,7 +74,7 @@ def make_pool(members: Images, others: Images, most: int | None, seed: int) -> P
         members.class_names,
         None if persons_N is None else in_order(persons_N),
     )
-    return Pool(images, np.arange(len(images)) < len(chosen[0]), left_out)
+    return Pool(images, np.arange(len(images)) < len(chosen[0]), left_out, np.concatenate(kept))
 
 
 def matched(members_K: Counts, others_K: Counts, most: int | None = None) -> tuple[Counts, Counts]:

@@ -17,6 +17,7 @@ from torch import nn
 
 from raysyn.attacks import likeness, lira
 from raysyn.attacks.pool import Pool, make_pool
+from raysyn.attacks.variants import EVERY, Lira, Variant
 from raysyn.attacks.whose import Whose
 from raysyn.compute.doorway import Compute, digest
 from raysyn.compute.worker import Alone, Clock
@@ -31,7 +32,10 @@ QUERIES = 18
 ENOUGH = 32
 """Models on each side of an image from which its own variance is better than everybody's (LeakPro's rule; the published
 tables agree: at 16 models one variance for all wins, at 256 one per example)."""
-Headline = Literal["online-per-example", "online-global", "offline-per-example", "offline-global"]
+Headline = Literal[
+    "online-per-example", "online-global", "offline-per-example", "offline-global", "rmia-online", "rmia-offline",
+    "loss",
+]  # fmt: skip
 STACKS = (1, 2, 4, 8)
 TRIAL_STEPS = 8
 WORTH_IT = 0.95
@@ -58,7 +62,10 @@ class AttackConfig:
     headline: Headline | None = None
     """The variant of the attack that speaks for it, named before its outcome: by default online, with a variance per
     example where shadow models are as many as make 32 on each side of an image (64 of design half, 80 of split), else
-    one for all."""
+    one for all. rmia-online and rmia-offline are RMIA from the same shadow models; loss needs none of them."""
+    show_exposed: int = 0
+    """Draw so many training images of each attacked classifier, those that its attack is surest of, in
+    internal/exposed.png: a file with private images in it, which stays inside and is erased by --seal. 0 draws none."""
 
     def __post_init__(self) -> None:
         if self.shadow_models < 0 or self.shadow_models == 1:
@@ -67,6 +74,8 @@ class AttackConfig:
             raise ValueError(f"attack.images is {self.images}: give at least 2, or leave it out")
         if self.queries is not None and not 1 <= self.queries <= QUERIES:
             raise ValueError(f"attack.queries is {self.queries}: give 1 to {QUERIES}, or leave it out")
+        if self.show_exposed < 0:
+            raise ValueError(f"attack.show_exposed is {self.show_exposed}: give 0 or more")
 
     def averaged(self, recipe: RecipeConfig) -> int:
         """How many of the views that `recipe` gives are averaged, from the first on; ValueError for more than those."""
@@ -78,12 +87,12 @@ class AttackConfig:
             )
         return self.queries or recipe.usual_views()
 
-    def variant(self) -> lira.Variant:
+    def variant(self) -> Variant:
         """The one whose figures are the headline; it depends on nothing that an attack finds out."""
         if self.headline is not None:
-            return next(variant for variant in lira.VARIANTS if variant.flag == self.headline)
+            return next(variant for variant in EVERY if variant.flag == self.headline)
         share = min(lira.SPLIT[0], lira.SPLIT[2]) if self.design == "split" else 0.5
-        return lira.Variant(online=True, per_example=share * self.shadow_models >= ENOUGH)
+        return Lira(online=True, per_example=share * self.shadow_models >= ENOUGH)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 Scores = NDArray[np.float64]
 CONFIDENCE = 0.95
 LOW_RATES = (0.01, 0.001)
+PRIORS = (0.01, 0.1, 0.5)
+"""Shares of all who might be asked about that are members."""
 ROC_POINTS = 400
 
 
@@ -142,19 +144,22 @@ def aop(accuracy: float, auc_value: float, weight: float = 2.0) -> float:
 def low_rate(rate: float, members: Scores, others: Scores) -> dict[str, Any]:
     """The share of members caught at a false-positive rate of `rate`, as far as so many non-members tell.
 
-    Returns {measurable, value, low, high, ppv_at_1_percent_prior, ppv_low, ppv_high, bound}. The interval is that of
+    Returns {measurable, value, low, high, ppv: {prior: {value, low, high}}, bound}. The interval is that of
     the threshold that `rate` of all non-members there are would pass, which these ones tell only roughly. Below one
     false alarm among the non-members a rate cannot be measured, and a precision not without a false alarm: null then.
     `bound` is what can be said without one: members caught above every non-member {value, low, high};
-    `false_positive_rate`, the most that this threshold's may be; `ppv_at_1_percent_prior`, the least that follows. Each
+    `false_positive_rate`, the most that this threshold's may be; `ppv`, the least that follows at each prior. Each
     limit holds with 97.5 %.
     """
     measurable = len(others) * rate >= 1 - 1e-9
-    found, limits = dict.fromkeys(("value", "low", "high")), ("ppv_at_1_percent_prior", "ppv_low", "ppv_high")
+    found = dict.fromkeys(("value", "low", "high"))
     if measurable:
         found = {"value": tpr_at(rate, members, others)[0] / len(members), **_interval_at(rate, members, others)}
-    precise = {key: None if one is None else ppv(one, rate) for key, one in zip(limits, found.values(), strict=True)}
-    return {"measurable": measurable, **found, **precise, "bound": _without_false_alarm(members, others)}
+    precise = {
+        f"{prior:g}": {key: None if one is None else ppv(one, rate, prior) for key, one in found.items()}
+        for prior in PRIORS
+    }
+    return {"measurable": measurable, **found, "ppv": precise, "bound": _without_false_alarm(members, others)}
 
 
 def _interval_at(rate: float, members: Scores, others: Scores) -> dict[str, float]:
@@ -178,7 +183,7 @@ def _interval_at(rate: float, members: Scores, others: Scores) -> dict[str, floa
     }
 
 
-def ppv(true_rate: float, false_rate: float, prior: float = 0.01) -> float | None:
+def ppv(true_rate: float, false_rate: float, prior: float) -> float | None:
     """Of those accused, the share that are members, where a share `prior` of all are: a balanced test flatters."""
     accused = prior * true_rate + (1 - prior) * false_rate
     return prior * true_rate / accused if accused else None
@@ -190,7 +195,7 @@ def _without_false_alarm(members: Scores, others: Scores) -> dict[str, Any]:
     return {
         **caught.as_dict(),
         "false_positive_rate": false_rate,
-        "ppv_at_1_percent_prior": ppv(caught.low, false_rate),
+        "ppv": {f"{prior:g}": ppv(caught.low, false_rate, prior) for prior in PRIORS},
     }
 
 

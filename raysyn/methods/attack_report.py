@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysyn.attacks.control import differs
-from raysyn.attacks.verdict import LOW_RATES
+from raysyn.attacks.variants import Loss
+from raysyn.attacks.verdict import LOW_RATES, PRIORS
 from raysyn.report.figures import Line, chart
 from raysyn.report.report import Section
 
@@ -22,6 +23,10 @@ BY_PERSON = (
     "The attack is about persons, each with all images: members are persons, and a person's score joins what each of "
     "their images says, where some have more images than others on the scale of what shadow models say that never saw "
     "persons with so many. A person counts for the class that most of their images are of. "
+)
+RMIA_BY_PERSON = (
+    " By RMIA a person's score is the sum of their images' shares of non-members below, as LiRA's is of ratios; no "
+    "image of their own is among these."
 )
 
 
@@ -40,12 +45,20 @@ def headline_sentence(found: Mapping[str, Any], shadow_models: int, accuracy: fl
     null, with_all = told["null"], " (with all their images)" if unit == "person" else ""
     low = "; ".join(f"at {100 * rate:g} % {caught(told['tpr'][f'{rate:g}'], others)}" for rate in LOW_RATES)
     return (
-        f"LiRA with {shadow_models} shadow models ({told['variant']}, named beforehand) ranks a training "
+        f"{attack_words(told['variant'], shadow_models)} ranks a training "
         f"{unit}{with_all} above another one with probability {_within(told['auc'], 1)}; were membership dealt out at "
         f"random within classes, with {_within(null, 1, 'mean')}, which excludes chance alone; control models that "
         f"never saw the {unit} give {_within(told['control'], 1)}. Members caught, in percent, by rate of false "
         f"alarms: {low}. The classifier's accuracy on real test images is {100 * accuracy:.1f} %."
     )
+
+
+def attack_words(variant: str, shadow_models: int) -> str:
+    """The headline's attack, as a sentence begins with it."""
+    if variant == str(Loss()):
+        return "One threshold on the loss (no shadow models, named beforehand)"
+    name, _, kind = variant.partition(", ") if variant.startswith("RMIA") else ("LiRA", "", variant)
+    return f"{name} with {shadow_models} shadow models ({kind}, named beforehand)"
 
 
 def unit_of(found: Mapping[str, Any]) -> str:
@@ -92,12 +105,13 @@ def _trade_off(tested: Mapping[str, float], attacks: Mapping[str, Any], heading:
     best = ("Most effective: AUC, %", "its AOP, %", "its variant")
     return Section(
         title=heading,
-        text=f"Accuracy on real test images; area under the ROC curve of LiRA, {variant}, which was named before the "
+        text="Accuracy on real test images; area under the ROC curve of the attack "
+        f"({variant if ' variance' not in variant else f'LiRA, {variant}'}), which was named before the "
         f"outcome, on {unit}s, with its 95 % interval; the same where membership is dealt out at random within each "
         "class, which excludes chance and nothing else; the same attack on control models, trained alike on one half "
         "of the members each, when it tells the half that they never saw from the non-members: what it reads where "
         "nothing is remembered, 50 if the sides differ in nothing but membership; accuracy over privacy, AOP = "
-        "accuracy / (2 · max(AUC, ½))². The most effective variant, as Knowledge Recycling reports it, is picked on "
+        "accuracy / (2 · max(AUC, ½))². LiRA's most effective variant, as Knowledge Recycling reports it, is picked on "
         "these images and flatters the attack.",
         warnings=side_warnings(attacks),
         rows=[(*head, *best), *rows],
@@ -128,23 +142,26 @@ def _low_rates(attacks: Mapping[str, Any]) -> Section:
         others = _of_headline(found)["others"]
         for rate in LOW_RATES:
             one = found["headline"]["tpr"][f"{rate:g}"]
-            rows.append((name, f"{100 * rate:g}", caught(one, others), precision(one, others)))
+            each = (precision(one, others, prior) for prior in PRIORS)
+            rows.append((name, f"{100 * rate:g}", caught(one, others), *each))
         bound = one["bound"]
         rows.append(
             (
                 name,
                 f"no false alarm among {others:,} (a true rate of up to {100 * bound['false_positive_rate']:.2g})",
                 _within(bound),
-                f"at least {100 * bound['ppv_at_1_percent_prior']:.2g}",
+                *(f"at least {100 * bound['ppv'][f'{prior:g}']:.2g}" for prior in PRIORS),
             )
         )
+    head = ("Model", "False positive rate, %", "Members caught, %")
     return Section(
         title="Where false alarms are rare",
         text="Members caught by the headline's variant, and how many of those it accuses would be members if one "
-        f"{unit_of(found)} in a hundred were. The 95 % intervals are those of the threshold that this share of all "
+        f"{unit_of(found)} in a hundred were, one in ten, and every second one (which flatters an attacker who has no "
+        "list of suspects). The 95 % intervals are those of the threshold that this share of all "
         "non-members passes, of which the non-members here tell only roughly: few of them, and an interval from near "
         "0, mean that more are needed.",
-        rows=[("Model", "False positive rate, %", "Members caught, %", "Precision at 1 % prior, %"), *rows],
+        rows=[(*head, *(f"Precision at {100 * prior:g} % prior, %" for prior in PRIORS)), *rows],
     )
 
 
@@ -155,12 +172,12 @@ def caught(one: Mapping[str, Any], others: int) -> str:
     return f"not measurable with {others:,} non-members; {_within(one['bound'])} without a false alarm"
 
 
-def precision(one: Mapping[str, Any], others: int) -> str:
+def precision(one: Mapping[str, Any], others: int, prior: float) -> str:
     """The precision at a low rate, as a table says it."""
-    value, least = one["ppv_at_1_percent_prior"], one["bound"]["ppv_at_1_percent_prior"]
-    if value is None:
+    found, least = one["ppv"][f"{prior:g}"], one["bound"]["ppv"][f"{prior:g}"]
+    if found["value"] is None:
         return f"not measurable with {others:,} non-members; at least {100 * least:.2g} without a false alarm"
-    return f"{100 * value:.2f} ({100 * one['ppv_low']:.2f} to {100 * one['ppv_high']:.2f})"
+    return _within(found)
 
 
 def _variants(attacks: Mapping[str, Any]) -> Section:
@@ -178,8 +195,13 @@ def _variants(attacks: Mapping[str, Any]) -> Section:
                     *(caught(one, found["others"]) for one in low),
                 )
             )
+    found = next(iter(attacks.values()))
     return Section(
         title="Every variant of the attack",
+        text="LiRA's four, RMIA's two from the answers of the same shadow models (offline with a = "
+        f"{found['rmia_a']:g}, chosen on shadow models), and the loss alone, which needs none. The headline's was "
+        "named before, and no other was put in its place for having come out better: to be led by another one, name it "
+        f"beforehand with --attack.headline.{RMIA_BY_PERSON if unit_of(found) == 'person' else ''}",
         rows=[("Model, variant", "AUC, %", "Nothing remembered, %", "Balanced accuracy, %", *rates), *rows],
     )
 

@@ -13,6 +13,7 @@ from raysyn.attacks import control, lira
 from raysyn.attacks.membership import attack
 from raysyn.attacks.pool import make_pool
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, Sweep
+from raysyn.attacks.variants import Lira
 from raysyn.attacks.whose import IMAGES
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Images, load
@@ -83,7 +84,7 @@ def test_no_member_is_judged_by_a_control_model_that_saw_it_and_models_are_train
 
 def test_exchangeable_sides_are_warned_of_as_seldom_as_the_interval_says() -> None:
     """Five in a hundred; 300 controls of models that know nothing of either side; fails by chance once in 10^3."""
-    variant, warned = lira.Variant(online=True, per_example=False), 0
+    variant, warned = Lira(online=True, per_example=False), 0
     members = np.arange(160) < 90
     for seed in range(300):
         random = np.random.default_rng(seed)

@@ -8,7 +8,7 @@ from scipy import stats
 
 from raysyn.attacks import lira
 from raysyn.attacks.headline import headline, permuted
-from raysyn.attacks.lira import VARIANTS
+from raysyn.attacks.variants import VARIANTS, Variant
 from raysyn.attacks.verdict import auc
 from raysyn.attacks.whose import IMAGES
 
@@ -51,7 +51,7 @@ def test_chance_is_called_chance_as_often_as_it_says() -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_the_headline_is_the_variant_named_whatever_comes_out(variant: lira.Variant) -> None:
+def test_the_headline_is_the_variant_named_whatever_comes_out(variant: Variant) -> None:
     rng = np.random.default_rng(0)
     inside = lira.half_design(8, 200, 0)
     shadows = rng.normal(size=(8, 200, 3)) + 2.0 * inside[:, :, None] * np.array([1.0, 0.5, 0.0])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from raysyn.attacks import gaussians, lira
-from raysyn.attacks.lira import VARIANTS, Variant
+from raysyn.attacks.variants import VARIANTS, Lira, Variant
 from raysyn.attacks.verdict import auc
 
 
@@ -67,8 +67,8 @@ def test_online_beats_offline_and_fixed_variance_wins_with_few_models() -> None:
     shift = np.random.default_rng(1).choice([-1.0, 2.0], 4000)
     confidences, inside = world(shift, 16)
     areas = {variant: np.mean(areas_of_each(confidences[:, :1500], inside[:, :1500], variant)) for variant in VARIANTS}
-    fixed, own = areas[Variant(True, False)], areas[Variant(True, True)]
-    assert fixed > own > areas[Variant(False, False)] > 0.5
+    fixed, own = areas[Lira(True, False)], areas[Lira(True, True)]
+    assert fixed > own > areas[Lira(False, False)] > 0.5
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
@@ -157,13 +157,13 @@ def test_examples_seen_in_another_role_count_on_neither_side() -> None:
     confidences, inside = world(np.ones(300), 32)
     design = lira.split_design(32, 300, 0)
     cut = np.where((design == lira.VALIDATION)[:, :, None], np.nan, confidences)
-    fixed = Variant(online=True, per_example=False)
+    fixed = Lira(online=True, per_example=False)
     result = lira.scores(cut, inside, confidences[0], fixed)
     assert np.isfinite(result).all()
     example = 7
     keep = design[:, example] != lira.VALIDATION
-    alone = gaussians.fit(confidences[keep][:, [example]], inside[keep][:, [example]], False, "")
-    assert gaussians.fit(cut, inside, False, "").mean_NQ[example] == pytest.approx(alone.mean_NQ[0])
+    alone = gaussians.centred(confidences[keep][:, [example]], inside[keep][:, [example]])
+    assert gaussians.centred(cut, inside).mean()[example] == pytest.approx(alone.mean()[0])
 
 
 @settings(deadline=None)
@@ -197,6 +197,6 @@ def test_too_few_models_are_refused() -> None:
     inside = np.array([[True], [False], [False]])
     values = np.zeros((3, 1, 1))
     with pytest.raises(ValueError, match="only 1 shadow models were trained on some example, 2 are needed"):
-        lira.scores(values, inside, values[0], Variant(True, True))
+        lira.scores(values, inside, values[0], Lira(True, True))
     with pytest.raises(ValueError, match="0 shadow models: give at least 2"):
         lira.half_design(0, 3, 0)

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from raysyn.attacks import lira
-from raysyn.attacks.lira import Variant
 from raysyn.attacks.pool import make_pool
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, sweep
+from raysyn.attacks.variants import VARIANTS, Lira, Variant
 from raysyn.attacks.verdict import auc
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, load
 from raysyn.models.resnet import ResNetConfig
 from raysyn.train.recipe import RecipeConfig
 
-FIXED, OWN = Variant(online=True, per_example=False), Variant(online=True, per_example=True)
-OFFLINE, OFFLINE_OWN = Variant(online=False, per_example=False), Variant(online=False, per_example=True)
+FIXED, OWN = Lira(online=True, per_example=False), Lira(online=True, per_example=True)
+OFFLINE, OFFLINE_OWN = Lira(online=False, per_example=False), Lira(online=False, per_example=True)
 
 
 @pytest.mark.slow
@@ -46,7 +46,7 @@ def test_an_overfitted_resnet_is_caught_in_the_published_order(real_data: Path, 
         apart = higher - lower
         assert apart.mean() > 2 * apart.std() / len(apart) ** 0.5, (float(apart.mean()), float(apart.std()))
 
-    found = {variant: areas(variant) for variant in lira.VARIANTS}
+    found = {variant: areas(variant) for variant in VARIANTS}
     print({str(variant): round(float(values.mean()), 4) for variant, values in found.items()})
     surely(found[FIXED], found[OFFLINE])
     surely(found[OWN], found[OFFLINE_OWN])

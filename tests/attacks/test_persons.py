@@ -14,10 +14,10 @@ from torch import nn
 
 from raysyn.attacks import control, gan_attacks, lira, membership, shadows
 from raysyn.attacks.gan_attacks import MonteCarloConfig, monte_carlo
-from raysyn.attacks.lira import VARIANTS, Variant
 from raysyn.attacks.pool import make_pool
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
 from raysyn.attacks.unseen import Unseen
+from raysyn.attacks.variants import VARIANTS, Lira, Variant
 from raysyn.attacks.verdict import auc, tpr_at
 from raysyn.attacks.whose import Whose
 from raysyn.compute.local import Local
@@ -28,7 +28,7 @@ from raysyn.train.recipe import RecipeConfig
 
 SIZES = (1, 1, 3, 1, 12, 2, 5, 1, 20, 4)
 """Images of one person after another."""
-GLOBAL = Variant(online=True, per_example=False)
+GLOBAL = Lira(online=True, per_example=False)
 
 
 def people(persons: int, seed: int, sizes: tuple[int, ...] = SIZES) -> Images:
@@ -158,7 +158,7 @@ def test_how_many_images_somebody_has_is_not_taken_for_membership(variant: Varia
 def test_images_that_move_together_do_not_hide_whom_few_images_give_away(shared: float) -> None:
     """By sums of ratios 8 and 6 % were caught at 1 % of false alarms: those with 20 images are beyond all others."""
     sizes = (np.resize([1, 1, 1, 2, 3, 20], 300),) * 2
-    for variant in (GLOBAL, Variant(online=False, per_example=False)):
+    for variant in (GLOBAL, Lira(online=False, per_example=False)):
         area, caught = told_apart(sizes, variant, shared, 1.0, 1, 0.01)
         assert area > (0.77 if shared == 0.3 else 0.74) and caught > 0.09, (str(variant), area, caught)
 

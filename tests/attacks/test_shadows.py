@@ -13,6 +13,7 @@ import torch
 from raysyn.attacks import lira, shadows
 from raysyn.attacks.membership import attack
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
+from raysyn.attacks.variants import Lira
 from raysyn.attacks.verdict import auc
 from raysyn.compute.local import Local
 from raysyn.compute.worker import Alone
@@ -62,7 +63,7 @@ def areas(folder: Path, recipe: RecipeConfig, views: list[str]) -> np.ndarray:
         patch.setattr(RecipeConfig, "views", lambda self: asked)
         network = ResNetConfig(blocks=1, width=4)
         found, _ = shadows.sweep(Local(folder), pool, config, network, recipe, 0, ShadowSpeed(stack=4))
-    judged = lira.each_as_target(*found, lira.Variant(online=True, per_example=False))
+    judged = lira.each_as_target(*found, Lira(online=True, per_example=False))
     return np.array([[auc(s[one.members_U], s[~one.members_U]).value for s in one.score_UQ.T] for one in judged])
 
 

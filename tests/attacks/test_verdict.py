@@ -113,8 +113,13 @@ def test_tpr_at_low_rates() -> None:
     assert tpr_at(0.001, members, others) == (50, 0.0)
     result = verdict(members, others)["tpr"]["0.01"]
     assert result["value"] == 0.51 and result["low"] < 0.51 < result["high"]
-    assert result["ppv_at_1_percent_prior"] == pytest.approx(0.0051 / (0.0051 + 0.0099))
-    assert result["ppv_low"] < result["ppv_at_1_percent_prior"] < result["ppv_high"]
+    # Of 10,000 asked about at a prior of 1 %: 51 of 100 members, and 99 of 9,900 others. At 10 %: 510 of 1,000, 90 of
+    # 9,000. At 50 %: 2,550 of 5,000, 50 of 5,000.
+    for prior, right, wrong in (("0.01", 51, 99), ("0.1", 510, 90), ("0.5", 2550, 50)):
+        found = result["ppv"][prior]
+        assert found["value"] == pytest.approx(right / (right + wrong))
+        assert found["low"] < found["value"] < found["high"]
+        assert result["bound"]["ppv"][prior] < found["value"]
 
 
 @pytest.mark.parametrize(
@@ -149,13 +154,15 @@ def test_rates_below_one_false_alarm_are_not_measured(others: int, resolved: lis
     for rate, one in result.items():
         assert one["measurable"] == (rate in resolved)
         if not one["measurable"]:
-            assert [one[key] for key in ("value", "low", "high", "ppv_at_1_percent_prior")] == [None] * 4
+            assert {one[key] for key in ("value", "low", "high")} == {None}
+            assert {value for found in one["ppv"].values() for value in found.values()} == {None}
         bound = one["bound"]
         assert bound["value"] == 0.5 and 0.33 < bound["low"] < 0.34
         # The rule of three, for one side of 95 %: about 3.7 / N.
         assert bound["false_positive_rate"] == pytest.approx(1 - 0.025 ** (1 / others))
-        accused = 0.01 * bound["low"] + 0.99 * bound["false_positive_rate"]
-        assert bound["ppv_at_1_percent_prior"] == pytest.approx(0.01 * bound["low"] / accused)
+        for prior in (0.01, 0.1, 0.5):
+            accused = prior * bound["low"] + (1 - prior) * bound["false_positive_rate"]
+            assert bound["ppv"][f"{prior:g}"] == pytest.approx(prior * bound["low"] / accused)
 
 
 @settings(deadline=None)
@@ -163,9 +170,9 @@ def test_rates_below_one_false_alarm_are_not_measured(others: int, resolved: lis
 def test_a_precision_is_never_certain(members: list[float], others: list[float], repeats: int) -> None:
     """Without a false alarm it would be 1, however few there were to raise one."""
     for one in verdict(members, others * repeats)["tpr"].values():
-        found, least = one["ppv_at_1_percent_prior"], one["bound"]["ppv_at_1_percent_prior"]
-        assert found is None or 0 <= found < 1
-        assert 0 <= least < 1
+        for prior, found in one["ppv"].items():
+            assert found["value"] is None or 0 <= found["value"] < 1
+            assert 0 <= one["bound"]["ppv"][prior] < 1
 
 
 def test_what_is_said_without_a_false_alarm_holds() -> None:

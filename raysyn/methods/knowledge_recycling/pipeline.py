@@ -19,7 +19,7 @@ from raysyn.attacks.shadows import check_enough
 from raysyn.compute.doorway import Compute
 from raysyn.compute.searches import Outcome, Search, Space
 from raysyn.data.images import Images, load
-from raysyn.methods.attack_report import side_warnings
+from raysyn.methods.attack_report import attack_words, side_warnings
 from raysyn.methods.class_shares import mix_of, stated
 from raysyn.methods.common import Setting
 from raysyn.methods.knowledge_recycling import drawing as drawn_by
@@ -190,7 +190,9 @@ def evaluate(setting: Setting, lesson: Lesson, models: Mapping[str, dict[str, Te
     found = setting.attack(models, lesson.real.train, config.classifier, setting.machines.shadows)
     if found["attacks"]:
         reached = ", ".join(f"{target} {found['attacks'][target]['auc']:.3f}" for target in models)
-        setting.console.stage("attack", f"LiRA with {config.attack.shadow_models} shadow models, AUC: {reached}")
+        variant = found["attacks"][next(iter(models))]["headline"]["variant"]
+        words = attack_words(variant, config.attack.shadow_models)
+        setting.console.stage("attack", f"{words}, AUC: {reached}")
         for sentence in side_warnings(found["attacks"]):
             setting.console.say(f"WARNING: {sentence}.")
     return found
