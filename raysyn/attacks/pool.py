@@ -148,8 +148,8 @@ def _drawn(labels_U: Counts, wanted_K: Counts, key: list[int]) -> NDArray[np.int
 
 def _distinct(members: Images, others: Images) -> Iterator[tuple[NDArray[np.int64], dict[str, int]]]:
     """For each side the places of images that are once in it and not on the other, and how many are not."""
-    prints = [_prints(side) for side in (members, others)]
-    for own, other in (prints, prints[::-1]):
+    each = [prints(side) for side in (members, others)]
+    for own, other in (each, each[::-1]):
         shared = np.isin(own, other)
         first = np.zeros(len(own), bool)
         first[np.unique(own, return_index=True)[1]] = True
@@ -159,7 +159,7 @@ def _distinct(members: Images, others: Images) -> Iterator[tuple[NDArray[np.int6
         )
 
 
-def _prints(images: Images) -> NDArray[np.bytes_]:
+def prints(images: Images) -> NDArray[np.bytes_]:
     """16 bytes for each image's pixels."""
     found = [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images.images_NHWC]
     return np.array(found, "S32")

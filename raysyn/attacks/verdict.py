@@ -84,7 +84,7 @@ def mean_auc(attacks: Sequence[tuple[Scores, Scores]]) -> Interval:
     above = [_placements(members, others) for members, others in attacks]
     value = float(np.mean([part.mean() for part in above]))
     fewest = min(min(len(members), len(others)) for members, others in attacks)
-    below_N = np.mean([_placed(others, members) for members, others in attacks], 0)
+    below_N = np.mean([placed(others, members) for members, others in attacks], 0)
     variance = 0.0
     if fewest > 1:
         # Sorted, so that not even the rounding of sums depends on the order.
@@ -202,10 +202,10 @@ def _without_false_alarm(members: Scores, others: Scores) -> dict[str, Any]:
 def _placements(these: Scores, those: Scores) -> Scores:
     """For each of `these`, the share of `those` below it, ties counting half."""
     # Sorted, so that not even the rounding of sums depends on the order.
-    return _placed(np.sort(these), those)
+    return placed(np.sort(these), those)
 
 
-def _placed(these: Scores, those: Scores) -> Scores:
+def placed(these: Scores, those: Scores) -> Scores:
     """`_placements` in the order of `these`."""
     those = np.sort(those)
     below, upto = np.searchsorted(those, these, "left"), np.searchsorted(those, these, "right")

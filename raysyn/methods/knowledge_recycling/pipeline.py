@@ -22,6 +22,7 @@ from raysyn.data.images import Images, load
 from raysyn.methods.attack_report import attack_words, side_warnings
 from raysyn.methods.class_shares import mix_of, stated
 from raysyn.methods.common import Setting
+from raysyn.methods.exposed import expose
 from raysyn.methods.knowledge_recycling import drawing as drawn_by
 from raysyn.methods.knowledge_recycling import report as shown
 from raysyn.methods.knowledge_recycling.config import NAME, Config, split
@@ -109,7 +110,7 @@ def run(setting: Setting) -> Report:
         "real": len(train), "synthetic": len(synthetic), "useful": useful, **judged,
     }  # fmt: skip
     report = setting.report(NAME, privacy=privacy, metrics=shown.metrics(results), attacks=judged["attacks"])
-    story, sections = shown.story(config, results), shown.sections(results)
+    story, sections = shown.story(config, results), [*shown.sections(results), *expose(setting, judged, train)]
     verdict = write_report(folder, report, synthetic=synthetic, done=story, sections=sections)
     setting.end(verdict, folder.where("Release"))
     return report

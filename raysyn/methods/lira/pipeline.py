@@ -19,6 +19,7 @@ from raysyn.compute.worker import Worker
 from raysyn.data.images import Images, load
 from raysyn.methods.attack_report import CHOSEN_AFTER, attack_sections, headline_sentence, side_warnings, unit_of
 from raysyn.methods.common import Setting
+from raysyn.methods.exposed import expose
 from raysyn.methods.lira import target as lira_target
 from raysyn.methods.lira.config import NAME, Config
 from raysyn.methods.lira.outlook import check_memory, show_outlook
@@ -79,7 +80,7 @@ def run(setting: Setting) -> Report:
     metrics = {"tested": tested, "likeness": alike, "warnings": doubts + unlike + sides}
     report = setting.report(NAME, privacy=privacy, metrics=metrics, attacks=found["attacks"])
     sections = [lira_target.likeness_section(alike, doubts + unlike)]
-    sections += attack_sections(found, "Usefulness and membership inference")
+    sections += attack_sections(found, "Usefulness and membership inference") + expose(setting, found, train)
     told = story(config, len(train), unit_of(told))
     write_report(folder, report, synthetic=None, done=told, sections=sections, headline=headline)
     setting.end(headline, f"Report (stays inside): {folder.shown(folder.report_html)}")

@@ -12,11 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from whole_run import whole_run
 
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
+from raysyn.attacks.verdict import auc
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, load
 from raysyn.methods import catalogue
@@ -81,9 +84,10 @@ def with_target(**fields: Any) -> Config:
 
 def test_a_classifier_trained_here_is_attacked(tmp_path: Path) -> None:
     said = io.StringIO()
-    content = run(replace(TINY, recipe=replace(TINY.recipe, epochs=12)), tmp_path / "run", said)
+    asked = replace(TINY.attack, show_exposed=5)
+    content = run(replace(TINY, recipe=replace(TINY.recipe, epochs=12), attack=asked), tmp_path / "run", said)
     text = " ".join(said.getvalue().split())
-    assert set(content["attacks"]) == {"target", "shadow_models"} and len(content["attacks"]["target"]["variants"]) == 4
+    assert set(content["attacks"]) == {"target", "shadow_models"} and len(content["attacks"]["target"]["variants"]) == 7
     assert content["privacy"]["guarantee"] == "none"
     page = (tmp_path / "run/internal/report.html").read_text()
     assert "Trained the attacked classifier on the 120 training images" in page and "LiRA with 8 shadow models" in page
@@ -99,6 +103,31 @@ def test_a_classifier_trained_here_is_attacked(tmp_path: Path) -> None:
     assert "Nothing remembered, %" in page
     assert target["headline"]["tpr"]["0.001"]["value"] is None
     assert not (tmp_path / "run/release").exists()
+    for words in ("RMIA, online", "loss, one threshold for all", "Precision at 50 % prior, %"):
+        assert words in page, words
+    assert target["variants"]["RMIA, offline"]["auc"]["value"] > 0.5 and target["best"].endswith("variance")
+    one_by_one(tmp_path / "run", target)
+
+
+def one_by_one(out: Path, target: dict[str, Any]) -> None:
+    """The table says of every image what it is, and what the headline's variant found; the page says no place."""
+    table, dataset = pq.read_table(out / "internal/attacked.parquet").to_pydict(), load(TINY.data)
+    sides = {"train": dataset.train, "test": dataset.test}
+    for split, index, label in zip(table["split"], table["index"], table["label"], strict=True):
+        assert label == sides[split].class_names[sides[split].labels_N[index]]
+    score_N, members_N = np.array(table["score"]), np.array(table["member"])
+    assert (members_N == (np.array(table["split"]) == "train")).all()
+    assert members_N.sum() == target["pool"]["members"]["kept"]
+    assert auc(score_N[members_N], score_N[~members_N]).value == pytest.approx(target["headline"]["auc"]["value"])
+    for score, member, rank, percentile in zip(score_N, members_N, table["rank"], table["percentile"], strict=True):
+        assert rank == 1 + (score_N > score).sum()
+        others_N = score_N[~members_N]
+        below = (others_N < score).sum() + ((others_N == score).sum() - (not member)) / 2
+        assert percentile == pytest.approx(100 * below / (len(others_N) - (not member)))
+    for name in ("attacked.parquet", "exposed.png"):
+        assert (out / "internal" / name).stat().st_mode & 0o777 == 0o600
+    page = (out / "internal/report.html").read_text()
+    assert "Which images are most exposed" in page and "The 5 that the attack is surest of" in page
 
 
 def written(out: Path) -> dict[str, int]:
@@ -132,6 +161,9 @@ def test_other_questions_train_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         assert told["headline"]["by_views"] == first["headline"]["by_views"] or "headline" in asked
     assert len(areas) == 5
     assert written(tmp_path / "run") == before
+    # Pictures of training images are made when they are asked for, and then alone.
+    assert not (tmp_path / "run/internal/exposed.png").exists()
+    assert (tmp_path / "run/internal/attacked.parquet").exists()
 
 
 def test_a_classifier_from_elsewhere_is_asked_one_view_unless_told(tmp_path: Path, users: str) -> None:
