@@ -15,7 +15,7 @@ from raysyn.report.report import Section
 RED, BLUE, GREY = "#d1242f", "#1f6feb", "#8a97a6"
 COLOURS = (RED, BLUE, "#1a7f37", "#8250df")
 CHOSEN_AFTER = (
-    "the figures called most effective are those of the attack's variant that was best on these very images, which "
+    "the figures called most effective are those of LiRA's variant that was best on these very images, which "
     "flatters it; the headline is that of a variant named before"
 )
 """For the report's list of choices made by looking."""

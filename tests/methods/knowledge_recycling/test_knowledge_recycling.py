@@ -77,7 +77,7 @@ def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) 
     stands_beside_the_others(metrics)
     assert len(metrics["tuning"]) == 2
     for name in ("teacher", "student"):
-        assert len(content["attacks"][name]["variants"]) == 4
+        assert len(content["attacks"][name]["variants"]) == 7
     released = pq.read_table(out / "release" / "synthetic.parquet")
     assert released.num_rows == 40
     soft = np.array(released["soft_label"].to_pylist())
@@ -87,6 +87,11 @@ def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) 
     assert student["shape"] == [8, 8, 1] and student["network"] == {"blocks": 1, "width": 4}
     html = (out / "internal" / "report.html").read_text()
     assert html.count("data:image/svg+xml") == 2 and "table 2 of the paper" in html
+    table, dataset = pq.read_table(out / "internal" / "attacked.parquet").to_pydict(), load(TINY.data)
+    known = {image.tobytes() for image in kr.split(TINY, dataset).train.images_NHWC}
+    for split, index in zip(table["split"], table["index"], strict=True):
+        image = getattr(dataset, split).images_NHWC[index]
+        assert split == "test" or image.tobytes() in known
     assert "Images are asked of the generator, for the students and for the release, equally many per class" in html
     for stage in (
         "teacher",
