@@ -64,7 +64,12 @@ class Lira(NamedTuple):
 
 
 class Rmia(NamedTuple):
-    """Pairwise likelihood ratios against non-members."""
+    """Pairwise likelihood ratios against non-members: the normal quantile of the share that an image is above.
+
+    Quantiles of views are averaged and of a person's images added up (Stouffer). Shares themselves end at 1: a sum of 6
+    lies further above its mean than one alone ever does, in standard deviations, and those with most images would be
+    first at few false alarms.
+    """
 
     online: bool
     a: float = rmia.USUAL_A
@@ -83,10 +88,13 @@ class Rmia(NamedTuple):
     def alone(
         self, target_NQ: Confidences, inside: Moments | None, out: Moments, others_N: Mask, whose: Whose
     ) -> Confidences:
+        # Imported where it is used, not above: who only asks for help must not wait for it.
+        from scipy.special import ndtri
+
         seen_NQ = None if inside is None else inside.means(IN)
         ratio_NQ = rmia.log_ratio(target_NQ, out.means(OUT), seen_NQ, self.a)
         whose_N = np.arange(len(target_NQ)) if whose.persons_N is None else whose.persons_N
-        return rmia.shares(ratio_NQ, others_N, whose_N, rmia.GAMMA)
+        return ndtri(rmia.shares(ratio_NQ, others_N, whose_N, rmia.GAMMA))
 
 
 class Loss(NamedTuple):

@@ -25,8 +25,8 @@ BY_PERSON = (
     "persons with so many. A person counts for the class that most of their images are of. "
 )
 RMIA_BY_PERSON = (
-    " By RMIA a person's score is the sum of their images' shares of non-members below, as LiRA's is of ratios; no "
-    "image of their own is among these."
+    " By RMIA a person's score is the sum of normal quantiles of their images' shares of non-members below, as LiRA's "
+    "is of ratios; no image of their own is among these."
 )
 
 

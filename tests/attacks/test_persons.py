@@ -17,7 +17,7 @@ from raysyn.attacks.gan_attacks import MonteCarloConfig, monte_carlo
 from raysyn.attacks.pool import make_pool
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
 from raysyn.attacks.unseen import Unseen
-from raysyn.attacks.variants import VARIANTS, Lira, Variant
+from raysyn.attacks.variants import BESIDE, VARIANTS, Lira, Variant
 from raysyn.attacks.verdict import auc, tpr_at
 from raysyn.attacks.whose import Whose
 from raysyn.compute.local import Local
@@ -121,7 +121,7 @@ def told_apart(
     share a part of their variance, and views of an image half of the rest: four targets."""
     whose_N = np.repeat(np.arange(sum(map(len, sizes))), np.concatenate(sizes))
     members_U, found = np.arange(whose_N[-1] + 1) < len(sizes[0]), []
-    models = 32 if variant.per_example else 12
+    models = 32 if getattr(variant, "per_example", False) else 12
     for seed in range(4):
         random, inside_MU = np.random.default_rng(seed), lira.half_design(models, len(members_U), seed)
 
@@ -134,7 +134,9 @@ def told_apart(
             return shared**0.5 * own[whose_N] + rest + leak * inside_U[whose_N, None]
 
         shadow_MNQ = np.stack([asked(inside_U) for inside_U in inside_MU])
-        score_U = lira.scores(shadow_MNQ, inside_MU[:, whose_N], asked(members_U), variant, Whose(whose_N))
+        score_U = lira.scores(
+            shadow_MNQ, inside_MU[:, whose_N], asked(members_U), variant, Whose(whose_N), ~members_U[whose_N]
+        )
         members, others = score_U[members_U], score_U[~members_U]
         found.append((auc(members, others).value, tpr_at(rate, members, others)[0] / len(members)))
     return tuple(np.mean(found, 0).tolist())
@@ -145,6 +147,7 @@ def told_apart(
     [
         *((GLOBAL, sizes) for sizes in ((4, 2), (2, 4), (6, 2), (10, 1), (1, 10))),
         *((variant, sizes) for variant in VARIANTS if variant != GLOBAL for sizes in ((6, 1), (1, 6))),
+        *((variant, sizes) for variant in BESIDE[:2] for sizes in ((6, 1), (1, 6))),
     ],
     ids=str,
 )

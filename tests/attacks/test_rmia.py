@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.special import expit
+from scipy.special import expit, ndtri
 from scipy.stats import spearmanr
 from test_lira import world
 
@@ -33,7 +33,7 @@ def slowly(
     for x in range(len(target_N)):
         against = [z for z in np.flatnonzero(others_N) if whose_N[z] != whose_N[x]]
         above = sum(ratio(x) / ratio(z) >= gamma for z in against)
-        found.append((above + float(expit(np.log(ratio(x))))) / (len(against) + 1))
+        found.append(float(ndtri((above + expit(np.log(ratio(x)))) / (len(against) + 1))))
     return found
 
 
