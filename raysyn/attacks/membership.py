@@ -44,11 +44,8 @@ def attack(
     models "attacks" is empty, and so is what speaks of them.
     """
     if not config.shadow_models:
-        return {
-            "tested": _tested(_asked(compute, targets, test.select([]), test, network, recipe)),
-            "attacks": {},
-            "shadow_images": 0,
-        }
+        alone = _asked(compute, targets, test.select([]), test, network, recipe)
+        return {"tested": _tested(alone), "attacks": {}, "shadow_images": 0}
     pool = make_pool(members, test, config.images, seed)
     answers = _asked(compute, targets, pool.images, test, network, recipe)
     tested, views = _tested(answers), config.averaged(recipe)
@@ -76,8 +73,8 @@ def attack(
         for target, answer in answers.items()
     }
     each = {"rows": pool.rows_N.tolist(), "members": pool.members_N.tolist(), "score": score}
-    told_all = {"tested": tested, "attacks": attacks, "likeness": alike, "each": each}
-    return {**told_all, "shadow_images": len(pool.images) // 2}
+    found = {"tested": tested, "attacks": attacks, "likeness": alike, "each": each}
+    return {**found, "shadow_images": len(pool.images) // 2}
 
 
 def _controls(
