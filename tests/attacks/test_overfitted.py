@@ -24,7 +24,7 @@ OFFLINE, OFFLINE_OWN = Lira(online=False, per_example=False), Lira(online=False,
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_an_overfitted_resnet_is_caught_in_the_published_order(real_data: Path, tmp_path: Path) -> None:
-    """CIFAR-10, ResNet-14, 16 shadow models, each a target: online > offline > chance, fixed > per-example variance, and
+    """CIFAR-10, ResNet-14, 16 shadow models, each a target: online > offline > chance, fixed > per-example variance,
     RMIA > LiRA offline.
 
     Published for 16 models and 2 queries, image and mirror image, trained on both (TF Privacy): online .668, fixed

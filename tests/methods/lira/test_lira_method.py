@@ -154,12 +154,14 @@ def test_other_questions_train_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("raysyn.attacks.control.fit", trained)
     monkeypatch.setattr(lira, "fit", trained)
     areas = {first["auc"]}
-    for asked in ({"queries": 1}, {"queries": 2}, {"queries": 7}, {"headline": "offline-global"}):
+    for asked in ({"queries": 1}, {"queries": 2}, {"queries": 7}, {"headline": "rmia-offline"}):
         told = run(replace(config, attack=replace(config.attack, **asked)), tmp_path / "run")["attacks"]["target"]
         areas.add(told["auc"])
         assert told["headline"]["views"] == asked.get("queries", 18)
         assert told["headline"]["by_views"] == first["headline"]["by_views"] or "headline" in asked
     assert len(areas) == 5
+    page = (tmp_path / "run/internal/report.html").read_text()
+    assert "RMIA with 8 shadow models (offline, named beforehand) ranks" in page
     assert written(tmp_path / "run") == before
     # Pictures of training images are made when they are asked for, and then alone.
     assert not (tmp_path / "run/internal/exposed.png").exists()
