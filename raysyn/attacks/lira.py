@@ -22,7 +22,7 @@ from raysyn.attacks import rmia
 from raysyn.attacks.gaussians import Confidences, Mask, Moments, centred, moments
 from raysyn.attacks.unseen import Unseen
 from raysyn.attacks.variants import EVERY, VARIANTS, Rmia, Variant
-from raysyn.attacks.verdict import auc, tpr_at, verdict
+from raysyn.attacks.verdict import area, tpr_at, verdict
 from raysyn.attacks.whose import IMAGES, Whose
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -217,12 +217,12 @@ def with_chosen_a(shadow_MNQ: Confidences, inside_MN: Mask) -> tuple[Variant, ..
     one where they are too few."""
     first_MNQ = shadow_MNQ[:, :, :1]
 
-    def area(a: float) -> float:
+    def reached(a: float) -> float:
         judged = islice(each_as_target(first_MNQ, inside_MN, Rmia(False, a)), CHOSEN_ON)
-        return float(np.mean([auc(*_sides(one.score_UQ[:, 0], one.members_U)).value for one in judged]))
+        return float(np.mean([area(*_sides(one.score_UQ[:, 0], one.members_U)) for one in judged]))
 
     try:
-        chosen = max(rmia.TRIED_A, key=area)
+        chosen = max(rmia.TRIED_A, key=reached)
     except ValueError:
         chosen = rmia.USUAL_A
     return tuple(Rmia(False, chosen) if one == Rmia(False) else one for one in EVERY)
@@ -244,7 +244,7 @@ def spread(
             for target, judged in enumerate(each_as_target(shadow_MNQ, inside_MN, variant, whose)):
                 for last, score_U in enumerate(judged.score_UQ.T):
                     sides = _sides(score_U, judged.members_U)
-                    areas_TQ[target, last] = auc(*sides).value
+                    areas_TQ[target, last] = area(*sides)
                     caught_TQ[target, last] = tpr_at(BY_VIEWS_RATE, *sides)[0] / len(sides[0])
         except ValueError:
             continue

@@ -75,6 +75,11 @@ def auc(members: Scores, others: Scores) -> Interval:
     return mean_auc([(members, others)])
 
 
+def area(members: Scores, others: Scores) -> float:
+    """`auc` without its interval."""
+    return float(_placements(members, others).mean())
+
+
 def mean_auc(attacks: Sequence[tuple[Scores, Scores]]) -> Interval:
     """Mean of the areas of several attacks, each (members, others), with its interval as `auc` has it: no member is in
     two attacks; the same non-members, in the same order, are in all."""
