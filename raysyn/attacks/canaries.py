@@ -32,7 +32,7 @@ def log_likelihood_ratio(answers_TM: Floats, rate: float, noise_std: float) -> F
     with the chance `rate`. An answer that is no number says nothing: it is as likely either way.
     """
     told = (answers_TM - 0.5) / noise_std**2
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.logaddexp(np.log1p(-rate), np.log(rate) + told)
     return np.nan_to_num(ratios, nan=0.0).sum(axis=0)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,9 +134,9 @@ def mu_at_least(games: int, guesses: int, right: int, confidence: float) -> floa
 
 
 def _gaussian(mu: float) -> Callable[[float], float]:
-    from scipy.special import ndtr, ndtri
-
-    return lambda found: float(ndtr(ndtri(found) - mu))
+    # Of single numbers, several times as fast as scipy.
+    normal = NormalDist()
+    return lambda found: normal.cdf(normal.inv_cdf(found) - mu)
 
 
 def improbable(games: int, guesses: int, right: int, alarms_of: Callable[[float], float], level: float) -> bool:
