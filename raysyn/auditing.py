@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 INTERRUPTED = "interrupted: nothing is written; the same command begins anew"
 WHAT = ("engine",)
 FEWEST = 1024
-HEAD = ("claimed ε", "any", "one run", "shown", "best guess of ε", "ratio", "μ", "over", "verdict")
+HEAD = ("claimed ε", "any", "one run", "Gaussian", "as attacked", "ratio", "μ", "over", "verdict")
 MEANING = (
-    "claimed ε: as accounted, at δ 1e-5. any: at least, by Steinke et al. 2023 for any algorithm; one run: by "
-    "Mahloujifar et al. 2024, if it is Gaussian; shown: the most that is proved of this mechanism, whose noise "
-    "may be another. best guess: the ε of this mechanism with the noise that fits what was seen, with its "
-    "interval; ratio: that beside the claimed ε, where the attack is the best there is. μ: of a Gaussian answer "
-    "attacked as well. over: how far the attack was surely above what the whole curve δ(ε) allows; above 0 is "
-    "refuted. All rows together hold with {confidence:.0%} confidence."
+    "claimed ε: as accounted, at δ 1e-5. any, one run: at least, if all games were one run of some algorithm "
+    "(Steinke et al. 2023) or of a Gaussian one (Mahloujifar et al. 2024), each with 95% confidence. Gaussian: at "
+    "least, if it is a Gaussian answer. as attacked: the ε of this mechanism with the noise that fits what was "
+    "seen, and its interval; ratio: that beside the claimed ε, where the attack is the best there is. μ: of a "
+    "Gaussian answer attacked as well, beside the claimed one. over: how far the attack was surely above what the "
+    "whole curve δ(ε) allows; above 0 is refuted. Where nothing else is said, all rows together hold with "
+    "{confidence:.0%} confidence."
 )
 
 
@@ -125,12 +126,12 @@ def _played(flags: Flags, cases: Sequence[Case]) -> list[Finding]:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "  ".join(cell.rjust(width) for cell, width in zip(cells, (9, 5, 7, 5, 17, 5, 9, 6, 13), strict=True))
+    return "  ".join(cell.rjust(width) for cell, width in zip(cells, (9, 5, 7, 8, 18, 5, 9, 6, 13), strict=True))
 
 
 def _cells(one: Finding) -> tuple[str, ...]:
     return (
-        f"{one.claimed:.2f}", f"{one.any_algorithm:.2f}", f"{one.one_run:.2f}", f"{one.shown:.2f}",
+        f"{one.claimed:.2f}", f"{one.any_algorithm:.2f}", f"{one.one_run:.2f}", f"{one.gaussian:.2f}",
         f"{one.estimate:.2f} ({one.low:.2f}-{one.high:.2f})", f"{one.ratio:.2f}" if one.tight else "",
         f"{one.mu:.2f}/{one.mu_claimed:.2f}", f"{one.over:+.3f}", one.verdict,
     )  # fmt: skip

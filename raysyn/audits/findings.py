@@ -69,16 +69,16 @@ class Finding:
     claimed: float
     """Epsilon, as it is accounted."""
     any_algorithm: float
-    """Lower bound of epsilon from (epsilon, delta) alone, as of one run (Steinke et al. 2023)."""
+    """Lower bound of epsilon from (epsilon, delta) alone, as of one run (Steinke et al. 2023), with 95 %."""
     one_run: float
     """The same by the trade-off curve of a Gaussian answer (Mahloujifar et al. 2024)."""
     gaussian: float
-    """The same where games are independent: mu at the best threshold."""
+    """By mu at the best threshold, where games are independent; with the confidence of all findings together."""
     estimate: float
     """Epsilon of the mechanism of this kind, with other noise, that is attacked as well as this one was."""
     low: float
     high: float
-    """Its interval: exact, with the confidence of all findings together."""
+    """Its interval: exact, with that confidence."""
     mu: float
     mu_claimed: float
     """Of a Gaussian answer of the same area under the best attack's curve: as seen, and as claimed."""
@@ -103,17 +103,15 @@ class Finding:
         """Why it fails, in a few words."""
         if self.verdict == LITTLE:
             return f"shows ε {self.high:.2f} at most, of {self.claimed:.2f}: noise is too large, or a sum too small"
-        return f"shows ε {self.shown:.2f}, of {self.claimed:.2f} claimed"
+        if self.excess.value > 0:
+            at = f"at {self.excess.false_alarms:.2%} of false alarms at most"
+            return f"{self.excess.found:.2%} of the canaries found, at least, {at}: more than its curve allows"
+        return f"shows ε {self.low:.2f} at least, of {self.claimed:.2f} claimed"
 
     @property
     def ratio(self) -> float:
         """Shown epsilon over the accounted one."""
         return self.estimate / self.claimed
-
-    @property
-    def shown(self) -> float:
-        """The most that is proved of this mechanism, whose noise may be another."""
-        return max(self.any_algorithm, self.gaussian, self.low)
 
     @property
     def fails(self) -> bool:
@@ -122,23 +120,23 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self) | {"over": self.over, "ratio": self.ratio, "shown": self.shown}
+        return asdict(self) | {"over": self.over, "ratio": self.ratio}
 
 
 def judge(case: Case, played: Played, confidence: float) -> Finding:
     """All that the games say. `confidence` is this finding's own: one of several needs more for all of them to hold.
 
     Refuted: hits at some threshold, or the area under the attack's curve, are surely above what the claim's whole curve
-    allows, or a lower bound of epsilon is above it. Too little: the area is surely below that of less than NEAR of it.
-    Each of these four has its part of what may go wrong.
+    allows. Too little: the area is surely below that of NEAR of the claim. Each of these three has its part of what may
+    go wrong. Bounds as of one run are told beside them, each with 95 %: where games are independent, they are weaker.
     """
-    scores, coins, part = played.scores_M, played.coins_M, 1 - (1 - confidence) / 4
+    scores, coins, part = played.scores_M, played.coins_M, 1 - (1 - confidence) / 3
     scale, curve = ruler(case.cost), tradeoff.of([case.cost])
     claimed, most = scale.epsilons[AROUND.index(1.0)], scale.areas[AROUND.index(1.0)]
     area = verdict.auc(scores[coins], scores[~coins]).value
     low, high = _interval(played, part)
     over = lower_bounds.excess(scores, coins, played.thresholds.tolist(), curve.missed, part)
-    any_algorithm, one_run = lower_bounds.in_one_run(scores, coins, DELTA, part)
+    any_algorithm, one_run = lower_bounds.in_one_run(scores, coins, DELTA, verdict.CONFIDENCE)
     gaussian = lower_bounds.gaussian_mu(scores, coins, played.thresholds.tolist(), part)
     found = Finding(
         name=case.name, games=len(scores), claimed=claimed, any_algorithm=any_algorithm,
@@ -157,7 +155,7 @@ def _interval(played: Played, confidence: float) -> tuple[float, float]:
 
 
 def _verdict(found: Finding, tight: bool) -> str:
-    if found.excess.value > 0 or found.area_over > 0 or found.any_algorithm > found.claimed:
+    if found.over > 0:
         return REFUTED
     if not tight:
         return FINE

@@ -30,9 +30,9 @@ from raysyn.privacy.ledger import Release
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 
-CLIP = 0.7
+CLIP = 0.5
 """max_grad_norm; not 1, or nobody would see where it is forgotten."""
-LIGHT, REST = 4.0, 0.5
+LIGHT, REST = 4.0, 0.1
 """Norm of a canary's mean gradient before the clip, or more; of K copies, that of each but the first, which has the
 rest: so that clipping each copy shows, whether they are summed or averaged after that."""
 ALBUM = 3
