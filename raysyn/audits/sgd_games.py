@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ SILENT = 100.0
 class Setting:
     """How DP-SGD is run in a game."""
 
-    engine: str = "bookkeeping"
+    engine: Literal["loop", "bookkeeping", "fused"] = "bookkeeping"
     copies: int = 1
     ranks: int = 1
     persons: bool = False
@@ -141,7 +141,9 @@ class Seen:
 def run(setting: Setting, private: Images, secret: bytes, device: torch.device | None = None) -> Seen:
     """One run of DP-SGD on as many ranks as are asked for."""
     size, cost = int(np.prod(private.shape)), units.priced(setting.cost, private)
-    speed = SGDSpeed(engine=setting.engine, micro_batch=256, channels_last=False, precision="float32")  # type: ignore[arg-type]
+    speed = SGDSpeed(
+        engine=setting.engine, micro_batch=setting.batch * 3 // 4 or 1, channels_last=False, precision="float32"
+    )
 
     def on_rank(rank: Worker) -> tuple[Release[dict[str, Any]], Watch]:
         model, watch = nn.Linear(size, 1, bias=False), Watch()
