@@ -153,8 +153,8 @@ def run(setting: Setting, private: Images, secret: bytes, device: torch.device |
 
     release, watch = on_ranks(on_rank, setting.ranks, device)[0][0]
     gradients_TP = torch.stack(watch.seen).double().numpy()
-    denominator = cost.sampling_rate * private.units * CLIP
-    return Seen(-gradients_TP * denominator, release.value["ema"]["weight"].double().numpy().ravel())
+    expected = cost.sampling_rate * private.units
+    return Seen(-gradients_TP * expected / CLIP, release.value["ema"]["weight"].double().numpy().ravel())
 
 
 def _played(

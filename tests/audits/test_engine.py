@@ -166,6 +166,25 @@ def test_a_canary_that_is_out_changes_nothing_but_its_own_pixel(persons: bool) -
     assert (changed == (whose == 4)).all()
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting(),
+        Setting(engine="loop", copies=3, units=64, batch=16),
+        Setting(persons=True, copies=2, ranks=2),
+        Setting(batch=256, noise=3.4),
+        Setting(adam=True),
+    ],
+)
+def test_a_canary_adds_one_and_meets_the_noise_that_is_paid_for(setting: Setting) -> None:
+    there, rate = np.arange(setting.units) % 2 == 0, setting.cost.sampling_rate
+    seen = sgd_games.run(setting, setting.images(there), bytes(32)).answers_TP
+    inside, outside = seen[:, : setting.units][:, there], seen[:, : setting.units][:, ~there]
+    assert outside.std() == pytest.approx(setting.noise, rel=5 / np.sqrt(2 * outside.size))
+    reach = 5 * np.sqrt((setting.noise**2 + rate * (1 - rate)) / inside.size)
+    assert inside.mean() == pytest.approx(rate, abs=reach) and outside.mean() == pytest.approx(0, abs=reach)
+
+
 def test_who_is_taken_out_takes_part_in_nothing_and_comes_back() -> None:
     stream, takes = played.Stream(bytes(32), "x"), sgd_games.sgd.participants
     with pytest.raises(RuntimeError), sgd_games.without([0, 3]):
