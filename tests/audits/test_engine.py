@@ -39,7 +39,6 @@ CAUGHT = [
     ("no clip", LOOP, REFUTED),
     ("clip per copy, summed", COPIES, REFUTED),
     ("clip per copy, averaged", COPIES, LITTLE),
-    ("clip per copy, averaged", LOOP, LITTLE),
     ("same Poisson mask each step", PLAIN, REFUTED),
     ("twice the rate", PLAIN, REFUTED),
     ("no noise on empty batches", ALONE, REFUTED),
