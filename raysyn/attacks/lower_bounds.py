@@ -101,7 +101,9 @@ def in_one_run(
     order, games = np.argsort(-scores_M, kind="stable"), len(scores_M)
     epsilon = mu = 0.0
     for share in shares:
-        each = max(1, round(games * share / 2))
+        each = int(games * share / 2)
+        if not each:
+            continue
         right = int(coins_M[order[:each]].sum() + (~coins_M[order[-each:]]).sum())
         level = 1 - (1 - confidence) / len(shares)
         epsilon = max(epsilon, epsilon_at_least(games, 2 * each, right, delta, level))

@@ -20,6 +20,8 @@ NEAR = 0.8
 """Part of the accounted epsilon that a tight attack must reach: noise may not be far too large either."""
 AROUND = (0.5, 0.7, 1.0, 1.4, 2.0)
 """Noise, in parts of what was claimed, at which mechanisms of the same kind are priced."""
+FEWEST = 64
+"""Games of a row, however few are asked for: both sides must be there."""
 FINE, REFUTED, LITTLE, UNCLEAR = "holds", "REFUTED", "TOO LITTLE", "too few games"
 
 
@@ -171,7 +173,7 @@ def audit(
     each = 1 - (1 - confidence) / len(cases)
     found: list[Finding] = []
     for case in cases:
-        played = case.play(max(1, round(games * case.games)), seed)
+        played = case.play(max(FEWEST, round(games * case.games)), seed)
         found.append(judge(case, played, each))
         tell(len(found), found[-1])
     return found

@@ -112,6 +112,28 @@ def test_what_independent_games_reach_is_never_called_improbable(mu: float, game
     assert said[-1] or games < 200 or mu > 1
 
 
+@pytest.mark.parametrize("p", [0.01, 0.05, 0.3])
+@pytest.mark.parametrize("games", [3, 50, 400])
+def test_games_of_one_run_may_all_be_won_together(p: float, games: int) -> None:
+    """Of an algorithm that gives away everything with the chance p, and else nothing: (0, p)-private. Guesses are all
+    right more often than p, and no bound may deny it; but not much more often."""
+
+    def alarms_of(found: float) -> float:
+        return max(0.0, found - p)
+
+    each = stats.binom(games, 0.5)
+    for right in (games // 2, games - 1, games):
+        tail = p + (1 - p) * each.sf(right - 1)
+        assert not lower_bounds.improbable(games, games, right, alarms_of, 0.999 * tail)
+    assert lower_bounds.improbable(games, games, games, alarms_of, min(0.99, 3 * p + 0.3)) or games < 50
+
+
+@pytest.mark.parametrize("games", range(1, 6))
+def test_few_canaries_are_each_guessed_about_once_at_most(games: int) -> None:
+    scores = np.arange(float(games))
+    assert lower_bounds.in_one_run(scores, scores > games / 2, 1e-5, 0.5) >= (0, 0)
+
+
 def test_more_right_guesses_than_guesses_are_no_count() -> None:
     with pytest.raises(ValueError, match=r"^5 right of 4 guesses about 9 canaries: give no more than there are$"):
         lower_bounds.improbable(9, 4, 5, lower_bounds._gaussian(1.0), 0.05)

@@ -15,7 +15,7 @@ from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central, counts, layer_statistics, moments, noise, semantic
 
 CASES = {case.name: case for case in query_games.cases(1.0)}
-DRAWS = 150
+DRAWS = 100
 WHERE = (central, counts, layer_statistics, moments, semantic)
 
 
