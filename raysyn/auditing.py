@@ -111,11 +111,13 @@ def _played(flags: Flags, cases: Sequence[Case]) -> list[Finding]:
     from raysyn.audits.findings import audit
 
     width = max(len(case.name) for case in cases)
+    print(f"audit engine: {len(cases)} claims, {flags.games:,} games, seed {flags.seed}", flush=True)
     print(f"{'':<{width}}  {_row(HEAD)}", flush=True)
 
     def tell(done: int, one: Finding) -> None:
         print(f"{one.name:<{width}}  {_row(_cells(one))}", flush=True)
-        print(f"audit: {done} of {len(cases)}", file=sys.stderr, flush=True)
+        if not sys.stdout.isatty():  # where one sees the rows, they tell as much
+            print(f"audit engine: {done} of {len(cases)}", file=sys.stderr, flush=True)
 
     found = audit(cases, flags.games, flags.seed, flags.confidence, tell)
     print("", filled(MEANING.format(confidence=flags.confidence), 0), "", filled(_summary(found), 0), sep="\n")

@@ -19,11 +19,12 @@ def test_a_claim_that_holds(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     out = tmp_path / "found.json"
     assert auditing.main([*COUNTS, "--out", str(out)]) == 0
     said = capsys.readouterr()
-    lines = said.out.splitlines()
+    first, *lines = said.out.splitlines()
+    assert first == "audit engine: 2 claims, 4,096 games, seed 0"
     assert lines[0].split()[:4] == ["claimed", "ε", "any", "one"] and len({len(line) for line in lines[:3]}) == 1
     assert [line.split("  ")[0] for line in lines[1:3]] == ["noisy class counts, images", "noisy class counts, persons"]
     assert "Nothing of 2 claims is refuted." in said.out and "95% confidence" in " ".join(said.out.split())
-    assert said.err.splitlines() == ["audit: 1 of 2", "audit: 2 of 2"]
+    assert said.err.splitlines() == ["audit engine: 1 of 2", "audit engine: 2 of 2"]
     kept = json.loads(out.read_text())
     assert (kept["games"], kept["seed"], len(kept["findings"])) == (4096, 0, 2) and out.stat().st_mode & 0o077 == 0
     one = kept["findings"][0]
