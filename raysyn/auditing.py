@@ -69,19 +69,41 @@ def main(arguments: Sequence[str]) -> int:
     return status or int(any(one.fails for one in found))
 
 
-def _read(arguments: Sequence[str]) -> tuple[Flags, list[Case]]:
+def audit(
+    what: str = "engine", *, games: int = 8192, seed: int = 0, only: Sequence[str] = (), confidence: float = 0.95
+) -> list[dict[str, Any]]:
+    """The rows of `raysyn audit engine`, without its table: claims with `"fails": True` do not hold. ValueError for bad
+    input."""
+    from raysyn.audits import findings
+
+    _check_what([what])
+    flags = Flags(games=games, seed=seed, only=tuple(only), confidence=confidence)
+    cases = _checked(flags)
+    return [one.as_dict() for one in findings.audit(cases, games, seed, confidence, lambda done, one: None)]
+
+
+def _check_what(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] not in WHAT:
         has = f"{arguments[0]} is nothing that audit knows{guess(arguments[0], WHAT)}" if arguments else ""
         raise ValueError(f"{has or 'audit has nothing to attack'}: give engine, for raysyn's own mechanisms")
+
+
+def _read(arguments: Sequence[str]) -> tuple[Flags, list[Case]]:
+    _check_what(arguments)
     flags = assigned(Flags(), arguments[1:], "audit engine")
+    if flags.out is not None:
+        _check_out(check_given(flags.out, f"out={flags.out!r}"), flags.overwrite)
+    return flags, _checked(flags)
+
+
+def _checked(flags: Flags) -> list[Case]:
+    """The cases that are asked for."""
     if flags.games < FEWEST:
         raise ValueError(f"games is {flags.games}: give at least {FEWEST}, 8192 is usual")
     if flags.seed < 0:
         raise ValueError(f"seed is {flags.seed}: give 0 or more")
     if not 0.5 <= flags.confidence <= 0.9999:
         raise ValueError(f"confidence is {flags.confidence}: give 0.5 to 0.9999, 0.95 is usual")
-    if flags.out is not None:
-        _check_out(check_given(flags.out, f"out={flags.out!r}"), flags.overwrite)
     from raysyn.audits.engine import cases
 
     known = cases()
@@ -89,7 +111,7 @@ def _read(arguments: Sequence[str]) -> tuple[Flags, list[Case]]:
         if not any(word in case.name for case in known):
             words = sorted({word for case in known for word in case.name.replace(",", "").split()})
             raise ValueError(f"only is {word}, which is in no row{guess(word, words)}: rows are named by {_few(words)}")
-    return flags, [case for case in known if not flags.only or any(word in case.name for word in flags.only)]
+    return [case for case in known if not flags.only or any(word in case.name for word in flags.only)]
 
 
 def _few(words: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import raysyn
 from raysyn import auditing
 from raysyn.audits import findings
 from raysyn.privacy.queries import counts, noise
@@ -76,6 +77,16 @@ def test_a_mistake_is_one_sentence(
     said = capsys.readouterr()
     assert left.value.code == 2 and said.out == ""
     assert said.err.startswith(f"error: {sentence.format(**places)}") and said.err.count("\n") == 1, said.err
+
+
+def test_from_python_the_same_rows_come_without_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    images, persons = raysyn.audit(games=4096, only=["counts"])
+    assert (images["name"], images["games"], images["fails"]) == ("noisy class counts, images", 1024, False)
+    assert images["claimed"] == persons["claimed"] and images["estimate"] != persons["estimate"]
+    assert capsys.readouterr() == ("", "")
+    for wrong, said in ({"what": "motor"}, "motor is no"), ({"games": 3}, "games is 3"), ({"only": ["x"]}, "only is x"):
+        with pytest.raises(ValueError, match=f"^{said}"):
+            raysyn.audit(**wrong)
 
 
 def test_help_tells_flags() -> None:

@@ -122,7 +122,7 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self) | {"over": self.over, "ratio": self.ratio}
+        return asdict(self) | {"over": self.over, "ratio": self.ratio, "fails": self.fails}
 
 
 def judge(case: Case, played: Played, confidence: float) -> Finding:
