@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from mutants import MUTANTS
 
+from raysyn.attacks import canaries
 from raysyn.attacks.lower_bounds import area_of
 from raysyn.audits import engine, findings, played, sgd_games
 from raysyn.audits.findings import FINE, LITTLE, REFUTED, UNCLEAR, Finding
@@ -132,6 +134,20 @@ def test_what_is_said_of_noise(noise: float, games: int, verdict: str) -> None:
     assert one.unclear == (verdict == UNCLEAR)
     # The mechanism of this noise is what was played, so its epsilon is found again.
     assert games < 1000 or epsilon([price(noise)], findings.DELTA, "prv") == pytest.approx(one.estimate, rel=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rate", "noise", "steps"), [(0.25, 1.2, 8), (1.0, 1.2, 1)])
+def test_a_claim_that_is_exact_is_hardly_ever_refuted(rate: float, noise: float, steps: int) -> None:
+    """By findings of 95 % each: 5 % of 80 exceed 11 once in 500 times."""
+    case = Case(name="x", cost=price(noise, rate, steps), play=made_up(noise, 0))
+    fixed, said = canaries.thresholds(rate, noise, steps), Counter[str]()
+    for seed in range(80):
+        coins = np.random.default_rng(1000 + seed).random(2048) < 0.5
+        answers = canaries.answers(rate, noise, steps, coins, seed)
+        scores = canaries.log_likelihood_ratio(answers, rate, noise)
+        said[findings.judge(case, Played(scores, coins, fixed), 0.95).verdict] += 1
+    assert said[REFUTED] + said[LITTLE] <= 11, said
 
 
 def test_what_is_not_the_best_attack_need_not_reach_the_claim() -> None:
