@@ -19,7 +19,7 @@ from raysyn.compute.doorway import Compute, Machines, Show
 from raysyn.draw_source import DRAWN, Source, source
 from raysyn.methods.class_shares import known, turns
 from raysyn.methods.common import apart, join, watch
-from raysyn.methods.synthesis import Drawing, drawn, labelled
+from raysyn.methods.synthesis import Drawing, drawn, soft_labels
 from raysyn.report import choices
 from raysyn.report.release import write_release
 from raysyn.report.release_config import ReleaseConfig
@@ -147,7 +147,7 @@ def draw(begun: Begun) -> None:
     console.begin(["synthesise"])
     which = labels(given, facts["classes"], known(made_by.config, tuple(facts["classes"]), made_by.answer))
     images = drawn(begun.compute, folder, console, begun.drawing, which, given.seed, tuple(facts["classes"]))
-    images, soft = labelled(begun.compute, folder, begun.drawing, images)
+    soft = soft_labels(begun.compute, folder, console, begun.drawing, images)
     write_release(
         folder, images, certificate(made_by, given), name=f"synthetic {facts['name']}", soft_labels=soft,
         written=given.release,
