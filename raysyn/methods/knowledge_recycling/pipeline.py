@@ -91,11 +91,12 @@ def run(setting: Setting) -> Report:
     student = folder.stage("student", lambda: compute.once(fit_student, params, lesson, name="student"))
     console.stage("student", f"accuracy on validation images {percent(student['valid_accuracy'])}")
 
-    # Released are the student and a set of the generator, noise and mix of its own sets, each image under the class that
-    # was asked for and the teacher's soft label, whatever kind of labels the student learned from.
+    # Released are the student and a set of the generator, noise and mix of its own sets, each image under the class
+    # that was asked for and the teacher's soft label, whatever kind of labels the student learned from.
     kept = {TEACHER: teacher, CHOSEN: folder.stage(CHOSEN, lambda: keep_chosen(compute, params))}
     drawing = drawn_by.drawing(config, train, len(train), kept.__getitem__)
-    count = config.synthetic or len(train) * params["cardinality_scale"]
+    # How many images persons have is theirs.
+    count = config.synthetic or train.units * params["cardinality_scale"]
     synthetic = synthesise(setting, drawing, count=count)
     soft = soft_labels(compute, folder, console, drawing, synthetic)
     weights = {"student.pt": state_bytes(student["weights"], asdict(config.classifier), train)}
