@@ -17,7 +17,7 @@ import numpy as np
 
 from raysyn.compute.doorway import Compute, Machines, Show
 from raysyn.draw_source import DRAWN, Source, source
-from raysyn.methods.class_shares import known, turns
+from raysyn.methods.class_shares import turns
 from raysyn.methods.common import apart, join, watch
 from raysyn.methods.synthesis import Drawing, drawn, soft_labels
 from raysyn.report import choices
@@ -117,6 +117,7 @@ class Begun:
     made_by: Source
     given: Flags
     drawing: Drawing
+    labels_N: np.ndarray
     folder: RunFolder
     compute: Compute
     console: Console
@@ -124,11 +125,12 @@ class Begun:
 
 def begin(made_by: Source, given: Flags, console: Console, connect: Connect, stack: ExitStack) -> Begun:
     """Open or continue --out and join the machines; `stack` closes both. ValueError where --out holds something
-    else."""
+    else, and before that where the run's files do not fit one another."""
     config, n = made_by.config, may_leave.units_of(made_by.signed["public_facts"])
     if given.sampler is not None:
         config = replace(config, sampler=given.sampler)
     drawing = made_by.drawing(config, made_by.like, n, made_by.answer)
+    labels_N = labels(given, made_by.like.class_names, made_by.shares())
     settings = {name: value for name, value in asdict(given).items() if name not in NOT_OF_IMAGES}
     opened = RunFolder.open(
         given.out, method=f"{DRAWN}{made_by.method}", preset=NAME, config=settings,
@@ -137,7 +139,10 @@ def begin(made_by: Source, given: Flags, console: Console, connect: Connect, sta
     folder = stack.enter_context(opened)
     compute = join(stack, connect, apart(given.on, folder), folder, watch(console, folder))
     console.close()  # of what was shown while they were joined
-    return Begun(made_by=made_by, given=given, drawing=drawing, folder=folder, compute=compute, console=console)
+    return Begun(
+        made_by=made_by, given=given, drawing=drawing, labels_N=labels_N, folder=folder, compute=compute,
+        console=console,
+    )  # fmt: skip
 
 
 def draw(begun: Begun) -> None:
@@ -145,8 +150,8 @@ def draw(begun: Begun) -> None:
     made_by, given, folder, console = begun.made_by, begun.given, begun.folder, begun.console
     facts = made_by.signed["public_facts"]
     console.begin(["synthesise"])
-    which = labels(given, facts["classes"], known(made_by.config, tuple(facts["classes"]), made_by.answer))
-    images = drawn(begun.compute, folder, console, begun.drawing, which, given.seed, tuple(facts["classes"]))
+    names = made_by.like.class_names
+    images = drawn(begun.compute, folder, console, begun.drawing, begun.labels_N, given.seed, names)
     soft = soft_labels(begun.compute, folder, console, begun.drawing, images)
     write_release(
         folder, images, certificate(made_by, given), name=f"synthetic {facts['name']}", soft_labels=soft,

@@ -8,7 +8,7 @@ import math
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +24,8 @@ END = b"\0\0\0\0IEND\xae\x42\x60\x82"
 """Of every PNG file."""
 
 
-NetworkFits = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
-"""fits(what network.json says, the certificate): ValueError where no run of its method says so."""
+NetworkFits = Callable[[Mapping[str, Any], Mapping[str, Any], Collection[str]], None]
+"""fits(what network.json says, the certificate, names of tensors): ValueError where no run of its method says so."""
 
 
 class Check(NamedTuple):
@@ -252,7 +252,7 @@ def _network(release: Path, signed: Mapping[str, Any], fits: NetworkFits | None 
     if text != may_leave.network_text(about):
         return f"{NETWORK_ABOUT} is not written as raysyn writes it"
     if fits is not None:
-        fits(about, signed)
+        fits(about, signed, tensors)
     if metadata:
         return f"{NETWORK_WEIGHTS} says something beside its tensors: {', '.join(metadata)}"
     paid = {row["stage"] for row in signed.get("ledger", [])}
