@@ -1,8 +1,8 @@
 """`raysyn draw RUN`, on the command line and in Python: more images from a finished run, at no further cost.
 
 Of a run with a guarantee this is post-processing: nothing but the answers that the ledger was paid for is read, so the
-certificate holds for these images as it does for the first, and a sealed run will do. Of one without, what was learned from
-the private images is read, and no more is promised than before: nothing. No private image is needed.
+certificate holds for these images as it does for the first, and a sealed run will do. Of one without, what was learned
+from the private images is read, and no more is promised than before: nothing. No private image is needed.
 """
 
 from __future__ import annotations
