@@ -26,6 +26,14 @@ SIZE = 8  # pixels a side
 JUDGED: dict[str, Any] = {"classifiers": ("logreg",), "epochs": 100, "feature_epochs": 0}  # the quickest judge
 
 
+def learned(images: np.ndarray, labels: np.ndarray) -> LogisticRegression:
+    return LogisticRegression(max_iter=1000).fit(flat(images), labels)
+
+
+def flat(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1) / 255
+
+
 def stand_in(folder: Path) -> Path:
     digits, seen = load_digits(), [0] * 10
     for pixels, digit in zip(digits.images, digits.target, strict=True):
@@ -38,18 +46,8 @@ def stand_in(folder: Path) -> Path:
     return folder
 
 
-# An editor's own arguments begin with a dash.
-own = [word for word in sys.argv[1:2] if not word.startswith("-")]
+own = [word for word in sys.argv[1:2] if not word.startswith("-")]  # an editor's arguments begin with a dash
 cheques = own[0] if own else str(stand_in(OUT / "cheques"))
-
-
-def learned(images: np.ndarray, labels: np.ndarray) -> LogisticRegression:
-    return LogisticRegression(max_iter=1000).fit(flat(images), labels)
-
-
-def flat(images: np.ndarray) -> np.ndarray:
-    return images.reshape(len(images), -1) / 255
-
 
 # %% Which settings? To try them on the clients' images would tell of these, and no ledger would know. So: on letters,
 # which are public. raysyn draws them; ten of them are as many classes as there are digits.
