@@ -53,7 +53,7 @@ cheques = own[0] if own else str(stand_in(OUT / "cheques"))
 # which are public. raysyn draws them; ten of them are as many classes as there are digits.
 letters = load(DataConfig(name="glyphs", size=SIZE))
 train, test = (images.select(np.flatnonzero(images.labels_N < 10)) for images in (letters.train, letters.test))
-public = {"train_images": train.images_NHWC, "train_labels": train.labels_N}
+public: dict[str, Any] = {"train_images": train.images_NHWC, "train_labels": train.labels_N}
 np.savez(OUT / "letters.npz", **public, test_images=test.images_NHWC, test_labels=test.labels_N)
 asked = {"epsilon": 4, "delta": 1e-5, "synthetic": 1000, "on": HERE}
 reached = {}
@@ -79,7 +79,7 @@ print(result.certificate["statement"])
 frame = pd.read_parquet(result.paths["images"])  # image: the bytes of a PNG file
 print("of each class:", frame["label"].value_counts().sort_index().tolist())
 pictures = np.stack([np.asarray(Image.open(io.BytesIO(one))) for one in frame["image"]])
-vendors = learned(pictures, frame["label"])
+vendors = learned(pictures, frame["label"].to_numpy())
 
 # %% Back in the bank, which alone has real images to test it on. What the report says inside, beside it.
 test = load(DataConfig(path=cheques, size=SIZE)).test

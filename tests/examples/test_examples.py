@@ -121,8 +121,10 @@ def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     run = raysyn.run
 
     def small(method: str, **flags: Any) -> raysyn.Result:
-        less: dict[str, Any] = {"synthetic": 200} if method != "lira" else {"attack": {"shadow_models": 4}}
-        less |= {"recipe": {"epochs": 1}, "classifier": {"width": 2, "blocks": 1}} if method == "lira" else {}
+        less: dict[str, Any] = {"synthetic": 200}
+        if method == "lira":
+            less = {"attack": {"shadow_models": 4}, "data": flags["data"] | {"limit": 120}}
+            less |= {"recipe": {"epochs": 1}, "classifier": {"width": 2, "blocks": 1}}
         if flags.get("eval", {}).get("classifiers"):
             less["eval"] = flags["eval"] | {"epochs": 20}
         return run(method, **flags | less)
