@@ -156,7 +156,7 @@ def draw(run: str, *, out: str, quiet: bool = False, **flags: Any) -> Result:
     """More images from a finished run: what `raysyn draw RUN` does. A `Result` without a report.
 
     `flags` are those of the command: `synthetic=100_000, classes=("3", "7"), shares=(1, 2), sampler={"guidance": 1.0}`.
-    Nothing private is read, nothing is paid, and the run's certificate holds for them. Raises ValueError for bad input.
+    No private image is read, nothing is paid, and the run's certificate is theirs too. Raises ValueError for bad input.
     """
     from raysyn import more_images
     from raysyn.screen.console import Console

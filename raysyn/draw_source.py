@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 
 from raysyn.data.images import Images
 from raysyn.methods import catalogue, network
+from raysyn.methods.class_shares import known
 from raysyn.methods.method import Method, source_of
 from raysyn.methods.synthesis import Drawing
 from raysyn.report.card import IMAGES
@@ -27,6 +28,7 @@ from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import local_folder, read_bytes
 from raysyn.runs.versions import version
 from raysyn.screen.flags import restored
+from raysyn.verify import check_network
 
 CERTIFICATE = "release/certificate.json"
 DRAWN = "draw of "
@@ -48,6 +50,8 @@ class Source:
     """Its certificate."""
     drawing: Callable[[Any, Images, int, Callable[[str], Any]], Drawing]
     """How its method draws."""
+    fault: str
+    """What is wrong with it, where its files do not fit one another."""
     network: Callable[[str], Any] | None = None
     """answer(stage), where all there is of the run is a release that holds what it drew from."""
 
@@ -57,14 +61,19 @@ class Source:
         facts = self.signed["public_facts"]
         return Images(np.zeros((0, *facts["shape"]), np.uint8), np.zeros(0, np.int64), tuple(facts["classes"]))
 
-    @property
+    @cached_property
     def released(self) -> int:
-        """How many images it has released."""
+        """How many images it has released; read once, for it is the whole file."""
         import pyarrow.parquet as pq
 
         place = IMAGES if self.network is not None else f"release/{IMAGES}"
         found: int = pq.read_metadata(io.BytesIO(read_bytes(self.run, place))).num_rows
         return found
+
+    def shares(self) -> tuple[float, ...] | None:
+        """How often it has drawn each class, None for equally often; ValueError where its files do not fit."""
+        with _whole(self.run, self.fault):
+            return known(self.config, tuple(self.signed["public_facts"]["classes"]), self.answer)
 
     def answer(self, stage: str) -> Any:
         """What was paid for, or in a run without a promise learned, in `stage`. ValueError for what nobody paid for,
@@ -109,8 +118,11 @@ def source(run: str) -> Source:
         _refuse_another_certificate(run, about, signed)
         # Where the private images lie says nothing about what is drawn.
         config = restored(preset, about["config"], but="data.")
-    drawing = partial(_drawn_by, run, f"whose internal/stages do not fit its {RUN_JSON}", method)
-    return Source(run=run, method=about["method"], config=config, signed=signed, drawing=drawing)
+    fault = f"whose internal/stages do not fit its {RUN_JSON}"
+    return Source(
+        run=run, method=about["method"], config=config, signed=signed, fault=fault,
+        drawing=partial(_drawn_by, run, fault, method),
+    )  # fmt: skip
 
 
 @contextmanager
@@ -134,7 +146,8 @@ def _of_release(run: str, release: Path) -> Source:
             f"run is {run}, a release without {network.WEIGHTS}, from which nothing can be drawn: name the folder of "
             "the run, or have it released with --release.network"
         )
-    failed = [f"{check.name}: {check.found}" for check in verify(release) if not check.holds]
+    # Before anything of the configuration is built.
+    failed = [f"{check.name}: {check.found}" for check in verify(release, fits=check_network) if not check.holds]
     if failed:
         raise ValueError(f"run is {run}, whose certificate does not hold ({'; '.join(failed)}): nothing is drawn by it")
     signed = parsed((release / "certificate.json").read_text(encoding="utf-8"))
@@ -142,10 +155,11 @@ def _of_release(run: str, release: Path) -> Source:
         about, answer = network.read(*(file.read_bytes() for file in files))
         method, preset = _made_by(run, about)
         config = restored(preset, about["settings"])
-        # Before anything of the configuration is built.
-        network.check_read(method.network, about, config, about["method"])
-    drawing = partial(_drawn_by, run, f"whose {network.WEIGHTS} does not fit its {network.ABOUT}", method)
-    return Source(run=run, method=about["method"], config=config, signed=signed, drawing=drawing, network=answer)
+    fault = f"whose {network.WEIGHTS} does not fit its {network.ABOUT}"
+    return Source(
+        run=run, method=about["method"], config=config, signed=signed, fault=fault,
+        drawing=partial(_drawn_by, run, fault, method), network=answer,
+    )  # fmt: skip
 
 
 def _drawn_by(

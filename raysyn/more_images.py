@@ -1,7 +1,8 @@
 """`raysyn draw RUN`, on the command line and in Python: more images from a finished run, at no further cost.
 
-Post-processing: nothing but the answers that the ledger was paid for is read, so the certificate holds for these images
-as it does for the first. No private image is needed; a sealed run will do.
+Of a run with a guarantee this is post-processing: nothing but the answers that the ledger was paid for is read, so the
+certificate holds for these images as it does for the first, and a sealed run will do. Of one without, what was learned
+from the private images is read, and no more is promised than before: nothing. No private image is needed.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import numpy as np
 
 from raysyn.compute.doorway import Compute, Machines, Show
 from raysyn.draw_source import DRAWN, Source, source
-from raysyn.methods.class_shares import known, turns
+from raysyn.methods.class_shares import turns
 from raysyn.methods.common import apart, join, watch
-from raysyn.methods.synthesis import Drawing, drawn, labelled
+from raysyn.methods.synthesis import Drawing, drawn, soft_labels
 from raysyn.report import choices
 from raysyn.report.release import write_release
 from raysyn.report.release_config import ReleaseConfig
@@ -117,6 +118,7 @@ class Begun:
     made_by: Source
     given: Flags
     drawing: Drawing
+    labels_N: np.ndarray
     folder: RunFolder
     compute: Compute
     console: Console
@@ -124,11 +126,12 @@ class Begun:
 
 def begin(made_by: Source, given: Flags, console: Console, connect: Connect, stack: ExitStack) -> Begun:
     """Open or continue --out and join the machines; `stack` closes both. ValueError where --out holds something
-    else."""
+    else, and before that where the run's files do not fit one another."""
     config, n = made_by.config, may_leave.units_of(made_by.signed["public_facts"])
     if given.sampler is not None:
         config = replace(config, sampler=given.sampler)
     drawing = made_by.drawing(config, made_by.like, n, made_by.answer)
+    labels_N = labels(given, made_by.like.class_names, made_by.shares())
     settings = {name: value for name, value in asdict(given).items() if name not in NOT_OF_IMAGES}
     opened = RunFolder.open(
         given.out, method=f"{DRAWN}{made_by.method}", preset=NAME, config=settings,
@@ -137,7 +140,10 @@ def begin(made_by: Source, given: Flags, console: Console, connect: Connect, sta
     folder = stack.enter_context(opened)
     compute = join(stack, connect, apart(given.on, folder), folder, watch(console, folder))
     console.close()  # of what was shown while they were joined
-    return Begun(made_by=made_by, given=given, drawing=drawing, folder=folder, compute=compute, console=console)
+    return Begun(
+        made_by=made_by, given=given, drawing=drawing, labels_N=labels_N, folder=folder, compute=compute,
+        console=console,
+    )  # fmt: skip
 
 
 def draw(begun: Begun) -> None:
@@ -145,9 +151,9 @@ def draw(begun: Begun) -> None:
     made_by, given, folder, console = begun.made_by, begun.given, begun.folder, begun.console
     facts = made_by.signed["public_facts"]
     console.begin(["synthesise"])
-    which = labels(given, facts["classes"], known(made_by.config, tuple(facts["classes"]), made_by.answer))
-    images = drawn(begun.compute, folder, console, begun.drawing, which, given.seed, tuple(facts["classes"]))
-    images, soft = labelled(begun.compute, folder, begun.drawing, images)
+    names = made_by.like.class_names
+    images = drawn(begun.compute, folder, console, begun.drawing, begun.labels_N, given.seed, names)
+    soft = soft_labels(begun.compute, folder, console, begun.drawing, images)
     write_release(
         folder, images, certificate(made_by, given), name=f"synthetic {facts['name']}", soft_labels=soft,
         written=given.release,

@@ -174,6 +174,19 @@ def _look_help(prog: str, words: Sequence[str], everything: bool) -> str:
     return looking.told(f"{prog} {USAGE['look']}", _look.__doc__ or "")
 
 
+def _audit(arguments: Sequence[str]) -> int:
+    """Whether raysyn's DP holds: attacks on DP-SGD and on every noisy question, held against what is accounted."""
+    from raysyn import auditing
+
+    return auditing.main(arguments)
+
+
+def _audit_help(prog: str, words: Sequence[str], everything: bool) -> str:
+    from raysyn import auditing
+
+    return auditing.told(f"{prog} {USAGE['audit']}", _audit.__doc__ or "")
+
+
 def _account(arguments: Sequence[str]) -> int:
     """What all runs on the same images have spent together, what is reserved, and what is left of the total."""
     from raysyn.report import accounts
@@ -203,9 +216,12 @@ def completions() -> dict[str, completion.Words]:
         for preset in presets:
             flags |= _typed(flags_of(cli.unchanged(presets, preset, machines=machines, prog=name, seal=one.seal)))
         known[name] = completion.Words(second=list(presets), flags=flags | dict.fromkeys(("--help", "--help-all"), ()))
-    from raysyn import looking, more_images, own_data, preparing
+    from raysyn import auditing, looking, more_images, own_data, preparing
 
     known["look"] = completion.Words(flags=_typed(flags_of(looking.Flags())) | {"--help": ()})
+    known["audit"] = completion.Words(
+        second=list(auditing.WHAT), flags=_typed(flags_of(auditing.Flags())) | {"--help": ()}
+    )
     known["prepare"] = completion.Words(
         second=list(preparing.SETS), flags=_typed(flags_of(preparing.Flags())) | {"--help": ()}
     )
@@ -230,6 +246,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "prepare": _prepare,
     "look": _look,
     "account": _account,
+    "audit": _audit,
     "methods": _methods,
     "report": _report,
     "verify": _verify,
@@ -237,12 +254,14 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
 }
 LONG_HELP: dict[str, Callable[[str, Sequence[str], bool], str]] = {
     "auto": _auto_help, "draw": _draw_help, "prepare": _prepare_help, "look": _look_help,
+    "audit": _audit_help,
 }  # fmt: skip
 USAGE = {
     "draw": "RUN --out FOLDER [--flags]",
     "auto": "SOURCE --epsilon NUMBER [--minutes NUMBER] [--flags]",
     "look": "SOURCE [--sheet FILE.png] [--html FILE.html]",
     "account": "SOURCE|FILE [--delta NUMBER]",
+    "audit": "engine [--games NUMBER] [--only WORD...] [--out FILE.json]",
     "prepare": "SET SOURCE [--out FILE.parquet] [--flags]",
     "methods": "[--markdown]",
     "report": "RUN... [--columns NAME...] [--html FILE]",

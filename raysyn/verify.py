@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from raysyn.methods import catalogue
@@ -11,9 +11,9 @@ from raysyn.report import verify
 from raysyn.runs.versions import version
 
 
-def check_network(about: Mapping[str, Any], signed: Mapping[str, Any]) -> None:
-    """ValueError for a network.json that no run of its method writes; one of another version, or of a method that is
-    not installed here, may say what any may."""
+def check_network(about: Mapping[str, Any], signed: Mapping[str, Any], tensors: Collection[str]) -> None:
+    """ValueError for a network.json, or names of tensors beside it, that no run of its method writes; one of another
+    version, or of a method that is not installed here, may say what any may."""
     # Imported where it is used, not above: most releases have no network.
     from raysyn.methods import network
     from raysyn.screen.flags import restored
@@ -28,8 +28,11 @@ def check_network(about: Mapping[str, Any], signed: Mapping[str, Any]) -> None:
         raise ValueError(f"network.json says the preset {about['preset']}, which {entry.name} does not have")
     try:
         config = restored(entry.presets()[about["preset"]], about["settings"])
-        network.check_read(getattr(entry.method(), "network", None), about, config, entry.name)
+        known = getattr(entry.method(), "network", None)
+        network.check_read(known, about, config, entry.name)
         config.classes.of(tuple(signed["public_facts"]["classes"]))
+        assert known is not None, "`check_read` refuses it"
+        network.check_held(known, config, signed, tensors)
     except verify.DAMAGE as error:
         raise ValueError(f"network.json is of no run of {entry.name} ({error})") from error
 

@@ -194,6 +194,7 @@ EXPECTED = {
     "raysyn completion ": ["bash", "zsh", "fish", "--help"],
     "raysyn methods --m": ["--markdown"],
     "raysyn look scans --s": ["--sheet"],
+    "raysyn audit engine --g": ["--games"],
     "raysyn prepare celeba": ["celeba-gender", "celeba", "celeba-hair"],
     "raysyn prepare lsun scenes --o": ["--out", "--overwrite"],
     "raysyn auto scans.parquet --ep": ["--epsilon"],

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import torch
 from damage import damaged
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save
 from typed import said
 
 import raysyn
@@ -93,6 +95,12 @@ def test_more_of_a_sealed_run_begins_with_what_it_released(
     assert "synthetic = 70" in refused and files(out / "release") == before
 
 
+def test_how_many_were_released_is_read_once(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_by, places, read = draw_source.source(str(finished)), list[str](), draw_source.read_bytes
+    monkeypatch.setattr(draw_source, "read_bytes", lambda run, place: (places.append(place), read(run, place))[1])
+    assert [made_by.released for _ in range(3)] == [40] * 3 and places == ["release/synthetic.parquet"]
+
+
 def test_other_classes_shares_seed_and_sampler(finished: Path, tmp_path: Path) -> None:
     chosen = ("digit 7", "digit 3")
     drawn = raysyn.draw(
@@ -161,6 +169,12 @@ def test_runs_that_nothing_can_be_drawn_from_are_refused(
         (lambda run: (run / "internal/stages/finetune.pt").unlink(), "or it was taken away; put it back\n"),
         (lambda run: (run / "internal/stages/finetune.pt").write_bytes(b"x"), "finetune.pt cannot be read"),
         (lambda run: (run / "internal/run.json").write_text("{"), "is damaged"),
+        (lambda run: classes_anew(run, noisy_counts=20.0), "whose ledger has no counts: nothing may be drawn from it"),
+        (
+            lambda run: classes_anew(run, shares=["1", "2"]),
+            "fit its internal/run.json (ValueError: classes.shares has 2",
+        ),
+        (lambda run: classes_anew(run, shares=["9=1"]), "fit its internal/run.json (ValueError: classes.shares has 9"),
         (lambda run: signed_anew(run, epsilon=1.0), "does not hold"),
         (lambda run: signed_anew(run, guarantee="none"), "of another run"),
         (lambda run: signed_anew(run, ledger=[]), "of another run"),
@@ -170,9 +184,18 @@ def test_runs_that_nothing_can_be_drawn_from_are_refused(
         shutil.copytree(finished, other)
         damage(other)
         assert sentence in said(capsys, "draw", str(other), *new, *HERE, status=2)
+        assert not (tmp_path / "new").exists(), "before anything is opened"
         shutil.rmtree(other)
     with pytest.raises(ValueError, match="whose ledger has no warmup"):
         more_images.source(str(finished)).answer("warmup")
+
+
+def classes_anew(run: Path, **changes: Any) -> None:
+    """Other classes in its configuration than those of the run."""
+    place = run / "internal/run.json"
+    about = json.loads(place.read_text())
+    about["config"]["classes"] |= changes
+    place.write_text(json.dumps(about))
 
 
 def files_signed_anew(release: Path, contents: dict[str, bytes]) -> None:
@@ -228,6 +251,10 @@ def test_a_release_that_holds_the_network_is_enough(
         (code, weights, "names code, network.factory evil:make"),
         (wide, weights, "network.safetensors does not fit its network.json"),
         ({"sampler": [1]}, weights, "of another kind"),
+        ({"classes": {"shares": [], "noisy_counts": 20.0}}, weights, "and the ledger has no row counts"),
+        ({"classes": {"shares": ["1", "2"], "noisy_counts": None}}, weights, "classes.shares has 2 numbers"),
+        ({}, save({"finetune/other/x": torch.zeros(1)}), "network.safetensors lacks 'ema'"),
+        ({}, save(load_tensors(weights) | {"finetune/other/x": torch.zeros(1)}), "finetune/other/x, which nothing"),
         ({}, b"junk", "network.safetensors is damaged"),
     ):  # fmt: skip
         told = network_text(about | {"settings": settings | changed}).encode()
@@ -304,6 +331,7 @@ def test_no_damage_of_a_run_gives_a_traceback(name: str, finished: Path, monkeyp
             made_by = draw_source.source(run)
             given = more_images.read(made_by, ["--out", "x"])
             made_by.drawing(made_by.config, made_by.like, 160, made_by.answer)
+            more_images.labels(given, made_by.like.class_names, made_by.shares())
             assert given.synthetic > 0
         except ValueError as error:
             assert str(error).startswith(f"run is {run}, "), (what, str(error))

@@ -110,10 +110,12 @@ def pinned(left: Left, fields: frozenset[str], *, soft: bool = False, student: b
 def described(left: Left, text: str, soft: bool) -> None:
     """A card is made of nothing but the certificate and what stands in synthetic.parquet."""
     there, certificate = left.out / "release" / "synthetic.parquet", left.certificate
-    rows = pq.read_metadata(there).num_rows
+    rows, table = pq.read_metadata(there).num_rows, pq.read_table(there)
+    likeliest = [one.index(max(one)) for one in table["soft_label"].to_pylist()] if soft else []
+    asked = soft and likeliest != table["label"].to_pylist()
     told = Described(
         name=f"synthetic {left.dataset.name}", count=rows, shape=left.dataset.train.shape,
-        class_names=left.dataset.train.class_names, soft=soft, size=there.stat().st_size,
+        class_names=left.dataset.train.class_names, soft=soft, asked=asked, size=there.stat().st_size,
     )  # fmt: skip
     # What is declared later is no part of it.
     certificate.pop("uncharged_choices")

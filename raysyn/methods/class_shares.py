@@ -82,10 +82,13 @@ def check_counted(config: Any) -> None:
 
 
 def known(config: Any, class_names: tuple[str, ...], answer: Callable[[str], Any]) -> tuple[float, ...] | None:
-    """The same of a finished run, from what was paid for."""
-    if config.classes.noisy_counts is not None:
-        return of_counts(answer(COUNTS).numpy())
-    return stated(config, class_names)
+    """The same of a finished run, from what was paid for; ValueError where that is of other classes."""
+    if config.classes.noisy_counts is None:
+        return stated(config, class_names)
+    noisy_K = answer(COUNTS).numpy()
+    if noisy_K.shape != (len(class_names),) or not np.isfinite(noisy_K).all():
+        raise ValueError(f"{COUNTS} are not a number for each of {', '.join(class_names)}")
+    return of_counts(noisy_K)
 
 
 def stated(config: Any, class_names: tuple[str, ...]) -> tuple[float, ...] | None:

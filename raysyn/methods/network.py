@@ -4,11 +4,12 @@ drawing reads. Whoever has them draws more, without the run."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn.modules import module
 
@@ -34,7 +35,8 @@ class Network(NamedTuple):
     settings: tuple[str, ...]
     """Fields of the configuration that drawing reads."""
     parts: Callable[[Any, Answer], Mapping[str, Any]]
-    """parts(config, answer): {stage: a tensor, or nested mappings of them by names without a slash}."""
+    """parts(config, answer): {stage: a tensor, or nested mappings of them by names without a slash}. It picks by names
+    and computes nothing: of these very parts it gives all, by which `raysyn verify` knows them."""
 
 
 def files(
@@ -50,11 +52,15 @@ def files(
         "made_by": made_by, "settings": _settings(network, config),
     }  # fmt: skip
     may_leave.check_network(about)
+    return {WEIGHTS: save(_held(network, config, answer)), ABOUT: may_leave.network_text(about).encode()}
+
+
+def _held(network: Network, config: Any, answer: Answer) -> dict[str, Tensor]:
+    """The tensors that leave, by name."""
     parts = dict(network.parts(config, answer))
     if config.classes.noisy_counts is not None:
         parts[COUNTS] = answer(COUNTS)
-    tensors = dict(_flat(parts))
-    return {WEIGHTS: save(tensors), ABOUT: may_leave.network_text(about).encode()}
+    return dict(_flat(parts))
 
 
 def check(network: Network | None, config: Any, method: str) -> None:
@@ -82,6 +88,11 @@ def read(weights: bytes, about: bytes) -> tuple[dict[str, Any], Answer]:
         tensors = load(weights)
     except Exception as error:  # a damaged file raises anything
         raise ValueError(f"{WEIGHTS} is damaged ({error})") from error
+    return told, _by_stage(tensors).__getitem__
+
+
+def _by_stage(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The inverse of `_flat`."""
     stages: dict[str, Any] = {}
     for name, tensor in tensors.items():
         *path, last = name.split("/")
@@ -89,7 +100,7 @@ def read(weights: bytes, about: bytes) -> tuple[dict[str, Any], Answer]:
         for one in path:
             inside = inside.setdefault(one, {})
         inside[last] = tensor
-    return told, stages.__getitem__
+    return stages
 
 
 def check_read(network: Network | None, about: Mapping[str, Any], config: Any, method: str) -> None:
@@ -103,6 +114,22 @@ def check_read(network: Network | None, about: Mapping[str, Any], config: Any, m
         raise ValueError(f"{ABOUT} names code, network.factory {config.network.factory}, which is not run")
     if _settings(network, config) != settings:
         raise ValueError(f"{ABOUT} has settings that {method} does not have, or of another kind")
+
+
+def check_held(network: Network, config: Any, signed: Mapping[str, Any], names: Collection[str]) -> None:
+    """ValueError where tensors of these names, or noisy counts without their row in the ledger of the certificate
+    `signed`, or the other way round, are of no run with these settings."""
+    counts, paid = config.classes.noisy_counts, COUNTS in {row["stage"] for row in signed.get("ledger", [])}
+    if (counts is not None) != paid:
+        raise ValueError(
+            f"{ABOUT} says classes.noisy_counts {counts}, and the ledger has {'a' if paid else 'no'} row {COUNTS}"
+        )
+    try:
+        known = _held(network, config, _by_stage(dict.fromkeys(names, torch.empty(0))).__getitem__)
+    except (LookupError, AttributeError, TypeError) as error:
+        raise ValueError(f"{WEIGHTS} lacks {error}, or has other names than those that are drawn by") from error
+    if more := sorted(set(names) - set(known)):
+        raise ValueError(f"{WEIGHTS} holds {more[0]}, which nothing is drawn by")
 
 
 def _settings(network: Network, config: Any) -> dict[str, Any]:

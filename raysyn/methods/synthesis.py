@@ -40,7 +40,7 @@ class Drawing(NamedTuple):
     told: str
     """For the console."""
     label: Callable[[np.ndarray, Any], Tensor] | None = None
-    """label(images (N, H, W, C), shared) -> probabilities (N, K), of a release with soft labels."""
+    """label(images (N, H, W, C), shared) -> a teacher's probabilities (N, K), of a release with soft labels."""
 
 
 def synthesise(setting: Setting, drawing: Drawing, name: str = "synthesise", count: int | None = None) -> Images:
@@ -64,17 +64,24 @@ def drawn(
     return Images(parts.numpy(), labels_N, class_names)
 
 
-def labelled(compute: Compute, folder: RunFolder, drawing: Drawing, images: Images) -> tuple[Images, np.ndarray | None]:
-    """The images under their likeliest labels, and the soft labels (N, K) that say so, as a stored stage; as they are,
-    and None, where the drawing has no such."""
+def soft_labels(
+    compute: Compute, folder: RunFolder, console: Console, drawing: Drawing, images: Images
+) -> np.ndarray | None:  # fmt: skip
+    """Soft labels (N, K) beside the classes that were asked for, as a stored stage; None where the drawing has no such.
+    ValueError for such as are no numbers."""
     if drawing.label is None:
-        return images, None
+        return None
     label, shared = drawing.label, drawing.shared
     # Of NumPy: a part of a tensor takes the whole along to a worker.
     chunks = [images.images_NHWC[at : at + CHUNK] for at in range(0, len(images), CHUNK)]
     parts = folder.stage(LABELS, lambda: torch.cat(compute.map(label, chunks, name=LABELS, shared=shared)))
     soft = parts.numpy()
-    return Images(images.images_NHWC, soft.argmax(1).astype(np.int64), images.class_names), soft
+    if not np.isfinite(soft).all():
+        raise ValueError("the teacher's soft labels are no numbers (NaN or endless), so that none is released")
+    # Of what is drawn and what its network says alone: no private image is asked.
+    agreed = (soft.argmax(1) == images.labels_N).mean()
+    console.say(f"The teacher sees the class that was asked for in {100 * agreed:.0f} % of them.")
+    return soft
 
 
 def chunks_of(labels_N: np.ndarray, seed: int) -> list[tuple[int, np.ndarray]]:

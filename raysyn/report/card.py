@@ -40,6 +40,8 @@ class Described:
     class_names: tuple[str, ...]
     soft: bool
     """Whether there are soft labels."""
+    asked: bool = False
+    """Whether labels are others than the likeliest ones of these."""
     size: int
     """Bytes of synthetic.parquet."""
     layouts: tuple[str, ...] = ()
@@ -187,6 +189,8 @@ def _meaning(meaning: Mapping[str, Any]) -> str:
 
 def _files(told: Described) -> str:
     soft = ", soft_label (a probability per class)" if told.soft else ""
+    if told.asked:
+        soft += "; label is the class that was asked for, soft_label what a teacher sees: learn from that one"
     rows = [
         f"- `{IMAGES}`: image (a PNG file), label (a class number), split (always train){soft}",
         "- `samples.png`: a row of images per class",

@@ -115,6 +115,7 @@ def release_files(
     may_leave.check(certificate, [*contents, *spread])
     told = Described(
         name=name, count=len(images), shape=images.shape, class_names=images.class_names, soft=soft_labels is not None,
+        asked=soft_labels is not None and others_likelier(soft_labels, images.labels_N),
         size=len(table), layouts=written.layout, license=written.license,
         network=may_leave.NETWORK_WEIGHTS in contents, empty=len(set(images.labels_N.tolist())) < images.classes,
     )  # fmt: skip
@@ -125,6 +126,11 @@ def release_files(
     pages = pages_of(signed)
     signed["files"] |= {file: _hashed(content) for file, content in pages.items()}
     return {**contents, **spread, **pages, CERTIFICATE: _as_text(signed).encode()}
+
+
+def others_likelier(soft_NK: np.ndarray, labels_N: Sequence[int] | np.ndarray) -> bool:
+    """Whether a label is not the likeliest one of its soft label, as that is written."""
+    return bool((soft_NK.astype(np.float32).argmax(1) != np.asarray(labels_N)).any())
 
 
 def pages_of(signed: Mapping[str, Any]) -> dict[str, bytes]:

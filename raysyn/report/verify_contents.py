@@ -8,7 +8,7 @@ import math
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from raysyn.data.names import check_class_names, check_name
 from raysyn.report.card import CARD, IMAGES, Described, card, described
 from raysyn.report.croissant import CROISSANT, croissant
 from raysyn.report.layouts import MANIFEST, hashes_of, laid_out
+from raysyn.report.release import others_likelier
 from raysyn.runs import may_leave
 from raysyn.runs.may_leave import FOLDERS, NETWORK_ABOUT, NETWORK_WEIGHTS
 
@@ -24,8 +25,8 @@ END = b"\0\0\0\0IEND\xae\x42\x60\x82"
 """Of every PNG file."""
 
 
-NetworkFits = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
-"""fits(what network.json says, the certificate): ValueError where no run of its method says so."""
+NetworkFits = Callable[[Mapping[str, Any], Mapping[str, Any], Collection[str]], None]
+"""fits(what network.json says, the certificate, names of tensors): ValueError where no run of its method says so."""
 
 
 class Check(NamedTuple):
@@ -45,6 +46,8 @@ class Images(NamedTuple):
     labels: Sequence[int]
     pictures: Sequence[bytes]
     soft: bool
+    asked: bool
+    """Whether a label is not the likeliest one of its soft label."""
 
 
 def parsed(text: str) -> Any:
@@ -81,11 +84,11 @@ def images_in(release: Path) -> Images:
         height, width, channels = about["image_shape"]
         found = Images(
             about["name"], (height, width, channels), tuple(about["classes"]), table["label"].to_pylist(),
-            table["image"].to_pylist(), "soft_label" in table.column_names,
+            table["image"].to_pylist(), "soft_label" in table.column_names, False,
         )  # fmt: skip
         _check(found)
-        _check_table(found, table)
-        return found
+        soft_NK = _check_table(found, table)
+        return found._replace(asked=soft_NK is not None and others_likelier(soft_NK, found.labels))
     except Exception as error:  # a damaged file raises anything
         raise ValueError(f"{IMAGES} is no file that raysyn released ({error})") from error
 
@@ -135,8 +138,8 @@ def _of_pixels_alone(picture: bytes, size: int) -> bool:
     return whole and unpack.eof and not unpack.unused_data
 
 
-def _check_table(images: Images, table: Any) -> None:
-    """ValueError for columns, types or words beside them that no release has."""
+def _check_table(images: Images, table: Any) -> Any:
+    """Its soft labels (N, K), or None; ValueError for columns, types or words beside them that no release has."""
     import numpy as np
     import pyarrow as pa
 
@@ -149,10 +152,12 @@ def _check_table(images: Images, table: Any) -> None:
         raise ValueError("its metadata say something else than its images are")
     if set(table["split"].to_pylist()) != {"train"}:
         raise ValueError("it has images that are not for training")
-    if images.soft:
-        soft = np.array(table["soft_label"].to_pylist())
-        if soft.shape != (len(images.labels), len(images.class_names)) or not np.isfinite(soft).all():
-            raise ValueError("it has soft labels that are not a number for each class")
+    if not images.soft:
+        return None
+    soft = np.array(table["soft_label"].to_pylist())
+    if soft.shape != (len(images.labels), len(images.class_names)) or not np.isfinite(soft).all():
+        raise ValueError("it has soft labels that are not a number for each class")
+    return soft
 
 
 def as_said(signed: Mapping[str, Any], images: Images) -> Check:
@@ -173,7 +178,7 @@ def cards(release: Path, signed: Mapping[str, Any], images: Images) -> Check:
         there = parsed((release / CROISSANT).read_text(encoding="utf-8"))
         told = Described(
             name=images.name, count=len(images.labels), shape=images.shape, class_names=images.class_names,
-            soft=images.soft, size=(release / IMAGES).stat().st_size, layouts=which,
+            soft=images.soft, asked=images.asked, size=(release / IMAGES).stat().st_size, layouts=which,
             license=there.get("license"), network=NETWORK_WEIGHTS in files,
             empty=len(set(images.labels)) < len(images.class_names),
         )  # fmt: skip
@@ -252,7 +257,7 @@ def _network(release: Path, signed: Mapping[str, Any], fits: NetworkFits | None 
     if text != may_leave.network_text(about):
         return f"{NETWORK_ABOUT} is not written as raysyn writes it"
     if fits is not None:
-        fits(about, signed)
+        fits(about, signed, tensors)
     if metadata:
         return f"{NETWORK_WEIGHTS} says something beside its tensors: {', '.join(metadata)}"
     paid = {row["stage"] for row in signed.get("ledger", [])}

@@ -22,6 +22,7 @@ from installed import ROOT, typed
 from safetensors.torch import save
 
 import raysyn
+import raysyn.data.glyphs
 from raysyn import command
 from raysyn.data.images import DataConfig, load
 from raysyn.methods.dp_feta import presets
@@ -112,6 +113,59 @@ def test_a_release_is_read_by_its_recipient(tmp_path: Path, monkeypatch: pytest.
     labels = digits.labels_N[:8].tolist()
     assert f"a batch (8, 1, 8, 8) with {labels}" in shown and "datasets" in shown
     assert "raysyn" not in (EXAMPLES / "read_release.py").read_text(), "whoever is handed it may not have that"
+
+
+@pytest.fixture
+def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of fewer images, judged and attacked by less."""
+    run = raysyn.run
+
+    def small(method: str, **flags: Any) -> raysyn.Result:
+        less: dict[str, Any] = {"synthetic": 200}
+        if method == "lira":
+            less = {"attack": {"shadow_models": 4}, "data": flags["data"] | {"limit": 120}}
+            less |= {"recipe": {"epochs": 1}, "classifier": {"width": 2, "blocks": 1}}
+        if flags.get("eval", {}).get("classifiers"):
+            less["eval"] = flags["eval"] | {"epochs": 20}
+        return run(method, **flags | less)
+
+    monkeypatch.setattr(raysyn, "run", small)
+
+
+@pytest.mark.slow
+def test_a_hospital_looks_names_patients_releases_checks_draws_and_is_refused_more(smaller: None) -> None:
+    shown = example("hospital.py")
+    assert "Persons that are named: 599, with 3 images each." in shown
+    assert "- This release is (3, 1e-5)-differentially private: whether any one person with all their images" in shown
+    assert "everything that can be checked from a release holds" in shown and "\n500 more images, of abdomen" in shown
+    assert re.search(r"^Spent: ε 3\.00 of 4\. Room for another of about ε 2\.\d\d\.$", shown, re.M)
+    assert re.search(r"^Refused: budget\.total is 4 at delta 1e-05, of which earlier runs have spent 3,", shown, re.M)
+
+
+@pytest.mark.slow
+def test_a_bank_chooses_on_letters_and_its_vendor_learns_from_the_release(
+    smaller: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = raysyn.data.glyphs.glyphs
+    monkeypatch.setattr("raysyn.data.sources.glyphs", lambda size: few(size, per_class=24))
+    shown = example("bank.py")
+    assert len(re.findall(r"^on public letters, .* %$", shown, re.M)) == 3
+    assert "noisy numbers of images per class" in shown
+    found = re.search(r"^The vendor's classifier is right about (\d+\.\d) % of 296 real test images\.$", shown, re.M)
+    assert found and float(found[1]) > 50
+    assert re.search(r"^The report says \d+\.\d %, and \d+\.\d % from real images\.$", shown, re.M)
+    told = raysyn.load("runs/bank/release").certificate
+    assert any("ten letters of raysyn's glyphs" in one for one in told["uncharged_choices"])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:members and non-members differ:UserWarning")
+def test_a_moderator_attacks_first_and_then_hands_out_what_has_seen_a_release_alone(smaller: None) -> None:
+    shown = example("moderation.py")
+    assert re.search(r"^A training image is told from another one with probability 0\.\d\d \(0\.\d\d to", shown, re.M)
+    (right,) = re.findall(r"^right about (\d+\.\d) % of test images$", shown, re.M)
+    assert float(right) > 40 and "This release is (4, 1e-5)-differentially private" in shown
+    assert "Whatever the attack, it finds on average at most" in shown and "\nCovered: every released file" in shown
 
 
 PLAIN = SGDSpeed(engine="bookkeeping", micro_batch=32, channels_last=True)

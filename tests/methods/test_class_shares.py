@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import catalogue
 from raysyn.methods.basics import Basics
 from raysyn.methods.bearing import bearable_noise
-from raysyn.methods.class_shares import check_counted, of_counts, say_few, stated, turns
+from raysyn.methods.class_shares import check_counted, known, of_counts, say_few, stated, turns
 from raysyn.methods.declared import ClassesConfig
 from raysyn.methods.dp_feta.config import plan
 from raysyn.methods.dp_feta.experiments import PARTS
@@ -28,6 +31,15 @@ from raysyn.screen.console import Console
 def test_without_shares_classes_take_turns() -> None:
     assert turns(7, 3).tolist() == [0, 1, 2, 0, 1, 2, 0]
     np.testing.assert_array_equal(turns(1000, 7), turns(1000, 7, (0.2,) * 7))
+
+
+@pytest.mark.parametrize("counts", [[1.0, 2.0], [1.0, 2.0, 3.0, 4.0], [[1.0, 2.0, 3.0]], [1.0, math.nan, 2.0],
+                                    [1.0, math.inf, 2.0], 3.0])  # fmt: skip
+def test_counts_that_are_none_of_these_classes_are_refused(counts: Any) -> None:
+    config = Basics(classes=ClassesConfig(noisy_counts=20.0))
+    assert known(config, ("a", "b", "c"), lambda _: torch.tensor([3.0, -1.0, 2.0])) == (3, 0, 2)
+    with pytest.raises(ValueError, match=r"^counts are not a number for each of a, b, c$"):
+        known(config, ("a", "b", "c"), lambda _: torch.tensor(counts))
 
 
 @pytest.mark.parametrize("shares", [(3.0, 1.0), (1.0, 999.0), (5.0, 1.0, 1.0, 0.5), tuple(range(1, 40))])

@@ -82,7 +82,20 @@ def test_what_a_handed_on_network_says_is_not_believed() -> None:
 
 
 ABOUT = {"raysyn": version(), "method": "dp_feta", "preset": "quick"}
-TEN = {"public_facts": {"classes": list("0123456789")}}
+TEN: dict[str, Any] = {"public_facts": {"classes": list("0123456789")}}
+COUNTED = TEN | {"ledger": [{"stage": "counts"}]}
+HAVE_NETWORK = [one.name for one in catalogue.METHODS if one.method().network is not None]
+
+
+def held_by(method: str, config: Any) -> list[str]:
+    """Names of tensors that a run releases, one of each part."""
+    if method == "noisy_means":
+        return ["means", *(["spread"] if config.moments.spread_frequencies else [])]
+    if method == "privimage":
+        return [f"finetune/{'partner' if config.generator == 'gan' else 'ema'}/stem.weight"]
+    teacher = ["teacher/weights/stem.weight", "generator-chosen/weights/dense.weight", "generator-chosen/deviation"]
+    names = {"dp_feta": ["finetune/ema/stem.weight"], "pigan": ["generator/generators.0.dense.weight"]}
+    return {**names, "knowledge_recycling": teacher}[method]
 
 
 @pytest.mark.parametrize(("changes", "settings", "said"), [
@@ -109,15 +122,46 @@ def test_what_verify_reads_of_a_network_is_what_its_method_writes(
     }
     about = {**ABOUT, **changes, "settings": {**plain, **merged}}
     with nullcontext() if said is None else pytest.raises(ValueError, match=re.escape(said)):
-        verify.check_network(about, TEN)
+        verify.check_network(about, TEN, held_by("dp_feta", CONFIG))
 
 
-@pytest.mark.parametrize("method", [one.name for one in catalogue.METHODS if one.method().network is not None])
+@pytest.mark.parametrize("method", HAVE_NETWORK)
 def test_what_every_preset_writes_of_its_network_holds(method: str) -> None:
     entry = catalogue.find(method)
     for preset, config in entry.presets().items():
         settings = network._settings(entry.method().network, config)
-        verify.check_network({**ABOUT, "method": method, "preset": preset, "settings": settings}, TEN)
+        about = {**ABOUT, "method": method, "preset": preset, "settings": settings}
+        verify.check_network(about, TEN, held_by(method, config))
+
+
+@pytest.mark.parametrize("method", HAVE_NETWORK)
+def test_tensors_that_no_run_of_the_method_writes_are_none_of_its_network(method: str) -> None:
+    """By their names alone: whether somebody paid for them or, without a promise, nobody."""
+    entry = catalogue.find(method)
+    for config in entry.presets().values():
+        held = held_by(method, config)
+        stage = held[0].partition("/")[0]
+        others = [[*held, more] for more in ("shadow/x", "counts", stage, f"{stage}/shadow") if more not in held]
+        others += [[name for name in held if name != left] for left in held]
+        for names in others:
+            with pytest.raises(ValueError, match=r"^network\.safetensors (lacks|holds) "):
+                network.check_held(entry.method().network, config, TEN, names)
+
+
+@pytest.mark.parametrize("method", HAVE_NETWORK)
+@pytest.mark.parametrize(("asked", "signed", "more", "said"), [
+    (None, TEN, [], None), (20.0, COUNTED, ["counts"], None),
+    (20.0, TEN, ["counts"], "has no row counts"), (20.0, TEN, [], "has no row counts"),
+    (None, COUNTED, [], "has a row counts"), (20.0, COUNTED, [], "lacks 'counts'"),
+])  # fmt: skip
+def test_counts_are_drawn_by_where_the_ledger_has_them_and_nowhere_else(
+    method: str, asked: float | None, signed: dict[str, Any], more: list[str], said: str | None
+) -> None:
+    entry = catalogue.find(method)
+    config = replace(entry.presets()["quick"], classes=ClassesConfig(noisy_counts=asked))
+    about = {**ABOUT, "method": method, "settings": network._settings(entry.method().network, config)}
+    with nullcontext() if said is None else pytest.raises(ValueError, match=said):
+        verify.check_network(about, signed, [*held_by(method, config), *more])
 
 
 def test_what_nobody_paid_for_does_not_leave(tmp_path: Path) -> None:
@@ -149,7 +193,7 @@ def test_every_method_builds_for_what_is_stored(method: str, preset: str, change
     like = Images(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64), tuple("0123456789"))
     few = torch.zeros(2)
     stored = {"ema": {"stem.weight": few}, "partner": {"dense.weight": few}, "generators.0.dense.weight": few}
-    stored |= {"weights": {"dense.weight": few}, "deviation": few}
+    stored |= {"weights": {"dense.weight": few}, "deviation": torch.tensor(1.0)}
     drawing = entry.method().drawing
     assert drawing is not None
     with (

@@ -52,7 +52,8 @@ def drawn_again(method: Method, config: Any, out: Path) -> dict[str, Any]:
     """What `raysyn draw` would draw first, from nothing but the paid answers, is what the run in `out` has released;
     also from the network that a release may hold, whose tensors are answered."""
     released = read_images((out / "release/synthetic.parquet").read_bytes())
-    n = units_of(json.loads((out / "release/certificate.json").read_text())["public_facts"])
+    signed = json.loads((out / "release/certificate.json").read_text())
+    n = units_of(signed["public_facts"])
     assert method.drawing is not None and method.network is not None
     nobody = released.select(slice(0, 0))
 
@@ -68,10 +69,10 @@ def drawn_again(method: Method, config: Any, out: Path) -> dict[str, Any]:
         drawing = method.drawing(config, nobody, n, answer)
         first = drawing.draw((seed, asked_N[: synthesis.CHUNK].copy()), drawing.shared).numpy()
         np.testing.assert_array_equal(first, released.images_NHWC[: synthesis.CHUNK])
-        labels_N = asked_N[: synthesis.CHUNK]
         if drawing.label is not None:
             soft, table = drawing.label(first, drawing.shared).numpy(), pq.read_table(out / "release/synthetic.parquet")
             np.testing.assert_array_equal(soft, np.array(table["soft_label"].to_pylist())[: synthesis.CHUNK])
-            labels_N = soft.argmax(1)
-        np.testing.assert_array_equal(labels_N, released.labels_N[: synthesis.CHUNK])
-    return load(kept[network.WEIGHTS])
+    np.testing.assert_array_equal(asked_N, released.labels_N)
+    tensors = load(kept[network.WEIGHTS])
+    network.check_held(method.network, config, signed, tensors)
+    return tensors

@@ -171,7 +171,7 @@ def round_of(images: Images, **told: Any) -> np.ndarray:
     """One round of central images, of everybody."""
     config = CentralConfig(count=3, sampling_rate=1.0, noise_multiplier=1e-12, downscale=1, **told)
     query = (central.mean_query if config.kind == "mean" else central.mode_query)(config, images.shape)
-    return central._one_round(images, units.weights(images), config, query, STREAM, 0).ravel()
+    return central.one_round(images, units.weights(images), config, query, STREAM, 0).ravel()
 
 
 def semantics(images: Images) -> np.ndarray:

@@ -170,6 +170,16 @@ def test_the_card_s_head_is_yaml_and_its_body_holds_the_promise(release: tuple[P
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("others", [0, 1, 24])
+def test_a_card_says_which_label_is_which_where_they_differ(others: int, tmp_path: Path) -> None:
+    images = pictures(PLAIN)
+    said = np.where(np.arange(24) < others, (images.labels_N + 1) % 3, images.labels_N)
+    there = released(images, tmp_path, np.full((24, 3), 0.1) + 0.7 * np.eye(3)[said], private=False)
+    told = "label is the class that was asked for, soft_label what a teacher sees" in (there / "README.md").read_text()
+    assert told == (others > 0)
+    assert all(check.holds for check in verify(there))
+
+
 def test_the_manifest_covers_the_folders(tmp_path: Path) -> None:
     there = released(pictures(HOSTILE), tmp_path, private=False)
     assert all(check.holds for check in verify(there))

@@ -78,7 +78,8 @@ class Config(Declared):
     floor: bool = True
     """Train a student also on what `noisy_means` would release at epsilon 10, to compare with."""
     synthetic: int | None = None
-    """Images to release; by default as many as the tuned student learns from at a time."""
+    """Images to release; by default as many as the tuned student learns from at a time, and where persons are named, so
+    many times their number: how many images they have is theirs."""
     seed: int = 0
     """Seed of everything: weights, order, augmentation, generation, shadow designs."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -32,14 +33,19 @@ class Recycler(NamedTuple):
 
 
 def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:
-    """Images from the chosen generator, with the teacher's probabilities as soft labels."""
+    """Images from the chosen generator, with the teacher's probabilities as soft labels. ValueError for a teacher or a
+    deviation that is no number."""
     chosen, taught = answer(CHOSEN), answer(TEACHER)["weights"]
+    if not 0 < (deviation := chosen["deviation"].item()) < math.inf:
+        raise ValueError(f"{CHOSEN} has the deviation {deviation}, which is no number above 0")
+    if lost := [name for name, one in taught.items() if not torch.isfinite(one).all()]:
+        raise ValueError(f"{TEACHER} has {lost[0]} with values that are no numbers (NaN or endless)")
     with torch.random.fork_rng(devices=[]):
         generator = Generator(config.network, like.shape, like.classes, spectral=False)
         teacher = config.classifier.build(like.shape[2], like.classes)
     generator.load_state_dict(chosen["weights"])
     teacher.load_state_dict(taught)
-    shared = Recycler(generator.eval(), teacher.eval(), chosen["deviation"].item())
+    shared = Recycler(generator.eval(), teacher.eval(), deviation)
     return Drawing(draw_chunk, shared, "one network call each, labelled by the teacher", label_chunk)
 
 
@@ -57,7 +63,11 @@ def label_chunk(images_NHWC: np.ndarray, shared: Recycler) -> Tensor:
 
 def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
     """What `drawing` reads."""
-    return {TEACHER: {"weights": answer(TEACHER)["weights"]}, CHOSEN: answer(CHOSEN)}
+    chosen = answer(CHOSEN)
+    return {
+        TEACHER: {"weights": answer(TEACHER)["weights"]},
+        CHOSEN: {name: chosen[name] for name in ("weights", "deviation")},
+    }
 
 
 NETWORK = Network(("network", "classifier", "classes", "seed"), parts)

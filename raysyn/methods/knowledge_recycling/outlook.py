@@ -77,7 +77,7 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[Stage]:
     if tuning.trials:
         found.append(units("tuning", tuning.trials * [student(config.search_epochs, *likely)]))
     found.append(alone("student", student(config.recipe.epochs, *likely)))
-    released = config.synthetic or round(n * likely[0])
+    released = config.synthetic or round(real.train.units * likely[0])
     found.append(Stage("synthesise", released * (drawn_s + pace.ask_s)))
     asked_s = len(dataset.test) * pace.ask_s
     if config.floor:

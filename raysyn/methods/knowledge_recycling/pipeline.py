@@ -32,7 +32,7 @@ from raysyn.methods.knowledge_recycling.outlook import check_memory, show_outloo
 from raysyn.methods.knowledge_recycling.report import uncharged
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.releasing import release
-from raysyn.methods.synthesis import labelled, synthesise
+from raysyn.methods.synthesis import soft_labels, synthesise
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.release import state_bytes
 from raysyn.report.report import Report, write_report
@@ -43,7 +43,7 @@ from raysyn.train.students import Lesson, fit_student, fit_teacher, try_student
 
 TEACHER_LEAVES = (
     "release.network is True, so that the teacher leaves too, which learned from the private images themselves and "
-    "tells more of them than the student does (the attack says how much); without it no teacher leaves"
+    "tells more of them than the student does; without it no teacher leaves"
 )
 
 
@@ -92,11 +92,14 @@ def run(setting: Setting) -> Report:
     student = folder.stage("student", lambda: compute.once(fit_student, params, lesson, name="student"))
     console.stage("student", f"accuracy on validation images {percent(student['valid_accuracy'])}")
 
-    # Released are the student and a set drawn as its own were, labelled by the teacher whatever it learned from.
+    # Released are the student and a set of the generator, noise and mix of its own sets, each image under the class
+    # that was asked for and the teacher's soft label, whatever kind of labels the student learned from.
     kept = {TEACHER: teacher, CHOSEN: folder.stage(CHOSEN, lambda: keep_chosen(compute, params))}
     drawing = drawn_by.drawing(config, train, len(train), kept.__getitem__)
-    count = config.synthetic or len(train) * params["cardinality_scale"]
-    synthetic, soft = labelled(compute, folder, drawing, synthesise(setting, drawing, count=count))
+    # How many images persons have is theirs.
+    count = config.synthetic or train.units * params["cardinality_scale"]
+    synthetic = synthesise(setting, drawing, count=count)
+    soft = soft_labels(compute, folder, console, drawing, synthetic)
     weights = {"student.pt": state_bytes(student["weights"], asdict(config.classifier), train)}
     privacy = release(setting, NAME, synthetic, uncharged(config), soft_labels=soft, files=weights)
 

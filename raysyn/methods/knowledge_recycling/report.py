@@ -59,7 +59,8 @@ def story(config: Config, results: Mapping[str, Any]) -> list[str]:
         f"Trained the final student for {config.recipe.epochs} epochs: {chosen['cardinality_scale']} times as many "
         f"images as there are real ones, drawn anew every {chosen['regeneration_rate']} epochs, noise of standard "
         f"deviation {chosen['standard_deviation']:.2f}. Images are asked of the generator, for the students and "
-        f"for the release, {mix_of(config)}; the labels of the release are the teacher's."
+        f"for the release, {mix_of(config)}; each image of the release has the class that was asked for and the "
+        "teacher's soft label."
     )
     if results["attacks"]:
         told.append(

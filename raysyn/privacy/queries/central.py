@@ -158,16 +158,17 @@ def central_images(private: Images, config: CentralConfig, stream: Stream) -> Re
     cells = private.classes if config.conditional else 1
     query = (mean_query if config.kind == "mean" else mode_query)(config, private.shape)
     weights_N = units.weights(private)
-    sums = np.stack([_one_round(private, weights_N, config, query, stream, step) for step in range(cost.steps)])
+    sums = np.stack([one_round(private, weights_N, config, query, stream, step) for step in range(cost.steps)])
     pixels = query.read(sums, config.sampling_rate * private.units / cells)
     images_NHWC = _finish(pixels.reshape(-1, *pixels.shape[2:]), private.shape, query.factor, config.smooth)
     labels_N = np.arange(len(images_NHWC), dtype=np.int64) % private.classes
     return Release(Images(images_NHWC, labels_N, private.class_names), cost)
 
 
-def _one_round(
+def one_round(
     private: Images, weights_N: Floats, config: CentralConfig, query: Query, stream: Stream, step: int
 ) -> Floats:
+    """The noisy sums of one round, (cells, size): what is paid for."""
     chosen = units.images_of(private, participants(stream, step, private.units, config.sampling_rate))
     cells = [chosen]
     if config.conditional:

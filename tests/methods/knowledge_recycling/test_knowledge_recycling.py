@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,19 @@ from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.data.sources import NAMES
+from raysyn.methods.class_shares import turns
 from raysyn.methods.declared import ClassesConfig
 from raysyn.methods.knowledge_recycling import pipeline as kr
 from raysyn.methods.knowledge_recycling import report as shown_by
 from raysyn.methods.knowledge_recycling.config import Config, On, TuningConfig
 from raysyn.methods.knowledge_recycling.presets import PRESETS
+from raysyn.methods.synthesis import Drawing, soft_labels
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.resnet import ResNetConfig
 from raysyn.report.release_config import ReleaseConfig
+from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import load_saved
+from raysyn.screen.console import Console
 from raysyn.train import gan, students
 from raysyn.train.gan import GANConfig
 from raysyn.train.recipe import RecipeConfig
@@ -82,7 +87,11 @@ def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) 
     assert released.num_rows == 40
     soft = np.array(released["soft_label"].to_pylist())
     assert soft.shape == (40, 10) and np.allclose(soft.sum(1), 1, atol=1e-5)
-    assert soft.argmax(1).tolist() == released["label"].to_pylist()
+    # Labels are what was asked for, whatever the teacher says, which is told.
+    asked_N = np.array(released["label"].to_pylist())
+    assert asked_N.tolist() == list(range(10)) * 4
+    agreed = (soft.argmax(1) == asked_N).mean()
+    assert agreed < 1 and f"The teacher sees the class that was asked for in {100 * agreed:.0f} % of them." in text
     student = torch.load(out / "release" / "student.pt", weights_only=True)
     assert student["shape"] == [8, 8, 1] and student["network"] == {"blocks": 1, "width": 4}
     html = (out / "internal" / "report.html").read_text()
@@ -156,6 +165,36 @@ def test_more_images_are_drawn_by_the_chosen_generator_and_labelled_by_the_teach
     assert tensors["generator-chosen/deviation"].item() == told["standard_deviation"]
 
 
+@pytest.mark.parametrize(("stage", "lost"), [
+    ("teacher", math.nan), ("teacher", math.inf), ("generator-chosen", math.nan), ("generator-chosen", math.inf),
+    ("generator-chosen", 0.0), ("generator-chosen", -1.0),
+])  # fmt: skip
+def test_a_teacher_or_a_deviation_that_is_no_number_draws_nothing(
+    stage: str, lost: float, finished: tuple[Any, Path, str]
+) -> None:
+    stored = {name: load_saved(finished[1] / f"internal/stages/{name}.pt") for name in ("teacher", "generator-chosen")}
+    changed = stored[stage]["deviation"] if stage != "teacher" else next(iter(stored[stage]["weights"].values()))
+    changed.view(-1)[0] = lost
+    assert kr.METHOD.drawing is not None
+    with pytest.raises(ValueError, match=rf"^{stage} has .* (is no number above 0|are no numbers \(NaN or endless\))$"):
+        kr.METHOD.drawing(TINY, load(TINY.data).train.select(slice(0, 0)), 200, stored.__getitem__)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_soft_labels_that_are_no_numbers_are_not_released(value: float, tmp_path: Path) -> None:
+    images = Images(np.zeros((3, 8, 8, 1), np.uint8), np.zeros(3, np.int64), ("a", "b"))
+    drawing = Drawing(gan.draw, value, "told", endless)
+    with RunFolder.open(tmp_path, method="m", preset="p", config={}, data_fingerprint="f") as folder:
+        place = Local(folder.internal), folder, Console(io.StringIO())
+        with pytest.raises(ValueError, match=r"^the teacher's soft labels are no numbers"):
+            soft_labels(*place, drawing, images)
+        assert soft_labels(*place, drawing._replace(label=None), images) is None
+
+
+def endless(images_NHWC: np.ndarray, value: float) -> torch.Tensor:
+    return torch.tensor([[0.5, 0.5], [0.5, value], [1.0, 0.0]])
+
+
 @pytest.mark.parametrize(("shares", "told"), [
     ((), "equally many per class"), (tuple("1" * 10), "of each class as was stated"),
 ])  # fmt: skip
@@ -197,13 +236,31 @@ def test_trap_12_selection_cannot_see_the_test_images(finished: tuple[Any, Path,
     assert other.metrics["utility"] != report.metrics["utility"]
 
 
-def test_defaults_outside_the_searched_ranges_are_compared_but_not_told(tmp_path: Path) -> None:
+def test_shares_that_are_stated_are_those_of_every_set_and_defaults_outside_the_ranges_are_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixes: list[np.ndarray] = []
+    real = students.recycle
+    monkeypatch.setattr(students, "recycle", lambda *args: (mixes.append(args[2]), real(*args))[1])
+    shares, digits = (1.0, *[0.5] * 8, 5.0), load(TINY.data)
+    # Forty persons with five images each: how many images are released by default tells of the persons alone.
+    named = replace(digits, train=replace(digits.train, persons_N=np.arange(len(digits.train)) // 5))
+    monkeypatch.setattr(kr, "load", lambda _: named)
     tuning = replace(TINY.tuning, standard_deviation=(1.5, 2.5))
     short = {"recipe": replace(TINY.recipe, epochs=2), "search_epochs": 2, "gan": replace(TINY.gan, epochs=2)}
     config = replace(
-        TINY, tuning=tuning, compare_labels=("soft",), attack=replace(TINY.attack, shadow_models=0), **short
-    )
+        TINY, tuning=tuning, compare_labels=("soft",), attack=replace(TINY.attack, shadow_models=0),
+        classes=ClassesConfig(shares=tuple(map(str, shares))), synthetic=None, **short,
+    )  # fmt: skip
     report = run(config, tmp_path / "run")
+    # Students of the checkpoints, of the tuning, and the final one; and the release.
+    assert len(mixes) >= 4
+    for mix_K in mixes:
+        np.testing.assert_allclose(mix_K, np.array(shares) / 10)
+    released = pq.read_table(tmp_path / "run/release/synthetic.parquet")["label"].to_pylist()
+    known = kr.split(config, named).train.units
+    assert known < 40 and len(released) == known * report.metrics["table_1"]["cardinality_scale"]
+    assert released == turns(len(released), 10, shares).tolist()
     assert all(1.5 <= trial["standard_deviation"] <= 2.5 for trial in report.metrics["tuning"])
     assert report.metrics["cas_by_labels"] == {"soft": max(report.metrics["cas_by_checkpoint"].values())}
 

@@ -1,0 +1,61 @@
+"""Canaries: records whose place in a noisy sum is their own, so that one run of a mechanism is many games.
+
+A canary's contribution is a vector of the largest norm allowed, orthogonal to all others': whether it was there shows
+in one number of each answer, in which nothing else is but noise. Where a fair coin has put it in or left it out, the
+best guess is by the likelihood ratio, which is the score here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+REFERENCE = 50_000
+"""Draws of the mechanism as it was claimed to be, of which thresholds are made."""
+ALARMS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
+"""Shares of false alarms that thresholds are set for, as the mechanism was claimed to be."""
+
+
+def toss(uniform_M: Floats) -> Mask:
+    """Fair coins from numbers in (0, 1), which are the run's secret's."""
+    return uniform_M < 0.5
+
+
+def log_likelihood_ratio(answers_TM: Floats, rate: float, noise_std: float) -> Floats:
+    """Of each canary, how much likelier its numbers are if it was there, as a logarithm, (M,).
+
+    answers_TM: of each step what the noisy sum holds of it, in units of what it adds when it takes part, which it does
+    with the chance `rate`. An answer that is no number says nothing: it is as likely either way.
+    """
+    told = (answers_TM - 0.5) / noise_std**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.logaddexp(np.log1p(-rate), np.log(rate) + told)
+    return np.nan_to_num(ratios, nan=0.0).sum(axis=0)
+
+
+def answers(rate: float, noise_std: float, steps: int, there_M: Mask, seed: int) -> Floats:
+    """What the mechanism that was claimed would answer, (T, M): Poisson samples, Gaussian noise."""
+    random = np.random.default_rng(seed)
+    taking = random.random((steps, len(there_M))) < rate
+    return taking * there_M + noise_std * random.standard_normal((steps, len(there_M)))
+
+
+def thresholds(rate: float, noise_std: float, steps: int, alarms: Sequence[float] = ALARMS) -> Floats:
+    """Scores that are exceeded with these chances by a canary that was not there, as claimed. They depend on nothing
+    that is measured, and how exact they are changes no bound."""
+    gone = np.zeros(REFERENCE, bool)
+    scores = log_likelihood_ratio(answers(rate, noise_std, steps, gone, 0), rate, noise_std)
+    return np.quantile(scores, 1 - np.asarray(alarms))
+
+
+def sparse_directions(size: int, canaries: int, each: int, seed: int) -> tuple[NDArray[np.int64], Floats]:
+    """Orthogonal directions among `size` parameters: (places (M, each), values (M, each)) of norm 1, no place twice."""
+    if canaries * each > size:
+        raise ValueError(f"canaries is {canaries}, of {each} parameters each, but there are {size}: take fewer")
+    random = np.random.default_rng(seed)
+    places = random.permutation(size)[: canaries * each].reshape(canaries, each)
+    return places, random.choice([-1.0, 1.0], (canaries, each)) / np.sqrt(each)

@@ -1,0 +1,47 @@
+"""Games as the rest of this room sees them: a claim, scores, the coins they are about."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from raysyn.attacks import canaries
+from raysyn.attacks.canaries import Floats, Mask
+from raysyn.privacy.cost import Cost
+from raysyn.privacy.poisson import Stream
+
+
+@dataclass(frozen=True)
+class Played:
+    """What was seen of a number of games."""
+
+    scores_M: Floats
+    coins_M: Mask
+    thresholds: Floats
+    """Fixed before the scores were seen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One configuration of a mechanism, and a game against it."""
+
+    name: str
+    cost: Cost
+    """What is claimed of one game."""
+    play: Callable[[int, int], Played]
+    """play(games, seed)."""
+    games: float = 1.0
+    """How many are played, in parts of what the user asks for: some cost more, and show more."""
+    tight: bool = True
+    """Whether the attack is the best there is, so that it must reach what was accounted."""
+
+
+def secret_of(name: str, seed: int, run: int) -> bytes:
+    """32 bytes for one run of a game: of a seed, as nothing here is released and every finding can be had again."""
+    return hashlib.sha256(f"raysyn audit {name} {seed} {run}".encode()).digest()
+
+
+def coins_of(secret: bytes, count: int) -> Mask:
+    """Which of a run's canaries are in: coins of the run's secret, which share no bits with its noise and samples."""
+    return canaries.toss(Stream(secret, "canaries").uniform(0, "coins", count))

@@ -1,0 +1,51 @@
+"""Scores of canaries are the likelihood ratio, and thresholds are what they are called."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from raysyn.attacks import canaries
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.3, 1.0])
+@pytest.mark.parametrize("noise", [0.2, 1.5, 30.0])
+def test_the_score_is_the_logarithm_of_the_ratio_of_densities(rate: float, noise: float) -> None:
+    answers_TM = np.random.default_rng(0).normal(0.3, noise, (4, 6))
+    there, gone = (stats.norm.pdf(answers_TM, mean, noise) for mean in (1.0, 0.0))
+    expected = np.log((1 - rate) + rate * there / gone).sum(0)
+    assert canaries.log_likelihood_ratio(answers_TM, rate, noise) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("size", [1e6, -1e6])
+def test_no_answer_overflows_the_score(size: float) -> None:
+    found = canaries.log_likelihood_ratio(np.full((2, 1), size), 0.25, 0.1)
+    assert np.isfinite(found).all() and np.sign(found[0]) == np.sign(size)
+
+
+def test_an_answer_that_is_no_number_says_nothing() -> None:
+    plain = canaries.log_likelihood_ratio(np.array([[0.7]]), 0.25, 1.0)
+    assert canaries.log_likelihood_ratio(np.array([[0.7], [np.nan]]), 0.25, 1.0) == pytest.approx(plain)
+
+
+@pytest.mark.parametrize(("rate", "steps"), [(1.0, 1), (0.25, 8)])
+def test_thresholds_are_exceeded_as_often_as_they_are_for(rate: float, steps: int) -> None:
+    fixed = canaries.thresholds(rate, 1.2, steps)
+    gone = canaries.answers(rate, 1.2, steps, np.zeros(20_000, bool), seed=1)
+    share = (canaries.log_likelihood_ratio(gone, rate, 1.2)[:, None] > fixed).mean(0)
+    spread = np.sqrt(np.array(canaries.ALARMS) / 20_000)
+    assert (np.abs(share - canaries.ALARMS) < 5 * spread).all()
+
+
+def test_coins_are_fair() -> None:
+    assert canaries.toss((np.arange(1000) + 0.5) / 1000).sum() == 500
+
+
+def test_sparse_directions_are_orthogonal_and_of_norm_1() -> None:
+    places, values = canaries.sparse_directions(1000, 30, 7, seed=0)
+    whole = np.zeros((30, 1000))
+    np.put_along_axis(whole, places, values, 1)
+    assert whole @ whole.T == pytest.approx(np.eye(30), abs=1e-12)
+    with pytest.raises(ValueError, match=r"^canaries is 30, of 7 parameters each, but there are 200: take fewer$"):
+        canaries.sparse_directions(200, 30, 7, seed=0)

@@ -1,0 +1,85 @@
+"""Wrong DP-SGD, made of the right one: each is a change that somebody could make, and that the audit must see."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysyn.audits.sgd_games import ALBUM
+from raysyn.privacy import bookkeeping, engines, sgd, trial
+from raysyn.privacy.engines import Clipped
+from raysyn.privacy.poisson import participants
+
+Change = tuple[object, str, Any]
+
+
+def _rewritten(method: str, *changes: tuple[str, str]) -> Change:
+    """A method of a rank's run with some of its text replaced."""
+    text = textwrap.dedent(inspect.getsource(getattr(sgd._Run, method)))
+    for old, new in changes:
+        assert text.count(old) == 1, f"{method} has changed: {old!r} is no longer in it once"
+        text = text.replace(old, new)
+    made: dict[str, Any] = {}
+    exec(compile("from __future__ import annotations\n" + text, "mutant", "exec"), vars(sgd), made)
+    return sgd._Run, method, made[method]
+
+
+def _noise(factor: str) -> Change:
+    return _rewritten("_noise", ("noise_std = self", f"noise_std = {factor} * self"))
+
+
+def _sampled(take: Callable[..., Any]) -> Change:
+    return sgd, "participants", take
+
+
+def _each_copy(joined: Callable[[Tensor, int], Tensor]) -> list[Change]:
+    """Each copy is clipped as if it were an image."""
+
+    def of(engine: Callable[..., Clipped]) -> Callable[..., Clipped]:
+        def clip(model: Any, loss: Any, inputs_BK: Any, most: float) -> Clipped:
+            copies = inputs_BK[0].shape[1]
+            alone = engine(model, loss, [x.flatten(0, 1)[:, None] for x in inputs_BK], most)
+            return alone._replace(sum_P=joined(alone.sum_P, copies), doubtful_B=None)
+
+        return clip
+
+    return [(trial, "ENGINES", {name: of(engine) for name, engine in trial.ENGINES.items()})]
+
+
+def _no_clip(norms_B: Tensor, max_grad_norm: float) -> Tensor:
+    return torch.ones_like(norms_B)
+
+
+ON_EVERY_RANK = ("if self.worker.rank == 0:", "if True:")
+MUTANTS: dict[str, list[Change]] = {
+    "noise x 0.5": [_noise("0.5")],
+    "noise x 0.8": [_noise("0.8")],
+    "noise x 2": [_noise("2.0")],
+    "noise without the clip norm": [_rewritten("_noise", (" * self.config.max_grad_norm", ""))],
+    "noise on every rank": [_rewritten("step", ON_EVERY_RANK)],
+    "a part of the noise on every rank": [
+        _rewritten("step", ON_EVERY_RANK),
+        _rewritten(
+            "_noise", ('"noise"', 'f"noise {self.worker.rank}"'), ("noise_std = self", "noise_std = 1 / 3 * self")
+        ),
+    ],
+    "realised batch as denominator": [
+        _rewritten("step", ("self.cost.sampling_rate * self.private.units", "max(1, len(taking))"))
+    ],
+    "no clip": [(engines, "clip_factors", _no_clip), (bookkeeping, "clip_factors", _no_clip)],
+    "clip per copy, summed": _each_copy(lambda sum_P, copies: sum_P),
+    "clip per copy, averaged": _each_copy(lambda sum_P, copies: sum_P / copies),
+    "same Poisson mask each step": [_sampled(lambda stream, step, n, rate: participants(stream, 0, n, rate))],
+    "twice the rate": [_sampled(lambda stream, step, n, rate: participants(stream, step, n, 2 * rate))],
+    "no noise on empty batches": [_rewritten("step", ("worker.rank == 0:", "worker.rank == 0 and len(taking):"))],
+    "images sampled instead of persons": [
+        _sampled(lambda stream, step, n, rate: np.unique(participants(stream, step, ALBUM * n, rate) // ALBUM))
+    ],
+    "denominators in images": [_rewritten("step", ("self.private.units", "len(self.private)"))],
+}

@@ -1,0 +1,94 @@
+"""`raysyn audit engine`: a table, a file, an exit status that says whether every claim holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import raysyn
+from raysyn import auditing
+from raysyn.audits import findings
+from raysyn.privacy.queries import counts, noise
+
+COUNTS = ["engine", "--only", "counts", "--games", "4096"]
+
+
+def test_a_claim_that_holds(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = tmp_path / "found.json"
+    assert auditing.main([*COUNTS, "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    first, *lines = said.out.splitlines()
+    assert first == "audit engine: 2 claims, 4,096 games, seed 0"
+    assert lines[0].split()[:4] == ["claimed", "ε", "any", "one"] and len({len(line) for line in lines[:3]}) == 1
+    assert [line.split("  ")[0] for line in lines[1:3]] == ["noisy class counts, images", "noisy class counts, persons"]
+    assert "Nothing of 2 claims is refuted." in said.out and "95% confidence" in " ".join(said.out.split())
+    assert said.err.splitlines() == ["audit engine: 1 of 2", "audit engine: 2 of 2"]
+    kept = json.loads(out.read_text())
+    assert (kept["games"], kept["seed"], len(kept["findings"])) == (4096, 0, 2) and out.stat().st_mode & 0o077 == 0
+    one = kept["findings"][0]
+    assert one["claimed"] == pytest.approx(3.56, abs=0.01) and one["over"] < 0 < one["low"] < one["high"]
+
+
+def test_a_claim_that_does_not_hold_is_named_and_is_the_exit_status(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_quiet(parts: Any, sensitivity: float, noise_multiplier: float, drawn: Any) -> Any:
+        return noise.noisy_sum(parts, sensitivity, noise_multiplier / 2, drawn)
+
+    monkeypatch.setattr(counts, "noisy_sum", too_quiet)
+    assert auditing.main(COUNTS) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count(findings.REFUTED) == 2
+    assert (
+        "2 of 2 claims do not hold: noisy class counts, images (" in said
+        and "more than its curve allows" in said
+        and "SECURITY.md" in said
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("", "audit has nothing to attack: give engine"),
+        ("engin", "engin is nothing that audit knows (did you mean engine?): give engine"),
+        ("engine --game 5", "--game is no flag of audit engine (did you mean --games?)"),
+        ("engine --games 5", "games is 5: give at least 1024, 8192 is usual"),
+        ("engine --seed -1", "seed is -1: give 0 or more"),
+        ("engine --confidence 1", "confidence is 1.0: give 0.5 to 0.9999, 0.95 is usual"),
+        ("engine --only person looop", "only is looop, which is in no row (did you mean loop?): rows are named by"),
+        ("engine --out x.txt", "out is x.txt: give a name that ends in .json"),
+        ("engine --out /nowhere/x.json", "out is /nowhere/x.json, where no file can be"),
+        ("engine --out {there}/x.json", "out is {there}/x.json, which is there already: give another name"),
+        ("engine --out {release}/x.json", "out is {release}/x.json, in a release: what attackers found stays inside"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    words: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "release").mkdir()
+    (tmp_path / "release" / "certificate.json").write_text("{}")
+    (tmp_path / "x.json").write_text("{}")
+    places = {"there": str(tmp_path), "release": str(tmp_path / "release")}
+    with pytest.raises(SystemExit) as left:
+        auditing.main(words.format(**places).split())
+    said = capsys.readouterr()
+    assert left.value.code == 2 and said.out == ""
+    assert said.err.startswith(f"error: {sentence.format(**places)}") and said.err.count("\n") == 1, said.err
+
+
+def test_from_python_the_same_rows_come_without_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    images, persons = raysyn.audit(games=4096, only=["counts"])
+    assert (images["name"], images["games"], images["fails"]) == ("noisy class counts, images", 1024, False)
+    assert images["claimed"] == persons["claimed"] and images["estimate"] != persons["estimate"]
+    assert capsys.readouterr() == ("", "")
+    for wrong, said in ({"what": "motor"}, "motor is no"), ({"games": 3}, "games is 3"), ({"only": ["x"]}, "only is x"):
+        with pytest.raises(ValueError, match=f"^{said}"):
+            raysyn.audit(**wrong)
+
+
+def test_help_tells_flags() -> None:
+    told = auditing.told("raysyn audit engine", "about")
+    assert all(f"--{flag}" in told for flag in ("games", "seed", "only", "confidence", "out", "overwrite"))
