@@ -150,7 +150,9 @@ def unknown(text: str, flags: set[str]) -> list[str]:
 def test_commands_of_the_readme_docs_and_cards_speak_of_flags_that_exist() -> None:
     every = set().union(*map(flags_of, sorted(JOBS)))
     every |= {f"--{flag.name}" for flag in flags_in(own_data.default("SOURCE"))}
-    every |= {f"--{flag.name}" for flags in (preparing.Flags(), looking.Flags(), auditing.Flags()) for flag in flags_in(flags)}
+    every |= {
+        f"--{flag.name}" for flags in (preparing.Flags(), looking.Flags(), auditing.Flags()) for flag in flags_in(flags)
+    }
     # Of `ray start` and `ray job submit`, and of `raysyn report`.
     others = {"--object-spilling-directory", "--temp-dir", "--metadata-json", "--submission-id", "--html", "--help-all"}
     for page in PAGES:
