@@ -35,9 +35,12 @@ def lacking(account: Account, run: Run) -> dict[str, Cost]:
 
 
 def spent(account: Account, run: Run, paid: Mapping[str, Cost]) -> list[dict[str, Any]]:
-    """Lines of a run that is refused and has paid a part of its plan, in another account or none: that part alone."""
+    """Lines of a run that is refused and has paid a part of its plan, in another account or none: that part alone.
+    None of what is no part of the plan: the ledger is damaged, or another run's."""
+    if run.guarantee != "dp" or any(run.reserved.get(stage) != cost for stage, cost in paid.items()):
+        return []
     known = {} if run.run not in account.runs else account.stages(run.run)
-    new = {stage: cost for stage, cost in paid.items() if stage not in known and cost.adjacency == run.adjacency}
+    new = {stage: cost for stage, cost in paid.items() if stage not in known}
     if not new:
         return []
     entered = replace(run, reserved=new).line() if not known else planned_line(run.run, new, run.time)

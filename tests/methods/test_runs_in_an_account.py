@@ -21,12 +21,13 @@ import pytest
 from raysyn.compute.doorway import Compute, Machines
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Dataset, Images
-from raysyn.methods import account, account_place, catalogue, ends
+from raysyn.methods import account, account_place, catalogue, ends, unpaid_looks
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.leaderboard import room
 from raysyn.methods.machines import On
 from raysyn.methods.method import Method, Prepared
 from raysyn.metrics.utility import EvalConfig
+from raysyn.privacy import admission
 from raysyn.privacy import ledger as ledgers
 from raysyn.privacy.account import Account
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
@@ -344,6 +345,40 @@ def test_what_a_refused_run_has_paid_is_in_the_sum_and_the_rest_waits_for_room(
     assert [one.total for one in (place.book.read() or Account(id="", key=b"")).totals] == [0.6, 5.0]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"data": dataset(40, 80)},
+        {"stages": ("one", "two", "three")},
+        {"stages": ("other",)},
+        {"stages": (), "total": 9.0},
+    ],
+    ids=["images", "more stages", "other stages", "no guarantee"],
+)
+@pytest.mark.parametrize("paid", [("one",), ("one", "two")])
+def test_a_command_with_the_folder_of_another_run_enters_nothing(
+    place: Place, paid: tuple[str, ...], wrong: dict[str, Any]
+) -> None:
+    """Whatever there is room for: what lies there was not spent on these people, or is another run's."""
+    place.made("theirs", *paid, account="none")
+    place.made("mine", stages=("one",), total=0.6)
+    before = place.book.path.read_bytes()
+    with pytest.raises(ValueError, match=r"--out .* holds a run (on|with) .*choose another --out"):
+        place.made("theirs", **wrong)
+    assert place.book.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("paid", [{"other": COST}, {"one": replace(COST, steps=2)}, {"one": COST, "other": COST}])
+@pytest.mark.parametrize("guarantee", ["dp", "none"])
+def test_what_is_no_part_of_a_plan_is_not_entered_as_spent(paid: dict[str, Cost], guarantee: str) -> None:
+    config = SimpleNamespace(config=Config(data=DataConfig()), preset="tiny", out="a", account=AccountFlags())
+    priced = plan(dataset(), "one", "two") if guarantee == "dp" else None
+    run = account.as_entered("r", config, "m", (), dataset(), priced, b"")
+    there = Account(id="", key=b"")
+    assert admission.spent(there, run, paid) == []
+    assert bool(admission.spent(there, run, {"one": COST})) == (guarantee == "dp")
+
+
 @pytest.mark.parametrize("at", ["note", "flushed", "answer lost", "unreachable"])
 def test_a_run_that_is_entered_and_fails_is_taken_up_and_leaves_no_room_lost(
     place: Place, at: str, monkeypatch: pytest.MonkeyPatch
@@ -395,6 +430,30 @@ def test_an_older_copy_is_told_by_what_the_ledger_of_a_run_holds(place: Place, l
     assert (place.made("a") or {})["runs"] == 2
 
 
+@pytest.mark.parametrize("paid", [(), ("one",), ("one", "two")])
+def test_an_older_copy_is_told_of_by_a_run_that_is_refused_too(place: Place, paid: tuple[str, ...]) -> None:
+    """A copy that holds another run alone: what is entered of this one hides that others may be missing."""
+    stages = ("one", "two", "three")
+    place.made("b", stages=("one",))
+    copy = place.book.path.read_bytes()
+    with ExitStack() as stack:
+        setting = place.begun(stack, "a", stages=stages)
+        assert isinstance(setting, PrivateSetting)
+        for stage in paid:
+            setting.ledger.pay(stage, Release(None, COST))
+    place.book.path.write_bytes(copy)
+    place.made("c", stages=("one",), total=0.8)
+    for _ in range(2):
+        text = io.StringIO()
+        with pytest.raises(ValueError, match=r"total is 0\.8 at"):
+            place.made("a", stages=stages, text=text)
+        assert len((place.book.read() or Account(id="", key=b"")).gaps) == 1
+    assert ("from an older copy" in " ".join(text.getvalue().split())) == (not paid)
+    place.made("a", stages=stages, new_total=9.0, reason="room")
+    assert len((place.book.read() or Account(id="", key=b"")).gaps) == 1
+    assert place.made("d", stages=("one",)) == {"sentence": BEHIND}
+
+
 @pytest.mark.parametrize("copy", ["newest", "older"])
 @pytest.mark.parametrize("away", ["none", "other.jsonl"])
 def test_what_is_paid_elsewhere_is_not_taken_for_a_gap(place: Place, away: str, copy: str) -> None:
@@ -424,7 +483,7 @@ def test_the_account_holds_what_the_certificate_lists_as_uncharged(name: str) ->
         if method.uncharged is ends.uncharged:  # somebody else's method, with the usual settings and the usual end
             plain = Method(name="m", prepare=method.prepare, run=method.run)
             assert list(plain.uncharged(config)) == ends.uncharged(config)
-        assert (account.ALWAYS_LOOKS in looks) == bool(getattr(getattr(config, "eval", None), "classifiers", ()))
+        assert (unpaid_looks.ALWAYS_LOOKS in looks) == bool(getattr(getattr(config, "eval", None), "classifiers", ()))
 
 
 @pytest.mark.parametrize("state", ["begun", "finished", "sealed", "unknown", "absent"])
