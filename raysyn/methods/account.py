@@ -19,7 +19,7 @@ from raysyn.privacy.account import Account, Behind, Run, paid_line
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
 from raysyn.privacy.ledger import Plan, cost_of
 from raysyn.privacy.sketch import Sketch
-from raysyn.report import account_told, choices
+from raysyn.report import account_told
 from raysyn.runs.account_lines import Book, now, whole_lines
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import read_bytes, write_atomically
@@ -48,7 +48,7 @@ def look(
     if (known := begun(command.out)) == "":
         return
     # Before the account: another driver's payments are there before they are in the ledger.
-    noted, entries = _noted(command.out), _entries(command.out)
+    noted, entries = _noted(command.out), entries_of(command.out)
     there = None if book is None else book.read()
     if noted is not None and _is_lost(noted, there, known or ""):
         console.say(
@@ -92,7 +92,7 @@ def _noted(out: str) -> dict[str, Any] | None:
     return None
 
 
-def _entries(out: str) -> list[Mapping[str, Any]]:
+def entries_of(out: str) -> list[Mapping[str, Any]]:
     """What a run has paid, by its ledger; nothing of one that cannot be read, which is refused later."""
     with suppress(OSError, ValueError, LookupError, TypeError):
         lines = [json.loads(one) for one in whole_lines(read_bytes(out, "internal/ledger.jsonl")).splitlines()]
@@ -209,7 +209,7 @@ def enter(
     sentence, where there is no room for it."""
     note_left_out(command, dataset, book, folder.run_id)
     note, out, run = folder.internal / NOTE, str(folder.out), folder.run_id
-    noted, entries = _noted(out), _entries(out)
+    noted, entries = _noted(out), entries_of(out)
     if book is None:
         _note_held(note, noted, entries)
         return None

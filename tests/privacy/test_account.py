@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysyn.privacy.account import Account, Run, paid_line, planned_line, read
-from raysyn.privacy.admission import admit
+from raysyn.privacy.admission import admit, lacking, totals, why_not_all
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.sketch import SIZE, Sketch
 from raysyn.report import account_told
@@ -160,6 +160,53 @@ def test_a_total_is_lowered_and_raised_only_with_a_reason(
     # Later totals are at the first one's delta: another one would compare what cannot be.
     assert [one | (written or {}) for one in totals] == totals and len(totals) == (written is not None)
     assert all(one["delta"] == DELTA and one["time"] == "t" for one in totals)
+
+
+@pytest.mark.parametrize(
+    ("held", "paid", "rest"),
+    [
+        # What an account that was lost held, and what a refused run has paid, is spent; the rest waits for room.
+        ((), ((), ()), 4),
+        ((), (("s0", "s1"), ("s0", "s1")), 0),
+        ((), (("s0", "s1"), ("s0",)), 1),
+        ((), (("s0", "s1"), ()), 2),
+        # Of a run that was refused with a part paid, the account holds that part.
+        ((("s0",), ()), (("s0",), ()), 3),
+        ((("s0", "s1"), ("s0",)), (("s0",), ("s0",)), 1),
+        ((("s0", "s1"), ("s0", "s1")), ((), ()), 0),
+    ],
+)
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("before", [True, False])
+def test_of_runs_that_are_declared_together_the_unpaid_rest_is_refused_whatever_their_order(
+    held: Any, paid: Any, rest: int, asked: bool, before: bool
+) -> None:
+    """Two runs of two stages each and one that promises nothing, which may come first."""
+    total = 0.5
+    every = [run("a", 10.0, 10.0), run("b", 10.0, 10.0)]
+    reserved = [
+        replace(one, reserved={stage: one.reserved[stage] for stage in stages})
+        for one, stages in zip(every, held, strict=False)
+        if stages
+    ]
+    lines = [] if asked else [{"total": total, "delta": DELTA, "time": "t"}]
+    now = read(plain(*lines, *(one.line() for one in reserved)))
+    declared = [(one, Asked(total=total if asked else None), stages) for one, stages in zip(every, paid, strict=True)]
+    nothing = (run("n"), Asked(total=total if asked else None), ())
+    declared = [nothing, *declared] if before else [*declared, nothing]
+    if asked and all(not lacking(now, one) and one.run in now.runs for one in every):
+        with pytest.raises(ValueError, match="promises nothing, and so has no delta"):
+            why_not_all(now, declared)
+        return
+    told = why_not_all(now, declared)
+    assert [one.total for one in totals(now, declared)] == [total] * asked
+    if rest == 0:
+        assert told is None
+        return
+    spent, alone, after = (epsilon([cost()] * many, DELTA, "prv") if many else 0 for many in (4 - rest, rest, 4))
+    runs = "2 runs" if rest > 2 else "run"
+    assert told is not None and f"have spent or reserved {spent:.4g}, and the {runs} still to begin" in told
+    assert f" to {alone:.4g}, {after:.4g} with those" in told
 
 
 def test_a_first_total_is_no_new_one_and_needs_a_delta() -> None:
