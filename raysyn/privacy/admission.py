@@ -9,6 +9,7 @@ from typing import Any
 from raysyn.privacy.account import Account, Asked, Run, Total, paid_line, planned_line
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, unit_of
 from raysyn.privacy.many import composed
+from raysyn.privacy.sketch import PART
 
 
 def admit(account: Account, run: Run, asked: Asked, paid: bool = False) -> list[dict[str, Any]]:
@@ -148,12 +149,16 @@ def _asked(account: Account, run: Run, asked: Asked) -> Total | None:
 
 
 def divided_otherwise(one: Run, other: Run) -> bool:
-    """Whether both promise to persons, who are others on images that both have: patients, or their visits. The same
-    images are of as many persons; of those that are in both, by their samples, the same are together."""
+    """Whether both promise to persons, who are others on images that both have: patients, or their visits. By their
+    samples, see `Sketch.divides_otherwise`; and the same images are of about as many persons, of exactly as many where
+    it is not known whose each is. About, since somebody may have none but a blank scan that others have too."""
     if one.shape != other.shape or {one.adjacency, other.adjacency} != {ADD_REMOVE_PERSON}:
         return False
-    same = one.sketch.images == other.sketch.images > 0 and bool((one.sketch.hashes == other.sketch.hashes).all())
-    return (same and one.units != other.units) or one.sketch.divides_otherwise(other.sketch)
+    if one.sketch.images == other.sketch.images > 0 and (one.sketch.hashes == other.sketch.hashes).all():
+        known = one.sketch.persons is not None and other.sketch.persons is not None
+        if abs(one.units - other.units) > (max(one.units, other.units) * PART if known else 0):
+            return True
+    return one.sketch.divides_otherwise(other.sketch)
 
 
 def _other_units(account: Account, run: Run, total: Total) -> str | None:

@@ -235,6 +235,9 @@ def test_images_and_persons_are_told_apart_and_never_added() -> None:
     assert admit(first, run("c", adjacency=ADD_REMOVE_PERSON), Asked())
 
 
+TWENTY, HUNDRED = ({one: one // 2 for one in range(many)} for many in (20, 100))
+VISITS, SHIFTED = {one: one for one in TWENTY}, {one: (one + 1) // 2 for one in TWENTY}
+EIGHT = {one: one for one in (*range(8), *range(200, 300))}
 PATIENTS = {1: 0, 2: 0, 3: 1, 4: 1, 5: 2, 6: 2}
 
 
@@ -260,9 +263,18 @@ def named(name: str, units: int, persons: dict[int, int] | None, *pictures: int)
         (named("a", 2, PATIENTS, 1, 2, 3), named("b", 2, {3: 9, 1: 1, 2: 1, 7: 4}, 1, 2, 3, 7), False),
         (named("a", 1, PATIENTS, 1, 2), named("b", 1, PATIENTS, 3, 4), False),
         # Visits: apart what was together, or the other way round, or both with as many.
-        (named("a", 3, PATIENTS, *PATIENTS), named("b", 3, {3: 0, 4: 1, 7: 2}, 3, 4, 7), True),
-        (named("a", 3, {3: 0, 4: 1, 7: 2}, 3, 4, 7), named("b", 3, PATIENTS, *PATIENTS), True),
-        (named("a", 2, {1: 0, 2: 0, 3: 1}, 1, 2, 3), named("b", 2, {1: 0, 2: 1, 3: 1}, 1, 2, 3), True),
+        (named("a", 10, TWENTY, *TWENTY), named("b", 12, VISITS, *range(8, 20)), True),
+        (named("a", 12, VISITS, *range(8, 20)), named("b", 10, TWENTY, *TWENTY), True),
+        (named("a", 10, TWENTY, *TWENTY), named("b", 11, SHIFTED, *TWENTY), True),
+        (named("a", 10, TWENTY, *TWENTY), named("b", 20, VISITS, *TWENTY), True),
+        (named("a", 10, TWENTY, *TWENTY), named("b", 20, None, *TWENTY), True),
+        # A blank scan of two persons, of whom each run has another one; three of them; and somebody who has no other.
+        (named("a", 10, TWENTY, *TWENTY), named("b", 10, TWENTY | {0: 9}, *TWENTY), False),
+        (named("a", 10, TWENTY, *TWENTY), named("b", 10, TWENTY | {0: 9, 2: 7, 4: 8}, *TWENTY), False),
+        (named("a", 10, TWENTY | {0: -1}, *TWENTY), named("b", 11, TWENTY | {0: -1}, *TWENTY), False),
+        # Of other people, blank ones alone.
+        (named("a", 3, {0: 0, 1: 0, 2: 1, 3: 2}, *range(4)), named("b", 4, {0: 5, 1: 6, 9: 5}, 0, 1, 9), False),
+        (named("a", 50, HUNDRED, *HUNDRED), named("b", 99, EIGHT, *EIGHT), False),
         # A picture that several have is nobody's.
         (named("a", 2, {1: 0, 2: -1, 3: 1}, 1, 2, 3), named("b", 2, {1: 0, 2: 1, 3: 1}, 1, 2, 3), False),
     ],
@@ -291,6 +303,35 @@ def test_persons_of_a_large_set_are_told_by_a_sample() -> None:
     for shift, whose, otherwise in ((10_000, fives + 2_000, False), (10_000, ones, True), (20_000, ones, False)):
         other = Sketch.of(images(*range(shift, shift + 20_000)), KEY, whose.tolist())
         assert mine.divides_otherwise(other) == other.divides_otherwise(mine) == otherwise
+
+
+@pytest.mark.parametrize("blanks", [0.05, 0.2])
+@pytest.mark.parametrize("each", [1.5, 4.0])
+@pytest.mark.parametrize(("many", "draws"), [(60, 8), (400, 8), (6_000, 2)])
+def test_blank_scans_of_several_persons_are_no_other_naming_and_visits_are(
+    blanks: float, each: float, many: int, draws: int
+) -> None:
+    """Parts of one set, by persons, by images, and of other people; a share of its images are blank, in few kinds."""
+    for seed in range(draws):
+        rng = np.random.default_rng(seed)
+        persons = rng.integers(0, max(2, int(many / each)), many)
+        visits, pictures = persons * 3 + rng.integers(0, 3, many), np.arange(many)
+        blank = rng.random(many) < blanks
+        pictures[blank] = -rng.integers(1, many // 3, blank.sum())
+
+        def part(kept: Any, whose: Any, pictures: Any = pictures) -> Sketch:
+            owners = dict[int, set[int]]()
+            for picture, who in zip(pictures[kept].tolist(), whose[kept].tolist(), strict=True):
+                owners.setdefault(picture, set()).add(who)
+            return Sketch.of(images(*owners), KEY, [min(one) if len(one) == 1 else -1 for one in owners.values()])
+
+        some, others = (rng.random(many) < 0.5)[persons], (rng.random(many) < 0.5)[persons]
+        most, more = rng.random((2, many)) < 0.8
+        first = part(some, persons)
+        for other in (part(~some, persons), part(others, persons), part(more, persons)):
+            assert not first.divides_otherwise(other) and not other.divides_otherwise(first)
+        assert not part(most, persons).divides_otherwise(part(more, persons))
+        assert part(most, persons).divides_otherwise(part(more, visits)) or (many == 60 and each < 2)
 
 
 @pytest.mark.parametrize(
