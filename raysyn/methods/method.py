@@ -54,9 +54,8 @@ class Command(Asked, Wanted, Protocol):
 def usually_uncharged(config: Any) -> list[str]:
     """What a method that does not say it looks at: as `ends.finish` lists it, where its settings are the usual ones."""
     experiment = getattr(config, "experiment", None)
-    usual = (
-        isinstance(config, Declared) and hasattr(config, "eval") and (experiment is None or hasattr(experiment, "asks"))
-    )
+    says = experiment is None or hasattr(experiment, "asks")
+    usual = isinstance(config, Declared) and says and hasattr(getattr(config, "eval", None), "classifiers")
     return ends.uncharged(config) if usual else unpaid_looks.usual(config)
 
 

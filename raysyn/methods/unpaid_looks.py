@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from raysyn.methods.declared import Declared, declared
 from raysyn.report import choices
 
 ALWAYS_LOOKS = "accuracy on real images"
@@ -20,7 +21,17 @@ def unpaid(config: Any, uncharged: Sequence[str]) -> tuple[str, ...]:
 
 def usual(config: Any) -> list[str]:
     """What a method of somebody else's looks at that does not say it: experiments, and what is declared."""
-    asked = getattr(config, "experiment", None)
-    asks = asked is not None and (asked.asks() if hasattr(asked, "asks") else asked != type(asked)())
     tuned = getattr(config, "tuned_on", None)
-    return [*(["experiments with further models"] if asks else []), *([choices.tuned(tuned)] if tuned else [])]
+    told = declared(config) if isinstance(config, Declared) else [choices.tuned(tuned)] if tuned else []
+    return [*(["experiments with further models"] if _asks(config) else []), *told]
+
+
+def _asks(config: Any) -> bool:
+    """Whether experiments are asked for: where their class does not say it, others than its own usual ones. What
+    cannot be told is said rather than left out."""
+    if (asked := getattr(config, "experiment", None)) is None:
+        return False
+    try:
+        return bool(asked.asks() if hasattr(asked, "asks") else asked != type(asked)())
+    except Exception:  # of code that is not raysyn's, as of a class with required settings
+        return True

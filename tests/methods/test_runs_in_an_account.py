@@ -23,6 +23,7 @@ from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Dataset, Images
 from raysyn.methods import account, account_place, catalogue, ends, unpaid_looks
 from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.declared import Declared
 from raysyn.methods.leaderboard import room
 from raysyn.methods.machines import On
 from raysyn.methods.method import Method, Prepared
@@ -484,6 +485,50 @@ def test_the_account_holds_what_the_certificate_lists_as_uncharged(name: str) ->
             plain = Method(name="m", prepare=method.prepare, run=method.run)
             assert list(plain.uncharged(config)) == ends.uncharged(config)
         assert (unpaid_looks.ALWAYS_LOOKS in looks) == bool(getattr(getattr(config, "eval", None), "classifiers", ()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnEval:
+    """Settings of somebody else's judges."""
+
+    bins: int = 3
+
+
+@dataclass(frozen=True)
+class OwnExperiment:
+    sizes: int
+
+
+@dataclass(frozen=True)
+class UsualExperiment:
+    sizes: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnConfig(Declared):
+    data: DataConfig | None = None
+    eval: Any = field(default_factory=OwnEval)
+    experiment: Any = None
+
+
+@pytest.mark.parametrize("judges", [OwnEval(), None, EvalConfig(), EvalConfig(classifiers=())])
+@pytest.mark.parametrize(
+    ("experiment", "asks"),
+    [(None, 0), (OwnExperiment(4), 1), (UsualExperiment(), 0), (UsualExperiment(4), 1), ({}, 0), ({"sizes": 4}, 1),
+     (np.zeros(2), 1)],
+)  # fmt: skip
+@pytest.mark.parametrize("base", [OwnConfig, SimpleNamespace])
+def test_somebody_elses_settings_are_told_whatever_they_are(judges: Any, experiment: Any, asks: int, base: Any) -> None:
+    said = {"tuned_on": "digits", "chosen_among": "9 runs"}
+    plain = Method(name="m", prepare=lambda _: Prepared(dataset=dataset()), run=lambda _: None)
+    looks = plain.looks(base(eval=judges, experiment=experiment, **said))
+    assert looks.count("experiments with further models") == asks
+    assert looks.count(choices.tuned("digits")) == 1 and choices.chosen("9 runs") not in looks
+    assert (unpaid_looks.ALWAYS_LOOKS in looks) == bool(getattr(judges, "classifiers", ()))
+
+
+def test_somebody_elses_method_with_its_own_judges_begins(place: Place) -> None:
+    assert (place.made("a", kind=OwnConfig) or {})["runs"] == 1
 
 
 @pytest.mark.parametrize("state", ["begun", "finished", "sealed", "unknown", "absent"])
