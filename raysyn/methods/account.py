@@ -229,15 +229,10 @@ def enter(
         if lost := _is_lost(noted or {}, after, run):
             _note_held(note, noted, entries)
         elif noted is not None and HELD in noted:
-            write_atomically(note, json.dumps(_note(after, run)), 0o600)
+            _write(note, _note(after, run), "mend that, then the same command continues")
         return Kept(book, run, lost)
-    try:
-        write_atomically(note, json.dumps(_note(after, run)), 0o600)
-    except OSError as error:
-        raise ValueError(
-            f"{note} cannot be written ({error.strerror}), and the run is entered in {book}: mend that, then the same "
-            "command takes up what is reserved"
-        ) from error
+    then = f"the run is entered in {book}; mend that, then the same command takes up what is reserved"
+    _write(note, _note(after, run), then)
     folder.push()
     return Kept(book, run, lost=False)
 
@@ -245,7 +240,16 @@ def enter(
 def _note_held(note: Path, noted: Mapping[str, Any] | None, entries: Sequence[Mapping[str, Any]]) -> None:
     """Note what the account holds that a run goes on without: it cannot hold what is paid from now on."""
     if noted is not None and HELD not in noted:
-        write_atomically(note, json.dumps({**noted, HELD: [one["stage"] for one in entries]}), 0o600)
+        held = [one["stage"] for one in entries]
+        _write(note, {**noted, HELD: held}, "mend that, then the same command continues")
+
+
+def _write(note: Path, noted: Mapping[str, Any], then: str) -> None:
+    """ValueError, in one sentence that ends with `then`, where it cannot be written."""
+    try:
+        write_atomically(note, json.dumps(noted), 0o600)
+    except OSError as error:
+        raise ValueError(f"{note} cannot be written ({error.strerror}): {then}") from error
 
 
 def _lacks(book: Book, run: str) -> bool:

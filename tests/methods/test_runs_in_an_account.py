@@ -577,6 +577,47 @@ def test_a_change_that_a_store_asks_twice_enters_as_if_asked_once(
     assert place.state()[0] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("at", ["left out", "lost", "held before"])
+def test_a_note_that_cannot_be_written_is_said_in_a_sentence(
+    place: Place, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    place.made("a", "one")
+    flags = {"account": "none"} if at == "left out" else {}
+    if at == "lost":
+        place.book.path.unlink()
+    if at == "held before":
+        place.made("a", "one", account="none")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(ValueError, match=r"account\.json cannot be written \(No"),
+    ):
+        patch.setattr(account, "write_atomically", full)
+        place.made("a", **flags)
+    assert (place.made("a") or {}).get("runs", 0) == (0 if at == "lost" else 1)
+
+
+def test_what_another_driver_pays_meanwhile_is_no_older_copy(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paid between two looks, at the account and at the ledger, whichever is first."""
+    text, read = io.StringIO(), FileBook.read
+    place.made("a", "one")
+
+    def late(book: FileBook) -> Account | None:
+        there = read(book)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(FileBook, "read", read)
+            place.made("a")
+        return there
+
+    monkeypatch.setattr(FileBook, "read", late)
+    with ExitStack() as stack, pytest.raises(SystemExit):
+        place.begun(stack, "a", text=text, dry_run=True)
+    assert "older copy" not in " ".join(text.getvalue().split())
+    assert place.state() == (["a"], [["one", "two"]])
+
+
 @pytest.mark.parametrize("told", ["[]", "null", "3", "{"])
 def test_a_note_that_is_none_is_no_note(place: Place, told: str) -> None:
     place.made("a", stages=("one",))

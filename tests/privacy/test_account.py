@@ -19,7 +19,7 @@ from raysyn.privacy.sketch import SIZE, Sketch
 from raysyn.report import account_told
 
 KEY = bytes(32)
-HEAD = {"raysyn_account": 1, "id": "a", "key": KEY.hex(), "begun": "2026-01-01T00:00:00+00:00"}
+HEAD = {"raysyn_account": 2, "id": "a", "key": KEY.hex(), "begun": "2026-01-01T00:00:00+00:00"}
 DELTA = 1e-5
 
 
@@ -356,7 +356,7 @@ def test_what_a_later_command_looks_at_is_entered_too_and_once(looks: Any, chose
     ("lines", "line"),
     [
         ([], 1),
-        ([{**HEAD, "raysyn_account": 2}], 1),
+        ([{**HEAD, "raysyn_account": 3}], 1),
         ([{"run": "a"}], 1),
         ([HEAD, 7], 2),
         ([HEAD, None], 2),
@@ -379,6 +379,12 @@ def test_what_a_later_command_looks_at_is_entered_too_and_once(looks: Any, chose
 def test_what_is_no_account_is_refused_by_its_line(lines: list[Any], line: int) -> None:
     with pytest.raises(ValueError, match=f"^line {line} "):
         read(json.loads(json.dumps(lines)))
+
+
+@pytest.mark.parametrize("form", [1, 2])
+def test_accounts_of_an_earlier_form_are_read_and_added_to(form: int) -> None:
+    lines = [{**HEAD, "raysyn_account": form}, run("a", 5.0).line(), planned_line("a", {"more": cost()}, "t")]
+    assert list(read(json.loads(json.dumps(lines))).stages("a")) == ["s0", "more"]
 
 
 @pytest.mark.parametrize(("mine", "theirs"), [(100, 100), (3_000, 3_000), (3_000, 9_000), (9_000, 3_000)])
