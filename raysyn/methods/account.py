@@ -19,7 +19,7 @@ from raysyn.privacy.account import Account, Behind, Run, paid_line
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
 from raysyn.privacy.ledger import Plan, cost_of
 from raysyn.privacy.sketch import Sketch
-from raysyn.report import account_told, choices
+from raysyn.report import account_told
 from raysyn.runs.account_lines import Book, now, whole_lines
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import read_bytes, write_atomically
@@ -29,7 +29,6 @@ NOTE = "account.json"
 """Of internal/: in which account the run was entered."""
 HELD = "held"
 """Of the note: which stages that account held when the run went on without it, if it did."""
-ALWAYS_LOOKS = "accuracy on real images"
 
 
 class Looking(Command, Protocol):
@@ -44,10 +43,13 @@ def look(
     console: Console,
 ) -> None:  # fmt: skip
     """Say what the account holds so far, and which of these images were in earlier runs; ValueError, in one sentence,
-    where this run may not begin. Nothing is written, but what a run that is refused has paid before."""
+    where this run may not begin. Nothing is written: a run that is refused and has paid before, by the ledger in its
+    folder, is refused by `enter`, which knows that the folder is this run's."""
     if (known := begun(command.out)) == "":
         return
-    there, noted = None if book is None else book.read(), _noted(command.out)
+    # Before the account: another driver's payments are there before they are in the ledger.
+    noted, entries = _noted(command.out), entries_of(command.out)
+    there = None if book is None else book.read()
     if noted is not None and _is_lost(noted, there, known or ""):
         console.say(
             "WARNING: the account that this run was entered in is gone or left out, or lacks this run: bring it back, "
@@ -60,24 +62,20 @@ def look(
             console.say(f"WARNING: {book} is empty, and begins anew: if it has held runs, bring back a copy of it.")
         # Asked of an account that nothing is in.
         there = Account(id="", key=b"")
-    entries = _entries(command.out)
-
-    def as_it_is(account: Account) -> Run:
-        return as_entered(known or "", command, method, looks, dataset, plan, account.key)
-
-    run, paid = as_it_is(there), _has_paid(entries, plan)
-    try:
-        admission.admit(there, run, command.account, paid)
-    except ValueError:
-        if not entries or command.dry_run:
-            raise
-        _admitted(book, as_it_is, command, entries, plan)
-    if _behind(there, known or "", noted, entries):
+    if behind := _behind(there, known or "", noted, entries):
         console.say(
             f"WARNING: {book} was brought back from an older copy, which lacks what this run has paid: bring back the "
             "newest one. Else what this run has paid is entered again, but other runs may be missing, and certificates "
             "of this account will cover their runs alone."
         )
+    run = as_entered(known or "", command, method, looks, dataset, plan, there.key)
+    paid = _has_paid(entries, plan)
+    try:
+        admission.admit(there, run, command.account, paid)
+    except ValueError:
+        if command.dry_run or not (entries or behind):
+            raise
+        return
     if paid and (why_not := admission.why_not(there, run)) is not None:
         console.say(f"WARNING: {why_not}. This run has paid already, and is entered all the same.")
     entered = run.run in there.runs and not admission.lacking(there, run)
@@ -94,7 +92,7 @@ def _noted(out: str) -> dict[str, Any] | None:
     return None
 
 
-def _entries(out: str) -> list[Mapping[str, Any]]:
+def entries_of(out: str) -> list[Mapping[str, Any]]:
     """What a run has paid, by its ledger; nothing of one that cannot be read, which is refused later."""
     with suppress(OSError, ValueError, LookupError, TypeError):
         lines = [json.loads(one) for one in whole_lines(read_bytes(out, "internal/ledger.jsonl")).splitlines()]
@@ -143,22 +141,6 @@ def as_entered(
         chosen_among=getattr(config, "chosen_among", None), looks=tuple(looks),
         sketch=Sketch.of(dataset.copies.different, key, dataset.copies.whose),
     )  # fmt: skip
-
-
-def unpaid(config: Any, uncharged: Sequence[str]) -> tuple[str, ...]:
-    """What of a run looks at real images and is paid for by nobody: what its certificate lists as `uncharged`, but what
-    it was chosen among, which the account holds by itself, and that its report looks at all."""
-    told = [ALWAYS_LOOKS] if getattr(getattr(config, "eval", None), "classifiers", ()) else []
-    among = getattr(config, "chosen_among", None)
-    return (*told, *(one for one in uncharged if not among or one != choices.chosen(among)))
-
-
-def usual(config: Any) -> list[str]:
-    """What a method of somebody else's looks at that does not say it: experiments, and what is declared."""
-    asked = getattr(config, "experiment", None)
-    asks = asked is not None and (asked.asks() if hasattr(asked, "asks") else asked != type(asked)())
-    tuned = getattr(config, "tuned_on", None)
-    return [*(["experiments with further models"] if asks else []), *([choices.tuned(tuned)] if tuned else [])]
 
 
 def enter_choice(book: Book, out: str, among: str) -> None:
@@ -227,7 +209,7 @@ def enter(
     sentence, where there is no room for it."""
     note_left_out(command, dataset, book, folder.run_id)
     note, out, run = folder.internal / NOTE, str(folder.out), folder.run_id
-    noted, entries = _noted(out), _entries(out)
+    noted, entries = _noted(out), entries_of(out)
     if book is None:
         _note_held(note, noted, entries)
         return None
@@ -247,15 +229,10 @@ def enter(
         if lost := _is_lost(noted or {}, after, run):
             _note_held(note, noted, entries)
         elif noted is not None and HELD in noted:
-            write_atomically(note, json.dumps(_note(after, run)), 0o600)
+            _write(note, _note(after, run), "mend that, then the same command continues")
         return Kept(book, run, lost)
-    try:
-        write_atomically(note, json.dumps(_note(after, run)), 0o600)
-    except OSError as error:
-        raise ValueError(
-            f"{note} cannot be written ({error.strerror}), and the run is entered in {book}: mend that, then the same "
-            "command takes up what is reserved"
-        ) from error
+    then = f"the run is entered in {book}; mend that, then the same command takes up what is reserved"
+    _write(note, _note(after, run), then)
     folder.push()
     return Kept(book, run, lost=False)
 
@@ -263,7 +240,16 @@ def enter(
 def _note_held(note: Path, noted: Mapping[str, Any] | None, entries: Sequence[Mapping[str, Any]]) -> None:
     """Note what the account holds that a run goes on without: it cannot hold what is paid from now on."""
     if noted is not None and HELD not in noted:
-        write_atomically(note, json.dumps({**noted, HELD: [one["stage"] for one in entries]}), 0o600)
+        held = [one["stage"] for one in entries]
+        _write(note, {**noted, HELD: held}, "mend that, then the same command continues")
+
+
+def _write(note: Path, noted: Mapping[str, Any], then: str) -> None:
+    """ValueError, in one sentence that ends with `then`, where it cannot be written."""
+    try:
+        write_atomically(note, json.dumps(noted), 0o600)
+    except OSError as error:
+        raise ValueError(f"{note} cannot be written ({error.strerror}): {then}") from error
 
 
 def _lacks(book: Book, run: str) -> bool:
@@ -276,7 +262,7 @@ def _lacks(book: Book, run: str) -> bool:
 
 def _admitted(
     book: Book, as_it_is: Callable[[Account], Run], command: Command, entries: Sequence[Mapping[str, Any]],
-    plan: Plan | None, noted: Mapping[str, Any] | None = None,
+    plan: Plan | None, noted: Mapping[str, Any] | None,
 ) -> Account:  # fmt: skip
     """The account with this run; ValueError where it is refused, once what it has paid is entered: that is spent on
     these people, whatever is refused after."""
@@ -285,13 +271,15 @@ def _admitted(
     def change(there: Account) -> list[dict[str, Any]]:
         nonlocal refused
         run, refused = as_it_is(there), None
-        gap = [vars(Behind(run.run, run.time))] if _behind(there, run.run, noted, entries) else []
+        told = any(one.behind == run.run for one in there.gaps)
+        gap = [vars(Behind(run.run, run.time))] if not told and _behind(there, run.run, noted, entries) else []
         try:
             lines = admission.admit(there, run, command.account, _has_paid(entries, plan))
             return [*lines, *gap, *_missing(there, run.run, entries)]
         except ValueError as error:
             refused = error
-            return admission.spent(there, run, {one["stage"]: cost_of(one) for one in entries})
+            # What is entered here nobody could miss again: it is told now or never that others may be missing.
+            return [*admission.spent(there, run, {one["stage"]: cost_of(one) for one in entries}), *gap]
 
     after = book.add(change)
     if refused is not None:

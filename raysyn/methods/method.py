@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from raysyn.data.images import Dataset, Images
-from raysyn.methods import account, account_place, ends, misfits, network
+from raysyn.methods import account, account_place, ends, misfits, network, unpaid_looks
 from raysyn.methods.class_shares import check_counted, say_few
 from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
 from raysyn.methods.declared import Declared
@@ -54,10 +54,9 @@ class Command(Asked, Wanted, Protocol):
 def usually_uncharged(config: Any) -> list[str]:
     """What a method that does not say it looks at: as `ends.finish` lists it, where its settings are the usual ones."""
     experiment = getattr(config, "experiment", None)
-    usual = (
-        isinstance(config, Declared) and hasattr(config, "eval") and (experiment is None or hasattr(experiment, "asks"))
-    )
-    return ends.uncharged(config) if usual else account.usual(config)
+    says = experiment is None or hasattr(experiment, "asks")
+    usual = isinstance(config, Declared) and says and hasattr(getattr(config, "eval", None), "classifiers")
+    return ends.uncharged(config) if usual else unpaid_looks.usual(config)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +133,7 @@ class Method:
 
     def looks(self, config: Any) -> tuple[str, ...]:
         """What of a run looks at real images and is paid for by nobody, for the account."""
-        return account.unpaid(config, self.uncharged(config))
+        return unpaid_looks.unpaid(config, self.uncharged(config))
 
     def look_at_shares(self, config: Any, console: Console, dataset: Dataset, plan: Plan | None) -> None:
         """Warn of classes that have too little for what is asked; ValueError for shares that cannot be."""

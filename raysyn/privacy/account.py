@@ -20,8 +20,9 @@ from raysyn.privacy.ledger import cost_of
 from raysyn.privacy.many import MANY, composed
 from raysyn.privacy.sketch import Sketch
 
-FORM = 1
-"""Of the lines."""
+FORM, FORMS = 2, (1, 2)
+"""Of the lines, as they are begun and as they are read: the second has lines of what is planned or looked at later and
+of older copies, which may also be added to the first."""
 GUARANTEES = ("dp", "none", "no release")
 
 
@@ -196,8 +197,8 @@ def read(lines: Iterable[Mapping[str, Any]]) -> Account:
     for number, line in enumerate(lines, start=1):
         try:
             if account is None:
-                if line["raysyn_account"] != FORM:
-                    raise ValueError(f"of form {line['raysyn_account']}, and this raysyn reads {FORM}")
+                if line["raysyn_account"] not in FORMS:
+                    raise ValueError(f"of form {line['raysyn_account']}, and this raysyn reads up to {FORM}")
                 account = Account(id=str(line["id"]), key=bytes.fromhex(line["key"]))
             elif "paid" in line:
                 stages = paid.setdefault(runs[line["run"]].run, {})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from raysyn.privacy.account import Account, Asked, Run, Total, paid_line, planned_line
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, unit_of
 from raysyn.privacy.many import composed
+from raysyn.privacy.sketch import PART
 
 
 def admit(account: Account, run: Run, asked: Asked, paid: bool = False) -> list[dict[str, Any]]:
@@ -35,9 +36,12 @@ def lacking(account: Account, run: Run) -> dict[str, Cost]:
 
 
 def spent(account: Account, run: Run, paid: Mapping[str, Cost]) -> list[dict[str, Any]]:
-    """Lines of a run that is refused and has paid a part of its plan, in another account or none: that part alone."""
+    """Lines of a run that is refused and has paid a part of its plan, in another account or none: that part alone.
+    None of what is no part of the plan: the ledger is damaged, or another run's."""
+    if run.guarantee != "dp" or any(run.reserved.get(stage) != cost for stage, cost in paid.items()):
+        return []
     known = {} if run.run not in account.runs else account.stages(run.run)
-    new = {stage: cost for stage, cost in paid.items() if stage not in known and cost.adjacency == run.adjacency}
+    new = {stage: cost for stage, cost in paid.items() if stage not in known}
     if not new:
         return []
     entered = replace(run, reserved=new).line() if not known else planned_line(run.run, new, run.time)
@@ -52,32 +56,49 @@ def why_not(account: Account, run: Run, total: Total | None = None) -> str | Non
     return _other_units(account, run, inforce) or _no_room(account, run, inforce)
 
 
-def why_not_all(account: Account, runs: Sequence[tuple[Run, Asked]]) -> str | None:
-    """Why runs that are declared together have no place under the total, each with what it asks of it, in a sentence;
-    None where they have. ValueError for a total that may not be."""
-    new = [one for one in runs if one[0].run not in account.runs]
-    for run, asked in new:
-        total = _asked(account, run, asked)
-        if total is not None:
-            account = replace(account, totals=(*account.totals, total))
-        if account.total is not None and run.reserved and (other := _other_units(account, run, account.total)):
+def why_not_all(account: Account, runs: Sequence[tuple[Run, Asked, Collection[str]]]) -> str | None:
+    """Why runs that are declared together have no place under the total, each with what it asks of it and the stages
+    that it has paid, in a sentence; None where they have. What is paid is spent, in this account by now or not, and
+    only the rest of each run can be refused. ValueError for a total that may not be."""
+    account = replace(account, totals=(*account.totals, *totals(account, runs)))
+    held, rests = account, dict[str, dict[str, Cost]]()
+    for run, _, paid in runs:
+        rest = {stage: cost for stage, cost in lacking(account, run).items() if stage not in paid}
+        if account.total is not None and rest and (other := _other_units(account, run, account.total)):
             return other
         account = replace(account, runs={**account.runs, run.run: run})
-    priced = [run for run, _ in new if run.reserved]
-    if not priced or (inforce := account.total) is None:
+        if already := {stage: cost for stage, cost in run.reserved.items() if stage not in rest}:
+            held = replace(held, runs={**held.runs, run.run: replace(run, reserved=already)})
+        if rest:
+            rests[run.run] = rest
+    if not rests or (inforce := account.total) is None:
         return None
-    adjacency = priced[0].adjacency
+    adjacency = account.runs[next(iter(rests))].adjacency
     after = account.together(adjacency, inforce.delta)
     if after <= inforce.total * (1 + 1e-6):
         return None
-    before = replace(account, runs={name: run for name, run in account.runs.items() if run not in priced})
-    alone = composed([cost for run in priced for cost in run.reserved.values()], inforce.delta).epsilon
+    alone = composed([cost for rest in rests.values() for cost in rest.values()], inforce.delta).epsilon
+    still = "still to begin or to go on"
+    many = f"{len(rests):,} runs {still} come" if len(rests) > 1 else f"run {still} comes"
     return (
         f"budget.total is {inforce.total:g} at delta {inforce.delta:.3g}, of which earlier runs have spent or reserved "
-        f"{before.together(adjacency, inforce.delta):.4g}, and the {len(priced):,} runs still to begin come to "
-        f"{alone:.4g}, {after:.4g} with those: there is room for about {before.left(adjacency, inforce):.3g}; ask for "
-        "fewer runs or smaller --epsilons, or raise the total by --budget.new-total with --budget.reason"
+        f"{held.together(adjacency, inforce.delta):.4g}, and the {many} to {alone:.4g}, {after:.4g} with those: there "
+        f"is room for about {held.left(adjacency, inforce):.3g}; ask for fewer runs or smaller --epsilons, or raise "
+        "the total by --budget.new-total with --budget.reason"
     )
+
+
+def totals(account: Account, runs: Sequence[tuple[Run, Asked, Collection[str]]]) -> list[Total]:
+    """Totals that these runs ask for, to be written once before any of them begins: one after the other, whichever was
+    first would decide. ValueError for one that may not be."""
+    found = list[Total]()
+    # A first total needs a run with a guarantee, and so a delta; for the others it is there by then.
+    for run, asked, _ in sorted(runs, key=lambda one: not one[0].reserved):
+        entered = run.run in account.runs and not lacking(account, run)
+        if not entered and (total := _asked(account, run, asked)) is not None:
+            account = replace(account, totals=(*account.totals, total))
+            found.append(total)
+    return found
 
 
 def unwritten(account: Account, asked: Asked) -> str | None:
@@ -128,12 +149,16 @@ def _asked(account: Account, run: Run, asked: Asked) -> Total | None:
 
 
 def divided_otherwise(one: Run, other: Run) -> bool:
-    """Whether both promise to persons, who are others on images that both have: patients, or their visits. The same
-    images are of as many persons; of those that are in both, by their samples, the same are together."""
+    """Whether both promise to persons, who are others on images that both have: patients, or their visits. By their
+    samples, see `Sketch.divides_otherwise`; and the same images are of about as many persons, of exactly as many where
+    it is not known whose each is. About, since somebody may have none but a blank scan that others have too."""
     if one.shape != other.shape or {one.adjacency, other.adjacency} != {ADD_REMOVE_PERSON}:
         return False
-    same = one.sketch.images == other.sketch.images > 0 and bool((one.sketch.hashes == other.sketch.hashes).all())
-    return (same and one.units != other.units) or one.sketch.divides_otherwise(other.sketch)
+    if one.sketch.images == other.sketch.images > 0 and (one.sketch.hashes == other.sketch.hashes).all():
+        known = one.sketch.persons is not None and other.sketch.persons is not None
+        if abs(one.units - other.units) > (max(one.units, other.units) * PART if known else 0):
+            return True
+    return one.sketch.divides_otherwise(other.sketch)
 
 
 def _other_units(account: Account, run: Run, total: Total) -> str | None:

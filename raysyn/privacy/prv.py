@@ -11,7 +11,8 @@ the grid, and each eta a small part of delta. Then delta(x) of Y is at most delt
 - rounding of the transform, below FLOAT * levels for each of K factors, relative to the tilted mass (see `_Sum`).
 The mass is tilted by exp(theta * loss) before the transform, so that rounding is small beside the tail that delta is
 about, and not beside 1: without that, no delta below 1e-10 or so could be priced over many steps. Theta is no larger
-than what keeps that which is wrapped around small too.
+than what keeps that which is wrapped around small too; where delta is so small that rounding may cost more, the smaller
+bound of both counts.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ NARROW = 0.002
 LEAST_NOISE = 1e-3
 """Below that noise multiplier epsilon is beyond 500,000, and nothing is priced here."""
 LEAST_DELTA = 1e-200
+FAR = 1e-10
+"""Below that delta the tilt is tried in full too."""
 ETA = 1e-4
 """Part of delta that each of the probabilities above may have."""
 FLOAT, NOTHING = 1e-15, -100.0
@@ -53,19 +56,26 @@ def refined(
     kinds: Sequence[Kind], delta: float, best: float, order: float, fine: float = FINE, law: Law = ONE
 ) -> float:
     """The same from a first bound, `best`, and the order that gave it."""
+
+    def bound(direction: Direction, error: float) -> tuple[float, float]:
+        """(epsilon, the error that the grid has)."""
+        composed = _Sum(kinds, direction, delta * ETA, error, order - 1, law=law, least=best)
+        found = composed.epsilon(delta)
+        if delta < FAR and composed.tilt < order - 1:
+            # Here rounding may cost more than what is wrapped around, or less: both tilts give a bound.
+            full = _Sum(kinds, direction, delta * ETA, error, order - 1, law=law, capped=False)
+            found = min(found, full.epsilon(delta))
+        return found, composed.error
+
     error = 0.05 * best
     # RDP may be a hundred times too high for one step at a low rate: each pass tells how fine the next must be.
     for _ in range(6):
-        composed = _Sum(kinds, "removed", delta * ETA, error, order - 1, law=law, least=best)
-        found = composed.epsilon(delta)
+        found, has = bound("removed", error)
         best = min(best, found)
-        if composed.error > 1.01 * error or error <= 2 * fine * best:
+        if has > 1.01 * error or error <= 2 * fine * best:
             break
         error = fine * best
-    if directions(kinds) == ("removed",):
-        return found
-    other = _Sum(kinds, "added", delta * ETA, composed.error, order - 1, law=law, least=best)
-    return max(found, other.epsilon(delta))
+    return found if directions(kinds) == ("removed",) else max(found, bound("added", has)[0])
 
 
 def delta(kinds: Sequence[Kind], epsilon: float) -> float:
@@ -105,12 +115,13 @@ class _Sum:
     """The sum of the losses of all `kinds` on a grid, tilted by exp(tilt * loss).
 
     `eta` is what each of the improbable events may weigh; `error` in the loss is what the grid may cost, and is raised
-    where the grid would have more points than `most`. `least` is about the smallest loss that is asked about.
+    where the grid would have more points than `most`. `least` is about the smallest loss that is asked about, by which
+    the tilt is `capped`.
     """
 
     def __init__(
         self, kinds: Sequence[Kind], direction: Direction, eta: float, error: float, tilt: float,
-        most: int = MOST_POINTS, law: Law = ONE, least: float = 0.0,
+        most: int = MOST_POINTS, law: Law = ONE, least: float = 0.0, capped: bool = True,
     ) -> None:  # fmt: skip
         self.eta = eta
         steps = sum(count for _, _, count in kinds)
@@ -128,7 +139,9 @@ class _Sum:
         # What lies beyond the window comes in again at its other end, where it weighs exp(tilt * window) times as much:
         # of rare and large losses, as of few steps at a low rate, that would be more than delta.
         window = points * self.mesh
-        self.tilt = tilt = min(tilt, max(0.0, (math.log(eta) - law.log_beyond(kinds, least + window)) / window))
+        if capped:
+            tilt = min(tilt, max(0.0, (math.log(eta) - law.log_beyond(kinds, least + window)) / window))
+        self.tilt = tilt
         mass, self._log_scale, self._rounding, shift, loose = _composed(
             kinds, direction, single, self.mesh, points, tilt, law
         )

@@ -22,6 +22,9 @@ SIZE = 1_024
 """Hashes kept: a share of 50 % is told to 1.6 points (standard deviation)."""
 FEWEST = 16
 """Hashes that two samples must have in one range, for a share to be told."""
+SEVERAL, PART, COMMON = 4, 1 / 10, 1 / 10
+"""Of persons named otherwise: how many images must say so, at least and of those that can tell; and which share of the
+images of the run that has fewer both must have."""
 _TYPE, _PERSON = ">u8", ">i2"
 
 
@@ -59,21 +62,42 @@ class Sketch:
         return cls(found[:SIZE], len(found), persons)
 
     def divides_otherwise(self, other: Sketch) -> bool:
-        """Whether two of the images that both have are one person's here, and two persons' there: as far as these
-        samples tell."""
+        """Whether images that both have are divided into other persons there than here, as far as these samples tell.
+
+        Take each person here for the person there with whom they have most images in common, nobody twice. An image
+        of two who are not taken for each other says otherwise. One such may be chance, as a blank scan that two
+        persons have, of whom each run has another one. So there must be SEVERAL, and PART of those that can tell: that
+        are of somebody with a further common image, or as many as are expected to where the sample is thin. And the
+        runs must have COMMON of the images of the smaller one in common: those of other people share blank ones alone.
+        """
         if self.persons is None or other.persons is None:
             return False
         _, here, there = np.intersect1d(self.hashes, other.hashes, assume_unique=True, return_indices=True)
         pairs = np.stack([self.persons[here], other.persons[there]])
         pairs = pairs[:, (pairs >= 0).all(axis=0)]
-        both = np.unique(pairs, axis=1).shape[1]
-        return any(both != len(np.unique(one)) for one in pairs)
+        both, times = np.unique(pairs, axis=1, return_counts=True)
+        if all(both.shape[1] == len(np.unique(one)) for one in both):
+            return False
+        otherwise = pairs.shape[1] - _matched(both, times)
+        shared = [np.unique(one, return_inverse=True, return_counts=True)[1:] for one in pairs]
+        telling = int(np.any([counts[at] > 1 for at, counts in shared], axis=0).sum())
+        end, thin = self._compared(other)
+        fewer = min(int((one.hashes <= end).sum()) for one in (self, other))
+        return (
+            otherwise >= max(SEVERAL, PART * max(telling, thin * pairs.shape[1])) and pairs.shape[1] >= COMMON * fewer
+        )
+
+    def _compared(self, other: Sketch) -> tuple[int, float]:
+        """(the last hash up to which both samples have every image, which share of all images these are)."""
+        # Up to the last one of a full sample it has every hash that its images drew.
+        most = np.iinfo(np.uint64).max
+        ends = [int(one.hashes[-1]) for one in (self, other) if one.images > len(one.hashes)]
+        end = min(ends, default=int(most))
+        return end, end / int(most)
 
     def share_in(self, other: Sketch) -> Shared | None:
         """Which share of these images are among the other ones too; None where the samples cannot tell."""
-        # Up to the last one of a full sample it has every hash that its images drew.
-        ends = [one.hashes[-1] for one in (self, other) if one.images > len(one.hashes)]
-        mine = self.hashes[self.hashes <= min(ends)] if ends else self.hashes
+        mine = self.hashes[self.hashes <= self._compared(other)[0]]
         if len(mine) < max(1, min(FEWEST, self.images)):
             return None
         return Shared(float(np.isin(mine, other.hashes).mean()), len(mine), len(mine) == self.images)
@@ -98,3 +122,16 @@ class Sketch:
         if len(named) != len(found):
             raise ValueError(f"{len(named)} persons of {len(found)} hashes")
         return cls(found, images, named)
+
+
+def _matched(both: NDArray[np.int64], times: NDArray[np.int64]) -> int:
+    """How many images are of two persons who are taken for each other: `both` are pairs of one here and one there,
+    `times` how many images each has; those with most first."""
+    here, there, matched = set[int](), set[int](), 0
+    for at in np.argsort(-times, kind="stable").tolist():
+        one, other = both[:, at].tolist()
+        if one not in here and other not in there:
+            here.add(one)
+            there.add(other)
+            matched += int(times[at])
+    return matched

@@ -11,24 +11,31 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from running import environment, here, refusal, run
 
+from raysyn.command import read as read_command
 from raysyn.data.images import DataConfig, load
 from raysyn.methods import catalogue
 from raysyn.methods.leaderboard.config import Config, Run, runs
 from raysyn.methods.leaderboard.judging import Verdict, dataset_of
 from raysyn.methods.leaderboard.page import console_rows, page
-from raysyn.methods.leaderboard.pipeline import run_job
+from raysyn.methods.leaderboard.pipeline import Board, checked, run_job
+from raysyn.methods.leaderboard.pipeline import run as run_board
 from raysyn.methods.leaderboard.presets import PRESETS
+from raysyn.methods.leaderboard.room import check_room
 from raysyn.methods.leaderboard.rows import spread, table
 from raysyn.methods.varied import short_name
 from raysyn.metrics.utility import EvalConfig, judge
 from raysyn.privacy import account as entered
+from raysyn.privacy.admission import admit
 from raysyn.privacy.cost import ADD_REMOVE, Cost
+from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.privacy.sketch import Sketch
+from raysyn.report.accounts import told
 from raysyn.report.meaning import rounded_up
 from raysyn.report.pictures import png_bytes
 from raysyn.report.release import read_images
@@ -36,6 +43,7 @@ from raysyn.report.report import main as report_main
 from raysyn.runs.account_book import beside
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import REACH, Store
+from raysyn.screen.console import Console
 
 JOB, PYTHON = "leaderboard", sys.executable
 TINY = (
@@ -198,7 +206,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
             False,
             "budget.total is 2.5 at delta .*, of which earlier runs have spent or reserved 0,",
         ),
-        ("", True, "and the 4 runs still to begin come to .*, .*: there is room for about"),
+        ("", True, "and the 4 runs still to begin or to go on come to .*, .*: there is room for about"),
         ("--budget.new-total 2.6 --budget.reason more", True, "fewer runs or smaller --epsilons, or raise the total"),
         ("--data.person-pattern (t[a-z]*[0-9]*)-", True, "the images of these runs, and this one promises to persons"),
         ("--budget.total 30", False, None),
@@ -231,6 +239,56 @@ def test_runs_that_exceed_the_total_together_are_refused_before_the_first(
     else:
         assert re.search(words, refusal(JOB, *asked))
     assert not (tmp_path / "board").exists() and (book.path.read_bytes() if book.exists() else b"") == before
+
+
+@pytest.mark.parametrize("methods", [("knowledge_recycling", "noisy_means"), ("noisy_means", "knowledge_recycling")])
+def test_a_total_is_written_once_before_the_first_run(scans: Path, tmp_path: Path, methods: tuple[str, ...]) -> None:
+    """Whichever run begins first: one without a guarantee has no delta for it, and finds it there."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    book, out = beside(str(scans)), str(tmp_path / "board")
+    book.path.unlink(missing_ok=True)
+    words = f"--data.path {scans} --budget.total 30"
+    config = Config(methods=methods, epsilons=(1.0,), seeds=(0,), more=(words, "noisy_means:--budget.delta 3e-4"))
+    commands = checked(runs(config), read_command, out, judged=False)
+    (room,) = rooms = check_room(runs(config), commands, out)
+    assert not book.exists()
+    with RunFolder.open(out, method="leaderboard", preset="quick", config={}, data_fingerprint="") as folder:
+        board = Board(config, {}, SimpleNamespace(map=stop), folder, Console(), commands, rooms)  # type: ignore[arg-type]
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                run_board(board)
+    there = book.read()
+    assert there is not None and [(one.total, one.delta) for one in there.totals] == [(30.0, 3e-4)]
+    assert told(str(scans))["totals"][0]["total"] == 30.0
+    for one, asked, _ in room.runs:
+        assert [line["run"] for line in admit(there, one, asked)] == [one.run]
+
+
+@pytest.mark.parametrize("paid", [4, 3])
+def test_what_runs_have_paid_is_not_refused_where_their_account_was_lost(
+    scans: Path, tmp_path: Path, paid: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysyn.methods.leaderboard.outlook.run_seconds", lambda unit, config: 60.0)
+    beside(str(scans)).path.unlink(missing_ok=True)
+    cost = Cost(mechanism="query", noise_multiplier=4.0, sampling_rate=1.0, steps=1)
+    names = [f"noisy_means-quick-eps{epsilon}-seed{seed}" for epsilon in (1, 2) for seed in (0, 1)]
+    for name in names[:paid]:
+        ledger = tmp_path / "board/internal/runs" / name / "internal/ledger.jsonl"
+        ledger.parent.mkdir(parents=True)
+        entries = [{"stage": stage, **dataclasses.asdict(cost)} for stage in (MEANS, SPREAD)]
+        ledger.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    asked = [
+        "quick", "--methods", "noisy_means", "--epsilons", "1", "2", "--seeds", "0", "1", "--dry-run", "--out",
+        str(tmp_path / "board"), f"--more=--data.path {scans} --budget.delta 3e-4 --budget.total 2.5",
+        "--judges.classifiers",
+    ]  # fmt: skip
+    if paid == 4:
+        assert here(JOB, *asked)[0] == 0
+    else:
+        assert "and the run still to begin or to go on comes to" in refusal(JOB, *asked)
 
 
 def test_a_dry_run_names_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

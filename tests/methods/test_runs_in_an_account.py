@@ -21,12 +21,14 @@ import pytest
 from raysyn.compute.doorway import Compute, Machines
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Dataset, Images
-from raysyn.methods import account, account_place, catalogue, ends
+from raysyn.methods import account, account_place, catalogue, ends, unpaid_looks
 from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.declared import Declared
 from raysyn.methods.leaderboard import room
 from raysyn.methods.machines import On
 from raysyn.methods.method import Method, Prepared
 from raysyn.metrics.utility import EvalConfig
+from raysyn.privacy import admission
 from raysyn.privacy import ledger as ledgers
 from raysyn.privacy.account import Account
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
@@ -344,6 +346,40 @@ def test_what_a_refused_run_has_paid_is_in_the_sum_and_the_rest_waits_for_room(
     assert [one.total for one in (place.book.read() or Account(id="", key=b"")).totals] == [0.6, 5.0]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"data": dataset(40, 80)},
+        {"stages": ("one", "two", "three")},
+        {"stages": ("other",)},
+        {"stages": (), "total": 9.0},
+    ],
+    ids=["images", "more stages", "other stages", "no guarantee"],
+)
+@pytest.mark.parametrize("paid", [("one",), ("one", "two")])
+def test_a_command_with_the_folder_of_another_run_enters_nothing(
+    place: Place, paid: tuple[str, ...], wrong: dict[str, Any]
+) -> None:
+    """Whatever there is room for: what lies there was not spent on these people, or is another run's."""
+    place.made("theirs", *paid, account="none")
+    place.made("mine", stages=("one",), total=0.6)
+    before = place.book.path.read_bytes()
+    with pytest.raises(ValueError, match=r"--out .* holds a run (on|with) .*choose another --out"):
+        place.made("theirs", **wrong)
+    assert place.book.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("paid", [{"other": COST}, {"one": replace(COST, steps=2)}, {"one": COST, "other": COST}])
+@pytest.mark.parametrize("guarantee", ["dp", "none"])
+def test_what_is_no_part_of_a_plan_is_not_entered_as_spent(paid: dict[str, Cost], guarantee: str) -> None:
+    config = SimpleNamespace(config=Config(data=DataConfig()), preset="tiny", out="a", account=AccountFlags())
+    priced = plan(dataset(), "one", "two") if guarantee == "dp" else None
+    run = account.as_entered("r", config, "m", (), dataset(), priced, b"")
+    there = Account(id="", key=b"")
+    assert admission.spent(there, run, paid) == []
+    assert bool(admission.spent(there, run, {"one": COST})) == (guarantee == "dp")
+
+
 @pytest.mark.parametrize("at", ["note", "flushed", "answer lost", "unreachable"])
 def test_a_run_that_is_entered_and_fails_is_taken_up_and_leaves_no_room_lost(
     place: Place, at: str, monkeypatch: pytest.MonkeyPatch
@@ -395,6 +431,30 @@ def test_an_older_copy_is_told_by_what_the_ledger_of_a_run_holds(place: Place, l
     assert (place.made("a") or {})["runs"] == 2
 
 
+@pytest.mark.parametrize("paid", [(), ("one",), ("one", "two")])
+def test_an_older_copy_is_told_of_by_a_run_that_is_refused_too(place: Place, paid: tuple[str, ...]) -> None:
+    """A copy that holds another run alone: what is entered of this one hides that others may be missing."""
+    stages = ("one", "two", "three")
+    place.made("b", stages=("one",))
+    copy = place.book.path.read_bytes()
+    with ExitStack() as stack:
+        setting = place.begun(stack, "a", stages=stages)
+        assert isinstance(setting, PrivateSetting)
+        for stage in paid:
+            setting.ledger.pay(stage, Release(None, COST))
+    place.book.path.write_bytes(copy)
+    place.made("c", stages=("one",), total=0.8)
+    for _ in range(2):
+        text = io.StringIO()
+        with pytest.raises(ValueError, match=r"total is 0\.8 at"):
+            place.made("a", stages=stages, text=text)
+        assert len((place.book.read() or Account(id="", key=b"")).gaps) == 1
+    assert ("from an older copy" in " ".join(text.getvalue().split())) == (not paid)
+    place.made("a", stages=stages, new_total=9.0, reason="room")
+    assert len((place.book.read() or Account(id="", key=b"")).gaps) == 1
+    assert place.made("d", stages=("one",)) == {"sentence": BEHIND}
+
+
 @pytest.mark.parametrize("copy", ["newest", "older"])
 @pytest.mark.parametrize("away", ["none", "other.jsonl"])
 def test_what_is_paid_elsewhere_is_not_taken_for_a_gap(place: Place, away: str, copy: str) -> None:
@@ -424,7 +484,51 @@ def test_the_account_holds_what_the_certificate_lists_as_uncharged(name: str) ->
         if method.uncharged is ends.uncharged:  # somebody else's method, with the usual settings and the usual end
             plain = Method(name="m", prepare=method.prepare, run=method.run)
             assert list(plain.uncharged(config)) == ends.uncharged(config)
-        assert (account.ALWAYS_LOOKS in looks) == bool(getattr(getattr(config, "eval", None), "classifiers", ()))
+        assert (unpaid_looks.ALWAYS_LOOKS in looks) == bool(getattr(getattr(config, "eval", None), "classifiers", ()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnEval:
+    """Settings of somebody else's judges."""
+
+    bins: int = 3
+
+
+@dataclass(frozen=True)
+class OwnExperiment:
+    sizes: int
+
+
+@dataclass(frozen=True)
+class UsualExperiment:
+    sizes: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnConfig(Declared):
+    data: DataConfig | None = None
+    eval: Any = field(default_factory=OwnEval)
+    experiment: Any = None
+
+
+@pytest.mark.parametrize("judges", [OwnEval(), None, EvalConfig(), EvalConfig(classifiers=())])
+@pytest.mark.parametrize(
+    ("experiment", "asks"),
+    [(None, 0), (OwnExperiment(4), 1), (UsualExperiment(), 0), (UsualExperiment(4), 1), ({}, 0), ({"sizes": 4}, 1),
+     (np.zeros(2), 1)],
+)  # fmt: skip
+@pytest.mark.parametrize("base", [OwnConfig, SimpleNamespace])
+def test_somebody_elses_settings_are_told_whatever_they_are(judges: Any, experiment: Any, asks: int, base: Any) -> None:
+    said = {"tuned_on": "digits", "chosen_among": "9 runs"}
+    plain = Method(name="m", prepare=lambda _: Prepared(dataset=dataset()), run=lambda _: None)
+    looks = plain.looks(base(eval=judges, experiment=experiment, **said))
+    assert looks.count("experiments with further models") == asks
+    assert looks.count(choices.tuned("digits")) == 1 and choices.chosen("9 runs") not in looks
+    assert (unpaid_looks.ALWAYS_LOOKS in looks) == bool(getattr(judges, "classifiers", ()))
+
+
+def test_somebody_elses_method_with_its_own_judges_begins(place: Place) -> None:
+    assert (place.made("a", kind=OwnConfig) or {})["runs"] == 1
 
 
 @pytest.mark.parametrize("state", ["begun", "finished", "sealed", "unknown", "absent"])
@@ -471,6 +575,47 @@ def test_a_change_that_a_store_asks_twice_enters_as_if_asked_once(
     monkeypatch.setattr(FileBook, "add", lambda self, *given, **more: [real(self, *given, **more) for _ in "12"][1])
     assert place.made("b") == {"sentence": LOST} and place.made("c") == {"sentence": BEHIND}
     assert place.state()[0] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("at", ["left out", "lost", "held before"])
+def test_a_note_that_cannot_be_written_is_said_in_a_sentence(
+    place: Place, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    place.made("a", "one")
+    flags = {"account": "none"} if at == "left out" else {}
+    if at == "lost":
+        place.book.path.unlink()
+    if at == "held before":
+        place.made("a", "one", account="none")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(ValueError, match=r"account\.json cannot be written \(No"),
+    ):
+        patch.setattr(account, "write_atomically", full)
+        place.made("a", **flags)
+    assert (place.made("a") or {}).get("runs", 0) == (0 if at == "lost" else 1)
+
+
+def test_what_another_driver_pays_meanwhile_is_no_older_copy(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paid between two looks, at the account and at the ledger, whichever is first."""
+    text, read = io.StringIO(), FileBook.read
+    place.made("a", "one")
+
+    def late(book: FileBook) -> Account | None:
+        there = read(book)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(FileBook, "read", read)
+            place.made("a")
+        return there
+
+    monkeypatch.setattr(FileBook, "read", late)
+    with ExitStack() as stack, pytest.raises(SystemExit):
+        place.begun(stack, "a", text=text, dry_run=True)
+    assert "older copy" not in " ".join(text.getvalue().split())
+    assert place.state() == (["a"], [["one", "two"]])
 
 
 @pytest.mark.parametrize("told", ["[]", "null", "3", "{"])

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysyn.privacy.account import Account, Run, paid_line, planned_line, read
-from raysyn.privacy.admission import admit
+from raysyn.privacy.admission import admit, lacking, totals, why_not_all
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.sketch import SIZE, Sketch
 from raysyn.report import account_told
 
 KEY = bytes(32)
-HEAD = {"raysyn_account": 1, "id": "a", "key": KEY.hex(), "begun": "2026-01-01T00:00:00+00:00"}
+HEAD = {"raysyn_account": 2, "id": "a", "key": KEY.hex(), "begun": "2026-01-01T00:00:00+00:00"}
 DELTA = 1e-5
 
 
@@ -162,6 +162,53 @@ def test_a_total_is_lowered_and_raised_only_with_a_reason(
     assert all(one["delta"] == DELTA and one["time"] == "t" for one in totals)
 
 
+@pytest.mark.parametrize(
+    ("held", "paid", "rest"),
+    [
+        # What an account that was lost held, and what a refused run has paid, is spent; the rest waits for room.
+        ((), ((), ()), 4),
+        ((), (("s0", "s1"), ("s0", "s1")), 0),
+        ((), (("s0", "s1"), ("s0",)), 1),
+        ((), (("s0", "s1"), ()), 2),
+        # Of a run that was refused with a part paid, the account holds that part.
+        ((("s0",), ()), (("s0",), ()), 3),
+        ((("s0", "s1"), ("s0",)), (("s0",), ("s0",)), 1),
+        ((("s0", "s1"), ("s0", "s1")), ((), ()), 0),
+    ],
+)
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("before", [True, False])
+def test_of_runs_that_are_declared_together_the_unpaid_rest_is_refused_whatever_their_order(
+    held: Any, paid: Any, rest: int, asked: bool, before: bool
+) -> None:
+    """Two runs of two stages each and one that promises nothing, which may come first."""
+    total = 0.5
+    every = [run("a", 10.0, 10.0), run("b", 10.0, 10.0)]
+    reserved = [
+        replace(one, reserved={stage: one.reserved[stage] for stage in stages})
+        for one, stages in zip(every, held, strict=False)
+        if stages
+    ]
+    lines = [] if asked else [{"total": total, "delta": DELTA, "time": "t"}]
+    now = read(plain(*lines, *(one.line() for one in reserved)))
+    declared = [(one, Asked(total=total if asked else None), stages) for one, stages in zip(every, paid, strict=True)]
+    nothing = (run("n"), Asked(total=total if asked else None), ())
+    declared = [nothing, *declared] if before else [*declared, nothing]
+    if asked and all(not lacking(now, one) and one.run in now.runs for one in every):
+        with pytest.raises(ValueError, match="promises nothing, and so has no delta"):
+            why_not_all(now, declared)
+        return
+    told = why_not_all(now, declared)
+    assert [one.total for one in totals(now, declared)] == [total] * asked
+    if rest == 0:
+        assert told is None
+        return
+    spent, alone, after = (epsilon([cost()] * many, DELTA, "prv") if many else 0 for many in (4 - rest, rest, 4))
+    runs = "2 runs" if rest > 2 else "run"
+    assert told is not None and f"have spent or reserved {spent:.4g}, and the {runs} still to begin" in told
+    assert f" to {alone:.4g}, {after:.4g} with those" in told
+
+
 def test_a_first_total_is_no_new_one_and_needs_a_delta() -> None:
     with pytest.raises(ValueError, match=r"has no total yet: give --budget\.total"):
         admit(read(plain()), run("a", 5.0), Asked(new_total=3.0, reason="r"))
@@ -188,6 +235,9 @@ def test_images_and_persons_are_told_apart_and_never_added() -> None:
     assert admit(first, run("c", adjacency=ADD_REMOVE_PERSON), Asked())
 
 
+TWENTY, HUNDRED = ({one: one // 2 for one in range(many)} for many in (20, 100))
+VISITS, SHIFTED = {one: one for one in TWENTY}, {one: (one + 1) // 2 for one in TWENTY}
+EIGHT = {one: one for one in (*range(8), *range(200, 300))}
 PATIENTS = {1: 0, 2: 0, 3: 1, 4: 1, 5: 2, 6: 2}
 
 
@@ -213,9 +263,18 @@ def named(name: str, units: int, persons: dict[int, int] | None, *pictures: int)
         (named("a", 2, PATIENTS, 1, 2, 3), named("b", 2, {3: 9, 1: 1, 2: 1, 7: 4}, 1, 2, 3, 7), False),
         (named("a", 1, PATIENTS, 1, 2), named("b", 1, PATIENTS, 3, 4), False),
         # Visits: apart what was together, or the other way round, or both with as many.
-        (named("a", 3, PATIENTS, *PATIENTS), named("b", 3, {3: 0, 4: 1, 7: 2}, 3, 4, 7), True),
-        (named("a", 3, {3: 0, 4: 1, 7: 2}, 3, 4, 7), named("b", 3, PATIENTS, *PATIENTS), True),
-        (named("a", 2, {1: 0, 2: 0, 3: 1}, 1, 2, 3), named("b", 2, {1: 0, 2: 1, 3: 1}, 1, 2, 3), True),
+        (named("a", 10, TWENTY, *TWENTY), named("b", 12, VISITS, *range(8, 20)), True),
+        (named("a", 12, VISITS, *range(8, 20)), named("b", 10, TWENTY, *TWENTY), True),
+        (named("a", 10, TWENTY, *TWENTY), named("b", 11, SHIFTED, *TWENTY), True),
+        (named("a", 10, TWENTY, *TWENTY), named("b", 20, VISITS, *TWENTY), True),
+        (named("a", 10, TWENTY, *TWENTY), named("b", 20, None, *TWENTY), True),
+        # A blank scan of two persons, of whom each run has another one; three of them; and somebody who has no other.
+        (named("a", 10, TWENTY, *TWENTY), named("b", 10, TWENTY | {0: 9}, *TWENTY), False),
+        (named("a", 10, TWENTY, *TWENTY), named("b", 10, TWENTY | {0: 9, 2: 7, 4: 8}, *TWENTY), False),
+        (named("a", 10, TWENTY | {0: -1}, *TWENTY), named("b", 11, TWENTY | {0: -1}, *TWENTY), False),
+        # Of other people, blank ones alone.
+        (named("a", 3, {0: 0, 1: 0, 2: 1, 3: 2}, *range(4)), named("b", 4, {0: 5, 1: 6, 9: 5}, 0, 1, 9), False),
+        (named("a", 50, HUNDRED, *HUNDRED), named("b", 99, EIGHT, *EIGHT), False),
         # A picture that several have is nobody's.
         (named("a", 2, {1: 0, 2: -1, 3: 1}, 1, 2, 3), named("b", 2, {1: 0, 2: 1, 3: 1}, 1, 2, 3), False),
     ],
@@ -246,6 +305,35 @@ def test_persons_of_a_large_set_are_told_by_a_sample() -> None:
         assert mine.divides_otherwise(other) == other.divides_otherwise(mine) == otherwise
 
 
+@pytest.mark.parametrize("blanks", [0.05, 0.2])
+@pytest.mark.parametrize("each", [1.5, 4.0])
+@pytest.mark.parametrize(("many", "draws"), [(60, 8), (400, 8), (6_000, 2)])
+def test_blank_scans_of_several_persons_are_no_other_naming_and_visits_are(
+    blanks: float, each: float, many: int, draws: int
+) -> None:
+    """Parts of one set, by persons, by images, and of other people; a share of its images are blank, in few kinds."""
+    for seed in range(draws):
+        rng = np.random.default_rng(seed)
+        persons = rng.integers(0, max(2, int(many / each)), many)
+        visits, pictures = persons * 3 + rng.integers(0, 3, many), np.arange(many)
+        blank = rng.random(many) < blanks
+        pictures[blank] = -rng.integers(1, many // 3, blank.sum())
+
+        def part(kept: Any, whose: Any, pictures: Any = pictures) -> Sketch:
+            owners = dict[int, set[int]]()
+            for picture, who in zip(pictures[kept].tolist(), whose[kept].tolist(), strict=True):
+                owners.setdefault(picture, set()).add(who)
+            return Sketch.of(images(*owners), KEY, [min(one) if len(one) == 1 else -1 for one in owners.values()])
+
+        some, others = (rng.random(many) < 0.5)[persons], (rng.random(many) < 0.5)[persons]
+        most, more = rng.random((2, many)) < 0.8
+        first = part(some, persons)
+        for other in (part(~some, persons), part(others, persons), part(more, persons)):
+            assert not first.divides_otherwise(other) and not other.divides_otherwise(first)
+        assert not part(most, persons).divides_otherwise(part(more, persons))
+        assert part(most, persons).divides_otherwise(part(more, visits)) or (many == 60 and each < 2)
+
+
 @pytest.mark.parametrize(
     ("looks", "chosen", "told"),
     [
@@ -268,7 +356,7 @@ def test_what_a_later_command_looks_at_is_entered_too_and_once(looks: Any, chose
     ("lines", "line"),
     [
         ([], 1),
-        ([{**HEAD, "raysyn_account": 2}], 1),
+        ([{**HEAD, "raysyn_account": 3}], 1),
         ([{"run": "a"}], 1),
         ([HEAD, 7], 2),
         ([HEAD, None], 2),
@@ -291,6 +379,12 @@ def test_what_a_later_command_looks_at_is_entered_too_and_once(looks: Any, chose
 def test_what_is_no_account_is_refused_by_its_line(lines: list[Any], line: int) -> None:
     with pytest.raises(ValueError, match=f"^line {line} "):
         read(json.loads(json.dumps(lines)))
+
+
+@pytest.mark.parametrize("form", [1, 2])
+def test_accounts_of_an_earlier_form_are_read_and_added_to(form: int) -> None:
+    lines = [{**HEAD, "raysyn_account": form}, run("a", 5.0).line(), planned_line("a", {"more": cost()}, "t")]
+    assert list(read(json.loads(json.dumps(lines))).stages("a")) == ["s0", "more"]
 
 
 @pytest.mark.parametrize(("mine", "theirs"), [(100, 100), (3_000, 3_000), (3_000, 9_000), (9_000, 3_000)])

@@ -98,6 +98,27 @@ def test_one_sampled_step_is_priced_in_both_directions(rate: float, noise: float
 
 
 @pytest.mark.parametrize(
+    ("kind", "delta", "fully"),
+    [
+        ((0.011305787489104475, 5.489940375532717, 1), 1e-20, 0.0796),
+        ((0.00019445854394417583, 3.2472095663219647, 1), 1e-22, 0.1439),
+        ((0.000696272413860893, 2.068773501884805, 3), 2.8e-22, 0.3801),
+        ((0.0007699948755766689, 5.058497769792492, 300), 6.9e-13, 0.0167),
+    ],
+)
+def test_at_tiny_deltas_the_full_tilt_counts_where_it_is_the_smaller_bound(
+    kind: Kind, delta: float, fully: float
+) -> None:
+    """The tilt that keeps small what is wrapped around leaves rounding 30 % or more of epsilon there."""
+    found = prv.epsilon([kind], delta)
+    assert 0 < found <= 1.005 * fully
+    rate, noise, steps = kind
+    if steps == 1:
+        exact = max(one_step_log_delta(rate, noise, found, direction) for direction in ("removed", "added"))
+        assert exact <= math.log(delta)
+
+
+@pytest.mark.parametrize(
     ("kinds", "delta", "interval", "theirs"),
     [
         ([(0.0683, 1.76, 2197)], 1e-5, 1e-5, 10.003),

@@ -23,7 +23,7 @@ from raysyn.methods.leaderboard.config import NAME, Config, Run, runs
 from raysyn.methods.leaderboard.judging import verdicts
 from raysyn.methods.leaderboard.outlook import show_outlook
 from raysyn.methods.leaderboard.page import console_rows, csv_text, page
-from raysyn.methods.leaderboard.room import check_room, enter_choices
+from raysyn.methods.leaderboard.room import Room, check_room, enter_choices
 from raysyn.methods.leaderboard.rows import table
 from raysyn.methods.leaderboard.together import beside, finished, in_row, together
 from raysyn.methods.method import Command
@@ -103,6 +103,8 @@ class Board:
     console: Console
     commands: Mapping[str, Any] = field(default_factory=dict)
     """What each run asks for."""
+    rooms: Sequence[Room] = ()
+    """Accounts whose totals the runs begin under."""
 
 
 class Leaderboard:
@@ -118,7 +120,7 @@ class Leaderboard:
             )
         units = runs(config)
         commands = checked(units, read, command.out, judged=bool(config.judges.classifiers))
-        check_room(units, commands, command.out)
+        rooms = check_room(units, commands, command.out)
         configs = {name: one.config for name, one in commands.items()}
         if command.dry_run:
             show_outlook(console, units, configs, config.judges, command.machines)
@@ -134,7 +136,7 @@ class Leaderboard:
             console.show(plain_name(stage), *told)
 
         compute = stack.enter_context(connect(apart(command.machines, folder), folder.storage, show))
-        return Board(config, configs, compute, folder, console, commands)
+        return Board(config, configs, compute, folder, console, commands, rooms)
 
     def run(self, board: Board) -> list[dict[str, Any]]:
         """See `run`."""
@@ -201,6 +203,8 @@ def run(board: Board) -> list[dict[str, Any]]:
         for name in names:
             declare(under(folder.storage, "runs", name), chosen(shared["among"]))
         enter_choices(board.commands, folder.storage, names, shared["among"])
+    for room in board.rooms:
+        room.enter_totals()
     Store(folder.storage)[REACH] = folder.run_id
     found = board.compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
     judged = verdicts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
 from io import StringIO
 from typing import Any
 
@@ -17,36 +17,69 @@ from raysyn.runs.account_lines import Book
 from raysyn.runs.storage import under
 from raysyn.screen.console import Console
 
+Declared = tuple[accounts.Run, Any, Sequence[str]]
+"""A run, what it asks of the account, and the stages that it has paid."""
 
-def check_room(units: Sequence[Run], commands: Mapping[str, Any], out: str) -> None:
-    """ValueError, in one sentence, where the runs that are still to be entered in an account exceed its total together:
-    each alone might find room, until one does not, when the others are paid. Nothing is written.
 
-    Where there is no total, nothing is priced; seeds of the same run cost the same.
+@dataclass(frozen=True)
+class Room:
+    """An account, and what a leaderboard will enter in it."""
+
+    book: Book
+    held: Account
+    """As it was looked at."""
+    runs: list[Declared] = field(default_factory=list)
+
+    def enter_totals(self) -> None:
+        """Write the totals that the runs ask for, before any of them."""
+
+        def change(there: Account) -> list[dict[str, Any]]:
+            return [asdict(total) for total in admission.totals(there, self.runs)]
+
+        self.book.add(change)
+
+
+def check_room(units: Sequence[Run], commands: Mapping[str, Any], out: str) -> list[Room]:
+    """ValueError, in one sentence, where what runs have not paid by now exceeds the total of their account together:
+    each alone might find room, until one does not, when the others are paid. Nothing is written. The accounts that
+    have a total, or are asked for one.
+
+    Where there is none, nothing is priced; seeds of the same run cost the same, and are of the same images.
     """
-    prepared: dict[Any, Any] = {}
-    there: dict[str, Account] = {}
-    asked: dict[str, list[tuple[accounts.Run, Any]]] = {}
+    first: dict[Any, tuple[str, accounts.Run] | None] = {}
+    rooms: dict[str, Room] = {}
     for unit in units:
         command = replace(commands[unit.name], out=under(out, "internal", "runs", unit.name))
         try:
             if not _may_have_total(command) or (known := account_place.begun(command.out)) == "":
                 continue
-            if unit.row not in prepared:
-                prepared[unit.row] = catalogue.find(unit.method).method().prepare(command.config)
-            found = prepared[unit.row]
-            with Console(StringIO()) as unheard:  # each run says it by itself
-                book = account_place.found(command, found.dataset, unheard)
-            if book is not None:
-                held = there.setdefault(str(book), book.read() or Account(id="", key=b""))
-                name = known or unit.name
-                run = account.as_entered(name, command, unit.method, (), found.dataset, found.plan, held.key)
-                asked.setdefault(str(book), []).append((run, command.account))
+            # Before the account, as in `account.look`.
+            paid = [entry["stage"] for entry in account.entries_of(command.out)]
+            if unit.row not in first:
+                first[unit.row] = _entered(unit, command, rooms)
+            if (found := first[unit.row]) is not None:
+                at, run = found
+                run = replace(run, run=known or unit.name, folder=account_place.place_of(command.out))
+                rooms[at].runs.append((run, command.account, paid))
         except ValueError as error:
             raise ValueError(f"run {unit.name}: {error}") from error
-    for at, runs in asked.items():
-        if (why_not := admission.why_not_all(there[at], runs)) is not None:
+    for room in rooms.values():
+        if (why_not := admission.why_not_all(room.held, room.runs)) is not None:
             raise ValueError(why_not)
+    return list(rooms.values())
+
+
+def _entered(unit: Run, command: Any, rooms: dict[str, Room]) -> tuple[str, accounts.Run] | None:
+    """(the account, which joins `rooms`; the run as it would hold it, without its images)."""
+    found = catalogue.find(unit.method).method().prepare(command.config)
+    with Console(StringIO()) as unheard:  # each run says it by itself
+        book = account_place.found(command, found.dataset, unheard)
+    if book is None:
+        return None
+    if str(book) not in rooms:
+        rooms[str(book)] = Room(book, book.read() or Account(id="", key=b""))
+    key = rooms[str(book)].held.key
+    return str(book), account.as_entered(unit.name, command, unit.method, (), found.dataset, found.plan, key)
 
 
 def enter_choices(commands: Mapping[str, Any], storage: str, names: Sequence[str], among: str) -> None:
