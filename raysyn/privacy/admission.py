@@ -181,10 +181,11 @@ def _no_room(account: Account, run: Run, total: Total) -> str | None:
     after = account.together(run.adjacency, total.delta, *lacking(account, run).values())
     if after <= total.total * (1 + 1e-6):  # rounding, as of a plan
         return None
-    before = account.together(run.adjacency, total.delta)
+    spent = f"{account.spent(run.adjacency, total.delta):.4g}"
+    held = f"{account.together(run.adjacency, total.delta):.4g}"
     return (
         f"budget.total is {total.total:g} at delta {total.delta:.3g}, of which earlier runs have spent "
-        f"{account.spent(run.adjacency, total.delta):.4g}, {before:.4g} with what is reserved, and with this run it "
+        f"{spent if held == spent else f'{spent}, {held} with what is reserved'}, and with this run it "
         f"would be {after:.4g}: lower --budget.epsilon, for there is room for about "
         f"{account.left(run.adjacency, total):.3g}, or raise the total by --budget.new-total with --budget.reason"
     )

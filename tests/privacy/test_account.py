@@ -118,7 +118,7 @@ def test_what_would_exceed_the_total_is_refused_with_what_is_spent_reserved_and_
         admit(now, run("b", more), Asked())
     alone, both = (epsilon([cost(one) for one in some], DELTA, "prv") for some in ((3.0,), (3.0, more)))
     for said in (
-        f"spent {alone:.4g}, {alone:.4g} with what is reserved",
+        f"spent {alone:.4g}, and with this run",
         f"it would be {both:.4g}",
         "--budget.new-total",
     ):
