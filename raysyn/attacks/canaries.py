@@ -50,12 +50,3 @@ def thresholds(rate: float, noise_std: float, steps: int, alarms: Sequence[float
     gone = np.zeros(REFERENCE, bool)
     scores = log_likelihood_ratio(answers(rate, noise_std, steps, gone, 0), rate, noise_std)
     return np.quantile(scores, 1 - np.asarray(alarms))
-
-
-def sparse_directions(size: int, canaries: int, each: int, seed: int) -> tuple[NDArray[np.int64], Floats]:
-    """Orthogonal directions among `size` parameters: (places (M, each), values (M, each)) of norm 1, no place twice."""
-    if canaries * each > size:
-        raise ValueError(f"canaries is {canaries}, of {each} parameters each, but there are {size}: take fewer")
-    random = np.random.default_rng(seed)
-    places = random.permutation(size)[: canaries * each].reshape(canaries, each)
-    return places, random.choice([-1.0, 1.0], (canaries, each)) / np.sqrt(each)

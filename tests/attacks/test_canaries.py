@@ -40,12 +40,3 @@ def test_thresholds_are_exceeded_as_often_as_they_are_for(rate: float, steps: in
 
 def test_coins_are_fair() -> None:
     assert canaries.toss((np.arange(1000) + 0.5) / 1000).sum() == 500
-
-
-def test_sparse_directions_are_orthogonal_and_of_norm_1() -> None:
-    places, values = canaries.sparse_directions(1000, 30, 7, seed=0)
-    whole = np.zeros((30, 1000))
-    np.put_along_axis(whole, places, values, 1)
-    assert whole @ whole.T == pytest.approx(np.eye(30), abs=1e-12)
-    with pytest.raises(ValueError, match=r"^canaries is 30, of 7 parameters each, but there are 200: take fewer$"):
-        canaries.sparse_directions(200, 30, 7, seed=0)
