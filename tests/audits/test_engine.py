@@ -12,8 +12,8 @@ from mutants import MUTANTS
 
 from raysyn.attacks import canaries
 from raysyn.attacks.lower_bounds import area_of
-from raysyn.audits import engine, findings, played, sgd_games
-from raysyn.audits.findings import FINE, LITTLE, REFUTED, UNCLEAR, Finding
+from raysyn.audits import engine, findings, played, sgd_games, sgd_sides
+from raysyn.audits.findings import FINE, LITTLE, LOOSE, REFUTED, UNCLEAR, Finding
 from raysyn.audits.played import Case, Played
 from raysyn.audits.sgd_games import Setting
 from raysyn.privacy import tradeoff
@@ -28,6 +28,14 @@ ALBUMS, WEIGHTS = "DP-SGD, many images or one, persons", "DP-SGD, released weigh
 CONFIDENCE = 1 - 0.05 / len(CASES)
 """Of one row of the whole table."""
 
+SHARED = (
+    "the same noise each step",
+    "noise that the next step takes back",
+    "the same noise in each run",
+    "one number for all coordinates",
+    "second half of the noise as the first",
+    "noise the other way round",
+)
 CAUGHT = [
     ("noise x 0.5", PLAIN, REFUTED),
     ("no clip", WEIGHTS, REFUTED),
@@ -46,6 +54,14 @@ CAUGHT = [
     ("no noise on empty batches", ALONE, REFUTED),
     ("images sampled instead of persons", PERSONS, REFUTED),
     ("denominators in images", ALBUMS, REFUTED),
+    ("clip of each tensor", PLAIN, REFUTED),
+    ("no noise every 8th step", PLAIN, REFUTED),
+    ("no noise in every 16th coordinate", PLAIN, REFUTED),
+    ("no noise in every 16th coordinate", LOOP, REFUTED),
+    *((shared, PLAIN, REFUTED) for shared in SHARED),
+    *((shared, WEIGHTS, REFUTED) for shared in SHARED),
+    ("second half of the noise as the first", ALONE, REFUTED),
+    ("no number", PLAIN, REFUTED),
 ]
 """(what is wrong, the row that must say so, what it must say)."""
 
@@ -85,6 +101,7 @@ def test_each_wrong_engine_is_caught_by_name(
     one = found(row, 8192)
     print(
         f"{mutant} | {row} | {one.estimate:.2f} ({one.low:.2f}-{one.high:.2f}) of {one.claimed:.2f} | {one.over:+.3f}"
+        f" | {one.why}"
     )
     assert one.verdict == verdict, one
 
@@ -101,7 +118,7 @@ def test_every_claim_holds_and_is_reached(row: str) -> None:
     case = CASES[row]
     one = found(row, 16_384 if case.games == 0.25 else 8192)
     print(f"{row} | {one.estimate:.2f} ({one.low:.2f}-{one.high:.2f}) of {one.claimed:.2f} | {one.over:+.3f}")
-    assert one.verdict == FINE, one
+    assert one.verdict == (FINE if case.tight else LOOSE), one
     assert not case.tight or 0.8 <= one.ratio <= 1.2, one
 
 
@@ -152,7 +169,7 @@ def test_a_claim_that_is_exact_is_hardly_ever_refuted(rate: float, noise: float,
 
 def test_what_is_not_the_best_attack_need_not_reach_the_claim() -> None:
     case = Case(name="x", cost=price(), play=made_up(3.0, 5000), tight=False)
-    assert findings.judge(case, case.play(0, 1), 0.95).verdict == FINE
+    assert findings.judge(case, case.play(0, 1), 0.95).verdict == LOOSE
 
 
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.85, 1.6, 4.0])
@@ -201,8 +218,8 @@ def test_a_canary_adds_one_and_meets_the_noise_that_is_paid_for(setting: Setting
 
 
 def test_who_is_taken_out_takes_part_in_nothing_and_comes_back() -> None:
-    stream, takes = played.Stream(bytes(32), "x"), sgd_games.sgd.participants
-    with pytest.raises(RuntimeError), sgd_games.without([0, 3]):
-        assert sgd_games.sgd.participants(stream, 0, 5, 1.0).tolist() == [1, 2, 4]
+    stream, takes = played.Stream(bytes(32), "x"), sgd_sides.sgd.participants
+    with pytest.raises(RuntimeError), sgd_sides.without([0, 3]):
+        assert sgd_sides.sgd.participants(stream, 0, 5, 1.0).tolist() == [1, 2, 4]
         raise RuntimeError
-    assert sgd_games.sgd.participants is takes
+    assert sgd_sides.sgd.participants is takes
