@@ -48,6 +48,13 @@ def fault(noise: Noise, confidence: float) -> str:
 
 def _kinds(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
     runs, steps, size = kept_GTD.shape
+    if runs > 1:
+        pairs = runs // 2 * 2
+        both_GD = (alone_GD[:pairs:2] & alone_GD[1:pairs:2])[:, None, :]
+        one_GTD, other_GTD = kept_GTD[:pairs:2] * both_GD, kept_GTD[1:pairs:2] * both_GD
+        many, sums = np.array([both_GD.sum() * steps]), (one_GTD * other_GTD).sum(keepdims=True)[0, 0]
+        squares, others = (np.square(x).sum(keepdims=True)[0, 0] for x in (one_GTD, other_GTD))
+        yield _together(sums, squares, others, many, lambda _: "two runs")
     if steps > 1:
         rows_TN = kept_GTD.transpose(1, 0, 2).reshape(steps, -1)
         squares_T = np.square(rows_TN).sum(1)
@@ -57,13 +64,6 @@ def _kinds(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
             products_K, squares_T[one], squares_T[other], np.full(len(one), alone_GD.sum()),
             lambda k: f"steps {one[k] + 1} and {other[k] + 1}",
         )  # fmt: skip
-    if runs > 1:
-        pairs = runs // 2 * 2
-        both_GD = (alone_GD[:pairs:2] & alone_GD[1:pairs:2])[:, None, :]
-        one_GTD, other_GTD = kept_GTD[:pairs:2] * both_GD, kept_GTD[1:pairs:2] * both_GD
-        many, sums = np.array([both_GD.sum() * steps]), (one_GTD * other_GTD).sum(keepdims=True)[0, 0]
-        squares, others = (np.square(x).sum(keepdims=True)[0, 0] for x in (one_GTD, other_GTD))
-        yield _together(sums, squares, others, many, lambda _: "two runs")
     if size > 1:
         yield from _places(kept_GTD, alone_GD)
     yield _quiet(np.square(kept_GTD).sum((0, 2)), np.full(steps, alone_GD.sum()), "step")
@@ -71,7 +71,7 @@ def _kinds(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
 
 
 def _places(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
-    """Any two numbers of an answer; and all that are equally far from each other, which shows less than a copy."""
+    """All numbers of an answer that are equally far from each other, which shows also less than copies; and any two."""
     steps, size = kept_GTD.shape[1:]
     at = np.arange(size)
     if size > WIDEST:
@@ -82,11 +82,6 @@ def _places(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
     products_DD, many_DD = rows_ND.T @ rows_ND, alone_GD.T @ alone_GD * steps
     # Squares of one, where the other is noise alone too.
     squares_DD = np.square(kept_GTD).sum(1).T @ alone_GD
-    a, b = np.triu_indices(len(at), 1)
-    yield _together(
-        products_DD[a, b], squares_DD[a, b], squares_DD[b, a], many_DD[a, b],
-        lambda k: f"places {at[a[k]] + 1} and {at[b[k]] + 1}",
-    )  # fmt: skip
     lags = range(1, len(at))
     # Each number is in one pair: only then are pairs independent.
     firsts = [np.flatnonzero(np.arange(len(at) - lag) // lag % 2 == 0) for lag in lags]
@@ -101,6 +96,11 @@ def _places(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
     )  # fmt: skip
     products_K, one_K, other_K, many_K = sums_K4.T
     yield _together(products_K, one_K, other_K, many_K, lambda k: f"places {k + 1} apart")
+    a, b = np.triu_indices(len(at), 1)
+    yield _together(
+        products_DD[a, b], squares_DD[a, b], squares_DD[b, a], many_DD[a, b],
+        lambda k: f"places {at[a[k]] + 1} and {at[b[k]] + 1}",
+    )  # fmt: skip
 
 
 def _quiet(squares_K: Floats, many_K: NDArray[np.int64], what: str) -> Found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -167,6 +168,44 @@ def test_a_claim_that_is_exact_is_hardly_ever_refuted(rate: float, noise: float,
     assert said[REFUTED] + said[LITTLE] <= 11, said
 
 
+def test_too_few_games_are_played_once_more_and_then_said() -> None:
+    """With other secrets, four times as many, at half of what may go wrong each."""
+    asked: list[tuple[int, int]] = []
+
+    def play(games: int, seed: int) -> Played:
+        asked.append((games, seed))
+        return made_up(1.35, games)(0, 3)
+
+    def verdicts(games: int) -> list[str]:
+        asked.clear()
+        case = Case(name="x", cost=price(), play=play)
+        return [one.verdict for one in findings.audit([case], games, 7, 0.95, lambda done, one: None)]
+
+    assert verdicts(100) == [UNCLEAR] and [games for games, _ in asked] == [100, 400]
+    assert asked[0][1] == 7 != asked[1][1]
+    assert verdicts(8000) != [UNCLEAR] or len(asked) == 2
+
+
+@pytest.mark.parametrize("tight", [True, False])
+def test_an_answer_that_is_no_number_fails_its_row(tight: bool) -> None:
+    found = made_up(1.0, 2000)(0, 1)
+    found.scores_M[3] = np.nan
+    one = findings.judge(Case(name="x", cost=price(), play=made_up(1.0, 2000), tight=tight), found, 0.95)
+    assert one.verdict == REFUTED and one.fails and one.why == "an answer is no number"
+
+
+def test_a_row_that_was_played_otherwise_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's engine that cannot be compiled is computed by another."""
+    loop = Setting(engine="loop", units=64, batch=16)
+    assert sgd_games.from_steps(loop, "x", 64, 0).instead == ""
+    as_it_is = sgd_games.run
+    monkeypatch.setattr(
+        sgd_games, "run", lambda setting, *args: as_it_is(replace(setting, engine="bookkeeping"), *args)
+    )
+    one = findings.judge(CASES[PLAIN], sgd_games.from_steps(loop, "x", 64, 0), 0.95)
+    assert one.name == f"{PLAIN} (here bookkeeping)"
+
+
 def test_what_is_not_the_best_attack_need_not_reach_the_claim() -> None:
     case = Case(name="x", cost=price(), play=made_up(3.0, 5000), tight=False)
     assert findings.judge(case, case.play(0, 1), 0.95).verdict == LOOSE
@@ -215,6 +254,11 @@ def test_a_canary_adds_one_and_meets_the_noise_that_is_paid_for(setting: Setting
     assert outside.std() == pytest.approx(setting.noise, rel=5 / np.sqrt(2 * outside.size))
     reach = 5 * np.sqrt((setting.noise**2 + rate * (1 - rate)) / inside.size)
     assert inside.mean() == pytest.approx(rate, abs=reach) and outside.mean() == pytest.approx(0, abs=reach)
+
+
+def test_a_removal_that_nobody_asked_for_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match=r"^nobody was removed"), sgd_sides.without([0]):
+        pass
 
 
 def test_who_is_taken_out_takes_part_in_nothing_and_comes_back() -> None:
