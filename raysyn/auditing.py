@@ -212,7 +212,7 @@ def told(usage: str, about: str) -> str:
     """Help: what it does, and the flags."""
     more = (
         "Exit status 1 where a claim is refuted, or shows far less than it should, 3 where games were too few to say. "
-        "It takes about three minutes."
+        "It takes some minutes."
     )
     texts = (f"usage: {usage}", about, more)
     return "\n".join([*(line for text in texts for line in (filled(text, 0), "")), *briefly_told(Flags())])
