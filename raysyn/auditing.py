@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 INTERRUPTED = "interrupted: nothing is written; the same command begins anew"
 WHAT = ("engine",)
 FEWEST = 1024
-HEAD = ("claimed ε", "any", "one run", "Gaussian", "as attacked", "ratio", "μ", "over", "verdict")
+HEAD = ("games", "claimed ε", "any", "one run", "Gaussian", "as attacked", "ratio", "μ", "over", "verdict")
 MEANING = (
     "claimed ε: as accounted, at δ 1e-5. any, one run: at least, if all games were one run of some algorithm "
     "(Steinke et al. 2023) or of a Gaussian one (Mahloujifar et al. 2024), each with 95% confidence. Gaussian: at "
@@ -56,17 +56,24 @@ class Flags:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0 where every claim holds, 1 where one is refuted or shows far too little, 2 for bad input."""
+    """Exit status: 0 where every claim holds, 1 where one is refuted or shows far too little, 2 for bad input, 3 where
+    games were too few to say, 4 where the file of figures could not be written."""
     found: list[Finding] = []
+    written: list[bool] = []
 
     def check(_: ExitStack) -> tuple[Flags, list[Case]]:
         return _read(arguments)
 
     def work(read: tuple[Flags, list[Case]]) -> None:
         found.extend(_played(*read))
+        written.append(_written(read[0], found))
 
     status = cli.run_or_explain(check, work, INTERRUPTED)
-    return status or int(any(one.fails for one in found))
+    if status or any(one.fails for one in found):
+        return status or 1
+    if not all(written):
+        return 4
+    return 3 if any(one.unclear for one in found) else 0
 
 
 def audit(
@@ -92,6 +99,8 @@ def _read(arguments: Sequence[str]) -> tuple[Flags, list[Case]]:
     _check_what(arguments)
     flags = assigned(Flags(), arguments[1:], "audit engine")
     if flags.out is not None:
+        if "://" in flags.out:
+            raise ValueError(f"out is {flags.out}, an address: give a file of this machine")
         _check_out(check_given(flags.out, f"out={flags.out!r}"), flags.overwrite)
     return flags, _checked(flags)
 
@@ -107,6 +116,8 @@ def _checked(flags: Flags) -> list[Case]:
     from raysyn.audits.engine import cases
 
     known = cases()
+    if any(not word.strip() for word in flags.only):
+        raise ValueError("only is empty, as where a shell variable is not set: give a word of a row's name")
     for word in flags.only:
         if not any(word in case.name for case in known):
             words = sorted({word for case in known for word in case.name.replace(",", "").split()})
@@ -143,19 +154,30 @@ def _played(flags: Flags, cases: Sequence[Case]) -> list[Finding]:
 
     found = audit(cases, flags.games, flags.seed, flags.confidence, tell)
     print("", filled(MEANING.format(confidence=flags.confidence), 0), "", filled(_summary(found), 0), sep="\n")
-    if flags.out is not None:
-        write_atomically(Path(flags.out).expanduser(), _as_json(flags, found), 0o600)
-        print(f"All figures: {flags.out}")
     return found
 
 
+def _written(flags: Flags, found: Sequence[Finding]) -> bool:
+    """Whether figures are where they should be. The table is told by now: what it says is the more important."""
+    if flags.out is None:
+        return True
+    try:
+        write_atomically(Path(flags.out).expanduser(), _as_json(flags, found), 0o600)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        print(f"error: out is {flags.out}, which cannot be written ({why}): the table is all", file=sys.stderr)
+        return False
+    print(f"All figures: {flags.out}")
+    return True
+
+
 def _row(cells: Sequence[str]) -> str:
-    return "  ".join(cell.rjust(width) for cell, width in zip(cells, (9, 5, 7, 8, 18, 5, 9, 6, 13), strict=True))
+    return "  ".join(cell.rjust(width) for cell, width in zip(cells, (7, 9, 5, 7, 8, 18, 5, 9, 6, 13), strict=True))
 
 
 def _cells(one: Finding) -> tuple[str, ...]:
     return (
-        f"{one.claimed:.2f}", f"{one.any_algorithm:.2f}", f"{one.one_run:.2f}", f"{one.gaussian:.2f}",
+        f"{one.games:,}", f"{one.claimed:.2f}", f"{one.any_algorithm:.2f}", f"{one.one_run:.2f}", f"{one.gaussian:.2f}",
         f"{one.estimate:.2f} ({one.low:.2f}-{one.high:.2f})", f"{one.ratio:.2f}" if one.tight else "",
         f"{one.mu:.2f}/{one.mu_claimed:.2f}", f"{one.over:+.3f}", one.verdict,
     )  # fmt: skip
@@ -166,7 +188,7 @@ def _summary(found: Sequence[Finding]) -> str:
     if not wrong:
         few = sum(one.unclear for one in found)
         more = (
-            f" Of {few}, too few games were played to say that noise is not too large: give more --games."
+            f" Of {few}, too few games were played to say that noise is not too large, also once more: give more."
             if few
             else ""
         )
@@ -188,6 +210,9 @@ def _as_json(flags: Flags, found: Sequence[Finding]) -> str:
 
 def told(usage: str, about: str) -> str:
     """Help: what it does, and the flags."""
-    more = "Exit status 1 where a claim is refuted, or shows far less than it should. It takes about two minutes."
+    more = (
+        "Exit status 1 where a claim is refuted, or shows far less than it should, 3 where games were too few to say. "
+        "It takes some minutes."
+    )
     texts = (f"usage: {usage}", about, more)
     return "\n".join([*(line for text in texts for line in (filled(text, 0), "")), *briefly_told(Flags())])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,13 +22,15 @@ def test_a_claim_that_holds(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     assert auditing.main([*COUNTS, "--out", str(out)]) == 0
     said = capsys.readouterr()
     first, *lines = said.out.splitlines()
-    assert first == "audit engine: 2 claims, 4,096 games, seed 0"
-    assert lines[0].split()[:4] == ["claimed", "ε", "any", "one"] and len({len(line) for line in lines[:3]}) == 1
-    assert [line.split("  ")[0] for line in lines[1:3]] == ["noisy class counts, images", "noisy class counts, persons"]
-    assert "Nothing of 2 claims is refuted." in said.out and "95% confidence" in " ".join(said.out.split())
-    assert said.err.splitlines() == ["audit engine: 1 of 2", "audit engine: 2 of 2"]
+    assert first == "audit engine: 3 claims, 4,096 games, seed 0"
+    assert lines[0].split()[:4] == ["games", "claimed", "ε", "any"] and len({len(line) for line in lines[:4]}) == 1
+    named = [f"noisy class counts, {units}" for units in ("images", "persons", "persons of several classes")]
+    assert [line.split("  ")[0] for line in lines[1:4]] == named and all("1,024" in line for line in lines[1:4])
+    assert [line.split("  ")[-1].strip() for line in lines[1:4]] == [findings.FINE, findings.FINE, findings.LOOSE]
+    assert "Nothing of 3 claims is refuted." in said.out and "95% confidence" in " ".join(said.out.split())
+    assert said.err.splitlines() == [f"audit engine: {k} of 3" for k in (1, 2, 3)]
     kept = json.loads(out.read_text())
-    assert (kept["games"], kept["seed"], len(kept["findings"])) == (4096, 0, 2) and out.stat().st_mode & 0o077 == 0
+    assert (kept["games"], kept["seed"], len(kept["findings"])) == (4096, 0, 3) and out.stat().st_mode & 0o077 == 0
     one = kept["findings"][0]
     assert one["claimed"] == pytest.approx(3.56, abs=0.01) and one["over"] < 0 < one["low"] < one["high"]
 
@@ -41,9 +44,9 @@ def test_a_claim_that_does_not_hold_is_named_and_is_the_exit_status(
     monkeypatch.setattr(counts, "noisy_sum", too_quiet)
     assert auditing.main(COUNTS) == 1
     said = " ".join(capsys.readouterr().out.split())
-    assert said.count(findings.REFUTED) == 2
+    assert said.count(findings.REFUTED) == 3
     assert (
-        "2 of 2 claims do not hold: noisy class counts, images (" in said
+        "3 of 3 claims do not hold: noisy class counts, images (" in said
         and "more than its curve allows" in said
         and "SECURITY.md" in said
     )
@@ -59,6 +62,8 @@ def test_a_claim_that_does_not_hold_is_named_and_is_the_exit_status(
         ("engine --seed -1", "seed is -1: give 0 or more"),
         ("engine --confidence 1", "confidence is 1.0: give 0.5 to 0.9999, 0.95 is usual"),
         ("engine --only person looop", "only is looop, which is in no row (did you mean loop?): rows are named by"),
+        ("engine --only counts ?", "only is empty, as where a shell variable is not set: give a word"),
+        ("engine --out s3://bucket/x.json", "out is s3://bucket/x.json, an address: give a file of this machine"),
         ("engine --out x.txt", "out is x.txt: give a name that ends in .json"),
         ("engine --out /nowhere/x.json", "out is /nowhere/x.json, where no file can be"),
         ("engine --out {there}/x.json", "out is {there}/x.json, which is there already: give another name"),
@@ -73,14 +78,52 @@ def test_a_mistake_is_one_sentence(
     (tmp_path / "x.json").write_text("{}")
     places = {"there": str(tmp_path), "release": str(tmp_path / "release")}
     with pytest.raises(SystemExit) as left:
-        auditing.main(words.format(**places).split())
+        auditing.main([word.replace("?", "") for word in words.format(**places).split()])
     said = capsys.readouterr()
     assert left.value.code == 2 and said.out == ""
     assert said.err.startswith(f"error: {sentence.format(**places)}") and said.err.count("\n") == 1, said.err
 
 
+def stand_in(verdict: str, *, fails: bool = False) -> SimpleNamespace:
+    """A finding, as far as the exit status goes."""
+    return SimpleNamespace(fails=fails, unclear=verdict == findings.UNCLEAR)
+
+
+@pytest.mark.parametrize(
+    ("found", "out", "status"),
+    [
+        ((findings.FINE, findings.LOOSE), "x.json", 0),
+        ((findings.FINE, findings.REFUTED), "x.json", 1),
+        ((findings.UNCLEAR, findings.FINE), "x.json", 3),
+        ((findings.FINE,), "gone/x.json", 4),
+        ((findings.UNCLEAR,), "gone/x.json", 4),
+        ((findings.LITTLE,), "gone/x.json", 1),
+    ],
+)
+def test_the_exit_status_says_what_came_out(
+    found: tuple[str, ...], out: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """A folder that goes while games are played takes the file with it, but neither the table nor what it says."""
+    rows = [stand_in(one, fails=one in (findings.REFUTED, findings.LITTLE)) for one in found]
+    (tmp_path / "gone").mkdir()
+
+    def play(*_: Any) -> list[Any]:
+        (tmp_path / "gone").rmdir()
+        print("table")
+        return rows
+
+    monkeypatch.setattr(auditing, "_played", play)
+    monkeypatch.setattr(auditing, "_as_json", lambda flags, found: "{}")
+    assert auditing.main(["engine", "--only", "counts", "--out", str(tmp_path / out)]) == status
+    said = capsys.readouterr()
+    assert said.out.startswith("table")
+    lost = f"error: out is {tmp_path / out}, which cannot be written (No such file or directory): the table is all\n"
+    assert said.err == (lost if "gone" in out else "")
+
+
 def test_from_python_the_same_rows_come_without_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    images, persons = raysyn.audit(games=4096, only=["counts"])
+    images, persons, _ = raysyn.audit(games=4096, only=["counts"])
     assert (images["name"], images["games"], images["fails"]) == ("noisy class counts, images", 1024, False)
     assert images["claimed"] == persons["claimed"] and images["estimate"] != persons["estimate"]
     assert capsys.readouterr() == ("", "")

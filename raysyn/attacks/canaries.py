@@ -16,6 +16,11 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 REFERENCE = 50_000
 """Draws of the mechanism as it was claimed to be, of which thresholds are made."""
+ROUNDING = 2e-5
+"""Of sums of float32, in parts of what a canary adds."""
+SURE, SILENT = 1e4, 100.0
+"""What an answer without noise adds to a score where it is the canary, or takes from it where it is nothing: more than
+any likelihood does."""
 ALARMS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
 """Shares of false alarms that thresholds are set for, as the mechanism was claimed to be."""
 
@@ -29,12 +34,18 @@ def log_likelihood_ratio(answers_TM: Floats, rate: float, noise_std: float) -> F
     """Of each canary, how much likelier its numbers are if it was there, as a logarithm, (M,).
 
     answers_TM: of each step what the noisy sum holds of it, in units of what it adds when it takes part, which it does
-    with the chance `rate`. An answer that is no number says nothing: it is as likely either way.
+    with the chance `rate`. Where an answer is no number, there is no ratio.
     """
     told = (answers_TM - 0.5) / noise_std**2
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.logaddexp(np.log1p(-rate), np.log(rate) + told)
-    return np.nan_to_num(ratios, nan=0.0).sum(axis=0)
+    return np.asarray(ratios.sum(axis=0))
+
+
+def exactly(answers_TM: Floats, value: float) -> NDArray[np.int64]:
+    """In how many steps the noisy sum holds this number and no noise, up to rounding, (M,). With noise that comes once
+    in many thousand steps, and as often to one who was not there."""
+    return np.asarray((np.abs(answers_TM - value) < ROUNDING).sum(axis=0))
 
 
 def answers(rate: float, noise_std: float, steps: int, there_M: Mask, seed: int) -> Floats:
@@ -50,12 +61,3 @@ def thresholds(rate: float, noise_std: float, steps: int, alarms: Sequence[float
     gone = np.zeros(REFERENCE, bool)
     scores = log_likelihood_ratio(answers(rate, noise_std, steps, gone, 0), rate, noise_std)
     return np.quantile(scores, 1 - np.asarray(alarms))
-
-
-def sparse_directions(size: int, canaries: int, each: int, seed: int) -> tuple[NDArray[np.int64], Floats]:
-    """Orthogonal directions among `size` parameters: (places (M, each), values (M, each)) of norm 1, no place twice."""
-    if canaries * each > size:
-        raise ValueError(f"canaries is {canaries}, of {each} parameters each, but there are {size}: take fewer")
-    random = np.random.default_rng(seed)
-    places = random.permutation(size)[: canaries * each].reshape(canaries, each)
-    return places, random.choice([-1.0, 1.0], (canaries, each)) / np.sqrt(each)

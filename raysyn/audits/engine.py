@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Literal
 
-from raysyn.audits import query_games, sgd_games
+from raysyn.audits import query_games, sgd_games, sgd_sides
 from raysyn.audits.played import Case
 from raysyn.audits.sgd_games import Setting
 from raysyn.compute.worker import best_device
@@ -43,9 +43,9 @@ def _others() -> list[Case]:
     sides = (
         ("every unit in each step", every, sgd_games.from_steps, 1.0, True),
         ("released weights, Adam", adam, sgd_games.from_weights, 1.0, False),
-        ("nobody else there", few, sgd_games.alone, 1 / 64, False),
-        ("others pull against it", crowd, sgd_games.against, 1 / 16, False),
-        ("many images or one, persons", album, sgd_games.albums, 1 / 128, False),
+        ("nobody else there", few, sgd_sides.alone, 1 / 64, False),
+        ("others pull against it", crowd, sgd_sides.against, 1 / 16, False),
+        ("many images or one, persons", album, sgd_sides.albums, 1 / 128, False),
     )
     return [
         Case(

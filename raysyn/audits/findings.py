@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from raysyn.attacks import lower_bounds, verdict
+from raysyn.audits import residuals
 from raysyn.audits.played import Case, Played
 from raysyn.privacy import tradeoff
 from raysyn.privacy.cost import Cost, epsilon
@@ -22,7 +23,11 @@ AROUND = (0.5, 0.7, 1.0, 1.4, 2.0)
 """Noise, in parts of what was claimed, at which mechanisms of the same kind are priced."""
 FEWEST = 64
 """Games of a row, however few are asked for: both sides must be there."""
-FINE, REFUTED, LITTLE, UNCLEAR = "holds", "REFUTED", "TOO LITTLE", "too few games"
+FINE, LOOSE, REFUTED, LITTLE, UNCLEAR = "holds", "not refuted", "REFUTED", "TOO LITTLE", "too few games"
+ELSE = 1 << 40
+"""Added to the seed of games that are played once more."""
+AGAIN = 4
+"""Times as many games of a row are played once more where they were too few."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,8 @@ class Finding:
     """How far the area under the attack's curve is surely above the largest that the claim allows."""
     excess: lower_bounds.Excess
     tight: bool
+    noise: str
+    """What is surely wrong with the noise, whatever the attack shows."""
     verdict: str
 
     @property
@@ -104,11 +111,15 @@ class Finding:
     def why(self) -> str:
         """Why it fails, in a few words."""
         if self.verdict == LITTLE:
-            return f"shows ε {self.high:.2f} at most, of {self.claimed:.2f}: noise is too large, or a sum too small"
+            return (
+                f"shows ε {self.high:.2f} at most, of {self.claimed:.2f}: noise is too large, a sum too small, or what "
+                "was added is not what the attack looks for"
+            )
+        games = f"shows ε {self.low:.2f} at least, of {self.claimed:.2f} claimed" if self.over > 0 else ""
         if self.excess.value > 0:
             at = f"at {self.excess.false_alarms:.2%} of false alarms at most"
-            return f"{self.excess.found:.2%} of the canaries found, at least, {at}: more than its curve allows"
-        return f"shows ε {self.low:.2f} at least, of {self.claimed:.2f} claimed"
+            games = f"{self.excess.found:.2%} of the canaries found, at least, {at}: more than its curve allows"
+        return "; ".join(one for one in (games, self.noise) if one)
 
     @property
     def ratio(self) -> float:
@@ -129,10 +140,15 @@ def judge(case: Case, played: Played, confidence: float) -> Finding:
     """All that the games say. `confidence` is this finding's own: one of several needs more for all of them to hold.
 
     Refuted: hits at some threshold, or the area under the attack's curve, are surely above what the claim's whole curve
-    allows. Too little: the area is surely below that of NEAR of the claim. Each of these three has its part of what may
-    go wrong. Bounds as of one run are told beside them, each with 95 %: where games are independent, they are weaker.
+    allows, or noise is surely missing or not drawn again. Too little: the area is surely below that of NEAR of the
+    claim. Each of these four has its part of what may go wrong. Bounds as of one run are told beside them, each with
+    95 %: where games are independent, they are weaker.
     """
-    scores, coins, part = played.scores_M, played.coins_M, 1 - (1 - confidence) / 3
+    part = 1 - (1 - confidence) / 4
+    noise = "" if played.noise is None else residuals.fault(played.noise, part)
+    if not np.isfinite(played.scores_M).all():
+        noise, played = residuals.NO_NUMBER, replace(played, scores_M=np.nan_to_num(played.scores_M, nan=0.0))
+    scores, coins = played.scores_M, played.coins_M
     scale, curve = ruler(case.cost), tradeoff.of([case.cost])
     claimed, most = scale.epsilons[AROUND.index(1.0)], scale.areas[AROUND.index(1.0)]
     area = verdict.auc(scores[coins], scores[~coins]).value
@@ -141,11 +157,12 @@ def judge(case: Case, played: Played, confidence: float) -> Finding:
     any_algorithm, one_run = lower_bounds.in_one_run(scores, coins, DELTA, verdict.CONFIDENCE)
     gaussian = lower_bounds.gaussian_mu(scores, coins, played.thresholds.tolist(), part)
     found = Finding(
-        name=case.name, games=len(scores), claimed=claimed, any_algorithm=any_algorithm,
+        name=f"{case.name} ({played.instead})" if played.instead else case.name, games=len(scores), claimed=claimed,
+        any_algorithm=any_algorithm,
         one_run=lower_bounds.epsilon_of(one_run, DELTA), gaussian=lower_bounds.epsilon_of(gaussian, DELTA),
         estimate=scale.epsilon(area), low=scale.epsilon(low), high=scale.epsilon(high), mu=mu_of(area),
         mu_claimed=mu_of(most), area_over=low - most, excess=over, tight=case.tight,
-        verdict="",
+        noise=noise, verdict="",
     )  # fmt: skip
     return replace(found, verdict=_verdict(found, case.tight))
 
@@ -157,10 +174,10 @@ def _interval(played: Played, confidence: float) -> tuple[float, float]:
 
 
 def _verdict(found: Finding, tight: bool) -> str:
-    if found.over > 0:
+    if found.over > 0 or found.noise:
         return REFUTED
     if not tight:
-        return FINE
+        return LOOSE
     if found.high < NEAR * found.claimed:
         return LITTLE
     return FINE if found.ratio >= NEAR else UNCLEAR
@@ -169,11 +186,18 @@ def _verdict(found: Finding, tight: bool) -> str:
 def audit(
     cases: Sequence[Case], games: int, seed: int, confidence: float, tell: Callable[[int, Finding], None]
 ) -> list[Finding]:
-    """Play and judge all; `confidence` is that of all findings together. tell(how many are done, the last one)."""
-    each = 1 - (1 - confidence) / len(cases)
+    """Play and judge all; `confidence` is that of all findings together. tell(how many are done, the last one).
+
+    Each row's games may be too few, and are then played once more, others and AGAIN times as many: each of the two has
+    half of the row's part of what may go wrong.
+    """
+    each = 1 - (1 - confidence) / len(cases) / 2
     found: list[Finding] = []
     for case in cases:
-        played = case.play(max(FEWEST, round(games * case.games)), seed)
-        found.append(judge(case, played, each))
-        tell(len(found), found[-1])
+        many = max(FEWEST, round(games * case.games))
+        one = judge(case, case.play(many, seed), each)
+        if one.unclear:
+            one = judge(case, case.play(AGAIN * many, seed + ELSE), each)
+        found.append(one)
+        tell(len(found), one)
     return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from raysyn.attacks import canaries
 from raysyn.attacks.canaries import Floats, Mask
+from raysyn.audits.residuals import Noise
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream
 
@@ -20,6 +21,10 @@ class Played:
     coins_M: Mask
     thresholds: Floats
     """Fixed before the scores were seen."""
+    noise: Noise | None = None
+    """Of the same answers, where there was nothing else."""
+    instead: str = ""
+    """What was played in place of what was asked for, where this machine cannot do that."""
 
 
 @dataclass(frozen=True, kw_only=True)

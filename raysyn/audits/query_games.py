@@ -1,22 +1,24 @@
 """One-shot questions as they are asked, by an attacker who knows all other images.
 
 A game is one answer with its own secret: the canary, an image that adds as much as one may, is there or not. What it
-adds is known, so of the answer one number matters: how far it goes the canary's way.
+adds is known, so of the answer one number matters: how far it goes the canary's way. A person whose images are of
+several classes adds less than one may, unless each class counts them anew.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
 
 from raysyn.attacks import canaries
-from raysyn.attacks.canaries import Floats
+from raysyn.attacks.canaries import Floats, Mask
 from raysyn.audits.played import Case, Played, coins_of, secret_of
+from raysyn.audits.residuals import Noise
 from raysyn.data.images import Images
 from raysyn.privacy import units
 from raysyn.privacy.cost import Cost
@@ -32,126 +34,203 @@ SAMPLED = central.CentralConfig(
 )
 MOMENTS = moments.MomentsConfig(frequencies=9, spread_frequencies=4, spread_per_class=True)
 STATISTICS = layer_statistics.StatisticsConfig(epochs=2.0)
+SAMPLE = layer_statistics.StatisticsConfig(epochs=0.5, batch_size=50)
 SEMANTIC = semantic.SemanticConfig(k=3, noise_multiplier=NOISE)
 NOTHING = 1e-12
 """A noise multiplier that is as good as none."""
+LOOKED_AT = 4096
+"""Answers whose noise is looked at, at most."""
+TOP = ([0, 2, 4], [1, 3, 5])
+"""Public classes that images of each class are among."""
 Answer = Callable[[bool, Stream], Floats]
-"""answer(is it there, stream) -> for each step how far it went the canary's way, (T,), in units of what this adds."""
+"""answer(is it there, stream) -> the noisy answers of all steps, (T, D), in units of their sensitivity."""
+Exact = Callable[[bool], Floats]
+"""exact(is it there) -> what they would be without noise if it took part, (D,)."""
 
 
-def canary(persons: bool, there: bool = True) -> Images:
-    """White images of class 0, one or one person's; and of another class a black one, whose place is known."""
-    many = (ALBUM if persons else 1) * there
-    pixels = np.zeros((many + 1, SIDE, SIDE, 1), np.uint8)
-    pixels[:many] = 255
-    whose_N = np.append(np.full(many, 1), [0]) if there else np.zeros(1, np.int64)
-    return Images(pixels, np.append(np.zeros(many, np.int64), [1]), ("canary", "other"), whose_N if persons else None)
+@dataclass(frozen=True)
+class Who:
+    """Whose canary it is."""
+
+    word: str
+    classes: tuple[int, ...]
+    """Of its images."""
+
+    @property
+    def images(self) -> Images:
+        """White, and of the second class a black one of somebody else, whose place is known."""
+        return self.present(True)
+
+    @property
+    def named(self) -> bool:
+        """Whether persons are the units."""
+        return len(self.classes) > 1
+
+    @property
+    def tight(self) -> bool:
+        """Whether it adds as much as one may: of several classes, less."""
+        return len(set(self.classes)) == 1
+
+    def present(self, there: bool) -> Images:
+        """The same, or the other image alone."""
+        mine = self.classes if there else ()
+        pixels = np.zeros((len(mine) + 1, SIDE, SIDE, 1), np.uint8)
+        pixels[:-1] = 255
+        whose_N = np.append(np.ones(len(mine), np.int64), [0])
+        labels_N = np.array([*mine, 1], np.int64)
+        names = tuple(f"class {label}" for label in range(max(*self.classes, 1) + 1))
+        return Images(pixels, labels_N, names, whose_N if self.named else None)
 
 
-def _along(answer: Floats, alone: Floats) -> float:
-    """How far an answer goes the way of what the canary alone adds to it."""
-    return float(np.vdot(answer, alone) / np.vdot(alone, alone))
+WHO = (Who("images", (0,)), Who("persons", (0,) * ALBUM))
+SEVERAL = Who("persons of several classes", (0, 1, 2, 3))
 
 
-def _central(kind: central.Kind, persons: bool) -> tuple[Cost, Answer]:
+def _mine(private: Images) -> Mask:
+    return private.images_NHWC[:, 0, 0, 0] == 255
+
+
+def _central(kind: central.Kind, who: Who) -> tuple[Cost, Answer, Exact]:
     """Rounds of means or modes: Poisson samples. Who is not there counts nothing."""
-    config, private = replace(SAMPLED, kind=kind), canary(persons)
+    config, private = replace(SAMPLED, kind=kind), who.images
     query = (central.mean_query if kind == "mean" else central.mode_query)(config, private.shape)
     cost = config.cost(private.classes)
     assert cost is not None
-    mine_N, weights_N = private.labels_N == 0, units.weights(private)
-    alone = np.zeros((private.classes, query.size))
-    alone[0] = query.total(private.images_NHWC[mine_N], weights_N[mine_N])
+    weights_N = units.weights(private) * _mine(private)
 
     def answer(there: bool, stream: Stream) -> Floats:
-        counted_N = weights_N * mine_N * there
-        sums = (central.one_round(private, counted_N, config, query, stream, step) for step in range(cost.steps))
-        return np.array([_along(one, alone) for one in sums])
+        rounds = range(cost.steps)
+        sums = [central.one_round(private, weights_N * there, config, query, stream, step) for step in rounds]
+        return np.stack(sums).reshape(len(sums), -1) / query.sensitivity
 
-    return units.priced(cost, private), answer
+    def exact(there: bool) -> Floats:
+        cells = [private.labels_N == label for label in range(private.classes)]
+        sums = [query.total(private.images_NHWC[cell], there * weights_N[cell]) for cell in cells]
+        return np.concatenate(sums) / query.sensitivity
+
+    return units.priced(cost, private), answer, exact
 
 
-def _moments(stage: str, persons: bool) -> tuple[Cost, Answer]:
+def _moments(stage: str, who: Who) -> tuple[Cost, Answer, Exact]:
     """The two questions of noisy_means, each at a price of its own."""
-    price = units.priced(replace(moments.costs(MOMENTS, NOISE)[stage], noise_multiplier=NOISE), canary(persons))
+    price = units.priced(replace(moments.costs(MOMENTS, NOISE)[stage], noise_multiplier=NOISE), who.images)
 
     def ask(there: bool, stream: Stream, cost: Cost) -> Floats:
-        private = canary(persons, there)
+        private = who.present(there)
         if stage == moments.MEANS:
-            return moments.class_sums(private, MOMENTS, cost, stream).value[0]
+            sums = moments.class_sums(private, MOMENTS, cost, stream).value
+            return sums.reshape(1, -1) / moments.mean_sensitivity(MOMENTS, private.shape)
         means_KF = np.zeros((private.classes, MOMENTS.frequencies))
-        return moments.spread_sums(private, means_KF, MOMENTS, cost, stream, own=True).value[0]
+        sums = moments.spread_sums(private, means_KF, MOMENTS, cost, stream, own=True).value
+        above = np.triu_indices(sums.shape[-1])
+        return (sums[:, *above] * np.where(above[0] == above[1], 1.0, math.sqrt(2.0))).reshape(1, -1)
 
-    alone = ask(True, Stream(bytes(32), "alone"), replace(price, noise_multiplier=NOTHING))
-    return price, lambda there, stream: np.array([_along(ask(there, stream, price), alone)])
+    silent = replace(price, noise_multiplier=NOTHING)
+    exact = Stream(bytes(32), "exact")
+    return price, lambda there, stream: ask(there, stream, price), lambda there: ask(there, exact, silent)[0]
 
 
-def _counts(persons: bool) -> tuple[Cost, Answer]:
+def _counts(who: Who) -> tuple[Cost, Answer, Exact]:
     """The number of images of each class."""
-    price = units.priced(counts.cost(NOISE), canary(persons))
-    return price, lambda there, stream: counts.class_counts(canary(persons, there), price, stream).value[:1]
+    price = units.priced(counts.cost(NOISE), who.images)
+
+    def exact(there: bool) -> Floats:
+        private = who.present(there)
+        return np.bincount(private.labels_N, units.weights(private), private.classes).astype(np.float64)
+
+    return price, lambda there, stream: counts.class_counts(who.present(there), price, stream).value[None], exact
 
 
-def _histogram(persons: bool) -> tuple[Cost, Answer]:
+def _histogram(who: Who) -> tuple[Cost, Answer, Exact]:
     """Public classes that the canary's images are among the first k of."""
-    price = units.priced(SEMANTIC.cost(), canary(persons))
+    price = units.priced(SEMANTIC.cost(), who.images)
+
+    def sums(there: bool) -> Floats:
+        private = who.present(there)
+        top_NK = np.array(TOP)[private.labels_N % 2]
+        return semantic.semantic_counts(top_NK, private.labels_N, private.classes, 6, units.weights(private))
 
     def answer(there: bool, stream: Stream) -> Floats:
-        private = canary(persons, there)
-        top_NK = np.where(private.labels_N[:, None] == 0, [0, 2, 4], [1, 3, 5])
-        exact = semantic.semantic_counts(top_NK, private.labels_N, 2, 6, units.weights(private))
-        noisy = semantic.semantic_histogram([exact], SEMANTIC, price, stream).value
-        return np.array([noisy[0, [0, 2, 4]].mean()])
+        noisy = semantic.semantic_histogram([sums(there)], SEMANTIC, price, stream).value
+        return noisy.reshape(1, -1) / math.sqrt(SEMANTIC.k)
 
-    return price, answer
+    return price, answer, lambda there: sums(there).ravel() / math.sqrt(SEMANTIC.k)
 
 
-def _statistics(persons: bool) -> tuple[Cost, Answer]:
-    """What layers see: means that are clipped, of two layers. All answers are known by their sum alone."""
+def _statistics(config: layer_statistics.StatisticsConfig, who: Who) -> tuple[Cost, Answer, Exact]:
+    """What layers see: means that are clipped, of two layers. All answers are known by their sum alone, which is taken
+    as one, of their noise."""
     layers, n = layer_statistics.Layers([2, 3], [0.5, 2.0]), 100
-    price = units.priced(STATISTICS.cost(n, NOISE * math.sqrt(2)), canary(persons))
+    plain = config.cost(n)
+    price = units.priced(replace(plain, noise_multiplier=NOISE * math.sqrt(plain.steps)), who.images)
+    unit = layers.sensitivity(config) * math.sqrt(price.steps)
 
-    def answer(there: bool, stream: Stream) -> Floats:
-        private = canary(persons, there)
+    def vectors(private: Images) -> Floats:
         seen = [torch.zeros(len(private), 2 * channels) for channels in layers.channels]
         for one in seen:
-            one[:, 0] = 100.0 * torch.from_numpy(private.labels_N == 0)
-        clipped_ND = layer_statistics.clipped(seen, layers.scales, STATISTICS.clip_norm).numpy()
-        exact = (clipped_ND * layer_statistics.takes_part(price, stream, private)[:, None]).sum(0)
-        found = layer_statistics.layer_statistics([exact], layers, STATISTICS, price, stream, n).value
-        means = [float(mean[0]) / scale for (mean, _), scale in zip(found, layers.scales, strict=True)]
-        return np.full(price.steps, np.mean(means) * n / STATISTICS.clip_norm)
+            one[:, 0] = 100.0 * torch.from_numpy(_mine(private))
+        return layer_statistics.clipped(seen, layers.scales, config.clip_norm).numpy()
 
-    return price, answer
+    def answer(there: bool, stream: Stream) -> Floats:
+        private = who.present(there)
+        times_N = layer_statistics.takes_part(price, stream, private)
+        total = (vectors(private) * times_N[:, None]).sum(0)
+        found = layer_statistics.layer_statistics([total], layers, config, price, stream, n).value
+        # Of variances, noise and what is known are not to be told apart.
+        means = [mean.double().numpy() / scale for (mean, _), scale in zip(found, layers.scales, strict=True)]
+        return np.concatenate(means)[None] * (price.sampling_rate * price.steps * n / unit)
+
+    def exact(there: bool) -> Floats:
+        private = who.present(there)
+        parts = np.split((vectors(private) * units.weights(private)[:, None]).sum(0), [2 * layers.channels[0]])
+        firsts = [part[:channels] for part, channels in zip(parts, layers.channels, strict=True)]
+        return np.concatenate(firsts) * (price.steps / unit)
+
+    return price, answer, exact
 
 
-def _play(price: Cost, answer: Answer, name: str, games: int, seed: int) -> Played:
+def _play(price: Cost, answer: Answer, exact: Exact, name: str, games: int, seed: int) -> Played:
     """A secret for each game."""
     assert price.noise_multiplier is not None
-    coins, answers = np.empty(games, bool), np.empty((price.steps, games))
+    base, coins, along, noise = exact(False), np.empty(games, bool), list[Floats](), list[Floats]()
+    adds = exact(True) - base
+    own = float(np.linalg.norm(adds))
     for number in range(games):
         secret = secret_of(name, seed, number)
         coins[number] = coins_of(secret, 1)[0]
-        answers[:, number] = answer(bool(coins[number]), Stream(secret, "audit"))
-    scores = canaries.log_likelihood_ratio(answers, price.sampling_rate, price.noise_multiplier)
-    return Played(scores, coins, canaries.thresholds(price.sampling_rate, price.noise_multiplier, price.steps))
+        more_TD = answer(bool(coins[number]), Stream(secret, "audit")) - base
+        along.append(more_TD @ adds / own)
+        if not coins[number] and len(noise) < LOOKED_AT:
+            noise.append(more_TD / price.noise_multiplier)
+    along_TM, alone_GTD = np.stack(along, 1), np.stack(noise)
+    steps = len(along_TM)
+    scores = canaries.log_likelihood_ratio(along_TM, price.sampling_rate, price.noise_multiplier)
+    scores += canaries.SURE * canaries.exactly(along_TM, own) - canaries.SILENT * canaries.exactly(along_TM, 0.0)
+    fixed = canaries.thresholds(price.sampling_rate, price.noise_multiplier, steps)
+    silent = -canaries.SILENT * (np.arange(steps) + 0.5)
+    alone_GD = np.ones((len(noise), len(base)), bool)
+    return Played(scores, coins, np.concatenate([fixed, [canaries.SURE / 2], silent]), Noise(alone_GTD, alone_GD))
 
 
 def cases(games: float) -> list[Case]:
-    """All of them, for images and for persons."""
-    made: dict[str, Callable[[bool], tuple[Cost, Answer]]] = {
+    """All of them, for images, for persons, and where classes are asked, for persons with images of several."""
+    asked: dict[str, Callable[[Who], tuple[Cost, Answer, Exact]]] = {
         "central means": partial(_central, "mean"),
         "central modes": partial(_central, "mode"),
         "class sums of noisy_means": partial(_moments, moments.MEANS),
         "spread of noisy_means": partial(_moments, moments.SPREAD),
         "noisy class counts": _counts,
         "semantic histogram": _histogram,
-        "layer statistics": _statistics,
+    }
+    layers = {
+        "layer statistics": partial(_statistics, STATISTICS),
+        "layer statistics of a sample": partial(_statistics, SAMPLE),
     }
     found = []
-    for mechanism, make in made.items():
-        for persons in (False, True):
-            price, answer = make(persons)
-            name = f"{mechanism}, {'persons' if persons else 'images'}"
-            found.append(Case(name=name, cost=price, play=partial(_play, price, answer, name), games=games))
+    for mechanism, make in (asked | layers).items():
+        for who in (*WHO, SEVERAL) if mechanism in asked else WHO:
+            price, answer, exact = make(who)
+            name = f"{mechanism}, {who.word}"
+            play = partial(_play, price, answer, exact, name)
+            found.append(Case(name=name, cost=price, play=play, games=games, tight=who.tight))
     return found

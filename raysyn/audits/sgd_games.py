@@ -8,8 +8,7 @@ everything but the coin, and sees each step's gradient as the optimizer is given
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from raysyn.attacks import canaries
 from raysyn.attacks.canaries import Floats, Mask
 from raysyn.audits.played import Played, coins_of, secret_of
+from raysyn.audits.residuals import Noise
 from raysyn.compute.threads import on_ranks
 from raysyn.compute.worker import Worker
 from raysyn.data.images import Images
@@ -37,9 +37,8 @@ LIGHT, REST = 4.0, 0.1
 rest: so that clipping each copy shows, whether they are summed or averaged after that."""
 ALBUM = 3
 """Images of each person."""
-LARGE_ALBUM = 8
-SILENT = 100.0
-"""What a step without any noise weighs, which no likelihood does."""
+RUNS = 256
+"""Whose noise is looked at, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,17 +76,44 @@ class Setting:
         )
         return units.priced(whole, self.images(np.zeros(self.units, bool)))
 
+    def alone(self, there_M: Mask) -> Mask:
+        """Pixels to which none of these units adds."""
+        free_P = np.ones(self.side**2, bool)
+        free_P[: self.units] = ~there_M
+        return free_P
+
+    @property
+    def side(self) -> int:
+        """Pixels a side."""
+        return int(np.ceil(np.sqrt(self.units + self.spare)))
+
     def images(self, there_M: Mask, album: int | None = None) -> Images:
         """The private images: each canary's own pixel is bright if it is there. `album` is how many the first has."""
         each_M = np.full(self.units, ALBUM if self.persons else 1)
         if album is not None:
             each_M[0] = album
         whose_N = np.repeat(np.arange(self.units), each_M)
-        side = int(np.ceil(np.sqrt(self.units + self.spare)))
-        pixels = np.zeros((len(whose_N), side * side), np.uint8)
+        pixels = np.zeros((len(whose_N), self.side**2), np.uint8)
         pixels[np.arange(len(whose_N)), whose_N] = 255 * there_M[whose_N]
         labels = np.zeros(len(whose_N), np.int64)
-        return Images(pixels.reshape(-1, side, side, 1), labels, ("canary",), whose_N if self.persons else None)
+        return Images(
+            pixels.reshape(-1, self.side, self.side, 1), labels, ("canary",), whose_N if self.persons else None
+        )
+
+
+class Two(nn.Module):
+    """A linear model of two tensors, each of which has half the square of a canary's gradient: a clip of each tensor
+    alone would show."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(size, 1, bias=False), nn.Linear(size, 1, bias=False)
+        for weight in self.parameters():
+            nn.init.zeros_(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        both: Tensor = self.one(x) + self.other(x)
+        return both
 
 
 class Linear:
@@ -116,7 +142,9 @@ class Watch:
         pass
 
     def step(self, worker: Worker, model: nn.Module, done: int) -> None:
-        self.seen += [p.grad.detach().flatten().cpu() for p in model.parameters() if p.grad is not None]
+        self.seen.append(
+            torch.stack([p.grad.detach().flatten().cpu() for p in model.parameters() if p.grad is not None])
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -132,10 +160,17 @@ class Watch:
 class Seen:
     """What an attacker sees of one run."""
 
-    answers_TP: Floats
-    """Noisy sums, undone of the denominator that they should have, in units of the clip norm."""
+    both_T2P: Floats
+    """Noisy sums of both tensors, undone of the denominator that they should have, in units of the clip norm."""
     weights_P: Floats
-    """How far each released weight went the way of its canary."""
+    """How far the released weights went the way of each canary."""
+    engine: str
+    """Whose gradients these are."""
+
+    @property
+    def answers_TP(self) -> Floats:
+        """How far the sums went the way of each canary."""
+        return self.both_T2P.sum(1) / np.sqrt(2)
 
 
 def run(setting: Setting, private: Images, secret: bytes, device: torch.device | None = None) -> Seen:
@@ -146,31 +181,47 @@ def run(setting: Setting, private: Images, secret: bytes, device: torch.device |
     )
 
     def on_rank(rank: Worker) -> tuple[Release[dict[str, Any]], Watch]:
-        model, watch = nn.Linear(size, 1, bias=False), Watch()
-        nn.init.zeros_(model.weight)
+        model, watch = Two(size), Watch()
         found = sgd.fit(rank, model, Linear(), private, setting.config, cost, secret, speed, partner=watch)
         return found, watch
 
     release, watch = on_ranks(on_rank, setting.ranks, device)[0][0]
-    gradients_TP = torch.stack(watch.seen).double().numpy()
+    gradients_T2P, weights = torch.stack(watch.seen).double().numpy(), release.value["ema"]
+    gone_P = sum(weights[f"{which}.weight"].double().numpy().ravel() for which in ("one", "other"))
     expected = cost.sampling_rate * private.units
-    return Seen(-gradients_TP * expected / CLIP, release.value["ema"]["weight"].double().numpy().ravel())
+    return Seen(-gradients_T2P * expected / CLIP, gone_P, release.value["engine"]["engine"])
 
 
-def _played(
-    setting: Setting, name: str, games: int, seed: int, score: Callable[[Seen], Floats]
-) -> list[tuple[Floats, Mask]]:
-    """(scores, coins) of each run, of as many runs as so many games take."""
+@dataclass(frozen=True)
+class Game:
+    """One run, of one canary or of many."""
+
+    scores_M: Floats
+    coins_M: Mask
+    seen: Seen
+    alone_P: Mask
+    """Where sums are noise alone."""
+
+
+def _played(setting: Setting, name: str, games: int, seed: int, score: Callable[[Seen], Floats]) -> list[Game]:
+    """As many runs as so many games take."""
     found = []
     for number in range(max(1, -(-games // setting.units))):
         secret = secret_of(name, seed, number)
         there = coins_of(secret, setting.units)
-        found.append((score(run(setting, setting.images(there), secret)), there))
+        seen = run(setting, setting.images(there), secret)
+        found.append(Game(score(seen), there, seen, setting.alone(there)))
     return found
 
 
-def _joined(runs: Sequence[tuple[Floats, Mask]], fixed: Floats) -> Played:
-    return Played(np.concatenate([one for one, _ in runs]), np.concatenate([one for _, one in runs]), fixed)
+def joined(setting: Setting, games: Sequence[Game], fixed: Floats) -> Played:
+    some = games[:RUNS]
+    values_GTD = np.stack([one.seen.both_T2P.reshape(len(one.seen.both_T2P), -1) for one in some]) / setting.noise
+    return Played(
+        np.concatenate([one.scores_M for one in games]), np.concatenate([one.coins_M for one in games]), fixed,
+        Noise(values_GTD, np.tile([one.alone_P for one in some], 2)),
+        next((f"here {one.seen.engine}" for one in games if one.seen.engine != setting.engine), ""),
+    )  # fmt: skip
 
 
 def from_steps(setting: Setting, name: str, games: int, seed: int) -> Played:
@@ -179,11 +230,11 @@ def from_steps(setting: Setting, name: str, games: int, seed: int) -> Played:
 
     def score(seen: Seen) -> Floats:
         own = seen.answers_TP[:, : setting.units]
-        return canaries.log_likelihood_ratio(own, cost.sampling_rate, setting.noise)
+        likely = canaries.log_likelihood_ratio(own, cost.sampling_rate, setting.noise)
+        return np.asarray(likely + canaries.SURE * canaries.exactly(own, 1.0))
 
-    runs = _played(setting, name, games, seed, score)
     fixed = canaries.thresholds(cost.sampling_rate, setting.noise, cost.steps)
-    return _joined(runs, fixed)
+    return joined(setting, _played(setting, name, games, seed, score), np.append(fixed, canaries.SURE / 2))
 
 
 def from_weights(setting: Setting, name: str, games: int, seed: int) -> Played:
@@ -192,76 +243,9 @@ def from_weights(setting: Setting, name: str, games: int, seed: int) -> Played:
     runs = _played(setting, name, games + setting.units * max(1, games // setting.units // 8), seed,
                    lambda seen: seen.weights_P[: setting.units])  # fmt: skip
     first = max(1, len(runs) // 9)
-    gone = np.concatenate([scores[~there] for scores, there in runs[:first]])
+    gone = np.concatenate([one.scores_M[~one.coins_M] for one in runs[:first]])
     fixed = np.quantile(gone, 1 - np.asarray(canaries.ALARMS))
-    return _joined(runs[first:], fixed)
-
-
-@contextmanager
-def without(gone: Sequence[int]) -> Iterator[None]:
-    """Within, these units take part in nothing, as those who were removed do while the number of units is held fixed:
-    all that is changed of DP-SGD here."""
-    takes = sgd.participants
-    sgd.participants = lambda *args: np.setdiff1d(takes(*args), gone)
-    try:
-        yield
-    finally:
-        sgd.participants = takes
-
-
-def _one_each(games: int, name: str, seed: int, score: Callable[[bool, bytes], float]) -> tuple[Floats, Mask]:
-    """(scores, coins) of games that take a run each."""
-    secrets = [secret_of(name, seed, number) for number in range(games)]
-    coins, scores = np.array([coins_of(secret, 1)[0] for secret in secrets]), np.empty(games)
-    for number, secret in enumerate(secrets):
-        scores[number] = score(bool(coins[number]), secret)
-    return scores, coins
-
-
-def alone(setting: Setting, name: str, games: int, seed: int) -> Played:
-    """Nobody else is there, so that most steps are empty: a step without noise would say so."""
-    cost = setting.cost
-    private = setting.images(np.eye(setting.units, dtype=bool)[0])
-
-    def score(there: bool, secret: bytes) -> float:
-        with without(range(0 if not there else 1, setting.units)):
-            seen = run(setting, private, secret)
-        noiseless = int((seen.answers_TP == 0).all(axis=1).sum())
-        likely = canaries.log_likelihood_ratio(seen.answers_TP[:, :1], cost.sampling_rate, setting.noise)[0]
-        return float(likely) - SILENT * noiseless
-
-    fixed = canaries.thresholds(cost.sampling_rate, setting.noise, cost.steps)
-    silent = -SILENT * (np.arange(cost.steps) + 0.5)
-    return Played(*_one_each(games, name, seed, score), np.append(fixed, silent))
-
-
-def against(setting: Setting, name: str, games: int, seed: int) -> Played:
-    """All others pull one way, and the canary the other: where the sum is divided by the number that take part, one who
-    joins changes it twice."""
-    cost, others = setting.cost, setting.units - 1
-    pixels = setting.images(np.zeros(setting.units, bool)).images_NHWC
-    pixels[:, 0, 0] = 255
-    private = Images(pixels, np.append([0], np.ones(others, np.int64)), ("canary", "other"))
-
-    def score(there: bool, secret: bytes) -> float:
-        with without([] if there else [0]):
-            seen = run(setting, private, secret)
-        return float(np.sum(seen.answers_TP[:, 0] + others))
-
-    even = np.sqrt(cost.steps) * setting.noise
-    return Played(*_one_each(games, name, seed, score), even * np.linspace(-2.5, 3.5, 8))
-
-
-def albums(setting: Setting, name: str, games: int, seed: int) -> Played:
-    """One person of many images, or of one that is black: the attacker looks at the size of the noise alone, which must
-    not tell how many images there are."""
-
-    def score(there: bool, secret: bytes) -> float:
-        private = setting.images(there * np.eye(setting.units, dtype=bool)[0], LARGE_ALBUM if there else 1)
-        return -float(np.sqrt(np.mean(np.square(run(setting, private, secret).answers_TP[:, setting.units :]))))
-
-    fixed = -setting.noise * np.array([1.5, 1.2, 1.0, 0.8, 0.67, 0.5, 0.33])
-    return Played(*_one_each(games, name, seed, score), fixed)
+    return joined(setting, runs[first:], fixed)
 
 
 def play(how: Callable[..., Played], setting: Setting, name: str) -> Callable[[int, int], Played]:

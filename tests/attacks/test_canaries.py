@@ -24,9 +24,14 @@ def test_no_answer_overflows_the_score(size: float) -> None:
     assert np.isfinite(found).all() and np.sign(found[0]) == np.sign(size)
 
 
-def test_an_answer_that_is_no_number_says_nothing() -> None:
-    plain = canaries.log_likelihood_ratio(np.array([[0.7]]), 0.25, 1.0)
-    assert canaries.log_likelihood_ratio(np.array([[0.7], [np.nan]]), 0.25, 1.0) == pytest.approx(plain)
+def test_an_answer_that_is_no_number_has_no_ratio() -> None:
+    found = canaries.log_likelihood_ratio(np.array([[0.7, 0.7], [np.nan, 0.1]]), 0.25, 1.0)
+    assert np.isnan(found).tolist() == [True, False]
+
+
+def test_answers_without_noise_are_counted() -> None:
+    answers_TM = np.array([[1.0, 0.3, 1 + 1e-6], [1 - 1e-6, 1.1, 0.0], [0.999, 1.001, 1.0]])
+    assert canaries.exactly(answers_TM, 1.0).tolist() == [2, 0, 2]
 
 
 @pytest.mark.parametrize(("rate", "steps"), [(1.0, 1), (0.25, 8)])
@@ -40,12 +45,3 @@ def test_thresholds_are_exceeded_as_often_as_they_are_for(rate: float, steps: in
 
 def test_coins_are_fair() -> None:
     assert canaries.toss((np.arange(1000) + 0.5) / 1000).sum() == 500
-
-
-def test_sparse_directions_are_orthogonal_and_of_norm_1() -> None:
-    places, values = canaries.sparse_directions(1000, 30, 7, seed=0)
-    whole = np.zeros((30, 1000))
-    np.put_along_axis(whole, places, values, 1)
-    assert whole @ whole.T == pytest.approx(np.eye(30), abs=1e-12)
-    with pytest.raises(ValueError, match=r"^canaries is 30, of 7 parameters each, but there are 200: take fewer$"):
-        canaries.sparse_directions(200, 30, 7, seed=0)

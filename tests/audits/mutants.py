@@ -56,6 +56,26 @@ def _no_clip(norms_B: Tensor, max_grad_norm: float) -> Tensor:
     return torch.ones_like(norms_B)
 
 
+DRAWN = 'self.stream.normal(step, "noise", self.size, threads)'
+
+
+def _drawn(instead: str) -> list[Change]:
+    return [_rewritten("_noise", (DRAWN, instead))]
+
+
+def _clip_each_tensor() -> list[Change]:
+    """To the clip norm, each as if it were all."""
+
+    def of(engine: Callable[..., Clipped]) -> Callable[..., Clipped]:
+        def clip(model: Any, loss: Any, inputs_BK: Any, most: float) -> Clipped:
+            # Of two tensors with the same norm, a clip of both together leaves each 1 / sqrt(2).
+            return engine(model, loss, inputs_BK, most * 2**0.5)
+
+        return clip
+
+    return [(trial, "ENGINES", {name: of(engine) for name, engine in trial.ENGINES.items()})]
+
+
 ON_EVERY_RANK = ("if self.worker.rank == 0:", "if True:")
 MUTANTS: dict[str, list[Change]] = {
     "noise x 0.5": [_noise("0.5")],
@@ -75,6 +95,18 @@ MUTANTS: dict[str, list[Change]] = {
     "no clip": [(engines, "clip_factors", _no_clip), (bookkeeping, "clip_factors", _no_clip)],
     "clip per copy, summed": _each_copy(lambda sum_P, copies: sum_P),
     "clip per copy, averaged": _each_copy(lambda sum_P, copies: sum_P / copies),
+    "clip of each tensor": _clip_each_tensor(),
+    "no noise every 8th step": _drawn(f"{DRAWN} * (step % 8 != 3)"),
+    "no noise in every 16th coordinate": _drawn(f"{DRAWN} * (np.arange(self.size) % 16 > 0)"),
+    "the same noise each step": _drawn(DRAWN.replace("step", "0")),
+    "noise that the next step takes back": _drawn(f"{DRAWN.replace('step', 'step // 2')} * (1 - 2 * (step % 2))"),
+    "the same noise in each run": _drawn("type(self.stream)(bytes(32), 'x')" + DRAWN.removeprefix("self.stream")),
+    "one number for all coordinates": _drawn(f"np.repeat({DRAWN.replace('self.size', '1')}, self.size)"),
+    "second half of the noise as the first": _drawn(
+        f"np.resize({DRAWN.replace('self.size', 'self.size // 2')}, self.size)"
+    ),
+    "noise the other way round": _drawn(f"{DRAWN} + {DRAWN}[::-1]"),
+    "no number": _drawn(f"{DRAWN} * np.where(np.arange(self.size) % 300, 1.0, np.nan)"),
     "same Poisson mask each step": [_sampled(lambda stream, step, n, rate: participants(stream, 0, n, rate))],
     "twice the rate": [_sampled(lambda stream, step, n, rate: participants(stream, step, n, 2 * rate))],
     "no noise on empty batches": [_rewritten("step", ("worker.rank == 0:", "worker.rank == 0 and len(taking):"))],

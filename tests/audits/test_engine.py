@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -12,8 +13,8 @@ from mutants import MUTANTS
 
 from raysyn.attacks import canaries
 from raysyn.attacks.lower_bounds import area_of
-from raysyn.audits import engine, findings, played, sgd_games
-from raysyn.audits.findings import FINE, LITTLE, REFUTED, UNCLEAR, Finding
+from raysyn.audits import engine, findings, played, sgd_games, sgd_sides
+from raysyn.audits.findings import FINE, LITTLE, LOOSE, REFUTED, UNCLEAR, Finding
 from raysyn.audits.played import Case, Played
 from raysyn.audits.sgd_games import Setting
 from raysyn.privacy import tradeoff
@@ -28,6 +29,14 @@ ALBUMS, WEIGHTS = "DP-SGD, many images or one, persons", "DP-SGD, released weigh
 CONFIDENCE = 1 - 0.05 / len(CASES)
 """Of one row of the whole table."""
 
+SHARED = (
+    "the same noise each step",
+    "noise that the next step takes back",
+    "the same noise in each run",
+    "one number for all coordinates",
+    "second half of the noise as the first",
+    "noise the other way round",
+)
 CAUGHT = [
     ("noise x 0.5", PLAIN, REFUTED),
     ("no clip", WEIGHTS, REFUTED),
@@ -46,6 +55,14 @@ CAUGHT = [
     ("no noise on empty batches", ALONE, REFUTED),
     ("images sampled instead of persons", PERSONS, REFUTED),
     ("denominators in images", ALBUMS, REFUTED),
+    ("clip of each tensor", PLAIN, REFUTED),
+    ("no noise every 8th step", PLAIN, REFUTED),
+    ("no noise in every 16th coordinate", PLAIN, REFUTED),
+    ("no noise in every 16th coordinate", LOOP, REFUTED),
+    *((shared, PLAIN, REFUTED) for shared in SHARED),
+    *((shared, WEIGHTS, REFUTED) for shared in SHARED),
+    ("second half of the noise as the first", ALONE, REFUTED),
+    ("no number", PLAIN, REFUTED),
 ]
 """(what is wrong, the row that must say so, what it must say)."""
 
@@ -85,6 +102,7 @@ def test_each_wrong_engine_is_caught_by_name(
     one = found(row, 8192)
     print(
         f"{mutant} | {row} | {one.estimate:.2f} ({one.low:.2f}-{one.high:.2f}) of {one.claimed:.2f} | {one.over:+.3f}"
+        f" | {one.why}"
     )
     assert one.verdict == verdict, one
 
@@ -101,7 +119,7 @@ def test_every_claim_holds_and_is_reached(row: str) -> None:
     case = CASES[row]
     one = found(row, 16_384 if case.games == 0.25 else 8192)
     print(f"{row} | {one.estimate:.2f} ({one.low:.2f}-{one.high:.2f}) of {one.claimed:.2f} | {one.over:+.3f}")
-    assert one.verdict == FINE, one
+    assert one.verdict == (FINE if case.tight else LOOSE), one
     assert not case.tight or 0.8 <= one.ratio <= 1.2, one
 
 
@@ -150,9 +168,47 @@ def test_a_claim_that_is_exact_is_hardly_ever_refuted(rate: float, noise: float,
     assert said[REFUTED] + said[LITTLE] <= 11, said
 
 
+def test_too_few_games_are_played_once_more_and_then_said() -> None:
+    """With other secrets, four times as many, at half of what may go wrong each."""
+    asked: list[tuple[int, int]] = []
+
+    def play(games: int, seed: int) -> Played:
+        asked.append((games, seed))
+        return made_up(1.35, games)(0, 3)
+
+    def verdicts(games: int) -> list[str]:
+        asked.clear()
+        case = Case(name="x", cost=price(), play=play)
+        return [one.verdict for one in findings.audit([case], games, 7, 0.95, lambda done, one: None)]
+
+    assert verdicts(100) == [UNCLEAR] and [games for games, _ in asked] == [100, 400]
+    assert asked[0][1] == 7 != asked[1][1]
+    assert verdicts(8000) != [UNCLEAR] or len(asked) == 2
+
+
+@pytest.mark.parametrize("tight", [True, False])
+def test_an_answer_that_is_no_number_fails_its_row(tight: bool) -> None:
+    found = made_up(1.0, 2000)(0, 1)
+    found.scores_M[3] = np.nan
+    one = findings.judge(Case(name="x", cost=price(), play=made_up(1.0, 2000), tight=tight), found, 0.95)
+    assert one.verdict == REFUTED and one.fails and one.why == "an answer is no number"
+
+
+def test_a_row_that_was_played_otherwise_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's engine that cannot be compiled is computed by another."""
+    loop = Setting(engine="loop", units=64, batch=16)
+    assert sgd_games.from_steps(loop, "x", 64, 0).instead == ""
+    as_it_is = sgd_games.run
+    monkeypatch.setattr(
+        sgd_games, "run", lambda setting, *args: as_it_is(replace(setting, engine="bookkeeping"), *args)
+    )
+    one = findings.judge(CASES[PLAIN], sgd_games.from_steps(loop, "x", 64, 0), 0.95)
+    assert one.name == f"{PLAIN} (here bookkeeping)"
+
+
 def test_what_is_not_the_best_attack_need_not_reach_the_claim() -> None:
     case = Case(name="x", cost=price(), play=made_up(3.0, 5000), tight=False)
-    assert findings.judge(case, case.play(0, 1), 0.95).verdict == FINE
+    assert findings.judge(case, case.play(0, 1), 0.95).verdict == LOOSE
 
 
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.85, 1.6, 4.0])
@@ -200,9 +256,14 @@ def test_a_canary_adds_one_and_meets_the_noise_that_is_paid_for(setting: Setting
     assert inside.mean() == pytest.approx(rate, abs=reach) and outside.mean() == pytest.approx(0, abs=reach)
 
 
+def test_a_removal_that_nobody_asked_for_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match=r"^nobody was removed"), sgd_sides.without([0]):
+        pass
+
+
 def test_who_is_taken_out_takes_part_in_nothing_and_comes_back() -> None:
-    stream, takes = played.Stream(bytes(32), "x"), sgd_games.sgd.participants
-    with pytest.raises(RuntimeError), sgd_games.without([0, 3]):
-        assert sgd_games.sgd.participants(stream, 0, 5, 1.0).tolist() == [1, 2, 4]
+    stream, takes = played.Stream(bytes(32), "x"), sgd_sides.sgd.participants
+    with pytest.raises(RuntimeError), sgd_sides.without([0, 3]):
+        assert sgd_sides.sgd.participants(stream, 0, 5, 1.0).tolist() == [1, 2, 4]
         raise RuntimeError
-    assert sgd_games.sgd.participants is takes
+    assert sgd_sides.sgd.participants is takes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from raysyn.audits import findings, query_games
 from raysyn.audits.findings import REFUTED
 from raysyn.audits.played import Case
+from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
-from raysyn.privacy.poisson import Stream
+from raysyn.privacy.poisson import Stream, participants
 from raysyn.privacy.queries import central, counts, layer_statistics, moments, noise, semantic
 
 CASES = {case.name: case for case in query_games.cases(1.0)}
@@ -19,26 +21,28 @@ DRAWS = 100
 WHERE = (central, counts, layer_statistics, moments, semantic)
 
 
-def drawn(case: Case, there: bool) -> np.ndarray:
-    """Answers to so many games, (T, DRAWS)."""
-    answer = case.play.args[1]  # type: ignore[attr-defined]
+def drawn(case: Case, there: bool) -> tuple[np.ndarray, float]:
+    """Answers to so many games along what the canary adds, (T, DRAWS), and how much that is."""
+    _, answer, exact, *_ = case.play.args  # type: ignore[attr-defined]
+    adds, base = exact(True) - exact(False), exact(False)
+    own = float(np.linalg.norm(adds))
     secrets = (bytes([there, draw]) + bytes(30) for draw in range(DRAWS))
-    return np.array([answer(there, Stream(secret, "audit")) for secret in secrets]).T
+    return np.array([(answer(there, Stream(secret, "audit")) - base) @ adds / own for secret in secrets]).T, own
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_canary_adds_one_and_meets_the_noise_that_is_paid_for(name: str) -> None:
+def test_a_canary_adds_what_is_paid_for_and_meets_its_noise(name: str) -> None:
     case = CASES[name]
-    promised = ADD_REMOVE_PERSON if name.endswith("persons") else ADD_REMOVE
+    promised = ADD_REMOVE_PERSON if "persons" in name else ADD_REMOVE
     assert case.cost.adjacency == promised and case.cost.noise_multiplier is not None
-    steps, rate = case.cost.steps, case.cost.sampling_rate
-    inside, outside = drawn(case, True), drawn(case, False)
-    # Of layer statistics all steps' sum alone is told.
-    free = 1 if name.startswith("layer statistics") else steps
-    spread = case.cost.noise_multiplier * np.sqrt(free / steps)
-    assert outside.std() == pytest.approx(spread, rel=5 / np.sqrt(2 * DRAWS * free))
-    reach = 5 * np.sqrt(spread**2 + rate * (1 - rate)) / np.sqrt(DRAWS * free)
-    assert inside.mean() == pytest.approx(rate, abs=reach) and outside.mean() == pytest.approx(0, abs=reach)
+    rate, spread = case.cost.sampling_rate, case.cost.noise_multiplier
+    (inside, own), (outside, _) = drawn(case, True), drawn(case, False)
+    # Of layer statistics all steps' sum alone is told, in units of its own noise.
+    steps = case.cost.steps if name.startswith("layer statistics") else 1
+    assert own == pytest.approx(np.sqrt(steps)) if case.tight else own < 0.8
+    assert outside.std() == pytest.approx(spread, rel=5 / np.sqrt(2 * outside.size))
+    reach = 5 * np.sqrt(spread**2 + own**2 * rate * (1 - rate)) / np.sqrt(outside.size)
+    assert inside.mean() == pytest.approx(own * rate, abs=reach) and outside.mean() == pytest.approx(0, abs=reach)
 
 
 def quieter(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
@@ -58,6 +62,97 @@ def test_half_the_noise_of_counts_is_refuted(monkeypatch: pytest.MonkeyPatch) ->
     assert judged("noisy class counts, images", 1500).verdict == REFUTED
 
 
+def rewritten(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, old: str, new: str) -> None:
+    text = inspect.getsource(getattr(module, name))
+    assert text.count(old) == 1, f"{name} has changed: {old!r} is no longer in it once"
+    made: dict[str, Any] = {}
+    exec(compile("from __future__ import annotations\n" + text.replace(old, new), "mutant", "exec"), vars(module), made)
+    monkeypatch.setattr(module, name, made[name])
+
+
+CENTRAL = 'stream.normal(step, f"central/{config.kind}/class {cell}"'
+SHARED = [
+    (
+        counts,
+        "class_counts",
+        'stream.normal(0, "counts", private.classes)',
+        'np.repeat(stream.normal(0, "counts", 1), private.classes)',
+        "noisy class counts, images",
+    ),
+    (central, "one_round", CENTRAL, CENTRAL.replace("step", "0"), "central means, images"),
+    (central, "one_round", CENTRAL, CENTRAL.replace(" {cell}", ""), "central modes, persons"),
+    (moments, "class_sums", "moments/means/class {label}", "moments/means", "class sums of noisy_means, images"),
+    (moments, "spread_sums", " {cell}", "", "spread of noisy_means, persons"),
+]
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "old", "new", "row"),
+    [case if not k else pytest.param(*case, marks=pytest.mark.slow) for k, case in enumerate(SHARED)],
+)
+def test_noise_that_is_drawn_once_for_two_is_named(
+    module: Any, function: str, old: str, new: str, row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewritten(monkeypatch, module, function, old, new)
+    one = judged(row, 512)
+    assert one.verdict == REFUTED and "noise is not drawn again" in one.why, one
+
+
+@pytest.mark.parametrize(
+    "row", ["noisy class counts, images", *(pytest.param(n, marks=pytest.mark.slow) for n in CASES if "central" in n)]
+)
+def test_an_empty_cell_without_noise_is_refuted(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def on_what_is_there(parts: Any, sensitivity: float, noise_multiplier: float, drawn: Any) -> Any:
+        total = noise.noisy_sum(parts, sensitivity, 0.0, drawn)
+        return total + noise_multiplier * sensitivity * drawn * (total != 0)
+
+    for module in WHERE:
+        monkeypatch.setattr(module, "noisy_sum", on_what_is_there)
+    one = judged(row, 512)
+    assert one.verdict == REFUTED and one.over > 0 and "noise is missing" in one.noise, one
+
+
+SAMPLED = [name for name, case in CASES.items() if case.cost.sampling_rate < 1 and case.tight]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", SAMPLED)
+def test_twice_the_rate_is_refuted(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (central, layer_statistics):
+        monkeypatch.setattr(
+            module, "participants", lambda stream, step, n, rate: participants(stream, step, n, 2 * rate)
+        )
+    assert judged(row, 2048).verdict == REFUTED
+
+
+def test_every_question_is_attacked_that_draws_a_sample() -> None:
+    assert {name.split(",")[0] for name in SAMPLED} == {
+        "central means", "central modes", "layer statistics of a sample",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "mechanism",
+    [
+        "noisy class counts",
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in ("class sums of noisy_means", "spread of noisy_means", "semantic histogram", "central means")
+        ),
+    ],
+)
+def test_a_person_whom_each_class_counts_anew_is_refuted(mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def anew(private: Images) -> np.ndarray:
+        cells_N = (
+            private.labels_N if private.persons_N is None else private.persons_N * private.classes + private.labels_N
+        )
+        return np.ones(len(private)) if private.persons_N is None else 1.0 / np.bincount(cells_N)[cells_N]
+
+    monkeypatch.setattr(query_games.units, "weights", anew)
+    made = {case.name: case for case in query_games.cases(1.0)}[f"{mechanism}, persons of several classes"]
+    assert findings.judge(made, made.play(2048, 0), 0.999).verdict == REFUTED
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_half_the_noise_of_every_question_is_refuted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,5 +165,5 @@ def test_all_of_a_persons_images_in_the_sum_are_refuted(monkeypatch: pytest.Monk
     """In place of their mean."""
     monkeypatch.setattr(query_games.units, "weights", lambda private: np.ones(len(private)))
     for name in CASES:
-        if name.endswith("persons") and not name.startswith("central"):
+        if "persons" in name and not name.startswith("central"):
             assert judged(name, 2048).verdict == REFUTED, name

@@ -1,0 +1,131 @@
+"""Whether an answer's noise is all there, and drawn again for each number of it: of numbers that are noise alone.
+
+A canary's score is made of its own place in each answer, and says nothing of how noise in two places, or at two steps,
+goes together. Here are exact tests of that. What passes them can still be no noise at all to one who knows how it was
+made: they see copies, not foresight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysyn.attacks.canaries import Floats, Mask
+
+WIDEST = 768
+"""Numbers of an answer that are held against each other: of more, the first, those from the middle on, and the last."""
+NO_NUMBER = "an answer is no number"
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Answers without what is known of them, in units of the noise's claimed deviation."""
+
+    values_GTD: Floats
+    """Of each run with a secret of its own, at each step."""
+    alone_GD: Mask
+    """Where there is nothing but noise: the canary of this place, if there is one, was left out."""
+
+
+Found = tuple[float, str]
+"""How likely what one kind of test saw is, at most, if noise is as claimed; and what it saw."""
+
+
+def fault(noise: Noise, confidence: float) -> str:
+    """What is surely wrong, in a few words; nothing if noise may be as claimed. With that confidence nothing is said of
+    noise that is; each kind of test has the same part of what may go wrong, and each test the same part of its kind's.
+    """
+    kept_GTD = np.where(noise.alone_GD[:, None, :], noise.values_GTD, 0.0)
+    if not np.isfinite(kept_GTD).all():
+        return NO_NUMBER
+    kinds = list(_kinds(kept_GTD, noise.alone_GD))
+    return next((what for chance, what in kinds if chance * len(kinds) < 1 - confidence), "")
+
+
+def _kinds(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
+    runs, steps, size = kept_GTD.shape
+    if runs > 1:
+        pairs = runs // 2 * 2
+        both_GD = (alone_GD[:pairs:2] & alone_GD[1:pairs:2])[:, None, :]
+        one_GTD, other_GTD = kept_GTD[:pairs:2] * both_GD, kept_GTD[1:pairs:2] * both_GD
+        many, sums = np.array([both_GD.sum() * steps]), (one_GTD * other_GTD).sum(keepdims=True)[0, 0]
+        squares, others = (np.square(x).sum(keepdims=True)[0, 0] for x in (one_GTD, other_GTD))
+        yield _together(sums, squares, others, many, lambda _: "two runs")
+    if steps > 1:
+        rows_TN = kept_GTD.transpose(1, 0, 2).reshape(steps, -1)
+        squares_T = np.square(rows_TN).sum(1)
+        one, other = np.triu_indices(steps, 1)
+        products_K = (rows_TN @ rows_TN.T)[one, other]
+        yield _together(
+            products_K, squares_T[one], squares_T[other], np.full(len(one), alone_GD.sum()),
+            lambda k: f"steps {one[k] + 1} and {other[k] + 1}",
+        )  # fmt: skip
+    if size > 1:
+        yield from _places(kept_GTD, alone_GD)
+    yield _quiet(np.square(kept_GTD).sum((0, 2)), np.full(steps, alone_GD.sum()), "step")
+    yield _quiet(np.square(kept_GTD).sum((0, 1)), alone_GD.sum(0) * steps, "place")
+
+
+def _places(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
+    """All numbers of an answer that are equally far from each other, which shows also less than copies; and any two."""
+    steps, size = kept_GTD.shape[1:]
+    at = np.arange(size)
+    if size > WIDEST:
+        each = WIDEST // 3
+        at = np.unique(np.concatenate([at[:each], at[size // 2 : size // 2 + each], at[-each:]]))
+    kept_GTD, alone_GD = kept_GTD[..., at], alone_GD[:, at].astype(np.float64)
+    rows_ND = kept_GTD.reshape(-1, len(at))
+    products_DD, many_DD = rows_ND.T @ rows_ND, alone_GD.T @ alone_GD * steps
+    # Squares of one, where the other is noise alone too.
+    squares_DD = np.square(kept_GTD).sum(1).T @ alone_GD
+    lags = range(1, len(at))
+    # Each number is in one pair: only then are pairs independent.
+    firsts = [np.flatnonzero(np.arange(len(at) - lag) // lag % 2 == 0) for lag in lags]
+    sums_K4 = np.array(
+        [
+            [of_DD[i, j].sum() for of_DD, i, j in (
+                (products_DD, one, one + lag), (squares_DD, one, one + lag), (squares_DD, one + lag, one),
+                (many_DD, one, one + lag),
+            )]
+            for one, lag in zip(firsts, lags, strict=True)
+        ]
+    )  # fmt: skip
+    products_K, one_K, other_K, many_K = sums_K4.T
+    yield _together(products_K, one_K, other_K, many_K, lambda k: f"places {k + 1} apart")
+    a, b = np.triu_indices(len(at), 1)
+    yield _together(
+        products_DD[a, b], squares_DD[a, b], squares_DD[b, a], many_DD[a, b],
+        lambda k: f"places {at[a[k]] + 1} and {at[b[k]] + 1}",
+    )  # fmt: skip
+
+
+def _quiet(squares_K: Floats, many_K: NDArray[np.int64], what: str) -> Found:
+    """Too little noise: sums of squares of standard normal numbers."""
+    from scipy import stats
+
+    chances = np.where(many_K > 0, stats.chi2.cdf(squares_K, np.maximum(many_K, 1)), 1.0)
+    least = int(chances.argmin())
+    part = np.sqrt(squares_K[least] / max(1, many_K[least]))
+    return float(chances[least]) * len(
+        chances
+    ), f"noise is missing: {what} {least + 1} has {part:.2f} of what it should"
+
+
+def _together(
+    products_K: Floats, squares_K: Floats, others_K: Floats, many_K: NDArray[Any], named: Callable[[int], str]
+) -> Found:
+    """Correlation of independent normal numbers of mean 0, whatever their deviation: Student's t, exactly."""
+    from scipy import stats
+
+    free_K = np.maximum(many_K.astype(np.float64) - 1, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found_K = np.clip(np.nan_to_num(products_K / np.sqrt(squares_K * others_K)), -1.0, 1.0)
+        size_K = np.abs(found_K) * np.sqrt(free_K / (1 - found_K**2))
+    chances = np.where(many_K > 2, 2 * stats.t.sf(size_K, free_K), 1.0)
+    least = int(chances.argmin())
+    what = f"noise is not drawn again: that of {named(least)} goes together (correlation {found_K[least]:+.2f})"
+    return float(chances[least]) * len(chances), what

@@ -1,0 +1,84 @@
+"""Noise that is drawn anew everywhere passes; missing and shared noise is named, also if a part is shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from raysyn.audits import residuals
+from raysyn.audits.residuals import Noise
+
+Change = Callable[[np.ndarray], object]
+RUNS, STEPS, SIZE = 24, 6, 40
+ALONE = np.random.default_rng(1).random((RUNS, SIZE)) < 0.5
+
+
+def fresh(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((RUNS, STEPS, SIZE))
+
+
+def said(values_GTD: np.ndarray, confidence: float = 0.999) -> str:
+    return residuals.fault(Noise(values_GTD, ALONE), confidence)
+
+
+def _set(*places: object, to: object = 0.0) -> Change:
+    return lambda x: x.__setitem__(places, to)
+
+
+def _half(x: np.ndarray, one: object, other: object) -> None:
+    """Half of the variance of some numbers is that of others."""
+    x[one] = np.sqrt(0.5) * x[one] + np.sqrt(0.5) * x[other]  # type: ignore[index]
+
+
+ALL = slice(None)
+AGAIN, MISSING = "noise is not drawn again: that of ", "noise is missing: "
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (_set(ALL, 3), f"{MISSING}step 4 has 0.00"),
+        (_set(ALL, ALL, 7), f"{MISSING}place 8 has 0.00"),
+        (lambda x: np.multiply(x, 0.8, out=x), f"{MISSING}step"),
+        (lambda x: x.__setitem__((ALL, 3), x[:, 1]), f"{AGAIN}steps 2 and 4 "),
+        (lambda x: x.__setitem__((ALL, 3), -x[:, 1]), f"{AGAIN}steps 2 and 4 "),
+        (lambda x: x.__setitem__(ALL, x[:1]), f"{AGAIN}two runs "),
+        (lambda x: x.__setitem__((ALL, ALL, 7), x[..., 30]), f"{AGAIN}places 8 and 31 "),
+        (lambda x: x.__setitem__((..., slice(20, None)), x[..., :20]), f"{AGAIN}places"),
+        (lambda x: _half(x, (ALL, 3), (ALL, 1)), f"{AGAIN}steps 2 and 4 "),
+        (lambda x: _half(x, (..., slice(20, None)), (..., slice(20))), f"{AGAIN}places 20 apart"),
+        (_set(0, 0, int(np.flatnonzero(ALONE[0])[0]), to=np.nan), residuals.NO_NUMBER),
+    ],
+)
+def test_what_is_wrong_is_named(change: Change, what: str) -> None:
+    values = fresh(0)
+    change(values)
+    assert said(values).startswith(what), said(values)
+
+
+def test_only_places_with_noise_alone_count_and_larger_noise_is_not_missing() -> None:
+    values = 3.0 * fresh(0)
+    values[np.broadcast_to(~ALONE[:, None], values.shape)] = np.nan
+    assert said(values) == ""
+
+
+def test_of_a_long_answer_some_places_are_looked_at() -> None:
+    size = 3 * residuals.WIDEST
+    values = np.random.default_rng(0).standard_normal((2, 8, size))
+    values[..., size // 2 :] = values[..., : size // 2]
+    found = residuals.fault(Noise(values, np.ones((2, size), bool)), 0.999)
+    assert found.startswith(f"{AGAIN}places ") and "correlation +1.00" in found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(24, 6, 40), (500, 1, 2), (3, 8, 90), (1, 1, 1)])
+def test_noise_that_is_as_claimed_is_hardly_ever_blamed(shape: tuple[int, int, int]) -> None:
+    """Of 400, 5 % are 20; more than 34 come once in a thousand times."""
+    wrong = 0
+    for seed in range(400):
+        random = np.random.default_rng(seed)
+        alone = random.random((shape[0], shape[2])) < 0.7
+        wrong += residuals.fault(Noise(random.standard_normal(shape), alone), 0.95) != ""
+    assert wrong <= 34, wrong
