@@ -66,7 +66,7 @@ def control(
     """
     sides, members_U = [], whose.one_each(members_N)
     for asked_NQ, inside_N in zip(asked_MNQ, inside_MN, strict=True):
-        score_U = lira.scores(*shadows, asked_NQ, variant, whose, ~members_N)
+        score_U = lira.scores(*shadows, asked_NQ, variant, whose)
         sides.append((score_U[members_U & ~whose.one_each(inside_N)], score_U[~members_U]))
     return mean_auc(sides).as_dict()
 

@@ -22,7 +22,7 @@ def headline(
 ) -> dict[str, Any]:  # fmt: skip
     """{variant, views, auc, tpr, null, by_views, score_U}: the verdict from the first `views`, what membership at
     random would give (see `permuted`), auc and tpr from the first view, the first two, ..., all, and the scores."""
-    score_UQ = lira.by_views(shadow_MNQ, inside_MN, target_NQ, variant, whose, ~members_N)
+    score_UQ = lira.by_views(shadow_MNQ, inside_MN, target_NQ, variant, whose)
     by_views, members_U = [], whose.one_each(members_N)
     for score_U in score_UQ.T:
         found = verdict(score_U[members_U], score_U[~members_U])

@@ -94,9 +94,8 @@ def confidence(logits: NDArray[Any], labels_N: NDArray[np.int64]) -> Confidences
 
 
 def scores(
-    shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, variant: Variant, whose: Whose = IMAGES,
-    others_N: Mask | None = None,
-) -> Confidences:  # fmt: skip
+    shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, variant: Variant, whose: Whose = IMAGES
+) -> Confidences:
     """(U,) membership scores of the target's examples, higher meaning "rather a member".
 
     Online: ln p(target | in) - ln p(target | out) under Gaussians fitted to the shadow models (paper, equation 4).
@@ -108,22 +107,19 @@ def scores(
         inside_MN: whether model m was trained on example n; `~inside_MN` are those it never saw. Where a model saw
             an example in another role (validation), set its confidence to NaN: it counts on neither side.
         target_NQ: confidences of the attacked model.
-        others_N: examples that it is known never to have seen, against which RMIA holds all (but for themselves).
     Raises ValueError where an example has too few models on a side.
     """
-    return by_views(shadow_MNQ, inside_MN, target_NQ, variant, whose, others_N)[:, -1]
+    return by_views(shadow_MNQ, inside_MN, target_NQ, variant, whose)[:, -1]
 
 
 def by_views(
-    shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, variant: Variant, whose: Whose = IMAGES,
-    others_N: Mask | None = None,
-) -> Confidences:  # fmt: skip
+    shadow_MNQ: Confidences, inside_MN: Mask, target_NQ: Confidences, variant: Variant, whose: Whose = IMAGES
+) -> Confidences:
     """(U, Q): `scores` from the first view, from the first two, ..., from all. Of persons with unequally many images as
     standard deviations of those whom a model never saw (`unseen`)."""
     out = centred(shadow_MNQ, ~inside_MN, variant.signal)
     inside = centred(shadow_MNQ, inside_MN, variant.signal) if variant.online else None
-    known_N = np.zeros(len(target_NQ), bool) if others_N is None else others_N
-    score_UQ = _judged(target_NQ, inside, out, variant, whose, known_N)
+    score_UQ = _judged(target_NQ, inside, out, variant, whose)
     if not whose.unequal:
         return score_UQ
     unseen = Unseen.together(_unseen(shadow_MNQ, inside_MN, variant, whose))
@@ -131,10 +127,9 @@ def by_views(
 
 
 def _judged(
-    target_NQ: Confidences, inside: Moments | None, out: Moments, variant: Variant, whose: Whose, others_N: Mask
+    target_NQ: Confidences, inside: Moments | None, out: Moments, variant: Variant, whose: Whose
 ) -> Confidences:
-    alone_NQ = variant.alone(target_NQ, inside, out, others_N, whose)
-    score_UQ = whose.joined(alone_NQ)
+    score_UQ = whose.joined(variant.alone(target_NQ, inside, out))
     return np.stack([score_UQ[:, : views + 1].mean(1) for views in range(score_UQ.shape[1])], 1)
 
 
@@ -159,7 +154,7 @@ def attack(
     """
     found, members_U = {}, whose.one_each(members_N)
     for variant in asked:
-        score_U = scores(shadow_MNQ, inside_MN, target_NQ, variant, whose, ~members_N)
+        score_U = scores(shadow_MNQ, inside_MN, target_NQ, variant, whose)
         found[str(variant)] = verdict(*_sides(score_U, members_U))
     best = max(map(str, VARIANTS), key=lambda name: found[name]["auc"]["value"])
     return {"variants": found, "best": best}
@@ -207,7 +202,7 @@ def _each_judged(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant, who
         )
         asked, members_N = whose.only(known_N), inside_MN[target][known_N]
         helped = (inside if variant.online else None, out)
-        score_UQ = _judged(shadow_MNQ[target][known_N], *helped, variant, asked, ~members_N)
+        score_UQ = _judged(shadow_MNQ[target][known_N], *helped, variant, asked)
         yield Judged(score_UQ, asked.one_each(members_N), asked)
 
 
@@ -222,7 +217,7 @@ def with_chosen_a(shadow_MNQ: Confidences, inside_MN: Mask) -> tuple[Variant, ..
         return float(np.mean([area(*_sides(one.score_UQ[:, 0], one.members_U)) for one in judged]))
 
     try:
-        chosen = max(rmia.TRIED_A, key=reached)
+        chosen = max(sorted(rmia.TRIED_A, key=lambda a: abs(a - rmia.USUAL_A)), key=reached)
     except ValueError:
         chosen = rmia.USUAL_A
     return tuple(Rmia(False, chosen) if one == Rmia(False) else one for one in EVERY)

@@ -65,7 +65,7 @@ class AttackConfig:
     one for all. rmia-online and rmia-offline are RMIA from the same shadow models; loss needs none of them."""
     show_exposed: int = 0
     """Draw so many training images of each attacked classifier, those that its attack is surest of, in
-    internal/exposed.png: a file with private images in it, which stays inside and is erased by --seal. 0 draws none."""
+    internal/exposed.png: a file with private images in it, which stays inside until you delete it. 0 draws none."""
 
     def __post_init__(self) -> None:
         if self.shadow_models < 0 or self.shadow_models == 1:

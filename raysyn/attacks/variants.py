@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-import numpy as np
-
 from raysyn.attacks import rmia
-from raysyn.attacks.gaussians import Confidences, Mask, Moments
-from raysyn.attacks.whose import Whose
+from raysyn.attacks.gaussians import Confidences, Moments
 
 IN, OUT = "were trained on", "never saw"
 
@@ -30,10 +27,8 @@ class Variant(Protocol):
     def signal(self, confidence: Confidences) -> Confidences:
         """What of confidences is summed over shadow models."""
 
-    def alone(
-        self, target_NQ: Confidences, inside: Moments | None, out: Moments, others_N: Mask, whose: Whose
-    ) -> Confidences:
-        """(N, Q), each image and view by itself. `others_N` are images that the target is known never to have seen."""
+    def alone(self, target_NQ: Confidences, inside: Moments | None, out: Moments) -> Confidences:
+        """(N, Q), each image and view by itself."""
 
 
 class Lira(NamedTuple):
@@ -52,9 +47,7 @@ class Lira(NamedTuple):
     def signal(self, confidence: Confidences) -> Confidences:
         return confidence
 
-    def alone(
-        self, target_NQ: Confidences, inside: Moments | None, out: Moments, others_N: Mask, whose: Whose
-    ) -> Confidences:
+    def alone(self, target_NQ: Confidences, inside: Moments | None, out: Moments) -> Confidences:
         """Online the log-likelihood ratio; offline how many standard deviations the target lies above "out"."""
         unseen = out.gaussians(self.per_example, OUT)
         if inside is None:
@@ -64,12 +57,7 @@ class Lira(NamedTuple):
 
 
 class Rmia(NamedTuple):
-    """Pairwise likelihood ratios against non-members: the normal quantile of the share that an image is above.
-
-    Quantiles of views are averaged and of a person's images added up (Stouffer). Shares themselves end at 1: a sum of 6
-    lies further above its mean than one alone ever does, in standard deviations, and those with most images would be
-    first at few false alarms.
-    """
+    """The ratio of pairwise likelihood ratios, by its logarithm: see `rmia`. Views are averaged."""
 
     online: bool
     a: float = rmia.USUAL_A
@@ -85,16 +73,9 @@ class Rmia(NamedTuple):
     def signal(self, confidence: Confidences) -> Confidences:
         return rmia.probability(confidence)
 
-    def alone(
-        self, target_NQ: Confidences, inside: Moments | None, out: Moments, others_N: Mask, whose: Whose
-    ) -> Confidences:
-        # Imported where it is used, not above: who only asks for help must not wait for it.
-        from scipy.special import ndtri
-
+    def alone(self, target_NQ: Confidences, inside: Moments | None, out: Moments) -> Confidences:
         seen_NQ = None if inside is None else inside.means(IN)
-        ratio_NQ = rmia.log_ratio(target_NQ, out.means(OUT), seen_NQ, self.a)
-        whose_N = np.arange(len(target_NQ)) if whose.persons_N is None else whose.persons_N
-        return ndtri(rmia.shares(ratio_NQ, others_N, whose_N, rmia.GAMMA))
+        return rmia.log_ratio(target_NQ, out.means(OUT), seen_NQ, self.a)
 
 
 class Loss(NamedTuple):
@@ -112,9 +93,7 @@ class Loss(NamedTuple):
     def signal(self, confidence: Confidences) -> Confidences:
         return confidence
 
-    def alone(
-        self, target_NQ: Confidences, inside: Moments | None, out: Moments, others_N: Mask, whose: Whose
-    ) -> Confidences:
+    def alone(self, target_NQ: Confidences, inside: Moments | None, out: Moments) -> Confidences:
         """The confidence, which falls as the loss rises."""
         return target_NQ
 

@@ -24,10 +24,6 @@ BY_PERSON = (
     "their images says, where some have more images than others on the scale of what shadow models say that never saw "
     "persons with so many. A person counts for the class that most of their images are of. "
 )
-RMIA_BY_PERSON = (
-    " By RMIA a person's score is the sum of normal quantiles of their images' shares of non-members below, as LiRA's "
-    "is of ratios; no image of their own is among these."
-)
 
 
 def attack_sections(results: Mapping[str, Any], heading: str) -> list[Section]:
@@ -199,9 +195,9 @@ def _variants(attacks: Mapping[str, Any]) -> Section:
     return Section(
         title="Every variant of the attack",
         text="LiRA's four, RMIA's two from the answers of the same shadow models (offline with a = "
-        f"{found['rmia_a']:g}, chosen on shadow models), and the loss alone, which needs none. The headline's was "
-        "named before, and no other was put in its place for having come out better: to be led by another one, name it "
-        f"beforehand with --attack.headline.{RMIA_BY_PERSON if unit_of(found) == 'person' else ''}",
+        f"{found['rmia_a']:g}, chosen on shadow models where there are enough), and the loss alone, which needs "
+        "none. The headline's was named before, and no other was put in its place for having come out better: to be "
+        "led by another one, name it beforehand with --attack.headline.",
         rows=[("Model, variant", "AUC, %", "Nothing remembered, %", "Balanced accuracy, %", *rates), *rows],
     )
 

