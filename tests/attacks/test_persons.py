@@ -150,8 +150,8 @@ def told_apart(
     ids=str,
 )
 def test_how_many_images_somebody_has_is_not_taken_for_membership(variant: Variant, sizes: tuple[int, int]) -> None:
-    """Nothing leaks: at 1 % of false alarms, of which sums of 10 and of 1 caught 14 % or nobody; two views. RMIA's ratio
-    of one image ends where its probability is 1, and so may catch less."""
+    """Nothing leaks: at 1 % of false alarms, of which sums of 10 and of 1 caught 14 % or nobody; two views.
+    RMIA's ratio of one image ends where its probability is 1, and so may catch less."""
     area, caught = told_apart(tuple(np.full(300, k) for k in sizes), variant, 0.3, 0.0, 2, 0.01)
     least = 0.003 if variant in VARIANTS else 0
     assert abs(area - 0.5) < 0.04 and least <= caught < 0.03, (area, caught)
