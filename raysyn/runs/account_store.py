@@ -109,6 +109,8 @@ def _store(folder: str, asked: dict[str, str], uri: str) -> Any:
             f"budget.account is {uri}, and an account on an object store needs obstore: pip install 'raysyn[stores]'"
         ) from error
     config: Any = {AS_OBSTORE[name]: value for name, value in asked.items() if name in AS_OBSTORE}
+    if "endpoint" in config and "://" not in config["endpoint"]:
+        config["endpoint"] = f"{asked.get('scheme', 'https')}://{config['endpoint']}"
     place = without_password(folder)
     # As pyarrow's URIs hold them; they are in no message, so that obstore is not told them in the place.
     named = folder.partition("://")[2].partition("/")[0].rpartition("@")[0]

@@ -174,6 +174,9 @@ def test_places_are_those_of_the_store_and_what_is_none_is_refused_in_one_senten
     book_at("s3://KEY:SEC%2FRET@bucket/data/a.jsonl")
     given = {"access_key_id": "KEY", "secret_access_key": "SEC/RET"}
     assert asked[1] == ("s3://bucket/data", {"config": given, "client_options": None})
+    for scheme, endpoint in (("&scheme=http", "http://here:9000"), ("", "https://here:9000")):
+        book_at(f"s3://bucket/data/a.jsonl?endpoint_override=here:9000{scheme}")  # as pyarrow takes it
+        assert asked[-1][1]["config"] == {"endpoint": endpoint}
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"ftp://x/a, which is no place of an object store .*give a file") as error:
         book_at("ftp://x/a")
