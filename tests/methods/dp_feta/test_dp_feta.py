@@ -56,7 +56,7 @@ TINY = Config(
     synthetic=60,
     tuned_on="digits",
     chosen_among="3 runs by hand",
-    eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50),
+    eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50, distances=40),
 )
 SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=32, channels_last=True))
 
