@@ -124,8 +124,8 @@ def made_up(like: Images, n: int) -> Images:
 
 
 def judging(config: EvalConfig, like: Images, *, synthetic: int, test: int, real: int | None = None) -> list[Stage]:
-    """Of `synthesis.evaluate`: the floor, classifiers of the evaluation, fidelity, and the attack by distances. Of `like`, the real training
-    images, only shape, classes and number count."""
+    """Of `synthesis.evaluate`: the floor, classifiers of the evaluation, fidelity, and then the attack by distances. Of
+    `like`, the real training images, only shape, classes and number count."""
     counts = {"synthetic": synthetic, "real": len(like) if real is None else real}
     floor = list[Stage]()
     if config.floor and config.classifiers:

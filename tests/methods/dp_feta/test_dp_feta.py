@@ -131,7 +131,7 @@ def test_report_and_certificate_keep_the_contract(whole: Path) -> None:
     assert certificate["epsilon"] == report["privacy"]["epsilon"]
     assert {"accuracy", "accuracy_real_data"} <= set(report["metrics"]["utility"]["logreg"])
     assert not {"metrics", "utility", "fidelity", "attacks", "timings"} & set(certificate)
-    stages = {"central", "warmup", "finetune", "synthesise", "floor", "utility", "fidelity"}
+    stages = {"central", "warmup", "finetune", "synthesise", "floor", "utility", "fidelity", "distances"}
     assert set(report["timings"]) >= stages
 
 
