@@ -160,7 +160,7 @@ def _at_few(caught_MC: Values, alarms_MC: Values, counts: Sequence[int], delta: 
         rates = _but(caught_MC, run).mean(0), _but(alarms_MC, run).mean(0)
         best = int(_shown(*_bounds(*rates, [max(1, one // runs) for one in counts], part), delta).argmax())
         each[:, run] = caught_MC[run, best], alarms_MC[run, best]
-    low, high = _bounds(*each.mean(1, keepdims=True), counts, part)
+    low, high = _bounds(each[0].mean(keepdims=True), each[1].mean(keepdims=True), counts, part)
     low = np.minimum(low, each[0].mean() - _reach(each[0], part)).clip(0.0, 1.0)
     high = np.maximum(high, each[1].mean() + _reach(each[1], part)).clip(0.0, 1.0)
     return float(_shown(low, high, delta)[0])

@@ -27,7 +27,8 @@ SIGNALS = tuple(
     f"{what}, {space}" for space in ("pixels", "directions") for what in ("nearest", f"nearest {FEW}", "mean")
 )
 """Less the distance to the nearest released image of the class, to the nearest few, to the mean of all. In pixels, and
-in the directions in which images differ most, each made as wide as the others: there details count as much as outlines."""
+in the directions in which images differ most, each made as wide as the others: details count as much as outlines there.
+"""
 AT_ONCE = 2**24
 """Distances held together."""
 

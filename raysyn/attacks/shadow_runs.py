@@ -14,15 +14,17 @@ Shapes: M shadow runs, P pairs of them, U units (images, or persons), Q signals 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raysyn.attacks import lira
+from raysyn.attacks import lira, over_targets
+from raysyn.attacks.found import RELEASED, WEIGHTS, found
 from raysyn.attacks.gaussians import Confidences, Moments
 from raysyn.attacks.shadows import ENOUGH
 from raysyn.attacks.variants import IN, OUT, Lira, Variant
+from raysyn.attacks.verdict import placed
 from raysyn.attacks.whose import Whose
 from raysyn.data.images import Images
 
@@ -81,7 +83,7 @@ def of_units(signals_MNQ: Values, whose: Whose) -> Values:
 
 
 def _ahead(signals_MUQ: Values, inside_MU: Mask) -> Values:
-    """(P, U, Q): of each pair, the run that had the unit less the one that had not. How like any release it is cancels."""
+    """(P, U, Q): of each pair, the run that had the unit less the one that had not. What it says of any release cancels."""
     between = signals_MUQ[::2] - signals_MUQ[1::2]
     return np.where(inside_MU[::2, :, None], between, -between)
 
@@ -115,3 +117,73 @@ def of_a_release(signals_MUQ: Values, inside_MU: Mask, target_UQ: Values, member
     weights_Q = _weights(_ahead(signals_MUQ[:, members_U], inside_MU[:, members_U]))
     values_MU, out_MU = signals_MUQ @ weights_Q, ~inside_MU
     return target_UQ @ weights_Q - np.where(out_MU, values_MU, 0.0).sum(0) / out_MU.sum(0)
+
+
+class Asked(NamedTuple):
+    """What is known of everybody: training images, then test images."""
+
+    shadows_MNQ: Values
+    target_NQ: Values
+    """The attacked run's own."""
+
+
+class Crowd(NamedTuple):
+    """Who was asked about."""
+
+    train: Images
+    test: Images
+    inside_MN: Mask
+    """Of the training images: which shadow run learned from which."""
+    seed: int
+
+
+def records(
+    released: Asked, weights: Asked | None, crowd: Crowd, delta: float | None
+) -> tuple[list[dict[str, Any]], dict[str, Values]]:
+    """What attacks find that see the released images, and the weights beside them: on each shadow run in turn, and on
+    the attacked run itself (`found.found`). Beside that of each training image {"runs", "this_run"}: the share of
+    non-members below it, by released images, where it was learned from."""
+    runs, each = len(crowd.inside_MN), dict[str, Values]()
+    both = Asked(*(np.concatenate(pair, -1) for pair in zip(released, weights, strict=True))) if weights else None
+    told = []
+    for sees, asked in ((RELEASED, released), (WEIGHTS, both)):
+        if asked is None:
+            continue
+        more = ", weights too" if sees == WEIGHTS else ""
+        scores_MU, inside_MU = _on_each(asked, crowd)
+        note = (
+            f"each in turn is the target, all others but one help the attacker; they learned from half of the images "
+            f"each, and figures are means over targets ({headline(runs)})"
+        )
+        whose = Whose.of(crowd.train)
+        facts: dict[str, Any] = {"unit": whose.word, "delta": delta}
+        told.append(over_targets.record(f"{runs} shadow runs{more}", sees, scores_MU, inside_MU, **facts, note=note))
+        members, others, note = *_on_this(asked, crowd), "one target alone, whose members share what chance did to it"
+        told.append(found(f"this run, by {runs} shadow runs{more}", sees, members, others, **facts, note=note))
+        if sees == RELEASED:
+            below_U = {"runs": over_targets.exposed(scores_MU, inside_MU), "this_run": placed(members, others)}
+            each = {name: whose.images_of(one) for name, one in below_U.items()}
+    return told, each
+
+
+def _on_each(asked: Asked, crowd: Crowd) -> tuple[Values, Mask]:
+    """Scores (M, U) of the training units in each shadow run, and which it had."""
+    n, whose = len(crowd.train), Whose.of(crowd.train)
+    signals_MUQ = of_units(asked.shadows_MNQ[:, :n], whose)
+    inside_MU = np.stack([whose.one_each(one) for one in crowd.inside_MN])
+    return each_as_target(signals_MUQ, inside_MU, headline(len(inside_MU))), inside_MU
+
+
+def _on_this(asked: Asked, crowd: Crowd) -> tuple[Values, Values]:
+    """Scores of the attacked run's members and others."""
+    sides = [(crowd.train, slice(None, len(crowd.train))), (crowd.test, slice(len(crowd.train), None))]
+    signals, coins = [], []
+    for number, (side, part) in enumerate(sides):
+        whose = Whose.of(side)
+        signals.append(of_units(np.concatenate((asked.shadows_MNQ[:, part], asked.target_NQ[None, part])), whose))
+        inside_MN = design(len(crowd.inside_MN), side, crowd.seed + number)
+        coins.append(np.stack([whose.one_each(one) for one in inside_MN]))
+    all_MUQ = np.concatenate(signals, 1)
+    members_U = np.arange(all_MUQ.shape[1]) < signals[0].shape[1]
+    scores_U = of_a_release(all_MUQ[:-1], np.concatenate(coins, 1), all_MUQ[-1], members_U)
+    return scores_U[members_U], scores_U[~members_U]
