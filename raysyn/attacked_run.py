@@ -16,6 +16,7 @@ from raysyn.data.images import Dataset, Images
 from raysyn.draw_source import DRAWN
 from raysyn.methods import catalogue
 from raysyn.methods.method import Method, source_of
+from raysyn.report.across_runs import ATTACKED
 from raysyn.report.release import read_images
 from raysyn.runs.folder import REPORT_JSON
 from raysyn.runs.ownership import lock
@@ -64,7 +65,7 @@ def attacked(run: str, data: str | None) -> Attacked:
         mend = "name a folder that was an --out, and whose run has ended"
         raise ValueError(f"run is {run}, which holds no finished run: {mend}") from error
     name, preset = about["method"], about["preset"]
-    if name.startswith(DRAWN) or name in {one.name for one in catalogue.TOOLS}:
+    if name.startswith(DRAWN) or name in {one.name for one in catalogue.TOOLS} or name.startswith(ATTACKED):
         raise ValueError(
             f"run is {run}, made by {name}, which learns from no private images to release others: name one that does"
         )

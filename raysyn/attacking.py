@@ -24,6 +24,7 @@ from raysyn.methods import shadowing
 from raysyn.methods.account import enter_look
 from raysyn.methods.common import apart, join, watch
 from raysyn.methods.exposed import parquet
+from raysyn.report.across_runs import ATTACKED
 from raysyn.report.report import render
 from raysyn.runs.account_book import beside
 from raysyn.runs.folder import RunFolder
@@ -136,7 +137,7 @@ def begin(name: str, flags: Flags, console: Console, connect: Connect, stack: Ex
         raise SystemExit(0)
     folder = stack.enter_context(
         RunFolder.open(
-            out, method=f"attack on {shadows.method}", preset=shadows.preset, config=asdict(one.config),
+            out, method=f"{ATTACKED}{shadows.method}", preset=shadows.preset, config=asdict(one.config),
             data_fingerprint=one.dataset.fingerprint(),
         )
     )  # fmt: skip

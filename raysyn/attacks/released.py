@@ -43,9 +43,14 @@ class Space(NamedTuple):
 def space_of(images: Images) -> Space:
     """The directions in which these images differ most, and how far: each as wide as the others."""
     flat_ND = _flat(images.images_NHWC).double()
-    mean_D = flat_ND.mean(0)
-    spread, directions_DF = torch.linalg.eigh(torch.cov(flat_ND.T).reshape(flat_ND.shape[1], -1))
-    spread, directions_DF = spread.flip(0)[:DIRECTIONS], directions_DF.flip(1)[:, :DIRECTIONS]
+    mean_D, n = flat_ND.mean(0), len(flat_ND)
+    apart_ND = (flat_ND - mean_D) / max(1, n - 1) ** 0.5
+    if n < apart_ND.shape[1]:
+        directions_DF, lengths, _ = torch.linalg.svd(apart_ND.T, full_matrices=False)
+        spread = lengths**2
+    else:
+        spread, directions_DF = (part.flip(-1) for part in torch.linalg.eigh(apart_ND.T @ apart_ND))
+    spread, directions_DF = spread[:DIRECTIONS], directions_DF[:, :DIRECTIONS]
     # Directions in which nothing differs, as at a border that is always black, would be nothing but noise.
     there = spread > 1e-4 * spread[0].clamp(min=1e-12)
     return Space(mean_D.float(), (directions_DF[:, there] / spread[there].sqrt()).float())

@@ -83,7 +83,7 @@ def of_units(signals_MNQ: Values, whose: Whose) -> Values:
 
 
 def _ahead(signals_MUQ: Values, inside_MU: Mask) -> Values:
-    """(P, U, Q): of each pair, the run that had the unit less the one that had not. What it says of any release cancels."""
+    """(P, U, Q): of each pair, the run that had the unit less the other. How like any release the unit is cancels."""
     between = signals_MUQ[::2] - signals_MUQ[1::2]
     return np.where(inside_MU[::2, :, None], between, -between)
 
@@ -153,7 +153,7 @@ def records(
         scores_MU, inside_MU = _on_each(asked, crowd)
         note = (
             f"each in turn is the target, all others but one help the attacker; they learned from half of the images "
-            f"each, and figures are means over targets ({headline(runs)})"
+            f"each, and figures are means over targets, by thresholds that the others tell ({headline(runs)})"
         )
         whose = Whose.of(crowd.train)
         facts: dict[str, Any] = {"unit": whose.word, "delta": delta}
