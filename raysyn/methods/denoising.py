@@ -73,8 +73,12 @@ def known(denoiser: nn.Module, task: DiffusionTask, images: Images) -> torch.Ten
     for at in range(0, len(images), size):
         some = images.select(slice(at, at + size))
         clean = to_network(torch.tensor(some.images_NHWC)).to(device)
-        labels, chance = torch.tensor(some.labels_N, device=device), torch.Generator().manual_seed(at)
-        noises = [torch.randn(clean.shape, generator=chance).to(device) for _ in range(DRAWS)]
+        labels, chance = torch.tensor(some.labels_N, device=device), torch.Generator()
+        # By the place of each image, whatever is computed together.
+        drawn = [
+            torch.randn((DRAWS, *clean.shape[1:]), generator=chance.manual_seed(at + one)) for one in range(len(some))
+        ]
+        noises = torch.stack(drawn, 1).to(device)
         losses = []
         for level in LEVELS:
             sigma = torch.full((len(clean),), math.exp(task.p_mean + task.p_std * level), device=device)
