@@ -74,13 +74,11 @@ def main(arguments: Sequence[str]) -> int:
     def check(stack: ExitStack) -> Any:
         if not arguments or arguments[0].startswith("-"):
             raise ValueError("attack has no run: begin with the folder (--out) of a finished one")
-        from raysyn.verbs import connect
-
         flags = assigned(Flags(), arguments[1:], "attack")
         print(f"attack: {arguments[0]} by {flags.shadow_runs} shadow runs", flush=True)
-        return begin(arguments[0], flags, stack.enter_context(Console()), connect, stack)
+        return begin(arguments[0], flags, stack.enter_context(Console()), _connect, stack)
 
-    return cli.run_or_explain(check, run)
+    return cli.run_or_explain(check, made)
 
 
 def attack(
@@ -88,8 +86,6 @@ def attack(
     quiet: bool = False, on: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What `raysyn attack RUN` finds, as records that stay inside; none after a dry run. ValueError for bad input."""
-    from raysyn.verbs import connect
-
     flags = Flags(
         shadow_runs=shadow_runs, data=DataFlags(path=data), on=Machines(**(on or {})), out=out, dry_run=dry_run
     )
@@ -97,12 +93,19 @@ def attack(
         console = stack.enter_context(Console(io.StringIO()) if quiet else Console())
         try:
             with cli.explained():
-                begun = begin(run, flags, console, connect, stack)
+                begun = begin(run, flags, console, _connect, stack)
         except SystemExit as ended:
             if ended.code:
                 raise
             return []
-        return globals()["run"](begun)
+        return made(begun)
+
+
+def _connect(machines: Machines, storage: str, show: Show) -> AbstractContextManager[Compute]:
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from raysyn.on_ray import cluster
+
+    return cluster.connect(machines, storage, show)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +170,7 @@ def _say_what(console: Console, one: Attacked, runs: int) -> None:
     console.say(INSIDE)
 
 
-def run(begun: Begun) -> list[dict[str, Any]]:
+def made(begun: Begun) -> list[dict[str, Any]]:
     """Make the shadow runs, attack, and write what was found, inside; the records."""
     one, console, folder = begun.attacked, begun.console, begun.folder
     console.begin([STAGE, "attack"])

@@ -62,6 +62,7 @@ def test_an_attack_stays_inside_continues_and_grows(
     found = report["attacks"]["found"]
     assert [one["attack"] for one in found] == ["8 shadow runs", "this run, by 8 shadow runs"]
     assert found[0]["targets"] == 8 and found[0]["epsilon"]["delta"] == report["privacy"]["delta"]
+    assert found[0]["epsilon"]["value"] <= report["privacy"]["epsilon"], "no attack shows more than is promised"
     # Nothing of a shadow run is left but what is said of images, and what has left is as it was.
     inside = finished / INSIDE
     assert files(finished / "release") == before

@@ -17,7 +17,7 @@ from raysyn.methods.dp_imgsyn.config import new_teacher
 from raysyn.methods.dp_imgsyn.knowing import knows as dp_imgsyn
 from raysyn.methods.knowledge_recycling.config import Config as Recycling
 from raysyn.methods.knowledge_recycling.knowing import knows as knowledge_recycling
-from raysyn.methods.pigan.knowing import knows as pigan
+from raysyn.methods.pigan.experiments import knows as pigan
 from raysyn.methods.pigan.variants import released
 from raysyn.methods.privimage import models
 from raysyn.methods.privimage.knowing import knows as privimage

@@ -24,7 +24,6 @@ from raysyn.methods.misfits import few_steps
 from raysyn.methods.pigan import experiments, variants
 from raysyn.methods.pigan import report as shown
 from raysyn.methods.pigan.config import JUDGED_BY, NAME, Config
-from raysyn.methods.pigan.knowing import knows, unmeasured
 from raysyn.methods.pigan.measures import parameters
 from raysyn.methods.pigan.outlook import check_memory, show_outlook
 from raysyn.methods.pigan.variants import Variant
@@ -255,5 +254,6 @@ def uncharged(config: Config) -> list[str]:
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
     uncharged=uncharged, judged_by=JUDGED_BY,
-    drawing=experiments.drawing, network=experiments.NETWORK, knows=knows, unmeasured=unmeasured,
+    drawing=experiments.drawing, network=experiments.NETWORK,
+    knows=experiments.knows, unmeasured=experiments.unmeasured,
 )  # fmt: skip
