@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,3 +151,27 @@ def test_the_file_of_a_half_is_read_as_the_half(tmp_path: Path) -> None:
     read = load(DataConfig(name=None, path=str(file)))
     assert read.train.fingerprint() == some.fingerprint() and len(read.test) == len(digits.test)
     assert file.stat().st_mode & 0o777 == 0o600 and file.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_on_ray_a_driver_that_is_stopped_goes_on_with_what_there_is(finished: Path, tmp_path: Path) -> None:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    own["PYTHONPATH"] = str(Path(raysyn.__file__).parents[1])
+    out = tmp_path / "attack"
+    words = ["attack", str(finished), "--shadow-runs", "12", "--out", str(out), "--on.workers", "2"]
+    units = out / "internal/units/shadow-runs"
+    first = subprocess.Popen([sys.executable, "-m", "raysyn", *words], env=own, stdout=subprocess.PIPE)
+    until = time.monotonic() + 120
+    while len(list(units.glob("*.pt"))) < 2 and time.monotonic() < until and first.poll() is None:
+        time.sleep(0.05)
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=60)
+    assert first.returncode == 143
+    there = {one.name: one.stat().st_mtime_ns for one in units.glob("*.pt")}
+    assert 2 <= len(there) < 12
+    then = subprocess.run([sys.executable, "-m", "raysyn", *words], env=own, capture_output=True, text=True)
+    assert then.returncode == 0, then.stderr
+    assert "12 shadow runs" in then.stdout
+    assert there.items() <= {one.name: one.stat().st_mtime_ns for one in units.glob("*.pt")}.items()
+    assert not any((out / "internal/shadows").iterdir())
