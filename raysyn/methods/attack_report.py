@@ -27,6 +27,12 @@ BY_PERSON = (
 )
 
 
+def with_records(results: Mapping[str, Any], *more: Mapping[str, Any]) -> dict[str, Any]:
+    """The `attacks` of report.json, from what `attacks.membership.attack` found, beside records of other attacks."""
+    # Results that an earlier version stored have no records.
+    return {**results["attacks"], "found": [*results.get("found", ()), *more]}
+
+
 def attack_sections(results: Mapping[str, Any], heading: str) -> list[Section]:
     """From what `attacks.membership.attack` found; `heading` is that of the first table."""
     attacks = dict(results["attacks"])

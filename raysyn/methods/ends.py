@@ -8,6 +8,7 @@ from typing import Any
 from raysyn.data.images import Dataset, Images, load
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import declared
+from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.releasing import release
 from raysyn.methods.sweep import looked_at
 from raysyn.methods.synthesis import evaluate
@@ -57,8 +58,9 @@ def finish(
     config, folder = setting.config, setting.folder
     privacy = release(setting, method, synthetic, uncharged(config))
     metrics = evaluate(setting, synthetic, config.eval, drawn_again=drawn_again)
+    attacks = attack_by_distances(setting, synthetic, config.eval.distances)
     further, sections = ({}, ()) if beside is None else beside(metrics)
-    report = setting.report(method, privacy=privacy, metrics={**metrics, **further}, **more)
+    report = setting.report(method, privacy=privacy, metrics={**metrics, **further}, attacks=attacks, **more)
     verdict = write_report(
         folder, report, synthetic=synthetic, central=central, done=done, sections=sections,
     )  # fmt: skip

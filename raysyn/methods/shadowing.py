@@ -80,8 +80,15 @@ def bare(method: Method, config: Any, data: str, delta: float | None) -> Any:
     the release, and a budget holds at the `delta` of the attacked run, whatever half of the images would have."""
     there: dict[str, Any] = {"data": DataConfig(name=None, path=data)}
     if (judged := getattr(config, "eval", None)) is not None:
-        quiet = {"classifiers": (), "feature_epochs": 0, "floor": False, "nearest": 0, "inception_weights": None}
-        there["eval"] = replace(judged, **quiet)
+        quiet = {
+            "classifiers": (),
+            "feature_epochs": 0,
+            "floor": False,
+            "nearest": 0,
+            "inception_weights": None,
+            "distances": 0,
+        }
+        there["eval"] = replace(judged, **{name: value for name, value in quiet.items() if hasattr(judged, name)})
     if (experiment := getattr(config, "experiment", None)) is not None:
         there["experiment"] = type(experiment)()
     if delta is not None:

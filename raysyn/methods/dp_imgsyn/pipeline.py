@@ -19,6 +19,7 @@ from raysyn.data.images import Images, load
 from raysyn.data.public import Public, comparison, load_beside
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import declared
+from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.dp_imgsyn import experiments
 from raysyn.methods.dp_imgsyn.config import JUDGED_BY, NAME, Config, new_teacher, plan
 from raysyn.methods.dp_imgsyn.experiments import Compared
@@ -131,6 +132,7 @@ def run(setting: PrivateSetting) -> Report:
     # Measured on real images: for the report, which stays inside.
     students, own, floor = teach(setting, teacher, released, soft)
     judged = evaluate(setting, released, config.eval, students, floor)
+    attacks = attack_by_distances(setting, released, config.eval.distances)
     alike = compare(setting, released, public, chosen)
     teachers, tables = experiment(setting, teacher, wanted, own)
     metrics = {
@@ -140,11 +142,9 @@ def run(setting: PrivateSetting) -> Report:
     }  # fmt: skip
     parts = [
         about_teacher(config, own), asked_of_layers(config, layers, noise), losses_over_steps(told, config.alignment),
-        *look_alike(alike), *compared(teachers, tables),
+        *look_alike(alike), *compared(teachers, tables), *([in_the_plane(setting)] if config.experiment.plane else []),
     ]  # fmt: skip
-    if config.experiment.plane:
-        parts.append(in_the_plane(setting))
-    report = setting.report(NAME, privacy=privacy, metrics=metrics, engine=engine)
+    report = setting.report(NAME, privacy=privacy, metrics=metrics, attacks=attacks, engine=engine)
     verdict = write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
     setting.end(verdict, folder.where("Release (may leave)"))
     return report

@@ -31,4 +31,4 @@ def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Im
 
 def unmeasured(config: Config) -> dict[str, Any]:
     """See `Method.unmeasured`."""
-    return {"compare_labels": (), "floor": False, "attack": replace(config.attack, shadow_models=0)}
+    return {"compare_labels": (), "floor": False, "distances": 0, "attack": replace(config.attack, shadow_models=0)}

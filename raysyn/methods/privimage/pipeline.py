@@ -18,6 +18,7 @@ from raysyn.methods.class_shares import counted
 from raysyn.methods.common import Setting
 from raysyn.methods.declared import budget_of, declared
 from raysyn.methods.denoising import draw_again
+from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, few_steps, unjudged
@@ -158,6 +159,7 @@ def run(setting: Setting) -> Report:
 
     # Measured on real images: for the report, which stays inside.
     metrics = evaluate(setting, synthetic, config.eval, drawn_again=again)
+    attacks = attack_by_distances(setting, synthetic, config.eval.distances)
     metrics["fidelity"] |= similarity(config, private, public, chosen)
     if chosen is not None and public is not None:
         metrics["selection"] = in_figures(chosen, private, public)
@@ -167,7 +169,9 @@ def run(setting: Setting) -> Report:
     # A CNN of one class learns nothing to see images by.
     parts += [in_one_plane(setting, synthetic)] if private.classes > 1 else []
     further, compared = beside(setting, PARTS, groups, synthetic, begun)(metrics)
-    report = setting.report(name, privacy=privacy, metrics={**metrics, **further}, engine=tuned.get("engine"))
+    report = setting.report(
+        name, privacy=privacy, metrics={**metrics, **further}, attacks=attacks, engine=tuned.get("engine")
+    )
     verdict = write_report(
         folder, report, synthetic=synthetic, central=central, done=story(setting, public),
         sections=[*parts, *compared],
