@@ -153,7 +153,7 @@ def records(
         scores_MU, inside_MU = _on_each(asked, crowd)
         note = (
             f"each in turn is the target, all others but one help the attacker; they learned from half of the images "
-            f"each, and figures are means over targets, by thresholds that the others tell ({headline(runs)})"
+            f"each; figures are means over targets, by thresholds that the others tell, and intervals over pairs of them ({headline(runs)})"
         )
         whose = Whose.of(crowd.train)
         facts: dict[str, Any] = {"unit": whose.word, "delta": delta}

@@ -96,7 +96,7 @@ def test_what_does_not_depend_on_the_images_is_at_chance_as_often_as_said() -> N
 def test_a_run_whose_noise_all_images_share_is_no_proof(variant: int) -> None:
     """Noise in a few directions moves all scores of a run together: of independent trials there would be far fewer."""
     wrong, narrow = 0, 0
-    for seed in range(60):
+    for seed in range(30):
         rng = np.random.default_rng(seed)
         inside_MU = shadow_runs.design(RUNS, images(80), seed)
         along = np.einsum("uf,mfq->muq", rng.normal(size=(80, 2)), rng.normal(size=(RUNS, 2, 3)))
@@ -104,7 +104,7 @@ def test_a_run_whose_noise_all_images_share_is_no_proof(variant: int) -> None:
         told = over_targets.record("x", RELEASED, scores, inside_MU)
         wrong += told["auc"]["low"] > 0.5 or told["auc"]["high"] < 0.5
         narrow += told["epsilon"]["value"] > 0
-    assert wrong <= 8 and narrow <= 3, (wrong, narrow)
+    assert wrong <= 4 and narrow <= 2, (wrong, narrow)
 
 
 def test_a_small_noise_shows_and_a_large_one_does_not() -> None:
