@@ -152,8 +152,9 @@ def records(
         more = ", weights too" if sees == WEIGHTS else ""
         scores_MU, inside_MU = _on_each(asked, crowd)
         note = (
-            f"each in turn is the target, all others but one help the attacker; they learned from half of the images "
-            f"each; figures are means over targets, by thresholds that the others tell, and intervals over pairs of them ({headline(runs)})"
+            "each in turn is the target, all others but one help the attacker; they learned from half of the images "
+            "each; figures are means over targets, by thresholds that the others tell, and intervals over pairs of "
+            f"them ({headline(runs)})"
         )
         whose = Whose.of(crowd.train)
         facts: dict[str, Any] = {"unit": whose.word, "delta": delta}
