@@ -187,6 +187,19 @@ def _audit_help(prog: str, words: Sequence[str], everything: bool) -> str:
     return auditing.told(f"{prog} {USAGE['audit']}", _audit.__doc__ or "")
 
 
+def _attack(arguments: Sequence[str]) -> int:
+    """Runs a finished run's method again on halves of its images, and tells what its release gives away of them."""
+    from raysyn import attacking
+
+    return attacking.main(arguments)
+
+
+def _attack_help(prog: str, words: Sequence[str], everything: bool) -> str:
+    from raysyn import attacking
+
+    return attacking.told(f"{prog} {USAGE['attack']}", _attack.__doc__ or "")
+
+
 def _account(arguments: Sequence[str]) -> int:
     """What all runs on the same images have spent together, what is reserved, and what is left of the total."""
     from raysyn.report import accounts
@@ -216,9 +229,10 @@ def completions() -> dict[str, completion.Words]:
         for preset in presets:
             flags |= _typed(flags_of(cli.unchanged(presets, preset, machines=machines, prog=name, seal=one.seal)))
         known[name] = completion.Words(second=list(presets), flags=flags | dict.fromkeys(("--help", "--help-all"), ()))
-    from raysyn import auditing, looking, more_images, own_data, preparing
+    from raysyn import attacking, auditing, looking, more_images, own_data, preparing
 
     known["look"] = completion.Words(flags=_typed(flags_of(looking.Flags())) | {"--help": ()})
+    known["attack"] = completion.Words(flags=_typed(flags_of(attacking.Flags())) | {"--help": ()})
     known["audit"] = completion.Words(
         second=list(auditing.WHAT), flags=_typed(flags_of(auditing.Flags())) | {"--help": ()}
     )
@@ -246,6 +260,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "prepare": _prepare,
     "look": _look,
     "account": _account,
+    "attack": _attack,
     "audit": _audit,
     "methods": _methods,
     "report": _report,
@@ -254,13 +269,14 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
 }
 LONG_HELP: dict[str, Callable[[str, Sequence[str], bool], str]] = {
     "auto": _auto_help, "draw": _draw_help, "prepare": _prepare_help, "look": _look_help,
-    "audit": _audit_help,
+    "attack": _attack_help, "audit": _audit_help,
 }  # fmt: skip
 USAGE = {
     "draw": "RUN --out FOLDER [--flags]",
     "auto": "SOURCE --epsilon NUMBER [--minutes NUMBER] [--flags]",
     "look": "SOURCE [--sheet FILE.png] [--html FILE.html]",
     "account": "SOURCE|FILE [--delta NUMBER]",
+    "attack": "RUN [--shadow-runs NUMBER] [--flags]",
     "audit": "engine [--games NUMBER] [--only WORD...] [--out FILE.json]",
     "prepare": "SET SOURCE [--out FILE.parquet] [--flags]",
     "methods": "[--markdown]",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,12 +15,15 @@ from raysyn.data.images import Images
 from raysyn.methods.common import Setting
 from raysyn.methods.experiment_units import Model
 from raysyn.methods.synthesis import Drawing, again, draw_chunk, synthesise
-from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.diffusion import DiffusionTask, to_network
 from raysyn.train.memory import at_once
 from raysyn.train.samplers import SamplerConfig, network_calls
 
 BATCH = 250
 """Images whose loss is measured together."""
+LEVELS, DRAWS = (-1.15, -0.32, 0.32, 1.15), 4
+"""Noise levels at which an image is asked about, in standard deviations of ln(sigma) from its mean: the middles of the
+quarters of those that are trained on. At each so many draws of noise."""
 
 
 def draw(
@@ -57,6 +61,31 @@ def loss(denoiser: nn.Module, task: DiffusionTask, images: Images, seed: int) ->
         inputs = task.draw(pixels, labels, seeds[part], 1)
         losses.append(task.loss(denoiser, *(value.flatten(0, 1) for value in inputs)).cpu())
     return float(torch.cat(losses).mean())
+
+
+@torch.inference_mode()
+def known(denoiser: nn.Module, task: DiffusionTask, images: Images) -> torch.Tensor:
+    """(N, levels): less the loss on each image at each of LEVELS, with the same noise for every denoiser that is asked:
+    what differs is the denoiser alone."""
+    device, found = best_device(), []
+    denoiser.to(device).eval()
+    size = at_once(BATCH, images.shape)
+    for at in range(0, len(images), size):
+        some = images.select(slice(at, at + size))
+        clean = to_network(torch.tensor(some.images_NHWC)).to(device)
+        labels, chance = torch.tensor(some.labels_N, device=device), torch.Generator()
+        # By the place of each image, whatever is computed together.
+        drawn = [
+            torch.randn((DRAWS, *clean.shape[1:]), generator=chance.manual_seed(at + one)) for one in range(len(some))
+        ]
+        noises = torch.stack(drawn, 1).to(device)
+        losses = []
+        for level in LEVELS:
+            sigma = torch.full((len(clean),), math.exp(task.p_mean + task.p_std * level), device=device)
+            each = [task.loss(denoiser, clean + sigma[0] * noise, clean, sigma, labels) for noise in noises]
+            losses.append(torch.stack(each).mean(0).double().cpu())
+        found.append(-torch.stack(losses, 1))
+    return torch.cat(found)
 
 
 def averaged(state: Mapping[str, Any]) -> Mapping[str, Any]:

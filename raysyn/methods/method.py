@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from torch import Tensor
+
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import account, account_place, ends, misfits, network, unpaid_looks
 from raysyn.methods.class_shares import check_counted, say_few
@@ -81,6 +83,13 @@ class Method:
     """drawing(config, like, n, answer): how further images are drawn from a finished run of `n` private images, whose
     shape and classes `like` has, and itself no image; answer(stage) is what was paid for. None where there is no such
     thing. Reads nothing private."""
+    knows: Callable[[Any, Images, Callable[[str], Any], Images], Tensor | None] | None = None
+    """knows(config, like, answer, images): float (N, Q), how well the weights of a finished run know each image, higher
+    for those that they learned from, by each of some measures; `like` and `answer` as in `drawing`. For attacks alone.
+    None where weights say no more than the images drawn from them."""
+    unmeasured: Callable[[Any], Mapping[str, Any]] = lambda config: {}
+    """unmeasured(config): settings under which a run releases the same and measures as little as can be, beside those
+    that all methods have; and those by which training images are the data set's own."""
     network: Network | None = None
     """What `drawing` reads, for a release that holds it; None where it shall never leave."""
 

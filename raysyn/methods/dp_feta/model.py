@@ -81,6 +81,13 @@ def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) 
     return denoising.of_denoiser(denoiser, config.sampler, like.shape)
 
 
+def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Images) -> Tensor:
+    """How well its network denoises each image."""
+    denoiser = new_denoiser(config, like)
+    denoiser.load_state_dict(answer("finetune")["ema"])
+    return denoising.known(denoiser, task_of(config, like), images)
+
+
 def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
     """What `drawing` reads."""
     return {"finetune": {"ema": answer("finetune")["ema"]}}

@@ -24,6 +24,7 @@ from raysyn.methods.dp_imgsyn import experiments
 from raysyn.methods.dp_imgsyn.config import JUDGED_BY, NAME, Config, new_teacher, plan
 from raysyn.methods.dp_imgsyn.experiments import Compared
 from raysyn.methods.dp_imgsyn.judging import compare, teach
+from raysyn.methods.dp_imgsyn.knowing import knows, unmeasured
 from raysyn.methods.dp_imgsyn.outlook import check_memory, show_outlook
 from raysyn.methods.dp_imgsyn.plane import draw_plane
 from raysyn.methods.dp_imgsyn.report import (
@@ -240,9 +241,8 @@ def align(
     stored = setting.folder.stage("align", aligned)
     soft = stored["soft"].numpy()
     setting.console.stage("align", f"{len(soft):,} images, {synthesis.alignment.iterations} steps each")
-    names = setting.dataset.train.class_names
-    images = Images(stored["images"].numpy(), soft.argmax(1).astype(np.int64), names)
-    return images, soft, stored["losses"].mean(0).numpy()
+    hard, names = soft.argmax(1).astype(np.int64), setting.dataset.train.class_names
+    return Images(stored["images"].numpy(), hard, names), soft, stored["losses"].mean(0).numpy()
 
 
 def yardstick(config: Config, private: Images, public: Public | None) -> Tensor:
@@ -297,4 +297,4 @@ def uncharged(config: Config) -> list[str]:
 
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=JUDGED_BY,
-    uncharged=uncharged)  # fmt: skip
+    uncharged=uncharged, knows=knows, unmeasured=unmeasured)  # fmt: skip

@@ -265,4 +265,5 @@ METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
     uncharged=uncharged, judged_by=JUDGED_BY,
     drawing=experiments.drawing, network=experiments.NETWORK,
+    knows=experiments.knows, unmeasured=experiments.unmeasured,
 )  # fmt: skip

@@ -231,12 +231,16 @@ def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) 
         generator, _ = new_gan(config, like)
         generator.load_state_dict(tuned["partner"])
         return of_generator(config, generator.plain(), like)
-    # Public classes may stand after the sensitive ones.
+    return denoising.of_denoiser(tuned_denoiser(config, like, tuned)[0], config.sampler, like.shape)
+
+
+def tuned_denoiser(config: Config, like: Images, tuned: Mapping[str, Any]) -> tuple[nn.Module, int]:
+    """The denoiser as it was released, and its labels: public classes may stand after the sensitive ones."""
     table = tuned["ema"].get("label.weight")
     rows = like.classes if table is None else len(table) - 1
     network = new_denoiser(config, like, rows)
     network.load_state_dict(tuned["ema"])
-    return denoising.of_denoiser(network, config.sampler, like.shape)
+    return network, rows
 
 
 def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, few_steps, unjudged
 from raysyn.methods.privimage.config import JUDGED_BY, NAME, Config, name_of
 from raysyn.methods.privimage.experiments import PARTS, asked, plan_of
+from raysyn.methods.privimage.knowing import knows, unmeasured
 from raysyn.methods.privimage.models import NETWORK, check_diffusion, drawing, has_images, new_gan, new_query, others
 from raysyn.methods.privimage.outlook import check_memory, show_outlook
 from raysyn.methods.privimage.report import (
@@ -210,5 +211,5 @@ def uncharged(config: Config) -> list[str]:
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
     uncharged=uncharged, drawing=drawing,
-    judged_by=JUDGED_BY, network=NETWORK,
+    judged_by=JUDGED_BY, network=NETWORK, knows=knows, unmeasured=unmeasured,
 )  # fmt: skip
