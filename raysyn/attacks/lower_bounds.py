@@ -56,7 +56,7 @@ def excess(scores_M: Floats, coins_M: Mask, thresholds: Sequence[float], missed:
     return Excess(float(over_K[best]), float(alarms_K[best]), float(found_K[best]))
 
 
-def _rates(scores_M: Floats, coins_M: Mask, thresholds: Sequence[float], part: float) -> tuple[Floats, Floats]:
+def _rates(scores_M: Floats, coins_M: Mask, thresholds: Sequence[float] | Floats, part: float) -> tuple[Floats, Floats]:
     """Of each threshold, false alarms at most, and members found at least: both with the chance `part` to be wrong."""
     from scipy import stats
 
@@ -66,6 +66,18 @@ def _rates(scores_M: Floats, coins_M: Mask, thresholds: Sequence[float], part: f
     most = len(outside)
     high = np.where(alarms < most, stats.beta.ppf(1 - part / 2, alarms + 1, np.maximum(most - alarms, 1)), 1.0)
     return high, low
+
+
+def epsilons_by_rates(
+    scores_M: Floats, coins_M: Mask, thresholds: Sequence[float] | Floats, delta: float, confidence: float
+) -> Floats:
+    """Of each threshold by itself, the lower bound of epsilon at `delta` that its false alarms and hits show; below 0
+    where they show nothing. Each holds with `confidence`; the largest of them does not."""
+    alarms_K, found_K = _rates(scores_M, coins_M, thresholds, 1 - confidence)
+    with np.errstate(divide="ignore"):
+        few = np.log(np.maximum(found_K - delta, 0)) - np.log(alarms_K)
+        many = np.log(np.maximum(1 - alarms_K - delta, 0)) - np.log1p(-found_K)
+    return np.asarray(np.maximum(few, many))
 
 
 def paired(scores_M: Floats, coins_M: Mask) -> tuple[float, int]:
