@@ -17,6 +17,7 @@ from torch import Tensor
 
 from raysyn.data.images import Images, load
 from raysyn.data.public import Public, comparison, load_beside
+from raysyn.methods import canary_attack
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import declared
 from raysyn.methods.dp_imgsyn import experiments
@@ -34,7 +35,7 @@ from raysyn.methods.dp_imgsyn.report import (
     losses_over_steps,
     plane_section,
     story,
-)
+)  # fmt: skip
 from raysyn.methods.dp_imgsyn.units import (
     CHOOSE_ON,
     Publics,
@@ -44,11 +45,12 @@ from raysyn.methods.dp_imgsyn.units import (
     sum_shard,
     synthesis_of,
     teacher_accuracy,
-)
+)  # fmt: skip
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import few_steps
 from raysyn.methods.releasing import release
 from raysyn.methods.synthesis import evaluate, judging
+from raysyn.methods.weighing import surprise
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.models.students import student
@@ -108,7 +110,7 @@ def run(setting: PrivateSetting) -> Report:
     public: Public | None = setting.more.own
     config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
 
-    console.begin(stages_of(config))
+    console.begin([*stages_of(config), *canary_attack.stages(setting)])
 
     # A teacher under DP-SGD, and what its layers see of the private images, with noise (3.1).
     teacher, engine = train_teacher(setting, setting.plan, setting.ledger.pay)
@@ -143,9 +145,12 @@ def run(setting: PrivateSetting) -> Report:
     ]  # fmt: skip
     if config.experiment.plane:
         parts.append(in_the_plane(setting))
-    report = setting.report(NAME, privacy=privacy, metrics=metrics, engine=engine)
+    audit = canary_attack.attack(setting, released, privacy, partial(surprise, teacher))
+    found, parts = canary_attack.attacks_of(audit), [*canary_attack.sections_of(audit), *parts]
+    report = setting.report(NAME, privacy=privacy, metrics=metrics, attacks=found, engine=engine)
     verdict = write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
     setting.end(verdict, folder.where("Release (may leave)"))
+    canary_attack.check(audit)
     return report
 
 
@@ -297,4 +302,4 @@ def uncharged(config: Config) -> list[str]:
 
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=JUDGED_BY,
-    uncharged=uncharged)  # fmt: skip
+    uncharged=uncharged, audited=True)  # fmt: skip
