@@ -71,13 +71,12 @@ def asked(config: Any, able: bool, name: str, plan: Plan | None, private: Images
 
 def told(count: int, config: Any, private: Images) -> str:
     """What the plan says of them; of numbers that are public alone."""
-    whom, kind = units.word(private), config.audit.kind
-    strange = "" if kind == "natural" else f", {IN_WORDS[kind]}"
-    price = "as good as nothing" if kind == "natural" else f"{50 * count / private.units:.2g} % of what it learns from"
+    whom, kind, half = units.word(private), config.audit.kind, f"{50 * count / private.units:.2g} %"
+    learned = "" if kind == "natural" else f", and it learns from as many {IN_WORDS[kind]}"
     return (
-        f"Audit: {count:,} of the {private.units:,} {whom}s are canaries{strange}. A coin of the run's secret leaves "
-        f"about half of them out ({50 * count / private.units:.2g} % of all {whom}s), and this costs {price}. What is "
-        "guessed of them afterwards stays inside; --audit.canaries 0 audits nothing."
+        f"Audit: {count:,} of the {private.units:,} {whom}s are canaries. About half of them, as a coin of the run's "
+        f"secret has it, take no part: the run learns from {half} of the {whom}s less{learned}. What is guessed "
+        "about them afterwards stays inside; --audit.canaries 0 audits nothing."
     )
 
 
