@@ -195,7 +195,7 @@ def _section(
         for name, one in shown.items()
     ]
     claimed = ("Claimed, at most", "", "", rounded_up(claim.epsilon), rounded_up(claim.epsilon))
-    warnings = [verdict] if best.refuted else []
+    warnings = [verdict.removesuffix(".")] if best.refuted else []
     return Section(
         title="Audit by canaries of this run", text=text, warnings=warnings, rows=[heading, *rows, claimed]
     )  # fmt: skip
