@@ -210,6 +210,7 @@ def test_a_release_that_holds_its_private_images_is_refuted_and_fails_the_comman
     assert about["refuted"] and about["epsilon_shown"] > 1 and "hand nothing of it on" in about["sentence"]
     assert "REFUTED" in text.getvalue()
     page = (tmp_path / "run/internal/report.html").read_text()
+    assert page.index('class="warning">By the canaries of this run: REFUTED: ') < page.index("<h2>Samples</h2>")
     assert page.index('warning">Warning: REFUTED: claimed ε at most ') < page.index("nearest in pixels")
     with pytest.raises(Refuted, match=r"^REFUTED: "):
         run(tmp_path / "run", tried=200, **changes)  # what is found finished is refuted again
