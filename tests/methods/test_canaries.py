@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from whole_run import whole_run
 
+from raysyn.command import main
 from raysyn.data import images as data
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import canaries, canary_attack, ends
@@ -231,3 +232,36 @@ def test_of_a_person_with_very_many_images_some_are_looked_at() -> None:
     many = replace(pictures(90), persons_N=np.repeat([0, 1, 2], [70, 5, 15]))
     _, whose = canary_attack._some_of_each(many, np.array([0, 2]))
     assert np.bincount(whose).tolist() == [canary_attack.OF_ONE, 15]
+
+
+def test_the_command_plans_canaries_keeps_them_and_refuses_the_folder_to_a_run_without(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["noisy_means", "quick", "--data.limit", "300", "--synthetic", "60", "--eval.classifiers", "logreg"]
+    words += [
+        "--eval.epochs",
+        "1",
+        "--eval.feature-epochs",
+        "0",
+        "--on.address",
+        "here",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert main([*words, "--audit.canaries", "60"]) == 0
+    assert "Audit: 60 of the 300 images are canaries." in capsys.readouterr().out
+    config = json.loads((tmp_path / "run/internal/run.json").read_text())["config"]
+    assert config["audit"] == {"canaries": 60, "kind": "natural"}
+    report = json.loads((tmp_path / "run/internal/report.json").read_text())
+    assert report["attacks"]["audit"]["canaries"] == 60
+    for other in (["--audit.canaries", "0"], [], ["--audit.canaries", "60", "--audit.kind", "noise"]):
+        with pytest.raises(SystemExit) as ended:
+            main([*words, *other])
+        assert ended.value.code == 2 and "audit" in capsys.readouterr().err
+
+
+def test_a_method_that_cannot_refuses_the_flag(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["pigan", "quick", "--audit.canaries", "50", "--out", str(tmp_path / "run")])
+    assert ended.value.code == 2
+    assert "audit.canaries is 50, but pigan cannot leave single images out by a coin" in capsys.readouterr().err
