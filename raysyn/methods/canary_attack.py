@@ -205,9 +205,11 @@ def _least(epsilon: float) -> str:
     return rounded_down(epsilon) if epsilon else "0"
 
 
-def attacks_of(finding: Finding | None) -> dict[str, Any]:
-    """The report's `attacks`."""
-    return {} if finding is None else {"found": finding.records, "audit": finding.about}
+def with_audit(attacks: Mapping[str, Any], finding: Finding | None) -> dict[str, Any]:
+    """The report's `attacks`, with what was found of canaries among them."""
+    if finding is None:
+        return dict(attacks)
+    return {**attacks, "found": [*attacks.get("found", ()), *finding.records], "audit": finding.about}
 
 
 def sections_of(finding: Finding | None) -> list[Section]:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from raysyn.data.images import Dataset, Images, load
-from raysyn.methods.canary_attack import attack, attacks_of, check, sections_of
+from raysyn.methods.canary_attack import attack, check, sections_of, with_audit
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import declared
+from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.releasing import release
 from raysyn.methods.sweep import looked_at
 from raysyn.methods.synthesis import evaluate
@@ -61,11 +62,11 @@ def finish(
     config, folder = setting.config, setting.folder
     privacy = release(setting, method, synthetic, uncharged(config))
     metrics = evaluate(setting, synthetic, config.eval, drawn_again=drawn_again)
+    attacks = attack_by_distances(setting, synthetic, config.eval.distances)
     further, sections = ({}, ()) if beside is None else beside(metrics)
     audit = attack(setting, synthetic, privacy, weighed)
-    report = setting.report(
-        method, privacy=privacy, metrics={**metrics, **further}, attacks=attacks_of(audit), **more
-    )  # fmt: skip
+    found = with_audit(attacks, audit)
+    report = setting.report(method, privacy=privacy, metrics={**metrics, **further}, attacks=found, **more)
     verdict = write_report(
         folder, report, synthetic=synthetic, central=central, done=done, sections=[*sections_of(audit), *sections],
     )  # fmt: skip

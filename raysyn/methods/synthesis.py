@@ -110,10 +110,12 @@ def in_words(sampler: SamplerConfig) -> str:
 
 
 def judging(config: EvalConfig, students: Sequence[str] | None = None) -> list[str]:
-    """The stages of `evaluate`, and those that teach `students` before it, if there may be some."""
+    """The stages of `evaluate`, those that teach `students` before it, if there may be some, and of the attack by
+    distances after it."""
     floor = ["floor"] if config.floor and (config.classifiers or students) else []
     taught = [] if students is None else ["students"]
-    return [*floor, *taught, *(["utility"] if config.classifiers or students else []), "fidelity"]
+    useful, attacked = bool(config.classifiers or students), bool(config.distances)
+    return [*floor, *taught, *["utility"] * useful, "fidelity", *["distances"] * attacked]
 
 
 def evaluate(

@@ -16,10 +16,10 @@ import numpy as np
 from torch import Tensor
 
 from raysyn.data.images import Images, load
-from raysyn.data.public import Public, comparison, load_beside
+from raysyn.data.public import Public, load_beside
 from raysyn.methods import canary_attack
 from raysyn.methods.common import PrivateSetting
-from raysyn.methods.declared import declared
+from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.dp_imgsyn import experiments
 from raysyn.methods.dp_imgsyn.config import JUDGED_BY, NAME, Config, new_teacher, plan
 from raysyn.methods.dp_imgsyn.experiments import Compared
@@ -35,6 +35,7 @@ from raysyn.methods.dp_imgsyn.report import (
     losses_over_steps,
     plane_section,
     story,
+    uncharged,
 )  # fmt: skip
 from raysyn.methods.dp_imgsyn.units import (
     CHOOSE_ON,
@@ -52,7 +53,6 @@ from raysyn.methods.releasing import release
 from raysyn.methods.synthesis import evaluate, judging
 from raysyn.methods.weighing import surprise
 from raysyn.metrics.checks import check_measures
-from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.models.students import student
 from raysyn.models.teacher import Teacher
 from raysyn.privacy import engines, sgd, units
@@ -132,6 +132,7 @@ def run(setting: PrivateSetting) -> Report:
     # Measured on real images: for the report, which stays inside.
     students, own, floor = teach(setting, teacher, released, soft)
     judged = evaluate(setting, released, config.eval, students, floor)
+    attacks = attack_by_distances(setting, released, config.eval.distances)
     alike = compare(setting, released, public, chosen)
     teachers, tables = experiment(setting, teacher, wanted, own)
     metrics = {
@@ -141,13 +142,11 @@ def run(setting: PrivateSetting) -> Report:
     }  # fmt: skip
     parts = [
         about_teacher(config, own), asked_of_layers(config, layers, noise), losses_over_steps(told, config.alignment),
-        *look_alike(alike), *compared(teachers, tables),
+        *look_alike(alike), *compared(teachers, tables), *([in_the_plane(setting)] if config.experiment.plane else []),
     ]  # fmt: skip
-    if config.experiment.plane:
-        parts.append(in_the_plane(setting))
     audit = canary_attack.attack(setting, released, privacy, partial(surprise, teacher))
-    found, parts = canary_attack.attacks_of(audit), [*canary_attack.sections_of(audit), *parts]
-    report = setting.report(NAME, privacy=privacy, metrics=metrics, attacks=found, engine=engine)
+    attacks, parts = canary_attack.with_audit(attacks, audit), [*canary_attack.sections_of(audit), *parts]
+    report = setting.report(NAME, privacy=privacy, metrics=metrics, attacks=attacks, engine=engine)
     verdict = write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
     setting.end(verdict, folder.where("Release (may leave)"))
     canary_attack.check(audit)
@@ -285,19 +284,6 @@ def in_the_plane(setting: PrivateSetting) -> Section:
     name, seed = f"plane-{setting.config.seed}", setting.config.seed
     (points,) = setting.folder.stage(name, lambda: setting.compute.map(draw_plane, [seed], name=name))
     return plane_section(points)
-
-
-def uncharged(config: Config) -> list[str]:
-    """What looking at private data may have shaped without being paid for."""
-    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers or len(config.students) > 1 else []
-    if config.alignment.start == "public" or experiments.public_places(config):
-        choices.append(comparison(experiments.MOST_SHARED))
-    if experiments.asked(config):
-        choices.append(
-            "the experiments train further teachers and students and test them on private images; nothing of these is "
-            "released, but a setting chosen by them is a look at these images"
-        )
-    return [*choices, *declared(config)]
 
 
 METHOD = Method(

@@ -14,13 +14,14 @@ from typing import Any
 from raysyn.attacks.membership import fingerprint
 from raysyn.data.images import Images, load
 from raysyn.data.public import Public, comparison, load_beside
-from raysyn.methods.canary_attack import attack, attacks_of, sections_of
+from raysyn.methods.canary_attack import attack, sections_of, with_audit
 from raysyn.methods.canary_attack import check as check_audit
 from raysyn.methods.canary_attack import stages as audited
 from raysyn.methods.class_shares import counted
 from raysyn.methods.common import Setting
 from raysyn.methods.declared import budget_of, declared
 from raysyn.methods.denoising import draw_again
+from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, few_steps, unjudged
@@ -160,6 +161,7 @@ def run(setting: Setting) -> Report:
 
     # Measured on real images: for the report, which stays inside.
     metrics = evaluate(setting, synthetic, config.eval, drawn_again=again)
+    attacks = attack_by_distances(setting, synthetic, config.eval.distances)
     metrics["fidelity"] |= similarity(config, private, public, chosen)
     if chosen is not None and public is not None:
         metrics["selection"] = in_figures(chosen, private, public)
@@ -171,8 +173,9 @@ def run(setting: Setting) -> Report:
     further, compared = beside(setting, PARTS, groups, synthetic, begun)(metrics)
     audit = attack(setting, synthetic, privacy, model.weighed())
     report = setting.report(
-        name, privacy=privacy, metrics={**metrics, **further}, attacks=attacks_of(audit), engine=tuned.get("engine")
-    )
+        name, privacy=privacy, metrics={**metrics, **further}, attacks=with_audit(attacks, audit),
+        engine=tuned.get("engine"),
+    )  # fmt: skip
     verdict = write_report(
         folder, report, synthetic=synthetic, central=central, done=story(setting, public),
         sections=[*sections_of(audit), *parts, *compared],
