@@ -40,6 +40,12 @@ class AuditConfig:
     def __post_init__(self) -> None:
         if self.canaries is not None and self.canaries != 0 and self.canaries < FEWEST:
             raise ValueError(f"audit.canaries is {self.canaries}: give at least {FEWEST}, as fewer show nothing, or 0")
+        if self.canaries == 0 and self.kind != "natural":
+            raise ValueError(f"audit.kind is {self.kind}, but audit.canaries is 0: give a number of them, or no kind")
+
+
+NO_AUDIT = AuditConfig(canaries=0)
+"""Of presets that shall be quick."""
 
 
 def asked(config: Any, able: bool, name: str, plan: Plan | None, private: Images) -> int:

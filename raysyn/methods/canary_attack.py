@@ -27,6 +27,7 @@ from raysyn.metrics.utility import subset
 from raysyn.privacy import units
 from raysyn.report.meaning import rounded_down, rounded_up
 from raysyn.report.report import Section
+from raysyn.train.arrays import as_tensor
 from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
 
 STAGE = "audit"
@@ -113,7 +114,7 @@ def score(
     """One unit: what each attack says of each canary's image, (N,), higher for who was rather in. Knows no coin."""
     own, out, released, weighed, seed = shared
     labels = own, released, out
-    seen = {PIXELS: [torch.from_numpy(one.images_NHWC[:]) for one in labels]}
+    seen = {PIXELS: [as_tensor(one.images_NHWC) for one in labels]}
     if own.classes > 1 and len(released) > 1:
         taught, valid = hold_out(subset(released, TAUGHT, seed), 0.1, seed)
         network = fit(taught, valid, "cnn", ClassifierConfig(epochs=EPOCHS), seed, best_device()).model

@@ -16,7 +16,7 @@ from whole_run import whole_run
 from raysyn.command import main
 from raysyn.data import images as data
 from raysyn.data.images import Dataset, Images
-from raysyn.methods import canaries, canary_attack, ends
+from raysyn.methods import canaries, canary_attack, catalogue, ends
 from raysyn.methods.canaries import AuditConfig
 from raysyn.methods.canary_attack import Refuted
 from raysyn.methods.machines import On
@@ -84,6 +84,19 @@ def test_what_cannot_be_is_refused(config: Any, able: bool, plan: Any, private: 
 def test_too_few_to_show_anything_are_refused(few: int) -> None:
     with pytest.raises(ValueError, match=f"^audit.canaries is {few}: give at least 20, as fewer show nothing, or 0$"):
         AuditConfig(canaries=few)
+
+
+def test_a_kind_of_no_canaries_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^audit.kind is noise, but audit.canaries is 0: give a number of them"):
+        AuditConfig(canaries=0, kind="noise")
+
+
+@pytest.mark.parametrize("name", ["noisy_means", "dp_feta", "privimage", "dp_imgsyn"])
+def test_quick_presets_have_none_by_themselves(name: str) -> None:
+    presets = catalogue.find(name).presets()
+    assert {one for one, config in presets.items() if config.audit.canaries == 0} == {
+        one for one in presets if one.startswith("quick")
+    }
 
 
 @pytest.mark.parametrize("persons", [False, True])
