@@ -131,7 +131,7 @@ def _record(
 ) -> dict[str, Any]:  # fmt: skip
     sees = record.WEIGHTS if name == WEIGHTS else record.RELEASED
     made = record.found(
-        f"{name}, canaries", sees, scores_M[there_M], scores_M[~there_M], unit=whom, delta=claim.delta, note=NOTES[name]
+        f"Canaries, {name}", sees, scores_M[there_M], scores_M[~there_M], unit=whom, delta=claim.delta, note=NOTES[name]
     )
     if name == WEIGHTS and open_weights:
         made["sees"] = "weights (of the release)"
@@ -171,7 +171,7 @@ def _verdict(claim: Claim, best: Shown) -> str:
     how = "" if best.epsilon > claim.epsilon else ", and the whole trade-off curve of the certificate is refuted"
     return (
         f"REFUTED: {_beside(claim, best)}{how}. This release gives away more than its certificate says: hand nothing "
-        "of it on, keep the run folder as it is, try the installation by `raysyn audit engine`, and report what that "
+        "of it on, keep the run folder as it is, try the installation by raysyn audit engine, and report what that "
         "says (SECURITY.md)."
     )
 

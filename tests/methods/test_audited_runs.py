@@ -65,6 +65,6 @@ def test_nobody_who_is_out_is_in_the_release_and_weights_are_asked(
     assert released[0] == released[1]
     attacks = json.loads((tmp_path / "0/internal/report.json").read_text())["attacks"]
     assert list(attacks["audit"]["by_attack"]) == ["nearest in pixels", "nearest in features", "loss of the model"]
-    found = [one for one in attacks["found"] if one["attack"].endswith(", canaries")]
+    found = [one for one in attacks["found"] if one["attack"].startswith("Canaries, ")]
     assert [one["sees"] for one in found] == ["released images"] * 2 + ["weights (never released)"]
     assert all(np.isfinite(one["auc"]["value"]) for one in found) and not attacks["audit"]["refuted"]

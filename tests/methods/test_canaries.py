@@ -167,14 +167,14 @@ def test_the_report_says_what_is_shown_beside_what_is_claimed_and_the_release_no
 ) -> None:
     report = json.loads((audited / "internal/report.json").read_text())
     about = report["attacks"]["audit"]
-    records = [one for one in report["attacks"]["found"] if one["attack"].endswith(", canaries")]
+    records = [one for one in report["attacks"]["found"] if one["attack"].startswith("Canaries, ")]
     assert (about["canaries"], about["kind"], about["unit"]) == (60, "natural", "image") and not about["refuted"]
     assert about["epsilon_claimed"] == report["privacy"]["epsilon"] and about["sentence"].startswith("claimed ε at ")
-    assert [one["attack"] for one in records] == ["nearest in pixels, canaries", "nearest in features, canaries"]
+    assert [one["attack"] for one in records] == ["Canaries, nearest in pixels", "Canaries, nearest in features"]
     for one in records:
         assert one["members"] + one["others"] == 60 and one["members"] == about["in"]
         assert one["sees"] == "released images" and one["epsilon"]["value"] == about["by_attack"][
-            one["attack"].removesuffix(", canaries")
+            one["attack"].removeprefix("Canaries, ")
         ]["epsilon"]  # fmt: skip
     assert "audit" in report["timings"] and "Audit by canaries" in (audited / "internal/report.html").read_text()
     monkeypatch.setattr(RunFolder, "secret", SECRET)
