@@ -5,6 +5,7 @@ What is heavy is imported where it is used: who only asks for help must not wait
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
@@ -18,6 +19,22 @@ from raysyn.screen.kinds import listed
 from raysyn.screen.text import filled, filled_patterns, folded, guess
 
 GUARANTEES = {"dp": "(ε, δ)-DP", "none": "none", "either": "(ε, δ)-DP or none"}
+
+
+def unless_refuted(work: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """`work`, which ends with status 1 where the canaries of a run show more than it promises."""
+
+    def done(begun: Any) -> None:
+        # Imported where it is used, not above: who only asks for help must not wait for it.
+        from raysyn.methods.canary_attack import Refuted
+
+        try:
+            work(begun)
+        except Refuted as refuted:
+            print(f"error: {refuted}", file=sys.stderr)
+            raise SystemExit(1) from None
+
+    return done
 
 
 def connect(machines: Any, storage: str, show: Any) -> AbstractContextManager[Any]:
@@ -108,7 +125,7 @@ def _auto(arguments: Sequence[str]) -> int:
         picked.tell(console)
         return work, work.begin(picked.command, console, connect, stack, picked.timed)
 
-    return cli.run_or_explain(check, lambda begun: begun[0].run(begun[1]))
+    return cli.run_or_explain(check, unless_refuted(lambda begun: begun[0].run(begun[1])))
 
 
 def _draw(arguments: Sequence[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,9 +20,8 @@ from raysyn.train.samplers import SamplerConfig, network_calls
 
 BATCH = 250
 """Images whose loss is measured together."""
-LEVELS, DRAWS = (-1.15, -0.32, 0.32, 1.15), 4
-"""Noise levels at which an image is asked about, in standard deviations of ln(sigma) from its mean: the middles of the
-quarters of those that are trained on. At each so many draws of noise."""
+LEVELS, DRAWS = 8, 2
+"""Noise levels, at even shares of those of training, and noises at each, of the loss of a single image."""
 
 
 def draw(
@@ -64,28 +62,33 @@ def loss(denoiser: nn.Module, task: DiffusionTask, images: Images, seed: int) ->
 
 
 @torch.inference_mode()
-def known(denoiser: nn.Module, task: DiffusionTask, images: Images) -> torch.Tensor:
-    """(N, levels): less the loss on each image at each of LEVELS, with the same noise for every denoiser that is asked:
-    what differs is the denoiser alone."""
-    device, found = best_device(), []
+def losses(denoiser: nn.Module, task: DiffusionTask, seed: int, images: Images) -> torch.Tensor:
+    """The loss that it is trained with, of each image with its class at LEVELS noise levels, each the mean over DRAWS
+    noises, the same for all images: (N, LEVELS)."""
+    device, size = best_device(), at_once(BATCH, images.shape)
     denoiser.to(device).eval()
-    size = at_once(BATCH, images.shape)
+    height, width, channels = images.shape
+    random = torch.Generator().manual_seed(seed)
+    noises = torch.randn(LEVELS, DRAWS, channels, height, width, generator=random).to(device)
+    places = torch.special.ndtri((torch.arange(LEVELS, dtype=torch.float64) + 0.5) / LEVELS)
+    sigmas = torch.exp(task.p_mean + task.p_std * places).float().tolist()
+    found = torch.zeros(len(images), LEVELS)
     for at in range(0, len(images), size):
-        some = images.select(slice(at, at + size))
-        clean = to_network(torch.tensor(some.images_NHWC)).to(device)
-        labels, chance = torch.tensor(some.labels_N, device=device), torch.Generator()
-        # By the place of each image, whatever is computed together.
-        drawn = [
-            torch.randn((DRAWS, *clean.shape[1:]), generator=chance.manual_seed(at + one)) for one in range(len(some))
-        ]
-        noises = torch.stack(drawn, 1).to(device)
-        losses = []
-        for level in LEVELS:
-            sigma = torch.full((len(clean),), math.exp(task.p_mean + task.p_std * level), device=device)
-            each = [task.loss(denoiser, clean + sigma[0] * noise, clean, sigma, labels) for noise in noises]
-            losses.append(torch.stack(each).mean(0).double().cpu())
-        found.append(-torch.stack(losses, 1))
-    return torch.cat(found)
+        part = slice(at, min(at + size, len(images)))
+        clean = to_network(torch.tensor(images.images_NHWC[part], device=device))
+        labels = torch.tensor(images.labels_N[part], device=device)
+        for level, sigma in enumerate(sigmas):
+            sigma_B = torch.full((len(clean),), sigma, device=device)
+            for noise in noises[level]:
+                loss_B = task.loss(denoiser, clean + sigma * noise, clean, sigma_B, labels)
+                found[part, level] += loss_B.cpu() / DRAWS
+    return found
+
+
+def known(denoiser: nn.Module, task: DiffusionTask, images: Images) -> torch.Tensor:
+    """(N, LEVELS): less the loss on each image at each level, with the same noises for every denoiser that is asked:
+    what differs is the denoiser alone."""
+    return -losses(denoiser, task, 0, images).double()
 
 
 def averaged(state: Mapping[str, Any]) -> Mapping[str, Any]:

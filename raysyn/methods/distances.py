@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from raysyn.attacks import nearest
 from raysyn.compute.doorway import digest
 from raysyn.data.images import Images
 from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.privacy import units
 from raysyn.report.meaning import rounded_down
 
 STAGE = "distances"
@@ -26,7 +29,7 @@ def attack_by_distances(
     dataset, seed = setting.dataset, setting.config.seed
     delta = setting.plan.delta if isinstance(setting, PrivateSetting) else None
     name = f"{STAGE}-{digest([most, delta])}"
-    shared = (synthetic, dataset.train if members is None else members, dataset.test, most, seed, delta)
+    shared = (synthetic, present(dataset.train) if members is None else members, dataset.test, most, seed, delta)
     (told,) = setting.folder.stage(name, lambda: setting.compute.map(measure, [None], name=name, shared=shared))
     record = told["found"]
     if record is None:
@@ -38,6 +41,13 @@ def attack_by_distances(
     )
     setting.console.stage(STAGE, f"an attack that sees the released images: {shown}")
     return {"found": [record], STAGE: {name: told[name] for name in ("closer", "released")}}
+
+
+def present(private: Images) -> Images:
+    """Those who took part: canaries that a coin left out are no members."""
+    if private.absent_U is None:
+        return private
+    return private.select(units.images_of(private, np.arange(private.units)))
 
 
 def measure(_: None, shared: tuple[Images, Images, Images, int, int, float | None]) -> dict[str, Any]:

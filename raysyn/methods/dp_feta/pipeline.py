@@ -7,6 +7,7 @@ stage II (3.2), synthesis and evaluation (4). `central.count = 0` leaves stage I
 
 from __future__ import annotations
 
+from raysyn.methods.canary_attack import stages as audited
 from raysyn.methods.class_shares import counted
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of
@@ -48,7 +49,8 @@ def run(setting: PrivateSetting) -> Report:
     config, plan, console = setting.config, setting.plan, setting.console
     groups = asked(config)
     compared = ["experiments"] if groups else []
-    console.begin([*before(config), "finetune", *counted(config), "synthesise", *judging(config.eval), *compared])
+    judged = [*judging(config.eval), *compared, *audited(setting)]
+    console.begin([*before(config), "finetune", *counted(config), "synthesise", *judged])
 
     # Stage I (paper 3.1): central images teach the outline for a small part of the budget.
     begun = begin(setting)
@@ -63,12 +65,12 @@ def run(setting: PrivateSetting) -> Report:
     return finish(
         setting, name_of(config), synthetic, done=story(config, plan, setting.dataset.train), central=begun.central,
         drawn_again=again,
-        beside=beside(setting, PARTS, groups, synthetic, begun), engine=tuned["engine"],
+        beside=beside(setting, PARTS, groups, synthetic, begun), engine=tuned["engine"], weighed=begun.model.weighed(),
     )  # fmt: skip
 
 
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
-    uncharged=uncharged, drawing=drawing,
+    uncharged=uncharged, drawing=drawing, audited=True,
     judged_by=JUDGED_BY, network=NETWORK, knows=knows,
 )  # fmt: skip

@@ -16,9 +16,9 @@ import numpy as np
 from torch import Tensor
 
 from raysyn.data.images import Images, load
-from raysyn.data.public import Public, comparison, load_beside
+from raysyn.data.public import Public, load_beside
+from raysyn.methods import canary_attack
 from raysyn.methods.common import PrivateSetting
-from raysyn.methods.declared import declared
 from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.dp_imgsyn import experiments
 from raysyn.methods.dp_imgsyn.config import JUDGED_BY, NAME, Config, new_teacher, plan
@@ -36,7 +36,8 @@ from raysyn.methods.dp_imgsyn.report import (
     losses_over_steps,
     plane_section,
     story,
-)
+    uncharged,
+)  # fmt: skip
 from raysyn.methods.dp_imgsyn.units import (
     CHOOSE_ON,
     Publics,
@@ -46,13 +47,13 @@ from raysyn.methods.dp_imgsyn.units import (
     sum_shard,
     synthesis_of,
     teacher_accuracy,
-)
+)  # fmt: skip
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import few_steps
 from raysyn.methods.releasing import release
 from raysyn.methods.synthesis import evaluate, judging
+from raysyn.methods.weighing import surprise
 from raysyn.metrics.checks import check_measures
-from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.models.students import student
 from raysyn.models.teacher import Teacher
 from raysyn.privacy import engines, sgd, units
@@ -110,7 +111,7 @@ def run(setting: PrivateSetting) -> Report:
     public: Public | None = setting.more.own
     config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
 
-    console.begin(stages_of(config))
+    console.begin([*stages_of(config), *canary_attack.stages(setting)])
 
     # A teacher under DP-SGD, and what its layers see of the private images, with noise (3.1).
     teacher, engine = train_teacher(setting, setting.plan, setting.ledger.pay)
@@ -144,9 +145,12 @@ def run(setting: PrivateSetting) -> Report:
         about_teacher(config, own), asked_of_layers(config, layers, noise), losses_over_steps(told, config.alignment),
         *look_alike(alike), *compared(teachers, tables), *([in_the_plane(setting)] if config.experiment.plane else []),
     ]  # fmt: skip
+    audit = canary_attack.attack(setting, released, privacy, partial(surprise, teacher))
+    attacks, parts = canary_attack.with_audit(attacks, audit), [*canary_attack.sections_of(audit), *parts]
     report = setting.report(NAME, privacy=privacy, metrics=metrics, attacks=attacks, engine=engine)
     verdict = write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
     setting.end(verdict, folder.where("Release (may leave)"))
+    canary_attack.check(audit)
     return report
 
 
@@ -282,19 +286,6 @@ def in_the_plane(setting: PrivateSetting) -> Section:
     return plane_section(points)
 
 
-def uncharged(config: Config) -> list[str]:
-    """What looking at private data may have shaped without being paid for."""
-    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers or len(config.students) > 1 else []
-    if config.alignment.start == "public" or experiments.public_places(config):
-        choices.append(comparison(experiments.MOST_SHARED))
-    if experiments.asked(config):
-        choices.append(
-            "the experiments train further teachers and students and test them on private images; nothing of these is "
-            "released, but a setting chosen by them is a look at these images"
-        )
-    return [*choices, *declared(config)]
-
-
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=JUDGED_BY,
-    uncharged=uncharged, knows=knows, unmeasured=unmeasured)  # fmt: skip
+    uncharged=uncharged, knows=knows, unmeasured=unmeasured, audited=True)  # fmt: skip

@@ -14,6 +14,9 @@ from typing import Any
 from raysyn.attacks.membership import fingerprint
 from raysyn.data.images import Images, load
 from raysyn.data.public import Public, comparison, load_beside
+from raysyn.methods.canary_attack import attack, sections_of, with_audit
+from raysyn.methods.canary_attack import check as check_audit
+from raysyn.methods.canary_attack import stages as audited
 from raysyn.methods.class_shares import counted
 from raysyn.methods.common import Setting
 from raysyn.methods.declared import budget_of, declared
@@ -140,7 +143,7 @@ def run(setting: Setting) -> Report:
     public: Public | None = setting.more
     config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
     groups = asked(config, public, private)
-    console.begin([*stages_of(config, private.classes), *(["experiments"] if groups else [])])
+    console.begin([*stages_of(config, private.classes), *(["experiments"] if groups else []), *audited(setting)])
 
     # What public classes the sensitive images resemble (3.2, 3.3); pre-training on these (3.4).
     begun = begin(setting)
@@ -169,15 +172,18 @@ def run(setting: Setting) -> Report:
     # A CNN of one class learns nothing to see images by.
     parts += [in_one_plane(setting, synthetic)] if private.classes > 1 else []
     further, compared = beside(setting, PARTS, groups, synthetic, begun)(metrics)
+    audit = attack(setting, synthetic, privacy, model.weighed())
     report = setting.report(
-        name, privacy=privacy, metrics={**metrics, **further}, attacks=attacks, engine=tuned.get("engine")
-    )
+        name, privacy=privacy, metrics={**metrics, **further}, attacks=with_audit(attacks, audit),
+        engine=tuned.get("engine"),
+    )  # fmt: skip
     verdict = write_report(
         folder, report, synthetic=synthetic, central=central, done=story(setting, public),
-        sections=[*parts, *compared],
+        sections=[*sections_of(audit), *parts, *compared],
     )  # fmt: skip
     may = "may leave" if config.private else "no promise"
     setting.end(verdict, folder.where(f"Release ({may})"))
+    check_audit(audit)
     return report
 
 
@@ -210,6 +216,6 @@ def uncharged(config: Config) -> list[str]:
 
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
-    uncharged=uncharged, drawing=drawing,
+    uncharged=uncharged, drawing=drawing, audited=True,
     judged_by=JUDGED_BY, network=NETWORK, knows=knows, unmeasured=unmeasured,
 )  # fmt: skip
