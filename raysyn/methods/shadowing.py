@@ -27,6 +27,7 @@ from raysyn.data.images import DataConfig, Dataset, Images
 from raysyn.data.mapped import concatenated
 from raysyn.methods import catalogue
 from raysyn.methods.account_place import NONE
+from raysyn.methods.canaries import NO_AUDIT
 from raysyn.methods.method import Method
 from raysyn.report.release import read_images
 from raysyn.report.release_config import ReleaseConfig
@@ -93,7 +94,7 @@ def bare(method: Method, config: Any, data: str, delta: float | None) -> Any:
         there["experiment"] = type(experiment)()
     if delta is not None:
         there["budget"] = replace(config.budget, delta=delta)
-    usual = {"release": ReleaseConfig(), "sampler_fid": None, "made_for": None, "chosen_among": None}
+    usual = {"audit": NO_AUDIT, "release": ReleaseConfig(), "sampler_fid": None, "made_for": None, "chosen_among": None}
     there |= {name: value for name, value in usual.items() if hasattr(config, name)}
     return replace(config, **there, **method.unmeasured(config))
 
