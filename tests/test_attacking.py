@@ -138,7 +138,7 @@ def test_a_shadow_run_measures_nothing_and_keeps_every_setting_that_shapes_its_r
             for was, flag in zip(flags_of(config), flags_of(bare), strict=True)
             if was.value != flag.value and flag.name != "budget.delta"
         }
-        own = {"data", "release", "made-for", "chosen-among", "experiment", *method.unmeasured(config)}
+        own = {"data", "release", "audit", "made-for", "chosen-among", "experiment", *method.unmeasured(config)}
         judged = {one.replace("_", "-") for one in (*method.judged_by, *own)}
         assert changes <= judged | {"eval"}, changes - judged
 
