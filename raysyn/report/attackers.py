@@ -45,7 +45,8 @@ def section(found: Sequence[Mapping[str, Any]], claimed: Mapping[str, Any] | Non
     return [
         Section(
             title=TITLE,
-            text=" ".join([HOW_TO_READ.format(units=units, claim=claim), *_of_picture(picture, claimed), *notes]),
+            text=" ".join([HOW_TO_READ.format(units=units, claim=claim), *_of_picture(picture, claimed)]),
+            notes=notes,
             warnings=list(_broken(found, claimed)),
             rows=[HEAD, *(_row(one, claimed) for one in found)],
             picture=picture,
@@ -56,7 +57,7 @@ def section(found: Sequence[Mapping[str, Any]], claimed: Mapping[str, Any] | Non
 
 HEAD = (
     "Attack", "It sees", "Members\n/ others", "Advantage,\npoints", "Caught at 0.1 %\nfalse alarms, %",
-    "Caught at 1 %\nfalse alarms, %", "Shown ε", "Claimed ε",
+    "Caught at 1 %\nfalse alarms, %", "Shown ε,\nat least", "Claimed ε,\nat most",
 )  # fmt: skip
 
 
@@ -77,7 +78,7 @@ def _row(one: Mapping[str, Any], claimed: Mapping[str, Any] | None) -> tuple[str
 def _shown(epsilon: Mapping[str, Any] | None) -> str:
     if epsilon is None or epsilon["value"] is None:
         return MISSING
-    return f"at least {rounded_down(epsilon['value'])}\n({100 * epsilon['confidence']:g} %, δ {epsilon['delta']:.2g})"
+    return f"{rounded_down(epsilon['value'])}\n(δ {epsilon['delta']:.2g})"
 
 
 def _claim(one: Mapping[str, Any], claimed: Mapping[str, Any] | None) -> str:
@@ -85,7 +86,7 @@ def _claim(one: Mapping[str, Any], claimed: Mapping[str, Any] | None) -> str:
         return "none"
     of = unit_of(claimed["adjacency"])
     about = "" if of == one["unit"] else f"\nfor one {of}"
-    return f"at most {rounded_up(claimed['epsilon'])}{about}"
+    return f"{rounded_up(claimed['epsilon'])}{about}"
 
 
 def _broken(found: Sequence[Mapping[str, Any]], claimed: Mapping[str, Any] | None) -> Iterator[str]:
