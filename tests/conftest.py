@@ -81,30 +81,45 @@ def denormals() -> None:
 def measured_once() -> Iterator[None]:
     """Dry runs, and runs that choose an engine of DP-SGD, measure everything a few times, for the sake of the figures;
     here nobody minds them. What a step would hold is worked out once for each network and its input."""
-    from raysyn.methods import needs
+    from raysyn.methods import gan_needs, needs
     from raysyn.privacy import trial
-    from raysyn.train import outlook
+    from raysyn.train import memory, outlook
+
+    def described(given: Any) -> Any:
+        if isinstance(given, list):
+            return tuple(map(described, given))
+        if hasattr(given, "parameters"):
+            return repr(given), *(tuple(value.shape) for value in given.parameters())
+        return given if isinstance(given, str | int | tuple) else type(given)
 
     def remembered(work_out: Callable[..., Any]) -> Callable[..., Any]:
         known: dict[Any, Any] = {}
 
-        def described(given: Any) -> Any:
-            if hasattr(given, "parameters"):
-                return repr(given), *(tuple(value.shape) for value in given.parameters())
-            return given if isinstance(given, str | int | tuple) else type(given)
-
-        def found(*given: Any) -> Any:
-            if (key := tuple(map(described, given))) not in known:
-                known[key] = work_out(*given)
+        def found(*given: Any, **named: Any) -> Any:
+            if (key := (*map(described, given), *sorted(named.items()))) not in known:
+                known[key] = work_out(*given, **named)
             return known[key]
 
         return found
 
+    ours = [module for name, module in sys.modules.items() if name.startswith("raysyn.")]
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("gradient_bytes", "call_bytes", "naming_need"):
-            patch.setattr(needs, name, remembered(getattr(needs, name)))
+        for work_out in (memory.gradient_bytes, memory.call_bytes, needs.naming_need, gan_needs.game_needs):
+            instead = remembered(work_out)
+            for module in ours:
+                if vars(module).get(work_out.__name__) is work_out:
+                    patch.setattr(module, work_out.__name__, instead)
         patch.setattr(trial, "ROUNDS", 1)
         patch.setattr(outlook, "LONG_S", 1e-9)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_waiting_for_disks() -> Iterator[None]:
+    """No test pulls a plug: a process that is killed leaves behind what it has written, flushed to disk or not, and a
+    tiny run flushes some hundred files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 

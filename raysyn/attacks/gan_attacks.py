@@ -272,7 +272,9 @@ def _distances(bins_NK: NDArray[np.int64], inside_N: NDArray[np.bool_]) -> Score
 
 def _shares(bins_NK: NDArray[np.int64]) -> Scores:
     """(K, BINS): the share of images in each bin."""
-    return np.stack([np.bincount(row, minlength=BINS) / len(row) for row in bins_NK.T])
+    n, k = bins_NK.shape
+    counts = np.bincount((bins_NK + BINS * np.arange(k)).ravel(), minlength=k * BINS)
+    return counts.reshape(k, BINS) / n
 
 
 def _chance(law: Any, whole: int, rng: np.random.Generator) -> dict[str, Any]:
