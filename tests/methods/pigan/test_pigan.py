@@ -446,7 +446,7 @@ def test_a_wrong_experiment_is_named(wrong: dict[str, Any]) -> None:
 
 
 def test_presets_are_the_papers() -> None:
-    assert set(PRESETS) == {"quick", "cpu-fashion_mnist", "paper-fashion_mnist", "paper-cifar10"}
+    assert set(PRESETS) == {"quick", "cpu-mnist", "cpu-fashion_mnist", "paper-fashion_mnist", "paper-cifar10"}
     fashion, cifar = PRESETS["paper-fashion_mnist"], PRESETS["paper-cifar10"]
     for preset in (fashion, cifar):
         assert preset.data.name in NAMES and preset.member_share == 0.1 and preset.experiment.splits == 10
@@ -463,5 +463,5 @@ def test_presets_are_the_papers() -> None:
     assert (cifar.penalty.weight, cifar.experiment.parts) == (30, ())
     assert (fashion.gan.label_smoothing, cifar.gan.label_smoothing) == (0.0, 0.1)
     assert {name: preset.eval.inception_weights for name, preset in PRESETS.items()} == {
-        "quick": None, "cpu-fashion_mnist": None, "paper-fashion_mnist": inception.TRY, "paper-cifar10": inception.TRY
+        "quick": None, "cpu-fashion_mnist": None, "cpu-mnist": None, "paper-fashion_mnist": inception.TRY, "paper-cifar10": inception.TRY
     }  # fmt: skip
