@@ -30,8 +30,8 @@ def check_denoiser(
     """What tells the network from another one, as facts of the run; ValueError, in one sentence, for one that DP-SGD or
     the sampler could not work with.
 
-    Args: the untrained network, the shape (H, W, C) of the images, what it will learn by and draw with, and which of its
-    layers DP-SGD will train.
+    Args: the untrained network, the shape (H, W, C) of the images, what it will learn by and draw with, and which of
+    its layers DP-SGD will train.
     """
     if not isinstance(denoiser, OwnDenoiser):
         engines.refuse_unsupported(few(denoiser, layers))
@@ -96,10 +96,12 @@ def _check_merged(own: OwnDenoiser, denoiser: OwnDenoiser, name: str, layers: st
     plain = copy.deepcopy(denoiser).train()
     plain.load_state_dict(merged(own.state_dict()))
     noisy, _, sigma, labels = (value.flatten(0, 1) for value in inputs)
-    if not _alike(own(noisy, sigma, labels), plain(noisy, sigma, labels)):
+    with torch.no_grad():
+        same = _alike(own(noisy, sigma, labels), plain(noisy, sigma, labels))
+    if not same:
         raise ValueError(
-            f"{name} answers otherwise once the updates of finetune.layers {layers} are put into its weights: call every "
-            "layer once, or give all"
+            f"{name} answers otherwise once the updates of finetune.layers {layers} are put into its weights: give "
+            "each layer one name, or give all"
         )
 
 

@@ -34,9 +34,10 @@ class SGDConfig:
     beta1: float = 0.9
     """Adam's first decay, or the momentum of stochastic gradient descent."""
     layers: str = ALL
-    """Which weights of a diffusion model learn, and so are clipped and get noise: `all`; `attention`, which is the label
-    and time embedding, the first convolution and attention (DP-LDM); `embedding`, the label and time embedding alone; or
-    `lora:RANK`, updates of that rank beside attention and convolutions (DP-LoRA), put into the weights afterwards."""
+    """Which weights of a diffusion model learn, and so are clipped and get noise: `all`; `attention`, which is the
+    label and time embedding, the first convolution and attention (DP-LDM); `embedding`, the label and time embedding
+    alone; or `lora:RANK`, updates of that rank beside attention and convolutions (DP-LoRA), put into the weights
+    afterwards. For a model that has learned before."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

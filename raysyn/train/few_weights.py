@@ -1,7 +1,7 @@
 """Fine-tuning of few weights: which layers learn, or low-rank updates beside layers that do not.
 
-A frozen weight has no part in any gradient: it is not clipped, gets no noise, and costs no gradient of its own. What was
-learned beside a layer is put into its weights at the end, so that nobody else ever meets another network.
+A frozen weight has no part in any gradient: it is not clipped, gets no noise, and costs no gradient of its own. What
+was learned beside a layer is put into its weights at the end, so that nobody else ever meets another network.
 """
 
 from __future__ import annotations
@@ -80,18 +80,18 @@ def _put_updates(network: nn.Module, layers: str, rank: int, learning: Iterable[
     # No class derived from these: what it makes of its weights is not known.
     bases = [
         (name, layer) for name, layer in network.named_modules()
-        if (type(layer) is nn.Conv2d and layer.groups == 1 or type(layer) is nn.Linear and layer in attending)
+        if ((type(layer) is nn.Conv2d and layer.groups == 1) or (type(layer) is nn.Linear and layer in attending))
         and id(layer.weight) in learning
     ]  # fmt: skip
     if not bases:
         raise ValueError(
             f"finetune.layers is {layers}, but the network has no attention and no nn.Conv2d that learns: give all"
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    random = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):  # from which new layers draw what is then drawn over
         for name, layer in bases:
             parent, _, own = name.rpartition(".")
-            setattr(network.get_submodule(parent), own, LowRank(layer, rank))
+            setattr(network.get_submodule(parent), own, LowRank(layer, rank, random))
 
 
 class LowRank(nn.Module):
@@ -100,7 +100,7 @@ class LowRank(nn.Module):
     Both are layers of their own, for which every engine has its rule.
     """
 
-    def __init__(self, base: nn.Module, rank: int) -> None:
+    def __init__(self, base: nn.Module, rank: int, random: torch.Generator) -> None:
         super().__init__()
         assert isinstance(base, nn.Conv2d | nn.Linear)
         weight = base.weight
@@ -116,7 +116,7 @@ class LowRank(nn.Module):
             self.lora_down = nn.Linear(base.in_features, rank, bias=False)
             self.lora_up = nn.Linear(rank, base.out_features, bias=False)
         bound = 1 / math.sqrt(weight[0].numel())
-        nn.init.uniform_(self.lora_down.weight, -bound, bound)  # type: ignore[arg-type]
+        nn.init.uniform_(self.lora_down.weight, -bound, bound, generator=random)  # type: ignore[arg-type]
         nn.init.zeros_(self.lora_up.weight)  # type: ignore[arg-type]
         self.to(weight.device)
 

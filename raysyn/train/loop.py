@@ -104,7 +104,8 @@ def fit(
     worker: Worker, model: nn.Module, task: Task, images: Images, config: LoopConfig, seed: int,
     augment: Augment | None = None, layers: str = ALL,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train `model` in place, or a copy with these of its layers; a killed run goes on from its last checkpoint and ends bit for bit the same.
+    """Train `model` in place, or of a copy these layers; a killed run goes on from its last checkpoint and ends bit for
+    bit the same.
 
     Batches, draws and augmentation follow from `seed` and the step alone, whatever the number of workers.
 

@@ -85,8 +85,8 @@ class Config(Declared):
                 )
         if self.finetune.layers != "all" and not self.central.count:
             raise ValueError(
-                f"finetune.layers is {self.finetune.layers}, but central.count is 0, so that the other layers would stay "
-                "as they were drawn: give central images, or all"
+                f"finetune.layers is {self.finetune.layers}, but central.count is 0, so that the other layers would "
+                "stay as they were drawn: give central images, or all"
             )
         gaussian = self.central.gaussian or "gaussian" in self.experiment.kinds
         for name in ("counts", "augment"):

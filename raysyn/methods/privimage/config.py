@@ -208,8 +208,8 @@ class Config(Declared):
             )
         if (layers := {self.finetune.layers, *self.experiment.layers} - {ALL}) and self.untaught():
             raise ValueError(
-                f"finetune.layers or experiment.layers is {min(layers)}, but generator is {self.generator} and pretraining "
-                f"{self.pretraining}: few weights are for a diffusion model that has learned before, give all"
+                f"finetune.layers or experiment.layers is {min(layers)}, but generator is {self.generator} and "
+                f"pretraining {self.pretraining}: few weights are for a diffusion model that has learned, give all"
             )
         if not self.private and self.central.count:
             raise ValueError(

@@ -72,7 +72,10 @@ def asked(config: Config, public: Public | None, private: Images) -> dict[str, G
         "limits": ((False,) if experiment.limits else (), lambda _: replace(own, private=False), ""),
     }
     found = {
-        name: [_variant(change(value), words.format(value if name == "layers" else f"{value:g}") if words else "", value) for value in values]
+        name: [
+            _variant(change(value), words.format(value if name == "layers" else f"{value:g}") if words else "", value)
+            for value in values
+        ]
         for name, (values, change, words) in changes.items()
     }
     share = float(f"{own.semantic.selected * rows / classes:.3g}") if classes else 1.0
