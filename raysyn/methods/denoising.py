@@ -15,6 +15,7 @@ from raysyn.methods.common import Setting
 from raysyn.methods.experiment_units import Model
 from raysyn.methods.synthesis import Drawing, again, draw_chunk, synthesise
 from raysyn.train.diffusion import DiffusionTask, to_network
+from raysyn.train.few_weights import merged
 from raysyn.train.memory import at_once
 from raysyn.train.samplers import SamplerConfig, network_calls
 
@@ -93,5 +94,4 @@ def known(denoiser: nn.Module, task: DiffusionTask, images: Images) -> torch.Ten
 
 def averaged(state: Mapping[str, Any]) -> Mapping[str, Any]:
     """The weights that would be drawn from, of a state of the fine-tuning."""
-    weights: Mapping[str, Any] = state["ema"]["weights"]
-    return weights
+    return merged(state["ema"]["weights"])

@@ -24,6 +24,7 @@ from raysyn.privacy.trial import fitting
 from raysyn.screen.console import Console
 from raysyn.train.classifier import EVALUATION_BATCH, ClassifierConfig, images_per_step
 from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.few_weights import few
 from raysyn.train.memory import (
     BOOKS,
     HEADROOM,
@@ -132,7 +133,7 @@ def private_need(
     fits = fitting(best_device(), torch.empty(1, rows, *channels_first, device="meta"), own_share)
 
     def held(images: int) -> float:
-        model = new()
+        model = few(new(), config.layers)
         own = images * sum(value.numel() for value in model.parameters()) * 4
         return BOOKS * gradient_bytes(model, task, shape, images, config.noise_multiplicity) + own
 

@@ -14,6 +14,7 @@ from raysyn.models.denoiser import OwnDenoiser
 from raysyn.privacy import engines
 from raysyn.privacy.bookkeeping import bookkeeping
 from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.few_weights import ALL, few, merged
 from raysyn.train.samplers import SamplerConfig, generate
 
 Shape = tuple[int, int, int]
@@ -23,14 +24,17 @@ APART = 1e-3
 """Relative difference that is more than rounding."""
 
 
-def check_denoiser(denoiser: nn.Module, shape: Shape, task: DiffusionTask, sampler: SamplerConfig) -> dict[str, str]:
+def check_denoiser(
+    denoiser: nn.Module, shape: Shape, task: DiffusionTask, sampler: SamplerConfig, layers: str = ALL
+) -> dict[str, str]:
     """What tells the network from another one, as facts of the run; ValueError, in one sentence, for one that DP-SGD or
     the sampler could not work with.
 
-    Args: the untrained network, the shape (H, W, C) of the images, and what it will learn by and draw with.
+    Args: the untrained network, the shape (H, W, C) of the images, what it will learn by and draw with, and which of
+    its layers DP-SGD will train.
     """
     if not isinstance(denoiser, OwnDenoiser):
-        engines.refuse_unsupported(denoiser)
+        engines.refuse_unsupported(few(denoiser, layers))
         return {}
     name = f"network.factory {denoiser.made_by.function}"
     own = copy.deepcopy(denoiser).train()
@@ -48,13 +52,14 @@ def check_denoiser(denoiser: nn.Module, shape: Shape, task: DiffusionTask, sampl
         engines.refuse_unsupported(own.network)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    # All zeros at first, as last layers often are, would hide what a layer does.
-    with torch.no_grad():
-        for parameter in engines.trained(own):
-            parameter.add_(0.05 * torch.randn(parameter.shape))
+    _shake(own)
+    if layers != ALL:
+        own = _with_few(own, layers, name)
     inputs = _made_up(task, shape)
     _check_answers(own, name, inputs, tried)
     _check_engines(own, name, task, inputs, tried)
+    if layers != ALL:
+        _check_merged(own, denoiser, name, layers, inputs)
     shown = " x ".join(map(str, shape))
     brief, labels = replace(sampler, steps=min(sampler.steps, 2)), torch.tensor([0, task.classes])
     tried(f"cannot draw images of {shown}", lambda: generate(own, brief, labels, shape, 0, torch.device("cpu")))
@@ -65,6 +70,39 @@ def check_denoiser(denoiser: nn.Module, shape: Shape, task: DiffusionTask, sampl
             "continued: draw them with torch's random numbers alone"
         )
     return {"network_source": denoiser.source()}
+
+
+def _shake(own: nn.Module) -> None:
+    """All zeros at first, as last layers often are, would hide what a layer does."""
+    with torch.no_grad():
+        for parameter in engines.trained(own):
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+
+
+def _with_few(own: OwnDenoiser, layers: str, name: str) -> OwnDenoiser:
+    """As DP-SGD will train it."""
+    try:
+        trained = few(own, layers)
+        engines.refuse_unsupported(trained)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    _shake(trained)
+    assert isinstance(trained, OwnDenoiser)
+    return trained
+
+
+def _check_merged(own: OwnDenoiser, denoiser: OwnDenoiser, name: str, layers: str, inputs: list[Tensor]) -> None:
+    """Once its low-rank updates are put into its weights, it must answer as before."""
+    plain = copy.deepcopy(denoiser).train()
+    plain.load_state_dict(merged(own.state_dict()))
+    noisy, _, sigma, labels = (value.flatten(0, 1) for value in inputs)
+    with torch.no_grad():
+        same = _alike(own(noisy, sigma, labels), plain(noisy, sigma, labels))
+    if not same:
+        raise ValueError(
+            f"{name} answers otherwise once the updates of finetune.layers {layers} are put into its weights: give "
+            "each layer one name, or give all"
+        )
 
 
 def _made_up(task: DiffusionTask, shape: Shape) -> list[Tensor]:

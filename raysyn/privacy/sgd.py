@@ -35,6 +35,7 @@ from raysyn.privacy.micro_batches import MicroBatches, made_up
 from raysyn.privacy.poisson import Stream, participants
 from raysyn.privacy.sgd_config import MARKS, SGDConfig
 from raysyn.privacy.trial import Choice, SGDSpeed, measure
+from raysyn.train.few_weights import few, merged
 from raysyn.train.loop import Ema, Task, on_cpu
 
 
@@ -99,7 +100,8 @@ def fit(
     epsilon_at: Callable[[int], float] | None = None,
     partner: Partner | None = None,
 ) -> Release[dict[str, Any]]:
-    """Train `model` on private images and release its weights; call it on every rank.
+    """Train `model`, or a copy with those of its layers that `config` names, on private images and release its weights;
+    call it on every rank.
 
     Returns {"model", "ema": state dicts on the CPU, "engine": the engine's choice, "history": rows with step and,
     where `epsilon_at(step)` is given, the epsilon spent by then; "partner": its weights, if there is one}. The value
@@ -109,6 +111,7 @@ def fit(
     A run that was killed and continued gives the same bytes on the same machine; another number of ranks gives
     the same weights within float rounding. Raises ValueError for a model or a cost it cannot serve.
     """
+    model = few(model, config.layers)
     _check(model, config, cost, private.units)
     units.check(cost, private)
     # Denormal numbers, common in Adam's second moment and in clipped gradients, slow a CPU down many times.
@@ -264,8 +267,8 @@ class _Run:
     def released(self) -> dict[str, Any]:
         """What leaves: noised weights, and facts that do not depend on the images."""
         return {
-            "model": on_cpu(self.model.state_dict()),
-            "ema": on_cpu(self.ema.weights),
+            "model": merged(on_cpu(self.model.state_dict())),
+            "ema": merged(on_cpu(self.ema.weights)),
             "engine": self.choice.as_dict(),
             "history": self.history,
             **({} if self.partner is None else {"partner": on_cpu(self.partner.released())}),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raysyn.privacy.cost import Cost, sgd_schedule
+from raysyn.train.few_weights import ALL, rank_of
 
 MARKS = 50
 """How often, at least, a stage saves its state and asks for the epsilon spent so far."""
@@ -32,6 +33,11 @@ class SGDConfig:
     """Decay of the averaged weights, which are what is used of the model; 0 uses the last ones."""
     beta1: float = 0.9
     """Adam's first decay, or the momentum of stochastic gradient descent."""
+    layers: str = ALL
+    """Which weights of a diffusion model learn, and so are clipped and get noise: `all`; `attention`, which is the
+    label and time embedding, the first convolution and attention (DP-LDM); `embedding`, the label and time embedding
+    alone; or `lora:RANK`, updates of that rank beside attention and convolutions (DP-LoRA), put into the weights
+    afterwards. For a model that has learned before."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -46,6 +52,7 @@ class SGDConfig:
         for field in ("ema", "beta1"):
             if not 0 <= getattr(self, field) < 1:
                 raise ValueError(f"{field} is {getattr(self, field)}: give a decay in [0, 1)")
+        rank_of(self.layers)
 
     def cost(self, n: int) -> Cost:
         """What fine-tuning on `n` images costs, with the noise multiplier still to be calibrated.

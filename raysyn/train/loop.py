@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from raysyn.compute.worker import Worker
 from raysyn.data.images import Images
+from raysyn.train.few_weights import ALL, few, merged
 
 CHECKPOINTS = 20
 Augment = Callable[[Tensor, Sequence[int]], Tensor]
@@ -101,9 +102,10 @@ class LoopConfig:
 
 def fit(
     worker: Worker, model: nn.Module, task: Task, images: Images, config: LoopConfig, seed: int,
-    augment: Augment | None = None,
+    augment: Augment | None = None, layers: str = ALL,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train `model` in place; a killed run goes on from its last checkpoint and ends bit for bit the same.
+    """Train `model` in place, or of a copy these layers; a killed run goes on from its last checkpoint and ends bit for
+    bit the same.
 
     Batches, draws and augmentation follow from `seed` and the step alone, whatever the number of workers.
 
@@ -113,6 +115,7 @@ def fit(
     """
     if not len(images):
         raise ValueError("There are 0 images to learn from; give at least one.")
+    model = few(model, layers)
     model.to(worker.device).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     ema, history, start = Ema(model, config.ema), [], 0
@@ -139,7 +142,7 @@ def fit(
         # The last checkpoint's loss: reading this step's would make a GPU wait.
         shown = {"loss": history[-1]["loss"]} if history else {}
         worker.progress(done, config.iterations, **shown)
-    return {"model": on_cpu(model.state_dict()), "ema": on_cpu(ema.weights), "history": history}
+    return {"model": merged(on_cpu(model.state_dict())), "ema": merged(on_cpu(ema.weights)), "history": history}
 
 
 def batch(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:

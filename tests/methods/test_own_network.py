@@ -158,6 +158,52 @@ def test_what_would_fail_later_is_refused_in_one_sentence_before_anything_is_spe
     assert not (tmp_path / "run").exists()
 
 
+ATTENTION = "self.waves = ", "self.attention = nn.Conv2d(WIDTH, WIDTH, 1); self.waves = "
+ATTENDS = "self.head(nn.functional.silu(", "self.head(self.attention(nn.functional.silu("
+
+
+@pytest.mark.parametrize(
+    ("layers", "edits", "words"),
+    [
+        ("attention", [], "has no attention, by the name"),
+        ("attention", [ATTENTION, ("self.stem", "self.first")], "has no convolution called stem"),
+        ("embedding", [("self.label", "self.names"), ("self.time", "self.when")], "has no layer whose name begins"),
+        ("embedding", [("self.stem,", "self.label.requires_grad_(False); self.time.requires_grad_(False); self.stem,")],
+         "none of these layers learns"),
+        ("lora:2", [("nn.Conv2d(", "type('Own', (nn.Conv2d,), {})(")], "no attention and no nn.Conv2d that learns"),
+        ("lora:2", [("self.waves = ", "self.twin = self.stem; self.waves = ")], "answers otherwise once the updates"),
+        ("lora:2", [("return self.head(", "return self.head.weight.mean() + self.head(")], "has no attribute 'weight'"),
+    ],
+)  # fmt: skip
+def test_few_weights_that_a_users_network_cannot_have_cost_one_sentence(
+    start: Path, layers: str, edits: list[tuple[str, str]], words: str
+) -> None:
+    net = NET
+    for edit in edits:
+        assert edit[0] in net
+        net = net.replace(*edit)
+    write(start, net)
+    with pytest.raises(ValueError) as refused:
+        check_denoiser(denoiser(), SHAPE, TASK, SAMPLER, layers)
+    said = str(refused.value)
+    assert said.startswith("network.factory mynets:build") and words in said and "\n" not in said, said
+
+
+@pytest.mark.parametrize("layers", ["attention", "embedding", "lora:2"])
+def test_few_weights_of_a_users_network_can_be_trained(start: Path, layers: str) -> None:
+    write(start, NET.replace(*ATTENTION).replace(*ATTENDS).replace("None, None])", "None, None]))"))
+    check_denoiser(denoiser(), SHAPE, TASK, SAMPLER, layers)
+
+
+def test_updates_of_a_users_network_learn_in_a_run_and_are_nowhere_in_what_it_leaves(
+    start: Path, tmp_path: Path
+) -> None:
+    small = flags(tmp_path / "run", finetune={"batch_size": 64, "epochs": 1, "layers": "lora:2"})
+    assert len(raysyn.run("dp_feta", **small).images) == 20
+    [stored] = (tmp_path / "run/internal/stages").rglob("finetune*.pt")
+    assert torch.load(stored, weights_only=True)["ema"].keys() == denoiser().state_dict().keys()
+
+
 def test_networks_of_raysyn_are_asked_before_the_run_whether_dp_sgd_can_train_them(
     start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from raysyn.models.unet import UNet, UNetConfig
 from raysyn.privacy import bookkeeping, engines, layers, trial
 from raysyn.privacy.trial import ENGINES, Choice, SGDSpeed
 from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.few_weights import few
 
 # The even kernel is there for its lopsided padding, which torch warns may be slow.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
@@ -77,8 +78,8 @@ def reference(model: nn.Module, loss: engines.Loss, inputs_BK: Sequence[Tensor])
     rows = []
     for image in range(len(inputs[0])):
         value = loss(exact, *(x[image] for x in inputs)).mean()
-        gradients = torch.autograd.grad(value, list(exact.parameters()), allow_unused=True)
-        pairs = zip(gradients, exact.parameters(), strict=True)
+        gradients = torch.autograd.grad(value, engines.trained(exact), allow_unused=True)
+        pairs = zip(gradients, engines.trained(exact), strict=True)
         rows.append(torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs]))
     return torch.stack(rows)
 
@@ -91,13 +92,14 @@ def assert_equal_to_reference(
     grads_BP = reference(model, loss, inputs)
     norms_B = grads_BP.norm(dim=1)
     assert norms_B.max() > CLIP, "the case must clip"
+    learning = len(engines.trained(model))
     got = engines.clipped_sum(engine, model, loss, inputs, CLIP)
     assert got.sum_P.dtype == torch.float32
     found_B = got.norms_B.double()
     assert ((1 - 1e-5) * norms_B <= found_B).all() and (found_B <= (1 + slack) * norms_B).all(), found_B / norms_B - 1
     want = engines.clip_factors(found_B, CLIP) @ grads_BP
     assert (got.sum_P - want).norm() <= 1e-5 * want.norm()
-    assert all(p.requires_grad for p in model.parameters())
+    assert len(engines.trained(model)) == learning
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
@@ -153,6 +155,16 @@ def test_frozen_parameters_take_no_part(engine: str) -> None:
     got = ENGINES[engine](model, loss, inputs, CLIP)
     assert got.sum_P.numel() == sum(p.numel() for p in model.parameters() if p.requires_grad)
     torch.testing.assert_close(got.sum_P, want.sum_P, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("choice", ["attention", "embedding", "lora:1", "lora:3"])
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_few_weights_have_the_gradients_of_the_reference(engine: str, choice: str) -> None:
+    plain, loss, inputs = unet(2)
+    model = few(plain, choice)
+    for parameter in engines.trained(model):  # updates begin at zero, behind which half of them have no gradient
+        nn.init.normal_(parameter, std=0.2)
+    assert_equal_to_reference(ENGINES[engine], (model, lambda *given: 20 * loss(*given), inputs), slack=1e-3)
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream, participants
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
+from raysyn.train.few_weights import few
 
 SECRET = bytes(range(32))
 QUICK = SGDSpeed(engine="bookkeeping", micro_batch=8, channels_last=True)
@@ -336,6 +338,35 @@ def test_a_killed_run_continues_to_the_same_bytes(die_at: int, ranks: int) -> No
     continued, _ = run(shared=replace(shared, die_at=None))
     assert_same(continued, whole)
     assert continued["history"] == whole["history"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "learns"), [("lora:2", ["0.weight"]), ("embedding", ["label.weight", "label.bias"])]
+)
+def test_few_weights_are_cut_killed_and_continued_alike_and_the_others_stay(layers: str, learns: list[str]) -> None:
+    def model() -> nn.Module:
+        made = network()
+        # The same layer under the name of an embedding.
+        return (
+            made
+            if layers != "embedding"
+            else nn.Sequential(OrderedDict(zip("abcd", made[:4], strict=True), label=made[4]))
+        )
+
+    config, before = replace(CONFIG, layers=layers), model().state_dict()
+    price = priced(config)
+    whole, shared = run(2, config=config, cost=price, model=model())
+    for kind in ("model", "ema"):
+        assert list(whole[kind]) == list(before), "the network's own names"
+        changed = [name for name in before if not torch.equal(whole[kind][name], before[name])]
+        assert changed == learns
+    trained = sum(one.numel() for one in few(model(), layers).parameters() if one.requires_grad)
+    assert {len(sum_P) for sum_P in shared.sums} == {trained}, "what is frozen has no part in the sum and its noise"
+    assert_same(run(1, config=config, cost=price, model=model())[0], whole, CLOSE)
+    stopped = Shared(2, die_at=5)
+    with pytest.raises((Killed, threading.BrokenBarrierError)):
+        run(shared=stopped, config=config, cost=price, model=model())
+    assert_same(run(shared=replace(stopped, die_at=None), config=config, cost=price, model=model())[0], whole)
 
 
 def test_a_run_that_began_on_a_gpu_continues_with_the_optimizer_of_a_cpu() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from raysyn.compute.local import LocalWorker
 from raysyn.data.images import Images
+from raysyn.methods.denoising import averaged
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.runs.storage import Store
 from raysyn.train.augment import AugmentConfig
@@ -110,6 +111,24 @@ def test_a_step_is_adams_whatever_the_memory_layout(tmp_path: Path) -> None:
     optimizer.step()
     for mine, theirs in zip(model.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(mine.detach(), theirs.detach(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("layers", "stays"), [("lora:1", "label.weight"), ("attention", "head.weight")])
+def test_few_layers_learn_and_answers_and_states_are_an_ordinary_network(
+    tmp_path: Path, layers: str, stays: str
+) -> None:
+    before = _model().state_dict()
+    result = fit(_worker(tmp_path), _model(), TASK, _images(), CONFIG, 3, None, layers)
+    for weights in (result["model"], result["ema"]):
+        assert list(weights) == list(before)
+        assert torch.equal(weights[stays], before[stays]) and not torch.equal(
+            weights["stem.weight"], before["stem.weight"]
+        )
+    # What experiments draw from along the way is a state's average.
+    state = _worker(tmp_path).resume()
+    assert state is not None and _same(result["ema"], dict(averaged(state)))
+    again = fit(_worker(tmp_path), _model(), TASK, _images(), CONFIG, 3, None, layers)
+    assert _same(result["model"], again["model"])
 
 
 def test_another_seed_gives_another_run(tmp_path: Path) -> None:

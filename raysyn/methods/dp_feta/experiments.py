@@ -77,7 +77,9 @@ def asked(config: Config) -> dict[str, Group]:
 
 def counts(config: Config, count: int) -> Config:
     """The same with so many central images."""
-    return replace(config, central=replace(config.central, count=count))
+    # Without any, no layer has learned before.
+    tuning = config.finetune if count else replace(config.finetune, layers="all")
+    return replace(config, central=replace(config.central, count=count), finetune=tuning)
 
 
 def of_kind(config: Config, kind: Kind) -> Config:

@@ -32,7 +32,9 @@ def prepare(config: Config) -> Prepared:
     """The data set and the plan for it; ValueError in one sentence where either cannot be."""
     dataset = look(name_of(config), config)
     private = dataset.train
-    facts = check_denoiser(new_denoiser(config, private), private.shape, task_of(config, private), config.sampler)
+    facts = check_denoiser(
+        new_denoiser(config, private), private.shape, task_of(config, private), config.sampler, config.finetune.layers
+    )
     planned = units.planned(private, lambda n: plan(config, n, private.classes))
     check(asked(config), private, plan)
     doubts = [

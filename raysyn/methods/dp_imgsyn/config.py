@@ -110,6 +110,10 @@ class Config(Declared):
         unknown = sorted(set(self.students) - set(NAMES))
         if unknown or len(set(self.students)) != len(self.students):
             raise ValueError(f"students is {self.students}: name each of {', '.join(NAMES)} at most once")
+        if self.training.layers != "all":
+            raise ValueError(
+                f"training.layers is {self.training.layers}, but the teacher has learned nothing before: leave it out"
+            )
         if self.experiment.trains() and not self.students:
             raise ValueError("students is empty, but experiments are judged by the first of them: name one")
         if not 0 <= self.seed < 2**32:

@@ -22,6 +22,7 @@ from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import NoiseConfig
+from raysyn.train.few_weights import ALL, rank_of
 from raysyn.train.gan import GANConfig
 from raysyn.train.loop import LoopConfig
 from raysyn.train.private_gan import PlayConfig
@@ -126,6 +127,8 @@ class ExperimentConfig(SweepConfig):
     """Widths of the classifier of public classes, with how many it recognises."""
     noise: tuple[float, ...] = ()
     """Noise multipliers of the semantic query."""
+    layers: tuple[str, ...] = ()
+    """Which weights learn in fine-tuning: all, attention, embedding, lora:RANK."""
     limits: bool = False
     """And without any privacy (NonPrivD, NonPrivG; table 3)."""
 
@@ -137,6 +140,8 @@ class ExperimentConfig(SweepConfig):
             raise ValueError(
                 f"experiment.widths is {self.widths} and experiment.query_widths {self.query_widths}: give at least 1"
             )
+        for one in self.layers:
+            rank_of(one)
         if any(not 0 < noise < math.inf for noise in self.noise):
             raise ValueError(f"experiment.noise is {self.noise}: give numbers above 0")
 
@@ -201,6 +206,11 @@ class Config(Declared):
                 f"generator is gan, but central.count is {self.central.count}: central images go with diffusion, leave "
                 "them out"
             )
+        if (layers := {self.finetune.layers, *self.experiment.layers} - {ALL}) and self.untaught():
+            raise ValueError(
+                f"finetune.layers or experiment.layers is {min(layers)}, but generator is {self.generator} and "
+                f"pretraining {self.pretraining}: few weights are for a diffusion model that has learned, give all"
+            )
         if not self.private and self.central.count:
             raise ValueError(
                 f"private is False, but central.count is {self.central.count}: central images are noisy, leave them out"
@@ -248,6 +258,10 @@ class Config(Declared):
                 "private is False, which has no budget and no noise: leave experiment.epsilons, experiment.noise and "
                 "experiment.limits out"
             )
+
+    def untaught(self) -> bool:
+        """Whether there is no diffusion model that has learned before it is fine-tuned."""
+        return self.generator == "gan" or (self.pretraining == "none" and not self.central.count)
 
     def warms_up(self) -> bool:
         """Whether central images are a stage of their own: after the public ones, or in place of them."""

@@ -14,6 +14,7 @@ from raysyn.methods.privimage.models import has_images
 from raysyn.methods.privimage.stages import before, begin
 from raysyn.methods.sweep import Group, Reads, Variant
 from raysyn.privacy.ledger import Plan
+from raysyn.train.few_weights import ALL
 
 TITLES = {
     "pretraining": ("What is pre-trained on (table 2 of the paper)", "Selected public images, all of them, or none."),
@@ -26,6 +27,7 @@ TITLES = {
     "query_widths": ("Sizes of the classifier of public classes", "How well it knows these, and what comes of it."),
     "noise": ("Noise of the semantic query", "Less noise leaves DP-SGD a little more."),
     "epsilons": ("Budgets (table 2 of the paper)", "With the settings of this run, whatever the budget."),
+    "layers": ("Which weights learn in fine-tuning", "Weights that do not learn are not clipped and get no noise."),
     "limits": ("Without privacy (table 3 of the paper)", "A limit, and nothing that may be shared."),
     "own": ("This run", "As it is."),
 }  # fmt: skip
@@ -60,16 +62,20 @@ def asked(config: Config, public: Public | None, private: Images) -> dict[str, G
     rows = own.semantic.rows(private.classes)
     classes = 0 if public is None else int(has_images(public).sum())
     changes: dict[str, tuple[Sequence[Any], Callable[[Any], Config], str]] = {
-        "pretraining": (experiment.pretraining, lambda one: replace(own, pretraining=one), ""),
+        "pretraining": (experiment.pretraining, lambda one: pretrained(own, one), ""),
         "ratios": (experiment.ratios, lambda ratio: selecting(own, ratio, classes, rows), "{} of the classes"),
         "widths": (experiment.widths, lambda width: wide(own, width), "width {}"),
         "query_widths": (experiment.query_widths, lambda width: asking(own, width), "classifier of width {}"),
         "noise": (experiment.noise, lambda noise: noisy(own, noise), "noise {}"),
         "epsilons": (experiment.epsilons, lambda epsilon: within(own, epsilon), "ε {}"),
+        "layers": (experiment.layers, lambda layers: learning(own, layers), "{} learning"),
         "limits": ((False,) if experiment.limits else (), lambda _: replace(own, private=False), ""),
     }
     found = {
-        name: [_variant(change(value), words.format(f"{value:g}") if words else "", value) for value in values]
+        name: [
+            _variant(change(value), words.format(value if name == "layers" else f"{value:g}") if words else "", value)
+            for value in values
+        ]
         for name, (values, change, words) in changes.items()
     }
     share = float(f"{own.semantic.selected * rows / classes:.3g}") if classes else 1.0
@@ -90,12 +96,25 @@ def _with_own(name: str, own: Config, some: Sequence[Variant], share: float) -> 
         "noise": (own.semantic.noise_multiplier, f"noise {own.semantic.noise_multiplier:g}"),
         "epsilons": (own.budget.epsilon, f"ε {own.budget.epsilon:g}"),
     }
-    if name not in AXES:
+    if name == "layers":
+        values[name] = (0.0, f"{own.finetune.layers} learning")
+    elif name not in AXES:
         return [_variant(own), *some]
     x, words = values[name]
-    mine = _variant(own, words, x)
+    mine = _variant(own, words, x if name in AXES else None)
     others = [one for one in some if PARTS.reads.whole(one.config) != PARTS.reads.whole(own)]
     return sorted([mine, *others], key=lambda one: one.x or 0.0)
+
+
+def pretrained(config: Config, what: Any) -> Config:
+    """The same pre-trained on this; what has learned nothing before learns as a whole."""
+    tuning = replace(config.finetune, layers=ALL) if what == "none" and not config.central.count else config.finetune
+    return replace(config, pretraining=what, finetune=tuning)
+
+
+def learning(config: Config, layers: str) -> Config:
+    """The same with these layers that learn in fine-tuning."""
+    return replace(config, finetune=replace(config.finetune, layers=layers))
 
 
 def selecting(config: Config, ratio: float, classes: int, rows: int) -> Config:

@@ -118,7 +118,7 @@ class Diffusion:
                 copies=tuning.noise_multiplicity, learning_rate=tuning.learning_rate, ema=tuning.ema,
             )  # fmt: skip
             fit = partial(setting.compute.train, loop.fit, name="finetune")
-            return fit(self.denoiser, self.task, self.private, plain, self.config.seed)
+            return fit(self.denoiser, self.task, self.private, plain, self.config.seed, None, tuning.layers)
         release = sgd.train(
             setting.compute, self.denoiser, self.task, self.private, tuning, setting.plan.stages["finetune"],
             setting.folder.secret, setting.machines.sgd, epsilon_at=partial(setting.plan.epsilon_after, "finetune"),
@@ -130,7 +130,7 @@ def check_diffusion(config: Config, private: Images, rows: int) -> dict[str, str
     """What tells the denoiser from another one, as facts of the run; ValueError, in one sentence, where it could not be
     trained or drawn with. `rows`: labels, with those of public images."""
     own = new_denoiser(config, private, rows)
-    facts = check_denoiser(own, private.shape, task_of(config, rows), config.sampler)
+    facts = check_denoiser(own, private.shape, task_of(config, rows), config.sampler, config.finetune.layers)
     told = {"selected": config.semantic.conditional, "all": private.classes > 1, "none": False}[config.pretraining]
     central = config.warms_up() and not config.central.conditional and private.classes == 1
     if not told and (config.pretraining != "none" or central) and table_of_labels(own, rows) is None:

@@ -51,6 +51,7 @@ from raysyn.privacy.trial import SGDSpeed
 from raysyn.screen.console import Console
 from raysyn.train import gan
 from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.few_weights import few
 from raysyn.train.loop import LoopConfig
 from raysyn.train.memory import Need, at_once
 from raysyn.train.naming import Naming
@@ -179,7 +180,7 @@ def experiments(
 
 def _alike(config: Config) -> str:
     """Runs of one such name take the same time."""
-    return digest(config.network, config.query, config.pretraining, config.private)
+    return digest(config.network, config.query, config.pretraining, config.private, config.finetune.layers)
 
 
 def query_stages(config: Config, private: Images, public: Public) -> list[Stage]:
@@ -209,7 +210,7 @@ def diffusion_stages(config: Config, private: Images, public: Public | None, mac
         plain = LoopConfig(
             iterations=tuning.cost(private.units).steps, batch_size=tuning.batch_size, copies=tuning.noise_multiplicity
         )
-        tuned = learning_seconds(network, task, private, plain)
+        tuned = learning_seconds(few(network, tuning.layers), task, private, plain)
     drawn = drawing_seconds(network, config.sampler, private, config.synthetic)
     drawn += again_seconds(network, config.sampler_fid, private, config.synthetic)
     return [*found, Stage("finetune", tuned), Stage("synthesise", drawn)]

@@ -141,9 +141,10 @@ def story(setting: Setting, public: Public | None) -> list[str]:
         done.append(f"Pre-trained the {KINDS[config.generator]} on {which} public images for {length}.")
     if isinstance(setting, PrivateSetting):
         price = setting.plan.stages["finetune"]
+        few = "" if config.finetune.layers == "all" else f" (of its layers: {config.finetune.layers})"
         done.append(
-            f"Fine-tuned {TUNED[config.generator]} on the sensitive images with {price.steps:,} steps of DP-SGD at "
-            f"noise multiplier {price.noise_multiplier:.3g}, expected batch {config.finetune.batch_size:,}, noisy "
+            f"Fine-tuned {TUNED[config.generator]}{few} on the sensitive images with {price.steps:,} steps of DP-SGD "
+            f"at noise multiplier {price.noise_multiplier:.3g}, expected batch {config.finetune.batch_size:,}, noisy "
             f"copies per {unit_of(price.adjacency)}: {config.finetune.noise_multiplicity}."
         )
     else:

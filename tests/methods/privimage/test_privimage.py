@@ -466,6 +466,10 @@ def test_classes_without_public_images_are_not_selected() -> None:
         ({"private": False, "central": CentralConfig(count=10)}, "private is False"),
         ({"generator": "gan", "central": CentralConfig(count=10)}, "generator is gan"),
         ({"synthetic": 3}, "synthetic is 3"),
+        *(
+            ({"finetune": replace(TINY.finetune, layers="lora:2"), **untaught}, "a diffusion model that has learned")
+            for untaught in ({"generator": "gan"}, {"pretraining": "none"})
+        ),
         ({"semantic": SemanticConfig(noise_multiplier=0.1)}, "budget.epsilon"),
     ],
 )
@@ -510,6 +514,18 @@ def test_experiments_compare_whole_runs_and_share_what_is_the_same(
     assert "figure 7 of the paper" in html and "figure 9 of the paper" in html and "(this run)" in html
 
 
+def test_layers_that_learn_are_compared_and_what_is_pre_trained_on_nothing_learns_as_a_whole() -> None:
+    few = replace(TINY, finetune=replace(TINY.finetune, layers="embedding"))
+    groups = asked(
+        replace(few, experiment=ExperimentConfig(layers=("all", "lora:2"), pretraining=("all", "none"))), None,
+        Images(np.zeros((2, 8, 8, 1), np.uint8), np.arange(2), ("a", "b")),
+    )  # fmt: skip
+    assert [one.title for one in groups["layers"].variants] == [
+        f"privimage, {name} learning" for name in ("embedding", "all", "lora:2")
+    ]
+    assert [one.config.finetune.layers for one in groups["pretraining"].variants] == ["embedding", "embedding", "all"]
+
+
 def test_baselines_of_experiments_carry_their_own_names() -> None:
     experiment = ExperimentConfig(
         pretraining=("all", "none"), ratios=(1.0,), query_widths=(8,), noise=(5.0,), epsilons=(1.0,), limits=True
@@ -530,6 +546,8 @@ def test_baselines_of_experiments_carry_their_own_names() -> None:
     ({"pretraining": "none"}, {"pretraining": ("all",)}, r"experiment\.pretraining is"),
     ({"private": False}, {"epsilons": (1.0,)}, "private is False"),
     ({"central": CentralConfig(count=20)}, {"limits": True}, r"experiment\.limits is .* central\.count is 20"),
+    ({"generator": "gan"}, {"layers": ("lora:2",)}, "few weights are for a diffusion model that has learned"),
+    ({}, {"layers": ("lora:0",)}, r"layers is 'lora:0': give all"),
     ({}, {"ratios": (1.5,)}, r"experiment\.ratios is"), ({}, {"noise": (0.0,)}, r"experiment\.noise is"),
 ])  # fmt: skip
 def test_experiments_that_cannot_be_are_refused(
