@@ -75,8 +75,8 @@ def shares(counts_KM: Floats, threshold: float) -> Floats:
 
 
 def evolve(setting: PrivateSetting, source: Source) -> dict[str, Any]:
-    """The stage's answer: the noisy counts of all rounds, which are paid for, and what is made of them: the last
-    candidates, with their shares."""
+    """The stage's answer: the noisy counts of all rounds, which are paid for, and what is made of them: the
+    candidates of all rounds, and the last ones with their shares."""
     config, private, price = setting.config, setting.dataset.train, setting.plan.stages[VOTES]
     size = size_of(config, private, setting.plan.noise(VOTES))
     breeding = Breeding(source, config, setting.plan.noise(VOTES), size)
@@ -93,9 +93,18 @@ def evolve(setting: PrivateSetting, source: Source) -> dict[str, Any]:
 
     release = query.votes(private, price, Stream(setting.folder.secret, VOTES), size, count)
     noisy_TKM = setting.ledger.pay(VOTES, release)
-    genes, more = source.kept(breeding.genes(list(noisy_TKM[:-1])).flatten(0, 1))
-    population = {"genes": genes.reshape(*size, -1), "shares": breeding.weights(noisy_TKM[-1]), **more}
-    return {"noisy": torch.from_numpy(noisy_TKM), "population": population}
+    every_TKMG = torch.stack([breeding.genes(list(noisy_TKM[:step])) for step in range(len(noisy_TKM))])
+    return {
+        "noisy": torch.from_numpy(noisy_TKM),
+        "rounds": kept(source, every_TKMG),
+        "population": {**kept(source, every_TKMG[-1]), "shares": breeding.weights(noisy_TKM[-1])},
+    }
+
+
+def kept(source: Source, genes: Tensor) -> dict[str, Tensor]:
+    """Genes (..., GENES), and what drawing them needs once their source is gone."""
+    rows_NG, more = source.kept(genes.flatten(0, -2))
+    return {"genes": rows_NG.reshape(genes.shape), **more}
 
 
 def size_of(config: Config, private: Images, noise_multiplier: float) -> tuple[int, int]:
@@ -118,3 +127,16 @@ def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[Painter, Tensor, Ten
     generator, labels = torch.Generator().manual_seed(seed), torch.from_numpy(labels_N)
     parents = torch.multinomial(shares_KM[labels], 1, generator=generator)[:, 0]
     return painter(varied(genes_KMG[labels, parents], strength, generator), labels)
+
+
+def unvoted(painter: Painter, genes_TKMG: Tensor, noisy_TKM: Tensor, blur: float, images: Images) -> Tensor:
+    """How few noisy votes the candidates have that each image would vote for, (N, T): what an attacker who has all that
+    was paid for would look at; smaller where an image is likelier to have voted."""
+    found, labels_N = torch.empty(len(images), len(noisy_TKM), dtype=torch.float64), images.labels_N
+    for step, (genes_KMG, noisy_KM) in enumerate(zip(genes_TKMG, noisy_TKM, strict=True)):
+        for label in np.unique(labels_N).tolist():
+            mine, genes_MG = np.flatnonzero(labels_N == label), genes_KMG[label]
+            candidates = painter(genes_MG, torch.full((len(genes_MG),), label)).numpy()
+            chosen = query.nearest(images.images_NHWC[mine], candidates, blur)
+            found[torch.from_numpy(mine), step] = -noisy_KM[label, torch.from_numpy(chosen)]
+    return found

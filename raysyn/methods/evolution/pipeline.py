@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from raysyn.data.images import Images
 from raysyn.data.public import Public, comparison, in_both, load_beside
@@ -20,9 +21,9 @@ from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of
 from raysyn.methods.ends import finish, look, usual
 from raysyn.methods.evolution.config import NAME, Config
-from raysyn.methods.evolution.evolve import draw_chunk, evolve, size_of
+from raysyn.methods.evolution.evolve import draw_chunk, evolve, size_of, unvoted
 from raysyn.methods.evolution.outlook import check_memory, show_outlook
-from raysyn.methods.evolution.sources import characters_of, painter_of, source_of
+from raysyn.methods.evolution.sources import Painter, characters_of, painter_of, source_of
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import unjudged
 from raysyn.methods.network import Network
@@ -83,7 +84,7 @@ def run(setting: PrivateSetting) -> Report:
     best = best_of(config, private, found["population"])
     return finish(
         setting, NAME, synthetic, central=best, done=story(setting, found), uncharged=uncharged(config),
-        public=made_from(setting.more),
+        public=made_from(setting.more), weighed=partial(unvoted, *asked(config, private, found)),
     )  # fmt: skip
 
 
@@ -96,6 +97,17 @@ def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) 
     painter = painter_of(config.source, like.class_names, like.shape, population)
     told = f"variations of {int((shares > 0).sum()):,} candidates that were voted for"
     return Drawing(draw_chunk, (painter, genes, shares, config.source.final), told)
+
+
+def asked(config: Config, like: Images, found: Mapping[str, Any]) -> tuple[Painter, Tensor, Tensor, float]:
+    """What each round asked, and what it was answered."""
+    painter = painter_of(config.source, like.class_names, like.shape, found["rounds"])
+    return painter, found["rounds"]["genes"], found["noisy"], config.votes.blur
+
+
+def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Images) -> Tensor:
+    """How many noisy votes the candidates have that each image would vote for, round by round."""
+    return -unvoted(*asked(config, like, answer(VOTES)), images)
 
 
 def best_of(config: Config, like: Images, population: Mapping[str, Any]) -> Images:
@@ -138,6 +150,6 @@ def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
 
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
-    uncharged=uncharged, drawing=drawing, audited=True,
+    uncharged=uncharged, drawing=drawing, audited=True, knows=knows,
     network=Network(("source", "classes", "synthetic", "seed"), parts),
 )  # fmt: skip
