@@ -74,7 +74,7 @@ METHODS = (
         "Candidates from a renderer of characters, or public images, evolve by noisy votes of the private images.",
         "Private Evolution (Lin et al., ICLR 2024); with a renderer, Sim-PE (2025)",
         guarantee="dp",
-        needs="writing, or public images",
+        needs="public images, or writing",
     ),
     _own(
         "dp_feta",

@@ -24,7 +24,7 @@ class SourceConfig:
     variation: tuple[float, ...] = (0.8, 0.6, 0.4)
     """How much descendants differ from what was voted for, after the first round, the second and so on, the last one
     for all that follow: from 0, copies, to 1, drawn anew."""
-    final: float = 0.5
+    final: float = 0.6
     """How much synthetic images differ from the last candidates that were voted for: post-processing."""
     turn: float = 10.0
     """Candidates are turned by this many degrees: here and below the standard deviation, of candidates as they are
@@ -35,7 +35,7 @@ class SourceConfig:
     """Slanted, in pixels per pixel."""
     shift: float = 0.06
     """Shifted, in parts of half a side."""
-    bend: float = 0.08
+    bend: float = 0.1
     """Bent, smoothly and differently at 4 x 4 places, in parts of half a side."""
     height: float = 0.7
     """Height of a capital letter, in parts of the image's side. `letters` only."""

@@ -35,7 +35,7 @@ from raysyn.report.report import Report
 
 MOST_SHARED = 0.01
 """Share of the private images that may be public ones too: a few are where both were gathered from the web."""
-DROWNED = 1.0
+DROWNED = 0.5
 """Votes of a candidate, on average and in standard deviations of their noise, below which much of what is chosen is
 chance."""
 

@@ -41,7 +41,7 @@ BLOCK = 1024
 """Images compared at once, and candidates that they are compared with: part of rounding, so constants."""
 FEWEST, MOST = 8, 1000
 """Candidates of a class, where nothing else is asked for."""
-CLEAR = 0.6
+CLEAR = 1.2
 """Candidates of a class, by default, in parts of how many standard deviations of noise its images are."""
 
 
@@ -56,7 +56,7 @@ class VotesConfig:
     """Candidates of each class in each round; by default as many as noise leaves votes for, from 8 to 1000."""
     threshold: float = 2.0
     """Candidates with fewer noisy votes than this many standard deviations of the noise have no descendants."""
-    blur: float = 1.5
+    blur: float = 1.0
     """Images and candidates are compared after a blur of this many pixels, so that a stroke that is a pixel away is
     near; 0 compares pixels as they are."""
 
