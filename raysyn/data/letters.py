@@ -38,13 +38,11 @@ WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 
 def character_of(name: str) -> str | None:
-    """The character that a class' name means: itself, `3 - three` or `three`; None for other names."""
-    first, _, rest = name.strip().partition(" - ")
-    if rest and len(first) == 1:
-        return first
-    if name.strip().lower() in WORDS:
-        return str(WORDS.index(name.strip().lower()))
-    return name.strip() if len(name.strip()) == 1 and name.strip().isascii() and name.strip().isprintable() else None
+    """The character that a class' name means: itself, `3 - three` or `three`; None for other names, and for characters
+    that no font has."""
+    first = name.strip().partition(" - ")[0]
+    found = str(WORDS.index(first.lower())) if first.lower() in WORDS else first
+    return found if len(found) == 1 and any(ord(found) in _known(one) for one in FONTS) else None
 
 
 @functools.cache
@@ -95,6 +93,12 @@ def _lines(drawn_NHW: NDArray[np.bool_]) -> NDArray[np.float32]:
     from scipy import ndimage
 
     thin = thinned(drawn_NHW)
+    for line, drawn in zip(thin, drawn_NHW, strict=True):
+        # A dot of even width is thinned to nothing.
+        parts, count = ndimage.label(drawn, np.ones((3, 3)))
+        for lost in sorted(set(range(1, count + 1)) - set(parts[line].tolist())):
+            place = ndimage.center_of_mass(parts == lost)
+            line[round(place[0]), round(place[1])] = True
     return np.stack([ndimage.distance_transform_edt(~one) for one in thin]).astype(np.float32) / (SIDE / 2)
 
 
