@@ -25,13 +25,14 @@ from raysyn.methods.evolution import evolve
 from raysyn.methods.evolution import pipeline as evolution
 from raysyn.methods.evolution.config import Config, SourceConfig
 from raysyn.methods.evolution.evolve import Breeding, shares, unvoted
+from raysyn.methods.evolution.presets import PRESETS
 from raysyn.methods.evolution.sources import Letters, LetterSource, PublicSource, Warped
 from raysyn.methods.evolution.warps import GENES, drawn, varied
 from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Ledger
-from raysyn.privacy.queries.votes import VotesConfig
+from raysyn.privacy.queries.votes import VOTES, VotesConfig, plan
 from raysyn.runs.storage import load_saved
 
 TINY = Config(
@@ -181,6 +182,15 @@ def test_votes_that_noise_drowns_are_said_beforehand() -> None:
 def test_bad_settings_cost_one_sentence(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         SourceConfig(**settings)
+
+
+@pytest.mark.parametrize("epsilon", [1, 10])
+def test_the_papers_presets_are_sim_pes_schedule_and_ask_for_one_vote(epsilon: int) -> None:
+    config = PRESETS[f"paper-mnist-eps{epsilon}"]
+    noise = plan(config.votes, config.budget, 60_000).noise(VOTES)
+    assert config.votes.rounds == 4 and 10 * config.votes.counted(60_000, 10, noise) == 60_000
+    assert config.votes.threshold * noise == pytest.approx(1.0, rel=0.01)
+    assert [config.source.strength(step) for step in range(1, 5)] == [0.8, 0.4, 0.2, 0.2]
 
 
 def a_generator() -> torch.Generator:
