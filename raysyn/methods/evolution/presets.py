@@ -49,6 +49,7 @@ PRESETS: dict[str, Config] = {
         data=DataConfig(name="fashion_mnist"),
         source=SourceConfig(kind="public"),
         public=PublicConfig(name=("kmnist", "cifar100")),
+        tuned_on="MNIST and Fashion-MNIST",
     ),
     "cpu-cifar10": replace(
         _CPU,
