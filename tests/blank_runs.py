@@ -28,6 +28,8 @@ from raysyn.methods.dp_feta import config as of_dp_feta
 from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_imgsyn import config as of_dp_imgsyn
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.evolution import config as of_evolution
+from raysyn.methods.evolution import pipeline as evolution
 from raysyn.methods.machines import On
 from raysyn.methods.noisy_means import config as of_noisy_means
 from raysyn.methods.noisy_means import pipeline as noisy_means
@@ -51,9 +53,11 @@ from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
 from raysyn.privacy.queries import layer_statistics, moments
 from raysyn.privacy.queries import semantic as semantic_query
+from raysyn.privacy.queries import votes as votes_query
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.layer_statistics import StatisticsConfig
 from raysyn.privacy.queries.semantic import SemanticConfig
+from raysyn.privacy.queries.votes import VotesConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs.folder import RunFolder
@@ -106,6 +110,14 @@ METHODS: dict[str, Method] = {
         noisy_means,
         of_noisy_means.Config(data=DataConfig(limit=300), budget=BUDGET, synthetic=60, eval=replace(EVAL, floor=False)),
         {"means": 4.0 * math.sqrt(1 + 0.1**2), "spread": 1.0},
+    ),
+    "evolution": Method(
+        evolution,
+        of_evolution.Config(
+            data=DataConfig(limit=300), budget=BUDGET, votes=VotesConfig(rounds=3, candidates=20), synthetic=60,
+            eval=EVAL,
+        ),
+        {"votes": 1.0},
     ),
     "dp_feta": Method(
         dp_feta,
@@ -215,6 +227,7 @@ def blank_run(
             _watch_draws(patch, run)
             _blank_queries(patch, run)
             _blank_moments(patch, run)
+            _blank_votes(patch, run)
             _blank_sgd(patch, run)
             patch.setattr(releasing, "write_release", lambda _, *rest, **more: _release(run, [*rest, more]))
             with pytest.raises(_Released):
@@ -306,6 +319,18 @@ def _blank_moments(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
     patch.setattr(moments, "noisy_sum", lambda parts, *more: total([0.0 * part for part in parts], *more))
     patch.setattr(asking, "read_means", means)
     patch.setattr(asking, "gaussians", fitted)
+
+
+def _blank_votes(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
+    count, votes = votes_query.ballots, votes_query.votes
+
+    def noted(*args: Any) -> Any:
+        found = votes(*args)
+        run.sold["votes"] = list(found.value)
+        return found
+
+    patch.setattr(votes_query, "ballots", lambda *args: 0.0 * count(*args))
+    patch.setattr(votes_query, "votes", noted)
 
 
 def _blank_sgd(patch: pytest.MonkeyPatch, run: BlankRun) -> None:

@@ -36,7 +36,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     [
         (
             "dp_fet quick",
-            "dp_fet is no method or verb of raysyn (did you mean dp_feta?): the first word is one of noisy_means, dp_",
+            "dp_fet is no method or verb of raysyn (did you mean dp_feta?): the first word is one of noisy_means, evol",
         ),
         ("methds", "methds is no method or verb of raysyn (did you mean methods?): the first word is one of"),
         ("zzz", "zzz is no method or verb of raysyn: the first word is one of"),

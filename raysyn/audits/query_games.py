@@ -23,7 +23,7 @@ from raysyn.data.images import Images
 from raysyn.privacy import units
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import central, counts, layer_statistics, moments, semantic
+from raysyn.privacy.queries import central, counts, layer_statistics, moments, semantic, votes
 
 SIDE, ALBUM = 4, 3
 """Pixels a side; images of a person."""
@@ -36,6 +36,8 @@ MOMENTS = moments.MomentsConfig(frequencies=9, spread_frequencies=4, spread_per_
 STATISTICS = layer_statistics.StatisticsConfig(epochs=2.0)
 SAMPLE = layer_statistics.StatisticsConfig(epochs=0.5, batch_size=50)
 SEMANTIC = semantic.SemanticConfig(k=3, noise_multiplier=NOISE)
+ROUNDS = 2
+"""Of votes."""
 NOTHING = 1e-12
 """A noise multiplier that is as good as none."""
 LOOKED_AT = 4096
@@ -157,6 +159,26 @@ def _histogram(who: Who) -> tuple[Cost, Answer, Exact]:
     return price, answer, lambda there: sums(there).ravel() / math.sqrt(SEMANTIC.k)
 
 
+def _votes(who: Who) -> tuple[Cost, Answer, Exact]:
+    """Two rounds of votes for white, black and grey. All rounds are known by the canary's own candidate alone."""
+    plain = replace(votes.VotesConfig(rounds=ROUNDS).cost(), noise_multiplier=NOISE * math.sqrt(ROUNDS))
+    price = units.priced(plain, who.images)
+
+    def sums(there: bool) -> Floats:
+        private = who.present(there)
+        offered = np.zeros((private.classes, 3, *private.shape), np.uint8)
+        offered[:, 1:] = np.array([128, 255], np.uint8)[:, None, None, None]
+        weights_N = units.weights(private)
+        return votes.ballots(private.images_NHWC, private.labels_N, weights_N, offered, 0.0)
+
+    def answer(there: bool, stream: Stream) -> Floats:
+        private, exact = who.present(there), sums(there)
+        noisy = votes.votes(private, price, stream, exact.shape[:2], lambda step, answered: [exact]).value
+        return noisy.reshape(ROUNDS, -1)
+
+    return price, answer, lambda there: sums(there).ravel()
+
+
 def _statistics(config: layer_statistics.StatisticsConfig, who: Who) -> tuple[Cost, Answer, Exact]:
     """What layers see: means that are clipped, of two layers. All answers are known by their sum alone, which is taken
     as one, of their noise."""
@@ -221,6 +243,7 @@ def cases(games: float) -> list[Case]:
         "spread of noisy_means": partial(_moments, moments.SPREAD),
         "noisy class counts": _counts,
         "semantic histogram": _histogram,
+        "votes of evolution": _votes,
     }
     layers = {
         "layer statistics": partial(_statistics, STATISTICS),

@@ -35,7 +35,7 @@ def _glyph(letter: str, size: int, rng: np.random.RandomState) -> np.ndarray:
     # Imported where it is used, not above: who only asks for help must not wait for it.
     from PIL import Image, ImageDraw
 
-    face = _font(FONTS[rng.randint(len(FONTS))])
+    face = font(FONTS[rng.randint(len(FONTS))])
     canvas = Image.new("L", (128, 128))
     ImageDraw.Draw(canvas).text((64, 64), letter, fill=255, font=face, anchor="mm")
     turn, slant = np.deg2rad(rng.uniform(-12, 12)), rng.uniform(-0.2, 0.2)
@@ -54,8 +54,15 @@ def _glyph(letter: str, size: int, rng: np.random.RandomState) -> np.ndarray:
 
 
 @functools.cache
-def _font(name: str) -> Any:
-    from matplotlib import get_data_path
+def font(name: str, size: int = 64) -> Any:
+    """One of FONTS."""
     from PIL import ImageFont
 
-    return ImageFont.truetype(str(Path(get_data_path(), "fonts", "ttf", f"{name}.ttf")), 64)
+    return ImageFont.truetype(font_file(name), size)
+
+
+def font_file(name: str) -> str:
+    """Where it lies: Matplotlib brings them."""
+    from matplotlib import get_data_path
+
+    return str(Path(get_data_path(), "fonts", "ttf", f"{name}.ttf"))

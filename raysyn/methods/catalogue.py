@@ -70,6 +70,13 @@ METHODS = (
         needs="nothing",
     ),
     _own(
+        "evolution",
+        "Candidates from a renderer of characters, or public images, evolve by noisy votes of the private images.",
+        "Private Evolution (Lin et al., ICLR 2024); with a renderer, Sim-PE (2025)",
+        guarantee="dp",
+        needs="public images, or writing",
+    ),
+    _own(
         "dp_feta",
         "Noisy central images warm up a diffusion model, DP-SGD fine-tunes it.",
         "DP-FETA (Li et al., S&P 2025); without the warm-up DPDM (2023)",

@@ -20,14 +20,17 @@ from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, Section, write_report
 
 
-def look(method: str, config: Any) -> Dataset:
-    """The data set that `config` names, once everything that will be measured and written of it has been tried.
+def look(
+    method: str, config: Any, uncharged: Callable[[Any], Sequence[str]] | None = None, sets: Sequence[str] = ()
+) -> Dataset:  # fmt: skip
+    """The data set that `config` names, once everything that will be measured and written of it has been tried, with
+    the names of public `sets` and what is `uncharged`, where that is more than usual.
 
     ValueError, in one sentence, where it cannot be. Reads the images and spends nothing.
     """
     dataset = load(config.data)
     check_measures(config.eval, dataset.train.classes, synthetic=config.synthetic, train=len(dataset.train))
-    rehearse(method, dataset, told=config, uncharged=uncharged(config))
+    rehearse(method, dataset, told=config, uncharged=(uncharged or usual)(config), sets=sets)
     return dataset
 
 
@@ -37,13 +40,16 @@ def uncharged(config: Any) -> list[str]:
     return [*choices, *looked_at(config), *declared(config)]
 
 
+usual = uncharged
+"""What is uncharged of most methods."""
 Beside = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[Section]]]
 """beside(metrics): what else is measured once the images are, for report.json and as parts of the page."""
 
 
 def finish(
     setting: Setting, method: str, synthetic: Images, *, done: Sequence[str], central: Images | None = None,
-    drawn_again: Images | None = None, beside: Beside | None = None, weighed: Weighed | None = None, **more: Any,
+    drawn_again: Images | None = None, beside: Beside | None = None, weighed: Weighed | None = None,
+    uncharged: Sequence[str] | None = None, public: Mapping[str, Any] | None = None, **more: Any,
 ) -> Report:  # fmt: skip
     """The end of a pipeline: certificate and release, then measures on real images and the report, which stay inside.
 
@@ -55,12 +61,16 @@ def finish(
         drawn_again: images of the same model, drawn for measures of fidelity alone.
         beside: what else is measured, after the release.
         weighed: by what weights canaries are guessed about, if there are any.
+        uncharged: what is uncharged, where that is more than usual.
+        public: what was public, as the certificate names it.
         more: of the report's environment.
     Raises ValueError where a stage of the plan was not paid, and, once all is written, Refuted where the canaries of
     the run show more than is promised.
     """
     config, folder = setting.config, setting.folder
-    privacy = release(setting, method, synthetic, uncharged(config))
+    privacy = release(
+        setting, method, synthetic, usual(config) if uncharged is None else uncharged, **(public or {})
+    )  # fmt: skip
     metrics = evaluate(setting, synthetic, config.eval, drawn_again=drawn_again)
     attacks = attack_by_distances(setting, synthetic, config.eval.distances)
     further, sections = ({}, ()) if beside is None else beside(metrics)

@@ -122,7 +122,7 @@ NETWORK_FORM = "raysyn network 1"
 NETWORK = dict.fromkeys(("statement", "form", "raysyn", "method", "preset", "made_by"), _TEXT)
 """Fields of network.json beside its settings."""
 SETTINGS = ("budget", "classes", "classifier", "gan", "generator", "model", "moments", "network", "noise", "penalty",
-            "sampler", "seed", "synthetic")  # fmt: skip
+            "sampler", "seed", "source", "synthetic")  # fmt: skip
 """Groups of settings that network.json may hold: what drawing reads, and no place of a file."""
 
 

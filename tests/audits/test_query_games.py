@@ -14,11 +14,11 @@ from raysyn.audits.played import Case
 from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
 from raysyn.privacy.poisson import Stream, participants
-from raysyn.privacy.queries import central, counts, layer_statistics, moments, noise, semantic
+from raysyn.privacy.queries import central, counts, layer_statistics, moments, noise, semantic, votes
 
 CASES = {case.name: case for case in query_games.cases(1.0)}
 DRAWS = 100
-WHERE = (central, counts, layer_statistics, moments, semantic)
+WHERE = (central, counts, layer_statistics, moments, semantic, votes)
 
 
 def drawn(case: Case, there: bool) -> tuple[np.ndarray, float]:

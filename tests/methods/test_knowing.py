@@ -16,6 +16,8 @@ from raysyn.methods.dp_feta import config as of_dp_feta
 from raysyn.methods.dp_feta.model import knows as dp_feta
 from raysyn.methods.dp_imgsyn.config import new_teacher
 from raysyn.methods.dp_imgsyn.knowing import knows as dp_imgsyn
+from raysyn.methods.evolution.pipeline import knows as evolution
+from raysyn.methods.evolution.warps import GENES
 from raysyn.methods.knowledge_recycling.config import Config as Recycling
 from raysyn.methods.knowledge_recycling.knowing import knows as knowledge_recycling
 from raysyn.methods.pigan.experiments import knows as pigan
@@ -39,6 +41,12 @@ CASES: dict[str, tuple[Callable[..., Any], Any, Callable[[Any, Images], dict[str
     "dp_feta": (
         dp_feta, TINY["dp_feta"].config,
         lambda config, like: {"finetune": {"ema": of_dp_feta.new_denoiser(config, like).state_dict()}}, LEVELS,
+    ),
+    "evolution": (
+        evolution, TINY["evolution"].config,
+        lambda config, like: {
+            "votes": {"rounds": {"genes": torch.randn(3, 10, 4, GENES).abs()}, "noisy": torch.randn(3, 10, 4).double()}
+        }, 3,
     ),
     "privimage": (
         privimage, TINY["privimage"].config,

@@ -91,6 +91,9 @@ def held_by(method: str, config: Any) -> list[str]:
     """Names of tensors that a run releases, one of each part."""
     if method == "noisy_means":
         return ["means", *(["spread"] if config.moments.spread_frequencies else [])]
+    if method == "evolution":
+        pictures = ["pictures"] if config.source.kind == "public" else []
+        return [f"votes/population/{name}" for name in ("genes", "shares", *pictures)]
     if method == "privimage":
         return [f"finetune/{'partner' if config.generator == 'gan' else 'ema'}/stem.weight"]
     teacher = ["teacher/weights/stem.weight", "generator-chosen/weights/dense.weight", "generator-chosen/deviation"]

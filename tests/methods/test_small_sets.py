@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import test_dp_feta
 import test_dp_imgsyn
+import test_evolution
 import test_knowledge_recycling
 import test_lira_method
 import test_noisy_means
@@ -24,6 +25,7 @@ from raysyn.attacks.shadows import AttackConfig
 from raysyn.data.images import DataConfig
 from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.evolution import pipeline as evolution
 from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
 from raysyn.methods.lira import pipeline as lira
 from raysyn.methods.noisy_means import pipeline as noisy_means
@@ -47,6 +49,9 @@ METHODS: dict[str, tuple[Any, Run, Callable[[Any], Any]]] = {
     "noisy_means": (
         replace(test_noisy_means.TINY, budget=BUDGET, eval=replace(EVERY, floor=False), synthetic=30),
         test_noisy_means.run, noisy_means.prepare,
+    ),
+    "evolution": (
+        replace(test_evolution.PUBLIC, budget=BUDGET, eval=EVERY, synthetic=30), test_evolution.run, evolution.prepare,
     ),
     "dp_feta": (
         replace(

@@ -35,9 +35,10 @@ from raysyn.screen.cli import Command
 from raysyn.screen.console import Console
 
 ROOT = Path(__file__).parents[2]
-# These two end as a method of somebody else's does.
+# These end as a method of somebody else's does.
 METHODS = [
-    ends if one.name in ("noisy_means", "dp_feta") else importlib.import_module(one.work) for one in catalogue.METHODS
+    ends if one.name in ("noisy_means", "dp_feta", "evolution") else importlib.import_module(one.work)
+    for one in catalogue.METHODS
 ]
 QUICK = catalogue.find("dp_feta").presets()["quick"]
 

@@ -1,0 +1,1 @@
+"""Private evolution: see the card, README.md."""

@@ -1,0 +1,155 @@
+"""Private evolution (Lin et al., ICLR 2024; with a renderer, 2025): nothing is trained on private images.
+
+Reads downwards: all rounds of votes are priced; candidates from a public source are voted for by the private images and
+varied, round after round; then images are drawn from the last ones that were voted for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from raysyn.data.images import Images
+from raysyn.data.public import Public, comparison, in_both, load_beside
+from raysyn.methods.canary_attack import stages as audited
+from raysyn.methods.class_shares import counted, mix_of
+from raysyn.methods.common import PrivateSetting
+from raysyn.methods.declared import budget_of
+from raysyn.methods.ends import finish, look, usual
+from raysyn.methods.evolution.config import NAME, Config
+from raysyn.methods.evolution.evolve import draw_chunk, evolve, size_of, unvoted
+from raysyn.methods.evolution.outlook import check_memory, show_outlook
+from raysyn.methods.evolution.sources import Painter, characters_of, painter_of, source_of
+from raysyn.methods.method import Method, Prepared
+from raysyn.methods.misfits import unjudged
+from raysyn.methods.network import Network
+from raysyn.methods.synthesis import Drawing, judging, synthesise
+from raysyn.privacy import units
+from raysyn.privacy.ledger import Plan
+from raysyn.privacy.queries.votes import VOTES, plan
+from raysyn.report.report import Report
+
+MOST_SHARED = 0.01
+"""Share of the private images that may be public ones too: a few are where both were gathered from the web."""
+DROWNED = 0.5
+"""Votes of a candidate, on average and in standard deviations of their noise, below which much of what is chosen is
+chance."""
+
+
+def prepare(config: Config) -> Prepared:
+    """All that can be wrong with the input, public images where they are asked for, and the price of all rounds."""
+    sets = config.public.sets() if config.source.kind == "public" else ()
+    dataset, public = look(NAME, config, uncharged, sets), None
+    private = dataset.train
+    planned = units.planned(private, partial(plan, config.votes, budget_of(config)))
+    if config.source.kind == "letters":
+        characters_of(private.class_names)
+    else:
+        public = load_beside(config.data, private, config.public, MOST_SHARED)
+    facts = {} if public is None else {"public": public.train.fingerprint()}
+    doubts = [*unjudged(config.eval, private.classes), *drowned(config, private, planned)]
+    return Prepared(dataset=dataset, plan=planned, more=public, facts=facts, doubts=doubts)
+
+
+def drowned(config: Config, private: Images, planned: Plan) -> list[str]:
+    """A warning where votes would be mostly noise; of numbers that are public alone."""
+    noise = planned.noise(VOTES)
+    classes, each = size_of(config, private, noise)
+    if (votes := private.units / classes / each) >= DROWNED * noise:
+        return []
+    return [
+        f"votes would be mostly noise: {each} candidates of each class share about {private.units / classes:,.0f}, "
+        f"{votes:.1f} each, and the noise is {noise:.1f}; give fewer --votes.rounds or --votes.candidates, a larger "
+        "--budget.epsilon, or take noisy_means"
+    ]
+
+
+def run(setting: PrivateSetting) -> Report:
+    """Let candidates be voted for, pay, and make everything else of the answers."""
+    config, private, console = setting.config, setting.dataset.train, setting.console
+    console.begin([VOTES, *counted(config), "synthesise", *judging(config.eval), *audited(setting)])
+
+    # Rounds of votes, with candidates that are varied between them (algorithm 1).
+    source = source_of(config.source, private.class_names, private.shape, setting.more, config.seed)
+    found = setting.folder.stage(VOTES, partial(evolve, setting, source))
+    rounds, classes, each = found["noisy"].shape
+    console.stage(VOTES, f"{rounds} rounds for {each} candidates of each of {classes} classes, {setting.spent()}")
+
+    # From here on every released byte is post-processing of what the ledger was paid for.
+    synthetic = synthesise(setting, drawing(config, private, private.units, {VOTES: found}.__getitem__))
+    best = best_of(config, private, found["population"])
+    return finish(
+        setting, NAME, synthetic, central=best, done=story(setting, found), uncharged=uncharged(config),
+        public=made_from(setting.more), weighed=partial(unvoted, *asked(config, private, found)),
+    )  # fmt: skip
+
+
+def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:
+    """Variations of the last candidates, as often as they were voted for."""
+    population = answer(VOTES)["population"]
+    genes, shares = population["genes"], population["shares"]
+    if genes.shape[:2] != shares.shape or len(shares) != like.classes:
+        raise ValueError(f"{VOTES} holds candidates of other classes than {', '.join(like.class_names)}")
+    painter = painter_of(config.source, like.class_names, like.shape, population)
+    told = f"variations of {int((shares > 0).sum()):,} candidates that were voted for"
+    return Drawing(draw_chunk, (painter, genes, shares, config.source.final), told)
+
+
+def asked(config: Config, like: Images, found: Mapping[str, Any]) -> tuple[Painter, Tensor, Tensor, float]:
+    """What each round asked, and what it was answered."""
+    painter = painter_of(config.source, like.class_names, like.shape, found["rounds"])
+    return painter, found["rounds"]["genes"], found["noisy"], config.votes.blur
+
+
+def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Images) -> Tensor:
+    """How many noisy votes the candidates have that each image would vote for, round by round."""
+    return -unvoted(*asked(config, like, answer(VOTES)), images)
+
+
+def best_of(config: Config, like: Images, population: Mapping[str, Any]) -> Images:
+    """The candidate of each class with the most noisy votes, as it is."""
+    labels = torch.arange(like.classes)
+    painter = painter_of(config.source, like.class_names, like.shape, population)
+    best = population["genes"][labels, population["shares"].argmax(1)]
+    return Images(painter(best, labels).numpy(), labels.numpy(), like.class_names)
+
+
+def story(setting: PrivateSetting, found: Mapping[str, Any]) -> list[str]:
+    """One plain sentence per stage, for the report."""
+    config, (rounds, _, each) = setting.config, found["noisy"].shape
+    public: Public | None = setting.more
+    made = "drawn as characters" if public is None else f"made of {len(public.train):,} public images"
+    votes = f"The private images voted {rounds} times for {each} candidates of each class, {made}; between the rounds "
+    return [
+        votes + "those with the most noisy votes were varied.",
+        *(in_both(public) if public is not None else []),
+        f"Drew {len(found['population']['shares'])} classes, {mix_of(config)}, as variations of the last candidates.",
+    ]
+
+
+def made_from(public: Public | None) -> dict[str, Any]:
+    """What was public, as the certificate names it."""
+    return {} if public is None else {"public_images": [public.described()]}
+
+
+def uncharged(config: Config) -> list[str]:
+    """What looking at private data may have shaped without being paid for."""
+    return [*usual(config), *([comparison(MOST_SHARED)] if config.source.kind == "public" else [])]
+
+
+def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
+    """What `drawing` reads."""
+    names = ("genes", "shares", *(["pictures"] if config.source.kind == "public" else []))
+    population = answer(VOTES)["population"]
+    return {VOTES: {"population": {name: population[name] for name in names}}}
+
+
+METHOD = Method(
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
+    uncharged=uncharged, drawing=drawing, audited=True, knows=knows,
+    network=Network(("source", "classes", "synthetic", "seed"), parts),
+)  # fmt: skip
