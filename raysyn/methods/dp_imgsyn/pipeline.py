@@ -41,6 +41,7 @@ from raysyn.methods.dp_imgsyn.units import (
     Synthesis,
     align_some,
     joined,
+    mechanisms,
     sum_shard,
     synthesis_of,
     teacher_accuracy,
@@ -107,7 +108,6 @@ def run(setting: PrivateSetting) -> Report:
     """Make the release, the certificate and the report; a finished stage is stored and never repeated."""
     public: Public | None = setting.more.own
     config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
-
     console.begin(stages_of(config))
 
     # A teacher under DP-SGD, and what its layers see of the private images, with noise (3.1).
@@ -297,4 +297,4 @@ def uncharged(config: Config) -> list[str]:
 
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=JUDGED_BY,
-    uncharged=uncharged)  # fmt: skip
+    uncharged=uncharged, mechanisms=mechanisms)  # fmt: skip

@@ -231,12 +231,15 @@ def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) 
         generator, _ = new_gan(config, like)
         generator.load_state_dict(tuned["partner"])
         return of_generator(config, generator.plain(), like)
-    # Public classes may stand after the sensitive ones.
-    table = tuned["ema"].get("label.weight")
-    rows = like.classes if table is None else len(table) - 1
-    network = new_denoiser(config, like, rows)
+    network = new_denoiser(config, like, rows_of(tuned["ema"], like))
     network.load_state_dict(tuned["ema"])
     return denoising.of_denoiser(network, config.sampler, like.shape)
+
+
+def rows_of(weights: Mapping[str, Tensor], like: Images) -> int:
+    """Labels that a denoiser knows: public classes may stand after the sensitive ones."""
+    table = weights.get("label.weight")
+    return like.classes if table is None else len(table) - 1
 
 
 def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from raysyn.methods.privimage.report import (
     spent,
     story,
 )
-from raysyn.methods.privimage.stages import before, begin
+from raysyn.methods.privimage.stages import before, begin, mechanisms
 from raysyn.methods.releasing import release
 from raysyn.methods.sweep import check, looked_at
 from raysyn.methods.synthesis import evaluate, judging
@@ -206,5 +206,5 @@ def uncharged(config: Config) -> list[str]:
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
     uncharged=uncharged, drawing=drawing,
-    judged_by=JUDGED_BY, network=NETWORK,
+    judged_by=JUDGED_BY, network=NETWORK, mechanisms=mechanisms,
 )  # fmt: skip
