@@ -174,8 +174,8 @@ def _told(found: Sequence[Finding], checks: Sequence[Moved]) -> None:
     for one in checks:
         verdict = "REFUTED" if one.fails else "holds"
         told = (
-            f"{_of_network(one)}: with and without each of four made-up images, the sum of clipped gradients differs by "
-            f"{one.most:.4f} of max_grad_norm at most: {verdict}."
+            f"{_of_network(one)}: with and without each of four made-up images, the sum of clipped gradients differs "
+            f"by {one.most:.4f} of max_grad_norm at most: {verdict}."
         )
         print(filled(told, 0))
     print("", filled(audit_table.summary(found, "of this run"), 0), sep="\n")

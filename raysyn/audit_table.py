@@ -113,8 +113,8 @@ def summary(found: Sequence[Finding], made: str) -> str:
         return f"Nothing of {len(found)} claims is refuted.{more}"
     names = "; ".join(f"{one.name} ({one.why})" for one in wrong)
     return (
-        f"{len(wrong)} of {len(found)} claims do not hold: {names}. Release nothing {made}; play once more with another "
-        "--seed, and report it as SECURITY.md says."
+        f"{len(wrong)} of {len(found)} claims do not hold: {names}. Release nothing {made}; play once more with "
+        "another --seed, and report it as SECURITY.md says."
     )
 
 

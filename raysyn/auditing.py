@@ -1,5 +1,5 @@
-"""`raysyn audit engine`: DP-SGD and the one-shot questions of raysyn itself, attacked. It needs no data of yours. `raysyn
-audit run RUN` does the same to the configuration of a run (`audit_run`)."""
+"""`raysyn audit engine`: DP-SGD and the one-shot questions of raysyn itself, attacked. It needs no data of yours.
+`raysyn audit run RUN` does the same to the configuration of a run (`audit_run`)."""
 
 from __future__ import annotations
 

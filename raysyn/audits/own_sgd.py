@@ -12,6 +12,8 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -173,10 +175,7 @@ def places_of(network: nn.Module, count: int) -> NDArray[np.int64]:
     """
     sizes = [p.numel() for p in engines.trained(network)]
     ends, each = np.cumsum([0, *sizes]), max(1, min(AT_LEAST, SOME // (2 * len(sizes))))
-    some = [
-        np.unique(np.linspace(start, end - 1, each).astype(np.int64))
-        for start, end in zip(ends, ends[1:], strict=False)
-    ]
+    some = [np.unique(np.linspace(start, end - 1, each).astype(np.int64)) for start, end in pairwise(ends)]
     over, away = np.linspace(0, ends[-1] - 1, SOME // 4), np.arange(SOME // 4) + (ends[-1] // 2)
     found = np.unique(np.concatenate([*some, over.astype(np.int64), away]))
     return count + found[found < ends[-1]]
@@ -226,6 +225,10 @@ def run(own: Own, there_M: Mask, secret: bytes, tell: Callable[[int], None]) -> 
     return Seen(both_T2M, given_TP[:, many:-many], release.value["engine"]["engine"])
 
 
+def _in_all(tell: Callable[[int, int], None], before: int, of: int, done: int) -> None:
+    tell(before + done, of)
+
+
 def play(own: Own, name: str, tell: Callable[[int, int], None], games: int, seed: int) -> Played:
     """By the likelihood ratio of all steps: nothing tells more. tell(steps done, of how many)."""
     runs, rate, steps = max(RUNS, round(games / own.canaries)), own.cost.sampling_rate, own.cost.steps
@@ -233,7 +236,7 @@ def play(own: Own, name: str, tell: Callable[[int, int], None], games: int, seed
     for number in range(runs):
         secret = secret_of(name, seed, number)
         there_M = coins_of(secret, own.canaries)
-        seen = run(own, there_M, secret, lambda done, number=number: tell(number * steps + done, runs * steps))
+        seen = run(own, there_M, secret, partial(_in_all, tell, number * steps, runs * steps))
         likely = canaries.log_likelihood_ratio(seen.answers_TM, rate, own.noise)
         scores.append(likely + canaries.SURE * canaries.exactly(seen.answers_TM, 1.0))
         coins.append(there_M)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,6 @@ from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.privacy.trial import Choice
 from raysyn.train import semantic
-from raysyn.train.loop import Task
 from raysyn.train.private_gan import PrivateGame
 
 MODELS: dict[Kind, Callable[[Setting, int], Model]] = {"diffusion": Diffusion, "gan": GAN}
@@ -177,12 +177,14 @@ def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> di
         generator, discriminator = new_gan(config, like)
         generator.load_state_dict(tuned["partner"])
         discriminator.load_state_dict(tuned["model"])
-        network, task = discriminator, PrivateGame(generator, config.gan.play(config.finetune.batch_size), config.seed)
+        game = PrivateGame(generator, config.gan.play(config.finetune.batch_size), config.seed)
+        learned = Learned(discriminator, game, config.finetune, Choice(**tuned["engine"]))
     else:
         rows = rows_of(tuned["ema"], like)
-        network, task = new_denoiser(config, like, rows), task_of(config, rows)
+        network = new_denoiser(config, like, rows)
         network.load_state_dict(tuned["ema"])
-    return found | {"finetune": Learned(network, task, config.finetune, Choice(**tuned["engine"]))}
+        learned = Learned(network, task_of(config, rows), config.finetune, Choice(**tuned["engine"]))
+    return found | {"finetune": learned}
 
 
 def curriculum(private: Images, public: Public, chosen: np.ndarray | None) -> Images:
