@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from running import environment, here, refusal, run
 
+from raysyn.command import main as raysyn_main
 from raysyn.command import read as read_command
 from raysyn.data.images import DataConfig, load
 from raysyn.methods import catalogue
+from raysyn.methods.leaderboard import pipeline
 from raysyn.methods.leaderboard.config import Config, Run, runs
 from raysyn.methods.leaderboard.judging import Verdict, dataset_of
 from raysyn.methods.leaderboard.page import console_rows, page
@@ -54,8 +59,20 @@ TINY = (
 )
 
 
+def in_this_process(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    """A run of the leaderboard's; one in a process of its own imports for seconds. Others below are in such a one."""
+    assert command[:4] == [PYTHON, "-P", "-m", "raysyn"]
+    out, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(errors):
+        status = raysyn_main(command[4:])
+    return subprocess.CompletedProcess(command, status, out.getvalue(), errors.getvalue())
+
+
 @pytest.mark.timeout(300)
-def test_runs_are_compared_and_more_settings_add_to_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_are_compared_and_more_settings_add_to_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "subprocess", SimpleNamespace(run=in_this_process))
     flags = ["quick", "--methods", "dp_feta", "--epsilons", "5", "--out", tmp_path / "board", "--on.address", "here"]
     judges = ["--judges.classifiers", "logreg", "--judges.epochs", "1", "--columns", "precision", "precisoin"]
     more = [f"--more={TINY}", *judges, "--seeds", "3"]
@@ -326,6 +343,12 @@ def test_flags_vary_for_all_or_for_one_method() -> None:
     assert every[-1].words == [
         *shared, "--budget.epsilon", "3", "--eval.classifiers", "logreg", "--eval.no-x", "--seed", "0"
     ]  # fmt: skip
+    # All rows learn from all images, audited methods too, unless somebody asks for canaries.
+    alone = ["--audit.canaries", "0"]
+    assert Run("dp_feta", "cpu-mnist", None, 0).words == ["cpu-mnist", *alone, "--seed", "0"]
+    asked = ("--audit.canaries", "100")
+    assert Run("dp_feta", "cpu-mnist", None, 0, more=asked).words == ["cpu-mnist", *asked, "--seed", "0"]
+    assert not any("audit" in word for word in Run("lira", "quick", None, 0).words)
     assert Run("dp_feta", "quick", 10.0, 1).name == "dp_feta-quick-eps10-seed1", "as in folders that there are"
     long = [short_name(("--data.path", f"{'/very' * 30}/{end}")) for end in ("a", "b")]
     assert long[0] != long[1] and len(long[0]) < 80

@@ -23,12 +23,11 @@ from raysyn.methods.privimage.models import (
     Diffusion,
     Model,
     has_images,
-    new_denoiser,
     new_gan,
     new_query,
     others,
-    rows_of,
     task_of,
+    tuned_denoiser,
 )
 from raysyn.methods.synthesis import pack, unpack
 from raysyn.privacy import units
@@ -180,9 +179,7 @@ def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> di
         game = PrivateGame(generator, config.gan.play(config.finetune.batch_size), config.seed)
         learned = Learned(discriminator, game, config.finetune, Choice(**tuned["engine"]))
     else:
-        rows = rows_of(tuned["ema"], like)
-        network = new_denoiser(config, like, rows)
-        network.load_state_dict(tuned["ema"])
+        network, rows = tuned_denoiser(config, like, tuned)
         learned = Learned(network, task_of(config, rows), config.finetune, Choice(**tuned["engine"]))
     return found | {"finetune": learned}
 
