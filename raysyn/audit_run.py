@@ -79,10 +79,11 @@ def main(arguments: Sequence[str]) -> int:
         if asked.flags.dry_run:
             return _price(asked)
         found.extend(_played(asked))
-        checks.extend(_checked(asked.run, asked.flags))
-        _told(found, checks)
+        checks.extend(_checked(asked))
+        _told(asked, found, checks)
         told = {"run": asked.name, "games": asked.flags.games, "steps": asked.flags.steps, "seed": asked.flags.seed}
         told |= {"confidence": asked.flags.confidence, "networks": [one.as_dict() for one in checks]}
+        told |= {"not_played": asked.run.unknown(), "networks_left_out": _left_out(asked.run, asked.cases)}
         written.append(audit_table.written(asked.out, audit_table.as_json(told, found)))
         return None
 
@@ -96,7 +97,7 @@ def rows(name: str | None, flags: Flags) -> list[dict[str, Any]]:
 
     run, cases = _cases(name, flags, lambda row, done, of: None)
     found = findings.audit(cases, flags.games, flags.seed, flags.confidence, lambda done, one: None)
-    networks = [{"name": _of_network(one), **one.as_dict()} for one in _checked(run, flags)]
+    networks = [{"name": _of_network(one), **one.as_dict()} for one in _networks(run, cases)]
     return [*(one.as_dict() for one in found), *networks]
 
 
@@ -110,6 +111,8 @@ def _cases(name: str | None, flags: Flags, tell: Tell) -> tuple[Run, list[Case]]
     from raysyn.audits import own_run
 
     run = read(str(name))
+    if len(run.unknown()) == len(run.plan):
+        raise ValueError(f"run is {name}, and its method says of no stage how it is played: nothing can be audited")
     return run, audit_table.chosen(own_run.cases(run, flags.games, flags.steps, tell), flags.only)
 
 
@@ -126,6 +129,8 @@ def _read(arguments: Sequence[str], console: Console) -> _Asked:
     run, cases = _cases(name, flags, tell)
     if out is None and here is not None:
         out = str(here / AUDIT_JSON)
+        if (here / AUDIT_JSON).exists() and not flags.overwrite and not flags.dry_run:
+            raise ValueError(f"out is {out}, which is there already: give another name (--out), or --overwrite")
     return _Asked(name, flags, out, run, cases, console)
 
 
@@ -153,23 +158,32 @@ def _begin(asked: _Asked) -> None:
     print(filled(f"{WHAT_IT_IS[0].upper()}{WHAT_IT_IS[1:]}.", 0), flush=True)
     if unknown:
         print(f"Not played, as its method does not say how: {', '.join(unknown)}.")
+    if left := _left_out(asked.run, asked.cases):
+        print(f"Not looked at, as --only leaves its row out: the network of {', '.join(left)}.")
 
 
-def _checked(run: Run, flags: Flags) -> list[Moved]:
+def _left_out(run: Run, cases: Sequence[Case]) -> list[str]:
+    """Stages of DP-SGD whose rows are not played, so that their networks are not looked at either."""
+    return [stage for stage in run.learned() if not any(case.name.startswith(f"{stage}: ") for case in cases)]
+
+
+def _networks(run: Run, cases: Sequence[Case]) -> list[Moved]:
     """The networks that DP-SGD trains, as far as their rows are asked for."""
     from raysyn.audits.own_network import moved
 
-    asked = {
-        stage: one for stage, one in run.learned().items() if not flags.only or any(w in stage for w in flags.only)
-    }
-    return [moved(stage, learned, run.like) for stage, learned in asked.items()]
+    left = _left_out(run, cases)
+    return [moved(stage, learned, run.like) for stage, learned in run.learned().items() if stage not in left]
+
+
+def _checked(asked: _Asked) -> list[Moved]:
+    return _networks(asked.run, asked.cases)
 
 
 def _of_network(one: Moved) -> str:
     return f"{one.stage}: network, {one.engine}"
 
 
-def _told(found: Sequence[Finding], checks: Sequence[Moved]) -> None:
+def _told(asked: _Asked, found: Sequence[Finding], checks: Sequence[Moved]) -> None:
     print()
     for one in checks:
         verdict = "REFUTED" if one.fails else "holds"
@@ -178,7 +192,12 @@ def _told(found: Sequence[Finding], checks: Sequence[Moved]) -> None:
             f"by {one.most:.4f} of max_grad_norm at most: {verdict}."
         )
         print(filled(told, 0))
-    print("", filled(audit_table.summary(found, "of this run"), 0), sep="\n")
+    names = {_of_network(one): one.fails for one in checks}
+    unsaid = [*asked.run.unknown(), *(f"network of {stage}" for stage in _left_out(asked.run, asked.cases))]
+    more = f" Nothing is said of: {', '.join(unsaid)}." if unsaid else ""
+    print(flush=True)
+    wrong = any(names.values()) or any(one.fails for one in found)
+    asked.console.say(filled(audit_table.summary(found, "of this run", names) + more, 0), alarm=wrong)
 
 
 def _price(asked: _Asked) -> None:

@@ -100,9 +100,13 @@ def _cells(one: Finding) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def summary(found: Sequence[Finding], made: str) -> str:
-    """The last sentence; `made` is what must not be released where a claim does not hold."""
-    wrong = [one for one in found if one.fails]
+def summary(found: Sequence[Finding], made: str, checks: Mapping[str, bool] | None = None) -> str:
+    """The last sentence; `made` is what must not be released where a claim does not hold. `checks` are other claims by
+    name, and whether each fails."""
+    checks = checks or {}
+    wrong = [f"{one.name} ({one.why})" for one in found if one.fails]
+    wrong += [f"{name} (one image changes the sum by more than it may)" for name, fails in checks.items() if fails]
+    every = len(found) + len(checks)
     if not wrong:
         few = sum(one.unclear for one in found)
         more = (
@@ -110,10 +114,9 @@ def summary(found: Sequence[Finding], made: str) -> str:
             if few
             else ""
         )
-        return f"Nothing of {len(found)} claims is refuted.{more}"
-    names = "; ".join(f"{one.name} ({one.why})" for one in wrong)
+        return f"Nothing of {every} claims is refuted.{more}"
     return (
-        f"{len(wrong)} of {len(found)} claims do not hold: {names}. Release nothing {made}; play once more with "
+        f"{len(wrong)} of {every} claims do not hold: {'; '.join(wrong)}. Release nothing {made}; play once more with "
         "another --seed, and report it as SECURITY.md says."
     )
 

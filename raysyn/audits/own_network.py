@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raysyn.compute.worker import best_device
+from raysyn.compute.worker import best_device, full_float32
 from raysyn.data.images import Images
 from raysyn.privacy.mechanisms import Learned
-from raysyn.privacy.trial import Choice
+from raysyn.privacy.trial import FUSED, Choice
 
 LOUD = 1e4
 """By how much losses are multiplied so that every gradient is clipped."""
@@ -47,9 +47,12 @@ class Moved:
 
 def moved(stage: str, learned: Learned, like: Images) -> Moved:
     """By two images of noise, a white and a black one, of the shape and classes of `like`."""
+    device = best_device()
     # In float32: other batches round coarser numbers otherwise, which is no image's influence.
-    choice = replace((learned.choice or PLAIN).on(torch.device("cpu")), precision="float32")
-    device, model = best_device(), copy.deepcopy(learned.model).to(best_device()).train()
+    choice = replace((learned.choice or PLAIN).on(device), precision="float32")
+    if choice.engine == FUSED:  # where nothing is compiled
+        choice = replace(choice, engine="bookkeeping")
+    model = copy.deepcopy(learned.model).to(device).train()
     choice.lay_out(model)
     random = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (4, *like.shape), generator=random, dtype=torch.uint8)
@@ -65,7 +68,8 @@ def moved(stage: str, learned: Learned, like: Images) -> Moved:
         def loss(network: nn.Module, *inputs_M: Any) -> Tensor:
             return loud * learned.task.loss(network, *inputs_M)
 
-        return choice.clipped_sum(model, loss, [x[kept] for x in inputs], clip).sum_P
+        with full_float32(device):
+            return choice.clipped_sum(model, loss, [x[kept] for x in inputs], clip).sum_P
 
     every, most = list(range(len(images))), 0.0
     for loud in (1.0, LOUD):
