@@ -105,8 +105,7 @@ def _cases(name: str | None, flags: Flags, tell: Tell) -> tuple[Run, list[Case]]
     audit_table.check(flags.games, flags.seed, flags.confidence)
     if flags.steps is not None and flags.steps < 1:
         raise ValueError(f"steps is {flags.steps}: give at least 1, or leave it out for all")
-    if not name or name.startswith("-"):
-        raise ValueError("audit run has no run: begin with the folder (--out) of a finished one")
+    _check_named(name)
     from raysyn.audit_source import read
     from raysyn.audits import own_run
 
@@ -116,8 +115,14 @@ def _cases(name: str | None, flags: Flags, tell: Tell) -> tuple[Run, list[Case]]
     return run, audit_table.chosen(own_run.cases(run, flags.games, flags.steps, tell), flags.only)
 
 
+def _check_named(name: str | None) -> None:
+    if not name or name.startswith("-"):
+        raise ValueError("audit run has no run: begin with the folder (--out) of a finished one")
+
+
 def _read(arguments: Sequence[str], console: Console) -> _Asked:
     name, *words = arguments or [""]
+    _check_named(name)
     flags = assigned(Flags(), words, f"audit run {name}")
 
     def tell(row: str, done: int, of: int) -> None:

@@ -129,7 +129,7 @@ def test_a_network_moves_no_further_than_the_clip() -> None:
         "images that see each other",
         "no number",
     ],
-)
+)  # fmt: skip
 def test_a_network_that_moves_further_is_named(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run, as_it_is = honest(), engines.clipped_sum
 
