@@ -189,7 +189,7 @@ def _look_help(prog: str, words: Sequence[str], everything: bool) -> str:
 
 
 def _audit(arguments: Sequence[str]) -> int:
-    """Whether raysyn's DP holds: attacks on DP-SGD and on every noisy question, held against what is accounted."""
+    """Whether raysyn's DP, or that of a run's settings, holds: attacks on DP-SGD and on noisy questions, beside ε."""
     from raysyn import auditing
 
     return auditing.main(arguments)
@@ -291,7 +291,7 @@ USAGE = {
     "look": "SOURCE [--sheet FILE.png] [--html FILE.html]",
     "account": "SOURCE|FILE [--delta NUMBER]",
     "attack": "RUN [--shadow-runs NUMBER] [--flags]",
-    "audit": "engine [--games NUMBER] [--only WORD...] [--out FILE.json]",
+    "audit": "engine|run RUN [--games NUMBER] [--only WORD...] [--out FILE.json]",
     "prepare": "SET SOURCE [--out FILE.parquet] [--flags]",
     "methods": "[--markdown]",
     "report": "RUN... [--columns NAME...] [--html FILE]",

@@ -35,13 +35,14 @@ ARROWS: dict[str, set[str]] = {
         "screen.console",
     },
     "on_ray": {"compute", STORAGE},
-    "door": {"methods", "audits", "on_ray", "screen", "runs", "report", "compute", "data", "attacks", "train.samplers"},
+    "door": {"methods", "audits", "on_ray", "screen", "runs", "report", "compute", "data", "attacks", "train.samplers"}
+    | {"privacy.cost", "privacy.ledger"},
     "jobs": {"door"},
 }
 # The public door and the command: files that lie at the top.
 DOOR = {
     *("__init__", "__main__", "command", "door", "draw_source", "looking", "more_images", "own_data", "preparing"),
-    *("attacked_run", "attacking", "auditing", "verbs", "verify"),
+    *("attacked_run", "attacking", "audit_run", "audit_source", "audit_table", "auditing", "verbs", "verify"),
 }
 ONE_ROOM_ONLY = {"ray": "on_ray"}
 # Inside a method: each may import those of lower number, and what is named otherwise (stages) its like.

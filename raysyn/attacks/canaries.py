@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-REFERENCE = 50_000
-"""Draws of the mechanism as it was claimed to be, of which thresholds are made."""
+REFERENCE, NUMBERS = 50_000, 10_000_000
+"""Draws of the mechanism as it was claimed to be, of which thresholds are made, and numbers of all of them at most."""
 ROUNDING = 2e-5
 """Of sums of float32, in parts of what a canary adds."""
 SURE, SILENT = 1e4, 100.0
@@ -58,6 +58,6 @@ def answers(rate: float, noise_std: float, steps: int, there_M: Mask, seed: int)
 def thresholds(rate: float, noise_std: float, steps: int, alarms: Sequence[float] = ALARMS) -> Floats:
     """Scores that are exceeded with these chances by a canary that was not there, as claimed. They depend on nothing
     that is measured, and how exact they are changes no bound."""
-    gone = np.zeros(REFERENCE, bool)
+    gone = np.zeros(min(REFERENCE, NUMBERS // steps), bool)
     scores = log_likelihood_ratio(answers(rate, noise_std, steps, gone, 0), rate, noise_std)
     return np.quantile(scores, 1 - np.asarray(alarms))

@@ -18,7 +18,7 @@ import torch
 from raysyn.attacks import canaries
 from raysyn.attacks.canaries import Floats, Mask
 from raysyn.audits.played import Case, Played, coins_of, secret_of
-from raysyn.audits.residuals import Noise
+from raysyn.audits.residuals import Noise, some_places
 from raysyn.data.images import Images
 from raysyn.privacy import units
 from raysyn.privacy.cost import Cost
@@ -35,19 +35,19 @@ SAMPLED = central.CentralConfig(
 MOMENTS = moments.MomentsConfig(frequencies=9, spread_frequencies=4, spread_per_class=True)
 STATISTICS = layer_statistics.StatisticsConfig(epochs=2.0)
 SAMPLE = layer_statistics.StatisticsConfig(epochs=0.5, batch_size=50)
-SEMANTIC = semantic.SemanticConfig(k=3, noise_multiplier=NOISE)
+LAYERS, UNITS = layer_statistics.Layers([2, 3], [0.5, 2.0]), 100
+SEMANTIC, SEMANTICS = semantic.SemanticConfig(k=3, noise_multiplier=NOISE), 6
 ROUNDS = 2
 """Of votes."""
 NOTHING = 1e-12
 """A noise multiplier that is as good as none."""
-LOOKED_AT = 4096
-"""Answers whose noise is looked at, at most."""
-TOP = ([0, 2, 4], [1, 3, 5])
-"""Public classes that images of each class are among."""
+LOOKED_AT, MOST = 4096, 1 << 24
+"""Answers whose noise is looked at, at most, and numbers of all of them together: of longer answers, some places."""
 Answer = Callable[[bool, Stream], Floats]
 """answer(is it there, stream) -> the noisy answers of all steps, (T, D), in units of their sensitivity."""
 Exact = Callable[[bool], Floats]
 """exact(is it there) -> what they would be without noise if it took part, (D,)."""
+Game = tuple[Answer, Exact]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,9 @@ class Who:
     word: str
     classes: tuple[int, ...]
     """Of its images."""
+    shape: tuple[int, int, int] = (SIDE, SIDE, 1)
+    among: int | None = None
+    """Classes that there are; by default those of the images, and two at least."""
 
     @property
     def images(self) -> Images:
@@ -75,12 +78,12 @@ class Who:
 
     def present(self, there: bool) -> Images:
         """The same, or the other image alone."""
-        mine = self.classes if there else ()
-        pixels = np.zeros((len(mine) + 1, SIDE, SIDE, 1), np.uint8)
+        mine, among = self.classes if there else (), self.among or max(*self.classes, 1) + 1
+        pixels = np.zeros((len(mine) + 1, *self.shape), np.uint8)
         pixels[:-1] = 255
         whose_N = np.append(np.ones(len(mine), np.int64), [0])
-        labels_N = np.array([*mine, 1], np.int64)
-        names = tuple(f"class {label}" for label in range(max(*self.classes, 1) + 1))
+        labels_N = np.array([*mine, min(1, among - 1)], np.int64)
+        names = tuple(f"class {label}" for label in range(among))
         return Images(pixels, labels_N, names, whose_N if self.named else None)
 
 
@@ -92,77 +95,74 @@ def _mine(private: Images) -> Mask:
     return private.images_NHWC[:, 0, 0, 0] == 255
 
 
-def _central(kind: central.Kind, who: Who) -> tuple[Cost, Answer, Exact]:
+def central_game(config: central.CentralConfig, price: Cost, who: Who) -> Game:
     """Rounds of means or modes: Poisson samples. Who is not there counts nothing."""
-    config, private = replace(SAMPLED, kind=kind), who.images
-    query = (central.mean_query if kind == "mean" else central.mode_query)(config, private.shape)
-    cost = config.cost(private.classes)
-    assert cost is not None
+    private = who.images
+    query = (central.mean_query if config.kind == "mean" else central.mode_query)(config, private.shape)
     weights_N = units.weights(private) * _mine(private)
 
     def answer(there: bool, stream: Stream) -> Floats:
-        rounds = range(cost.steps)
+        rounds = range(price.steps)
         sums = [central.one_round(private, weights_N * there, config, query, stream, step) for step in rounds]
         return np.stack(sums).reshape(len(sums), -1) / query.sensitivity
 
     def exact(there: bool) -> Floats:
         cells = [private.labels_N == label for label in range(private.classes)]
+        if not config.conditional:
+            cells = [np.ones(len(private), bool)]
         sums = [query.total(private.images_NHWC[cell], there * weights_N[cell]) for cell in cells]
         return np.concatenate(sums) / query.sensitivity
 
-    return units.priced(cost, private), answer, exact
+    return answer, exact
 
 
-def _moments(stage: str, who: Who) -> tuple[Cost, Answer, Exact]:
-    """The two questions of noisy_means, each at a price of its own."""
-    price = units.priced(replace(moments.costs(MOMENTS, NOISE)[stage], noise_multiplier=NOISE), who.images)
+def moments_game(stage: str, config: moments.MomentsConfig, own: bool, price: Cost, who: Who) -> Game:
+    """One of the two questions of noisy_means; `own`: whether each class is asked for a spread of its own."""
 
     def ask(there: bool, stream: Stream, cost: Cost) -> Floats:
         private = who.present(there)
         if stage == moments.MEANS:
-            sums = moments.class_sums(private, MOMENTS, cost, stream).value
-            return sums.reshape(1, -1) / moments.mean_sensitivity(MOMENTS, private.shape)
-        means_KF = np.zeros((private.classes, MOMENTS.frequencies))
-        sums = moments.spread_sums(private, means_KF, MOMENTS, cost, stream, own=True).value
+            sums = moments.class_sums(private, config, cost, stream).value
+            return sums.reshape(1, -1) / moments.mean_sensitivity(config, private.shape)
+        means_KF = np.zeros((private.classes, private.shape[2] * moments.kept(private.shape, config.frequencies)))
+        sums = moments.spread_sums(private, means_KF, config, cost, stream, own=own).value
         above = np.triu_indices(sums.shape[-1])
         return (sums[:, *above] * np.where(above[0] == above[1], 1.0, math.sqrt(2.0))).reshape(1, -1)
 
     silent = replace(price, noise_multiplier=NOTHING)
     exact = Stream(bytes(32), "exact")
-    return price, lambda there, stream: ask(there, stream, price), lambda there: ask(there, exact, silent)[0]
+    return lambda there, stream: ask(there, stream, price), lambda there: ask(there, exact, silent)[0]
 
 
-def _counts(who: Who) -> tuple[Cost, Answer, Exact]:
+def counts_game(price: Cost, who: Who) -> Game:
     """The number of images of each class."""
-    price = units.priced(counts.cost(NOISE), who.images)
 
     def exact(there: bool) -> Floats:
         private = who.present(there)
         return np.bincount(private.labels_N, units.weights(private), private.classes).astype(np.float64)
 
-    return price, lambda there, stream: counts.class_counts(who.present(there), price, stream).value[None], exact
+    return lambda there, stream: counts.class_counts(who.present(there), price, stream).value[None], exact
 
 
-def _histogram(who: Who) -> tuple[Cost, Answer, Exact]:
+def histogram_game(config: semantic.SemanticConfig, semantics: int, price: Cost, who: Who) -> Game:
     """Public classes that the canary's images are among the first k of."""
-    price = units.priced(SEMANTIC.cost(), who.images)
+    top = np.stack([np.arange(config.k), np.arange(semantics - config.k, semantics)])
 
     def sums(there: bool) -> Floats:
         private = who.present(there)
-        top_NK = np.array(TOP)[private.labels_N % 2]
-        return semantic.semantic_counts(top_NK, private.labels_N, private.classes, 6, units.weights(private))
+        rows_N = private.labels_N if config.conditional else np.zeros(len(private), np.int64)
+        top_NK, rows = top[private.labels_N % 2], config.rows(private.classes)
+        return semantic.semantic_counts(top_NK, rows_N, rows, semantics, units.weights(private))
 
     def answer(there: bool, stream: Stream) -> Floats:
-        noisy = semantic.semantic_histogram([sums(there)], SEMANTIC, price, stream).value
-        return noisy.reshape(1, -1) / math.sqrt(SEMANTIC.k)
+        noisy = semantic.semantic_histogram([sums(there)], config, price, stream).value
+        return noisy.reshape(1, -1) / math.sqrt(config.k)
 
-    return price, answer, lambda there: sums(there).ravel() / math.sqrt(SEMANTIC.k)
+    return answer, lambda there: sums(there).ravel() / math.sqrt(config.k)
 
 
-def _votes(who: Who) -> tuple[Cost, Answer, Exact]:
-    """Two rounds of votes for white, black and grey. All rounds are known by the canary's own candidate alone."""
-    plain = replace(votes.VotesConfig(rounds=ROUNDS).cost(), noise_multiplier=NOISE * math.sqrt(ROUNDS))
-    price = units.priced(plain, who.images)
+def votes_game(price: Cost, who: Who) -> Game:
+    """Rounds of votes for white, black and grey. All are known by the canary's own candidate alone."""
 
     def sums(there: bool) -> Floats:
         private = who.present(there)
@@ -174,86 +174,103 @@ def _votes(who: Who) -> tuple[Cost, Answer, Exact]:
     def answer(there: bool, stream: Stream) -> Floats:
         private, exact = who.present(there), sums(there)
         noisy = votes.votes(private, price, stream, exact.shape[:2], lambda step, answered: [exact]).value
-        return noisy.reshape(ROUNDS, -1)
+        return noisy.reshape(price.steps, -1)
 
-    return price, answer, lambda there: sums(there).ravel()
+    return answer, lambda there: sums(there).ravel()
 
 
-def _statistics(config: layer_statistics.StatisticsConfig, who: Who) -> tuple[Cost, Answer, Exact]:
-    """What layers see: means that are clipped, of two layers. All answers are known by their sum alone, which is taken
-    as one, of their noise."""
-    layers, n = layer_statistics.Layers([2, 3], [0.5, 2.0]), 100
-    plain = config.cost(n)
-    price = units.priced(replace(plain, noise_multiplier=NOISE * math.sqrt(plain.steps)), who.images)
+def statistics_game(
+    config: layer_statistics.StatisticsConfig, layers: layer_statistics.Layers, price: Cost, who: Who
+) -> Game:
+    """What layers see: means that are clipped. All answers are known by their sum alone, which is taken as one, of
+    their noise."""
     unit = layers.sensitivity(config) * math.sqrt(price.steps)
 
     def vectors(private: Images) -> Floats:
         seen = [torch.zeros(len(private), 2 * channels) for channels in layers.channels]
         for one in seen:
-            one[:, 0] = 100.0 * torch.from_numpy(_mine(private))
+            one[:, 0] = 100.0 * max(layers.scales) * config.clip_norm * torch.from_numpy(_mine(private))
         return layer_statistics.clipped(seen, layers.scales, config.clip_norm).numpy()
 
     def answer(there: bool, stream: Stream) -> Floats:
         private = who.present(there)
         times_N = layer_statistics.takes_part(price, stream, private)
         total = (vectors(private) * times_N[:, None]).sum(0)
-        found = layer_statistics.layer_statistics([total], layers, config, price, stream, n).value
+        found = layer_statistics.layer_statistics([total], layers, config, price, stream, UNITS).value
         # Of variances, noise and what is known are not to be told apart.
         means = [mean.double().numpy() / scale for (mean, _), scale in zip(found, layers.scales, strict=True)]
-        return np.concatenate(means)[None] * (price.sampling_rate * price.steps * n / unit)
+        return np.concatenate(means)[None] * (price.sampling_rate * price.steps * UNITS / unit)
 
     def exact(there: bool) -> Floats:
         private = who.present(there)
-        parts = np.split((vectors(private) * units.weights(private)[:, None]).sum(0), [2 * layers.channels[0]])
+        ends = np.cumsum([2 * channels for channels in layers.channels])[:-1]
+        parts = np.split((vectors(private) * units.weights(private)[:, None]).sum(0), ends)
         firsts = [part[:channels] for part, channels in zip(parts, layers.channels, strict=True)]
         return np.concatenate(firsts) * (price.steps / unit)
 
-    return price, answer, exact
+    return answer, exact
 
 
-def _play(price: Cost, answer: Answer, exact: Exact, name: str, games: int, seed: int) -> Played:
-    """A secret for each game."""
-    assert price.noise_multiplier is not None
+def play(price: Cost, game: Game, name: str, tell: Callable[[int, int], None], games: int, seed: int) -> Played:
+    """A secret for each game; tell(how many are done, of how many)."""
+    (answer, exact), noise_std = game, price.noise_multiplier
+    assert noise_std is not None
     base, coins, along, noise = exact(False), np.empty(games, bool), list[Floats](), list[Floats]()
-    adds = exact(True) - base
-    own = float(np.linalg.norm(adds))
+    adds, places = exact(True) - base, some_places(len(base))
+    own, looked_at = float(np.linalg.norm(adds)), min(LOOKED_AT, MOST // (len(places) * price.steps))
     for number in range(games):
         secret = secret_of(name, seed, number)
         coins[number] = coins_of(secret, 1)[0]
         more_TD = answer(bool(coins[number]), Stream(secret, "audit")) - base
         along.append(more_TD @ adds / own)
-        if not coins[number] and len(noise) < LOOKED_AT:
-            noise.append(more_TD / price.noise_multiplier)
+        if not coins[number] and len(noise) < max(2, looked_at):
+            noise.append(more_TD[:, places] / noise_std)
+        tell(number + 1, games)
     along_TM, alone_GTD = np.stack(along, 1), np.stack(noise)
     steps = len(along_TM)
-    scores = canaries.log_likelihood_ratio(along_TM, price.sampling_rate, price.noise_multiplier)
+    scores = canaries.log_likelihood_ratio(along_TM, price.sampling_rate, noise_std)
     scores += canaries.SURE * canaries.exactly(along_TM, own) - canaries.SILENT * canaries.exactly(along_TM, 0.0)
-    fixed = canaries.thresholds(price.sampling_rate, price.noise_multiplier, steps)
+    fixed = canaries.thresholds(price.sampling_rate, noise_std, steps)
     silent = -canaries.SILENT * (np.arange(steps) + 0.5)
-    alone_GD = np.ones((len(noise), len(base)), bool)
+    alone_GD = np.ones((len(noise), len(places)), bool)
     return Played(scores, coins, np.concatenate([fixed, [canaries.SURE / 2], silent]), Noise(alone_GTD, alone_GD))
+
+
+def quietly(done: int, total: int) -> None:
+    """Nobody is told."""
 
 
 def cases(games: float) -> list[Case]:
     """All of them, for images, for persons, and where classes are asked, for persons with images of several."""
-    asked: dict[str, Callable[[Who], tuple[Cost, Answer, Exact]]] = {
-        "central means": partial(_central, "mean"),
-        "central modes": partial(_central, "mode"),
-        "class sums of noisy_means": partial(_moments, moments.MEANS),
-        "spread of noisy_means": partial(_moments, moments.SPREAD),
-        "noisy class counts": _counts,
-        "semantic histogram": _histogram,
-        "votes of evolution": _votes,
-    }
-    layers = {
-        "layer statistics": partial(_statistics, STATISTICS),
-        "layer statistics of a sample": partial(_statistics, SAMPLE),
+    modes, both = replace(SAMPLED, kind="mode"), moments.costs(MOMENTS, NOISE)
+    means, spread = (replace(both[stage], noise_multiplier=NOISE) for stage in (moments.MEANS, moments.SPREAD))
+    rounds = replace(votes.VotesConfig(rounds=ROUNDS).cost(), noise_multiplier=NOISE * math.sqrt(ROUNDS))
+    prices: dict[str, tuple[Callable[[int], Cost | None], Callable[[Cost, Who], Game]]] = {
+        "central means": (SAMPLED.cost, partial(central_game, SAMPLED)),
+        "central modes": (modes.cost, partial(central_game, modes)),
+        "class sums of noisy_means": (lambda _: means, partial(moments_game, moments.MEANS, MOMENTS, True)),
+        "spread of noisy_means": (lambda _: spread, partial(moments_game, moments.SPREAD, MOMENTS, True)),
+        "noisy class counts": (lambda _: counts.cost(NOISE), counts_game),
+        "semantic histogram": (lambda _: SEMANTIC.cost(), partial(histogram_game, SEMANTIC, SEMANTICS)),
+        "votes of evolution": (lambda _: rounds, votes_game),
     }
     found = []
-    for mechanism, make in (asked | layers).items():
-        for who in (*WHO, SEVERAL) if mechanism in asked else WHO:
-            price, answer, exact = make(who)
-            name = f"{mechanism}, {who.word}"
-            play = partial(_play, price, answer, exact, name)
-            found.append(Case(name=name, cost=price, play=play, games=games, tight=who.tight))
+    for mechanism, (price_of, make) in prices.items():
+        for who in (*WHO, SEVERAL):
+            plain = price_of(who.images.classes)
+            assert plain is not None
+            found.append(_case(f"{mechanism}, {who.word}", plain, make, who, games))
+    for mechanism, config in {"layer statistics": STATISTICS, "layer statistics of a sample": SAMPLE}.items():
+        plain = config.cost(UNITS)
+        price = replace(plain, noise_multiplier=NOISE * math.sqrt(plain.steps))
+        found += [
+            _case(f"{mechanism}, {who.word}", price, partial(statistics_game, config, LAYERS), who, games)
+            for who in WHO
+        ]  # fmt: skip
     return found
+
+
+def _case(name: str, plain: Cost, make: Callable[[Cost, Who], Game], who: Who, games: float) -> Case:
+    price = units.priced(plain, who.images)
+    played = partial(play, price, make(price, who), name, quietly)
+    return Case(name=name, cost=price, play=played, games=games, tight=who.tight)

@@ -73,10 +73,7 @@ def _kinds(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
 def _places(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
     """All numbers of an answer that are equally far from each other, which shows also less than copies; and any two."""
     steps, size = kept_GTD.shape[1:]
-    at = np.arange(size)
-    if size > WIDEST:
-        each = WIDEST // 3
-        at = np.unique(np.concatenate([at[:each], at[size // 2 : size // 2 + each], at[-each:]]))
+    at = some_places(size)
     kept_GTD, alone_GD = kept_GTD[..., at], alone_GD[:, at].astype(np.float64)
     rows_ND = kept_GTD.reshape(-1, len(at))
     products_DD, many_DD = rows_ND.T @ rows_ND, alone_GD.T @ alone_GD * steps
@@ -101,6 +98,14 @@ def _places(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
         products_DD[a, b], squares_DD[a, b], squares_DD[b, a], many_DD[a, b],
         lambda k: f"places {at[a[k]] + 1} and {at[b[k]] + 1}",
     )  # fmt: skip
+
+
+def some_places(size: int) -> NDArray[np.int64]:
+    """Of an answer of so many numbers, those that are held against each other."""
+    at, each = np.arange(size), WIDEST // 3
+    if size <= WIDEST:
+        return at
+    return np.unique(np.concatenate([at[:each], at[size // 2 : size // 2 + each], at[-each:]]))
 
 
 def _quiet(squares_K: Floats, many_K: NDArray[np.int64], what: str) -> Found:

@@ -23,6 +23,7 @@ from raysyn.methods.source_told import say_source
 from raysyn.methods.synthesis import Drawing
 from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
+from raysyn.privacy.mechanisms import Mechanism
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.screen.console import Console
 
@@ -95,6 +96,9 @@ class Method:
     audited: bool = False
     """Whether it asks private images by nothing but `privacy`, which leaves out who is absent, and attacks its canaries
     at its end (`canary_attack`)."""
+    mechanisms: Callable[[Any, Images, Callable[[str], Any]], Mapping[str, Mechanism]] | None = None
+    """mechanisms(config, like, answer): what each stage of the plan asks of the private images, so that `raysyn audit
+    run` asks the same of made-up ones; arguments as those of `drawing`."""
 
     def begin(
         self, command: Command, console: Console, connect: Connect, stack: ExitStack,

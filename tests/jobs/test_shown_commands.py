@@ -15,7 +15,7 @@ from unittest.mock import patch
 import pytest
 from running import ROOT, job
 
-from raysyn import attacking, auditing, looking, more_images, own_data, preparing
+from raysyn import attacking, audit_run, auditing, looking, more_images, own_data, preparing
 from raysyn.report import accounts
 from raysyn.screen import cli
 from raysyn.screen.flags import assigned
@@ -98,6 +98,8 @@ def test_commands_of_the_readme_docs_and_cards_are_taken(line: str) -> None:
         assert accounts.read(flags)[0]
     elif name == "attack":
         assert not flags[0].startswith("-") and assigned(attacking.Flags(), flags[1:], "attack")
+    elif name == "audit" and flags[0] == "run":
+        assert not flags[1].startswith("-") and assigned(audit_run.Flags(), flags[2:], "audit run")
     elif name == "audit":
         assert flags[0] == "engine" and assigned(auditing.Flags(), flags[1:], "audit engine")
     elif name == "look":
@@ -154,7 +156,7 @@ def test_commands_of_the_readme_docs_and_cards_speak_of_flags_that_exist() -> No
     every |= {f"--{flag.name}" for flag in flags_in(own_data.default("SOURCE"))}
     every |= {
         f"--{flag.name}"
-        for flags in (preparing.Flags(), looking.Flags(), auditing.Flags(), attacking.Flags())
+        for flags in (preparing.Flags(), looking.Flags(), auditing.Flags(), audit_run.Flags(), attacking.Flags())
         for flag in flags_in(flags)
     }
     # Of `ray start` and `ray job submit`, and of `raysyn report`.

@@ -24,9 +24,12 @@ from raysyn.methods.weighing import Weighed
 from raysyn.models.class_gaussians import ClassGaussians
 from raysyn.models.warm_start import OF_ALL_CLASSES, lessened
 from raysyn.privacy import sgd
+from raysyn.privacy.mechanisms import Learned, Mechanism
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
+from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.moments import MEANS, SPREAD
+from raysyn.privacy.trial import Choice
 from raysyn.train import loop
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.samplers import SamplerConfig
@@ -80,6 +83,14 @@ def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) 
     denoiser = new_denoiser(config, like)
     denoiser.load_state_dict(weights)
     return denoising.of_denoiser(denoiser, config.sampler, like.shape)
+
+
+def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> dict[str, Mechanism]:
+    """See `Method.mechanisms`."""
+    tuned, denoiser = answer("finetune"), new_denoiser(config, like)
+    denoiser.load_state_dict(tuned["ema"])
+    learned = Learned(denoiser, task_of(config, like), config.finetune, Choice(**tuned["engine"]))
+    return {"central": config.central, MEANS: MOMENTS, SPREAD: MOMENTS, COUNTS: None, "finetune": learned}
 
 
 def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Images) -> Tensor:

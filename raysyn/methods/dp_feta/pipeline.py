@@ -14,7 +14,7 @@ from raysyn.methods.declared import budget_of
 from raysyn.methods.denoising import draw_again
 from raysyn.methods.dp_feta.config import JUDGED_BY, NAME, Config, name_of, new_denoiser, plan
 from raysyn.methods.dp_feta.experiments import PARTS, asked
-from raysyn.methods.dp_feta.model import NETWORK, before, begin, drawing, knows, task_of
+from raysyn.methods.dp_feta.model import NETWORK, before, begin, drawing, knows, mechanisms, task_of
 from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look, uncharged
@@ -74,5 +74,5 @@ def run(setting: PrivateSetting) -> Report:
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
     uncharged=uncharged, drawing=drawing, audited=True,
-    judged_by=JUDGED_BY, network=NETWORK, knows=knows,
+    judged_by=JUDGED_BY, network=NETWORK, knows=knows, mechanisms=mechanisms,
 )  # fmt: skip

@@ -44,6 +44,7 @@ from raysyn.methods.dp_imgsyn.units import (
     Synthesis,
     align_some,
     joined,
+    mechanisms,
     sum_shard,
     synthesis_of,
     teacher_accuracy,
@@ -288,4 +289,4 @@ def in_the_plane(setting: PrivateSetting) -> Section:
 
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=JUDGED_BY,
-    uncharged=uncharged, knows=knows, unmeasured=unmeasured, audited=True)  # fmt: skip
+    uncharged=uncharged, knows=knows, unmeasured=unmeasured, audited=True, mechanisms=mechanisms)  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +15,23 @@ from torch import Tensor
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.data.public import Public
-from raysyn.methods.dp_imgsyn.config import Config
+from raysyn.methods.dp_imgsyn.config import Config, new_teacher
 from raysyn.metrics.dissimilarity import DissimilarityConfig, dissimilarity
 from raysyn.models.students import NAMES, Name, student
 from raysyn.models.teacher import Teacher
+from raysyn.privacy.mechanisms import LayersSeen, Learned, Mechanism
 from raysyn.privacy.queries import layer_statistics
+from raysyn.privacy.queries.layer_statistics import Layers
+from raysyn.privacy.trial import Choice
 from raysyn.train import alignment
 from raysyn.train.alignment import LOSSES, AlignmentConfig
 from raysyn.train.classifier import accuracy, answers, as_float, share_right
 from raysyn.train.diffusion import to_images
 from raysyn.train.distillation import DistillationConfig, distill
 from raysyn.train.memory import at_once
+from raysyn.train.naming import Naming
 
+Answer = Callable[[str], Any]
 BATCHES = 5
 """Batches per unit of the alignment."""
 CHOOSE_ON = 5
@@ -169,3 +174,13 @@ def measure_distances(
 def synthesis_of(config: Config, private: Images) -> Synthesis:
     """How the released images are made."""
     return Synthesis(config.alignment, private.shape, private.classes, config.seed)
+
+
+def mechanisms(config: Config, like: Images, answer: Answer) -> dict[str, Mechanism]:
+    """See `Method.mechanisms`. Scales are those of noise: they are public, whatever they are."""
+    stored, teacher = answer("teacher"), new_teacher(config, like)
+    teacher.load_state_dict(stored["ema"])
+    noise = torch.randn(BATCHES, like.shape[2], *like.shape[:2], generator=torch.Generator().manual_seed(0))
+    seen = LayersSeen(config.statistics, Layers.of(teacher, noise))
+    learned = Learned(teacher.train(), Naming(), config.training, Choice(**stored["engine"]))
+    return {"teacher": learned, "statistics": seen}

@@ -30,6 +30,8 @@ from raysyn.methods.network import Network
 from raysyn.methods.synthesis import Drawing, judging, synthesise
 from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
+from raysyn.privacy.mechanisms import Mechanism
+from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.votes import VOTES, plan
 from raysyn.report.report import Report
 
@@ -148,8 +150,13 @@ def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
     return {VOTES: {"population": {name: population[name] for name in names}}}
 
 
+def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> dict[str, Mechanism]:
+    """See `Method.mechanisms`."""
+    return {VOTES: config.votes, COUNTS: None}
+
+
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
-    uncharged=uncharged, drawing=drawing, audited=True, knows=knows,
+    uncharged=uncharged, drawing=drawing, audited=True, knows=knows, mechanisms=mechanisms,
     network=Network(("source", "classes", "synthetic", "seed"), parts),
 )  # fmt: skip

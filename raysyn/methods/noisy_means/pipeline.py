@@ -27,6 +27,7 @@ from raysyn.methods.noisy_means.outlook import check_memory, show_outlook
 from raysyn.methods.synthesis import Drawing, judging, synthesise
 from raysyn.models.class_gaussians import ClassGaussians
 from raysyn.privacy import units
+from raysyn.privacy.mechanisms import Mechanism
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.moments import MEANS, SPREAD
@@ -87,8 +88,13 @@ def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
     return {stage: answer(stage) for stage in (MEANS, *([SPREAD] if config.moments.spread_frequencies else []))}
 
 
+def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> dict[str, Mechanism]:
+    """See `Method.mechanisms`."""
+    return {MEANS: config.moments, SPREAD: config.moments, COUNTS: None}
+
+
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
-    uncharged=uncharged, drawing=drawing, audited=True,
+    uncharged=uncharged, drawing=drawing, audited=True, mechanisms=mechanisms,
     network=Network(("moments", "budget", "classes", "synthetic", "seed"), parts),
 )  # fmt: skip

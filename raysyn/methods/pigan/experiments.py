@@ -27,6 +27,8 @@ from raysyn.metrics import utility
 from raysyn.metrics.fidelity import fidelity
 from raysyn.models.dcgan import DCGANConfig, Discriminator, Generator
 from raysyn.privacy import sgd
+from raysyn.privacy.mechanisms import Learned, Mechanism
+from raysyn.privacy.queries.counts import COUNTS
 from raysyn.train import conditional_gans as gans
 from raysyn.train import paired_networks
 from raysyn.train.paired_networks import Networks
@@ -171,6 +173,16 @@ def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) 
     )
     networks.generators.load_state_dict(weights)
     return Drawing(draw_chunk, networks.eval(), "one network call each")
+
+
+def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> dict[str, Mechanism]:
+    """See `Method.mechanisms`."""
+    variant, weights = released(config), answer("generator")
+    discriminator, game = private_networks(config.network, variant, like, config.seed)
+    for network, prefix in ((game.generator, "generators.0."), (discriminator, "discriminators.0.")):
+        own = {name.removeprefix(prefix): one for name, one in weights.items() if name.startswith(prefix)}
+        network.load_state_dict(own)
+    return {"generator": Learned(discriminator, game, variant.sgd(), None), COUNTS: None}
 
 
 def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:

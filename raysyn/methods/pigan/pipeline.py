@@ -264,6 +264,6 @@ def uncharged(config: Config) -> list[str]:
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
     uncharged=uncharged, judged_by=JUDGED_BY,
-    drawing=experiments.drawing, network=experiments.NETWORK,
+    drawing=experiments.drawing, network=experiments.NETWORK, mechanisms=experiments.mechanisms,
     knows=experiments.knows, unmeasured=experiments.unmeasured,
 )  # fmt: skip

@@ -39,7 +39,7 @@ from raysyn.methods.privimage.report import (
     spent,
     story,
 )
-from raysyn.methods.privimage.stages import before, begin
+from raysyn.methods.privimage.stages import before, begin, mechanisms
 from raysyn.methods.releasing import release
 from raysyn.methods.sweep import check, looked_at
 from raysyn.methods.synthesis import evaluate, judging
@@ -216,5 +216,5 @@ def uncharged(config: Config) -> list[str]:
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
     uncharged=uncharged, drawing=drawing, audited=True,
-    judged_by=JUDGED_BY, network=NETWORK, knows=knows, unmeasured=unmeasured,
+    judged_by=JUDGED_BY, network=NETWORK, knows=knows, unmeasured=unmeasured, mechanisms=mechanisms,
 )  # fmt: skip

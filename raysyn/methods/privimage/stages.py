@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +18,28 @@ from raysyn.data.public import Public
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.experiment_units import Begun
 from raysyn.methods.privimage.config import Config, Kind
-from raysyn.methods.privimage.models import GAN, Diffusion, Model, has_images, new_query, others
+from raysyn.methods.privimage.models import (
+    GAN,
+    Diffusion,
+    Model,
+    has_images,
+    new_gan,
+    new_query,
+    others,
+    task_of,
+    tuned_denoiser,
+)
 from raysyn.methods.synthesis import pack, unpack
 from raysyn.privacy import units
+from raysyn.privacy.mechanisms import Histogram, Learned, Mechanism
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
 from raysyn.privacy.queries import semantic as semantic_query
+from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.semantic import SemanticConfig
+from raysyn.privacy.trial import Choice
 from raysyn.train import semantic
+from raysyn.train.private_gan import PrivateGame
 
 MODELS: dict[Kind, Callable[[Setting, int], Model]] = {"diffusion": Diffusion, "gan": GAN}
 SHARD = 2000
@@ -149,6 +164,24 @@ def central_images(setting: Setting) -> Images | None:
     stored = setting.folder.stage("central", lambda: pack(setting.ledger.pay("central", query())))
     setting.console.stage("central", f"{len(stored['labels'])} noisy central images")
     return unpack(stored, private)
+
+
+def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> dict[str, Mechanism]:
+    """See `Method.mechanisms`."""
+    tuned = answer("finetune")
+    found: dict[str, Mechanism] = {"central": config.central, COUNTS: None}
+    if config.pretraining == "selected":
+        found["semantic"] = Histogram(config.semantic, answer("semantic").shape[1])
+    if config.generator == "gan":
+        generator, discriminator = new_gan(config, like)
+        generator.load_state_dict(tuned["partner"])
+        discriminator.load_state_dict(tuned["model"])
+        game = PrivateGame(generator, config.gan.play(config.finetune.batch_size), config.seed)
+        learned = Learned(discriminator, game, config.finetune, Choice(**tuned["engine"]))
+    else:
+        network, rows = tuned_denoiser(config, like, tuned)
+        learned = Learned(network, task_of(config, rows), config.finetune, Choice(**tuned["engine"]))
+    return found | {"finetune": learned}
 
 
 def curriculum(private: Images, public: Public, chosen: np.ndarray | None) -> Images:

@@ -1,0 +1,222 @@
+"""`raysyn audit run RUN`: the configuration of a finished run, attacked on made-up images.
+
+What is played is a second run that is never released: the same mechanisms with the same parameters, asked of canaries
+in place of the private images, of which none is read. So it costs no budget.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from raysyn import audit_table
+from raysyn.runs.storage import local_folder
+from raysyn.screen import cli
+from raysyn.screen.console import Console, duration
+from raysyn.screen.flags import assigned
+from raysyn.screen.text import filled
+
+if TYPE_CHECKING:
+    from raysyn.audits.findings import Finding
+    from raysyn.audits.own_network import Moved
+    from raysyn.audits.own_run import Run, Tell
+    from raysyn.audits.played import Case
+
+INTERRUPTED = "interrupted: nothing is written; the same command begins anew"
+AUDIT_JSON = "internal/audit.json"
+"""Of the run, where figures go unless --out says otherwise."""
+WHAT_IT_IS = "a second run on made-up images, never released: no private image is read, no budget is spent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """All flags of the command."""
+
+    games: int = 8192
+    """Canaries in each row, at least 1024: more show smaller faults, and take longer. Rows whose games cost more have
+    fewer."""
+    steps: int | None = None
+    """Steps of DP-SGD to play, at most; the claim is priced for as many. By default all of the run."""
+    seed: int = 0
+    """Another one plays other games. Nothing here is released, so all may be known."""
+    only: tuple[str, ...] = ()
+    """Only rows whose names hold one of these words, such as finetune or DP-SGD."""
+    confidence: float = 0.95
+    """Of all rows together, from 0.5 to 0.9999."""
+    out: str | None = None
+    """A file for all figures, a .json; by default internal/audit.json of the run, where this is a folder here."""
+    overwrite: bool = False
+    """Write over a file that is there."""
+    dry_run: bool = False
+    """Show the rows and how long they would take, and stop."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A command that was read."""
+
+    name: str
+    flags: Flags
+    out: str | None
+    run: Run
+    cases: list[Case]
+    console: Console
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit statuses as of `audit engine`."""
+    found: list[Finding] = []
+    checks: list[Moved] = []
+    written: list[bool] = []
+
+    def check(stack: ExitStack) -> _Asked:
+        return _read(arguments, stack.enter_context(Console()))
+
+    def work(asked: _Asked) -> None:
+        if asked.flags.dry_run:
+            return _price(asked)
+        found.extend(_played(asked))
+        checks.extend(_checked(asked))
+        _told(asked, found, checks)
+        told = {"run": asked.name, "games": asked.flags.games, "steps": asked.flags.steps, "seed": asked.flags.seed}
+        told |= {"confidence": asked.flags.confidence, "networks": [one.as_dict() for one in checks]}
+        told |= {"not_played": asked.run.unknown(), "networks_left_out": _left_out(asked.run, asked.cases)}
+        written.append(audit_table.written(asked.out, audit_table.as_json(told, found)))
+        return None
+
+    left = cli.run_or_explain(check, work, INTERRUPTED)
+    return left or audit_table.status(found, any(one.fails for one in checks), all(written))
+
+
+def rows(name: str | None, flags: Flags) -> list[dict[str, Any]]:
+    """What `raysyn.audit` answers: the rows, and one more for each network."""
+    from raysyn.audits import findings
+
+    run, cases = _cases(name, flags, lambda row, done, of: None)
+    found = findings.audit(cases, flags.games, flags.seed, flags.confidence, lambda done, one: None)
+    networks = [{"name": _of_network(one), **one.as_dict()} for one in _networks(run, cases)]
+    return [*(one.as_dict() for one in found), *networks]
+
+
+def _cases(name: str | None, flags: Flags, tell: Tell) -> tuple[Run, list[Case]]:
+    audit_table.check(flags.games, flags.seed, flags.confidence)
+    if flags.steps is not None and flags.steps < 1:
+        raise ValueError(f"steps is {flags.steps}: give at least 1, or leave it out for all")
+    _check_named(name)
+    from raysyn.audit_source import read
+    from raysyn.audits import own_run
+
+    run = read(str(name))
+    if len(run.unknown()) == len(run.plan):
+        raise ValueError(f"run is {name}, and its method says of no stage how it is played: nothing can be audited")
+    return run, audit_table.chosen(own_run.cases(run, flags.games, flags.steps, tell), flags.only)
+
+
+def _check_named(name: str | None) -> None:
+    if not name or name.startswith("-"):
+        raise ValueError("audit run has no run: begin with the folder (--out) of a finished one")
+
+
+def _read(arguments: Sequence[str], console: Console) -> _Asked:
+    name, *words = arguments or [""]
+    _check_named(name)
+    flags = assigned(Flags(), words, f"audit run {name}")
+
+    def tell(row: str, done: int, of: int) -> None:
+        console.show(row.partition(":")[0], done, of, {})
+
+    out, here = flags.out, local_folder(name)
+    if out is not None:
+        audit_table.check_out(out, flags.overwrite)
+    run, cases = _cases(name, flags, tell)
+    if out is None and here is not None:
+        out = str(here / AUDIT_JSON)
+        if (here / AUDIT_JSON).exists() and not flags.overwrite and not flags.dry_run:
+            raise ValueError(f"out is {out}, which is there already: give another name (--out), or --overwrite")
+    return _Asked(name, flags, out, run, cases, console)
+
+
+def _played(asked: _Asked) -> list[Finding]:
+    from raysyn.audits.findings import audit
+
+    flags, cases, began = asked.flags, asked.cases, time.monotonic()
+    _begin(asked)
+    width = audit_table.width_of(cases)
+    audit_table.head(width)
+
+    def tell(done: int, one: Finding) -> None:
+        asked.console.close()
+        audit_table.line("audit run", width, done, len(cases), one)
+
+    found = audit(cases, flags.games, flags.seed, flags.confidence, tell)
+    print(f"{'':<{width}}  {duration(time.monotonic() - began)}", flush=True)
+    audit_table.meaning(flags.confidence)
+    return found
+
+
+def _begin(asked: _Asked) -> None:
+    flags, unknown = asked.flags, asked.run.unknown()
+    print(f"audit run: {asked.name}, {len(asked.cases)} claims, {flags.games:,} games, seed {flags.seed}")
+    print(filled(f"{WHAT_IT_IS[0].upper()}{WHAT_IT_IS[1:]}.", 0), flush=True)
+    if unknown:
+        print(f"Not played, as its method does not say how: {', '.join(unknown)}.")
+    if left := _left_out(asked.run, asked.cases):
+        print(f"Not looked at, as --only leaves its row out: the network of {', '.join(left)}.")
+
+
+def _left_out(run: Run, cases: Sequence[Case]) -> list[str]:
+    """Stages of DP-SGD whose rows are not played, so that their networks are not looked at either."""
+    return [stage for stage in run.learned() if not any(case.name.startswith(f"{stage}: ") for case in cases)]
+
+
+def _networks(run: Run, cases: Sequence[Case]) -> list[Moved]:
+    """The networks that DP-SGD trains, as far as their rows are asked for."""
+    from raysyn.audits.own_network import moved
+
+    left = _left_out(run, cases)
+    return [moved(stage, learned, run.like) for stage, learned in run.learned().items() if stage not in left]
+
+
+def _checked(asked: _Asked) -> list[Moved]:
+    return _networks(asked.run, asked.cases)
+
+
+def _of_network(one: Moved) -> str:
+    return f"{one.stage}: network, {one.engine}"
+
+
+def _told(asked: _Asked, found: Sequence[Finding], checks: Sequence[Moved]) -> None:
+    print()
+    for one in checks:
+        verdict = "REFUTED" if one.fails else "holds"
+        told = (
+            f"{_of_network(one)}: with and without each of four made-up images, the sum of clipped gradients differs "
+            f"by {one.most:.4f} of max_grad_norm at most: {verdict}."
+        )
+        print(filled(told, 0))
+    names = {_of_network(one): one.fails for one in checks}
+    unsaid = [*asked.run.unknown(), *(f"network of {stage}" for stage in _left_out(asked.run, asked.cases))]
+    more = f" Nothing is said of: {', '.join(unsaid)}." if unsaid else ""
+    print(flush=True)
+    wrong = any(names.values()) or any(one.fails for one in found)
+    asked.console.say(filled(audit_table.summary(found, "of this run", names) + more, 0), alarm=wrong)
+
+
+def _price(asked: _Asked) -> None:
+    """The rows, and how long they would take."""
+    from raysyn.audits.own_run import pace
+
+    _begin(asked)
+    times = list[float]()
+    for case in asked.cases:
+        many = round(asked.flags.games * case.games)
+        seconds = pace(case, many)
+        times.append(seconds)
+        print(
+            f"{case.name:<{audit_table.width_of(asked.cases)}}  {many:>7,} games  {duration(seconds):>10}", flush=True
+        )
+    asked.console.close()
+    print(f"In all {duration(sum(times))} on this machine, as measured for a moment; --steps and --games take less.")

@@ -1,0 +1,128 @@
+"""The mechanisms of a run of the user's own, each with the very parameters of its plan, as cases to play."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from raysyn.audits import own_sgd, query_games
+from raysyn.audits.own_sgd import Own
+from raysyn.audits.played import Case
+from raysyn.audits.query_games import Game, Who
+from raysyn.data.images import Images
+from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost
+from raysyn.privacy.mechanisms import Histogram, LayersSeen, Learned, Mechanism
+from raysyn.privacy.queries import moments
+from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.queries.counts import COUNTS
+from raysyn.privacy.queries.moments import MomentsConfig
+from raysyn.privacy.queries.votes import VotesConfig
+
+LOOPED, ASKED = 0.25, 0.25
+"""Games of DP-SGD image by image, and of the questions, in parts of what the user asks for: there, each takes long."""
+PRICED_STEPS, PRICED_GAMES = 6, 8
+"""Of which the time is measured."""
+MOST_RANKS = 3
+AS_MUCH = 0.999
+"""Part of its sensitivity that the canary of a question must add for the attack to be the best there is."""
+Tell = Callable[[str, int, int], None]
+"""tell(row, how much is done, of how much)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What is known of a run without its private images."""
+
+    plan: Mapping[str, Cost]
+    asked: Mapping[str, Mechanism]
+    """By stage."""
+    like: Images
+    """No image, of the shape and classes that the run's have."""
+    units: int
+    """Images, or persons where these are named."""
+    ranks: int
+    """Workers that trained."""
+
+    def learned(self) -> dict[str, Learned]:
+        """Stages of DP-SGD."""
+        found = {stage: self.asked.get(stage) for stage in self.plan}
+        return {stage: one for stage, one in found.items() if isinstance(one, Learned)}
+
+    def unknown(self) -> list[str]:
+        """Stages that nobody can play."""
+        return [stage for stage in self.plan if stage not in self.asked]
+
+
+def cases(run: Run, games: int, steps: int | None, tell: Tell) -> list[Case]:
+    """One for each stage of the plan; `steps` of DP-SGD at most are played, and priced."""
+    return [
+        _learned(run, stage, mechanism, games, steps, tell)
+        if isinstance(mechanism := run.asked[stage], Learned)
+        else _question(run, stage, tell)
+        for stage in run.plan
+        if stage in run.asked
+    ]
+
+
+def _learned(run: Run, stage: str, learned: Learned, games: int, steps: int | None, tell: Tell) -> Case:
+    part, ranks = 1.0, min(run.ranks, MOST_RANKS)
+    if learned.choice is not None and learned.choice.engine == "loop":
+        part = LOOPED
+    own = Own.of(learned, run.plan[stage], round(games * part), steps, ranks)
+    played, every = own.cost.steps, run.plan[stage].steps
+    share = "" if played == every else f", {played:,} of {every:,} steps"
+    name = f"{stage}: DP-SGD, {own.speed.engine}, K {own.config.noise_multiplicity}{share}"
+    return Case(name=name, cost=own.cost, play=partial(own_sgd.play, own, name, partial(tell, name)), games=part)
+
+
+def _question(run: Run, stage: str, tell: Tell) -> Case:
+    price, mechanism = run.plan[stage], run.asked[stage]
+    album = query_games.ALBUM if price.adjacency == ADD_REMOVE_PERSON else 1
+    who = Who("persons" if album > 1 else "images", (0,) * album, run.like.shape, run.like.classes)
+    game = _game(stage, mechanism, price, who, run.units)
+    name, (_, exact) = f"{stage}: {price.mechanism}", game
+    # Of a sum of several samples, no single one is seen.
+    whole = not isinstance(mechanism, LayersSeen) or price.sampling_rate == 1 or price.steps == 1
+    adds = float(np.linalg.norm(exact(True) - exact(False)))
+    play = partial(query_games.play, price, game, name, partial(tell, name))
+    return Case(name=name, cost=price, play=play, games=ASKED, tight=whole and adds >= AS_MUCH)
+
+
+def _game(stage: str, mechanism: Mechanism, price: Cost, who: Who, n: int) -> Game:
+    if isinstance(mechanism, CentralConfig):
+        return query_games.central_game(mechanism, price, who)
+    if isinstance(mechanism, MomentsConfig):
+        spread = stage == moments.SPREAD
+        own = spread and moments.per_class(mechanism, price, n, who.images.classes, who.shape)
+        return query_games.moments_game(stage, mechanism, own, price, who)
+    if isinstance(mechanism, Histogram):
+        return query_games.histogram_game(mechanism.config, mechanism.semantics, price, who)
+    if isinstance(mechanism, LayersSeen):
+        return query_games.statistics_game(mechanism.config, mechanism.layers, price, who)
+    if isinstance(mechanism, VotesConfig):
+        return query_games.votes_game(price, who)
+    assert mechanism is None and stage == COUNTS, stage
+    return query_games.counts_game(price, who)
+
+
+def pace(case: Case, games: int) -> float:
+    """Seconds that so many games of a case take here: a few steps, or games, are played."""
+    assert isinstance(case.play, partial)
+    first = case.play.args[0]
+    if isinstance(first, Own):
+        took = 0.0
+        # The first time pays for what is made once.
+        for _ in range(2):
+            brief = replace(first, cost=replace(first.cost, steps=min(PRICED_STEPS, first.cost.steps)))
+            began = time.perf_counter()
+            own_sgd.run(brief, np.zeros(first.canaries, bool), bytes(32), lambda done: None)
+            took = time.perf_counter() - began
+        steps = max(own_sgd.RUNS, round(games / first.canaries)) * first.cost.steps
+        return took / brief.cost.steps * steps
+    began = time.perf_counter()
+    case.play(PRICED_GAMES, 0)
+    return (time.perf_counter() - began) / PRICED_GAMES * games
