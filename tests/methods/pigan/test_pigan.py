@@ -463,5 +463,6 @@ def test_presets_are_the_papers() -> None:
     assert (cifar.penalty.weight, cifar.experiment.parts) == (30, ())
     assert (fashion.gan.label_smoothing, cifar.gan.label_smoothing) == (0.0, 0.1)
     assert {name: preset.eval.inception_weights for name, preset in PRESETS.items()} == {
-        "quick": None, "cpu-fashion_mnist": None, "cpu-mnist": None, "paper-fashion_mnist": inception.TRY, "paper-cifar10": inception.TRY
+        "quick": None, "cpu-fashion_mnist": None, "cpu-mnist": None,
+        "paper-fashion_mnist": inception.TRY, "paper-cifar10": inception.TRY,
     }  # fmt: skip
