@@ -23,7 +23,7 @@ WHERE = (central, counts, layer_statistics, moments, semantic, votes)
 
 def drawn(case: Case, there: bool) -> tuple[np.ndarray, float]:
     """Answers to so many games along what the canary adds, (T, DRAWS), and how much that is."""
-    _, answer, exact, *_ = case.play.args  # type: ignore[attr-defined]
+    _, (answer, exact), *_ = case.play.args  # type: ignore[attr-defined]
     adds, base = exact(True) - exact(False), exact(False)
     own = float(np.linalg.norm(adds))
     secrets = (bytes([there, draw]) + bytes(30) for draw in range(DRAWS))
