@@ -19,11 +19,12 @@ from raysyn.attacks import canaries
 from raysyn.attacks.canaries import Floats, Mask
 from raysyn.audits.played import Case, Played, coins_of, secret_of
 from raysyn.audits.residuals import Noise
+from raysyn.data import fourier
 from raysyn.data.images import Images
 from raysyn.privacy import units
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import central, counts, layer_statistics, moments, semantic
+from raysyn.privacy.queries import central, counts, embedding, layer_statistics, moments, semantic
 
 SIDE, ALBUM = 4, 3
 """Pixels a side; images of a person."""
@@ -32,6 +33,7 @@ NOISE = 1.2
 SAMPLED = central.CentralConfig(
     count=4, sampling_rate=0.5, noise_multiplier=1.1, clip_norm=0.5, downscale=1, smooth=False
 )
+FEATURES = fourier.FourierConfig(count=8)
 MOMENTS = moments.MomentsConfig(frequencies=9, spread_frequencies=4, spread_per_class=True)
 STATISTICS = layer_statistics.StatisticsConfig(epochs=2.0)
 SAMPLE = layer_statistics.StatisticsConfig(epochs=0.5, batch_size=50)
@@ -130,6 +132,21 @@ def _moments(stage: str, who: Who) -> tuple[Cost, Answer, Exact]:
     return price, lambda there, stream: ask(there, stream, price), lambda there: ask(there, exact, silent)[0]
 
 
+def _embedding(who: Who) -> tuple[Cost, Answer, Exact]:
+    """The question of DP-MERF."""
+    config, of = embedding.EmbeddingConfig(), fourier.waves(FEATURES, who.images.shape, 0)
+    plain = Cost(mechanism="noisy mean embedding", noise_multiplier=NOISE, sampling_rate=1.0, steps=1)
+    price = units.priced(plain, who.images)
+
+    def ask(there: bool, stream: Stream, cost: Cost) -> Floats:
+        sums = embedding.embedding_sums(who.present(there), of, config, cost, stream).value
+        return sums.reshape(1, -1) / embedding.sensitivity(config)
+
+    silent = replace(price, noise_multiplier=NOTHING)
+    exact = Stream(bytes(32), "exact")
+    return price, lambda there, stream: ask(there, stream, price), lambda there: ask(there, exact, silent)[0]
+
+
 def _counts(who: Who) -> tuple[Cost, Answer, Exact]:
     """The number of images of each class."""
     price = units.priced(counts.cost(NOISE), who.images)
@@ -219,6 +236,7 @@ def cases(games: float) -> list[Case]:
         "central modes": partial(_central, "mode"),
         "class sums of noisy_means": partial(_moments, moments.MEANS),
         "spread of noisy_means": partial(_moments, moments.SPREAD),
+        "mean embedding of dp_merf": _embedding,
         "noisy class counts": _counts,
         "semantic histogram": _histogram,
     }

@@ -21,6 +21,8 @@ from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
 from raysyn.methods.dp_imgsyn import presets as dp_imgsyn_presets
 from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
 from raysyn.methods.knowledge_recycling import presets as knowledge_recycling_presets
+from raysyn.methods.dp_merf import pipeline as dp_merf
+from raysyn.methods.dp_merf import presets as dp_merf_presets
 from raysyn.methods.noisy_means import pipeline as noisy_means
 from raysyn.methods.noisy_means import presets as noisy_means_presets
 from raysyn.methods.pigan import pipeline as pigan
@@ -144,6 +146,7 @@ def test_the_console_shows_a_path_that_is_no_utf_8(capsys: pytest.CaptureFixture
 
 PRESETS: dict[str, tuple[Callable[[Any], object], Any]] = {
     "noisy_means": (noisy_means.prepare, noisy_means_presets.PRESETS["quick"]),
+    "dp_merf": (dp_merf.prepare, dp_merf_presets.PRESETS["quick"]),
     "dp_feta": (dp_feta.prepare, dp_feta_presets.PRESETS["quick"]),
     "privimage": (privimage.prepare, privimage_presets.PRESETS["quick"]),
     "dp_imgsyn": (dp_imgsyn.prepare, dp_imgsyn_presets.PRESETS["quick"]),

@@ -25,7 +25,9 @@ ABLE = [name for name, method in METHODS.items() if method.module.METHOD.audited
 
 
 def test_who_can_be_audited() -> None:
-    assert {METHODS[name].module.METHOD.name for name in ABLE} == {"noisy_means", "dp_feta", "privimage", "dp_imgsyn"}
+    assert {METHODS[name].module.METHOD.name for name in ABLE} == {
+        "noisy_means", "dp_merf", "dp_feta", "privimage", "dp_imgsyn",
+    }  # fmt: skip
     assert not METHODS["dpgan"].module.METHOD.audited
 
 

@@ -16,6 +16,7 @@ from raysyn.methods.dp_feta import config as of_dp_feta
 from raysyn.methods.dp_feta.model import knows as dp_feta
 from raysyn.methods.dp_imgsyn.config import new_teacher
 from raysyn.methods.dp_imgsyn.knowing import knows as dp_imgsyn
+from raysyn.methods.dp_merf.model import knows as dp_merf
 from raysyn.methods.knowledge_recycling.config import Config as Recycling
 from raysyn.methods.knowledge_recycling.knowing import knows as knowledge_recycling
 from raysyn.methods.pigan.experiments import knows as pigan
@@ -39,6 +40,10 @@ CASES: dict[str, tuple[Callable[..., Any], Any, Callable[[Any, Images], dict[str
     "dp_feta": (
         dp_feta, TINY["dp_feta"].config,
         lambda config, like: {"finetune": {"ema": of_dp_feta.new_denoiser(config, like).state_dict()}}, LEVELS,
+    ),
+    "dp_merf": (
+        dp_merf, TINY["dp_merf"].config,
+        lambda config, like: {"embedding": torch.randn(like.classes, config.features.count + 1).double()}, 1,
     ),
     "privimage": (
         privimage, TINY["privimage"].config,

@@ -30,6 +30,8 @@ from raysyn.methods.lira import outlook as of_lira
 from raysyn.methods.lira import presets as lira_presets
 from raysyn.methods.machines import On, OnAttacked
 from raysyn.methods.method import Prepared
+from raysyn.methods.dp_merf import outlook as of_dp_merf
+from raysyn.methods.dp_merf import presets as dp_merf_presets
 from raysyn.methods.noisy_means import outlook as of_noisy_means
 from raysyn.methods.noisy_means import presets as noisy_means_presets
 from raysyn.methods.pigan import outlook as of_pigan
@@ -65,6 +67,10 @@ CHECKS: dict[str, tuple[Callable[[Console, Prepared], None], set[str]]] = {
     "noisy_means": (
         lambda console, found: of_noisy_means.check_memory(console, noisy_means_presets.PRESETS["quick"], found, On()),
         {"means", "spread", "synthesise", "cnn", "resnet9"},
+    ),
+    "dp_merf": (
+        lambda console, found: of_dp_merf.check_memory(console, dp_merf_presets.PRESETS["quick"], found, On()),
+        {"embedding", "generator", "synthesise", "cnn", "resnet9"},
     ),
     "dp_feta": (
         lambda console, found: of_dp_feta.check_memory(console, dp_feta_presets.PRESETS["quick"], found, On()),

@@ -91,6 +91,8 @@ def held_by(method: str, config: Any) -> list[str]:
     """Names of tensors that a run releases, one of each part."""
     if method == "noisy_means":
         return ["means", *(["spread"] if config.moments.spread_frequencies else [])]
+    if method == "dp_merf":
+        return ["generator/model/dense.0.weight"]
     if method == "privimage":
         return [f"finetune/{'partner' if config.generator == 'gan' else 'ema'}/stem.weight"]
     teacher = ["teacher/weights/stem.weight", "generator-chosen/weights/dense.weight", "generator-chosen/deviation"]

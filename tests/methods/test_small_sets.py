@@ -15,6 +15,7 @@ import test_dp_feta
 import test_dp_imgsyn
 import test_knowledge_recycling
 import test_lira_method
+import test_dp_merf
 import test_noisy_means
 import test_pigan
 import test_privimage
@@ -26,6 +27,7 @@ from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
 from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
 from raysyn.methods.lira import pipeline as lira
+from raysyn.methods.dp_merf import pipeline as dp_merf
 from raysyn.methods.noisy_means import pipeline as noisy_means
 from raysyn.methods.pigan import pipeline as pigan
 from raysyn.methods.privimage import pipeline as privimage
@@ -48,6 +50,7 @@ METHODS: dict[str, tuple[Any, Run, Callable[[Any], Any]]] = {
         replace(test_noisy_means.TINY, budget=BUDGET, eval=replace(EVERY, floor=False), synthetic=30),
         test_noisy_means.run, noisy_means.prepare,
     ),
+    "dp_merf": (replace(test_dp_merf.TINY, budget=BUDGET, eval=EVERY, synthetic=30), test_dp_merf.run, dp_merf.prepare),
     "dp_feta": (
         replace(
             test_dp_feta.TINY, budget=BUDGET, eval=EVERY, synthetic=30,
