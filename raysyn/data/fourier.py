@@ -27,16 +27,18 @@ class FourierConfig:
     count: int = 10_000
     """Features: half are cosines, half sines. More describe images finer, take longer, and cost nothing more."""
     length_scales: tuple[float, ...] = (0.366,)
-    """How far apart two images are that count as different: root mean square over pixels, where 1 is all of the way from
-    black to white. 0.366 is the paper's for 28 pixels, its variance of 105; of several each has an equal part of the
-    features. Choose without looking at private images: about the median over pairs of public images of such a kind, and
-    a half and a quarter of it for finer shapes."""
+    """How far apart two images are that count as different: root mean square over pixels, where 1 is all of the way
+    from black to white. 0.366 is the paper's for 28 pixels, its variance of 105; of several each has an equal part of
+    the features. Choose without looking at private images: about the median over pairs of public images of such a
+    kind, and a half of it for finer shapes."""
 
     def __post_init__(self) -> None:
         if self.count < 2 or self.count % 2:
             raise ValueError(f"features.count is {self.count}: give an even number of at least 2")
         if not self.length_scales or not all(0.01 <= one < math.inf for one in self.length_scales):
-            raise ValueError(f"features.length_scales is {self.length_scales}: give numbers of at least 0.01, 0.366 is usual")
+            raise ValueError(
+                f"features.length_scales is {self.length_scales}: give numbers of at least 0.01, 0.366 is usual"
+            )
         if self.count // 2 < len(self.length_scales):
             raise ValueError(
                 f"features.count is {self.count}, but there are {len(self.length_scales)} features.length_scales: give "

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from raysyn.compute.worker import Worker
+from raysyn.models.upsampler import Upsampler
 from raysyn.train.loop import CHECKPOINTS, Ema, on_cpu
 
 
@@ -33,7 +34,8 @@ class MatchConfig:
     """Take out of the squared distance what chance adds to it in a batch, 1 / batch: it draws images of a class
     together. The paper leaves it in."""
     ema: float = 0.0
-    """Decay of the moving average of the weights that images are drawn from; 0 draws from the last ones, as published."""
+    """Decay of the moving average of the weights that images are drawn from; 0 draws from the last ones, as
+    published."""
 
     def __post_init__(self) -> None:
         for name in ("iterations", "batch_size", "decays"):
@@ -59,7 +61,7 @@ def fourier(images_NCHW: Tensor, radians_PW: Tensor) -> Tensor:
 
 
 def fit(
-    worker: Worker, generator: nn.Module, means_KF: np.ndarray, radians_PW: np.ndarray, config: MatchConfig, seed: int
+    worker: Worker, generator: Upsampler, means_KF: np.ndarray, radians_PW: np.ndarray, config: MatchConfig, seed: int
 ) -> dict[str, Any]:
     """Train `generator` until the features of its images have these means, class by class; a killed run goes on from
     its last checkpoint.
@@ -81,7 +83,7 @@ def fit(
     for step in range(start, config.iterations):
         for group in optimizer.param_groups:
             group["lr"] = config.rate(step)
-        z_NL, labels_N = draws(generator.config.latent, len(wanted_KF), config.batch_size, seed, step)  # type: ignore[union-attr,arg-type]
+        z_NL, labels_N = draws(generator.config.latent, len(wanted_KF), config.batch_size, seed, step)
         images = generator(z_NL.to(worker.device), labels_N.to(worker.device))
         loss = distance(fourier(images, waves_PW), labels_N.to(worker.device), wanted_KF, config.unbiased)
         optimizer.zero_grad()

@@ -19,10 +19,10 @@ from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_feta import presets as dp_feta_presets
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
 from raysyn.methods.dp_imgsyn import presets as dp_imgsyn_presets
-from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
-from raysyn.methods.knowledge_recycling import presets as knowledge_recycling_presets
 from raysyn.methods.dp_merf import pipeline as dp_merf
 from raysyn.methods.dp_merf import presets as dp_merf_presets
+from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
+from raysyn.methods.knowledge_recycling import presets as knowledge_recycling_presets
 from raysyn.methods.noisy_means import pipeline as noisy_means
 from raysyn.methods.noisy_means import presets as noisy_means_presets
 from raysyn.methods.pigan import pipeline as pigan

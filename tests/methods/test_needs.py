@@ -24,14 +24,14 @@ from raysyn.methods.dp_feta import presets as dp_feta_presets
 from raysyn.methods.dp_imgsyn import outlook as of_dp_imgsyn
 from raysyn.methods.dp_imgsyn import presets as dp_imgsyn_presets
 from raysyn.methods.dp_imgsyn.units import Publics
+from raysyn.methods.dp_merf import outlook as of_dp_merf
+from raysyn.methods.dp_merf import presets as dp_merf_presets
 from raysyn.methods.knowledge_recycling import outlook as of_recycling
 from raysyn.methods.knowledge_recycling import presets as recycling_presets
 from raysyn.methods.lira import outlook as of_lira
 from raysyn.methods.lira import presets as lira_presets
 from raysyn.methods.machines import On, OnAttacked
 from raysyn.methods.method import Prepared
-from raysyn.methods.dp_merf import outlook as of_dp_merf
-from raysyn.methods.dp_merf import presets as dp_merf_presets
 from raysyn.methods.noisy_means import outlook as of_noisy_means
 from raysyn.methods.noisy_means import presets as noisy_means_presets
 from raysyn.methods.pigan import outlook as of_pigan

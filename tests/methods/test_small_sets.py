@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import test_dp_feta
 import test_dp_imgsyn
+import test_dp_merf
 import test_knowledge_recycling
 import test_lira_method
-import test_dp_merf
 import test_noisy_means
 import test_pigan
 import test_privimage
@@ -25,9 +25,9 @@ from raysyn.attacks.shadows import AttackConfig
 from raysyn.data.images import DataConfig
 from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.dp_merf import pipeline as dp_merf
 from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
 from raysyn.methods.lira import pipeline as lira
-from raysyn.methods.dp_merf import pipeline as dp_merf
 from raysyn.methods.noisy_means import pipeline as noisy_means
 from raysyn.methods.pigan import pipeline as pigan
 from raysyn.methods.privimage import pipeline as privimage

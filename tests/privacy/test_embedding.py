@@ -103,8 +103,8 @@ def test_the_sums_are_those_of_an_obvious_reference(monkeypatch: pytest.MonkeyPa
 
 
 def test_noise_has_the_size_that_is_paid_for_and_none_is_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is summed. Chi-square and Kolmogorov-Smirnov at level 1e-6, correlations within 5 standard errors; a class
-    without images is answered too."""
+    """Nothing is summed. Chi-square and Kolmogorov-Smirnov at level 1e-6, correlations within 5 standard errors; a
+    class without images is answered too."""
     monkeypatch.setattr(fourier, "SHORT", 0.0)
     private = pictures()
     of = waves(FourierConfig(count=1_000), private.shape, 0)

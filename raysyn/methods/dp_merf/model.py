@@ -74,10 +74,11 @@ def resemblance(config: Config, answer_KF: Floats, images: Images) -> Tensor:
     """That, (N, 1)."""
     of = waves(config.features, images.shape, config.seed)
     size = 2 * of.cycles_PW.shape[1]
-    found = [
-        np.einsum("nf,nf->n", of.features(images.images_NHWC[at : at + 250]), answer_KF[images.labels_N[at : at + 250], :size])
-        for at in range(0, len(images), 250)
-    ]
+    found = []
+    for at in range(0, len(images), 250):
+        some = slice(at, at + 250)
+        known_BF = answer_KF[images.labels_N[some], :size]
+        found.append(np.einsum("nf,nf->n", of.features(images.images_NHWC[some]), known_BF))
     return torch.from_numpy(np.concatenate(found)).float()[:, None]
 
 

@@ -1,4 +1,4 @@
-"""DP-MERF: one noisy mean embedding of the private images, and a generator that learns to have it (Harder et al., 2021).
+"""DP-MERF: a noisy mean embedding of the private images, and a generator that learns to have it (Harder et al., 2021).
 
 Reads downwards in the paper's order: the question is priced, random features are summed with noise, a generator is
 trained on that answer alone, images are drawn.
@@ -61,7 +61,9 @@ def run(setting: PrivateSetting) -> Report:
         return torch.from_numpy(setting.ledger.pay(EMBEDDING, asked(Stream(folder.secret, EMBEDDING))))
 
     answer_KF = folder.stage(EMBEDDING, paid).numpy()
-    setting.console.stage(EMBEDDING, f"{config.features.count:,} features of {private.classes} classes, {setting.spent()}")
+    setting.console.stage(
+        EMBEDDING, f"{config.features.count:,} features of {private.classes} classes, {setting.spent()}"
+    )
 
     # From here on every released byte is post-processing of what the ledger was paid for.
     means_KF = class_embeddings(answer_KF, config, plan, private.units)
@@ -73,7 +75,7 @@ def run(setting: PrivateSetting) -> Report:
     setting.console.stage(GENERATOR, f"{config.training.iterations:,} steps towards them: no further cost")
     synthetic = synthesise(setting, of_generator(generator.cpu()))
     done = [
-        f"Asked for the noisy mean of {config.features.count:,} random features of each of the {private.classes} classes.",
+        f"Asked for the noisy mean of {config.features.count:,} random features of each of {private.classes} classes.",
         f"Trained a generator for {config.training.iterations:,} steps to have these means.",
     ]
     return finish(setting, NAME, synthetic, done=done, weighed=partial(unlike, config, answer_KF))

@@ -16,25 +16,29 @@ from raysyn.train.embedding import MatchConfig
 _SETS = ("mnist", "fashion_mnist")
 
 _CPU = Config(
-    features=FourierConfig(count=4_000, length_scales=(0.183,)),
-    training=MatchConfig(unbiased=True),
+    # A fifth of the paper's features, for time. On KMNIST (9,000 images, 800 steps, noise as of MNIST's n at epsilon 1,
+    # one seed) a CNN reached 43 % with the paper's length scale, 19 % with 0.15; unbiased, 39 %, and 43 % with 0.25.
+    features=FourierConfig(count=2_000),
     eval=EvalConfig(epochs=15, images=10_000, resnet9_width=0.125, feature_epochs=5),
     tuned_on="KMNIST",
 )
 _PAPER = Config(
-    embedding=EmbeddingConfig(count_share=0.0), budget=Budget(accountant="rdp"), synthetic=60_000,
+    embedding=EmbeddingConfig(count_share=0.0), synthetic=60_000,
     tuned_on="the data sets of the paper, by its authors",
 )  # fmt: skip
 
 PRESETS: dict[str, Config] = {
     "quick": replace(
-        _CPU, features=replace(_CPU.features, count=2_000), training=replace(_CPU.training, iterations=600),
+        _CPU, features=FourierConfig(count=2_000, length_scales=(0.183,)),
+        training=MatchConfig(iterations=600, unbiased=True),
         synthetic=2_000, eval=EvalConfig(epochs=30, resnet9_width=0.125), audit=NO_AUDIT,
     ),
     **{f"cpu-{name}": replace(_CPU, data=DataConfig(name=name)) for name in _SETS},
     **{
-        f"paper-{name}{mark}": replace(_PAPER, data=DataConfig(name=name), budget=replace(_PAPER.budget, **spent))
+        f"paper-{name}-eps{epsilon}": replace(
+            _PAPER, data=DataConfig(name=name), budget=Budget(epsilon=epsilon, accountant="rdp")
+        )
         for name in _SETS
-        for mark, spent in {"-eps1": {"epsilon": 1.0}, "-eps10": {"epsilon": 10.0}}.items()
+        for epsilon in (1, 10)
     },
 }  # fmt: skip

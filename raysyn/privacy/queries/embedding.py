@@ -2,11 +2,11 @@
 Harder et al., 2021).
 
 Let phi(x) be an image's features, of L2 norm at most 1 whatever it shows (`data/fourier.py`: of each wave a cosine c
-and a sine s, c^2 + s^2 = 1, divided by the root of the number of waves). An image x of class y adds the vector f(x, y)
-= (phi(x), c) in the block of class y and 0 in the blocks of all others, where the constant c = count_share counts it. So
-|f(x, y)|^2 <= 1 + c^2 over all blocks as one vector. Adding or removing an image moves the sum by f(x, y), and so by at
-most `sensitivity`, and the sum with Gaussian noise of noise_multiplier * sensitivity on each number is one Gaussian
-answer. No clipping is needed.
+and a sine s, c^2 + s^2 = 1, divided by the root of the number of waves). An image x of class y adds the vector
+f(x, y) = (phi(x), c) in the block of class y and 0 in the blocks of all others, where the constant c = count_share
+counts it. So |f(x, y)|^2 <= 1 + c^2 over all blocks as one vector. Adding or removing an image moves the sum by
+f(x, y), and so by at most `sensitivity`, and the sum with Gaussian noise of noise_multiplier * sensitivity on each
+number is one Gaussian answer. No clipping is needed.
 
 n, by which sums are divided to be means, is public and the same for both neighbours, as in all of raysyn's answers; the
 published sensitivity 2/n is of replacing an image, which is another promise. Where persons are named, a person adds the
