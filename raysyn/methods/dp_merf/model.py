@@ -92,4 +92,4 @@ def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
     return {GENERATOR: {"model": answer(GENERATOR)["model"]}}
 
 
-NETWORK = Network(("network", "classes", "synthetic", "seed"), parts)
+NETWORK = Network(("network", "classes", "synthetic", "seed"), parts, made=(GENERATOR,))

@@ -17,6 +17,7 @@ from raysyn.compute.doorway import Compute
 from raysyn.compute.local import Local
 from raysyn.data import images as data
 from raysyn.data.fourier import FourierConfig
+from raysyn.draw_source import Source
 from raysyn.methods import ends, synthesis
 from raysyn.methods.dp_merf import pipeline as dp_merf
 from raysyn.methods.dp_merf.config import Config
@@ -82,6 +83,20 @@ def test_report_and_certificate_keep_the_contract(whole: Path) -> None:
 def test_more_images_can_be_drawn_from_the_generator_alone(whole: Path) -> None:
     tensors = drawn_again(dp_merf.METHOD, TINY, whole)
     assert all(name.startswith("generator/model/") for name in tensors), "the answer stays inside"
+
+
+def test_draw_reads_the_generator_that_no_ledger_has_a_row_of_and_nothing_else_unpaid(whole: Path) -> None:
+    """It is made of the paid answer alone, and its method says so."""
+    signed = json.loads((whole / "release/certificate.json").read_text())
+    method = dp_merf.METHOD
+    assert method.drawing is not None and method.network is not None
+    told: dict[str, Any] = {
+        "run": str(whole), "method": "dp_merf", "config": TINY, "signed": signed, "fault": "", "drawing": method.drawing,
+    }  # fmt: skip
+    assert "model" in Source(**told, made=method.network.made).answer("generator")
+    for stage, made in (("generator", ()), ("synthesise", method.network.made)):
+        with pytest.raises(ValueError, match=f"whose ledger has no {stage}: nothing may be drawn from it"):
+            Source(**told, made=made).answer(stage)
 
 
 class StopsInTraining(Local):
