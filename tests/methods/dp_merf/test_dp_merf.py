@@ -90,9 +90,8 @@ def test_draw_reads_the_generator_that_no_ledger_has_a_row_of_and_nothing_else_u
     signed = json.loads((whole / "release/certificate.json").read_text())
     method = dp_merf.METHOD
     assert method.drawing is not None and method.network is not None
-    told: dict[str, Any] = {
-        "run": str(whole), "method": "dp_merf", "config": TINY, "signed": signed, "fault": "", "drawing": method.drawing,
-    }  # fmt: skip
+    shown = {"run": str(whole), "method": "dp_merf", "config": TINY, "signed": signed, "fault": ""}
+    told: dict[str, Any] = {**shown, "drawing": method.drawing}
     assert "model" in Source(**told, made=method.network.made).answer("generator")
     for stage, made in (("generator", ()), ("synthesise", method.network.made)):
         with pytest.raises(ValueError, match=f"whose ledger has no {stage}: nothing may be drawn from it"):
