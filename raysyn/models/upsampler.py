@@ -50,7 +50,7 @@ class Upsampler(nn.Module):
     def forward(self, z_NL: Tensor, labels_N: Tensor) -> Tensor:
         known = F.one_hot(labels_N, self.classes).to(z_NL.dtype)
         maps = self.dense(torch.cat([z_NL, known], 1)).view(len(z_NL), self.config.channels, *self.first)
-        maps = maps.contiguous(memory_format=torch.channels_last)  # a third faster on a CPU
+        maps = maps.contiguous(memory_format=torch.channels_last)  # a quarter faster on a CPU
         height, width, _ = self.shape
         # Sides that no four divides: what is beyond them is cut off.
         return torch.sigmoid(self.layers(maps)[:, :, :height, :width])
