@@ -17,7 +17,8 @@ _SETS = ("mnist", "fashion_mnist")
 
 _CPU = Config(
     # A fifth of the paper's features, for time. On KMNIST (9,000 images, 800 steps, noise as of MNIST's n at epsilon 1,
-    # one seed) a CNN reached 43 % with the paper's length scale; unbiased, 39 % with it, 43 % with 0.25, 19 % with 0.15.
+    # one seed) a CNN reached 43 % with the paper's length scale; unbiased, 39 % with it, 43 % with 0.25, 19 % with
+    # 0.15.
     features=FourierConfig(count=2_000),
     eval=EvalConfig(epochs=15, images=10_000, resnet9_width=0.125, feature_epochs=5),
     tuned_on="KMNIST",
