@@ -53,6 +53,8 @@ class Source:
     """How its method draws."""
     fault: str
     """What is wrong with it, where its files do not fit one another."""
+    made: tuple[str, ...] = ()
+    """Stages that cost nothing; see `Network.made`."""
     network: Callable[[str], Any] | None = None
     """answer(stage), where all there is of the run is a release that holds what it drew from."""
 
@@ -79,7 +81,8 @@ class Source:
     def answer(self, stage: str) -> Any:
         """What was paid for, or in a run without a promise learned, in `stage`. ValueError for what nobody paid for,
         and for a file that cannot be read."""
-        if self.signed["guarantee"] != "none" and stage not in {row["stage"] for row in self.signed["ledger"]}:
+        paid = {row["stage"] for row in self.signed["ledger"]} | set(self.made)
+        if self.signed["guarantee"] != "none" and stage not in paid:
             raise ValueError(f"run is {self.run}, whose ledger has no {stage}: nothing may be drawn from it")
         if self.network is not None:
             try:
@@ -123,6 +126,7 @@ def source(run: str) -> Source:
     fault = f"whose internal/stages do not fit its {RUN_JSON}"
     return Source(
         run=run, method=about["method"], config=config, signed=signed, fault=fault,
+        made=method.network.made if method.network else (),
         drawing=partial(_drawn_by, run, fault, method),
     )  # fmt: skip
 
@@ -168,6 +172,7 @@ def _of_release(run: str, release: Path) -> Source:
     fault = f"whose {network.WEIGHTS} does not fit its {network.ABOUT}"
     return Source(
         run=run, method=about["method"], config=config, signed=signed, fault=fault,
+        made=method.network.made if method.network else (),
         drawing=partial(_drawn_by, run, fault, method), network=answer,
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ import torch
 
 from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.compute.local import Local
+from raysyn.data.fourier import FourierConfig
 from raysyn.data.images import DataConfig, Dataset, Images
 from raysyn.data.streams import PublicConfig
 from raysyn.methods import asking, releasing
@@ -28,6 +29,8 @@ from raysyn.methods.dp_feta import config as of_dp_feta
 from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_imgsyn import config as of_dp_imgsyn
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.dp_merf import config as of_dp_merf
+from raysyn.methods.dp_merf import pipeline as dp_merf
 from raysyn.methods.evolution import config as of_evolution
 from raysyn.methods.evolution import pipeline as evolution
 from raysyn.methods.machines import On
@@ -45,13 +48,14 @@ from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.teacher import TeacherConfig
 from raysyn.models.unet import UNetConfig
+from raysyn.models.upsampler import UpsamplerConfig
 from raysyn.privacy import sgd
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.micro_batches import MicroBatches
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
-from raysyn.privacy.queries import layer_statistics, moments
+from raysyn.privacy.queries import embedding, layer_statistics, moments
 from raysyn.privacy.queries import semantic as semantic_query
 from raysyn.privacy.queries import votes as votes_query
 from raysyn.privacy.queries.central import CentralConfig
@@ -66,6 +70,7 @@ from raysyn.train import private_gan
 from raysyn.train.alignment import AlignmentConfig
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.conditional_gans import AdversarialConfig
+from raysyn.train.embedding import MatchConfig
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
 from raysyn.train.semantic import QueryConfig
@@ -118,6 +123,15 @@ METHODS: dict[str, Method] = {
             eval=EVAL,
         ),
         {"votes": 1.0},
+    ),
+    # Features of norm 1, and a count.
+    "dp_merf": Method(
+        dp_merf,
+        of_dp_merf.Config(
+            data=DataConfig(limit=300), budget=BUDGET, features=FourierConfig(count=100), synthetic=60, eval=EVAL,
+            network=UpsamplerConfig(latent=4, hidden=8, channels=4), training=MatchConfig(iterations=3, batch_size=20),
+        ),
+        {"embedding": math.sqrt(1 + 0.1**2)},
     ),
     "dp_feta": Method(
         dp_feta,
@@ -228,6 +242,7 @@ def blank_run(
             _blank_queries(patch, run)
             _blank_moments(patch, run)
             _blank_votes(patch, run)
+            _blank_embedding(patch, run)
             _blank_sgd(patch, run)
             patch.setattr(releasing, "write_release", lambda _, *rest, **more: _release(run, [*rest, more]))
             with pytest.raises(_Released):
@@ -331,6 +346,17 @@ def _blank_votes(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
 
     patch.setattr(votes_query, "ballots", lambda *args: 0.0 * count(*args))
     patch.setattr(votes_query, "votes", noted)
+
+
+def _blank_embedding(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
+    total, read = embedding.noisy_sum, dp_merf.class_embeddings
+
+    def means(answer: np.ndarray, *more: Any) -> Any:
+        run.sold["embedding"] = [answer]
+        return read(answer, *more)
+
+    patch.setattr(embedding, "noisy_sum", lambda parts, *more: total([0.0 * part for part in parts], *more))
+    patch.setattr(dp_merf, "class_embeddings", means)
 
 
 def _blank_sgd(patch: pytest.MonkeyPatch, run: BlankRun) -> None:

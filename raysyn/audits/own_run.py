@@ -19,6 +19,7 @@ from raysyn.privacy.mechanisms import Histogram, LayersSeen, Learned, Mechanism
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.counts import COUNTS
+from raysyn.privacy.queries.embedding import EmbeddingConfig
 from raysyn.privacy.queries.moments import MomentsConfig
 from raysyn.privacy.queries.votes import VotesConfig
 
@@ -105,6 +106,8 @@ def _game(stage: str, mechanism: Mechanism, price: Cost, who: Who, n: int) -> Ga
         return query_games.statistics_game(mechanism.config, mechanism.layers, price, who)
     if isinstance(mechanism, VotesConfig):
         return query_games.votes_game(price, who)
+    if isinstance(mechanism, EmbeddingConfig):
+        return query_games.embedding_game(mechanism, price, who)
     assert mechanism is None and stage == COUNTS, stage
     return query_games.counts_game(price, who)
 

@@ -19,11 +19,12 @@ from raysyn.attacks import canaries
 from raysyn.attacks.canaries import Floats, Mask
 from raysyn.audits.played import Case, Played, coins_of, secret_of
 from raysyn.audits.residuals import Noise, some_places
+from raysyn.data import fourier
 from raysyn.data.images import Images
 from raysyn.privacy import units
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import central, counts, layer_statistics, moments, semantic, votes
+from raysyn.privacy.queries import central, counts, embedding, layer_statistics, moments, semantic, votes
 
 SIDE, ALBUM = 4, 3
 """Pixels a side; images of a person."""
@@ -32,6 +33,7 @@ NOISE = 1.2
 SAMPLED = central.CentralConfig(
     count=4, sampling_rate=0.5, noise_multiplier=1.1, clip_norm=0.5, downscale=1, smooth=False
 )
+FEATURES = fourier.FourierConfig(count=8)
 MOMENTS = moments.MomentsConfig(frequencies=9, spread_frequencies=4, spread_per_class=True)
 STATISTICS = layer_statistics.StatisticsConfig(epochs=2.0)
 SAMPLE = layer_statistics.StatisticsConfig(epochs=0.5, batch_size=50)
@@ -128,6 +130,19 @@ def moments_game(stage: str, config: moments.MomentsConfig, own: bool, price: Co
         sums = moments.spread_sums(private, means_KF, config, cost, stream, own=own).value
         above = np.triu_indices(sums.shape[-1])
         return (sums[:, *above] * np.where(above[0] == above[1], 1.0, math.sqrt(2.0))).reshape(1, -1)
+
+    silent = replace(price, noise_multiplier=NOTHING)
+    exact = Stream(bytes(32), "exact")
+    return lambda there, stream: ask(there, stream, price), lambda there: ask(there, exact, silent)[0]
+
+
+def embedding_game(config: embedding.EmbeddingConfig, price: Cost, who: Who) -> Game:
+    """The question of DP-MERF."""
+    of = fourier.waves(FEATURES, who.images.shape, 0)
+
+    def ask(there: bool, stream: Stream, cost: Cost) -> Floats:
+        sums = embedding.embedding_sums(who.present(there), of, config, cost, stream).value
+        return sums.reshape(1, -1) / embedding.sensitivity(config)
 
     silent = replace(price, noise_multiplier=NOTHING)
     exact = Stream(bytes(32), "exact")
@@ -245,11 +260,13 @@ def cases(games: float) -> list[Case]:
     modes, both = replace(SAMPLED, kind="mode"), moments.costs(MOMENTS, NOISE)
     means, spread = (replace(both[stage], noise_multiplier=NOISE) for stage in (moments.MEANS, moments.SPREAD))
     rounds = replace(votes.VotesConfig(rounds=ROUNDS).cost(), noise_multiplier=NOISE * math.sqrt(ROUNDS))
+    embedded = Cost(mechanism="noisy mean embedding", noise_multiplier=NOISE, sampling_rate=1.0, steps=1)
     prices: dict[str, tuple[Callable[[int], Cost | None], Callable[[Cost, Who], Game]]] = {
         "central means": (SAMPLED.cost, partial(central_game, SAMPLED)),
         "central modes": (modes.cost, partial(central_game, modes)),
         "class sums of noisy_means": (lambda _: means, partial(moments_game, moments.MEANS, MOMENTS, True)),
         "spread of noisy_means": (lambda _: spread, partial(moments_game, moments.SPREAD, MOMENTS, True)),
+        "mean embedding of dp_merf": (lambda _: embedded, partial(embedding_game, embedding.EmbeddingConfig())),
         "noisy class counts": (lambda _: counts.cost(NOISE), counts_game),
         "semantic histogram": (lambda _: SEMANTIC.cost(), partial(histogram_game, SEMANTIC, SEMANTICS)),
         "votes of evolution": (lambda _: rounds, votes_game),

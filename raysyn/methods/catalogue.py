@@ -77,6 +77,13 @@ METHODS = (
         needs="public images, or writing",
     ),
     _own(
+        "dp_merf",
+        "One noisy mean of random Fourier features per class; a generator learns to have it.",
+        "DP-MERF (Harder et al., AISTATS 2021)",
+        guarantee="dp",
+        needs="nothing",
+    ),
+    _own(
         "dp_feta",
         "Noisy central images warm up a diffusion model, DP-SGD fine-tunes it.",
         "DP-FETA (Li et al., S&P 2025); without the warm-up DPDM (2023)",

@@ -37,6 +37,8 @@ class Network(NamedTuple):
     parts: Callable[[Any, Answer], Mapping[str, Any]]
     """parts(config, answer): {stage: a tensor, or nested mappings of them by names without a slash}. It picks by names
     and computes nothing: of these very parts it gives all, by which `raysyn verify` knows them."""
+    made: tuple[str, ...] = ()
+    """Stages among these that no ledger has a row of, because they are made of paid answers alone."""
 
 
 def files(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.queries.embedding import EmbeddingConfig
 from raysyn.privacy.queries.layer_statistics import Layers, StatisticsConfig
 from raysyn.privacy.queries.moments import MomentsConfig
 from raysyn.privacy.queries.semantic import SemanticConfig
@@ -45,5 +46,5 @@ class LayersSeen:
     layers: Layers
 
 
-Mechanism = Learned | CentralConfig | MomentsConfig | Histogram | LayersSeen | VotesConfig | None
+Mechanism = Learned | CentralConfig | MomentsConfig | Histogram | LayersSeen | VotesConfig | EmbeddingConfig | None
 """None for the noisy counts of classes, which have no setting but their noise."""

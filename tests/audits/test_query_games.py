@@ -14,11 +14,11 @@ from raysyn.audits.played import Case
 from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
 from raysyn.privacy.poisson import Stream, participants
-from raysyn.privacy.queries import central, counts, layer_statistics, moments, noise, semantic, votes
+from raysyn.privacy.queries import central, counts, embedding, layer_statistics, moments, noise, semantic, votes
 
 CASES = {case.name: case for case in query_games.cases(1.0)}
 DRAWS = 100
-WHERE = (central, counts, layer_statistics, moments, semantic, votes)
+WHERE = (central, counts, embedding, layer_statistics, moments, semantic, votes)
 
 
 def drawn(case: Case, there: bool) -> tuple[np.ndarray, float]:
@@ -82,6 +82,7 @@ SHARED = [
     (central, "one_round", CENTRAL, CENTRAL.replace("step", "0"), "central means, images"),
     (central, "one_round", CENTRAL, CENTRAL.replace(" {cell}", ""), "central modes, persons"),
     (moments, "class_sums", "moments/means/class {label}", "moments/means", "class sums of noisy_means, images"),
+    (embedding, "embedding_sums", "embedding/class {label}", "embedding", "mean embedding of dp_merf, images"),
     (moments, "spread_sums", " {cell}", "", "spread of noisy_means, persons"),
 ]
 

@@ -16,6 +16,7 @@ from raysyn.methods.dp_feta import config as of_dp_feta
 from raysyn.methods.dp_feta.model import knows as dp_feta
 from raysyn.methods.dp_imgsyn.config import new_teacher
 from raysyn.methods.dp_imgsyn.knowing import knows as dp_imgsyn
+from raysyn.methods.dp_merf.model import knows as dp_merf
 from raysyn.methods.evolution.pipeline import knows as evolution
 from raysyn.methods.evolution.warps import GENES
 from raysyn.methods.knowledge_recycling.config import Config as Recycling
@@ -47,6 +48,10 @@ CASES: dict[str, tuple[Callable[..., Any], Any, Callable[[Any, Images], dict[str
         lambda config, like: {
             "votes": {"rounds": {"genes": torch.randn(3, 10, 4, GENES).abs()}, "noisy": torch.randn(3, 10, 4).double()}
         }, 3,
+    ),
+    "dp_merf": (
+        dp_merf, TINY["dp_merf"].config,
+        lambda config, like: {"embedding": torch.randn(like.classes, config.features.count + 1).double()}, 1,
     ),
     "privimage": (
         privimage, TINY["privimage"].config,

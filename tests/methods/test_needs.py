@@ -24,6 +24,8 @@ from raysyn.methods.dp_feta import presets as dp_feta_presets
 from raysyn.methods.dp_imgsyn import outlook as of_dp_imgsyn
 from raysyn.methods.dp_imgsyn import presets as dp_imgsyn_presets
 from raysyn.methods.dp_imgsyn.units import Publics
+from raysyn.methods.dp_merf import outlook as of_dp_merf
+from raysyn.methods.dp_merf import presets as dp_merf_presets
 from raysyn.methods.evolution import outlook as of_evolution
 from raysyn.methods.evolution import presets as evolution_presets
 from raysyn.methods.knowledge_recycling import outlook as of_recycling
@@ -71,6 +73,10 @@ CHECKS: dict[str, tuple[Callable[[Console, Prepared], None], set[str]]] = {
     "evolution": (
         lambda console, found: of_evolution.check_memory(console, evolution_presets.PRESETS["quick"], found, On()),
         {"votes", "synthesise", "cnn", "resnet9"},
+    ),
+    "dp_merf": (
+        lambda console, found: of_dp_merf.check_memory(console, dp_merf_presets.PRESETS["quick"], found, On()),
+        {"embedding", "generator", "synthesise", "cnn", "resnet9"},
     ),
     "dp_feta": (
         lambda console, found: of_dp_feta.check_memory(console, dp_feta_presets.PRESETS["quick"], found, On()),

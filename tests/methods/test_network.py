@@ -94,6 +94,8 @@ def held_by(method: str, config: Any) -> list[str]:
     if method == "evolution":
         pictures = ["pictures"] if config.source.kind == "public" else []
         return [f"votes/population/{name}" for name in ("genes", "shares", *pictures)]
+    if method == "dp_merf":
+        return ["generator/model/dense.0.weight"]
     if method == "privimage":
         return [f"finetune/{'partner' if config.generator == 'gan' else 'ema'}/stem.weight"]
     teacher = ["teacher/weights/stem.weight", "generator-chosen/weights/dense.weight", "generator-chosen/deviation"]

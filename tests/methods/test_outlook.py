@@ -37,6 +37,8 @@ SGD = "--on.sgd.engine bookkeeping --on.sgd.micro-batch 32 --on.sgd.channels-las
 TINY = {
     "noisy_means": "quick --data.limit 300 --synthetic 100 --classes.noisy-counts 5 " + JUDGED,
     "evolution": "quick --data.limit 300 --synthetic 100 --votes.candidates 10 " + JUDGED,
+    "dp_merf": "quick --data.limit 300 --features.count 100 --training.iterations 5 --synthetic 100 "
+    "--classes.noisy-counts 5 " + JUDGED,
     "dp_feta": "quick --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
     "--warmup.iterations 5 --finetune.batch-size 32 --finetune.epochs 1 --sampler.steps 3 --synthetic 100 "
     + JUDGED + SGD,

@@ -1,0 +1,1 @@
+"""DP-MERF: see the card, README.md."""

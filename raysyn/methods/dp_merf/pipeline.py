@@ -1,0 +1,97 @@
+"""DP-MERF: a noisy mean embedding of the private images, and a generator that learns to have it (Harder et al., 2021).
+
+Reads downwards in the paper's order: the question is priced, random features are summed with noise, a generator is
+trained on that answer alone, images are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from raysyn.data.fourier import waves
+from raysyn.data.images import Images
+from raysyn.methods.canary_attack import stages as audited
+from raysyn.methods.class_shares import counted
+from raysyn.methods.common import PrivateSetting
+from raysyn.methods.declared import budget_of
+from raysyn.methods.dp_merf.config import NAME, Config
+from raysyn.methods.dp_merf.model import (
+    GENERATOR,
+    NETWORK,
+    class_embeddings,
+    drawing,
+    knows,
+    new_generator,
+    of_generator,
+    unlike,
+)
+from raysyn.methods.dp_merf.outlook import check_memory, show_outlook
+from raysyn.methods.ends import finish, look, uncharged
+from raysyn.methods.method import Method, Prepared
+from raysyn.methods.misfits import unjudged
+from raysyn.methods.synthesis import judging, synthesise
+from raysyn.privacy import units
+from raysyn.privacy.mechanisms import Mechanism
+from raysyn.privacy.poisson import Stream
+from raysyn.privacy.queries import embedding
+from raysyn.privacy.queries.counts import COUNTS
+from raysyn.privacy.queries.embedding import EMBEDDING
+from raysyn.report.report import Report
+from raysyn.train.embedding import fit
+
+
+def prepare(config: Config) -> Prepared:
+    """All that can be wrong with the input, and the price of the only question."""
+    dataset = look(NAME, config)
+    planned = units.planned(dataset.train, partial(embedding.plan, budget_of(config)))
+    doubts = unjudged(config.eval, dataset.train.classes)
+    return Prepared(dataset=dataset, plan=planned, doubts=doubts)
+
+
+def run(setting: PrivateSetting) -> Report:
+    """Ask, pay, and make everything else of the answer; a finished stage is stored and never repeated."""
+    config, private, plan, folder = setting.config, setting.dataset.train, setting.plan, setting.folder
+    judged = [*judging(config.eval), *audited(setting)]
+    setting.console.begin([EMBEDDING, GENERATOR, *counted(config), "synthesise", *judged])
+
+    # The only touch of the private images: the sum of their random features, class by class, with noise.
+    of = waves(config.features, private.shape, config.seed)
+    asked = partial(embedding.embedding_sums, private, of, config.embedding, plan.stages[EMBEDDING])
+
+    def paid() -> torch.Tensor:
+        return torch.from_numpy(setting.ledger.pay(EMBEDDING, asked(Stream(folder.secret, EMBEDDING))))
+
+    answer_KF = folder.stage(EMBEDDING, paid).numpy()
+    setting.console.stage(
+        EMBEDDING, f"{config.features.count:,} features of {private.classes} classes, {setting.spent()}"
+    )
+
+    # From here on every released byte is post-processing of what the ledger was paid for.
+    means_KF = class_embeddings(answer_KF, config, plan, private.units)
+    learn = partial(setting.compute.once, fit, name=GENERATOR)
+    generator = new_generator(config, private)
+    told = (means_KF, of.radians(), config.training, config.seed)
+    trained = folder.stage(GENERATOR, lambda: learn(generator, *told))
+    generator.load_state_dict(trained["model"])
+    setting.console.stage(GENERATOR, f"{config.training.iterations:,} steps towards them: no further cost")
+    synthetic = synthesise(setting, of_generator(generator.cpu()))
+    done = [
+        f"Asked for the noisy mean of {config.features.count:,} random features of each of {private.classes} classes.",
+        f"Trained a generator for {config.training.iterations:,} steps to have these means.",
+    ]
+    return finish(setting, NAME, synthetic, done=done, weighed=partial(unlike, config, answer_KF))
+
+
+def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> dict[str, Mechanism]:
+    """See `Method.mechanisms`."""
+    return {EMBEDDING: config.embedding, COUNTS: None}
+
+
+METHOD = Method(
+    name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
+    uncharged=uncharged, drawing=drawing, audited=True, network=NETWORK, knows=knows, mechanisms=mechanisms,
+)  # fmt: skip

@@ -1,0 +1,121 @@
+"""A generator that learns to have the embedding of a noisy answer (DP-MERF): no private image is seen here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from raysyn.compute.worker import Worker
+from raysyn.models.upsampler import Upsampler
+from raysyn.train.loop import CHECKPOINTS, Ema, on_cpu
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchConfig:
+    """How the generator learns."""
+
+    iterations: int = 3000
+    """Steps of Adam: the paper's 5 epochs of 60,000 images."""
+    batch_size: int = 100
+    """Images generated in a step, classes in turn."""
+    learning_rate: float = 0.01
+    """Adam's, at the start."""
+    decay: float = 0.9
+    """What it is multiplied by at the end of each of `decays` equal parts of the training."""
+    decays: int = 5
+    """The paper's epochs."""
+    unbiased: bool = False
+    """Take out of the squared distance what chance adds to it in a batch, 1 / batch: it draws images of a class
+    together. The paper leaves it in."""
+    ema: float = 0.0
+    """Decay of the moving average of the weights that images are drawn from; 0 draws from the last ones, as
+    published."""
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch_size", "decays"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"training.{name} is {value}: give at least 1")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"training.learning_rate is {self.learning_rate}: give a number above 0, 0.01 is usual")
+        if not 0 < self.decay <= 1 or not 0 <= self.ema < 1:
+            raise ValueError(
+                f"training.decay is {self.decay} and training.ema {self.ema}: give a decay above 0 up to 1, and an ema "
+                "from 0 up to below 1"
+            )
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        return self.learning_rate * self.decay ** (step * self.decays // self.iterations)
+
+
+def fourier(images_NCHW: Tensor, radians_PW: Tensor) -> Tensor:
+    """Features (N, 2 * waves) of images in [0, 1], as `data.fourier.Waves.features` has them of real ones."""
+    phases_NW = images_NCHW.permute(0, 2, 3, 1).flatten(1) @ radians_PW
+    return torch.cat([phases_NW.cos(), phases_NW.sin()], 1) / math.sqrt(radians_PW.shape[1])
+
+
+def fit(
+    worker: Worker, generator: Upsampler, means_KF: np.ndarray, radians_PW: np.ndarray, config: MatchConfig, seed: int
+) -> dict[str, Any]:
+    """Train `generator` until the features of its images have these means, class by class; a killed run goes on from
+    its last checkpoint.
+
+    Returns:
+        {"model": weights to draw from, "history": [{"step", "loss"}, ...]}, on the CPU.
+    """
+    generator.to(worker.device).train()
+    wanted_KF = torch.from_numpy(np.array(means_KF, np.float32)).to(worker.device)
+    waves_PW = torch.from_numpy(np.array(radians_PW, np.float32)).to(worker.device)
+    optimizer = torch.optim.Adam(generator.parameters(), lr=config.learning_rate)
+    ema, history, start = Ema(generator, config.ema), [], 0
+    if (state := worker.resume()) is not None:
+        start, history = state["step"], state["history"]
+        generator.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        ema.load_state_dict(state["ema"])
+    every = max(1, math.ceil(config.iterations / CHECKPOINTS))
+    for step in range(start, config.iterations):
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate(step)
+        z_NL, labels_N = draws(generator.config.latent, len(wanted_KF), config.batch_size, seed, step)
+        images = generator(z_NL.to(worker.device), labels_N.to(worker.device))
+        loss = distance(fourier(images, waves_PW), labels_N.to(worker.device), wanted_KF, config.unbiased)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        ema.update(generator)
+        done = step + 1
+        if done % every == 0 or done == config.iterations:
+            history.append({"step": done, "loss": loss.item()})
+            worker.save({
+                "step": done, "history": history, "model": generator.state_dict(),
+                "optimizer": optimizer.state_dict(), "ema": ema.state_dict(),
+            })  # fmt: skip
+        worker.progress(done, config.iterations, **({"loss": history[-1]["loss"]} if history else {}))
+    return {"model": on_cpu(ema.weights if config.ema else generator.state_dict()), "history": history}
+
+
+def draws(latent: int, classes: int, count: int, seed: int, step: int) -> tuple[Tensor, Tensor]:
+    """What a step generates from: noise (N, latent), classes in turn (N,), which go on where the last step ended."""
+    rng = np.random.default_rng([seed, 41, step])
+    labels_N = (np.arange(count) + step * count) % classes
+    return torch.from_numpy(rng.standard_normal((count, latent), np.float32)), torch.from_numpy(labels_N)
+
+
+def distance(features_NF: Tensor, labels_N: Tensor, wanted_KF: Tensor, unbiased: bool) -> Tensor:
+    """Squared distance between means of features and those wanted, each class by its part of the batch; without what
+    chance adds, but for a constant, if `unbiased`."""
+    known_NK = F.one_hot(labels_N, len(wanted_KF)).to(features_NF.dtype)
+    counts_K = known_NK.sum(0)
+    means_KF = known_NK.T @ features_NF / counts_K.clamp(min=1)[:, None]
+    squared_K = (means_KF - wanted_KF).square().sum(1)
+    if unbiased:
+        # Of features of norm 1 the mean square of a mean of m is (1 - |mean|^2) / m more than that of their mean.
+        squared_K = squared_K - (1 - means_KF.square().sum(1)) / (counts_K - 1).clamp(min=1) * (counts_K > 1)
+    return (squared_K * counts_K / counts_K.sum()).sum()
