@@ -81,7 +81,7 @@ class Source:
     def answer(self, stage: str) -> Any:
         """What was paid for, or in a run without a promise learned, in `stage`. ValueError for what nobody paid for,
         and for a file that cannot be read."""
-        paid = {row["stage"] for row in self.signed["ledger"]} | set(self.made)
+        paid = {row["stage"] for row in self.signed.get("ledger", [])} | set(self.made)
         if self.signed["guarantee"] != "none" and stage not in paid:
             raise ValueError(f"run is {self.run}, whose ledger has no {stage}: nothing may be drawn from it")
         if self.network is not None:

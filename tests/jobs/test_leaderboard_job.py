@@ -158,7 +158,7 @@ def test_all_methods_at_two_seeds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--presets", "cpu-cifar10"), "presets has cpu-cifar10, which dp_feta does not have"),
+        (("--presets", "cpu-cifar10"), "presets has cpu-cifar10, which dp_merf does not have"),
         (("--seeds", "1", "1"), "seeds is (1, 1)"),
         (("--epsilons", "0"), "epsilons is (0.0,)"),
         (("--epsilons", "nan"), "epsilons is (nan,)"),
@@ -313,8 +313,8 @@ def test_a_dry_run_names_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     status, shown, _ = here(JOB, "quick", "--dry-run", "--out", tmp_path / "board")
     assert status == 0 and not (tmp_path / "board").exists()
     assert shown.splitlines()[0] == f"leaderboard quick, in {tmp_path / 'board'}"
-    assert len(runs(PRESETS["quick"])) == 4 * 2 * 2 + 2 * 2
-    assert all(shown.count(unit.name) == 1 for unit in runs(PRESETS["quick"])) and "20 min 00 s" in shown
+    assert len(runs(PRESETS["quick"])) == 6 * 2 * 2 + 2 * 2
+    assert all(shown.count(unit.name) == 1 for unit in runs(PRESETS["quick"])) and "28 min 00 s" in shown
     # Of one class, without classifiers. Whatever the first word of a value begins with, it is the flag's.
     of_one = ["--methods", "noisy_means", "--judges.classifiers", "--more", "--data.no-labels"]
     status, shown, said = here(JOB, "quick", "--dry-run", "--out", tmp_path / "board", *of_one)
