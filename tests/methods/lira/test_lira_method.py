@@ -87,7 +87,7 @@ def test_a_classifier_trained_here_is_attacked(tmp_path: Path) -> None:
     asked = replace(TINY.attack, show_exposed=5)
     content = run(replace(TINY, recipe=replace(TINY.recipe, epochs=12), attack=asked), tmp_path / "run", said)
     text = " ".join(said.getvalue().split())
-    assert set(content["attacks"]) == {"target", "shadow_models"} and len(content["attacks"]["target"]["variants"]) == 7
+    assert set(content["attacks"]) == {"target", "shadow_models"} and len(content["attacks"]["target"]["variants"]) == 8
     assert content["privacy"]["guarantee"] == "none"
     page = (tmp_path / "run/internal/report.html").read_text()
     assert "Trained the attacked classifier on the 120 training images" in page and "LiRA with 8 shadow models" in page
@@ -150,9 +150,7 @@ def test_other_questions_train_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     def trained(*_: Any) -> None:
         raise AssertionError("a network was trained again")
 
-    monkeypatch.setattr("raysyn.attacks.shadows.fit", trained)
-    monkeypatch.setattr("raysyn.attacks.control.fit", trained)
-    monkeypatch.setattr(lira, "fit", trained)
+    monkeypatch.setattr("raysyn.attacks.teaching.fit", trained)
     areas = {first["auc"]}
     for asked in ({"queries": 1}, {"queries": 2}, {"queries": 7}, {"headline": "rmia-offline"}):
         told = run(replace(config, attack=replace(config.attack, **asked)), tmp_path / "run")["attacks"]["target"]
