@@ -5,6 +5,7 @@ raysyn.auto(source, epsilon=..., minutes=...)                the same, with meth
 raysyn.draw(run, out=..., synthetic=...)                     more images from a finished run, at no further cost
 raysyn.load(out)                                             the `Result` of a finished run
 raysyn.account(source, delta=...)                            what all runs on the same images have cost together
+raysyn.attack(run, shadow_runs=..., on=...)                  attacks on a finished run, by runs on halves of its images
 raysyn.audit("engine", games=...)                            attacks on raysyn's own mechanisms, beside what they claim
 raysyn.connect(address, storage=...)                         machines for a search or a fan-out of one's own
 raysyn.catalogue()                                           what `run` knows: {name: Entry}
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "account": "raysyn.door",
+    "attack": "raysyn.attacking",
     "audit": "raysyn.auditing",
     "auto": "raysyn.door",
     "draw": "raysyn.door",
@@ -29,7 +31,7 @@ _HOMES = {
     "Between": "raysyn.compute.searches",
 }
 
-__all__ = ["Between", "Result", "Search", "__version__", "account", "audit", "auto"]
+__all__ = ["Between", "Result", "Search", "__version__", "account", "attack", "audit", "auto"]
 __all__ += ["catalogue", "connect", "draw", "load", "run"]
 
 

@@ -17,13 +17,14 @@ from raysyn.methods import catalogue
 from raysyn.methods.catalogue import Entry
 from raysyn.screen import cli
 from raysyn.screen.text import filled, guess
-from raysyn.verbs import LONG_HELP, USAGE, VERBS, all_methods, connect
+from raysyn.verbs import LONG_HELP, USAGE, VERBS, all_methods, connect, unless_refuted
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "raysyn") -> int:
     """Exit status of the command; `arguments` (default: the process's) begin with its first word.
 
-    0: done; 2: bad input, said in one sentence on stderr; 130: interrupted; 141: nobody reads on; 143: terminated.
+    0: done; 1: what a run promises is refuted by its own canaries; 2: bad input, said in one sentence on stderr; 130:
+    interrupted; 141: nobody reads on; 143: terminated.
     """
     words = list(sys.argv[1:]) if arguments is None else list(arguments)
     with cli.printing():
@@ -70,7 +71,7 @@ def run(entry: Entry, arguments: Sequence[str], prog: str) -> int:
 
         return beginning(entry)(command, stack.enter_context(Console()), connect, stack)
 
-    return cli.run_or_explain(check, lambda setting: entry.method().run(setting))
+    return cli.run_or_explain(check, unless_refuted(lambda setting: entry.method().run(setting)))
 
 
 def beginning(entry: Entry) -> Callable[..., Any]:

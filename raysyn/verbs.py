@@ -5,6 +5,7 @@ What is heavy is imported where it is used: who only asks for help must not wait
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
@@ -18,6 +19,22 @@ from raysyn.screen.kinds import listed
 from raysyn.screen.text import filled, filled_patterns, folded, guess
 
 GUARANTEES = {"dp": "(ε, δ)-DP", "none": "none", "either": "(ε, δ)-DP or none"}
+
+
+def unless_refuted(work: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """`work`, which ends with status 1 where the canaries of a run show more than it promises."""
+
+    def done(begun: Any) -> None:
+        # Imported where it is used, not above: who only asks for help must not wait for it.
+        from raysyn.methods.canary_attack import Refuted
+
+        try:
+            work(begun)
+        except Refuted as refuted:
+            print(f"error: {refuted}", file=sys.stderr)
+            raise SystemExit(1) from None
+
+    return done
 
 
 def connect(machines: Any, storage: str, show: Any) -> AbstractContextManager[Any]:
@@ -108,7 +125,7 @@ def _auto(arguments: Sequence[str]) -> int:
         picked.tell(console)
         return work, work.begin(picked.command, console, connect, stack, picked.timed)
 
-    return cli.run_or_explain(check, lambda begun: begun[0].run(begun[1]))
+    return cli.run_or_explain(check, unless_refuted(lambda begun: begun[0].run(begun[1])))
 
 
 def _draw(arguments: Sequence[str]) -> int:
@@ -187,6 +204,19 @@ def _audit_help(prog: str, words: Sequence[str], everything: bool) -> str:
     return auditing.told(f"{prog} {USAGE['audit']}", _audit.__doc__ or "")
 
 
+def _attack(arguments: Sequence[str]) -> int:
+    """Runs a finished run's method again on halves of its images, and tells what its release gives away of them."""
+    from raysyn import attacking
+
+    return attacking.main(arguments)
+
+
+def _attack_help(prog: str, words: Sequence[str], everything: bool) -> str:
+    from raysyn import attacking
+
+    return attacking.told(f"{prog} {USAGE['attack']}", _attack.__doc__ or "")
+
+
 def _account(arguments: Sequence[str]) -> int:
     """What all runs on the same images have spent together, what is reserved, and what is left of the total."""
     from raysyn.report import accounts
@@ -216,9 +246,10 @@ def completions() -> dict[str, completion.Words]:
         for preset in presets:
             flags |= _typed(flags_of(cli.unchanged(presets, preset, machines=machines, prog=name, seal=one.seal)))
         known[name] = completion.Words(second=list(presets), flags=flags | dict.fromkeys(("--help", "--help-all"), ()))
-    from raysyn import auditing, looking, more_images, own_data, preparing
+    from raysyn import attacking, auditing, looking, more_images, own_data, preparing
 
     known["look"] = completion.Words(flags=_typed(flags_of(looking.Flags())) | {"--help": ()})
+    known["attack"] = completion.Words(flags=_typed(flags_of(attacking.Flags())) | {"--help": ()})
     known["audit"] = completion.Words(
         second=list(auditing.WHAT), flags=_typed(flags_of(auditing.Flags())) | {"--help": ()}
     )
@@ -246,6 +277,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "prepare": _prepare,
     "look": _look,
     "account": _account,
+    "attack": _attack,
     "audit": _audit,
     "methods": _methods,
     "report": _report,
@@ -254,13 +286,14 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
 }
 LONG_HELP: dict[str, Callable[[str, Sequence[str], bool], str]] = {
     "auto": _auto_help, "draw": _draw_help, "prepare": _prepare_help, "look": _look_help,
-    "audit": _audit_help,
+    "attack": _attack_help, "audit": _audit_help,
 }  # fmt: skip
 USAGE = {
     "draw": "RUN --out FOLDER [--flags]",
     "auto": "SOURCE --epsilon NUMBER [--minutes NUMBER] [--flags]",
     "look": "SOURCE [--sheet FILE.png] [--html FILE.html]",
     "account": "SOURCE|FILE [--delta NUMBER]",
+    "attack": "RUN [--shadow-runs NUMBER] [--flags]",
     "audit": "engine [--games NUMBER] [--only WORD...] [--out FILE.json]",
     "prepare": "SET SOURCE [--out FILE.parquet] [--flags]",
     "methods": "[--markdown]",

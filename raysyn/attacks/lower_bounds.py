@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Missed = Callable[[Floats], Floats]
 """missed(false alarms) -> the least share of members missed: a trade-off curve, falling and convex."""
+Alarms = Callable[[float], float]
+"""alarms_of(share of members found) -> the least false alarms: the same curve's inverse."""
 SHARES = (1 / 64, 1 / 16, 1 / 4, 1.0)
 """Of all canaries, how many are guessed about in one run: the surest first, and no word on the others."""
 MOST_EPSILON = 100.0
@@ -54,7 +56,7 @@ def excess(scores_M: Floats, coins_M: Mask, thresholds: Sequence[float], missed:
     return Excess(float(over_K[best]), float(alarms_K[best]), float(found_K[best]))
 
 
-def _rates(scores_M: Floats, coins_M: Mask, thresholds: Sequence[float], part: float) -> tuple[Floats, Floats]:
+def _rates(scores_M: Floats, coins_M: Mask, thresholds: Sequence[float] | Floats, part: float) -> tuple[Floats, Floats]:
     """Of each threshold, false alarms at most, and members found at least: both with the chance `part` to be wrong."""
     from scipy import stats
 
@@ -64,6 +66,18 @@ def _rates(scores_M: Floats, coins_M: Mask, thresholds: Sequence[float], part: f
     most = len(outside)
     high = np.where(alarms < most, stats.beta.ppf(1 - part / 2, alarms + 1, np.maximum(most - alarms, 1)), 1.0)
     return high, low
+
+
+def epsilons_by_rates(
+    scores_M: Floats, coins_M: Mask, thresholds: Sequence[float] | Floats, delta: float, confidence: float
+) -> Floats:
+    """Of each threshold by itself, the lower bound of epsilon at `delta` that its false alarms and hits show; below 0
+    where they show nothing. Each holds with `confidence`; the largest of them does not."""
+    alarms_K, found_K = _rates(scores_M, coins_M, thresholds, 1 - confidence)
+    with np.errstate(divide="ignore"):
+        few = np.log(np.maximum(found_K - delta, 0)) - np.log(alarms_K)
+        many = np.log(np.maximum(1 - alarms_K - delta, 0)) - np.log1p(-found_K)
+    return np.asarray(np.maximum(few, many))
 
 
 def paired(scores_M: Floats, coins_M: Mask) -> tuple[float, int]:
@@ -130,18 +144,39 @@ def epsilon_at_least(games: int, guesses: int, right: int, delta: float, confide
     return _largest(lambda epsilon: chance(games, guesses, right, epsilon, delta) < 1 - confidence)
 
 
+def of_one_run(games: int, guesses: int, right: int, delta: float, confidence: float) -> float:
+    """The largest epsilon that `chance` refutes, or `improbable` by the curve of (epsilon, delta): both bound how
+    likely so many right guesses are, so that the smaller one holds, and nothing is to be shared between them."""
+    level = 1 - confidence
+
+    def refuted(epsilon: float) -> bool:
+        if chance(games, guesses, right, epsilon, delta) < level:
+            return True
+        return improbable(games, guesses, right, pair_alarms(epsilon, delta), level)
+
+    return _largest(refuted)
+
+
+def pair_alarms(epsilon: float, delta: float) -> Alarms:
+    """Of the curve that (epsilon, delta) alone allows: P <= exp(epsilon) F + delta, 1 - F <= exp(epsilon) (1 - P) +
+    delta."""
+    times = math.exp(epsilon)
+    return lambda found: max(0.0, (found - delta) / times, 1 - delta - times * (1 - found))
+
+
 def mu_at_least(games: int, guesses: int, right: int, confidence: float) -> float:
     """The largest mu such that one run of an algorithm that is mu-Gaussian private would not have guessed so well."""
-    return _largest(lambda mu: improbable(games, guesses, right, _gaussian(mu), 1 - confidence))
+    return _largest(lambda mu: improbable(games, guesses, right, gaussian_alarms(mu), 1 - confidence))
 
 
-def _gaussian(mu: float) -> Callable[[float], float]:
+def gaussian_alarms(mu: float) -> Alarms:
+    """Of a Gaussian answer's curve."""
     # Of single numbers, several times as fast as scipy.
     normal = NormalDist()
     return lambda found: normal.cdf(normal.inv_cdf(found) - mu)
 
 
-def improbable(games: int, guesses: int, right: int, alarms_of: Callable[[float], float], level: float) -> bool:
+def improbable(games: int, guesses: int, right: int, alarms_of: Alarms, level: float) -> bool:
     """Whether so many right guesses, or more, have a chance below `level` under a trade-off curve.
 
     Mahloujifar, Melis and Chaudhuri 2024, Theorem 9: let p_i be the chance of exactly i right ones of c guesses. Then,

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from raysyn.attacks import control, likeness, lira, quantiles
+from raysyn.attacks.found import ANSWERS
+from raysyn.attacks.found import found as record
 from raysyn.attacks.gaussians import Confidences, Mask
 from raysyn.attacks.headline import headline
 from raysyn.attacks.pool import Pool, make_pool
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, Sweep, confidences, sweep
 from raysyn.attacks.teaching import Architecture, Learns, Recipe, identity, teach
-from raysyn.attacks.variants import Rmia, Variant
+from raysyn.attacks.variants import Lira, Rmia, Variant
 from raysyn.attacks.verdict import aop
 from raysyn.attacks.whose import Whose
 from raysyn.compute.doorway import Compute, digest
@@ -36,18 +38,19 @@ def attack(
     Members are among the images that may have shaped the targets, non-members among the `test` images (see
     `make_pool`), on which accuracy is measured too. Where persons are named, members and non-members are persons.
 
-    Returns {"tested": {target: accuracy}, "attacks": {target: {variants, best, headline, auc, aop, best_auc, best_aop,
-    views: names of what was asked, pool: images of each side and those left out}, "shadow_models": how the area varies
-    when each of them is the target}, "shadow_images": images that each learned from, "likeness": {target: see
-    `likeness.figures`}, "each": {"rows", "members", "score": {target}} of every image compared, its place on its side
-    and the headline's score of it, or of its person}. Beside every variant's verdict and in the headline stands its
-    `control`, what it reads where nothing is remembered. `auc` and `aop` are those of the headline, `best_auc` and
-    `best_aop` of LiRA's variant that turned out best, `rmia_a` what RMIA offline took for its parameter. Without shadow
-    models "attacks" is empty, and so is what speaks of them.
+    Returns {"tested": {target: accuracy}, "attacks": {target: {variants, best, headline, auc, aop, best_auc,
+    best_aop, views: names of what was asked, pool: images of each side and those left out}, "shadow_models": how
+    the area varies when each of them is the target}, "shadow_images": images that each learned from, "likeness":
+    {target: see `likeness.figures`}, "found": [a record of each target's headline, see `found.found`], "each":
+    {"rows", "members", "score": {target}} of every image compared, its place on its side and the headline's score
+    of it, or of its person}. Beside every variant's verdict and in the headline stands its `control`, what it reads
+    where nothing is remembered. `auc` and `aop` are those of the headline, `best_auc` and `best_aop` of LiRA's
+    variant that turned out best, `rmia_a` what RMIA offline took for its parameter. Without shadow models "attacks"
+    is empty, and so is what speaks of them.
     """
     if not config.shadow_models:
         alone = _asked(compute, targets, test.select([]), test, network, recipe)
-        return {"tested": _tested(alone), "attacks": {}, "shadow_images": 0}
+        return {"tested": _tested(alone), "attacks": {}, "found": [], "shadow_images": 0}
     pool = make_pool(members, test, config.images, seed)
     answers = _asked(compute, targets, pool.images, test, network, recipe)
     tested, views = _tested(answers), config.averaged(recipe)
@@ -58,11 +61,15 @@ def attack(
     nothing = _controls(pool, Sweep(shadow_MNQ[:, :, :views], inside_MN), *controls, variants)
     said = {target: answer["confidences"].numpy()[:, :views].mean(1) for target, answer in answers.items()}
     regressed = quantiles.attack(compute, pool, said, controls[0][:, :, :views].mean(2), controls[1], seed)
-    attacks, whose, score = dict[str, Any](), Whose.of(pool.images), {}
+    attacks, whose, score, records = dict[str, Any](), Whose.of(pool.images), {}, []
+    members_U = whose.one_each(pool.members_N)
     for target, answer in answers.items():
         asked_NQ, labels_N = answer["confidences"].numpy(), pool.images.labels_N
         found = lira.attack(shadow_MNQ[:, :, :views], inside_MN, asked_NQ[:, :views], pool.members_N, whose, variants)
         told = headline(shadow_MNQ, inside_MN, asked_NQ, pool.members_N, labels_N, variant, views, seed, whose)
+        sides = (told["score_U"][members_U], told["score_U"][~members_U])
+        name = f"{'LiRA, ' * isinstance(variant, Lira)}{variant}, on the {target}"
+        records.append(record(name, ANSWERS, *sides, unit=whose.word))
         score[target] = whose.images_of(told.pop("score_U")).tolist()
         told["control"] = nothing[str(variant)]
         for name, one in found["variants"].items():
@@ -80,7 +87,7 @@ def attack(
         for target, answer in answers.items()
     }
     each = {"rows": pool.rows_N.tolist(), "members": pool.members_N.tolist(), "score": score}
-    found = {"tested": tested, "attacks": attacks, "likeness": alike, "each": each}
+    found = {"tested": tested, "attacks": attacks, "likeness": alike, "each": each, "found": records}
     return {**found, "shadow_images": len(pool.images) // 2}
 
 

@@ -71,7 +71,7 @@ def roc(members: Scores, others: Scores) -> tuple[Scores, Scores]:
 
 def auc(members: Scores, others: Scores) -> Interval:
     """Chance that a member scores above a non-member, a tie counting half; interval after DeLong et al. (1988), or that
-    of `_from_pairs` where their variance is 0 or a side has one score."""
+    of `from_pairs` where their variance is 0 or a side has one score."""
     return mean_auc([(members, others)])
 
 
@@ -97,12 +97,12 @@ def mean_auc(attacks: Sequence[tuple[Scores, Scores]]) -> Interval:
         variance += sum(float(part.var(ddof=1)) / len(part) for part in above) / len(attacks) ** 2
     # What rounding leaves of 0 is 0.
     if variance < 1e-15:
-        return _from_pairs(value, fewest)
+        return from_pairs(value, fewest)
     reach = float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) * math.sqrt(variance)
     return Interval(value, max(0.0, value - reach), min(1.0, value + reach))
 
 
-def _from_pairs(value: float, pairs: int) -> Interval:
+def from_pairs(value: float, pairs: float) -> Interval:
     """Clopper and Pearson's interval as if only so many pairs of a member and a non-member, no image in two, had been
     compared: all of them in order is no likelier than a ** pairs at the area a, so that 5 against 5 are no proof."""
     from scipy import stats

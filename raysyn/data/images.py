@@ -108,6 +108,9 @@ class Images:
     class_names: tuple[str, ...]
     persons_N: np.ndarray | None = None
     """Whose image each is, int64 in [0, units), everybody with one at least; None: each image is a unit of its own."""
+    absent_U: np.ndarray | None = None
+    """Which units take no part, bool (units,): to every question of `privacy` they are as if blank, and count as ever
+    in what is public (an audit's canaries whose coin said so). None: all take part."""
 
     def __post_init__(self) -> None:
         assert self.images_NHWC.dtype == np.uint8 and self.images_NHWC.ndim == 4, self.images_NHWC.shape
@@ -117,6 +120,8 @@ class Images:
         if (persons := self.persons_N) is not None:
             assert persons.dtype == np.int64 and persons.shape == self.labels_N.shape
             assert len(self) == 0 or (persons.min() == 0 and np.bincount(persons).all())
+        if self.absent_U is not None:
+            assert self.absent_U.dtype == bool and self.absent_U.shape == (self.units,), self.absent_U.shape
 
     def __len__(self) -> int:
         return len(self.images_NHWC)
@@ -139,8 +144,11 @@ class Images:
 
     def select(self, indices: Any) -> Images:
         """The images at `indices` (integers, a slice or a mask), with the same classes; persons are numbered anew."""
-        persons_N = None if self.persons_N is None else np.unique(self.persons_N[indices], return_inverse=True)[1]
-        return Images(taken(self.images_NHWC, indices), self.labels_N[indices], self.class_names, persons_N)
+        persons_N, units_U = None, indices
+        if self.persons_N is not None:
+            units_U, persons_N = np.unique(self.persons_N[indices], return_inverse=True)
+        absent_U = None if self.absent_U is None else self.absent_U[units_U]
+        return Images(taken(self.images_NHWC, indices), self.labels_N[indices], self.class_names, persons_N, absent_U)
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) over shape, class names, labels, persons where they are named, and pixels, in this order of

@@ -146,12 +146,21 @@ def as_entered(
 def enter_choice(book: Book, out: str, among: str) -> None:
     """Enter that a run that is in the account was chosen among others: a look that nobody pays for, also of one that is
     finished or sealed."""
+    _enter_more(book, out, (), among)
+
+
+def enter_look(book: Book, out: str, look: str) -> None:
+    """Enter what looks at the images of a run that is in the account after it has ended, and is paid for by nobody."""
+    _enter_more(book, out, (look,), None)
+
+
+def _enter_more(book: Book, out: str, looks: tuple[str, ...], among: str | None) -> None:
     run = run_in(out)
 
     def change(there: Account) -> list[dict[str, Any]]:
         if run is None or (known := there.runs.get(run)) is None:
             return []
-        return admission.more_looks(known, replace(known, looks=(), chosen_among=among, time=now("microseconds")))
+        return admission.more_looks(known, replace(known, looks=looks, chosen_among=among, time=now("microseconds")))
 
     with suppress(FileNotFoundError):
         book.add(change, new=False)

@@ -10,6 +10,7 @@ from raysyn.attacks import quantiles
 from raysyn.attacks.control import differs
 from raysyn.attacks.variants import Loss
 from raysyn.attacks.verdict import LOW_RATES, PRIORS
+from raysyn.report.attackers import within
 from raysyn.report.figures import Line, chart
 from raysyn.report.report import Section
 
@@ -25,6 +26,12 @@ BY_PERSON = (
     "their images says, where some have more images than others on the scale of what shadow models say that never saw "
     "persons with so many. A person counts for the class that most of their images are of. "
 )
+
+
+def with_records(results: Mapping[str, Any], *more: Mapping[str, Any]) -> dict[str, Any]:
+    """The `attacks` of report.json, from what `attacks.membership.attack` found, beside records of other attacks."""
+    # Results that an earlier version stored have no records.
+    return {**results["attacks"], "found": [*results.get("found", ()), *more]}
 
 
 def attack_sections(results: Mapping[str, Any], heading: str) -> list[Section]:
@@ -43,9 +50,9 @@ def headline_sentence(found: Mapping[str, Any], shadow_models: int, accuracy: fl
     low = "; ".join(f"at {100 * rate:g} % {caught(told['tpr'][f'{rate:g}'], others)}" for rate in LOW_RATES)
     return (
         f"{attack_words(told['variant'], shadow_models)} ranks a training "
-        f"{unit}{with_all} above another one with probability {_within(told['auc'], 1)}; were membership dealt out at "
-        f"random within classes, with {_within(null, 1, 'mean')}, which excludes chance alone; control models that "
-        f"never saw the {unit} give {_within(told['control'], 1)}. Members caught, in percent, by rate of false "
+        f"{unit}{with_all} above another one with probability {within(told['auc'], 1)}; were membership dealt out at "
+        f"random within classes, with {within(null, 1, 'mean')}, which excludes chance alone; control models that "
+        f"never saw the {unit} give {within(told['control'], 1)}. Members caught, in percent, by rate of false "
         f"alarms: {low}. The classifier's accuracy on real test images is {100 * accuracy:.1f} %."
     )
 
@@ -74,7 +81,7 @@ def side_warnings(attacks: Mapping[str, Any]) -> list[str]:
         members, others = (f"{pool[side]['kept'] / pool[side]['persons']:.1f}" for side in ("members", "others"))
         each = f"; they have {members} and {others} images each, which --data.most-per-person 1 makes equal"
     return [
-        f"members and non-members differ by more than membership, for the attack reads {_within(control, 1)} on "
+        f"members and non-members differ by more than membership, for the attack reads {within(control, 1)} on "
         f"control models that never saw these {unit}s: the headline is no measure of memory; give {unit}s of one "
         f"source, divided at random into training and test {unit}s{each}"
     ]
@@ -88,9 +95,9 @@ def _trade_off(tested: Mapping[str, float], attacks: Mapping[str, Any], heading:
             (
                 name,
                 f"{100 * tested[name]:.2f}",
-                _within(told["auc"]),
-                _within(told["null"], key="mean"),
-                _within(told["control"]),
+                within(told["auc"]),
+                within(told["null"], key="mean"),
+                within(told["control"]),
                 f"{100 * found['aop']:.2f}",
                 f"{100 * found['best_auc']:.2f}",
                 f"{100 * found['best_aop']:.2f}",
@@ -146,7 +153,7 @@ def _low_rates(attacks: Mapping[str, Any]) -> Section:
             (
                 name,
                 f"no false alarm among {others:,} (a true rate of up to {100 * bound['false_positive_rate']:.2g})",
-                _within(bound),
+                within(bound),
                 *(f"at least {100 * bound['ppv'][f'{prior:g}']:.2g}" for prior in PRIORS),
             )
         )
@@ -165,8 +172,8 @@ def _low_rates(attacks: Mapping[str, Any]) -> Section:
 def caught(one: Mapping[str, Any], others: int) -> str:
     """True positives at a low rate, as a table says it."""
     if one["measurable"]:
-        return _within(one)
-    return f"not measurable with {others:,} non-members; {_within(one['bound'])} without a false alarm"
+        return within(one)
+    return f"not measurable with {others:,} non-members; {within(one['bound'])} without a false alarm"
 
 
 def precision(one: Mapping[str, Any], others: int, prior: float) -> str:
@@ -174,7 +181,7 @@ def precision(one: Mapping[str, Any], others: int, prior: float) -> str:
     found, least = one["ppv"][f"{prior:g}"], one["bound"]["ppv"][f"{prior:g}"]
     if found["value"] is None:
         return f"not measurable with {others:,} non-members; at least {100 * least:.2g} without a false alarm"
-    return _within(found)
+    return within(found)
 
 
 def _variants(attacks: Mapping[str, Any]) -> Section:
@@ -284,10 +291,3 @@ def _pool(attacks: Mapping[str, Any]) -> Section:
 def _of_headline(found: Mapping[str, Any]) -> Mapping[str, Any]:
     verdict: Mapping[str, Any] = found["variants"][found["headline"]["variant"]]
     return verdict
-
-
-def _within(figure: Mapping[str, float], scale: int = 100, key: str = "value") -> str:
-    """A figure with its interval, by default in percent."""
-    digits = 2 if scale == 100 else 3
-    shown = [f"{scale * figure[name]:.{digits}f}" for name in (key, "low", "high")]
-    return f"{shown[0]} ({shown[1]} to {shown[2]})"

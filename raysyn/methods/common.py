@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from raysyn.attacks.shadows import ShadowSpeed
 from raysyn.attacks.teaching import Architecture, Learns, Recipe
 from raysyn.compute.doorway import Compute, Machines, Show, digest
 from raysyn.data.images import Dataset, Images
-from raysyn.methods import account
+from raysyn.methods import account, canaries, sealed
 from raysyn.methods.account import Kept
 from raysyn.methods.account_place import Asked as AccountAsked
 from raysyn.methods.network import Network
@@ -24,9 +24,7 @@ from raysyn.privacy import units
 from raysyn.privacy.cost import delta_beside, unit_of
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.report import choices
 from raysyn.report.meaning import attack_limits
-from raysyn.report.release import declare
 from raysyn.report.report import Report, environment
 from raysyn.runs import sealing
 from raysyn.runs.account_lines import Book
@@ -73,6 +71,13 @@ class Setting:
     """What of the method's answers its images are drawn from."""
     kept: Kept | None = None
     """The account that the run was entered in, if one is kept."""
+    tried: canaries.Tried | None = None
+    """The canaries that the run is audited by, if there are any."""
+
+    @property
+    def loaded(self) -> Dataset:
+        """The data set as it was loaded, for measures: `dataset` may have other images in place of canaries."""
+        return self.dataset if self.tried is None else self.tried.original
 
     def report(
         self,
@@ -84,24 +89,24 @@ class Setting:
         **more: Any,
     ) -> Report:
         """The report of this run: what is named is the pipeline's, `more` joins the environment."""
-        private = self.dataset.train
+        dataset, private = self.loaded, self.dataset.train
         persons = {} if private.persons_N is None else {"n_persons": private.units}
-        empty = {"classes_without_training_image": names} if (names := self.dataset.empty_classes()) else {}
+        empty = {"classes_without_training_image": names} if (names := dataset.empty_classes()) else {}
         return Report(
             method=method,
             preset=self.folder.preset,
             config=asdict(self.config),
             dataset={
-                "name": self.dataset.name,
+                "name": dataset.name,
                 "n_train": len(private),
                 **persons,
-                "n_test": len(self.dataset.test),
+                "n_test": len(dataset.test),
                 "shape": private.shape,
                 "classes": private.class_names,
-                **source_facts(self.dataset),
+                **source_facts(dataset),
             },
             privacy=privacy,
-            metrics={**metrics, **empty, **copies_counted(self.dataset)},
+            metrics={**metrics, **empty, **copies_counted(dataset)},
             attacks=attacks or {},
             timings=_by_plain_name(self.folder.timings),
             environment=environment(device=self.compute.device, workers=self.compute.workers, **more),
@@ -212,13 +217,14 @@ def open_run(
     command: Asked, method: str, dataset: Dataset, console: Console, connect: Connect, stack: ExitStack, *,
     plan: Plan | None = None, more: Any = None, judged_by: Sequence[str] = ("eval",),
     facts: Mapping[str, Any] | None = None, network: Network | None = None, book: Book | None = None,
-    looks: Sequence[str] = (),
+    looks: Sequence[str] = (), tried: int = 0,
 ) -> Setting:  # fmt: skip
     """Open or continue the run folder, then join the machines; `stack` closes both. A plan brings its ledger.
 
     The groups of settings `judged_by` change nothing that is released: a finished run may be judged anew. `facts`
-    beside the configuration are part of the run: with others it is not continued. The run is entered in `book`. Raises
-    ValueError, in one sentence, for a folder of another run, machines that cannot be had and a total with no room.
+    beside the configuration are part of the run: with others it is not continued. The run is entered in `book`, and has
+    so many units `tried` by a coin. Raises ValueError, in one sentence, for a folder of another run, machines that
+    cannot be had and a total with no room.
     """
     known = dict(facts or {})
     if plan is not None:
@@ -227,19 +233,20 @@ def open_run(
     settings = asdict(command.config)
     judged = {name: settings.pop(name) for name in (*judged_by, "release") if name in settings}
     # What a run was chosen among is said of it afterwards, and changes nothing in it; nor does what a preset is for.
-    for said in ("chosen_among", "made_for"):
+    for said in ("chosen_among", "made_for", "audit"):
         settings.pop(said, None)
+    settings |= canaries.identity(tried, command.config)
     opened = RunFolder.open(
         command.out, method=method, preset=command.preset, config=settings | known,
         data_fingerprint=dataset.fingerprint(), source_fingerprint=dataset.source_fingerprint,
     )  # fmt: skip
     folder = stack.enter_context(opened)
     if folder.sealed is not None:
-        leave_sealed(folder, command, judged, console, book)
+        sealed.leave(folder, command, judged, console, book)
     if command.seal:
         sealing.check_places(folder)
         # Entered before the machines, so that it comes after them: nothing writes any more.
-        stack.push(partial(_seal_at_the_end, folder, judged, console))
+        stack.push(partial(sealed.at_the_end, folder, judged, console))
 
     show = watch(console, folder)
     machines = apart(command.machines, folder)
@@ -249,7 +256,9 @@ def open_run(
     folder.cpu_clock, folder.forget_peaks, folder.peaks = compute.cpu_s, compute.forget_peaks, compute.peaks
     with or_forgotten(folder):
         kept = account.enter(book, command, method, looks, dataset, folder, plan)
-    parts = (command.config, dataset, compute, folder, console, machines, more, network, kept)
+    own = canaries.drawn(tried, command.config, dataset, folder.secret)
+    given = dataset if own is None else own.dataset
+    parts = (command.config, given, compute, folder, console, machines, more, network, kept, own)
     if plan is None:
         return Setting(*parts)
     more_durable = () if kept is None else (kept.pay,)
@@ -274,24 +283,3 @@ def or_forgotten(folder: RunFolder) -> Iterator[None]:
         if folder.fresh and "://" not in folder.storage:
             forget(folder.out)
         raise
-
-
-def leave_sealed(
-    folder: RunFolder, command: Asked, judged: Mapping[str, Any], console: Console, book: Book | None
-) -> NoReturn:
-    """Say where a sealed run's report is and end with status 0; ValueError where it shall be judged by other settings,
-    which would need what is gone. What it was chosen among can still be said."""
-    sealing.check_settings(folder, judged)
-    sealing.finish(folder)
-    if command.config.chosen_among:
-        declare(command.out, choices.chosen(command.config.chosen_among))
-        if book is not None:
-            account.enter_choice(book, command.out, command.config.chosen_among)
-    console.say(f"Sealed, finished: nothing is left to do.\n{folder.where('Release')}")
-    raise SystemExit(0)
-
-
-def _seal_at_the_end(folder: RunFolder, judged: Mapping[str, Any], console: Console, failed: Any, *_: object) -> None:
-    if failed is None:
-        sealing.seal(folder, judged)
-        console.say("Sealed: the secret, exact answers and unreleased states are erased")

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from raysyn.methods.canaries import AuditConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.queries.counts import BudgetWithCounts
 from raysyn.report import choices
@@ -84,6 +85,7 @@ class Declared:
     """Training images that these settings were made for; a run on many more or fewer is warned of before it starts."""
     classes: ClassesConfig = field(default_factory=ClassesConfig)
     release: ReleaseConfig = field(default_factory=ReleaseConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
 
 
 def declared(config: Declared) -> list[str]:

@@ -14,12 +14,14 @@ from raysyn.data.images import Images
 from raysyn.methods.common import Setting
 from raysyn.methods.experiment_units import Model
 from raysyn.methods.synthesis import Drawing, again, draw_chunk, synthesise
-from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.diffusion import DiffusionTask, to_network
 from raysyn.train.memory import at_once
 from raysyn.train.samplers import SamplerConfig, network_calls
 
 BATCH = 250
 """Images whose loss is measured together."""
+LEVELS, DRAWS = 8, 2
+"""Noise levels, at even shares of those of training, and noises at each, of the loss of a single image."""
 
 
 def draw(
@@ -57,6 +59,36 @@ def loss(denoiser: nn.Module, task: DiffusionTask, images: Images, seed: int) ->
         inputs = task.draw(pixels, labels, seeds[part], 1)
         losses.append(task.loss(denoiser, *(value.flatten(0, 1) for value in inputs)).cpu())
     return float(torch.cat(losses).mean())
+
+
+@torch.inference_mode()
+def losses(denoiser: nn.Module, task: DiffusionTask, seed: int, images: Images) -> torch.Tensor:
+    """The loss that it is trained with, of each image with its class at LEVELS noise levels, each the mean over DRAWS
+    noises, the same for all images: (N, LEVELS)."""
+    device, size = best_device(), at_once(BATCH, images.shape)
+    denoiser.to(device).eval()
+    height, width, channels = images.shape
+    random = torch.Generator().manual_seed(seed)
+    noises = torch.randn(LEVELS, DRAWS, channels, height, width, generator=random).to(device)
+    places = torch.special.ndtri((torch.arange(LEVELS, dtype=torch.float64) + 0.5) / LEVELS)
+    sigmas = torch.exp(task.p_mean + task.p_std * places).float().tolist()
+    found = torch.zeros(len(images), LEVELS)
+    for at in range(0, len(images), size):
+        part = slice(at, min(at + size, len(images)))
+        clean = to_network(torch.tensor(images.images_NHWC[part], device=device))
+        labels = torch.tensor(images.labels_N[part], device=device)
+        for level, sigma in enumerate(sigmas):
+            sigma_B = torch.full((len(clean),), sigma, device=device)
+            for noise in noises[level]:
+                loss_B = task.loss(denoiser, clean + sigma * noise, clean, sigma_B, labels)
+                found[part, level] += loss_B.cpu() / DRAWS
+    return found
+
+
+def known(denoiser: nn.Module, task: DiffusionTask, images: Images) -> torch.Tensor:
+    """(N, LEVELS): less the loss on each image at each level, with the same noises for every denoiser that is asked:
+    what differs is the denoiser alone."""
+    return -losses(denoiser, task, 0, images).double()
 
 
 def averaged(state: Mapping[str, Any]) -> Mapping[str, Any]:

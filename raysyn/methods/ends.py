@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from raysyn.data.images import Dataset, Images, load
+from raysyn.methods.canary_attack import attack, check, sections_of, with_audit
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import declared
+from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.releasing import release
 from raysyn.methods.sweep import looked_at
 from raysyn.methods.synthesis import evaluate
+from raysyn.methods.weighing import Weighed
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.report.rehearsal import rehearse
@@ -40,7 +43,7 @@ Beside = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[Section
 
 def finish(
     setting: Setting, method: str, synthetic: Images, *, done: Sequence[str], central: Images | None = None,
-    drawn_again: Images | None = None, beside: Beside | None = None, **more: Any,
+    drawn_again: Images | None = None, beside: Beside | None = None, weighed: Weighed | None = None, **more: Any,
 ) -> Report:  # fmt: skip
     """The end of a pipeline: certificate and release, then measures on real images and the report, which stay inside.
 
@@ -51,17 +54,23 @@ def finish(
         central: noisy images that were paid for, to be shown beside.
         drawn_again: images of the same model, drawn for measures of fidelity alone.
         beside: what else is measured, after the release.
+        weighed: by what weights canaries are guessed about, if there are any.
         more: of the report's environment.
-    Raises ValueError where a stage of the plan was not paid.
+    Raises ValueError where a stage of the plan was not paid, and, once all is written, Refuted where the canaries of
+    the run show more than is promised.
     """
     config, folder = setting.config, setting.folder
     privacy = release(setting, method, synthetic, uncharged(config))
     metrics = evaluate(setting, synthetic, config.eval, drawn_again=drawn_again)
+    attacks = attack_by_distances(setting, synthetic, config.eval.distances)
     further, sections = ({}, ()) if beside is None else beside(metrics)
-    report = setting.report(method, privacy=privacy, metrics={**metrics, **further}, **more)
+    audit = attack(setting, synthetic, privacy, weighed)
+    found = with_audit(attacks, audit)
+    report = setting.report(method, privacy=privacy, metrics={**metrics, **further}, attacks=found, **more)
     verdict = write_report(
-        folder, report, synthetic=synthetic, central=central, done=done, sections=sections,
+        folder, report, synthetic=synthetic, central=central, done=done, sections=[*sections_of(audit), *sections],
     )  # fmt: skip
     may = "may leave" if isinstance(setting, PrivateSetting) else "no promise"
     setting.end(verdict, folder.where(f"Release ({may})"))
+    check(audit)
     return report

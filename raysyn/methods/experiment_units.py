@@ -24,6 +24,7 @@ from raysyn.data.images import Images
 from raysyn.methods.class_shares import stated, turns
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.sweep import Reads, Variant, price
+from raysyn.methods.weighing import Weighed
 from raysyn.metrics import utility
 from raysyn.metrics.along import distances
 from raysyn.privacy.ledger import Ledger
@@ -50,6 +51,10 @@ class Model(Protocol):
 
     def loss(self, images: Images) -> float | None:
         """Its loss on images; None for one that has none."""
+        ...
+
+    def weighed(self) -> Weighed:
+        """What its weights say of single images: losses (N, L), smaller of what it has learned from; can travel."""
         ...
 
     def drawn_from(self, state: Mapping[str, Any]) -> Mapping[str, Tensor]:

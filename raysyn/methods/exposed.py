@@ -58,7 +58,7 @@ def expose(setting: Setting, found: Mapping[str, Any], members: Images) -> list[
         rows.append((target, *_counts(percentile_N[members_N], None if persons_N is None else persons_N[members_N])))
         order = np.argsort(-score_N[members_N], kind="stable")[: setting.config.attack.show_exposed]
         shown.append(sides[0].images_NHWC[order])
-    write_atomically(folder.internal / TABLE, _parquet(columns), 0o600)
+    write_atomically(folder.internal / TABLE, parquet(columns), 0o600)
     if setting.config.attack.show_exposed:
         _draw(setting, shown)
     else:
@@ -108,7 +108,8 @@ def _counts(percentile_M: NDArray[np.float64], persons_M: NDArray[np.int64] | No
     return [f"{len(each):,}", *(f"{int((each >= limit).sum()):,}" for limit in (*ABOVE, 100))]
 
 
-def _parquet(columns: Mapping[str, list[Any]]) -> bytes:
+def parquet(columns: Mapping[str, list[Any]]) -> bytes:
+    """The file of such a table."""
     # Imported where it is used, not above: who only asks for help must not wait for it.
     import pyarrow as pa
     import pyarrow.parquet as pq

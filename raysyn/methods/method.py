@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from torch import Tensor
+
 from raysyn.data.images import Dataset, Images
-from raysyn.methods import account, account_place, ends, misfits, network, unpaid_looks
+from raysyn.methods import account, account_place, canaries, ends, misfits, network, unpaid_looks
 from raysyn.methods.class_shares import check_counted, say_few
 from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
 from raysyn.methods.declared import Declared
@@ -81,8 +83,18 @@ class Method:
     """drawing(config, like, n, answer): how further images are drawn from a finished run of `n` private images, whose
     shape and classes `like` has, and itself no image; answer(stage) is what was paid for. None where there is no such
     thing. Reads nothing private."""
+    knows: Callable[[Any, Images, Callable[[str], Any], Images], Tensor | None] | None = None
+    """knows(config, like, answer, images): float (N, Q), how well the weights of a finished run know each image, higher
+    for those that they learned from, by each of some measures; `like` and `answer` as in `drawing`. For attacks alone.
+    None where weights say no more than the images drawn from them."""
+    unmeasured: Callable[[Any], Mapping[str, Any]] = lambda config: {}
+    """unmeasured(config): settings under which a run releases the same and measures as little as can be, beside those
+    that all methods have; and those by which training images are the data set's own."""
     network: Network | None = None
     """What `drawing` reads, for a release that holds it; None where it shall never leave."""
+    audited: bool = False
+    """Whether it asks private images by nothing but `privacy`, which leaves out who is absent, and attacks its canaries
+    at its end (`canary_attack`)."""
 
     def begin(
         self, command: Command, console: Console, connect: Connect, stack: ExitStack,
@@ -103,6 +115,7 @@ class Method:
             units.check_plan(prepared.plan, prepared.dataset.train)
         console.close()
         train = prepared.dataset.train
+        tried = canaries.asked(command.config, self.audited, self.name, prepared.plan, train)
         differs = misfits.other_size(command.config, train.units, units.word(train))
         for sentence in [*differs, *prepared.doubts]:
             console.say(f"WARNING: {sentence}.")
@@ -114,6 +127,8 @@ class Method:
         self.look_at_shares(command.config, console, prepared.dataset, prepared.plan)
         if prepared.plan is not None:
             show_plan(console, prepared.plan, prepared.dataset)
+        if tried:
+            console.say(canaries.told(tried, command.config, train))
         book = account_place.found(command, prepared.dataset, console)
         looks = self.looks(command.config)
         account.look(book, command, self.name, looks, prepared.dataset, prepared.plan, console)
@@ -129,6 +144,7 @@ class Method:
         return open_run(
             command, self.name, prepared.dataset, console, connect, stack, plan=prepared.plan, more=prepared.more,
             judged_by=self.judged_by, facts=facts, network=self.network, book=book, looks=looks,
+            tried=tried,
         )  # fmt: skip
 
     def looks(self, config: Any) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from raysyn.attacks import nearest
 from raysyn.compute.doorway import Machines
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
@@ -123,8 +124,8 @@ def made_up(like: Images, n: int) -> Images:
 
 
 def judging(config: EvalConfig, like: Images, *, synthetic: int, test: int, real: int | None = None) -> list[Stage]:
-    """Of `synthesis.evaluate`: the floor, classifiers of the evaluation, and fidelity. Of `like`, the real training
-    images, only shape, classes and number count."""
+    """Of `synthesis.evaluate`: the floor, classifiers of the evaluation, fidelity, and then the attack by distances. Of
+    `like`, the real training images, only shape, classes and number count."""
     counts = {"synthetic": synthetic, "real": len(like) if real is None else real}
     floor = list[Stage]()
     if config.floor and config.classifiers:
@@ -133,7 +134,22 @@ def judging(config: EvalConfig, like: Images, *, synthetic: int, test: int, real
         *floor,
         units("utility", pace.utility_units(config, like.shape, like.classes, **counts, test=test)),
         units("fidelity", pace.fidelity_units(config, like.shape, like.classes, **counts)),
+        *attacking(config.distances, like, synthetic=synthetic, test=test),
     ]
+
+
+def attacking(most: int, like: Images, *, synthetic: int, test: int) -> list[Stage]:
+    """Of `distances.attack_by_distances`, where it is asked for: a CNN of the released images, and nearest images by
+    two looks, of the pool among these and in itself."""
+    if not most:
+        return []
+    few, pool = made_up(like, 100), min(most, len(like)) + min(most, test)
+    learnt = min(synthetic, nearest.LEARN_FROM)
+    of_cnn = (EvalConfig(), like.shape, like.classes, learnt, nearest.EPOCHS, 2 * (synthetic + pool))
+    with one_thread():
+        pair_s = seconds(lambda: nearest.nearest(few, few, nearest.flat)) / len(few) ** 2
+    pairs = 2 * pool * (2 * synthetic + pool) / like.classes
+    return [alone("distances", pace.classifier_seconds("cnn", *of_cnn) + pairs * pair_s)]
 
 
 def central_seconds(config: CentralConfig, like: Images) -> float:

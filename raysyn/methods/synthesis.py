@@ -110,10 +110,12 @@ def in_words(sampler: SamplerConfig) -> str:
 
 
 def judging(config: EvalConfig, students: Sequence[str] | None = None) -> list[str]:
-    """The stages of `evaluate`, and those that teach `students` before it, if there may be some."""
+    """The stages of `evaluate`, those that teach `students` before it, if there may be some, and of the attack by
+    distances after it."""
     floor = ["floor"] if config.floor and (config.classifiers or students) else []
     taught = [] if students is None else ["students"]
-    return [*floor, *taught, *(["utility"] if config.classifiers or students else []), "fidelity"]
+    useful, attacked = bool(config.classifiers or students), bool(config.distances)
+    return [*floor, *taught, *["utility"] * useful, "fidelity", *["distances"] * attacked]
 
 
 def evaluate(
@@ -123,7 +125,7 @@ def evaluate(
     """Train on synthetic, test on real, and fidelity: figures that never enter release/. `students` were taught already
     and stand among the classifiers; `floor` is drawn where it is not given. Fidelity is of the images `drawn_again`, by
     `config.sampler_fid` of the setting, where there are such."""
-    compute, dataset, seed = setting.compute, setting.dataset, setting.config.seed
+    compute, dataset, seed = setting.compute, setting.loaded, setting.config.seed
     if floor is None and config.floor and config.classifiers:
         floor = floor_images(setting, min(len(synthetic), config.images or len(synthetic)))
     judged = setting.folder.stage(
@@ -152,7 +154,7 @@ def evaluate(
 def draw_nearest(setting: Setting, synthetic: Images, pairs: Mapping[str, Any]) -> dict[str, Any]:
     """Write internal/nearest.png, four pairs of a synthetic and its nearest private image in a row; what the report
     says of it."""
-    places = {"synthetic": synthetic, "real": setting.dataset.train}
+    places = {"synthetic": synthetic, "real": setting.loaded.train}
     sides = [side.images_NHWC[np.array(pairs[name])] for name, side in places.items()]
     turned = np.stack(sides, axis=1).reshape(-1, *synthetic.shape)
     sheet = mosaic(turned, 8, max(1, round(64 / synthetic.shape[0])), 2)

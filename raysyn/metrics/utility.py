@@ -61,6 +61,9 @@ class EvalConfig:
     nearest: int = 0
     """Draw so many synthetic images, the closest ones, beside their nearest real training images, in
     internal/nearest.png: a file with private images in it, which stays inside and is erased by --seal. 0 draws none."""
+    distances: int = 2_000
+    """Attack the released images by their distances to at most so many private training images (or persons), and to as
+    many held-out ones, for the report's section on what attackers found, which stays inside; 0 leaves it out."""
     floor: bool = True
     """Train each classifier also on what `noisy_means` would release for the same budget: the least that the images
     should be better than."""
@@ -78,7 +81,14 @@ class EvalConfig:
             raise ValueError(
                 f"eval.classifiers is {self.classifiers}: name each of {', '.join(SLOWEST_FIRST)} at most once"
             )
-        lowest = {"epochs": 1, "feature_epochs": 0, "nearest": 0, "neighbours": 1, "precision_recall_images": 2}
+        lowest = {
+            "epochs": 1,
+            "feature_epochs": 0,
+            "nearest": 0,
+            "distances": 0,
+            "neighbours": 1,
+            "precision_recall_images": 2,
+        }
         for field, least in {**lowest, "inception_images": 2}.items():
             if getattr(self, field) < least:
                 raise ValueError(f"eval.{field} is {getattr(self, field)}: give at least {least}")

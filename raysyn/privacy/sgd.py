@@ -118,7 +118,7 @@ def fit(
     spent: dict[str, float] = {}
     while run.done < cost.steps:
         started = time.monotonic()
-        taking = participants(run.stream, run.done, private.units, cost.sampling_rate)
+        taking = units.present(private, participants(run.stream, run.done, private.units, cost.sampling_rate))
         loss = run.step(taking)
         at_mark = run.done % every == 0 or run.done == cost.steps
         if at_mark and worker.rank == 0:

@@ -26,6 +26,12 @@ of who else takes part and of the noise, the argument above holds; what holds gi
 them (the price's divergences are jointly convex). Its mean over draws, before the clip, is that of all images.
 
 Nobody named. Then each image is the one image of a person of its own, every mean is of one, and nothing changes.
+
+ABSENT UNITS (`Images.absent_U`, of an audit's canaries). F(p) of an absent unit is 0, and p is in no sample, as if it
+were blank; n, and all that is made of it, counts p as ever. Who is absent is told by coins of the run's secret that
+depend on nothing but the numbers of the units, which are places. Given the coins, removing p changes nothing where p is
+absent, and else is what is priced; what holds given every outcome of the coins holds on average over them (joint
+convexity). So the price holds for everybody, and a unit whose coin is fair has even a smaller one.
 """
 
 from __future__ import annotations
@@ -97,14 +103,22 @@ def check_plan(plan: Plan, private: Images) -> None:
 
 
 def weights(private: Images) -> NDArray[np.float64]:
-    """What each image counts in a sum, (N,): one part of the images of its person; 1 where nobody is named."""
+    """What each image counts in a sum, (N,): one part of the images of its person; 1 where nobody is named. 0 of those
+    who are absent."""
+    there_U = np.ones(private.units) if private.absent_U is None else 1.0 - private.absent_U
     if private.persons_N is None:
-        return np.ones(len(private))
-    return 1.0 / np.bincount(private.persons_N)[private.persons_N]
+        return there_U
+    return (there_U / np.bincount(private.persons_N))[private.persons_N]
+
+
+def present(private: Images, taking: Indices) -> Indices:
+    """Of the units that a sample has drawn, those who are not absent."""
+    return taking if private.absent_U is None else taking[~private.absent_U[taking]]
 
 
 def images_of(private: Images, taking: Indices) -> Indices:
-    """All images of the units that take part, in the order in which they lie."""
+    """All images of the units that take part and are not absent, in the order in which they lie."""
+    taking = present(private, taking)
     if private.persons_N is None:
         return taking
     there_U = np.zeros(private.units, bool)

@@ -21,6 +21,8 @@ BOARD = ("internal", "runs")
 """Where the leaderboard keeps its runs."""
 DRAWN = "draw of "
 """What the method of `raysyn draw` begins with, before that of the run."""
+ATTACKED = "attack on "
+"""And that of `raysyn attack`."""
 PARAMETERS = {
     "standard_deviation": "Standard deviation",
     "regeneration_rate": "Regeneration rate",
@@ -74,6 +76,8 @@ def _note(place: str, found: Runs) -> bool:
         return True
     if (about := _content(place, RUN_JSON)) is None:
         return False
+    if str(about.get("method")).startswith(ATTACKED):
+        return True  # what it found is in the report of the run
     if str(about.get("method")).startswith(DRAWN):
         found.drawn.append(place)
     elif not any([_note(inner, found) for inner in _inside(under(place, *BOARD))]):

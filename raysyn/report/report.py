@@ -19,12 +19,13 @@ import numpy as np
 
 from raysyn.data.images import Images
 from raysyn.privacy.ledger import Ledger, Plan
-from raysyn.report import across_runs, classes, likeness, trade_off
+from raysyn.report import across_runs, attackers, classes, likeness, trade_off
 from raysyn.report.advice import advice
 from raysyn.report.choices import added_up
 from raysyn.report.meaning import attack_limits, meaning, picture, rounded_up
 from raysyn.report.pictures import first_of_class, mosaic, png_bytes
 from raysyn.report.release import ALONE, certificate, write_release
+from raysyn.report.section import Section
 from raysyn.report.tables import MEMORY, figure, in_words, markdown, percent, size, table, table_rows
 from raysyn.report.verdict import verdict
 from raysyn.runs.folder import REPORT_JSON, RunFolder
@@ -50,21 +51,6 @@ LEDGER_COLUMNS = (
 
 BESIDE = ("mean", "best", "images", "guessing", "interval", "above_floor", "classes")
 """Of `metrics.utility`, what is no classifier; null in report.json where it is not known."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A part of report.html that one pipeline has: text, a table, a picture, each if there is one."""
-
-    title: str
-    text: str = ""
-    warnings: Sequence[str] = ()
-    """Sentences that stand out, first."""
-    rows: Sequence[Sequence[Any]] = ()
-    """The first is the heading; figures are set to the right."""
-    picture: str | None = None
-    """A data URI (see `figures`)."""
-    alt: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +180,7 @@ def render(
         by_class=_by_class(content),
         advice=advice(content),
         trade_off=picture(content["privacy"]),
-        sections=sections,
+        sections=[*attackers.section(content["attacks"].get("found") or [], content["privacy"]), *sections],
         memory=[name for name in MEMORY if any(name in spent for spent in content["timings"].values())],
         total={key: sum(spent[key] for spent in content["timings"].values()) for key in ("wall_s", "cpu_s")},
     )

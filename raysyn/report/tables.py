@@ -7,7 +7,7 @@ from typing import Any
 
 from raysyn.privacy.cost import unit_of
 from raysyn.report.columns import FID, STAND_IN, differences, distances, named
-from raysyn.report.meaning import rounded_up
+from raysyn.report.meaning import rounded_down, rounded_up
 from raysyn.screen.console import duration
 
 NAMES = {
@@ -85,7 +85,11 @@ def tells_units(names: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list
 
 
 UNIT, IMAGE = "unit", "image"
-OPTIONAL = ("differs in", "real images", "floor", "largest class", "chance", "FID", "Fréchet distance")
+ADVANTAGE, SHOWN = "attack advantage", "shown ε"
+OPTIONAL = (
+    *("differs in", "real images", "floor", "largest class", "chance", "FID", "Fréchet distance"),
+    *(ADVANTAGE, SHOWN),
+)
 
 
 def _cells(report: Mapping[str, Any], differs: str, classifiers: Sequence[str]) -> dict[str, str]:
@@ -109,8 +113,20 @@ def _cells(report: Mapping[str, Any], differs: str, classifiers: Sequence[str]) 
         "chance": percent(guessing.get("chance")),
         "FID": _number(far[FID]),
         "Fréchet distance": _number(far[STAND_IN]),
+        **_attacked(report),
         "wall": duration(sum(spent["wall_s"] for spent in report["timings"].values())),
     }
+
+
+def _attacked(report: Mapping[str, Any]) -> dict[str, str]:
+    """What shadow runs found in released images, in points, and the epsilon that this shows at least; of other attacks
+    figures are of one run alone, and not to compare."""
+    found = (report.get("attacks") or {}).get("found") or []
+    one = next((one for one in found if one.get("targets") and one["sees"] == "released images"), None)
+    if one is None:
+        return {ADVANTAGE: MISSING, SHOWN: MISSING}
+    value, low, high = (f"{100 * one['advantage'][key]:.1f}" for key in ("value", "low", "high"))
+    return {ADVANTAGE: f"{value} ({low} to {high})", SHOWN: rounded_down(one["epsilon"]["value"])}
 
 
 def _number(value: float | None) -> str:

@@ -50,10 +50,10 @@ class Console:
         """Who knows how long a stage took; else it is the time since the last line."""
         self._start = self._logged = (0.0, 0)
 
-    def say(self, sentence: str) -> None:
-        """One plain line; a running bar stays below it."""
+    def say(self, sentence: str, alarm: bool = False) -> None:
+        """One plain line, red for an alarm; a running bar stays below it."""
         with self._lock:
-            self._rich.print(Text(self._legible(sentence)), soft_wrap=True)
+            self._rich.print(Text(self._legible(sentence), "bold red" if alarm else ""), soft_wrap=True)
 
     def begin(self, stages: Sequence[str]) -> None:
         """Name the stages to come, in their order: from now on each says which of how many it is."""

@@ -106,7 +106,8 @@ def test_what_independent_games_reach_is_never_called_improbable(mu: float, game
     away everything or nothing, so that with a large mu little is refused."""
     tails = stats.binom.sf(np.arange(games + 1) - 1, games, ndtr(mu / 2))
     said = [
-        lower_bounds.improbable(games, games, right, lower_bounds._gaussian(mu), level) for right in range(games + 1)
+        lower_bounds.improbable(games, games, right, lower_bounds.gaussian_alarms(mu), level)
+        for right in range(games + 1)
     ]
     assert all(tail < level for tail, no in zip(tails, said, strict=True) if no)
     assert said[-1] or games < 200 or mu > 1
@@ -136,7 +137,7 @@ def test_few_canaries_are_each_guessed_about_once_at_most(games: int) -> None:
 
 def test_more_right_guesses_than_guesses_are_no_count() -> None:
     with pytest.raises(ValueError, match=r"^5 right of 4 guesses about 9 canaries: give no more than there are$"):
-        lower_bounds.improbable(9, 4, 5, lower_bounds._gaussian(1.0), 0.05)
+        lower_bounds.improbable(9, 4, 5, lower_bounds.gaussian_alarms(1.0), 0.05)
 
 
 @pytest.mark.parametrize("mu", [0.05, 0.5, 1.0, 4.0])

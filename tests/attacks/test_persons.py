@@ -238,6 +238,7 @@ def test_with_one_image_each_every_figure_is_as_it_was(tmp_path: Path) -> None:
     named = attacked(tmp_path / "named", train, test, brief)
     for side in named["attacks"]["it"]["pool"].values():
         assert side.pop("persons") == side["kept"]
+    named["found"] = [one | {"unit": "image"} for one in named["found"]]
     assert plain == named
 
 

@@ -41,7 +41,7 @@ def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(
         shown, report = whole_run(JOB, tmp_path / "run", *flags)
     assert report["privacy"]["guarantee"] == "none"
     assert set(report["metrics"]["cas_by_checkpoint"]) == {"1", "2"} and len(report["metrics"]["tuning"]) == 2
-    assert set(report["attacks"]) == {"teacher", "student", "shadow_models"}
+    assert set(report["attacks"]) == {"teacher", "student", "shadow_models", "found", "distances"}
     for stage in ("teacher", "generator", "checkpoints", "labels", "tuning", "student", "synthesise", "attack"):
         assert f" {stage} " in shown, stage
     assert "WARNING: release.network is True, so that the teacher leaves too" in " ".join(shown.split())

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from running import environment, here, refusal, run
 
+from raysyn.command import main as raysyn_main
 from raysyn.command import read as read_command
 from raysyn.data.images import DataConfig, load
 from raysyn.methods import catalogue
+from raysyn.methods.leaderboard import pipeline
 from raysyn.methods.leaderboard.config import Config, Run, runs
 from raysyn.methods.leaderboard.judging import Verdict, dataset_of
 from raysyn.methods.leaderboard.page import console_rows, page
@@ -54,8 +59,20 @@ TINY = (
 )
 
 
+def in_this_process(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    """A run of the leaderboard's; one in a process of its own imports for seconds. Others below are in such a one."""
+    assert command[:4] == [PYTHON, "-P", "-m", "raysyn"]
+    out, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(errors):
+        status = raysyn_main(command[4:])
+    return subprocess.CompletedProcess(command, status, out.getvalue(), errors.getvalue())
+
+
 @pytest.mark.timeout(300)
-def test_runs_are_compared_and_more_settings_add_to_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_are_compared_and_more_settings_add_to_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "subprocess", SimpleNamespace(run=in_this_process))
     flags = ["quick", "--methods", "dp_feta", "--epsilons", "5", "--out", tmp_path / "board", "--on.address", "here"]
     judges = ["--judges.classifiers", "logreg", "--judges.epochs", "1", "--columns", "precision", "precisoin"]
     more = [f"--more={TINY}", *judges, "--seeds", "3"]

@@ -54,7 +54,7 @@ def test_a_users_network_is_trained_and_attacked_on_ray(
         for name in ("targetnets", "mysizes"):
             sys.modules.pop(name, None)
     assert "ranks a training image above another one with probability" in shown
-    assert set(report["attacks"]) == {"target", "shadow_models"} and report["method"] == "lira"
+    assert set(report["attacks"]) == {"target", "shadow_models", "found"} and report["method"] == "lira"
 
 
 @pytest.mark.slow
@@ -75,7 +75,7 @@ def test_a_process_and_a_cluster_of_its_own_find_what_lies_where_they_start(star
     page = (start / "run/internal/report.html").read_text()
     assert "Is it the right target?" in page and "Warning: target.model mynets:build is right about" in page
     report = json.loads((start / "run/internal/report.json").read_text())
-    assert set(report["attacks"]) == {"target", "shadow_models"} and report["environment"]["workers"] == 1
+    assert set(report["attacks"]) == {"target", "shadow_models", "found"} and report["environment"]["workers"] == 1
 
 
 def test_a_mistake_in_the_users_file_costs_one_sentence(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from unittest.mock import patch
 import pytest
 from running import ROOT, job
 
-from raysyn import auditing, looking, more_images, own_data, preparing
+from raysyn import attacking, auditing, looking, more_images, own_data, preparing
 from raysyn.report import accounts
 from raysyn.screen import cli
 from raysyn.screen.flags import assigned
@@ -96,6 +96,8 @@ def test_commands_of_the_readme_docs_and_cards_are_taken(line: str) -> None:
         assert not flags[0].startswith("-") and assigned(more_images.PLAIN, flags[1:], "draw").out
     elif name == "account":
         assert accounts.read(flags)[0]
+    elif name == "attack":
+        assert not flags[0].startswith("-") and assigned(attacking.Flags(), flags[1:], "attack")
     elif name == "audit":
         assert flags[0] == "engine" and assigned(auditing.Flags(), flags[1:], "audit engine")
     elif name == "look":
@@ -151,7 +153,9 @@ def test_commands_of_the_readme_docs_and_cards_speak_of_flags_that_exist() -> No
     every = set().union(*map(flags_of, sorted(JOBS)))
     every |= {f"--{flag.name}" for flag in flags_in(own_data.default("SOURCE"))}
     every |= {
-        f"--{flag.name}" for flags in (preparing.Flags(), looking.Flags(), auditing.Flags()) for flag in flags_in(flags)
+        f"--{flag.name}"
+        for flags in (preparing.Flags(), looking.Flags(), auditing.Flags(), attacking.Flags())
+        for flag in flags_in(flags)
     }
     # Of `ray start` and `ray job submit`, and of `raysyn report`.
     others = {"--object-spilling-directory", "--temp-dir", "--metadata-json", "--submission-id", "--html", "--help-all"}

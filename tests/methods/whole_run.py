@@ -15,7 +15,7 @@ from safetensors.torch import load
 from raysyn.compute.doorway import Compute
 from raysyn.compute.local import Local
 from raysyn.data.images import Images
-from raysyn.methods import network, synthesis
+from raysyn.methods import canaries, network, synthesis
 from raysyn.methods.class_shares import known, turns
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.method import Method
@@ -29,10 +29,11 @@ from raysyn.screen.console import Console
 
 def whole_run(
     pipeline: Any, config: Any, out: Path, machines: Any, *, about: Any = "", text: io.StringIO | None = None,
-    compute: type[Compute] = Local, test: Images | None = None,
+    compute: type[Compute] = Local, test: Images | None = None, tried: int = 0,
 ) -> Any:  # fmt: skip
     """What `pipeline.run` answers for `config` in `out`. `about` is the run's identity: with another one it is not
-    continued; `text` is told what the console shows; `test` are other test images than the data set's."""
+    continued; `text` is told what the console shows; `test` are other test images than the data set's; so many units
+    are `tried` by a coin."""
     prepared = pipeline.prepare(config)
     dataset, plan = prepared.dataset, prepared.plan
     if test is not None:
@@ -42,10 +43,13 @@ def whole_run(
         out, method=pipeline.METHOD.name, preset="tiny", config=config_of, data_fingerprint=dataset.train.fingerprint()
     )
     with opened as folder, Console(text or io.StringIO()) as console:
-        parts = (config, dataset, compute(folder.internal), folder, console, machines, prepared.more)
+        own = canaries.drawn(tried, config, dataset, folder.secret)
+        given = dataset if own is None else own.dataset
+        parts = (config, given, compute(folder.internal), folder, console, machines, prepared.more)
         if plan is None:
             return pipeline.run(Setting(*parts))
-        return pipeline.run(PrivateSetting(*parts, plan=plan, ledger=Ledger(plan, folder.ledger)))
+        ledger = Ledger(plan, folder.ledger)
+        return pipeline.run(PrivateSetting(*parts, tried=own, plan=plan, ledger=ledger))
 
 
 def drawn_again(method: Method, config: Any, out: Path) -> dict[str, Any]:

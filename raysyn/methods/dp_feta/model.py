@@ -20,6 +20,7 @@ from raysyn.methods.experiment_units import Begun
 from raysyn.methods.moments import class_means, draw_chunk
 from raysyn.methods.network import Network
 from raysyn.methods.synthesis import CHUNK, Drawing, pack, unpack
+from raysyn.methods.weighing import Weighed
 from raysyn.models.class_gaussians import ClassGaussians
 from raysyn.models.warm_start import OF_ALL_CLASSES, lessened
 from raysyn.privacy import sgd
@@ -81,6 +82,13 @@ def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) 
     return denoising.of_denoiser(denoiser, config.sampler, like.shape)
 
 
+def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Images) -> Tensor:
+    """How well its network denoises each image."""
+    denoiser = new_denoiser(config, like)
+    denoiser.load_state_dict(answer("finetune")["ema"])
+    return denoising.known(denoiser, task_of(config, like), images)
+
+
 def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
     """What `drawing` reads."""
     return {"finetune": {"ema": answer("finetune")["ema"]}}
@@ -135,6 +143,10 @@ class Diffusion:
     def loss(self, images: Images) -> float:
         """Of denoising images of known classes."""
         return denoising.loss(self.denoiser, replace(self.task, label_dropout=0.0), images, self.config.seed)
+
+    def weighed(self) -> Weighed:
+        """Losses of single images, at some noise levels."""
+        return partial(denoising.losses, self.denoiser.cpu(), self.task, self.config.seed)
 
     def drawn_from(self, state: Mapping[str, Any]) -> Mapping[str, Tensor]:
         """The average that a state of the fine-tuning holds."""

@@ -7,13 +7,14 @@ stage II (3.2), synthesis and evaluation (4). `central.count = 0` leaves stage I
 
 from __future__ import annotations
 
+from raysyn.methods.canary_attack import stages as audited
 from raysyn.methods.class_shares import counted
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of
 from raysyn.methods.denoising import draw_again
 from raysyn.methods.dp_feta.config import JUDGED_BY, NAME, Config, name_of, new_denoiser, plan
 from raysyn.methods.dp_feta.experiments import PARTS, asked
-from raysyn.methods.dp_feta.model import NETWORK, before, begin, drawing, task_of
+from raysyn.methods.dp_feta.model import NETWORK, before, begin, drawing, knows, task_of
 from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look, uncharged
@@ -48,7 +49,8 @@ def run(setting: PrivateSetting) -> Report:
     config, plan, console = setting.config, setting.plan, setting.console
     groups = asked(config)
     compared = ["experiments"] if groups else []
-    console.begin([*before(config), "finetune", *counted(config), "synthesise", *judging(config.eval), *compared])
+    judged = [*judging(config.eval), *compared, *audited(setting)]
+    console.begin([*before(config), "finetune", *counted(config), "synthesise", *judged])
 
     # Stage I (paper 3.1): central images teach the outline for a small part of the budget.
     begun = begin(setting)
@@ -63,12 +65,12 @@ def run(setting: PrivateSetting) -> Report:
     return finish(
         setting, name_of(config), synthetic, done=story(config, plan, setting.dataset.train), central=begun.central,
         drawn_again=again,
-        beside=beside(setting, PARTS, groups, synthetic, begun), engine=tuned["engine"],
+        beside=beside(setting, PARTS, groups, synthetic, begun), engine=tuned["engine"], weighed=begun.model.weighed(),
     )  # fmt: skip
 
 
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
-    uncharged=uncharged, drawing=drawing,
-    judged_by=JUDGED_BY, network=NETWORK,
+    uncharged=uncharged, drawing=drawing, audited=True,
+    judged_by=JUDGED_BY, network=NETWORK, knows=knows,
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from raysyn.data.images import DataConfig
+from raysyn.methods.canaries import NO_AUDIT
 from raysyn.methods.dp_feta.config import PAPER, Config
 from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
@@ -44,6 +45,7 @@ _QUICK = Config(
     augment=AugmentConfig(operations=0), warmup=LoopConfig(iterations=250, learning_rate=2e-3),
     finetune=SGDConfig(batch_size=256, epochs=20, noise_multiplicity=1, learning_rate=2e-3, ema=0.97),
     synthetic=2_000, eval=EvalConfig(epochs=30, resnet9_width=0.125), tuned_on="digits",
+    audit=NO_AUDIT,
 )  # fmt: skip
 
 PRESETS: dict[str, Config] = {

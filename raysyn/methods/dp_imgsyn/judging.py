@@ -28,7 +28,7 @@ def teach(
 ) -> tuple[Judged, float, Images | None]:
     """What the students of the release reached on the real test images, beside students of the same recipe of as many
     real images and of the floor's, if these are asked for; the teacher's accuracy there; and the floor's images."""
-    config, test, private = setting.config, setting.dataset.test, setting.dataset.train
+    config, test, private = setting.config, setting.dataset.test, setting.loaded.train
     lessons: dict[str, tuple[Images, np.ndarray | None]] = {"synthetic": (released, soft)}
     if config.students and config.real_students:
         lessons["real"] = subset(private, len(released), config.seed), None
@@ -65,7 +65,7 @@ def teach(
 def compare(setting: PrivateSetting, released: Images, public: Public | None, chosen: np.ndarray) -> dict[str, Any]:
     """How far released images are from their nearest private one, beside the public images that they were, or noise
     like that which they were."""
-    config, dataset = setting.config, setting.dataset
+    config, dataset = setting.config, setting.loaded
     if not config.dissimilarity.images:
         return {}
     # Those that are released first are in random order.

@@ -16,13 +16,15 @@ import numpy as np
 from torch import Tensor
 
 from raysyn.data.images import Images, load
-from raysyn.data.public import Public, comparison, load_beside
+from raysyn.data.public import Public, load_beside
+from raysyn.methods import canary_attack
 from raysyn.methods.common import PrivateSetting
-from raysyn.methods.declared import declared
+from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.dp_imgsyn import experiments
 from raysyn.methods.dp_imgsyn.config import JUDGED_BY, NAME, Config, new_teacher, plan
 from raysyn.methods.dp_imgsyn.experiments import Compared
 from raysyn.methods.dp_imgsyn.judging import compare, teach
+from raysyn.methods.dp_imgsyn.knowing import knows, unmeasured
 from raysyn.methods.dp_imgsyn.outlook import check_memory, show_outlook
 from raysyn.methods.dp_imgsyn.plane import draw_plane
 from raysyn.methods.dp_imgsyn.report import (
@@ -34,7 +36,8 @@ from raysyn.methods.dp_imgsyn.report import (
     losses_over_steps,
     plane_section,
     story,
-)
+    uncharged,
+)  # fmt: skip
 from raysyn.methods.dp_imgsyn.units import (
     CHOOSE_ON,
     Publics,
@@ -44,13 +47,13 @@ from raysyn.methods.dp_imgsyn.units import (
     sum_shard,
     synthesis_of,
     teacher_accuracy,
-)
+)  # fmt: skip
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import few_steps
 from raysyn.methods.releasing import release
 from raysyn.methods.synthesis import evaluate, judging
+from raysyn.methods.weighing import surprise
 from raysyn.metrics.checks import check_measures
-from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.models.students import student
 from raysyn.models.teacher import Teacher
 from raysyn.privacy import engines, sgd, units
@@ -108,7 +111,7 @@ def run(setting: PrivateSetting) -> Report:
     public: Public | None = setting.more.own
     config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
 
-    console.begin(stages_of(config))
+    console.begin([*stages_of(config), *canary_attack.stages(setting)])
 
     # A teacher under DP-SGD, and what its layers see of the private images, with noise (3.1).
     teacher, engine = train_teacher(setting, setting.plan, setting.ledger.pay)
@@ -130,6 +133,7 @@ def run(setting: PrivateSetting) -> Report:
     # Measured on real images: for the report, which stays inside.
     students, own, floor = teach(setting, teacher, released, soft)
     judged = evaluate(setting, released, config.eval, students, floor)
+    attacks = attack_by_distances(setting, released, config.eval.distances)
     alike = compare(setting, released, public, chosen)
     teachers, tables = experiment(setting, teacher, wanted, own)
     metrics = {
@@ -139,13 +143,14 @@ def run(setting: PrivateSetting) -> Report:
     }  # fmt: skip
     parts = [
         about_teacher(config, own), asked_of_layers(config, layers, noise), losses_over_steps(told, config.alignment),
-        *look_alike(alike), *compared(teachers, tables),
+        *look_alike(alike), *compared(teachers, tables), *([in_the_plane(setting)] if config.experiment.plane else []),
     ]  # fmt: skip
-    if config.experiment.plane:
-        parts.append(in_the_plane(setting))
-    report = setting.report(NAME, privacy=privacy, metrics=metrics, engine=engine)
+    audit = canary_attack.attack(setting, released, privacy, partial(surprise, teacher))
+    attacks, parts = canary_attack.with_audit(attacks, audit), [*canary_attack.sections_of(audit), *parts]
+    report = setting.report(NAME, privacy=privacy, metrics=metrics, attacks=attacks, engine=engine)
     verdict = write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
     setting.end(verdict, folder.where("Release (may leave)"))
+    canary_attack.check(audit)
     return report
 
 
@@ -240,9 +245,8 @@ def align(
     stored = setting.folder.stage("align", aligned)
     soft = stored["soft"].numpy()
     setting.console.stage("align", f"{len(soft):,} images, {synthesis.alignment.iterations} steps each")
-    names = setting.dataset.train.class_names
-    images = Images(stored["images"].numpy(), soft.argmax(1).astype(np.int64), names)
-    return images, soft, stored["losses"].mean(0).numpy()
+    hard, names = soft.argmax(1).astype(np.int64), setting.dataset.train.class_names
+    return Images(stored["images"].numpy(), hard, names), soft, stored["losses"].mean(0).numpy()
 
 
 def yardstick(config: Config, private: Images, public: Public | None) -> Tensor:
@@ -282,19 +286,6 @@ def in_the_plane(setting: PrivateSetting) -> Section:
     return plane_section(points)
 
 
-def uncharged(config: Config) -> list[str]:
-    """What looking at private data may have shaped without being paid for."""
-    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers or len(config.students) > 1 else []
-    if config.alignment.start == "public" or experiments.public_places(config):
-        choices.append(comparison(experiments.MOST_SHARED))
-    if experiments.asked(config):
-        choices.append(
-            "the experiments train further teachers and students and test them on private images; nothing of these is "
-            "released, but a setting chosen by them is a look at these images"
-        )
-    return [*choices, *declared(config)]
-
-
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, judged_by=JUDGED_BY,
-    uncharged=uncharged)  # fmt: skip
+    uncharged=uncharged, knows=knows, unmeasured=unmeasured, audited=True)  # fmt: skip

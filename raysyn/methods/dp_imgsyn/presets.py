@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from raysyn.data.images import DataConfig
 from raysyn.data.streams import PublicConfig
+from raysyn.methods.canaries import NO_AUDIT
 from raysyn.methods.dp_imgsyn.config import Config
 from raysyn.methods.machines import On
 from raysyn.metrics.dissimilarity import DissimilarityConfig
@@ -78,6 +79,7 @@ _CPU = Config(
 
 PRESETS: dict[str, Config] = {
     "quick": Config(
+        audit=NO_AUDIT,
         teacher=TeacherConfig(width=8),
         training=SGDConfig(batch_size=256, epochs=30, noise_multiplicity=1, learning_rate=5e-3, ema=0.95),
         alignment=AlignmentConfig(iterations=None, inside=True),

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from raysyn.data.public import Public
+from raysyn.data.public import Public, comparison
 from raysyn.methods.common import PrivateSetting
+from raysyn.methods.declared import declared
+from raysyn.methods.dp_imgsyn import experiments
 from raysyn.methods.dp_imgsyn.config import Config
 from raysyn.methods.dp_imgsyn.experiments import Compared
 from raysyn.methods.dp_imgsyn.plane import EDGE, inside
 from raysyn.metrics.dissimilarity import SHARES
+from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.privacy.cost import unit_of
 from raysyn.privacy.queries.layer_statistics import Layers
 from raysyn.report.figures import Line, chart, maps
@@ -243,3 +246,16 @@ def story(setting: PrivateSetting, public: Public | None) -> list[str]:
         f"Trained students ({', '.join(config.students) or 'none'}), {config.distillation.width:g} times as wide as "
         "published, on the release, and tested them on real images.",
     ]
+
+
+def uncharged(config: Config) -> list[str]:
+    """What looking at private data may have shaped without being paid for."""
+    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers or len(config.students) > 1 else []
+    if config.alignment.start == "public" or experiments.public_places(config):
+        choices.append(comparison(experiments.MOST_SHARED))
+    if experiments.asked(config):
+        choices.append(
+            "the experiments train further teachers and students and test them on private images; nothing of these is "
+            "released, but a setting chosen by them is a look at these images"
+        )
+    return [*choices, *declared(config)]

@@ -77,6 +77,9 @@ class Config(Declared):
     attack: AttackConfig = field(default_factory=AttackConfig)
     floor: bool = True
     """Train a student also on what `noisy_means` would release at epsilon 10, to compare with."""
+    distances: int = 2_000
+    """Attack the released images by their distances to at most so many training images (or persons), and to as many
+    held-out ones, for the report; 0 leaves it out."""
     synthetic: int | None = None
     """Images to release; by default as many as the tuned student learns from at a time, and where persons are named, so
     many times their number: how many images they have is theirs."""
@@ -88,6 +91,8 @@ class Config(Declared):
             raise ValueError(f"valid_share is {self.valid_share}: give a share between 0 and 1")
         if self.search_epochs < 1:
             raise ValueError(f"search_epochs is {self.search_epochs}: give at least 1")
+        if self.distances < 0:
+            raise ValueError(f"distances is {self.distances}: give at least 0")
         if self.synthetic is not None and self.synthetic < 1:
             raise ValueError(f"synthetic is {self.synthetic}: give at least 1, or leave it out")
         if not 0 <= self.seed < 2**32:

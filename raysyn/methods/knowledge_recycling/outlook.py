@@ -17,7 +17,7 @@ from raysyn.methods.knowledge_recycling.config import Config, On, split
 from raysyn.methods.machines import OnAttacked
 from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, per_worker, refuse_too_large
-from raysyn.methods.outlook import Stage, alone, floor_seconds, made_up, show, start_up, units
+from raysyn.methods.outlook import Stage, alone, attacking, floor_seconds, made_up, show, start_up, units
 from raysyn.models.biggan import Discriminator, Generator
 from raysyn.screen.console import Console
 from raysyn.train import gan
@@ -89,7 +89,8 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[Stage]:
         inside = make_pool(real.train, dataset.test, config.attack.images, config.seed).members_N
         members, others = int(inside.sum()), int((~inside).sum())
     sizes = {"members": members, "others": others, "test": len(dataset.test), "targets": 2}
-    return [*found, attack_stage(pace, config.attack, config.recipe, machines.shadows, **sizes)]
+    near = attacking(config.distances, real.train, synthetic=released, test=len(dataset.test))
+    return [*found, attack_stage(pace, config.attack, config.recipe, machines.shadows, **sizes), *near]
 
 
 def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> list[Stage]:

@@ -19,15 +19,17 @@ from raysyn.attacks.shadows import check_enough
 from raysyn.compute.doorway import Compute
 from raysyn.compute.searches import Outcome, Search, Space
 from raysyn.data.images import Images, load
-from raysyn.methods.attack_report import attack_words, side_warnings
+from raysyn.methods.attack_report import attack_words, side_warnings, with_records
 from raysyn.methods.class_shares import mix_of, stated
 from raysyn.methods.common import Setting
+from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.exposed import expose
 from raysyn.methods.knowledge_recycling import drawing as drawn_by
 from raysyn.methods.knowledge_recycling import report as shown
 from raysyn.methods.knowledge_recycling.config import NAME, Config, split
 from raysyn.methods.knowledge_recycling.drawing import CHOSEN, TEACHER
 from raysyn.methods.knowledge_recycling.judging import judge
+from raysyn.methods.knowledge_recycling.knowing import knows, unmeasured
 from raysyn.methods.knowledge_recycling.outlook import check_memory, show_outlook
 from raysyn.methods.knowledge_recycling.report import uncharged
 from raysyn.methods.method import Method, Prepared
@@ -112,7 +114,9 @@ def run(setting: Setting) -> Report:
         "labels": by_labels, "tuning": trials, "chosen": chosen,
         "real": len(train), "synthetic": len(synthetic), "useful": useful, **judged,
     }  # fmt: skip
-    report = setting.report(NAME, privacy=privacy, metrics=shown.metrics(results), attacks=judged["attacks"])
+    near = attack_by_distances(setting, synthetic, config.distances, train)
+    attacks = near | with_records(judged, *near.get("found", ()))
+    report = setting.report(NAME, privacy=privacy, metrics=shown.metrics(results), attacks=attacks)
     story, sections = shown.story(config, results), [*shown.sections(results), *expose(setting, judged, train)]
     verdict = write_report(folder, report, synthetic=synthetic, done=story, sections=sections)
     setting.end(verdict, folder.where("Release"))
@@ -125,6 +129,7 @@ def stages_of(config: Config) -> list[str]:
         "teacher": True, "generator": True, "checkpoints": True, "labels": bool(config.compare_labels),
         "tuning": config.tuning.trials > 0, "student": True, "synthesise": True,
         "floor": config.floor, "utility": True, "attack": config.attack.shadow_models > 0,
+        "distances": config.distances > 0,
     }  # fmt: skip
     return [name for name, is_so in asked.items() if is_so]
 
@@ -204,5 +209,6 @@ def evaluate(setting: Setting, lesson: Lesson, models: Mapping[str, dict[str, Te
 
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, uncharged=uncharged,
-    judged_by=("attack", "floor"), drawing=drawn_by.drawing, network=drawn_by.NETWORK,
+    judged_by=("attack", "floor", "distances"), drawing=drawn_by.drawing, network=drawn_by.NETWORK,
+    knows=knows, unmeasured=unmeasured,
 )  # fmt: skip

@@ -18,7 +18,14 @@ from raysyn.attacks.shadows import check_enough
 from raysyn.attacks.teaching import Architecture, Learns, Recipe, teach
 from raysyn.compute.worker import Worker
 from raysyn.data.images import Images, load
-from raysyn.methods.attack_report import CHOSEN_AFTER, attack_sections, headline_sentence, side_warnings, unit_of
+from raysyn.methods.attack_report import (
+    CHOSEN_AFTER,
+    attack_sections,
+    headline_sentence,
+    side_warnings,
+    unit_of,
+    with_records,
+)
 from raysyn.methods.common import Setting
 from raysyn.methods.exposed import expose
 from raysyn.methods.lira import target as lira_target
@@ -82,7 +89,7 @@ def run(setting: Setting) -> Report:
     privacy = no_dp_section([CHOSEN_AFTER])
     tested = {"target": {"accuracy_real_data": found["tested"]["target"]}}
     metrics = {"tested": tested, "likeness": alike, "warnings": doubts + unlike + sides}
-    report = setting.report(NAME, privacy=privacy, metrics=metrics, attacks=found["attacks"])
+    report = setting.report(NAME, privacy=privacy, metrics=metrics, attacks=with_records(found))
     sections = [lira_target.likeness_section(alike, doubts + unlike)]
     sections += attack_sections(found, "Usefulness and membership inference") + expose(setting, found, train)
     told = story(config, len(train), unit_of(told))

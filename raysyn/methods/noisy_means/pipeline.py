@@ -14,6 +14,7 @@ import numpy as np
 
 from raysyn.data.images import Images
 from raysyn.methods.asking import ask_in_stages, story
+from raysyn.methods.canary_attack import stages as audited
 from raysyn.methods.class_shares import counted, mix_of
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of
@@ -48,7 +49,8 @@ def run(setting: PrivateSetting) -> Report:
         setting.dataset.train.shape,
     )
     asked = [stage for stage in plan.stages if stage != COUNTS]
-    setting.console.begin([*asked, *counted(setting.config), "synthesise", *judging(setting.config.eval)])
+    judged = [*judging(setting.config.eval), *audited(setting)]
+    setting.console.begin([*asked, *counted(setting.config), "synthesise", *judged])
 
     # What the images of each class have in common, and how they differ from that.
     fitted = ask_in_stages(setting, config)
@@ -87,6 +89,6 @@ def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
 
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
-    uncharged=uncharged, drawing=drawing,
+    uncharged=uncharged, drawing=drawing, audited=True,
     network=Network(("moments", "budget", "classes", "synthetic", "seed"), parts),
 )  # fmt: skip

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from raysyn.data.images import DataConfig
+from raysyn.methods.canaries import NO_AUDIT
 from raysyn.methods.noisy_means.config import Config
 from raysyn.metrics.utility import EvalConfig
 
 _TUNED_ON = "KMNIST and PneumoniaMNIST"
 
 PRESETS: dict[str, Config] = {
-    "quick": Config(synthetic=2_000, eval=EvalConfig(epochs=30, resnet9_width=0.125, floor=False), tuned_on=_TUNED_ON),
+    "quick": Config(
+        synthetic=2_000,
+        eval=EvalConfig(epochs=30, resnet9_width=0.125, floor=False),
+        tuned_on=_TUNED_ON,
+        audit=NO_AUDIT,
+    ),
     **{
         f"cpu-{name}": Config(
             data=DataConfig(name=name),

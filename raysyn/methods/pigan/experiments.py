@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysyn.attacks.gan_attacks import monte_carlo, total_variation, white_box
+from raysyn.attacks.gan_attacks import MonteCarloConfig, monte_carlo, total_variation, white_box
 from raysyn.attacks.whose import Whose
 from raysyn.compute.doorway import digest
 from raysyn.compute.worker import Alone, best_device
@@ -176,6 +176,17 @@ def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) 
 def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
     """What `drawing` reads; no discriminator, which knows its members best."""
     return {"generator": {f"{GENERATORS}{name}": value for name, value in _generators(answer("generator")).items()}}
+
+
+def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Images) -> Tensor:
+    """How real each image looks to each discriminator, or under each code."""
+    networks = loaded(config.network, released(config), like, answer("generator"), best_device())
+    return torch.from_numpy(paired_networks.discriminator_logits(networks, images))
+
+
+def unmeasured(config: Config) -> dict[str, Any]:
+    """See `Method.unmeasured`: members are the training images, as they are."""
+    return {"member_share": None, "monte_carlo": MonteCarloConfig(fakes=1, suspects=1, components=1, repeats=1)}
 
 
 def _generators(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from raysyn.methods.gan_needs import game_needs
 from raysyn.methods.machines import On
 from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, classifier_needs, per_worker, refuse_too_large
-from raysyn.methods.outlook import Stage, alone, counting, made_up, show, start_up, units
+from raysyn.methods.outlook import Stage, alone, attacking, counting, made_up, show, start_up, units
 from raysyn.methods.pigan import experiments, variants
 from raysyn.methods.pigan.config import NAMES, Config
 from raysyn.methods.pigan.variants import Variant
@@ -89,6 +89,7 @@ def stages(config: Config, prepared: Prepared, machines: On) -> tuple[list[Stage
         alone("synthesise", config.synthetic * drawn_s[released]),
         units(name, trained + (len(trained) + 1) * [judged_s]),
         units("utility", real_units(config, prepared)),
+        *attacking(config.eval.distances, members, synthetic=config.synthetic, test=len(dataset.test)),
     ]
     return found, rows
 

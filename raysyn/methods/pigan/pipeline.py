@@ -19,6 +19,7 @@ from raysyn.data.images import Images, load
 from raysyn.methods.class_shares import counted, shares_of_run
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import declared
+from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import few_steps
 from raysyn.methods.pigan import experiments, variants
@@ -116,7 +117,14 @@ def run(setting: Setting) -> Report:
 
     judged = "experiments" if variants.asked(config) else "attacks"
     console.begin(
-        ["generator", *counted(config), "synthesise", judged, *(["utility"] if config.eval.classifiers else [])]
+        [
+            "generator",
+            *counted(config),
+            "synthesise",
+            judged,
+            *(["utility"] if config.eval.classifiers else []),
+            *(["distances"] if config.eval.distances else []),
+        ]
     )
 
     # The GAN (paper 3.1, algorithm 1; for dpgan, DP-SGD of its discriminator).
@@ -130,10 +138,12 @@ def run(setting: Setting) -> Report:
     # Attacks (4.1) and scores (4.2) of the released GAN and of every experiment (5.2), a unit per GAN and split.
     had = replace(config, eval=as_had(config.eval, inception))
     results = compare(replace(setting, config=had), variant, weights, inception)
+    near = attack_by_distances(setting, synthetic, config.eval.distances)
+    own = shown.attacks(results, members, others)
     useful, faithful = results["utility"], results["released"]["fidelity"]
     report = setting.report(
         config.model, privacy=privacy, metrics={"utility": useful, "fidelity": faithful, **shown.metrics(results)},
-        attacks=shown.attacks(results),
+        attacks=near | own | {"found": [*own["found"], *near.get("found", ())]},
     )  # fmt: skip
     verdict = write_report(
         folder, report, synthetic=synthetic, done=shown.story(config, members, others, results),
@@ -255,4 +265,5 @@ METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
     uncharged=uncharged, judged_by=JUDGED_BY,
     drawing=experiments.drawing, network=experiments.NETWORK,
+    knows=experiments.knows, unmeasured=experiments.unmeasured,
 )  # fmt: skip

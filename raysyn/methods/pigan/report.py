@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from raysyn.attacks.found import WEIGHTS
 from raysyn.data.images import Images
 from raysyn.methods.class_shares import mix_of
 from raysyn.methods.pigan import figures
@@ -73,10 +74,18 @@ def metrics(results: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def attacks(results: Mapping[str, Any]) -> dict[str, Any]:
-    """The `attacks` section of report.json: those on the released GAN."""
+def attacks(results: Mapping[str, Any], members: Images, others: Images) -> dict[str, Any]:
+    """The `attacks` section of report.json: those on the released GAN, and the white-box one as a record."""
     released = results["released"]
-    return {name: _without_draws(released[name]) for name in ("white_box", "total_variation", "monte_carlo")}
+    told = {name: _without_draws(released[name]) for name in ("white_box", "total_variation", "monte_carlo")}
+    value, _, low, high = reached("white-box", released)
+    unit = "image" if members.persons_N is None else "person"
+    record = dict.fromkeys(("auc", "advantage", "tpr", "epsilon", "roc")) | {
+        "attack": "White-box", "sees": WEIGHTS, "unit": unit, "members": members.units, "others": others.units,
+        "note": f"of the {members.units:,} {unit}s that the discriminator finds the most real, {value:.1f} % are "
+        f"members (by chance {low:.1f} to {high:.1f} %).",
+    }  # fmt: skip
+    return {**told, "found": [record]}
 
 
 def _without_draws(found: Any) -> Any:

@@ -22,6 +22,7 @@ from raysyn.methods.network import Network
 from raysyn.methods.own_network import check_denoiser
 from raysyn.methods.privimage.config import Config, GANPretrainConfig
 from raysyn.methods.synthesis import Drawing, synthesise
+from raysyn.methods.weighing import Weighed, doubts
 from raysyn.models import denoiser
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.denoiser import table_of_labels
@@ -81,6 +82,9 @@ class Diffusion:
 
     def loss(self, images: Images) -> float:
         return denoising.loss(self.denoiser, replace(self.task, label_dropout=0.0), images, self.config.seed)
+
+    def weighed(self) -> Weighed:
+        return partial(denoising.losses, self.denoiser.cpu(), self.task, self.config.seed)
 
     def drawn_from(self, state: Mapping[str, Any]) -> Mapping[str, Tensor]:
         return denoising.averaged(state)
@@ -177,6 +181,7 @@ class GAN:
     def fine_tune(self) -> dict[str, Any]:
         tuned = self.setting.folder.stage("finetune", self._tuned)
         self.generator.load_state_dict(tuned["partner"])
+        self.discriminator.load_state_dict(tuned["ema"] if "ema" in tuned else self.discriminator.state_dict())
         return tuned
 
     def draw(self, name: str = "synthesise", count: int | None = None, sampler: SamplerConfig | None = None) -> Images:
@@ -185,6 +190,9 @@ class GAN:
 
     def loss(self, images: Images) -> None:
         """That of a game says nothing alone."""
+
+    def weighed(self) -> Weighed:
+        return partial(doubts, self.discriminator.cpu(), float(self.generator.black))
 
     def drawn_from(self, state: Mapping[str, Any]) -> Mapping[str, Tensor]:
         return denoising.averaged(state["partner"])
@@ -231,12 +239,16 @@ def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) 
         generator, _ = new_gan(config, like)
         generator.load_state_dict(tuned["partner"])
         return of_generator(config, generator.plain(), like)
-    # Public classes may stand after the sensitive ones.
+    return denoising.of_denoiser(tuned_denoiser(config, like, tuned)[0], config.sampler, like.shape)
+
+
+def tuned_denoiser(config: Config, like: Images, tuned: Mapping[str, Any]) -> tuple[nn.Module, int]:
+    """The denoiser as it was released, and its labels: public classes may stand after the sensitive ones."""
     table = tuned["ema"].get("label.weight")
     rows = like.classes if table is None else len(table) - 1
     network = new_denoiser(config, like, rows)
     network.load_state_dict(tuned["ema"])
-    return denoising.of_denoiser(network, config.sampler, like.shape)
+    return network, rows
 
 
 def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:

@@ -14,15 +14,20 @@ from typing import Any
 from raysyn.attacks.membership import fingerprint
 from raysyn.data.images import Images, load
 from raysyn.data.public import Public, comparison, load_beside
+from raysyn.methods.canary_attack import attack, sections_of, with_audit
+from raysyn.methods.canary_attack import check as check_audit
+from raysyn.methods.canary_attack import stages as audited
 from raysyn.methods.class_shares import counted
 from raysyn.methods.common import Setting
 from raysyn.methods.declared import budget_of, declared
 from raysyn.methods.denoising import draw_again
+from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, few_steps, unjudged
 from raysyn.methods.privimage.config import JUDGED_BY, NAME, Config, name_of
 from raysyn.methods.privimage.experiments import PARTS, asked, plan_of
+from raysyn.methods.privimage.knowing import knows, unmeasured
 from raysyn.methods.privimage.models import NETWORK, check_diffusion, drawing, has_images, new_gan, new_query, others
 from raysyn.methods.privimage.outlook import check_memory, show_outlook
 from raysyn.methods.privimage.report import (
@@ -138,7 +143,7 @@ def run(setting: Setting) -> Report:
     public: Public | None = setting.more
     config, private, folder, console = setting.config, setting.dataset.train, setting.folder, setting.console
     groups = asked(config, public, private)
-    console.begin([*stages_of(config, private.classes), *(["experiments"] if groups else [])])
+    console.begin([*stages_of(config, private.classes), *(["experiments"] if groups else []), *audited(setting)])
 
     # What public classes the sensitive images resemble (3.2, 3.3); pre-training on these (3.4).
     begun = begin(setting)
@@ -157,6 +162,7 @@ def run(setting: Setting) -> Report:
 
     # Measured on real images: for the report, which stays inside.
     metrics = evaluate(setting, synthetic, config.eval, drawn_again=again)
+    attacks = attack_by_distances(setting, synthetic, config.eval.distances)
     metrics["fidelity"] |= similarity(config, private, public, chosen)
     if chosen is not None and public is not None:
         metrics["selection"] = in_figures(chosen, private, public)
@@ -166,13 +172,18 @@ def run(setting: Setting) -> Report:
     # A CNN of one class learns nothing to see images by.
     parts += [in_one_plane(setting, synthetic)] if private.classes > 1 else []
     further, compared = beside(setting, PARTS, groups, synthetic, begun)(metrics)
-    report = setting.report(name, privacy=privacy, metrics={**metrics, **further}, engine=tuned.get("engine"))
+    audit = attack(setting, synthetic, privacy, model.weighed())
+    report = setting.report(
+        name, privacy=privacy, metrics={**metrics, **further}, attacks=with_audit(attacks, audit),
+        engine=tuned.get("engine"),
+    )  # fmt: skip
     verdict = write_report(
         folder, report, synthetic=synthetic, central=central, done=story(setting, public),
-        sections=[*parts, *compared],
+        sections=[*sections_of(audit), *parts, *compared],
     )  # fmt: skip
     may = "may leave" if config.private else "no promise"
     setting.end(verdict, folder.where(f"Release ({may})"))
+    check_audit(audit)
     return report
 
 
@@ -205,6 +216,6 @@ def uncharged(config: Config) -> list[str]:
 
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
-    uncharged=uncharged, drawing=drawing,
-    judged_by=JUDGED_BY, network=NETWORK,
+    uncharged=uncharged, drawing=drawing, audited=True,
+    judged_by=JUDGED_BY, network=NETWORK, knows=knows, unmeasured=unmeasured,
 )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 from raysyn.data.images import DataConfig
 from raysyn.data.streams import PublicConfig
+from raysyn.methods.canaries import NO_AUDIT
 from raysyn.methods.dp_feta import config as dp_feta
 from raysyn.methods.machines import On
 from raysyn.methods.privimage.config import Config, GANModelConfig, GANPretrainConfig
@@ -155,6 +156,7 @@ _QUICK = replace(
     synthetic=2_000,
     eval=EvalConfig(epochs=30, resnet9_width=0.125),
     tuned_on="digits",
+    audit=NO_AUDIT,
 )  # fmt: skip
 _QUICK_GAN = GANModelConfig(
     network=BigGANConfig(channels=16, depth=1, latent=32, embedding=32),

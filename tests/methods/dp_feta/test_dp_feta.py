@@ -56,7 +56,7 @@ TINY = Config(
     synthetic=60,
     tuned_on="digits",
     chosen_among="3 runs by hand",
-    eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50),
+    eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50, distances=40),
 )
 SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=32, channels_last=True))
 
@@ -131,7 +131,7 @@ def test_report_and_certificate_keep_the_contract(whole: Path) -> None:
     assert certificate["epsilon"] == report["privacy"]["epsilon"]
     assert {"accuracy", "accuracy_real_data"} <= set(report["metrics"]["utility"]["logreg"])
     assert not {"metrics", "utility", "fidelity", "attacks", "timings"} & set(certificate)
-    stages = {"central", "warmup", "finetune", "synthesise", "floor", "utility", "fidelity"}
+    stages = {"central", "warmup", "finetune", "synthesise", "floor", "utility", "fidelity", "distances"}
     assert set(report["timings"]) >= stages
 
 

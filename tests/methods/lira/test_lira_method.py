@@ -87,7 +87,10 @@ def test_a_classifier_trained_here_is_attacked(tmp_path: Path) -> None:
     asked = replace(TINY.attack, show_exposed=5)
     content = run(replace(TINY, recipe=replace(TINY.recipe, epochs=12), attack=asked), tmp_path / "run", said)
     text = " ".join(said.getvalue().split())
-    assert set(content["attacks"]) == {"target", "shadow_models"} and len(content["attacks"]["target"]["variants"]) == 8
+    assert set(content["attacks"]) == {"target", "shadow_models", "found"}
+    assert len(content["attacks"]["target"]["variants"]) == 8
+    (record,) = content["attacks"]["found"]
+    assert record["auc"] == content["attacks"]["target"]["headline"]["auc"] and "the target" in record["attack"]
     assert content["privacy"]["guarantee"] == "none"
     page = (tmp_path / "run/internal/report.html").read_text()
     assert "Trained the attacked classifier on the 120 training images" in page and "LiRA with 8 shadow models" in page

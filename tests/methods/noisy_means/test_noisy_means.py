@@ -81,7 +81,12 @@ def test_report_and_certificate_keep_the_contract(whole: Path) -> None:
     assert all((row["sampling_rate"], row["steps"]) == (1.0, 1) for row in report["privacy"]["ledger"])
     assert 0.99 * 8 < certificate["epsilon"] == report["privacy"]["epsilon"] <= 8.0
     assert not {"metrics", "utility", "fidelity", "attacks", "timings"} & set(certificate)
-    assert set(report["timings"]) == {"means", "spread", "synthesise", "utility", "fidelity"}
+    assert set(report["timings"]) == {"means", "spread", "synthesise", "utility", "fidelity", "distances"}
+    (record,) = report["attacks"]["found"]
+    assert record["attack"] == "Nearest released image" and record["epsilon"]["delta"] == certificate["delta"]
+    assert set(report["attacks"]["distances"]["closer"]) == {"pixels", "features"}
+    assert "What attackers found" in (whole / "internal/report.html").read_text()
+    assert not any("What attackers" in path.read_text(errors="ignore") for path in (whole / "release").iterdir())
 
 
 def test_more_images_can_be_drawn_from_the_answers_alone(whole: Path) -> None:

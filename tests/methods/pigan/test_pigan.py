@@ -91,7 +91,9 @@ def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) 
     content = json.loads((out / "internal" / "report.json").read_text())
     assert content["privacy"]["guarantee"] == "none" and content["method"] == "pigan"
     assert content["dataset"]["n_train"] == 70 and content["dataset"]["n_test"] == 629
-    assert set(content["attacks"]) == {"white_box", "total_variation", "monte_carlo"}
+    assert set(content["attacks"]) == {"white_box", "total_variation", "monte_carlo", "found", "distances"}
+    white, near = content["attacks"]["found"]
+    assert white["attack"] == "White-box" and white["epsilon"] is None and near["attack"] == "Nearest released image"
     assert content["attacks"]["white_box"]["chance"]["value"] == pytest.approx(70 / 699)
     assert content["metrics"]["fidelity"]["intra_frechet_distance_cnn_features"] > 0
     told = content["metrics"]["experiments"]

@@ -79,7 +79,7 @@ TINY = Config(
     synthetic=60,
     tuned_on="digits",
     chosen_among="3 runs by hand",
-    eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50),
+    eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=1, precision_recall_images=50, distances=40),
 )
 UNJUDGED = replace(TINY.eval, classifiers=(), feature_epochs=0)
 """For what a run sells and releases: judging it is a third of its time."""

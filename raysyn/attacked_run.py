@@ -1,0 +1,119 @@
+"""What `raysyn attack` attacks: a finished run, with the private images that it learned from."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from raysyn.data.images import Dataset, Images
+from raysyn.draw_source import DRAWN
+from raysyn.methods import catalogue
+from raysyn.methods.method import Method, source_of
+from raysyn.report.across_runs import ATTACKED
+from raysyn.report.release import read_images
+from raysyn.runs.folder import REPORT_JSON
+from raysyn.runs.ownership import lock
+from raysyn.runs.refusals import RUN_JSON
+from raysyn.runs.storage import local_folder, read_bytes, write_atomically, write_bytes
+from raysyn.runs.versions import version
+from raysyn.screen.flags import restored
+
+RELEASED = "release/synthetic.parquet"
+MARK = "shadow runs"
+"""In the names of what these attacks found."""
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """A finished run."""
+
+    run: str
+    about: Mapping[str, Any]
+    report: Mapping[str, Any]
+    method: Method
+    config: Any
+    dataset: Dataset
+
+    @property
+    def delta(self) -> float | None:
+        """At which it makes its promise; None where it makes none."""
+        delta: float | None = self.report["privacy"]["delta"]
+        return delta
+
+    def released(self) -> Images:
+        return read_images(read_bytes(self.run, RELEASED))
+
+    def answer(self, stage: str) -> Any:
+        """What it learned in a stage; FileNotFoundError where that was not kept."""
+        content = io.BytesIO(read_bytes(self.run, f"internal/stages/{stage}.pt"))
+        return torch.load(content, map_location="cpu", weights_only=True)
+
+
+def attacked(run: str, data: str | None) -> Attacked:
+    """The run in a folder or at a URI, and its private images, at the path `data` where they are no longer where they
+    were. ValueError, in one sentence, where it cannot be attacked."""
+    try:
+        about, report = (json.loads(read_bytes(run, name)) for name in (RUN_JSON, REPORT_JSON))
+    except FileNotFoundError as error:
+        mend = "name a folder that was an --out, and whose run has ended"
+        raise ValueError(f"run is {run}, which holds no finished run: {mend}") from error
+    name, preset = about["method"], about["preset"]
+    if name.startswith(DRAWN) or name in {one.name for one in catalogue.TOOLS} or name.startswith(ATTACKED):
+        raise ValueError(
+            f"run is {run}, made by {name}, which learns from no private images to release others: name one that does"
+        )
+    entry = catalogue.find(name)
+    method: Method = entry.method()
+    if about["raysyn"] != version():
+        raise ValueError(
+            f"run is {run}, made by raysyn {about['raysyn']}, and this is {version()}: attack with that one"
+        )
+    if about["config"].get("method_source") != source_of(method.run).get("method_source"):
+        raise ValueError(f"run is {run}, made by another version of {name}: attack with that one")
+    if preset not in entry.presets():
+        raise ValueError(f"run is {run}, of the preset {preset}, which {name} does not have here")
+    config = restored(entry.presets()[preset], report["config"])
+    if data is not None:
+        config = replace(config, data=replace(config.data, path=data))
+    dataset = method.prepare(config).dataset
+    if dataset.fingerprint() != about["data_fingerprint"]:
+        place = config.data.path or config.data.name
+        raise ValueError(
+            f"data is {place}, whose images are not those that {run} learned from: say where these are with --data.path"
+        )
+    return Attacked(run, about, report, method, config, dataset)
+
+
+def add_found(run: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Put these records into the report.json of a run, in place of those of earlier shadow runs; the report. It is
+    figures of private images, and stays inside."""
+    with _alone(run):
+        report: dict[str, Any] = json.loads(read_bytes(run, REPORT_JSON))
+        before = [one for one in report["attacks"].get("found") or [] if MARK not in one["attack"]]
+        report["attacks"] = {**report["attacks"], "found": [*before, *records]}
+        content = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
+        if (here := local_folder(run)) is None:
+            write_bytes(run, REPORT_JSON, content.encode())
+        else:
+            write_atomically(here / REPORT_JSON, content)
+    return report
+
+
+@contextmanager
+def _alone(run: str) -> Iterator[None]:
+    """While no other command works on the run, if it is a folder of this machine."""
+    if (here := local_folder(run)) is None:
+        yield
+        return
+    held = lock(here)
+    try:
+        yield
+    finally:
+        os.close(held)

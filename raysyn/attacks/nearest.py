@@ -1,0 +1,178 @@
+"""An attack that sees the released images alone: who was learned from may lie nearer to them than who was held out.
+
+Of each private training image, and of images that were held out, it takes the distance to the nearest released image of
+its class, in pixels and in the features of a CNN that learned from the released images. A network that had seen the
+training images would be nearer to these whatever was released. Some images lie near to everything; so each distance is
+held against that to the nearest other image of both sides together (of another person, where persons are named). It
+treats both sides alike, so that scores are exchangeable where membership is.
+
+A person's score is the mean over their images, which does not grow with how many they are, as their largest would.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from raysyn.attacks.found import RELEASED, found
+from raysyn.attacks.pool import Pool, make_pool
+from raysyn.attacks.verdict import from_pairs
+from raysyn.attacks.whose import Whose
+from raysyn.compute.worker import best_device
+from raysyn.data.images import Images
+from raysyn.train.arrays import as_tensor
+from raysyn.train.classifier import ClassifierConfig, as_float, features, fit, hold_out
+from raysyn.train.memory import at_once
+
+NAME = "Nearest released image"
+LEARN_FROM, EPOCHS, FEWEST = 2_000, 5, 20
+"""Released images that the CNN learns from at most, how often it sees each, and the fewest that it is trained on."""
+SIDE = 32
+"""Pixels are those of images averaged down to at most so many on a side."""
+BLOCK, CELLS = 4_000 * 28 * 28, 20_000_000
+"""Numbers in the pixels of the images that are looked at together, and in a matrix of distances."""
+TOGETHER = 500
+"""Small images whose pixels are averaged together."""
+LEAST = 1e-6
+"""Of a distance, so that copies have a logarithm."""
+Look = Callable[[Images], Tensor]
+
+
+class Near(NamedTuple):
+    """Of each image the nearest one of others, by what one look sees: (N,)."""
+
+    far: Tensor
+    """Euclidean; endless where there is none."""
+    who: Tensor
+    """Its place among the others."""
+
+
+def attack(
+    released: Images, members: Images, others: Images, most: int, seed: int, delta: float | None = None
+) -> dict[str, Any]:
+    """Of at most `most` training and held-out images (or persons) each, drawn by the seed.
+
+    Returns {"found": a record as `found.found` makes it, "closer": {"pixels", "features": {value, low, high}}, of the
+    released images the share that lies nearer to a training image than to any of as many held-out ones; "released": how
+    many images these are of}; without the CNN, of one class or too few images, without "features". Where too few images
+    can be compared {"found": None, "reason": one sentence}.
+    """
+    there_K = np.bincount(released.labels_N, minlength=released.classes) > 0
+    members, others = (side.select(np.flatnonzero(there_K[side.labels_N])) for side in (members, others))
+    try:
+        pool = make_pool(members, others, most, seed)
+    except ValueError as error:
+        return {"found": None, "reason": str(error)}
+    looks = _looks(released, seed)
+    whose = Whose.of(pool.images)
+    score_N = np.sum([_score(pool, released, look, whose) for look in looks.values()], axis=0)
+    score_U, members_U = whose.mean(score_N[:, None])[:, 0], whose.one_each(pool.members_N)
+    seen = " and in features of a CNN that learned from the released images" if "features" in looks else ""
+    closer = {name: _closer(pool, released, look, seed) for name, look in looks.items()}
+    whole = ", the mean over a person's images" if whose.word == "person" else ""
+    note = (
+        f"how near the nearest released image of its class lies, in pixels{seen}, each held against the nearest other "
+        f"image of both sides{whole}; at "
+        f"most {most:,} {whose.word}s a side, drawn by the seed, no image on both. Of the {len(released):,} released "
+        f"images {_told(closer)} lie nearer to a training image than to any of as many held-out ones; 50 is chance."
+    )
+    record = found(
+        NAME, RELEASED, score_U[members_U], score_U[~members_U], unit=whose.word, delta=delta, note=note
+    )  # fmt: skip
+    return {"found": record, "closer": closer, "released": len(released)}
+
+
+def _looks(released: Images, seed: int) -> dict[str, Look]:
+    """By name: vectors (N, F) of images."""
+    looks: dict[str, Look] = {"pixels": flat}
+    if released.classes > 1 and len(released) >= FEWEST:
+        some = np.random.default_rng(seed).permutation(len(released))[:LEARN_FROM]
+        training = ClassifierConfig(epochs=EPOCHS)
+        parts = hold_out(released.select(np.sort(some)), training.validation_share, seed)
+        model = fit(*parts, "cnn", training, seed, best_device()).model
+        looks["features"] = lambda images: features(model, images).float()
+    return looks
+
+
+def flat(images: Images) -> Tensor:
+    """Pixels as float vectors in [-1, 1], averaged where images are large."""
+    pixels, device = as_tensor(images.images_NHWC), best_device()
+    window = max(1, -(-max(images.shape[:2]) // SIDE))
+    parts = (as_float(part.to(device)) for part in pixels.split(at_once(TOGETHER, images.shape)))
+    return torch.cat([functional.avg_pool2d(part, window, ceil_mode=True).flatten(1) for part in parts])
+
+
+def _score(pool: Pool, released: Images, look: Look, whose: Whose) -> NDArray[np.float64]:
+    """(N,), higher meaning "rather a member": how much nearer the nearest released image is than the nearest of others
+    in the pool, as a logarithm; 0 where there is no other of its class."""
+    images, score_N = pool.images, np.zeros(len(pool.images))
+    units_N = np.arange(len(images)) if whose.persons_N is None else whose.persons_N
+    for own, made in _by_class(images, released):
+        mine = images.select(own)
+        near = nearest(mine, released.select(made), look).far
+        usual = nearest(mine, mine, look, units_N[own]).far
+        ratio = torch.log(usual + LEAST) - torch.log(near + LEAST)
+        score_N[own] = torch.where(usual.isfinite(), ratio, 0.0).double().cpu().numpy()
+    return score_N
+
+
+def _closer(pool: Pool, released: Images, look: Look, seed: int) -> dict[str, float]:
+    """{value, low, high}: of the released images the share whose nearest image of the pool, with as many of each side
+    in each class, is a member.
+
+    Many may have the same nearest image. The interval is of as many fair coins as these images are worth: the square of
+    the sum of how often each is the nearest, over the sum of squares.
+    """
+    counts_N = np.zeros(len(pool.images))
+    rng = np.random.default_rng(seed)
+    for own, made in _by_class(pool.images, released):
+        sides = [rng.permutation(own[pool.members_N[own] == side]) for side in (True, False)]
+        # Of persons a class may have images of one side alone.
+        equal = np.concatenate([side[: min(map(len, sides))] for side in sides])
+        if len(equal):
+            who = nearest(released.select(made), pool.images.select(equal), look).who.cpu().numpy()
+            counts_N[equal] += np.bincount(who, minlength=len(equal))
+    share = counts_N[pool.members_N].sum() / counts_N.sum()
+    return from_pairs(float(share), float(counts_N.sum() ** 2 / (counts_N**2).sum())).as_dict()
+
+
+def _by_class(images: Images, released: Images) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Places of each class that both have."""
+    for label in np.intersect1d(images.labels_N, released.labels_N):
+        yield np.flatnonzero(images.labels_N == label), np.flatnonzero(released.labels_N == label)
+
+
+def nearest(images: Images, among: Images, look: Look, units_N: NDArray[np.int64] | None = None) -> Near:
+    """Of each image the nearest of the others; with `units_N`, of the same images those of another unit alone. The
+    others are looked at in blocks: they may be many and large."""
+    mine = look(images)
+    best, far = torch.full_like(mine[:, 0], torch.inf), torch.full_like(mine[:, 0], torch.inf)
+    who = torch.zeros(len(mine), dtype=torch.int64, device=mine.device)
+    units = None if units_N is None else torch.from_numpy(units_N).to(mine.device)
+    centre = mine.mean(0)
+    squared = (mine - centre).square().sum(1, keepdim=True)
+    together = max(1, min(BLOCK // math.prod(among.shape), CELLS // len(mine)))
+    for at in range(0, len(among), together):
+        theirs = look(among.select(slice(at, at + together)))
+        moved = theirs - centre
+        # The fast form of the distance: good enough to tell the nearest, not to say how far a copy is.
+        apart = squared - 2 * (mine - centre) @ moved.T + moved.square().sum(1)
+        if units is not None:
+            apart[units[:, None] == units[at : at + together]] = torch.inf
+        values, indices = apart.min(1)
+        nearer = values < best
+        far[nearer] = torch.linalg.vector_norm(mine[nearer] - theirs[indices[nearer]], dim=1)
+        best, who = torch.where(nearer, values, best), torch.where(nearer, at + indices, who)
+    return Near(far, who)
+
+
+def _told(closer: dict[str, dict[str, float]]) -> str:
+    shown = {name: [f"{100 * one[key]:.1f}" for key in ("value", "low", "high")] for name, one in closer.items()}
+    return " and ".join(f"{value} % ({low} to {high}, by {name})" for name, (value, low, high) in shown.items())

@@ -1,0 +1,22 @@
+"""A part of report.html."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of report.html that one pipeline has: text, a table, a picture, each if there is one."""
+
+    title: str
+    text: str = ""
+    warnings: Sequence[str] = ()
+    """Sentences that stand out, first."""
+    rows: Sequence[Sequence[Any]] = ()
+    """The first is the heading; figures are set to the right."""
+    picture: str | None = None
+    """A data URI (see `figures`)."""
+    alt: str = ""

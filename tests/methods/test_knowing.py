@@ -1,0 +1,81 @@
+"""What weights know of images, of every method that says so: of each image by itself, whoever else is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import blank_runs
+import numpy as np
+import pytest
+import torch
+
+from raysyn.data.images import DataConfig, Images, load
+from raysyn.methods.dp_feta import config as of_dp_feta
+from raysyn.methods.dp_feta.model import knows as dp_feta
+from raysyn.methods.dp_imgsyn.config import new_teacher
+from raysyn.methods.dp_imgsyn.knowing import knows as dp_imgsyn
+from raysyn.methods.knowledge_recycling.config import Config as Recycling
+from raysyn.methods.knowledge_recycling.knowing import knows as knowledge_recycling
+from raysyn.methods.pigan.experiments import knows as pigan
+from raysyn.methods.pigan.variants import released
+from raysyn.methods.privimage import models
+from raysyn.methods.privimage.knowing import knows as privimage
+from raysyn.models.resnet import ResNetConfig
+from raysyn.train import paired_networks
+
+TINY = blank_runs.METHODS
+RECYCLING = Recycling(classifier=ResNetConfig(width=4))
+
+
+def gan(config: Any, like: Images) -> dict[str, Any]:
+    kind, parts = released(config).kind, config.penalty.parts
+    return paired_networks.new_networks(kind, config.network, like.shape, like.classes, parts, 0).state_dict()
+
+
+# Of each: what knows, its settings, weights by stage as a run would keep them, and how many measures.
+CASES: dict[str, tuple[Callable[..., Any], Any, Callable[[Any, Images], dict[str, Any]], int]] = {
+    "dp_feta": (
+        dp_feta, TINY["dp_feta"].config,
+        lambda config, like: {"finetune": {"ema": of_dp_feta.new_denoiser(config, like).state_dict()}}, 4,
+    ),
+    "privimage": (
+        privimage, TINY["privimage"].config,
+        lambda config, like: {"finetune": {"ema": models.new_denoiser(config, like, 12).state_dict()}}, 4,
+    ),
+    "privimage_gan": (
+        privimage, TINY["privimage_gan"].config,
+        lambda config, like: {"finetune": {"model": models.new_gan(config, like)[1].state_dict()}}, 1,
+    ),
+    "dp_imgsyn": (
+        dp_imgsyn, TINY["dp_imgsyn"].config,
+        lambda config, like: {"teacher": {"ema": new_teacher(config, like).state_dict()}}, 1,
+    ),
+    "dpgan": (pigan, TINY["dpgan"].config, lambda config, like: {"generator": gan(config, like)}, 1),
+    "knowledge_recycling": (
+        knowledge_recycling, RECYCLING,
+        lambda config, like: {
+            stage: {"weights": config.classifier.build(like.shape[2], like.classes).state_dict()}
+            for stage in ("teacher", "student")
+        }, 2,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_weights_tell_of_each_image_by_itself(name: str) -> None:
+    knows, config, made, measures = CASES[name]
+    digits = load(DataConfig(limit=20)).train
+    torch.manual_seed(0)
+    stages = made(config, digits)
+    told = knows(config, digits.select([]), stages.__getitem__, digits)
+    assert told.shape == (20, measures) and torch.isfinite(told).all()
+    assert told[:, 0].unique().numel() > 1, "images differ"
+    np.testing.assert_array_equal(told, knows(config, digits.select([]), stages.__getitem__, digits))
+    few = knows(config, digits.select([]), stages.__getitem__, digits.select(np.arange(7)))
+    np.testing.assert_allclose(told[:7], few, rtol=1e-4, atol=1e-4)
+
+
+def test_a_generator_whose_discriminator_was_not_kept_knows_nothing() -> None:
+    digits = load(DataConfig(limit=5)).train
+    assert privimage(TINY["privimage_gan"].config, digits, {"finetune": {"partner": {}}}.__getitem__, digits) is None

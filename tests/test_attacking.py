@@ -1,0 +1,178 @@
+"""`raysyn attack`: shadow runs of a finished run's method, all of which stay inside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typed import said
+
+import raysyn
+from raysyn.data.images import DataConfig, Images, load
+from raysyn.methods import catalogue, shadowing
+from raysyn.screen.flags import flags_of
+
+HERE = ("--on.address", "here")
+INSIDE = "internal/shadow_runs/internal"
+
+
+def files(folder: Path) -> dict[str, str]:
+    """{name: SHA-256} of everything in it."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on a user's images, entered in their account."""
+    place = tmp_path_factory.mktemp("attack")
+    source = shadowing.written(load(DataConfig(limit=120)), place)
+    raysyn.run(
+        "noisy_means", data={"path": source}, epsilon=50, out=str(place / "run"), synthetic=60,
+        quiet=True, on={"address": "here"}, eval={"classifiers": (), "feature_epochs": 0},
+    )  # fmt: skip
+    return place / "run"
+
+
+def test_an_attack_stays_inside_continues_and_grows(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, made, run_shadow = files(finished / "release"), list[int](), shadowing.run_shadow
+
+    def stopped(run: int, shared: Any) -> Any:
+        made.append(run)
+        if len(made) == 4:
+            raise OSError("the machine was taken away")
+        return run_shadow(run, shared)
+
+    monkeypatch.setattr(shadowing, "run_shadow", stopped)
+    with pytest.raises(RuntimeError, match="taken away"):
+        raysyn.attack(str(finished), shadow_runs=6, quiet=True, on={"address": "here"})
+    assert "8 shadow runs" in said(capsys, "attack", str(finished), "--shadow-runs", "8", *HERE)
+    # The one that failed, and two more than before.
+    assert made == [0, 1, 2, 3, 4, 5, 3, 6, 7]
+
+    report = json.loads((finished / "internal/report.json").read_text())
+    found = [one for one in report["attacks"]["found"] if "shadow runs" in one["attack"]]
+    assert len(found) < len(report["attacks"]["found"]), "what other attacks found stays"
+    assert [one["attack"] for one in found] == ["8 shadow runs", "this run, by 8 shadow runs"]
+    assert found[0]["targets"] == 8 and found[0]["epsilon"]["delta"] == report["privacy"]["delta"]
+    assert found[0]["epsilon"]["value"] <= report["privacy"]["epsilon"], "no attack shows more than is promised"
+    # Nothing of a shadow run is left but what is said of images, and what has left is as it was.
+    inside = finished / INSIDE
+    assert files(finished / "release") == before
+    names = {path.name for path in inside.rglob("*") if path.is_file()}
+    assert not {name for name in names if name.endswith((".npz", ".png")) or "synthetic" in name or "certif" in name}
+    units = list((inside / "units/shadow-runs").iterdir())
+    assert len(units) == 8 and {one.name for one in (inside / "shadows").iterdir()} == set()
+    assert inside.stat().st_mode & 0o777 == 0o700 and "What attackers found" in (inside / "report.html").read_text()
+    table = pq.read_table(inside / "exposed.parquet").to_pydict()
+    assert table["index"] == list(range(report["dataset"]["n_train"])) and max(table["percentile_runs"]) <= 100
+
+    # The account knows that the images were looked at, once, and no run more.
+    account = raysyn.account(str(finished.parent / "images.npz"))
+    (row,) = account["runs"]
+    assert [look for look in row["looks"] if "random halves" in look] == [row["looks"][-1]]
+    told = said(capsys, "report", str(finished))
+    assert "attack advantage" in told and "shown ε" in told
+    records = raysyn.attack(str(finished), shadow_runs=8, quiet=True, on={"address": "here"})
+    assert len(made) == 9 and records == found, "nothing is left to do"
+
+
+def test_another_run_is_not_taken_for_it_and_a_dry_run_writes_nothing(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "attack"
+    told = said(capsys, "attack", str(finished), "--dry-run", "--out", str(out), *HERE)
+    assert "random halves of 120 images, each with ε" in told and "stays inside" in told and not out.exists()
+    assert raysyn.attack(str(finished), out=str(out), dry_run=True, quiet=True) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("RUN --shadow-runs 5", "shadow_runs is 5"),
+        ("RUN --shadow-runs 4", "shadow_runs is 4"),
+        ("RUN --out RUN/release/attack", "in a release"),
+        ("RUN --data.path OTHER", "are not those that"),
+        ("RUN --epsilon 3", "--epsilon is no flag"),
+        ("NOWHERE", "holds no finished run"),
+        ("--shadow-runs 8", "attack has no run"),
+        ("", "attack has no run"),
+    ],
+)
+def test_what_cannot_be_attacked_is_refused(
+    words: str, sentence: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = shadowing.written(load(DataConfig(limit=150)), tmp_path)
+    places = {"RUN": str(finished), "OTHER": str(other), "NOWHERE": str(tmp_path / "nowhere")}
+    given = words.split()
+    for name, place in places.items():
+        given = [word.replace(name, place) for word in given]
+    before = files(finished)
+    assert sentence in said(capsys, "attack", *given, status=2)
+    assert files(finished) == before
+
+
+@pytest.mark.parametrize("name", [one.name for one in catalogue.METHODS])
+def test_a_shadow_run_measures_nothing_and_keeps_every_setting_that_shapes_its_release(name: str) -> None:
+    method = catalogue.find(name).method()
+    for config in catalogue.find(name).presets().values():
+        bare = shadowing.bare(method, config, "half.npz", 1e-6 if hasattr(config, "budget") else None)
+        assert bare.data == DataConfig(name=None, path="half.npz")
+        if hasattr(bare, "eval"):
+            assert not bare.eval.classifiers and not bare.eval.feature_epochs
+        changes = {
+            flag.name.partition(".")[0]
+            for was, flag in zip(flags_of(config), flags_of(bare), strict=True)
+            if was.value != flag.value and flag.name != "budget.delta"
+        }
+        own = {"data", "release", "made-for", "chosen-among", "experiment", *method.unmeasured(config)}
+        judged = {one.replace("_", "-") for one in (*method.judged_by, *own)}
+        assert changes <= judged | {"eval"}, changes - judged
+
+
+def test_the_file_of_a_half_is_read_as_the_half(tmp_path: Path) -> None:
+    digits = load(DataConfig(limit=60))
+    persons_N = np.repeat(np.arange(30), 2)
+    train = Images(digits.train.images_NHWC, digits.train.labels_N, digits.train.class_names, persons_N)
+    some = train.select(np.isin(persons_N, (1, 4, 5)))
+    file = shadowing.written(replace(digits, train=some), tmp_path / "place")
+    read = load(DataConfig(name=None, path=str(file)))
+    assert read.train.fingerprint() == some.fingerprint() and len(read.test) == len(digits.test)
+    assert file.stat().st_mode & 0o777 == 0o600 and file.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_on_ray_a_driver_that_is_stopped_goes_on_with_what_there_is(finished: Path, tmp_path: Path) -> None:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    own["PYTHONPATH"] = str(Path(raysyn.__file__).parents[1])
+    out = tmp_path / "attack"
+    words = ["attack", str(finished), "--shadow-runs", "12", "--out", str(out), "--on.workers", "2"]
+    units = out / "internal/units/shadow-runs"
+    first = subprocess.Popen([sys.executable, "-m", "raysyn", *words], env=own, stdout=subprocess.PIPE)
+    until = time.monotonic() + 120
+    while len(list(units.glob("*.pt"))) < 2 and time.monotonic() < until and first.poll() is None:
+        time.sleep(0.05)
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=60)
+    assert first.returncode == 143
+    there = {one.name: one.stat().st_mtime_ns for one in units.glob("*.pt")}
+    assert 2 <= len(there) < 12
+    then = subprocess.run([sys.executable, "-m", "raysyn", *words], env=own, capture_output=True, text=True)
+    assert then.returncode == 0, then.stderr
+    assert "12 shadow runs" in then.stdout
+    assert there.items() <= {one.name: one.stat().st_mtime_ns for one in units.glob("*.pt")}.items()
+    assert not any((out / "internal/shadows").iterdir())
