@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from raysyn.data.images import Dataset, Images
 from raysyn.draw_source import DRAWN
-from raysyn.methods import catalogue
+from raysyn.methods import canaries, catalogue
 from raysyn.methods.method import Method, source_of
 from raysyn.report.across_runs import ATTACKED
 from raysyn.report.release import read_images
@@ -40,6 +42,8 @@ class Attacked:
     method: Method
     config: Any
     dataset: Dataset
+    left_out_U: NDArray[np.bool_] | None = None
+    """Of the training units, whom it did not learn from as they are: canaries, by their coins or their kind."""
 
     @property
     def delta(self) -> float | None:
@@ -88,7 +92,23 @@ def attacked(run: str, data: str | None) -> Attacked:
         raise ValueError(
             f"data is {place}, whose images are not those that {run} learned from: say where these are with --data.path"
         )
-    return Attacked(run, about, report, method, config, dataset)
+    return Attacked(run, about, report, method, config, dataset, _left_out(run, about, config, dataset))
+
+
+def _left_out(run: str, about: Mapping[str, Any], config: Any, dataset: Dataset) -> NDArray[np.bool_] | None:
+    if (tried := about["config"].get("audit")) is None:
+        return None
+    try:
+        secret = read_bytes(run, "internal/secret")
+    except FileNotFoundError as error:
+        raise ValueError(f"run is {run}, sealed: who of its canaries took part is erased with its secret") from error
+    own = canaries.drawn(tried["canaries"], config, dataset, secret)
+    assert own is not None
+    if tried["kind"] == "natural":
+        return own.canaries.absent(dataset.train.units)
+    out_U = np.zeros(dataset.train.units, bool)
+    out_U[own.canaries.units_M] = True
+    return out_U
 
 
 def add_found(run: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

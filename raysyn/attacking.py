@@ -21,12 +21,12 @@ from raysyn.attacks import shadow_runs
 from raysyn.attacks.released import centred, signals, space_of
 from raysyn.compute.doorway import Compute, Machines, Show
 from raysyn.methods import shadowing
-from raysyn.methods.account import enter_look
+from raysyn.methods.account import enter_look, noted_in
 from raysyn.methods.common import apart, join, watch
 from raysyn.methods.exposed import parquet
 from raysyn.report.across_runs import ATTACKED
 from raysyn.report.report import render
-from raysyn.runs.account_book import beside
+from raysyn.runs.account_book import beside, book_at
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import local_folder, under, write_atomically
 from raysyn.screen import cli
@@ -38,8 +38,8 @@ from raysyn.screen.text import filled
 STAGE, FOLDER = "shadow-runs", "shadow_runs"
 LOOK = "whole runs on random halves of the images, to attack this one by (nothing of them leaves)"
 INSIDE = (
-    "Shadow runs touch the private images once more, without a place in any budget: nothing of them leaves this "
-    "folder, and what is found stays inside. Who picks a run or its settings by it says so with --chosen-among."
+    "Shadow runs touch the private images once more, without a place in any budget: nothing of them is released, "
+    "and what is found stays inside. Who picks a run or its settings by it says so with --chosen-among."
 )
 Connect = Callable[[Machines, str, Show], AbstractContextManager[Compute]]
 
@@ -62,6 +62,8 @@ class Flags:
     data: DataFlags = field(default_factory=DataFlags)
     on: Machines = field(default_factory=Machines)
     """Where shadow runs happen, each on one CPU; with GPUs `gpus_per_unit` is each one's share."""
+    account: str | None = None
+    """The account that the run was entered in, if that is not beside the images: it holds the attack as a look."""
     out: str | None = None
     """Folder for all of it, by default internal/shadow_runs of the run. The same command continues there."""
     dry_run: bool = False
@@ -82,12 +84,17 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def attack(
-    run: str, *, shadow_runs: int = 16, data: str | None = None, out: str | None = None, dry_run: bool = False,
-    quiet: bool = False, on: Mapping[str, Any] | None = None,
+    run: str, *, shadow_runs: int = 16, data: str | None = None, account: str | None = None, out: str | None = None,
+    dry_run: bool = False, quiet: bool = False, on: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What `raysyn attack RUN` finds, as records that stay inside; none after a dry run. ValueError for bad input."""
     flags = Flags(
-        shadow_runs=shadow_runs, data=DataFlags(path=data), on=Machines(**(on or {})), out=out, dry_run=dry_run
+        shadow_runs=shadow_runs,
+        data=DataFlags(path=data),
+        on=Machines(**(on or {})),
+        account=account,
+        out=out,
+        dry_run=dry_run,
     )
     with ExitStack() as stack:
         console = stack.enter_context(Console(io.StringIO()) if quiet else Console())
@@ -174,9 +181,10 @@ def made(begun: Begun) -> list[dict[str, Any]]:
     """Make the shadow runs, attack, and write what was found, inside; the records."""
     one, console, folder = begun.attacked, begun.console, begun.folder
     console.begin([STAGE, "attack"])
-    _enter(one)
+    _enter(one, begun.flags.account, console)
     shared, runs = (begun.shadows, one.delta), range(begun.flags.shadow_runs)
     answers = begun.compute.map(shadowing.run_shadow, runs, name=STAGE, shared=shared)
+    shadowing.tidy(begun.shadows.storage)
     console.stage(STAGE, f"{len(answers)} runs on halves of the images, none of them released")
 
     train, test = one.dataset.train, one.dataset.test
@@ -187,7 +195,7 @@ def made(begun: Begun) -> list[dict[str, Any]]:
     }
     asked = [_asked([answer[name] for answer in answers], own[name], everybody.labels_N) for name in own]
     crowd = shadow_runs.Crowd(
-        train, test, shadow_runs.design(len(answers), train, begun.shadows.seed), begun.shadows.seed
+        train, test, shadow_runs.design(len(answers), train, begun.shadows.seed), begun.shadows.seed, one.left_out_U
     )
     assert asked[0] is not None
     records, each = shadow_runs.records(asked[0], asked[1], crowd, one.delta)
@@ -202,11 +210,16 @@ def made(begun: Begun) -> list[dict[str, Any]]:
     return records
 
 
-def _enter(one: Attacked) -> None:
-    """Tell the account beside the images, if the run is in one, that they are looked at once more."""
-    path = one.config.data.path
-    if path is not None and "://" not in path and (book := beside(path)).exists():
-        enter_look(book, one.run, LOOK)
+def _enter(one: Attacked, account: str | None, console: Console) -> None:
+    """Tell the account that the run was entered in, if it was, that the images are looked at once more."""
+    paths = {one.report["config"]["data"]["path"], one.config.data.path}
+    books = [beside(path) for path in paths if path is not None and "://" not in path]
+    told = [enter_look(book, one.run, LOOK) for book in ([book_at(account)] if account else books)]
+    if not any(told) and (account or noted_in(one.run) is not None):
+        console.say(
+            f"WARNING: the account that {one.run} was entered in is not {account or 'beside its images'}, and holds "
+            "nothing of this attack: name it with --account"
+        )
 
 
 def _asked(shadows: Sequence[Any], own: Any, labels_N: np.ndarray) -> shadow_runs.Asked | None:

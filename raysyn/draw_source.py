@@ -23,6 +23,7 @@ from raysyn.methods.synthesis import Drawing
 from raysyn.report.card import IMAGES
 from raysyn.report.verify import DAMAGE, verify
 from raysyn.report.verify_contents import parsed
+from raysyn.runs.folder import REPORT_JSON
 from raysyn.runs.may_leave import FILES
 from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import local_folder, read_bytes
@@ -108,6 +109,7 @@ def source(run: str) -> Source:
         written, certified = read_bytes(run, RUN_JSON), read_bytes(run, CERTIFICATE)
     except FileNotFoundError as error:
         raise ValueError(f"run is {run}, which holds no finished run: name a folder that was an --out") from error
+    _refuse_refuted(run)
     with _whole(run, f"whose {RUN_JSON} or {CERTIFICATE} is damaged"):
         about, signed = json.loads(written), parsed(certified.decode())
         if about["method"].startswith(DRAWN):
@@ -123,6 +125,14 @@ def source(run: str) -> Source:
         run=run, method=about["method"], config=config, signed=signed, fault=fault,
         drawing=partial(_drawn_by, run, fault, method),
     )  # fmt: skip
+
+
+def _refuse_refuted(run: str) -> None:
+    """ValueError where the run's canaries have shown more than its certificate says; not known without a report."""
+    with suppress(FileNotFoundError), _whole(run, f"whose {REPORT_JSON} is damaged"):
+        audit = json.loads(read_bytes(run, REPORT_JSON))["attacks"].get("audit")
+        if audit is not None and audit["refuted"]:
+            raise ValueError(f"run is {run}, whose canaries refute its certificate: nothing may be drawn from it")
 
 
 @contextmanager

@@ -25,7 +25,6 @@ def unless_refuted(work: Callable[[Any], Any]) -> Callable[[Any], None]:
     """`work`, which ends with status 1 where the canaries of a run show more than it promises."""
 
     def done(begun: Any) -> None:
-        # Imported where it is used, not above: who only asks for help must not wait for it.
         from raysyn.methods.canary_attack import Refuted
 
         try:
@@ -91,9 +90,7 @@ def _report(arguments: Sequence[str]) -> int:
         if word == "--html" and not following:
             return cli.refuse("--html has no value: give the file that the tables are written to")
         if word == "--columns" and (not following or following.startswith("-")):
-            return cli.refuse(
-                "--columns has no value: give names of figures, such as precision or utility.cnn.accuracy"
-            )
+            return cli.refuse("--columns has no value: give names of figures: precision, utility.cnn.accuracy, ...")
     from raysyn.report.report import main as tables
 
     return tables(arguments)

@@ -71,7 +71,7 @@ BUDGET = Budget(epsilon=8.0, delta=1e-4, accountant="rdp")
 TUNING = SGDConfig(batch_size=30, epochs=0.6, noise_multiplicity=1, max_grad_norm=0.5)
 UNET = UNetConfig(width=8, multipliers=(1,), blocks=1, attention=(), patch=2, positions=True)
 SHORT = LoopConfig(iterations=1, batch_size=16)
-EVAL = EvalConfig(classifiers=(), feature_epochs=1, precision_recall_images=50)
+EVAL = EvalConfig(classifiers=(), feature_epochs=1, precision_recall_images=50, distances=0)
 
 
 @dataclass(frozen=True)

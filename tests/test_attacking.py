@@ -19,6 +19,7 @@ import pytest
 from typed import said
 
 import raysyn
+from raysyn.attacked_run import attacked
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods import catalogue, shadowing
 from raysyn.screen.flags import flags_of
@@ -49,6 +50,8 @@ def test_an_attack_stays_inside_continues_and_grows(
     finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, made, run_shadow = files(finished / "release"), list[int](), shadowing.run_shadow
+    # Left by one that was stopped, and is not continued.
+    left = finished / INSIDE / "shadows/000099/images.npz"
 
     def stopped(run: int, shared: Any) -> Any:
         made.append(run)
@@ -59,6 +62,8 @@ def test_an_attack_stays_inside_continues_and_grows(
     monkeypatch.setattr(shadowing, "run_shadow", stopped)
     with pytest.raises(RuntimeError, match="taken away"):
         raysyn.attack(str(finished), shadow_runs=6, quiet=True, on={"address": "here"})
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half of the images")
     assert "8 shadow runs" in said(capsys, "attack", str(finished), "--shadow-runs", "8", *HERE)
     # The one that failed, and two more than before.
     assert made == [0, 1, 2, 3, 4, 5, 3, 6, 7]
@@ -75,19 +80,46 @@ def test_an_attack_stays_inside_continues_and_grows(
     names = {path.name for path in inside.rglob("*") if path.is_file()}
     assert not {name for name in names if name.endswith((".npz", ".png")) or "synthetic" in name or "certif" in name}
     units = list((inside / "units/shadow-runs").iterdir())
-    assert len(units) == 8 and {one.name for one in (inside / "shadows").iterdir()} == set()
+    assert len(units) == 8 and not (inside / "shadows").exists()
     assert inside.stat().st_mode & 0o777 == 0o700 and "What attackers found" in (inside / "report.html").read_text()
     table = pq.read_table(inside / "exposed.parquet").to_pydict()
     assert table["index"] == list(range(report["dataset"]["n_train"])) and max(table["percentile_runs"]) <= 100
 
     # The account knows that the images were looked at, once, and no run more.
-    account = raysyn.account(str(finished.parent / "images.npz"))
+    source = finished.parent / "images.npz"
+    account = raysyn.account(str(source))
     (row,) = account["runs"]
     assert [look for look in row["looks"] if "random halves" in look] == [row["looks"][-1]]
     told = said(capsys, "report", str(finished))
     assert "attack advantage" in told and "shown ε" in told
     records = raysyn.attack(str(finished), shadow_runs=8, quiet=True, on={"address": "here"})
     assert len(made) == 9 and records == found, "nothing is left to do"
+    # Wherever the account lies: what is not told is said.
+    moved = source.rename(source.with_name("moved.npz"))
+    book = next(source.parent.glob("images.npz.account*"))
+    elsewhere = book.rename(source.with_name("elsewhere.jsonl"))
+    words = ["attack", str(finished), "--shadow-runs", "8", "--data.path", str(moved), *HERE]
+    assert "holds nothing of this attack: name it with --account" in " ".join(said(capsys, *words).split())
+    assert "WARNING" not in said(capsys, *words, "--account", str(elsewhere))
+    moved.rename(source)
+    elsewhere.rename(book)
+
+
+@pytest.mark.parametrize(("kind", "left_out"), [("natural", "who is out"), ("blank", "all canaries")])
+def test_canaries_that_were_not_learned_from_are_no_members(kind: Any, left_out: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    raysyn.run(
+        "noisy_means", data={"limit": 120}, epsilon=50, out=out, synthetic=60, quiet=True, on={"address": "here"},
+        audit={"canaries": 40, "kind": kind}, eval={"classifiers": (), "feature_epochs": 0, "floor": False},
+    )  # fmt: skip
+    one = attacked(out, None)
+    assert one.left_out_U is not None and one.dataset.train.absent_U is None
+    assert one.left_out_U.sum() == 40 if left_out == "all canaries" else 5 < one.left_out_U.sum() < 35
+    records = raysyn.attack(out, shadow_runs=6, quiet=True, on={"address": "here"})
+    assert [one["members"] for one in records] == [60, 120 - int(attacked(out, None).left_out_U.sum())]
+    (tmp_path / "run/internal/secret").unlink()
+    with pytest.raises(ValueError, match="who of its canaries took part is erased"):
+        attacked(out, None)
 
 
 def test_another_run_is_not_taken_for_it_and_a_dry_run_writes_nothing(
@@ -138,7 +170,7 @@ def test_a_shadow_run_measures_nothing_and_keeps_every_setting_that_shapes_its_r
             for was, flag in zip(flags_of(config), flags_of(bare), strict=True)
             if was.value != flag.value and flag.name != "budget.delta"
         }
-        own = {"data", "release", "made-for", "chosen-among", "experiment", *method.unmeasured(config)}
+        own = {"data", "release", "audit", "made-for", "chosen-among", "experiment", *method.unmeasured(config)}
         judged = {one.replace("_", "-") for one in (*method.judged_by, *own)}
         assert changes <= judged | {"eval"}, changes - judged
 

@@ -15,7 +15,7 @@ Shapes: M targets, P pairs of them, U units, C thresholds.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,17 +103,30 @@ def _auc(places_MU: Values, inside_MU: Mask) -> Interval:
 
 
 def _low_rate(rate: float, told: dict[str, Any], places_MU: Values, inside_MU: Mask) -> dict[str, Any]:
-    """What `verdict.low_rate` says of all targets together, with an interval over targets."""
-    if not told["measurable"]:
-        return told
-    cut = np.quantile(places_MU[~inside_MU], 1 - rate)
+    """`verdict.low_rate` of the mean over targets, by thresholds that the other pairs tell, with an interval over
+    pairs; not measurable where one target has too few others."""
+    targets = range(len(places_MU))
+    top = places_MU[~inside_MU].max()
+    caught_M = np.array([(places_MU[run][inside_MU[run]] > top).mean() for run in targets])
+    found = {**told, "bound": {**told["bound"], **_widened(told["bound"], _reach(caught_M))}}
+    if not told["measurable"] or (~inside_MU).sum(1).min() * rate < 1:
+        nothing = dict.fromkeys(("value", "low", "high"))
+        return {**found, **nothing, "measurable": False, "ppv": {prior: {**nothing} for prior in told["ppv"]}}
+    others = [_but(np.where(inside_MU, np.nan, places_MU), run) for run in targets]
+    cuts = [np.nanquantile(one, 1 - rate) for one in others]
     caught_M, alarms_M = (
-        np.array([(places[side] > cut).mean() for places, side in zip(places_MU, sides, strict=True)])
+        np.array([(places_MU[run][sides[run]] > cuts[run]).mean() for run in targets])
         for sides in (inside_MU, ~inside_MU)
     )
-    reach = _reach(caught_M - alarms_M)
-    low, high = min(told["low"], told["value"] - reach), max(told["high"], told["value"] + reach)
-    return {**told, "low": max(0.0, low), "high": min(1.0, high)}
+    value = float(caught_M.mean())
+    within = {"value": value, "low": min(told["low"], value), "high": max(told["high"], value)}
+    return {**found, "value": value, **_widened(within, _reach(caught_M - alarms_M))}
+
+
+def _widened(figure: Mapping[str, float], reach: float) -> dict[str, float]:
+    """{low, high}: no nearer to the value than `reach`."""
+    low, high = min(figure["low"], figure["value"] - reach), max(figure["high"], figure["value"] + reach)
+    return {"low": max(0.0, low), "high": min(1.0, high)}
 
 
 def _rates(places_MU: Values, inside_MU: Mask) -> tuple[Values, Values]:

@@ -135,6 +135,8 @@ class Crowd(NamedTuple):
     inside_MN: Mask
     """Of the training images: which shadow run learned from which."""
     seed: int
+    left_out_U: Mask | None = None
+    """Of the training units, whom the attacked run did not learn from, or not as they are."""
 
 
 def records(
@@ -159,8 +161,10 @@ def records(
         whose = Whose.of(crowd.train)
         facts: dict[str, Any] = {"unit": whose.word, "delta": delta}
         told.append(over_targets.record(f"{runs} shadow runs{more}", sees, scores_MU, inside_MU, **facts, note=note))
-        members, others, note = *_on_this(asked, crowd), "one target alone, whose members share what chance did to it"
-        told.append(found(f"this run, by {runs} shadow runs{more}", sees, members, others, **facts, note=note))
+        members, others = _on_this(asked, crowd)
+        learned = members if crowd.left_out_U is None else members[~crowd.left_out_U]
+        note = "one target alone, whose members share what chance did to it"
+        told.append(found(f"this run, by {runs} shadow runs{more}", sees, learned, others, **facts, note=note))
         if sees == RELEASED:
             below_U = {"runs": over_targets.exposed(scores_MU, inside_MU), "this_run": placed(members, others)}
             each = {name: whose.images_of(one) for name, one in below_U.items()}
@@ -176,7 +180,7 @@ def _on_each(asked: Asked, crowd: Crowd) -> tuple[Values, Mask]:
 
 
 def _on_this(asked: Asked, crowd: Crowd) -> tuple[Values, Values]:
-    """Scores of the attacked run's members and others."""
+    """Scores of the training units for the attacked run, and of the others."""
     sides = [(crowd.train, slice(None, len(crowd.train))), (crowd.test, slice(len(crowd.train), None))]
     signals, coins = [], []
     for number, (side, part) in enumerate(sides):

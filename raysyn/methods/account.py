@@ -48,7 +48,7 @@ def look(
     if (known := begun(command.out)) == "":
         return
     # Before the account: another driver's payments are there before they are in the ledger.
-    noted, entries = _noted(command.out), entries_of(command.out)
+    noted, entries = noted_in(command.out), entries_of(command.out)
     there = None if book is None else book.read()
     if noted is not None and _is_lost(noted, there, known or ""):
         console.say(
@@ -84,7 +84,7 @@ def look(
     console.say(f"Account {book}: {account_told.so_far(there, run)}")
 
 
-def _noted(out: str) -> dict[str, Any] | None:
+def noted_in(out: str) -> dict[str, Any] | None:
     """In which account the run of a folder was entered, and when; None where it was in none."""
     with suppress(OSError, ValueError):
         noted = json.loads(read_bytes(out, f"internal/{NOTE}"))
@@ -149,21 +149,25 @@ def enter_choice(book: Book, out: str, among: str) -> None:
     _enter_more(book, out, (), among)
 
 
-def enter_look(book: Book, out: str, look: str) -> None:
-    """Enter what looks at the images of a run that is in the account after it has ended, and is paid for by nobody."""
-    _enter_more(book, out, (look,), None)
+def enter_look(book: Book, out: str, look: str) -> bool:
+    """Enter what looks at the images of a run after it has ended, and is paid for by nobody; whether the run is in this
+    account."""
+    return _enter_more(book, out, (look,), None)
 
 
-def _enter_more(book: Book, out: str, looks: tuple[str, ...], among: str | None) -> None:
-    run = run_in(out)
+def _enter_more(book: Book, out: str, looks: tuple[str, ...], among: str | None) -> bool:
+    run, known_there = run_in(out), False
 
     def change(there: Account) -> list[dict[str, Any]]:
+        nonlocal known_there
         if run is None or (known := there.runs.get(run)) is None:
             return []
+        known_there = True
         return admission.more_looks(known, replace(known, looks=looks, chosen_among=among, time=now("microseconds")))
 
     with suppress(FileNotFoundError):
         book.add(change, new=False)
+    return known_there
 
 
 def _missing(there: Account, run: str, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -218,7 +222,7 @@ def enter(
     sentence, where there is no room for it."""
     note_left_out(command, dataset, book, folder.run_id)
     note, out, run = folder.internal / NOTE, str(folder.out), folder.run_id
-    noted, entries = _noted(out), entries_of(out)
+    noted, entries = noted_in(out), entries_of(out)
     if book is None:
         _note_held(note, noted, entries)
         return None

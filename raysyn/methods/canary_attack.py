@@ -218,6 +218,13 @@ def sections_of(finding: Finding | None) -> list[Section]:
     return [] if finding is None else [finding.section]
 
 
+def may_leave(finding: Finding | None, promised: bool) -> str:
+    """What the console's last lines say of the release."""
+    if finding is not None and finding.about["refuted"]:
+        return "REFUTED: must not leave"
+    return "may leave" if promised else "no promise"
+
+
 def check(finding: Finding | None) -> None:
     """Refuted where the claim cannot be: the last thing that a run does, once all is written."""
     if finding is not None and finding.about["refuted"]:

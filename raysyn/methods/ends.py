@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from raysyn.data.images import Dataset, Images, load
-from raysyn.methods.canary_attack import attack, check, sections_of, with_audit
+from raysyn.methods.canary_attack import attack, check, may_leave, sections_of, with_audit
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import declared
 from raysyn.methods.distances import attack_by_distances
@@ -70,7 +70,7 @@ def finish(
     verdict = write_report(
         folder, report, synthetic=synthetic, central=central, done=done, sections=[*sections_of(audit), *sections],
     )  # fmt: skip
-    may = "may leave" if isinstance(setting, PrivateSetting) else "no promise"
+    may = may_leave(audit, isinstance(setting, PrivateSetting))
     setting.end(verdict, folder.where(f"Release ({may})"))
     check(audit)
     return report

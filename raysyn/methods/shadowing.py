@@ -190,6 +190,12 @@ def _place(storage: str, run: int) -> Iterator[Path]:
     shutil.rmtree(place)
 
 
+def tidy(storage: str) -> None:
+    """Take away what stopped shadow runs have left, of which no attack asks any more."""
+    if (here := local_folder(storage)) is not None:
+        shutil.rmtree(here / "shadows", ignore_errors=True)
+
+
 @contextmanager
 def _here(machines: Any, storage: str, show: Show) -> Iterator[Compute]:
     yield Local(storage, show)

@@ -13,6 +13,8 @@ class Section:
 
     title: str
     text: str = ""
+    notes: Sequence[str] = ()
+    """Sentences below it, one a line."""
     warnings: Sequence[str] = ()
     """Sentences that stand out, first."""
     rows: Sequence[Sequence[Any]] = ()

@@ -107,6 +107,26 @@ def test_a_run_whose_noise_all_images_share_is_no_proof(variant: int) -> None:
     assert wrong <= 4 and narrow <= 2, (wrong, narrow)
 
 
+@pytest.mark.parametrize(("units", "measurable"), [(150, False), (240, True)])
+def test_a_low_rate_wants_enough_others_of_one_target_and_others_choose_its_threshold(
+    units: int, measurable: bool
+) -> None:
+    """At 1 %: 75 others of a target are too few, of 8 targets together there would be enough."""
+    inside_MU = shadow_runs.design(RUNS, images(units), 0)
+    scores = np.random.default_rng(1).normal(size=inside_MU.shape) + 9.0 * inside_MU
+    told = over_targets.record("x", RELEASED, scores, inside_MU)["tpr"]["0.01"]
+    bound = told["bound"]
+    assert told["measurable"] is measurable and bound["low"] <= bound["value"] <= bound["high"]
+    if measurable:
+        assert told["low"] <= told["value"] and told["value"] > 0.8
+    else:
+        assert told["value"] is told["ppv"]["0.5"]["value"] is None
+    # One target whose others lie where nobody's do moves no threshold of its own.
+    odd = np.where(inside_MU, np.arange(units) / units, 0.5)
+    odd[0] = np.where(inside_MU[0], 0.9, np.arange(units) / (2 * units))
+    assert over_targets.record("x", RELEASED, odd, inside_MU)["tpr"]["0.01"]["measurable"] is measurable
+
+
 def test_a_small_noise_shows_and_a_large_one_does_not() -> None:
     little, much = (found(noisy_mean(std), n=100)[0] for std in (0.5, 200.0))
     assert little["auc"]["low"] > 0.55 and little["advantage"]["low"] > 0.05

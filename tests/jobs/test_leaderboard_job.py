@@ -343,6 +343,12 @@ def test_flags_vary_for_all_or_for_one_method() -> None:
     assert every[-1].words == [
         *shared, "--budget.epsilon", "3", "--eval.classifiers", "logreg", "--eval.no-x", "--seed", "0"
     ]  # fmt: skip
+    # All rows learn from all images, audited methods too, unless somebody asks for canaries.
+    alone = ["--audit.canaries", "0"]
+    assert Run("dp_feta", "cpu-mnist", None, 0).words == ["cpu-mnist", *alone, "--seed", "0"]
+    asked = ("--audit.canaries", "100")
+    assert Run("dp_feta", "cpu-mnist", None, 0, more=asked).words == ["cpu-mnist", *asked, "--seed", "0"]
+    assert not any("audit" in word for word in Run("lira", "quick", None, 0).words)
     assert Run("dp_feta", "quick", 10.0, 1).name == "dp_feta-quick-eps10-seed1", "as in folders that there are"
     long = [short_name(("--data.path", f"{'/very' * 30}/{end}")) for end in ("a", "b")]
     assert long[0] != long[1] and len(long[0]) < 80

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from raysyn.data.images import DataConfig, Images, load
+from raysyn.methods.denoising import LEVELS
 from raysyn.methods.dp_feta import config as of_dp_feta
 from raysyn.methods.dp_feta.model import knows as dp_feta
 from raysyn.methods.dp_imgsyn.config import new_teacher
@@ -37,11 +38,11 @@ def gan(config: Any, like: Images) -> dict[str, Any]:
 CASES: dict[str, tuple[Callable[..., Any], Any, Callable[[Any, Images], dict[str, Any]], int]] = {
     "dp_feta": (
         dp_feta, TINY["dp_feta"].config,
-        lambda config, like: {"finetune": {"ema": of_dp_feta.new_denoiser(config, like).state_dict()}}, 4,
+        lambda config, like: {"finetune": {"ema": of_dp_feta.new_denoiser(config, like).state_dict()}}, LEVELS,
     ),
     "privimage": (
         privimage, TINY["privimage"].config,
-        lambda config, like: {"finetune": {"ema": models.new_denoiser(config, like, 12).state_dict()}}, 4,
+        lambda config, like: {"finetune": {"ema": models.new_denoiser(config, like, 12).state_dict()}}, LEVELS,
     ),
     "privimage_gan": (
         privimage, TINY["privimage_gan"].config,

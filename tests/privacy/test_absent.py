@@ -116,12 +116,14 @@ PERSONS = pytest.mark.parametrize("persons", [False, True], ids=["images", "pers
 @PERSONS
 @pytest.mark.parametrize("name", ASKED)
 def test_what_is_absent_is_in_no_answer(name: str, persons: bool) -> None:
-    """Other pixels of all absent units at once change no bit; and were they there, the answer would be another."""
+    """Other pixels of all absent units at once change no bit, and other labels too none but by the order of sums; and
+    were they there, the answer would be another."""
     private, ask = pictures(persons), ASKED[name]
-    pixels = private.images_NHWC.copy()
-    pixels[whose_are_absent(private)] = 255 - pixels[whose_are_absent(private)]
+    pixels, labels, out = private.images_NHWC.copy(), private.labels_N.copy(), whose_are_absent(private)
+    pixels[out], labels[out] = 255 - pixels[out], (labels[out] + 1) % CLASSES
     answer = ask(private)
     assert np.array_equal(ask(replace(private, images_NHWC=pixels)), answer)
+    np.testing.assert_allclose(ask(replace(private, images_NHWC=pixels, labels_N=labels)), answer, rtol=0, atol=1e-14)
     assert not np.allclose(ask(pictures(persons, absent=False)), answer)
 
 

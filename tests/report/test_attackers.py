@@ -33,9 +33,9 @@ def told(*records: dict[str, Any], claimed: dict[str, Any] | None = CLAIMED) -> 
 
 def test_an_attack_stands_beside_the_claim() -> None:
     one, row = told(record(1.0, note="It looks at one number."))
-    assert one.title == TITLE and one.text.endswith("Threshold: It looks at one number.") and not one.warnings
+    assert one.title == TITLE and list(one.notes) == ["Threshold: It looks at one number."] and not one.warnings
     assert (row["Attack"], row["It sees"], row["Members / others"]) == ("Threshold", ANSWERS, "400 / 400 images")
-    assert row["Shown ε"].startswith("at least 1.") and row["Claimed ε"] == "at most 10"
+    assert row["Shown ε, at least"].startswith("1.") and row["Claimed ε, at most"] == "10"
     assert row["Caught at 0.1 % false alarms, %"].endswith(" at none"), "400 others tell no such rate"
     assert "at none" not in row["Caught at 1 % false alarms, %"]
     drawn = base64.b64decode(one.picture.partition(",")[2]).decode()
@@ -67,7 +67,7 @@ def test_a_claim_is_refuted_by_attacks_on_its_own_terms_alone(
         )
         assert "do not hand on" in one.warnings[0] and "SECURITY.md" in one.warnings[0]
     if claimed is None or claimed["guarantee"] == "none":
-        assert row["Claimed ε"] == "none" and "claims no ε" in one.text
+        assert row["Claimed ε, at most"] == "none" and "claims no ε" in one.text
 
 
 def test_an_attack_without_scores_and_one_of_two_scores_are_rows_too() -> None:
@@ -75,9 +75,9 @@ def test_an_attack_without_scores_and_one_of_two_scores_are_rows_too() -> None:
     bare |= {"attack": "Canaries", "sees": WEIGHTS, "unit": "image"}
     one, row = told(bare | {"epsilon": {"value": 1.26, "confidence": 0.95, "delta": DELTA}})
     assert one.picture is None and row["Advantage, points"] == "-" == row["Caught at 1 % false alarms, %"]
-    assert row["Shown ε"] == "at least 1.26 (95 %, δ 1.5e-06)" and row["Members / others"] == "512 / - images"
+    assert row["Shown ε, at least"] == "1.26 (δ 1.5e-06)" and row["Members / others"] == "512 / - images"
     one, row = told(record(0.0, count=1) | {"roc": None})
-    assert row["Shown ε"] == "-" == row["Advantage, points"]
+    assert row["Shown ε, at least"] == "-" == row["Advantage, points"]
 
 
 def test_two_attacks_of_one_name_are_two_curves() -> None:

@@ -149,7 +149,7 @@ def run(setting: PrivateSetting) -> Report:
     attacks, parts = canary_attack.with_audit(attacks, audit), [*canary_attack.sections_of(audit), *parts]
     report = setting.report(NAME, privacy=privacy, metrics=metrics, attacks=attacks, engine=engine)
     verdict = write_report(folder, report, synthetic=released, done=story(setting, public), sections=parts)
-    setting.end(verdict, folder.where("Release (may leave)"))
+    setting.end(verdict, folder.where(f"Release ({canary_attack.may_leave(audit, True)})"))
     canary_attack.check(audit)
     return report
 

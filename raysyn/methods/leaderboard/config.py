@@ -152,7 +152,13 @@ class Run:
     def words(self) -> list[str]:
         """Its command line after the method, but for where it runs."""
         budget = [] if self.epsilon is None else [EPSILON, repr(self.epsilon)]
-        return [self.preset, *self.more, *chain.from_iterable(self.varied), "--seed", str(self.seed), *budget]
+        given = [*self.more, *chain.from_iterable(self.varied)]
+        audit = getattr(catalogue.find(self.method).presets().get(self.preset), "audit", None)
+        # All rows learn from all images, whether their method can be audited or not.
+        by_itself = audit is not None and audit.canaries is None and paid(self.method)
+        asked = any(word.startswith("--audit") for word in given)
+        unaudited = ["--audit.canaries", "0"] if by_itself and not asked else []
+        return [self.preset, *unaudited, *given, "--seed", str(self.seed), *budget]
 
 
 def runs(config: Config) -> list[Run]:

@@ -43,11 +43,9 @@ class Model(experiment_units.Model, Protocol):
 
     def pretrain(self, images: Images, conditional: bool) -> None:
         """Learn from images that are public or paid for."""
-        ...
 
     def warm_up(self, central: Images) -> None:
         """Learn from noisy central images after that."""
-        ...
 
 
 def pay(setting: Setting, release: Release[dict[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from raysyn.attacks.membership import fingerprint
 from raysyn.data.images import Images, load
 from raysyn.data.public import Public, comparison, load_beside
-from raysyn.methods.canary_attack import attack, sections_of, with_audit
+from raysyn.methods.canary_attack import attack, may_leave, sections_of, with_audit
 from raysyn.methods.canary_attack import check as check_audit
 from raysyn.methods.canary_attack import stages as audited
 from raysyn.methods.class_shares import counted
@@ -163,7 +163,7 @@ def run(setting: Setting) -> Report:
     # Measured on real images: for the report, which stays inside.
     metrics = evaluate(setting, synthetic, config.eval, drawn_again=again)
     attacks = attack_by_distances(setting, synthetic, config.eval.distances)
-    metrics["fidelity"] |= similarity(config, private, public, chosen)
+    metrics["fidelity"] |= similarity(config, setting.loaded.train, public, chosen)
     if chosen is not None and public is not None:
         metrics["selection"] = in_figures(chosen, private, public)
         metrics["query"] = {"history": selected.history}
@@ -181,8 +181,7 @@ def run(setting: Setting) -> Report:
         folder, report, synthetic=synthetic, central=central, done=story(setting, public),
         sections=[*sections_of(audit), *parts, *compared],
     )  # fmt: skip
-    may = "may leave" if config.private else "no promise"
-    setting.end(verdict, folder.where(f"Release ({may})"))
+    setting.end(verdict, folder.where(f"Release ({may_leave(audit, config.private)})"))
     check_audit(audit)
     return report
 

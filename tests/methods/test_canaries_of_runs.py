@@ -16,6 +16,7 @@ from whole_run import whole_run
 from raysyn.command import main
 from raysyn.data import images as data
 from raysyn.data.images import Dataset, Images
+from raysyn.draw_source import source
 from raysyn.methods import canaries, canary_attack, catalogue, ends
 from raysyn.methods.canaries import AuditConfig
 from raysyn.methods.canary_attack import Refuted
@@ -223,12 +224,14 @@ def test_a_release_that_holds_its_private_images_is_refuted_and_fails_the_comman
     assert ended.value.code == 1 and "REFUTED" in capsys.readouterr().err
     about = json.loads((tmp_path / "run/internal/report.json").read_text())["attacks"]["audit"]
     assert about["refuted"] and about["epsilon_shown"] > 1 and "hand nothing of it on" in about["sentence"]
-    assert "REFUTED" in text.getvalue()
+    assert "REFUTED" in text.getvalue() and "Release (REFUTED: must not leave)" in text.getvalue()
     page = (tmp_path / "run/internal/report.html").read_text()
     assert page.index('class="warning">By the canaries of this run: REFUTED: ') < page.index("<h2>Samples</h2>")
     assert 'warning">Warning: REFUTED: claimed ε at most ' in page
     with pytest.raises(Refuted, match=r"^REFUTED: "):
         run(tmp_path / "run", tried=200, **changes)  # what is found finished is refuted again
+    with pytest.raises(ValueError, match="refute its certificate: nothing may be drawn from it"):
+        source(str(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
