@@ -36,7 +36,8 @@ AHEAD = 5
 """Steps between two looks of the slow weights."""
 STEPS = 49
 """Of an epoch, where a batch of the highest size would make fewer."""
-FEWEST = 32
+FEWEST = 64
+"""Images per step, below which normalisation by a batch is too coarse."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class FastConfig:
     epochs: int = 10
     """Passes over the training images (paper: 9.9)."""
     batch_size: int = 1024
-    """Images per step, of fewer than 50,000 so many that an epoch has 49 steps, as the paper's has, but at least 32."""
+    """Images per step, of fewer than 50,000 so many that an epoch has 49 steps, as the paper's has, but at least 64."""
     learning_rate: float = 11.5
     """Highest learning rate, per 1,024 images of a step: it rises to 23 % of training and falls, both along a line."""
     widths: tuple[int, int, int] = (64, 256, 256)
