@@ -41,12 +41,12 @@ def attack(
     Returns {"tested": {target: accuracy}, "attacks": {target: {variants, best, headline, auc, aop, best_auc,
     best_aop, views: names of what was asked, pool: images of each side and those left out}, "shadow_models": how
     the area varies when each of them is the target}, "shadow_images": images that each learned from, "likeness":
-    {target: see `likeness.figures`}, "found": [a record of each target's headline, see `found.found`], "each":
-    {"rows", "members", "score": {target}} of every image compared, its place on its side and the headline's score
-    of it, or of its person}. Beside every variant's verdict and in the headline stands its `control`, what it reads
-    where nothing is remembered. `auc` and `aop` are those of the headline, `best_auc` and `best_aop` of LiRA's
-    variant that turned out best, `rmia_a` what RMIA offline took for its parameter. Without shadow models "attacks"
-    is empty, and so is what speaks of them.
+    {target: see `likeness.figures`}, "found": [records of each target's headline and of quantile regression, see
+    `found.found`], "each": {"rows", "members", "score": {target}} of every image compared, its place on its side and
+    the headline's score of it, or of its person}. Beside every variant's verdict and in the headline stands its
+    `control`, what it reads where nothing is remembered. `auc` and `aop` are those of the headline, `best_auc` and
+    `best_aop` of LiRA's variant that turned out best, `rmia_a` what RMIA offline took for its parameter. Without
+    shadow models "attacks" is empty, and so is what speaks of them.
     """
     if not config.shadow_models:
         alone = _asked(compute, targets, test.select([]), test, network, recipe)
@@ -75,7 +75,8 @@ def attack(
         for name, one in found["variants"].items():
             one["control"] = nothing[name]
         if target in regressed:
-            found["variants"][quantiles.NAME] = regressed[target]
+            found["variants"][quantiles.NAME], own = regressed[target]
+            records.append(own)
         areas = {"": told["auc"]["value"], "best_": found["variants"][found["best"]]["auc"]["value"]}
         figures = {f"{which}auc": area for which, area in areas.items()}
         figures |= {f"{which}aop": aop(tested[target], area) for which, area in areas.items()}

@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raysyn.attacks import lira
+from raysyn.attacks.found import ANSWERS
+from raysyn.attacks.found import found as record
 from raysyn.attacks.gaussians import Mask
 from raysyn.attacks.pool import Pool
 from raysyn.attacks.verdict import mean_auc, verdict
@@ -35,6 +37,7 @@ from raysyn.train.classifier import as_float
 from raysyn.train.memory import at_once
 
 NAME = "quantile regression, half of the non-members"
+NOTE = "It has no shadow models: a small network learned from half of the non-members, who are not judged."
 FEWEST = 20
 """Non-members to learn from below which there is nothing to regress on."""
 BATCH, MOST_EPOCHS, PATIENCE = 128, 40, 5
@@ -48,9 +51,10 @@ WIDEST = 3.0
 def attack(
     compute: Compute, pool: Pool, targets: Mapping[str, NDArray[np.float64]], controls_MN: NDArray[np.float64],
     inside_MN: Mask, seed: int,
-) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """{target: verdict with its `control` and `fitted_on`, how many images that takes}, from what targets and control
-    models (trained on `inside_MN`) say of the pool; empty where non-members are too few."""
+) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:  # fmt: skip
+    """{target: (verdict with its `control` and `fitted_on`, how many images that takes; a record, see `found.found`)},
+    from what targets and control models (trained on `inside_MN`) say of the pool; empty where non-members are too few.
+    """
     whose = Whose.of(pool.images)
     fitted_N = _half(pool, whose, seed)
     if fitted_N.sum() < FEWEST:
@@ -69,11 +73,12 @@ def attack(
             for index, own_N in enumerate(inside_MN)
         ]
     )
-    return {
-        name: verdict(score_U[f"target {name}"][members_U], score_U[f"target {name}"][others_U])
-        | {"control": control.as_dict(), "fitted_on": int(fitted_N.sum())}
-        for name in targets
-    }
+    found = dict[str, tuple[dict[str, Any], dict[str, Any]]]()
+    for name in targets:
+        sides = (score_U[f"target {name}"][members_U], score_U[f"target {name}"][others_U])
+        judged = verdict(*sides) | {"control": control.as_dict(), "fitted_on": int(fitted_N.sum())}
+        found[name] = judged, record(f"Quantile regression, on the {name}", ANSWERS, *sides, unit=whose.word, note=NOTE)
+    return found
 
 
 def regress(name: str, shared: tuple[Images, Mask, Mapping[str, NDArray[np.float64]], int]) -> Tensor:

@@ -18,6 +18,7 @@ import pytest
 import torch
 from whole_run import whole_run
 
+from raysyn.attacks import quantiles
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
 from raysyn.attacks.verdict import auc
 from raysyn.compute.local import Local
@@ -89,10 +90,15 @@ def test_a_classifier_trained_here_is_attacked(tmp_path: Path) -> None:
     text = " ".join(said.getvalue().split())
     assert set(content["attacks"]) == {"target", "shadow_models", "found"}
     assert len(content["attacks"]["target"]["variants"]) == 8
-    (record,) = content["attacks"]["found"]
+    record, regressed = content["attacks"]["found"]
+    own = content["attacks"]["target"]["variants"][quantiles.NAME]
+    assert {name: regressed[name] for name in ("auc", "members", "others")} == {
+        name: own[name] for name in ("auc", "members", "others")
+    }
     assert record["auc"] == content["attacks"]["target"]["headline"]["auc"] and "the target" in record["attack"]
     assert content["privacy"]["guarantee"] == "none"
     page = (tmp_path / "run/internal/report.html").read_text()
+    assert all(one["attack"] in page for one in (record, regressed)), "What attackers found"
     assert "Trained the attacked classifier on the 120 training images" in page and "LiRA with 8 shadow models" in page
     assert "Samples" not in page and "Its images may reveal" not in page
     target = content["attacks"]["target"]
