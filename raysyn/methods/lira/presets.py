@@ -13,7 +13,7 @@ PRESETS: dict[str, Config] = {
     "quick": Config(
         classifier=ResNetConfig(width=8),
         recipe=RecipeConfig(epochs=20, batch_size=64, learning_rate=0.2, trivial_augment=False, mixup=0.0),
-        # For sets as small as its digits: at this rate 35,000 images of MNIST taught nothing, at the usual one they did.
+        # For sets as small as its digits: at this rate 35,000 images of MNIST taught nothing.
         fast=FastConfig(learning_rate=46.0, widths=(16, 32, 32)),
         attack=AttackConfig(shadow_models=8, design="half"),
     ),
