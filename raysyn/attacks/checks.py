@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raysyn.attacks.shadows import AttackConfig
-from raysyn.train.recipe import RecipeConfig
+from raysyn.attacks.teaching import Recipe
 
 
 def check_classes(config: AttackConfig, classes: int, mend: str) -> None:
@@ -15,7 +15,7 @@ def check_classes(config: AttackConfig, classes: int, mend: str) -> None:
         )
 
 
-def check_views(config: AttackConfig, recipe: RecipeConfig) -> None:
+def check_views(config: AttackConfig, recipe: Recipe) -> None:
     """ValueError where more views of an image are to be averaged than training by the recipe gives."""
     if config.shadow_models:
         config.averaged(recipe)

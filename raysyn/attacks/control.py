@@ -9,7 +9,6 @@ never saw, is told from the non-members by the very attack. Sides that differ in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -17,41 +16,35 @@ import torch
 from raysyn.attacks import lira
 from raysyn.attacks.gaussians import Confidences, Mask
 from raysyn.attacks.pool import Pool
-from raysyn.attacks.shadows import Architecture, Sweep, confidences
+from raysyn.attacks.shadows import Sweep, confidences
+from raysyn.attacks.teaching import Architecture, Recipe, identity, teach
 from raysyn.attacks.variants import Variant
 from raysyn.attacks.verdict import mean_auc
 from raysyn.attacks.whose import Whose
 from raysyn.compute.doorway import Compute, digest
 from raysyn.compute.worker import Alone
 from raysyn.data.images import Images
-from raysyn.train.recipe import RecipeConfig, fit, one_hot
 
 MODELS = 2
 """One for each half of the members."""
 
 
-def answers(
-    compute: Compute, pool: Pool, network: Architecture, recipe: RecipeConfig, seed: int
-) -> tuple[Confidences, Mask]:
+def answers(compute: Compute, pool: Pool, network: Architecture, recipe: Recipe, seed: int) -> tuple[Confidences, Mask]:
     """(MODELS, N, Q) confidences of the control models in every view that `recipe` gives, and (MODELS, N), which
     images of the pool each was trained on; models that storage holds already are not trained again."""
     inside_MN = _halves(pool.images, pool.members_N, seed)
-    told = (pool.images.fingerprint(), int(pool.members_N.sum()), repr(network), asdict(recipe), seed)
+    told = (pool.images.fingerprint(), int(pool.members_N.sum()), repr(network), identity(recipe), seed)
     shared = (pool.images, pool.members_N, network, recipe, seed)
     found = compute.map(train, range(MODELS), name=f"control-{digest(*told)}", shared=shared)
     return np.stack([asked_NQ.double().numpy() for asked_NQ in found]), inside_MN
 
 
-def train(model: int, shared: tuple[Images, Mask, Architecture, RecipeConfig, int]) -> torch.Tensor:
+def train(model: int, shared: tuple[Images, Mask, Architecture, Recipe, int]) -> torch.Tensor:
     """One unit: train the control model of this number on its half, and ask it about the pool."""
     images, members_N, network, recipe, seed = shared
     part = images.select(_halves(images, members_N, seed)[model])
     own, order = (int(np.random.SeedSequence([seed, key, model]).generate_state(1)[0]) for key in (6, 5))
-    torch.manual_seed(own)
-    built = network.build(images.shape[2], images.classes)
-    examples = one_hot(part.images_NHWC, part.labels_N, part.classes)
-    (weights,) = fit(Alone(), [built], lambda epoch, m: examples, len(part), recipe, [order])
-    built.load_state_dict(weights)
+    (built,) = teach(Alone(), network, recipe, [part], len(part), [own], [order])
     return torch.from_numpy(confidences(built, images, recipe.views())).float()
 
 

@@ -18,6 +18,10 @@ SMALLEST_STD = 1e-6
 """Saturated confidences may agree in every shadow model; their likelihoods must stay finite."""
 
 
+class TooFewModels(ValueError):
+    """Some example has too few shadow models on a side."""
+
+
 class Gaussians(NamedTuple):
     mean_NQ: Confidences
     std_NQ: Confidences
@@ -46,13 +50,15 @@ class Moments(NamedTuple):
         return self.centre_NQ + self.sum_NQ / np.maximum(1, self.count_NQ)
 
     def means(self, did: str) -> Confidences:
-        """`mean`; ValueError where some example has no model."""
+        """`mean`; TooFewModels where some example has none."""
         self._check(1, did)
         return self.mean()
 
     def _check(self, needed: int, did: str) -> None:
         if (least := int(self.count_NQ.min())) < needed:
-            raise ValueError(f"only {least} shadow models {did} some example, {needed} are needed: train more of them")
+            raise TooFewModels(
+                f"only {least} shadow models {did} some example, {needed} are needed: train more of them"
+            )
 
     def gaussians(self, per_example: bool, did: str) -> Gaussians:
         """Mean per example and view; standard deviation per example and view, or one per view pooled over examples."""

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysyn.attacks import rmia
-from raysyn.attacks.gaussians import Confidences, Mask, Moments, centred, moments
+from raysyn.attacks.gaussians import Confidences, Mask, Moments, Signal, TooFewModels, centred, moments
 from raysyn.attacks.unseen import Unseen
 from raysyn.attacks.variants import EVERY, VARIANTS, Rmia, Variant
 from raysyn.attacks.verdict import area, tpr_at, verdict
@@ -107,7 +107,7 @@ def scores(
         inside_MN: whether model m was trained on example n; `~inside_MN` are those it never saw. Where a model saw
             an example in another role (validation), set its confidence to NaN: it counts on neither side.
         target_NQ: confidences of the attacked model.
-    Raises ValueError where an example has too few models on a side.
+    Raises TooFewModels, a ValueError, where an example has too few models on a side.
     """
     return by_views(shadow_MNQ, inside_MN, target_NQ, variant, whose)[:, -1]
 
@@ -187,9 +187,18 @@ def each_as_target(
         yield one._replace(score_UQ=others.standardised(one.score_UQ, one.whose.images_U))
 
 
-def _each_judged(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant, whose: Whose) -> Iterator[Judged]:
-    """`each_as_target`, persons by the sums over their images."""
-    signal = variant.signal
+class _Helped(NamedTuple):
+    """One shadow model as the target, and what the others say of the images whose role in it is known."""
+
+    target_NQ: Confidences
+    members_N: Mask
+    known_N: Mask
+    inside: Moments
+    out: Moments
+
+
+def _each_helped(shadow_MNQ: Confidences, inside_MN: Mask, signal: Signal) -> Iterator[_Helped]:
+    """See `each_as_target`."""
     centre_NQ = moments(shadow_MNQ, np.ones_like(inside_MN), np.zeros(shadow_MNQ.shape[1:]), signal).mean()
     everything = [moments(shadow_MNQ, side_MN, centre_NQ, signal) for side_MN in (inside_MN, ~inside_MN)]
     for target in range(len(shadow_MNQ)):
@@ -200,27 +209,33 @@ def _each_judged(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant, who
             whole.without(moments(shadow_MNQ[useless], side_MN[useless], centre_NQ, signal)).only(known_N)
             for whole, side_MN in zip(everything, (inside_MN, ~inside_MN), strict=True)
         )
-        asked, members_N = whose.only(known_N), inside_MN[target][known_N]
-        helped = (inside if variant.online else None, out)
-        score_UQ = _judged(shadow_MNQ[target][known_N], *helped, variant, asked)
-        yield Judged(score_UQ, asked.one_each(members_N), asked)
+        yield _Helped(shadow_MNQ[target][known_N], inside_MN[target][known_N], known_N, inside, out)
+
+
+def _each_judged(shadow_MNQ: Confidences, inside_MN: Mask, variant: Variant, whose: Whose) -> Iterator[Judged]:
+    """`each_as_target`, persons by the sums over their images."""
+    for one in _each_helped(shadow_MNQ, inside_MN, variant.signal):
+        asked = whose.only(one.known_N)
+        score_UQ = _judged(one.target_NQ, one.inside if variant.online else None, one.out, variant, asked)
+        yield Judged(score_UQ, asked.one_each(one.members_N), asked)
 
 
 def with_chosen_a(shadow_MNQ: Confidences, inside_MN: Mask) -> tuple[Variant, ...]:
     """All variants, RMIA's `a` chosen on shadow models, never on a target: of those tried the one whose mean area is
     the highest where the first of them are attacked with the others' help, image by image and in one view; the usual
     one where they are too few."""
-    first_MNQ = shadow_MNQ[:, :, :1]
-
-    def reached(a: float) -> float:
-        judged = islice(each_as_target(first_MNQ, inside_MN, Rmia(False, a)), CHOSEN_ON)
-        return float(np.mean([area(*_sides(one.score_UQ[:, 0], one.members_U)) for one in judged]))
-
+    by_nearness = sorted(rmia.TRIED_A, key=lambda a: abs(a - rmia.USUAL_A))
+    tried = [Rmia(False, a) for a in by_nearness]
     try:
-        chosen = max(sorted(rmia.TRIED_A, key=lambda a: abs(a - rmia.USUAL_A)), key=reached)
-    except ValueError:
-        chosen = rmia.USUAL_A
-    return tuple(Rmia(False, chosen) if one == Rmia(False) else one for one in EVERY)
+        # Sums over models are the same whatever a is, and dear.
+        areas_TA = [
+            [area(*_sides(_judged(one.target_NQ, None, one.out, each, IMAGES)[:, 0], one.members_N)) for each in tried]
+            for one in islice(_each_helped(shadow_MNQ[:, :, :1], inside_MN, tried[0].signal), CHOSEN_ON)
+        ]
+        chosen = tried[int(np.mean(areas_TA, 0).argmax())]
+    except TooFewModels:
+        chosen = Rmia(False)
+    return tuple(chosen if one == Rmia(False) else one for one in EVERY)
 
 
 def spread(
@@ -241,7 +256,7 @@ def spread(
                     sides = _sides(score_U, judged.members_U)
                     areas_TQ[target, last] = area(*sides)
                     caught_TQ[target, last] = tpr_at(BY_VIEWS_RATE, *sides)[0] / len(sides[0])
-        except ValueError:
+        except TooFewModels:
             continue
         whole = areas_TQ[:, (views or areas_TQ.shape[1]) - 1]
         found[str(variant)] = {

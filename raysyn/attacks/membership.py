@@ -9,27 +9,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raysyn.attacks import control, likeness, lira
+from raysyn.attacks import control, likeness, lira, quantiles
 from raysyn.attacks.found import ANSWERS
 from raysyn.attacks.found import found as record
+from raysyn.attacks.gaussians import Confidences, Mask
 from raysyn.attacks.headline import headline
 from raysyn.attacks.pool import Pool, make_pool
-from raysyn.attacks.shadows import Architecture, AttackConfig, ShadowSpeed, Sweep, confidences, sweep
+from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, Sweep, confidences, sweep
+from raysyn.attacks.teaching import Architecture, Learns, Recipe, identity, teach
 from raysyn.attacks.variants import Lira, Rmia, Variant
 from raysyn.attacks.verdict import aop
 from raysyn.attacks.whose import Whose
 from raysyn.compute.doorway import Compute, digest
-from raysyn.compute.worker import best_device
+from raysyn.compute.worker import Alone, best_device
 from raysyn.data.images import Images
 from raysyn.train.classifier import accuracy
-from raysyn.train.recipe import RecipeConfig
 
 Weights = Mapping[str, Tensor]
+Target = Weights | Learns
 
 
 def attack(
-    compute: Compute, targets: Mapping[str, Weights], members: Images, test: Images, config: AttackConfig,
-    network: Architecture, recipe: RecipeConfig, seed: int, speed: ShadowSpeed,
+    compute: Compute, targets: Mapping[str, Target], members: Images, test: Images, config: AttackConfig,
+    network: Architecture, recipe: Recipe, seed: int, speed: ShadowSpeed,
 ) -> dict[str, Any]:  # fmt: skip
     """LiRA against finished models of one architecture, with shadow models trained by `recipe`.
 
@@ -39,12 +41,12 @@ def attack(
     Returns {"tested": {target: accuracy}, "attacks": {target: {variants, best, headline, auc, aop, best_auc,
     best_aop, views: names of what was asked, pool: images of each side and those left out}, "shadow_models": how
     the area varies when each of them is the target}, "shadow_images": images that each learned from, "likeness":
-    {target: see `likeness.figures`}, "found": [a record of each target's headline, see `found.found`], "each":
-    {"rows", "members", "score": {target}} of every image compared, its place on its side and the headline's score
-    of it, or of its person}. Beside every variant's verdict and in the headline stands its `control`, what it reads
-    where nothing is remembered. `auc` and `aop` are those of the headline, `best_auc` and `best_aop` of LiRA's
-    variant that turned out best, `rmia_a` what RMIA offline took for its parameter. Without shadow models "attacks"
-    is empty, and so is what speaks of them.
+    {target: see `likeness.figures`}, "found": [records of each target's headline and of quantile regression, see
+    `found.found`], "each": {"rows", "members", "score": {target}} of every image compared, its place on its side and
+    the headline's score of it, or of its person}. Beside every variant's verdict and in the headline stands its
+    `control`, what it reads where nothing is remembered. `auc` and `aop` are those of the headline, `best_auc` and
+    `best_aop` of LiRA's variant that turned out best, `rmia_a` what RMIA offline took for its parameter. Without
+    shadow models "attacks" is empty, and so is what speaks of them.
     """
     if not config.shadow_models:
         alone = _asked(compute, targets, test.select([]), test, network, recipe)
@@ -55,7 +57,10 @@ def attack(
     (shadow_MNQ, inside_MN), right_MN = sweep(compute, pool, config, network, recipe, seed, speed)
     variants = lira.with_chosen_a(shadow_MNQ, inside_MN)
     variant = next(one for one in variants if one.flag == config.variant().flag)
-    nothing = _controls(compute, pool, Sweep(shadow_MNQ[:, :, :views], inside_MN), network, recipe, seed, variants)
+    controls = control.answers(compute, pool, network, recipe, seed)
+    nothing = _controls(pool, Sweep(shadow_MNQ[:, :, :views], inside_MN), *controls, variants)
+    said = {target: answer["confidences"].numpy()[:, :views].mean(1) for target, answer in answers.items()}
+    regressed = quantiles.attack(compute, pool, said, controls[0][:, :, :views].mean(2), controls[1], seed)
     attacks, whose, score, records = dict[str, Any](), Whose.of(pool.images), {}, []
     members_U = whose.one_each(pool.members_N)
     for target, answer in answers.items():
@@ -69,6 +74,9 @@ def attack(
         told["control"] = nothing[str(variant)]
         for name, one in found["variants"].items():
             one["control"] = nothing[name]
+        if target in regressed:
+            found["variants"][quantiles.NAME], own = regressed[target]
+            records.append(own)
         areas = {"": told["auc"]["value"], "best_": found["variants"][found["best"]]["auc"]["value"]}
         figures = {f"{which}auc": area for which, area in areas.items()}
         figures |= {f"{which}aop": aop(tested[target], area) for which, area in areas.items()}
@@ -85,14 +93,11 @@ def attack(
 
 
 def _controls(
-    compute: Compute, pool: Pool, shadows: Sweep, network: Architecture, recipe: RecipeConfig, seed: int,
-    variants: Sequence[Variant],
-) -> dict[str, dict[str, float]]:  # fmt: skip
+    pool: Pool, shadows: Sweep, asked_MNQ: Confidences, inside_MN: Mask, variants: Sequence[Variant]
+) -> dict[str, dict[str, float]]:
     """By variant, what the attack reads where nothing is remembered: one control for all targets, who share a recipe
     and the side that they learned from."""
-    asked_MNQ, inside_MN = control.answers(compute, pool, network, recipe, seed)
-    asked_MNQ = asked_MNQ[:, :, : shadows.shadow_MNQ.shape[2]]
-    told = (shadows, asked_MNQ, inside_MN, pool.members_N)
+    told = (shadows, asked_MNQ[:, :, : shadows.shadow_MNQ.shape[2]], inside_MN, pool.members_N)
     return {str(one): control.control(*told, one, Whose.of(pool.images)) for one in variants}
 
 
@@ -108,11 +113,12 @@ def told_of(pool: Pool) -> dict[str, Any]:
 
 
 def _asked(
-    compute: Compute, targets: Mapping[str, Weights], pool: Images, test: Images, network: Architecture,
-    recipe: RecipeConfig,
+    compute: Compute, targets: Mapping[str, Target], pool: Images, test: Images, network: Architecture,
+    recipe: Recipe,
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Every target's answers about all views that training gives, so that fewer may be looked at later."""
-    told = (pool.fingerprint(), test.fingerprint(), list(recipe.views()), list(map(fingerprint, targets.values())))
+    each = [_told(target, recipe) for target in targets.values()]
+    told = (pool.fingerprint(), test.fingerprint(), list(recipe.views()), each)
     shared = (network, targets, test, pool, recipe)
     return dict(
         zip(targets, compute.map(ask, list(targets), name=f"targets-{digest(*told)}", shared=shared), strict=True)
@@ -123,12 +129,13 @@ def _tested(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     return {target: answer["accuracy"] for target, answer in answers.items()}
 
 
-def ask(
-    target: str, shared: tuple[Architecture, Mapping[str, Weights], Images, Images, RecipeConfig]
-) -> dict[str, Any]:
+def ask(target: str, shared: tuple[Architecture, Mapping[str, Target], Images, Images, Recipe]) -> dict[str, Any]:
     """One unit: a finished model's test accuracy; of the pool, its confidences in every view, and where it is right."""
     network, targets, test, pool, recipe = shared
-    model = loaded(network.build(test.shape[2], test.classes), targets[target])
+    if isinstance(own := targets[target], Learns):
+        (model,) = teach(Alone(), network, recipe, [own.images], len(own.images), [own.seed], [own.seed])
+    else:
+        model = loaded(network.build(test.shape[2], test.classes), own)
     asked = {}
     if len(pool):
         asked = {
@@ -136,6 +143,13 @@ def ask(
             "right": likeness.right(model, pool),
         }
     return {"accuracy": accuracy(model, test), **asked}
+
+
+def _told(target: Target, recipe: Recipe) -> Any:
+    """What its answers depend on."""
+    if isinstance(target, Learns):
+        return target.images.fingerprint(), target.seed, identity(recipe)
+    return fingerprint(target)
 
 
 def fingerprint(weights: Weights) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import nn
 
 from raysyn.attacks import likeness, lira
 from raysyn.attacks.pool import Pool, make_pool
+from raysyn.attacks.teaching import Architecture, Recipe, identity, teach
 from raysyn.attacks.variants import EVERY, Lira, Variant
 from raysyn.attacks.whose import Whose
 from raysyn.compute.doorway import Compute, digest
@@ -25,7 +26,7 @@ from raysyn.data.images import Images
 from raysyn.train.arrays import as_tensor
 from raysyn.train.classifier import as_float
 from raysyn.train.memory import HEADROOM, at_once, available_bytes, step_bytes
-from raysyn.train.recipe import RecipeConfig, fit, one_hot
+from raysyn.train.recipe import RecipeConfig
 from raysyn.train.views import View
 
 QUERIES = 18
@@ -77,7 +78,7 @@ class AttackConfig:
         if self.show_exposed < 0:
             raise ValueError(f"attack.show_exposed is {self.show_exposed}: give 0 or more")
 
-    def averaged(self, recipe: RecipeConfig) -> int:
+    def averaged(self, recipe: Recipe) -> int:
         """How many of the views that `recipe` gives are averaged, from the first on; ValueError for more than those."""
         if (self.queries or 1) > (given := len(recipe.views())):
             raise ValueError(
@@ -107,13 +108,6 @@ class ShadowSpeed:
             raise ValueError(f"on.shadows.stack is {self.stack}: give at least 1, or leave it out")
 
 
-class Architecture(Protocol):
-    """What target and shadow models have in common: a frozen dataclass whose fields are plain values."""
-
-    def build(self, channels: int, classes: int) -> nn.Module:
-        """An untrained network for float images (N, channels, H, W) in [-1, 1] to logits (N, classes)."""
-
-
 @torch.inference_mode()
 def confidences(network: nn.Module, images: Images, views: Mapping[str, View], batch_size: int = 500) -> np.ndarray:
     """(N, Q) logit-scaled confidences of the true class in each view, float64, in evaluation mode.
@@ -139,7 +133,7 @@ class Sweep(NamedTuple):
 
 
 def sweep(
-    compute: Compute, pool: Pool, config: AttackConfig, network: Architecture, recipe: RecipeConfig, seed: int,
+    compute: Compute, pool: Pool, config: AttackConfig, network: Architecture, recipe: Recipe, seed: int,
     speed: ShadowSpeed,
 ) -> tuple[Sweep, np.ndarray]:  # fmt: skip
     """Train `config.shadow_models` networks and ask them; models that storage holds already are not trained again.
@@ -152,7 +146,7 @@ def sweep(
     """
     shared = (pool.images, config, network, recipe, seed)
     # Whatever changes an answer is in the name; the number of models and of views looked at are not.
-    told = (pool.images.fingerprint(), config.design, repr(network), asdict(recipe), seed)
+    told = (pool.images.fingerprint(), config.design, repr(network), identity(recipe), seed)
     name = f"shadows-{digest(*told)}"
     stack = speed.stack or fastest_stack(compute, shared, config.shadow_models, name)
     # A stack takes one CPU or GPU: no larger than leaves work for the others.
@@ -200,29 +194,25 @@ def design(config: AttackConfig, images: Images, models: int, seed: int) -> np.n
 def train_shadows(models: Sequence[int], shared: tuple[Any, ...]) -> list[dict[str, Any]]:
     """One unit of the sweep: train the shadow models of these numbers, together, and ask each about the pool."""
     images, _, _, recipe, seed = shared
-    networks, feed, size = _prepare(models, shared)
     seeds = [int(np.random.SeedSequence([seed, 3, model]).generate_state(1)[0]) for model in models]
-    states = fit(Alone(), networks, feed, size, recipe, seeds)
-    answers = []
-    for one, state in zip(networks, states, strict=True):
-        one.load_state_dict(state)
-        asked = confidences(one, images, recipe.views())
-        answers.append({"confidences": torch.from_numpy(asked).float()})
-    return [answer | {"right": likeness.right(one, images)} for one, answer in zip(networks, answers, strict=True)]
+    networks = teach(Alone(), shared[2], recipe, *_prepare(models, shared), seeds)
+    return [
+        {
+            "confidences": torch.from_numpy(confidences(one, images, recipe.views())).float(),
+            "right": likeness.right(one, images),
+        }
+        for one in networks
+    ]
 
 
-def _prepare(models: Sequence[int], shared: tuple[Any, ...]) -> tuple[list[nn.Module], Any, int]:
-    """Fresh networks, what each learns from, and the images that make an epoch: half the pool, for all alike (half the
-    persons have more or fewer images, and go round in as many steps)."""
-    images, config, network, _, seed = shared
+def _prepare(models: Sequence[int], shared: tuple[Any, ...]) -> tuple[list[Images], int, list[int]]:
+    """What each learns from, the images that make an epoch: half the pool, for all alike (half the persons have more or
+    fewer images, and go round in as many steps), and seeds of first weights."""
+    images, config, _, _, seed = shared
     roles_MN = design(config, images, max(2, *(model + 1 for model in models)), seed)
     parts = [images.select(roles_MN[model] == lira.TRAIN) for model in models]
-    examples = [one_hot(part.images_NHWC, part.labels_N, part.classes) for part in parts]
-    networks: list[nn.Module] = []
-    for model in models:
-        torch.manual_seed(int(np.random.SeedSequence([seed, 4, model]).generate_state(1)[0]))
-        networks.append(network.build(images.shape[2], images.classes))
-    return networks, lambda epoch, m: examples[m], len(images) // 2
+    starts = [int(np.random.SeedSequence([seed, 4, model]).generate_state(1)[0]) for model in models]
+    return parts, len(images) // 2, starts
 
 
 def fastest_stack(compute: Compute, shared: tuple[Any, ...], models: int, name: str) -> int:
@@ -249,12 +239,12 @@ def time_stacks(sizes: Sequence[int], shared: tuple[Any, ...]) -> dict[str, floa
         if size > 1 and not _has_place(size, shared):
             found[str(size)] = float("inf")
             continue
-        networks, feed, _ = _prepare(range(size), shared)
+        parts, _, starts = _prepare(range(size), shared)
         recipe: RecipeConfig = replace(shared[3], epochs=2)
         clock = Clock()
         try:
             # Progress is told after each epoch; the first warms up.
-            fit(clock, networks, feed, TRIAL_STEPS * recipe.batch_size, recipe, list(range(size)))
+            teach(clock, shared[2], recipe, parts, TRIAL_STEPS * recipe.batch_size, starts, list(range(size)))
             found[str(size)] = float(np.diff(clock.times)[0]) / TRIAL_STEPS / size
         except torch.OutOfMemoryError:
             found[str(size)] = float("inf")

@@ -8,13 +8,16 @@ from dataclasses import dataclass, replace
 import torch
 
 from raysyn.attacks import control
-from raysyn.attacks.shadows import STACKS, TRIAL_STEPS, Architecture, AttackConfig, ShadowSpeed, confidences
+from raysyn.attacks.shadows import STACKS, TRIAL_STEPS, AttackConfig, ShadowSpeed, confidences
+from raysyn.attacks.teaching import Architecture, Recipe, teach
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.methods.outlook import Stage, made_up
+from raysyn.train.fast import FastRecipe
 from raysyn.train.memory import at_once
-from raysyn.train.outlook import Stopwatch, one_thread, seconds
-from raysyn.train.recipe import RecipeConfig, fit, one_hot
+from raysyn.train.outlook import Stopwatch, now, one_thread, seconds
+from raysyn.train.own_recipe import TRIED_ON, OwnRecipe
+from raysyn.train.recipe import RecipeConfig
 
 
 @dataclass(frozen=True)
@@ -33,23 +36,31 @@ class RecipePace:
 
 
 @one_thread()
-def recipe_pace(network: Architecture, recipe: RecipeConfig, like: Images) -> RecipePace:
-    """From a few steps on made-up images, of a smaller batch where images are large."""
-    few = max(2, at_once(min(recipe.batch_size, 128), like.shape))
+def recipe_pace(network: Architecture, recipe: Recipe, like: Images) -> RecipePace:
+    """From a few steps on made-up images, of a smaller batch where images are large; of a training of the user's, which
+    nobody knows, from all of it on a few images, as if each took as long."""
+    few = max(2, at_once(min(recipe.batch_size if isinstance(recipe, RecipeConfig) else 128, 128), like.shape))
+    if isinstance(recipe, OwnRecipe):
+        few = TRIED_ON
     images, clock = made_up(like, few), Stopwatch()
-    examples = one_hot(images.images_NHWC, images.labels_N, images.classes)
-    brief = replace(recipe, epochs=4, batch_size=few)
+    brief = recipe
+    if isinstance(recipe, RecipeConfig):
+        brief = replace(recipe, epochs=4, batch_size=few)
+    elif isinstance(recipe, FastRecipe):
+        brief = replace(recipe, config=replace(recipe.config, epochs=4, batch_size=few))
     with torch.random.fork_rng():
-        model = network.build(like.shape[2], like.classes)
-        fit(clock, [model], lambda epoch, m: examples, few, brief, [0])
-        model = model.to(best_device()).eval()
+        started = now()
+        (model,) = teach(clock, network, brief, [images], few, [0], [0])
+        model, spent = model.to(best_device()).eval(), now() - started
     alone = {name: view for name, view in recipe.views().items() if name == next(iter(recipe.views()))}
     asked_s = seconds(lambda: confidences(model, images, alone)) / few
-    return RecipePace(clock.step_s() * recipe.batch_size / few, asked_s, recipe.batch_size)
+    if isinstance(recipe, RecipeConfig):
+        return RecipePace(clock.step_s() * recipe.batch_size / few, asked_s, recipe.batch_size)
+    return RecipePace((spent if isinstance(recipe, OwnRecipe) else clock.step_s()) / few, asked_s, 1)
 
 
 def attack_stage(
-    pace: RecipePace, config: AttackConfig, recipe: RecipeConfig, speed: ShadowSpeed, *, members: int, others: int,
+    pace: RecipePace, config: AttackConfig, recipe: Recipe, speed: ShadowSpeed, *, members: int, others: int,
     test: int, targets: int,
 ) -> Stage:  # fmt: skip
     """Of `membership.attack` on a pool of `members` and `others`: asking targets, shadow and control models."""

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from raysyn.attacks import quantiles
 from raysyn.attacks.control import differs
 from raysyn.attacks.variants import Loss
 from raysyn.attacks.verdict import LOW_RATES, PRIORS
@@ -199,13 +200,25 @@ def _variants(attacks: Mapping[str, Any]) -> Section:
                 )
             )
     found = next(iter(attacks.values()))
+    regressed = found["variants"].get(quantiles.NAME)
     return Section(
         title="Every variant of the attack",
         text="LiRA's four, RMIA's two from the answers of the same shadow models (offline with a = "
         f"{found['rmia_a']:g}, chosen on shadow models where there are enough), and the loss alone, which needs "
-        "none. The headline's was named before, and no other was put in its place for having come out better: to be "
-        "led by another one, name it beforehand with --attack.headline.",
+        f"none. {_regression(regressed)} The headline's was named before, and no other was put in its place for having "
+        "come out better: to be led by another one, name it beforehand with --attack.headline.",
         rows=[("Model, variant", "AUC, %", "Nothing remembered, %", "Balanced accuracy, %", *rates), *rows],
+    )
+
+
+def _regression(found: Mapping[str, Any] | None) -> str:
+    """What the row of quantile regression is, or why there is none."""
+    if found is None:
+        return "Non-members are too few for quantile regression."
+    return (
+        "Quantile regression, which needs none either, asks how much surer the model is of an image than of others "
+        f"like it that it never saw, which a small network learned from {found['fitted_on']:,} non-members' images; "
+        f"they are not judged, so that this row has {found['others']:,} non-members."
     )
 
 

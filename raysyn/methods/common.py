@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from raysyn.attacks.membership import attack
-from raysyn.attacks.shadows import Architecture, ShadowSpeed
+from raysyn.attacks.shadows import ShadowSpeed
+from raysyn.attacks.teaching import Architecture, Learns, Recipe
 from raysyn.compute.doorway import Compute, Machines, Show, digest
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import account, canaries, sealed
@@ -116,15 +117,15 @@ class Setting:
         self.console.end(sum(spent["wall_s"] for spent in self.folder.timings.values()), sentence, places)
 
     def attack(
-        self, targets: Mapping[str, Mapping[str, Tensor]], members: Images, network: Architecture, speed: ShadowSpeed
-    ) -> dict[str, Any]:
-        """`attacks.membership.attack` on classifiers trained by the configuration's recipe, as a stored stage."""
-        config, test = self.config, self.dataset.test
+        self, targets: Mapping[str, Mapping[str, Tensor] | Learns], members: Images, network: Architecture,
+        speed: ShadowSpeed, recipe: Recipe | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """`attacks.membership.attack` on classifiers trained by `recipe`, by default the configuration's, as a stored
+        stage."""
+        config, test, recipe = self.config, self.dataset.test, recipe or self.config.recipe
         return self.folder.stage(
             f"attack-{digest(config.attack)}",
-            lambda: attack(
-                self.compute, targets, members, test, config.attack, network, config.recipe, config.seed, speed
-            ),
+            lambda: attack(self.compute, targets, members, test, config.attack, network, recipe, config.seed, speed),
         )
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raysyn.attacks.shadows import Architecture
+from raysyn.attacks.teaching import Architecture
 from raysyn.methods.needs import Shape
 from raysyn.train.memory import Need, step_bytes
 

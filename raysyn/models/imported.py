@@ -43,7 +43,7 @@ EVERYWHERE = (
 
 @dataclass(frozen=True)
 class Imported:
-    """An architecture that raysyn does not know: built by a function that every worker can import.
+    """An architecture that raysyn does not know, or a training: a function that every worker can import.
 
     Its module is looked for in `folder` first, so that no package of the same name comes before it; what that module
     imports, in `folder` last, so that a user's statistics.py is not taken for Python's own.
@@ -62,6 +62,13 @@ class Imported:
 
     def build(self, *arguments: Any) -> nn.Module:
         """The network for these arguments; ValueError, in one sentence, where there is none."""
+        network = self.called(*arguments)
+        if not isinstance(network, nn.Module):
+            self._refuse(f"it returned something of type {type(network).__name__}: return a torch.nn.Module")
+        return network
+
+    def called(self, *arguments: Any, shown: str = "") -> Any:
+        """What the function returns for these arguments, which an error calls as `shown`."""
         make = self._find()
         if (takes := _signature(make)) is not None:
             try:
@@ -69,12 +76,9 @@ class Imported:
             except TypeError as error:
                 self._refuse(f"it takes {takes} ({error}): write it as a function of {self._takes()}", error)
         try:
-            network = make(*arguments)
+            return make(*arguments)
         except (Exception, SystemExit) as error:
-            self._refuse(f"called with {arguments}, {self.told(error)}: mend it", error)
-        if not isinstance(network, nn.Module):
-            self._refuse(f"it returned something of type {type(network).__name__}: return a torch.nn.Module")
-        return network
+            self._refuse(f"called with {shown or arguments}, {self.told(error)}: mend it", error)
 
     def source(self, *arguments: Any) -> str:
         """SHA-256 (hex) of what the network is: another one under its name is another network.
@@ -86,7 +90,11 @@ class Imported:
         # Where an object lies in memory is another matter each time.
         shown = re.sub(r" at 0x[0-9a-f]+", "", repr(network))
         shapes = [(name, tuple(value.shape), str(value.dtype)) for name, value in network.state_dict().items()]
-        found = hashlib.sha256(repr((shown, shapes)).encode())
+        return self.code(repr((shown, shapes)))
+
+    def code(self, beside: str = "") -> str:
+        """SHA-256 (hex) of the function's code, as `source` has it, with what is said `beside`."""
+        found = hashlib.sha256(beside.encode())
         own = getattr(self._module(), "__file__", None)
         files = [("", Path(own))] if own else []
         package = self.function.partition(":")[0].partition(".")[0]

@@ -23,6 +23,8 @@ BARE = {"bare": True}
 """Metadata of a field whose own fields are flags without its name before them."""
 ADDS = {"adds": True}
 """Metadata of a field of several words whose flag, given once more, adds to what it was given before."""
+CALLED = "flag"
+"""Metadata of a field whose flag has another name than it, with the groups before it: that of a group itself, say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,8 @@ def flags_of(config: Any, prefix: str = "", path: tuple[str, ...] = ()) -> Itera
             yield from flags_of(value, prefix if field.metadata.get("bare") else name + ".", here)
         elif field.init and not _group_of(hint):
             yield Flag(
-                name=name, path=here, home=home, hint=hint, value=value, adds=bool(field.metadata.get("adds"))
+                name=field.metadata.get(CALLED, name), path=here, home=home, hint=hint, value=value,
+                adds=bool(field.metadata.get("adds")),
             )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from raysyn.attacks import control, lira
+from raysyn.attacks import control, lira, teaching
 from raysyn.attacks.membership import attack
 from raysyn.attacks.pool import make_pool
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, Sweep
@@ -66,13 +66,13 @@ def test_no_member_is_judged_by_a_control_model_that_saw_it_and_models_are_train
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool, seen = make_pool(*sides(False), None, 0), []
-    fit = control.fit
+    fit = teaching.fit
 
     def noted(worker: object, networks: object, feed: object, size: int, *rest: object) -> object:
         seen.append({image.numpy().tobytes() for image in feed(0, 0).images_NHWC})  # type: ignore[operator]
         return fit(worker, networks, feed, size, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(control, "fit", noted)
+    monkeypatch.setattr(teaching, "fit", noted)
     asked, inside = control.answers(Local(tmp_path), pool, NETWORK, RECIPE, 0)
     assert asked.shape[:2] == inside.shape == (2, len(pool.images))
     assert not inside[:, ~pool.members_N].any() and (inside[:, pool.members_N].sum(0) == 1).all()

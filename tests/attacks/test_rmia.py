@@ -8,6 +8,7 @@ from scipy.special import expit
 from test_lira import world
 
 from raysyn.attacks import lira, rmia
+from raysyn.attacks.gaussians import TooFewModels
 from raysyn.attacks.variants import BESIDE, EVERY, Loss, Rmia, Variant
 from raysyn.attacks.verdict import auc
 from raysyn.attacks.whose import IMAGES, Whose
@@ -136,6 +137,22 @@ def test_the_parameter_is_chosen_on_shadow_models_and_usual_where_they_are_too_f
         return float(np.mean([auc(*side).value for side in sides]))
 
     assert area(best.a) == max(map(area, rmia.TRIED_A))
+
+
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, TooFewModels])
+def test_only_too_few_models_leave_the_usual_parameter(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake elsewhere is no reason to go on."""
+
+    def area(*_: object) -> float:
+        raise error("of a test")
+
+    monkeypatch.setattr(lira, "area", area)
+    shadows = world(np.zeros(8), 8)
+    if error is TooFewModels:
+        assert Rmia(False, rmia.USUAL_A) in lira.with_chosen_a(*shadows)
+    else:
+        with pytest.raises(error, match="of a test"):
+            lira.with_chosen_a(*shadows)
 
 
 def test_too_few_models_are_refused() -> None:

@@ -66,7 +66,10 @@ def story(config: Config, results: Mapping[str, Any]) -> list[str]:
         told.append(
             f"Attacked teacher and student with LiRA and {config.attack.shadow_models} shadow models: trained as the "
             f"teacher was, on {results['shadow_images']:,} images each (the teacher on {results['real']:,}), halves of "
-            "a pool of its training images and the test images. The paper splits its validation images instead."
+            "a pool of its training images and the test images. The paper splits its validation images instead. That "
+            "attack is not adaptive, for its shadow models are classifiers trained by the recipe, not by the whole "
+            "pipeline of teacher, GAN and student, which raysyn attack RUN --shadow-runs N runs again on random halves "
+            "of the images."
         )
     return told
 

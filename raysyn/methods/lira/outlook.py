@@ -15,13 +15,16 @@ from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, refuse_too_large
 from raysyn.methods.outlook import Stage, alone, show, start_up
 from raysyn.screen.console import Console
+from raysyn.train.fast import FastRecipe
 from raysyn.train.memory import Need
+from raysyn.train.own_recipe import OwnRecipe
 
 
 def check_memory(console: Console, config: Config, prepared: Prepared, machines: OnAttacked) -> None:
     """ValueError, in one sentence with a mend that fits, where a classifier has no place in this machine's memory."""
-    train, batch = prepared.dataset.train, config.recipe.batch_size
-    if config.target.model is None:
+    train, recipe = prepared.dataset.train, config.taught()
+    batch = recipe.config.batch_size if isinstance(recipe, FastRecipe) else config.recipe.batch_size
+    if config.target.model is None and not isinstance(recipe, OwnRecipe):
 
         def needs(one: Config, shape: Shape, _: OnAttacked) -> list[Need]:
             return [taught_need("a shadow model", one.architecture(), shape, train.classes, batch)]
@@ -32,11 +35,11 @@ def check_memory(console: Console, config: Config, prepared: Prepared, machines:
 def stages(config: Config, prepared: Prepared, machines: OnAttacked) -> list[Stage]:
     """Every stage of a run, from moments' measurements that read no image."""
     dataset, inside = prepared.dataset, _pool(config, prepared).members_N
-    network, recipe = config.architecture(), config.recipe
+    network, recipe = config.architecture(), config.taught()
     pace, found = recipe_pace(network, recipe, dataset.train), [start_up(machines)]
     if config.target.checkpoint is None:
         found.append(alone("target", pace.training(len(dataset.train), recipe.epochs)))
-    speed = replace(machines.shadows, stack=1) if config.target.model else machines.shadows
+    speed = machines.shadows if config.stacks() else replace(machines.shadows, stack=1)
     sizes = {"members": int(inside.sum()), "others": int((~inside).sum()), "test": len(dataset.test), "targets": 1}
     return [*found, attack_stage(pace, config.attack, recipe, speed, **sizes)]
 

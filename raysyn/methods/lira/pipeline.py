@@ -6,15 +6,16 @@ are trained as it was. Nothing is released.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from raysyn.attacks.checks import check_classes, check_views
 from raysyn.attacks.membership import fingerprint
-from raysyn.attacks.shadows import Architecture, check_enough
+from raysyn.attacks.shadows import check_enough
+from raysyn.attacks.teaching import Architecture, Learns, Recipe, teach
 from raysyn.compute.worker import Worker
 from raysyn.data.images import Images, load
 from raysyn.methods.attack_report import (
@@ -30,13 +31,15 @@ from raysyn.methods.exposed import expose
 from raysyn.methods.lira import target as lira_target
 from raysyn.methods.lira.config import NAME, Config
 from raysyn.methods.lira.outlook import check_memory, show_outlook
+from raysyn.methods.lira.own_training import check_training
 from raysyn.methods.lira.report import story
 from raysyn.methods.method import Method, Prepared
 from raysyn.models import checkpoints
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, no_dp_section, write_report
 from raysyn.screen.console import Console
-from raysyn.train.recipe import RecipeConfig, fit, one_hot
+from raysyn.train.loop import on_cpu
+from raysyn.train.own_recipe import OwnRecipe
 
 
 def prepare(config: Config) -> Prepared:
@@ -46,12 +49,17 @@ def prepare(config: Config) -> Prepared:
     train = dataset.train
     check_classes(config.attack, train.classes, "give images of at least 2 classes")
     rehearse(NAME, dataset)
-    network, other = _fresh(config, train)
-    lira_target.check_network(network, train, config.called(), config.imported())
-    found = lira_target.check_fresh(network, other, config.called())
-    check_views(config.attack, config.recipe)
+    found, facts, recipe = list[str](), dict[str, str](), config.taught()
+    if config.has_network():
+        network, other = _fresh(config, train)
+        lira_target.check_network(network, train, config.called(), config.imported())
+        found = lira_target.check_fresh(network, other, config.called())
+    check_views(config.attack, recipe)
     check_enough(config.attack, train, dataset.test, config.seed)
-    facts = {"network": imported.source(train.shape[2], train.classes)} if (imported := config.imported()) else {}
+    if isinstance(recipe, OwnRecipe):
+        facts |= check_training(recipe, train)
+    if (imported := config.imported()) is not None:
+        facts["network"] = imported.source(train.shape[2], train.classes)
     if config.target.checkpoint is not None:
         facts["weights"] = fingerprint(read_weights(config.target.checkpoint, network))
         found += lira_target.doubts(network, train, config.called())
@@ -62,18 +70,14 @@ def run(setting: Setting) -> Report:
     """Take or train the target, train shadow models, attack."""
     config, train, console, folder = setting.config, setting.dataset.train, setting.console, setting.folder
     console.begin([*(["target"] if config.target.checkpoint is None else []), "attack"])
-    model, other = _fresh(config, train)
-    doubts = lira_target.check_fresh(model, other, config.called())
-    weights = _target(setting, model)
-    doubts += lira_target.doubts(model, train, config.called())
-    speed = setting.machines.shadows
-    if config.target.model and speed.stack is None:
-        # A network that nobody has seen may not be mapped over: torch.func refuses some layers.
+    target, doubts = _target(setting)
+    speed, recipe = setting.machines.shadows, config.taught()
+    if speed.stack is None and not config.stacks():
         speed = replace(speed, stack=1)
     # How a classifier from elsewhere was trained is the user's to say: one view unless told.
     asked = replace(config.attack, queries=config.attack.queries or 1) if config.is_users() else config.attack
     setting_asked = replace(setting, config=replace(config, attack=asked))
-    found = setting_asked.attack({"target": weights}, train, config.architecture(train), speed)
+    found = setting_asked.attack({"target": target}, train, config.architecture(train), speed, recipe)
     alike = found["likeness"]["target"]
     unlike = lira_target.unlike(alike, trained_here=config.target.checkpoint is None)
     told, accuracy = found["attacks"]["target"], found["tested"]["target"]
@@ -99,25 +103,29 @@ def _fresh(config: Config, train: Images) -> list[nn.Module]:
     return [config.architecture().build(train.shape[2], train.classes) for _ in range(2)]
 
 
-def _target(setting: Setting, model: nn.Module) -> dict[str, Tensor]:
-    """The weights that are attacked, read or trained; `model` takes them on."""
+def _target(setting: Setting) -> tuple[Mapping[str, Tensor] | Learns, list[str]]:
+    """The weights that are attacked, read or trained, and what is doubtful about them; where a function of the user's
+    trains the target, it is trained as it is asked."""
     config, train = setting.config, setting.dataset.train
+    if not config.has_network():
+        setting.console.stage("target", f"{config.taught().name} trains it on {len(train):,} images")
+        return Learns(train, config.seed), []
+    model, other = _fresh(config, train)
+    doubts = lira_target.check_fresh(model, other, config.called())
     if config.target.checkpoint is not None:
-        return read_weights(config.target.checkpoint, model)
-    shared = (config.architecture(), train, config.recipe, config.seed)
-    weights = setting.folder.stage("target", lambda: setting.compute.once(fit_target, *shared, name="target"))
-    model.load_state_dict(weights)
-    setting.console.stage("target", f"a classifier trained here on {len(train):,} images")
-    return weights
+        weights = read_weights(config.target.checkpoint, model)
+    else:
+        shared = (config.architecture(), train, config.taught(), config.seed)
+        weights = setting.folder.stage("target", lambda: setting.compute.once(fit_target, *shared, name="target"))
+        model.load_state_dict(weights)
+        setting.console.stage("target", f"a classifier trained here on {len(train):,} images")
+    return weights, doubts + lira_target.doubts(model, train, config.called())
 
 
-def fit_target(worker: Worker, network: Architecture, train: Images, recipe: RecipeConfig, seed: int) -> dict[str, Any]:
+def fit_target(worker: Worker, network: Architecture, train: Images, recipe: Recipe, seed: int) -> dict[str, Any]:
     """Weights of a classifier trained on all of `train`."""
-    torch.manual_seed(seed)
-    model = network.build(train.shape[2], train.classes)
-    examples = one_hot(train.images_NHWC, train.labels_N, train.classes)
-    (weights,) = fit(worker, [model], lambda epoch, m: examples, len(train), recipe, [seed])
-    return weights
+    (model,) = teach(worker, network, recipe, [train], len(train), [seed], [seed])
+    return on_cpu(model.state_dict())
 
 
 def read_weights(path: str, network: nn.Module) -> dict[str, Tensor]:

@@ -96,6 +96,7 @@ def test_a_whole_run_leaves_release_and_report(finished: tuple[Any, Path, str]) 
     assert student["shape"] == [8, 8, 1] and student["network"] == {"blocks": 1, "width": 4}
     html = (out / "internal" / "report.html").read_text()
     assert html.count("data:image/svg+xml") == 3 and "table 2 of the paper" in html
+    assert "not adaptive" in html and "raysyn attack RUN --shadow-runs N" in html
     table, dataset = pq.read_table(out / "internal" / "attacked.parquet").to_pydict(), load(TINY.data)
     known = {image.tobytes() for image in kr.split(TINY, dataset).train.images_NHWC}
     for split, index in zip(table["split"], table["index"], strict=True):

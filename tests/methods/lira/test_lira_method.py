@@ -18,6 +18,7 @@ import pytest
 import torch
 from whole_run import whole_run
 
+from raysyn.attacks import quantiles
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
 from raysyn.attacks.verdict import auc
 from raysyn.compute.local import Local
@@ -88,11 +89,16 @@ def test_a_classifier_trained_here_is_attacked(tmp_path: Path) -> None:
     content = run(replace(TINY, recipe=replace(TINY.recipe, epochs=12), attack=asked), tmp_path / "run", said)
     text = " ".join(said.getvalue().split())
     assert set(content["attacks"]) == {"target", "shadow_models", "found"}
-    assert len(content["attacks"]["target"]["variants"]) == 7
-    (record,) = content["attacks"]["found"]
+    assert len(content["attacks"]["target"]["variants"]) == 8
+    record, regressed = content["attacks"]["found"]
+    own = content["attacks"]["target"]["variants"][quantiles.NAME]
+    assert {name: regressed[name] for name in ("auc", "members", "others")} == {
+        name: own[name] for name in ("auc", "members", "others")
+    }
     assert record["auc"] == content["attacks"]["target"]["headline"]["auc"] and "the target" in record["attack"]
     assert content["privacy"]["guarantee"] == "none"
     page = (tmp_path / "run/internal/report.html").read_text()
+    assert all(one["attack"] in page for one in (record, regressed)), "What attackers found"
     assert "Trained the attacked classifier on the 120 training images" in page and "LiRA with 8 shadow models" in page
     assert "Samples" not in page and "Its images may reveal" not in page
     target = content["attacks"]["target"]
@@ -153,9 +159,7 @@ def test_other_questions_train_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     def trained(*_: Any) -> None:
         raise AssertionError("a network was trained again")
 
-    monkeypatch.setattr("raysyn.attacks.shadows.fit", trained)
-    monkeypatch.setattr("raysyn.attacks.control.fit", trained)
-    monkeypatch.setattr(lira, "fit", trained)
+    monkeypatch.setattr("raysyn.attacks.teaching.fit", trained)
     areas = {first["auc"]}
     for asked in ({"queries": 1}, {"queries": 2}, {"queries": 7}, {"headline": "rmia-offline"}):
         told = run(replace(config, attack=replace(config.attack, **asked)), tmp_path / "run")["attacks"]["target"]

@@ -1,0 +1,45 @@
+"""Will a training of the user's do? Asked on a few made-up images, before any work."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from raysyn.compute.worker import best_device
+from raysyn.data.images import Images
+from raysyn.methods.lira.target import check_network
+from raysyn.methods.outlook import made_up
+from raysyn.train.own_recipe import TRIED_ON, OwnRecipe
+from raysyn.train.recipe import predict
+
+APART = 1e-3
+"""Relative difference that is more than rounding."""
+
+
+def check_training(recipe: OwnRecipe, like: Images) -> dict[str, str]:
+    """What tells it from another training, as facts of the run; ValueError, in one sentence, where it returns nothing
+    that answers images like these with logits, or answers differently each time."""
+    images = made_up(like, max(TRIED_ON, 2 * like.classes))
+    first, again = (_answers(recipe, images) for _ in range(2))
+    if not _alike(*first):
+        raise ValueError(
+            f"{recipe.name}: what it returned answers the same images differently each time: leave dropout and random "
+            "layers out where it answers (a torch.nn.Module is in evaluation mode)"
+        )
+    if not _alike(first[0], again[0]):
+        raise ValueError(
+            f"{recipe.name} trains otherwise each time, whatever its seed says, so that a run could not be continued: "
+            "draw all random numbers from the seed that it is given"
+        )
+    return {"recipe_source": recipe.made_by.code()}
+
+
+def _answers(recipe: OwnRecipe, images: Images) -> tuple[Tensor, Tensor]:
+    """What a fresh one answers, asked twice."""
+    model = recipe.trained(images, 0, best_device())
+    first = predict(model, images.images_NHWC)
+    check_network(model.cpu(), images, f"{recipe.name}: what it returned", None)
+    return first, predict(model, images.images_NHWC)
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return float((one - other).norm()) <= APART * float(one.norm() + other.norm()) + 1e-6
