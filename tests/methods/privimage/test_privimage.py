@@ -468,7 +468,19 @@ def test_classes_without_public_images_are_not_selected() -> None:
         ({"synthetic": 3}, "synthetic is 3"),
         *(
             ({"finetune": replace(TINY.finetune, layers="lora:2"), **untaught}, "a diffusion model that has learned")
-            for untaught in ({"generator": "gan"}, {"pretraining": "none"})
+            for untaught in (
+                {"generator": "gan"},
+                {"pretraining": "none"},
+                {"pretrain": replace(TINY.pretrain, iterations=0)},
+                {"pretraining": "none", "central": CentralConfig(count=10), "warmup": LoopConfig(iterations=0)},
+            )
+        ),
+        (
+            {
+                "finetune": replace(TINY.finetune, layers="lora:2"),
+                "central": CentralConfig(count=10, conditional=False),
+            },
+            "central.conditional is False with 10 classes",
         ),
         ({"semantic": SemanticConfig(noise_multiplier=0.1)}, "budget.epsilon"),
     ],
