@@ -4,7 +4,7 @@
 
 The network, the sampler and the learning rate are those of `privimage cpu-cifar10`. CIFAR-100's classes are given to
 those of CIFAR-10 by hand, in place of the semantic query, so that the whole budget is DP-SGD's. First the CPU time of a
-step of each choice, interleaved, as a ratio to that of all weights (or of the first choice); then the loss on real test images after fine-tuning
+step of each choice, interleaved, as a ratio to that of all weights; then the loss on real test images after fine-tuning
 and its CPU seconds; last the accuracy of the report's CNN trained on what each draws.
 """
 

@@ -107,9 +107,8 @@ def test_a_bad_value_costs_one_sentence(layers: str) -> None:
 @pytest.mark.parametrize("layers", ["attention", "embedding", "lora:2"])
 def test_a_network_called_attention_is_not_attention_as_a_whole(layers: str) -> None:
     plain = network("unet")[0]
-    named = type("AttentionUNet", (UNet,), {})(
-        UNetConfig(width=8, multipliers=(1, 2), blocks=1, attention=(4,)), 1, 8, 3
-    )
+    kind = type("AttentionUNet", (UNet,), {})
+    named = kind(UNetConfig(width=8, multipliers=(1, 2), blocks=1, attention=(4,)), 1, 8, 3)
     assert how_many(named, layers) == how_many(plain, layers)
     learning, whole = (int(one.replace(",", "")) for one in how_many(named, layers).split(" of "))
     assert learning < whole == sum(one.numel() for one in plain.parameters())
