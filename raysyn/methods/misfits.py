@@ -20,6 +20,7 @@ from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.central import CentralConfig, mean_query, mode_query
 from raysyn.privacy.queries.moments import MEANS, MomentsConfig
 from raysyn.privacy.sgd_config import SGDConfig
+from raysyn.train.few_weights import ALL
 
 FEW_STEPS = 100
 """Steps of DP-SGD below which a network has hardly learned: a preset for 60,000 images took 35 on 5,312, and its images
@@ -144,3 +145,17 @@ def _mend(config: CentralConfig, private: Images, budget: Budget) -> str:
         if noise_of(asked, private) < DROWNED:
             return f"give --central.sampling-rate 1 --central.count {count} --central.noise-multiplier {noise:g}"
     return f"no clear ones can be had for ε {budget.epsilon:g}: give --central.count 0, which leaves them out"
+
+
+def wide_clip(config: SGDConfig) -> list[str]:
+    """Where few weights learn, whose gradients are shorter than those of all, while the noise is that of the
+    clip norm."""
+    if config.layers == ALL or config.max_grad_norm < 1:
+        return []
+    advice = "lower it"
+    if config.layers.startswith("lora"):
+        advice = "give at most 0.3, and a learning rate 5 to 10 times that of all weights"
+    return [
+        f"finetune.max_grad_norm is {config.max_grad_norm:g}, but gradients of few weights (finetune.layers "
+        f"{config.layers}) are shorter than those of all, so that most of it is noise: {advice}"
+    ]

@@ -14,7 +14,7 @@ from raysyn.models.denoiser import OwnDenoiser
 from raysyn.privacy import engines
 from raysyn.privacy.bookkeeping import bookkeeping
 from raysyn.train.diffusion import DiffusionTask
-from raysyn.train.few_weights import ALL, few, merged
+from raysyn.train.few_weights import ALL, few, how_many, merged
 from raysyn.train.samplers import SamplerConfig, generate
 
 Shape = tuple[int, int, int]
@@ -35,7 +35,7 @@ def check_denoiser(
     """
     if not isinstance(denoiser, OwnDenoiser):
         engines.refuse_unsupported(few(denoiser, layers))
-        return {}
+        return _learning(denoiser, layers)
     name = f"network.factory {denoiser.made_by.function}"
     own = copy.deepcopy(denoiser).train()
 
@@ -69,7 +69,20 @@ def check_denoiser(
             f"{name} begins with other weights each time, whatever torch.manual_seed says, so that a run could not be "
             "continued: draw them with torch's random numbers alone"
         )
-    return {"network_source": denoiser.source()}
+    return {"network_source": denoiser.source(), **_learning(denoiser, layers)}
+
+
+def refuse_lessened(layers: str, classes: int) -> None:
+    """ValueError for few weights on a network of which a share alone is kept, as after images of no one class."""
+    if layers != ALL and classes > 1:
+        raise ValueError(
+            f"finetune.layers is {layers}, but central.conditional is False with {classes} classes, after which little "
+            "of what was learned is kept: give --central.conditional True, or all"
+        )
+
+
+def _learning(denoiser: nn.Module, layers: str) -> dict[str, str]:
+    return {} if layers == ALL else {"learning": how_many(denoiser, layers)}
 
 
 def _shake(own: nn.Module) -> None:

@@ -64,10 +64,11 @@ class Partner(Protocol):
 def train(
     compute: Compute, model: nn.Module, task: Task, private: Images, config: SGDConfig, cost: Cost, secret: bytes,
     speed: SGDSpeed, *, name: str = "finetune", epsilon_at: Callable[[int], float] | None = None,
-    partner: Partner | None = None,
+    partner: Partner | None = None, seed: int = 0,
 ) -> Release[dict[str, Any]]:  # fmt: skip
-    """`fit` on every worker of `compute`; `name` names the stage and its random streams."""
-    args = (model, task, private, config, cost, secret, speed, name, epsilon_at, partner)
+    """`fit` on every worker of `compute`; `name` names the stage and its random streams; `seed` decides the
+    first weights of low-rank updates alone."""
+    args = (model, task, private, config, cost, secret, speed, name, epsilon_at, partner, seed)
     answer = compute.train(_plain_fit, *args, name=name)
     _refuse_another_price(answer["cost"], cost)
     return Release(value=answer["value"], cost=cost)
@@ -99,6 +100,7 @@ def fit(
     stage: str = "finetune",
     epsilon_at: Callable[[int], float] | None = None,
     partner: Partner | None = None,
+    seed: int = 0,
 ) -> Release[dict[str, Any]]:
     """Train `model`, or a copy with those of its layers that `config` names, on private images and release its weights;
     call it on every rank.
@@ -111,7 +113,7 @@ def fit(
     A run that was killed and continued gives the same bytes on the same machine; another number of ranks gives
     the same weights within float rounding. Raises ValueError for a model or a cost it cannot serve.
     """
-    model = few(model, config.layers)
+    model = few(model, config.layers, seed)
     _check(model, config, cost, private.units)
     units.check(cost, private)
     # Denormal numbers, common in Adam's second moment and in clipped gradients, slow a CPU down many times.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 ALL = "all"
-BASE, DOWN, UP = "lora_base", "lora_down", "lora_up"
+BASE, DOWN, UP = "raysyn_base", "raysyn_down", "raysyn_up"
 
 
 def rank_of(layers: str) -> int | None:
@@ -30,10 +30,10 @@ def rank_of(layers: str) -> int | None:
     return int(found[1])
 
 
-def few(network: nn.Module, layers: str) -> nn.Module:
+def few(network: nn.Module, layers: str, seed: int = 0) -> nn.Module:
     """A copy of the network in which these layers alone learn, and which answers as the network does; for `all` the
     network itself. What does not learn in the network does not in the copy. The first weights of low-rank updates are
-    the same each time.
+    the same each time for a seed.
 
     Raises ValueError, in one sentence, for a network that has no such layers.
     """
@@ -45,14 +45,25 @@ def few(network: nn.Module, layers: str) -> nn.Module:
     network.requires_grad_(False)
     inside = getattr(network, "network", network)  # of a user's
     if rank is None:
-        for module in _named(inside, layers):
-            for parameter in module.parameters():
-                parameter.requires_grad_(id(parameter) in learning)
+        whole = _named(inside, layers)
     else:
-        _put_updates(inside, layers, rank, learning)
+        # Rows of classes that are alike could never be told apart by what is beside other layers.
+        whole = [module for name, module in inside.named_children() if name.startswith("label")]
+        _put_updates(
+            inside, layers, rank, learning - {id(one) for module in whole for one in module.parameters()}, seed
+        )
+    for module in whole:
+        for parameter in module.parameters():
+            parameter.requires_grad_(id(parameter) in learning)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ValueError(f"finetune.layers is {layers}, but none of these layers learns in the network: give all")
     return network
+
+
+def how_many(network: nn.Module, layers: str) -> str:
+    """How many weights learn, as `26,688 of 410,964`: those of updates among the first, not among the second."""
+    learning = sum(one.numel() for one in few(network, layers).parameters() if one.requires_grad)
+    return f"{learning:,} of {sum(one.numel() for one in network.parameters()):,}"
 
 
 def _named(network: nn.Module, layers: str) -> list[nn.Module]:
@@ -71,11 +82,12 @@ def _named(network: nn.Module, layers: str) -> list[nn.Module]:
 def _attention(network: nn.Module) -> list[nn.Module]:
     return [
         module for name, module in network.named_modules()
-        if "attention" in name.rpartition(".")[2].lower() or "attention" in type(module).__name__.lower()
+        if name  # not the network itself, all of which would learn
+        and ("attention" in name.rpartition(".")[2].lower() or "attention" in type(module).__name__.lower())
     ]  # fmt: skip
 
 
-def _put_updates(network: nn.Module, layers: str, rank: int, learning: Iterable[int]) -> None:
+def _put_updates(network: nn.Module, layers: str, rank: int, learning: Iterable[int], seed: int) -> None:
     attending = {inner for module in _attention(network) for inner in module.modules()}
     # No class derived from these: what it makes of its weights is not known.
     bases = [
@@ -87,7 +99,7 @@ def _put_updates(network: nn.Module, layers: str, rank: int, learning: Iterable[
         raise ValueError(
             f"finetune.layers is {layers}, but the network has no attention and no nn.Conv2d that learns: give all"
         )
-    random = torch.Generator().manual_seed(0)
+    random = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):  # from which new layers draw what is then drawn over
         for name, layer in bases:
             parent, _, own = name.rpartition(".")
@@ -105,28 +117,29 @@ class LowRank(nn.Module):
         assert isinstance(base, nn.Conv2d | nn.Linear)
         weight = base.weight
         rank = min(rank, len(weight), weight[0].numel())  # more than a layer has would be noise alone
-        self.lora_base = base
-        self.lora_down: nn.Module
-        self.lora_up: nn.Module
+        self.raysyn_base = base
+        self.raysyn_down: nn.Module
+        self.raysyn_up: nn.Module
         if isinstance(base, nn.Conv2d):
             sides = base.kernel_size, base.stride, base.padding, base.dilation
-            self.lora_down = nn.Conv2d(base.in_channels, rank, *sides, bias=False, padding_mode=base.padding_mode)  # type: ignore[arg-type]
-            self.lora_up = nn.Conv2d(rank, base.out_channels, 1, bias=False)
+            self.raysyn_down = nn.Conv2d(base.in_channels, rank, *sides, bias=False, padding_mode=base.padding_mode)  # type: ignore[arg-type]
+            self.raysyn_up = nn.Conv2d(rank, base.out_channels, 1, bias=False)
         else:
-            self.lora_down = nn.Linear(base.in_features, rank, bias=False)
-            self.lora_up = nn.Linear(rank, base.out_features, bias=False)
+            self.raysyn_down = nn.Linear(base.in_features, rank, bias=False)
+            self.raysyn_up = nn.Linear(rank, base.out_features, bias=False)
         bound = 1 / math.sqrt(weight[0].numel())
-        nn.init.uniform_(self.lora_down.weight, -bound, bound, generator=random)  # type: ignore[arg-type]
-        nn.init.zeros_(self.lora_up.weight)  # type: ignore[arg-type]
+        nn.init.uniform_(self.raysyn_down.weight, -bound, bound, generator=random)  # type: ignore[arg-type]
+        nn.init.zeros_(self.raysyn_up.weight)  # type: ignore[arg-type]
         self.to(weight.device)
 
     def forward(self, x: Tensor) -> Tensor:
-        answer: Tensor = self.lora_base(x) + self.lora_up(self.lora_down(x))
+        answer: Tensor = self.raysyn_base(x) + self.raysyn_up(self.raysyn_down(x))
         return answer
 
 
 def merged(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of the ordinary network that answers as the one with low-rank updates does."""
+    """The weights of the ordinary network that answers as the one with low-rank updates does. Of averaged weights an
+    update is the product of the averages, not the average of the products."""
     found = dict[str, Tensor]()
     for name, value in weights.items():
         layer, part, kind = (["", "", *name.rsplit(".", 2)])[-3:]

@@ -115,7 +115,7 @@ def fit(
     """
     if not len(images):
         raise ValueError("There are 0 images to learn from; give at least one.")
-    model = few(model, layers)
+    model = few(model, layers, seed)
     model.to(worker.device).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     ema, history, start = Ema(model, config.ema), [], 0

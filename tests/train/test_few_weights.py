@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.privacy.sgd_config import SGDConfig
-from raysyn.train.few_weights import few, merged
+from raysyn.train.few_weights import few, how_many, merged
 
 CHOICES = ["all", "attention", "embedding", "lora:1", "lora:3", "lora:1000"]
 
@@ -81,7 +82,7 @@ def test_what_learns_is_what_is_said() -> None:
     assert of("attention") == {"label", "time0", "time1", "stem"} | attention
     convolutions = {name for name, one in network("unet")[0].named_modules() if isinstance(one, nn.Conv2d)}
     updated = convolutions | {name for name in attention if not name.endswith("norm")}
-    assert of("lora:2") == {f"{name}.lora_{part}" for name in updated for part in ("down", "up")}
+    assert of("lora:2") == {f"{name}.raysyn_{part}" for name in updated for part in ("down", "up")} | {"label"}
     everything = [few(network("unet")[0], "lora:2").state_dict() for _ in range(2)]
     assert all(torch.equal(value, everything[1][name]) for name, value in everything[0].items()), "on every rank"
 
@@ -92,7 +93,7 @@ def test_what_does_not_learn_in_the_network_does_not_here() -> None:
     model.get_submodule("stem").requires_grad_(False)
     learning = {name for name, value in few(model, "attention").named_parameters() if value.requires_grad}
     assert not [name for name in learning if name.startswith(("label", "stem"))] and "time0.weight" in learning
-    assert not hasattr(few(model, "lora:2").get_submodule("stem"), "lora_up")
+    assert not hasattr(few(model, "lora:2").get_submodule("stem"), "raysyn_up")
 
 
 @pytest.mark.parametrize(
@@ -101,3 +102,25 @@ def test_what_does_not_learn_in_the_network_does_not_here() -> None:
 def test_a_bad_value_costs_one_sentence(layers: str) -> None:
     with pytest.raises(ValueError, match=r"layers is '.*': give all, attention, embedding, or lora:RANK"):
         SGDConfig(layers=layers)
+
+
+@pytest.mark.parametrize("layers", ["attention", "embedding", "lora:2"])
+def test_a_network_called_attention_is_not_attention_as_a_whole(layers: str) -> None:
+    plain = network("unet")[0]
+    kind = type("AttentionUNet", (UNet,), {})
+    named = kind(UNetConfig(width=8, multipliers=(1, 2), blocks=1, attention=(4,)), 1, 8, 3)
+    assert how_many(named, layers) == how_many(plain, layers)
+    learning, whole = (int(one.replace(",", "")) for one in how_many(named, layers).split(" of "))
+    assert learning < whole == sum(one.numel() for one in plain.parameters())
+
+
+@pytest.mark.parametrize("name", ["lora_base", "lora_down", "lora_up"])
+def test_layers_of_a_user_with_such_names_stay(name: str) -> None:
+    own = nn.Sequential(OrderedDict([(name, nn.Conv2d(1, 2, 3)), ("last", nn.Conv2d(2, 1, 1))]))
+    for model in (own, few(own, "lora:1")):
+        assert list(merged(model.state_dict())) == list(own.state_dict())
+
+
+def test_first_weights_of_updates_follow_the_seed() -> None:
+    one, other = (few(network("unet")[0], "lora:2", seed).state_dict()["stem.raysyn_down.weight"] for seed in (1, 2))
+    assert not torch.equal(one, other)

@@ -113,21 +113,29 @@ def test_a_step_is_adams_whatever_the_memory_layout(tmp_path: Path) -> None:
         torch.testing.assert_close(mine.detach(), theirs.detach(), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("layers", "stays"), [("lora:1", "label.weight"), ("attention", "head.weight")])
+@pytest.mark.parametrize(("layers", "stays"), [("lora:1", "time0.weight"), ("attention", "head.weight")])
 def test_few_layers_learn_and_answers_and_states_are_an_ordinary_network(
     tmp_path: Path, layers: str, stays: str
 ) -> None:
-    before = _model().state_dict()
-    result = fit(_worker(tmp_path), _model(), TASK, _images(), CONFIG, 3, None, layers)
+    def model() -> torch.nn.Module:
+        """All classes begin alike."""
+        made = _model()
+        with torch.no_grad():
+            made.get_submodule("label").weight[:] = made.get_submodule("label").weight[-1].clone()  # type: ignore[index,operator]
+        return made
+
+    before = model().state_dict()
+    result = fit(_worker(tmp_path), model(), TASK, _images(), CONFIG, 3, None, layers)
     for weights in (result["model"], result["ema"]):
         assert list(weights) == list(before)
         assert torch.equal(weights[stays], before[stays]) and not torch.equal(
             weights["stem.weight"], before["stem.weight"]
         )
+        assert not torch.equal(weights["label.weight"][0], weights["label.weight"][1])
     # What experiments draw from along the way is a state's average.
     state = _worker(tmp_path).resume()
     assert state is not None and _same(result["ema"], dict(averaged(state)))
-    again = fit(_worker(tmp_path), _model(), TASK, _images(), CONFIG, 3, None, layers)
+    again = fit(_worker(tmp_path), model(), TASK, _images(), CONFIG, 3, None, layers)
     assert _same(result["model"], again["model"])
 
 

@@ -83,10 +83,11 @@ class Config(Declared):
                     f"experiment.{name} is {asked}, but central.count is 0, so that all of these runs would be one: "
                     "give the run itself central images, or leave it out"
                 )
-        if self.finetune.layers != "all" and not self.central.count:
+        if self.finetune.layers != "all" and not (self.central.count and self.warmup.iterations):
+            none = "warmup.iterations" if self.central.count else "central.count"
             raise ValueError(
-                f"finetune.layers is {self.finetune.layers}, but central.count is 0, so that the other layers would "
-                "stay as they were drawn: give central images, or all"
+                f"finetune.layers is {self.finetune.layers}, but {none} is 0, so that the other layers would stay as "
+                "they were drawn: give central images and steps of warm-up, or all"
             )
         gaussian = self.central.gaussian or "gaussian" in self.experiment.kinds
         for name in ("counts", "augment"):

@@ -72,7 +72,14 @@ def asked(config: Config) -> dict[str, Group]:
             text="And without any, which is DPDM.",
             variants=[_variant(one, "count") for one in (none, own, *kinds)],
         )  # fmt: skip
-    return found
+    return {
+        name: replace(group, variants=[
+            replace(one, title=f"{one.title} (all weights learn)")
+            if one.config.finetune.layers != own.finetune.layers else one
+            for one in group.variants
+        ])
+        for name, group in found.items()
+    }  # fmt: skip
 
 
 def counts(config: Config, count: int) -> Config:

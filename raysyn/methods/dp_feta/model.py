@@ -136,7 +136,7 @@ class Diffusion:
         """Stage II (paper 3.2): DP-SGD on the sensitive images spends what is left."""
         setting, plan = self.setting, self.setting.plan
         epsilon_at = partial(plan.epsilon_after, "finetune")
-        fine_tune = partial(sgd.train, setting.compute, name="finetune", epsilon_at=epsilon_at)
+        fine_tune = partial(sgd.train, setting.compute, name="finetune", epsilon_at=epsilon_at, seed=self.config.seed)
         told = (plan.stages["finetune"], setting.folder.secret, setting.machines.sgd)
         tuned = setting.folder.stage(
             "finetune",

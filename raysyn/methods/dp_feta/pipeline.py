@@ -20,8 +20,8 @@ from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look, uncharged
 from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import drowned, drowned_means, few_steps, unjudged
-from raysyn.methods.own_network import check_denoiser
+from raysyn.methods.misfits import drowned, drowned_means, few_steps, unjudged, wide_clip
+from raysyn.methods.own_network import check_denoiser, refuse_lessened
 from raysyn.methods.sweep import check
 from raysyn.methods.synthesis import judging
 from raysyn.privacy import units
@@ -32,6 +32,8 @@ def prepare(config: Config) -> Prepared:
     """The data set and the plan for it; ValueError in one sentence where either cannot be."""
     dataset = look(name_of(config), config)
     private = dataset.train
+    if config.central.count and not config.central.conditional:
+        refuse_lessened(config.finetune.layers, private.classes)
     facts = check_denoiser(
         new_denoiser(config, private), private.shape, task_of(config, private), config.sampler, config.finetune.layers
     )
@@ -42,6 +44,7 @@ def prepare(config: Config) -> Prepared:
         *drowned(config.central, private, budget_of(config)),
         *drowned_means(planned, private),
         *few_steps(planned, "finetune", private.units, "finetune"),
+        *wide_clip(config.finetune),
     ]
     return Prepared(dataset=dataset, plan=planned, facts=facts, doubts=doubts)
 

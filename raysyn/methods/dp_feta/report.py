@@ -6,9 +6,11 @@ from raysyn.data.images import Images
 from raysyn.methods import asking
 from raysyn.methods.class_shares import mix_of
 from raysyn.methods.dp_feta.config import MOMENTS, Config
+from raysyn.methods.dp_feta.model import new_denoiser
 from raysyn.privacy.cost import unit_of
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries.moments import MEANS
+from raysyn.train.few_weights import ALL, how_many
 from raysyn.train.samplers import network_calls
 
 
@@ -29,10 +31,12 @@ def story(config: Config, plan: Plan, private: Images) -> list[str]:
             f"a random {100 * query.sampling_rate:g} % of the {unit_of(query.adjacency)}s.",
             f"Warmed up the diffusion model on them for {config.warmup.iterations:,} steps{changed}.",
         ]
-    tuning = plan.stages["finetune"]
+    tuning, few, layers = plan.stages["finetune"], "", config.finetune.layers
+    if layers != ALL:
+        few = f" ({layers}: {how_many(new_denoiser(config, private), layers)} weights learn)"
     return [
         *told,
-        f"Fine-tuned it on the sensitive images with {tuning.steps:,} steps of DP-SGD at noise multiplier "
+        f"Fine-tuned it{few} on the sensitive images with {tuning.steps:,} steps of DP-SGD at noise multiplier "
         f"{tuning.noise_multiplier:.3g}, expected batch {config.finetune.batch_size:,}, "
         f"noisy copies per {unit_of(tuning.adjacency)}: {config.finetune.noise_multiplicity}.",
         f"Drew {config.synthetic:,} images, {mix_of(config)}, with {network_calls(config.sampler)} network calls each.",

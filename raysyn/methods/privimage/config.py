@@ -209,7 +209,8 @@ class Config(Declared):
         if (layers := {self.finetune.layers, *self.experiment.layers} - {ALL}) and self.untaught():
             raise ValueError(
                 f"finetune.layers or experiment.layers is {min(layers)}, but generator is {self.generator} and "
-                f"pretraining {self.pretraining}: few weights are for a diffusion model that has learned, give all"
+                f"pretraining {self.pretraining}, with no step of learning before: few weights are for a diffusion "
+                "model that has learned, give all"
             )
         if not self.private and self.central.count:
             raise ValueError(
@@ -261,7 +262,9 @@ class Config(Declared):
 
     def untaught(self) -> bool:
         """Whether there is no diffusion model that has learned before it is fine-tuned."""
-        return self.generator == "gan" or (self.pretraining == "none" and not self.central.count)
+        steps = self.pretrain.iterations if self.pretraining != "none" else 0
+        steps += self.warmup.iterations if self.warms_up() else 0
+        return self.generator == "gan" or not steps
 
     def warms_up(self) -> bool:
         """Whether central images are a stage of their own: after the public ones, or in place of them."""

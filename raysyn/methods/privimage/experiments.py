@@ -79,6 +79,13 @@ def asked(config: Config, public: Public | None, private: Images) -> dict[str, G
         for name, (values, change, words) in changes.items()
     }
     share = float(f"{own.semantic.selected * rows / classes:.3g}") if classes else 1.0
+    for name, some in found.items():
+        if name != "layers":
+            found[name] = [
+                replace(one, title=f"{one.title} (all weights learn)")
+                if one.config.finetune.layers != own.finetune.layers else one
+                for one in some
+            ]  # fmt: skip
     told = {name: some for name, some in found.items() if some} or {"own": [_variant(own)]}
     return {
         name: Group(title=TITLES[name][0], text=TITLES[name][1], variants=_with_own(name, own, some, share),
@@ -108,8 +115,8 @@ def _with_own(name: str, own: Config, some: Sequence[Variant], share: float) -> 
 
 def pretrained(config: Config, what: Any) -> Config:
     """The same pre-trained on this; what has learned nothing before learns as a whole."""
-    tuning = replace(config.finetune, layers=ALL) if what == "none" and not config.central.count else config.finetune
-    return replace(config, pretraining=what, finetune=tuning)
+    bare = replace(config, pretraining=what, finetune=replace(config.finetune, layers=ALL))
+    return bare if bare.untaught() else replace(bare, finetune=config.finetune)
 
 
 def learning(config: Config, layers: str) -> Config:

@@ -122,6 +122,7 @@ class Diffusion:
         release = sgd.train(
             setting.compute, self.denoiser, self.task, self.private, tuning, setting.plan.stages["finetune"],
             setting.folder.secret, setting.machines.sgd, epsilon_at=partial(setting.plan.epsilon_after, "finetune"),
+            seed=self.config.seed,
         )  # fmt: skip
         return pay(setting, release)
 

@@ -24,7 +24,8 @@ from raysyn.methods.denoising import draw_again
 from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, few_steps, unjudged
+from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, few_steps, unjudged, wide_clip
+from raysyn.methods.own_network import refuse_lessened
 from raysyn.methods.privimage.config import JUDGED_BY, NAME, Config, name_of
 from raysyn.methods.privimage.experiments import PARTS, asked, plan_of
 from raysyn.methods.privimage.knowing import knows, unmeasured
@@ -99,13 +100,15 @@ def misfits(config: Config, private: Images, planned: Plan) -> list[str]:
     """What in the settings is for another number of images."""
     few = FEW_STEPS if config.pretraining == "none" else TAUGHT_BEFORE
     told = few_steps(planned, "finetune", private.units, "finetune", few)
-    return [*drowned(config.central, private, budget_of(config)), *told]
+    return [*drowned(config.central, private, budget_of(config)), *told, *wide_clip(config.finetune)]
 
 
 def check_network(config: Config, private: Images) -> dict[str, str]:
     """What tells a generator of the user's from an edited one; ValueError, in one sentence, where the networks cannot
     take the images, or DP-SGD not them."""
     if config.generator == "diffusion":
+        if config.warms_up() and not config.central.conditional:
+            refuse_lessened(config.finetune.layers, private.classes)
         return check_diffusion(config, private, private.classes)
     if config.network.factory is not None:
         raise ValueError(

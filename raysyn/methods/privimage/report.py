@@ -12,12 +12,14 @@ from raysyn.data.public import Public, in_both
 from raysyn.methods.class_shares import mix_of
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.privimage.config import Config
+from raysyn.methods.privimage.models import new_denoiser, others
 from raysyn.metrics.embedding import tsne
 from raysyn.metrics.semantics import read_vectors, semantic_similarity
 from raysyn.metrics.utility import unit_name
 from raysyn.privacy.cost import unit_of
 from raysyn.report.figures import Line, chart, clouds
 from raysyn.report.report import Section
+from raysyn.train.few_weights import ALL, how_many
 from raysyn.train.samplers import network_calls
 
 SDS = "semantic_distribution_similarity"
@@ -139,16 +141,19 @@ def story(setting: Setting, public: Public | None) -> list[str]:
         if config.generator == "gan":
             length = f"{config.gan.pretrain.iterations:,} steps of the discriminator"
         done.append(f"Pre-trained the {KINDS[config.generator]} on {which} public images for {length}.")
+    few = ""
+    if (layers := config.finetune.layers) != ALL:
+        network = new_denoiser(config, setting.dataset.train, setting.dataset.train.classes + others(config, public))
+        few = f" ({layers}: {how_many(network, layers)} weights learn)"
     if isinstance(setting, PrivateSetting):
         price = setting.plan.stages["finetune"]
-        few = "" if config.finetune.layers == "all" else f" (of its layers: {config.finetune.layers})"
         done.append(
             f"Fine-tuned {TUNED[config.generator]}{few} on the sensitive images with {price.steps:,} steps of DP-SGD "
             f"at noise multiplier {price.noise_multiplier:.3g}, expected batch {config.finetune.batch_size:,}, noisy "
             f"copies per {unit_of(price.adjacency)}: {config.finetune.noise_multiplicity}."
         )
     else:
-        done.append("Fine-tuned it on the sensitive images without any privacy.")
+        done.append(f"Fine-tuned it{few} on the sensitive images without any privacy.")
     calls = 1 if config.generator == "gan" else network_calls(config.sampler)
     done.append(f"Drew {config.synthetic:,} images, {mix_of(config)}; network calls for each: {calls}.")
     return done

@@ -25,6 +25,7 @@ from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_feta.config import Config, ExperimentConfig, new_denoiser, plan
 from raysyn.methods.dp_feta.model import Diffusion
+from raysyn.methods.dp_feta.pipeline import prepare
 from raysyn.methods.dp_feta.presets import PRESETS
 from raysyn.methods.machines import On
 from raysyn.methods.sweep import UNCHARGED
@@ -398,3 +399,13 @@ def test_a_warm_up_that_says_nothing_of_classes_is_kept_in_part(
         assert torch.allclose(value, fresh[name] + share * (taught[name] - fresh[name]), atol=1e-6), name
         assert share < 1 or torch.equal(value, taught[name])
     assert not all(torch.equal(value, taught[name]) for name, value in fresh.items())
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"central": replace(TINY.central, count=0)}, r"central\.count is 0"),
+    ({"warmup": replace(TINY.warmup, iterations=0)}, r"warmup\.iterations is 0"),
+    ({"central": replace(TINY.central, conditional=False)}, "central.conditional is False with 10 classes"),
+])  # fmt: skip
+def test_few_weights_are_for_a_network_that_has_learned(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        prepare(replace(TINY, finetune=replace(TINY.finetune, layers="embedding"), **changes))

@@ -35,6 +35,7 @@ from raysyn.data.images import Images
 from raysyn.data.public import Public, in_both, load_public
 from raysyn.data.streams import PublicConfig
 from raysyn.methods.machines import On
+from raysyn.methods.misfits import wide_clip
 from raysyn.methods.privimage import pipeline as privimage
 from raysyn.methods.privimage import stages
 from raysyn.methods.privimage.config import Config, ExperimentConfig, GANModelConfig, GANPretrainConfig, plan
@@ -468,7 +469,19 @@ def test_classes_without_public_images_are_not_selected() -> None:
         ({"synthetic": 3}, "synthetic is 3"),
         *(
             ({"finetune": replace(TINY.finetune, layers="lora:2"), **untaught}, "a diffusion model that has learned")
-            for untaught in ({"generator": "gan"}, {"pretraining": "none"})
+            for untaught in (
+                {"generator": "gan"},
+                {"pretraining": "none"},
+                {"pretrain": replace(TINY.pretrain, iterations=0)},
+                {"pretraining": "none", "central": CentralConfig(count=10), "warmup": LoopConfig(iterations=0)},
+            )
+        ),
+        (
+            {
+                "finetune": replace(TINY.finetune, layers="lora:2"),
+                "central": CentralConfig(count=10, conditional=False),
+            },
+            "central.conditional is False with 10 classes",
         ),
         ({"semantic": SemanticConfig(noise_multiplier=0.1)}, "budget.epsilon"),
     ],
@@ -524,6 +537,16 @@ def test_layers_that_learn_are_compared_and_what_is_pre_trained_on_nothing_learn
         f"privimage, {name} learning" for name in ("embedding", "all", "lora:2")
     ]
     assert [one.config.finetune.layers for one in groups["pretraining"].variants] == ["embedding", "embedding", "all"]
+    assert ["(all weights learn)" in one.title for one in groups["pretraining"].variants] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("layers", "clip", "told"),
+    [("all", 1.0, ""), ("attention", 0.5, ""), ("attention", 1.0, "lower it"), ("lora:4", 2.0, "at most 0.3")],
+)
+def test_a_clip_norm_for_all_weights_is_told_where_few_learn(layers: str, clip: float, told: str) -> None:
+    doubts = wide_clip(SGDConfig(layers=layers, max_grad_norm=clip))
+    assert len(doubts) == bool(told) and all(told in one for one in doubts)
 
 
 def test_baselines_of_experiments_carry_their_own_names() -> None:
