@@ -157,5 +157,5 @@ def wide_clip(config: SGDConfig) -> list[str]:
         advice = "give at most 0.3, and a learning rate 5 to 10 times that of all weights"
     return [
         f"finetune.max_grad_norm is {config.max_grad_norm:g}, but gradients of few weights (finetune.layers "
-        f"{config.layers}) are shorter than those of all, so that most of it is noise: {advice}"
+        f"{config.layers}) are shorter than those of all, so that the noise is larger than it need be: {advice}"
     ]
