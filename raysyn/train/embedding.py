@@ -38,9 +38,10 @@ class MatchConfig:
     published."""
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "batch_size", "decays"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"training.{name} is {value}: give at least 1")
+        # Normalisation by a batch needs two images.
+        for name, least in {"iterations": 1, "batch_size": 2, "decays": 1}.items():
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"training.{name} is {value}: give at least {least}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"training.learning_rate is {self.learning_rate}: give a number above 0, 0.01 is usual")
         if not 0 < self.decay <= 1 or not 0 <= self.ema < 1:
@@ -68,6 +69,7 @@ def fit(
 
     Returns:
         {"model": weights to draw from, "history": [{"step", "loss"}, ...]}, on the CPU.
+    Raises RuntimeError where loss or weights are no finite numbers.
     """
     generator.to(worker.device).train()
     wanted_KF = torch.from_numpy(np.array(means_KF, np.float32)).to(worker.device)
@@ -92,7 +94,10 @@ def fit(
         ema.update(generator)
         done = step + 1
         if done % every == 0 or done == config.iterations:
-            history.append({"step": done, "loss": loss.item()})
+            finite = all(bool(one.isfinite().all()) for one in generator.parameters())
+            if not math.isfinite(value := loss.item()) or not finite:
+                raise RuntimeError(f"step {done} ended with the loss {value}: lower training.learning_rate")
+            history.append({"step": done, "loss": value})
             worker.save({
                 "step": done, "history": history, "model": generator.state_dict(),
                 "optimizer": optimizer.state_dict(), "ema": ema.state_dict(),

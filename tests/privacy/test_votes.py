@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from raysyn.data.images import Images
@@ -141,6 +142,23 @@ def test_the_nearest_candidate_is_that_of_a_slow_search(
     # How a blur ends beyond three of its widths is nobody's question.
     np.testing.assert_allclose(slowly[np.arange(40), found], best, rtol=0.01)
     assert (found == slowly.argmin(1)).mean() > (0.99 if not blur else 0.9)
+
+
+@pytest.mark.parametrize("blur", [0.0, 1.0])
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 40])
+def test_no_vote_depends_on_other_images(count: int, blur: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where candidates are equal or next to it, and blocks of images begin and end elsewhere."""
+    monkeypatch.setattr(query, "BLOCK", 8)
+    rng = np.random.default_rng(4)
+    images, candidates = (rng.integers(0, 256, (n, 9, 7, 1), np.uint8) for n in (count, 12))
+    equal = np.concatenate([candidates, candidates[::-1], candidates ^ (rng.random(candidates.shape) < 0.02)])
+    chosen = nearest(images, equal, blur)
+    for without in range(count):
+        others = np.delete(images, without, 0)
+        np.testing.assert_array_equal(nearest(others, equal, blur), np.delete(chosen, without))
+    assert not ((chosen >= 12) & (chosen < 24)).any(), "of equal ones the first"
+    half = query.blurred(images, blur)
+    assert half.dtype == torch.float64 and (2 * half).frac().abs().max() == 0, "whole numbers are exact in any order"
 
 
 def test_absent_units_and_shards_change_nothing_else() -> None:

@@ -65,6 +65,18 @@ def test_without_what_chance_adds_it_is_on_average_that_of_the_mean_of_all() -> 
     assert distance(pool[:1], labels[:1], wanted, True) == distance(pool[:1], labels[:1], wanted, False)
 
 
+def test_a_training_that_ends_in_no_numbers_is_no_generator() -> None:
+    means, radians = black_and_white()
+    config = MatchConfig(iterations=4, batch_size=16)
+    with pytest.raises(RuntimeError, match=r"^step \d ended with the loss .*: lower training\.learning_rate$"):
+        fit(Alone(), generator(), means * np.nan, radians, config, 0)
+
+
+def test_a_batch_of_one_is_refused_before_anything_is_paid_for() -> None:
+    with pytest.raises(ValueError, match=r"^training\.batch_size is 1: give at least 2$"):
+        MatchConfig(batch_size=1)
+
+
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_it_learns_what_each_class_looks_like(ema: float) -> None:
     means, radians = black_and_white()

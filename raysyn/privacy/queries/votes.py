@@ -39,6 +39,8 @@ VOTES = "votes"
 """The stage of a plan."""
 BLOCK = 1024
 """Images compared at once, and candidates that they are compared with: part of rounding, so constants."""
+PARTS = 16
+"""Of a shade of grey, to which blurred pixels are rounded."""
 FEWEST, MOST = 8, 1000
 """Candidates of a class, where nothing else is asked for."""
 CLEAR = 1.2
@@ -55,7 +57,8 @@ class VotesConfig:
     candidates: int | None = None
     """Candidates of each class in each round; by default as many as noise leaves votes for, from 8 to 1000."""
     threshold: float = 2.0
-    """Candidates with fewer noisy votes than this many standard deviations of the noise have no descendants."""
+    """So many standard deviations of the noise are taken off all noisy votes; candidates that have none left have no
+    descendants."""
     blur: float = 1.0
     """Images and candidates are compared after a blur of this many pixels, so that a stroke that is a pixel away is
     near; 0 compares pixels as they are."""
@@ -128,14 +131,17 @@ def ballots(
 def nearest(
     images_NHWC: NDArray[np.uint8], candidates_MHWC: NDArray[np.uint8], blur: float
 ) -> NDArray[np.int64]:  # fmt: skip
-    """The candidate nearest to each image by the L2 distance of blurred pixels, int64 (N,); of equally near ones one.
+    """The candidate nearest to each image by the L2 distance of blurred pixels, int64 (N,); of equally near ones the
+    first.
 
-    In blocks of both, so that memory holds BLOCK x BLOCK distances however many there are.
+    All numbers are whole and below 2^53, so that they are exact in any order: what is nearest to an image does not
+    depend on the images beside it, the blocks they come in or the number of threads, as the proof above needs it. In
+    blocks of both, so that memory holds BLOCK x BLOCK distances however many there are.
     """
     found = np.empty(len(images_NHWC), np.int64)
     for at in range(0, len(images_NHWC), BLOCK):
         rows_BP = blurred(images_NHWC[at : at + BLOCK], blur)
-        best_B = torch.full((len(rows_BP),), -torch.inf)
+        best_B = torch.full((len(rows_BP),), -torch.inf, dtype=torch.float64)
         which_B = torch.zeros(len(rows_BP), dtype=torch.int64)
         for start in range(0, len(candidates_MHWC), BLOCK):
             block_CP = blurred(candidates_MHWC[start : start + BLOCK], blur)
@@ -149,21 +155,21 @@ def nearest(
 
 
 def blurred(images_BHWC: NDArray[np.uint8], blur: float) -> torch.Tensor:
-    """What is compared, float32 (B, H * W * C): pixels from -0.5 to 0.5, after a Gaussian blur whose mirror is the
-    image's edge."""
-    # Around medium grey, so that products are small and float32 tells distances apart.
-    pixels_BCHW = torch.tensor(images_BHWC).movedim(-1, 1).float() / 255 - 0.5
+    """What is compared, float64 (B, H * W * C): pixels less 127.5 as whole numbers of PARTS to a shade of grey, after a
+    Gaussian blur whose mirror is the image's edge."""
+    pixels_BCHW = torch.tensor(images_BHWC).movedim(-1, 1).double()
     for side in (2, 3) if blur else ():
         pixels_BCHW = torch.movedim(
             torch.movedim(pixels_BCHW, side, -1) @ _spread(images_BHWC.shape[side - 1], blur), -1, side
         )
-    return pixels_BCHW.flatten(1)
+    return (pixels_BCHW * PARTS).round().flatten(1) - 127.5 * PARTS
 
 
 def _spread(size: int, blur: float) -> torch.Tensor:
-    """Of one direction, float32 (size, size): what each pixel gives to each."""
+    """Of one direction, float64 (size, size): what each pixel gives to each, in whole parts of 1024, so that sums are
+    exact."""
     at = torch.arange(size, dtype=torch.float64)
     # Beyond both edges lie their mirror images.
     beyond = torch.cat((-1 - at, at, 2 * size - 1 - at))
     share = torch.exp(-((at - beyond[:, None]) ** 2) / (2 * blur**2))
-    return (share / share.sum(0)).reshape(3, size, size).sum(0).float()
+    return ((share / share.sum(0)).reshape(3, size, size).sum(0) * 1024).round() / 1024
