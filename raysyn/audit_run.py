@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         if asked.flags.dry_run:
             return _price(asked)
         found.extend(_played(asked))
-        checks.extend(_checked(asked))
+        checks.extend(_networks(asked.run, asked.cases))
         _told(asked, found, checks)
         told = {"run": asked.name, "games": asked.flags.games, "steps": asked.flags.steps, "seed": asked.flags.seed}
         told |= {"confidence": asked.flags.confidence, "networks": [one.as_dict() for one in checks]}
@@ -178,10 +178,6 @@ def _networks(run: Run, cases: Sequence[Case]) -> list[Moved]:
 
     left = _left_out(run, cases)
     return [moved(stage, learned, run.like) for stage, learned in run.learned().items() if stage not in left]
-
-
-def _checked(asked: _Asked) -> list[Moved]:
-    return _networks(asked.run, asked.cases)
 
 
 def _of_network(one: Moved) -> str:

@@ -80,6 +80,8 @@ def run(setting: PrivateSetting) -> Report:
     found = setting.folder.stage(VOTES, partial(evolve, setting, source))
     rounds, classes, each = found["noisy"].shape
     console.stage(VOTES, f"{rounds} rounds for {each} candidates of each of {classes} classes, {setting.spent()}")
+    for sentence in by_chance(setting, found):
+        console.say(sentence)
 
     # From here on every released byte is post-processing of what the ledger was paid for.
     synthetic = synthesise(setting, drawing(config, private, private.units, {VOTES: found}.__getitem__))
@@ -128,8 +130,22 @@ def story(setting: PrivateSetting, found: Mapping[str, Any]) -> list[str]:
     votes = f"The private images voted {rounds} times for {each} candidates of each class, {made}; between the rounds "
     return [
         votes + "those with the most noisy votes were varied.",
+        *by_chance(setting, found),
         *(in_both(public) if public is not None else []),
         f"Drew {len(found['population']['shares'])} classes, {mix_of(config)}, as variations of the last candidates.",
+    ]
+
+
+def by_chance(setting: PrivateSetting, found: Mapping[str, Any]) -> list[str]:
+    """Which classes have no last candidate that the threshold leaves a vote; from noisy counts alone."""
+    least = setting.config.votes.threshold * setting.plan.noise(VOTES)
+    silent = (found["noisy"][-1] <= least).all(1).tolist()
+    names = [name for name, none in zip(setting.dataset.train.class_names, silent, strict=True) if none]
+    if not names:
+        return []
+    return [
+        f"No candidate of class {', '.join(names)} had more noisy votes than --votes.threshold takes off: what is "
+        "drawn of it was chosen by noise."
     ]
 
 

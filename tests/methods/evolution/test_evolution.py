@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -241,6 +242,18 @@ def test_public_images_without_genes_are_themselves_and_kept_ones_are_drawn_alik
 def test_shares_follow_votes_above_the_threshold_and_never_fail() -> None:
     counts = np.array([[10.0, 4.0, 1.0, -5.0], [3.0, 1.0, -1.0, -2.0], [-1.0, -2.0, -3.0, -4.0]])
     np.testing.assert_allclose(shares(counts, 3.5), [[6.5 / 7, 0.5 / 7, 0, 0], [0.75, 0.25, 0, 0], [0.25] * 4])
+
+
+def test_classes_whose_candidates_are_chosen_by_noise_are_told() -> None:
+    """What the last round left of them, at a threshold of two deviations of 3."""
+    private = SimpleNamespace(class_names=("a", "b", "c"))
+    plan = SimpleNamespace(noise=lambda stage: 3.0)
+    setting = SimpleNamespace(config=TINY, plan=plan, dataset=SimpleNamespace(train=private))
+    quiet, loud = [[5.0, 6.0], [-9.0, 2.0], [0.0, 6.1]], [[99.0, 99.0]] * 3
+    assert TINY.votes.threshold == 2.0
+    (told,) = evolution.by_chance(setting, {"noisy": torch.tensor([loud, quiet])})  # type: ignore[arg-type]
+    assert told.startswith("No candidate of class a, b had more noisy votes than --votes.threshold takes off")
+    assert evolution.by_chance(setting, {"noisy": torch.tensor([quiet, loud])}) == []  # type: ignore[arg-type]
 
 
 def test_candidates_move_towards_what_is_voted_for() -> None:
