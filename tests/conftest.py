@@ -162,13 +162,36 @@ def group_of_tasks(ray_session: None, tmp_path: Path) -> Iterator[None]:
         yield
 
 
+def shared_by_processes(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """A folder of this session's, the same one in all of its processes."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(autouse=True, scope="session")
-def glyphs_once() -> Iterator[None]:
+def glyphs_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Built-in letters take seconds to draw, in each empty cache anew."""
-    from raysyn.data import sources
+    import fcntl
+
+    import numpy as np
+
+    from raysyn.data import glyphs
+
+    folder, draw = shared_by_processes(tmp_path_factory, "glyphs"), glyphs._drawn
+
+    @functools.cache
+    def drawn(size: int, letters: str, per_class: int) -> np.ndarray:
+        file = folder / f"{size}_{per_class}.npy"
+        with file.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not file.exists():
+                np.save(file, draw(size, list(letters), per_class))
+        return np.load(file)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "glyphs", functools.cache(sources.glyphs))
+        patch.setattr(glyphs, "_drawn", lambda size, letters, per_class: drawn(size, "".join(letters), per_class))
         yield
 
 
@@ -179,9 +202,7 @@ def drawn_letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from raysyn.data.public import load_public
     from raysyn.data.streams import PublicConfig
 
-    own = tmp_path_factory.getbasetemp()
-    cache = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "cache"
-    cache.mkdir(exist_ok=True)
+    cache = shared_by_processes(tmp_path_factory, "cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYSYN_CACHE", str(cache))
         load_public(PublicConfig(), (8, 8, 1))

@@ -105,7 +105,9 @@ def test_an_attack_stays_inside_continues_and_grows(
     elsewhere.rename(book)
 
 
-@pytest.mark.parametrize(("kind", "left_out"), [("natural", "who is out"), ("blank", "all canaries")])
+@pytest.mark.parametrize(
+    ("kind", "left_out"), [("blank", "all canaries"), pytest.param("natural", "who is out", marks=pytest.mark.slow)]
+)
 def test_canaries_that_were_not_learned_from_are_no_members(kind: Any, left_out: str, tmp_path: Path) -> None:
     out = str(tmp_path / "run")
     raysyn.run(

@@ -22,12 +22,17 @@ def glyphs(size: int, per_class: int = 120) -> Source:
     """Letters of the fonts that come with Matplotlib, each turned, slanted and framed a little differently: a public
     set that is always at hand. Grey, white on black, `size` pixels a side; a sixth is for tests."""
     letters = list(string.ascii_letters)
-    rng = np.random.RandomState(0)
-    pixels = np.stack([_glyph(letter, size, rng) for letter in letters for _ in range(per_class)])
+    pixels = _drawn(size, letters, per_class)
     labels = np.repeat(np.arange(len(letters)), per_class)
     test = np.arange(len(labels)) % 6 == 0
     arrays = {"train": (pixels[~test], labels[~test]), "test": (pixels[test], labels[test])}
     return from_arrays("glyphs", "data.name='glyphs'", arrays, letters)
+
+
+def _drawn(size: int, letters: list[str], per_class: int) -> np.ndarray:
+    """So many of each letter, one letter after the other: uint8 (N, size, size)."""
+    rng = np.random.RandomState(0)
+    return np.stack([_glyph(letter, size, rng) for letter in letters for _ in range(per_class)])
 
 
 def _glyph(letter: str, size: int, rng: np.random.RandomState) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -107,9 +107,9 @@ def charts(panels: Sequence[Panel]) -> str:
     """Charts beside each other, two in a row; curves of one name look alike, and are named once, below."""
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
     rows, columns = math.ceil(len(panels) / 2), min(2, len(panels))
-    with _drawing(9.2, 3.3 * rows + 0.4) as figure:
-        plots = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axes, panel in zip(plots, panels, strict=False):
+    with _drawing(9.2, 3.3 * rows + 0.4, layout="none") as figure:
+        for index, panel in enumerate(panels):
+            axes = _place(figure, index % 2, columns, top=3.3 * (index // 2) + 0.3, height=2.4)
             _plot(axes, panel.lines, names)
             axes.set(xlabel=panel.x, ylabel=panel.y)
             axes.set_title(panel.title, fontsize=10)
@@ -118,9 +118,7 @@ def charts(panels: Sequence[Panel]) -> str:
                 axes.set_xscale("log")
                 axes.set_xticks(marks, [f"{x:g}" for x in marks])
                 axes.minorticks_off()
-        for axes in plots[len(panels) :]:
-            axes.set_visible(False)
-        _name_once(figure, plots)
+        _name_once(figure)
         return _uri(figure)
 
 
@@ -128,26 +126,24 @@ def galleries(columns: Mapping[str, Gallery], *, x: str = "", y: str = "", acros
     """Images by name, `across` beside each other, their curves below them on one scale."""
     names = list(dict.fromkeys(name for gallery in columns.values() for name in gallery.lines))
     rows, across = math.ceil(len(columns) / across), min(across, len(columns))
-    width = 9.2 / across
     sheet = next(iter(columns.values())).sheet_HWC
-    heights = [0.94 * width * sheet.shape[0] / sheet.shape[1] + 0.25, *([1.9] if names else [])]
-    with _drawing(9.2, rows * sum(heights) + 0.4) as figure:
-        plots = figure.subplots(rows * len(heights), across, squeeze=False, height_ratios=heights * rows)
+    tall = 0.94 * 9.2 / across * sheet.shape[0] / sheet.shape[1]
+    block = 0.25 + tall + (1.9 if names else 0.1)
+    with _drawing(9.2, rows * block + 0.4, layout="none") as figure:
+        first = None
         for index, (name, gallery) in enumerate(columns.items()):
-            row, column = index // across * len(heights), index % across
-            plots[row, column].imshow(gallery.sheet_HWC, interpolation="none", aspect="equal")
-            plots[row, column].set_title(name, fontsize=10)
+            column, top = index % across, index // across * block + 0.25
+            axes = _place(figure, column, across, top=top, height=tall, left=0.1)
+            axes.imshow(gallery.sheet_HWC, interpolation="none", aspect="equal")
+            axes.set_title(name, fontsize=10)
+            axes.set_axis_off()
             if names:
-                below, first = plots[row + 1, column], plots[1, 0]
-                below.sharex(first)
-                below.sharey(first)
+                below = _place(figure, column, across, top=top + tall + 0.15, height=1.2, beside=first)
+                first = first or below
                 _plot(below, gallery.lines, names)
                 below.set(xlabel=x, ylabel=y if column == 0 else "")
-        for axes in plots.ravel():
-            if not axes.lines:
-                axes.set_axis_off()
         if names:
-            _name_once(figure, plots.ravel())
+            _name_once(figure)
         return _uri(figure)
 
 
@@ -231,10 +227,23 @@ def _plot(axes: Any, lines: Mapping[str, Line], names: Sequence[str], lowest: fl
             )  # fmt: skip
 
 
-def _name_once(figure: Any, plots: Iterable[Any]) -> None:
-    """One legend for all of them, below."""
+def _place(
+    figure: Any, column: int, columns: int, *, top: float, height: float, left: float = 0.85, beside: Any = None
+) -> Any:
+    """A plot in one of equal columns, so many inches below the upper edge, with room for what is written `left` of it;
+    on the scale of another one."""
+    # Where margins are known no layout need fit them, which draws everything three times.
+    width, tall = figure.get_size_inches()
+    own = width / columns
+    corner = (column * own + left) / width, 1 - (top + height) / tall
+    return figure.add_axes((*corner, (own - left - 0.15) / width, height / tall), sharex=beside, sharey=beside)
+
+
+def _name_once(figure: Any) -> None:
+    """One legend for all plots, below them."""
+    plots = figure.axes
     found = {name: handle for axes in plots for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(6, len(found)), frameon=False)
+    figure.legend(found.values(), found.keys(), loc="lower center", ncols=min(6, len(found)), frameon=False)
 
 
 def _uri(figure: Any) -> str:

@@ -53,7 +53,14 @@ def test_bad_input_costs_one_sentence(tmp_path: Path, flags: tuple[str, ...], wo
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("flags", ["", "--alignment.start gaussian --students", "--experiment.losses"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "",
+        pytest.param("--alignment.start gaussian --students", marks=pytest.mark.slow),
+        pytest.param("--experiment.losses", marks=pytest.mark.slow),
+    ],
+)
 def test_a_dry_run_says_what_each_stage_will_take(tmp_path: Path, flags: str) -> None:
     said = plan(JOB, *TINY, *flags.split(), "--out", tmp_path / "run")
     for stage in ("Outlook", "layer statistics", "teacher", "align", "students"):

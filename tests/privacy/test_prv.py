@@ -52,7 +52,7 @@ def test_where_rounding_may_be_all_of_delta_nothing_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "delta", "below"),
-    [((1e-4, 0.4, 10**5), 1e-6, 7.50), ((1e-5, 0.35, 10**6), 1e-9, 11.80)],
+    [((1e-4, 0.4, 10**5), 1e-6, 7.50), pytest.param((1e-5, 0.35, 10**6), 1e-9, 11.80, marks=pytest.mark.slow)],
 )
 def test_losses_narrower_than_the_grid_keep_their_mean(kind: Kind, delta: float, below: float) -> None:
     """Where hardly anybody takes part, all steps without the record fall on one point of the grid, and only the shift

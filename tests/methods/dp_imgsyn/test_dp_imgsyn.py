@@ -436,7 +436,10 @@ def test_the_losses_are_those_of_the_equations() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3)])
+@pytest.mark.parametrize(
+    "shape",
+    [pytest.param((8, 8, 1), marks=pytest.mark.slow), (28, 28, 1), pytest.param((32, 32, 3), marks=pytest.mark.slow)],
+)
 def test_all_students_learn_soft_labels_of_small_images(name: Any, shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)

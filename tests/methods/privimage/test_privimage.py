@@ -252,7 +252,12 @@ classes were taught, as a DP-SGD of few steps would hardly tell them apart again
             marks=pytest.mark.slow,
         ),
         ({"central": CentralConfig(count=10, kind="mode")}, "privimage with mode", ["semantic", "central", "finetune"]),
-        ({"semantic": SemanticConfig(k=3, noise_multiplier=20.0, conditional=False)}, "privimage", None),
+        pytest.param(
+            {"semantic": SemanticConfig(k=3, noise_multiplier=20.0, conditional=False)},
+            "privimage",
+            None,
+            marks=pytest.mark.slow,
+        ),
         pytest.param({"generator": "gan"}, "privimage_gan", ["semantic", "finetune"], marks=pytest.mark.slow),
         pytest.param({"generator": "gan", "pretraining": "none"}, "dpgan", ["finetune"], marks=pytest.mark.slow),
         ({"generator": "gan", "pretraining": "all"}, "dpgan_pretrained", ["finetune"]),
