@@ -1,4 +1,5 @@
-"""Whether an answer's noise is all there, and drawn again for each number of it: of numbers that are noise alone.
+"""Whether an answer's noise is all there, no more than that, normal, and drawn again for each number of it: of numbers
+that are noise alone.
 
 A canary's score is made of its own place in each answer, and says nothing of how noise in two places, or at two steps,
 goes together. Here are exact tests of that. What passes them can still be no noise at all to one who knows how it was
@@ -19,6 +20,10 @@ from raysyn.attacks.canaries import Floats, Mask
 WIDEST = 768
 """Numbers of an answer that are held against each other: of more, the first, those from the middle on, and the last."""
 NO_NUMBER = "an answer is no number"
+LARGE = "noise is too large: "
+"""What is said where it breaks no promise, but costs accuracy."""
+FAR_OUT = 25
+"""How many numbers are so far out that they are counted, if noise is normal."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ Found = tuple[float, str]
 def fault(noise: Noise, confidence: float) -> str:
     """What is surely wrong, in a few words; nothing if noise may be as claimed. With that confidence nothing is said of
     noise that is; each kind of test has the same part of what may go wrong, and each test the same part of its kind's.
+    Of several, the first kind is named: noise of another size has no normal shape either.
     """
     kept_GTD = np.where(noise.alone_GD[:, None, :], noise.values_GTD, 0.0)
     if not np.isfinite(kept_GTD).all():
@@ -68,6 +74,10 @@ def _kinds(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
         yield from _places(kept_GTD, alone_GD)
     yield _quiet(np.square(kept_GTD).sum((0, 2)), np.full(steps, alone_GD.sum()), "step")
     yield _quiet(np.square(kept_GTD).sum((0, 1)), alone_GD.sum(0) * steps, "place")
+    if alone_GD.any():
+        values_N = np.sort(kept_GTD.transpose(0, 2, 1)[alone_GD].ravel())
+        yield _size(values_N)
+        yield from _shape(values_N)
 
 
 def _places(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
@@ -118,6 +128,38 @@ def _quiet(squares_K: Floats, many_K: NDArray[np.int64], what: str) -> Found:
     return float(chances[least]) * len(
         chances
     ), f"noise is missing: {what} {least + 1} has {part:.2f} of what it should"
+
+
+def _size(values_N: Floats) -> Found:
+    """Too little or too much noise in all: the sum of squares of standard normal numbers, to both sides."""
+    from scipy import stats
+
+    many, squares = len(values_N), float(np.square(values_N).sum())
+    part = np.sqrt(squares / many)
+    chance = 2 * min(stats.chi2.cdf(squares, many), stats.chi2.sf(squares, many))
+    if part > 1:
+        return float(chance), f"{LARGE}{part:.2f} of what it should be"
+    return float(chance), f"noise is missing: all of it has {part:.2f} of what it should"
+
+
+def _shape(values_N: Floats) -> Iterator[Found]:
+    """Numbers, rising, that are not standard normal: by Kolmogorov and Smirnov's distance, and by how many lie far out,
+    where that sees little and a promise depends on most."""
+    from scipy import stats
+
+    many, below_N = len(values_N), stats.norm.cdf(values_N)
+    ranks_N = np.arange(many + 1) / many
+    distance = float(max((ranks_N[1:] - below_N).max(), (below_N - ranks_N[:-1]).max()))
+    what = f"noise is not normal: its distribution is {distance:.3f} away (Kolmogorov and Smirnov)"
+    yield float(stats.kstwo.sf(distance, many)), what
+    share = min(FAR_OUT / many, 0.1)
+    far = float(stats.norm.isf(share / 2))
+    found = int((np.abs(values_N) > far).sum())
+    chance = 2 * min(stats.binom.cdf(found, many, share), stats.binom.sf(found - 1, many, share))
+    yield (
+        float(chance),
+        f"noise is not normal: {found} of {many:,} are beyond {far:.2f}, in place of {many * share:.0f}",
+    )
 
 
 def _together(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
 import pytest
+from mutants import rewritten
+from scipy import stats
 
 from raysyn.audits import findings, query_games
-from raysyn.audits.findings import REFUTED
+from raysyn.audits.findings import LITTLE, REFUTED
 from raysyn.audits.played import Case
 from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
@@ -62,12 +63,22 @@ def test_half_the_noise_of_counts_is_refuted(monkeypatch: pytest.MonkeyPatch) ->
     assert judged("noisy class counts, images", 1500).verdict == REFUTED
 
 
-def rewritten(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, old: str, new: str) -> None:
-    text = inspect.getsource(getattr(module, name))
-    assert text.count(old) == 1, f"{name} has changed: {old!r} is no longer in it once"
-    made: dict[str, Any] = {}
-    exec(compile("from __future__ import annotations\n" + text.replace(old, new), "mutant", "exec"), vars(module), made)
-    monkeypatch.setattr(module, name, made[name])
+def test_a_fifth_too_much_noise_of_a_question_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    quieter(monkeypatch, 1.2)
+    one = judged("central means, images", 128)
+    assert one.verdict == LITTLE and one.why.startswith("noise is too large: 1.2"), one
+
+
+@pytest.mark.parametrize("other", [stats.uniform(-np.sqrt(3), np.sqrt(12)), stats.laplace(scale=np.sqrt(0.5))])
+def test_noise_of_a_question_that_is_not_normal_is_named(other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same variance."""
+
+    def noisy_sum(parts: Any, sensitivity: float, noise_multiplier: float, drawn: Any) -> Any:
+        return noise.noisy_sum(parts, sensitivity, noise_multiplier, other.ppf(stats.norm.cdf(drawn)))
+
+    monkeypatch.setattr(central, "noisy_sum", noisy_sum)
+    one = judged("central means, images", 128)
+    assert one.verdict == REFUTED and one.why.startswith("noise is not normal: "), one
 
 
 CENTRAL = 'stream.normal(step, f"central/{config.kind}/class {cell}"'
