@@ -102,15 +102,6 @@ def test_too_little_noise_of_a_question_is_caught(factor: float, monkeypatch: py
     assert found(honest(), "central", 16_384).verdict == REFUTED
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("persons", [False, True])
-@pytest.mark.parametrize("rate", [None, 0.25])
-def test_honest_configurations_are_hardly_ever_refuted(rate: float | None, persons: bool) -> None:
-    """By findings of 95 % each: of 12, 4 are exceeded once in 400 times."""
-    verdicts = [found(honest(rate, persons), "finetune", 2048, seed, 0.95).verdict for seed in range(12)]
-    assert sum(one in (REFUTED, LITTLE) for one in verdicts) <= 4, verdicts
-
-
 def learned(run: Run) -> Learned:
     return run.learned()["finetune"]
 
