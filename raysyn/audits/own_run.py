@@ -15,11 +15,10 @@ from raysyn.audits.played import Case
 from raysyn.audits.query_games import Game, Who
 from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost
-from raysyn.privacy.mechanisms import Histogram, LayersSeen, Learned, Mechanism
+from raysyn.privacy.mechanisms import Embedded, Histogram, LayersSeen, Learned, Mechanism
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.counts import COUNTS
-from raysyn.privacy.queries.embedding import EmbeddingConfig
 from raysyn.privacy.queries.moments import MomentsConfig
 from raysyn.privacy.queries.votes import VotesConfig
 
@@ -103,10 +102,10 @@ def _game(stage: str, mechanism: Mechanism, price: Cost, who: Who, n: int) -> Ga
     if isinstance(mechanism, Histogram):
         return query_games.histogram_game(mechanism.config, mechanism.semantics, price, who)
     if isinstance(mechanism, LayersSeen):
-        return query_games.statistics_game(mechanism.config, mechanism.layers, price, who)
+        return query_games.statistics_game(mechanism.config, mechanism.layers, n, price, who)
     if isinstance(mechanism, VotesConfig):
-        return query_games.votes_game(price, who)
-    if isinstance(mechanism, EmbeddingConfig):
+        return query_games.votes_game(mechanism.blur, price, who)
+    if isinstance(mechanism, Embedded):
         return query_games.embedding_game(mechanism, price, who)
     assert mechanism is None and stage == COUNTS, stage
     return query_games.counts_game(price, who)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from raysyn.data.fourier import FourierConfig
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.embedding import EmbeddingConfig
 from raysyn.privacy.queries.layer_statistics import Layers, StatisticsConfig
@@ -46,5 +47,15 @@ class LayersSeen:
     layers: Layers
 
 
-Mechanism = Learned | CentralConfig | MomentsConfig | Histogram | LayersSeen | VotesConfig | EmbeddingConfig | None
+@dataclass(frozen=True)
+class Embedded:
+    """The mean embedding."""
+
+    config: EmbeddingConfig
+    features: FourierConfig
+    seed: int
+    """Of the waves."""
+
+
+Mechanism = Learned | CentralConfig | MomentsConfig | Histogram | LayersSeen | VotesConfig | Embedded | None
 """None for the noisy counts of classes, which have no setting but their noise."""
