@@ -158,8 +158,11 @@ def _played(asked: _Asked) -> list[Finding]:
 
 
 def _begin(asked: _Asked) -> None:
+    from raysyn.privacy.cost import ADD_REMOVE_PERSON
+
     flags, unknown = asked.flags, asked.run.unknown()
-    print(f"audit run: {asked.name}, {len(asked.cases)} claims, {flags.games:,} games, seed {flags.seed}")
+    whom = " to persons" if any(case.cost.adjacency == ADD_REMOVE_PERSON for case in asked.cases) else ""
+    print(f"audit run: {asked.name}, {len(asked.cases)} claims{whom}, {flags.games:,} games, seed {flags.seed}")
     print(filled(f"{WHAT_IT_IS[0].upper()}{WHAT_IT_IS[1:]}.", 0), flush=True)
     if unknown:
         print(f"Not played, as its method does not say how: {', '.join(unknown)}.")

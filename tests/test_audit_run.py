@@ -20,6 +20,7 @@ from raysyn.audits.own_run import Run
 from raysyn.data.images import Images
 from raysyn.methods import catalogue
 from raysyn.methods.noisy_means import pipeline
+from raysyn.privacy.cost import ADD_REMOVE_PERSON
 from raysyn.privacy.mechanisms import Learned
 from raysyn.privacy.queries import counts, noise
 from raysyn.privacy.queries.counts import COUNTS
@@ -135,6 +136,17 @@ def test_a_mistake_is_one_sentence(
 def test_a_run_of_which_nothing_can_be_played_is_refused(of: Callable[..., Path]) -> None:
     with pytest.raises(ValueError, match=r"its method says of no stage how it is played: nothing can be audited$"):
         raysyn.audit("run", str(of(unknown=(COUNTS,))))
+
+
+def test_whom_claims_are_made_to_is_said(
+    of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = of()
+    run = audit_source.read("")
+    persons = replace(run, plan={COUNTS: replace(run.plan[COUNTS], adjacency=ADD_REMOVE_PERSON)})
+    monkeypatch.setattr(audit_source, "read", lambda name: persons)
+    assert audited(folder, "--dry-run") == 0
+    assert ", 1 claims to persons, 4,096 games" in capsys.readouterr().out
 
 
 def test_from_python_a_network_is_a_row(of: Callable[..., Path]) -> None:
