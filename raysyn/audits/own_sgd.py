@@ -33,9 +33,12 @@ from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost
 from raysyn.privacy.mechanisms import Learned
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
+from raysyn.train.few_weights import ALL
 
 RUNS = 2
 """Of the mechanism, which share the games."""
+NEAR = 1e-3
+"""How far the rate that is played may be from the run's, in parts of it: a step expects a whole number of canaries."""
 ALBUM = 3
 """Images of each person."""
 LIGHT, REST = 8.0, 0.2
@@ -62,16 +65,20 @@ class Own:
 
     @classmethod
     def of(cls, learned: Learned, price: Cost, games: int, steps: int | None, ranks: int) -> Own:
-        """As its plan has it, for so many games; the rate is the nearest that so many canaries can have, to a few parts
-        in a million."""
-        rate = Fraction(price.sampling_rate).limit_denominator(max(2, games // RUNS))
-        if not rate:  # rarer than once in so many canaries
-            rate = Fraction(1, round(1 / price.sampling_rate))
+        """As its plan has it, for so many games, or more where canaries are too few for a rate as near as NEAR."""
+        rate, most = Fraction(price.sampling_rate), max(1, games // RUNS)
+        while abs(rate.limit_denominator(most) - rate) > NEAR * rate:
+            most *= 2
+        rate = rate.limit_denominator(most)
         times = max(1, round(games / RUNS / rate.denominator))
         many, batch = times * rate.denominator, times * rate.numerator
         played = min(steps or price.steps, price.steps)
         cost = replace(price, sampling_rate=batch / many, steps=played)
         return cls(learned=learned, cost=cost, canaries=many, batch=batch, ranks=ranks)
+
+    def runs(self, games: int) -> int:
+        """For so many games, or more."""
+        return max(RUNS, round(games / self.canaries))
 
     @property
     def noise(self) -> float:
@@ -81,9 +88,9 @@ class Own:
 
     @property
     def config(self) -> SGDConfig:
-        """The run's own, of the canaries."""
+        """The run's own, of the canaries, beside a network of which few weights learn already."""
         epochs = self.cost.steps * self.cost.sampling_rate
-        return replace(self.learned.config, batch_size=self.batch, epochs=epochs)
+        return replace(self.learned.config, batch_size=self.batch, epochs=epochs, layers=ALL)
 
     @property
     def speed(self) -> SGDSpeed:
@@ -93,6 +100,16 @@ class Own:
         # No image goes through the network, so that many canaries have room where few images had.
         choice: dict[str, Any] = self.learned.choice.on(best_device()).as_dict()
         return SGDSpeed(**choice | {"micro_batch": max(MICRO_BATCH, choice["micro_batch"])})
+
+    @property
+    def instead(self) -> str:
+        """What the run computed gradients by, where another way is played here; nothing where it is the same."""
+        ran, here = self.learned.choice, self.speed
+        if ran is None:
+            return f"run: not known; here {here.engine}, {here.precision}"
+        if (ran.engine, ran.precision) == (here.engine, here.precision):
+            return ""
+        return f"run: {ran.engine}, {ran.precision}; here {here.engine}, {here.precision}"
 
     def images(self, there_M: Mask) -> Images:
         """One image of each canary, or an album of each person."""
@@ -209,7 +226,7 @@ class Seen:
 
 def run(own: Own, there_M: Mask, secret: bytes, tell: Callable[[int], None]) -> Seen:
     """One run of DP-SGD; tell(steps done)."""
-    network, many = own.learned.model, own.canaries
+    network, many = own.learned.network(), own.canaries
     size, middle = sum(p.numel() for p in engines.trained(network)), places_of(network, many)
     places = np.concatenate([np.arange(many), middle, many + size + np.arange(many)])
     private, config = own.images(there_M), own.config
@@ -231,7 +248,7 @@ def _in_all(tell: Callable[[int, int], None], before: int, of: int, done: int) -
 
 def play(own: Own, name: str, tell: Callable[[int, int], None], games: int, seed: int) -> Played:
     """By the likelihood ratio of all steps: nothing tells more. tell(steps done, of how many)."""
-    runs, rate, steps = max(RUNS, round(games / own.canaries)), own.cost.sampling_rate, own.cost.steps
+    runs, rate, steps = own.runs(games), own.cost.sampling_rate, own.cost.steps
     scores, coins, noise, alone, engine = list[Floats](), list[Mask](), list[Floats](), list[Mask](), ""
     for number in range(runs):
         secret = secret_of(name, seed, number)
