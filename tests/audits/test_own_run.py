@@ -220,8 +220,22 @@ def test_what_learned_is_what_is_tried(layers: str, monkeypatch: pytest.MonkeyPa
     price = replace(few.config.cost(40), noise_multiplier=1.2)
     own = own_sgd.Own.of(few, price, 64, 2, 1)
     seen = own_sgd.run(own, np.ones(own.canaries, bool), bytes(32), lambda done: None)
-    assert seen.network_TS.std() / own.noise == pytest.approx(1, abs=0.5)
-    assert len(own_sgd.places_of(network, 0)) == seen.network_TS.shape[1] <= size
+    alone_TD = seen.noise_TD[:, own.canaries : -own.canaries]
+    assert alone_TD.std() == pytest.approx(1, abs=0.5)
+    assert len(own_sgd.places_of(network, 0)) == alone_TD.shape[1] <= size
+
+
+def test_of_many_canaries_no_more_than_the_scores_and_some_places_are_kept() -> None:
+    """Of each step; and each of them is where it was put."""
+    one = small()
+    own = own_sgd.Own.of(one, replace(one.config.cost(10), noise_multiplier=0.05, steps=3), 6000, None, 1)
+    there = np.arange(own.canaries) % 3 > 0
+    seen = own_sgd.run(own, there, bytes(32), lambda done: None)
+    network = len(own_sgd.places_of(one.network(), 0))
+    assert (own.canaries, seen.scores_M.shape, seen.noise_TD.shape) == (3000, (3000,), (3, 2 * own_sgd.SOME + network))
+    assert seen.scores_M[there].min() > 0 > seen.scores_M[~there].max()
+    assert seen.noise_TD[:, seen.alone(there)].std() == pytest.approx(1, abs=0.05)
+    assert (np.abs(seen.noise_TD[:, ~seen.alone(there)] * own.noise * 2**0.5 - 1) < 0.5).all()
 
 
 RATES = [192 / 1_280_000, 64 / 60_000, 4096 / 60_000, 1 / 100.5, 0.37, 0.9993, 1.0, 1e-5]
