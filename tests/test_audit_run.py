@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from raysyn.audits.own_run import Run
 from raysyn.data.images import Images
 from raysyn.methods import catalogue
 from raysyn.methods.noisy_means import pipeline
+from raysyn.privacy.cost import epsilon
 from raysyn.privacy.mechanisms import Learned
 from raysyn.privacy.queries import counts, noise
 from raysyn.privacy.queries.counts import COUNTS
@@ -196,22 +197,43 @@ def test_from_python_what_is_left_out_is_a_row_too(of: Callable[..., Path]) -> N
 # ---- what is read
 
 
+PAID = counts.cost(1.2)
+
+
 def written(folder: Path, **more: Any) -> Path:
     """What a run of noisy_means leaves, as far as it is read."""
     for place in ("internal", "release"):
         (folder / place).mkdir(exist_ok=True)
-    about = {"method": "noisy_means", "preset": "quick", "raysyn": audit_source.version(), "config": {"plan": {}}}
-    signed = {"guarantee": "(epsilon, delta)-differential privacy", "public_facts": {}}
+    plan, paid = {"means": asdict(PAID)}, {"stage": "means"} | asdict(PAID)
+    about = {"method": "noisy_means", "preset": "quick", "raysyn": audit_source.version(), "config": {"plan": plan}}
+    signed = {"guarantee": "dp", "public_facts": {}, "delta": 1e-5, "accountant": "prv", "ledger": [paid]}
+    signed["epsilon"] = epsilon([PAID], 1e-5, "prv")
     (folder / audit_source.RUN_JSON).write_text(json.dumps(about | more.get("about", {})))
     (folder / audit_source.CERTIFICATE).write_text(json.dumps(signed | more.get("signed", {})))
     if more.get("ledger", True):
-        (folder / audit_source.LEDGER).write_text("")
+        rows = more.get("rows", [paid])
+        (folder / audit_source.LEDGER).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     return folder
+
+
+ROW = {"stage": "means"} | asdict(PAID)
+OTHER = ROW | {"noise_multiplier": 2.0}
 
 
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
+        *(
+            (more, f"whose {name} says other prices than the plan in {audit_source.RUN_JSON}: one was changed")
+            for rows in ([ROW, ROW], [OTHER], [OTHER, ROW], [ROW, ROW | {"stage": "more"}], [])
+            for name, more in (
+                (audit_source.LEDGER, {"rows": rows}),
+                (audit_source.CERTIFICATE, {"signed": {"ledger": rows}}),
+            )
+        ),
+        ({"signed": {"epsilon": 0.01}}, "promises ε 0.01, but its ledger comes to 3.5"),
+        ({"signed": {"delta": 1e-9}}, "but its ledger comes to 5."),
+        ({"signed": {"epsilon": "4"}}, "whose files do not fit one another"),
         ({"signed": {"guarantee": "none"}}, "which promises nothing, so that nothing can be held against an attack"),
         ({"about": {"config": {}}}, "has no plan, as of images that were drawn anew: name the run"),
         ({"ledger": False}, "which has no internal/ledger.jsonl: what it paid is not known"),
