@@ -108,6 +108,11 @@ class Finding:
         return self.verdict == UNCLEAR
 
     @property
+    def too_little(self) -> bool:
+        """Whether it fails by what it does not show."""
+        return self.verdict == LITTLE
+
+    @property
     def why(self) -> str:
         """Why it fails, in a few words."""
         if self.verdict == LITTLE:

@@ -19,6 +19,8 @@ from raysyn.attacks.canaries import Floats, Mask
 
 WIDEST = 768
 """Numbers of an answer that are held against each other: of more, the first, those from the middle on, and the last."""
+BLOCK = 512
+"""Steps that are held against as many others at once."""
 NO_NUMBER = "an answer is no number"
 LARGE = "noise is too large: "
 """What is said where it breaks no promise, but costs accuracy."""
@@ -62,14 +64,7 @@ def _kinds(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
         squares, others = (np.square(x).sum(keepdims=True)[0, 0] for x in (one_GTD, other_GTD))
         yield _together(sums, squares, others, many, lambda _: "two runs")
     if steps > 1:
-        rows_TN = kept_GTD.transpose(1, 0, 2).reshape(steps, -1)
-        squares_T = np.square(rows_TN).sum(1)
-        one, other = np.triu_indices(steps, 1)
-        products_K = (rows_TN @ rows_TN.T)[one, other]
-        yield _together(
-            products_K, squares_T[one], squares_T[other], np.full(len(one), alone_GD.sum()),
-            lambda k: f"steps {one[k] + 1} and {other[k] + 1}",
-        )  # fmt: skip
+        yield _any_two(kept_GTD.transpose(1, 0, 2).reshape(steps, -1), int(alone_GD.sum()))
     if size > 1:
         yield from _places(kept_GTD, alone_GD)
     yield _quiet(np.square(kept_GTD).sum((0, 2)), np.full(steps, alone_GD.sum()), "step")
@@ -78,6 +73,30 @@ def _kinds(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
         values_N = np.sort(kept_GTD.transpose(0, 2, 1)[alone_GD].ravel())
         yield _size(values_N)
         yield from _shape(values_N)
+
+
+def _any_two(rows_TN: Floats, many: int) -> Found:
+    """Any two steps, block by block: of ten thousand, a table of all would have a hundred million numbers."""
+    steps, squares_T = len(rows_TN), np.einsum("tn,tn->t", rows_TN, rows_TN)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale_T = np.nan_to_num(1 / np.sqrt(squares_T), posinf=0.0)
+    most, pair = -1.0, (0, 1)
+    for start in range(0, steps, BLOCK):
+        ones = rows_TN[start : start + BLOCK] * scale_T[start : start + BLOCK, None]
+        for begin in range(start, steps, BLOCK):
+            others = rows_TN[begin : begin + BLOCK]
+            found = np.abs(ones @ others.T) * scale_T[begin : begin + BLOCK]
+            if begin == start:
+                found = np.triu(found, 1)
+            row, column = divmod(int(found.argmax()), found.shape[1])
+            if found[row, column] > most and start + row < begin + column:
+                most, pair = float(found[row, column]), (start + row, begin + column)
+    one, other = pair
+    chance, what = _together(
+        rows_TN[[one]] @ rows_TN[other], squares_T[[one]], squares_T[[other]], np.array([many]),
+        lambda _: f"steps {one + 1} and {other + 1}",
+    )  # fmt: skip
+    return chance * (steps * (steps - 1) // 2), what
 
 
 def _places(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:

@@ -15,6 +15,7 @@ from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.privacy.queries.votes import VotesConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import Choice
+from raysyn.train.few_weights import few
 from raysyn.train.loop import Task
 
 
@@ -28,6 +29,11 @@ class Learned:
     config: SGDConfig
     choice: Choice | None
     """How gradients were computed; None where the run did not keep it."""
+
+    def network(self) -> nn.Module:
+        """What learned of the model, with what did not: low-rank updates are new ones, as those of the run are in the
+        weights by now."""
+        return few(self.model, self.config.layers)
 
 
 @dataclass(frozen=True)

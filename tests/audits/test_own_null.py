@@ -35,11 +35,16 @@ def ideal(noise: float = 1.0, rate: float = 1.0) -> Callable[..., Seen]:
     """DP-SGD as it is accounted for, in numpy, in place of `own_sgd.run`: with so many times the noise, or the rate."""
 
     def run(own: Own, there_M: np.ndarray, secret: bytes, tell: object) -> Seen:
-        random, steps, count = np.random.default_rng(list(secret)), own.cost.steps, own.canaries
-        taking_TM = (random.random((steps, count)) < rate * own.cost.sampling_rate) & there_M
-        drawn = noise * own.noise * random.standard_normal((steps, 2 * count + PLACES))
-        both_T2M = taking_TM[:, None] / np.sqrt(2) + drawn[:, : 2 * count].reshape(steps, 2, count)
-        return Seen(both_T2M, drawn[:, 2 * count :], own.speed.engine)
+        random, count = np.random.default_rng(list(secret)), own.canaries
+        watch = own_sgd.Watch(own, np.arange(1), lambda done: None)
+        for _ in range(own.cost.steps):
+            adds_M = (random.random(count) < rate * own.cost.sampling_rate) & there_M
+            sum_P = noise * own.noise * random.standard_normal(2 * count + PLACES)
+            sum_P[:count] += adds_M / np.sqrt(2)
+            sum_P[-count:] += adds_M / np.sqrt(2)
+            # As the optimizer is given it.
+            watch._look(sum_P * (own.learned.config.max_grad_norm / -own.batch))
+        return Seen(watch.scores_M, np.stack(watch.looked), own.speed.engine)
 
     return run
 

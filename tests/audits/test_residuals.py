@@ -3,6 +3,7 @@ noise that is not normal."""
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -91,6 +92,19 @@ def test_of_a_long_answer_some_places_are_looked_at() -> None:
     values[..., size // 2 :] = values[..., : size // 2]
     found = residuals.fault(Noise(values, np.ones((2, size), bool)), 0.999)
     assert found.startswith(f"{AGAIN}places ") and "correlation +1.00" in found
+
+
+@pytest.mark.parametrize(("one", "other"), [(0, 1), (3, 1990), (700, 1300), (1998, 1999)])
+def test_any_two_of_many_steps_are_held_against_each_other_in_little_room(one: int, other: int) -> None:
+    values = np.random.default_rng(0).standard_normal((1, 2000, 40))
+    values[:, other] = -values[:, one]
+    tracemalloc.start()
+    found = residuals.fault(Noise(values, np.ones((1, 40), bool)), 0.999)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.startswith(f"{AGAIN}steps {one + 1} and {other + 1} ") and "correlation -1.00" in found
+    # A table of all pairs has 32.
+    assert peak < 20e6, peak
 
 
 @pytest.mark.slow
