@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from raysyn import audit_table
 from raysyn.runs.storage import local_folder
-from raysyn.screen import cli
 from raysyn.screen.console import Console, duration
 from raysyn.screen.flags import assigned
 from raysyn.screen.text import filled
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from raysyn.audits.own_run import Run, Tell
     from raysyn.audits.played import Case
 
+NOT_PLAYED = "not played"
 INTERRUPTED = "interrupted: nothing is written; the same command begins anew"
 AUDIT_JSON = "internal/audit.json"
 """Of the run, where figures go unless --out says otherwise."""
@@ -84,21 +84,25 @@ def main(arguments: Sequence[str]) -> int:
         told = {"run": asked.name, "games": asked.flags.games, "steps": asked.flags.steps, "seed": asked.flags.seed}
         told |= {"confidence": asked.flags.confidence, "networks": [one.as_dict() for one in checks]}
         told |= {"not_played": asked.run.unknown(), "networks_left_out": _left_out(asked.run, asked.cases)}
+        told |= {"nothing_is_said_of": _unsaid(asked.run, asked.cases, checks)}
         written.append(audit_table.written(asked.out, audit_table.as_json(told, found)))
         return None
 
-    left = cli.run_or_explain(check, work, INTERRUPTED)
-    return left or audit_table.status(found, any(one.fails for one in checks), all(written))
+    left = audit_table.run_or_explain(check, work, INTERRUPTED)
+    wrong, left_open = any(one.fails for one in checks), any(one.untried for one in checks)
+    return left or audit_table.status(found, wrong, all(written), left_open)
 
 
 def rows(name: str | None, flags: Flags) -> list[dict[str, Any]]:
-    """What `raysyn.audit` answers: the rows, and one more for each network."""
+    """What `raysyn.audit` answers: the rows, one more for each network, and one for each thing that was left out."""
     from raysyn.audits import findings
 
     run, cases = _cases(name, flags, lambda row, done, of: None)
     found = findings.audit(cases, flags.games, flags.seed, flags.confidence, lambda done, one: None)
-    networks = [{"name": _of_network(one), **one.as_dict()} for one in _networks(run, cases)]
-    return [*(one.as_dict() for one in found), *networks]
+    checks = _networks(run, cases)
+    networks = [{"name": _of_network(one), **one.as_dict()} for one in checks]
+    unsaid = [{"name": name, "verdict": NOT_PLAYED, "fails": False} for name in _unsaid(run, cases, ())]
+    return [*(one.as_dict() for one in found), *networks, *unsaid]
 
 
 def _cases(name: str | None, flags: Flags, tell: Tell) -> tuple[Run, list[Case]]:
@@ -112,7 +116,10 @@ def _cases(name: str | None, flags: Flags, tell: Tell) -> tuple[Run, list[Case]]
     run = read(str(name))
     if len(run.unknown()) == len(run.plan):
         raise ValueError(f"run is {name}, and its method says of no stage how it is played: nothing can be audited")
-    return run, audit_table.chosen(own_run.cases(run, flags.games, flags.steps, tell), flags.only)
+    cases = audit_table.chosen(own_run.cases(run, flags.games, flags.steps, tell), flags.only)
+    if flags.steps is not None and len(_left_out(run, cases)) == len(run.learned()):
+        raise ValueError(f"steps is {flags.steps}, but no row that is played is DP-SGD: leave it out")
+    return run, cases
 
 
 def _check_named(name: str | None) -> None:
@@ -134,8 +141,8 @@ def _read(arguments: Sequence[str], console: Console) -> _Asked:
     run, cases = _cases(name, flags, tell)
     if out is None and here is not None:
         out = str(here / AUDIT_JSON)
-        if (here / AUDIT_JSON).exists() and not flags.overwrite and not flags.dry_run:
-            raise ValueError(f"out is {out}, which is there already: give another name (--out), or --overwrite")
+        if not flags.dry_run:
+            audit_table.check_out(out, flags.overwrite)
     return _Asked(name, flags, out, run, cases, console)
 
 
@@ -158,13 +165,18 @@ def _played(asked: _Asked) -> list[Finding]:
 
 
 def _begin(asked: _Asked) -> None:
+    from raysyn.privacy.cost import ADD_REMOVE_PERSON
+
     flags, unknown = asked.flags, asked.run.unknown()
-    print(f"audit run: {asked.name}, {len(asked.cases)} claims, {flags.games:,} games, seed {flags.seed}")
+    whom = " to persons" if any(case.cost.adjacency == ADD_REMOVE_PERSON for case in asked.cases) else ""
+    print(f"audit run: {asked.name}, {len(asked.cases)} claims{whom}, {flags.games:,} games, seed {flags.seed}")
     print(filled(f"{WHAT_IT_IS[0].upper()}{WHAT_IT_IS[1:]}.", 0), flush=True)
     if unknown:
         print(f"Not played, as its method does not say how: {', '.join(unknown)}.")
     if left := _left_out(asked.run, asked.cases):
         print(f"Not looked at, as --only leaves its row out: the network of {', '.join(left)}.")
+    if asked.out is None and not flags.dry_run:
+        print("No figures are written, as the run is at an address: --out FILE.json keeps them here.", flush=True)
 
 
 def _left_out(run: Run, cases: Sequence[Case]) -> list[str]:
@@ -180,6 +192,14 @@ def _networks(run: Run, cases: Sequence[Case]) -> list[Moved]:
     return [moved(stage, learned, run.like) for stage, learned in run.learned().items() if stage not in left]
 
 
+def _unsaid(run: Run, cases: Sequence[Case], checks: Sequence[Moved]) -> list[str]:
+    """Of what nothing is said, whatever comes out."""
+    from raysyn.audits.own_run import of_other_engines
+
+    networks = [*_left_out(run, cases), *(one.stage for one in checks if one.untried)]
+    return [*run.unknown(), *(f"network of {stage}" for stage in networks), *of_other_engines(cases)]
+
+
 def _of_network(one: Moved) -> str:
     return f"{one.stage}: network, {one.engine}"
 
@@ -187,32 +207,35 @@ def _of_network(one: Moved) -> str:
 def _told(asked: _Asked, found: Sequence[Finding], checks: Sequence[Moved]) -> None:
     print()
     for one in checks:
-        verdict = "REFUTED" if one.fails else "holds"
         told = (
             f"{_of_network(one)}: with and without each of four made-up images, the sum of clipped gradients differs "
-            f"by {one.most:.4f} of max_grad_norm at most: {verdict}."
+            f"by {one.most:.4f} of max_grad_norm at most, and that by {one.apart:.4f} from what the image gives alone: "
+            f"{one.verdict}{', as gradients are zero or no numbers' if one.untried else ''}."
         )
         print(filled(told, 0))
-    names = {_of_network(one): one.fails for one in checks}
-    unsaid = [*asked.run.unknown(), *(f"network of {stage}" for stage in _left_out(asked.run, asked.cases))]
-    more = f" Nothing is said of: {', '.join(unsaid)}." if unsaid else ""
+    names = {_of_network(one): one.why if one.fails else "" for one in checks if not one.untried}
+    unsaid = _unsaid(asked.run, asked.cases, checks)
+    more = f" Nothing is said of: {'; '.join(unsaid)}." if unsaid else ""
     print(flush=True)
-    wrong = any(names.values()) or any(one.fails for one in found)
+    wrong = any(one.fails for one in checks) or any(one.fails for one in found)
     asked.console.say(filled(audit_table.summary(found, "of this run", names) + more, 0), alarm=wrong)
 
 
 def _price(asked: _Asked) -> None:
     """The rows, and how long they would take."""
-    from raysyn.audits.own_run import pace
+    from raysyn.audits.findings import AGAIN
+    from raysyn.audits.own_run import pace, runs_of
 
     _begin(asked)
-    times = list[float]()
+    times, width = list[float](), audit_table.width_of(asked.cases)
     for case in asked.cases:
         many = round(asked.flags.games * case.games)
         seconds = pace(case, many)
         times.append(seconds)
-        print(
-            f"{case.name:<{audit_table.width_of(asked.cases)}}  {many:>7,} games  {duration(seconds):>10}", flush=True
-        )
+        print(f"{case.name:<{width}}  {runs_of(case, many):>14}  {duration(seconds):>10}", flush=True)
     asked.console.close()
-    print(f"In all {duration(sum(times))} on this machine, as measured for a moment; --steps and --games take less.")
+    once, again = duration(sum(times)), duration((1 + AGAIN) * sum(times))
+    print(
+        f"In all {once} on this machine, as measured for a moment, and at most {again} where every row's games are too "
+        "few and more are played; --steps and --games take less."
+    )

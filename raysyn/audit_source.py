@@ -14,7 +14,7 @@ from raysyn.audits.own_run import Run
 from raysyn.data.images import Images
 from raysyn.methods import catalogue
 from raysyn.methods.method import Method, source_of
-from raysyn.privacy.cost import Cost
+from raysyn.privacy.cost import Cost, epsilon
 from raysyn.privacy.ledger import cost_of
 from raysyn.report.verify import DAMAGE
 from raysyn.report.verify_contents import parsed
@@ -49,7 +49,7 @@ def _read(run: str, about: Mapping[str, Any], signed: Mapping[str, Any]) -> Run:
     if "plan" not in about["config"]:
         raise ValueError(f"run is {run}, whose {RUN_JSON} has no plan, as of images that were drawn anew: name the run")
     plan = {stage: Cost(**told) for stage, told in about["config"]["plan"].items()}
-    _check_paid(run, plan)
+    _check_paid(run, plan, signed)
     method, preset = _made_by(run, about)
     config, facts = restored(preset, about["config"], but="data."), signed["public_facts"]
     like = Images(np.zeros((0, *facts["shape"]), np.uint8), np.zeros(0, np.int64), tuple(facts["classes"]))
@@ -60,14 +60,24 @@ def _read(run: str, about: Mapping[str, Any], signed: Mapping[str, Any]) -> Run:
     return found
 
 
-def _check_paid(run: str, plan: Mapping[str, Cost]) -> None:
-    """What was paid must be what is played."""
+def _check_paid(run: str, plan: Mapping[str, Cost], signed: Mapping[str, Any]) -> None:
+    """What was paid must be what is played, each stage once, and what is promised no less."""
     try:
         entries = [parsed(line) for line in read_bytes(run, LEDGER).decode().splitlines()]
     except FileNotFoundError as error:
         raise ValueError(f"run is {run}, which has no {LEDGER}: what it paid is not known") from error
-    if {entry["stage"]: cost_of(entry) for entry in entries} != dict(plan):
-        raise ValueError(f"run is {run}, whose {LEDGER} says other prices than the plan in {RUN_JSON}: one was changed")
+    for name, rows in {LEDGER: entries, CERTIFICATE: signed["ledger"]}.items():
+        if len(rows) != len(plan) or {row["stage"]: cost_of(row) for row in rows} != dict(plan):
+            raise ValueError(
+                f"run is {run}, whose {name} says other prices than the plan in {RUN_JSON}: one was changed"
+            )
+    spent, claimed = epsilon(list(plan.values()), signed["delta"], signed["accountant"]), signed["epsilon"]
+    # The last bits are another machine's.
+    if not claimed >= spent * (1 - 1e-6):
+        raise ValueError(
+            f"run is {run}, whose {CERTIFICATE} promises ε {claimed:.6g}, but its ledger comes to {spent:.6g} at the "
+            "same δ: it was changed, so promise nothing by it"
+        )
 
 
 def _made_by(run: str, about: Mapping[str, Any]) -> tuple[Method, Any]:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from raysyn.data.sources import check_given
 from raysyn.runs.storage import write_atomically
+from raysyn.screen import cli
 from raysyn.screen.text import filled, guess
 
 if TYPE_CHECKING:
     from raysyn.audits.findings import Finding
     from raysyn.audits.played import Case
 
+T = TypeVar("T")
 FEWEST = 1024
+BROKEN = 5
+"""Exit status where something went wrong that is about no claim: 1 would say that one is refuted."""
+TOO_LITTLE = "To show too little breaks no promise by itself, but something is not as it was planned."
 HEAD = ("games", "claimed ε", "any", "one run", "Gaussian", "as attacked", "ratio", "μ", "over", "verdict")
 MEANING = (
     "claimed ε: as accounted, at δ 1e-5. any, one run: at least, if all games were one run of some algorithm "
@@ -60,10 +68,25 @@ def check_out(given: str, overwrite: bool) -> None:
         raise ValueError(f"out is {out}: give a name that ends in .json")
     if out.is_dir() or not out.parent.is_dir():
         raise ValueError(f"out is {out}, where no file can be: give a file in a folder that is there")
+    if not os.access(out.parent, os.W_OK):
+        raise ValueError(f"out is {out}, where you may not write: give another name")
     if any((home / "certificate.json").is_file() for home in out.resolve().parents):
         raise ValueError(f"out is {out}, in a release: what attackers found stays inside, so give a place outside")
     if out.exists() and not overwrite:
         raise ValueError(f"out is {out}, which is there already: give another name, or --overwrite")
+
+
+def run_or_explain(check: Callable[[ExitStack], T], work: Callable[[T], object], interrupted: str) -> int:
+    """`cli.run_or_explain`, with BROKEN for whatever nobody expected."""
+    try:
+        left = cli.run_or_explain(check, work, interrupted)
+    except BrokenPipeError:
+        raise  # nobody reads on
+    except Exception:
+        traceback.print_exc()
+        print("error: the audit itself went wrong, which says nothing of any claim: report it", file=sys.stderr)
+        return BROKEN
+    return BROKEN if left == 1 else left
 
 
 def width_of(cases: Sequence[Case]) -> int:
@@ -100,12 +123,12 @@ def _cells(one: Finding) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def summary(found: Sequence[Finding], made: str, checks: Mapping[str, bool] | None = None) -> str:
+def summary(found: Sequence[Finding], made: str, checks: Mapping[str, str] | None = None) -> str:
     """The last sentence; `made` is what must not be released where a claim does not hold. `checks` are other claims by
-    name, and whether each fails."""
+    name, which no chance is in, and why each fails, if it does."""
     checks = checks or {}
     wrong = [f"{one.name} ({one.why})" for one in found if one.fails]
-    wrong += [f"{name} (one image changes the sum by more than it may)" for name, fails in checks.items() if fails]
+    wrong += [f"{name} ({why})" for name, why in checks.items() if why]
     every = len(found) + len(checks)
     if not wrong:
         few = sum(one.unclear for one in found)
@@ -115,10 +138,16 @@ def summary(found: Sequence[Finding], made: str, checks: Mapping[str, bool] | No
             else ""
         )
         return f"Nothing of {every} claims is refuted.{more}"
-    return (
-        f"{len(wrong)} of {every} claims do not hold: {'; '.join(wrong)}. Release nothing {made}; play once more with "
-        "another --seed, and report it as SECURITY.md says."
-    )
+    return f"{len(wrong)} of {every} claims do not hold: {'; '.join(wrong)}. {_advice(found, made, checks)}"
+
+
+def _advice(found: Sequence[Finding], made: str, checks: Mapping[str, str]) -> str:
+    """Where something does not hold."""
+    little = [one.too_little for one in found if one.fails]
+    told = f"Release nothing {made}." if any(checks.values()) or not all(little) else TOO_LITTLE
+    if not little:
+        return f"{told} Report it as SECURITY.md says: another --seed shows the same."
+    return f"{told} Play once more with another --seed, and report it as SECURITY.md says."
 
 
 def written(out: str | None, text: str) -> bool:
@@ -143,11 +172,11 @@ def as_json(told: Mapping[str, Any], found: Sequence[Finding]) -> str:
     return json.dumps(whole, indent=2) + "\n"
 
 
-def status(found: Sequence[Finding], wrong: bool, kept: bool) -> int:
+def status(found: Sequence[Finding], wrong: bool, kept: bool, left_open: bool = False) -> int:
     """Exit status: 1 where a claim is refuted, shows far too little, or something else is `wrong`, 4 where the file of
-    figures could not be written, 3 where games were too few to say, else 0."""
+    figures could not be written, 3 where games were too few to say, or something else is `left_open`, else 0."""
     if wrong or any(one.fails for one in found):
         return 1
     if not kept:
         return 4
-    return 3 if any(one.unclear for one in found) else 0
+    return 3 if left_open or any(one.unclear for one in found) else 0

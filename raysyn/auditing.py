@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from raysyn import audit_run, audit_table
-from raysyn.screen import cli
 from raysyn.screen.flags import assigned
 from raysyn.screen.help import briefly_told
 from raysyn.screen.text import filled, guess
@@ -43,7 +42,7 @@ class Flags:
 
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 where every claim holds, 1 where one is refuted or shows far too little, 2 for bad input, 3 where
-    games were too few to say, 4 where the file of figures could not be written."""
+    games were too few to say, 4 where the file of figures could not be written, 5 where the audit itself went wrong."""
     if arguments[:1] == ["run"]:
         return audit_run.main(arguments[1:])
     found: list[Finding] = []
@@ -56,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         found.extend(_played(*read))
         written.append(audit_table.written(read[0].out, _as_json(read[0], found)))
 
-    left = cli.run_or_explain(check, work, INTERRUPTED)
+    left = audit_table.run_or_explain(check, work, INTERRUPTED)
     return left or audit_table.status(found, False, all(written))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 import raysyn
-from raysyn import auditing
+from raysyn import audit_run, audit_table, auditing
 from raysyn.audits import findings
 from raysyn.privacy.queries import counts, noise
 
@@ -120,6 +121,40 @@ def test_the_exit_status_says_what_came_out(
     assert said.out.startswith("table")
     lost = f"error: out is {tmp_path / out}, which cannot be written (No such file or directory): the table is all\n"
     assert said.err == (lost if "gone" in out else "")
+
+
+@pytest.mark.parametrize("error", [IndexError("x"), ValueError("x"), OSError(errno.ENOSPC, "no space")])
+@pytest.mark.parametrize("where", [auditing, audit_run])
+def test_what_goes_wrong_in_the_audit_itself_refutes_nothing(
+    where: Any, error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its exit status."""
+
+    def play(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(auditing, "_read", lambda *_: ())
+    monkeypatch.setattr(audit_run, "_read", lambda *_: SimpleNamespace(flags=audit_run.Flags()))
+    monkeypatch.setattr(where, "_played", play)
+    assert auditing.main(["engine"] if where is auditing else ["run", "here"]) == 5
+    assert "\nerror: " in f"\n{capsys.readouterr().err}"
+
+
+@pytest.mark.parametrize(
+    ("rows", "checks", "advice"),
+    [
+        ([findings.REFUTED], {}, "Release nothing x. Play once more with another --seed, and report"),
+        ([findings.LITTLE], {}, "but something is not as it was planned. Play once more with another --seed, and"),
+        ([findings.LITTLE, findings.REFUTED], {}, "Release nothing x. Play once more"),
+        ([findings.LITTLE], {"network": "moves"}, "Release nothing x. Play once more"),
+        ([findings.FINE], {"network": "moves"}, "Release nothing x. Report it as SECURITY.md says: another --seed"),
+        ([findings.FINE], {"network": ""}, "Nothing of 2 claims is refuted."),
+    ],
+)
+def test_what_to_do_follows_from_what_was_found(rows: list[str], checks: dict[str, str], advice: str) -> None:
+    wrong = {one: SimpleNamespace(name=one, why="why", fails=one != findings.FINE, unclear=False,
+                                  too_little=one == findings.LITTLE) for one in rows}  # fmt: skip
+    assert advice in audit_table.summary(list(wrong.values()), "x", checks)  # type: ignore[arg-type]
 
 
 def test_from_python_the_same_rows_come_without_a_table(capsys: pytest.CaptureFixture[str]) -> None:

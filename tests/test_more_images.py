@@ -22,7 +22,8 @@ from safetensors.torch import save
 from typed import said
 
 import raysyn
-from raysyn import draw_source, more_images, verbs
+from raysyn import audit_source, draw_source, more_images, verbs
+from raysyn.audits import own_network, own_run
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods import catalogue, synthesis
 from raysyn.methods.network import SOME_LAYERS
@@ -68,6 +69,16 @@ def finished(small_chunks: None, tmp_path_factory: pytest.TempPathFactory) -> Pa
     )  # fmt: skip
     source.unlink()
     return place / "run"
+
+
+def test_the_configuration_of_a_finished_run_is_read_to_be_attacked(finished: Path) -> None:
+    """From its folder alone, with the network that it trained."""
+    run = audit_source.read(str(finished))
+    assert (run.units, run.like.shape, run.unknown(), run.ranks) == (160, (8, 8, 1), [], 1)
+    rows = own_run.cases(run, 1024, None, lambda *_: None)
+    assert [row.name.partition(":")[0] for row in rows] == list(run.plan) == ["central", "finetune"]
+    assert all(row.cost == run.plan["central"] for row in rows[:1]) and rows[1].cost.steps == run.plan["finetune"].steps
+    assert not own_network.moved("finetune", run.learned()["finetune"], run.like).fails
 
 
 def test_more_of_a_sealed_run_begins_with_what_it_released(

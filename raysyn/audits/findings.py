@@ -94,7 +94,7 @@ class Finding:
     excess: lower_bounds.Excess
     tight: bool
     noise: str
-    """What is surely wrong with the noise, whatever the attack shows."""
+    """What is surely wrong with the noise, whatever the attack shows: also that it is too large."""
     verdict: str
 
     @property
@@ -108,10 +108,15 @@ class Finding:
         return self.verdict == UNCLEAR
 
     @property
+    def too_little(self) -> bool:
+        """Whether it fails by what it does not show."""
+        return self.verdict == LITTLE
+
+    @property
     def why(self) -> str:
         """Why it fails, in a few words."""
         if self.verdict == LITTLE:
-            return (
+            return self.noise or (
                 f"shows ε {self.high:.2f} at most, of {self.claimed:.2f}: noise is too large, a sum too small, or what "
                 "was added is not what the attack looks for"
             )
@@ -140,9 +145,9 @@ def judge(case: Case, played: Played, confidence: float) -> Finding:
     """All that the games say. `confidence` is this finding's own: one of several needs more for all of them to hold.
 
     Refuted: hits at some threshold, or the area under the attack's curve, are surely above what the claim's whole curve
-    allows, or noise is surely missing or not drawn again. Too little: the area is surely below that of NEAR of the
-    claim. Each of these four has its part of what may go wrong. Bounds as of one run are told beside them, each with
-    95 %: where games are independent, they are weaker.
+    allows, or noise is surely missing, not normal or not drawn again. Too little: the area is surely below that of NEAR
+    of the claim, or noise is surely larger. Hits, both areas and all tests of noise have a quarter each of what may go
+    wrong. Bounds as of one run are told beside them, each with 95 %: where games are independent, they are weaker.
     """
     part = 1 - (1 - confidence) / 4
     noise = "" if played.noise is None else residuals.fault(played.noise, part)
@@ -174,12 +179,13 @@ def _interval(played: Played, confidence: float) -> tuple[float, float]:
 
 
 def _verdict(found: Finding, tight: bool) -> str:
-    if found.over > 0 or found.noise:
+    large = found.noise.startswith(residuals.LARGE)
+    if found.over > 0 or (found.noise and not large):
         return REFUTED
+    if large or (tight and found.high < NEAR * found.claimed):
+        return LITTLE
     if not tight:
         return LOOSE
-    if found.high < NEAR * found.claimed:
-        return LITTLE
     return FINE if found.ratio >= NEAR else UNCLEAR
 
 

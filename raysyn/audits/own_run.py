@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,11 +15,10 @@ from raysyn.audits.played import Case
 from raysyn.audits.query_games import Game, Who
 from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost
-from raysyn.privacy.mechanisms import Histogram, LayersSeen, Learned, Mechanism
+from raysyn.privacy.mechanisms import Embedded, Histogram, LayersSeen, Learned, Mechanism
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.counts import COUNTS
-from raysyn.privacy.queries.embedding import EmbeddingConfig
 from raysyn.privacy.queries.moments import MomentsConfig
 from raysyn.privacy.queries.votes import VotesConfig
 
@@ -76,7 +75,8 @@ def _learned(run: Run, stage: str, learned: Learned, games: int, steps: int | No
     own = Own.of(learned, run.plan[stage], round(games * part), steps, ranks)
     played, every = own.cost.steps, run.plan[stage].steps
     share = "" if played == every else f", {played:,} of {every:,} steps"
-    name = f"{stage}: DP-SGD, {own.speed.engine}, K {own.config.noise_multiplicity}{share}"
+    instead = f" ({own.instead})" if own.instead else ""
+    name = f"{stage}: DP-SGD, {own.speed.engine}, K {own.config.noise_multiplicity}{share}{instead}"
     return Case(name=name, cost=own.cost, play=partial(own_sgd.play, own, name, partial(tell, name)), games=part)
 
 
@@ -103,20 +103,36 @@ def _game(stage: str, mechanism: Mechanism, price: Cost, who: Who, n: int) -> Ga
     if isinstance(mechanism, Histogram):
         return query_games.histogram_game(mechanism.config, mechanism.semantics, price, who)
     if isinstance(mechanism, LayersSeen):
-        return query_games.statistics_game(mechanism.config, mechanism.layers, price, who)
+        return query_games.statistics_game(mechanism.config, mechanism.layers, n, price, who)
     if isinstance(mechanism, VotesConfig):
-        return query_games.votes_game(price, who)
-    if isinstance(mechanism, EmbeddingConfig):
+        return query_games.votes_game(mechanism.blur, price, who)
+    if isinstance(mechanism, Embedded):
         return query_games.embedding_game(mechanism, price, who)
     assert mechanism is None and stage == COUNTS, stage
     return query_games.counts_game(price, who)
 
 
+def _own(case: Case) -> Own | None:
+    """Of DP-SGD."""
+    assert isinstance(case.play, partial)
+    return case.play.args[0] if isinstance(case.play.args[0], Own) else None
+
+
+def of_other_engines(cases: Sequence[Case]) -> list[str]:
+    """How runs computed gradients, where that is not what is played."""
+    found = [(case.name.partition(":")[0], _own(case)) for case in cases]
+    return [f"how gradients of {stage} were computed ({own.instead})" for stage, own in found if own and own.instead]
+
+
+def runs_of(case: Case, games: int) -> str:
+    """How many games are played where so many are asked for."""
+    own = _own(case)
+    return f"{own.runs(games)} x {own.canaries:,} games" if own else f"{games:,} games"
+
+
 def pace(case: Case, games: int) -> float:
     """Seconds that so many games of a case take here: a few steps, or games, are played."""
-    assert isinstance(case.play, partial)
-    first = case.play.args[0]
-    if isinstance(first, Own):
+    if (first := _own(case)) is not None:
         took = 0.0
         # The first time pays for what is made once.
         for _ in range(2):
@@ -124,7 +140,7 @@ def pace(case: Case, games: int) -> float:
             began = time.perf_counter()
             own_sgd.run(brief, np.zeros(first.canaries, bool), bytes(32), lambda done: None)
             took = time.perf_counter() - began
-        steps = max(own_sgd.RUNS, round(games / first.canaries)) * first.cost.steps
+        steps = first.runs(games) * first.cost.steps
         return took / brief.cost.steps * steps
     began = time.perf_counter()
     case.play(PRICED_GAMES, 0)

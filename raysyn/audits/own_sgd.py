@@ -33,9 +33,12 @@ from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost
 from raysyn.privacy.mechanisms import Learned
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
+from raysyn.train.few_weights import ALL
 
 RUNS = 2
 """Of the mechanism, which share the games."""
+NEAR = 1e-3
+"""How far the rate that is played may be from the run's, in parts of it: a step expects a whole number of canaries."""
 ALBUM = 3
 """Images of each person."""
 LIGHT, REST = 8.0, 0.2
@@ -44,6 +47,8 @@ rest, so that clipping each of them would show."""
 MICRO_BATCH = 256
 BYTES = 4
 """Pixels of a canary's image: its number in three, and whether it is there."""
+NUMBERS = 1 << 24
+"""Of runs whose noise is looked at, at most, but of two at least."""
 SOME, AT_LEAST = WIDEST // 3, 3
 """Places in each table, and about as many in the network, whose noise is looked at; of each tensor of that, these."""
 
@@ -62,16 +67,20 @@ class Own:
 
     @classmethod
     def of(cls, learned: Learned, price: Cost, games: int, steps: int | None, ranks: int) -> Own:
-        """As its plan has it, for so many games; the rate is the nearest that so many canaries can have, to a few parts
-        in a million."""
-        rate = Fraction(price.sampling_rate).limit_denominator(max(2, games // RUNS))
-        if not rate:  # rarer than once in so many canaries
-            rate = Fraction(1, round(1 / price.sampling_rate))
+        """As its plan has it, for so many games, or more where canaries are too few for a rate as near as NEAR."""
+        rate, most = Fraction(price.sampling_rate), max(1, games // RUNS)
+        while abs(rate.limit_denominator(most) - rate) > NEAR * rate:
+            most *= 2
+        rate = rate.limit_denominator(most)
         times = max(1, round(games / RUNS / rate.denominator))
         many, batch = times * rate.denominator, times * rate.numerator
         played = min(steps or price.steps, price.steps)
         cost = replace(price, sampling_rate=batch / many, steps=played)
         return cls(learned=learned, cost=cost, canaries=many, batch=batch, ranks=ranks)
+
+    def runs(self, games: int) -> int:
+        """For so many games, or more."""
+        return max(RUNS, round(games / self.canaries))
 
     @property
     def noise(self) -> float:
@@ -81,9 +90,9 @@ class Own:
 
     @property
     def config(self) -> SGDConfig:
-        """The run's own, of the canaries."""
+        """The run's own, of the canaries, beside a network of which few weights learn already."""
         epochs = self.cost.steps * self.cost.sampling_rate
-        return replace(self.learned.config, batch_size=self.batch, epochs=epochs)
+        return replace(self.learned.config, batch_size=self.batch, epochs=epochs, layers=ALL)
 
     @property
     def speed(self) -> SGDSpeed:
@@ -93,6 +102,16 @@ class Own:
         # No image goes through the network, so that many canaries have room where few images had.
         choice: dict[str, Any] = self.learned.choice.on(best_device()).as_dict()
         return SGDSpeed(**choice | {"micro_batch": max(MICRO_BATCH, choice["micro_batch"])})
+
+    @property
+    def instead(self) -> str:
+        """What the run computed gradients by, where another way is played here; nothing where it is the same."""
+        ran, here = self.learned.choice, self.speed
+        if ran is None:
+            return f"run: not known; here {here.engine}, {here.precision}"
+        if (ran.engine, ran.precision) == (here.engine, here.precision):
+            return ""
+        return f"run: {ran.engine}, {ran.precision}; here {here.engine}, {here.precision}"
 
     def images(self, there_M: Mask) -> Images:
         """One image of each canary, or an album of each person."""
@@ -144,11 +163,13 @@ class Task:
 
 
 class Watch:
-    """Keeps of each step what the optimizer is given, at some places: a partner that learns nothing."""
+    """Sees at each step what the optimizer is given, at some places: a partner that learns nothing. Of all canaries it
+    keeps the scores alone, or a run of many steps would have no room."""
 
-    def __init__(self, places: NDArray[np.int64], tell: Callable[[int], None]) -> None:
-        self._places, self._tell = torch.from_numpy(places), tell
-        self.seen: list[Tensor] = []
+    def __init__(self, own: Own, places: NDArray[np.int64], tell: Callable[[int], None]) -> None:
+        self._own, self._places, self._tell = own, torch.from_numpy(places), tell
+        self.scores_M = np.zeros(own.canaries)
+        self.looked: list[Floats] = []
 
     def join(self, worker: Worker) -> None:
         self._places = self._places.to(worker.device)
@@ -156,8 +177,18 @@ class Watch:
     def step(self, worker: Worker, model: nn.Module, done: int) -> None:
         if worker.rank == 0:
             given = torch.cat([p.grad.detach().reshape(-1) for p in engines.trained(model) if p.grad is not None])
-            self.seen.append(given[self._places].cpu())
+            self._look(given[self._places].double().cpu().numpy())
             self._tell(done)
+
+    def _look(self, given_P: Floats) -> None:
+        """At a noisy sum, undone of the denominator, in units of the clip norm."""
+        own, many = self._own, self._own.canaries
+        sum_P = given_P * (-own.batch / own.learned.config.max_grad_norm)
+        answer_1M = (sum_P[None, :many] + sum_P[None, -many:]) / np.sqrt(2)
+        self.scores_M += canaries.log_likelihood_ratio(answer_1M, own.cost.sampling_rate, own.noise)
+        self.scores_M += canaries.SURE * canaries.exactly(answer_1M, 1.0)
+        ends = sum_P[: min(SOME, many)], sum_P[many:-many], sum_P[-min(SOME, many) :]
+        self.looked.append(np.concatenate(ends) / own.noise)
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -183,46 +214,35 @@ def places_of(network: nn.Module, count: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Seen:
-    """What an attacker sees of one run: noisy sums, undone of the denominator, in units of the clip norm."""
+    """What an attacker sees of one run."""
 
-    both_T2M: Floats
-    """How far they went the way of each canary in each table."""
-    network_TS: Floats
-    """Some of the network's own weights, where there is nothing but noise."""
+    scores_M: Floats
+    """How much likelier all noisy sums are if the canary was there."""
+    noise_TD: Floats
+    """Of the first canaries in one table, some of the network's own weights, where there is nothing but noise, and the
+    last canaries in the other table: in units of the noise."""
     engine: str
     """Whose gradients these are."""
 
-    @property
-    def answers_TM(self) -> Floats:
-        """How far they went the way of each canary."""
-        return self.both_T2M.sum(1) / np.sqrt(2)
-
-    def looked_at(self) -> Floats:
-        """Of the first canaries in one table, the network, and the last canaries in the other, (T, D)."""
-        ends = self.both_T2M[:, 0, :SOME], self.network_TS, self.both_T2M[:, 1, -SOME:]
-        return np.concatenate(ends, 1)
-
     def alone(self, there_M: Mask) -> Mask:
         """Where there is noise alone."""
-        return np.concatenate([~there_M[:SOME], np.ones(self.network_TS.shape[1], bool), ~there_M[-SOME:]])
+        first, last = ~there_M[:SOME], ~there_M[-SOME:]
+        return np.concatenate([first, np.ones(self.noise_TD.shape[1] - len(first) - len(last), bool), last])
 
 
 def run(own: Own, there_M: Mask, secret: bytes, tell: Callable[[int], None]) -> Seen:
     """One run of DP-SGD; tell(steps done)."""
-    network, many = own.learned.model, own.canaries
+    network, many = own.learned.network(), own.canaries
     size, middle = sum(p.numel() for p in engines.trained(network)), places_of(network, many)
     places = np.concatenate([np.arange(many), middle, many + size + np.arange(many)])
     private, config = own.images(there_M), own.config
 
     def on_rank(rank: Worker) -> tuple[Any, Watch]:
-        model, watch = Beside(copy.deepcopy(network), many), Watch(places, tell)
+        model, watch = Beside(copy.deepcopy(network), many), Watch(own, places, tell)
         return sgd.fit(rank, model, own.task(), private, config, own.cost, secret, own.speed, partner=watch), watch
 
     release, watch = on_ranks(on_rank, own.ranks)[0][0]
-    given_TP = torch.stack(watch.seen).double().numpy()
-    given_TP *= -own.cost.sampling_rate * private.units / config.max_grad_norm
-    both_T2M = np.stack([given_TP[:, :many], given_TP[:, -many:]], 1)
-    return Seen(both_T2M, given_TP[:, many:-many], release.value["engine"]["engine"])
+    return Seen(watch.scores_M, np.stack(watch.looked), release.value["engine"]["engine"])
 
 
 def _in_all(tell: Callable[[int, int], None], before: int, of: int, done: int) -> None:
@@ -231,18 +251,18 @@ def _in_all(tell: Callable[[int, int], None], before: int, of: int, done: int) -
 
 def play(own: Own, name: str, tell: Callable[[int, int], None], games: int, seed: int) -> Played:
     """By the likelihood ratio of all steps: nothing tells more. tell(steps done, of how many)."""
-    runs, rate, steps = max(RUNS, round(games / own.canaries)), own.cost.sampling_rate, own.cost.steps
+    runs, rate, steps = own.runs(games), own.cost.sampling_rate, own.cost.steps
     scores, coins, noise, alone, engine = list[Floats](), list[Mask](), list[Floats](), list[Mask](), ""
     for number in range(runs):
         secret = secret_of(name, seed, number)
         there_M = coins_of(secret, own.canaries)
         seen = run(own, there_M, secret, partial(_in_all, tell, number * steps, runs * steps))
-        likely = canaries.log_likelihood_ratio(seen.answers_TM, rate, own.noise)
-        scores.append(likely + canaries.SURE * canaries.exactly(seen.answers_TM, 1.0))
+        scores.append(seen.scores_M)
         coins.append(there_M)
-        noise.append(seen.looked_at() / own.noise)
-        alone.append(seen.alone(there_M))
         engine = seen.engine
+        if number < RUNS or seen.noise_TD.size * number < NUMBERS:
+            noise.append(seen.noise_TD)
+            alone.append(seen.alone(there_M))
     asked, fixed = own.speed.engine, canaries.thresholds(rate, own.noise, steps)
     return Played(
         np.concatenate(scores), np.concatenate(coins), np.append(fixed, canaries.SURE / 2),

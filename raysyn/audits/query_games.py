@@ -23,6 +23,7 @@ from raysyn.data import fourier
 from raysyn.data.images import Images
 from raysyn.privacy import units
 from raysyn.privacy.cost import Cost
+from raysyn.privacy.mechanisms import Embedded
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central, counts, embedding, layer_statistics, moments, semantic, votes
 
@@ -33,7 +34,7 @@ NOISE = 1.2
 SAMPLED = central.CentralConfig(
     count=4, sampling_rate=0.5, noise_multiplier=1.1, clip_norm=0.5, downscale=1, smooth=False
 )
-FEATURES = fourier.FourierConfig(count=8)
+EMBEDDED = Embedded(embedding.EmbeddingConfig(), fourier.FourierConfig(count=8), 0)
 MOMENTS = moments.MomentsConfig(frequencies=9, spread_frequencies=4, spread_per_class=True)
 STATISTICS = layer_statistics.StatisticsConfig(epochs=2.0)
 SAMPLE = layer_statistics.StatisticsConfig(epochs=0.5, batch_size=50)
@@ -136,9 +137,9 @@ def moments_game(stage: str, config: moments.MomentsConfig, own: bool, price: Co
     return lambda there, stream: ask(there, stream, price), lambda there: ask(there, exact, silent)[0]
 
 
-def embedding_game(config: embedding.EmbeddingConfig, price: Cost, who: Who) -> Game:
+def embedding_game(asked: Embedded, price: Cost, who: Who) -> Game:
     """The question of DP-MERF."""
-    of = fourier.waves(FEATURES, who.images.shape, 0)
+    config, of = asked.config, fourier.waves(asked.features, who.images.shape, asked.seed)
 
     def ask(there: bool, stream: Stream, cost: Cost) -> Floats:
         sums = embedding.embedding_sums(who.present(there), of, config, cost, stream).value
@@ -176,7 +177,7 @@ def histogram_game(config: semantic.SemanticConfig, semantics: int, price: Cost,
     return answer, lambda there: sums(there).ravel() / math.sqrt(config.k)
 
 
-def votes_game(price: Cost, who: Who) -> Game:
+def votes_game(blur: float, price: Cost, who: Who) -> Game:
     """Rounds of votes for white, black and grey. All are known by the canary's own candidate alone."""
 
     def sums(there: bool) -> Floats:
@@ -184,7 +185,7 @@ def votes_game(price: Cost, who: Who) -> Game:
         offered = np.zeros((private.classes, 3, *private.shape), np.uint8)
         offered[:, 1:] = np.array([128, 255], np.uint8)[:, None, None, None]
         weights_N = units.weights(private)
-        return votes.ballots(private.images_NHWC, private.labels_N, weights_N, offered, 0.0)
+        return votes.ballots(private.images_NHWC, private.labels_N, weights_N, offered, blur)
 
     def answer(there: bool, stream: Stream) -> Floats:
         private, exact = who.present(there), sums(there)
@@ -195,10 +196,10 @@ def votes_game(price: Cost, who: Who) -> Game:
 
 
 def statistics_game(
-    config: layer_statistics.StatisticsConfig, layers: layer_statistics.Layers, price: Cost, who: Who
+    config: layer_statistics.StatisticsConfig, layers: layer_statistics.Layers, n: int, price: Cost, who: Who
 ) -> Game:
-    """What layers see: means that are clipped. All answers are known by their sum alone, which is taken as one, of
-    their noise."""
+    """What layers see: clipped means over `n` units. All answers are known by their sum alone, which is taken as one,
+    of their noise."""
     unit = layers.sensitivity(config) * math.sqrt(price.steps)
 
     def vectors(private: Images) -> Floats:
@@ -211,10 +212,10 @@ def statistics_game(
         private = who.present(there)
         times_N = layer_statistics.takes_part(price, stream, private)
         total = (vectors(private) * times_N[:, None]).sum(0)
-        found = layer_statistics.layer_statistics([total], layers, config, price, stream, UNITS).value
+        found = layer_statistics.layer_statistics([total], layers, config, price, stream, n).value
         # Of variances, noise and what is known are not to be told apart.
         means = [mean.double().numpy() / scale for (mean, _), scale in zip(found, layers.scales, strict=True)]
-        return np.concatenate(means)[None] * (price.sampling_rate * price.steps * UNITS / unit)
+        return np.concatenate(means)[None] * (price.sampling_rate * price.steps * n / unit)
 
     def exact(there: bool) -> Floats:
         private = who.present(there)
@@ -266,10 +267,10 @@ def cases(games: float) -> list[Case]:
         "central modes": (modes.cost, partial(central_game, modes)),
         "class sums of noisy_means": (lambda _: means, partial(moments_game, moments.MEANS, MOMENTS, True)),
         "spread of noisy_means": (lambda _: spread, partial(moments_game, moments.SPREAD, MOMENTS, True)),
-        "mean embedding of dp_merf": (lambda _: embedded, partial(embedding_game, embedding.EmbeddingConfig())),
+        "mean embedding of dp_merf": (lambda _: embedded, partial(embedding_game, EMBEDDED)),
         "noisy class counts": (lambda _: counts.cost(NOISE), counts_game),
         "semantic histogram": (lambda _: SEMANTIC.cost(), partial(histogram_game, SEMANTIC, SEMANTICS)),
-        "votes of evolution": (lambda _: rounds, votes_game),
+        "votes of evolution": (lambda _: rounds, partial(votes_game, 0.0)),
     }
     found = []
     for mechanism, (price_of, make) in prices.items():
@@ -281,7 +282,7 @@ def cases(games: float) -> list[Case]:
         plain = config.cost(UNITS)
         price = replace(plain, noise_multiplier=NOISE * math.sqrt(plain.steps))
         found += [
-            _case(f"{mechanism}, {who.word}", price, partial(statistics_game, config, LAYERS), who, games)
+            _case(f"{mechanism}, {who.word}", price, partial(statistics_game, config, LAYERS, UNITS), who, games)
             for who in WHO
         ]  # fmt: skip
     return found

@@ -1,4 +1,5 @@
-"""Whether an answer's noise is all there, and drawn again for each number of it: of numbers that are noise alone.
+"""Whether an answer's noise is all there, no more than that, normal, and drawn again for each number of it: of numbers
+that are noise alone.
 
 A canary's score is made of its own place in each answer, and says nothing of how noise in two places, or at two steps,
 goes together. Here are exact tests of that. What passes them can still be no noise at all to one who knows how it was
@@ -18,7 +19,13 @@ from raysyn.attacks.canaries import Floats, Mask
 
 WIDEST = 768
 """Numbers of an answer that are held against each other: of more, the first, those from the middle on, and the last."""
+BLOCK = 512
+"""Steps that are held against as many others at once."""
 NO_NUMBER = "an answer is no number"
+LARGE = "noise is too large: "
+"""What is said where it breaks no promise, but costs accuracy."""
+FAR_OUT = 25
+"""How many numbers are so far out that they are counted, if noise is normal."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,7 @@ Found = tuple[float, str]
 def fault(noise: Noise, confidence: float) -> str:
     """What is surely wrong, in a few words; nothing if noise may be as claimed. With that confidence nothing is said of
     noise that is; each kind of test has the same part of what may go wrong, and each test the same part of its kind's.
+    Of several, the first kind is named: noise of another size has no normal shape either.
     """
     kept_GTD = np.where(noise.alone_GD[:, None, :], noise.values_GTD, 0.0)
     if not np.isfinite(kept_GTD).all():
@@ -56,18 +64,39 @@ def _kinds(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
         squares, others = (np.square(x).sum(keepdims=True)[0, 0] for x in (one_GTD, other_GTD))
         yield _together(sums, squares, others, many, lambda _: "two runs")
     if steps > 1:
-        rows_TN = kept_GTD.transpose(1, 0, 2).reshape(steps, -1)
-        squares_T = np.square(rows_TN).sum(1)
-        one, other = np.triu_indices(steps, 1)
-        products_K = (rows_TN @ rows_TN.T)[one, other]
-        yield _together(
-            products_K, squares_T[one], squares_T[other], np.full(len(one), alone_GD.sum()),
-            lambda k: f"steps {one[k] + 1} and {other[k] + 1}",
-        )  # fmt: skip
+        yield _any_two(kept_GTD.transpose(1, 0, 2).reshape(steps, -1), int(alone_GD.sum()))
     if size > 1:
         yield from _places(kept_GTD, alone_GD)
     yield _quiet(np.square(kept_GTD).sum((0, 2)), np.full(steps, alone_GD.sum()), "step")
     yield _quiet(np.square(kept_GTD).sum((0, 1)), alone_GD.sum(0) * steps, "place")
+    if alone_GD.any():
+        values_N = np.sort(kept_GTD.transpose(0, 2, 1)[alone_GD].ravel())
+        yield _size(values_N)
+        yield from _shape(values_N)
+
+
+def _any_two(rows_TN: Floats, many: int) -> Found:
+    """Any two steps, block by block: of ten thousand, a table of all would have a hundred million numbers."""
+    steps, squares_T = len(rows_TN), np.einsum("tn,tn->t", rows_TN, rows_TN)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale_T = np.nan_to_num(1 / np.sqrt(squares_T), posinf=0.0)
+    most, pair = -1.0, (0, 1)
+    for start in range(0, steps, BLOCK):
+        ones = rows_TN[start : start + BLOCK] * scale_T[start : start + BLOCK, None]
+        for begin in range(start, steps, BLOCK):
+            others = rows_TN[begin : begin + BLOCK]
+            found = np.abs(ones @ others.T) * scale_T[begin : begin + BLOCK]
+            if begin == start:
+                found = np.triu(found, 1)
+            row, column = divmod(int(found.argmax()), found.shape[1])
+            if found[row, column] > most and start + row < begin + column:
+                most, pair = float(found[row, column]), (start + row, begin + column)
+    one, other = pair
+    chance, what = _together(
+        rows_TN[[one]] @ rows_TN[other], squares_T[[one]], squares_T[[other]], np.array([many]),
+        lambda _: f"steps {one + 1} and {other + 1}",
+    )  # fmt: skip
+    return chance * (steps * (steps - 1) // 2), what
 
 
 def _places(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
@@ -118,6 +147,38 @@ def _quiet(squares_K: Floats, many_K: NDArray[np.int64], what: str) -> Found:
     return float(chances[least]) * len(
         chances
     ), f"noise is missing: {what} {least + 1} has {part:.2f} of what it should"
+
+
+def _size(values_N: Floats) -> Found:
+    """Too little or too much noise in all: the sum of squares of standard normal numbers, to both sides."""
+    from scipy import stats
+
+    many, squares = len(values_N), float(np.square(values_N).sum())
+    part = np.sqrt(squares / many)
+    chance = 2 * min(stats.chi2.cdf(squares, many), stats.chi2.sf(squares, many))
+    if part > 1:
+        return float(chance), f"{LARGE}{part:.2f} of what it should be"
+    return float(chance), f"noise is missing: all of it has {part:.2f} of what it should"
+
+
+def _shape(values_N: Floats) -> Iterator[Found]:
+    """Numbers, rising, that are not standard normal: by Kolmogorov and Smirnov's distance, and by how many lie far out,
+    where that sees little and a promise depends on most."""
+    from scipy import stats
+
+    many, below_N = len(values_N), stats.norm.cdf(values_N)
+    ranks_N = np.arange(many + 1) / many
+    distance = float(max((ranks_N[1:] - below_N).max(), (below_N - ranks_N[:-1]).max()))
+    what = f"noise is not normal: its distribution is {distance:.3f} away (Kolmogorov and Smirnov)"
+    yield float(stats.kstwo.sf(distance, many)), what
+    share = min(FAR_OUT / many, 0.1)
+    far = float(stats.norm.isf(share / 2))
+    found = int((np.abs(values_N) > far).sum())
+    chance = 2 * min(stats.binom.cdf(found, many, share), stats.binom.sf(found - 1, many, share))
+    yield (
+        float(chance),
+        f"noise is not normal: {found} of {many:,} are beyond {far:.2f}, in place of {many * share:.0f}",
+    )
 
 
 def _together(

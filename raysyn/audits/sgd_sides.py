@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,23 +22,24 @@ LARGE_ALBUM = 8
 
 
 @contextmanager
-def without(gone: Sequence[int]) -> Iterator[None]:
+def without(gone: Sequence[int], asking: ModuleType = sgd) -> Iterator[None]:
     """Within, these units take part in nothing, as those who were removed do while the number of units is held fixed:
-    all that is changed of DP-SGD here, and of all DP-SGD in this process. RuntimeError where nobody asked who does."""
-    takes, asked = sgd.participants, 0
+    all that is changed of DP-SGD here, or of another mechanism that is `asking`, and of all in this process.
+    RuntimeError where nobody asked who does."""
+    takes, asked = asking.participants, 0
 
     def others(stream: Stream, step: int, n: int, sampling_rate: float) -> NDArray[np.int64]:
         nonlocal asked
         asked += 1
         return np.setdiff1d(takes(stream, step, n, sampling_rate), gone)
 
-    sgd.participants = others
+    asking.participants = others  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        sgd.participants = takes
+        asking.participants = takes  # type: ignore[attr-defined]
     if not asked:
-        raise RuntimeError("nobody was removed: DP-SGD no longer asks sgd.participants who takes part")
+        raise RuntimeError(f"nobody was removed: {asking.__name__} no longer asks its participants who takes part")
 
 
 def _one_each(games: int, name: str, seed: int, play: Callable[[bool, bytes], Game]) -> list[Game]:

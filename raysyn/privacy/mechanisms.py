@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from raysyn.data.fourier import FourierConfig
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.embedding import EmbeddingConfig
 from raysyn.privacy.queries.layer_statistics import Layers, StatisticsConfig
@@ -14,6 +15,7 @@ from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.privacy.queries.votes import VotesConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import Choice
+from raysyn.train.few_weights import few
 from raysyn.train.loop import Task
 
 
@@ -27,6 +29,11 @@ class Learned:
     config: SGDConfig
     choice: Choice | None
     """How gradients were computed; None where the run did not keep it."""
+
+    def network(self) -> nn.Module:
+        """What learned of the model, with what did not: low-rank updates are new ones, as those of the run are in the
+        weights by now."""
+        return few(self.model, self.config.layers)
 
 
 @dataclass(frozen=True)
@@ -46,5 +53,15 @@ class LayersSeen:
     layers: Layers
 
 
-Mechanism = Learned | CentralConfig | MomentsConfig | Histogram | LayersSeen | VotesConfig | EmbeddingConfig | None
+@dataclass(frozen=True)
+class Embedded:
+    """The mean embedding."""
+
+    config: EmbeddingConfig
+    features: FourierConfig
+    seed: int
+    """Of the waves."""
+
+
+Mechanism = Learned | CentralConfig | MomentsConfig | Histogram | LayersSeen | VotesConfig | Embedded | None
 """None for the noisy counts of classes, which have no setting but their noise."""

@@ -1,4 +1,5 @@
-"""Wrong DP-SGD, made of the right one: each is a change that somebody could make, and that the audit must see."""
+"""Wrong DP-SGD and wrong questions, made of the right ones: each is a change that somebody could make, and that the
+audit must see."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -63,6 +65,10 @@ def _drawn(instead: str) -> list[Change]:
     return [_rewritten("_noise", (DRAWN, instead))]
 
 
+UNIFORM = f"torch.special.ndtr(torch.from_numpy({DRAWN}))"
+"""The same numbers as parts of 1, of which another noise of variance 1 is made."""
+
+
 def _clip_each_tensor() -> list[Change]:
     """To the clip norm, each as if it were all."""
 
@@ -76,11 +82,23 @@ def _clip_each_tensor() -> list[Change]:
     return [(trial, "ENGINES", {name: of(engine) for name, engine in trial.ENGINES.items()})]
 
 
+def rewritten(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, old: str, new: str) -> None:
+    """A function of a module with some of its text replaced."""
+    text = inspect.getsource(getattr(module, name))
+    assert text.count(old) == 1, f"{name} has changed: {old!r} is no longer in it once"
+    made: dict[str, Any] = {}
+    exec(compile("from __future__ import annotations\n" + text.replace(old, new), "mutant", "exec"), vars(module), made)
+    monkeypatch.setattr(module, name, made[name])
+
+
 ON_EVERY_RANK = ("if self.worker.rank == 0:", "if True:")
 MUTANTS: dict[str, list[Change]] = {
     "noise x 0.5": [_noise("0.5")],
     "noise x 0.8": [_noise("0.8")],
+    "noise x 1.2": [_noise("1.2")],
     "noise x 2": [_noise("2.0")],
+    "uniform noise": _drawn(f"12**0.5 * ({UNIFORM}.numpy() - 0.5)"),
+    "Laplace noise": _drawn(f"torch.distributions.Laplace(0.0, 0.5**0.5).icdf({UNIFORM}).numpy()"),
     "noise without the clip norm": [_rewritten("_noise", (" * self.config.max_grad_norm", ""))],
     "noise on every rank": [_rewritten("step", ON_EVERY_RANK)],
     "a part of the noise on every rank": [

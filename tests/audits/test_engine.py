@@ -41,7 +41,11 @@ CAUGHT = [
     ("noise x 0.5", PLAIN, REFUTED),
     ("no clip", WEIGHTS, REFUTED),
     ("noise x 0.8", "DP-SGD, every unit in each step", REFUTED),
+    ("noise x 1.2", PLAIN, LITTLE),
+    ("noise x 1.2", WEIGHTS, LITTLE),
     ("noise x 2", PLAIN, LITTLE),
+    ("uniform noise", PLAIN, REFUTED),
+    ("Laplace noise", PLAIN, REFUTED),
     ("noise without the clip norm", PLAIN, LITTLE),
     ("noise on every rank", THREE, LITTLE),
     ("a part of the noise on every rank", THREE, REFUTED),
@@ -91,6 +95,22 @@ def test_two_wrong_engines_are_caught(mutant: str, row: str, verdict: str, monke
     wrong(monkeypatch, mutant)
     one = found(row, 4096)
     assert one.verdict == verdict and one.fails, one
+
+
+@pytest.mark.parametrize(
+    ("mutant", "verdict", "why"),
+    [
+        ("noise x 1.2", LITTLE, "noise is too large: 1.2"),
+        ("uniform noise", REFUTED, "noise is not normal: "),
+        ("Laplace noise", REFUTED, "noise is not normal: "),
+    ],
+)
+def test_noise_of_another_size_or_shape_is_named_by_few_games(
+    mutant: str, verdict: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong(monkeypatch, mutant)
+    one = found(PLAIN, 768)
+    assert one.verdict == verdict and one.fails and one.why.startswith(why), one
 
 
 @pytest.mark.slow

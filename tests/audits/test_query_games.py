@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from mutants import rewritten
+from scipy import stats
 
-from raysyn.audits import findings, query_games
-from raysyn.audits.findings import REFUTED
+from raysyn.audits import findings, own_run, query_games
+from raysyn.audits.findings import LITTLE, REFUTED
+from raysyn.audits.own_run import Run
 from raysyn.audits.played import Case
+from raysyn.data import fourier
 from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
+from raysyn.privacy.mechanisms import Embedded, LayersSeen, Mechanism
 from raysyn.privacy.poisson import Stream, participants
 from raysyn.privacy.queries import central, counts, embedding, layer_statistics, moments, noise, semantic, votes
 
@@ -62,12 +67,22 @@ def test_half_the_noise_of_counts_is_refuted(monkeypatch: pytest.MonkeyPatch) ->
     assert judged("noisy class counts, images", 1500).verdict == REFUTED
 
 
-def rewritten(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, old: str, new: str) -> None:
-    text = inspect.getsource(getattr(module, name))
-    assert text.count(old) == 1, f"{name} has changed: {old!r} is no longer in it once"
-    made: dict[str, Any] = {}
-    exec(compile("from __future__ import annotations\n" + text.replace(old, new), "mutant", "exec"), vars(module), made)
-    monkeypatch.setattr(module, name, made[name])
+def test_a_fifth_too_much_noise_of_a_question_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    quieter(monkeypatch, 1.2)
+    one = judged("central means, images", 128)
+    assert one.verdict == LITTLE and one.why.startswith("noise is too large: 1.2"), one
+
+
+@pytest.mark.parametrize("other", [stats.uniform(-np.sqrt(3), np.sqrt(12)), stats.laplace(scale=np.sqrt(0.5))])
+def test_noise_of_a_question_that_is_not_normal_is_named(other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same variance."""
+
+    def noisy_sum(parts: Any, sensitivity: float, noise_multiplier: float, drawn: Any) -> Any:
+        return noise.noisy_sum(parts, sensitivity, noise_multiplier, other.ppf(stats.norm.cdf(drawn)))
+
+    monkeypatch.setattr(central, "noisy_sum", noisy_sum)
+    one = judged("central means, images", 128)
+    assert one.verdict == REFUTED and one.why.startswith("noise is not normal: "), one
 
 
 CENTRAL = 'stream.normal(step, f"central/{config.kind}/class {cell}"'
@@ -111,6 +126,33 @@ def test_an_empty_cell_without_noise_is_refuted(row: str, monkeypatch: pytest.Mo
         monkeypatch.setattr(module, "noisy_sum", on_what_is_there)
     one = judged(row, 512)
     assert one.verdict == REFUTED and one.over > 0 and "noise is missing" in one.noise, one
+
+
+OWN: list[tuple[str, Mechanism, Any, str, Callable[..., Any], Any]] = [
+    (
+        "mean embedding of dp_merf", Embedded(embedding.EmbeddingConfig(), fourier.FourierConfig(count=12), 5), fourier,
+        "waves", lambda features, shape, seed: (features.count, seed), (12, 5),
+    ),
+    ("votes of evolution", votes.VotesConfig(blur=2.5), votes, "ballots", lambda *args: args[-1], 2.5),
+    (
+        "layer statistics", LayersSeen(query_games.STATISTICS, query_games.LAYERS), layer_statistics,
+        "layer_statistics", lambda *args: args[-1], 77,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("question", "mechanism", "module", "name", "told", "expected"), OWN)
+def test_a_run_is_asked_with_its_own_settings(
+    question: str, mechanism: Mechanism, module: Any, name: str, told: Callable[..., Any], expected: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    asked, as_it_is = list[Any](), getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *args: asked.append(told(*args)) or as_it_is(*args))
+    like = query_games.WHO[0].images.select(slice(0, 0))
+    run = Run(plan={"x": CASES[f"{question}, images"].cost}, asked={"x": mechanism}, like=like, units=77, ranks=1)
+    (case,) = own_run.cases(run, 1024, None, lambda *_: None)
+    case.play(8, 0)
+    assert asked and set(asked) == {expected}
 
 
 SAMPLED = [name for name, case in CASES.items() if case.cost.sampling_rate < 1 and case.tight]

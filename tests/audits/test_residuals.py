@@ -1,11 +1,14 @@
-"""Noise that is drawn anew everywhere passes; missing and shared noise is named, also if a part is shared."""
+"""Noise that is drawn anew everywhere passes; missing, larger and shared noise is named, also if a part is shared, and
+noise that is not normal."""
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from raysyn.audits import residuals
 from raysyn.audits.residuals import Noise
@@ -34,6 +37,21 @@ def _half(x: np.ndarray, one: object, other: object) -> None:
 
 ALL = slice(None)
 AGAIN, MISSING = "noise is not drawn again: that of ", "noise is missing: "
+NORMAL = "noise is not normal: "
+
+
+def _uniform(x: np.ndarray) -> object:
+    """Of the same variance, as the next two are."""
+    return np.multiply(np.sqrt(12), stats.norm.cdf(x) - 0.5, out=x)
+
+
+def _laplace(x: np.ndarray) -> object:
+    return np.copyto(x, stats.laplace.ppf(stats.norm.cdf(x), scale=np.sqrt(0.5)))
+
+
+def _cut(x: np.ndarray) -> object:
+    """At two and a half deviations, which moves the distribution by 0.01 and takes its tails."""
+    return np.copyto(x, stats.truncnorm.ppf(stats.norm.cdf(x), -2.5, 2.5) / stats.truncnorm.std(-2.5, 2.5))
 
 
 @pytest.mark.parametrize(
@@ -42,6 +60,10 @@ AGAIN, MISSING = "noise is not drawn again: that of ", "noise is missing: "
         (_set(ALL, 3), f"{MISSING}step 4 has 0.00"),
         (_set(ALL, ALL, 7), f"{MISSING}place 8 has 0.00"),
         (lambda x: np.multiply(x, 0.8, out=x), f"{MISSING}step"),
+        (lambda x: np.multiply(x, 1.2, out=x), f"{residuals.LARGE}1.2"),
+        (_uniform, f"{NORMAL}its distribution is 0.07"),
+        (_laplace, f"{NORMAL}its distribution is 0.07"),
+        (_cut, f"{NORMAL}0 of 2,"),
         (lambda x: x.__setitem__((ALL, 3), x[:, 1]), f"{AGAIN}steps 2 and 4 "),
         (lambda x: x.__setitem__((ALL, 3), -x[:, 1]), f"{AGAIN}steps 2 and 4 "),
         (lambda x: x.__setitem__(ALL, x[:1]), f"{AGAIN}two runs "),
@@ -58,8 +80,8 @@ def test_what_is_wrong_is_named(change: Change, what: str) -> None:
     assert said(values).startswith(what), said(values)
 
 
-def test_only_places_with_noise_alone_count_and_larger_noise_is_not_missing() -> None:
-    values = 3.0 * fresh(0)
+def test_only_places_with_noise_alone_count() -> None:
+    values = fresh(0)
     values[np.broadcast_to(~ALONE[:, None], values.shape)] = np.nan
     assert said(values) == ""
 
@@ -70,6 +92,19 @@ def test_of_a_long_answer_some_places_are_looked_at() -> None:
     values[..., size // 2 :] = values[..., : size // 2]
     found = residuals.fault(Noise(values, np.ones((2, size), bool)), 0.999)
     assert found.startswith(f"{AGAIN}places ") and "correlation +1.00" in found
+
+
+@pytest.mark.parametrize(("one", "other"), [(0, 1), (3, 1990), (700, 1300), (1998, 1999)])
+def test_any_two_of_many_steps_are_held_against_each_other_in_little_room(one: int, other: int) -> None:
+    values = np.random.default_rng(0).standard_normal((1, 2000, 40))
+    values[:, other] = -values[:, one]
+    tracemalloc.start()
+    found = residuals.fault(Noise(values, np.ones((1, 40), bool)), 0.999)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.startswith(f"{AGAIN}steps {one + 1} and {other + 1} ") and "correlation -1.00" in found
+    # A table of all pairs has 32.
+    assert peak < 20e6, peak
 
 
 @pytest.mark.slow

@@ -12,6 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from safetensors.torch import load
 
+from raysyn.audits import own_run
+from raysyn.audits.own_run import Run
+from raysyn.audits.played import Case
 from raysyn.compute.doorway import Compute
 from raysyn.compute.local import Local
 from raysyn.data.images import Images
@@ -19,7 +22,7 @@ from raysyn.methods import canaries, network, synthesis
 from raysyn.methods.class_shares import known, turns
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.method import Method
-from raysyn.privacy.ledger import Ledger
+from raysyn.privacy.ledger import Ledger, cost_of
 from raysyn.report.release import read_images
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.may_leave import units_of
@@ -50,6 +53,33 @@ def whole_run(
             return pipeline.run(Setting(*parts))
         ledger = Ledger(plan, folder.ledger)
         return pipeline.run(PrivateSetting(*parts, tried=own, plan=plan, ledger=ledger))
+
+
+def attacked(method: Method, config: Any, out: Path) -> list[Case]:
+    """What `raysyn audit run` would play of the run in `out`, which is all that it paid for: of its answers, and of no
+    image. Each question is asked a few times, and DP-SGD takes a step."""
+    rows = [json.loads(line) for line in (out / "internal/ledger.jsonl").read_text().splitlines()]
+    plan = {row["stage"]: cost_of(row) for row in rows}
+    released = read_images((out / "release/synthetic.parquet").read_bytes())
+    signed = json.loads((out / "release/certificate.json").read_text())
+    nobody = released.select(slice(0, 0))
+    assert method.mechanisms is not None
+
+    def stored(stage: str) -> Any:
+        assert stage in plan, f"{stage} is not paid for"
+        return load_saved(out / f"internal/stages/{stage}.pt")
+
+    asked = method.mechanisms(config, nobody, stored)
+    run = Run(plan=plan, asked=asked, like=nobody, units=units_of(signed["public_facts"]), ranks=2)
+    assert run.unknown() == []
+    cases = own_run.cases(run, 64, 1, lambda *_: None)
+    assert [case.name.partition(":")[0] for case in cases] == list(plan)
+    for case in cases:
+        played = case.play(1 if "DP-SGD" in case.name else 12, 0)
+        assert np.isfinite(played.scores_M).all() and played.noise is not None, case.name
+        alone = played.noise.values_GTD[np.broadcast_to(played.noise.alone_GD[:, None], played.noise.values_GTD.shape)]
+        assert 0.5 < alone.std() < 2, (case.name, alone.std())
+    return cases
 
 
 def drawn_again(method: Method, config: Any, out: Path) -> dict[str, Any]:

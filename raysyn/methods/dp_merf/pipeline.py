@@ -35,7 +35,7 @@ from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import unjudged
 from raysyn.methods.synthesis import judging, synthesise
 from raysyn.privacy import units
-from raysyn.privacy.mechanisms import Mechanism
+from raysyn.privacy.mechanisms import Embedded, Mechanism
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import embedding
 from raysyn.privacy.queries.counts import COUNTS
@@ -88,7 +88,7 @@ def run(setting: PrivateSetting) -> Report:
 
 def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> dict[str, Mechanism]:
     """See `Method.mechanisms`."""
-    return {EMBEDDING: config.embedding, COUNTS: None}
+    return {EMBEDDING: Embedded(config.embedding, config.features, config.seed), COUNTS: None}
 
 
 METHOD = Method(

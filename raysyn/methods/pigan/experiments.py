@@ -29,6 +29,7 @@ from raysyn.models.dcgan import DCGANConfig, Discriminator, Generator
 from raysyn.privacy import sgd
 from raysyn.privacy.mechanisms import Learned, Mechanism
 from raysyn.privacy.queries.counts import COUNTS
+from raysyn.privacy.trial import Choice
 from raysyn.train import conditional_gans as gans
 from raysyn.train import paired_networks
 from raysyn.train.paired_networks import Networks
@@ -57,16 +58,18 @@ def weights_of(trained: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def loaded(
-    network: DCGANConfig, variant: Variant, like: Images, weights: Mapping[str, Tensor], device: torch.device
+    network: DCGANConfig, variant: Variant, like: Images, weights: Mapping[str, Any], device: torch.device
 ) -> Networks:
     """Trained networks, ready to be asked."""
     networks = paired_networks.new_networks(variant.kind, network, like.shape, like.classes, variant.penalty.parts, 0)
-    networks.load_state_dict(weights)
+    networks.load_state_dict({name: one for name, one in weights.items() if name != ENGINE})
     return networks.to(device).eval()
 
 
 GENERATORS = "generators."
 """Before the names of their weights."""
+ENGINE = "engine"
+"""Beside the weights of what is released: how DP-SGD computed gradients."""
 Unit = tuple[Variant, int]
 """A GAN, and the split that it is trained and attacked on."""
 
@@ -182,7 +185,8 @@ def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> di
     for network, prefix in ((game.generator, "generators.0."), (discriminator, "discriminators.0.")):
         own = {name.removeprefix(prefix): one for name, one in weights.items() if name.startswith(prefix)}
         network.load_state_dict(own)
-    return {"generator": Learned(discriminator, game, variant.sgd(), None), COUNTS: None}
+    choice = Choice(**weights[ENGINE]) if ENGINE in weights else None  # which runs did not always keep
+    return {"generator": Learned(discriminator, game, variant.sgd(), choice), COUNTS: None}
 
 
 def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
@@ -201,7 +205,7 @@ def unmeasured(config: Config) -> dict[str, Any]:
     return {"member_share": None, "monte_carlo": MonteCarloConfig(fakes=1, suspects=1, components=1, repeats=1)}
 
 
-def _generators(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _generators(weights: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix(GENERATORS): one for name, one in weights.items() if name.startswith(GENERATORS)}
 
 

@@ -153,8 +153,8 @@ def run(setting: Setting) -> Report:
     return report
 
 
-def train(setting: Setting, variant: Variant, members: Images, seed: int) -> dict[str, Tensor]:
-    """The weights of the released GAN, trained by all workers."""
+def train(setting: Setting, variant: Variant, members: Images, seed: int) -> dict[str, Any]:
+    """The weights of the released GAN, trained by all workers; of DP-SGD, with how gradients were computed."""
     config, compute = setting.config, setting.compute
     assert isinstance(setting, PrivateSetting) == (variant.model == "dpgan"), "a plan for dpgan, and for it alone"
     if not isinstance(setting, PrivateSetting):
@@ -169,7 +169,8 @@ def train(setting: Setting, variant: Variant, members: Images, seed: int) -> dic
         compute, discriminator, game, members, variant.sgd(), price, setting.folder.secret, speed, name="generator",
         epsilon_at=epsilon_at, partner=game,
     )  # fmt: skip
-    return experiments.weights_of(setting.ledger.pay("generator", release))
+    paid = setting.ledger.pay("generator", release)
+    return experiments.weights_of(paid) | {experiments.ENGINE: paid["engine"]}
 
 
 def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor], inception: Inception) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from what_is_said import honest, spoken_by
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
-from whole_run import whole_run
+from whole_run import attacked, whole_run
 
 from raysyn.compute.doorway import Compute, digest
 from raysyn.compute.local import Local
@@ -122,6 +122,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole")
     run(TINY, out / "run")
     return out / "run"
+
+
+def test_all_that_was_paid_for_can_be_attacked(whole: Path) -> None:
+    attacked(dp_feta.METHOD, TINY, whole)
 
 
 def test_report_and_certificate_keep_the_contract(whole: Path) -> None:

@@ -12,7 +12,7 @@ import test_dp_feta
 from scipy import optimize, stats
 from what_is_said import honest
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
-from whole_run import drawn_again, whole_run
+from whole_run import attacked, drawn_again, whole_run
 
 from raysyn.data import images as data
 from raysyn.methods import asking, catalogue, ends, synthesis
@@ -98,6 +98,10 @@ def test_a_run_says_what_it_asked_and_what_it_is(whole: Path) -> None:
     left = Left(whole, TINY, data.load(TINY.data))
     pinned(left, PROMISE)
     honest(left)
+
+
+def test_all_that_was_paid_for_can_be_attacked(whole: Path) -> None:
+    attacked(dp_feta.METHOD, TINY, whole)
 
 
 def test_more_images_can_be_drawn(whole: Path) -> None:

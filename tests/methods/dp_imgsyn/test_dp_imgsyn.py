@@ -18,7 +18,7 @@ import pytest
 import torch
 from what_is_said import honest, spoken_by
 from what_leaves import PROMISE, WITH_PUBLIC_IMAGES, Left, made_of_paid_answers, pinned
-from whole_run import whole_run
+from whole_run import attacked, whole_run
 
 from raysyn.data import images as data
 from raysyn.data.public import comparison, load_public
@@ -108,6 +108,10 @@ def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(whole: Path) -> 
     """But for the one about experiments, which stands where these are tested."""
     (experiments_too,) = spoken_by(dp_imgsyn) - held_to(WHOLE, whole)
     assert experiments_too.startswith("the experiments train further teachers and students")
+
+
+def test_all_that_was_paid_for_can_be_attacked(whole: Path) -> None:
+    attacked(dp_imgsyn.METHOD, WHOLE, whole)
 
 
 def test_nothing_after_the_paid_answers_looks_at_private_images(

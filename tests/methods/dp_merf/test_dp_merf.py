@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from what_is_said import honest, spoken_by
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
-from whole_run import drawn_again, whole_run
+from whole_run import attacked, drawn_again, whole_run
 
 from raysyn.compute.doorway import Compute
 from raysyn.compute.local import Local
@@ -83,6 +83,10 @@ def test_report_and_certificate_keep_the_contract(whole: Path) -> None:
 def test_more_images_can_be_drawn_from_the_generator_alone(whole: Path) -> None:
     tensors = drawn_again(dp_merf.METHOD, TINY, whole)
     assert all(name.startswith("generator/model/") for name in tensors), "the answer stays inside"
+
+
+def test_all_that_was_paid_for_can_be_attacked(whole: Path) -> None:
+    attacked(dp_merf.METHOD, TINY, whole)
 
 
 def test_draw_reads_the_generator_that_no_ledger_has_a_row_of_and_nothing_else_unpaid(whole: Path) -> None:

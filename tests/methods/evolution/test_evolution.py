@@ -14,7 +14,7 @@ import pytest
 import torch
 from what_is_said import honest, spoken_by
 from what_leaves import PROMISE, WITH_PUBLIC_IMAGES, Left, made_of_paid_answers, pinned
-from whole_run import drawn_again, whole_run
+from whole_run import attacked, drawn_again, whole_run
 
 from raysyn.compute.doorway import Compute
 from raysyn.compute.local import Local
@@ -100,6 +100,10 @@ def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(whole: Path) -> 
 
 def test_more_images_can_be_drawn_from_the_answers_alone(whole: Path) -> None:
     assert set(drawn_again(evolution.METHOD, TINY, whole)) == {"votes/population/genes", "votes/population/shares"}
+
+
+def test_all_that_was_paid_for_can_be_attacked(whole: Path) -> None:
+    attacked(evolution.METHOD, TINY, whole)
 
 
 def test_nothing_after_the_paid_answers_looks_at_private_images(

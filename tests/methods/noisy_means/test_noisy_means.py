@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from what_is_said import honest, spoken_by
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
-from whole_run import drawn_again, whole_run
+from whole_run import attacked, drawn_again, whole_run
 
 from raysyn.compute.doorway import Compute
 from raysyn.compute.local import Local
@@ -93,6 +93,10 @@ def test_more_images_can_be_drawn_from_the_answers_alone(whole: Path) -> None:
     drawn_again(noisy_means.METHOD, TINY, whole)
 
 
+def test_all_that_was_paid_for_can_be_attacked(whole: Path) -> None:
+    attacked(noisy_means.METHOD, TINY, whole)
+
+
 def test_noisy_counts_are_a_stage_that_is_paid_for_and_decide_how_often_a_class_is_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +113,7 @@ def test_noisy_counts_are_a_stage_that_is_paid_for_and_decide_how_often_a_class_
     np.testing.assert_array_equal(labels, turns(60, 10, of_counts(noisy)))
     assert not np.array_equal(labels, turns(60, 10))
     assert "counts" in drawn_again(noisy_means.METHOD, config, tmp_path / "run")
+    assert len(attacked(noisy_means.METHOD, config, tmp_path / "run")) == 3
     made_of_paid_answers(run, ends, config, tmp_path / "run", tmp_path / "again", monkeypatch)
 
 

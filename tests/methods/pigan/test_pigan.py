@@ -17,7 +17,7 @@ import pytest
 import torch
 from what_is_said import honest, spoken_by
 from what_leaves import NO_PROMISE, PROMISE, Left, made_of_paid_answers, pinned
-from whole_run import drawn_again, whole_run
+from whole_run import attacked, drawn_again, whole_run
 
 from raysyn.attacks import gan_attacks
 from raysyn.attacks.gan_attacks import MonteCarloConfig
@@ -290,6 +290,10 @@ def test_nothing_after_the_paid_answers_looks_at_private_images(
     made_of_paid_answers(run, pigan, DPGAN, private[1], tmp_path / "run", monkeypatch)
 
 
+def test_all_that_was_paid_for_can_be_attacked(private: tuple[Any, Path]) -> None:
+    attacked(pigan.METHOD, DPGAN, private[1])
+
+
 def test_more_images_are_drawn_from_generators_alone(
     finished: tuple[Any, Path, str], private: tuple[Any, Path]
 ) -> None:
@@ -323,6 +327,7 @@ def test_noisy_counts_leave_dpgan_their_share_and_what_is_judged_is_what_is_rele
     np.testing.assert_array_equal(judged[0].labels_N, released.labels_N)
     assert " counts " in text.getvalue()
     assert "counts" in drawn_again(pigan.METHOD, config, tmp_path / "run")
+    assert len(attacked(pigan.METHOD, config, tmp_path / "run")) == 2
     made_of_paid_answers(run, pigan, config, tmp_path / "run", tmp_path / "again", monkeypatch)
 
 

@@ -28,7 +28,7 @@ from what_leaves import (
     made_of_paid_answers,
     pinned,
 )
-from whole_run import drawn_again, whole_run
+from whole_run import attacked, drawn_again, whole_run
 
 from raysyn.data import images as data
 from raysyn.data.images import Images
@@ -130,6 +130,10 @@ def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(whole: Path, tmp
     given = replace(TINY, query=replace(TINY.query, checkpoint=str(tmp_path / "net.pt")))
     run(given, tmp_path / "run")
     assert held_to(TINY, whole) | held_to(given, tmp_path / "run") >= spoken_by(privimage)
+
+
+def test_all_that_was_paid_for_can_be_attacked(whole: Path) -> None:
+    attacked(privimage.METHOD, TINY, whole)
 
 
 def test_nothing_after_the_paid_answers_looks_at_private_images(
@@ -276,6 +280,7 @@ def test_baselines_and_combinations(
     if method == "privimage_gan":
         made_of_paid_answers(run, privimage, config, tmp_path, tmp_path / "other", monkeypatch)
     drawn_again(privimage.METHOD, config, tmp_path)
+    attacked(privimage.METHOD, config, tmp_path)
     name = f"{method} central images" if " with " in method else method
     assert report["method"] == name and report["privacy"]["epsilon"] <= 8
     if stages is not None:
