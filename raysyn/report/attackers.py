@@ -10,6 +10,7 @@ from raysyn.privacy.cost import unit_of
 from raysyn.report.figures import Line, chart
 from raysyn.report.meaning import rounded_down, rounded_up
 from raysyn.report.section import Section
+from raysyn.report.shadowed import LEFT_OUT
 from raysyn.report.tables import MISSING
 
 TITLE = "What attackers found"
@@ -30,13 +31,23 @@ HOW_TO_READ = (
 )
 
 
-def section(found: Sequence[Mapping[str, Any]], claimed: Mapping[str, Any] | None) -> list[Section]:
+def of_report(content: Mapping[str, Any]) -> list[Section]:
+    """Of a run's report.json."""
+    attacks = content["attacks"]
+    left_out = [attacks[LEFT_OUT]] if LEFT_OUT in attacks else []
+    return section(attacks.get("found") or [], content["privacy"], left_out)
+
+
+def section(
+    found: Sequence[Mapping[str, Any]], claimed: Mapping[str, Any] | None, left_out: Sequence[str] = ()
+) -> list[Section]:
     """Of records as `attacks.found` makes them, and of what is promised: the `privacy` of report.json, or a
-    certificate; None, or one without a guarantee, where nothing is."""
+    certificate; None, or one without a guarantee, where nothing is. `left_out`: what has been found and is not among
+    them, a sentence each without a full stop."""
     if claimed is not None and claimed["guarantee"] != "dp":
         claimed = None
     if not found:
-        return [Section(title=TITLE, text=NONE)]
+        return [Section(title=TITLE, text=NONE, warnings=left_out)]
     units = " or ".join(f"{unit}s" for unit in dict.fromkeys(one["unit"] for one in found))
     claim = "this run claims no ε, so that nothing bounds what an attack may find."
     if claimed is not None:
@@ -48,7 +59,7 @@ def section(found: Sequence[Mapping[str, Any]], claimed: Mapping[str, Any] | Non
             title=TITLE,
             text=" ".join([HOW_TO_READ.format(units=units, claim=claim), *_of_picture(picture, claimed)]),
             notes=notes,
-            warnings=list(_broken(found, claimed)),
+            warnings=[*_broken(found, claimed), *left_out],
             rows=[HEAD, *(_row(one, claimed) for one in found)],
             picture=picture,
             alt="ROC curves of the attacks on logarithmic axes, below what the certificate allows",
