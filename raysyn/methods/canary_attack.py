@@ -67,10 +67,12 @@ def stages(setting: Setting) -> list[str]:
 
 
 def attack(
-    setting: Setting, released: Images, privacy: Mapping[str, Any], weighed: Weighed | None = None
-) -> Finding | None:
+    setting: Setting, released: Images, privacy: Mapping[str, Any], weighed: Weighed | None = None,
+    weights_leave: bool = False,
+) -> Finding | None:  # fmt: skip
     """Guess about the canaries of a run, if it has any, from the images that it has `released` and by its weights;
-    `privacy` is the report's section on what it promises."""
+    `privacy` is the report's section on what it promises, and `weights_leave` whether a release that holds the network
+    holds these weights."""
     if (tried := setting.tried) is None:
         return None
     train, seed = setting.dataset.train, setting.config.seed
@@ -86,7 +88,7 @@ def attack(
     }
     claim = Claim(privacy["epsilon"], privacy["delta"], privacy["meaning"]["gaussian"]["mu"])
     shown = {name: one_run.shown(values, there_M, claim, len(of_units)) for name, values in of_units.items()}
-    whom, open_weights = units.word(train), setting.config.release.network
+    whom, open_weights = units.word(train), weights_leave and setting.config.release.network
     records = [_record(name, of_units[name], there_M, claim, shown[name], whom, open_weights) for name in shown]
     finding = Finding(records, _about(setting, claim, shown, there_M), _section(setting, claim, shown, there_M))
     best = one_run.largest(list(shown.values()))
