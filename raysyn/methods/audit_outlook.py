@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from raysyn.attacks import one_run
 from raysyn.data.images import Images
 from raysyn.methods import canaries
 from raysyn.methods.canary_attack import EPOCHS, OF_ONE, OUT, STAGE, TAUGHT
@@ -14,7 +13,7 @@ from raysyn.methods.outlook import FEW, Stage, alone, made_up
 from raysyn.methods.weighing import Weighed
 from raysyn.metrics.pace import classifier_seconds
 from raysyn.metrics.utility import EvalConfig
-from raysyn.train.arrays import as_tensor
+from raysyn.train.near import flat, nearest
 from raysyn.train.outlook import one_thread, seconds
 
 Asking = Callable[[int], float]
@@ -41,9 +40,9 @@ def auditing(config: Any, prepared: Prepared, released: int, asking: Asking | No
         return []
     each = 1 if private.persons_N is None else min(OF_ONE, len(private) / private.units)
     own, out = round(count * each), min(OUT, len(test))
-    pixels = as_tensor(made_up(private, FEW).images_NHWC)
+    few = made_up(private, FEW)
     with one_thread():
-        pair_s = seconds(lambda: one_run.nearest(pixels, pixels, 1)) / FEW**2
+        pair_s = seconds(lambda: nearest(few, few, flat)) / FEW**2
     spent = own * (released + out) / private.classes * pair_s
     if private.classes > 1 and released > 1:
         learnt, looked = min(released, TAUGHT), own + out + released

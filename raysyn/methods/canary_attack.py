@@ -27,8 +27,8 @@ from raysyn.metrics.utility import subset
 from raysyn.privacy import units
 from raysyn.report.meaning import rounded_down, rounded_up
 from raysyn.report.report import Section
-from raysyn.train.arrays import as_tensor
 from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
+from raysyn.train.near import Look, flat
 
 STAGE = "audit"
 OUT = 1000
@@ -115,13 +115,12 @@ def score(
 ) -> dict[str, Tensor]:  # fmt: skip
     """One unit: what each attack says of each canary's image, (N,), higher for who was rather in. Knows no coin."""
     own, out, released, weighed, seed = shared
-    labels = own, released, out
-    seen = {PIXELS: [as_tensor(one.images_NHWC) for one in labels]}
+    looks: dict[str, Look] = {PIXELS: flat}
     if own.classes > 1 and len(released) > 1:
         taught, valid = hold_out(subset(released, TAUGHT, seed), 0.1, seed)
         network = fit(taught, valid, "cnn", ClassifierConfig(epochs=EPOCHS), seed, best_device()).model
-        seen[FEATURES] = [features(network, one).cpu() for one in labels]
-    found = {name: one_run.by_distance(sides[0], sides[1], sides[2], labels) for name, sides in seen.items()}
+        looks[FEATURES] = lambda images: features(network, images).float()
+    found = {name: one_run.by_distance(look, own, released, out) for name, look in looks.items()}
     if weighed is not None:
         found[WEIGHTS] = one_run.by_losses(weighed(own).double().numpy(), weighed(out).double().numpy(), own, out)
     return {name: torch.from_numpy(values) for name, values in found.items()}

@@ -18,6 +18,8 @@ RATES = ("0.001", "0.01")
 """False alarms at which members caught are told."""
 LIMIT, BLUE, GREY = "#d1242f", "#1f6feb", "#8a97a6"
 COLOURS = (BLUE, "#1a7f37", "#8250df", "#9a6700", "#0b7285")
+CLOSEST = "closest.png"
+"""The picture of released images beside their nearest private ones; beside the page."""
 NONE = (
     "No attack was run on this run, so that this page says nothing of what one would find. One that sees the released "
     "images alone is run with --eval.distances 2000: the same command again, with it, trains and releases nothing anew."
@@ -35,7 +37,23 @@ def of_report(content: Mapping[str, Any]) -> list[Section]:
     """Of a run's report.json."""
     attacks = content["attacks"]
     left_out = [attacks[LEFT_OUT]] if LEFT_OUT in attacks else []
-    return section(attacks.get("found") or [], content["privacy"], left_out)
+    pairs = (attacks.get("distances") or {}).get("closest")
+    return [*section(attacks.get("found") or [], content["privacy"], left_out), *([_closest(pairs)] if pairs else [])]
+
+
+def _closest(pairs: Mapping[str, Any]) -> Section:
+    """The closest pairs, in a picture that lies beside the page."""
+    far = ", ".join(f"{one:.3f}" for one in pairs["distances"])
+    return Section(
+        title="The released images nearest to a private one",
+        text="Each on the left, and on its right the private training image of its class that is nearest to it in "
+        f"pixels, the closest pair first: root mean square differences, of 1 at most, are {far}. A copy is at 0; "
+        "images that many others are like are near to something whatever was learned from.",
+        notes=[f"The picture is {pairs['file']}, which holds private images: it is no part of this page, and erased "
+               "when the run is sealed."],
+        picture=CLOSEST,
+        alt=f"{CLOSEST}, which holds private images, is not beside this page",
+    )  # fmt: skip
 
 
 def section(
