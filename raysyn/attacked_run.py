@@ -18,9 +18,11 @@ from raysyn.data.images import Dataset, Images
 from raysyn.draw_source import DRAWN
 from raysyn.methods import canaries, catalogue
 from raysyn.methods.method import Method, source_of
+from raysyn.report import shadowed
 from raysyn.report.across_runs import ATTACKED
 from raysyn.report.release import read_images
-from raysyn.runs.folder import REPORT_JSON
+from raysyn.report.run_page import with_found
+from raysyn.runs.folder import REPORT_HTML, REPORT_JSON
 from raysyn.runs.ownership import lock
 from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import local_folder, read_bytes, write_atomically, write_bytes
@@ -28,8 +30,6 @@ from raysyn.runs.versions import version
 from raysyn.screen.flags import restored
 
 RELEASED = "release/synthetic.parquet"
-MARK = "shadow runs"
-"""In the names of what these attacks found."""
 
 
 @dataclass(frozen=True)
@@ -111,19 +111,27 @@ def _left_out(run: str, about: Mapping[str, Any], config: Any, dataset: Dataset)
     return out_U
 
 
-def add_found(run: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Put these records into the report.json of a run, in place of those of earlier shadow runs; the report. It is
-    figures of private images, and stays inside."""
+def add_found(run: str, records: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], bool]:
+    """Put these records into the report of a run, in place of those of earlier shadow runs: its report.json, and
+    whether its page could be drawn anew. They are figures of private images, and stay inside."""
     with _alone(run):
         report: dict[str, Any] = json.loads(read_bytes(run, REPORT_JSON))
-        before = [one for one in report["attacks"].get("found") or [] if MARK not in one["attack"]]
-        report["attacks"] = {**report["attacks"], "found": [*before, *records]}
-        content = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-        if (here := local_folder(run)) is None:
-            write_bytes(run, REPORT_JSON, content.encode())
-        else:
-            write_atomically(here / REPORT_JSON, content)
-    return report
+        report["attacks"] = shadowed.added(report["attacks"], records, read_bytes(run, RELEASED))
+        _write(run, REPORT_JSON, json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False))
+        try:
+            page = with_found(read_bytes(run, REPORT_HTML).decode(), report)
+        except FileNotFoundError:
+            page = None
+        if page is not None:
+            _write(run, REPORT_HTML, page)
+    return report, page is not None
+
+
+def _write(run: str, name: str, content: str) -> None:
+    if (here := local_folder(run)) is None:
+        write_bytes(run, name, content.encode())
+    else:
+        write_atomically(here / name, content)
 
 
 @contextmanager

@@ -25,10 +25,9 @@ from raysyn.methods.account import enter_look, noted_in
 from raysyn.methods.common import apart, join, watch
 from raysyn.methods.exposed import parquet
 from raysyn.report.across_runs import ATTACKED
-from raysyn.report.report import render
 from raysyn.runs.account_book import beside, book_at
-from raysyn.runs.folder import RunFolder
-from raysyn.runs.storage import local_folder, under, write_atomically
+from raysyn.runs.folder import REPORT_HTML, RunFolder
+from raysyn.runs.storage import local_folder, under, without_password, write_atomically
 from raysyn.screen import cli
 from raysyn.screen.console import Console, duration
 from raysyn.screen.flags import assigned
@@ -147,13 +146,19 @@ def begin(name: str, flags: Flags, console: Console, connect: Connect, stack: Ex
         raise SystemExit(0)
     folder = stack.enter_context(
         RunFolder.open(
-            out, method=f"{ATTACKED}{shadows.method}", preset=shadows.preset, config=asdict(one.config),
+            out, method=f"{ATTACKED}{shadows.method}", preset=shadows.preset, config=_shaping(one),
             data_fingerprint=one.dataset.fingerprint(),
         )
     )  # fmt: skip
     compute = join(stack, connect, apart(flags.on, folder), folder, watch(console, folder))
     console.close()  # of what was shown while they were joined
     return Begun(attacked=one, flags=flags, shadows=shadows, folder=folder, compute=compute, console=console)
+
+
+def _shaping(one: Attacked) -> dict[str, Any]:
+    """Settings that shape a release: how the run was judged, which may change, is nothing that shadow runs have."""
+    judged = {*one.method.judged_by, "release", "chosen_among", "made_for"}
+    return {name: value for name, value in asdict(one.config).items() if name not in judged}
 
 
 def _check_out(out: str) -> None:
@@ -200,13 +205,17 @@ def made(begun: Begun) -> list[dict[str, Any]]:
     assert asked[0] is not None
     records, each = shadow_runs.records(asked[0], asked[1], crowd, one.delta)
     write_atomically(folder.internal / "exposed.parquet", parquet(_exposed(train, each)), 0o600)
-    report = add_found(one.run, records)
-    write_atomically(folder.report_html, render(report, one.released()))
+    report, drawn = add_found(one.run, records)
     write_atomically(folder.internal / "found.json", json.dumps(records, indent=2), 0o600)
     folder.push()
+    page = without_password(under(one.run, REPORT_HTML))
     console.stage("attack", f"{len(records)} attacks")
     console.plan_table(rows(records, report), title="What attackers found")
-    console.say(f"Report (stays inside): {folder.shown(folder.report_html)}, exposed.parquet")
+    if not drawn:
+        console.say(
+            f"WARNING: {page} is not there, or not as this raysyn writes it: the run's own command draws it anew."
+        )
+    console.say(f"Report (stays inside): {page}\nMost exposed: {folder.shown(folder.internal / 'exposed.parquet')}")
     return records
 
 

@@ -22,6 +22,7 @@ import raysyn
 from raysyn.attacked_run import attacked
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods import catalogue, shadowing
+from raysyn.report.run_page import FOUND
 from raysyn.screen.flags import flags_of
 
 HERE = ("--on.address", "here")
@@ -38,18 +39,29 @@ def files(folder: Path) -> dict[str, str]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on a user's images, entered in their account."""
     place = tmp_path_factory.mktemp("attack")
-    source = shadowing.written(load(DataConfig(limit=120)), place)
-    raysyn.run(
-        "noisy_means", data={"path": source}, epsilon=50, out=str(place / "run"), synthetic=60,
-        quiet=True, on={"address": "here"}, eval={"classifiers": (), "feature_epochs": 0},
-    )  # fmt: skip
+    shadowing.written(load(DataConfig(limit=120)), place)
+    run(place, eval={"classifiers": (), "feature_epochs": 0})
     return place / "run"
+
+
+def run(place: Path, **more: Any) -> None:
+    raysyn.run(
+        "noisy_means", data={"path": place / "images.npz"}, epsilon=50, out=str(place / "run"), synthetic=60,
+        quiet=True, on={"address": "here"}, **more,
+    )  # fmt: skip
+
+
+def outside(page: str) -> tuple[str, str]:
+    """What of a run's page is not about attackers."""
+    begin, end = FOUND
+    return page.partition(begin)[0], page.partition(end)[2]
 
 
 def test_an_attack_stays_inside_continues_and_grows(
     finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, made, run_shadow = files(finished / "release"), list[int](), shadowing.run_shadow
+    page_before = (finished / "internal/report.html").read_text()
     # Left by one that was stopped, and is not continued.
     left = finished / INSIDE / "shadows/000099/images.npz"
 
@@ -81,9 +93,19 @@ def test_an_attack_stays_inside_continues_and_grows(
     assert not {name for name in names if name.endswith((".npz", ".png")) or "synthetic" in name or "certif" in name}
     units = list((inside / "units/shadow-runs").iterdir())
     assert len(units) == 8 and not (inside / "shadows").exists()
-    assert inside.stat().st_mode & 0o777 == 0o700 and "What attackers found" in (inside / "report.html").read_text()
+    assert inside.stat().st_mode & 0o777 == 0o700
     table = pq.read_table(inside / "exposed.parquet").to_pydict()
     assert table["index"] == list(range(report["dataset"]["n_train"])) and max(table["percentile_runs"]) <= 100
+
+    # The run's own page has it, everything else of that page is as it was, and a run that is judged anew keeps it.
+    page = (finished / "internal/report.html").read_text()
+    assert page.count("this run, by 8 shadow runs") >= 2 and "No attack was run" not in page
+    assert outside(page) == outside(page_before)
+    run(finished.parent, eval={"classifiers": (), "feature_epochs": 0, "floor": False, "distances": 20})
+    report = json.loads((finished / "internal/report.json").read_text())
+    assert [one for one in report["attacks"]["found"] if "shadow runs" in one["attack"]] == found
+    assert (finished / "internal/report.html").read_text().count("this run, by 8 shadow runs") >= 2
+    assert files(finished / "release") == before
 
     # The account knows that the images were looked at, once, and no run more.
     source = finished.parent / "images.npz"

@@ -56,14 +56,15 @@ class MonteCarloConfig:
         if not 0 < self.fit_share < 1:
             raise ValueError(f"monte_carlo.fit_share is {self.fit_share}: give a share between 0 and 1")
 
-    def check(self, members: Images, others: Images) -> None:
+    def check(self, members: Images, others: Images, away: int = 0) -> None:
         """ValueError, in one sentence, where so many images (or persons) of so many pixels cannot be attacked like
-        this."""
+        this, `away` of the members being none after all."""
         fitted = round(self.fit_share * others.units)
         of, which = ("", "") if others.persons_N is None else (" (persons)", f", those of {fitted} persons,")
-        if self.suspects > min(members.units, others.units - fitted):
+        inside = members.units - away
+        if self.suspects > min(inside, others.units - fitted):
             raise ValueError(
-                f"monte_carlo.suspects is {self.suspects}, but there are {members.units} members and "
+                f"monte_carlo.suspects is {self.suspects}, but there are {inside} members and "
                 f"{others.units - fitted} others{of} to draw from: lower it"
             )
         # All images of those whom chance picks, who may be those with the fewest.

@@ -11,15 +11,12 @@ A person's score is the mean over their images, which does not grow with how man
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from raysyn.attacks.found import RELEASED, found
 from raysyn.attacks.pool import Pool, make_pool
@@ -27,31 +24,16 @@ from raysyn.attacks.verdict import from_pairs
 from raysyn.attacks.whose import Whose
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
-from raysyn.train.arrays import as_tensor
-from raysyn.train.classifier import ClassifierConfig, as_float, features, fit, hold_out
-from raysyn.train.memory import at_once
+from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
+from raysyn.train.near import Look, flat, nearest
 
 NAME = "Nearest released image"
 LEARN_FROM, EPOCHS, FEWEST = 2_000, 5, 20
 """Released images that the CNN learns from at most, how often it sees each, and the fewest that it is trained on."""
-SIDE = 32
-"""Pixels are those of images averaged down to at most so many on a side."""
-BLOCK, CELLS = 4_000 * 28 * 28, 20_000_000
-"""Numbers in the pixels of the images that are looked at together, and in a matrix of distances."""
-TOGETHER = 500
-"""Small images whose pixels are averaged together."""
+CLOSEST = 8
+"""Pairs of a released image and its nearest private one that are told, the closest of all."""
 LEAST = 1e-6
 """Of a distance, so that copies have a logarithm."""
-Look = Callable[[Images], Tensor]
-
-
-class Near(NamedTuple):
-    """Of each image the nearest one of others, by what one look sees: (N,)."""
-
-    far: Tensor
-    """Euclidean; endless where there is none."""
-    who: Tensor
-    """Its place among the others."""
 
 
 def attack(
@@ -61,10 +43,11 @@ def attack(
 
     Returns {"found": a record as `found.found` makes it, "closer": {"pixels", "features": {value, low, high}}, of the
     released images the share that lies nearer to a training image than to any of as many held-out ones; "released": how
-    many images these are of}; without the CNN, of one class or too few images, without "features". Where too few images
-    can be compared {"found": None, "reason": one sentence}.
+    many images these are of; "closest": see `closest`}; without the CNN, of one class or too few images, without
+    "features". Where too few images can be compared {"found": None, "reason": one sentence}.
     """
     there_K = np.bincount(released.labels_N, minlength=released.classes) > 0
+    pairs = closest(released, members, most, seed)
     members, others = (side.select(np.flatnonzero(there_K[side.labels_N])) for side in (members, others))
     try:
         pool = make_pool(members, others, most, seed)
@@ -86,7 +69,30 @@ def attack(
     record = found(
         NAME, RELEASED, score_U[members_U], score_U[~members_U], unit=whose.word, delta=delta, note=note
     )  # fmt: skip
-    return {"found": record, "closer": closer, "released": len(released)}
+    return {"found": record, "closer": closer, "released": len(released), "closest": pairs}
+
+
+def closest(released: Images, members: Images, most: int, seed: int) -> dict[str, list[Any]]:
+    """{"released", "private": places of CLOSEST pairs at most, the closest first, "distances": root mean square
+    differences of pixels, from 0 to 1}: of at most so many released images, drawn by the seed, each with the nearest
+    training image of its class. Of pairs with the same private image the closest alone."""
+    some = np.sort(np.random.default_rng([seed, 1]).permutation(len(released))[:most])
+    asked = released.select(some)
+    far_M, who_M = np.full(len(some), np.inf), np.zeros(len(some), np.int64)
+    for own, made in _by_class(members, asked):
+        near = nearest(asked.select(made), members.select(own), flat)
+        far_M[made], who_M[made] = near.far[:, 0].cpu().numpy(), own[near.who[:, 0].cpu().numpy()]
+    order = np.argsort(far_M, kind="stable")
+    order = order[np.isfinite(far_M[order])]
+    # The place of each private image where it comes first.
+    first = np.sort(np.unique(who_M[order], return_index=True)[1])[:CLOSEST]
+    # A difference of pixels in [-1, 1] is at most 2.
+    size = 2 * flat(released.select([0])).numel() ** 0.5 if len(some) else 1.0
+    return {
+        "released": some[order[first]].tolist(),
+        "private": who_M[order[first]].tolist(),
+        "distances": (far_M[order[first]] / size).tolist(),
+    }
 
 
 def _looks(released: Images, seed: int) -> dict[str, Look]:
@@ -101,14 +107,6 @@ def _looks(released: Images, seed: int) -> dict[str, Look]:
     return looks
 
 
-def flat(images: Images) -> Tensor:
-    """Pixels as float vectors in [-1, 1], averaged where images are large."""
-    pixels, device = as_tensor(images.images_NHWC), best_device()
-    window = max(1, -(-max(images.shape[:2]) // SIDE))
-    parts = (as_float(part.to(device)) for part in pixels.split(at_once(TOGETHER, images.shape)))
-    return torch.cat([functional.avg_pool2d(part, window, ceil_mode=True).flatten(1) for part in parts])
-
-
 def _score(pool: Pool, released: Images, look: Look, whose: Whose) -> NDArray[np.float64]:
     """(N,), higher meaning "rather a member": how much nearer the nearest released image is than the nearest of others
     in the pool, as a logarithm; 0 where there is no other of its class."""
@@ -116,8 +114,8 @@ def _score(pool: Pool, released: Images, look: Look, whose: Whose) -> NDArray[np
     units_N = np.arange(len(images)) if whose.persons_N is None else whose.persons_N
     for own, made in _by_class(images, released):
         mine = images.select(own)
-        near = nearest(mine, released.select(made), look).far
-        usual = nearest(mine, mine, look, units_N[own]).far
+        near = nearest(mine, released.select(made), look).far[:, 0]
+        usual = nearest(mine, mine, look, units_N[own]).far[:, 0]
         ratio = torch.log(usual + LEAST) - torch.log(near + LEAST)
         score_N[own] = torch.where(usual.isfinite(), ratio, 0.0).double().cpu().numpy()
     return score_N
@@ -137,7 +135,7 @@ def _closer(pool: Pool, released: Images, look: Look, seed: int) -> dict[str, fl
         # Of persons a class may have images of one side alone.
         equal = np.concatenate([side[: min(map(len, sides))] for side in sides])
         if len(equal):
-            who = nearest(released.select(made), pool.images.select(equal), look).who.cpu().numpy()
+            who = nearest(released.select(made), pool.images.select(equal), look).who[:, 0].cpu().numpy()
             counts_N[equal] += np.bincount(who, minlength=len(equal))
     share = counts_N[pool.members_N].sum() / counts_N.sum()
     return from_pairs(float(share), float(counts_N.sum() ** 2 / (counts_N**2).sum())).as_dict()
@@ -147,30 +145,6 @@ def _by_class(images: Images, released: Images) -> Iterator[tuple[NDArray[np.int
     """Places of each class that both have."""
     for label in np.intersect1d(images.labels_N, released.labels_N):
         yield np.flatnonzero(images.labels_N == label), np.flatnonzero(released.labels_N == label)
-
-
-def nearest(images: Images, among: Images, look: Look, units_N: NDArray[np.int64] | None = None) -> Near:
-    """Of each image the nearest of the others; with `units_N`, of the same images those of another unit alone. The
-    others are looked at in blocks: they may be many and large."""
-    mine = look(images)
-    best, far = torch.full_like(mine[:, 0], torch.inf), torch.full_like(mine[:, 0], torch.inf)
-    who = torch.zeros(len(mine), dtype=torch.int64, device=mine.device)
-    units = None if units_N is None else torch.from_numpy(units_N).to(mine.device)
-    centre = mine.mean(0)
-    squared = (mine - centre).square().sum(1, keepdim=True)
-    together = max(1, min(BLOCK // math.prod(among.shape), CELLS // len(mine)))
-    for at in range(0, len(among), together):
-        theirs = look(among.select(slice(at, at + together)))
-        moved = theirs - centre
-        # The fast form of the distance: good enough to tell the nearest, not to say how far a copy is.
-        apart = squared - 2 * (mine - centre) @ moved.T + moved.square().sum(1)
-        if units is not None:
-            apart[units[:, None] == units[at : at + together]] = torch.inf
-        values, indices = apart.min(1)
-        nearer = values < best
-        far[nearer] = torch.linalg.vector_norm(mine[nearer] - theirs[indices[nearer]], dim=1)
-        best, who = torch.where(nearer, values, best), torch.where(nearer, at + indices, who)
-    return Near(far, who)
 
 
 def _told(closer: dict[str, dict[str, float]]) -> str:

@@ -14,21 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from raysyn.attacks import canaries, lower_bounds
 from raysyn.attacks.canaries import Floats, Mask
 from raysyn.attacks.verdict import CONFIDENCE
 from raysyn.data.images import Images
+from raysyn.train.near import Look, nearest
 
 FROM, PART, MOST = 5000, 0.01, 1000
 """Units from which on a run has canaries unless told otherwise; of how many of them; at most so many."""
 NEIGHBOURS = 3
 """Images that were surely out, by whose mean distance it is judged how near is near."""
-ROWS, AT_ONCE = 256, 2**25
-"""Canaries whose distances are held at a time, and pixels of what they are compared with."""
 NEAR = 0.01
 """Of a usual distance: what is nearer than that is a copy, and no likelier one the nearer it is."""
 GUESSES = ((1 / 16, False), (1 / 4, False), (1 / 4, True), (1.0, True))
@@ -63,38 +60,23 @@ class Canaries:
         return absent_U
 
 
-def by_distance(
-    canaries_NF: Tensor, released_RF: Tensor, out_OF: Tensor, labels: tuple[Images, Images, Images]
-) -> Floats:
-    """By the released images alone: how near the nearest one of its class is to each canary, beside how near images of
-    its class are that were surely out. What is like many others is near to something also when it was not there.
-
-    labels: the same images, in this order. A class that one of the others has no image of is compared with all of them.
-    """
-    own, released, out = (part.labels_N for part in labels)
+def by_distance(look: Look, own: Images, released: Images, out: Images) -> Floats:
+    """By the released images alone: how near the nearest one of its class is to each canary of its `own`, beside how
+    near images of its class are that were surely `out`. What is like many others is near to something also when it was
+    not there. A class that one of the others has no image of is compared with all of them. ValueError where there are
+    none."""
+    if not len(released) or not len(out):
+        raise ValueError("there are no images to compare canaries with: give at least one")
     nearest_N, usual_N = np.empty(len(own)), np.empty(len(own))
-    for label in np.unique(own):
-        mine = np.flatnonzero(own == label)
-        for found_N, others, labels_X, count in (
-            (nearest_N, released_RF, released, 1), (usual_N, out_OF, out, NEIGHBOURS),
-        ):  # fmt: skip
-            like = np.flatnonzero(labels_X == label)
-            found_N[mine] = nearest(canaries_NF[mine], others[like] if len(like) else others, count)
+    for label in np.unique(own.labels_N):
+        mine = np.flatnonzero(own.labels_N == label)
+        for found_N, others, count in ((nearest_N, released, 1), (usual_N, out, NEIGHBOURS)):
+            like = np.flatnonzero(others.labels_N == label)
+            among = others.select(like) if len(like) else others
+            far_NC = nearest(own.select(mine), among, look, count=min(count, len(among))).far
+            found_N[mine] = far_NC.double().mean(1).cpu().numpy()
     least = NEAR * float(np.median(usual_N))
     return np.log(np.maximum(usual_N, 1e-12) + least) - np.log(np.maximum(nearest_N, 1e-12) + least)
-
-
-def nearest(some_NX: Tensor, others_OX: Tensor, count: int) -> Floats:
-    """Mean Euclidean distance to the `count` nearest others, or to all where there are fewer."""
-    if not len(others_OX):
-        raise ValueError("there are no images to compare canaries with: give at least one")
-    count, some_NF = min(count, len(others_OX)), some_NX.flatten(1).float()
-    found = torch.empty(len(some_NF), 0)
-    for others in others_OX.split(max(1, AT_ONCE // some_NF.shape[1])):
-        parts = [torch.cdist(rows, others.flatten(1).float()) for rows in some_NF.split(ROWS)]
-        found = torch.cat([found, torch.cat(parts)], 1)
-        found = found.topk(min(count, found.shape[1]), largest=False).values
-    return found.mean(1).double().numpy()
 
 
 def by_losses(losses_NL: Floats, out_OL: Floats, own: Images, out: Images) -> Floats:

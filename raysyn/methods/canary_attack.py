@@ -27,8 +27,8 @@ from raysyn.metrics.utility import subset
 from raysyn.privacy import units
 from raysyn.report.meaning import rounded_down, rounded_up
 from raysyn.report.report import Section
-from raysyn.train.arrays import as_tensor
 from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
+from raysyn.train.near import Look, flat
 
 STAGE = "audit"
 OUT = 1000
@@ -67,10 +67,12 @@ def stages(setting: Setting) -> list[str]:
 
 
 def attack(
-    setting: Setting, released: Images, privacy: Mapping[str, Any], weighed: Weighed | None = None
-) -> Finding | None:
+    setting: Setting, released: Images, privacy: Mapping[str, Any], weighed: Weighed | None = None,
+    weights_leave: bool = False,
+) -> Finding | None:  # fmt: skip
     """Guess about the canaries of a run, if it has any, from the images that it has `released` and by its weights;
-    `privacy` is the report's section on what it promises."""
+    `privacy` is the report's section on what it promises, and `weights_leave` whether a release that holds the network
+    holds these weights."""
     if (tried := setting.tried) is None:
         return None
     train, seed = setting.dataset.train, setting.config.seed
@@ -86,7 +88,7 @@ def attack(
     }
     claim = Claim(privacy["epsilon"], privacy["delta"], privacy["meaning"]["gaussian"]["mu"])
     shown = {name: one_run.shown(values, there_M, claim, len(of_units)) for name, values in of_units.items()}
-    whom, open_weights = units.word(train), setting.config.release.network
+    whom, open_weights = units.word(train), weights_leave and setting.config.release.network
     records = [_record(name, of_units[name], there_M, claim, shown[name], whom, open_weights) for name in shown]
     finding = Finding(records, _about(setting, claim, shown, there_M), _section(setting, claim, shown, there_M))
     best = one_run.largest(list(shown.values()))
@@ -113,13 +115,12 @@ def score(
 ) -> dict[str, Tensor]:  # fmt: skip
     """One unit: what each attack says of each canary's image, (N,), higher for who was rather in. Knows no coin."""
     own, out, released, weighed, seed = shared
-    labels = own, released, out
-    seen = {PIXELS: [as_tensor(one.images_NHWC) for one in labels]}
+    looks: dict[str, Look] = {PIXELS: flat}
     if own.classes > 1 and len(released) > 1:
         taught, valid = hold_out(subset(released, TAUGHT, seed), 0.1, seed)
         network = fit(taught, valid, "cnn", ClassifierConfig(epochs=EPOCHS), seed, best_device()).model
-        seen[FEATURES] = [features(network, one).cpu() for one in labels]
-    found = {name: one_run.by_distance(sides[0], sides[1], sides[2], labels) for name, sides in seen.items()}
+        looks[FEATURES] = lambda images: features(network, images).float()
+    found = {name: one_run.by_distance(look, own, released, out) for name, look in looks.items()}
     if weighed is not None:
         found[WEIGHTS] = one_run.by_losses(weighed(own).double().numpy(), weighed(out).double().numpy(), own, out)
     return {name: torch.from_numpy(values) for name, values in found.items()}

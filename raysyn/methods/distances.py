@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ from raysyn.compute.doorway import digest
 from raysyn.data.images import Images
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.privacy import units
+from raysyn.report.attackers import CLOSEST
 from raysyn.report.meaning import rounded_down
+from raysyn.report.pictures import mosaic, png_bytes
+from raysyn.runs.storage import write_atomically
 
 STAGE = "distances"
 
@@ -28,8 +32,9 @@ def attack_by_distances(
         return {}
     dataset, seed = setting.dataset, setting.config.seed
     delta = setting.plan.delta if isinstance(setting, PrivateSetting) else None
-    name = f"{STAGE}-{digest([most, delta])}"
-    shared = (synthetic, present(dataset.train) if members is None else members, dataset.test, most, seed, delta)
+    name = f"{STAGE}-{digest([most, delta, nearest.CLOSEST])}"
+    members = present(dataset.train) if members is None else members
+    shared = (synthetic, members, dataset.test, most, seed, delta)
     (told,) = setting.folder.stage(name, lambda: setting.compute.map(measure, [None], name=name, shared=shared))
     record = told["found"]
     if record is None:
@@ -40,7 +45,18 @@ def attack_by_distances(
         "too few to say" if ahead is None else f"advantage {100 * ahead:.1f} points, ε at least {rounded_down(epsilon)}"
     )
     setting.console.stage(STAGE, f"an attack that sees the released images: {shown}")
-    return {"found": [record], STAGE: {name: told[name] for name in ("closer", "released")}}
+    closest = draw_closest(setting, synthetic, members, told["closest"])
+    return {"found": [record], STAGE: {**{name: told[name] for name in ("closer", "released")}, "closest": closest}}
+
+
+def draw_closest(setting: Setting, synthetic: Images, members: Images, pairs: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the closest pairs, each a released image and its nearest private one, to a file beside the page that shows
+    it: whoever takes the page away does not take private images with it, and --seal erases them."""
+    sides = [synthetic.images_NHWC[pairs["released"]], members.select(np.array(pairs["private"])).images_NHWC]
+    turned = np.stack(sides, axis=1).reshape(-1, *synthetic.shape)
+    sheet = mosaic(turned, 8, max(1, round(64 / synthetic.shape[0])), 2)
+    write_atomically(setting.folder.internal / CLOSEST, png_bytes(sheet), 0o600)
+    return {"distances": pairs["distances"], "file": f"internal/{CLOSEST}"}
 
 
 def present(private: Images) -> Images:

@@ -49,7 +49,8 @@ Beside = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[Section
 def finish(
     setting: Setting, method: str, synthetic: Images, *, done: Sequence[str], central: Images | None = None,
     drawn_again: Images | None = None, beside: Beside | None = None, weighed: Weighed | None = None,
-    uncharged: Sequence[str] | None = None, public: Mapping[str, Any] | None = None, **more: Any,
+    weights_leave: bool = False, uncharged: Sequence[str] | None = None, public: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> Report:  # fmt: skip
     """The end of a pipeline: certificate and release, then measures on real images and the report, which stay inside.
 
@@ -61,6 +62,7 @@ def finish(
         drawn_again: images of the same model, drawn for measures of fidelity alone.
         beside: what else is measured, after the release.
         weighed: by what weights canaries are guessed about, if there are any.
+        weights_leave: whether a release that holds the network holds these weights.
         uncharged: what is uncharged, where that is more than usual.
         public: what was public, as the certificate names it.
         more: of the report's environment.
@@ -74,7 +76,7 @@ def finish(
     metrics = evaluate(setting, synthetic, config.eval, drawn_again=drawn_again)
     attacks = attack_by_distances(setting, synthetic, config.eval.distances)
     further, sections = ({}, ()) if beside is None else beside(metrics)
-    audit = attack(setting, synthetic, privacy, weighed)
+    audit = attack(setting, synthetic, privacy, weighed, weights_leave)
     found = with_audit(attacks, audit)
     report = setting.report(method, privacy=privacy, metrics={**metrics, **further}, attacks=found, **more)
     verdict = write_report(

@@ -36,7 +36,7 @@ from raysyn.privacy.queries.moments import MEANS, SPREAD, MomentsConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import FUSED, IMAGES_AT_ONCE, SGDSpeed
 from raysyn.screen.console import Console, duration
-from raysyn.train import loop
+from raysyn.train import loop, near
 from raysyn.train.loop import Augment, LoopConfig, Task
 from raysyn.train.memory import at_once
 from raysyn.train.outlook import Stopwatch, fitting_images, measure, now, one_thread, seconds
@@ -140,15 +140,15 @@ def judging(config: EvalConfig, like: Images, *, synthetic: int, test: int, real
 
 def attacking(most: int, like: Images, *, synthetic: int, test: int) -> list[Stage]:
     """Of `distances.attack_by_distances`, where it is asked for: a CNN of the released images, and nearest images by
-    two looks, of the pool among these and in itself."""
+    two looks, of the pool among these and in itself; and the closest pairs, among all training images."""
     if not most:
         return []
     few, pool = made_up(like, 100), min(most, len(like)) + min(most, test)
     learnt = min(synthetic, nearest.LEARN_FROM)
     of_cnn = (EvalConfig(), like.shape, like.classes, learnt, nearest.EPOCHS, 2 * (synthetic + pool))
     with one_thread():
-        pair_s = seconds(lambda: nearest.nearest(few, few, nearest.flat)) / len(few) ** 2
-    pairs = 2 * pool * (2 * synthetic + pool) / like.classes
+        pair_s = seconds(lambda: near.nearest(few, few, near.flat)) / len(few) ** 2
+    pairs = (2 * pool * (2 * synthetic + pool) + min(most, synthetic) * len(like)) / like.classes
     return [alone("distances", pace.classifier_seconds("cnn", *of_cnn) + pairs * pair_s)]
 
 

@@ -61,13 +61,16 @@ def release(
 def drawn_from(setting: Setting, statement: str, made_by: str) -> dict[str, bytes]:
     """The files of the network, of nothing but answers that were paid for; in a run without a promise, learned.
     ValueError for what was not."""
+    assert setting.network is not None, "`Method.begin` refuses it before"
+    known = set(setting.network.made)
+    if isinstance(setting, PrivateSetting):
+        known |= {entry["stage"] for entry in setting.ledger.entries()}
 
     def answer(stage: str) -> Any:
-        if isinstance(setting, PrivateSetting) and stage not in {one["stage"] for one in setting.ledger.entries()}:
+        if isinstance(setting, PrivateSetting) and stage not in known:
             raise ValueError(f"{stage} was not paid for: the ledger has no such row, and nothing of it may leave")
         return load_saved(setting.folder.internal / "stages" / f"{stage}.pt")
 
-    assert setting.network is not None, "`Method.begin` refuses it before"
     about = json.loads(setting.folder.run_json.read_text())
     return network.files(
         setting.network, setting.config, answer, method=about["method"], preset=about["preset"], statement=statement,

@@ -10,6 +10,7 @@ from raysyn.privacy.cost import unit_of
 from raysyn.report.figures import Line, chart
 from raysyn.report.meaning import rounded_down, rounded_up
 from raysyn.report.section import Section
+from raysyn.report.shadowed import LEFT_OUT
 from raysyn.report.tables import MISSING
 
 TITLE = "What attackers found"
@@ -17,6 +18,8 @@ RATES = ("0.001", "0.01")
 """False alarms at which members caught are told."""
 LIMIT, BLUE, GREY = "#d1242f", "#1f6feb", "#8a97a6"
 COLOURS = (BLUE, "#1a7f37", "#8250df", "#9a6700", "#0b7285")
+CLOSEST = "closest.png"
+"""The picture of released images beside their nearest private ones; beside the page."""
 NONE = (
     "No attack was run on this run, so that this page says nothing of what one would find. One that sees the released "
     "images alone is run with --eval.distances 2000: the same command again, with it, trains and releases nothing anew."
@@ -30,13 +33,39 @@ HOW_TO_READ = (
 )
 
 
-def section(found: Sequence[Mapping[str, Any]], claimed: Mapping[str, Any] | None) -> list[Section]:
+def of_report(content: Mapping[str, Any]) -> list[Section]:
+    """Of a run's report.json."""
+    attacks = content["attacks"]
+    left_out = [attacks[LEFT_OUT]] if LEFT_OUT in attacks else []
+    pairs = (attacks.get("distances") or {}).get("closest")
+    return [*section(attacks.get("found") or [], content["privacy"], left_out), *([_closest(pairs)] if pairs else [])]
+
+
+def _closest(pairs: Mapping[str, Any]) -> Section:
+    """The closest pairs, in a picture that lies beside the page."""
+    far = ", ".join(f"{one:.3f}" for one in pairs["distances"])
+    return Section(
+        title="The released images nearest to a private one",
+        text="Each on the left, and on its right the private training image of its class that is nearest to it in "
+        f"pixels, the closest pair first: root mean square differences, of 1 at most, are {far}. A copy is at 0; "
+        "images that many others are like are near to something whatever was learned from.",
+        notes=[f"The picture is {pairs['file']}, which holds private images: it is no part of this page, and erased "
+               "when the run is sealed."],
+        picture=CLOSEST,
+        alt=f"{CLOSEST}, which holds private images, is not beside this page",
+    )  # fmt: skip
+
+
+def section(
+    found: Sequence[Mapping[str, Any]], claimed: Mapping[str, Any] | None, left_out: Sequence[str] = ()
+) -> list[Section]:
     """Of records as `attacks.found` makes them, and of what is promised: the `privacy` of report.json, or a
-    certificate; None, or one without a guarantee, where nothing is."""
+    certificate; None, or one without a guarantee, where nothing is. `left_out`: what has been found and is not among
+    them, a sentence each without a full stop."""
     if claimed is not None and claimed["guarantee"] != "dp":
         claimed = None
     if not found:
-        return [Section(title=TITLE, text=NONE)]
+        return [Section(title=TITLE, text=NONE, warnings=left_out)]
     units = " or ".join(f"{unit}s" for unit in dict.fromkeys(one["unit"] for one in found))
     claim = "this run claims no ε, so that nothing bounds what an attack may find."
     if claimed is not None:
@@ -48,7 +77,7 @@ def section(found: Sequence[Mapping[str, Any]], claimed: Mapping[str, Any] | Non
             title=TITLE,
             text=" ".join([HOW_TO_READ.format(units=units, claim=claim), *_of_picture(picture, claimed)]),
             notes=notes,
-            warnings=list(_broken(found, claimed)),
+            warnings=[*_broken(found, claimed), *left_out],
             rows=[HEAD, *(_row(one, claimed) for one in found)],
             picture=picture,
             alt="ROC curves of the attacks on logarithmic axes, below what the certificate allows",

@@ -13,7 +13,8 @@ from raysyn.data.images import Dataset, Images
 from raysyn.data.names import check_class_names, check_name, check_text
 from raysyn.report.release import AS_USUAL, certificate, release_files
 from raysyn.report.release_config import ReleaseConfig
-from raysyn.report.report import Report, environment, no_dp_section, render
+from raysyn.report.report import Report, environment, no_dp_section
+from raysyn.report.run_page import render
 
 
 class Told(Protocol):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import math
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +17,17 @@ import numpy as np
 
 from raysyn.data.images import Images
 from raysyn.privacy.ledger import Ledger, Plan
-from raysyn.report import across_runs, attackers, classes, likeness, trade_off
-from raysyn.report.advice import advice
+from raysyn.report import across_runs, shadowed, trade_off
 from raysyn.report.choices import added_up
-from raysyn.report.meaning import attack_limits, meaning, picture, rounded_up
-from raysyn.report.pictures import first_of_class, mosaic, png_bytes
+from raysyn.report.meaning import attack_limits, meaning
 from raysyn.report.release import ALONE, certificate, write_release
+from raysyn.report.run_page import render
 from raysyn.report.section import Section
-from raysyn.report.tables import MEMORY, figure, in_words, markdown, percent, size, table, table_rows
+from raysyn.report.tables import markdown, table, table_rows
 from raysyn.report.verdict import verdict
 from raysyn.runs.folder import REPORT_JSON, RunFolder
-from raysyn.runs.refusals import leaves
 from raysyn.runs.storage import under, write_atomically
 from raysyn.runs.versions import version
-from raysyn.screen.console import duration
 
 __all__ = ["Report", "Section", "certificate", "dp_section", "environment", "no_dp_section", "table", "write_release"]
 __all__ += ["write_report"]
@@ -153,84 +148,13 @@ def write_report(
         signed = json.loads(folder.certificate.read_text())["uncharged_choices"]
         own = content["privacy"]["uncharged_choices"]
         content["privacy"]["uncharged_choices"] = added_up(signed, own)
+    if synthetic is not None and folder.report_json.exists():
+        before = json.loads(folder.report_json.read_text())["attacks"]
+        content["attacks"] = shadowed.kept(before, content["attacks"], folder.synthetic.read_bytes())
     write_atomically(folder.report_html, render(content, synthetic, central, done, sections, headline))
     write_atomically(folder.report_json, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
     folder.push()
     return headline or verdict(content, 0 if synthetic is None else len(synthetic))
-
-
-def render(
-    content: Mapping[str, Any], synthetic: Images | None, central: Images | None = None, done: Sequence[str] = (),
-    sections: Sequence[Section] = (), headline: str | None = None,
-) -> str:  # fmt: skip
-    """The self-contained page: pictures inline, no script, nothing fetched."""
-    grids = [] if synthetic is None else list(_grids(synthetic, central))
-    n_synthetic = 0 if synthetic is None else len(synthetic)
-    return _page().render(
-        r=content,
-        verdict=headline or verdict(content, n_synthetic),
-        done=done,
-        grids=grids,
-        with_central=central is not None,
-        left_out=len(content["dataset"]["classes"]) - len(grids),
-        n_synthetic=n_synthetic,
-        config=list(leaves(content["config"])),
-        machine=list(leaves(content["environment"])),
-        fidelity=likeness.known(content),
-        by_class=_by_class(content),
-        advice=advice(content),
-        trade_off=picture(content["privacy"]),
-        sections=[*attackers.section(content["attacks"].get("found") or [], content["privacy"]), *sections],
-        memory=[name for name in MEMORY if any(name in spent for spent in content["timings"].values())],
-        total={key: sum(spent[key] for spent in content["timings"].values()) for key in ("wall_s", "cpu_s")},
-    )
-
-
-@cache
-def _page() -> Any:
-    """The page without its figures: a run renders it more than once."""
-    # Imported where it is used, not above: who only asks for help must not wait for it.
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    page = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page.filters.update(percent=percent, figure=figure, up=rounded_up, name=in_words, duration=duration, size=size)
-    return page.get_template("report.html.j2")
-
-
-def _by_class(content: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the page shows of each class; None where nothing is known."""
-    if not (known := content["metrics"].get("utility_classes")):
-        return None
-    names = content["dataset"]["classes"]
-    return {
-        "rows": classes.rows(known, names), "names": names, "confusions": classes.confusions(known),
-        "mistakes": classes.mistakes(known), "left_out": len(names) - classes.SHOWN,
-    }  # fmt: skip
-
-
-def _grids(synthetic: Images, central: Images | None, most: int = 20) -> Iterator[dict[str, str | None]]:
-    """Per class its name, a strip of synthetic and one of central images as data URIs."""
-    names = synthetic.class_names[:most]
-    lines = min(3, max(1, 6 // len(names)))
-    scale = max(1, round(56 / synthetic.images_NHWC.shape[1]))
-    # About as many as fit beside each other on the page.
-    columns = min(10, max(4, 500 // (synthetic.images_NHWC.shape[2] * scale)))
-    for label, name in enumerate(names):
-        grid: dict[str, str | None] = {"name": name, "synthetic": None, "central": None}
-        for kind, images, across in (
-            ("synthetic", synthetic, columns),
-            ("central", central, min(5, columns)),
-        ):
-            if images is None:
-                continue
-            chosen = first_of_class(images, label, across * lines)
-            if len(chosen):
-                png = png_bytes(mosaic(chosen, min(across, len(chosen)), scale, 2))
-                grid[kind] = "data:image/png;base64," + base64.b64encode(png).decode()
-        yield grid
 
 
 def _plain(value: Any) -> Any:

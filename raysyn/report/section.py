@@ -20,5 +20,5 @@ class Section:
     rows: Sequence[Sequence[Any]] = ()
     """The first is the heading; figures are set to the right."""
     picture: str | None = None
-    """A data URI (see `figures`)."""
+    """A data URI (see `figures`), or a file beside the page."""
     alt: str = ""

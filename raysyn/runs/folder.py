@@ -31,8 +31,8 @@ from raysyn.runs.versions import version
 
 T = TypeVar("T")
 
-REPORT_JSON = "internal/report.json"
-"""A run's figures, which it has once it has ended."""
+REPORT_JSON, REPORT_HTML = "internal/report.json", "internal/report.html"
+"""A run's figures, which it has once it has ended, and the same as a page."""
 _TICK_S = 5.0
 
 
@@ -259,7 +259,7 @@ class RunFolder:
 
     @property
     def report_html(self) -> Path:
-        return self.internal / "report.html"
+        return self.out / REPORT_HTML
 
     def where(self, release: str) -> str:
         """Two lines for the end of a run; `release` says what may be done with it."""

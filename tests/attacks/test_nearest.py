@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from raysyn.attacks import nearest as attacked
-from raysyn.attacks.nearest import attack, flat, nearest
+from raysyn.attacks.nearest import CLOSEST, attack, closest
 from raysyn.data.images import Images
 
 CLASSES = ("a", "b")
@@ -77,24 +76,19 @@ def test_one_image_that_is_near_to_all_is_one_coin(by_pixels: None, monkeypatch:
     assert near == pytest.approx({"value": 1.0, "low": 0.025, "high": 1.0})
 
 
-def test_the_nearest_is_the_nearest_however_many_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    queries, among = (
-        Images(rng.integers(0, 256, (n, 4, 5, 3), np.uint8), np.zeros(n, np.int64), ("a",)) for n in (103, 40)
-    )
-    apart = torch.cdist(flat(queries), flat(among), compute_mode="donot_use_mm_for_euclid_dist")
-    own = torch.cdist(flat(queries), flat(queries), compute_mode="donot_use_mm_for_euclid_dist")
-    units = np.arange(103) // 2
-    own[torch.from_numpy(units[:, None] == units)] = torch.inf
-    for block in (7, 40, 1000):
-        monkeypatch.setattr(attacked, "BLOCK", block * 4 * 5 * 3)
-        for found, wanted in ((nearest(queries, among, flat), apart), (nearest(queries, queries, flat, units), own)):
-            assert torch.allclose(found.far, wanted.min(1).values, atol=1e-5)
-            assert torch.equal(found.who, wanted.argmin(1))
-    alone = nearest(queries.select([0]), queries.select([0]), flat, np.zeros(1, np.int64))
-    assert alone.far.tolist() == [np.inf]
-
-
-def test_large_images_are_averaged_down() -> None:
-    large = blobs(3, 0, side=70)
-    assert flat(large).shape == (3, 24 * 24) and flat(blobs(3, 0)).shape == (3, 36)
+@pytest.mark.parametrize("persons", [0, 60])
+def test_the_closest_pairs_are_found_among_all_private_images_and_each_of_these_once(persons: int) -> None:
+    members, strangers = blobs(400, 0, persons), blobs(50, 2)
+    pixels, labels_N = strangers.images_NHWC, strangers.labels_N
+    # A copy of the last, twice; one that is nearly another; and a copy that is called by another class.
+    for at, (of, more) in {10: (399, 0), 12: (399, 1), 7: (201, 2), 20: (300, 0)}.items():
+        pixels[at], labels_N[at] = members.images_NHWC[of] ^ more, members.labels_N[of]
+    labels_N[20] = 1 - labels_N[20]
+    told = closest(strangers, members, 1000, 0)
+    assert (told["released"][:2], told["private"][:2]) == ([10, 7], [399, 201])
+    assert told["distances"][0] == 0 and told["distances"] == sorted(told["distances"])
+    assert len(set(told["private"])) == len(told["private"]) == CLOSEST
+    apart = members.images_NHWC[told["private"]] / 255 - pixels[told["released"]] / 255
+    assert told["distances"] == pytest.approx(np.sqrt((apart**2).mean((1, 2, 3))), abs=1e-6)
+    assert len(closest(strangers, members, 3, 0)["released"]) == 3
+    assert closest(strangers.select([0]), members.select([1]), 3, 0)["released"] == [], "of other classes"

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from scipy import stats
 from scipy.special import ndtr, ndtri
 
@@ -14,6 +13,7 @@ from raysyn.attacks import lower_bounds, one_run
 from raysyn.attacks.one_run import Canaries, Claim
 from raysyn.data.images import Images
 from raysyn.privacy import tradeoff
+from raysyn.train.near import flat
 
 NOTHING, MUCH = Claim(0.0, 1e-5, 0.0), Claim(100.0, 1e-5, None)
 RANDOM = np.random.default_rng(0)
@@ -24,12 +24,8 @@ def pictures(count: int, classes: int = 3) -> Images:
     return Images(pixels, np.arange(count) % classes, tuple("abc"))
 
 
-def tensors(*sides: Images) -> list[torch.Tensor]:
-    return [torch.from_numpy(one.images_NHWC) for one in sides]
-
-
 def by_distance(own: Images, released: Images, out: Images) -> np.ndarray:
-    return one_run.by_distance(*tensors(own, released, out), (own, released, out))
+    return one_run.by_distance(flat, own, released, out)
 
 
 def drawn(units: int, count: int, seed: int = 0) -> Canaries:
@@ -207,17 +203,6 @@ def test_a_level_of_large_losses_counts_no_more_than_one_of_small_ones_and_a_har
     assert one_run.by_losses(np.zeros((50, 2)), np.zeros((40, 2)), own, out).tolist() == [0.0] * 50
 
 
-def test_distances_are_the_same_however_many_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    own, others = tensors(pictures(30), pictures(50))
-    whole = one_run.nearest(own, others, 3)
-    exact = torch.cdist(own.flatten(1).double(), others.flatten(1).double()).sort(1).values[:, :3].mean(1)
-    np.testing.assert_allclose(whole, exact, rtol=1e-3)
-    monkeypatch.setattr(one_run, "ROWS", 7)
-    monkeypatch.setattr(one_run, "AT_ONCE", 36 * 4)
-    np.testing.assert_allclose(one_run.nearest(own, others, 3), whole, rtol=1e-5)
-    np.testing.assert_allclose(one_run.nearest(own, others[:2], 3), one_run.nearest(own, others[:2], 2))
-
-
 def test_a_persons_score_is_that_of_the_surest_image_or_the_mean() -> None:
     told = np.array([1.0, -2.0, 5.0, 0.5]), np.array([0, 1, 0, 1]), 2
     assert one_run.of_units(*told, surest=True).tolist() == [5.0, 0.5]
@@ -226,4 +211,4 @@ def test_a_persons_score_is_that_of_the_surest_image_or_the_mean() -> None:
 
 def test_there_is_something_to_compare_with() -> None:
     with pytest.raises(ValueError, match=r"^there are no images to compare canaries with: give at least one$"):
-        one_run.nearest(*tensors(pictures(2), pictures(0)), 1)
+        by_distance(pictures(2), pictures(0), pictures(3))

@@ -92,7 +92,7 @@ def test_a_kind_of_no_canaries_is_refused() -> None:
         AuditConfig(canaries=0, kind="noise")
 
 
-@pytest.mark.parametrize("name", ["noisy_means", "evolution", "dp_merf", "dp_feta", "privimage", "dp_imgsyn"])
+@pytest.mark.parametrize("name", ["noisy_means", "evolution", "dp_merf", "dp_feta", "privimage", "dp_imgsyn", "pigan"])
 def test_quick_presets_have_none_by_themselves(name: str) -> None:
     presets = catalogue.find(name).presets()
     assert {one for one, config in presets.items() if config.audit.canaries == 0} == {
@@ -277,8 +277,22 @@ def test_the_command_plans_canaries_keeps_them_and_refuses_the_folder_to_a_run_w
         assert ended.value.code == 2 and "audit" in capsys.readouterr().err
 
 
-def test_a_method_that_cannot_refuses_the_flag(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("knowledge_recycling quick", "audit.canaries is 50, but knowledge_recycling cannot leave single images out"),
+        ("pigan quick", "audit.canaries is 50, but nothing is promised here that a run could refute"),
+        # All 50 may be out, of 449.
+        (
+            "pigan quick --model dpgan --dry-run --monte-carlo.suspects 420",
+            "monte_carlo.suspects is 420, but there are 399 members",
+        ),
+    ],
+)
+def test_a_run_that_cannot_refuses_the_flag(
+    words: str, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["pigan", "quick", "--audit.canaries", "50", "--out", str(tmp_path / "run")])
+        main([*words.split(), "--audit.canaries", "50", "--out", str(tmp_path / "run")])
     assert ended.value.code == 2
-    assert "audit.canaries is 50, but pigan cannot leave single images out by a coin" in capsys.readouterr().err
+    assert said in capsys.readouterr().err

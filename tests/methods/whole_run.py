@@ -51,8 +51,8 @@ def whole_run(
         parts = (config, given, compute(folder.internal), folder, console, machines, prepared.more)
         if plan is None:
             return pipeline.run(Setting(*parts))
-        ledger = Ledger(plan, folder.ledger)
-        return pipeline.run(PrivateSetting(*parts, tried=own, plan=plan, ledger=ledger))
+        known: Any = {"network": pipeline.METHOD.network, "tried": own}
+        return pipeline.run(PrivateSetting(*parts, **known, plan=plan, ledger=Ledger(plan, folder.ledger)))
 
 
 def attacked(method: Method, config: Any, out: Path) -> list[Case]:

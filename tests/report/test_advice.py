@@ -9,7 +9,7 @@ import pytest
 from report_stand_in import digits, report
 
 from raysyn.report.advice import FEW_STEPS, GAINS, advice, scale
-from raysyn.report.report import render
+from raysyn.report.run_page import render
 
 
 def content(

@@ -12,7 +12,8 @@ from report_stand_in import privacy, report
 from raysyn.attacks.found import ANSWERS, RELEASED, WEIGHTS, found
 from raysyn.privacy.cost import ADD_REMOVE_PERSON
 from raysyn.report.attackers import NONE, TITLE, section
-from raysyn.report.report import no_dp_section, render
+from raysyn.report.report import no_dp_section
+from raysyn.report.run_page import render
 
 CLAIMED = privacy()
 DELTA = CLAIMED["delta"]

@@ -22,7 +22,8 @@ from raysyn.report.disclosure import BY_THE_CURATOR, disclosed
 from raysyn.report.meaning import CAPTION, SENTENCES, _down_to_4_digits, figures, meaning
 from raysyn.report.page import page
 from raysyn.report.release import SPENT, certificate, declare, pages_of, write_release
-from raysyn.report.report import no_dp_section, render
+from raysyn.report.report import no_dp_section
+from raysyn.report.run_page import render
 from raysyn.report.verify import verify
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.may_leave import ALARMS

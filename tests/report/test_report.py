@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from report_stand_in import DONE, central, digits, privacy, report
 
+from raysyn.attacks.found import RELEASED, found
 from raysyn.data import images as data
 from raysyn.data.images import Dataset, Images
 from raysyn.methods.common import show_plan
@@ -24,12 +25,13 @@ from raysyn.methods.leaderboard.config import Run
 from raysyn.methods.leaderboard.page import console_rows, page
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
-from raysyn.report import likeness
+from raysyn.report import likeness, shadowed
 from raysyn.report.columns import differences
 from raysyn.report.meaning import rounded_up
 from raysyn.report.pictures import _lettering, sample_sheet
 from raysyn.report.release import ALONE, certificate, parquet_bytes, write_release
-from raysyn.report.report import Report, dp_section, main, no_dp_section, render, write_report
+from raysyn.report.report import Report, dp_section, main, no_dp_section, write_report
+from raysyn.report.run_page import render, with_found
 from raysyn.report.tables import table, table_rows
 from raysyn.runs import may_leave
 from raysyn.runs.folder import RunFolder
@@ -166,6 +168,30 @@ def test_what_an_earlier_report_looked_at_stays_in_a_later_one(folder: RunFolder
     choices = json.loads(folder.report_json.read_text())["privacy"]["uncharged_choices"]
     assert choices == ["experiments were looked at", *report().as_dict()["privacy"]["uncharged_choices"]]
     assert "experiments were looked at" in folder.report_html.read_text()
+
+
+@pytest.mark.parametrize(("images", "there"), [(b"the same", True), (b"others", False)])
+def test_what_shadow_runs_found_is_kept_with_the_images_that_it_is_about(
+    images: bytes, there: bool, folder: RunFolder
+) -> None:
+    folder.synthetic.parent.mkdir(parents=True)
+    folder.synthetic.write_bytes(b"the same")
+    write_report(folder, report(), synthetic=digits())
+    content = json.loads(folder.report_json.read_text())
+    record = found("8 shadow runs", RELEASED, [1.0, 2.0], [0.0, 1.0])
+    content["attacks"] = shadowed.added(content["attacks"], [record], b"the same")
+    folder.report_json.write_text(json.dumps(content))
+    folder.synthetic.write_bytes(images)
+    for _ in range(2):  # and once more: what was left out is still said
+        write_report(folder, report(), synthetic=digits())
+        attacks = json.loads(folder.report_json.read_text())["attacks"]
+        names = [one["attack"] for one in attacks.get("found", ())]
+        assert ("8 shadow runs" in names, shadowed.LEFT_OUT in attacks) == (there, not there)
+        assert (f"Warning: {shadowed.WHY}" in folder.report_html.read_text().replace("&#39;", "'")) is not there
+    content["attacks"] = shadowed.added(attacks, [record], images)
+    assert shadowed.LEFT_OUT not in content["attacks"]
+    assert "8 shadow runs" in (page := str(with_found(folder.report_html.read_text(), content))) and "Time" in page
+    assert with_found("another page", content) is None
 
 
 def test_report_json_keeps_the_contract(folder: RunFolder) -> None:

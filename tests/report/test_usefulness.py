@@ -8,7 +8,7 @@ import pytest
 from report_stand_in import digits, report
 
 from raysyn.report.classes import failed, rows
-from raysyn.report.report import render
+from raysyn.report.run_page import render
 from raysyn.report.verdict import usefulness, verdict
 
 GUESSING = {"chance": 0.1, "largest_class": 0.6}

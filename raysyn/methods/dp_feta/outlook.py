@@ -11,6 +11,8 @@ from torch import nn
 
 from raysyn.data.images import Images
 from raysyn.methods import outlook as shared
+from raysyn.methods.audit_outlook import auditing, by_weights
+from raysyn.methods.denoising import losses
 from raysyn.methods.dp_feta.config import MOMENTS, Config, new_denoiser
 from raysyn.methods.dp_feta.experiments import PARTS, asked
 from raysyn.methods.dp_feta.model import task_of
@@ -84,7 +86,9 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[shared.Stag
     again = shared.again_seconds(new(), config.sampler_fid, private, config.synthetic)
     found.append(shared.Stage("synthesise", drawn + again))
     found += shared.judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))
-    return found + experiments(config, private, found, test=len(prepared.dataset.test))
+    found += experiments(config, private, found, test=len(prepared.dataset.test))
+    weighed = partial(losses, new(), task, config.seed)
+    return found + auditing(config, prepared, config.synthetic, by_weights(weighed, private))
 
 
 def asking_seconds(config: CentralConfig, private: Images) -> dict[str, float]:

@@ -71,6 +71,7 @@ def run(setting: PrivateSetting) -> Report:
         setting, name_of(config), synthetic, done=story(config, plan, setting.dataset.train), central=begun.central,
         drawn_again=again,
         beside=beside(setting, PARTS, groups, synthetic, begun), engine=tuned["engine"], weighed=begun.model.weighed(),
+        weights_leave=True,
     )  # fmt: skip
 
 

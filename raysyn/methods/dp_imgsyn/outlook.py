@@ -11,6 +11,7 @@ import torch
 
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
+from raysyn.methods.audit_outlook import auditing, by_weights
 from raysyn.methods.dp_imgsyn.config import Config, new_teacher
 from raysyn.methods.dp_imgsyn.experiments import asked
 from raysyn.methods.dp_imgsyn.units import CHOOSE_ON, sum_shard, synthesis_of
@@ -29,6 +30,7 @@ from raysyn.methods.outlook import (
     start_up,
     units,
 )
+from raysyn.methods.weighing import surprise
 from raysyn.metrics.dissimilarity import DissimilarityConfig, flat
 from raysyn.metrics.pace import classifier_pace, classifier_seconds
 from raysyn.metrics.utility import EvalConfig
@@ -126,7 +128,7 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[Stage]:
         found.append(Stage("experiments", again + config.experiment.repeats * sum(each), max(each)))
     if config.experiment.plane:
         found.append(alone("plane", PLANE_S))
-    return found
+    return found + auditing(config, prepared, images, by_weights(partial(surprise, teacher), private))
 
 
 def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> list[Stage]:

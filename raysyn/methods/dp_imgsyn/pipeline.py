@@ -284,6 +284,7 @@ def in_the_plane(setting: PrivateSetting) -> Section:
     """Figure 5, of made-up points."""
     name, seed = f"plane-{setting.config.seed}", setting.config.seed
     (points,) = setting.folder.stage(name, lambda: setting.compute.map(draw_plane, [seed], name=name))
+    setting.console.stage("plane", "what alignment does to points, as a picture")
     return plane_section(points)
 
 

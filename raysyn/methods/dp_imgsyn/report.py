@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +20,6 @@ from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.privacy.cost import unit_of
 from raysyn.privacy.queries.layer_statistics import Layers
 from raysyn.report.figures import Line, chart, maps
-from raysyn.report.pictures import mosaic, png_bytes
 from raysyn.report.report import Section
 from raysyn.train.alignment import LOSSES, AlignmentConfig
 
@@ -84,7 +82,7 @@ def asked_of_layers(config: Config, layers: Layers, noise: Sequence[float]) -> S
 
 
 def look_alike(found: Mapping[str, Any]) -> list[Section]:
-    """Nearest private neighbours, in a table and a picture."""
+    """How far their nearest private neighbours are, in a table and a picture."""
     title = "Do released images look like private ones?"
     if not found:
         return [Section(title=title, text="Not measured: dissimilarity.images is 0.")]
@@ -94,9 +92,6 @@ def look_alike(found: Mapping[str, Any]) -> list[Section]:
         for space in ("features", "pixels")
         for kind, title in KINDS.items()
     ]
-    shown = found["closest"].numpy()
-    large, across = shown.reshape(-1, *shown.shape[2:]), shown.shape[1]
-    png = png_bytes(mosaic(large, across, max(1, round(64 / large.shape[1])), 2))
     lines = {title: Line(found["curves"][kind], (100 * SHARES).tolist()) for kind, title in KINDS.items()}
     return [
         Section(
@@ -108,17 +103,6 @@ def look_alike(found: Mapping[str, Any]) -> list[Section]:
             rows=[("images", "median", "nearest 5 %", "nearest"), *rows],
             picture=chart(lines, x="distance to the nearest private image, in features", y="% of images within it"),
             alt="how many released images, images before alignment and held-out images lie within each distance",
-        ),
-        Section(
-            title="The released images nearest to a private one",
-            text="Each on the left, and beside it what it was before the alignment"
-            + (
-                ", and its nearest private image in features on the right."
-                if across == 3
-                else ". To see the private ones too, which then stand in this file: --dissimilarity.show-private."
-            ),
-            picture="data:image/png;base64," + base64.b64encode(png).decode(),
-            alt="released images and what they were before alignment",
         ),
     ]
 

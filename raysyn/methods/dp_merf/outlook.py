@@ -11,6 +11,7 @@ import numpy as np
 from raysyn.data.fourier import Waves
 from raysyn.data.images import Images
 from raysyn.methods import outlook as shared
+from raysyn.methods.audit_outlook import auditing
 from raysyn.methods.dp_merf.config import Config
 from raysyn.methods.dp_merf.model import GENERATOR, draw_chunk, new_generator
 from raysyn.methods.machines import On
@@ -62,6 +63,7 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
         shared.Stage("synthesise", drawing_seconds(config, private)),
     ]
     found += shared.judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))
+    found += auditing(config, prepared, config.synthetic, partial(resembling_seconds, config, private))
     shared.show(console, found, machines, title="Outlook")
     return found
 
@@ -78,6 +80,11 @@ def asking_seconds(config: Config, like: Images) -> float:
     waves = _some_waves(config, like)
     spent = seconds(lambda: embedding_sums(few, waves, config.embedding, price, stream), repeats=1)
     return spent * len(like) / len(few)
+
+
+def resembling_seconds(config: Config, like: Images, count: int) -> float:
+    """Of saying how like the answer `count` images are, which is most of what was asked of them before."""
+    return asking_seconds(config, like) * count / len(like)
 
 
 def learning_seconds(config: Config, like: Images) -> float:

@@ -11,6 +11,7 @@ import torch
 from raysyn.data.images import Images
 from raysyn.data.public import Public
 from raysyn.methods import outlook as shared
+from raysyn.methods.audit_outlook import auditing
 from raysyn.methods.evolution.config import Config
 from raysyn.methods.evolution.evolve import SHARD, draw_chunk, size_of
 from raysyn.methods.evolution.sources import AT_ONCE, SMALL, source_of
@@ -64,9 +65,16 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
         pair_s = seconds(lambda: nearest(few.images_NHWC, few.images_NHWC, config.votes.blur)) / len(few) ** 2
         draw_chunk(chunk, population)  # faces of a character are made once
         drawn_s = seconds(lambda: draw_chunk(chunk, population)) / 32
-    voting = plan.stages[VOTES].steps * each * (classes * drawn_s + len(private) * pair_s)
+    rounds = plan.stages[VOTES].steps * each
+    voting = rounds * (classes * drawn_s + len(private) * pair_s)
     found = [shared.start_up(machines), shared.Stage(VOTES, voting), *shared.counting(config, private)]
     found.append(shared.Stage("synthesise", drawn_s * config.synthetic))
     found += shared.judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))
+
+    def unvoted(count: int) -> float:
+        # Candidates are drawn again, for canaries and for those beside them.
+        return rounds * (2 * classes * drawn_s + count * pair_s)
+
+    found += auditing(config, prepared, config.synthetic, unvoted)
     shared.show(console, found, machines, title="Outlook")
     return found

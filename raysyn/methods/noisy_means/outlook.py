@@ -6,6 +6,7 @@ from functools import partial
 
 from raysyn.data.images import Images
 from raysyn.methods import outlook as shared
+from raysyn.methods.audit_outlook import auditing
 from raysyn.methods.machines import On
 from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, classifier_needs, float_image, moments_needs, refuse_too_large
@@ -46,5 +47,6 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
     found += shared.counting(config, private)
     found.append(shared.Stage("synthesise", shared.moments_drawing(config.moments, private, config.synthetic)))
     found += shared.judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))
+    found += auditing(config, prepared, config.synthetic)
     shared.show(console, found, machines, title="Outlook")
     return found

@@ -7,6 +7,7 @@ ask for the same one share it, and asking for more later does only what is missi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ from raysyn.compute.doorway import digest
 from raysyn.compute.worker import Alone, best_device
 from raysyn.data.images import Images
 from raysyn.methods.class_shares import turns
+from raysyn.methods.distances import present
 from raysyn.methods.network import Network
 from raysyn.methods.pigan.config import Config
 from raysyn.methods.pigan.variants import Variant, released, seed_of, share_of, split
 from raysyn.methods.synthesis import Drawing, chunks_of
+from raysyn.methods.weighing import Weighed, doubts
 from raysyn.metrics import utility
 from raysyn.metrics.fidelity import fidelity
 from raysyn.models.dcgan import DCGANConfig, Discriminator, Generator
@@ -96,7 +99,8 @@ def train_unit(unit: Unit, shared: Mapping[str, Any]) -> dict[str, Tensor]:
     seed = seed_of(config, index)
     members = share_of(split(config, shared["dataset"], index)[0], variant.share, seed)
     if variant.model != "dpgan":
-        return gans.fit(Alone(), variant.kind, config.network, members, variant.gan, variant.penalty, seed)["weights"]
+        own = present(members)
+        return gans.fit(Alone(), variant.kind, config.network, own, variant.gan, variant.penalty, seed)["weights"]
     discriminator, game = private_networks(config.network, variant, members, seed)
     # Streams of noise must never be shared: not by two budgets, not by two splits.
     stage = f"experiment {variant.key()!r} {index}"
@@ -118,7 +122,7 @@ def judge_unit(item: tuple[Unit, Mapping[str, Tensor]], shared: Mapping[str, Any
 
     ((variant, index), weights), config = item, shared["config"]
     members, others = split(config, shared["dataset"], index)
-    seed = seed_of(config, index)
+    members, seed = present(members), seed_of(config, index)
     networks = loaded(config.network, variant, members, weights, best_device())
     # As many others per member, whatever the share of members: chance is the same for all GANs.
     own, outside = share_of(members, variant.share, seed), share_of(others, variant.share, seed)
@@ -198,6 +202,12 @@ def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Im
     """How real each image looks to each discriminator, or under each code."""
     networks = loaded(config.network, released(config), like, answer("generator"), best_device())
     return torch.from_numpy(paired_networks.discriminator_logits(networks, images))
+
+
+def weighed(config: Config, like: Images, weights: Mapping[str, Tensor]) -> Weighed:
+    """By what canaries of a DPGAN are guessed about: its discriminator, which was paid for and never leaves."""
+    networks = loaded(config.network, released(config), like, weights, torch.device("cpu"))
+    return partial(doubts, networks.discriminators[0], Generator.black)
 
 
 def unmeasured(config: Config) -> dict[str, Any]:

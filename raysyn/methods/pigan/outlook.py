@@ -14,6 +14,7 @@ import torch
 from raysyn.attacks.gan_attacks import monte_carlo, share_nearby, total_variation, white_box
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
+from raysyn.methods.audit_outlook import auditing, by_weights
 from raysyn.methods.gan_needs import game_needs
 from raysyn.methods.machines import On
 from raysyn.methods.method import Prepared
@@ -22,6 +23,7 @@ from raysyn.methods.outlook import Stage, alone, attacking, counting, made_up, s
 from raysyn.methods.pigan import experiments, variants
 from raysyn.methods.pigan.config import NAMES, Config
 from raysyn.methods.pigan.variants import Variant
+from raysyn.methods.weighing import Weighed
 from raysyn.metrics import pace
 from raysyn.metrics.fidelity import inception_weights, left_out
 from raysyn.metrics.inception import TRY
@@ -90,8 +92,18 @@ def stages(config: Config, prepared: Prepared, machines: On) -> tuple[list[Stage
         units(name, trained + (len(trained) + 1) * [judged_s]),
         units("utility", real_units(config, prepared)),
         *attacking(config.eval.distances, members, synthetic=config.synthetic, test=len(dataset.test)),
+        *auditing(config, prepared, config.synthetic, by_weights(unasked(config, members), members)),
     ]
     return found, rows
+
+
+def unasked(config: Config, members: Images) -> Weighed:
+    """What canaries are guessed about by, with its first weights."""
+    chosen = variants.released(config)
+    fresh = paired_networks.new_networks(
+        chosen.kind, config.network, members.shape, members.classes, chosen.penalty.parts, 0
+    )
+    return experiments.weighed(config, members, fresh.state_dict())
 
 
 def counted(variant: Variant, members: Images) -> int:

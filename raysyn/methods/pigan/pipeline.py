@@ -16,10 +16,14 @@ from torch import Tensor
 
 from raysyn.compute.doorway import digest
 from raysyn.data.images import Images, load
+from raysyn.methods import canaries
+from raysyn.methods.canary_attack import attack, may_leave, sections_of, with_audit
+from raysyn.methods.canary_attack import check as check_audit
+from raysyn.methods.canary_attack import stages as audited
 from raysyn.methods.class_shares import counted, shares_of_run
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import declared
-from raysyn.methods.distances import attack_by_distances
+from raysyn.methods.distances import attack_by_distances, present
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import few_steps
 from raysyn.methods.pigan import experiments, variants
@@ -64,6 +68,7 @@ def prepare(config: Config) -> Prepared:
         own, outside = (variants.share_of(side, variant.share, config.seed) for side in (members, others))
         check(config, given, variant, own, outside)
     planned = units.planned(members, partial(plan, config)) if config.model == "dpgan" else None
+    config.monte_carlo.check(members, others, canaries.asked(config, METHOD.audited, NAME, planned, members))
     doubts = few_steps(planned, "generator", members.units, "gan") if planned else []
     return Prepared(dataset=dataset, plan=planned, doubts=doubts)
 
@@ -124,6 +129,7 @@ def run(setting: Setting) -> Report:
             judged,
             *(["utility"] if config.eval.classifiers else []),
             *(["distances"] if config.eval.distances else []),
+            *audited(setting),
         ]
     )
 
@@ -139,17 +145,19 @@ def run(setting: Setting) -> Report:
     had = replace(config, eval=as_had(config.eval, inception))
     results = compare(replace(setting, config=had), variant, weights, inception)
     near = attack_by_distances(setting, synthetic, config.eval.distances)
-    own = shown.attacks(results, members, others)
+    own = shown.attacks(results, present(members), others)
+    audit = attack(setting, synthetic, privacy, experiments.weighed(config, members, weights))
     useful, faithful = results["utility"], results["released"]["fidelity"]
     report = setting.report(
         config.model, privacy=privacy, metrics={"utility": useful, "fidelity": faithful, **shown.metrics(results)},
-        attacks=near | own | {"found": [*own["found"], *near.get("found", ())]},
+        attacks=with_audit(near | own | {"found": [*own["found"], *near.get("found", ())]}, audit),
     )  # fmt: skip
     verdict = write_report(
         folder, report, synthetic=synthetic, done=shown.story(config, members, others, results),
-        sections=shown.sections(config, results),
+        sections=[*sections_of(audit), *shown.sections(config, results)],
     )  # fmt: skip
-    setting.end(verdict, folder.where("Release"))
+    setting.end(verdict, folder.where(f"Release ({may_leave(audit, isinstance(setting, PrivateSetting))})"))
+    check_audit(audit)
     return report
 
 
@@ -195,7 +203,7 @@ def compare(setting: Setting, variant: Variant, weights: Mapping[str, Tensor], i
     both = {
         name: {"accuracy": released["accuracy"][name], "accuracy_real_data": reached} for name, reached in real.items()
     }
-    counts = {"synthetic": config.synthetic, "real": len(setting.dataset.train)}
+    counts = {"synthetic": config.synthetic, "real": len(setting.loaded.train)}
     images = {source: min(count, config.eval.images or count) for source, count in counts.items()}
     beside = {"images": images, "guessing": guessing(setting.dataset.test)}
     return {
@@ -244,7 +252,7 @@ def accuracy_on_members(setting: Setting) -> dict[str, float]:
     """What classifiers trained on the members themselves reach on the others, by name."""
     config, dataset = setting.config, setting.dataset
     seed, names = variants.seed_of(config, 0), list(config.eval.classifiers)
-    real = subset(dataset.train, config.eval.images, seed)
+    real = subset(setting.loaded.train, config.eval.images, seed)
     shared = {"real": real, "test": dataset.test, "config": config.eval, "seed": seed}
     units, name = [(one, "real") for one in names], unit_name("utility", config.eval)
     answers = setting.compute.map(judge, units, name=name, shared=shared)
@@ -265,6 +273,6 @@ def uncharged(config: Config) -> list[str]:
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
     uncharged=uncharged, judged_by=JUDGED_BY,
-    drawing=experiments.drawing, network=experiments.NETWORK, mechanisms=experiments.mechanisms,
+    audited=True, drawing=experiments.drawing, network=experiments.NETWORK, mechanisms=experiments.mechanisms,
     knows=experiments.knows, unmeasured=experiments.unmeasured,
 )  # fmt: skip

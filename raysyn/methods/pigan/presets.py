@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.data.images import DataConfig
+from raysyn.methods.canaries import NO_AUDIT
 from raysyn.methods.machines import On
 from raysyn.methods.pigan.config import Config, ExperimentConfig
 from raysyn.metrics.inception import TRY
@@ -60,6 +61,7 @@ _CPU_FASHION = replace(
 PRESETS: dict[str, Config] = {
     "quick": replace(
         _CPU,
+        audit=NO_AUDIT,
         member_share=0.25,
         network=DCGANConfig(width=0.25, latent=32),
         gan=AdversarialConfig(epochs=120, batch_size=64, learning_rate=1.6e-3),

@@ -11,6 +11,8 @@ from torch import nn
 from raysyn.compute.doorway import digest
 from raysyn.data.images import Images
 from raysyn.data.public import Public
+from raysyn.methods.audit_outlook import auditing, by_weights
+from raysyn.methods.denoising import losses
 from raysyn.methods.experiment_outlook import experiments as compared
 from raysyn.methods.experiment_outlook import judged_seconds
 from raysyn.methods.gan_needs import game_needs
@@ -41,8 +43,9 @@ from raysyn.methods.outlook import (
 )
 from raysyn.methods.privimage.config import Config
 from raysyn.methods.privimage.experiments import PARTS, asked
-from raysyn.methods.privimage.models import new_denoiser, new_gan, new_query, others
+from raysyn.methods.privimage.models import new_denoiser, new_gan, new_query, others, task_of
 from raysyn.methods.privimage.stages import before
+from raysyn.methods.weighing import Weighed, doubts
 from raysyn.metrics.pace import plane_seconds
 from raysyn.models import denoiser
 from raysyn.models.biggan import Generator
@@ -132,7 +135,17 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[Stage]:
     found = [start_up(machines), *making(config, private, public, machines)]
     found += judging(config.eval, private, **counts)
     found.append(alone("plane", plane_seconds(config.eval, private.shape, private.classes, **counts)))
-    return found + experiments(config, private, public, found, machines, test=counts["test"])
+    found += experiments(config, private, public, found, machines, test=counts["test"])
+    return found + auditing(config, prepared, config.synthetic, by_weights(weighed(config, private, public), private))
+
+
+def weighed(config: Config, private: Images, public: Public | None) -> Weighed:
+    """What canaries are guessed about by, with its first weights."""
+    if config.generator == "gan":
+        generator, discriminator = new_gan(config, private)
+        return partial(doubts, discriminator, float(generator.black))
+    rows = private.classes + others(config, public)
+    return partial(losses, new_denoiser(config, private, rows), task_of(config, rows), config.seed)
 
 
 def making(config: Config, private: Images, public: Public | None, machines: On) -> list[Stage]:

@@ -105,6 +105,7 @@ def in_one_plane(setting: Setting, synthetic: Images) -> Section:
     }  # fmt: skip
     name = unit_name("utility", setting.config.eval).replace("utility", "plane")
     (points,) = setting.folder.stage(name, lambda: setting.compute.map(draw_plane, [None], name=name, shared=shared))
+    setting.console.stage("plane", "what a CNN sees in synthetic and real images, as a picture")
     panels = {side: (points[key], points[f"{key}_labels"]) for side, key in PANELS.items()}
     return Section(
         title="Synthetic and real images in one plane (figure 4 of the paper)",

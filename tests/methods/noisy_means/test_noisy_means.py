@@ -1,5 +1,6 @@
 """The whole pipeline on real digits: its plan, its release, its promise, and that stopping it changes nothing."""
 
+import base64
 import io
 import json
 import re
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from what_is_said import honest, spoken_by
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
 from whole_run import attacked, drawn_again, whole_run
@@ -85,7 +87,16 @@ def test_report_and_certificate_keep_the_contract(whole: Path) -> None:
     (record,) = report["attacks"]["found"]
     assert record["attack"] == "Nearest released image" and record["epsilon"]["delta"] == certificate["delta"]
     assert set(report["attacks"]["distances"]["closer"]) == {"pixels", "features"}
-    assert "What attackers found" in (whole / "internal/report.html").read_text()
+    page = (whole / "internal/report.html").read_text()
+    assert "What attackers found" in page
+    # The closest pairs lie beside the page, for their owner alone, and are no part of it.
+    picture, told = whole / "internal/closest.png", report["attacks"]["distances"]["closest"]
+    assert picture.stat().st_mode & 0o077 == 0 and Image.open(io.BytesIO(picture.read_bytes())).size == (
+        8 * (8 * 8 + 2) + 2,
+        2 * (8 * 8 + 2) + 2,
+    )
+    assert len(told["distances"]) == 8 and told["file"] == "internal/closest.png"
+    assert 'src="closest.png"' in page and base64.b64encode(picture.read_bytes()).decode() not in page
     assert not any("What attackers" in path.read_text(errors="ignore") for path in (whole / "release").iterdir())
 
 
