@@ -57,7 +57,8 @@ def prepare(config: Config) -> Prepared:
     check_views(config.attack, recipe)
     check_enough(config.attack, train, dataset.test, config.seed)
     if isinstance(recipe, OwnRecipe):
-        facts |= check_training(recipe, train)
+        own, doubts = check_training(recipe, train)
+        facts, found = facts | own, found + doubts
     if (imported := config.imported()) is not None:
         facts["network"] = imported.source(train.shape[2], train.classes)
     if config.target.checkpoint is not None:

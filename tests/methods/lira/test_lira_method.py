@@ -19,15 +19,19 @@ import torch
 from whole_run import whole_run
 
 from raysyn.attacks import quantiles
-from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
+from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, confidences
+from raysyn.attacks.teaching import teach
 from raysyn.attacks.verdict import auc
 from raysyn.compute.local import Local
-from raysyn.data.images import DataConfig, load
+from raysyn.compute.worker import Alone
+from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods import catalogue
 from raysyn.methods.lira import pipeline as lira
 from raysyn.methods.lira.config import Config, TargetConfig
+from raysyn.methods.lira.target import check_network
 from raysyn.methods.machines import OnAttacked
 from raysyn.models.resnet import ResNetConfig
+from raysyn.train.classifier import accuracy
 from raysyn.train.recipe import RecipeConfig
 
 TINY = Config(
@@ -61,6 +65,22 @@ def one(channels, classes, made=network(1, 10)):
 def seeded(channels, classes):
     torch.manual_seed(0)
     return network(channels, classes)
+
+class Viewing(nn.Module):
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(channels, 4, 3, padding=1), nn.Linear(256, classes)
+
+    def forward(self, x):
+        assert x.is_contiguous()
+        return self.last(torch.relu(self.first(x)).view(-1, 4 * 64))
+
+class Pair(nn.Flatten):
+    def forward(self, x):
+        return super().forward(x)[:, :10] if len(x) == 2 else 1 / 0
+
+def pair(channels, classes):
+    return nn.Sequential(Pair(), nn.Linear(10, classes))
 """
 
 
@@ -186,6 +206,23 @@ def test_a_classifier_from_elsewhere_is_asked_one_view_unless_told(tmp_path: Pat
     assert run(told, tmp_path / "run")["attacks"]["target"]["headline"]["views"] == 2
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize("normalised", [{}, {"mean": (0.4,), "std": (0.2,)}])
+def test_a_users_network_may_take_images_apart_as_pytorch_lays_them(
+    users: str, channels: int, together: int, normalised: dict[str, Any]
+) -> None:
+    """In what is tried, in training and where it is asked: `view` is refused where channels lie last."""
+    noise = np.random.default_rng(0).integers(0, 256, (20, 8, 8, channels), dtype=np.uint8)
+    images = Images(noise, np.arange(20) % 2, ("a", "b"))
+    network = with_target(model=f"{users}:Viewing", **normalised).architecture(images)
+    check_network(network.build(channels, 2), images, "mine", None)
+    recipe, seeds = replace(TINY.recipe, epochs=1), list(range(together))
+    for one in teach(Alone(), network, recipe, together * [images], 20, seeds, seeds):
+        confidences(one, images, recipe.views())
+        accuracy(one, images)
+
+
 @pytest.mark.slow
 def test_a_users_network_that_memorised_is_caught_and_a_stranger_is_not(tmp_path: Path, users: str) -> None:
     """The same network, once trained on the data set's training images, once on its test images instead."""
@@ -270,6 +307,7 @@ def test_a_released_student_is_a_checkpoint(tmp_path: Path) -> None:
         ({"model": "users_networks"}, "give module:function"),
         ({"model": "users_networks:features"}, r"answers 2 images with \(2, 64\): return logits \(2, 10\)"),
         ({"model": "users_networks:nothing"}, "returned something of type NoneType"),
+        ({"model": "users_networks:pair"}, "pair cannot take images of 8 x 8 x 1: .* ZeroDivisionError"),
     ],
 )
 def test_what_does_not_fit_costs_one_sentence(users: str, fields: dict[str, str], words: str) -> None:
