@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,6 +39,10 @@ class OwnRecipe:
     def named(function: str, **settings: Any) -> OwnRecipe:
         return OwnRecipe(made_by=Imported(function, flag="recipe.function", takes=TAKES), **settings)
 
+    def fixed(self) -> OwnRecipe:
+        """The same, which no process trains by other code than this one."""
+        return replace(self, made_by=self.made_by.fixed())
+
     @property
     def name(self) -> str:
         """What errors call it."""
@@ -58,7 +62,8 @@ class OwnRecipe:
 
     def identity(self) -> object:
         """What its answers depend on, beside images and seed: its code is part of it."""
-        return "own", self.made_by.function, self.made_by.code(), self.mean, self.std, self.flip, self.shift
+        code = self.made_by.identity or self.made_by.code()
+        return "own", self.made_by.function, code, self.mean, self.std, self.flip, self.shift
 
     def trained(self, images: Images, seed: int, device: torch.device) -> Answering:
         """What the function makes of `images`; ValueError, in one sentence, where it is nothing that answers."""

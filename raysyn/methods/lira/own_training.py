@@ -16,9 +16,9 @@ APART = 1e-3
 """Relative difference that is more than rounding."""
 
 
-def check_training(recipe: OwnRecipe, like: Images) -> tuple[dict[str, str], list[str]]:
-    """What tells it from another training, as facts of the run, and warnings; ValueError, in one sentence, where it
-    returns nothing that answers images like these with logits, or answers differently each time."""
+def check_training(recipe: OwnRecipe, like: Images) -> tuple[OwnRecipe, list[str]]:
+    """The same with its code fixed, and warnings; ValueError, in one sentence, where it returns nothing that answers
+    images like these with logits, or answers differently each time."""
     images = made_up(like, max(TRIED_ON, 2 * like.classes))
     first, again = (_answers(recipe, images) for _ in range(2))
     if not _alike(*first):
@@ -26,7 +26,7 @@ def check_training(recipe: OwnRecipe, like: Images) -> tuple[dict[str, str], lis
             f"{recipe.name}: what it returned answers the same images differently each time: leave dropout and random "
             "layers out where it answers (a torch.nn.Module is in evaluation mode)"
         )
-    return {"recipe_source": recipe.made_by.code()}, _otherwise(recipe, first[0], again[0], best_device())
+    return recipe.fixed(), _otherwise(recipe, first[0], again[0], best_device())
 
 
 def _answers(recipe: OwnRecipe, images: Images) -> tuple[Tensor, Tensor]:

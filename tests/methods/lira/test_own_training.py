@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,11 @@ import pytest
 import torch
 
 from raysyn.attacks.shadows import confidences
+from raysyn.attacks.teaching import teach
+from raysyn.compute.worker import Alone
 from raysyn.data.images import Images
 from raysyn.methods.lira.own_training import _otherwise, check_training
+from raysyn.models.resnet import ResNetConfig
 from raysyn.train.classifier import accuracy
 from raysyn.train.own_recipe import Answering, OwnRecipe
 
@@ -96,10 +101,17 @@ def test_one_that_is_nowhere_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
         check_training(OwnRecipe.named("ownnowhere:fit"), LIKE)
 
 
-def test_its_identity_changes_with_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_identity_is_that_of_the_source_that_runs_and_workers_train_by_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = recipe(tmp_path, monkeypatch, "ownwhole", WHOLE)
-    first, known = check_training(own, LIKE), own.identity()
-    assert first[1] == []
-    assert own.identity() == known
+    first, doubts = check_training(own, LIKE)
+    assert doubts == [] and first.identity() == own.identity()
     (tmp_path / "ownwhole.py").write_text(START + "# Another one.\n    " + WHOLE)
-    assert check_training(own, LIKE) != first and own.identity() != known
+    assert check_training(own, LIKE)[0].identity() == first.identity(), "this process goes on by what it has loaded"
+    noise = Images(np.zeros((4, 8, 8, 1), np.uint8), np.arange(4) % 2, LIKE.class_names)
+    # A worker that starts now.
+    del sys.modules["ownwhole"]
+    with pytest.raises(ValueError, match=r"ownwhole\.py is not as it was when the run began"):
+        teach(Alone(), ResNetConfig(), pickle.loads(pickle.dumps(first)), [noise], 4, [0], [0])
+    assert check_training(own, LIKE)[0].identity() != first.identity(), "another run"
