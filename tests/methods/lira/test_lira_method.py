@@ -159,6 +159,44 @@ def one_by_one(out: Path, target: dict[str, Any]) -> None:
     assert "Which images are most exposed" in page and "The 5 that the attack is surest of" in page
 
 
+OWN = """
+import torch
+from torch import nn
+
+calls = []
+
+def fit(images, labels, classes, seed, device):
+    calls.append((len(images), seed))
+    flat, wanted = images.flatten(1), nn.functional.one_hot(labels, classes).float()
+    weight = torch.linalg.solve(flat.T @ flat + 1e-2 * torch.eye(flat.shape[1]), flat.T @ wanted)
+    return lambda x: 6 * x.flatten(1) @ weight
+"""
+
+
+def test_a_training_of_the_users_teaches_every_model_once(tmp_path: Path, users: str) -> None:
+    """Target, shadow and control models alike, each by images and seed of its own; none by another source."""
+    (tmp_path / "users_fit.py").write_text(OWN)
+    config = replace(TINY, data=DataConfig(limit=80), recipe_function="users_fit:fit")
+    out, attack = tmp_path / "run", replace(TINY.attack, shadow_models=4)
+    config = replace(config, attack=attack)
+    content = run(config, out)
+    own = sys.modules.pop("users_fit")
+    pool, checked = content["attacks"]["target"]["pool"], own.calls[0][0]
+    members, others = (pool[side]["kept"] for side in ("members", "others"))
+    assert own.calls[:2] == [(checked, 0)] * 2 and own.calls[2] == (80, config.seed)
+    assert [size for size, _ in own.calls[3:7]] == pytest.approx([(members + others) / 2] * 4, abs=1)
+    assert sum(size for size, _ in own.calls[7:]) == members and len(own.calls) == 9
+    assert len({seed for _, seed in own.calls[2:]}) == 7
+    assert content["attacks"]["target"]["headline"]["auc"]["low"] > 0.5, "it remembers 80 images in 64 pixels"
+    run(replace(config, attack=replace(attack, headline="loss")), out)
+    own = sys.modules.pop("users_fit")
+    assert own.calls == [(checked, 0)] * 2, "nothing but the check"
+    (tmp_path / "users_fit.py").write_text(OWN.replace("6 * x", "7 * x"))
+    with pytest.raises(ValueError, match="recipe_source"):
+        run(config, out)
+    del sys.modules["users_fit"]
+
+
 def written(out: Path) -> dict[str, int]:
     """When each shadow model was stored."""
     units = out / "internal/units"
