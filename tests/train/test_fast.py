@@ -14,11 +14,13 @@ from torch import nn
 
 from raysyn.compute.worker import Alone
 from raysyn.data.images import Images
+from raysyn.models import fast_net
 from raysyn.models.fast_net import FastNet, FastNetConfig
 from raysyn.train import fast
 from raysyn.train.arrays import as_tensor
 from raysyn.train.classifier import accuracy, as_float
 from raysyn.train.fast import FastConfig, FastRecipe, fit
+from raysyn.train.memory import peak_bytes
 
 RECIPE = FastRecipe(config=FastConfig(epochs=6, widths=(16, 32, 32)))
 
@@ -56,8 +58,12 @@ def floats(images: Images) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_first_filters_whiten_the_patches_of_the_images(channels: int) -> None:
-    """Their answers vary by 1 and not together, and the other half are the negatives."""
+@pytest.mark.parametrize("at_once", [fast_net.AT_ONCE, 300, 1])
+def test_the_first_filters_whiten_the_patches_of_the_images(
+    channels: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their answers vary by 1 and not together, and the other half are the negatives; in whatever portions."""
+    monkeypatch.setattr(fast_net, "AT_ONCE", at_once)
     images, net = floats(noise(12, channels)), FastNetConfig(widths=(2, 2, 2)).build(channels, 3)
     images = images + 2 * images.roll(1, -1)
     net.whiten(images)
@@ -66,6 +72,13 @@ def test_the_first_filters_whiten_the_patches_of_the_images(channels: int) -> No
     half = len(answers) // 2
     torch.testing.assert_close(answers[:half] @ answers[:half].T / answers.shape[1], torch.eye(half), atol=5e-3, rtol=0)
     assert torch.equal(answers[:half], -answers[half:])
+
+
+def test_whitening_holds_little_more_than_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not all of their patches, which are 4 times as many numbers, in double precision."""
+    monkeypatch.setattr(fast_net, "AT_ONCE", 2**12)
+    images, net = torch.rand(300, 3, 32, 32), FastNetConfig(widths=(2, 2, 2)).build(3, 3)
+    assert peak_bytes(lambda: net.whiten(images)) < 3 * images.nbytes
 
 
 @pytest.mark.parametrize("total", [3, 10, 12])
