@@ -239,16 +239,17 @@ def with_chosen_a(shadow_MNQ: Confidences, inside_MN: Mask) -> tuple[Variant, ..
 
 
 def spread(
-    shadow_MNQ: Confidences, inside_MN: Mask, whose: Whose, views: int | None = None, asked: Sequence[Variant] = EVERY
+    shadow_MNQ: Confidences, inside_MN: Mask, whose: Whose, views: int | None = None
 ) -> dict[str, dict[str, Any]]:
     """How the AUC varies over targets when the first `views` are averaged, by default all:
     {variant: {auc_mean, auc_std, auc_low, auc_high, by_views}} of `each_as_target`.
 
     `by_views` is the mean of the AUC from the first view, the first two, ..., all, and of the share of members caught
     at a false-positive rate of 1 %. Variants that would lack models on a side once a target is taken out are left out.
+    RMIA's `a` is the usual one: that chosen on the first of these very targets would be flattered by them.
     """
     found = {}
-    for variant in asked:
+    for variant in EVERY:
         areas_TQ, caught_TQ = np.empty((2, len(shadow_MNQ), shadow_MNQ.shape[2]))
         try:
             for target, judged in enumerate(each_as_target(shadow_MNQ, inside_MN, variant, whose)):

@@ -82,7 +82,7 @@ def attack(
         figures |= {f"{which}aop": aop(tested[target], area) for which, area in areas.items()}
         figures["rmia_a"] = next(one.a for one in variants if isinstance(one, Rmia) and not one.online)
         attacks[target] = {**found, "headline": told, **figures, "views": list(recipe.views()), "pool": told_of(pool)}
-    attacks["shadow_models"] = lira.spread(shadow_MNQ, inside_MN, whose, views, variants)
+    attacks["shadow_models"] = lira.spread(shadow_MNQ, inside_MN, whose, views)
     alike = {
         target: likeness.figures(answer["right"].numpy(), right_MN, shadow_MNQ, inside_MN, pool.members_N, whose)
         for target, answer in answers.items()

@@ -37,7 +37,10 @@ from raysyn.train.classifier import as_float
 from raysyn.train.memory import at_once
 
 NAME = "quantile regression, half of the non-members"
-NOTE = "It has no shadow models: a small network learned from half of the non-members, who are not judged."
+NOTE = (
+    "It has no shadow models: a small network learned from half of the non-members, who are not judged. It is of one "
+    "target: no other was attacked so."
+)
 FEWEST = 20
 """Non-members to learn from below which there is nothing to regress on."""
 BATCH, MOST_EPOCHS, PATIENCE = 128, 40, 5

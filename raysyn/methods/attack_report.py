@@ -8,7 +8,8 @@ from typing import Any
 
 from raysyn.attacks import quantiles
 from raysyn.attacks.control import differs
-from raysyn.attacks.variants import Loss
+from raysyn.attacks.rmia import USUAL_A
+from raysyn.attacks.variants import Loss, Rmia
 from raysyn.attacks.verdict import LOW_RATES, PRIORS
 from raysyn.report.attackers import within
 from raysyn.report.figures import Line, chart
@@ -218,7 +219,8 @@ def _regression(found: Mapping[str, Any] | None) -> str:
     return (
         "Quantile regression, which needs none either, asks how much surer the model is of an image than of others "
         f"like it that it never saw, which a small network learned from {found['fitted_on']:,} non-members' images; "
-        f"they are not judged, so that this row has {found['others']:,} non-members."
+        f"they are not judged, so that this row has {found['others']:,} non-members. It is of one target: "
+        "how it varies over shadow models is not measured."
     )
 
 
@@ -239,7 +241,8 @@ def _views(attacks: Mapping[str, Any], shadows: Mapping[str, Any]) -> Section:
             row.append(f"{100 * one['auc_mean']:.2f}; {100 * one['tpr_mean']:.2f}")
         rows.append(row)
     if told:
-        head.append("shadow models, mean: AUC, %; TPR at 1 % FPR, %")
+        usual = f" (a = {USUAL_A:g})" if first["headline"]["variant"] == str(Rmia(online=False)) else ""
+        head.append(f"shadow models{usual}, mean: AUC, %; TPR at 1 % FPR, %")
     return Section(
         title="How many views help",
         text="The headline's variant when the first view of each image is asked, the first two averaged, and so on. "
@@ -257,7 +260,8 @@ def _targets(shadows: Mapping[str, Any]) -> Section:
     return Section(
         title="The same attack on each shadow model",
         text="One target is one draw: this is how the area varies when every shadow model in turn is the target and "
-        "all others help the attacker.",
+        f"all others help the attacker; RMIA offline with a = {USUAL_A:g}, for the a chosen on some of them would be "
+        "flattered here.",
         rows=[("Variant", "AUC, %, mean ± std", "Highest"), *rows],
     )
 

@@ -19,6 +19,8 @@ SCALE = 1 / 9
 """Of the logits."""
 LEAST = 5e-4
 """Added to the variances that patches are divided by."""
+AT_ONCE = 2**18
+"""Pixels whose patches are written out at once, of images that together are many more."""
 BATCH_NORM = 0.4
 """Share of a batch in the running statistics: training is short."""
 
@@ -61,11 +63,15 @@ class FastNet(nn.Module):
         channels, device = images_NCHW.shape[1], images_NCHW.device
         self.centre.copy_(images_NCHW.mean((0, 2, 3)).view(-1, 1, 1))
         self.spread.copy_(images_NCHW.std((0, 2, 3)).clamp_min(1e-3).view(-1, 1, 1))
-        whole = (images_NCHW - self.centre.to(device)) / self.spread.to(device)
-        rows = whole.unfold(2, SIDE, 1).unfold(3, SIDE, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, channels * SIDE**2)
+        size, patches = channels * SIDE**2, 0
         # In double precision, so that where patches hardly vary the order of a sum does not show.
-        covariance = (rows.double().T @ rows.double() / len(rows)).cpu()
-        variances, components = torch.linalg.eigh(covariance)
+        products = torch.zeros(size, size, dtype=torch.float64, device=device)
+        for part in images_NCHW.split(max(1, AT_ONCE // images_NCHW[0, 0].numel())):
+            whole = (part - self.centre.to(device)) / self.spread.to(device)
+            rows = whole.unfold(2, SIDE, 1).unfold(3, SIDE, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
+            products += rows.T @ rows
+            patches += len(rows)
+        variances, components = torch.linalg.eigh((products / patches).cpu())
         filters = (components / (variances.clamp_min(0) + LEAST).sqrt()).T.reshape(-1, channels, SIDE, SIDE)
         self.patches.weight.copy_(torch.cat([filters, -filters]))
 

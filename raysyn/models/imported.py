@@ -53,6 +53,8 @@ class Imported:
     """`module:function`; called with what `takes` names it returns the untrained network."""
     identity: str = ""
     """What `identified` found: answers of another network under the same name are stored under another one."""
+    files: tuple[tuple[str, str], ...] = field(default=(), repr=False, compare=False)
+    """Its code then, file by file."""
     folder: str = field(default_factory=os.getcwd, repr=False, compare=False)
     """The folder that the command starts in, which workers elsewhere would not know."""
     flag: str = field(default="target.model", repr=False)
@@ -70,15 +72,19 @@ class Imported:
     def called(self, *arguments: Any, shown: str = "") -> Any:
         """What the function returns for these arguments, which an error calls as `shown`."""
         make = self._find()
+        self._refuse_edited()
         if (takes := _signature(make)) is not None:
             try:
                 takes.bind(*arguments)
             except TypeError as error:
                 self._refuse(f"it takes {takes} ({error}): write it as a function of {self._takes()}", error)
         try:
-            return make(*arguments)
+            made = make(*arguments)
         except (Exception, SystemExit) as error:
             self._refuse(f"called with {shown or arguments}, {self.told(error)}: mend it", error)
+        # Once more, for what it imported only now.
+        self._refuse_edited()
+        return made
 
     def source(self, *arguments: Any) -> str:
         """SHA-256 (hex) of what the network is: another one under its name is another network.
@@ -93,18 +99,34 @@ class Imported:
         return self.code(repr((shown, shapes)))
 
     def code(self, beside: str = "") -> str:
-        """SHA-256 (hex) of the function's code, as `source` has it, with what is said `beside`."""
+        """SHA-256 (hex) of the function's code, as `source` has it and as it was loaded, with what is said `beside`."""
         found = hashlib.sha256(beside.encode())
-        own = getattr(self._module(), "__file__", None)
-        files = [("", Path(own))] if own else []
-        package = self.function.partition(":")[0].partition(".")[0]
-        for name, file in files + start_folder.loaded(self.folder, _LIBRARIES, package):
-            found.update(f"{name}:{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+        for name, told in self._files():
+            found.update(f"{name}:{told}\n".encode())
         return found.hexdigest()
 
     def identified(self, *arguments: Any) -> Imported:
-        """The same, whose repr tells it from another network under its name."""
-        return replace(self, identity=self.source(*arguments))
+        """The same, whose repr tells it from another one under its name, and which no process runs by other code."""
+        return replace(self, identity=self.source(*arguments), files=self._files())
+
+    def fixed(self) -> Imported:
+        """The same of a function that makes no network."""
+        return replace(self, identity=self.code(), files=self._files())
+
+    def _files(self) -> tuple[tuple[str, str], ...]:
+        """(module, SHA-256 of its file) of all that its code is."""
+        self._module()
+        package = self.function.partition(":")[0].partition(".")[0]
+        names = start_folder.loaded(self.folder, _LIBRARIES, package)
+        return tuple((name, told) for name in names if (told := start_folder.digest(name)) is not None)
+
+    def _refuse_edited(self) -> None:
+        """ValueError where this process has loaded other code than that which was fixed."""
+        self._files()  # What was loaded just now is known from now on as it is.
+        for name, known in self.files:
+            if start_folder.digest(name) not in (None, known):
+                file = self._shown(str(sys.modules[name].__file__))
+                self._refuse(f"{file} is not as it was when the run began: bring that back, or begin another run")
 
     def told(self, error: BaseException) -> str:
         """`mynets.py, line 3, raised NameError: ...`: an error of the user's code, by the innermost place in it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.util
 import os
 import sys
@@ -11,17 +12,36 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 
+_DIGESTS: dict[str, tuple[object, object, str]] = {}
+"""By name: module and specification as they were loaded (which `importlib.reload` makes anew), SHA-256 of the file."""
 
-def loaded(folder: str, libraries: tuple[str, ...], package: str = "") -> list[tuple[str, Path]]:
-    """(name, file) of every module of the folder that is loaded, by name; not of `libraries`, which may lie in it. And
-    those of `package`, wherever it lies."""
-    found, inside = list[tuple[str, Path]](), folder.rstrip(os.sep) + os.sep
+
+def digest(name: str) -> str | None:
+    """SHA-256 (hex) of the loaded module's file as it was when this process first asked: what is edited afterwards does
+    not run here. None where no such module is loaded, or from no file (some name one that is none)."""
+    module = sys.modules.get(name)
+    if not (file := getattr(module, "__file__", None)):
+        return None
+    spec, known = getattr(module, "__spec__", None), _DIGESTS.get(name)
+    if known is None or known[0] is not module or known[1] is not spec:
+        try:
+            told = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        except OSError:
+            return None
+        known = _DIGESTS[name] = module, spec, told
+    return known[2]
+
+
+def loaded(folder: str, libraries: tuple[str, ...], package: str = "") -> list[str]:
+    """Names of the folder's modules that are loaded, in order; not of `libraries`, which may lie in it. And those of
+    `package`, wherever it lies."""
+    found, inside = list[str](), folder.rstrip(os.sep) + os.sep
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if name == "__main__" or not file:
             continue
         if name.partition(".")[0] == package or (file.startswith(inside) and not file.startswith(libraries)):
-            found.append((name, Path(file)))
+            found.append(name)
     return found
 
 

@@ -72,6 +72,10 @@ class FastConfig:
     def images_per_step(self, images: int) -> int:
         return min(self.batch_size, max(FEWEST, math.ceil(images / STEPS)), images)
 
+    def steps(self, images: int) -> int:
+        """Of an epoch, whose images they share out evenly, at least two to each."""
+        return max(1, min(round(images / self.images_per_step(images)), images // 2))
+
     def rate(self, images: int) -> float:
         """The highest, per 1,024 images of a step."""
         if self.learning_rate is not None:
@@ -118,9 +122,9 @@ def fit(worker: Worker, network: FastNet, images: Images, recipe: FastRecipe, se
     network = network.to(device).train()
     network.whiten(as_float(pixels[torch.from_numpy(rng.permutation(count)[:PATCHES_OF])]).to(device))
     network = network.to(memory_format=torch.channels_last)
-    size = config.images_per_step(count)
-    steps = max(1, min(round(count / size), count // 2))
-    optimizer, total = _optimizer(network, config.rate(count), size), config.epochs * steps
+    steps = config.steps(count)
+    optimizer = _optimizer(network, config.rate(count), config.images_per_step(count))
+    total = config.epochs * steps
     rates = [group["lr"] for group in optimizer.param_groups]
     ahead, done = _Ahead(network, total), 0
     turned = torch.from_numpy(rng.random(count) < 0.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from raysyn.data.images import Images
 from raysyn.models.imported import Imported
+from raysyn.models.plain import plain
 from raysyn.train.arrays import as_tensor
 from raysyn.train.classifier import as_float
 from raysyn.train.views import View, views
@@ -38,6 +39,10 @@ class OwnRecipe:
     def named(function: str, **settings: Any) -> OwnRecipe:
         return OwnRecipe(made_by=Imported(function, flag="recipe.function", takes=TAKES), **settings)
 
+    def fixed(self) -> OwnRecipe:
+        """The same, which no process trains by other code than this one."""
+        return replace(self, made_by=self.made_by.fixed())
+
     @property
     def name(self) -> str:
         """What errors call it."""
@@ -57,12 +62,13 @@ class OwnRecipe:
 
     def identity(self) -> object:
         """What its answers depend on, beside images and seed: its code is part of it."""
-        return "own", self.made_by.function, self.made_by.code(), self.mean, self.std, self.flip, self.shift
+        code = self.made_by.identity or self.made_by.code()
+        return "own", self.made_by.function, code, self.mean, self.std, self.flip, self.shift
 
     def trained(self, images: Images, seed: int, device: torch.device) -> Answering:
         """What the function makes of `images`; ValueError, in one sentence, where it is nothing that answers."""
         seen = _Seen(self, images.shape[2]).to(device)
-        pixels = seen(as_float(as_tensor(images.images_NHWC).to(device)).contiguous())
+        pixels = seen(as_float(as_tensor(images.images_NHWC).to(device)))
         labels = torch.tensor(images.labels_N, device=device)
         shown = f"images {tuple(pixels.shape)}, labels {tuple(labels.shape)}, {images.classes}, {seed}, {device}"
         # What draws from torch's own random numbers follows from the seed too, and nobody else's draws change.
@@ -74,11 +80,11 @@ class OwnRecipe:
                 f"{self.name} returned something of type {type(answer).__name__}: return a torch.nn.Module, or a "
                 "function from images to logits"
             )
-        return Answering(answer, seen, images.classes, self.name).to(device).eval()
+        return Answering(answer, seen, images.classes, self).to(device).eval()
 
 
 class _Seen(nn.Module):
-    """Images in [-1, 1] as they are shown."""
+    """Images in [-1, 1] as they are shown, in plain memory."""
 
     mean: Tensor
     std: Tensor
@@ -94,29 +100,33 @@ class _Seen(nn.Module):
             self.register_buffer(field, torch.tensor(values)[:, None, None])
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        return ((images_NCHW + 1) / 2 - self.mean) / self.std
+        return plain(((images_NCHW + 1) / 2 - self.mean) / self.std)
 
 
 class Answering(nn.Module):
     """What a training of the user's returned, as a network for float images in [-1, 1]."""
 
-    def __init__(self, answer: Any, seen: nn.Module, classes: int, name: str) -> None:
+    def __init__(self, answer: Any, seen: nn.Module, classes: int, recipe: OwnRecipe) -> None:
         super().__init__()
-        self.answer, self.seen, self.classes, self.name = answer, seen, classes, name
+        self.answer, self.seen, self.classes, self.recipe = answer, seen, classes, recipe
         # Says where it lies, also where the answer is a function.
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        with torch.no_grad():
-            logits = self.answer(self.seen(images_NCHW))
+        said, shown = f"{self.recipe.name}: what it returned", self.seen(images_NCHW)
+        try:
+            with torch.no_grad():
+                logits = self.answer(shown)
+        except Exception as error:  # whatever it may raise
+            raise ValueError(
+                f"{said} cannot take images {tuple(shown.shape)}: {self.recipe.made_by.told(error)}"
+            ) from error
         if not isinstance(logits, Tensor) or tuple(logits.shape) != (len(images_NCHW), self.classes):
             told = tuple(logits.shape) if isinstance(logits, Tensor) else f"something of type {type(logits).__name__}"
             raise ValueError(
-                f"{self.name}: what it returned answers {len(images_NCHW)} images with {told}: return logits "
-                f"({len(images_NCHW)}, {self.classes})"
+                f"{said} answers {len(images_NCHW)} images with {told}: return logits ({len(images_NCHW)}, "
+                f"{self.classes})"
             )
         if not bool(torch.isfinite(logits).all()):
-            raise ValueError(
-                f"{self.name}: what it returned answers with what is no finite number: lower its learning rate"
-            )
+            raise ValueError(f"{said} answers with what is no finite number: lower its learning rate")
         return logits

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from raysyn.compute.worker import Worker
+from raysyn.models.plain import is_plain
 from raysyn.train.arrays import as_tensor
 from raysyn.train.classifier import EVALUATION_BATCH, as_float
 from raysyn.train.loop import CHECKPOINTS, batch, on_cpu
@@ -191,7 +192,10 @@ class _Stack:
     """S networks of one architecture as one function (S, B, C, H, W) -> (S, B, K)."""
 
     def __init__(self, networks: Sequence[nn.Module], device: torch.device) -> None:
-        self._networks = [network.to(device).to(memory_format=torch.channels_last) for network in networks]
+        self._networks = [network.to(device) for network in networks]
+        for network in self._networks:
+            if not is_plain(network):
+                network.to(memory_format=torch.channels_last)
         self._parameters: dict[str, Any] = dict(self._networks[0].named_parameters())
         self._buffers: dict[str, Any] = {}
         if len(networks) > 1:

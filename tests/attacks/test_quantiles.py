@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pytest
+import torch
 
 from raysyn.attacks import quantiles
+from raysyn.attacks.pool import make_pool
 from raysyn.attacks.verdict import area
+from raysyn.attacks.whose import Whose
+from raysyn.compute.local import Local
 from raysyn.data.images import Images
 
 
@@ -34,3 +42,40 @@ def test_nothing_is_found_where_members_gain_nothing() -> None:
     """The mean of 8 areas of 200 against 200 deviates by 0.029 / sqrt(8); 3.3 of these are left in 1 of 1,000."""
     found = [areas(np.random.default_rng(repeat), 0.0, repeat)[0] for repeat in range(8)]
     assert abs(np.mean(found) - 0.5) < 3.3 * 0.029 / np.sqrt(8)
+
+
+@pytest.mark.parametrize("each", [None, 2])
+def test_non_members_to_learn_from_are_not_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: int | None
+) -> None:
+    """A perfect attack on all others reads 1, for target and controls, though those learned from score highest."""
+    rng = np.random.default_rng(0)
+    sides = []
+    for count in (60, 80):
+        pixels, labels = rng.integers(0, 256, (count, 8, 8, 1), dtype=np.uint8), np.arange(count) // 2 % 2
+        persons_N = None if each is None else np.arange(count) // each
+        sides.append(Images(pixels, labels, ("a", "b"), persons_N))
+    pool = make_pool(*sides, None, 0)
+    members_N, known = pool.members_N, list[np.ndarray]()
+    inside_MN = np.stack([members_N & (np.arange(len(members_N)) // 2 % 2 == half) for half in (0, 1)])
+
+    def regress(name: str, shared: Any) -> torch.Tensor:
+        known.append(shared[1])
+        return torch.from_numpy(shared[2][name] + 2.0 * shared[1])
+
+    monkeypatch.setattr(quantiles, "regress", regress)
+    said_N = members_N.astype(float)
+    found = quantiles.attack(Local(tmp_path), pool, {"it": said_N}, np.stack([said_N, said_N]), inside_MN, 0)
+    (judged, record), whose = found["it"], Whose.of(pool.images)
+    assert judged["auc"]["value"] == judged["control"]["value"] == 1 and not (known[0] & members_N).any()
+    fitted, others = int(known[0].sum()), int((~members_N).sum())
+    assert judged["fitted_on"] == fitted == pytest.approx(others / 2, abs=2)
+    assert judged["others"] == record["others"] == whose.one_each(~members_N & ~known[0]).sum()
+
+
+def test_what_is_said_of_judged_images_changes_nothing_that_is_learned() -> None:
+    images, grey_N = bright(np.random.default_rng(0), 60)
+    fitted_N, said_N = np.arange(60) % 3 == 1, 8 * grey_N
+    moved_N = np.where(fitted_N, said_N, said_N + 5)
+    one, other = (quantiles.regress("t", (images, fitted_N, {"t": said}, 0)).numpy() for said in (said_N, moved_N))
+    assert (one[fitted_N] == other[fitted_N]).all() and (one[~fitted_N] < other[~fitted_N]).all()

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from raysyn.attacks import lira, shadows
+from raysyn.attacks import lira, rmia, shadows
 from raysyn.attacks.membership import attack
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
-from raysyn.attacks.variants import Lira
+from raysyn.attacks.variants import Lira, Rmia
 from raysyn.attacks.verdict import auc
 from raysyn.compute.local import Local
 from raysyn.compute.worker import Alone
@@ -139,6 +139,13 @@ def test_where_nothing_is_remembered_the_mix_of_classes_is_no_leak(tmp_path: Pat
     assert told["headline"]["null"]["mean"] == pytest.approx(0.5, abs=0.02)
     assert told["headline"]["variant"] == "online, global variance" and told["auc"] == told["headline"]["auc"]["value"]
     assert told["pool"]["members"]["kept"] == 298 and told["pool"]["others"]["kept"] == 157
+    # Spread over the models on which RMIA's parameter was chosen: with the usual one.
+    pool = shadows.make_pool(train, test, None, 0)
+    (said_MNQ, inside_MN), _ = shadows.sweep(Local(tmp_path), pool, config, network, recipe, 0, ShadowSpeed(stack=4))
+    judged = list(lira.each_as_target(said_MNQ, inside_MN, Rmia(False, rmia.USUAL_A)))
+    areas = [lira.area(one.score_UQ[one.members_U, 0], one.score_UQ[~one.members_U, 0]) for one in judged]
+    assert found["attacks"]["shadow_models"]["RMIA, offline"]["auc_mean"] == pytest.approx(np.mean(areas))
+    assert told["rmia_a"] != rmia.USUAL_A, "or else nothing is tested"
 
 
 @pytest.mark.parametrize(("design", "models"), [("half", 2), ("half", 3), ("split", 8)])

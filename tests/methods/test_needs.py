@@ -154,6 +154,20 @@ def test_larger_images_need_more(method: str, monkeypatch: pytest.MonkeyPatch) -
     assert sizes[1] > 2 * sizes[0]
 
 
+@pytest.mark.parametrize("count", [90, 400, 3200, 10**5])
+def test_the_fast_recipe_needs_what_a_step_holds(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of few images, fewer than its highest number; they are shared out evenly, so that some are a little more."""
+    told: list[Need] = []
+    monkeypatch.setattr(needs, "check_memory", lambda shape, found, *_: told.extend(found))
+    config = replace(lira_presets.PRESETS["quick"], recipe_kind="fast")
+    found = Dataset("set", images(8, count=count), images(8, count=20), None)
+    with Console() as console:
+        of_lira.check_memory(console, config, Prepared(dataset=found), OnAttacked())
+    whole = [np.arange(part) for part in (count, (count + 20) // 2)]
+    largest = max(len(step) for part in whole for step in np.array_split(part, config.fast.steps(len(part))))
+    assert told[0].of == f"a batch of {largest:,} images" and largest < 1200
+
+
 def test_images_that_dp_imgsyn_cannot_take_are_refused_with_the_size_that_it_can(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import random
 import statistics
@@ -138,6 +139,44 @@ def test_whatever_changes_the_network_changes_its_identity_and_nothing_else_does
         identity(start, **files | {"mysizes": "WIDTH = 16  # of the same shapes"}),
         identity(start, **files | {"mynets": GOOD.replace("ReLU", "Tanh")}),
     }) == 4  # fmt: skip
+
+
+LAZY = """
+def build(channels, classes):
+    from torch import nn
+    from mysizes import WIDTH
+    return nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, WIDTH), nn.ReLU(), nn.Linear(WIDTH, classes))
+"""
+
+
+@pytest.mark.parametrize("edited", ["mynets", "mysizes", None])
+@pytest.mark.parametrize("source", [GOOD, LAZY])
+def test_a_process_that_starts_later_refuses_other_code_and_this_one_keeps_to_its_own(
+    start: Path, source: str, edited: str | None
+) -> None:
+    """What is imported at the top, and what only once the function runs."""
+    for name, text in {"mynets": source, "mysizes": "WIDTH = 8", "mynotes": ""}.items():
+        (start / f"{name}.py").write_text(text)
+    fixed = Imported("mynets:build").identified(1, 10)
+    with (start / f"{edited or 'mynotes'}.py").open("a") as file:
+        file.write("# Another one.\n")
+    again = Imported("mynets:build").identified(1, 10)
+    assert repr(again) == repr(fixed), "as it was loaded"
+    packed = pickle.dumps(fixed)
+    for name in ("mynets", "mysizes"):
+        del sys.modules[name]
+    if edited is None:
+        pickle.loads(packed).build(1, 10)
+        return
+    with pytest.raises(ValueError, match=rf"^target\.model mynets:build: {edited}\.py is not as it was when the run"):
+        pickle.loads(packed).build(1, 10)
+
+
+def test_what_is_loaded_anew_in_place_is_another_network(start: Path) -> None:
+    first = identity(start, mynets=GOOD, mysizes="WIDTH = 8")
+    (start / "mysizes.py").write_text("WIDTH = 16")
+    importlib.reload(sys.modules["mysizes"])
+    assert repr(Imported("mynets:build").identified(1, 10)) != first
 
 
 def test_what_only_the_built_network_tells_changes_its_identity(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from raysyn.attacks.teaching import Architecture, Recipe
 from raysyn.data.images import DataConfig, Images
 from raysyn.models.imported import Imported
 from raysyn.models.normalised import Normalised
+from raysyn.models.plain import Plain
 from raysyn.models.resnet import ResNetConfig
 from raysyn.train.fast import FastConfig, FastRecipe
 from raysyn.train.own_recipe import OwnRecipe
@@ -135,9 +136,10 @@ class Config:
         """Of target and shadow models; for answers that are stored, told from another network by that for `images`."""
         recipe = self.taught()
         built_in = recipe.network() if isinstance(recipe, FastRecipe) else self.classifier
-        network = (imported := self.imported()) or built_in
-        if imported is not None and images is not None:
-            network = imported.identified(images.shape[2], images.classes)
+        network: Architecture = built_in
+        if (imported := self.imported()) is not None:
+            known = imported if images is None else imported.identified(images.shape[2], images.classes)
+            network = Plain(known)
         if self.target.mean is None or self.target.std is None:
             return network
         # Shadow models too: they learn as the target did, from what it saw.

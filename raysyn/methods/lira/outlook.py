@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from raysyn.attacks import control
@@ -22,8 +23,11 @@ from raysyn.train.own_recipe import OwnRecipe
 
 def check_memory(console: Console, config: Config, prepared: Prepared, machines: OnAttacked) -> None:
     """ValueError, in one sentence with a mend that fits, where a classifier has no place in this machine's memory."""
-    train, recipe = prepared.dataset.train, config.taught()
-    batch = recipe.config.batch_size if isinstance(recipe, FastRecipe) else config.recipe.batch_size
+    train, recipe, batch = prepared.dataset.train, config.taught(), config.recipe.batch_size
+    if isinstance(recipe, FastRecipe):
+        # Of the target, and of half of a pool of both sides.
+        parts = (len(train), (len(train) + len(prepared.dataset.test)) // 2)
+        batch = max(math.ceil(part / recipe.config.steps(part)) for part in parts)
     if config.target.model is None and not isinstance(recipe, OwnRecipe):
 
         def needs(one: Config, shape: Shape, _: OnAttacked) -> list[Need]:

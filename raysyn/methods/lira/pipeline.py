@@ -57,13 +57,15 @@ def prepare(config: Config) -> Prepared:
     check_views(config.attack, recipe)
     check_enough(config.attack, train, dataset.test, config.seed)
     if isinstance(recipe, OwnRecipe):
-        facts |= check_training(recipe, train)
+        recipe, doubts = check_training(recipe, train)
+        facts, found = {"recipe_source": recipe.made_by.identity}, found + doubts
     if (imported := config.imported()) is not None:
         facts["network"] = imported.source(train.shape[2], train.classes)
     if config.target.checkpoint is not None:
         facts["weights"] = fingerprint(read_weights(config.target.checkpoint, network))
         found += lira_target.doubts(network, train, config.called())
-    return Prepared(dataset=dataset, facts=facts, doubts=found)
+    # Fixed here, once: what is edited while shadow models train is not theirs.
+    return Prepared(dataset=dataset, facts=facts, doubts=found, more=(config.architecture(train), recipe))
 
 
 def run(setting: Setting) -> Report:
@@ -71,13 +73,13 @@ def run(setting: Setting) -> Report:
     config, train, console, folder = setting.config, setting.dataset.train, setting.console, setting.folder
     console.begin([*(["target"] if config.target.checkpoint is None else []), "attack"])
     target, doubts = _target(setting)
-    speed, recipe = setting.machines.shadows, config.taught()
+    speed, (architecture, recipe) = setting.machines.shadows, setting.more
     if speed.stack is None and not config.stacks():
         speed = replace(speed, stack=1)
     # How a classifier from elsewhere was trained is the user's to say: one view unless told.
     asked = replace(config.attack, queries=config.attack.queries or 1) if config.is_users() else config.attack
     setting_asked = replace(setting, config=replace(config, attack=asked))
-    found = setting_asked.attack({"target": target}, train, config.architecture(train), speed, recipe)
+    found = setting_asked.attack({"target": target}, train, architecture, speed, recipe)
     alike = found["likeness"]["target"]
     unlike = lira_target.unlike(alike, trained_here=config.target.checkpoint is None)
     told, accuracy = found["attacks"]["target"], found["tested"]["target"]
@@ -106,16 +108,16 @@ def _fresh(config: Config, train: Images) -> list[nn.Module]:
 def _target(setting: Setting) -> tuple[Mapping[str, Tensor] | Learns, list[str]]:
     """The weights that are attacked, read or trained, and what is doubtful about them; where a function of the user's
     trains the target, it is trained as it is asked."""
-    config, train = setting.config, setting.dataset.train
+    config, train, (architecture, recipe) = setting.config, setting.dataset.train, setting.more
     if not config.has_network():
-        setting.console.stage("target", f"{config.taught().name} trains it on {len(train):,} images")
+        setting.console.stage("target", f"{recipe.name} trains it on {len(train):,} images")
         return Learns(train, config.seed), []
     model, other = _fresh(config, train)
     doubts = lira_target.check_fresh(model, other, config.called())
     if config.target.checkpoint is not None:
         weights = read_weights(config.target.checkpoint, model)
     else:
-        shared = (config.architecture(), train, config.taught(), config.seed)
+        shared = (architecture, train, recipe, config.seed)
         weights = setting.folder.stage("target", lambda: setting.compute.once(fit_target, *shared, name="target"))
         model.load_state_dict(weights)
         setting.console.stage("target", f"a classifier trained here on {len(train):,} images")

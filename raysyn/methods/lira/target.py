@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from raysyn.models.checkpoints import last_line
 from raysyn.models.imported import Imported
 from raysyn.models.normalised import Behind
 from raysyn.report.report import Section
+from raysyn.train.classifier import as_float
 from raysyn.train.recipe import predict
 
 LOOKED_AT = 1000
@@ -32,15 +33,21 @@ MEND = (
 
 
 def check_network(network: nn.Module, images: Images, name: str, imported: Imported | None) -> None:
-    """ValueError, in one sentence, where an untrained network cannot take the images or answers no logits."""
-    shape = (2, images.shape[2], *images.shape[:2])
-    shown = " x ".join(map(str, images.shape))
-    try:
-        with torch.inference_mode():
-            answer: Any = network.eval()(torch.zeros(shape))
-    except Exception as error:  # whatever a network that raysyn does not know may raise
-        told = last_line(error) if imported is None else imported.told(error)
-        raise ValueError(f"{name} cannot take images of {shown}: {told}") from error
+    """ValueError, in one sentence, where a network cannot take the images, on its device, or answers no logits."""
+    # In the memory that images to be asked about lie in.
+    zeros, first = as_float(torch.zeros(2, *images.shape, dtype=torch.uint8)), next(network.parameters(), None)
+    zeros, some = zeros.to("cpu" if first is None else first.device), _some(images, 50)
+
+    def taken(asked: Callable[[], Any]) -> Any:
+        try:
+            return asked()
+        except Exception as error:  # whatever a network that raysyn does not know may raise
+            shown = " x ".join(map(str, images.shape))
+            told = last_line(error) if imported is None else imported.told(error)
+            raise ValueError(f"{name} cannot take images of {shown}: {told}") from error
+
+    with torch.inference_mode():
+        answer = taken(lambda: network.eval()(zeros))
     if not isinstance(answer, Tensor):
         raise ValueError(
             f"{name} answers with something of type {type(answer).__name__}: return logits (2, {images.classes}) alone"
@@ -51,9 +58,9 @@ def check_network(network: nn.Module, images: Images, name: str, imported: Impor
         raise ValueError(
             f"{name} answers 2 images with {tuple(answer.shape)}: return logits (2, {images.classes}){mend}"
         )
-    if not any(True for _ in network.parameters()):
+    if first is None:
         raise ValueError(f"{name} has no parameters, so that there is nothing to train: return a network that has")
-    _logits(network, _some(images, 50), name)
+    _refuse_no_logits(taken(lambda: predict(network, some.images_NHWC)), some, name)
 
 
 def check_fresh(first: nn.Module, second: nn.Module, name: str) -> list[str]:
@@ -76,8 +83,9 @@ def check_fresh(first: nn.Module, second: nn.Module, name: str) -> list[str]:
 
 def doubts(network: nn.Module, members: Images, name: str) -> list[str]:
     """Warnings on what the classifier answers about up to 1,000 of its training images; ValueError for no logits."""
-    some = _some(members, LOOKED_AT)
-    logits, found = _logits(network, some, name), list[str]()
+    some, found = _some(members, LOOKED_AT), list[str]()
+    logits = predict(network, some.images_NHWC)
+    _refuse_no_logits(logits, some, name)
     if logits.min() >= 0 and logits.max() <= 1:
         found.append(
             f"all answers of {name} to {len(some):,} training images lie between 0 and 1: if it ends in a sigmoid or "
@@ -186,9 +194,8 @@ def _some(images: Images, most: int) -> Images:
     return images.select(np.unique(np.linspace(0, len(images) - 1, min(most, len(images))).round().astype(int)))
 
 
-def _logits(network: nn.Module, images: Images, name: str) -> Tensor:
-    """(N, K) float32; ValueError for what cannot be logits. Log-probabilities can: they differ by a constant a row."""
-    logits = predict(network, images.images_NHWC)
+def _refuse_no_logits(logits: Tensor, images: Images, name: str) -> None:
+    """ValueError for answers that cannot be logits. Log-probabilities can: they differ by a constant a row."""
     if not torch.isfinite(logits).all():
         lost = int((~torch.isfinite(logits)).any(1).sum())
         raise ValueError(
@@ -198,4 +205,3 @@ def _logits(network: nn.Module, images: Images, name: str) -> Tensor:
         raise ValueError(
             f"{name} answers with probabilities (rows that sum to 1): return logits, what goes into softmax"
         )
-    return logits

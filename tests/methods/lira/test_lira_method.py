@@ -19,15 +19,19 @@ import torch
 from whole_run import whole_run
 
 from raysyn.attacks import quantiles
-from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
+from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, confidences
+from raysyn.attacks.teaching import teach
 from raysyn.attacks.verdict import auc
 from raysyn.compute.local import Local
-from raysyn.data.images import DataConfig, load
+from raysyn.compute.worker import Alone
+from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods import catalogue
 from raysyn.methods.lira import pipeline as lira
 from raysyn.methods.lira.config import Config, TargetConfig
+from raysyn.methods.lira.target import check_network
 from raysyn.methods.machines import OnAttacked
 from raysyn.models.resnet import ResNetConfig
+from raysyn.train.classifier import accuracy
 from raysyn.train.recipe import RecipeConfig
 
 TINY = Config(
@@ -61,6 +65,22 @@ def one(channels, classes, made=network(1, 10)):
 def seeded(channels, classes):
     torch.manual_seed(0)
     return network(channels, classes)
+
+class Viewing(nn.Module):
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(channels, 4, 3, padding=1), nn.Linear(256, classes)
+
+    def forward(self, x):
+        assert x.is_contiguous()
+        return self.last(torch.relu(self.first(x)).view(-1, 4 * 64))
+
+class Pair(nn.Flatten):
+    def forward(self, x):
+        return super().forward(x)[:, :10] if len(x) == 2 else 1 / 0
+
+def pair(channels, classes):
+    return nn.Sequential(Pair(), nn.Linear(10, classes))
 """
 
 
@@ -112,7 +132,8 @@ def test_a_classifier_trained_here_is_attacked(tmp_path: Path) -> None:
     assert "Nothing remembered, %" in page
     assert target["headline"]["tpr"]["0.001"]["value"] is None
     assert not (tmp_path / "run/release").exists()
-    for words in ("RMIA, online", "loss, one threshold for all", "Precision at 50 % prior, %"):
+    spread = ("how it varies over shadow models is not measured", "RMIA offline with a = 0.3")
+    for words in ("RMIA, online", "loss, one threshold for all", "Precision at 50 % prior, %", *spread):
         assert words in page, words
     assert target["variants"]["RMIA, offline"]["auc"]["value"] > 0.5 and target["best"].endswith("variance")
     one_by_one(tmp_path / "run", target)
@@ -137,6 +158,44 @@ def one_by_one(out: Path, target: dict[str, Any]) -> None:
         assert (out / "internal" / name).stat().st_mode & 0o777 == 0o600
     page = (out / "internal/report.html").read_text()
     assert "Which images are most exposed" in page and "The 5 that the attack is surest of" in page
+
+
+OWN = """
+import torch
+from torch import nn
+
+calls = []
+
+def fit(images, labels, classes, seed, device):
+    calls.append((len(images), seed))
+    flat, wanted = images.flatten(1), nn.functional.one_hot(labels, classes).float()
+    weight = torch.linalg.solve(flat.T @ flat + 1e-2 * torch.eye(flat.shape[1]), flat.T @ wanted)
+    return lambda x: 6 * x.flatten(1) @ weight
+"""
+
+
+def test_a_training_of_the_users_teaches_every_model_once(tmp_path: Path, users: str) -> None:
+    """Target, shadow and control models alike, each by images and seed of its own; none by another source."""
+    (tmp_path / "users_fit.py").write_text(OWN)
+    config = replace(TINY, data=DataConfig(limit=80), recipe_function="users_fit:fit")
+    out, attack = tmp_path / "run", replace(TINY.attack, shadow_models=4)
+    config = replace(config, attack=attack)
+    content = run(config, out)
+    own = sys.modules.pop("users_fit")
+    pool, checked = content["attacks"]["target"]["pool"], own.calls[0][0]
+    members, others = (pool[side]["kept"] for side in ("members", "others"))
+    assert own.calls[:2] == [(checked, 0)] * 2 and own.calls[2] == (80, config.seed)
+    assert [size for size, _ in own.calls[3:7]] == pytest.approx([(members + others) / 2] * 4, abs=1)
+    assert sum(size for size, _ in own.calls[7:]) == members and len(own.calls) == 9
+    assert len({seed for _, seed in own.calls[2:]}) == 7
+    assert content["attacks"]["target"]["headline"]["auc"]["low"] > 0.5, "it remembers 80 images in 64 pixels"
+    run(replace(config, attack=replace(attack, headline="loss")), out)
+    own = sys.modules.pop("users_fit")
+    assert own.calls == [(checked, 0)] * 2, "nothing but the check"
+    (tmp_path / "users_fit.py").write_text(OWN.replace("6 * x", "7 * x"))
+    with pytest.raises(ValueError, match="recipe_source"):
+        run(config, out)
+    del sys.modules["users_fit"]
 
 
 def written(out: Path) -> dict[str, int]:
@@ -184,6 +243,23 @@ def test_a_classifier_from_elsewhere_is_asked_one_view_unless_told(tmp_path: Pat
     assert run(config, tmp_path / "run")["attacks"]["target"]["headline"]["views"] == 1
     told = replace(config, attack=replace(config.attack, queries=2))
     assert run(told, tmp_path / "run")["attacks"]["target"]["headline"]["views"] == 2
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize("normalised", [{}, {"mean": (0.4,), "std": (0.2,)}])
+def test_a_users_network_may_take_images_apart_as_pytorch_lays_them(
+    users: str, channels: int, together: int, normalised: dict[str, Any]
+) -> None:
+    """In what is tried, in training and where it is asked: `view` is refused where channels lie last."""
+    noise = np.random.default_rng(0).integers(0, 256, (20, 8, 8, channels), dtype=np.uint8)
+    images = Images(noise, np.arange(20) % 2, ("a", "b"))
+    network = with_target(model=f"{users}:Viewing", **normalised).architecture(images)
+    check_network(network.build(channels, 2), images, "mine", None)
+    recipe, seeds = replace(TINY.recipe, epochs=1), list(range(together))
+    for one in teach(Alone(), network, recipe, together * [images], 20, seeds, seeds):
+        confidences(one, images, recipe.views())
+        accuracy(one, images)
 
 
 @pytest.mark.slow
@@ -270,6 +346,7 @@ def test_a_released_student_is_a_checkpoint(tmp_path: Path) -> None:
         ({"model": "users_networks"}, "give module:function"),
         ({"model": "users_networks:features"}, r"answers 2 images with \(2, 64\): return logits \(2, 10\)"),
         ({"model": "users_networks:nothing"}, "returned something of type NoneType"),
+        ({"model": "users_networks:pair"}, "pair cannot take images of 8 x 8 x 1: .* ZeroDivisionError"),
     ],
 )
 def test_what_does_not_fit_costs_one_sentence(users: str, fields: dict[str, str], words: str) -> None:
