@@ -54,6 +54,20 @@ def fill(network: nn.Module, weights: dict[str, Tensor], config: QueryConfig, cl
         ) from error
 
 
+def filled(config: QueryConfig, channels: int, weights: dict[str, Tensor]) -> Classifier:
+    """One of so many colour channels, and of as many classes as these weights are of."""
+    head = weights.get("head.weight")
+    classes = len(head) if isinstance(head, Tensor) and head.ndim == 2 and len(head) else 1
+    network = config.network.build(channels, classes)
+    fill(network, weights, config, classes)
+    return network
+
+
+def given_query(config: QueryConfig, channels: int) -> Classifier:
+    """That of `query.checkpoint`, where no public images are read; ValueError where it holds none."""
+    return filled(config, channels, given_weights(config))
+
+
 def train_query(setting: Setting, public: Public) -> tuple[Classifier, list[dict[str, float]]]:
     """It, trained on public images unless it was given, and how that went."""
     config = setting.config

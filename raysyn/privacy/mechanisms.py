@@ -10,6 +10,7 @@ from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.embedding import EmbeddingConfig
 from raysyn.privacy.queries.layer_statistics import Layers, StatisticsConfig
 from raysyn.privacy.queries.moments import MomentsConfig
+from raysyn.privacy.queries.perceptual import FeatureMomentsConfig
 from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.privacy.queries.votes import VotesConfig
 from raysyn.privacy.sgd_config import SGDConfig
@@ -46,5 +47,15 @@ class LayersSeen:
     layers: Layers
 
 
-Mechanism = Learned | CentralConfig | MomentsConfig | Histogram | LayersSeen | VotesConfig | EmbeddingConfig | None
+Mechanism = (
+    Learned
+    | CentralConfig
+    | MomentsConfig
+    | Histogram
+    | LayersSeen
+    | VotesConfig
+    | EmbeddingConfig
+    | FeatureMomentsConfig
+    | None
+)
 """None for the noisy counts of classes, which have no setting but their noise."""

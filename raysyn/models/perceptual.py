@@ -1,0 +1,84 @@
+"""How a classifier of public images sees an image: the maps of all its layers, and their squares, of norm 1 (DP-MEPF,
+Harder et al., 2022)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from raysyn.models.classifiers import Classifier
+
+SHORT = 1 - 2.0**-20
+"""What rounding could add to a norm is taken off it before."""
+LEAST = 1e-12
+"""Norm of maps that are as good as nothing, which stay so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerceptualConfig:
+    """Which features an image has."""
+
+    each_layer: bool = False
+    """Each layer's maps have the same norm, so that none outweighs another; by default, as published, all of them
+    together have norm 1, whichever are larger."""
+
+
+class Perceptual(nn.Module):
+    """(images (N, C, H, W) in [0, 1]) to features (N, F), or beside these their squares (N, 2 F): see `both`. It learns
+    nothing, and sees each image alone."""
+
+    def __init__(self, network: Classifier, config: PerceptualConfig, squares: bool) -> None:
+        super().__init__()
+        self.network, self.config, self.squares = network.requires_grad_(False), config, squares
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        return torch.cat(self.both(images_NCHW), 1)
+
+    def both(self, images_NCHW: Tensor, *, precise: bool = False) -> list[Tensor]:
+        """Features of norm 1, and if asked for their squares of norm 1, each (N, F); no longer, and 0 where no layer
+        sees anything. `precise`: float64."""
+        seen = self.seen(images_NCHW)
+        if precise:
+            # What is not finite would slip through the scaling.
+            seen = [one.double().nan_to_num(0.0, 0.0, 0.0) for one in seen]
+        found = [unit(seen, self.config.each_layer)]
+        return [*found, unit([one.square() for one in seen], self.config.each_layer)] if self.squares else found
+
+    def seen(self, images_NCHW: Tensor) -> list[Tensor]:
+        """Of each layer its maps, (N, pixels * channels): what comes out of its rectifiers, residual blocks and
+        stages."""
+        maps: list[Tensor] = []
+
+        def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            maps.append(output.flatten(1))
+
+        hooks = [layer.register_forward_hook(keep) for layer in self.layers()]
+        try:
+            self.network.eval()(images_NCHW * 2 - 1)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return maps
+
+    def layers(self) -> list[nn.Module]:
+        """Those whose maps are taken."""
+        return [one for one in self.network.features.children() if isinstance(one, nn.ReLU) or [*one.children()]]
+
+    def count(self, shape: tuple[int, int, int]) -> int:
+        """Features of images of `shape` (H, W, C)."""
+        blank = torch.zeros(1, shape[2], *shape[:2], device=next(self.network.parameters()).device)
+        with torch.no_grad():
+            return sum(one.shape[1] for one in self.seen(blank))
+
+
+def unit(parts: Sequence[Tensor], each: bool) -> Tensor:
+    """Side by side, (N, F), of norm 1 all together; with `each` of the same norm. None is longer."""
+    if not each:
+        parts = [torch.cat(list(parts), 1)]
+    scaled = [one * (SHORT / torch.linalg.vector_norm(one, dim=1, keepdim=True).clamp(min=LEAST)) for one in parts]
+    return torch.cat(scaled, 1) / math.sqrt(len(scaled))
