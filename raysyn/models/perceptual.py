@@ -34,7 +34,9 @@ class Perceptual(nn.Module):
 
     def __init__(self, network: Classifier, config: PerceptualConfig, squares: bool) -> None:
         super().__init__()
-        self.network, self.config, self.squares = network.requires_grad_(False), config, squares
+        # However it lay in memory before, as just trained or read from a file: kernels that round alike.
+        self.network = network.requires_grad_(False).to(memory_format=torch.channels_last)
+        self.config, self.squares = config, squares
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         return torch.cat(self.both(images_NCHW), 1)
@@ -59,7 +61,7 @@ class Perceptual(nn.Module):
 
         hooks = [layer.register_forward_hook(keep) for layer in self.layers()]
         try:
-            self.network.eval()(images_NCHW * 2 - 1)
+            self.network.eval()((images_NCHW * 2 - 1).contiguous(memory_format=torch.channels_last))
         finally:
             for hook in hooks:
                 hook.remove()

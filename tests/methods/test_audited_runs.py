@@ -25,7 +25,7 @@ ABLE = [name for name, method in METHODS.items() if method.module.METHOD.audited
 
 
 def test_who_can_be_audited() -> None:
-    able = {"noisy_means", "evolution", "dp_merf", "dp_feta", "privimage", "dp_imgsyn"}
+    able = {"noisy_means", "evolution", "dp_merf", "dp_mepf", "dp_feta", "privimage", "dp_imgsyn"}
     assert {METHODS[name].module.METHOD.name for name in ABLE} == able
     assert not METHODS["dpgan"].module.METHOD.audited
 

@@ -73,8 +73,10 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
     found = [shared.start_up(machines)]
     if public is not None:
         found.append(shared.Stage(QUERY, teaching_seconds(config, private, public)))
+    found.append(shared.Stage(MEANS, asking_seconds(config, private, features)))
+    # The others are of sums that are there by then.
+    found += [shared.alone(stage, 0.0) for stage in config.moments.stages()[1:]]
     found += [
-        shared.Stage(MEANS, asking_seconds(config, private, features)),
         shared.alone(GENERATOR, matching.learning_seconds(config, private, features, count)),
         *shared.counting(config, private),
         shared.Stage("synthesise", matching.drawing_seconds(config, private)),
