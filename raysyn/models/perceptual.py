@@ -3,9 +3,6 @@ Harder et al., 2022)."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,24 +16,15 @@ LEAST = 1e-12
 """Norm of maps that are as good as nothing, which stay so."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PerceptualConfig:
-    """Which features an image has."""
-
-    each_layer: bool = False
-    """Each layer's maps have the same norm, so that none outweighs another; by default, as published, all of them
-    together have norm 1, whichever are larger."""
-
-
 class Perceptual(nn.Module):
     """(images (N, C, H, W) in [0, 1]) to features (N, F), or beside these their squares (N, 2 F): see `both`. It learns
     nothing, and sees each image alone."""
 
-    def __init__(self, network: Classifier, config: PerceptualConfig, squares: bool) -> None:
+    def __init__(self, network: Classifier, squares: bool) -> None:
         super().__init__()
         # However it lay in memory before, as just trained or read from a file: kernels that round alike.
         self.network = network.requires_grad_(False).to(memory_format=torch.channels_last)
-        self.config, self.squares = config, squares
+        self.squares = squares
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         return torch.cat(self.both(images_NCHW), 1)
@@ -47,13 +35,11 @@ class Perceptual(nn.Module):
         seen = self.seen(images_NCHW)
         if precise:
             # What is not finite would slip through the scaling.
-            seen = [one.double().nan_to_num(0.0, 0.0, 0.0) for one in seen]
-        found = [unit(seen, self.config.each_layer)]
-        return [*found, unit([one.square() for one in seen], self.config.each_layer)] if self.squares else found
+            seen = seen.double().nan_to_num(0.0, 0.0, 0.0)
+        return [unit(seen), unit(seen.square())] if self.squares else [unit(seen)]
 
-    def seen(self, images_NCHW: Tensor) -> list[Tensor]:
-        """Of each layer its maps, (N, pixels * channels): what comes out of its rectifiers, residual blocks and
-        stages."""
+    def seen(self, images_NCHW: Tensor) -> Tensor:
+        """The maps of all layers side by side, (N, F): what comes out of its rectifiers, residual blocks and stages."""
         maps: list[Tensor] = []
 
         def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -65,7 +51,7 @@ class Perceptual(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        return maps
+        return torch.cat(maps, 1)
 
     def layers(self) -> list[nn.Module]:
         """Those whose maps are taken."""
@@ -75,12 +61,9 @@ class Perceptual(nn.Module):
         """Features of images of `shape` (H, W, C)."""
         blank = torch.zeros(1, shape[2], *shape[:2], device=next(self.network.parameters()).device)
         with torch.no_grad():
-            return sum(one.shape[1] for one in self.seen(blank))
+            return self.seen(blank).shape[1]
 
 
-def unit(parts: Sequence[Tensor], each: bool) -> Tensor:
-    """Side by side, (N, F), of norm 1 all together; with `each` of the same norm. None is longer."""
-    if not each:
-        parts = [torch.cat(list(parts), 1)]
-    scaled = [one * (SHORT / torch.linalg.vector_norm(one, dim=1, keepdim=True).clamp(min=LEAST)) for one in parts]
-    return torch.cat(scaled, 1) / math.sqrt(len(scaled))
+def unit(rows_NF: Tensor) -> Tensor:
+    """Scaled to norm 1; none is longer."""
+    return rows_NF * (SHORT / torch.linalg.vector_norm(rows_NF, dim=1, keepdim=True).clamp(min=LEAST))

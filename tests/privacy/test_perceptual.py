@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 
 from raysyn.data.images import Images
-from raysyn.models.perceptual import Perceptual, PerceptualConfig
+from raysyn.models.perceptual import Perceptual
 from raysyn.models.resnet import ResNetConfig, resnet
 from raysyn.privacy import units
 from raysyn.privacy.cost import Budget, Cost
@@ -49,10 +49,9 @@ def pictures(shape: tuple[int, int, int] = (8, 8, 1), persons: bool = False) -> 
     return Images(pixels, np.arange(12) % 2, ("a", "b", "c"), whose)
 
 
-def seeing(channels: int = 1, each_layer: bool = False, squares: bool = True) -> Perceptual:
+def seeing(channels: int = 1, squares: bool = True) -> Perceptual:
     torch.manual_seed(0)
-    network = resnet(ResNetConfig(blocks=1, width=2), channels, 5)
-    return Perceptual(network, PerceptualConfig(each_layer=each_layer), squares)
+    return Perceptual(resnet(ResNetConfig(blocks=1, width=2), channels, 5), squares)
 
 
 def asked(
@@ -71,15 +70,15 @@ def asked(
 
 
 @pytest.mark.parametrize("count_share", [0.0, 0.1, 2.0])
-@pytest.mark.parametrize(("shape", "each_layer"), [((8, 8, 1), False), ((8, 8, 3), True)])
+@pytest.mark.parametrize("shape", [(8, 8, 1), (9, 8, 3)])
 @pytest.mark.parametrize("persons", [False, True])
 def test_trap_03_and_16_who_comes_or_goes_moves_each_sum_by_at_most_its_sensitivity(
-    count_share: float, shape: tuple[int, int, int], each_layer: bool, persons: bool
+    count_share: float, shape: tuple[int, int, int], persons: bool
 ) -> None:
     """Everybody by brute force; n is held fixed by those who read the sums. One image, or one of a person whose images
     are of one class and alike, moves them by all of it."""
     private, config = pictures(shape, persons), FeatureMomentsConfig(count_share=count_share)
-    features = seeing(shape[2], each_layer)
+    features = seeing(shape[2])
     whole, moved = asked(private, config, features=features), {MEANS: list[float](), SQUARES: list[float]()}
     for gone in range(private.units):
         kept = np.arange(len(private)) if private.persons_N is None else private.persons_N
@@ -93,11 +92,10 @@ def test_trap_03_and_16_who_comes_or_goes_moves_each_sum_by_at_most_its_sensitiv
             assert min(found) == pytest.approx(sensitivity(config, stage), rel=1e-5), "features are of norm 1"
 
 
-@pytest.mark.parametrize("each_layer", [False, True])
 @pytest.mark.parametrize("weight", [0.0, 1e-30, 1.0, 1e12, math.inf, math.nan])
-def test_no_network_makes_an_image_longer_than_one(weight: float, each_layer: bool) -> None:
+def test_no_network_makes_an_image_longer_than_one(weight: float) -> None:
     """Whatever weights it is given: features of nothing, of very much, and of no finite numbers."""
-    features = seeing(each_layer=each_layer)
+    features = seeing()
     with torch.no_grad():
         for parameter in features.parameters():
             parameter.mul_(weight)

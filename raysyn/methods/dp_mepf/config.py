@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, fields
 
 from raysyn.data.streams import PublicConfig
 from raysyn.methods.basics import Basics
-from raysyn.models.perceptual import PerceptualConfig
 from raysyn.models.upsampler import UpsamplerConfig
 from raysyn.privacy.queries.perceptual import FeatureMomentsConfig
 from raysyn.train.embedding import MatchConfig
@@ -23,7 +22,6 @@ class Config(Basics):
     query: QueryConfig = field(default_factory=QueryConfig)
     """The classifier of public classes whose layers see the private images, as PrivImage trains it; or
     query.checkpoint."""
-    features: PerceptualConfig = field(default_factory=PerceptualConfig)
     moments: FeatureMomentsConfig = field(default_factory=FeatureMomentsConfig)
     network: UpsamplerConfig = field(default_factory=lambda: UpsamplerConfig(latent=100, hidden=1_024, channels=128))
     training: MatchConfig = field(
@@ -34,6 +32,5 @@ class Config(Basics):
         """{setting: why nothing reads it}: a command that gives one of them is refused."""
         if self.query.checkpoint is None:
             return {}
-        return dict.fromkeys(
-            (f"public.{one.name}" for one in fields(PublicConfig)), "is not read, as query.checkpoint is"
-        )
+        names = [f"public.{one.name}" for one in fields(PublicConfig)]
+        return dict.fromkeys(names, "is not read with --query.checkpoint")

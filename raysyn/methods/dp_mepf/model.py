@@ -32,7 +32,7 @@ SHARD = 4000
 
 def features_of(config: Config, network: Classifier) -> Perceptual:
     """What `network` sees in an image, and its squares where these are asked for."""
-    return Perceptual(network, config.features, SQUARES in config.moments.stages())
+    return Perceptual(network, SQUARES in config.moments.stages())
 
 
 def ask(setting: PrivateSetting, features: Perceptual) -> dict[str, Floats]:

@@ -20,16 +20,18 @@ from raysyn.data.public import Public, comparison, in_both, load_beside
 from raysyn.methods.canary_attack import stages as audited
 from raysyn.methods.class_shares import counted
 from raysyn.methods.common import PrivateSetting
-from raysyn.methods.declared import budget_of
+from raysyn.methods.declared import budget_of, declared
 from raysyn.methods.dp_mepf.config import NAME, Config
 from raysyn.methods.dp_mepf.model import ask, class_moments, features_of, knows, unlike
 from raysyn.methods.dp_mepf.outlook import check_memory, features_like, show_outlook
-from raysyn.methods.ends import finish, look, usual
+from raysyn.methods.ends import finish, look
 from raysyn.methods.matching import GENERATOR, NETWORK, drawing, learned, of_generator
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import unjudged
 from raysyn.methods.public_classifier import GIVEN, MOST_SHARED, QUERY, given_query, new_query, train_query
+from raysyn.methods.sweep import looked_at
 from raysyn.methods.synthesis import judging, synthesise
+from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.models.classifiers import Classifier
 from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
@@ -131,7 +133,9 @@ def made_from(config: Config, public: Public | None, like: Images) -> Mapping[st
 
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
-    return [*usual(config), GIVEN if config.query.checkpoint is not None else comparison(MOST_SHARED)]
+    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
+    choices.append(comparison(MOST_SHARED) if config.query.checkpoint is None else GIVEN)
+    return [*choices, *looked_at(config), *declared(config)]
 
 
 def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> dict[str, Mechanism]:

@@ -26,7 +26,6 @@ from raysyn.compute.doorway import Compute
 from raysyn.compute.local import Local
 from raysyn.data import images as data
 from raysyn.data.images import Images
-from raysyn.data.public import comparison
 from raysyn.data.streams import PublicConfig
 from raysyn.methods import ends, synthesis
 from raysyn.methods.dp_mepf import model
@@ -34,7 +33,6 @@ from raysyn.methods.dp_mepf import pipeline as dp_mepf
 from raysyn.methods.dp_mepf.config import Config
 from raysyn.methods.dp_mepf.presets import PRESETS
 from raysyn.methods.machines import On
-from raysyn.methods.public_classifier import GIVEN, MOST_SHARED
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.upsampler import UpsamplerConfig
@@ -163,9 +161,8 @@ def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(whole: Path, tmp
     """Also with a classifier that was given, of however many classes, where no public image is read."""
     torch.save(TINY.query.network.build(1, 7).state_dict(), tmp_path / "net.pt")
     given = replace(TINY, query=replace(TINY.query, checkpoint=str(tmp_path / "net.pt")))
-    says = {GIVEN, comparison(MOST_SHARED)}
     run(given, tmp_path / "run")
-    assert held_to(TINY, whole) | held_to(given, tmp_path / "run") >= spoken_by(ends) | says
+    assert held_to(TINY, whole) | held_to(given, tmp_path / "run") >= spoken_by(dp_mepf)
 
 
 def test_nothing_after_the_paid_answers_looks_at_private_images(
