@@ -29,6 +29,8 @@ from raysyn.methods.dp_feta import config as of_dp_feta
 from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_imgsyn import config as of_dp_imgsyn
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.dp_mepf import config as of_dp_mepf
+from raysyn.methods.dp_mepf import pipeline as dp_mepf
 from raysyn.methods.dp_merf import config as of_dp_merf
 from raysyn.methods.dp_merf import pipeline as dp_merf
 from raysyn.methods.evolution import config as of_evolution
@@ -55,7 +57,7 @@ from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.micro_batches import MicroBatches
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
-from raysyn.privacy.queries import embedding, layer_statistics, moments
+from raysyn.privacy.queries import embedding, layer_statistics, moments, perceptual
 from raysyn.privacy.queries import semantic as semantic_query
 from raysyn.privacy.queries import votes as votes_query
 from raysyn.privacy.queries.central import CentralConfig
@@ -132,6 +134,16 @@ METHODS: dict[str, Method] = {
             network=UpsamplerConfig(latent=4, hidden=8, channels=4), training=MatchConfig(iterations=3, batch_size=20),
         ),
         {"embedding": math.sqrt(1 + 0.1**2)},
+    ),
+    # The same of each question; one of the two counts.
+    "dp_mepf": Method(
+        dp_mepf,
+        of_dp_mepf.Config(
+            data=DataConfig(limit=300), public=PublicConfig(limit=300), budget=BUDGET, synthetic=60, eval=EVAL,
+            query=QueryConfig(network=SemanticNetConfig(name="resnet14", width=2), epochs=1, batch_size=50, flip=False),
+            network=UpsamplerConfig(latent=4, hidden=8, channels=4), training=MatchConfig(iterations=3, batch_size=20),
+        ),
+        {"means": math.sqrt(1 + 0.1**2), "squares": 1.0},
     ),
     "dp_feta": Method(
         dp_feta,
@@ -243,6 +255,7 @@ def blank_run(
             _blank_moments(patch, run)
             _blank_votes(patch, run)
             _blank_embedding(patch, run)
+            _blank_features(patch, run)
             _blank_sgd(patch, run)
             patch.setattr(releasing, "write_release", lambda _, *rest, **more: _release(run, [*rest, more]))
             with pytest.raises(_Released):
@@ -357,6 +370,17 @@ def _blank_embedding(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
 
     patch.setattr(embedding, "noisy_sum", lambda parts, *more: total([0.0 * part for part in parts], *more))
     patch.setattr(dp_merf, "class_embeddings", means)
+
+
+def _blank_features(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
+    total, read = perceptual.noisy_sum, dp_mepf.class_moments
+
+    def means(answers: dict[str, np.ndarray], *more: Any) -> Any:
+        run.sold |= {stage: [answer] for stage, answer in answers.items()}
+        return read(answers, *more)
+
+    patch.setattr(perceptual, "noisy_sum", lambda parts, *more: total([0.0 * part for part in parts], *more))
+    patch.setattr(dp_mepf, "class_moments", means)
 
 
 def _blank_sgd(patch: pytest.MonkeyPatch, run: BlankRun) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from raysyn.audits import own_sgd, query_games
 from raysyn.audits.own_sgd import Own
 from raysyn.audits.played import Case
-from raysyn.audits.query_games import Game, Who
+from raysyn.audits.query_games import Game
+from raysyn.audits.who import ALBUM, Who
 from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost
 from raysyn.privacy.mechanisms import Embedded, Histogram, LayersSeen, Learned, Mechanism
@@ -20,6 +21,7 @@ from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.moments import MomentsConfig
+from raysyn.privacy.queries.perceptual import FeatureMomentsConfig
 from raysyn.privacy.queries.votes import VotesConfig
 
 LOOPED, ASKED = 0.25, 0.25
@@ -82,7 +84,7 @@ def _learned(run: Run, stage: str, learned: Learned, games: int, steps: int | No
 
 def _question(run: Run, stage: str, tell: Tell) -> Case:
     price, mechanism = run.plan[stage], run.asked[stage]
-    album = query_games.ALBUM if price.adjacency == ADD_REMOVE_PERSON else 1
+    album = ALBUM if price.adjacency == ADD_REMOVE_PERSON else 1
     who = Who("persons" if album > 1 else "images", (0,) * album, run.like.shape, run.like.classes)
     game = _game(stage, mechanism, price, who, run.units)
     name, (_, exact) = f"{stage}: {price.mechanism}", game
@@ -108,6 +110,8 @@ def _game(stage: str, mechanism: Mechanism, price: Cost, who: Who, n: int) -> Ga
         return query_games.votes_game(mechanism.blur, price, who)
     if isinstance(mechanism, Embedded):
         return query_games.embedding_game(mechanism, price, who)
+    if isinstance(mechanism, FeatureMomentsConfig):
+        return query_games.features_game(stage, mechanism, price, who)
     assert mechanism is None and stage == COUNTS, stage
     return query_games.counts_game(price, who)
 

@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
 
 from raysyn.attacks import canaries
-from raysyn.attacks.canaries import Floats, Mask
+from raysyn.attacks.canaries import Floats
 from raysyn.audits.played import Case, Played, coins_of, secret_of
 from raysyn.audits.residuals import Noise, some_places
+from raysyn.audits.who import SEVERAL, WHO, Who, mine
 from raysyn.data import fourier
 from raysyn.data.images import Images
 from raysyn.privacy import units
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.mechanisms import Embedded
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import central, counts, embedding, layer_statistics, moments, semantic, votes
+from raysyn.privacy.queries import central, counts, embedding, layer_statistics, moments, perceptual, semantic, votes
 
-SIDE, ALBUM = 4, 3
-"""Pixels a side; images of a person."""
 NOISE = 1.2
 """Of answers to everybody at once; a mean over classes of 1/NOISE in mu."""
 SAMPLED = central.CentralConfig(
@@ -36,6 +35,7 @@ SAMPLED = central.CentralConfig(
 )
 EMBEDDED = Embedded(embedding.EmbeddingConfig(), fourier.FourierConfig(count=8), 0)
 MOMENTS = moments.MomentsConfig(frequencies=9, spread_frequencies=4, spread_per_class=True)
+SEEN = perceptual.FeatureMomentsConfig(squares_share=0.5)
 STATISTICS = layer_statistics.StatisticsConfig(epochs=2.0)
 SAMPLE = layer_statistics.StatisticsConfig(epochs=0.5, batch_size=50)
 LAYERS, UNITS = layer_statistics.Layers([2, 3], [0.5, 2.0]), 100
@@ -53,56 +53,11 @@ Exact = Callable[[bool], Floats]
 Game = tuple[Answer, Exact]
 
 
-@dataclass(frozen=True)
-class Who:
-    """Whose canary it is."""
-
-    word: str
-    classes: tuple[int, ...]
-    """Of its images."""
-    shape: tuple[int, int, int] = (SIDE, SIDE, 1)
-    among: int | None = None
-    """Classes that there are; by default those of the images, and two at least."""
-
-    @property
-    def images(self) -> Images:
-        """White, and of the second class a black one of somebody else, whose place is known."""
-        return self.present(True)
-
-    @property
-    def named(self) -> bool:
-        """Whether persons are the units."""
-        return len(self.classes) > 1
-
-    @property
-    def tight(self) -> bool:
-        """Whether it adds as much as one may: of several classes, less."""
-        return len(set(self.classes)) == 1
-
-    def present(self, there: bool) -> Images:
-        """The same, or the other image alone."""
-        mine, among = self.classes if there else (), self.among or max(*self.classes, 1) + 1
-        pixels = np.zeros((len(mine) + 1, *self.shape), np.uint8)
-        pixels[:-1] = 255
-        whose_N = np.append(np.ones(len(mine), np.int64), [0])
-        labels_N = np.array([*mine, min(1, among - 1)], np.int64)
-        names = tuple(f"class {label}" for label in range(among))
-        return Images(pixels, labels_N, names, whose_N if self.named else None)
-
-
-WHO = (Who("images", (0,)), Who("persons", (0,) * ALBUM))
-SEVERAL = Who("persons of several classes", (0, 1, 2, 3))
-
-
-def _mine(private: Images) -> Mask:
-    return private.images_NHWC[:, 0, 0, 0] == 255
-
-
 def central_game(config: central.CentralConfig, price: Cost, who: Who) -> Game:
     """Rounds of means or modes: Poisson samples. Who is not there counts nothing."""
     private = who.images
     query = (central.mean_query if config.kind == "mean" else central.mode_query)(config, private.shape)
-    weights_N = units.weights(private) * _mine(private)
+    weights_N = units.weights(private) * mine(private)
 
     def answer(there: bool, stream: Stream) -> Floats:
         rounds = range(price.steps)
@@ -132,9 +87,7 @@ def moments_game(stage: str, config: moments.MomentsConfig, own: bool, price: Co
         above = np.triu_indices(sums.shape[-1])
         return (sums[:, *above] * np.where(above[0] == above[1], 1.0, math.sqrt(2.0))).reshape(1, -1)
 
-    silent = replace(price, noise_multiplier=NOTHING)
-    exact = Stream(bytes(32), "exact")
-    return lambda there, stream: ask(there, stream, price), lambda there: ask(there, exact, silent)[0]
+    return _asked(ask, price)
 
 
 def embedding_game(asked: Embedded, price: Cost, who: Who) -> Game:
@@ -145,8 +98,25 @@ def embedding_game(asked: Embedded, price: Cost, who: Who) -> Game:
         sums = embedding.embedding_sums(who.present(there), of, config, cost, stream).value
         return sums.reshape(1, -1) / embedding.sensitivity(config)
 
-    silent = replace(price, noise_multiplier=NOTHING)
-    exact = Stream(bytes(32), "exact")
+    return _asked(ask, price)
+
+
+def features_game(stage: str, config: perceptual.FeatureMomentsConfig, price: Cost, who: Who) -> Game:
+    """One of the two questions of DP-MEPF, where black images have one feature and white ones another."""
+
+    def ask(there: bool, stream: Stream, cost: Cost) -> Floats:
+        private = who.present(there)
+        rows = [np.eye(2)[1 * mine(private)]] * len(config.stages())
+        sums = perceptual.class_sums([rows], private.labels_N, units.weights(private), private.classes, config)
+        noisy = perceptual.noisy_sums(private, stage, [sums], config, cost, stream).value
+        return noisy.reshape(1, -1) / perceptual.sensitivity(config, stage)
+
+    return _asked(ask, price)
+
+
+def _asked(ask: Callable[[bool, Stream, Cost], Floats], price: Cost) -> Game:
+    """The same without noise is what would be without it."""
+    silent, exact = replace(price, noise_multiplier=NOTHING), Stream(bytes(32), "exact")
     return lambda there, stream: ask(there, stream, price), lambda there: ask(there, exact, silent)[0]
 
 
@@ -205,7 +175,7 @@ def statistics_game(
     def vectors(private: Images) -> Floats:
         seen = [torch.zeros(len(private), 2 * channels) for channels in layers.channels]
         for one in seen:
-            one[:, 0] = 100.0 * max(layers.scales) * config.clip_norm * torch.from_numpy(_mine(private))
+            one[:, 0] = 100.0 * max(layers.scales) * config.clip_norm * torch.from_numpy(mine(private))
         return layer_statistics.clipped(seen, layers.scales, config.clip_norm).numpy()
 
     def answer(there: bool, stream: Stream) -> Floats:
@@ -262,12 +232,18 @@ def cases(games: float) -> list[Case]:
     means, spread = (replace(both[stage], noise_multiplier=NOISE) for stage in (moments.MEANS, moments.SPREAD))
     rounds = replace(votes.VotesConfig(rounds=ROUNDS).cost(), noise_multiplier=NOISE * math.sqrt(ROUNDS))
     embedded = Cost(mechanism="noisy mean embedding", noise_multiplier=NOISE, sampling_rate=1.0, steps=1)
+    seen = perceptual.costs(SEEN, NOISE / math.sqrt(2))
     prices: dict[str, tuple[Callable[[int], Cost | None], Callable[[Cost, Who], Game]]] = {
         "central means": (SAMPLED.cost, partial(central_game, SAMPLED)),
         "central modes": (modes.cost, partial(central_game, modes)),
         "class sums of noisy_means": (lambda _: means, partial(moments_game, moments.MEANS, MOMENTS, True)),
         "spread of noisy_means": (lambda _: spread, partial(moments_game, moments.SPREAD, MOMENTS, True)),
         "mean embedding of dp_merf": (lambda _: embedded, partial(embedding_game, EMBEDDED)),
+        "mean features of dp_mepf": (lambda _: seen[perceptual.MEANS], partial(features_game, perceptual.MEANS, SEEN)),
+        "mean squares of dp_mepf": (
+            lambda _: seen[perceptual.SQUARES],
+            partial(features_game, perceptual.SQUARES, SEEN),
+        ),
         "noisy class counts": (lambda _: counts.cost(NOISE), counts_game),
         "semantic histogram": (lambda _: SEMANTIC.cost(), partial(histogram_game, SEMANTIC, SEMANTICS)),
         "votes of evolution": (lambda _: rounds, partial(votes_game, 0.0)),

@@ -84,6 +84,13 @@ METHODS = (
         needs="nothing",
     ),
     _own(
+        "dp_mepf",
+        "Noisy means and mean squares of what a public classifier sees; a generator learns to have them.",
+        "DP-MEPF (Harder et al., 2022)",
+        guarantee="dp",
+        needs="public images",
+    ),
+    _own(
         "dp_feta",
         "Noisy central images warm up a diffusion model, DP-SGD fine-tunes it.",
         "DP-FETA (Li et al., S&P 2025); without the warm-up DPDM (2023)",

@@ -21,16 +21,18 @@ from raysyn.report.report import Report, Section, write_report
 
 
 def look(
-    method: str, config: Any, uncharged: Callable[[Any], Sequence[str]] | None = None, sets: Sequence[str] = ()
+    method: str, config: Any, uncharged: Callable[[Any], Sequence[str]] | None = None, sets: Sequence[str] = (),
+    networks: Mapping[str, str | None] | None = None,
 ) -> Dataset:  # fmt: skip
     """The data set that `config` names, once everything that will be measured and written of it has been tried, with
-    the names of public `sets` and what is `uncharged`, where that is more than usual.
+    the names of public `sets`, the files of public `networks` by their fields, and what is `uncharged`, where that is
+    more than usual.
 
     ValueError, in one sentence, where it cannot be. Reads the images and spends nothing.
     """
     dataset = load(config.data)
     check_measures(config.eval, dataset.train.classes, synthetic=config.synthetic, train=len(dataset.train))
-    rehearse(method, dataset, told=config, uncharged=(uncharged or usual)(config), sets=sets)
+    rehearse(method, dataset, told=config, uncharged=(uncharged or usual)(config), sets=sets, networks=networks)
     return dataset
 
 

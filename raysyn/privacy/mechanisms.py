@@ -11,6 +11,7 @@ from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.embedding import EmbeddingConfig
 from raysyn.privacy.queries.layer_statistics import Layers, StatisticsConfig
 from raysyn.privacy.queries.moments import MomentsConfig
+from raysyn.privacy.queries.perceptual import FeatureMomentsConfig
 from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.privacy.queries.votes import VotesConfig
 from raysyn.privacy.sgd_config import SGDConfig
@@ -63,5 +64,15 @@ class Embedded:
     """Of the waves."""
 
 
-Mechanism = Learned | CentralConfig | MomentsConfig | Histogram | LayersSeen | VotesConfig | Embedded | None
+Mechanism = (
+    Learned
+    | CentralConfig
+    | MomentsConfig
+    | Histogram
+    | LayersSeen
+    | VotesConfig
+    | Embedded
+    | FeatureMomentsConfig
+    | None
+)
 """None for the noisy counts of classes, which have no setting but their noise."""

@@ -1,4 +1,4 @@
-"""A generator that learns to have the embedding of a noisy answer (DP-MERF): no private image is seen here."""
+"""A generator that learns to have the embedding of a noisy answer (DP-MERF, DP-MEPF): no private image is seen here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from raysyn.compute.worker import Worker
 from raysyn.models.upsampler import Upsampler
@@ -21,7 +21,7 @@ class MatchConfig:
     """How the generator learns."""
 
     iterations: int = 3000
-    """Steps of Adam: the paper's 5 epochs of 60,000 images."""
+    """Steps of Adam: DP-MERF's 5 epochs of 60,000 images."""
     batch_size: int = 100
     """Images generated in a step, classes in turn."""
     learning_rate: float = 0.01
@@ -29,10 +29,10 @@ class MatchConfig:
     decay: float = 0.9
     """What it is multiplied by at the end of each of `decays` equal parts of the training."""
     decays: int = 5
-    """The paper's epochs."""
+    """DP-MERF's epochs."""
     unbiased: bool = False
     """Take out of the squared distance what chance adds to it in a batch, 1 / batch: it draws images of a class
-    together. The paper leaves it in."""
+    together. The papers leave it in."""
     ema: float = 0.0
     """Decay of the moving average of the weights that images are drawn from; 0 draws from the last ones, as
     published."""
@@ -55,16 +55,24 @@ class MatchConfig:
         return self.learning_rate * self.decay ** (step * self.decays // self.iterations)
 
 
-def fourier(images_NCHW: Tensor, radians_PW: Tensor) -> Tensor:
-    """Features (N, 2 * waves) of images in [0, 1], as `data.fourier.Waves.features` has them of real ones."""
-    phases_NW = images_NCHW.permute(0, 2, 3, 1).flatten(1) @ radians_PW
-    return torch.cat([phases_NW.cos(), phases_NW.sin()], 1) / math.sqrt(radians_PW.shape[1])
+class Fourier(nn.Module):
+    """(images (N, C, H, W) in [0, 1]) to features (N, 2 * waves), as `data.fourier.Waves.features` has them of real
+    ones."""
+
+    def __init__(self, radians_PW: np.ndarray) -> None:
+        super().__init__()
+        self.register_buffer("radians_PW", torch.from_numpy(np.array(radians_PW, np.float32)))
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        radians_PW: Tensor = self.get_buffer("radians_PW")
+        phases_NW = images_NCHW.permute(0, 2, 3, 1).flatten(1) @ radians_PW
+        return torch.cat([phases_NW.cos(), phases_NW.sin()], 1) / math.sqrt(radians_PW.shape[1])
 
 
 def fit(
-    worker: Worker, generator: Upsampler, means_KF: np.ndarray, radians_PW: np.ndarray, config: MatchConfig, seed: int
+    worker: Worker, generator: Upsampler, means_KF: np.ndarray, features: nn.Module, config: MatchConfig, seed: int
 ) -> dict[str, Any]:
-    """Train `generator` until the features of its images have these means, class by class; a killed run goes on from
+    """Train `generator` until the `features` of its images have these means, class by class; a killed run goes on from
     its last checkpoint.
 
     Returns:
@@ -72,8 +80,8 @@ def fit(
     Raises RuntimeError where loss or weights are no finite numbers.
     """
     generator.to(worker.device).train()
+    features.to(worker.device)
     wanted_KF = torch.from_numpy(np.array(means_KF, np.float32)).to(worker.device)
-    waves_PW = torch.from_numpy(np.array(radians_PW, np.float32)).to(worker.device)
     optimizer = torch.optim.Adam(generator.parameters(), lr=config.learning_rate)
     ema, history, start = Ema(generator, config.ema), [], 0
     if (state := worker.resume()) is not None:
@@ -87,7 +95,7 @@ def fit(
             group["lr"] = config.rate(step)
         z_NL, labels_N = draws(generator.config.latent, len(wanted_KF), config.batch_size, seed, step)
         images = generator(z_NL.to(worker.device), labels_N.to(worker.device))
-        loss = distance(fourier(images, waves_PW), labels_N.to(worker.device), wanted_KF, config.unbiased)
+        loss = distance(features(images), labels_N.to(worker.device), wanted_KF, config.unbiased)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -121,6 +129,8 @@ def distance(features_NF: Tensor, labels_N: Tensor, wanted_KF: Tensor, unbiased:
     means_KF = known_NK.T @ features_NF / counts_K.clamp(min=1)[:, None]
     squared_K = (means_KF - wanted_KF).square().sum(1)
     if unbiased:
-        # Of features of norm 1 the mean square of a mean of m is (1 - |mean|^2) / m more than that of their mean.
-        squared_K = squared_K - (1 - means_KF.square().sum(1)) / (counts_K - 1).clamp(min=1) * (counts_K > 1)
+        # On average the square of a mean of m is (mean square - square of the mean) / (m - 1) of theirs more.
+        each_K = known_NK.T @ features_NF.square().sum(1) / counts_K.clamp(min=1)
+        by_chance_K = (each_K - means_KF.square().sum(1)) / (counts_K - 1).clamp(min=1)
+        squared_K = squared_K - by_chance_K * (counts_K > 1)
     return (squared_K * counts_K / counts_K.sum()).sum()

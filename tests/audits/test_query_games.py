@@ -19,11 +19,21 @@ from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
 from raysyn.privacy.mechanisms import Embedded, LayersSeen, Mechanism
 from raysyn.privacy.poisson import Stream, participants
-from raysyn.privacy.queries import central, counts, embedding, layer_statistics, moments, noise, semantic, votes
+from raysyn.privacy.queries import (
+    central,
+    counts,
+    embedding,
+    layer_statistics,
+    moments,
+    noise,
+    perceptual,
+    semantic,
+    votes,
+)
 
 CASES = {case.name: case for case in query_games.cases(1.0)}
 DRAWS = 100
-WHERE = (central, counts, embedding, layer_statistics, moments, semantic, votes)
+WHERE = (central, counts, embedding, layer_statistics, moments, perceptual, semantic, votes)
 
 
 def drawn(case: Case, there: bool) -> tuple[np.ndarray, float]:
@@ -98,6 +108,7 @@ SHARED = [
     (central, "one_round", CENTRAL, CENTRAL.replace(" {cell}", ""), "central modes, persons"),
     (moments, "class_sums", "moments/means/class {label}", "moments/means", "class sums of noisy_means, images"),
     (embedding, "embedding_sums", "embedding/class {label}", "embedding", "mean embedding of dp_merf, images"),
+    (perceptual, "noisy_sums", "features/{stage}/class {label}", "features", "mean features of dp_mepf, images"),
     (moments, "spread_sums", " {cell}", "", "spread of noisy_means, persons"),
 ]
 

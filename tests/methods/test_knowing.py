@@ -16,6 +16,7 @@ from raysyn.methods.dp_feta import config as of_dp_feta
 from raysyn.methods.dp_feta.model import knows as dp_feta
 from raysyn.methods.dp_imgsyn.config import new_teacher
 from raysyn.methods.dp_imgsyn.knowing import knows as dp_imgsyn
+from raysyn.methods.dp_mepf.model import knows as dp_mepf
 from raysyn.methods.dp_merf.model import knows as dp_merf
 from raysyn.methods.evolution.pipeline import knows as evolution
 from raysyn.methods.evolution.warps import GENES
@@ -29,6 +30,8 @@ from raysyn.models.resnet import ResNetConfig
 from raysyn.train import paired_networks
 
 TINY = blank_runs.METHODS
+SEEN = 576
+"""Features of an image of 8 x 8 pixels: maps of the first layer and of six blocks."""
 RECYCLING = Recycling(classifier=ResNetConfig(width=4))
 
 
@@ -52,6 +55,13 @@ CASES: dict[str, tuple[Callable[..., Any], Any, Callable[[Any, Images], dict[str
     "dp_merf": (
         dp_merf, TINY["dp_merf"].config,
         lambda config, like: {"embedding": torch.randn(like.classes, config.features.count + 1).double()}, 1,
+    ),
+    "dp_mepf": (
+        dp_mepf, TINY["dp_mepf"].config,
+        lambda config, like: {
+            "query": {"weights": config.query.network.build(1, 5).state_dict()},
+            "means": torch.randn(like.classes, SEEN + 1).double(), "squares": torch.randn(like.classes, SEEN).double(),
+        }, 1,
     ),
     "privimage": (
         privimage, TINY["privimage"].config,

@@ -10,6 +10,7 @@ import pytest
 from raysyn.methods.dp_feta.presets import PRESETS as DP_FETA
 from raysyn.methods.dp_imgsyn import config as dp_imgsyn
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
+from raysyn.methods.dp_mepf.presets import PRESETS as DP_MEPF
 from raysyn.methods.dp_merf.presets import PRESETS as DP_MERF
 from raysyn.methods.evolution.presets import PRESETS as EVOLUTION
 from raysyn.methods.noisy_means.presets import PRESETS as NOISY_MEANS
@@ -18,11 +19,11 @@ from raysyn.methods.pigan.presets import PRESETS as PIGAN
 from raysyn.methods.privimage import config as privimage
 from raysyn.methods.privimage.presets import PRESETS as PRIVIMAGE
 from raysyn.privacy.ledger import Plan
-from raysyn.privacy.queries import embedding, moments, votes
+from raysyn.privacy.queries import embedding, moments, perceptual, votes
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "noisy_means": NOISY_MEANS, "dp_feta": DP_FETA, "privimage": PRIVIMAGE, "dp_imgsyn": DP_IMGSYN, "pigan": PIGAN,
-    "evolution": EVOLUTION, "dp_merf": DP_MERF,
+    "evolution": EVOLUTION, "dp_merf": DP_MERF, "dp_mepf": DP_MEPF,
 }  # fmt: skip
 ALL = [(family, name) for family, presets in FAMILIES.items() for name in presets]
 SOURCES: dict[str, tuple[str | None, int | None, int, int]] = {
@@ -87,6 +88,8 @@ def planned(family: str, config: Any, n: int, classes: int) -> Plan:
         return votes.plan(config.votes, config.budget, n)
     if family == "dp_merf":
         return embedding.plan(config.budget, n)
+    if family == "dp_mepf":
+        return perceptual.plan(config.moments, config.budget, n)
     if family == "dp_imgsyn":
         return dp_imgsyn.plan(config, n)
     return privimage.plan(config, n, classes)

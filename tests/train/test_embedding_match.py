@@ -12,8 +12,7 @@ from torch import Tensor
 from raysyn.compute.worker import Alone
 from raysyn.data.fourier import FourierConfig, waves
 from raysyn.models.upsampler import Upsampler, UpsamplerConfig
-from raysyn.train import embedding
-from raysyn.train.embedding import MatchConfig, distance, draws, fit
+from raysyn.train.embedding import Fourier, MatchConfig, distance, draws, fit
 
 SHAPE = (8, 8, 1)
 SMALL = UpsamplerConfig(latent=4, hidden=16, channels=16)
@@ -24,11 +23,11 @@ def generator() -> Upsampler:
     return Upsampler(SMALL, SHAPE, 2)
 
 
-def black_and_white() -> tuple[np.ndarray, np.ndarray]:
-    """Mean features of a class of black images and one of white ones, and the waves."""
+def black_and_white() -> tuple[np.ndarray, Fourier]:
+    """Mean features of a class of black images and one of white ones, and the features."""
     of = waves(FourierConfig(count=64, length_scales=(1.0,)), SHAPE, 0)
     images = np.stack([np.zeros(SHAPE, np.uint8), np.full(SHAPE, 255, np.uint8)])
-    return of.features(images), of.radians()
+    return of.features(images), Fourier(of.radians())
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (9, 11, 3), (28, 28, 1), (64, 64, 3)])
@@ -41,9 +40,7 @@ def test_it_makes_images_of_any_size_in_grey_and_colour(shape: tuple[int, int, i
 def test_features_of_generated_images_are_those_of_real_ones() -> None:
     of = waves(FourierConfig(count=64), (5, 4, 3), 0)
     images = np.random.default_rng(0).integers(0, 256, (7, 5, 4, 3), dtype=np.uint8)
-    found = embedding.fourier(
-        torch.from_numpy(images / 255).float().permute(0, 3, 1, 2), torch.from_numpy(of.radians())
-    )
+    found = Fourier(of.radians())(torch.from_numpy(images / 255).float().permute(0, 3, 1, 2))
     np.testing.assert_allclose(found, of.features(images), atol=1e-4)
 
 
@@ -66,10 +63,10 @@ def test_without_what_chance_adds_it_is_on_average_that_of_the_mean_of_all() -> 
 
 
 def test_a_training_that_ends_in_no_numbers_is_no_generator() -> None:
-    means, radians = black_and_white()
+    means, waves = black_and_white()
     config = MatchConfig(iterations=4, batch_size=16)
     with pytest.raises(RuntimeError, match=r"^step \d ended with the loss .*: lower training\.learning_rate$"):
-        fit(Alone(), generator(), means * np.nan, radians, config, 0)
+        fit(Alone(), generator(), means * np.nan, waves, config, 0)
 
 
 def test_a_batch_of_one_is_refused_before_anything_is_paid_for() -> None:
@@ -79,9 +76,9 @@ def test_a_batch_of_one_is_refused_before_anything_is_paid_for() -> None:
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_it_learns_what_each_class_looks_like(ema: float) -> None:
-    means, radians = black_and_white()
+    means, waves = black_and_white()
     made, config = generator(), MatchConfig(iterations=100, batch_size=16, ema=ema)
-    trained = fit(Alone(), made, means, radians, config, 0)
+    trained = fit(Alone(), made, means, waves, config, 0)
     made.load_state_dict(trained["model"])
     with torch.no_grad():
         images = made.eval()(torch.randn(20, 4), torch.arange(20) % 2)
@@ -116,13 +113,13 @@ def _copy(value: Any) -> Any:
 
 
 def test_trap_11_a_stopped_training_ends_bit_for_bit_the_same() -> None:
-    (means, radians), config = black_and_white(), MatchConfig(iterations=40, batch_size=8, ema=0.9)
-    whole = fit(Alone(), generator(), means, radians, config, 0)
+    (means, waves), config = black_and_white(), MatchConfig(iterations=40, batch_size=8, ema=0.9)
+    whole = fit(Alone(), generator(), means, waves, config, 0)
     stopped = Stopping()
     with pytest.raises(KeyboardInterrupt):
-        fit(stopped, generator(), means, radians, config, 0)
+        fit(stopped, generator(), means, waves, config, 0)
     stopped.saved = 10
-    ended = fit(stopped, generator(), means, radians, config, 0)
+    ended = fit(stopped, generator(), means, waves, config, 0)
     assert ended["history"] == whole["history"]
     assert all(torch.equal(value, ended["model"][name]) for name, value in whole["model"].items())
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from raysyn.data.fourier import Waves
 from raysyn.data.images import Images
+from raysyn.methods import matching
 from raysyn.methods import outlook as shared
 from raysyn.methods.audit_outlook import auditing
 from raysyn.methods.dp_merf.config import Config
-from raysyn.methods.dp_merf.model import GENERATOR, draw_chunk, new_generator
 from raysyn.methods.machines import On
+from raysyn.methods.matching import GENERATOR
 from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, classifier_needs, refuse_too_large
 from raysyn.methods.synthesis import CHUNK
@@ -22,12 +22,9 @@ from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries.embedding import BLOCK, EMBEDDING, embedding_sums
 from raysyn.screen.console import Console
-from raysyn.train.embedding import fit
+from raysyn.train.embedding import Fourier
 from raysyn.train.memory import Need
-from raysyn.train.outlook import Stopwatch, one_thread, seconds
-
-STEPS = 4
-"""Steps of the generator that are measured."""
+from raysyn.train.outlook import seconds
 
 
 def check_memory(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
@@ -38,11 +35,10 @@ def check_memory(console: Console, config: Config, prepared: Prepared, machines:
 
 def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> list[Need]:
     """What each stage holds, on images of `shape` in place of the private ones."""
-    pixels, count, maps = math.prod(shape), config.features.count, config.network.channels
+    pixels, count = math.prod(shape), config.features.count
     waves, answer = 4 * pixels * count, 8 * private.classes * count
-    # Of an image its maps at each size, and what its gradient needs of them.
-    image = 4 * (2 * count + 6 * maps * math.prod(shape[:2]) + 4 * pixels)
-    weights = 4 * 4 * (config.network.hidden + 1) * maps * math.ceil(shape[0] / 4) * math.ceil(shape[1] / 4)
+    image = 4 * 2 * count + matching.image_bytes(config.network, shape)
+    weights = matching.weight_bytes(config.network, shape)
     batch = config.training.batch_size
     return [
         Need(EMBEDDING, 2 * waves + 3 * answer + BLOCK * 16 * count, f"{count:,} waves of {pixels:,} pixels"),
@@ -55,12 +51,13 @@ def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> lis
 def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> list[shared.Stage]:
     """The stages as a table, from measurements that read no image; answered too."""
     private = prepared.dataset.train
+    features = Fourier(_some_waves(config, private).radians())
     found = [
         shared.start_up(machines),
         shared.alone(EMBEDDING, asking_seconds(config, private)),
-        shared.alone(GENERATOR, learning_seconds(config, private)),
+        shared.alone(GENERATOR, matching.learning_seconds(config, private, features, config.features.count)),
         *shared.counting(config, private),
-        shared.Stage("synthesise", drawing_seconds(config, private)),
+        shared.Stage("synthesise", matching.drawing_seconds(config, private)),
     ]
     found += shared.judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))
     found += auditing(config, prepared, config.synthetic, partial(resembling_seconds, config, private))
@@ -85,20 +82,3 @@ def asking_seconds(config: Config, like: Images) -> float:
 def resembling_seconds(config: Config, like: Images, count: int) -> float:
     """Of saying how like the answer `count` images are, which is most of what was asked of them before."""
     return asking_seconds(config, like) * count / len(like)
-
-
-def learning_seconds(config: Config, like: Images) -> float:
-    """Of the generator, by a few of its steps."""
-    brief, clock = replace(config.training, iterations=STEPS), Stopwatch()
-    waves = _some_waves(config, like)
-    nothing_KF = np.zeros((like.classes, config.features.count))
-    with one_thread():
-        fit(clock, new_generator(config, like), nothing_KF, waves.radians(), brief, 0)
-    return config.training.iterations * clock.step_s()
-
-
-def drawing_seconds(config: Config, like: Images) -> float:
-    """Of drawing, by a few images."""
-    few, generator = min(config.synthetic, 100), new_generator(config, like)
-    chunk = (0, np.arange(few) % like.classes)
-    return seconds(lambda: draw_chunk(chunk, generator), repeats=1) * config.synthetic / few

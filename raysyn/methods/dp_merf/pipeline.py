@@ -19,18 +19,10 @@ from raysyn.methods.class_shares import counted
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of
 from raysyn.methods.dp_merf.config import NAME, Config
-from raysyn.methods.dp_merf.model import (
-    GENERATOR,
-    NETWORK,
-    class_embeddings,
-    drawing,
-    knows,
-    new_generator,
-    of_generator,
-    unlike,
-)
+from raysyn.methods.dp_merf.model import class_embeddings, knows, unlike
 from raysyn.methods.dp_merf.outlook import check_memory, show_outlook
 from raysyn.methods.ends import finish, look, uncharged
+from raysyn.methods.matching import GENERATOR, NETWORK, drawing, learned, of_generator
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import unjudged
 from raysyn.methods.synthesis import judging, synthesise
@@ -41,7 +33,7 @@ from raysyn.privacy.queries import embedding
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.embedding import EMBEDDING
 from raysyn.report.report import Report
-from raysyn.train.embedding import fit
+from raysyn.train.embedding import Fourier
 
 
 def prepare(config: Config) -> Prepared:
@@ -72,13 +64,8 @@ def run(setting: PrivateSetting) -> Report:
 
     # From here on every released byte is post-processing of what the ledger was paid for.
     means_KF = class_embeddings(answer_KF, config, plan, private.units)
-    learn = partial(setting.compute.once, fit, name=GENERATOR)
-    generator = new_generator(config, private)
-    told = (means_KF, of.radians(), config.training, config.seed)
-    trained = folder.stage(GENERATOR, lambda: learn(generator, *told))
-    generator.load_state_dict(trained["model"])
-    setting.console.stage(GENERATOR, f"{config.training.iterations:,} steps towards them: no further cost")
-    synthetic = synthesise(setting, of_generator(generator.cpu()))
+    generator = learned(setting, means_KF, Fourier(of.radians()))
+    synthetic = synthesise(setting, of_generator(generator))
     done = [
         f"Asked for the noisy mean of {config.features.count:,} random features of each of {private.classes} classes.",
         f"Trained a generator for {config.training.iterations:,} steps to have these means.",

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -277,22 +276,6 @@ def draw_of_gan(
 def has_images(public: Public) -> np.ndarray:
     """Which public classes have training images: bool (classes,)."""
     return np.bincount(public.train.labels_N, minlength=public.train.classes) > 0
-
-
-def new_query(config: Config, public: Public) -> nn.Module:
-    """The semantic query function with its first weights, or those of `query.checkpoint`; ValueError where these do not
-    fit."""
-    torch.manual_seed(config.seed)
-    network = config.query.network.build(public.train.shape[2], public.train.classes)
-    if (given := config.query.checkpoint) is not None:
-        try:
-            network.load_state_dict(torch.load(Path(given).expanduser(), map_location="cpu", weights_only=True))
-        except Exception as error:  # unpickling raises anything
-            raise ValueError(
-                f"query.checkpoint={given!r} holds no weights of query.network for {public.train.classes} classes "
-                f"({str(error).strip().splitlines()[0]})"
-            ) from error
-    return network
 
 
 def others(config: Config, public: Public | None) -> int:

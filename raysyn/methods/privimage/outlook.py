@@ -43,8 +43,9 @@ from raysyn.methods.outlook import (
 )
 from raysyn.methods.privimage.config import Config
 from raysyn.methods.privimage.experiments import PARTS, asked
-from raysyn.methods.privimage.models import new_denoiser, new_gan, new_query, others, task_of
+from raysyn.methods.privimage.models import new_denoiser, new_gan, others, task_of
 from raysyn.methods.privimage.stages import before
+from raysyn.methods.public_classifier import new_query
 from raysyn.methods.weighing import Weighed, doubts
 from raysyn.metrics.pace import plane_seconds
 from raysyn.models import denoiser

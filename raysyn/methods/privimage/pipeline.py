@@ -29,7 +29,7 @@ from raysyn.methods.own_network import refuse_lessened
 from raysyn.methods.privimage.config import JUDGED_BY, NAME, Config, name_of
 from raysyn.methods.privimage.experiments import PARTS, asked, plan_of
 from raysyn.methods.privimage.knowing import knows, unmeasured
-from raysyn.methods.privimage.models import NETWORK, check_diffusion, drawing, has_images, new_gan, new_query, others
+from raysyn.methods.privimage.models import NETWORK, check_diffusion, drawing, has_images, new_gan, others
 from raysyn.methods.privimage.outlook import check_memory, show_outlook
 from raysyn.methods.privimage.report import (
     in_figures,
@@ -41,6 +41,7 @@ from raysyn.methods.privimage.report import (
     story,
 )
 from raysyn.methods.privimage.stages import before, begin, mechanisms
+from raysyn.methods.public_classifier import GIVEN, MOST_SHARED, new_query
 from raysyn.methods.releasing import release
 from raysyn.methods.sweep import check, looked_at
 from raysyn.methods.synthesis import evaluate, judging
@@ -51,10 +52,6 @@ from raysyn.privacy import engines, units
 from raysyn.privacy.ledger import Plan
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, write_report
-
-MOST_SHARED = 0.01
-"""Share of the sensitive images that may be public ones too: a few are where both were gathered from the web."""
-GIVEN = "query.checkpoint: the classifier of public classes was given, and counts as made without the private images"
 
 
 def prepare(config: Config) -> Prepared:

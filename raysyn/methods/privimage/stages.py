@@ -24,11 +24,11 @@ from raysyn.methods.privimage.models import (
     Model,
     has_images,
     new_gan,
-    new_query,
     others,
     task_of,
     tuned_denoiser,
 )
+from raysyn.methods.public_classifier import train_query
 from raysyn.methods.synthesis import pack, unpack
 from raysyn.privacy import units
 from raysyn.privacy.mechanisms import Histogram, Learned, Mechanism
@@ -109,21 +109,6 @@ def told(chosen: np.ndarray, private: Images, public: Public) -> str:
     first = ", ".join(public.train.class_names[one] for one in chosen[0])
     whom = private.class_names[0] if len(chosen) > 1 else "all"
     return f"{100 * share:.1f} % of the public images selected (for {whom}: {first})"
-
-
-def train_query(setting: Setting, public: Public) -> tuple[nn.Module, list[dict[str, float]]]:
-    """The semantic query function, trained on public images unless it was given, and how that went."""
-    config: Config = setting.config
-    network = new_query(config, public)
-    if config.query.checkpoint is not None:
-        return network, []
-    fit = partial(setting.compute.train, semantic.fit, network, public.train, public.valid, config.query)
-    trained = setting.folder.stage("query", lambda: fit(config.seed, name="query"))
-    network.load_state_dict(trained["weights"])
-    setting.console.stage(
-        "query", f"{100 * trained['accuracy']:.1f} % of {len(public.valid):,} public images recognised"
-    )
-    return network, trained["history"]
 
 
 def ask(setting: Setting, public: Public, network: nn.Module) -> Tensor:

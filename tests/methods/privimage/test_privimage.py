@@ -40,9 +40,10 @@ from raysyn.methods.privimage import pipeline as privimage
 from raysyn.methods.privimage import stages
 from raysyn.methods.privimage.config import Config, ExperimentConfig, GANModelConfig, GANPretrainConfig, plan
 from raysyn.methods.privimage.experiments import asked, wide
-from raysyn.methods.privimage.models import new_denoiser, new_gan, new_query
+from raysyn.methods.privimage.models import new_denoiser, new_gan
 from raysyn.methods.privimage.presets import PRESETS
 from raysyn.methods.privimage.report import similarity
+from raysyn.methods.public_classifier import new_query
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig

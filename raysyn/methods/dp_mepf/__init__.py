@@ -1,0 +1,1 @@
+"""DP-MEPF: see the card, README.md."""

@@ -1,0 +1,81 @@
+"""A classifier of public classes, trained on public images alone, or given: what PrivImage asks, and what DP-MEPF sees
+images by."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from raysyn.data.public import Public
+from raysyn.methods.common import Setting
+from raysyn.models.classifiers import Classifier
+from raysyn.train import semantic
+from raysyn.train.semantic import QueryConfig
+
+QUERY = "query"
+"""The stage that trains it."""
+MOST_SHARED = 0.01
+"""Share of the private images that may be public ones too: a few are where both were gathered from the web."""
+GIVEN = "query.checkpoint: the classifier of public classes was given, and counts as made without the private images"
+
+
+def new_query(config: Any, public: Public) -> Classifier:
+    """It with its first weights, or those of `query.checkpoint`; ValueError where these do not fit."""
+    torch.manual_seed(config.seed)
+    network: Classifier = config.query.network.build(public.train.shape[2], public.train.classes)
+    if config.query.checkpoint is not None:
+        fill(network, given_weights(config.query), config.query, public.train.classes)
+    return network
+
+
+def given_weights(config: QueryConfig) -> dict[str, Tensor]:
+    """Those of `query.checkpoint`; ValueError, in one sentence, where it holds none."""
+    assert config.checkpoint is not None
+    try:
+        return dict(torch.load(Path(config.checkpoint).expanduser(), map_location="cpu", weights_only=True))
+    except Exception as error:  # unpickling raises anything
+        raise ValueError(
+            f"query.checkpoint={config.checkpoint!r} holds no weights ({str(error).strip().splitlines()[0]})"
+        ) from error
+
+
+def fill(network: nn.Module, weights: dict[str, Tensor], config: QueryConfig, classes: int) -> None:
+    """Load given weights; ValueError, in one sentence, where they are of another network."""
+    try:
+        network.load_state_dict(weights)
+    except Exception as error:  # as may be what was pickled
+        raise ValueError(
+            f"query.checkpoint={config.checkpoint!r} holds no weights of query.network for {classes} classes "
+            f"({str(error).strip().splitlines()[0]})"
+        ) from error
+
+
+def filled(config: QueryConfig, channels: int, weights: dict[str, Tensor]) -> Classifier:
+    """One of so many colour channels, and of as many classes as these weights are of."""
+    head = weights.get("head.weight")
+    classes = len(head) if isinstance(head, Tensor) and head.ndim == 2 and len(head) else 1
+    network = config.network.build(channels, classes)
+    fill(network, weights, config, classes)
+    return network
+
+
+def given_query(config: QueryConfig, channels: int) -> Classifier:
+    """That of `query.checkpoint`, where no public images are read; ValueError where it holds none."""
+    return filled(config, channels, given_weights(config))
+
+
+def train_query(setting: Setting, public: Public) -> tuple[Classifier, list[dict[str, float]]]:
+    """It, trained on public images unless it was given, and how that went."""
+    config = setting.config
+    network = new_query(config, public)
+    if config.query.checkpoint is not None:
+        return network, []
+    fit = partial(setting.compute.train, semantic.fit, network, public.train, public.valid, config.query)
+    trained = setting.folder.stage(QUERY, lambda: fit(config.seed, name=QUERY))
+    network.load_state_dict(trained["weights"])
+    setting.console.stage(QUERY, f"{100 * trained['accuracy']:.1f} % of {len(public.valid):,} public images recognised")
+    return network, trained["history"]

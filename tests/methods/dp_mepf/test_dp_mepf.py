@@ -1,0 +1,209 @@
+"""The whole pipeline on real digits and built-in letters: its plan, its release, its promise, and that stopping it
+changes nothing."""
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from what_is_said import honest, spoken_by
+from what_leaves import (
+    PROMISE,
+    WITH_PUBLIC_IMAGES,
+    WITH_PUBLIC_NETWORKS,
+    Left,
+    made_of_paid_answers,
+    pinned,
+)
+from whole_run import drawn_again, whole_run
+
+from raysyn.compute.doorway import Compute
+from raysyn.compute.local import Local
+from raysyn.data import images as data
+from raysyn.data.images import Images
+from raysyn.data.streams import PublicConfig
+from raysyn.methods import ends, synthesis
+from raysyn.methods.dp_mepf import model
+from raysyn.methods.dp_mepf import pipeline as dp_mepf
+from raysyn.methods.dp_mepf.config import Config
+from raysyn.methods.dp_mepf.presets import PRESETS
+from raysyn.methods.machines import On
+from raysyn.metrics.utility import EvalConfig
+from raysyn.models.semantic import SemanticNetConfig
+from raysyn.models.upsampler import UpsamplerConfig
+from raysyn.privacy.cost import Budget
+from raysyn.privacy.ledger import Ledger
+from raysyn.privacy.queries import perceptual
+from raysyn.privacy.queries.perceptual import MEANS, SQUARES, FeatureMomentsConfig
+from raysyn.runs.storage import load_saved
+from raysyn.train.embedding import MatchConfig
+from raysyn.train.semantic import QueryConfig
+
+TINY = Config(
+    data=data.DataConfig(limit=300),
+    public=PublicConfig(limit=300),
+    budget=Budget(epsilon=8.0, accountant="rdp"),
+    query=QueryConfig(network=SemanticNetConfig(name="resnet14", width=2), epochs=1, batch_size=50, flip=False),
+    network=UpsamplerConfig(latent=4, hidden=8, channels=4),
+    training=MatchConfig(iterations=20, batch_size=20),
+    synthetic=60,
+    tuned_on="digits",
+    chosen_among="3 runs by hand",
+    eval=EvalConfig(classifiers=("logreg",), epochs=1, floor=False, feature_epochs=1, precision_recall_images=50),
+)
+QUICK = replace(TINY, eval=replace(TINY.eval, classifiers=(), feature_epochs=0))
+"""The same release, hardly judged."""
+
+pytestmark = pytest.mark.usefixtures("letters")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_pieces() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthesis, "CHUNK", 20)
+        patch.setattr(model, "SHARD", 130)
+        yield
+
+
+def run(config: Config, out: Path, compute: type[Compute] = Local, text: io.StringIO | None = None) -> Any:
+    about = replace(config, eval=TINY.eval, release=TINY.release)
+    return whole_run(dp_mepf, config, out, On(address="here"), about=about, compute=compute, text=text)
+
+
+@pytest.fixture(scope="module")
+def whole(letters: None, _small_pieces: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole")
+    run(TINY, out / "run")
+    return out / "run"
+
+
+def released(out: Path) -> dict[str, bytes]:
+    return {name: (out / "release" / name).read_bytes() for name in ("synthetic.parquet", "samples.png")}
+
+
+def test_report_and_certificate_keep_the_contract(whole: Path) -> None:
+    report = json.loads((whole / "internal/report.json").read_text())
+    certificate = json.loads((whole / "release/certificate.json").read_text())
+    rows = [(row["stage"], row["sampling_rate"], row["steps"]) for row in report["privacy"]["ledger"]]
+    assert rows == [(MEANS, 1.0, 1), (SQUARES, 1.0, 1)]
+    assert 0.99 * 8 < certificate["epsilon"] == report["privacy"]["epsilon"] <= 8.0
+    stages = {"query", MEANS, SQUARES, "generator", "synthesise", "utility", "fidelity", "distances"}
+    assert set(report["timings"]) == stages
+
+
+def test_more_images_can_be_drawn_from_the_generator_alone(whole: Path) -> None:
+    tensors = drawn_again(dp_mepf.METHOD, TINY, whole)
+    assert all(name.startswith("generator/model/") for name in tensors), "the answers stay inside"
+
+
+class StopsInTraining(Local):
+    """A machine that dies while the generator learns."""
+
+    def __init__(self, storage: Path) -> None:
+        super().__init__(storage, self.watch)
+
+    def watch(self, stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
+        if (stage, done) == ("generator", 10):
+            raise KeyboardInterrupt
+
+
+def test_trap_11_and_30_a_stopped_run_continues_to_the_same_bytes(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped when each answer is paid for and not yet stored, and again while the generator learns."""
+    secret, pay = (whole / "internal/secret").read_bytes(), Ledger.pay
+    monkeypatch.setattr("raysyn.runs.folder.os.urandom", lambda n: secret[:n])
+
+    def stops_at(stopped: str) -> None:
+        def paid(self: Ledger, stage: str, release: Any) -> Any:
+            value = pay(self, stage, release)
+            if stage == stopped:
+                raise KeyboardInterrupt
+            return value
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Ledger, "pay", paid)
+            run(QUICK, tmp_path / "run")
+
+    for stage in (MEANS, SQUARES):
+        stops_at(stage)
+    monkeypatch.setattr("time.monotonic", iter(range(10**6)).__next__)
+    with pytest.raises(KeyboardInterrupt):
+        run(QUICK, tmp_path / "run", StopsInTraining)
+    run(QUICK, tmp_path / "run")
+    assert released(tmp_path / "run") == released(whole)
+    assert len((tmp_path / "run/internal/ledger.jsonl").read_text().splitlines()) == 2
+
+
+def test_trap_05_two_runs_of_one_config_differ(whole: Path, tmp_path: Path) -> None:
+    """Of means alone, the second."""
+    config = replace(QUICK, moments=FeatureMomentsConfig(squares_share=0.0))
+    run(config, tmp_path / "other")
+    answers = [load_saved(out / "internal/stages/means.pt").numpy() for out in (whole, tmp_path / "other")]
+    assert not np.any(answers[0] == answers[1]) and released(tmp_path / "other") != released(whole)
+    assert not (tmp_path / "other/internal/stages/squares.pt").exists()
+
+
+def held_to(config: Config, out: Path) -> set[str]:
+    """The release of a run holds what it may, and says what is so: its sentences."""
+    prepared = dp_mepf.prepare(config)
+    left = Left(out, config, prepared.dataset, prepared.more)
+    pinned(left, PROMISE | (WITH_PUBLIC_IMAGES if prepared.more is not None else WITH_PUBLIC_NETWORKS))
+    return honest(left)
+
+
+def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(whole: Path, tmp_path: Path) -> None:
+    """Also with a classifier that was given, of however many classes, where no public image is read."""
+    torch.save(TINY.query.network.build(1, 7).state_dict(), tmp_path / "net.pt")
+    given = replace(TINY, query=replace(TINY.query, checkpoint=str(tmp_path / "net.pt")))
+    run(given, tmp_path / "run")
+    assert held_to(TINY, whole) | held_to(given, tmp_path / "run") >= spoken_by(dp_mepf)
+
+
+def test_nothing_after_the_paid_answers_looks_at_private_images(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does the classifier, which is trained again."""
+    made_of_paid_answers(run, ends, TINY, whole, tmp_path / "run", monkeypatch)
+
+
+@pytest.mark.parametrize("wrong", ["missing", "another", "no weights"])
+def test_a_classifier_that_does_not_fit_is_refused_before_anything_is_spent(wrong: str, tmp_path: Path) -> None:
+    if wrong == "another":
+        torch.save(TINY.query.network.build(3, 7).state_dict(), tmp_path / "net.pt")
+    elif wrong == "no weights":
+        torch.save({"head.weight": torch.zeros(3)}, tmp_path / "net.pt")
+    query = replace(TINY.query, checkpoint=str(tmp_path / "net.pt"))
+    with pytest.raises(ValueError, match=r"^query\.checkpoint=.* holds no weights") as refused:
+        dp_mepf.prepare(replace(TINY, query=query))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_moments_are_those_of_classes_as_large_as_they_are_told_to_be(share: float) -> None:
+    """Of 900 and 100 images, told apart by their noisy counts; without these each is half."""
+    config = replace(TINY, moments=FeatureMomentsConfig(count_share=share))
+    plan = perceptual.plan(config.moments, Budget(epsilon=50.0, delta=1e-4), 1000)
+    sizes = np.array([900.0, 100.0])[:, None]
+    answers = {MEANS: sizes * np.array([0.5, *[share] * bool(share)]), SQUARES: sizes * np.array([0.25])}
+    means = model.class_moments(answers, config, plan, 1000)
+    wanted = np.array([[0.5, 0.25]] * 2) * (1 if share else np.array([[1.8], [0.2]]))
+    np.testing.assert_allclose(means, wanted, rtol=0.02)
+
+
+@pytest.mark.parametrize(("epsilon", "warned"), [(10.0, False), (0.5, True)])
+def test_features_that_drown_in_noise_are_warned_of(epsilon: float, warned: bool) -> None:
+    config = replace(TINY, budget=Budget(epsilon=epsilon, delta=1e-4))
+    private = Images(np.zeros((900, 8, 8, 1), np.uint8), np.zeros(900, np.int64), tuple("abcdefghi"))
+    told = dp_mepf.drowned(config, private, perceptual.plan(config.moments, config.budget, 900))
+    assert bool(told) == warned and all("mostly noise" in one for one in told)
+
+
+def test_the_papers_presets_ask_for_public_images_of_the_users_own() -> None:
+    for name, config in PRESETS.items():
+        assert (config.public.name == ()) == name.startswith("paper-")
