@@ -42,7 +42,7 @@ NOTE = (
     "target: no other was attacked so."
 )
 FEWEST = 20
-"""Non-members to learn from below which there is nothing to regress on."""
+"""Non-members (images, or persons) to learn from below which there is nothing to regress on."""
 BATCH, MOST_EPOCHS, PATIENCE = 128, 40, 5
 HELD_OUT = 0.2
 """Share of these non-members that say when to stop."""
@@ -60,7 +60,7 @@ def attack(
     """
     whose = Whose.of(pool.images)
     fitted_N = _half(pool, whose, seed)
-    if fitted_N.sum() < FEWEST:
+    if whose.one_each(fitted_N).sum() < FEWEST:
         return {}
     asked = {f"target {name}": said_N for name, said_N in targets.items()}
     asked |= {f"control {index}": said_N for index, said_N in enumerate(controls_MN)}
@@ -113,8 +113,7 @@ def gaussians(
         answer: Tensor = network(as_float(pixels[chosen].to(device)).contiguous(), labels[chosen].to(device))
         return answer
 
-    order = rng.permutation(len(rows))
-    held, learned = np.split(order, [math.ceil(HELD_OUT * len(rows))])
+    held, learned = _held_out(Whose.of(images).only(fitted_N), len(rows), rng)
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
     best, kept, waited = _loss_of(told, rows, held, wanted, images), copy.deepcopy(network.state_dict()), 0
     for _ in range(MOST_EPOCHS):
@@ -175,6 +174,13 @@ def _half(pool: Pool, whose: Whose, seed: int) -> Mask:
     key = int(np.random.SeedSequence([seed, 10]).generate_state(1)[0])
     fitted_U[others_U] = lira.half_design(2, len(labels_U), key, labels_U)[0]
     return whose.images_of(fitted_U)
+
+
+def _held_out(whose: Whose, count: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Places of those that say when to stop, and of all others, in random order; a person's images on one side."""
+    rank_U = np.argsort(rng.permutation(whose.units(count)))
+    order = np.argsort(rank_N := whose.images_of(rank_U), kind="stable")
+    return np.split(order, [int((rank_N < math.ceil(HELD_OUT * len(rank_U))).sum())])
 
 
 def _of_units(score_N: NDArray[np.float64], whose: Whose) -> NDArray[np.float64]:

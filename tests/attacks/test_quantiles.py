@@ -79,3 +79,29 @@ def test_what_is_said_of_judged_images_changes_nothing_that_is_learned() -> None
     moved_N = np.where(fitted_N, said_N, said_N + 5)
     one, other = (quantiles.regress("t", (images, fitted_N, {"t": said}, 0)).numpy() for said in (said_N, moved_N))
     assert (one[fitted_N] == other[fitted_N]).all() and (one[~fitted_N] < other[~fitted_N]).all()
+
+
+@pytest.mark.parametrize("each", [(1,), (3,), (1, 5, 2)])
+def test_who_says_when_to_stop_is_nobody_who_was_learned_from(each: tuple[int, ...]) -> None:
+    persons_N = np.repeat(np.arange(40), np.resize(each, 40))
+    whose = Whose(None if each == (1,) else np.random.default_rng(0).permutation(persons_N))
+    held, learned = quantiles._held_out(whose, len(persons_N), np.random.default_rng(0))
+    person_N = np.arange(40) if whose.persons_N is None else whose.persons_N
+    assert sorted([*held, *learned]) == list(range(len(persons_N)))
+    assert len(set(person_N[held])) == 8 and not set(person_N[held]) & set(person_N[learned])
+
+
+@pytest.mark.parametrize("persons", [38, 42])
+def test_too_few_persons_are_too_few_however_many_images_they_have(tmp_path: Path, persons: int) -> None:
+    rng, numbers_N = np.random.default_rng(0), np.repeat(np.arange(persons), 3)
+    sides = [
+        Images(rng.integers(0, 256, (len(numbers_N), 8, 8, 1), dtype=np.uint8), numbers_N % 2, ("a", "b"), numbers_N)
+        for _ in range(2)
+    ]
+    pool = make_pool(*sides, None, 0)
+    said_MN = rng.standard_normal((3, len(pool.images)))
+    own = pool.images.persons_N
+    assert own is not None
+    inside_MN = np.stack([pool.members_N & (own % 2 == half) for half in (0, 1)])
+    told = (Local(tmp_path), pool, {"it": said_MN[0]}, said_MN[1:], inside_MN, 0)
+    assert bool(quantiles.attack(*told)) == (persons // 2 >= quantiles.FEWEST)
