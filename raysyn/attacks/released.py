@@ -9,6 +9,7 @@ Shapes: N images asked about, D pixels, F directions, Q signals.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -29,8 +30,8 @@ SIGNALS = tuple(
 """Less the distance to the nearest released image of the class, to the nearest few, to the mean of all. In pixels, and
 in the directions in which images differ most, each made as wide as the others: details count as much as outlines there.
 """
-AT_ONCE = 2**24
-"""Distances held together."""
+AT_ONCE, PART = 2**24, 4096
+"""Distances held together, and images."""
 
 
 class Space(NamedTuple):
@@ -42,14 +43,19 @@ class Space(NamedTuple):
 
 def space_of(images: Images) -> Space:
     """The directions in which these images differ most, and how far: each as wide as the others."""
-    flat_ND = _flat(images.images_NHWC).double()
-    mean_D, n = flat_ND.mean(0), len(flat_ND)
-    apart_ND = (flat_ND - mean_D) / max(1, n - 1) ** 0.5
-    if n < apart_ND.shape[1]:
+    n = len(images)
+    mean_D = torch.stack([part.sum(0, dtype=torch.float64) for part in _parts(images.images_NHWC)]).sum(0) / n
+    if n < len(mean_D):
+        apart_ND = (_flat(images.images_NHWC) - mean_D) / max(1, n - 1) ** 0.5
         directions_DF, lengths, _ = torch.linalg.svd(apart_ND.T, full_matrices=False)
         spread = lengths**2
     else:
-        spread, directions_DF = (part.flip(-1) for part in torch.linalg.eigh(apart_ND.T @ apart_ND))
+        # A part at a time: all images as float64 numbers are eight times as large as they are.
+        varied_DD = torch.zeros(len(mean_D), len(mean_D), dtype=torch.float64)
+        for part in _parts(images.images_NHWC):
+            apart_ND = part - mean_D
+            varied_DD.addmm_(apart_ND.T, apart_ND, alpha=1 / max(1, n - 1))
+        spread, directions_DF = (part.flip(-1) for part in torch.linalg.eigh(varied_DD))
     spread, directions_DF = spread[:DIRECTIONS], directions_DF[:, :DIRECTIONS]
     # Directions in which nothing differs, as at a border that is always black, would be nothing but noise.
     there = spread > 1e-4 * spread[0].clamp(min=1e-12)
@@ -90,12 +96,15 @@ def _near(released_MD: Tensor, asked_ND: Tensor) -> Tensor:
 
 def _flat(images_NHWC: NDArray[np.uint8]) -> Tensor:
     """float32 (N, D) from 0 to 1, of at most SIDE by SIDE pixels."""
-    parts = []
-    for at in range(0, len(images_NHWC), 4096):
+    return torch.cat(list(_parts(images_NHWC)))
+
+
+def _parts(images_NHWC: NDArray[np.uint8]) -> Iterator[Tensor]:
+    """The same, PART images at a time."""
+    for at in range(0, len(images_NHWC), PART):
         # torch.tensor copies: arrays that came through Ray are read-only, and a view of them would warn.
-        part = torch.tensor(images_NHWC[at : at + 4096]).permute(0, 3, 1, 2).float() / 255
+        part = torch.tensor(images_NHWC[at : at + PART]).permute(0, 3, 1, 2).float() / 255
         height, width = part.shape[2:]
         if max(height, width) > SIDE:
             part = F.adaptive_avg_pool2d(part, (min(height, SIDE), min(width, SIDE)))
-        parts.append(part.flatten(1))
-    return torch.cat(parts)
+        yield part.flatten(1)

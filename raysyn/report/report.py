@@ -139,8 +139,8 @@ def write_report(
     """Write internal/report.html and, last, internal/report.json, which marks the run as finished; the sentence that
     the report begins with.
 
-    `done` has a sentence per stage. Pictures show released images only, `synthetic` and the noisy
-    `central` ones, unless a section was asked for more; a run without images has None, and a `headline` instead.
+    `done` has a sentence per stage. Pictures in it show released images only, `synthetic` and the noisy `central`
+    ones: what holds private images lies beside it. A run without images has None, and a `headline` instead.
     """
     content = report.as_dict()
     if folder.certificate.exists():

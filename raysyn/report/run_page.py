@@ -27,7 +27,7 @@ def render(
     content: Mapping[str, Any], synthetic: Images | None, central: Images | None = None, done: Sequence[str] = (),
     sections: Sequence[Section] = (), headline: str | None = None,
 ) -> str:  # fmt: skip
-    """The self-contained page: pictures inline, no script, nothing fetched."""
+    """The self-contained page: pictures inline, no script, nothing fetched; private images lie beside it."""
     grids = [] if synthetic is None else list(_grids(synthetic, central))
     n_synthetic = 0 if synthetic is None else len(synthetic)
     return _page().render(

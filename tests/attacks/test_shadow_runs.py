@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysyn.attacks import over_targets, shadow_runs
+from raysyn.attacks import over_targets, released, shadow_runs
 from raysyn.attacks.found import RELEASED
 from raysyn.attacks.released import SIGNALS, centred, signals, space_of
 from raysyn.attacks.whose import Whose
@@ -191,3 +191,21 @@ def test_large_images_and_a_class_without_a_release_are_asked_about() -> None:
     told = signals(only, some, space_of(some))
     assert told.shape == (12, len(SIGNALS)) and torch.isfinite(told).all()
     assert (told[some.labels_N == 0, 0] > told[some.labels_N == 1, 0].max()).all()
+
+
+@pytest.mark.parametrize("count", [20, 300])
+def test_directions_are_told_without_all_images_as_numbers_at_once(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of fewer images than pixels by another way, and one copy."""
+    asked, held = images(count), list[int]()
+    flat_ND = asked.images_NHWC.reshape(count, -1).astype(np.float64) / 255
+    whole = released._flat
+    monkeypatch.setattr(released, "PART", 17)
+    monkeypatch.setattr(released, "_flat", lambda pixels: (held.append(len(pixels)), whole(pixels))[1])
+    space = released.space_of(asked)
+    assert held == ([20] if count < flat_ND.shape[1] else [])
+    np.testing.assert_allclose(space.mean_D, flat_ND.mean(0), atol=1e-6)
+    # In these directions images are as wide as in any other, and do not vary together.
+    seen_NF = (flat_ND - flat_ND.mean(0)) @ space.scaled_DF.double().numpy()
+    np.testing.assert_allclose(np.cov(seen_NF.T), np.eye(seen_NF.shape[1]), atol=1e-4)
+    wanted = np.linalg.eigvalsh(np.cov(flat_ND.T))[::-1][: space.scaled_DF.shape[1]]
+    np.testing.assert_allclose(space.scaled_DF.double().norm(dim=0) ** -2, wanted, rtol=1e-4)

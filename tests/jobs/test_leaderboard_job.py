@@ -49,6 +49,7 @@ from raysyn.runs.account_book import beside
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import REACH, Store
 from raysyn.screen.console import Console
+from raysyn.verbs import unless_refuted
 
 JOB, PYTHON = "leaderboard", sys.executable
 TINY = (
@@ -346,6 +347,7 @@ def test_flags_vary_for_all_or_for_one_method() -> None:
     # All rows learn from all images, audited methods too, unless somebody asks for canaries.
     alone = ["--audit.canaries", "0"]
     assert Run("dp_feta", "cpu-mnist", None, 0).words == ["cpu-mnist", *alone, "--seed", "0"]
+    assert Run("pigan", "cpu-mnist", None, 0, more=("--model", "dpgan")).words[1:3] == alone
     asked = ("--audit.canaries", "100")
     assert Run("dp_feta", "cpu-mnist", None, 0, more=asked).words == ["cpu-mnist", *asked, "--seed", "0"]
     assert not any("audit" in word for word in Run("lira", "quick", None, 0).words)
@@ -451,6 +453,57 @@ def test_the_images_of_a_run_are_those_that_its_seed_divided(tmp_path: Path, mon
         folder.close()
         (folder.internal / "report.json").write_text("{}")
         assert run_job(unit, shared) == {"data_fingerprint": source or "members others"}
+
+
+@pytest.mark.parametrize(
+    ("status", "audit", "said"),
+    [(1, {"refuted": True}, None), (1, {"refuted": False}, "exit status 1"), (1, None, "exit status 1"),
+     (2, {"refuted": True}, "exit status 2")],
+)  # fmt: skip
+def test_a_run_that_its_canaries_refute_is_a_row_and_one_that_failed_ends_the_board(
+    status: int, audit: Any, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, unit = shared_by(tmp_path), Run("noisy_means", "quick", None, 0)
+    ended = subprocess.CompletedProcess([], status, "", "it failed")
+    monkeypatch.setattr(pipeline, "subprocess", SimpleNamespace(run=lambda *_, **more: ended))
+    with RunFolder.open(
+        tmp_path / "runs" / unit.name, method="m", preset="p", config={}, data_fingerprint="f"
+    ) as folder:
+        folder.report_json.write_text(json.dumps({"attacks": {"audit": audit} if audit else {}}))
+    if said is None:
+        assert run_job(unit, shared)["attacks"]["audit"] == audit
+        return
+    with pytest.raises(RuntimeError, match=said):
+        run_job(unit, shared)
+    folder.report_json.unlink()
+    with pytest.raises(RuntimeError, match=said):
+        run_job(unit, shared)
+
+
+def test_a_board_goes_on_past_a_refuted_run_marks_its_row_and_ends_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def report(refuted: bool) -> dict[str, Any]:
+        return {
+            "metrics": {"utility": {"cnn": {"accuracy": 0.5}}}, "dataset": {"name": "digits"}, "environment": {},
+            "privacy": {"guarantee": "dp", "epsilon": 3.0, "delta": 1e-3, "adjacency": ADD_REMOVE, "ledger": []},
+            "data_fingerprint": "abc", "timings": {}, "attacks": {"audit": {"refuted": refuted}},
+        }  # fmt: skip
+
+    config, text = Config(methods=("noisy_means", "dp_feta"), epsilons=(3.0,), seeds=(0,)), io.StringIO()
+    config = dataclasses.replace(config, judges=dataclasses.replace(config.judges, classifiers=()))
+    names = [one.name for one in runs(config)]
+    answers = SimpleNamespace(map=lambda *_, **more: [report(name == names[0]) for name in names])
+    with RunFolder.open(tmp_path / "board", method="leaderboard", preset="quick", config={}, data_fingerprint="") as at:
+        board = Board(config, {}, answers, at, Console(text))  # type: ignore[arg-type]
+        with pytest.raises(SystemExit) as ended:
+            unless_refuted(run_board)(board)
+    assert ended.value.code == 1 and f"REFUTED by their canaries: {names[0]}. " in capsys.readouterr().err
+    shown, rows = (at.internal / "table.html").read_text(), (at.internal / "table.csv").read_text()
+    assert shown.count('<tr class="bad">') == 2 == shown.count(">3, REFUTED"), "in both tables one row"
+    assert f'class="bad"><b>REFUTED by their canaries: {names[0]}. ' in shown
+    assert [row["refuted"] for row in csv.DictReader(rows.splitlines())] == ["1", "0"]
+    assert "3, REFUTED" in text.getvalue() and "table.html" in text.getvalue()
 
 
 def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() -> None:

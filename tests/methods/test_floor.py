@@ -5,6 +5,7 @@ Noisy means themselves are judged here beside another answer to the very same qu
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -92,10 +93,15 @@ def test_nothing_of_the_floor_is_released(whole: Whole) -> None:
     assert [row["stage"] for row in certificate["ledger"]] == ["means", "spread"] and "floor" not in str(certificate)
 
 
-def test_nearest_private_images_are_drawn_inside_alone(whole: Whole) -> None:
+PICTURES = ("nearest.png", "closest.png")
+"""That have private images in them."""
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_nearest_private_images_are_drawn_inside_alone(name: str, whole: Whole) -> None:
     """Four pairs in a row, each a synthetic image and the private one that is nearest to it, the closest first."""
-    picture = Image.open(whole.out / "internal/nearest.png")
-    assert picture.size[0] == 8 * (8 * 8 + 2) + 2 and (whole.out / "internal/nearest.png").stat().st_mode & 0o077 == 0
+    picture = Image.open(io.BytesIO((whole.out / "internal" / name).read_bytes()))
+    assert picture.size[0] == 8 * (8 * 8 + 2) + 2 and (whole.out / "internal" / name).stat().st_mode & 0o077 == 0
     told = whole.report["metrics"]["fidelity"]
     assert told["nearest_pairs"] == "internal/nearest.png" and told["nearest_pair"] > 0 and "nearest" not in told
     private = noisy_means.prepare(JUDGED).dataset.train.images_NHWC[:, ::1, ::1, 0]
@@ -104,7 +110,7 @@ def test_nearest_private_images_are_drawn_inside_alone(whole: Whole) -> None:
         top, left = 2 + pair // 4 * 66, 2 + (2 * pair + 1) * 66
         shown = tiles[top : top + 64 : 8, left : left + 64 : 8]
         assert np.any(np.all(private == shown, axis=(1, 2)))
-    assert not (whole.out / "release/nearest.png").exists()
+    assert not (whole.out / "release" / name).exists()
 
 
 def test_sealing_erases_it(whole: Whole) -> None:
@@ -115,7 +121,7 @@ def test_sealing_erases_it(whole: Whole) -> None:
     ) as folder:  # fmt: skip
         seal(folder, {"eval": {"floor": True}})
     assert sorted(path.name for path in (whole.out / "internal/stages").iterdir()) == ["means.pt", "spread.pt"]
-    assert not (whole.out / "internal/nearest.png").exists()
+    assert not any((whole.out / "internal" / name).exists() for name in PICTURES)
 
 
 class Asking:

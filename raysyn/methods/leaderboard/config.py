@@ -155,7 +155,7 @@ class Run:
         given = [*self.more, *chain.from_iterable(self.varied)]
         audit = getattr(catalogue.find(self.method).presets().get(self.preset), "audit", None)
         # All rows learn from all images, whether their method can be audited or not.
-        by_itself = audit is not None and audit.canaries is None and paid(self.method)
+        by_itself = audit is not None and audit.canaries is None
         asked = any(word.startswith("--audit") for word in given)
         unaudited = ["--audit.canaries", "0"] if by_itself and not asked else []
         return [self.preset, *unaudited, *given, "--seed", str(self.seed), *budget]

@@ -29,6 +29,7 @@ def page(rows: Sequence[Row], told: Sequence[str], among: int, columns: Sequence
     beside = [_promise(row) | _common(row) | _guessing(row) | _distances(row) | _asked(row, columns) for row in rows]
     own = [_promise(row) | _own(row) for row in rows]
     return made.get_template("leaderboard.html.j2").render(
+        refuted=[row["refuted"] > 0 for row in rows],
         tables=[(_filled(beside), "report", [_links(row, REPORT) for row in rows]),
                 (_filled(own), "samples", [_links(row, SAMPLES) for row in rows])],
         words=WORDS, runs=sum(row["runs"] for row in rows), among=among, told=told, picture=picture,
@@ -63,11 +64,11 @@ def _filled(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def _promise(row: Row) -> dict[str, str]:
-    promised = row["epsilon"] is not None
+    promised, mark = row["epsilon"] is not None, ", REFUTED" if row["refuted"] else ""
     return {
         "method": row["method"], "preset": row["preset"], "data": row["data"], "differs in": row["differs_in"],
         UNIT: row["unit"] or MISSING,
-        "ε": f"{row['epsilon']:.4g}" if promised else "none", "δ": f"{row['delta']:.2g}" if promised else MISSING,
+        "ε": f"{row['epsilon']:.4g}{mark}" if promised else "none", "δ": f"{row['delta']:.2g}" if promised else MISSING,
         "runs": str(row["runs"]),
     }  # fmt: skip
 

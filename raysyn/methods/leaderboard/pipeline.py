@@ -18,13 +18,14 @@ from typing import Any
 
 from raysyn.compute.doorway import Compute
 from raysyn.data.images import public_facts
+from raysyn.methods.canary_attack import Refuted
 from raysyn.methods.common import Connect, apart, plain_name
 from raysyn.methods.leaderboard.config import NAME, Config, Run, runs
 from raysyn.methods.leaderboard.judging import verdicts
 from raysyn.methods.leaderboard.outlook import show_outlook
 from raysyn.methods.leaderboard.page import console_rows, csv_text, page
 from raysyn.methods.leaderboard.room import Room, check_room, enter_choices
-from raysyn.methods.leaderboard.rows import table
+from raysyn.methods.leaderboard.rows import refuted, table
 from raysyn.methods.leaderboard.together import beside, finished, in_row, together
 from raysyn.methods.method import Command
 from raysyn.methods.varied import addressed
@@ -61,13 +62,22 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
     if done.returncode == -signal.SIGKILL:
         # Nobody but the system, short of memory, does that.
         raise MemoryError(f"{shlex.join(command)}: killed by the system, which was short of memory")
-    if done.returncode:
+    if done.returncode and not (done.returncode == 1 and _refuted(out)):
         raise RuntimeError(
             f"{shlex.join(command)}: exit status {done.returncode}\n{done.stderr.strip() or done.stdout.strip()}"
         )
     report, began = (json.loads(read_bytes(out, name)) for name in (REPORT_JSON, RUN_JSON))
     # PIGAN's seed divides the images, which are the same ones nevertheless.
     return {**report, "data_fingerprint": began.get("source_fingerprint", began["data_fingerprint"])}
+
+
+def _refuted(out: str) -> bool:
+    """Whether a run was reported, and refuted by its canaries, which ends it with status 1: a row of the table like
+    others, that says so."""
+    try:
+        return refuted(json.loads(read_bytes(out, REPORT_JSON)))
+    except FileNotFoundError:
+        return False
 
 
 def _check_reach(shared: Mapping[str, str]) -> None:
@@ -144,6 +154,10 @@ class Leaderboard:
 
 
 METHOD = Leaderboard()
+REFUTED = (
+    "REFUTED by their canaries: {}. These releases give away more than their certificates say: hand nothing of them "
+    "on, and do what their reports say"
+)
 FLAGS = "flags.json"
 """Of internal/: the further flags of each method's runs, by its name."""
 
@@ -191,7 +205,8 @@ def hold_to_flags(folder: RunFolder, config: Config) -> None:
 
 
 def run(board: Board) -> list[dict[str, Any]]:
-    """Finish every run, judge all of them alike, and write table.html and table.csv; the rows."""
+    """Finish every run, judge all of them alike, and write table.html and table.csv; the rows. Refuted, once all is
+    written, where the canaries of a run show more than it promises."""
     config, folder = board.config, board.folder
     units = runs(config)
     names = beside(folder.storage, [one.name for one in units])
@@ -214,6 +229,9 @@ def run(board: Board) -> list[dict[str, Any]]:
     totals = together(finished(folder.storage, names))
     rows = [row | in_row(totals.get((row["data"], row["unit"] or ""))) for row in table(units, found, judged, columns)]
     told = [total.told() for total in totals.values()]
+    broken = [unit.name for unit, report in zip(units, found, strict=True) if refuted(report)]
+    if broken:
+        told.insert(0, REFUTED.format(", ".join(broken)))
     several = len({unit.epsilon for unit in units if unit.epsilon is not None}) > 1
     drawn = trade_off.picture(found, [unit.method for unit in units]) if several else None
     write_atomically(folder.internal / "table.html", page(rows, told, len(names), list(columns), drawn))
@@ -222,8 +240,10 @@ def run(board: Board) -> list[dict[str, Any]]:
     board.console.close()
     board.console.plan_table(console_rows(rows), title="Accuracy on real test images")
     for sentence in [*missing, *told]:
-        board.console.say(sentence)
+        board.console.say(sentence, alarm=sentence.startswith("REFUTED"))
     board.console.say(f"Table (stays inside): {folder.shown(folder.internal / 'table.html')}, table.csv")
+    if broken:
+        raise Refuted(told[0])
     return rows
 
 

@@ -51,8 +51,14 @@ def facts(units: Sequence[Run], reports: Sequence[Mapping[str, Any]]) -> Row:
         # Every run of a row kept its promise: the weakest of them is theirs.
         **{key: max(one[key] for one in privacy) if promised else None for key in ("epsilon", "delta")},
         "differs_in": ", ".join(map(spelled, first.varied)),
-        "runs": len(units), "folders": " ".join(unit.name for unit in units),
+        "runs": len(units), "refuted": sum(map(refuted, reports)), "folders": " ".join(unit.name for unit in units),
     }  # fmt: skip
+
+
+def refuted(report: Mapping[str, Any]) -> bool:
+    """Whether the canaries of a run show more than it promises."""
+    audit: Mapping[str, Any] = report.get("attacks", {}).get("audit") or {}
+    return bool(audit.get("refuted"))
 
 
 def units_of(privacy: Sequence[Mapping[str, Any]]) -> str:
