@@ -55,7 +55,7 @@ def prepare(config: Config) -> Prepared:
         lira_target.check_network(network, train, config.called(), config.imported())
         found = lira_target.check_fresh(network, other, config.called())
     check_views(config.attack, recipe)
-    check_enough(config.attack, train, dataset.test, config.seed)
+    check_enough(config.attack, train, dataset.test, config.seed, recipe)
     if isinstance(recipe, OwnRecipe):
         recipe, doubts = check_training(recipe, train)
         facts, found = {"recipe_source": recipe.made_by.identity}, found + doubts
@@ -81,7 +81,7 @@ def run(setting: Setting) -> Report:
     setting_asked = replace(setting, config=replace(config, attack=asked))
     found = setting_asked.attack({"target": target}, train, architecture, speed, recipe)
     alike = found["likeness"]["target"]
-    unlike = lira_target.unlike(alike, trained_here=config.target.checkpoint is None)
+    unlike = lira_target.unlike(alike, trained_here=config.target.checkpoint is None, recipe=recipe)
     told, accuracy = found["attacks"]["target"], found["tested"]["target"]
     headline = headline_sentence(told, config.attack.shadow_models, accuracy)
     console.stage("attack", headline)

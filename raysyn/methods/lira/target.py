@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from raysyn.attacks import likeness
+from raysyn.attacks.teaching import Recipe
 from raysyn.attacks.verdict import clopper_pearson
 from raysyn.data.images import Images
 from raysyn.models.checkpoints import last_line
@@ -18,6 +19,8 @@ from raysyn.models.imported import Imported
 from raysyn.models.normalised import Behind
 from raysyn.report.report import Section
 from raysyn.train.classifier import as_float
+from raysyn.train.fast import FastRecipe
+from raysyn.train.own_recipe import OwnRecipe
 from raysyn.train.recipe import predict
 
 LOOKED_AT = 1000
@@ -140,7 +143,7 @@ def _words(values: tuple[float, ...]) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
-def unlike(found: Mapping[str, Any], trained_here: bool) -> list[str]:
+def unlike(found: Mapping[str, Any], trained_here: bool, recipe: Recipe) -> list[str]:
     """The warning where target and shadow models do not know their images alike (`likeness.apart` has the rule)."""
     if not (difference := likeness.apart(found)):
         return []
@@ -149,14 +152,19 @@ def unlike(found: Mapping[str, Any], trained_here: bool) -> list[str]:
         f"the classifier is right about {target:.1f} % of the images it was trained on, its median shadow model about "
         f"{shadows:.1f} % of its own, more than {100 * likeness.FAR:.0f} points apart with intervals that do not meet"
     )
+    how, rate, longer = "--recipe.*", "lower --recipe.learning-rate", "train longer (--recipe.epochs)"
+    if isinstance(recipe, FastRecipe):
+        how, rate, longer = "--fast.*", "lower --fast.learning-rate", "train longer (--fast.epochs)"
+    elif isinstance(recipe, OwnRecipe):
+        how, rate, longer = recipe.name, f"lower the learning rate of {recipe.name}", "let it train longer"
     if difference > 0:
-        mend = "shadow models that learned less hide its leak: train them as it was trained (--recipe.*, longer)"
+        mend = f"shadow models that learned less hide its leak: train them as it was trained ({how}, longer)"
     elif trained_here:
-        mend = "the recipe suits it less than them: lower --recipe.learning-rate, or train longer"
+        mend = f"the recipe suits it less than them: {rate}, or {longer}"
     else:
         mend = (
             f"shadow models that it does not resemble hide its leak: {MEND}, that these are the images it was trained "
-            "on, and that --recipe.* trains as it was trained"
+            f"on, and that {how} trains as it was trained"
         )
     return [f"{told}; {mend}"]
 
