@@ -43,10 +43,11 @@ def attack(
     the area varies when each of them is the target}, "shadow_images": images that each learned from, "likeness":
     {target: see `likeness.figures`}, "found": [records of each target's headline and of quantile regression, see
     `found.found`], "each": {"rows", "members", "score": {target}} of every image compared, its place on its side and
-    the headline's score of it, or of its person}. Beside every variant's verdict and in the headline stands its
-    `control`, what it reads where nothing is remembered. `auc` and `aop` are those of the headline, `best_auc` and
-    `best_aop` of LiRA's variant that turned out best, `rmia_a` what RMIA offline took for its parameter. Without
-    shadow models "attacks" is empty, and so is what speaks of them.
+    the headline's score of it, or of its person}, "doubts": [what is doubtful about targets that are trained where they
+    are asked]}. Beside every variant's verdict and in the headline stands its `control`, what it reads where nothing is
+    remembered. `auc` and `aop` are those of the headline, `best_auc` and `best_aop` of LiRA's variant that turned out
+    best, `rmia_a` what RMIA offline took for its parameter. Without shadow models "attacks" is empty, and so is what
+    speaks of them.
     """
     if not config.shadow_models:
         alone = _asked(compute, targets, test.select([]), test, network, recipe)
@@ -89,7 +90,8 @@ def attack(
     }
     each = {"rows": pool.rows_N.tolist(), "members": pool.members_N.tolist(), "score": score}
     found = {"tested": tested, "attacks": attacks, "likeness": alike, "each": each, "found": records}
-    return {**found, "shadow_images": len(pool.images) // 2}
+    doubts = [said for answer in answers.values() for said in answer.get("doubts", ())]
+    return {**found, "doubts": doubts, "shadow_images": len(pool.images) // 2}
 
 
 def _controls(
@@ -136,9 +138,9 @@ def ask(target: str, shared: tuple[Architecture, Mapping[str, Target], Images, I
         (model,) = teach(Alone(), network, recipe, [own.images], len(own.images), [own.seed], [own.seed])
     else:
         model = loaded(network.build(test.shape[2], test.classes), own)
-    asked = {}
+    asked: dict[str, Any] = {"doubts": own.look(model, own.images)} if isinstance(own, Learns) else {}
     if len(pool):
-        asked = {
+        asked |= {
             "confidences": torch.from_numpy(confidences(model, pool, recipe.views())),
             "right": likeness.right(model, pool),
         }

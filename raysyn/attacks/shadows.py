@@ -25,6 +25,7 @@ from raysyn.compute.worker import Alone, Clock
 from raysyn.data.images import Images
 from raysyn.train.arrays import as_tensor
 from raysyn.train.classifier import as_float
+from raysyn.train.fast import FastRecipe
 from raysyn.train.memory import HEADROOM, at_once, available_bytes, step_bytes
 from raysyn.train.recipe import RecipeConfig
 from raysyn.train.views import View
@@ -37,6 +38,8 @@ Headline = Literal[
     "online-per-example", "online-global", "offline-per-example", "offline-global", "rmia-online", "rmia-offline",
     "loss",
 ]  # fmt: skip
+FEWEST_BY_FAST = 4
+"""Members (images, or persons), of which a control model's half has 2."""
 STACKS = (1, 2, 4, 8)
 TRIAL_STEPS = 8
 WORTH_IT = 0.95
@@ -81,10 +84,14 @@ class AttackConfig:
     def averaged(self, recipe: Recipe) -> int:
         """How many of the views that `recipe` gives are averaged, from the first on; ValueError for more than those."""
         if (self.queries or 1) > (given := len(recipe.views())):
+            # An image and its mirror image have one answer by the fast recipe.
+            others = {"flip": replace(recipe, flip=True), "shift": replace(recipe, shift=recipe.shift or 1)}
+            counts = {name: len(one.views()) for name, one in others.items()}
+            more = [f"--recipe.{name} ({count})" for name, count in counts.items() if count > given]
             raise ValueError(
                 f"attack.queries is {self.queries}, but training by this recipe gives {given} "
-                f"view{'s' if given > 1 else ''} of an image: give at most {given}, or where the classifier was "
-                "trained so --recipe.flip (twice as many) or --recipe.shift (9 or more)"
+                f"view{'s' if given > 1 else ''} of an image: give at most {given}"
+                + (f", or where the classifier was trained so {' or '.join(more)}" if more else "")
             )
         return self.queries or recipe.usual_views()
 
@@ -158,12 +165,21 @@ def sweep(
     return Sweep(shadow_MNQ, roles_MN == lira.TRAIN), np.stack([answer["right"].numpy() for answer in answers])
 
 
-def check_enough(config: AttackConfig, members: Images, others: Images, seed: int) -> None:
-    """ValueError where there is nothing to compare, or some image of the pool would lack shadow models that saw it, or
-    that did not; 2 are needed, 3 of persons with unequally many images, of which models in turn are taken out."""
+def check_enough(
+    config: AttackConfig, members: Images, others: Images, seed: int, recipe: Recipe | None = None
+) -> None:
+    """ValueError where there is nothing to compare or to learn from by `recipe`, or some image of the pool would lack
+    shadow models that saw it, or that did not; 2 are needed, 3 of persons with unequally many images, of which models
+    in turn are taken out."""
     if not config.shadow_models:
         return
-    pool = make_pool(members, others, config.images, seed).images
+    pool, members_N, *_ = make_pool(members, others, config.images, seed)
+    if isinstance(recipe, FastRecipe) and (count := int(Whose.of(pool).one_each(members_N).sum())) < FEWEST_BY_FAST:
+        raise ValueError(
+            f"attack: only {count} {Whose.of(pool).word}s of the training side can be compared, and recipe fast needs "
+            f"{FEWEST_BY_FAST}, as it normalises by batches and control models learn from halves of them: give more "
+            "training and test images, or leave --recipe fast out"
+        )
     if (left := len(np.unique(pool.labels_N))) < 2:
         raise ValueError(
             f"attack: training and test images have {left} class in common, of which every classifier is equally sure, "

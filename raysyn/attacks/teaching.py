@@ -3,7 +3,7 @@ one, or by a function of the user's."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple, Protocol
 
@@ -33,6 +33,8 @@ class Learns(NamedTuple):
 
     images: Images
     seed: int
+    look: Callable[[nn.Module, Images], list[str]]
+    """What is doubtful about it, asked where it is trained; other processes must find this function."""
 
 
 def teach(

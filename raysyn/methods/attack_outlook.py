@@ -29,19 +29,21 @@ class RecipePace:
     ask_s: float
     """Seconds of asking about one image."""
     batch_size: int
+    start_s: float = 0.0
+    """Seconds of a training whatever it learns from."""
 
     def training(self, images: int, epochs: int, valid: int = 0) -> float:
         """Seconds of so many epochs on `images`, with a look at validation images after each."""
-        return epochs * (math.ceil(images / self.batch_size) * self.step_s + valid * self.ask_s)
+        return self.start_s + epochs * (math.ceil(images / self.batch_size) * self.step_s + valid * self.ask_s)
 
 
 @one_thread()
 def recipe_pace(network: Architecture, recipe: Recipe, like: Images) -> RecipePace:
     """From a few steps on made-up images, of a smaller batch where images are large; of a training of the user's, which
-    nobody knows, from all of it on a few images, as if each took as long."""
+    nobody knows, from all of it on a few images and on four times as many, as if each one more took as long."""
     few = max(2, at_once(min(recipe.batch_size if isinstance(recipe, RecipeConfig) else 128, 128), like.shape))
     if isinstance(recipe, OwnRecipe):
-        few = TRIED_ON
+        few = max(TRIED_ON, few // 2)
     images, clock = made_up(like, few), Stopwatch()
     brief = recipe
     if isinstance(recipe, RecipeConfig):
@@ -52,11 +54,17 @@ def recipe_pace(network: Architecture, recipe: Recipe, like: Images) -> RecipePa
         started = now()
         (model,) = teach(clock, network, brief, [images], few, [0], [0])
         model, spent = model.to(best_device()).eval(), now() - started
+        if isinstance(recipe, OwnRecipe):
+            started = now()
+            teach(clock, network, recipe, [made_up(like, 4 * few)], 4 * few, [0], [0])
+            each_s = max(0.0, now() - started - spent) / (3 * few)
     alone = {name: view for name, view in recipe.views().items() if name == next(iter(recipe.views()))}
     asked_s = seconds(lambda: confidences(model, images, alone)) / few
     if isinstance(recipe, RecipeConfig):
         return RecipePace(clock.step_s() * recipe.batch_size / few, asked_s, recipe.batch_size)
-    return RecipePace((spent if isinstance(recipe, OwnRecipe) else clock.step_s()) / few, asked_s, 1)
+    if isinstance(recipe, OwnRecipe):
+        return RecipePace(each_s, asked_s, 1, start_s=max(0.0, spent - few * each_s))
+    return RecipePace(clock.step_s() / few, asked_s, 1)
 
 
 def attack_stage(

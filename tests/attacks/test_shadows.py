@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysyn.attacks import lira, rmia, shadows
+from raysyn.attacks import control, lira, rmia, shadows
 from raysyn.attacks.membership import attack
 from raysyn.attacks.shadows import AttackConfig, ShadowSpeed
 from raysyn.attacks.variants import Lira, Rmia
@@ -19,6 +20,8 @@ from raysyn.compute.local import Local
 from raysyn.compute.worker import Alone
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.models.resnet import ResNetConfig
+from raysyn.train.fast import FastConfig, FastRecipe
+from raysyn.train.own_recipe import OwnRecipe
 from raysyn.train.recipe import RecipeConfig, fit, one_hot
 
 
@@ -81,22 +84,28 @@ def test_a_view_tells_more_if_training_shows_it_and_less_if_not(tmp_path: Path) 
 
 def test_only_views_that_the_recipe_gives_are_averaged() -> None:
     plain = RecipeConfig(trivial_augment=False)
-    for recipe, default, most in (
-        (plain, 1, 1),
-        (replace(plain, flip=True), 2, 2),
-        (replace(plain, shift=2), 9, 9),
+    fast, own = FastRecipe(config=FastConfig()), OwnRecipe.named("mine:fit")
+    for recipe, default, most, *helps in (
+        (plain, 1, 1, ("flip", 2), ("shift", 9)),
+        (replace(plain, flip=True), 2, 2, ("shift", 18)),
+        (replace(plain, shift=2), 9, 9, ("flip", 18)),
         (replace(plain, shift=2, flip=True), 18, 18),
-        (RecipeConfig(), 1, 5),
-        (RecipeConfig(flip=True), 2, 10),
+        (RecipeConfig(), 1, 5, ("flip", 10), ("shift", 9)),
+        (RecipeConfig(flip=True), 2, 10, ("shift", 18)),
+        (fast, 1, 1, ("shift", 9)),
+        (replace(fast, flip=True), 1, 1, ("shift", 9)),
+        (replace(fast, shift=2), 9, 9),
+        (own, 1, 1, ("flip", 2), ("shift", 9)),
+        (replace(own, flip=True, shift=1), 18, 18),
     ):
         assert AttackConfig().averaged(recipe) == default
         assert [AttackConfig(queries=asked).averaged(recipe) for asked in (1, most)] == [1, most]
         for more in range(most + 1, shadows.QUERIES + 1):
-            words = (
-                rf"queries is {more}, .* gives {most} views? .* at most {most}, .* --recipe\.flip .* --recipe\.shift"
-            )
-            with pytest.raises(ValueError, match=words):
+            words = rf"queries is {more}, .* gives {most} views? .* at most {most}"
+            with pytest.raises(ValueError, match=words) as caught:
                 AttackConfig(queries=more).averaged(recipe)
+            told = re.findall(r"--recipe\.(flip|shift) \((\d+)\)", str(caught.value))
+            assert told == [(name, str(count)) for name, count in helps if count > most]
 
 
 @pytest.mark.parametrize(
@@ -155,3 +164,29 @@ def test_too_few_shadow_models_are_refused_before_any_is_trained(design: Any, mo
         shadows.check_enough(AttackConfig(shadow_models=models, design=design), digits.train, digits.test, 0)
     for enough in (AttackConfig(shadow_models=4, design="half"), AttackConfig(), AttackConfig(shadow_models=0)):
         shadows.check_enough(enough, digits.train, digits.test, 0)
+
+
+@pytest.mark.parametrize("size", [8, 16])
+@pytest.mark.parametrize("design", ["half", "split"])
+@pytest.mark.parametrize("persons", [False, True])
+def test_by_the_fast_recipe_so_many_members_do_that_every_half_can_be_learned_from(
+    size: int, design: Any, persons: bool
+) -> None:
+    """Where a pixel is left, a batch of one image has nothing to be normalised by."""
+    recipe, config = FastRecipe(config=FastConfig(epochs=1, widths=(2, 2, 2))), AttackConfig(design=design)
+    network = recipe.network()
+
+    def side(count: int, seed: int) -> Images:
+        pixels = np.random.default_rng(seed).integers(0, 256, (count, size, size, 1), dtype=np.uint8)
+        return Images(pixels, np.arange(count) % 2, ("a", "b"), np.arange(count) if persons else None)
+
+    others = side(4, 1)
+    for few in (2, 3):
+        with pytest.raises(ValueError, match=r"attack: only [23] \w+s of the training side .* fast needs 4"):
+            shadows.check_enough(config, side(few, 0), others, 0, recipe)
+        shadows.check_enough(config, side(few, 0), others, 0, RecipeConfig())
+    shadows.check_enough(config, side(4, 0), others, 0, recipe)
+    pool = shadows.make_pool(side(4, 0), others, None, 0)
+    for model in range(control.MODELS):
+        control.train(model, (pool.images, pool.members_N, network, recipe, 0))
+    shadows.train_shadows(range(2), (pool.images, config, network, recipe, 0))

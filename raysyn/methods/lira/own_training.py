@@ -14,11 +14,16 @@ from raysyn.train.recipe import predict
 
 APART = 1e-3
 """Relative difference that is more than rounding."""
+_CHECKED: dict[tuple[object, tuple[int, int, int], int], list[str]] = {}
+"""Warnings about trainings that will do, as two whole ones may take long: by source and what images are like."""
 
 
 def check_training(recipe: OwnRecipe, like: Images) -> tuple[OwnRecipe, list[str]]:
     """The same with its code fixed, and warnings; ValueError, in one sentence, where it returns nothing that answers
-    images like these with logits, or answers differently each time."""
+    images like these with logits, or answers differently each time. Asked again by this process it answers at once."""
+    fixed = recipe.fixed()
+    if (known := (fixed.identity(), like.shape, like.classes)) in _CHECKED:
+        return fixed, _CHECKED[known]
     images = made_up(like, max(TRIED_ON, 2 * like.classes))
     first, again = (_answers(recipe, images) for _ in range(2))
     if not _alike(*first):
@@ -26,7 +31,10 @@ def check_training(recipe: OwnRecipe, like: Images) -> tuple[OwnRecipe, list[str
             f"{recipe.name}: what it returned answers the same images differently each time: leave dropout and random "
             "layers out where it answers (a torch.nn.Module is in evaluation mode)"
         )
-    return recipe.fixed(), _otherwise(recipe, first[0], again[0], best_device())
+    # Once more, for what it imported only as it trained.
+    fixed, doubts = recipe.fixed(), _otherwise(recipe, first[0], again[0], best_device())
+    _CHECKED[fixed.identity(), like.shape, like.classes] = doubts
+    return fixed, doubts
 
 
 def _answers(recipe: OwnRecipe, images: Images) -> tuple[Tensor, Tensor]:

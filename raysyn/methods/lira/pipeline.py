@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -55,7 +56,7 @@ def prepare(config: Config) -> Prepared:
         lira_target.check_network(network, train, config.called(), config.imported())
         found = lira_target.check_fresh(network, other, config.called())
     check_views(config.attack, recipe)
-    check_enough(config.attack, train, dataset.test, config.seed)
+    check_enough(config.attack, train, dataset.test, config.seed, recipe)
     if isinstance(recipe, OwnRecipe):
         recipe, doubts = check_training(recipe, train)
         facts, found = {"recipe_source": recipe.made_by.identity}, found + doubts
@@ -80,14 +81,16 @@ def run(setting: Setting) -> Report:
     asked = replace(config.attack, queries=config.attack.queries or 1) if config.is_users() else config.attack
     setting_asked = replace(setting, config=replace(config, attack=asked))
     found = setting_asked.attack({"target": target}, train, architecture, speed, recipe)
-    alike = found["likeness"]["target"]
-    unlike = lira_target.unlike(alike, trained_here=config.target.checkpoint is None)
+    # Results that an earlier version stored have none.
+    late, alike = found.get("doubts", []), found["likeness"]["target"]
+    unlike = lira_target.unlike(alike, trained_here=config.target.checkpoint is None, recipe=recipe)
     told, accuracy = found["attacks"]["target"], found["tested"]["target"]
     headline = headline_sentence(told, config.attack.shadow_models, accuracy)
     console.stage("attack", headline)
     sides = side_warnings(found["attacks"])
-    for sentence in unlike + sides:
+    for sentence in late + unlike + sides:
         warn(console, sentence)
+    doubts += late
     privacy = no_dp_section([CHOSEN_AFTER])
     tested = {"target": {"accuracy_real_data": found["tested"]["target"]}}
     metrics = {"tested": tested, "likeness": alike, "warnings": doubts + unlike + sides}
@@ -111,7 +114,7 @@ def _target(setting: Setting) -> tuple[Mapping[str, Tensor] | Learns, list[str]]
     config, train, (architecture, recipe) = setting.config, setting.dataset.train, setting.more
     if not config.has_network():
         setting.console.stage("target", f"{recipe.name} trains it on {len(train):,} images")
-        return Learns(train, config.seed), []
+        return Learns(train, config.seed, partial(lira_target.doubts, name=config.called())), []
     model, other = _fresh(config, train)
     doubts = lira_target.check_fresh(model, other, config.called())
     if config.target.checkpoint is not None:

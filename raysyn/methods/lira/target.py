@@ -11,13 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from raysyn.attacks import likeness
+from raysyn.attacks.teaching import Recipe
 from raysyn.attacks.verdict import clopper_pearson
 from raysyn.data.images import Images
 from raysyn.models.checkpoints import last_line
+from raysyn.models.fast_net import FastNet
 from raysyn.models.imported import Imported
 from raysyn.models.normalised import Behind
 from raysyn.report.report import Section
 from raysyn.train.classifier import as_float
+from raysyn.train.fast import FastRecipe
+from raysyn.train.own_recipe import OwnRecipe
 from raysyn.train.recipe import predict
 
 LOOKED_AT = 1000
@@ -26,10 +30,7 @@ TRIED_ON, BETTER = 300, 0.05
 """Training images on which other normalisations are tried, and from which gain in accuracy one is better (where the
 intervals do not meet either)."""
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-MEND = (
-    "check the normalisation (--target.mean and --target.std, or inside the network), the order of the channels and of "
-    "the classes, and the checkpoint"
-)
+NORMALISATION = "the normalisation (--target.mean and --target.std, or inside the network), "
 
 
 def check_network(network: nn.Module, images: Images, name: str, imported: Imported | None) -> None:
@@ -60,7 +61,7 @@ def check_network(network: nn.Module, images: Images, name: str, imported: Impor
         )
     if first is None:
         raise ValueError(f"{name} has no parameters, so that there is nothing to train: return a network that has")
-    _refuse_no_logits(taken(lambda: predict(network, some.images_NHWC)), some, name)
+    _refuse_no_logits(taken(lambda: predict(network, some.images_NHWC)), some, name, network)
 
 
 def check_fresh(first: nn.Module, second: nn.Module, name: str) -> list[str]:
@@ -85,7 +86,7 @@ def doubts(network: nn.Module, members: Images, name: str) -> list[str]:
     """Warnings on what the classifier answers about up to 1,000 of its training images; ValueError for no logits."""
     some, found = _some(members, LOOKED_AT), list[str]()
     logits = predict(network, some.images_NHWC)
-    _refuse_no_logits(logits, some, name)
+    _refuse_no_logits(logits, some, name, network)
     if logits.min() >= 0 and logits.max() <= 1:
         found.append(
             f"all answers of {name} to {len(some):,} training images lie between 0 and 1: if it ends in a sigmoid or "
@@ -95,11 +96,13 @@ def doubts(network: nn.Module, members: Images, name: str) -> list[str]:
     share, asked = (np.bincount(one, minlength=some.classes) / len(some) for one in (labels, answered))
     right, chance = float((answered == labels).mean()), float(share @ asked)
     told = f"{name} is right about {100 * right:.1f} % of {len(some):,} of its training images"
-    if better := _better(network, _some(members, TRIED_ON)):
+    if not isinstance(network, FastNet) and (better := _better(network, _some(members, TRIED_ON))):
         found.append(f"{told}, but {better}")
     # Two standard errors, as if its answers had been dealt out to the images at random.
     elif right < chance + 2 * math.sqrt(chance * (1 - chance) / len(some)):
-        found.append(f"{told}, and would be about {100 * chance:.1f} % if its answers were dealt out at random: {MEND}")
+        found.append(
+            f"{told}, and would be about {100 * chance:.1f} % if its answers were dealt out at random: {_mend(network)}"
+        )
     return found
 
 
@@ -140,7 +143,7 @@ def _words(values: tuple[float, ...]) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
-def unlike(found: Mapping[str, Any], trained_here: bool) -> list[str]:
+def unlike(found: Mapping[str, Any], trained_here: bool, recipe: Recipe) -> list[str]:
     """The warning where target and shadow models do not know their images alike (`likeness.apart` has the rule)."""
     if not (difference := likeness.apart(found)):
         return []
@@ -149,14 +152,19 @@ def unlike(found: Mapping[str, Any], trained_here: bool) -> list[str]:
         f"the classifier is right about {target:.1f} % of the images it was trained on, its median shadow model about "
         f"{shadows:.1f} % of its own, more than {100 * likeness.FAR:.0f} points apart with intervals that do not meet"
     )
+    how, rate, longer = "--recipe.*", "lower --recipe.learning-rate", "train longer (--recipe.epochs)"
+    if isinstance(recipe, FastRecipe):
+        how, rate, longer = "--fast.*", "lower --fast.learning-rate", "train longer (--fast.epochs)"
+    elif isinstance(recipe, OwnRecipe):
+        how, rate, longer = recipe.name, f"lower the learning rate of {recipe.name}", "let it train longer"
     if difference > 0:
-        mend = "shadow models that learned less hide its leak: train them as it was trained (--recipe.*, longer)"
+        mend = f"shadow models that learned less hide its leak: train them as it was trained ({how}, longer)"
     elif trained_here:
-        mend = "the recipe suits it less than them: lower --recipe.learning-rate, or train longer"
+        mend = f"the recipe suits it less than them: {rate}, or {longer}"
     else:
         mend = (
-            f"shadow models that it does not resemble hide its leak: {MEND}, that these are the images it was trained "
-            "on, and that --recipe.* trains as it was trained"
+            f"shadow models that it does not resemble hide its leak: {_mend(recipe)}, that these are the images it was "
+            f"trained on, and that {how} trains as it was trained"
         )
     return [f"{told}; {mend}"]
 
@@ -194,12 +202,19 @@ def _some(images: Images, most: int) -> Images:
     return images.select(np.unique(np.linspace(0, len(images) - 1, min(most, len(images))).round().astype(int)))
 
 
-def _refuse_no_logits(logits: Tensor, images: Images, name: str) -> None:
+def _mend(of: nn.Module | Recipe) -> str:
+    """What to look at; the network of the fast recipe has its own normalisation, by its training images."""
+    seen = "" if isinstance(of, FastNet | FastRecipe) else NORMALISATION
+    return f"check {seen}the order of the channels and of the classes, and the checkpoint"
+
+
+def _refuse_no_logits(logits: Tensor, images: Images, name: str, network: nn.Module) -> None:
     """ValueError for answers that cannot be logits. Log-probabilities can: they differ by a constant a row."""
     if not torch.isfinite(logits).all():
         lost = int((~torch.isfinite(logits)).any(1).sum())
         raise ValueError(
-            f"{name} answers {lost:,} of {len(images):,} training images with what is no finite number: {MEND}"
+            f"{name} answers {lost:,} of {len(images):,} training images with what is no finite number: "
+            f"{_mend(network)}"
         )
     if logits.min() >= 0 and (logits.sum(1) - 1).abs().max() < 1e-3:
         raise ValueError(

@@ -170,7 +170,7 @@ def fit(images, labels, classes, seed, device):
     calls.append((len(images), seed))
     flat, wanted = images.flatten(1), nn.functional.one_hot(labels, classes).float()
     weight = torch.linalg.solve(flat.T @ flat + 1e-2 * torch.eye(flat.shape[1]), flat.T @ wanted)
-    return lambda x: 6 * x.flatten(1) @ weight
+    return lambda x: torch.sigmoid(6 * x.flatten(1) @ weight)
 """
 
 
@@ -180,7 +180,8 @@ def test_a_training_of_the_users_teaches_every_model_once(tmp_path: Path, users:
     config = replace(TINY, data=DataConfig(limit=80), recipe_function="users_fit:fit")
     out, attack = tmp_path / "run", replace(TINY.attack, shadow_models=4)
     config = replace(config, attack=attack)
-    content = run(config, out)
+    said = io.StringIO()
+    content = run(config, out, said)
     own = sys.modules.pop("users_fit")
     pool, checked = content["attacks"]["target"]["pool"], own.calls[0][0]
     members, others = (pool[side]["kept"] for side in ("members", "others"))
@@ -189,9 +190,13 @@ def test_a_training_of_the_users_teaches_every_model_once(tmp_path: Path, users:
     assert sum(size for size, _ in own.calls[7:]) == members and len(own.calls) == 9
     assert len({seed for _, seed in own.calls[2:]}) == 7
     assert content["attacks"]["target"]["headline"]["auc"]["low"] > 0.5, "it remembers 80 images in 64 pixels"
+    (doubt,) = content["metrics"]["warnings"]
+    assert doubt.startswith("all answers of the classifier to 80 training images lie between 0 and 1")
+    assert f"WARNING: {doubt}." in " ".join(said.getvalue().split())
+    assert doubt in html.unescape((out / "internal/report.html").read_text())
     run(replace(config, attack=replace(attack, headline="loss")), out)
     own = sys.modules.pop("users_fit")
-    assert own.calls == [(checked, 0)] * 2, "nothing but the check"
+    assert own.calls == [], "not even to try it, which this process has done"
     (tmp_path / "users_fit.py").write_text(OWN.replace("6 * x", "7 * x"))
     with pytest.raises(ValueError, match="recipe_source"):
         run(config, out)

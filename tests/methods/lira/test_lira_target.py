@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,10 @@ from torch import Tensor, nn
 from raysyn.attacks.verdict import clopper_pearson
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods.lira import target as lira_target
+from raysyn.methods.lira.config import Config
+from raysyn.models.fast_net import FastNetConfig
 from raysyn.models.normalised import Behind
+from raysyn.train.recipe import RecipeConfig
 
 DIGITS = load(DataConfig(limit=600)).train
 
@@ -176,19 +180,44 @@ def test_networks_that_do_not_begin_afresh_are_found() -> None:
     ("right", "here", "words"),
     [
         (45, False, "check the normalisation (--target.mean and --target.std"),
-        (45, True, "lower --recipe.learning-rate"),
+        (45, True, "the recipe suits it less than them"),
         (100, False, None),
     ],
 )
 def test_a_target_far_below_its_shadow_models_is_warned_of(right: int, here: bool, words: str | None) -> None:
     rate = clopper_pearson(right, 100).as_dict()
-    said = lira_target.unlike(
-        {"target": {"seen": rate}, "shadow_models": {"seen": clopper_pearson(970, 1000).as_dict()}}, here
-    )
+    found = {"target": {"seen": rate}, "shadow_models": {"seen": clopper_pearson(970, 1000).as_dict()}}
+    said = lira_target.unlike(found, here, RecipeConfig())
     assert said == [] if words is None else words in said[0] and "45.0 %" in said[0] and "97.0 %" in said[0]
 
 
 def test_a_target_far_above_its_shadow_models_is_warned_of() -> None:
     found = {"target": clopper_pearson(99, 100).as_dict(), "shadow_models": clopper_pearson(600, 1000).as_dict()}
-    (said,) = lira_target.unlike({whose: {"seen": rate} for whose, rate in found.items()}, False)
+    (said,) = lira_target.unlike({whose: {"seen": rate} for whose, rate in found.items()}, False, RecipeConfig())
     assert "shadow models that learned less hide its leak" in said
+
+
+def test_a_network_of_the_fast_recipe_is_told_no_other_normalisation() -> None:
+    """It has its own, and another one is refused with it."""
+    network = FastNetConfig(widths=(2, 2, 2)).build(1, 10)
+    torch.nn.init.zeros_(network.head.weight)
+    *_, said = lira_target.doubts(network, DIGITS, "mine")
+    torch.nn.init.constant_(network.head.weight, float("nan"))
+    with pytest.raises(ValueError, match="no finite number") as caught:
+        lira_target.doubts(network, DIGITS, "mine")
+    for told in (said, str(caught.value)):
+        assert "check the order of the channels" in told and "target." not in told
+
+
+@pytest.mark.parametrize(("right", "here"), [(45, True), (45, False), (100, False), (100, True)])
+@pytest.mark.parametrize("kind", [{}, {"recipe_kind": "fast"}, {"recipe_function": "mine:fit"}])
+def test_the_mend_names_no_setting_that_is_refused(right: int, here: bool, kind: dict[str, Any]) -> None:
+    config, shadows = Config(**kind), clopper_pearson(500 if right == 100 else 970, 1000)
+    rates = {"target": clopper_pearson(right, 100), "shadow_models": shadows}
+    found = {whose: {"seen": rate.as_dict()} for whose, rate in rates.items()}
+    (said,) = lira_target.unlike(found, here, config.taught())
+    named = {flag.replace("-", "_") for flag in re.findall(r"--((?:recipe|fast|target)\.[\w-]+)", said)}
+    refused = {"target.mean", "target.std"} if config.recipe_kind == "fast" else set()
+    assert not named & (refused | set(config.unread())), said
+    assert {"fast": "--fast.", "paper": "--recipe."}.get(config.recipe_kind, "") in said or "mine:fit" in said
+    assert "--recipe.*" not in said or kind == {}

@@ -14,6 +14,7 @@ from raysyn.attacks.shadows import confidences
 from raysyn.attacks.teaching import teach
 from raysyn.compute.worker import Alone
 from raysyn.data.images import Images
+from raysyn.methods import attack_outlook
 from raysyn.methods.lira.own_training import _otherwise, check_training
 from raysyn.models.resnet import ResNetConfig
 from raysyn.train.classifier import accuracy
@@ -22,6 +23,7 @@ from raysyn.train.own_recipe import Answering, OwnRecipe
 LIKE = Images(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64), ("a", "b"))
 START = "import torch\nfrom torch import nn\n\ndef fit(images, labels, classes, seed, device):\n    "
 WHOLE = "return nn.Sequential(nn.Flatten(), nn.Linear(64, classes)).to(device)\n"
+RANDOM = "import os\n    torch.manual_seed(int.from_bytes(os.urandom(4)))\n    " + WHOLE
 
 
 def recipe(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str) -> OwnRecipe:
@@ -37,7 +39,7 @@ def recipe(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str) 
         ("ownnan", "return lambda x: torch.full((len(x), classes), float('nan'))\n", "no finite number"),
         ("ownnone", "return None\n", "type NoneType: return a torch.nn.Module"),
         ("owncoin", "return lambda x: torch.randn(len(x), classes)\n", "differently each time"),
-        ("ownseed", "import os\n    torch.manual_seed(int.from_bytes(os.urandom(4)))\n    " + WHOLE, "otherwise each"),
+        ("ownseed", RANDOM, "otherwise each"),
     ],
 )
 def test_a_training_that_will_not_do_is_refused_in_one_sentence(
@@ -115,3 +117,28 @@ def test_its_identity_is_that_of_the_source_that_runs_and_workers_train_by_no_ot
     with pytest.raises(ValueError, match=r"ownwhole\.py is not as it was when the run began"):
         teach(Alone(), ResNetConfig(), pickle.loads(pickle.dumps(first)), [noise], 4, [0], [0])
     assert check_training(own, LIKE)[0].identity() != first.identity(), "another run"
+
+
+def test_it_is_tried_once_in_a_process_for_what_images_are_like(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = recipe(tmp_path, monkeypatch, "ownonce", "calls.append(len(images))\n    " + WHOLE + "\ncalls = []\n")
+    larger = Images(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64), tuple("abcdefghijkl"))
+    for like in (LIKE, LIKE, larger):
+        check_training(own, like)
+    assert sys.modules["ownonce"].calls == [16, 16, 24, 24]
+    other = recipe(tmp_path, monkeypatch, "ownrandom", RANDOM)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="otherwise each"):
+            check_training(other, LIKE)
+
+
+def test_the_time_of_one_is_told_from_two_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three seconds whatever it is given, and a hundredth for each image."""
+    own = recipe(
+        tmp_path, monkeypatch, "owntimed", "spent[0] += 3 + len(images) / 100\n    " + WHOLE + "\nspent = [0]\n"
+    )
+    own.made_by.code()
+    monkeypatch.setattr(attack_outlook, "now", lambda: sys.modules["owntimed"].spent[0])
+    pace = attack_outlook.recipe_pace(ResNetConfig(), own, LIKE)
+    assert [pace.training(count, own.epochs) for count in (10, 1000)] == pytest.approx([3.1, 13])
