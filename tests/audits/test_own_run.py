@@ -274,3 +274,20 @@ def test_places_of_a_network_lie_in_it() -> None:
     network = learned(honest()).model
     places, size = own_sgd.places_of(network, 100), sum(p.numel() for p in engines.trained(network))
     assert len(np.unique(places)) == len(places) and places.min() == 100 and places.max() == 100 + size - 1
+
+
+@pytest.mark.usefixtures("letters")
+@pytest.mark.parametrize("name", ["noisy_means", "evolution", "dp_merf", "dp_mepf"])
+def test_every_question_of_a_method_is_played_by_its_own_canary(name: str) -> None:
+    """Each stage of its plan, with the noise that is planned, and with a canary that adds as much as one may."""
+    method = METHODS[name]
+    prepared = method.module.prepare(method.config)
+    assert prepared.plan is not None
+    like = prepared.dataset.train.select([])
+    asked = method.module.METHOD.mechanisms(method.config, like, {}.__getitem__)
+    run = Run(plan=prepared.plan.stages, asked=asked, like=like, units=prepared.dataset.train.units, ranks=1)
+    assert not run.unknown()
+    rows = own_run.cases(run, 64, None, lambda *_: None)
+    assert [one.name.partition(":")[0] for one in rows] == list(method.sensitivities)
+    assert all(one.tight and one.cost.noise_multiplier == run.plan[stage].noise_multiplier
+               for one, stage in zip(rows, run.plan, strict=True))  # fmt: skip
