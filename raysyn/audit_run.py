@@ -76,6 +76,8 @@ def main(arguments: Sequence[str]) -> int:
         return _read(arguments, stack.enter_context(Console()))
 
     def work(asked: _Asked) -> None:
+        from raysyn.audits.own_run import as_played
+
         if asked.flags.dry_run:
             return _price(asked)
         found.extend(_played(asked))
@@ -85,6 +87,7 @@ def main(arguments: Sequence[str]) -> int:
         told |= {"confidence": asked.flags.confidence, "networks": [one.as_dict() for one in checks]}
         told |= {"not_played": asked.run.unknown(), "networks_left_out": _left_out(asked.run, asked.cases)}
         told |= {"nothing_is_said_of": _unsaid(asked.run, asked.cases, checks)}
+        told |= {"as_played": as_played(asked.run, asked.cases)}
         written.append(audit_table.written(asked.out, audit_table.as_json(told, found)))
         return None
 

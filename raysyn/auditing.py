@@ -128,8 +128,8 @@ def _as_json(flags: Flags, found: Sequence[Finding]) -> str:
 def told(usage: str, about: str, words: Sequence[str] = ()) -> str:
     """Help: what it does, and the flags of one or both."""
     more = (
-        "Exit status 1 where a claim is refuted, or shows far less than it should, 3 where games were too few to say. "
-        "It takes some minutes; of a run with many steps as long as --dry-run says."
+        "Exit status 1 where a claim is refuted, or shows far less than it should, 3 where games were too few to say, "
+        "5 where the audit itself went wrong. It takes some minutes; of a run with many steps as --dry-run says."
     )
     texts = (f"usage: {usage}", about, more)
     flags = audit_run.Flags() if words[:1] == ["run"] else Flags()

@@ -68,6 +68,9 @@ def test_a_run_whose_claims_hold(of: Callable[..., Path], capsys: pytest.Capture
     kept = json.loads((folder / audit_run.AUDIT_JSON).read_text())
     named = ["counts: noisy class counts", "finetune: DP-SGD, bookkeeping, K 1"]
     assert [one["name"] for one in kept["findings"]] == named
+    (played,) = kept["as_played"]
+    assert (played["stage"], played["sampling_rate"], played["of_run"]) == ("finetune", 0.25, 0.25)
+    assert (played["steps"], played["steps_of_run"], played["canaries"]) == (4, 4, 2048)
     assert kept["networks"][0]["most"] == 1.0 and (kept["not_played"], kept["networks_left_out"]) == ([], [])
 
 

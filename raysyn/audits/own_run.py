@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -122,6 +123,18 @@ def of_other_engines(cases: Sequence[Case]) -> list[str]:
     """How runs computed gradients, where that is not what is played."""
     found = [(case.name.partition(":")[0], _own(case)) for case in cases]
     return [f"how gradients of {stage} were computed ({own.instead})" for stage, own in found if own and own.instead]
+
+
+def as_played(run: Run, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Of each row of DP-SGD its rate and steps, beside those of the run, and the canaries of each time it is played."""
+    found = [(case.name.partition(":")[0], _own(case)) for case in cases]
+    return [
+        {
+            "stage": stage, "sampling_rate": own.cost.sampling_rate, "of_run": run.plan[stage].sampling_rate,
+            "steps": own.cost.steps, "steps_of_run": run.plan[stage].steps, "canaries": own.canaries,
+        }
+        for stage, own in found if own
+    ]  # fmt: skip
 
 
 def runs_of(case: Case, games: int) -> str:

@@ -21,6 +21,7 @@ from whole_run import attacked, drawn_again, whole_run
 
 from raysyn.attacks import gan_attacks
 from raysyn.attacks.gan_attacks import MonteCarloConfig
+from raysyn.audits import own_network
 from raysyn.data.images import DataConfig, Images
 from raysyn.data.sources import NAMES
 from raysyn.methods.class_shares import of_counts, turns
@@ -35,7 +36,8 @@ from raysyn.metrics import inception
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.privacy.cost import Budget
-from raysyn.privacy.trial import SGDSpeed
+from raysyn.privacy.mechanisms import Learned
+from raysyn.privacy.trial import Choice, SGDSpeed
 from raysyn.report import figures as report_figures
 from raysyn.report.release import read_images
 from raysyn.runs.storage import load_saved
@@ -339,6 +341,18 @@ def test_dpgan_pays_for_its_discriminator_and_promises_what_was_paid(private: tu
     assert entry["sampling_rate"] == pytest.approx(32 / 70) and entry["steps"] == 4  # twice all 70 members
     promise = json.loads((out / "release" / "certificate.json").read_text())
     assert promise["epsilon"] == report.privacy["epsilon"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_audit_plays_dpgan_as_its_gradients_were_computed(kept: bool, private: tuple[Any, Path]) -> None:
+    """Runs did not always keep it."""
+    weights, like = load_saved(private[1] / "internal/stages/generator.pt"), pigan.prepare(DPGAN).dataset.train
+    assert set(weights["engine"]) == {"engine", "micro_batch", "channels_last", "precision"}
+    known = weights if kept else {name: one for name, one in weights.items() if name != "engine"}
+    assert pigan.METHOD.mechanisms is not None
+    learned = pigan.METHOD.mechanisms(DPGAN, like, lambda stage: known)["generator"]
+    assert isinstance(learned, Learned) and learned.choice == (Choice(**weights["engine"]) if kept else None)
+    assert own_network.moved("generator", learned, like).verdict == "holds"
 
 
 @pytest.mark.parametrize("model", ["gan", "privgan"])
