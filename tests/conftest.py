@@ -117,6 +117,19 @@ def measured_once() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def seeds_of_this_machine_alone() -> Iterator[None]:
+    """torch.manual_seed seeds accelerators that may come up later too, and keeps a picture of the stack for each of
+    three kinds of them, which takes a hundred times as long as the seed."""
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (torch.cuda, torch.xpu, torch.mtia):
+            if not kind.is_available():
+                patch.setattr(kind, "manual_seed_all", lambda seed: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def no_waiting_for_disks() -> Iterator[None]:
     """No test pulls a plug: a process that is killed leaves behind what it has written, flushed to disk or not, and a
     tiny run flushes some hundred files."""

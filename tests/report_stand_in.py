@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from raysyn.privacy.cost import ADD_REMOVE, Cost
 from raysyn.report.meaning import meaning
 from raysyn.report.report import Report, environment, no_dp_section
 
+DATA = functools.cache(load_digits)
+
 
 def digits(count: int = 600) -> Images:
-    data = load_digits()
+    data = DATA()
     images = np.round(data.images[:count, :, :, None] / 16 * 255).astype(np.uint8)
     return Images(images, data.target[:count].astype(np.int64), tuple(map(str, range(10))))
 

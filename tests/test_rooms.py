@@ -1,6 +1,7 @@
 """The arrows between the rooms, and inside a method: who may import whom. A new import against them fails, by name."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,8 @@ def room_of(module: str) -> str:
     return "door" if not rest or rest[0] in DOOR else rest[0]
 
 
-def imports(path: Path) -> set[str]:
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
     """Modules that `path` imports, wherever in it and for whatever reason, those of raysyn as they are called."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -75,7 +77,7 @@ def imports(path: Path) -> set[str]:
             for alias in node.names:
                 inside = f"{node.module}.{alias.name}"
                 found.add(inside if inside in MODULES else node.module)
-    return found
+    return frozenset(found)
 
 
 def of_raysyn(module: str) -> set[str]:
