@@ -29,6 +29,8 @@ def attack_by_distances(
     A look at private images after the release, like all that judges: for the report, which stays inside.
     """
     if not most:
+        # What an earlier report showed is not left where nobody is told of it.
+        (setting.folder.internal / CLOSEST).unlink(missing_ok=True)
         return {}
     dataset, seed = setting.dataset, setting.config.seed
     delta = setting.plan.delta if isinstance(setting, PrivateSetting) else None
@@ -45,8 +47,10 @@ def attack_by_distances(
         "too few to say" if ahead is None else f"advantage {100 * ahead:.1f} points, ε at least {rounded_down(epsilon)}"
     )
     setting.console.stage(STAGE, f"an attack that sees the released images: {shown}")
-    closest = draw_closest(setting, synthetic, members, told["closest"])
-    return {"found": [record], STAGE: {**{name: told[name] for name in ("closer", "released")}, "closest": closest}}
+    measured = {name: told[name] for name in ("closer", "released")}
+    if told["closest"]["released"]:
+        measured["closest"] = draw_closest(setting, synthetic, members, told["closest"])
+    return {"found": [record], STAGE: measured}
 
 
 def draw_closest(setting: Setting, synthetic: Images, members: Images, pairs: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from PIL import Image
 from test_noisy_means import TINY
 from whole_run import whole_run
 
+from raysyn.data.images import Images
 from raysyn.methods import floor
+from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.machines import On
 from raysyn.methods.noisy_means import pipeline as noisy_means
 from raysyn.methods.pigan.config import Config as Pigan
@@ -111,6 +114,13 @@ def test_nearest_private_images_are_drawn_inside_alone(name: str, whole: Whole) 
         shown = tiles[top : top + 64 : 8, left : left + 64 : 8]
         assert np.any(np.all(private == shown, axis=(1, 2)))
     assert not (whole.out / "release" / name).exists()
+
+
+def test_a_run_judged_anew_without_distances_keeps_no_picture_of_them(tmp_path: Path) -> None:
+    (tmp_path / "closest.png").write_bytes(b"private images")
+    setting: Any = SimpleNamespace(folder=SimpleNamespace(internal=tmp_path))
+    nobody = Images(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64), ("a",))
+    assert attack_by_distances(setting, nobody, 0) == {} and not (tmp_path / "closest.png").exists()
 
 
 def test_sealing_erases_it(whole: Whole) -> None:
