@@ -21,8 +21,9 @@ class SemanticNetConfig:
     """The paper's ResNet-50, or a ResNet-14 for smaller machines."""
     width: int = 64
     """Channels of the first stage, for resnet50 inside its bottlenecks; 64 is the paper's."""
-    side: int = 32
-    """Larger images are averaged down to this many pixels a side, in training and when asked; 32 is the paper's."""
+    side: int | None = 32
+    """Larger images are averaged down to this many pixels a side, in training and when asked; 32 is PrivImage's. None
+    leaves all as they are."""
 
     def __post_init__(self) -> None:
         if self.name not in ("resnet50", "resnet14") or self.width < 1:
@@ -30,7 +31,7 @@ class SemanticNetConfig:
                 f"query.network.name is {self.name!r} and its width {self.width}: give resnet50 or resnet14, and at "
                 "least 1"
             )
-        if self.side < 8:
+        if self.side is not None and self.side < 8:
             raise ValueError(f"query.network.side is {self.side}: give at least 8 pixels")
 
     def build(self, channels: int, classes: int) -> Classifier:
@@ -48,8 +49,9 @@ class SemanticNetConfig:
         return self._small(Classifier(nn.Sequential(*layers, nn.Flatten()), network.fc.in_features, classes))
 
     def _small(self, network: Classifier) -> Classifier:
-        # A hook of the module rather than a layer: weights keep the names that given checkpoints have.
-        network.register_forward_pre_hook(AveragedDown(self.side))
+        if self.side is not None:
+            # A hook of the module rather than a layer: weights keep the names that given checkpoints have.
+            network.register_forward_pre_hook(AveragedDown(self.side))
         return network
 
 

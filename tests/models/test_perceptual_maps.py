@@ -11,13 +11,14 @@ from raysyn.models.perceptual import Perceptual
 from raysyn.models.semantic import SemanticNetConfig
 
 
-@pytest.mark.parametrize(("name", "layers"), [("resnet14", 7), ("resnet50", 5)])
-def test_maps_are_those_that_come_out_of_each_layer(name: Any, layers: int) -> None:
+@pytest.mark.parametrize(("name", "layers", "side"), [("resnet14", 7, 8), ("resnet14", 7, None), ("resnet50", 5, 8)])
+def test_maps_are_those_that_come_out_of_each_layer(name: Any, layers: int, side: int | None) -> None:
     """Not what a later layer makes of them in place; images of more pixels than the classifier takes are averaged."""
     torch.manual_seed(0)
-    network = SemanticNetConfig(name=name, width=2, side=8).build(3, 4).eval()
+    network = SemanticNetConfig(name=name, width=2, side=side).build(3, 4).eval()
     features, images = Perceptual(network, squares=False), torch.rand(2, 3, 16, 16)
-    taken, here = [], torch.nn.functional.avg_pool2d(images * 2 - 1, 2)
+    taken, here = [], images * 2 - 1
+    here = here if side is None else torch.nn.functional.avg_pool2d(here, 2)
     with torch.no_grad():
         for layer in network.features.children():
             here = layer(here)

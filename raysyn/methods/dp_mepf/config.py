@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 
 from raysyn.data.streams import PublicConfig
 from raysyn.methods.basics import Basics
+from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.upsampler import UpsamplerConfig
 from raysyn.privacy.queries.perceptual import FeatureMomentsConfig
 from raysyn.train.embedding import MatchConfig
@@ -19,9 +20,9 @@ class Config(Basics):
     """Everything that changes the synthetic images. Defaults are the published code's for CIFAR-10."""
 
     public: PublicConfig = field(default_factory=PublicConfig)
-    query: QueryConfig = field(default_factory=QueryConfig)
+    query: QueryConfig = field(default_factory=lambda: QueryConfig(network=SemanticNetConfig(side=None)))
     """The classifier of public classes whose layers see the private images, as PrivImage trains it; or
-    query.checkpoint."""
+    query.checkpoint. It sees images as large as they are: detail that it does not see, no generator learns."""
     moments: FeatureMomentsConfig = field(default_factory=FeatureMomentsConfig)
     network: UpsamplerConfig = field(default_factory=lambda: UpsamplerConfig(latent=100, hidden=1_024, channels=128))
     training: MatchConfig = field(

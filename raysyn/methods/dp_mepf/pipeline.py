@@ -60,7 +60,7 @@ def prepare(config: Config) -> Prepared:
         public = load_beside(config.data, private, config.public, MOST_SHARED)
         new_query(config, public)
         facts = {"public": public.train.fingerprint(), "public_valid": public.valid.fingerprint()}
-    doubts = [*unjudged(config.eval, private.classes), *drowned(config, private, planned)]
+    doubts = [*unjudged(config.eval, private.classes), *drowned(config, private, planned), *blurred(config, private)]
     return Prepared(dataset=dataset, plan=planned, more=public, facts=facts, doubts=doubts)
 
 
@@ -74,6 +74,17 @@ def drowned(config: Config, private: Images, planned: Plan) -> list[str]:
         f"mean features would be mostly noise: of norm 1 at most, with noise of norm {noise:.2g} for {each:,.0f} "
         f"{units.word(private)}s of a class; give a smaller --query.network.width, a larger --budget.epsilon, or take "
         "noisy_means"
+    ]
+
+
+def blurred(config: Config, like: Images) -> list[str]:
+    """A warning where the classifier does not see images as large as they are."""
+    side, larger = config.query.network.side, max(like.shape[:2])
+    if side is None or larger <= side:
+        return []
+    return [
+        f"query.network.side is {side}: images of {larger} pixels a side are averaged down before the classifier sees "
+        "them, so that the generator learns nothing of their detail; leave it out"
     ]
 
 

@@ -20,7 +20,11 @@ _CPU = Config(
     # On KMNIST (9,000 images, letters as public ones, noise as of MNIST's n at epsilon 1, 500 steps, one seed) a CNN
     # reached 49 %; with each layer's maps scaled apart 50 %.
     query=QueryConfig(
-        network=SemanticNetConfig(name="resnet14", width=8), epochs=4, batch_size=128, learning_rate=0.1, flip=False
+        network=SemanticNetConfig(name="resnet14", width=8, side=None),
+        epochs=4,
+        batch_size=128,
+        learning_rate=0.1,
+        flip=False,
     ),
     network=UpsamplerConfig(latent=60, hidden=200, channels=16),
     training=MatchConfig(iterations=1_500, batch_size=100, unbiased=True),

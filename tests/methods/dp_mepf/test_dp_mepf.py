@@ -31,6 +31,7 @@ from raysyn.methods import ends, synthesis
 from raysyn.methods.dp_mepf import model
 from raysyn.methods.dp_mepf import pipeline as dp_mepf
 from raysyn.methods.dp_mepf.config import Config
+from raysyn.methods.dp_mepf.outlook import features_like
 from raysyn.methods.dp_mepf.presets import PRESETS
 from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
@@ -202,6 +203,35 @@ def test_features_that_drown_in_noise_are_warned_of(epsilon: float, warned: bool
     private = Images(np.zeros((900, 8, 8, 1), np.uint8), np.zeros(900, np.int64), tuple("abcdefghi"))
     told = dp_mepf.drowned(config, private, perceptual.plan(config.moments, config.budget, 900))
     assert bool(told) == warned and all("mostly noise" in one for one in told)
+
+
+@pytest.mark.parametrize("side", [8, 33, 64])
+@pytest.mark.parametrize("name", ["cpu-mnist", "cpu-cifar10"])
+def test_what_is_finer_than_two_pixels_is_seen_in_images_of_every_size(name: str, side: int) -> None:
+    """A chess board, of which nothing is left where pixels are averaged."""
+    config, channels = PRESETS[name], 3
+    torch.manual_seed(0)
+    features = features_like(config, Images(np.zeros((0, side, side, channels), np.uint8), np.zeros(0, np.int64), ()))
+    board = torch.from_numpy(np.indices((side, side)).sum(0) % 2 - 0.5).float()
+    grey = torch.full((1, channels, side, side), 0.5)
+    grey, chess = (features(images) for images in (grey, grey + 0.25 * board))
+    assert torch.linalg.vector_norm(chess - grey) > 0.1
+
+
+def test_every_preset_sees_images_as_large_as_they_are() -> None:
+    assert all(config.query.network.side is None for config in (Config(), *PRESETS.values()))
+
+
+@pytest.mark.parametrize(("shape", "side", "warned"), [
+    ((8, 8), None, False), ((64, 64), None, False), ((32, 32), 32, False), ((32, 33), 32, True), ((64, 64), 32, True),
+])  # fmt: skip
+def test_detail_that_the_classifier_does_not_see_is_warned_of(
+    shape: tuple[int, int], side: int | None, warned: bool
+) -> None:
+    network = replace(TINY.query.network, side=side)
+    like = Images(np.zeros((1, *shape, 1), np.uint8), np.zeros(1, np.int64), ("a",))
+    told = dp_mepf.blurred(replace(TINY, query=replace(TINY.query, network=network)), like)
+    assert bool(told) == warned and all("learns nothing of their detail" in one for one in told)
 
 
 def test_the_papers_presets_ask_for_public_images_of_the_users_own() -> None:
