@@ -234,6 +234,17 @@ def test_detail_that_the_classifier_does_not_see_is_warned_of(
     assert bool(told) == warned and all("learns nothing of their detail" in one for one in told)
 
 
+@pytest.mark.parametrize(
+    ("name", "rate", "batch", "steps"),
+    [("mnist", 1e-5, 100, 100_000), ("fashion_mnist", 1e-4, 100, 100_000), ("cifar10", 1e-3, 128, 200_000)],
+)
+def test_the_papers_presets_learn_as_the_published_commands(name: str, rate: float, batch: int, steps: int) -> None:
+    """github.com/ParkLabML/DP-MEPF, code/README.md and code/old_code/README.md, private runs."""
+    for epsilon in (1, 10):
+        told = PRESETS[f"paper-{name}-eps{epsilon}"].training
+        assert (told.learning_rate, told.batch_size, told.iterations) == (rate, batch, steps)
+
+
 def test_the_papers_presets_ask_for_public_images_of_the_users_own() -> None:
     for name, config in PRESETS.items():
         assert (config.public.name == ()) == name.startswith("paper-")
