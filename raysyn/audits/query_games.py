@@ -24,9 +24,10 @@ from raysyn.data import fourier
 from raysyn.data.images import Images
 from raysyn.privacy import units
 from raysyn.privacy.cost import Cost
-from raysyn.privacy.mechanisms import Embedded
+from raysyn.privacy.mechanisms import Embedded, Perceived
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central, counts, embedding, layer_statistics, moments, perceptual, semantic, votes
+from raysyn.train.perceptual import perceived, untaught
 
 NOISE = 1.2
 """Of answers to everybody at once; a mean over classes of 1/NOISE in mu."""
@@ -35,7 +36,7 @@ SAMPLED = central.CentralConfig(
 )
 EMBEDDED = Embedded(embedding.EmbeddingConfig(), fourier.FourierConfig(count=8), 0)
 MOMENTS = moments.MomentsConfig(frequencies=9, spread_frequencies=4, spread_per_class=True)
-SEEN = perceptual.FeatureMomentsConfig(squares_share=0.5)
+SEEN = Perceived(squares_share=0.5, look=lambda pictures: perceived(untaught(1, True), pictures, torch.device("cpu")))
 STATISTICS = layer_statistics.StatisticsConfig(epochs=2.0)
 SAMPLE = layer_statistics.StatisticsConfig(epochs=0.5, batch_size=50)
 LAYERS, UNITS = layer_statistics.Layers([2, 3], [0.5, 2.0]), 100
@@ -101,12 +102,14 @@ def embedding_game(asked: Embedded, price: Cost, who: Who) -> Game:
     return _asked(ask, price)
 
 
-def features_game(stage: str, config: perceptual.FeatureMomentsConfig, price: Cost, who: Who) -> Game:
-    """One of the two questions of DP-MEPF, where black images have one feature and white ones another."""
+def features_game(stage: str, config: Perceived, price: Cost, who: Who) -> Game:
+    """One of the two questions of DP-MEPF, of what a network sees in black images and in white ones."""
+    pictures = np.stack([np.full(who.shape, grey, np.uint8) for grey in (0, 255)])
+    seen = [np.concatenate(blocks) for blocks in zip(*config.look(pictures), strict=True)]
 
     def ask(there: bool, stream: Stream, cost: Cost) -> Floats:
         private = who.present(there)
-        rows = [np.eye(2)[1 * mine(private)]] * len(config.stages())
+        rows = [one[1 * mine(private)] for one in seen]
         sums = perceptual.class_sums([rows], private.labels_N, units.weights(private), private.classes, config)
         noisy = perceptual.noisy_sums(private, stage, [sums], config, cost, stream).value
         return noisy.reshape(1, -1) / perceptual.sensitivity(config, stage)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from raysyn.data.fourier import FourierConfig
@@ -11,6 +14,7 @@ from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.embedding import EmbeddingConfig
 from raysyn.privacy.queries.layer_statistics import Layers, StatisticsConfig
 from raysyn.privacy.queries.moments import MomentsConfig
+from raysyn.privacy.queries.noise import Floats
 from raysyn.privacy.queries.perceptual import FeatureMomentsConfig
 from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.privacy.queries.votes import VotesConfig
@@ -64,15 +68,13 @@ class Embedded:
     """Of the waves."""
 
 
-Mechanism = (
-    Learned
-    | CentralConfig
-    | MomentsConfig
-    | Histogram
-    | LayersSeen
-    | VotesConfig
-    | Embedded
-    | FeatureMomentsConfig
-    | None
-)
+@dataclass(frozen=True, kw_only=True)
+class Perceived(FeatureMomentsConfig):
+    """The moments of what a network sees."""
+
+    look: Callable[[NDArray[np.uint8]], Iterable[Sequence[Floats]]]
+    """Images, uint8 (N, H, W, C), to their features as `perceptual.class_sums` takes them."""
+
+
+Mechanism = Learned | CentralConfig | MomentsConfig | Histogram | LayersSeen | VotesConfig | Embedded | Perceived | None
 """None for the noisy counts of classes, which have no setting but their noise."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from raysyn.compute.worker import full_float32
 from raysyn.models.perceptual import Perceptual
+from raysyn.models.resnet import ResNetConfig, resnet
 from raysyn.train.memory import at_once
 
 BATCH = 64
@@ -42,3 +43,10 @@ def perceived(
             continue
         at += size
         yield block
+
+
+def untaught(channels: int, squares: bool) -> Perceptual:
+    """Those of a small network with its first weights, always the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Perceptual(resnet(ResNetConfig(blocks=1, width=2), channels, 1), squares)

@@ -16,6 +16,7 @@ from raysyn.audits.own_run import Run
 from raysyn.audits.played import Case
 from raysyn.data import fourier
 from raysyn.data.images import Images
+from raysyn.models import perceptual as seen
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
 from raysyn.privacy.mechanisms import Embedded, LayersSeen, Mechanism
 from raysyn.privacy.poisson import Stream, participants
@@ -93,6 +94,15 @@ def test_noise_of_a_question_that_is_not_normal_is_named(other: Any, monkeypatch
     monkeypatch.setattr(central, "noisy_sum", noisy_sum)
     one = judged("central means, images", 128)
     assert one.verdict == REFUTED and one.why.startswith("noise is not normal: "), one
+
+
+@pytest.mark.parametrize("row", ["mean features of dp_mepf, images", "mean squares of dp_mepf, persons"])
+def test_features_that_are_longer_than_one_are_refuted(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a network sees them, in black and white."""
+    unit = seen.unit
+    monkeypatch.setattr(seen, "unit", lambda rows_NF: 3 * unit(rows_NF))
+    case = {case.name: case for case in query_games.cases(1.0)}[row]
+    assert findings.judge(case, case.play(128, 0), 0.999).verdict == REFUTED
 
 
 CENTRAL = 'stream.normal(step, f"central/{config.kind}/class {cell}"'

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from raysyn.attacks.membership import fingerprint
 from raysyn.data.images import Images
 from raysyn.data.public import Public, comparison, in_both, load_beside
@@ -35,11 +37,12 @@ from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.models.classifiers import Classifier
 from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
-from raysyn.privacy.mechanisms import Mechanism
+from raysyn.privacy.mechanisms import Mechanism, Perceived
 from raysyn.privacy.queries import perceptual
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.perceptual import MEANS, sensitivity
 from raysyn.report.report import Report
+from raysyn.train.perceptual import perceived
 
 DROWNED = 1.0
 """Norm of the noise in the mean features of a class of usual size, from which on it is longer than they can be."""
@@ -150,8 +153,10 @@ def uncharged(config: Config) -> list[str]:
 
 
 def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> dict[str, Mechanism]:
-    """See `Method.mechanisms`."""
-    return {**dict.fromkeys(config.moments.stages(), config.moments), COUNTS: None}
+    """See `Method.mechanisms`. The network has its first weights: features are no longer than 1 by any."""
+    look = partial(perceived, features_like(config, like), device=torch.device("cpu"))
+    asked = Perceived(**vars(config.moments), look=look)
+    return {**dict.fromkeys(config.moments.stages(), asked), COUNTS: None}
 
 
 METHOD = Method(

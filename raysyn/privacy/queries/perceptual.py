@@ -10,11 +10,11 @@ Let phi(x) be an image's features and psi(x) their squares, each scaled to L2 no
 
 Adding or removing an image moves each by what it adds, and so by at most `sensitivity`; each with Gaussian noise of
 noise_multiplier * sensitivity on each number is one Gaussian answer. Both are of all images; neither depends on the
-other, and the plan composes them. The published code has noise for 2/n of means and 1/n of mean squares, for images that
-are replaced, which is another promise; of mean squares it is too little for that one: vectors of norm 1 without a number
-below 0 may be orthogonal, and are then sqrt(2) apart. Here an image comes or goes. n is public and the same for both
-neighbours. Where persons are named, a person adds the mean of what their images would, which is no longer (`units.py`),
-whatever classes these are in. Who is absent adds nothing.
+other, and the plan composes them. The published code has noise for 2/n of means and 1/n of mean squares, for images
+that are replaced, which is another promise; of mean squares it is too little for that one, as vectors of norm 1 without
+a number below 0 may be orthogonal, and are then sqrt(2) apart. Here an image comes or goes. n is public and the same
+for both neighbours. Where persons are named, a person adds the mean of what their images would, which is no longer
+(`units.py`), whatever classes these are in. Who is absent adds nothing.
 """
 
 from __future__ import annotations
