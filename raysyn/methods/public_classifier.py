@@ -33,14 +33,21 @@ def new_query(config: Any, public: Public) -> Classifier:
 
 
 def given_weights(config: QueryConfig) -> dict[str, Tensor]:
-    """Those of `query.checkpoint`; ValueError, in one sentence, where it holds none."""
+    """Those of `query.checkpoint`; ValueError, in one sentence, where it holds none, or such as are not finite."""
     assert config.checkpoint is not None
     try:
-        return dict(torch.load(Path(config.checkpoint).expanduser(), map_location="cpu", weights_only=True))
+        weights = dict(torch.load(Path(config.checkpoint).expanduser(), map_location="cpu", weights_only=True))
     except Exception as error:  # unpickling raises anything
         raise ValueError(
             f"query.checkpoint={config.checkpoint!r} holds no weights ({str(error).strip().splitlines()[0]})"
         ) from error
+    for name, value in weights.items():
+        if isinstance(value, Tensor) and not value.isfinite().all():
+            raise ValueError(
+                f"query.checkpoint={config.checkpoint!r} holds weights that are not finite, as {name}: its training "
+                "went wrong, so give one that did not"
+            )
+    return weights
 
 
 def fill(network: nn.Module, weights: dict[str, Tensor], config: QueryConfig, classes: int) -> None:

@@ -33,5 +33,6 @@ class Config(Basics):
         """{setting: why nothing reads it}: a command that gives one of them is refused."""
         if self.query.checkpoint is None:
             return {}
-        names = [f"public.{one.name}" for one in fields(PublicConfig)]
+        taught = [one.name for one in fields(QueryConfig) if one.name not in ("network", "checkpoint")]
+        names = [*(f"public.{one.name}" for one in fields(PublicConfig)), *(f"query.{name}" for name in taught)]
         return dict.fromkeys(names, "is not read with --query.checkpoint")

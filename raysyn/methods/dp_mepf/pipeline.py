@@ -40,12 +40,13 @@ from raysyn.privacy.ledger import Plan
 from raysyn.privacy.mechanisms import Mechanism, Perceived
 from raysyn.privacy.queries import perceptual
 from raysyn.privacy.queries.counts import COUNTS
-from raysyn.privacy.queries.perceptual import MEANS, sensitivity
+from raysyn.privacy.queries.perceptual import MEANS, SQUARES, sensitivity
 from raysyn.report.report import Report
 from raysyn.train.perceptual import perceived
 
 DROWNED = 1.0
 """Norm of the noise in the mean features of a class of usual size, from which on it is longer than they can be."""
+NAMES = {MEANS: "mean features", SQUARES: "mean squares of features"}
 
 
 def prepare(config: Config) -> Prepared:
@@ -57,7 +58,9 @@ def prepare(config: Config) -> Prepared:
     private = dataset.train
     planned = units.planned(private, partial(perceptual.plan, config.moments, budget_of(config)))
     if given is not None:
-        facts = {"query": fingerprint(given_query(config.query, private.shape[2]).state_dict())}
+        network = given_query(config.query, private.shape[2])
+        check_sees(config, network, private)
+        facts = {"query": fingerprint(network.state_dict())}
     else:
         # Last, because it may take hours the first time.
         public = load_beside(config.data, private, config.public, MOST_SHARED)
@@ -67,17 +70,34 @@ def prepare(config: Config) -> Prepared:
     return Prepared(dataset=dataset, plan=planned, more=public, facts=facts, doubts=doubts)
 
 
+def check_sees(config: Config, network: Classifier, like: Images) -> None:
+    """ValueError, in one sentence, where the classifier that was given sees nothing in a made-up image: that would be
+    paid for."""
+    with torch.inference_mode():
+        noise = torch.rand(1, like.shape[2], *like.shape[:2], generator=torch.Generator().manual_seed(0))
+        seen = features_of(config, network).seen(noise)
+    if not seen.isfinite().all() or not seen.any():
+        what = "nothing" if seen.isfinite().all() else "what is not finite"
+        raise ValueError(
+            f"query.checkpoint={config.query.checkpoint!r} is a classifier that sees {what} in a made-up image of "
+            "noise: give one that was trained"
+        )
+
+
 def drowned(config: Config, private: Images, planned: Plan) -> list[str]:
     """A warning where features would be mostly noise; of numbers that are public alone."""
     features, each = features_like(config, private).count(private.shape), private.units / private.classes
-    noise = planned.noise(MEANS) * sensitivity(config.moments, MEANS) * math.sqrt(features) / each
-    if noise < DROWNED:
-        return []
-    return [
-        f"mean features would be mostly noise: of norm 1 at most, with noise of norm {noise:.2g} for {each:,.0f} "
-        f"{units.word(private)}s of a class; give a smaller --query.network.width, a larger --budget.epsilon, or take "
-        "noisy_means"
-    ]
+    asked, told = config.moments, list[str]()
+    for stage in asked.stages():
+        noise = planned.noise(stage) * sensitivity(asked, stage) * math.sqrt(features) / each
+        if noise >= DROWNED:
+            share = " another --moments.squares-share," if len(asked.stages()) > 1 else ""
+            told.append(
+                f"{NAMES[stage]} would be mostly noise: of norm 1 at most, with noise of norm {noise:.2g} for "
+                f"{each:,.0f} {units.word(private)}s of a class; give a smaller --query.network.width,{share} a larger "
+                "--budget.epsilon, or take noisy_means"
+            )
+    return told
 
 
 def blurred(config: Config, like: Images) -> list[str]:
@@ -111,7 +131,7 @@ def run(setting: PrivateSetting) -> Report:
     synthetic = synthesise(setting, of_generator(generator))
     return finish(
         setting, NAME, synthetic, done=story(setting, means_KF.shape[1] // len(asked)), uncharged=uncharged(config),
-        public=made_from(config, public, private), weighed=partial(unlike, config, features.cpu(), answers),
+        public=made_from(config, public, features.network), weighed=partial(unlike, config, features.cpu(), answers),
     )  # fmt: skip
 
 
@@ -136,12 +156,12 @@ def story(setting: PrivateSetting, features: int) -> list[str]:
     ]
 
 
-def made_from(config: Config, public: Public | None, like: Images) -> Mapping[str, Any]:
-    """What was public, as the certificate names it: images, or a classifier that was given."""
+def made_from(config: Config, public: Public | None, network: Classifier) -> Mapping[str, Any]:
+    """What was public, as the certificate names it: images, or the classifier that was given, as it was used."""
     if public is not None:
         return {"public_images": [public.described()]}
     assert config.query.checkpoint is not None
-    print_of = fingerprint(given_query(config.query, like.shape[2]).state_dict())
+    print_of = fingerprint(network.state_dict())
     return {"public_networks": [{"name": Path(config.query.checkpoint).name, "sha256": print_of}]}
 
 

@@ -40,7 +40,7 @@ from raysyn.methods.privimage.report import (
     spent,
     story,
 )
-from raysyn.methods.privimage.stages import before, begin, mechanisms
+from raysyn.methods.privimage.stages import Selection, before, begin, mechanisms
 from raysyn.methods.public_classifier import GIVEN, MOST_SHARED, new_query
 from raysyn.methods.releasing import release
 from raysyn.methods.sweep import check, looked_at
@@ -158,7 +158,7 @@ def run(setting: Setting) -> Report:
     synthetic = model.draw()
     again = draw_again(config, model)
     name = name_of(config)
-    privacy = release(setting, name, synthetic, uncharged(config), **made_from(config, public))
+    privacy = release(setting, name, synthetic, uncharged(config), **made_from(config, public, selected))
 
     # Measured on real images: for the report, which stays inside.
     metrics = evaluate(setting, synthetic, config.eval, drawn_again=again)
@@ -192,13 +192,13 @@ def stages_of(config: Config, classes: int) -> list[str]:
     return [*before(config), "finetune", *counted(config), "synthesise", *judging(config.eval), *plane]
 
 
-def made_from(config: Config, public: Public | None) -> dict[str, Any]:
-    """What was public, as the certificate names it: images, and a classifier of them that was given."""
+def made_from(config: Config, public: Public | None, selected: Selection | None) -> dict[str, Any]:
+    """What was public, as the certificate names it: images, and a classifier of them that was given, as it was used."""
     if public is None:
         return {}
     given, networks = config.query.checkpoint, []
-    if config.pretraining == "selected" and given is not None:
-        print_of = fingerprint(new_query(config, public).state_dict())
+    if selected is not None and given is not None:
+        print_of = fingerprint(selected.network.state_dict())
         networks.append({"name": Path(given).name, "sha256": print_of})
     return {"public_images": [public.described()], "public_networks": networks}
 

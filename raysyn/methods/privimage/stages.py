@@ -52,6 +52,8 @@ class Selection:
 
     chosen: np.ndarray
     """The selected public classes, int64 (rows, classes each)."""
+    network: nn.Module
+    """The classifier of public classes that was asked."""
     history: Sequence[Mapping[str, float]] = ()
     """Loss of the classifier of public classes, and its accuracy on public images held out, by epoch; none where it was
     given."""
@@ -83,7 +85,7 @@ def begin(setting: Setting) -> Begun:
         noisy = setting.folder.stage("semantic", partial(ask, setting, public, network))
         chosen = semantic_query.select_classes(noisy.numpy(), config.semantic.selected, has_images(public))
         setting.console.stage("semantic", told(chosen, private, public))
-        selected = Selection(chosen, history)
+        selected = Selection(chosen, network, history)
         if history:
             facts["query's accuracy, %"] = 100 * max(one["accuracy"] for one in history)
     central = central_images(setting)

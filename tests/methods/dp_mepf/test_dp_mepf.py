@@ -3,6 +3,7 @@ changes nothing."""
 
 import io
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from what_leaves import (
 )
 from whole_run import drawn_again, whole_run
 
+from raysyn.attacks.membership import fingerprint
 from raysyn.compute.doorway import Compute
 from raysyn.compute.local import Local
 from raysyn.data import images as data
@@ -42,6 +44,7 @@ from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.queries import perceptual
 from raysyn.privacy.queries.perceptual import MEANS, SQUARES, FeatureMomentsConfig
 from raysyn.runs.storage import load_saved
+from raysyn.screen.flags import assigned
 from raysyn.train.embedding import MatchConfig
 from raysyn.train.semantic import QueryConfig
 
@@ -158,11 +161,24 @@ def held_to(config: Config, out: Path) -> set[str]:
     return honest(left)
 
 
-def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(whole: Path, tmp_path: Path) -> None:
-    """Also with a classifier that was given, of however many classes, where no public image is read."""
-    torch.save(TINY.query.network.build(1, 7).state_dict(), tmp_path / "net.pt")
+def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with a classifier that was given, of however many classes, where no public image is read; its file holds
+    another by the time the certificate is written."""
+    used, learned = TINY.query.network.build(1, 7).state_dict(), dp_mepf.learned
+    torch.save(used, tmp_path / "net.pt")
+
+    def changed(*args: Any) -> Any:
+        torch.save(TINY.query.network.build(1, 7).state_dict(), tmp_path / "net.pt")
+        return learned(*args)
+
     given = replace(TINY, query=replace(TINY.query, checkpoint=str(tmp_path / "net.pt")))
+    monkeypatch.setattr(dp_mepf, "learned", changed)
     run(given, tmp_path / "run")
+    (told,) = json.loads((tmp_path / "run/release/certificate.json").read_text())["public_networks"]
+    assert told == {"name": "net.pt", "sha256": fingerprint(used)}
+    torch.save(used, tmp_path / "net.pt")
     assert held_to(TINY, whole) | held_to(given, tmp_path / "run") >= spoken_by(dp_mepf)
 
 
@@ -185,6 +201,46 @@ def test_a_classifier_that_does_not_fit_is_refused_before_anything_is_spent(wron
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("features.0.weight", math.nan, "not finite, as features.0.weight"),
+        ("features.1.running_var", math.inf, "not finite, as features.1.running_var"),
+        ("head.bias", math.nan, "not finite, as head.bias"),
+        ("features.1.running_var", -1.0, "sees what is not finite"),
+        ("norm", 0.0, "sees nothing"),
+    ],
+)
+def test_a_classifier_that_sees_nothing_is_refused_before_anything_is_spent(
+    name: str, value: float, says: str, tmp_path: Path
+) -> None:
+    """One whose training went wrong, or that has learned to be silent."""
+    weights = TINY.query.network.build(1, 7).state_dict()
+    for key in weights:
+        if key == name or (name == "norm" and not key.endswith(("running_mean", "running_var"))):
+            weights[key].fill_(value)
+    torch.save(weights, tmp_path / "net.pt")
+    query = replace(TINY.query, checkpoint=str(tmp_path / "net.pt"))
+    with pytest.raises(ValueError, match=rf"^query\.checkpoint=.*{says}") as refused:
+        dp_mepf.prepare(replace(TINY, query=query))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "query.epochs 50", "query.batch-size 7", "query.learning-rate 0.7", "query.momentum 0.7",
+        "query.weight-decay 0.7", "query.flip", "public.limit 70",
+    ],
+)  # fmt: skip
+def test_how_a_classifier_is_taught_is_not_said_of_one_that_is_given(flag: str) -> None:
+    name, words = flag.split()[0], ["--query.checkpoint", "net.pt", *f"--{flag}".split()]
+    with pytest.raises(ValueError, match=rf"^--{name} is not read with --query\.checkpoint: leave it out$"):
+        assigned(PRESETS["cpu-mnist"], words, "")
+    network = ["--query.network.width", "4", "--query.network.side", "32"]
+    assert assigned(PRESETS["cpu-mnist"], [*words[:2], *network], "").query.network.side == 32
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1])
 def test_moments_are_those_of_classes_as_large_as_they_are_told_to_be(share: float) -> None:
     """Of 900 and 100 images, told apart by their noisy counts; without these each is half."""
@@ -197,12 +253,21 @@ def test_moments_are_those_of_classes_as_large_as_they_are_told_to_be(share: flo
     np.testing.assert_allclose(means, wanted, rtol=0.02)
 
 
-@pytest.mark.parametrize(("epsilon", "warned"), [(10.0, False), (0.5, True)])
-def test_features_that_drown_in_noise_are_warned_of(epsilon: float, warned: bool) -> None:
-    config = replace(TINY, budget=Budget(epsilon=epsilon, delta=1e-4))
+@pytest.mark.parametrize(
+    ("epsilon", "share", "warned"),
+    [
+        (10.0, 0.5, []), (0.5, 0.5, ["mean features", "mean squares of features"]), (0.5, 0.0, ["mean features"]),
+        (10.0, 0.01, ["mean squares of features"]), (10.0, 0.99, ["mean features"]),
+    ],
+)  # fmt: skip
+def test_features_that_drown_in_noise_are_warned_of(epsilon: float, share: float, warned: list[str]) -> None:
+    """Each answer by its own noise."""
+    moments = FeatureMomentsConfig(squares_share=share)
+    config = replace(TINY, budget=Budget(epsilon=epsilon, delta=1e-4), moments=moments)
     private = Images(np.zeros((900, 8, 8, 1), np.uint8), np.zeros(900, np.int64), tuple("abcdefghi"))
     told = dp_mepf.drowned(config, private, perceptual.plan(config.moments, config.budget, 900))
-    assert bool(told) == warned and all("mostly noise" in one for one in told)
+    assert [one.partition(" would be mostly noise")[0] for one in told] == warned
+    assert all(("--moments.squares-share" in one) == (share > 0) for one in told)
 
 
 @pytest.mark.parametrize("side", [8, 33, 64])

@@ -30,6 +30,7 @@ from what_leaves import (
 )
 from whole_run import attacked, drawn_again, whole_run
 
+from raysyn.attacks.membership import fingerprint
 from raysyn.data import images as data
 from raysyn.data.images import Images
 from raysyn.data.public import Public, in_both, load_public
@@ -126,10 +127,23 @@ def held_to(config: Config, out: Path) -> set[str]:
     return honest(left)
 
 
-def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(whole: Path, tmp_path: Path) -> None:
-    torch.save(TINY.query.network.build(1, 52).state_dict(), tmp_path / "net.pt")
+def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of a classifier that was given holds another by the time the certificate is written."""
+    used, again = TINY.query.network.build(1, 52).state_dict(), privimage.draw_again
+    torch.save(used, tmp_path / "net.pt")
+
+    def changed(*args: Any) -> Any:
+        torch.save(TINY.query.network.build(1, 52).state_dict(), tmp_path / "net.pt")
+        return again(*args)
+
     given = replace(TINY, query=replace(TINY.query, checkpoint=str(tmp_path / "net.pt")))
+    monkeypatch.setattr(privimage, "draw_again", changed)
     run(given, tmp_path / "run")
+    (told,) = json.loads((tmp_path / "run/release/certificate.json").read_text())["public_networks"]
+    assert told == {"name": "net.pt", "sha256": fingerprint(used)}
+    torch.save(used, tmp_path / "net.pt")
     assert held_to(TINY, whole) | held_to(given, tmp_path / "run") >= spoken_by(privimage)
 
 
