@@ -410,10 +410,11 @@ def test_a_given_classifier_is_taken_and_a_wrong_one_refused(tmp_path: Path) -> 
     network = TINY.query.network.build(1, 52)
     torch.save(network.state_dict(), tmp_path / "right.pt")
     torch.save({"weights": torch.zeros(3)}, tmp_path / "wrong.pt")
+    torch.save(network.state_dict() | {"head.bias": torch.full((52,), torch.nan)}, tmp_path / "nan.pt")
     query = replace(TINY.query, checkpoint=str(tmp_path / "right.pt"))
     taken = new_query(replace(TINY, query=query), public)
     assert all(torch.equal(value, taken.state_dict()[name]) for name, value in network.state_dict().items())
-    for name in ("wrong.pt", "missing.pt"):
+    for name in ("wrong.pt", "missing.pt", "nan.pt"):
         query = replace(TINY.query, checkpoint=str(tmp_path / name))
         with pytest.raises(ValueError, match=r"query\.checkpoint"):
             privimage.prepare(replace(TINY, query=query))
