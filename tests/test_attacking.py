@@ -169,7 +169,8 @@ def test_an_attack_goes_on_in_a_folder_that_told_how_the_run_was_judged(
 
     def begun() -> None:
         with ExitStack() as stack:
-            attacking.begin(str(finished), flags, stack.enter_context(Console(io.StringIO())), attacking._connect, stack)
+            console = stack.enter_context(Console(io.StringIO()))
+            attacking.begin(str(finished), flags, console, attacking._connect, stack)
 
     begun()
     noted = out / "internal/run.json"

@@ -24,8 +24,8 @@ BLOCK = 512
 NO_NUMBER = "an answer is no number"
 NORMAL = "noise is not normal: "
 LARGE = "noise is too large: "
-"""What is said where it breaks no promise, but costs accuracy: of normal noise alone, for else less of it can lie where a
-promise needs it, whatever its deviation."""
+"""What is said where it breaks no promise, but costs accuracy: of normal noise alone, for of another shape much can be
+where no promise needs it, and little where one does."""
 PART = 1 << 18
 """Numbers that are held against the normal distribution at once."""
 ITS_SIZE = 0.01

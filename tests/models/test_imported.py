@@ -190,7 +190,7 @@ def test_what_was_edited_after_it_was_loaded_and_before_raysyn_looked_is_refused
     if edited is None or looked:
         Imported("mynets:build").identified(1, 10)
         return
-    with pytest.raises(ValueError, match=rf"^target\.model mynets:build: {edited}\.py was edited after it was loaded: "):
+    with pytest.raises(ValueError, match=rf"^target\.model mynets:build: {edited}\.py was edited after it was loaded"):
         Imported("mynets:build").identified(1, 10)
     importlib.reload(sys.modules[edited])
     Imported("mynets:build").identified(1, 10)
