@@ -147,7 +147,7 @@ def begin(name: str, flags: Flags, console: Console, connect: Connect, stack: Ex
     folder = stack.enter_context(
         RunFolder.open(
             out, method=f"{ATTACKED}{shadows.method}", preset=shadows.preset, config=_shaping(one),
-            data_fingerprint=one.dataset.fingerprint(),
+            data_fingerprint=one.dataset.fingerprint(), unheeded=_judged(one),
         )
     )  # fmt: skip
     compute = join(stack, connect, apart(flags.on, folder), folder, watch(console, folder))
@@ -156,9 +156,13 @@ def begin(name: str, flags: Flags, console: Console, connect: Connect, stack: Ex
 
 
 def _shaping(one: Attacked) -> dict[str, Any]:
-    """Settings that shape a release: how the run was judged, which may change, is nothing that shadow runs have."""
-    judged = {*one.method.judged_by, "release", "chosen_among", "made_for"}
-    return {name: value for name, value in asdict(one.config).items() if name not in judged}
+    """Settings that shape a release."""
+    return {name: value for name, value in asdict(one.config).items() if name not in _judged(one)}
+
+
+def _judged(one: Attacked) -> set[str]:
+    """How the run was judged, which may change, is nothing that shadow runs have."""
+    return {*one.method.judged_by, "release", "chosen_among", "made_for"}
 
 
 def _check_out(out: str) -> None:

@@ -7,7 +7,7 @@ in place of the private images, of which none is read. So it costs no budget.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -76,24 +76,22 @@ def main(arguments: Sequence[str]) -> int:
         return _read(arguments, stack.enter_context(Console()))
 
     def work(asked: _Asked) -> None:
-        from raysyn.audits.own_run import as_played
-
         if asked.flags.dry_run:
             return _price(asked)
-        found.extend(_played(asked))
-        checks.extend(_networks(asked.run, asked.cases))
-        _told(asked, found, checks)
-        told = {"run": asked.name, "games": asked.flags.games, "steps": asked.flags.steps, "seed": asked.flags.seed}
-        told |= {"confidence": asked.flags.confidence, "networks": [one.as_dict() for one in checks]}
-        told |= {"not_played": asked.run.unknown(), "networks_left_out": _left_out(asked.run, asked.cases)}
-        told |= {"nothing_is_said_of": _unsaid(asked.run, asked.cases, checks)}
-        told |= {"as_played": as_played(asked.run, asked.cases)}
-        written.append(audit_table.written(asked.out, audit_table.as_json(told, found)))
+
+        def tell() -> None:
+            _told(asked, found, checks)
+            written.append(audit_table.written(asked.out, audit_table.as_json(_about(asked, found, checks), found)))
+
+        with audit_table.told_at_the_end(lambda: any(one.fails for one in [*found, *checks]), tell):
+            _play(asked, found)
+            for one in _networks(asked.run, asked.cases):
+                checks.append(one)
         return None
 
     left = audit_table.run_or_explain(check, work, INTERRUPTED)
     wrong, left_open = any(one.fails for one in checks), any(one.untried for one in checks)
-    return left or audit_table.status(found, wrong, all(written), left_open)
+    return audit_table.status(left, found, wrong, all(written), left_open)
 
 
 def rows(name: str | None, flags: Flags) -> list[dict[str, Any]]:
@@ -102,7 +100,7 @@ def rows(name: str | None, flags: Flags) -> list[dict[str, Any]]:
 
     run, cases = _cases(name, flags, lambda row, done, of: None)
     found = findings.audit(cases, flags.games, flags.seed, flags.confidence, lambda done, one: None)
-    checks = _networks(run, cases)
+    checks = list(_networks(run, cases))
     networks = [{"name": _of_network(one), **one.as_dict()} for one in checks]
     unsaid = [{"name": name, "verdict": NOT_PLAYED, "fails": False} for name in _unsaid(run, cases, ())]
     return [*(one.as_dict() for one in found), *networks, *unsaid]
@@ -149,7 +147,8 @@ def _read(arguments: Sequence[str], console: Console) -> _Asked:
     return _Asked(name, flags, out, run, cases, console)
 
 
-def _played(asked: _Asked) -> list[Finding]:
+def _play(asked: _Asked, found: list[Finding]) -> None:
+    """`found` has each row as soon as it is known."""
     from raysyn.audits.findings import audit
 
     flags, cases, began = asked.flags, asked.cases, time.monotonic()
@@ -158,13 +157,13 @@ def _played(asked: _Asked) -> list[Finding]:
     audit_table.head(width)
 
     def tell(done: int, one: Finding) -> None:
+        found.append(one)
         asked.console.close()
         audit_table.line("audit run", width, done, len(cases), one)
 
-    found = audit(cases, flags.games, flags.seed, flags.confidence, tell)
+    audit(cases, flags.games, flags.seed, flags.confidence, tell)
     print(f"{'':<{width}}  {duration(time.monotonic() - began)}", flush=True)
     audit_table.meaning(flags.confidence)
-    return found
 
 
 def _begin(asked: _Asked) -> None:
@@ -187,12 +186,12 @@ def _left_out(run: Run, cases: Sequence[Case]) -> list[str]:
     return [stage for stage in run.learned() if not any(case.name.startswith(f"{stage}: ") for case in cases)]
 
 
-def _networks(run: Run, cases: Sequence[Case]) -> list[Moved]:
+def _networks(run: Run, cases: Sequence[Case]) -> Iterator[Moved]:
     """The networks that DP-SGD trains, as far as their rows are asked for."""
     from raysyn.audits.own_network import moved
 
     left = _left_out(run, cases)
-    return [moved(stage, learned, run.like) for stage, learned in run.learned().items() if stage not in left]
+    return (moved(stage, learned, run.like) for stage, learned in run.learned().items() if stage not in left)
 
 
 def _unsaid(run: Run, cases: Sequence[Case], checks: Sequence[Moved]) -> list[str]:
@@ -201,6 +200,27 @@ def _unsaid(run: Run, cases: Sequence[Case], checks: Sequence[Moved]) -> list[st
 
     networks = [*_left_out(run, cases), *(one.stage for one in checks if one.untried)]
     return [*run.unknown(), *(f"network of {stage}" for stage in networks), *of_other_engines(cases)]
+
+
+def _unreached(asked: _Asked, found: Sequence[Finding], checks: Sequence[Moved]) -> list[str]:
+    """What was asked for, and has not been played where the audit went wrong."""
+    known = {*_left_out(asked.run, asked.cases), *(one.stage for one in checks)}
+    rows = [case.name for case in asked.cases[len(found) :]]
+    return [*rows, *(f"network of {stage}" for stage in asked.run.learned() if stage not in known)]
+
+
+def _about(asked: _Asked, found: Sequence[Finding], checks: Sequence[Moved]) -> dict[str, Any]:
+    """What the file says beside the rows."""
+    from raysyn.audits.own_run import as_played
+
+    run, cases, flags = asked.run, asked.cases, asked.flags
+    return {
+        "run": asked.name, "games": flags.games, "steps": flags.steps, "seed": flags.seed,
+        "confidence": flags.confidence, "networks": [one.as_dict() for one in checks], "not_played": run.unknown(),
+        "networks_left_out": _left_out(run, cases),
+        "nothing_is_said_of": [*_unsaid(run, cases, checks), *_unreached(asked, found, checks)],
+        "as_played": as_played(run, cases),
+    }  # fmt: skip
 
 
 def _of_network(one: Moved) -> str:
@@ -217,7 +237,7 @@ def _told(asked: _Asked, found: Sequence[Finding], checks: Sequence[Moved]) -> N
         )
         print(filled(told, 0))
     names = {_of_network(one): one.why if one.fails else "" for one in checks if not one.untried}
-    unsaid = _unsaid(asked.run, asked.cases, checks)
+    unsaid = [*_unsaid(asked.run, asked.cases, checks), *_unreached(asked, found, checks)]
     more = f" Nothing is said of: {'; '.join(unsaid)}." if unsaid else ""
     print(flush=True)
     wrong = any(one.fails for one in checks) or any(one.fails for one in found)

@@ -6,8 +6,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -84,9 +84,22 @@ def run_or_explain(check: Callable[[ExitStack], T], work: Callable[[T], object],
         raise  # nobody reads on
     except Exception:
         traceback.print_exc()
-        print("error: the audit itself went wrong, which says nothing of any claim: report it", file=sys.stderr)
+        of = "the claims that have no row above"
+        print(f"error: the audit itself went wrong, which says nothing of {of}: report it", file=sys.stderr)
         return BROKEN
     return BROKEN if left == 1 else left
+
+
+@contextmanager
+def told_at_the_end(fails: Callable[[], bool], tell: Callable[[], object]) -> Iterator[None]:
+    """tell() once all is done, or where something goes wrong after a claim was seen to fail, which stays so."""
+    try:
+        yield
+    except Exception:
+        if fails():
+            tell()
+        raise
+    tell()
 
 
 def width_of(cases: Sequence[Case]) -> int:
@@ -172,11 +185,14 @@ def as_json(told: Mapping[str, Any], found: Sequence[Finding]) -> str:
     return json.dumps(whole, indent=2) + "\n"
 
 
-def status(found: Sequence[Finding], wrong: bool, kept: bool, left_open: bool = False) -> int:
-    """Exit status: 1 where a claim is refuted, shows far too little, or something else is `wrong`, 4 where the file of
-    figures could not be written, 3 where games were too few to say, or something else is `left_open`, else 0."""
+def status(left: int, found: Sequence[Finding], wrong: bool, kept: bool, left_open: bool = False) -> int:
+    """Exit status: 1 where a claim is refuted, shows far too little, or something else is `wrong`, whatever happened
+    afterwards; else how the audit `left`, if not well; 4 where the file of figures could not be written, 3 where games
+    were too few to say, or something else is `left_open`, else 0."""
     if wrong or any(one.fails for one in found):
         return 1
+    if left:
+        return left
     if not kept:
         return 4
     return 3 if left_open or any(one.unclear for one in found) else 0

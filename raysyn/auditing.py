@@ -41,8 +41,9 @@ class Flags:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0 where every claim holds, 1 where one is refuted or shows far too little, 2 for bad input, 3 where
-    games were too few to say, 4 where the file of figures could not be written, 5 where the audit itself went wrong."""
+    """Exit status: 0 where every claim holds, 1 where one is refuted or shows far too little, whatever happens after
+    that, 2 for bad input, 3 where games were too few to say, 4 where the file of figures could not be written, 5 where
+    the audit itself went wrong."""
     if arguments[:1] == ["run"]:
         return audit_run.main(arguments[1:])
     found: list[Finding] = []
@@ -52,11 +53,16 @@ def main(arguments: Sequence[str]) -> int:
         return _read(arguments)
 
     def work(read: tuple[Flags, list[Case]]) -> None:
-        found.extend(_played(*read))
-        written.append(audit_table.written(read[0].out, _as_json(read[0], found)))
+        def tell() -> None:
+            unsaid = [case.name for case in read[1][len(found) :]]
+            _told(found, unsaid)
+            written.append(audit_table.written(read[0].out, _as_json(read[0], found, unsaid)))
+
+        with audit_table.told_at_the_end(lambda: any(one.fails for one in found), tell):
+            _play(*read, found)
 
     left = audit_table.run_or_explain(check, work, INTERRUPTED)
-    return left or audit_table.status(found, False, all(written))
+    return audit_table.status(left, found, False, all(written))
 
 
 def audit(
@@ -104,7 +110,8 @@ def _checked(flags: Flags) -> list[Case]:
     return audit_table.chosen(cases(), flags.only)
 
 
-def _played(flags: Flags, cases: Sequence[Case]) -> list[Finding]:
+def _play(flags: Flags, cases: Sequence[Case], found: list[Finding]) -> None:
+    """`found` has each row as soon as it is known."""
     from raysyn.audits.findings import audit
 
     width = audit_table.width_of(cases)
@@ -112,16 +119,20 @@ def _played(flags: Flags, cases: Sequence[Case]) -> list[Finding]:
     audit_table.head(width)
 
     def tell(done: int, one: Finding) -> None:
+        found.append(one)
         audit_table.line("audit engine", width, done, len(cases), one)
 
-    found = audit(cases, flags.games, flags.seed, flags.confidence, tell)
+    audit(cases, flags.games, flags.seed, flags.confidence, tell)
     audit_table.meaning(flags.confidence)
-    print("", filled(audit_table.summary(found, "that was made by this installation"), 0), sep="\n")
-    return found
 
 
-def _as_json(flags: Flags, found: Sequence[Finding]) -> str:
-    told = {"games": flags.games, "seed": flags.seed, "confidence": flags.confidence}
+def _told(found: Sequence[Finding], unsaid: Sequence[str]) -> None:
+    more = f" Nothing is said of: {'; '.join(unsaid)}." if unsaid else ""
+    print("", filled(audit_table.summary(found, "that was made by this installation") + more, 0), sep="\n", flush=True)
+
+
+def _as_json(flags: Flags, found: Sequence[Finding], unsaid: Sequence[str]) -> str:
+    told = {"games": flags.games, "seed": flags.seed, "confidence": flags.confidence, "nothing_is_said_of": unsaid}
     return audit_table.as_json(told, found)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,12 @@ import pytest
 from typed import said
 
 import raysyn
+from raysyn import attacking
 from raysyn.attacked_run import attacked
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods import catalogue, shadowing
 from raysyn.report.run_page import FOUND
+from raysyn.screen.console import Console
 from raysyn.screen.flags import flags_of
 
 HERE = ("--on.address", "here")
@@ -153,6 +157,31 @@ def test_another_run_is_not_taken_for_it_and_a_dry_run_writes_nothing(
     told = said(capsys, "attack", str(finished), "--dry-run", "--out", str(out), *HERE)
     assert "random halves of 120 images, each with ε" in told and "stays inside" in told and not out.exists()
     assert raysyn.attack(str(finished), out=str(out), dry_run=True, quiet=True) == []
+
+
+@pytest.mark.parametrize("change", [{}, {"eval": {"classifiers": ["mlp"]}, "made_for": "x"}, {"synthetic": 61}])
+def test_an_attack_goes_on_in_a_folder_that_told_how_the_run_was_judged(
+    change: dict[str, Any], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As folders once did."""
+    out, flags = tmp_path / "attack", attacking.Flags(out=str(tmp_path / "attack"))
+    monkeypatch.setattr(attacking, "join", lambda *_: None)
+
+    def begun() -> None:
+        with ExitStack() as stack:
+            console = stack.enter_context(Console(io.StringIO()))
+            attacking.begin(str(finished), flags, console, attacking._connect, stack)
+
+    begun()
+    noted = out / "internal/run.json"
+    about = json.loads(noted.read_text())
+    about["config"] |= json.loads(json.dumps(asdict(attacked(str(finished), None).config), default=str)) | change
+    noted.write_text(json.dumps(about))
+    if "synthetic" in change:
+        with pytest.raises(ValueError, match="holds a run with synthetic = 61, this one has synthetic = 60; choose"):
+            begun()
+    else:
+        begun()
 
 
 @pytest.mark.parametrize(

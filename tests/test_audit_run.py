@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from row_of_audit import ROW_OF_AUDIT
 from torch import nn
 
 import raysyn
 from raysyn import audit_run, audit_source, auditing
-from raysyn.audits import own_network, own_run
+from raysyn.audits import findings, own_network, own_run
 from raysyn.audits.own_network import Moved
 from raysyn.audits.own_run import Run
 from raysyn.data.images import Images
@@ -103,6 +104,38 @@ def test_a_claim_that_does_not_hold_is_the_exit_status(
     assert "1 of 1 claims do not hold: counts: noisy class counts (" in said and "Release nothing of this run" in said
 
 
+@pytest.mark.parametrize("later", ["row", "network"])
+@pytest.mark.parametrize(
+    ("verdict", "status"), [(findings.REFUTED, 1), (findings.LITTLE, 1), (findings.FINE, 5), (findings.UNCLEAR, 5)]
+)
+def test_a_claim_that_does_not_hold_stays_so_whatever_goes_wrong_afterwards(
+    later: str, verdict: str, status: int, of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = of(learns=True)
+
+    def audit(cases: Any, games: int, seed: int, confidence: float, tell: Any) -> None:
+        for done, case in enumerate(cases[: 1 if later == "row" else 2]):
+            tell(done + 1, replace(ROW_OF_AUDIT, name=case.name, verdict=verdict))
+        if later == "row":
+            raise IndexError("x")
+
+    def moved(*_: Any) -> Any:
+        raise IndexError("x")
+
+    monkeypatch.setattr(findings, "audit", audit)
+    monkeypatch.setattr(own_network, "moved", moved)
+    assert audited(folder) == status
+    said = capsys.readouterr()
+    assert "which says nothing of the claims that have no row above: report it" in said.err
+    assert (folder / audit_run.AUDIT_JSON).exists() == (status == 1) == ("claims do not hold: counts" in said.out)
+    if status == 1:
+        kept = json.loads((folder / audit_run.AUDIT_JSON).read_text())
+        left = ["finetune: DP-SGD, bookkeeping, K 1"] if later == "row" else []
+        assert kept["nothing_is_said_of"] == [*left, "network of finetune"] and kept["findings"][0]["fails"]
+        assert f"Nothing is said of: {'; '.join(kept['nothing_is_said_of'])}." in " ".join(said.out.split())
+
+
 def test_what_is_left_out_is_told(of: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = of(learns=True, unknown=("other",))
     assert audited(folder, "--only", "counts") == 0
@@ -130,7 +163,7 @@ def test_figures_are_written_over_only_where_that_is_asked_for(
 def test_a_place_where_figures_cannot_be_is_found_before_anything_is_played(
     of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(audit_run, "_played", None)
+    monkeypatch.setattr(audit_run, "_play", None)
     (of() / audit_run.AUDIT_JSON).mkdir()
     with pytest.raises(SystemExit) as left:
         audited(of())
@@ -142,7 +175,7 @@ def test_of_a_run_at_an_address_no_figures_are_written_which_is_said(
 ) -> None:
     monkeypatch.setattr(audit_run, "local_folder", lambda name: None)
     folder = of()
-    monkeypatch.setattr(audit_run, "_played", lambda asked: audit_run._begin(asked) or [])
+    monkeypatch.setattr(audit_run, "_play", lambda asked, found: audit_run._begin(asked))
     assert audited(folder) == 0 and not (folder / audit_run.AUDIT_JSON).exists()
     said = " ".join(capsys.readouterr().out.split())
     assert "No figures are written, as the run is at an address: --out FILE.json" in said

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from row_of_audit import ROW_OF_AUDIT
 
 import raysyn
 from raysyn import audit_run, audit_table, auditing
@@ -87,7 +89,8 @@ def test_a_mistake_is_one_sentence(
 
 def stand_in(verdict: str, *, fails: bool = False) -> SimpleNamespace:
     """A finding, as far as the exit status goes."""
-    return SimpleNamespace(fails=fails, unclear=verdict == findings.UNCLEAR)
+    little, unclear = verdict == findings.LITTLE, verdict == findings.UNCLEAR
+    return SimpleNamespace(name="row", why="why", fails=fails, unclear=unclear, too_little=little)
 
 
 @pytest.mark.parametrize(
@@ -109,13 +112,13 @@ def test_the_exit_status_says_what_came_out(
     rows = [stand_in(one, fails=one in (findings.REFUTED, findings.LITTLE)) for one in found]
     (tmp_path / "gone").mkdir()
 
-    def play(*_: Any) -> list[Any]:
+    def play(_: object, __: object, told: list[Any]) -> None:
         (tmp_path / "gone").rmdir()
         print("table")
-        return rows
+        told.extend(rows)
 
-    monkeypatch.setattr(auditing, "_played", play)
-    monkeypatch.setattr(auditing, "_as_json", lambda flags, found: "{}")
+    monkeypatch.setattr(auditing, "_play", play)
+    monkeypatch.setattr(auditing, "_as_json", lambda *_: "{}")
     assert auditing.main(["engine", "--only", "counts", "--out", str(tmp_path / out)]) == status
     said = capsys.readouterr()
     assert said.out.startswith("table")
@@ -133,11 +136,37 @@ def test_what_goes_wrong_in_the_audit_itself_refutes_nothing(
     def play(*_: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(auditing, "_read", lambda *_: ())
+    monkeypatch.setattr(auditing, "_read", lambda *_: (auditing.Flags(), []))
     monkeypatch.setattr(audit_run, "_read", lambda *_: SimpleNamespace(flags=audit_run.Flags()))
-    monkeypatch.setattr(where, "_played", play)
+    monkeypatch.setattr(where, "_play", play)
     assert auditing.main(["engine"] if where is auditing else ["run", "here"]) == 5
     assert "\nerror: " in f"\n{capsys.readouterr().err}"
+
+
+@pytest.mark.parametrize(
+    ("before", "status"),
+    [((findings.FINE,), 5), ((findings.REFUTED,), 1), ((findings.FINE, findings.LITTLE), 1), ((findings.UNCLEAR,), 5)],
+)
+def test_what_is_refuted_stays_so_whatever_goes_wrong_afterwards(
+    before: tuple[str, ...], status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def audit(cases: Any, games: int, seed: int, confidence: float, tell: Any) -> None:
+        for done, verdict in enumerate(before):
+            tell(done + 1, replace(ROW_OF_AUDIT, verdict=verdict))
+        raise IndexError("x")
+
+    monkeypatch.setattr(findings, "audit", audit)
+    out = tmp_path / "found.json"
+    assert auditing.main([*COUNTS, "--out", str(out)]) == status
+    said = capsys.readouterr()
+    assert "which says nothing of the claims that have no row above: report it" in said.err
+    assert out.exists() == (status == 1) == ("do not hold: row" in said.out)
+    if status == 1:
+        kept = json.loads(out.read_text())
+        assert [one["verdict"] for one in kept["findings"]] == list(before)
+        assert len(kept["nothing_is_said_of"]) == 3 - len(before)
+        assert "Nothing is said of: noisy class counts" in " ".join(said.out.split())
 
 
 @pytest.mark.parametrize(

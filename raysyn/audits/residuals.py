@@ -22,8 +22,14 @@ WIDEST = 768
 BLOCK = 512
 """Steps that are held against as many others at once."""
 NO_NUMBER = "an answer is no number"
+NORMAL = "noise is not normal: "
 LARGE = "noise is too large: "
-"""What is said where it breaks no promise, but costs accuracy."""
+"""What is said where it breaks no promise, but costs accuracy: of normal noise alone, for of another shape much can be
+where no promise needs it, and little where one does."""
+PART = 1 << 18
+"""Numbers that are held against the normal distribution at once."""
+ITS_SIZE = 0.01
+"""Part of what may go wrong by which, in each test of any size, the deviation may not be where it is looked for."""
 FAR_OUT = 25
 """How many numbers are so far out that they are counted, if noise is normal."""
 
@@ -45,16 +51,16 @@ Found = tuple[float, str]
 def fault(noise: Noise, confidence: float) -> str:
     """What is surely wrong, in a few words; nothing if noise may be as claimed. With that confidence nothing is said of
     noise that is; each kind of test has the same part of what may go wrong, and each test the same part of its kind's.
-    Of several, the first kind is named: noise of another size has no normal shape either.
+    Of several, the first kind is named: noise of another size has no standard normal shape either.
     """
     kept_GTD = np.where(noise.alone_GD[:, None, :], noise.values_GTD, 0.0)
     if not np.isfinite(kept_GTD).all():
         return NO_NUMBER
-    kinds = list(_kinds(kept_GTD, noise.alone_GD))
+    kinds = list(_kinds(kept_GTD, noise.alone_GD, ITS_SIZE * (1 - confidence)))
     return next((what for chance, what in kinds if chance * len(kinds) < 1 - confidence), "")
 
 
-def _kinds(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
+def _kinds(kept_GTD: Floats, alone_GD: Mask, chance: float) -> Iterator[Found]:
     runs, steps, size = kept_GTD.shape
     if runs > 1:
         pairs = runs // 2 * 2
@@ -71,6 +77,7 @@ def _kinds(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
     yield _quiet(np.square(kept_GTD).sum((0, 1)), alone_GD.sum(0) * steps, "place")
     if alone_GD.any():
         values_N = np.sort(kept_GTD.transpose(0, 2, 1)[alone_GD].ravel())
+        yield from _of_any_size(values_N, chance)
         yield _size(values_N)
         yield from _shape(values_N)
 
@@ -161,24 +168,51 @@ def _size(values_N: Floats) -> Found:
     return float(chance), f"noise is missing: all of it has {part:.2f} of what it should"
 
 
-def _shape(values_N: Floats) -> Iterator[Found]:
-    """Numbers, rising, that are not standard normal: by Kolmogorov and Smirnov's distance, and by how many lie far out,
-    where that sees little and a promise depends on most."""
+def _of_any_size(values_N: Floats, chance: float) -> Iterator[Found]:
+    """Numbers, rising, that are normal of no deviation at all: by `_shape` with every deviation that may be theirs, all
+    but for that chance, and by the one that is farthest out, beside the others, which has Student's t."""
     from scipy import stats
 
-    many, below_N = len(values_N), stats.norm.cdf(values_N)
-    ranks_N = np.arange(many + 1) / many
-    distance = float(max((ranks_N[1:] - below_N).max(), (below_N - ranks_N[:-1]).max()))
-    what = f"noise is not normal: its distribution is {distance:.3f} away (Kolmogorov and Smirnov)"
-    yield float(stats.kstwo.sf(distance, many)), what
+    many, squares = len(values_N), float(values_N @ values_N)
+    if many < 3 or squares == 0:
+        return
+    low, high = (np.sqrt(squares / stats.chi2.ppf(part, many)) for part in (1 - chance / 2, chance / 2))
+    for found, what in _shape(values_N, float(low), float(high)):
+        yield found + chance, f"{what}, whatever its size"
+    most = max(-values_N[0], values_N[-1])
+    beside = float(most / np.sqrt(max(squares - most**2, 1e-300) / (many - 1)))
+    found = 2 * many * float(stats.t.sf(beside, many - 1))
+    yield found, f"{NORMAL}one of {many:,} is {beside:.1f} deviations of the others out, whatever its size"
+
+
+def _shape(values_N: Floats, low: float = 1.0, high: float = 1.0) -> Iterator[Found]:
+    """Numbers, rising, that are normal of no deviation in this range: by Kolmogorov and Smirnov's distance, and by how
+    many lie far out, where that sees little and a promise depends on most."""
+    from scipy import stats
+
+    many, middle = len(values_N), np.sqrt(low * high)
+    distance = _distance(values_N, middle)
+    # Normal distributions whose deviations are apart by a part of x are apart by x times the density at 1, at most.
+    least = max(0.0, distance - float(stats.norm.pdf(1) * np.log(high / low) / 2))
+    what = f"{NORMAL}its distribution is {distance:.3f} away (Kolmogorov and Smirnov)"
+    yield float(stats.kstwo.sf(least, many)), what
     share = min(FAR_OUT / many, 0.1)
     far = float(stats.norm.isf(share / 2))
-    found = int((np.abs(values_N) > far).sum())
-    chance = 2 * min(stats.binom.cdf(found, many, share), stats.binom.sf(found - 1, many, share))
-    yield (
-        float(chance),
-        f"noise is not normal: {found} of {many:,} are beyond {far:.2f}, in place of {many * share:.0f}",
-    )
+    most, found, fewest = (int((np.abs(values_N) > far * one).sum()) for one in (low, middle, high))
+    chance = 2 * min(stats.binom.cdf(most, many, share), stats.binom.sf(fewest - 1, many, share))
+    yield float(chance), f"{NORMAL}{found} of {many:,} are beyond {far * middle:.2f}, in place of {many * share:.0f}"
+
+
+def _distance(values_N: Floats, deviation: float) -> float:
+    """Kolmogorov and Smirnov's, of numbers that rise, part by part: there may be many millions."""
+    from scipy.special import ndtr
+
+    many, most = len(values_N), 0.0
+    for start in range(0, many, PART):
+        below = ndtr(values_N[start : start + PART] / deviation)
+        ranks = np.arange(start, start + len(below) + 1) / many
+        most = max(most, float((ranks[1:] - below).max()), float((below - ranks[:-1]).max()))
+    return most
 
 
 def _together(

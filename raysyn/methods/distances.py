@@ -28,9 +28,9 @@ def attack_by_distances(
 
     A look at private images after the release, like all that judges: for the report, which stays inside.
     """
+    # What an earlier report showed is not left where nobody is told of it.
+    (setting.folder.internal / CLOSEST).unlink(missing_ok=True)
     if not most:
-        # What an earlier report showed is not left where nobody is told of it.
-        (setting.folder.internal / CLOSEST).unlink(missing_ok=True)
         return {}
     dataset, seed = setting.dataset, setting.config.seed
     delta = setting.plan.delta if isinstance(setting, PrivateSetting) else None
@@ -55,7 +55,7 @@ def attack_by_distances(
 
 def draw_closest(setting: Setting, synthetic: Images, members: Images, pairs: Mapping[str, Any]) -> dict[str, Any]:
     """Write the closest pairs, each a released image and its nearest private one, to a file beside the page that shows
-    it: whoever takes the page away does not take private images with it, and --seal erases them."""
+    it: whoever takes the page away does not take private images with it, and --seal, if there is one, erases them."""
     sides = [synthetic.images_NHWC[pairs["released"]], members.select(np.array(pairs["private"])).images_NHWC]
     turned = np.stack(sides, axis=1).reshape(-1, *synthetic.shape)
     sheet = mosaic(turned, 8, max(1, round(64 / synthetic.shape[0])), 2)

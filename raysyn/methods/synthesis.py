@@ -13,7 +13,7 @@ from raysyn.compute.doorway import Compute, digest
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.methods.class_shares import labels_of
-from raysyn.methods.common import Setting, plain_name
+from raysyn.methods.common import PrivateSetting, Setting, plain_name
 from raysyn.methods.floor import floor_images
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.utility import EvalConfig, judge_all, unit_name
@@ -144,22 +144,25 @@ def evaluate(
         lambda: fidelity(compute, compared, dataset.train, config, seed, mark=mark, released=synthetic),
     )
     setting.console.stage("fidelity", "distances between synthetic and real images")
-    if (pairs := faithful.pop("nearest", None)) is not None:
-        faithful |= draw_nearest(setting, synthetic, pairs)
+    faithful |= draw_nearest(setting, synthetic, faithful.pop("nearest", None))
     if drawn_again is not None:
         faithful |= {"sampler": in_words(setting.config.sampler_fid)}
     return {"utility": useful, "fidelity": faithful}
 
 
-def draw_nearest(setting: Setting, synthetic: Images, pairs: Mapping[str, Any]) -> dict[str, Any]:
+def draw_nearest(setting: Setting, synthetic: Images, pairs: Mapping[str, Any] | None) -> dict[str, Any]:
     """Write internal/nearest.png, four pairs of a synthetic and its nearest private image in a row; what the report
-    says of it."""
+    says of it. Without pairs that of an earlier report goes: it holds private images, and nobody is told of it."""
+    if pairs is None:
+        (setting.folder.internal / NEAREST).unlink(missing_ok=True)
+        return {}
     places = {"synthetic": synthetic, "real": setting.loaded.train}
     sides = [side.images_NHWC[np.array(pairs[name])] for name, side in places.items()]
     turned = np.stack(sides, axis=1).reshape(-1, *synthetic.shape)
     sheet = mosaic(turned, 8, max(1, round(64 / synthetic.shape[0])), 2)
     write_atomically(setting.folder.internal / NEAREST, png_bytes(sheet), 0o600)
-    setting.console.say(f"Nearest private images, in a file that stays inside and is erased by --seal: {NEAREST}")
+    erased = " and is erased by --seal" if isinstance(setting, PrivateSetting) else ""
+    setting.console.say(f"Nearest private images, in a file that stays inside{erased}: {NEAREST}")
     return {"nearest_pair": pairs["distances"][0], "nearest_pairs": f"internal/{NEAREST}"}
 
 

@@ -169,6 +169,12 @@ class Imported:
     def _module(self) -> ModuleType:
         """The user's module; ValueError, in one sentence, for all that may be wrong with it."""
         name = self.function.partition(":")[0]
+        # Of what was loaded before raysyn looked: what is loaded from here on is looked at as it is loaded.
+        for known in start_folder.loaded(self.folder, _LIBRARIES, name.partition(".")[0]):
+            if start_folder.edited(known):
+                file = self._shown(str(sys.modules[known].__file__))
+                self._refuse(f"{file} was edited after it was loaded: load it again (importlib.reload), or begin anew")
+            start_folder.digest(known)
         try:
             return self._imported(name)
         except ModuleNotFoundError as error:

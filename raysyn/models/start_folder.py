@@ -8,7 +8,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
-from importlib.machinery import PathFinder
+from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -30,6 +30,26 @@ def digest(name: str) -> str | None:
             return None
         known = _DIGESTS[name] = module, spec, told
     return known[2]
+
+
+def edited(name: str) -> bool:
+    """Whether the loaded module's file was written to after it was loaded, and before this process first asked for its
+    digest, which would then be of other code: by what Python notes of a file as it compiles it, where it does."""
+    module = sys.modules.get(name)
+    spec, file = getattr(module, "__spec__", None), getattr(module, "__file__", None)
+    known = _DIGESTS.get(name)
+    if sys.dont_write_bytecode or not file or (known is not None and known[0] is module and known[1] is spec):
+        return False
+    if type(getattr(spec, "loader", None)) is not SourceFileLoader or not getattr(spec, "cached", None):
+        return False
+    try:
+        with open(spec.cached, "rb") as compiled:
+            head, now = compiled.read(16), os.stat(file)
+    except OSError:
+        return False
+    as_now = b"".join(int(value & 0xFFFFFFFF).to_bytes(4, "little") for value in (int(now.st_mtime), now.st_size))
+    by_time = head[:4] == importlib.util.MAGIC_NUMBER and head[4:8] == bytes(4)  # not by the file's hash
+    return by_time and head[8:] != as_now
 
 
 def loaded(folder: str, libraries: tuple[str, ...], package: str = "") -> list[str]:

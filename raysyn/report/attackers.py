@@ -38,19 +38,23 @@ def of_report(content: Mapping[str, Any]) -> list[Section]:
     attacks = content["attacks"]
     left_out = [attacks[LEFT_OUT]] if LEFT_OUT in attacks else []
     pairs = (attacks.get("distances") or {}).get("closest")
-    return [*section(attacks.get("found") or [], content["privacy"], left_out), *([_closest(pairs)] if pairs else [])]
+    return [*section(attacks.get("found") or [], content["privacy"], left_out), *_closest(pairs, content["privacy"])]
 
 
-def _closest(pairs: Mapping[str, Any]) -> Section:
+def _closest(pairs: Mapping[str, Any] | None, claimed: Mapping[str, Any]) -> Iterator[Section]:
     """The closest pairs, in a picture that lies beside the page."""
+    if not pairs:
+        return
     far = ", ".join(f"{one:.3f}" for one in pairs["distances"])
-    return Section(
+    # A run that promises nothing need not be sealed, and of some methods cannot be.
+    erased = "erased when the run is sealed" if claimed["guarantee"] == "dp" else "yours to erase"
+    yield Section(
         title="The released images nearest to a private one",
         text="Each on the left, and on its right the private training image of its class that is nearest to it in "
         f"pixels, the closest pair first: root mean square differences, of 1 at most, are {far}. A copy is at 0; "
         "images that many others are like are near to something whatever was learned from.",
-        notes=[f"The picture is {pairs['file']}, which holds private images: it is no part of this page, and erased "
-               "when the run is sealed."],
+        notes=[f"The picture is {pairs['file']}, which holds private images: it is no part of this page, "
+               f"and {erased}."],
         picture=CLOSEST,
         alt=f"{CLOSEST}, which holds private images, is not beside this page",
     )  # fmt: skip

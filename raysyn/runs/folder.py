@@ -70,13 +70,15 @@ class RunFolder:
         config: dict[str, Any],
         data_fingerprint: str,
         source_fingerprint: str | None = None,
+        unheeded: Collection[str] = (),
         cpu_clock: Callable[[], float] = time.process_time,
     ) -> RunFolder:
         """Start the run of `config` in `out`, or continue it where it was interrupted.
 
         `config` is what `dataclasses.asdict` gives: everything that changes the result, nothing that changes only
         speed. `data_fingerprint` identifies the private images, as they are divided; `source_fingerprint`, those that
-        a seed divided, is noted and not compared. ValueError (one sentence) when `out` holds another run, something
+        a seed divided, is noted and not compared; `unheeded` are groups of settings that an earlier raysyn noted and
+        this one does not. ValueError (one sentence) when `out` holds another run, something
         that is no run, or a run that another process is working on; nothing is overwritten then.
         """
         wanted = {
@@ -90,13 +92,13 @@ class RunFolder:
             wanted["source_fingerprint"] = source_fingerprint
         if (here := local_folder(str(out))) is not None:
             refuse_strangers(here)
-            return cls._begin(here, None, wanted, cpu_clock)
+            return cls._begin(here, None, wanted, unheeded, cpu_clock)
         remote = Remote(str(out))
         try:
             if RUN_JSON not in remote.names():
                 refuse_strange_names(str(out), remote.names(but=()))
             remote.pull()
-            folder = cls._begin(remote.local, remote, wanted, cpu_clock)
+            folder = cls._begin(remote.local, remote, wanted, unheeded, cpu_clock)
             folder.push()
         except BaseException:
             remote.close()
@@ -105,14 +107,21 @@ class RunFolder:
 
     @classmethod
     def _begin(
-        cls, out: Path, remote: Remote | None, wanted: dict[str, Any], cpu_clock: Callable[[], float]
+        cls,
+        out: Path,
+        remote: Remote | None,
+        wanted: dict[str, Any],
+        unheeded: Collection[str],
+        cpu_clock: Callable[[], float],
     ) -> RunFolder:
         shown = str(out if remote is None else remote.uri)
         make_private(out / "internal")
         folder = cls(out, wanted["preset"], lock(out), cpu_clock, remote)
         try:
             if folder._path("run.json").exists():
-                refuse_another_run(shown, json.loads(folder._path("run.json").read_text()), wanted)
+                there = json.loads(folder._path("run.json").read_text())
+                known = {name: value for name, value in there["config"].items() if name not in unheeded}
+                refuse_another_run(shown, there | {"config": known}, wanted)
                 folder._sweep()
             else:
                 # Secret before run.json: a run without a secret has lost it, and must not draw a second.

@@ -54,6 +54,16 @@ def _cut(x: np.ndarray) -> object:
     return np.copyto(x, stats.truncnorm.ppf(stats.norm.cdf(x), -2.5, 2.5) / stats.truncnorm.std(-2.5, 2.5))
 
 
+def _few_large(x: np.ndarray) -> object:
+    """Nine tenths on most, three times on the rest: too little where most are, of a variance above 1."""
+    return np.multiply(x, np.where(np.random.default_rng(3).random(x.shape) < 0.05, 3.0, 0.9), out=x)
+
+
+def _larger(change: Change) -> Change:
+    """Of variance 1.2, or whatever it has, times 1.2."""
+    return lambda x: (change(x), np.multiply(x, np.sqrt(1.2), out=x))
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
@@ -64,6 +74,9 @@ def _cut(x: np.ndarray) -> object:
         (_uniform, f"{NORMAL}its distribution is 0.07"),
         (_laplace, f"{NORMAL}its distribution is 0.07"),
         (_cut, f"{NORMAL}0 of 2,"),
+        (_larger(lambda x: x), f"{residuals.LARGE}1.1"),
+        *((_larger(change), NORMAL) for change in (_uniform, _laplace, _few_large)),
+        (_few_large, NORMAL),
         (lambda x: x.__setitem__((ALL, 3), x[:, 1]), f"{AGAIN}steps 2 and 4 "),
         (lambda x: x.__setitem__((ALL, 3), -x[:, 1]), f"{AGAIN}steps 2 and 4 "),
         (lambda x: x.__setitem__(ALL, x[:1]), f"{AGAIN}two runs "),

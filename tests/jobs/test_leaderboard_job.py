@@ -455,16 +455,22 @@ def test_the_images_of_a_run_are_those_that_its_seed_divided(tmp_path: Path, mon
         assert run_job(unit, shared) == {"data_fingerprint": source or "members others"}
 
 
+REFUTED = {"refuted": True, "sentence": "it shows ε 9."}
+
+
 @pytest.mark.parametrize(
-    ("status", "audit", "said"),
-    [(1, {"refuted": True}, None), (1, {"refuted": False}, "exit status 1"), (1, None, "exit status 1"),
-     (2, {"refuted": True}, "exit status 2")],
+    ("status", "last", "audit", "said"),
+    [(1, "error: it shows ε 9.\n", REFUTED, None), (1, "it failed", REFUTED | {"refuted": False}, "exit status 1"),
+     (1, "it failed", None, "exit status 1"), (2, "it failed", REFUTED, "exit status 2"),
+     # As it is judged anew, after a report that says so: told on the way, and then something else went wrong.
+     (1, "it failed", REFUTED, "exit status 1"), (1, "it shows ε 9.\nMemoryError", REFUTED, "exit status 1"),
+     (1, "it shows ε 9.\nerror: what is to be written has no room", REFUTED, "exit status 1")],
 )  # fmt: skip
 def test_a_run_that_its_canaries_refute_is_a_row_and_one_that_failed_ends_the_board(
-    status: int, audit: Any, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    status: int, last: str, audit: Any, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared, unit = shared_by(tmp_path), Run("noisy_means", "quick", None, 0)
-    ended = subprocess.CompletedProcess([], status, "", "it failed")
+    ended = subprocess.CompletedProcess([], status, "", last)
     monkeypatch.setattr(pipeline, "subprocess", SimpleNamespace(run=lambda *_, **more: ended))
     with RunFolder.open(
         tmp_path / "runs" / unit.name, method="m", preset="p", config={}, data_fingerprint="f"

@@ -20,7 +20,7 @@ from test_noisy_means import TINY
 from whole_run import whole_run
 
 from raysyn.data.images import Images
-from raysyn.methods import floor
+from raysyn.methods import floor, synthesis
 from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.machines import On
 from raysyn.methods.noisy_means import pipeline as noisy_means
@@ -116,11 +116,26 @@ def test_nearest_private_images_are_drawn_inside_alone(name: str, whole: Whole) 
     assert not (whole.out / "release" / name).exists()
 
 
-def test_a_run_judged_anew_without_distances_keeps_no_picture_of_them(tmp_path: Path) -> None:
-    (tmp_path / "closest.png").write_bytes(b"private images")
-    setting: Any = SimpleNamespace(folder=SimpleNamespace(internal=tmp_path))
+@pytest.mark.parametrize(
+    ("name", "judge", "told"),
+    [
+        ("closest.png", lambda setting, made: attack_by_distances(setting, made, 0), {}),
+        # Where the attack had too few to go by, or nothing was released to show.
+        ("closest.png", lambda setting, made: attack_by_distances(setting, made, 5), {"distances": {"reason": "few"}}),
+        ("nearest.png", lambda setting, made: synthesis.draw_nearest(setting, made, None), {}),
+    ],
+)
+def test_a_run_judged_anew_without_a_picture_keeps_none_of_before(
+    name: str, judge: Any, told: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(b"private images")
     nobody = Images(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64), ("a",))
-    assert attack_by_distances(setting, nobody, 0) == {} and not (tmp_path / "closest.png").exists()
+    folder = SimpleNamespace(internal=tmp_path, stage=lambda *_: [{"found": None, "reason": "few"}])
+    setting = SimpleNamespace(
+        folder=folder, dataset=SimpleNamespace(train=nobody, test=nobody), config=SimpleNamespace(seed=0),
+        console=SimpleNamespace(stage=lambda *_: None),
+    )  # fmt: skip
+    assert judge(setting, nobody) == told and not (tmp_path / name).exists()
 
 
 def test_sealing_erases_it(whole: Whole) -> None:

@@ -172,6 +172,30 @@ def test_a_process_that_starts_later_refuses_other_code_and_this_one_keeps_to_it
         pickle.loads(packed).build(1, 10)
 
 
+@pytest.mark.parametrize("edited", ["mynets", "mysizes", None])
+@pytest.mark.parametrize("looked", [False, True])
+def test_what_was_edited_after_it_was_loaded_and_before_raysyn_looked_is_refused(
+    start: Path, looked: bool, edited: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a notebook: nobody knows then what it is that runs."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    sys.path.insert(0, str(start))
+    for name, text in {"mynets": GOOD, "mysizes": "WIDTH = 8", "mynotes": ""}.items():
+        (start / f"{name}.py").write_text(text)
+    importlib.import_module("mynets")
+    if looked:
+        Imported("mynets:build").build(1, 10)
+    with (start / f"{edited or 'mynotes'}.py").open("a") as file:
+        file.write("# Another one.\n")
+    if edited is None or looked:
+        Imported("mynets:build").identified(1, 10)
+        return
+    with pytest.raises(ValueError, match=rf"^target\.model mynets:build: {edited}\.py was edited after it was loaded"):
+        Imported("mynets:build").identified(1, 10)
+    importlib.reload(sys.modules[edited])
+    Imported("mynets:build").identified(1, 10)
+
+
 def test_what_is_loaded_anew_in_place_is_another_network(start: Path) -> None:
     first = identity(start, mynets=GOOD, mysizes="WIDTH = 8")
     (start / "mysizes.py").write_text("WIDTH = 16")

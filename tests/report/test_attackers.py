@@ -11,7 +11,7 @@ from report_stand_in import privacy, report
 
 from raysyn.attacks.found import ANSWERS, RELEASED, WEIGHTS, found
 from raysyn.privacy.cost import ADD_REMOVE_PERSON
-from raysyn.report.attackers import NONE, TITLE, section
+from raysyn.report.attackers import NONE, TITLE, of_report, section
 from raysyn.report.report import no_dp_section
 from raysyn.report.run_page import render
 
@@ -41,6 +41,17 @@ def test_an_attack_stands_beside_the_claim() -> None:
     assert "at none" not in row["Caught at 1 % false alarms, %"]
     drawn = base64.b64decode(one.picture.partition(",")[2]).decode()
     assert "no attack may cross (certificate)" in drawn and "Threshold" in drawn
+
+
+@pytest.mark.parametrize(
+    ("claimed", "note"),
+    [(CLAIMED, "and erased when the run is sealed."), (no_dp_section(), "and yours to erase.")],
+    ids=["promise", "no promise"],
+)
+def test_what_becomes_of_the_closest_pairs_is_said(claimed: dict[str, Any], note: str) -> None:
+    pairs = {"distances": [0.1], "file": "internal/closest.png"}
+    *_, one = of_report({"attacks": {"distances": {"closest": pairs}}, "privacy": claimed})
+    assert [said.endswith(note) for said in one.notes] == [True]
 
 
 @pytest.mark.parametrize(

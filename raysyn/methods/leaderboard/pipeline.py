@@ -56,13 +56,13 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
     package = str(Path(__file__).parents[3])
     paths = os.pathsep.join([package, *filter(None, [own.get("PYTHONPATH")])])
     done = subprocess.run(
-        command, env=own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}, capture_output=True, text=True,
-        preexec_fn=_die_with_parent,
+        command, env=own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8"},
+        capture_output=True, encoding="utf-8", errors="replace", preexec_fn=_die_with_parent,
     )  # fmt: skip
     if done.returncode == -signal.SIGKILL:
         # Nobody but the system, short of memory, does that.
         raise MemoryError(f"{shlex.join(command)}: killed by the system, which was short of memory")
-    if done.returncode and not (done.returncode == 1 and _refuted(out)):
+    if done.returncode and not (done.returncode == 1 and _refuted(out, done.stderr)):
         raise RuntimeError(
             f"{shlex.join(command)}: exit status {done.returncode}\n{done.stderr.strip() or done.stdout.strip()}"
         )
@@ -71,13 +71,15 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
     return {**report, "data_fingerprint": began.get("source_fingerprint", began["data_fingerprint"])}
 
 
-def _refuted(out: str) -> bool:
+def _refuted(out: str, said: str) -> bool:
     """Whether a run was reported, and refuted by its canaries, which ends it with status 1: a row of the table like
-    others, that says so."""
+    others, that says so. Where it failed, a report of before may say so too, so that it must have `said` this as
+    its error."""
     try:
-        return refuted(json.loads(read_bytes(out, REPORT_JSON)))
+        report = json.loads(read_bytes(out, REPORT_JSON))
     except FileNotFoundError:
         return False
+    return refuted(report) and f"error: {report['attacks']['audit']['sentence']}" in said
 
 
 def _check_reach(shared: Mapping[str, str]) -> None:

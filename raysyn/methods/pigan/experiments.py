@@ -97,7 +97,7 @@ def train_unit(unit: Unit, shared: Mapping[str, Any]) -> dict[str, Tensor]:
     """One unit: the weights of one GAN, trained on one split."""
     (variant, index), config = unit, shared["config"]
     seed = seed_of(config, index)
-    members = share_of(split(config, shared["dataset"], index)[0], variant.share, seed)
+    members = share_of(split(config, shared["dataset"], index)[0], variant.share, seed)  # of all, then who is there
     if variant.model != "dpgan":
         own = present(members)
         return gans.fit(Alone(), variant.kind, config.network, own, variant.gan, variant.penalty, seed)["weights"]
@@ -122,10 +122,10 @@ def judge_unit(item: tuple[Unit, Mapping[str, Tensor]], shared: Mapping[str, Any
 
     ((variant, index), weights), config = item, shared["config"]
     members, others = split(config, shared["dataset"], index)
-    members, seed = present(members), seed_of(config, index)
+    seed = seed_of(config, index)
     networks = loaded(config.network, variant, members, weights, best_device())
     # As many others per member, whatever the share of members: chance is the same for all GANs.
-    own, outside = share_of(members, variant.share, seed), share_of(others, variant.share, seed)
+    own, outside = present(share_of(members, variant.share, seed)), share_of(others, variant.share, seed)
     on_members, on_others = (paired_networks.discriminator_logits(networks, side) for side in (own, outside))
     mine, theirs = Whose.of(own), Whose.of(outside)
     fakes = drawn(networks, config.monte_carlo.fakes, members.classes, [seed, 30])

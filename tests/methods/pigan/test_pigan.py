@@ -389,6 +389,36 @@ def test_fewer_images_are_a_part_of_the_members() -> None:
     assert all(image.tobytes() in members for image in own.images_NHWC)
 
 
+@pytest.mark.parametrize("share", [1.0, 0.75])
+@pytest.mark.parametrize("persons", [False, True])
+@pytest.mark.parametrize("model", ["gan", "dpgan"])
+def test_attacks_take_those_for_members_that_were_learned_from(
+    model: Any, persons: bool, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Canaries that a coin left out are none, of whatever share."""
+    found = pigan.prepare(TINY).dataset
+    train = replace(found.train, persons_N=np.arange(70) // 2 if persons else None)
+    train = replace(train, absent_U=np.arange(train.units) % 3 == 0)
+    shared = {"config": TINY, "dataset": replace(found, train=train), "secret": bytes(32), "speed": SGDSpeed()}
+    one = variants.released(TINY)
+    unit = replace(one, model=model, share=share, gan=replace(one.gan, batch_size=8)), 0
+    seen = list[Images]()
+
+    def caught(_: Any, *args: Any, **more: Any) -> Any:
+        seen.append(next(one for one in args if isinstance(one, Images)))
+        raise InterruptedError
+
+    monkeypatch.setattr(experiments.sgd if model == "dpgan" else experiments.gans, "fit", caught)
+    monkeypatch.setattr(experiments.paired_networks, "discriminator_logits", caught)
+    monkeypatch.setattr(experiments, "loaded", lambda *_: None)
+    for work, given in ((experiments.train_unit, unit), (experiments.judge_unit, (unit, {}))):
+        with pytest.raises(InterruptedError):
+            work(given, shared)  # type: ignore[operator]
+    learned, members = experiments.present(seen[0]), seen[1]
+    assert members.absent_U is not None and not members.absent_U.any() and 0 < len(members) < share * 70
+    np.testing.assert_array_equal(learned.images_NHWC, members.images_NHWC)
+
+
 def test_no_two_private_trainings_share_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = pigan.prepare(TINY).dataset
     stages = []
