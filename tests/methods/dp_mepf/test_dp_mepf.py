@@ -170,7 +170,7 @@ def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(
     torch.save(used, tmp_path / "net.pt")
 
     def changed(*args: Any) -> Any:
-        torch.save(TINY.query.network.build(1, 7).state_dict(), tmp_path / "net.pt")
+        torch.save(used | {"head.bias": torch.ones(7)}, tmp_path / "net.pt")
         return learned(*args)
 
     given = replace(TINY, query=replace(TINY.query, checkpoint=str(tmp_path / "net.pt")))
