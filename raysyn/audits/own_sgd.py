@@ -51,6 +51,9 @@ NUMBERS = 1 << 24
 """Of runs whose noise is looked at, at most, but of two at least."""
 SOME, AT_LEAST = WIDEST // 3, 3
 """Places in each table, and about as many in the network, whose noise is looked at; of each tensor of that, these."""
+STEPS, TOGETHER = 1 << 12, 64
+"""Steps whose noise is looked at, at most: of more some that follow each other, and later some again, so that what one
+step has of the next is seen, and what comes late. Scores are of all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +173,11 @@ class Watch:
         self._own, self._places, self._tell = own, torch.from_numpy(places), tell
         self.scores_M = np.zeros(own.canaries)
         self.looked: list[Floats] = []
+        self._done, self._every = 0, -(-own.cost.steps // STEPS)
+
+    def looks_at(self, step: int) -> bool:
+        """Whether the noise of this one is kept."""
+        return step // TOGETHER % self._every == 0
 
     def join(self, worker: Worker) -> None:
         self._places = self._places.to(worker.device)
@@ -187,6 +195,9 @@ class Watch:
         answer_1M = (sum_P[None, :many] + sum_P[None, -many:]) / np.sqrt(2)
         self.scores_M += canaries.log_likelihood_ratio(answer_1M, own.cost.sampling_rate, own.noise)
         self.scores_M += canaries.SURE * canaries.exactly(answer_1M, 1.0)
+        self._done += 1
+        if not self.looks_at(self._done - 1):
+            return
         ends = sum_P[: min(SOME, many)], sum_P[many:-many], sum_P[-min(SOME, many) :]
         self.looked.append(np.concatenate(ends) / own.noise)
 

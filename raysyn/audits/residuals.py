@@ -64,19 +64,21 @@ def _kinds(kept_GTD: Floats, alone_GD: Mask, chance: float) -> Iterator[Found]:
     runs, steps, size = kept_GTD.shape
     if runs > 1:
         pairs = runs // 2 * 2
-        both_GD = (alone_GD[:pairs:2] & alone_GD[1:pairs:2])[:, None, :]
-        one_GTD, other_GTD = kept_GTD[:pairs:2] * both_GD, kept_GTD[1:pairs:2] * both_GD
-        many, sums = np.array([both_GD.sum() * steps]), (one_GTD * other_GTD).sum(keepdims=True)[0, 0]
-        squares, others = (np.square(x).sum(keepdims=True)[0, 0] for x in (one_GTD, other_GTD))
+        both_GD = (alone_GD[:pairs:2] & alone_GD[1:pairs:2]).astype(np.float64)
+        one_GTD, other_GTD = kept_GTD[:pairs:2], kept_GTD[1:pairs:2]
+        # By einsum here and below: there may be many numbers, and little room for a copy of them.
+        many, sums = np.array([both_GD.sum() * steps]), np.einsum("gtd,gtd->", one_GTD, other_GTD)[None]
+        squares, others = (np.einsum("gtd,gtd,gd->", x, x, both_GD)[None] for x in (one_GTD, other_GTD))
         yield _together(sums, squares, others, many, lambda _: "two runs")
     if steps > 1:
         yield _any_two(kept_GTD.transpose(1, 0, 2).reshape(steps, -1), int(alone_GD.sum()))
     if size > 1:
         yield from _places(kept_GTD, alone_GD)
-    yield _quiet(np.square(kept_GTD).sum((0, 2)), np.full(steps, alone_GD.sum()), "step")
-    yield _quiet(np.square(kept_GTD).sum((0, 1)), alone_GD.sum(0) * steps, "place")
+    yield _quiet(np.einsum("gtd,gtd->t", kept_GTD, kept_GTD), np.full(steps, alone_GD.sum()), "step")
+    yield _quiet(np.einsum("gtd,gtd->d", kept_GTD, kept_GTD), alone_GD.sum(0) * steps, "place")
     if alone_GD.any():
-        values_N = np.sort(kept_GTD.transpose(0, 2, 1)[alone_GD].ravel())
+        values_N = kept_GTD.transpose(0, 2, 1)[alone_GD].ravel()
+        values_N.sort()
         yield from _of_any_size(values_N, chance)
         yield _size(values_N)
         yield from _shape(values_N)
@@ -110,11 +112,12 @@ def _places(kept_GTD: Floats, alone_GD: Mask) -> Iterator[Found]:
     """All numbers of an answer that are equally far from each other, which shows also less than copies; and any two."""
     steps, size = kept_GTD.shape[1:]
     at = some_places(size)
-    kept_GTD, alone_GD = kept_GTD[..., at], alone_GD[:, at].astype(np.float64)
+    kept_GTD = kept_GTD if len(at) == size else kept_GTD[..., at]
+    alone_GD = alone_GD[:, at].astype(np.float64)
     rows_ND = kept_GTD.reshape(-1, len(at))
     products_DD, many_DD = rows_ND.T @ rows_ND, alone_GD.T @ alone_GD * steps
     # Squares of one, where the other is noise alone too.
-    squares_DD = np.square(kept_GTD).sum(1).T @ alone_GD
+    squares_DD = np.einsum("gtd,gtd->gd", kept_GTD, kept_GTD).T @ alone_GD
     lags = range(1, len(at))
     # Each number is in one pair: only then are pairs independent.
     firsts = [np.flatnonzero(np.arange(len(at) - lag) // lag % 2 == 0) for lag in lags]
@@ -160,7 +163,7 @@ def _size(values_N: Floats) -> Found:
     """Too little or too much noise in all: the sum of squares of standard normal numbers, to both sides."""
     from scipy import stats
 
-    many, squares = len(values_N), float(np.square(values_N).sum())
+    many, squares = len(values_N), float(values_N @ values_N)
     part = np.sqrt(squares / many)
     chance = 2 * min(stats.chi2.cdf(squares, many), stats.chi2.sf(squares, many))
     if part > 1:
@@ -198,7 +201,9 @@ def _shape(values_N: Floats, low: float = 1.0, high: float = 1.0) -> Iterator[Fo
     yield float(stats.kstwo.sf(least, many)), what
     share = min(FAR_OUT / many, 0.1)
     far = float(stats.norm.isf(share / 2))
-    most, found, fewest = (int((np.abs(values_N) > far * one).sum()) for one in (low, middle, high))
+    most, found, fewest = (
+        int(many - np.diff(np.searchsorted(values_N, [-far * one, far * one]))[0]) for one in (low, middle, high)
+    )
     chance = 2 * min(stats.binom.cdf(most, many, share), stats.binom.sf(fewest - 1, many, share))
     yield float(chance), f"{NORMAL}{found} of {many:,} are beyond {far * middle:.2f}, in place of {many * share:.0f}"
 

@@ -229,6 +229,30 @@ def test_of_many_canaries_no_more_than_the_scores_and_some_places_are_kept() -> 
     assert (np.abs(seen.noise_TD[:, ~seen.alone(there)] * own.noise * 2**0.5 - 1) < 0.5).all()
 
 
+@pytest.mark.parametrize("steps", [1, 100, own_sgd.STEPS, own_sgd.STEPS + 1, 36_000, 1_000_000])
+def test_of_many_steps_some_are_kept_with_the_next_from_first_to_last(steps: int) -> None:
+    one = small()
+    own = own_sgd.Own.of(one, replace(one.config.cost(10), noise_multiplier=1.0, steps=steps), 64, None, 1)
+    watch = own_sgd.Watch(own, np.arange(2 * own.canaries), lambda done: None)
+    kept = np.array([step for step in range(steps) if watch.looks_at(step)])
+    assert kept.size == steps if steps <= own_sgd.STEPS else own_sgd.STEPS / 2 < kept.size <= own_sgd.STEPS * 1.02
+    apart = np.diff(kept)
+    assert kept[0] == 0 and (apart == 1).sum() >= 0.98 * (len(kept) - 1)
+    assert steps - kept[-1] <= apart.max(initial=1), "none that is last is left out"
+
+
+def test_only_the_noise_of_those_steps_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer has numbers that say which it is."""
+    monkeypatch.setattr(own_sgd, "STEPS", 100)
+    one = small()
+    own = own_sgd.Own.of(one, replace(one.config.cost(10), noise_multiplier=1.0, steps=300), 64, None, 1)
+    watch = own_sgd.Watch(own, np.arange(2 * own.canaries), lambda done: None)
+    for step in range(300):
+        watch._look(np.full(2 * own.canaries, float(step)))
+    first_T = np.stack(watch.looked)[:, 0]
+    np.testing.assert_allclose(first_T / first_T[1], [step for step in range(300) if step // 64 % 3 == 0])
+
+
 RATES = [192 / 1_280_000, 64 / 60_000, 4096 / 60_000, 1 / 100.5, 0.37, 0.9993, 1.0, 1e-5]
 RATES += np.exp(np.random.default_rng(0).uniform(np.log(1e-5), 0, 50)).tolist()
 

@@ -120,6 +120,17 @@ def test_any_two_of_many_steps_are_held_against_each_other_in_little_room(one: i
     assert peak < 20e6, peak
 
 
+def test_numbers_of_many_steps_are_hardly_copied() -> None:
+    """They are the most that an audit of a run of many steps has in memory."""
+    values = np.random.default_rng(0).standard_normal((8, 2000, 100))
+    alone = np.random.default_rng(1).random((8, 100)) < 0.8
+    tracemalloc.start()
+    assert residuals.fault(Noise(values, alone), 0.999) == ""
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3.5 * values.nbytes, peak / values.nbytes
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(24, 6, 40), (500, 1, 2), (3, 8, 90), (1, 1, 1)])
 def test_noise_that_is_as_claimed_is_hardly_ever_blamed(shape: tuple[int, int, int]) -> None:
