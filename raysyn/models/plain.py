@@ -21,7 +21,7 @@ class Plain:
     def build(self, channels: int, classes: int) -> nn.Module:
         """The user's network, which makes a plain copy of whatever images it is shown."""
         network = self.inner.build(channels, classes)
-        # What is compiled by torch.jit takes no hooks.
+        # What is compiled by torch.jit takes no hooks, and sees channels last (docs/attack_your_classifier.md).
         if not isinstance(network, torch.jit.ScriptModule):
             network.register_forward_pre_hook(_plain_first)
         return network

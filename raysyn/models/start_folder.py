@@ -37,13 +37,13 @@ def edited(name: str) -> bool:
     digest, which would then be of other code: by what Python notes of a file as it compiles it, where it does."""
     module = sys.modules.get(name)
     spec, file = getattr(module, "__spec__", None), getattr(module, "__file__", None)
-    known = _DIGESTS.get(name)
+    known, cached = _DIGESTS.get(name), getattr(spec, "cached", None)
     if sys.dont_write_bytecode or not file or (known is not None and known[0] is module and known[1] is spec):
         return False
-    if type(getattr(spec, "loader", None)) is not SourceFileLoader or not getattr(spec, "cached", None):
+    if type(getattr(spec, "loader", None)) is not SourceFileLoader or not cached:
         return False
     try:
-        with open(spec.cached, "rb") as compiled:
+        with open(cached, "rb") as compiled:
             head, now = compiled.read(16), os.stat(file)
     except OSError:
         return False
