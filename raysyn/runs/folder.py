@@ -62,17 +62,10 @@ class RunFolder:
 
     @classmethod
     def open(
-        cls,
-        out: str | Path,
-        *,
-        method: str,
-        preset: str,
-        config: dict[str, Any],
-        data_fingerprint: str,
-        source_fingerprint: str | None = None,
-        unheeded: Collection[str] = (),
+        cls, out: str | Path, *, method: str, preset: str, config: dict[str, Any], data_fingerprint: str,
+        source_fingerprint: str | None = None, unheeded: Collection[str] = (),
         cpu_clock: Callable[[], float] = time.process_time,
-    ) -> RunFolder:
+    ) -> RunFolder:  # fmt: skip
         """Start the run of `config` in `out`, or continue it where it was interrupted.
 
         `config` is what `dataclasses.asdict` gives: everything that changes the result, nothing that changes only
@@ -107,13 +100,9 @@ class RunFolder:
 
     @classmethod
     def _begin(
-        cls,
-        out: Path,
-        remote: Remote | None,
-        wanted: dict[str, Any],
-        unheeded: Collection[str],
+        cls, out: Path, remote: Remote | None, wanted: dict[str, Any], unheeded: Collection[str],
         cpu_clock: Callable[[], float],
-    ) -> RunFolder:
+    ) -> RunFolder:  # fmt: skip
         shown = str(out if remote is None else remote.uri)
         make_private(out / "internal")
         folder = cls(out, wanted["preset"], lock(out), cpu_clock, remote)
