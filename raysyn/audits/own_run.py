@@ -17,12 +17,11 @@ from raysyn.audits.query_games import Game
 from raysyn.audits.who import ALBUM, Who
 from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost
-from raysyn.privacy.mechanisms import Embedded, Histogram, LayersSeen, Learned, Mechanism
+from raysyn.privacy.mechanisms import Embedded, Histogram, LayersSeen, Learned, Mechanism, Perceived
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.moments import MomentsConfig
-from raysyn.privacy.queries.perceptual import FeatureMomentsConfig
 from raysyn.privacy.queries.votes import VotesConfig
 
 LOOPED, ASKED = 0.25, 0.25
@@ -111,7 +110,7 @@ def _game(stage: str, mechanism: Mechanism, price: Cost, who: Who, n: int) -> Ga
         return query_games.votes_game(mechanism.blur, price, who)
     if isinstance(mechanism, Embedded):
         return query_games.embedding_game(mechanism, price, who)
-    if isinstance(mechanism, FeatureMomentsConfig):
+    if isinstance(mechanism, Perceived):
         return query_games.features_game(stage, mechanism, price, who)
     assert mechanism is None and stage == COUNTS, stage
     return query_games.counts_game(price, who)

@@ -36,7 +36,10 @@ SAMPLED = central.CentralConfig(
 )
 EMBEDDED = Embedded(embedding.EmbeddingConfig(), fourier.FourierConfig(count=8), 0)
 MOMENTS = moments.MomentsConfig(frequencies=9, spread_frequencies=4, spread_per_class=True)
-SEEN = Perceived(squares_share=0.5, look=lambda pictures: perceived(untaught(1, True), pictures, torch.device("cpu")))
+SEEN = Perceived(
+    perceptual.FeatureMomentsConfig(squares_share=0.5),
+    lambda pictures: perceived(untaught(1, True), pictures, torch.device("cpu")),
+)
 STATISTICS = layer_statistics.StatisticsConfig(epochs=2.0)
 SAMPLE = layer_statistics.StatisticsConfig(epochs=0.5, batch_size=50)
 LAYERS, UNITS = layer_statistics.Layers([2, 3], [0.5, 2.0]), 100
@@ -102,10 +105,11 @@ def embedding_game(asked: Embedded, price: Cost, who: Who) -> Game:
     return _asked(ask, price)
 
 
-def features_game(stage: str, config: Perceived, price: Cost, who: Who) -> Game:
+def features_game(stage: str, asked: Perceived, price: Cost, who: Who) -> Game:
     """One of the two questions of DP-MEPF, of what a network sees in black images and in white ones."""
     pictures = np.stack([np.full(who.shape, grey, np.uint8) for grey in (0, 255)])
-    seen = [np.concatenate(blocks) for blocks in zip(*config.look(pictures), strict=True)]
+    seen = [np.concatenate(blocks) for blocks in zip(*asked.look(pictures), strict=True)]
+    config = asked.config
 
     def ask(there: bool, stream: Stream, cost: Cost) -> Floats:
         private = who.present(there)
@@ -235,7 +239,7 @@ def cases(games: float) -> list[Case]:
     means, spread = (replace(both[stage], noise_multiplier=NOISE) for stage in (moments.MEANS, moments.SPREAD))
     rounds = replace(votes.VotesConfig(rounds=ROUNDS).cost(), noise_multiplier=NOISE * math.sqrt(ROUNDS))
     embedded = Cost(mechanism="noisy mean embedding", noise_multiplier=NOISE, sampling_rate=1.0, steps=1)
-    seen = perceptual.costs(SEEN, NOISE / math.sqrt(2))
+    seen = perceptual.costs(SEEN.config, NOISE / math.sqrt(2))
     prices: dict[str, tuple[Callable[[int], Cost | None], Callable[[Cost, Who], Game]]] = {
         "central means": (SAMPLED.cost, partial(central_game, SAMPLED)),
         "central modes": (modes.cost, partial(central_game, modes)),

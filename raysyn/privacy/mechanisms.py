@@ -68,10 +68,11 @@ class Embedded:
     """Of the waves."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Perceived(FeatureMomentsConfig):
+@dataclass(frozen=True)
+class Perceived:
     """The moments of what a network sees."""
 
+    config: FeatureMomentsConfig
     look: Callable[[NDArray[np.uint8]], Iterable[Sequence[Floats]]]
     """Images, uint8 (N, H, W, C), to their features as `perceptual.class_sums` takes them."""
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from raysyn.compute.worker import full_float32
 from raysyn.models.perceptual import Perceptual
 from raysyn.models.resnet import ResNetConfig, resnet
-from raysyn.train.memory import at_once
+from raysyn.train.alone import each_alone
 
 BATCH = 64
 """Images at a time: their features are many."""
@@ -20,29 +20,13 @@ BATCH = 64
 def perceived(
     features: Perceptual, images_NHWC: NDArray[np.uint8], device: torch.device
 ) -> Iterator[list[NDArray[np.float64]]]:  # fmt: skip
-    """`features.both` of images, uint8 (N, H, W, C), in blocks: float64 (B, F) each.
+    """`features.both` of images, uint8 (N, H, W, C), in blocks: float64 (B, F) each, a function of its image alone."""
+    features = features.to(device)
 
-    Each a function of its image alone: full precision, and batches of one size, filled up with black images, because
-    kernels are chosen by size and round differently. Batches shrink until they fit the device's memory.
-    """
-    features, at = features.to(device), 0
-    size = at_once(BATCH, images_NHWC.shape[1:])
-    while at < len(images_NHWC):
-        try:
-            part = images_NHWC[at : at + size]
-            pixels = torch.zeros((size, *part.shape[1:]), dtype=torch.uint8, device=device)
-            # torch.tensor copies: arrays that came through Ray are read-only, and a view of them would warn.
-            pixels[: len(part)] = torch.tensor(part, device=device)
-            with torch.inference_mode(), full_float32(device):
-                found = features.both(pixels.movedim(-1, -3).float() / 255, precise=True)
-            block = [one[: len(part)].cpu().numpy() for one in found]
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise
-            size //= 2
-            continue
-        at += size
-        yield block
+    def both(pixels_BHWC: Tensor) -> list[Tensor]:
+        return features.both(pixels_BHWC.movedim(-1, -3).float() / 255, precise=True)
+
+    return each_alone(both, images_NHWC, BATCH, device)
 
 
 def untaught(channels: int, squares: bool) -> Perceptual:

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raysyn.compute.worker import Worker, full_float32
+from raysyn.compute.worker import Worker
 from raysyn.data.images import Images
 from raysyn.models.semantic import SemanticNetConfig
+from raysyn.train.alone import each_alone
 from raysyn.train.classifier import as_float
 from raysyn.train.loop import CHECKPOINTS, batch, give_gradients, on_cpu
-from raysyn.train.memory import at_once
 
 BATCH = 512
 
@@ -135,25 +135,11 @@ def accuracy(worker: Worker, network: nn.Module, valid: Images) -> float:
 
 
 def top_classes(network: nn.Module, images_NHWC: np.ndarray, k: int, device: torch.device) -> np.ndarray:
-    """The k most probable classes of each image, uint8 (N, H, W, C): int64 (N, k).
+    """The k most probable classes of each image, uint8 (N, H, W, C), a function of that image alone: int64 (N, k)."""
+    network = network.to(device).eval()
 
-    Each a function of its image alone: full precision, and batches of one size, filled up with black images, because
-    kernels are chosen by size and round differently. Batches shrink until they fit the device's memory.
-    """
-    network, found, at = network.to(device).eval(), list[np.ndarray](), 0
-    size = at_once(BATCH, images_NHWC.shape[1:])
-    while at < len(images_NHWC):
-        try:
-            part = images_NHWC[at : at + size]
-            pixels = torch.zeros((size, *part.shape[1:]), dtype=torch.uint8, device=device)
-            # torch.tensor copies: arrays that came through Ray are read-only, and a view of them would warn.
-            pixels[: len(part)] = torch.tensor(part, device=device)
-            with torch.inference_mode(), full_float32(device):
-                logits = network(as_float(pixels))[: len(part)]
-            found.append(logits.topk(k, 1).indices.cpu().numpy())
-            at += size
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise
-            size //= 2
+    def top(pixels_BHWC: Tensor) -> list[Tensor]:
+        return [network(as_float(pixels_BHWC)).topk(k, 1).indices]
+
+    found = [block for (block,) in each_alone(top, images_NHWC, BATCH, device)]
     return np.concatenate(found) if found else np.empty((0, k), np.int64)

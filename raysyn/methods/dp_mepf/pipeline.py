@@ -175,7 +175,7 @@ def uncharged(config: Config) -> list[str]:
 def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> dict[str, Mechanism]:
     """See `Method.mechanisms`. The network has its first weights: features are no longer than 1 by any."""
     look = partial(perceived, features_like(config, like), device=torch.device("cpu"))
-    asked = Perceived(**vars(config.moments), look=look)
+    asked = Perceived(config.moments, look)
     return {**dict.fromkeys(config.moments.stages(), asked), COUNTS: None}
 
 

@@ -6,12 +6,14 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from stopped_runs import continues_to_the_same_bytes, released
 from what_is_said import honest, spoken_by
 from what_leaves import (
     PROMISE,
@@ -40,7 +42,6 @@ from raysyn.metrics.utility import EvalConfig
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.upsampler import UpsamplerConfig
 from raysyn.privacy.cost import Budget
-from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.queries import perceptual
 from raysyn.privacy.queries.perceptual import MEANS, SQUARES, FeatureMomentsConfig
 from raysyn.runs.storage import load_saved
@@ -86,10 +87,6 @@ def whole(letters: None, _small_pieces: None, tmp_path_factory: pytest.TempPathF
     return out / "run"
 
 
-def released(out: Path) -> dict[str, bytes]:
-    return {name: (out / "release" / name).read_bytes() for name in ("synthetic.parquet", "samples.png")}
-
-
 def test_report_and_certificate_keep_the_contract(whole: Path) -> None:
     report = json.loads((whole / "internal/report.json").read_text())
     certificate = json.loads((whole / "release/certificate.json").read_text())
@@ -105,43 +102,10 @@ def test_more_images_can_be_drawn_from_the_generator_alone(whole: Path) -> None:
     assert all(name.startswith("generator/model/") for name in tensors), "the answers stay inside"
 
 
-class StopsInTraining(Local):
-    """A machine that dies while the generator learns."""
-
-    def __init__(self, storage: Path) -> None:
-        super().__init__(storage, self.watch)
-
-    def watch(self, stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
-        if (stage, done) == ("generator", 10):
-            raise KeyboardInterrupt
-
-
 def test_trap_11_and_30_a_stopped_run_continues_to_the_same_bytes(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped when each answer is paid for and not yet stored, and again while the generator learns."""
-    secret, pay = (whole / "internal/secret").read_bytes(), Ledger.pay
-    monkeypatch.setattr("raysyn.runs.folder.os.urandom", lambda n: secret[:n])
-
-    def stops_at(stopped: str) -> None:
-        def paid(self: Ledger, stage: str, release: Any) -> Any:
-            value = pay(self, stage, release)
-            if stage == stopped:
-                raise KeyboardInterrupt
-            return value
-
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(Ledger, "pay", paid)
-            run(QUICK, tmp_path / "run")
-
-    for stage in (MEANS, SQUARES):
-        stops_at(stage)
-    monkeypatch.setattr("time.monotonic", iter(range(10**6)).__next__)
-    with pytest.raises(KeyboardInterrupt):
-        run(QUICK, tmp_path / "run", StopsInTraining)
-    run(QUICK, tmp_path / "run")
-    assert released(tmp_path / "run") == released(whole)
-    assert len((tmp_path / "run/internal/ledger.jsonl").read_text().splitlines()) == 2
+    continues_to_the_same_bytes(partial(run, QUICK), (MEANS, SQUARES), whole, tmp_path / "run", monkeypatch)
 
 
 def test_trap_05_two_runs_of_one_config_differ(whole: Path, tmp_path: Path) -> None:
