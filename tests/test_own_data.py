@@ -16,6 +16,7 @@ import raysyn
 from raysyn import own_data
 from raysyn.data.images import DataConfig, load, public_facts
 from raysyn.data.streams import PublicConfig
+from raysyn.methods.auto import settings
 from raysyn.methods.auto.config import Config
 from raysyn.methods.auto.table import markdown
 from raysyn.report.pictures import png_bytes
@@ -27,8 +28,10 @@ PRICELESS = "internal/ledger.jsonl"
 
 
 def test_a_tiny_run_says_first_what_to_expect_and_is_continued(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(settings, "LEAST", 300)
+    monkeypatch.setitem(settings.JUDGING, "epochs", 2)
     out = str(tmp_path / "run")
     told = said(capsys, "auto", "digits", *TINY, "--out", out)
     order = ["200 images of 8 x 8 pixels, grey, 10 classes", "Picked: noisy_means", "Why: ", "Outside of what was",

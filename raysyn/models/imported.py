@@ -116,13 +116,17 @@ class Imported:
     def _files(self) -> tuple[tuple[str, str], ...]:
         """(module, SHA-256 of its file) of all that its code is."""
         self._module()
+        return self._loaded()
+
+    def _loaded(self) -> tuple[tuple[str, str], ...]:
+        """Those of them that are loaded by now."""
         package = self.function.partition(":")[0].partition(".")[0]
         names = start_folder.loaded(self.folder, _LIBRARIES, package)
         return tuple((name, told) for name in names if (told := start_folder.digest(name)) is not None)
 
     def _refuse_edited(self) -> None:
         """ValueError where this process has loaded other code than that which was fixed."""
-        self._files()  # What was loaded just now is known from now on as it is.
+        self._loaded()  # What was loaded just now is known from now on as it is.
         for name, known in self.files:
             if start_folder.digest(name) not in (None, known):
                 file = self._shown(str(sys.modules[name].__file__))

@@ -55,14 +55,16 @@ def edited(name: str) -> bool:
 def loaded(folder: str, libraries: tuple[str, ...], package: str = "") -> list[str]:
     """Names of the folder's modules that are loaded, in order; not of `libraries`, which may lie in it. And those of
     `package`, wherever it lies."""
-    found, inside = list[str](), folder.rstrip(os.sep) + os.sep
-    for name, module in sorted(sys.modules.items()):
+    inside, below = folder.rstrip(os.sep) + os.sep, f"{package}."
+    found = list[str]()
+    for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if name == "__main__" or not file:
+        if not file or name == "__main__":
             continue
-        if name.partition(".")[0] == package or (file.startswith(inside) and not file.startswith(libraries)):
+        own = file.startswith(inside) and not file.startswith(libraries)
+        if own or (package and (name == package or name.startswith(below))):
             found.append(name)
-    return found
+    return sorted(found)
 
 
 def hidden(module: str, folder: str) -> tuple[Path, str, str, str] | None:

@@ -26,7 +26,7 @@ from raysyn.runs.folder import RunFolder
 
 SECRET = bytes(range(32))
 ABLE = [name for name, method in METHODS.items() if method.module.METHOD.audited]
-QUICK = ("dp_feta", "dpgan", "privimage_gan")
+QUICK = ("dp_feta", "dpgan")
 HANDED_ON = {"dp_feta", "dp_feta_gaussian", "privimage"}
 """Whose network, where it is released, is what canaries are guessed about by."""
 

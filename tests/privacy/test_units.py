@@ -74,7 +74,7 @@ def test_copies_draw_a_persons_images_uniformly_and_independently() -> None:
     for person in range(4):
         mine = np.flatnonzero(private.persons_N == person)
         rank[mine] = np.arange(len(mine))
-    drawn = np.stack([rank[albums.draw(STREAM, step, np.arange(4), 2)] for step in range(4000)])  # (step, person, copy)
+    drawn = np.stack([rank[albums.draw(STREAM, step, np.arange(4), 2)] for step in range(2000)])  # (step, person, copy)
     for person, count in enumerate((5, 3, 5)):
         seen = np.bincount(drawn[:, person].ravel(), minlength=count)
         assert stats.chisquare(seen).pvalue > 1e-5
