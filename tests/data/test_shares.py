@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import types
 from pathlib import Path
@@ -110,6 +111,23 @@ def test_without_a_share_a_source_without_test_images_is_refused_with_the_flag_t
 ) -> None:
     sentence = fault(DataConfig(path=source(tmp_path, kind)))
     assert "test" in sentence and "--data.test-share 0.1" in sentence and "\n" not in sentence
+
+
+@pytest.mark.parametrize("more", [{"name": "scans"}, {"name": 7}, {"licence": "CC BY 4.0"}, {"image_shape": None}])
+def test_images_that_others_describe_by_the_words_of_a_release_are_private(tmp_path: Path, more: dict[str, Any]) -> None:
+    """Else no account would be kept of them, and some be held out unasked."""
+    import json
+
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(release(tmp_path))
+    about = json.loads(table.schema.metadata[b"dataset"])
+    assert not load(DataConfig(path=release(tmp_path))).own
+    about = {key: value for key, value in (about | more).items() if value is not None}
+    pq.write_table(table.replace_schema_metadata({"dataset": json.dumps(about)}), tmp_path / "set.parquet")
+    config = DataConfig(path=str(tmp_path / "set.parquet"))
+    assert "--data.test-share 0.1" in fault(config)
+    assert load(dataclasses.replace(config, test_share=0.1)).own
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 1.5, float("nan")])
