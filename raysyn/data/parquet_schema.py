@@ -120,8 +120,8 @@ def understood(path: Path, label: str, columns: Columns, labels: bool = True, pe
 
 
 def _is_released(about: Mapping[str, Any]) -> bool:
-    """Whether metadata are those that raysyn writes into synthetic.parquet (`card.described`), and no more: other people
-    describe their images by the same words, and of private images an account is kept."""
+    """Whether metadata are those that raysyn writes into synthetic.parquet (`card.described`), and no more: other
+    people describe their images by the same words, and of private images an account is kept."""
     exact = about.keys() == {"name", "classes", "image_shape", "encoding"}
     return exact and str(about["name"]).startswith("synthetic")
 

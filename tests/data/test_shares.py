@@ -114,7 +114,9 @@ def test_without_a_share_a_source_without_test_images_is_refused_with_the_flag_t
 
 
 @pytest.mark.parametrize("more", [{"name": "scans"}, {"name": 7}, {"licence": "CC BY 4.0"}, {"image_shape": None}])
-def test_images_that_others_describe_by_the_words_of_a_release_are_private(tmp_path: Path, more: dict[str, Any]) -> None:
+def test_images_that_others_describe_by_the_words_of_a_release_are_private(
+    tmp_path: Path, more: dict[str, Any]
+) -> None:
     """Else no account would be kept of them, and some be held out unasked."""
     import json
 
@@ -212,7 +214,9 @@ def test_a_download_is_told_by_the_flag_that_asked_for_it(
     monkeypatch.setitem(sys.modules, "torchvision", package)
     monkeypatch.setitem(sys.modules, "torchvision.datasets", fake)
     monkeypatch.setenv("RAYSYN_CACHE", str(tmp_path))
-    with pytest.raises(ValueError, match=f"{group}.name='kmnist' could not be .*no route to host .*{group}.path") as caught:
+    with pytest.raises(
+        ValueError, match=f"{group}.name='kmnist' could not .*no route to host .*{group}.path"
+    ) as caught:
         if group == "data":
             load(DataConfig(name="kmnist"))
         else:
