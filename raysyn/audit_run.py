@@ -174,7 +174,8 @@ def _begin(asked: _Asked) -> None:
 
     flags, unknown = asked.flags, asked.run.unknown()
     whom = " to persons" if any(case.cost.adjacency == ADD_REMOVE_PERSON for case in asked.cases) else ""
-    print(f"audit run: {asked.name}, {len(asked.cases)} claims{whom}, {flags.games:,} games, seed {flags.seed}")
+    claims = audit_table.claims(len(asked.cases))
+    print(f"audit run: {asked.name}, {claims}{whom}, {flags.games:,} games, seed {flags.seed}")
     print(filled(f"{WHAT_IT_IS[0].upper()}{WHAT_IT_IS[1:]}.", 0), flush=True)
     if unknown:
         print(f"Not played, as its method does not say how: {', '.join(unknown)}.")

@@ -150,8 +150,12 @@ def summary(found: Sequence[Finding], made: str, checks: Mapping[str, str] | Non
             if few
             else ""
         )
-        return f"Nothing of {every} claims is refuted.{more}"
+        return f"Nothing of {claims(every)} is refuted.{more}"
     return f"{len(wrong)} of {every} claims do not hold: {'; '.join(wrong)}. {_advice(found, made, checks)}"
+
+
+def claims(count: int) -> str:
+    return f"{count:,} claim{'' if count == 1 else 's'}"
 
 
 def _advice(found: Sequence[Finding], made: str, checks: Mapping[str, str]) -> str:

@@ -115,7 +115,7 @@ def _play(flags: Flags, cases: Sequence[Case], found: list[Finding]) -> None:
     from raysyn.audits.findings import audit
 
     width = audit_table.width_of(cases)
-    print(f"audit engine: {len(cases)} claims, {flags.games:,} games, seed {flags.seed}", flush=True)
+    print(f"audit engine: {audit_table.claims(len(cases))}, {flags.games:,} games, seed {flags.seed}", flush=True)
     audit_table.head(width)
 
     def tell(done: int, one: Finding) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from raysyn.data import grouped
@@ -58,7 +59,8 @@ class Flags:
     background: str | None = None
     """white, black or #rrggbb: what shows through transparent images, as --data.background of a run."""
     sheet: str | None = None
-    """The contact sheet to write, a PNG: the first images of each class; by default look-SOURCE.png, here."""
+    """The contact sheet to write, a PNG: the first images of each class; by default look-SOURCE.png, here, or
+    the next look-SOURCE-2.png that is not there."""
     html: str | None = None
     """A page to write, with everything that is told here and the sheet."""
     overwrite: bool = False
@@ -100,7 +102,7 @@ def look(given: str, flags: Flags) -> list[str]:
         else from_path(given, columns, several, labels=flags.labels, persons=whose)
     )
     source = replace(source, reading=reading)
-    sheet = check_given(flags.sheet, f"sheet={flags.sheet!r}") if flags.sheet else Path(f"look-{source.name}.png")
+    sheet = check_given(flags.sheet, f"sheet={flags.sheet!r}") if flags.sheet else _usual(source.name, flags.overwrite)
     html = check_given(flags.html, f"html={flags.html!r}") if flags.html else None
     for field, path in (("sheet", sheet), ("html", html)):
         if path is not None:
@@ -133,6 +135,12 @@ def look(given: str, flags: Flags) -> list[str]:
         write_atomically(html, looked.page(f"look: {given}", lines, tables, png), 0o600)
         lines.append(f"Page (stays inside): {html}")
     return [*(one for table in tables for one in ("", *_shown(table))), "", *(filled(line, 0) for line in lines)]
+
+
+def _usual(name: str, overwrite: bool) -> Path:
+    """Where a sheet goes of whose place nothing was said: a second look must not be refused for the first one's."""
+    names = (f"look-{name}{'' if at == 1 else f'-{at}'}.png" for at in count(1))
+    return next(path for path in map(Path, names) if overwrite or not path.exists())
 
 
 def _check(field: str, path: Path, source: Path | None, overwrite: bool) -> None:

@@ -90,7 +90,7 @@ def test_a_network_that_was_not_tried_is_left_open(of: Callable[..., Path], caps
     assert audited(folder, "--only", "finetune", "--steps", "1") == 3
     said = " ".join(capsys.readouterr().out.split())
     assert "gives alone: not tried, as gradients are zero or no numbers." in said
-    assert "Nothing of 1 claims is refuted." in said and "Nothing is said of: network of finetune." in said
+    assert "Nothing of 1 claim is refuted." in said and "Nothing is said of: network of finetune." in said
     kept = json.loads((folder / audit_run.AUDIT_JSON).read_text())
     assert kept["nothing_is_said_of"] == ["network of finetune"] and kept["networks"][0]["verdict"] == "not tried"
 
@@ -225,7 +225,7 @@ def test_whom_claims_are_made_to_is_said(
     persons = replace(run, plan={COUNTS: replace(run.plan[COUNTS], adjacency=ADD_REMOVE_PERSON)})
     monkeypatch.setattr(audit_source, "read", lambda name: persons)
     assert audited(folder, "--dry-run") == 0
-    assert ", 1 claims to persons, 4,096 games" in capsys.readouterr().out
+    assert ", 1 claim to persons, 4,096 games" in capsys.readouterr().out
 
 
 def test_from_python_a_network_is_a_row(of: Callable[..., Path]) -> None:

@@ -305,6 +305,22 @@ def test_labels_of_any_kind_are_counted(tmp_path: Path, kind: Any) -> None:
     assert len(rows) >= 2, said
 
 
+@pytest.mark.parametrize(
+    ("overwrite", "there", "written"),
+    [(False, [], ""), (False, [""], "-2"), (False, ["", "-2"], "-3"), (True, [""], "")],
+)
+def test_a_second_look_writes_over_no_sheet_and_is_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool, there: list[str], written: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = parquet(tmp_path / "set.parquet")
+    for ending in there:
+        Path(f"look-set{ending}.png").write_bytes(b"")
+    assert f"Contact sheet (stays inside): look-set{written}.png" in look(source, Flags(overwrite=overwrite))
+    empty = [ending for ending in there if not Path(f"look-set{ending}.png").read_bytes()]
+    assert empty == ([] if overwrite else there)
+
+
 def test_a_set_by_name_is_looked_at_too(tmp_path: Path) -> None:
     lines = look("digits", Flags(sheet=str(tmp_path / "sheet.png")))
     assert any(

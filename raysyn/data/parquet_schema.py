@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,8 +97,7 @@ def understood(path: Path, label: str, columns: Columns, labels: bool = True, pe
     leaf = _image_leaf(schema.field(image).type, image, label)
     split = usual_name(schema.names, SPLIT)
     about = _json(schema, "dataset", label)
-    # The metadata that raysyn writes into synthetic.parquet (`release.parquet_bytes`).
-    released = {"name", "classes", "image_shape", "encoding"} <= about.keys()
+    released = _is_released(about)
     person = None if persons is None else persons.column_in(schema.names, label, (image, number))
     if person is not None:
         _check_persons(schema.field(person).type, person, label)
@@ -118,6 +117,13 @@ def understood(path: Path, label: str, columns: Columns, labels: bool = True, pe
         names_from = "the labels of train, sorted" if named and not several else ""
     known = None if names is None else tuple(names)
     return Schema(image, leaf, number, named, several, split, known, names_from, released, person, paths, asked)
+
+
+def _is_released(about: Mapping[str, Any]) -> bool:
+    """Whether metadata are those that raysyn writes into synthetic.parquet (`card.described`), and no more: other
+    people describe their images by the same words, and of private images an account is kept."""
+    exact = about.keys() == {"name", "classes", "image_shape", "encoding"}
+    return exact and str(about["name"]).startswith("synthetic")
 
 
 def _column(schema: Any, label: str, what: str, usual: tuple[str, ...], given: str | None, group: str) -> str:

@@ -119,7 +119,7 @@ def show(found: dict[str, Any]) -> None:
         delta = found["delta"]
         at = "" if delta is None else f", ε at δ {delta:.3g}"
         rows = [_cells(row) for row in found["runs"]]
-        console.plan_table(rows, title=f"{found['account']}: {len(rows):,} runs{at}")
+        console.plan_table(rows, title=f"{found['account']}: {_runs(len(rows))}{at}")
         for row in found["runs"]:
             console.say(_about(row))
         for one in found["together"]:
@@ -180,13 +180,17 @@ def _minute(time: str) -> str:
     return time[:16].replace("T", " ")
 
 
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count:,} runs"
+
+
 def _figure(value: float | None) -> str:
     return MISSING if value is None else f"{value:.4g}"
 
 
 def _together(one: dict[str, Any], delta: float) -> str:
     text = (
-        f"Together, of {one['runs']:,} runs for one {one['unit']}, by PRV: ε {one['spent']:.4g} spent, "
+        f"Together, of {_runs(one['runs'])} for one {one['unit']}, by PRV: ε {one['spent']:.4g} spent, "
         f"{one['with_reserved']:.4g} with what is reserved, at δ {delta:.3g}."
     )
     if one["total"] is None:
