@@ -68,7 +68,9 @@ def cases() -> Iterator[Case]:
     """In the order in which they are worth their time: a machine that stops early has measured what matters most."""
     everywhere = (*MIDDLE, *FEW, *MANY, *TWO_CLASSES)
     yield from plain(0, everywhere)
-    yield from trained(3000, 3.0, ("cifar10",), QUICK)
+    yield from trained(3000, 3.0, GREY, ("dp_merf",))
+    yield from trained(3000, 3.0, ("cifar10",), (*QUICK, "privimage"))
+    yield from (case for seed in (1, 2) for case in trained(3000, 3.0, GREY, ("dp_merf",), seed))
     yield from trained(3000, 3.0, GREY, QUICK)
     yield from trained(3000, 3.0, ("cifar10",), SLOW)
     yield from trained(3000, 3.0, GREY, SLOW)
@@ -86,10 +88,10 @@ def plain(seed: int, subsets: Sequence[tuple[str, int]], epsilons: Sequence[floa
             yield Case(data, n, epsilon, "noisy_means", seed)
 
 
-def trained(n: int, epsilon: float, sets: Sequence[str], methods: Sequence[str]) -> Iterator[Case]:
+def trained(n: int, epsilon: float, sets: Sequence[str], methods: Sequence[str], seed: int = 0) -> Iterator[Case]:
     for method in methods:
         for data in sets:
-            yield Case(data, n, epsilon, method, 0)
+            yield Case(data, n, epsilon, method, seed)
 
 
 def data_config(case: Case, folder: Path) -> DataConfig:
