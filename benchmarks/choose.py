@@ -128,7 +128,8 @@ def made(case: Case, chosen: Setting, folder: Path) -> Images:
     file, size, public = SETS[case.data]
     flags: dict[str, Any] = {name: value.split() if " " in value else value for name, value in chosen.flags.items()}
     # Measured on public images, of which no account is to lie beside them.
-    flags |= {"budget.account": "none", "synthetic": LEAST, "eval.classifiers": (), "eval.feature-epochs": 0, "seed": case.seed}
+    flags |= {"budget.account": "none", "seed": case.seed, "synthetic": LEAST}
+    flags |= {"eval.classifiers": (), "eval.feature-epochs": 0}
     if case.method == "dp_imgsyn":
         flags |= {"students": (), "dissimilarity.images": 10, "dissimilarity.epochs": 1}
     if needs_public(case):
