@@ -140,9 +140,7 @@ def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:
 
     def wanted(n: int) -> np.ndarray:
         own = np.arange(n) if apart else np.flatnonzero(np.arange(n) % HELD_OUT != HELD_OUT - 1)
-        if (config.limit or 0) > len(own):
-            raise ValueError(f"public.limit={config.limit} exceeds the {len(own)} images of {source.label}; lower it")
-        return own if config.limit is None else own[subset(len(own), config.limit)]
+        return own if config.limit is None or config.limit >= len(own) else own[subset(len(own), config.limit)]
 
     apart = next((split for split in ("val", "test") if facts["images"][split]), None)
     valid = part(apart, np.arange) if apart else part("train", lambda n: np.arange(HELD_OUT - 1, n, HELD_OUT))

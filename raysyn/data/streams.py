@@ -57,7 +57,7 @@ class PublicConfig:
     skip_broken: int | None = None
     """Leave out up to this many images that cannot be decoded."""
     limit: int | None = None
-    """Use only this many of the training images, always the same ones."""
+    """Use at most this many of the training images, always the same ones."""
 
     def sets(self) -> tuple[str, ...]:
         """Names of the sets, files or folders, without their paths, as a certificate names them."""

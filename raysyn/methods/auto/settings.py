@@ -16,7 +16,7 @@ from raysyn.metrics.utility import Name
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.queries.central import CentralConfig, mean_query
 
-ALONE, WITH_PUBLIC = ("noisy_means", "dp_feta"), ("privimage", "dp_imgsyn")
+ALONE, WITH_PUBLIC = ("noisy_means", "dp_merf", "dp_feta"), ("evolution", "dp_mepf", "privimage", "dp_imgsyn")
 """Methods that auto knows: those that need nothing, and those that need public images."""
 STEPS, BATCH = 250, 256
 """Of DP-SGD. A batch is 1/2 of few images at most."""
@@ -25,6 +25,8 @@ LEAST, MOST = 3_000, 10_000
 JUDGES: tuple[Name, ...] = ("cnn", "mlp", "logreg")
 JUDGING: dict[str, Any] = {"classifiers": JUDGES, "epochs": 8, "learning_rate": 1e-3}
 """How what was made is judged: in little time, and everywhere alike."""
+MATCHING = 1_000
+"""Steps of a generator that learns to have noisy means of features."""
 QUERY_SHARE = 0.05
 """Of the budget, for PrivImage's question which public classes resemble the images."""
 
@@ -61,8 +63,12 @@ def setting(method: str, facts: Facts, budget: Budget) -> Setting:
     """Of one method for such images; ValueError where the budget promises nothing for so many."""
     made = {"synthetic": str(min(max(facts.n, LEAST), MOST)), **_judging()}
     colour = facts.shape[2] == 3
-    if method == "noisy_means":
-        return Setting(method=method, preset="cpu-cifar10" if colour else "cpu-fashion_mnist", flags=made)
+    either = "cpu-cifar10" if colour else "cpu-fashion_mnist"
+    if method in ("noisy_means", "evolution"):
+        return Setting(method=method, preset=either, flags=made)
+    if method in ("dp_merf", "dp_mepf"):
+        preset = either if method == "dp_mepf" else "cpu-fashion_mnist"
+        return Setting(method=method, preset=preset, flags=made | {"training.iterations": str(MATCHING)})
     batch = max(1, min(BATCH, facts.n // 2))
     epochs = f"{STEPS * batch / facts.n:.4g}"
     steps = {"batch-size": str(batch), "epochs": epochs}
