@@ -14,7 +14,7 @@ from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.privacy import units
 from raysyn.report.attackers import CLOSEST
 from raysyn.report.meaning import rounded_down
-from raysyn.report.pictures import mosaic, png_bytes
+from raysyn.report.pictures import pairs_sheet, png_bytes
 from raysyn.runs.storage import write_atomically
 
 STAGE = "distances"
@@ -57,8 +57,7 @@ def draw_closest(setting: Setting, synthetic: Images, members: Images, pairs: Ma
     """Write the closest pairs, each a released image and its nearest private one, to a file beside the page that shows
     it: whoever takes the page away does not take private images with it, and --seal, if there is one, erases them."""
     sides = [synthetic.images_NHWC[pairs["released"]], members.select(np.array(pairs["private"])).images_NHWC]
-    turned = np.stack(sides, axis=1).reshape(-1, *synthetic.shape)
-    sheet = mosaic(turned, 8, max(1, round(64 / synthetic.shape[0])), 2)
+    sheet = pairs_sheet(*sides)
     write_atomically(setting.folder.internal / CLOSEST, png_bytes(sheet), 0o600)
     return {"distances": pairs["distances"], "file": f"internal/{CLOSEST}"}
 

@@ -18,7 +18,7 @@ from raysyn.methods.floor import floor_images
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.utility import EvalConfig, judge_all, unit_name
 from raysyn.metrics.yardsticks import NOBODY, Judged, joined, told
-from raysyn.report.pictures import mosaic, png_bytes
+from raysyn.report.pictures import pairs_sheet, png_bytes
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import write_atomically
 from raysyn.screen.console import Console
@@ -158,9 +158,7 @@ def draw_nearest(setting: Setting, synthetic: Images, pairs: Mapping[str, Any] |
         return {}
     places = {"synthetic": synthetic, "real": setting.loaded.train}
     sides = [side.images_NHWC[np.array(pairs[name])] for name, side in places.items()]
-    turned = np.stack(sides, axis=1).reshape(-1, *synthetic.shape)
-    sheet = mosaic(turned, 8, max(1, round(64 / synthetic.shape[0])), 2)
-    write_atomically(setting.folder.internal / NEAREST, png_bytes(sheet), 0o600)
+    write_atomically(setting.folder.internal / NEAREST, png_bytes(pairs_sheet(*sides)), 0o600)
     erased = " and is erased by --seal" if isinstance(setting, PrivateSetting) else ""
     setting.console.say(f"Nearest private images, in a file that stays inside{erased}: {NEAREST}")
     return {"nearest_pair": pairs["distances"][0], "nearest_pairs": f"internal/{NEAREST}"}

@@ -83,6 +83,7 @@ def section(
             notes=notes,
             warnings=[*_broken(found, claimed), *left_out],
             rows=[HEAD, *(_row(one, claimed) for one in found)],
+            words=(0, 1),
             picture=picture,
             alt="ROC curves of the attacks on logarithmic axes, below what the certificate allows",
         )

@@ -49,6 +49,11 @@ def mosaic(images_NHWC: np.ndarray, columns: int, scale: int, gap: int) -> np.nd
     return sheet
 
 
+def pairs_sheet(left_NHWC: np.ndarray, right_NHWC: np.ndarray) -> np.ndarray:
+    """RGBA (H, W, 4): four pairs in a row, each side by side, and gaps that tell one pair from the next."""
+    return mosaic(np.concatenate([left_NHWC, right_NHWC], axis=2), 4, max(1, round(64 / left_NHWC.shape[1])), 6)
+
+
 def _lettering(class_names: Sequence[str]) -> tuple[Any, list[str]]:
     """A font, and the names as it can write them: by its number, a class of whose name a letter would be a box."""
     from PIL import ImageFont

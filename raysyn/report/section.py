@@ -19,6 +19,8 @@ class Section:
     """Sentences that stand out, first."""
     rows: Sequence[Sequence[Any]] = ()
     """The first is the heading; figures are set to the right."""
+    words: Sequence[int] = (0,)
+    """The columns that are no figures."""
     picture: str | None = None
     """A data URI (see `figures`), or a file beside the page."""
     alt: str = ""

@@ -26,6 +26,7 @@ from raysyn.report.release import (
     ALWAYS,
     CERTIFICATE,
     COVERS,
+    RELEASE,
     SPENT,
     does_not_cover,
     pages_of,
@@ -53,9 +54,9 @@ def verify(release: Path, laid_out: bool = True, fits: NetworkFits | None = None
             raise ValueError("it is no file")  # whose reader may wait
         signed = parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{release / CERTIFICATE} cannot be read ({error}): name the folder release/ of a run"
-        ) from error
+        inside = release / RELEASE
+        mend = f"name {inside}" if (inside / CERTIFICATE).is_file() else "name the folder release/ of a run"
+        raise ValueError(f"{release / CERTIFICATE} cannot be read ({error}): {mend}") from error
     try:
         said = _promise(signed) if signed["guarantee"] != "none" else _no_promise(signed)
         checks = [*said, _fields(signed), *_files(release, signed, laid_out, fits)]

@@ -104,13 +104,13 @@ PICTURES = ("nearest.png", "closest.png")
 def test_nearest_private_images_are_drawn_inside_alone(name: str, whole: Whole) -> None:
     """Four pairs in a row, each a synthetic image and the private one that is nearest to it, the closest first."""
     picture = Image.open(io.BytesIO((whole.out / "internal" / name).read_bytes()))
-    assert picture.size[0] == 8 * (8 * 8 + 2) + 2 and (whole.out / "internal" / name).stat().st_mode & 0o077 == 0
+    assert picture.size[0] == 4 * (2 * 8 * 8 + 6) + 6 and (whole.out / "internal" / name).stat().st_mode & 0o077 == 0
     told = whole.report["metrics"]["fidelity"]
     assert told["nearest_pairs"] == "internal/nearest.png" and told["nearest_pair"] > 0 and "nearest" not in told
     private = noisy_means.prepare(JUDGED).dataset.train.images_NHWC[:, ::1, ::1, 0]
     tiles = np.asarray(picture)[..., 0]
     for pair in range(3):
-        top, left = 2 + pair // 4 * 66, 2 + (2 * pair + 1) * 66
+        top, left = 6 + pair // 4 * 70, 6 + pair % 4 * 134 + 64
         shown = tiles[top : top + 64 : 8, left : left + 64 : 8]
         assert np.any(np.all(private == shown, axis=(1, 2)))
     assert not (whole.out / "release" / name).exists()

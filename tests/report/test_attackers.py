@@ -41,6 +41,7 @@ def test_an_attack_stands_beside_the_claim() -> None:
     assert "at none" not in row["Caught at 1 % false alarms, %"]
     drawn = base64.b64decode(one.picture.partition(",")[2]).decode()
     assert "no attack may cross (certificate)" in drawn and "Threshold" in drawn
+    assert [one.rows[0][at] for at in one.words] == ["Attack", "It sees"], "figures alone are set to the right"
 
 
 @pytest.mark.parametrize(

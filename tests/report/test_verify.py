@@ -530,6 +530,10 @@ def test_what_is_no_release_costs_one_sentence(
     assert said.out == "" and said.err.startswith("error: ") and said.err.count("\n") == 1
 
 
+def test_a_whole_run_is_told_which_of_its_folders(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(sound.parent)]) == 2 and f": name {sound}\n" in capsys.readouterr().err
+
+
 def test_it_wants_one_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == main(["a", "b"]) == 2 and "RELEASE_FOLDER" in capsys.readouterr().err
 
