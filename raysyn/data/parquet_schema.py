@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,7 +98,7 @@ def understood(path: Path, label: str, columns: Columns, labels: bool = True, pe
     leaf = _image_leaf(schema.field(image).type, image, label)
     split = usual_name(schema.names, SPLIT)
     about = _json(schema, "dataset", label)
-    released = _is_released(about)
+    released = _is_released(path, about)
     person = None if persons is None else persons.column_in(schema.names, label, (image, number))
     if person is not None:
         _check_persons(schema.field(person).type, person, label)
@@ -119,11 +120,21 @@ def understood(path: Path, label: str, columns: Columns, labels: bool = True, pe
     return Schema(image, leaf, number, named, several, split, known, names_from, released, person, paths, asked)
 
 
-def _is_released(about: Mapping[str, Any]) -> bool:
-    """Whether metadata are those that raysyn writes into synthetic.parquet (`card.described`), and no more: other
-    people describe their images by the same words, and of private images an account is kept."""
-    exact = about.keys() == {"name", "classes", "image_shape", "encoding"}
-    return exact and str(about["name"]).startswith("synthetic")
+CERTIFICATE = "certificate.json"
+"""Beside a released file; it has the SHA-256 of each file of the release."""
+
+
+def _is_released(path: Path, about: Mapping[str, Any]) -> bool:
+    """Whether this file is the one that its certificate, beside it, is about. Of all others it is not known that they
+    are public: people describe private images by the same words, and add some to synthetic ones."""
+    if not {"name", "classes", "image_shape", "encoding"} <= about.keys():
+        return False
+    try:
+        known = json.loads((path.parent / CERTIFICATE).read_bytes())["files"][path.name]["sha256"]
+        with path.open("rb") as file:
+            return bool(hashlib.file_digest(file, "sha256").hexdigest() == known)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _column(schema: Any, label: str, what: str, usual: tuple[str, ...], given: str | None, group: str) -> str:

@@ -119,10 +119,16 @@ class Imported:
         return self._loaded()
 
     def _loaded(self) -> tuple[tuple[str, str], ...]:
-        """Those of them that are loaded by now."""
-        package = self.function.partition(":")[0].partition(".")[0]
-        names = start_folder.loaded(self.folder, _LIBRARIES, package)
-        return tuple((name, told) for name in names if (told := start_folder.digest(name)) is not None)
+        """Those of them that are loaded by now, which from here on are known as they are; ValueError where one was
+        edited between."""
+        package, found = self.function.partition(":")[0].partition(".")[0], []
+        for name in start_folder.loaded(self.folder, _LIBRARIES, package):
+            if start_folder.edited(name):
+                file = self._shown(str(sys.modules[name].__file__))
+                self._refuse(f"{file} was edited after it was loaded: load it again (importlib.reload), or begin anew")
+            if (told := start_folder.digest(name)) is not None:
+                found.append((name, told))
+        return tuple(found)
 
     def _refuse_edited(self) -> None:
         """ValueError where this process has loaded other code than that which was fixed."""
@@ -174,11 +180,7 @@ class Imported:
         """The user's module; ValueError, in one sentence, for all that may be wrong with it."""
         name = self.function.partition(":")[0]
         # Of what was loaded before raysyn looked: what is loaded from here on is looked at as it is loaded.
-        for known in start_folder.loaded(self.folder, _LIBRARIES, name.partition(".")[0]):
-            if start_folder.edited(known):
-                file = self._shown(str(sys.modules[known].__file__))
-                self._refuse(f"{file} was edited after it was loaded: load it again (importlib.reload), or begin anew")
-            start_folder.digest(known)
+        self._loaded()
         try:
             return self._imported(name)
         except ModuleNotFoundError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -55,7 +56,7 @@ def verify(release: Path, laid_out: bool = True, fits: NetworkFits | None = None
         signed = parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         inside = release / RELEASE
-        mend = f"name {inside}" if (inside / CERTIFICATE).is_file() else "name the folder release/ of a run"
+        mend = f"name {inside}" if os.path.isfile(inside / CERTIFICATE) else "name the folder release/ of a run"
         raise ValueError(f"{release / CERTIFICATE} cannot be read ({error}): {mend}") from error
     try:
         said = _promise(signed) if signed["guarantee"] != "none" else _no_promise(signed)

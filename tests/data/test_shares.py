@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -17,7 +21,8 @@ from raysyn.data.public import load_public
 from raysyn.data.sources import subset
 from raysyn.data.streams import PublicConfig
 from raysyn.methods import catalogue
-from raysyn.report.release import parquet_bytes
+from raysyn.report.release import certificate, parquet_bytes, release_files
+from raysyn.report.report import no_dp_section
 
 N = 40
 PIXELS = np.random.default_rng(0).integers(0, 256, (N, 9, 8, 3), dtype=np.uint8)
@@ -49,7 +54,12 @@ def source(path: Path, kind: str, images: Images = MADE, **more: Any) -> str:
 
 
 def release(path: Path, images: Images = MADE) -> str:
-    (path / "synthetic.parquet").write_bytes(parquet_bytes(images, "synthetic set"))
+    """With its certificate beside it."""
+    terms = certificate(
+        no_dp_section(), method="m", name="set", n=1, shape=images.shape, class_names=images.class_names
+    )
+    for name, content in release_files(images, terms, name="synthetic set").items():
+        (path / name).write_bytes(content)
     return str(path / "synthetic.parquet")
 
 
@@ -113,21 +123,33 @@ def test_without_a_share_a_source_without_test_images_is_refused_with_the_flag_t
     assert "test" in sentence and "--data.test-share 0.1" in sentence and "\n" not in sentence
 
 
-@pytest.mark.parametrize("more", [{"name": "scans"}, {"name": 7}, {"licence": "CC BY 4.0"}, {"image_shape": None}])
-def test_images_that_others_describe_by_the_words_of_a_release_are_private(
-    tmp_path: Path, more: dict[str, Any]
+OTHERS: dict[str, Callable[[pa.Table], pa.Table]] = {
+    "private images appended": lambda table: pa.concat_tables([table, table.slice(0, 3)]),
+    "another label": lambda table: table.set_column(1, "label", pa.array([1] * len(table))),
+    "other words": lambda table: table.replace_schema_metadata(
+        {"dataset": json.dumps(json.loads(table.schema.metadata[b"dataset"]) | {"licence": "CC BY 4.0"})}
+    ),
+}
+
+
+@pytest.mark.parametrize("place", ["beside the certificate", "elsewhere"])
+@pytest.mark.parametrize("change", [None, *OTHERS])
+def test_what_is_no_file_of_a_release_is_private_whatever_it_says(
+    tmp_path: Path, place: str, change: str | None
 ) -> None:
-    """Else no account would be kept of them, and some be held out unasked."""
-    import json
-
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(release(tmp_path))
-    about = json.loads(table.schema.metadata[b"dataset"])
-    assert not load(DataConfig(path=release(tmp_path))).own
-    about = {key: value for key, value in (about | more).items() if value is not None}
-    pq.write_table(table.replace_schema_metadata({"dataset": json.dumps(about)}), tmp_path / "set.parquet")
-    config = DataConfig(path=str(tmp_path / "set.parquet"))
+    """Else no account would be kept of private images that are described by the same words, or lie among synthetic
+    ones, and some be held out unasked."""
+    path = Path(release(tmp_path))
+    assert not load(DataConfig(path=str(path))).own
+    table = pq.read_table(path)
+    if place == "elsewhere":
+        (tmp_path / "elsewhere").mkdir()
+        path = tmp_path / "elsewhere/synthetic.parquet"
+    elif change is None:
+        (tmp_path / "certificate.json").write_text("{")
+    if change is not None or place == "elsewhere":
+        pq.write_table(OTHERS[change](table) if change else table, path)
+    config = DataConfig(path=str(path))
     assert "--data.test-share 0.1" in fault(config)
     assert load(dataclasses.replace(config, test_share=0.1)).own
 

@@ -27,7 +27,8 @@ from raysyn.data.public import load_public
 from raysyn.data.shares import limited, with_test_images
 from raysyn.data.source import Source, Split
 from raysyn.data.streams import PublicConfig
-from raysyn.report.release import parquet_bytes
+from raysyn.report.release import certificate, release_files
+from raysyn.report.report import no_dp_section
 
 NAMES = ("ant", "bee")
 WHOSE = ["p7", "p2", "p7", "p10", "p2", "p7", "p3", "p4", "p4", "p5"]
@@ -354,7 +355,9 @@ def test_public_images_are_nobodys(kind: str, tmp_path: Path, monkeypatch: pytes
 
 def test_a_release_has_no_persons(tmp_path: Path) -> None:
     made = Images(PIXELS, np.array(LABELS), NAMES, np.arange(10) // 2)
-    (tmp_path / "synthetic.parquet").write_bytes(parquet_bytes(made, "synthetic"))
+    terms = certificate(no_dp_section(), method="m", name="set", n=1, shape=(8, 8, 1), class_names=NAMES)
+    for name, content in release_files(made, terms, name="synthetic set").items():
+        (tmp_path / name).write_bytes(content)
     path = str(tmp_path / "synthetic.parquet")
     found = load(DataConfig(path=path))
     assert found.train.persons_N is None and not found.own

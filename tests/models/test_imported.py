@@ -196,6 +196,21 @@ def test_what_was_edited_after_it_was_loaded_and_before_raysyn_looked_is_refused
     Imported("mynets:build").identified(1, 10)
 
 
+def test_what_its_function_imports_and_somebody_edits_meanwhile_is_refused(
+    start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs then is not what other processes will load."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    (start / "mysizes.py").write_text("WIDTH = 8")
+    edit = "pathlib.Path('mysizes.py').write_text('WIDTH = 8  # Another one.')"
+    (start / "mynets.py").write_text(
+        f"import pathlib\nfrom torch import nn\n\ndef build(channels, classes):\n    import mysizes\n    {edit}\n"
+        "    return nn.Flatten()\n"
+    )
+    with pytest.raises(ValueError, match=r"^target\.model mynets:build: mysizes\.py was edited after it was loaded"):
+        Imported("mynets:build").build(1, 10)
+
+
 def test_what_is_loaded_anew_in_place_is_another_network(start: Path) -> None:
     first = identity(start, mynets=GOOD, mysizes="WIDTH = 8")
     (start / "mysizes.py").write_text("WIDTH = 16")

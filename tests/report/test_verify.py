@@ -530,6 +530,10 @@ def test_what_is_no_release_costs_one_sentence(
     assert said.out == "" and said.err.startswith("error: ") and said.err.count("\n") == 1
 
 
+def test_a_name_that_no_folder_can_have_costs_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["a" * 300]) == 2 and capsys.readouterr().err.count("\n") == 1
+
+
 def test_a_whole_run_is_told_which_of_its_folders(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(sound.parent)]) == 2 and f": name {sound}\n" in capsys.readouterr().err
 

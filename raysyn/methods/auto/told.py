@@ -106,7 +106,8 @@ def helps(choice: Choice, case: Case) -> list[str]:
         if gains and (mean := sum(gain for _, gain in gains) / len(gains)) > CLOSE:
             told.append(f"more {what}: {100 * mean:.1f} points from {_steps(picked.near, gains, name)}")
     for one in choice.all:
-        if one.fits or not one.measured or one.gain - picked.gain < CLOSE:
+        # What would not be picked then either is no help.
+        if one.fits or not one.measured or one.gain - picked.gain < CLOSE or one.gain < MARGIN:
             continue
         needs = f"public images that resemble yours, by {one.method}" if one.method in WITH_PUBLIC else one.method
         time = "" if one.minutes <= case.minutes else f", with --minutes {one.minutes:.0f}"
