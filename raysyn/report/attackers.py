@@ -9,6 +9,7 @@ from typing import Any
 from raysyn.privacy.cost import unit_of
 from raysyn.report.figures import Line, chart
 from raysyn.report.meaning import rounded_down, rounded_up
+from raysyn.report.refuted import breaks
 from raysyn.report.section import Section
 from raysyn.report.shadowed import LEFT_OUT
 from raysyn.report.tables import MISSING
@@ -125,15 +126,11 @@ def _claim(one: Mapping[str, Any], claimed: Mapping[str, Any] | None) -> str:
 
 
 def _broken(found: Sequence[Mapping[str, Any]], claimed: Mapping[str, Any] | None) -> Iterator[str]:
-    """A sentence for each attack that refutes the claim: it is about the same units, and at no smaller delta."""
-    if claimed is None:
-        return
+    """A sentence for each attack that refutes the claim."""
     for one in found:
-        told = one["epsilon"]
-        fits = unit_of(claimed["adjacency"]) == one["unit"] and told and told["delta"] >= claimed["delta"]
-        if fits and (told["value"] or 0) > claimed["epsilon"]:
+        if claimed is not None and breaks(one, claimed):
             yield (
-                f"{one['attack']} shows an epsilon of at least {rounded_down(told['value'])}, above the "
+                f"{one['attack']} shows an epsilon of at least {rounded_down(one['epsilon']['value'])}, above the "
                 f"{rounded_up(claimed['epsilon'])} that is claimed: do not hand on this release, and take back what "
                 "was handed on. Make sure that training and test images are of one source, divided at random, for else "
                 "an attack may tell the sources apart. If they are, or these are canaries or shadow runs, take the "

@@ -8,6 +8,7 @@ from typing import Any
 from raysyn.privacy.cost import unit_of
 from raysyn.report.columns import FID, STAND_IN, differences, distances, named
 from raysyn.report.meaning import rounded_down, rounded_up
+from raysyn.report.refuted import refuted
 from raysyn.screen.console import duration
 
 NAMES = {
@@ -104,6 +105,7 @@ def _cells(report: Mapping[str, Any], differs: str, classifiers: Sequence[str]) 
         "differs in": differs,
         UNIT: unit_of(privacy["adjacency"]) if promised else MISSING,
         **{key: rounded_up(privacy[key]) if promised else "none" for key in ("epsilon", "delta")},
+        **({"epsilon": f"{rounded_up(privacy['epsilon'])}, REFUTED"} if refuted(report) else {}),
         **{in_words(key): percent(utility.get(key, {}).get("accuracy")) for key in classifiers},
         "mean": _summary(metrics, "mean"),
         "best": _summary(metrics, "best"),

@@ -12,6 +12,7 @@ from report_stand_in import privacy, report
 from raysyn.attacks.found import ANSWERS, RELEASED, WEIGHTS, found
 from raysyn.privacy.cost import ADD_REMOVE_PERSON
 from raysyn.report.attackers import NONE, TITLE, of_report, section
+from raysyn.report.refuted import refuted
 from raysyn.report.report import no_dp_section
 from raysyn.report.run_page import render
 
@@ -72,8 +73,13 @@ def test_what_becomes_of_the_closest_pairs_is_said(claimed: dict[str, Any], note
 def test_a_claim_is_refuted_by_attacks_on_its_own_terms_alone(
     more: dict[str, Any], claimed: dict[str, Any] | None, warned: bool
 ) -> None:
-    one, row = told(record(5.0, **more) | {"roc": None}, claimed=claimed)
+    found = record(5.0, **more) | {"roc": None}
+    one, row = told(found, claimed=claimed)
     assert bool(one.warnings) == warned
+    # And so does the table over several runs.
+    report = {"privacy": claimed or no_dp_section(), "attacks": {"found": [found]}}
+    assert refuted(report) == warned and not refuted(report | {"attacks": {}})
+    assert refuted(report | {"attacks": {"audit": {"refuted": True}}}) == (report["privacy"]["guarantee"] == "dp")
     if warned:
         assert (
             one.warnings[0].startswith("Threshold shows an epsilon of at least ") and "above the 1 " in one.warnings[0]

@@ -388,6 +388,8 @@ def test_table_over_runs() -> None:
     assert cells[2][3:6] == ["10", "1.52e-6", "93.1 %"] and cells[3][3:5] == ["none", "none"]
     assert dict(zip(cells[0], cells[2], strict=True))["real images"] == "97.1 %"
     assert not {"differs in", "floor", "chance", "FID"} & set(cells[0]), "of which nobody knows anything"
+    told = report().as_dict() | {"attacks": {"audit": {"refuted": True}}}
+    assert "| 10, REFUTED |" in table([told])
 
 
 def test_a_table_tells_in_which_flags_runs_differ_and_how_real_images_look() -> None:
