@@ -92,8 +92,8 @@ def test_report_and_certificate_keep_the_contract(whole: Path) -> None:
     # The closest pairs lie beside the page, for their owner alone, and are no part of it.
     picture, told = whole / "internal/closest.png", report["attacks"]["distances"]["closest"]
     assert picture.stat().st_mode & 0o077 == 0 and Image.open(io.BytesIO(picture.read_bytes())).size == (
-        8 * (8 * 8 + 2) + 2,
-        2 * (8 * 8 + 2) + 2,
+        4 * (2 * 8 * 8 + 6) + 6,
+        2 * (8 * 8 + 6) + 6,
     )
     assert len(told["distances"]) == 8 and told["file"] == "internal/closest.png"
     assert 'src="closest.png"' in page and base64.b64encode(picture.read_bytes()).decode() not in page
