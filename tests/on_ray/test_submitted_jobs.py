@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -72,7 +73,10 @@ def listening(scratch: Path) -> set[str]:
     """Where, as the kernel writes it, the processes listen that have files open under `scratch`: all of the cluster."""
     rows = [row.split() for name in ("tcp", "tcp6") for row in Path("/proc/net", name).read_text().splitlines()[1:]]
     at = {f"socket:[{row[9]}]": row[1] for row in rows if row[3] == "0A"}
-    links = [link for process in processes_using(scratch) for link in Path(f"/proc/{process}/fd").iterdir()]
+    links = list[Path]()
+    for process in processes_using(scratch):
+        with suppress(FileNotFoundError):  # it has just ended
+            links += Path(f"/proc/{process}/fd").iterdir()
     return {at[name] for link in links if link.is_symlink() and (name := os.readlink(link)) in at}
 
 
