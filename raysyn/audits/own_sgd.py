@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from raysyn.attacks import canaries
 from raysyn.attacks.canaries import Floats, Mask
-from raysyn.audits.played import Played, coins_of, secret_of
+from raysyn.audits.played import Played, Watching, coins_of, secret_of
 from raysyn.audits.residuals import WIDEST, Noise
 from raysyn.compute.threads import on_ranks
 from raysyn.compute.worker import Worker, best_device
@@ -165,7 +165,7 @@ class Task:
         return -model(which_M) * light_M
 
 
-class Watch:
+class Watch(Watching):
     """Sees at each step what the optimizer is given, at some places: a partner that learns nothing. Of all canaries it
     keeps the scores alone, or a run of many steps would have no room."""
 
@@ -200,15 +200,6 @@ class Watch:
             return
         ends = sum_P[: min(SOME, many)], sum_P[many:-many], sum_P[-min(SOME, many) :]
         self.looked.append(np.concatenate(ends) / own.noise)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
-
-    def released(self) -> dict[str, Tensor]:
-        return {}
 
 
 def places_of(network: nn.Module, count: int) -> NDArray[np.int64]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
 
 from raysyn.attacks import canaries
 from raysyn.attacks.canaries import Floats, Mask
 from raysyn.audits.residuals import Noise
+from raysyn.compute.worker import Worker
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream
 
@@ -50,3 +54,19 @@ def secret_of(name: str, seed: int, run: int) -> bytes:
 def coins_of(secret: bytes, count: int) -> Mask:
     """Which of a run's canaries are in: coins of the run's secret, which share no bits with its noise and samples."""
     return canaries.toss(Stream(secret, "canaries").uniform(0, "coins", count))
+
+
+class Watching:
+    """A partner of the optimizer that looks at what it is given, and learns nothing."""
+
+    def join(self, worker: Worker) -> None:
+        """Nothing of it lies on a device."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """It begins anew with each game."""
+
+    def released(self) -> dict[str, Tensor]:
+        return {}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from raysyn.attacks import canaries
 from raysyn.attacks.canaries import Floats, Mask
-from raysyn.audits.played import Played, coins_of, secret_of
+from raysyn.audits.played import Played, Watching, coins_of, secret_of
 from raysyn.audits.residuals import Noise
 from raysyn.compute.threads import on_ranks
 from raysyn.compute.worker import Worker
@@ -132,28 +132,16 @@ class Linear:
         return -model(inputs_M[0])[:, 0]
 
 
-class Watch:
+class Watch(Watching):
     """Keeps what the optimizer was given at each step: a partner that learns nothing."""
 
     def __init__(self) -> None:
         self.seen: list[Tensor] = []
 
-    def join(self, worker: Worker) -> None:
-        pass
-
     def step(self, worker: Worker, model: nn.Module, done: int) -> None:
         self.seen.append(
             torch.stack([p.grad.detach().flatten().cpu() for p in model.parameters() if p.grad is not None])
         )
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
-
-    def released(self) -> dict[str, Tensor]:
-        return {}
 
 
 @dataclass(frozen=True)

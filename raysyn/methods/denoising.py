@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.methods.common import Setting
 from raysyn.methods.experiment_units import Model
 from raysyn.methods.synthesis import Drawing, again, draw_chunk, synthesise
+from raysyn.methods.weighing import Weighed
 from raysyn.train.diffusion import DiffusionTask, to_network
 from raysyn.train.few_weights import merged
 from raysyn.train.memory import at_once
@@ -95,3 +98,32 @@ def known(denoiser: nn.Module, task: DiffusionTask, images: Images) -> torch.Ten
 def averaged(state: Mapping[str, Any]) -> Mapping[str, Any]:
     """The weights that would be drawn from, of a state of the fine-tuning."""
     return merged(state["ema"]["weights"])
+
+
+class Denoising:
+    """The denoiser of one run, and what is done with it whatever taught it."""
+
+    setting: Setting
+    config: Any
+    denoiser: nn.Module
+    task: DiffusionTask
+
+    def draw(self, name: str = "synthesise", count: int | None = None, sampler: SamplerConfig | None = None) -> Images:
+        """Images, as a stage of this name."""
+        return draw(self.setting, self.denoiser, sampler, name, count)
+
+    def loss(self, images: Images) -> float:
+        """Of denoising images of known classes."""
+        return loss(self.denoiser, replace(self.task, label_dropout=0.0), images, self.config.seed)
+
+    def weighed(self) -> Weighed:
+        """Losses of single images, at some noise levels."""
+        return partial(losses, self.denoiser.cpu(), self.task, self.config.seed)
+
+    def drawn_from(self, state: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        """The average that a state of the fine-tuning holds."""
+        return averaged(state)
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Draw from these weights."""
+        self.denoiser.load_state_dict(weights)

@@ -71,29 +71,16 @@ SPENT += ["what_an_attacker_can_do", "meaning", "ledger"]
 """Of report.json's `privacy`, what the certificate states too."""
 
 
-def write_release(
-    folder: RunFolder,
-    images: Images,
-    certificate: Mapping[str, Any],
-    *,
-    name: str,
-    soft_labels: np.ndarray | None = None,
-    more: Mapping[str, bytes] | None = None,
-    written: ReleaseConfig = AS_USUAL,
-) -> None:
-    """Write release/, whole or not at all: the images (with `soft_labels` (N, classes), if any), a picture, the card,
-    the certificate.
+def write_release(folder: RunFolder, images: Images, certificate: Mapping[str, Any], **told: Any) -> None:
+    """Write release/, whole or not at all; all that is `told` is of `release_files`.
 
-    `name` is the data set's name inside the Parquet file, `more` are further files by name, `written` says what
-    else the images are written as. The same images give the same bytes. Written anew, the certificate keeps
-    the uncharged choices it had: what was once looked at stays so. ValueError, before anything is written, for what
-    `may_leave` does not list.
+    The same images give the same bytes. Written anew, the certificate keeps the uncharged choices it had: what was once
+    looked at stays so. ValueError, before anything is written, for what `may_leave` does not list.
     """
     if (earlier := folder.signed()) is not None:
         choices = added_up(earlier["uncharged_choices"], certificate["uncharged_choices"])
         certificate = {**certificate, "uncharged_choices": choices}
-    files = release_files(images, certificate, name=name, soft_labels=soft_labels, more=more, written=written)
-    folder.publish(files)
+    folder.publish(release_files(images, certificate, **told))
 
 
 def release_files(
@@ -105,7 +92,12 @@ def release_files(
     more: Mapping[str, bytes] | None = None,
     written: ReleaseConfig = AS_USUAL,
 ) -> dict[str, bytes]:
-    """The files of release/ by name, the certificate last; see `write_release`."""
+    """The files of release/ by name: the images (with `soft_labels` (N, classes), if any), a picture, the card, and the
+    certificate, which is last.
+
+    `name` is the data set's name inside the Parquet file, `more` are further files by name, `written` says what else
+    the images are written as.
+    """
     pictures = [png_bytes(image) for image in images.images_NHWC]
     table = parquet_bytes(images, name, soft_labels, pictures)
     contents = {IMAGES: table, "samples.png": png_bytes(sample_sheet(images)), **(more or {})}

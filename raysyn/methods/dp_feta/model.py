@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -15,12 +15,12 @@ from raysyn.data.images import Images
 from raysyn.methods import denoising
 from raysyn.methods.asking import ask_in_stages
 from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.denoising import Denoising
 from raysyn.methods.dp_feta.config import MOMENTS, Config, new_denoiser
 from raysyn.methods.experiment_units import Begun
 from raysyn.methods.moments import class_means, draw_chunk
 from raysyn.methods.network import Network
 from raysyn.methods.synthesis import CHUNK, Drawing, pack, unpack
-from raysyn.methods.weighing import Weighed
 from raysyn.models.class_gaussians import ClassGaussians
 from raysyn.models.warm_start import OF_ALL_CLASSES, lessened
 from raysyn.privacy import sgd
@@ -32,7 +32,6 @@ from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.privacy.trial import Choice
 from raysyn.train import loop
 from raysyn.train.diffusion import DiffusionTask
-from raysyn.train.samplers import SamplerConfig
 
 
 def task_of(config: Config, private: Images) -> DiffusionTask:
@@ -108,8 +107,10 @@ def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
 NETWORK = Network(("network", "noise", "sampler", "classes", "synthetic", "seed"), parts)
 
 
-class Diffusion:
+class Diffusion(Denoising):
     """The denoiser of one run."""
+
+    setting: PrivateSetting
 
     def __init__(self, setting: PrivateSetting) -> None:
         self.setting, self.config, self.private = setting, setting.config, setting.dataset.train
@@ -146,23 +147,3 @@ class Diffusion:
         )
         self.denoiser.load_state_dict(tuned["ema"])
         return tuned
-
-    def draw(self, name: str = "synthesise", count: int | None = None, sampler: SamplerConfig | None = None) -> Images:
-        """Images, as a stage of this name."""
-        return denoising.draw(self.setting, self.denoiser, sampler, name, count)
-
-    def loss(self, images: Images) -> float:
-        """Of denoising images of known classes."""
-        return denoising.loss(self.denoiser, replace(self.task, label_dropout=0.0), images, self.config.seed)
-
-    def weighed(self) -> Weighed:
-        """Losses of single images, at some noise levels."""
-        return partial(denoising.losses, self.denoiser.cpu(), self.task, self.config.seed)
-
-    def drawn_from(self, state: Mapping[str, Any]) -> Mapping[str, Tensor]:
-        """The average that a state of the fine-tuning holds."""
-        return denoising.averaged(state)
-
-    def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Draw from these weights."""
-        self.denoiser.load_state_dict(weights)

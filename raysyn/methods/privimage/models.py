@@ -17,6 +17,7 @@ from raysyn.data.images import Images
 from raysyn.data.public import Public
 from raysyn.methods import denoising, experiment_units
 from raysyn.methods.common import PrivateSetting, Setting
+from raysyn.methods.denoising import Denoising
 from raysyn.methods.network import Network
 from raysyn.methods.own_network import check_denoiser
 from raysyn.methods.privimage.config import Config, GANPretrainConfig
@@ -53,7 +54,7 @@ def pay(setting: Setting, release: Release[dict[str, Any]]) -> dict[str, Any]:
     return setting.ledger.pay("finetune", release)
 
 
-class Diffusion:
+class Diffusion(Denoising):
     """PRIVIMAGE+D: a denoiser, whose table of labels has the sensitive classes first and `others` after them."""
 
     def __init__(self, setting: Setting, others: int) -> None:
@@ -73,21 +74,6 @@ class Diffusion:
         tuned = self.setting.folder.stage("finetune", self._tuned)
         self.denoiser.load_state_dict(tuned["ema"])
         return tuned
-
-    def draw(self, name: str = "synthesise", count: int | None = None, sampler: SamplerConfig | None = None) -> Images:
-        return denoising.draw(self.setting, self.denoiser, sampler, name, count)
-
-    def loss(self, images: Images) -> float:
-        return denoising.loss(self.denoiser, replace(self.task, label_dropout=0.0), images, self.config.seed)
-
-    def weighed(self) -> Weighed:
-        return partial(denoising.losses, self.denoiser.cpu(), self.task, self.config.seed)
-
-    def drawn_from(self, state: Mapping[str, Any]) -> Mapping[str, Tensor]:
-        return denoising.averaged(state)
-
-    def load(self, weights: Mapping[str, Tensor]) -> None:
-        self.denoiser.load_state_dict(weights)
 
     def _learn(
         self, images: Images, conditional: bool, config: LoopConfig, stage: str, augment: AugmentConfig | None
