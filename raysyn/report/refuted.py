@@ -15,10 +15,13 @@ def breaks(one: Mapping[str, Any], claimed: Mapping[str, Any]) -> bool:
     return bool(fits and (told["value"] or 0) > claimed["epsilon"])
 
 
+def by_canaries(report: Mapping[str, Any]) -> bool:
+    """Whether the canaries of a run show more than it promises, by its report.json."""
+    audit: Mapping[str, Any] = (report.get("attacks") or {}).get("audit") or {}
+    return bool(audit.get("refuted"))
+
+
 def refuted(report: Mapping[str, Any]) -> bool:
-    """Whether its canaries, or another attack on it, show more than a run promises, by its report.json."""
-    attacks, claimed = report.get("attacks") or {}, report["privacy"]
-    if claimed["guarantee"] != "dp":
-        return False
-    by_canaries = bool((attacks.get("audit") or {}).get("refuted"))
-    return by_canaries or any(breaks(one, claimed) for one in attacks.get("found") or [])
+    """Whether they, or another attack on it, do."""
+    claimed, found = report["privacy"], (report.get("attacks") or {}).get("found") or []
+    return claimed["guarantee"] == "dp" and (by_canaries(report) or any(breaks(one, claimed) for one in found))

@@ -25,13 +25,14 @@ from raysyn.methods.leaderboard.judging import verdicts
 from raysyn.methods.leaderboard.outlook import show_outlook
 from raysyn.methods.leaderboard.page import console_rows, csv_text, page
 from raysyn.methods.leaderboard.room import Room, check_room, enter_choices
-from raysyn.methods.leaderboard.rows import refuted, table
+from raysyn.methods.leaderboard.rows import table
 from raysyn.methods.leaderboard.together import beside, finished, in_row, together
 from raysyn.methods.method import Command
 from raysyn.methods.varied import addressed
 from raysyn.report import trade_off
 from raysyn.report.choices import chosen, of_leaderboard
 from raysyn.report.columns import NoFigure, named
+from raysyn.report.refuted import by_canaries
 from raysyn.report.release import declare
 from raysyn.runs.folder import REPORT_JSON, RunFolder
 from raysyn.runs.refusals import RUN_JSON
@@ -79,7 +80,7 @@ def _refuted(out: str, said: str) -> bool:
         report = json.loads(read_bytes(out, REPORT_JSON))
     except FileNotFoundError:
         return False
-    return refuted(report) and f"error: {report['attacks']['audit']['sentence']}" in said
+    return by_canaries(report) and f"error: {report['attacks']['audit']['sentence']}" in said
 
 
 def _check_reach(shared: Mapping[str, str]) -> None:
@@ -231,7 +232,7 @@ def run(board: Board) -> list[dict[str, Any]]:
     totals = together(finished(folder.storage, names))
     rows = [row | in_row(totals.get((row["data"], row["unit"] or ""))) for row in table(units, found, judged, columns)]
     told = [total.told() for total in totals.values()]
-    broken = [unit.name for unit, report in zip(units, found, strict=True) if refuted(report)]
+    broken = [unit.name for unit, report in zip(units, found, strict=True) if by_canaries(report)]
     if broken:
         told.insert(0, REFUTED.format(", ".join(broken)))
     several = len({unit.epsilon for unit in units if unit.epsilon is not None}) > 1

@@ -11,6 +11,7 @@ from raysyn.methods.leaderboard.judging import Verdict
 from raysyn.methods.varied import spelled
 from raysyn.privacy.cost import unit_of
 from raysyn.report.columns import FID, STAND_IN, distances
+from raysyn.report.refuted import by_canaries
 
 Row = dict[str, Any]
 
@@ -51,14 +52,8 @@ def facts(units: Sequence[Run], reports: Sequence[Mapping[str, Any]]) -> Row:
         # Every run of a row kept its promise: the weakest of them is theirs.
         **{key: max(one[key] for one in privacy) if promised else None for key in ("epsilon", "delta")},
         "differs_in": ", ".join(map(spelled, first.varied)),
-        "runs": len(units), "refuted": sum(map(refuted, reports)), "folders": " ".join(unit.name for unit in units),
+        "runs": len(units), "refuted": sum(map(by_canaries, reports)), "folders": " ".join(unit.name for unit in units),
     }  # fmt: skip
-
-
-def refuted(report: Mapping[str, Any]) -> bool:
-    """Whether the canaries of a run show more than it promises."""
-    audit: Mapping[str, Any] = report.get("attacks", {}).get("audit") or {}
-    return bool(audit.get("refuted"))
 
 
 def units_of(privacy: Sequence[Mapping[str, Any]]) -> str:

@@ -151,6 +151,16 @@ def test_no_run_is_in_the_table_twice() -> None:
     assert len(set(keys)) == len(keys)
 
 
+def test_what_would_not_be_picked_with_more_time_is_no_help(rows: list[Cell]) -> None:
+    def advised(**more: Any) -> bool:
+        asked = case(**more)
+        return any("dp_feta, with --minutes" in line for line in told.helps(choose(asked), asked))
+
+    assert advised(minutes=10) and choose(case()).picked.method == "dp_feta"
+    rows[1] = replace(rows[1], accuracy=0.6 + MARGIN - 0.01)
+    assert not advised(minutes=10) and choose(case()).picked.method == FLOOR
+
+
 def test_what_was_not_measured_on_such_images_is_no_candidate(rows: list[Cell]) -> None:
     rows.append(replace(rows[0], data="cifar10", channels=3, size=32))
     asked = case(side=32, channels=3, public=True)
