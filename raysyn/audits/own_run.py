@@ -17,7 +17,7 @@ from raysyn.audits.query_games import Game
 from raysyn.audits.who import ALBUM, Who
 from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost
-from raysyn.privacy.mechanisms import Embedded, Histogram, LayersSeen, Learned, Mechanism, Perceived
+from raysyn.privacy.mechanisms import Embedded, Histogram, LayersSeen, Learned, Mechanism, Perceived, Question
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.counts import COUNTS
@@ -112,8 +112,14 @@ def _game(stage: str, mechanism: Mechanism, price: Cost, who: Who, n: int) -> Ga
         return query_games.embedding_game(mechanism, price, who)
     if isinstance(mechanism, Perceived):
         return query_games.features_game(stage, mechanism, price, who)
-    assert mechanism is None and stage == COUNTS, stage
-    return query_games.counts_game(price, who)
+    if isinstance(mechanism, Question):
+        return query_games.question_game(mechanism, price, who)
+    if mechanism is None and stage == COUNTS:
+        return query_games.counts_game(price, who)
+    raise ValueError(
+        f"Method.mechanisms says {type(mechanism).__name__} of {stage}, which cannot be played: give one of "
+        "raysyn.privacy.mechanisms, such as Question, or leave the stage out"
+    )
 
 
 def _own(case: Case) -> Own | None:

@@ -24,7 +24,7 @@ from raysyn.data import fourier
 from raysyn.data.images import Images
 from raysyn.privacy import units
 from raysyn.privacy.cost import Cost
-from raysyn.privacy.mechanisms import Embedded, Perceived
+from raysyn.privacy.mechanisms import Embedded, Perceived, Question
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central, counts, embedding, layer_statistics, moments, perceptual, semantic, votes
 from raysyn.train.perceptual import perceived, untaught
@@ -117,6 +117,15 @@ def features_game(stage: str, asked: Perceived, price: Cost, who: Who) -> Game:
         sums = perceptual.class_sums([rows], private.labels_N, units.weights(private), private.classes, config)
         noisy = perceptual.noisy_sums(private, stage, [sums], config, cost, stream).value
         return noisy.reshape(1, -1) / perceptual.sensitivity(config, stage)
+
+    return _asked(ask, price)
+
+
+def question_game(asked: Question, price: Cost, who: Who) -> Game:
+    """A question of somebody's own method."""
+
+    def ask(there: bool, stream: Stream, cost: Cost) -> Floats:
+        return np.asarray(asked.ask(who.present(there), cost, stream), np.float64).reshape(1, -1)
 
     return _asked(ask, price)
 

@@ -178,7 +178,9 @@ def find(name: str) -> Entry:
     if name not in known:
         close = difflib.get_close_matches(name, [*known, *own], n=1)
         guess = f" (did you mean {close[0]}?)" if close else ""
-        raise ValueError(f"{name} is no method{guess}: there are {', '.join(known | own)}")
+        raise ValueError(
+            f"{name} is no method{guess}: there are {', '.join(known | own)}; one of another package must be installed"
+        )
     return known[name]
 
 

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from raysyn.data.fourier import FourierConfig
+from raysyn.data.images import Images
+from raysyn.privacy.cost import Cost
+from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.embedding import EmbeddingConfig
 from raysyn.privacy.queries.layer_statistics import Layers, StatisticsConfig
@@ -75,6 +78,15 @@ class Perceived:
     config: FeatureMomentsConfig
     look: Callable[[NDArray[np.uint8]], Iterable[Sequence[Floats]]]
     """Images, uint8 (N, H, W, C), to their features as `perceptual.class_sums` takes them."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of a method outside of raysyn: one Gaussian answer to all images."""
+
+    ask: Callable[[Images, Cost, Stream], Floats]
+    """ask(private, cost, stream): the noisy sums as the run asks for them, with the noise of `cost`, in units of their
+    sensitivity: what one image adds is 1 long at most. Any shape."""
 
 
 Mechanism = Learned | CentralConfig | MomentsConfig | Histogram | LayersSeen | VotesConfig | Embedded | Perceived | None

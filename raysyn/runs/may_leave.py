@@ -134,7 +134,10 @@ def check_network(about: Mapping[str, Any]) -> None:
         if name == "settings" and isinstance(value, Mapping):
             for group, inner in value.items():
                 if group not in SETTINGS:
-                    raise ValueError(f"network.json may not say {group}: it is not in may_leave.SETTINGS")
+                    raise ValueError(
+                        f"network.json may not say {group}: groups of settings that may leave are "
+                        f"{', '.join(SETTINGS)}; call yours one of these"
+                    )
                 if group in ("seed", "synthetic") and type(inner) is not int:
                     raise ValueError(f"network.json may not say {group} as {type(inner).__name__}: it is a number")
                 # Names of classes are public, whatever is in them.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,10 +21,12 @@ from raysyn.audits.own_run import Run
 from raysyn.data.images import Images
 from raysyn.methods.dp_feta import pipeline
 from raysyn.methods.dp_feta.config import new_denoiser
-from raysyn.privacy import engines
-from raysyn.privacy.cost import ADD_REMOVE_PERSON
-from raysyn.privacy.mechanisms import Learned
+from raysyn.privacy import engines, units
+from raysyn.privacy.cost import ADD_REMOVE_PERSON, LEAST_NOISE, Cost
+from raysyn.privacy.mechanisms import Learned, Question
+from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central
+from raysyn.privacy.queries.noise import Floats
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import Choice
 from raysyn.train.naming import Naming
@@ -315,3 +319,33 @@ def test_every_question_of_a_method_is_played_by_its_own_canary(name: str) -> No
     assert [one.name.partition(":")[0] for one in rows] == list(method.sensitivities)
     assert all(one.tight and one.cost.noise_multiplier == run.plan[stage].noise_multiplier
                for one, stage in zip(rows, run.plan, strict=True))  # fmt: skip
+
+
+def sums(private: Images, cost: Cost, stream: Stream) -> Floats:
+    """A question of somebody's own: grey levels, in units of what a white image adds."""
+    exact = np.tensordot(units.weights(private), private.images_NHWC / 255, 1) / math.prod(private.shape) ** 0.5
+    return exact + cost.noise_multiplier * stream.normal(0, "sums", exact.size).reshape(exact.shape)
+
+
+def quieter(private: Images, cost: Cost, stream: Stream) -> Floats:
+    return sums(private, replace(cost, noise_multiplier=max(0.8 * cost.noise_multiplier, LEAST_NOISE)), stream)
+
+
+@pytest.mark.parametrize(("ask", "verdict"), [(sums, FINE), (quieter, REFUTED)])
+@pytest.mark.parametrize("persons", [False, True])
+def test_a_question_of_a_method_outside_is_played(
+    ask: Callable[[Images, Cost, Stream], Floats], verdict: str, persons: bool
+) -> None:
+    assert found(of_own(Question(ask), persons), "sums", 4096).verdict == verdict
+
+
+def test_what_cannot_be_played_is_refused_by_its_stage() -> None:
+    with pytest.raises(ValueError, match=r"^Method\.mechanisms says int of sums, which cannot be played: give"):
+        own_run.cases(of_own(cast(Question, 3)), 64, None, lambda *_: None)
+
+
+def of_own(asked: Question, persons: bool = False) -> Run:
+    cost = Cost(mechanism="noisy sum", noise_multiplier=1.2, sampling_rate=1.0, steps=1)
+    cost = replace(cost, adjacency=ADD_REMOVE_PERSON) if persons else cost
+    like = Images(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64), ("a", "b"))
+    return Run(plan={"sums": cost}, asked={"sums": asked}, like=like, units=100, ranks=1)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,8 @@ import raysyn
 from raysyn import command
 from raysyn.data.images import Images
 from raysyn.methods import catalogue
+from raysyn.privacy.cost import LEAST_NOISE, Cost
+from raysyn.privacy.ledger import Release
 from raysyn.privacy.poisson import Stream
 from raysyn.report.verify import main as verify
 
@@ -145,19 +150,44 @@ def test_a_run_is_not_continued_by_edited_code(install: Install, tmp_path: Path)
         raysyn.run("means", eval=judged, quiet=True, **flags)
 
 
-def test_the_mechanism_of_the_page_is_one() -> None:
+def mechanism_of_the_page(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     (source,) = re.findall(r"```python\n +# mechanism.py\n(.*?)```", (ROOT / "docs/own_method.md").read_text(), re.S)
-    made: dict[str, Any] = {}
-    exec(textwrap.dedent(source), made)
+    made = ModuleType("mechanism")
+    exec(textwrap.dedent(source), made.__dict__)
+    monkeypatch.setitem(sys.modules, "mechanism", made)
+    return made
+
+
+def test_the_mechanism_of_the_page_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = mechanism_of_the_page(monkeypatch)
     rng = np.random.default_rng(0)
     private = Images(rng.integers(0, 256, (50, 4, 4, 1), dtype=np.uint8), np.zeros(50, np.int64), ("a",))
     blank = Images(private.images_NHWC * (np.arange(50) != 3)[:, None, None, None], private.labels_N, ("a",))
-    answers = [made["mean_image"](one, 2.0, Stream(bytes(32), "s")) for one in (private, blank)]
-    # The same noise on both: what is left is one image's share, at most the sensitivity that was priced.
-    assert 0 < np.linalg.norm(answers[0].value - answers[1].value) * 50 <= 4.0
-    again = made["mean_image"](private, 2.0, Stream(bytes(31) + b"1", "s"))
-    spread = np.std((again.value - answers[0].value) * 50 / 2**0.5)
-    assert 4 < spread < 14 and answers[0].cost.noise_multiplier == 2.0
+    absent = replace(private, absent_U=np.arange(50) == 3)
+    price = made.price(private, 2.0)
+    first, second, third = (made.image_sum(one, price, Stream(bytes(32), "s")) for one in (private, blank, absent))
+    # The same noise on all: what is left is one image's share, at most the sensitivity that was priced.
+    assert 0 < np.linalg.norm(first.value - second.value) <= 4.0
+    np.testing.assert_allclose(second.value, third.value)
+    again = made.image_sum(private, price, Stream(bytes(31) + b"1", "s"))
+    spread = np.std((again.value - first.value) / 2**0.5)
+    assert 4 < spread < 14 and first.cost.noise_multiplier == 2.0
+
+
+def test_the_game_of_the_page_tells_noise_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = mechanism_of_the_page(monkeypatch)
+    (source,) = re.findall(r"```python\n# test_mechanism.py\n(.*?)```", (ROOT / "docs/own_method.md").read_text(), re.S)
+    test: dict[str, Any] = {}
+    exec(source, test)
+    test["test_it_is_as_noisy_as_it_claims"]()
+    ask = made.image_sum
+
+    def quieter(private: Images, cost: Cost, stream: Stream) -> Release[Any]:
+        return ask(private, replace(cost, noise_multiplier=max(cost.noise_multiplier / 2, LEAST_NOISE)), stream)
+
+    monkeypatch.setattr(made, "image_sum", quieter)
+    with pytest.raises(AssertionError):
+        test["test_it_is_as_noisy_as_it_claims"]()
 
 
 def test_the_page_shows_the_example_as_it_is() -> None:
