@@ -310,7 +310,7 @@ def test_what_runs_have_paid_is_not_refused_where_their_account_was_lost(
 
 
 def test_a_budget_that_is_too_small_is_told_in_the_boards_own_flags(tmp_path: Path) -> None:
-    few = ("--methods", "dp_feta", "pigan", "--epsilons", "0.1", "--seeds", "0")
+    few = ("--methods", "dp_feta", "--epsilons", "0.1", "--seeds", "0")
     status, shown, _ = here(JOB, "quick", "--dry-run", "--out", tmp_path / "board", *few)
     told = shown.partition("dp_feta quick is not estimated: ")[2].partition("\n")[0]
     assert status == 0 and told.startswith("epsilons has 0.1, but the queries before DP-SGD spend")
@@ -320,8 +320,8 @@ def test_a_budget_that_is_too_small_is_told_in_the_boards_own_flags(tmp_path: Pa
         run_job(Run("dp_feta", "quick", 0.1, 0), shared_by(tmp_path))
     assert "raise --budget.epsilon" not in str(refused.value)
     unpaid = Run("pigan", "quick", None, 0, more=("--model", "dpgan", "--budget.epsilon", "-1"))
-    with pytest.raises(RuntimeError, match=r"budget\.epsilon is -1"):
-        run_job(unpaid, shared_by(tmp_path))
+    with pytest.raises(ValueError, match=r"^run pigan-quick-seed0: budget\.epsilon is -1"):
+        checked([unpaid], read_command, str(tmp_path / "board"), judged=False)
 
 
 def test_a_dry_run_names_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
