@@ -17,7 +17,7 @@ from raysyn.methods import catalogue
 from raysyn.methods.catalogue import Entry
 from raysyn.screen import cli
 from raysyn.screen.text import filled, guess
-from raysyn.verbs import LONG_HELP, USAGE, VERBS, all_methods, connect, unless_refuted
+from raysyn.verbs import LONG_HELP, USAGE, VERBS, all_methods, connect, look_for
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "raysyn") -> int:
@@ -71,12 +71,16 @@ def run(entry: Entry, arguments: Sequence[str], prog: str) -> int:
 
         return beginning(entry)(command, stack.enter_context(Console()), connect, stack)
 
-    return cli.run_or_explain(check, unless_refuted(lambda setting: entry.method().run(setting)))
+    return cli.run_or_explain(check, lambda setting: entry.method().run(setting))
 
 
 def beginning(entry: Entry) -> Callable[..., Any]:
     """What begins a run of it; one that starts others can read their command lines."""
-    begin: Callable[..., Any] = entry.method().begin
+
+    def begin(command: Any, *around: Any, **more: Any) -> Any:
+        look_for(command)
+        return entry.method().begin(command, *around, **more)
+
     return partial(begin, read=read) if entry.starts_others else begin
 
 

@@ -5,7 +5,6 @@ What is heavy is imported where it is used: who only asks for help must not wait
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
@@ -21,26 +20,19 @@ from raysyn.screen.text import filled, filled_patterns, folded, guess
 GUARANTEES = {"dp": "(ε, δ)-DP", "none": "none", "either": "(ε, δ)-DP or none"}
 
 
-def unless_refuted(work: Callable[[Any], Any]) -> Callable[[Any], None]:
-    """`work`, which ends with status 1 where the canaries of a run show more than it promises."""
-
-    def done(begun: Any) -> None:
-        from raysyn.methods.canary_attack import Refuted
-
-        try:
-            work(begun)
-        except Refuted as refuted:
-            print(f"error: {refuted}", file=sys.stderr)
-            raise SystemExit(1) from None
-
-    return done
-
-
 def connect(machines: Any, storage: str, show: Any) -> AbstractContextManager[Any]:
     """Ray behind the doorway, imported where it is asked for; or this process, with `--on.address here`."""
     from raysyn.on_ray import cluster
 
     return cluster.connect(machines, storage, show)
+
+
+def look_for(command: Any) -> None:
+    """ValueError, before an image is read, where the cluster that a command names is not there."""
+    if not getattr(command, "dry_run", False):
+        from raysyn.on_ray import ahead
+
+        ahead.look_for(command.machines.address)
 
 
 def all_methods() -> dict[str, Entry]:
@@ -120,9 +112,10 @@ def _auto(arguments: Sequence[str]) -> int:
         print(f"auto: {source}, in {picked.command.out}", flush=True)
         console, work = stack.enter_context(Console()), picked.entry.method()
         picked.tell(console)
+        look_for(picked.command)
         return work, work.begin(picked.command, console, connect, stack, picked.timed)
 
-    return cli.run_or_explain(check, unless_refuted(lambda begun: begun[0].run(begun[1])))
+    return cli.run_or_explain(check, lambda begun: begun[0].run(begun[1]))
 
 
 def _draw(arguments: Sequence[str]) -> int:

@@ -51,7 +51,7 @@ from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.teacher import TeacherConfig
 from raysyn.models.unet import UNetConfig
 from raysyn.models.upsampler import UpsamplerConfig
-from raysyn.privacy import sgd
+from raysyn.privacy import sgd, sgd_config
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.micro_batches import MicroBatches
@@ -401,4 +401,4 @@ def _blank_sgd(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
     patch.setattr(MicroBatches, "clipped_sum", lambda self, *asked: 0.0 * total(self, *asked))
     patch.setattr(sgd._Run, "step", noted)
     # Nothing is continued here.
-    patch.setattr(sgd, "MARKS", 1)
+    patch.setattr(sgd_config, "MARKS", 1)

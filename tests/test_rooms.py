@@ -34,6 +34,7 @@ ARROWS: dict[str, set[str]] = {
         "runs",
         "report",
         "screen.console",
+        "screen.ended",
     },
     "on_ray": {"compute", STORAGE},
     "door": {"methods", "audits", "on_ray", "screen", "runs", "report", "compute", "data", "attacks", "train.samplers"}

@@ -27,6 +27,7 @@ from raysyn.metrics.utility import subset
 from raysyn.privacy import units
 from raysyn.report.meaning import rounded_down, rounded_up
 from raysyn.report.report import Section
+from raysyn.screen.ended import Ended
 from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
 from raysyn.train.near import Look, flat
 
@@ -46,7 +47,7 @@ NOTES = {
 }
 
 
-class Refuted(RuntimeError):
+class Refuted(Ended, RuntimeError):
     """The run shows more than it promises."""
 
 

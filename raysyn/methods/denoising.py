@@ -17,6 +17,7 @@ from raysyn.methods.common import Setting
 from raysyn.methods.experiment_units import Model
 from raysyn.methods.synthesis import Drawing, again, draw_chunk, synthesise
 from raysyn.methods.weighing import Weighed
+from raysyn.privacy.sgd_config import snapshots
 from raysyn.train.diffusion import DiffusionTask, to_network
 from raysyn.train.few_weights import merged
 from raysyn.train.memory import at_once
@@ -107,6 +108,14 @@ class Denoising:
     config: Any
     denoiser: nn.Module
     task: DiffusionTask
+    taught = False
+    """Whether it has learned anything before the fine-tuning."""
+
+    def moments(self) -> tuple[int, ...]:
+        """Steps of the fine-tuning after which the average is kept, for the report's samples over training."""
+        config = self.config
+        steps = snapshots(config.finetune.cost(self.setting.dataset.train.units).steps, config.snapshots)
+        return steps if self.taught else tuple(step for step in steps if step)
 
     def draw(self, name: str = "synthesise", count: int | None = None, sampler: SamplerConfig | None = None) -> Images:
         """Images, as a stage of this name."""

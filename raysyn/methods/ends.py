@@ -52,7 +52,7 @@ def finish(
     setting: Setting, method: str, synthetic: Images, *, done: Sequence[str], central: Images | None = None,
     drawn_again: Images | None = None, beside: Beside | None = None, weighed: Weighed | None = None,
     weights_leave: bool = False, uncharged: Sequence[str] | None = None, public: Mapping[str, Any] | None = None,
-    **more: Any,
+    sections: Sequence[Section] = (), **more: Any,
 ) -> Report:  # fmt: skip
     """The end of a pipeline: certificate and release, then measures on real images and the report, which stay inside.
 
@@ -67,6 +67,7 @@ def finish(
         weights_leave: whether a release that holds the network holds these weights.
         uncharged: what is uncharged, where that is more than usual.
         public: what was public, as the certificate names it.
+        sections: of the page, before what `beside` brings.
         more: of the report's environment.
     Raises ValueError where a stage of the plan was not paid, and, once all is written, Refuted where the canaries of
     the run show more than is promised.
@@ -77,12 +78,13 @@ def finish(
     )  # fmt: skip
     metrics = evaluate(setting, synthetic, config.eval, drawn_again=drawn_again)
     attacks = attack_by_distances(setting, synthetic, config.eval.distances)
-    further, sections = ({}, ()) if beside is None else beside(metrics)
+    further, compared = ({}, ()) if beside is None else beside(metrics)
     audit = attack(setting, synthetic, privacy, weighed, weights_leave)
     found = with_audit(attacks, audit)
     report = setting.report(method, privacy=privacy, metrics={**metrics, **further}, attacks=found, **more)
     verdict = write_report(
-        folder, report, synthetic=synthetic, central=central, done=done, sections=[*sections_of(audit), *sections],
+        folder, report, synthetic=synthetic, central=central, done=done,
+        sections=[*sections_of(audit), *sections, *compared],
     )  # fmt: skip
     may = may_leave(audit, isinstance(setting, PrivateSetting))
     setting.end(verdict, folder.where(f"Release ({may})"))

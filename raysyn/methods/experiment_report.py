@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from raysyn.methods.experiment_units import Begun, Parts
 from raysyn.methods.experiments import Compared, compare, own_result
 from raysyn.methods.sweep import Group, Variant, unlike
 from raysyn.report.figures import Line, Panel, charts
-from raysyn.report.pictures import mosaic, png_bytes
+from raysyn.report.pictures import mosaic, png_uri
 from raysyn.report.report import Section
 from raysyn.report.tables import MISSING, in_words
 
@@ -209,12 +208,12 @@ def _pictures(name: str, rows: Sequence[Row]) -> list[Section]:
     sheets = [row.result["shown"].numpy() for row in shown]
     across = min(map(len, sheets))
     every = np.concatenate([sheet[:across] for sheet in sheets])
-    png = png_bytes(mosaic(every, across, max(1, round(40 / every.shape[1])), 2))
+    picture = png_uri(mosaic(every, across, max(1, round(40 / every.shape[1])), 2))
     what = "before fine-tuning on private images" if name == "before" else "as they would be released"
     text = "A row each, classes in turn: " + "; ".join(row.title for row in shown) + "."
     section = Section(
         title=f"Their first images, {what}", text=text if len(shown) == len(rows) else f"{text} {LEFT_OUT}",
-        picture="data:image/png;base64," + base64.b64encode(png).decode(), alt="images of each run in a row of its own",
+        picture=picture, alt="images of each run in a row of its own",
     )  # fmt: skip
     return [section]
 

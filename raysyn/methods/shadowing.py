@@ -95,6 +95,7 @@ def bare(method: Method, config: Any, data: str, delta: float | None) -> Any:
     if delta is not None:
         there["budget"] = replace(config.budget, delta=delta)
     usual = {"audit": NO_AUDIT, "release": ReleaseConfig(), "sampler_fid": None, "made_for": None, "chosen_among": None}
+    usual["snapshots"] = 0
     there |= {name: value for name, value in usual.items() if hasattr(config, name)}
     return replace(config, **there, **method.unmeasured(config))
 

@@ -22,6 +22,7 @@ from raysyn.report.pictures import pairs_sheet, png_bytes
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import write_atomically
 from raysyn.screen.console import Console
+from raysyn.screen.ended import Ended
 from raysyn.train.samplers import SamplerConfig, generate
 
 # One seed per chunk: part of the result, so a constant and not a speed setting.
@@ -29,6 +30,10 @@ CHUNK = 500
 LABELS = "synthesise-labels"
 NEAREST = "nearest.png"
 """Of internal/: private images beside synthetic ones."""
+
+
+class NoNumbers(Ended, ValueError):
+    """What was drawn cannot be released."""
 
 
 class Drawing(NamedTuple):
@@ -68,7 +73,7 @@ def soft_labels(
     compute: Compute, folder: RunFolder, console: Console, drawing: Drawing, images: Images
 ) -> np.ndarray | None:  # fmt: skip
     """Soft labels (N, K) beside the classes that were asked for, as a stored stage; None where the drawing has no such.
-    ValueError for such as are no numbers."""
+    NoNumbers for such as are none."""
     if drawing.label is None:
         return None
     label, shared = drawing.label, drawing.shared
@@ -77,7 +82,7 @@ def soft_labels(
     parts = folder.stage(LABELS, lambda: torch.cat(compute.map(label, chunks, name=LABELS, shared=shared)))
     soft = parts.numpy()
     if not np.isfinite(soft).all():
-        raise ValueError("the teacher's soft labels are no numbers (NaN or endless), so that none is released")
+        raise NoNumbers("the teacher's soft labels are no numbers (NaN or endless), so that none is released")
     # Of what is drawn and what its network says alone: no private image is asked.
     agreed = (soft.argmax(1) == images.labels_N).mean()
     console.say(f"The teacher sees the class that was asked for in {100 * agreed:.0f} % of them.")

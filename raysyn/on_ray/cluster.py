@@ -147,10 +147,10 @@ def connect(machines: Machines, storage: str | Path, show: Show = silent) -> Ite
         yield Local(machines.storage or storage, show)
         return
     # Said before what begins with seconds of imports.
-    if ours := _starts_one(machines.address):
+    if ours := starts_one(machines.address):
         show("Ray is starting", 0, 0, {})
         share_out(machines, [this_machine()])  # What this machine cannot hold is refused before it starts anything.
-    elif not _connected():
+    elif not connected():
         show("a Ray cluster is joined", 0, 0, {})
     with session(machines.address, temp=machines.temp, spill=machines.spill):
         # Nobody sees metrics of a cluster that lives as long as this run.
@@ -174,7 +174,7 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
 
     if ray.is_initialized():
         yield
-    elif not _starts_one(address):
+    elif not starts_one(address):
         _only_ours(os.environ.get("RAY_ADDRESS", address), temp, spill)
         with joining.found(address) as there, _closing(), _our_signals() as keep:
             try:
@@ -204,12 +204,12 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
             yield
 
 
-def _starts_one(address: str) -> bool:
+def starts_one(address: str) -> bool:
     """Whether there is no cluster yet that `address` means."""
-    return address == "local" and not os.environ.get("RAY_ADDRESS") and not _connected()
+    return address == "local" and not os.environ.get("RAY_ADDRESS") and not connected()
 
 
-def _connected() -> bool:
+def connected() -> bool:
     """Whether this process has joined a cluster already; one that never imported Ray has not."""
     ray = sys.modules.get("ray")
     return ray is not None and bool(ray.is_initialized())

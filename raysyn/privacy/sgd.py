@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -33,7 +33,7 @@ from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Release
 from raysyn.privacy.micro_batches import MicroBatches, made_up
 from raysyn.privacy.poisson import Stream, participants
-from raysyn.privacy.sgd_config import MARKS, SGDConfig
+from raysyn.privacy.sgd_config import SGDConfig, marks
 from raysyn.privacy.trial import Choice, SGDSpeed, measure
 from raysyn.train.few_weights import few, merged
 from raysyn.train.loop import Ema, Task, on_cpu
@@ -64,14 +64,19 @@ class Partner(Protocol):
 def train(
     compute: Compute, model: nn.Module, task: Task, private: Images, config: SGDConfig, cost: Cost, secret: bytes,
     speed: SGDSpeed, *, name: str = "finetune", epsilon_at: Callable[[int], float] | None = None,
-    partner: Partner | None = None, seed: int = 0,
+    partner: Partner | None = None, seed: int = 0, snapshots: Collection[int] = (),
 ) -> Release[dict[str, Any]]:  # fmt: skip
     """`fit` on every worker of `compute`; `name` names the stage and its random streams; `seed` decides the
     first weights of low-rank updates alone."""
-    args = (model, task, private, config, cost, secret, speed, name, epsilon_at, partner, seed)
+    args = (model, task, private, config, cost, secret, speed, name, epsilon_at, partner, seed, snapshots)
     answer = compute.train(_plain_fit, *args, name=name)
     _refuse_another_price(answer["cost"], cost)
     return Release(value=answer["value"], cost=cost)
+
+
+def at(stage: str, step: int) -> str:
+    """Under which `fit` keeps an average."""
+    return f"{stage}-{step}"
 
 
 def _plain_fit(worker: Worker, *args: Any) -> dict[str, Any]:
@@ -101,6 +106,7 @@ def fit(
     epsilon_at: Callable[[int], float] | None = None,
     partner: Partner | None = None,
     seed: int = 0,
+    snapshots: Collection[int] = (),
 ) -> Release[dict[str, Any]]:
     """Train `model`, or a copy with those of its layers that `config` names, on private images and release its weights;
     call it on every rank.
@@ -108,7 +114,8 @@ def fit(
     Returns {"model", "ema": state dicts on the CPU, "engine": the engine's choice, "history": rows with step and,
     where `epsilon_at(step)` is given, the epsilon spent by then; "partner": its weights, if there is one}. The value
     holds nothing else that was computed from `private`: losses and gradient norms go to the progress bar, inside the
-    trust boundary, and nowhere else.
+    trust boundary, and nowhere else. The average as it is after so many steps (`snapshots`, where a state is saved) is
+    kept as `at(stage, step)`: like the value it is covered by the cost, whose steps are published one by one.
 
     A run that was killed and continued gives the same bytes on the same machine; another number of ranks gives
     the same weights within float rounding. Raises ValueError for a model or a cost it cannot serve.
@@ -119,9 +126,11 @@ def fit(
     # Denormal numbers, common in Adam's second moment and in clipped gradients, slow a CPU down many times.
     torch.set_flush_denormal(True)
     run = _Run(worker, model, task, private, config, cost, Stream(secret, stage), speed, partner)
-    every = max(1, cost.steps // MARKS)
+    every = marks(cost.steps)
     spent: dict[str, float] = {}
     while run.done < cost.steps:
+        if run.done in snapshots:  # also by whom a state of this step was left
+            worker.keep(at(stage, run.done), merged(on_cpu(run.ema.weights)))
         started = time.monotonic()
         taking = units.present(private, participants(run.stream, run.done, private.units, cost.sampling_rate))
         loss = run.step(taking)

@@ -12,6 +12,18 @@ MARKS = 50
 """How often, at least, a stage saves its state and asks for the epsilon spent so far."""
 
 
+def marks(steps: int) -> int:
+    """After every so many of its steps a stage does that."""
+    return max(1, steps // MARKS)
+
+
+def snapshots(steps: int, count: int) -> tuple[int, ...]:
+    """About `count` steps at equal distances, the first before all of them, at which a state is saved."""
+    every = marks(steps)
+    found = {round(steps * at / count / every) * every for at in range(count)}
+    return tuple(sorted(step for step in found if step < steps))
+
+
 @dataclass(frozen=True, kw_only=True)
 class SGDConfig:
     """DP-SGD fine-tuning. Every field changes the result; defaults are DP-FETA's for MNIST."""

@@ -158,7 +158,7 @@ def _about(row: dict[str, Any]) -> str:
     told = f"{row['run'][:8]}: {_minute(row['time'])}, {row['folder']}"
     if row["chosen_among"]:
         told += f", chosen among {row['chosen_among']}"
-    return told + (f"; not paid for: {', '.join(row['looks'])}" if row["looks"] else "")
+    return told + (f"; not paid for: {'; '.join(row['looks'])}" if row["looks"] else "")
 
 
 def _earlier(found: dict[str, float | None], sampled: dict[str, int]) -> str:

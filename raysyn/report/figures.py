@@ -37,6 +37,8 @@ class Line:
     colour: str | None = None
     labels: Sequence[str] = ()
     """What is written beside each point; nothing by default."""
+    spread: Sequence[tuple[float, float]] = ()
+    """Least and most y that each point may have, drawn as a bar; nothing by default."""
 
     resolution: float | None = None
     """For a ROC curve of N non-members 1 / N: a stair, since nothing lies between two of its points, and dotted below
@@ -218,6 +220,8 @@ def _plot(axes: Any, lines: Mapping[str, Line], names: Sequence[str], lowest: fl
             axes.plot(*below_it, ":", color=colour)
             continue
         axes.plot(line.x, line.y, line.style, color=colour, label=name)
+        if line.spread:
+            axes.vlines(line.x, *zip(*line.spread, strict=True), color=colour, alpha=0.5, linewidth=3)
         for label, x, y in zip(line.labels, line.x if line.labels else (), line.y if line.labels else (), strict=True):
             # Every other curve's labels lie below its points, so that those of neighbours seldom meet.
             below = place % 2

@@ -23,6 +23,10 @@ MEASURES = {
 }
 """What is better, and what it says."""
 HALVES = "_real_halves"
+LOOKED_AT_FOR = {
+    "frechet_distance": "Fréchet and kernel distance", "precision_recall": "precision, recall, density and coverage",
+}  # fmt: skip
+"""Measures, by what their numbers of images are told under."""
 
 
 def rows(fidelity: Mapping[str, Any]) -> list[list[str]]:
@@ -61,9 +65,20 @@ def _with_reasons(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             continue
         reason = flat.get(f"{key}_reason") or flat.get(f"{base}.reason" if base else "reason")
         yield (
-            in_words(key.removesuffix(".value")),
+            _name(key.removesuffix(".value")),
             f"not available: {reason or 'no reason given'}" if value is None else figure(value),
         )
+
+
+def _name(key: str) -> str:
+    """Of a row; a number of images says of which side, and for which measure."""
+    *before, side = key.split(".")
+    if "images" not in before:
+        return in_words(key)
+    measure = ".".join(part for part in before if part != "images")
+    if measure == "halves":
+        return f"Real images in {'one half' if side == 'synthetic' else 'the other half'}"
+    return f"{side.capitalize()} images for {LOOKED_AT_FOR.get(measure) or in_words(measure)}"
 
 
 def known(content: Mapping[str, Any]) -> dict[str, Sequence[Any]] | None:

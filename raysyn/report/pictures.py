@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 from collections.abc import Sequence
@@ -28,6 +29,11 @@ def png_bytes(image: np.ndarray | Picture) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
+
+
+def png_uri(image: np.ndarray | Picture) -> str:
+    """The same inside a page: a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(png_bytes(image)).decode()}"
 
 
 def first_of_class(images: Images, label: int, count: int) -> np.ndarray:

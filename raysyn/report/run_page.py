@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from raysyn.data.images import Images
 from raysyn.report import attackers, classes, likeness
 from raysyn.report.advice import advice
 from raysyn.report.meaning import picture, rounded_up
-from raysyn.report.pictures import first_of_class, mosaic, png_bytes
+from raysyn.report.pictures import first_of_class, mosaic, png_uri
 from raysyn.report.section import Section
 from raysyn.report.tables import MEMORY, figure, in_words, percent, size
 from raysyn.report.verdict import verdict
@@ -103,6 +102,5 @@ def _grids(synthetic: Images, central: Images | None, most: int = 20) -> Iterato
                 continue
             chosen = first_of_class(images, label, across * lines)
             if len(chosen):
-                png = png_bytes(mosaic(chosen, min(across, len(chosen)), scale, 2))
-                grid[kind] = "data:image/png;base64," + base64.b64encode(png).decode()
+                grid[kind] = png_uri(mosaic(chosen, min(across, len(chosen)), scale, 2))
         yield grid

@@ -24,3 +24,5 @@ class Section:
     picture: str | None = None
     """A data URI (see `figures`), or a file beside the page."""
     alt: str = ""
+    strips: Sequence[tuple[str, str]] = ()
+    """Rows of one picture each: what is said of it, and its data URI."""

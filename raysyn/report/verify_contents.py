@@ -154,8 +154,10 @@ def _check_table(images: Images, table: Any) -> Any:
         raise ValueError("it has images that are not for training")
     if not images.soft:
         return None
-    soft = np.array(table["soft_label"].to_pylist())
-    if soft.shape != (len(images.labels), len(images.class_names)) or not np.isfinite(soft).all():
+    rows, many = table["soft_label"].to_pylist(), len(images.class_names)
+    # NumPy speaks of its own types where there is none, or of rows of several lengths.
+    whole = all(row is not None and len(row) == many and None not in row for row in rows)
+    if not whole or not np.isfinite(soft := np.array(rows)).all():
         raise ValueError("it has soft labels that are not a number for each class")
     return soft
 

@@ -21,6 +21,7 @@ from typing import Generic, NoReturn, TypeVar
 
 from raysyn.screen import help
 from raysyn.screen.accounts import NONE, AccountFlags
+from raysyn.screen.ended import Ended
 from raysyn.screen.flags import BARE, assigned, difference
 from raysyn.screen.text import folded, guess, terminal_width
 
@@ -143,8 +144,8 @@ def run_or_explain(
     """Exit status of `work(check(stack))`, for `sys.exit`; what `check` opened is closed by the stack.
 
     `check` reads and validates (command line, data, plan, folder): its ValueError is the user's, one sentence and 2.
-    `work` does the rest: its ValueError is ours, so it keeps its traceback. Ctrl-C in either gives 130, SIGTERM 143, a
-    closed terminal 129, a full disk 1. What was `interrupted` says so.
+    `work` does the rest: its ValueError is ours, so it keeps its traceback; Ended is a sentence and 1. Ctrl-C in either
+    gives 130, SIGTERM 143, a closed terminal 129, a full disk 1. What was `interrupted` says so.
     """
     _any_character()
     try:
@@ -156,6 +157,9 @@ def run_or_explain(
                 refuse(str(error))
             try:
                 work(checked)
+            except Ended as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 1
             except Exception as error:
                 if (full := _no_room(error)) is None:
                     raise

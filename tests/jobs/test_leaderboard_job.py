@@ -48,8 +48,8 @@ from raysyn.report.report import main as report_main
 from raysyn.runs.account_book import beside
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import REACH, Store
+from raysyn.screen import cli
 from raysyn.screen.console import Console
-from raysyn.verbs import unless_refuted
 
 JOB, PYTHON = "leaderboard", sys.executable
 TINY = (
@@ -309,6 +309,21 @@ def test_what_runs_have_paid_is_not_refused_where_their_account_was_lost(
         assert "and the run still to begin or to go on comes to" in refusal(JOB, *asked)
 
 
+def test_a_budget_that_is_too_small_is_told_in_the_boards_own_flags(tmp_path: Path) -> None:
+    few = ("--methods", "dp_feta", "--epsilons", "0.1", "--seeds", "0")
+    status, shown, _ = here(JOB, "quick", "--dry-run", "--out", tmp_path / "board", *few)
+    told = shown.partition("dp_feta quick is not estimated: ")[2].partition("\n")[0]
+    assert status == 0 and told.startswith("epsilons has 0.1, but the queries before DP-SGD spend")
+    assert "raise --epsilons, or ask less" in told and "budget.epsilon" not in shown
+    # A run by itself says the same; of a method without one of these budgets its own flag is the board's, too.
+    with pytest.raises(RuntimeError, match=r"exit status 2\n(.|\n)*raise --epsilons") as refused:
+        run_job(Run("dp_feta", "quick", 0.1, 0), shared_by(tmp_path))
+    assert "raise --budget.epsilon" not in str(refused.value)
+    unpaid = Run("pigan", "quick", None, 0, more=("--model", "dpgan", "--budget.epsilon", "-1"))
+    with pytest.raises(ValueError, match=r"^run pigan-quick-seed0: budget\.epsilon is -1"):
+        checked([unpaid], read_command, str(tmp_path / "board"), judged=False)
+
+
 def test_a_dry_run_names_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raysyn.methods.leaderboard.outlook.run_seconds", lambda unit, config: 60.0)
     status, shown, _ = here(JOB, "quick", "--dry-run", "--out", tmp_path / "board")
@@ -502,9 +517,8 @@ def test_a_board_goes_on_past_a_refuted_run_marks_its_row_and_ends_with_1(
     answers = SimpleNamespace(map=lambda *_, **more: [report(name == names[0]) for name in names])
     with RunFolder.open(tmp_path / "board", method="leaderboard", preset="quick", config={}, data_fingerprint="") as at:
         board = Board(config, {}, answers, at, Console(text))  # type: ignore[arg-type]
-        with pytest.raises(SystemExit) as ended:
-            unless_refuted(run_board)(board)
-    assert ended.value.code == 1 and f"REFUTED by their canaries: {names[0]}. " in capsys.readouterr().err
+        assert cli.run_or_explain(lambda stack: board, run_board) == 1
+    assert f"REFUTED by their canaries: {names[0]}. " in capsys.readouterr().err
     shown, rows = (at.internal / "table.html").read_text(), (at.internal / "table.csv").read_text()
     assert shown.count('<tr class="bad">') == 2 == shown.count(">3, REFUTED"), "in both tables one row"
     assert f'class="bad"><b>REFUTED by their canaries: {names[0]}. ' in shown

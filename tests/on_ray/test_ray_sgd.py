@@ -30,9 +30,10 @@ def test_one_and_two_workers_release_the_same_weights(ray_session: None, tmp_pat
     def weights(compute: Local | OnRay) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
         model = UNet(UNetConfig(width=8, multipliers=(1,), blocks=1, attention=(), patch=2), 1, 8, 10)
-        release = sgd.train(compute, model, task, private, config, price, bytes(32), speed)
+        release = sgd.train(compute, model, task, private, config, price, bytes(32), speed, snapshots=(5,))
         assert release.cost == price
-        return release.value["model"]
+        kept = {f"{name} after 5 steps": value for name, value in compute.kept(sgd.at("finetune", 5)).items()}
+        return release.value["model"] | kept
 
     alone = weights(Local(tmp_path / "local"))
     assert any(float(value.abs().max()) > 0 for value in alone.values())

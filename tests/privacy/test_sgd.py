@@ -6,7 +6,7 @@ import copy
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from raysyn.compute.local import Local
 from raysyn.data.images import Images
-from raysyn.privacy import sgd
+from raysyn.privacy import sgd, sgd_config
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream, participants
 from raysyn.privacy.sgd_config import SGDConfig
@@ -44,6 +44,7 @@ class Shared:
     die_at: int | None = None
     sums: list[Tensor] = field(default_factory=list)
     shown: list[dict[str, float]] = field(default_factory=list)
+    kept: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     calls: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -78,6 +79,11 @@ class ThreadWorker(Rank):
             torch.save(state, buffer)
             buffer.seek(0)
             self.shared.saved = torch.load(buffer, weights_only=True)
+
+    def keep(self, key: str, value: Any) -> None:
+        if self.rank == 0:
+            self.shared.kept[key] = copy.deepcopy(value)
+        self.share(None)
 
     def resume(self) -> dict[str, Any] | None:
         # Each rank reads its own copy, as from a file.
@@ -138,6 +144,7 @@ def run(
     secret: bytes = SECRET,
     speed: SGDSpeed = QUICK,
     shared: Shared | None = None,
+    snapshots: Collection[int] = (),
 ) -> tuple[dict[str, Any], Shared]:
     """What rank 0 releases, and what the ranks shared."""
     images = private() if images is None else images
@@ -151,7 +158,7 @@ def run(
         try:
             released[index] = sgd.fit(
                 ThreadWorker(index, shared), models[index], task or Classify(), images, config,
-                cost or priced(config, len(images)), secret, speed, epsilon_at=float,
+                cost or priced(config, len(images)), secret, speed, epsilon_at=float, snapshots=snapshots,
             )  # fmt: skip
         except BaseException as failure:
             failures.append(failure)
@@ -338,6 +345,42 @@ def test_a_killed_run_continues_to_the_same_bytes(die_at: int, ranks: int) -> No
     continued, _ = run(shared=replace(shared, die_at=None))
     assert_same(continued, whole)
     assert continued["history"] == whole["history"]
+
+
+@pytest.mark.parametrize("die_at", [3, 4, 7])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_averages_are_kept_as_they_were_at_their_steps_also_of_a_killed_run(
+    die_at: int, ranks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state is saved at every fourth of 12 steps: a run that dies right after one keeps what it had no time for."""
+    monkeypatch.setattr(sgd_config, "MARKS", 3)
+    asked = sgd_config.snapshots(12, 3)
+    assert asked == (0, 4, 8)
+    plain, without = run(ranks)
+    whole, shared = run(ranks, snapshots=asked)
+    assert_same(whole, plain)
+    assert not without.kept and list(shared.kept) == ["finetune-0", "finetune-4", "finetune-8"]
+    for name, value in network().state_dict().items():
+        torch.testing.assert_close(shared.kept["finetune-0"][name], value, rtol=0, atol=0)
+    with pytest.raises((Killed, threading.BrokenBarrierError)):
+        run(shared=(stopped := Shared(ranks, die_at=die_at)), snapshots=asked)
+    run(shared=(continued := replace(stopped, die_at=None)), snapshots=asked)
+    assert continued.kept.keys() == shared.kept.keys()
+    for key, weights in shared.kept.items():
+        assert_same({"model": continued.kept[key], "ema": {}}, {"model": weights, "ema": {}})
+    # What is kept is the average of that step: the last one is what a run of so many steps would release.
+    short = replace(CONFIG, epochs=2)
+    released, _ = run(ranks, config=short, cost=priced(short))
+    assert_same({"model": {}, "ema": shared.kept["finetune-8"]}, {"model": {}, "ema": released["ema"]})
+
+
+def test_snapshots_are_at_steps_whose_state_is_saved() -> None:
+    assert sgd_config.snapshots(117, 4) == (0, 30, 58, 88)
+    assert sgd_config.snapshots(1_000, 5) == (0, 200, 400, 600, 800)
+    assert sgd_config.snapshots(2, 4) == (0, 1) and sgd_config.snapshots(100, 0) == ()
+    for steps in (1, 7, 49, 50, 99, 153, 13_400):
+        found = sgd_config.snapshots(steps, 4)
+        assert found[0] == 0 and found[-1] < steps and all(step % sgd_config.marks(steps) == 0 for step in found)
 
 
 @pytest.mark.parametrize(

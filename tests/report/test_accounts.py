@@ -50,7 +50,7 @@ def source(tmp_path: Path) -> Path:
     kept(
         source, TOTAL, run("a" * 16, 5.0, 6.0), paid_line("a" * 16, "s0", cost(5.0), "t"),
         run("b" * 16, 9.0, first=20, chosen_among="12 runs of a leaderboard", looks=("accuracy on real images",)),
-        run("c" * 16, first=90),
+        run("c" * 16, first=90, looks=("one look, with a comma", "another")),
         TOTAL | {"total": 9.0, "was": 4.0, "reason": "a second study"},
     )  # fmt: skip
     return source
@@ -83,6 +83,7 @@ def test_the_command_prints_a_table_and_sentences(source: Path, capsys: pytest.C
     for said in (
         "partly paid", "│ reserved │ 50 % in aaaaaaaa", "│ none │", "1,497 images",
         "/runs/bbbbbbbbbbbbbbbb, chosen among 12 runs of a leaderboard; not paid for: accuracy on real images",
+        "/runs/cccccccccccccccc; not paid for: one look, with a comma; another",
         "Together, of 2 runs for one image, by PRV:", "Of the total, ε 9 at δ 1e-05, there is room for a run of about",
         "Without a guarantee: 1", "ε 9 at δ 1e-05, before that 4: a second study", "stays reserved",
     ):  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from report_stand_in import report
 
 from raysyn.report import across_runs, trade_off
+from raysyn.report.figures import charts
 from raysyn.report.report import main
 from raysyn.runs.storage import folders_in
 
@@ -185,3 +188,33 @@ def test_accuracy_is_drawn_by_epsilon_with_its_yardsticks() -> None:
     picture = trade_off.picture(runs)
     assert picture is not None and picture in across_runs.page([], [], picture)
     assert trade_off.picture(runs[:1]) is None and "Accuracy by" not in across_runs.page([], [])
+
+
+def test_guessing_is_told_in_words_where_it_would_press_all_else_into_one_line() -> None:
+    runs = [priced("a", 10, 0.88), priced("a", 1, 0.86)]
+    for run in runs:
+        run["metrics"]["utility_mean"]["accuracy_floor"] = 0.87
+    (panel,) = trade_off.panels(runs)
+    assert "largest class" not in panel.lines and panel.title == "mnist, 60,000 images; largest class 20.0 %, far below"
+    runs[1]["metrics"]["utility_mean"]["accuracy"] = 0.6
+    (panel,) = trade_off.panels(runs)
+    assert "largest class" in panel.lines and "far below" not in panel.title
+
+
+def test_intervals_are_drawn_where_every_run_of_a_line_has_one() -> None:
+    """Of several seeds the mean of their ends; a report of an earlier raysyn has none, and its line goes without."""
+    runs = [priced("a", 10, 0.8), priced("a", 1, 0.6), priced("a", 1, 0.7), priced("b", 1, 0.4)]
+    for run, (low, high) in zip(runs, [(0.75, 0.85), (0.5, 0.65), (0.6, 0.85)], strict=False):
+        run["metrics"]["utility_interval"] = {"low": low, "high": high}
+    runs[3]["metrics"].pop("utility_interval", None)
+    (panel,) = trade_off.panels(runs)
+    assert [pytest.approx(ends) for ends in panel.lines["a"].spread] == [(55, 75), (75, 85)]
+    assert not panel.lines["b"].spread and not panel.lines["floor"].spread and not panel.lines["real images"].spread
+    drawn, bare = (
+        base64.b64decode(charts([replace(panel, lines=lines)]).partition("base64,")[2]).decode()
+        for lines in (panel.lines, {name: replace(line, spread=()) for name, line in panel.lines.items()})
+    )
+    assert drawn.count("LineCollection") == 1 and "LineCollection" not in bare
+    runs[1]["metrics"].pop("utility_interval")
+    (panel,) = trade_off.panels(runs)
+    assert not panel.lines["a"].spread

@@ -341,7 +341,7 @@ def test_missing_figures_show_their_reason() -> None:
     rows = re.findall(r"<tr><td>([^<]*)</td><td>([^<]*)</td></tr>", page.split("Fidelity")[1].split("</section>")[0])
     assert rows == [
         ("FID (Inception)", "not available: no weights were given"),
-        ("inception score, images, synthetic", "50"),
+        ("Synthetic images for inception score", "50"),
         ("Precision", "not available: no CNN was trained"),
     ]
     assert '<td class="n">7.5</td><td class="n">-</td><td>higher</td>' in page
@@ -358,7 +358,15 @@ def test_measures_stand_beside_halves_of_the_real_images() -> None:
     assert [row[:3] for row in likeness.rows(known)[1:]] == [
         ["KID (Inception)", "0.25", "-"], ["Density", "0.5", "0.9"]
     ]  # fmt: skip
-    assert sorted(likeness.others(known)) == [("kid, images, real", "4"), ("reference", "r")]
+    assert sorted(likeness.others(known)) == [("Real images for KID (Inception)", "4"), ("reference", "r")]
+    sides = {"synthetic": 3, "real": 4}
+    counted = {"images": {name: sides for name in ("frechet_distance", "precision_recall", "halves")}}
+    assert likeness.others(counted) == [
+        ("Synthetic images for Fréchet and kernel distance", "3"), ("Real images for Fréchet and kernel distance", "4"),
+        ("Synthetic images for precision, recall, density and coverage", "3"),
+        ("Real images for precision, recall, density and coverage", "4"),
+        ("Real images in one half", "3"), ("Real images in the other half", "4"),
+    ]  # fmt: skip
     assert likeness.rows({"precision": None}) == []
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from damage import damaged
 from report_stand_in import digits
@@ -30,6 +32,7 @@ from raysyn.report.release import (
     certificate,
     does_not_cover,
     pages_of,
+    parquet_bytes,
     statement,
     write_release,
 )
@@ -136,6 +139,29 @@ def fails(
     # The pages repeat most of the certificate.
     assert status == 1 and {name for name, (verdict, _) in rows.items() if verdict == "FAILS"} - {"pages"} == named
     assert last.startswith("does not hold: ") and all(name in last for name in named)
+
+
+@pytest.mark.parametrize(
+    "row", [[math.nan, *[0.1] * 9], [math.inf, *[0.1] * 9], [None] * 10, None, [0.1] * 9, []],
+    ids=["NaN", "endless", "nulls", "null", "short", "none"],
+)  # fmt: skip
+def test_soft_labels_that_are_no_number_for_each_class_are_named_in_a_sentence(
+    row: list[float | None] | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = release_of(tmp_path)
+    path, images = release / "synthetic.parquet", digits(20)
+    soft_NK = np.eye(10, dtype=np.float32)[images.labels_N]
+    path.write_bytes(parquet_bytes(images, "synthetic x", soft_NK))
+    table = pq.read_table(path)
+    at = table.schema.get_field_index("soft_label")
+    rows = pa.array([row, *table["soft_label"].to_pylist()[1:]], pa.list_(pa.float32()))
+    pq.write_table(table.set_column(at, table.schema.field(at), rows), path)
+    signed = json.loads((release / "certificate.json").read_text())
+    signed["files"][path.name]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (release / "certificate.json").write_text(json.dumps(signed))
+    status, found, _ = checked(release, capsys)
+    told = "synthetic.parquet is no file that raysyn released (it has soft labels that are not a number for each class)"
+    assert status == 1 and found["contents"] == ("FAILS", told)
 
 
 def call_them_images(signed: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from raysyn.data.images import DataConfig
+from raysyn.methods.synthesis import NoNumbers
 from raysyn.runs.storage import save_atomically
 from raysyn.screen.cli import Command, parse, run_or_explain
 from raysyn.screen.flags import ADDS, difference
@@ -319,6 +320,11 @@ def raising(error: BaseException) -> Callable[..., None]:
         raise error
 
     return f
+
+
+def test_work_that_ends_with_a_sentence_gives_it_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_or_explain(lambda _: 3, raising(NoNumbers("labels are no numbers"))) == 1
+    assert capsys.readouterr().err == "error: labels are no numbers\n"
 
 
 def test_run_or_explain_hands_on_what_was_checked() -> None:

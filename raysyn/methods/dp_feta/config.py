@@ -11,7 +11,7 @@ from torch import nn
 from raysyn.data.images import DataConfig, Images
 from raysyn.methods.bearing import bearable_noise
 from raysyn.methods.declared import Declared, budget_of
-from raysyn.methods.drawing import check_drawing
+from raysyn.methods.drawing import Snapshots, check_drawing
 from raysyn.methods.sweep import SweepConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models import denoiser
@@ -30,7 +30,7 @@ from raysyn.train.samplers import SamplerConfig
 NAME = "dp_feta"
 MOMENTS = MomentsConfig()
 """What `central.kind` gaussian asks for: the same as noisy_means by default."""
-JUDGED_BY = ("eval", "sampler_fid", "experiment")
+JUDGED_BY = ("eval", "sampler_fid", "experiment", "snapshots")
 """Settings that change nothing that is released."""
 
 
@@ -54,7 +54,7 @@ class ExperimentConfig(SweepConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Declared):
+class Config(Declared, Snapshots):
     """Everything that changes the synthetic images. Defaults are the paper's for MNIST (tables VII and VIII)."""
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -76,7 +76,7 @@ class Config(Declared):
     """Seed of all that is public: first weights, augmentation, sampling. Privacy noise never comes from it."""
 
     def __post_init__(self) -> None:
-        check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise, self.sampler_fid)
+        check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise, self.sampler_fid, self.snapshots)
         for name in ("kinds", "augment"):
             if (asked := getattr(self.experiment, name)) and not self.central.count:
                 raise ValueError(

@@ -128,6 +128,7 @@ class Diffusion(Denoising):
         # The raw weights of the last step go on, as published, not their average.
         share = 1.0 if config.central.conditional or self.private.classes == 1 else OF_ALL_CLASSES
         self.denoiser.load_state_dict(lessened(fresh, warm["model"], share))
+        self.taught = config.warmup.iterations > 0
         changed = ", augmented" if config.augment.operations else ""
         what = f"{config.central.draws:,} draws from Gaussians of them" if config.central.gaussian else "them"
         told = f"{config.warmup.iterations:,} steps on {what}{changed}: no further cost"
@@ -137,7 +138,10 @@ class Diffusion(Denoising):
         """Stage II (paper 3.2): DP-SGD on the sensitive images spends what is left."""
         setting, plan = self.setting, self.setting.plan
         epsilon_at = partial(plan.epsilon_after, "finetune")
-        fine_tune = partial(sgd.train, setting.compute, name="finetune", epsilon_at=epsilon_at, seed=self.config.seed)
+        fine_tune = partial(
+            sgd.train, setting.compute, name="finetune", epsilon_at=epsilon_at, seed=self.config.seed,
+            snapshots=self.moments(),
+        )  # fmt: skip
         told = (plan.stages["finetune"], setting.folder.secret, setting.machines.sgd)
         tuned = setting.folder.stage(
             "finetune",

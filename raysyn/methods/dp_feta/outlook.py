@@ -29,6 +29,7 @@ from raysyn.methods.needs import (
     per_worker,
     refuse_too_large,
 )
+from raysyn.methods.snapshots import outlook as snapshots
 from raysyn.methods.synthesis import CHUNK
 from raysyn.models import denoiser
 from raysyn.privacy.queries.central import CentralConfig, Kind
@@ -85,6 +86,7 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[shared.Stag
     drawn = shared.drawing_seconds(new(), config.sampler, private, config.synthetic)
     again = shared.again_seconds(new(), config.sampler_fid, private, config.synthetic)
     found.append(shared.Stage("synthesise", drawn + again))
+    found += snapshots(config, private.classes, drawn)
     found += shared.judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))
     found += experiments(config, private, found, test=len(prepared.dataset.test))
     weighed = partial(losses, new(), task, config.seed)

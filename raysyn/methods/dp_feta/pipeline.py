@@ -22,6 +22,8 @@ from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import drowned, drowned_means, few_steps, unjudged, wide_clip
 from raysyn.methods.own_network import check_denoiser, refuse_lessened
+from raysyn.methods.snapshots import STAGE as SNAPSHOTS
+from raysyn.methods.snapshots import over_training
 from raysyn.methods.sweep import check
 from raysyn.methods.synthesis import judging
 from raysyn.privacy import units
@@ -55,7 +57,8 @@ def run(setting: PrivateSetting) -> Report:
     groups = asked(config)
     compared = ["experiments"] if groups else []
     judged = [*judging(config.eval), *compared, *audited(setting)]
-    console.begin([*before(config), "finetune", *counted(config), "synthesise", *judged])
+    drawn = ["synthesise", *([SNAPSHOTS] if config.snapshots else [])]
+    console.begin([*before(config), "finetune", *counted(config), *drawn, *judged])
 
     # Stage I (paper 3.1): central images teach the outline for a small part of the budget.
     begun = begin(setting)
@@ -67,9 +70,10 @@ def run(setting: PrivateSetting) -> Report:
     # From here on every released byte is post-processing of what the ledger was paid for.
     synthetic = begun.model.draw()
     again = draw_again(config, begun.model)
+    training = over_training(setting, begun.model, tuned)
     return finish(
         setting, name_of(config), synthetic, done=story(config, plan, setting.dataset.train), central=begun.central,
-        drawn_again=again,
+        drawn_again=again, sections=training,
         beside=beside(setting, PARTS, groups, synthetic, begun), engine=tuned["engine"], weighed=begun.model.weighed(),
         weights_leave=True,
     )  # fmt: skip

@@ -161,6 +161,11 @@ class Run:
         return [self.preset, *unaudited, *given, "--seed", str(self.seed), *budget]
 
 
+def own_flags(why: object) -> str:
+    """Why a run is refused, in the flags of a leaderboard, which gives each run one of its budgets."""
+    return str(why).replace(EPSILON, "--epsilons").replace(f"{EPSILON[2:]} is", "epsilons has")
+
+
 def runs(config: Config) -> list[Run]:
     """Every run of the comparison."""
     return [

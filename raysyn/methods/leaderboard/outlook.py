@@ -11,7 +11,7 @@ from typing import Any
 
 from raysyn.compute.doorway import Machines
 from raysyn.methods import catalogue
-from raysyn.methods.leaderboard.config import JudgesConfig, Run
+from raysyn.methods.leaderboard.config import JudgesConfig, Run, own_flags
 from raysyn.methods.outlook import total
 from raysyn.screen.console import Console, duration
 
@@ -54,5 +54,5 @@ def run_seconds(unit: Run, config: Any) -> float | str:
         with Console(StringIO()) as unseen:
             stages = method.outlook(unseen, config, prepared, replace(entry.machines(), address="here"))
     except ValueError as error:
-        return str(error)
+        return str(error) if unit.epsilon is None else own_flags(error)
     return total(stages) if stages else "its method tells no stages"

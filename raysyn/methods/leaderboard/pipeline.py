@@ -20,7 +20,7 @@ from raysyn.compute.doorway import Compute
 from raysyn.data.images import public_facts
 from raysyn.methods.canary_attack import Refuted
 from raysyn.methods.common import Connect, apart, plain_name
-from raysyn.methods.leaderboard.config import NAME, Config, Run, runs
+from raysyn.methods.leaderboard.config import NAME, Config, Run, own_flags, runs
 from raysyn.methods.leaderboard.judging import verdicts
 from raysyn.methods.leaderboard.outlook import show_outlook
 from raysyn.methods.leaderboard.page import console_rows, csv_text, page
@@ -64,9 +64,9 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
         # Nobody but the system, short of memory, does that.
         raise MemoryError(f"{shlex.join(command)}: killed by the system, which was short of memory")
     if done.returncode and not (done.returncode == 1 and _refuted(out, done.stderr)):
-        raise RuntimeError(
-            f"{shlex.join(command)}: exit status {done.returncode}\n{done.stderr.strip() or done.stdout.strip()}"
-        )
+        said = done.stderr.strip() or done.stdout.strip()
+        told = said if run.epsilon is None else own_flags(said)
+        raise RuntimeError(f"{shlex.join(command)}: exit status {done.returncode}\n{told}")
     report, began = (json.loads(read_bytes(out, name)) for name in (REPORT_JSON, RUN_JSON))
     # PIGAN's seed divides the images, which are the same ones nevertheless.
     return {**report, "data_fingerprint": began.get("source_fingerprint", began["data_fingerprint"])}
@@ -185,7 +185,8 @@ def checked(units: Sequence[Run], read: Read, out: str, *, judged: bool) -> dict
                     )
                 found.add(repr(config.data))
         except ValueError as error:
-            raise ValueError(f"run {unit.name}: {error}") from error
+            told = str(error) if unit.epsilon is None else own_flags(error)
+            raise ValueError(f"run {unit.name}: {told}") from error
     return commands
 
 

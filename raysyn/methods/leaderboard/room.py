@@ -8,7 +8,7 @@ from io import StringIO
 from typing import Any
 
 from raysyn.methods import account, account_place, catalogue
-from raysyn.methods.leaderboard.config import Run
+from raysyn.methods.leaderboard.config import Run, own_flags
 from raysyn.privacy import account as accounts
 from raysyn.privacy import admission
 from raysyn.privacy.account import Account
@@ -62,7 +62,8 @@ def check_room(units: Sequence[Run], commands: Mapping[str, Any], out: str) -> l
                 run = replace(run, run=known or unit.name, folder=account_place.place_of(command.out))
                 rooms[at].runs.append((run, command.account, paid))
         except ValueError as error:
-            raise ValueError(f"run {unit.name}: {error}") from error
+            told = str(error) if unit.epsilon is None else own_flags(error)
+            raise ValueError(f"run {unit.name}: {told}") from error
     for room in rooms.values():
         if (why_not := admission.why_not_all(room.held, room.runs)) is not None:
             raise ValueError(why_not)

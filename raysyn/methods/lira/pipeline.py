@@ -86,7 +86,8 @@ def run(setting: Setting) -> Report:
     unlike = lira_target.unlike(alike, trained_here=config.target.checkpoint is None, recipe=recipe)
     told, accuracy = found["attacks"]["target"], found["tested"]["target"]
     headline = headline_sentence(told, config.attack.shadow_models, accuracy)
-    console.stage("attack", headline)
+    # What was found is the last line, and no other.
+    console.stage("attack", f"the target and its controls beside {config.attack.shadow_models} shadow models")
     sides = side_warnings(found["attacks"])
     for sentence in late + unlike + sides:
         warn(console, sentence)

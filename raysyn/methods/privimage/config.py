@@ -9,7 +9,7 @@ from typing import Literal
 from raysyn.data.images import DataConfig
 from raysyn.data.streams import PublicConfig
 from raysyn.methods.declared import Declared, budget_of
-from raysyn.methods.drawing import check_drawing
+from raysyn.methods.drawing import Snapshots, check_drawing
 from raysyn.methods.sweep import SweepConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
@@ -30,7 +30,6 @@ from raysyn.train.samplers import SamplerConfig
 from raysyn.train.semantic import QueryConfig
 
 Kind = Literal["diffusion", "gan"]
-
 
 MOST_PARTS = 20
 """A GAN's state is kept this often at most."""
@@ -108,7 +107,7 @@ class GANModelConfig:
 
 
 NAME = "privimage"
-JUDGED_BY = ("eval", "word_vectors", "sampler_fid", "experiment")
+JUDGED_BY = ("eval", "word_vectors", "sampler_fid", "experiment", "snapshots")
 """Settings that change nothing that is released."""
 
 
@@ -147,7 +146,7 @@ class ExperimentConfig(SweepConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Declared):
+class Config(Declared, Snapshots):
     """Everything that changes the synthetic images. Defaults are the paper's for CIFAR-10 (tables 5, 7, 8)."""
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -194,7 +193,7 @@ class Config(Declared):
     """Seed of all that is public: first weights, batches, sampling. Privacy noise never comes from it."""
 
     def __post_init__(self) -> None:
-        check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise, self.sampler_fid)
+        check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise, self.sampler_fid, self.snapshots)
         self._check_comparisons()
         if self.central.kind == "gaussian":
             raise ValueError(
@@ -225,7 +224,9 @@ class Config(Declared):
 
     def unread(self) -> dict[str, str]:
         """{setting: why nothing reads it}: a command that gives one of them is refused."""
-        return {f"central.{name}": "belongs to --central.kind gaussian of dp_feta" for name in ("share", "draws")}
+        found = {f"central.{name}": "belongs to --central.kind gaussian of dp_feta" for name in ("share", "draws")}
+        more = {"snapshots": "belongs to diffusion models that DP-SGD fine-tunes"}
+        return found if self.shows_training() else found | more
 
     def _check_comparisons(self) -> None:
         if self.generator == "gan" and (self.sampler_fid is not None or self.experiment.widths):
@@ -265,6 +266,10 @@ class Config(Declared):
         steps = self.pretrain.iterations if self.pretraining != "none" else 0
         steps += self.warmup.iterations if self.warms_up() else 0
         return self.generator == "gan" or not steps
+
+    def shows_training(self) -> bool:
+        """Whether images can be drawn from moments of the fine-tuning."""
+        return self.private and self.generator == "diffusion"
 
     def warms_up(self) -> bool:
         """Whether central images are a stage of their own: after the public ones, or in place of them."""

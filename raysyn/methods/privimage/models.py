@@ -93,6 +93,7 @@ class Diffusion(Denoising):
             with torch.no_grad():
                 table.weight[:] = table.weight[-1].clone()
         self.knows_classes |= conditional
+        self.taught |= config.iterations > 0
         self.setting.console.stage(stage, f"{config.iterations:,} steps on {len(images):,} images: no further cost")
 
     def _tuned(self) -> dict[str, Any]:
@@ -107,7 +108,7 @@ class Diffusion(Denoising):
         release = sgd.train(
             setting.compute, self.denoiser, self.task, self.private, tuning, setting.plan.stages["finetune"],
             setting.folder.secret, setting.machines.sgd, epsilon_at=partial(setting.plan.epsilon_after, "finetune"),
-            seed=self.config.seed,
+            seed=self.config.seed, snapshots=self.moments(),
         )  # fmt: skip
         return pay(setting, release)
 

@@ -46,6 +46,7 @@ from raysyn.methods.privimage.experiments import PARTS, asked
 from raysyn.methods.privimage.models import new_denoiser, new_gan, others, task_of
 from raysyn.methods.privimage.stages import before
 from raysyn.methods.public_classifier import new_query
+from raysyn.methods.snapshots import outlook as snapshots
 from raysyn.methods.weighing import Weighed, doubts
 from raysyn.metrics.pace import plane_seconds
 from raysyn.models import denoiser
@@ -162,7 +163,8 @@ def making(config: Config, private: Images, public: Public | None, machines: On)
     else:
         found += diffusion_stages(config, private, public, machines)
     *others, synthesis = found
-    return [*others, *counting(config, private), synthesis]
+    drawn = snapshots(config, private.classes, synthesis.seconds) if config.shows_training() else []
+    return [*others, *counting(config, private), synthesis, *drawn]
 
 
 def experiments(

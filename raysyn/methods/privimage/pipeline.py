@@ -43,6 +43,8 @@ from raysyn.methods.privimage.report import (
 from raysyn.methods.privimage.stages import Selection, before, begin, mechanisms
 from raysyn.methods.public_classifier import GIVEN, MOST_SHARED, new_query
 from raysyn.methods.releasing import release
+from raysyn.methods.snapshots import STAGE as SNAPSHOTS
+from raysyn.methods.snapshots import over_training
 from raysyn.methods.sweep import check, looked_at
 from raysyn.methods.synthesis import evaluate, judging
 from raysyn.metrics.checks import check_measures
@@ -157,6 +159,7 @@ def run(setting: Setting) -> Report:
     # From here on every released byte is post-processing of what the ledger was paid for.
     synthetic = model.draw()
     again = draw_again(config, model)
+    training = over_training(setting, model, tuned)
     name = name_of(config)
     privacy = release(setting, name, synthetic, uncharged(config), **made_from(config, public, selected))
 
@@ -179,7 +182,7 @@ def run(setting: Setting) -> Report:
     )  # fmt: skip
     verdict = write_report(
         folder, report, synthetic=synthetic, central=central, done=story(setting, public),
-        sections=[*sections_of(audit), *parts, *compared],
+        sections=[*sections_of(audit), *parts, *training, *compared],
     )  # fmt: skip
     setting.end(verdict, folder.where(f"Release ({may_leave(audit, config.private)})"))
     check_audit(audit)
@@ -189,7 +192,8 @@ def run(setting: Setting) -> Report:
 def stages_of(config: Config, classes: int) -> list[str]:
     """What the console counts, in this order."""
     plane = ["plane"] if classes > 1 else []
-    return [*before(config), "finetune", *counted(config), "synthesise", *judging(config.eval), *plane]
+    drawn = ["synthesise", *([SNAPSHOTS] if config.snapshots and config.shows_training() else [])]
+    return [*before(config), "finetune", *counted(config), *drawn, *judging(config.eval), *plane]
 
 
 def made_from(config: Config, public: Public | None, selected: Selection | None) -> dict[str, Any]:

@@ -18,10 +18,13 @@ from raysyn.metrics.semantics import read_vectors, semantic_similarity
 from raysyn.metrics.utility import unit_name
 from raysyn.privacy.cost import unit_of
 from raysyn.report.figures import Line, chart, clouds
+from raysyn.report.pictures import first_of_class, mosaic, png_uri
 from raysyn.report.report import Section
 from raysyn.train.few_weights import ALL, how_many
 from raysyn.train.samplers import network_calls
 
+THUMBNAILS, SHOWN_ROWS = 10, 20
+"""Public images shown for a sensitive class, and sensitive classes for which some are, at most."""
 SDS = "semantic_distribution_similarity"
 PANELS = {"synthetic": "synthetic", "real, of the test set": "real"}
 KINDS = {"diffusion": "diffusion model", "gan": "GAN"}
@@ -45,12 +48,27 @@ def selection(chosen: np.ndarray, private: Images, public: Public) -> Section:
         for who, classes in zip(whom, chosen, strict=True)
     ]
     share = np.isin(train.labels_N, chosen).mean()
+    more = f" Of the first {SHOWN_ROWS} sensitive classes images are shown." if len(chosen) > SHOWN_ROWS else ""
     return Section(
         title="Public classes selected",
         text=f"{chosen.size} of {train.classes} classes, {100 * share:.1f} % of {len(train):,} public images, fullest "
-        "first. This is what the semantic query was paid for.",
+        "first. This is what the semantic query was paid for. Below, the first images of each of these classes, which "
+        f"are public; what they were picked for is not: they stay inside, as all of this page.{more}",
+        strips=[_thumbnails(who, classes, train) for who, classes in zip(whom, chosen[:SHOWN_ROWS], strict=False)],
         rows=[("sensitive class", "public classes", "images"), *rows],
+        words=(0, 1),
     )
+
+
+def _thumbnails(who: str, chosen: np.ndarray, public: Images) -> tuple[str, str]:
+    """What a strip says, and its picture: as many of each public class, side by side."""
+    classes = chosen[:THUMBNAILS]
+    each = max(1, THUMBNAILS // len(classes))
+    images = np.concatenate([first_of_class(public, label, each) for label in classes])
+    told = ", ".join(f"{public.class_names[label]} (class {label})" for label in classes)
+    left_out = f" and {len(chosen) - len(classes)} more" if len(chosen) > len(classes) else ""
+    scale = max(1, round(48 / images.shape[1]))
+    return f"{who}: {told}{left_out}", png_uri(mosaic(images, len(images), scale, 2))
 
 
 def query_accuracy(history: Sequence[Mapping[str, float]]) -> Section:

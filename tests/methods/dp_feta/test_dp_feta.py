@@ -32,7 +32,7 @@ from raysyn.methods.sweep import UNCHARGED
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.unet import UNetConfig
 from raysyn.models.warm_start import OF_ALL_CLASSES
-from raysyn.privacy import sgd
+from raysyn.privacy import sgd, sgd_config
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.poisson import Stream
@@ -67,7 +67,7 @@ def _small_pieces() -> Iterator[None]:
     """Several chunks of synthesis, and steps between checkpoints, so that continuing has both to repeat and to skip."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthesis, "CHUNK", 20)
-        patch.setattr(sgd, "MARKS", 3)
+        patch.setattr(sgd_config, "MARKS", 3)
         yield
 
 
@@ -189,6 +189,10 @@ def test_trap_11_and_30_a_stopped_run_continues_to_the_same_bytes(
     for name in ("release/synthetic.parquet", "release/samples.png"):
         assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes(), name
     assert _ledger(tmp_path / "run") == _ledger(whole)
+    drawn, again = (load_saved(out / "internal/stages/snapshots-4.pt") for out in (whole, tmp_path / "run"))
+    assert drawn["steps"] == again["steps"] == [0, 4, 8, 12]
+    for one, other in zip(drawn["images"], again["images"], strict=True):
+        assert torch.equal(one, other)
 
 
 def _ledger(out: Path) -> list[dict]:

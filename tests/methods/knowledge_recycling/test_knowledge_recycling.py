@@ -27,7 +27,7 @@ from raysyn.methods.knowledge_recycling import pipeline as kr
 from raysyn.methods.knowledge_recycling import report as shown_by
 from raysyn.methods.knowledge_recycling.config import Config, On, TuningConfig
 from raysyn.methods.knowledge_recycling.presets import PRESETS
-from raysyn.methods.synthesis import Drawing, soft_labels
+from raysyn.methods.synthesis import Drawing, NoNumbers, soft_labels
 from raysyn.models.biggan import BigGANConfig, Generator
 from raysyn.models.resnet import ResNetConfig
 from raysyn.report.release_config import ReleaseConfig
@@ -187,7 +187,8 @@ def test_soft_labels_that_are_no_numbers_are_not_released(value: float, tmp_path
     drawing = Drawing(gan.draw, value, "told", endless)
     with RunFolder.open(tmp_path, method="m", preset="p", config={}, data_fingerprint="f") as folder:
         place = Local(folder.internal), folder, Console(io.StringIO())
-        with pytest.raises(ValueError, match=r"^the teacher's soft labels are no numbers"):
+        # A sentence of the command's, and a ValueError of the Python door's.
+        with pytest.raises(NoNumbers, match=r"^the teacher's soft labels are no numbers"):
             soft_labels(*place, drawing, images)
         assert soft_labels(*place, drawing._replace(label=None), images) is None
 

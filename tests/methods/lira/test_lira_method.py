@@ -108,6 +108,10 @@ def test_a_classifier_trained_here_is_attacked(tmp_path: Path) -> None:
     asked = replace(TINY.attack, show_exposed=5)
     content = run(replace(TINY, recipe=replace(TINY.recipe, epochs=12), attack=asked), tmp_path / "run", said)
     text = " ".join(said.getvalue().split())
+    # What was found is said once, at the end.
+    found = html.unescape((tmp_path / "run/internal/report.html").read_text())
+    verdict = found.partition('<p class="verdict none">')[2].partition("</p>")[0]
+    assert verdict.startswith("LiRA with 8 shadow models ") and text.count(" ".join(verdict.split())) == 1
     assert set(content["attacks"]) == {"target", "shadow_models", "found"}
     assert len(content["attacks"]["target"]["variants"]) == 8
     record, regressed = content["attacks"]["found"]

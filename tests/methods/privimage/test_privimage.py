@@ -195,6 +195,8 @@ def test_a_run_pays_for_its_query_and_its_fine_tuning(whole: Path) -> None:
     assert pq.read_table(tmp_path / "release" / "synthetic.parquet").num_rows == 60
     html = (tmp_path / "internal" / "report.html").read_text()
     assert "Public classes selected" in html and "20 of 52 classes" in html
+    # A strip for each sensitive class, and samples over training below.
+    assert html.count('<td class="words">') == 10 + 5 and "Samples over training" in html
     promise = json.loads((tmp_path / "release" / "certificate.json").read_text())
     assert {entry["mechanism"] for entry in promise["ledger"]} == {"semantic histogram", "DP-SGD"}
     # The exact counts stay in the units of the fan-out; what the selection saw is noisy.
