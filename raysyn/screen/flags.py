@@ -269,7 +269,13 @@ def _rebuilt(part: Any, changes: Mapping[tuple[str, ...], Any], path: tuple[str,
             value = group()
         if any(changed[: len(here)] == here for changed in changes):
             own[field.name] = _rebuilt(value, changes, here)
-    return replace(part, **own) if own else part
+    try:
+        return replace(part, **own) if own else part
+    except ValueError as error:
+        # What a group's own checks say has its name alone, wherever it lies.
+        if len(path) > 1 and (said := str(error)).startswith(f"{path[-1]}."):
+            raise ValueError(f"{'.'.join(path[:-1])}.{said}") from error
+        raise
 
 
 def restored(config: C, stored: Mapping[str, Any], but: str = "") -> C:
