@@ -16,8 +16,10 @@ from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy import units
 from raysyn.privacy.cost import Budget, Overspent, unit_of
 from raysyn.privacy.ledger import Plan
+from raysyn.privacy.mechanisms import Embedded
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.central import CentralConfig, mean_query, mode_query
+from raysyn.privacy.queries.embedding import EMBEDDING, sensitivity
 from raysyn.privacy.queries.moments import MEANS, MomentsConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.few_weights import ALL
@@ -32,6 +34,8 @@ DROWNED = 0.4
 """Noise in a number of a central image, where 1 is all of its range, from which on nothing is seen in it."""
 LEAST_BATCH = 64
 """No smaller one is advised: noise is added at every step."""
+FUZZY = 1.0
+"""Length of the noise in a class's mean embedding from which on TODO."""
 OTHER_SIZE = 0.1
 """By so much the number of images may differ from the one that settings were made for: MNIST with 5,000 of its 60,000
 images set apart is as good, CelebA with a tenth set apart has 12 % more noise."""
@@ -111,6 +115,31 @@ def drowned_means(plan: Plan, private: Images) -> list[str]:
         f"{100 * noise:.0f} % of the way from black to white, of which what can be told apart is taken out; raise "
         "--central.share or --budget.epsilon, or give --central.count 0, which leaves them out"
     ]
+
+
+def drowned_embedding(plan: Plan, asked: Embedded, private: Images, budget: Budget) -> list[str]:
+    """The same of a noisy mean embedding that is part of a plan, with a multiplier that is clear and that `budget`
+    bears."""
+    if EMBEDDING not in plan.stages or (noise := noise_of_embedding(plan.noise(EMBEDDING), asked, private)) < FUZZY:
+        return []
+    each, whom = private.units / private.classes, units.word(private)
+    said = (
+        f"the embedding would be mostly noise: the mean of each class is of about {each:,.0f} {whom}s, and its noise is "
+        f"{noise:.2g} times as long as any mean of features"
+    )
+    try:
+        bearable = math.ceil(10 * bearable_noise(budget, private.units, 1)) / 10
+    except Overspent:
+        bearable = math.inf
+    if noise_of_embedding(bearable, asked, private) < FUZZY:
+        return [f"{said}; give --frequency.noise-multiplier {bearable:g}, a fifth of the budget"]
+    return [f"{said}; none that is clear can be had for ε {budget.epsilon:g}: leave out --frequency.noise-multiplier"]
+
+
+def noise_of_embedding(noise_multiplier: float, asked: Embedded, private: Images) -> float:
+    """Length of the noise in the mean embedding of a class, beside features of length 1."""
+    each = private.units / private.classes
+    return math.sqrt(asked.features.count) * noise_multiplier * sensitivity(asked.config) / each
 
 
 def noise_of_means(plan: Plan, private: Images) -> float:
