@@ -124,8 +124,8 @@ def drowned_embedding(plan: Plan, asked: Embedded, private: Images, budget: Budg
         return []
     each, whom = private.units / private.classes, units.word(private)
     said = (
-        f"the embedding would be mostly noise: the mean of each class is of about {each:,.0f} {whom}s, and its noise is "
-        f"{noise:.2g} times as long as any mean of features"
+        f"the embedding would be mostly noise: the mean of each class is of about {each:,.0f} {whom}s, and its noise "
+        f"is {noise:.2g} times as long as any mean of features"
     )
     try:
         bearable = math.ceil(10 * bearable_noise(budget, private.units, 1)) / 10

@@ -78,6 +78,7 @@ def _pro(name: str, epsilon: int) -> Config:
         ddim = SamplerConfig(name="ddim", steps=250)
         plain = replace(
             PAPER[f"paper-mnist-eps{epsilon}"], data=DataConfig(name=name), made_for=n, sampler=ddim, sampler_fid=None,
+            central=CentralConfig(sampling_rate=0.12),
             network=UNetConfig(multipliers=(2, 4), attention=(16,)), augment=AugmentConfig(magnitude=(1, 9)),
         )  # fmt: skip
     else:
