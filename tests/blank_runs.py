@@ -377,7 +377,7 @@ def _blank_votes(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
 
 
 def _blank_embedding(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
-    total, read = embedding.noisy_sum, embedded.class_embeddings
+    total, read = embedding.noisy_sum, dp_merf.class_embeddings
 
     def means(answer: np.ndarray, *more: Any) -> Any:
         run.sold["embedding"] = [answer]
