@@ -129,8 +129,8 @@ def timed(case: str, out: Path) -> set[str]:
 
 
 LONG = (
-    "dp_feta gaussian", "dp_feta pro", "privimage", "privimage gan", "dp_imgsyn", "knowledge_recycling", "pigan experiments",
-    "pigan dpgan",
+    "dp_feta gaussian", "dp_feta pro", "privimage", "privimage gan", "dp_imgsyn", "knowledge_recycling",
+    "pigan experiments", "pigan dpgan",
 )  # fmt: skip
 
 

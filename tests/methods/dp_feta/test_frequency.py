@@ -1,4 +1,4 @@
-"""`--frequency.*`, DP-FETA-Pro: what it costs, what is asked, that stopping changes nothing, and what goes not with it."""
+"""`--frequency.*`, DP-FETA-Pro: its price, what it asks, that stopping changes nothing, and what goes not with it."""
 
 import json
 import math
@@ -124,9 +124,8 @@ def test_its_page_shows_the_images_of_the_generator_beside_central_ones(whole: P
     assert sorted(order, key=page.index) == order
     assert page.count('alt="central images of class') == page.count('alt="generated images of class') == 10
     assert "Generated from an embedding" in page
-    plain = story(
-        replace(TINY, frequency=FrequencyConfig()), plan(test_dp_feta.TINY, 300, 10), data.load(TINY.data).train
-    )
+    none, private = replace(TINY, frequency=FrequencyConfig()), data.load(TINY.data).train
+    plain = story(none, plan(none, 300, 10), private)
     assert not [sentence for sentence in plain if "random features" in sentence]
 
 
@@ -140,9 +139,8 @@ def test_all_that_was_paid_for_can_be_attacked(whole: Path) -> None:
         return load_saved(whole / f"internal/stages/{stage}.pt")
 
     nobody = private.select([])
-    assert dp_feta.METHOD.mechanisms(TINY, nobody, stored)["embedding"] == Embedded(
-        EmbeddingConfig(), SECOND.features, 0
-    )
+    mechanism = dp_feta.METHOD.mechanisms(TINY, nobody, stored)["embedding"]
+    assert mechanism == Embedded(EmbeddingConfig(), SECOND.features, 0)
     known = dp_feta.METHOD.knows(TINY, nobody, stored, private)
     assert known is not None
     own = resemblance(embedding_of(TINY), stored("embedding").numpy(), private)
@@ -276,7 +274,8 @@ def test_what_goes_not_with_the_images_or_the_budget_is_refused_before_the_work(
         dp_feta.prepare(replace(TINY, frequency=replace(SECOND, draws=9)))
     with pytest.raises(ValueError, match=r"^budget\.epsilon is 8, but the queries .* noisy mean embedding .*: raise"):
         dp_feta.prepare(replace(TINY, frequency=replace(SECOND, noise_multiplier=0.2)))
-    dp_feta.prepare(replace(TINY, central=replace(TINY.central, count=0), finetune=SGDConfig(batch_size=30, epochs=2.0, layers="embedding")))  # fmt: skip
+    few = replace(TINY.finetune, layers="embedding")
+    dp_feta.prepare(replace(TINY, central=replace(TINY.central, count=0), finetune=few))
 
 
 @pytest.mark.parametrize(
@@ -309,29 +308,37 @@ def test_a_flag_that_nothing_reads_is_refused_and_a_bad_one_is_named_in_full(
 
 
 def test_noise_that_hides_the_embedding_is_told_with_a_multiplier_that_the_budget_bears() -> None:
-    """By hand: 64 numbers of noise 6 times root 1.01, over 30 images of each class."""
+    """By hand: noise of 6 times root 1.01, over 30 images of each class, in as many directions as there are features,
+    or, where that is less, pixels."""
     private = data.load(TINY.data).train
+    for features, directions in ((30, 30), (64, 64), (2_000, 64)):
+        asked_for = replace(embedding_of(TINY), features=FourierConfig(count=features))
+        found = noise_of_embedding(6.0, asked_for, private)
+        assert found == pytest.approx(math.sqrt(directions) * 6 * math.sqrt(1.01) / 30)
     asked_for = embedding_of(TINY)
-    assert noise_of_embedding(6.0, asked_for, private) == pytest.approx(8 * 6 * math.sqrt(1.01) / 30)
 
-    def doubts(budget: Budget) -> list[str]:
-        config = replace(TINY, budget=budget)
+    def doubts(budget: Budget, multiplier: float = 6.0) -> list[str]:
+        config = replace(TINY, budget=budget, frequency=replace(SECOND, noise_multiplier=multiplier))
         return drowned_embedding(plan(config, len(private), 10), asked_for, private, budget)
 
-    (said,) = doubts(Budget(epsilon=8.0))
-    assert "each class is of about 30 images, and its noise is 1.6 times as long as" in said
+    ten = Budget(epsilon=10.0)
+    (said,) = doubts(ten)
+    assert "each class is of about 30 images, and its noise is 161 % of the length of features" in said
     given = float(said.rpartition("--frequency.noise-multiplier ")[2].partition(",")[0])
-    mended = replace(TINY, budget=Budget(epsilon=8.0), frequency=replace(SECOND, noise_multiplier=given))
-    assert drowned_embedding(plan(mended, len(private), 10), asked_for, private, mended.budget) == []
-    (said,) = doubts(Budget(epsilon=2.0))
-    assert said.endswith("none that is clear can be had for ε 2: leave out --frequency.noise-multiplier")
+    assert doubts(ten, given) == []
+    (said,) = doubts(Budget(epsilon=1.0))
+    assert said.endswith("none that is clear can be had for ε 1: leave out --frequency.noise-multiplier")
     none = replace(TINY, frequency=FrequencyConfig())
     assert drowned_embedding(plan(none, len(private), 10), asked_for, private, none.budget) == []
-    for name in ("quick-pro", "cpu-mnist-pro", "paper-mnist-pro-eps1", "paper-cifar10-pro-eps1"):
-        config = PRESETS[name]
-        n = {"quick-pro": 1_498, "paper-cifar10-pro-eps1": 50_000}.get(name, 60_000)
-        many = replace(private, images_NHWC=np.zeros((n, 8, 8, 1), np.uint8), labels_N=np.arange(n) % 10)
-        assert drowned_embedding(plan(config, n, 10), embedding_of(config), many, config.budget) == [], name
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if "pro" in name and "fashion" not in name])
+def test_presets_are_clear_at_the_size_that_they_are_for(name: str) -> None:
+    config, side = PRESETS[name], 32 if "cifar" in name else 8 if "quick" in name else 28
+    n, channels = config.made_for or {"quick-pro": 1_498}.get(name, 60_000), 3 if "cifar" in name else 1
+    blank = np.broadcast_to(np.zeros(1, np.uint8), (n, side, side, channels))
+    private = data.Images(blank, np.arange(n) % 10, tuple("0123456789"))
+    assert drowned_embedding(plan(config, n, 10), embedding_of(config), private, config.budget) == []
 
 
 def test_memory_counts_its_features_and_its_images() -> None:
