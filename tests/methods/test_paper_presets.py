@@ -99,8 +99,8 @@ def test_dp_feta_is_its_tables(name: str) -> None:
     assert config.central.count_share > 0 and config.eval.inception_images >= config.synthetic
 
 
-# DP-FETA-Pro's own repository: images, noise of central images and of the embedding, steps of its generator, which are 5
-# epochs of batches of 100 (CIFAR-10 at epsilon 10: 500).
+# DP-FETA-Pro's own repository: images, noise of central images and of the embedding, steps of its generator, which
+# are 5 epochs of batches of 100 (CIFAR-10 at epsilon 10: 500).
 PRO: dict[tuple[str, float], tuple[int, float, float, int]] = {
     ("mnist", 1): (60_000, 20.0, 26.6, 3_000), ("mnist", 10): (60_000, 5.0, 7.4, 3_000),
     ("fashion_mnist", 1): (60_000, 20.0, 26.6, 3_000), ("fashion_mnist", 10): (60_000, 5.0, 7.4, 3_000),
