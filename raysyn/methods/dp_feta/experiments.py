@@ -104,11 +104,12 @@ def counts(config: Config, count: int) -> Config:
 
 def without_second(config: Config) -> Config:
     """The same without the second warm-up."""
-    return replace(config, frequency=FrequencyConfig(), finetune=_tuned(config, config.central.count > 0))
+    kept = config.central.count > 0 and config.central.conditional
+    return replace(config, frequency=FrequencyConfig(), finetune=_tuned(config, kept))
 
 
 def _tuned(config: Config, warmed: bool) -> SGDConfig:
-    # Without any warm-up no layer has learned before.
+    # Without any warm-up that is kept no layer has learned before.
     return config.finetune if warmed else replace(config.finetune, layers="all")
 
 

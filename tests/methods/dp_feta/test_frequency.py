@@ -326,6 +326,7 @@ def test_noise_that_hides_the_embedding_is_told_with_a_multiplier_that_the_budge
     assert "each class is of about 30 images, and its noise is 161 % of the length of features" in said
     given = float(said.rpartition("--frequency.noise-multiplier ")[2].partition(",")[0])
     assert doubts(ten, given) == []
+    assert any("the embedding would be mostly noise" in told for told in dp_feta.prepare(TINY).doubts)
     (said,) = doubts(Budget(epsilon=1.0))
     assert said.endswith("none that is clear can be had for ε 1: leave out --frequency.noise-multiplier")
     none = replace(TINY, frequency=FrequencyConfig())
