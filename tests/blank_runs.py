@@ -26,6 +26,7 @@ from raysyn.data.streams import PublicConfig
 from raysyn.methods import asking, releasing
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_feta import config as of_dp_feta
+from raysyn.methods.dp_feta import frequency
 from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_imgsyn import config as of_dp_imgsyn
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
@@ -161,6 +162,20 @@ METHODS: dict[str, Method] = {
             sampler=SamplerConfig(steps=2), synthetic=60,
         ),
         {"means": 4.0 * math.sqrt(1 + 0.1**2), "spread": 1.0, "finetune": 0.5},
+    ),
+    # Both.
+    "dp_feta_pro": Method(
+        dp_feta,
+        of_dp_feta.Config(
+            data=DataConfig(limit=300), budget=BUDGET, network=UNET, warmup=SHORT, finetune=TUNING, eval=EVAL,
+            central=CentralConfig(count=100, clip_norm=3.0, downscale=1), sampler=SamplerConfig(steps=2), synthetic=60,
+            frequency=of_dp_feta.FrequencyConfig(
+                noise_multiplier=6.0, features=FourierConfig(count=100), draws=60, warmup=SHORT,
+                network=UpsamplerConfig(latent=4, hidden=8, channels=4),
+                training=MatchConfig(iterations=3, batch_size=20),
+            ),
+        ),
+        {"central": 3.0 * math.sqrt(1 + 0.1**2), "embedding": math.sqrt(1 + 0.1**2), "finetune": 0.5},
     ),
     # 64 pixels, one histogram each.
     "privimage": Method(privimage, _PRIVIMAGE, {"semantic": math.sqrt(2), "central": 8.0, "finetune": 0.5}),
@@ -369,7 +384,8 @@ def _blank_embedding(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
         return read(answer, *more)
 
     patch.setattr(embedding, "noisy_sum", lambda parts, *more: total([0.0 * part for part in parts], *more))
-    patch.setattr(dp_merf, "class_embeddings", means)
+    for module in (dp_merf, frequency):
+        patch.setattr(module, "class_embeddings", means)
 
 
 def _blank_features(patch: pytest.MonkeyPatch, run: BlankRun) -> None:

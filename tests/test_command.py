@@ -163,7 +163,7 @@ def known() -> dict[str, Words]:
 EXPECTED = {
     "raysyn dp_f": ["dp_feta"],
     "raysyn --v": ["--version"],
-    "raysyn dp_feta cpu": ["cpu-mnist", "cpu-fashion_mnist"],
+    "raysyn dp_feta cpu-m": ["cpu-mnist", "cpu-mnist-pro"],
     "raysyn dp_feta quick --data.": [
         f"--data.{name}"
         for name in (

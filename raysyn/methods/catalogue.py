@@ -93,7 +93,7 @@ METHODS = (
     _own(
         "dp_feta",
         "Noisy central images warm up a diffusion model, DP-SGD fine-tunes it.",
-        "DP-FETA (Li et al., S&P 2025); without the warm-up DPDM (2023)",
+        "DP-FETA (Li et al., S&P 2025); DP-FETA-Pro (2026); without warm-up DPDM (2023)",
         guarantee="dp",
         needs="nothing",
     ),

@@ -52,7 +52,7 @@ def finish(
     setting: Setting, method: str, synthetic: Images, *, done: Sequence[str], central: Images | None = None,
     drawn_again: Images | None = None, beside: Beside | None = None, weighed: Weighed | None = None,
     weights_leave: bool = False, uncharged: Sequence[str] | None = None, public: Mapping[str, Any] | None = None,
-    sections: Sequence[Section] = (), **more: Any,
+    generated: Images | None = None, sections: Sequence[Section] = (), **more: Any,
 ) -> Report:  # fmt: skip
     """The end of a pipeline: certificate and release, then measures on real images and the report, which stay inside.
 
@@ -61,6 +61,7 @@ def finish(
         synthetic: what leaves; computed from nothing but what the ledger was paid for, if there is one.
         done: what was done, a sentence per stage.
         central: noisy images that were paid for, to be shown beside.
+        generated: images of a generator that learned from a noisy answer, to be shown beside.
         drawn_again: images of the same model, drawn for measures of fidelity alone.
         beside: what else is measured, after the release.
         weighed: by what weights canaries are guessed about, if there are any.
@@ -85,6 +86,7 @@ def finish(
     verdict = write_report(
         folder, report, synthetic=synthetic, central=central, done=done,
         sections=[*sections_of(audit), *sections, *compared],
+        generated=generated,
     )  # fmt: skip
     may = may_leave(audit, isinstance(setting, PrivateSetting))
     setting.end(verdict, folder.where(f"Release ({may})"))

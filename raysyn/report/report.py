@@ -135,12 +135,14 @@ def write_report(
     done: Sequence[str] = (),
     sections: Sequence[Section] = (),
     headline: str | None = None,
+    generated: Images | None = None,
 ) -> str:
     """Write internal/report.html and, last, internal/report.json, which marks the run as finished; the sentence that
     the report begins with.
 
-    `done` has a sentence per stage. Pictures in it show released images only, `synthetic` and the noisy `central`
-    ones: what holds private images lies beside it. A run without images has None, and a `headline` instead.
+    `done` has a sentence per stage. Pictures in it show released images only, `synthetic`, the noisy `central` ones and
+    those `generated` from a noisy answer: what holds private images lies beside it. A run without images has None, and
+    a `headline` instead.
     """
     content = report.as_dict()
     if folder.certificate.exists():
@@ -151,7 +153,7 @@ def write_report(
     if synthetic is not None and folder.report_json.exists():
         before = json.loads(folder.report_json.read_text())["attacks"]
         content["attacks"] = shadowed.kept(before, content["attacks"], folder.synthetic.read_bytes())
-    write_atomically(folder.report_html, render(content, synthetic, central, done, sections, headline))
+    write_atomically(folder.report_html, render(content, synthetic, central, done, sections, headline, generated))
     write_atomically(folder.report_json, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
     folder.push()
     return headline or verdict(content, 0 if synthetic is None else len(synthetic))

@@ -24,10 +24,10 @@ FOUND = "<!-- what attackers found -->\n", "<!-- end of what attackers found -->
 
 def render(
     content: Mapping[str, Any], synthetic: Images | None, central: Images | None = None, done: Sequence[str] = (),
-    sections: Sequence[Section] = (), headline: str | None = None,
+    sections: Sequence[Section] = (), headline: str | None = None, generated: Images | None = None,
 ) -> str:  # fmt: skip
     """The self-contained page: pictures inline, no script, nothing fetched; private images lie beside it."""
-    grids = [] if synthetic is None else list(_grids(synthetic, central))
+    grids = [] if synthetic is None else list(_grids(synthetic, central, generated))
     n_synthetic = 0 if synthetic is None else len(synthetic)
     return _page().render(
         r=content,
@@ -35,6 +35,7 @@ def render(
         done=done,
         grids=grids,
         with_central=central is not None,
+        with_generated=generated is not None,
         left_out=len(content["dataset"]["classes"]) - len(grids),
         n_synthetic=n_synthetic,
         config=list(leaves(content["config"])),
@@ -85,18 +86,21 @@ def _by_class(content: Mapping[str, Any]) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _grids(synthetic: Images, central: Images | None, most: int = 20) -> Iterator[dict[str, str | None]]:
-    """Per class its name, a strip of synthetic and one of central images as data URIs."""
+def _grids(
+    synthetic: Images, central: Images | None, generated: Images | None, most: int = 20
+) -> Iterator[dict[str, str | None]]:
+    """Per class its name, a strip of synthetic, one of central and one of generated images as data URIs."""
     names = synthetic.class_names[:most]
     lines = min(3, max(1, 6 // len(names)))
     scale = max(1, round(56 / synthetic.images_NHWC.shape[1]))
     # About as many as fit beside each other on the page.
     columns = min(10, max(4, 500 // (synthetic.images_NHWC.shape[2] * scale)))
     for label, name in enumerate(names):
-        grid: dict[str, str | None] = {"name": name, "synthetic": None, "central": None}
+        grid: dict[str, str | None] = {"name": name, "synthetic": None, "central": None, "generated": None}
         for kind, images, across in (
             ("synthetic", synthetic, columns),
             ("central", central, min(5, columns)),
+            ("generated", generated, min(5, columns)),
         ):
             if images is None:
                 continue

@@ -255,8 +255,9 @@ def _unknown(word: str, head: str, known: Mapping[str, Flag], prog: str) -> str:
     return f"{head} is no flag of {prog}{near}; --help-all lists all flags"
 
 
-def _rebuilt(part: Any, changes: Mapping[tuple[str, ...], Any], path: tuple[str, ...] = ()) -> Any:
-    """`part` with what changes in it, each group once, so that its own checks see it whole."""
+def _rebuilt(part: Any, changes: Mapping[tuple[str, ...], Any], path: tuple[str, ...] = (), named: str = "") -> Any:
+    """`part`, which flags call `named`, with what changes in it, each group once, so that its own checks see it whole;
+    these know no more than the last word of its name."""
     own: dict[str, Any] = {}
     home: Any = type(part)
     hints = _hints(home)
@@ -268,8 +269,15 @@ def _rebuilt(part: Any, changes: Mapping[tuple[str, ...], Any], path: tuple[str,
         if value is None and (group := _group_of(hints[field.name])):
             value = group()
         if any(changed[: len(here)] == here for changed in changes):
-            own[field.name] = _rebuilt(value, changes, here)
-    return replace(part, **own) if own else part
+            inside = named if field.metadata.get("bare") else f"{named}.{field.name}".strip(".")
+            own[field.name] = _rebuilt(value, changes, here, inside)
+    outside, _, last = named.rpartition(".")
+    try:
+        return replace(part, **own) if own else part
+    except ValueError as error:
+        if outside and str(error).startswith(f"{last}."):
+            raise ValueError(f"{outside}.{error}") from error
+        raise
 
 
 def restored(config: C, stored: Mapping[str, Any], but: str = "") -> C:

@@ -25,7 +25,7 @@ from raysyn.privacy import engines, units
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, LEAST_NOISE, Cost
 from raysyn.privacy.mechanisms import Learned, Question
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import central
+from raysyn.privacy.queries import central, embedding
 from raysyn.privacy.queries.noise import Floats
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import Choice
@@ -35,9 +35,9 @@ ENGINE = Choice(engine="bookkeeping", micro_batch=16, channels_last=False, preci
 
 
 @cache
-def honest(rate: float | None = None, persons: bool = False, ranks: int = 1) -> Run:
+def honest(rate: float | None = None, persons: bool = False, ranks: int = 1, name: str = "dp_feta") -> Run:
     """What a small run of dp_feta asks, with the weights that it begins with; of DP-SGD at another rate."""
-    config = METHODS["dp_feta"].config
+    config = METHODS[name].config
     prepared = pipeline.prepare(config)
     train = prepared.dataset.train
     like = replace(train, images_NHWC=train.images_NHWC[:0], labels_N=train.labels_N[:0])
@@ -108,6 +108,18 @@ def test_too_little_noise_of_a_question_is_caught(factor: float, monkeypatch: py
         central, "noisy_sum", lambda parts, unit, std, drawn: as_it_is(parts, unit, std * factor, drawn)
     )
     assert found(honest(), "central", 16_384).verdict == REFUTED
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0])
+def test_too_little_noise_of_the_embedding_before_a_second_warm_up_is_caught(
+    factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_it_is = embedding.noisy_sum
+    monkeypatch.setattr(
+        embedding, "noisy_sum", lambda parts, unit, std, drawn: as_it_is(parts, unit, std * factor, drawn)
+    )
+    one = found(honest(name="dp_feta_pro"), "embedding", 4096)
+    assert (one.verdict == REFUTED) is (factor < 1), one
 
 
 def learned(run: Run) -> Learned:

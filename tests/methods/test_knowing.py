@@ -46,6 +46,13 @@ CASES: dict[str, tuple[Callable[..., Any], Any, Callable[[Any, Images], dict[str
         dp_feta, TINY["dp_feta"].config,
         lambda config, like: {"finetune": {"ema": of_dp_feta.new_denoiser(config, like).state_dict()}}, LEVELS,
     ),
+    "dp_feta_pro": (
+        dp_feta, TINY["dp_feta_pro"].config,
+        lambda config, like: {
+            "finetune": {"ema": of_dp_feta.new_denoiser(config, like).state_dict()},
+            "embedding": torch.randn(like.classes, config.frequency.features.count + 1).double(),
+        }, LEVELS + 1,
+    ),
     "evolution": (
         evolution, TINY["evolution"].config,
         lambda config, like: {

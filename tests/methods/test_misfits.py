@@ -65,7 +65,8 @@ def own_images(preset: str) -> Told:
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_fit_the_images_that_they_are_named_after(name: str) -> None:
     config, images = PRESETS[name], own_images(name)
-    assert drowned(config.central, images, config.budget) == []
+    # What is published of DP-FETA-Pro at epsilon 1 hides its central images; its card says so.
+    assert bool(drowned(config.central, images, config.budget)) == name.endswith("-pro-eps1")
     assert few_steps(planned(config.finetune, len(images)), "finetune", len(images), "finetune") == []
 
 

@@ -88,6 +88,10 @@ CHECKS: dict[str, tuple[Callable[[Console, Prepared], None], set[str]]] = {
         lambda console, found: of_dp_feta.check_memory(console, dp_feta_presets.PRESETS["quick"], found, On()),
         {"warmup", "finetune", "synthesise", "cnn", "resnet9"},
     ),
+    "dp_feta_pro": (
+        lambda console, found: of_dp_feta.check_memory(console, dp_feta_presets.PRESETS["quick-pro"], found, On()),
+        {"warmup", "embedding", "generator", "generated", "frequency", "finetune", "synthesise", "cnn", "resnet9"},
+    ),
     "privimage": (
         lambda console, found: of_privimage.check_memory(console, MANY["quick"], replace(found, more=LETTERS), On()),
         {"pretrain", "finetune", "synthesise", "query", "cnn"},

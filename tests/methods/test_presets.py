@@ -41,7 +41,7 @@ SOURCES: dict[str, tuple[str | None, int | None, int, int]] = {
     "celeba_gender": (None, 64, 162_770, 2),
     "imagenette": (None, 224, 9_469, 10),
 }
-MARKS = ("gan", "mean", "mode", "p_dpdm", "privimage")
+MARKS = ("gan", "mean", "mode", "p_dpdm", "privimage", "pro")
 
 
 def read(name: str) -> tuple[str, float | None, set[str]]:
@@ -66,6 +66,8 @@ def test_trap_14_a_preset_has_the_budget_the_images_and_the_parts_of_its_name(fa
         assert config.pretraining == ("all" if "p_dpdm" in marks else "selected")
         assert (config.central.count > 0) == bool(marks & {"mean", "mode"})
         assert not config.central.count or config.central.kind in marks
+    elif family == "dp_feta":
+        assert config.frequency.asked == ("pro" in marks) and config.central.count > 0
     elif family == "pigan":
         assert config.model == "pigan", "no preset promises what its name does not"
         assert replace(config, model="dpgan").budget == config.budget

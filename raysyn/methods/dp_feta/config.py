@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+import math
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from raysyn.data.fourier import FourierConfig
 from raysyn.data.images import DataConfig, Images
 from raysyn.methods.bearing import bearable_noise
 from raysyn.methods.declared import Declared, budget_of
@@ -16,14 +18,18 @@ from raysyn.methods.sweep import SweepConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models import denoiser
 from raysyn.models.unet import UNetConfig
+from raysyn.models.upsampler import UpsamplerConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Plan
-from raysyn.privacy.queries import moments
+from raysyn.privacy.mechanisms import Embedded
+from raysyn.privacy.queries import embedding, moments
 from raysyn.privacy.queries.central import CentralConfig, Kind
+from raysyn.privacy.queries.embedding import EMBEDDING, EmbeddingConfig
 from raysyn.privacy.queries.moments import MomentsConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import NoiseConfig
+from raysyn.train.embedding import MatchConfig
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
 
@@ -32,6 +38,61 @@ MOMENTS = MomentsConfig()
 """What `central.kind` gaussian asks for: the same as noisy_means by default."""
 JUDGED_BY = ("eval", "sampler_fid", "experiment", "snapshots")
 """Settings that change nothing that is released."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrequencyConfig:
+    """DP-FETA-Pro's second warm-up, by the frequencies of images: on those of a generator that learned to have a noisy
+    mean embedding of the private ones, as DP-MERF's does. Defaults are the published ones for MNIST."""
+
+    noise_multiplier: float | None = None
+    """Ask for the noisy mean of random Fourier features of each class: noise standard deviation divided by what adding
+    or removing one image changes. By default it is not asked for, and there is no second warm-up."""
+    features: FourierConfig = field(default_factory=FourierConfig)
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    network: UpsamplerConfig = field(default_factory=UpsamplerConfig)
+    training: MatchConfig = field(default_factory=MatchConfig)
+    draws: int = 60_000
+    """Images that the generator draws for the warm-up, equally many per class, at no further cost."""
+    warmup: LoopConfig = field(default_factory=lambda: LoopConfig(iterations=2340, batch_size=256))
+    """By default 10 epochs of 60,000 images."""
+
+    def __post_init__(self) -> None:
+        if self.noise_multiplier is not None and not 0 < self.noise_multiplier < math.inf:
+            raise ValueError(
+                f"frequency.noise_multiplier is {self.noise_multiplier}: give a number above 0, or leave it out"
+            )
+        for name, value in (("draws", self.draws), ("warmup.iterations", self.warmup.iterations)):
+            if value < 1:
+                raise ValueError(
+                    f"frequency.{name} is {value}, so that the embedding would be paid for and teach nothing: give at "
+                    "least 1, or leave out frequency.noise_multiplier"
+                )
+
+    @property
+    def asked(self) -> bool:
+        """Whether there is a second warm-up."""
+        return self.noise_multiplier is not None
+
+    def unread(self) -> dict[str, str]:
+        """{setting: why nothing reads it}: a command that gives one of them is refused."""
+        why = "belongs to the second warm-up, which --frequency.noise-multiplier asks for"
+        return {} if self.asked else dict.fromkeys(("draws", *_inside(self)), why)
+
+
+def check_draws(config: FrequencyConfig, classes: int) -> None:
+    """ValueError where some class would have no image in the second warm-up."""
+    if config.asked and config.draws < classes:
+        raise ValueError(
+            f"frequency.draws is {config.draws}, but there are {classes} classes, each of which needs an image: give "
+            f"at least {classes}"
+        )
+
+
+def _inside(config: FrequencyConfig) -> list[str]:
+    """Settings of its groups, dotted."""
+    groups = {one.name: getattr(config, one.name) for one in fields(config)}
+    return [f"{name}.{one.name}" for name, group in groups.items() if is_dataclass(group) for one in fields(group)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +121,7 @@ class Config(Declared, Snapshots):
     data: DataConfig = field(default_factory=DataConfig)
     budget: Budget = field(default_factory=Budget)
     central: CentralConfig = field(default_factory=CentralConfig)
+    frequency: FrequencyConfig = field(default_factory=FrequencyConfig)
     network: UNetConfig = field(default_factory=UNetConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -83,7 +145,8 @@ class Config(Declared, Snapshots):
                     f"experiment.{name} is {asked}, but central.count is 0, so that all of these runs would be one: "
                     "give the run itself central images, or leave it out"
                 )
-        if self.finetune.layers != "all" and not (self.central.count and self.warmup.iterations):
+        warmed = (self.central.count and self.warmup.iterations) or self.frequency.asked
+        if self.finetune.layers != "all" and not warmed:
             none = "warmup.iterations" if self.central.count else "central.count"
             raise ValueError(
                 f"finetune.layers is {self.finetune.layers}, but {none} is 0, so that the other layers would stay as "
@@ -118,24 +181,33 @@ class Config(Declared, Snapshots):
 
 
 def plan(config: Config, n: int, classes: int) -> Plan:
-    """Price both touches of the `n` sensitive images before the first one (paper 3.3, steps 1 to 3).
+    """Price all touches of the `n` sensitive images before the first one (paper 3.3, steps 1 to 3).
 
-    Central images are priced by the config, Gaussians by their share of the budget; the noise multiplier of DP-SGD is
-    what the budget leaves. Raises ValueError where the first stage alone exceeds the budget.
+    Central images and an embedding are priced by the config, Gaussians by their share of the budget; the noise
+    multiplier of DP-SGD is what the budget leaves. Raises ValueError where those before it alone exceed the budget.
     """
     if config.central.gaussian:
         fixed = moments.costs(MOMENTS, bearable_noise(budget_of(config), n, 1, config.central.share))
     else:
         central = config.central.cost(classes)
         fixed = {} if central is None else {"central": central}
+    if config.frequency.asked:
+        fixed = {**fixed, EMBEDDING: embedding.cost(config.frequency.noise_multiplier)}
     return Plan.within(budget_of(config), n, "finetune", config.finetune.cost(n), fixed)
 
 
 def name_of(config: Config) -> str:
-    """What the papers call this run: without central images it is the baseline. Gaussians are in no paper."""
-    if config.central.gaussian:
-        return f"{NAME}_gaussian"
-    return NAME if config.central.count else "dpdm"
+    """What the papers call this run: without central images it is the baseline, or the second warm-up alone. Gaussians
+    are in no paper."""
+    if not config.central.count:
+        return f"{NAME}_frequency" if config.frequency.asked else "dpdm"
+    kind = f"{NAME}_gaussian" if config.central.gaussian else NAME
+    return f"{kind}_pro" if config.frequency.asked else kind
+
+
+def embedding_of(config: Config) -> Embedded:
+    """What the second warm-up asks for."""
+    return Embedded(config.frequency.embedding, config.frequency.features, config.seed)
 
 
 def new_denoiser(config: Config, private: Images) -> nn.Module:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from raysyn.methods.dp_feta.config import JUDGED_BY, Config, ExperimentConfig, name_of, plan
+from raysyn.methods.dp_feta.config import JUDGED_BY, Config, ExperimentConfig, FrequencyConfig, name_of, plan
+from raysyn.methods.dp_feta.frequency import GENERATED
 from raysyn.methods.dp_feta.model import before, begin
 from raysyn.methods.experiment_units import Parts
+from raysyn.methods.matching import GENERATOR
 from raysyn.methods.sweep import Group, Reads, Variant
 from raysyn.privacy.queries.central import Kind
+from raysyn.privacy.queries.embedding import EMBEDDING
 from raysyn.privacy.queries.moments import MEANS, SPREAD
+from raysyn.privacy.sgd_config import SGDConfig
 
 
 def asks_by_budget(config: Config) -> bool:
@@ -21,7 +25,10 @@ PARTS = Parts(
     plan=plan, begin=begin, before=before,
     reads=Reads(
         judging=JUDGED_BY, after=("budget", "finetune", "sampler", "synthetic"), by_budget=asks_by_budget,
-        stages={"central": ("central",), **dict.fromkeys((MEANS, SPREAD), ("central", "budget"))},
+        stages={
+            "central": ("central",), **dict.fromkeys((MEANS, SPREAD), ("central", "budget")),
+            **dict.fromkeys((EMBEDDING, GENERATOR, GENERATED), ("frequency",)),
+        },
     ),
 )  # fmt: skip
 
@@ -67,11 +74,7 @@ def asked(config: Config) -> dict[str, Group]:
             variants=budgets, x="ε", log_x=True,
         )  # fmt: skip
     if experiment.kinds or not found:
-        found["kinds"] = Group(
-            title="Kinds of central images (tables II and IV, figures 4 and 7 of the paper)",
-            text="And without any, which is DPDM.",
-            variants=[_variant(one, "count") for one in (none, own, *kinds)],
-        )  # fmt: skip
+        found["kinds"] = _of_kinds(none, own, kinds)
     return {
         name: replace(group, variants=[
             replace(one, title=f"{one.title} (all weights learn)")
@@ -82,11 +85,32 @@ def asked(config: Config) -> dict[str, Group]:
     }  # fmt: skip
 
 
+def _of_kinds(none: Config, own: Config, kinds: list[Config]) -> Group:
+    text = "And without any, which is DPDM."
+    if own.frequency.asked:
+        text = "And without any, which is the second warm-up alone; and both without that, which is DPDM and DP-FETA."
+    alone = [without_second(one) for one in (none, own) if own.frequency.asked]
+    return Group(
+        title="Kinds of central images (tables II and IV, figures 4 and 7 of the paper)", text=text,
+        variants=[_variant(one, "count") for one in (*alone, none, own, *kinds)],
+    )  # fmt: skip
+
+
 def counts(config: Config, count: int) -> Config:
     """The same with so many central images."""
-    # Without any, no layer has learned before.
-    tuning = config.finetune if count else replace(config.finetune, layers="all")
+    tuning = _tuned(config, count > 0 or config.frequency.asked)
     return replace(config, central=replace(config.central, count=count), finetune=tuning)
+
+
+def without_second(config: Config) -> Config:
+    """The same without the second warm-up."""
+    kept = config.central.count > 0 and config.central.conditional
+    return replace(config, frequency=FrequencyConfig(), finetune=_tuned(config, kept))
+
+
+def _tuned(config: Config, warmed: bool) -> SGDConfig:
+    # Without any warm-up that is kept no layer has learned before.
+    return config.finetune if warmed else replace(config.finetune, layers="all")
 
 
 def of_kind(config: Config, kind: Kind) -> Config:

@@ -1,4 +1,5 @@
-"""DP-FETA's diffusion model in its two stages: warm-up on noisy central images, DP-SGD on the private ones."""
+"""DP-FETA's diffusion model in its stages: warm-up on noisy central images, in DP-FETA-Pro also on images of a
+generator, DP-SGD on the private ones."""
 
 from __future__ import annotations
 
@@ -16,11 +17,14 @@ from raysyn.methods import denoising
 from raysyn.methods.asking import ask_in_stages
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.denoising import Denoising
-from raysyn.methods.dp_feta.config import MOMENTS, Config, new_denoiser
+from raysyn.methods.dp_feta.config import MOMENTS, Config, embedding_of, new_denoiser
+from raysyn.methods.dp_feta.frequency import FREQUENCY, STAGES, Generated, generated, seed_of
+from raysyn.methods.embedded import resemblance, unlike
 from raysyn.methods.experiment_units import Begun
 from raysyn.methods.moments import class_means, draw_chunk
 from raysyn.methods.network import Network
 from raysyn.methods.synthesis import CHUNK, Drawing, pack, unpack
+from raysyn.methods.weighing import Weighed
 from raysyn.models.class_gaussians import ClassGaussians
 from raysyn.models.warm_start import OF_ALL_CLASSES, lessened
 from raysyn.privacy import sgd
@@ -28,7 +32,9 @@ from raysyn.privacy.mechanisms import Learned, Mechanism
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
 from raysyn.privacy.queries.counts import COUNTS
+from raysyn.privacy.queries.embedding import EMBEDDING
 from raysyn.privacy.queries.moments import MEANS, SPREAD
+from raysyn.privacy.queries.noise import Floats
 from raysyn.privacy.trial import Choice
 from raysyn.train import loop
 from raysyn.train.diffusion import DiffusionTask
@@ -41,15 +47,21 @@ def task_of(config: Config, private: Images) -> DiffusionTask:
 
 def before(config: Config) -> list[str]:
     """The stages of `begin`."""
-    if config.central.gaussian:
-        return [MEANS, SPREAD, "warmup"]
-    return ["central", "warmup"] if config.central.count else []
+    central = []
+    if config.central.count:
+        central = [*([MEANS, SPREAD] if config.central.gaussian else ["central"]), "warmup"]
+    return [*central, *(STAGES if config.frequency.asked else ())]
 
 
 def begin(setting: Setting) -> Begun:
+    """All warm-ups."""
+    assert isinstance(setting, PrivateSetting)
+    return frequency(setting, spatial(setting))
+
+
+def spatial(setting: PrivateSetting) -> Begun:
     """Stage I (paper 3.1): central images teach the outline for a small part of the budget; or, which is not in the
     paper, draws from noisy Gaussians do."""
-    assert isinstance(setting, PrivateSetting)
     model = Diffusion(setting)
     if MEANS in setting.plan.stages:
         fitted = ask_in_stages(setting, MOMENTS)
@@ -64,6 +76,17 @@ def begin(setting: Setting) -> Begun:
     setting.console.stage("central", f"{len(central)} noisy central images, ε {ledger.epsilon():.3g} so far")
     model.warm_up(lambda: central)
     return Begun(model, central)
+
+
+def frequency(setting: PrivateSetting, begun: Begun) -> Begun:
+    """The second warm-up of DP-FETA-Pro: images of a generator that has the private ones' noisy mean embedding teach
+    what averages hide; nothing without."""
+    if EMBEDDING not in setting.plan.stages:
+        return begun
+    assert isinstance(begun.model, Diffusion)
+    made = generated(setting)
+    begun.model.warm_up_again(made)
+    return replace(begun, more=made.images)
 
 
 def draws(fitted: ClassGaussians, config: Config, like: Images) -> Images:
@@ -89,14 +112,25 @@ def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> di
     tuned, denoiser = answer("finetune"), new_denoiser(config, like)
     denoiser.load_state_dict(tuned["ema"])
     learned = Learned(denoiser, task_of(config, like), config.finetune, Choice(**tuned["engine"]))
-    return {"central": config.central, MEANS: MOMENTS, SPREAD: MOMENTS, COUNTS: None, "finetune": learned}
+    asked: dict[str, Mechanism] = {"central": config.central, EMBEDDING: embedding_of(config)}
+    return {**asked, MEANS: MOMENTS, SPREAD: MOMENTS, COUNTS: None, "finetune": learned}
 
 
 def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Images) -> Tensor:
-    """How well its network denoises each image."""
+    """How well its network denoises each image, and how much it is like the embedding that was asked for."""
     denoiser = new_denoiser(config, like)
     denoiser.load_state_dict(answer("finetune")["ema"])
-    return denoising.known(denoiser, task_of(config, like), images)
+    found = denoising.known(denoiser, task_of(config, like), images)
+    if not config.frequency.asked:
+        return found
+    alike = resemblance(embedding_of(config), answer(EMBEDDING).numpy(), images)
+    return torch.cat([found, alike.to(found.dtype)], 1)
+
+
+def weighed_beside(weights: Weighed, answer: Weighed, images: Images) -> Tensor:
+    """What weights and an answer say of single images, beside each other."""
+    found = weights(images)
+    return torch.cat([found, answer(images).to(found.dtype)], 1)
 
 
 def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
@@ -111,6 +145,8 @@ class Diffusion(Denoising):
     """The denoiser of one run."""
 
     setting: PrivateSetting
+    answer_KF: Floats | None = None
+    """The embedding that was asked for, if it was."""
 
     def __init__(self, setting: PrivateSetting) -> None:
         self.setting, self.config, self.private = setting, setting.config, setting.dataset.train
@@ -133,6 +169,23 @@ class Diffusion(Denoising):
         what = f"{config.central.draws:,} draws from Gaussians of them" if config.central.gaussian else "them"
         told = f"{config.warmup.iterations:,} steps on {what}{changed}: no further cost"
         self.setting.console.stage("warmup", told)
+
+    def warm_up_again(self, made: Generated) -> None:
+        """Go on learning, from a generator's images as they are."""
+        how = self.config.frequency.warmup
+        warm_up = partial(self.setting.compute.train, loop.fit, name=FREQUENCY)
+        asked = (self.task, made.images, how, seed_of(self.config.seed))
+        warm = self.setting.folder.stage(FREQUENCY, lambda: warm_up(self.denoiser, *asked))
+        self.denoiser.load_state_dict(warm["model"])
+        self.answer_KF = made.answer_KF
+        self.setting.console.stage(FREQUENCY, f"{how.iterations:,} steps on them: no further cost")
+
+    def weighed(self) -> Weighed:
+        """Losses of single images, at some noise levels, and how unlike the embedding they are."""
+        weights = super().weighed()
+        if self.answer_KF is None:
+            return weights
+        return partial(weighed_beside, weights, partial(unlike, embedding_of(self.config), self.answer_KF))
 
     def fine_tune(self) -> dict[str, Any]:
         """Stage II (paper 3.2): DP-SGD on the sensitive images spends what is left."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from torch import nn
 
 from raysyn.data.images import Images
+from raysyn.methods import embedded, matching
 from raysyn.methods import outlook as shared
 from raysyn.methods.audit_outlook import auditing, by_weights
 from raysyn.methods.denoising import losses
-from raysyn.methods.dp_feta.config import MOMENTS, Config, new_denoiser
+from raysyn.methods.dp_feta.config import MOMENTS, Config, embedding_of, new_denoiser
 from raysyn.methods.dp_feta.experiments import PARTS, asked
+from raysyn.methods.dp_feta.frequency import FREQUENCY, GENERATED, STAGES
 from raysyn.methods.dp_feta.model import task_of
+from raysyn.methods.embedded import resembling_seconds
 from raysyn.methods.experiment_outlook import experiments as compared
 from raysyn.methods.experiment_outlook import judged_seconds
 from raysyn.methods.machines import On
@@ -31,11 +35,13 @@ from raysyn.methods.needs import (
 )
 from raysyn.methods.snapshots import outlook as snapshots
 from raysyn.methods.synthesis import CHUNK
+from raysyn.methods.weighing import Weighed
 from raysyn.models import denoiser
 from raysyn.privacy.queries.central import CentralConfig, Kind
 from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.screen.console import Console
-from raysyn.train.memory import Need
+from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.memory import Need, gradient_bytes
 
 
 def check_memory(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
@@ -61,8 +67,40 @@ def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> lis
 
     return [
         *questions,
+        *frequency_needs(config, shape, machines, new, private.classes),
         *denoiser_needs(new, shape, plain, config.finetune, machines),
         *classifier_needs(config.eval, shape, private.classes, max(len(private), config.synthetic)),
+    ]
+
+
+def frequency_needs(
+    config: Config, shape: Shape, machines: On, new: Callable[[], nn.Module], classes: int
+) -> list[Need]:  # fmt: skip
+    """Of the second warm-up: the question, the generator, its images as bytes, in parts and put together, and those
+    again beside a batch that the network learns from."""
+    if not config.frequency.asked:
+        return []
+    second = config.frequency
+    batch, drawn = per_worker(second.warmup.batch_size, machines), 2 * second.draws * math.prod(shape)
+    drawing = matching.weight_bytes(second.network, shape) + CHUNK * matching.image_bytes(second.network, shape)
+    learning = gradient_bytes(new(), DiffusionTask(classes=1), shape, batch, second.warmup.copies)
+    return [
+        *embedded.needs(embedding_of(config), second, shape, classes),
+        Need(GENERATED, drawn + drawing, f"{second.draws:,} images of a generator"),
+        Need(FREQUENCY, drawn + learning, f"a batch of {batch:,} of {second.draws:,} images of a generator"),
+    ]
+
+
+def frequency_stages(config: Config, private: Images) -> list[shared.Stage]:
+    """Of the second warm-up, from measurements that read no image."""
+    if not config.frequency.asked:
+        return []
+    second = config.frequency
+    task = task_of(config, private)
+    return [
+        *embedded.stages(embedding_of(config), second, private),
+        shared.Stage(GENERATED, matching.drawing_seconds(second.network, private, second.draws)),
+        shared.Stage(FREQUENCY, shared.learning_seconds(new_denoiser(config, private), task, private, second.warmup)),
     ]
 
 
@@ -81,6 +119,7 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[shared.Stag
     if asking:
         learning = shared.learning_seconds(new(), task, private, config.warmup, config.augment)
         found.append(shared.Stage("warmup", learning + drawn_before(config, private)))
+    found += frequency_stages(config, private)
     found.append(shared.Stage("finetune", shared.private_seconds(new(), task, private, config.finetune, machines.sgd)))
     found += shared.counting(config, private)
     drawn = shared.drawing_seconds(new(), config.sampler, private, config.synthetic)
@@ -90,7 +129,15 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[shared.Stag
     found += shared.judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))
     found += experiments(config, private, found, test=len(prepared.dataset.test))
     weighed = partial(losses, new(), task, config.seed)
-    return found + auditing(config, prepared, config.synthetic, by_weights(weighed, private))
+    return found + auditing(config, prepared, config.synthetic, looks(config, weighed, private))
+
+
+def looks(config: Config, weighed: Weighed, private: Images) -> Callable[[int], float]:
+    """Seconds of what is said of so many canaries: by the network, and by the embedding where it is asked for."""
+    by_network = by_weights(weighed, private)
+    if not config.frequency.asked:
+        return by_network
+    return lambda count: by_network(count) + resembling_seconds(embedding_of(config), private, count)
 
 
 def asking_seconds(config: CentralConfig, private: Images) -> dict[str, float]:
@@ -123,9 +170,12 @@ def experiments(config: Config, private: Images, found: list[shared.Stage], *, t
         once = replace(config.central, kind=kind, count=count)
         return sum(asking_seconds(once, private).values())
 
+    second = sum(spent.get(name, 0.0) for name in STAGES)
+
     def begun(one: Config) -> float:
         rounds = 1 if one.central.gaussian else one.central.rounds(private.classes)
-        return asking(one.central.kind) * rounds + warmth if one.central.count else 0.0
+        first = asking(one.central.kind) * rounds + warmth if one.central.count else 0.0
+        return first + second * one.frequency.asked
 
     drawn = shared.drawing_seconds(new_denoiser(config, private), config.sampler, private, 1)
     judged = judged_seconds(config.eval, private, synthetic=config.synthetic, test=test)

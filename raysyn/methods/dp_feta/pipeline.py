@@ -1,8 +1,9 @@
 """DP-FETA: noisy central images warm up a diffusion model, DP-SGD fine-tunes it (Li et al., S&P 2025).
 
-Reads downwards in the paper's order: price both touches of the sensitive images (3.3), stage I (3.1),
+Reads downwards in the paper's order: price all touches of the sensitive images (3.3), stage I (3.1),
 stage II (3.2), synthesis and evaluation (4). `central.count = 0` leaves stage I out: that is DPDM, the baseline.
 `central.kind = gaussian` has in place of it what noisy_means does, for a share of the budget; that is raysyn's own.
+`frequency.noise_multiplier` adds a second warm-up between both stages: that is DP-FETA-Pro.
 """
 
 from __future__ import annotations
@@ -12,15 +13,24 @@ from raysyn.methods.class_shares import counted
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of
 from raysyn.methods.denoising import draw_again
-from raysyn.methods.dp_feta.config import JUDGED_BY, NAME, Config, name_of, new_denoiser, plan
+from raysyn.methods.dp_feta.config import (
+    JUDGED_BY,
+    NAME,
+    Config,
+    check_draws,
+    embedding_of,
+    name_of,
+    new_denoiser,
+    plan,
+)
 from raysyn.methods.dp_feta.experiments import PARTS, asked
-from raysyn.methods.dp_feta.model import NETWORK, before, begin, drawing, knows, mechanisms, task_of
+from raysyn.methods.dp_feta.model import NETWORK, before, drawing, frequency, knows, mechanisms, spatial, task_of
 from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look, uncharged
 from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import drowned, drowned_means, few_steps, unjudged, wide_clip
+from raysyn.methods.misfits import drowned, drowned_embedding, drowned_means, few_steps, unjudged, wide_clip
 from raysyn.methods.own_network import check_denoiser, refuse_lessened
 from raysyn.methods.snapshots import STAGE as SNAPSHOTS
 from raysyn.methods.snapshots import over_training
@@ -34,17 +44,19 @@ def prepare(config: Config) -> Prepared:
     """The data set and the plan for it; ValueError in one sentence where either cannot be."""
     dataset = look(name_of(config), config)
     private = dataset.train
-    if config.central.count and not config.central.conditional:
+    if config.central.count and not config.central.conditional and not config.frequency.asked:
         refuse_lessened(config.finetune.layers, private.classes)
     facts = check_denoiser(
         new_denoiser(config, private), private.shape, task_of(config, private), config.sampler, config.finetune.layers
     )
+    check_draws(config.frequency, private.classes)
     planned = units.planned(private, lambda n: plan(config, n, private.classes))
     check(asked(config), private, plan)
     doubts = [
         *unjudged(config.eval, private.classes),
         *drowned(config.central, private, budget_of(config)),
         *drowned_means(planned, private),
+        *drowned_embedding(planned, embedding_of(config), private, budget_of(config)),
         *few_steps(planned, "finetune", private.units, "finetune"),
         *wide_clip(config.finetune),
     ]
@@ -60,8 +72,11 @@ def run(setting: PrivateSetting) -> Report:
     drawn = ["synthesise", *([SNAPSHOTS] if config.snapshots else [])]
     console.begin([*before(config), "finetune", *counted(config), *drawn, *judged])
 
-    # Stage I (paper 3.1): central images teach the outline for a small part of the budget.
-    begun = begin(setting)
+    # Stage I (paper 3.1), the spatial warm-up: central images teach the outline for a small part of the budget.
+    begun = spatial(setting)
+
+    # Of DP-FETA-Pro, the frequency warm-up: images of a generator that has a noisy mean embedding, for another part.
+    begun = frequency(setting, begun)
 
     # Stage II (paper 3.2): DP-SGD on the sensitive images spends what is left.
     tuned = begun.model.fine_tune()
@@ -73,9 +88,9 @@ def run(setting: PrivateSetting) -> Report:
     training = over_training(setting, begun.model, tuned)
     return finish(
         setting, name_of(config), synthetic, done=story(config, plan, setting.dataset.train), central=begun.central,
-        drawn_again=again, sections=training,
+        generated=begun.more, drawn_again=again, sections=training,
         beside=beside(setting, PARTS, groups, synthetic, begun), engine=tuned["engine"], weighed=begun.model.weighed(),
-        weights_leave=True,
+        weights_leave=not config.frequency.asked,  # an embedding beside them stays inside
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from raysyn.methods.dp_feta.config import MOMENTS, Config
 from raysyn.methods.dp_feta.model import new_denoiser
 from raysyn.privacy.cost import unit_of
 from raysyn.privacy.ledger import Plan
+from raysyn.privacy.queries.embedding import EMBEDDING
 from raysyn.privacy.queries.moments import MEANS
 from raysyn.train.few_weights import ALL, how_many
 from raysyn.train.samplers import network_calls
@@ -30,6 +31,14 @@ def story(config: Config, plan: Plan, private: Images) -> list[str]:
             f"Asked for {config.central.count} noisy {config.central.kind} images, {query.steps} per class, each over "
             f"a random {100 * query.sampling_rate:g} % of the {unit_of(query.adjacency)}s.",
             f"Warmed up the diffusion model on them for {config.warmup.iterations:,} steps{changed}.",
+        ]
+    if EMBEDDING in plan.stages:
+        second = config.frequency
+        told += [
+            f"Asked for the noisy mean of {second.features.count:,} random features of each of {private.classes} "
+            f"classes, and trained a generator for {second.training.iterations:,} steps to have these means.",
+            f"Warmed up the diffusion model on {second.draws:,} images of that generator for "
+            f"{second.warmup.iterations:,} steps.",
         ]
     tuning, few, layers = plan.stages["finetune"], "", config.finetune.layers
     if layers != ALL:

@@ -50,12 +50,18 @@ class EmbeddingConfig:
             raise ValueError(f"embedding.count_share is {self.count_share}: give 0 or more, 0.1 is usual")
 
 
+def cost(noise_multiplier: float | None) -> Cost:
+    """The price of the question: noise beside its `sensitivity`, None for as much as a budget leaves."""
+    note = "one vector over all classes: adding or removing an image moves the block of its class"
+    return Cost(
+        mechanism="noisy mean embedding", noise_multiplier=noise_multiplier, sampling_rate=1.0, steps=1, note=note
+    )
+
+
 def plan(budget: Budget, n: int) -> Plan:
     """Price the question to `n` private images, at most what the budget's own stages leave of it; ValueError where it
     promises nothing."""
-    note = "one vector over all classes: adding or removing an image moves the block of its class"
-    cost = Cost(mechanism="noisy mean embedding", noise_multiplier=None, sampling_rate=1.0, steps=1, note=note)
-    return Plan.within(budget, n, EMBEDDING, cost)
+    return Plan.within(budget, n, EMBEDDING, cost(None))
 
 
 def sensitivity(config: EmbeddingConfig) -> float:

@@ -101,7 +101,8 @@ def test_prv_leaves_more_budget_than_rdp() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_trap_14_a_preset_is_what_its_name_says(name: str) -> None:
     config = PRESETS[name]
-    n = {"celeba": 182_637, "camelyon": 302_436, "quick": 1_498}.get(
+    name = name.replace("-pro", "")
+    n = {"celeba": 182_637, "camelyon": 302_436, "quick": 1_498, "cifar10": 50_000}.get(
         name.split("-")[1] if "-" in name else name, 60_000
     )
     spent = plan(config, n, 2 if n > 60_000 else 10).epsilon()
