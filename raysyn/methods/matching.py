@@ -1,5 +1,5 @@
 """A generator that learns to have what was paid for, its means of some features, class by class: how it is taught and
-drawn from, for DP-MERF and DP-MEPF."""
+drawn from, for DP-MERF, DP-NTK and DP-MEPF."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from raysyn.methods.synthesis import Drawing
 from raysyn.models.upsampler import Upsampler, UpsamplerConfig
 from raysyn.privacy.queries.central import class_counts
 from raysyn.privacy.queries.noise import Floats
-from raysyn.train.embedding import fit
+from raysyn.train.embedding import MatchConfig, fit
 from raysyn.train.outlook import Stopwatch, one_thread, seconds
 
 GENERATOR = "generator"
@@ -31,11 +31,20 @@ STEPS = 4
 """Its steps that are measured."""
 
 
-def new_generator(config: Any, like: Images) -> Upsampler:
+class Taught(Protocol):
+    """The settings of a generator."""
+
+    @property
+    def network(self) -> UpsamplerConfig: ...
+    @property
+    def training(self) -> MatchConfig: ...
+
+
+def new_generator(network: UpsamplerConfig, like: Images, seed: int) -> Upsampler:
     """Untrained, the same for one seed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return Upsampler(config.network, like.shape, like.classes)
+        torch.manual_seed(seed)
+        return Upsampler(network, like.shape, like.classes)
 
 
 def counts_of(answer_KF: Floats, share: float, noise_std: float, n: int) -> Floats:
@@ -47,15 +56,14 @@ def counts_of(answer_KF: Floats, share: float, noise_std: float, n: int) -> Floa
     return class_counts(answer_KF[None, :, -1] / share, n / classes, noise_std / share, 1.0)
 
 
-def learned(setting: PrivateSetting, means_KF: Floats, features: nn.Module) -> Upsampler:
+def learned(setting: PrivateSetting, how: Taught, means_KF: Floats, features: nn.Module) -> Upsampler:
     """The generator, trained as a stage of the run until the `features` of its images have these means."""
-    config, generator = setting.config, new_generator(setting.config, setting.dataset.train)
+    seed = setting.config.seed
+    generator = new_generator(how.network, setting.dataset.train, seed)
     learn = partial(setting.compute.once, fit, name=GENERATOR)
-    trained = setting.folder.stage(
-        GENERATOR, lambda: learn(generator, means_KF, features, config.training, config.seed)
-    )  # fmt: skip
+    trained = setting.folder.stage(GENERATOR, lambda: learn(generator, means_KF, features, how.training, seed))
     generator.load_state_dict(trained["model"])
-    setting.console.stage(GENERATOR, f"{config.training.iterations:,} steps towards them: no further cost")
+    setting.console.stage(GENERATOR, f"{how.training.iterations:,} steps towards them: no further cost")
     return generator.cpu()
 
 
@@ -76,7 +84,7 @@ def draw_chunk(chunk: tuple[int, np.ndarray], generator: Upsampler) -> Tensor:
 
 def drawing(config: Any, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:
     """Images from the trained generator; see `Method.drawing`."""
-    generator = new_generator(config, like)
+    generator = new_generator(config.network, like, config.seed)
     generator.load_state_dict(answer(GENERATOR)["model"])
     return of_generator(generator)
 
@@ -99,16 +107,16 @@ def weight_bytes(network: UpsamplerConfig, shape: Shape) -> int:
     return 4 * 4 * (network.hidden + 1) * network.channels * math.ceil(shape[0] / 4) * math.ceil(shape[1] / 4)
 
 
-def learning_seconds(config: Any, like: Images, features: nn.Module, count: int) -> float:
+def learning_seconds(how: Taught, like: Images, features: nn.Module, count: int) -> float:
     """Of the generator, by a few of its steps towards `count` features that are all 0."""
-    brief, clock = replace(config.training, iterations=STEPS), Stopwatch()
+    brief, clock = replace(how.training, iterations=STEPS), Stopwatch()
     with one_thread():
-        fit(clock, new_generator(config, like), np.zeros((like.classes, count)), features, brief, 0)
-    return float(config.training.iterations * clock.step_s())
+        fit(clock, new_generator(how.network, like, 0), np.zeros((like.classes, count)), features, brief, 0)
+    return float(how.training.iterations * clock.step_s())
 
 
-def drawing_seconds(config: Any, like: Images) -> float:
-    """Of drawing, by a few images."""
-    few, generator = min(config.synthetic, 100), new_generator(config, like)
+def drawing_seconds(network: UpsamplerConfig, like: Images, count: int) -> float:
+    """Of drawing `count` images, by a few."""
+    few, generator = min(count, 100), new_generator(network, like, 0)
     chunk = (0, np.arange(few) % like.classes)
-    return float(seconds(lambda: draw_chunk(chunk, generator), repeats=1) * config.synthetic / few)
+    return float(seconds(lambda: draw_chunk(chunk, generator), repeats=1) * count / few)

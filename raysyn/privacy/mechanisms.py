@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from raysyn.data.fourier import FourierConfig
+from raysyn.data.tangent import TangentConfig
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.embedding import EmbeddingConfig
 from raysyn.privacy.queries.layer_statistics import Layers, StatisticsConfig
@@ -63,9 +64,9 @@ class Embedded:
     """The mean embedding."""
 
     config: EmbeddingConfig
-    features: FourierConfig
+    features: FourierConfig | TangentConfig
     seed: int
-    """Of the waves."""
+    """Of the features."""
 
 
 @dataclass(frozen=True)

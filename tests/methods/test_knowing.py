@@ -9,6 +9,7 @@ import blank_runs
 import numpy as np
 import pytest
 import torch
+from raysyn.methods.dp_merf.model import knows as dp_merf
 
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods.denoising import LEVELS
@@ -17,7 +18,6 @@ from raysyn.methods.dp_feta.model import knows as dp_feta
 from raysyn.methods.dp_imgsyn.config import new_teacher
 from raysyn.methods.dp_imgsyn.knowing import knows as dp_imgsyn
 from raysyn.methods.dp_mepf.model import knows as dp_mepf
-from raysyn.methods.dp_merf.model import knows as dp_merf
 from raysyn.methods.evolution.pipeline import knows as evolution
 from raysyn.methods.evolution.warps import GENES
 from raysyn.methods.knowledge_recycling.config import Config as Recycling

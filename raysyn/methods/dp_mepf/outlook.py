@@ -80,7 +80,7 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
     found += [
         shared.alone(GENERATOR, matching.learning_seconds(config, private, features, count)),
         *shared.counting(config, private),
-        shared.Stage("synthesise", matching.drawing_seconds(config, private)),
+        shared.Stage("synthesise", matching.drawing_seconds(config.network, private, config.synthetic)),
     ]
     found += shared.judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))
     found += auditing(config, prepared, config.synthetic, partial(resembling_seconds, config, private, features))

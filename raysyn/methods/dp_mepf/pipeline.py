@@ -127,7 +127,7 @@ def run(setting: PrivateSetting) -> Report:
 
     # From here on every released byte is post-processing of what the ledger was paid for.
     means_KF = class_moments(answers, config, setting.plan, private.units)
-    generator = learned(setting, means_KF, features)
+    generator = learned(setting, config, means_KF, features)
     synthetic = synthesise(setting, of_generator(generator))
     return finish(
         setting, NAME, synthetic, done=story(setting, means_KF.shape[1] // len(asked)), uncharged=uncharged(config),

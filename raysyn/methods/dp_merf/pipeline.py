@@ -10,30 +10,25 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
-
-from raysyn.data.fourier import waves
 from raysyn.data.images import Images
 from raysyn.methods.canary_attack import stages as audited
 from raysyn.methods.class_shares import counted
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of
 from raysyn.methods.dp_merf.config import NAME, Config
-from raysyn.methods.dp_merf.model import class_embeddings, knows, unlike
-from raysyn.methods.dp_merf.outlook import check_memory, show_outlook
+from raysyn.methods.embedded import ask, asked_of, class_embeddings, knows, unlike
+from raysyn.methods.embedded_outlook import check_memory, show_outlook
 from raysyn.methods.ends import finish, look, uncharged
 from raysyn.methods.matching import GENERATOR, NETWORK, drawing, learned, of_generator
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import unjudged
 from raysyn.methods.synthesis import judging, synthesise
 from raysyn.privacy import units
-from raysyn.privacy.mechanisms import Embedded, Mechanism
-from raysyn.privacy.poisson import Stream
+from raysyn.privacy.mechanisms import Mechanism
 from raysyn.privacy.queries import embedding
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.embedding import EMBEDDING
 from raysyn.report.report import Report
-from raysyn.train.embedding import Fourier
 
 
 def prepare(config: Config) -> Prepared:
@@ -46,36 +41,28 @@ def prepare(config: Config) -> Prepared:
 
 def run(setting: PrivateSetting) -> Report:
     """Ask, pay, and make everything else of the answer; a finished stage is stored and never repeated."""
-    config, private, plan, folder = setting.config, setting.dataset.train, setting.plan, setting.folder
+    config, private = setting.config, setting.dataset.train
     judged = [*judging(config.eval), *audited(setting)]
     setting.console.begin([EMBEDDING, GENERATOR, *counted(config), "synthesise", *judged])
 
     # The only touch of the private images: the sum of their random features, class by class, with noise.
-    of = waves(config.features, private.shape, config.seed)
-    asked = partial(embedding.embedding_sums, private, of, config.embedding, plan.stages[EMBEDDING])
-
-    def paid() -> torch.Tensor:
-        return torch.from_numpy(setting.ledger.pay(EMBEDDING, asked(Stream(folder.secret, EMBEDDING))))
-
-    answer_KF = folder.stage(EMBEDDING, paid).numpy()
-    setting.console.stage(
-        EMBEDDING, f"{config.features.count:,} features of {private.classes} classes, {setting.spent()}"
-    )
+    asked = asked_of(config)
+    answer_KF, features = ask(setting, asked)
 
     # From here on every released byte is post-processing of what the ledger was paid for.
-    means_KF = class_embeddings(answer_KF, config, plan, private.units)
-    generator = learned(setting, means_KF, Fourier(of.radians()))
+    means_KF = class_embeddings(answer_KF, config.embedding, setting.plan, private.units)
+    generator = learned(setting, config, means_KF, features)
     synthetic = synthesise(setting, of_generator(generator))
     done = [
         f"Asked for the noisy mean of {config.features.count:,} random features of each of {private.classes} classes.",
         f"Trained a generator for {config.training.iterations:,} steps to have these means.",
     ]
-    return finish(setting, NAME, synthetic, done=done, weighed=partial(unlike, config, answer_KF))
+    return finish(setting, NAME, synthetic, done=done, weighed=partial(unlike, asked, answer_KF))
 
 
 def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> dict[str, Mechanism]:
     """See `Method.mechanisms`."""
-    return {EMBEDDING: Embedded(config.embedding, config.features, config.seed), COUNTS: None}
+    return {EMBEDDING: asked_of(config), COUNTS: None}
 
 
 METHOD = Method(

@@ -23,7 +23,7 @@ from raysyn.draw_source import Source
 from raysyn.methods import ends, synthesis
 from raysyn.methods.dp_merf import pipeline as dp_merf
 from raysyn.methods.dp_merf.config import Config
-from raysyn.methods.dp_merf.model import class_embeddings
+from raysyn.methods.embedded import class_embeddings
 from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.upsampler import UpsamplerConfig
@@ -129,6 +129,6 @@ def test_means_are_those_of_classes_as_large_as_they_are_told_to_be(share: float
     config = replace(TINY, embedding=EmbeddingConfig(count_share=share))
     plan = embedding.plan(Budget(epsilon=50.0, delta=1e-4), 1000)
     sums = np.array([900.0, 100.0])[:, None] * np.array([0.5, -0.5, *[share] * bool(share)])
-    means = class_embeddings(sums, config, plan, 1000)
+    means = class_embeddings(sums, config.embedding, plan, 1000)
     wanted = np.array([[0.5, -0.5]] * 2) * (1 if share else np.array([[1.8], [0.2]]))
     np.testing.assert_allclose(means, wanted, rtol=0.02)
