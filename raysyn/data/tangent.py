@@ -6,8 +6,8 @@ without, layer normalisation, and outputs that are added up. Its weights come fr
 of them public; nothing ever trains it.
 
 The gradient by a layer's weights is the outer product of the gradient at what leaves the layer (left) and of what
-enters it, with a 1 for the bias (right). So an image's features are a few pairs of vectors, their squared norm is the sum
-of |left|^2 |right|^2, their product with another image's is the sum of products of both, and a sum over images is a
+enters it, with a 1 for the bias (right). So an image's features are a few pairs of vectors, their squared norm is the
+sum of |left|^2 |right|^2, their product with another image's is the sum of products of both, and a sum over images is a
 product of matrices: none is ever written down for each image.
 """
 

@@ -118,6 +118,7 @@ SHARED = [
     (central, "one_round", CENTRAL, CENTRAL.replace(" {cell}", ""), "central modes, persons"),
     (moments, "class_sums", "moments/means/class {label}", "moments/means", "class sums of noisy_means, images"),
     (embedding, "embedding_sums", "embedding/class {label}", "embedding", "mean embedding of dp_merf, images"),
+    (embedding, "embedding_sums", "embedding/class {label}", "embedding", "mean embedding of dp_ntk, persons"),
     (perceptual, "noisy_sums", "features/{stage}/class {label}", "features", "mean features of dp_mepf, images"),
     (moments, "spread_sums", " {cell}", "", "spread of noisy_means, persons"),
 ]

@@ -153,7 +153,7 @@ def test_all_methods_at_two_seeds(tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "board" / "internal" / "table.csv").read_text().splitlines()))
     assert [row["method"] for row in rows] == list(PRESETS["quick"].methods)
     assert all(row["runs"] == "2" and float(row["mean_classifier"]) > 0.5 for row in rows)
-    assert [row["guarantee"] for row in rows] == ["dp"] * 7 + ["none"] * 2
+    assert [row["guarantee"] for row in rows] == ["dp"] * 8 + ["none"] * 2
 
 
 @pytest.mark.parametrize(
