@@ -23,9 +23,10 @@ from raysyn.metrics.utility import EvalConfig
 from raysyn.models.upsampler import UpsamplerConfig
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Plan
-from raysyn.privacy.mechanisms import Embedded
+from raysyn.privacy.mechanisms import Embedded, Mechanism
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import embedding
+from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.embedding import BLOCK, EMBEDDING, EmbeddingConfig, embedding_sums, sensitivity
 from raysyn.privacy.queries.noise import Floats
 from raysyn.train.embedding import Fourier, MatchConfig
@@ -84,6 +85,11 @@ def class_embeddings(answer_KF: Floats, config: EmbeddingConfig, plan: Plan, n: 
     sums_KF = answer_KF[:, :-1] if share else answer_KF
     means_KF: Floats = sums_KF / counts_of(answer_KF, share, noise_std, n)[:, None]
     return means_KF
+
+
+def mechanisms(config: MeanEmbedding, like: Images, answer: Callable[[str], Any]) -> dict[str, Mechanism]:
+    """See `Method.mechanisms`."""
+    return {EMBEDDING: asked_of(config), COUNTS: None}
 
 
 def knows(config: MeanEmbedding, like: Images, answer: Callable[[str], Any], images: Images) -> Tensor:

@@ -8,9 +8,7 @@ with noise, a generator is trained on that answer alone, images are drawn. All b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from raysyn.data.images import Images
 from raysyn.methods.canary_attack import stages as audited
@@ -18,7 +16,7 @@ from raysyn.methods.class_shares import counted
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of
 from raysyn.methods.dp_ntk.config import NAME, Config
-from raysyn.methods.embedded import ask, asked_of, class_embeddings, knows, unlike
+from raysyn.methods.embedded import ask, asked_of, class_embeddings, knows, mechanisms, unlike
 from raysyn.methods.embedded_outlook import check_memory, show_outlook
 from raysyn.methods.ends import finish, look, uncharged
 from raysyn.methods.matching import GENERATOR, NETWORK, drawing, learned, of_generator
@@ -27,9 +25,7 @@ from raysyn.methods.misfits import unjudged
 from raysyn.methods.synthesis import judging, synthesise
 from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
-from raysyn.privacy.mechanisms import Mechanism
 from raysyn.privacy.queries import embedding
-from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.embedding import EMBEDDING, sensitivity
 from raysyn.report.report import Report
 
@@ -76,17 +72,12 @@ def run(setting: PrivateSetting) -> Report:
     # From here on every released byte is post-processing of what the ledger was paid for.
     means_KF = class_embeddings(answer_KF, config.embedding, setting.plan, private.units)
     synthetic = synthesise(setting, of_generator(learned(setting, config, means_KF, features)))
+    what = f"the gradient of a random network, {means_KF.shape[1]:,} numbers"
     done = [
-        f"Asked for the noisy mean of the gradient of a random network, {means_KF.shape[1]:,} numbers, of each of "
-        f"{private.classes} classes.",
-        f"Trained a generator for {config.training.iterations:,} steps to have these means.",
+        f"Asked for the noisy mean of {what}, of each of {private.classes} classes.",
+        f"Trained a generator for {config.training.iterations:,} steps until what it makes had these means.",
     ]
-    return finish(setting, NAME, synthetic, done=done, weighed=partial(unlike, asked, answer_KF))
-
-
-def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> dict[str, Mechanism]:
-    """See `Method.mechanisms`."""
-    return {EMBEDDING: asked_of(config), COUNTS: None}
+    return finish(setting, NAME, synthetic, weighed=partial(unlike, asked, answer_KF), done=done)
 
 
 METHOD = Method(
