@@ -24,6 +24,7 @@ class Tangents(Unwritten):
         for name, value in held.items():
             self.register_buffer(name, torch.from_numpy(np.array(value, np.float32)))
         self.two, self.outputs = of.second_MO is not None, of.outputs
+        self.squared: tuple[Tensor, list[Tensor]] | None = None
 
     def pairs(self, images_NCHW: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Gradients at what leaves each layer, (N, out), divided by the norm of all features, and what enters it with a
@@ -68,9 +69,15 @@ class Tangents(Unwritten):
             squared = products_BB.mean()
             if unbiased and count > 1:
                 squared = (products_BB.sum() - products_BB.diagonal().sum()) / (count * (count - 1))
-            squared = squared - 2 * _along(of, wanted_F) / count + wanted_F.square().sum()
+            squared = squared - 2 * _along(of, wanted_F) / count + self._squares(wanted_KF)[label]
             total = total + squared * (count / len(labels_N))
         return total
+
+    def _squares(self, wanted_KF: Tensor) -> list[Tensor]:
+        """|w|^2 of each class, worked out once: what is wanted is alike in all steps."""
+        if self.squared is None or self.squared[0] is not wanted_KF:
+            self.squared = wanted_KF, [wanted_F.square().sum() for wanted_F in wanted_KF]
+        return self.squared[1]
 
 
 def _along(of: list[tuple[Tensor, Tensor]], wanted_F: Tensor) -> Tensor:
