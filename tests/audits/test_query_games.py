@@ -14,7 +14,7 @@ from raysyn.audits import findings, own_run, query_games
 from raysyn.audits.findings import LITTLE, REFUTED
 from raysyn.audits.own_run import Run
 from raysyn.audits.played import Case
-from raysyn.data import fourier
+from raysyn.data import fourier, tangent
 from raysyn.data.images import Images
 from raysyn.models import perceptual as seen
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
@@ -102,6 +102,12 @@ def test_features_that_are_longer_than_one_are_refuted(row: str, monkeypatch: py
     unit = seen.unit
     monkeypatch.setattr(seen, "unit", lambda rows_NF: 3 * unit(rows_NF))
     case = {case.name: case for case in query_games.cases(1.0)}[row]
+    assert findings.judge(case, case.play(128, 0), 0.999).verdict == REFUTED
+
+
+def test_gradients_that_are_longer_than_one_are_refuted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tangent, "SHORT", 3.0)
+    case = {case.name: case for case in query_games.cases(1.0)}["mean embedding of dp_ntk, images"]
     assert findings.judge(case, case.play(128, 0), 0.999).verdict == REFUTED
 
 
