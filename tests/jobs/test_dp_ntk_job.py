@@ -28,7 +28,7 @@ def test_what_cannot_be_asked_costs_one_sentence(tmp_path: Path, flags: tuple[st
     assert not (tmp_path / "run").exists()
 
 
-def test_the_plan_is_shown_and_nothing_is_made(tmp_path: Path) -> None:
+def test_a_dry_run_shows_the_plan_and_makes_nothing(tmp_path: Path) -> None:
     shown = plan(JOB, *TINY, "--out", tmp_path / "run")
     assert "noisy mean embedding" in shown and "Outlook" in shown and "generator" in shown
     assert not (tmp_path / "run").exists()
