@@ -161,6 +161,10 @@ OWN: list[tuple[str, Mechanism, Any, str, Callable[..., Any], Any]] = [
         "mean embedding of dp_merf", Embedded(embedding.EmbeddingConfig(), fourier.FourierConfig(count=12), 5), fourier,
         "waves", lambda features, shape, seed: (features.count, seed), (12, 5),
     ),
+    (
+        "mean embedding of dp_ntk", Embedded(embedding.EmbeddingConfig(), tangent.TangentConfig(widths=(3,)), 5),
+        tangent, "tangent", lambda features, shape, seed: (features.widths, seed), ((3,), 5),
+    ),
     ("votes of evolution", votes.VotesConfig(blur=2.5), votes, "ballots", lambda *args: args[-1], 2.5),
     (
         "layer statistics", LayersSeen(query_games.STATISTICS, query_games.LAYERS), layer_statistics,
