@@ -23,7 +23,8 @@ from raysyn.compute.local import Local
 from raysyn.data.fourier import FourierConfig
 from raysyn.data.images import DataConfig, Dataset, Images
 from raysyn.data.streams import PublicConfig
-from raysyn.methods import asking, releasing
+from raysyn.data.tangent import TangentConfig
+from raysyn.methods import asking, embedded, releasing
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_feta import config as of_dp_feta
 from raysyn.methods.dp_feta import frequency
@@ -34,6 +35,8 @@ from raysyn.methods.dp_mepf import config as of_dp_mepf
 from raysyn.methods.dp_mepf import pipeline as dp_mepf
 from raysyn.methods.dp_merf import config as of_dp_merf
 from raysyn.methods.dp_merf import pipeline as dp_merf
+from raysyn.methods.dp_ntk import config as of_dp_ntk
+from raysyn.methods.dp_ntk import pipeline as dp_ntk
 from raysyn.methods.evolution import config as of_evolution
 from raysyn.methods.evolution import pipeline as evolution
 from raysyn.methods.machines import On
@@ -132,6 +135,14 @@ METHODS: dict[str, Method] = {
         dp_merf,
         of_dp_merf.Config(
             data=DataConfig(limit=300), budget=BUDGET, features=FourierConfig(count=100), synthetic=60, eval=EVAL,
+            network=UpsamplerConfig(latent=4, hidden=8, channels=4), training=MatchConfig(iterations=3, batch_size=20),
+        ),
+        {"embedding": math.sqrt(1 + 0.1**2)},
+    ),
+    "dp_ntk": Method(
+        dp_ntk,
+        of_dp_ntk.Config(
+            data=DataConfig(limit=300), budget=BUDGET, features=TangentConfig(widths=(3,)), synthetic=60, eval=EVAL,
             network=UpsamplerConfig(latent=4, hidden=8, channels=4), training=MatchConfig(iterations=3, batch_size=20),
         ),
         {"embedding": math.sqrt(1 + 0.1**2)},
@@ -377,15 +388,15 @@ def _blank_votes(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
 
 
 def _blank_embedding(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
-    total, read = embedding.noisy_sum, dp_merf.class_embeddings
+    total, read = embedding.noisy_sum, embedded.class_embeddings
 
     def means(answer: np.ndarray, *more: Any) -> Any:
         run.sold["embedding"] = [answer]
         return read(answer, *more)
 
     patch.setattr(embedding, "noisy_sum", lambda parts, *more: total([0.0 * part for part in parts], *more))
-    for module in (dp_merf, frequency):
-        patch.setattr(module, "class_embeddings", means)
+    for method in (dp_merf, dp_ntk, frequency):
+        patch.setattr(method, "class_embeddings", means)
 
 
 def _blank_features(patch: pytest.MonkeyPatch, run: BlankRun) -> None:

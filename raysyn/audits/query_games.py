@@ -20,7 +20,7 @@ from raysyn.attacks.canaries import Floats
 from raysyn.audits.played import Case, Played, coins_of, secret_of
 from raysyn.audits.residuals import Noise, some_places
 from raysyn.audits.who import SEVERAL, WHO, Who, mine
-from raysyn.data import fourier
+from raysyn.data import fourier, tangent
 from raysyn.data.images import Images
 from raysyn.privacy import units
 from raysyn.privacy.cost import Cost
@@ -35,6 +35,7 @@ SAMPLED = central.CentralConfig(
     count=4, sampling_rate=0.5, noise_multiplier=1.1, clip_norm=0.5, downscale=1, smooth=False
 )
 EMBEDDED = Embedded(embedding.EmbeddingConfig(), fourier.FourierConfig(count=8), 0)
+TANGENTS = Embedded(embedding.EmbeddingConfig(), tangent.TangentConfig(widths=(2,)), 0)
 MOMENTS = moments.MomentsConfig(frequencies=9, spread_frequencies=4, spread_per_class=True)
 SEEN = Perceived(
     perceptual.FeatureMomentsConfig(squares_share=0.5),
@@ -95,8 +96,8 @@ def moments_game(stage: str, config: moments.MomentsConfig, own: bool, price: Co
 
 
 def embedding_game(asked: Embedded, price: Cost, who: Who) -> Game:
-    """The question of DP-MERF."""
-    config, of = asked.config, fourier.waves(asked.features, who.images.shape, asked.seed)
+    """The question of DP-MERF and DP-NTK."""
+    config, of = asked.config, asked.features.of(who.images.shape, asked.seed)
 
     def ask(there: bool, stream: Stream, cost: Cost) -> Floats:
         sums = embedding.embedding_sums(who.present(there), of, config, cost, stream).value
@@ -255,6 +256,7 @@ def cases(games: float) -> list[Case]:
         "class sums of noisy_means": (lambda _: means, partial(moments_game, moments.MEANS, MOMENTS, True)),
         "spread of noisy_means": (lambda _: spread, partial(moments_game, moments.SPREAD, MOMENTS, True)),
         "mean embedding of dp_merf": (lambda _: embedded, partial(embedding_game, EMBEDDED)),
+        "mean embedding of dp_ntk": (lambda _: embedded, partial(embedding_game, TANGENTS)),
         "mean features of dp_mepf": (lambda _: seen[perceptual.MEANS], partial(features_game, perceptual.MEANS, SEEN)),
         "mean squares of dp_mepf": (
             lambda _: seen[perceptual.SQUARES],

@@ -45,6 +45,33 @@ class FourierConfig:
                 "at least two features for each"
             )
 
+    def of(self, shape: tuple[int, int, int], seed: int) -> Waves:
+        """The features themselves."""
+        return waves(self, shape, seed)
+
+    def blank(self, shape: tuple[int, int, int]) -> Waves:
+        """As many, for measuring how long they take."""
+        return Waves(np.zeros((math.prod(shape), self.count // 2)))
+
+    def held(self, shape: tuple[int, int, int]) -> Held:
+        """How much they are."""
+        pixels = math.prod(shape)
+        return Held(
+            features=self.count, weights=pixels * self.count // 2, image=2 * self.count,
+            words=f"{self.count:,} waves of {pixels:,} pixels",
+        )  # fmt: skip
+
+
+class Held(NamedTuple):
+    """How much it takes to have features, in numbers."""
+
+    features: int
+    weights: int
+    """Random ones that make them."""
+    image: int
+    """For an image's features while they are learned from."""
+    words: str
+
 
 class Waves(NamedTuple):
     """Random waves."""
@@ -64,6 +91,23 @@ class Waves(NamedTuple):
         both = np.concatenate([np.cos(angles_NW), np.sin(angles_NW)], axis=1)
         both *= np.float32(SHORT / math.sqrt(self.cycles_PW.shape[1]))
         return both
+
+    @property
+    def size(self) -> int:
+        """Features."""
+        return 2 * self.cycles_PW.shape[1]
+
+    def total(self, images_NHWC: NDArray[np.uint8], weights_N: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum of features, each image's times its weight, (features,): the same with any number of threads."""
+        # Not a matrix product, whose rounding depends on the number of threads.
+        return np.asarray(np.einsum("b,bf->f", weights_N, self.features(images_NHWC)))
+
+    def along(
+        self, images_NHWC: NDArray[np.uint8], labels_N: NDArray[np.int64], rows_KF: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """How far each image's features go along the row of its class, (N,)."""
+        known_NF = rows_KF[labels_N, : self.size]
+        return np.asarray(np.einsum("nf,nf->n", self.features(images_NHWC), known_NF))
 
 
 def waves(config: FourierConfig, shape: tuple[int, int, int], seed: int) -> Waves:

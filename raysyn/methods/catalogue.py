@@ -84,6 +84,13 @@ METHODS = (
         needs="nothing",
     ),
     _own(
+        "dp_ntk",
+        "One noisy mean of a random network's gradients per class; a generator learns to have it.",
+        "DP-NTK (Yang et al., 2023)",
+        guarantee="dp",
+        needs="nothing",
+    ),
+    _own(
         "dp_mepf",
         "Noisy means and mean squares of what a public classifier sees; a generator learns to have them.",
         "DP-MEPF (Harder et al., 2022)",

@@ -1,5 +1,5 @@
 """A generator that learns to have what was paid for, its means of some features, class by class: how it is taught and
-drawn from, for DP-MERF, DP-MEPF and DP-FETA's second warm-up."""
+drawn from, for DP-MERF, DP-NTK, DP-MEPF and DP-FETA's second warm-up."""
 
 from __future__ import annotations
 

@@ -139,7 +139,8 @@ def drowned_embedding(plan: Plan, asked: Embedded, private: Images, budget: Budg
 def noise_of_embedding(noise_multiplier: float, asked: Embedded, private: Images) -> float:
     """Length of the noise in the mean embedding of a class, beside features of length 1, in as many directions as
     images can differ in: a generator cannot follow it in others, so that more features make it no worse."""
-    each, directions = private.units / private.classes, min(asked.features.count, math.prod(private.shape))
+    each, features = private.units / private.classes, asked.features.held(private.shape).features
+    directions = min(features, math.prod(private.shape))
     return math.sqrt(directions) * noise_multiplier * sensitivity(asked.config) / each
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from raysyn.data.fourier import FourierConfig
 from raysyn.data.images import Images
+from raysyn.data.tangent import TangentConfig
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries.central import CentralConfig
@@ -66,9 +67,9 @@ class Embedded:
     """The mean embedding."""
 
     config: EmbeddingConfig
-    features: FourierConfig
+    features: FourierConfig | TangentConfig
     seed: int
-    """Of the waves."""
+    """Of the features."""
 
 
 @dataclass(frozen=True)

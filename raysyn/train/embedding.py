@@ -1,4 +1,5 @@
-"""A generator that learns to have the embedding of a noisy answer (DP-MERF, DP-MEPF): no private image is seen here."""
+"""A generator that learns to have the embedding of a noisy answer (DP-MERF, DP-NTK, DP-MEPF): no private image is seen
+here."""
 
 from __future__ import annotations
 
@@ -55,6 +56,14 @@ class MatchConfig:
         return self.learning_rate * self.decay ** (step * self.decays // self.iterations)
 
 
+class Unwritten(nn.Module):
+    """Features that are too many to be written down for each image: they say how far their means are from others."""
+
+    def distance(self, images_NCHW: Tensor, labels_N: Tensor, wanted_KF: Tensor, unbiased: bool) -> Tensor:
+        """As the function `distance` has it of features."""
+        raise NotImplementedError
+
+
 class Fourier(nn.Module):
     """(images (N, C, H, W) in [0, 1]) to features (N, 2 * waves), as `data.fourier.Waves.features` has them of real
     ones."""
@@ -94,8 +103,12 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = config.rate(step)
         z_NL, labels_N = draws(generator.config.latent, len(wanted_KF), config.batch_size, seed, step)
-        images = generator(z_NL.to(worker.device), labels_N.to(worker.device))
-        loss = distance(features(images), labels_N.to(worker.device), wanted_KF, config.unbiased)
+        known_N = labels_N.to(worker.device)
+        images = generator(z_NL.to(worker.device), known_N)
+        if isinstance(features, Unwritten):
+            loss = features.distance(images, known_N, wanted_KF, config.unbiased)
+        else:
+            loss = distance(features(images), known_N, wanted_KF, config.unbiased)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -14,7 +14,7 @@ from raysyn.audits import findings, own_run, query_games
 from raysyn.audits.findings import LITTLE, REFUTED
 from raysyn.audits.own_run import Run
 from raysyn.audits.played import Case
-from raysyn.data import fourier
+from raysyn.data import fourier, tangent
 from raysyn.data.images import Images
 from raysyn.models import perceptual as seen
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
@@ -105,6 +105,12 @@ def test_features_that_are_longer_than_one_are_refuted(row: str, monkeypatch: py
     assert findings.judge(case, case.play(128, 0), 0.999).verdict == REFUTED
 
 
+def test_gradients_that_are_longer_than_one_are_refuted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tangent, "SHORT", 3.0)
+    case = {case.name: case for case in query_games.cases(1.0)}["mean embedding of dp_ntk, images"]
+    assert findings.judge(case, case.play(128, 0), 0.999).verdict == REFUTED
+
+
 CENTRAL = 'stream.normal(step, f"central/{config.kind}/class {cell}"'
 SHARED = [
     (
@@ -118,6 +124,7 @@ SHARED = [
     (central, "one_round", CENTRAL, CENTRAL.replace(" {cell}", ""), "central modes, persons"),
     (moments, "class_sums", "moments/means/class {label}", "moments/means", "class sums of noisy_means, images"),
     (embedding, "embedding_sums", "embedding/class {label}", "embedding", "mean embedding of dp_merf, images"),
+    (embedding, "embedding_sums", "embedding/class {label}", "embedding", "mean embedding of dp_ntk, persons"),
     (perceptual, "noisy_sums", "features/{stage}/class {label}", "features", "mean features of dp_mepf, images"),
     (moments, "spread_sums", " {cell}", "", "spread of noisy_means, persons"),
 ]
@@ -153,6 +160,10 @@ OWN: list[tuple[str, Mechanism, Any, str, Callable[..., Any], Any]] = [
     (
         "mean embedding of dp_merf", Embedded(embedding.EmbeddingConfig(), fourier.FourierConfig(count=12), 5), fourier,
         "waves", lambda features, shape, seed: (features.count, seed), (12, 5),
+    ),
+    (
+        "mean embedding of dp_ntk", Embedded(embedding.EmbeddingConfig(), tangent.TangentConfig(widths=(3,)), 5),
+        tangent, "tangent", lambda features, shape, seed: (features.widths, seed), ((3,), 5),
     ),
     ("votes of evolution", votes.VotesConfig(blur=2.5), votes, "ballots", lambda *args: args[-1], 2.5),
     (

@@ -23,6 +23,8 @@ from raysyn.methods.dp_mepf import pipeline as dp_mepf
 from raysyn.methods.dp_mepf import presets as dp_mepf_presets
 from raysyn.methods.dp_merf import pipeline as dp_merf
 from raysyn.methods.dp_merf import presets as dp_merf_presets
+from raysyn.methods.dp_ntk import pipeline as dp_ntk
+from raysyn.methods.dp_ntk import presets as dp_ntk_presets
 from raysyn.methods.evolution import pipeline as evolution
 from raysyn.methods.evolution import presets as evolution_presets
 from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
@@ -157,6 +159,7 @@ PRESETS: dict[str, tuple[Callable[[Any], object], Any]] = {
     "noisy_means": (noisy_means.prepare, noisy_means_presets.PRESETS["quick"]),
     "evolution": (evolution.prepare, of_public(evolution_presets.PRESETS["quick"])),
     "dp_merf": (dp_merf.prepare, dp_merf_presets.PRESETS["quick"]),
+    "dp_ntk": (dp_ntk.prepare, dp_ntk_presets.PRESETS["quick"]),
     "dp_mepf": (dp_mepf.prepare, dp_mepf_presets.PRESETS["quick"]),
     "dp_feta": (dp_feta.prepare, dp_feta_presets.PRESETS["quick"]),
     "privimage": (privimage.prepare, privimage_presets.PRESETS["quick"]),

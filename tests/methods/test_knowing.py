@@ -17,7 +17,7 @@ from raysyn.methods.dp_feta.model import knows as dp_feta
 from raysyn.methods.dp_imgsyn.config import new_teacher
 from raysyn.methods.dp_imgsyn.knowing import knows as dp_imgsyn
 from raysyn.methods.dp_mepf.model import knows as dp_mepf
-from raysyn.methods.dp_merf.model import knows as dp_merf
+from raysyn.methods.embedded import knows as embedded
 from raysyn.methods.evolution.pipeline import knows as evolution
 from raysyn.methods.evolution.warps import GENES
 from raysyn.methods.knowledge_recycling.config import Config as Recycling
@@ -60,8 +60,14 @@ CASES: dict[str, tuple[Callable[..., Any], Any, Callable[[Any, Images], dict[str
         }, 3,
     ),
     "dp_merf": (
-        dp_merf, TINY["dp_merf"].config,
+        embedded, TINY["dp_merf"].config,
         lambda config, like: {"embedding": torch.randn(like.classes, config.features.count + 1).double()}, 1,
+    ),
+    "dp_ntk": (
+        embedded, TINY["dp_ntk"].config,
+        lambda config, like: {
+            "embedding": torch.randn(like.classes, config.features.held(like.shape).features + 1).double()
+        }, 1,
     ),
     "dp_mepf": (
         dp_mepf, TINY["dp_mepf"].config,

@@ -18,7 +18,7 @@ from raysyn.attacks import shadows
 from raysyn.attacks.shadows import AttackConfig
 from raysyn.data.images import Dataset, Images
 from raysyn.data.public import Public
-from raysyn.methods import needs
+from raysyn.methods import embedded_outlook, needs
 from raysyn.methods.dp_feta import outlook as of_dp_feta
 from raysyn.methods.dp_feta import presets as dp_feta_presets
 from raysyn.methods.dp_imgsyn import outlook as of_dp_imgsyn
@@ -26,8 +26,8 @@ from raysyn.methods.dp_imgsyn import presets as dp_imgsyn_presets
 from raysyn.methods.dp_imgsyn.units import Publics
 from raysyn.methods.dp_mepf import outlook as of_dp_mepf
 from raysyn.methods.dp_mepf import presets as dp_mepf_presets
-from raysyn.methods.dp_merf import outlook as of_dp_merf
 from raysyn.methods.dp_merf import presets as dp_merf_presets
+from raysyn.methods.dp_ntk import presets as dp_ntk_presets
 from raysyn.methods.evolution import outlook as of_evolution
 from raysyn.methods.evolution import presets as evolution_presets
 from raysyn.methods.knowledge_recycling import outlook as of_recycling
@@ -77,7 +77,11 @@ CHECKS: dict[str, tuple[Callable[[Console, Prepared], None], set[str]]] = {
         {"votes", "synthesise", "cnn", "resnet9"},
     ),
     "dp_merf": (
-        lambda console, found: of_dp_merf.check_memory(console, dp_merf_presets.PRESETS["quick"], found, On()),
+        lambda console, found: embedded_outlook.check_memory(console, dp_merf_presets.PRESETS["quick"], found, On()),
+        {"embedding", "generator", "synthesise", "cnn", "resnet9"},
+    ),
+    "dp_ntk": (
+        lambda console, found: embedded_outlook.check_memory(console, dp_ntk_presets.PRESETS["quick"], found, On()),
         {"embedding", "generator", "synthesise", "cnn", "resnet9"},
     ),
     "dp_mepf": (

@@ -94,7 +94,7 @@ def held_by(method: str, config: Any) -> list[str]:
     if method == "evolution":
         pictures = ["pictures"] if config.source.kind == "public" else []
         return [f"votes/population/{name}" for name in ("genes", "shares", *pictures)]
-    if method in ("dp_merf", "dp_mepf"):
+    if method in ("dp_merf", "dp_ntk", "dp_mepf"):
         return ["generator/model/dense.0.weight"]
     if method == "privimage":
         return [f"finetune/{'partner' if config.generator == 'gan' else 'ema'}/stem.weight"]

@@ -40,6 +40,8 @@ TINY = {
     "evolution": "quick --data.limit 300 --synthetic 100 --votes.candidates 10 " + JUDGED + AUDITED,
     "dp_merf": "quick --data.limit 300 --features.count 100 --training.iterations 5 --synthetic 100 "
     "--classes.noisy-counts 5 " + JUDGED + AUDITED,
+    "dp_ntk": "quick --data.limit 300 --features.widths 5 --training.iterations 5 --synthetic 100 "
+    "--classes.noisy-counts 5 " + JUDGED + AUDITED,
     "dp_mepf": "quick --data.limit 300 --public.limit 300 --query.network.width 2 --query.epochs 1 --synthetic 100 "
     "--training.iterations 5 --classes.noisy-counts 5 " + JUDGED + AUDITED,
     "dp_feta": "quick --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "

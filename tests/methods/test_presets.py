@@ -12,6 +12,7 @@ from raysyn.methods.dp_imgsyn import config as dp_imgsyn
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
 from raysyn.methods.dp_mepf.presets import PRESETS as DP_MEPF
 from raysyn.methods.dp_merf.presets import PRESETS as DP_MERF
+from raysyn.methods.dp_ntk.presets import PRESETS as DP_NTK
 from raysyn.methods.evolution.presets import PRESETS as EVOLUTION
 from raysyn.methods.noisy_means.presets import PRESETS as NOISY_MEANS
 from raysyn.methods.pigan import pipeline as pigan
@@ -23,7 +24,7 @@ from raysyn.privacy.queries import embedding, moments, perceptual, votes
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "noisy_means": NOISY_MEANS, "dp_feta": DP_FETA, "privimage": PRIVIMAGE, "dp_imgsyn": DP_IMGSYN, "pigan": PIGAN,
-    "evolution": EVOLUTION, "dp_merf": DP_MERF, "dp_mepf": DP_MEPF,
+    "evolution": EVOLUTION, "dp_merf": DP_MERF, "dp_ntk": DP_NTK, "dp_mepf": DP_MEPF,
 }  # fmt: skip
 ALL = [(family, name) for family, presets in FAMILIES.items() for name in presets]
 SOURCES: dict[str, tuple[str | None, int | None, int, int]] = {
@@ -88,7 +89,7 @@ def planned(family: str, config: Any, n: int, classes: int) -> Plan:
         return moments.plan(config.moments, config.budget, n)
     if family == "evolution":
         return votes.plan(config.votes, config.budget, n)
-    if family == "dp_merf":
+    if family in ("dp_merf", "dp_ntk"):
         return embedding.plan(config.budget, n)
     if family == "dp_mepf":
         return perceptual.plan(config.moments, config.budget, n)

@@ -15,6 +15,7 @@ import test_dp_feta
 import test_dp_imgsyn
 import test_dp_mepf
 import test_dp_merf
+import test_dp_ntk
 import test_evolution
 import test_knowledge_recycling
 import test_lira_method
@@ -29,6 +30,7 @@ from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
 from raysyn.methods.dp_mepf import pipeline as dp_mepf
 from raysyn.methods.dp_merf import pipeline as dp_merf
+from raysyn.methods.dp_ntk import pipeline as dp_ntk
 from raysyn.methods.evolution import pipeline as evolution
 from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
 from raysyn.methods.lira import pipeline as lira
@@ -58,6 +60,7 @@ METHODS: dict[str, tuple[Any, Run, Callable[[Any], Any]]] = {
         replace(test_evolution.PUBLIC, budget=BUDGET, eval=EVERY, synthetic=30), test_evolution.run, evolution.prepare,
     ),
     "dp_merf": (replace(test_dp_merf.TINY, budget=BUDGET, eval=EVERY, synthetic=30), test_dp_merf.run, dp_merf.prepare),
+    "dp_ntk": (replace(test_dp_ntk.TINY, budget=BUDGET, eval=EVERY, synthetic=30), test_dp_ntk.run, dp_ntk.prepare),
     "dp_mepf": (replace(test_dp_mepf.TINY, budget=BUDGET, eval=EVERY, synthetic=30), test_dp_mepf.run, dp_mepf.prepare),
     "dp_feta": (
         replace(

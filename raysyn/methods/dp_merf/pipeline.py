@@ -6,28 +6,22 @@ trained on that answer alone, images are drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-from raysyn.data.images import Images
 from raysyn.methods.canary_attack import stages as audited
 from raysyn.methods.class_shares import counted
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of
 from raysyn.methods.dp_merf.config import NAME, Config
-from raysyn.methods.dp_merf.model import asked_of, knows
-from raysyn.methods.dp_merf.outlook import check_memory, show_outlook
-from raysyn.methods.embedded import ask, class_embeddings, unlike
+from raysyn.methods.embedded import ask, asked_of, class_embeddings, knows, mechanisms, unlike
+from raysyn.methods.embedded_outlook import check_memory, show_outlook
 from raysyn.methods.ends import finish, look, uncharged
 from raysyn.methods.matching import GENERATOR, NETWORK, drawing, learned, of_generator
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import unjudged
 from raysyn.methods.synthesis import judging, synthesise
 from raysyn.privacy import units
-from raysyn.privacy.mechanisms import Mechanism
 from raysyn.privacy.queries import embedding
-from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.embedding import EMBEDDING
 from raysyn.report.report import Report
 
@@ -59,11 +53,6 @@ def run(setting: PrivateSetting) -> Report:
         f"Trained a generator for {config.training.iterations:,} steps to have these means.",
     ]
     return finish(setting, NAME, synthetic, done=done, weighed=partial(unlike, asked, answer_KF))
-
-
-def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> dict[str, Mechanism]:
-    """See `Method.mechanisms`."""
-    return {EMBEDDING: asked_of(config), COUNTS: None}
 
 
 METHOD = Method(

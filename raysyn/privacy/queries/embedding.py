@@ -1,8 +1,9 @@
-"""The noisy mean embedding: one sum over all images of their random Fourier features, each beside its class (DP-MERF,
-Harder et al., 2021).
+"""The noisy mean embedding: one sum over all images of their random features, each beside its class (DP-MERF, Harder
+et al., 2021, of Fourier features; DP-NTK, Yang et al., 2023, of tangent features).
 
 Let phi(x) be an image's features, of L2 norm at most 1 whatever it shows (`data/fourier.py`: of each wave a cosine c
-and a sine s, c^2 + s^2 = 1, divided by the root of the number of waves). An image x of class y adds the vector
+and a sine s, c^2 + s^2 = 1, divided by the root of the number of waves; `data/tangent.py`: the gradient of a network's
+output by its weights, divided by its own norm, which is never 0). An image x of class y adds the vector
 f(x, y) = (phi(x), c) in the block of class y and 0 in the blocks of all others, where the constant c = count_share
 counts it. So |f(x, y)|^2 <= 1 + c^2 over all blocks as one vector. Adding or removing an image moves the sum by
 f(x, y), and so by at most `sensitivity`, and the sum with Gaussian noise of noise_multiplier * sensitivity on each
@@ -19,11 +20,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raysyn.data.fourier import Waves
 from raysyn.data.images import Images
 from raysyn.privacy import units
 from raysyn.privacy.cost import Budget, Cost
@@ -35,6 +36,17 @@ BLOCK = 256
 """Images whose features are made at once: part of the sum's rounding, so a constant."""
 EMBEDDING = "embedding"
 """The stage of a plan."""
+
+
+class Features(Protocol):
+    """What is summed: vectors of L2 norm at most 1, whatever an image shows, that nothing private shapes."""
+
+    @property
+    def size(self) -> int: ...
+
+    def total(self, images_NHWC: NDArray[np.uint8], weights_N: Floats) -> Floats: ...
+
+    def along(self, images_NHWC: NDArray[np.uint8], labels_N: NDArray[np.int64], rows_KF: Floats) -> Floats: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +82,7 @@ def sensitivity(config: EmbeddingConfig) -> float:
 
 
 def embedding_sums(
-    private: Images, waves: Waves, config: EmbeddingConfig, price: Cost, stream: Stream
+    private: Images, features: Features, config: EmbeddingConfig, price: Cost, stream: Stream
 ) -> Release[Floats]:
     """Noisy sums of the features of each class, and last their noisy number times count_share: (K, features + 1), where
     count_share is 0 without it.
@@ -85,12 +97,10 @@ def embedding_sums(
         for at in range(0, len(members_M), BLOCK):
             some_B = members_M[at : at + BLOCK]
             weights_B = weights_N[some_B]
-            rows_BF = waves.features(private.images_NHWC[some_B])
-            # Not a matrix product, whose rounding depends on the number of threads.
-            total_F = np.einsum("b,bf->f", weights_B, rows_BF)
+            total_F = features.total(private.images_NHWC[some_B], weights_B)
             yield np.append(total_F, [weights_B.sum() * value for value in constant])
 
-    size = 2 * waves.cycles_PW.shape[1] + len(constant)
+    size = features.size + len(constant)
     assert price.noise_multiplier is not None
     answer_KF = np.stack(
         [

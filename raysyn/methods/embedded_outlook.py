@@ -1,4 +1,4 @@
-"""What --dry-run adds to the plan of DP-MERF: how long each stage would take here, and how much memory."""
+"""What --dry-run adds to the plan of DP-MERF and DP-NTK: how long each stage would take here, and how much memory."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from raysyn.data.images import Images
 from raysyn.methods import embedded, matching
 from raysyn.methods import outlook as shared
 from raysyn.methods.audit_outlook import auditing
-from raysyn.methods.dp_merf.config import Config
-from raysyn.methods.dp_merf.model import asked_of
-from raysyn.methods.embedded import resembling_seconds
+from raysyn.methods.embedded import MeanEmbedding, asked_of, resembling_seconds
 from raysyn.methods.machines import On
 from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, classifier_needs, refuse_too_large
@@ -19,15 +17,15 @@ from raysyn.screen.console import Console
 from raysyn.train.memory import Need
 
 
-def check_memory(console: Console, config: Config, prepared: Prepared, machines: On) -> None:
+def check_memory(console: Console, config: MeanEmbedding, prepared: Prepared, machines: On) -> None:
     """ValueError, in one sentence with a mend that fits, where a stage has no place in this machine's memory."""
     private = prepared.dataset.train
     refuse_too_large(console, config, private.shape, partial(needs, private=private), machines)
 
 
-def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> list[Need]:
+def needs(config: MeanEmbedding, shape: Shape, machines: On, *, private: Images) -> list[Need]:
     """What each stage holds, on images of `shape` in place of the private ones."""
-    image = 4 * 2 * config.features.count + matching.image_bytes(config.network, shape)
+    image = matching.image_bytes(config.network, shape)
     weights = matching.weight_bytes(config.network, shape)
     return [
         *embedded.needs(asked_of(config), config, shape, private.classes),
@@ -36,7 +34,7 @@ def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> lis
     ]
 
 
-def show_outlook(console: Console, config: Config, prepared: Prepared, machines: On) -> list[shared.Stage]:
+def show_outlook(console: Console, config: MeanEmbedding, prepared: Prepared, machines: On) -> list[shared.Stage]:
     """The stages as a table, from measurements that read no image; answered too."""
     private, asked = prepared.dataset.train, asked_of(config)
     found = [

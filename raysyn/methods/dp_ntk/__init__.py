@@ -1,0 +1,1 @@
+"""DP-NTK: see the card, README.md."""
