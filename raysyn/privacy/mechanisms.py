@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from raysyn.data.fourier import FourierConfig
+from raysyn.data.rbf import KernelConfig
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.embedding import EmbeddingConfig
+from raysyn.privacy.queries.functions import RoundsConfig
 from raysyn.privacy.queries.layer_statistics import Layers, StatisticsConfig
 from raysyn.privacy.queries.moments import MomentsConfig
 from raysyn.privacy.queries.noise import Floats
@@ -77,5 +79,15 @@ class Perceived:
     """Images, uint8 (N, H, W, C), to their features as `perceptual.class_sums` takes them."""
 
 
-Mechanism = Learned | CentralConfig | MomentsConfig | Histogram | LayersSeen | VotesConfig | Embedded | Perceived | None
+@dataclass(frozen=True)
+class Functions:
+    """Noisy functions."""
+
+    config: RoundsConfig
+    kernel: KernelConfig
+
+
+Asked = CentralConfig | MomentsConfig | Histogram | LayersSeen | VotesConfig | Embedded | Perceived
+"""A question that is asked a few times."""
+Mechanism = Learned | Functions | Asked | None
 """None for the noisy counts of classes, which have no setting but their noise."""
