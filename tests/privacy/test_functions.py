@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,7 +56,7 @@ def kernel(a_P: Tensor, b_P: Tensor, lengths: tuple[float, ...]) -> Tensor:
 
 def by_autograd(points_BP: Tensor, lengths: tuple[float, ...]) -> Tensor:
     """Covariance of all partial derivatives, (B * P, B * P), each by differentiating the kernel twice."""
-    twice = partial(torch.func.jacrev(torch.func.jacrev(kernel, 0), 1), lengths=lengths)
+    twice = torch.func.jacrev(torch.func.jacrev(lambda a_P, b_P: kernel(a_P, b_P, lengths), 0), 1)
     beside = torch.func.vmap(torch.func.vmap(twice, (None, 0)), (0, None))
     found_BBPP: Tensor = beside(points_BP, points_BP)
     return found_BBPP.transpose(1, 2).reshape(points_BP.numel(), -1)
