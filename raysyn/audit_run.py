@@ -39,7 +39,8 @@ class Flags:
     """Canaries in each row, at least 1024: more show smaller faults, and take longer. Rows whose games cost more have
     fewer."""
     steps: int | None = None
-    """Steps of DP-SGD, or rounds of noisy functions, to play, at most; the claim is priced for as many. By default all of the run."""
+    """Steps of DP-SGD, or rounds of noisy functions, to play, at most; the claim is priced for as many. By default all
+    of the run."""
     seed: int = 0
     """Another one plays other games. Nothing here is released, so all may be known."""
     only: tuple[str, ...] = ()

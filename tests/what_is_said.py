@@ -200,7 +200,17 @@ def beginning(words: str) -> str:
 BY_DEFINITION = "nothing of the code: it says what the promise is about"
 Check = Callable[[Left], None] | str
 AFTER_PAYING = "tests/methods/{0}/test_{0}.py::test_nothing_after_the_paid_answers_looks_at_private_images"
-PAID_METHODS = ("noisy_means", "evolution", "dp_merf", "dp_mepf", "dp_kernel", "dp_feta", "privimage", "dp_imgsyn", "pigan")
+PAID_METHODS = (
+    "noisy_means",
+    "evolution",
+    "dp_merf",
+    "dp_mepf",
+    "dp_kernel",
+    "dp_feta",
+    "privimage",
+    "dp_imgsyn",
+    "pigan",
+)
 CHECKS: Mapping[str, tuple[Check, ...]] = {
     COVERS[0]: (every_file_is_signed, *(AFTER_PAYING.format(name) for name in PAID_METHODS)),
     COVERS[1]: (the_ledger_is_what_was_spent,),

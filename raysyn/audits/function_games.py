@@ -121,7 +121,8 @@ class Rounds:
     @cached_property
     def root(self) -> Floats:
         """Lower triangle whose square is the covariance of a class' gradients."""
-        return np.linalg.cholesky(covariance(self.points_BP, self.lengths))
+        root: Floats = np.linalg.cholesky(covariance(self.points_BP, self.lengths)).astype(np.float64)
+        return root
 
     def images(self, there_M: Mask) -> Images:
         """One image of each canary, or an album of the same image: each class is a unit's own."""
@@ -235,7 +236,11 @@ def cases() -> list[Case]:
     found = []
     for word, adjacency in (("images", {}), ("persons", {"adjacency": ADD_REMOVE_PERSON})):
         plain = Cost(
-            mechanism="noisy functions", noise_multiplier=NOISE, sampling_rate=RATE, steps=ENGINE.config.count, **adjacency
+            mechanism="noisy functions",
+            noise_multiplier=NOISE,
+            sampling_rate=RATE,
+            steps=ENGINE.config.count,
+            **adjacency,
         )
         own = Rounds.of(ENGINE, plain, 1024, None)
         name = f"noisy functions of dp_kernel, {word}"

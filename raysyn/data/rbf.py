@@ -21,7 +21,7 @@ NARROWEST, WIDEST = 0.01, 10.0
 class KernelConfig:
     """When two images count as alike."""
 
-    length_scales: tuple[float, ...] = (0.25, 0.5)
+    length_scales: tuple[float, ...] = (0.3, 0.6, 1.0)
     """How far apart two images are that count as different: root mean square over pixels in [-1, 1], so that 2 is all
     of the way from black to white; the kernel is the mean over them. A width of images as vectors is this many times
     the root of their number of pixels and colours: the published 1, 2, 4, 8 and 16 of 28 x 28 pixels are 1/28 to
@@ -31,7 +31,7 @@ class KernelConfig:
         if not self.length_scales or not all(NARROWEST <= one <= WIDEST for one in self.length_scales):
             raise ValueError(
                 f"kernel.length_scales is {self.length_scales}: give numbers from {NARROWEST:g} to {WIDEST:g}, "
-                "0.25 and 0.5 are usual"
+                "0.3, 0.6 and 1.0 are usual"
             )
 
 

@@ -31,7 +31,7 @@ class PullConfig:
     whatever their size."""
     optimizer: Literal["adam", "rmsprop"] = "adam"
     """Adam, or RMSprop as published."""
-    learning_rate: float = 0.005
+    learning_rate: float = 0.01
     """The optimizer's, at the start."""
     final: float = 0.1
     """What part of that the last step has; between them it falls evenly. 1 leaves it as it is."""
@@ -47,7 +47,7 @@ class PullConfig:
         if self.optimizer not in ("adam", "rmsprop"):
             raise ValueError(f"training.optimizer is {self.optimizer!r}: give adam or rmsprop")
         if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"training.learning_rate is {self.learning_rate}: give a number above 0, 0.005 is usual")
+            raise ValueError(f"training.learning_rate is {self.learning_rate}: give a number above 0, 0.01 is usual")
         if not 0 < self.final <= 1 or not 0 <= self.ema < 1:
             raise ValueError(
                 f"training.final is {self.final} and training.ema {self.ema}: give a final above 0 up to 1, and an ema "

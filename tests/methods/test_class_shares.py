@@ -170,7 +170,18 @@ def test_methods_that_draw_no_class_that_is_asked_for_say_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["noisy_means", "evolution", "dp_merf", "dp_mepf", "dp_kernel", "dp_feta", "privimage", "pigan", "knowledge_recycling"]
+    "name",
+    [
+        "noisy_means",
+        "evolution",
+        "dp_merf",
+        "dp_mepf",
+        "dp_kernel",
+        "dp_feta",
+        "privimage",
+        "pigan",
+        "knowledge_recycling",
+    ],
 )
 def test_methods_that_draw_what_is_asked_for_warn_of_few_images_and_refuse_other_classes(name: str) -> None:
     labels = np.repeat(np.arange(3), [500, 480, 20])

@@ -238,7 +238,15 @@ def test_all_rounds_are_answered_once_each_with_the_sample_that_is_priced() -> N
 )
 def test_a_price_of_other_rounds_is_refused(cost: Cost, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        fit(Alone(), Still(somewhere(3, 2, 4)), pictures(), SCALES, RoundsConfig(count=40, batch_size=3), cost, bytes(32))
+        fit(
+            Alone(),
+            Still(somewhere(3, 2, 4)),
+            pictures(),
+            SCALES,
+            RoundsConfig(count=40, batch_size=3),
+            cost,
+            bytes(32),
+        )
 
 
 def test_a_price_for_images_is_not_one_for_persons() -> None:

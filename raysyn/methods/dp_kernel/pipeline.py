@@ -33,8 +33,9 @@ from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.functions import FUNCTIONS
 from raysyn.report.report import Report
 
-DROWNED = 1.0
-"""Noise of a class' mean function, over all rounds, as a part of the longest that it can be."""
+DROWNED = 0.2
+"""Part of the largest value that a class' mean function can have: where noise is more than that over all rounds, little
+of the function is seen."""
 
 
 def prepare(config: Config) -> Prepared:
@@ -59,8 +60,8 @@ def drowned(config: Config, private: Images, planned: Plan) -> list[str]:
     if noise < DROWNED:
         return []
     return [
-        f"functions would be mostly noise: over all rounds it is {noise:.2g} times the longest function of a class of "
-        f"{each:,.0f} {units.word(private)}s; give a larger --budget.epsilon, or take noisy_means"
+        f"functions would be mostly noise: over all rounds it is {noise:.2g} of the largest value that they can have for "
+        f"a class of {each:,.0f} {units.word(private)}s; give a larger --budget.epsilon, or take noisy_means"
     ]
 
 

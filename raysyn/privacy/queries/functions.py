@@ -40,7 +40,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,9 +68,9 @@ BLOCK = 4096
 class RoundsConfig:
     """How the functions are asked for."""
 
-    count: int = 2_000
+    count: int = 600
     """Rounds, each of which is a noisy answer and a step of the generator."""
-    batch_size: int = 2_000
+    batch_size: int = 3_000
     """Expected private images, or persons where these are named, per round: each takes part with probability
     batch_size / n."""
     count_share: float = 0.1
@@ -131,7 +130,7 @@ def path_gradients(points_KBP: Tensor, kernel: Kernel, normal_KBP: Tensor) -> Te
 
     Raises RuntimeError where a covariance has no square root.
     """
-    classes, count, pixels = points_KBP.shape
+    classes, count, _ = points_KBP.shape
     apart_KBP = points_KBP - points_KBP[:, :1]
     # Columns of an orthonormal matrix whose span holds all differences, also where these are fewer in rank.
     basis_KPR = torch.linalg.qr(apart_KBP[:, 1:].transpose(1, 2)).Q

@@ -91,7 +91,9 @@ def test_trap_11_and_30_a_stopped_run_continues_to_the_same_bytes(
 def test_trap_05_two_runs_of_one_config_differ(whole: Path, tmp_path: Path) -> None:
     run(QUICK, tmp_path / "other")
     first, other = (load_saved(out / "internal/stages/functions.pt")["model"] for out in (whole, tmp_path / "other"))
-    assert not torch.any(first["dense.0.weight"] == other["dense.0.weight"]) and released(tmp_path / "other") != released(whole)
+    assert not torch.any(first["dense.0.weight"] == other["dense.0.weight"]) and released(
+        tmp_path / "other"
+    ) != released(whole)
 
 
 def test_what_may_leave_is_pinned_and_each_sentence_of_it_is_so(whole: Path) -> None:
@@ -104,5 +106,3 @@ def test_nothing_after_the_paid_answers_looks_at_private_images(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made_of_paid_answers(run, ends, TINY, whole, tmp_path / "run", monkeypatch)
-
-
