@@ -138,7 +138,7 @@ def of_other_engines(cases: Sequence[Case]) -> list[str]:
 
 
 def as_played(run: Run, cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Of each row of many steps its rate and steps, beside those of the run, and the canaries of each time it is played."""
+    """Of each row of many steps its rate and steps, beside those of the run, and the canaries that play at once."""
     found = [(case.name.partition(":")[0], _own(case)) for case in cases]
     return [
         {

@@ -22,7 +22,7 @@ TINY = (
         (("--data.no-labels", "--training.crowd", "1"), "training.crowd is 1: give 2 to 64"),
         (("--training.learning-rate", "0"), "training.learning_rate is 0"),
         (("--network.latent", "0"), "network.latent is 0"),
-        (("--data.limit", "50"), "too few for the default delta"),
+        (("--data.limit", "50", "--rounds.batch-size", "20"), "too few for the default delta"),
     ],
 )
 def test_bad_input_costs_one_sentence(tmp_path: Path, flags: tuple[str, ...], words: str) -> None:

@@ -34,8 +34,8 @@ from raysyn.privacy.queries.functions import FUNCTIONS
 from raysyn.report.report import Report
 
 DROWNED = 0.2
-"""Part of the largest value that a class' mean function can have: where noise is more than that over all rounds, little
-of the function is seen."""
+"""Part of the largest value that a class' mean function can have: where noise of all rounds together is more, little of
+the function is seen."""
 
 
 def prepare(config: Config) -> Prepared:
