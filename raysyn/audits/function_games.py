@@ -37,13 +37,13 @@ from raysyn.privacy.queries import functions
 
 SHAPE, POINTS = (2, 5, 1), 5
 """Of made-up images, and how many points each class has: between these are 4 directions, and 6 beside them."""
-LOOKED_AT = 14
-"""Classes whose noise is looked at, each of 51 numbers."""
+LOOKED_AT, COUNTED = 12, 160
+"""Classes of whose gradients the noise is looked at, 50 numbers each, and of whose counts."""
 STEPS, TOGETHER = 1 << 10, 64
 """Rounds whose noise is looked at, at most: some that follow each other, and later some again."""
-ENGINE = Functions(functions.RoundsConfig(count=4, batch_size=1), KernelConfig())
+ENGINE = Functions(functions.RoundsConfig(count=12, batch_size=1), KernelConfig())
 """What `audit engine` plays."""
-RATE, NOISE = 0.25, 0.8
+RATE, NOISE = 0.25, 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +182,9 @@ class Watch(Watching):
         self.scores_M += canaries.log_likelihood_ratio(answers_1M, own.cost.sampling_rate, own.noise / own.shown)
         self.scores_M += canaries.SURE * canaries.exactly(answers_1M, 1.0)
         if step // TOGETHER % self._every == 0:
-            self.looked.append(seen_KD[:LOOKED_AT].ravel() / own.noise)
+            noise_KD = seen_KD / own.noise
+            parts = [noise_KD[:LOOKED_AT, : own.root.shape[0]], noise_KD[:COUNTED, own.root.shape[0] :]]
+            self.looked.append(np.concatenate([part.ravel() for part in parts]))
         self._tell(step + 1)
 
     def check(self, step: int) -> None:
@@ -209,7 +211,9 @@ def play(own: Rounds, name: str, tell: Callable[[int, int], None], games: int, s
         scores.append(seen.scores_M)
         coins.append(there_M)
         noise.append(np.stack(seen.looked))
-        alone.append(np.repeat(~there_M[:LOOKED_AT], len(own.adds_D)))
+        size = own.root.shape[0]
+        counted = ~there_M[:COUNTED] if len(own.adds_D) > size else ~there_M[:0]
+        alone.append(np.concatenate([np.repeat(~there_M[:LOOKED_AT], size), counted]))
     cost = own.cost
     fixed = canaries.thresholds(cost.sampling_rate, own.noise / own.shown, steps)
     return Played(

@@ -33,7 +33,7 @@ def judged(name: str, games: int = 2048) -> Finding:
 
 def of_a_run(adjacency: str = ADD_REMOVE) -> Run:
     price = Cost(
-        mechanism="noisy functions", noise_multiplier=0.9, sampling_rate=0.2, steps=8, adjacency=adjacency
+        mechanism="noisy functions", noise_multiplier=0.5, sampling_rate=0.2, steps=8, adjacency=adjacency
     )  # fmt: skip
     like = query_games.WHO[0].images.select(slice(0, 0))
     return Run(plan={FUNCTIONS: price}, asked={FUNCTIONS: ASKED}, like=like, units=300, ranks=1)
@@ -136,7 +136,7 @@ def test_what_is_played_is_the_runs_own_and_what_is_claimed_is_less_than_its_pri
     own = case.play.args[0]  # type: ignore[attr-defined]
     assert own.config == replace(ASKED.config, batch_size=own.batch, count=3) and own.asked.kernel == ASKED.kernel
     assert own.batch / own.canaries == pytest.approx(0.2, rel=1e-3) and case.cost.steps == 3
-    assert 0.5 < own.shown < 1 and case.cost.noise_multiplier == pytest.approx(0.9 / own.shown)
+    assert 0.5 < own.shown < 1 and case.cost.noise_multiplier == pytest.approx(0.5 / own.shown)
     assert "3 of 8 rounds" in case.name and own_run.takes_steps([case])
     assert own_run.runs_of(case, 1024) == "2 x 510 games" and own_run.pace(case, 1024) > 0
     (told,) = own_run.as_played(run, [case])

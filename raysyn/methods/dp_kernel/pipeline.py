@@ -60,8 +60,8 @@ def drowned(config: Config, private: Images, planned: Plan) -> list[str]:
     if noise < DROWNED:
         return []
     return [
-        f"functions would be mostly noise: over all rounds it is {noise:.2g} of the largest value that they can have for "
-        f"a class of {each:,.0f} {units.word(private)}s; give a larger --budget.epsilon, or take noisy_means"
+        f"functions would be mostly noise: over all rounds it is {noise:.2g} of the largest value that they can have "
+        f"for a class of {each:,.0f} {units.word(private)}s; give a larger --budget.epsilon, or take noisy_means"
     ]
 
 

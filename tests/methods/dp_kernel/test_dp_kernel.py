@@ -126,8 +126,8 @@ def test_the_generator_comes_to_where_a_function_is_high() -> None:
     private = data.Images(
         np.broadcast_to(grey[:, None, None, None], (200, 8, 8, 1)).copy(), np.arange(200) % 2, ("a", "b")
     )
-    config = RoundsConfig(count=60, batch_size=100)
-    pupil = taught(PullConfig(crowd=4, ema=0.0), config.count)
+    config = RoundsConfig(count=150, batch_size=100)
+    pupil = taught(PullConfig(crowd=4, ema=0.0, learning_rate=0.05), config.count)
     before = pupil.points(0).mean((1, 2))
     cost = replace(config.cost(200), noise_multiplier=1e-3)
     functions.fit(Alone(), pupil, private, KernelConfig(), config, cost, bytes(32))
@@ -182,7 +182,7 @@ def test_images_of_any_kind_are_learned_from(side: int, colours: int, labels: bo
 
 
 def test_few_images_for_the_noise_are_warned_of() -> None:
-    config = replace(TINY, budget=Budget(epsilon=0.5))
+    config = replace(TINY, budget=Budget(epsilon=0.1))
     private = data.load(TINY.data).train
     assert "functions would be mostly noise" in dp_kernel.drowned(config, private, dp_kernel.plan(config, 300))[0]
     rich = replace(TINY, budget=Budget(epsilon=500.0))
