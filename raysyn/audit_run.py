@@ -39,7 +39,8 @@ class Flags:
     """Canaries in each row, at least 1024: more show smaller faults, and take longer. Rows whose games cost more have
     fewer."""
     steps: int | None = None
-    """Steps of DP-SGD to play, at most; the claim is priced for as many. By default all of the run."""
+    """Steps of DP-SGD, or rounds of noisy functions, to play, at most; the claim is priced for as many. By default all
+    of the run."""
     seed: int = 0
     """Another one plays other games. Nothing here is released, so all may be known."""
     only: tuple[str, ...] = ()
@@ -121,7 +122,7 @@ def _cases(name: str | None, flags: Flags, tell: Tell) -> tuple[Run, list[Case]]
     if len(run.unknown()) == len(run.plan):
         raise ValueError(f"run is {name}, and its method says of no stage how it is played: nothing can be audited")
     cases = audit_table.chosen(own_run.cases(run, flags.games, flags.steps, tell), flags.only)
-    if flags.steps is not None and len(_left_out(run, cases)) == len(run.learned()):
+    if flags.steps is not None and not own_run.takes_steps(cases):
         raise ValueError(f"steps is {flags.steps}, but no row that is played is DP-SGD: leave it out")
     return run, cases
 

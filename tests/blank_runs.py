@@ -22,6 +22,7 @@ from raysyn.attacks.gan_attacks import MonteCarloConfig
 from raysyn.compute.local import Local
 from raysyn.data.fourier import FourierConfig
 from raysyn.data.images import DataConfig, Dataset, Images
+from raysyn.data.rbf import Kernel, KernelConfig
 from raysyn.data.streams import PublicConfig
 from raysyn.data.tangent import TangentConfig
 from raysyn.methods import asking, embedded, releasing
@@ -31,6 +32,8 @@ from raysyn.methods.dp_feta import frequency
 from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_imgsyn import config as of_dp_imgsyn
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.dp_kernel import config as of_dp_kernel
+from raysyn.methods.dp_kernel import pipeline as dp_kernel
 from raysyn.methods.dp_mepf import config as of_dp_mepf
 from raysyn.methods.dp_mepf import pipeline as dp_mepf
 from raysyn.methods.dp_merf import config as of_dp_merf
@@ -61,10 +64,11 @@ from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.micro_batches import MicroBatches
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
-from raysyn.privacy.queries import embedding, layer_statistics, moments, perceptual
+from raysyn.privacy.queries import embedding, functions, layer_statistics, moments, perceptual
 from raysyn.privacy.queries import semantic as semantic_query
 from raysyn.privacy.queries import votes as votes_query
 from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.queries.functions import FUNCTIONS, RoundsConfig
 from raysyn.privacy.queries.layer_statistics import StatisticsConfig
 from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.privacy.queries.votes import VotesConfig
@@ -78,12 +82,14 @@ from raysyn.train.augment import AugmentConfig
 from raysyn.train.conditional_gans import AdversarialConfig
 from raysyn.train.embedding import MatchConfig
 from raysyn.train.loop import LoopConfig
+from raysyn.train.pulled import PullConfig, Pulled
 from raysyn.train.samplers import SamplerConfig
 from raysyn.train.semantic import QueryConfig
 
 SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=20, channels_last=True))
 BUDGET = Budget(epsilon=8.0, delta=1e-4, accountant="rdp")
 TUNING = SGDConfig(batch_size=30, epochs=0.6, noise_multiplicity=1, max_grad_norm=0.5)
+KERNEL = KernelConfig()
 UNET = UNetConfig(width=8, multipliers=(1,), blocks=1, attention=(), patch=2, positions=True)
 SHORT = LoopConfig(iterations=1, batch_size=16)
 EVAL = EvalConfig(classifiers=(), feature_epochs=1, precision_recall_images=50, distances=0)
@@ -156,6 +162,16 @@ METHODS: dict[str, Method] = {
             network=UpsamplerConfig(latent=4, hidden=8, channels=4), training=MatchConfig(iterations=3, batch_size=20),
         ),
         {"means": math.sqrt(1 + 0.1**2), "squares": 1.0},
+    ),
+    # Functions of norm 1, and a count.
+    "dp_kernel": Method(
+        dp_kernel,
+        of_dp_kernel.Config(
+            data=DataConfig(limit=300), budget=BUDGET, rounds=RoundsConfig(count=3, batch_size=60), synthetic=60,
+            eval=EVAL, network=UpsamplerConfig(latent=4, hidden=8, channels=4), training=PullConfig(crowd=2),
+            kernel=KERNEL,
+        ),
+        {FUNCTIONS: math.sqrt(1 + 0.1**2)},
     ),
     "dp_feta": Method(
         dp_feta,
@@ -282,6 +298,7 @@ def blank_run(
             _blank_votes(patch, run)
             _blank_embedding(patch, run)
             _blank_features(patch, run)
+            _blank_functions(patch, run)
             _blank_sgd(patch, run)
             patch.setattr(releasing, "write_release", lambda _, *rest, **more: _release(run, [*rest, more]))
             with pytest.raises(_Released):
@@ -408,6 +425,24 @@ def _blank_features(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
 
     patch.setattr(perceptual, "noisy_sum", lambda parts, *more: total([0.0 * part for part in parts], *more))
     patch.setattr(dp_mepf, "class_moments", means)
+
+
+def _blank_functions(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
+    total, learn = functions.sums, Pulled.learn
+
+    def noted(self: Pulled, step: int, answer: Any, shares_K: torch.Tensor) -> None:
+        # What the path was made of: the draw is linear.
+        classes, count, pixels = self.points_KBP.shape
+        unit = torch.eye(count * pixels, dtype=torch.float64).view(-1, 1, count, pixels).expand(-1, classes, -1, -1)
+        of = Kernel.of(KERNEL, self.generator.shape)
+        columns = [functions.path_gradients(self.points_KBP, of, one).flatten(1) for one in unit]
+        made_of = torch.linalg.solve(torch.stack(columns, 2), answer.gradients_KBP.flatten(1))
+        whole = torch.cat([made_of.ravel(), 0.1 * answer.shares_K]).numpy() * 60
+        run.sold.setdefault(FUNCTIONS, []).append(whole)
+        learn(self, step, answer, shares_K)
+
+    patch.setattr(functions, "sums", lambda *args: functions.Answer(*(0.0 * one for one in total(*args))))
+    patch.setattr(Pulled, "learn", noted)
 
 
 def _blank_sgd(patch: pytest.MonkeyPatch, run: BlankRun) -> None:

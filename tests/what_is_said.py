@@ -206,6 +206,7 @@ PAID_METHODS = (
     "dp_merf",
     "dp_ntk",
     "dp_mepf",
+    "dp_kernel",
     "dp_feta",
     "privimage",
     "dp_imgsyn",

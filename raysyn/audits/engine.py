@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Literal
 
-from raysyn.audits import query_games, query_sides, sgd_games, sgd_sides
+from raysyn.audits import function_games, query_games, query_sides, sgd_games, sgd_sides
 from raysyn.audits.played import Case
 from raysyn.audits.sgd_games import Setting
 from raysyn.compute.worker import best_device
@@ -22,7 +22,7 @@ def cases() -> list[Case]:
         # A run compiles its step anew: few runs, of more canaries, and the one rank that a GPU has.
         many = product(COPIES, (False, True))
         found += [_sgd(Setting(engine="fused", copies=k, persons=p, units=4096, batch=1024)) for k, p in many]
-    return [*found, *_others(), *query_games.cases(0.25), *query_sides.cases(1 / 32)]
+    return [*found, *_others(), *query_games.cases(0.25), *query_sides.cases(1 / 32), *function_games.cases()]
 
 
 def _sgd(setting: Setting) -> Case:

@@ -10,14 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from raysyn.audits import own_sgd, query_games
+from raysyn.audits import function_games, own_sgd, query_games
+from raysyn.audits.function_games import Rounds
 from raysyn.audits.own_sgd import Own
 from raysyn.audits.played import Case
 from raysyn.audits.query_games import Game
 from raysyn.audits.who import ALBUM, Who
 from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost
-from raysyn.privacy.mechanisms import Embedded, Histogram, LayersSeen, Learned, Mechanism, Perceived, Question
+from raysyn.privacy.mechanisms import (
+    Asked,
+    Embedded,
+    Functions,
+    Histogram,
+    LayersSeen,
+    Learned,
+    Mechanism,
+    Perceived,
+    Question,
+)
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.counts import COUNTS
@@ -60,14 +71,17 @@ class Run:
 
 
 def cases(run: Run, games: int, steps: int | None, tell: Tell) -> list[Case]:
-    """One for each stage of the plan; `steps` of DP-SGD at most are played, and priced."""
-    return [
-        _learned(run, stage, mechanism, games, steps, tell)
-        if isinstance(mechanism := run.asked[stage], Learned)
-        else _question(run, stage, tell)
-        for stage in run.plan
-        if stage in run.asked
-    ]
+    """One for each stage of the plan; `steps` of DP-SGD, or rounds of functions, at most are played, and priced."""
+    return [_case(run, stage, games, steps, tell) for stage in run.plan if stage in run.asked]
+
+
+def _case(run: Run, stage: str, games: int, steps: int | None, tell: Tell) -> Case:
+    mechanism, price = run.asked[stage], run.plan[stage]
+    if isinstance(mechanism, Learned):
+        return _learned(run, stage, mechanism, games, steps, tell)
+    if isinstance(mechanism, Functions):
+        return function_games.case(mechanism, price, f"{stage}: {price.mechanism}", games, steps, tell)
+    return _question(run, stage, mechanism, tell)
 
 
 def _learned(run: Run, stage: str, learned: Learned, games: int, steps: int | None, tell: Tell) -> Case:
@@ -82,8 +96,8 @@ def _learned(run: Run, stage: str, learned: Learned, games: int, steps: int | No
     return Case(name=name, cost=own.cost, play=partial(own_sgd.play, own, name, partial(tell, name)), games=part)
 
 
-def _question(run: Run, stage: str, tell: Tell) -> Case:
-    price, mechanism = run.plan[stage], run.asked[stage]
+def _question(run: Run, stage: str, mechanism: Asked | None, tell: Tell) -> Case:
+    price = run.plan[stage]
     album = ALBUM if price.adjacency == ADD_REMOVE_PERSON else 1
     who = Who("persons" if album > 1 else "images", (0,) * album, run.like.shape, run.like.classes)
     game = _game(stage, mechanism, price, who, run.units)
@@ -95,7 +109,7 @@ def _question(run: Run, stage: str, tell: Tell) -> Case:
     return Case(name=name, cost=price, play=play, games=ASKED, tight=whole and adds >= AS_MUCH)
 
 
-def _game(stage: str, mechanism: Mechanism, price: Cost, who: Who, n: int) -> Game:
+def _game(stage: str, mechanism: Asked | None, price: Cost, who: Who, n: int) -> Game:
     if isinstance(mechanism, CentralConfig):
         return query_games.central_game(mechanism, price, who)
     if isinstance(mechanism, MomentsConfig):
@@ -122,10 +136,15 @@ def _game(stage: str, mechanism: Mechanism, price: Cost, who: Who, n: int) -> Ga
     )
 
 
-def _own(case: Case) -> Own | None:
-    """Of DP-SGD."""
+def _own(case: Case) -> Own | Rounds | None:
+    """Of DP-SGD and of rounds of functions, whose steps are played with many canaries at once."""
     assert isinstance(case.play, partial)
-    return case.play.args[0] if isinstance(case.play.args[0], Own) else None
+    return case.play.args[0] if isinstance(case.play.args[0], Own | Rounds) else None
+
+
+def takes_steps(cases: Sequence[Case]) -> bool:
+    """Whether any of them does."""
+    return any(_own(case) is not None for case in cases)
 
 
 def of_other_engines(cases: Sequence[Case]) -> list[str]:
@@ -135,7 +154,7 @@ def of_other_engines(cases: Sequence[Case]) -> list[str]:
 
 
 def as_played(run: Run, cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Of each row of DP-SGD its rate and steps, beside those of the run, and the canaries of each time it is played."""
+    """Of each row of many steps its rate and steps, beside those of the run, and the canaries that play at once."""
     found = [(case.name.partition(":")[0], _own(case)) for case in cases]
     return [
         {
@@ -155,15 +174,22 @@ def runs_of(case: Case, games: int) -> str:
 def pace(case: Case, games: int) -> float:
     """Seconds that so many games of a case take here: a few steps, or games, are played."""
     if (first := _own(case)) is not None:
-        took = 0.0
+        took, brief = 0.0, min(PRICED_STEPS, first.cost.steps)
         # The first time pays for what is made once.
         for _ in range(2):
-            brief = replace(first, cost=replace(first.cost, steps=min(PRICED_STEPS, first.cost.steps)))
             began = time.perf_counter()
-            own_sgd.run(brief, np.zeros(first.canaries, bool), bytes(32), lambda done: None)
+            _briefly(first, brief)
             took = time.perf_counter() - began
-        steps = first.runs(games) * first.cost.steps
-        return took / brief.cost.steps * steps
+        return took / brief * first.runs(games) * first.cost.steps
     began = time.perf_counter()
     case.play(PRICED_GAMES, 0)
     return (time.perf_counter() - began) / PRICED_GAMES * games
+
+
+def _briefly(own: Own | Rounds, steps: int) -> None:
+    """So many steps, of which nothing is kept."""
+    nobody, secret = np.zeros(own.canaries, bool), bytes(32)
+    if isinstance(own, Own):
+        own_sgd.run(replace(own, cost=replace(own.cost, steps=steps)), nobody, secret, lambda done: None)
+    else:
+        function_games.run(replace(own, price=replace(own.price, steps=steps)), nobody, secret, lambda done: None)

@@ -56,6 +56,17 @@ STEPS, TOGETHER = 1 << 12, 64
 step has of the next is seen, and what comes late. Scores are of all."""
 
 
+def as_often(rate: Fraction, games: int) -> tuple[int, int]:
+    """(canaries of each run, expected ones in a step) for so many games, or more where they are too few for a rate as
+    near as NEAR."""
+    most = max(1, games // RUNS)
+    while abs(rate.limit_denominator(most) - rate) > NEAR * rate:
+        most *= 2
+    rate = rate.limit_denominator(most)
+    times = max(1, round(games / RUNS / rate.denominator))
+    return times * rate.denominator, times * rate.numerator
+
+
 @dataclass(frozen=True, kw_only=True)
 class Own:
     """One stage of DP-SGD as a run has it."""
@@ -71,12 +82,7 @@ class Own:
     @classmethod
     def of(cls, learned: Learned, price: Cost, games: int, steps: int | None, ranks: int) -> Own:
         """As its plan has it, for so many games, or more where canaries are too few for a rate as near as NEAR."""
-        rate, most = Fraction(price.sampling_rate), max(1, games // RUNS)
-        while abs(rate.limit_denominator(most) - rate) > NEAR * rate:
-            most *= 2
-        rate = rate.limit_denominator(most)
-        times = max(1, round(games / RUNS / rate.denominator))
-        many, batch = times * rate.denominator, times * rate.numerator
+        many, batch = as_often(Fraction(price.sampling_rate), games)
         played = min(steps or price.steps, price.steps)
         cost = replace(price, sampling_rate=batch / many, steps=played)
         return cls(learned=learned, cost=cost, canaries=many, batch=batch, ranks=ranks)

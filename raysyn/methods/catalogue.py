@@ -98,6 +98,13 @@ METHODS = (
         needs="public images",
     ),
     _own(
+        "dp_kernel",
+        "Noisy kernel sums of samples of the images, round by round; a generator learns from their gradients.",
+        "DP-Kernel: Functional Renyi DP for Generative Modeling (Jiang et al., NeurIPS 2023)",
+        guarantee="dp",
+        needs="nothing",
+    ),
+    _own(
         "dp_feta",
         "Noisy central images warm up a diffusion model, DP-SGD fine-tunes it.",
         "DP-FETA (Li et al., S&P 2025); DP-FETA-Pro (2026); without warm-up DPDM (2023)",

@@ -24,6 +24,20 @@ class Release(Generic[T]):
     cost: Cost
 
 
+def plain(release: Release[dict[str, Any]]) -> dict[str, Any]:
+    """A release in plain values, all that travels from a worker: with its price, which a stored answer keeps."""
+    return {"value": release.value, "cost": asdict(release.cost)}
+
+
+def refuse_another_price(made_at: Mapping[str, Any], cost: Cost) -> None:
+    """ValueError where an answer, or what there is of it, was made at another price than `cost`."""
+    if made_at != asdict(cost):
+        raise ValueError(
+            f"the checkpoint was made at {made_at}, but the plan now says {asdict(cost)}: steps of two prices cannot "
+            "be one ledger entry; start a new run folder, or continue with the packages it began with"
+        )
+
+
 @dataclass(frozen=True)
 class Plan:
     """Every touch of the private data, priced before the first one.

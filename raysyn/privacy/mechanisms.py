@@ -11,11 +11,13 @@ from torch import nn
 
 from raysyn.data.fourier import FourierConfig
 from raysyn.data.images import Images
+from raysyn.data.rbf import KernelConfig
 from raysyn.data.tangent import TangentConfig
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.embedding import EmbeddingConfig
+from raysyn.privacy.queries.functions import RoundsConfig
 from raysyn.privacy.queries.layer_statistics import Layers, StatisticsConfig
 from raysyn.privacy.queries.moments import MomentsConfig
 from raysyn.privacy.queries.noise import Floats
@@ -90,5 +92,15 @@ class Question:
     sensitivity: what one image adds is 1 long at most. Any shape."""
 
 
-Mechanism = Learned | CentralConfig | MomentsConfig | Histogram | LayersSeen | VotesConfig | Embedded | Perceived | None
+@dataclass(frozen=True)
+class Functions:
+    """Noisy functions."""
+
+    config: RoundsConfig
+    kernel: KernelConfig
+
+
+Asked = CentralConfig | MomentsConfig | Histogram | LayersSeen | VotesConfig | Embedded | Perceived | Question
+"""A question that is asked a few times."""
+Mechanism = Learned | Functions | Asked | None
 """None for the noisy counts of classes, which have no setting but their noise."""

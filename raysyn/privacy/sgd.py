@@ -30,7 +30,7 @@ from raysyn.compute.worker import Worker
 from raysyn.data.images import Images
 from raysyn.privacy import engines, units
 from raysyn.privacy.cost import Cost
-from raysyn.privacy.ledger import Release
+from raysyn.privacy.ledger import Release, plain, refuse_another_price
 from raysyn.privacy.micro_batches import MicroBatches, made_up
 from raysyn.privacy.poisson import Stream, participants
 from raysyn.privacy.sgd_config import SGDConfig, marks
@@ -70,7 +70,7 @@ def train(
     first weights of low-rank updates alone."""
     args = (model, task, private, config, cost, secret, speed, name, epsilon_at, partner, seed, snapshots)
     answer = compute.train(_plain_fit, *args, name=name)
-    _refuse_another_price(answer["cost"], cost)
+    refuse_another_price(answer["cost"], cost)
     return Release(value=answer["value"], cost=cost)
 
 
@@ -80,17 +80,7 @@ def at(stage: str, step: int) -> str:
 
 
 def _plain_fit(worker: Worker, *args: Any) -> dict[str, Any]:
-    """`fit` with its price in plain values, all that travels: a stored answer must not be sold at another one."""
-    release = fit(worker, *args)
-    return {"value": release.value, "cost": asdict(release.cost)}
-
-
-def _refuse_another_price(made_at: dict[str, Any], cost: Cost) -> None:
-    if made_at != asdict(cost):
-        raise ValueError(
-            f"the checkpoint was made at {made_at}, but the plan now says {asdict(cost)}: steps of two prices cannot "
-            "be one ledger entry; start a new run folder, or continue with the packages it began with"
-        )
+    return plain(fit(worker, *args))
 
 
 def fit(
@@ -264,7 +254,7 @@ class _Run:
         }
 
     def _load(self, saved: dict[str, Any]) -> None:
-        _refuse_another_price(saved["cost"], self.cost)
+        refuse_another_price(saved["cost"], self.cost)
         self.model.load_state_dict(saved["model"])
         self.ema.load_state_dict(saved["ema"])
         # It would bring back the setting of the device that saved it, or of a version that had none.

@@ -19,6 +19,8 @@ from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_feta import presets as dp_feta_presets
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
 from raysyn.methods.dp_imgsyn import presets as dp_imgsyn_presets
+from raysyn.methods.dp_kernel import pipeline as dp_kernel
+from raysyn.methods.dp_kernel import presets as dp_kernel_presets
 from raysyn.methods.dp_mepf import pipeline as dp_mepf
 from raysyn.methods.dp_mepf import presets as dp_mepf_presets
 from raysyn.methods.dp_merf import pipeline as dp_merf
@@ -161,6 +163,7 @@ PRESETS: dict[str, tuple[Callable[[Any], object], Any]] = {
     "dp_merf": (dp_merf.prepare, dp_merf_presets.PRESETS["quick"]),
     "dp_ntk": (dp_ntk.prepare, dp_ntk_presets.PRESETS["quick"]),
     "dp_mepf": (dp_mepf.prepare, dp_mepf_presets.PRESETS["quick"]),
+    "dp_kernel": (dp_kernel.prepare, dp_kernel_presets.PRESETS["quick"]),
     "dp_feta": (dp_feta.prepare, dp_feta_presets.PRESETS["quick"]),
     "privimage": (privimage.prepare, privimage_presets.PRESETS["quick"]),
     "dp_imgsyn": (dp_imgsyn.prepare, dp_imgsyn_presets.PRESETS["quick"]),

@@ -19,7 +19,7 @@ class StopsInTraining(Local):
         super().__init__(storage, self.watch)
 
     def watch(self, stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
-        if (stage, done) == ("generator", 10):
+        if (stage, done) in (("generator", 10), ("functions", 4)):
             raise KeyboardInterrupt
 
 
@@ -28,10 +28,11 @@ def released(out: Path) -> dict[str, bytes]:
 
 
 def continues_to_the_same_bytes(
-    run: Callable[..., Any], stages: Sequence[str], whole: Path, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    run: Callable[..., Any], stages: Sequence[str], whole: Path, out: Path, monkeypatch: pytest.MonkeyPatch,
+    trained: Sequence[str] = (),
+) -> None:  # fmt: skip
     """run(out[, compute]) is stopped when the answer of each stage is paid for and not yet stored, and again while the
-    generator learns; it ends as that in `whole` did."""
+    generator learns, before the `trained` ones among them are paid for; it ends as that in `whole` did."""
     secret, pay = (whole / "internal/secret").read_bytes(), Ledger.pay
     monkeypatch.setattr("raysyn.runs.folder.os.urandom", lambda n: secret[:n])
 
@@ -51,6 +52,8 @@ def continues_to_the_same_bytes(
     monkeypatch.setattr("time.monotonic", iter(range(10**6)).__next__)
     with pytest.raises(KeyboardInterrupt):
         run(out, StopsInTraining)
+    for stage in trained:
+        stops_at(stage)
     run(out)
     assert released(out) == released(whole)
-    assert len((out / "internal/ledger.jsonl").read_text().splitlines()) == len(stages)
+    assert len((out / "internal/ledger.jsonl").read_text().splitlines()) == len(stages) + len(trained)

@@ -27,7 +27,7 @@ from raysyn.runs.folder import RunFolder
 SECRET = bytes(range(32))
 ABLE = [name for name, method in METHODS.items() if method.module.METHOD.audited]
 QUICK = ("dp_feta", "dpgan")
-HANDED_ON = {"dp_feta", "dp_feta_gaussian", "privimage"}
+HANDED_ON = {"dp_kernel", "dp_feta", "dp_feta_gaussian", "privimage"}
 """Whose network, where it is released, is what canaries are guessed about by."""
 
 

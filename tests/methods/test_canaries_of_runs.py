@@ -93,7 +93,19 @@ def test_a_kind_of_no_canaries_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["noisy_means", "evolution", "dp_merf", "dp_ntk", "dp_mepf", "dp_feta", "privimage", "dp_imgsyn", "pigan"]
+    "name",
+    [
+        "noisy_means",
+        "evolution",
+        "dp_merf",
+        "dp_ntk",
+        "dp_mepf",
+        "dp_kernel",
+        "dp_feta",
+        "privimage",
+        "dp_imgsyn",
+        "pigan",
+    ],
 )
 def test_quick_presets_have_none_by_themselves(name: str) -> None:
     presets = catalogue.find(name).presets()

@@ -177,6 +177,7 @@ def test_methods_that_draw_no_class_that_is_asked_for_say_so() -> None:
         "dp_merf",
         "dp_ntk",
         "dp_mepf",
+        "dp_kernel",
         "dp_feta",
         "privimage",
         "pigan",

@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from raysyn.data.images import DataConfig, Images, load
+from raysyn.methods import matching
 from raysyn.methods.denoising import LEVELS
 from raysyn.methods.dp_feta import config as of_dp_feta
 from raysyn.methods.dp_feta.model import knows as dp_feta
 from raysyn.methods.dp_imgsyn.config import new_teacher
 from raysyn.methods.dp_imgsyn.knowing import knows as dp_imgsyn
+from raysyn.methods.dp_kernel.model import knows as dp_kernel
 from raysyn.methods.dp_mepf.model import knows as dp_mepf
 from raysyn.methods.embedded import knows as embedded
 from raysyn.methods.evolution.pipeline import knows as evolution
@@ -75,6 +77,10 @@ CASES: dict[str, tuple[Callable[..., Any], Any, Callable[[Any, Images], dict[str
             "query": {"weights": config.query.network.build(1, 5).state_dict()},
             "means": torch.randn(like.classes, SEEN + 1).double(), "squares": torch.randn(like.classes, SEEN).double(),
         }, 1,
+    ),
+    "dp_kernel": (
+        dp_kernel, TINY["dp_kernel"].config,
+        lambda config, like: {"functions": {"model": matching.new_generator(config, like).state_dict()}}, 1,
     ),
     "privimage": (
         privimage, TINY["privimage"].config,

@@ -24,6 +24,8 @@ from raysyn.methods.dp_feta import presets as dp_feta_presets
 from raysyn.methods.dp_imgsyn import outlook as of_dp_imgsyn
 from raysyn.methods.dp_imgsyn import presets as dp_imgsyn_presets
 from raysyn.methods.dp_imgsyn.units import Publics
+from raysyn.methods.dp_kernel import outlook as of_dp_kernel
+from raysyn.methods.dp_kernel import presets as dp_kernel_presets
 from raysyn.methods.dp_mepf import outlook as of_dp_mepf
 from raysyn.methods.dp_mepf import presets as dp_mepf_presets
 from raysyn.methods.dp_merf import presets as dp_merf_presets
@@ -87,6 +89,10 @@ CHECKS: dict[str, tuple[Callable[[Console, Prepared], None], set[str]]] = {
     "dp_mepf": (
         lambda console, found: of_dp_mepf.check_memory(console, dp_mepf_presets.PRESETS["quick"], found, On()),
         {"means", "generator", "synthesise", "cnn", "resnet9"},
+    ),
+    "dp_kernel": (
+        lambda console, found: of_dp_kernel.check_memory(console, dp_kernel_presets.PRESETS["quick"], found, On()),
+        {"functions", "synthesise", "cnn", "resnet9"},
     ),
     "dp_feta": (
         lambda console, found: of_dp_feta.check_memory(console, dp_feta_presets.PRESETS["quick"], found, On()),

@@ -96,6 +96,8 @@ def held_by(method: str, config: Any) -> list[str]:
         return [f"votes/population/{name}" for name in ("genes", "shares", *pictures)]
     if method in ("dp_merf", "dp_ntk", "dp_mepf"):
         return ["generator/model/dense.0.weight"]
+    if method == "dp_kernel":
+        return ["functions/model/dense.0.weight"]
     if method == "privimage":
         return [f"finetune/{'partner' if config.generator == 'gan' else 'ema'}/stem.weight"]
     teacher = ["teacher/weights/stem.weight", "generator-chosen/weights/dense.weight", "generator-chosen/deviation"]

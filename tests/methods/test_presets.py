@@ -10,6 +10,8 @@ import pytest
 from raysyn.methods.dp_feta.presets import PRESETS as DP_FETA
 from raysyn.methods.dp_imgsyn import config as dp_imgsyn
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
+from raysyn.methods.dp_kernel import pipeline as dp_kernel
+from raysyn.methods.dp_kernel.presets import PRESETS as DP_KERNEL
 from raysyn.methods.dp_mepf.presets import PRESETS as DP_MEPF
 from raysyn.methods.dp_merf.presets import PRESETS as DP_MERF
 from raysyn.methods.dp_ntk.presets import PRESETS as DP_NTK
@@ -24,7 +26,7 @@ from raysyn.privacy.queries import embedding, moments, perceptual, votes
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "noisy_means": NOISY_MEANS, "dp_feta": DP_FETA, "privimage": PRIVIMAGE, "dp_imgsyn": DP_IMGSYN, "pigan": PIGAN,
-    "evolution": EVOLUTION, "dp_merf": DP_MERF, "dp_ntk": DP_NTK, "dp_mepf": DP_MEPF,
+    "evolution": EVOLUTION, "dp_merf": DP_MERF, "dp_ntk": DP_NTK, "dp_mepf": DP_MEPF, "dp_kernel": DP_KERNEL,
 }  # fmt: skip
 ALL = [(family, name) for family, presets in FAMILIES.items() for name in presets]
 SOURCES: dict[str, tuple[str | None, int | None, int, int]] = {
@@ -93,6 +95,8 @@ def planned(family: str, config: Any, n: int, classes: int) -> Plan:
         return embedding.plan(config.budget, n)
     if family == "dp_mepf":
         return perceptual.plan(config.moments, config.budget, n)
+    if family == "dp_kernel":
+        return dp_kernel.plan(config, n)
     if family == "dp_imgsyn":
         return dp_imgsyn.plan(config, n)
     return privimage.plan(config, n, classes)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import test_dp_feta
 import test_dp_imgsyn
+import test_dp_kernel
 import test_dp_mepf
 import test_dp_merf
 import test_dp_ntk
@@ -28,6 +29,7 @@ from raysyn.attacks.shadows import AttackConfig
 from raysyn.data.images import DataConfig
 from raysyn.methods.dp_feta import pipeline as dp_feta
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.dp_kernel import pipeline as dp_kernel
 from raysyn.methods.dp_mepf import pipeline as dp_mepf
 from raysyn.methods.dp_merf import pipeline as dp_merf
 from raysyn.methods.dp_ntk import pipeline as dp_ntk
@@ -62,6 +64,13 @@ METHODS: dict[str, tuple[Any, Run, Callable[[Any], Any]]] = {
     "dp_merf": (replace(test_dp_merf.TINY, budget=BUDGET, eval=EVERY, synthetic=30), test_dp_merf.run, dp_merf.prepare),
     "dp_ntk": (replace(test_dp_ntk.TINY, budget=BUDGET, eval=EVERY, synthetic=30), test_dp_ntk.run, dp_ntk.prepare),
     "dp_mepf": (replace(test_dp_mepf.TINY, budget=BUDGET, eval=EVERY, synthetic=30), test_dp_mepf.run, dp_mepf.prepare),
+    "dp_kernel": (
+        replace(
+            test_dp_kernel.TINY, budget=BUDGET, eval=EVERY, synthetic=30,
+            rounds=replace(test_dp_kernel.TINY.rounds, batch_size=2),
+        ),
+        test_dp_kernel.run, dp_kernel.prepare,
+    ),
     "dp_feta": (
         replace(
             test_dp_feta.TINY, budget=BUDGET, eval=EVERY, synthetic=30,

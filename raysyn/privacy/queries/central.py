@@ -230,8 +230,12 @@ def class_counts(counts: Floats, expected: float, noise_std: float, sampling_rat
     Averages the rounds, then shrinks towards the equal split as far as noise explains the differences
     (James-Stein): where counts drown in noise, as with few images, this is the paper's equal denominator.
     """
-    average = counts.mean(axis=0)
-    by_chance = (noise_std**2 + expected * (1 - sampling_rate)) / len(counts)
+    return shrunk(counts.mean(axis=0), len(counts), expected, noise_std, sampling_rate)
+
+
+def shrunk(average: Floats, rounds: int, expected: float, noise_std: float, sampling_rate: float) -> Floats:
+    """The same from the `average` of so many rounds, (classes,)."""
+    by_chance = (noise_std**2 + expected * (1 - sampling_rate)) / rounds
     observed = float(np.mean((average - expected) ** 2))
     trust = max(0.0, 1.0 - by_chance / observed) if observed > 0 else 0.0
     return np.maximum(expected + trust * (average - expected), LEAST_COUNT * expected)

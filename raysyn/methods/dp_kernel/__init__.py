@@ -1,0 +1,1 @@
+"""DP-Kernel: see the card, README.md."""
