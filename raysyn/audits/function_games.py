@@ -31,7 +31,7 @@ from raysyn.audits.who import ALBUM
 from raysyn.compute.worker import Alone
 from raysyn.data.images import Images
 from raysyn.data.rbf import KernelConfig
-from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost
+from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost
 from raysyn.privacy.mechanisms import Functions
 from raysyn.privacy.queries import functions
 
@@ -238,14 +238,8 @@ def case(asked: Functions, price: Cost, name: str, games: int, steps: int | None
 def cases() -> list[Case]:
     """Of `audit engine`, for images and for persons."""
     found = []
-    for word, adjacency in (("images", {}), ("persons", {"adjacency": ADD_REMOVE_PERSON})):
-        plain = Cost(
-            mechanism="noisy functions",
-            noise_multiplier=NOISE,
-            sampling_rate=RATE,
-            steps=ENGINE.config.count,
-            **adjacency,
-        )
+    for word, adjacency in (("images", ADD_REMOVE), ("persons", ADD_REMOVE_PERSON)):
+        plain = replace(ENGINE.config.cost(1), noise_multiplier=NOISE, sampling_rate=RATE, adjacency=adjacency)
         own = Rounds.of(ENGINE, plain, 1024, None)
         name = f"noisy functions of dp_kernel, {word}"
         found.append(Case(name=name, cost=own.cost, play=partial(play, own, name, quietly)))

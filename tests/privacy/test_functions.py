@@ -195,7 +195,7 @@ class Still:
     """Asks in the same places, and notes what it is told."""
 
     def __init__(self, at_KBP: Tensor) -> None:
-        self.at_KBP, self.told = at_KBP, list[tuple[Answer, Tensor]]()
+        self.at_KBP, self.told, self.checked = at_KBP, list[tuple[Answer, Tensor]](), list[int]()
 
     def join(self, worker: Any) -> None: ...
 
@@ -205,7 +205,8 @@ class Still:
     def learn(self, step: int, answer: Answer, shares_K: Tensor) -> None:
         self.told.append((answer, shares_K))
 
-    def check(self, step: int) -> None: ...
+    def check(self, step: int) -> None:
+        self.checked.append(step)
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -222,6 +223,7 @@ def test_all_rounds_are_answered_once_each_with_the_sample_that_is_priced() -> N
     answer = fit(Alone(), still, private, SCALES, config, cost, bytes(32), epsilon_at=float)
     assert answer.cost == cost and answer.value["history"][-1] == {"step": 40, "epsilon": 40.0}
     joined_TK = torch.stack([one.shares_K for one, _ in still.told]) * 3
+    assert still.checked[-1] == 40, "what is released was looked at"
     assert len(joined_TK) == 40 and len(joined_TK.unique(dim=0)) > 3
     many = float(joined_TK.sum())
     assert many == pytest.approx(120, abs=5 * math.sqrt(40 * 12 * 0.25 * 0.75))
