@@ -150,7 +150,10 @@ _QUICK = replace(
     ),
     semantic=SemanticConfig(k=2, noise_multiplier=10.0),
     pretrain=LoopConfig(iterations=400, learning_rate=2e-3),
-    augment=AugmentConfig(magnitude=(1, 9)),
+    # Of central images: the published strength for grey ones. No other was shown to be better: mean accuracy, mean and
+    # mode images, 89.1 and 87.6 %; as they are 89.3 and 86.6 %, at the strength for colour 87.7 and 87.2 %; one seed,
+    # 299 test images, intervals of about 3.5 points to either side.
+    augment=AugmentConfig(),
     warmup=LoopConfig(iterations=250, learning_rate=2e-3),
     finetune=SGDConfig(batch_size=256, epochs=20, noise_multiplicity=1, learning_rate=2e-3, ema=0.97),
     synthetic=2_000,
