@@ -80,7 +80,10 @@ CASES: dict[str, tuple[Callable[..., Any], Any, Callable[[Any, Images], dict[str
     ),
     "dp_kernel": (
         dp_kernel, TINY["dp_kernel"].config,
-        lambda config, like: {"functions": {"model": matching.new_generator(config.network, like, config.seed).state_dict()}}, 1,
+        lambda config, like: {
+            "functions": {"model": matching.new_generator(config.network, like, config.seed).state_dict()}
+        },
+        1,
     ),
     "privimage": (
         privimage, TINY["privimage"].config,
