@@ -123,7 +123,9 @@ def _cases(name: str | None, flags: Flags, tell: Tell) -> tuple[Run, list[Case]]
         raise ValueError(f"run is {name}, and its method says of no stage how it is played: nothing can be audited")
     cases = audit_table.chosen(own_run.cases(run, flags.games, flags.steps, tell), flags.only)
     if flags.steps is not None and not own_run.takes_steps(cases):
-        raise ValueError(f"steps is {flags.steps}, but no row that is played is DP-SGD: leave it out")
+        raise ValueError(
+            f"steps is {flags.steps}, but no row that is played is DP-SGD or noisy functions: leave it out"
+        )
     return run, cases
 
 

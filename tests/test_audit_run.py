@@ -200,7 +200,7 @@ def test_a_price_says_what_it_may_come_to(
         ("{run} --steps 0", "steps is 0: give at least 1, or leave it out for all"),
         ("{run} --only cuonts", "only is cuonts, which is in no row (did you mean counts?)"),
         ("{run} --gmes 5", "--gmes is no flag of audit run"),
-        ("{run} --steps 3", "steps is 3, but no row that is played is DP-SGD: leave it out"),
+        ("{run} --steps 3", "steps is 3, but no row that is played is DP-SGD or noisy functions: leave it out"),
     ],
 )
 def test_a_mistake_is_one_sentence(
