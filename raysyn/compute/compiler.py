@@ -37,6 +37,9 @@ class _Later(ModuleType):
         return fn if more == {"wrapping": False} else _fetched().disable(fn, *given, **more)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "__file__":
+            # `inspect` asks all modules for it. To fetch the compiler then would be in the midst of whoever inspects.
+            raise AttributeError(name)
         return getattr(_fetched(), name)
 
 

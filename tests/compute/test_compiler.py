@@ -53,3 +53,20 @@ def test_optimizers_do_without_the_compiler_which_comes_when_it_is_called() -> N
     done = subprocess.run([sys.executable, "-c", PUT_OFF], cwd=root, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == repr(known["weights"])
+
+
+INSPECTED = """
+import inspect, sys
+from raysyn.compute.compiler import put_off_compiler
+put_off_compiler()
+inspect.getmodule(inspect.currentframe())
+assert "torch._dynamo.utils" not in sys.modules
+import torch.distributed.tensor
+"""
+
+
+def test_whoever_looks_through_all_modules_does_not_fetch_it() -> None:
+    """torch does, while it imports what the compiler imports, too."""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", INSPECTED], cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
