@@ -19,8 +19,8 @@ _PUBLISHED = (1, 2, 4, 8, 16)
 
 _CPU = Config(
     # On KMNIST (9,000 images, 600 rounds of a tenth of them, noise as of MNIST's n at epsilon 1, one seed, 5,000 images
-    # and 3 epochs) a CNN reached 50 %; 51 % with scales of 0.4 and 0.8, 10 %, which is chance, with 0.15 and 0.3; 49 %
-    # in 1,500 rounds of a twentieth.
+    # and 3 epochs) a CNN reached 50 %; 51 % with scales of 0.4 and 0.8; 10 %, which is chance, with 0.15 and 0.3 and
+    # half the learning rate; 49 % in 1,500 rounds of a twentieth.
     rounds=RoundsConfig(count=600, batch_size=3_000),
     eval=EvalConfig(epochs=15, images=10_000, resnet9_width=0.125, feature_epochs=5),
     tuned_on="KMNIST",
