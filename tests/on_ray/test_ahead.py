@@ -9,7 +9,7 @@ import pytest
 import raysyn
 from raysyn.command import main
 from raysyn.methods.dp_feta import pipeline as dp_feta
-from raysyn.on_ray import ahead, joining
+from raysyn.on_ray import ahead, cluster, joining
 
 NOBODY = "on.address is 'auto', but no Ray cluster runs on this machine"
 
@@ -18,7 +18,8 @@ NOBODY = "on.address is 'auto', but no Ray cluster runs on this machine"
 def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """No cluster, and images that must not be read."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(ahead, "connected", lambda: False)
+    for module in (ahead, cluster):
+        monkeypatch.setattr(module, "connected", lambda: False)
     monkeypatch.setattr(joining, "_candidates", lambda given: [])
 
 
