@@ -93,7 +93,8 @@ def test_a_row_for_each_moment_says_its_step_and_what_was_spent_and_nothing_of_i
     assert sorted(path.stem for path in (whole / "internal/kept").iterdir()) == [f"finetune-{n}" for n in (0, 2, 3, 4)]
     files = {path.name for path in (whole / "release").rglob("*") if path.is_file()}
     assert files == {
-        "README.md", "certificate.html", "certificate.json", "croissant.json", "samples.png", "synthetic.parquet"
+        "README.md", "certificate.html", "certificate.json", "croissant.json", "disclosure.json", "samples.png",
+        "synthetic.parquet",
     }  # fmt: skip
 
 
