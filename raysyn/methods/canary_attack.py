@@ -39,10 +39,15 @@ OF_ONE = 20
 TAUGHT, EPOCHS = 5000, 3
 """Released images, at most, that the network of features is trained on, and for how long."""
 PIXELS, FEATURES, WEIGHTS = "nearest in pixels", "nearest in features", "loss of the model"
+ANSWER = "along the noisy embedding"
+INSIDE = (WEIGHTS, ANSWER)
+"""Those that look at more than released images."""
 NOTES = {
     PIXELS: "How near a canary's nearest released image of its class is, beside test images of this class.",
     FEATURES: "The same in features of a classifier that is trained on the released images.",
     WEIGHTS: "How small the loss is, mean over noise levels and draws if there are any, beside that of test images of "
+    "the class.",
+    ANSWER: "How much its features point along the noisy mean embedding of its class, beside those of test images of "
     "the class.",
 }
 
@@ -69,22 +74,23 @@ def stages(setting: Setting) -> list[str]:
 
 def attack(
     setting: Setting, released: Images, privacy: Mapping[str, Any], weighed: Weighed | None = None,
-    weights_leave: bool = False,
+    weights_leave: bool = False, answered: Weighed | None = None,
 ) -> Finding | None:  # fmt: skip
-    """Guess about the canaries of a run, if it has any, from the images that it has `released` and by its weights;
-    `privacy` is the report's section on what it promises, and `weights_leave` whether a release that holds the network
-    holds these weights."""
+    """Guess about the canaries of a run, if it has any, from the images that it has `released`, by its weights and by
+    what was `answered` beside them; `privacy` is the report's section on what it promises, and `weights_leave` whether
+    a release that holds the network holds these weights."""
     if (tried := setting.tried) is None:
         return None
     train, seed = setting.dataset.train, setting.config.seed
     units_M, there_M = tried.canaries.units_M, tried.canaries.there_M
     places, whose = _some_of_each(train, units_M)
-    shared = (train.select(places), subset(setting.dataset.test, OUT, seed), released, weighed, seed)
+    looked_at = {name: one for name, one in ((WEIGHTS, weighed), (ANSWER, answered)) if one is not None}
+    shared = (train.select(places), subset(setting.dataset.test, OUT, seed), released, looked_at, seed)
     scores = setting.folder.stage(
         STAGE, lambda: setting.compute.map(score, [None], name=STAGE, shared=shared)[0]
     )  # fmt: skip
     of_units = {
-        name: one_run.of_units(value.numpy(), whose, len(units_M), surest=name != WEIGHTS)
+        name: one_run.of_units(value.numpy(), whose, len(units_M), surest=name not in INSIDE)
         for name, value in scores.items()
     }
     claim = Claim(privacy["epsilon"], privacy["delta"], privacy["meaning"]["gaussian"]["mu"])
@@ -112,7 +118,7 @@ def _some_of_each(private: Images, units_M: NDArray[np.int64]) -> tuple[NDArray[
 
 
 def score(
-    _: None, shared: tuple[Images, Images, Images, Weighed | None, int]
+    _: None, shared: tuple[Images, Images, Images, Mapping[str, Weighed], int]
 ) -> dict[str, Tensor]:  # fmt: skip
     """One unit: what each attack says of each canary's image, (N,), higher for who was rather in. Knows no coin."""
     own, out, released, weighed, seed = shared
@@ -122,8 +128,8 @@ def score(
         network = fit(taught, valid, "cnn", ClassifierConfig(epochs=EPOCHS), seed, best_device()).model
         looks[FEATURES] = lambda images: features(network, images).float()
     found = {name: one_run.by_distance(look, own, released, out) for name, look in looks.items()}
-    if weighed is not None:
-        found[WEIGHTS] = one_run.by_losses(weighed(own).double().numpy(), weighed(out).double().numpy(), own, out)
+    for name, losses in weighed.items():
+        found[name] = one_run.by_losses(losses(own).double().numpy(), losses(out).double().numpy(), own, out)
     return {name: torch.from_numpy(values) for name, values in found.items()}
 
 
@@ -131,7 +137,7 @@ def _record(
     name: str, scores_M: NDArray[np.float64], there_M: NDArray[np.bool_], claim: Claim, shown: Shown, whom: str,
     open_weights: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    sees = record.WEIGHTS if name == WEIGHTS else record.RELEASED
+    sees = record.WEIGHTS if name in INSIDE else record.RELEASED
     made = record.found(
         f"Canaries, {name}", sees, scores_M[there_M], scores_M[~there_M], unit=whom, delta=claim.delta, note=NOTES[name]
     )

@@ -52,7 +52,8 @@ def finish(
     setting: Setting, method: str, synthetic: Images, *, done: Sequence[str], central: Images | None = None,
     drawn_again: Images | None = None, beside: Beside | None = None, weighed: Weighed | None = None,
     weights_leave: bool = False, uncharged: Sequence[str] | None = None, public: Mapping[str, Any] | None = None,
-    generated: Images | None = None, sections: Sequence[Section] = (), **more: Any,
+    generated: Images | None = None, sections: Callable[[], Sequence[Section]] = tuple,
+    answered: Weighed | None = None, **more: Any,
 ) -> Report:  # fmt: skip
     """The end of a pipeline: certificate and release, then measures on real images and the report, which stay inside.
 
@@ -66,9 +67,10 @@ def finish(
         beside: what else is measured, after the release.
         weighed: by what weights canaries are guessed about, if there are any.
         weights_leave: whether a release that holds the network holds these weights.
+        answered: by what noisy answer they are guessed about beside, which no release holds.
         uncharged: what is uncharged, where that is more than usual.
         public: what was public, as the certificate names it.
-        sections: of the page, before what `beside` brings.
+        sections: makes parts of the page, after the release; they stand before what `beside` brings.
         more: of the report's environment.
     Raises ValueError where a stage of the plan was not paid, and, once all is written, Refuted where the canaries of
     the run show more than is promised.
@@ -77,15 +79,16 @@ def finish(
     privacy = release(
         setting, method, synthetic, usual(config) if uncharged is None else uncharged, **(public or {})
     )  # fmt: skip
+    parts = sections()
     metrics = evaluate(setting, synthetic, config.eval, drawn_again=drawn_again)
     attacks = attack_by_distances(setting, synthetic, config.eval.distances)
     further, compared = ({}, ()) if beside is None else beside(metrics)
-    audit = attack(setting, synthetic, privacy, weighed, weights_leave)
+    audit = attack(setting, synthetic, privacy, weighed, weights_leave, answered)
     found = with_audit(attacks, audit)
     report = setting.report(method, privacy=privacy, metrics={**metrics, **further}, attacks=found, **more)
     verdict = write_report(
         folder, report, synthetic=synthetic, central=central, done=done,
-        sections=[*sections_of(audit), *sections, *compared],
+        sections=[*sections_of(audit), *parts, *compared],
         generated=generated,
     )  # fmt: skip
     may = may_leave(audit, isinstance(setting, PrivateSetting))

@@ -133,7 +133,7 @@ def drowned_embedding(plan: Plan, asked: Embedded, private: Images, budget: Budg
         bearable = math.inf
     if noise_of_embedding(bearable, asked, private) < DROWNED:
         return [f"{said}; give --frequency.noise-multiplier {bearable:g}, a fifth of the budget"]
-    return [f"{said}; none that is clear can be had for ε {budget.epsilon:g}: leave out --frequency.noise-multiplier"]
+    return [f"{said}; none for a fifth of ε {budget.epsilon:g} is clear: leave out --frequency.noise-multiplier"]
 
 
 def noise_of_embedding(noise_multiplier: float, asked: Embedded, private: Images) -> float:

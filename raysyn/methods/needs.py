@@ -48,6 +48,8 @@ LIBRARIES = 450 * 2**20
 """Bytes that a further worker's process holds of its own before it does anything: Python, PyTorch and Ray."""
 PATCHES, SIDES = (2, 4, 8, 16), (128, 64, 32, 28, 16)
 """What is tried where a run does not fit."""
+PARTS, LEAST_DRAWS = (2, 4, 8, 16), 1_000
+"""The same of a second warm-up: by what its numbers are divided; and no fewer images than that."""
 
 
 def refuse_too_large(console: Console, config: Any, shape: Shape, needs: Needs, machines: Machines) -> None:
@@ -77,6 +79,7 @@ def mends(
             for one, other in patched
             if one > config.network.patch
         ]
+    yield from fewer_generated(config, shape, needs, machines)
     names = getattr(getattr(config, "eval", None), "classifiers", ())
     if any(name.startswith("resnet9") for name in names):
         few = tuple(name for name in names if not name.startswith("resnet9"))
@@ -86,6 +89,32 @@ def mends(
         (f"--data.size {side}", lambda side=side: needs(config, (side, side, shape[2]), machines))  # type: ignore[misc]
         for side in SIDES
         if side < min(shape[:2])
+    ]
+
+
+def fewer_generated(
+    config: Any, shape: Shape, needs: Needs, machines: Machines
+) -> Iterator[list[tuple[str, Callable[[], list[Need]]]]]:
+    """Of a second warm-up: fewer images of its generator, and fewer features of the question that this learns from."""
+    second = getattr(config, "frequency", None)
+    if second is None or not second.asked:
+        return
+    count = second.features.count
+
+    def held(other: Any) -> list[Need]:
+        return needs(replace(config, frequency=other), shape, machines)
+
+    draws = [second.draws // part for part in PARTS if second.draws // part >= LEAST_DRAWS]
+    yield [(f"--frequency.draws {one}", lambda one=one: held(replace(second, draws=one))) for one in draws]  # type: ignore[misc]
+    features = [
+        2 * (count // (2 * part)) for part in PARTS if count // (2 * part) >= len(second.features.length_scales)
+    ]
+    yield [
+        (
+            f"--frequency.features.count {one}",
+            lambda one=one: held(replace(second, features=replace(second.features, count=one))),  # type: ignore[misc]
+        )
+        for one in features
     ]
 
 

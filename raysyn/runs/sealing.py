@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from raysyn.runs.folder import RunFolder
-from raysyn.runs.refusals import leaves
-from raysyn.runs.storage import file_system, local_folder, write_atomically
+from raysyn.runs.refusals import RUN_JSON, leaves
+from raysyn.runs.storage import file_system, local_folder, read_bytes, write_atomically
 
 KEPT = ("run.json", "report.json", "report.html", "ledger.jsonl", "timings.json", "lock", "lease.json", "account.json")
 """Of internal/: everything else is erased, but for the stages that were paid for."""
@@ -23,6 +23,14 @@ FILES = ("eval.inception_weights", "word_vectors")
 """Settings that say where a file lies: a run that is finished reads none."""
 _NO_FILE = ("download", "try-download")
 """What they may say instead."""
+
+
+def is_sealed(out: str) -> bool:
+    """Whether this folder or URI says that it holds a sealed run; False also where it cannot be read."""
+    try:
+        return "sealed" in json.loads(read_bytes(out, RUN_JSON))
+    except (OSError, ValueError):
+        return False
 
 
 def note_place(folder: RunFolder, place: str | None) -> None:

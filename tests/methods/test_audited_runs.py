@@ -27,8 +27,10 @@ from raysyn.runs.folder import RunFolder
 SECRET = bytes(range(32))
 ABLE = [name for name, method in METHODS.items() if method.module.METHOD.audited]
 QUICK = ("dp_feta", "dpgan")
-HANDED_ON = {"dp_kernel", "dp_feta", "dp_feta_gaussian", "privimage"}
+HANDED_ON = {"dp_kernel", "dp_feta", "dp_feta_gaussian", "dp_feta_pro", "privimage"}
 """Whose network, where it is released, is what canaries are guessed about by."""
+ANSWERED = {"dp_feta_pro"}
+"""Who has a noisy answer beside it, which stays inside."""
 
 
 def test_who_can_be_audited() -> None:
@@ -89,7 +91,11 @@ def test_nobody_who_is_out_is_in_the_release_and_weights_are_asked(
     assert released[0] == released[1]
     network = "weights (of the release)" if name in HANDED_ON else "weights (never released)"
     attacks = json.loads((tmp_path / "0/internal/report.json").read_text())["attacks"]
-    assert list(attacks["audit"]["by_attack"]) == ["nearest in pixels", "nearest in features", "loss of the model"]
+    looks = ["nearest in pixels", "nearest in features", "loss of the model"]
+    looks += ["along the noisy embedding"] if name in ANSWERED else []
+    assert list(attacks["audit"]["by_attack"]) == looks
     found = [one for one in attacks["found"] if one["attack"].startswith("Canaries, ")]
-    assert [one["sees"] for one in found] == ["released images"] * 2 + [network]
+    assert [one["sees"] for one in found] == [
+        *["released images"] * 2, network, *["weights (never released)"] * (name in ANSWERED)
+    ]  # fmt: skip
     assert all(np.isfinite(one["auc"]["value"]) for one in found) and not attacks["audit"]["refuted"]

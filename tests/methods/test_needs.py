@@ -16,6 +16,7 @@ import torch
 
 from raysyn.attacks import shadows
 from raysyn.attacks.shadows import AttackConfig
+from raysyn.data.fourier import FourierConfig
 from raysyn.data.images import Dataset, Images
 from raysyn.data.public import Public
 from raysyn.methods import embedded_outlook, needs
@@ -267,6 +268,26 @@ def test_fewer_workers_are_a_mend(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.raises(ValueError, match=r"4 workers, each with .*; give --on\.workers 1 \(about "),
     ):
         of_dp_feta.check_memory(console, dp_feta_presets.PRESETS["quick"], prepared(16), On(workers=4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "mend", "other"),
+    [
+        ({"draws": 200_000_000}, "--frequency.draws 100000000", "--frequency.features.count"),
+        ({"features": FourierConfig(count=4_000_000)}, "--frequency.features.count 2000000", "--frequency.draws"),
+    ],
+    ids=["draws", "features"],
+)
+def test_less_for_a_second_warm_up_is_a_mend(
+    changes: dict[str, Any], mend: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dp_feta_presets.PRESETS["quick-pro"]
+    config = replace(config, frequency=replace(config.frequency, **changes))
+    most = max(one.bytes for one in of_dp_feta.needs(config, (8, 8, 1), On(), private=images(8)))
+    monkeypatch.setattr(needs, "available_bytes", lambda: int(0.6 * needs.HEADROOM * most))
+    with Console() as console, pytest.raises(ValueError, match=r"are free here; give ") as refused:
+        of_dp_feta.check_memory(console, config, prepared(8), On())
+    assert f"give {mend} (about " in str(refused.value) and other not in str(refused.value)
 
 
 def test_stacks_of_shadow_models_that_have_no_place_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def test_a_model_without_clip_and_noise_that_overfits_500_images_is_refuted_from
     drawn = generate(network, SamplerConfig(steps=16), labels, (8, 8, 1), 0, torch.device("cpu"))
     released = Images(drawn.numpy(), labels.numpy(), private.class_names)
     weighed = partial(denoising.losses, network, task, 0)
-    scores = canary_attack.score(None, (private, dataset.test, released, weighed, 0))
+    scores = canary_attack.score(None, (private, dataset.test, released, {canary_attack.WEIGHTS: weighed}, 0))
     claim = Claim(1.0, 1e-5, None)
     shown = {name: one_run.shown(one.numpy(), coins.there_M, claim, len(scores)) for name, one in scores.items()}
     assert shown[canary_attack.PIXELS].refuted, shown

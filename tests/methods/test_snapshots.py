@@ -16,20 +16,25 @@ import torch
 from PIL import Image
 from whole_run import whole_run
 
+from raysyn.data.fourier import FourierConfig
 from raysyn.data.images import DataConfig
 from raysyn.methods import snapshots
 from raysyn.methods.dp_feta import pipeline as dp_feta
-from raysyn.methods.dp_feta.config import Config
+from raysyn.methods.dp_feta.config import Config, FrequencyConfig
 from raysyn.methods.dp_feta.outlook import stages
 from raysyn.methods.machines import On
+from raysyn.methods.privimage import pipeline as privimage
 from raysyn.methods.privimage.config import Config as PrivImage
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.unet import UNetConfig
+from raysyn.models.upsampler import UpsamplerConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
+from raysyn.report.verify import main as verify
 from raysyn.runs.storage import load_saved
+from raysyn.train.embedding import MatchConfig
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
 
@@ -44,6 +49,14 @@ TINY = Config(
     synthetic=20,
     eval=EvalConfig(classifiers=(), feature_epochs=0, distances=0),
 )
+SECOND = FrequencyConfig(
+    noise_multiplier=6.0, features=FourierConfig(count=64), network=UpsamplerConfig(latent=4, hidden=8, channels=4),
+    training=MatchConfig(iterations=2, batch_size=20), draws=20, warmup=LoopConfig(iterations=2, batch_size=16),
+)  # fmt: skip
+DPDM = PrivImage(
+    pretraining="none", data=TINY.data, budget=TINY.budget, network=TINY.network, finetune=TINY.finetune,
+    sampler=TINY.sampler, synthetic=20, eval=TINY.eval,
+)  # fmt: skip
 SPEED = On(sgd=SGDSpeed(engine="bookkeeping", micro_batch=32, channels_last=True))
 TITLE = "<h2>Samples over training</h2>"
 
@@ -78,7 +91,11 @@ def test_a_row_for_each_moment_says_its_step_and_what_was_spent_and_nothing_of_i
     assert len(drawn) == len(told) == 5 and not np.array_equal(drawn[0], drawn[-1])
     # Kept and drawn inside alone.
     assert sorted(path.stem for path in (whole / "internal/kept").iterdir()) == [f"finetune-{n}" for n in (0, 2, 3, 4)]
-    assert not [path for path in (whole / "release").rglob("*") if "snapshot" in path.read_bytes().decode("latin-1")]
+    files = {path.name for path in (whole / "release").rglob("*") if path.is_file()}
+    assert files == {
+        "README.md", "certificate.html", "certificate.json", "croissant.json", "disclosure.json", "samples.png",
+        "synthetic.parquet",
+    }  # fmt: skip
 
 
 def test_the_last_row_is_drawn_from_what_is_released_with_the_noise_of_all(whole: Path) -> None:
@@ -115,6 +132,35 @@ def test_moments_that_were_not_kept_are_left_out_of_a_run_judged_anew(whole: Pat
     run(replace(TINY, snapshots=6), tmp_path / "run")
     assert load_saved(tmp_path / "run/internal/stages/snapshots-6.pt")["steps"] == [6]
     assert part((tmp_path / "run/internal/report.html").read_text()).count("<tr>") == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"central": replace(TINY.central, count=0)}, id="no central images"),
+        pytest.param({"warmup": replace(TINY.warmup, iterations=0)}, id="no first warm-up", marks=pytest.mark.slow),
+    ],
+)
+def test_a_second_warm_up_alone_has_taught_it_before_the_first_step(changes: dict[str, Any], tmp_path: Path) -> None:
+    config = replace(TINY, frequency=SECOND, **changes)
+    whole_run(dp_feta, config, tmp_path / "run", SPEED, about=config)
+    found = load_saved(tmp_path / "run/internal/stages/snapshots-4.pt")
+    assert found["steps"] == [0, 2, 3, 4, 6]
+    assert "before the first step: ε" in part((tmp_path / "run/internal/report.html").read_text())
+
+
+@pytest.mark.parametrize(("pipeline", "config"), [(dp_feta, TINY), (privimage, DPDM)], ids=["dp_feta", "privimage"])
+def test_a_failure_in_them_leaves_the_release_written(
+    pipeline: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "draw_moment", lambda *_: 1 / 0)
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        whole_run(pipeline, config, tmp_path / "run", SPEED, about=config)
+    assert verify([str(tmp_path / "run/release")]) == 0
+    assert not (tmp_path / "run/internal/report.json").exists()
+    monkeypatch.undo()
+    whole_run(pipeline, config, tmp_path / "run", SPEED, about=config)
+    assert TITLE in (tmp_path / "run/internal/report.html").read_text()
 
 
 def test_noise_of_an_untaught_network_is_not_shown(tmp_path: Path) -> None:

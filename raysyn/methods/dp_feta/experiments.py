@@ -104,7 +104,7 @@ def counts(config: Config, count: int) -> Config:
 
 def without_second(config: Config) -> Config:
     """The same without the second warm-up."""
-    kept = config.central.count > 0 and config.central.conditional
+    kept = config.central.count > 0 and config.warmup.iterations > 0 and config.central.conditional
     return replace(config, frequency=FrequencyConfig(), finetune=_tuned(config, kept))
 
 

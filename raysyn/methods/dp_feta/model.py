@@ -89,6 +89,13 @@ def frequency(setting: PrivateSetting, begun: Begun) -> Begun:
     return replace(begun, more=made.images)
 
 
+def answered(config: Config, begun: Begun) -> Weighed | None:
+    """How unlike the embedding single images are, for guesses about canaries; None where it was not asked for."""
+    assert isinstance(begun.model, Diffusion)
+    answer_KF = begun.model.answer_KF
+    return None if answer_KF is None else partial(unlike, embedding_of(config), answer_KF)
+
+
 def draws(fitted: ClassGaussians, config: Config, like: Images) -> Images:
     """What the warm-up learns from where there are Gaussians: post-processing of what was paid for."""
     labels_N = np.arange(config.central.draws, dtype=np.int64) % like.classes
@@ -125,12 +132,6 @@ def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Im
         return found
     alike = resemblance(embedding_of(config), answer(EMBEDDING).numpy(), images)
     return torch.cat([found, alike.to(found.dtype)], 1)
-
-
-def weighed_beside(weights: Weighed, answer: Weighed, images: Images) -> Tensor:
-    """What weights and an answer say of single images, beside each other."""
-    found = weights(images)
-    return torch.cat([found, answer(images).to(found.dtype)], 1)
 
 
 def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
@@ -177,15 +178,8 @@ class Diffusion(Denoising):
         asked = (self.task, made.images, how, seed_of(self.config.seed))
         warm = self.setting.folder.stage(FREQUENCY, lambda: warm_up(self.denoiser, *asked))
         self.denoiser.load_state_dict(warm["model"])
-        self.answer_KF = made.answer_KF
+        self.taught, self.answer_KF = True, made.answer_KF
         self.setting.console.stage(FREQUENCY, f"{how.iterations:,} steps on them: no further cost")
-
-    def weighed(self) -> Weighed:
-        """Losses of single images, at some noise levels, and how unlike the embedding they are."""
-        weights = super().weighed()
-        if self.answer_KF is None:
-            return weights
-        return partial(weighed_beside, weights, partial(unlike, embedding_of(self.config), self.answer_KF))
 
     def fine_tune(self) -> dict[str, Any]:
         """Stage II (paper 3.2): DP-SGD on the sensitive images spends what is left."""

@@ -8,6 +8,8 @@ stage II (3.2), synthesis and evaluation (4). `central.count = 0` leaves stage I
 
 from __future__ import annotations
 
+from functools import partial
+
 from raysyn.methods.canary_attack import stages as audited
 from raysyn.methods.class_shares import counted
 from raysyn.methods.common import PrivateSetting
@@ -24,7 +26,17 @@ from raysyn.methods.dp_feta.config import (
     plan,
 )
 from raysyn.methods.dp_feta.experiments import PARTS, asked
-from raysyn.methods.dp_feta.model import NETWORK, before, drawing, frequency, knows, mechanisms, spatial, task_of
+from raysyn.methods.dp_feta.model import (
+    NETWORK,
+    answered,
+    before,
+    drawing,
+    frequency,
+    knows,
+    mechanisms,
+    spatial,
+    task_of,
+)
 from raysyn.methods.dp_feta.outlook import check_memory, show_outlook
 from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look, uncharged
@@ -85,12 +97,11 @@ def run(setting: PrivateSetting) -> Report:
     # From here on every released byte is post-processing of what the ledger was paid for.
     synthetic = begun.model.draw()
     again = draw_again(config, begun.model)
-    training = over_training(setting, begun.model, tuned)
     return finish(
         setting, name_of(config), synthetic, done=story(config, plan, setting.dataset.train), central=begun.central,
-        generated=begun.more, drawn_again=again, sections=training,
+        generated=begun.more, drawn_again=again, sections=partial(over_training, setting, begun.model, tuned),
         beside=beside(setting, PARTS, groups, synthetic, begun), engine=tuned["engine"], weighed=begun.model.weighed(),
-        weights_leave=not config.frequency.asked,  # an embedding beside them stays inside
+        weights_leave=True, answered=answered(config, begun),
     )  # fmt: skip
 
 

@@ -159,11 +159,11 @@ def run(setting: Setting) -> Report:
     # From here on every released byte is post-processing of what the ledger was paid for.
     synthetic = model.draw()
     again = draw_again(config, model)
-    training = over_training(setting, model, tuned)
     name = name_of(config)
     privacy = release(setting, name, synthetic, uncharged(config), **made_from(config, public, selected))
 
-    # Measured on real images: for the report, which stays inside.
+    # Shown, and measured on real images: for the report, which stays inside.
+    training = over_training(setting, model, tuned)
     metrics = evaluate(setting, synthetic, config.eval, drawn_again=again)
     attacks = attack_by_distances(setting, synthetic, config.eval.distances)
     metrics["fidelity"] |= similarity(config, setting.loaded.train, public, chosen)

@@ -253,6 +253,10 @@ def test_parts_are_compared_beside_each_other() -> None:
     few = replace(TINY, finetune=replace(TINY.finetune, layers="embedding"), experiment=config.experiment)
     layers = {one.method: one.config.finetune.layers for one in next(iter(asked(few).values())).variants}
     assert (layers["dpdm"], layers["dp_feta"], layers["dp_feta_frequency"]) == ("all", "embedding", "embedding")
+    # Without steps of the first warm-up nothing has learned before DP-SGD but by the second.
+    (group,) = asked(replace(few, warmup=LoopConfig(iterations=0))).values()
+    layers = {one.method: one.config.finetune.layers for one in group.variants}
+    assert (layers["dp_feta"], layers["dp_feta_pro"]) == ("all", "embedding")
 
 
 @pytest.mark.parametrize(
@@ -328,7 +332,7 @@ def test_noise_that_hides_the_embedding_is_told_with_a_multiplier_that_the_budge
     assert doubts(ten, given) == []
     assert any("the embedding would be mostly noise" in told for told in dp_feta.prepare(TINY).doubts)
     (said,) = doubts(Budget(epsilon=1.0))
-    assert said.endswith("none that is clear can be had for ε 1: leave out --frequency.noise-multiplier")
+    assert said.endswith("none for a fifth of ε 1 is clear: leave out --frequency.noise-multiplier")
     none = replace(TINY, frequency=FrequencyConfig())
     assert drowned_embedding(plan(none, len(private), 10), asked_for, private, none.budget) == []
 
