@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from raysyn.methods.catalogue import METHODS as METHODS_LISTED
+from raysyn.methods.leaderboard.presets import PRESETS
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "raysyn/methods").glob("*/README.md")])
 METHODS = {path.stem for path in (ROOT / "jobs").glob("*.py")} - {"leaderboard", "lira"}
@@ -55,6 +58,29 @@ def test_the_readmes_table_has_a_row_per_method() -> None:
     heading, rule, *rows = table.splitlines()
     assert "| guarantee |" in heading and set(rule) == set("|- ")
     assert sorted(re.findall(r"\w+", row)[0] for row in rows) == sorted(METHODS)
+
+
+def test_how_many_methods_promise_something_is_counted() -> None:
+    """In the table of methods, which begins with them, and where all are compared."""
+    words = dict(enumerate("none one two three four five six seven eight nine ten eleven twelve thirteen".split()))
+    dp, either = ([one.name for one in METHODS_LISTED if one.guarantee == kind] for kind in ("dp", "either"))
+    text = (ROOT / "docs/which_method.md").read_text()
+    order = re.findall(r"^\|[^|]*\| \[`(\w+)`\]", text, re.MULTILINE)
+    assert sorted(order[: len(dp)]) == sorted(dp)
+    assert f"Only the first {words[len(dp)]}, and `{either[0]} --model dpgan`, promise" in text and len(either) == 1
+    compared = [one for one in METHODS_LISTED if one.name in PRESETS["quick"].methods]
+    budgeted = sum(one.name in dp for one in compared)
+    comment = f"# {words[budgeted]} methods with a guarantee, at {words[len(PRESETS['quick'].epsilons)]} budgets, and "
+    comment += f"{words[len(compared) - budgeted]} without; {words[len(PRESETS['quick'].seeds)]} seeds"
+    assert comment in (ROOT / "docs/leaderboard.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_figure_was_left_to_be_filled_in(page: Path) -> None:
+    """M10, F1, FIGURES, TODO and the like stand for one until it is known; paper, storage and a norm are no such."""
+    text = re.sub(r"`[^`\n]*`|\]\([^)]*\)", "", without_code(page))
+    found = re.findall(r"\b(?:FIGURES?|TODO|TBD|FIXME|XXX+|[A-Z]\d{1,2})\b", text)
+    assert not set(found) - {"A4", "S3", "L2"}
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

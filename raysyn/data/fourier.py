@@ -71,6 +71,8 @@ class Held(NamedTuple):
     image: int
     """For an image's features while they are learned from."""
     words: str
+    layers: int = 0
+    """Whose products of two images each are written down, or their sums, while they are learned from."""
 
 
 class Waves(NamedTuple):

@@ -46,8 +46,8 @@ class TangentConfig:
     def __post_init__(self) -> None:
         if not 1 <= len(self.widths) <= 2 or not all(2 <= one <= 2**16 for one in self.widths):
             raise ValueError(f"features.widths is {self.widths}: give one or two widths from 2 to 65536, 800 is usual")
-        if self.outputs < 1:
-            raise ValueError(f"features.outputs is {self.outputs}: give at least 1, the number of classes is usual")
+        if not 1 <= self.outputs <= 2**16:
+            raise ValueError(f"features.outputs is {self.outputs}: give 1 to 65536, the number of classes is usual")
 
     def of(self, shape: tuple[int, int, int], seed: int) -> Tangent:
         """The features themselves."""
@@ -59,13 +59,15 @@ class TangentConfig:
 
     def held(self, shape: tuple[int, int, int]) -> Held:
         """How much they are."""
-        pixels, first = math.prod(shape), self.widths[0]
-        weights = (pixels + 1) * first + sum((first + 1) * second for second in self.widths[1:])
+        pixels, first, last = math.prod(shape), self.widths[0], self.widths[-1]
+        hidden = (pixels + 1) * first + sum((first + 1) * second for second in self.widths[1:])
+        # Those of all outputs are drawn before they are added up.
+        weights = hidden + last * self.outputs
         # What enters and leaves each layer, forth and back, and the gradient of that.
         image = 12 * (pixels + sum(self.widths))
         widths = " and ".join(f"{width:,}" for width in self.widths)
         return Held(
-            features=weights + self.widths[-1] + 1, weights=weights, image=image,
+            features=hidden + last + 1, weights=weights, image=image, layers=len(self.widths) + 1,
             words=f"{weights:,} weights of a network of width {widths}",
         )  # fmt: skip
 
@@ -123,7 +125,8 @@ class Tangent:
     def total(self, images_NHWC: NDArray[np.uint8], weights_N: Floats) -> Floats:
         """Sum of the features of at most `MOST` images, each divided by their norm and times a weight of at most 1,
         (features,): the same with any number of threads."""
-        assert len(images_NHWC) <= MOST
+        if len(images_NHWC) > MOST:
+            raise ValueError(f"sums of {len(images_NHWC)} images at once are not exact: give at most {MOST}")
         lefts, rights, squared_N = self.pairs(images_NHWC)
         # Never 0: the last bias adds `outputs` to each square.
         each_N1 = (SHORT * weights_N / np.sqrt(squared_N))[:, None]

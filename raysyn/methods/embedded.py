@@ -3,6 +3,7 @@ what it says of classes and of single images, and what asking costs in time and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -116,10 +117,14 @@ def needs(asked: Embedded, how: Taught, shape: Shape, classes: int) -> list[Need
     held = asked.features.held(shape)
     weights, answer = 8 * held.weights, 8 * classes * held.features
     image = 4 * held.image + matching.image_bytes(how.network, shape)
-    learning = weights + 2 * answer + matching.weight_bytes(how.network, shape) + how.training.batch_size * image
+    batch = how.training.batch_size
+    # Of each class and layer products of any two images, twice, until gradients are known, and what these need; or,
+    # where they are fewer numbers, sums of features.
+    pairs = 4 * (2 * classes + 3) * min(held.layers * math.ceil(batch / classes) ** 2, held.features)
+    learning = weights + 2 * answer + matching.weight_bytes(how.network, shape) + batch * image + pairs
     return [
         Need(EMBEDDING, 2 * weights + 3 * answer + BLOCK * 8 * held.image, held.words),
-        Need(GENERATOR, learning, f"a batch of {how.training.batch_size:,} images"),
+        Need(GENERATOR, learning, f"a batch of {batch:,} images"),
     ]
 
 

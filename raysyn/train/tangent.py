@@ -57,7 +57,7 @@ class Tangents(Unwritten):
     def distance(self, images_NCHW: Tensor, labels_N: Tensor, wanted_KF: Tensor, unbiased: bool) -> Tensor:
         """Of a class of m images with the features f and the wanted w it is |mean f|^2 - 2 (mean f) w + |w|^2, where
         the first term is the mean of the m^2 products of two images. Without what chance adds, it is that of the pairs
-        of two different ones."""
+        of two different ones: of an image with itself it is 1."""
         lefts, rights = self.pairs(images_NCHW)
         total = images_NCHW.new_zeros(())
         for label, wanted_F in enumerate(wanted_KF):
@@ -65,10 +65,8 @@ class Tangents(Unwritten):
             if not (count := len(mine)):
                 continue
             of = [(left[mine], right[mine]) for left, right in zip(lefts, rights, strict=True)]
-            products_BB = torch.stack([(left @ left.T) * (right @ right.T) for left, right in of]).sum(0)
-            squared = products_BB.mean()
-            if unbiased and count > 1:
-                squared = (products_BB.sum() - products_BB.diagonal().sum()) / (count * (count - 1))
+            squared = torch.stack([_of_pairs(left, right) for left, right in of]).sum()
+            squared = (squared - count) / (count * (count - 1)) if unbiased and count > 1 else squared / count**2
             squared = squared - 2 * _along(of, wanted_F) / count + self._squares(wanted_KF)[label]
             total = total + squared * (count / len(labels_N))
         return total
@@ -78,6 +76,14 @@ class Tangents(Unwritten):
         if self.squared is None or self.squared[0] is not wanted_KF:
             self.squared = wanted_KF, [wanted_F.square().sum() for wanted_F in wanted_KF]
         return self.squared[1]
+
+
+def _of_pairs(left_NO: Tensor, right_NI: Tensor) -> Tensor:
+    """The sum of a layer's products of any two images: of these products, or the squared norm of the sum of its
+    features, whichever are fewer numbers."""
+    if len(left_NO) ** 2 > left_NO.shape[1] * right_NI.shape[1]:
+        return (left_NO.T @ right_NI).square().sum()
+    return ((left_NO @ left_NO.T) * (right_NI @ right_NI.T)).sum()
 
 
 def _along(of: list[tuple[Tensor, Tensor]], wanted_F: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ TINY = (
     [
         (("--features.widths", "1"), "features.widths is (1,): give one or two widths"),
         (("--features.widths", "5", "5", "5"), "features.widths is (5, 5, 5)"),
-        (("--features.outputs", "0"), "features.outputs is 0: give at least 1"),
+        (("--features.outputs", "0"), "features.outputs is 0: give 1 to 65536"),
+        (("--features.outputs", "100000000000", "--dry-run"), "features.outputs is 100000000000: give 1 to 65536"),
         (("--embedding.count-share", "-1"), "embedding.count_share is -1"),
         (("--training.batch-size", "1"), "training.batch_size is 1"),
         (("--data.limit", "50"), "too few for the default delta"),

@@ -16,10 +16,12 @@ import torch
 
 from raysyn.attacks import shadows
 from raysyn.attacks.shadows import AttackConfig
+from raysyn.compute import peak
 from raysyn.data.fourier import FourierConfig
 from raysyn.data.images import Dataset, Images
 from raysyn.data.public import Public
-from raysyn.methods import embedded_outlook, needs
+from raysyn.data.tangent import TangentConfig
+from raysyn.methods import embedded, embedded_outlook, matching, needs
 from raysyn.methods.dp_feta import outlook as of_dp_feta
 from raysyn.methods.dp_feta import presets as dp_feta_presets
 from raysyn.methods.dp_imgsyn import outlook as of_dp_imgsyn
@@ -53,6 +55,7 @@ from raysyn.on_ray.shares import share_out
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.screen.console import Console
+from raysyn.train.embedding import MatchConfig, fit
 from raysyn.train.memory import Need
 from raysyn.train.recipe import RecipeConfig
 
@@ -173,6 +176,47 @@ def test_larger_images_need_more(method: str, monkeypatch: pytest.MonkeyPatch) -
         for side in (16, 32):
             CHECKS[method][0](console, prepared(side))
     assert sizes[1] > 2 * sizes[0]
+
+
+@pytest.mark.parametrize(
+    ("widths", "outputs"), [((2**16,), 2**16), ((2**16, 2**16), 10)], ids=["many outputs", "two wide layers"]
+)
+def test_a_random_network_that_has_no_place_is_refused(
+    widths: tuple[int, ...], outputs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights are drawn whole."""
+    features = TangentConfig(widths=widths, outputs=outputs)
+    config = replace(dp_ntk_presets.PRESETS["quick"], features=features)
+    monkeypatch.setattr(needs, "available_bytes", lambda: 2**34)
+    with Console() as console, pytest.raises(ValueError, match="are free here"):
+        embedded_outlook.check_memory(console, config, prepared(8), On())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are forgotten on Linux alone")
+@pytest.mark.parametrize(("widths", "classes", "batch"), [((8,), 1, 5_000), ((8,), 10, 5_000), ((300,), 1, 1_000)])
+def test_a_generator_holds_no_more_than_is_told_for_tangent_features(
+    widths: tuple[int, ...], classes: int, batch: int
+) -> None:
+    """However many pairs of images of a class a batch has."""
+    like = replace(images(8), labels_N=np.arange(40) % classes, class_names=tuple("abcdefghij"[:classes]))
+    config = replace(
+        dp_ntk_presets.PRESETS["quick"],
+        features=TangentConfig(widths=widths),
+        training=MatchConfig(iterations=2, batch_size=batch, unbiased=True),
+    )
+    asked = embedded.asked_of(config)
+    of = config.features.of(like.shape, 0)
+
+    def learn(training: MatchConfig) -> None:
+        generator = matching.new_generator(config.network, like, 0)
+        fit(matching.Stopwatch(), generator, np.zeros((classes, of.size)), embedded.generated(of), training, 0)
+
+    learn(replace(config.training, batch_size=20))  # what libraries hold from their first use on
+    peak.forget()
+    before = peak.held()[peak.MEMORY]
+    learn(config.training)
+    (told,) = (one for one in embedded.needs(asked, config, like.shape, classes) if one.stage == "generator")
+    assert peak.held()[peak.MEMORY] - before < told.bytes < 2**30
 
 
 @pytest.mark.parametrize("count", [90, 400, 3200, 10**5])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from raysyn.data import tangent as tangents
@@ -126,6 +127,32 @@ def test_sums_are_the_same_in_whatever_order_they_are_added_up(widths: tuple[int
     np.testing.assert_array_equal(of.total(images, np.ones(64))[:first], of.total(images[::-1], np.ones(64))[:first])
 
 
+@pytest.mark.parametrize("widths", [(800,), (600, 50)])
+def test_sums_are_the_same_with_any_number_of_threads(widths: tuple[int, ...]) -> None:
+    """All of them; matrix products of such sizes are not, of numbers that are no multiples of a grid."""
+    images = np.random.default_rng(4).integers(0, 256, (tangents.MOST, 28, 28, 1), dtype=np.uint8)
+    weights, of = np.random.default_rng(5).uniform(0, 1, len(images)), TangentConfig(widths=widths).of((28, 28, 1), 0)
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 4):
+        torch.set_num_threads(threads)
+        with threadpool_limits(threads):
+            found.append(of.total(images, weights))
+    torch.set_num_threads(before)
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("wrong", [0, 2**16 + 1, 10**11])
+def test_more_outputs_than_have_a_place_are_refused(wrong: int) -> None:
+    with pytest.raises(ValueError, match=f"features.outputs is {wrong}: give 1 to 65536"):
+        TangentConfig(outputs=wrong)
+
+
+def test_all_weights_that_are_drawn_are_told() -> None:
+    few, many = (TangentConfig(widths=(9, 7), outputs=outputs).held((6, 5, 1)) for outputs in (1, 2**16))
+    assert many.weights - few.weights == 7 * (2**16 - 1) and many.features == few.features
+    assert TangentConfig(widths=(2**16, 2**16)).held((6, 5, 1)).weights > 2**32
+
+
 def asked(private: Images, config: EmbeddingConfig, noise: float, stream: Stream = STREAM) -> np.ndarray:
     cost = Cost(mechanism="test", noise_multiplier=noise, sampling_rate=1.0, steps=1)
     of = TangentConfig(widths=(7, 5)).of(private.shape, 0)
@@ -162,7 +189,7 @@ def test_noise_is_that_which_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_trap_05_another_secret_is_other_noise() -> None:
     first, again, other = (
-        asked(pictures(), EmbeddingConfig(), 1.0, one) for one in (STREAM, STREAM, Stream(bytes(32), "e"))
+        asked(pictures(), EmbeddingConfig(), 1.0, one) for one in (STREAM, STREAM, Stream(bytes(32), "embedding"))
     )
     np.testing.assert_array_equal(first, again)
     assert not np.any(first == other)
@@ -202,5 +229,5 @@ def test_the_distance_by_pairs_is_that_of_features_written_down(widths: tuple[in
 def test_too_many_images_at_once_are_no_silent_rounding() -> None:
     of = TangentConfig(widths=(2,)).of((8, 8, 1), 0)
     many = np.zeros((tangents.MOST + 1, 8, 8, 1), np.uint8)
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError, match="257 images at once are not exact: give at most 256"):
         of.total(many, np.ones(len(many)))

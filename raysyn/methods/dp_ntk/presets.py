@@ -29,8 +29,9 @@ _PAPER = Config(
 _GREY = ("mnist", "fashion_mnist")
 _PAPERS = {
     **dict.fromkeys(_GREY, _PAPER),
-    # As later published beside other methods: the authors' own network for colour is one of convolutions. Its
-    # generator, with attention, stands nowhere here: the largest of the papers that are alike takes its place.
+    # As later published beside other methods (DPImageBench, commit 60336f2; those for grey images are of 00f4993): the
+    # authors' own network for colour is one of convolutions. Its generator, with attention, stands nowhere here: the
+    # largest of the papers that are alike takes its place.
     "cifar10": replace(
         _PAPER,
         features=TangentConfig(widths=(32, 256)),

@@ -46,8 +46,6 @@ class Features(Protocol):
 
     def total(self, images_NHWC: NDArray[np.uint8], weights_N: Floats) -> Floats: ...
 
-    def along(self, images_NHWC: NDArray[np.uint8], labels_N: NDArray[np.int64], rows_KF: Floats) -> Floats: ...
-
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingConfig:
