@@ -24,8 +24,8 @@ class KernelConfig:
     length_scales: tuple[float, ...] = (0.3, 0.6, 1.0)
     """How far apart two images are that count as different: root mean square over pixels in [-1, 1], so that 2 is all
     of the way from black to white; the kernel is the mean over them. A width of images as vectors is this many times
-    the root of their number of pixels and colours: the published 1, 2, 4, 8 and 16 of 28 x 28 pixels are 1/28 to
-    16/28. Choose without looking at private images."""
+    the root of their number of pixels and colours: the published 1, 2, 4, 8 and 16 of 32 x 32 pixels are 1/32 to
+    16/32. Choose without looking at private images."""
 
     def __post_init__(self) -> None:
         if not self.length_scales or not all(NARROWEST <= one <= WIDEST for one in self.length_scales):
