@@ -181,14 +181,6 @@ def test_images_of_any_kind_are_learned_from(side: int, colours: int, labels: bo
     assert all(bool(value.isfinite().all()) for value in answer.value["model"].values())
 
 
-def test_few_images_for_the_noise_are_warned_of() -> None:
-    config = replace(TINY, budget=Budget(epsilon=0.1))
-    private = data.load(TINY.data).train
-    assert "functions would be mostly noise" in dp_kernel.drowned(config, private, dp_kernel.plan(config, 300))[0]
-    rich = replace(TINY, budget=Budget(epsilon=500.0))
-    assert not dp_kernel.drowned(rich, private, dp_kernel.plan(rich, 300))
-
-
 @pytest.mark.parametrize(
     ("make", "says"),
     [
