@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from raysyn.attacks.gan_attacks import MonteCarloConfig
+from raysyn.audits import function_games
 from raysyn.compute.local import Local
 from raysyn.data.fourier import FourierConfig
 from raysyn.data.images import DataConfig, Dataset, Images
@@ -431,13 +432,18 @@ def _blank_functions(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
     total, learn = functions.sums, Pulled.learn
 
     def noted(self: Pulled, step: int, answer: Any, shares_K: torch.Tensor) -> None:
-        # What the path was made of: the draw is linear.
+        # How large the noise is, by the dense covariance that the audit holds it against, which shares no code with the
+        # draw; this, which is linear, says only by which rotation the same normal numbers are seen.
         classes, count, pixels = self.points_KBP.shape
         unit = torch.eye(count * pixels, dtype=torch.float64).view(-1, 1, count, pixels).expand(-1, classes, -1, -1)
         of = Kernel.of(KERNEL, self.generator.shape)
-        columns = [functions.path_gradients(self.points_KBP, of, one).flatten(1) for one in unit]
-        made_of = torch.linalg.solve(torch.stack(columns, 2), answer.gradients_KBP.flatten(1))
-        whole = torch.cat([made_of.ravel(), 0.1 * answer.shares_K]).numpy() * 60
+        drawn_KDD = torch.stack([functions.path_gradients(self.points_KBP, of, one).flatten(1) for one in unit], 2)
+        white = []
+        for at_BP, drawn_DD, one_BP in zip(self.points_KBP, drawn_KDD, answer.gradients_KBP, strict=True):
+            root_DD = np.linalg.cholesky(function_games.covariance(at_BP.numpy(), of.lengths))
+            left_DD, _, right_DD = np.linalg.svd(np.linalg.solve(root_DD, drawn_DD.numpy()))
+            white.append((left_DD @ right_DD).T @ np.linalg.solve(root_DD, one_BP.numpy().ravel()))
+        whole = np.concatenate([*white, 0.1 * answer.shares_K.numpy()]) * 60
         run.sold.setdefault(FUNCTIONS, []).append(whole)
         learn(self, step, answer, shares_K)
 

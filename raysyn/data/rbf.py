@@ -24,8 +24,8 @@ class KernelConfig:
     length_scales: tuple[float, ...] = (0.3, 0.6, 1.0)
     """How far apart two images are that count as different: root mean square over pixels in [-1, 1], so that 2 is all
     of the way from black to white; the kernel is the mean over them. A width of images as vectors is this many times
-    the root of their number of pixels and colours: the published 1, 2, 4, 8 and 16 of 28 x 28 pixels are 1/28 to
-    16/28. Choose without looking at private images."""
+    the root of their number of pixels and colours: the published 1, 2, 4, 8 and 16 of 32 x 32 pixels are 1/32 to
+    16/32. Choose without looking at private images."""
 
     def __post_init__(self) -> None:
         if not self.length_scales or not all(NARROWEST <= one <= WIDEST for one in self.length_scales):
@@ -52,22 +52,26 @@ class Kernel:
         """The variance of one partial derivative of a Gaussian process with this kernel: the mean of 1 / l^2."""
         return sum(1 / one**2 for one in self.lengths) / len(self.lengths)
 
-    def pull(self, squared: Tensor) -> Tensor:
-        """Of squared distances |a - x|^2 the factor of x - a in the gradient of k(a, x) by a: the mean of k / l^2."""
-        return self.weighted(squared, 2)
-
     def weighted(self, squared: Tensor, power: int) -> Tensor:
-        """The mean of exp(-squared / (2 l^2)) / l^power."""
+        """Of squared distances |a - x|^2 the mean of exp(-squared / (2 l^2)) / l^power: with 0 the kernel, with 2 the
+        factor of x - a in the gradient of k(a, x) by a."""
         total = torch.zeros_like(squared)
         for one in self.lengths:
             total += torch.exp(squared * (-0.5 / one**2)) / one**power
         return total / len(self.lengths)
 
+    def log_mean(self, squared: Tensor) -> Tensor:
+        """The logarithm of the kernel's mean over the last dimension; also where the kernel itself rounds to 0."""
+        every = torch.stack([squared * (-0.5 / one**2) for one in self.lengths])
+        count = len(self.lengths) * squared.shape[-1]
+        return every.logsumexp(-1).logsumexp(0) - math.log(count)
+
 
 def squared_distances(a_BP: Tensor, x_NP: Tensor) -> Tensor:
     """(..., B, N), none below 0."""
-    sizes = a_BP.square().sum(-1)[..., :, None] + x_NP.square().sum(-1)[..., None, :]
-    return (sizes - 2 * a_BP @ x_NP.transpose(-1, -2)).clamp_(min=0)
+    product = a_BP @ x_NP.transpose(-1, -2)
+    own_B1, own_1N = a_BP.square().sum(-1)[..., :, None], x_NP.square().sum(-1)[..., None, :]
+    return product.mul_(-2).add_(own_B1).add_(own_1N).clamp_(min=0)
 
 
 def as_vectors(images_NHWC: NDArray[np.uint8]) -> Tensor:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from raysyn.data.rbf import squared_distances
+
 ROWS = 1000  # rows of the distance matrix held at a time: 80 MB against 10,000 columns
 
 
@@ -76,21 +78,16 @@ def precision_recall(synthetic_NF: torch.Tensor, real_MF: torch.Tensor, neighbou
     )
 
 
-def _squared_distances(a_NF: torch.Tensor, b_MF: torch.Tensor) -> torch.Tensor:
-    product = a_NF @ b_MF.T
-    return product.mul_(-2).add_(a_NF.square().sum(1)[:, None]).add_(b_MF.square().sum(1)).clamp_(min=0)
-
-
 def _radii(vectors_NF: torch.Tensor, neighbours: int) -> torch.Tensor:
     """Squared distance of each vector to its k-th neighbour; the nearest of all is the vector itself."""
     rows = [
-        _squared_distances(part, vectors_NF).kthvalue(neighbours + 1, dim=1).values for part in vectors_NF.split(ROWS)
+        squared_distances(part, vectors_NF).kthvalue(neighbours + 1, dim=1).values for part in vectors_NF.split(ROWS)
     ]
     return torch.cat(rows)
 
 
 def _share_within(points_NF: torch.Tensor, centres_MF: torch.Tensor, radii_M: torch.Tensor) -> float:
-    inside = sum(int((_squared_distances(part, centres_MF) <= radii_M).any(1).sum()) for part in points_NF.split(ROWS))
+    inside = sum(int((squared_distances(part, centres_MF) <= radii_M).any(1).sum()) for part in points_NF.split(ROWS))
     return inside / len(points_NF)
 
 
@@ -134,7 +131,7 @@ def density_coverage(synthetic_MF: torch.Tensor, real_NF: torch.Tensor, neighbou
     radii_N = _radii(real, neighbours) + slack
     held, reached_N = 0, torch.zeros(len(real), dtype=torch.bool, device=real.device)
     for part in synthetic.split(ROWS):
-        inside_BN = _squared_distances(part, real) <= radii_N
+        inside_BN = squared_distances(part, real) <= radii_N
         held += int(inside_BN.sum())
         reached_N |= inside_BN.any(0)
     return held / (neighbours * len(synthetic)), float(reached_N.double().mean())
@@ -148,9 +145,9 @@ def nearest_pairs(
     other (float64), all on the CPU. Needs two real vectors."""
     centre = real_NF.double().mean(0)
     synthetic, real = synthetic_MF.double() - centre, real_NF.double() - centre
-    found = [_squared_distances(part, real).min(1) for part in synthetic.split(ROWS)]
+    found = [squared_distances(part, real).min(1) for part in synthetic.split(ROWS)]
     squared_M, place_M = torch.cat([one.values for one in found]), torch.cat([one.indices for one in found])
     closest = squared_M.argsort(stable=True)[:count]
     some = real[:: -(-len(real) // ROWS)]
-    usual = _squared_distances(some, real).kthvalue(2, dim=1).values.sqrt().median()
+    usual = squared_distances(some, real).kthvalue(2, dim=1).values.sqrt().median()
     return closest.cpu(), place_M[closest].cpu(), (squared_M[closest].sqrt() / usual).cpu()

@@ -149,7 +149,7 @@ class Pulled:
 def descent(points_KBP: Tensor, gradients_KBP: Tensor, shares_K: Tensor, kernel: Kernel) -> Tensor:
     """Gradient by the generated images, over which each class' part is summed: (K, B, P)."""
     count = points_KBP.shape[1]
-    pull_KBB = kernel.pull(squared_distances(points_KBP, points_KBP))
+    pull_KBB = kernel.weighted(squared_distances(points_KBP, points_KBP), 2)
     # Of k(a, b) by a: (b - a) times the pull.
     together_KBP = pull_KBB @ points_KBP - pull_KBB.sum(2, keepdim=True) * points_KBP
     shares_K11 = shares_K[:, None, None]

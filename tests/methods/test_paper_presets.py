@@ -13,6 +13,8 @@ from opacus.accountants import RDPAccountant
 from raysyn.methods.dp_feta import config as dp_feta
 from raysyn.methods.dp_feta.presets import PRESETS as DP_FETA
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
+from raysyn.methods.dp_kernel import pipeline as dp_kernel
+from raysyn.methods.dp_kernel.presets import PRESETS as DP_KERNEL
 from raysyn.methods.knowledge_recycling.presets import PRESETS as RECYCLING
 from raysyn.methods.misfits import other_size
 from raysyn.methods.pigan import pipeline as pigan
@@ -241,6 +243,30 @@ def test_dp_imgsyn_has_the_steps_of_its_table(name: str) -> None:
     assert price.sampling_rate == config.training.batch_size / IMAGES[data]
 
 
+KERNELS = {0.2: (8.0, 8.0473), 1: (1.95, 1.9413), 10: (0.60, 0.5955)}
+"""DP-Kernel at epsilon: noise multipliers, published and raysyn's."""
+
+
+@pytest.mark.parametrize("name", papers(DP_KERNEL))
+def test_dp_kernel_is_what_is_published_of_it(name: str) -> None:
+    config, (data, epsilon) = DP_KERNEL[name], parts(name)
+    published, ours = KERNELS[epsilon]
+    assert config.made_for == IMAGES[data] == 60_000 and config.budget.accountant == "rdp"
+    assert config.network.latent == 10 and config.training.optimizer == "rmsprop" and config.synthetic == 60_000
+    assert [32 * one for one in config.kernel.length_scales] == [1, 2, 4, 8, 16], "widths of 32 x 32 pixels"
+    if data != "mnist":  # Another set of as many images: its price is the same.
+        assert (
+            replace(config, data=DP_KERNEL[f"paper-mnist-eps{epsilon:g}"].data)
+            == DP_KERNEL[f"paper-mnist-eps{epsilon:g}"]
+        )
+        return
+    planned = dp_kernel.plan(config, 60_000)
+    price = planned.stages["functions"]
+    assert (price.sampling_rate, price.steps, planned.delta) == (60 / 60_000, 200_002, 1e-5)
+    assert price.noise_multiplier == pytest.approx(ours, rel=1e-4) and ours == pytest.approx(published, rel=0.01)
+    assert 0.99 * epsilon < planned.epsilon() <= epsilon
+
+
 @pytest.mark.parametrize(("name", "members", "epochs"), [("fashion_mnist", 7_000, 300), ("cifar10", 6_000, 500)])
 def test_pigan_trains_on_a_tenth_of_all_images(name: str, members: int, epochs: int) -> None:
     """5.1: 10 % of training and test images; 5.1.1: epochs, batch, and DPGAN's delta of 1e-4."""
@@ -271,6 +297,9 @@ def test_knowledge_recycling_counts_epochs_of_the_discriminator(name: str) -> No
     assert config.attack.shadow_models == 256
 
 
+FAMILIES = (DP_FETA, PRIVIMAGE, DP_IMGSYN, DP_KERNEL, PIGAN, RECYCLING)
+
+
 def test_every_paper_preset_says_for_how_many_images_it_is() -> None:
-    every = [presets[name] for presets in (DP_FETA, PRIVIMAGE, DP_IMGSYN, PIGAN, RECYCLING) for name in papers(presets)]
-    assert len(every) == 86 and all(config.made_for for config in every)
+    every = [presets[name] for presets in FAMILIES for name in papers(presets)]
+    assert len(every) == 92 and all(config.made_for for config in every)

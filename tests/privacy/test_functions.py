@@ -18,7 +18,7 @@ from raysyn.data.rbf import Kernel, KernelConfig, as_vectors
 from raysyn.privacy import units
 from raysyn.privacy.cost import Budget, Cost
 from raysyn.privacy.ledger import Plan
-from raysyn.privacy.poisson import Stream
+from raysyn.privacy.poisson import Stream, participants
 from raysyn.privacy.queries import functions
 from raysyn.privacy.queries.functions import FUNCTIONS, Answer, RoundsConfig, fit, one_round, path_gradients, shares
 
@@ -130,37 +130,57 @@ def test_noise_that_cannot_be_drawn_stops_the_run() -> None:
         path_gradients(nowhere, Kernel(lengths=(1.0,)), torch.zeros(1, 3, 4, dtype=torch.float64))
 
 
-def test_the_sums_are_those_of_an_obvious_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("persons", [False, True])
+@pytest.mark.parametrize("gone", [(), (0, 3)])
+def test_trap_03_each_round_sums_its_own_sample_and_divides_by_the_expected_number(
+    gone: tuple[int, ...], persons: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By brute force over who takes part and is there, in rounds of many and of few; what is added as noise is the same
+    whoever is there."""
     monkeypatch.setattr(functions, "BLOCK", 2)
-    private, of = pictures(persons=True), Kernel.of(SCALES, (2, 2, 1))
-    assert private.persons_N is not None
-    points_KBP = somewhere(3, 4, 4)
-    vectors, wanted, counts = as_vectors(private.images_NHWC), torch.zeros_like(points_KBP), np.zeros(3)
-    for x_P, label, person in zip(vectors, private.labels_N, private.persons_N, strict=True):
-        part = 1 / np.bincount(private.persons_N)[person]
-        counts[label] += part
-        for b, at_P in enumerate(points_KBP[label]):
-            wanted[label, b] += part * torch.func.grad(kernel)(at_P, x_P, of.lengths)
-    config = replace(EVERYBODY, batch_size=5)
-    gradients_KBP, shares_K = asked(private, points_KBP, config)
-    torch.testing.assert_close(gradients_KBP * 5, wanted, rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(shares_K * 5, counts, atol=1e-9)
+    private, rate, of = pictures(persons=persons), 0.45, Kernel.of(SCALES, (2, 2, 1))
+    absent_U = np.isin(np.arange(private.units), gone)
+    private, nobody = replace(private, absent_U=absent_U), replace(private, absent_U=np.ones_like(absent_U))
+    whose_N = np.arange(12) if private.persons_N is None else private.persons_N
+    points_KBP, vectors, many = somewhere(3, 4, 4), as_vectors(private.images_NHWC), set[int]()
+    for step in range(6):
+        taking = participants(STREAM, step, private.units, rate)
+        many.add(len(taking))
+        wanted, counts_K = torch.zeros_like(points_KBP), np.zeros(3)
+        for x_P, label, unit in zip(vectors, private.labels_N, whose_N, strict=True):
+            if unit not in taking or unit in gone:
+                continue
+            part = 1 / np.count_nonzero(whose_N == unit)
+            counts_K[label] += part
+            for b, at_P in enumerate(points_KBP[label]):
+                wanted[label, b] += part * torch.func.grad(kernel)(at_P, x_P, of.lengths)
+        found = asked(private, points_KBP, EVERYBODY, price(1e-12, rate), step)
+        expected = rate * private.units
+        torch.testing.assert_close(found.gradients_KBP, wanted / expected, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(found.shares_K, counts_K / expected, atol=1e-9)
+        loud = asked(private, points_KBP, EVERYBODY, price(2.0, rate), step)
+        alone = asked(nobody, points_KBP, EVERYBODY, price(2.0, rate), step)
+        for one, two, three in zip(loud, found, alone, strict=True):
+            torch.testing.assert_close(one - two, three, rtol=1e-8, atol=1e-8)
+    assert len(many) > 1, "another number in some rounds"
 
 
 def test_noise_has_the_size_that_is_paid_for_and_none_is_used_twice() -> None:
-    """Nobody is there. Chi-square and Kolmogorov-Smirnov at level 1e-6, correlations of classes, steps and counts
-    within 5 standard errors."""
+    """Nobody is there, and half take part. Chi-square and Kolmogorov-Smirnov at level 1e-6, of gradients and of counts
+    each alone, correlations of classes, steps and counts within 6 standard errors."""
     private = replace(pictures(), absent_U=np.ones(12, bool))
-    points_KBP, config = somewhere(3, 6, 4), replace(EVERYBODY, count_share=0.5)
+    points_KBP, share = somewhere(3, 6, 4), 0.7
+    config, scale = replace(EVERYBODY, count_share=share), 3.0 * math.sqrt(1 + share**2)
     root = [torch.linalg.cholesky(by_autograd(one, Kernel.of(SCALES, (2, 2, 1)).lengths)) for one in points_KBP]
     seen = []
     for step in range(400):
-        gradients_KBP, shares_K = asked(private, points_KBP, config, price(3.0), step)
+        gradients_KBP, shares_K = asked(private, points_KBP, config, price(3.0, 0.5), step)
         white = [torch.linalg.solve(one, two.reshape(-1)) for one, two in zip(root, gradients_KBP, strict=True)]
-        seen.append(torch.cat([*white, 0.5 * shares_K]).numpy() * 12 / (3.0 * math.sqrt(1.25)))
+        seen.append(torch.cat([*white, share * shares_K]).numpy() * (0.5 * 12) / scale)
     noise = np.stack(seen)
-    low, high = stats.chi2.ppf([5e-7, 1 - 5e-7], noise.size)
-    assert low < float((noise**2).sum()) < high and stats.kstest(noise.ravel(), "norm").pvalue > 1e-6
+    for some in (noise[:, :-3], noise[:, -3:]):
+        low, high = stats.chi2.ppf([5e-7, 1 - 5e-7], some.size)
+        assert low < float((some**2).sum()) < high and stats.kstest(some.ravel(), "norm").pvalue > 1e-6
     for among in (noise, noise.T):
         assert np.abs(np.corrcoef(among.T)[np.triu_indices(among.shape[1], 1)]).max() < 6 / math.sqrt(len(among))
 

@@ -59,7 +59,7 @@ def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Im
 
 @torch.inference_mode()
 def resemblance(config: Config, generator: Upsampler, images: Images) -> Tensor:
-    """That, by the kernel's mean over DRAWN images, (N, 1)."""
+    """That, (N, 1): the logarithm of the kernel's mean over DRAWN images, which tells far ones apart too."""
     device, of = best_device(), Kernel.of(config.kernel, images.shape)
     generator.to(device).eval()
     drawn = torch.randn(DRAWN, generator.config.latent, generator=torch.Generator().manual_seed(config.seed))
@@ -70,9 +70,8 @@ def resemblance(config: Config, generator: Upsampler, images: Images) -> Tensor:
         mine = torch.from_numpy(images.labels_N == label).nonzero()[:, 0]
         for some in mine.split(BLOCK):
             own_BP = as_vectors(images.images_NHWC[some.numpy()])
-            found[some] = of.weighted(squared_distances(own_BP, made_MP), 0).mean(1)
-    # Far from all of them it is 0: their order is told by the logarithm.
-    return found.clamp_min(1e-300).log().float()[:, None]
+            found[some] = of.log_mean(squared_distances(own_BP, made_MP))
+    return found.float()[:, None]
 
 
 def unlike(config: Config, generator: Upsampler, images: Images) -> Tensor:

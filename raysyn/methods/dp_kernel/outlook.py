@@ -40,7 +40,7 @@ def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> lis
     inner = min(crowd - 1, pixels) * crowd
     # Covariance with its parts, its jitter and its root; points with what is made of them; a block of a class.
     of_class = 8 * (5 * inner**2 + 8 * crowd * pixels)
-    some = min(BLOCK, config.rounds.batch_size)
+    some = min(BLOCK, usual_sample(config, private))
     rounds = private.classes * (of_class + crowd * image) + 8 * some * (2 * pixels + 4 * crowd)
     return [
         Need(FUNCTIONS, rounds + weights, f"{crowd:,} images of each of {private.classes:,} classes"),
@@ -64,14 +64,21 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
     return found
 
 
+def usual_sample(config: Config, like: Images) -> int:
+    """Images of a round, of as many for each person as there are in the mean; a whole number, at least 1."""
+    return max(1, round(config.rounds.batch_size * len(like) / like.units))
+
+
 def learning_seconds(config: Config, like: Images) -> float:
-    """Of all rounds, by a few of them with as many made-up images as a usual sample has, none of which is left out."""
-    few, clock = shared.made_up(like, max(1, min(config.rounds.batch_size, TRIED))), Stopwatch()
+    """Of all rounds, by a few of them with as many made-up images as a usual sample has, none of which is left out; of
+    more than TRIED by these, as if a round took as much longer: rather too long, as its noise does not."""
+    usual = usual_sample(config, like)
+    few, clock = shared.made_up(like, min(usual, TRIED)), Stopwatch()
     brief = replace(config.rounds, count=STEPS, batch_size=few.units)
     price = units.priced(replace(brief.cost(few.units), noise_multiplier=1.0), few)
     with one_thread():
         fit(clock, pupil(config, few), few, config.kernel, brief, price, bytes(32))
-    return float(config.rounds.count * clock.step_s())
+    return float(config.rounds.count * clock.step_s() * usual / len(few))
 
 
 def resembling_seconds(config: Config, like: Images, count: int) -> float:

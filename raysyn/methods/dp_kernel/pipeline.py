@@ -7,7 +7,6 @@ average, are drawn from: no round is chosen.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -33,36 +32,17 @@ from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.functions import FUNCTIONS
 from raysyn.report.report import Report
 
-DROWNED = 0.2
-"""Part of the largest value that a class' mean function can have: where noise of all rounds together is more, little of
-the function is seen."""
-
 
 def prepare(config: Config) -> Prepared:
     """All that can be wrong with the input, and the price of all rounds."""
     dataset = look(NAME, config)
     planned = units.planned(dataset.train, partial(plan, config))
-    doubts = [*unjudged(config.eval, dataset.train.classes), *drowned(config, dataset.train, planned)]
-    return Prepared(dataset=dataset, plan=planned, doubts=doubts)
+    return Prepared(dataset=dataset, plan=planned, doubts=unjudged(config.eval, dataset.train.classes))
 
 
 def plan(config: Config, n: int) -> Plan:
     """Price all rounds on `n` private images, or persons; ValueError where they cannot be."""
     return Plan.within(budget_of(config), n, FUNCTIONS, config.rounds.cost(n))
-
-
-def drowned(config: Config, private: Images, planned: Plan) -> list[str]:
-    """A warning where classes would be mostly noise; of numbers that are public alone."""
-    price, each = planned.stages[FUNCTIONS], private.units / private.classes
-    # Of the mean over all rounds.
-    asked = price.sampling_rate * math.sqrt(price.steps)
-    noise = planned.noise(FUNCTIONS) * config.rounds.sensitivity / (asked * each)
-    if noise < DROWNED:
-        return []
-    return [
-        f"functions would be mostly noise: over all rounds it is {noise:.2g} of the largest value that they can have "
-        f"for a class of {each:,.0f} {units.word(private)}s; give a larger --budget.epsilon, or take noisy_means"
-    ]
 
 
 def run(setting: PrivateSetting) -> Report:

@@ -119,7 +119,7 @@ def sums(private: Images, taking: units.Indices, points_KBP: Tensor, kernel: Ker
         for start in range(0, len(mine), BLOCK):
             some = mine[start : start + BLOCK]
             x_MP, weight_M = as_vectors(private.images_NHWC[some]), torch.from_numpy(weights_N[some])
-            pull_BM = kernel.pull(squared_distances(at_BP, x_MP)) * weight_M
+            pull_BM = kernel.weighted(squared_distances(at_BP, x_MP), 2) * weight_M
             gradients_KBP[label] += pull_BM @ x_MP - pull_BM.sum(1, keepdim=True) * at_BP
         counts_K[label] = float(weights_N[mine].sum())
     return Answer(gradients_KBP, counts_K)

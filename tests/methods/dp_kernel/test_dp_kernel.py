@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -22,6 +23,7 @@ from raysyn.compute.worker import Alone
 from raysyn.data import images as data
 from raysyn.data.rbf import Kernel, KernelConfig
 from raysyn.methods import ends, synthesis
+from raysyn.methods.dp_kernel import outlook
 from raysyn.methods.dp_kernel import pipeline as dp_kernel
 from raysyn.methods.dp_kernel.config import Config
 from raysyn.methods.machines import On
@@ -150,6 +152,33 @@ def test_descent_is_that_of_the_squared_distance() -> None:
     torch.testing.assert_close(descent(points.detach(), towards, shares_K, of), points.grad)
 
 
+def test_likeness_has_an_order_far_from_everything() -> None:
+    """Where the kernel itself is rounded to 0; near, it is its logarithm."""
+    of, squared = Kernel(lengths=(0.5, 1.5)), torch.tensor([[1.0, 4.0], [8e3, 9e3], [1e4, 2e4]], dtype=torch.float64)
+    found_N, plain_N = of.log_mean(squared), of.weighted(squared, 0).mean(1)
+    assert plain_N[0] > 0 and found_N[0] == pytest.approx(math.log(plain_N[0])) and not plain_N[1:].any()
+    assert found_N[0] > found_N[1] > found_N[2] > -math.inf
+
+
+def test_the_outlook_counts_images_where_persons_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """12 images of 5 persons: a sample of so many persons is of 12/5 as many images, and beyond those that are tried a
+    round is taken to last longer by as much."""
+    pixels, whose = np.zeros((12, 8, 8, 1), np.uint8), np.array([0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 4])
+    single = data.Images(pixels, np.arange(12) % 2, ("a", "b"))
+    config, measured = replace(TINY, rounds=RoundsConfig(count=7, batch_size=5)), list[int]()
+    assert outlook.usual_sample(config, single) == 5
+    assert outlook.usual_sample(config, replace(single, persons_N=whose)) == 12
+
+    def of_a_second(clock: Any, pupil: Any, few: data.Images, *_: Any) -> None:
+        measured.append(len(few))
+        clock.times.extend([0.0, 1.0])
+
+    monkeypatch.setattr(outlook, "fit", of_a_second)
+    monkeypatch.setattr(outlook, "TRIED", 6)
+    assert outlook.learning_seconds(config, single) == 7.0
+    assert outlook.learning_seconds(config, replace(single, persons_N=whose)) == 14.0 and measured == [5, 6]
+
+
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_what_is_no_finite_number_is_not_released(ema: float) -> None:
     """In the last round too: `fit` looks at each mark and at the end."""
@@ -179,14 +208,6 @@ def test_images_of_any_kind_are_learned_from(side: int, colours: int, labels: bo
     cost = replace(config.cost(60), noise_multiplier=1.0)
     answer = functions.fit(Alone(), pupil, private, KernelConfig(), config, cost, bytes(32))
     assert all(bool(value.isfinite().all()) for value in answer.value["model"].values())
-
-
-def test_few_images_for_the_noise_are_warned_of() -> None:
-    config = replace(TINY, budget=Budget(epsilon=0.1))
-    private = data.load(TINY.data).train
-    assert "functions would be mostly noise" in dp_kernel.drowned(config, private, dp_kernel.plan(config, 300))[0]
-    rich = replace(TINY, budget=Budget(epsilon=500.0))
-    assert not dp_kernel.drowned(rich, private, dp_kernel.plan(rich, 300))
 
 
 @pytest.mark.parametrize(
