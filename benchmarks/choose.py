@@ -70,12 +70,13 @@ def cases() -> Iterator[Case]:
     yield from plain(0, everywhere)
     yield from trained(3000, 3.0, GREY, ("dp_merf",))
     yield from trained(3000, 3.0, ("cifar10",), (*QUICK, "privimage"))
-    yield from (case for seed in (1, 2) for case in trained(3000, 3.0, GREY, ("dp_merf",), seed))
+    yield from (case for seed in (1, 2) for case in trained(3000, 3.0, (*GREY, "cifar10"), ("dp_merf",), seed))
     yield from trained(3000, 3.0, GREY, QUICK)
     yield from trained(3000, 3.0, ("cifar10",), SLOW)
     yield from trained(3000, 3.0, GREY, SLOW)
     yield from (case for seed in (1, 2) for case in plain(seed, everywhere))
     for n, epsilon in ((3000, 10.0), (1000, 3.0), (3000, 1.0), (1000, 10.0), (1000, 1.0)):
+        yield from (case for seed in (0, 1, 2) for case in trained(n, epsilon, (*GREY, "cifar10"), ("dp_merf",), seed))
         yield from trained(n, epsilon, (*GREY, "cifar10"), QUICK)
     yield from trained(10_000, 10.0, GREY[:1], ("dp_feta",))
     for n, epsilon in ((3000, 10.0), (1000, 3.0), (1000, 10.0), (3000, 1.0), (1000, 1.0)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -43,6 +44,8 @@ class Cell:
     """that of the same classifiers trained on the subset itself, and"""
     largest_class: float
     """what always answering with the largest class reaches."""
+    deviation: float | None = None
+    """Standard deviation of `accuracy` over seeds; None of one."""
 
     @property
     def title(self) -> str:
@@ -91,11 +94,13 @@ def markdown() -> str:
     shown: list[tuple[str, ...]] = [heading, ("---", *("---:",) * 4, "---", *("---:",) * 6)]
     for cell in sorted(cells(), key=lambda cell: (cell.data, cell.size, cell.n, cell.epsilon, cell.method != FLOOR)):
         facts = Facts(n=cell.n, shape=(cell.size, cell.size, cell.channels), classes=cell.classes)
-        figures = (cell.accuracy, floor_of(cell).accuracy, cell.real, cell.largest_class)
+        figures = (floor_of(cell).accuracy, cell.real, cell.largest_class)
+        spread = "" if cell.deviation is None else f" ± {100 * cell.deviation:.1f}"
         method = f"`{cell.method}`" + (f" with {cell.public}" if cell.public else "")
         shown.append((
             cell.title, f"{cell.n:,}", f"{cell.size}", f"{cell.classes}", f"{cell.epsilon:g}", method,
-            f"{cell.minutes(facts, LEAST):.1f}", *(f"{100 * one:.1f}" for one in figures), f"{cell.seeds}",
+            f"{cell.minutes(facts, LEAST):.1f}", f"{100 * cell.accuracy:.1f}{spread}",
+            *(f"{100 * one:.1f}" for one in figures), f"{cell.seeds}",
         ))  # fmt: skip
     return "\n".join(f"| {' | '.join(row)} |" for row in shown)
 
@@ -114,5 +119,7 @@ def _cell(rows: Sequence[dict[str, Any]]) -> Cell:
     own = ("n", "size", "channels", "classes", "epsilon", "method", "preset", "public")
     averaged = ("making_s", "judging_s", "accuracy", "real", "largest_class")
     found: dict[str, Any] = {name: rows[0][name] for name in own} | {name: mean(name) for name in averaged}
+    reached = [sum(row["accuracy"].values()) / len(row["accuracy"]) for row in rows]
+    deviation = statistics.stdev(reached) if len(reached) > 1 else None
     # One set at two sizes.
-    return Cell(data=rows[0]["data"].removesuffix("_64"), seeds=len(rows), **found)
+    return Cell(data=rows[0]["data"].removesuffix("_64"), seeds=len(rows), deviation=deviation, **found)
