@@ -81,7 +81,7 @@ def look(
     entered = run.run in there.runs and not admission.lacking(there, run)
     if entered and (unwritten := admission.unwritten(there, command.account)) is not None:
         console.say(f"WARNING: {unwritten}.")
-    console.say(f"Account {book}: {account_told.so_far(there, run)}")
+    console.say(f"Account {book}: {account_told.so_far(there, run, command.account)}")
 
 
 def noted_in(out: str) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from raysyn.data.sources import check_given
 from raysyn.privacy.account import Account, Run
+from raysyn.privacy.admission import NOTHING, room
 from raysyn.privacy.cost import UNITS, Cost, unit_of
 from raysyn.privacy.many import composed
 from raysyn.report.account_told import shares
@@ -195,7 +196,7 @@ def _together(one: dict[str, Any], delta: float) -> str:
     )
     if one["total"] is None:
         return text
-    return (
-        f"{text} Of the total, ε {one['total']:g} at δ {one['total_delta']:.3g}, there is room for a run of about "
-        f"ε {one['left']:.3g}."
-    )
+    left = f"there is room for a run of about ε {one['left']:.3g}"
+    if room(one["left"], one["total"]) == NOTHING:
+        left = "nothing is left"
+    return f"{text} Of the total, ε {one['total']:g} at δ {one['total_delta']:.3g}, {left}."

@@ -327,6 +327,21 @@ def test_the_usual_account_by_another_name_is_the_usual_one(place: Place) -> Non
     assert (place.made("b", account=str(place.root / "link")) or {})["runs"] == 2
 
 
+def test_a_dry_run_tells_the_total_that_there_would_be_and_of_one_that_is_spent_that_nothing_is_left(
+    place: Place,
+) -> None:
+    spent = epsilon([COST], DELTA, "prv")
+    place.made("a", stages=("one",), total=spent * (1 + 1e-7))
+    with pytest.raises(ValueError, match=r"it would be 0\.6871: nothing is left of it, raise the total by"):
+        place.made("b", stages=("one",))
+    held = accounts.told(str(place.source))["together"][0]
+    assert 0 <= held["left"] < spent / 100 and accounts._together(held, DELTA).endswith("nothing is left.")
+    text = io.StringIO()
+    with ExitStack() as stack, pytest.raises(SystemExit):
+        place.begun(stack, "b", stages=("one",), text=text, dry_run=True, new_total=4.0, reason="a second study")
+    assert f"of a total of {spent:.6g}, which becomes 4 with it" in " ".join(text.getvalue().split())
+
+
 @pytest.mark.parametrize("away", ["scans-of-all.jsonl", "../elsewhere.jsonl"])
 def test_an_account_that_was_named_once_is_found_by_runs_that_name_none(place: Place, away: str) -> None:
     named = place.root / away
