@@ -23,7 +23,7 @@ from ray._private.gcs_utils import create_gcs_channel
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.core.generated import gcs_pb2, gcs_service_pb2, gcs_service_pb2_grpc
 
-from raysyn.screen.ended import Ended
+from raysyn.compute.doorway import NotStarted
 
 ANSWERS_WITHIN_S = 15.0
 """Of a busy machine; one where something else listens is waited for as long."""
@@ -224,10 +224,6 @@ def _restore(name: str, before: str | None) -> None:
         os.environ.pop(name, None)
     else:
         os.environ[name] = before
-
-
-class NotStarted(Ended, RuntimeError):
-    """Ray was too slow."""
 
 
 @contextmanager

@@ -171,12 +171,14 @@ def run_or_explain(
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return 130
-    except Ended as error:  # of `check`: nothing that the stack holds has ended well
+    except Exception as error:  # of `check`: nothing that the stack holds has ended well
+        if not (isinstance(error, Ended) or getattr(error, "is_told", False)):
+            raise
         return _ended(error)
     return 0
 
 
-def _ended(error: Ended) -> int:
+def _ended(error: Exception) -> int:
     print(f"error: {error}", file=sys.stderr)
     return 1
 

@@ -19,10 +19,9 @@ import pytest
 import ray
 import torch
 
-from raysyn.compute.doorway import Machines
+from raysyn.compute.doorway import Machines, NotStarted
 from raysyn.on_ray import leftovers, scaling
 from raysyn.on_ray.cluster import OnRay, connect, session
-from raysyn.on_ray.joining import NotStarted
 from raysyn.on_ray.scaling import Growth, Watch
 from raysyn.on_ray.shares import Shares, share_out
 from raysyn.runs.storage import Store
