@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from raysyn.data.images import Dataset, Images
-from raysyn.draw_source import DRAWN
+from raysyn.draw_source import DRAWN, NOT_ENDED
 from raysyn.methods import canaries, catalogue
 from raysyn.methods.method import Method, source_of
 from raysyn.report import shadowed
@@ -66,8 +66,7 @@ def attacked(run: str, data: str | None) -> Attacked:
     try:
         about, report = (json.loads(read_bytes(run, name)) for name in (RUN_JSON, REPORT_JSON))
     except FileNotFoundError as error:
-        mend = "name a folder that was an --out, and whose run has ended"
-        raise ValueError(f"run is {run}, which holds no finished run: {mend}") from error
+        raise ValueError(f"run is {run}, which holds no finished run: {NOT_ENDED}") from error
     name, preset = about["method"], about["preset"]
     if name.startswith(DRAWN) or name in {one.name for one in catalogue.TOOLS} or name.startswith(ATTACKED):
         raise ValueError(

@@ -34,6 +34,8 @@ from raysyn.verify import check_network
 CERTIFICATE = "release/certificate.json"
 DRAWN = "draw of "
 """Before the method's name, in what is drawn from a run of it."""
+NOT_ENDED = "name a folder that was an --out, and whose run has ended"
+"""What to do where there is no finished run."""
 WHY_NOT = {
     "dp_imgsyn": "turns public images into its own: more would need the public images, as many more of them",
 }
@@ -111,12 +113,12 @@ def source(run: str) -> Source:
     try:
         written, certified = read_bytes(run, RUN_JSON), read_bytes(run, CERTIFICATE)
     except FileNotFoundError as error:
-        raise ValueError(f"run is {run}, which holds no finished run: name a folder that was an --out") from error
-    _refuse_refuted(run)
+        raise ValueError(f"run is {run}, which holds no finished run: {NOT_ENDED}") from error
     with _whole(run, f"whose {RUN_JSON} or {CERTIFICATE} is damaged"):
         about, signed = json.loads(written), parsed(certified.decode())
         if about["method"].startswith(DRAWN):
             raise ValueError(f"run is {run}, which was itself drawn from another run: name that one")
+        _refuse_refuted(run)
         method, preset = _made_by(run, about)
         if about["config"].get("method_source") != source_of(method.run).get("method_source"):
             raise ValueError(f"run is {run}, made by another version of {about['method']}: draw with that one")
@@ -132,9 +134,13 @@ def source(run: str) -> Source:
 
 
 def _refuse_refuted(run: str) -> None:
-    """ValueError where the run's canaries have shown more than its certificate says; not known without a report."""
-    with suppress(FileNotFoundError), _whole(run, f"whose {REPORT_JSON} is damaged"):
-        audit = json.loads(read_bytes(run, REPORT_JSON))["attacks"].get("audit")
+    """ValueError where the run has not ended, or its canaries have shown more than its certificate says."""
+    try:
+        report = read_bytes(run, REPORT_JSON)
+    except FileNotFoundError as error:
+        raise ValueError(f"run is {run}, which holds no finished run: {NOT_ENDED}") from error
+    with _whole(run, f"whose {REPORT_JSON} is damaged"):
+        audit = json.loads(report)["attacks"].get("audit")
         if audit is not None and audit["refuted"]:
             raise ValueError(f"run is {run}, whose canaries refute its certificate: nothing may be drawn from it")
 

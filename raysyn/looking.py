@@ -17,6 +17,7 @@ from raysyn.data.parquet_schema import Columns
 from raysyn.data.persons import Persons
 from raysyn.data.reading import Colour, Reading
 from raysyn.data.several import MultiLabel, Several
+from raysyn.data.shares import OWN_SHARE
 from raysyn.data.sources import PRIVATE_NAMES, check_given, from_name, from_path
 from raysyn.data.survey import Survey, survey
 from raysyn.report import looked
@@ -95,6 +96,9 @@ def look(given: str, flags: Flags) -> list[str]:
     reading = Reading.of(flags, group="")
     # First, so that memory holds the source once.
     facts = _facts(config)
+    # Without test images a run is refused, and with a share held out may not be.
+    assumed = replace(config, test_share=OWN_SHARE) if isinstance(facts, str) else config
+    fit = _facts(assumed) if isinstance(facts, str) else facts
     several = Several.of(flags.multi_label, flags.label_order)
     source = (
         from_name(given, None, several=several, labels=flags.labels)
@@ -123,7 +127,7 @@ def look(given: str, flags: Flags) -> list[str]:
         *reading.warned(),
         *source.warned,
         _read(config, facts, found),
-        *_fitting(given, config, facts, found),
+        *_fitting(given, assumed, fit, found),
         *looked.sentences(found),
         *looked.of_persons(persons, None if persons else grouped.suggested(source), named),
         *looked.advice(found),
@@ -177,6 +181,7 @@ def _flags(config: DataConfig) -> str:
     for what, name in columns:
         flag += f" --data.{what}-column {shlex.quote(name)}" if name is not None else ""
     flag += f" --data.person-pattern {shlex.quote(config.person_pattern)}" if config.person_pattern else ""
+    flag += f" --data.test-share {config.test_share:g}" if config.test_share else ""
     flag += "" if config.labels else " --data.no-labels"
     flag += f" --data.multi-label {config.multi_label}" if config.multi_label else ""
     flag += f" --data.label-order {shlex.join(config.label_order)}" if config.label_order else ""
@@ -208,6 +213,7 @@ def _fitting(given: str, config: DataConfig, facts: Known | str, found: Survey) 
     delta, few = told.few(units, unit)
     asked = Config(epsilon=EPSILON, delta=delta)
     fixed = f"ε {EPSILON:g} and {asked.minutes:g} minutes"
+    fixed += f", with --data.test-share {config.test_share:g}, which is assumed here," if config.test_share else ""
     case = choice.Case(
         facts=Facts(n=units, shape=shape, classes=classes), budget=asked.budget(), minutes=asked.minutes,
         workers=workers(On()) or 1,

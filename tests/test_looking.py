@@ -292,6 +292,17 @@ def test_how_it_is_read_is_told_and_what_is_refused_is_looked_at_all_the_same(
     assert f"Images by class: class train{' test' if tested else ''} " in said and (tmp_path / "sheet.png").exists()
 
 
+def test_what_fits_a_source_without_test_images_is_told_for_a_share_held_out(tmp_path: Path) -> None:
+    source = parquet(tmp_path / "set.parquet", **{
+        "image": [png(noise()) for _ in range(60)], "label": [0, 1] * 30, "split": ["train"] * 60,
+    })  # fmt: skip
+    said = " ".join(" ".join(look(source, Flags(sheet=str(tmp_path / "sheet.png")))).split())
+    assert "would be refused" in said and "with --data.test-share 0.1, which is assumed here," in said
+    (words,) = re.findall(r"raysyn auto (.*?) --dry-run", said)
+    _, *flags = shlex.split(words)
+    assert flags[:2] == ["--data.test-share", "0.1"]
+
+
 @pytest.mark.parametrize("kind", [str, "M8[s]", float, bool])
 def test_labels_of_any_kind_are_counted(tmp_path: Path, kind: Any) -> None:
     labels = np.array([0, 1, 0, 1]).astype(kind)

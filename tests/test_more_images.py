@@ -180,6 +180,10 @@ def test_runs_that_nothing_can_be_drawn_from_are_refused(
         (lambda run: (run / "internal/stages/finetune.pt").unlink(), "or it was taken away; put it back\n"),
         (lambda run: (run / "internal/stages/finetune.pt").write_bytes(b"x"), "finetune.pt cannot be read"),
         (lambda run: (run / "internal/run.json").write_text("{"), "is damaged"),
+        (
+            lambda run: (run / "internal/report.json").unlink(),
+            "name a folder that was an --out, and whose run has ended",
+        ),
         (lambda run: classes_anew(run, noisy_counts=20.0), "whose ledger has no counts: nothing may be drawn from it"),
         (
             lambda run: classes_anew(run, shares=["1", "2"]),

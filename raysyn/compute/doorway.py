@@ -184,3 +184,10 @@ def answers_of(f: Callable[[Any, Any], Any], items: Sequence[Any], shared: Any, 
     if len(values) != len(items):
         raise TypeError(f"{len(items)} items together gave {len(values)} results")
     return values
+
+
+class NotStarted(RuntimeError):
+    """Machines that did not come in time; its sentence is the user's, and the exit status is 1."""
+
+    is_told = True
+    """Asked by the screen, which knows no machines."""

@@ -190,16 +190,17 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
         with folders as (own, spilled), _closing(), our_modules(), _our_signals() as keep, alone:
             # Nobody else on the network has business with a cluster that lives for one run; without the switch
             # Ray takes this address for the machine's own.
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                include_dashboard=False,
-                _temp_dir=str(own),
-                object_spilling_directory=str(spilled),
-                _node_ip_address="127.0.0.1",
-                job_config=OurJob(ours=True),
-                **_QUIET,
-            )
+            with joining.in_time():
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    _temp_dir=str(own),
+                    object_spilling_directory=str(spilled),
+                    _node_ip_address="127.0.0.1",
+                    job_config=OurJob(ours=True),
+                    **_QUIET,
+                )
             keep()
             yield
 

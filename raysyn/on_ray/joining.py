@@ -23,6 +23,8 @@ from ray._private.gcs_utils import create_gcs_channel
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.core.generated import gcs_pb2, gcs_service_pb2, gcs_service_pb2_grpc
 
+from raysyn.compute.doorway import NotStarted
+
 ANSWERS_WITHIN_S = 15.0
 """Of a busy machine; one where something else listens is waited for as long."""
 LISTENS_WITHIN_S = 4.0
@@ -222,3 +224,18 @@ def _restore(name: str, before: str | None) -> None:
         os.environ.pop(name, None)
     else:
         os.environ[name] = before
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """Around the start of a cluster; NotStarted where Ray gave up waiting for its own processes, which it says in
+    exceptions of no class of their own."""
+    try:
+        yield
+    except Exception as error:
+        if "timed out" in (said := str(error).lower()) or "failed to start gcs" in said:
+            raise NotStarted(
+                "Ray did not start on this machine in time (busy?): nothing is lost, the same command continues; "
+                "--on.address here does without Ray"
+            ) from error
+        raise

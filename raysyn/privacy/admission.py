@@ -11,6 +11,9 @@ from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, unit_of
 from raysyn.privacy.many import composed
 from raysyn.privacy.sketch import PART
 
+NOTHING = "nothing is left of it"
+"""Of a total that is spent."""
+
 
 def admit(account: Account, run: Run, asked: Asked, paid: bool = False) -> list[dict[str, Any]]:
     """Lines to write before this run begins: a total, where another one is asked for, and the run; nothing where it is
@@ -19,7 +22,7 @@ def admit(account: Account, run: Run, asked: Asked, paid: bool = False) -> list[
     known, rest = account.runs.get(run.run), lacking(account, run)
     if known is not None and not rest:
         return more_looks(known, run)
-    total = _asked(account, run, asked)
+    total = asked_total(account, run, asked)
     if not paid and (refused := why_not(account, run, total)) is not None:
         raise ValueError(refused)
     lines = [asdict(total)] if total else []
@@ -82,8 +85,8 @@ def why_not_all(account: Account, runs: Sequence[tuple[Run, Asked, Collection[st
     many = f"{len(rests):,} runs {still} come" if len(rests) > 1 else f"run {still} comes"
     return (
         f"budget.total is {inforce.total:g} at delta {inforce.delta:.3g}, of which earlier runs have spent or reserved "
-        f"{held.together(adjacency, inforce.delta):.4g}, and the {many} to {alone:.4g}, {after:.4g} with those: there "
-        f"is room for about {held.left(adjacency, inforce):.3g}; ask for fewer runs or smaller --epsilons, or raise "
+        f"{held.together(adjacency, inforce.delta):.4g}, and the {many} to {alone:.4g}, {after:.4g} with those: "
+        f"{room(held.left(adjacency, inforce), inforce.total)}; ask for fewer runs or smaller --epsilons, or raise "
         "the total by --budget.new-total with --budget.reason"
     )
 
@@ -95,7 +98,7 @@ def totals(account: Account, runs: Sequence[tuple[Run, Asked, Collection[str]]])
     # A first total needs a run with a guarantee, and so a delta; for the others it is there by then.
     for run, asked, _ in sorted(runs, key=lambda one: not one[0].reserved):
         entered = run.run in account.runs and not lacking(account, run)
-        if not entered and (total := _asked(account, run, asked)) is not None:
+        if not entered and (total := asked_total(account, run, asked)) is not None:
             account = replace(account, totals=(*account.totals, total))
             found.append(total)
     return found
@@ -120,7 +123,7 @@ def more_looks(known: Run, run: Run) -> list[dict[str, Any]]:
     return [more] if looks or chosen else []
 
 
-def _asked(account: Account, run: Run, asked: Asked) -> Total | None:
+def asked_total(account: Account, run: Run, asked: Asked) -> Total | None:
     """The total to write; None where the one in force stays. ValueError for one that may not be."""
     wanted = asked.total if asked.new_total is None else asked.new_total
     if wanted is None:
@@ -183,9 +186,16 @@ def _no_room(account: Account, run: Run, total: Total) -> str | None:
         return None
     spent = f"{account.spent(run.adjacency, total.delta):.4g}"
     held = f"{account.together(run.adjacency, total.delta):.4g}"
+    found = room(account.left(run.adjacency, total), total.total)
+    mend = f"{found}, " if found == NOTHING else f"lower --budget.epsilon, for {found}, or "
     return (
         f"budget.total is {total.total:g} at delta {total.delta:.3g}, of which earlier runs have spent "
         f"{spent if held == spent else f'{spent}, {held} with what is reserved'}, and with this run it "
-        f"would be {after:.4g}: lower --budget.epsilon, for there is room for about "
-        f"{account.left(run.adjacency, total):.3g}, or raise the total by --budget.new-total with --budget.reason"
+        f"would be {after:.4g}: {mend}raise the total by --budget.new-total with --budget.reason"
     )
+
+
+def room(left: float, total: float) -> str:
+    """What of a total is left, in words. What rounding leaves of one that is spent is nothing: as noise adds up by its
+    squares, a 20,000th of a total still has room for a hundredth of it."""
+    return NOTHING if left < total / 100 else f"there is room for about {left:.3g}"

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from raysyn.privacy.account import Account, Run
-from raysyn.privacy.admission import divided_otherwise
+from raysyn.privacy.account import Account, Asked, Run
+from raysyn.privacy.admission import asked_total, divided_otherwise
 from raysyn.privacy.cost import unit_of
 from raysyn.privacy.sketch import Shared
 from raysyn.report.release import ALONE, rounded_up
@@ -65,9 +65,9 @@ def sentence(figures: Mapping[str, Any], adjacency: str) -> str:
     return f"{told}. What else was released of them, then or later, adds to it."
 
 
-def so_far(account: Account, run: Run) -> str:
-    """What the account holds before this run, what it will come to, and which of the run's images are in earlier
-    ones."""
+def so_far(account: Account, run: Run, asked: Asked) -> str:
+    """What the account holds before this run, what it will come to, of which total, by what is `asked` of it, and which
+    of the run's images are in earlier ones."""
     if not account.runs:
         return "begins with this run"
     if run.run in account.runs:
@@ -80,8 +80,11 @@ def so_far(account: Account, run: Run) -> str:
         told.append(f"together ε {before:.4g} at δ {delta:.3g}")
         if run.reserved:
             told.append(f"{account.together(run.adjacency, delta, *run.reserved.values()):.4g} with this one")
+    new = asked_total(account, run, asked)
     if total is not None:
-        told.append(f"of a total of {total.total:g}")
+        told.append(f"of a total of {total.total:g}{'' if new is None else f', which becomes {new.total:g} with it'}")
+    elif new is not None:
+        told.append(f"of a total of {new.total:g}, which begins with it")
     if without := account.unbounded():
         told.append(f"{without:,} without a guarantee")
     return f"{', '.join(told)}. {recognised(account, run)}"

@@ -8,11 +8,12 @@ from typing import Any
 
 from raysyn.data.sources import check_given
 from raysyn.privacy.account import Account, Run
+from raysyn.privacy.admission import NOTHING, room
 from raysyn.privacy.cost import UNITS, Cost, unit_of
 from raysyn.privacy.many import composed
 from raysyn.report.account_told import shares
 from raysyn.report.tables import MISSING
-from raysyn.runs.account_book import ENDING, beside, book_at
+from raysyn.runs.account_book import ENDING, beside, book_at, followed
 from raysyn.runs.account_lines import BEGINS
 from raysyn.screen.console import Console
 
@@ -47,7 +48,7 @@ def told(source: str, delta: float | None = None) -> dict[str, Any]:
     if "://" not in source:
         check_given(source, f"source={source!r}")
     itself = source.endswith(ENDING) or "://" in source or _is_account(source)
-    book = book_at(source) if itself else beside(source)
+    book = book_at(source) if itself else followed(beside(source))
     account = book.read()
     if account is None:
         raise ValueError(
@@ -195,7 +196,7 @@ def _together(one: dict[str, Any], delta: float) -> str:
     )
     if one["total"] is None:
         return text
-    return (
-        f"{text} Of the total, ε {one['total']:g} at δ {one['total_delta']:.3g}, there is room for a run of about "
-        f"ε {one['left']:.3g}."
-    )
+    left = f"there is room for a run of about ε {one['left']:.3g}"
+    if room(one["left"], one["total"]) == NOTHING:
+        left = "nothing is left"
+    return f"{text} Of the total, ε {one['total']:g} at δ {one['total_delta']:.3g}, {left}."

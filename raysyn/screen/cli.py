@@ -144,8 +144,8 @@ def run_or_explain(
     """Exit status of `work(check(stack))`, for `sys.exit`; what `check` opened is closed by the stack.
 
     `check` reads and validates (command line, data, plan, folder): its ValueError is the user's, one sentence and 2.
-    `work` does the rest: its ValueError is ours, so it keeps its traceback; Ended is a sentence and 1. Ctrl-C in either
-    gives 130, SIGTERM 143, a closed terminal 129, a full disk 1. What was `interrupted` says so.
+    `work` does the rest: its ValueError is ours, so it keeps its traceback; Ended, of either, is a sentence and 1.
+    Ctrl-C in either gives 130, SIGTERM 143, a closed terminal 129, a full disk 1. What was `interrupted` says so.
     """
     _any_character()
     try:
@@ -158,8 +158,7 @@ def run_or_explain(
             try:
                 work(checked)
             except Ended as error:
-                print(f"error: {error}", file=sys.stderr)
-                return 1
+                return _ended(error)
             except Exception as error:
                 if (full := _no_room(error)) is None:
                     raise
@@ -172,7 +171,16 @@ def run_or_explain(
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return 130
+    except Exception as error:  # of `check`: nothing that the stack holds has ended well
+        if not (isinstance(error, Ended) or getattr(error, "is_told", False)):
+            raise
+        return _ended(error)
     return 0
+
+
+def _ended(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
 
 
 def _any_character() -> None:

@@ -211,6 +211,28 @@ def test_machines_or_a_total_that_are_refused_leave_nothing_entered(place: Place
     assert place.made("a", stages=("one",), total=0.01) is not None
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_dry_run_is_refused_by_the_folder_that_would_refuse_the_run(place: Place, sealed: bool) -> None:
+    place.made("a", stages=("one",))
+    if sealed:
+        about = json.loads((place.root / "a/internal/run.json").read_text())
+        settings = {"eval": {"classifiers": ["cnn"]}, "release": None}
+        about["sealed"] = {"settings": settings, "places": [], "run": "r"}
+        (place.root / "a/internal/run.json").write_text(json.dumps(about))
+    (place.root / "other").mkdir()
+    (place.root / "other/notes").write_text("")
+    before = {path: path.stat().st_mtime_ns for path in sorted(place.root.rglob("*"))}
+    for dry_run in (True, False):
+        for out, told in (("a", r"a holds a run with plan\.two"), ("other", "holds no run")):
+            with ExitStack() as stack, pytest.raises(ValueError, match=told):
+                place.begun(stack, out, stages=("two",), dry_run=dry_run)
+        if dry_run:
+            assert before == {path: path.stat().st_mtime_ns for path in sorted(place.root.rglob("*"))}
+    same = pytest.raises(ValueError, match="holds a sealed run with eval") if sealed else pytest.raises(SystemExit)
+    with ExitStack() as stack, same:
+        place.begun(stack, "a", stages=("one",), dry_run=True)
+
+
 def test_another_driver_that_spends_the_rest_meanwhile_has_this_one_refused(place: Place) -> None:
     """Both have looked, and found room."""
     place.made("first", total=1.0, stages=("one",), data=dataset())
@@ -303,6 +325,62 @@ def test_the_usual_account_by_another_name_is_the_usual_one(place: Place) -> Non
     place.made("a", total=3.0, stages=("one",))
     (place.root / "link").symlink_to(place.book.path)
     assert (place.made("b", account=str(place.root / "link")) or {})["runs"] == 2
+
+
+def test_a_dry_run_tells_the_total_that_there_would_be_and_of_one_that_is_spent_that_nothing_is_left(
+    place: Place,
+) -> None:
+    spent = epsilon([COST], DELTA, "prv")
+    place.made("a", stages=("one",), total=spent * (1 + 1e-7))
+    with pytest.raises(ValueError, match=r"it would be 0\.6871: nothing is left of it, raise the total by"):
+        place.made("b", stages=("one",))
+    held = accounts.told(str(place.source))["together"][0]
+    assert 0 <= held["left"] < spent / 100 and accounts._together(held, DELTA).endswith("nothing is left.")
+    text = io.StringIO()
+    with ExitStack() as stack, pytest.raises(SystemExit):
+        place.begun(stack, "b", stages=("one",), text=text, dry_run=True, new_total=4.0, reason="a second study")
+    assert f"of a total of {spent:.6g}, which becomes 4 with it" in " ".join(text.getvalue().split())
+
+
+@pytest.mark.parametrize("away", ["scans-of-all.jsonl", "../elsewhere.jsonl"])
+def test_an_account_that_was_named_once_is_found_by_runs_that_name_none(place: Place, away: str) -> None:
+    named = place.root / away
+    assert (place.made("a", account=str(named), total=0.6, stages=("one",)) or {})["runs"] == 1
+    written = json.loads(place.book.path.read_text())
+    assert written == {"raysyn_account_at": away if named.parent == place.root else str(named)}
+    for flags in ({}, {"account": str(named)}, {"dry_run": True}):
+        with pytest.raises(ValueError, match=r"total is 0\.6 at delta"):
+            place.made("b", **flags)
+    for passed_by in ("none", str(place.root / "third")):
+        with pytest.raises(ValueError, match=r"has a total of 0\.6, which this run would pass by"):
+            place.made("b", account=passed_by)
+    assert [one["preset"] for one in accounts.told(str(place.source))["runs"]] == ["tiny"]
+    # Continued without the flag, the run is in the account that it was entered in.
+    text = io.StringIO()
+    assert (place.made("a", stages=("one",), text=text) or {})[
+        "runs"
+    ] == 1 and "gone or left out" not in text.getvalue()
+    # Where it is gone, nobody begins another one, and nobody passes it by without a reason.
+    named.rename(place.root / "away")
+    with pytest.raises(ValueError, match=rf"{named.name}, the account of these images by .*is not there: bring it"):
+        place.made("b")
+    with pytest.raises(ValueError, match=r"is not there, and may have a total, which this run would pass by"):
+        place.made("b", account="none")
+    place.book.path.write_text('{"raysyn_account_at": "away"}\n')
+    with pytest.raises(ValueError, match=r"total is 0\.6 at delta"):
+        place.made("b")
+    assert not (place.root / "b").exists()
+
+
+def test_accounts_that_name_one_another_are_refused(place: Place) -> None:
+    place.book.path.write_text('{"raysyn_account_at": "other"}\n')
+    (place.root / "other").write_text(f'{{"raysyn_account_at": "{place.book.path.name}"}}\n')
+    with pytest.raises(ValueError, match=r"names another one, in a circle"):
+        place.made("a")
+    # What names no place is a damaged account.
+    place.book.path.write_text('{"raysyn_account_at": 3}\n')
+    with pytest.raises(ValueError, match=r"is damaged at line 1"):
+        place.made("a")
 
 
 def test_a_run_that_has_paid_is_entered_whatever_there_is_room_for(place: Place) -> None:

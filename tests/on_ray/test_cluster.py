@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ import pytest
 import ray
 import torch
 
-from raysyn.compute.doorway import Machines
+from raysyn.compute.doorway import Machines, NotStarted
 from raysyn.on_ray import leftovers, scaling
 from raysyn.on_ray.cluster import OnRay, connect, session
 from raysyn.on_ray.scaling import Growth, Watch
 from raysyn.on_ray.shares import Shares, share_out
 from raysyn.runs.storage import Store
+from raysyn.screen import cli
 
 
 @pytest.mark.parametrize(
@@ -169,6 +171,37 @@ def test_ray_s_own_files_lie_where_they_are_asked_for_and_go(monkeypatch: pytest
         assert second[0].parent == Path(temp) and second[1] == second[0]
         assert all(one["modes"] == [0o700, 0o700] for one in begun)
         assert not any(place.exists() for place in (*first, *second))
+
+
+@pytest.mark.parametrize(
+    ("said", "status"), [("The current node timed out during startup. This could", 1), ("no such option", None)]
+)
+def test_a_ray_that_does_not_start_in_time_is_one_sentence(
+    said: str, status: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+
+    def init(**_: Any) -> None:
+        raise Exception(said)
+
+    monkeypatch.setattr(ray, "init", init)
+    left = list[object]()
+
+    def check(stack: ExitStack) -> None:
+        stack.push(lambda failed, *_: left.append(failed))
+        stack.enter_context(session("local"))
+
+    if status is None:
+        with pytest.raises(Exception, match=said):
+            cli.run_or_explain(check, pytest.fail)
+        return
+    assert cli.run_or_explain(check, pytest.fail) == status
+    told = capsys.readouterr().err
+    assert told.startswith("error: Ray did not start on this machine in time (busy?): ") and told.count("\n") == 1
+    # A run that shall be sealed at its end is told that it has not ended well.
+    assert left == [NotStarted]
 
 
 def test_nobody_else_reads_what_ray_keeps(ray_session: None) -> None:
