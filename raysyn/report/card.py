@@ -15,7 +15,6 @@ from typing import Any
 
 from raysyn.data.names import CONTROL
 from raysyn.privacy.cost import ADD_REMOVE_PERSON
-from raysyn.report.meaning import rounded_up
 from raysyn.runs.may_leave import FOLDERS
 
 CARD = "README.md"
@@ -167,8 +166,8 @@ def _promise(signed: Mapping[str, Any]) -> str:
     by = str(signed["accountant"]).upper()
     return f"""| | |
 |---|---|
-| epsilon | {rounded_up(signed["epsilon"])} (rounded up; by {by}, of the ledger in certificate.json) |
-| delta | {rounded_up(signed["delta"])} |
+| epsilon | {signed["epsilon"]!r} (by {by}, of the ledger in certificate.json) |
+| delta | {signed["delta"]!r} |
 | unit | {unit(signed)} |
 | neighbours | {signed["adjacency"]} |
 
