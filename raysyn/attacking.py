@@ -25,7 +25,6 @@ from raysyn.methods.account import enter_look, noted_in
 from raysyn.methods.common import apart, join, watch
 from raysyn.methods.exposed import parquet
 from raysyn.report.across_runs import ATTACKED
-from raysyn.runs import refusals
 from raysyn.runs.account_book import beside, book_at, followed
 from raysyn.runs.folder import REPORT_HTML, RunFolder
 from raysyn.runs.storage import local_folder, under, without_password, write_atomically
@@ -143,14 +142,14 @@ def begin(name: str, flags: Flags, console: Console, connect: Connect, stack: Ex
     shadowing.check(shadows, one.delta)
     console.close()
     _say_what(console, one, flags.shadow_runs)
-    known: dict[str, Any] = {
-        "method": f"{ATTACKED}{shadows.method}", "preset": shadows.preset, "config": _shaping(one),
-        "data_fingerprint": one.dataset.fingerprint(),
-    }  # fmt: skip
     if flags.dry_run:
-        refusals.look_at(out, refusals.identity(**known), _judged(one))
         raise SystemExit(0)
-    folder = stack.enter_context(RunFolder.open(out, **known, unheeded=_judged(one)))
+    folder = stack.enter_context(
+        RunFolder.open(
+            out, method=f"{ATTACKED}{shadows.method}", preset=shadows.preset, config=_shaping(one),
+            data_fingerprint=one.dataset.fingerprint(), unheeded=_judged(one),
+        )
+    )  # fmt: skip
     compute = join(stack, connect, apart(flags.on, folder), folder, watch(console, folder))
     console.close()  # of what was shown while they were joined
     return Begun(attacked=one, flags=flags, shadows=shadows, folder=folder, compute=compute, console=console)

@@ -213,28 +213,6 @@ def apart(machines: Any, folder: RunFolder) -> Any:
     return replace(machines, storage=place)
 
 
-def identified(
-    command: Asked, method: str, dataset: Dataset, plan: Plan | None, judged_by: Sequence[str],
-    facts: Mapping[str, Any] | None, tried: int,
-) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
-    """(what of a run is compared with what its folder holds, as `RunFolder.open` takes it; the settings that it is
-    judged by); see `open_run`."""
-    known = dict(facts or {})
-    if plan is not None:
-        # Packages that calibrate otherwise must not continue a run.
-        known["plan"] = {stage: asdict(cost) for stage, cost in plan.stages.items()}
-    settings = asdict(command.config)
-    judged = {name: settings.pop(name) for name in (*judged_by, "release") if name in settings}
-    # What a run was chosen among is said of it afterwards, and changes nothing in it; nor does what a preset is for.
-    for said in ("chosen_among", "made_for", "audit"):
-        settings.pop(said, None)
-    settings |= canaries.identity(tried, command.config)
-    return {
-        "method": method, "preset": command.preset, "config": settings | known,
-        "data_fingerprint": dataset.fingerprint(), "source_fingerprint": dataset.source_fingerprint,
-    }, judged  # fmt: skip
-
-
 def open_run(
     command: Asked, method: str, dataset: Dataset, console: Console, connect: Connect, stack: ExitStack, *,
     plan: Plan | None = None, more: Any = None, judged_by: Sequence[str] = ("eval",),
@@ -248,8 +226,20 @@ def open_run(
     so many units `tried` by a coin. Raises ValueError, in one sentence, for a folder of another run, machines that
     cannot be had and a total with no room.
     """
-    known, judged = identified(command, method, dataset, plan, judged_by, facts, tried)
-    opened = RunFolder.open(command.out, **known)
+    known = dict(facts or {})
+    if plan is not None:
+        # Packages that calibrate otherwise must not continue a run.
+        known["plan"] = {stage: asdict(cost) for stage, cost in plan.stages.items()}
+    settings = asdict(command.config)
+    judged = {name: settings.pop(name) for name in (*judged_by, "release") if name in settings}
+    # What a run was chosen among is said of it afterwards, and changes nothing in it; nor does what a preset is for.
+    for said in ("chosen_among", "made_for", "audit"):
+        settings.pop(said, None)
+    settings |= canaries.identity(tried, command.config)
+    opened = RunFolder.open(
+        command.out, method=method, preset=command.preset, config=settings | known,
+        data_fingerprint=dataset.fingerprint(), source_fingerprint=dataset.source_fingerprint,
+    )  # fmt: skip
     folder = stack.enter_context(opened)
     if folder.sealed is not None:
         sealed.leave(folder, command, judged, console, book)

@@ -15,7 +15,7 @@ from torch import Tensor
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import account, account_place, canaries, ends, misfits, network, unpaid_looks
 from raysyn.methods.class_shares import check_counted, say_few
-from raysyn.methods.common import Asked, Connect, Setting, identified, open_run, say_empty, show_plan
+from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
 from raysyn.methods.declared import Declared
 from raysyn.methods.network import Network
 from raysyn.methods.outlook import Stage
@@ -25,7 +25,6 @@ from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.mechanisms import Mechanism
 from raysyn.privacy.queries.counts import COUNTS
-from raysyn.runs import refusals, sealing
 from raysyn.screen.console import Console
 
 
@@ -134,9 +133,6 @@ class Method:
             show_plan(console, prepared.plan, prepared.dataset)
         if tried:
             console.say(canaries.told(tried, command.config, train))
-        facts = {**prepared.facts, **source_of(self.run)}
-        if command.dry_run:
-            self._look_at_folder(command, prepared, facts, tried)
         book = account_place.found(command, prepared.dataset, console)
         looks = self.looks(command.config)
         account.look(book, command, self.name, looks, prepared.dataset, prepared.plan, console)
@@ -148,19 +144,12 @@ class Method:
                 timed(console, stages)
         if command.dry_run:
             raise SystemExit(0)
+        facts = {**prepared.facts, **source_of(self.run)}
         return open_run(
             command, self.name, prepared.dataset, console, connect, stack, plan=prepared.plan, more=prepared.more,
             judged_by=self.judged_by, facts=facts, network=self.network, book=book, looks=looks,
             tried=tried,
         )  # fmt: skip
-
-    def _look_at_folder(self, command: Command, prepared: Prepared, facts: Mapping[str, Any], tried: int) -> None:
-        """ValueError where the run itself would be refused for what its folder holds."""
-        known, judged = identified(
-            command, self.name, prepared.dataset, prepared.plan, self.judged_by, facts, tried
-        )  # fmt: skip
-        refusals.look_at(command.out, refusals.identity(**known))
-        sealing.look_at(command.out, judged)
 
     def looks(self, config: Any) -> tuple[str, ...]:
         """What of a run looks at real images and is paid for by nobody, for the account."""

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-from raysyn.runs.storage import local_folder, read_bytes
-from raysyn.runs.versions import version
 
 RUN_JSON = "internal/run.json"
 """What a run is: method, config, fingerprint of its images."""
@@ -51,32 +46,9 @@ PLACES = "data."
 """Settings that say which images to read: which these are the fingerprint says, whatever the path is called."""
 
 
-def identity(
-    method: str, preset: str, config: Mapping[str, Any], data_fingerprint: str, source_fingerprint: str | None = None
-) -> dict[str, Any]:
-    """What is written down of a run, and compared with what continues it; arguments as those of `RunFolder.open`."""
-    known = {
-        "raysyn": version(), "method": method, "preset": preset, "data_fingerprint": data_fingerprint,
-        "config": json.loads(json.dumps(config, default=str)),
-    }  # fmt: skip
-    return known if source_fingerprint is None else {**known, "source_fingerprint": source_fingerprint}
-
-
-def look_at(out: str, here: dict[str, Any], unheeded: Collection[str] = ()) -> None:
-    """ValueError where a run of this identity would be refused in a folder or at a URI, of which nothing is changed:
-    for a dry run."""
-    if (folder := local_folder(out)) is not None:
-        refuse_strangers(folder)
-    with suppress(FileNotFoundError):
-        refuse_another_run(out, json.loads(read_bytes(out, RUN_JSON)), here, unheeded)
-
-
-def refuse_another_run(
-    out: str, there: dict[str, Any], here: dict[str, Any], unheeded: Collection[str] = ()
-) -> None:  # fmt: skip
-    """ValueError naming the first difference, but for groups of settings that are `unheeded` there. The preset is only
-    a name for the config, so it may differ, and so may the spelling of a path to the same images or weights."""
-    there = there | {"config": {name: value for name, value in there["config"].items() if name not in unheeded}}
+def refuse_another_run(out: str, there: dict[str, Any], here: dict[str, Any]) -> None:
+    """ValueError naming the first difference. The preset is only a name for the config, so it may differ, and so may
+    the spelling of a path to the same images or weights."""
     before = {"method": there["method"], "raysyn version": there["raysyn"], **dict(leaves(there["config"]))}
     now = {"method": here["method"], "raysyn version": here["raysyn"], **dict(leaves(here["config"]))}
     known = {place for fact, places in STANDS_FOR.items() if fact in before and fact in now for place in places}

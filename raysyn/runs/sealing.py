@@ -9,20 +9,15 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from raysyn.runs.folder import RunFolder
-from raysyn.runs.refusals import RUN_JSON, leaves
-from raysyn.runs.storage import file_system, local_folder, read_bytes, write_atomically
+from raysyn.runs.refusals import leaves
+from raysyn.runs.storage import file_system, local_folder, write_atomically
 
-KEPT = (
-    "run.json", "report.json", "report.html", "ledger.jsonl", "timings.json", "lock", "lease.json", "account.json",
-    "audit.json",
-)  # fmt: skip
-"""Of internal/: everything else is erased, but for the stages that were paid for. The last has figures of an audit with
-made-up canaries, which read no private image."""
+KEPT = ("run.json", "report.json", "report.html", "ledger.jsonl", "timings.json", "lock", "lease.json", "account.json")
+"""Of internal/: everything else is erased, but for the stages that were paid for."""
 _PLACES = "places.json"
 FILES = ("eval.inception_weights", "word_vectors")
 """Settings that say where a file lies: a run that is finished reads none."""
@@ -119,29 +114,18 @@ def check_settings(folder: RunFolder, settings: Mapping[str, Any]) -> None:
     """ValueError where a sealed run was judged by other settings: what these need is erased. Where a file lies that
     both name may differ."""
     assert folder.sealed is not None, "not sealed"
-    _compare(str(folder.out), folder.sealed, settings)
-
-
-def look_at(out: str, settings: Mapping[str, Any]) -> None:
-    """The same of a folder or URI that may hold a sealed run, for a dry run."""
-    with suppress(FileNotFoundError):
-        if (sealed := json.loads(read_bytes(out, RUN_JSON)).get("sealed")) is not None:
-            _compare(out, sealed, settings)
-
-
-def _compare(out: str, sealed: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    before, now = dict(leaves(sealed["settings"])), dict(leaves(_plain(settings)))
+    before, now = dict(leaves(folder.sealed["settings"])), dict(leaves(_plain(settings)))
     for field in [*now, *before]:
         old, new = before.get(field, "absent"), now.get(field, "absent")
         if old != new and not (field in FILES and _is_path(old) and _is_path(new)):
             if field.startswith("release."):
                 raise ValueError(
-                    f"--out {out} holds a sealed run, whose release stays as it was written, with {field} = "
+                    f"--out {folder.out} holds a sealed run, whose release stays as it was written, with {field} = "
                     f"{old}: raysyn draw, where its method draws, writes its images with {field} = {new} to another "
                     "--out."
                 )
             raise ValueError(
-                f"--out {out} holds a sealed run with {field} = {old}, this one has {field} = {new}, and what "
+                f"--out {folder.out} holds a sealed run with {field} = {old}, this one has {field} = {new}, and what "
                 "that would need is erased; choose another --out."
             )
 

@@ -211,28 +211,6 @@ def test_machines_or_a_total_that_are_refused_leave_nothing_entered(place: Place
     assert place.made("a", stages=("one",), total=0.01) is not None
 
 
-@pytest.mark.parametrize("sealed", [False, True])
-def test_a_dry_run_is_refused_by_the_folder_that_would_refuse_the_run(place: Place, sealed: bool) -> None:
-    place.made("a", stages=("one",))
-    if sealed:
-        about = json.loads((place.root / "a/internal/run.json").read_text())
-        settings = {"eval": {"classifiers": ["cnn"]}, "release": None}
-        about["sealed"] = {"settings": settings, "places": [], "run": "r"}
-        (place.root / "a/internal/run.json").write_text(json.dumps(about))
-    (place.root / "other").mkdir()
-    (place.root / "other/notes").write_text("")
-    before = {path: path.stat().st_mtime_ns for path in sorted(place.root.rglob("*"))}
-    for dry_run in (True, False):
-        for out, told in (("a", r"a holds a run with plan\.two"), ("other", "holds no run")):
-            with ExitStack() as stack, pytest.raises(ValueError, match=told):
-                place.begun(stack, out, stages=("two",), dry_run=dry_run)
-        if dry_run:
-            assert before == {path: path.stat().st_mtime_ns for path in sorted(place.root.rglob("*"))}
-    same = pytest.raises(ValueError, match="holds a sealed run with eval") if sealed else pytest.raises(SystemExit)
-    with ExitStack() as stack, same:
-        place.begun(stack, "a", stages=("one",), dry_run=True)
-
-
 def test_another_driver_that_spends_the_rest_meanwhile_has_this_one_refused(place: Place) -> None:
     """Both have looked, and found room."""
     place.made("first", total=1.0, stages=("one",), data=dataset())

@@ -34,7 +34,6 @@ from raysyn.report.choices import chosen, of_leaderboard
 from raysyn.report.columns import NoFigure, named
 from raysyn.report.refuted import by_canaries
 from raysyn.report.release import declare
-from raysyn.runs import refusals
 from raysyn.runs.folder import REPORT_JSON, RunFolder
 from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import REACH, Store, read_bytes, under, write_atomically
@@ -136,14 +135,12 @@ class Leaderboard:
         commands = checked(units, read, command.out, judged=bool(config.judges.classifiers))
         rooms = check_room(units, commands, command.out)
         configs = {name: one.config for name, one in commands.items()}
-        # More methods, settings, epsilons and seeds extend a comparison; other flags for all of them make another one.
-        more = {"more": " ".join(text for method, text in map(addressed, config.more) if method is None)}
-        known: dict[str, Any] = {"method": NAME, "preset": command.preset, "config": more, "data_fingerprint": ""}
         if command.dry_run:
-            refusals.look_at(command.out, refusals.identity(**known))
             show_outlook(console, units, configs, config.judges, command.machines)
             raise SystemExit(0)
-        opened = RunFolder.open(command.out, **known)
+        # More methods, settings, epsilons and seeds extend a comparison; other flags for all of them make another one.
+        known = {"more": " ".join(text for method, text in map(addressed, config.more) if method is None)}
+        opened = RunFolder.open(command.out, method=NAME, preset=command.preset, config=known, data_fingerprint="")
         folder = stack.enter_context(opened)
         hold_to_flags(folder, config)
 
