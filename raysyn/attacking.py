@@ -25,7 +25,7 @@ from raysyn.methods.account import enter_look, noted_in
 from raysyn.methods.common import apart, join, watch
 from raysyn.methods.exposed import parquet
 from raysyn.report.across_runs import ATTACKED
-from raysyn.runs.account_book import beside, book_at, followed
+from raysyn.runs.account_book import beside, book_at
 from raysyn.runs.folder import REPORT_HTML, RunFolder
 from raysyn.runs.storage import local_folder, under, without_password, write_atomically
 from raysyn.screen import cli
@@ -226,7 +226,7 @@ def made(begun: Begun) -> list[dict[str, Any]]:
 def _enter(one: Attacked, account: str | None, console: Console) -> None:
     """Tell the account that the run was entered in, if it was, that the images are looked at once more."""
     paths = {one.report["config"]["data"]["path"], one.config.data.path}
-    books = [followed(beside(path)) for path in paths if path is not None and "://" not in path]
+    books = [beside(path) for path in paths if path is not None and "://" not in path]
     told = [enter_look(book, one.run, LOOK) for book in ([book_at(account)] if account else books)]
     if not any(told) and (account or noted_in(one.run) is not None):
         console.say(

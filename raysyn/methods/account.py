@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from raysyn.data.images import Dataset
-from raysyn.methods.account_place import Command, begun, note_left_out, place_of, point_to, run_in
+from raysyn.methods.account_place import Command, begun, note_left_out, place_of, run_in
 from raysyn.privacy import admission
 from raysyn.privacy.account import Account, Behind, Run, paid_line
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
@@ -226,17 +226,17 @@ def enter(
     if book is None:
         _note_held(note, noted, entries)
         return None
+
+    def as_it_is(there: Account) -> Run:
+        return as_entered(run, command, method, looks, dataset, plan, there.key)
+
     try:
-        after = _admitted(
-            book, lambda there: as_entered(run, command, method, looks, dataset, plan, there.key), command, entries,
-            plan, noted,
-        )  # fmt: skip
+        after = _admitted(book, as_it_is, command, entries, plan, noted)
     except (ValueError, OSError):
         # Of what was written, or may have been, the same command takes up the reservation.
         folder.fresh = folder.fresh and _lacks(book, run)
         raise
     folder.fresh = False
-    point_to(command, dataset, book)
     if note.exists():
         # The first one stays, so that what is brought back is known again.
         if lost := _is_lost(noted or {}, after, run):

@@ -12,7 +12,7 @@ from raysyn.data.images import Dataset
 from raysyn.privacy import account
 from raysyn.privacy.account import Account, Passed
 from raysyn.report.release import CERTIFICATE, RELEASE
-from raysyn.runs.account_book import FileBook, beside, book_at, followed, point
+from raysyn.runs.account_book import FileBook, beside, book_at
 from raysyn.runs.account_lines import Book, now
 from raysyn.runs.ownership import id_of
 from raysyn.runs.refusals import RUN_JSON
@@ -48,16 +48,10 @@ def found(command: Command, dataset: Dataset, console: Console) -> Book | None:
     ValueError, in one sentence, for a place that was asked for and cannot be written to, and for an account that is
     there and cannot, or whose total would be passed by without a reason."""
     asked = command.account
-    here = _beside(command, dataset)
-    usual = None if here is None else followed(here)
+    usual = _usual(command, dataset)
     book = usual if asked.account is None else None if asked.account == NONE else book_at(asked.account)
-    if (left_out := _left_out(here, book)) is not None and begun(command.out) != "":
-        _say_left_out(left_out, left_out is not here, asked, console)
-    if asked.account is None and usual is not here and usual is not None and not usual.exists():
-        raise ValueError(
-            f"{usual}, the account of these images by {here}, is not there: bring it back, or write into that file "
-            "where it is by now"
-        )
+    if (left_out := _left_out(usual, book)) is not None and begun(command.out) != "":
+        _say_left_out(left_out, asked, console)
     if asked.account == NONE:
         return None
     if book is None:
@@ -105,31 +99,26 @@ def _path(command: Command) -> str | None:
     return path
 
 
-def _beside(command: Command, dataset: Dataset) -> FileBook | None:
-    """Where the account would be if nobody said, beside the images, if these are a user's."""
+def _usual(command: Command, dataset: Dataset) -> FileBook | None:
+    """Beside the images, if these are a user's."""
     path = _path(command)
     return beside(path) if dataset.own and path is not None else None
 
 
-def _left_out(here: FileBook | None, book: Book | None) -> Book | None:
-    """The usual account, which is there or named there, where this run is entered in another one or none."""
-    if here is None or not here.exists():
+def _left_out(usual: FileBook | None, book: Book | None) -> FileBook | None:
+    """The usual account, where it is there and this run is entered in another one or none."""
+    if usual is None or not usual.exists():
         return None
-    usual = followed(here)
-    if isinstance(book, FileBook) and isinstance(usual, FileBook):
-        return None if book.path.resolve() == usual.path.resolve() else usual
-    return None if book is not None and str(book) == str(usual) else usual
+    same = isinstance(book, FileBook) and book.path.resolve() == usual.path.resolve()
+    return None if same else usual
 
 
-def _say_left_out(usual: Book, named: bool, asked: Asked, console: Console) -> None:
-    """ValueError, in one sentence, where it has a total, or may have one, since it is not where it is `named`, and
-    nobody says why that may be passed by."""
+def _say_left_out(usual: FileBook, asked: Asked, console: Console) -> None:
+    """ValueError, in one sentence, where it has a total, and nobody says why that may be passed by."""
     console.say(f"WARNING: {usual}, the account of these images, is left out: what this run costs is not added to it.")
     try:
         there = usual.read()
         total = None if there is None or there.total is None else f"has a total of {there.total.total:g}"
-        if named and not usual.exists():
-            total = "is not there, and may have a total"
     except ValueError:
         total = "cannot be read, and may have a total"
     if total is not None and not (asked.reason or "").strip():
@@ -139,15 +128,9 @@ def _say_left_out(usual: Book, named: bool, asked: Asked, console: Console) -> N
         )
 
 
-def point_to(command: Command, dataset: Dataset, book: Book) -> None:
-    """Have later runs on these images find an account that was named for them, where they would look for it."""
-    if command.account.account is not None and (here := _beside(command, dataset)) is not None and not here.exists():
-        point(here, book)
-
-
 def note_left_out(command: Command, dataset: Dataset, book: Book | None, run: str) -> None:
     """Write down once, in an account that has a total, which run passes it by, and why."""
-    usual = _left_out(_beside(command, dataset), book)
+    usual = _left_out(_usual(command, dataset), book)
     if usual is None or not (reason := (command.account.reason or "").strip()) or usual.why_not() is not None:
         return
     here = place_of(command.out)

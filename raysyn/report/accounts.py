@@ -13,7 +13,7 @@ from raysyn.privacy.cost import UNITS, Cost, unit_of
 from raysyn.privacy.many import composed
 from raysyn.report.account_told import shares
 from raysyn.report.tables import MISSING
-from raysyn.runs.account_book import ENDING, beside, book_at, followed
+from raysyn.runs.account_book import ENDING, beside, book_at
 from raysyn.runs.account_lines import BEGINS
 from raysyn.screen.console import Console
 
@@ -48,7 +48,7 @@ def told(source: str, delta: float | None = None) -> dict[str, Any]:
     if "://" not in source:
         check_given(source, f"source={source!r}")
     itself = source.endswith(ENDING) or "://" in source or _is_account(source)
-    book = book_at(source) if itself else followed(beside(source))
+    book = book_at(source) if itself else beside(source)
     account = book.read()
     if account is None:
         raise ValueError(

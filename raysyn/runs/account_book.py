@@ -9,7 +9,6 @@ store see `account_store`.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import stat
 import time
@@ -24,18 +23,10 @@ from raysyn.runs.storage import local_folder
 
 ENDING = ".account.jsonl"
 """Of the file beside the images."""
-POINTER = "raysyn_account_at"
-"""The word of the one line of a file that is there where the account is at another place: which."""
-MOST_POINTERS = 8
-"""One after the other."""
 
 
 def book_at(place: str) -> Book:
     """The account at a path, or at a URI of an object store; ValueError, in one sentence, where there can be none."""
-    return followed(_at(place))
-
-
-def _at(place: str) -> Book:
     if (here := local_folder(place)) is not None:
         return FileBook(_here(here, place).absolute())
     return StoreBook(place)
@@ -50,45 +41,6 @@ def beside(source: str) -> FileBook:
     if not path.name:
         raise ValueError(f"{source} has nothing beside it, where its account could be: name a file or folder")
     return FileBook(path.with_name(path.name + ENDING))
-
-
-def followed(book: Book) -> Book:
-    """The account that a file names, where it is a pointer to one; else itself. ValueError, in one sentence, for
-    pointers in a circle."""
-    seen = [book]
-    while isinstance(book, FileBook) and (place := _pointed_to(book.path)) is not None:
-        book = _at(place if local_folder(place) is None else str(book.path.resolve().parent / place))
-        if len(seen) == MOST_POINTERS:
-            raise ValueError(f"{seen[0]} names an account that names another one, in a circle: say in it where it is")
-        seen.append(book)
-    return book
-
-
-def point(usual: FileBook, book: Book) -> None:
-    """Leave a pointer to a book where the usual account would be, if nothing is there and something can be: by a path
-    from there where it lies beside."""
-    place = book.uri if isinstance(book, StoreBook) else str(book)
-    if isinstance(book, FileBook) and (there := book.path.resolve()).is_relative_to(usual.path.parent):
-        place = str(there.relative_to(usual.path.parent))
-    with suppress(OSError):  # a folder that is only read from, or a run that was quicker
-        descriptor = os.open(usual.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            _write(descriptor, (json.dumps({POINTER: place}) + "\n").encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        _flush(usual.path.parent)
-
-
-def _pointed_to(path: Path) -> str | None:
-    """The place that a pointer names; None where the file is none, or a damaged one, which is no account either."""
-    with suppress(OSError, ValueError, LookupError, TypeError):
-        if path.is_file():  # a pipe may never be written to
-            with path.open("rb") as file:
-                if (line := file.readline(1 << 16)).startswith(f'{{"{POINTER}"'.encode()):
-                    place = json.loads(line)[POINTER]
-                    return place if isinstance(place, str) else None
-    return None
 
 
 def _here(path: Path, told: str) -> Path:

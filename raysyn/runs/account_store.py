@@ -28,9 +28,6 @@ class StoreBook:
 
     def __init__(self, uri: str, store: Any = None) -> None:
         self._place, _, query = uri.partition("?")
-        words = "&".join(one for one in query.split("&") if one.partition("=")[0] in (*AS_OBSTORE, "scheme"))
-        self.uri = without_password(self._place) + (f"?{words}" if words else "")
-        """To be written down: without credentials."""
         folder, _, self._key = self._place.rpartition("/")
         if not self._key or folder.endswith(":/"):
             raise ValueError(f"budget.account is {self}, which names no file: give one in it, as s3://bucket/file")

@@ -320,47 +320,6 @@ def test_a_dry_run_tells_the_total_that_there_would_be_and_of_one_that_is_spent_
     assert f"of a total of {spent:.6g}, which becomes 4 with it" in " ".join(text.getvalue().split())
 
 
-@pytest.mark.parametrize("away", ["scans-of-all.jsonl", "../elsewhere.jsonl"])
-def test_an_account_that_was_named_once_is_found_by_runs_that_name_none(place: Place, away: str) -> None:
-    named = place.root / away
-    assert (place.made("a", account=str(named), total=0.6, stages=("one",)) or {})["runs"] == 1
-    written = json.loads(place.book.path.read_text())
-    assert written == {"raysyn_account_at": away if named.parent == place.root else str(named)}
-    for flags in ({}, {"account": str(named)}, {"dry_run": True}):
-        with pytest.raises(ValueError, match=r"total is 0\.6 at delta"):
-            place.made("b", **flags)
-    for passed_by in ("none", str(place.root / "third")):
-        with pytest.raises(ValueError, match=r"has a total of 0\.6, which this run would pass by"):
-            place.made("b", account=passed_by)
-    assert [one["preset"] for one in accounts.told(str(place.source))["runs"]] == ["tiny"]
-    # Continued without the flag, the run is in the account that it was entered in.
-    text = io.StringIO()
-    assert (place.made("a", stages=("one",), text=text) or {})[
-        "runs"
-    ] == 1 and "gone or left out" not in text.getvalue()
-    # Where it is gone, nobody begins another one, and nobody passes it by without a reason.
-    named.rename(place.root / "away")
-    with pytest.raises(ValueError, match=rf"{named.name}, the account of these images by .*is not there: bring it"):
-        place.made("b")
-    with pytest.raises(ValueError, match=r"is not there, and may have a total, which this run would pass by"):
-        place.made("b", account="none")
-    place.book.path.write_text('{"raysyn_account_at": "away"}\n')
-    with pytest.raises(ValueError, match=r"total is 0\.6 at delta"):
-        place.made("b")
-    assert not (place.root / "b").exists()
-
-
-def test_accounts_that_name_one_another_are_refused(place: Place) -> None:
-    place.book.path.write_text('{"raysyn_account_at": "other"}\n')
-    (place.root / "other").write_text(f'{{"raysyn_account_at": "{place.book.path.name}"}}\n')
-    with pytest.raises(ValueError, match=r"names another one, in a circle"):
-        place.made("a")
-    # What names no place is a damaged account.
-    place.book.path.write_text('{"raysyn_account_at": 3}\n')
-    with pytest.raises(ValueError, match=r"is damaged at line 1"):
-        place.made("a")
-
-
 def test_a_run_that_has_paid_is_entered_whatever_there_is_room_for(place: Place) -> None:
     text = io.StringIO()
     place.made("x", account="none")

@@ -12,7 +12,7 @@ from raysyn.methods.leaderboard.config import Run, own_flags
 from raysyn.privacy import account as accounts
 from raysyn.privacy import admission
 from raysyn.privacy.account import Account
-from raysyn.runs.account_book import beside, book_at, followed
+from raysyn.runs.account_book import beside, book_at
 from raysyn.runs.account_lines import Book
 from raysyn.runs.storage import under
 from raysyn.screen.console import Console
@@ -106,5 +106,5 @@ def _book(command: Any) -> Book | None:
     if asked is not None:
         book = None if asked == account_place.NONE else book_at(asked)
     else:
-        book = None if path is None or "://" in path else followed(beside(path))
+        book = None if path is None or "://" in path else beside(path)
     return book if book is not None and book.exists() else None
