@@ -25,7 +25,7 @@ from torch import Tensor
 from raysyn.attacks import canaries
 from raysyn.attacks.canaries import Floats, Mask
 from raysyn.audits.own_sgd import RUNS, as_often
-from raysyn.audits.played import Case, Played, Watching, coins_of, secret_of
+from raysyn.audits.played import Case, Played, Watching, seen_of
 from raysyn.audits.residuals import Noise
 from raysyn.audits.who import ALBUM
 from raysyn.compute.worker import Alone
@@ -204,10 +204,7 @@ def play(own: Rounds, name: str, tell: Callable[[int, int], None], games: int, s
     """By the likelihood ratio of all rounds: of what is seen nothing tells more. tell(rounds done, of how many)."""
     runs, steps = own.runs(games), own.price.steps
     scores, coins, noise, alone = list[Floats](), list[Mask](), list[Floats](), list[Mask]()
-    for number in range(runs):
-        secret = secret_of(name, seed, number)
-        there_M = coins_of(secret, own.canaries)
-        seen = run(own, there_M, secret, partial(_in_all, tell, number * steps, runs * steps))
+    for there_M, seen in seen_of(name, seed, runs, own.canaries, steps, tell, partial(run, own)):
         scores.append(seen.scores_M)
         coins.append(there_M)
         noise.append(np.stack(seen.looked))
@@ -220,10 +217,6 @@ def play(own: Rounds, name: str, tell: Callable[[int, int], None], games: int, s
         np.concatenate(scores), np.concatenate(coins), np.append(fixed, canaries.SURE / 2),
         Noise(np.stack(noise), np.stack(alone)),
     )  # fmt: skip
-
-
-def _in_all(tell: Callable[[int, int], None], before: int, of: int, done: int) -> None:
-    tell(before + done, of)
 
 
 def case(asked: Functions, price: Cost, name: str, games: int, steps: int | None, tell: Any) -> Case:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from raysyn.attacks import canaries
 from raysyn.attacks.canaries import Floats, Mask
-from raysyn.audits.played import Played, Watching, coins_of, secret_of
+from raysyn.audits.played import Played, Watching, seen_of
 from raysyn.audits.residuals import WIDEST, Noise
 from raysyn.compute.threads import on_ranks
 from raysyn.compute.worker import Worker, best_device
@@ -253,18 +253,11 @@ def run(own: Own, there_M: Mask, secret: bytes, tell: Callable[[int], None]) -> 
     return Seen(watch.scores_M, np.stack(watch.looked), release.value["engine"]["engine"])
 
 
-def _in_all(tell: Callable[[int, int], None], before: int, of: int, done: int) -> None:
-    tell(before + done, of)
-
-
 def play(own: Own, name: str, tell: Callable[[int, int], None], games: int, seed: int) -> Played:
     """By the likelihood ratio of all steps: nothing tells more. tell(steps done, of how many)."""
     runs, rate, steps = own.runs(games), own.cost.sampling_rate, own.cost.steps
     scores, coins, noise, alone, engine = list[Floats](), list[Mask](), list[Floats](), list[Mask](), ""
-    for number in range(runs):
-        secret = secret_of(name, seed, number)
-        there_M = coins_of(secret, own.canaries)
-        seen = run(own, there_M, secret, partial(_in_all, tell, number * steps, runs * steps))
+    for number, (there_M, seen) in enumerate(seen_of(name, seed, runs, own.canaries, steps, tell, partial(run, own))):
         scores.append(seen.scores_M)
         coins.append(there_M)
         engine = seen.engine

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -15,6 +16,10 @@ from raysyn.audits.residuals import Noise
 from raysyn.compute.worker import Worker
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream
+
+Seen = TypeVar("Seen")
+Run = Callable[[Mask, bytes, Callable[[int], None]], Seen]
+"""run(which canaries are in, secret, told(how many steps are done)) -> what was seen."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,21 @@ def secret_of(name: str, seed: int, run: int) -> bytes:
 def coins_of(secret: bytes, count: int) -> Mask:
     """Which of a run's canaries are in: coins of the run's secret, which share no bits with its noise and samples."""
     return canaries.toss(Stream(secret, "canaries").uniform(0, "coins", count))
+
+
+def seen_of(
+    name: str, seed: int, runs: int, many: int, steps: int, tell: Callable[[int, int], None], run: Run[Seen]
+) -> Iterator[tuple[Mask, Seen]]:
+    """So many runs of so many steps, of `many` canaries: which are in, and what was seen. tell(steps done, of how many)
+    of all of them."""
+    for number in range(runs):
+        secret = secret_of(name, seed, number)
+        there_M = coins_of(secret, many)
+        yield there_M, run(there_M, secret, partial(_in_all, tell, number * steps, runs * steps))
+
+
+def _in_all(tell: Callable[[int, int], None], before: int, of: int, done: int) -> None:
+    tell(before + done, of)
 
 
 class Watching:

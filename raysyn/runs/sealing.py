@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from raysyn.runs.folder import RunFolder
-from raysyn.runs.refusals import leaves
-from raysyn.runs.storage import file_system, local_folder, write_atomically
+from raysyn.runs.refusals import RUN_JSON, leaves
+from raysyn.runs.storage import file_system, local_folder, read_bytes, write_atomically
 
-KEPT = ("run.json", "report.json", "report.html", "ledger.jsonl", "timings.json", "lock", "lease.json", "account.json")
-"""Of internal/: everything else is erased, but for the stages that were paid for."""
+KEPT = (
+    "run.json", "report.json", "report.html", "ledger.jsonl", "timings.json", "lock", "lease.json", "account.json",
+    "audit.json",
+)  # fmt: skip
+"""Of internal/: everything else is erased, but for the stages that were paid for. The last has figures of an audit with
+made-up canaries, which read no private image."""
 _PLACES = "places.json"
 FILES = ("eval.inception_weights", "word_vectors")
 """Settings that say where a file lies: a run that is finished reads none."""

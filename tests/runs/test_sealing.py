@@ -19,7 +19,10 @@ from raysyn.runs.storage import Store
 PRICE = Cost(mechanism="counts", noise_multiplier=2.0, sampling_rate=1.0, steps=1)
 PLAN = Plan(stages={"counts": PRICE}, delta=1e-5, accountant="rdp", epsilon_budget=10)
 SETTINGS: dict[str, Any] = {"seed": 0, "eval": {"epochs": 3, "names": ("a",)}}
-KEPT = {"run.json", "report.json", "report.html", "ledger.jsonl", "timings.json", "lock", "stages/counts.pt"}
+KEPT = {
+    *("run.json", "report.json", "report.html", "ledger.jsonl", "timings.json", "lock", "stages/counts.pt"),
+    "audit.json",
+}
 EXACT = torch.arange(40) * 977
 
 
@@ -46,7 +49,7 @@ def finished(out: Path | str, *places: str) -> Any:
                 store[key] = {"exact": EXACT, "secret": folder.secret.hex()}
         for place in places:
             sealing.note_place(folder, place)
-        for path in (folder.report_json, folder.report_html):
+        for path in (folder.report_json, folder.report_html, folder.internal / "audit.json"):
             path.write_text("{}")
         folder.publish({"certificate.json": b"{}"})
         folder.push()
@@ -171,7 +174,7 @@ def test_where_a_file_lies_is_no_other_setting(field: str, tmp_path: Path) -> No
 
     with start(tmp_path / "run") as folder:
         folder.publish({"certificate.json": b"{}"})
-        for path in (folder.report_json, folder.report_html):
+        for path in (folder.report_json, folder.report_html, folder.internal / "audit.json"):
             path.write_text("{}")
         sealing.seal(folder, judged("/mnt/a/weights.pt"))
         for spelled in ("/mnt/a/weights.pt", "weights.pt", "~/b.pt"):
