@@ -42,6 +42,7 @@ PRICED_STEPS, PRICED_GAMES = 6, 8
 MOST_RANKS = 3
 AS_MUCH = 0.999
 """Part of its sensitivity that the canary of a question must add for the attack to be the best there is."""
+ROUNDING = 1e-9
 Tell = Callable[[str, int, int], None]
 """tell(row, how much is done, of how much)."""
 
@@ -105,6 +106,11 @@ def _question(run: Run, stage: str, mechanism: Asked | None, tell: Tell) -> Case
     # Of a sum of several samples, no single one is seen.
     whole = not isinstance(mechanism, LayersSeen) or price.sampling_rate == 1 or price.steps == 1
     adds = float(np.linalg.norm(exact(True) - exact(False)))
+    if isinstance(mechanism, Question) and not 0 < adds <= 1 + ROUNDING:
+        raise ValueError(
+            f"{stage}: a white image adds {adds:.6g} to the answer of its Question, which is to be above 0 and 1 at "
+            "most: it is asked in units of its sensitivity, and must depend on the images"
+        )
     play = partial(query_games.play, price, game, name, partial(tell, name))
     return Case(name=name, cost=price, play=play, games=ASKED, tight=whole and adds >= AS_MUCH)
 

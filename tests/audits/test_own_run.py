@@ -356,6 +356,13 @@ def test_what_cannot_be_played_is_refused_by_its_stage() -> None:
         own_run.cases(of_own(cast(Question, 3)), 64, None, lambda *_: None)
 
 
+@pytest.mark.parametrize("times", [0.0, 1.2])
+def test_a_question_that_adds_more_than_its_sensitivity_or_nothing_is_refused(times: float) -> None:
+    asked = Question(lambda private, cost, stream: times * sums(private, cost, stream))
+    with pytest.raises(ValueError, match=rf"^sums: a white image adds {times:g} to the answer of its Question"):
+        own_run.cases(of_own(asked), 64, None, lambda *_: None)
+
+
 def of_own(asked: Question, persons: bool = False) -> Run:
     cost = Cost(mechanism="noisy sum", noise_multiplier=1.2, sampling_rate=1.0, steps=1)
     cost = replace(cost, adjacency=ADD_REMOVE_PERSON) if persons else cost
