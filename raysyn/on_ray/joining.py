@@ -234,8 +234,9 @@ def in_time() -> Iterator[None]:
         yield
     except Exception as error:
         if "timed out" in (said := str(error).lower()) or "failed to start gcs" in said:
+            cause = str(error).partition("\n")[0][:120]
             raise NotStarted(
                 "Ray did not start on this machine in time (busy?): nothing is lost, the same command continues; "
-                "--on.address here does without Ray"
+                f"--on.address here does without Ray. It says: {cause}"
             ) from error
         raise

@@ -179,7 +179,8 @@ def test_the_game_of_the_page_tells_noise_that_is_too_small(monkeypatch: pytest.
     (source,) = re.findall(r"```python\n# test_mechanism.py\n(.*?)```", (ROOT / "docs/own_method.md").read_text(), re.S)
     test: dict[str, Any] = {}
     exec(source, test)
-    test["test_it_is_as_noisy_as_it_claims"]()
+    for images in (1, 3):
+        test["test_it_is_as_noisy_as_it_claims"](images)
     ask = made.image_sum
 
     def quieter(private: Images, cost: Cost, stream: Stream) -> Release[Any]:
@@ -187,7 +188,13 @@ def test_the_game_of_the_page_tells_noise_that_is_too_small(monkeypatch: pytest.
 
     monkeypatch.setattr(made, "image_sum", quieter)
     with pytest.raises(AssertionError):
-        test["test_it_is_as_noisy_as_it_claims"]()
+        test["test_it_is_as_noisy_as_it_claims"](1)
+    # A person's images that are summed are more than what was priced.
+    monkeypatch.setattr(made, "image_sum", ask)
+    monkeypatch.setattr(made.units, "weights", lambda private: np.ones(len(private)))
+    test["test_it_is_as_noisy_as_it_claims"](1)
+    with pytest.raises(AssertionError):
+        test["test_it_is_as_noisy_as_it_claims"](3)
 
 
 def test_the_page_shows_the_example_as_it_is() -> None:

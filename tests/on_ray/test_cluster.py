@@ -200,6 +200,7 @@ def test_a_ray_that_does_not_start_in_time_is_one_sentence(
     assert cli.run_or_explain(check, pytest.fail) == status
     told = capsys.readouterr().err
     assert told.startswith("error: Ray did not start on this machine in time (busy?): ") and told.count("\n") == 1
+    assert told.endswith(f" It says: {said}\n")
     # A run that shall be sealed at its end is told that it has not ended well.
     assert left == [NotStarted]
 
