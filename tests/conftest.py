@@ -82,9 +82,11 @@ def denormals() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def measured_once() -> Iterator[None]:
     """Dry runs, and runs that choose an engine of DP-SGD, measure everything a few times, for the sake of the figures;
-    here nobody minds them. What a step would hold is worked out once for each network and its input."""
+    here nobody minds them. What a step would hold is worked out once for each network and its input; and what will be
+    written is rehearsed once for each set of names and shapes, which are all that it looks at."""
     from raysyn.methods import gan_needs, needs
     from raysyn.privacy import trial
+    from raysyn.report import rehearsal
     from raysyn.train import memory, outlook
 
     def described(given: Any) -> Any:
@@ -104,10 +106,23 @@ def measured_once() -> Iterator[None]:
 
         return found
 
+    rehearse, done = rehearsal.rehearse, set[str]()
+
+    def rehearsed(method: str, dataset: Any, *, told: Any = None, **more: Any) -> None:
+        train, test = dataset.train, dataset.test
+        persons = None if train.persons_N is None else train.units
+        seen = dataset.name, len(train), len(test), train.shape, train.class_names, persons
+        asked = [getattr(told, name, None) for name in ("tuned_on", "chosen_among", "release")]
+        if (key := repr((method, seen, asked, sorted(more.items())))) not in done:
+            rehearse(method, dataset, told=told, **more)
+            done.add(key)
+
     ours = [module for name, module in sys.modules.items() if name.startswith("raysyn.")]
+    once = {work_out: remembered(work_out) for work_out in (
+        memory.gradient_bytes, memory.call_bytes, needs.naming_need, gan_needs.game_needs
+    )}  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        for work_out in (memory.gradient_bytes, memory.call_bytes, needs.naming_need, gan_needs.game_needs):
-            instead = remembered(work_out)
+        for work_out, instead in {**once, rehearse: rehearsed}.items():
             for module in ours:
                 if vars(module).get(work_out.__name__) is work_out:
                     patch.setattr(module, work_out.__name__, instead)

@@ -52,9 +52,8 @@ def permuted(score_U: Confidences, members_U: Mask, labels_U: NDArray[np.int64],
     for label in np.unique(labels_U):
         own = labels_U == label
         true_sum += float(ranks_U[own & members_U].sum())
-        for draw in range(PERMUTATIONS):
-            chosen = rng.permutation(ranks_U[own])[: int(members_U[own].sum())]
-            sums_P[draw] += chosen.sum()
+        dealt_PU = rng.permuted(np.tile(ranks_U[own], (PERMUTATIONS, 1)), axis=1)
+        sums_P += dealt_PU[:, : int(members_U[own].sum())].sum(1)
     members = int(members_U.sum())
     others = len(members_U) - members
 

@@ -84,7 +84,7 @@ def mean_auc(attacks: Sequence[tuple[Scores, Scores]]) -> Interval:
     """Mean of the areas of several attacks, each (members, others), with its interval as `auc` has it: no member is in
     two attacks; the same non-members, in the same order, are in all."""
     # Imported where it is used, not above: who only asks for help must not wait for it.
-    from scipy import stats
+    from scipy import special
 
     above = [_placements(members, others) for members, others in attacks]
     value = float(np.mean([part.mean() for part in above]))
@@ -98,18 +98,19 @@ def mean_auc(attacks: Sequence[tuple[Scores, Scores]]) -> Interval:
     # What rounding leaves of 0 is 0.
     if variance < 1e-15:
         return from_pairs(value, fewest)
-    reach = float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) * math.sqrt(variance)
+    reach = float(special.ndtri(0.5 + CONFIDENCE / 2)) * math.sqrt(variance)
     return Interval(value, max(0.0, value - reach), min(1.0, value + reach))
 
 
 def from_pairs(value: float, pairs: float) -> Interval:
     """Clopper and Pearson's interval as if only so many pairs of a member and a non-member, no image in two, had been
     compared: all of them in order is no likelier than a ** pairs at the area a, so that 5 against 5 are no proof."""
-    from scipy import stats
+    from scipy import special
 
+    # Not stats.beta.ppf, which is the same function, thirty times as slow.
     tail, won = (1 - CONFIDENCE) / 2, value * pairs
-    low = float(stats.beta.ppf(tail, won, pairs - won + 1)) if won > 0 else 0.0
-    high = float(stats.beta.ppf(1 - tail, won + 1, pairs - won)) if won < pairs else 1.0
+    low = float(special.betaincinv(won, pairs - won + 1, tail)) if won > 0 else 0.0
+    high = float(special.betaincinv(won + 1, pairs - won, 1 - tail)) if won < pairs else 1.0
     return Interval(value, low, high)
 
 
@@ -122,13 +123,13 @@ def tpr_at(rate: float, members: Scores, others: Scores) -> tuple[int, float]:
 
 def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
     """Exact interval of a rate (Clopper and Pearson 1934), never too narrow."""
-    from scipy import stats
+    from scipy import special
 
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"{successes} successes of {trials} trials: give 0 to trials, of at least 1")
     tail = (1 - confidence) / 2
-    low = stats.beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
-    high = stats.beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    low = special.betaincinv(successes, trials - successes + 1, tail) if successes else 0.0
+    high = special.betaincinv(successes + 1, trials - successes, 1 - tail) if successes < trials else 1.0
     return Interval(successes / trials, float(low), float(high))
 
 

@@ -40,6 +40,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -114,8 +115,10 @@ def sums(private: Images, taking: units.Indices, points_KBP: Tensor, kernel: Ker
     """The exact sums of the units of a sample, which stay inside: gradients at the points, and how many there are."""
     weights_N, members = units.weights(private), units.images_of(private, taking)
     gradients_KBP, counts_K = torch.zeros_like(points_KBP), torch.zeros(private.classes, dtype=torch.float64)
-    for label in range(private.classes):
-        mine, at_BP = members[private.labels_N[members] == label], points_KBP[label]
+    labels_M = private.labels_N[members]
+    # Only those that the sample has: an audit has hundreds, most of them empty.
+    for label in np.unique(labels_M).tolist():
+        mine, at_BP = members[labels_M == label], points_KBP[label]
         for start in range(0, len(mine), BLOCK):
             some = mine[start : start + BLOCK]
             x_MP, weight_M = as_vectors(private.images_NHWC[some]), torch.from_numpy(weights_N[some])
