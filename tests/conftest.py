@@ -153,6 +153,19 @@ def no_waiting_for_disks() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_charts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where nobody looks at them, which take a fifth of a run that ends with an attack: a module that looks at its
+    charts says so, and tests of the report look."""
+    from raysyn.report import figures
+
+    looks = getattr(request.module, "LOOKS_AT_CHARTS", False) or "/report/" in str(request.path)
+    with pytest.MonkeyPatch.context() as patch:
+        if not looks:
+            patch.setattr(figures, "_uri", lambda figure: "data:image/svg+xml;base64,")
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets as Parquet files; tests that need it are skipped where there is none."""
@@ -167,16 +180,18 @@ def ray_session() -> Iterator[None]:
     """One local Ray cluster of two CPUs for all tests; `connect` and `OnRay` inside it use it.
 
     With one board for all, which would otherwise cost each a process; and nobody reads the logs of its workers here.
-    Workers that wait for work stay: what the next test starts would import for seconds.
+    Workers that wait for work stay, also where a stage would have one of its own: what the next test starts would
+    import for seconds.
     """
     from ray._private.node import Node
 
-    from raysyn.on_ray import cluster
+    from raysyn.on_ray import cluster, train
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_idle_worker_killing_time_threshold_ms", str(10**7))
         patch.setattr(Node, "start_log_monitor", lambda self: None)
         patch.setattr(cluster, "new_board", functools.cache(cluster.new_board))
+        patch.setattr(train, "CALLS_OF_A_PROCESS", 0)
         with cluster.session("local", cpus=2):
             yield
 

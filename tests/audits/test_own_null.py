@@ -86,8 +86,8 @@ def most(repeats: int, chance: float) -> int:
 
 def test_each_test_of_an_honest_run_is_wrong_no_more_often_than_it_may(judged: Callable[..., list[Finding]]) -> None:
     """Of findings of 50 % each test has an eighth, so that more than 33 of 200 come with 5 %. One that is wrong twice
-    as often as it may be passes once in 300 times."""
-    found, wrong = judged("its own plan", REPEATS, 0.5), Counter[str]()
+    as often as it may be passes once in 300 times. How often a test is wrong does not hang on how many games it has."""
+    found, wrong = judged("its own plan", REPEATS, 0.5, GAMES // 2), Counter[str]()
     for one in found:
         said = {
             "hits": one.excess.value > 0, "area above": one.area_over > 0, "noise": bool(one.noise),

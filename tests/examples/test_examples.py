@@ -173,7 +173,7 @@ TINY: dict[str, Any] = {
     "data": {"name": "digits", "limit": 200}, "synthetic": 40, "warmup": {"iterations": 3}, "sampler": {"steps": 2},
     "finetune": {"epochs": 1, "batch_size": 64}, "central": {"count": 10},
     "network": {"width": 8, "multipliers": (1,), "patch": 2},
-    "eval": {"classifiers": ("logreg",), "epochs": 1, "feature_epochs": 0},
+    "eval": {"classifiers": ("logreg",), "epochs": 1, "feature_epochs": 0, "distances": 0, "floor": False},
 }  # fmt: skip
 """Flags of a run of seconds."""
 
@@ -201,7 +201,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = replace(
         quick, network=UNetConfig(width=8, multipliers=(1,), patch=2), warmup=replace(quick.warmup, iterations=3),
         finetune=replace(quick.finetune, epochs=1, batch_size=64), sampler=replace(quick.sampler, steps=2),
-        synthetic=40, eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=0),
+        synthetic=40, eval=EvalConfig(classifiers=("logreg",), epochs=1, feature_epochs=0, distances=0, floor=False),
     )  # fmt: skip
     monkeypatch.setitem(presets.PRESETS, "quick", tiny)
     monkeypatch.setattr(presets, "MACHINES", On(address="here", sgd=PLAIN))

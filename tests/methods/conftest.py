@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from sklearn import manifold
 
-from raysyn.report import figures
-
 sys.path[:0] = [str(path) for path in Path(__file__).parent.iterdir() if path.is_dir()]
 
 
@@ -25,11 +23,9 @@ class Flat:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def flat_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+def flat_pictures() -> Iterator[None]:
     """Pictures that nobody looks at: one takes seconds of every run of PrivImage, whose own test makes it as it is
-    made; and charts are a fifth of runs that end with an attack. A module that looks at its charts says so."""
+    made."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifold, "TSNE", Flat)
-        if not getattr(request.module, "LOOKS_AT_CHARTS", False):
-            patch.setattr(figures, "_uri", lambda figure: "data:image/svg+xml;base64,")
         yield

@@ -60,6 +60,7 @@ def test_a_killed_worker_costs_one_unit_and_a_rerun_only_what_is_missing(
     assert local == results
 
 
+@pytest.mark.slow  # above, of another unit; shards in one process are in tests/privacy/test_semantic_query.py
 def test_a_worker_killed_in_semantic_inference_costs_one_shard_and_no_count(ray_session: None, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     private = Images(rng.integers(0, 256, (240, 8, 8, 1), np.uint8), np.arange(240) % 3, ("a", "b", "c"))

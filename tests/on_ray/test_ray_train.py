@@ -97,8 +97,9 @@ def test_an_error_of_one_rank_arrives_with_its_type_and_is_not_tried_again(ray_s
 
 
 def test_once_a_killed_worker_is_replaced_and_an_error_is_not_tried_again(
-    ray_session: None, tmp_path: Path, expected: torch.Tensor
+    ray_session: None, tmp_path: Path, expected: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(train, "CALLS_OF_A_PROCESS", 1)  # a process of its own, as users have it
     told = []
     compute = OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "store", lambda *all_: told.append(all_))
     answer = compute.once(stages.regress, *stages.problem(), tmp_path, "killed", name="regress")
@@ -109,11 +110,7 @@ def test_once_a_killed_worker_is_replaced_and_an_error_is_not_tried_again(
     assert "in strike" in caught.value.__notes__[0] and len(list(tmp_path.glob("error.*"))) == 1
 
 
-def test_once_ends_where_memory_runs_out_again_and_again(
-    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(train, "CALLS_OF_A_PROCESS", 0)  # nothing is left behind by this one
-
+def test_once_ends_where_memory_runs_out_again_and_again(ray_session: None, tmp_path: Path) -> None:
     def short(rank: int, world_size: int) -> None:
         (tmp_path / f"attempt.{uuid.uuid4().hex}").touch()
         raise ray.exceptions.OutOfMemoryError("Task was killed\nand many lines more")

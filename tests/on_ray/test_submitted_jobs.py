@@ -32,8 +32,9 @@ ROOT = Path(__file__).parents[2]
 TINY = (
     "quick --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
     "--warmup.iterations 5 --finetune.batch-size 32 --finetune.epochs 2 --sampler.steps 3 --synthetic 300 "
-    "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 --on.sgd.engine bookkeeping "
-    "--on.sgd.micro-batch 32 --on.sgd.channels-last True --on.workers 1 --on.cpus-per-worker 1 --on.address auto"
+    "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 --eval.no-floor --snapshots 0 "
+    "--on.sgd.engine bookkeeping --on.sgd.micro-batch 32 --on.sgd.channels-last True --on.workers 1 "
+    "--on.cpus-per-worker 1 --on.address auto"
 ).split()
 
 
@@ -49,7 +50,7 @@ def workstation() -> Iterator[dict[str, str]]:
         own = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
         # The job's python is the cluster's; its token lies in the home of whoever started it.
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        env = own | ports | {"HOME": folder, "SCRATCH": f"{folder}/ray", "CPUS": "2", "PATH": path}
+        env = own | ports | {"HOME": folder, "SCRATCH": f"{folder}/ray", "CPUS": "1", "PATH": path}
         with (Path(folder) / "head.log").open("wb") as log:
             head = subprocess.Popen(
                 [str(ROOT / "clusters/workstation.sh")], env=env, stdout=log, stderr=subprocess.STDOUT,

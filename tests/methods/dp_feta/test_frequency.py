@@ -227,8 +227,9 @@ def test_one_class_persons_and_no_central_images(tmp_path: Path, monkeypatch: py
 )  # fmt: skip
 def test_each_combination_has_its_name(central: CentralConfig, second: bool, name: str) -> None:
     found = Config(
-        central=central, frequency=SECOND if second else FrequencyConfig(), augment=AugmentConfig(operations=0)
-    )
+        central=central, frequency=SECOND if second else FrequencyConfig(), augment=AugmentConfig(operations=0),
+        budget=Budget(accountant="rdp"),
+    )  # fmt: skip
     assert name_of(found) == name
     assert ("embedding" in plan(found, 60_000, 10).stages) is second
     assert ("frequency" in PARTS.before(found)) is second
