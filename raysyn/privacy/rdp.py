@@ -37,11 +37,14 @@ def delta(kinds: Sequence[Kind], epsilon: float) -> float:
 def deltas(kinds: Sequence[Kind], epsilons: Array) -> Array:
     """The same at many of them, by every order that is the best of one of them."""
     spent, known = np.full(len(ORDERS), -np.inf), np.zeros(len(ORDERS), bool)
-    missing = np.unique([*_FIRST, *_known(kinds)])
+    missing, by_epsilon = np.unique([*_FIRST, *_known(kinds)]), np.empty((len(epsilons), len(ORDERS)))
     while len(missing):
         spent[missing], known[missing] = divergence(kinds, missing), True
-        least = np.where(known, spent, _floor(spent, known)) - epsilons[:, None]
-        by_epsilon = (ORDERS - 1) * (least + np.log1p(-1 / ORDERS)) - np.log(ORDERS)
+        # In one place: a new one for each step takes as long as all that is computed.
+        np.subtract(np.where(known, spent, _floor(spent, known)), epsilons[:, None], out=by_epsilon)
+        by_epsilon += np.log1p(-1 / ORDERS)
+        by_epsilon *= ORDERS - 1
+        by_epsilon -= np.log(ORDERS)
         best = np.unique(by_epsilon.argmin(axis=1))
         missing = best[~known[best]]
     return np.array([math.exp(min(0.0, least)) for least in by_epsilon.min(axis=1).tolist()])
