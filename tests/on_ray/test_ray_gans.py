@@ -19,7 +19,7 @@ from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.mark.slow  # ranks of Ray are in test_ray_train.py, those of these networks in tests/train/test_conditional_gans.py
+@pytest.mark.slow  # ranks of Ray: test_ray_train.py; ranks of these networks: tests/train/test_conditional_gans.py
 def test_two_workers_train_the_same_pigan_as_one(group_of_tasks: None, tmp_path: Path) -> None:
     members = load(DataConfig(limit=100)).train
     # A rate so low that Adam's first steps, which magnify rounding, move no weight far.
