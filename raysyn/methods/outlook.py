@@ -200,7 +200,9 @@ def affordable(model: nn.Module, task: Task, like: Images, batch: int, copies: i
     """Images to measure a step of `batch` with, each in so many copies: no more than fit and than a moment is enough
     for."""
     each = copies * measure(copy.deepcopy(model), task, like.shape, most=2).gradient_s
-    return max(1, min(batch, fitting_images(model, task, like.shape, FEW), int(STEP_S / each)))
+    # A clock of CPU time, on a busy machine, may not have moved.
+    long_enough = int(STEP_S / max(each, STEP_S / batch))
+    return max(1, min(batch, fitting_images(model, task, like.shape, FEW), long_enough))
 
 
 def learning_seconds(
