@@ -24,12 +24,13 @@ from raysyn.methods.class_shares import counted
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of, declared
 from raysyn.methods.dp_mepf.config import NAME, Config
-from raysyn.methods.dp_mepf.model import ask, class_moments, features_of, knows, unlike
+from raysyn.methods.dp_mepf.model import class_moments, features_of, knows
 from raysyn.methods.dp_mepf.outlook import check_memory, features_like, show_outlook
 from raysyn.methods.ends import finish, look
 from raysyn.methods.matching import GENERATOR, NETWORK, drawing, learned, of_generator
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import unjudged
+from raysyn.methods.perceiving import ask, unlike
 from raysyn.methods.public_classifier import GIVEN, MOST_SHARED, QUERY, given_query, new_query, train_query
 from raysyn.methods.sweep import looked_at
 from raysyn.methods.synthesis import judging, synthesise
@@ -123,7 +124,7 @@ def run(setting: PrivateSetting) -> Report:
     features = features_of(config, encoder(setting, public))
 
     # The only touch of the private images: sums of what it sees in them, class by class, with noise.
-    answers = ask(setting, features)
+    answers = ask(setting, features, config.moments)
 
     # From here on every released byte is post-processing of what the ledger was paid for.
     means_KF = class_moments(answers, config, setting.plan, private.units)
@@ -131,7 +132,8 @@ def run(setting: PrivateSetting) -> Report:
     synthetic = synthesise(setting, of_generator(generator))
     return finish(
         setting, NAME, synthetic, done=story(setting, means_KF.shape[1] // len(asked)), uncharged=uncharged(config),
-        public=made_from(config, public, features.network), weighed=partial(unlike, config, features.cpu(), answers),
+        public=made_from(config, public, features.network),
+        weighed=partial(unlike, config.moments, features.cpu(), answers),
     )  # fmt: skip
 
 
