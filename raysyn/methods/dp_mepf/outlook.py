@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch import nn
 
 from raysyn.data.images import Images
 from raysyn.data.public import Public
@@ -19,14 +18,12 @@ from raysyn.methods.matching import GENERATOR
 from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, classifier_needs, naming_need, per_worker, refuse_too_large
 from raysyn.methods.perceiving import SHARD, asking_seconds, resembling_seconds
-from raysyn.methods.public_classifier import QUERY, new_query
+from raysyn.methods.public_classifier import QUERY, new_query, teaching_seconds
 from raysyn.methods.synthesis import CHUNK
 from raysyn.models.perceptual import Perceptual
 from raysyn.privacy.queries.perceptual import MEANS
 from raysyn.screen.console import Console
 from raysyn.train.memory import Need, at_once, step_bytes
-from raysyn.train.naming import Naming
-from raysyn.train.outlook import measure
 from raysyn.train.perceptual import BATCH
 
 
@@ -88,10 +85,3 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
     )
     shared.show(console, found, machines, title="Outlook")
     return found
-
-
-def teaching_seconds(config: Config, like: Images, public: Public) -> float:
-    """Of the classifier of public images."""
-    network: nn.Module = new_query(config, public)
-    pace = measure(network, Naming(), like.shape)
-    return config.query.epochs * (len(public.train) * pace.gradient_s + len(public.valid) * pace.call_s)

@@ -31,7 +31,7 @@ from raysyn.methods.matching import GENERATOR, NETWORK, drawing, learned, of_gen
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import unjudged
 from raysyn.methods.perceiving import ask, unlike
-from raysyn.methods.public_classifier import GIVEN, MOST_SHARED, QUERY, given_query, new_query, train_query
+from raysyn.methods.public_classifier import GIVEN, MOST_SHARED, QUERY, check_sees, given_query, new_query, train_query
 from raysyn.methods.sweep import looked_at
 from raysyn.methods.synthesis import judging, synthesise
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
@@ -60,7 +60,7 @@ def prepare(config: Config) -> Prepared:
     planned = units.planned(private, partial(perceptual.plan, config.moments, budget_of(config)))
     if given is not None:
         network = given_query(config.query, private.shape[2])
-        check_sees(config, network, private)
+        check_sees(config.query, features_of(config, network).seen, private)
         facts = {"query": fingerprint(network.state_dict())}
     else:
         # Last, because it may take hours the first time.
@@ -69,20 +69,6 @@ def prepare(config: Config) -> Prepared:
         facts = {"public": public.train.fingerprint(), "public_valid": public.valid.fingerprint()}
     doubts = [*unjudged(config.eval, private.classes), *drowned(config, private, planned), *blurred(config, private)]
     return Prepared(dataset=dataset, plan=planned, more=public, facts=facts, doubts=doubts)
-
-
-def check_sees(config: Config, network: Classifier, like: Images) -> None:
-    """ValueError, in one sentence, where the classifier that was given sees nothing in a made-up image: that would be
-    paid for."""
-    with torch.inference_mode():
-        noise = torch.rand(1, like.shape[2], *like.shape[:2], generator=torch.Generator().manual_seed(0))
-        seen = features_of(config, network).seen(noise)
-    if not seen.isfinite().all() or not seen.any():
-        what = "nothing" if seen.isfinite().all() else "what is not finite"
-        raise ValueError(
-            f"query.checkpoint={config.query.checkpoint!r} is a classifier that sees {what} in a made-up image of "
-            "noise: give one that was trained"
-        )
 
 
 def drowned(config: Config, private: Images, planned: Plan) -> list[str]:
