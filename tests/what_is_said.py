@@ -210,6 +210,7 @@ PAID_METHODS = (
     "dp_feta",
     "privimage",
     "dp_imgsyn",
+    "dp_prototypes",
     "pigan",
 )
 CHECKS: Mapping[str, tuple[Check, ...]] = {
@@ -233,6 +234,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     comparison(soft_config.MOST_SHARED): (
         so_many_may_be_shared(0),
         "tests/methods/dp_imgsyn/test_dp_imgsyn.py::test_one_private_image_among_the_public_ones_is_refused",
+        "tests/methods/dp_prototypes/test_dp_prototypes.py::test_one_private_image_among_the_public_ones_is_refused",
     ),
     privimage.GIVEN: (the_classifier_is_the_given_one,),
     "the experiments train further teachers and students and test them on private images; nothing of these is "

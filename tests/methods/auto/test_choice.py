@@ -233,7 +233,7 @@ def test_settings_are_taken_by_their_method_and_take_enough_steps(
     entry = catalogue.find(method)
     command = cli.read(entry.presets(), made.words()[1:], machines=entry.machines(), prog=method, seal=True)
     assert LEAST <= command.config.synthetic <= MOST
-    assert method in (FLOOR, "evolution", "dp_merf", "dp_mepf", "dp_feta", "privimage", "dp_imgsyn")
+    assert method in (FLOOR, "evolution", "dp_merf", "dp_mepf", "dp_feta", "privimage", "dp_imgsyn", "dp_prototypes")
     if method in ("dp_merf", "dp_mepf"):
         assert command.config.training.iterations == MATCHING
     if method in ("dp_feta", "privimage", "dp_imgsyn"):
