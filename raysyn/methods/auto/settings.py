@@ -16,10 +16,8 @@ from raysyn.metrics.utility import Name
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.queries.central import CentralConfig, mean_query
 
-ALONE, WITH_PUBLIC = (
-    ("noisy_means", "dp_merf", "dp_feta"),
-    ("evolution", "dp_mepf", "privimage", "dp_imgsyn", "dp_prototypes"),
-)
+ALONE = ("noisy_means", "dp_merf", "dp_feta")
+WITH_PUBLIC = ("evolution", "dp_mepf", "privimage", "dp_imgsyn", "dp_prototypes")
 """Methods that auto knows: those that need nothing, and those that need public images."""
 STEPS, BATCH = 250, 256
 """Of DP-SGD. A batch is 1/2 of few images at most."""
