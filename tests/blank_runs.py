@@ -239,7 +239,7 @@ METHODS: dict[str, Method] = {
         dp_prototypes,
         of_dp_prototypes.Config(
             data=DataConfig(limit=300), public=PublicConfig(limit=300), budget=BUDGET, synthetic=60, eval=EVAL,
-            query=QueryConfig(network=SemanticNetConfig(name="resnet14", width=2), epochs=1, batch_size=50, flip=False),
+            query=QueryConfig(network=SemanticNetConfig(name="resnet14", width=8), epochs=1, batch_size=50, flip=False),
             students=(),
         ),
         {"means": math.sqrt(1 + 0.1**2)},

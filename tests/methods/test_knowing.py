@@ -102,7 +102,7 @@ CASES: dict[str, tuple[Callable[..., Any], Any, Callable[[Any, Images], dict[str
         dp_prototypes, TINY["dp_prototypes"].config,
         lambda config, like: {
             "query": {"weights": config.query.network.build(1, 5).state_dict()},
-            "space": {"centre": torch.randn(8).double(), "directions": torch.randn(8, 4).double()},
+            "space": {"centre": torch.randn(32).double(), "directions": torch.randn(32, 4).double()},
             "means": torch.randn(like.classes, 5).double(),
         }, 1,
     ),
