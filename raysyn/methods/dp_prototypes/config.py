@@ -27,7 +27,7 @@ class PrototypesConfig:
     features: int = 64
     """Directions, at most, along which images are seen: those in which public classes differ most, and so fewer than
     there are of these."""
-    shrinkage: float = 0.1
+    shrinkage: float = 0.03
     """Added to how much images of a public class differ in each direction, as a part of the mean of all directions:
     directions in which they hardly differ would count for too much."""
     count_share: float = 0.1
@@ -35,7 +35,7 @@ class PrototypesConfig:
     for no counts."""
     prior: bool = False
     """Labels are the likelier, the more private images a class has, by the noisy counts."""
-    temperature: float = 0.2
+    temperature: float = 0.3
     """By how much the scores, whose spread over the public images is 1, are divided before the softmax."""
     choice: Literal["surest", "random"] = "surest"
     """Which public images are released: of each class those whose label says it most, or any."""

@@ -17,7 +17,7 @@ from raysyn.train.semantic import QueryConfig
 _CPU = Config(
     query=QueryConfig(
         network=SemanticNetConfig(name="resnet14", width=16, side=None),
-        epochs=8, batch_size=128, learning_rate=0.1, flip=False, shift=2,
+        epochs=5, batch_size=128, learning_rate=0.1, flip=False, shift=2,
     ),
     synthetic=5_000,
     distillation=DistillationConfig(epochs=15, batch_size=64, temperature=1.0, width=0.125),
@@ -37,6 +37,6 @@ PRESETS: dict[str, Config] = {
     ),
     "cpu-cifar10": replace(
         _CPU, data=DataConfig(name="cifar10"), public=PublicConfig(name=("cifar100",), limit=20_000),
-        query=replace(_CPU.query, flip=True, shift=4), synthetic=10_000,
+        query=replace(_CPU.query, flip=True, shift=4),
     ),
 }  # fmt: skip
