@@ -62,5 +62,6 @@ def directions(parts: Sequence[Mapping[str, Tensor]], shrinkage: float, most: in
     ground = max(shrinkage * float(values_D.mean()), torch.finfo(torch.float64).tiny)
     white_DD = vectors_DD / (values_D + ground).sqrt()
     _, spread_F, axes_FD = torch.linalg.svd((means_KD - centre_D) @ white_DD, full_matrices=False)
+    # None where all means are the same.
     kept = axes_FD[: min(most, int((spread_F > LEAST * spread_F[0]).sum()), len(means_KD) - 1)]
     return centre_D, white_DD @ kept.T

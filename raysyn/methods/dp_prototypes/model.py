@@ -24,6 +24,7 @@ from raysyn.models.discriminant import Discriminant
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries.noise import Floats
 from raysyn.privacy.queries.perceptual import MEANS, sensitivity
+from raysyn.screen.ended import Ended
 from raysyn.train.discriminant import class_sums, directions
 from raysyn.train.perceptual import perceived
 
@@ -31,6 +32,10 @@ SPACE, LABELS = "space", "label"
 """Stages that read public images alone, and what was paid for."""
 SHARD = 4000
 """Public images per unit of inference."""
+
+
+class SeesNoClasses(Ended, ValueError):
+    """The classifier of public images sees no difference between their classes."""
 
 
 def shards(images: Images) -> list[tuple[int, int]]:
@@ -49,6 +54,11 @@ def space_of(setting: PrivateSetting, network: Classifier, public: Public) -> Di
 
     stored = setting.folder.stage(SPACE, found)
     seen, kept = stored["directions"].shape
+    if not kept:
+        raise SeesNoClasses(
+            "the classifier sees no difference between public classes, so that nothing is asked: its training went "
+            "wrong, so give another --query.learning-rate or more --query.epochs"
+        )
     setting.console.stage(SPACE, f"{kept} of {seen} directions, in which public classes differ most")
     return Discriminant(network, stored["centre"], stored["directions"])
 

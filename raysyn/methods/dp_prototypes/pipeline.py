@@ -125,9 +125,7 @@ def run(setting: PrivateSetting) -> Report:
     """Ask, pay, and make everything else of the answer; a finished stage is stored and never repeated."""
     public: Public = setting.more
     config, private, folder = setting.config, setting.dataset.train, setting.folder
-    taught = [QUERY] if config.query.checkpoint is None else []
-    after = [*judging(config.eval, config.students), *(["dissimilarity"] if config.dissimilarity.images else [])]
-    setting.console.begin([*taught, SPACE, MEANS, LABELS, *after, *canary_attack.stages(setting)])
+    setting.console.begin([*stages_of(config), *canary_attack.stages(setting)])
 
     # How images are seen: by a classifier of public images, along the directions that tell public classes apart.
     space = space_of(setting, encoder(setting, public), public)
@@ -172,6 +170,13 @@ def run(setting: PrivateSetting) -> Report:
     setting.end(verdict, folder.where(f"Release ({canary_attack.may_leave(audit, True)})"))
     canary_attack.check(audit)
     return report
+
+
+def stages_of(config: Config) -> list[str]:
+    """What the console counts, in this order."""
+    taught = [QUERY] if config.query.checkpoint is None else []
+    compared = ["dissimilarity"] if config.dissimilarity.images else []
+    return [*taught, SPACE, MEANS, LABELS, *judging(config.eval, config.students), *compared]
 
 
 def encoder(setting: PrivateSetting, public: Public) -> Classifier:

@@ -239,6 +239,16 @@ def test_public_images_that_cannot_be_are_refused_in_one_sentence(
     assert "\n" not in str(refused.value)
 
 
+def test_of_a_classifier_that_sees_no_classes_nothing_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blind = (torch.zeros(8), torch.zeros(8, 0))
+    monkeypatch.setattr(model, "directions", lambda *_: blind)
+    with pytest.raises(model.SeesNoClasses, match=r"^the classifier sees no difference between public classes"):
+        run(QUICK, tmp_path / "run")
+    assert not (tmp_path / "run/internal/ledger.jsonl").exists() or not (
+        (tmp_path / "run/internal/ledger.jsonl").read_text()
+    )
+
+
 @pytest.mark.parametrize(("epsilon", "warned"), [(10.0, False), (0.05, True)])
 def test_prototypes_that_drown_in_noise_are_warned_of(epsilon: float, warned: bool) -> None:
     config = replace(TINY, budget=Budget(epsilon=epsilon, delta=1e-4))
